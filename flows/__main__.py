@@ -1,0 +1,23 @@
+"""The flow `pipeline`: the whole graph. Run by hand: `python -m flows`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from prefect import flow
+
+from flows.graph import ancestors, nodes
+from flows.walk import run_by_hand, walk
+
+
+@flow
+def pipeline(targets: list[str] | None = None, max_workers: int = 2) -> None:
+    """Reproduce the targets (nodes or stages) with all that they need, everything unless given."""
+    root = Path.cwd()
+    graph = nodes(root)
+    walk(root, ancestors(graph, targets) if targets else graph, max_workers)
+
+
+if __name__ == "__main__":
+    sys.exit(run_by_hand(pipeline))

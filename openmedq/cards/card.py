@@ -1,0 +1,65 @@
+"""`Card`: a dataset's name, place, terms and split roles. It is data; reading the files is the source's work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from openmedq.schema import Rejected, Role, Sample, Task
+
+
+class Access(StrEnum):
+    """How the files can be had."""
+
+    OPEN = "open"
+    REGISTRATION = "registration"  # an account, granted at once
+    CREDENTIALED = "credentialed"  # training and a data-use agreement, per person
+    DEAD_WITH_MIRROR = "dead with a mirror"
+    USER_SUPPLIED = "user supplied"
+
+
+class File(BaseModel):
+    """One published file. `path` is below the raw folder; hash and size only where a source states them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    url: str
+    sha256: str | None = None
+    size_bytes: int | None = None
+
+
+class Card(BaseModel):
+    """The card of one set; `data/catalogue.yaml` is derived from all of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    title: str  # as a mirror may call the folder, besides the id
+    homepage: str
+    citation: str
+    licence: str  # SPDX id, or the publisher's words; a record's own licence wins
+    access: Access
+    task: Task
+    modality: str  # pathology, radiology, microscopy, mixed, text
+    files: tuple[File, ...]
+    roles: Mapping[str, Role]  # published split -> role; every split that `read` yields stands here
+    published_rows: Mapping[str, int]  # published split -> records, as the publisher counts
+    classes: tuple[str, ...] = ()  # classification only, in the published order
+    is_multi_label: bool = False
+
+
+class Set(Protocol):
+    """What every module of `openmedq/sources` and `openmedq/benchmarks` offers."""
+
+    card: Card
+
+    def read(self, raw: Path) -> Iterator[Sample | Rejected]:
+        """Stream the records of the published files below `raw`; SourceError where the layout is not there."""
+
+    def miniature(self, raw: Path, seed: int = 0) -> None:
+        """Write a small generated set in the published layout, quirks included, below `raw`."""

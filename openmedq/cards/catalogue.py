@@ -1,0 +1,66 @@
+"""`data/catalogue.yaml`: the cards of all sets as DVC and the stages read them. Derived, never edited by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from openmedq.cards.card import Card, Set
+from openmedq.errors import StaleError
+
+Kind = Literal["source", "benchmark"]
+Catalogue = dict[str, dict[str, Any]]  # set id -> entry
+
+HEADER = "# The cards of all sets. Written by `python -m openmedq catalogue`; change the cards, not this file.\n"
+
+
+def entry(card: Card, kind: Kind) -> dict[str, Any]:
+    """What the catalogue says of one set."""
+    return {
+        "kind": kind,
+        "module": f"openmedq/{kind}s/{card.id}.py",
+        "title": card.title,
+        "homepage": card.homepage,
+        "licence": card.licence,
+        "access": str(card.access),
+        "task": str(card.task),
+        "modality": card.modality,
+        "classes": list(card.classes),
+        "is_multi_label": card.is_multi_label,
+        "roles": {split: str(role) for split, role in card.roles.items()},
+        "published_rows": dict(card.published_rows),
+        "files": {
+            file.path: {"url": file.url, "sha256": file.sha256, "size_bytes": file.size_bytes} for file in card.files
+        },
+    }
+
+
+def render(sources: Mapping[str, Set], benchmarks: Mapping[str, Set]) -> str:
+    """The whole catalogue as YAML, sources first, each by id: the same cards give the same text."""
+    entries = {set_id: entry(sources[set_id].card, "source") for set_id in sorted(sources)}
+    entries |= {set_id: entry(benchmarks[set_id].card, "benchmark") for set_id in sorted(benchmarks)}
+    return HEADER + yaml.safe_dump({"sources": entries}, sort_keys=False, allow_unicode=True, width=120)
+
+
+def read(path: Path) -> Catalogue:
+    """The entries by set id; StaleError where the file is not there or is no catalogue."""
+    try:
+        entries: Catalogue = yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]
+        if all(isinstance(entry["files"], dict) for entry in entries.values()):
+            return entries
+    except FileNotFoundError:
+        raise StaleError(f"{path}: not found; run `python -m openmedq catalogue`") from None
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+        pass
+    raise StaleError(f"{path}: not a catalogue; run `python -m openmedq catalogue`")
+
+
+def check(path: Path, card: Card) -> dict[str, Any]:
+    """The set's entry, held to its card; StaleError where they differ."""
+    recorded = read(path).get(card.id)
+    if recorded is None or recorded != entry(card, recorded.get("kind", "source")):
+        raise StaleError(f"{path}: {card.id} differs from its card; run `python -m openmedq catalogue`")
+    return recorded

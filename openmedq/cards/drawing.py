@@ -1,0 +1,162 @@
+"""The pictures that miniatures draw: gray fields with a mass, an organ's outline and surgical clips.
+
+A `Figure` says everything that can be asked of its picture; `draw` shows it. Each property is strongly visible at
+32 px, and drawn figures come in rounds that hold every combination of properties exactly once. So properties are
+independent of one another, and a fixed answer to a question scores exactly 1/k on the pictures of a round. A random
+texture lies over each picture, which keeps the perceptual hashes of two pictures apart.
+
+Generated content only: nothing here looks at real data, and nothing that reads real data looks here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIDE_PX = 96
+
+ORGANS = ("head", "chest", "abdomen")
+POSITIONS = ("upper left", "upper right", "lower left", "lower right")  # of the picture, not of the patient
+NUM_CLIPS = (1, 2, 3)
+
+Pixels = NDArray[np.uint8]
+Field = NDArray[np.float32]
+
+_ROWS, _COLUMNS = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What a picture shows. `texture` seeds what carries no meaning: noise, jitter, gray levels."""
+
+    organ: str
+    position: str
+    is_large: bool
+    is_bright: bool  # the field, not the mass
+    num_clips: int
+    texture: int
+
+
+def generator(seed: int, *names: str | int) -> np.random.Generator:
+    """A random generator for one purpose: independent of all others, the same on every machine."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def draw_figures(seed: int, name: str, num_rounds: int) -> list[Figure]:
+    """`num_rounds` times every combination of properties, each round in an order of its own."""
+    random = generator(seed, name)
+    figures = []
+    for _ in range(num_rounds):
+        combinations = list(itertools.product(ORGANS, POSITIONS, (False, True), (False, True), NUM_CLIPS))
+        for index in random.permutation(len(combinations)):
+            organ, position, is_large, is_bright, num_clips = combinations[index]
+            texture = int(random.integers(2**62))
+            figures.append(Figure(organ, position, is_large, is_bright, num_clips, texture))
+    return figures
+
+
+def shared_figure(seed: int) -> Figure:
+    """The one figure that several miniatures publish, as several real sets publish one picture."""
+    return draw_figures(seed, "shared", num_rounds=1)[0]
+
+
+def with_shared_figure(figures: list[Figure], seed: int) -> list[Figure]:
+    """The same combinations, one of them shown by the shared picture."""
+    shared = shared_figure(seed)
+    for index, figure in enumerate(figures):
+        if replace(figure, texture=shared.texture) == shared:
+            return [*figures[:index], shared, *figures[index + 1 :]]
+    raise ValueError("a whole round holds every combination")
+
+
+def draw(figure: Figure) -> Pixels:
+    """The picture of a figure, (SIDE_PX, SIDE_PX) gray levels."""
+    random = generator(figure.texture, "texture")
+    field = np.full((SIDE_PX, SIDE_PX), 95.0 if figure.is_bright else 25.0, np.float32)
+    field += _texture(random, cells=7) * 14 + random.normal(0, 3, field.shape).astype(np.float32)
+    field += _organ(figure.organ, random) * 60
+
+    row = (27 if figure.position.startswith("upper") else 61) + random.uniform(-4, 4)
+    column = (27 if figure.position.endswith("left") else 69) + random.uniform(-4, 4)
+    radius = (14 if figure.is_large else 6.5) + random.uniform(-1, 1)
+    field = _blend(field, 235 + random.uniform(-10, 10), _disc(row, column, radius, random.uniform(0.85, 1.15)))
+
+    for slot in random.permutation(3)[: figure.num_clips]:  # clips lie along the lower edge, each in a slot of its own
+        top, left = 84 + random.uniform(-1, 1), 12 + 30 * slot + random.uniform(-3, 3)
+        field = _blend(field, 235, _box(top, top + 8, left, left + 13))
+    return field.clip(0, 255).astype(np.uint8)
+
+
+def draw_radiograph(random: np.random.Generator, *, has_opacity: bool, side_px: int) -> Pixels:
+    """A chest in (side_px, side_px) gray levels: two dark lungs, with a bright opacity in one of them or without."""
+    field = 150 + _texture(random, cells=5) * 10 + random.normal(0, 4, (SIDE_PX, SIDE_PX)).astype(np.float32)
+    columns = [28 + random.uniform(-3, 3), 68 + random.uniform(-3, 3)]
+    for column in columns:
+        field = _blend(field, 55 + random.uniform(-10, 10), _disc(50 + random.uniform(-3, 3), column, 17, 1.9))
+    if has_opacity:
+        row, column = 50 + random.uniform(-18, 18), columns[random.integers(2)] + random.uniform(-4, 4)
+        field = _blend(field, 190 + random.uniform(-15, 15), _disc(row, column, 11 + random.uniform(-2, 2), 1.0))
+    pixels = Image.fromarray(field.clip(0, 255).astype(np.uint8))
+    return np.asarray(pixels.resize((side_px, side_px), Image.Resampling.BOX))
+
+
+def encode_jpeg(pixels: Pixels, quality: int = 90, mode: str = "L") -> bytes:
+    """JPEG bytes of gray levels (H, W) or colours (H, W, 3), stored as `mode`."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """PNG bytes of gray levels (H, W) or colours (H, W, 3)."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def tint(pixels: Pixels, colour: tuple[float, float, float]) -> Pixels:
+    """Gray levels (H, W) in a colour, (H, W, 3)."""
+    return (pixels[:, :, None] * np.asarray(colour, np.float32)).clip(0, 255).astype(np.uint8)
+
+
+def _texture(random: np.random.Generator, cells: int) -> Field:
+    """Smooth noise of about unit variance: `cells` x `cells` random levels, stretched over the picture."""
+    levels = Image.fromarray(random.normal(0, 1, (cells, cells)).astype(np.float32))
+    return np.asarray(levels.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC))
+
+
+def _organ(organ: str, random: np.random.Generator) -> Field:
+    """A head is a ring (skull), a chest an upright bar (mediastinum), an abdomen a level bar (diaphragm)."""
+    if organ == "head":
+        row, column = 44 + random.uniform(-1, 1), 48 + random.uniform(-1, 1)
+        return _disc(row, column, 43, 0.93) - _disc(row, column, 36, 0.93)
+    if organ == "chest":
+        middle = 48 + random.uniform(-2, 2)
+        return _box(2, 80, middle - 5, middle + 5)
+    middle = 44 + random.uniform(-2, 2)
+    return _box(middle - 5, middle + 5, 4, 92)
+
+
+def _disc(row: float, column: float, radius: float, aspect: float) -> Field:
+    """1 within, 0 without, one pixel of transition; `aspect` is height over width at equal area."""
+    stretch = aspect**0.5
+    distance = np.hypot((_ROWS - np.float32(row)) / stretch, (_COLUMNS - np.float32(column)) * stretch)
+    cover: Field = np.clip(np.float32(radius) - distance + 0.5, 0, 1).astype(np.float32)
+    return cover
+
+
+def _box(top: float, bottom: float, left: float, right: float) -> Field:
+    inside = np.minimum(_ROWS - top, bottom - _ROWS), np.minimum(_COLUMNS - left, right - _COLUMNS)
+    cover: Field = np.clip(np.minimum(inside[0], inside[1]) + 0.5, 0, 1).astype(np.float32)
+    return cover
+
+
+def _blend(field: Field, level: float, cover: Field) -> Field:
+    return (field * (1 - cover) + np.float32(level) * cover).astype(np.float32)

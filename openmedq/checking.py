@@ -1,0 +1,81 @@
+"""What a set's reader makes of a folder: `normalize` without an output, for who has files and wants to know."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from openmedq import discovery
+from openmedq.errors import SourceError
+from openmedq.io.decoding import Inline
+from openmedq.io.progress import progress
+from openmedq.params import Normalize
+from openmedq.schema import Rejected, Sample
+from openmedq.stages.normalize import Counts, no_records, rows
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was found in a folder."""
+
+    source: str
+    splits: Mapping[str, int]  # kept rows
+    rejected: Mapping[str, int]  # rows by reason
+    num_images: int  # distinct, of kept samples
+    first: Sample | None  # kept
+    seconds: float
+
+
+def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
+    """Read the folder, pictures included, and write nothing; SourceError where it holds no record of the set."""
+    if not raw.is_dir():
+        raise SourceError(f"{raw}: no such folder; --raw names the folder with the published files of {set_id}")
+    set_ = discovery.find(set_id)
+    start = time.monotonic()
+    counts = Counts()
+    first = None
+    with progress(f"reading {set_id}", None) as advance:
+        for item in rows(set_, raw, settings or Normalize(), Inline()):
+            counts.add(item)
+            advance(1)
+            if first is None and not isinstance(item, Rejected):
+                first = item.sample
+    if not counts.found:
+        raise no_records(set_id, raw)
+    return Summary(
+        source=set_id,
+        splits=dict(sorted(counts.splits.items())),
+        rejected=dict(sorted(counts.rejected.items())),
+        num_images=len(counts.image_ids),
+        first=first,
+        seconds=time.monotonic() - start,
+    )
+
+
+def render(summary: Summary) -> str:
+    """The summary for people, without a line end."""
+    lines = [f"{summary.source}: {sum(summary.splits.values())} rows, {summary.num_images} distinct images"]
+    lines += [f"  {split}: {num_rows}" for split, num_rows in summary.splits.items()]
+    lines += [f"  rejected, {reason}: {num_rows}" for reason, num_rows in summary.rejected.items()]
+    if summary.first:
+        lines.append(f"first: {summary.first.id} ({summary.first.provenance.file}, {summary.first.provenance.record})")
+        for turn in summary.first.turns:
+            lines += [
+                f"  {name}: {_shorten(text)}" for name, text in (("Q", turn.question), ("A", turn.answer)) if text
+            ]
+        lines += [f"  image: {image.image_id}" for image in summary.first.images]
+    return "\n".join([*lines, f"{summary.seconds:.1f} s"])
+
+
+def as_json(summary: Summary) -> str:
+    """The summary for programs, one line."""
+    names = ("source", "splits", "rejected", "num_images")
+    return json.dumps({name: getattr(summary, name) for name in names})
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 100 else f"{line[:99]}…"

@@ -1,0 +1,233 @@
+"""Archives, read in place: nobody unpacks 20 GB to look at one picture, and nothing in an archive is trusted.
+
+An archive with an absolute path, a `..`, a link, an encrypted or absurdly expanding member is refused whole when it is
+opened; a cut one too. Nothing is ever extracted to disk, so no name in an archive becomes a path here.
+
+`open_pictures` is what sources use: the same look-up by name, whether the pictures lie in a folder or in an archive.
+Whether the bytes are a picture is none of this module's business.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Protocol, cast
+
+from openmedq.errors import ArchiveError
+from openmedq.schema import Image
+
+MAX_MEMBER_BYTES = 2**30  # what `read` takes into memory
+MAX_EXPANSION = 200  # deflate reaches 1,032 on zeros; pictures and tables stay below 20
+SMALL_BYTES = 2**20  # below this, expansion is no danger
+
+_Info = zipfile.ZipInfo | tarfile.TarInfo
+
+_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+_TAR_DAMAGE = (tarfile.TarError, zlib.error, struct.error, EOFError, ValueError, OverflowError)
+
+
+class Members:
+    """The files of one open archive. A name is a member's whole path or, where only one is called so, its last part."""
+
+    def __init__(self, path: Path, members: Iterable[_Info], read: Callable[[Any], bytes]) -> None:
+        """Index the members; ArchiveError where one has no place in an archive."""
+        self.path = path
+        self._read = read
+        self._index: dict[str, _Info | None] = {}  # by last part; None: by whole path, there are several
+        for info in members:
+            name = _name(info)
+            _refuse_unsafe_name(path, name)
+            basename = _basename(name)
+            if name.startswith("__MACOSX/") or basename == ".DS_Store":
+                continue
+            other = self._index.get(basename)
+            if basename not in self._index or name == basename:
+                self._index[basename] = info
+            elif other is None or _name(other) != basename:
+                self._index[basename] = None
+            for each in (other, info):
+                if each and self._index[basename] is not each:
+                    self._index[_name(each)] = each
+
+    @property
+    def names(self) -> list[str]:
+        """Whole paths of the members."""
+        return list(dict.fromkeys(_name(info) for info in self._index.values() if info))
+
+    def find(self, name: str) -> str | None:
+        """The whole path of the member that is meant by `name`; None where there is none.
+
+        ArchiveError where several members in different folders could be meant.
+        """
+        info = self._find(name)
+        return _name(info) if info else None
+
+    def read(self, name: str) -> bytes:
+        """The bytes of a member; ArchiveError where there is none, or it is damaged or too large for memory."""
+        info = self._find(name)
+        if info is None:
+            raise ArchiveError(f"{self.path.name}: no member {name!r}")
+        where, size_bytes = f"{self.path.name}: {_name(info)}", _size_bytes(info)
+        if size_bytes > MAX_MEMBER_BYTES:
+            raise ArchiveError(f"{where}: {size_bytes} bytes are too many to take in")
+        try:
+            data = self._read(info)
+        except (*_ZIP_DAMAGE, *_TAR_DAMAGE) as error:
+            raise ArchiveError(f"{where}: damaged ({_describe(error)})") from None
+        if len(data) != size_bytes:
+            raise ArchiveError(f"{where}: damaged (cut)")
+        return data
+
+    def _find(self, name: str) -> _Info | None:
+        if info := self._index.get(name):
+            return info
+        basename = _basename(name)
+        if basename not in self._index:
+            return None
+        info = self._index[basename]
+        if info is None:
+            raise ArchiveError(f"{self.path.name}: holds several members called {basename}; name the folder too")
+        return info
+
+
+@contextmanager
+def open_members(path: Path) -> Iterator[Members]:
+    """Open a zip or tar archive to read members in place; ArchiveError where it is cut, hostile, or no archive.
+
+    A gzipped tar is inflated from its start whenever a read goes backwards: read it in the order of `names`.
+    """
+    is_zip = path.name.lower().endswith((".zip", ".npz"))
+    with ExitStack() as stack:
+        try:
+            members = (_open_zip if is_zip else _open_tar)(path, stack)
+        except (*_ZIP_DAMAGE, *_TAR_DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:  # not there, or not to be read
+                raise
+            raise ArchiveError(f"{path}: not a whole archive ({_describe(error)}); copy it again") from None
+        yield members
+
+
+def _open_zip(path: Path, stack: ExitStack) -> Members:
+    archive = stack.enter_context(zipfile.ZipFile(path))
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    for info in infos:
+        _refuse_unsafe_zip(path, info)
+    return Members(path, infos, archive.read)
+
+
+def _open_tar(path: Path, stack: ExitStack) -> Members:
+    archive = stack.enter_context(tarfile.open(path))  # noqa: SIM115
+    infos = [info for info in archive if not info.isdir()]
+    for info in infos:
+        if not info.isreg():
+            raise ArchiveError(f"{path}: {info.name!r} is a link or a device; refused, unpack it by hand if you must")
+    _refuse_cut_tar(path, archive)
+    _refuse_expansion(path, "its content", sum(info.size for info in infos), path.stat().st_size)
+
+    def read(info: tarfile.TarInfo) -> bytes:
+        file = archive.extractfile(info)
+        return file.read() if file else b""
+
+    return Members(path, infos, read)
+
+
+def _name(info: _Info) -> str:
+    return info.filename if isinstance(info, zipfile.ZipInfo) else info.name
+
+
+def _size_bytes(info: _Info) -> int:
+    return info.file_size if isinstance(info, zipfile.ZipInfo) else info.size
+
+
+class Pictures(Protocol):
+    """Pictures by name, wherever they lie."""
+
+    def find(self, name: str) -> Image | None:
+        """The picture of that name, its bytes or its path; None where it is absent, ArchiveError where damaged."""
+
+
+class _ArchivedPictures:
+    def __init__(self, members: Members) -> None:
+        self._members = members
+
+    def find(self, name: str) -> Image | None:
+        if self._members.find(name) is None:
+            return None
+        return Image(_basename(name), data=self._members.read(name))
+
+
+class _FolderPictures:
+    def __init__(self, folder: Path) -> None:
+        self._folders = [folder, *sorted(Path(root) for root, folders, _ in os.walk(folder) if Path(root) != folder)]
+
+    def find(self, name: str) -> Image | None:
+        basename = _basename(name)
+        if basename in ("", "..") or len(basename.encode(errors="replace")) > 255:  # no file system has longer names
+            return None
+        for folder in self._folders:
+            if (folder / basename).is_file():
+                return Image(basename, path=folder / basename)
+        return None
+
+
+class _NoPictures:
+    def find(self, name: str) -> Image | None:
+        return None
+
+
+def open_pictures(raw: Path, *places: str) -> AbstractContextManager[Pictures]:
+    """Pictures from the first of `places` that is there: a folder or an archive below `raw`. None there: all absent."""
+    for place in (raw / name for name in places):
+        if place.is_dir():
+            return nullcontext(cast(Pictures, _FolderPictures(place)))
+        if place.is_file():
+            return _open_archived(place)
+    return nullcontext(cast(Pictures, _NoPictures()))
+
+
+@contextmanager
+def _open_archived(path: Path) -> Iterator[Pictures]:
+    with open_members(path) as members:
+        yield _ArchivedPictures(members)
+
+
+def _basename(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).name
+
+
+def _refuse_unsafe_name(path: Path, name: str) -> None:
+    parts = name.replace("\\", "/").split("/")
+    if parts[0] == "" or ".." in parts or parts[0].endswith(":") or "\0" in name:
+        raise ArchiveError(f"{path}: {name!r} points out of the archive; refused, get the archive from its publisher")
+
+
+def _refuse_unsafe_zip(path: Path, info: zipfile.ZipInfo) -> None:
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise ArchiveError(f"{path}: {info.filename!r} is a link; refused, get the archive from its publisher")
+    if info.flag_bits & 0x1:
+        raise ArchiveError(f"{path}: {info.filename!r} is encrypted; unpack it by hand")
+    _refuse_expansion(path, repr(info.filename), info.file_size, info.compress_size)
+
+
+def _refuse_expansion(path: Path, what: str, size_bytes: int, packed_bytes: int) -> None:
+    if size_bytes > max(SMALL_BYTES, packed_bytes * MAX_EXPANSION):
+        raise ArchiveError(f"{path}: {what} would grow from {packed_bytes} to {size_bytes} bytes: a bomb; refused")
+
+
+def _refuse_cut_tar(path: Path, archive: tarfile.TarFile) -> None:
+    """A tar ends with blocks of zeros; one that was cut between two members is read without complaint otherwise."""
+    file = cast(IO[bytes], archive.fileobj)
+    file.seek(archive.offset)
+    if not file.read(SMALL_BYTES).startswith(bytes(tarfile.BLOCKSIZE)):  # a gzipped one checks its sum at the end
+        raise ArchiveError(f"{path}: not a whole tar archive (its end is missing); copy it again")
+
+
+def _describe(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

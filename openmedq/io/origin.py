@@ -1,0 +1,180 @@
+"""Manifests of published files: path, size and hash of each, recorded where they lie and never copied.
+
+`data/survey/<id>.json` and `data/raw/<id>/origin.json` are both an `Origin`. Which files a set needs is not known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from openmedq.errors import MirrorError, StaleError
+
+Kind = Literal["miniature", "mirror"]
+
+RACY_NS = 2 * 10**9  # a file this young may change again without a new time stamp
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One published file; `path` is below the set's folder, with forward slashes."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a set's published files lie; `folder` None where they are absent."""
+
+    folder: Path | None = None
+    origin: Kind | None = None
+    files: tuple[Entry, ...] = ()
+
+    @property
+    def is_present(self) -> bool:
+        """Whether there are files to read."""
+        return self.folder is not None
+
+
+def write(origin: Origin, path: Path) -> None:
+    """Write an origin as JSON, one line a file."""
+    if not origin.is_present:
+        path.write_text('{"state": "absent"}\n', encoding="ascii")
+        return
+    head = {"state": "present", "folder": str(origin.folder), "origin": origin.origin}
+    lines = ",\n".join(f"  {json.dumps(asdict(entry))}" for entry in origin.files)
+    text = f'{json.dumps(head).removesuffix("}")}, "files": [\n{lines}\n]}}\n'
+    path.write_text(text, encoding="ascii")
+
+
+def read(path: Path) -> Origin:
+    """Read what `write` wrote; StaleError where it is something else."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree["state"] == "absent":
+            return Origin()
+        return Origin(Path(tree["folder"]), tree["origin"], tuple(Entry(**entry) for entry in tree["files"]))
+    except FileNotFoundError:
+        raise StaleError(f"{path}: not found; run `dvc repro`, which writes it") from None
+    except (ValueError, KeyError, TypeError):
+        raise StaleError(f"{path}: not a manifest; remove it and run `dvc repro`") from None
+
+
+def check_sizes(origin: Origin) -> None:
+    """Hold the recorded sizes to the files, without reading them; StaleError at the first that differs."""
+    if origin.folder is None:
+        return
+    for entry in origin.files:
+        path = origin.folder / entry.path
+        try:
+            size_bytes = path.stat().st_size
+        except FileNotFoundError:
+            raise StaleError(f"{path}: gone since it was surveyed; put it back, or run `dvc repro`") from None
+        if size_bytes != entry.size_bytes:
+            raise StaleError(f"{path}: changed since it was surveyed; run `dvc repro`")
+
+
+def find_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Files below a folder in sorted order, through links, hidden ones left out.
+
+    MirrorError in one line for what can't be read: a folder that is closed, a link to nowhere or to a folder above.
+    """
+    yield from _walk(folder, ())
+
+
+def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, os.stat_result]]:
+    here = folder.stat()
+    if (here.st_dev, here.st_ino) in above:
+        raise MirrorError(f"{folder}: a link to a folder above itself; remove it")
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise MirrorError(f"{folder}: can't be listed ({error.strerror}); make it readable") from None
+    for path in paths:
+        if path.name.startswith("."):
+            continue
+        try:
+            status = path.stat()
+        except OSError as error:
+            link = "a link to nowhere; mend or remove it" if path.is_symlink() else f"{error.strerror}"
+            raise MirrorError(f"{path}: {link}") from None
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(path, (*above, (here.st_dev, here.st_ino)))
+        elif stat.S_ISREG(status.st_mode):
+            yield path, status
+        else:
+            raise MirrorError(f"{path}: neither a file nor a folder; remove it")
+
+
+class Hashes:
+    """sha256 of files, remembered by path, size, modification time and inode, so that only what changed is read."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get(self, path: Path, status: os.stat_result) -> str | None:
+        """The remembered hash of the file as it is now."""
+        query = "SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?"
+        found = self._connection.execute(query, (_key(path), _stamp(status))).fetchone()
+        return None if found is None else str(found[0])
+
+    def compute(self, path: Path, status: os.stat_result) -> str:
+        """Read and hash the file; MirrorError where it can't be read or changes meanwhile."""
+        try:
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                after = os.fstat(file.fileno())
+        except OSError as error:
+            raise MirrorError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from None
+        if _stamp(after) != _stamp(status):
+            raise MirrorError(f"{path}: changed while it was read; wait until it is copied, then run again")
+        if time.time_ns() - status.st_mtime_ns > RACY_NS:
+            row = (_key(path), _stamp(status), sha256)
+            with self._connection:
+                self._connection.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", row)
+        return sha256
+
+
+@contextmanager
+def open_hashes(path: Path) -> Iterator[Hashes]:
+    """The memory of hashes in a file of SQLite; a damaged one is forgotten."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = _connect(path)
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)
+        connection = _connect(path)
+    with closing(connection):
+        yield Hashes(connection)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")  # a lost hash is computed again
+        columns = "path BLOB PRIMARY KEY, stamp TEXT, sha256 TEXT"
+        connection.execute(f"CREATE TABLE IF NOT EXISTS hashes ({columns}) WITHOUT ROWID")
+        connection.execute("SELECT path, stamp, sha256 FROM hashes LIMIT 1").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _key(path: Path) -> bytes:
+    return os.fsencode(path.absolute())
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"

@@ -1,0 +1,23 @@
+"""Progress bars: on stderr, on what takes long, and only where a person watches a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(label: str, total: float | None, is_bytes: bool = False) -> Iterator[Callable[[float], None]]:
+    """Show a bar while the block runs; call what is given with each advance. `total` None: the end is not known."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich import progress as bars
+    from rich.console import Console
+
+    count: bars.ProgressColumn = bars.DownloadColumn() if is_bytes else bars.MofNCompleteColumn()
+    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), count, bars.TimeElapsedColumn())
+    with bars.Progress(*columns, console=Console(stderr=True)) as shown:
+        task = shown.add_task(label, total=total)
+        yield lambda step: shown.advance(task, step)

@@ -1,0 +1,1 @@
+"""Duplicates and contamination: who repeats whom, by text, by pixels and by look."""

@@ -1,0 +1,96 @@
+"""The sets on disk, with what the catalogue says of them, and the role of each split in force."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from openmedq import layout
+from openmedq.errors import ParamsError, StaleError
+from openmedq.schema import Role
+
+Roles = Mapping[str, Role | None]  # split -> role, None: left out
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A set of the catalogue. An absent one has no shards."""
+
+    id: str
+    kind: str  # source or benchmark
+    access: str
+    card_roles: Mapping[str, Role]
+    roles: Roles  # in force
+    counts: Mapping[str, Any]  # counts.json of normalize
+    shards: tuple[Path, ...]
+
+    @property
+    def is_present(self) -> bool:
+        """Whether the mirror or the miniature held it."""
+        return bool(self.counts["state"] == "present")
+
+    def role_of(self, split: str) -> Role | None:
+        """The role in force; StaleError where the rows have a split that the card does not name."""
+        try:
+            return self.roles[split]
+        except KeyError:
+            raise StaleError(
+                f"{layout.SAMPLES / self.id}: split {split!r} has no role in {layout.CATALOGUE}, which knows "
+                f"{', '.join(self.roles)}; add it to the card and run `python -m openmedq catalogue`"
+            ) from None
+
+
+def load_sets(overrides: Mapping[str, Roles]) -> list[DataSet]:
+    """The catalogue's sets in its order, with `overrides` (`mix.roles`) in place of their cards' roles.
+
+    StaleError where a set was not normalized, ParamsError where an override names what is not there, or would train
+    on an evaluation split.
+    """
+    cards = _read_catalogue()
+    check_known("mix.roles", overrides, cards)
+    return [_load_set(set_id, card, overrides.get(set_id, {})) for set_id, card in cards.items()]
+
+
+def check_known(where: str, names: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    """ParamsError where a name is not among the known ones."""
+    for name in names:
+        if name not in known:
+            raise ParamsError(f"{where}: {name!r} is unknown; there are {', '.join(known)}")
+
+
+def _load_set(set_id: str, card: Mapping[str, Any], overrides: Roles) -> DataSet:
+    card_roles = {split: Role(role) for split, role in card["roles"].items()}
+    check_known(f"mix.roles.{set_id}", overrides, card_roles)
+    for split, role in overrides.items():
+        if card_roles[split] is Role.EVALUATION and role is Role.TRAIN:
+            raise ParamsError(
+                f"mix.roles.{set_id}.{split}: evaluation never trains: {set_id} {split}; "
+                "allowed here: evaluation, validation, null"
+            )
+    folder = layout.SAMPLES / set_id
+    try:
+        counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StaleError(f"{folder}: not there; `dvc repro normalize@{set_id}` writes it") from None
+    return DataSet(
+        id=set_id,
+        kind=card["kind"],
+        access=card["access"],
+        card_roles=card_roles,
+        roles={**card_roles, **overrides},
+        counts=counts,
+        shards=tuple(sorted(folder.glob("shard-*.parquet"))),
+    )
+
+
+def _read_catalogue() -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(layout.CATALOGUE.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StaleError(f"{layout.CATALOGUE}: not there; `python -m openmedq catalogue` writes it") from None
+    return dict(tree["sources"])

@@ -1,0 +1,172 @@
+"""PMC-OA: 1.65 million figures from PubMed Central's open articles, with their captions (Lin et al., 2023).
+
+Layout read, as published on Hugging Face: `pmc_oa.jsonl` (a line is {"image": "PMC212319_Fig3_4.jpg", "caption": ...})
+and `images.zip` (22.7 GB, the pictures in a sub-folder, found by file name), read in place; or the pictures unpacked in
+`images/`. Where `pmc_oa_beta.jsonl` lies there too (whole compound captions), it is named in the log and not read.
+
+A picture's name may stand in several lines with several captions: each line is a sample, called by its number and name.
+The licence differs by article and is published nowhere in the set.
+
+What is odd in the published files, and in the miniature: lines in another order than the archive; one caption for
+several pictures; a picture that is named but absent; two names for the same bytes; a figure published again in another
+encoding; a figure that VQA-RAD's test shows too; colour, gray and CMYK pictures side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, tint
+from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.cards.formats import find_file, stream_lines
+from openmedq.errors import SourceError
+from openmedq.io.archives import Pictures, open_pictures
+from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+card = Card(
+    id="pmc_oa",
+    title="PMC-OA",
+    homepage="https://huggingface.co/datasets/axiong/pmc_oa",
+    citation="Lin et al., PMC-CLIP: Contrastive Language-Image Pre-training using Biomedical Documents, MICCAI 2023",
+    licence="per article: PMC Open Access mix, partly non-commercial; not stated in the set",
+    access=Access.OPEN,
+    task=Task.CAPTION,
+    modality="mixed",
+    files=(
+        File(path="pmc_oa.jsonl", url="https://huggingface.co/datasets/axiong/pmc_oa/resolve/main/pmc_oa.jsonl"),
+        File(path="images.zip", url="https://huggingface.co/datasets/axiong/pmc_oa/resolve/main/images.zip"),
+    ),
+    roles={"train": Role.TRAIN},
+    published_rows={"train": 1_650_000},  # rounded by the publisher
+)
+
+_NAME = re.compile(r"(PMC\d+)(?:_(.+)_\d+\.\w+)?")
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the pairs; SourceError where no list of captions is there, it is cut, or the archive is not whole."""
+    path = find_file(raw, "pmc_oa.jsonl")
+    beta = find_file(raw, "pmc_oa_beta.jsonl")
+    if path and beta:
+        _log.info("%s: not read: pmc_oa.jsonl is there", beta)
+    path = path or beta
+    if path is None:
+        raise SourceError(f"{raw}: no `pmc_oa.jsonl`; expected it there, as published at {card.homepage}")
+    with open_pictures(raw, "images.zip", "images") as pictures:
+        yield from _read_file(raw, path, pictures)
+
+
+def _read_file(raw: Path, path: Path, pictures: Pictures) -> Iterator[Sample | Rejected]:
+    def identify(key: str, record: Record) -> tuple[str, str]:
+        return f"{key}-{_stem(take_text(record, 'image'))}", "train"
+
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        name = take_text(record, "image")
+        caption = take_text(record, "caption", empty=Reason.ANSWER_EMPTY)
+        picture = pictures.find(name)
+        if picture is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no picture {name}")
+        match = _NAME.match(picture.image_id)
+        article, figure = match.groups() if match else (None, None)
+        return Sample(
+            id=sample_id,
+            source=card.id,
+            split=split,
+            task=card.task,
+            modality=card.modality,
+            licence=card.licence,
+            provenance=provenance,
+            turns=(Turn("", caption),),
+            images=(picture,),
+            groups=Groups(article=article or take_optional_text(record, "pmcid") or None),
+            attributes=keep(figure=figure or "", url_name=take_optional_text(record, "url_name")),
+        )
+
+    return represent(
+        stream_lines(path),
+        source=card.id,
+        unit="line",
+        raw=raw,
+        path=path,
+        identify=identify,
+        build=build,
+        seen=None,
+    )
+
+
+def _stem(name: str) -> str:
+    """The picture's name without folder and ending, in one line."""
+    return "_".join(Path(name.replace("\\", "/")).stem.split())
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_FOLDER = "caption_T060_filtered_top4_sep_v0_subfigures"
+_TINTS = ((1.0, 0.85, 0.95), (0.9, 1.0, 1.05))
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write `pmc_oa.jsonl` with about 300 pairs, `pmc_oa_beta.jsonl` beside it, and `images.zip`."""
+    random = generator(seed, card.id)
+    figures = draw_figures(seed, card.id, num_rounds=2)
+    names = _figure_names(random, len(figures) + 4)
+    pictures = {name: _encode(figure, index) for index, (name, figure) in enumerate(zip(names, figures, strict=False))}
+    pairs = [(name, _caption(figure)) for name, figure in zip(names, figures, strict=False)]
+
+    again, recoded, shared, absent = names[len(figures) :]
+    pictures[again], captioned = pictures[names[5]], _caption(figures[5])
+    pictures[recoded] = encode_jpeg(draw(figures[9]), quality=60)
+    pictures[shared] = encode_jpeg(draw(shared_figure(seed)))
+    pairs += [(again, captioned), (recoded, _caption(figures[9])), (shared, _caption(shared_figure(seed)))]
+    pairs += [(absent, "Axial image of the chest."), (names[7], "The same picture with a second caption.")]
+    pairs[11] = (pairs[11][0], pairs[12][1])  # one caption for two pictures
+    pairs = [pairs[index] for index in random.permutation(len(pairs))]
+
+    raw.mkdir(parents=True, exist_ok=True)
+    _write_lines(raw / "pmc_oa.jsonl", [{"image": name, "caption": caption} for name, caption in pairs])
+    compound = "(A, B) Sub-figures of one figure, under one caption."
+    _write_lines(
+        raw / "pmc_oa_beta.jsonl",
+        [
+            {"image": name, "caption": compound, "pmcid": name.split("_")[0], "url_name": f"{name.split('_')[1]}.jpg"}
+            for name in names[:40]
+        ],
+    )
+    with zipfile.ZipFile(raw / "images.zip", "w") as archive:
+        for name, data in sorted(pictures.items()):
+            archive.writestr(zipfile.ZipInfo(f"{_FOLDER}/{name}"), data)  # ZipInfo: no clock in the bytes
+
+
+def _figure_names(random: np.random.Generator, num_names: int) -> list[str]:
+    """Three figures to an article, numbered through the set as published."""
+    articles = np.sort(random.choice(np.arange(200_000, 9_000_000), (num_names + 2) // 3, replace=False))
+    return [f"PMC{articles[index // 3]}_F{index % 3 + 1}_{index}.jpg" for index in range(num_names)]
+
+
+def _encode(figure: Figure, index: int) -> bytes:
+    pixels = draw(figure)
+    if index == 2:
+        return encode_jpeg(pixels, mode="CMYK")
+    if index % 3 == 1:
+        return encode_jpeg(tint(pixels, _TINTS[index % 2]), mode="RGB")
+    return encode_jpeg(pixels)
+
+
+def _caption(figure: Figure) -> str:
+    size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
+    clips = "1 clip is" if figure.num_clips == 1 else f"{figure.num_clips} clips are"
+    return f"Image of the {figure.organ}. A {size} mass in the {figure.position}, {level} background; {clips} seen."
+
+
+def _write_lines(path: Path, records: list[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")

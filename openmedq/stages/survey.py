@@ -1,0 +1,84 @@
+"""`survey`: what the mirror holds of each set of the catalogue, with the hash of every file.
+
+The mirror is read where it lies. Hashes are remembered, so that only what is new or changed is read again.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from openmedq import layout
+from openmedq.cards import catalogue
+from openmedq.errors import MirrorError
+from openmedq.io import origin
+from openmedq.io.progress import progress
+from openmedq.io.publish import publish
+from openmedq.params import Params
+
+HASHES = layout.PARTIAL / "survey-cache"
+
+
+def run(params: Params) -> None:
+    """Write one origin for each set of the catalogue."""
+    titles = {set_id: entry["title"] for set_id, entry in catalogue.read(layout.CATALOGUE).items()}
+    mirror = Path(params.download.mirror)
+    folders = match_folders(mirror, titles)
+    kind: origin.Kind = "miniature" if mirror.resolve() == layout.MINIATURE.resolve() else "mirror"
+    found = {set_id: list(origin.find_files(folder)) for set_id, folder in folders.items()}
+    for set_id, files in found.items():
+        if not files:
+            raise MirrorError(f"{folders[set_id]}: holds no file; put the published files there or remove the folder")
+
+    with publish(layout.SURVEY) as target, origin.open_hashes(HASHES) as hashes:
+        target.mkdir()
+        known = {path: hashes.get(path, status) for files in found.values() for path, status in files}
+        unknown_bytes = sum(status.st_size for files in found.values() for path, status in files if known[path] is None)
+        with progress(f"hashing {mirror}", unknown_bytes, is_bytes=True) as advance:
+            for set_id in titles:
+                entries = []
+                for path, status in found.get(set_id, ()):
+                    sha256 = known[path]
+                    if sha256 is None:
+                        sha256 = hashes.compute(path, status)
+                        advance(status.st_size)
+                    name = path.relative_to(folders[set_id]).as_posix()
+                    entries.append(origin.Entry(name, status.st_size, sha256))
+                surveyed = origin.Origin()
+                if entries:
+                    ordered = tuple(sorted(entries, key=lambda entry: entry.path))
+                    surveyed = origin.Origin(folders[set_id], kind, ordered)
+                origin.write(surveyed, target / f"{set_id}.json")
+
+
+def match_folders(mirror: Path, titles: dict[str, str]) -> dict[str, Path]:
+    """The mirror's folder of each set that it holds: named by the set's id or title, ignoring case, `-`, `_`, spaces.
+
+    MirrorError where the mirror is missing, holds no set, or holds one twice.
+    """
+    try:
+        folders = sorted(path for path in mirror.iterdir() if path.is_dir() and not path.name.startswith("."))
+    except OSError as error:
+        advice = "download.mirror names the folder that holds the sets' folders; change it in params.yaml"
+        raise MirrorError(f"{mirror}: {error.strerror}; {advice}") from None
+    matched: dict[str, Path] = {}
+    for set_id, title in titles.items():
+        names = {_plain(set_id), _plain(title)}
+        candidates = [folder for folder in folders if _plain(folder.name) in names]
+        if len(candidates) > 1:
+            raise MirrorError(f"{candidates[0]} and {candidates[1]}: both are {set_id}; rename or remove one")
+        if candidates:
+            matched[set_id] = candidates[0]
+    if not matched:
+        raise MirrorError(f"{mirror}: holds no set; name its folders {_join(titles)}, or change download.mirror")
+    return matched
+
+
+def _plain(name: str) -> str:
+    folded = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(letter for letter in folded if letter not in "-_ ")
+
+
+def _join(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

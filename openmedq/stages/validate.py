@@ -1,0 +1,230 @@
+"""The data held to their expectations (Great Expectations): a verdict that the graph depends on, and Data Docs.
+
+The verdict file is deterministic and holds no text; Data Docs hold no value of any row. Red stops the graph, after
+both are written. What the tables hold is said in `quality/tables.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import great_expectations as gx
+import great_expectations.expectations as gxe
+import pandas as pd
+import pyarrow.parquet as pq
+import yaml
+from great_expectations.core.run_identifier import RunIdentifier
+from great_expectations.data_context.types.base import ProgressBarsConfig
+
+from openmedq import layout
+from openmedq.cards import Access
+from openmedq.errors import ValidationError
+from openmedq.io.publish import publish
+from openmedq.params import Params, Validate
+from openmedq.quality.data_docs import finish_pages
+from openmedq.quality.tables import make_tables
+from openmedq.quality.verdicts import Verdict
+from openmedq.schema import Role, Task
+
+NUM_EXAMPLES = 5  # ids named in the verdict, of each red expectation
+
+# Counts and percentages only: a value could be a record's text, and Data Docs are for showing around.
+WITHOUT_VALUES = {"result_format": "SUMMARY", "partial_unexpected_count": 0}
+WITH_IDS = {"result_format": "COMPLETE", "unexpected_index_column_names": ["id"]}
+
+
+def run(params: Params) -> None:
+    """Write data/validation/verdict.json and data/docs; ValidationError where an expectation does not hold."""
+    catalogue = yaml.safe_load(layout.CATALOGUE.read_text(encoding="utf-8"))["sources"]
+    credentialed = {name for name, card in catalogue.items() if card["access"] == Access.CREDENTIALED}
+    tables = _read_tables(catalogue)
+    suites = _expect(params.validate_, catalogue)
+    with publish(layout.DATA_DOCS) as folder:
+        verdict = _validate(tables, suites, folder, credentialed)
+        finish_pages(folder, verdict)
+    with publish(layout.VALIDATION) as folder:
+        folder.mkdir()
+        (folder / "verdict.json").write_text(json.dumps(verdict, indent=2) + "\n", encoding="utf-8")
+    _stop_if_red(verdict)
+
+
+def _read_tables(catalogue: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+    return make_tables(
+        shards={name: sorted((layout.SAMPLES / name).glob("shard-*.parquet")) for name in catalogue},
+        classes={name: card.get("classes") or () for name, card in catalogue.items()},
+        verdicts=pq.read_table(layout.VERDICTS / "verdicts.parquet"),
+        index=pq.read_table(layout.MIX / "index.parquet"),
+        waterfall=json.loads((layout.MIX / "waterfall.json").read_text(encoding="utf-8")),
+        spill=layout.PARTIAL / "duckdb",
+    )
+
+
+def _expect(dials: Validate, catalogue: Mapping[str, Any]) -> dict[str, dict[str, gxe.Expectation]]:
+    """What must hold of each table, in words and as expectations. Nulls, where nothing applies, are passed over."""
+    sets = list(catalogue)
+    splits = [f"{name} {split}" for name, card in catalogue.items() for split in card["roles"]]
+    roles = [role.value for role in Role]
+    answer_chars, side_px = dials.max_answer_chars, dials.min_side_px
+    return {
+        "rows": {
+            "ids are there": _is_there("id"),
+            "ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),
+            "sources are in the catalogue": _is_in("source", sets),
+            "splits are on the cards": _is_in("source_split", splits),
+            "roles are known": _is_in("role", roles),
+            "tasks are known": _is_in("task", [task.value for task in Task]),
+            "licences are stated": gxe.ExpectColumnValueLengthsToBeBetween(column="licence", min_value=1),
+            "answers are not empty": _is_between("shortest_answer_chars", 1),
+            f"answers have at most {answer_chars} characters": _is_between("longest_answer_chars", 0, answer_chars),
+            "questions are there where the task needs one": _is_between("shortest_question_chars", 1),
+            "pictures are there where the task needs one": _is_between("num_pictures", 1),
+            f"pictures have sides of at least {side_px} px": _is_between("shortest_side_px", side_px),
+            "answers of multiple choice are among the options": _is_between("num_answers_not_offered", 0, 0),
+            "labels are among the classes": _is_between("num_unknown_labels", 0, 0),
+        },
+        "verdicts": {
+            "a row has one verdict at most": gxe.ExpectColumnValuesToBeUnique(column="id"),
+            "rows with a verdict exist": _is_in("is_known", [True]),
+            "rows that are kept instead exist": _is_in("is_kept_known", [True]),
+            "rows that are kept instead have no verdict": _is_in("has_kept_verdict", [False]),
+            "reasons are known": _is_in("reason", [reason.value for reason in Verdict]),
+        },
+        "mix": {
+            "ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),
+            "sources are in the catalogue": _is_in("source", sets),
+            "roles are known": _is_in("role", roles),
+            "no row has two roles": _is_between("num_roles", 1, 1),
+            "weights are above 0": gxe.ExpectColumnValuesToBeBetween(column="weight", min_value=0, strict_min=True),
+            "positions are within their row groups": gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+                column_A="num_rows_in_group", column_B="row"
+            ),
+            "the row at the position is the one meant": _is_equal("id", "id_there"),
+            "no row with a verdict is in the mix": _is_in("has_verdict", [False]),
+            "no training row repeats an evaluation row": _is_in("repeats_evaluation", [False]),
+        },
+        "sets": {
+            "sets are in the catalogue": _is_in("id", sets),
+            "found = read + rejected": _is_equal("found", "num_told"),
+            "read = rows in the shards": _is_equal("read", "num_rows"),
+            "read = duplicate + kept out + mix": _is_equal("read", "num_accounted"),
+            f"at most {dials.max_rejected:.0%} of the records are rejected": _is_between(
+                "rejected_share", 0, dials.max_rejected
+            ),
+            f"the mix has at least {dials.min_rows} training rows": gxe.ExpectColumnSumToBeBetween(
+                column="num_train", min_value=dials.min_rows
+            ),
+        },
+    }
+
+
+def _is_there(column: str) -> gxe.Expectation:
+    return gxe.ExpectColumnValuesToNotBeNull(column=column)
+
+
+def _is_in(column: str, values: list[Any]) -> gxe.Expectation:
+    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=values)
+
+
+def _is_between(column: str, low: float, high: float | None = None) -> gxe.Expectation:
+    return gxe.ExpectColumnValuesToBeBetween(column=column, min_value=low, max_value=high)
+
+
+def _is_equal(one: str, other: str) -> gxe.Expectation:
+    return gxe.ExpectColumnPairValuesToBeEqual(column_A=one, column_B=other)
+
+
+def _validate(
+    tables: Mapping[str, pd.DataFrame],
+    suites: Mapping[str, Mapping[str, gxe.Expectation]],
+    pages: Path,
+    credentialed: set[str],
+) -> dict[str, Any]:
+    """Hold the tables to their suites and write the pages: the verdict."""
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=sys.stderr.isatty())
+    for name in list(context.get_site_names()):
+        context.delete_data_docs_site(name)
+    context.add_data_docs_site("openmedq", _describe_site(pages))
+    source = context.data_sources.add_pandas("data")
+    run_id = RunIdentifier(run_name="validate")
+    found = []
+    for name, table in tables.items():
+        suite = context.suites.add(gx.ExpectationSuite(name=name))
+        for statement, expectation in suites[name].items():
+            expectation.description = statement
+            suite.add_expectation(expectation)
+        data = source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("whole")
+        definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=data, suite=suite))
+        batch_parameters = {"dataframe": table}
+        result = definition.run(batch_parameters=batch_parameters, result_format=WITHOUT_VALUES, run_id=run_id)
+        outcomes = {outcome.expectation_config.description: outcome for outcome in result.results}
+        batch = data.get_batch(batch_parameters)
+        for statement, expectation in suites[name].items():
+            finding = _describe(name, statement, len(table), outcomes[statement])
+            if finding["num_unexpected"]:
+                finding["examples"] = _find_examples(batch, expectation, credentialed)
+            found.append(finding)
+    context.build_data_docs()
+    num_red = sum(not finding["success"] for finding in found)
+    return {
+        "success": num_red == 0,
+        "num_expectations": len(found),
+        "num_red": num_red,
+        "expectations": sorted(found, key=lambda finding: (finding["table"], finding["statement"])),
+    }
+
+
+def _describe_site(pages: Path) -> dict[str, Any]:
+    return {
+        "class_name": "SiteBuilder",
+        "show_how_to_buttons": False,
+        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(pages.absolute())},
+    }
+
+
+def _describe(table: str, statement: str, num_rows: int, outcome: Any) -> dict[str, Any]:
+    """One expectation in the verdict. An expectation that could not be evaluated has no counts, and is red."""
+    config, result = outcome.expectation_config, outcome.result
+    kwargs = {key: value for key, value in config.kwargs.items() if key != "batch_id"}
+    observed = result.get("observed_value")
+    unexpected = result.get("unexpected_count")
+    return {
+        "table": table,
+        "statement": statement,
+        "name": config.type,
+        "columns": [kwargs.pop(key) for key in ("column", "column_A", "column_B") if key in kwargs],
+        "kwargs": dict(sorted(kwargs.items())),
+        "success": bool(outcome.success),
+        "num_rows": num_rows,
+        "num_unexpected": None if unexpected is None else int(unexpected),
+        "observed": None if observed is None else int(observed),
+        "examples": [],
+    }
+
+
+def _find_examples(batch: Any, expectation: gxe.Expectation, credentialed: set[str]) -> list[str]:
+    """The first ids of unexpected rows, of sets whose records may be named."""
+    result = batch.validate(expectation, result_format=WITH_IDS).result
+    ids = {str(row["id"]) for row in result["unexpected_index_list"]}
+    return sorted(name for name in ids if name.split("/")[0] not in credentialed)[:NUM_EXAMPLES]
+
+
+def _stop_if_red(verdict: Mapping[str, Any]) -> None:
+    red = [finding for finding in verdict["expectations"] if not finding["success"]]
+    if not red:
+        return
+    first = red[0]
+    if first["num_unexpected"] is not None:
+        detail = f"{first['num_unexpected']} of {first['num_rows']} do not hold"
+    else:
+        detail = f"observed: {first['observed']}"
+    raise ValidationError(
+        f"the data are red: {len(red)} of {verdict['num_expectations']} expectations; first, in {first['table']}: "
+        f"{first['statement']} ({detail}); see {layout.VALIDATION / 'verdict.json'} and "
+        f"{layout.DATA_DOCS / 'index.html'}"
+    )

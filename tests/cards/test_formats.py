@@ -1,0 +1,156 @@
+import json
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openmedq.cards import formats
+from openmedq.cards.fields import Unusable
+from openmedq.cards.formats import stream_lines, stream_list, stream_object
+from openmedq.errors import SourceError
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+LAYOUTS = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}, {"indent": "\t"}])
+relaxed = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@pytest.fixture(autouse=True)
+def _tiny_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small that every value lies across a border."""
+    monkeypatch.setattr(formats, "CHUNK_CHARACTERS", 3)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8", errors="surrogatepass")
+    return path
+
+
+def encodable(value: Any) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in json.dumps(value, ensure_ascii=False))
+
+
+@relaxed
+@given(items=st.lists(VALUES, max_size=8).filter(encodable), layout=LAYOUTS)
+def test_a_list_is_streamed_as_json_loads_reads_it(tmp_path: Path, items: list[Any], layout: dict[str, Any]) -> None:
+    path = write(tmp_path / "x.json", json.dumps(items, **layout))
+    assert list(stream_list(path)) == [(str(number), item) for number, item in enumerate(items, start=1)]
+
+
+@relaxed
+@given(tree=st.dictionaries(st.text(), VALUES, max_size=8).filter(encodable), layout=LAYOUTS)
+def test_an_object_is_streamed_as_json_loads_reads_it(
+    tmp_path: Path, tree: dict[str, Any], layout: dict[str, Any]
+) -> None:
+    path = write(tmp_path / "x.json", json.dumps(tree, **layout))
+    assert list(stream_object(path)) == list(tree.items())
+
+
+@relaxed
+@given(text=st.text(alphabet='[]{}",:0123456789.eE+-truefalsn \n\\u', max_size=30))
+@pytest.mark.parametrize("stream", [stream_list, stream_object])
+def test_whatever_json_refuses_is_refused(
+    tmp_path: Path, stream: Callable[[Path], Iterator[tuple[str, Any]]], text: str
+) -> None:
+    path = write(tmp_path / "x.json", text)
+    try:
+        expected = json.loads(text)
+    except ValueError:
+        expected = None
+    if isinstance(expected, list if stream is stream_list else dict):
+        values = [value for _, value in stream(path)]
+        assert len(values) >= len(expected)  # a key may be repeated
+    else:
+        with pytest.raises(SourceError):
+            list(stream(path))
+
+
+@relaxed
+@given(items=st.lists(VALUES, min_size=1, max_size=5).filter(encodable), share=st.floats(0, 0.999))
+@pytest.mark.parametrize("as_object", [False, True])
+def test_a_cut_file_is_an_error_after_what_is_whole(
+    tmp_path: Path, as_object: bool, items: list[Any], share: float
+) -> None:
+    tree = {str(number): item for number, item in enumerate(items, start=1)}
+    text = json.dumps(tree if as_object else items, indent=1)
+    path = write(tmp_path / "x.json", text[: int(len(text) * share)])
+    seen = []
+    with pytest.raises(SourceError, match="not the JSON that is published") as error:
+        seen.extend(pair for pair in (stream_object if as_object else stream_list)(path))
+    assert seen == list(tree.items())[: len(seen)]
+    assert "\n" not in str(error.value)
+
+
+def test_records_come_before_the_file_is_read_to_its_end(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.json", "[1, 2, " + "3, " * 1000)
+    stream = stream_list(path)
+    assert [next(stream), next(stream)] == [("1", 1), ("2", 2)]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "null", "17", '"text"', "<html>", "[1, 2] 3", "[1 2]", "[1,]"])
+def test_another_document_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SourceError, match=r"x\.json"):
+        list(stream_list(write(tmp_path / "x.json", text)))
+
+
+def test_deep_nesting_and_long_numbers_are_refused(tmp_path: Path) -> None:
+    for text in ("[" * 200_000, "[" + "9" * 10_000 + "]"):
+        with pytest.raises(SourceError):
+            list(stream_list(write(tmp_path / "x.json", text)))
+
+
+def test_a_record_without_end_is_refused_before_memory_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "MAX_RECORD_CHARACTERS", 1000)
+    path = write(tmp_path / "x.json", '["' + "x" * 50_000)
+    with path.open(encoding="utf-8") as file:
+        cursor = formats._Cursor(path, file)
+        cursor.expect("[", "a list")
+        with pytest.raises(SourceError):
+            cursor.take()
+        assert file.tell() < 10_000
+
+
+def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(b"\xef\xbb\xbf[1]")
+    assert list(stream_list(path)) == [("1", 1)]
+    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n')
+    assert list(stream_lines(path)) == [("1", {"a": 1})]
+
+
+def test_foreign_bytes_stay_in_their_record(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes('["caf\u00e9", "'.encode() + b'caf\xe9", "\xc3\xa9"]')
+    assert [value for _, value in stream_list(path)] == ["café", "caf\udce9", "é"]
+
+
+@relaxed
+@given(items=st.lists(VALUES, max_size=8).filter(encodable))
+def test_lines_are_streamed_as_json_loads_reads_them(tmp_path: Path, items: list[Any]) -> None:
+    path = write(tmp_path / "x.jsonl", "".join(json.dumps(item) + "\n\n" for item in items))
+    assert list(stream_lines(path)) == [(str(2 * number + 1), item) for number, item in enumerate(items)]
+
+
+def test_a_bad_line_is_one_record_and_a_cut_last_line_an_error(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.jsonl", '{"a": 1}\nnonsense\n{"a": 2}')
+    (_, first), (_, second), (_, third) = stream_lines(path)
+    assert (first, third) == ({"a": 1}, {"a": 2})
+    assert isinstance(second, Unusable)
+    write(path, '{"a": 1}\n{"a": ')
+    with pytest.raises(SourceError, match="line 2, the last, is cut"):
+        list(stream_lines(path))
+
+
+def test_not_a_number_does_not_become_text() -> None:
+    from openmedq.cards.fields import take_optional_text
+
+    for value in (math.nan, math.inf, True, None, [], {}):
+        assert take_optional_text({"x": value}, "x") == ""
+    assert take_optional_text({"x": " 4 "}, "x") == take_optional_text({"x": 4}, "x") == "4"

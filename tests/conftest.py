@@ -1,0 +1,72 @@
+"""Fixtures for all tests: the real slices, a toy DVC project with the pipeline's stage names, one Prefect server."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+TOY = Path(__file__).parent / "toy"  # dvc.yaml, params.yaml, stage.py, data/catalogue.yaml
+
+
+def run(command: list[str], root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a project, the virtual environment's programs first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command, cwd=root, env={**os.environ, "PATH": path, **environment}, capture_output=True, text=True
+    )
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real, openly licensed slices in native layout."""
+    folder = os.environ.get("OPENMEDQ_REAL_DATA")
+    if not folder:
+        pytest.skip("OPENMEDQ_REAL_DATA is not set: it names a folder of real datasets in their native layouts")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def _toy_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("toy") / "project"
+    shutil.copytree(TOY, root, ignore=shutil.ignore_patterns("__pycache__"))
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    dvc = [sys.executable, "-m", "dvc"]
+    for command in (
+        ["git", "init", "-q", "-b", "main"],
+        [*dvc, "init", "-q"],
+        [*dvc, "config", "core.analytics", "false"],
+        ["git", "add", "."],
+        ["git", *identity, "commit", "-q", "-m", "toy"],
+    ):
+        done = run(command, root)
+        assert done.returncode == 0, done.stderr
+    return root
+
+
+@pytest.fixture
+def toy(_toy_template: Path, tmp_path: Path) -> Path:
+    """A fresh copy of the toy project: same stages and paths as the real one, trivial commands, 3 sets."""
+    return Path(shutil.copytree(_toy_template, tmp_path / "toy", symlinks=True))
+
+
+@pytest.fixture
+def dvc(toy: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run dvc in the toy project: `dvc("repro", "-s", "mix")`."""
+    return lambda *words, **environment: run([sys.executable, "-m", "dvc", *words], toy, **environment)
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """One temporary Prefect server for the session: starting it is slow."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    import flows  # noqa: F401  telemetry off before Prefect is imported
+
+    with prefect_test_harness(server_startup_timeout=120):
+        yield

@@ -1,0 +1,110 @@
+"""A checkout of its own with the whole graph run once, for all tests of this folder."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Tells what each `python -m openmedq` process loaded of the package.
+WATCH = """
+import atexit, json, os, sys
+
+def write():
+    root = os.getcwd()
+    ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "openmedq"]
+    loaded = sorted({os.path.relpath(module.__file__, root) for module in ours if getattr(module, "__file__", None)})
+    with open(os.path.join(os.environ["OPENMEDQ_WATCH"], f"{os.getpid()}.json"), "w") as out:
+        json.dump({"arguments": sys.argv[1:], "loaded": loaded}, out)
+
+if "OPENMEDQ_WATCH" in os.environ:
+    atexit.register(write)
+"""
+
+QUICK = {"max_steps: null  # stop after": "max_steps: 4  # stop after"}
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout: `run` runs a command in it and wants exit code 0, or says all that it printed."""
+
+    root: Path
+    watch: Path
+
+    def run(self, *command: str, code: int = 0, **environment: str) -> str:
+        binaries = str(Path(sys.executable).parent)
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            env={
+                **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "DVC", "GIT"))},
+                "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+                "PYTHONPATH": str(self.watch.parent),
+                "OPENMEDQ_WATCH": str(self.watch),
+                "OMP_NUM_THREADS": "1",
+                **environment,
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def change(self, file: str, old: str, new: str) -> None:
+        path = self.root / file
+        text = path.read_text(encoding="utf-8")
+        assert old in text, f"{file} holds no {old!r}"
+        path.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def checkout(folder: Path) -> Project:
+    """The files that git has or would have, committed in a repository of their own."""
+    root = folder / "project"
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
+    for name in listed.decode().split("\0"):
+        if name and (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, root / name)
+    watch = folder / "shim" / "watched"
+    watch.mkdir(parents=True)
+    (watch.parent / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
+    project = Project(root, watch)
+    (root / "dvc.lock").unlink(missing_ok=True)
+    project.run("git", "init", "--quiet")
+    project.run("git", "add", ".")
+    project.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "-m", "checkout")
+    return project
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The default profile, with a training cut short, run by `dvc repro`. Tests leave it as they found it."""
+    fresh = checkout(tmp_path_factory.mktemp("end_to_end"))
+    for old, new in QUICK.items():
+        fresh.change("params.yaml", old, new)
+    fresh.run("dvc", "repro")
+    return fresh
+
+
+@pytest.fixture
+def copy(project: Project, tmp_path: Path) -> Callable[[], Project]:
+    """A copy of the project, outputs and cache included, to be changed."""
+
+    def make() -> Project:
+        shutil.copytree(project.root, tmp_path / "project", symlinks=True)
+        return Project(tmp_path / "project", project.watch)
+
+    return make

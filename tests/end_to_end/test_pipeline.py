@@ -1,0 +1,199 @@
+"""The graph from end to end, as a newcomer runs it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from openmedq import layout
+
+from .conftest import Project
+
+pytestmark = pytest.mark.xdist_group("end_to_end")
+
+Copy = Callable[[], Project]
+
+
+def _graph(project: Project) -> dict:
+    return yaml.safe_load((project.root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+
+
+def _stages(project: Project) -> dict[str, dict]:
+    """dvc.yaml's stages with `foreach` written out for each set."""
+    catalogue = yaml.safe_load((project.root / layout.CATALOGUE).read_text(encoding="utf-8"))
+    params = yaml.safe_load((project.root / layout.PARAMS).read_text(encoding="utf-8"))
+    found = {}
+    for name, stage in _graph(project).items():
+        if "foreach" not in stage:
+            text = yaml.safe_dump(stage).replace("${download.mirror}", params["download"]["mirror"])
+            found[name] = yaml.safe_load(text)
+            continue
+        for key, item in catalogue["sources"].items():
+            text = yaml.safe_dump(stage["do"]).replace("${key}", key)
+            for field in ("module", "title"):
+                text = text.replace(f"${{item.{field}}}", item[field])
+            found[f"{name}@{key}"] = yaml.safe_load(text)
+    return found
+
+
+def _outs(stage: dict) -> list[str]:
+    entries = stage.get("outs", []) + stage.get("metrics", [])
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+def test_every_output_is_there_and_nothing_unfinished(project: Project) -> None:
+    for stage in _stages(project).values():
+        for out in _outs(stage):
+            assert (project.root / out).exists(), out
+    left = [path.name for path in (project.root / layout.PARTIAL).iterdir() if path.suffix != ".lock"]
+    assert [name for name in left if "cache" not in name] == []
+
+
+def test_a_second_repro_runs_nothing(project: Project) -> None:
+    assert "Data and pipelines are up to date" in project.run("dvc", "repro")
+    assert "up to date" in project.run("dvc", "status")
+
+
+def test_outputs_lie_where_the_layout_says(project: Project) -> None:
+    named = {str(value) for key, value in vars(layout).items() if isinstance(value, Path) and key.isupper()}
+    for name, stage in _stages(project).items():
+        for out in _outs(stage):
+            path = Path(out)
+            assert {str(path), str(path.parent)} & named, f"{name}: {out} is in no folder of openmedq/layout.py"
+
+
+def test_nothing_is_pushed(project: Project) -> None:
+    for name, stage in _stages(project).items():
+        for entry in stage.get("outs", []) + stage.get("metrics", []):
+            assert isinstance(entry, dict), f"{name}: {entry}"
+            assert next(iter(entry.values())).get("push") is False, f"{name}: {entry}"
+
+
+def test_a_stage_is_one_word(project: Project) -> None:
+    """Stage = module = command = params section. `survey` alone has no dials: it lists download's mirror."""
+    sections = set(yaml.safe_load((project.root / layout.PARAMS).read_text(encoding="utf-8")))
+    for name, stage in _graph(project).items():
+        command = (stage.get("do") or stage)["cmd"].split()
+        assert command[:4] == ["python", "-m", "openmedq", name]
+        assert (project.root / "openmedq" / "stages" / f"{name}.py").is_file()
+        params = [entry for entry in (stage.get("do") or stage)["params"] if isinstance(entry, str)]
+        tracked = {entry.split(".")[0] for entry in params}
+        if name in {"survey", "deduplicate", "report"}:  # whose section is not all that they read
+            sections_of = {"survey": {"download"}, "deduplicate": {"deduplicate", "mix"}, "report": {"report"}}
+            assert tracked == sections_of[name]
+        else:
+            assert tracked == {name}
+    assert sections == (set(_graph(project)) - {"survey"}) | {"execution"}
+    assert "execution" not in json.dumps(_graph(project)), "what may not change a byte is tracked by no stage"
+
+
+# The parameter and command-line plumbing, which every process loads, and which changes no byte of an output.
+PLUMBING = {
+    "openmedq/__init__.py",
+    "openmedq/__main__.py",
+    "openmedq/benchmarks/__init__.py",
+    "openmedq/discovery.py",
+    "openmedq/errors.py",
+    "openmedq/layout.py",
+    "openmedq/lineage.py",
+    "openmedq/params.py",
+    "openmedq/silence.py",
+    "openmedq/sources/__init__.py",
+    "openmedq/stages/__init__.py",
+}
+
+
+def test_a_stage_depends_on_all_that_its_process_loads(project: Project) -> None:
+    stages = _stages(project)
+    seen = set()
+    for record in project.watch.glob("*.json"):
+        watched = json.loads(record.read_text(encoding="utf-8"))
+        name = "@".join(watched["arguments"])
+        if name not in stages or name.startswith("download@"):  # a download must outlive an edit of its reader
+            continue
+        seen.add(name)
+        deps = [Path(dep) for dep in stages[name]["deps"]]
+        for file in map(Path, watched["loaded"]):
+            if str(file) not in PLUMBING:
+                assert any(file == dep or dep in file.parents for dep in deps), f"{name} loads {file}, no dep of it"
+    assert seen == {name for name in stages if not name.startswith("download@")}
+
+
+def test_rows_are_kept_or_written_down(project: Project) -> None:
+    waterfall = json.loads((project.root / layout.MIX / "waterfall.json").read_text(encoding="utf-8"))
+    index = pq.read_table(project.root / layout.MIX / "index.parquet", columns=["source", "role"]).to_pylist()
+    for name, rows in waterfall.items():
+        rejected = pq.read_metadata(project.root / layout.SAMPLES / name / "rejected.parquet").num_rows
+        shards = (project.root / layout.SAMPLES / name).glob("shard-*.parquet")
+        assert rows["read"] == sum(pq.read_metadata(shard).num_rows for shard in shards)
+        assert rows["found"] == rows["read"] + rejected
+        assert sum(rows["rejected"].values()) == rejected
+        used = [row["role"] for row in index if row["source"] == name]
+        assert {role: used.count(role) for role in set(used)} == {k: v for k, v in rows["mix"].items() if v}
+        assert rows["read"] == sum(rows["duplicate"].values()) + sum(rows["kept_out"].values()) + len(used)
+
+
+def test_the_summary_shows_scores_waterfall_and_where_to_look(project: Project) -> None:
+    text = project.run("python", "-m", "openmedq", "summary", COLUMNS="100")
+    for word in ("vqa_rad", "pubmedqa", "pmc_oa", "BLEU-1", "rejected", "data/report/index.html", "make ui"):
+        assert word in text
+
+
+def test_an_edited_reader_runs_only_what_depends_on_it(copy: Copy) -> None:
+    project = copy()
+    reader = project.root / "openmedq" / "sources" / "pubmedqa.py"
+    reader.write_text(reader.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    printed = project.run("dvc", "repro")
+    ran = [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]
+    assert ran == ["miniature@pubmedqa", "normalize@pubmedqa"]  # same bytes: the graph stops there
+
+
+def test_a_lost_model_comes_back_from_the_cache_without_a_run(copy: Copy) -> None:
+    project = copy()
+    before = project.run("python", "-c", COUNT_RUNS)
+    project.run("rm", "-rf", "data/model", "data/run.json")
+    printed = project.run("dvc", "repro")
+    assert "Running stage 'train'" not in printed
+    assert project.run("python", "-c", COUNT_RUNS) == before
+
+
+COUNT_RUNS = """
+import sqlite3
+print(sqlite3.connect("mlflow.db").execute("select count(*) from runs").fetchone()[0])
+"""
+
+
+def test_red_data_stop_the_graph(copy: Copy) -> None:
+    project = copy()
+    project.change("params.yaml", "min_rows: 1  #", "min_rows: 1000000  #")
+    printed = project.run("dvc", "repro", code=255)
+    assert "error: " in printed
+    assert "Running stage 'train'" not in printed
+    assert "Traceback" not in printed
+
+
+def test_metrics_plots_and_experiments_are_dvcs(copy: Copy) -> None:
+    project = copy()
+    assert "bleu_1" in project.run("dvc", "metrics", "show")
+    project.run("dvc", "plots", "show")
+    project.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "quick")
+    project.run("dvc", "exp", "run", "-S", "train.lr=1e-4", "-n", "slower")
+    assert "slower" in project.run("dvc", "exp", "show", "--no-pager")
+
+
+def test_a_mirror_is_read_in_place(copy: Copy, real_data: Path) -> None:
+    project = copy()
+    project.change("params.yaml", "mirror: data/miniature", f"mirror: {real_data}")
+    project.run("dvc", "repro", "mix")
+    waterfall = json.loads((project.root / layout.MIX / "waterfall.json").read_text(encoding="utf-8"))
+    assert waterfall["vqa_rad"]["read"] == 2248
+    assert waterfall["vqa_rad"]["rejected"] == {}
+    assert waterfall["pubmedqa"]["read"] == 1000
+    assert waterfall["pmc_oa"]["state"] == "absent"
+    copies = [path for path in (project.root / layout.RAW).rglob("*") if path.is_file() and path.name != "origin.json"]
+    assert copies == []
+    project.change("params.yaml", "require: []", "require: [pmc_oa]")
+    assert "pmc_oa" in project.run("dvc", "repro", "mix", code=255).split("error: ")[1].splitlines()[0]

@@ -1,0 +1,42 @@
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from flows.graph import Node, nodes
+from flows.reproduce import RULES, SLOTS, NodeError, Rule, is_worth_retrying, task_for
+
+DVC_SAYS = "ERROR: failed to reproduce 'x': failed to run: python x.py, exited with {}"
+
+
+def test_downloads_are_retried_with_growing_delays_and_learning_takes_the_gpu_slot():
+    download = task_for(Node("download@apple", "download", ()))
+    assert download.retries == 3 and download.retry_delay_seconds == [10, 60, 300] and download.retry_jitter_factor > 0
+    for stage in ("train", "evaluate", "transfer"):
+        assert task_for(Node(stage, stage, ())).retries == 0
+        assert RULES[stage].slot == "gpu"
+    assert SLOTS == {"gpu": 1}
+    assert task_for(Node("mix", "mix", ())).retries == 0 and RULES.get("mix", Rule()).slot is None
+
+
+def test_the_table_names_stages_of_the_graph_and_its_slots_exist(toy):
+    assert {node.stage for node in nodes(toy)}.issuperset(RULES)
+    assert {rule.slot for rule in RULES.values()} - {None} == set(SLOTS)
+
+
+@pytest.mark.parametrize(
+    ("lines", "text", "is_passing"),
+    [
+        (["> python x.py", "error: a.csv: no column b", "", DVC_SAYS.format(1)], "x: a.csv: no column b", False),
+        (["> python x.py", "error: host: cut off", DVC_SAYS.format(75)], "x: host: cut off", True),
+        (["Traceback", "TimeoutError: slow", DVC_SAYS.format(1)], "x: TimeoutError: slow", True),
+        (["half way", DVC_SAYS.format(-9)], "x: half way", True),
+        (["ERROR: failed to reproduce 'x': missing data 'source': d"], "x: failed to reproduce 'x': missing data 'source': d", False),
+        ([], "x: no output", False),
+    ],
+)
+def test_a_failure_is_one_line_and_only_what_may_pass_is_retried(lines, text, is_passing):
+    error = NodeError("x", lines)
+    assert str(error) == text
+    state = SimpleNamespace(result=lambda raise_on_failure: error)
+    assert is_worth_retrying(None, None, state) is is_passing

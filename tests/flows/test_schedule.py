@@ -1,0 +1,38 @@
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import get_client
+
+from flows.schedule import DEPLOYMENTS, declare_pools, name_pools
+
+ROOT = Path(__file__).parents[2]
+DECLARED = yaml.safe_load((ROOT / DEPLOYMENTS).read_text())["deployments"]
+
+
+@pytest.mark.parametrize("deployment", DECLARED, ids=lambda deployment: deployment["name"])
+def test_entrypoints_are_flows_that_take_the_parameters(deployment):
+    file, name = deployment["entrypoint"].split(":")
+    assert (ROOT / file).is_file()
+    flow = getattr(import_module(file.removesuffix(".py").replace("/", ".")), name)
+    assert isinstance(flow, Flow)
+    assert set(deployment["parameters"]) <= set(flow.parameters.properties)
+
+
+def test_training_has_a_pool_of_its_own_and_nothing_starts_unasked():
+    assert {d["entrypoint"]: d["work_pool"]["name"] for d in DECLARED} == {
+        "flows/build.py:build": "cpu",
+        "flows/learn.py:learn": "gpu",
+    }
+    assert not any(schedule["active"] for d in DECLARED for schedule in d.get("schedules", []))
+
+
+def test_pools_are_created_once(prefect_server):
+    names = name_pools(ROOT / DEPLOYMENTS)
+    assert names == ["cpu", "gpu"]
+    declare_pools(names)
+    declare_pools(names)
+    with get_client(sync_client=True) as client:
+        assert {pool.name: pool.type for pool in client.read_work_pools()} == {"cpu": "process", "gpu": "process"}

@@ -1,0 +1,50 @@
+import socket
+import sys
+
+import pytest
+
+from flows import ui
+from openmedq.errors import OpenMedQError
+
+
+def page(port, program):
+    url = f"http://127.0.0.1:{port}"
+    return ui.Page("MLflow", url, url, (sys.executable, "-c", program), {})
+
+
+def find_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_taken_port_is_told_in_one_line_before_anything_starts(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert ui.main(["--mlflow-port", str(port), "--prefect-port", str(find_port())]) == 1
+    line = f"error: MLflow: 127.0.0.1:{port}: Address already in use; choose another with --mlflow-port\n"
+    assert capsys.readouterr().err == line
+
+
+def test_servers_are_awaited_and_stopped():
+    port = find_port()
+    server = page(port, f"import http.server as h; h.test(h.SimpleHTTPRequestHandler, port={port}, bind='127.0.0.1')")
+    with ui.serve([server]) as processes:
+        assert processes[0].poll() is None
+    assert processes[0].poll() is not None
+    ui._require_free(server)
+
+
+def test_a_server_that_dies_is_told_with_the_command_that_shows_why():
+    with pytest.raises(OpenMedQError, match=r"^MLflow: ended while it started; run `python -c raise SystemExit\(3\)`"):
+        with ui.serve([page(find_port(), "raise SystemExit(3)")]):
+            pass
+
+
+def test_pages_are_on_loopback_and_silent():
+    assert "127.0.0.1" in ui.mlflow_page("127.0.0.1", 5000).command
+    prefect = ui.prefect_page("127.0.0.1", 4311)
+    assert prefect.environment["PREFECT_UI_API_URL"] == "http://127.0.0.1:4311/api"
+    assert ui.ENVIRONMENT["MLFLOW_DISABLE_TELEMETRY"] == "true"

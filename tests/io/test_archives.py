@@ -1,0 +1,217 @@
+import io
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openmedq.errors import ArchiveError
+from openmedq.io import archives
+from openmedq.io.archives import open_members, open_pictures
+
+CONTENT = {"sub/a.jpg": b"A" * 700, "sub/deeper/b.jpg": b"B" * 3, "ümlaut (1).png": b"", "c.txt": bytes(range(256))}
+
+
+def write_zip(path: Path, content: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    return path
+
+
+def write_tar(path: Path, content: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz" if path.suffix in (".gz", ".tgz") else "w") as archive:
+        for name, data in content.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def write(path: Path, content: dict[str, bytes]) -> Path:
+    return (write_zip if path.suffix == ".zip" else write_tar)(path, content)
+
+
+ENDINGS = pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tar.gz", "x.tgz"])
+
+
+def read_all(path: Path) -> dict[str, bytes]:
+    with open_members(path) as members:
+        return {name: members.read(name) for name in members.names}
+
+
+@ENDINGS
+def test_members_are_read_by_whole_path_and_by_last_part(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, CONTENT)
+    assert read_all(path) == CONTENT
+    with open_members(path) as members:
+        for whole, data in reversed(CONTENT.items()):
+            assert members.read(whole.rsplit("/")[-1]) == data
+        assert members.find("elsewhere/a.jpg") == "sub/a.jpg"
+        assert members.find("absent.jpg") is None
+        with pytest.raises(ArchiveError, match="no member"):
+            members.read("absent.jpg")
+
+
+@ENDINGS
+def test_a_last_part_that_several_share_is_never_guessed(tmp_path: Path, name: str) -> None:
+    content = {"x/1.png": b"x", "y/1.png": b"y", "z/1.png": b"z"}
+    path = write(tmp_path / name, content)
+    assert read_all(path) == content
+    with open_members(path) as members, pytest.raises(ArchiveError, match="several members called 1"):
+        members.read("1.png")
+
+
+@pytest.mark.parametrize("order", [("1.png", "x/1.png", "y/1.png"), ("x/1.png", "1.png", "y/1.png")])
+def test_a_whole_path_wins_over_a_last_part(tmp_path: Path, order: tuple[str, ...]) -> None:
+    content = {name: name.encode() for name in order}
+    path = write_zip(tmp_path / "x.zip", content)
+    assert read_all(path) == content
+
+
+def test_what_macs_add_is_passed_over(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"a.jpg": b"a", "__MACOSX/a.jpg": b"junk", ".DS_Store": b"junk"})
+    assert read_all(path) == {"a.jpg": b"a"}
+
+
+@ENDINGS
+@pytest.mark.parametrize("hostile", ["/etc/passwd", "../up.jpg", "a/../../up.jpg", "..\\up.jpg", "C:\\up.jpg"])
+def test_a_name_that_points_out_of_the_archive_is_refused(tmp_path: Path, name: str, hostile: str) -> None:
+    path = write(tmp_path / name, {"a.jpg": b"a", hostile: b"x"})
+    with pytest.raises(ArchiveError, match="points out of the archive"):
+        read_all(path)
+
+
+def test_links_are_refused(tmp_path: Path) -> None:
+    link = zipfile.ZipInfo("link.jpg")
+    link.create_system, link.external_attr = 3, (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        info = tarfile.TarInfo("link.jpg")
+        info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(info)
+    for path in (tmp_path / "x.zip", tmp_path / "x.tar"):
+        with pytest.raises(ArchiveError, match="link"):
+            read_all(path)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar.gz"])
+def test_a_bomb_is_refused_before_it_is_inflated(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, {"bomb.png": bytes(3 * 2**20)})
+    with pytest.raises(ArchiveError, match="bomb"):
+        read_all(path)
+
+
+def test_a_member_that_does_not_fit_in_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_zip(tmp_path / "x.zip", CONTENT)
+    monkeypatch.setattr(archives, "MAX_MEMBER_BYTES", 500)
+    with open_members(path) as members, pytest.raises(ArchiveError, match="too many"):
+        members.read("a.jpg")
+
+
+@ENDINGS
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.97])
+def test_a_cut_archive_is_one_line(tmp_path: Path, name: str, share: float) -> None:
+    path = write(tmp_path / name, CONTENT | {"noise": bytes(i * i % 251 for i in range(9000))})
+    whole = path.read_bytes()
+    size_bytes = len(whole) if name != "x.tar" else whole.rstrip(b"\0").__len__()  # a tar's zeros at the end may go
+    path.write_bytes(whole[: int(size_bytes * share)])
+    with pytest.raises(ArchiveError) as error:
+        read_all(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_tar_that_is_cut_between_two_members_is_noticed(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a": b"a" * 512, "b": b"b" * 512})
+    path.write_bytes(path.read_bytes()[:1024])
+    with pytest.raises(ArchiveError, match="end is missing"):
+        read_all(path)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz"])
+@pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"\x89PNG\r\n", b"PK\x03\x04" + b"x" * 50])
+def test_what_is_no_archive_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ArchiveError, match="not a whole archive"):
+        read_all(tmp_path / name)
+
+
+def test_a_damaged_member_does_not_spoil_the_others(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", CONTENT, zipfile.ZIP_STORED)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"A" * 700, b"A" * 699 + b"!"))
+    with open_members(path) as members:
+        with pytest.raises(ArchiveError, match=r"x\.zip: sub/a\.jpg: damaged"):
+            members.read("a.jpg")
+        assert members.read("b.jpg") == b"BBB"
+
+
+def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"a.jpg": b"a"})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1  # the flag in the directory
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match="encrypted"):
+        read_all(path)
+
+
+def test_a_missing_archive_is_an_os_error(tmp_path: Path) -> None:
+    for name in ("x.zip", "x.tar"):
+        with pytest.raises(FileNotFoundError):
+            read_all(tmp_path / name)
+
+
+@ENDINGS
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(where=st.floats(0, 0.999), value=st.integers(0, 255))
+def test_a_flipped_byte_never_crashes(tmp_path: Path, name: str, where: float, value: int) -> None:
+    path = write(tmp_path / name, CONTENT)
+    data = bytearray(path.read_bytes())
+    data[int(where * len(data))] = value
+    path.write_bytes(data)
+    try:
+        with open_members(path) as members:
+            for member in members.names:
+                try:
+                    members.read(member)
+                except ArchiveError:
+                    continue
+    except ArchiveError as error:
+        assert "\n" not in str(error)
+
+
+def in_archive(raw: Path) -> None:
+    write_zip(raw / "images.zip", {"deep/down/a.jpg": b"a"})
+
+
+def in_folder(raw: Path) -> None:
+    (raw / "images").mkdir()
+    (raw / "images" / "a.jpg").write_bytes(b"a")
+
+
+def in_subfolder(raw: Path) -> None:
+    (raw / "images" / "deep" / "down").mkdir(parents=True)
+    (raw / "images" / "deep" / "down" / "a.jpg").write_bytes(b"a")
+
+
+@pytest.mark.parametrize("lay_out", [in_archive, in_folder, in_subfolder])
+def test_pictures_are_found_wherever_they_lie(tmp_path: Path, lay_out: Callable[[Path], None]) -> None:
+    lay_out(tmp_path)
+    with open_pictures(tmp_path, "images.zip", "images") as pictures:
+        image = pictures.find("a.jpg")
+        assert image is not None
+        assert (image.data if image.path is None else image.path.read_bytes()) == b"a"
+        assert image.image_id == "a.jpg"
+        for name in ("b.jpg", "..", "", "/", "a.jpg/..", "x" * 5000, "a\0.jpg", "\ud800.jpg"):
+            assert pictures.find(name) is None
+
+
+def test_without_a_place_all_pictures_are_absent(tmp_path: Path) -> None:
+    with open_pictures(tmp_path, "images.zip", "images") as pictures:
+        assert pictures.find("a.jpg") is None

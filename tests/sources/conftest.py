@@ -1,0 +1,45 @@
+"""Miniatures: written once a session for reading, copied for tests that break them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from openmedq.benchmarks import BENCHMARKS
+from openmedq.cards import Set
+from openmedq.sources import SOURCES
+
+SETS: dict[str, Set] = SOURCES | BENCHMARKS
+
+
+@pytest.fixture(scope="session")
+def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a set's miniature, not to be written to."""
+
+    @cache
+    def write(set_id: str) -> Path:
+        raw = tmp_path_factory.mktemp("miniature") / set_id
+        SETS[set_id].miniature(raw, seed=0)
+        return raw
+
+    return write
+
+
+@pytest.fixture
+def copy_of(miniature_of: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a set's miniature, to be broken."""
+    return lambda set_id: Path(shutil.copytree(miniature_of(set_id), tmp_path / set_id))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real sets."""
+    folder = os.environ.get("OPENMEDQ_REAL_DATA")
+    if not folder:
+        pytest.skip("OPENMEDQ_REAL_DATA is not set: no real sets to read")
+    return Path(folder)

@@ -1,0 +1,155 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq import layout
+from openmedq.errors import ParamsError, StaleError
+from openmedq.stages import deduplicate
+from tests.quality.corpus import ROLES, Row, make_params, picture, row, write_sets
+
+CARDS: dict[str, dict[str, Any]] = {"b_first": {}, "a_second": {}, "text": {}, "absent": {}}
+
+
+def _rows() -> list[Row]:
+    return [
+        row("b_first/1", "train", "What organ?", "Lung", picture(1)),
+        row("b_first/2", "train", "what ORGAN ?", "lung.", picture(1)),
+        row("b_first/3", "train", "What organ?", "Lung", picture(1, flip_bits=2, lighter=2)),
+        row("b_first/4", "train", "What organ?", "Lung", picture(3)),  # another picture: no copy
+        row("b_first/5", "test", "Which plane?", "axial", picture(2)),
+        row("b_first/6", "train", "Is it large?", "no", picture(2)),  # published so: stays
+        row("a_second/1", "train", "What organ?", "Lung", picture(1)),
+        row("a_second/2", "train", "which plane", "axial", picture(2, flip_bits=1)),
+        row("a_second/3", "train", "Is it large?", "yes", picture(2)),
+        row("a_second/4", "validation", "What organ?", "Lung", picture(3)),
+        row("a_second/5", "train", "Which plane?", "axial", picture(2, lighter=40)),  # same hash, other look
+        row("text/1", "train", "Is it safe?", "yes"),
+        row("text/2", "train", "is it safe", "Yes"),
+        row("text/3", "test", "Is it safe?", "yes."),
+        row("text/4", "train", "Is it true?", "yes"),
+        row("text/5", "train", "Is it true?", "yes"),
+    ]
+
+
+EXPECTED = {
+    "b_first/2": ("b_first/1", "duplicate exact"),
+    "b_first/3": ("b_first/1", "duplicate perceptual"),
+    "b_first/4": ("a_second/4", "duplicate exact"),
+    "a_second/1": ("b_first/1", "duplicate exact"),
+    "a_second/2": ("b_first/5", "in evaluation"),
+    "a_second/3": ("b_first/5", "evaluation picture"),
+    "text/1": ("text/3", "in evaluation"),
+    "text/2": ("text/3", "in evaluation"),
+    "text/5": ("text/4", "duplicate exact"),
+}
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _run(**sections: Any) -> dict[str, tuple[str, str]]:
+    deduplicate.run(make_params(**sections))
+    rows = pq.read_table(layout.VERDICTS / "verdicts.parquet").to_pylist()
+    return {row["id"]: (row["kept_id"], row["reason"]) for row in rows}
+
+
+def test_verdicts_and_counts() -> None:
+    write_sets(_rows(), CARDS)
+    assert _run() == EXPECTED
+    assert json.loads((layout.VERDICTS / "counts.json").read_text()) == {
+        "b_first": {"duplicate exact": 2, "duplicate perceptual": 1},
+        "a_second": {"duplicate exact": 1, "evaluation picture": 1, "in evaluation": 1},
+        "text": {"duplicate exact": 1, "in evaluation": 2},
+        "absent": {},
+    }
+
+
+def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
+    write_sets(_rows(), CARDS)
+    _run()
+    before = {path.name: path.read_bytes() for path in layout.VERDICTS.iterdir()}
+    write_sets(_rows()[::-1], CARDS, rows_a_shard=3, rows_a_group=1)
+    _run()
+    assert {path.name: path.read_bytes() for path in layout.VERDICTS.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("keep_out", "pictures"),
+    [("none", []), ("cross_source", ["a_second/3"]), ("all", ["a_second/3", "b_first/6"])],
+)
+def test_keep_out(keep_out: str, pictures: list[str]) -> None:
+    write_sets(_rows(), CARDS)
+    found = _run(deduplicate={"keep_out": keep_out})
+    assert sorted(name for name, (_, reason) in found.items() if reason == "evaluation picture") == pictures
+
+
+def test_a_split_left_out_neither_keeps_nor_loses() -> None:
+    write_sets(_rows(), CARDS)
+    found = _run(mix={"roles": {"b_first": {"train": None, "test": None}}})
+    assert found == {
+        "text/1": ("text/3", "in evaluation"),
+        "text/2": ("text/3", "in evaluation"),
+        "text/5": ("text/4", "duplicate exact"),
+    }
+
+
+def test_a_role_in_force_counts_not_the_cards() -> None:
+    write_sets(_rows(), CARDS)
+    found = _run(mix={"roles": {"a_second": {"train": "evaluation"}}})
+    assert found["b_first/1"] == ("a_second/1", "in evaluation")
+    assert not any(name.startswith("a_second/") for name in found if name != "a_second/4")
+
+
+def test_picture_bytes_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_sets(_rows(), CARDS)
+    asked: list[str] = []
+    read = pq.ParquetFile.iter_batches
+
+    def spy(self: pq.ParquetFile, *, columns: list[str]) -> Any:
+        asked.extend(columns)
+        return read(self, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
+    _run()
+    assert asked
+    assert not any(name.split(".")[0] == "images" for name in asked)
+
+
+def test_all_sets_absent() -> None:
+    write_sets([], CARDS)
+    assert _run() == {}
+
+
+@pytest.mark.parametrize(
+    ("roles", "words"),
+    [
+        ({"nowhere": {"train": None}}, ["mix.roles", "'nowhere'", "b_first, a_second, text, absent"]),
+        ({"text": {"dev": None}}, ["mix.roles.text", "'dev'", "train, validation, test"]),
+        ({"text": {"test": "train"}}, ["evaluation never trains: text test", "evaluation, validation, null"]),
+    ],
+)
+def test_roles_that_can_not_be(roles: dict[str, Any], words: list[str]) -> None:
+    write_sets(_rows(), CARDS)
+    with pytest.raises(ParamsError) as caught:
+        _run(mix={"roles": roles})
+    assert all(word in str(caught.value) for word in words)
+    assert "\n" not in str(caught.value)
+    assert not layout.VERDICTS.exists()
+
+
+def test_rows_with_a_split_that_no_card_names() -> None:
+    write_sets(_rows(), {**CARDS, "text": {"roles": {"test": ROLES["test"]}}})
+    with pytest.raises(StaleError, match="data/samples/text: split 'train' has no role"):
+        _run()
+
+
+def test_a_set_that_was_not_normalized() -> None:
+    write_sets(_rows(), CARDS)
+    (layout.SAMPLES / "text" / "counts.json").unlink()
+    with pytest.raises(StaleError, match="dvc repro normalize@text"):
+        _run()

@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq import layout
+from openmedq.errors import ParamsError, StaleError
+from openmedq.schema import INDEX_SCHEMA, VERDICT_SCHEMA
+from openmedq.stages import mix
+from tests.quality.corpus import make_params, row, write_sets
+
+ROWS = [
+    *(row(f"z_first/{number}", "train", f"question {number}", "yes") for number in range(7)),
+    row("z_first/7", "validation", "v", "yes"),
+    row("z_first/8", "test", "t", "yes"),
+    *(row(f"a_second/{number}", "train", f"other {number}", "no") for number in range(3)),
+    row("bench/1", "train", "", "cat"),
+    row("bench/2", "test", "", "dog"),
+]
+CARDS: dict[str, dict[str, Any]] = {
+    "z_first": {},
+    "a_second": {},
+    "bench": {"kind": "benchmark", "roles": {"train": "evaluation", "test": "evaluation"}},
+    "absent": {},
+}
+VERDICTS = [
+    ("a_second/0", "z_first/0", "duplicate exact"),
+    ("z_first/1", "z_first/0", "duplicate perceptual"),
+    ("z_first/2", "z_first/8", "in evaluation"),
+    ("z_first/3", "bench/1", "evaluation picture"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sets(ROWS, CARDS, rejected={"a_second": {"answer empty": 2}})
+    layout.VERDICTS.mkdir(parents=True)
+    table = pa.table([list(column) for column in zip(*VERDICTS, strict=True)], schema=VERDICT_SCHEMA)
+    pq.write_table(table, layout.VERDICTS / "verdicts.parquet")
+
+
+def _run(**dials: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    mix.run(make_params(mix=dials))
+    table = pq.read_table(layout.MIX / "index.parquet")
+    assert table.schema.equals(INDEX_SCHEMA)
+    return table.to_pylist(), json.loads((layout.MIX / "waterfall.json").read_text())
+
+
+def test_the_index_points_at_its_rows_in_the_order_of_the_catalogue() -> None:
+    index, _ = _run()
+    assert [entry["id"] for entry in index] == [
+        *("z_first/0", "z_first/4", "z_first/5", "z_first/6", "z_first/7", "z_first/8"),
+        *("a_second/1", "a_second/2", "bench/1", "bench/2"),
+    ]
+    for entry in index:
+        file = pq.ParquetFile(layout.SAMPLES / entry["source"] / entry["shard"])
+        there = file.read_row_group(entry["row_group"]).slice(entry["row"], 1).to_pylist()[0]
+        assert {name: there[name] for name in ("id", "source", "split", "task")} == {
+            name: entry[name] for name in ("id", "source", "split", "task")
+        }
+        assert entry["weight"] == 1
+    assert {entry["row_group"] for entry in index} == {0, 1}
+    assert {entry["role"] for entry in index if entry["source"] == "bench"} == {"evaluation"}
+
+
+def test_the_waterfall_tells_of_every_row() -> None:
+    _, waterfall = _run()
+    assert list(waterfall) == list(CARDS)
+    assert waterfall["z_first"] == {
+        "kind": "source",
+        "state": "present",
+        "found": 9,
+        "read": 9,
+        "rejected": {},
+        "duplicate": {"duplicate perceptual": 1},
+        "kept_out": {"evaluation picture": 1, "in evaluation": 1},
+        "mix": {"train": 4, "validation": 1, "evaluation": 1},
+    }
+    assert waterfall["a_second"]["found"] == 5
+    assert waterfall["a_second"]["rejected"] == {"answer empty": 2}
+    assert waterfall["absent"]["state"] == "absent"
+    for rows in waterfall.values():
+        assert rows["read"] == sum(sum(rows[part].values()) for part in ("duplicate", "kept_out", "mix"))
+
+
+def test_roles_and_weights_in_force() -> None:
+    index, waterfall = _run(
+        roles={"z_first": {"validation": "train", "test": None}}, weights={"z_first": 0.5, "a_second": 0, "bench": 0}
+    )
+    weights = {entry["id"]: entry["weight"] for entry in index}
+    assert weights["z_first/7"] == 0.5
+    assert waterfall["z_first"]["kept_out"] == {"evaluation picture": 1, "in evaluation": 1, "role null": 1}
+    assert waterfall["a_second"]["kept_out"] == {"weight 0": 2}
+    assert waterfall["bench"]["mix"] == {"evaluation": 2}, "weights are of training"
+    assert weights["bench/1"] == 1
+
+
+def test_same_bytes_again() -> None:
+    _run()
+    before = {path.name: path.read_bytes() for path in layout.MIX.iterdir()}
+    _run()
+    assert {path.name: path.read_bytes() for path in layout.MIX.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("dials", "words"),
+    [
+        ({"weights": {"nowhere": 1}}, ["mix.weights", "'nowhere'", "z_first, a_second, bench, absent"]),
+        ({"roles": {"nowhere": {"train": None}}}, ["mix.roles", "'nowhere'"]),
+        ({"roles": {"bench": {"train": "train"}}}, ["evaluation never trains: bench train"]),
+    ],
+)
+def test_what_is_not_there_or_may_not_be(dials: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(ParamsError) as caught:
+        _run(**dials)
+    assert all(word in str(caught.value) for word in words)
+
+
+def test_a_row_lost_on_the_way_is_noticed() -> None:
+    (layout.SAMPLES / "z_first" / "shard-00001.parquet").unlink()
+    with pytest.raises(StaleError, match=r"data/samples/z_first: counts.json tells of 9 rows, the shards hold 5"):
+        _run()
+    assert not layout.MIX.exists()

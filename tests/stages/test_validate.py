@@ -1,0 +1,215 @@
+import json
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq import layout
+from openmedq.errors import ValidationError
+from openmedq.stages import deduplicate, mix
+from tests.quality.corpus import ROLES, Row, make_params, picture, row, write_sets
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # it imports modules that Python is giving up
+    from openmedq.stages import validate
+
+CARDS: dict[str, dict[str, Any]] = {
+    "open_set": {},
+    "secret": {"access": "credentialed"},
+    "bench": {"kind": "benchmark", "roles": {"test": "evaluation"}, "classes": ["cat", "dog"]},
+    "absent": {},
+}
+
+
+def _rows() -> list[Row]:
+    return [
+        row("open_set/1", "train", "Which?", "b", picture(1), task="multiple_choice", options=["a", "b"]),
+        row("open_set/2", "train", "", "A chest film.", picture(2), task="caption"),
+        row("open_set/3", "train", "Is it?", "yes", context="It is."),
+        row("open_set/4", "train", "Is it?", "yes", context="It is."),
+        row("open_set/5", "test", "What?", "a mass", picture(4)),
+        row("secret/1", "train", "", "private text", picture(5), task="report"),
+        row("secret/2", "train", "What now?", "more private text", picture(6)),
+        row("secret/3", "test", "What then?", "private", picture(7)),
+        row("bench/1", "test", "", "cat", picture(8), task="classification", labels=["cat"]),
+        row("bench/2", "test", "", "", picture(9), task="classification"),
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sets(_rows(), CARDS)
+    deduplicate.run(make_params())
+    mix.run(make_params())
+
+
+def _verdict() -> dict[str, Any]:
+    verdict: dict[str, Any] = json.loads((layout.VALIDATION / "verdict.json").read_text())
+    return verdict
+
+
+def _red(**dials: Any) -> dict[str, list[str]]:
+    """Statements that do not hold, by table."""
+    with pytest.raises(ValidationError) as caught:
+        validate.run(make_params(validate=dials))
+    assert "\n" not in str(caught.value)
+    verdict = _verdict()
+    red = [one for one in verdict["expectations"] if not one["success"]]
+    assert f"{len(red)} of {verdict['num_expectations']}" in str(caught.value)
+    assert red[0]["statement"] in str(caught.value)
+    assert (layout.DATA_DOCS / "index.html").exists()
+    return {table: [one["statement"] for one in red if one["table"] == table] for table in {r["table"] for r in red}}
+
+
+def test_good_data_are_green_and_the_verdict_is_deterministic(tmp_path: Path) -> None:
+    validate.run(make_params())
+    before = (layout.VALIDATION / "verdict.json").read_bytes()
+    verdict = _verdict()
+    assert verdict["success"]
+    assert verdict["num_red"] == 0
+    assert {one["table"] for one in verdict["expectations"]} == {"rows", "verdicts", "mix", "sets"}
+    validate.run(make_params())
+    assert (layout.VALIDATION / "verdict.json").read_bytes() == before
+    assert str(tmp_path) not in before.decode()
+    assert {path.name for path in tmp_path.iterdir()} == {"data"}
+
+
+def test_the_pages_stand_alone_and_hold_no_record(tmp_path: Path) -> None:
+    rows = _rows()
+    rows[6]["turns"][0]["question"] = ""
+    write_sets(rows, CARDS)
+    assert _red() == {"rows": ["questions are there where the task needs one"]}
+    pages = list(layout.DATA_DOCS.rglob("*.html"))
+    assert len(pages) == 9  # the index, and a suite and a result for each table
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"""<script|(src|url)\s*[=(]\s*["']?(https?:)?//|<link[^>]*https?://""", text), page
+        assert str(tmp_path) not in text
+        for link in re.findall(r'href="([^"#:]+)"', text):
+            assert (page.parent / link).exists(), f"{page}: {link}"
+        assert not re.search(r"private|secret/\d", text), page
+    verdict = (layout.VALIDATION / "verdict.json").read_text()
+    assert "secret/" not in verdict
+    assert "private" not in verdict
+
+
+def test_faults_of_rows() -> None:
+    rows = _rows()
+    rows[0]["turns"][0]["options"] = ["a", "c"]
+    rows[1]["pictures"] = rows[1]["images"] = []
+    rows[2]["turns"][0]["answer"] = " "
+    rows[3]["id"] = "open_set/3"
+    rows[3]["turns"][0]["answer"] = "x" * 101
+    rows[4]["task"] = "guess"
+    rows[4]["role"] = "practice"
+    rows[5]["pictures"][0]["height"] = 7
+    rows[6]["licence"] = ""
+    rows[6]["turns"][0]["question"] = ""
+    rows[7]["split"] = "dev"
+    rows[8]["labels"] = ["cow"]
+    write_sets(rows, CARDS)
+    assert _red(max_answer_chars=100)["rows"] == [
+        "answers are not empty",
+        "answers have at most 100 characters",
+        "answers of multiple choice are among the options",
+        "ids are unique",
+        "labels are among the classes",
+        "licences are stated",
+        "pictures are there where the task needs one",
+        "pictures have sides of at least 8 px",
+        "questions are there where the task needs one",
+        "roles are known",
+        "splits are on the cards",
+        "tasks are known",
+    ]
+    examples = {one["statement"]: one["examples"] for one in _verdict()["expectations"] if not one["success"]}
+    assert examples["answers are not empty"] == ["open_set/3"]
+    assert examples["pictures have sides of at least 8 px"] == [], "a credentialed set's"
+
+
+def test_faults_of_the_mix() -> None:
+    path = layout.MIX / "index.parquet"
+    table = pq.read_table(path)
+    index = {entry["id"]: entry for entry in table.to_pylist()}
+    index["open_set/1"]["row"] = 5
+    index["open_set/2"]["row"] = 0
+    index["open_set/3"]["source"] = "nowhere"
+    index["secret/1"]["weight"] = 0
+    twice = {**index["secret/2"], "role": "practice"}
+    loser = {**index["open_set/3"], "id": "open_set/4", "source": "open_set", "row_group": 1, "row": 1}
+    index["bench/1"]["role"] = "train"  # with the picture and the words of what is evaluated
+    pq.write_table(pa.Table.from_pylist([*index.values(), twice, loser], schema=table.schema), path)
+    rows = _rows()
+    rows[8] |= {key: rows[9][key] for key in ("turns", "pictures", "labels")}
+    write_sets(rows, CARDS)
+    assert _red()["mix"] == [
+        "ids are unique",
+        "no row has two roles",
+        "no row with a verdict is in the mix",
+        "no training row repeats an evaluation row",
+        "positions are within their row groups",
+        "roles are known",
+        "sources are in the catalogue",
+        "the row at the position is the one meant",
+        "weights are above 0",
+    ]
+
+
+def test_faults_of_sets_and_verdicts() -> None:
+    path = layout.MIX / "waterfall.json"
+    waterfall = json.loads(path.read_text())
+    waterfall["nowhere"] = waterfall.pop("absent")
+    waterfall["open_set"]["found"] += 1
+    waterfall["open_set"]["mix"]["train"] -= 1
+    waterfall["secret"] |= {"found": 10, "read": 2, "rejected": {"broken": 8}}
+    path.write_text(json.dumps(waterfall))
+    path = layout.VERDICTS / "verdicts.parquet"
+    table = pq.read_table(path)
+    assert table.num_rows == 1
+    more = [
+        {"id": "open_set/4", "kept_id": "open_set/4", "reason": "whim"},
+        {"id": "nobody/1", "kept_id": "nobody/2", "reason": "duplicate exact"},
+    ]
+    pq.write_table(pa.Table.from_pylist([*table.to_pylist(), *more], schema=table.schema), path)
+    assert _red(min_rows=6) == {
+        "sets": [
+            "at most 50% of the records are rejected",
+            "found = read + rejected",
+            "read = duplicate + kept out + mix",
+            "read = rows in the shards",
+            "sets are in the catalogue",
+            "the mix has at least 6 training rows",
+        ],
+        "verdicts": [
+            "a row has one verdict at most",
+            "reasons are known",
+            "rows that are kept instead exist",
+            "rows that are kept instead have no verdict",
+            "rows with a verdict exist",
+        ],
+    }
+
+
+def test_no_rows_at_all_are_red_not_broken() -> None:
+    write_sets([], CARDS)
+    deduplicate.run(make_params())
+    mix.run(make_params())
+    assert _red() == {"sets": ["the mix has at least 1 training rows"]}
+
+
+def test_what_deduplicate_lets_pass_is_no_repeat() -> None:
+    """The check of the mix is written apart from `deduplicate`; it may be stricter nowhere."""
+    texts = ["Is it\tso?", "IS IT SO?", "İs it so?", "is it so", "ıs it so?"]
+    rows = [row(f"open_set/{number}", "train", text, "yes") for number, text in enumerate(texts)]
+    rows += [row(f"bench/{number}", "test", text, "Yes") for number, text in enumerate(texts)]
+    write_sets(rows, {**CARDS, "bench": {"roles": ROLES}})
+    deduplicate.run(make_params())
+    mix.run(make_params())
+    validate.run(make_params(validate={"min_rows": 0} if False else {})) if pq.read_table(
+        layout.MIX / "index.parquet", filters=[("role", "=", "train")]
+    ).num_rows else None

@@ -1,0 +1,104 @@
+"""The floors: imports go downward only, siblings are strangers, and some libraries live in one place."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted([*ROOT.glob("openmedq/**/*.py"), *ROOT.glob("flows/*.py")])
+
+FLOORS = {
+    "flows": 6,
+    "openmedq.__main__": 5,
+    "openmedq.stages": 4,
+    "openmedq.lineage": 4,
+    "openmedq.checking": 4,
+    "openmedq.summary": 4,
+    "openmedq.parts": 4,
+    "openmedq.sources": 3,
+    "openmedq.benchmarks": 3,
+    "openmedq.quality": 3,
+    "openmedq.metrics": 3,
+    "openmedq.vlm": 3,
+    "openmedq.encoders": 2.5,
+    "openmedq.discovery": 2.5,
+    "openmedq.io": 2,
+    "openmedq.cards": 2,
+    "openmedq.schema": 1,
+    "openmedq.params": 1,
+    "openmedq.errors": 1,
+    "openmedq.layout": 1,
+    "openmedq.silence": 0,
+    "openmedq": 0,
+}
+
+HOMES = {
+    "torch": {"openmedq.vlm", "openmedq.encoders", "openmedq.stages.train", "openmedq.stages.evaluate",
+              "openmedq.stages.transfer", "openmedq.parts"},
+    "mlflow": {"openmedq.lineage"},
+    "great_expectations": {"openmedq.stages.validate"},
+    "dvc": {"flows"},
+    "prefect": {"flows"},
+}  # fmt: skip
+
+SAME_FLOOR = {  # deliberate neighbors
+    ("openmedq.checking", "openmedq.stages"),  # `check` is `normalize` that writes nothing
+    ("openmedq.params", "openmedq.schema"),
+    ("openmedq.params", "openmedq.errors"),
+}
+
+
+def _name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _imports(path: Path) -> list[str]:
+    """Modules that a file imports, wherever in the file."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def _room(name: str) -> str:
+    """The longest entry of FLOORS that holds the module."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        if ".".join(parts[:length]) in FLOORS:
+            return ".".join(parts[:length])
+    raise AssertionError(f"{name}: on no floor; add it to FLOORS")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=_name)
+def test_imports_go_downward(path: Path) -> None:
+    here = _room(_name(path))
+    for imported in _imports(path):
+        if imported.split(".")[0] not in ("openmedq", "flows"):
+            continue
+        there = _room(imported)
+        if there == here or (here, there) in SAME_FLOOR:
+            continue
+        assert FLOORS[there] < FLOORS[here], f"{_name(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("package", ["sources", "benchmarks", "stages"])
+def test_siblings_are_strangers(package: str) -> None:
+    for path in (ROOT / "openmedq" / package).glob("*.py"):
+        for imported in _imports(path):
+            own = f"openmedq.{package}."
+            if imported.startswith(own):
+                assert _name(path).startswith(".".join(imported.split(".")[:3])), f"{_name(path)} imports {imported}"
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_a_library_stays_at_home(library: str) -> None:
+    users = {_name(path) for path in MODULES if library in {name.split(".")[0] for name in _imports(path)}}
+    assert users, f"nobody imports {library}"
+    for user in users:
+        assert any(user == home or user.startswith(f"{home}.") for home in HOMES[library]), f"{user} imports {library}"

@@ -1,0 +1,85 @@
+"""params.yaml: what profiles write, what is refused, and in which words."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from openmedq import params
+from openmedq.errors import ParamsError
+from openmedq.layout import CONF, PARAMS
+
+PROFILES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def test_there_are_three_profiles() -> None:
+    assert PROFILES == ["miniature", "paper", "small"]
+
+
+def test_committed_params_are_the_default_profile() -> None:
+    assert PARAMS.read_text(encoding="utf-8") == params.render(params.profile(CONF, "miniature"))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_written_and_read_is_the_same(name: str) -> None:
+    profile = params.profile(CONF, name)
+    assert params.parse(yaml.safe_load(params.render(profile)), Path("params.yaml")) == profile
+
+
+def test_the_paper_profile_says_what_the_paper_says() -> None:
+    train = params.profile(CONF, "paper").train
+    assert (train.vision.encoder, train.vision.image_size_px, train.vision.patch_size_px) == ("biomedclip", 224, 16)
+    assert (train.lora.rank, train.batch_size, train.lr, train.num_epochs) == (8, 64, 5e-5, 15)
+
+
+def _miniature() -> dict:
+    return yaml.safe_load(params.render(params.profile(CONF, "miniature")))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"trian": {}}, "params.yaml: trian: unknown key; allowed here: miniature, download, normalize"),
+        ({"download": {"miror": "x"}}, "params.yaml: download.miror: unknown key; allowed here: mirror, require"),
+        (
+            {"normalize": {"max_side_px": 0}},
+            "params.yaml: normalize.max_side_px: Input should be greater than or equal",
+        ),
+        ({"evaluate": {}}, "params.yaml: evaluate.max_new_tokens: missing"),
+        ({"mix": {"roles": {"vqa_rad": {"train": "training"}}}}, "mix.roles.vqa_rad.train: Input should be 'train'"),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_says_what_and_where(change: dict, line: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        params.parse({**_miniature(), **change}, Path("params.yaml"))
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_key_deep_in_train_names_its_neighbors() -> None:
+    tree = _miniature()
+    tree["train"]["lora"]["rnak"] = 8
+    with pytest.raises(
+        ParamsError, match=r"train\.lora\.rnak: unknown key; allowed here: rank, alpha, dropout, targets"
+    ):
+        params.parse(tree, Path("params.yaml"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "train: [", "\tx: 1", "a: b: c"])
+def test_what_is_no_mapping_or_no_yaml_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ParamsError) as caught:
+        params.load(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_missing_profile_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="python -m openmedq profile miniature"):
+        params.load(tmp_path / "params.yaml")
+    with pytest.raises(ParamsError, match="there are miniature, paper, small"):
+        params.profile(CONF, "huge")
+
+
+def test_params_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        params.profile(CONF, "miniature").train.seed = 1  # type: ignore[misc]

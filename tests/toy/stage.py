@@ -1,0 +1,56 @@
+"""A stage of the toy: writes its outputs from its name; obeys `fail-<node>` and `sleep-<node>` files, for the tests."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+stage, *rest = sys.argv[1:]
+node = "@".join([stage, *rest[:1]])
+set_id = rest[0] if rest else ""
+
+print(f"{node}: at work", flush=True)
+if (pause := Path(f"sleep-{node}")).exists():
+    Path(f"pid-{node}").write_text(str(os.getpid()))
+    time.sleep(float(pause.read_text()))
+if (failure := Path(f"fail-{node}")).exists():
+    code, times, line = failure.read_text().split(" ", 2)
+    if int(times) > 0:
+        failure.write_text(f"{code} {int(times) - 1} {line}")
+        print(line, file=sys.stderr)
+        sys.exit(int(code))
+
+OUTPUTS = {
+    "miniature": {f"data/miniature/{set_id}/{set_id}.csv": "1\n"},
+    "survey": {"data/survey/apple.json": "{}", "data/survey/cherry.json": "{}", "data/survey/plum.json": "{}"},
+    "download": {f"data/raw/{set_id}/origin.json": json.dumps({"from": set_id})},
+    "normalize": {
+        f"data/samples/{set_id}/shard-00000.parquet": set_id,
+        f"data/samples/{set_id}/counts.json": json.dumps({"read": 3, "num_images": 2, "splits": {"all": 3}}),
+    },
+    "deduplicate": {"data/verdicts/counts.json": "{}"},
+    "mix": {
+        "data/mix/index.parquet": "index",
+        "data/mix/waterfall.json": json.dumps(
+            {
+                "apple": {"mix": {"train": 2, "evaluation": 1}},
+                "cherry": {"mix": {"train": 3}},
+                "plum": {"mix": {"evaluation": 3}},
+            }
+        ),
+    },
+    "validate": {"data/validation/verdict.json": '{"success": true}', "data/docs/index.html": "<p>docs</p>"},
+    "train": {
+        "data/model/config.json": "{}",
+        "data/run.json": '{"run_id": "none"}',
+        "data/training/loss.csv": "step,loss\n1,2.0\n2,1.0\n",
+        "data/training/metrics.json": '{"loss": 1.0}',
+    },
+    "evaluate": {"data/evaluation/predictions.parquet": "p", "data/evaluation/metrics.json": '{"all": {"bleu_1": 1}}'},
+    "transfer": {"data/transfer/predictions.parquet": "p", "data/transfer/metrics.json": '{"all": {"macro_f1": 1}}'},
+    "report": {"data/report/index.html": "<p>report</p>"},
+}
+for name, text in OUTPUTS[stage].items():
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_text(text)
