@@ -8,10 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
-import networkx
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
@@ -38,8 +38,13 @@ def nodes(root: Path) -> list[Node]:
             upstream = {names[stage]: tuple(sorted(names[needed] for needed in graph[stage])) for stage in graph}
     except DvcException as error:
         raise ParamsError(f"{root}: DVC can't read the pipeline: {' '.join(str(error).split())}") from None
-    generations = networkx.topological_generations(networkx.DiGraph(upstream).reverse())
-    ordered = [name for generation in generations for name in sorted(generation)]
+    ordered: list[str] = []
+    sorter = TopologicalSorter(upstream)
+    sorter.prepare()
+    while sorter.is_active():
+        generation = sorted(sorter.get_ready())
+        ordered += generation
+        sorter.done(*generation)
     return [Node(name, name.partition("@")[0], upstream[name]) for name in ordered]
 
 

@@ -105,6 +105,8 @@ class Processes:
         finally:
             if process.poll() is None:
                 _stop_group(process)
+            if process.stdout:
+                process.stdout.close()
             with self._lock:
                 self._live.discard(process)
 
@@ -133,10 +135,10 @@ def is_worth_retrying(task: object, task_run: object, state: Any) -> bool:
 def task_for(node: Node) -> Any:
     """The task with the retries of the node's stage."""
     rule = RULES.get(node.stage, Rule())
+    if not rule.delays_s:
+        return reproduce
     return reproduce.with_options(
-        retries=len(rule.delays_s),
-        retry_delay_seconds=list(rule.delays_s) or None,
-        retry_jitter_factor=JITTER if rule.delays_s else None,
+        retries=len(rule.delays_s), retry_delay_seconds=list(rule.delays_s), retry_jitter_factor=JITTER
     )
 
 

@@ -9,13 +9,13 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import wait
-from prefect.states import State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.graph import Node
@@ -39,7 +39,8 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
     declare_slots()
     PROCESSES.reset()
     futures: dict[str, Any] = {}
-    with ThreadPoolTaskRunner(max_workers=max_workers) as runner:
+    runner: ThreadPoolTaskRunner[Outcome] = ThreadPoolTaskRunner(max_workers=max_workers)
+    with runner:
         try:
             for node in selected:
                 futures[node.name] = runner.submit(
@@ -97,8 +98,7 @@ def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None
 
 def _outcome(name: str, state: State[Any]) -> Outcome:
     if state.is_completed():
-        outcome: Outcome = state.result(raise_on_failure=False)
-        return outcome
+        return cast(Outcome, state.result())
     return Outcome(name, "failed" if state.is_failed() or state.is_crashed() else NOT_RUN, 0.0)
 
 

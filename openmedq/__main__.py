@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, 1 with one line on stderr when it did not."""
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., int | None] = options.pop("command")
+    logging.basicConfig(format="note: %(message)s")
+    logging.getLogger("openmedq").setLevel(logging.INFO)  # such as which of two layouts is read
     try:
         return command(**options) or 0
     except OpenMedQError as error:

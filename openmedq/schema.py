@@ -205,7 +205,7 @@ SAMPLE_SCHEMA = pa.schema(
         pa.field("licence", pa.string(), False),
         pa.field("provenance", _PROVENANCE, False),
         pa.field("turns", pa.list_(_TURN), False),
-        pa.field("images", pa.list_(_IMAGE), False),  # encoded bytes; the i-th is described by pictures[i]
+        pa.field("images", pa.list_(_IMAGE)),  # encoded; pictures[i] describes the i-th. `datasets` wants it nullable
         pa.field("pictures", pa.list_(_PICTURE), False),
         pa.field("groups", _GROUPS, False),
         pa.field("labels", pa.list_(pa.string()), False),

@@ -88,11 +88,13 @@ def flatten(tree: Mapping[str, Any], max_chars: int, prefix: str = "") -> dict[s
     """`{"train": {"lr": 0.1}}` as `{"train.lr": "0.1"}`, each value concealed and cut to `max_chars`."""
     flat: dict[str, str] = {}
     for name, value in tree.items():
-        key = f"{prefix}{name}"
+        key = f"{prefix}{conceal(name)}"
         if isinstance(value, Mapping) and value:
             flat.update(flatten(value, max_chars, f"{key}."))
             continue
-        text = conceal(value) if isinstance(value, str) else json.dumps(value)
+        if isinstance(value, list):
+            value = [conceal(item) if isinstance(item, str) else item for item in value]
+        text = conceal(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         flat[key] = text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
     return flat
 

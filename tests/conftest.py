@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.connections import guard
+
 TOY = Path(__file__).parent / "toy"  # dvc.yaml, params.yaml, stage.py, data/catalogue.yaml
 
 
@@ -35,6 +37,7 @@ def real_data() -> Path:
 def _toy_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("toy") / "project"
     shutil.copytree(TOY, root, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(TOY.parents[1] / ".gitignore", root)
     identity = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
     dvc = [sys.executable, "-m", "dvc"]
     for command in (
@@ -62,11 +65,15 @@ def dvc(toy: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One temporary Prefect server for the session: starting it is slow."""
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """One temporary Prefect server for the session: starting it is slow. Yields the folder of its `guard`."""
     from prefect.testing.utilities import prefect_test_harness
 
     import flows  # noqa: F401  telemetry off before Prefect is imported
 
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+    folder = tmp_path_factory.mktemp("prefect")
+    with pytest.MonkeyPatch.context() as patch:  # for the server, and all that the flows start
+        for name, value in guard(folder).items():
+            patch.setenv(name, value)
+        with prefect_test_harness(server_startup_timeout=120):
+            yield folder

@@ -88,7 +88,7 @@ def draw(figure: Figure) -> Pixels:
     radius = (14 if figure.is_large else 6.5) + random.uniform(-1, 1)
     field = _blend(field, 235 + random.uniform(-10, 10), _disc(row, column, radius, random.uniform(0.85, 1.15)))
 
-    for slot in random.permutation(3)[: figure.num_clips]:  # clips lie along the lower edge, each in a slot of its own
+    for slot in range(figure.num_clips):  # from the left along the lower edge
         top, left = 84 + random.uniform(-1, 1), 12 + 30 * slot + random.uniform(-3, 3)
         field = _blend(field, 235, _box(top, top + 8, left, left + 13))
     return field.clip(0, 255).astype(np.uint8)

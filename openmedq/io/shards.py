@@ -190,7 +190,7 @@ def find_shards(folder: Path) -> list[Path]:
 
 def read(folder: Path, columns: Sequence[str]) -> pa.Table:
     """The columns of all shards of a folder, a nested one as `pictures.list.element.phash`; row order is kept."""
-    tables = [pq.read_table(shard, columns=list(columns)) for shard in find_shards(folder)]
+    tables = [pq.ParquetFile(shard).read(list(columns)) for shard in find_shards(folder)]
     if not tables:
         roots = dict.fromkeys(column.split(".")[0] for column in columns)
         return pa.schema([SAMPLE_SCHEMA.field(root) for root in roots]).empty_table()

@@ -66,9 +66,10 @@ def score_predictions(
 
     Scores are `num_rows` of `num_available`, the metrics with `_low` and `_high` (intervals clustered by picture), and
     `baseline_exact_match`; below `open`, `closed` and `new_pictures` the same of a part. No rows, no scores.
+    `all` says which `confidence` the intervals have.
     """
     options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
-    metrics = {"all": _score_with_parts(predictions, sum(num_available.values()), options)}
+    metrics = {"all": _score_with_parts(predictions, sum(num_available.values()), options) | {"confidence": confidence}}
     for source in sorted(num_available):
         rows = predictions.filter(pc.equal(predictions["source"], source))
         metrics[source] = _score_with_parts(rows, num_available[source], options)

@@ -7,15 +7,14 @@ offline it is empty. So scripts and styles go, a small style sheet comes, and th
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
 
-_FOREIGN = re.compile(
-    r"""<(script|style)\b.*?</\1>|<link\b[^>]*\bhref="https?://[^>]*>|<img\b[^>]*\bsrc="https?://[^>]*>""", re.DOTALL
-)
+_FOREIGN = re.compile(r"""<(script|style)\b.*?</\1>|<link\b[^>]*>|<img\b[^>]*\bsrc="https?://[^>]*>""", re.DOTALL)
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -59,7 +58,8 @@ _INDEX = Environment(autoescape=True).from_string("""<!DOCTYPE html>
 
 
 def finish_pages(folder: Path, verdict: Mapping[str, Any]) -> None:
-    """Rewrite the pages below `folder` in place, and its index.html from the verdict."""
+    """Rewrite the pages below `folder` in place, and its index.html from the verdict; drop what they then don't use."""
+    shutil.rmtree(folder / "static")
     for page in folder.rglob("*.html"):
         text = _FOREIGN.sub("", page.read_text(encoding="utf-8"))
         page.write_text(text.replace("</head>", f"<style>{_STYLE}</style></head>", 1), encoding="utf-8")

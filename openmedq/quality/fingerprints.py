@@ -54,8 +54,7 @@ def make_keys(turns: pa.ListArray, labels: pa.ListArray) -> list[bytes]:
     said = turns.flatten()
     fields = [said.field(name).to_pylist() for name in ("question", "context", "options", "answer")]
     flat: list[Turn] = list(zip(*fields, strict=True))
-    ends = pc.list_value_length(turns).to_numpy().cumsum().tolist()
-    starts = [0, *ends[:-1]]
-    return [
-        make_key(flat[start:end], names) for start, end, names in zip(starts, ends, labels.to_pylist(), strict=True)
-    ]
+    num_turns = pc.list_value_length(turns).to_numpy()
+    ends = num_turns.cumsum()
+    rows = zip((ends - num_turns).tolist(), ends.tolist(), labels.to_pylist(), strict=True)
+    return [make_key(flat[start:end], names) for start, end, names in rows]

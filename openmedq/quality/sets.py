@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from openmedq import layout
+from openmedq.cards import catalogue
 from openmedq.errors import ParamsError, StaleError
+from openmedq.io.shards import find_shards
 from openmedq.schema import Role
 
 Roles = Mapping[str, Role | None]  # split -> role, None: left out
@@ -51,7 +51,7 @@ def load_sets(overrides: Mapping[str, Roles]) -> list[DataSet]:
     StaleError where a set was not normalized, ParamsError where an override names what is not there, or would train
     on an evaluation split.
     """
-    cards = _read_catalogue()
+    cards = catalogue.read(layout.CATALOGUE)
     check_known("mix.roles", overrides, cards)
     return [_load_set(set_id, card, overrides.get(set_id, {})) for set_id, card in cards.items()]
 
@@ -84,13 +84,5 @@ def _load_set(set_id: str, card: Mapping[str, Any], overrides: Roles) -> DataSet
         card_roles=card_roles,
         roles={**card_roles, **overrides},
         counts=counts,
-        shards=tuple(sorted(folder.glob("shard-*.parquet"))),
+        shards=tuple(find_shards(folder)),
     )
-
-
-def _read_catalogue() -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(layout.CATALOGUE.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StaleError(f"{layout.CATALOGUE}: not there; `python -m openmedq catalogue` writes it") from None
-    return dict(tree["sources"])

@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 WIDTH = 880
 ROW = 30
-FATES = ("train", "validation", "evaluation", "duplicate", "kept out", "rejected")
+FATES = ("train", "validation", "evaluation", "duplicate", "kept out", "rejected")  # as `SetResult.fates` names them
 
 _LABEL = 150  # width of the labels on the left
 
@@ -32,7 +32,7 @@ class Bar:
 
 def draw_scores(title: str, bars: Sequence[Bar]) -> Markup:
     """A dot with its interval per row on a scale from 0 to 100; a tick where the floor is."""
-    left, right = _LABEL, WIDTH - 130
+    left, right = _LABEL, WIDTH - 140
     bottom = ROW * len(bars) + 8
 
     def place(percent: float) -> float:
@@ -83,7 +83,7 @@ def draw_loss(title: str, losses: Sequence[tuple[int, float]]) -> Markup:
     parts = [_text(left - 10, place(0, tick)[1] + 4, f"{tick:g}", "tick end") for tick in ticks_y]
     parts += [_line(left, place(0, tick)[1], right, place(0, tick)[1], "grid") for tick in ticks_y]
     parts += [_text(place(tick, 0)[0], bottom + 20, f"{tick:,.0f}", "tick middle") for tick in ticks_x]
-    for name, series in (("faint", values), ("curve", _running_mean(values, max(1, len(values) // 20)))):
+    for name, series in (("faint", values), ("curve", _running_mean(values, len(values) // 40))):
         points = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in zip(steps, series, strict=True))
         parts.append(Markup('<polyline class="{}" points="{}"/>').format(name, points))
     parts.append(_text(right, bottom + 36, "updates", "tick end"))
@@ -95,11 +95,10 @@ def _thin(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, flo
     return list(points[::stride])
 
 
-def _running_mean(values: Sequence[float], window: int) -> list[float]:
-    """Mean of the last `window` values, of fewer at the start."""
-    return [
-        sum(values[max(0, end - window) : end]) / (end - max(0, end - window)) for end in range(1, len(values) + 1)
-    ]
+def _running_mean(values: Sequence[float], reach: int) -> list[float]:
+    """Mean of each value and up to `reach` neighbors on both sides."""
+    around = [values[max(0, place - reach) : place + reach + 1] for place in range(len(values))]
+    return [sum(near) / len(near) for near in around]
 
 
 def _ticks(low: float, high: float) -> list[float]:

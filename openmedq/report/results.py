@@ -18,10 +18,10 @@ from openmedq.schema import Role
 Tree = Mapping[str, Any]
 
 WHERE_NEXT = (
-    ("the report", str(layout.REPORT / "index.html"), "scores with intervals, examples, licences"),
-    ("runs and flows", "make ui", "starts the pages of MLflow and Prefect on this machine"),
-    ("data quality", str(layout.DATA_DOCS / "index.html"), "Great Expectations' Data Docs"),
-    ("the graph", "dvc dag", "`dvc metrics show`, `dvc plots show`, `dvc exp show` beside it"),
+    ("the report", str(layout.REPORT / "index.html"), "scores, examples, licences"),
+    ("MLflow, Prefect", "make ui", "runs and flows, on this machine"),
+    ("Data Docs", str(layout.DATA_DOCS / "index.html"), "what the data are held to"),
+    ("DVC", "dvc dag", "also: dvc metrics show, dvc exp show"),
 )
 
 
@@ -137,7 +137,11 @@ def _read_set(set_id: str, entry: Tree, told: Tree | None) -> SetResult:
         name: entry[name] for name in ("title", "kind", "homepage", "licence", "access", "task", "modality", "roles")
     }
     counts = _read_json(layout.SAMPLES / set_id / "counts.json") or {}
-    fates = {name: told[name] for name in ("state", "found", "read", "rejected", "duplicate", "kept_out", "mix")} if told else {}
+    fates = (
+        {name: told[name] for name in ("state", "found", "read", "rejected", "duplicate", "kept_out", "mix")}
+        if told
+        else {}
+    )
     return SetResult(set_id, **card, **fates, published=entry["published_rows"], origin=counts.get("origin") or "")
 
 

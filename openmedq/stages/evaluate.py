@@ -53,8 +53,9 @@ def run(params: Params, log: Log) -> None:
             max_new_tokens=dials.max_new_tokens,
             batch_size=dials.batch_size,
         )
-        with progress("evaluate", len(samples)) as advance:
-            for sample, answer in zip(samples, answers(samples), strict=True):
+        with progress("answering", len(samples)) as advance:
+            texts = read_samples(layout.SAMPLES, asked, with_pictures=False)
+            for sample, answer in zip(texts, answers(samples), strict=True):
                 records.append(_describe(sample, answer, training))
                 advance(1)
     predictions = pa.Table.from_pylist(records, PREDICTION_SCHEMA)
@@ -145,7 +146,7 @@ class _Training:
         return self._shown.isdisjoint(pictures) if pictures else None
 
     def _read_training(self, rows: pa.Table, asked: pa.Table) -> set[str]:
-        """Pictures of asked rows that training shows. Answers count where the task is one that is asked: no captions."""
+        """Pictures of asked rows that training shows. Answers count where their task is asked too: no captions."""
         wanted = {pixels for pictures in self._pictures.values() for pixels in pictures}
         shown: set[str] = set()
         tasks = set(asked["task"].to_pylist())
@@ -168,7 +169,7 @@ def _read(index: pa.Table, *columns: str) -> Iterator[tuple[str, pa.Table]]:
     for place in places.to_pylist():
         is_here = pc.and_(pc.equal(index["source"], place["source"]), pc.equal(index["shard"], place["shard"]))
         path: Path = layout.SAMPLES / place["source"] / place["shard"]
-        table = pq.read_table(path, columns=["id", *columns]).combine_chunks()
+        table = pq.ParquetFile(path).read(columns=["id", *columns]).combine_chunks()
         yield place["source"], table.filter(pc.is_in(table["id"], index.filter(is_here)["id"].combine_chunks()))
 
 

@@ -16,14 +16,18 @@ import great_expectations as gx
 import great_expectations.expectations as gxe
 import pandas as pd
 import pyarrow.parquet as pq
-import yaml
 from great_expectations.core.run_identifier import RunIdentifier
-from great_expectations.data_context.types.base import ProgressBarsConfig
+from great_expectations.data_context.types.base import (
+    DataContextConfig,
+    InMemoryStoreBackendDefaults,
+    ProgressBarsConfig,
+)
 
 from openmedq import layout
-from openmedq.cards import Access
+from openmedq.cards import Access, catalogue
 from openmedq.errors import ValidationError
 from openmedq.io.publish import publish
+from openmedq.io.shards import find_shards
 from openmedq.params import Params, Validate
 from openmedq.quality.data_docs import finish_pages
 from openmedq.quality.tables import make_tables
@@ -39,10 +43,10 @@ WITH_IDS = {"result_format": "COMPLETE", "unexpected_index_column_names": ["id"]
 
 def run(params: Params) -> None:
     """Write data/validation/verdict.json and data/docs; ValidationError where an expectation does not hold."""
-    catalogue = yaml.safe_load(layout.CATALOGUE.read_text(encoding="utf-8"))["sources"]
-    credentialed = {name for name, card in catalogue.items() if card["access"] == Access.CREDENTIALED}
-    tables = _read_tables(catalogue)
-    suites = _expect(params.validate_, catalogue)
+    cards = catalogue.read(layout.CATALOGUE)
+    credentialed = {name for name, card in cards.items() if card["access"] == Access.CREDENTIALED}
+    tables = _read_tables(cards)
+    suites = _expect(params.validate_, cards)
     with publish(layout.DATA_DOCS) as folder:
         verdict = _validate(tables, suites, folder, credentialed)
         finish_pages(folder, verdict)
@@ -52,10 +56,10 @@ def run(params: Params) -> None:
     _stop_if_red(verdict)
 
 
-def _read_tables(catalogue: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
+def _read_tables(cards: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     return make_tables(
-        shards={name: sorted((layout.SAMPLES / name).glob("shard-*.parquet")) for name in catalogue},
-        classes={name: card.get("classes") or () for name, card in catalogue.items()},
+        shards={name: find_shards(layout.SAMPLES / name) for name in cards},
+        classes={name: card["classes"] for name, card in cards.items()},
         verdicts=pq.read_table(layout.VERDICTS / "verdicts.parquet"),
         index=pq.read_table(layout.MIX / "index.parquet"),
         waterfall=json.loads((layout.MIX / "waterfall.json").read_text(encoding="utf-8")),
@@ -63,10 +67,10 @@ def _read_tables(catalogue: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     )
 
 
-def _expect(dials: Validate, catalogue: Mapping[str, Any]) -> dict[str, dict[str, gxe.Expectation]]:
+def _expect(dials: Validate, cards: Mapping[str, Any]) -> dict[str, dict[str, gxe.Expectation]]:
     """What must hold of each table, in words and as expectations. Nulls, where nothing applies, are passed over."""
-    sets = list(catalogue)
-    splits = [f"{name} {split}" for name, card in catalogue.items() for split in card["roles"]]
+    sets = list(cards)
+    splits = [f"{name} {split}" for name, card in cards.items() for split in card["roles"]]
     roles = [role.value for role in Role]
     answer_chars, side_px = dials.max_answer_chars, dials.min_side_px
     return {
@@ -144,11 +148,7 @@ def _validate(
     credentialed: set[str],
 ) -> dict[str, Any]:
     """Hold the tables to their suites and write the pages: the verdict."""
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = ProgressBarsConfig(globally=sys.stderr.isatty())
-    for name in list(context.get_site_names()):
-        context.delete_data_docs_site(name)
-    context.add_data_docs_site("openmedq", _describe_site(pages))
+    context = _open_context(pages)
     source = context.data_sources.add_pandas("data")
     run_id = RunIdentifier(run_name="validate")
     found = []
@@ -178,13 +178,20 @@ def _validate(
     }
 
 
-def _describe_site(pages: Path) -> dict[str, Any]:
-    return {
+def _open_context(pages: Path) -> Any:
+    """A context that lives in memory and writes below `pages` only."""
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    bars = ProgressBarsConfig(globally=sys.stderr.isatty())
+    config = DataContextConfig(store_backend_defaults=stores, progress_bars=bars, analytics_enabled=False)
+    context = gx.get_context(mode="ephemeral", project_config=config)
+    site = {
         "class_name": "SiteBuilder",
         "show_how_to_buttons": False,
         "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
         "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(pages.absolute())},
     }
+    context.add_data_docs_site("openmedq", site)
+    return context
 
 
 def _describe(table: str, statement: str, num_rows: int, outcome: Any) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 from types import SimpleNamespace
 
 import pytest
-import yaml
 
 from flows.graph import Node, nodes
 from flows.reproduce import RULES, SLOTS, NodeError, Rule, is_worth_retrying, task_for
@@ -31,7 +30,11 @@ def test_the_table_names_stages_of_the_graph_and_its_slots_exist(toy):
         (["> python x.py", "error: host: cut off", DVC_SAYS.format(75)], "x: host: cut off", True),
         (["Traceback", "TimeoutError: slow", DVC_SAYS.format(1)], "x: TimeoutError: slow", True),
         (["half way", DVC_SAYS.format(-9)], "x: half way", True),
-        (["ERROR: failed to reproduce 'x': missing data 'source': d"], "x: failed to reproduce 'x': missing data 'source': d", False),
+        (
+            ["ERROR: failed to reproduce 'x': missing data 'source': d"],
+            "x: failed to reproduce 'x': missing data 'source': d",
+            False,
+        ),
         ([], "x: no output", False),
     ],
 )

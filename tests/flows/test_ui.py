@@ -38,9 +38,9 @@ def test_servers_are_awaited_and_stopped():
 
 
 def test_a_server_that_dies_is_told_with_the_command_that_shows_why():
-    with pytest.raises(OpenMedQError, match=r"^MLflow: ended while it started; run `python -c raise SystemExit\(3\)`"):
-        with ui.serve([page(find_port(), "raise SystemExit(3)")]):
-            pass
+    line = r"^MLflow: ended while it started; run `python -c raise SystemExit\(3\)` to see why$"
+    with pytest.raises(OpenMedQError, match=line), ui.serve([page(find_port(), "raise SystemExit(3)")]):
+        pytest.fail("a dead server counts as up")
 
 
 def test_pages_are_on_loopback_and_silent():

@@ -76,7 +76,7 @@ def write_sets(
     for name, card in cards.items():
         own = [row for row in rows if row["source"] == name]
         reasons = dict((rejected or {}).get(name, {}))
-        catalogue[name] = {"kind": "source", "access": "open", "roles": ROLES, "classes": [], **card}
+        catalogue[name] = {"kind": "source", "access": "open", "roles": ROLES, "classes": [], "files": {}, **card}
         folder = layout.SAMPLES / name
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("shard-*.parquet"):

@@ -14,7 +14,9 @@ def test_normalizing_twice_is_normalizing_once(text: str) -> None:
     assert normalize_text(normalize_text(text)) == normalize_text(text)
 
 
-@given(st.lists(st.text(st.characters(categories=["L"])), min_size=1), st.sampled_from([" ", "\n\t", ", ", "\u00a0", "…"]))
+@given(
+    st.lists(st.text(st.characters(categories=["L"])), min_size=1), st.sampled_from([" ", "\n\t", ", ", "\u00a0", "…"])
+)
 def test_spacing_case_and_punctuation_fold(words: list[str], gap: str) -> None:
     assert normalize_text(gap.join(words) + "?") == normalize_text(" ".join(words).casefold())
 
@@ -56,7 +58,11 @@ def test_a_key_holds_every_field_in_its_place() -> None:
 
 
 def test_keys_of_columns_are_keys_of_rows() -> None:
-    rows = [row("a/1", "train", "q", "x", options=["x", "y"]), row("a/2", "train", "p", "z"), row("a/3", "train", "", "")]
+    rows = [
+        row("a/1", "train", "q", "x", options=["x", "y"]),
+        row("a/2", "train", "p", "z"),
+        row("a/3", "train", "", ""),
+    ]
     rows[1]["turns"] *= 2
     rows[2]["turns"] = []
     rows[2]["labels"] = ["pneumonia"]

@@ -6,10 +6,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq import layout
+from openmedq import layout, sources
+from openmedq.cards import catalogue
 from openmedq.errors import ParamsError, StaleError
 from openmedq.schema import INDEX_SCHEMA, VERDICT_SCHEMA
-from openmedq.stages import mix
+from openmedq.stages import deduplicate, download, mix, normalize, survey
 from tests.quality.corpus import make_params, row, write_sets
 
 ROWS = [
@@ -125,3 +126,18 @@ def test_a_row_lost_on_the_way_is_noticed() -> None:
     with pytest.raises(StaleError, match=r"data/samples/z_first: counts.json tells of 9 rows, the shards hold 5"):
         _run()
     assert not layout.MIX.exists()
+
+
+@pytest.mark.slow
+def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
+    """Three rows of the train split repeat another, and one a row of the test split: 1,793 and 451 are left."""
+    write_sets([], {"vqa_rad": dict(catalogue.entry(sources.load("vqa_rad").card, "source"))})
+    params = make_params(download={"mirror": str(real_data)})
+    survey.run(params)
+    download.run(params, "vqa_rad")
+    normalize.run(params, "vqa_rad")
+    deduplicate.run(params)
+    _, waterfall = _run()
+    assert waterfall["vqa_rad"]["duplicate"] == {"duplicate exact": 3}
+    assert waterfall["vqa_rad"]["kept_out"] == {"in evaluation": 1}
+    assert waterfall["vqa_rad"]["mix"] == {"train": 1793, "evaluation": 451}

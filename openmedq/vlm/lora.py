@@ -1,0 +1,40 @@
+"""Low-rank adapters on the language model, and on nothing else.
+
+ViT's attention names its layers `q_proj` and `v_proj` as LLaMA's does, so that bare names would adapt the encoder too:
+targets are matched below `language_model` only.
+"""
+
+from __future__ import annotations
+
+import re
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import LlavaForConditionalGeneration
+
+from openmedq.errors import ModelError
+from openmedq.params import Lora
+
+
+def adapt(model: LlavaForConditionalGeneration, settings: Lora) -> PeftModel:
+    """Freeze the whole model and add adapters, which begin as the identity; ModelError where a target is not there."""
+    linear = {name.rpartition(".")[2] for name, _ in model.model.language_model.named_modules()}
+    unknown = [target for target in settings.targets if target not in linear]
+    if unknown or not settings.targets:
+        known = ", ".join(sorted(name for name in linear if name.endswith("_proj")))
+        raise ModelError(f"train.lora.targets: {', '.join(unknown) or 'none given'}; the language model has {known}")
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=r".*\blanguage_model\..*\.(" + "|".join(map(re.escape, settings.targets)) + ")",
+    )
+    return get_peft_model(model, config)
+
+
+def merge(model: PeftModel) -> LlavaForConditionalGeneration:
+    """The model with the adapters added into the weights, in fp32, in place: a stock LLaVA again."""
+    for _, module in model.named_modules():
+        if hasattr(module, "lora_A"):
+            module.float()  # adding a small update to bf16 weights would round most of it away
+    merged: LlavaForConditionalGeneration = model.merge_and_unload()
+    return merged

@@ -1,0 +1,111 @@
+"""Outputs appear whole or not at all, and two processes never write one output at a time."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from openmedq.io.publish import publish
+from openmedq.layout import PARTIAL
+
+TARGET = Path("data/samples/toy")
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from openmedq.io.publish import publish
+
+name, seconds = sys.argv[1:]
+log = Path("log").open("a", buffering=1)
+with publish(Path("data/samples/toy")) as folder:
+    log.write(f"+{name}\\n")
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.txt").write_text(name)
+        time.sleep(float(seconds) / 4)
+    log.write(f"-{name}\\n")
+"""
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _start(name: str, seconds: float) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen([sys.executable, "-c", WRITER, name, str(seconds)], env=environment, stderr=subprocess.PIPE)
+
+
+def _wait_until_it_writes() -> None:
+    for _ in range(1000):
+        if (PARTIAL / "data-samples-toy").is_dir():
+            return
+        time.sleep(0.01)
+    raise AssertionError("no writer began")
+
+
+def _write(text: str) -> None:
+    with publish(TARGET) as folder:
+        folder.mkdir()
+        (folder / "0.txt").write_text(text)
+
+
+def test_an_output_replaces_the_one_before() -> None:
+    _write("first")
+    (TARGET / "stale.txt").write_text("left over")
+    _write("second")
+    assert [path.read_text() for path in TARGET.iterdir()] == ["second"]
+    assert [path.name for path in PARTIAL.iterdir()] == ["data-samples-toy.lock"]
+
+
+def test_a_file_can_be_an_output_too() -> None:
+    for text in ("first", "second"):
+        with publish(Path("data/run.json")) as path:
+            path.write_text(text)
+    assert Path("data/run.json").read_text() == "second"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError()])
+def test_a_failure_leaves_the_output_as_it_was(error: BaseException) -> None:
+    _write("first")
+    with pytest.raises(type(error)), publish(TARGET) as folder:
+        folder.mkdir()
+        (folder / "0.txt").write_text("half")
+        raise error
+    assert (TARGET / "0.txt").read_text() == "first"
+    assert not (PARTIAL / "data-samples-toy").exists()
+
+
+def test_what_a_killed_writer_left_goes() -> None:
+    writer = _start("killed", 60)
+    _wait_until_it_writes()
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    assert (PARTIAL / "data-samples-toy").is_dir()
+    assert not TARGET.exists()
+    _write("next")
+    assert [path.read_text() for path in TARGET.iterdir()] == ["next"]
+
+
+@pytest.mark.parametrize("is_lock_removed", [False, True])
+def test_writers_take_turns(is_lock_removed: bool) -> None:
+    writers = [_start("a", 1.5)]
+    _wait_until_it_writes()
+    writers += [_start(name, 0.2) for name in "bc"]
+    time.sleep(1)
+    if is_lock_removed:  # someone tidies up while two wait: they still take turns
+        (PARTIAL / "data-samples-toy.lock").unlink()
+    said = [writer.communicate()[1].decode() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    lines = Path("log").read_text().split()
+    assert sorted(lines) == ["+a", "+b", "+c", "-a", "-b", "-c"]
+    assert all(start[1] == end[1] for start, end in zip(lines[::2], lines[1::2], strict=True))
+    assert len({path.read_text() for path in TARGET.iterdir()}) == 1
+    assert said[0] == ""
+    assert "data/samples/toy: another process is writing it; waiting\n" in said[1]

@@ -1,0 +1,17 @@
+"""A project of its own for each test, with one toy set in its catalogue."""
+
+from pathlib import Path
+
+import pytest
+
+from openmedq import discovery
+
+from . import toyset
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder is an empty project that knows the toy set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set())
+    toyset.write_catalogue(toyset.CARD)

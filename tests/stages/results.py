@@ -1,0 +1,106 @@
+"""A finished run on disk, small and without a model, for tests of what reads results."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import yaml
+
+from openmedq import layout
+from openmedq.stages import deduplicate, mix
+from tests.quality.corpus import Row, make_params, picture, row, write_sets
+
+CARDS: dict[str, dict[str, Any]] = {
+    "open_vqa": {"access": "open"},
+    "secret_vqa": {"access": "credentialed"},
+    "open_text": {"access": "open", "task": "text_qa", "modality": "text"},
+    "absent_vqa": {"access": "open"},
+    "bench": {"kind": "benchmark", "task": "classification", "roles": {"train": "evaluation", "test": "evaluation"}},
+}
+
+
+def write_run(**sections: Any) -> None:
+    """Catalogue, samples, verdicts and mix below the current folder."""
+    rows = [
+        *_ask("open_vqa", first_picture=0),
+        *_ask("secret_vqa", first_picture=50),
+        *(row(f"open_text/{n}", "test" if n % 2 else "train", f"Does it help? {n}", "yes") for n in range(6)),
+        row("open_text/copy", "train", "Does it help? 0", "yes"),
+        row("bench/0", "test", "", "cat", picture(900), task="classification", labels=["cat"]),
+    ]
+    write_sets(rows, CARDS, rejected={"open_vqa": {"image missing": 2}})
+    _complete_cards()
+    params = make_params(**sections)
+    deduplicate.run(params)
+    mix.run(params)
+
+
+def _ask(source: str, first_picture: int) -> list[Row]:
+    """Two questions on each of 12 pictures, 8 to train; training also shows the first test picture, and asks else."""
+    rows = []
+    for number in range(12):
+        split = "train" if number < 8 else "test"
+        asked = {"Is <b>it</b> large?": "yes" if number % 4 else "no", "Where is it?": f"{source} side {number % 2}"}
+        for question, answer in asked.items():
+            rows.append(_show(f"{source}/{number}-{question[:2]}", split, question, answer, first_picture + number))
+    return [*rows, _show(f"{source}/other", "train", "Is it old?", "no", first_picture + 8)]
+
+
+def _show(row_id: str, split: str, question: str, answer: str, number: int) -> Row:
+    return row(row_id, split, question, answer, picture(number), images=[{"bytes": encode(number), "path": None}])
+
+
+def encode(seed: int) -> bytes:
+    """A PNG."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (48, 64), np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _complete_cards() -> None:
+    catalogue = yaml.safe_load(layout.CATALOGUE.read_text(encoding="utf-8"))
+    for name, entry in catalogue["sources"].items():
+        card = {
+            "title": f"Title of {name}",
+            "homepage": f"https://{name}.example.org",
+            "licence": "CC0-1.0",
+            "task": "vqa",
+            "modality": "radiology",
+            "published_rows": {"train": 16, "test": 8},
+            "files": {},
+        }
+        catalogue["sources"][name] = card | entry
+    layout.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
+
+
+def write_learning() -> None:
+    """What train, transfer and validate leave."""
+    for folder in (layout.TRAINING, layout.TRANSFER, layout.VALIDATION):
+        folder.mkdir(parents=True)
+    _write_json(layout.TRAINING / "metrics.json", {"loss": 0.5, "num_steps": 3, "num_samples": 24})
+    (layout.TRAINING / "loss.csv").write_text("step,loss\n1,2.0\n2,1.0\n3,0.5\n", encoding="utf-8")
+    scores = {"macro_f1": 0.81, "macro_f1_low": 0.7, "macro_f1_high": 0.9}
+    transfer = {
+        "bench": {"trained": scores, "scratch": {"macro_f1": 0.62}, "num_test_rows": 40},
+        "mean": {"trained": 0.81, "scratch": 0.62},
+    }
+    _write_json(layout.TRANSFER / "metrics.json", transfer)
+    expectations = [{"table": "rows", "statement": "ids are unique", "success": True}]
+    verdict = {"success": True, "num_expectations": 1, "num_red": 0, "expectations": expectations}
+    _write_json(layout.VALIDATION / "verdict.json", verdict)
+
+
+def call_miniatures() -> None:
+    """Say that all files were generated."""
+    for path in layout.SAMPLES.glob("*/counts.json"):
+        counts = json.loads(path.read_text(encoding="utf-8"))
+        _write_json(path, counts | {"origin": "miniature"})
+
+
+def _write_json(path: Any, tree: Any) -> None:
+    path.write_text(json.dumps(tree), encoding="utf-8")

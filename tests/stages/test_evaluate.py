@@ -1,0 +1,143 @@
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq import layout
+from openmedq.metrics import METRICS
+from openmedq.metrics.predictions import PREDICTION_SCHEMA, answer_type_of, score_predictions
+from openmedq.schema import Sample
+from openmedq.stages import evaluate
+from tests.quality.corpus import make_params
+from tests.stages.results import write_run
+
+DIALS = {"max_new_tokens": 4, "num_resamples": 50}
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run()
+    monkeypatch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer_by_rule)
+
+
+def answer_by_rule(samples: Sequence[Sample]) -> Iterator[str]:
+    """Right on closed questions, wrong on the others."""
+    for sample in samples:
+        reference = sample.turns[-1].answer
+        yield reference.upper() if reference in ("yes", "no") else "nowhere"
+
+
+def run(**dials: Any) -> tuple[Any, dict[str, Any], dict[str, float]]:
+    logged: dict[str, float] = {}
+    steps = []
+
+    def log(scores: Any, step: int | None) -> None:
+        logged.update(scores)
+        steps.append(step)
+
+    evaluate.run(make_params(evaluate=DIALS | dials), log)
+    assert steps == [None]
+    return pq.read_table(evaluate.PREDICTIONS), json.loads(evaluate.METRICS.read_text()), logged
+
+
+def test_every_evaluation_row_of_a_source_is_answered_and_kept() -> None:
+    predictions, metrics, _ = run()
+    assert predictions.schema.equals(PREDICTION_SCHEMA)
+    index = pq.read_table(layout.MIX / "index.parquet")
+    asked = index.filter(pc.and_(pc.equal(index["role"], "evaluation"), pc.not_equal(index["source"], "bench")))
+    assert predictions["id"].to_pylist() == asked["id"].to_pylist()
+    assert metrics["all"]["num_rows"] == len(predictions) == 8 + 8 + 3
+    assert "bench" not in metrics
+    row = predictions.filter(pc.equal(predictions["id"], "open_vqa/9-Is")).to_pylist()[0]
+    assert row["provenance"] == {"file": "rows.json", "record": "open_vqa/9-Is"}
+    assert (row["licence"], row["split"], row["reference"], row["answer"]) == ("CC0-1.0", "test", "yes", "YES")
+
+
+def test_scores_of_parts_and_sources() -> None:
+    _, metrics, logged = run()
+    scores = metrics["open_vqa"]
+    assert scores["closed"]["exact_match"] == scores["closed"]["bleu_1"] == 100
+    assert scores["open"]["exact_match"] == scores["open"]["token_f1"] == 0
+    assert (scores["exact_match"], scores["num_rows"], scores["num_available"]) == (50, 8, 8)
+    # Of each picture one question is answered right and one wrong: whichever pictures are drawn, it is half.
+    assert scores["exact_match_low"] == scores["exact_match_high"] == 50
+    assert metrics["open_text"]["exact_match"] == 100
+    assert metrics["open_text"]["open"] == {"num_rows": 0}
+    assert logged["open_vqa/closed/bleu_1"] == 100
+
+
+def test_a_picture_is_new_where_no_training_row_of_the_mix_shows_it() -> None:
+    predictions, metrics, _ = run()
+    is_new = dict(zip(predictions["id"].to_pylist(), predictions["is_picture_new"].to_pylist(), strict=True))
+    assert is_new["open_vqa/8-Is"] is False
+    assert is_new["open_vqa/9-Is"] is True
+    assert is_new["open_text/1"] is None
+    assert metrics["open_vqa"]["new_pictures"]["num_rows"] == 6
+    assert metrics["open_text"]["new_pictures"] == {"num_rows": 0}
+
+
+def test_the_baseline_is_the_most_frequent_training_answer_to_the_question() -> None:
+    predictions, metrics, _ = run()
+    rows = {row["id"]: row for row in predictions.to_pylist()}
+    assert rows["open_vqa/9-Is"]["baseline_answer"] == "yes"
+    assert rows["open_text/1"]["baseline_answer"] == "yes"  # a question that training did not ask: its source's answer
+    assert rows["open_vqa/8-Is"]["baseline_exact_match"] == 0  # where the answer is no
+    assert metrics["open_text"]["baseline_exact_match"] == 100
+
+
+def test_scores_follow_from_the_predictions_alone() -> None:
+    predictions, metrics, _ = run()
+    available = {name: scores["num_available"] for name, scores in metrics.items() if name != "all"}
+    again = score_predictions(predictions, available, num_resamples=50, confidence=0.95, seed=0)
+    assert again == metrics
+    answers, references = predictions["answer"].to_pylist(), predictions["reference"].to_pylist()
+    for name in ("bleu_1", "bleu_1_sentence", "exact_match", "token_f1"):
+        assert metrics["all"][name] == pytest.approx(METRICS[name](answers, references), abs=1e-4)
+
+
+def test_a_drawn_part_is_named_as_such_and_the_same_each_time() -> None:
+    first, metrics, _ = run(max_rows=3)
+    assert {name: scores["num_rows"] for name, scores in metrics.items()} == {
+        "all": 9,
+        "open_vqa": 3,
+        "secret_vqa": 3,
+        "open_text": 3,
+    }
+    assert metrics["open_vqa"]["num_available"] == 8
+    again, _, _ = run(max_rows=3)
+    other, _, _ = run(max_rows=3, seed=1)
+    assert first["id"].to_pylist() == again["id"].to_pylist() != other["id"].to_pylist()
+
+
+def test_two_runs_leave_the_same_bytes() -> None:
+    run()
+    before = [evaluate.PREDICTIONS.read_bytes(), evaluate.METRICS.read_bytes()]
+    run()
+    assert [evaluate.PREDICTIONS.read_bytes(), evaluate.METRICS.read_bytes()] == before
+
+
+def test_without_evaluation_rows_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(mix={"roles": {name: {"test": None} for name in ("open_vqa", "secret_vqa", "open_text")}})
+    monkeypatch.setattr(evaluate.generation, "load_answerer", None)
+    predictions, metrics, logged = run()
+    assert len(predictions) == 0
+    assert metrics["all"]["num_rows"] == logged["all/num_rows"] == 0
+
+
+@pytest.mark.parametrize(
+    ("attributes", "options", "reference", "expected"),
+    [
+        ({"answer_type": "CLOSED "}, (), "2", "closed"),
+        ({"answer_type": "open"}, (), "yes", "open"),
+        ({"answer_type": "other"}, (), "Yes.", "closed"),
+        ({}, ("a", "b"), "a", "closed"),
+        ({}, (), "the left lung", "open"),
+    ],
+)
+def test_answer_types(attributes: dict[str, str], options: tuple[str, ...], reference: str, expected: str) -> None:
+    assert answer_type_of(attributes, options, reference) == expected

@@ -1,0 +1,149 @@
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from openmedq import layout
+from openmedq.report import published
+from openmedq.schema import Sample
+from openmedq.stages import evaluate, report
+from tests.quality.corpus import make_params
+from tests.stages.results import call_miniatures, write_learning, write_run
+
+PAGE = layout.REPORT / "index.html"
+SECRET = "secret_vqa side"  # in answers of the credentialed set
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer_by_rule)
+    write_run()
+    evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), lambda scores, step: None)
+    write_learning()
+
+
+def answer_by_rule(samples: Sequence[Sample]) -> Iterator[str]:
+    """Right on closed questions; elsewhere what gives a secret away, and hostile markup."""
+    for sample in samples:
+        reference = sample.turns[-1].answer
+        yield reference if reference in ("yes", "no") else f"<script>{reference}</script>"
+
+
+def write(num_examples: int = 12) -> str:
+    report.run(make_params(report={"num_examples": num_examples}))
+    return PAGE.read_text(encoding="utf-8")
+
+
+def test_the_page_needs_no_other_file() -> None:
+    page = write()
+    assert set(re.findall(r'src="(.{5})', page)) == {"data:"}
+    assert not re.search(r"<script|<link|<iframe|@import|url\(", page)
+    assert set(re.findall(r'href="https://([^"]*)"', page)) == {
+        f"{name}.example.org" for name in ("open_vqa", "secret_vqa", "open_text", "absent_vqa", "bench")
+    }
+
+
+def test_texts_are_escaped() -> None:
+    page = write()
+    assert "&lt;script&gt;open_vqa side" in page
+    assert "Is &lt;b&gt;it&lt;/b&gt; large?" in page
+
+
+def test_scores_stand_with_their_intervals_and_floors() -> None:
+    page = write()
+    scores = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))["open_vqa"]
+    for name in ("bleu_1", "exact_match", "token_f1"):
+        span = f"{scores[f'{name}_low']:.1f}\u2009–\u2009{scores[f'{name}_high']:.1f}"
+        assert f'{scores[name]:.1f} <span class="span">{span}</span>' in page
+    assert f'<td class="number">{scores["baseline_exact_match"]:.1f}</td>' in page
+    assert '0.810 <span class="span">0.700\u2009–\u20090.900</span>' in page
+
+
+def test_what_may_not_be_shown_is_not_shown() -> None:
+    page = write(num_examples=100)
+    assert "open_vqa side" in page
+    assert SECRET not in page
+    assert "secret_vqa/" not in page
+    num_open_pictures = 8
+    assert page.count("<img ") == num_open_pictures
+    assert page.count('<article class="example">') == num_open_pictures + 3  # the rows without a picture
+
+
+@pytest.mark.parametrize("most", [0, 1, 5])
+def test_so_many_examples_as_asked_for(most: int) -> None:
+    assert write(num_examples=most).count('<article class="example">') == most
+
+
+def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
+    page = write(num_examples=4)
+    assert page.count('<dd class="good">') >= 1
+    assert page.count('<dd class="bad">') >= 1
+    assert "open_text/" in page
+    assert "open_vqa/" in page
+
+
+@pytest.mark.parametrize("name", ["open_vqa", "open_text"])
+def test_the_waterfall_holds_every_number(name: str) -> None:
+    page = write()
+    waterfall = json.loads((layout.MIX / "waterfall.json").read_text(encoding="utf-8"))[name]
+    row = re.search(rf'<th scope="row">Title of {name}</th>\s*<td class="">mirror</td>(.*?)</tr>', page, re.DOTALL)
+    assert row is not None
+    numbers = re.findall(r'<td class="number[^"]*">([^<]*)</td>', row[1])
+    mix = waterfall["mix"]
+    sums = [sum(waterfall[fate].values()) for fate in ("rejected", "duplicate", "kept_out")]
+    wanted = [waterfall["found"], waterfall["read"], *sums, mix.get("train"), mix.get("validation"), mix["evaluation"]]
+    assert numbers == [str(number) if number else "–" for number in wanted]
+    assert "rejected, image missing" in page
+
+
+def test_what_is_absent_is_said() -> None:
+    page = write()
+    assert "Title of absent_vqa (absent)" in page
+    assert '<td class="none">absent</td>' in page
+
+
+def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() -> None:
+    call_miniatures()
+    page = write()
+    for figure in published.FIGURES:
+        assert str(figure.value) in page
+    assert "These are scores on generated miniatures." in page
+    assert "ours is of Title of bench, generated miniatures: not comparable" in page
+
+
+def test_a_part_of_the_published_test_does_not_compare(monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = (published.Figure("open_vqa, BLEU-1", "open_vqa", 75.9, (("other", 70.3),)),)
+    monkeypatch.setattr("openmedq.report.page.FIGURES", figures)
+    assert "not comparable" not in write()
+    catalogue = layout.CATALOGUE.read_text(encoding="utf-8")
+    layout.CATALOGUE.write_text(catalogue.replace("test: 8", "test: 800"), encoding="utf-8")
+    assert "ours is of 8 rows, the published test has 800: not comparable" in write()
+
+
+def test_a_red_verdict_is_shown() -> None:
+    expectations = [{"table": "rows", "statement": "ids are unique", "success": False}]
+    verdict = {"success": False, "num_expectations": 1, "num_red": 1, "expectations": expectations}
+    (layout.VALIDATION / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
+    assert '<td class="bad">ids are unique</td>' in write()
+
+
+def test_two_runs_leave_the_same_bytes() -> None:
+    assert write() == write()
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (layout.EVALUATION / "metrics.json", "so nothing was asked"),
+        (layout.EVALUATION / "predictions.parquet", "Answers to the evaluation splits"),
+        (layout.TRANSFER / "metrics.json", "No classification set"),
+        (layout.TRAINING / "loss.csv", "No losses"),
+        (layout.VALIDATION / "verdict.json", "No verdict"),
+    ],
+)
+def test_a_missing_piece_is_said(path: Path, said: str) -> None:
+    path.unlink()
+    assert said in write()

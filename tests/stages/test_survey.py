@@ -1,0 +1,153 @@
+"""`survey` finds each set of a mirror by name, hashes its files, and reads again only what changed."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openmedq import layout
+from openmedq.errors import MirrorError
+from openmedq.io.origin import Hashes
+from openmedq.stages import survey
+from tests.quality.corpus import make_params
+
+from . import toyset
+
+pytestmark = pytest.mark.usefixtures("toy")
+
+
+def _run(mirror: str | Path = "mirror") -> dict[str, Any]:
+    survey.run(make_params(download={"mirror": str(mirror)}))
+    return {path.stem: json.loads(path.read_text()) for path in layout.SURVEY.iterdir()}
+
+
+def _write(path: str, text: str = "x") -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+
+
+@pytest.fixture
+def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that were read."""
+    names: list[str] = []
+    compute = Hashes.compute
+
+    def spy(self: Hashes, path: Path, status: os.stat_result) -> str:
+        names.append(path.name)
+        return compute(self, path, status)
+
+    monkeypatch.setattr(Hashes, "compute", spy)
+    return names
+
+
+@pytest.mark.parametrize("name", ["toy_set", "TOY-SET", "toyset", "Toy Set-2", "toy_set_2", "toySET2"])
+def test_a_folder_is_matched_by_id_or_title(name: str) -> None:
+    toyset.write_catalogue(toyset.CARD, toyset.CARD.model_copy(update={"id": "other", "title": "Other"}))
+    _write(f"mirror/{name}/b.json", "bb")
+    _write(f"mirror/{name}/a/é x.jpg", "a")
+    _write(f"mirror/{name}/.DS_Store")
+    _write("mirror/toy_set.zip")
+    _write("mirror/unknown/c.json")
+    assert _run() == {
+        "other": {"state": "absent"},
+        "toy_set": {
+            "state": "present",
+            "folder": f"mirror/{name}",
+            "origin": "mirror",
+            "files": [
+                {"path": "a/é x.jpg", "size_bytes": 1, "sha256": hashlib.sha256(b"a").hexdigest()},
+                {"path": "b.json", "size_bytes": 2, "sha256": hashlib.sha256(b"bb").hexdigest()},
+            ],
+        },
+    }
+
+
+def test_greek_and_micro_letters_are_one() -> None:
+    toyset.write_catalogue(toyset.CARD.model_copy(update={"id": "ubench", "title": "\N{GREEK SMALL LETTER MU}-Bench"}))
+    _write("mirror/\N{MICRO SIGN}Bench/a")
+    assert _run()["ubench"]["state"] == "present"
+
+
+def test_the_miniatures_folder_is_told_from_a_mirror(tmp_path: Path) -> None:
+    _write("data/miniature/toy_set/a")
+    assert _run("data/miniature")["toy_set"]["origin"] == "miniature"
+    assert _run(f"{tmp_path}/data/miniature/")["toy_set"]["origin"] == "miniature"
+    assert _run(f"{tmp_path}/data/miniature/")["toy_set"]["folder"] == f"{tmp_path}/data/miniature/toy_set"
+
+
+def test_only_what_changed_is_read_again(read_files: list[str]) -> None:
+    for name in "abc":
+        _write(f"mirror/toy_set/{name}", name)
+    first = _run()
+    assert read_files == ["a", "b", "c"]
+    read_files.clear()
+    assert _run() == first
+    assert read_files == []
+    _write("mirror/toy_set/b", "changed")
+    _write("mirror/toy_set/d", "added")
+    Path("mirror/toy_set/a").unlink()
+    files = {file["path"]: file["sha256"] for file in _run()["toy_set"]["files"]}
+    assert read_files == ["b", "d"]
+    assert files == {
+        "b": hashlib.sha256(b"changed").hexdigest(),
+        "c": hashlib.sha256(b"c").hexdigest(),
+        "d": hashlib.sha256(b"added").hexdigest(),
+    }
+
+
+def test_two_runs_write_the_same_bytes() -> None:
+    for name in "bac":
+        _write(f"mirror/toy_set/{name}/{name}", name)
+    _run()
+    first = (layout.SURVEY / "toy_set.json").read_bytes()
+    survey.HASHES.unlink()
+    _run()
+    assert (layout.SURVEY / "toy_set.json").read_bytes() == first
+
+
+def test_a_wrong_mirror_is_one_line() -> None:
+    with pytest.raises(MirrorError, match=r"^nowhere: No such file or directory; download\.mirror names the folder"):
+        _run("nowhere")
+    _write("file")
+    with pytest.raises(MirrorError, match=r"^file: Not a directory"):
+        _run("file")
+    Path("mirror").mkdir()
+    with pytest.raises(MirrorError, match=r"^mirror: holds no set; name its folders toy_set, or change download"):
+        _run()
+    Path("mirror/toy_set").mkdir()
+    with pytest.raises(MirrorError, match=r"^mirror/toy_set: holds no file"):
+        _run()
+    _write("mirror/toy_set/a")
+    _write("mirror/Toy-Set-2/a")
+    with pytest.raises(MirrorError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both are toy_set; rename or remove"):
+        _run()
+    assert not layout.SURVEY.exists()
+
+
+def test_a_dangling_link_is_one_line() -> None:
+    _write("mirror/toy_set/a")
+    Path("mirror/toy_set/b").symlink_to("nowhere")
+    with pytest.raises(MirrorError, match=r"^mirror/toy_set/b: a link to nowhere"):
+        _run()
+
+
+def test_a_file_that_cant_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    _write("mirror/toy_set/a")
+    _run()
+    _write("mirror/toy_set/a", "changed")
+    before = (layout.SURVEY / "toy_set.json").read_bytes()
+    opened = Path.open
+
+    def refuse(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if self.name == "a":
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)  # file modes don't bind root, who may run the tests
+    with pytest.raises(MirrorError, match=r"^mirror/toy_set/a: can't be read \(Permission denied\)"):
+        _run()
+    assert (layout.SURVEY / "toy_set.json").read_bytes() == before

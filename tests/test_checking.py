@@ -1,0 +1,59 @@
+"""`check` says what a reader makes of a folder, and writes nothing."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openmedq import checking, discovery
+from openmedq.errors import SourceError
+from openmedq.schema import Sample
+from tests.stages import toyset
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set())
+    (tmp_path / "raw").mkdir()
+    toyset.miniature(tmp_path / "raw")
+    return tmp_path / "raw"
+
+
+def test_a_folder_is_summarized_and_nothing_is_written(raw: Path) -> None:
+    before = sorted(raw.parent.rglob("*"))
+    summary = checking.check("toy_set", raw)
+    assert sorted(raw.parent.rglob("*")) == before
+    assert json.loads(checking.as_json(summary)) == {
+        "source": "toy_set",
+        "splits": {"test": 1, "train": 3},
+        "rejected": {"field missing": 1, "image unreadable": 1},
+        "num_images": 3,
+    }
+    assert summary.first
+    assert summary.first.id == "toy_set/0"
+    lines = checking.render(summary).splitlines()
+    assert lines[0] == "toy_set: 4 rows, 3 distinct images"
+    assert {"  train: 3", "  test: 1", "  rejected, image unreadable: 1", "  Q: Where?", "  A: left"} <= set(lines)
+
+
+def test_rejections_alone_are_recognised(raw: Path) -> None:
+    for picture in raw.glob("*.png"):
+        picture.unlink()
+    summary = checking.check("toy_set", raw)
+    assert (summary.splits, summary.first) == ({}, None)
+    assert summary.rejected == {"field missing": 1, "image missing": 5}
+    assert checking.render(summary).startswith("toy_set: 0 rows")
+
+
+def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceError, match=r"nowhere: no such folder; --raw names the folder with the published files"):
+        checking.check("toy_set", raw / "nowhere")
+
+    def read(_: Path) -> Iterator[Sample]:
+        return iter(())
+
+    monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set(read))
+    with pytest.raises(SourceError, match=r"raw: not one record of toy_set"):
+        checking.check("toy_set", raw)
