@@ -17,6 +17,7 @@ from pathlib import Path
 from openmedq import layout
 from openmedq.errors import OpenMedQError
 
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the trouble may pass by itself; the flows try such a stage again
 STAGES_PER_SET = {
     "miniature": "write a small generated set in its published layout",
     "download": "take the published files from the mirror, by manifest",
@@ -27,17 +28,17 @@ STAGES = {
     "deduplicate": "find copies, and training rows that repeat evaluation rows",
     "mix": "index the rows that are used, with role and weight",
     "validate": "hold the data to their expectations; red stops the graph",
-    "report": "write one page with scores, intervals and the waterfall",
 }
-LEARNING_STAGES = {
+TRACKED_STAGES = {  # these belong to a run of MLflow
     "train": "train encoder, projector and adapters",
     "evaluate": "answer the evaluation splits and score the answers",
     "transfer": "fine-tune the encoder on unseen classification sets",
+    "report": "write one page with scores, intervals and the waterfall",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it went well, 1 with one line on stderr when it did not."""
+    """Run one command; 0 when it went well, else 1 (or TRY_AGAIN) with one line on stderr."""
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., int | None] = options.pop("command")
     logging.basicConfig(format="note: %(message)s")
@@ -49,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (ConnectionError, TimeoutError) as error:
+        return _fail(_describe(error), TRY_AGAIN)
     except OSError as error:
         return _fail(_describe(error))
     except KeyboardInterrupt:
@@ -63,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         stage = commands.add_parser(name, help=text)
         stage.add_argument("set_id", metavar="ID", help="a set of data/catalogue.yaml")
         stage.set_defaults(command=run_stage, stage=name)
-    for name, text in (STAGES | LEARNING_STAGES).items():
+    for name, text in (STAGES | TRACKED_STAGES).items():
         commands.add_parser(name, help=text).set_defaults(command=run_stage, stage=name)
 
     catalogue = commands.add_parser("catalogue", help="write data/catalogue.yaml from the cards")
@@ -90,11 +93,11 @@ def run_stage(stage: str, set_id: str | None = None) -> None:
     run = importlib.import_module(f"openmedq.stages.{stage}").run
     if stage in STAGES_PER_SET:
         run(params, set_id)
-    elif stage in LEARNING_STAGES:
+    elif stage in TRACKED_STAGES:
         from openmedq import lineage
 
         with lineage.open_run(stage, params) as log:
-            run(params, log)
+            run(params) if stage == "report" else run(params, log)
     else:
         run(params)
 
@@ -158,9 +161,9 @@ def _describe(error: OSError) -> str:
     return f"{error.filename}: {what}" if error.filename else what
 
 
-def _fail(line: str) -> int:
+def _fail(line: str, code: int = 1) -> int:
     print(f"error: {' '.join(line.split())}", file=sys.stderr)
-    return 1
+    return code
 
 
 if __name__ == "__main__":

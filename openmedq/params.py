@@ -129,6 +129,7 @@ class Train(Section):
     warmup: Fraction = Field(0.05, description="share of the updates")
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    blank_share: Fraction = Field(0.0, description="pictures shown as an empty field, to learn what can be said unseen")
     contrastive_weight: Annotated[float, Field(ge=0)] = Field(0.0, description="0: next-token cross-entropy alone")
     precision: Literal["fp32", "bf16"] = "fp32"
 

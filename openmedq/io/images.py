@@ -85,9 +85,7 @@ def encode(published: bytes, settings: Normalize) -> Picture:
 def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
     """Read the header; the number of pixels is checked before any of them is decoded."""
     with _reading(settings.max_pixels):
-        header = PIL.Image.open(io.BytesIO(data), formats=FORMATS)
-    _check_size(*header.size, settings.max_pixels)
-    return header
+        return PIL.Image.open(io.BytesIO(data), formats=FORMATS)
 
 
 def _load(header: PIL.Image.Image) -> PIL.Image.Image:
@@ -103,9 +101,12 @@ def _load(header: PIL.Image.Image) -> PIL.Image.Image:
 
 @contextmanager
 def _reading(max_pixels: int) -> Iterator[None]:
-    """Whatever a decoder raises on hostile bytes is a BrokenPicture; what it warns of beside that is dropped."""
+    """Whatever a decoder raises on hostile bytes is a BrokenPicture; what it warns of beside that is dropped.
+
+    Pillow holds the bound when it opens a file, and again where a frame turns out larger; it warns above it.
+    """
     bound = PIL.Image.MAX_IMAGE_PIXELS
-    PIL.Image.MAX_IMAGE_PIXELS = max_pixels  # so that Pillow guards the same bound where it grows a picture itself
+    PIL.Image.MAX_IMAGE_PIXELS = max_pixels
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -127,13 +128,6 @@ def _one_line(error: Exception) -> str:
     line = " ".join(str(error).split())[:120]
     printable = line.isascii() and " at 0x" not in line  # an address would differ at each run
     return f"{type(error).__name__}: {line}" if line and printable else type(error).__name__
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise BrokenPicture(Reason.IMAGE_TOO_LARGE, f"{width} x {height} px are more than {max_pixels} pixels")
-    if width * height == 0:
-        raise BrokenPicture(Reason.IMAGE_UNREADABLE, f"{width} x {height} px")
 
 
 def _keep(header: PIL.Image.Image, published: bytes, settings: Normalize) -> tuple[bytes, PIL.Image.Image] | None:

@@ -240,7 +240,7 @@ class _Samples(Sequence[Sample]):
     def __getitem__(self, place: int | slice) -> Sample | Sequence[Sample]:
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
-        if self._process_id != os.getpid():  # a fork must not share the position in a file with its parent
+        if self._process_id != os.getpid():  # Arrow promises nothing of a reader after a fork
             self._forget()
         group = self._load(int(self._name_of[place]), int(self._group_of[place]))
         return _sample(group.slice(int(self._row_of[place]), 1).to_pylist()[0])

@@ -77,6 +77,18 @@ def collate(
     )
 
 
+def blank(
+    pixels: Tensor, share: float, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
+) -> Tensor:
+    """(N, 3, S, S) with a share of the pictures, drawn one by one, in place of which stands an even gray, also drawn.
+
+    A model that has seen empty fields answers them with what is frequent; one that has not answers them anyhow.
+    """
+    drawn = torch.rand(2, len(pixels), 1, 1, 1, generator=generator)
+    centers, spreads = (torch.tensor(values).reshape(3, 1, 1) for values in (mean, std))
+    return torch.where(drawn[0] < share, (drawn[1] - centers) / spreads, pixels)
+
+
 def read_pixels(image: Image, image_processor: Any) -> Tensor:
     """A picture as the saved processor makes it, (3, S, S): gray in three channels, resized, normalized."""
     if image.data is None and image.path is None:

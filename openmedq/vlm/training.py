@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from openmedq.errors import ModelError, ParamsError
 from openmedq.io.progress import progress
 from openmedq.params import Train
 from openmedq.vlm import objectives
+from openmedq.vlm.batch import blank
 from openmedq.vlm.model import pick_device
 from openmedq.vlm.samples import EncodedSamples, MicroBatch
 from openmedq.vlm.visits import count_updates, draw_updates
@@ -97,11 +98,13 @@ def train(
     rank, world = accelerator.process_index, accelerator.num_processes
     order = (micro.tolist() for update in updates for micro in np.split(update[rank::world], num_micro))
     batches = iter(_load(dataset, order, num_workers))
+    generator = torch.Generator().manual_seed(settings.seed * world + rank)
     history = History()
     with progress("train", num_updates) as advance:
         for step in range(1, num_updates + 1):
             started = time.perf_counter()
-            loss = _accumulate(prepared, [next(batches) for _ in range(num_micro)], settings, accelerator, history)
+            micros = [_blank(next(batches), settings, generator) for _ in range(num_micro)]
+            loss = _accumulate(prepared, micros, settings, accelerator, history)
             if not math.isfinite(loss):
                 raise ModelError(
                     f"step {step}: the loss is {loss}; lower train.lr ({settings.lr}) or raise train.warmup"
@@ -135,6 +138,14 @@ def validate(
         sums += torch.tensor([loss.item(), objectives.count_learned(micro.batch)], device=accelerator.device)
     total, num_tokens = accelerator.reduce(sums, "sum").tolist()
     return float(total / max(1, num_tokens))
+
+
+def _blank(micro: MicroBatch, settings: Train, generator: torch.Generator) -> MicroBatch:
+    if not settings.blank_share or not len(micro.batch.pixels):
+        return micro
+    vision = settings.vision
+    pixels = blank(micro.batch.pixels, settings.blank_share, vision.mean, vision.std, generator)
+    return micro._replace(batch=replace(micro.batch, pixels=pixels))
 
 
 def _accumulate(

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.connections import SHIM, read_attempts
+
 ROOT = Path(__file__).parents[2]
 
 # Tells what each `python -m openmedq` process loaded of the package.
@@ -35,7 +37,12 @@ class Project:
     """A checkout: `run` runs a command in it and wants exit code 0, or says all that it printed."""
 
     root: Path
-    watch: Path
+    watch: Path  # where processes of `python -m openmedq` say what they loaded
+
+    @property
+    def attempts(self) -> list[str]:
+        """Connections that any process asked for, but to loopback."""
+        return read_attempts(self.watch.parent)
 
     def run(self, *command: str, code: int = 0, **environment: str) -> str:
         binaries = str(Path(sys.executable).parent)
@@ -47,6 +54,7 @@ class Project:
                 "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
                 "PYTHONPATH": str(self.watch.parent),
                 "OPENMEDQ_WATCH": str(self.watch),
+                "OPENMEDQ_ATTEMPTS": str(self.watch.parent / "attempts.txt"),
                 "OMP_NUM_THREADS": "1",
                 **environment,
             },
@@ -80,7 +88,7 @@ def checkout(folder: Path) -> Project:
             shutil.copy(ROOT / name, root / name)
     watch = folder / "shim" / "watched"
     watch.mkdir(parents=True)
-    (watch.parent / "sitecustomize.py").write_text(WATCH, encoding="utf-8")
+    (watch.parent / "sitecustomize.py").write_text(SHIM + WATCH, encoding="utf-8")
     project = Project(root, watch)
     (root / "dvc.lock").unlink(missing_ok=True)
     project.run("git", "init", "--quiet")

@@ -57,6 +57,10 @@ def test_a_second_repro_runs_nothing(project: Project) -> None:
     assert "up to date" in project.run("dvc", "status")
 
 
+def test_no_process_asked_for_the_network(project: Project) -> None:
+    assert project.attempts == []
+
+
 def test_outputs_lie_where_the_layout_says(project: Project) -> None:
     named = {str(value) for key, value in vars(layout).items() if isinstance(value, Path) and key.isupper()}
     for name, stage in _stages(project).items():

@@ -104,6 +104,8 @@ def test_workers_die_with_their_owner(tmp_path: Path) -> None:
         if not any(_is_alive(worker) for worker in workers):
             return
         time.sleep(0.1)
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
     raise AssertionError("a worker outlived its owner")
 
 

@@ -177,6 +177,21 @@ def test_fewer_bits_than_eight_are_widened() -> None:
     assert _stored(published).mode == "L"
 
 
+def test_more_bits_than_eight_are_not_kept() -> None:
+    """Pillow reads 16-bit colour as 8-bit; what is stored is what was read."""
+    levels = np.random.default_rng(0).integers(0, 2**16, (30, 40, 3)).astype(">u2")
+    lines = b"".join(b"\0" + line.tobytes() for line in levels)
+    header = struct.pack(">IIBBBBB", 40, 30, 16, 2, 0, 0, 0)
+    published = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(lines))
+    picture = encode(published + _chunk(b"IEND", b""), DIALS)
+    assert picture.data[24] == 8
+    assert np.array_equal(np.asarray(_decode(picture)), levels >> 8)
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
 def test_what_is_not_opaque_lies_on_black() -> None:
     colour, alpha = _colour(), PIL.Image.new("L", (40, 30), 255)
     alpha.paste(0, (0, 0, 20, 30))
@@ -274,11 +289,8 @@ def test_formats_of_no_picture_set_are_not_decoded() -> None:
 
 
 def test_a_bomb_is_refused_by_its_header() -> None:
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    bomb = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(b"")) + _chunk(b"IEND", b"")
     assert _refuse(bomb).reason is Reason.IMAGE_TOO_LARGE
     assert _refuse(bomb, Normalize()).reason is Reason.IMAGE_TOO_LARGE
 

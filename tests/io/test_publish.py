@@ -93,14 +93,10 @@ def test_what_a_killed_writer_left_goes() -> None:
     assert [path.read_text() for path in TARGET.iterdir()] == ["next"]
 
 
-@pytest.mark.parametrize("is_lock_removed", [False, True])
-def test_writers_take_turns(is_lock_removed: bool) -> None:
+def test_writers_take_turns() -> None:
     writers = [_start("a", 1.5)]
     _wait_until_it_writes()
     writers += [_start(name, 0.2) for name in "bc"]
-    time.sleep(1)
-    if is_lock_removed:  # someone tidies up while two wait: they still take turns
-        (PARTIAL / "data-samples-toy.lock").unlink()
     said = [writer.communicate()[1].decode() for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0, 0]
     lines = Path("log").read_text().split()
@@ -109,3 +105,16 @@ def test_writers_take_turns(is_lock_removed: bool) -> None:
     assert len({path.read_text() for path in TARGET.iterdir()}) == 1
     assert said[0] == ""
     assert "data/samples/toy: another process is writing it; waiting\n" in said[1]
+
+
+def test_who_waited_for_a_lock_that_was_removed_takes_a_new_one() -> None:
+    first = _start("a", 1.5)
+    _wait_until_it_writes()
+    second = _start("b", 1.5)
+    assert second.stderr is not None
+    assert b"waiting" in second.stderr.readline()
+    (PARTIAL / "data-samples-toy.lock").unlink()  # someone tidies up
+    first.communicate()
+    third = _start("c", 0.1)
+    assert [writer.communicate() and writer.returncode for writer in (second, third)] == [0, 0]
+    assert Path("log").read_text().split() == ["+a", "-a", "+b", "-b", "+c", "-c"]

@@ -2,9 +2,11 @@
 
 import io
 import multiprocessing
+import os
 import pickle
 import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -141,10 +143,22 @@ def test_row_groups_and_shards_keep_their_sizes(folder: Path) -> None:
 
 
 def test_a_picture_that_neighbors_share_is_stored_once(folder: Path) -> None:
-    row = _row(0)
-    rows = [Row(_sample(number), Role.TRAIN, row.pictures) for number in range(200)]
-    shards.write(rows, folder, Normalize())
-    assert shards.find_shards(folder)[0].stat().st_size < len(rows) * len(row.pictures[0].data) / 4
+    picture = _row(0).pictures[0]
+    two = [replace(picture, data=np.random.default_rng(seed).bytes(900_000)) for seed in range(2)]
+    rows = [Row(_sample(number), Role.TRAIN, (two[number % 2],)) for number in range(8)]
+    shards.write(rows, folder, Normalize(row_group_size_bytes=8 * 900_000))
+    assert 1_800_000 < shards.find_shards(folder)[0].stat().st_size < 1_900_000
+
+
+def test_a_flipped_bit_is_noticed(folder: Path) -> None:
+    data = np.random.default_rng(0).bytes(90_000)  # can't be compressed, so that it stands in the file as it is
+    shards.write([Row(_sample(0), Role.TRAIN, (replace(_row(0).pictures[0], data=data),))], folder, DIALS)
+    shard = folder / "shard-00000.parquet"
+    whole = bytearray(shard.read_bytes())
+    whole[whole.index(data[1000:1100])] ^= 1
+    shard.write_bytes(whole)
+    with pytest.raises(OSError, match="CRC"):
+        pq.read_table(shard, page_checksum_verification=True)
 
 
 def test_the_schema_is_the_schema(folder: Path) -> None:
@@ -174,8 +188,9 @@ def test_nested_columns_are_read_alone(folder: Path) -> None:
     assert table.to_pylist()[1] == {"pictures": [{"phash": _row(1).pictures[0].phash}]}
 
 
-def _first_ids(samples: object, places: list[int], queue: "multiprocessing.Queue[list[str]]") -> None:
-    queue.put([samples[place].id for place in places])  # type: ignore[index]
+def _read_ids(samples: "shards._Samples", places: list[int], queue: "multiprocessing.Queue[list[str]]") -> None:
+    ids = [samples[place].id for place in places]
+    queue.put(ids if samples._process_id == os.getpid() else ["read through the parent's files"])
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
@@ -185,7 +200,7 @@ def test_workers_read_by_themselves(folder: Path, method: str) -> None:
     assert samples[0].id == "toy/0"  # opened here first
     context = multiprocessing.get_context(method)
     queue: multiprocessing.Queue[list[str]] = context.Queue()
-    workers = [context.Process(target=_first_ids, args=(samples, [39, place, 0], queue)) for place in (1, 2)]
+    workers = [context.Process(target=_read_ids, args=(samples, [39, place, 0], queue)) for place in (1, 2)]
     for worker in workers:
         worker.start()
     assert samples[20].id == "toy/20"
