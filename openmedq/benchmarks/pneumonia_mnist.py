@@ -35,6 +35,7 @@ SPLITS = ("train", "val", "test")
 card = Card(
     id="pneumonia_mnist",
     title="PneumoniaMNIST",
+    collection="MedMNIST",
     homepage="https://medmnist.com/",
     citation="Yang et al., MedMNIST v2, Scientific Data 2023; Kermany et al., Cell 2018",
     licence="CC-BY-4.0",

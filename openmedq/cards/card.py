@@ -51,6 +51,7 @@ class Card(BaseModel):
     published_rows: Mapping[str, int]  # published split -> records, as the publisher counts
     classes: tuple[str, ...] = ()  # classification only, in the published order
     is_multi_label: bool = False
+    collection: str | None = None  # published as one of several sets of this name, which a mirror's folder may bear
 
 
 class Set(Protocol):

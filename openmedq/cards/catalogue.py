@@ -23,6 +23,7 @@ def entry(card: Card, kind: Kind) -> dict[str, Any]:
         "kind": kind,
         "module": f"openmedq/{kind}s/{card.id}.py",
         "title": card.title,
+        "collection": card.collection,
         "homepage": card.homepage,
         "licence": card.licence,
         "access": str(card.access),

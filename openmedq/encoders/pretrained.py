@@ -20,9 +20,7 @@ def build(settings: Vision) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(settings.weights, revision=settings.revision)
         kind = CLIPVisionModel if config.model_type == "clip" else AutoModel
-        model: PreTrainedModel = kind.from_pretrained(
-            settings.weights, revision=settings.revision, dtype=torch.float32
-        )
+        model: PreTrainedModel = kind.from_pretrained(settings.weights, revision=settings.revision, dtype=torch.float32)
     except Exception as error:  # an absent folder, no network, damaged files: each raises something else
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"train.vision.weights: {settings.weights}: can't be loaded: {reason}") from error

@@ -5,7 +5,6 @@ The mirror is read where it lies. Hashes are remembered, so that only what is ne
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,9 +21,9 @@ HASHES = layout.PARTIAL / "survey-cache"
 
 def run(params: Params) -> None:
     """Write one origin for each set of the catalogue."""
-    titles = {set_id: entry["title"] for set_id, entry in catalogue.read(layout.CATALOGUE).items()}
+    sets = catalogue.read(layout.CATALOGUE)
     mirror = Path(params.download.mirror)
-    folders = match_folders(mirror, titles)
+    folders = match_folders(mirror, sets)
     kind: origin.Kind = "miniature" if mirror.resolve() == layout.MINIATURE.resolve() else "mirror"
     found = {set_id: list(origin.find_files(folder)) for set_id, folder in folders.items()}
     for set_id, files in found.items():
@@ -36,7 +35,7 @@ def run(params: Params) -> None:
         known = {path: hashes.get(path, status) for files in found.values() for path, status in files}
         unknown_bytes = sum(status.st_size for files in found.values() for path, status in files if known[path] is None)
         with progress(f"hashing {mirror}", unknown_bytes, is_bytes=True) as advance:
-            for set_id in titles:
+            for set_id in sets:
                 entries = []
                 for path, status in found.get(set_id, ()):
                     sha256 = known[path]
@@ -52,9 +51,10 @@ def run(params: Params) -> None:
                 origin.write(surveyed, target / f"{set_id}.json")
 
 
-def match_folders(mirror: Path, titles: dict[str, str]) -> dict[str, Path]:
+def match_folders(mirror: Path, sets: catalogue.Catalogue) -> dict[str, Path]:
     """The mirror's folder of each set that it holds: named by the set's id or title, ignoring case, `-`, `_`, spaces.
 
+    A folder named by the set's collection counts where one of the set's files lies in it.
     MirrorError where the mirror is missing, holds no set, or holds one twice.
     """
     try:
@@ -63,21 +63,23 @@ def match_folders(mirror: Path, titles: dict[str, str]) -> dict[str, Path]:
         advice = "download.mirror names the folder that holds the sets' folders; change it in params.yaml"
         raise MirrorError(f"{mirror}: {error.strerror}; {advice}") from None
     matched: dict[str, Path] = {}
-    for set_id, title in titles.items():
-        names = {_plain(set_id), _plain(title)}
+    for set_id, entry in sets.items():
+        names = {_plain(set_id), _plain(entry["title"])}
         candidates = [folder for folder in folders if _plain(folder.name) in names]
         if len(candidates) > 1:
             raise MirrorError(f"{candidates[0]} and {candidates[1]}: both are {set_id}; rename or remove one")
+        if not candidates and entry["collection"]:
+            shared = [folder for folder in folders if _plain(folder.name) == _plain(entry["collection"])]
+            candidates = [folder for folder in shared if any((folder / file).exists() for file in entry["files"])]
         if candidates:
             matched[set_id] = candidates[0]
     if not matched:
-        raise MirrorError(f"{mirror}: holds no set; name its folders {_join(titles)}, or change download.mirror")
+        raise MirrorError(f"{mirror}: holds no set; name its folders {_join(sets)}, or change download.mirror")
     return matched
 
 
 def _plain(name: str) -> str:
-    folded = unicodedata.normalize("NFKC", name).casefold()
-    return "".join(letter for letter in folded if letter not in "-_ ")
+    return "".join(letter for letter in name.casefold() if letter not in "-_ ")
 
 
 def _join(names: Iterable[str]) -> str:

@@ -12,8 +12,8 @@ One sample's journey, from here to the loss (a test holds the shapes):
       | language model        logits (B, T, V)
     loss                      next-token cross-entropy on the labels
 
-B samples hold N pictures together; a sample without one has no slot, and a batch without one has N = 0. Legend: B batch,
-T tokens, N pictures, P patches, S side in px, D width, V vocabulary.
+B samples hold N pictures together; a sample without one has no slot, and a batch without one has N = 0.
+Legend: B batch, T tokens, N pictures, P patches, S side in px, D width, V vocabulary.
 """
 
 from __future__ import annotations

@@ -86,6 +86,7 @@ def _build_new(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausal
         num_attention_heads=num_heads,
         intermediate_size=4 * width,
         max_position_embeddings=MAX_POSITIONS,
+        initializer_range=width**-0.5,  # unit gain: through frozen layers drawn at 0.02 next to nothing would pass
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -125,7 +126,7 @@ def load_tokenizer(weights: str, revision: str | None = None) -> PreTrainedToken
 
 
 def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Give the tokenizer its bos, eos, pad and image tokens, and our template; ModelError where it has no bos or eos."""
+    """Give the tokenizer bos, eos, pad and image tokens, and our template; ModelError where it has no bos or eos."""
     vocabulary = tokenizer.get_vocab()
     for name, piece in (("bos_token", BOS), ("eos_token", EOS)):
         if not getattr(tokenizer, name):

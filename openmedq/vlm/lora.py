@@ -7,6 +7,7 @@ targets are matched below `language_model` only.
 from __future__ import annotations
 
 import re
+import warnings
 
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import LlavaForConditionalGeneration
@@ -28,7 +29,9 @@ def adapt(model: LlavaForConditionalGeneration, settings: Lora) -> PeftModel:
         lora_dropout=settings.dropout,
         target_modules=r".*\blanguage_model\..*\.(" + "|".join(map(re.escape, settings.targets)) + ")",
     )
-    return get_peft_model(model, config)
+    with warnings.catch_warnings():  # peft 0.21 asks transformers 5.23 by a name that will go
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`", category=FutureWarning)
+        return get_peft_model(model, config)
 
 
 def merge(model: PeftModel) -> LlavaForConditionalGeneration:

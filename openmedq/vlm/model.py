@@ -1,10 +1,11 @@
-"""The whole model: a stock LLaVA out of an encoder, a linear projector and a LLaMA, and the processor that goes with it.
+"""The whole model: a stock LLaVA out of an encoder, a linear projector and a LLaMA, and its processor.
 
 What `save` writes is read by `AutoModelForImageTextToText` and `AutoProcessor` without any of our code.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -19,6 +20,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.utils import logging as transformers_logging
 
 from openmedq import encoders
 from openmedq.errors import ModelError
@@ -34,6 +36,7 @@ def build(settings: Train, texts: Iterable[str]) -> tuple[PeftModel, LlavaProces
     embeddings and its head: a new vocabulary has nothing to preserve, while the layers between learn well enough
     through their adapters. In bf16, what is frozen is kept in bf16.
     """
+    _quiet()
     vision = encoders.build(settings.vision)
     llama, tokenizer = language.build(settings.language, texts)
     tokenizer.model_max_length = settings.max_tokens
@@ -129,6 +132,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> tuple[LlavaForCond
     """The saved model, ready to answer, and its processor; ModelError where the folder holds none."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    _quiet()
     try:
         model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
@@ -143,3 +147,8 @@ def pick_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise ModelError("execution.device: cuda, but torch finds no CUDA device; say auto or cpu")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _quiet() -> None:
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()

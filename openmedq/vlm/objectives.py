@@ -39,7 +39,9 @@ def compute(model: nn.Module, batch: Batch, *, is_contrastive: bool = False) -> 
     )
     contrastive = logits.new_zeros(())
     if is_contrastive and len(batch.pixels) == len(batch.ids):  # one picture a sample: pairs are plain
-        contrastive = contrast(_pool_pictures(outputs.image_hidden_states, len(batch.ids)), *_pool_answers(model, batch))
+        contrastive = contrast(
+            _pool_pictures(outputs.image_hidden_states, len(batch.ids)), *_pool_answers(model, batch)
+        )
     return Losses(next_token, contrastive)
 
 

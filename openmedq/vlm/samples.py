@@ -15,7 +15,6 @@ from openmedq.schema import Sample
 from openmedq.vlm.batch import Batch, collate, read_pixels
 from openmedq.vlm.prompt import Encoded, encode
 
-
 KEPT_BYTES = 128 * 2**20  # of encoded samples, in each process
 
 

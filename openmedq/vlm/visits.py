@@ -32,9 +32,7 @@ def draw_updates(
         waiting = waiting[batch_size:]
 
 
-def count_updates(
-    weights: NDArray[np.float32], num_epochs: float, batch_size: int, max_updates: int | None
-) -> int:
+def count_updates(weights: NDArray[np.float32], num_epochs: float, batch_size: int, max_updates: int | None) -> int:
     """Updates of the whole training; at least one."""
     planned = int(np.ceil(float(weights.sum(dtype=np.float64)) * num_epochs / batch_size))
     return max(1, planned if max_updates is None else min(planned, max_updates))

@@ -101,6 +101,8 @@ PLUMBING = {
     "openmedq/benchmarks/__init__.py",
     "openmedq/discovery.py",
     "openmedq/errors.py",
+    "openmedq/io/__init__.py",
+    "openmedq/io/processes.py",
     "openmedq/layout.py",
     "openmedq/lineage.py",
     "openmedq/params.py",

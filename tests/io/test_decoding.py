@@ -98,8 +98,9 @@ def test_workers_die_with_their_owner(tmp_path: Path) -> None:
     assert owner.stdout is not None
     workers = {int(word) for word in owner.stdout.readline().split()}
     assert workers
-    owner.send_signal(signal.SIGKILL)
-    owner.communicate()
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
     for _ in range(100):
         if not any(_is_alive(worker) for worker in workers):
             return
