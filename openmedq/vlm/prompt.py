@@ -235,17 +235,25 @@ def _cap(turn: Turn, limit: int, tokenizer: PreTrainedTokenizerBase) -> Turn:
 
 
 def _keep_end(text: str, num_tokens: int, tokenizer: PreTrainedTokenizerBase) -> str:
-    """The last `num_tokens` tokens of a text; a negative number is how many go."""
+    """The last `num_tokens` tokens of a text, whole characters only; a negative number is how many go."""
     places = _locate(text, tokenizer)
-    num_kept = num_tokens if num_tokens >= 0 else len(places) + num_tokens
-    if num_kept >= len(places):
+    start = len(places) - num_tokens if num_tokens >= 0 else -num_tokens
+    if start <= 0:
         return text
-    return text[places[-num_kept][0] :].lstrip() if num_kept > 0 else ""
+    while start < len(places) and places[start][0] < places[start - 1][1]:  # one character in several tokens
+        start += 1
+    return text[places[start][0] :].lstrip() if start < len(places) else ""
 
 
 def _keep_start(text: str, num_tokens: int, tokenizer: PreTrainedTokenizerBase) -> str:
+    """The first `num_tokens` tokens of a text, whole characters only."""
     places = _locate(text, tokenizer)
-    return text if num_tokens >= len(places) else text[: places[num_tokens - 1][1]].rstrip()
+    end = num_tokens
+    if end >= len(places):
+        return text
+    while end > 0 and places[end][0] < places[end - 1][1]:
+        end -= 1
+    return text[: places[end - 1][1]].rstrip() if end > 0 else ""
 
 
 def _locate(text: str, tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, int]]:

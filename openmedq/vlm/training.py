@@ -50,10 +50,10 @@ class History:
         tail = self.losses[-max(1, len(self.losses) // 10) :]
         return {
             "loss": sum(tail) / len(tail),
-            "steps": len(self.losses),
-            "samples": self.num_samples,
-            "tokens": self.num_tokens,
-            "cut_samples": self.num_cut_samples,
+            "num_steps": len(self.losses),
+            "num_samples": self.num_samples,
+            "num_tokens": self.num_tokens,
+            "num_cut_samples": self.num_cut_samples,
         }
 
 

@@ -1,0 +1,113 @@
+"""transfer: encoders against each other on one classification set, by one recipe."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from sklearn.metrics import f1_score
+
+from openmedq import layout, params
+from openmedq.errors import ParamsError
+from openmedq.params import Params
+from openmedq.stages import deduplicate, download, miniature, mix, normalize, survey, transfer
+from openmedq.vlm import model as models
+
+ROOT = Path(__file__).parents[2]
+BENCHMARK = "pneumonia_mnist"
+OTHERS = ("pmc_oa", "pubmedqa", "vqa_rad")
+
+
+def _params(**dials: object) -> Params:
+    profile = params.profile(ROOT / layout.CONF, "miniature")
+    changed = profile.transfer.model_copy(update={"num_epochs": 12, "lr": 1e-3, "num_resamples": 50, **dials})
+    return profile.model_copy(update={"transfer": changed})
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mix that holds the benchmark alone, and a model that has not been trained."""
+    root = tmp_path_factory.mktemp("transfer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        layout.CATALOGUE.parent.mkdir()
+        shutil.copy(ROOT / layout.CATALOGUE, layout.CATALOGUE)
+        dials = _params()
+        miniature.run(dials, BENCHMARK)
+        survey.run(dials)
+        for name in (BENCHMARK, *OTHERS):
+            download.run(dials, name)
+            normalize.run(dials, name)
+        deduplicate.run(dials)
+        mix.run(dials)
+        torch.manual_seed(0)
+        model, processor = models.build(dials.train, ["is there an opacity? yes no"])
+        models.save(model, processor, layout.MODEL)
+    return root
+
+
+def _run(project: Path, monkeypatch: pytest.MonkeyPatch, dials: Params) -> tuple[dict, list[dict], dict]:
+    monkeypatch.chdir(project)
+    logged: dict = {}
+    transfer.run(dials, lambda metrics, step: logged.update(metrics))
+    metrics = json.loads(transfer.METRICS.read_text(encoding="utf-8"))
+    return metrics, pq.read_table(transfer.PREDICTIONS).to_pylist(), logged
+
+
+def test_scores_are_those_of_the_predictions(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, predictions, logged = _run(project, monkeypatch, _params(seeds=(0, 1), num_epochs=2))
+    assert len(predictions) == 2 * 2 * metrics[BENCHMARK]["num_test_rows"]
+    for encoder in ("trained", "scratch"):
+        per_seed = []
+        for seed in (0, 1):
+            own = [row for row in predictions if (row["encoder"], row["seed"]) == (encoder, seed)]
+            labels, answers = [row["label"] for row in own], [row["prediction"] for row in own]
+            per_seed.append(f1_score(labels, answers, average="macro"))
+        assert metrics[BENCHMARK][encoder]["macro_f1"] == pytest.approx(sum(per_seed) / 2)
+        assert metrics["mean"][encoder] == pytest.approx(sum(per_seed) / 2)
+        assert logged[f"mean/{encoder}"] == metrics["mean"][encoder]
+
+
+def test_only_test_rows_are_predicted_and_only_training_rows_fitted(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, predictions, _ = _run(project, monkeypatch, _params(num_epochs=1))
+    index = pq.read_table(project / layout.MIX / "index.parquet").to_pylist()
+    assert {row["id"] for row in predictions} == {row["id"] for row in index if row["split"] == "test"}
+    seen: set[str] = set()
+    read = transfer.read_pixels
+    monkeypatch.setattr(
+        transfer, "read_pixels", lambda image, processor: seen.add(image.image_id) or read(image, processor)
+    )
+    monkeypatch.setattr(transfer, "predict", lambda model, reader, num_rows, size: [[1.0, 0.0]] * num_rows)
+    transfer.run(_params(num_epochs=1), lambda metrics, step: None)
+    assert seen
+    assert all("train" in name for name in seen), "fitting reads pictures of the training split alone"
+
+
+def test_it_learns_what_the_pictures_show(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, _, _ = _run(project, monkeypatch, _params(num_epochs=30))
+    assert metrics[BENCHMARK]["scratch"]["macro_f1"] > 0.7
+
+
+def test_two_runs_give_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _run(project, monkeypatch, _params(num_epochs=2))
+    first = (project / transfer.PREDICTIONS).read_bytes(), (project / transfer.METRICS).read_bytes()
+    _run(project, monkeypatch, _params(num_epochs=2))
+    assert first == ((project / transfer.PREDICTIONS).read_bytes(), (project / transfer.METRICS).read_bytes())
+
+
+def test_an_unknown_benchmark_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ParamsError, match=r"transfer\.benchmarks: cxr9: no such benchmark; there are pneumonia_mnist"):
+        _run(project, monkeypatch, _params(benchmarks=("cxr9",)))
+
+
+def test_an_absent_benchmark_is_left_out(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shutil.copytree(project / "data", tmp_path / "data")
+    index = pq.read_table(tmp_path / layout.MIX / "index.parquet")
+    pq.write_table(index.slice(0, 0), tmp_path / layout.MIX / "index.parquet")
+    metrics, predictions, _ = _run(tmp_path, monkeypatch, _params())
+    assert metrics == {}
+    assert predictions == []
