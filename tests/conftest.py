@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import openmedq  # noqa: F401  (says how threads wait, before torch is loaded)
-
+import openmedq  # noqa: F401  says how threads wait, before torch is loaded
 from tests.connections import guard
 
 TOY = Path(__file__).parent / "toy"  # dvc.yaml, params.yaml, stage.py, data/catalogue.yaml

@@ -174,7 +174,9 @@ def see_like_timm(checkpoint: dict[str, Tensor], pixels: Tensor, num_heads: int)
         return functional.linear(tokens, weights[f"{name}.weight"], weights[f"{name}.bias"])
 
     def norm(name: str, tokens: Tensor) -> Tensor:
-        return functional.layer_norm(tokens, tokens.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-6)
+        return functional.layer_norm(
+            tokens, tokens.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], 1e-6
+        )
 
     patches = functional.conv2d(pixels, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=8)
     tokens = patches.flatten(2).transpose(1, 2)

@@ -132,5 +132,3 @@ def test_a_share_of_pictures_is_blanked() -> None:
     assert fields.max() <= 1 + 1e-5
     assert fields[:, 0, 0, 0].std() > 0.2
     assert (blank(pixels, 0.0, mean, std, torch.Generator()) == pixels).all()
-
-

@@ -92,9 +92,7 @@ def test_what_is_no_llama_is_refused(tmp_path: Path) -> None:
         language.build(Language(weights=str(tmp_path)), [])
 
 
-def test_weights_that_can_not_be_had_are_told_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_can_not_be_had_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for weights in (str(tmp_path), "nobody/nothing"):
         with pytest.raises(ModelError, match=f"train.language.weights: {weights}: can't be loaded") as caught:

@@ -52,7 +52,9 @@ def test_the_pipeline_of_transformers_answers_as_we_do(saved: tuple[Path, torch.
     sample = tiny.SAMPLES[0]
     answer = generation.load_answerer(saved[0], device="cpu", max_new_tokens=5, batch_size=2)
     ours = next(answer([sample]))
-    conversation = prompt.converse(sample, sample.turns, AutoProcessor.from_pretrained(saved[0]).tokenizer, with_answer=False)
+    conversation = prompt.converse(
+        sample, sample.turns, AutoProcessor.from_pretrained(saved[0]).tokenizer, with_answer=False
+    )
     conversation[0]["content"][0]["image"] = PIL.Image.open(io.BytesIO(sample.images[0].data or b"")).convert("RGB")
     ask = pipeline("image-text-to-text", model=str(saved[0]), device="cpu")
     theirs = ask(text=conversation, max_new_tokens=5, do_sample=False, return_full_text=False)[0]["generated_text"]
@@ -92,7 +94,9 @@ def test_only_what_should_be_trained_is() -> None:
     assert not any("linear_2" in name or "base_layer" in name for name in trained)
     assert any("embed_tokens" in name for name in trained)
     assert any("lm_head" in name for name in trained)
-    frozen = models.build(settings.model_copy(update={"vision": settings.vision.model_copy(update={"is_trained": False})}), tiny.texts())[0]
+    frozen = models.build(
+        settings.model_copy(update={"vision": settings.vision.model_copy(update={"is_trained": False})}), tiny.texts()
+    )[0]
     assert not any(p.requires_grad for p in frozen.model.model.vision_tower.parameters())
 
 
@@ -106,7 +110,9 @@ def test_every_trained_weight_gets_a_gradient_and_no_other(model: PeftModel, pro
 
 def test_unknown_targets_are_named(processor: Any) -> None:
     settings = tiny.make_settings()
-    with pytest.raises(ModelError, match=r"train.lora.targets: query; the language model has down_proj, gate_proj, k_p"):
+    with pytest.raises(
+        ModelError, match=r"train.lora.targets: query; the language model has down_proj, gate_proj, k_p"
+    ):
         models.build(settings.model_copy(update={"lora": settings.lora.model_copy(update={"targets": ("query",)})}), [])
 
 

@@ -116,7 +116,9 @@ def test_the_context_goes_first_and_from_its_beginning(tokenizer: Any) -> None:
     assert num_cut > 0
     assert text.endswith("word59\nQuestion: Does it help?\nAnswer: yes</s>")
     assert "word0" not in text
-    assert (labels != IGNORED).sum() == (encode(make_sample(Task.TEXT_QA, turn), tokenizer, NUM_PATCHES, 999)[1] != IGNORED).sum()
+    assert (labels != IGNORED).sum() == (
+        encode(make_sample(Task.TEXT_QA, turn), tokenizer, NUM_PATCHES, 999)[1] != IGNORED
+    ).sum()
 
 
 def test_a_long_answer_loses_its_end_and_does_not_learn_to_stop(tokenizer: Any) -> None:

@@ -51,9 +51,7 @@ def make_image(level: int = 0, mode: str = "L", size: tuple[int, int] = (40, 36)
     return Image(f"picture-{level}", data=buffer.getvalue())
 
 
-def make_sample(
-    task: Task = Task.VQA, *turns: Turn, num_images: int = 1, name: str = "1", **changes: Any
-) -> Sample:
+def make_sample(task: Task = Task.VQA, *turns: Turn, num_images: int = 1, name: str = "1", **changes: Any) -> Sample:
     return Sample(
         id=f"tiny/{name}",
         source="tiny",
