@@ -152,7 +152,7 @@ def test_a_folder_without_a_model_is_told_in_one_line(tmp_path: Path) -> None:
 def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert models.pick_device("auto").type == models.pick_device("cpu").type == "cpu"
-    with pytest.raises(ModelError, match="execution.device: cuda"):
+    with pytest.raises(ModelError, match=r"execution\.device: cuda"):
         models.pick_device("cuda")
 
 

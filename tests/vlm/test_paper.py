@@ -9,8 +9,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from openmedq import layout
 from openmedq.encoders import count_patches, scratch
 from openmedq.params import Train, profile
-from openmedq.vlm import lora, model as models
-
+from openmedq.vlm import lora
+from openmedq.vlm import model as models
 
 VOCABULARY = 32_002  # LLaMA's 32,000, <pad> and <image>
 
