@@ -1,13 +1,16 @@
 """The language model and its tokenizer: a new LLaMA with a tokenizer trained on the mix, or a published one.
 
-Traps of published LLaMAs, met by `chaoyi-wu/PMC_LLAMA_7B` and its like:
+Traps of the first LLaMAs, which `chaoyi-wu/PMC_LLAMA_7B` is made from:
 
-- `tokenizer_class` is `LLaMATokenizer`, which no version of transformers knows: `LlamaTokenizer` is then taken.
+- The tokenizer's config calls its class `LLaMATokenizer`, which transformers never knew and takes for one that
+  splits words otherwise; and it says "" for bos, eos and unk, over which transformers 5.23 recurses without end.
+  `LlamaTokenizer` is then asked for by name, with `<s>`, `</s>` and `<unk>`.
 - The model's config says bos 0 and eos 1, the tokenizer's pieces say `<s>` 1 and `</s>` 2: the pieces are believed,
   and the config is set by them.
-- The names of bos and eos may be empty, and there is no pad token: `<s>`, `</s>` and a new `<pad>` are taken.
-- A `legacy` SentencePiece tokenizer puts a space after each special token: `prompt.py` compares whole texts only,
-  so that training and generation see the same tokens either way.
+- There is no pad token: a new `<pad>` is added, never eos in its place, which would then not be learned.
+- The vocabulary is a SentencePiece file, `tokenizer.model`: reading it takes the package `sentencepiece`.
+- `legacy` tokenizers put a space after each special token: `prompt.py` tokenizes whole conversations only, so that
+  training and generation see the same tokens either way.
 
 The tokenizer carries the chat template (see `prompt.py`).
 """
@@ -15,7 +18,8 @@ The tokenizer carries the chat template (see `prompt.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from importlib.util import find_spec
+from typing import Any, cast
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -28,12 +32,13 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from openmedq.errors import ModelError
 from openmedq.params import Language
 from openmedq.vlm.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
 
-BOS, EOS, PAD = "<s>", "</s>", "<pad>"
+BOS, EOS, PAD, UNK = "<s>", "</s>", "<pad>", "<unk>"
 MAX_POSITIONS = 4096  # of a new model; rotary positions cost nothing
 
 
@@ -106,6 +111,8 @@ def _load(settings: Language, weights: str) -> tuple[LlamaForCausalLM, PreTraine
         raise
     except Exception as error:  # an absent folder, no network, damaged files, no disk: each raises something else
         reason = " ".join(str(error).split())[:200]
+        if "tiktoken" in reason and find_spec("sentencepiece") is None:
+            reason = "its tokenizer.model needs the package `sentencepiece`; pip install sentencepiece"
         raise ModelError(f"train.language.weights: {weights}: can't be loaded: {reason}") from error
     if len(tokenizer) > model.config.vocab_size:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # the new rows are never looked up
@@ -116,13 +123,14 @@ def _load(settings: Language, weights: str) -> tuple[LlamaForCausalLM, PreTraine
 
 
 def load_tokenizer(weights: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The published tokenizer, also where it calls its class by a name that never was."""
-    options: dict[str, Any] = {"revision": revision}
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(weights, **options)
-    except ValueError:
-        tokenizer = LlamaTokenizer.from_pretrained(weights, **options)
-    return tokenizer
+    """The published tokenizer, also where its config is that of the first LLaMAs."""
+    said: dict[str, Any] = get_tokenizer_config(weights, revision=revision)
+    if said.get("tokenizer_class") == "LLaMATokenizer" or "" in (said.get("bos_token"), said.get("eos_token")):
+        return cast(
+            PreTrainedTokenizerBase,
+            LlamaTokenizer.from_pretrained(weights, revision=revision, bos_token=BOS, eos_token=EOS, unk_token=UNK),
+        )
+    return cast(PreTrainedTokenizerBase, AutoTokenizer.from_pretrained(weights, revision=revision))
 
 
 def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:

@@ -44,7 +44,6 @@ def build(settings: Train, texts: Iterable[str]) -> tuple[PeftModel, LlavaProces
     adapted = lora.adapt(model, settings.lora)
     for part in find_trained(model, settings):
         part.requires_grad_(True)
-    model.model.multi_modal_projector.linear_2.requires_grad_(False)
     freeze_unused(model.model.vision_tower)
     if settings.precision == "bf16":
         for parameter in adapted.parameters():
@@ -80,7 +79,7 @@ def assemble(
 
 def find_trained(model: LlavaForConditionalGeneration, settings: Train) -> list[torch.nn.Module]:
     """The modules that are trained whole, beside the adapters."""
-    parts: list[torch.nn.Module] = [model.model.multi_modal_projector]
+    parts: list[torch.nn.Module] = [model.model.multi_modal_projector.linear_1]
     if settings.vision.is_trained:
         parts.append(model.model.vision_tower)
     if settings.language.weights is None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import BertConfig, LlamaConfig, LlamaForCausalLM
+from transformers import BertConfig, LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 from openmedq.errors import ModelError
 from openmedq.params import Language
@@ -59,13 +59,15 @@ def test_a_width_that_heads_can_not_share_is_told() -> None:
 def publish(folder: Path, *, is_pmc: bool = False) -> Path:
     """A LLaMA as it is published: no pad, no image token; and in the manner of PMC-LLaMA, with its slips."""
     torch.manual_seed(0)
-    tokenizer = language.train_tokenizer(tiny.texts(), 300)
-    tokenizer.backend_tokenizer.save(str(folder / "tokenizer.json"))
-    slips = {"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": ""}
-    said = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(slips if is_pmc else said))
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz:"]
+    merges = [("t", "h"), ("th", "e"), ("▁", "the")]
+    vocabulary = {piece: number for number, piece in enumerate([*pieces, *("".join(pair) for pair in merges)])}
+    LlamaTokenizer(vocab=vocabulary, merges=merges).save_pretrained(folder)
+    if is_pmc:
+        slips = {"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": "", "unk_token": ""}
+        (folder / "tokenizer_config.json").write_text(json.dumps(slips))
     config = LlamaConfig(
-        vocab_size=300, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
         bos_token_id=0, eos_token_id=1, pad_token_id=-1 if is_pmc else None,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
@@ -80,6 +82,8 @@ def test_published_weights_get_what_they_lack(tmp_path: Path, is_pmc: bool) -> N
     assert [model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id] == ids
     assert len({*ids, tokenizer.convert_tokens_to_ids("<image>")}) == 4
     assert model.get_input_embeddings().weight.shape[0] >= len(tokenizer)
+    assert ids[:2] == [1, 2]
+    assert tokenizer.tokenize("the mass") == ["▁the", "▁", "m", "a", "s", "s"]
     assert tokenizer.chat_template == CHAT_TEMPLATE
     encoded = encode(tiny.SAMPLES[0], tokenizer, 4, 99)
     assert encoded.ids[0] == tokenizer.bos_token_id
@@ -98,3 +102,13 @@ def test_weights_that_can_not_be_had_are_told_in_one_line(tmp_path: Path, monkey
         with pytest.raises(ModelError, match=f"train.language.weights: {weights}: can't be loaded") as caught:
             language.build(Language(weights=weights), [])
         assert "\n" not in str(caught.value)
+
+
+def test_a_sentencepiece_file_names_the_package_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("`tiktoken` is required to read a `tiktoken` file.")
+
+    monkeypatch.setattr(language, "load_tokenizer", fail)
+    monkeypatch.setattr(language, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match="needs the package `sentencepiece`"):
+        language.build(Language(weights=str(publish(tmp_path))), [])

@@ -10,6 +10,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from openmedq.errors import ModelError
 from openmedq.vlm import generation, lora, prompt
 from openmedq.vlm import model as models
+from openmedq.vlm import projector as projectors
 from openmedq.vlm.batch import read_pixels
 
 from . import tiny
@@ -67,7 +68,11 @@ def test_the_projector_is_one_linear_layer(model: PeftModel) -> None:
     tokens = torch.randn(2, tiny.NUM_PATCHES, 24)
     expected = tokens @ projector.linear_1.weight.T + projector.linear_1.bias
     torch.testing.assert_close(projector(tokens), expected, atol=1e-6, rtol=1e-6)
-    assert not projector.linear_2.weight.requires_grad
+    alone = projectors.build(model.config)
+    assert [name for name, parameter in alone.named_parameters() if parameter.requires_grad] == [
+        "linear_1.weight",
+        "linear_1.bias",
+    ]
     assert torch.equal(projector.linear_2.weight, torch.eye(tiny.WIDTH))
 
 

@@ -35,7 +35,6 @@ def test_shapes_and_counts(dials: Train, tokenizer: Any) -> None:
         model = lora.adapt(llava, dials.lora)
         for part in models.find_trained(llava, dials):
             part.requires_grad_(True)
-        llava.model.multi_modal_projector.linear_2.requires_grad_(False)
         models.freeze_unused(vision)
         tokens = vision(torch.empty(2, 3, 224, 224), output_hidden_states=True).hidden_states[-1]
         placed = llava.model.multi_modal_projector(tokens[:, 1:])

@@ -1,0 +1,251 @@
+"""train: what it writes, what it visits, and that it repeats itself."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from openmedq import layout
+from openmedq.errors import ModelError, ParamsError, ValidationError
+from openmedq.params import Params
+from openmedq.stages import train
+from openmedq.vlm import model as models
+from openmedq.vlm import objectives, training
+from openmedq.vlm.samples import EncodedSamples
+from tests.quality.corpus import make_params
+from tests.stages.results import write_run
+from tests.vlm import tiny
+
+ROOT = Path(__file__).parents[2]
+DIALS = {"batch_size": 8, "micro_batch_size": 8, "max_steps": 6, "num_epochs": 9, "lr": 5e-3}
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Any:
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    torch.use_deterministic_algorithms(before[1])
+
+
+def params(workers: int = 1, **changes: Any) -> Params:
+    dials = tiny.make_settings(**DIALS | changes).model_dump(mode="json")
+    return make_params(train=dials, execution={"device": "cpu", "workers": workers})
+
+
+def run(dials: Params) -> tuple[dict[str, float], list[tuple[int | None, Mapping[str, float]]]]:
+    logged: list[tuple[int | None, Mapping[str, float]]] = []
+    train.run(dials, lambda metrics, step: logged.append((step, dict(metrics))))
+    return json.loads(train.METRICS.read_text()), logged
+
+
+def losses() -> list[float]:
+    return [float(line.split(",")[1]) for line in train.LOSSES.read_text().splitlines()[1:]]
+
+
+def hash_outputs() -> dict[str, str]:
+    files = [*layout.MODEL.iterdir(), *layout.TRAINING.iterdir()]
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
+
+
+def edit_index(edit: Any) -> None:
+    pq.write_table(edit(pq.read_table(train.INDEX)), train.INDEX)
+
+
+def test_it_writes_a_model_its_losses_and_its_counts() -> None:
+    metrics, logged = run(params())
+    model, processor = models.load(layout.MODEL)
+    assert model.config.image_seq_length == tiny.NUM_PATCHES
+    assert processor.tokenizer.model_max_length == 96
+    lines = train.LOSSES.read_text().splitlines()
+    assert lines[0] == "step,loss"
+    assert [int(line.split(",")[0]) for line in lines[1:]] == [1, 2, 3, 4, 5, 6]
+    assert metrics["num_steps"] == 6
+    assert metrics["num_samples"] == 48
+    assert metrics["num_tokens"] > 48
+    assert metrics["num_cut_samples"] == 0
+    assert metrics["loss"] == losses()[-1]
+    assert set(metrics) == {"loss", "num_steps", "num_samples", "num_tokens", "num_cut_samples"}
+    assert [step for step, _ in logged] == [1, 2, 3, 4, 5, 6, None]
+    assert [values["loss"] for _, values in logged[:-1]] == losses()
+    assert all({"loss", "lr", "samples_per_second"} == values.keys() for _, values in logged[:-1])
+    assert logged[-1][1] == {"loss": metrics["loss"]}
+    assert not list(layout.PARTIAL.glob("*model"))
+
+
+def test_the_rate_warms_up_and_falls_to_zero() -> None:
+    _, logged = run(params(max_steps=20, warmup=0.2))
+    rates = [values["lr"] for _, values in logged[:-1]]
+    assert rates[:4] == pytest.approx([0.25 * 5e-3, 0.5 * 5e-3, 0.75 * 5e-3, 5e-3])
+    assert all(later < earlier for earlier, later in zip(rates[4:], rates[5:], strict=False))
+    assert rates[-1] < 0.02 * 5e-3
+
+
+def test_two_runs_give_the_same_bytes() -> None:
+    run(params(blank_share=0.3, lora={"dropout": 0.1}))
+    first = hash_outputs()
+    run(params(blank_share=0.3, lora={"dropout": 0.1}))
+    assert hash_outputs() == first
+    run(params(blank_share=0.3, lora={"dropout": 0.1}, seed=1))
+    assert hash_outputs() != first
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
+def test_workers_change_no_byte() -> None:
+    run(params())
+    first = hash_outputs()
+    run(params(workers=2))
+    assert hash_outputs() == first
+
+
+def test_micro_batches_weigh_each_token_alike() -> None:
+    run(params())
+    whole = losses()
+    run(params(micro_batch_size=2))
+    assert losses() == pytest.approx(whole, rel=2e-3)
+    assert losses()[0] == pytest.approx(whole[0], rel=1e-5)
+
+
+def test_it_learns() -> None:
+    metrics, _ = run(params(max_steps=60))
+    assert metrics["loss"] < 0.25 * losses()[0]
+
+
+def test_only_training_rows_are_visited(monkeypatch: pytest.MonkeyPatch) -> None:
+    visited: set[str] = set()
+    take = EncodedSamples.__getitem__
+
+    def spy(self: EncodedSamples, number: int) -> Any:
+        visited.add(self._samples[number].id)
+        return take(self, number)
+
+    monkeypatch.setattr(EncodedSamples, "__getitem__", spy)
+    run(params())
+    index = pq.read_table(train.INDEX)
+    roles = dict(zip(index["id"].to_pylist(), index["role"].to_pylist(), strict=True))
+    assert {roles[row_id] for row_id in visited} == {"train"}
+    assert visited == {row_id for row_id, role in roles.items() if role == "train"}
+
+
+def test_rows_of_role_validation_are_held_out_and_scored() -> None:
+    write_run(mix={"roles": {"open_vqa": {"test": "validation"}}})
+    metrics, logged = run(params())
+    assert logged[-1][1] == {"loss": metrics["loss"], "validation_loss": metrics["validation_loss"]}
+    model, processor = models.load(layout.MODEL)
+    index = pq.read_table(train.INDEX)
+    rows = index.filter(pc.equal(index["role"], "validation"))
+    assert len(rows) > 0
+    dataset = EncodedSamples(train.read_samples(layout.SAMPLES, rows), processor, tiny.NUM_PATCHES, 96)
+    batch = dataset.collate([dataset[number] for number in range(len(rows))]).batch
+    with torch.no_grad():
+        expected = objectives.compute(model, batch).next_token / objectives.count_learned(batch)
+    assert metrics["validation_loss"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_a_mix_of_text_alone_trains() -> None:
+    edit_index(lambda index: index.filter(pc.equal(index["source"], "open_text")))
+    metrics, _ = run(params(batch_size=2, micro_batch_size=2))
+    assert metrics["num_samples"] == 12
+
+
+def test_a_contrastive_loss_is_added_where_asked_for() -> None:
+    edit_index(lambda index: index.filter(pc.equal(index["source"], "open_vqa")))
+    run(params())
+    plain = losses()[0]
+    run(params(contrastive_weight=0.5))
+    assert losses()[0] > plain
+
+
+def test_bf16_trains_too() -> None:
+    run(params(precision="bf16"))
+    model, _ = models.load(layout.MODEL)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
+    assert losses()[-1] < losses()[0]
+
+
+def test_a_loss_that_is_no_number_stops_in_one_line_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = objectives.compute
+
+    def spoil(*arguments: Any, **options: Any) -> Any:
+        found = compute(*arguments, **options)
+        return found._replace(next_token=found.next_token * float("nan"))
+
+    monkeypatch.setattr(training.objectives, "compute", spoil)
+    with pytest.raises(ModelError, match=r"step 1: the loss is nan; lower train.lr \(0.005\)"):
+        run(params())
+    assert not layout.MODEL.exists()
+    assert not layout.TRAINING.exists()
+
+
+def test_a_batch_that_can_not_be_dealt_out_is_told() -> None:
+    with pytest.raises(
+        ParamsError, match=r"train.batch_size: 8 is no multiple of micro_batch_size, 3, times 1 devices"
+    ):
+        run(params(micro_batch_size=3))
+
+
+def test_a_mix_without_training_rows_is_told() -> None:
+    edit_index(lambda index: index.filter(pc.equal(index["role"], "evaluation")))
+    with pytest.raises(ValidationError, match=r"data/mix/index.parquet: no row trains"):
+        run(params())
+
+
+def test_weights_of_the_index_count() -> None:
+    def halve(index: pa.Table) -> pa.Table:
+        place = index.schema.get_field_index("weight")
+        return index.set_column(place, index.schema.field(place), pa.array([0.5] * len(index), pa.float32()))
+
+    edit_index(halve)
+    index = pq.read_table(train.INDEX)
+    num_rows = len(index.filter(pc.equal(index["role"], "train")))
+    metrics, _ = run(params(max_steps=None, num_epochs=2))
+    assert metrics["num_steps"] == -(-num_rows // 8)
+
+
+DISTRIBUTED = """
+import sys
+sys.path.insert(0, {root!r})
+import warnings
+from pathlib import Path
+from openmedq import params
+from openmedq.stages import train
+if __name__ == "__main__":
+    dials = params.load(Path("params.yaml"))
+    train.run(dials, lambda metrics, step: None)
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_does() -> None:
+    import yaml
+
+    dials = params(micro_batch_size=4, max_steps=4)
+    run(dials)
+    alone = losses()
+    Path("params.yaml").write_text(yaml.safe_dump(dials.model_dump(mode="json", by_alias=True)))
+    Path("two.py").write_text(DISTRIBUTED.format(root=str(ROOT)))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "two.py"]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert losses() == pytest.approx(alone, rel=2e-3)
+    assert losses()[0] == pytest.approx(alone[0], rel=1e-5)
+    models.load(layout.MODEL)
