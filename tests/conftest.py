@@ -25,6 +25,13 @@ def run(command: list[str], root: Path, **environment: str) -> subprocess.Comple
     )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker runs all tests that need the Prefect server: a second server would take half a minute to start."""
+    for item in items:
+        if "prefect_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("prefect"))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real, openly licensed slices in native layout."""

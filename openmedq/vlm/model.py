@@ -34,7 +34,7 @@ def build(settings: Train, texts: Iterable[str]) -> tuple[PeftModel, LlavaProces
 
     Trained are the projector, the adapters, the encoder where `is_trained`; and, where the language model is new, its
     embeddings and its head: a new vocabulary has nothing to preserve, while the layers between learn well enough
-    through their adapters. In bf16, what is frozen is kept in bf16.
+    through their adapters. In bf16, the frozen part of the language model is kept in bf16.
     """
     _quiet()
     vision = encoders.build(settings.vision)
@@ -46,9 +46,10 @@ def build(settings: Train, texts: Iterable[str]) -> tuple[PeftModel, LlavaProces
         part.requires_grad_(True)
     freeze_unused(model.model.vision_tower)
     if settings.precision == "bf16":
-        for parameter in adapted.parameters():
-            if not parameter.requires_grad:
-                parameter.data = parameter.data.bfloat16()
+        for part in (model.model.language_model, model.lm_head):
+            for parameter in part.parameters():
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.bfloat16()
     return adapted, build_processor(tokenizer, settings.vision)
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
 from pathlib import Path
@@ -259,7 +258,7 @@ def test_a_stale_catalogue_is_refused(mirror: Path) -> None:
 @pytest.mark.slow
 def test_vqa_rad_is_read_whole(real_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.undo()
-    os.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)
     set_ = discovery.find("vqa_rad")
     toyset.write_catalogue(set_.card)
     params = make_params(download={"mirror": str(real_data)}, execution={"workers": 2})

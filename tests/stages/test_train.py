@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,7 @@ def test_the_rate_warms_up_and_falls_to_zero() -> None:
     _, logged = run(params(max_steps=20, warmup=0.2))
     rates = [values["lr"] for _, values in logged[:-1]]
     assert rates[:4] == pytest.approx([0.25 * 5e-3, 0.5 * 5e-3, 0.75 * 5e-3, 5e-3])
-    assert all(later < earlier for earlier, later in zip(rates[4:], rates[5:], strict=False))
+    assert all(later < earlier for earlier, later in pairwise(rates[4:]))
     assert rates[-1] < 0.02 * 5e-3
 
 
@@ -224,7 +225,6 @@ def test_weights_of_the_index_count() -> None:
 DISTRIBUTED = """
 import sys
 sys.path.insert(0, {root!r})
-import warnings
 from pathlib import Path
 from openmedq import params
 from openmedq.stages import train

@@ -1,5 +1,6 @@
 """The paper's model on the meta device: what of it can be held without a GPU."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,12 +13,13 @@ from openmedq.params import Train, profile
 from openmedq.vlm import lora
 from openmedq.vlm import model as models
 
+ROOT = Path(__file__).parents[2]
 VOCABULARY = 32_002  # LLaMA's 32,000, <pad> and <image>
 
 
 @pytest.fixture(scope="module")
 def dials() -> Train:
-    return profile(layout.CONF, "paper").train
+    return profile(ROOT / layout.CONF, "paper").train
 
 
 def test_the_paper_profile_says_what_the_paper_says(dials: Train) -> None:
