@@ -239,7 +239,7 @@ def test_two_processes_train_as_one_does() -> None:
     import yaml
 
     dials = params(micro_batch_size=4, max_steps=4)
-    run(dials)
+    counts, _ = run(dials)
     alone = losses()
     Path("params.yaml").write_text(yaml.safe_dump(dials.model_dump(mode="json", by_alias=True)))
     Path("two.py").write_text(DISTRIBUTED.format(root=str(ROOT)))
@@ -249,3 +249,5 @@ def test_two_processes_train_as_one_does() -> None:
     assert losses() == pytest.approx(alone, rel=2e-3)
     assert losses()[0] == pytest.approx(alone[0], rel=1e-5)
     models.load(layout.MODEL)
+    counted = json.loads(train.METRICS.read_text())
+    assert {**counted, "loss": 0} == {**counts, "loss": 0}

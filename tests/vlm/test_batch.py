@@ -16,7 +16,7 @@ from openmedq.vlm.samples import EncodedSamples
 
 from .tiny import NUM_PATCHES, SAMPLES, SIDE_PX, WIDTH, make_image
 
-MAX_TOKENS = 96
+MAX_TOKENS = 200
 
 
 def make_batch(processor: Any, rows: list[int]) -> Batch:

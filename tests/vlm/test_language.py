@@ -56,7 +56,7 @@ def test_a_width_that_heads_can_not_share_is_told() -> None:
 # Published weights ----------------------------------------------------------------------------------------------------
 
 
-def publish(folder: Path, *, is_pmc: bool = False) -> Path:
+def publish(folder: Path, *, is_pmc: bool = False, is_tied: bool = False) -> Path:
     """A LLaMA as it is published: no pad, no image token; and in the manner of PMC-LLaMA, with its slips."""
     torch.manual_seed(0)
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz:"]
@@ -68,7 +68,7 @@ def publish(folder: Path, *, is_pmc: bool = False) -> Path:
         (folder / "tokenizer_config.json").write_text(json.dumps(slips))
     config = LlamaConfig(
         vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
-        bos_token_id=0, eos_token_id=1, pad_token_id=-1 if is_pmc else None,
+        bos_token_id=0, eos_token_id=1, pad_token_id=-1 if is_pmc else None, tie_word_embeddings=is_tied,
     )  # fmt: skip
     LlamaForCausalLM(config).save_pretrained(folder)
     return folder
@@ -88,6 +88,18 @@ def test_published_weights_get_what_they_lack(tmp_path: Path, is_pmc: bool) -> N
     encoded = encode(tiny.SAMPLES[0], tokenizer, 4, 99)
     assert encoded.ids[0] == tokenizer.bos_token_id
     assert encoded.ids[-1] == encoded.labels[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("slip", [{"tokenizer_class": "LLaMATokenizer"}, {"bos_token": "", "eos_token": ""}])
+def test_the_first_llamas_tokenizer_is_asked_for_by_name(
+    slip: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(slip))
+    monkeypatch.setattr(language, "AutoTokenizer", None)
+    tokenizer = language.load_tokenizer(str(tmp_path))
+    assert isinstance(tokenizer, LlamaTokenizer)
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token) == ("<s>", "</s>", "<unk>")
 
 
 def test_what_is_no_llama_is_refused(tmp_path: Path) -> None:

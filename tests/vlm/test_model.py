@@ -15,6 +15,7 @@ from openmedq.vlm.batch import read_pixels
 
 from . import tiny
 from .test_batch import make_batch
+from .test_language import publish
 
 
 @pytest.fixture
@@ -36,6 +37,25 @@ def test_the_saved_model_gives_the_training_models_logits(saved: tuple[Path, tor
         logits = loaded(**make_batch(AutoProcessor.from_pretrained(folder), [0, 1, 4]).inputs()).logits
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
     assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json", ".jinja"}
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_so_does_one_with_published_weights(is_tied: bool, tmp_path: Path) -> None:
+    (tmp_path / "llama").mkdir()
+    weights = str(publish(tmp_path / "llama", is_tied=is_tied))
+    settings = tiny.make_settings(language={"weights": weights}, max_tokens=200)
+    model, processor = models.build(settings, [])
+    assert not any(parameter.requires_grad for parameter in model.get_input_embeddings().parameters())
+    tiny.shake(model)
+    model.eval()
+    batch = make_batch(processor, [0, 1, 4])
+    with torch.no_grad():
+        expected = model(**batch.inputs()).logits
+    models.save(model, processor, tmp_path / "model")
+    loaded, _ = models.load(tmp_path / "model")
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(**batch.inputs()).logits, expected, atol=1e-5, rtol=0)
+    assert (loaded.lm_head.weight is loaded.get_input_embeddings().weight) == is_tied
 
 
 def test_the_saved_processor_makes_the_pixels_of_training(saved: tuple[Path, torch.Tensor], processor: Any) -> None:
