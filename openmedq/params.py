@@ -46,6 +46,10 @@ class Normalize(Section):
     shard_size_bytes: Count = Field(256 * 2**20, description="a shard is closed when it has grown to this")
     row_group_size_bytes: Count = Field(2 * 2**20, description="small groups make random reads cheap")
     row_group_rows: Count = Field(1024, description="upper bound for rows without pictures")
+    languages: tuple[str, ...] = Field(
+        ("en",), description="of questions, where a set has several: SLAKE has en and zh"
+    )
+    allow_unofficial: bool = Field(False, description="read files whose checksum is not the publisher's (MedMNIST)")
 
 
 class Deduplicate(Section):

@@ -40,12 +40,13 @@ class Reason(StrEnum):
     QUESTION_EMPTY = "question empty"
     ANSWER_EMPTY = "answer empty"
     ANSWER_NOT_AN_OPTION = "answer not an option"
+    ANSWER_WITHHELD = "answer withheld"  # by the publisher: a challenge's hidden test
     ID_REPEATED = "id repeated"
     NOT_UTF8 = "not UTF-8"
     IMAGE_MISSING = "image missing"  # named in the annotation, not among the files
     IMAGE_UNREADABLE = "image unreadable"  # text, cut, or no picture at all
     IMAGE_TOO_LARGE = "image too large"  # more pixels than the bound: a bomb, or a slide
-    LANGUAGE_EXCLUDED = "language excluded"
+    LANGUAGE_EXCLUDED = "language excluded"  # by the dial `normalize.languages`
 
 
 @dataclass(frozen=True, slots=True)

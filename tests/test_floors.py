@@ -25,6 +25,7 @@ FLOORS = {
     "openmedq.vlm": 3,
     "openmedq.encoders": 2.5,
     "openmedq.discovery": 2.5,
+    "openmedq.formats": 2.5,
     "openmedq.io": 2,
     "openmedq.cards": 2,
     "openmedq.schema": 1,

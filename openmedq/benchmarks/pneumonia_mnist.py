@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import draw_radiograph, encode_png, generator
-from openmedq.cards.formats import find_file
 from openmedq.errors import SourceError
+from openmedq.formats import find_file
 from openmedq.io.archives import Members, open_members
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 

@@ -45,6 +45,7 @@ class Card(BaseModel):
     licence: str  # SPDX id, or the publisher's words; a record's own licence wins
     access: Access
     task: Task
+    other_tasks: tuple[Task, ...] = ()  # of some of its rows
     modality: str  # pathology, radiology, microscopy, mixed, text
     files: tuple[File, ...]
     roles: Mapping[str, Role]  # published split -> role; every split that `read` yields stands here
@@ -60,7 +61,10 @@ class Set(Protocol):
     card: Card
 
     def read(self, raw: Path) -> Iterator[Sample | Rejected]:
-        """Stream the records of the published files below `raw`; SourceError where the layout is not there."""
+        """Stream the records of the published files below `raw`; SourceError where the layout is not there.
+
+        A reader that has a dial takes it as a further keyword, called as in `params.Normalize` and with its default.
+        """
 
     def miniature(self, raw: Path, seed: int = 0) -> None:
         """Write a small generated set in the published layout, quirks included, below `raw`."""

@@ -28,6 +28,7 @@ def entry(card: Card, kind: Kind) -> dict[str, Any]:
         "licence": card.licence,
         "access": str(card.access),
         "task": str(card.task),
+        "other_tasks": [str(task) for task in card.other_tasks],
         "modality": card.modality,
         "classes": list(card.classes),
         "is_multi_label": card.is_multi_label,

@@ -99,7 +99,7 @@ def represent(
             if isinstance(record, Unusable):
                 raise record
             if not isinstance(record, dict):
-                raise Unusable(Reason.FIELD_MISSING, "the record is no JSON object")
+                raise Unusable(Reason.FIELD_MISSING, "the record is no object of fields")
             num_objects += 1
             record_id, split = identify(key, record)
             if seen is not None:
@@ -119,7 +119,7 @@ def represent(
             is_any_other = True
             yield sample
     if num_objects == 0:
-        found = f"none of its {num_records} records is a JSON object" if num_records else "it holds no record"
+        found = f"none of its {num_records} records is an object of fields" if num_records else "it holds no record"
         raise SourceError(f"{path}: not the published layout: {found}; get the file again")
     if not is_any_other and len(missing) == 1 and num_records > 1:
         raise SourceError(f"{path}: not the published layout: {missing.pop()}, in all of its {num_records} records")

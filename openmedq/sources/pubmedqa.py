@@ -25,8 +25,9 @@ import numpy as np
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import generator
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, take_texts
-from openmedq.cards.formats import find_file, stream_object
 from openmedq.errors import SourceError
+from openmedq.formats import find_file
+from openmedq.formats.json_stream import stream_object
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 DECISIONS = ("yes", "no", "maybe")

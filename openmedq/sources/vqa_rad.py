@@ -31,8 +31,9 @@ import numpy as np
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, with_shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
-from openmedq.cards.formats import find_file, stream_list
 from openmedq.errors import SourceError
+from openmedq.formats import find_file
+from openmedq.formats.json_stream import stream_list
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 

@@ -6,6 +6,7 @@ decoded is `io/images.py`'s, and whether data are good is `validate`'s.
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter, deque
 from collections.abc import Iterator
@@ -115,7 +116,7 @@ def rows(set_: Set, raw: Path, settings: Normalize, executor: Executor, num_ahea
     decoder = Decoder(executor, settings)
     seen: set[str] = set()
     waiting: deque[tuple[Sample | Rejected, list[Future[Picture]]]] = deque()
-    for record in set_.read(raw):
+    for record in set_.read(raw, **_dials(set_, settings)):
         item = _refuse(record, seen)
         images = item.images if isinstance(item, Sample) else ()
         waiting.append((item, [decoder.submit(image) for image in images]))
@@ -123,6 +124,12 @@ def rows(set_: Set, raw: Path, settings: Normalize, executor: Executor, num_ahea
             yield _finish(set_, *waiting.popleft())
     while waiting:
         yield _finish(set_, *waiting.popleft())
+
+
+def _dials(set_: Set, settings: Normalize) -> dict[str, Any]:
+    """The dials that the set's reader takes: its keywords, which are called as in `Normalize`."""
+    keywords = list(inspect.signature(set_.read).parameters)[1:]
+    return {name: getattr(settings, name) for name in keywords}
 
 
 def _refuse(record: Sample | Rejected, seen: set[str]) -> Sample | Rejected:

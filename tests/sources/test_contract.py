@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import io
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from PIL import Image as Pictures
 from openmedq.benchmarks import BENCHMARKS
 from openmedq.cards import Card, Set
 from openmedq.errors import SourceError
+from openmedq.params import Normalize
 from openmedq.schema import Image, Rejected, Role, Sample, Task
 from openmedq.sources import SOURCES
 
@@ -89,25 +91,34 @@ def test_ids_are_unique_and_say_their_set(
 def test_splits_have_roles_and_all_of_them_are_in_the_miniature(
     set_id: str, rows_of: Callable[[str], list[Sample | Rejected]]
 ) -> None:
-    assert {sample.split for sample in samples(rows_of(set_id))} == set(SETS[set_id].card.roles)
+    roles = SETS[set_id].card.roles
+    assert {sample.split for sample in samples(rows_of(set_id))} <= set(roles)
+    assert {row.split for row in rows_of(set_id) if row.split} == set(roles)  # a hidden test is rejected as a whole
+
+
+@every_set
+def test_dials_are_called_as_in_params(set_id: str) -> None:
+    _, *dials = inspect.signature(SETS[set_id].read).parameters.values()
+    for dial in dials:
+        assert dial.default == getattr(Normalize(), dial.name)
 
 
 @every_set
 def test_samples_agree_with_their_card(set_id: str, rows_of: Callable[[str], list[Sample | Rejected]]) -> None:
     card = SETS[set_id].card
     for sample in samples(rows_of(set_id)):
-        assert sample.task is card.task
+        assert sample.task in (card.task, *card.other_tasks)
         assert card.modality == "mixed" or sample.modality == card.modality
         assert sample.licence
         assert sample.turns
-        if card.task in (Task.VQA, Task.CAPTION, Task.REPORT, Task.CLASSIFICATION):
+        if sample.task in (Task.VQA, Task.CAPTION, Task.REPORT, Task.CLASSIFICATION):
             assert sample.images
-        if card.task is Task.TEXT_QA:
+        if sample.task is Task.TEXT_QA:
             assert not sample.images
         assert set(sample.labels) <= set(card.classes)
         for turn in sample.turns:
             assert turn.answer or card.is_multi_label
-            is_asked = card.task in (Task.VQA, Task.MULTIPLE_CHOICE, Task.TEXT_QA)
+            is_asked = sample.task in (Task.VQA, Task.MULTIPLE_CHOICE, Task.TEXT_QA, Task.REPORT)  # a report's section
             assert bool(turn.question) == is_asked, "the wording of other tasks is the prompt's business"
             assert not turn.options or turn.answer in turn.options
         assert sample.attributes.get("answer_type", "open") in ("open", "closed")
@@ -190,7 +201,9 @@ def test_a_spoilt_file_is_one_line_or_rejected_rows(set_id: str, spoil: str, cop
         whole = path.read_bytes()
         path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "html": b"<html>\n404\n</html>\n"}[spoil])
         try:
-            assert len(list(SETS[set_id].read(raw))) == num_rows
+            found = len(list(SETS[set_id].read(raw)))
+            # A text table has no end mark: one that is cut between two rows is a shorter one.
+            assert found <= num_rows if spoil == "cut" and path.suffix in (".csv", ".txt") else found == num_rows
         except SourceError as error:
             num_errors += 1
             assert "\n" not in str(error)

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from openmedq.cards import formats
 from openmedq.cards.fields import Unusable
-from openmedq.cards.formats import stream_lines, stream_list, stream_object
 from openmedq.errors import SourceError
+from openmedq.formats import json_stream
+from openmedq.formats.json_stream import stream_lines, stream_list, stream_object
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -25,7 +25,7 @@ relaxed = settings(max_examples=150, deadline=None, suppress_health_check=[Healt
 @pytest.fixture(autouse=True)
 def _tiny_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """So small that every value lies across a border."""
-    monkeypatch.setattr(formats, "CHUNK_CHARACTERS", 3)
+    monkeypatch.setattr(json_stream, "CHUNK_CHARACTERS", 3)
 
 
 def write(path: Path, text: str) -> Path:
@@ -107,10 +107,10 @@ def test_deep_nesting_and_long_numbers_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_record_without_end_is_refused_before_memory_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "MAX_RECORD_CHARACTERS", 1000)
+    monkeypatch.setattr(json_stream, "MAX_RECORD_CHARACTERS", 1000)
     path = write(tmp_path / "x.json", '["' + "x" * 50_000)
     with path.open(encoding="utf-8") as file:
-        cursor = formats._Cursor(path, file)
+        cursor = json_stream._Cursor(path, file)
         cursor.expect("[", "a list")
         with pytest.raises(SourceError):
             cursor.take()

@@ -25,11 +25,6 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _AFTER_VALUE = frozenset(" \t\n\r,:]}")
 
 
-def find_file(raw: Path, *names: str) -> Path | None:
-    """The first of `names` (paths below `raw`) that is a file; None where none is."""
-    return next((raw / name for name in names if (raw / name).is_file()), None)
-
-
 def stream_list(path: Path) -> Iterator[tuple[str, Any]]:
     """The items of a JSON list, each with its number from 1; SourceError where the file is cut or holds no list."""
     with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:

@@ -1,0 +1,86 @@
+"""Tables as text: CSV and its relatives, plain or gzipped, read row by row.
+
+Bytes that are not UTF-8 become lone surrogates, so that the one row that holds them is rejected (see `cards/fields`)
+and not the whole file. A text table has no end mark: one that is cut between two rows can't be told from a whole one.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Literal, cast
+
+from openmedq.cards.fields import Unusable
+from openmedq.errors import SourceError
+from openmedq.schema import Reason
+
+MAX_FIELD_CHARACTERS = 2**24  # a longer field is a quote that was never closed
+
+csv.field_size_limit(MAX_FIELD_CHARACTERS)
+
+Row = dict[str, str]
+
+
+def stream_table(
+    path: Path, needed: Sequence[str], *, delimiter: str = ",", is_quoted: bool = True
+) -> Iterator[tuple[str, Row | Unusable]]:
+    """The rows below a header, by column, each with the number of its last line; empty lines are none.
+
+    A row with another number of fields than the header comes as the `Unusable` that says so. A column without a name
+    (pandas' index) is called "".
+
+    Raises:
+        SourceError: no header, a header without one of the `needed` columns, a gzip that is cut.
+    """
+    lines = stream_rows(path, delimiter=delimiter, is_quoted=is_quoted)
+    _, header = next(lines, ("", []))
+    names = [name.strip() for name in header]
+    lacking = [name for name in needed if name not in names]
+    if lacking:
+        found = ", ".join(names)[:200] or "nothing"
+        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; found {found}")
+    for number, fields in lines:
+        if len(fields) != len(names):
+            problem = f"the row has {len(fields)} fields, the header {len(names)}"
+            yield number, Unusable(Reason.FIELD_MISSING, problem)
+        else:
+            yield number, dict(zip(names, fields, strict=True))
+
+
+def stream_rows(path: Path, *, delimiter: str = ",", is_quoted: bool = True) -> Iterator[tuple[str, list[str]]]:
+    """The fields of each row of a table without a header, with the number of its last line; empty lines are none."""
+    with open_text(path) as file:
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+        reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+        try:
+            for fields in reader:
+                if fields:
+                    yield str(reader.line_num), fields
+        except csv.Error as error:
+            raise SourceError(f"{path}: line {reader.line_num}: no table ({error}); get the file again") from None
+
+
+def stream_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a text file without their ends, each with its number from 1; blank ones are left out."""
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            text = line.rstrip("\r\n")
+            if text.strip():
+                yield str(number), text
+
+
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
+    """Open a text file, gzipped where its name ends in .gz; SourceError where the gzip is cut or is none."""
+    with path.open("rb") as raw:
+        packed = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+        with io.TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            try:
+                yield file
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                raise SourceError(f"{path}: not a whole gzip ({error}); copy the file again") from None

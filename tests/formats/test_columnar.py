@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq.cards.fields import Unusable
+from openmedq.errors import SourceError
+from openmedq.formats.columnar import NUM_ROWS, stream_arrow, stream_parquet
+from openmedq.schema import Reason
+
+Write = Callable[[pa.Table, Path], None]
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, row_group_size=100)
+
+
+def write_stream(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=100)
+
+
+def write_file(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=100)
+
+
+KINDS = pytest.mark.parametrize(
+    ("write", "stream"),
+    [(write_parquet, stream_parquet), (write_stream, stream_arrow), (write_file, stream_arrow)],
+    ids=["parquet", "arrow-stream", "arrow-file"],
+)
+TABLE = pa.table({"n": list(range(250)), "t": [f"text {n}" for n in range(250)]})
+
+
+@KINDS
+def test_all_rows_come_in_order(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    write(TABLE, tmp_path / "t")
+    assert list(stream(tmp_path / "t", ["t"])) == [(str(n + 1), row) for n, row in enumerate(TABLE.to_pylist())]
+
+
+@KINDS
+def test_a_column_that_lacks_is_one_line(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    write(TABLE, tmp_path / "t")
+    with pytest.raises(SourceError, match="no column `question`; expected question; found n, t"):
+        list(stream(tmp_path / "t", ["question"]))
+
+
+@KINDS
+def test_a_cut_file_is_one_line(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    write(TABLE, tmp_path / "t")
+    whole = (tmp_path / "t").read_bytes()
+    for data in (whole[: len(whole) // 2], whole[:20], b"", b"<html>"):
+        (tmp_path / "t").write_bytes(data)
+        with pytest.raises(SourceError, match="not a whole") as caught:
+            list(stream(tmp_path / "t", ["t"]))
+        assert "\n" not in str(caught.value)
+
+
+@KINDS
+def test_foreign_bytes_cost_one_row(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    texts = pa.array([b"good", b"caf\xe9", b"good"]).view(pa.string())
+    write(pa.table({"t": texts}), tmp_path / "t")
+    first, second, third = [row for _, row in stream(tmp_path / "t", ["t"])]
+    assert first == third == {"t": "good"}
+    assert isinstance(second, Unusable)
+    assert second.reason is Reason.NOT_UTF8
+
+
+@KINDS
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    def peak_bytes(num_rows: int) -> int:
+        write(pa.table({"b": [bytes(10_000)] * num_rows}), tmp_path / "t")
+        tracemalloc.start()
+        assert sum(1 for _ in stream(tmp_path / "t", ["b"])) == num_rows
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    assert peak_bytes(2000) < peak_bytes(4 * NUM_ROWS) + 2**20

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from openmedq.cards.fields import Unusable
+from openmedq.errors import SourceError
+from openmedq.formats.tables import stream_lines, stream_rows, stream_table
+from openmedq.schema import Reason
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_rows_come_by_column(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, b'\xef\xbb\xbf,a , b\r\n0,1,"x, ""y""\nz"\r\n\r\n1,,\r\n')
+    assert list(stream_table(path, ["a", "b"])) == [
+        ("3", {"": "0", "a": "1", "b": 'x, "y"\nz'}),
+        ("5", {"": "1", "a": "", "b": ""}),
+    ]
+
+
+def test_a_column_that_lacks_is_one_line(tmp_path: Path) -> None:
+    for data in (b"a,c\n1,2\n", b"", b"<html>\n"):
+        with pytest.raises(SourceError, match=r"t\.csv: no column `\w`; expected a, b; found "):
+            list(stream_table(write(tmp_path / "t.csv", data), ["a", "b"]))
+
+
+def test_a_row_of_another_length_costs_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", b"a,b\n1\n1,2,3\n1,2\n")
+    short, long, good = [row for _, row in stream_table(path, ["a"])]
+    assert isinstance(short, Unusable)
+    assert isinstance(long, Unusable)
+    assert (short.reason, long.reason) == (Reason.FIELD_MISSING, Reason.FIELD_MISSING)
+    assert good == {"a": "1", "b": "2"}
+
+
+def test_foreign_bytes_stay_in_their_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", b"a\ncaf\xe9\nb\n")
+    assert [row for _, row in stream_table(path, ["a"])] == [{"a": "caf\udce9"}, {"a": "b"}]
+
+
+def test_a_cut_gzip_is_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv.gz", b"a\n" + b"".join(b"%d\n" % (n * n) for n in range(10_000)))
+    whole = path.read_bytes()
+    for data in (whole[: len(whole) // 2], whole[:-4], b"no gzip", b"\x1f\x8b"):
+        path.write_bytes(data)
+        with pytest.raises(SourceError, match=r"t\.csv\.gz: not a whole gzip"):
+            list(stream_table(path, ["a"]))
+
+
+def test_quotes_may_be_letters(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.txt", b'1|"open|b\n2|c"d|e\n')
+    rows = list(stream_rows(path, delimiter="|", is_quoted=False))
+    assert rows == [("1", ["1", '"open', "b"]), ("2", ["2", 'c"d', "e"])]
+
+
+def test_lines_keep_their_numbers(tmp_path: Path) -> None:
+    assert list(stream_lines(write(tmp_path / "t.txt", b"a \r\n\n b\tc"))) == [("1", "a "), ("3", " b\tc")]
+
+
+TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\r\0"))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(TEXT, TEXT), max_size=5))
+def test_what_csv_writes_is_read(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([("a", "b"), *rows])
+    path = write(tmp_path / "t.csv", buffer.getvalue().encode())
+    assert [row for _, row in stream_table(path, ["a", "b"])] == [{"a": a, "b": b} for a, b in rows]
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_no_bytes_crash_it(tmp_path: Path, data: bytes) -> None:
+    path = write(tmp_path / "t.csv", data)
+    try:
+        list(stream_table(path, []))
+    except SourceError as error:
+        assert "\n" not in str(error)
