@@ -46,6 +46,8 @@ card = Card(
     roles=dict.fromkeys(SPLITS, Role.EVALUATION),  # the splits are the benchmark's own; the mix trains on none
     published_rows={"train": 4708, "val": 524, "test": 624},
     classes=("normal", "pneumonia"),
+    fitted=("train",),
+    scored=("test",),
 )
 
 _log = logging.getLogger(__name__)

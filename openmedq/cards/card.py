@@ -52,6 +52,8 @@ class Card(BaseModel):
     published_rows: Mapping[str, int]  # published split -> records, as the publisher counts
     classes: tuple[str, ...] = ()  # classification only, in the published order
     is_multi_label: bool = False
+    fitted: tuple[str, ...] = ()  # classification only: the splits that transfer fits on
+    scored: tuple[str, ...] = ()  # and scores on; where both are empty, it divides the set by its groups
     collection: str | None = None  # published as one of several sets of this name, which a mirror's folder may bear
 
 

@@ -32,6 +32,8 @@ def entry(card: Card, kind: Kind) -> dict[str, Any]:
         "modality": card.modality,
         "classes": list(card.classes),
         "is_multi_label": card.is_multi_label,
+        "fitted": list(card.fitted),
+        "scored": list(card.scored),
         "roles": {split: str(role) for split, role in card.roles.items()},
         "published_rows": dict(card.published_rows),
         "files": {
