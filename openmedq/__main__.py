@@ -24,6 +24,7 @@ STAGES_PER_SET = {
     "normalize": "read the published files into Parquet shards",
 }
 STAGES = {
+    "locate": "hold the mirror to be there",
     "survey": "list what the mirror holds of each set",
     "deduplicate": "find copies, and training rows that repeat evaluation rows",
     "mix": "index the rows that are used, with role and weight",

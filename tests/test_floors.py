@@ -16,6 +16,7 @@ FLOORS = {
     "openmedq.checking": 4,
     "openmedq.summary": 4,
     "openmedq.parts": 4,
+    "openmedq.mirror": 3,
     "openmedq.trace": 3,
     "openmedq.report": 3,
     "openmedq.sources": 3,

@@ -5,7 +5,6 @@ The mirror is read where it lies. Hashes are remembered, so that only what is ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from openmedq import layout
@@ -14,6 +13,7 @@ from openmedq.errors import MirrorError
 from openmedq.io import origin
 from openmedq.io.progress import progress
 from openmedq.io.publish import publish
+from openmedq.mirror import is_miniature, match_folders
 from openmedq.params import Params
 
 HASHES = layout.PARTIAL / "survey-cache"
@@ -24,7 +24,7 @@ def run(params: Params) -> None:
     sets = catalogue.read(layout.CATALOGUE)
     mirror = Path(params.download.mirror)
     folders = match_folders(mirror, sets)
-    kind: origin.Kind = "miniature" if mirror.resolve() == layout.MINIATURE.resolve() else "mirror"
+    kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
     found = {set_id: list(origin.find_files(folder)) for set_id, folder in folders.items()}
     for set_id, files in found.items():
         if not files:
@@ -49,38 +49,3 @@ def run(params: Params) -> None:
                     ordered = tuple(sorted(entries, key=lambda entry: entry.path))
                     surveyed = origin.Origin(folders[set_id], kind, ordered)
                 origin.write(surveyed, target / f"{set_id}.json")
-
-
-def match_folders(mirror: Path, sets: catalogue.Catalogue) -> dict[str, Path]:
-    """The mirror's folder of each set that it holds: named by the set's id or title, ignoring case, `-`, `_`, spaces.
-
-    A folder named by the set's collection counts where one of the set's files lies in it.
-    MirrorError where the mirror is missing, holds no set, or holds one twice.
-    """
-    try:
-        folders = sorted(path for path in mirror.iterdir() if path.is_dir() and not path.name.startswith("."))
-    except OSError as error:
-        advice = "download.mirror names the folder that holds the sets' folders; change it in params.yaml"
-        raise MirrorError(f"{mirror}: {error.strerror}; {advice}") from None
-    matched: dict[str, Path] = {}
-    for set_id, entry in sets.items():
-        names = {_plain(set_id), _plain(entry["title"])}
-        candidates = [folder for folder in folders if _plain(folder.name) in names]
-        if len(candidates) > 1:
-            raise MirrorError(f"{candidates[0]} and {candidates[1]}: both are {set_id}; rename or remove one")
-        if not candidates and entry["collection"]:
-            shared = [folder for folder in folders if _plain(folder.name) == _plain(entry["collection"])]
-            candidates = [folder for folder in shared if any((folder / file).exists() for file in entry["files"])]
-        if candidates:
-            matched[set_id] = candidates[0]
-    if not matched:
-        raise MirrorError(f"{mirror}: holds no set; name its folders {_join(sets)}, or change download.mirror")
-    return matched
-
-
-def _plain(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter not in "-_ ")
-
-
-def _join(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))

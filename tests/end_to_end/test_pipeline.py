@@ -77,7 +77,7 @@ def test_nothing_is_pushed(project: Project) -> None:
 
 
 def test_a_stage_is_one_word(project: Project) -> None:
-    """Stage = module = command = params section. `survey` alone has no dials: it lists download's mirror."""
+    """Stage = module = command = params section. `locate` and `survey` have no dials: they look at download's mirror."""
     sections = set(yaml.safe_load((project.root / layout.PARAMS).read_text(encoding="utf-8")))
     for name, stage in _graph(project).items():
         command = (stage.get("do") or stage)["cmd"].split()
@@ -85,12 +85,9 @@ def test_a_stage_is_one_word(project: Project) -> None:
         assert (project.root / "openmedq" / "stages" / f"{name}.py").is_file()
         params = [entry for entry in (stage.get("do") or stage)["params"] if isinstance(entry, str)]
         tracked = {entry.split(".")[0] for entry in params}
-        if name in {"survey", "deduplicate", "report"}:  # whose section is not all that they read
-            sections_of = {"survey": {"download"}, "deduplicate": {"deduplicate", "mix"}, "report": {"report"}}
-            assert tracked == sections_of[name]
-        else:
-            assert tracked == {name}
-    assert sections == (set(_graph(project)) - {"survey"}) | {"execution"}
+        others = {"locate": {"download"}, "survey": {"download"}, "deduplicate": {"deduplicate", "mix"}}
+        assert tracked == others.get(name, {name})
+    assert sections == (set(_graph(project)) - {"locate", "survey"}) | {"execution"}
     assert "execution" not in json.dumps(_graph(project)), "what may not change a byte is tracked by no stage"
 
 
@@ -204,3 +201,12 @@ def test_a_mirror_is_read_in_place(copy: Copy, real_data: Path) -> None:
     assert copies == []
     project.change("params.yaml", "require: []", "require: [pmc_oa]")
     assert "pmc_oa" in project.run("dvc", "repro", "mix", code=255).split("error: ")[1].splitlines()[0]
+
+
+def test_a_mirror_that_is_not_there_is_one_line_that_says_what_to_do(copy: Copy) -> None:
+    project = copy()
+    project.change("params.yaml", "mirror: data/miniature", "mirror: nowhere/at/all")
+    printed = project.run("dvc", "repro", "mix", code=255)
+    (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: nowhere/at/all: No such file or directory; download.mirror names the folder")
+    assert "Running stage 'survey'" not in printed

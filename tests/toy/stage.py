@@ -23,6 +23,7 @@ if (failure := Path(f"fail-{node}")).exists():
 
 OUTPUTS = {
     "miniature": {f"data/miniature/{set_id}/{set_id}.csv": "1\n"},
+    "locate": {"data/mirror.txt": "mirror"},
     "survey": {"data/survey/apple.json": "{}", "data/survey/cherry.json": "{}", "data/survey/plum.json": "{}"},
     "download": {f"data/raw/{set_id}/origin.json": json.dumps({"from": set_id})},
     "normalize": {
