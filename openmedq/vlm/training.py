@@ -203,4 +203,12 @@ def _configure(model: nn.Module, settings: Train, num_updates: int) -> tuple[Any
 
 
 def _load(dataset: EncodedSamples, order: Iterator[list[int]], num_workers: int) -> DataLoader[Any]:
-    return DataLoader(dataset, batch_sampler=order, collate_fn=dataset.collate, num_workers=num_workers)
+    return DataLoader(
+        dataset,
+        batch_sampler=order,
+        collate_fn=dataset.collate,
+        num_workers=num_workers,
+        multiprocessing_context="spawn"
+        if num_workers
+        else None,  # torch and Arrow have threads, which no fork survives
+    )

@@ -77,7 +77,7 @@ def test_nothing_is_pushed(project: Project) -> None:
 
 
 def test_a_stage_is_one_word(project: Project) -> None:
-    """Stage = module = command = params section. `locate` and `survey` have no dials: they look at download's mirror."""
+    """Stage = module = command = params section. `locate` and `survey` look at download's mirror."""
     sections = set(yaml.safe_load((project.root / layout.PARAMS).read_text(encoding="utf-8")))
     for name, stage in _graph(project).items():
         command = (stage.get("do") or stage)["cmd"].split()

@@ -110,9 +110,6 @@ def test_two_runs_give_the_same_bytes() -> None:
     assert hash_outputs() != first
 
 
-@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork.*:DeprecationWarning")
-# On a busy machine torch's loader may find a worker gone while it ends it, and says so from `__del__`.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_workers_change_no_byte() -> None:
     run(params())
     first = hash_outputs()
