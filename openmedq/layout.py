@@ -5,6 +5,7 @@ from pathlib import Path
 PARAMS = Path("params.yaml")
 CONF = Path("conf")
 CATALOGUE = Path("data/catalogue.yaml")
+FORGOTTEN = Path("data/forgotten.yaml")  # in git: what is never used again, by digest
 DVC_LOCK = Path("dvc.lock")
 
 MINIATURE = Path("data/miniature")  # <id>/: generated files in the set's own layout

@@ -34,7 +34,10 @@ class Role(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a record can't be represented as a sample. Quality is no reason here: that is `validate`'s business."""
+    """Why a record is no sample: it can't be represented, or the user or the publisher keeps it out (`WISHES`).
+
+    Quality is no reason here: that is `validate`'s business.
+    """
 
     FIELD_MISSING = "field missing"  # a field that the layout documents is absent or has the wrong type
     QUESTION_EMPTY = "question empty"
@@ -46,7 +49,11 @@ class Reason(StrEnum):
     IMAGE_MISSING = "image missing"  # named in the annotation, not among the files
     IMAGE_UNREADABLE = "image unreadable"  # text, cut, or no picture at all
     IMAGE_TOO_LARGE = "image too large"  # more pixels than the bound: a bomb, or a slide
+    FORGOTTEN = "forgotten"  # by request: `python -m openmedq forget ID`
     LANGUAGE_EXCLUDED = "language excluded"  # by the dial `normalize.languages`
+
+
+WISHES = (Reason.ANSWER_WITHHELD, Reason.FORGOTTEN, Reason.LANGUAGE_EXCLUDED)  # nothing is wrong with such records
 
 
 @dataclass(frozen=True, slots=True)

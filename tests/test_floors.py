@@ -14,6 +14,7 @@ FLOORS = {
     "openmedq.stages": 4,
     "openmedq.lineage": 4,
     "openmedq.checking": 4,
+    "openmedq.forgetting": 4,
     "openmedq.summary": 4,
     "openmedq.parts": 4,
     "openmedq.mirror": 3,

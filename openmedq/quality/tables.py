@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openmedq.schema import SAMPLE_SCHEMA
+from openmedq.schema import SAMPLE_SCHEMA, WISHES
 
 # The text is compared here without what `fingerprints` knows, so that one mistake is not made twice.
 _CONTENT = """
@@ -82,7 +82,8 @@ _VERDICTS = """
 _SETS = """
     SELECT
         told.id, found, read, num_rejected, read + num_rejected AS num_told, num_accounted,
-        CASE WHEN found > 0 THEN num_rejected / found END AS rejected_share,
+        CASE WHEN found > num_kept_back THEN (num_rejected - num_kept_back) / (found - num_kept_back) END
+            AS rejected_share,
         (SELECT count(*) FROM rows WHERE source = told.id) AS num_rows,
         (SELECT count(*) FROM index WHERE source = told.id AND role = 'train') AS num_train
     FROM told ORDER BY told.id
@@ -167,6 +168,7 @@ def _list_told(waterfall: Mapping[str, Mapping[str, Any]]) -> pa.Table:
         "found": [rows["found"] for rows in waterfall.values()],
         "read": [rows["read"] for rows in waterfall.values()],
         "num_rejected": [sum(rows["rejected"].values()) for rows in waterfall.values()],
+        "num_kept_back": [sum(rows["rejected"].get(wish, 0) for wish in WISHES) for rows in waterfall.values()],
         "num_accounted": [
             sum(sum(rows[part].values()) for part in ("duplicate", "kept_out", "mix")) for rows in waterfall.values()
         ],

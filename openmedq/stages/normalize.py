@@ -18,7 +18,7 @@ from typing import Any
 from openmedq import discovery, layout
 from openmedq.cards import Set, catalogue
 from openmedq.errors import OpenMedQError, SourceError
-from openmedq.io import origin, shards
+from openmedq.io import forgotten, origin, shards
 from openmedq.io.decoding import Decoder, open_executor
 from openmedq.io.images import BrokenPicture, Picture
 from openmedq.io.progress import progress
@@ -68,6 +68,7 @@ def run(params: Params, set_id: str) -> None:
     set_ = discovery.find(set_id)
     catalogue.check(layout.CATALOGUE, set_.card)
     published = origin.read(layout.RAW / set_id / "origin.json")
+    digests = frozenset(forgotten.read(layout.FORGOTTEN).get(set_id, []))
     origin.check_sizes(published)
 
     counts = Counts()
@@ -83,7 +84,7 @@ def run(params: Params, set_id: str) -> None:
                 if published.folder is None:
                     return
                 num_ahead = NUM_AHEAD * (params.execution.workers - 1)
-                for item in rows(set_, published.folder, params.normalize, executor, num_ahead):
+                for item in rows(set_, published.folder, params.normalize, executor, num_ahead, digests):
                     counts.add(item)
                     advance(1)
                     if isinstance(item, Rejected):
@@ -106,18 +107,25 @@ def no_records(set_id: str, raw: Path) -> SourceError:
     return SourceError(f"{raw}: not one record of {set_id}; expected its published files there")
 
 
-def rows(set_: Set, raw: Path, settings: Normalize, executor: Executor, num_ahead: int = 0) -> Iterator[Row | Rejected]:
+def rows(
+    set_: Set,
+    raw: Path,
+    settings: Normalize,
+    executor: Executor,
+    num_ahead: int = 0,
+    digests: frozenset[str] = frozenset(),
+) -> Iterator[Row | Rejected]:
     """The set's records in published order: with pictures encoded, or rejected with the reason.
 
-    Rejected here are broken pictures, repeated ids (an id takes about 100 bytes of memory), and texts that are no
-    Unicode. `num_ahead` records are read before the first must be done, so that an executor has work.
-    SourceError for a split that the card doesn't know.
+    Rejected here are broken pictures, repeated ids (an id takes about 100 bytes of memory), texts that are no
+    Unicode, and what `digests` says is forgotten. `num_ahead` records are read before the first must be done, so that
+    an executor has work. SourceError for a split that the card doesn't know.
     """
     decoder = Decoder(executor, settings)
     seen: set[str] = set()
     waiting: deque[tuple[Sample | Rejected, list[Future[Picture]]]] = deque()
     for record in set_.read(raw, **_dials(set_, settings)):
-        item = _refuse(record, seen)
+        item = _refuse(record, seen, digests)
         images = item.images if isinstance(item, Sample) else ()
         waiting.append((item, [decoder.submit(image) for image in images]))
         if len(waiting) > num_ahead:
@@ -132,7 +140,7 @@ def _dials(set_: Set, settings: Normalize) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in keywords}
 
 
-def _refuse(record: Sample | Rejected, seen: set[str]) -> Sample | Rejected:
+def _refuse(record: Sample | Rejected, seen: set[str], digests: frozenset[str]) -> Sample | Rejected:
     """The record, or why it can't be a row whatever its pictures are."""
     if isinstance(record, Rejected):
         return record
@@ -140,6 +148,8 @@ def _refuse(record: Sample | Rejected, seen: set[str]) -> Sample | Rejected:
         "".join(_texts(record)).encode()
     except UnicodeEncodeError:
         return _reject(record, Reason.NOT_UTF8, "half a surrogate pair in a text")
+    if forgotten.is_forgotten(record, digests):
+        return _reject(record, Reason.FORGOTTEN, "by request")
     if record.id in seen:
         return _reject(record, Reason.ID_REPEATED, "an earlier record has this id")
     seen.add(record.id)

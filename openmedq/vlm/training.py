@@ -208,7 +208,6 @@ def _load(dataset: EncodedSamples, order: Iterator[list[int]], num_workers: int)
         batch_sampler=order,
         collate_fn=dataset.collate,
         num_workers=num_workers,
-        multiprocessing_context="spawn"
-        if num_workers
-        else None,  # torch and Arrow have threads, which no fork survives
+        # A fork of a process with torch's and Arrow's threads may find their locks held for good.
+        multiprocessing_context="spawn" if num_workers else None,
     )

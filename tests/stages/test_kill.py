@@ -51,6 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         vqa_rad = sources.load("vqa_rad")
         layout.CATALOGUE.write_text(catalogue.render({"vqa_rad": vqa_rad}, {}), encoding="utf-8")
+        layout.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
         vqa_rad.miniature(Path("mirror/vqa_rad"))
         for path in sorted(Path("mirror").rglob("*.jpg"))[:NUM_LARGE]:
             with PIL.Image.open(path) as image:

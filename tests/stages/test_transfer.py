@@ -34,6 +34,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         layout.CATALOGUE.parent.mkdir()
         shutil.copy(ROOT / layout.CATALOGUE, layout.CATALOGUE)
+        shutil.copy(ROOT / layout.FORGOTTEN, layout.FORGOTTEN)
         dials = _params()
         miniature.run(dials, BENCHMARK)
         survey.run(dials)

@@ -222,3 +222,16 @@ def test_what_deduplicate_lets_pass_is_no_repeat() -> None:
     deduplicate.run(make_params())
     mix.run(make_params())
     validate.run(make_params())
+
+
+def test_what_is_kept_back_by_wish_is_no_fault() -> None:
+    path = layout.MIX / "waterfall.json"
+    waterfall = json.loads(path.read_text())
+    kept_back = {"forgotten": 3, "language excluded": 3, "answer withheld": 3}
+    waterfall["secret"]["rejected"] = kept_back | {"broken": 2}
+    waterfall["secret"]["found"] = waterfall["secret"]["read"] + 11
+    path.write_text(json.dumps(waterfall))
+    validate.run(make_params())
+    waterfall["secret"]["rejected"] = {"broken": 11}
+    path.write_text(json.dumps(waterfall))
+    assert _red()["sets"] == ["at most 50% of the records are rejected"]

@@ -15,6 +15,7 @@ import yaml
 from openmedq import layout
 from openmedq.cards import Access, Card, File, catalogue
 from openmedq.errors import SourceError
+from openmedq.io import forgotten
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 Read = Callable[[Path], Iterator[Sample | Rejected]]
@@ -87,8 +88,9 @@ def make_set(read: Read = read, card: Card = CARD) -> SimpleNamespace:
 
 
 def write_catalogue(*cards: Card) -> None:
-    """data/catalogue.yaml of the cards, in the current folder."""
+    """data/catalogue.yaml of the cards, in the current folder, and nothing forgotten."""
     text = catalogue.render({card.id: make_set(card=card) for card in cards}, {})
     layout.CATALOGUE.parent.mkdir(exist_ok=True)
     layout.CATALOGUE.write_text(text, encoding="utf-8")
+    layout.FORGOTTEN.write_text(forgotten.render({}, catalogue.read(layout.CATALOGUE)), encoding="utf-8")
     assert list(yaml.safe_load(text)["sources"]) == sorted(card.id for card in cards)
