@@ -158,6 +158,11 @@ class Transfer(Section):
     max_rows: Count | None = Field(None, description="training rows a set at most, drawn with the seed; null: all")
     batch_size: Count = 32
     lr: Annotated[float, Field(gt=0)]
+    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="of a class's probability, where a row may have several"
+    )
+    num_parts: Annotated[int, Field(ge=2)] = Field(5, description="one is scored, of sets without a published split")
+    division_seed: int = Field(0, description="of that division")
     num_resamples: Count = 1000
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 

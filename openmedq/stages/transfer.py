@@ -1,7 +1,8 @@
 """Encoder and linear head, fine-tuned on classification sets that no training has seen.
 
-The encoder out of `data/model` against the same architecture from scratch, by the same recipe (`vlm/classifier.py`),
-each set fitted on its split `train` and scored on its split `test`. A set that is absent is left out, and said so.
+The encoder out of `data/model` against the same architecture from scratch, by the same recipe (`vlm/classifier.py`).
+A set is fitted and scored on the splits that its card says; one without a split is divided by its groups. Where a row
+may have several classes, those above `transfer.threshold` are predicted. A set that is absent is left out, and said so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,9 +25,11 @@ from openmedq.cards import catalogue
 from openmedq.errors import ParamsError, SourceError
 from openmedq.io.progress import progress
 from openmedq.io.publish import publish
-from openmedq.io.shards import read_samples
+from openmedq.io.shards import read, read_samples
 from openmedq.metrics.classification import score_classes
-from openmedq.params import Params, Transfer
+from openmedq.params import Params
+from openmedq.quality.division import divide
+from openmedq.quality.pictures import group_pictures
 from openmedq.schema import Sample
 from openmedq.vlm.batch import read_pixels
 from openmedq.vlm.classifier import fine_tune, predict
@@ -36,13 +40,13 @@ Tree = dict[str, Any]
 
 PREDICTIONS = layout.TRANSFER / "predictions.parquet"
 METRICS = layout.TRANSFER / "metrics.json"
-TRAIN_SPLIT, TEST_SPLIT = "train", "test"
 PREDICTION_SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string(), False) for name in ("benchmark", "encoder")),
         pa.field("seed", pa.int64(), False),
-        *(pa.field(name, pa.string(), False) for name in ("id", "label", "prediction")),
-        pa.field("probability", pa.float32(), False),  # of the predicted class
+        pa.field("id", pa.string(), False),
+        *(pa.field(name, pa.list_(pa.string()), False) for name in ("labels", "predictions")),
+        pa.field("probabilities", pa.list_(pa.float32()), False),  # (m,), in the card's order of classes
     ]
 )
 
@@ -54,7 +58,7 @@ def run(params: Params, log: Log) -> None:
 
     Raises:
         ParamsError: a benchmark that the catalogue does not know.
-        SourceError: a benchmark without rows to fit or to score, or with several labels a row.
+        SourceError: a benchmark without rows to fit or to score, or with several labels where its card says one.
     """
     dials = params.transfer
     cards = catalogue.read(layout.CATALOGUE)
@@ -74,7 +78,7 @@ def run(params: Params, log: Log) -> None:
         if not len(rows):
             logger.info("%s: absent, so nothing is transferred to it", name)
             continue
-        benchmark = Benchmark(name, cards[name]["classes"], rows, processor.image_processor, dials)
+        benchmark = Benchmark(name, cards[name], rows, processor.image_processor, params)
         with progress(f"fine-tuning on {name}", benchmark.num_visits) as advance:
             for encoder in ("trained", "scratch"):
                 for seed in dials.seeds:
@@ -96,11 +100,15 @@ def run(params: Params, log: Log) -> None:
 class Benchmark:
     """One classification set: the rows to fit and to score, and what became of them."""
 
-    def __init__(self, name: str, classes: Sequence[str], rows: pa.Table, image_processor: Any, dials: Transfer):
-        self.name, self.classes, self.dials = name, list(classes), dials
+    def __init__(self, name: str, card: Mapping[str, Any], rows: pa.Table, image_processor: Any, params: Params):
+        self.name, self.classes, self.dials = name, list(card["classes"]), params.transfer
+        self.is_multi_label = bool(card["is_multi_label"])
         self._image_processor = image_processor
-        self._fitted = self._read(rows, TRAIN_SPLIT)
-        self._scored = self._read(rows, TEST_SPLIT)
+        if card["fitted"]:
+            fitted, scored = (_of_splits(name, rows, card[part]) for part in ("fitted", "scored"))
+        else:
+            fitted, scored = _divide(name, rows, params)
+        self._fitted, self._scored = self._read(fitted), self._read(scored)
 
     @property
     def num_visits(self) -> int:
@@ -113,25 +121,27 @@ class Benchmark:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randperm(len(self._fitted), generator=generator)[: self.dials.max_rows].tolist()
         fitted = [self._fitted[row] for row in sorted(drawn)]
-        targets = torch.tensor([self.classes.index(sample.labels[0]) for sample in fitted])
+        targets = self._targets(fitted)
         model = fine_tune(encoder, self._reader(fitted), targets, len(self.classes), self.dials, seed, advance)
-        records = []
-        answers = predict(model, self._reader(self._scored), len(self._scored), self.dials.batch_size)
-        for sample, probabilities in zip(self._scored, answers, strict=True):
-            probability = max(probabilities)
-            prediction = self.classes[probabilities.index(probability)]
-            records.append(
-                {
-                    "benchmark": self.name,
-                    "encoder": name,
-                    "seed": seed,
-                    "id": sample.id,
-                    "label": sample.labels[0],
-                    "prediction": prediction,
-                    "probability": probability,
-                }
-            )
-        return records
+        answers = predict(
+            model,
+            self._reader(self._scored),
+            len(self._scored),
+            self.dials.batch_size,
+            is_multi_label=self.is_multi_label,
+        )
+        return [
+            {
+                "benchmark": self.name,
+                "encoder": name,
+                "seed": seed,
+                "id": sample.id,
+                "labels": list(sample.labels),
+                "predictions": self._decide(probabilities),
+                "probabilities": probabilities,
+            }
+            for sample, probabilities in zip(self._scored, answers, strict=True)
+        ]
 
     def score(self, records: Sequence[Tree]) -> Tree:
         """Macro-F1 of both encoders with its interval, the mean over seeds of each."""
@@ -146,9 +156,10 @@ class Benchmark:
                 ]
                 per_seed.append(
                     score_classes(
-                        [row["label"] for row in own],
-                        [row["prediction"] for row in own],
+                        [row["labels"] for row in own],
+                        [row["predictions"] for row in own],
                         self.classes,
+                        groups=[sample.groups.patient or sample.id for sample in self._scored],
                         num_resamples=self.dials.num_resamples,
                         confidence=self.dials.confidence,
                     )
@@ -156,28 +167,64 @@ class Benchmark:
             scores[encoder] = {name: mean(each[name] for each in per_seed) for name in per_seed[0]}
         return scores
 
-    def _read(self, rows: pa.Table, split: str) -> list[Sample]:
-        samples = list(read_samples(layout.SAMPLES, rows.filter(pc.equal(rows["split"], split))))
-        if not samples:
-            raise SourceError(f"{self.name}: no row of the split {split!r}; transfer fits on train and scores on test")
+    def _targets(self, samples: Sequence[Sample]) -> torch.Tensor:
+        """(rows,) classes, or (rows, m) of 0 and 1 where a row may have several."""
+        if not self.is_multi_label:
+            return torch.tensor([self.classes.index(sample.labels[0]) for sample in samples])
+        return torch.tensor([[float(name in sample.labels) for name in self.classes] for sample in samples])
+
+    def _decide(self, probabilities: Sequence[float]) -> list[str]:
+        """The classes predicted: those above the threshold, or the likeliest one where a row has one."""
+        if self.is_multi_label:
+            pairs = zip(self.classes, probabilities, strict=True)
+            return [name for name, probability in pairs if probability > self.dials.threshold]
+        return [self.classes[probabilities.index(max(probabilities))]]
+
+    def _read(self, rows: pa.Table) -> list[Sample]:
+        samples = list(read_samples(layout.SAMPLES, rows))
         odd = next((sample.id for sample in samples if len(sample.labels) != 1), None)
-        if odd is not None:
-            raise SourceError(
-                f"{odd}: not exactly one label; sets with several labels a row can't be transferred to yet"
-            )
+        if odd is not None and not self.is_multi_label:
+            raise SourceError(f"{odd}: not exactly one label, which the card of {self.name} promises")
         return samples
 
     def _reader(self, samples: Sequence[Sample]) -> Callable[[Sequence[int]], torch.Tensor]:
         """Pixels of rows by number, decoded once."""
         kept: dict[int, torch.Tensor] = {}
 
-        def read(rows: Sequence[int]) -> torch.Tensor:
+        def read_rows(rows: Sequence[int]) -> torch.Tensor:
             for row in rows:
                 if row not in kept:
                     kept[row] = read_pixels(samples[row].images[0], self._image_processor)
             return torch.stack([kept[row] for row in rows])
 
-        return read
+        return read_rows
+
+
+def _of_splits(name: str, rows: pa.Table, splits: Sequence[str]) -> pa.Table:
+    found = rows.filter(pc.is_in(rows["split"], pa.array(splits)))
+    if not len(found):
+        raise SourceError(f"{name}: no row of the split {' or '.join(splits)}; put its files into the mirror")
+    return found
+
+
+def _divide(name: str, rows: pa.Table, params: Params) -> tuple[pa.Table, pa.Table]:
+    """The rows to fit and to score of a set without a published split."""
+    shards = read(layout.SAMPLES / name, ["id", "labels", "groups.patient", "pictures"])
+    facts = shards.take(pc.index_in(rows["id"], shards["id"])).to_pylist()
+    pictures = [row["pictures"][0] for row in facts]
+    looks = group_pictures(
+        np.array([picture["phash"] for picture in pictures], np.uint64),
+        np.stack([np.frombuffer(picture["thumbnail"], np.uint8) for picture in pictures]),
+        params.deduplicate.hamming_radius,
+        params.deduplicate.thumbnail_distance,
+    )
+    groups = [row["groups"]["patient"] or f"look {look}" for row, look in zip(facts, looks, strict=True)]
+    dials = params.transfer
+    try:
+        fitted, scored = divide([row["labels"] for row in facts], groups, dials.num_parts, dials.division_seed)
+    except SourceError as error:
+        raise SourceError(f"{name}: {error}; lower transfer.num_parts") from None
+    return rows.take(fitted), rows.take(scored)
 
 
 def _scratch(model: Any, seed: int) -> nn.Module:

@@ -53,7 +53,7 @@ def fine_tune(
     Args:
         encoder: any vision model of `openmedq.encoders`.
         read: pixels (N, 3, S, S) of training rows, by number.
-        targets: (rows,) int64, the class of each training row.
+        targets: (rows,) int64, the class of each training row; or (rows, m) float, 1 for each class that it has.
         num_classes: m.
         dials: epochs, batch size, learning rate.
         seed: of the head and of the order of rows.
@@ -78,11 +78,12 @@ def fine_tune(
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     generator = np.random.default_rng(seed)
+    minimize = functional.binary_cross_entropy_with_logits if targets.is_floating_point() else functional.cross_entropy
     for _ in range(dials.num_epochs):
         order = generator.permutation(len(targets))
         for start in range(0, len(order), dials.batch_size):
             rows = order[start : start + dials.batch_size].tolist()
-            loss = functional.cross_entropy(model(read(rows).to(device)), targets[rows].to(device))
+            loss = minimize(model(read(rows).to(device)), targets[rows].to(device))
             if not math.isfinite(loss.item()):
                 raise ModelError(f"transfer: the loss is {loss.item()}; lower transfer.lr ({dials.lr})")
             optimizer.zero_grad()
@@ -95,12 +96,17 @@ def fine_tune(
 
 @torch.inference_mode()
 def predict(
-    model: Classifier, read: Callable[[Sequence[int]], Tensor], num_rows: int, batch_size: int
+    model: Classifier,
+    read: Callable[[Sequence[int]], Tensor],
+    num_rows: int,
+    batch_size: int,
+    *,
+    is_multi_label: bool = False,
 ) -> list[list[float]]:
-    """Probabilities (rows, m) of the classes, row by row."""
+    """Probabilities (rows, m) of the classes, row by row: of each for itself where a row may have several."""
     device = next(model.parameters()).device
     found: list[list[float]] = []
     for start in range(0, num_rows, batch_size):
         logits = model(read(range(start, min(start + batch_size, num_rows))).to(device))
-        found += logits.float().softmax(dim=1).tolist()
+        found += (logits.float().sigmoid() if is_multi_label else logits.float().softmax(dim=1)).tolist()
     return found

@@ -64,7 +64,7 @@ def test_scores_are_those_of_the_predictions(project: Path, monkeypatch: pytest.
         per_seed = []
         for seed in (0, 1):
             own = [row for row in predictions if (row["encoder"], row["seed"]) == (encoder, seed)]
-            labels, answers = [row["label"] for row in own], [row["prediction"] for row in own]
+            labels, answers = [row["labels"][0] for row in own], [row["predictions"][0] for row in own]
             per_seed.append(f1_score(labels, answers, average="macro"))
         assert metrics[BENCHMARK][encoder]["macro_f1"] == pytest.approx(sum(per_seed) / 2)
         assert metrics["mean"][encoder] == pytest.approx(sum(per_seed) / 2)
@@ -82,7 +82,7 @@ def test_only_test_rows_are_predicted_and_only_training_rows_fitted(
     monkeypatch.setattr(
         transfer, "read_pixels", lambda image, processor: seen.add(image.image_id) or read(image, processor)
     )
-    monkeypatch.setattr(transfer, "predict", lambda model, reader, num_rows, size: [[1.0, 0.0]] * num_rows)
+    monkeypatch.setattr(transfer, "predict", lambda model, reader, num_rows, size, **_: [[1.0, 0.0]] * num_rows)
     transfer.run(_params(num_epochs=1), lambda metrics, step: None)
     assert seen
     assert all("train" in name for name in seen), "fitting reads pictures of the training split alone"
