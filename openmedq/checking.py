@@ -11,6 +11,7 @@ from pathlib import Path
 from openmedq import discovery
 from openmedq.errors import SourceError
 from openmedq.io.decoding import Inline
+from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
 from openmedq.params import Normalize
 from openmedq.schema import Rejected, Sample
@@ -37,7 +38,7 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
     start = time.monotonic()
     counts = Counts()
     first = None
-    with progress(f"reading {set_id}", None) as advance:
+    with discreet(set_id, set_.card.is_credentialed), progress(f"reading {set_id}", None) as advance:
         for item in rows(set_, raw, settings or Normalize(), Inline()):
             counts.add(item)
             advance(1)

@@ -56,6 +56,11 @@ class Card(BaseModel):
     scored: tuple[str, ...] = ()  # and scores on; where both are empty, it divides the set by its groups
     collection: str | None = None  # published as one of several sets of this name, which a mirror's folder may bear
 
+    @property
+    def is_credentialed(self) -> bool:
+        """Whether no picture, text or record id of the set may leave the data folder."""
+        return self.access is Access.CREDENTIALED
+
 
 class Set(Protocol):
     """What every module of `openmedq/sources` and `openmedq/benchmarks` offers."""

@@ -54,7 +54,9 @@ def _index(data_set: DataSet, weight: float, verdicts: pa.Table) -> tuple[pa.Tab
         )
         fates.update(reason for reason in fate.to_pylist() if reason)
         weights = pc.if_else(pc.equal(roles, Role.TRAIN.value), weight, 1.0)
-        rows = rows.append_column("role", roles).append_column("weight", weights)
+        access = pa.array([data_set.access] * len(rows), pa.string())
+        for name, column in (("role", roles), ("access", access), ("weight", weights)):
+            rows = rows.append_column(name, column)
         parts.append(rows.filter(pc.is_null(fate)).select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA))
     return pa.concat_tables([INDEX_SCHEMA.empty_table(), *parts]), fates
 

@@ -20,6 +20,7 @@ from openmedq.cards import Set, catalogue
 from openmedq.errors import OpenMedQError, SourceError
 from openmedq.io import forgotten, origin, shards
 from openmedq.io.decoding import Decoder, open_executor
+from openmedq.io.discretion import discreet
 from openmedq.io.images import BrokenPicture, Picture
 from openmedq.io.progress import progress
 from openmedq.io.publish import publish
@@ -67,6 +68,12 @@ def run(params: Params, set_id: str) -> None:
     """Write the set's shards, rejected.parquet and counts.json; of an absent set, empty ones."""
     set_ = discovery.find(set_id)
     catalogue.check(layout.CATALOGUE, set_.card)
+    with discreet(set_id, set_.card.is_credentialed):
+        _normalize(params, set_)
+
+
+def _normalize(params: Params, set_: Set) -> None:
+    set_id = set_.card.id
     published = origin.read(layout.RAW / set_id / "origin.json")
     digests = frozenset(forgotten.read(layout.FORGOTTEN).get(set_id, []))
     origin.check_sizes(published)

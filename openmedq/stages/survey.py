@@ -5,12 +5,14 @@ The mirror is read where it lies. Hashes are remembered, so that only what is ne
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from openmedq import layout
-from openmedq.cards import catalogue
+from openmedq.cards import Access, catalogue
 from openmedq.errors import MirrorError
 from openmedq.io import origin
+from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
 from openmedq.io.publish import publish
 from openmedq.mirror import is_miniature, match_folders
@@ -25,10 +27,7 @@ def run(params: Params) -> None:
     mirror = Path(params.download.mirror)
     folders = match_folders(mirror, sets)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
-    found = {set_id: list(origin.find_files(folder)) for set_id, folder in folders.items()}
-    for set_id, files in found.items():
-        if not files:
-            raise MirrorError(f"{folders[set_id]}: holds no file; put the published files there or remove the folder")
+    found = {set_id: _list_files(set_id, folder, sets[set_id]["access"]) for set_id, folder in folders.items()}
 
     with publish(layout.SURVEY) as target, origin.open_hashes(HASHES) as hashes:
         target.mkdir()
@@ -40,7 +39,8 @@ def run(params: Params) -> None:
                 for path, status in found.get(set_id, ()):
                     sha256 = known[path]
                     if sha256 is None:
-                        sha256 = hashes.compute(path, status)
+                        with discreet(set_id, sets[set_id]["access"] == Access.CREDENTIALED):
+                            sha256 = hashes.compute(path, status)
                         advance(status.st_size)
                     name = path.relative_to(folders[set_id]).as_posix()
                     entries.append(origin.Entry(name, status.st_size, sha256))
@@ -49,3 +49,11 @@ def run(params: Params) -> None:
                     ordered = tuple(sorted(entries, key=lambda entry: entry.path))
                     surveyed = origin.Origin(folders[set_id], kind, ordered)
                 origin.write(surveyed, target / f"{set_id}.json")
+
+
+def _list_files(set_id: str, folder: Path, access: str) -> list[tuple[Path, os.stat_result]]:
+    with discreet(set_id, access == Access.CREDENTIALED):
+        files = list(origin.find_files(folder))
+    if not files:
+        raise MirrorError(f"{folder}: holds no file; put the published files there or remove the folder")
+    return files

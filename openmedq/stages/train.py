@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from openmedq import encoders, layout
+from openmedq.cards import Access
 from openmedq.errors import ValidationError
 from openmedq.io.publish import publish
 from openmedq.io.shards import read_samples
@@ -47,7 +48,7 @@ def run(params: Params, log: Log) -> None:
     held_out = index.filter(pc.equal(index["role"], Role.VALIDATION.value))
     if not len(rows):
         raise ValidationError(f"{INDEX}: no row trains; {layout.MIX / 'waterfall.json'} says where the rows went")
-    model, processor = models.build(dials, _read_texts(rows))
+    model, processor = models.build(dials, _read_texts(rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED))))
     num_patches = encoders.count_patches(dials.vision)
 
     def encode(rows: pa.Table) -> EncodedSamples:
@@ -68,7 +69,7 @@ def run(params: Params, log: Log) -> None:
 
 
 def _read_texts(rows: pa.Table) -> Iterator[str]:
-    """The words of the training samples, as they are asked and answered: what a new tokenizer is trained on."""
+    """The words of the samples, as they are asked and answered: what a new tokenizer is trained on."""
     for sample in read_samples(layout.SAMPLES, rows, with_pictures=False):
         for turn in sample.turns:
             yield f"{prompt.request(sample.task, turn)}\nAnswer: {prompt.respond(sample.task, turn)}"
