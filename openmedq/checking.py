@@ -26,7 +26,7 @@ class Summary:
     splits: Mapping[str, int]  # kept rows
     rejected: Mapping[str, int]  # rows by reason
     num_images: int  # distinct, of kept samples
-    first: Sample | None  # kept
+    first: Sample | None  # kept; of a credentialed set, none is shown
     seconds: float
 
 
@@ -42,7 +42,7 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
         for item in rows(set_, raw, settings or Normalize(), Inline()):
             counts.add(item)
             advance(1)
-            if first is None and not isinstance(item, Rejected):
+            if first is None and not isinstance(item, Rejected) and not set_.card.is_credentialed:
                 first = item.sample
     if not counts.found:
         raise no_records(set_id, raw)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from openmedq import checking, discovery
+from openmedq.cards import Access
 from openmedq.errors import SourceError
 from openmedq.schema import Sample
 from tests.stages import toyset
@@ -57,3 +58,12 @@ def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set(read))
     with pytest.raises(SourceError, match=r"raw: not one record of toy_set"):
         checking.check("toy_set", raw)
+
+
+def test_a_credentialed_set_shows_no_sample(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = toyset.CARD.model_copy(update={"access": Access.CREDENTIALED})
+    monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set(card=card))
+    text = checking.render(checking.check("toy_set", raw))
+    assert "train: 3" in text
+    assert "Where?" not in text
+    assert "toy_set/0" not in text
