@@ -23,7 +23,7 @@ MAX_PROTOCOL = 5
 _OPCODES = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _LENGTH_BYTES = {"SHORT_BINUNICODE": 1, "BINUNICODE": 4, "BINUNICODE8": 8, "SHORT_BINSTRING": 1, "BINSTRING": 4}
 _LITERALS = {
-    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "STRING", "UNICODE"),
+    *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "UNICODE"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
 }
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
@@ -33,6 +33,9 @@ _PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 _DOTTED = re.compile(r"[A-Za-z_][\w.]{0,80} [A-Za-z_][\w.]{0,80}", re.ASCII)
+_QUOTED = re.compile(rb"""(['"])((?:[^\\]|\\[\\'"nrt]|\\x[0-9a-f]{2})*)\1\n""")  # as Python 2 quotes a text
+_ESCAPED = re.compile(rb"\\(?:x(..)|(.))", re.DOTALL)
+_CONTROLS = {b"n": b"\n", b"r": b"\r", b"t": b"\t"}
 
 
 class _Refused(Exception):  # noqa: N818 it never leaves this module: it becomes a SourceError
@@ -95,6 +98,8 @@ class _Machine:
         name, stack = opcode.name, self._stack
         if name in _LENGTH_BYTES:
             stack.append(self._take_text(_LENGTH_BYTES[name]))
+        elif name == "STRING":
+            stack.append(self._take_quoted())
         elif name in _LITERALS:
             stack.append(self._take_argument(opcode))
         elif name in _CONSTANTS:
@@ -159,9 +164,9 @@ class _Machine:
                 raise self._refuse(opcode)
 
     def _refuse(self, opcode: pickletools.OpcodeInfo) -> _Refused:
-        named: Any = ""
+        named = ""
         if opcode.name in ("GLOBAL", "INST"):
-            named = self._take_argument(opcode)
+            named = b" ".join(self._file.readline(99).removesuffix(b"\n") for _ in range(2)).decode("latin-1")
         elif opcode.name == "STACK_GLOBAL":
             named = " ".join(item for item in self._stack[-2:] if isinstance(item, str))
         what = f" of `{named.replace(' ', '.')}`" if _DOTTED.fullmatch(named) else ""
@@ -180,16 +185,30 @@ class _Machine:
         data = self._file.read(length)
         if len(data) < length:
             raise ValueError
-        try:
-            return data.decode("utf-8", "surrogatepass")  # as Python writes it
-        except UnicodeDecodeError:
-            return data.decode("utf-8", "surrogateescape")
+        return _decode(data)
+
+    def _take_quoted(self) -> str:
+        match = _QUOTED.fullmatch(self._file.readline())
+        if match is None:
+            raise ValueError
+        return _decode(_ESCAPED.sub(_unescape, match[2]))
 
     def _take_marked(self) -> list[Any]:
         """What lies above the last mark, which is closed."""
         items = self._stack
         self._stack = self._below.pop()
         return items
+
+
+def _decode(data: bytes) -> str:
+    try:
+        return data.decode("utf-8", "surrogatepass")  # as Python writes it
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "surrogateescape")
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    return bytes.fromhex(match[1].decode()) if match[1] else _CONTROLS.get(match[2], match[2])
 
 
 def _extend(built: Any, items: list[Any]) -> None:

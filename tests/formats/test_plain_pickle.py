@@ -230,7 +230,8 @@ def test_an_opcode_is_followed_only_if_it_builds_plain_values(opcode: pickletool
         b"I4",
         b"Fone\n.",
         b"S'a\n.",
-        b"S'\xe9'\n.",
+        b"S'a\\q'\n.",  # no such escape
+        b"S'a'b'\n"[:-1],
         b"V\\u12\n.",
         b"L" + b"9" * 5000 + b"L\n.",  # more digits than Python takes
     ],
@@ -302,7 +303,14 @@ def test_a_file_is_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"X\x04\x00\x00\x00caf\xe9.", b"\x8c\x04caf\xe9.", b"\x8d\x04" + bytes(7) + b"caf\xe9.", b"U\x04caf\xe9."],
+    [
+        b"S'caf\xe9'\n.",
+        b"S'caf\\xe9'\n.",
+        b"X\x04\x00\x00\x00caf\xe9.",
+        b"\x8c\x04caf\xe9.",
+        b"\x8d\x04" + bytes(7) + b"caf\xe9.",
+        b"U\x04caf\xe9.",
+    ],
 )
 def test_foreign_bytes_cost_one_text(data: bytes) -> None:
     assert load(data) == "caf\udce9"
@@ -310,6 +318,8 @@ def test_foreign_bytes_cost_one_text(data: bytes) -> None:
 
 def test_texts_of_python_2_are_utf8() -> None:
     assert load(b"U\x05caf\xc3\xa9.") == load(b"T\x05\x00\x00\x00caf\xc3\xa9.") == "café"
+    assert load(b"S'caf\\xc3\\xa9'\n.") == load(b'S"caf\xc3\xa9"\n.') == "café"
+    assert load(b"S'a\\'b\\n\\\\x41\\x41\"'\n.") == "a'b\n\\x41A\""
 
 
 @pytest.fixture(scope="module")
