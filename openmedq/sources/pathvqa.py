@@ -10,14 +10,14 @@ Layouts read, each as it is or a folder further down:
    `images/<split>/<image>.jpg`; splits train, val and test (32,795 rows). The pickles are read without running them.
 
 Where both are there, the first is read; of two kinds of pickles, `_qa`. What is not read is named in the log, so
-`QA-pairs.json`, whose picture names are of another numbering. A sample is called by its split and row number: over the
-shards that are there, so with all of them the numbers are those of `datasets`.
+`QA-pairs.json`, whose picture names are of another numbering. A sample is called by its split and its row's number in
+it, from 1, counted over the shards that are there.
 
 What is odd in the published files, and in the miniature:
 
 - A picture is named by its bytes: `path` may be empty, and nothing says that it is one picture's alone.
 - The questions on one picture are scattered over the shards, each row with the picture's bytes again.
-- Pictures are JPEG in CMYK (with Adobe's marker, hence inverted), RGB and gray, and PNG, whatever the name ends in.
+- Pictures are JPEG in CMYK (with Adobe's marker, hence inverted), RGB and gray; here also PNG that is called .jpg.
 - Half the answers are yes or no, so a score is mostly that of one word.
 - Questions are in lower case, made by rule: here one with a capital, with spaces before and within, with "??".
 - The same question and answer on the same picture twice within a split: 163 times in the original release.
