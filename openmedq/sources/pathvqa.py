@@ -1,0 +1,323 @@
+"""PathVQA: questions on pathology pictures from two textbooks and the PEIR library (He et al., 2020).
+
+Layouts read, each as it is or a folder further down:
+
+1. Hugging Face, `flaviagiammarino/path-vqa`: `data/{train,validation,test}-*.parquet` (7, 3 and 3 shards, read in
+   order; also without `data/`, or converted as `default/<split>/0000.parquet`), columns image {bytes, path}, question,
+   answer. 19,654, 6,259 and 6,719 rows: a third "PathVQA test" beside the paper's and that of the next.
+2. The original release, `pvqa/` or `split/`, unpacked or as zip or tar: `qas/<split>/<split>_qa.pkl` (a list of
+   {image, question, answer}) or `qas/<split>_vqa.pkl` (a list of {img_id, sent, label, question_id, ...}), and
+   `images/<split>/<image>.jpg`; splits train, val and test (32,795 rows). The pickles are read without running them.
+
+Where both are there, the first is read; of two kinds of pickles, `_qa`. What is not read is named in the log, so
+`QA-pairs.json`, whose picture names are of another numbering. A sample is called by its split and its row's number in
+it, from 1, counted over the shards that are there.
+
+What is odd in the published files, and in the miniature:
+
+- A picture is named by its bytes: `path` may be empty, and nothing says that it is one picture's alone.
+- The questions on one picture are scattered over the shards, each row with the picture's bytes again.
+- Pictures are JPEG in CMYK (with Adobe's marker, hence inverted), RGB and gray; here also PNG that is called .jpg.
+- Half the answers are yes or no, so a score is mostly that of one word.
+- Questions are in lower case, made by rule: here one with a capital, with spaces before and within, with "??".
+- The same question and answer on the same picture twice within a split: 163 times in the original release.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path, PurePath, PurePosixPath
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import ORGANS, Figure, draw, draw_figures, encode_jpeg, encode_png, generator, tint
+from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.errors import SourceError
+from openmedq.formats.columnar import stream_parquet
+from openmedq.formats.hub_shards import choose_copies, find_shards, picture_schema, take_picture
+from openmedq.formats.plain_pickle import load_pickle, read_pickle
+from openmedq.io.archives import Pictures, open_members, open_pictures
+from openmedq.io.origin import find_files
+from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+_HUB = "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
+_SHARDS = (
+    "train-00000-of-00007-f2d0e9ef9f022d38",
+    "train-00001-of-00007-47d8e0220bf6c933",
+    "train-00002-of-00007-7fb5037c4c5da7be",
+    "train-00003-of-00007-74b9b7b81cc55f90",
+    "train-00004-of-00007-77eea90af4a55dce",
+    "train-00005-of-00007-5332ec423be520bd",
+    "train-00006-of-00007-637a58c700b604af",
+    "validation-00000-of-00003-90a5518d26493b67",
+    "validation-00001-of-00003-cbfe947a3418595c",
+    "validation-00002-of-00003-9ec816895bd3bc20",
+    "test-00000-of-00003-e9adadb4799f44d3",
+    "test-00001-of-00003-7ea98873fc919813",
+    "test-00002-of-00003-1628308435019820",
+)
+
+card = Card(
+    id="pathvqa",
+    title="PathVQA",
+    homepage=_HUB,
+    citation="He et al., PathVQA: 30000+ Questions for Medical Visual Question Answering, 2020",
+    licence="MIT by the tag of this copy; its pictures and captions belong to the textbooks' publishers and to PEIR",
+    access=Access.OPEN,
+    task=Task.VQA,
+    modality="pathology",
+    files=tuple(File(path=f"data/{n}.parquet", url=f"{_HUB}/resolve/main/data/{n}.parquet") for n in _SHARDS),
+    roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},
+    published_rows={"train": 19_654, "validation": 6_259, "test": 6_719},
+)
+
+_ADVICE = f"use the Parquet files of {_HUB}"
+_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_PICKLE = re.compile(rf"({'|'.join(_SPLITS)})_(v?qa)\.pkl")
+_PLACES = ("images/{}", "images/{}.zip", "images/{}.tar", "images", "images.zip", "images.tar")
+
+_log = logging.getLogger(__name__)
+
+
+class _Fields(NamedTuple):
+    """What a record says, whatever its layout."""
+
+    turn: Turn
+    picture: Image
+    attributes: dict[str, str]
+
+
+class _Pickle(NamedTuple):
+    """The questions of a split in the original release."""
+
+    name: str  # of the file below the raw folder, or in the archive
+    root: PurePosixPath  # which holds `qas` and `images`
+    word: str  # train, val, test
+    kind: str  # qa, vqa
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the questions; SourceError where neither layout is there, or a file is cut, damaged or hostile."""
+    files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
+    shards = find_shards(files, _SPLITS)
+    pickles = _find_pickles(path.relative_to(raw).as_posix() for path in files)
+    archive = None
+    if not shards and not pickles:
+        archive, pickles = _find_archive(files)
+    for path in files:
+        if path.name == "QA-pairs.json":
+            _log.info("%s: not read: its picture names are of another numbering", path)
+    if not shards and not pickles:
+        raise SourceError(f"{raw}: no `data/train-*.parquet`; expected it there, as published at {card.homepage}")
+    for split in card.roles:
+        if shards:
+            yield from _read_shards(raw, split, shards.get(split, []))
+        if shards and split in pickles:
+            _log.info("%s: not read: the Parquet files are there", raw / pickles[split].name)
+        elif split in pickles:
+            yield from _read_pickle(raw, split, pickles[split], archive)
+
+
+def _find_pickles(names: Iterable[str]) -> dict[str, _Pickle]:
+    """The pickles of questions by split, found by their names."""
+    folders: dict[PurePath, dict[str, _Pickle]] = {}
+    for path in map(PurePosixPath, sorted(names)):
+        if match := _PICKLE.fullmatch(path.name):
+            root = path.parent
+            for above in (match[1], "qas"):
+                root = root.parent if root.name == above else root
+            pickles = folders.setdefault(root, {})
+            found = _Pickle(path.as_posix(), root, match[1], match[2])
+            other = pickles.setdefault(_SPLITS[match[1]], found)
+            if other is not found:
+                pickles[_SPLITS[match[1]]] = min(found, other, key=lambda each: each.kind)
+                _log.info("%s: not read: `_qa.pkl` is there", max(found, other, key=lambda each: each.kind).name)
+    return choose_copies(folders)
+
+
+def _find_archive(files: Iterable[Path]) -> tuple[Path | None, dict[str, _Pickle]]:
+    """The first archive that holds pickles of questions."""
+    for path in files:
+        if path.suffix in (".zip", ".tar"):
+            with open_members(path) as members:
+                if pickles := _find_pickles(members.names):
+                    return path, pickles
+    return None, {}
+
+
+def _read_shards(raw: Path, split: str, paths: list[Path]) -> Iterator[Sample | Rejected]:
+    def take(record: Record) -> _Fields:
+        turn = _take_turn(record)
+        picture, path = take_picture(record, "image")
+        return _Fields(turn, picture, keep(image_path=path))
+
+    num_rows = 0
+    for path in paths:
+        records = stream_parquet(path, ("image", "question", "answer"))
+        for row in _represent(raw, path, split, records, "row", take, num_before=num_rows):
+            num_rows += 1
+            yield row
+
+
+def _read_pickle(raw: Path, split: str, found: _Pickle, archive: Path | None) -> Iterator[Sample | Rejected]:
+    """The rows of a pickle, whose texts (2 MB) are in memory: it can't be read in part."""
+    places = [str(root / place.format(found.word)) for root in (found.root, PurePosixPath()) for place in _PLACES]
+    path, unit = raw / found.name, "record"
+    if archive is None:
+        records = read_pickle(path, _ADVICE)
+    else:
+        path, unit = archive, f"{found.name} record"
+        with open_members(archive) as members:
+            records = load_pickle(members.read(found.name), f"{archive}: {found.name}", _ADVICE)
+            if any("images/" in name for name in members.names):
+                places = [archive.relative_to(raw).as_posix()]
+    if not isinstance(records, list):
+        raise SourceError(f"{path}: `{found.name}` is no list of records; {_ADVICE}")
+    numbered = ((str(number), record) for number, record in enumerate(records, start=1))
+
+    with open_pictures(raw, *places) as pictures:
+
+        def take(record: Record) -> _Fields:
+            turn = _take_turn(record) if found.kind == "qa" else _take_labelled_turn(record)
+            name = take_text(record, "image" if found.kind == "qa" else "img_id")
+            attributes = keep(
+                question_id=take_optional_text(record, "question_id"),
+                question_type=take_optional_text(record, "question_type"),
+                published_answer_type=take_optional_text(record, "answer_type"),  # yes/no, number, other
+            )
+            return _Fields(turn, _find_picture(pictures, found, name), attributes)
+
+        yield from _represent(raw, path, split, numbered, unit, take)
+
+
+def _find_picture(pictures: Pictures, found: _Pickle, name: str) -> Image:
+    folder = found.root / "images" / found.word
+    for ending in (".jpg", "", ".png", ".jpeg"):
+        if picture := pictures.find(f"{folder}/{name}{ending}"):
+            return replace(picture, image_id=f"{found.word}/{picture.image_id}")
+    raise Unusable(Reason.IMAGE_MISSING, f"no picture {found.word}/{name}")
+
+
+def _take_turn(record: Record) -> Turn:
+    question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
+    return Turn(question, take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True))
+
+
+def _take_labelled_turn(record: Record) -> Turn:
+    """The question and its answers {answer: score}, the best first."""
+    question = take_text(record, "sent", empty=Reason.QUESTION_EMPTY)
+    label = record.get("label")
+    if not isinstance(label, dict):
+        raise Unusable(Reason.FIELD_MISSING, "field `label` is no table of answers")
+    ranked = sorted(label.items(), key=lambda item: -item[1] if isinstance(item[1], int | float) else 0)
+    if not ranked:
+        raise Unusable(Reason.ANSWER_EMPTY, "field `label` holds no answer")
+    answer, *others = (
+        take_text({"label": text}, "label", empty=Reason.ANSWER_EMPTY, is_number_allowed=True) for text, _ in ranked
+    )
+    return Turn(question, answer, alternatives=tuple(others))
+
+
+def _represent(
+    raw: Path,
+    path: Path,
+    split: str,
+    records: Iterable[tuple[str, Any]],
+    unit: str,
+    take: Callable[[Record], _Fields],
+    num_before: int = 0,
+) -> Iterator[Sample | Rejected]:
+    """The rows of one file, of whose split `num_before` stood in others."""
+
+    def identify(key: str, _: Record) -> tuple[str, str]:
+        return f"{split}-{num_before + int(key)}", split
+
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        turn, picture, attributes = take(record)
+        answer_type = "closed" if turn.answer.lower() in ("yes", "no") else "open"
+        return Sample(
+            id=sample_id,
+            source=card.id,
+            split=split,
+            task=card.task,
+            modality=card.modality,
+            licence=card.licence,
+            provenance=provenance,
+            turns=(turn,),
+            images=(picture,),
+            attributes={"answer_type": answer_type, **attributes},
+        )
+
+    rows = represent(records, source=card.id, unit=unit, raw=raw, path=path, identify=identify, build=build, seen=None)
+    for number, row in enumerate(rows, start=num_before + 1):
+        if isinstance(row, Rejected):  # one that could not be looked into has neither name nor split yet
+            row = replace(row, id=f"{card.id}/{split}-{number}", split=split)
+        yield row
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_NUM_PICTURES = {"train": 14, "validation": 3, "test": 7}
+_SCHEMA = picture_schema("question", "answer")
+_STAINS = ((1.0, 0.75, 0.95), (0.85, 0.75, 1.05))  # eosin, hematoxylin
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write the 13 Parquet files of the Hugging Face set: six questions on each of 24 pictures."""
+    (raw / "data").mkdir(parents=True, exist_ok=True)
+    random = generator(seed, card.id)
+    figures = iter(draw_figures(seed, card.id, num_rounds=1))
+    for split, num_pictures in _NUM_PICTURES.items():
+        asked = [row for number in range(num_pictures) for row in _ask(next(figures), split, number)]
+        rows = [asked[index] for index in random.permutation(len(asked))]
+        if split == "train":
+            _add_oddities(rows)
+        names = [name for name in _SHARDS if name.startswith(split)]
+        for number, name in enumerate(names):
+            part = rows[len(rows) * number // len(names) : len(rows) * (number + 1) // len(names)]
+            pq.write_table(pa.Table.from_pylist(part, _SCHEMA), raw / "data" / f"{name}.parquet", row_group_size=100)
+
+
+def _ask(figure: Figure, split: str, number: int) -> list[dict[str, Any]]:
+    """Three open and three closed questions on a picture."""
+    named = figure.organ if number % 2 else ORGANS[(ORGANS.index(figure.organ) + 1) % len(ORGANS)]
+    answers = {
+        "where is the mass located?": figure.position,
+        "which organ is shown?": figure.organ,
+        "how many clips are seen?": str(figure.num_clips),
+        "is the mass large?": "yes" if figure.is_large else "no",
+        "is the background bright?": "yes" if figure.is_bright else "no",
+        f"is {named} present?": "yes" if named == figure.organ else "no",
+    }
+    picture = {"bytes": _encode(figure, number), "path": f"{split}_{number:04}.jpg" if number % 3 else None}
+    return [{"image": picture, "question": question, "answer": answer} for question, answer in answers.items()]
+
+
+def _encode(figure: Figure, number: int) -> bytes:
+    pixels = draw(figure)
+    stained = tint(pixels, _STAINS[number % 2])
+    if number % 4 == 0:
+        return encode_jpeg(stained, mode="CMYK")
+    if number % 4 == 1:
+        return encode_png(stained)
+    return encode_jpeg(stained, mode="RGB") if number % 4 == 2 else encode_jpeg(pixels)
+
+
+def _add_oddities(rows: list[dict[str, Any]]) -> None:
+    """Questions as they are written at times, and one row twice."""
+
+    def rewrite(question: str, written: str) -> None:
+        row = next(row for row in rows if row["question"] == question)
+        row["question"] = written
+
+    rewrite("where is the mass located?", "Where is the mass located?")
+    rewrite("which organ is shown?", "which organ  is shown?")
+    rewrite("how many clips are seen?", " how many clips are seen ?")
+    rewrite("is the mass large?", "is the mass large??")
+    rows.insert(len(rows) // 2, rows[3])
