@@ -80,6 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="the folder")
     check.add_argument("--json", action="store_true", help="the last line is one JSON object")
     check.set_defaults(command=check_folder)
+    sources = commands.add_parser("sources", help="every set: licence, access, rows as published and as read, citation")
+    sources.add_argument("--markdown", action="store_true", help="the README's table, with the miniatures read for it")
+    sources.add_argument("--mirror", type=Path, metavar="DIR", help="with --markdown: a folder of real files to read")
+    sources.set_defaults(command=list_sources)
     forget = commands.add_parser("forget", help="exclude a record, a patient, a study or a picture for good")
     forget.add_argument("name", metavar="ID", help="as the set calls it; a record is SET/ID")
     forget.add_argument("--set", dest="set_id", metavar="SET", help="exclude it from this set, read yet or not")
@@ -142,6 +146,20 @@ def check_folder(set_id: str, raw: Path, json: bool) -> int:
     if json:
         print(checking.as_json(summary))
     return 0
+
+
+def list_sources(markdown: bool, mirror: Path | None) -> None:
+    """Print the table of all sets."""
+    from openmedq import listing
+    from openmedq.benchmarks import BENCHMARKS
+    from openmedq.sources import SOURCES
+
+    if markdown:
+        print(listing.render_markdown(SOURCES | BENCHMARKS, mirror), end="")
+        return
+    from rich.console import Console
+
+    listing.show(Console(), SOURCES | BENCHMARKS)
 
 
 def forget_name(name: str, set_id: str | None) -> None:

@@ -15,6 +15,7 @@ FLOORS = {
     "openmedq.lineage": 4,
     "openmedq.checking": 4,
     "openmedq.forgetting": 4,
+    "openmedq.listing": 4,
     "openmedq.summary": 4,
     "openmedq.parts": 4,
     "openmedq.mirror": 3,
@@ -49,6 +50,7 @@ HOMES = {
 
 SAME_FLOOR = {  # deliberate neighbors
     ("openmedq.checking", "openmedq.stages"),  # `check` is `normalize` that writes nothing
+    ("openmedq.listing", "openmedq.stages"),
     ("openmedq.params", "openmedq.schema"),
     ("openmedq.params", "openmedq.errors"),
 }

@@ -131,7 +131,7 @@ def rows(
     decoder = Decoder(executor, settings)
     seen: set[str] = set()
     waiting: deque[tuple[Sample | Rejected, list[Future[Picture]]]] = deque()
-    for record in set_.read(raw, **_dials(set_, settings)):
+    for record in set_.read(raw, **dials_of(set_, settings)):
         item = _refuse(record, seen, digests)
         images = item.images if isinstance(item, Sample) else ()
         waiting.append((item, [decoder.submit(image) for image in images]))
@@ -141,7 +141,7 @@ def rows(
         yield _finish(set_, *waiting.popleft())
 
 
-def _dials(set_: Set, settings: Normalize) -> dict[str, Any]:
+def dials_of(set_: Set, settings: Normalize) -> dict[str, Any]:
     """The dials that the set's reader takes: its keywords, which are called as in `Normalize`."""
     keywords = list(inspect.signature(set_.read).parameters)[1:]
     return {name: getattr(settings, name) for name in keywords}

@@ -1,0 +1,113 @@
+"""`sources`: every set with its licence, access, rows as published against rows as read, and citation.
+
+What was read is told from the stages' counts on disk; for the README's table (`--markdown`) the miniatures, and the sets
+of a mirror of real files where one is named, are read for the purpose.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from openmedq import layout
+from openmedq.cards import Card, Set, catalogue
+from openmedq.mirror import match_folders
+from openmedq.params import Normalize
+from openmedq.schema import Rejected
+from openmedq.stages.normalize import dials_of
+
+HEADER = ("id", "dataset", "task", "modality", "licence", "access", "rows as published", "miniature", "real files")
+REAL = Normalize(allow_unofficial=True)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a reader made of a folder."""
+
+    splits: Mapping[str, int]  # kept rows
+    num_rejected: int
+
+    def __str__(self) -> str:
+        """`train 1,797, test 451; 3 rejected`."""
+        kept = _tell(self.splits)
+        rejected = f"{self.num_rejected:,} rejected" if self.num_rejected else ""
+        return "; ".join(filter(None, (kept, rejected)))
+
+
+def show(console: Console, sets: Mapping[str, Set]) -> None:
+    """The table for people, with what lies on disk, and the citations below."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("id", "dataset", "licence", "access", "rows as published", "read here", "of"):
+        table.add_column(name, overflow="fold")
+    for set_id, set_ in sets.items():
+        card, here = set_.card, _read_counts(layout.SAMPLES / set_id / "counts.json")
+        found = str(Found(here["splits"], sum(here["rejected"].values()))) if here.get("found") else "-"
+        state = here.get("origin") or here.get("state") or "not run"
+        table.add_row(set_id, card.title, card.licence, card.access, _tell(card.published_rows), found, state)
+    console.print(table)
+    console.print()
+    for set_id, set_ in sets.items():
+        console.print(f"{set_id}: {set_.card.citation}; {set_.card.homepage}", highlight=False, markup=False)
+
+
+def render_markdown(sets: Mapping[str, Set], mirror: Path | None) -> str:
+    """The README's table: a line for each set."""
+    with tempfile.TemporaryDirectory() as folder:
+        miniatures = {}
+        for set_id, set_ in sets.items():
+            set_.miniature(Path(folder, set_id))
+            miniatures[set_id] = read(set_, Path(folder, set_id))
+    entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
+    real = (
+        {set_id: read(sets[set_id], path) for set_id, path in match_folders(mirror, entries).items()} if mirror else {}
+    )
+    lines = [_row(HEADER), _row(["---"] * len(HEADER))]
+    lines += [_row(_cells(set_.card, miniatures[set_id], real.get(set_id))) for set_id, set_ in sets.items()]
+    return "\n".join(lines) + "\n"
+
+
+def read(set_: Set, raw: Path) -> Found:
+    """What the set's reader makes of a folder, pictures unopened."""
+    splits: Counter[str] = Counter()
+    num_rejected = 0
+    for row in set_.read(raw, **dials_of(set_, REAL)):
+        if isinstance(row, Rejected):
+            num_rejected += 1
+        else:
+            splits[row.split] += 1
+    return Found(splits, num_rejected)
+
+
+def _cells(card: Card, miniature: Found, real: Found | None) -> list[str]:
+    return [
+        f"`{card.id}`",
+        f"[{card.title}]({card.homepage})",
+        ", ".join((card.task, *card.other_tasks)).replace("_", " "),
+        card.modality,
+        card.licence,
+        card.access,
+        _tell(card.published_rows),
+        str(miniature),
+        str(real) if real else "-",
+    ]
+
+
+def _row(cells: Any) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _tell(rows: Mapping[str, int]) -> str:
+    return ", ".join(f"{split} {number:,}" for split, number in rows.items())
+
+
+def _read_counts(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
