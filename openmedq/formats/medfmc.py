@@ -31,7 +31,7 @@ from openmedq.cards.fields import Record, Unusable, keep, represent, take_text, 
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.formats.tables import stream_lines, stream_table
 from openmedq.io.archives import Pictures, open_members, open_pictures
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Turn
+from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Turn
 
 SPLITS = ("trainval", "test_WithLabel", "test_WithoutLabel")
 UNLISTED = "unlisted"
@@ -68,7 +68,7 @@ class _AllPictures:
     def __init__(self, places: Sequence[Pictures]) -> None:
         self._places = places
 
-    def find(self, name: str) -> Any:
+    def find(self, name: str) -> Image | None:
         return next((picture for place in self._places if (picture := place.find(name))), None)
 
 
@@ -217,24 +217,21 @@ def _find_lists(raw: Path, card: Card, layout: Layout) -> list[tuple[str, Path]]
 
 def _find_tables(raw: Path, card: Card, layout: Layout) -> list[tuple[Path, Path]]:
     """The tables that are read: the file that each lies in, and the table itself, which may be a zip's member."""
-    folders = (card.title, "MedFMC_trainval_annotation", layout.task, "")
-    published = [raw / root / folder / layout.table for root in _ROOTS for folder in folders]
-    challenge = [
-        [raw / root / name for root in _ROOTS for name in (f"MedFMC_{part}/{layout.task}/{file}", file)]
-        for part in ("train", "val")
-        for file in [f"{layout.task}_{part}.csv"]
-    ]
     archives = [raw / name for name in _find_archives(raw, card, layout)]
-    tables = []
-    for candidates in ([published], challenge):
-        for paths in candidates:
-            plain = [(path, path) for path in paths if path.is_file()]
-            if tables_here := plain or list(_find_members(archives, paths[0].name)):
-                tables.append((candidates, tables_here[0]))
-    for candidates, (_, table) in tables:
-        if candidates is not tables[0][0]:
-            _log.info("%s: not read: %s, which has the labels of all pictures, is", table, tables[0][1][1])
-    return [table for candidates, table in tables if candidates is tables[0][0]]
+
+    def find(name: str, *folders: str) -> list[tuple[Path, Path]]:
+        paths = [raw / root / folder / name for root in _ROOTS for folder in folders]
+        return ([(path, path) for path in paths if path.is_file()] or list(_find_members(archives, name)))[:1]
+
+    published = find(layout.table, card.title, "MedFMC_trainval_annotation", layout.task, "")
+    challenge = [
+        table
+        for part in ("train", "val")
+        for table in find(f"{layout.task}_{part}.csv", f"MedFMC_{part}/{layout.task}", layout.task, "")
+    ]
+    for _, table in challenge if published else ():
+        _log.info("%s: not read: %s, which has the labels of all pictures, is", table, published[0][1])
+    return published or challenge
 
 
 def _find_members(archives: Iterable[Path], name: str) -> Iterator[tuple[Path, Path]]:
