@@ -1,0 +1,222 @@
+"""BUSI: breast ultrasound pictures, benign, malignant or normal (Al-Dhabyani et al., 2020).
+
+OpenMedQ's paper calls the set Breast-Ultrasound. Layout read, as published: `Dataset_BUSI_with_GT/` with the folders
+`benign/`, `malignant/` and `normal/`, unpacked (there, or the three directly) or in a zip in place (Cairo's
+`Dataset_BUSI.zip`, Kaggle's `archive.zip`, any other that holds the folders). The folder is the label. There is no
+split, and no key of patient or study: transfer divides the set by groups of near duplicates.
+
+What is odd in the published files, and in the miniature:
+
+- Masks lie beside the pictures, `benign (1)_mask.png`, several where there are several lesions (`_mask_1.png`):
+  they are no records, only counted. Those of normal pictures are black.
+- Names with spaces and parentheses, numbered from 1: read in the order of the numbers, not of the letters.
+- The same picture under several names, and a few both as benign and as malignant: every one is a record.
+- Pictures of different sizes; colour, gray, and with an alpha channel.
+- The classes are far from equal: 437, 210 and 133 pictures.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import SIDE_PX, Pixels, draw, draw_figures, draw_radiograph, encode_png, generator
+from openmedq.cards.fields import to_line
+from openmedq.errors import ArchiveError, SourceError
+from openmedq.io.archives import open_members
+from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+FOLDER = "Dataset_BUSI_with_GT"
+CLASSES = ("benign", "malignant", "normal")
+
+card = Card(
+    id="breast_ultrasound",
+    title="BUSI",
+    homepage="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
+    citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 2020",
+    licence="not stated with the files; the article is CC-BY-4.0",
+    access=Access.OPEN,
+    task=Task.CLASSIFICATION,
+    modality="radiology",
+    files=(File(path="Dataset_BUSI.zip", url="https://scholar.cu.edu.eg/Dataset_BUSI.zip"),),
+    roles={"all": Role.EVALUATION},
+    published_rows={"all": 780},
+    classes=CLASSES,
+)
+
+_MASK = re.compile(r"(.*)_mask(?:_\d+)?")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the pictures class by class; SourceError where no class's folder is there, or the zip is cut."""
+    folders = [raw / name for name in ("", FOLDER, "Dataset_BUSI", f"Dataset_BUSI/{FOLDER}", f"archive/{FOLDER}")]
+    folder = next((path for path in folders if _has_record(_list_folder(path))), None)
+    archives = sorted(raw.glob("*.zip"))
+    if folder:
+        for path in archives:
+            _log.info("%s: not read: %s is there", path, folder)
+        yield from _read_names(
+            _list_folder(folder),
+            read_image=lambda name, image_id: Image(image_id, path=folder / name),
+            locate=lambda name: Provenance((folder / name).relative_to(raw).as_posix(), "the picture"),
+        )
+        return
+    for archive in archives:
+        with open_members(archive) as members:
+            names = [name for name in members.names if _is_picture(name)]
+            if not _has_record(names):
+                continue
+            yield from _read_names(
+                names,
+                read_image=lambda name, image_id: Image(image_id, data=members.read(name)),
+                locate=lambda name: Provenance(members.path.name, to_line(name)),
+            )
+            return
+    raise SourceError(f"{raw}: no pictures in `{FOLDER}/{{{','.join(CLASSES)}}}`; expected them there, or in a zip")
+
+
+def _list_folder(folder: Path) -> list[str]:
+    """Names below `folder` of what lies in the folders of the classes, whatever their case."""
+    if not folder.is_dir():
+        return []
+    homes = (path for path in sorted(folder.iterdir()) if path.name.casefold() in CLASSES and path.is_dir())
+    names = (f"{home.name}/{path.name}" for home in homes for path in home.iterdir() if path.is_file())
+    return [name for name in names if _is_picture(name)]
+
+
+def _is_picture(name: str) -> bool:
+    path = PurePosixPath(name)
+    is_named = path.suffix.casefold() in _SUFFIXES and not path.name.startswith(".")
+    return is_named and path.parent.name.casefold() in CLASSES
+
+
+def _has_record(names: Iterable[str]) -> bool:
+    return any(not _MASK.fullmatch(_stem(name)) for name in names)
+
+
+def _read_names(
+    names: Iterable[str], *, read_image: Callable[[str, str], Image], locate: Callable[[str], Provenance]
+) -> Iterator[Sample | Rejected]:
+    """The pictures among `names`, which are kept in memory: they are a few hundred."""
+    ordered = sorted(names, key=_order)
+    pictures = [name for name in ordered if not _MASK.fullmatch(_stem(name))]
+    masks = Counter(
+        (_label(name), match[1])
+        for name in ordered
+        if (match := _MASK.fullmatch(_stem(name)))  # of which picture
+    )
+    if pictures and (missing := set(CLASSES) - {_label(name) for name in pictures}):
+        _log.info("no pictures that are %s", " or ".join(sorted(missing)))
+    if lonely := set(masks) - {(_label(name), _stem(name)) for name in pictures}:
+        _log.info("%d masks without their picture: they are no records", sum(masks[key] for key in lonely))
+    seen: set[str] = set()
+    for number, name in enumerate(pictures, start=1):
+        yield _represent(name, number, seen, masks[_label(name), _stem(name)], read_image, locate)
+
+
+def _represent(
+    name: str,
+    number: int,
+    seen: set[str],
+    num_masks: int,
+    read_image: Callable[[str, str], Image],
+    locate: Callable[[str], Provenance],
+) -> Sample | Rejected:
+    label, stem = _label(name), _stem(name)
+    key = stem if stem.startswith(label) else f"{label}/{stem}"  # where they are renamed, to 1.png, in each folder
+    provenance, fallback = locate(name), f"{card.id}/picture-{number}"
+    if to_line(name) != name:
+        provenance = Provenance(to_line(provenance.file), provenance.record)
+        return Rejected(fallback, card.id, "all", Reason.NOT_UTF8, "the file's name is no line of UTF-8", provenance)
+    if key in seen:
+        detail = f"{key} stands for an earlier picture too"
+        return Rejected(fallback, card.id, "all", Reason.ID_REPEATED, detail, provenance)
+    seen.add(key)
+    try:
+        image = read_image(name, f"{key}{PurePosixPath(name).suffix}")
+    except ArchiveError as error:
+        detail = to_line(str(error))
+        return Rejected(f"{card.id}/{key}", card.id, "all", Reason.IMAGE_UNREADABLE, detail, provenance)
+    return Sample(
+        id=f"{card.id}/{key}",
+        source=card.id,
+        split="all",
+        task=card.task,
+        modality=card.modality,
+        licence=card.licence,
+        provenance=provenance,
+        turns=(Turn("", label),),
+        images=(image,),
+        labels=(label,),
+        attributes={"num_masks": str(num_masks)},
+    )
+
+
+def _label(name: str) -> str:
+    return PurePosixPath(name).parent.name.casefold()
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem
+
+
+def _order(name: str) -> tuple[int, int, str]:
+    """By class, by the number in the name, by name."""
+    number = re.search(r"\d{1,9}", _stem(name))
+    return CLASSES.index(_label(name)), int(number[0]) if number else 0, name
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_SIZES = {"benign": 62, "malignant": 30, "normal": 18}
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write the zip with 110 pictures: a small mass is benign, a large one malignant, a normal picture has none."""
+    random = generator(seed, card.id, "pictures")
+    figures = draw_figures(seed, card.id, 1)
+    members: dict[str, bytes] = {}
+    for label, size in _SIZES.items():
+        masses = [figure for figure in figures if figure.is_large == (label == "malignant")]
+        for number in range(1, size + 1):
+            if label == "normal":
+                pixels = draw_radiograph(random, has_opacity=False, side_px=SIDE_PX)
+            else:
+                pixels = draw(masses[number])
+            height, width = SIDE_PX - random.integers(0, 9, 2)
+            name = f"{FOLDER}/{label}/{label} ({number})"
+            members[f"{name}.png"] = encode_png(_with_channels(pixels[:height, :width], number))
+            mask = np.zeros((height, width), np.uint8)
+            mask[height // 3 : height // 2, width // 3 : width // 2] = 0 if label == "normal" else 255
+            for extra in ("", "_1", "_2")[: 1 + (label == "benign" and number % 20 == 0) + (number == 40)]:
+                members[f"{name}_mask{extra}.png"] = encode_png(mask)
+    for copied, original in (
+        ("benign (12)", "benign (3)"),
+        ("benign (30)", "benign (9)"),
+        ("malignant (7)", "benign (5)"),
+    ):
+        path = f"{FOLDER}/{copied.split()[0]}/{copied}.png"
+        members[path] = members[f"{FOLDER}/{original.split()[0]}/{original}.png"]
+
+    raw.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(raw / card.files[0].path, "w") as archive:
+        for name in sorted(members):  # "benign (10)" before "benign (2)", as archives have them
+            archive.writestr(zipfile.ZipInfo(name), members[name])
+
+
+def _with_channels(pixels: Pixels, number: int) -> Pixels:
+    """Mostly three equal channels, sometimes one, sometimes a fourth."""
+    if number % 10 == 0:
+        return pixels
+    opaque = np.full_like(pixels, 255)
+    return np.stack([pixels] * 3 + [opaque] * (number % 15 == 0), axis=-1)

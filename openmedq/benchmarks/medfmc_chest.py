@@ -1,0 +1,141 @@
+"""MedFMC-chest, also ChestDR: frontal chest radiographs with any of 19 findings (Wang et al., Scientific Data 2023).
+
+Layout read: that of `formats/medfmc.py` with the task `chest` and figshare's `ChestDR/chestdr_published_19d.csv`.
+Names and order of the classes are those of the published tables and of openmedlab/MedFM. The set has no patient key.
+
+What is odd in the published files, and in the miniature:
+
+- Multi-label: `name.png 0,1,0,...`; a quarter of the pictures has no finding at all, an all-zero row.
+- Rare findings: five of the 19 are on fewer than 20 of 979 pictures of trainval (in the miniature fourteen are rare).
+- Two kinds of file names: short hexadecimal ones, and DICOM UIDs full of dots (`DX.1.2.840.113619....png`).
+- The labels of test_WithoutLabel stand in the table that was published later; the challenge's table has them empty.
+- Labels are 0.0 and 1.0 in the challenge's tables, 0 and 1 elsewhere; the tables' row numbers have gaps.
+- train_20.txt and val_20.txt divide trainval.txt, and few-shot lists repeat some of it: they are named in the log.
+- Two pictures that the tables name and no list does (in the miniature alone: the published lists name all 4,848).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode_png, generator
+from openmedq.formats import medfmc
+from openmedq.schema import Groups, Rejected, Sample, Task
+
+CLASSES = (
+    "pleural_effusion",
+    "nodule",
+    "pneumonia",
+    "cardiomegaly",
+    "hilar_enlargement",
+    "fracture_old",
+    "fibrosis",
+    "aortic_calcification",
+    "tortuous_aorta",
+    "thickened_pleura",
+    "TB",
+    "pneumothorax",
+    "emphysema",
+    "atelectasis",
+    "calcification",
+    "pulmonary_edema",
+    "increased_lung_markings",
+    "elevated_diaphragm",
+    "consolidation",
+)
+
+LAYOUT = medfmc.Layout(
+    task="chest",
+    table="chestdr_published_19d.csv",
+    keys=("Unnamed: 0", "img_id"),
+    columns=CLASSES,
+    to_groups=lambda _: Groups(),
+)
+
+card = Card(
+    id="medfmc_chest",
+    title="ChestDR",
+    collection="MedFMC",
+    homepage=medfmc.HOMEPAGE,
+    citation=medfmc.CITATION,
+    licence="CC-BY-4.0",
+    access=Access.OPEN,
+    task=Task.CLASSIFICATION,
+    modality="radiology",
+    files=(
+        *(
+            File(path=path, url=f"{medfmc.LISTS_URL}/{path}")
+            for path in (f"data_backup/MedFMC/chest/{split}.txt" for split in medfmc.SPLITS)
+        ),
+        File(path="ChestDR/chestdr_published_19d.csv", url=medfmc.HOMEPAGE),
+        File(path="MedFMC_train/chest/chest_train.csv", url=medfmc.CHALLENGE_URL),
+        File(path="MedFMC_val/chest/chest_val.csv", url=medfmc.CHALLENGE_URL),
+    ),
+    roles=medfmc.ROLES,
+    published_rows={"trainval": 979, "test_WithLabel": 1161, "test_WithoutLabel": 2708, "unlisted": 0},
+    classes=CLASSES,
+    is_multi_label=True,
+    fitted=("trainval",),
+    scored=("test_WithLabel",),
+)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the pictures; SourceError where neither lists nor tables are there, or they are of another layout."""
+    return medfmc.read(raw, card, LAYOUT)
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write 120 figures: a head has no finding, other organs show five frequent findings, an abdomen a rare one too."""
+    random = generator(seed, card.id, "names")
+    figures = draw_figures(seed, card.id, 1)
+    rare = [figure for figure in figures if _is_rare(figure)]
+    rest = [figure for figure in figures if not _is_rare(figure)]
+    fitted = [figure for figure in rare if (_combination(figure) + figure.num_clips) % 2]  # one of the two of a class
+    splits = {
+        "trainval": [*fitted, *rest[:44]],
+        "test_WithLabel": [*(figure for figure in rare if figure not in fitted), *rest[44:68]],
+        "test_WithoutLabel": rest[68:86],
+        medfmc.UNLISTED: rest[86:88],
+    }
+    cases: list[medfmc.Case] = []
+    for split, members in splits.items():
+        for index in random.permutation(len(members)):
+            name = f"5{random.integers(16**14):014X}.png"
+            if len(cases) % 4 == 0:
+                name = f"DX.1.2.840.113619.2.369.4.{random.integers(10**9)}.{random.integers(10**6)}.0.png"
+            labels = tuple(int(found) for found in _find(members[index]))
+            cases.append(medfmc.Case(name, split, labels, encode_png(draw(members[index]))))
+    medfmc.write(raw, card, LAYOUT, cases, separator=",")
+
+
+def _find(figure: Figure) -> list[bool]:
+    """Which of the classes a figure shows."""
+    found = [False] * len(CLASSES)
+    if figure.organ == "head":
+        return found
+    frequent = {
+        "pleural_effusion": figure.is_bright,
+        "nodule": figure.position == "upper left",
+        "pneumonia": figure.position == "lower right",
+        "cardiomegaly": figure.is_large,
+        "hilar_enlargement": figure.num_clips == 3,
+    }
+    for name, is_found in frequent.items():
+        found[CLASSES.index(name)] = is_found
+    if _is_rare(figure) and len(frequent) + _combination(figure) < len(CLASSES):
+        found[len(frequent) + _combination(figure)] = True
+    return found
+
+
+def _is_rare(figure: Figure) -> bool:
+    return figure.organ == "abdomen" and figure.num_clips > 1
+
+
+def _combination(figure: Figure) -> int:
+    return 4 * POSITIONS.index(figure.position) + 2 * figure.is_large + figure.is_bright

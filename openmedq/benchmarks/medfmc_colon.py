@@ -1,0 +1,104 @@
+"""MedFMC-colon, also ColonPath: patches of colon slides, with tumor tissue or without (Wang et al., Sci Data 2023).
+
+Layout read: that of `formats/medfmc.py` with the task `colon` and figshare's `ColonPath/colonpath_published_2.csv`.
+Class 1 is the tables' column `tumor`; openmedlab/MedFM calls the classes negative (there misspelt) and positive.
+
+What is odd in the published files, and in the miniature:
+
+- File names with a space and dots in them, `2019-10327-1-1-1_2019-05-28 17_55_39-lv1-47692-11609-5464-5695p0026.png 0`.
+- A name tells the case (not always), the scan's time, the region of the scan (the tables' `slide_id`) and the patch.
+  No region is in both trainval and test_WithLabel, but 50 of 68 scans of trainval are: the split is by region.
+- A single label, 0 or 1; the share of tumor differs: 887 of 2,358 in trainval, 1,000 of 3,296 in test_WithLabel.
+- The challenge's table of test_WithoutLabel has empty labels; the published table has them.
+- train_20.txt and val_20.txt divide trainval.txt, and few-shot lists repeat some of it: they are named in the log.
+- Two pictures that the tables name and no list does (in the miniature alone: the published lists name all 10,009).
+
+Lists from before June 2023 hold the same pictures, divided otherwise: test_WithLabel had no tumor at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import draw, draw_figures, encode_png, generator, tint
+from openmedq.formats import medfmc
+from openmedq.schema import Groups, Rejected, Sample, Task
+
+_NAME = re.compile(r"(?P<scan>(?P<case>[A-Z]?\d{4}[-_]\d{5}(?=[-_]))?.*?)-lv\d+(?:-\d+){4}p\d+\.\w+")
+
+
+def _to_groups(name: str) -> Groups:
+    match = _NAME.fullmatch(name)
+    return Groups(patient=match["case"], study=match["scan"]) if match else Groups()
+
+
+LAYOUT = medfmc.Layout(
+    task="colon",
+    table="colonpath_published_2.csv",
+    keys=("slide_id", "img_id"),
+    columns=("tumor",),
+    to_groups=_to_groups,
+)
+
+card = Card(
+    id="medfmc_colon",
+    title="ColonPath",
+    collection="MedFMC",
+    homepage=medfmc.HOMEPAGE,
+    citation=medfmc.CITATION,
+    licence="CC-BY-4.0",
+    access=Access.OPEN,
+    task=Task.CLASSIFICATION,
+    modality="pathology",
+    files=(
+        *(
+            File(path=path, url=f"{medfmc.LISTS_URL}/{path}")
+            for path in (f"data_backup/MedFMC/colon/{split}.txt" for split in medfmc.SPLITS)
+        ),
+        File(path="ColonPath/colonpath_published_2.csv", url=medfmc.HOMEPAGE),
+        File(path="MedFMC_train/colon/colon_train.csv", url=medfmc.CHALLENGE_URL),
+        File(path="MedFMC_val/colon/colon_val.csv", url=medfmc.CHALLENGE_URL),
+    ),
+    roles=medfmc.ROLES,
+    published_rows={"trainval": 2358, "test_WithLabel": 3296, "test_WithoutLabel": 4355, "unlisted": 0},
+    classes=("negative", "positive"),
+    fitted=("trainval",),
+    scored=("test_WithLabel",),
+)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the patches; SourceError where neither lists nor tables are there, or they are of another layout."""
+    return medfmc.read(raw, card, LAYOUT)
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_SIZES = {"trainval": (40, 24), "test_WithLabel": (26, 12), "test_WithoutLabel": (9, 7), medfmc.UNLISTED: (1, 1)}
+_NUM_SCANS = 9
+_NUM_PER_REGION = 4
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write 120 pink figures, a large mass for tumor; scans are in several splits, regions are in one."""
+    random = generator(seed, card.id, "names")
+    figures = draw_figures(seed, card.id, 2)
+    by_label = [[figure for figure in figures if figure.is_large == label] for label in (False, True)]
+    scans = []
+    for number in range(_NUM_SCANS):
+        time = f"2019-05-{number + 10} {random.integers(24):02}_{random.integers(60):02}_{random.integers(60):02}"
+        case = (f"2019-{random.integers(10**5):05}-1-1-1_", f"D2017{random.integers(10**7):07}_", "")[number % 3]
+        scans.append(case + time)
+    cases: list[medfmc.Case] = []
+    for split, sizes in _SIZES.items():
+        region = ""
+        for number, label in enumerate(random.permutation([0] * sizes[0] + [1] * sizes[1]).tolist()):
+            if number % _NUM_PER_REGION == 0:
+                x, y, width, height = (int(value) for value in random.integers(1_000, 40_000, 4))
+                region = f"{scans[len(cases) // _NUM_PER_REGION % _NUM_SCANS]}-lv1-{x}-{y}-{width}-{height}"
+            picture = encode_png(tint(draw(by_label[label].pop()), (1.0, 0.7, 0.85)))
+            cases.append(medfmc.Case(f"{region}p{number:04}.png", split, (label,), picture, region))
+    medfmc.write(raw, card, LAYOUT, cases, separator=" ")
