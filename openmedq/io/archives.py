@@ -9,6 +9,7 @@ Whether the bytes are a picture is none of this module's business.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -82,6 +83,10 @@ class Members:
             data = self._read(info)
         except (*_ZIP_DAMAGE, *_TAR_DAMAGE) as error:
             raise ArchiveError(f"{where}: damaged ({_describe(error)})") from None
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # which says that a damaged directory puts the member before the file
+                raise
+            raise ArchiveError(f"{where}: damaged (no such place in the archive)") from None
         if len(data) != size_bytes:
             raise ArchiveError(f"{where}: damaged (cut)")
         return data

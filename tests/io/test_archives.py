@@ -152,6 +152,15 @@ def test_a_damaged_member_does_not_spoil_the_others(tmp_path: Path) -> None:
         assert members.read("b.jpg") == b"BBB"
 
 
+def test_a_directory_that_points_before_the_file_is_damage(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", CONTENT)
+    data = bytearray(path.read_bytes())
+    data[-3] += 1  # the place of the directory, 65,536 bytes further on than it can be
+    path.write_bytes(data)
+    with open_members(path) as members, pytest.raises(ArchiveError, match="damaged"):
+        members.read("a.jpg")
+
+
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.zip", {"a.jpg": b"a"})
     data = bytearray(path.read_bytes())
