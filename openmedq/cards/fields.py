@@ -93,7 +93,7 @@ def represent(
     is_any_other = False
     for key, record in records:
         num_records += 1
-        sample_id, split = f"{source}/record-{num_records}", ""
+        sample_id, split = f"{source}/{file}-{num_records}", ""
         provenance = Provenance(file, f"{unit} {to_line(key)}")
         try:
             if isinstance(record, Unusable):

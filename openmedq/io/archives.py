@@ -9,6 +9,8 @@ Whether the bytes are a picture is none of this module's business.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import stat
 import struct
@@ -81,6 +83,10 @@ class Members:
             data = self._read(info)
         except (*_ZIP_DAMAGE, *_TAR_DAMAGE) as error:
             raise ArchiveError(f"{where}: damaged ({_describe(error)})") from None
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # which says that a damaged directory puts the member before the file
+                raise
+            raise ArchiveError(f"{where}: damaged (no such place in the archive)") from None
         if len(data) != size_bytes:
             raise ArchiveError(f"{where}: damaged (cut)")
         return data
@@ -114,8 +120,20 @@ def open_members(path: Path) -> Iterator[Members]:
         yield members
 
 
-def _open_zip(path: Path, stack: ExitStack) -> Members:
-    archive = stack.enter_context(zipfile.ZipFile(path))
+@contextmanager
+def open_inner(members: Members, name: str) -> Iterator[Members]:
+    """Open a zip that is a member of another archive, as `open_members` does; it is taken into memory whole."""
+    data = io.BytesIO(members.read(name))
+    with ExitStack() as stack:
+        try:
+            inner = _open_zip(members.path / name, stack, data)
+        except _ZIP_DAMAGE as error:
+            raise ArchiveError(f"{members.path}: {name}: not a whole archive ({_describe(error)})") from None
+        yield inner
+
+
+def _open_zip(path: Path, stack: ExitStack, data: IO[bytes] | None = None) -> Members:
+    archive = stack.enter_context(zipfile.ZipFile(data or path))
     infos = [info for info in archive.infolist() if not info.is_dir()]
     for info in infos:
         _refuse_unsafe_zip(path, info)
@@ -190,6 +208,11 @@ def open_pictures(raw: Path, *places: str) -> AbstractContextManager[Pictures]:
         if place.is_file():
             return _open_archived(place)
     return nullcontext(cast(Pictures, _NoPictures()))
+
+
+def pictures_in(members: Members) -> Pictures:
+    """The pictures of an archive that is open already."""
+    return _ArchivedPictures(members)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from openmedq.errors import ArchiveError
 from openmedq.io import archives
-from openmedq.io.archives import open_members, open_pictures
+from openmedq.io.archives import open_inner, open_members, open_pictures, pictures_in
 
 CONTENT = {"sub/a.jpg": b"A" * 700, "sub/deeper/b.jpg": b"B" * 3, "ümlaut (1).png": b"", "c.txt": bytes(range(256))}
 
@@ -152,6 +152,15 @@ def test_a_damaged_member_does_not_spoil_the_others(tmp_path: Path) -> None:
         assert members.read("b.jpg") == b"BBB"
 
 
+def test_a_directory_that_points_before_the_file_is_damage(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", CONTENT)
+    data = bytearray(path.read_bytes())
+    data[-3] += 1  # the place of the directory, 65,536 bytes further on than it can be
+    path.write_bytes(data)
+    with open_members(path) as members, pytest.raises(ArchiveError, match="damaged"):
+        members.read("a.jpg")
+
+
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.zip", {"a.jpg": b"a"})
     data = bytearray(path.read_bytes())
@@ -184,6 +193,32 @@ def test_a_flipped_byte_never_crashes(tmp_path: Path, name: str, where: float, v
                     continue
     except ArchiveError as error:
         assert "\n" not in str(error)
+
+
+@ENDINGS
+def test_a_zip_in_an_archive_is_read_like_any_other(tmp_path: Path, name: str) -> None:
+    inner = write_zip(tmp_path / "inner.zip", CONTENT).read_bytes()
+    path = write(tmp_path / name, {"deep/inner.zip": inner, "cut.zip": inner[:-30], "none.zip": b"<html>"})
+    with open_members(path) as outer:
+        with open_inner(outer, "inner.zip") as members:
+            assert {member: members.read(member) for member in members.names} == CONTENT
+            image = pictures_in(members).find("a.jpg")
+            assert image is not None
+            assert image.data == CONTENT["sub/a.jpg"]
+        for damaged in ("cut.zip", "none.zip", "absent.zip"):
+            with pytest.raises(ArchiveError, match=rf"{name}.*{damaged}"), open_inner(outer, damaged):
+                pass
+
+
+def test_a_zip_in_an_archive_is_trusted_no_more(tmp_path: Path) -> None:
+    for hostile in ({"../up.jpg": b"x"}, {"bomb.png": bytes(3 * 2**20)}):
+        inner = write_zip(tmp_path / "inner.zip", hostile).read_bytes()
+        with (
+            open_members(write_zip(tmp_path / "x.zip", {"inner.zip": inner})) as outer,
+            pytest.raises(ArchiveError, match="refused"),
+            open_inner(outer, "inner.zip"),
+        ):
+            pass
 
 
 def in_archive(raw: Path) -> None:

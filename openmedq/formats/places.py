@@ -1,0 +1,67 @@
+"""A published folder, unpacked or still in the archive that it came in: texts and pictures are read alike.
+
+Texts are taken in whole: this is for files of a few MB, which an archive can't stream by line anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from openmedq.formats import find_file
+from openmedq.io.archives import Members, Pictures, open_inner, open_members, open_pictures, pictures_in
+
+
+@dataclass(frozen=True)
+class Place:
+    """An open folder or archive."""
+
+    path: Path
+    pictures: Pictures
+    members: Members | None  # of an archive
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of the file with that path, or else of the one called like its last part; None where there is none.
+
+        ArchiveError where it is damaged, or several members could be meant.
+        """
+        if self.members:
+            return self.members.read(name) if self.members.find(name) else None
+        path = self.locate(name)
+        return path.read_bytes() if path.is_file() else None
+
+    def locate(self, name: str) -> Path:
+        """The file to blame for what is in the text `name`: itself, or the archive."""
+        if self.members:
+            return self.path
+        return find_file(self.path, name, PurePosixPath(name).name) or self.path / name
+
+
+def find_places(raw: Path, *names: str) -> list[Path]:
+    """Folders that hold a file of these names, and zips that have one of them: `raw`, or up to two levels deeper.
+
+    The first of `names` come first, then the less deep.
+    """
+    found = []
+    for name in names:
+        for pattern in ("", "*/", "*/*/"):
+            found += [path for path in sorted(raw.glob(pattern + name)) if path.is_file()]
+    return list(dict.fromkeys(path if path.suffix == ".zip" else path.parent for path in found))
+
+
+@contextmanager
+def open_place(path: Path, pictures: Sequence[str]) -> Iterator[Place]:
+    """Open a folder or an archive; `pictures` are the folders that hold the pictures, which may be zips themselves."""
+    if path.is_dir():
+        with open_pictures(path, *(name + ending for name in pictures for ending in ("", ".zip"))) as found:
+            yield Place(path, found, None)
+        return
+    with open_members(path) as members:
+        inner = next((f"{name}.zip" for name in pictures if members.find(f"{name}.zip")), None)
+        if inner is None:
+            yield Place(path, pictures_in(members), members)
+        else:
+            with open_inner(members, inner) as packed:
+                yield Place(path, pictures_in(packed), members)

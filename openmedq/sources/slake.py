@@ -1,0 +1,258 @@
+"""SLAKE: physicians' questions in English and Chinese on CT, MRI and X-ray pictures (Liu et al., ISBI 2021).
+
+Layout read: `train.json`, `validation.json` or `validate.json`, `test.json` (JSON lists) beside `imgs.zip`, which is
+read in place, or `imgs/`: directly, as published on Hugging Face, or in `Slake1.0/`, as the project's own archive
+unpacks. A split that is absent is left out. `KG.zip` and `mask.txt` are not read.
+
+What is odd in the published files, and in the miniature:
+
+- Half of the rows are Chinese, on the same pictures: rejected and counted, unless the dial `languages` lets them in.
+- The validation file is `validation.json` on Hugging Face and `validate.json` in the project's archive.
+- Every picture is called `source.jpg`; its folder is its name. Found by folder and name, never by the last part alone.
+- Beside each picture lie `mask.png`, `detection.json` and `question.json`: no pictures of the set, and no more rows.
+- kvqa rows need the knowledge graph (a disease's causes, an organ's function): the picture does not show the answer.
+- CLOSED rows whose answer is neither yes nor no, but one of the words of the question.
+- One training row has no answer; some questions stand twice on one picture, under two ids.
+- Some X-rays are from ChestX-ray8, which other sets publish too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, encode_png, generator, shared_figure
+from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.errors import SourceError
+from openmedq.formats import find_file
+from openmedq.formats.json_stream import stream_list
+from openmedq.io.archives import Members, open_members
+from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+_URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/main"
+
+card = Card(
+    id="slake",
+    title="SLAKE",
+    homepage="https://huggingface.co/datasets/BoKelvin/SLAKE",
+    citation="Liu et al., SLAKE: A Semantically-Labeled Knowledge-Enhanced Dataset for Medical VQA, ISBI 2021",
+    licence="CC-BY-4.0",
+    access=Access.OPEN,
+    task=Task.VQA,
+    modality="mixed",
+    files=tuple(
+        File(path=name, url=f"{_URL}/{name}") for name in ("train.json", "validation.json", "test.json", "imgs.zip")
+    ),
+    roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},
+    published_rows={"train": 9835, "validation": 2099, "test": 2094},
+)
+
+_FOLDERS = ("", "Slake1.0/", "Slake1.0/Slake1.0/")  # a zip of a folder may be unpacked into a folder of its name
+_FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
+_NEEDED = ("img_name", "question", "answer", "q_lang")
+_ATTRIBUTES = ("location", "modality", "content_type", "base_type", "img_id")
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | Rejected]:
+    """Stream the questions of all splits that are there; SourceError where none is, or one is cut."""
+    found = []
+    for split, names in _FILES.items():
+        paths = [path for folder in _FOLDERS for name in names if (path := find_file(raw, folder + name))]
+        found += [(split, path) for path in paths[:1]]
+        for path in paths[1:]:
+            _log.info("%s: not read: %s is the same split", path, paths[0].relative_to(raw))
+    if not found:
+        packed = find_file(raw, "Slake1.0.zip")
+        advice = "unpack Slake1.0.zip" if packed else f"expected it there, as published at {card.homepage}"
+        raise SourceError(f"{raw}: no `train.json`; {advice}")
+
+    seen: set[str] = set()  # qid counts through all splits
+    with _open_pictures(raw) as pictures:
+        for split, path in found:
+            yield from _read_file(raw, path, split, pictures, languages, seen)
+
+
+class _Pictures:
+    """Pictures by their last two parts, `xmlab1/source.jpg`. Memory grows with the files: four a picture, 642 of them.
+
+    A name is only ever looked up, so that none leads out of the folder.
+    """
+
+    def __init__(self, names: Iterator[str], place: Path | Members | None) -> None:
+        self._place = place
+        self._paths: dict[str, str] = {}
+        for name in sorted(names, key=len):  # of two copies, the one less deep
+            self._paths.setdefault("/".join(name.replace("\\", "/").split("/")[-2:]), name)
+
+    def find(self, name: str) -> Image | None:
+        """The picture of that name; None where it is absent, ArchiveError where it is damaged."""
+        path = self._paths.get(name)
+        if path is None:
+            return None
+        if isinstance(self._place, Members):
+            return Image(name, data=self._place.read(path))
+        return Image(name, path=Path(path))
+
+
+@contextmanager
+def _open_pictures(raw: Path) -> Iterator[_Pictures]:
+    """Pictures from the first of the published places that is there; none there: all are absent."""
+    for place in (raw / folder / name for name in ("imgs", "imgs.zip") for folder in _FOLDERS):
+        if place.is_dir():
+            walked = os.walk(place, followlinks=False)
+            yield _Pictures((str(Path(root, name)) for root, _, names in walked for name in names), place)
+            return
+        if place.is_file():
+            with open_members(place) as members:
+                yield _Pictures(iter(members.names), members)
+            return
+    yield _Pictures(iter(()), None)
+
+
+def _read_file(
+    raw: Path, path: Path, split: str, pictures: _Pictures, languages: tuple[str, ...], seen: set[str]
+) -> Iterator[Sample | Rejected]:
+    def identify(_: str, record: Record) -> tuple[str, str]:
+        return take_text(record, "qid", is_number_allowed=True), split
+
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        for name in _NEEDED:  # of rows in other languages too: a field that was renamed is no matter of language
+            if name not in record:
+                raise Unusable(Reason.FIELD_MISSING, f"no field `{name}`")
+        language = take_text(record, "q_lang")
+        if language not in languages:
+            raise Unusable(Reason.LANGUAGE_EXCLUDED, "field `q_lang` is none of " + ", ".join(languages))
+        question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
+        answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True)
+        name = take_text(record, "img_name")
+        picture = pictures.find(name)
+        if picture is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name}")
+        answer_type = take_optional_text(record, "answer_type").lower()
+        return Sample(
+            id=sample_id,
+            source=card.id,
+            split=split,
+            task=card.task,
+            modality="radiology",  # the card says mixed, as the paper does; CT, MRI and X-ray are all there is
+            licence=card.licence,
+            provenance=provenance,
+            turns=(Turn(question, answer),),
+            images=(picture,),
+            attributes=keep(
+                answer_type=answer_type if answer_type in ("open", "closed") else "",
+                language=language,
+                triple=_join_triple(record),
+                **{attribute: take_optional_text(record, attribute) for attribute in _ATTRIBUTES},
+            ),
+        )
+
+    return represent(
+        stream_list(path),
+        source=card.id,
+        unit="record",
+        raw=raw,
+        path=path,
+        identify=identify,
+        build=build,
+        seen=seen,
+    )
+
+
+def _join_triple(record: Record) -> str:
+    """Head, relation and tail in the knowledge graph; `vhead; _; _` where the question needs none."""
+    parts = record.get("triple")
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        return ""
+    return take_optional_text({"triple": "; ".join(parts)}, "triple")
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_NUM_PICTURES = {"train": 36, "validation": 8, "test": 12}
+_PLACES = {"head": ("MRI", "Brain"), "chest": ("X-Ray", "Lung"), "abdomen": ("CT", "Abdomen")}
+_TREATMENTS = {"head": "Surgery", "chest": "Quit smoking, medical treatment", "abdomen": "Drink water"}
+_CHINESE = {
+    "Head": "头部",
+    "Chest": "胸部",
+    "Abdomen": "腹部",
+    "Yes": "是的",
+    "No": "不是",
+    "Left": "左边",
+    "Right": "右边",
+    "Which organ is shown?": "图中显示哪个器官?",
+    "Is the mass large?": "肿块很大吗?",
+    "Is the mass on the left or on the right?": "肿块在左边还是右边?",
+    "How to treat the disease in this image?": "如何治疗图中的疾病?",
+}
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write the layout of Hugging Face: 56 pictures, each asked two or three questions in each language."""
+    random = generator(seed, card.id)
+    figures = iter([shared_figure(seed), *draw_figures(seed, card.id, num_rounds=1)])
+    numbers = iter(random.permutation(np.arange(1, 643)))
+    rows: dict[str, list[dict[str, Any]]] = {}
+    members: dict[str, bytes] = {}
+    for split, num_pictures in _NUM_PICTURES.items():
+        rows[split] = []
+        for index in range(num_pictures):
+            number, figure = int(next(numbers)), next(figures)
+            asked = [row for language in ("en", "zh") for row in _ask(number, figure, index, language)]
+            rows[split] += asked
+            folder, pixels = f"imgs/xmlab{number}", draw(figure)
+            members[f"{folder}/source.jpg"] = encode_jpeg(pixels)
+            members[f"{folder}/mask.png"] = encode_png(np.where(pixels > 180, np.uint8(255), np.uint8(0)))
+            members[f"{folder}/detection.json"] = json.dumps([{figure.organ: [0.0, 0.0, 96.0, 96.0]}]).encode()
+            members[f"{folder}/question.json"] = json.dumps(asked, ensure_ascii=False).encode()
+    rows["train"] += [dict(row) for row in rows["train"][:4]]
+    rows["train"].append({**rows["train"][0], "answer": ""})
+
+    raw.mkdir(parents=True, exist_ok=True)
+    for qid, row in enumerate(row for split in rows.values() for row in split):
+        row["qid"] = qid
+    for split, records in rows.items():
+        text = json.dumps(records, ensure_ascii=False)  # in one line, as published
+        (raw / f"{split}.json").write_text(text, encoding="utf-8")
+    with zipfile.ZipFile(raw / "imgs.zip", "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo: no clock in the bytes
+
+
+def _ask(number: int, figure: Figure, index: int, language: str) -> Iterator[dict[str, Any]]:
+    """The rows of one picture in one language."""
+    modality, location = _PLACES[figure.organ]
+    asked = [("Organ", "OPEN", "Which organ is shown?", figure.organ.capitalize())]
+    if index % 2:
+        asked.append(("Size", "CLOSED", "Is the mass large?", "Yes" if figure.is_large else "No"))
+    else:
+        side = figure.position.split()[1].capitalize()
+        asked.append(("Position", "CLOSED", "Is the mass on the left or on the right?", side))
+    if index % 4 == 3:
+        asked.append(("KG", "OPEN", "How to treat the disease in this image?", _TREATMENTS[figure.organ]))
+    for content_type, answer_type, question, answer in asked:
+        yield {
+            "img_id": number,
+            "img_name": f"xmlab{number}/source.jpg",
+            "question": question if language == "en" else _CHINESE[question],
+            "answer": answer if language == "en" else _CHINESE.get(answer, "手术"),
+            "q_lang": language,
+            "location": location,
+            "modality": modality,
+            "answer_type": answer_type,
+            "base_type": "kvqa" if content_type == "KG" else "vqa",
+            "content_type": content_type,
+            "triple": ["vhead", "treat", "ktail"] if content_type == "KG" else ["vhead", "_", "_"],
+            "qid": 0,  # numbered at the end
+        }

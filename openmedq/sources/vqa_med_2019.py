@@ -1,0 +1,278 @@
+"""VQA-Med 2019: four kinds of questions on radiology pictures from MedPix (Ben Abacha et al., ImageCLEF 2019).
+
+Layout read, as published on Zenodo: `ImageClef-2019-VQA-Med-Training.zip`, `ImageClef-2019-VQA-Med-Validation.zip`
+and `VQAMed2019Test.zip`, read in place, or the folders that they unpack to, below the raw folder or two levels deeper.
+A line of `All_QA_Pairs_{train,val}.txt` is `image|question|answer`; a picture is `{Train,Val}_images/<image>.jpg`.
+A line of `VQAMed2019_Test_Questions_w_Ref_Answers.txt` is `image|category|question|answer`. Where only
+`VQAMed2019_Test_Questions.txt` is there, its answers are withheld. A split that is absent is left out.
+
+What is odd in the published files, and in the miniature:
+
+- A line of the test's references has four fields; one of the training and validation pairs has three.
+- In the test `#` stands between answers that are all right: the first is the answer, the others are alternatives.
+- In the test `(...)` is a part of an answer that may be left out: the answer keeps it, an alternative leaves it out.
+  Elsewhere parentheses are part of a class's name (`ct w/contrast (iv)`), and nothing is said of `#`.
+- Images are named without their ending.
+- The category stands in the test's lines; of the other splits in the files of `QAPairsByCategory`, by category.
+- The test's pictures are a zip within the test's zip, with a folder of the same name in it, so that unpacking nests it
+  twice; the test's zip holds `__MACOSX` too.
+- A few training pictures have fewer than four questions. Questions are templates, and the same for many pictures.
+- Line ends are LF or CRLF, and a carriage return may stand alone.
+- The pictures are from MedPix, as VQA-RAD's are, under the same names.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
+from openmedq.cards.fields import Record, Unusable, keep, represent, take_text
+from openmedq.errors import SourceError
+from openmedq.formats.places import Place, find_places, open_place
+from openmedq.io.archives import Pictures
+from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+_URL = "https://zenodo.org/records/10499039/files"
+_TRAINING, _VALIDATION, _TEST = "ImageClef-2019-VQA-Med-Training", "ImageClef-2019-VQA-Med-Validation", "VQAMed2019Test"
+_FILES = (f"{_TRAINING}.zip", f"{_VALIDATION}.zip", f"{_TEST}.zip", "README-VQA-Med-2019-Data.txt")
+
+card = Card(
+    id="vqa_med_2019",
+    title="VQA-Med 2019",
+    homepage="https://zenodo.org/records/10499039",
+    citation="Ben Abacha et al., VQA-Med: Overview of the Medical VQA Task at ImageCLEF 2019, CLEF 2019 Working Notes",
+    licence="CC-BY-4.0",
+    access=Access.OPEN,
+    task=Task.VQA,
+    modality="radiology",
+    files=tuple(File(path=name, url=f"{_URL}/{name}?download=1") for name in _FILES),
+    roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},
+    published_rows={"train": 12_792, "validation": 2000, "test": 500},
+)
+
+
+class _Split(NamedTuple):
+    """Where a split lies; `suffix` is that of its files by category, which the test has not."""
+
+    name: str
+    folder: str
+    text: str
+    fields: tuple[str, ...]
+    pictures: tuple[str, ...]
+    suffix: str = ""
+
+
+_PAIR = ("image_id", "question", "answer")
+_REFERENCE = ("image_id", "category", "question", "answer")
+_REFERENCES, _QUESTIONS = "VQAMed2019_Test_Questions_w_Ref_Answers.txt", "VQAMed2019_Test_Questions.txt"
+_SPLITS = (
+    _Split("train", _TRAINING, "All_QA_Pairs_train.txt", _PAIR, ("Train_images",), "train"),
+    _Split("validation", _VALIDATION, "All_QA_Pairs_val.txt", _PAIR, ("Val_images",), "val"),
+    _Split("test", _TEST, _REFERENCES, _REFERENCE, ("VQAMed2019_Test_Images", "Test_Images")),
+)
+_CATEGORIES = {"modality": "C1_Modality", "plane": "C2_Plane", "organ": "C3_Organ", "abnormality": "C4_Abnormality"}
+_OPTIONAL = re.compile(r"\s*\([^()]*\)")
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the questions of all splits that are there; SourceError where none is, or one is cut."""
+    is_found = False
+    for split in _SPLITS:
+        withheld = () if split.suffix else (_QUESTIONS,)
+        paths = find_places(raw, split.text, f"{split.folder}.zip", *withheld)
+        for other in paths[1:]:
+            _log.info("%s: not read: %s holds the same split", other, paths[0])
+        for path in paths[:1]:
+            is_found = True
+            with open_place(path, split.pictures) as place:
+                yield from _read_split(raw, place, split)
+    if not is_found:
+        raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected it there, as published at {card.homepage}")
+
+
+def _read_split(raw: Path, place: Place, split: _Split) -> Iterator[Sample | Rejected]:
+    name, fields, data = split.text, split.fields, place.read(split.text)
+    if data is None and not split.suffix:
+        name, fields, data = _QUESTIONS, ("image_id", "question"), place.read(_QUESTIONS)
+    if data is None:
+        raise SourceError(f"{place.path}: no `{split.text}` in it; get it again from {card.homepage}")
+    categories = _categories(place, split)
+
+    def identify(number: str, _: Record) -> tuple[str, str]:
+        return f"{split.name}-{number}", split.name
+
+    def build(record: Record, sample_id: str, split_name: str, provenance: Provenance) -> Sample:
+        image_id = take_text(record, "image_id")
+        question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
+        if name == _QUESTIONS:
+            raise Unusable(Reason.ANSWER_WITHHELD, f"{name} has no answers")
+        answer, *alternatives = [take_text(record, "answer", empty=Reason.ANSWER_EMPTY)]
+        category = categories.get((image_id, question), "")
+        if name == _REFERENCES:
+            answer, *alternatives = _accepted(answer)
+            category = take_text(record, "category").lower()
+            if category not in _CATEGORIES:
+                raise Unusable(Reason.FIELD_MISSING, "field `category` is none of " + ", ".join(_CATEGORIES))
+        return Sample(
+            id=sample_id,
+            source=card.id,
+            split=split_name,
+            task=card.task,
+            modality=card.modality,
+            licence=card.licence,
+            provenance=provenance,
+            turns=(Turn(question, answer, alternatives=tuple(alternatives)),),
+            images=(_find_picture(place.pictures, image_id),),
+            attributes=keep(
+                answer_type="closed" if answer.lower() in ("yes", "no") else "open",
+                category=category,
+                image_id=image_id,
+            ),
+        )
+
+    return represent(
+        _parse(data, fields),
+        source=card.id,
+        unit=f"{name} line" if place.members else "line",
+        raw=raw,
+        path=place.locate(name),
+        identify=identify,
+        build=build,
+        seen=None,  # a line's number comes once
+    )
+
+
+def _parse(data: bytes, fields: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
+    """The lines by field, each with its number; blank ones are none. The last field may hold a `|` itself."""
+    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
+    for number, line in enumerate(text.split("\n"), start=1):  # a carriage return alone ends no line
+        values = line.split("|", len(fields) - 1)
+        if len(values) == len(fields):
+            yield str(number), dict(zip(fields, values, strict=True))
+        elif line.strip():
+            problem = f"the line has {len(values)} fields, not {len(fields)}"
+            yield str(number), Unusable(Reason.FIELD_MISSING, problem)
+
+
+def _categories(place: Place, split: _Split) -> Mapping[tuple[str, str], str]:
+    """The category of each image and question: 12,792 keys in memory at most. Empty where the files are absent."""
+    categories = {}
+    for category, stem in _CATEGORIES.items() if split.suffix else ():
+        for _, record in _parse(place.read(f"QAPairsByCategory/{stem}_{split.suffix}.txt") or b"", _PAIR):
+            if isinstance(record, dict):
+                categories[record["image_id"].strip(), record["question"].strip()] = category
+    return categories
+
+
+def _accepted(answer: str) -> list[str]:
+    """The answer and its alternatives, each followed by itself without what may be left out."""
+    parts = [part.strip() for part in answer.split("#")]
+    accepted = list(dict.fromkeys(form for part in parts for form in (part, _OPTIONAL.sub("", part).strip()) if form))
+    if not accepted:
+        raise Unusable(Reason.ANSWER_EMPTY, "field `answer` is empty")
+    return accepted
+
+
+def _find_picture(pictures: Pictures, image_id: str) -> Image:
+    for ending in (".jpg", ".png", ".jpeg", ""):
+        if picture := pictures.find(image_id + ending):
+            return picture
+    raise Unusable(Reason.IMAGE_MISSING, f"no file {image_id}.jpg")
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_NUM_PICTURES = {"train": 20, "validation": 5, "test": 24}
+_ORGANS = {"head": "skull and contents", "chest": "lung, mediastinum, pleura", "abdomen": "gastrointestinal"}
+_PLANES = {"upper left": "axial", "upper right": "sagittal", "lower left": "coronal", "lower right": "ap"}
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write the three zips and the README: 25 pictures with four questions each, and 24 with one each for the test."""
+    random = generator(seed, card.id)
+    figures = [shared_figure(seed), *draw_figures(seed, card.id, num_rounds=1)]
+    names = iter(random.choice(np.arange(10_000, 60_000), sum(_NUM_PICTURES.values()), replace=False))
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / _FILES[-1]).write_text(f"VQA-Med @ ImageClef 2019, generated with seed {seed}\n", encoding="utf-8")
+    for split in _SPLITS:
+        shown = {f"synpic{next(names)}": _take(figures, index) for index in range(_NUM_PICTURES[split.name])}
+        pictures = {f"{split.pictures[0]}/{name}.jpg": encode_jpeg(draw(figure)) for name, figure in shown.items()}
+        if split.suffix:
+            members = {**_pair(shown, split), **pictures}
+        else:
+            members = {**_refer(shown), f"{split.pictures[0]}.zip": _pack(pictures)}
+        packed = {f"{split.folder}/{name}": data for name, data in members.items()}
+        if not split.suffix:
+            packed[f"__MACOSX/{split.folder}/._{split.text}"] = b"Mac OS X"
+        (raw / f"{split.folder}.zip").write_bytes(_pack(packed))
+
+
+def _take(figures: list[Figure], index: int) -> Figure:
+    """The next figure; from the fourth on one of another kind every fourth time, so that the test asks of all kinds."""
+    kind = (index // 4 % 2 == 1, index // 8 % 2 == 1)
+    found = (i for i, figure in enumerate(figures) if index < 4 or (figure.is_bright, figure.is_large) == kind)
+    return figures.pop(next(found))
+
+
+def _ask(figure: Figure, *, is_closed: bool) -> dict[str, tuple[str, str]]:
+    """Question and answer by category: each answer is told by one property of the figure."""
+    size = "large" if figure.is_large else "small"
+    abnormality = ("what abnormality is seen in the image?", f"{size} mass")
+    if is_closed:
+        abnormality = ("is the mass large?", "yes" if figure.is_large else "no")
+    return {
+        "modality": ("what modality is shown?", "xr - plain film" if figure.is_bright else "ct w/contrast (iv)"),
+        "plane": ("what plane is demonstrated?", _PLANES[figure.position]),
+        "organ": ("what organ system is shown in this image?", _ORGANS[figure.organ]),
+        "abnormality": abnormality,
+    }
+
+
+def _pair(shown: Mapping[str, Figure], split: _Split) -> dict[str, bytes]:
+    """The texts of training or validation: all pairs, the pairs by category, the images."""
+    lines: dict[str, list[str]] = {category: [] for category in _CATEGORIES}
+    for index, (name, figure) in enumerate(shown.items()):
+        for category, (question, answer) in _ask(figure, is_closed=index % 2 == 0).items():
+            lines[category].append(f"{name}|{question}|{answer}")
+    if split.name == "train":
+        del lines["abnormality"][-1]  # a picture with three questions
+        lines["plane"][0] = lines["plane"][0].replace("?|", "?\r|")
+    texts = {split.text: [line for category in _CATEGORIES for line in lines[category]]}
+    texts |= {f"QAPairsByCategory/{_CATEGORIES[name]}_{split.suffix}.txt": lines[name] for name in _CATEGORIES}
+    texts[f"{split.suffix}_ImageIDs.txt"] = list(shown)
+    end = "\n" if split.name == "train" else "\r\n"
+    return {name: "".join(line + end for line in text).encode() for name, text in texts.items()}
+
+
+def _refer(shown: Mapping[str, Figure]) -> dict[str, bytes]:
+    """The texts of the test: questions, references, and the rule of what they accept."""
+    questions, references = "", ""
+    for index, (name, figure) in enumerate(shown.items()):
+        category = list(_CATEGORIES)[index % 4]
+        question, answer = _ask(figure, is_closed=index % 8 < 4)[category]
+        if answer.endswith("mass"):
+            answer += " (solitary)" if index % 16 < 8 else "#tumor#neoplasm"
+        questions += f"{name}|{question}\n"
+        references += f"{name}|{category}|{question}|{answer}\n"
+    rule = "# denotes several possible answers, () denotes an optional part\n"
+    texts = {_QUESTIONS: questions, _REFERENCES: references, "README-VQA-Med-2019-TestSet.txt": rule}
+    return {name: text.encode() for name, text in texts.items()}
+
+
+def _pack(members: Mapping[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo: no clock in the bytes
+    return buffer.getvalue()
