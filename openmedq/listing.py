@@ -1,7 +1,7 @@
 """`sources`: every set with its licence, access, rows as published against rows as read, and citation.
 
-What was read is told from the stages' counts on disk; for the README's table (`--markdown`) the miniatures, and the sets
-of a mirror of real files where one is named, are read for the purpose.
+What was read is told from the stages' counts on disk. For the README's table (`--markdown`) the miniatures are read,
+and the sets of a mirror of real files where one is named.
 """
 
 from __future__ import annotations
@@ -67,9 +67,8 @@ def render_markdown(sets: Mapping[str, Set], mirror: Path | None) -> str:
             set_.miniature(Path(folder, set_id))
             miniatures[set_id] = read(set_, Path(folder, set_id))
     entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
-    real = (
-        {set_id: read(sets[set_id], path) for set_id, path in match_folders(mirror, entries).items()} if mirror else {}
-    )
+    folders = match_folders(mirror, entries) if mirror else {}
+    real = {set_id: read(sets[set_id], folder) for set_id, folder in folders.items()}
     lines = [_row(HEADER), _row(["---"] * len(HEADER))]
     lines += [_row(_cells(set_.card, miniatures[set_id], real.get(set_id))) for set_id, set_ in sets.items()]
     return "\n".join(lines) + "\n"
