@@ -10,25 +10,28 @@ import torch
 from sklearn.metrics import f1_score
 
 from openmedq import layout, params
+from openmedq.cards import catalogue
 from openmedq.errors import ParamsError
+from openmedq.metrics.classification import macro_f1
 from openmedq.params import Params
 from openmedq.stages import deduplicate, download, miniature, mix, normalize, survey, transfer
 from openmedq.vlm import model as models
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = "pneumonia_mnist"
-OTHERS = ("pmc_oa", "pubmedqa", "vqa_rad")
+SEVERAL_LABELS, NO_SPLIT = "medfmc_endo", "breast_ultrasound"
 
 
 def _params(**dials: object) -> Params:
     profile = params.profile(ROOT / layout.CONF, "miniature")
-    changed = profile.transfer.model_copy(update={"num_epochs": 12, "lr": 1e-3, "num_resamples": 50, **dials})
+    update = {"benchmarks": (BENCHMARK,), "num_epochs": 12, "lr": 1e-3, "num_resamples": 50}
+    changed = profile.transfer.model_copy(update={**update, **dials})
     return profile.model_copy(update={"transfer": changed})
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mix that holds the benchmark alone, and a model that has not been trained."""
+    """A mix that holds three benchmarks alone, and a model that has not been trained."""
     root = tmp_path_factory.mktemp("transfer")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -36,9 +39,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / layout.CATALOGUE, layout.CATALOGUE)
         shutil.copy(ROOT / layout.FORGOTTEN, layout.FORGOTTEN)
         dials = _params()
-        miniature.run(dials, BENCHMARK)
+        for name in (BENCHMARK, SEVERAL_LABELS, NO_SPLIT):
+            miniature.run(dials, name)
         survey.run(dials)
-        for name in (BENCHMARK, *OTHERS):
+        for name in catalogue.read(layout.CATALOGUE):
             download.run(dials, name)
             normalize.run(dials, name)
         deduplicate.run(dials)
@@ -76,7 +80,8 @@ def test_only_test_rows_are_predicted_and_only_training_rows_fitted(
 ) -> None:
     _, predictions, _ = _run(project, monkeypatch, _params(num_epochs=1))
     index = pq.read_table(project / layout.MIX / "index.parquet").to_pylist()
-    assert {row["id"] for row in predictions} == {row["id"] for row in index if row["split"] == "test"}
+    tested = {row["id"] for row in index if (row["source"], row["split"]) == (BENCHMARK, "test")}
+    assert {row["id"] for row in predictions} == tested
     seen: set[str] = set()
     read = transfer.read_pixels
     monkeypatch.setattr(
@@ -101,7 +106,9 @@ def test_two_runs_give_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_an_unknown_benchmark_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ParamsError, match=r"transfer\.benchmarks: cxr9: no such benchmark; there are pneumonia_mnist"):
+    with pytest.raises(
+        ParamsError, match=r"transfer\.benchmarks: cxr9: no such benchmark; there are .*pneumonia_mnist"
+    ):
         _run(project, monkeypatch, _params(benchmarks=("cxr9",)))
 
 
@@ -112,3 +119,43 @@ def test_an_absent_benchmark_is_left_out(project: Path, monkeypatch: pytest.Monk
     metrics, predictions, _ = _run(tmp_path, monkeypatch, _params())
     assert metrics == {}
     assert predictions == []
+
+
+def test_several_labels_a_row_are_those_above_the_threshold(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dials = _params(benchmarks=(SEVERAL_LABELS,), num_epochs=2, threshold=0.3)
+    metrics, predictions, _ = _run(project, monkeypatch, dials)
+    classes = catalogue.read(project / layout.CATALOGUE)[SEVERAL_LABELS]["classes"]
+    for row in predictions:
+        pairs = zip(classes, row["probabilities"], strict=True)
+        assert row["predictions"] == [name for name, probability in pairs if probability > 0.3]
+    own = [row for row in predictions if row["encoder"] == "trained"]
+    assert any(not row["labels"] for row in own), "rows without any label are scored too"
+    marks = [[[name in row[column] for name in classes] for row in own] for column in ("labels", "predictions")]
+    seen = [place for place in range(len(classes)) if any(row[place] for column in marks for row in column)]
+    expected = f1_score(*marks, average=None, zero_division=0)[seen].mean()
+    assert metrics[SEVERAL_LABELS]["trained"]["macro_f1"] == pytest.approx(expected)
+
+
+def test_several_labels_are_learned(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, predictions, _ = _run(project, monkeypatch, _params(benchmarks=(SEVERAL_LABELS,), num_epochs=40))
+    classes = catalogue.read(project / layout.CATALOGUE)[SEVERAL_LABELS]["classes"]
+    labels = [row["labels"] for row in predictions if row["encoder"] == "scratch"]
+    blind = macro_f1(labels, [classes] * len(labels), classes)  # every class to every row
+    assert metrics[SEVERAL_LABELS]["scratch"]["macro_f1"] > blind + 0.1, blind
+
+
+def test_a_set_without_a_split_is_divided_and_no_copy_is_on_both_sides(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dials = _params(benchmarks=(NO_SPLIT,), num_epochs=1)
+    metrics, predictions, _ = _run(project, monkeypatch, dials)
+    index = pq.read_table(project / layout.MIX / "index.parquet").to_pylist()
+    rows = {row["id"] for row in index if row["source"] == NO_SPLIT}
+    scored = {row["id"] for row in predictions}
+    assert scored < rows
+    assert metrics[NO_SPLIT]["num_train_rows"] + metrics[NO_SPLIT]["num_test_rows"] == len(rows)
+    assert 0.1 < len(scored) / len(rows) < 0.3
+    shard = pq.read_table(project / layout.SAMPLES / NO_SPLIT / "shard-00000.parquet", columns=["id", "pictures"])
+    looks = {row["id"]: row["pictures"][0]["pixels_sha256"] for row in shard.to_pylist() if row["id"] in rows}
+    assert {looks[name] for name in scored}.isdisjoint(looks[name] for name in rows - scored)
+    assert {row["id"] for row in _run(project, monkeypatch, dials)[1]} == scored
