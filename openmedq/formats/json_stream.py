@@ -6,6 +6,7 @@ and not the whole file. What a record means is the source's business.
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -25,9 +26,13 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 _AFTER_VALUE = frozenset(" \t\n\r,:]}")
 
 
-def stream_list(path: Path) -> Iterator[tuple[str, Any]]:
-    """The items of a JSON list, each with its number from 1; SourceError where the file is cut or holds no list."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+def stream_list(path: Path, data: bytes | None = None) -> Iterator[tuple[str, Any]]:
+    """The items of a JSON list, each with its number from 1; SourceError where the file is cut or holds no list.
+
+    `data` are the file's bytes where it lies in an archive; `path` then only says in errors which one it is.
+    """
+    raw = path.open("rb") if data is None else io.BytesIO(data)
+    with io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape") as file:
         cursor = _Cursor(path, file)
         cursor.expect("[", "a JSON list")
         if not cursor.skip("]"):

@@ -154,3 +154,14 @@ def test_not_a_number_does_not_become_text() -> None:
     for value in (math.nan, math.inf, True, None, [], {}):
         assert take_optional_text({"x": value}, "x") == ""
     assert take_optional_text({"x": " 4 "}, "x") == take_optional_text({"x": 4}, "x") == "4"
+
+
+def test_a_list_out_of_an_archive_is_read_as_a_file_is(tmp_path: Path) -> None:
+    text = json.dumps(["a", {"b": [1]}, "MARK"])
+    path = write(tmp_path / "x.json", text)
+    data = b"\xef\xbb\xbf" + text.encode().replace(b"MARK", b"caf\xe9")
+    first, second, foreign = stream_list(Path("a.zip/x.json"), data)
+    assert [first, second] == list(stream_list(path))[:2]
+    assert foreign == ("3", "caf\udce9")
+    with pytest.raises(SourceError, match=r"^a\.zip/x\.json: not the JSON"):
+        list(stream_list(Path("a.zip/x.json"), data[:-1]))

@@ -1,0 +1,345 @@
+"""μ-Bench (u-Bench, Micro-Bench): questions and captions on microscopy pictures of 25 datasets (Lozano et al., 2024).
+
+Layout read, as published on Hugging Face: `perception/0.1.0/ubench-test-0000{0..6}-of-00007.arrow`, below the raw
+folder or any folder in it. A row is a picture with `questions` and `captions`, each a struct of entries: {id, name,
+question, options, answer_idx, tags, and with questions answer}. Each entry is a sample: a question becomes a multiple
+choice; a caption is its template (`A micrograph acquired through {class}.`) with the right option in the place of
+`{class}`, which is what the published options say already. Shards that are not there are named in the log. Where
+several folders hold shards, the one with the most is read and the others are named.
+
+`answer_idx` counts from 0: so says `answer`, which is held to it, and so do the rows' `modality` and `label_name`.
+`label` is not read (see below); nor are the outlines, of which the number is kept.
+
+What is odd in the published files, and in the miniature:
+
+- One split, called test: a benchmark. The paper trains on it.
+- An entry that a row does not have is null, in a struct that has the keys of all rows.
+- `answer_idx` is a text in captions and a number in questions.
+- The last option is "none of the above".
+- One picture, one `image_id`, in rows of several datasets: an id says the dataset too.
+- `dataset` is null in some rows, `pmid` in many.
+- The licence differs by row and is partly non-commercial; synthetic pictures stand among real ones.
+- `label`, a number, disagrees with `label_name` in an older revision.
+- `bbox` and `polygon` are null in most rows; an older revision has `instances` instead.
+- Pictures that other sets publish too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode_png, generator, shared_figure
+from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, take_texts
+from openmedq.errors import SourceError
+from openmedq.formats.columnar import stream_arrow
+from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+FOLDER = "perception/0.1.0"
+SHARDS = tuple(f"ubench-test-{number:05}-of-00007.arrow" for number in range(7))
+NONE = "none of the above"
+
+_URL = f"https://huggingface.co/datasets/jnirschl/uBench/resolve/main/{FOLDER}"
+
+card = Card(
+    id="ubench",
+    title="Micro-Bench",  # beside the id, which uBench and u-Bench are too
+    homepage="https://huggingface.co/datasets/jnirschl/uBench",
+    citation="Lozano et al., μ-Bench: A Vision-Language Benchmark for Microscopy Understanding, NeurIPS 2024",
+    licence="CC-BY-SA-4.0",
+    access=Access.OPEN,
+    task=Task.MULTIPLE_CHOICE,
+    other_tasks=(Task.CAPTION,),
+    modality="microscopy",
+    files=tuple(File(path=f"{FOLDER}/{name}", url=f"{_URL}/{name}") for name in ("dataset_info.json", *SHARDS)),
+    roles={"test": Role.TRAIN},  # as in the paper: who trains on it can't test on it any more
+    # Pictures, of which each makes some 20 samples. The paper counts 17,235: without the 80 of one of the datasets.
+    published_rows={"test": 17_315},
+)
+
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.arrow")
+_NEEDED = ("image_id", "image", "captions", "questions")
+_ATTRIBUTES = (
+    "dataset",
+    "domain",
+    "subdomain",
+    "modality",
+    "submodality",
+    "stain",
+    "institution",
+    "ncbitaxon_name",
+    "ncbitaxon_id",
+    "pmid",
+    "label_name",
+)
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the questions and captions; SourceError where no shard is there, it is cut, or lacks a column."""
+    shards = _find_shards(raw)
+    at = shards[0]  # the shard that the last record came from
+    owners: dict[str, tuple[Path, str]] = {}  # 17,000 pictures' ids, with the row that they stand for
+
+    def records() -> Iterator[tuple[str, Any]]:
+        nonlocal at
+        for at in shards:
+            yield from _divide(stream_arrow(at, _NEEDED))
+
+    def identify(_: str, record: Record) -> tuple[str, str]:
+        row = record["row"]
+        image_id = take_text(row, "image_id")
+        name = " ".join("/".join(filter(None, (take_optional_text(row, "dataset"), image_id))).split())
+        if owners.setdefault(name, (at, record["number"])) != (at, record["number"]):
+            raise Unusable(Reason.ID_REPEATED, f"{name} stands for an earlier row too")
+        return f"{name}/{record['kind']}/{record['key']}", "test"
+
+    rows = represent(
+        records(), source=card.id, unit="row", raw=raw, path=at.parent, identify=identify, build=_build, seen=None
+    )
+    for row in rows:
+        yield replace(row, provenance=Provenance(at.relative_to(raw).as_posix(), row.provenance.record))
+
+
+def _find_shards(raw: Path) -> list[Path]:
+    """The shards of one folder and name, in order."""
+    found: dict[tuple[Path, str, int], dict[int, Path]] = {}
+    for path in sorted(raw.rglob("*.arrow")):
+        if (match := _SHARD.fullmatch(path.name)) and path.is_file():
+            found.setdefault((path.parent, match[1], int(match[3])), {})[int(match[2])] = path
+    if not found:
+        raise SourceError(f"{raw}: no `{FOLDER}/{SHARDS[0]}`; expected it there, as published at {card.homepage}")
+    (folder, name, num_shards), shards = max(found.items(), key=lambda item: len(item[1]))
+    for other_folder, other_name, other_num_shards in found:
+        if (other_folder, other_name, other_num_shards) != (folder, name, num_shards):
+            _log.info("%s: not read: %s has as many shards or more", other_folder / other_name, folder / name)
+    if absent := sorted(set(range(num_shards)) - set(shards)):
+        _log.info("%s: not there: shards %s of %d", folder / name, ", ".join(map(str, absent)), num_shards)
+    return list(shards.values())
+
+
+def _divide(rows: Iterator[tuple[str, Record | Unusable]]) -> Iterator[tuple[str, Any]]:
+    """A record for each entry of each row; a row without any is one that can't be represented."""
+    for number, row in rows:
+        if isinstance(row, Unusable):
+            yield number, row
+            continue
+        columns = [(kind, row[kind]) for kind in ("questions", "captions") if isinstance(row[kind], dict)]
+        entries = [
+            (kind, key, entry) for kind, column in columns for key, entry in column.items() if not _is_null(entry)
+        ]
+        if not entries:
+            yield number, Unusable(Reason.FIELD_MISSING, "no entry in `questions` and `captions`")
+        for kind, key, entry in entries:
+            record = {"row": row, "number": number, "kind": kind, "key": key, "entry": entry}
+            yield f"{number} {kind}/{key}", record
+
+
+def _is_null(entry: Any) -> bool:
+    return entry is None or (isinstance(entry, dict) and not any(entry.values()))
+
+
+def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    row, entry = record["row"], record["entry"]
+    if not isinstance(entry, dict):
+        raise Unusable(Reason.FIELD_MISSING, f"`{record['kind']}` holds no entries")
+    is_caption = record["kind"] == "captions"
+    question = take_text(entry, "question", empty=Reason.QUESTION_EMPTY)
+    options = tuple(take_texts(entry, "options"))
+    answer = _take_answer(entry, options)
+    turn = Turn("", _fill(question, answer)) if is_caption else Turn(question, answer, options=options)
+    attributes = {name: take_optional_text(row, name) for name in _ATTRIBUTES}
+    return Sample(
+        id=sample_id,
+        source=card.id,
+        split=split,
+        task=Task.CAPTION if is_caption else Task.MULTIPLE_CHOICE,
+        modality=card.modality,
+        licence=take_optional_text(row, "license") or card.licence,
+        provenance=provenance,
+        turns=(turn,),
+        images=(_take_picture(row),),
+        groups=Groups(question=take_optional_text(entry, "id") or None),  # captions in two wordings have one id
+        attributes=keep(
+            question_type=take_optional_text(entry, "name"),
+            tags="; ".join(tag for tag in entry.get("tags") or [] if isinstance(tag, str) and tag),
+            microns_per_pixel=_to_number(row.get("microns_per_pixel")),
+            synthetic=str(row["synthetic"]).lower() if isinstance(row.get("synthetic"), bool) else "",
+            **{f"num_{name}": _count(row.get(name)) for name in ("bbox", "polygon", "instances")},
+            **attributes,
+        ),
+    )
+
+
+def _take_answer(entry: Record, options: tuple[str, ...]) -> str:
+    """The option that `answer_idx` or, where that is absent, `answer` says; both must agree."""
+    place, said = take_optional_text(entry, "answer_idx"), take_optional_text(entry, "answer")
+    if not place and not said:
+        raise Unusable(Reason.ANSWER_EMPTY, "fields `answer_idx` and `answer` are empty")
+    if not place and said in options:
+        return said
+    if not (place.isdecimal() and len(place) < 4 and int(place) < len(options)):
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` is the place of no option")
+    answer = options[int(place)]
+    if said and said != answer:
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "fields `answer_idx` and `answer` disagree")
+    if not answer:
+        raise Unusable(Reason.ANSWER_EMPTY, "the right option is empty")
+    return answer
+
+
+def _fill(template: str, option: str) -> str:
+    """The caption that is right."""
+    if option.lower().rstrip(".") == NONE:
+        raise Unusable(Reason.ANSWER_EMPTY, f"no caption: {NONE}")
+    start, _, end = template.partition("{class}")
+    if "{class}" not in template or (option.startswith(start) and option.endswith(end)):
+        return option
+    return template.replace("{class}", option)
+
+
+def _take_picture(row: Record) -> Image:
+    picture = row["image"]
+    data = picture.get("bytes") if isinstance(picture, dict) else picture
+    if not isinstance(data, bytes) or not data:
+        raise Unusable(Reason.IMAGE_MISSING, "field `image` holds no bytes")
+    return Image(take_text(row, "image_id"), data=data)
+
+
+def _to_number(value: Any) -> str:
+    """A float32 in as many digits as it has; "" where it is absent, or 0 for unknown."""
+    return f"{value:.6g}" if isinstance(value, float) and value > 0 else ""
+
+
+def _count(outlines: Any) -> str:
+    return str(len(outlines)) if isinstance(outlines, list) and outlines else ""
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_ENTRY = [("id", pa.string()), ("name", pa.string()), ("question", pa.string()), ("options", pa.list_(pa.string()))]
+_QUESTION = pa.struct([("answer", pa.string()), ("answer_idx", pa.int64()), *_ENTRY, ("tags", pa.list_(pa.string()))])
+_CAPTION = pa.struct([*_ENTRY, ("answer_idx", pa.string()), ("tags", pa.list_(pa.string()))])
+_TEXTS = ("domain", "institution", "license", "modality", "ncbitaxon_id", "ncbitaxon_name", "pmid", "split", "stain")
+_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        ("label", pa.int64()),
+        ("label_name", pa.string()),
+        ("dataset", pa.string()),
+        *((name, pa.string()) for name in (*_TEXTS, "subdomain", "submodality")),
+        ("microns_per_pixel", pa.float32()),
+        ("synthetic", pa.bool_()),
+        (
+            "captions",
+            pa.struct([(f"{name}_{place}", _CAPTION) for name in ("classification", "modality") for place in (0, 1)]),
+        ),
+        ("questions", pa.struct([(name, _QUESTION) for name in ("classification", "modality", "stain")])),
+        ("bbox", pa.list_(pa.list_(pa.float32()))),
+        ("polygon", pa.list_(pa.list_(pa.list_(pa.float32())))),
+    ]
+)
+_MODALITIES = ("fluorescence microscopy", "light microscopy")  # dark and bright fields
+_STAINS = ("DAPI", "Giemsa")
+_NUM_ROWS = 3  # of each shard
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write seven shards of three pictures each, with 2 or 3 questions and 2 to 4 captions on each picture."""
+    random = generator(seed, card.id)
+    figures = draw_figures(seed, card.id, num_rounds=1)[: len(SHARDS) * _NUM_ROWS]
+    figures[4], figures[8] = shared_figure(seed), figures[7]
+    rows = [_row(figure, number, random) for number, figure in enumerate(figures)]
+    rows[8] |= {name: rows[7][name] for name in ("image_id", "image")} | {"dataset": "burgess_et_al_2024_texture"}
+    rows[10] |= {"dataset": None, "pmid": None}
+    rows[13] |= {"license": "CC-BY-NC-4.0", "synthetic": True, "ncbitaxon_name": "synthetic", "pmid": None}
+    rows[14]["label"] = 3 - rows[14]["label"]
+    folder = raw / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, name in enumerate(SHARDS):
+        table = pa.Table.from_pylist(rows[number * _NUM_ROWS : (number + 1) * _NUM_ROWS], _SCHEMA)
+        with pa.OSFile(str(folder / name), "wb") as sink, pa.ipc.new_stream(sink, _SCHEMA) as writer:
+            writer.write_table(table)
+    num_bytes = sum(len(row["image"]["bytes"]) for row in rows)
+    info = {"license": card.licence, "splits": {"test": {"num_bytes": num_bytes, "num_examples": len(rows)}}}
+    (folder / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
+
+
+def _row(figure: Figure, number: int, random: np.random.Generator) -> dict[str, Any]:
+    modality, stain = _MODALITIES[figure.is_bright], _STAINS[figure.is_bright]
+    asked = {
+        "classification": (
+            "Where is the mass?",
+            "A micrograph with a mass in the {class}.",
+            figure.position,
+            POSITIONS,
+        ),
+        "modality": (
+            "What is the most likely microscopy modality used to acquire this image?",
+            "A micrograph acquired through {class}.",
+            modality,
+            (*_MODALITIES, "electron microscopy"),
+        ),
+        "stain": ("What is the most likely technique used to stain this micrograph?", "", stain, (*_STAINS, "H&E")),
+    }
+    captions: dict[str, Any] = {}
+    questions: dict[str, Any] = {}
+    for name, (question, template, answer, choices) in asked.items():
+        options = [choices[place] for place in random.permutation(len(choices))]
+        entry = {"id": _uuid(random), "name": name, "tags": None}
+        place = options.index(answer)
+        questions[name] = entry | {
+            "question": question,
+            "options": [*options, NONE],
+            "answer": answer,
+            "answer_idx": place,
+        }
+        for wording in [template, template.replace("A micrograph", "A microscopy image")] if template else []:
+            filled = [wording.replace("{class}", option) for option in options]
+            captions[f"{name}_{len(captions) % 2}"] = entry | {
+                "question": wording,
+                "options": [*filled, NONE],
+                "answer_idx": str(place),
+            }
+    if number % 3 == 1:  # entries that this dataset does not have
+        del questions["stain"], captions["modality_1"]
+    return {
+        "image_id": _uuid(random),
+        "image": {"bytes": encode_png(draw(figure)), "path": None},
+        "label": POSITIONS.index(figure.position),
+        "label_name": figure.position.replace(" ", "_"),
+        "dataset": "acevedo_et_al_2020",
+        "domain": "pathology",
+        "institution": "hosp_barcelona",
+        "license": "CC-BY-4.0",
+        "modality": modality,
+        "ncbitaxon_id": "NCBITaxon_9606",
+        "ncbitaxon_name": "Homo sapiens",
+        "pmid": "32346559",
+        "split": "test",
+        "stain": stain,
+        "subdomain": "hematopathology",
+        "submodality": "brightfield microscopy" if figure.is_bright else "widefield microscopy",
+        "microns_per_pixel": 0.1,
+        "synthetic": False,
+        "captions": captions,
+        "questions": questions,
+        "bbox": [[10.0, 10.0, 30.0, 30.0]] * 2 if number == 5 else None,
+        "polygon": [[[10.0, 10.0], [30.0, 10.0], [30.0, 30.0]]] * 2 if number == 5 else None,
+    }
+
+
+def _uuid(random: np.random.Generator) -> str:
+    return str(uuid.UUID(bytes=random.bytes(16), version=4))
