@@ -46,9 +46,11 @@ class Entry(NamedTuple):
 
 def open_entries(raw: Path) -> tuple[Path, Iterator[Entry]]:
     """Where the reports are, and their entries; SourceError where there are none. Other copies are named in the log."""
-    archive, unpacked = find(raw, *_REPORTS), find(raw, "*.xml")
-    table, derived = find(raw, "indiana_reports.csv"), find(raw, "annotation.json")
-    places = [path for path in (archive, unpacked and unpacked.parent, table, derived) if path]
+    archive, table, derived = (
+        find(raw, *names) for names in (_REPORTS, ("indiana_reports.csv",), ("annotation.json",))
+    )
+    files = find_all(raw, "ecgen-radiology/*.xml") or (find_all(raw, "*.xml") if table is None else [])
+    places = [path for path in (archive, files[0].parent if files else None, table, derived) if path]
     if not places or places[0] == derived:
         what = f"{derived}: R2Gen's copy, with a split of its own, is not read" if derived else f"{raw}: no report"
         raise SourceError(f"{what}; expected `NLMCXR_reports.tgz`, or it unpacked, as published")
@@ -56,8 +58,8 @@ def open_entries(raw: Path) -> tuple[Path, Iterator[Entry]]:
         _log.info("%s: not read: %s is there", other, places[0])
     if archive:
         return archive, _read_archive(raw, archive)
-    if unpacked:
-        return unpacked.parent, _read_files(raw)
+    if files:
+        return files[0].parent, _read_files(raw, files)
     projections = find(raw, "indiana_projections.csv")
     if projections is None:
         raise SourceError(f"{places[0]}: no `indiana_projections.csv` beside it, which names the pictures; get it too")
@@ -69,7 +71,7 @@ def stream_pictures(raw: Path, waiting: Collection[str]) -> Iterator[tuple[str, 
 
     ArchiveError where an archive is not whole.
     """
-    for path in find_all(raw, "*.png"):
+    for path in find_all(raw, "NLMCXR_png/*.png", "images_normalized/*.png", "*.png"):
         yield path.name, partial(Image, path.name, path=path)
     for archive in find_all(raw, *_PICTURES):
         if not waiting:
@@ -78,7 +80,7 @@ def stream_pictures(raw: Path, waiting: Collection[str]) -> Iterator[tuple[str, 
         with open_members(archive) as members:
             for member in members.names:  # in the archive's order: see `open_members`
                 name = PurePosixPath(member).name
-                if name.endswith(".png") and not name.startswith("."):
+                if name.endswith(".png") and not _is_hidden(member):
                     yield name, partial(_unpack, members, member, name)
 
 
@@ -90,7 +92,12 @@ def find_all(raw: Path, *patterns: str) -> list[Path]:
     """Files of that name in the folder and up to MAX_DEPTH folders below, by pattern, then the uppermost first."""
     # Unlike `**`, `*/` follows a link to the disk where the pictures are.
     tiers = (raw.glob("*/" * depth + pattern) for pattern in patterns for depth in range(MAX_DEPTH + 1))
-    return [path for tier in tiers for path in sorted(tier) if not path.name.startswith(".") and path.is_file()]
+    found = dict.fromkeys(path for tier in tiers for path in sorted(tier))
+    return [path for path in found if not _is_hidden(path.relative_to(raw).as_posix()) and path.is_file()]
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") and part != "." for part in name.split("/"))  # a file system's notes, thumbnails
 
 
 def find(raw: Path, *patterns: str) -> Path | None:
@@ -105,12 +112,12 @@ def _read_archive(raw: Path, path: Path) -> Iterator[Entry]:
     file = path.relative_to(raw).as_posix()
     with open_members(path) as members:
         for member in members.names:
-            if member.endswith(".xml") and not PurePosixPath(member).name.startswith("."):
+            if member.endswith(".xml") and not _is_hidden(member):
                 yield from _read_report(partial(members.read, member), file, f"{member}, ")
 
 
-def _read_files(raw: Path) -> Iterator[Entry]:
-    for path in find_all(raw, "*.xml"):
+def _read_files(raw: Path, paths: list[Path]) -> Iterator[Entry]:
+    for path in paths:
         yield from _read_report(partial(_read_bounded, path), path.relative_to(raw).as_posix(), "")
 
 
