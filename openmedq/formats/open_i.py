@@ -1,6 +1,6 @@
 """Radiographs with reports as Open-i publishes them, and as Kaggle's copy does: a report in XML, or in two tables.
 
-Both come as flat records, one for each picture, by the names of `FIELDS`. A gzipped tar can only be read forwards, so
+Both come as flat records, one for each picture (see `Entry`). A gzipped tar can only be read forwards, so
 whoever reads takes the reports first and then the pictures as they lie.
 """
 
@@ -20,11 +20,6 @@ from openmedq.io.archives import Members, open_members
 from openmedq.schema import Image, Provenance, Reason
 
 _SECTIONS = ("comparison", "indication", "findings", "impression")
-FIELDS = (
-    *("id", "picture", "uid", "licence_url"),  # `picture` is "" for a report that names none; its `id` is then the uid
-    *_SECTIONS,
-    *("mesh_major", "mesh_automatic", "problems", "caption", "figure_id", "projection"),
-)
 MAX_REPORT_BYTES = 2**20  # the longest published one has 8,967
 MAX_DEPTH = 3  # folders above a file: `<mirror's>/images/images_normalized/`
 
@@ -38,7 +33,12 @@ _log = logging.getLogger(__name__)
 
 
 class Entry(NamedTuple):
-    """A record and where it stands; `Unusable` says what is wrong with one that can't be read."""
+    """A record and where it stands; `Unusable` says what is wrong with one that can't be read.
+
+    Its fields: `id`, `picture` (a file's name; "" for a report that names none, and then `id` is the uid), `uid`,
+    comparison, indication, findings, impression, mesh_major, caption; in XML licence_url, mesh_automatic, figure_id;
+    in tables problems, projection.
+    """
 
     provenance: Provenance
     record: Record | Unusable

@@ -12,13 +12,13 @@ What needs no picture comes first, what is named and was not met comes last.
 What is odd in the published files, and in the miniature:
 
 - XXXX stands in all texts for what could identify a patient, or for any word that was taken for that; it is kept.
-- Reports without FINDINGS (514) have the impression alone; a few (6) have findings alone.
+- Reports without FINDINGS (502) have the impression alone; a few (6) have findings alone.
 - Reports with neither section (28): each of their pictures is rejected.
 - Reports that name no picture (104): each is rejected, once, as one row.
 - Up to five pictures of one study share one report and one caption; which view is which is said by Kaggle alone.
 - INDICATION is empty in some reports (90).
 - The id of a picture does not always follow from its report's: CXR1 has `CXR1_1_IM-0001-3001`, others `-0001-0002`.
-- Normal studies have the one MeSH term "normal" and no automatic ones; some terms end with a space.
+- Normal studies (1,391) have the one MeSH term "normal" and no automatic ones; some terms end with a space.
 - A picture that is named but absent, and one that no report names: it has no record, and is counted in the log.
 - The licence stands in each report.
 """
