@@ -1,0 +1,244 @@
+"""IU X-Ray: chest radiographs of Indiana University with their reports (Demner-Fushman et al., 2016).
+
+Layout read, as published by Open-i: `NLMCXR_reports.tgz` (3,955 reports, `ecgen-radiology/<number>.xml`) and
+`NLMCXR_png.tgz` (7,470 pictures, `<id of a parentImage>.png`), as they are or unpacked, in the folder or in one of its
+sub-folders. Where the reports are not there, Kaggle's copy is read: `indiana_reports.csv`, `indiana_projections.csv`
+and `images/images_normalized/<filename>`, its pixels rescaled. What else lies there is named in the log.
+
+A row is a picture, a turn is a section of its report. The pictures decide on the order, because a gzipped tar can only
+be read forwards: the reports are held in memory (10 MB), and one pass over the pictures takes those that they name.
+What needs no picture comes first, what is named and was not met comes last.
+
+What is odd in the published files, and in the miniature:
+
+- XXXX stands in all texts for what could identify a patient, or for any word that was taken for that; it is kept.
+- Reports without FINDINGS (502) have the impression alone; a few (6) have findings alone.
+- Reports with neither section (28): each of their pictures is rejected.
+- Reports that name no picture (104): each is rejected, once, as one row.
+- Up to five pictures of one study share one report and one caption; which view is which is said by Kaggle alone.
+- INDICATION is empty in some reports (90).
+- The id of a picture does not always follow from its report's: CXR1 has `CXR1_1_IM-0001-3001`, others `-0001-0002`.
+- Normal studies (1,391) have the one MeSH term "normal" and no automatic ones; some terms end with a space.
+- A picture that is named but absent, and one that no report names: it has no record, and is counted in the log.
+- The licence stands in each report.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import re
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import Figure, draw, draw_figures, encode_png, generator
+from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, to_line
+from openmedq.errors import ArchiveError
+from openmedq.formats.open_i import open_entries, stream_pictures
+from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+_URL = "https://openi.nlm.nih.gov/imgs/collections"
+
+card = Card(
+    id="iu_xray",
+    title="IU X-Ray",
+    homepage="https://openi.nlm.nih.gov/faq#collection",
+    citation="Demner-Fushman et al., Preparing a collection of radiology examinations for distribution and retrieval, "
+    "JAMIA 2016",
+    licence="CC-BY-NC-ND-4.0",  # what every report says
+    access=Access.OPEN,
+    task=Task.REPORT,
+    modality="radiology",
+    files=(
+        File(path="NLMCXR_reports.tgz", url=f"{_URL}/NLMCXR_reports.tgz"),
+        File(path="NLMCXR_png.tgz", url=f"{_URL}/NLMCXR_png.tgz"),
+    ),
+    roles={"train": Role.TRAIN},  # no official split
+    published_rows={"train": 7470},  # pictures
+)
+
+_SECTIONS = ("findings", "impression")  # in the order in which a report has them
+_ATTRIBUTES = ("comparison", "mesh_major", "mesh_automatic", "problems", "caption", "figure_id", "projection")
+_LICENCE = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the pictures with their reports; SourceError where no report is there or none can be read."""
+    path, stream = open_entries(raw)
+    entries = list(stream)
+    rows = represent(
+        ((entry.provenance.record, entry.record) for entry in entries),
+        source=card.id,
+        unit="report",
+        raw=raw,
+        path=path,
+        identify=lambda _, record: (take_text(record, "id"), "train"),
+        build=_build,
+        seen=set(),
+    )
+    waiting: dict[str, Sample] = {}  # by the picture's name
+    for entry, row in zip(entries, rows, strict=True):
+        row = replace(row, provenance=entry.provenance)
+        if isinstance(row, Rejected):
+            yield row
+        else:
+            waiting[row.images[0].image_id] = row
+
+    named = {entry.record.get("picture") for entry in entries if not isinstance(entry.record, Unusable)}
+    num_unnamed = 0
+    for name, take in stream_pictures(raw, waiting):
+        num_unnamed += name not in named
+        if name in waiting:
+            yield _show(waiting.pop(name), take)
+    if num_unnamed:
+        _log.info("%s: %d pictures that no report names", raw, num_unnamed)
+    for name, sample in waiting.items():
+        yield _reject(sample, Reason.IMAGE_MISSING, f"no picture {name}")
+
+
+def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    """The sample, of its picture the name alone."""
+    uid, picture = take_text(record, "uid"), take_optional_text(record, "picture")
+    if not picture:
+        raise Unusable(Reason.IMAGE_MISSING, "the report names no picture")
+    sections = [(name, take_optional_text(record, name)) for name in _SECTIONS]
+    turns = [Turn(name, text) for name, text in sections if text]
+    if not turns:
+        raise Unusable(Reason.ANSWER_EMPTY, "the report has neither findings nor impression")
+    if indication := take_optional_text(record, "indication"):
+        turns[0] = replace(turns[0], context=f"Indication: {indication}")
+    licence = _LICENCE.search(take_optional_text(record, "licence_url"))
+    return Sample(
+        id=sample_id,
+        source=card.id,
+        split=split,
+        task=card.task,
+        modality=card.modality,
+        licence=f"CC-{licence[1].upper()}-{licence[2]}" if licence else card.licence,
+        provenance=provenance,
+        turns=tuple(turns),
+        images=(Image(picture),),
+        groups=Groups(study=uid),
+        attributes=keep(**{name: take_optional_text(record, name) for name in _ATTRIBUTES}),
+    )
+
+
+def _show(sample: Sample, take: Callable[[], Image]) -> Sample | Rejected:
+    try:
+        return replace(sample, images=(take(),))
+    except ArchiveError as error:
+        return _reject(sample, Reason.IMAGE_UNREADABLE, str(error))
+
+
+def _reject(sample: Sample, reason: Reason, detail: str) -> Rejected:
+    return Rejected(sample.id, sample.source, sample.split, reason, to_line(detail), sample.provenance)
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_INDICATIONS = ("Positive TB test", "XXXX-year-old with chest pain", "Preop bariatric surgery.")
+_CAPTIONS = ("Xray Chest PA and Lateral", "CHEST 2V FRONTAL/LATERAL XXXX, XXXX XXXX PM")
+
+_REPORT = """\
+<?xml version="1.0" encoding="utf-8"?>
+<eCitation>
+   <meta type="rr"/>
+   <uId id="CXR{number}"/>
+   <pmcId id="{number}"/>
+   <docSource>CXR</docSource>
+   <IUXRId id="{number}"/>
+   <licenseType>open-access</licenseType>
+   <licenseURL>http://creativecommons.org/licenses/by-nc-nd/4.0/</licenseURL>
+   <ccLicense>byncnd</ccLicense>
+   <MedlineCitation Owner="Indiana University" Status="supplied by publisher">
+      <Article PubModel="Electronic">
+         <ArticleTitle>Indiana University Chest X-ray Collection</ArticleTitle>
+         <Abstract>
+            <AbstractText Label="COMPARISON">{comparison}</AbstractText>
+            <AbstractText Label="INDICATION">{indication}</AbstractText>
+            <AbstractText Label="FINDINGS">{findings}</AbstractText>
+            <AbstractText Label="IMPRESSION">{impression}</AbstractText>
+         </Abstract>
+      </Article>
+   </MedlineCitation>
+   <MeSH>{mesh}</MeSH>{images}
+</eCitation>
+"""
+_IMAGE = """
+   <parentImage id="{name}">
+      <figureId>F{number}</figureId>
+      <caption>{caption}</caption>
+      <panel type="single">
+         <url>/hadoop/storage/radiology/extract/{name}.jpg</url>
+         <imgModality>7</imgModality>
+      </panel>
+   </parentImage>"""
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write both archives of Open-i: 50 reports, most of them with two pictures of a chest that show what they say."""
+    random = generator(seed, card.id)
+    figures = [figure for figure in draw_figures(seed, card.id, 1) if figure.organ == "chest"]
+    numbers = [1, *sorted(map(int, random.choice(np.arange(2, 4000), len(figures) + 2, replace=False)))]
+    reports: dict[int, str] = {}
+    pictures: dict[str, bytes] = {}
+    for index, (number, figure) in enumerate(zip(numbers, figures, strict=False)):
+        views = [replace(figure, texture=int(random.integers(2**62))) for _ in range({30: 1, 31: 3}.get(index, 2))]
+        names = [_name(number, view, is_long=index % 16 == 7) for view in range(1, len(views) + 1)]
+        reports[number] = _write_report(index, number, figure, names)
+        pictures |= {f"{name}.png": encode_png(draw(view)) for name, view in zip(names, views, strict=True)}
+    *_, without_images, without_text, without_report = numbers
+    reports[without_images] = _write_report(0, without_images, figures[0], [])
+    reports[without_text] = _write_report(20, without_text, figures[0], [])
+    pictures[f"{_name(without_report, 1, is_long=False)}.png"] = encode_png(draw(figures[0]))
+    del pictures[f"{_name(numbers[40], 2, is_long=False)}.png"]
+
+    raw.mkdir(parents=True, exist_ok=True)
+    texts = {f"ecgen-radiology/{number}.xml": text.encode() for number, text in reports.items()}
+    _write_archive(raw / "NLMCXR_reports.tgz", texts)
+    _write_archive(raw / "NLMCXR_png.tgz", pictures)
+
+
+def _name(number: int, view: int, *, is_long: bool) -> str:
+    if number == 1:
+        return f"CXR1_1_IM-0001-{view + 2}001"
+    return f"CXR{number}_IM-{number % 2600:04}-" + (f"0001-000{view}" if is_long else f"{view}001")
+
+
+def _write_report(index: int, number: int, figure: Figure, names: list[str]) -> str:
+    size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
+    clips = "1 clip is" if figure.num_clips == 1 else f"{figure.num_clips} clips are"
+    findings = f"A {size} mass in the {figure.position}, {level} background; {clips} seen. No XXXX effusion."
+    impression = f"Large mass in the {figure.position}." if figure.is_large else "Normal chest x-XXXX."
+    mesh = f"<major>Mass/large/{figure.position} </major><automatic>mass</automatic>"
+    caption = _CAPTIONS[index % 2]
+    return _REPORT.format(
+        number=number,
+        comparison="" if index % 6 == 1 else "None.",
+        indication="" if index % 10 == 5 else _INDICATIONS[index % 3],
+        findings="" if index % 8 == 3 or index == 20 else findings,
+        impression="" if index in (10, 20) else impression,
+        mesh=mesh if figure.is_large else "<major>normal</major>",
+        images="".join(_IMAGE.format(name=name, number=i, caption=caption) for i, name in enumerate(names, start=1)),
+    )
+
+
+def _write_archive(path: Path, files: dict[str, bytes]) -> None:
+    """A gzipped tar in the order of names, as published, and without a clock in its bytes."""
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w") as archive,
+    ):
+        for name, data in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
