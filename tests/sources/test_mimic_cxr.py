@@ -189,7 +189,8 @@ def test_a_row_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> N
     kept, repeated = read(write(tmp_path, [ROW, ROW]))
     assert isinstance(kept, Sample)
     assert isinstance(repeated, Rejected)
-    assert repeated.reason is Reason.ID_REPEATED
+    assert (repeated.reason, repeated.split) == (Reason.ID_REPEATED, "")
+    assert DICOM not in repeated.detail
 
 
 def test_a_row_with_a_field_too_few_is_rejected(tmp_path: Path) -> None:
