@@ -76,7 +76,9 @@ REPORT = f"""\
 
 def pack(rows: Sequence[dict[str, str]], names: Sequence[str] = ()) -> bytes:
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(names) or list(rows[0]), restval="", lineterminator="\n")
+    # A lone \r, which the reader takes for a line's end, is quoted by the writer only where all is.
+    quoting = csv.QUOTE_ALL if any("\r" in value for row in rows for value in row.values()) else csv.QUOTE_MINIMAL
+    writer = csv.DictWriter(text, list(names) or list(rows[0]), restval="", lineterminator="\n", quoting=quoting)
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode("utf-8", "surrogateescape")
