@@ -44,6 +44,11 @@ class Project:
     watch: Path  # where processes of `python -m openmedq` say what they loaded
 
     @property
+    def printed(self) -> Path:
+        """What the `dvc repro` of the fixture said."""
+        return self.watch.parent / "printed.txt"
+
+    @property
     def attempts(self) -> list[str]:
         """Connections that any process asked for, but to loopback."""
         return read_attempts(self.watch.parent)
@@ -107,7 +112,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     fresh = checkout(tmp_path_factory.mktemp("end_to_end"))
     for old, new in QUICK.items():
         fresh.change("params.yaml", old, new)
-    fresh.run("dvc", "repro")
+    fresh.printed.write_text(fresh.run("dvc", "repro"), encoding="utf-8")
     return fresh
 
 

@@ -1,0 +1,120 @@
+"""No picture, text or record id of a credentialed source leaves the data folder: MIMIC-CXR's canary is looked for."""
+
+from __future__ import annotations
+
+import base64
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from prefect.client.orchestration import get_client
+
+from flows.build import build
+from openmedq import layout
+from openmedq.io import forgotten
+from openmedq.sources.mimic_cxr import CANARY
+
+from .conftest import Project
+
+pytestmark = pytest.mark.xdist_group("end_to_end")
+
+SECRET = "mimic_cxr"
+
+
+def _secrets(project: Project) -> set[bytes]:
+    """What must not be found: the canary, ids of records, patients, studies and pictures, texts and stored bytes."""
+    found = {CANARY}
+    encoded: set[bytes] = set()
+    for shard in (project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet"):
+        for row in pq.read_table(shard).to_pylist():
+            found |= {row["id"], row["groups"]["patient"], row["groups"]["study"]}
+            found |= {picture["image_id"] for picture in row["pictures"]}
+            found |= {turn["answer"] for turn in row["turns"] if len(turn["answer"]) > 30}
+            encoded |= {image["bytes"] for image in row["images"]}
+            encoded |= {picture["thumbnail"] for picture in row["pictures"]}
+    encoded |= {base64.b64encode(data)[:200] for data in encoded}
+    assert len(found) > 100
+    return {text.encode() for text in found} | encoded
+
+
+def _places(project: Project) -> Iterator[Path]:
+    """What others may see: MLflow's, Data Docs, verdict, report, scores, the lock, what was said."""
+    root = project.root
+    yield from (root / "mlflow.db", root / layout.DVC_LOCK, root / layout.FORGOTTEN, project.printed)
+    for folder in (Path("mlartifacts"), Path("mlruns"), layout.DATA_DOCS, layout.VALIDATION, layout.REPORT):
+        yield from (path for path in (root / folder).rglob("*") if path.is_file())
+    for folder in (layout.TRAINING, layout.EVALUATION, layout.TRANSFER, layout.MODEL):
+        yield from (path for path in (root / folder).rglob("*") if path.suffix in (".json", ".csv", ".jinja"))
+
+
+def _leaks(data: bytes, secrets: set[bytes]) -> set[bytes]:
+    words = set(re.findall(rb"[\w/.-]+", data))
+    return {secret for secret in secrets if secret in words or (len(secret) > 30 and secret in data)}
+
+
+def test_the_canary_is_in_the_data_and_nowhere_else(project: Project) -> None:
+    secrets = _secrets(project)
+    shards = (project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet")
+    texts = [turn["answer"] for shard in shards for row in pq.read_table(shard).to_pylist() for turn in row["turns"]]
+    assert any(CANARY in text for text in texts), "the pipeline did read it"
+    places = list(_places(project))
+    assert len(places) > 20
+    for path in places:
+        assert not _leaks(path.read_bytes(), secrets), path
+        assert CANARY.encode() not in path.read_bytes(), path
+
+
+def test_the_search_finds_what_it_looks_for(project: Project) -> None:
+    """The test above can fail: a canary in MLflow's store, a record's id in a line, a picture on a page."""
+    secrets = _secrets(project)
+    shard = next((project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet"))
+    row = pq.read_table(shard).slice(0, 1).to_pylist()[0]
+    page = b'<img src="data:image/png;base64,' + base64.b64encode(row["images"][0]["bytes"]) + b'">'
+    for text in (f"x {CANARY} y".encode(), f"error: {row['id']}: broken".encode(), page):
+        assert _leaks(text, secrets)
+
+
+def test_mlflow_holds_no_credentialed_text_in_any_table(project: Project) -> None:
+    with sqlite3.connect(project.root / "mlflow.db") as store:
+        dump = "\n".join(store.iterdump())
+    assert SECRET in dump, "that the set was used is no secret"
+    assert CANARY not in dump
+
+
+@pytest.mark.slow
+def test_prefects_logs_hold_none_of_it(
+    project: Project, copy: Callable[[], Project], prefect_server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = copy()
+    reader = changed.root / "openmedq" / "sources" / f"{SECRET}.py"
+    reader.write_text(reader.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    monkeypatch.chdir(changed.root)
+    with get_client(sync_client=True) as client:
+        known = {run.id for run in client.read_flow_runs()}
+        build(targets=[f"normalize@{SECRET}"])
+        mine = [run.id for run in client.read_flow_runs() if run.id not in known]
+        said = "\n".join(log.message for log in client.read_logs() if log.flow_run_id in mine)
+    assert f"normalize@{SECRET}" in said
+    assert not _leaks(said.encode(), _secrets(project))
+
+
+def test_what_is_forgotten_is_gone_and_the_waterfall_says_so(copy: Callable[[], Project]) -> None:
+    project = copy()
+    shard = next((project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet"))
+    rows = pq.read_table(shard).to_pylist()
+    patient = rows[0]["groups"]["patient"]
+    number = sum(row["groups"]["patient"] == patient for row in rows)
+    printed = project.run("python", "-m", "openmedq", "forget", patient)
+    assert f"{SECRET}: {number} rows" in printed
+    printed += project.run("dvc", "repro", "mix")
+    assert "Running stage 'normalize@mimic_cxr'" in printed
+    assert "Running stage 'normalize@vqa_rad'" not in printed
+    assert patient not in printed
+    left = pq.read_table(next((project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet"))).to_pylist()
+    assert len(left) == len(rows) - number
+    assert all(row["groups"]["patient"] != patient for row in left)
+    assert "rejected: forgotten" in project.run("python", "-m", "openmedq", "summary", COLUMNS="200")
+    assert forgotten.digest(patient) in (project.root / layout.FORGOTTEN).read_text(encoding="utf-8")
