@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from openmedq import checking, discovery
+from openmedq.__main__ import main
 from openmedq.errors import SourceError
-from openmedq.schema import Sample
+from openmedq.params import Normalize
+from openmedq.schema import Rejected, Sample
 from tests.stages import toyset
 
 
@@ -57,3 +59,24 @@ def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set(read))
     with pytest.raises(SourceError, match=r"raw: not one record of toy_set"):
         checking.check("toy_set", raw)
+
+
+def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    taken: list[object] = []
+
+    def read(
+        raw: Path, languages: tuple[str, ...] = ("en",), allow_unofficial: bool = False
+    ) -> Iterator[Sample | Rejected]:
+        taken.extend((languages, allow_unofficial))
+        return toyset.read(raw)
+
+    monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set(read))
+    assert main(["check", "toy_set", "--raw", str(raw)]) == 0
+    assert main(["check", "toy_set", "--raw", str(raw), "--languages", "en, zh", "--allow-unofficial", "--json"]) == 0
+    assert taken == [("en",), False, ("en", "zh"), True]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["source"] == "toy_set"
+
+
+def test_dials_that_are_not_named_keep_their_defaults() -> None:
+    assert checking.settings() == Normalize()
+    assert checking.settings("zh") == Normalize(languages=("zh",))
