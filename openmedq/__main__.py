@@ -133,7 +133,7 @@ def check_folder(set_id: str, raw: Path, json: bool, languages: str | None, allo
     """Say what a set's reader makes of a folder; 1 where it recognised no record."""
     from openmedq import checking
 
-    summary = checking.check(set_id, raw, checking.settings(languages, allow_unofficial=allow_unofficial))
+    summary = checking.check(set_id, raw, checking.dials(languages, allow_unofficial=allow_unofficial))
     print(checking.render(summary))
     if json:
         print(checking.as_json(summary))

@@ -29,7 +29,7 @@ class Summary:
     seconds: float
 
 
-def settings(languages: str | None = None, *, allow_unofficial: bool = False) -> Normalize:
+def dials(languages: str | None = None, *, allow_unofficial: bool = False) -> Normalize:
     """The dials of `normalize` as a command line says them: languages with commas between; None leaves the default."""
     chosen = {"languages": tuple(filter(None, map(str.strip, languages.split(","))))} if languages else {}
     return Normalize(allow_unofficial=allow_unofficial, **chosen)

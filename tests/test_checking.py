@@ -78,5 +78,5 @@ def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_dials_that_are_not_named_keep_their_defaults() -> None:
-    assert checking.settings() == Normalize()
-    assert checking.settings("zh") == Normalize(languages=("zh",))
+    assert checking.dials() == Normalize()
+    assert checking.dials("zh") == Normalize(languages=("zh",))

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmedq.cards import Access, Card, File
-from openmedq.cards.drawing import draw_radiograph, generator
-from openmedq.formats.medmnist import SIDE_PX, SPLITS, URL, name_files, read_npz, write_npz
+from openmedq.cards.drawing import draw_radiograph
+from openmedq.formats.medmnist import SIDE_PX, SPLITS, URL, name_files, read_npz, write_miniature
 from openmedq.schema import Rejected, Role, Sample, Task
 
 FILE = "pneumoniamnist.npz"
@@ -64,10 +64,8 @@ def read(raw: Path, allow_unofficial: bool = False) -> Iterator[Sample | Rejecte
 
 def miniature(raw: Path, seed: int = 0) -> None:
     """Write the npz with 240, 40 and 80 drawn chests, an opacity in three of four."""
-    arrays: dict[str, NDArray[np.uint8]] = {}
-    for split, num_rows in zip(SPLITS, (240, 40, 80), strict=True):
-        random = generator(seed, card.id, split)
-        labels = random.permutation(np.arange(num_rows) % 4 > 0)
-        pictures = [draw_radiograph(random, has_opacity=bool(label), side_px=SIDE_PX) for label in labels]
-        arrays |= {f"{split}_images": np.stack(pictures), f"{split}_labels": labels[:, None].astype(np.uint8)}
-    write_npz(raw / FILE, arrays)
+
+    def draw(label: int, random: np.random.Generator) -> NDArray[np.uint8]:
+        return draw_radiograph(random, has_opacity=bool(label), side_px=SIDE_PX)
+
+    write_miniature(raw / FILE, card, seed, (240, 40, 80), (0.25, 0.75), draw)

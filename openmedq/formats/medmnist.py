@@ -17,7 +17,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image as Pictures
 
 from openmedq.cards import Card
+from openmedq.cards.drawing import generator
 from openmedq.errors import SourceError
 from openmedq.formats import find_file
 from openmedq.io.archives import open_members
@@ -79,12 +80,6 @@ def read_npz(
             pictures = _stream_pictures(path, archive, split, len(labels), num_channels)
             for index, (pixels, label) in enumerate(zip(pictures, labels, strict=True)):
                 yield _represent(card, path.relative_to(raw).as_posix(), split, index, pixels, int(label))
-
-
-def write_npz(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
-    """Write a miniature, which says that it is one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path, **arrays, **{_GENERATED: np.array("a miniature, no published file")})  # type: ignore[arg-type]
 
 
 def name_files(stem: str, md5s: Mapping[int, str]) -> dict[str, str]:
@@ -175,3 +170,50 @@ def _open_array(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[tup
     except (ValueError, KeyError, OverflowError, SyntaxError, *_DAMAGE) as error:
         text = " ".join(str(error).split())[:100]
         raise SourceError(f"{path}: `{member}` is no plain array ({text}); get the file again") from None
+
+
+# Miniatures -----------------------------------------------------------------------------------------------------------
+
+_ROWS, _COLUMNS = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(np.float32)
+
+
+def write_miniature(
+    path: Path,
+    card: Card,
+    seed: int,
+    num_rows: Sequence[int],
+    shares: Sequence[float],
+    draw: Callable[[int, np.random.Generator], NDArray[np.uint8]],
+) -> None:
+    """Write the npz of a miniature, which says that it is one: rows a split, shares of the classes, their pictures."""
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    ends = np.cumsum(shares)
+    for split, number in zip(SPLITS, num_rows, strict=True):
+        random = generator(seed, card.id, split)
+        labels = random.permutation(np.searchsorted(ends, (np.arange(number) + 0.5) / number))
+        arrays[f"{split}_images"] = np.stack([draw(int(label), random) for label in labels])
+        arrays[f"{split}_labels"] = labels[:, None].astype(np.uint8)
+    write_npz(path, arrays)
+
+
+def write_npz(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
+    """Write generated arrays, and the array that says that they are."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    note = np.array("a miniature, no published file")
+    np.savez_compressed(path, **arrays, **{_GENERATED: note})  # type: ignore[arg-type]  # members, no `allow_pickle`
+
+
+def paint_disc(
+    field: NDArray[np.float32], colour: tuple[int, int, int], row: float, column: float, radius: float
+) -> NDArray[np.float32]:
+    """The field (SIDE_PX, SIDE_PX, 3) with a disc on it, whose edge is one pixel wide."""
+    distance = np.hypot(_ROWS - np.float32(row), _COLUMNS - np.float32(column))
+    cover = np.clip(np.float32(radius) - distance + 0.5, 0, 1)[:, :, None]
+    painted: NDArray[np.float32] = (field * (1 - cover) + np.asarray(colour) * cover).astype(np.float32)
+    return painted
+
+
+def finish(field: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.uint8]:
+    """The field as pixels, with noise."""
+    noise: NDArray[np.float32] = random.normal(0, 5, field.shape).astype(np.float32)
+    return (field + noise).clip(0, 255).astype(np.uint8)
