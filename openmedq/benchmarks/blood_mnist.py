@@ -87,7 +87,7 @@ _KINDS = (  # in the order of the classes
     _Kind(12, (190, 160, 215), 1, 7.0),
     _Kind(7, (150, 180, 235), 1, 6.0),
     _Kind(12, (165, 175, 200), 2, 5.5),
-    _Kind(10, (240, 205, 215), 3, 3.0),
+    _Kind(10, (220, 170, 190), 3, 3.0),
     _Kind(4, (180, 120, 190), 0, 0.0),
 )
 _SHARES = (0.07, 0.18, 0.09, 0.17, 0.07, 0.08, 0.2, 0.14)  # about as published
@@ -101,7 +101,7 @@ def miniature(raw: Path, seed: int = 0) -> None:
 def _draw(label: int, random: np.random.Generator) -> NDArray[np.uint8]:
     """A cell on a pale ground, (SIDE_PX, SIDE_PX, 3)."""
     kind = _KINDS[label]
-    field = np.full((SIDE_PX, SIDE_PX, 3), (245, 230, 225), np.float32)
+    field = np.full((SIDE_PX, SIDE_PX, 3), (225, 210, 205), np.float32)
     row, column = SIDE_PX / 2 - 0.5 + random.uniform(-1.5, 1.5, 2)
     field = paint_disc(field, kind.body, row, column, kind.radius + random.uniform(-0.7, 0.7))
     turn = random.uniform(0, 2 * np.pi)

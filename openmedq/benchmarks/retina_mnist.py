@@ -71,7 +71,7 @@ def miniature(raw: Path, seed: int = 0) -> None:
 
 def _draw(grade: int, random: np.random.Generator) -> NDArray[np.uint8]:
     """An orange disc with a bright papilla and pale spots, (SIDE_PX, SIDE_PX, 3)."""
-    field = np.zeros((SIDE_PX, SIDE_PX, 3), np.float32)
+    field = np.full((SIDE_PX, SIDE_PX, 3), 30, np.float32)
     middle = SIDE_PX / 2 - 0.5
     field = paint_disc(field, (185, 80, 35), middle, middle, 13)
     side = random.choice([-1, 1])  # left eye or right eye
