@@ -56,7 +56,7 @@ _OFFICIAL_MD5S = name_files(
 
 def read(raw: Path, allow_unofficial: bool = False) -> Iterator[Sample | Rejected]:
     """Stream the pictures as PNG; SourceError where the file is absent, cut, other than published, or another's."""
-    return read_npz(raw, card, _OFFICIAL_MD5S, num_channels=3, allow_unofficial=allow_unofficial)
+    yield from read_npz(raw, card, _OFFICIAL_MD5S, num_channels=3, allow_unofficial=allow_unofficial)
 
 
 # The miniature --------------------------------------------------------------------------------------------------------

@@ -218,4 +218,5 @@ def finish(field: NDArray[np.float32], random: np.random.Generator) -> NDArray[n
     levels = Pictures.fromarray(random.normal(0, 16, (6, 6)).astype(np.float32))
     texture = np.asarray(levels.resize((SIDE_PX, SIDE_PX), Pictures.Resampling.BICUBIC))[:, :, None]
     noise: NDArray[np.float32] = random.normal(0, 5, field.shape).astype(np.float32)
-    return (field + texture + noise).clip(0, 255).astype(np.uint8)
+    finished: NDArray[np.uint8] = (field + texture + noise).clip(0, 255).astype(np.uint8)
+    return finished
