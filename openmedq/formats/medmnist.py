@@ -151,7 +151,6 @@ def _stream_pictures(
         for _ in range(num_pictures):
             data = file.read(math.prod(pixels_shape))
             yield np.frombuffer(data, np.uint8).reshape(pixels_shape)
-        file.read(1)  # the end of the member, where its sum is checked
 
 
 @contextmanager

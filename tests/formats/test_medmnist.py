@@ -152,6 +152,10 @@ def test_other_arrays_are_one_line(tmp_path: Path, changes: dict[str, Any]) -> N
         b"text",
         b"\x93NUMPY\x09\x00",
         b"\x93NUMPY\x01\x00\x76\x00{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999, 28, 28), }\n",
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '|u1', 'fortran_order': False, 'shape': (4, 1), }"
+        + b" " * 10
+        + b"\n"
+        + bytes(5),
         b"\x93NUMPY\x01\x00\x10\x00__import__('os')\n",
     ],
 )
