@@ -79,6 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("set_id", metavar="ID")
     check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="the folder")
     check.add_argument("--json", action="store_true", help="the last line is one JSON object")
+    check.add_argument("--languages", metavar="en,zh", help="of questions, where a set has several")
+    check.add_argument(
+        "--allow-unofficial", action="store_true", help="read files whose checksum is not the publisher's"
+    )
     check.set_defaults(command=check_folder)
     sources = commands.add_parser("sources", help="every set: licence, access, rows as published and as read, citation")
     sources.add_argument("--markdown", action="store_true", help="the README's table, with the miniatures read for it")
@@ -137,11 +141,11 @@ def write_profile(name: str) -> None:
     print(f"{layout.PARAMS}: profile {name}")
 
 
-def check_folder(set_id: str, raw: Path, json: bool) -> int:
+def check_folder(set_id: str, raw: Path, json: bool, languages: str | None, allow_unofficial: bool) -> int:
     """Say what a set's reader makes of a folder; 1 where it recognised no record."""
     from openmedq import checking
 
-    summary = checking.check(set_id, raw)
+    summary = checking.check(set_id, raw, checking.dials(languages, allow_unofficial=allow_unofficial))
     print(checking.render(summary))
     if json:
         print(checking.as_json(summary))

@@ -30,6 +30,12 @@ class Summary:
     seconds: float
 
 
+def dials(languages: str | None = None, *, allow_unofficial: bool = False) -> Normalize:
+    """The dials of `normalize` as a command line says them: languages with commas between; None leaves the default."""
+    chosen = {"languages": tuple(filter(None, map(str.strip, languages.split(","))))} if languages else {}
+    return Normalize(allow_unofficial=allow_unofficial, **chosen)
+
+
 def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
     """Read the folder, pictures included, and write nothing; SourceError where it holds no record of the set."""
     if not raw.is_dir():

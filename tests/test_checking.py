@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from openmedq import checking, discovery
+from openmedq.__main__ import main
 from openmedq.cards import Access
 from openmedq.errors import SourceError
-from openmedq.schema import Sample
+from openmedq.params import Normalize
+from openmedq.schema import Rejected, Sample
 from tests.stages import toyset
 
 
@@ -67,3 +69,24 @@ def test_a_credentialed_set_shows_no_sample(raw: Path, monkeypatch: pytest.Monke
     assert "train: 3" in text
     assert "Where?" not in text
     assert "toy_set/0" not in text
+
+
+def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    taken: list[object] = []
+
+    def read(
+        raw: Path, languages: tuple[str, ...] = ("en",), allow_unofficial: bool = False
+    ) -> Iterator[Sample | Rejected]:
+        taken.extend((languages, allow_unofficial))
+        return toyset.read(raw)
+
+    monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set(read))
+    assert main(["check", "toy_set", "--raw", str(raw)]) == 0
+    assert main(["check", "toy_set", "--raw", str(raw), "--languages", "en, zh", "--allow-unofficial", "--json"]) == 0
+    assert taken == [("en",), False, ("en", "zh"), True]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["source"] == "toy_set"
+
+
+def test_dials_that_are_not_named_keep_their_defaults() -> None:
+    assert checking.dials() == Normalize()
+    assert checking.dials("zh") == Normalize(languages=("zh",))

@@ -1,0 +1,266 @@
+"""CXR8: the NIH's chest radiographs with findings mined from their reports (Wang et al., ChestX-ray8, CVPR 2017).
+
+The set grew from eight findings to fourteen and goes by ChestX-ray8, ChestX-ray14 and CXR8. A mirror's folder is
+matched as `CXR8` or `NIH-ChestXray14`.
+
+Layout read, as published on Box: `Data_Entry_2017_v2020.csv` (or `Data_Entry_2017.csv`, the version before), a row a
+picture, findings with `|` between; `train_val_list.txt` and `test_list.txt`, a picture's name a line; pictures in
+`images_001.tar.gz` ... `images_012.tar.gz`, read in place, or unpacked: in `images/`, in Kaggle's `images_001/images/`
+..., or beside the table. Archives may lie in `images/`, and be zips (Hugging Face); all of it one folder deeper.
+Pictures come in the order of the archives, while the table waits in memory (see `formats/picture_archives.py`).
+
+A picture in neither list is of the split `unlisted`, as all are where the lists are absent: it is neither fitted nor
+scored. `BBox_List_2017.csv` (boxes of 984 findings) is not read.
+
+What is odd in the published files, and in the miniature:
+
+- Two column names hold a comma, so that the header has four for them: `OriginalImage[Width` and `Height]`, and so on.
+- A comma at the end of the lines, in some versions of the header too; `Patient Gender` or `Patient Sex`.
+- `No Finding` stands among the findings, and is no class: such a row has no label.
+- A patient has many pictures, all of them in the same list.
+- Ages that no one reaches (411), kept as published.
+- A few pictures are RGBA, the others gray.
+- SLAKE, which trains, shows some of the pictures.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import logging
+import re
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PixelImage
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import SIDE_PX, draw, draw_radiograph, encode_png, generator, shared_figure
+from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.errors import SourceError
+from openmedq.formats import find_file
+from openmedq.formats.picture_archives import join_pictures, take_picture
+from openmedq.formats.tables import Row, stream_lines, stream_rows
+from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+HOMEPAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
+TABLE, OLD_TABLE = "Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv"
+LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
+ARCHIVES = tuple(f"images_{number:03}.tar.gz" for number in range(1, 13))
+NO_FINDING = "No Finding"
+# In the paper's order: the eight of its first version, then those that were added.
+CLASSES = (
+    *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
+    *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
+)
+
+card = Card(
+    id="cxr8",
+    title="NIH-ChestXray14",
+    homepage=HOMEPAGE,
+    citation="Wang et al., ChestX-ray8: Hospital-scale chest X-ray database and benchmarks, CVPR 2017",
+    licence="unrestricted; link the download site, name the NIH Clinical Center, cite the paper",
+    access=Access.OPEN,
+    task=Task.CLASSIFICATION,
+    modality="radiology",
+    files=tuple(
+        File(path=name, url=HOMEPAGE) for name in (TABLE, *LISTS.values(), *ARCHIVES)
+    ),  # Box has no plain links
+    roles=dict.fromkeys((*LISTS, "unlisted"), Role.EVALUATION),
+    published_rows={"train_val": 86_524, "test": 25_596, "unlisted": 0},
+    classes=CLASSES,
+    is_multi_label=True,
+    fitted=("train_val",),
+    scored=("test",),
+)
+
+_NEEDED = ("Image Index", "Finding Labels", "Patient ID")
+_ATTRIBUTES = {
+    "Follow-up #": "follow_up",
+    "Patient Age": "patient_age",
+    "Patient Gender": "patient_gender",
+    "Patient Sex": "patient_gender",
+    "View Position": "view_position",
+    "OriginalImage[Width": "original_width",
+    "Height]": "original_height",
+    "OriginalImagePixelSpacing[x": "pixel_spacing_x",
+    "y]": "pixel_spacing_y",
+}
+_FILE_NAME = re.compile(r"[\w-][\w.-]*")
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the pictures; SourceError where the table is absent, a list is none, or an archive is not whole."""
+    table = _find_table(raw)
+    splits = _read_lists(table.parent)
+    yield from represent(
+        join_pictures(_stream_table(table), "Image Index", table.parent, "images"),
+        source=card.id,
+        unit="line",
+        raw=raw,
+        path=table,
+        identify=lambda _, record: _identify(record, splits),
+        build=_build,
+        seen=set(),
+    )
+
+
+def _identify(record: Record, splits: dict[str, str]) -> tuple[str, str]:
+    name = take_text(record, "Image Index")
+    if not _FILE_NAME.fullmatch(name):
+        raise Unusable(Reason.FIELD_MISSING, "field `Image Index` is no file name")
+    return name, splits.get(name, "unlisted")
+
+
+def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    findings = [name.strip() for name in take_text(record, "Finding Labels", empty=Reason.ANSWER_EMPTY).split("|")]
+    if not set(findings) <= {*card.classes, NO_FINDING}:
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `Finding Labels` has one that is none of the 14")
+    if NO_FINDING in findings and set(findings) != {NO_FINDING}:
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, f"field `Finding Labels` has `{NO_FINDING}` beside a finding")
+    picture = take_picture(record, take_text(record, "Image Index"))
+    labels = tuple(name for name in card.classes if name in findings)
+    attributes = {
+        attribute: take_optional_text(record, name) for name, attribute in _ATTRIBUTES.items() if name in record
+    }
+    return Sample(
+        id=sample_id,
+        source=card.id,
+        split=split,
+        task=card.task,
+        modality=card.modality,
+        licence=card.licence,
+        provenance=provenance,
+        turns=(Turn("", ", ".join(labels) or NO_FINDING),),
+        images=(picture,),
+        groups=Groups(patient=take_optional_text(record, "Patient ID") or None),
+        labels=labels,
+        attributes=keep(**attributes),
+    )
+
+
+def _find_table(raw: Path) -> Path:
+    inner = sorted(path for path in raw.iterdir() if path.is_dir()) if raw.is_dir() else []
+    for folder in (raw, *inner):
+        table, old = find_file(folder, TABLE), find_file(folder, OLD_TABLE)
+        if table and old:
+            _log.info("%s: not read: %s is there", old, TABLE)
+        if found := table or old:
+            return found
+    raise SourceError(f"{raw}: no `{TABLE}`; expected it there, as published at {HOMEPAGE}")
+
+
+def _read_lists(folder: Path) -> dict[str, str]:
+    """From a picture's name to its split; one that stands in both lists is of the test."""
+    splits: dict[str, str] = {}
+    for split, name in LISTS.items():
+        path = find_file(folder, name)
+        if path is None:
+            _log.info("%s: no %s: its pictures are of the split `unlisted`", folder, name)
+            continue
+        names = [PurePosixPath(line.strip()).name for _, line in stream_lines(path)]
+        if not any(name.endswith(".png") for name in names):
+            raise SourceError(f"{path}: no list of pictures; expected a file name a line, get the file again")
+        splits |= dict.fromkeys(names, split)
+    return splits
+
+
+def _stream_table(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
+    """The rows by column, whether or not header and rows end with a comma."""
+    lines = stream_rows(path)
+    _, header = next(lines, ("", []))
+    names = [name.strip() for name in header]
+    while names and not names[-1]:
+        names.pop()
+    lacking = [name for name in _NEEDED if name not in names]
+    if lacking:
+        found = ", ".join(names)[:200] or "nothing"
+        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(_NEEDED)}; found {found}")
+    for number, fields in lines:
+        if len(fields) < len(names) or any(fields[len(names) :]):
+            problem = f"the row has {len(fields)} fields, the header {len(names)}"
+            yield number, Unusable(Reason.FIELD_MISSING, problem)
+        else:
+            yield number, dict(zip(names, fields, strict=False))
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
+)
+_NUM_PATIENTS = {"train_val": 38, "test": 16, "unlisted": 1}
+_PLACES = [(16 + 20 * (index // 4), 18 + 20 * (index % 4)) for index in range(14)]  # of the classes' marks, in px
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write the table with about 140 rows, both lists, and twelve archives; every finding has a mark in its place."""
+    random = generator(seed, card.id)
+    patients = np.sort(random.choice(np.arange(1, 30_806), sum(_NUM_PATIENTS.values()), replace=False))
+    splits = random.permutation(np.repeat(list(_NUM_PATIENTS), list(_NUM_PATIENTS.values())))
+    rows: dict[str, str] = {}
+    pictures: dict[str, bytes] = {}
+    names: dict[str, list[str]] = {split: [] for split in _NUM_PATIENTS}
+    for patient, split in zip(patients.tolist(), splits.tolist(), strict=True):
+        age, gender = int(random.integers(4, 90)), "MF"[random.integers(2)]
+        for follow_up in range(2 + patient % 2):
+            name = f"{patient:08}_{follow_up:03}.png"
+            findings, pixels = _choose(len(names[split])), None
+            if split == "train_val" and len(names[split]) == 2:
+                findings, pixels = [CLASSES.index("Mass")], draw(shared_figure(seed))
+            pictures[name] = encode_png(_draw(findings, random) if pixels is None else pixels)
+            shown = 411 if len(rows) == 5 else age + follow_up
+            labels = "|".join(CLASSES[index] for index in findings) or NO_FINDING
+            view = ("PA", "AP")[random.integers(2)]
+            rows[name] = f"{name},{labels},{follow_up},{patient},{shown},{gender},{view},2500,2048,0.168,0.168,"
+            names[split].append(name)
+    pictures[names["test"][0]] = _encode_rgba(pictures[names["test"][0]])
+
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / TABLE).write_text("\n".join([_HEADER, *rows.values()]) + "\n", encoding="utf-8")
+    for split, file_name in LISTS.items():
+        (raw / file_name).write_text("\n".join(names[split]) + "\n", encoding="utf-8")
+    for archive, part in zip(ARCHIVES, np.array_split(list(rows), len(ARCHIVES)), strict=True):
+        (raw / archive).write_bytes(_pack({name: pictures[name] for name in part.tolist()}))
+
+
+def _choose(number: int) -> list[int]:
+    """Findings of a split's picture: none in half of them, and two in some."""
+    if number % 2:
+        return []
+    first = number // 2 % len(card.classes)
+    return sorted({first, (first + 5) % len(card.classes)}) if number % 6 == 0 else [first]
+
+
+def _draw(findings: list[int], random: np.random.Generator) -> NDArray[np.uint8]:
+    pixels = draw_radiograph(random, has_opacity=False, side_px=SIDE_PX).copy()
+    for index in findings:
+        row, column = np.asarray(_PLACES[index]) + random.integers(-2, 3, 2)
+        pixels[row - 7 : row + 7, column - 7 : column + 7] = 250
+    return pixels
+
+
+def _encode_rgba(png: bytes) -> bytes:
+    buffer = io.BytesIO()
+    PixelImage.open(io.BytesIO(png)).convert("RGBA").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _pack(pictures: dict[str, bytes]) -> bytes:
+    """A gzipped tar without a clock in its bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        folder = tarfile.TarInfo("images")
+        folder.type = tarfile.DIRTYPE
+        archive.addfile(folder)
+        for name, data in pictures.items():
+            info = tarfile.TarInfo(f"images/{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return gzip.compress(buffer.getvalue(), mtime=0)
