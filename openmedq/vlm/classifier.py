@@ -78,7 +78,7 @@ def fine_tune(
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
     generator = np.random.default_rng(seed)
-    minimize = functional.binary_cross_entropy_with_logits if targets.is_floating_point() else functional.cross_entropy
+    minimize = _objective(targets)
     for _ in range(dials.num_epochs):
         order = generator.permutation(len(targets))
         for start in range(0, len(order), dials.batch_size):
@@ -92,6 +92,22 @@ def fine_tune(
             schedule.step()
             advance(len(rows))
     return model.eval()
+
+
+def _objective(targets: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """Cross-entropy; binary, class by class, where a row may have several: there a class weighs as much as its absence.
+
+    Without that weight a finding that few rows have is never predicted.
+    """
+    if not targets.is_floating_point():
+        return functional.cross_entropy
+    num_positive = targets.sum(dim=0)
+    weight = torch.where(num_positive > 0, (len(targets) - num_positive) / num_positive.clamp(min=1), 1.0)
+
+    def minimize(logits: Tensor, expected: Tensor) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(logits, expected, pos_weight=weight.to(logits.device))
+
+    return minimize
 
 
 @torch.inference_mode()

@@ -32,7 +32,7 @@ if "OPENMEDQ_WATCH" in os.environ:
 QUICK = {  # a training, an evaluation and a transfer cut short
     "max_steps: 300  #": "max_steps: 4  #",
     "max_rows: null  # at most so many rows a source": "max_rows: 40  # at most so many rows a source",
-    "num_epochs: 20\n": "num_epochs: 1\n",
+    "num_epochs: 16\n": "num_epochs: 1\n",
 }
 
 
