@@ -16,8 +16,8 @@ What is odd in ROCO's files, and in the miniature:
 - A caption may go on in the next line, which has no id.
 - Captions are repeated within a split, and one in eight is not ASCII.
 - The second field of keywords, cuis and semtypes is always empty; some records have no concept at all.
-- Two records have no licence in `licences.txt`; many have "NO-CC CODE", a licence without derivatives or for
-  non-commercial use: each sample bears its own.
+- A record may lack in `licences.txt`; many have "NO-CC CODE", a licence without derivatives or for non-commercial use:
+  each sample bears its own.
 - Pictures are called by ROCO id (fetch.py since 2022) or `PMC<article>_<figure>.jpg` (before, and Kaggle's copy).
 - Two in three articles of the test also train: `groups.article` says which.
 - 86 pictures stand in radiology and in non-radiology, under two ids, in the same split or another.

@@ -16,6 +16,7 @@ from openmedq.formats.beside import Beside, open_lines_beside, open_table_beside
 def test_rows_are_found_in_any_order(keys: list[int], asked: list[int]) -> None:
     beside = Beside((str(key), key) for key in keys)
     assert [beside.find(str(key)) for key in asked] == [key if key in keys else None for key in asked]
+    assert [beside.find(str(key)) for key in asked] == [None] * len(asked), "each is given once, and then forgotten"
 
 
 def test_in_one_order_nothing_is_kept() -> None:
