@@ -1,0 +1,102 @@
+"""Figures of articles under their captions: a list of ids and captions, pictures by name, more in files beside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openmedq.cards.fields import Record, Unusable, represent, take_text
+from openmedq.formats.tables import stream_lines
+from openmedq.io.archives import Pictures
+from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Task, Turn
+
+_ID = re.compile(r"[\w.-]+", re.ASCII)
+_LICENCE = re.compile(r"(?:CC0|CC BY(?:-NC)?(?:-SA|-ND)?)(?: \d\.\d)?(?![\w-])")
+
+
+class Described(NamedTuple):
+    """What stands beside a list of captions about one of its records."""
+
+    names: tuple[str, ...]  # that its picture may bear; the first is the dataset's own
+    licence: str
+    article: str  # PMC id; "" where it is not known
+    attributes: dict[str, str]
+
+
+def stream_captions(path: Path, prefix: str) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
+    """The records (`id`, `caption`) of lines of an id, a tab and a caption, each with the number of its first line.
+
+    A line that does not begin with the `prefix` of ids goes on with the caption above.
+    """
+    first, record = "", None
+    for number, line in stream_lines(path):
+        record_id, tab, caption = line.partition("\t")
+        if record and not record_id.startswith(prefix):
+            record["caption"] += f"\n{line}"
+            continue
+        if record:
+            yield first, record
+        first, record = number, {"id": record_id, "caption": caption} if tab else None
+        if not record:
+            yield number, Unusable(Reason.FIELD_MISSING, "the line is no id, tab and caption")
+    if record:
+        yield first, record
+
+
+def read_captions(
+    records: Iterable[tuple[str, Any]],
+    *,
+    source: str,
+    split: str,
+    modality: str,
+    raw: Path,
+    path: Path,
+    fields: tuple[str, str],
+    pictures: Pictures,
+    describe: Callable[[Record, str], Described],
+    seen: set[str],
+) -> Iterator[Sample | Rejected]:
+    """The samples of the list at `path`, below `raw`, whose fields of id and caption are called `fields`.
+
+    `describe` is asked about each record with an id, in order, so that what it reads stays in step with the list.
+    """
+    id_field, caption_field = fields
+
+    def identify(_: str, record: Record) -> tuple[str, str]:
+        record_id = take_text(record, id_field)
+        if not _ID.fullmatch(record_id):
+            raise Unusable(Reason.FIELD_MISSING, f"field `{id_field}` is no id")
+        return record_id, split
+
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        described = describe(record, take_text(record, id_field))
+        caption = take_text(record, caption_field, empty=Reason.ANSWER_EMPTY)
+        picture = next(filter(None, map(pictures.find, described.names)), None)
+        if picture is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no picture {' or '.join(described.names)}")
+        return Sample(
+            id=sample_id,
+            source=source,
+            split=split,
+            task=Task.CAPTION,
+            modality=modality,
+            licence=described.licence,
+            provenance=provenance,
+            turns=(Turn("", caption),),
+            images=(replace(picture, image_id=described.names[0]),),
+            groups=Groups(article=described.article or None),
+            attributes=described.attributes,
+        )
+
+    return represent(records, source=source, unit="line", raw=raw, path=path, identify=identify, build=build, seen=seen)
+
+
+def to_licence(words: str, unknown: str) -> str:
+    """A Creative Commons licence, and what follows it, in SPDX's spelling; without a version where none is stated."""
+    match = _LICENCE.match(words)
+    if match is None:
+        return unknown
+    return "CC0-1.0" if match[0] == "CC0" else match[0].replace(" ", "-")
