@@ -1,8 +1,8 @@
 # The pipeline on a CPU, and the two servers: the environment of `make .venv`, and git.
 # train.Dockerfile is the same but for the driver's settings; tests/test_docker.py holds the two together.
 #
-# The base is pinned by its tag. To pin its bytes as well, write python:3.11-slim-bookworm@sha256:..., in both stages, with
-# the digest that `docker buildx imagetools inspect python:3.11-slim-bookworm` prints.
+# The base is pinned by its tag. To pin its bytes as well, write python:3.11-slim-bookworm@sha256:..., in both stages,
+# with the digest that `docker buildx imagetools inspect python:3.11-slim-bookworm` prints.
 
 FROM python:3.11-slim-bookworm AS builder
 RUN apt-get update \
