@@ -123,7 +123,7 @@ def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
     for other, parts in paths.items():
         for found in parts.values():
             for path in found if other != version else found[1:]:
-                _log.info("%s: not read: version %s is read", path, version)
+                _log.info("%s: not read: %s is", path, found[0] if other == version else f"version {version}")
     return version, {part: found[0] for part, found in paths[version].items()}
 
 
