@@ -194,7 +194,7 @@ def _open_zip(path: Path, stack: ExitStack, data: IO[bytes] | None = None) -> Me
     members = Members(path, directory.unpack, lambda info: archive.read(info))
 
     def take(info: zipfile.ZipInfo) -> None:
-        if not info.is_dir():
+        if not info.filename.endswith("/"):  # `is_dir` takes no empty name
             _refuse_unsafe_zip(path, info)
             members.add(info, directory.pack(info))
 

@@ -66,10 +66,22 @@ def test_members_are_what_zipfile_makes_of_them(tmp_path: Path, method: int) -> 
         assert read_all(path) == {name: archive.read(name) for name in archive.namelist()}
 
 
+def test_a_folder_is_no_member(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"folder/": b"", "folder/a.jpg": b"a"})
+    assert read_all(path) == {"folder/a.jpg": b"a"}
+
+
 def test_a_name_that_ends_at_a_zero_byte_is_read(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "x.zip", {"a!b.jpg": b"a", "c.jpg": b"c"})
     path.write_bytes(path.read_bytes().replace(b"a!b.jpg", b"a\0b.jpg"))
     assert read_all(path) == {"a": b"a", "c.jpg": b"c"}
+
+
+def test_an_empty_name_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"!.jpg": b"a"})
+    path.write_bytes(path.read_bytes().replace(b"!.jpg", b"\0.jpg"))
+    with pytest.raises(ArchiveError, match="refused"):
+        read_all(path)
 
 
 def test_a_zip_of_many_members_takes_little_memory(tmp_path: Path) -> None:
