@@ -1,15 +1,23 @@
 """PMC-OA: 1.65 million figures from PubMed Central's open articles, with their captions (Lin et al., 2023).
 
-Layout read, as published on Hugging Face: `pmc_oa.jsonl` (a line is {"image": "PMC212319_Fig3_4.jpg", "caption": ...})
-and `images.zip` (22.7 GB, the pictures in a sub-folder, found by file name), read in place; or the pictures unpacked in
-`images/`. Where `pmc_oa_beta.jsonl` lies there too (whole compound captions), it is named in the log and not read.
+Layout read, as published on Hugging Face, in the folder or one below it: `pmc_oa.jsonl` (a line is {"image":
+"PMC212319_Fig3_4.jpg", "caption": ...}) and `images.zip` (22.7 GB, the pictures in a sub-folder, found by file name),
+read in place; or the pictures unpacked in `images/` or in that sub-folder. Where `pmc_oa.jsonl` is absent,
+`pmc_oa_beta.jsonl` is read; where that is absent too, the withdrawn `train.jsonl`, `valid.jsonl` and `test.jsonl`.
+The attribute `list` names one that is not the first, and the log those that are not read. All are the split `train`:
+the set is published without splits, and the division of the withdrawn lists (8:1:1) went with them.
 
-A picture's name may stand in several lines with several captions: each line is a sample, called by its number and name.
 The licence differs by article and is published nowhere in the set.
 
-What is odd in the published files, and in the miniature: lines in another order than the archive; one caption for
-several pictures; a picture that is named but absent; two names for the same bytes; a figure published again in another
-encoding; a figure that VQA-RAD's test shows too; colour, gray and CMYK pictures side by side.
+What is odd in the published files, and in the miniature:
+
+- Lines stand in another order than the archive.
+- A picture's name may stand in several lines with several captions: each line is a sample, called by its number and
+  name. One caption may stand for several pictures, and does in the beta list: the whole caption for each sub-figure.
+- A picture that is named but absent; two names for the same bytes; a figure published again in another encoding.
+- A figure that VQA-RAD's test shows too.
+- Colour, gray and CMYK pictures side by side.
+- The beta list has the article and the figure's file as fields; the others have them in the picture's name alone.
 """
 
 from __future__ import annotations
@@ -27,7 +35,6 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, tint
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats import find_file
 from openmedq.formats.json_stream import stream_lines
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -49,27 +56,40 @@ card = Card(
     published_rows={"train": 1_650_000},  # rounded by the publisher
 )
 
+# In the order of preference.
+_LISTS = (("pmc_oa.jsonl",), ("pmc_oa_beta.jsonl",), ("train.jsonl", "valid.jsonl", "test.jsonl"))
+_FOLDER = "caption_T060_filtered_top4_sep_v0_subfigures"  # of the pictures, in images.zip
 _NAME = re.compile(r"(PMC\d+)(?:_(.+)_\d+\.\w+)?")
+_ATTRIBUTES = ("url_name", "alignment_type", "alignment_score")
 
 _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the pairs; SourceError where no list of captions is there, it is cut, or the archive is not whole."""
-    path = find_file(raw, "pmc_oa.jsonl")
-    beta = find_file(raw, "pmc_oa_beta.jsonl")
-    if path and beta:
-        _log.info("%s: not read: pmc_oa.jsonl is there", beta)
-    path = path or beta
-    if path is None:
+    there = [[path for name in names for path in _find(raw, name)] for names in _LISTS]
+    paths = next(filter(None, there), [])
+    if not paths:
         raise SourceError(f"{raw}: no `pmc_oa.jsonl`; expected it there, as published at {card.homepage}")
-    with open_pictures(raw, "images.zip", "images") as pictures:
-        yield from _read_file(raw, path, pictures)
+    for path in (path for found in there if found is not paths for path in found):
+        _log.info("%s: not read: %s is there", path, paths[0].name)
+    folders = [folder.relative_to(raw).as_posix() for folder in dict.fromkeys((paths[0].parent, raw))]
+    places = (f"{folder}/{name}" for folder in folders for name in ("images.zip", "images", _FOLDER))
+    with open_pictures(raw, *places) as pictures:
+        for path in paths:
+            yield from _read_file(raw, path, pictures)
+
+
+def _find(raw: Path, name: str) -> list[Path]:
+    """The file of that name in the folder, or else in one below it."""
+    return [path for path in (raw / name, *sorted(raw.glob(f"*/{name}"))) if path.is_file()][:1]
 
 
 def _read_file(raw: Path, path: Path, pictures: Pictures) -> Iterator[Sample | Rejected]:
+    part = f"{path.stem}-" if (path.name,) not in _LISTS else ""  # one of several lists, each with its own line 1
+
     def identify(key: str, record: Record) -> tuple[str, str]:
-        return f"{key}-{_stem(take_text(record, 'image'))}", "train"
+        return f"{part}{key}-{_stem(take_text(record, 'image'))}", "train"
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         name = take_text(record, "image")
@@ -77,6 +97,7 @@ def _read_file(raw: Path, path: Path, pictures: Pictures) -> Iterator[Sample | R
         picture = pictures.find(name)
         if picture is None:
             raise Unusable(Reason.IMAGE_MISSING, f"no picture {name}")
+        attributes = {name: take_optional_text(record, name) for name in _ATTRIBUTES}
         match = _NAME.match(picture.image_id)
         article, figure = match.groups() if match else (None, None)
         return Sample(
@@ -90,7 +111,7 @@ def _read_file(raw: Path, path: Path, pictures: Pictures) -> Iterator[Sample | R
             turns=(Turn("", caption),),
             images=(picture,),
             groups=Groups(article=article or take_optional_text(record, "pmcid") or None),
-            attributes=keep(figure=figure or "", url_name=take_optional_text(record, "url_name")),
+            attributes=keep(list="" if path.name == _LISTS[0][0] else path.stem, figure=figure or "", **attributes),
         )
 
     return represent(
@@ -112,7 +133,6 @@ def _stem(name: str) -> str:
 
 # The miniature --------------------------------------------------------------------------------------------------------
 
-_FOLDER = "caption_T060_filtered_top4_sep_v0_subfigures"
 _TINTS = ((1.0, 0.85, 0.95), (0.9, 1.0, 1.05))
 
 
@@ -135,23 +155,26 @@ def miniature(raw: Path, seed: int = 0) -> None:
 
     raw.mkdir(parents=True, exist_ok=True)
     _write_lines(raw / "pmc_oa.jsonl", [{"image": name, "caption": caption} for name, caption in pairs])
-    compound = "(A, B) Sub-figures of one figure, under one caption."
-    _write_lines(
-        raw / "pmc_oa_beta.jsonl",
-        [
-            {"image": name, "caption": compound, "pmcid": name.split("_")[0], "url_name": f"{name.split('_')[1]}.jpg"}
-            for name in names[:40]
-        ],
-    )
+    _write_lines(raw / "pmc_oa_beta.jsonl", _compound(names[:40], figures))
     with zipfile.ZipFile(raw / "images.zip", "w") as archive:
         for name, data in sorted(pictures.items()):
             archive.writestr(zipfile.ZipInfo(f"{_FOLDER}/{name}"), data)  # ZipInfo: no clock in the bytes
 
 
 def _figure_names(random: np.random.Generator, num_names: int) -> list[str]:
-    """Three figures to an article, numbered through the set as published."""
-    articles = np.sort(random.choice(np.arange(200_000, 9_000_000), (num_names + 2) // 3, replace=False))
-    return [f"PMC{articles[index // 3]}_F{index % 3 + 1}_{index}.jpg" for index in range(num_names)]
+    """Three figures to an article, two pictures to a figure, numbered through the set as published."""
+    articles = np.sort(random.choice(np.arange(200_000, 9_000_000), num_names // 6 + 1, replace=False))
+    return [f"PMC{articles[index // 6]}_F{index // 2 % 3 + 1}_{index}.jpg" for index in range(num_names)]
+
+
+def _compound(names: list[str], figures: list[Figure]) -> list[dict[str, str]]:
+    """The lines of the beta list: both pictures of a figure under its whole caption."""
+    records = []
+    for index, name in enumerate(names):
+        caption = " ".join(f"({part}) {_caption(figures[index // 2 * 2 + place])}" for place, part in enumerate("AB"))
+        article, figure, _ = name.split("_")
+        records.append({"image": name, "caption": caption, "pmcid": article, "url_name": f"{figure}.jpg"})
+    return records
 
 
 def _encode(figure: Figure, index: int) -> bytes:

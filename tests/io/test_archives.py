@@ -1,6 +1,7 @@
 import io
 import stat
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -55,6 +56,47 @@ def test_members_are_read_by_whole_path_and_by_last_part(tmp_path: Path, name: s
         assert members.find("absent.jpg") is None
         with pytest.raises(ArchiveError, match="no member"):
             members.read("absent.jpg")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_are_what_zipfile_makes_of_them(tmp_path: Path, method: int) -> None:
+    path = write_zip(tmp_path / "x.zip", CONTENT | {"ümlaut/sub/a (2).jpg": b"2", "plain": b"3"}, method)
+    path.write_bytes(b"something in front" + path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        assert read_all(path) == {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_folder_is_no_member(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"folder/": b"", "folder/a.jpg": b"a"})
+    assert read_all(path) == {"folder/a.jpg": b"a"}
+
+
+def test_a_name_that_ends_at_a_zero_byte_is_read(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"a!b.jpg": b"a", "c.jpg": b"c"})
+    path.write_bytes(path.read_bytes().replace(b"a!b.jpg", b"a\0b.jpg"))
+    assert read_all(path) == {"a": b"a", "c.jpg": b"c"}
+
+
+def test_an_empty_name_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"!.jpg": b"a"})
+    path.write_bytes(path.read_bytes().replace(b"!.jpg", b"\0.jpg"))
+    with pytest.raises(ArchiveError, match="refused"):
+        read_all(path)
+
+
+def test_a_zip_of_many_members_takes_little_memory(tmp_path: Path) -> None:
+    """PMC-OA has 1.6 million; as `zipfile` keeps them, they would take more than a gigabyte."""
+    num_members = 5000
+    path = write_zip(
+        tmp_path / "x.zip", {f"folder/PMC{number:07}_F1_{number}.jpg": b"x" for number in range(num_members)}
+    )
+    tracemalloc.start()
+    with open_members(path) as members:
+        taken, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert members.read("PMC0000007_F1_7.jpg") == b"x"
+    assert taken < num_members * 300
+    assert peak < num_members * 450
 
 
 @ENDINGS

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import logging
+import shutil
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -19,6 +20,16 @@ from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import vqa_rad
 from openmedq.sources.pmc_oa import read
+
+QUIRKS = {
+    "lines in another order than the archive": "test_the_miniature_holds_the_oddities",
+    "several captions for a picture, one caption for several": "test_one_picture_with_two_captions_is_two_samples",
+    "the beta list's whole captions": "test_the_beta_list_alone_repeats_whole_captions",
+    "absent pictures, two names, another encoding": "test_the_miniature_holds_the_oddities",
+    "a figure of VQA-RAD's test": "test_the_miniature_holds_the_oddities",
+    "colour, gray and CMYK": "test_the_miniature_holds_the_oddities",
+    "the article as a field of the beta list": "test_the_beta_list_alone_repeats_whole_captions",
+}
 
 NAME = "PMC1043860_pbio-0030085-g005_1483.jpg"
 RECORD = {"image": NAME, "caption": " A picture. "}
@@ -49,6 +60,13 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     assert row.images[0].image_id == NAME
     assert row.groups.article == "PMC1043860"
     assert row.attributes == {"figure": "pbio-0030085-g005"}
+
+
+def test_what_says_how_a_caption_was_aligned_is_kept(tmp_path: Path) -> None:
+    row = read_one(tmp_path, RECORD | {"alignment_type": "ocr", "alignment_score": 0.5})
+    assert isinstance(row, Sample)
+    assert row.attributes["alignment_type"] == "ocr"
+    assert row.attributes["alignment_score"] == "0.5"
 
 
 def test_a_name_without_article_is_no_obstacle(tmp_path: Path) -> None:
@@ -142,12 +160,55 @@ def test_of_two_lists_one_is_read_and_the_other_named(
 ) -> None:
     caplog.set_level(logging.INFO)
     raw = copy_of("pmc_oa")
+    (raw / "test.jsonl").write_bytes((raw / "pmc_oa.jsonl").read_bytes())
     assert {row.provenance.file for row in read(raw)} == {"pmc_oa.jsonl"}
-    assert any("pmc_oa_beta.jsonl: not read" in message for message in caplog.messages)
+    for name in ("pmc_oa_beta.jsonl", "test.jsonl"):
+        assert any(f"{name}: not read" in message for message in caplog.messages)
+
+
+def test_the_beta_list_alone_repeats_whole_captions(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("pmc_oa")
     (raw / "pmc_oa.jsonl").unlink()
-    rows = list(read(raw))
+    rows = [row for row in read(raw) if isinstance(row, Sample)]
+    assert len(rows) == len({row.id for row in rows}) == 40
     assert {row.provenance.file for row in rows} == {"pmc_oa_beta.jsonl"}
-    assert {row.attributes["url_name"] for row in rows if isinstance(row, Sample)} == {"F1.jpg", "F2.jpg", "F3.jpg"}
+    assert {row.attributes["list"] for row in rows} == {"pmc_oa_beta"}
+    assert {row.attributes["url_name"] for row in rows} == {"F1.jpg", "F2.jpg", "F3.jpg"}
+    figures = defaultdict(list)
+    for row in rows:
+        assert row.groups.article == row.images[0].image_id.split("_")[0]
+        figures[row.groups.article, row.attributes["url_name"]].append(row)
+    assert len(figures) == 20
+    for same in figures.values():
+        assert len({row.images[0].image_id for row in same}) == 2
+        assert len({row.turns[0].answer for row in same}) == 1
+    assert len({row.turns[0].answer for row in rows}) == 20
+
+
+def test_the_withdrawn_lists_are_read_where_no_other_is(tmp_path: Path) -> None:
+    write(tmp_path, [])
+    (tmp_path / "pmc_oa.jsonl").unlink()
+    for name in ("train", "valid", "test"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(RECORD | {"pmcid": "PMC7"}) + "\n")
+    rows = [row for row in read(tmp_path) if isinstance(row, Sample)]
+    stem = NAME.removesuffix(".jpg")
+    assert [row.id for row in rows] == [f"pmc_oa/{name}-1-{stem}" for name in ("train", "valid", "test")]
+    assert [row.attributes["list"] for row in rows] == ["train", "valid", "test"]
+    assert {row.split for row in rows} == {"train"}
+
+
+@pytest.mark.parametrize("place", ["images", "images/deeper", "caption_T060_filtered_top4_sep_v0_subfigures"])
+def test_one_folder_further_down_is_the_same(copy_of: Callable[[str], Path], tmp_path: Path, place: str) -> None:
+    raw = copy_of("pmc_oa")
+    expected = [(row.id, type(row)) for row in read(raw)]
+    shutil.move(raw, tmp_path / "deeper" / "pmc_oa")
+    assert [(row.id, type(row)) for row in read(tmp_path / "deeper")] == expected
+    with zipfile.ZipFile(tmp_path / "deeper" / "pmc_oa" / "images.zip") as archive:
+        archive.extractall(tmp_path / "unpacked")
+    (tmp_path / "deeper" / "pmc_oa" / "images.zip").unlink()
+    (tmp_path / "deeper" / place).parent.mkdir(exist_ok=True)
+    shutil.move(tmp_path / "unpacked" / "caption_T060_filtered_top4_sep_v0_subfigures", tmp_path / "deeper" / place)
+    assert [(row.id, type(row)) for row in read(tmp_path / "deeper")] == expected
 
 
 def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -> None:

@@ -1,0 +1,321 @@
+"""PMC-VQA: multiple-choice questions on figures of PubMed Central's open articles (Zhang et al., 2023).
+
+Layout read, as published on Hugging Face, in the folder or one below it: version 1 is `train.csv`, `test.csv`,
+`test_clean.csv` (Figure_path, Question, Answer, Choice A ... Choice D, Answer_label) and `images.zip`; version 2 is
+`train_2.csv`, `test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and
+`images_2.zip`. Version 1 is read where its train or test is there, version 2 otherwise; the log names what is not
+read. Pictures are found by file name in the zip, which is read in place, or in a folder that it was unpacked to.
+A split that is absent is left out. `oa_comm_use_file_list.csv` (the articles' licences, 496 MB) is not read.
+
+What is odd in the published files, and in the miniature:
+
+- Options carry their letter and stray spaces (` A:Axial `); it goes where all of a row's options carry their own.
+- The answer is the option of Answer_label. Where the text in Answer says something else, the label wins, as in the
+  publishers' own scoring, and the text is kept as an attribute.
+- An option may be empty: it is no option, unless it is the answer (rejected).
+- `Answer` is spelled `Anwser` in some copies, and files are called `train2.csv` and `images2.zip` in the README.
+- Version 2 has no Answer_label: Answer is the letter. Its caption gives the answer away: an attribute.
+- Rows of `test_clean.csv` are rows of `test.csv`: read once, with the attribute `is_clean`. A row of it that is not
+  in `test.csv`, or that comes without it, is read as a row of the test.
+- Several questions on one picture; compound figures in version 1; texts with commas, quotes and line breaks.
+- A picture that is named but absent; a picture that PMC-OA publishes too.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import re
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
+from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.errors import SourceError
+from openmedq.formats.tables import Row, stream_rows, stream_table
+from openmedq.io.archives import Pictures, open_pictures
+from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+_URL = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/main"
+
+card = Card(
+    id="pmc_vqa",
+    title="PMC-VQA",
+    homepage="https://huggingface.co/datasets/RadGenome/PMC-VQA",
+    citation="Zhang et al., PMC-VQA: Visual Instruction Tuning for Medical Visual Question Answering, arXiv 2305.10415",
+    licence="CC-BY-SA",  # the publisher names no version; articles are of the commercial-use subset (CC0, CC BY)
+    access=Access.OPEN,
+    task=Task.MULTIPLE_CHOICE,
+    modality="mixed",
+    files=tuple(
+        File(path=name, url=f"{_URL}/{name}") for name in ("train.csv", "test.csv", "test_clean.csv", "images.zip")
+    ),
+    roles={"train": Role.TRAIN, "test": Role.EVALUATION},
+    # of version 1: 226,948 pairs (paper), 50,000 of them in the test. Version 2 has 152,603 and 33,430.
+    published_rows={"train": 176_948, "test": 50_000},
+)
+
+_LETTERS = "ABCD"
+_CHOICES = tuple(f"Choice {letter}" for letter in _LETTERS)
+_COLUMNS = ("Figure_path", "Question", *_CHOICES, "Answer", "Answer_label", "Caption", "index", "split")
+_NEEDED = _COLUMNS[:6]
+
+_FILES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "1": {"train": ("train.csv",), "test": ("test.csv",), "clean": ("test_clean.csv",)},
+    "2": {"train": ("train_2.csv", "train2.csv"), "test": ("test_2.csv", "test2.csv")},
+}
+_PLACES = {
+    "1": ("images.zip", "images", "figures"),
+    "2": ("images_2.zip", "images2.zip", "images_2", "images2", "figures"),
+}
+
+_PREFIXES = tuple(re.compile(rf"\(?{letter}\s*[:.)]\s*") for letter in _LETTERS)
+_PREFIX = re.compile(r"\(?[A-D]\s*[:.)]\s*")
+_LABEL = re.compile(r"\(?([A-D])\)?[:.]?")
+_NAME = {"1": re.compile(r"(PMC\d+)(?:_(.+))?"), "2": re.compile(r"(PMC\d+)(?:_(.+?)(?:_\d+)?)?")}
+
+Rows = Iterator[tuple[str, Row | Unusable]]
+_Key = tuple[str, ...]
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the questions of the splits that are there; SourceError where none is, or a column lacks."""
+    version, found = _choose_version(raw)
+    train, test, clean = (found.get(part) for part in ("train", "test", "clean"))
+    # Memory grows with the rows of the clean test: 2,000 keys.
+    keys = {_key(row) for _, row in _stream(clean) if isinstance(row, dict)} if clean else set()
+    met: set[_Key] = set()
+    with _open_pictures(raw, version, next(iter(found.values())).parent) as pictures:
+        if train:
+            yield from _read_file(raw, train, "train", version, pictures, _stream(train))
+        if test:
+            yield from _read_file(raw, test, "test", version, pictures, _mark(_stream(test), keys, met))
+        if clean and (not test or keys - met):
+            # Beside the test, a damaged row says nothing: what it stands for is in the test, only not marked.
+            known = frozenset(met)
+            rest = (
+                (number, row)
+                for number, row in _stream(clean)
+                if not test or (isinstance(row, dict) and _key(row) not in known)
+            )
+            yield from _read_file(raw, clean, "test", version, pictures, _mark(rest, keys, met))
+
+
+def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
+    """The version to read and its files by what they hold; what else is there is named in the log."""
+    paths: dict[str, dict[str, list[Path]]] = {}
+    for version, files in _FILES.items():
+        paths[version] = {}
+        for part, names in files.items():
+            tried = (path for folder in ("", "*/") for name in names for path in sorted(raw.glob(folder + name)))
+            if there := [path for path in tried if path.is_file()]:
+                paths[version][part] = there
+    version = "2" if paths["2"] and not {"train", "test"} & set(paths["1"]) else "1"
+    if not paths[version]:
+        raise SourceError(f"{raw}: no `train.csv`, `test.csv` or `train_2.csv`, as published at {card.homepage}")
+    for other, parts in paths.items():
+        for found in parts.values():
+            for path in found if other != version else found[1:]:
+                _log.info("%s: not read: %s is", path, found[0] if other == version else f"version {version}")
+    return version, {part: found[0] for part, found in paths[version].items()}
+
+
+def _open_pictures(raw: Path, version: str, folder: Path) -> AbstractContextManager[Pictures]:
+    places = [base / name for base in dict.fromkeys((folder, raw)) for name in _PLACES[version]]
+    return open_pictures(raw, *(place.relative_to(raw).as_posix() for place in places))
+
+
+def _stream(path: Path) -> Rows:
+    """The rows, each with its number from 1, by the columns' names as published, however they are spelled."""
+    _, header = next(stream_rows(path), ("", []))
+    published = {_fold(name): name for name in _COLUMNS} | {"": "index", "unnamed: 0": "index"}
+    names = {name.strip(): published.get(_fold(name), name.strip()) for name in header}
+    needed = [*_NEEDED] if "Answer_label" in names.values() else [*_NEEDED, "Answer"]
+    spelled = {name: spelling for spelling, name in names.items()}
+    rows = stream_table(path, [spelled.get(name, name) for name in needed])
+    for number, (_, row) in enumerate(rows, start=1):
+        yield str(number), {names[name]: text for name, text in row.items()} if isinstance(row, dict) else row
+
+
+def _fold(name: str) -> str:
+    return name.strip().lower().replace("_", " ").replace("anwser", "answer")
+
+
+def _key(row: Row) -> _Key:
+    """What makes two rows the same question: all but the words of the answer."""
+    return tuple(row.get(name, "").strip() for name in (*_NEEDED, "Answer_label"))
+
+
+def _mark(rows: Rows, keys: set[_Key], met: set[_Key]) -> Rows:
+    """The rows, those whose keys are in `keys` marked as of the clean test; these keys are added to `met`."""
+    for number, row in rows:
+        if isinstance(row, dict) and keys and (key := _key(row)) in keys:
+            met.add(key)
+            yield number, row | {"is_clean": "yes"}
+        else:
+            yield number, row
+
+
+def _read_file(
+    raw: Path, path: Path, split: str, version: str, pictures: Pictures, rows: Rows
+) -> Iterator[Sample | Rejected]:
+    def identify(number: str, record: Record) -> tuple[str, str]:
+        # Files are published by split; a row that says it is of the test never trains.
+        return f"{path.stem}-{number}", "test" if take_optional_text(record, "split") == "test" else split
+
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        question = take_text(record, "Question", empty=Reason.QUESTION_EMPTY)
+        options, answer, said = _take_answer(record)
+        name = take_text(record, "Figure_path")
+        picture = pictures.find(name)
+        if picture is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name}")
+        match = _NAME[version].fullmatch(PurePosixPath(picture.image_id).stem)
+        article, figure = match.groups() if match else (None, None)
+        return Sample(
+            id=sample_id,
+            source=card.id,
+            split=split,
+            task=card.task,
+            modality=card.modality,
+            licence=card.licence,
+            provenance=provenance,
+            turns=(Turn(question, answer, options=options),),
+            images=(picture,),
+            groups=Groups(article=article),
+            attributes=keep(
+                version=version,
+                figure=figure or "",
+                answer=said,
+                caption=take_optional_text(record, "Caption"),
+                index=take_optional_text(record, "index"),
+                is_clean=take_optional_text(record, "is_clean"),
+            ),
+        )
+
+    return represent(rows, source=card.id, unit="row", raw=raw, path=path, identify=identify, build=build, seen=None)
+
+
+def _take_answer(record: Record) -> tuple[tuple[str, ...], str, str]:
+    """The options that hold text, the one that is the answer, and the text in Answer where it is another."""
+    texts = [_take_any(record, name) for name in _CHOICES]
+    matches = [prefix.match(text) for prefix, text in zip(_PREFIXES, texts, strict=True)]
+    if all(match or not text for match, text in zip(matches, texts, strict=True)):
+        texts = [text[match.end() :] if match else text for match, text in zip(matches, texts, strict=True)]
+    said, label = _take_any(record, "Answer"), _take_any(record, "Answer_label")
+    if not (said or label):
+        raise Unusable(Reason.ANSWER_EMPTY, "fields `Answer` and `Answer_label` are empty")
+    letter = _LABEL.fullmatch(label) or _LABEL.fullmatch(said)
+    if letter:
+        index = _LETTERS.index(letter[1])
+    else:
+        same = [number for number, text in enumerate(texts) if text and _loosen(text) == _loosen(said)]
+        if len(same) != 1:
+            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "neither `Answer_label` nor `Answer` names one of the choices")
+        index = same[0]
+    answer = texts[index]
+    if not answer:
+        raise Unusable(Reason.ANSWER_EMPTY, f"field `{_CHOICES[index]}`, the answer, is empty")
+    is_same = _loosen(said) == _loosen(answer) or (letter is not None and said.strip("(): .") == letter[1])
+    return tuple(text for text in texts if text), answer, "" if is_same else said
+
+
+def _take_any(record: Record, name: str) -> str:
+    """The text of a column, which may be empty or absent; Unusable where it is not UTF-8."""
+    return take_text(record, name) if record.get(name, "").strip() else ""
+
+
+def _loosen(text: str) -> str:
+    """A text without its letter, case, and the punctuation at its end."""
+    return _PREFIX.sub("", text, count=1).casefold().strip(" .;,") or text.casefold()
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_HEADERS = {
+    "1": ("Figure_path", "Question", "Answer", *_CHOICES, "Answer_label"),
+    "2": ("index", "Figure_path", "Caption", "Question", *_CHOICES, "Answer", "split"),
+}
+_NUM_TEST, _NUM_CLEAN = 40, 12
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write 80 rows for training, 40 for the test, 12 of them clean, and 9 rows of version 2, with their pictures."""
+    random = generator(seed, card.id)
+    figures = [shared_figure(seed), *draw_figures(seed, card.id, num_rounds=1)[:104]]
+    articles = np.sort(random.choice(np.arange(1_000_000, 9_000_000), len(figures), replace=False))
+    names = [f"PMC{article}_F{index % 4 + 1}" for index, article in enumerate(articles)]
+    pictures = {f"{name}.jpg": encode_jpeg(draw(figure)) for name, figure in zip(names, figures, strict=True)}
+    rows = [_ask(random, f"{name}.jpg", figures[index], index) for index, name in enumerate(names)]
+    rows += [_ask(random, f"{names[index]}.jpg", figures[index], index + 1) for index in range(15)]  # a second question
+
+    test, train = rows[-_NUM_TEST - 15 : -15], rows[: -_NUM_TEST - 15] + rows[-15:]
+    compound = np.hstack([draw(figures[9])[::2, ::2], draw(figures[10])[::2, ::2]])
+    pictures[train[9]["Figure_path"]] = encode_jpeg(compound)
+    train[9] |= _offer(random, "How many panels, (A) and so on,\nare shown?", ["One", "Two", "Three", "Four"], 1)
+    train[4]["Answer"] = "in the part that is called " + train[4]["Answer"]
+    train[5]["Choice A"] = train[5]["Choice A"].replace("A:", "")
+    unanswered = next(choice for choice in _CHOICES if choice[-1] != train[6]["Answer_label"])
+    train[6][unanswered] = f" {unanswered[-1]}: "
+    train[7][f"Choice {train[7]['Answer_label']}"] = ""
+    del pictures[test[8]["Figure_path"]]
+
+    raw.mkdir(parents=True, exist_ok=True)
+    _write(raw / "train.csv", _HEADERS["1"], train)
+    _write(raw / "test.csv", _HEADERS["1"], test)
+    _write(raw / "test_clean.csv", _HEADERS["1"], test[::3][:_NUM_CLEAN])
+    _pack(raw / "images.zip", pictures)
+    simple = [
+        row | {"index": str(index), "Figure_path": row["Figure_path"].replace(".jpg", f"_{index}.jpg")}
+        for index, row in enumerate(train[20:29])
+    ]
+    for row in simple:
+        row |= {"Caption": f"The picture tells: {row['Answer']}", "Answer": row["Answer_label"], "split": "train"}
+    _write(raw / "train_2.csv", _HEADERS["2"], simple[:6])
+    _write(raw / "test_2.csv", _HEADERS["2"], [row | {"split": "test"} for row in simple[6:]])
+    _pack(raw / "images_2.zip", {row["Figure_path"]: pictures[f"{row['Figure_path'][:-6]}.jpg"] for row in simple})
+
+
+def _ask(random: np.random.Generator, name: str, figure: Figure, index: int) -> dict[str, str]:
+    """A row on one property of a figure."""
+    size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
+    unsure = "Not told, from this picture"
+    asked = (
+        ("In which part of the image is the mass? ", [place.capitalize() for place in POSITIONS], figure.position),
+        ("Which organ is shown?", ["Head", "Chest", "Abdomen", unsure], figure.organ),
+        ('Is the mass "large" or "small"? ', ["Large", "Small", "No mass", unsure], size),
+        ("What is the background like?", ["Bright", "Dark", "Striped", unsure], level),
+    )
+    question, choices, answer = asked[index % len(asked)]
+    choices = [choices[number] for number in random.permutation(len(choices))]
+    return {"Figure_path": name} | _offer(random, question, choices, choices.index(answer.capitalize()))
+
+
+def _offer(random: np.random.Generator, question: str, choices: list[str], index: int) -> dict[str, str]:
+    """A question with its choices, lettered and spaced as published."""
+    spaces = [" " * number for number in random.integers(0, 2, 2 * len(choices))]
+    lettered = {
+        f"Choice {letter}": f" {letter}:{spaces[2 * number]}{choices[number]}{spaces[2 * number + 1]}"
+        for number, letter in enumerate(_LETTERS)
+    }
+    return {"Question": question, "Answer": choices[index], **lettered, "Answer_label": _LETTERS[index]}
+
+
+def _write(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, header, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _pack(path: Path, pictures: Mapping[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in sorted(pictures.items()):
+            archive.writestr(zipfile.ZipInfo(f"figures/{name}"), data)  # ZipInfo: no clock in the bytes
