@@ -10,6 +10,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from rich.table import Table
 
 from openmedq import layout
 from openmedq.cards import Card, Set, catalogue
+from openmedq.errors import SourceError
 from openmedq.mirror import match_folders
 from openmedq.params import Normalize
 from openmedq.schema import Rejected
@@ -68,7 +70,10 @@ def render_markdown(sets: Mapping[str, Set], mirror: Path | None) -> str:
             miniatures[set_id] = read(set_, Path(folder, set_id))
     entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
     folders = match_folders(mirror, entries) if mirror else {}
-    real = {set_id: read(sets[set_id], folder) for set_id, folder in folders.items()}
+    real = {}
+    for set_id, folder in folders.items():
+        with suppress(SourceError):  # a picture alone, say: nothing to read
+            real[set_id] = read(sets[set_id], folder)
     lines = [_row(HEADER), _row(["---"] * len(HEADER))]
     lines += [_row(_cells(set_.card, miniatures[set_id], real.get(set_id))) for set_id, set_ in sets.items()]
     return "\n".join(lines) + "\n"
@@ -83,13 +88,13 @@ def read(set_: Set, raw: Path) -> Found:
             num_rejected += 1
         else:
             splits[row.split] += 1
-    return Found(splits, num_rejected)
+    return Found({split: splits[split] for split in set_.card.roles if splits[split]}, num_rejected)
 
 
 def _cells(card: Card, miniature: Found, real: Found | None) -> list[str]:
     return [
         f"`{card.id}`",
-        f"[{card.title}]({card.homepage})",
+        f"[{card.title}]({card.homepage}): {card.citation}",
         ", ".join((card.task, *card.other_tasks)).replace("_", " "),
         card.modality,
         card.licence,

@@ -1,0 +1,33 @@
+"""The README's table of sets is what the cards and the readers say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from openmedq import listing
+from openmedq.benchmarks import BENCHMARKS
+from openmedq.sources import SOURCES
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def _cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in text.splitlines() if line[:1] == "|"]
+
+
+def _published() -> list[list[str]]:
+    text = README.read_text(encoding="utf-8")
+    return _cells(text.split("<!-- sources: ")[1].split("<!-- end of sources -->")[0])
+
+
+def test_the_table_is_the_cards_and_the_miniatures() -> None:
+    written = _cells(listing.render_markdown(SOURCES | BENCHMARKS, mirror=None))
+    assert len(written) == 2 + 14 + 8
+    assert [row[:-1] for row in _published()] == [row[:-1] for row in written]
+
+
+def test_the_table_is_the_real_slices(real_data: Path) -> None:
+    written = _cells(listing.render_markdown(SOURCES | BENCHMARKS, mirror=real_data))
+    found = {row[0]: row[-1] for row in written if row[-1] != "-"}
+    assert len(found) > 3
+    assert {row[0]: row[-1] for row in _published() if row[0] in found} == found
