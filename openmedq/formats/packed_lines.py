@@ -39,10 +39,12 @@ class LinesFile:
         return f"{self.path}: {self.member}" if self.member else str(self.path)
 
 
-def find_lines(raw: Path, identify: Callable[[PurePosixPath], _Key | None]) -> dict[_Key, LinesFile]:
+def find_lines(
+    raw: Path, identify: Callable[[PurePosixPath], _Key | None], *, with_zips: bool = True
+) -> dict[_Key, LinesFile]:
     """The files to which `identify` gives a key, of copies with one key the one furthest up.
 
-    Zips are opened only where no file lies unpacked. What is left aside is named in the log.
+    Zips are opened only where no file lies unpacked, and if they are wanted. What is left aside is named in the log.
     """
     files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
     places = {PurePosixPath(path.relative_to(raw).as_posix()): LinesFile(path) for path in files}
@@ -50,7 +52,7 @@ def find_lines(raw: Path, identify: Callable[[PurePosixPath], _Key | None]) -> d
     for path in files:
         if path.suffix.lower() != ".zip":
             continue
-        if found:
+        if found or not with_zips:
             _log.info("%s: not read: files are there unpacked, or in another archive", path)
             continue
         with open_members(path) as members:

@@ -63,7 +63,6 @@ card = Card(
 )
 
 _QBANK = "US_qbank.jsonl"
-_OTHERS = {"Mainland", "Taiwan", "metamap_extracted_phrases", "textbooks"}
 
 _log = logging.getLogger(__name__)
 
@@ -90,8 +89,6 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
 
 def _identify(place: PurePosixPath) -> _Key | None:
-    if _OTHERS & set(place.parts):
-        return None
     if place.name == _QBANK:
         return "", 5
     for split in card.roles:

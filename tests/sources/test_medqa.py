@@ -190,8 +190,9 @@ def test_a_split_with_five_options_stands_in_for_one_with_four(copy_of: Callable
     assert options == {"train": 4, "dev": 5, "test": 4}
 
 
-def test_one_split_alone_is_enough(tmp_path: Path) -> None:
-    assert Counter(row.split for row in read(write(tmp_path, [RECORD], FIVE.format("dev")))) == {"dev": 1}
+@pytest.mark.parametrize("name", [FIVE.format("dev"), "US/dev.jsonl", "dev.jsonl", "phrases_no_exclude_dev.jsonl"])
+def test_one_split_alone_is_enough(tmp_path: Path, name: str) -> None:
+    assert Counter(row.split for row in read(write(tmp_path, [RECORD], name))) == {"dev": 1}
 
 
 def test_of_two_copies_the_one_further_up_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
