@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 from openmedq.cards.fields import Unusable
 from openmedq.errors import SourceError
@@ -66,14 +66,15 @@ def stream_object(path: Path) -> Iterator[tuple[str, Any]]:
         cursor.expect_end()
 
 
-def stream_lines(path: Path) -> Iterator[tuple[str, Any]]:
+def stream_lines(path: Path, file: IO[bytes] | None = None) -> Iterator[tuple[str, Any]]:
     """The records of a JSON lines file, each with its line number from 1; blank lines are none.
 
-    A line that is not JSON comes as the `Unusable` that says so. SourceError where the last line is cut.
+    A line that is not JSON comes as the `Unusable` that says so. SourceError where the last line is cut. `file` is the
+    open file where it lies in an archive; `path` then only says in errors which one it is.
     """
-    with path.open("rb") as file:
+    with file or path.open("rb") as lines:
         number = 0
-        while line := file.readline(MAX_LINE_BYTES):
+        while line := lines.readline(MAX_LINE_BYTES):
             number += 1
             if len(line) == MAX_LINE_BYTES:
                 raise SourceError(f"{path}: line {number} does not end; expected one JSON object a line")

@@ -1,14 +1,26 @@
 """PubMedQA: yes, no or maybe to the question that a paper's title asks, given its abstract (Jin et al., 2019).
 
-Layout read, as published on GitHub, files in `data/` or directly: `ori_pqal.json` (PQA-L, 1,000 records by people,
-keyed by PubMed id) with `test_ground_truth.json`, whose 500 ids are the test; `ori_pqaa.json` (PQA-A, 211,269 records
-made by rule, from the authors' drive). One of the two is enough. `ori_pqau.json` (PQA-U) has no decision, hence no
-answer: it is named in the log and not read.
+Layouts read, each as it is or a folder further down; of each part one, the other is named in the log:
+
+1. GitHub's and the authors' drive: `data/ori_pqal.json` (PQA-L, 1,000 records by people, keyed by PubMed id),
+   `ori_pqaa.json` (PQA-A, 211,269 records made by rule), `ori_pqau.json` (PQA-U, 61,249 records without a decision).
+2. Hugging Face, `qiaojin/PubMedQA`: `pqa_labeled/`, `pqa_artificial/`, `pqa_unlabeled/`, each with
+   `train-00000-of-00001.parquet` of the same records: pubid, question, context {contexts, labels, meshes, and of PQA-L
+   the predictions, exploded into letters, which are joined again}, long_answer, final_decision; no year.
+
+One part is enough. The 500 ids in GitHub's `test_ground_truth.json` are the test of PQA-L, in both layouts: without
+it reading stops, for neither layout marks the test questions and they would train. Records of PQA-U are rejected as
+withheld, one by one. Files made by the authors' `split_dataset.py` (`pqal_fold0/`, `test_set.json`,
+`pqaa_train_set.json`, ...) are copies of records: named in the log, not read.
 
 LONG_ANSWER is the abstract's conclusion, which gives the answer away: it is an attribute, never part of the prompt.
 
-What is odd in the published files, and in the miniature: PQA-A knows no maybe and is mostly yes; YEAR is null in some
-records; the decision is spelt `final_decision`, the other fields in capitals.
+What is odd in the published files, and in the miniature:
+
+- PQA-A knows no maybe and is mostly yes.
+- PQA-U has no decisions.
+- YEAR is null in some records.
+- The decision is spelt `final_decision`, the other fields in capitals.
 """
 
 from __future__ import annotations
@@ -26,8 +38,10 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import generator
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, take_texts
 from openmedq.errors import SourceError
-from openmedq.formats import find_file
+from openmedq.formats.columnar import stream_parquet
+from openmedq.formats.hub_shards import find_shards
 from openmedq.formats.json_stream import stream_object
+from openmedq.io.origin import find_files
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 DECISIONS = ("yes", "no", "maybe")
@@ -50,50 +64,93 @@ card = Card(
             path="data/test_ground_truth.json",
             url="https://raw.githubusercontent.com/pubmedqa/pubmedqa/master/data/test_ground_truth.json",
         ),
-        File(path="data/ori_pqaa.json", url="https://github.com/pubmedqa/pubmedqa#pqa-a"),
+        File(
+            path="data/ori_pqaa.json",
+            url="https://drive.google.com/open?id=15v1x6aQDlZymaHGP7cZJZZYFfeJt2NdS",
+        ),
+        File(
+            path="data/ori_pqau.json",
+            url="https://drive.google.com/open?id=1RsGLINVce-0GsDkCLDuLZmoLuzfmoCuQ",
+        ),
     ),
-    roles={"train": Role.TRAIN, "test": Role.EVALUATION, "artificial": Role.TRAIN},
-    published_rows={"train": 500, "test": 500, "artificial": 211_269},
+    # No record of the unlabeled split can be a sample; whatever became one would not train.
+    roles={"train": Role.TRAIN, "test": Role.EVALUATION, "artificial": Role.TRAIN, "unlabeled": Role.VALIDATION},
+    published_rows={"train": 500, "test": 500, "artificial": 211_269, "unlabeled": 61_249},
 )
+
+
+_PARTS = (  # of the set: file, folder of the hub, split
+    ("ori_pqal.json", "pqa_labeled", "train"),
+    ("ori_pqaa.json", "pqa_artificial", "artificial"),
+    ("ori_pqau.json", "pqa_unlabeled", "unlabeled"),
+)
+_TRUTH = "test_ground_truth.json"
+_TRUTH_URL = "https://raw.githubusercontent.com/pubmedqa/pubmedqa/master/data/test_ground_truth.json"
+_DERIVED = {
+    *("test_set.json", "train_set.json", "dev_set.json"),
+    *("pqal_test_set.json", "pqaa_train_set.json", "pqaa_dev_set.json"),
+}
+_COLUMNS = ("pubid", "question", "context", "long_answer")
+_CAPITALS = {"question", "contexts", "labels", "meshes", "long_answer"}  # as the first layout spells them
 
 _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream PQA-L, then PQA-A; SourceError where neither is there, a file is cut, or the test's ids are not known."""
-    labelled = find_file(raw, "data/ori_pqal.json", "ori_pqal.json")
-    artificial = find_file(raw, "data/ori_pqaa.json", "ori_pqaa.json")
-    unlabelled = find_file(raw, "data/ori_pqau.json", "ori_pqau.json")
-    if unlabelled:
-        _log.info("%s: not read: PQA-U has no decisions", unlabelled)
-    if not labelled and not artificial:
-        raise SourceError(f"{raw}: no `data/ori_pqal.json`; expected it there, as published at {card.homepage}")
+    """Stream PQA-L, PQA-A, PQA-U; SourceError where none is there, a file is cut, or the test's ids are not known.
+
+    PubMed ids stay in memory, to tell repeated ones: 20 MB for the whole set.
+    """
+    files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
+    named = {path.name: path for path in sorted(files, key=lambda path: (len(path.parts), path), reverse=True)}
+    published = {_TRUTH, *(name for name, _, _ in _PARTS)}
+    for path in files:
+        if path.name in _DERIVED or (path.name in published and path != named[path.name]):
+            _log.info("%s: not read: it holds copies of records", path)
 
     seen: set[str] = set()
-    if labelled:
-        yield from _read_file(raw, labelled, _test_ids(raw, labelled), "train", seen)
-    if artificial:
-        yield from _read_file(raw, artificial, frozenset(), "artificial", seen)
+    is_any = False
+    for name, folder, split in _PARTS:
+        file, shards = named.get(name), _find_shards(raw, files, folder)
+        if file and shards:
+            _log.info("%s: not read: %s is there", shards[0].parent, file)
+        for path in [file] if file else shards:
+            is_any = True
+            test_ids = _test_ids(path, named.get(_TRUTH)) if split == "train" else frozenset()
+            yield from _read_file(raw, path, test_ids, split, seen)
+    if not is_any:
+        raise SourceError(f"{raw}: no `data/ori_pqal.json`; expected it there, as published at {card.homepage}")
 
 
-def _test_ids(raw: Path, labelled: Path) -> frozenset[str]:
-    path = find_file(raw, "data/test_ground_truth.json", "test_ground_truth.json")
-    if path is None:
-        raise SourceError(
-            f"{labelled.parent / 'test_ground_truth.json'}: not found; without it the test questions would train"
-        )
-    return frozenset(key.strip() for key, _ in stream_object(path))
+def _find_shards(raw: Path, files: list[Path], folder: str) -> list[Path]:
+    mine = [path for path in files if folder in (raw.name, *path.relative_to(raw).parts)]
+    return find_shards(mine, {"train": "train"}).get("train", [])
+
+
+def _test_ids(labelled: Path, truth: Path | None) -> frozenset[str]:
+    path = truth or labelled.parent / _TRUTH
+    if truth is None:
+        raise SourceError(f"{path}: not found; without it the test questions would train; get it from {_TRUTH_URL}")
+    test_ids = frozenset(key.strip() for key, _ in stream_object(truth))
+    if not test_ids:
+        raise SourceError(f"{path}: holds no id; without it the test questions would train; get it from {_TRUTH_URL}")
+    return test_ids
 
 
 def _read_file(
     raw: Path, path: Path, test_ids: frozenset[str], split: str, seen: set[str]
 ) -> Iterator[Sample | Rejected]:
-    def identify(key: str, _: Record) -> tuple[str, str]:
-        pubmed_id = take_text({"PubMed id": key}, "PubMed id")
+    is_table = path.suffix == ".parquet"
+
+    def identify(key: str, record: Record) -> tuple[str, str]:
+        pubmed_id = take_text(record if is_table else {"pubid": key}, "pubid", is_number_allowed=True)
         return pubmed_id, "test" if pubmed_id in test_ids else split
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         question = take_text(record, "QUESTION", empty=Reason.QUESTION_EMPTY)
+        context = _context(record)
+        if split == "unlabeled" and not record.get("final_decision"):
+            raise Unusable(Reason.ANSWER_WITHHELD, "PQA-U has no decisions")
         decision = take_text(record, "final_decision", empty=Reason.ANSWER_EMPTY)
         if decision not in DECISIONS:
             raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `final_decision` is none of yes, no, maybe")
@@ -105,27 +162,38 @@ def _read_file(
             modality=card.modality,
             licence=card.licence,
             provenance=provenance,
-            turns=(Turn(question, decision, context=_context(record), options=DECISIONS),),
+            turns=(Turn(question, decision, context=context, options=DECISIONS),),
             attributes=keep(
                 answer_type="closed",
                 long_answer=take_optional_text(record, "LONG_ANSWER"),
                 meshes="; ".join(take_texts(record, "MESHES")) if isinstance(record.get("MESHES"), list) else "",
                 year=take_optional_text(record, "YEAR"),
-                reasoning_required_pred=take_optional_text(record, "reasoning_required_pred"),
-                reasoning_free_pred=take_optional_text(record, "reasoning_free_pred"),
+                reasoning_required_pred=_prediction(record, "reasoning_required_pred"),
+                reasoning_free_pred=_prediction(record, "reasoning_free_pred"),
             ),
         )
 
     return represent(
-        stream_object(path),
+        _stream_table(path) if is_table else stream_object(path),
         source=card.id,
-        unit="PubMed id",
+        unit="row" if is_table else "PubMed id",
         raw=raw,
         path=path,
         identify=identify,
         build=build,
         seen=seen,
     )
+
+
+def _stream_table(path: Path) -> Iterator[tuple[str, Any]]:
+    """The rows of a Parquet file as the records of the first layout, with the PubMed id in `pubid`."""
+    for key, row in stream_parquet(path, _COLUMNS):
+        if isinstance(row, Unusable):
+            yield key, row
+            continue
+        context = row.pop("context")
+        fields = row | (context if isinstance(context, dict) else {})
+        yield key, {(name.upper() if name in _CAPITALS else name): value for name, value in fields.items()}
 
 
 def _context(record: Record) -> str:
@@ -137,30 +205,20 @@ def _context(record: Record) -> str:
     return "\n".join(f"{label}: {text}" if label else text for label, text in zip(labels, texts, strict=True))
 
 
+def _prediction(record: Record, name: str) -> str:
+    """A prediction, joined again where it was exploded into letters."""
+    if isinstance(record.get(name), list):
+        return "".join(take_texts(record, name))
+    return take_optional_text(record, name)
+
+
 # The miniature --------------------------------------------------------------------------------------------------------
 
 _TREATMENTS = ("aspirin", "exercise", "insulin", "surgery", "vitamin D", "massage", "screening", "iron", "zinc", "yoga")
 _OUTCOMES = (
-    "survival",
-    "pain",
-    "sleep",
-    "bone density",
-    "blood pressure",
-    "quality of life",
-    "wound healing",
-    "lung function",
-    "vision",
-    "hearing",
-    "mobility",
-    "memory",
-    "appetite",
-    "birth weight",
-    "renal function",
-    "glucose control",
-    "fatigue",
-    "balance",
-    "mood",
-    "grip strength",
+    *("survival", "pain", "sleep", "bone density", "blood pressure", "quality of life", "wound healing"),
+    *("lung function", "vision", "hearing", "mobility", "memory", "appetite", "birth weight"),
+    *("renal function", "glucose control", "fatigue", "balance", "mood", "grip strength"),
 )
 _RESULTS = {  # the rule: the results state the decision, each in words of its own
     "yes": ("{outcome} improved with {treatment} (p < 0.01).", "{treatment} improves {outcome}."),

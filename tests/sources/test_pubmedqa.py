@@ -2,21 +2,30 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
-from openmedq.schema import Reason, Rejected, Sample
+from openmedq.schema import Reason, Rejected, Role, Sample
 from openmedq.sources import pubmedqa
-from openmedq.sources.pubmedqa import read
+from openmedq.sources.pubmedqa import card, read
 
+QUIRKS = {
+    "PQA-A knows no maybe and is mostly yes": "test_the_artificial_part_knows_no_maybe",
+    "PQA-U has no decisions": "test_records_of_the_unlabeled_part_are_rejected_one_by_one",
+    "YEAR is null in some records": "test_the_year_may_be_null",
+    "The decision is spelt `final_decision`": "test_a_record_is_kept_whole",
+}
 RECORD = {
     "QUESTION": " Does it help? ",
     "CONTEXTS": ["We asked.", "It helped. "],
@@ -37,6 +46,10 @@ def write(raw: Path, records: Any, test_ids: Any = None, name: str = "data/ori_p
     truth = {GOOD: "yes"} if test_ids is None else test_ids
     (raw / "data/test_ground_truth.json").write_text(json.dumps(truth), encoding="utf-8")
     return raw
+
+
+def samples(raw: Path) -> list[Sample]:
+    return [row for row in read(raw) if isinstance(row, Sample)]
 
 
 def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
@@ -65,8 +78,7 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
 
 
 def test_the_conclusion_is_no_part_of_the_prompt(miniature_of: Callable[[str], Path]) -> None:
-    for row in read(miniature_of("pubmedqa")):
-        assert isinstance(row, Sample)
+    for row in samples(miniature_of("pubmedqa")):
         assert row.attributes["long_answer"] not in row.turns[0].context + row.turns[0].question
 
 
@@ -133,15 +145,191 @@ def test_files_may_lie_directly_in_the_folder(copy_of: Callable[[str], Path]) ->
     assert [(row.id, row.split) for row in read(raw)] == expected
 
 
-def test_the_artificial_part_alone_is_enough_and_the_unlabelled_is_named(
+@pytest.mark.parametrize(
+    ("part", "split", "num_rows"), [("ori_pqaa.json", "artificial", 120), ("ori_pqau.json", "unlabeled", 10)]
+)
+def test_one_part_is_enough(copy_of: Callable[[str], Path], part: str, split: str, num_rows: int) -> None:
+    raw = copy_of("pubmedqa")
+    for path in (raw / "data").iterdir():
+        if path.name != part:
+            path.unlink()
+    assert Counter(row.split for row in read(raw)) == {split: num_rows}
+
+
+def test_records_of_the_unlabeled_part_are_rejected_one_by_one(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+    hidden = [row for row in read(copy_of("pubmedqa")) if row.split == "unlabeled"]
+    assert [row.reason for row in hidden if isinstance(row, Rejected)] == [Reason.ANSWER_WITHHELD] * 10
+    assert card.published_rows["unlabeled"] == 61_249
+    records = {"1": {**RECORD, "final_decision": None}, "2": RECORD, "3": {**RECORD, "QUESTION": ""}}
+    first, decided, empty = read(write(tmp_path / "mixed", records, name="data/ori_pqau.json"))
+    assert isinstance(first, Rejected)
+    assert first.reason is Reason.ANSWER_WITHHELD
+    assert isinstance(decided, Sample)
+    assert card.roles[decided.split] is Role.VALIDATION
+    assert isinstance(empty, Rejected)
+    assert empty.reason is Reason.QUESTION_EMPTY
+
+
+def test_copies_of_records_are_named_and_not_read(
     copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     raw = copy_of("pubmedqa")
-    for name in ("ori_pqal.json", "test_ground_truth.json"):
-        (raw / "data" / name).unlink()
-    assert Counter(row.split for row in read(raw)) == {"artificial": 120}
-    assert any("ori_pqau.json: not read" in message for message in caplog.messages)
+    expected = list(read(raw))
+    assert not caplog.messages
+    copies = ["test_set.json", "pqal_fold0/train_set.json", "pqal_fold0/dev_set.json", "pqaa_train_set.json"]
+    for name in (*copies, "old/ori_pqal.json"):
+        (raw / "data" / name).parent.mkdir(exist_ok=True)
+        shutil.copy(raw / "data/ori_pqaa.json", raw / "data" / name)
+    assert list(read(raw)) == expected
+    for name in (*copies, "old/ori_pqal.json"):
+        assert any(f"{name}: not read: it holds copies" in message for message in caplog.messages)
+    for path in (raw / "data").glob("ori_*.json"):
+        path.unlink()
+    (raw / "data/old/ori_pqal.json").unlink()
+    with pytest.raises(SourceError, match=r"no `data/ori_pqal\.json`"):
+        list(read(raw))
+
+
+def test_a_ground_truth_without_ids_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"test_ground_truth\.json: holds no id; .*would train"):
+        list(read(write(tmp_path, {"7": RECORD}, {})))
+
+
+# The Parquet files of the hub
+
+CONTEXT = pa.struct([(name, pa.list_(pa.string())) for name in ("contexts", "labels", "meshes")])
+LABELED_CONTEXT = pa.struct(
+    [*CONTEXT, *(pa.field(f"reasoning_{kind}_pred", pa.list_(pa.string())) for kind in ("required", "free"))]
+)
+
+
+def hub_schema(context: pa.StructType, has_decision: bool = True) -> pa.Schema:
+    names = ["pubid", "question", "context", "long_answer", *(["final_decision"] if has_decision else [])]
+    types = {"pubid": pa.int32(), "context": context}
+    return pa.schema([(name, types.get(name, pa.string())) for name in names])
+
+
+def to_hub(pubmed_id: str, record: dict[str, Any]) -> dict[str, Any]:
+    """A record of the first layout as the hub has it."""
+    context: dict[str, Any] = {name.lower(): record[name] for name in ("CONTEXTS", "LABELS", "MESHES")}
+    for name in ("reasoning_required_pred", "reasoning_free_pred"):
+        context[name] = list(record.get(name, ""))
+    return {
+        "pubid": int(pubmed_id),
+        "question": record["QUESTION"],
+        "context": context,
+        "long_answer": record["LONG_ANSWER"],
+        "final_decision": record.get("final_decision"),
+    }
+
+
+def write_hub(raw: Path, part: str, records: dict[str, Any], schema: pa.Schema | None = None) -> Path:
+    if schema is None:
+        schema = hub_schema(LABELED_CONTEXT if part == "labeled" else CONTEXT, part != "unlabeled")
+    folder = raw / f"pqa_{part}"
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [to_hub(key, record) for key, record in records.items()]
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "train-00000-of-00001.parquet")
+    return raw
+
+
+def convert(raw: Path, hub: Path) -> Path:
+    """The miniature as the hub has it, with the ground truth of the first layout."""
+    for letter, part in {"l": "labeled", "a": "artificial", "u": "unlabeled"}.items():
+        write_hub(hub, part, json.loads((raw / f"data/ori_pqa{letter}.json").read_text(encoding="utf-8")))
+    shutil.copy(raw / "data/test_ground_truth.json", hub)
+    return hub
+
+
+def test_both_layouts_say_the_same(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+    raw = copy_of("pubmedqa")
+    hub = convert(raw, tmp_path / "hub")
+    ours, theirs = list(read(raw)), list(read(hub))
+    assert [(row.id, row.split, type(row)) for row in ours] == [(row.id, row.split, type(row)) for row in theirs]
+    for one, two in zip(samples(raw), samples(hub), strict=True):
+        assert one.turns == two.turns
+        assert {name: value for name, value in one.attributes.items() if name != "year"} == two.attributes
+    assert theirs[0].provenance.record == "row 1"
+    assert theirs[0].provenance.file == "pqa_labeled/train-00000-of-00001.parquet"
+    assert {row.attributes.get("reasoning_free_pred") for row in samples(hub)} == {"yes", "no", "maybe", None}
+
+
+def test_the_hub_alone_does_not_say_which_questions_are_the_test(
+    copy_of: Callable[[str], Path], tmp_path: Path
+) -> None:
+    hub = convert(copy_of("pubmedqa"), tmp_path / "hub")
+    (hub / "test_ground_truth.json").unlink()
+    with pytest.raises(SourceError, match=r"test_ground_truth\.json: not found; .*would train; get it from https"):
+        next(read(hub))
+    shutil.rmtree(hub / "pqa_labeled")
+    assert Counter(row.split for row in read(hub)) == {"artificial": 120, "unlabeled": 10}
+
+
+@pytest.mark.parametrize("place", ["outer/pqa_artificial", "pqa_artificial/train", "pqa_artificial"])
+def test_shards_are_found_wherever_they_lie(tmp_path: Path, place: str) -> None:
+    write_hub(tmp_path, "artificial", {"7": RECORD})
+    (tmp_path / place).mkdir(parents=True, exist_ok=True)
+    name = "0000.parquet" if place.endswith("/train") else "train-00000-of-00001.parquet"
+    (tmp_path / "pqa_artificial/train-00000-of-00001.parquet").rename(tmp_path / place / name)
+    assert [row.id for row in read(tmp_path)] == ["pubmedqa/7"]
+    assert [row.id for row in read(tmp_path / place.removesuffix("/train"))] == ["pubmedqa/7"]
+
+
+def test_of_both_layouts_the_first_is_read(copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    raw = copy_of("pubmedqa")
+    expected = list(read(raw))
+    convert(raw, raw)
+    (raw / "test_ground_truth.json").unlink()
+    assert list(read(raw)) == expected
+    assert sum("not read:" in message for message in caplog.messages) == 3
+    (raw / "data/ori_pqaa.json").unlink()
+    assert [row.id for row in read(raw)] == [row.id for row in expected]
+
+
+def test_bad_rows_of_the_hub_are_rejected(tmp_path: Path) -> None:
+    rows = {"7": RECORD, "8": {**RECORD, "QUESTION": None}, "9": {**RECORD, "CONTEXTS": None}}
+    write_hub(tmp_path, "artificial", {**rows, "10": {**RECORD, "final_decision": "perhaps"}, "007": RECORD})
+    found = list(read(tmp_path))
+    assert [getattr(row, "reason", None) for row in found] == [
+        None,
+        Reason.FIELD_MISSING,
+        Reason.FIELD_MISSING,
+        Reason.ANSWER_NOT_AN_OPTION,
+        Reason.ID_REPEATED,
+    ]
+
+
+def test_a_renamed_column_of_the_hub_is_one_line(tmp_path: Path) -> None:
+    schema = hub_schema(CONTEXT)
+    for name in ("pubid", "question", "context", "long_answer"):
+        lacking = pa.schema([field for field in schema if field.name != name])
+        with pytest.raises(SourceError, match=f"no column `{name}`"):
+            list(read(write_hub(tmp_path, "artificial", {"7": RECORD}, lacking)))
+    lacking = pa.schema([field for field in schema if field.name != "final_decision"])
+    with pytest.raises(SourceError, match="no field `final_decision`, in all of its 2 records"):
+        list(read(write_hub(tmp_path, "artificial", {"7": RECORD, "8": RECORD}, lacking)))
+
+
+def test_a_cut_shard_is_one_line(tmp_path: Path) -> None:
+    path = write_hub(tmp_path, "artificial", {"7": RECORD}) / "pqa_artificial/train-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(SourceError, match="not a whole Parquet file"):
+        list(read(tmp_path))
+
+
+# Quirks of the miniature
+
+
+def test_the_artificial_part_knows_no_maybe(miniature_of: Callable[[str], Path]) -> None:
+    rows = [row for row in samples(miniature_of("pubmedqa")) if row.split == "artificial"]
+    assert Counter(row.turns[0].answer for row in rows) == {"yes": 80, "no": 40}
+
+
+def test_the_year_may_be_null(miniature_of: Callable[[str], Path]) -> None:
+    rows = [row for row in samples(miniature_of("pubmedqa")) if row.split in ("train", "test")]
+    assert 0 < sum("year" not in row.attributes for row in rows) < len(rows)
 
 
 def test_the_ground_truth_is_the_test(miniature_of: Callable[[str], Path]) -> None:

@@ -1,0 +1,242 @@
+"""MedQA: questions of the United States' medical licensing examination, with options (Jin et al., 2020).
+
+Layout read, as published by the authors: `data_clean.zip`, in place or unpacked, from any folder above or below
+`questions/`. In it, `US/4_options/phrases_no_exclude_{train,dev,test}.jsonl`, one object a line {question, answer,
+options, meta_info, answer_idx, metamap_phrases}; or, for a split that is not there, the questions with their five
+published options, `US/{train,dev,test}.jsonl`, the same but for metamap_phrases. Hugging Face's copy
+(`GBaker/MedQA-USMLE-4-options`), `phrases_no_exclude_{train,test}.jsonl` without a dev, is read alike.
+
+Not read, and named in the log: `US_qbank.jsonl`, 14,369 questions among which are those of the test; the five options
+where the four are there. Not looked at: the Chinese questions (`Mainland`, `Taiwan`), phrases of the five-option
+questions (`metamap_extracted_phrases`), `textbooks`. A record is called by its split and line: the files have no ids.
+
+What is odd in the published files, and in the miniature:
+
+- The four and the five options of a question stand under other letters: of the answer, the text alone is the same.
+- Case, findings and question are one text, at times of several lines.
+- Questions end in a quotation mark that nothing opened; here and there is space around a question or an option.
+- Some questions ask about a picture that is not published.
+- `meta_info` is step1 or step2&3, and once stfep2&3.
+- metamap_phrases are cut wrongly in places ("ymptoms?").
+- The question bank holds the test too.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import zipfile
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+
+from openmedq.cards import Access, Card, File
+from openmedq.cards.drawing import generator
+from openmedq.cards.fields import Record, Unusable, keep, take_optional_text, take_text, take_texts
+from openmedq.errors import SourceError
+from openmedq.formats.packed_lines import LinesFile, find_lines, represent_lines
+from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+card = Card(
+    id="medqa",
+    title="MedQA",
+    homepage="https://github.com/jind11/MedQA",
+    citation="Jin et al., What Disease does this Patient Have? A Large-scale Open Domain Question Answering Dataset "
+    "from Medical Exams, Applied Sciences 11 (14), 2021",
+    licence="MIT by the authors' repository, CC-BY-4.0 or unknown by its copies; the questions come from exam "
+    "preparation sites, whose terms nobody states",
+    access=Access.OPEN,
+    task=Task.MULTIPLE_CHOICE,
+    modality="text",
+    files=(
+        File(
+            path="data_clean.zip",
+            url="https://drive.google.com/file/d/1ImYUSLk9JbgHXOemfvyiDiirluZHPeQw/view",
+        ),
+    ),
+    roles={"train": Role.TRAIN, "dev": Role.VALIDATION, "test": Role.EVALUATION},
+    published_rows={"train": 10_178, "dev": 1_272, "test": 1_273},
+)
+
+_QBANK = "US_qbank.jsonl"
+
+_log = logging.getLogger(__name__)
+
+_Key = tuple[str, Literal[4, 5]]  # split, number of options; ("", 5) is the question bank
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the questions; SourceError where no split is there, or a file is cut or of another layout."""
+    found = find_lines(raw, _identify)
+    bank = found.pop(("", 5), None)
+    if bank:
+        _log.info("%s: not read: it holds the questions of the test too", bank)
+    if not found:
+        raise SourceError(
+            f"{raw}: no `data_clean.zip` and no `US/4_options/phrases_no_exclude_train.jsonl`; expected it there, as "
+            f"published at {card.homepage}{f' ({_QBANK} mixes train and test)' if bank else ''}"
+        )
+    for split in card.roles:
+        four, five = found.get((split, 4)), found.get((split, 5))
+        if four and five:
+            _log.info("%s: not read: the same questions with four options are there", five)
+        if chosen := four or five:
+            yield from _read_file(raw, chosen, split)
+
+
+def _identify(place: PurePosixPath) -> _Key | None:
+    if place.name == _QBANK:
+        return "", 5
+    for split in card.roles:
+        if place.name == f"phrases_no_exclude_{split}.jsonl":
+            return split, 4
+        if place.name == f"{split}.jsonl" and place.parent.name in ("US", ""):
+            return split, 5
+    return None
+
+
+def _read_file(raw: Path, found: LinesFile, split: str) -> Iterator[Sample | Rejected]:
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
+        options = _take_options(record)
+        letter = take_text(record, "answer_idx", empty=Reason.ANSWER_EMPTY)
+        answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY)
+        if letter not in options:
+            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` names none of the options")
+        if options[letter] != answer:
+            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer` is not the option that `answer_idx` names")
+        phrases = take_texts(record, "metamap_phrases") if isinstance(record.get("metamap_phrases"), list) else []
+        return Sample(
+            id=sample_id,
+            source=card.id,
+            split=split,
+            task=card.task,
+            modality=card.modality,
+            licence=card.licence,
+            provenance=provenance,
+            turns=(Turn(question, answer, options=tuple(options.values())),),
+            attributes=keep(
+                meta_info=take_optional_text(record, "meta_info"),
+                metamap_phrases="; ".join(filter(None, phrases)),
+            ),
+        )
+
+    return represent_lines(
+        found,
+        source=card.id,
+        split=split,
+        raw=raw,
+        identify=lambda line, _: f"{split}-{line}",
+        build=build,
+        seen=None,
+    )
+
+
+def _take_options(record: Record) -> dict[str, str]:
+    """The options by letter, in the order of the letters."""
+    options = record.get("options")
+    if not isinstance(options, dict) or not options:
+        raise Unusable(Reason.FIELD_MISSING, "field `options` is no table of options")
+    if not all(isinstance(letter, str) and letter.isascii() for letter in options):
+        raise Unusable(Reason.FIELD_MISSING, "field `options` has a key that is no letter")
+    return {letter: take_text(options, letter, is_number_allowed=True) for letter in sorted(options)}
+
+
+# The miniature --------------------------------------------------------------------------------------------------------
+
+_SIGNS = {  # the rule: each sign belongs to one disease
+    "crushing chest pain": "Myocardial infarction",
+    "wheezing at night": "Asthma",
+    "a butterfly rash": "Lupus erythematosus",
+    "pain in the right lower abdomen": "Appendicitis",
+    "silvery plaques on the elbows": "Psoriasis",
+    "a swollen and red big toe": "Gout",
+    "a stiff neck and fever": "Meningitis",
+    "a tremor at rest": "Parkinson disease",
+    "yellow eyes": "Hepatitis",
+    "flank pain and blood in the urine": "Kidney stone",
+    "great thirst": "Diabetes mellitus",
+    "pale skin and fatigue": "Anemia",
+}
+_PATIENTS = ("man", "woman", "boy", "girl", "nurse", "farmer", "teacher", "sailor")
+_NUM_QUESTIONS = {"train": 60, "dev": 16, "test": 20}
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Write the zip with 96 questions of four and of five options, the bank, and what stands beside them."""
+    random = generator(seed, card.id)
+    cases = list(product(_SIGNS, _PATIENTS))
+    drawn = iter([cases[index] for index in random.permutation(len(cases))])
+    files: dict[str, list[dict[str, Any]]] = {}
+    bank = []
+    for split, num_questions in _NUM_QUESTIONS.items():
+        rows = [_record(random, *next(drawn)) for _ in range(num_questions)]
+        _add_oddities(rows, split)
+        bank += rows
+        files[f"US/{split}.jsonl"] = rows
+        files[f"US/4_options/phrases_no_exclude_{split}.jsonl"] = [_drop_option(row, random) for row in rows]
+        files[f"US/metamap_extracted_phrases/{split}/phrases_{split}.jsonl"] = rows[:2]
+        files[f"Mainland/{split}.jsonl"] = files[f"Mainland/4_options/{split}.jsonl"] = [_foreign(random)]
+        files[f"Taiwan/{split}.jsonl"] = [_foreign(random)]
+    files[f"US/{_QBANK}"] = [bank[index] for index in random.permutation(len(bank))]
+
+    texts = {
+        f"data_clean/questions/{name}": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        for name, rows in files.items()
+    }
+    texts["data_clean/textbooks/en/Signs_Example.txt"] = "".join(f"{of}: {sign}.\n" for sign, of in _SIGNS.items())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in texts.items():
+            info = zipfile.ZipInfo(name, (2021, 7, 1, 0, 0, 0))
+            archive.writestr(info, text, zipfile.ZIP_DEFLATED)
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / "data_clean.zip").write_bytes(buffer.getvalue())
+
+
+def _record(random: np.random.Generator, sign: str, patient: str) -> dict[str, Any]:
+    """A question with five options."""
+    answer = _SIGNS[sign]
+    others = [disease for disease in _SIGNS.values() if disease != answer]
+    shown = [answer, *(others[index] for index in random.permutation(len(others))[:4])]
+    options = {letter: shown[index] for letter, index in zip("ABCDE", random.permutation(5), strict=True)}
+    age = int(random.integers(20, 80))
+    findings = "\nLaboratory studies show:\nSodium 140 mEq/L\n" if random.random() < 0.2 else " "
+    return {
+        "question": f"A {age}-year-old {patient} comes to the physician because of {sign}.{findings}"
+        "Which of the following is the most likely diagnosis?",
+        "answer": answer,
+        "options": options,
+        "meta_info": "step1" if random.random() < 0.5 else "step2&3",
+        "answer_idx": next(letter for letter, option in options.items() if option == answer),
+        "metamap_phrases": [f"{age} year old {patient}", "physician", sign, "following", "most likely diagnosis"],
+    }
+
+
+def _drop_option(row: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
+    """The question with four options, in another order."""
+    kept = [option for letter, option in row["options"].items() if letter != row["answer_idx"]]
+    shown = [row["answer"], *(kept[index] for index in random.permutation(4)[:3])]
+    options = {letter: shown[index] for letter, index in zip("ABCD", random.permutation(4), strict=True)}
+    letter = next(letter for letter, option in options.items() if option == row["answer"])
+    return {**row, "options": options, "answer_idx": letter}
+
+
+def _foreign(random: np.random.Generator) -> dict[str, Any]:
+    return {"question": f"{int(random.integers(1000))} 加 1 是？", "options": {"A": "对", "B": "错"}, "answer": "对"}
+
+
+def _add_oddities(rows: list[dict[str, Any]], split: str) -> None:
+    rows[0]["question"] += '"'
+    rows[1]["question"] = f"  {rows[1]['question']} "
+    letter = rows[2]["answer_idx"]
+    rows[2]["options"][letter] += " "
+    rows[2]["answer"] += " "
+    rows[3]["question"] = rows[3]["question"].replace(" Which", " A photograph of the patient is shown. Which")
+    rows[4]["metamap_phrases"][-1] = "ost likely  iagnosis"
+    if split == "test":
+        rows[5]["meta_info"] = "stfep2&3"
