@@ -35,6 +35,7 @@ class Download(Section):
 
     mirror: str = Field("data/miniature", description="folder of native layouts, one sub-folder a set")
     require: tuple[str, ...] = Field((), description="sets whose absence is an error")
+    skip: tuple[str, ...] = Field((), description="sets to leave out, though the mirror holds them")
 
 
 class Normalize(Section):

@@ -28,7 +28,8 @@ def run(command: list[str], root: Path, **environment: str) -> subprocess.Comple
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker runs all tests that need the Prefect server: a second server would take half a minute to start."""
     for item in items:
-        if "prefect_server" in getattr(item, "fixturenames", ()):
+        used = set(getattr(item, "fixturenames", ()))
+        if "prefect_server" in used and "project" not in used:  # the whole graph, run once, takes longer still
             item.add_marker(pytest.mark.xdist_group("prefect"))
 
 

@@ -16,12 +16,15 @@ from openmedq.params import Params
 def run(params: Params, set_id: str) -> None:
     """Write the set's origin: the surveyed files, held to the hashes that the card pins; or that it is absent."""
     known = catalogue.read(layout.CATALOGUE)
-    for required in params.download.require:
-        if required not in known:
-            raise ParamsError(f"download.require: no set {required!r}; there are {', '.join(sorted(known))}")
+    for dial in ("require", "skip"):
+        for named in getattr(params.download, dial):
+            if named not in known:
+                raise ParamsError(f"download.{dial}: no set {named!r}; there are {', '.join(sorted(known))}")
     entry = catalogue.check(layout.CATALOGUE, discovery.find(set_id).card)
 
     surveyed = origin.read(layout.SURVEY / f"{set_id}.json")
+    if set_id in params.download.skip:
+        surveyed = origin.Origin()
     if not surveyed.is_present and set_id in params.download.require:
         mirror = params.download.mirror
         advice = f"put its files into a folder {set_id} there, or take it out of download.require"

@@ -69,7 +69,10 @@ def run(params: Params, set_id: str) -> None:
     set_ = discovery.find(set_id)
     catalogue.check(layout.CATALOGUE, set_.card)
     with discreet(set_id, set_.card.is_credentialed):
-        _normalize(params, set_)
+        try:
+            _normalize(params, set_)
+        except SourceError as error:
+            raise SourceError(f"{error} (or leave the set out: download.skip: [{set_id}])") from None
 
 
 def _normalize(params: Params, set_: Set) -> None:

@@ -192,12 +192,25 @@ def test_metrics_plots_and_experiments_are_dvcs(copy: Copy) -> None:
 def test_a_mirror_is_read_in_place(copy: Copy, real_data: Path) -> None:
     project = copy()
     project.change("params.yaml", "mirror: data/miniature", f"mirror: {real_data}")
+    project.change("params.yaml", "skip: []", "skip: [pmc_vqa]")  # a picture without a table
+    refused = project.run("dvc", "repro", "mix", code=255).split("error: ")[1].splitlines()[0]
+    assert "pneumoniamnist.npz" in refused and "normalize.allow_unofficial" in refused
+    project.change("params.yaml", "allow_unofficial: false", "allow_unofficial: true")
     project.run("dvc", "repro", "mix")
     waterfall = json.loads((project.root / layout.MIX / "waterfall.json").read_text(encoding="utf-8"))
     assert waterfall["vqa_rad"]["read"] == 2248
     assert waterfall["vqa_rad"]["rejected"] == {}
     assert waterfall["pubmedqa"]["read"] == 1000
-    assert waterfall["pmc_oa"]["state"] == "absent"
+    assert waterfall["slake"]["rejected"] == {
+        "answer empty": 1,
+        "image missing": 7032,
+        "language excluded": 6995,
+    }
+    assert waterfall["roco"]["rejected"] == {"image missing": 300}
+    assert waterfall["vqa_med_2019"]["read"] == 156
+    assert waterfall["pneumonia_mnist"]["read"] == 3882 + 524 + 624
+    assert waterfall["cxr8"]["read"] == 2
+    assert waterfall["pmc_oa"]["state"] == waterfall["pmc_vqa"]["state"] == "absent"
     copies = [path for path in (project.root / layout.RAW).rglob("*") if path.is_file() and path.name != "origin.json"]
     assert copies == []
     project.change("params.yaml", "require: []", "require: [pmc_oa]")

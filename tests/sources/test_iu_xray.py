@@ -173,10 +173,10 @@ def test_an_id_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> N
     rows = list(read(write(tmp_path, [GOOD, again, report("CXR7", ()), report("CXR7", ())])))
     assert {(row.id, getattr(row, "reason", None)) for row in rows} == {
         ("iu_xray/CXR9_IM-0009-1001", None),
-        ("iu_xray/record-2", Reason.ID_REPEATED),
+        ("iu_xray/NLMCXR_reports.tgz-2", Reason.ID_REPEATED),
         ("iu_xray/CXR9_IM-0009-2001", Reason.IMAGE_MISSING),
         ("iu_xray/CXR7", Reason.IMAGE_MISSING),
-        ("iu_xray/record-5", Reason.ID_REPEATED),
+        ("iu_xray/NLMCXR_reports.tgz-5", Reason.ID_REPEATED),
     }
 
 

@@ -18,8 +18,8 @@ from . import toyset
 pytestmark = pytest.mark.usefixtures("toy")
 
 
-def _run(mirror: str = "mirror", require: tuple[str, ...] = ()) -> Any:
-    params = make_params(download={"mirror": mirror, "require": require})
+def _run(mirror: str = "mirror", require: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> Any:
+    params = make_params(download={"mirror": mirror, "require": require, "skip": skip})
     survey.run(params)
     download.run(params, "toy_set")
     return json.loads((layout.RAW / "toy_set" / "origin.json").read_text())
@@ -63,6 +63,15 @@ def test_an_absent_set_is_recorded_as_absent_unless_it_is_required() -> None:
 def test_an_unknown_set_cant_be_required(mirror: Path) -> None:
     with pytest.raises(ParamsError, match=r"^download\.require: no set 'toy'; there are toy_set$"):
         _run(require=("toy",))
+    with pytest.raises(ParamsError, match=r"^download\.skip: no set 'toy'; there are toy_set$"):
+        _run(skip=("toy",))
+
+
+def test_a_set_can_be_left_out(mirror: Path) -> None:
+    assert _run()["state"] == "present"
+    assert _run(skip=("toy_set",)) == {"state": "absent"}
+    with pytest.raises(MirrorError, match=r"lacks toy_set, which download\.require names"):
+        _run(require=("toy_set",), skip=("toy_set",))
 
 
 def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,6 +132,7 @@ def test_a_row_lost_on_the_way_is_noticed() -> None:
 def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
     """Three rows of the train split repeat another, and one a row of the test split: 1,793 and 451 are left."""
     write_sets([], {"vqa_rad": dict(catalogue.entry(sources.load("vqa_rad").card, "source"))})
+    layout.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
     params = make_params(download={"mirror": str(real_data)})
     survey.run(params)
     download.run(params, "vqa_rad")
