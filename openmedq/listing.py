@@ -71,9 +71,9 @@ def render_markdown(sets: Mapping[str, Set], mirror: Path | None) -> str:
     entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
     folders = match_folders(mirror, entries) if mirror else {}
     real = {}
-    for set_id, folder in folders.items():
+    for set_id, path in folders.items():
         with suppress(SourceError):  # a picture alone, say: nothing to read
-            real[set_id] = read(sets[set_id], folder)
+            real[set_id] = read(sets[set_id], path)
     lines = [_row(HEADER), _row(["---"] * len(HEADER))]
     lines += [_row(_cells(set_.card, miniatures[set_id], real.get(set_id))) for set_id, set_ in sets.items()]
     return "\n".join(lines) + "\n"
