@@ -11,7 +11,8 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ from openmedq.io.progress import progress
 from openmedq.io.publish import publish
 from openmedq.io.shards import Row
 from openmedq.params import Normalize, Params
-from openmedq.schema import Reason, Rejected, Sample
+from openmedq.schema import Groups, Reason, Rejected, Sample
+
+_GROUP_KEYS = attrgetter(*(key.name for key in fields(Groups)))  # astuple copies deeply, and took a fifth of the time
 
 NUM_AHEAD = 32  # records in the hands of each further worker
 
@@ -172,7 +175,7 @@ def _texts(sample: Sample) -> Iterator[str]:
     for turn in sample.turns:
         yield from (turn.question, turn.answer, turn.context, *turn.options, *turn.alternatives)
     yield from (image.image_id for image in sample.images)
-    yield from filter(None, astuple(sample.groups))
+    yield from filter(None, _GROUP_KEYS(sample.groups))
     for name, value in sample.attributes.items():
         yield from (name, value)
 
