@@ -1,8 +1,8 @@
 """SLAKE: physicians' questions in English and Chinese on CT, MRI and X-ray pictures (Liu et al., ISBI 2021).
 
 Layout read: `train.json`, `validation.json` or `validate.json`, `test.json` (JSON lists) beside `imgs.zip`, which is
-read in place, or `imgs/`: directly, as published on Hugging Face, or in `Slake1.0/`, as the project's own archive
-unpacks. A split that is absent is left out. `KG.zip` and `mask.txt` are not read.
+read in place, or `imgs/`: directly, as published on Hugging Face, or up to two folders deeper, as the project's own
+archive unpacks to `Slake1.0/`. A split that is absent is left out. `KG.zip` and `mask.txt` are not read.
 
 What is odd in the published files, and in the miniature:
 
@@ -33,7 +33,7 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, encode_png, generator, shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats import find_file
+from openmedq.formats import find_below
 from openmedq.formats.json_stream import stream_list
 from openmedq.io.archives import Members, open_members
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -56,7 +56,6 @@ card = Card(
     published_rows={"train": 9835, "validation": 2099, "test": 2094},
 )
 
-_FOLDERS = ("", "Slake1.0/", "Slake1.0/Slake1.0/")  # a zip of a folder may be unpacked into a folder of its name
 _FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
 _NEEDED = ("img_name", "question", "answer", "q_lang")
 _ATTRIBUTES = ("location", "modality", "content_type", "base_type", "img_id")
@@ -68,13 +67,13 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
     """Stream the questions of all splits that are there; SourceError where none is, or one is cut."""
     found = []
     for split, names in _FILES.items():
-        paths = [path for folder in _FOLDERS for name in names if (path := find_file(raw, folder + name))]
+        paths = [path for path in find_below(raw, *names) if path.is_file()]
         found += [(split, path) for path in paths[:1]]
         for path in paths[1:]:
             _log.info("%s: not read: %s is the same split", path, paths[0].relative_to(raw))
     if not found:
-        packed = find_file(raw, "Slake1.0.zip")
-        advice = "unpack Slake1.0.zip" if packed else f"expected it there, as published at {card.homepage}"
+        packed = find_below(raw, "Slake1.0.zip")
+        advice = f"unpack {packed[0].name}" if packed else f"expected it there, as published at {card.homepage}"
         raise SourceError(f"{raw}: no `train.json`; {advice}")
 
     seen: set[str] = set()  # qid counts through all splits
@@ -108,7 +107,7 @@ class _Pictures:
 @contextmanager
 def _open_pictures(raw: Path) -> Iterator[_Pictures]:
     """Pictures from the first of the published places that is there; none there: all are absent."""
-    for place in (raw / folder / name for name in ("imgs", "imgs.zip") for folder in _FOLDERS):
+    for place in find_below(raw, "imgs", "imgs.zip"):
         if place.is_dir():
             walked = os.walk(place, followlinks=False)
             yield _Pictures((str(Path(root, name)) for root, _, names in walked for name in names), place)
