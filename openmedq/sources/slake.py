@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,8 +34,9 @@ from openmedq.cards.fields import Record, Unusable, keep, represent, take_option
 from openmedq.errors import SourceError
 from openmedq.formats import find_below
 from openmedq.formats.json_stream import stream_list
-from openmedq.io.archives import Members, open_members
-from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.formats.whole_paths import WholePaths
+from openmedq.io.archives import open_members
+from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/main"
 
@@ -57,6 +57,7 @@ card = Card(
 )
 
 _FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
+_TOPS = tuple(f"{dot}{top}" for dot in ("", "./") for top in ("imgs/", "", "Slake1.0/imgs/"))  # in imgs.zip
 _NEEDED = ("img_name", "question", "answer", "q_lang")
 _ATTRIBUTES = ("location", "modality", "content_type", "base_type", "img_id")
 
@@ -82,45 +83,22 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
             yield from _read_file(raw, path, split, pictures, languages, seen)
 
 
-class _Pictures:
-    """Pictures by their last two parts, `xmlab1/source.jpg`. Memory grows with the files: four a picture, 642 of them.
-
-    A name is only ever looked up, so that none leads out of the folder.
-    """
-
-    def __init__(self, names: Iterator[str], place: Path | Members | None) -> None:
-        self._place = place
-        self._paths: dict[str, str] = {}
-        for name in sorted(names, key=len):  # of two copies, the one less deep
-            self._paths.setdefault("/".join(name.replace("\\", "/").split("/")[-2:]), name)
-
-    def find(self, name: str) -> Image | None:
-        """The picture of that name; None where it is absent, ArchiveError where it is damaged."""
-        path = self._paths.get(name)
-        if path is None:
-            return None
-        if isinstance(self._place, Members):
-            return Image(name, data=self._place.read(path))
-        return Image(name, path=Path(path))
-
-
 @contextmanager
-def _open_pictures(raw: Path) -> Iterator[_Pictures]:
-    """Pictures from the first of the published places that is there; none there: all are absent."""
+def _open_pictures(raw: Path) -> Iterator[WholePaths]:
+    """Pictures by folder and name from the first of the published places that is there; none there: all are absent."""
     for place in find_below(raw, "imgs", "imgs.zip"):
         if place.is_dir():
-            walked = os.walk(place, followlinks=False)
-            yield _Pictures((str(Path(root, name)) for root, _, names in walked for name in names), place)
+            yield WholePaths(None, (), (place, place / "imgs"))
             return
         if place.is_file():
             with open_members(place) as members:
-                yield _Pictures(iter(members.names), members)
+                yield WholePaths(members, _TOPS, ())
             return
-    yield _Pictures(iter(()), None)
+    yield WholePaths(None, (), ())
 
 
 def _read_file(
-    raw: Path, path: Path, split: str, pictures: _Pictures, languages: tuple[str, ...], seen: set[str]
+    raw: Path, path: Path, split: str, pictures: WholePaths, languages: tuple[str, ...], seen: set[str]
 ) -> Iterator[Sample | Rejected]:
     def identify(_: str, record: Record) -> tuple[str, str]:
         return take_text(record, "qid", is_number_allowed=True), split
