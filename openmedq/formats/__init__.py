@@ -5,9 +5,25 @@ What a record means is its source's business.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 
 def find_file(raw: Path, *names: str) -> Path | None:
     """The first of `names` (paths below `raw`) that is a file; None where none is."""
     return next((raw / name for name in names if (raw / name).is_file()), None)
+
+
+def find_below(raw: Path, *names: str) -> list[Path]:
+    """What is called by one of `names`, in `raw` or up to two folders deeper: in the order of `names`, then of depth.
+
+    As archives and clones unpack: `raw` itself, a folder in it, or a folder of that folder's name again.
+    """
+    return [path for name in names for depth in ("", "*/", "*/*/") for path in sorted(raw.glob(depth + name))]
+
+
+def places_near(raw: Path, path: Path, *names: str) -> Iterator[str]:
+    """Each of `names` beside the file at `path`, then in `raw`, as paths below `raw`."""
+    for folder in dict.fromkeys((path.parent, raw)):
+        for name in names:
+            yield (folder / name).relative_to(raw).as_posix()

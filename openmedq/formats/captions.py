@@ -14,6 +14,7 @@ from openmedq.io.archives import Pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Task, Turn
 
 _ID = re.compile(r"[\w.-]+", re.ASCII)
+_LIKE_ID = re.compile(r"\s*\S*_\d+\s*")  # of a record whose prefix is damaged
 _LICENCE = re.compile(r"(?:CC0|CC BY(?:-NC)?(?:-SA|-ND)?)(?: \d\.\d)?(?![\w-])")
 
 
@@ -29,12 +30,13 @@ class Described(NamedTuple):
 def stream_captions(path: Path, prefix: str) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
     """The records (`id`, `caption`) of lines of an id, a tab and a caption, each with the number of its first line.
 
-    A line that does not begin with the `prefix` of ids goes on with the caption above.
+    A line that does not begin with an id (by the `prefix`, or `_<number>` before a tab) goes on with the caption above.
     """
     first, record = "", None
     for number, line in stream_lines(path):
         record_id, tab, caption = line.partition("\t")
-        if record and not record_id.startswith(prefix):
+        is_record = record_id.startswith(prefix) or (tab and _LIKE_ID.fullmatch(record_id))
+        if record and not is_record:
             record["caption"] += f"\n{line}"
             continue
         if record:

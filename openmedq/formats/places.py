@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from openmedq.formats import find_file
+from openmedq.formats import find_below, find_file
 from openmedq.io.archives import Members, Pictures, open_inner, open_members, open_pictures, pictures_in
 
 
@@ -44,10 +44,7 @@ def find_places(raw: Path, *names: str) -> list[Path]:
 
     The first of `names` come first, then the less deep.
     """
-    found = []
-    for name in names:
-        for pattern in ("", "*/", "*/*/"):
-            found += [path for path in sorted(raw.glob(pattern + name)) if path.is_file()]
+    found = [path for path in find_below(raw, *names) if path.is_file()]
     return list(dict.fromkeys(path if path.suffix == ".zip" else path.parent for path in found))
 
 

@@ -241,9 +241,10 @@ class _ArchivedPictures:
         self._members = members
 
     def find(self, name: str) -> Image | None:
-        if self._members.find(name) is None:
-            return None
-        return Image(_basename(name), data=self._members.read(name))
+        for spelled in _spellings(name):
+            if self._members.find(spelled):
+                return Image(_basename(name), data=self._members.read(spelled))
+        return None
 
 
 class _FolderPictures:
@@ -254,9 +255,10 @@ class _FolderPictures:
         basename = _basename(name)
         if basename in ("", "..") or len(basename.encode(errors="replace")) > 255:  # no file system has longer names
             return None
-        for folder in self._folders:
-            if (folder / basename).is_file():
-                return Image(basename, path=folder / basename)
+        for spelled in _spellings(basename):
+            for folder in self._folders:
+                if (folder / spelled).is_file():
+                    return Image(basename, path=folder / spelled)
         return None
 
 
@@ -288,6 +290,15 @@ def _open_archived(path: Path) -> Iterator[Pictures]:
 
 def _basename(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).name
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """The name, then with its ending in capitals or not: some systems write `.JPG`."""
+    yield name
+    stem, dot, ending = name.rpartition(".")
+    for other in (ending.lower(), ending.upper()):
+        if dot and other != ending:
+            yield f"{stem}.{other}"
 
 
 def _refuse_unsafe_name(path: Path, name: str) -> None:

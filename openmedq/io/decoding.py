@@ -6,6 +6,7 @@ decoded is `io/images.py`'s business.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import multiprocessing
 import threading
@@ -22,7 +23,9 @@ from openmedq.schema import Image, Reason
 if TYPE_CHECKING:
     from openmedq.params import Normalize
 
+_ABSENT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # the last one of a link to itself
 REMEMBERED_BYTES = 256 * 2**20  # of encoded pictures
+BROKEN_BYTES = 2**12  # what is wrong with one, in words
 
 
 class Inline(Executor):
@@ -33,6 +36,9 @@ class Inline(Executor):
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
+        except BrokenPicture as problem:
+            # Without its traceback and context, which would hold on to the picture's bytes.
+            future.set_exception(BrokenPicture(problem.reason, problem.detail))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -58,7 +64,9 @@ def encode_image(image: Image, settings: Normalize) -> Picture:
         return encode(image.data or b"", settings)
     try:
         published = image.path.read_bytes()
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
         raise BrokenPicture(Reason.IMAGE_MISSING, f"no file {image.path.name}") from None
     return encode(published, settings)
 
@@ -99,4 +107,4 @@ class Decoder:
 
 
 def _size_bytes(future: Future[Picture]) -> int:
-    return 0 if future.cancelled() or future.exception() else len(future.result().data)
+    return BROKEN_BYTES if future.cancelled() or future.exception() else len(future.result().data)

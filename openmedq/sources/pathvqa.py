@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, NamedTuple
@@ -37,14 +37,14 @@ import pyarrow.parquet as pq
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import ORGANS, Figure, draw, draw_figures, encode_jpeg, encode_png, generator, tint
-from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.cards.fields import Record, Unusable, keep, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats.columnar import stream_parquet
-from openmedq.formats.hub_shards import choose_copies, find_shards, picture_schema, take_picture
+from openmedq.formats.hub_shards import choose_copies, find_shards, picture_schema
 from openmedq.formats.plain_pickle import load_pickle, read_pickle
+from openmedq.formats.visual_questions import Fields, read_numbered, read_shards, take_turn
 from openmedq.io.archives import Pictures, open_members, open_pictures
 from openmedq.io.origin import find_files
-from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Image, Reason, Rejected, Role, Sample, Task, Turn
 
 _HUB = "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
 _SHARDS = (
@@ -85,14 +85,6 @@ _PLACES = ("images/{}", "images/{}.zip", "images/{}.tar", "images", "images.zip"
 _log = logging.getLogger(__name__)
 
 
-class _Fields(NamedTuple):
-    """What a record says, whatever its layout."""
-
-    turn: Turn
-    picture: Image
-    attributes: dict[str, str]
-
-
 class _Pickle(NamedTuple):
     """The questions of a split in the original release."""
 
@@ -117,7 +109,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         raise SourceError(f"{raw}: no `data/train-*.parquet`; expected it there, as published at {card.homepage}")
     for split in card.roles:
         if shards:
-            yield from _read_shards(raw, split, shards.get(split, []))
+            yield from read_shards(card, raw, split, shards.get(split, []))
         if shards and split in pickles:
             _log.info("%s: not read: the Parquet files are there", raw / pickles[split].name)
         elif split in pickles:
@@ -151,20 +143,6 @@ def _find_archive(files: Iterable[Path]) -> tuple[Path | None, dict[str, _Pickle
     return None, {}
 
 
-def _read_shards(raw: Path, split: str, paths: list[Path]) -> Iterator[Sample | Rejected]:
-    def take(record: Record) -> _Fields:
-        turn = _take_turn(record)
-        picture, path = take_picture(record, "image")
-        return _Fields(turn, picture, keep(image_path=path))
-
-    num_rows = 0
-    for path in paths:
-        records = stream_parquet(path, ("image", "question", "answer"))
-        for row in _represent(raw, path, split, records, "row", take, num_before=num_rows):
-            num_rows += 1
-            yield row
-
-
 def _read_pickle(raw: Path, split: str, found: _Pickle, archive: Path | None) -> Iterator[Sample | Rejected]:
     """The rows of a pickle, whose texts (2 MB) are in memory: it can't be read in part."""
     places = [str(root / place.format(found.word)) for root in (found.root, PurePosixPath()) for place in _PLACES]
@@ -183,17 +161,17 @@ def _read_pickle(raw: Path, split: str, found: _Pickle, archive: Path | None) ->
 
     with open_pictures(raw, *places) as pictures:
 
-        def take(record: Record) -> _Fields:
-            turn = _take_turn(record) if found.kind == "qa" else _take_labelled_turn(record)
+        def take(record: Record) -> Fields:
+            turn = take_turn(record) if found.kind == "qa" else _take_labelled_turn(record)
             name = take_text(record, "image" if found.kind == "qa" else "img_id")
             attributes = keep(
                 question_id=take_optional_text(record, "question_id"),
                 question_type=take_optional_text(record, "question_type"),
                 published_answer_type=take_optional_text(record, "answer_type"),  # yes/no, number, other
             )
-            return _Fields(turn, _find_picture(pictures, found, name), attributes)
+            return Fields(turn, _find_picture(pictures, found, name), attributes)
 
-        yield from _represent(raw, path, split, numbered, unit, take)
+        yield from read_numbered(card, raw, path, split, numbered, unit, take)
 
 
 def _find_picture(pictures: Pictures, found: _Pickle, name: str) -> Image:
@@ -202,11 +180,6 @@ def _find_picture(pictures: Pictures, found: _Pickle, name: str) -> Image:
         if picture := pictures.find(f"{folder}/{name}{ending}"):
             return replace(picture, image_id=f"{found.word}/{picture.image_id}")
     raise Unusable(Reason.IMAGE_MISSING, f"no picture {found.word}/{name}")
-
-
-def _take_turn(record: Record) -> Turn:
-    question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
-    return Turn(question, take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True))
 
 
 def _take_labelled_turn(record: Record) -> Turn:
@@ -222,43 +195,6 @@ def _take_labelled_turn(record: Record) -> Turn:
         take_text({"label": text}, "label", empty=Reason.ANSWER_EMPTY, is_number_allowed=True) for text, _ in ranked
     )
     return Turn(question, answer, alternatives=tuple(others))
-
-
-def _represent(
-    raw: Path,
-    path: Path,
-    split: str,
-    records: Iterable[tuple[str, Any]],
-    unit: str,
-    take: Callable[[Record], _Fields],
-    num_before: int = 0,
-) -> Iterator[Sample | Rejected]:
-    """The rows of one file, of whose split `num_before` stood in others."""
-
-    def identify(key: str, _: Record) -> tuple[str, str]:
-        return f"{split}-{num_before + int(key)}", split
-
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
-        turn, picture, attributes = take(record)
-        answer_type = "closed" if turn.answer.lower() in ("yes", "no") else "open"
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
-            turns=(turn,),
-            images=(picture,),
-            attributes={"answer_type": answer_type, **attributes},
-        )
-
-    rows = represent(records, source=card.id, unit=unit, raw=raw, path=path, identify=identify, build=build, seen=None)
-    for number, row in enumerate(rows, start=num_before + 1):
-        if isinstance(row, Rejected):  # one that could not be looked into has neither name nor split yet
-            row = replace(row, id=f"{card.id}/{split}-{number}", split=split)
-        yield row
 
 
 # The miniature --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """PMC-OA: 1.65 million figures from PubMed Central's open articles, with their captions (Lin et al., 2023).
 
-Layout read, as published on Hugging Face, in the folder or one below it: `pmc_oa.jsonl` (a line is {"image":
+Layout read, as published on Hugging Face, in the folder or up to two below it: `pmc_oa.jsonl` (a line is {"image":
 "PMC212319_Fig3_4.jpg", "caption": ...}) and `images.zip` (22.7 GB, the pictures in a sub-folder, found by file name),
 read in place; or the pictures unpacked in `images/` or in that sub-folder. Where `pmc_oa.jsonl` is absent,
 `pmc_oa_beta.jsonl` is read; where that is absent too, the withdrawn `train.jsonl`, `valid.jsonl` and `test.jsonl`.
@@ -35,6 +35,7 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, tint
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
+from openmedq.formats import find_below, places_near
 from openmedq.formats.json_stream import stream_lines
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -73,16 +74,14 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         raise SourceError(f"{raw}: no `pmc_oa.jsonl`; expected it there, as published at {card.homepage}")
     for path in (path for found in there if found is not paths for path in found):
         _log.info("%s: not read: %s is there", path, paths[0].name)
-    folders = [folder.relative_to(raw).as_posix() for folder in dict.fromkeys((paths[0].parent, raw))]
-    places = (f"{folder}/{name}" for folder in folders for name in ("images.zip", "images", _FOLDER))
-    with open_pictures(raw, *places) as pictures:
+    with open_pictures(raw, *places_near(raw, paths[0], "images.zip", "images", _FOLDER)) as pictures:
         for path in paths:
             yield from _read_file(raw, path, pictures)
 
 
 def _find(raw: Path, name: str) -> list[Path]:
     """The file of that name in the folder, or else in one below it."""
-    return [path for path in (raw / name, *sorted(raw.glob(f"*/{name}"))) if path.is_file()][:1]
+    return [path for path in find_below(raw, name) if path.is_file()][:1]
 
 
 def _read_file(raw: Path, path: Path, pictures: Pictures) -> Iterator[Sample | Rejected]:

@@ -1,6 +1,6 @@
 """PMC-VQA: multiple-choice questions on figures of PubMed Central's open articles (Zhang et al., 2023).
 
-Layout read, as published on Hugging Face, in the folder or one below it: version 1 is `train.csv`, `test.csv`,
+Layout read, as published on Hugging Face, in the folder or up to two below it: version 1 is `train.csv`, `test.csv`,
 `test_clean.csv` (Figure_path, Question, Answer, Choice A ... Choice D, Answer_label) and `images.zip`; version 2 is
 `train_2.csv`, `test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and
 `images_2.zip`. Version 1 is read where its train or test is there, version 2 otherwise; the log names what is not
@@ -28,7 +28,6 @@ import logging
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -37,6 +36,7 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
+from openmedq.formats import find_below, places_near
 from openmedq.formats.tables import Row, stream_rows, stream_table
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -92,7 +92,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     # Memory grows with the rows of the clean test: 2,000 keys.
     keys = {_key(row) for _, row in _stream(clean) if isinstance(row, dict)} if clean else set()
     met: set[_Key] = set()
-    with _open_pictures(raw, version, next(iter(found.values())).parent) as pictures:
+    places = places_near(raw, next(iter(found.values())), *_PLACES[version])
+    with open_pictures(raw, *places) as pictures:
         if train:
             yield from _read_file(raw, train, "train", version, pictures, _stream(train))
         if test:
@@ -114,8 +115,7 @@ def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
     for version, files in _FILES.items():
         paths[version] = {}
         for part, names in files.items():
-            tried = (path for folder in ("", "*/") for name in names for path in sorted(raw.glob(folder + name)))
-            if there := [path for path in tried if path.is_file()]:
+            if there := [path for path in find_below(raw, *names) if path.is_file()]:
                 paths[version][part] = there
     version = "2" if paths["2"] and not {"train", "test"} & set(paths["1"]) else "1"
     if not paths[version]:
@@ -125,11 +125,6 @@ def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
             for path in found if other != version else found[1:]:
                 _log.info("%s: not read: %s is", path, found[0] if other == version else f"version {version}")
     return version, {part: found[0] for part, found in paths[version].items()}
-
-
-def _open_pictures(raw: Path, version: str, folder: Path) -> AbstractContextManager[Pictures]:
-    places = [base / name for base in dict.fromkeys((folder, raw)) for name in _PLACES[version]]
-    return open_pictures(raw, *(place.relative_to(raw).as_posix() for place in places))
 
 
 def _stream(path: Path) -> Rows:

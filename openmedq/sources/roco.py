@@ -93,7 +93,7 @@ _log = logging.getLogger(__name__)
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the pairs; SourceError where neither layout is there, or one of its files has another layout."""
-    folders = [raw, *sorted(raw.glob("*/")), *sorted(raw.glob("*/*/"))]
+    folders = [raw, *(folder for depth in ("*/", "*/*/", "*/*/*/") for folder in sorted(raw.glob(depth)))]
     first = [folder for folder in folders if _find_parts(folder)]
     second = [folder for folder in folders if rocov2.find_tables(folder)]
     if not first and not second:

@@ -1,8 +1,8 @@
 """SLAKE: physicians' questions in English and Chinese on CT, MRI and X-ray pictures (Liu et al., ISBI 2021).
 
 Layout read: `train.json`, `validation.json` or `validate.json`, `test.json` (JSON lists) beside `imgs.zip`, which is
-read in place, or `imgs/`: directly, as published on Hugging Face, or in `Slake1.0/`, as the project's own archive
-unpacks. A split that is absent is left out. `KG.zip` and `mask.txt` are not read.
+read in place, or `imgs/`: directly, as published on Hugging Face, or up to two folders deeper, as the project's own
+archive unpacks to `Slake1.0/`. A split that is absent is left out. `KG.zip` and `mask.txt` are not read.
 
 What is odd in the published files, and in the miniature:
 
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,10 +32,11 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, encode_png, generator, shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats import find_file
+from openmedq.formats import find_below
 from openmedq.formats.json_stream import stream_list
-from openmedq.io.archives import Members, open_members
-from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.formats.whole_paths import WholePaths
+from openmedq.io.archives import open_members
+from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/main"
 
@@ -56,8 +56,8 @@ card = Card(
     published_rows={"train": 9835, "validation": 2099, "test": 2094},
 )
 
-_FOLDERS = ("", "Slake1.0/", "Slake1.0/Slake1.0/")  # a zip of a folder may be unpacked into a folder of its name
 _FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
+_TOPS = tuple(f"{dot}{top}" for dot in ("", "./") for top in ("imgs/", "", "Slake1.0/imgs/"))  # in imgs.zip
 _NEEDED = ("img_name", "question", "answer", "q_lang")
 _ATTRIBUTES = ("location", "modality", "content_type", "base_type", "img_id")
 
@@ -68,13 +68,13 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
     """Stream the questions of all splits that are there; SourceError where none is, or one is cut."""
     found = []
     for split, names in _FILES.items():
-        paths = [path for folder in _FOLDERS for name in names if (path := find_file(raw, folder + name))]
+        paths = [path for path in find_below(raw, *names) if path.is_file()]
         found += [(split, path) for path in paths[:1]]
         for path in paths[1:]:
             _log.info("%s: not read: %s is the same split", path, paths[0].relative_to(raw))
     if not found:
-        packed = find_file(raw, "Slake1.0.zip")
-        advice = "unpack Slake1.0.zip" if packed else f"expected it there, as published at {card.homepage}"
+        packed = find_below(raw, "Slake1.0.zip")
+        advice = f"unpack {packed[0].name}" if packed else f"expected it there, as published at {card.homepage}"
         raise SourceError(f"{raw}: no `train.json`; {advice}")
 
     seen: set[str] = set()  # qid counts through all splits
@@ -83,45 +83,22 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
             yield from _read_file(raw, path, split, pictures, languages, seen)
 
 
-class _Pictures:
-    """Pictures by their last two parts, `xmlab1/source.jpg`. Memory grows with the files: four a picture, 642 of them.
-
-    A name is only ever looked up, so that none leads out of the folder.
-    """
-
-    def __init__(self, names: Iterator[str], place: Path | Members | None) -> None:
-        self._place = place
-        self._paths: dict[str, str] = {}
-        for name in sorted(names, key=len):  # of two copies, the one less deep
-            self._paths.setdefault("/".join(name.replace("\\", "/").split("/")[-2:]), name)
-
-    def find(self, name: str) -> Image | None:
-        """The picture of that name; None where it is absent, ArchiveError where it is damaged."""
-        path = self._paths.get(name)
-        if path is None:
-            return None
-        if isinstance(self._place, Members):
-            return Image(name, data=self._place.read(path))
-        return Image(name, path=Path(path))
-
-
 @contextmanager
-def _open_pictures(raw: Path) -> Iterator[_Pictures]:
-    """Pictures from the first of the published places that is there; none there: all are absent."""
-    for place in (raw / folder / name for name in ("imgs", "imgs.zip") for folder in _FOLDERS):
+def _open_pictures(raw: Path) -> Iterator[WholePaths]:
+    """Pictures by folder and name from the first of the published places that is there; none there: all are absent."""
+    for place in find_below(raw, "imgs", "imgs.zip"):
         if place.is_dir():
-            walked = os.walk(place, followlinks=False)
-            yield _Pictures((str(Path(root, name)) for root, _, names in walked for name in names), place)
+            yield WholePaths(None, (), (place, place / "imgs"))
             return
         if place.is_file():
             with open_members(place) as members:
-                yield _Pictures(iter(members.names), members)
+                yield WholePaths(members, _TOPS, ())
             return
-    yield _Pictures(iter(()), None)
+    yield WholePaths(None, (), ())
 
 
 def _read_file(
-    raw: Path, path: Path, split: str, pictures: _Pictures, languages: tuple[str, ...], seen: set[str]
+    raw: Path, path: Path, split: str, pictures: WholePaths, languages: tuple[str, ...], seen: set[str]
 ) -> Iterator[Sample | Rejected]:
     def identify(_: str, record: Record) -> tuple[str, str]:
         return take_text(record, "qid", is_number_allowed=True), split

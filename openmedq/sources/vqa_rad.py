@@ -1,9 +1,13 @@
 """VQA-RAD: clinicians' questions on radiology pictures from MedPix (Lau et al., 2018).
 
 Layout read, as published on OSF: `VQA_RAD Dataset Public.json` (a list of 2,248 records) beside
-`VQA_RAD Image Folder/` (315 JPEG), the folder as it is or still as .zip, names with spaces or underscores.
-Where only the derived copy `data_RAD/{trainset,testset}.json` is there (its training set adds 1,267 framed questions),
-that is read; where both are, the OSF file is read and the other is named in the log.
+`VQA_RAD Image Folder/` (315 JPEG), the folder as it is or still as .zip, names with spaces or underscores, in the
+folder or up to two below it. Where that is absent, a derived copy is read; where it is there, the log names the copies:
+
+- `data_RAD/{trainset,testset}.json`, one or both: the training set adds 1,267 framed questions.
+- Hugging Face's `flaviagiammarino/vqa-rad`: `data/{train,test}-*.parquet` (image, question, answer; 1,793 and 451 rows,
+  without repeated ones). It has no ids, picture names or links between paraphrases: samples are called by split and
+  row, pictures by their bytes.
 
 What is odd in the published file, and in the miniature:
 
@@ -32,8 +36,10 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, with_shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats import find_file
+from openmedq.formats import find_below, places_near
+from openmedq.formats.hub_shards import find_shards
 from openmedq.formats.json_stream import stream_list
+from openmedq.formats.visual_questions import read_shards
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
@@ -60,6 +66,7 @@ card = Card(
     published_rows={"train": 1797, "test": 451},
 )
 
+_SHARDS = ("*.parquet", "*/*.parquet", "*/*/*.parquet", "*/*/*/*.parquet")
 _SPLITS = {"freeform": "train", "para": "train", "test_freeform": "test", "test_para": "test"}
 _PLACES = tuple(name + suffix for suffix in ("", ".zip") for name in (PICTURES, PICTURES.replace(" ", "_"), "images"))
 _ATTRIBUTES = (
@@ -76,22 +83,32 @@ _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions; SourceError where neither the OSF file nor the derived copy is there, or it is cut."""
-    published = find_file(raw, QUESTIONS, QUESTIONS.replace(" ", "_"))
-    derived = {split: find_file(raw, f"data_RAD/{split}set.json", f"{split}set.json") for split in ("train", "test")}
-    if published:
-        for path in filter(None, derived.values()):
-            _log.info("%s: not read: a copy derived from %s, which is there", path, published.name)
-        files = [(published, "")]
-    elif derived["train"] and derived["test"]:
-        files = [(derived["train"], "train"), (derived["test"], "test")]
-    else:
+    """Stream the questions; SourceError where neither the OSF file nor a derived copy is there, or it is cut."""
+    files = [(path, "") for path in _find(raw, QUESTIONS, QUESTIONS.replace(" ", "_"))]
+    derived = [(path, split) for split in ("train", "test") for path in _find(raw, f"{split}set.json")]
+    if files:
+        for path, _ in derived:
+            _log.info("%s: not read: a copy derived from %s, which is there", path, files[0][0].name)
+    files = files or derived
+    shards = find_shards(
+        sorted(path for place in _SHARDS for path in raw.glob(place)), {"train": "train", "test": "test"}
+    )
+    if not files and not shards:
         raise SourceError(f"{raw}: no `{QUESTIONS}`; expected it there, as published at {card.homepage}")
+    for split in card.roles:
+        if files and split in shards:
+            _log.info("%s: not read: a copy derived from %s, which is there", shards[split][0], files[0][0].name)
+        elif split in shards:
+            yield from read_shards(card, raw, split, shards[split])
+    if files:
+        seen: set[str] = set()
+        with open_pictures(raw, *places_near(raw, files[0][0], *_PLACES)) as pictures:
+            for path, split in files:
+                yield from _read_file(raw, path, split, pictures, seen)
 
-    seen: set[str] = set()
-    with open_pictures(raw, *_PLACES, *(f"data_RAD/{place}" for place in _PLACES)) as pictures:
-        for path, split in files:
-            yield from _read_file(raw, path, split, pictures, seen)
+
+def _find(raw: Path, *names: str) -> list[Path]:
+    return [path for path in find_below(raw, *names) if path.is_file()][:1]
 
 
 def _read_file(raw: Path, path: Path, split: str, pictures: Pictures, seen: set[str]) -> Iterator[Sample | Rejected]:

@@ -189,13 +189,13 @@ def _finish(set_: Set, item: Sample | Rejected, futures: list[Future[Picture]]) 
         raise SourceError(f"{item.id}: split {item.split!r} is not on the card of {set_.card.id}, which has {known}")
     pictures = []
     for image, future in zip(item.images, futures, strict=True):
-        try:
-            pictures.append(future.result())
-        except BrokenPicture as problem:
+        problem = future.exception()  # raised, it would hold on to this record while the decoder remembers it
+        if isinstance(problem, BrokenPicture):
             return _reject(item, problem.reason, f"{image.image_id}: {problem.detail}")
-        except BrokenExecutor:
+        if isinstance(problem, BrokenExecutor):
             advice = "probably for want of memory; lower execution.workers in params.yaml"
-            raise OpenMedQError(f"{set_.card.id}: a process that decodes pictures was killed, {advice}") from None
+            raise OpenMedQError(f"{set_.card.id}: a process that decodes pictures was killed, {advice}")
+        pictures.append(future.result())
     return Row(item, role, tuple(pictures))
 
 

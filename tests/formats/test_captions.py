@@ -19,6 +19,15 @@ def test_a_caption_goes_on_up_to_the_next_id(tmp_path: Path) -> None:
     assert empty == ("8", {"id": "ROCO_4", "caption": ""})
 
 
+@pytest.mark.parametrize("damaged", [b"RO\0CO_2", b"\xffROCO_2", b"roco_2", b" ROCO_2 ", b'R"OCO_2'])
+def test_a_record_with_a_damaged_id_is_not_taken_for_more_of_the_caption_above(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "t.txt").write_bytes(b"ROCO_1\t One\n" + damaged + b"\t Two\nROCO_3\t Three\n")
+    captions = [
+        record["caption"] for _, record in stream_captions(tmp_path / "t.txt", "ROCO_") if isinstance(record, dict)
+    ]
+    assert captions == [" One", " Two", " Three"]
+
+
 @pytest.mark.parametrize(
     ("words", "licence"),
     [

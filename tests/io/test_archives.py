@@ -292,3 +292,22 @@ def test_pictures_are_found_wherever_they_lie(tmp_path: Path, lay_out: Callable[
 def test_without_a_place_all_pictures_are_absent(tmp_path: Path) -> None:
     with open_pictures(tmp_path, "images.zip", "images") as pictures:
         assert pictures.find("a.jpg") is None
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_a_pictures_ending_may_be_in_capitals(tmp_path: Path, is_packed: bool) -> None:
+    (tmp_path / "pictures").mkdir()
+    names = ("a.JPG", "b.jpg", "c.jpg", "c.JPG")
+    for name in names:
+        (tmp_path / "pictures" / name).write_bytes(name.encode())
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        for name in names:
+            archive.write(tmp_path / "pictures" / name, name)
+    with open_pictures(tmp_path, "pictures.zip" if is_packed else "pictures") as pictures:
+        for asked, meant in (("a.jpg", "a.JPG"), ("b.JPG", "b.jpg"), ("c.jpg", "c.jpg"), ("c.JPG", "c.JPG")):
+            found = pictures.find(asked)
+            assert found is not None
+            assert found.image_id == asked
+            assert (found.data or (found.path and found.path.read_bytes())) == meant.encode()
+        assert pictures.find("a.png") is None
+        assert pictures.find("A.jpg") is None

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,25 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert decoder._num_bytes == sum(len(future.result().data) for future in decoder._futures.values())
 
 
+def test_broken_pictures_are_remembered_within_the_bound_and_without_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "REMEMBERED_BYTES", 20 * decoding.BROKEN_BYTES)
+    decoder = Decoder(Inline(), DIALS)
+    tracemalloc.start()
+    for number in range(100):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(b"no picture" * 10_000)
+        assert isinstance(decoder.submit(Image("a", path=path)).exception(), BrokenPicture)
+    num_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(decoder._futures) <= 21
+    assert num_bytes < 1_000_000
+
+
 def test_a_picture_that_is_not_there_is_missing(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.png", tmp_path):
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for path in (tmp_path / "none.png", tmp_path, tmp_path / "loop.png"):
         with pytest.raises(BrokenPicture) as caught:
             encode_image(Image("a", path=path), DIALS)
         assert caught.value.reason is Reason.IMAGE_MISSING

@@ -216,3 +216,16 @@ def test_a_spoilt_file_is_one_line_or_rejected_rows(set_id: str, spoil: str, cop
         path.write_bytes(whole)
     has_end_marks = any(path.suffix not in (".csv", ".txt") for path in paths)
     assert num_errors or (spoil == "cut" and not has_end_marks)
+
+
+@pytest.mark.parametrize("set_id", ["pathvqa", "pmc_oa", "pmc_vqa", "roco", "slake", "vqa_med_2019", "vqa_rad"])
+@pytest.mark.parametrize("name", ["The Set", "snapshots/a9083ce"])
+def test_files_may_lie_one_or_two_folders_deeper(
+    copy_of: Callable[[str], Path], tmp_path: Path, set_id: str, name: str
+) -> None:
+    raw = copy_of(set_id)
+    expected = [(row.id, type(row)) for row in SETS[set_id].read(raw)]
+    deeper = tmp_path / "raw" / name
+    deeper.parent.mkdir(parents=True)
+    raw.rename(deeper)
+    assert [(row.id, type(row)) for row in SETS[set_id].read(tmp_path / "raw")] == expected

@@ -186,11 +186,11 @@ def as_the_projects_archive(raw: Path) -> None:
     into_a_folder(raw)
 
 
-def into_a_folder(raw: Path) -> None:
+def into_a_folder(raw: Path, name: str = "Slake1.0") -> None:
     paths = list(raw.iterdir())
-    (raw / "Slake1.0").mkdir()
+    (raw / name).mkdir(parents=True)
     for path in paths:
-        path.rename(raw / "Slake1.0" / path.name)
+        path.rename(raw / name / path.name)
 
 
 def unpacked_into_a_folder_of_its_name(raw: Path) -> None:
@@ -216,6 +216,8 @@ def packed_without_the_folder(raw: Path) -> None:
         unpack,
         as_the_projects_archive,
         into_a_folder,
+        lambda raw: into_a_folder(raw, "SLAKE"),
+        lambda raw: into_a_folder(raw, "snapshots/a9083ce"),
         unpacked_into_a_folder_of_its_name,
         packed_without_the_folder,
         lambda raw: (raw / "validation.json").rename(raw / "validate.json"),

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
+from openmedq.formats.hub_shards import picture_schema
 from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import vqa_rad
 from openmedq.sources.vqa_rad import PICTURES, QUESTIONS, read
@@ -188,9 +191,39 @@ def test_of_two_copies_one_is_read_and_the_other_named(tmp_path: Path, caplog: p
     assert len([message for message in caplog.messages if "data_RAD" in message and "not read" in message]) == 2
 
 
-def test_half_of_the_derived_copy_is_not_the_set(tmp_path: Path) -> None:
-    with pytest.raises(SourceError):
-        list(read(write(tmp_path, [DERIVED], "data_RAD/trainset.json")))
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_half_of_the_derived_copy_is_read(tmp_path: Path, split: str) -> None:
+    rows = list(read(write(tmp_path, [DERIVED], f"data_RAD/{split}set.json")))
+    assert [(row.id, row.split) for row in rows] == [("vqa_rad/1", split)]
+
+
+def test_the_hubs_copy_is_read_where_there_is_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    hub = [
+        {"image": {"bytes": b"one", "path": None}, "question": "is it so?", "answer": "yes"},
+        {"image": {"bytes": b"one", "path": None}, "question": "where is it?", "answer": "left lung"},
+        {"image": None, "question": "where is it?", "answer": "left lung"},
+    ]
+    for split, rows in (("train", hub), ("test", hub[:1])):
+        (tmp_path / "vqa-rad/data").mkdir(parents=True, exist_ok=True)
+        table = pa.Table.from_pylist(rows, picture_schema("question", "answer"))
+        pq.write_table(table, tmp_path / f"vqa-rad/data/{split}-00000-of-00001-eb8844602202be60.parquet")
+    closed, opened, bare, test = read(tmp_path)
+    assert isinstance(closed, Sample)
+    assert isinstance(opened, Sample)
+    assert isinstance(bare, Rejected)
+    assert isinstance(test, Sample)
+    assert [row.id for row in (closed, opened, bare, test)] == [f"vqa_rad/train-{n}" for n in (1, 2, 3)] + [
+        "vqa_rad/test-1"
+    ]
+    assert (opened.turns[0].question, opened.turns[0].answer) == ("where is it?", "left lung")
+    assert (closed.attributes["answer_type"], opened.attributes["answer_type"]) == ("closed", "open")
+    assert closed.images == opened.images == test.images
+    assert (test.split, test.licence) == ("test", "CC0-1.0")
+    assert not caplog.messages
+
+    assert [row.id for row in read(write(tmp_path, [RECORD]))] == ["vqa_rad/7"]
+    assert len([message for message in caplog.messages if "parquet: not read" in message]) == 2
 
 
 JSON = st.recursive(
