@@ -17,6 +17,7 @@ from pathlib import Path
 
 from openmedq.cards.fields import Unusable
 from openmedq.errors import ArchiveError, SourceError
+from openmedq.formats import walk
 from openmedq.formats.tables import Row, stream_rows
 from openmedq.io.archives import Members, open_members
 from openmedq.schema import Reason
@@ -36,20 +37,12 @@ def survey(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[str, Pat
     """
     keys = {name: key for key, called in names.items() for name in called}
     candidates: dict[str, list[Path]] = {}
-    folders, level = [], [raw] if raw.is_dir() else []
-    for _ in range(NUM_LEVELS):
-        below = []
-        for folder in level:
-            with os.scandir(folder) as entries:
-                entered = sorted((entry.name, entry.is_dir()) for entry in entries)
-            for name, is_folder in entered:
-                if is_folder and not _ENTERED_NEVER.fullmatch(name):
-                    below.append(folder / name)
-                elif not is_folder and name in keys:
-                    candidates.setdefault(keys[name], []).append(folder / name)
-            if any(is_folder and _PATIENTS.fullmatch(name) for name, is_folder in entered):
-                folders.append(folder)
-        level = below
+    folders = []
+    for folder, inner, files in walk(raw, NUM_LEVELS - 1, lambda name: not _ENTERED_NEVER.fullmatch(name)):
+        for name in keys.keys() & files:
+            candidates.setdefault(keys[name], []).append(folder / name)
+        if any(map(_PATIENTS.fullmatch, inner)):
+            folders.append(folder)
     found = {key: max(paths) for key, paths in candidates.items()}
     for key, paths in candidates.items():
         for path in sorted(set(paths) - {found[key]}):
@@ -111,9 +104,13 @@ class JoinedTable:
 class Texts:
     """Texts by name, out of the archive where it is there and has them, else from the folders."""
 
-    def __init__(self, path: Path | None, folders: Sequence[Path], stack: ExitStack) -> None:
-        """The archive at `path` is open as long as `stack` is; SourceError where it is cut or hostile."""
+    def __init__(self, path: Path | None, folders: Sequence[Path], stack: ExitStack, *, absent: str) -> None:
+        """The archive at `path` is open as long as `stack` is; SourceError where it is cut or hostile.
+
+        `absent` is what is said of a text that is not there.
+        """
         self._folders = folders
+        self._absent = absent
         self._members: Members | None = None
         if path:
             try:
@@ -128,7 +125,7 @@ class Texts:
         except (ArchiveError, OSError):
             raise Unusable(Reason.FIELD_MISSING, "the study's report can't be read") from None
         if data is None:
-            raise Unusable(Reason.FIELD_MISSING, "no report of the study")
+            raise Unusable(Reason.FIELD_MISSING, self._absent)
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:

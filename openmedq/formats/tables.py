@@ -12,6 +12,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Literal, cast
 
@@ -22,6 +23,8 @@ from openmedq.schema import Reason
 MAX_FIELD_CHARACTERS = 2**24  # a longer field is a quote that was never closed
 
 csv.field_size_limit(MAX_FIELD_CHARACTERS)
+
+_END = "\0end"  # a line after the last one, which an open quote swallows
 
 Row = dict[str, str]
 
@@ -56,11 +59,15 @@ def stream_rows(path: Path, *, delimiter: str = ",", is_quoted: bool = True) -> 
     """The fields of each row of a table without a header, with the number of its last line; empty lines are none."""
     with open_text(path) as file:
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
-        reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+        reader = csv.reader(chain(file, [_END]), delimiter=delimiter, quoting=quoting)
+        number = 0  # of the row's last line
         try:
             for fields in reader:
-                if fields:
+                if fields and fields[-1].endswith(_END) and fields != [_END]:
+                    raise SourceError(f"{path}: line {number + 1}: a quote is never closed; get the file again")
+                if fields and fields != [_END]:
                     yield str(reader.line_num), fields
+                number = reader.line_num
         except csv.Error as error:
             raise SourceError(f"{path}: line {reader.line_num}: no table ({error}); get the file again") from None
 

@@ -173,10 +173,10 @@ def test_an_id_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> N
     rows = list(read(write(tmp_path, [GOOD, again, report("CXR7", ()), report("CXR7", ())])))
     assert {(row.id, getattr(row, "reason", None)) for row in rows} == {
         ("iu_xray/CXR9_IM-0009-1001", None),
-        ("iu_xray/record-2", Reason.ID_REPEATED),
+        ("iu_xray/NLMCXR_reports.tgz-2", Reason.ID_REPEATED),
         ("iu_xray/CXR9_IM-0009-2001", Reason.IMAGE_MISSING),
         ("iu_xray/CXR7", Reason.IMAGE_MISSING),
-        ("iu_xray/record-5", Reason.ID_REPEATED),
+        ("iu_xray/NLMCXR_reports.tgz-5", Reason.ID_REPEATED),
     }
 
 
@@ -427,6 +427,23 @@ def test_of_several_copies_one_is_read_and_the_others_named(
         assert any(f"{name}: not read" in message for message in caplog.messages)
 
 
+def test_of_two_folders_with_reports_the_fuller_one_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    unpack(write(tmp_path / "part", [report()]) / "NLMCXR_reports.tgz", tmp_path / "part")
+    unpack(write(tmp_path / "whole", [report(), GOOD]) / "NLMCXR_reports.tgz", tmp_path / "whole")
+    assert {row.provenance.file for row in read(tmp_path)} == {f"whole/ecgen-radiology/{n}.xml" for n in (1, 2)}
+    assert any("part/ecgen-radiology: not read" in message for message in caplog.messages)
+
+
+def test_a_link_back_shows_no_report_twice(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("iu_xray")
+    unpack(raw / "NLMCXR_reports.tgz", raw)
+    before = list(read(raw))
+    (raw / "loop").symlink_to(".")
+    (raw / "knot").symlink_to("knot")
+    assert list(read(raw)) == before
+
+
 def test_the_derived_copy_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "annotation.json").write_text("{}", encoding="utf-8")
     with pytest.raises(SourceError, match=r"annotation\.json: R2Gen's copy.*expected `NLMCXR_reports\.tgz`"):
@@ -480,8 +497,9 @@ def test_a_damaged_report_costs_its_rows_alone(tmp_path: Path) -> None:
     ("reports", "problem"),
     [
         ([], "it holds no record"),
-        ([b"<html>404</html>"], "none of its 1 records"),
-        ([b"nonsense", b""], "none of its 2 records"),
+        ([b"<html>404</html>"], "the XML is no `eCitation`, in all of its 1 records"),
+        ([b"nonsense", b""], "the report is no XML: line 1, column 0, in all of its 2 records"),
+        ([b"nonsense", b"<html>404</html>"], "none of its 2 records"),
         ([report(None), report(None, ("CXR2_IM-2",))], "field `uid` is empty, in all of its 2 records"),
     ],
 )
