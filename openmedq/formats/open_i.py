@@ -15,9 +15,9 @@ from xml.etree import ElementTree
 
 from openmedq.cards.fields import Record, Unusable, take_text, to_line
 from openmedq.errors import ArchiveError, SourceError
-from openmedq.formats import walk
 from openmedq.formats.tables import stream_table
 from openmedq.io.archives import Members, open_members
+from openmedq.io.folders import walk
 from openmedq.schema import Image, Provenance, Reason
 
 _SECTIONS = ("comparison", "indication", "findings", "impression")

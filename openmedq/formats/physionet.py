@@ -17,9 +17,10 @@ from pathlib import Path
 
 from openmedq.cards.fields import Unusable
 from openmedq.errors import ArchiveError, SourceError
-from openmedq.formats import walk
-from openmedq.formats.tables import Row, stream_rows
+from openmedq.formats import tables
+from openmedq.formats.tables import Row
 from openmedq.io.archives import Members, open_members
+from openmedq.io.folders import walk
 from openmedq.schema import Reason
 
 NUM_LEVELS = 7  # raw and six below: physionet.org/files/<project>/<version>/<archive>/files, as wget and unzip do it
@@ -58,17 +59,7 @@ def find_file(folders: Sequence[Path], name: str) -> Path | None:
 
 def stream_table(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Row | Unusable]]:
     """As `formats.tables` gives a table, but where a column lacks, what was found is not told: it may be a record."""
-    lines = stream_rows(path)
-    _, header = next(lines, ("", []))
-    names = [name.strip() for name in header]
-    lacking = [name for name in needed if name not in names]
-    if lacking:
-        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; get the file again")
-    for number, fields in lines:
-        if len(fields) == len(names):
-            yield number, dict(zip(names, fields, strict=True))
-        else:
-            yield number, Unusable(Reason.FIELD_MISSING, f"the row has {len(fields)} fields, the header {len(names)}")
+    return tables.stream_table(path, needed, is_secret=True)
 
 
 class JoinedTable:

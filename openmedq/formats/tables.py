@@ -30,12 +30,12 @@ Row = dict[str, str]
 
 
 def stream_table(
-    path: Path, needed: Sequence[str], *, delimiter: str = ",", is_quoted: bool = True
+    path: Path, needed: Sequence[str], *, delimiter: str = ",", is_quoted: bool = True, is_secret: bool = False
 ) -> Iterator[tuple[str, Row | Unusable]]:
     """The rows below a header, by column, each with the number of its last line; empty lines are none.
 
     A row with another number of fields than the header comes as the `Unusable` that says so. A column without a name
-    (pandas' index) is called "".
+    (pandas' index) is called "". Of a table that `is_secret` no error tells what stands in place of a header.
 
     Raises:
         SourceError: no header, a header without one of the `needed` columns, a gzip that is cut.
@@ -45,8 +45,8 @@ def stream_table(
     names = [name.strip() for name in header]
     lacking = [name for name in needed if name not in names]
     if lacking:
-        found = ", ".join(names)[:200] or "nothing"
-        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; found {found}")
+        found = "get the file again" if is_secret else f"found {', '.join(names)[:200] or 'nothing'}"
+        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; {found}")
     for number, fields in lines:
         if len(fields) != len(names):
             problem = f"the row has {len(fields)} fields, the header {len(names)}"
