@@ -53,7 +53,7 @@ card = Card(
     classes=CLASSES,
 )
 
-_MASK = re.compile(r"(.*)_mask(?:_\d+)?")
+_MASK = re.compile(r"(.*)_mask(?:_\d+)?", re.DOTALL)
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 _log = logging.getLogger(__name__)

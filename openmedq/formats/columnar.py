@@ -53,13 +53,13 @@ def _open_arrow(path: Path, mapped: pa.MemoryMappedFile) -> Iterator[Any]:
         for number in range(file.num_record_batches):
             yield file.get_batch(number)
         return
-    mapped.seek(max(0, mapped.size() - len(_END)))
-    if mapped.read() != _END:
-        _log.warning("%s: has no end mark: rows may be cut off", path)
     mapped.seek(0)
     stream = pa.ipc.open_stream(mapped)
     yield stream.schema
     yield from stream
+    mapped.seek(max(0, mapped.size() - len(_END)))
+    if mapped.read() != _END:
+        _log.warning("%s: has no end mark: rows may be cut off", path)
 
 
 def _validate(batch: pa.RecordBatch) -> pa.RecordBatch:
