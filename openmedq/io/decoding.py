@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from openmedq.params import Normalize
 
 REMEMBERED_BYTES = 256 * 2**20  # of encoded pictures
+FAILURE_BYTES = 2**14  # a picture that can't be decoded counts as so many: it takes some 2 KB, and they add up
 
 
 class Inline(Executor):
@@ -99,4 +100,4 @@ class Decoder:
 
 
 def _size_bytes(future: Future[Picture]) -> int:
-    return 0 if future.cancelled() or future.exception() else len(future.result().data)
+    return FAILURE_BYTES if future.cancelled() or future.exception() else len(future.result().data)

@@ -186,6 +186,7 @@ def _finish(set_: Set, item: Sample | Rejected, futures: list[Future[Picture]]) 
         try:
             pictures.append(future.result())
         except BrokenPicture as problem:
+            problem.__traceback__ = problem.__context__ = None  # the decoder remembers it, not the bytes they hold
             return _reject(item, problem.reason, f"{image.image_id}: {problem.detail}")
         except BrokenExecutor:
             advice = "probably for want of memory; lower execution.workers in params.yaml"
