@@ -55,7 +55,8 @@ def open_entries(raw: Path) -> tuple[Path, Iterator[Entry]]:
     places += [paths[0].parent for paths in copies]
     if not places or places[0] == derived:
         what = f"{derived}: R2Gen's copy, with a split of its own, is not read" if derived else f"{raw}: no report"
-        raise SourceError(f"{what}; expected `NLMCXR_reports.tgz`, or it unpacked, as published")
+        packed = ", or Kaggle's `archive.zip` unpacked" if find(raw, "archive.zip") else ""
+        raise SourceError(f"{what}; expected `NLMCXR_reports.tgz`, or it unpacked, as published{packed}")
     for other in places[1:]:
         _log.info("%s: not read: %s is there", other, places[0])
     if archive:

@@ -676,6 +676,13 @@ def test_kaggles_pictures_may_be_zipped(tmp_path: Path, caplog: pytest.LogCaptur
     assert not any("no report names" in message for message in caplog.messages)
 
 
+def test_of_kaggles_archive_alone_it_is_said_what_to_do(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("indiana_reports.csv", "uid")
+    with pytest.raises(SourceError, match=r"no report; expected .*, or Kaggle's `archive\.zip` unpacked"):
+        next(read(tmp_path))
+
+
 @pytest.mark.parametrize(("name", "column"), [("indiana_reports", "findings"), ("indiana_projections", "filename")])
 def test_a_renamed_column_is_one_line(tmp_path: Path, name: str, column: str) -> None:
     raw = write_kaggle(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
