@@ -2,8 +2,9 @@
 
 OpenMedQ's paper calls the set Breast-Ultrasound. Layout read, as published: `Dataset_BUSI_with_GT/` with the folders
 `benign/`, `malignant/` and `normal/`, unpacked (there, or the three directly) or in a zip in place (Cairo's
-`Dataset_BUSI.zip`, Kaggle's `archive.zip`, any other that holds the folders). The folder is the label. There is no
-split, and no key of patient or study: transfer divides the set by groups of near duplicates.
+`Dataset_BUSI.zip`, Kaggle's `archive.zip`, any other that holds the folders), up to two folders below the raw one. The
+folder is the label. There is no split, and no key of patient or study: transfer divides the set by groups of near
+duplicates.
 
 What is odd in the published files, and in the miniature:
 
@@ -31,6 +32,7 @@ from openmedq.cards.drawing import SIDE_PX, Pixels, draw, draw_figures, draw_rad
 from openmedq.cards.fields import to_line
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.io.archives import open_members
+from openmedq.io.folders import walk
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 FOLDER = "Dataset_BUSI_with_GT"
@@ -51,7 +53,7 @@ card = Card(
     classes=CLASSES,
 )
 
-_MASK = re.compile(r"(.*)_mask(?:_\d+)?")
+_MASK = re.compile(r"(.*)_mask(?:_\d+)?", re.DOTALL)
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
 
 _log = logging.getLogger(__name__)
@@ -59,15 +61,16 @@ _log = logging.getLogger(__name__)
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the pictures class by class; SourceError where no class's folder is there, or the zip is cut."""
-    folders = [raw / name for name in ("", FOLDER, "Dataset_BUSI", f"Dataset_BUSI/{FOLDER}", f"archive/{FOLDER}")]
-    folder = next((path for path in folders if _has_record(_list_folder(path))), None)
-    archives = sorted(raw.glob("*.zip"))
-    if folder:
-        for path in archives:
+    places = list(walk(raw, 2))
+    folders = [path for path, _, _ in places if _has_record(_list_folder(path))]
+    archives = [path / name for path, _, files in places for name in sorted(files) if name.endswith(".zip")]
+    if folders:
+        folder, *others = folders
+        for path in others + archives:
             _log.info("%s: not read: %s is there", path, folder)
         yield from _read_names(
             _list_folder(folder),
-            read_image=lambda name, image_id: Image(image_id, path=folder / name),
+            read_image=lambda name, image_id: _find_image(folder / name, image_id),
             locate=lambda name: Provenance((folder / name).relative_to(raw).as_posix(), "the picture"),
         )
         return
@@ -79,7 +82,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             yield from _read_names(
                 names,
                 read_image=lambda name, image_id: Image(image_id, data=members.read(name)),
-                locate=lambda name: Provenance(members.path.name, to_line(name)),
+                locate=lambda name: Provenance(members.path.relative_to(raw).as_posix(), to_line(name)),
             )
             return
     raise SourceError(f"{raw}: no pictures in `{FOLDER}/{{{','.join(CLASSES)}}}`; expected them there, or in a zip")
@@ -87,11 +90,13 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
 def _list_folder(folder: Path) -> list[str]:
     """Names below `folder` of what lies in the folders of the classes, whatever their case."""
-    if not folder.is_dir():
-        return []
     homes = (path for path in sorted(folder.iterdir()) if path.name.casefold() in CLASSES and path.is_dir())
-    names = (f"{home.name}/{path.name}" for home in homes for path in home.iterdir() if path.is_file())
+    names = (f"{home.name}/{path.name}" for home in homes for path in home.iterdir())
     return [name for name in names if _is_picture(name)]
+
+
+def _find_image(path: Path, image_id: str) -> Image | None:
+    return Image(image_id, path=path) if path.is_file() else None  # a link may lead to nothing
 
 
 def _is_picture(name: str) -> bool:
@@ -105,7 +110,7 @@ def _has_record(names: Iterable[str]) -> bool:
 
 
 def _read_names(
-    names: Iterable[str], *, read_image: Callable[[str, str], Image], locate: Callable[[str], Provenance]
+    names: Iterable[str], *, read_image: Callable[[str, str], Image | None], locate: Callable[[str], Provenance]
 ) -> Iterator[Sample | Rejected]:
     """The pictures among `names`, which are kept in memory: they are a few hundred."""
     ordered = sorted(names, key=_order)
@@ -129,7 +134,7 @@ def _represent(
     number: int,
     seen: set[str],
     num_masks: int,
-    read_image: Callable[[str, str], Image],
+    read_image: Callable[[str, str], Image | None],
     locate: Callable[[str], Provenance],
 ) -> Sample | Rejected:
     label, stem = _label(name), _stem(name)
@@ -147,6 +152,9 @@ def _represent(
     except ArchiveError as error:
         detail = to_line(str(error))
         return Rejected(f"{card.id}/{key}", card.id, "all", Reason.IMAGE_UNREADABLE, detail, provenance)
+    if image is None:
+        detail = "its name leads to no file"
+        return Rejected(f"{card.id}/{key}", card.id, "all", Reason.IMAGE_MISSING, detail, provenance)
     return Sample(
         id=f"{card.id}/{key}",
         source=card.id,

@@ -6,7 +6,7 @@ matched as `CXR8` or `NIH-ChestXray14`.
 Layout read, as published on Box: `Data_Entry_2017_v2020.csv` (or `Data_Entry_2017.csv`, the version before), a row a
 picture, findings with `|` between; `train_val_list.txt` and `test_list.txt`, a picture's name a line; pictures in
 `images_001.tar.gz` ... `images_012.tar.gz`, read in place, or unpacked: in `images/`, in Kaggle's `images_001/images/`
-..., or beside the table. Archives may lie in `images/`, and be zips (Hugging Face); all of it one folder deeper.
+..., or beside the table. Archives may lie in `images/`, and be zips (Hugging Face); all of it up to two folders deeper.
 Pictures come in the order of the archives, while the table waits in memory (see `formats/picture_archives.py`).
 
 A picture in neither list is of the split `unlisted`, as all are where the lists are absent: it is neither fitted nor
@@ -44,6 +44,7 @@ from openmedq.errors import SourceError
 from openmedq.formats import find_file
 from openmedq.formats.picture_archives import join_pictures, take_picture
 from openmedq.formats.tables import Row, stream_lines, stream_rows
+from openmedq.io.folders import walk
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 HOMEPAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
@@ -145,9 +146,8 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
 
 
 def _find_table(raw: Path) -> Path:
-    inner = sorted(path for path in raw.iterdir() if path.is_dir()) if raw.is_dir() else []
-    for folder in (raw, *inner):
-        table, old = find_file(folder, TABLE), find_file(folder, OLD_TABLE)
+    for folder, _, files in walk(raw, 2):
+        table, old = (folder / name if name in files else None for name in (TABLE, OLD_TABLE))
         if table and old:
             _log.info("%s: not read: %s is there", old, TABLE)
         if found := table or old:

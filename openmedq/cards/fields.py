@@ -118,11 +118,13 @@ def represent(
         else:
             is_any_other = True
             yield sample
-    if num_objects == 0:
-        found = f"none of its {num_records} records is an object of fields" if num_records else "it holds no record"
-        raise SourceError(f"{path}: not the published layout: {found}; get the file again")
-    if not is_any_other and len(missing) == 1 and num_records > 1:
+    if num_records == 0:
+        raise SourceError(f"{path}: not the published layout: it holds no record; get the file again")
+    if not is_any_other and len(missing) == 1 and (num_records > 1 or num_objects == 0):
         raise SourceError(f"{path}: not the published layout: {missing.pop()}, in all of its {num_records} records")
+    if num_objects == 0:
+        found = f"none of its {num_records} records is an object of fields"
+        raise SourceError(f"{path}: not the published layout: {found}; get the file again")
 
 
 def to_line(text: str) -> str:

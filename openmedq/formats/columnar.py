@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,11 @@ from openmedq.schema import Reason
 
 NUM_ROWS = 64  # in memory at a time: with pictures of 1 MB, 64 MB
 
+_END = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream, as `datasets` ends it; the format asks for none
+
 Record = dict[str, Any]
+
+_log = logging.getLogger(__name__)
 
 
 def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
@@ -24,7 +29,7 @@ def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Rec
         with pq.ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow, needed)
             yield from _stream(file.iter_batches(batch_size=NUM_ROWS))
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, "Parquet", error) from None
 
 
@@ -32,15 +37,15 @@ def stream_arrow(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Recor
     """The rows of an Arrow file of `datasets` (IPC stream, or IPC file), as `stream_parquet` gives them."""
     try:
         with pa.memory_map(str(path)) as mapped:
-            batches = _open_arrow(mapped)
+            batches = _open_arrow(path, mapped)
             schema = next(batches)
             _check_columns(path, schema, needed)
-            yield from _stream(batches)
-    except (pa.ArrowException, OSError) as error:
+            yield from _stream(map(_validate, batches))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, "Arrow", error) from None
 
 
-def _open_arrow(mapped: pa.MemoryMappedFile) -> Iterator[Any]:
+def _open_arrow(path: Path, mapped: pa.MemoryMappedFile) -> Iterator[Any]:
     """The schema, then the batches."""
     if mapped.read(6) == b"ARROW1":
         file = pa.ipc.open_file(mapped)
@@ -52,6 +57,31 @@ def _open_arrow(mapped: pa.MemoryMappedFile) -> Iterator[Any]:
     stream = pa.ipc.open_stream(mapped)
     yield stream.schema
     yield from stream
+    mapped.seek(max(0, mapped.size() - len(_END)))
+    if mapped.read() != _END:
+        _log.warning("%s: has no end mark: rows may be cut off", path)
+
+
+def _validate(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, if no offset in it points elsewhere: Arrow believes them, and a damaged one would kill the process.
+
+    Texts are looked at as bytes, since one that is not UTF-8 shall cost its row alone.
+    """
+    for column in batch.columns:
+        column.view(_without_texts(column.type)).validate(full=True)
+    return batch
+
+
+def _without_texts(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_texts(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_texts(kind.value_type)))
+    return kind
 
 
 def _stream(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Record | Unusable]]:

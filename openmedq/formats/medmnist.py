@@ -161,14 +161,23 @@ def _open_array(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[tup
         raise SourceError(f"{path}: no array `{name}`; expected images and labels of {', '.join(SPLITS)}")
     try:
         with archive.open(member) as file:
-            shape, is_fortran, dtype = _HEADERS[np.lib.format.read_magic(file)](file)
+            shape, is_fortran, dtype = _read_header(file)
             size_bytes = archive.getinfo(member).file_size - file.tell()
             if dtype.hasobject or is_fortran or math.prod(shape) * dtype.itemsize != size_bytes:
                 raise ValueError("header and size differ")
             yield file, (shape, dtype)
-    except (ValueError, KeyError, OverflowError, SyntaxError, *_DAMAGE) as error:
+    except (ValueError, OverflowError, *_DAMAGE) as error:
         text = " ".join(str(error).split())[:100]
         raise SourceError(f"{path}: `{member}` is no plain array ({text}); get the file again") from None
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        return _HEADERS[np.lib.format.read_magic(file)](file)
+    except _DAMAGE:
+        raise
+    except Exception:  # NumPy parses it as Python, and raises what that does: TokenError, SyntaxError, MemoryError ...
+        raise ValueError("its header can't be read") from None
 
 
 # Miniatures -----------------------------------------------------------------------------------------------------------

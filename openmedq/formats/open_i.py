@@ -17,6 +17,7 @@ from openmedq.cards.fields import Record, Unusable, take_text, to_line
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.formats.tables import stream_table
 from openmedq.io.archives import Members, open_members
+from openmedq.io.folders import walk
 from openmedq.schema import Image, Provenance, Reason
 
 _SECTIONS = ("comparison", "indication", "findings", "impression")
@@ -49,11 +50,13 @@ def open_entries(raw: Path) -> tuple[Path, Iterator[Entry]]:
     archive, table, derived = (
         find(raw, *names) for names in (_REPORTS, ("indiana_reports.csv",), ("annotation.json",))
     )
-    files = find_all(raw, "ecgen-radiology/*.xml") or (find_all(raw, "*.xml") if table is None else [])
+    files, *copies = _group(find_all(raw, "ecgen-radiology/*.xml") or (find_all(raw, "*.xml") if table is None else []))
     places = [path for path in (archive, files[0].parent if files else None, table, derived) if path]
+    places += [paths[0].parent for paths in copies]
     if not places or places[0] == derived:
         what = f"{derived}: R2Gen's copy, with a split of its own, is not read" if derived else f"{raw}: no report"
-        raise SourceError(f"{what}; expected `NLMCXR_reports.tgz`, or it unpacked, as published")
+        packed = ", or Kaggle's `archive.zip` unpacked" if find(raw, "archive.zip") else ""
+        raise SourceError(f"{what}; expected `NLMCXR_reports.tgz`, or it unpacked, as published{packed}")
     for other in places[1:]:
         _log.info("%s: not read: %s is there", other, places[0])
     if archive:
@@ -64,6 +67,14 @@ def open_entries(raw: Path) -> tuple[Path, Iterator[Entry]]:
     if projections is None:
         raise SourceError(f"{places[0]}: no `indiana_projections.csv` beside it, which names the pictures; get it too")
     return places[0], _read_tables(raw, places[0], projections)
+
+
+def _group(paths: list[Path]) -> list[list[Path]]:
+    """The files by folder, first those of the fullest; a list that is empty where there are none."""
+    folders: dict[Path, list[Path]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, []).append(path)
+    return sorted(folders.values(), key=len, reverse=True) or [[]]
 
 
 def stream_pictures(raw: Path, waiting: Collection[str]) -> Iterator[tuple[str, Callable[[], Image]]]:
@@ -90,10 +101,9 @@ def _unpack(members: Members, member: str, name: str) -> Image:
 
 def find_all(raw: Path, *patterns: str) -> list[Path]:
     """Files of that name in the folder and up to MAX_DEPTH folders below, by pattern, then the uppermost first."""
-    # Unlike `**`, `*/` follows a link to the disk where the pictures are.
-    tiers = (raw.glob("*/" * depth + pattern) for pattern in patterns for depth in range(MAX_DEPTH + 1))
-    found = dict.fromkeys(path for tier in tiers for path in sorted(tier))
-    return [path for path in found if not _is_hidden(path.relative_to(raw).as_posix()) and path.is_file()]
+    folders = [folder for folder, _, _ in walk(raw, MAX_DEPTH)]
+    found = dict.fromkeys(path for name in patterns for folder in folders for path in sorted(folder.glob(name)))
+    return [path for path in found if not _is_hidden(path.name) and path.is_file()]
 
 
 def _is_hidden(name: str) -> bool:

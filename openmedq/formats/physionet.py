@@ -17,8 +17,10 @@ from pathlib import Path
 
 from openmedq.cards.fields import Unusable
 from openmedq.errors import ArchiveError, SourceError
-from openmedq.formats.tables import Row, stream_rows
+from openmedq.formats import tables
+from openmedq.formats.tables import Row
 from openmedq.io.archives import Members, open_members
+from openmedq.io.folders import walk
 from openmedq.schema import Reason
 
 NUM_LEVELS = 7  # raw and six below: physionet.org/files/<project>/<version>/<archive>/files, as wget and unzip do it
@@ -36,20 +38,12 @@ def survey(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[str, Pat
     """
     keys = {name: key for key, called in names.items() for name in called}
     candidates: dict[str, list[Path]] = {}
-    folders, level = [], [raw] if raw.is_dir() else []
-    for _ in range(NUM_LEVELS):
-        below = []
-        for folder in level:
-            with os.scandir(folder) as entries:
-                entered = sorted((entry.name, entry.is_dir()) for entry in entries)
-            for name, is_folder in entered:
-                if is_folder and not _ENTERED_NEVER.fullmatch(name):
-                    below.append(folder / name)
-                elif not is_folder and name in keys:
-                    candidates.setdefault(keys[name], []).append(folder / name)
-            if any(is_folder and _PATIENTS.fullmatch(name) for name, is_folder in entered):
-                folders.append(folder)
-        level = below
+    folders = []
+    for folder, inner, files in walk(raw, NUM_LEVELS - 1, lambda name: not _ENTERED_NEVER.fullmatch(name)):
+        for name in keys.keys() & files:
+            candidates.setdefault(keys[name], []).append(folder / name)
+        if any(map(_PATIENTS.fullmatch, inner)):
+            folders.append(folder)
     found = {key: max(paths) for key, paths in candidates.items()}
     for key, paths in candidates.items():
         for path in sorted(set(paths) - {found[key]}):
@@ -65,17 +59,7 @@ def find_file(folders: Sequence[Path], name: str) -> Path | None:
 
 def stream_table(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Row | Unusable]]:
     """As `formats.tables` gives a table, but where a column lacks, what was found is not told: it may be a record."""
-    lines = stream_rows(path)
-    _, header = next(lines, ("", []))
-    names = [name.strip() for name in header]
-    lacking = [name for name in needed if name not in names]
-    if lacking:
-        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; get the file again")
-    for number, fields in lines:
-        if len(fields) == len(names):
-            yield number, dict(zip(names, fields, strict=True))
-        else:
-            yield number, Unusable(Reason.FIELD_MISSING, f"the row has {len(fields)} fields, the header {len(names)}")
+    return tables.stream_table(path, needed, is_secret=True)
 
 
 class JoinedTable:
@@ -111,9 +95,13 @@ class JoinedTable:
 class Texts:
     """Texts by name, out of the archive where it is there and has them, else from the folders."""
 
-    def __init__(self, path: Path | None, folders: Sequence[Path], stack: ExitStack) -> None:
-        """The archive at `path` is open as long as `stack` is; SourceError where it is cut or hostile."""
+    def __init__(self, path: Path | None, folders: Sequence[Path], stack: ExitStack, *, absent: str) -> None:
+        """The archive at `path` is open as long as `stack` is; SourceError where it is cut or hostile.
+
+        `absent` is what is said of a text that is not there.
+        """
         self._folders = folders
+        self._absent = absent
         self._members: Members | None = None
         if path:
             try:
@@ -128,7 +116,7 @@ class Texts:
         except (ArchiveError, OSError):
             raise Unusable(Reason.FIELD_MISSING, "the study's report can't be read") from None
         if data is None:
-            raise Unusable(Reason.FIELD_MISSING, "no report of the study")
+            raise Unusable(Reason.FIELD_MISSING, self._absent)
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:

@@ -12,6 +12,7 @@ import io
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import IO, Literal, cast
 
@@ -23,16 +24,18 @@ MAX_FIELD_CHARACTERS = 2**24  # a longer field is a quote that was never closed
 
 csv.field_size_limit(MAX_FIELD_CHARACTERS)
 
+_END = "\0end"  # a line after the last one, which an open quote swallows
+
 Row = dict[str, str]
 
 
 def stream_table(
-    path: Path, needed: Sequence[str], *, delimiter: str = ",", is_quoted: bool = True
+    path: Path, needed: Sequence[str], *, delimiter: str = ",", is_quoted: bool = True, is_secret: bool = False
 ) -> Iterator[tuple[str, Row | Unusable]]:
     """The rows below a header, by column, each with the number of its last line; empty lines are none.
 
     A row with another number of fields than the header comes as the `Unusable` that says so. A column without a name
-    (pandas' index) is called "".
+    (pandas' index) is called "". Of a table that `is_secret` no error tells what stands in place of a header.
 
     Raises:
         SourceError: no header, a header without one of the `needed` columns, a gzip that is cut.
@@ -42,8 +45,8 @@ def stream_table(
     names = [name.strip() for name in header]
     lacking = [name for name in needed if name not in names]
     if lacking:
-        found = ", ".join(names)[:200] or "nothing"
-        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; found {found}")
+        found = "get the file again" if is_secret else f"found {', '.join(names)[:200] or 'nothing'}"
+        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; {found}")
     for number, fields in lines:
         if len(fields) != len(names):
             problem = f"the row has {len(fields)} fields, the header {len(names)}"
@@ -56,11 +59,15 @@ def stream_rows(path: Path, *, delimiter: str = ",", is_quoted: bool = True) -> 
     """The fields of each row of a table without a header, with the number of its last line; empty lines are none."""
     with open_text(path) as file:
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
-        reader = csv.reader(file, delimiter=delimiter, quoting=quoting)
+        reader = csv.reader(chain(file, [_END]), delimiter=delimiter, quoting=quoting)
+        number = 0  # of the row's last line
         try:
             for fields in reader:
-                if fields:
+                if fields and fields[-1].endswith(_END) and fields != [_END]:
+                    raise SourceError(f"{path}: line {number + 1}: a quote is never closed; get the file again")
+                if fields and fields != [_END]:
                     yield str(reader.line_num), fields
+                number = reader.line_num
         except csv.Error as error:
             raise SourceError(f"{path}: line {reader.line_num}: no table ({error}); get the file again") from None
 

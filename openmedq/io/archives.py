@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import io
-import os
 import stat
 import struct
 import tarfile
@@ -23,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Protocol, cast
 
 from openmedq.errors import ArchiveError
+from openmedq.io.folders import walk
 from openmedq.schema import Image
 
 MAX_MEMBER_BYTES = 2**30  # what `read` takes into memory
@@ -249,7 +249,7 @@ class _ArchivedPictures:
 
 class _FolderPictures:
     def __init__(self, folder: Path) -> None:
-        self._folders = [folder, *sorted(Path(root) for root, folders, _ in os.walk(folder) if Path(root) != folder)]
+        self._folders = [inner for inner, _, _ in walk(folder)]
 
     def find(self, name: str) -> Image | None:
         basename = _basename(name)

@@ -139,7 +139,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         )
 
     with ExitStack() as stack:
-        texts = Texts(found.get("reports"), folders, stack)
+        absent = f"no report of the study; `{REPORTS}`, of the project MIMIC-CXR, has it"
+        texts = Texts(found.get("reports"), folders, stack, absent=absent)
 
         @lru_cache(maxsize=4)  # a study's pictures follow one another
         def take_report(name: str) -> dict[str, str]:

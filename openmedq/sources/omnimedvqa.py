@@ -2,7 +2,7 @@
 
 Layout read, as published on Hugging Face: `OmniMedVQA.zip` (10.7 GB, read in place) with, in a folder `OmniMedVQA`,
 `QA_information/Open-access/<Dataset>.json`, `QA_information/Restricted-access/<Dataset>.json` and
-`Images/<Dataset>/...`; or the same unpacked, at most two folders deeper than the raw folder. A JSON is a list of
+`Images/<Dataset>/...`; or the same unpacked; at most two folders below the raw folder. A JSON is a list of
 {dataset, question_id, question_type, question, gt_answer, image_path, option_A ... option_D, modality_type}.
 The pictures of the restricted part are not in the zip: who has them puts them where `image_path` says, unpacked, beside
 the zip or beside the unpacked annotations; the others are rejected, one by one.
@@ -41,10 +41,10 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import ORGANS, POSITIONS, Figure, draw, draw_figures, encode_png, generator, shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats import find_file
 from openmedq.formats.json_stream import stream_list
 from openmedq.formats.whole_paths import WholePaths
 from openmedq.io.archives import Members, open_members
+from openmedq.io.folders import walk
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 TOP = "OmniMedVQA"
@@ -92,8 +92,9 @@ class _List(NamedTuple):
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions; SourceError where neither archive nor folder holds any, or a list or the archive is cut."""
-    archive = find_file(raw, ARCHIVE, f"{TOP}/{ARCHIVE}")
-    folders = [path.parent for depth in ("", "*/", "*/*/") for path in sorted(raw.glob(f"{depth}QA_information"))]
+    places = list(walk(raw, 2))
+    archive = next((folder / ARCHIVE for folder, _, files in places if ARCHIVE in files), None)
+    folders = [folder for folder, inner, _ in places if "QA_information" in inner]
     with open_members(archive) if archive else nullcontext() as members:
         lists = _find_lists(archive, members.names) if archive and members else []
         for folder in folders:

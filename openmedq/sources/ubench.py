@@ -43,6 +43,7 @@ from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, take_texts
 from openmedq.errors import SourceError
 from openmedq.formats.columnar import stream_arrow
+from openmedq.io.folders import walk
 from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 FOLDER = "perception/0.1.0"
@@ -115,9 +116,10 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 def _find_shards(raw: Path) -> list[Path]:
     """The shards of one folder and name, in order."""
     found: dict[tuple[Path, str, int], dict[int, Path]] = {}
-    for path in sorted(raw.rglob("*.arrow")):
-        if (match := _SHARD.fullmatch(path.name)) and path.is_file():
-            found.setdefault((path.parent, match[1], int(match[3])), {})[int(match[2])] = path
+    for folder, _, files in walk(raw):
+        for match in filter(None, map(_SHARD.fullmatch, sorted(files))):
+            if (path := folder / match[0]).is_file():
+                found.setdefault((folder, match[1], int(match[3])), {})[int(match[2])] = path
     if not found:
         raise SourceError(f"{raw}: no `{FOLDER}/{SHARDS[0]}`; expected it there, as published at {card.homepage}")
     (folder, name, num_shards), shards = max(found.items(), key=lambda item: len(item[1]))

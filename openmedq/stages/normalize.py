@@ -191,7 +191,8 @@ def _finish(set_: Set, item: Sample | Rejected, futures: list[Future[Picture]]) 
     for image, future in zip(item.images, futures, strict=True):
         problem = future.exception()  # raised, it would hold on to this record while the decoder remembers it
         if isinstance(problem, BrokenPicture):
-            return _reject(item, problem.reason, f"{image.image_id}: {problem.detail}")
+            is_named = not set_.card.is_credentialed  # whose pictures are called by a study's or a patient's number
+            return _reject(item, problem.reason, f"{image.image_id}: {problem.detail}" if is_named else "a picture")
         if isinstance(problem, BrokenExecutor):
             advice = "probably for want of memory; lower execution.workers in params.yaml"
             raise OpenMedQError(f"{set_.card.id}: a process that decodes pictures was killed, {advice}")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -82,7 +82,9 @@ def test_a_picture_is_kept_whole(tmp_path: Path) -> None:
     assert row.attributes == {"num_masks": "1"}
 
 
-@pytest.mark.parametrize("home", ["", FOLDER, "Dataset_BUSI", f"Dataset_BUSI/{FOLDER}", f"archive/{FOLDER}"])
+@pytest.mark.parametrize(
+    "home", ["", FOLDER, "Dataset_BUSI", f"Dataset_BUSI/{FOLDER}", f"archive/{FOLDER}", "any/where"]
+)
 def test_the_folders_may_lie_as_the_archives_unpack_them(tmp_path: Path, home: str) -> None:
     write_whole(tmp_path / home)
     assert Counter(row.labels[0] for row in samples(tmp_path)) == {"benign": 3, "malignant": 1, "normal": 1}
@@ -161,6 +163,28 @@ def test_a_damaged_member_is_rejected(tmp_path: Path) -> None:
     assert isinstance(second, Sample)
 
 
+def test_a_name_without_a_file_is_rejected(tmp_path: Path) -> None:
+    write_whole(tmp_path)
+    for number, target in ((7, "nothing"), (8, "benign (8).png")):
+        (tmp_path / f"benign/benign ({number}).png").symlink_to(target)
+    (tmp_path / "benign/benign (9).png").mkdir()
+    rejected = [row for row in read(tmp_path) if isinstance(row, Rejected)]
+    assert [(row.id, row.reason) for row in rejected] == [
+        (f"breast_ultrasound/benign ({number})", Reason.IMAGE_MISSING) for number in (7, 8, 9)
+    ]
+
+
+def test_a_zip_may_lie_deeper_and_a_second_copy_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "download").mkdir()
+    pack(tmp_path / "download/archive.zip", ("benign/benign (1).png", b""))
+    assert [row.provenance.file for row in read(tmp_path)] == ["download/archive.zip"]
+    write_whole(tmp_path / "a")
+    write_whole(tmp_path / "b")
+    assert len(samples(tmp_path)) == 5
+    assert any("/b: not read" in message for message in caplog.messages)
+
+
 def test_a_name_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
     write_whole(tmp_path)
     (Path(str(tmp_path)) / "benign" / b"benign (3)\xff.png".decode(errors="surrogateescape")).write_bytes(b"")
@@ -231,6 +255,7 @@ FILE = st.tuples(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(files=st.lists(FILE, max_size=6))
+@example(files=[("benign", "\n_mask.png")])
 def test_no_name_crashes_the_reader(tmp_path: Path, files: list[tuple[str, str]]) -> None:
     shutil.rmtree(tmp_path / "raw", ignore_errors=True)
     for folder, name in files:

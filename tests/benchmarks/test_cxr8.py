@@ -89,6 +89,13 @@ def test_all_versions_of_the_table_are_read(tmp_path: Path, name: str, end: str,
     assert row.attributes["patient_age"] == "058Y"  # as published
 
 
+def test_all_of_it_may_lie_two_folders_deeper(tmp_path: Path) -> None:
+    write(tmp_path / "NIH/CXR8", ROW)
+    (row,) = read(tmp_path)
+    assert isinstance(row, Sample)
+    assert row.provenance.file == f"NIH/CXR8/{TABLE}"
+
+
 def test_the_newer_table_is_read_and_the_older_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     write(tmp_path, ROW.replace("Cardiomegaly", "Mass"), name=OLD_TABLE)

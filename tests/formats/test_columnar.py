@@ -63,6 +63,38 @@ def test_a_cut_file_is_one_line(tmp_path: Path, write: Write, stream: Callable[.
         assert "\n" not in str(caught.value)
 
 
+def test_a_stream_that_is_cut_between_two_batches_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_stream(TABLE, tmp_path / "t")
+    assert len(list(stream_arrow(tmp_path / "t", ["t"]))) == 250
+    assert not caplog.messages
+    whole = (tmp_path / "t").read_bytes()
+    (tmp_path / "t").write_bytes(whole[: whole.rindex(b"\xff\xff\xff\xff", 0, -8)])  # where the last batch begins
+    assert len(list(stream_arrow(tmp_path / "t", ["t"]))) == 200
+    assert caplog.messages == [f"{tmp_path / 't'}: has no end mark: rows may be cut off"]
+
+
+@pytest.mark.parametrize("write", [write_stream, write_file])
+def test_an_offset_that_points_elsewhere_is_one_line(tmp_path: Path, write: Write) -> None:
+    texts = pa.array(["a" * 77_777, "b"])  # the offsets are 0, 77,777 and 77,778
+    offset = (77_777).to_bytes(4, "little")
+    for column in (texts, pa.StructArray.from_arrays([texts], ["t"]), pa.ListArray.from_arrays([0, 2], texts)):
+        write(pa.table({"t": column}), tmp_path / "t")
+        data = (tmp_path / "t").read_bytes()
+        assert data.count(offset) == 1
+        (tmp_path / "t").write_bytes(data.replace(offset, b"\0\0\0\x7f"))  # in another process's memory, if anywhere
+        with pytest.raises(SourceError, match="not a whole Arrow file"):
+            list(stream_arrow(tmp_path / "t", ["t"]))
+
+
+@pytest.mark.parametrize("write", [write_stream, write_file])
+def test_a_column_whose_name_is_damaged_is_one_line(tmp_path: Path, write: Write) -> None:
+    write(pa.table({"t": ["a"], "other": ["b"]}), tmp_path / "t")
+    (tmp_path / "t").write_bytes((tmp_path / "t").read_bytes().replace(b"other", b"oth\xffr"))
+    with pytest.raises(SourceError, match="not a whole Arrow file") as caught:
+        list(stream_arrow(tmp_path / "t", ["t"]))
+    assert "\n" not in str(caught.value)
+
+
 @KINDS
 def test_foreign_bytes_cost_one_row(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
     texts = pa.array([b"good", b"caf\xe9", b"good"]).view(pa.string())

@@ -157,6 +157,7 @@ def test_other_arrays_are_one_line(tmp_path: Path, changes: dict[str, Any]) -> N
         + b"\n"
         + bytes(5),
         b"\x93NUMPY\x01\x00\x10\x00__import__('os')\n",
+        b"\x93NUMPY\x01\x00\x88\x13" + b"(" * 5000,
     ],
 )
 def test_a_lying_array_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:

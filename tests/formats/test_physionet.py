@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import tracemalloc
 from pathlib import Path
 
@@ -55,3 +56,13 @@ def test_a_survey_ends_a_few_levels_down(tmp_path: Path) -> None:
     assert survey(tmp_path, {"table": ("table.csv",)}) == ({"table": near / "table.csv"}, [near])
     assert find_file([tmp_path, near], "table.csv") == near / "table.csv"
     assert find_file([near], "x" * 300) is None
+
+
+def test_a_link_back_hides_and_repeats_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "files/p10").mkdir(parents=True)
+    table = write(tmp_path / "table.csv", ["a"])
+    for name, target in (("loop", "."), ("ring", "."), ("knot", "knot"), ("files/p11", "..")):
+        (tmp_path / name).symlink_to(target)
+    assert survey(tmp_path, {"table": ("table.csv",)}) == ({"table": table}, [tmp_path / "files"])
+    assert not caplog.messages

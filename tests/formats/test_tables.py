@@ -58,6 +58,13 @@ def test_a_cut_gzip_is_one_line(tmp_path: Path) -> None:
             list(stream_table(path, ["a"]))
 
 
+@pytest.mark.parametrize("rest", ['1,"b\n2,c\n', '1,b\n2,"c', '"1,b\n2,c\n'])
+def test_a_quote_that_is_never_closed_is_one_line_and_swallows_no_row(tmp_path: Path, rest: str) -> None:
+    (tmp_path / "t.csv").write_text(f"n,t\n0,a\n{rest}", encoding="utf-8")
+    with pytest.raises(SourceError, match=rf"line {3 + rest.startswith('1,b')}: a quote is never closed"):
+        list(stream_table(tmp_path / "t.csv", ["n"]))
+
+
 def test_quotes_may_be_letters(tmp_path: Path) -> None:
     path = write(tmp_path / "t.txt", b'1|"open|b\n2|c"d|e\n')
     rows = list(stream_rows(path, delimiter="|", is_quoted=False))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from openmedq.errors import ArchiveError
 from openmedq.io import archives
 from openmedq.io.archives import open_inner, open_members, open_pictures, pictures_in
+from openmedq.schema import Image
 
 CONTENT = {"sub/a.jpg": b"A" * 700, "sub/deeper/b.jpg": b"B" * 3, "ümlaut (1).png": b"", "c.txt": bytes(range(256))}
 
@@ -275,6 +276,17 @@ def in_folder(raw: Path) -> None:
 def in_subfolder(raw: Path) -> None:
     (raw / "images" / "deep" / "down").mkdir(parents=True)
     (raw / "images" / "deep" / "down" / "a.jpg").write_bytes(b"a")
+
+
+def test_pictures_behind_a_link_are_found_and_a_link_back_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/a.png").write_bytes(b"a")
+    (tmp_path / "raw/pictures").mkdir(parents=True)
+    for name, target in (("images", tmp_path / "disk"), ("loop", "."), ("knot", "knot")):
+        (tmp_path / "raw/pictures" / name).symlink_to(target)
+    with open_pictures(tmp_path / "raw", "pictures") as pictures:
+        assert pictures.find("a.png") == Image("a.png", path=tmp_path / "raw/pictures/images/a.png")
+        assert pictures.find("knot") is None
 
 
 @pytest.mark.parametrize("lay_out", [in_archive, in_folder, in_subfolder])

@@ -427,6 +427,23 @@ def test_of_several_copies_one_is_read_and_the_others_named(
         assert any(f"{name}: not read" in message for message in caplog.messages)
 
 
+def test_of_two_folders_with_reports_the_fuller_one_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    unpack(write(tmp_path / "part", [report()]) / "NLMCXR_reports.tgz", tmp_path / "part")
+    unpack(write(tmp_path / "whole", [report(), GOOD]) / "NLMCXR_reports.tgz", tmp_path / "whole")
+    assert {row.provenance.file for row in read(tmp_path)} == {f"whole/ecgen-radiology/{n}.xml" for n in (1, 2)}
+    assert any("part/ecgen-radiology: not read" in message for message in caplog.messages)
+
+
+def test_a_link_back_shows_no_report_twice(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("iu_xray")
+    unpack(raw / "NLMCXR_reports.tgz", raw)
+    before = list(read(raw))
+    (raw / "loop").symlink_to(".")
+    (raw / "knot").symlink_to("knot")
+    assert list(read(raw)) == before
+
+
 def test_the_derived_copy_alone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "annotation.json").write_text("{}", encoding="utf-8")
     with pytest.raises(SourceError, match=r"annotation\.json: R2Gen's copy.*expected `NLMCXR_reports\.tgz`"):
@@ -480,8 +497,9 @@ def test_a_damaged_report_costs_its_rows_alone(tmp_path: Path) -> None:
     ("reports", "problem"),
     [
         ([], "it holds no record"),
-        ([b"<html>404</html>"], "none of its 1 records"),
-        ([b"nonsense", b""], "none of its 2 records"),
+        ([b"<html>404</html>"], "the XML is no `eCitation`, in all of its 1 records"),
+        ([b"nonsense", b""], "the report is no XML: line 1, column 0, in all of its 2 records"),
+        ([b"nonsense", b"<html>404</html>"], "none of its 2 records"),
         ([report(None), report(None, ("CXR2_IM-2",))], "field `uid` is empty, in all of its 2 records"),
     ],
 )
@@ -656,6 +674,13 @@ def test_kaggles_pictures_may_be_zipped(tmp_path: Path, caplog: pytest.LogCaptur
     (row,) = read(raw)
     assert bytes_of(row) == PICTURE
     assert not any("no report names" in message for message in caplog.messages)
+
+
+def test_of_kaggles_archive_alone_it_is_said_what_to_do(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("indiana_reports.csv", "uid")
+    with pytest.raises(SourceError, match=r"no report; expected .*, or Kaggle's `archive\.zip` unpacked"):
+        next(read(tmp_path))
 
 
 @pytest.mark.parametrize(("name", "column"), [("indiana_reports", "findings"), ("indiana_projections", "filename")])

@@ -116,6 +116,9 @@ def ids_in(raw: Path) -> set[str]:
     return {row[name] for row in rows for name in ("dicom_id", "study_id", "subject_id")}
 
 
+NO_REPORT = "no report of the study; `mimic-cxr-reports.zip`, of the project MIMIC-CXR, has it"
+
+
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     (row,) = read(write(tmp_path))
     assert isinstance(row, Sample)
@@ -180,7 +183,7 @@ def test_a_report_may_be_the_reason(tmp_path: Path, report: str | bytes, reason:
 def test_a_report_that_is_absent_or_another_patients_is_rejected(tmp_path: Path) -> None:
     (row,) = read(write(tmp_path, report=None))
     assert isinstance(row, Rejected)
-    assert (row.reason, row.detail) == (Reason.FIELD_MISSING, "no report of the study")
+    assert (row.reason, row.detail) == (Reason.FIELD_MISSING, NO_REPORT)
     with zipfile.ZipFile(tmp_path / REPORTS, "w") as archive:
         archive.writestr("files/p10/p10000001/s50000000.txt", REPORT)
     (row,) = read(tmp_path)
@@ -343,7 +346,7 @@ def test_without_the_split_table_nothing_is_read(copy_of: Callable[[str], Path])
 def test_without_any_report_it_is_said_once(tmp_path: Path) -> None:
     write(tmp_path, [ROW, GOOD])
     (tmp_path / REPORTS).unlink()
-    with pytest.raises(SourceError, match=r"split\.csv\.gz: .*: no report of the study, in all of its 2 records"):
+    with pytest.raises(SourceError, match=rf"split\.csv\.gz: .*: {NO_REPORT}, in all of its 2 records"):
         list(read(tmp_path))
     shutil.rmtree(tmp_path / "files")
     with pytest.raises(SourceError, match=r"split\.csv\.gz: neither `mimic-cxr-reports\.zip` nor"):

@@ -225,6 +225,8 @@ def test_an_archive_in_its_folder_or_without_one_inside_is_read(tmp_path: Path) 
     (row,) = read(tmp_path)
     assert isinstance(row, Sample)
     assert row.provenance.file == f"OmniMedVQA/{ARCHIVE}"
+    (tmp_path / "OmniMedVQA").rename(tmp_path / "snapshots")
+    assert [type(row) for row in read(tmp_path)] == [Sample]
 
 
 def test_lists_beside_an_archive_of_pictures_alone_are_read(tmp_path: Path) -> None:

@@ -343,6 +343,19 @@ def test_shards_may_lie_in_any_folder(copy_of: Callable[[str], Path], folder: st
     assert [(row.id, row.provenance.record) for row in read(raw)] == expected
 
 
+def test_shards_behind_a_link_are_read_and_a_link_back_is_no_copy(
+    copy_of: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    raw = copy_of("ubench")
+    expected = list(read(raw))
+    (raw / "perception").rename(tmp_path / "disk")
+    (raw / "perception").symlink_to(tmp_path / "disk")
+    (raw / "loop").symlink_to(".")
+    assert list(read(raw)) == expected
+    assert not caplog.messages
+
+
 def test_of_two_copies_the_fuller_is_read_and_the_other_named(
     copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -371,7 +384,7 @@ def test_a_renamed_column_is_one_line_that_names_it(tmp_path: Path, column: str)
 
 
 def test_columns_of_another_kind_are_one_line_or_rejected_rows(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="none of its 2 records is an object"):
+    with pytest.raises(SourceError, match="no entry in `questions` and `captions`, in all of its 2 records"):
         list(read(write(tmp_path, [ROW | {"image_id": each, "questions": "a", "captions": [1]} for each in "ab"])))
     rows = list(read(write(tmp_path, [ROW | {"questions": {"modality": "text"}, "image": 5}])))
     assert [isinstance(row, Rejected) and row.reason for row in rows] == [Reason.FIELD_MISSING, Reason.IMAGE_MISSING]
