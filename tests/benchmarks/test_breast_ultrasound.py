@@ -14,18 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from openmedq.benchmarks import breast_ultrasound
 from openmedq.benchmarks.breast_ultrasound import FOLDER, card, miniature, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
-
-QUIRKS = {
-    "masks beside the pictures, several for several lesions": "test_masks_are_counted_and_are_no_records",
-    "names with spaces, in the order of their numbers": "test_pictures_come_in_the_order_of_their_numbers",
-    "one picture under several names, and in two classes": "test_copies_are_records_also_where_their_classes_differ",
-    "different sizes and channels": "test_pictures_differ_in_size_and_channels",
-    "unequal classes": "test_the_classes_are_unequal",
-}
 
 NAMES = ("benign/benign (1)", "benign/benign (10)", "benign/benign (2)", "malignant/malignant (1)", "normal/normal (1)")
 
@@ -63,12 +54,6 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def picture_of(row: Sample) -> Image.Image:
     return Image.open(io.BytesIO(row.images[0].data or b""))
-
-
-def test_every_quirk_is_met() -> None:
-    bullets = [line for line in (breast_ultrasound.__doc__ or "").splitlines() if line.startswith("- ")]
-    assert len(bullets) == len(QUIRKS)
-    assert set(QUIRKS.values()) <= set(globals())
 
 
 def test_a_picture_is_kept_whole(tmp_path: Path) -> None:

@@ -19,15 +19,6 @@ from openmedq.cards.drawing import draw, shared_figure
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
 
-QUIRKS = {
-    "two column names hold a comma": "test_a_row_is_kept_whole",
-    "a comma at the end of the lines, gender or sex": "test_all_versions_of_the_table_are_read",
-    "`No Finding` is no class": "test_no_finding_is_no_label",
-    "a patient has many pictures, all in the same list": "test_the_miniature_has_what_is_odd",
-    "ages that no one reaches": "test_the_miniature_has_what_is_odd",
-    "a few pictures are RGBA": "test_the_miniature_has_what_is_odd",
-    "SLAKE shows some of the pictures": "test_the_miniature_has_what_is_odd",
-}
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"

@@ -15,12 +15,6 @@ from openmedq.benchmarks import blood_mnist, retina_mnist
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
 
-QUIRKS = {
-    "blood: one class has a name with commas": "test_classes_are_called_as_published",
-    "blood: classes are of unequal size": "test_classes_are_of_unequal_size",
-    "retina: classes are grades called by their number": "test_classes_are_called_as_published",
-    "retina: almost half of the eyes have grade 0": "test_classes_are_of_unequal_size",
-}
 SETS = [blood_mnist, retina_mnist]
 
 every_set = pytest.mark.parametrize("set_", SETS, ids=[set_.card.id for set_ in SETS])

@@ -15,11 +15,6 @@ from openmedq.benchmarks.pneumonia_mnist import FILE, miniature, read
 from openmedq.errors import SourceError
 from openmedq.schema import Sample
 
-QUIRKS = {
-    "Three of four pictures show pneumonia": "test_the_miniature_has_what_is_odd_and_can_be_learned",
-    "Labels are a column": "test_the_miniature_has_what_is_odd_and_can_be_learned",
-}
-
 
 def test_the_miniature_has_what_is_odd_and_can_be_learned(tmp_path: Path) -> None:
     """A nearest-mean look at brightness within the lungs does better than the most frequent class."""

@@ -23,19 +23,6 @@ from openmedq.formats.open_i import MAX_REPORT_BYTES
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Turn
 from openmedq.sources.iu_xray import card, read
 
-QUIRKS: dict[str, str] = {
-    "XXXX stands for what could identify a patient": "test_placeholders_are_kept",
-    "reports without FINDINGS, a few without IMPRESSION": "test_a_section_that_is_absent_is_no_turn",
-    "reports with neither section": "test_a_report_without_both_sections_rejects_each_of_its_pictures",
-    "reports that name no picture": "test_a_report_without_picture_is_rejected_once",
-    "up to five pictures share one report": "test_pictures_of_one_study_share_its_report",
-    "INDICATION is empty in some reports": "test_an_empty_indication_is_no_context",
-    "the id of a picture does not always follow from its report's": "test_pictures_are_called_as_published",
-    "normal studies have one MeSH term": "test_mesh_terms_are_kept",
-    "a picture named but absent, one that no report names": "test_absent_and_unnamed_pictures",
-    "the licence stands in each report": "test_the_licence_is_the_reports",
-}
-
 SECTIONS = {"COMPARISON": "None.", "INDICATION": "Cough.", "FINDINGS": "Lungs < clear.", "IMPRESSION": "Normal x-XXXX."}
 LICENCE = "http://creativecommons.org/licenses/by-nc-nd/4.0/"
 PICTURE = b"no picture: readers do not look"
@@ -101,10 +88,6 @@ def read_one(raw: Path, data: bytes) -> Sample | Rejected:
 
 def samples(rows: list[Sample | Rejected]) -> list[Sample]:
     return [row for row in rows if isinstance(row, Sample)]
-
-
-def test_every_quirk_has_its_test() -> None:
-    assert [name for name in QUIRKS.values() if not callable(globals().get(name))] == []
 
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:

@@ -22,15 +22,6 @@ from openmedq.sources import medmcqa
 from openmedq.sources.medmcqa import card, read
 from openmedq.vlm.prompt import respond
 
-QUIRKS = {
-    "cop counts from 0 in one layout and from 1 in the other": "test_both_layouts_say_the_same",
-    'Questions of the choice type "multi" still have one correct option': "test_questions_of_the_type_multi_are_kept",
-    "Options of a question may be equal, the correct one too": "test_equal_options_are_kept",
-    "An option may be empty": "test_an_empty_option_is_none",
-    "The explanation is null or opens with the letter": "test_the_explanation_is_no_part_of_the_prompt",
-    "The topic is null in many rows": "test_the_topic_may_be_absent",
-    'Words have lost their "rt"': "test_words_are_kept_as_spelt",
-}
 SHARD = "data/{}-00000-of-00001.parquet"
 ROW: dict[str, Any] = {
     "id": "7f0a",

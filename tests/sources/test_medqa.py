@@ -18,15 +18,6 @@ from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import medqa
 from openmedq.sources.medqa import read
 
-QUIRKS = {
-    "The four and the five options of a question stand under other letters": "test_four_and_five_options_agree",
-    "Case, findings and question are one text": "test_case_and_question_are_one_text",
-    "Questions end in a quotation mark that nothing opened": "test_quotation_marks_stay_and_space_around_texts_goes",
-    "Some questions ask about a picture that is not published": "test_questions_about_unpublished_pictures_are_kept",
-    "`meta_info` is step1 or step2&3, and once stfep2&3": "test_the_step_is_kept_as_written",
-    "metamap_phrases are cut wrongly in places": "test_phrases_are_kept_as_cut",
-    "The question bank holds the test too": "test_the_question_bank_is_never_read",
-}
 FOUR = "data_clean/questions/US/4_options/phrases_no_exclude_{}.jsonl"
 FIVE = "data_clean/questions/US/{}.jsonl"
 RECORD: dict[str, Any] = {

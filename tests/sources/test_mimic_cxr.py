@@ -23,19 +23,6 @@ from openmedq.schema import Reason, Rejected, Role, Sample
 from openmedq.sources import mimic_cxr
 from openmedq.sources.mimic_cxr import CANARY, REPORTS, TABLES, card, read
 
-QUIRKS = {
-    "second split called validate": "test_splits_have_their_published_names_and_the_test_never_trains",
-    "pictures share a study's report": "test_pictures_of_a_study_share_its_report",
-    "blanks": "test_the_miniature_has_the_quirks_of_reports",
-    "headers vary": "test_the_miniature_has_the_quirks_of_reports",
-    "neither findings nor impression": "test_the_miniature_has_the_quirks_of_reports",
-    "no header, or nothing told": "test_the_miniature_has_the_quirks_of_reports",
-    "priors": "test_the_miniature_has_the_quirks_of_reports",
-    "ViewPosition empty": "test_what_only_describes_may_be_absent",
-    "labels uncertain, empty or absent": "test_labels_are_kept_as_published",
-    "report or picture absent": "test_the_miniature_rejects_what_it_should",
-}
-
 # No real ids: PhysioNet's begin above these.
 DICOM = "0badcafe-00000001-00000002-00000003-00000004"
 OTHER = "0badcafe-00000005-00000006-00000007-00000008"

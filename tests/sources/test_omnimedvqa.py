@@ -17,20 +17,6 @@ from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Sample
 from openmedq.sources.omnimedvqa import ARCHIVE, card, read
 
-QUIRKS = {
-    "Files and folders with spaces in their names": "test_the_miniature_holds_the_oddities",
-    "`option_C` and `option_D` absent, null or empty": "test_options_that_are_nothing_are_left_out",
-    "Answers that differ from their option in case or in a full stop": "test_answers_are_matched_loosely",
-    "The options of one question may be equal": "test_of_equal_options_the_first_is_the_answer",
-    "Records of one file that say `modality`": "test_a_modality_under_another_name_is_kept",
-    "The same file name in two folders of pictures": "test_a_picture_of_the_same_name_is_not_taken_for_another",
-    "Several questions on one picture; one tiny and blank; one that other sets publish too": (
-        "test_the_miniature_holds_the_oddities"
-    ),
-    "The restricted part names pictures that are not in the zip": "test_restricted_pictures_are_the_users_to_supply",
-    "Records in an order that is kept everywhere": "test_the_miniature_holds_the_oddities",
-}
-
 RECORD = {
     "dataset": "ACRIMA",
     "question_id": "ACRIMA_0000",
@@ -400,7 +386,3 @@ def test_no_letter_is_the_answer_in_the_miniature(miniature_of: Callable[[str], 
     for num_options, counts in places.items():
         assert len(counts) >= min(num_options, 3) or num_options == 2
         assert max(counts.values()) <= 0.75 * sum(counts.values())
-
-
-def test_every_quirk_is_met() -> None:
-    assert all(name in globals() for name in QUIRKS.values())

@@ -28,14 +28,6 @@ from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import pathvqa
 from openmedq.sources.pathvqa import read
 
-QUIRKS = {
-    "A picture is named by its bytes": "test_a_picture_is_named_by_its_bytes",
-    "The questions on one picture are scattered over the shards": "test_the_questions_on_a_picture_are_scattered",
-    "Pictures are JPEG in CMYK": "test_pictures_come_in_all_encodings",
-    "Half the answers are yes or no": "test_half_the_answers_are_yes_or_no",
-    "Questions are in lower case, made by rule": "test_questions_are_kept_as_they_are_written",
-    "The same question and answer on the same picture twice": "test_a_triplet_comes_twice",
-}
 SHARD = "data/train-00000-of-00001-0123456789abcdef.parquet"
 SCHEMA = picture_schema("question", "answer")
 ROW = {"image": {"bytes": b"no picture", "path": "train_0001.jpg"}, "question": " is it so? ", "answer": "Yes "}
@@ -535,14 +527,6 @@ def test_no_record_of_the_other_kind_crashes_the_reader(tmp_path: Path, records:
 @pytest.fixture(scope="session")
 def rows(miniature_of: Callable[[str], Path]) -> list[Sample]:
     return samples(miniature_of("pathvqa"))
-
-
-def test_every_quirk_of_the_docstring_is_met() -> None:
-    text = " ".join((pathvqa.__doc__ or "").partition("What is odd")[2].split())
-    assert text.count(" - ") == len(QUIRKS)
-    for quirk, test in QUIRKS.items():
-        assert f"- {quirk}" in text
-        assert callable(globals()[test])
 
 
 def test_a_picture_is_named_by_its_bytes(rows: list[Sample], tmp_path: Path) -> None:

@@ -21,16 +21,6 @@ from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import vqa_rad
 from openmedq.sources.pmc_oa import read
 
-QUIRKS = {
-    "lines in another order than the archive": "test_the_miniature_holds_the_oddities",
-    "several captions for a picture, one caption for several": "test_one_picture_with_two_captions_is_two_samples",
-    "the beta list's whole captions": "test_the_beta_list_alone_repeats_whole_captions",
-    "absent pictures, two names, another encoding": "test_the_miniature_holds_the_oddities",
-    "a figure of VQA-RAD's test": "test_the_miniature_holds_the_oddities",
-    "colour, gray and CMYK": "test_the_miniature_holds_the_oddities",
-    "the article as a field of the beta list": "test_the_beta_list_alone_repeats_whole_captions",
-}
-
 NAME = "PMC1043860_pbio-0030085-g005_1483.jpg"
 RECORD = {"image": NAME, "caption": " A picture. "}
 

@@ -20,17 +20,6 @@ from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.sources import pmc_oa
 from openmedq.sources.pmc_vqa import card, read
 
-QUIRKS = {
-    "options carry their letter and spaces": "test_letters_go_where_all_options_carry_their_own",
-    "the answer is the option of the label": "test_the_label_says_which_option_is_the_answer",
-    "an option may be empty": "test_an_empty_option_is_none",
-    "Anwser, train2.csv, images2.zip": "test_other_spellings_are_the_same_layout",
-    "version 2: the answer is a letter, and a caption": "test_version_2_is_read_where_it_is_alone",
-    "rows of the clean test are rows of the test": "test_rows_of_the_clean_test_are_marked_and_never_doubled",
-    "several questions, compound figures, commas and line breaks": "test_the_miniature_holds_the_oddities",
-    "an absent picture, a picture that PMC-OA publishes too": "test_the_miniature_holds_the_oddities",
-}
-
 NAME = "PMC1064097_F1.jpg"
 RECORD = {
     "Figure_path": NAME,

@@ -20,12 +20,6 @@ from openmedq.schema import Reason, Rejected, Role, Sample
 from openmedq.sources import pubmedqa
 from openmedq.sources.pubmedqa import card, read
 
-QUIRKS = {
-    "PQA-A knows no maybe and is mostly yes": "test_the_artificial_part_knows_no_maybe",
-    "PQA-U has no decisions": "test_records_of_the_unlabeled_part_are_rejected_one_by_one",
-    "YEAR is null in some records": "test_the_year_may_be_null",
-    "The decision is spelt `final_decision`": "test_a_record_is_kept_whole",
-}
 RECORD = {
     "QUESTION": " Does it help? ",
     "CONTEXTS": ["We asked.", "It helped. "],

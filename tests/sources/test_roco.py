@@ -20,20 +20,6 @@ from openmedq.schema import Image, Reason, Rejected, Sample
 from openmedq.sources import pmc_oa, roco
 from openmedq.sources.roco import CONCEPTS, FILES, SPLITS, SUBSETS, read
 
-QUIRKS = {
-    "A caption begins with a space": "test_a_record_is_kept_whole",
-    "A caption may be one word, or empty": "test_captions_of_a_word_are_kept_and_empty_ones_rejected",
-    "A caption may go on in the next line": "test_a_caption_may_go_on_in_the_next_line",
-    "Captions are repeated, and one in eight is not ASCII": "test_captions_are_repeated_and_not_all_ascii",
-    "The second field is always empty; some records have no concept": "test_the_second_field_is_empty",
-    "Records without a licence, NO-CC CODE, ND and NC": "test_each_sample_bears_its_own_licence",
-    "Pictures are called by ROCO id or by article and figure": "test_pictures_may_bear_either_name",
-    "Articles of the test also train": "test_articles_stand_in_train_and_test",
-    "Pictures in radiology and in non-radiology": "test_a_picture_in_both_subsets_has_one_name",
-    "Pictures that can't be had any more": "test_a_picture_that_is_absent_is_rejected",
-    "A figure that PMC-OA publishes too": "test_a_figure_is_in_pmc_oa_too",
-}
-
 NAME = "PMC3970251_CRIONM2014-931546.003.jpg"
 LINES = {
     "captions": "ROCO_00020\t A scan of the pelvis.",
@@ -530,13 +516,6 @@ def num_records(captions: list[str]) -> int:
             continue
         count, is_open = count + 1, "\t" in line
     return count
-
-
-def test_each_quirk_is_tested() -> None:
-    assert all(callable(globals()[name]) for name in QUIRKS.values())
-    docstring = roco.__doc__ or ""
-    bullets = docstring[docstring.index("What is odd") :].count("\n- ")
-    assert bullets == len(QUIRKS)
 
 
 def test_the_real_slice_has_no_pictures_and_loses_nothing(real_data: Path) -> None:

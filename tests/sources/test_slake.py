@@ -18,17 +18,6 @@ from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import slake
 from openmedq.sources.slake import read
 
-QUIRKS = {
-    "half of the rows are Chinese": "test_other_languages_are_rejected_or_let_in_by_the_dial",
-    "validation.json or validate.json": "test_other_names_of_the_same_layout_are_read",
-    "every picture is called source.jpg": "test_a_picture_is_found_by_its_folder_and_never_by_its_last_part_alone",
-    "masks and more beside each picture": "test_masks_and_detections_are_no_pictures_of_samples",
-    "kvqa needs the knowledge graph": "test_a_record_is_kept_whole",
-    "CLOSED answers besides yes and no": "test_the_miniature_holds_the_oddities",
-    "a row without an answer, questions twice": "test_the_miniature_holds_the_oddities",
-    "pictures that other sets publish": "test_the_miniature_shares_a_picture_with_other_sets",
-}
-
 RECORD = {
     "img_id": 1,
     "img_name": "xmlab1/source.jpg",

@@ -16,19 +16,6 @@ from openmedq.errors import SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Sample, Task
 from openmedq.sources.ubench import FOLDER, NONE, SHARDS, card, read
 
-QUIRKS = {
-    "One split, called test": "test_a_question_is_kept_whole",
-    "An entry that a row does not have is null": "test_null_entries_are_no_records",
-    "`answer_idx` is a text in captions and a number in questions": "test_the_place_of_the_answer_counts_from_0",
-    'The last option is "none of the above"': "test_none_of_the_above_answers_a_question_but_is_no_caption",
-    "One picture, one `image_id`, in rows of several datasets": "test_a_picture_may_stand_in_rows_of_several_datasets",
-    "`dataset` is null in some rows, `pmid` in many": "test_what_only_describes_may_be_null",
-    "The licence differs by row; synthetic pictures": "test_the_licence_is_the_rows_own",
-    "`label` disagrees with `label_name`": "test_a_label_that_disagrees_is_not_read",
-    "`bbox` and `polygon` are null in most rows; `instances`": "test_outlines_are_counted_in_both_revisions",
-    "Pictures that other sets publish too": "test_the_miniature_holds_the_oddities",
-}
-
 QUESTION = {
     "answer": "light microscopy",
     "answer_idx": 1,
@@ -500,7 +487,3 @@ def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -
         else:
             assert "{class}" not in turn.answer
     assert all(len(each) > 1 for each in places.values())
-
-
-def test_every_quirk_is_met() -> None:
-    assert all(name in globals() for name in QUIRKS.values())

@@ -18,18 +18,6 @@ from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import vqa_med_2019
 from openmedq.sources.vqa_med_2019 import read
 
-QUIRKS = {
-    "four fields against three": "test_a_reference_of_the_test_has_four_fields",
-    "# between answers that are all right": "test_alternatives_and_optional_parts",
-    "(...) may be left out": "test_alternatives_and_optional_parts",
-    "images without their ending": "test_a_picture_is_found_without_its_ending",
-    "the category in files of their own": "test_categories_come_from_their_files",
-    "a zip within the test's zip": "test_other_places_of_the_same_files_are_read",
-    "fewer than four questions, templates": "test_the_miniature_holds_the_oddities",
-    "line ends": "test_line_ends_are_no_part_of_a_record",
-    "the pictures of VQA-RAD": "test_a_picture_of_vqa_rad_is_among_them",
-}
-
 TRAINING, VALIDATION, TEST = "ImageClef-2019-VQA-Med-Training", "ImageClef-2019-VQA-Med-Validation", "VQAMed2019Test"
 PAIRS, REFERENCES = "All_QA_Pairs_train.txt", "VQAMed2019_Test_Questions_w_Ref_Answers.txt"
 QUESTIONS = "VQAMed2019_Test_Questions.txt"
