@@ -77,6 +77,15 @@ def test_what_the_stage_states_is_not_retried_and_what_may_pass_is(toy, monkeypa
     assert (toy / "data/miniature/apple").exists()
 
 
+@pytest.fixture
+def _interruptible():
+    """As in a terminal: a shell starts background jobs, and with them the tests, with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_interruptible")
 def test_an_interrupted_flow_leaves_no_stage_behind(toy):
     Path("sleep-miniature@apple").write_text("60")
     pid_file = toy / "pid-miniature@apple"
