@@ -30,9 +30,9 @@ if "OPENMEDQ_WATCH" in os.environ:
 """
 
 QUICK = {  # a training, an evaluation and a transfer cut short
-    "max_steps: 300  #": "max_steps: 4  #",
+    "max_steps: 400  #": "max_steps: 4  #",
     "max_rows: null  # at most so many rows a source": "max_rows: 40  # at most so many rows a source",
-    "num_epochs: 16\n": "num_epochs: 1\n",
+    "num_epochs: 12\n": "num_epochs: 1\n",
 }
 
 
