@@ -277,8 +277,8 @@ QUIRKS = {
 }
 
 
-def test_every_set_is_in_the_table() -> None:
-    assert set(QUIRKS) == set(SETS)
+def test_every_set_with_quirks_is_in_the_table() -> None:
+    assert set(QUIRKS) == {set_id for set_id, found in SETS.items() if "What is odd" in (found.__doc__ or "")}
 
 
 @pytest.mark.parametrize("set_id", sorted(QUIRKS))
