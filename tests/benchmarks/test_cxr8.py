@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import shutil
 import tarfile
 from collections import Counter, defaultdict
@@ -251,11 +250,8 @@ def test_no_row_crashes_the_reader(tmp_path: Path, rows: list[str]) -> None:
         assert len({row.id for row in found}) == len(found)
 
 
-def test_the_real_slice_is_read_whole() -> None:
-    folder = os.environ.get("OPENMEDQ_REAL_DATA")
-    if not folder:
-        pytest.skip("OPENMEDQ_REAL_DATA is not set: no real sets to read")
-    rows = list(read(Path(folder) / "NIH-ChestXray14"))
+def test_the_real_slice_is_read_whole(real_data: Path) -> None:
+    rows = list(read(real_data / "NIH-ChestXray14"))
     assert [(row.id, row.turns[0].answer) for row in rows if isinstance(row, Sample)] == [
         ("cxr8/00000001_000.png", "Cardiomegaly"),
         ("cxr8/00027426_000.png", "No Finding"),

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import shutil
 import tracemalloc
 import zipfile
@@ -556,10 +555,9 @@ def test_a_miniature_can_be_learned(
 
 
 @every_task
-def test_the_real_lists_have_the_published_counts(task: str) -> None:
+def test_the_real_lists_have_the_published_counts(task: str, real_data: Path) -> None:
     """Where a copy of openmedlab/MedFM lies among the real sets: lists alone, every row is rejected, none is lost."""
-    folder = os.environ.get("OPENMEDQ_REAL_DATA")
-    if not folder or not (raw := Path(folder) / "MedFMC" / "data_backup").is_dir():
+    if not (raw := real_data / "MedFMC" / "data_backup").is_dir():
         pytest.skip("OPENMEDQ_REAL_DATA holds no MedFMC/data_backup: no real lists to read")
     rows = list(MODULES[task].read(raw.parent))
     expected = {split: number for split, number in MODULES[task].card.published_rows.items() if number}

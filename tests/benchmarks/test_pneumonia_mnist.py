@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -38,13 +37,10 @@ def test_the_miniature_has_what_is_odd_and_can_be_learned(tmp_path: Path) -> Non
     assert share > 0.8
 
 
-def test_the_real_file_is_not_the_published_one_and_read_whole_where_that_is_allowed() -> None:
-    folder = os.environ.get("OPENMEDQ_REAL_DATA")
-    if not folder:
-        pytest.skip("OPENMEDQ_REAL_DATA is not set: no real sets to read")
+def test_the_real_file_is_not_the_published_one_and_read_whole_where_that_is_allowed(real_data: Path) -> None:
     with pytest.raises(SourceError, match="md5 f5b994ec7c2fe8bc81ae15cbab7c3df8"):
-        next(read(Path(folder) / "MedMNIST"))
-    rows = list(read(Path(folder) / "MedMNIST", allow_unofficial=True))
+        next(read(real_data / "MedMNIST"))
+    rows = list(read(real_data / "MedMNIST", allow_unofficial=True))
     assert Counter(row.split for row in rows) == {"train": 3882, "val": 524, "test": 624}
     assert all(isinstance(row, Sample) for row in rows)
     assert len({row.labels for row in rows}) == 2

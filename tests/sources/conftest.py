@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -34,12 +33,3 @@ def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 def copy_of(miniature_of: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
     """A copy of a set's miniature, to be broken."""
     return lambda set_id: Path(shutil.copytree(miniature_of(set_id), tmp_path / set_id))
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of real sets."""
-    folder = os.environ.get("OPENMEDQ_REAL_DATA")
-    if not folder:
-        pytest.skip("OPENMEDQ_REAL_DATA is not set: no real sets to read")
-    return Path(folder)
