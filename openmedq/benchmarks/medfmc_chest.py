@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.cards import Access, Card, File
+from openmedq.cards import Access, Card
 from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode_png, generator
 from openmedq.formats import medfmc
 from openmedq.schema import Groups, Rejected, Sample, Task
@@ -64,15 +64,7 @@ card = Card(
     access=Access.OPEN,
     task=Task.CLASSIFICATION,
     modality="radiology",
-    files=(
-        *(
-            File(path=path, url=f"{medfmc.LISTS_URL}/{path}")
-            for path in (f"data_backup/MedFMC/chest/{split}.txt" for split in medfmc.SPLITS)
-        ),
-        File(path="ChestDR/chestdr_published_19d.csv", url=medfmc.HOMEPAGE),
-        File(path="MedFMC_train/chest/chest_train.csv", url=medfmc.CHALLENGE_URL),
-        File(path="MedFMC_val/chest/chest_val.csv", url=medfmc.CHALLENGE_URL),
-    ),
+    files=medfmc.list_files("ChestDR", LAYOUT),
     roles=medfmc.ROLES,
     published_rows={"trainval": 979, "test_WithLabel": 1161, "test_WithoutLabel": 2708, "unlisted": 0},
     classes=CLASSES,

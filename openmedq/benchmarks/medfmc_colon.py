@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.cards import Access, Card, File
+from openmedq.cards import Access, Card
 from openmedq.cards.drawing import draw, draw_figures, encode_png, generator, tint
 from openmedq.formats import medfmc
 from openmedq.schema import Groups, Rejected, Sample, Task
@@ -53,15 +53,7 @@ card = Card(
     access=Access.OPEN,
     task=Task.CLASSIFICATION,
     modality="pathology",
-    files=(
-        *(
-            File(path=path, url=f"{medfmc.LISTS_URL}/{path}")
-            for path in (f"data_backup/MedFMC/colon/{split}.txt" for split in medfmc.SPLITS)
-        ),
-        File(path="ColonPath/colonpath_published_2.csv", url=medfmc.HOMEPAGE),
-        File(path="MedFMC_train/colon/colon_train.csv", url=medfmc.CHALLENGE_URL),
-        File(path="MedFMC_val/colon/colon_val.csv", url=medfmc.CHALLENGE_URL),
-    ),
+    files=medfmc.list_files("ColonPath", LAYOUT),
     roles=medfmc.ROLES,
     published_rows={"trainval": 2358, "test_WithLabel": 3296, "test_WithoutLabel": 4355, "unlisted": 0},
     classes=("negative", "positive"),

@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.cards import Access, Card, File
+from openmedq.cards import Access, Card
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_png, generator, tint
 from openmedq.formats import medfmc
 from openmedq.schema import Groups, Rejected, Sample, Task
@@ -52,15 +52,7 @@ card = Card(
     access=Access.OPEN,
     task=Task.CLASSIFICATION,
     modality="mixed",  # endoscopy
-    files=(
-        *(
-            File(path=path, url=f"{medfmc.LISTS_URL}/{path}")
-            for path in (f"data_backup/MedFMC/endo/{split}.txt" for split in medfmc.SPLITS)
-        ),
-        File(path="Endo/Endo_published_4d.csv", url=medfmc.HOMEPAGE),
-        File(path="MedFMC_train/endo/endo_train.csv", url=medfmc.CHALLENGE_URL),
-        File(path="MedFMC_val/endo/endo_val.csv", url=medfmc.CHALLENGE_URL),
-    ),
+    files=medfmc.list_files("Endo", LAYOUT),
     roles=medfmc.ROLES,
     published_rows={"trainval": 929, "test_WithLabel": 881, "test_WithoutLabel": 2055, "unlisted": 0},
     classes=CLASSES,

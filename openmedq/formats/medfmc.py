@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from openmedq.cards import Card
+from openmedq.cards import Card, File
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_text, to_line
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.formats.tables import stream_lines, stream_table
@@ -60,6 +60,17 @@ class Layout:
     keys: tuple[str, ...]  # the tables' columns before the labels
     columns: tuple[str, ...]  # the tables' label columns: one a class, or a single one that holds the class's number
     to_groups: Callable[[str], Groups]  # from a picture's name
+
+
+def list_files(title: str, layout: Layout) -> tuple[File, ...]:
+    """The published files of one task: the lists, figshare's table, and the challenge's."""
+    lists = [f"data_backup/MedFMC/{layout.task}/{split}.txt" for split in SPLITS]
+    challenge = [f"MedFMC_{part}/{layout.task}/{layout.task}_{part}.csv" for part in ("train", "val")]
+    return (
+        *(File(path=path, url=f"{LISTS_URL}/{path}") for path in lists),
+        File(path=f"{title}/{layout.table}", url=HOMEPAGE),
+        *(File(path=path, url=CHALLENGE_URL) for path in challenge),
+    )
 
 
 class _AllPictures:

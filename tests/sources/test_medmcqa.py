@@ -22,6 +22,8 @@ from openmedq.sources import medmcqa
 from openmedq.sources.medmcqa import card, read
 from openmedq.vlm.prompt import respond
 
+from .hostile import JSON
+
 SHARD = "data/{}-00000-of-00001.parquet"
 ROW: dict[str, Any] = {
     "id": "7f0a",
@@ -403,12 +405,6 @@ def test_words_are_kept_as_spelt(miniature_of: Callable[[str], Path]) -> None:
 
 
 # Hostile records
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

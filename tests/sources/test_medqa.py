@@ -18,6 +18,8 @@ from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import medqa
 from openmedq.sources.medqa import read
 
+from .hostile import JSON
+
 FOUR = "data_clean/questions/US/4_options/phrases_no_exclude_{}.jsonl"
 FIVE = "data_clean/questions/US/{}.jsonl"
 RECORD: dict[str, Any] = {
@@ -331,12 +333,6 @@ def test_a_sign_of_the_miniature_tells_the_disease(miniature_of: Callable[[str],
 
 
 # Hostile records
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,6 +17,8 @@ from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Sample
 from openmedq.sources.omnimedvqa import ARCHIVE, card, read
 
+from .hostile import JSON
+
 RECORD = {
     "dataset": "ACRIMA",
     "question_id": "ACRIMA_0000",
@@ -320,11 +322,6 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path, is_archived: bool) ->
     assert peak_of(20) < peak_of(2) * 1.5
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
 RECORDS = st.lists(
     st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in RECORD.items()}) | JSON,
     max_size=4,

@@ -20,6 +20,8 @@ from openmedq.schema import Reason, Rejected, Role, Sample
 from openmedq.sources import pubmedqa
 from openmedq.sources.pubmedqa import card, read
 
+from .hostile import JSON
+
 RECORD = {
     "QUESTION": " Does it help? ",
     "CONTEXTS": ["We asked.", "It helped. "],
@@ -348,13 +350,6 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
 
     small, large = peak_bytes(500), peak_bytes(4000)  # 2 and 17 MB of JSON
     assert large < small + 4 * 2**20
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

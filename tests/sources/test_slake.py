@@ -18,6 +18,8 @@ from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import slake
 from openmedq.sources.slake import read
 
+from .hostile import JSON
+
 RECORD = {
     "img_id": 1,
     "img_name": "xmlab1/source.jpg",
@@ -310,11 +312,6 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     assert large < small + 4 * 2**20
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
 RECORDS = (
     st.lists(
         st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in RECORD.items()}) | JSON,

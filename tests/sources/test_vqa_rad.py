@@ -20,6 +20,8 @@ from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import vqa_rad
 from openmedq.sources.vqa_rad import PICTURES, QUESTIONS, read
 
+from .hostile import JSON
+
 RECORD = {
     "qid": 7,
     "phrase_type": "freeform",
@@ -224,13 +226,6 @@ def test_the_hubs_copy_is_read_where_there_is_no_other(tmp_path: Path, caplog: p
 
     assert [row.id for row in read(write(tmp_path, [RECORD]))] == ["vqa_rad/7"]
     assert len([message for message in caplog.messages if "parquet: not read" in message]) == 2
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
