@@ -119,7 +119,8 @@ def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
                 paths[version][part] = there
     version = "2" if paths["2"] and not {"train", "test"} & set(paths["1"]) else "1"
     if not paths[version]:
-        raise SourceError(f"{raw}: no `train.csv`, `test.csv` or `train_2.csv`, as published at {card.homepage}")
+        published = f"expected one of them there, as published at {card.homepage}"
+        raise SourceError(f"{raw}: no `train.csv`, `test.csv` or `train_2.csv`; {published}")
     for other, parts in paths.items():
         for found in parts.values():
             for path in found if other != version else found[1:]:
