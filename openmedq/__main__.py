@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from openmedq import layout
-from openmedq.errors import OpenMedQError
+from openmedq.errors import OpenMedQError, PassingError
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the trouble may pass by itself; the flows try such a stage again
 STAGES_PER_SET = {
@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("openmedq").setLevel(logging.INFO)  # such as which of two layouts is read
     try:
         return command(**options) or 0
+    except PassingError as error:
+        return _fail(str(error), TRY_AGAIN)
     except OpenMedQError as error:
         return _fail(str(error))
     except BrokenPipeError:  # the reader of our output went away

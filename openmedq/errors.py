@@ -5,6 +5,8 @@
     ├── SourceError          a folder does not hold the layout that its source documents
     │   └── ArchiveError     an archive is cut, hostile, or not an archive
     ├── MirrorError          the mirror is not there, holds no source, or lacks a required one
+    ├── AcquisitionError     published files that can't be had: refused, gone, or not what was promised
+    │   └── PassingError     not now: a server that does not answer; trying again later may help
     ├── ChecksumError        bytes differ from the pinned or recorded ones
     ├── StaleError           a derived file (catalogue, manifest) no longer agrees with its origin
     ├── TrackingError        the MLflow store does not answer or can't be opened
@@ -33,6 +35,14 @@ class ArchiveError(SourceError):
 
 class MirrorError(OpenMedQError):
     """The mirror is not there, holds no source, or lacks a required one."""
+
+
+class AcquisitionError(OpenMedQError):
+    """Published files that can't be had: refused, gone, or not what was promised."""
+
+
+class PassingError(AcquisitionError):
+    """Not now: a server that does not answer; trying again later may help."""
 
 
 class ChecksumError(OpenMedQError):

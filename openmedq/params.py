@@ -16,6 +16,8 @@ from openmedq.schema import Role
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+Licences = Literal["any", "research", "commercial", "redistributable"]
 
 
 class Section(BaseModel):
@@ -34,8 +36,15 @@ class Download(Section):
     """Where the published files come from."""
 
     mirror: str = Field("data/miniature", description="folder of native layouts, one sub-folder a set")
+    fetch: bool = Field(False, description="what the mirror lacks comes from its official place, over the network")
     require: tuple[str, ...] = Field((), description="sets whose absence is an error")
-    skip: tuple[str, ...] = Field((), description="sets to leave out, though the mirror holds them")
+    skip: tuple[str, ...] = Field((), description="sets to leave out, though they could be had")
+
+
+class Policy(Section):
+    """Whose licences may enter the mix, and leave with the weights."""
+
+    licences: Licences = Field("any", description="any, research, commercial, redistributable")
 
 
 class Normalize(Section):
@@ -179,6 +188,11 @@ class Execution(Section):
 
     workers: Count = Field(1, description="processes that decode pictures")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    connections: Count = Field(4, description="files fetched at once")
+    attempts: Count = Field(6, description="at a file, one after the other without progress, before it is given up")
+    backoff_s: Seconds = Field(1.0, description="first wait between attempts; it doubles, with jitter")
+    timeout_s: Seconds = Field(60.0, description="without a byte, before a connection is given up")
+    endpoints: dict[str, str] = Field({}, description="host: base URL of a cache that answers in its place")
 
 
 class Params(Section):
@@ -186,6 +200,7 @@ class Params(Section):
 
     miniature: Miniature = Miniature()
     download: Download = Download()
+    policy: Policy = Policy()
     normalize: Normalize = Normalize()
     deduplicate: Deduplicate = Deduplicate()
     mix: Mix = Mix()

@@ -23,14 +23,16 @@ class Access(StrEnum):
 
 
 class File(BaseModel):
-    """One published file. `path` is below the raw folder; hash and size only where a source states them."""
+    """One published file. `path` is below the raw folder; hashes and sizes only where a source states them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     url: str
     sha256: str | None = None
+    md5: str | None = None  # where the publisher states no better one
     size_bytes: int | None = None
+    about_bytes: int | None = None  # as a page rounds it: half of it and twice as much are the bounds
 
 
 class Card(BaseModel):
@@ -54,6 +56,9 @@ class Card(BaseModel):
     is_multi_label: bool = False
     fitted: tuple[str, ...] = ()  # classification only: the splits that transfer fits on
     scored: tuple[str, ...] = ()  # and scores on; where both are empty, it divides the set by its groups
+    has_row_licences: bool = False  # the rows' own licences decide, not the card's
+    terms: str = ""  # of a data-use agreement, shown before the first byte
+    advice: str = ""  # how to get files that are not to be had without a person
     collection: str | None = None  # published as one of several sets of this name, which a mirror's folder may bear
 
     @property
@@ -72,6 +77,8 @@ class Set(Protocol):
 
         A reader that has a dial takes it as a further keyword, called as in `params.Normalize` and with its default.
         """
+
+    # Where the first files name further ones, a set also offers `more_files(raw: Path) -> Iterator[File]`.
 
     def miniature(self, raw: Path, seed: int = 0) -> None:
         """Write a small generated set in the published layout, quirks included, below `raw`."""

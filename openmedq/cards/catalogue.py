@@ -36,9 +36,8 @@ def entry(card: Card, kind: Kind) -> dict[str, Any]:
         "scored": list(card.scored),
         "roles": {split: str(role) for split, role in card.roles.items()},
         "published_rows": dict(card.published_rows),
-        "files": {
-            file.path: {"url": file.url, "sha256": file.sha256, "size_bytes": file.size_bytes} for file in card.files
-        },
+        "has_row_licences": card.has_row_licences,
+        "files": {file.path: file.model_dump(exclude={"path"}) for file in card.files},
     }
 
 
