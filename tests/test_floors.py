@@ -19,6 +19,7 @@ FLOORS = {
     "openmedq.summary": 4,
     "openmedq.parts": 4,
     "openmedq.mirror": 3,
+    "openmedq.acquire": 3,
     "openmedq.trace": 3,
     "openmedq.report": 3,
     "openmedq.sources": 3,

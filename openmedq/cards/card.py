@@ -32,6 +32,7 @@ class File(BaseModel):
     sha256: str | None = None
     md5: str | None = None  # where the publisher states no better one
     size_bytes: int | None = None
+    is_stable: bool = True  # False: the server packs it anew each time, so that no hash of it can be remembered
     about_bytes: int | None = None  # as a page rounds it: half of it and twice as much are the bounds
 
 

@@ -19,7 +19,7 @@ from typing import Literal
 
 from openmedq.errors import MirrorError, StaleError
 
-Kind = Literal["miniature", "mirror"]
+Kind = Literal["miniature", "mirror", "official"]
 
 RACY_NS = 2 * 10**9  # a file this young may change again without a new time stamp
 
@@ -35,11 +35,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a set's published files lie; `folder` None where they are absent."""
+    """Where a set's published files lie; `folder` None where they are absent, for the `reason` given."""
 
     folder: Path | None = None
     origin: Kind | None = None
     files: tuple[Entry, ...] = ()
+    reason: str | None = None
 
     @property
     def is_present(self) -> bool:
@@ -50,7 +51,8 @@ class Origin:
 def write(origin: Origin, path: Path) -> None:
     """Write an origin as JSON, one line a file."""
     if not origin.is_present:
-        path.write_text('{"state": "absent"}\n', encoding="ascii")
+        tree = {"state": "absent"} | ({"reason": origin.reason} if origin.reason else {})
+        path.write_text(json.dumps(tree) + "\n", encoding="ascii")
         return
     head = {"state": "present", "folder": str(origin.folder), "origin": origin.origin}
     lines = ",\n".join(f"  {json.dumps(asdict(entry))}" for entry in origin.files)
@@ -63,7 +65,7 @@ def read(path: Path) -> Origin:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         if tree["state"] == "absent":
-            return Origin()
+            return Origin(reason=tree.get("reason"))
         return Origin(Path(tree["folder"]), tree["origin"], tuple(Entry(**entry) for entry in tree["files"]))
     except FileNotFoundError:
         raise StaleError(f"{path}: not found; run `dvc repro`, which writes it") from None
@@ -140,10 +142,14 @@ class Hashes:
         if _stamp(after) != _stamp(status):
             raise MirrorError(f"{path}: changed while it was read; wait until it is copied, then run again")
         if time.time_ns() - status.st_mtime_ns > RACY_NS:
-            row = (_key(path), _stamp(status), sha256)
-            with self._connection:
-                self._connection.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", row)
+            self.put(path, status, sha256)
         return sha256
+
+    def put(self, path: Path, status: os.stat_result, sha256: str) -> None:
+        """Remember the hash of a file that nobody is writing any more."""
+        with self._connection:
+            row = (_key(path), _stamp(status), sha256)
+            self._connection.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", row)
 
 
 @contextmanager

@@ -17,7 +17,10 @@ def progress(label: str, total: float | None, is_bytes: bool = False) -> Iterato
     from rich.console import Console
 
     count: bars.ProgressColumn = bars.DownloadColumn() if is_bytes else bars.MofNCompleteColumn()
-    columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), count, bars.TimeElapsedColumn())
+    columns: list[bars.ProgressColumn] = [bars.TextColumn("{task.description}"), bars.BarColumn(), count]
+    if is_bytes:
+        columns.append(bars.TransferSpeedColumn())
+    columns += [bars.TimeElapsedColumn(), bars.TimeRemainingColumn()]
     with bars.Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(label, total=total)
         yield lambda step: shown.advance(task, step)

@@ -20,9 +20,8 @@ def publish(target: Path) -> Iterator[Path]:
     A writer that was killed leaves its aside to the next one, which removes it. A writer that still runs
     (its `dvc` was killed, it was not) is waited for: a lock that dies with its process keeps others out.
     """
-    name = target.as_posix().strip("/").replace("/", "-")
-    with _lock(PARTIAL / f"{name}.lock", target):
-        aside = PARTIAL / name
+    with exclusive(target):
+        aside = PARTIAL / _name(target)
         remove(aside)
         try:
             yield aside
@@ -32,6 +31,17 @@ def publish(target: Path) -> Iterator[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         remove(target)
         aside.replace(target)
+
+
+@contextmanager
+def exclusive(target: Path) -> Iterator[None]:
+    """Be the only process that writes `target`; wait for who does."""
+    with _lock(PARTIAL / f"{_name(target)}.lock", target):
+        yield
+
+
+def _name(target: Path) -> str:
+    return target.as_posix().strip("/").replace("/", "-")
 
 
 def remove(path: Path) -> None:

@@ -1,49 +1,95 @@
-"""`download`: a manifest of where a set's published files lie. Files of a mirror are checked, never copied."""
+"""`download`: a manifest of where a set's published files lie; what the mirror lacks is fetched, where that is wanted.
+
+Files of a mirror are held to their hashes and never copied. What is fetched lies below data/raw/<id>/files; it is kept
+when the set comes from a mirror later.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import sys
+from pathlib import Path
 
 from openmedq import discovery, layout
-from openmedq.cards import catalogue
+from openmedq.acquire import fetching, ledger, needs
+from openmedq.cards import Card, Set, catalogue
 from openmedq.errors import ChecksumError, MirrorError, ParamsError
 from openmedq.io import origin
-from openmedq.io.publish import publish
+from openmedq.io.discretion import discreet
+from openmedq.io.publish import exclusive, remove
 from openmedq.params import Params
+
+MANIFEST = "origin.json"
 
 
 def run(params: Params, set_id: str) -> None:
-    """Write the set's origin: the surveyed files, held to the hashes that the card pins; or that it is absent."""
+    """Write the set's origin: where its files lie, held to what is known of them; or that it is absent, and why.
+
+    Raises:
+        MirrorError: it is absent, and `download.require` names it.
+        AcquisitionError: it can't be fetched, or not now (PassingError).
+        ChecksumError: files are not what the card pins, the hub states or the ledger remembers.
+    """
     known = catalogue.read(layout.CATALOGUE)
     for dial in ("require", "skip"):
         for named in getattr(params.download, dial):
             if named not in known:
                 raise ParamsError(f"download.{dial}: no set {named!r}; there are {', '.join(sorted(known))}")
-    entry = catalogue.check(layout.CATALOGUE, discovery.find(set_id).card)
+    set_ = discovery.find(set_id)
+    catalogue.check(layout.CATALOGUE, set_.card)
 
+    with exclusive(layout.RAW / set_id):
+        found = _find(params, set_)
+        if not found.is_present:
+            if set_id in params.download.require:
+                raise MirrorError(f"{set_id}: absent, though download.require names it: {found.reason}")
+            if params.download.fetch:
+                print(f"{set_id}: skipped: {found.reason}", file=sys.stderr)
+        _write(found, layout.RAW / set_id)
+
+
+def _find(params: Params, set_: Set) -> origin.Origin:
+    """The set's files from the mirror, else from their official place, else the reason why not."""
+    set_id, dials = set_.card.id, params.download
     surveyed = origin.read(layout.SURVEY / f"{set_id}.json")
-    if set_id in params.download.skip:
-        surveyed = origin.Origin()
-    if not surveyed.is_present and set_id in params.download.require:
-        mirror = params.download.mirror
-        advice = f"put its files into a folder {set_id} there, or take it out of download.require"
-        raise MirrorError(f"{mirror}: lacks {set_id}, which download.require names; {advice}")
-    if surveyed.origin == "mirror":  # a miniature's bytes are generated
-        check_hashes(surveyed, entry["files"])
+    if set_id in dials.skip:
+        return origin.Origin(reason="download.skip names it")
+    if surveyed.is_present:
+        if surveyed.origin == "mirror":  # a miniature's bytes are generated
+            check_hashes(surveyed, set_.card, ledger.read(set_id))
+        return surveyed
+    if not dials.fetch:
+        return origin.Origin(reason=f"not in {dials.mirror}; put its files into a folder {set_id} there")
+    hindrance = needs.hindrance(set_.card)
+    if hindrance is not None:
+        return origin.Origin(reason=hindrance)
+    with discreet(set_id, set_.card.is_credentialed):
+        return fetching.fetch(set_, params.execution)
 
-    with publish(layout.RAW / set_id) as folder:
-        folder.mkdir()
-        origin.write(surveyed, folder / "origin.json")
 
+def check_hashes(surveyed: origin.Origin, card: Card, recorded: ledger.Ledger) -> None:
+    """Hold a mirror's files to what the card pins and the ledger remembers; ChecksumError at the first that differs.
 
-def check_hashes(surveyed: origin.Origin, pinned: Mapping[str, Mapping[str, Any]]) -> None:
-    """Hold the files to the pinned sizes and hashes, where there are any; ChecksumError at the first that differs."""
+    md5 is the readers' to check: a survey computes sha256 alone.
+    """
+    pinned = {file.path: file for file in card.files}
     for file in surveyed.files:
-        pin = pinned.get(file.path, {})
-        for field in ("size_bytes", "sha256"):
-            if pin.get(field) not in (None, getattr(file, field)):
+        pin = pinned.get(file.path)
+        for field in ("size_bytes", "sha256") if pin else ():
+            if getattr(pin, field) not in (None, getattr(file, field)):
                 raise ChecksumError(
-                    f"{surveyed.folder}/{file.path}: {field} is {getattr(file, field)}, the card says {pin[field]}; "
-                    f"fetch it again from {pin['url']}"
+                    f"{surveyed.folder}/{file.path}: {field} is {getattr(file, field)}, the card says "
+                    f"{getattr(pin, field)}; fetch it again from {pin.url if pin else card.homepage}"
                 )
+        ledger.check(card.id, file.path, ledger.Entry("", file.sha256, file.size_bytes), recorded)
+
+
+def _write(found: origin.Origin, folder: Path) -> None:
+    """Put the manifest in its place, whole; of what lay beside it, only fetched files stay."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        is_fetched = path.name == needs.FILES or (path.name == needs.PARTIAL and found.origin != "official")
+        if not is_fetched:
+            remove(path)
+    aside = folder / f".{MANIFEST}"
+    origin.write(found, aside)
+    aside.replace(folder / MANIFEST)

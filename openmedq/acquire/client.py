@@ -1,0 +1,257 @@
+"""The one HTTP client: a GET with bounded redirects, credentials for their own host alone, and trouble told apart.
+
+What may pass by itself is a `NotNowError`, and `patiently` waits for it; all else is an AcquisitionError in one line.
+No message holds a query: signed links carry secrets there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from http import HTTPStatus
+from types import TracebackType
+from typing import TypeVar
+
+import aiohttp
+from pydantic import SecretStr
+from yarl import URL
+
+from openmedq.acquire import credentials
+from openmedq.errors import AcquisitionError, ParamsError, PassingError
+from openmedq.params import Execution
+
+AGENT = "openmedq (downloads datasets; https://arxiv.org/abs/2606.12953)"
+AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # it takes a password from wget alone, as its pages say
+MAX_REDIRECTS = 10
+MAX_WAIT_S = 600.0  # a server that asks for more is tried another day
+MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings and the like
+PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
+
+_Result = TypeVar("_Result")
+
+
+class NotNowError(Exception):
+    """Trouble that may pass; `wait_s` where the server says how long it takes."""
+
+    def __init__(self, what: str, wait_s: float | None = None) -> None:
+        """`what` went wrong, in a few words."""
+        super().__init__(what)
+        self.wait_s = wait_s
+
+
+class Client:
+    """Connections to all hosts; an async context manager."""
+
+    def __init__(self, execution: Execution) -> None:
+        """ParamsError where an endpoint is no URL."""
+        self.execution = execution
+        endpoints = {credentials.HUB: os.environ.get("HF_ENDPOINT", ""), **execution.endpoints}
+        self._endpoints = {host: _parse_endpoint(host, base) for host, base in endpoints.items() if base}
+        self._secrets: dict[str, SecretStr | None] = {}
+        self._session: aiohttp.ClientSession
+
+    async def __aenter__(self) -> Client:
+        """Open for requests."""
+        seconds = self.execution.timeout_s
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),  # the callers bound themselves
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds),
+            headers={"Accept-Encoding": "identity"},
+            auto_decompress=False,  # a file is kept as it is published
+            trust_env=False,  # which would send netrc's default password to anyone
+            read_bufsize=2**20,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    @asynccontextmanager
+    async def get(self, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The final response to a GET, its status below 400 or 416.
+
+        Raises:
+            NotNowError: no connection, no byte for too long, or a status that may change by itself.
+            AcquisitionError: the server refuses, or has no such file.
+        """
+        target = self._place(URL(url))
+        try:
+            for _ in range(MAX_REDIRECTS):
+                secret = self._find_credential(target)
+                sent = {**(headers or {}), "User-Agent": AGENTS.get(self.host_of(target), AGENT)}
+                if secret:
+                    sent["Authorization"] = secret.get_secret_value()
+                async with self._session.get(
+                    target, headers=sent, allow_redirects=False, proxy=_proxy(target)
+                ) as response:
+                    location = response.headers.get("Location")
+                    if response.status not in (301, 302, 303, 307, 308) or not location:
+                        self._check_status(response, url, had_credentials=secret is not None)
+                        yield response
+                        return
+                    target = self._follow(target, location)
+            raise AcquisitionError(f"{plain(url)}: redirects without end; its address may have changed")
+        except aiohttp.ClientConnectorCertificateError:
+            advice = "nothing was sent; check the date of this machine, and its proxy's certificate (SSL_CERT_FILE)"
+            raise AcquisitionError(f"{plain(url)}: the server's certificate is not trusted; {advice}") from None
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+            raise NotNowError(_describe(error)) from None
+
+    async def read(self, url: str) -> bytes:
+        """A small document whole, patiently."""
+
+        async def attempt() -> bytes:
+            async with self.get(url) as response:
+                data = await response.content.read(MAX_DOCUMENT_BYTES + 1)
+                while len(data) <= MAX_DOCUMENT_BYTES and (more := await response.content.read(MAX_DOCUMENT_BYTES)):
+                    data += more
+                if len(data) > MAX_DOCUMENT_BYTES:
+                    raise AcquisitionError(f"{plain(url)}: more than {MAX_DOCUMENT_BYTES} bytes; expected a short list")
+                return data
+
+        return await patiently(attempt, self.execution, plain(url))
+
+    def host_of(self, target: URL) -> str:
+        """The host that a URL speaks to, endpoints taken for the host in whose place they answer."""
+        for host, base in self._endpoints.items():
+            if target.origin() == base.origin() and target.path.startswith(base.path):
+                return host
+        return target.host or ""
+
+    def _place(self, url: URL) -> URL:
+        """Where a URL is asked for: at an endpoint, where there is one for its host."""
+        base = self._endpoints.get(url.host or "")
+        if base is None:
+            return url
+        query = f"?{url.raw_query_string}" if url.raw_query_string else ""
+        return URL(f"{base.origin()}{base.raw_path}{url.raw_path.lstrip('/')}{query}", encoded=True)
+
+    def _find_credential(self, target: URL) -> SecretStr | None:
+        host = self.host_of(target)
+        if host not in self._secrets:
+            self._secrets[host] = credentials.find(host)
+        return self._secrets[host] if _is_private(target) else None
+
+    def _follow(self, here: URL, location: str) -> URL:
+        try:
+            there = self._place(here.join(URL(location, encoded=True)))
+        except ValueError:
+            raise AcquisitionError(f"{plain(str(here))}: redirects to what is no address") from None
+        if there.scheme not in ("http", "https") or (_is_private(here) and not _is_private(there)):
+            raise AcquisitionError(
+                f"{plain(str(here))}: redirects to an unprotected {there.scheme}:// address; refused"
+            )
+        return there
+
+    def _check_status(self, response: aiohttp.ClientResponse, url: str, *, had_credentials: bool) -> None:
+        status = response.status
+        if status < 400 or status == 416:
+            return
+        name = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
+        if status in PASSING:
+            raise NotNowError(
+                f"{self.host_of(response.url)} answers {name}", _wait_s(response.headers.get("Retry-After"))
+            )
+        if status in (401, 403):
+            host = self.host_of(response.url)
+            advice = (
+                "your account may lack the access, or the password is wrong: look at the set's page"
+                if had_credentials
+                else credentials.advise(host)
+            )
+            raise AcquisitionError(f"{plain(url)}: {host} answers {name}; {advice}")
+        raise AcquisitionError(f"{plain(url)}: {self.host_of(response.url)} answers {name}; it may have moved")
+
+
+async def patiently(
+    attempt: Callable[[], Awaitable[_Result]],
+    execution: Execution,
+    what: str,
+    moved: Callable[[], int] = lambda: 0,
+) -> _Result:
+    """The result of an attempt, tried again while trouble may pass: waits double, with jitter, or are the server's.
+
+    `moved` tells how many bytes came in all: attempts are counted anew after each that moved some, but for a trickle.
+    PassingError, in one line, once `execution.attempts` in a row brought nothing.
+    """
+    num_failed, before = 0, moved()
+    while True:
+        try:
+            return await attempt()
+        except NotNowError as trouble:
+            now = moved()
+            num_failed = 1 if now - before >= _TRICKLE_BYTES else num_failed + 1
+            before = now
+            if num_failed >= execution.attempts or (trouble.wait_s or 0) > MAX_WAIT_S:
+                asked = f", and to be left alone for {trouble.wait_s:.0f} s" if trouble.wait_s else ""
+                raise PassingError(
+                    f"{what}: {trouble}{asked} (attempt {num_failed}); what came is kept, run the command again later"
+                ) from None
+            await asyncio.sleep(_pause_s(num_failed, execution.backoff_s, trouble.wait_s))
+
+
+_TRICKLE_BYTES = 2**20
+
+
+def _pause_s(num_failed: int, backoff_s: float, asked_s: float | None) -> float:
+    """Full jitter above half of the doubled wait; never less than the server asked for."""
+    doubled = min(backoff_s * 2 ** (num_failed - 1), MAX_WAIT_S)
+    return max(doubled * random.uniform(0.5, 1.0), asked_s or 0.0)
+
+
+def _wait_s(header: str | None) -> float | None:
+    """Seconds of a `Retry-After`, which says a number or a date."""
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header))
+    except ValueError:
+        pass
+    try:
+        return float(max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()))
+    except (ValueError, TypeError):
+        return None
+
+
+def _parse_endpoint(host: str, base: str) -> URL:
+    url = URL(base)
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ParamsError(f"execution.endpoints (or HF_ENDPOINT): {base!r} for {host} is no http or https address")
+    return url if url.path.endswith("/") else url.with_path(url.path + "/")
+
+
+def _is_private(url: URL) -> bool:
+    """Whether nobody on the way can read along."""
+    return url.scheme == "https" or url.host in ("127.0.0.1", "::1", "localhost")
+
+
+def _proxy(target: URL) -> str | None:
+    """The proxy that the environment names for a host."""
+    if not target.host or urllib.request.proxy_bypass(target.host):
+        return None
+    return urllib.request.getproxies().get(target.scheme)
+
+
+def plain(url: str) -> str:
+    """A URL without its query and its user: what may be shown."""
+    return str(URL(url).with_query(None).with_fragment(None).with_user(None))
+
+
+def _describe(error: Exception) -> str:
+    """What went wrong with a connection, without addresses."""
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"no connection ({error.os_error.strerror or type(error.os_error).__name__})"
+    if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionError)):
+        return "the connection was cut"
+    return f"the connection failed ({type(error).__name__})"

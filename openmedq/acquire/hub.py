@@ -1,0 +1,115 @@
+"""What the Hugging Face hub says of files before they are fetched: the commit, sizes, and the sha256 of large ones.
+
+The bytes come like all others; `huggingface_hub` is asked for the rest, and honours `HF_ENDPOINT` and `HF_TOKEN`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from openmedq.acquire.client import NotNowError
+from openmedq.acquire.credentials import HUB, advise
+from openmedq.cards import File
+from openmedq.errors import AcquisitionError
+
+ADDRESS = re.compile(rf"https://{re.escape(HUB)}/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+def locate(file: File) -> tuple[str, str, str] | None:
+    """Repository, revision and path of a file of the hub; None for one that lies elsewhere."""
+    found = ADDRESS.fullmatch(file.url)
+    return (found[1], found[2], found[3]) if found else None
+
+
+def is_pinned(file: File) -> bool:
+    """Whether the address names a commit, or is none of the hub's."""
+    found = locate(file)
+    return found is None or COMMIT.fullmatch(found[1]) is not None
+
+
+def pin(file: File, commit: str) -> File:
+    """The same file at a commit."""
+    repository, _, path = locate(file) or ("", "", "")
+    return file.model_copy(update={"url": f"https://{HUB}/datasets/{repository}/resolve/{commit}/{path}"})
+
+
+def describe(files: Iterable[File]) -> list[File]:
+    """The files, those of the hub with their commit, size and sha256 as it states them.
+
+    Raises:
+        NotNowError: the hub does not answer now.
+        AcquisitionError: no such repository, revision or file, or no access to it.
+    """
+    files = list(files)
+    listings: dict[tuple[str, str], dict[str, Any]] = {}
+    commits: dict[tuple[str, str], str] = {}
+    described = []
+    for file in files:
+        found = locate(file)
+        if found is None:
+            described.append(file)
+            continue
+        repository, revision, path = found
+        place = (repository, revision)
+        if place not in commits:
+            commits[place] = _ask_commit(repository, revision)
+            listings[place] = _list(repository, commits[place])
+        entry = listings[place].get(path)
+        if entry is None:
+            there = ", ".join(sorted(listings[place])[:8])
+            raise AcquisitionError(f"{path}: not in {repository} on {HUB} at {commits[place]}, which holds {there} ...")
+        described.append(_hold(pin(file, commits[place]), entry))
+    return described
+
+
+def _ask_commit(repository: str, revision: str) -> str:
+    if COMMIT.fullmatch(revision):
+        return revision
+    info = _ask(repository, lambda api: api.dataset_info(repository, revision=revision))
+    return str(info.sha)
+
+
+def _list(repository: str, commit: str) -> dict[str, Any]:
+    """The files of a repository by path."""
+    entries = _ask(
+        repository,
+        lambda api: list(api.list_repo_tree(repository, recursive=True, revision=commit, repo_type="dataset")),
+    )
+    return {entry.path: entry for entry in entries if hasattr(entry, "size")}
+
+
+def _hold(file: File, entry: Any) -> File:
+    """The file with what the hub states; AcquisitionError where the card states otherwise."""
+    sha256 = entry.lfs.sha256 if entry.lfs else None
+    for name, stated in (("size_bytes", entry.size), ("sha256", sha256)):
+        pinned = getattr(file, name)
+        if None not in (pinned, stated) and pinned != stated:
+            raise AcquisitionError(f"{file.path}: {HUB} states {name} {stated}, the card {pinned}; correct the card")
+    return file.model_copy(update={"size_bytes": entry.size, "sha256": sha256 or file.sha256})
+
+
+def _ask(repository: str, question: Any) -> Any:
+    """An answer of the hub's API; its many errors in our two kinds, none of which holds a token."""
+    import httpx
+    from huggingface_hub import HfApi, errors
+
+    try:
+        return question(HfApi(library_name="openmedq"))
+    except errors.GatedRepoError:
+        raise AcquisitionError(
+            f"{repository}: {HUB} wants its conditions accepted on its page, and {advise(HUB)}"
+        ) from None
+    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+        raise AcquisitionError(f"{repository}: not on {HUB}, or not for you to see; {advise(HUB)}") from None
+    except errors.OfflineModeIsEnabled:
+        raise AcquisitionError(f"{repository}: HF_HUB_OFFLINE forbids to ask {HUB}; unset it") from None
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status == 429 or status >= 500:
+            raise NotNowError(f"{HUB} answers {status}") from None
+        raise AcquisitionError(f"{repository}: {HUB} answers {status}; {advise(HUB)}") from None
+    except httpx.HTTPError as error:
+        raise NotNowError(f"{HUB}: no connection ({type(error).__name__})") from None

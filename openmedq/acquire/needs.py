@@ -1,0 +1,111 @@
+"""What a set still needs, and what stands in the way: known before anything is asked of any host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from yarl import URL
+
+from openmedq import layout
+from openmedq.acquire import credentials, hub, ledger
+from openmedq.cards import Access, Card, File
+
+FILES = "files"  # below data/raw/<id>: what was fetched, as published
+PARTIAL = ".partial"  # beside it: what has come of a file that is not whole
+
+
+def folder_of(set_id: str) -> Path:
+    """Where a set's fetched files lie."""
+    return layout.RAW / set_id / FILES
+
+
+def aside_of(set_id: str, file: File) -> Path:
+    """Where an unfinished file lies."""
+    return layout.RAW / set_id / PARTIAL / file.path
+
+
+def hindrance(card: Card) -> str | None:
+    """Why the files of a set can't be fetched here, and what to do; None where they can."""
+    if card.access is Access.USER_SUPPLIED:
+        return f"no program can fetch it: {card.advice or card.homepage}"
+    if card.access in (Access.CREDENTIALED, Access.REGISTRATION):
+        for host in sorted({URL(file.url).host or "" for file in card.files}):
+            if credentials.find(host) is None:
+                how = f"{credentials.advise(host)}; {card.advice or card.homepage}"
+                return f"{card.access}, and there are no credentials for {host}: {how}"
+    return None
+
+
+def known(set_id: str, files: Iterable[File], entries: ledger.Ledger) -> list[File]:
+    """The files with what the ledger knows of them; those of the hub at the commit that was first fetched."""
+    commits = {}
+    for entry in entries.values():
+        place = hub.locate(File(path="", url=entry.url))
+        if place:
+            commits[place[0]] = place[1]
+    described = []
+    for file in files:
+        place = hub.locate(file)
+        if place and not hub.is_pinned(file) and place[0] in commits:
+            file = hub.pin(file, commits[place[0]])
+        described.append(file)
+    return described
+
+
+@dataclass(frozen=True)
+class Need:
+    """A set's files, and how far they are here."""
+
+    set_id: str
+    files: tuple[File, ...]
+    missing: tuple[File, ...]
+    num_here: int  # bytes of whole files
+    num_begun: int  # bytes of unfinished ones
+    num_known: int  # bytes that are still to come, as far as sizes are known, rounded ones included
+    num_unsized: int  # missing files whose size nobody states
+
+    @property
+    def is_rough(self) -> bool:
+        """Whether a rounded size is among those that count."""
+        return any(file.size_bytes is None for file in self.missing)
+
+
+def assess(card: Card) -> Need:
+    """What is here of a set's files, by name and size, and what is missing."""
+    entries = ledger.read(card.id)
+    files = known(card.id, card.files, entries)
+    sizes = {file.path: _size(file, entries) for file in files}
+    missing = [file for file in files if not (folder_of(card.id) / file.path).is_file()]
+    begun = sum(_num_bytes(aside_of(card.id, file)) for file in missing)
+    return Need(
+        set_id=card.id,
+        files=tuple(files),
+        missing=tuple(missing),
+        num_here=sum(_num_bytes(folder_of(card.id) / file.path) for file in files),
+        num_begun=begun,
+        num_known=max(0, sum(sizes[file.path] or 0 for file in missing) - begun),
+        num_unsized=sum(sizes[file.path] is None for file in missing),
+    )
+
+
+def links(card: Card) -> Iterator[File]:
+    """A set's files as someone else may fetch them, with all that is known of them."""
+    entries = ledger.read(card.id)
+    for file in known(card.id, card.files, entries):
+        entry = entries.get(file.path)
+        found = {"sha256": file.sha256 or entry.sha256, "size_bytes": entry.size_bytes} if entry else {}
+        yield file.model_copy(update=found)
+
+
+def _size(file: File, entries: ledger.Ledger) -> int | None:
+    entry = entries.get(file.path)
+    return file.size_bytes or (entry.size_bytes if entry else None) or file.about_bytes
+
+
+def _num_bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,214 @@
+"""One file: streamed aside, verified as it comes, gone on with after a cut, and renamed once it is whole and right.
+
+What has come lies at `aside`; beside it, `<aside>.tag` says of which version of the file, so that a cut transfer is
+gone on with only where the server still has the same (RFC 9110: `Range`, `If-Range`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+
+from openmedq.acquire.client import Client, NotNowError, patiently, plain
+from openmedq.cards import File
+from openmedq.errors import AcquisitionError, ChecksumError
+
+CHUNK_BYTES = 2**20
+BOUNDS = (0.5, 2.0)  # of a size that is known roughly
+HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+
+Advance = Callable[[float], None]
+
+
+@dataclass
+class _State:
+    """What has come of a file, in bytes and hashes."""
+
+    num_bytes: int = 0
+    hashes: dict[str, hashlib._Hash] = field(default_factory=lambda: {"sha256": hashlib.sha256(), "md5": _md5()})
+    num_moved: int = 0  # over all attempts
+    num_wrong: int = 0  # times that the whole was not what was promised
+
+    def add(self, chunk: bytes) -> None:
+        for digest in self.hashes.values():
+            digest.update(chunk)
+        self.num_bytes += len(chunk)
+
+    def hex(self, name: str) -> str:
+        return self.hashes[name].hexdigest()
+
+
+def _md5() -> hashlib._Hash:
+    return hashlib.md5(usedforsecurity=False)
+
+
+async def transfer(
+    client: Client, file: File, target: Path, aside: Path, advance: Advance, approve: Callable[[str, int], None]
+) -> tuple[str, int]:
+    """Fetch a file to `target`; its sha256 and its size in bytes.
+
+    `advance` is told each step in bytes, backwards too, where something has to come again. `approve` is asked with
+    sha256 and size before the file takes its place; what it refuses by an exception stays aside, whole.
+
+    Raises:
+        PassingError: the server does not answer now; what came is kept.
+        AcquisitionError: the server refuses, or sends what can't be the file.
+        ChecksumError: whole, and not what the card or the hub promises; nothing is kept of it.
+        OSError: the disk is full, say; what came is kept.
+    """
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    state = _State()
+    if file.md5 is None:
+        del state.hashes["md5"]
+    _take_up(aside, state)
+    advance(state.num_bytes)
+
+    async def attempt() -> None:
+        await _receive(client, file, aside, state, advance)
+        _hold_to_promise(file, aside, state, advance)
+
+    await patiently(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.num_moved)
+    approve(state.hex("sha256"), state.num_bytes)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside.replace(target)
+    _tag(aside).unlink(missing_ok=True)
+    return state.hex("sha256"), state.num_bytes
+
+
+def _take_up(aside: Path, state: _State) -> None:
+    """Hash what came before."""
+    if not aside.exists():
+        return
+    with aside.open("rb") as came:
+        while chunk := came.read(CHUNK_BYTES):
+            state.add(chunk)
+
+
+async def _receive(client: Client, file: File, aside: Path, state: _State, advance: Advance) -> None:
+    """Append what is missing, or all of it anew."""
+    tag = _tag(aside)
+    headers = {}
+    if state.num_bytes:
+        if state.num_bytes == file.size_bytes:
+            return
+        if tag.exists():
+            headers = {"Range": f"bytes={state.num_bytes}-", "If-Range": tag.read_text(encoding="utf-8")}
+        elif file.sha256 or file.md5:
+            headers = {"Range": f"bytes={state.num_bytes}-"}
+        else:  # nothing would tell whether the rest is of the same file
+            _start_over(aside, state, advance)
+    async with client.get(file.url, headers) as response:
+        start, total = _place(response)
+        is_same = _is_same(tag, response)
+        if response.status == 416 and total == state.num_bytes and is_same:
+            return
+        if response.status == 416 or start != state.num_bytes or not is_same:
+            _start_over(aside, state, advance)
+            if response.status == 416 or start:
+                raise NotNowError("the server sends another part than was asked for")
+        if not state.num_bytes:
+            _write_tag(tag, response)
+        _check_size(file, total)
+        with aside.open("ab") as out:
+            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+                if not state.num_bytes:
+                    _refuse_page(file, chunk)
+                out.write(chunk)
+                state.add(chunk)
+                state.num_moved += len(chunk)
+                advance(len(chunk))
+                _check_size(file, state.num_bytes, is_whole=False)
+    if total is not None and state.num_bytes < total:
+        raise NotNowError("the connection was cut")
+
+
+def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
+    """At which byte a body begins, and how long the whole file is, as far as the server says."""
+    if response.status in (206, 416):
+        found = CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        start, total = (found[1], found[2]) if found else (None, None)
+        return int(start or -1), int(total) if total and total != "*" else None
+    return 0, response.content_length
+
+
+def _is_same(tag: Path, response: aiohttp.ClientResponse) -> bool:
+    """Whether a part is of the version that was begun, as far as both sides say."""
+    etag = response.headers.get("ETag", "")
+    if response.status not in (206, 416) or not etag or not tag.exists():
+        return True
+    begun = tag.read_text(encoding="utf-8")
+    return not begun.startswith('"') or begun == etag
+
+
+def _start_over(aside: Path, state: _State, advance: Advance) -> None:
+    advance(-state.num_bytes)
+    aside.unlink(missing_ok=True)
+    _tag(aside).unlink(missing_ok=True)
+    state.num_bytes = 0
+    state.hashes = {name: _md5() if name == "md5" else hashlib.sha256() for name in state.hashes}
+
+
+def _hold_to_promise(file: File, aside: Path, state: _State, advance: Advance) -> None:
+    """Hold the whole file to sizes and hashes; the first that fails is fetched once more, whole."""
+    try:
+        _check_size(file, state.num_bytes)
+        for name in state.hashes:
+            promised = getattr(file, name)
+            if promised not in (None, state.hex(name)):
+                raise ChecksumError(
+                    f"{file.path}: {plain(file.url)} gives {name} {state.hex(name)}, promised is {promised}; nothing "
+                    "of it is kept; where the publisher changed the file, its card must say so"
+                )
+    except (AcquisitionError, ChecksumError) as error:
+        _start_over(aside, state, advance)
+        state.num_wrong += 1
+        if state.num_wrong > 1:
+            raise
+        raise NotNowError(str(error)) from None
+    if not aside.exists():
+        aside.touch()  # an empty file, as published
+
+
+def _check_size(file: File, num_bytes: int | None, *, is_whole: bool = True) -> None:
+    """Hold a size to the promised one or, where that is a rounded one, to its bounds."""
+    if num_bytes is None:
+        return
+    low, high = 0.0, float("inf")
+    if file.about_bytes is not None:
+        low, high = (file.about_bytes * bound for bound in BOUNDS)
+    if file.size_bytes is not None:
+        low = high = file.size_bytes
+    if num_bytes > high or (is_whole and num_bytes < low):
+        expected = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} gives {num_bytes} bytes, expected {expected}; it is not the published file"
+        )
+
+
+def _refuse_page(file: File, start: bytes) -> None:
+    """A page in place of a file: a login, a notice, an error that is called 200."""
+    if HTML.match(start[:1024]) and not file.path.lower().endswith((".html", ".htm")):
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} answers with a web page in place of the file; it may want a login or be "
+            "down: look at it"
+        )
+
+
+def _write_tag(tag: Path, response: aiohttp.ClientResponse) -> None:
+    """Keep the version's strong validator."""
+    etag = response.headers.get("ETag", "")
+    value = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+    if value and value.isprintable():
+        tag.write_text(value, encoding="utf-8")
+    else:
+        tag.unlink(missing_ok=True)
+
+
+def _tag(aside: Path) -> Path:
+    return aside.with_name(f"{aside.name}.tag")
