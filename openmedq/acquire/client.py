@@ -77,7 +77,7 @@ class Client:
 
     @asynccontextmanager
     async def get(self, url: str, headers: dict[str, str] | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The final response to a GET, its status below 400 or 416.
+        """The final response to a GET: 200, 206 or 416.
 
         Raises:
             NotNowError: no connection, no byte for too long, or a status that may change by itself.
@@ -154,7 +154,7 @@ class Client:
 
     def _check_status(self, response: aiohttp.ClientResponse, url: str, *, had_credentials: bool) -> None:
         status = response.status
-        if status < 400 or status == 416:
+        if status in (200, 206, 416):
             return
         name = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
         if status in PASSING:
@@ -204,7 +204,7 @@ _TRICKLE_BYTES = 2**20
 
 def _pause_s(num_failed: int, backoff_s: float, asked_s: float | None) -> float:
     """Full jitter above half of the doubled wait; never less than the server asked for."""
-    doubled = min(backoff_s * 2 ** (num_failed - 1), MAX_WAIT_S)
+    doubled = min(backoff_s * 2.0 ** (num_failed - 1), MAX_WAIT_S)
     return max(doubled * random.uniform(0.5, 1.0), asked_s or 0.0)
 
 
