@@ -82,7 +82,7 @@ class _Work:
             return
         if self.card.terms:
             print(f"{self.card.title}: its terms of use\n{self.card.terms}", file=sys.stderr, flush=True)
-        missing = await self._describe(missing)
+        missing = await describe(client, self.card.id, missing)
         self._check_room(missing)
         sizes = [file.size_bytes or file.about_bytes for file in missing]
         total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -107,16 +107,6 @@ class _Work:
         with progress(f"fetching pictures of {self.card.id}", None, is_bytes=True) as advance:
             await self._transfer_all(client, missing(), advance, None)
         self._raise_failures(num_seen)
-
-    async def _describe(self, files: list[File]) -> list[File]:
-        """With sizes and hashes from the hub, asked off this thread."""
-
-        async def attempt() -> list[File]:
-            return await asyncio.to_thread(hub.describe, files)
-
-        if not any(hub.locate(file) for file in files):
-            return files
-        return await patiently(attempt, self.execution, self.card.id)
 
     async def _transfer_all(
         self, client: Client, files: Iterator[File], advance: Advance, recorded: dict[str, ledger.Entry] | None
@@ -198,6 +188,17 @@ class _Work:
         told = "; ".join(str(error) for error in failures[:NUM_TOLD])
         rest = f"; and {len(failures) - NUM_TOLD} more" if len(failures) > NUM_TOLD else ""
         raise kind(f"{self.card.id}: {len(failures)} of {num_files} files failed: {told}{rest}")
+
+
+async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:
+    """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
+
+    async def attempt() -> list[File]:
+        return await asyncio.to_thread(hub.describe, files)
+
+    if not any(hub.locate(file) for file in files):
+        return files
+    return await patiently(attempt, client.execution, set_id)
 
 
 def _refuse_strays(folder: Path, wanted: set[str]) -> None:
