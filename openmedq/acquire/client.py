@@ -120,6 +120,10 @@ class Client:
 
         return await patiently(attempt, self.execution, plain(url))
 
+    def endpoint_of(self, host: str) -> str | None:
+        """The base URL that answers in a host's place; None where it answers itself."""
+        return str(self._endpoints[host]).rstrip("/") if host in self._endpoints else None
+
     def host_of(self, target: URL) -> str:
         """The host that a URL speaks to, endpoints taken for the host in whose place they answer."""
         for host, base in self._endpoints.items():

@@ -194,7 +194,7 @@ async def describe(client: Client, set_id: str, files: list[File]) -> list[File]
     """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
 
     async def attempt() -> list[File]:
-        return await asyncio.to_thread(hub.describe, files)
+        return await asyncio.to_thread(hub.describe, files, client.endpoint_of(hub.HUB))
 
     if not any(hub.locate(file) for file in files):
         return files
