@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from tests.servers import box, bucket, figshare, hub, osf, physionet, plain, zenodo
 from tests.servers.exchange import NOT_FOUND, Content, Reply, Request
 from tests.servers.faults import Fault
-from tests.servers.site import STORAGES, Site
+from tests.servers.site import STORAGES, Login, Site
 
 READER = ("reader@example.org", "correct horse")  # of PhysioNet, where no other is told
 HOSTS = {
@@ -28,6 +28,7 @@ HOSTS = {
     "zenodo.org": zenodo.answer,
     "osf.io": osf.answer_front,
     "files.osf.io": osf.answer_files,
+    "api.osf.io": osf.answer_api,
     "physionet.org": physionet.answer,
     "figshare.com": figshare.answer_guarded,
     "ndownloader.figshare.com": figshare.answer,
@@ -142,8 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = stop - reply.start
         is_cut = reply.closes_at is not None and reply.closes_at < length
         for piece in self._pieces(reply, (reply.closes_at or 0) if is_cut else length):
+            self.server.play.sent(request, len(piece))  # before a client can have it, so that tests find it counted
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.is_chunked else piece)
-            self.server.play.sent(request, len(piece))
         if is_cut:
             self.close_connection = True
             if reply.is_reset:  # what was sent arrives, then a reset instead of an end
@@ -217,7 +218,7 @@ def serve(
     *,
     passwords: Mapping[str, tuple[str, str]] | None = None,
     gated: Mapping[str, str] | None = None,
-    has_challenge: bool = False,
+    login: Login = "page",
     has_short_links: bool = False,
 ) -> Iterator[Server]:
     """Serve files at their official URLs, two ports on loopback, until the block ends.
@@ -227,13 +228,14 @@ def serve(
         faults: what goes wrong.
         passwords: host -> user and password; PhysioNet asks for READER's unless told otherwise.
         gated: repository of the hub ("owner/name") -> the token that opens it.
-        has_challenge: without a password PhysioNet answers 401 instead of its login page.
+        login: what PhysioNet answers who bears no password; see `physionet.py`.
         has_short_links: a signed link is good for one request, as if it had run out by the next.
     """
     by_host: dict[str, dict[str, Content]] = {}
     for url, data in files.items():
         parts = urlsplit(url)
-        by_host.setdefault(parts.netloc, {})[unquote(parts.path)] = Content(data)
+        query = f"?{parts.query}" if parts.path == "/index.php" else ""  # there it tells one file from another
+        by_host.setdefault(parts.netloc, {})[unquote(parts.path) + query] = Content(data)
     with ExitStack() as stack:
         listeners = [_Listener(), _Listener()]
         ports = [listener.server_address[1] for listener in listeners]
@@ -243,7 +245,7 @@ def serve(
             files=by_host,
             passwords={"physionet.org": READER} if passwords is None else passwords,
             gated=gated or {},
-            has_challenge=has_challenge,
+            login=login,
             has_short_links=has_short_links,
         )
         server = Server(site, list(faults))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import http.client
+import io
 import json
+import subprocess
 import time
+import zipfile
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlsplit
@@ -18,6 +22,8 @@ import pytest
 
 from tests.servers import Server, faults, serve
 from tests.servers.hosts import READER
+from tests.servers.physionet import UNSIGNED
+from tests.servers.small_disk import small_disk
 
 DATA = bytes(range(256)) * 400  # 102,400 bytes
 ZENODO = "https://zenodo.org/records/1/files/a.zip?download=1"
@@ -25,7 +31,7 @@ PLAIN = "https://openi.nlm.nih.gov/imgs/a.tgz"
 PHYSIONET = "https://physionet.org/files/set/1.0/a.csv.gz"
 
 
-def get(url: str, method: str = "GET", **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
+def get(url: str, method: str = "GET", **headers: str) -> tuple[int, Message, bytes]:
     """Status, headers and body, whatever the status; redirects are followed."""
     told = {name.replace("_", "-"): text for name, text in headers.items()}
     try:
@@ -98,27 +104,58 @@ def test_osf() -> None:
     folder = "https://files.osf.io/v1/resources/89kps/providers/osfstorage/5b21/?zip="
     with serve({"https://osf.io/download/6qdas/": DATA, folder: DATA[::-1]}) as server:
         assert get(server.url("https://osf.io/download/6qdas/"))[2] == DATA
-        assert [r.host for r in server.requests] == ["osf.io", "files.osf.io", "storage.googleapis.com"]
+        assert [r.host for r in server.requests] == ["osf.io", "files.osf.io"]
+        link = ask(server.url("https://osf.io/6qdas/download"))[1]["Location"]
+        assert get(link, Range="bytes=5-")[::2] == (206, DATA[5:])
+        assert get(link.replace("&direct", ""), Range="bytes=5-")[::2] == (206, DATA[5:])
+        assert server.requests[-1].host == "storage.googleapis.com"
         assert server.requests[-1].headers["Host"].startswith("localhost:")
         status, headers, body = get(server.url(folder), Range="bytes=5-")
         assert (status, body, headers["Transfer-Encoding"]) == (200, DATA[::-1], "chunked")
         assert not {"Content-Length", "ETag", "Accept-Ranges"} & set(headers)
 
 
+def test_osf_lists_a_folder() -> None:
+    members = {f"synpic{number}.jpg": b"JPEG" * number for number in range(25)}
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    folder = "https://files.osf.io/v1/resources/89kps/providers/osfstorage/5b21/?zip="
+    listing = "https://api.osf.io/v2/nodes/89kps/files/osfstorage"
+    with serve({folder: packed.getvalue()}) as server:
+        url, entries = server.url(f"{listing}/5b21/"), []
+        while url:
+            page = json.loads(get(url)[2])
+            entries += [entry["attributes"] for entry in page["data"]]
+            url = page["links"]["next"]
+        assert len(server.requests) == 3
+        for entry in entries:
+            data = get(server.url(f"https://osf.io/download/{entry['guid']}/"))[2]
+            assert data == members.pop(entry["name"])
+            assert entry["extra"]["hashes"]["sha256"] == hashlib.sha256(data).hexdigest()
+        assert not members
+        assert get(server.url(f"{listing}/5b22/"))[0] == 404
+
+
 def test_physionet(server: Server) -> None:
-    right, wrong = (
-        "Basic " + base64.b64encode(f"{READER[0]}:{word}".encode()).decode() for word in (READER[1], "wrong")
-    )
+    pairs = (READER, (READER[0], "wrong"), UNSIGNED)
+    right, wrong, unsigned = ("Basic " + base64.b64encode(":".join(pair).encode()).decode() for pair in pairs)
     assert get(server.url(PHYSIONET), Authorization=right, Range="bytes=7-")[::2] == (206, DATA[7:])
     status, headers, body = get(server.url(PHYSIONET))
     assert (status, headers.get_content_type()) == (200, "text/html")
     assert DATA not in body and server.requests[-1].argument("next") == "/files/set/1.0/a.csv.gz"
     assert get(server.url(PHYSIONET), Authorization=wrong)[0] == 401
+    assert get(server.url(PHYSIONET), Authorization=unsigned)[0] == 403
     sums = get(server.url("https://physionet.org/files/set/1.0/SHA256SUMS.txt"), Authorization=right)[2]
     assert sums.decode() == f"{hashlib.sha256(DATA).hexdigest()} a.csv.gz\n"
-    with serve({PHYSIONET: DATA}, has_challenge=True) as other:
+    with serve({PHYSIONET: DATA}, login="challenge") as other:
         status, headers, _ = get(other.url(PHYSIONET))
-        assert (status, headers["WWW-Authenticate"]) == (401, 'Basic realm="PhysioNet"')
+        assert status == 401 and headers["WWW-Authenticate"].startswith("Basic ")
+    with serve({PHYSIONET: DATA}, login="wget") as other:
+        assert get(other.url(PHYSIONET), Authorization=right)[0] == 403
+        assert get(other.url(PHYSIONET), User_Agent="Wget/1.21.4")[0] == 401
+        assert get(other.url(PHYSIONET), User_Agent="Wget/1.21.4", Authorization=right)[2] == DATA
 
 
 def test_figshare() -> None:
@@ -132,9 +169,13 @@ def test_figshare() -> None:
 
 
 def test_box() -> None:
-    with serve({"https://nihcc.box.com/shared/static/x1.gz": DATA}) as server:
+    lists = "https://nihcc.app.box.com/index.php?rm=box_download_shared_file&vanity_name=ChestXray-NIHCC&file_id=f_"
+    files = {"https://nihcc.box.com/shared/static/x1.gz": DATA, f"{lists}1": b"one", f"{lists}2": b"two"}
+    with serve(files) as server:
         assert get(server.url("https://nihcc.box.com/shared/static/x1.gz"))[2] == DATA
         assert [r.host for r in server.requests] == ["nihcc.box.com", "nihcc.app.box.com", "public.boxcloud.com"]
+        assert get(server.url("https://nihcc.box.com/shared/static/x1.gz"), "HEAD")[0] == 404
+        assert [get(server.url(f"{lists}{number}"))[2] for number in (1, 2)] == [b"one", b"two"]
         assert b"<html>" in get(server.url("https://nihcc.app.box.com/v/ChestXray-NIHCC"))[2]
 
 
@@ -288,3 +329,13 @@ def test_files_may_lie_on_disk(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(DATA)
     with serve({PLAIN: tmp_path / "a"}) as server:
         assert get(server.url(PLAIN), Range="bytes=9-19")[2] == DATA[9:20]
+
+
+def test_a_small_disk(tmp_path: Path) -> None:
+    with small_disk(tmp_path, 65_536) as disk:
+        fill = disk.wrap(["dd", "if=/dev/zero", f"of={tmp_path}/a", "bs=1024", "count=100"])
+        full = subprocess.run(fill, capture_output=True, text=True)
+        assert full.returncode and "No space left" in full.stderr
+        assert not (tmp_path / "a").exists()  # on a disk that only the command saw
+        disk.grow(1_000_000)
+        assert subprocess.run(fill, capture_output=True).returncode == 0
