@@ -296,10 +296,14 @@ def test_html_and_challenge(server: Server) -> None:
 
 
 def test_redirect_to_another_host(server: Server) -> None:
-    server.faults.append(faults.redirect_to("evil.example.org").on("physionet.org/*"))
+    server.faults.append(faults.redirect_to("evil.example.org"))
     status, headers = ask(server.url(PHYSIONET))
     assert (status, headers["Location"]) == (302, f"{server.site.other}/evil.example.org/files/set/1.0/a.csv.gz")
     assert get(server.url(PHYSIONET))[0] == 404
+    assert [r.place for r in server.requests[-2:]] == [
+        "physionet.org/files/set/1.0/a.csv.gz",
+        "evil.example.org/files/set/1.0/a.csv.gz",
+    ]
 
 
 def test_ignore_range(server: Server) -> None:
