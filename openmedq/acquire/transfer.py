@@ -83,7 +83,7 @@ async def transfer(
 
 def _take_up(aside: Path, state: _State) -> None:
     """Hash what came before."""
-    if not aside.exists():
+    if not aside.is_file():
         return
     with aside.open("rb") as came:
         while chunk := came.read(CHUNK_BYTES):
