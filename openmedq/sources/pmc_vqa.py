@@ -5,7 +5,8 @@ Layout read, as published on Hugging Face, in the folder or up to two below it: 
 `train_2.csv`, `test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and
 `images_2.zip`. Version 1 is read where its train or test is there, version 2 otherwise; the log names what is not
 read. Pictures are found by file name in the zip, which is read in place, or in a folder that it was unpacked to.
-A split that is absent is left out. `oa_comm_use_file_list.csv` (the articles' licences, 496 MB) is not read.
+A split that is absent is left out. Where `oa_comm_use_file_list.csv` (496 MB; or PMC's `oa_file_list.csv`) is there,
+each question has the licence of the article that its picture is from, and the card's where the article is not listed.
 
 What is odd in the published files, and in the miniature:
 
@@ -28,6 +29,7 @@ import logging
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -37,6 +39,7 @@ from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
 from openmedq.formats import find_below, places_near
+from openmedq.formats.pmc_licences import ArticleLicences, read_article_licences
 from openmedq.formats.tables import Row, stream_rows, stream_table
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -49,6 +52,7 @@ card = Card(
     homepage="https://huggingface.co/datasets/RadGenome/PMC-VQA",
     citation="Zhang et al., PMC-VQA: Visual Instruction Tuning for Medical Visual Question Answering, arXiv 2305.10415",
     licence="CC-BY-SA",  # the publisher names no version; articles are of the commercial-use subset (CC0, CC BY)
+    has_row_licences=True,
     access=Access.OPEN,
     task=Task.MULTIPLE_CHOICE,
     modality="mixed",
@@ -93,11 +97,13 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     keys = {_key(row) for _, row in _stream(clean) if isinstance(row, dict)} if clean else set()
     met: set[_Key] = set()
     places = places_near(raw, next(iter(found.values())), *_PLACES[version])
+    licences = read_article_licences(raw)
     with open_pictures(raw, *places) as pictures:
+        read_file = partial(_read_file, raw, version, pictures, licences)
         if train:
-            yield from _read_file(raw, train, "train", version, pictures, _stream(train))
+            yield from read_file(train, "train", _stream(train))
         if test:
-            yield from _read_file(raw, test, "test", version, pictures, _mark(_stream(test), keys, met))
+            yield from read_file(test, "test", _mark(_stream(test), keys, met))
         if clean and (not test or keys - met):
             # Beside the test, a damaged row says nothing: what it stands for is in the test, only not marked.
             known = frozenset(met)
@@ -106,7 +112,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
                 for number, row in _stream(clean)
                 if not test or (isinstance(row, dict) and _key(row) not in known)
             )
-            yield from _read_file(raw, clean, "test", version, pictures, _mark(rest, keys, met))
+            yield from read_file(clean, "test", _mark(rest, keys, met))
 
 
 def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
@@ -160,7 +166,7 @@ def _mark(rows: Rows, keys: set[_Key], met: set[_Key]) -> Rows:
 
 
 def _read_file(
-    raw: Path, path: Path, split: str, version: str, pictures: Pictures, rows: Rows
+    raw: Path, version: str, pictures: Pictures, licences: ArticleLicences, path: Path, split: str, rows: Rows
 ) -> Iterator[Sample | Rejected]:
     def identify(number: str, record: Record) -> tuple[str, str]:
         # Files are published by split; a row that says it is of the test never trains.
@@ -181,7 +187,7 @@ def _read_file(
             split=split,
             task=card.task,
             modality=card.modality,
-            licence=card.licence,
+            licence=licences.find(article) or card.licence,
             provenance=provenance,
             turns=(Turn(question, answer, options=options),),
             images=(picture,),
