@@ -130,9 +130,9 @@ def refuse_card(card: Card, policy: Licences) -> str | None:
 
 def _split(words: str) -> list[str]:
     """The words in small letters, without noise; none where there is more than words of letters and digits."""
-    text = unicodedata.normalize("NFKC", words[: MAX_CHARS + 1]).casefold().strip()
-    if len(text) > MAX_CHARS:
+    if len(words) > MAX_CHARS:
         return []
+    text = unicodedata.normalize("NFKC", words).casefold().strip()
     if url := _URL.fullmatch(text):
         text = " ".join(filter(None, ("cc", *url.groups())))
     tokens, end = [], 0
