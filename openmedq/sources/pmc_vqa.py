@@ -20,6 +20,7 @@ What is odd in the published files, and in the miniature:
   in `test.csv`, or that comes without it, is read as a row of the test.
 - Several questions on one picture; compound figures in version 1; texts with commas, quotes and line breaks.
 - A picture that is named but absent; a picture that PMC-OA publishes too.
+- Articles of several licences, some without derivatives; an article that is not listed any more.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ card = Card(
     task=Task.MULTIPLE_CHOICE,
     modality="mixed",
     files=tuple(
-        File(path=name, url=f"{_URL}/{name}") for name in ("train.csv", "test.csv", "test_clean.csv", "images.zip")
+        File(path=name, url=f"{_URL}/{name}")
+        for name in ("train.csv", "test.csv", "test_clean.csv", "images.zip", "oa_comm_use_file_list.csv")
     ),
     roles={"train": Role.TRAIN, "test": Role.EVALUATION},
     # of version 1: 226,948 pairs (paper), 50,000 of them in the test. Version 2 has 152,603 and 33,430.
@@ -246,6 +248,8 @@ _HEADERS = {
     "2": ("index", "Figure_path", "Caption", "Question", *_CHOICES, "Answer", "split"),
 }
 _NUM_TEST, _NUM_CLEAN = 40, 12
+_LIST = ("File", "Article Citation", "AccessionID", "Last Updated (YYYY-MM-DD HH:MM:SS)", "PMID", "License")
+_LICENCES = ("CC BY", "CC BY", "CC BY", "CC0", "CC BY-SA", "CC BY-ND")
 
 
 def miniature(raw: Path, seed: int = 0) -> None:
@@ -274,6 +278,7 @@ def miniature(raw: Path, seed: int = 0) -> None:
     _write(raw / "test.csv", _HEADERS["1"], test)
     _write(raw / "test_clean.csv", _HEADERS["1"], test[::3][:_NUM_CLEAN])
     _pack(raw / "images.zip", pictures)
+    _write(raw / "oa_comm_use_file_list.csv", _LIST, [_list(name, index) for index, name in enumerate(names[1:])])
     simple = [
         row | {"index": str(index), "Figure_path": row["Figure_path"].replace(".jpg", f"_{index}.jpg")}
         for index, row in enumerate(train[20:29])
@@ -298,6 +303,14 @@ def _ask(random: np.random.Generator, name: str, figure: Figure, index: int) -> 
     question, choices, answer = asked[index % len(asked)]
     choices = [choices[number] for number in random.permutation(len(choices))]
     return {"Figure_path": name} | _offer(random, question, choices, choices.index(answer.capitalize()))
+
+
+def _list(name: str, index: int) -> dict[str, str]:
+    """A row of the list of articles."""
+    article = name.partition("_")[0]
+    place = f"oa_package/{index % 256:02x}/{index % 251:02x}/{article}.tar.gz"
+    fields = (place, "Some Journal. 2019 Nov 5; 2(1):55-59", article, "2022-01-01 10:10:10", str(index + 1))
+    return dict(zip(_LIST, (*fields, _LICENCES[index % len(_LICENCES)]), strict=True))
 
 
 def _offer(random: np.random.Generator, question: str, choices: list[str], index: int) -> dict[str, str]:
