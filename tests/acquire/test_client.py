@@ -18,6 +18,8 @@ from openmedq.params import Execution
 from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
 from tests.servers.hosts import READER
+from tests.servers.physionet import UNSIGNED
+from tests.servers.site import Login
 
 PHYSIONET = "https://physionet.org/files/mimic-cxr-jpg/2.1.0/"
 DATA = {"a.csv": b"id\n1\n"}
@@ -53,12 +55,31 @@ def test_a_password_does_not_follow_a_redirect(fetch: Fetch, code: int) -> None:
         assert "Cookie" not in there.headers
 
 
-@pytest.mark.parametrize("has_challenge", [False, True])
-def test_without_a_password_the_login_page_is_no_file(fetch: Fetch, has_challenge: bool) -> None:
-    told = r"answers 401 Unauthorized; set PHYSIONET_USERNAME" if has_challenge else "answers with a web page"
-    with serve(SITE, has_challenge=has_challenge) as server, pytest.raises(AcquisitionError, match=told):
+@pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        ("page", "answers with a web page"),
+        ("challenge", "answers 401 Unauthorized; set PHYSIONET_USERNAME"),
+        ("wget", "answers 401 Unauthorized; set PHYSIONET_USERNAME"),
+    ],
+)
+def test_without_a_password_the_login_page_is_no_file(fetch: Fetch, login: Login, told: str) -> None:
+    with serve(SITE, login=login) as server, pytest.raises(AcquisitionError, match=told):
         fetch(server, make_set(FILES))
     assert not list(Path("data/raw/toy_set/files").rglob("*.csv"))
+
+
+@pytest.mark.usefixtures("_login")
+def test_physionet_takes_a_password_as_it_takes_it_from_wget(fetch: Fetch) -> None:
+    with serve(SITE, login="wget") as server:
+        assert read_all(fetch(server, make_set(FILES))) == DATA
+
+
+@pytest.mark.usefixtures("_login")
+def test_an_agreement_that_is_not_signed_is_told(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PHYSIONET_USERNAME", UNSIGNED[0])
+    with serve(SITE) as server, pytest.raises(AcquisitionError, match="answers 403 Forbidden; your account may lack"):
+        fetch(server, make_set(FILES))
 
 
 def test_a_wrong_password_is_told_and_not_shown(
