@@ -1,6 +1,7 @@
 """Which rows `policy.licences` keeps out: decided by each row's licence, and so by the card's where all rows bear it.
 
 A row that is kept out takes no part in deduplication, or a permitted row could fall as the copy of a refused one.
+Evaluation rows do: what they show must not train, whoever scores them later.
 """
 
 from __future__ import annotations

@@ -111,12 +111,17 @@ class _Rows:
 
 
 def _read(data_set: DataSet, policy: Licences) -> Iterator[pa.RecordBatch]:
-    """The rows of a set that have a role, and that the policy does not keep out."""
+    """The rows of a set that have a role, and that the policy does not keep out.
+
+    Evaluation rows are here whatever their licence: another policy may have the same weights answer them.
+    """
     left_out = pa.array([split for split, role in data_set.roles.items() if role is None], pa.string())
+    scored = pa.array([split for split, role in data_set.roles.items() if role is Role.EVALUATION], pa.string())
     for shard in data_set.shards:
         file = pq.ParquetFile(shard)
         for batch in file.iter_batches(columns=["id", "split", "licence", "turns", "labels", *PICTURE]):
             is_refused = pc.is_valid(find_refusals(data_set, batch["licence"], policy))
+            is_refused = pc.and_(is_refused, pc.invert(pc.is_in(batch["split"], scored)))
             yield batch.filter(pc.invert(pc.or_(is_refused, pc.is_in(batch["split"], left_out))))
 
 

@@ -90,6 +90,7 @@ def _tell(data_set: DataSet, fates: Counter[str], index: pa.Table) -> dict[str, 
     return {
         "kind": data_set.kind,
         "state": counts["state"],
+        **({"reason": counts["reason"]} if "reason" in counts else {}),
         "found": counts["found"],
         "read": counts["read"],
         "rejected": dict(sorted(counts["rejected"].items())),

@@ -124,16 +124,19 @@ def test_half_of_the_credentials_are_none(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_what_stands_in_the_way_is_known_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     credentialed = make_set(FILES, access=Access.CREDENTIALED, advice="Become credentialed at physionet.org.").card
-    told = needs.hindrance(credentialed)
+    told = needs.hindrance(credentialed, "any")
     assert told is not None
     assert told.startswith("credentialed, and there are no credentials for physionet.org: set PHYSIONET_USERNAME and ")
     assert told.endswith("Become credentialed at physionet.org.")
     for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
         monkeypatch.setenv(name, value)
-    assert needs.hindrance(credentialed) is None
+    assert needs.hindrance(credentialed, "any") is None
+    assert needs.hindrance(credentialed, "commercial") == (
+        "credentialed: not commercial (policy.licences is commercial)"
+    )
     supplied = make_set(FILES, access=Access.USER_SUPPLIED, advice="Ask its authors.").card
-    assert needs.hindrance(supplied) == "no program can fetch it: Ask its authors."
-    assert needs.hindrance(make_set(FILES).card) is None
+    assert needs.hindrance(supplied, "any") == "no program can fetch it: Ask its authors."
+    assert needs.hindrance(make_set(FILES).card, "any") is None
 
 
 def test_redirects_end(fetch: Fetch) -> None:
