@@ -5,6 +5,7 @@ The bytes come like all others; `huggingface_hub` is asked for the rest, and hon
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -93,9 +94,9 @@ def _hold(file: File, entry: Any) -> File:
 
 def _ask(repository: str, endpoint: str | None, question: Any) -> Any:
     """An answer of the hub's API; its many errors in our two kinds, none of which holds a token."""
-    from huggingface_hub import HfApi, errors, logging
+    from huggingface_hub import HfApi, errors
 
-    logging.set_verbosity(logging.ERROR)  # its own retries, line by line
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its own retries, line by line
     try:
         return question(HfApi(endpoint, library_name="openmedq"))
     except errors.GatedRepoError:
