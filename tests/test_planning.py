@@ -163,7 +163,7 @@ def test_sources_say_what_is_missing_and_how_to_get_it() -> None:
         "missing: 3 of 3 files (questions.json, pictures.zip, licence.txt): `dvc repro` fetches them once "
         "download.fetch is true (Its host is slow.); or put them into a folder toy_set of download.mirror" in text
     )
-    assert "`dvc repro` fetches them;" in tell(make_sets(advice="x"), fetch=True)
+    assert "`dvc repro` fetches them (x);" in tell(make_sets(advice="x"), fetch=True)
     assert "no program can fetch it: Ask." in tell(make_sets(access=Access.USER_SUPPLIED, advice="Ask."))
     lie("questions.json", 2_000_000)
     assert "missing: 2 of 3 files" in tell(make_sets())
