@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import shutil
 import sys
 import time
@@ -11,13 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from yarl import URL
+
 from openmedq import layout
 from openmedq.acquire import hub, ledger, needs
 from openmedq.acquire.client import Client, patiently
 from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
 from openmedq.cards import Card, File, Set
-from openmedq.errors import AcquisitionError, OpenMedQError, PassingError
+from openmedq.errors import AcquisitionError, OpenMedQError, PassingError, StaleError
 from openmedq.io import origin
 from openmedq.io.progress import progress
 from openmedq.params import Execution
@@ -119,7 +122,8 @@ class _Work:
                 try:
                     await self._transfer(client, file, advance, recorded)
                 except OpenMedQError as error:
-                    self.failures.append(error)
+                    is_named = recorded is not None or not self.card.is_credentialed
+                    self.failures.append(error if is_named else _veil(error, file))
 
         workers = [asyncio.ensure_future(work()) for _ in range(self.execution.connections)]
         try:
@@ -203,10 +207,16 @@ async def describe(client: Client, set_id: str, files: list[File]) -> list[File]
 
 
 def _refuse_strays(folder: Path, wanted: set[str]) -> None:
-    """AcquisitionError where a file lies among the fetched ones that the set does not have: it would be read."""
+    """StaleError where a file lies among the fetched ones that the set does not have: it would be read."""
     for path, _ in origin.find_files(folder):
         if path.relative_to(folder).as_posix() not in wanted:
-            raise AcquisitionError(f"{path}: not a file of this set (any more); remove it, or move it elsewhere")
+            raise StaleError(f"{path}: not a file of this set (any more); remove it, or move it elsewhere")
+
+
+def _veil(error: OpenMedQError, file: File) -> OpenMedQError:
+    """The error of a credentialed set's picture, whose name and address hold patients' ids, without them."""
+    host = URL(file.url).host or ""
+    return type(error)(re.sub(r"https?://[^\s:]+", host, str(error)).replace(file.path, "a picture"))
 
 
 def _tell(num_bytes: int, seconds: float) -> str:
