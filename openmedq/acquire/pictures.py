@@ -221,5 +221,7 @@ def _judge(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no word of it")
+    """What a log ends with: its last error, where it tells one."""
+    lines = list(filter(None, map(str.strip, re.split(r"[\r\n]+", log.read_text(encoding="utf-8", errors="replace")))))
+    errors = [line for line in lines if "error" in line.lower()]
+    return next(reversed(errors or lines), "it gave no reason")
