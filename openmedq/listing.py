@@ -25,7 +25,7 @@ from openmedq.acquire import needs
 from openmedq.cards import Card, Set, catalogue
 from openmedq.errors import SourceError
 from openmedq.mirror import match_folders
-from openmedq.params import Download, Normalize, Params
+from openmedq.params import Normalize, Params
 from openmedq.planning import find_mirrored, tell_size
 from openmedq.schema import Rejected
 from openmedq.stages.normalize import dials_of
@@ -69,10 +69,10 @@ def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
         card = set_.card
         _say(console, f"\n{set_id}: {card.title}; {card.citation}; {card.homepage}")
         _say(console, f"  licence: {card.licence}; rows as published: {_tell(card.published_rows)}")
-        _say(console, f"  {_tell_missing(card, mirrored.get(set_id), params.download)}")
+        _say(console, f"  {_tell_missing(card, mirrored.get(set_id), params)}")
 
 
-def _tell_missing(card: Card, mirrored: Path | None, dials: Download) -> str:
+def _tell_missing(card: Card, mirrored: Path | None, params: Params) -> str:
     """What is missing of a set, and how to get it."""
     if mirrored is not None:
         return f"here: {mirrored}"
@@ -81,9 +81,13 @@ def _tell_missing(card: Card, mirrored: Path | None, dials: Download) -> str:
         return f"here: {needs.folder_of(card.id)}"
     names = ", ".join(file.path for file in need.missing[:3]) + (" ..." if len(need.missing) > 3 else "")
     what = f"missing: {len(need.missing)} of {len(need.files)} files ({names})"
-    how = needs.hindrance(card)
+    how = needs.hindrance(card, params.policy.licences)
     if how is None:
-        how = "`dvc repro` fetches them" if dials.fetch else "`dvc repro` fetches them once download.fetch is true"
+        how = (
+            "`dvc repro` fetches them"
+            if params.download.fetch
+            else "`dvc repro` fetches them once download.fetch is true"
+        )
         how += f"; {card.advice}" if card.advice else ""
     return f"{what}: {how}; or put them into a folder {card.id} of download.mirror"
 

@@ -68,7 +68,7 @@ def _plan_set(params: Params, card: Card, mirrored: Path | None) -> Step:
     elif mirrored is not None:
         skipped = f"taken from {mirrored}"
     else:
-        skipped = needs.hindrance(card)
+        skipped = needs.hindrance(card, params.policy.licences)
     if skipped is None and not need.missing and not card.linked_bytes:
         skipped = "all here"
     return Step(need, skipped, card.linked_bytes)

@@ -151,12 +151,13 @@ class Client:
 
     def _follow(self, here: URL, location: str) -> URL:
         try:
-            there = self._place(here.join(URL(location, encoded=True)))
+            named = here.join(URL(location, encoded=True))
         except ValueError:
             raise AcquisitionError(f"{plain(str(here))}: redirects to what is no address") from None
-        if there.scheme not in ("http", "https") or (_is_private(here) and not _is_private(there)):
+        there = self._place(named)
+        if named.scheme not in ("http", "https") or (_is_private(here) and not _is_private(there)):
             raise AcquisitionError(
-                f"{plain(str(here))}: redirects to an unprotected {there.scheme}:// address; refused"
+                f"{plain(str(here))}: redirects to an unprotected {named.scheme}:// address; refused"
             )
         return there
 

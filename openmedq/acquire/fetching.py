@@ -13,6 +13,7 @@ from pathlib import Path
 from openmedq import layout
 from openmedq.acquire import hub, ledger, linked, needs
 from openmedq.acquire.client import Client, patiently
+from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
 from openmedq.cards import Card, File, Set
 from openmedq.errors import AcquisitionError, OpenMedQError, PassingError
@@ -197,7 +198,7 @@ async def describe(client: Client, set_id: str, files: list[File]) -> list[File]
     """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
 
     async def attempt() -> list[File]:
-        return await asyncio.to_thread(hub.describe, files, client.endpoint_of(hub.HUB))
+        return await asyncio.to_thread(hub.describe, files, client.endpoint_of(HUB))
 
     if not any(hub.locate(file) for file in files):
         return files

@@ -5,9 +5,11 @@ The bytes come like all others; `huggingface_hub` is asked for the rest, and hon
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from openmedq.acquire.client import NotNowError
 from openmedq.acquire.credentials import HUB, advise
@@ -56,10 +58,12 @@ def describe(files: Iterable[File], endpoint: str | None = None) -> list[File]:
         if place not in commits:
             commits[place] = _ask_commit(repository, revision, endpoint)
             listings[place] = _list(repository, commits[place], endpoint)
-        entry = listings[place].get(path)
+        entry = listings[place].get(unquote(path))
         if entry is None:
             there = ", ".join(sorted(listings[place])[:8])
-            raise AcquisitionError(f"{path}: not in {repository} on {HUB} at {commits[place]}, which holds {there} ...")
+            raise AcquisitionError(
+                f"{unquote(path)}: not in {repository} on {HUB} at {commits[place]}, which holds {there} ..."
+            )
         described.append(_hold(pin(file, commits[place]), entry))
     return described
 
@@ -93,16 +97,18 @@ def _hold(file: File, entry: Any) -> File:
 
 def _ask(repository: str, endpoint: str | None, question: Any) -> Any:
     """An answer of the hub's API; its many errors in our two kinds, none of which holds a token."""
-    import httpx
     from huggingface_hub import HfApi, errors
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its own retries, line by line
     try:
         return question(HfApi(endpoint, library_name="openmedq"))
     except errors.GatedRepoError:
         raise AcquisitionError(
             f"{repository}: {HUB} wants its conditions accepted on its page, and {advise(HUB)}"
         ) from None
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+    except errors.RevisionNotFoundError:
+        raise AcquisitionError(f"{repository}: {HUB} has no such revision (any more); its card has to follow") from None
+    except errors.RepositoryNotFoundError:
         raise AcquisitionError(f"{repository}: not on {HUB}, or not for you to see; {advise(HUB)}") from None
     except errors.OfflineModeIsEnabled:
         raise AcquisitionError(f"{repository}: HF_HUB_OFFLINE forbids to ask {HUB}; unset it") from None
@@ -110,6 +116,7 @@ def _ask(repository: str, endpoint: str | None, question: Any) -> Any:
         status = error.response.status_code
         if status == 429 or status >= 500:
             raise NotNowError(f"{HUB} answers {status}") from None
-        raise AcquisitionError(f"{repository}: {HUB} answers {status}; {advise(HUB)}") from None
-    except httpx.HTTPError as error:
-        raise NotNowError(f"{HUB}: no connection ({type(error).__name__})") from None
+        advice = advise(HUB) if status in (401, 403) else "it may have moved"
+        raise AcquisitionError(f"{repository}: {HUB} answers {status}; {advice}") from None
+    except Exception as error:  # no connection, or a page in place of JSON: the library lets many kinds through
+        raise NotNowError(f"{HUB} gives no answer that can be read ({type(error).__name__})") from None

@@ -175,6 +175,6 @@ def test_a_slow_server_is_waited_for(fetch: Fetch) -> None:
         assert len(server.asked(PLACE)) == 1
 
 
-def test_an_empty_file_is_a_file(fetch: Fetch) -> None:
-    with serve({f"{URL}empty": b""}) as server:
-        assert read_all(fetch(server, make_set(make_files({"empty": b""})))) == {"empty": b""}
+def test_an_empty_file_is_none(fetch: Fetch) -> None:
+    with serve({f"{URL}empty": b""}) as server, pytest.raises(AcquisitionError, match="an empty file, which nobody"):
+        fetch(server, make_set(make_files({"empty": b""})))

@@ -1,7 +1,8 @@
 """What goes wrong, on which requests. Faults compose: each one changes what the one before it left.
 
-`faults.status(500).on("zenodo.org/*", times=5)`: attempts are counted by method and path, from 1; without `on` a fault
-strikes every GET. Those that spoil bytes leave redirects and errors alone. Places are `host/path`, with `*`.
+`faults.status(500).on("zenodo.org/*", times=5)`: attempts are counted by method and place, from 1, where a place is
+`host/path`, with `*`; a redirect leads to another place, which counts anew. Without `on` a fault strikes every GET.
+Those that spoil bytes leave redirects and errors alone.
 """
 
 from __future__ import annotations
@@ -108,12 +109,14 @@ def html(*, is_disguised: bool = False) -> Fault:
 
 
 def redirect_to(target: str, code: int = 302) -> Fault:
-    """To a URL, or to the same path at another host of that name."""
-    return Fault(
-        after=lambda request, reply, other: redirect(
-            target if "://" in target else f"{other}/{target}{request.path}", code
-        )
-    )
+    """To a URL, or to the same path at another host of that name, which is spared."""
+
+    def change(request: Request, reply: Reply, other: str) -> Reply:
+        if request.host == target:
+            return reply
+        return redirect(target if "://" in target else f"{other}/{target}{request.path}", code)
+
+    return Fault(after=change)
 
 
 def slow(bytes_per_s: float) -> Fault:

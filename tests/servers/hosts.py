@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import copy
-import socket
-import struct
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tests.servers import box, bucket, figshare, hub, osf, physionet, plain, zenodo
 from tests.servers.exchange import NOT_FOUND, Content, Reply, Request
 from tests.servers.faults import Fault
-from tests.servers.site import STORAGES, Site
+from tests.servers.site import STORAGES, Login, Site
+from tests.servers.wire import Listener
 
 READER = ("reader@example.org", "correct horse")  # of PhysioNet, where no other is told
 HOSTS = {
@@ -28,6 +25,7 @@ HOSTS = {
     "zenodo.org": zenodo.answer,
     "osf.io": osf.answer_front,
     "files.osf.io": osf.answer_files,
+    "api.osf.io": osf.answer_api,
     "physionet.org": physionet.answer,
     "figshare.com": figshare.answer_guarded,
     "ndownloader.figshare.com": figshare.answer,
@@ -38,7 +36,6 @@ HOSTS = {
     **dict.fromkeys(("drive.google.com", "doi.org", "medfm2023.grand-challenge.org"), plain.answer_page),
     **dict.fromkeys(STORAGES, Site.answer_storage),
 }
-_PIECE = 16_384
 
 
 @dataclass
@@ -111,105 +108,6 @@ class Server:
             self._changed.notify_all()
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """One connection: reads requests, sends replies as they say."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    server: _Listener
-
-    def _answer(self) -> None:
-        parts = urlsplit(self.path)
-        host, slash, path = parts.path.removeprefix("/").partition("/")
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = Request(self.command, unquote(host), slash + unquote(path), parts.query, self.headers, body)
-        self._send(request, self.server.play.answer(request))
-
-    do_GET = do_HEAD = do_POST = _answer  # noqa: N815 the library's names
-
-    def _send(self, request: Request, reply: Reply) -> None:
-        stop = reply.content.size_bytes if reply.stop is None else reply.stop
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        if reply.is_chunked:
-            self.send_header("Transfer-Encoding", "chunked")
-        else:
-            self.send_header("Content-Length", str(stop - reply.start))
-        self.end_headers()
-        if request.method == "HEAD":
-            return
-        length = stop - reply.start
-        is_cut = reply.closes_at is not None and reply.closes_at < length
-        for piece in self._pieces(reply, (reply.closes_at or 0) if is_cut else length):
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.is_chunked else piece)
-            self.server.play.sent(request, len(piece))
-        if is_cut:
-            self.close_connection = True
-            if reply.is_reset:  # what was sent arrives, then a reset instead of an end
-                self.server.play.closing.wait(0.02)
-                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        elif reply.is_chunked:
-            self.wfile.write(b"0\r\n\r\n")
-
-    def _pieces(self, reply: Reply, length: int) -> Iterator[bytes]:
-        closing = self.server.play.closing
-        piece = _PIECE if reply.bytes_per_s is None else max(1, int(reply.bytes_per_s / 20))
-        done = 0
-        while done < length or reply.stalls_at == done:
-            if reply.stalls_at == done:
-                closing.wait(reply.stalls_s)
-            if closing.is_set() or done == length:
-                return
-            end = min(length, done + piece)
-            if reply.stalls_at is not None and done < reply.stalls_at:
-                end = min(end, reply.stalls_at)
-            yield reply.content.read(reply.start + done, reply.start + end)
-            if reply.bytes_per_s is not None:
-                closing.wait((end - done) / reply.bytes_per_s)
-            done = end
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Nothing: `Server.requests` says it."""
-
-
-class _Listener(ThreadingHTTPServer):
-    """A port. It knows its connections, so that closing it ends them."""
-
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.play: Server
-        self._connections: set[socket.socket] = set()
-
-    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
-        self._connections.add(request)
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        """Close a connection, by a reset where it is set to linger not at all."""
-        self._connections.discard(request)
-        lingers, seconds = struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
-        if lingers and not seconds:
-            request.close()
-        else:
-            super().shutdown_request(request)
-
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is what tests are about; all else is told."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)  # type: ignore[arg-type]
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
-        for connection in tuple(self._connections):
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-
-
 @contextmanager
 def serve(
     files: Mapping[str, bytes | Path],
@@ -217,7 +115,7 @@ def serve(
     *,
     passwords: Mapping[str, tuple[str, str]] | None = None,
     gated: Mapping[str, str] | None = None,
-    has_challenge: bool = False,
+    login: Login = "page",
     has_short_links: bool = False,
 ) -> Iterator[Server]:
     """Serve files at their official URLs, two ports on loopback, until the block ends.
@@ -227,15 +125,16 @@ def serve(
         faults: what goes wrong.
         passwords: host -> user and password; PhysioNet asks for READER's unless told otherwise.
         gated: repository of the hub ("owner/name") -> the token that opens it.
-        has_challenge: without a password PhysioNet answers 401 instead of its login page.
+        login: what PhysioNet answers who bears no password; see `physionet.py`.
         has_short_links: a signed link is good for one request, as if it had run out by the next.
     """
     by_host: dict[str, dict[str, Content]] = {}
     for url, data in files.items():
         parts = urlsplit(url)
-        by_host.setdefault(parts.netloc, {})[unquote(parts.path)] = Content(data)
+        query = f"?{parts.query}" if parts.path == "/index.php" else ""  # there it tells one file from another
+        by_host.setdefault(parts.netloc, {})[unquote(parts.path) + query] = Content(data)
     with ExitStack() as stack:
-        listeners = [_Listener(), _Listener()]
+        listeners = [Listener(), Listener()]
         ports = [listener.server_address[1] for listener in listeners]
         site = Site(
             base=f"http://127.0.0.1:{ports[0]}",
@@ -243,7 +142,7 @@ def serve(
             files=by_host,
             passwords={"physionet.org": READER} if passwords is None else passwords,
             gated=gated or {},
-            has_challenge=has_challenge,
+            login=login,
             has_short_links=has_short_links,
         )
         server = Server(site, list(faults))

@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -29,7 +29,7 @@ def publish(card: Card, raw: Path) -> dict[str, bytes | Path]:
 
     `raw` is the card's miniature. FileNotFoundError where it has neither a file nor what the file is packed from.
     """
-    files = {file.url: take(raw, file.path) for file in card.files if is_direct(card, file)}
+    files = {file.url: take(raw, file) for file in card.files if is_direct(card, file)}
     named = {file.path for file in card.files}
     bases = {
         file.url.removesuffix(quote(file.path)): None for file in card.files if file.url.endswith(quote(file.path))
@@ -45,15 +45,18 @@ def publish(card: Card, raw: Path) -> dict[str, bytes | Path]:
     return files
 
 
-def take(raw: Path, name: str) -> bytes | Path:
-    """The miniature's file of that name, or the archive of that name packed from its folder."""
-    path = raw / name
+def take(raw: Path, file: File) -> bytes | Path:
+    """The miniature's file, or the archive of that name packed from its folder, without it (OSF) or with it."""
+    path = raw / file.path
     if path.is_file():
         return path
     folder = path.with_suffix("")
-    if path.suffix == ".zip" and folder.is_dir():
-        return pack({inner.relative_to(folder).as_posix(): inner for inner in sorted(folder.rglob("*"))})
-    raise FileNotFoundError(f"{raw}: the miniature has no {name}, and no folder that it is packed from")
+    if path.suffix != ".zip" or not folder.is_dir():
+        raise FileNotFoundError(f"{raw}: the miniature has no {file.path}, and no folder that it is packed from")
+    root = folder if urlsplit(file.url).netloc == "files.osf.io" else folder.parent
+    members = {inner.relative_to(root).as_posix(): inner for inner in sorted(folder.rglob("*"))}
+    pictures = raw.glob("MedFMC_*/*/images/*")  # which figshare has beside the table, and the challenge in its own zips
+    return pack(members | {f"{folder.name}/images/{inner.name}": inner for inner in sorted(pictures)})
 
 
 def pack(members: dict[str, Path]) -> bytes:
@@ -94,6 +97,12 @@ def _list_bucket(raw: Path) -> Iterator[tuple[str, bytes | Path]]:
         }
         for name in (f"metadata/{key}.json", f"{key}/{key}.json"):
             yield f"{BUCKET}/{name}", json.dumps(described).encode()
-        yield f"{BUCKET}/{key}/{key}.xml", b"<article/>"
+        yield f"{BUCKET}/{key}/{key}.xml", _write_article(pictures).encode()
         for name, path in pictures.items():
             yield f"{BUCKET}/{key}/{quote(name)}", path
+
+
+def _write_article(pictures: Iterable[str]) -> str:
+    """An article's text, which names its figures without their suffix."""
+    graphics = (f'<fig><graphic xlink:href="{Path(name).stem}"/></fig>' for name in pictures)
+    return f'<article xmlns:xlink="http://www.w3.org/1999/xlink"><body>{"".join(graphics)}</body></article>'

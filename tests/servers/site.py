@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import quote
 
 from tests.servers.exchange import Content, Reply, Request, send_file
 
+Login = Literal["page", "challenge", "wget"]
 Files = Mapping[str, Content]  # by path at its host
 
 _LINKS = {  # host -> how it signs
@@ -29,7 +31,7 @@ class Site:
     files: Mapping[str, Files]  # by host
     passwords: Mapping[str, tuple[str, str]]  # host -> user and password
     gated: Mapping[str, str]  # repository of the hub -> token
-    has_challenge: bool  # whoever bears no password is told so, instead of shown the login page
+    login: Login  # of PhysioNet
     has_short_links: bool  # a signed link is good for one request
     _stored: dict[tuple[str, str], Content] = field(default_factory=dict)
     _open: dict[str, str] = field(default_factory=dict)  # signature -> path

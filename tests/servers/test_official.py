@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from openmedq.cards import File
 from tests.servers import Server, publish, serve
 from tests.servers.hosts import READER
 from tests.servers.official import BUCKET, is_direct, take
@@ -42,7 +44,7 @@ def test_each_file_of_the_card(
     server = server_of(set_id)
     for file in card.files:
         if is_direct(card, file):
-            expected = take(miniature_of(set_id), file.path)
+            expected = take(miniature_of(set_id), file)
             assert fetch(server, file.url) == (expected if isinstance(expected, bytes) else expected.read_bytes())
             assert not fetch(server, file.url).startswith(b"<!DOCTYPE html>")
         else:
@@ -73,3 +75,16 @@ def test_pictures_of_roco(server_of: Callable[[str], Server], miniature_of: Call
         assert f"PMC{article}.1/PMC{article}.1.json" in keys
         found |= {fetch(server, f"{BUCKET}/{quote(key)}") for key in keys if key.endswith(".jpg")}
     assert found == pictures
+
+
+@pytest.mark.parametrize("set_id", ["medfmc_chest", "medfmc_colon", "medfmc_endo"])
+def test_an_archive_of_medfmc_is_read(set_id: str, miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
+    """Packed as on figshare, with the lists beside it, it is the set that the miniature is."""
+    set_, raw = SETS[set_id], miniature_of(set_id)
+    file = File(path=f"{set_.card.title}.zip", url="https://ndownloader.figshare.com/files/1")
+    packed = take(raw, file)
+    assert isinstance(packed, bytes) and packed == take(raw, file)
+    (tmp_path / file.path).write_bytes(packed)
+    shutil.copytree(raw / "data_backup", tmp_path / "data_backup")
+    assert {record.id for record in set_.read(tmp_path)} == {record.id for record in set_.read(raw)}
+    assert not [record for record in set_.read(tmp_path) if "no file" in getattr(record, "detail", "")]
