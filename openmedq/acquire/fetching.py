@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import re
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from pathlib import Path
 from yarl import URL
 
 from openmedq import layout
-from openmedq.acquire import hub, ledger, needs
+from openmedq.acquire import hub, ledger, linked, needs
 from openmedq.acquire.client import Client, patiently
 from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
@@ -40,6 +39,9 @@ def fetch(set_: Set, execution: Execution) -> origin.Origin:
     with origin.open_hashes(HASHES) as hashes:
         work = _Work(set_.card, execution, hashes)
         asyncio.run(work.fetch(set_))
+        links = getattr(set_, "linked_pictures", None)
+        if links is not None:
+            work.record_linked(linked.fetch(set_.card.id, links(work.folder), execution))
     _refuse_strays(work.folder, {entry.path for entry in work.entries})
     if work.num_fetched:
         print(f"{set_.card.id}: {work.num_fetched} files, {_tell(work.num_bytes, work.seconds)}", file=sys.stderr)
@@ -72,6 +74,13 @@ class _Work:
             if more is not None:
                 await self._fetch_more(client, more(self.folder))
         self.seconds = time.monotonic() - start
+
+    def record_linked(self, paths: list[Path]) -> None:
+        """Take what holds linked pictures into the manifest; the ledger has none of it: it comes in any order."""
+        for path in paths:
+            status = path.stat()
+            sha256 = self.hashes.get(path, status) or self.hashes.compute(path, status)
+            self.entries.append(origin.Entry(path.relative_to(self.folder).as_posix(), status.st_size, sha256))
 
     async def _fetch_listed(self, client: Client) -> None:
         recorded = dict(ledger.read(self.card.id))
@@ -172,15 +181,9 @@ class _Work:
 
     def _check_room(self, files: list[File]) -> None:
         """AcquisitionError where the disk has no room for what is to come."""
-        layout.RAW.mkdir(parents=True, exist_ok=True)
         needed = sum(file.size_bytes or file.about_bytes or 0 for file in files)
         needed -= sum(aside.stat().st_size for file in files if (aside := needs.aside_of(self.card.id, file)).is_file())
-        free = shutil.disk_usage(layout.RAW).free
-        if needed > free:
-            raise AcquisitionError(
-                f"{layout.RAW}: {free / 1e9:.1f} GB are free, {self.card.id} takes {needed / 1e9:.1f} GB; make room, "
-                f"or leave it out (download.skip: [{self.card.id}])"
-            )
+        needs.check_room(self.card.id, needed)
 
     def _raise_failures(self, num_files: int) -> None:
         """One error for all files that failed; it may pass only where each of them may."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from openmedq import layout
 from openmedq.acquire import credentials, hub, ledger
 from openmedq.cards import Access, Card, File
 from openmedq.cards.licences import refuse_card
+from openmedq.errors import AcquisitionError
 from openmedq.params import Licences
 
 FILES = "files"  # below data/raw/<id>: what was fetched, as published
@@ -102,6 +104,17 @@ def links(card: Card) -> Iterator[File]:
         entry = entries.get(file.path)
         found = {"sha256": file.sha256 or entry.sha256, "size_bytes": entry.size_bytes} if entry else {}
         yield file.model_copy(update=found)
+
+
+def check_room(set_id: str, num_bytes: int) -> None:
+    """AcquisitionError where the disk has no room for what is to come."""
+    layout.RAW.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(layout.RAW).free
+    if num_bytes > free:
+        raise AcquisitionError(
+            f"{layout.RAW}: {free / 1e9:.1f} GB are free, {set_id} takes {num_bytes / 1e9:.1f} GB; make room, or leave "
+            f"it out (download.skip: [{set_id}])"
+        )
 
 
 def _size(file: File, entries: ledger.Ledger) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,6 +34,14 @@ class File(BaseModel):
     size_bytes: int | None = None
     is_stable: bool = True  # False: the server packs it anew each time, so that no hash of it can be remembered
     about_bytes: int | None = None  # as a page rounds it: half of it and twice as much are the bounds
+
+
+class LinkedPicture(NamedTuple):
+    """A picture of an article of PubMed Central, which a set names and does not hold."""
+
+    name: str  # as the set's reader asks for it
+    article: str  # PMC id
+    figure: str  # the file's name there, as the set spells it
 
 
 class Card(BaseModel):
@@ -80,7 +88,8 @@ class Set(Protocol):
         A reader that has a dial takes it as a further keyword, called as in `params.Normalize` and with its default.
         """
 
-    # Where the first files name further ones, a set also offers `more_files(raw: Path) -> Iterator[File]`.
+    # Where the first files name further ones, a set also offers `more_files(raw: Path) -> Iterator[File]`; where they
+    # name pictures of PubMed Central, `linked_pictures(raw: Path) -> Iterator[LinkedPicture]`.
 
     def miniature(self, raw: Path, seed: int = 0) -> None:
         """Write a small generated set in the published layout, quirks included, below `raw`."""

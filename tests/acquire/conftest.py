@@ -14,7 +14,10 @@ from openmedq.cards import File, Set
 from openmedq.io import origin
 from openmedq.params import Execution
 from tests.servers import Server
+from tests.sources.conftest import miniature_of
 from tests.stages import toyset
+
+__all__ = ["miniature_of"]
 
 HOST = "openi.nlm.nih.gov"  # plain files, ranges, validators
 URL = f"https://{HOST}/imgs/"

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from openmedq.acquire import fetching, ledger
+from openmedq.acquire import ledger, needs
 from openmedq.cards import Access, File
 from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, PassingError, StaleError
 from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_all
@@ -128,7 +128,7 @@ def test_a_file_that_the_set_does_not_have_is_no_part_of_it(fetch: Fetch) -> Non
 
 
 def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     files = tuple(file.model_copy(update={"size_bytes": len(DATA[file.path])}) for file in FILES)
     with serve(SITE) as server:
         with pytest.raises(
