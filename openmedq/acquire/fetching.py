@@ -22,13 +22,13 @@ from openmedq.cards import Card, File, Set
 from openmedq.errors import AcquisitionError, OpenMedQError, PassingError, StaleError
 from openmedq.io import origin
 from openmedq.io.progress import progress
-from openmedq.params import Execution
+from openmedq.params import Download, Execution
 
 HASHES = layout.PARTIAL / "fetch-cache"
 NUM_TOLD = 5  # failures that a summary names
 
 
-def fetch(set_: Set, execution: Execution) -> origin.Origin:
+def fetch(set_: Set, dials: Download, execution: Execution) -> origin.Origin:
     """Fetch a set's files into data/raw/<id>/files; where they lie, with their hashes.
 
     Raises:
@@ -41,7 +41,7 @@ def fetch(set_: Set, execution: Execution) -> origin.Origin:
         asyncio.run(work.fetch(set_))
         links = getattr(set_, "linked_pictures", None)
         if links is not None:
-            work.record_linked(linked.fetch(set_.card.id, links(work.folder), execution))
+            work.record_linked(linked.fetch(set_.card.id, links(work.folder), dials.max_missing, execution))
     _refuse_strays(work.folder, {entry.path for entry in work.entries})
     if work.num_fetched:
         print(f"{set_.card.id}: {work.num_fetched} files, {_tell(work.num_bytes, work.seconds)}", file=sys.stderr)

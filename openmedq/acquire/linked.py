@@ -20,13 +20,14 @@ ADDRESSES = "addresses"
 NUM_TOLD = 5  # reasons that the summary names
 
 
-def fetch(set_id: str, linked: Iterable[LinkedPicture], execution: Execution) -> list[Path]:
+def fetch(set_id: str, linked: Iterable[LinkedPicture], max_missing: float, execution: Execution) -> list[Path]:
     """Fetch the pictures that are missing; the files that hold them, and what became of the others.
 
-    What is gone is no error: the rows that show it are rejected.
+    What is gone is no error: the rows that show it are rejected. So are those of pictures that can't be had for now, up
+    to a share of `max_missing` of all.
 
     Raises:
-        PassingError: some can't be had now; what came is kept.
+        PassingError: more of them can't be had now; what came is kept.
         AcquisitionError: PubMed Central's bucket speaks otherwise than it did, or the disk has no room.
     """
     folder = needs.folder_of(set_id)
@@ -43,9 +44,9 @@ def fetch(set_id: str, linked: Iterable[LinkedPicture], execution: Execution) ->
     pictures.fetch(links, folder / PICTURES, aside, client.place, execution)
     after = read_outcomes(folder / PICTURES)
     told, num_left = _sum_up([addresses[name] for name in wanted], after)
-    if num_left:
+    if num_left > max_missing * len(wanted):
         raise PassingError(f"{set_id}: {told}; what came is kept, run the command again later")
-    if num_asked or after != before:
+    if num_asked or num_left or after != before:
         print(f"{set_id}: {told}", file=sys.stderr)
     return [path for name in (ADDRESSES, PICTURES) for path in sorted((folder / name).glob("*.parquet"))]
 

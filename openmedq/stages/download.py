@@ -64,7 +64,7 @@ def _find(params: Params, set_: Set) -> origin.Origin:
     if hindrance is not None:
         return origin.Origin(reason=hindrance)
     with discreet(set_id, set_.card.is_credentialed):
-        return fetching.fetch(set_, params.execution)
+        return fetching.fetch(set_, dials, params.execution)
 
 
 def check_hashes(surveyed: origin.Origin, card: Card, recorded: ledger.Ledger) -> None:
