@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openmedq import layout
-from openmedq.acquire import hub, ledger, needs
+from openmedq.acquire import figshare, hub, ledger, needs
 from openmedq.acquire.client import Client, patiently
 from openmedq.acquire.transfer import Advance, transfer
-from openmedq.cards import Card, File, Set
+from openmedq.cards import Access, Card, File, Set
 from openmedq.errors import AcquisitionError, OpenMedQError, PassingError
 from openmedq.io import origin
 from openmedq.io.progress import progress
@@ -36,10 +36,10 @@ def fetch(set_: Set, execution: Execution) -> origin.Origin:
     with origin.open_hashes(HASHES) as hashes:
         work = _Work(set_.card, execution, hashes)
         asyncio.run(work.fetch(set_))
-    _refuse_strays(work.folder, {entry.path for entry in work.entries})
+    _refuse_strays(work.folder, set(work.entries))
     if work.num_fetched:
         print(f"{set_.card.id}: {work.num_fetched} files, {_tell(work.num_bytes, work.seconds)}", file=sys.stderr)
-    return origin.Origin(work.folder, "official", tuple(sorted(work.entries, key=lambda entry: entry.path)))
+    return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
 
 
 @dataclass
@@ -49,7 +49,7 @@ class _Work:
     card: Card
     execution: Execution
     hashes: origin.Hashes
-    entries: list[origin.Entry] = field(default_factory=list)
+    entries: dict[str, origin.Entry] = field(default_factory=dict)  # by path
     failures: list[OpenMedQError] = field(default_factory=list)
     num_fetched: int = 0
     num_bytes: int = 0
@@ -82,7 +82,9 @@ class _Work:
             return
         if self.card.terms:
             print(f"{self.card.title}: its terms of use\n{self.card.terms}", file=sys.stderr, flush=True)
-        missing = await self._describe(missing)
+        if self.card.advice and self.card.access is Access.OPEN:
+            print(f"{self.card.title}: {self.card.advice}", file=sys.stderr, flush=True)
+        missing = await self._describe(client, missing)
         self._check_room(missing)
         sizes = [file.size_bytes or file.about_bytes for file in missing]
         total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -91,7 +93,7 @@ class _Work:
         self._raise_failures(len(missing))
 
     async def _fetch_more(self, client: Client, files: Iterator[File]) -> None:
-        """Files that the first ones name. Their hashes come with them, so that the ledger needs no entry."""
+        """Files that the first ones name, or name again with a hash. It comes with them: the ledger needs no entry."""
         num_seen = 0
 
         def missing() -> Iterator[File]:
@@ -102,14 +104,15 @@ class _Work:
                 if entry is None:
                     yield file
                 else:
-                    self.entries.append(entry)
+                    self.entries[entry.path] = entry
 
         with progress(f"fetching pictures of {self.card.id}", None, is_bytes=True) as advance:
             await self._transfer_all(client, missing(), advance, None)
         self._raise_failures(num_seen)
 
-    async def _describe(self, files: list[File]) -> list[File]:
-        """With sizes and hashes from the hub, asked off this thread."""
+    async def _describe(self, client: Client, files: list[File]) -> list[File]:
+        """With sizes and hashes from figshare and from the hub, which is asked off this thread."""
+        files = await figshare.describe(client, files)
 
         async def attempt() -> list[File]:
             return await asyncio.to_thread(hub.describe, files)
@@ -170,7 +173,7 @@ class _Work:
 
     def _record(self, file: File, entry: origin.Entry, recorded: dict[str, ledger.Entry] | None) -> None:
         """Take the file into the manifest and, at its first download, into the ledger."""
-        self.entries.append(entry)
+        self.entries[entry.path] = entry
         if recorded is not None and file.is_stable and file.path not in recorded:
             recorded[file.path] = ledger.Entry(file.url, entry.sha256, entry.size_bytes)
             ledger.write(self.card.id, recorded)
