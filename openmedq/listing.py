@@ -1,4 +1,4 @@
-"""`sources`: every set with its licence, access, rows as published against rows as read, and citation.
+"""`sources`: every set with its access, licence, size, what is here, what is missing, and how to get it.
 
 What was read is told from the stages' counts on disk. For the README's table (`--markdown`) the miniatures are read,
 and the sets of a mirror of real files where one is named.
@@ -17,13 +17,16 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.filesize import decimal
 from rich.table import Table
 
 from openmedq import layout
+from openmedq.acquire import needs
 from openmedq.cards import Card, Set, catalogue
 from openmedq.errors import SourceError
 from openmedq.mirror import match_folders
-from openmedq.params import Normalize
+from openmedq.params import Normalize, Params
+from openmedq.planning import find_mirrored, tell_size
 from openmedq.schema import Rejected
 from openmedq.stages.normalize import dials_of
 
@@ -45,20 +48,52 @@ class Found:
         return "; ".join(filter(None, (kept, rejected)))
 
 
-def show(console: Console, sets: Mapping[str, Set]) -> None:
-    """The table for people, with what lies on disk, and the citations below."""
+def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
+    """The table for people; below it, of each set, what is missing and how to get it, and whom to cite."""
+    mirrored = find_mirrored(params.download, sets)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("id", "dataset", "licence", "access", "rows as published", "read here", "of"):
+    for name in ("id", "access", "size", "here"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("size", "here") else "left")
+    for name in ("rows read", "of"):
         table.add_column(name, overflow="fold")
     for set_id, set_ in sets.items():
-        card, here = set_.card, _read_counts(layout.SAMPLES / set_id / "counts.json")
-        found = str(Found(here["splits"], sum(here["rejected"].values()))) if here.get("found") else "-"
-        state = here.get("origin") or here.get("state") or "not run"
-        table.add_row(set_id, card.title, card.licence, card.access, _tell(card.published_rows), found, state)
+        card, read = set_.card, _read_counts(layout.SAMPLES / set_id / "counts.json")
+        found = str(Found(read["splits"], sum(read["rejected"].values()))) if read.get("found") else "-"
+        state = read.get("origin") or read.get("state") or "not run"
+        need = needs.assess(card)
+        size = tell_size(need.num_here + need.num_begun + need.num_known + card.linked_bytes, need)
+        here = decimal(need.num_here + need.num_begun) if need.num_here + need.num_begun else "-"
+        table.add_row(set_id, card.access, size, here, found, state)
     console.print(table)
-    console.print()
     for set_id, set_ in sets.items():
-        console.print(f"{set_id}: {set_.card.citation}; {set_.card.homepage}", highlight=False, markup=False)
+        card = set_.card
+        _say(console, f"\n{set_id}: {card.title}; {card.citation}; {card.homepage}")
+        _say(console, f"  licence: {card.licence}; rows as published: {_tell(card.published_rows)}")
+        _say(console, f"  {_tell_missing(card, mirrored.get(set_id), params)}")
+
+
+def _tell_missing(card: Card, mirrored: Path | None, params: Params) -> str:
+    """What is missing of a set, and how to get it."""
+    if mirrored is not None:
+        return f"here: {mirrored}"
+    need = needs.assess(card)
+    if not need.missing:
+        return f"here: {needs.folder_of(card.id)}"
+    names = ", ".join(file.path for file in need.missing[:3]) + (" ..." if len(need.missing) > 3 else "")
+    what = f"missing: {len(need.missing)} of {len(need.files)} files ({names})"
+    how = needs.hindrance(card, params.policy.licences)
+    if how is None:
+        how = (
+            "`dvc repro` fetches them"
+            if params.download.fetch
+            else "`dvc repro` fetches them once download.fetch is true"
+        )
+        how += f"; {card.advice}" if card.advice else ""
+    return f"{what}: {how}; or put them into a folder {card.id} of download.mirror"
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False)
 
 
 def render_markdown(sets: Mapping[str, Set], mirror: Path | None) -> str:

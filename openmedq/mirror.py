@@ -15,11 +15,11 @@ def is_miniature(mirror: Path) -> bool:
     return mirror.resolve() == layout.MINIATURE.resolve()
 
 
-def match_folders(mirror: Path, sets: catalogue.Catalogue) -> dict[str, Path]:
+def match_folders(mirror: Path, sets: catalogue.Catalogue, *, may_be_empty: bool = False) -> dict[str, Path]:
     """The mirror's folder of each set that it holds: named by the set's id or title, ignoring case, `-`, `_`, spaces.
 
     A folder named by the set's collection counts where one of the set's files lies in it, in whichever packaging.
-    MirrorError where the mirror is missing, holds no set, or holds one twice.
+    MirrorError where the mirror is missing, holds one twice, or none (which `may_be_empty` allows).
     """
     try:
         folders = sorted(path for path in mirror.iterdir() if path.is_dir() and not path.name.startswith("."))
@@ -38,7 +38,7 @@ def match_folders(mirror: Path, sets: catalogue.Catalogue) -> dict[str, Path]:
             candidates = [folder for folder in shared if any((folder / path).exists() for path in paths)]
         if candidates:
             matched[set_id] = candidates[0]
-    if not matched:
+    if not matched and not may_be_empty:
         raise MirrorError(f"{mirror}: holds no set; name its folders {_join(sets)}, or change download.mirror")
     return matched
 

@@ -99,6 +99,7 @@ class Vision(Section):
     encoder: str = Field(description="name of a module in openmedq/encoders")
     weights: str | None = Field(description="folder or hub id; null: from scratch")
     revision: str | None = Field(None, description="commit of the hub repository")
+    licence: str | None = Field(None, description="of these weights; an export asks for it")
     image_size_px: Count
     patch_size_px: Count
     width: Count
@@ -114,6 +115,7 @@ class Language(Section):
 
     weights: str | None = Field(description="folder or hub id of a LLaMA; null: from scratch, with a new tokenizer")
     revision: str | None = Field(None, description="commit of the hub repository")
+    licence: str | None = Field(None, description="of these weights; an export asks for it")
     width: Count | None = None
     num_layers: Count | None = None
     num_heads: Count | None = None

@@ -243,6 +243,7 @@ INDEX_SCHEMA = pa.schema(
         pa.field("split", pa.string(), False),
         pa.field("role", pa.string(), False),  # the role in force: the card's, or that of mix.roles
         pa.field("task", pa.string(), False),
+        pa.field("licence", pa.string(), False),  # the row's
         pa.field("access", pa.string(), False),  # the card's: no new tokenizer learns words of credentialed sources
         pa.field("weight", pa.float32(), False),  # how often an epoch visits the row, relative to 1
     ]

@@ -81,7 +81,7 @@ def _show_waterfall(console: Console, results: Results) -> None:
         else:
             table.add_row(each.id, Text(each.state, style="dim"))
     console.print(table)
-    if any(each.reasons for each in results.sets):
+    if any(each.reasons or each.reason for each in results.sets):
         _say(console, "Not in the mix:")
     for each in results.sets:
         for line in _tell_losses(each):
@@ -94,6 +94,8 @@ def _tell_losses(data: SetResult) -> Iterator[str]:
         f"{number:,} {reason if reason.startswith(fate) else f'{fate}: {reason}'}"
         for fate, reason, number in data.reasons
     ]
+    if data.reason:
+        yield f"  {data.id}: absent: {data.reason}"
     if reasons:
         yield f"  {data.id}: {'; '.join(reasons)}"
 

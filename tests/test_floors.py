@@ -18,9 +18,12 @@ FLOORS = {
     "openmedq.listing": 4,
     "openmedq.summary": 4,
     "openmedq.parts": 4,
+    "openmedq.planning": 4,
+    "openmedq.exporting": 4,
     "openmedq.mirror": 3,
     "openmedq.acquire": 3,
     "openmedq.trace": 3,
+    "openmedq.training_data": 3,
     "openmedq.report": 3,
     "openmedq.sources": 3,
     "openmedq.benchmarks": 3,
@@ -52,6 +55,7 @@ HOMES = {
 SAME_FLOOR = {  # deliberate neighbors
     ("openmedq.checking", "openmedq.stages"),  # `check` is `normalize` that writes nothing
     ("openmedq.listing", "openmedq.stages"),
+    ("openmedq.listing", "openmedq.planning"),
     ("openmedq.params", "openmedq.schema"),
     ("openmedq.params", "openmedq.errors"),
 }

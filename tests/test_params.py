@@ -39,8 +39,8 @@ def _miniature() -> dict:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"trian": {}}, "params.yaml: trian: unknown key; allowed here: miniature, download, normalize"),
-        ({"download": {"miror": "x"}}, "params.yaml: download.miror: unknown key; allowed here: mirror, require"),
+        ({"trian": {}}, "params.yaml: trian: unknown key; allowed here: miniature, download, policy"),
+        ({"download": {"miror": "x"}}, "params.yaml: download.miror: unknown key; allowed here: mirror, fetch"),
         (
             {"normalize": {"max_side_px": 0}},
             "params.yaml: normalize.max_side_px: Input should be greater than or equal",

@@ -180,6 +180,7 @@ QUIRKS = {
             "rows of the clean test are rows of the test": "test_rows_of_the_clean_test_are_marked_and_never_doubled",
             "several questions, compound figures, commas and line breaks": "test_the_miniature_holds_the_oddities",
             "an absent picture, a picture that PMC-OA publishes too": "test_the_miniature_holds_the_oddities",
+            "articles of several licences, one not listed": "test_a_question_has_the_licence_of_its_article",
         },
     ),
     "pneumonia_mnist": (

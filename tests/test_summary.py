@@ -77,3 +77,9 @@ def test_data_without_a_model_have_a_waterfall_and_no_scores() -> None:
 def test_torch_is_not_loaded() -> None:
     code = "import sys, openmedq.summary; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_says_what_the_policy_kept_out() -> None:
+    write_run(policy={"licences": "commercial"})
+    text = show(width=200)
+    assert "secret_vqa: 25 kept out: credentialed: not commercial" in text

@@ -120,6 +120,10 @@ class Client:
 
         return await patiently(attempt, self.execution, plain(url))
 
+    def endpoint_of(self, host: str) -> str | None:
+        """The base URL that answers in a host's place; None where it answers itself."""
+        return str(self._endpoints[host]).rstrip("/") if host in self._endpoints else None
+
     def host_of(self, target: URL) -> str:
         """The host that a URL speaks to, endpoints taken for the host in whose place they answer."""
         for host, base in self._endpoints.items():
@@ -143,12 +147,13 @@ class Client:
 
     def _follow(self, here: URL, location: str) -> URL:
         try:
-            there = self._place(here.join(URL(location, encoded=True)))
+            named = here.join(URL(location, encoded=True))
         except ValueError:
             raise AcquisitionError(f"{plain(str(here))}: redirects to what is no address") from None
-        if there.scheme not in ("http", "https") or (_is_private(here) and not _is_private(there)):
+        there = self._place(named)
+        if named.scheme not in ("http", "https") or (_is_private(here) and not _is_private(there)):
             raise AcquisitionError(
-                f"{plain(str(here))}: redirects to an unprotected {there.scheme}:// address; refused"
+                f"{plain(str(here))}: redirects to an unprotected {named.scheme}:// address; refused"
             )
         return there
 

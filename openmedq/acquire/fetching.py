@@ -14,6 +14,7 @@ from pathlib import Path
 from openmedq import layout
 from openmedq.acquire import figshare, hub, ledger, needs
 from openmedq.acquire.client import Client, patiently
+from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
 from openmedq.cards import Access, Card, File, Set
 from openmedq.errors import AcquisitionError, OpenMedQError, PassingError
@@ -36,7 +37,7 @@ def fetch(set_: Set, execution: Execution) -> origin.Origin:
     with origin.open_hashes(HASHES) as hashes:
         work = _Work(set_.card, execution, hashes)
         asyncio.run(work.fetch(set_))
-    _refuse_strays(work.folder, set(work.entries))
+    _refuse_strays(work.folder, set(work.entries), is_credentialed=set_.card.is_credentialed)
     if work.num_fetched:
         print(f"{set_.card.id}: {work.num_fetched} files, {_tell(work.num_bytes, work.seconds)}", file=sys.stderr)
     return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
@@ -84,7 +85,7 @@ class _Work:
             print(f"{self.card.title}: its terms of use\n{self.card.terms}", file=sys.stderr, flush=True)
         if self.card.advice and self.card.access is Access.OPEN:
             print(f"{self.card.title}: {self.card.advice}", file=sys.stderr, flush=True)
-        missing = await self._describe(client, missing)
+        missing = await describe(client, self.card.id, missing)
         self._check_room(missing)
         sizes = [file.size_bytes or file.about_bytes for file in missing]
         total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -110,17 +111,6 @@ class _Work:
             await self._transfer_all(client, missing(), advance, None)
         self._raise_failures(num_seen)
 
-    async def _describe(self, client: Client, files: list[File]) -> list[File]:
-        """With sizes and hashes from figshare and from the hub, which is asked off this thread."""
-        files = await figshare.describe(client, files)
-
-        async def attempt() -> list[File]:
-            return await asyncio.to_thread(hub.describe, files)
-
-        if not any(hub.locate(file) for file in files):
-            return files
-        return await patiently(attempt, self.execution, self.card.id)
-
     async def _transfer_all(
         self, client: Client, files: Iterator[File], advance: Advance, recorded: dict[str, ledger.Entry] | None
     ) -> None:
@@ -131,7 +121,7 @@ class _Work:
                 try:
                     await self._transfer(client, file, advance, recorded)
                 except OpenMedQError as error:
-                    self.failures.append(error)
+                    self.failures.append(error if recorded is not None else self._conceal(error, file))
 
         workers = [asyncio.ensure_future(work()) for _ in range(self.execution.connections)]
         try:
@@ -160,6 +150,12 @@ class _Work:
         self.num_fetched += 1
         self.num_bytes += size_bytes
         self._record(file, origin.Entry(file.path, size_bytes, sha256), recorded)
+
+    def _conceal(self, error: OpenMedQError, file: File) -> OpenMedQError:
+        """The error without the file's name, which in a credentialed set holds a patient's id."""
+        if not self.card.is_credentialed:
+            return error
+        return type(error)(str(error).replace(file.path, "[a file of the credentialed set]"))
 
     def _find(self, file: File, entry: ledger.Entry | None) -> origin.Entry | None:
         """The file, if it is here and is what is promised and recorded."""
@@ -203,11 +199,24 @@ class _Work:
         raise kind(f"{self.card.id}: {len(failures)} of {num_files} files failed: {told}{rest}")
 
 
-def _refuse_strays(folder: Path, wanted: set[str]) -> None:
+async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:
+    """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
+    files = await figshare.describe(client, files)
+
+    async def attempt() -> list[File]:
+        return await asyncio.to_thread(hub.describe, files, client.endpoint_of(HUB))
+
+    if not any(hub.locate(file) for file in files):
+        return files
+    return await patiently(attempt, client.execution, set_id)
+
+
+def _refuse_strays(folder: Path, wanted: set[str], *, is_credentialed: bool) -> None:
     """AcquisitionError where a file lies among the fetched ones that the set does not have: it would be read."""
     for path, _ in origin.find_files(folder):
         if path.relative_to(folder).as_posix() not in wanted:
-            raise AcquisitionError(f"{path}: not a file of this set (any more); remove it, or move it elsewhere")
+            what = f"{folder}: holds a file that is none" if is_credentialed else f"{path}: not a file"
+            raise AcquisitionError(f"{what} of this set (any more); remove it, or move it elsewhere")
 
 
 def _tell(num_bytes: int, seconds: float) -> str:

@@ -36,14 +36,13 @@ def pin(file: File, commit: str) -> File:
     return file.model_copy(update={"url": f"https://{HUB}/datasets/{repository}/resolve/{commit}/{path}"})
 
 
-def describe(files: Iterable[File]) -> list[File]:
-    """The files, those of the hub with their commit, size and sha256 as it states them.
+def describe(files: Iterable[File], endpoint: str | None = None) -> list[File]:
+    """The files, those of the hub with their commit, size and sha256 as it (or its `endpoint`) states them.
 
     Raises:
         NotNowError: the hub does not answer now.
         AcquisitionError: no such repository, revision or file, or no access to it.
     """
-    files = list(files)
     listings: dict[tuple[str, str], dict[str, Any]] = {}
     commits: dict[tuple[str, str], str] = {}
     described = []
@@ -55,8 +54,8 @@ def describe(files: Iterable[File]) -> list[File]:
         repository, revision, path = found
         place = (repository, revision)
         if place not in commits:
-            commits[place] = _ask_commit(repository, revision)
-            listings[place] = _list(repository, commits[place])
+            commits[place] = _ask_commit(repository, revision, endpoint)
+            listings[place] = _list(repository, commits[place], endpoint)
         entry = listings[place].get(path)
         if entry is None:
             there = ", ".join(sorted(listings[place])[:8])
@@ -65,17 +64,18 @@ def describe(files: Iterable[File]) -> list[File]:
     return described
 
 
-def _ask_commit(repository: str, revision: str) -> str:
+def _ask_commit(repository: str, revision: str, endpoint: str | None) -> str:
     if COMMIT.fullmatch(revision):
         return revision
-    info = _ask(repository, lambda api: api.dataset_info(repository, revision=revision))
+    info = _ask(repository, endpoint, lambda api: api.dataset_info(repository, revision=revision))
     return str(info.sha)
 
 
-def _list(repository: str, commit: str) -> dict[str, Any]:
+def _list(repository: str, commit: str, endpoint: str | None) -> dict[str, Any]:
     """The files of a repository by path."""
     entries = _ask(
         repository,
+        endpoint,
         lambda api: list(api.list_repo_tree(repository, recursive=True, revision=commit, repo_type="dataset")),
     )
     return {entry.path: entry for entry in entries if hasattr(entry, "size")}
@@ -91,18 +91,20 @@ def _hold(file: File, entry: Any) -> File:
     return file.model_copy(update={"size_bytes": entry.size, "sha256": sha256 or file.sha256})
 
 
-def _ask(repository: str, question: Any) -> Any:
+def _ask(repository: str, endpoint: str | None, question: Any) -> Any:
     """An answer of the hub's API; its many errors in our two kinds, none of which holds a token."""
-    import httpx
-    from huggingface_hub import HfApi, errors
+    from huggingface_hub import HfApi, errors, logging
 
+    logging.set_verbosity(logging.ERROR)  # its own retries, line by line
     try:
-        return question(HfApi(library_name="openmedq"))
+        return question(HfApi(endpoint, library_name="openmedq"))
     except errors.GatedRepoError:
         raise AcquisitionError(
             f"{repository}: {HUB} wants its conditions accepted on its page, and {advise(HUB)}"
         ) from None
-    except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+    except errors.RevisionNotFoundError:
+        raise AcquisitionError(f"{repository}: {HUB} has no such revision (any more); its card has to follow") from None
+    except errors.RepositoryNotFoundError:
         raise AcquisitionError(f"{repository}: not on {HUB}, or not for you to see; {advise(HUB)}") from None
     except errors.OfflineModeIsEnabled:
         raise AcquisitionError(f"{repository}: HF_HUB_OFFLINE forbids to ask {HUB}; unset it") from None
@@ -110,6 +112,7 @@ def _ask(repository: str, question: Any) -> Any:
         status = error.response.status_code
         if status == 429 or status >= 500:
             raise NotNowError(f"{HUB} answers {status}") from None
-        raise AcquisitionError(f"{repository}: {HUB} answers {status}; {advise(HUB)}") from None
-    except httpx.HTTPError as error:
-        raise NotNowError(f"{HUB}: no connection ({type(error).__name__})") from None
+        advice = advise(HUB) if status in (401, 403) else "it may have moved"
+        raise AcquisitionError(f"{repository}: {HUB} answers {status}; {advice}") from None
+    except Exception as error:  # no connection, or a page in place of JSON: the library lets many kinds through
+        raise NotNowError(f"{HUB} gives no answer that can be read ({type(error).__name__})") from None

@@ -7,14 +7,14 @@ later are refused until `python -m openmedq accept ID FILE` takes the entry out.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
 
 from openmedq import layout
-from openmedq.errors import ChecksumError, StaleError
+from openmedq.errors import ChecksumError, ParamsError, StaleError
 
 HEADER = (
     "# What was found at the first download. Commit it; `python -m openmedq accept {}` takes out what has changed.\n"
@@ -67,6 +67,21 @@ def check(set_id: str, name: str, found: Entry, entries: Ledger) -> None:
             f"{known.size_bytes} with {known.sha256}; where its publisher changed it, run "
             f"`python -m openmedq accept {set_id} {shlex.quote(name)}`, and go on"
         )
+
+
+def accept(set_id: str, names: Sequence[str]) -> list[str]:
+    """Take entries out, all where none is named, so that the next download records what it finds; their names.
+
+    ParamsError where a name has no entry.
+    """
+    entries = dict(read(set_id))
+    for name in names:
+        if name not in entries:
+            there = ", ".join(entries) or "none"
+            raise ParamsError(f"{_path(set_id)}: no entry {name!r}; there are {there}")
+    gone = list(names) or list(entries)
+    write(set_id, {name: entry for name, entry in entries.items() if name not in gone})
+    return gone
 
 
 def _path(set_id: str) -> Path:

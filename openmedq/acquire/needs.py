@@ -11,6 +11,8 @@ from yarl import URL
 from openmedq import layout
 from openmedq.acquire import credentials, hub, ledger
 from openmedq.cards import Access, Card, File
+from openmedq.cards.licences import refuse_card
+from openmedq.params import Licences
 
 FILES = "files"  # below data/raw/<id>: what was fetched, as published
 PARTIAL = ".partial"  # beside it: what has come of a file that is not whole
@@ -26,8 +28,11 @@ def aside_of(set_id: str, file: File) -> Path:
     return layout.RAW / set_id / PARTIAL / file.path
 
 
-def hindrance(card: Card) -> str | None:
-    """Why the files of a set can't be fetched here, and what to do; None where they can."""
+def hindrance(card: Card, policy: Licences) -> str | None:
+    """Why the files of a set are not fetched here, and what to do; None where nothing stands in the way."""
+    refusal = refuse_card(card, policy)
+    if refusal is not None:
+        return f"{refusal} (policy.licences is {policy})"
     if card.access is Access.USER_SUPPLIED:
         return f"no program can fetch it: {card.advice or card.homepage}"
     if card.access in (Access.CREDENTIALED, Access.REGISTRATION):

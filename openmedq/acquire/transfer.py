@@ -83,7 +83,7 @@ async def transfer(
 
 def _take_up(aside: Path, state: _State) -> None:
     """Hash what came before."""
-    if not aside.exists():
+    if not aside.is_file():
         return
     with aside.open("rb") as came:
         while chunk := came.read(CHUNK_BYTES):
@@ -171,8 +171,8 @@ def _hold_to_promise(file: File, aside: Path, state: _State, advance: Advance) -
         if state.num_wrong > 1:
             raise
         raise NotNowError(str(error)) from None
-    if not aside.exists():
-        aside.touch()  # an empty file, as published
+    if not state.num_bytes:
+        raise AcquisitionError(f"{file.path}: {plain(file.url)} gives nothing: an empty file, which nobody publishes")
 
 
 def _check_size(file: File, num_bytes: int | None, *, is_whole: bool = True) -> None:

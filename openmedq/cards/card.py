@@ -58,6 +58,7 @@ class Card(BaseModel):
     is_multi_label: bool = False
     fitted: tuple[str, ...] = ()  # classification only: the splits that transfer fits on
     scored: tuple[str, ...] = ()  # and scores on; where both are empty, it divides the set by its groups
+    linked_bytes: int = 0  # about, of further files that the listed ones name
     has_row_licences: bool = False  # the rows' own licences decide, not the card's
     terms: str = ""  # of a data-use agreement, shown before the first byte
     advice: str = ""  # how to get files that are not to be had without a person

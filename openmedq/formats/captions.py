@@ -15,7 +15,6 @@ from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Task, 
 
 _ID = re.compile(r"[\w.-]+", re.ASCII)
 _LIKE_ID = re.compile(r"\s*\S*_\d+\s*")  # of a record whose prefix is damaged
-_LICENCE = re.compile(r"(?:CC0|CC BY(?:-NC)?(?:-SA|-ND)?)(?: \d\.\d)?(?![\w-])")
 
 
 class Described(NamedTuple):
@@ -94,11 +93,3 @@ def read_captions(
         )
 
     return represent(records, source=source, unit="line", raw=raw, path=path, identify=identify, build=build, seen=seen)
-
-
-def to_licence(words: str, unknown: str) -> str:
-    """A Creative Commons licence, and what follows it, in SPDX's spelling; without a version where none is stated."""
-    match = _LICENCE.match(words)
-    if match is None:
-        return unknown
-    return "CC0-1.0" if match[0] == "CC0" else match[0].replace(" ", "-")

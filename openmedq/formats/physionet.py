@@ -86,8 +86,8 @@ def find_file(folders: Sequence[Path], name: str) -> Path | None:
 def list_files(raw: Path, url: str, tables: Sequence[str]) -> Iterator[File]:
     """The pictures that a project's LISTING names, then its tables, each with the sha256 that its SUMS has of it.
 
-    Both are read in step. Where their orders differ, memory holds the paths and digests that were passed over: 110 MB
-    for 377,110 pictures at worst. SourceError, which names no path of a picture, for a line of another shape.
+    Both are read in step; memory holds less than 200 bytes a picture, in whichever order they are. SourceError, which
+    names no path of a picture, for a line of another shape.
     """
     sums = Beside(_stream_sums(raw / SUMS))
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from openmedq.cards import Card
 from openmedq.cards.fields import Record, keep, take_optional_text
+from openmedq.cards.licences import spell
 from openmedq.formats.beside import Beside, open_table_beside
-from openmedq.formats.captions import Described, read_captions, to_licence
+from openmedq.formats.captions import Described, read_captions
 from openmedq.formats.tables import Row, stream_table
 from openmedq.io.archives import open_pictures
 from openmedq.schema import Rejected, Sample
@@ -65,7 +66,7 @@ def _describe(
         article = re.search(r"\d+", take_optional_text(row, "PMCID"))
         return Described(
             names=(f"{record_id}.jpg",),
-            licence=to_licence(attribution, unknown),
+            licence=spell(attribution.partition("[")[0]) or unknown,  # CC BY [Doe et al. (2021)]
             article=f"PMC{article[0]}" if article else "",
             attributes=keep(
                 attribution=attribution,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from openmedq import layout
-from openmedq.cards import catalogue
+from openmedq.cards import Access, catalogue
 from openmedq.errors import ParamsError, StaleError
 from openmedq.io.shards import find_shards
 from openmedq.schema import Role
@@ -33,6 +33,11 @@ class DataSet:
     def is_present(self) -> bool:
         """Whether the mirror or the miniature held it."""
         return bool(self.counts["state"] == "present")
+
+    @property
+    def is_credentialed(self) -> bool:
+        """Whether its files are for research only, and nothing of them may be told."""
+        return self.access == Access.CREDENTIALED
 
     def role_of(self, split: str) -> Role | None:
         """The role in force; StaleError where the rows have a split that the card does not name."""

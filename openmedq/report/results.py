@@ -40,7 +40,8 @@ class SetResult:
     published: Mapping[str, int] = field(default_factory=dict)  # split -> records, as the publisher counts
     roles: Mapping[str, str] = field(default_factory=dict)  # split -> role, the card's
     state: str = "not run"  # present, absent, or not run
-    origin: str = ""  # miniature or mirror
+    reason: str | None = None  # why it is absent
+    origin: str = ""  # miniature, mirror or official
     found: int = 0
     read: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
@@ -142,7 +143,10 @@ def _read_set(set_id: str, entry: Tree, told: Tree | None) -> SetResult:
         if told
         else {}
     )
-    return SetResult(set_id, **card, **fates, published=entry["published_rows"], origin=counts.get("origin") or "")
+    reason = told.get("reason") if told else None
+    return SetResult(
+        set_id, **card, **fates, reason=reason, published=entry["published_rows"], origin=counts.get("origin") or ""
+    )
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from __future__ import annotations
 import gzip
 import io
 import logging
-import re
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -39,6 +38,7 @@ import numpy as np
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_png, generator
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, to_line
+from openmedq.cards.licences import spell
 from openmedq.errors import ArchiveError
 from openmedq.formats.open_i import open_entries, stream_pictures
 from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -51,7 +51,7 @@ card = Card(
     homepage="https://openi.nlm.nih.gov/faq#collection",
     citation="Demner-Fushman et al., Preparing a collection of radiology examinations for distribution and retrieval, "
     "JAMIA 2016",
-    licence="CC-BY-NC-ND-4.0",  # what every report says
+    licence="CC-BY-NC-ND-4.0",  # what every report says, so that it stands for all
     access=Access.OPEN,
     task=Task.REPORT,
     modality="radiology",
@@ -75,7 +75,6 @@ card = Card(
 
 _SECTIONS = ("findings", "impression")  # in the order in which a report has them
 _ATTRIBUTES = ("comparison", "mesh_major", "mesh_automatic", "problems", "caption", "figure_id", "projection")
-_LICENCE = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
 
 _log = logging.getLogger(__name__)
 
@@ -125,14 +124,14 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
         raise Unusable(Reason.ANSWER_EMPTY, "the report has neither findings nor impression")
     if indication := take_optional_text(record, "indication"):
         turns[0] = replace(turns[0], context=f"Indication: {indication}")
-    licence = _LICENCE.search(take_optional_text(record, "licence_url"))
+    url = take_optional_text(record, "licence_url")
     return Sample(
         id=sample_id,
         source=card.id,
         split=split,
         task=card.task,
         modality=card.modality,
-        licence=f"CC-{licence[1].upper()}-{licence[2]}" if licence else card.licence,
+        licence=spell(url) or url or card.licence,
         provenance=provenance,
         turns=tuple(turns),
         images=(Image(picture),),

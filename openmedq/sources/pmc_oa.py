@@ -7,7 +7,8 @@ read in place; or the pictures unpacked in `images/` or in that sub-folder. Wher
 The attribute `list` names one that is not the first, and the log those that are not read. All are the split `train`:
 the set is published without splits, and the division of the withdrawn lists (8:1:1) went with them.
 
-The licence differs by article and is published nowhere in the set.
+The licence differs by article and is published nowhere in the set. Where PMC's list of its open articles lies beside
+(`oa_file_list.csv`, see `formats/pmc_licences.py`), each sample has its article's; else it is unknown.
 
 What is odd in the published files, and in the miniature:
 
@@ -37,6 +38,7 @@ from openmedq.cards.fields import Record, Unusable, keep, represent, take_option
 from openmedq.errors import SourceError
 from openmedq.formats import find_below, places_near
 from openmedq.formats.json_stream import stream_lines
+from openmedq.formats.pmc_licences import ArticleLicences, read_article_licences
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
@@ -48,6 +50,7 @@ card = Card(
     homepage="https://huggingface.co/datasets/axiong/pmc_oa",
     citation="Lin et al., PMC-CLIP: Contrastive Language-Image Pre-training using Biomedical Documents, MICCAI 2023",
     licence="per article: PMC Open Access mix, partly non-commercial; not stated in the set",
+    has_row_licences=True,
     access=Access.OPEN,
     task=Task.CAPTION,
     modality="mixed",
@@ -81,9 +84,10 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         raise SourceError(f"{raw}: no `pmc_oa.jsonl`; expected it there, as published at {card.homepage}")
     for path in (path for found in there if found is not paths for path in found):
         _log.info("%s: not read: %s is there", path, paths[0].name)
+    licences = read_article_licences(raw)
     with open_pictures(raw, *places_near(raw, paths[0], "images.zip", "images", _FOLDER)) as pictures:
         for path in paths:
-            yield from _read_file(raw, path, pictures)
+            yield from _read_file(raw, path, pictures, licences)
 
 
 def _find(raw: Path, name: str) -> list[Path]:
@@ -91,7 +95,7 @@ def _find(raw: Path, name: str) -> list[Path]:
     return [path for path in find_below(raw, name) if path.is_file()][:1]
 
 
-def _read_file(raw: Path, path: Path, pictures: Pictures) -> Iterator[Sample | Rejected]:
+def _read_file(raw: Path, path: Path, pictures: Pictures, licences: ArticleLicences) -> Iterator[Sample | Rejected]:
     part = f"{path.stem}-" if (path.name,) not in _LISTS else ""  # one of several lists, each with its own line 1
 
     def identify(key: str, record: Record) -> tuple[str, str]:
@@ -106,17 +110,18 @@ def _read_file(raw: Path, path: Path, pictures: Pictures) -> Iterator[Sample | R
         attributes = {name: take_optional_text(record, name) for name in _ATTRIBUTES}
         match = _NAME.match(picture.image_id)
         article, figure = match.groups() if match else (None, None)
+        article = article or take_optional_text(record, "pmcid") or None
         return Sample(
             id=sample_id,
             source=card.id,
             split=split,
             task=card.task,
             modality=card.modality,
-            licence=card.licence,
+            licence=licences.find(article) or card.licence,
             provenance=provenance,
             turns=(Turn("", caption),),
             images=(picture,),
-            groups=Groups(article=article or take_optional_text(record, "pmcid") or None),
+            groups=Groups(article=article),
             attributes=keep(list="" if path.name == _LISTS[0][0] else path.stem, figure=figure or "", **attributes),
         )
 

@@ -5,7 +5,8 @@ Layout read, as published on Hugging Face, in the folder or up to two below it: 
 `train_2.csv`, `test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and
 `images_2.zip`. Version 1 is read where its train or test is there, version 2 otherwise; the log names what is not
 read. Pictures are found by file name in the zip, which is read in place, or in a folder that it was unpacked to.
-A split that is absent is left out. `oa_comm_use_file_list.csv` (the articles' licences, 496 MB) is not read.
+A split that is absent is left out. Where `oa_comm_use_file_list.csv` (496 MB; or PMC's `oa_file_list.csv`) is there,
+each question has the licence of the article that its picture is from, and the card's where the article is not listed.
 
 What is odd in the published files, and in the miniature:
 
@@ -19,6 +20,7 @@ What is odd in the published files, and in the miniature:
   in `test.csv`, or that comes without it, is read as a row of the test.
 - Several questions on one picture; compound figures in version 1; texts with commas, quotes and line breaks.
 - A picture that is named but absent; a picture that PMC-OA publishes too.
+- Articles of several licences, some without derivatives; an article that is not listed any more.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import logging
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -37,6 +40,7 @@ from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
 from openmedq.formats import find_below, places_near
+from openmedq.formats.pmc_licences import ArticleLicences, read_article_licences
 from openmedq.formats.tables import Row, stream_rows, stream_table
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -49,6 +53,7 @@ card = Card(
     homepage="https://huggingface.co/datasets/RadGenome/PMC-VQA",
     citation="Zhang et al., PMC-VQA: Visual Instruction Tuning for Medical Visual Question Answering, arXiv 2305.10415",
     licence="CC-BY-SA",  # the publisher names no version; articles are of the commercial-use subset (CC0, CC BY)
+    has_row_licences=True,
     access=Access.OPEN,
     task=Task.MULTIPLE_CHOICE,
     modality="mixed",
@@ -62,6 +67,12 @@ card = Card(
             md5="6abfbcd088171c76a98911c5e7a8f5a0",
         ),
         File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=18_945_102_275),
+        File(
+            path="oa_comm_use_file_list.csv",
+            url=f"{_URL}/oa_comm_use_file_list.csv",
+            size_bytes=496_021_536,
+            sha256="7a56eef6527332d2eb47fffa1356ffe19548b8984823a533d174fd70bb38b86f",
+        ),
     ),
     roles={"train": Role.TRAIN, "test": Role.EVALUATION},
     # of version 1: 226,948 pairs (paper), 50,000 of them in the test. Version 2 has 152,603 and 33,430.
@@ -101,11 +112,13 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     keys = {_key(row) for _, row in _stream(clean) if isinstance(row, dict)} if clean else set()
     met: set[_Key] = set()
     places = places_near(raw, next(iter(found.values())), *_PLACES[version])
+    licences = read_article_licences(raw)
     with open_pictures(raw, *places) as pictures:
+        read_file = partial(_read_file, raw, version, pictures, licences)
         if train:
-            yield from _read_file(raw, train, "train", version, pictures, _stream(train))
+            yield from read_file(train, "train", _stream(train))
         if test:
-            yield from _read_file(raw, test, "test", version, pictures, _mark(_stream(test), keys, met))
+            yield from read_file(test, "test", _mark(_stream(test), keys, met))
         if clean and (not test or keys - met):
             # Beside the test, a damaged row says nothing: what it stands for is in the test, only not marked.
             known = frozenset(met)
@@ -114,7 +127,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
                 for number, row in _stream(clean)
                 if not test or (isinstance(row, dict) and _key(row) not in known)
             )
-            yield from _read_file(raw, clean, "test", version, pictures, _mark(rest, keys, met))
+            yield from read_file(clean, "test", _mark(rest, keys, met))
 
 
 def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
@@ -168,7 +181,7 @@ def _mark(rows: Rows, keys: set[_Key], met: set[_Key]) -> Rows:
 
 
 def _read_file(
-    raw: Path, path: Path, split: str, version: str, pictures: Pictures, rows: Rows
+    raw: Path, version: str, pictures: Pictures, licences: ArticleLicences, path: Path, split: str, rows: Rows
 ) -> Iterator[Sample | Rejected]:
     def identify(number: str, record: Record) -> tuple[str, str]:
         # Files are published by split; a row that says it is of the test never trains.
@@ -189,7 +202,7 @@ def _read_file(
             split=split,
             task=card.task,
             modality=card.modality,
-            licence=card.licence,
+            licence=licences.find(article) or card.licence,
             provenance=provenance,
             turns=(Turn(question, answer, options=options),),
             images=(picture,),
@@ -248,6 +261,8 @@ _HEADERS = {
     "2": ("index", "Figure_path", "Caption", "Question", *_CHOICES, "Answer", "split"),
 }
 _NUM_TEST, _NUM_CLEAN = 40, 12
+_LIST = ("File", "Article Citation", "AccessionID", "Last Updated (YYYY-MM-DD HH:MM:SS)", "PMID", "License")
+_LICENCES = ("CC BY", "CC BY", "CC BY", "CC0", "CC BY-SA", "CC BY-ND")
 
 
 def miniature(raw: Path, seed: int = 0) -> None:
@@ -276,6 +291,7 @@ def miniature(raw: Path, seed: int = 0) -> None:
     _write(raw / "test.csv", _HEADERS["1"], test)
     _write(raw / "test_clean.csv", _HEADERS["1"], test[::3][:_NUM_CLEAN])
     _pack(raw / "images.zip", pictures)
+    _write(raw / "oa_comm_use_file_list.csv", _LIST, [_list(name, index) for index, name in enumerate(names[1:])])
     simple = [
         row | {"index": str(index), "Figure_path": row["Figure_path"].replace(".jpg", f"_{index}.jpg")}
         for index, row in enumerate(train[20:29])
@@ -300,6 +316,14 @@ def _ask(random: np.random.Generator, name: str, figure: Figure, index: int) -> 
     question, choices, answer = asked[index % len(asked)]
     choices = [choices[number] for number in random.permutation(len(choices))]
     return {"Figure_path": name} | _offer(random, question, choices, choices.index(answer.capitalize()))
+
+
+def _list(name: str, index: int) -> dict[str, str]:
+    """A row of the list of articles."""
+    article = name.partition("_")[0]
+    place = f"oa_package/{index % 256:02x}/{index % 251:02x}/{article}.tar.gz"
+    fields = (place, "Some Journal. 2019 Nov 5; 2(1):55-59", article, "2022-01-01 10:10:10", str(index + 1))
+    return dict(zip(_LIST, (*fields, _LICENCES[index % len(_LICENCES)]), strict=True))
 
 
 def _offer(random: np.random.Generator, question: str, choices: list[str], index: int) -> dict[str, str]:

@@ -48,10 +48,11 @@ from openmedq.cards.drawing import (
     with_shared_figure,
 )
 from openmedq.cards.fields import Record, keep, take_optional_text
+from openmedq.cards.licences import spell
 from openmedq.errors import SourceError
 from openmedq.formats import rocov2
 from openmedq.formats.beside import Beside, open_lines_beside, open_table_beside
-from openmedq.formats.captions import Described, read_captions, stream_captions, to_licence
+from openmedq.formats.captions import Described, read_captions, stream_captions
 from openmedq.formats.tables import Row, stream_table
 from openmedq.io.archives import open_pictures
 from openmedq.schema import Rejected, Role, Sample, Task
@@ -69,6 +70,7 @@ card = Card(
     homepage="https://github.com/razorx89/roco-dataset",
     citation="Pelka et al., Radiology Objects in COntext (ROCO): A Multimodal Image Dataset, LABELS 2018",
     licence="per picture: the Creative Commons licence of its article, or none",
+    has_row_licences=True,
     access=Access.DEAD_WITH_MIRROR,  # the lists are open, the archives that they link to are moved or gone
     task=Task.CAPTION,
     modality="mixed",
@@ -156,10 +158,9 @@ def _describe(subset: str, beside: dict[str, Beside[str]], licences: Beside[Row]
         names = (take_optional_text(fields, "PMC_ID"), take_optional_text(fields, "name"))
         matches = map(_PICTURE.fullmatch, (*names, f"{article[1]}_{figure}" if article else ""))
         known = next(filter(None, matches), None)
-        words = take_optional_text(fields, "CC")
         return Described(
             names=(*([known[0]] if known else []), f"{record_id}.jpg"),
-            licence="no CC licence" if words == "NO-CC CODE" else to_licence(words, card.licence),
+            licence=spell(take_optional_text(fields, "CC")) or card.licence,
             article=known[1] if known else "",
             attributes=keep(
                 subset=subset,

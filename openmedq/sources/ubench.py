@@ -41,6 +41,7 @@ import pyarrow as pa
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode_png, generator, shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, take_texts
+from openmedq.cards.licences import spell
 from openmedq.errors import SourceError
 from openmedq.formats.columnar import stream_arrow
 from openmedq.io.folders import walk
@@ -68,7 +69,8 @@ card = Card(
     title="Micro-Bench",  # beside the id, which uBench and u-Bench are too
     homepage="https://huggingface.co/datasets/jnirschl/uBench",
     citation="Lozano et al., μ-Bench: A Vision-Language Benchmark for Microscopy Understanding, NeurIPS 2024",
-    licence="CC-BY-SA-4.0",
+    licence="CC-BY-SA-4.0",  # of the rows that state none
+    has_row_licences=True,
     access=Access.OPEN,
     task=Task.MULTIPLE_CHOICE,
     other_tasks=(Task.CAPTION,),
@@ -180,13 +182,14 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     answer = _take_answer(entry, options)
     turn = Turn("", _fill(question, answer)) if is_caption else Turn(question, answer, options=options)
     attributes = {name: take_optional_text(row, name) for name in _ATTRIBUTES}
+    licence = take_optional_text(row, "license")
     return Sample(
         id=sample_id,
         source=card.id,
         split=split,
         task=Task.CAPTION if is_caption else Task.MULTIPLE_CHOICE,
         modality=card.modality,
-        licence=take_optional_text(row, "license") or card.licence,
+        licence=spell(licence) or licence or card.licence,
         provenance=provenance,
         turns=(turn,),
         images=(_take_picture(row),),

@@ -16,9 +16,10 @@ import pyarrow.parquet as pq
 
 from openmedq import layout
 from openmedq.io.publish import publish
-from openmedq.params import Params
+from openmedq.params import Licences, Params
 from openmedq.quality import verdicts
 from openmedq.quality.fingerprints import make_keys
+from openmedq.quality.gate import find_refusals
 from openmedq.quality.pictures import group_pictures
 from openmedq.quality.sets import DataSet, load_sets
 from openmedq.schema import Role
@@ -35,7 +36,7 @@ def run(params: Params) -> None:
     album = _Album()
     rows = _Rows(album)
     for place, data_set in enumerate(sets):
-        for batch in _read(data_set):
+        for batch in _read(data_set, params.policy.licences):
             rows.add(batch, place, data_set)
     groups = group_pictures(*album.looks(), dials.hamming_radius, dials.thumbnail_distance)
     table = verdicts.judge(rows.finish(groups), dials.keep_out)
@@ -109,13 +110,19 @@ class _Rows:
         return verdicts.Rows(ids=ids, **columns, groups=groups[columns["pixels"]])
 
 
-def _read(data_set: DataSet) -> Iterator[pa.RecordBatch]:
-    """The rows of a set that have a role."""
+def _read(data_set: DataSet, policy: Licences) -> Iterator[pa.RecordBatch]:
+    """The rows of a set that have a role, and that the policy does not keep out.
+
+    Evaluation rows are here whatever their licence: another policy may have the same weights answer them.
+    """
     left_out = pa.array([split for split, role in data_set.roles.items() if role is None], pa.string())
+    scored = pa.array([split for split, role in data_set.roles.items() if role is Role.EVALUATION], pa.string())
     for shard in data_set.shards:
         file = pq.ParquetFile(shard)
-        for batch in file.iter_batches(columns=["id", "split", "turns", "labels", *PICTURE]):
-            yield batch.filter(pc.invert(pc.is_in(batch["split"], left_out)))
+        for batch in file.iter_batches(columns=["id", "split", "licence", "turns", "labels", *PICTURE]):
+            is_refused = pc.is_valid(find_refusals(data_set, batch["licence"], policy))
+            is_refused = pc.and_(is_refused, pc.invert(pc.is_in(batch["split"], scored)))
+            yield batch.filter(pc.invert(pc.or_(is_refused, pc.is_in(batch["split"], left_out))))
 
 
 def _count(table: pa.Table, sets: list[DataSet]) -> dict[str, dict[str, int]]:

@@ -59,7 +59,7 @@ def _find(params: Params, set_: Set) -> origin.Origin:
         return surveyed
     if not dials.fetch:
         return origin.Origin(reason=f"not in {dials.mirror}; put its files into a folder {set_id} there")
-    hindrance = needs.hindrance(set_.card)
+    hindrance = needs.hindrance(set_.card, params.policy.licences)
     if hindrance is not None:
         return origin.Origin(reason=hindrance)
     with discreet(set_id, set_.card.is_credentialed):

@@ -15,6 +15,6 @@ def run(params: Params) -> None:
     """Write down the mirror's name; MirrorError where it is missing or holds no set. Miniatures come in good time."""
     mirror = Path(params.download.mirror)
     if not is_miniature(mirror):
-        match_folders(mirror, catalogue.read(layout.CATALOGUE))
+        match_folders(mirror, catalogue.read(layout.CATALOGUE), may_be_empty=params.download.fetch)
     with publish(layout.MIRROR) as path:
         path.write_text(f"{mirror}\n", encoding="utf-8")

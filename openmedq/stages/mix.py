@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 from openmedq import layout
 from openmedq.errors import StaleError
 from openmedq.io.publish import publish
-from openmedq.params import Params
+from openmedq.params import Licences, Params
+from openmedq.quality.gate import find_refusals
 from openmedq.quality.sets import DataSet, check_known, load_sets
 from openmedq.schema import INDEX_SCHEMA, Role
 
@@ -33,14 +34,15 @@ def run(params: Params) -> None:
         folder.mkdir()
         with pq.ParquetWriter(folder / "index.parquet", INDEX_SCHEMA, compression="zstd") as writer:
             for data_set in sets:
-                index, fates = _index(data_set, params.mix.weights.get(data_set.id, 1.0), verdicts)
+                weight = params.mix.weights.get(data_set.id, 1.0)
+                index, fates = _index(data_set, weight, verdicts, params.policy.licences)
                 if len(index):
                     writer.write_table(index)
                 waterfall[data_set.id] = _tell(data_set, fates, index)
         (folder / "waterfall.json").write_text(json.dumps(waterfall, indent=2) + "\n", encoding="utf-8")
 
 
-def _index(data_set: DataSet, weight: float, verdicts: pa.Table) -> tuple[pa.Table, Counter[str]]:
+def _index(data_set: DataSet, weight: float, verdicts: pa.Table, policy: Licences) -> tuple[pa.Table, Counter[str]]:
     """The set's part of the index, and how many of its rows are not in it, by reason."""
     fates: Counter[str] = Counter()
     parts = []
@@ -49,6 +51,7 @@ def _index(data_set: DataSet, weight: float, verdicts: pa.Table) -> tuple[pa.Tab
         # The first reason that applies is the one that counts.
         fate = pc.coalesce(
             pc.if_else(pc.is_null(roles), ROLE_NULL, None),
+            find_refusals(data_set, rows["licence"].combine_chunks(), policy),
             verdicts["reason"].combine_chunks().take(pc.index_in(rows["id"], verdicts["id"])),
             pc.if_else(pc.and_(pc.equal(roles, Role.TRAIN.value), weight == 0), WEIGHT_ZERO, None),
         )
@@ -62,11 +65,11 @@ def _index(data_set: DataSet, weight: float, verdicts: pa.Table) -> tuple[pa.Tab
 
 
 def _read_positions(data_set: DataSet) -> Iterator[pa.Table]:
-    """Id, source, split and task of each row of each shard, and where it lies, in that order."""
+    """Id, source, split, task and licence of each row of each shard, and where it lies, in that order."""
     for shard in data_set.shards:
         file = pq.ParquetFile(shard)
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        rows = file.read(columns=["id", "source", "split", "task"]).combine_chunks()
+        rows = file.read(columns=["id", "source", "split", "task", "licence"]).combine_chunks()
         rows = rows.append_column("shard", pa.array([shard.name] * len(rows), pa.string()))
         rows = rows.append_column("row_group", pa.array(np.repeat(np.arange(len(sizes)), sizes), pa.int32()))
         places = np.concatenate([np.arange(size) for size in (*sizes, 0)])
@@ -87,6 +90,7 @@ def _tell(data_set: DataSet, fates: Counter[str], index: pa.Table) -> dict[str, 
     return {
         "kind": data_set.kind,
         "state": counts["state"],
+        **({"reason": counts["reason"]} if "reason" in counts else {}),
         "found": counts["found"],
         "read": counts["read"],
         "rejected": dict(sorted(counts["rejected"].items())),

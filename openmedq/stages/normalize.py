@@ -59,6 +59,7 @@ class Counts:
         return {
             "state": "present" if published.is_present else "absent",
             "origin": published.origin,
+            **({"reason": published.reason} if published.reason else {}),  # of its absence
             "found": self.found,
             "read": self.read,
             "rejected": dict(sorted(self.rejected.items())),

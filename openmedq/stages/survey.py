@@ -25,7 +25,7 @@ def run(params: Params) -> None:
     """Write one origin for each set of the catalogue."""
     sets = catalogue.read(layout.CATALOGUE)
     mirror = Path(params.download.mirror)
-    folders = match_folders(mirror, sets)
+    folders = match_folders(mirror, sets, may_be_empty=params.download.fetch)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
     found = {set_id: _list_files(set_id, folder, sets[set_id]["access"]) for set_id, folder in folders.items()}
 

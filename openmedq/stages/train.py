@@ -10,17 +10,20 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from openmedq import encoders, layout
+from openmedq import encoders, layout, training_data
 from openmedq.cards import Access
 from openmedq.errors import ValidationError
 from openmedq.io.publish import publish
 from openmedq.io.shards import read_samples
+from openmedq.io.weights import add_metadata
 from openmedq.params import Params
 from openmedq.schema import Role
 from openmedq.vlm import model as models
@@ -63,6 +66,7 @@ def run(params: Params, log: Log) -> None:
     if accelerator.is_main_process:
         with publish(layout.MODEL) as folder:
             models.save(model, processor, folder)
+            _sign(folder, training_data.describe(rows, params, _find_origin))
         _write(history.losses, metrics)
         log({name: value for name, value in metrics.items() if name.endswith("loss")}, None)
     accelerator.wait_for_everyone()
@@ -73,6 +77,20 @@ def _read_texts(rows: pa.Table) -> Iterator[str]:
     for sample in read_samples(layout.SAMPLES, rows, with_pictures=False):
         for turn in sample.turns:
             yield f"{prompt.request(sample.task, turn)}\nAnswer: {prompt.respond(sample.task, turn)}"
+
+
+def _sign(folder: Path, tree: dict[str, Any]) -> None:
+    """What was trained on, beside the weights and in the header of each of their files."""
+    (folder / training_data.NAME).write_text(training_data.render(tree), encoding="utf-8")
+    text = json.dumps(tree, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    for path in sorted(folder.glob("*.safetensors")):
+        add_metadata(path, training_data.METADATA, text)
+
+
+def _find_origin(source: str) -> str:
+    """Where the files of a source came from: miniature, mirror, official."""
+    counts = json.loads((layout.SAMPLES / source / "counts.json").read_text(encoding="utf-8"))
+    return str(counts["origin"])
 
 
 def _write(losses: list[float], metrics: dict[str, float]) -> None:

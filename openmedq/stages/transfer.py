@@ -2,7 +2,8 @@
 
 The encoder out of `data/model` against the same architecture from scratch, by the same recipe (`vlm/classifier.py`).
 A set is fitted and scored on the splits that its card says; one without a split is divided by its groups. Where a row
-may have several classes, those above `transfer.threshold` are predicted. A set that is absent is left out, and said so.
+may have several classes, those above `transfer.threshold` are predicted. A set without a row in the mix is left
+out, and said so.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def run(params: Params, log: Log) -> None:
     for name in dials.benchmarks:
         rows = index.filter(pc.equal(index["source"], name))
         if not len(rows):
-            logger.info("%s: absent, so nothing is transferred to it", name)
+            logger.info("%s: no row of it is in the mix, so nothing is transferred to it", name)
             continue
         benchmark = Benchmark(name, cards[name], rows, processor.image_processor, params)
         with progress(f"fine-tuning on {name}", benchmark.num_visits) as advance:

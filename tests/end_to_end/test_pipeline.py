@@ -85,10 +85,11 @@ def test_a_stage_is_one_word(project: Project) -> None:
         assert (project.root / "openmedq" / "stages" / f"{name}.py").is_file()
         params = [entry for entry in (stage.get("do") or stage)["params"] if isinstance(entry, str)]
         tracked = {entry.split(".")[0] for entry in params}
-        others = {"locate": {"download"}, "survey": {"download"}, "deduplicate": {"deduplicate", "mix"}}
+        others = {"locate": {"download"}, "survey": {"download"}, "deduplicate": {"deduplicate", "mix", "policy"}}
         others["transfer"] = {"transfer", "deduplicate"}  # which pictures look the same
+        others |= {each: {each, "policy"} for each in ("mix", "train")}
         assert tracked == others.get(name, {name})
-    assert sections == (set(_graph(project)) - {"locate", "survey"}) | {"execution"}
+    assert sections == (set(_graph(project)) - {"locate", "survey"}) | {"execution", "policy"}
     assert "execution" not in json.dumps(_graph(project)), "what may not change a byte is tracked by no stage"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from openmedq.cards.fields import Unusable
-from openmedq.formats.captions import stream_captions, to_licence
+from openmedq.formats.captions import stream_captions
 
 
 def test_a_caption_goes_on_up_to_the_next_id(tmp_path: Path) -> None:
@@ -26,24 +26,3 @@ def test_a_record_with_a_damaged_id_is_not_taken_for_more_of_the_caption_above(t
         record["caption"] for _, record in stream_captions(tmp_path / "t.txt", "ROCO_") if isinstance(record, dict)
     ]
     assert captions == [" One", " Two", " Three"]
-
-
-@pytest.mark.parametrize(
-    ("words", "licence"),
-    [
-        ("CC BY", "CC-BY"),
-        ("CC BY-NC-SA", "CC-BY-NC-SA"),
-        ("CC BY-NC-ND", "CC-BY-NC-ND"),
-        ("CC BY-ND", "CC-BY-ND"),
-        ("CC BY 4.0", "CC-BY-4.0"),
-        ("CC BY [Doe et al. (2021)]", "CC-BY"),
-        ("CC BY-NC [Doe et al. (2021)]", "CC-BY-NC"),
-        ("CC0", "CC0-1.0"),
-        ("CC BY-XX", "?"),
-        ("CC BYE", "?"),
-        ("", "?"),
-        ("all rights reserved", "?"),
-    ],
-)
-def test_licences_are_spelt_as_in_spdx(words: str, licence: str) -> None:
-    assert to_licence(words, "?") == licence

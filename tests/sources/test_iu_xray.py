@@ -279,6 +279,9 @@ def test_the_licence_is_the_reports(miniature_of: Callable[[str], Path], tmp_pat
     row = read_one(tmp_path, report(licence="https://creativecommons.org/licenses/by/3.0/"))
     assert isinstance(row, Sample)
     assert row.licence == "CC-BY-3.0"
+    row = read_one(tmp_path, report(licence="http://example.org/terms"))
+    assert isinstance(row, Sample)
+    assert row.licence == "http://example.org/terms", "what is stated is not taken for the card's"
     row = read_one(tmp_path, report(licence=""))
     assert isinstance(row, Sample)
     assert row.licence == card.licence

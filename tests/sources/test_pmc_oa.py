@@ -19,7 +19,7 @@ from PIL import Image
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason, Rejected, Sample
 from openmedq.sources import vqa_rad
-from openmedq.sources.pmc_oa import read
+from openmedq.sources.pmc_oa import card, read
 
 NAME = "PMC1043860_pbio-0030085-g005_1483.jpg"
 RECORD = {"image": NAME, "caption": " A picture. "}
@@ -246,3 +246,11 @@ def test_no_line_crashes_the_reader(tmp_path: Path, lines: list[Any]) -> None:
     else:
         assert len(rows) == len(lines)
     assert len({row.id for row in rows}) == len(rows)
+
+
+def test_a_sample_has_the_licence_of_its_article_where_a_list_is_there(tmp_path: Path) -> None:
+    (tmp_path / "oa_file_list.csv").write_text("File,Accession ID,License\nx,PMC7,CC BY-NC\n", encoding="utf-8")
+    for article, licence in (("PMC7", "CC-BY-NC"), ("PMC8", card.licence)):
+        row = read_one(tmp_path, RECORD | {"image": "plain.jpg", "pmcid": article})
+        assert isinstance(row, Sample)
+        assert row.licence == licence

@@ -402,3 +402,18 @@ def test_no_row_crashes_the_reader(
         assert "\n" not in str(error)
         return
     assert len({row.id for row in rows}) == len(rows) == num_rows
+
+
+def test_a_question_has_the_licence_of_its_article(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
+    licences = Counter(row.licence for row in read(miniature_of("pmc_vqa")) if isinstance(row, Sample))
+    assert licences.keys() == {"CC-BY", "CC0-1.0", "CC-BY-SA", "CC-BY-ND"}
+    header = ["File", "AccessionID", "License"]
+    for article, words, licence in (
+        ("PMC1064097", "CC BY-NC", "CC-BY-NC"),
+        ("PMC1064097", "NO-CC CODE", "no CC licence"),
+        ("PMC10640970", "CC BY-NC", card.licence),
+    ):
+        write(tmp_path, "oa_comm_use_file_list.csv", [dict(zip(header, ("x", article, words), strict=True))])
+        row = read_one(tmp_path, RECORD)
+        assert isinstance(row, Sample)
+        assert row.licence == licence

@@ -266,7 +266,8 @@ def test_a_row_that_comes_again_in_another_shard_is_rejected(tmp_path: Path) -> 
 
 
 def test_the_licence_is_the_rows_own(tmp_path: Path) -> None:
-    for licence, expected in (("CC-BY-NC-4.0", "CC-BY-NC-4.0"), (None, card.licence), ("", card.licence)):
+    stated = (("CC-BY-NC-4.0", "CC-BY-NC-4.0"), ("CC BY-NC 4.0", "CC-BY-NC-4.0"), ("own terms", "own terms"))
+    for licence, expected in (*stated, (None, card.licence), ("", card.licence)):
         row, _ = read_two(tmp_path, license=licence, synthetic=True)
         assert isinstance(row, Sample)
         assert row.licence == expected

@@ -153,3 +153,21 @@ def test_a_set_that_was_not_normalized() -> None:
     (layout.SAMPLES / "text" / "counts.json").unlink()
     with pytest.raises(StaleError, match="dvc repro normalize@text"):
         _run()
+
+
+def test_rows_that_the_policy_refuses_neither_keep_nor_lose() -> None:
+    """b_first/1 would win over its copies; b_first/5, of an evaluation split, still does: it may be scored later."""
+    own = {"b_first/1": "CC-BY-NC-4.0", "b_first/5": "words"}
+    write_sets([{**each, "licence": own.get(each["id"], "CC0-1.0")} for each in _rows()], CARDS)
+    assert _run() == EXPECTED, "under `any`"
+    found = _run(policy={"licences": "commercial"})
+    assert found == {
+        "b_first/3": ("b_first/2", "duplicate perceptual"),
+        "b_first/4": ("a_second/4", "duplicate exact"),
+        "a_second/1": ("b_first/2", "duplicate exact"),
+        "a_second/2": ("b_first/5", "in evaluation"),
+        "a_second/3": ("b_first/5", "evaluation picture"),
+        "text/1": ("text/3", "in evaluation"),
+        "text/2": ("text/3", "in evaluation"),
+        "text/5": ("text/4", "duplicate exact"),
+    }

@@ -54,9 +54,10 @@ def test_an_absent_set_is_recorded_as_absent_unless_it_is_required() -> None:
     toyset.write_catalogue(toyset.CARD, other)
     Path("mirror/other").mkdir(parents=True)
     Path("mirror/other/a").touch()
-    assert _run() == {"state": "absent"}
-    assert _run(require=("other",)) == {"state": "absent"}
-    with pytest.raises(MirrorError, match=r"^mirror: lacks toy_set, which download\.require names; put its files"):
+    absent = {"state": "absent", "reason": "not in mirror; put its files into a folder toy_set there"}
+    assert _run() == absent
+    assert _run(require=("other",)) == absent
+    with pytest.raises(MirrorError, match=r"^toy_set: absent, though download\.require names it: not in mirror; put"):
         _run(require=("toy_set",))
 
 
@@ -69,8 +70,8 @@ def test_an_unknown_set_cant_be_required(mirror: Path) -> None:
 
 def test_a_set_can_be_left_out(mirror: Path) -> None:
     assert _run()["state"] == "present"
-    assert _run(skip=("toy_set",)) == {"state": "absent"}
-    with pytest.raises(MirrorError, match=r"lacks toy_set, which download\.require names"):
+    assert _run(skip=("toy_set",)) == {"state": "absent", "reason": "download.skip names it"}
+    with pytest.raises(MirrorError, match=r"absent, though download\.require names it: download\.skip names it"):
         _run(require=("toy_set",), skip=("toy_set",))
 
 

@@ -142,3 +142,46 @@ def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
     assert waterfall["vqa_rad"]["duplicate"] == {"duplicate exact": 3}
     assert waterfall["vqa_rad"]["kept_out"] == {"in evaluation": 1}
     assert waterfall["vqa_rad"]["mix"] == {"train": 1793, "evaluation": 451}
+
+
+def _write_licences(cards: dict[str, dict[str, Any]]) -> None:
+    own = {"z_first/0": "CC-BY-NC-4.0", "z_first/4": "some words", "z_first/8": "CC BY-ND", "a_second/1": "CC-BY-4.0"}
+    rows = [{**each, "licence": own.get(each["id"], "CC0-1.0")} for each in ROWS]
+    write_sets(rows, cards, rejected={"a_second": {"answer empty": 2}})
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept_out"),
+    [
+        ("any", {}),
+        ("research", {"licence unknown": 1}),
+        ("commercial", {"licence CC-BY-NC-4.0: not commercial": 1, "licence unknown": 1}),
+        ("redistributable", {"licence CC-BY-ND: not redistributable": 1, "licence unknown": 1}),
+    ],
+)
+def test_rows_that_the_policy_refuses_are_kept_out_with_the_reason(policy: str, kept_out: dict[str, int]) -> None:
+    _write_licences(CARDS)
+    mix.run(make_params(policy={"licences": policy}))
+    waterfall = json.loads((layout.MIX / "waterfall.json").read_text())
+    assert waterfall["z_first"]["kept_out"] == {"evaluation picture": 1, "in evaluation": 1, **kept_out}
+    assert sum(waterfall["z_first"]["mix"].values()) == 6 - sum(kept_out.values())
+    index = pq.read_table(layout.MIX / "index.parquet").to_pylist()
+    assert {entry["id"]: entry["licence"] for entry in index}["a_second/1"] == "CC-BY-4.0"
+
+
+def test_a_credentialed_set_is_kept_out_whole_where_the_policy_is_no_research() -> None:
+    _write_licences(CARDS | {"a_second": {"access": "credentialed"}})
+    for policy, kept_out in (("research", {}), ("commercial", {"credentialed: not commercial": 3})):
+        deduplicate.run(make_params(policy={"licences": policy}))
+        mix.run(make_params(policy={"licences": policy}))
+        waterfall = json.loads((layout.MIX / "waterfall.json").read_text())
+        assert waterfall["a_second"]["kept_out"] == kept_out
+        assert waterfall["a_second"]["rejected"] == {"answer empty": 2}
+
+
+def test_a_role_that_is_null_comes_before_the_licence() -> None:
+    _write_licences(CARDS)
+    mix.run(make_params(policy={"licences": "redistributable"}, mix={"roles": {"z_first": {"test": None}}}))
+    waterfall = json.loads((layout.MIX / "waterfall.json").read_text())
+    assert waterfall["z_first"]["kept_out"]["role null"] == 1
+    assert "licence CC-BY-ND: not redistributable" not in waterfall["z_first"]["kept_out"]

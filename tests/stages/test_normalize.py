@@ -147,6 +147,7 @@ def test_an_absent_set_is_an_empty_output() -> None:
     assert _run() == {
         "state": "absent",
         "origin": None,
+        "reason": "not in mirror; put its files into a folder toy_set there",
         "found": 0,
         "read": 0,
         "rejected": {},

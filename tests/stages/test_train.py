@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from openmedq import layout
+from openmedq import layout, training_data
 from openmedq.errors import ModelError, ParamsError, ValidationError
+from openmedq.io.weights import read_metadata
 from openmedq.params import Params
 from openmedq.stages import train
 from openmedq.vlm import model as models
@@ -91,6 +92,27 @@ def test_it_writes_a_model_its_losses_and_its_counts() -> None:
     assert all({"loss", "lr", "samples_per_second"} == values.keys() for _, values in logged[:-1])
     assert logged[-1][1] == {"loss": metrics["loss"]}
     assert not list(layout.PARTIAL.glob("*model"))
+
+
+def test_the_weights_carry_what_they_were_trained_on() -> None:
+    write_run(mix={"roles": {"open_text": {"train": None}}})
+    run(params())
+    tree = json.loads((layout.MODEL / training_data.NAME).read_text(encoding="utf-8"))
+    assert tree == training_data.read(layout.MODEL)
+    assert tree == {
+        "policy": "any",
+        "sources": {
+            source: {"access": access, "origin": "mirror", "rows": 17, "licences": {"CC0-1.0": 17}}
+            for source, access in (("open_vqa", "open"), ("secret_vqa", "credentialed"))
+        },
+        "base_weights": {},
+    }
+    files = list(layout.MODEL.glob("*.safetensors"))
+    assert files
+    for path in files:
+        metadata = read_metadata(path)
+        assert metadata["format"] == "pt"
+        assert json.loads(metadata[training_data.METADATA]) == tree
 
 
 def test_the_rate_warms_up_and_falls_to_zero() -> None:

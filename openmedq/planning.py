@@ -1,0 +1,154 @@
+"""`plan` and `links`: what would be downloaded, before anything is asked of any host.
+
+Sizes are those that publishers state or that the ledger remembers; rounded ones count and are marked, unknown ones are
+named. Nothing here opens a connection, but for `links --ask`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from openmedq import layout
+from openmedq.acquire import fetching, needs
+from openmedq.acquire.client import Client
+from openmedq.cards import Card, File, Set, catalogue
+from openmedq.errors import AcquisitionError
+from openmedq.mirror import match_folders
+from openmedq.params import Download, Execution, Params
+
+SHARDS = "its Parquet shards may take as much again: pictures are stored as published, or smaller"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What `download` would do for one set."""
+
+    need: needs.Need
+    skipped: str | None  # why nothing is fetched
+    linked_bytes: int  # about, of further files that the listed ones name
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes to fetch, as far as they are known."""
+        return 0 if self.skipped else self.need.num_known + self.linked_bytes
+
+    @property
+    def disk_bytes(self) -> int:
+        """Bytes that the disk has to take: what is fetched, and the shards made of it."""
+        return 0 if self.skipped else self.num_bytes * 2 + self.need.num_here + self.need.num_begun
+
+
+def plan(params: Params, sets: Mapping[str, Set]) -> list[Step]:
+    """A step for each set, in the catalogue's order; as if `download.fetch` were on."""
+    held = find_mirrored(params.download, sets)
+    return [_plan_set(params, set_.card, held.get(set_id)) for set_id, set_ in sets.items()]
+
+
+def find_mirrored(dials: Download, sets: Mapping[str, Set]) -> dict[str, Path]:
+    """The mirror's folder of each set that it holds; none where there is no mirror (yet)."""
+    mirror = Path(dials.mirror)
+    entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
+    return match_folders(mirror, entries, may_be_empty=True) if mirror.is_dir() else {}
+
+
+def _plan_set(params: Params, card: Card, mirrored: Path | None) -> Step:
+    need = needs.assess(card)
+    skipped = None
+    if card.id in params.download.skip:
+        skipped = "download.skip names it"
+    elif mirrored is not None:
+        skipped = f"taken from {mirrored}"
+    else:
+        skipped = needs.hindrance(card, params.policy.licences)
+    if skipped is None and not need.missing and not card.linked_bytes:
+        skipped = "all here"
+    return Step(need, skipped, card.linked_bytes)
+
+
+def show(console: Console, steps: list[Step], dials: Download) -> bool:
+    """The plan for people; whether the disk has the room."""
+    table = Table(title="Downloads", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
+    table.title_justify, table.title_style = "left", "bold"
+    table.add_column("set", no_wrap=True)
+    for name in ("to fetch", "here", "disk"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("skipped, and why", overflow="fold")
+    for step in steps:
+        here = step.need.num_here + step.need.num_begun
+        table.add_row(
+            step.need.set_id,
+            "-" if step.skipped else tell_size(step.num_bytes, step.need),
+            decimal(here) if here else "-",
+            "-" if step.skipped else decimal(step.disk_bytes),
+            step.skipped or "",
+        )
+    console.print(table)
+    needed = sum(max(0, step.disk_bytes - step.need.num_here - step.need.num_begun) for step in steps)
+    free = shutil.disk_usage(_nearest(layout.RAW)).free
+    has_room = needed <= free
+    rough = "~: as a page rounds it. n?: n files (more) whose size nobody states. disk: with what is here; " + SHARDS
+    _say(console, f"\n{rough}.")
+    verdict = "enough" if has_room else "NOT enough: name less, or move data/ to a larger disk"
+    _say(console, f"Disk: {decimal(needed)} are still needed, {decimal(free)} are free: {verdict}.")
+    if not dials.fetch:
+        _say(console, "download.fetch is false: `dvc repro` fetches nothing until params.yaml says true.")
+    return has_room
+
+
+def tell_size(num_bytes: int, need: needs.Need) -> str:
+    """`~1.5 GB +2?`: rounded sizes count, unknown ones are named."""
+    if not num_bytes and need.num_unsized:
+        return f"{need.num_unsized}?"
+    unsized = f" +{need.num_unsized}?" if need.num_unsized else ""
+    return f"{'~' if need.is_rough else ''}{decimal(num_bytes)}{unsized}"
+
+
+def write_links(cards: list[Card], execution: Execution, *, is_asked: bool, form: str) -> Iterator[str]:
+    """Lines that let someone else fetch the files of sets: tab-separated, or as aria2 reads them.
+
+    Laid out as they say, below one folder, the files are a mirror (`download.mirror`) and are held to the same hashes.
+    """
+    if form == "tsv":
+        yield "path\turl\tsize_bytes\tsha256\tmd5"
+    for card in cards:
+        files = list(needs.links(card))
+        if is_asked:
+            files = asyncio.run(_ask(card, files, execution))
+        for file in files:
+            yield from _tell_link(card, file, form)
+
+
+async def _ask(card: Card, files: list[File], execution: Execution) -> list[File]:
+    async with Client(execution) as client:
+        return await fetching.describe(client, card.id, files)
+
+
+def _tell_link(card: Card, file: File, form: str) -> Iterator[str]:
+    path = f"{card.id}/{file.path}"
+    if any(letter in path + file.url for letter in "\t\r\n"):
+        raise AcquisitionError(f"{path!r}: a line end or a tab in a path or address can't be listed")
+    if form == "tsv":
+        yield "\t".join((path, file.url, str(file.size_bytes or ""), file.sha256 or "", file.md5 or ""))
+        return
+    yield file.url
+    yield f"  out={path}"
+    if file.sha256 or file.md5:
+        yield f"  checksum={f'sha-256={file.sha256}' if file.sha256 else f'md5={file.md5}'}"
+
+
+def _nearest(path: Path) -> Path:
+    """The path, or the nearest folder above it that is there."""
+    return next(each for each in (path, *path.absolute().parents) if each.exists())
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False)

@@ -1,0 +1,85 @@
+"""What weights were trained on, as they carry it: `training_data.json` beside them, and the same in their headers.
+
+    {"policy": "any",
+     "sources": {"roco": {"access": "open", "origin": "official", "rows": 98, "licences": {"CC-BY-4.0": 60, ...}}, ...},
+     "base_weights": {"vision": {"weights": "...", "revision": "...", "licence": "MIT"}, ...}}
+
+It says what the mix held, not what was drawn from it; and nothing of the records themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from openmedq.cards import Access
+from openmedq.cards.licences import refuse, spell
+from openmedq.errors import ExportError
+from openmedq.params import Language, Licences, Params, Vision
+
+NAME = "training_data.json"
+METADATA = "openmedq.training_data"  # key in the header of safetensors
+
+Tree = dict[str, Any]
+
+
+def describe(rows: pa.Table, params: Params, find_origin: Callable[[str], str]) -> Tree:
+    """What weights trained on the rows (of INDEX_SCHEMA) are trained on; `find_origin` tells where a source is from."""
+    columns = [rows[name].to_pylist() for name in ("source", "access", "licence")]
+    sources: dict[str, Tree] = {}
+    for (source, access, licence), number in sorted(Counter(zip(*columns, strict=True)).items()):
+        new = {"access": access, "origin": find_origin(source), "rows": 0, "licences": {}}
+        facts = sources.setdefault(source, new)
+        facts["rows"] += number
+        name = spell(licence) or licence
+        facts["licences"][name] = facts["licences"].get(name, 0) + number
+    parts: dict[str, Vision | Language] = {"vision": params.train.vision, "language": params.train.language}
+    bases = {name: _describe_base(part) for name, part in parts.items() if part.weights is not None}
+    return {"policy": params.policy.licences, "sources": sources, "base_weights": bases}
+
+
+def _describe_base(part: Vision | Language) -> Tree:
+    """Pretrained weights by name; of a folder elsewhere on this machine the last part alone."""
+    name = str(part.weights)
+    return {
+        "weights": Path(name).name if Path(name).is_absolute() else name,
+        "revision": part.revision,
+        "licence": part.licence and (spell(part.licence) or part.licence),
+    }
+
+
+def render(tree: Tree) -> str:
+    """The text of `training_data.json`."""
+    return json.dumps(tree, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def read(folder: Path) -> Tree:
+    """What the weights in the folder say that they were trained on; ExportError where they say nothing."""
+    path = folder / NAME
+    try:
+        tree: Tree = json.loads(path.read_text(encoding="utf-8"))
+        list(refuse_export(tree, "redistributable"))  # whether all that is asked of it is there
+    except FileNotFoundError:
+        raise ExportError(f"{path}: not there, so nobody knows what was trained on; `dvc repro train` trains") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ExportError(f"{path}: not what `train` writes; `dvc repro --force train` trains again") from None
+    return tree
+
+
+def refuse_export(tree: Mapping[str, Any], policy: Licences) -> Iterator[str]:
+    """Each thing trained on that the policy does not allow: `roco 12 rows (licence unknown)`."""
+    for source, facts in tree["sources"].items():
+        reasons: Counter[str] = Counter()
+        for licence, number in facts["licences"].items():
+            if reason := refuse(licence, policy, is_credentialed=facts["access"] == Access.CREDENTIALED):
+                reasons[reason] += number
+        for reason, number in sorted(reasons.items()):
+            yield f"{source} {number:,} rows ({reason})"
+    for name, base in tree["base_weights"].items():
+        if reason := refuse(base["licence"], policy):
+            yield f"pretrained {name} weights {base['weights']} ({reason})"

@@ -1,0 +1,180 @@
+"""One file through every trouble: right bytes or a clear error, and never a part taken for the whole."""
+
+from __future__ import annotations
+
+import email.utils
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from openmedq.acquire import needs
+from openmedq.errors import AcquisitionError, ChecksumError, PassingError
+from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_all
+from tests.servers import faults, serve
+
+DATA = random.Random(0).randbytes(3_000_000)
+NAME = "a/pictures.tgz"
+PLACE = f"{HOST}/imgs/{NAME}"
+TARGET = Path("data/raw/toy_set/files") / NAME
+ASIDE = Path("data/raw/toy_set") / needs.PARTIAL / NAME
+
+FILES = make_files({NAME: DATA})
+PINNED = make_files({NAME: DATA}, is_pinned=True)
+SITE = {f"{URL}{NAME}": DATA}
+
+
+def test_a_file_comes_whole_and_once(fetch: Fetch) -> None:
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+        num_requests = len(server.requests)
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+        assert len(server.requests) == num_requests, "what is here is not asked for again"
+    assert not ASIDE.exists()
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("fault", [faults.cut, faults.truncate])
+def test_a_cut_file_is_gone_on_with(fetch: Fetch, seed: int, fault: object) -> None:
+    at = random.Random(seed).randrange(1, len(DATA))
+    with serve(SITE, [fault(at).on(PLACE, times=1)]) as server:  # type: ignore[operator]
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+        first, second = server.asked(PLACE)
+    assert "Range" not in first.headers
+    start = int(second.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+    assert 0 < start <= at
+    assert second.status == 206
+    assert second.headers["If-Range"]
+
+
+def test_a_cut_that_stays_is_told_and_what_came_is_kept(fetch: Fetch) -> None:
+    with serve(SITE, [faults.cut(1000).on(PLACE)]) as server:
+        with pytest.raises(PassingError, match=rf"^{NAME}: {URL}{NAME}: the connection was cut .*what came is kept"):
+            fetch(server, make_set(FILES), attempts=2)
+        assert 0 < ASIDE.stat().st_size <= 2000
+        assert not TARGET.exists()
+        server.faults.clear()
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+
+
+def test_a_server_that_ignores_ranges_is_heard_from_the_start(fetch: Fetch) -> None:
+    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), faults.ignore_range()]) as server:
+        assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
+        assert [request.status for request in server.asked(PLACE)] == [200, 200]
+
+
+def test_a_file_that_changed_meanwhile_is_not_pieced_together(fetch: Fetch) -> None:
+    other = DATA[::-1]
+    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), faults.change(other).on(PLACE, first=2)]) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: other}
+
+
+def test_without_a_validator_or_a_hash_nothing_is_pieced_together(fetch: Fetch) -> None:
+    """Nothing would tell whether the rest is of the same file."""
+    ASIDE.parent.mkdir(parents=True)
+    ASIDE.write_bytes(b"x" * 1000)
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+        assert "Range" not in server.asked(PLACE)[0].headers
+
+
+def test_a_begun_file_with_wrong_bytes_is_found_out_by_its_hash(fetch: Fetch) -> None:
+    ASIDE.parent.mkdir(parents=True)
+    ASIDE.write_bytes(b"x" * 1000)
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
+        assert [request.headers["Range"] for request in server.asked(PLACE)] == ["bytes=1000-", None]
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_status_that_passes_is_waited_for(fetch: Fetch, code: int) -> None:
+    with serve(SITE, [faults.status(code).on(PLACE, times=5)]) as server:
+        assert read_all(fetch(server, make_set(FILES), attempts=6)) == {NAME: DATA}
+        server.faults[:] = [faults.status(code).on(PLACE)]
+        TARGET.unlink()
+        with pytest.raises(PassingError, match=rf"openi\.nlm\.nih\.gov answers {code} [A-Z]\w.*\(attempt 5\)"):
+            fetch(server, make_set(FILES), attempts=5)
+
+
+@pytest.mark.parametrize("is_date", [False, True])
+def test_retry_after_is_respected(fetch: Fetch, is_date: bool) -> None:
+    asked: int | str = email.utils.formatdate(time.time() + 2, usegmt=True) if is_date else 1
+    with serve(SITE, [faults.status(429, retry_after=asked).on(PLACE, times=1)]) as server:
+        start = time.monotonic()
+        fetch(server, make_set(FILES))
+        assert time.monotonic() - start >= 0.9
+
+
+def test_a_server_that_wants_to_be_left_alone_for_long_is(fetch: Fetch) -> None:
+    with serve(SITE, [faults.status(503, retry_after=7200).on(PLACE)]) as server:
+        with pytest.raises(PassingError, match=r"to be left alone for 7200 s"):
+            fetch(server, make_set(FILES))
+        assert len(server.asked(PLACE)) == 1
+
+
+def test_wrong_bytes_of_the_right_length_are_fetched_once_more_and_refused(fetch: Fetch) -> None:
+    with serve(SITE, [faults.corrupt(7).on(PLACE)]) as server:
+        with pytest.raises(ChecksumError, match=rf"^{NAME}: {URL}{NAME} gives sha256 \w+, promised is \w+; nothing"):
+            fetch(server, make_set(PINNED))
+        assert len(server.asked(PLACE)) == 2
+        assert not TARGET.exists()
+        assert not ASIDE.exists()
+        server.faults[:] = [faults.corrupt(7).on(PLACE, times=3)]
+        assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
+
+
+def test_a_size_is_held_to_what_is_known_of_it(fetch: Fetch) -> None:
+    """A valid gzip of 130 bytes once stood for 352 MB."""
+    about = (FILES[0].model_copy(update={"about_bytes": 3_100_000}),)
+    exact = (FILES[0].model_copy(update={"size_bytes": len(DATA)}),)
+    with serve(SITE, [faults.shorten(130).on(PLACE)]) as server:
+        for files, expected in ((about, "1550000 to 6200000"), (exact, "3000000")):
+            with pytest.raises(AcquisitionError, match=rf"gives 130 bytes, expected {expected}; it is not"):
+                fetch(server, make_set(files))
+        server.faults.clear()
+        assert read_all(fetch(server, make_set(about))) == {NAME: DATA}
+    too_long = (FILES[0].model_copy(update={"about_bytes": 1_000_000, "path": "b"}),)
+    with (
+        serve(SITE) as server,
+        pytest.raises(AcquisitionError, match=r"gives 3000000 bytes, expected 500000 to 2000000"),
+    ):
+        fetch(server, make_set(too_long))
+
+
+@pytest.mark.parametrize("is_disguised", [False, True])
+def test_a_page_is_no_file(fetch: Fetch, is_disguised: bool) -> None:
+    with serve(SITE, [faults.html(is_disguised=is_disguised).on(PLACE)]) as server:
+        with pytest.raises(AcquisitionError, match=r"answers with a web page in place of the file"):
+            fetch(server, make_set(FILES))
+        assert len(server.asked(PLACE)) == 1
+    assert not TARGET.exists()
+
+
+def test_a_challenge_is_no_empty_file(fetch: Fetch) -> None:
+    with serve(SITE, [faults.challenge().on(PLACE)]) as server, pytest.raises(AcquisitionError, match="answers 202"):
+        fetch(server, make_set(FILES))
+
+
+def test_a_file_that_is_gone_is_told_at_once(fetch: Fetch) -> None:
+    with serve(SITE, [faults.not_found().on(PLACE)]) as server:
+        with pytest.raises(AcquisitionError, match=rf"^{URL}{NAME}: openi\.nlm\.nih\.gov answers 404 Not Found"):
+            fetch(server, make_set(FILES))
+        assert len(server.asked(PLACE)) == 1
+
+
+def test_a_stalled_server_is_left_and_asked_again(fetch: Fetch) -> None:
+    with serve(SITE, [faults.stall(200_000).on(PLACE, times=1)]) as server:
+        assert read_all(fetch(server, make_set(FILES), timeout_s=0.3)) == {NAME: DATA}
+        assert server.asked(PLACE)[1].headers["Range"]
+
+
+def test_a_slow_server_is_waited_for(fetch: Fetch) -> None:
+    with serve(SITE, [faults.slow(6_000_000).on(PLACE)]) as server:
+        assert read_all(fetch(server, make_set(FILES), timeout_s=0.3)) == {NAME: DATA}
+        assert len(server.asked(PLACE)) == 1
+
+
+def test_an_empty_file_is_none(fetch: Fetch) -> None:
+    with serve({f"{URL}empty": b""}) as server, pytest.raises(AcquisitionError, match="an empty file, which nobody"):
+        fetch(server, make_set(make_files({"empty": b""})))

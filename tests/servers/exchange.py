@@ -1,0 +1,144 @@
+"""What is asked and what is answered: `Content`, `Request`, `Reply`, and the answer to a request for a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mimetypes
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.message import Message
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+LAST_MODIFIED = "Mon, 30 Oct 2023 20:34:52 GMT"
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+
+
+@dataclass(frozen=True)
+class Content:
+    """The bytes of a published file, in memory or on disk."""
+
+    data: bytes | Path
+
+    @cached_property
+    def size_bytes(self) -> int:
+        return len(self.data) if isinstance(self.data, bytes) else self.data.stat().st_size
+
+    @cached_property
+    def md5(self) -> str:
+        return self._digest("md5")
+
+    @cached_property
+    def sha256(self) -> str:
+        return self._digest("sha256")
+
+    def read(self, start: int = 0, stop: int | None = None) -> bytes:
+        stop = self.size_bytes if stop is None else stop
+        if isinstance(self.data, bytes):
+            return self.data[start:stop]
+        with self.data.open("rb") as file:
+            file.seek(start)
+            return file.read(stop - start)
+
+    def _digest(self, name: str) -> str:
+        return hashlib.new(name, self.read(), usedforsecurity=False).hexdigest()
+
+
+@dataclass
+class Request:
+    """One request: `host` is the official host's name, `path` its path there, unquoted."""
+
+    method: str
+    host: str
+    path: str
+    query: str
+    headers: Message  # names in any case
+    body: bytes = b""
+    attempt: int = 0  # from 1, of this method on this path
+    status: int = 0  # as answered
+    num_bytes: int = 0  # of the body, as sent so far
+
+    @property
+    def place(self) -> str:
+        """Host and path, as faults name it."""
+        return self.host + self.path
+
+    def argument(self, name: str) -> str | None:
+        return dict(parse_qsl(self.query, keep_blank_values=True)).get(name)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer, and how it is sent: `stop` is where a range ends, the rest is for faults."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: Content = Content(b"")
+    start: int = 0
+    stop: int | None = None
+    is_chunked: bool = False  # no length is told
+    closes_at: int | None = None  # bytes of the body after which the connection is closed
+    is_reset: bool = False  # closed as by a machine that went away
+    stalls_at: int | None = None
+    stalls_s: float = 0
+    bytes_per_s: float | None = None
+
+    @property
+    def is_file(self) -> bool:
+        return self.status in (200, 206)
+
+
+def send_file(
+    request: Request,
+    content: Content,
+    *,
+    name: str = "",
+    etag: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    has_ranges: bool = True,
+) -> Reply:
+    """The file or the range that is asked for; 416 where it begins behind the end. If-Range is heeded."""
+    etag = f'"{content.md5}"' if etag is None else etag
+    kind = mimetypes.guess_type(name or request.path)
+    told = {
+        "Content-Type": (kind[0] if not kind[1] else None) or "application/octet-stream",
+        "Last-Modified": LAST_MODIFIED,
+        "ETag": etag,
+        "Accept-Ranges": "bytes" if has_ranges else "none",
+        **(headers or {}),
+    }
+    size = content.size_bytes
+    asked = _RANGE.fullmatch(request.headers.get("Range", "")) if has_ranges else None
+    is_same = request.headers.get("If-Range", etag) in (etag, LAST_MODIFIED)
+    if not asked or not is_same or asked[0] == "bytes=-":
+        return Reply(200, told, content, 0, size)
+    if not asked[1]:
+        start, stop = max(size - int(asked[2]), 0), size
+    else:
+        start, stop = int(asked[1]), min(int(asked[2]) + 1, size) if asked[2] else size
+    if start >= size:
+        return Reply(416, {"Content-Range": f"bytes */{size}"})
+    return Reply(206, {**told, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}, content, start, stop)
+
+
+def send_json(value: Any, status: int = 200, **headers: str) -> Reply:
+    told = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
+    return Reply(status, told, Content(json.dumps(value).encode()))
+
+
+def send_page(title: str, status: int = 200) -> Reply:
+    page = f"<!DOCTYPE html>\n<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n"
+    return Reply(status, {"Content-Type": "text/html; charset=utf-8"}, Content(page.encode()))
+
+
+def redirect(url: str, status: int = 302) -> Reply:
+    return Reply(status, {"Location": url, "Content-Type": "text/html"})
+
+
+NOT_FOUND = send_page("Page not found", 404)
+
+Answer = Callable[[Request], Reply]  # what a host does

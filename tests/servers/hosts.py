@@ -1,0 +1,154 @@
+"""`serve`: one server on loopback that plays all official hosts, told apart by the first part of the path."""
+
+from __future__ import annotations
+
+import copy
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from tests.servers import box, bucket, figshare, hub, osf, physionet, plain, zenodo
+from tests.servers.exchange import NOT_FOUND, Content, Reply, Request
+from tests.servers.faults import Fault
+from tests.servers.site import STORAGES, Login, Site
+from tests.servers.wire import Listener
+
+READER = ("reader@example.org", "correct horse")  # of PhysioNet, where no other is told
+HOSTS = {
+    "huggingface.co": hub.answer,
+    "zenodo.org": zenodo.answer,
+    "osf.io": osf.answer_front,
+    "files.osf.io": osf.answer_files,
+    "api.osf.io": osf.answer_api,
+    "physionet.org": physionet.answer,
+    "figshare.com": figshare.answer_guarded,
+    "ndownloader.figshare.com": figshare.answer,
+    "api.figshare.com": figshare.answer_api,
+    "nihcc.box.com": box.answer,
+    "nihcc.app.box.com": box.answer,
+    "pmc-oa-opendata.s3.amazonaws.com": bucket.answer,
+    **dict.fromkeys(("drive.google.com", "doi.org", "medfm2023.grand-challenge.org"), plain.answer_page),
+    **dict.fromkeys(STORAGES, Site.answer_storage),
+}
+
+
+@dataclass
+class Server:
+    """A running server. `faults` may be changed while it runs; `requests` are in order of arrival."""
+
+    site: Site
+    faults: list[Fault]
+    requests: list[Request] = field(default_factory=list)
+    closing: threading.Event = field(default_factory=threading.Event)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _attempts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """Host name -> base URL, for `execution.endpoints`."""
+        return {host: self.site.url(host) for host in sorted(HOSTS.keys() | self.site.files)}
+
+    @property
+    def hub(self) -> str:
+        """For HF_ENDPOINT."""
+        return self.site.url("huggingface.co")
+
+    def url(self, official: str) -> str:
+        """Where an official URL is found here."""
+        parts = urlsplit(official)
+        query = f"?{parts.query}" if parts.query else ""
+        return f"{self.site.url(parts.netloc)}{parts.path}{query}"
+
+    def asked(self, place: str = "*", method: str = "*") -> list[Request]:
+        """The requests for a place, `host/path` with `*`."""
+        with self._changed:
+            return [r for r in self.requests if fnmatchcase(r.place, place) and method in ("*", r.method)]
+
+    def wait(self, place: str = "*", *, num_bytes: int = 0, timeout_s: float = 10) -> Request:
+        """Until a request for `place` was answered with so many bytes of body; TimeoutError where none is."""
+        end = time.monotonic() + timeout_s
+        while True:
+            for request in self.asked(place):
+                if request.status and request.num_bytes >= num_bytes:
+                    return request
+            if time.monotonic() > end:
+                raise TimeoutError(f"{place}: no request got {num_bytes} bytes in {timeout_s} s")
+            with self._changed:
+                self._changed.wait(0.05)
+
+    def answer(self, request: Request) -> Reply:
+        """Record the request, and let the faults that strike it and its host make the answer."""
+        with self._changed:
+            self._attempts[request.method, request.place] += 1
+            request.attempt = self._attempts[request.method, request.place]
+            self.requests.append(request)
+        striking = [fault for fault in self.faults if fault.strikes(request)]
+        asked = copy.deepcopy(request)
+        for fault in striking:
+            asked = fault.before(asked)
+        if request.host not in HOSTS and request.host not in self.site.files:
+            reply = NOT_FOUND
+        else:
+            reply = HOSTS.get(request.host, plain.answer)(self.site, asked)
+        for fault in striking:
+            reply = fault.after(asked, reply, self.site.other)
+        with self._changed:
+            request.status = reply.status
+        return reply
+
+    def sent(self, request: Request, num_bytes: int) -> None:
+        with self._changed:
+            request.num_bytes += num_bytes
+            self._changed.notify_all()
+
+
+@contextmanager
+def serve(
+    files: Mapping[str, bytes | Path],
+    faults: Iterable[Fault] = (),
+    *,
+    passwords: Mapping[str, tuple[str, str]] | None = None,
+    gated: Mapping[str, str] | None = None,
+    login: Login = "page",
+    has_short_links: bool = False,
+) -> Iterator[Server]:
+    """Serve files at their official URLs, two ports on loopback, until the block ends.
+
+    Args:
+        files: official URL -> bytes, or where they lie.
+        faults: what goes wrong.
+        passwords: host -> user and password; PhysioNet asks for READER's unless told otherwise.
+        gated: repository of the hub ("owner/name") -> the token that opens it.
+        login: what PhysioNet answers who bears no password; see `physionet.py`.
+        has_short_links: a signed link is good for one request, as if it had run out by the next.
+    """
+    by_host: dict[str, dict[str, Content]] = {}
+    for url, data in files.items():
+        parts = urlsplit(url)
+        query = f"?{parts.query}" if parts.path == "/index.php" else ""  # there it tells one file from another
+        by_host.setdefault(parts.netloc, {})[unquote(parts.path) + query] = Content(data)
+    with ExitStack() as stack:
+        listeners = [Listener(), Listener()]
+        ports = [listener.server_address[1] for listener in listeners]
+        site = Site(
+            base=f"http://127.0.0.1:{ports[0]}",
+            other=f"http://localhost:{ports[1]}",
+            files=by_host,
+            passwords={"physionet.org": READER} if passwords is None else passwords,
+            gated=gated or {},
+            login=login,
+            has_short_links=has_short_links,
+        )
+        server = Server(site, list(faults))
+        for listener in listeners:
+            listener.play = server
+            threading.Thread(target=listener.serve_forever, args=(0.02,), daemon=True).start()
+            stack.callback(listener.close)
+        stack.callback(server.closing.set)
+        yield server

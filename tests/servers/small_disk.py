@@ -1,0 +1,52 @@
+"""`small_disk`: a folder on a disk of a few kilobytes, for commands run by `wrap`; it needs no privileges.
+
+A mount namespace of its own holds the disk, so that neither the machine nor the test sees it: what lies there is asked
+by a command too.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_HOLD = 'mount -t tmpfs -o "size=$1" small "$2" && echo ready && read -r _'
+
+
+@dataclass(frozen=True)
+class SmallDisk:
+    """The disk at `folder`, as the process `pid` sees it."""
+
+    folder: Path
+    pid: int
+
+    def wrap(self, command: list[str]) -> list[str]:
+        """The command that runs `command` where the disk is."""
+        target = ["nsenter", "--target", str(self.pid), "--user", "--mount", "--preserve-credentials"]
+        return [*target, f"--wd={Path.cwd()}", *command]
+
+    def grow(self, size_bytes: int) -> None:
+        """Make room."""
+        command = ["mount", "-o", f"remount,size={size_bytes}", str(self.folder)]
+        subprocess.run(self.wrap(command), check=True, capture_output=True)
+
+
+@contextmanager
+def small_disk(folder: Path, size_bytes: int) -> Iterator[SmallDisk]:
+    """A disk of so many bytes at `folder`; skips the test where the machine allows no namespaces."""
+    if not shutil.which("unshare") or not shutil.which("nsenter"):
+        pytest.skip("unshare and nsenter are not there: they make a disk that only a test sees")
+    command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _HOLD, "sh", str(size_bytes), str(folder)]
+    with subprocess.Popen(command, stdin=-1, stdout=-1, stderr=-1, text=True) as holder:
+        assert holder.stdin and holder.stdout and holder.stderr
+        try:
+            if holder.stdout.readline() != "ready\n":
+                pytest.skip(f"no disk that only a test sees: {holder.stderr.read().strip()}")
+            yield SmallDisk(folder, holder.pid)
+        finally:
+            holder.stdin.close()

@@ -1,0 +1,126 @@
+"""How replies go over the wire: in pieces, slowly, not to the end, as each one says."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Protocol
+from urllib.parse import unquote, urlsplit
+
+from tests.servers.exchange import Reply, Request
+
+_PIECE_BYTES = 16_384
+
+
+class Play(Protocol):
+    """Who makes the answers."""
+
+    closing: threading.Event  # nobody waits on after it
+
+    def answer(self, request: Request) -> Reply: ...
+
+    def sent(self, request: Request, num_bytes: int) -> None: ...
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One connection: reads requests, sends replies as they say."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Listener
+
+    def _answer(self) -> None:
+        parts = urlsplit(self.path)
+        host, slash, path = parts.path.removeprefix("/").partition("/")
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        request = Request(self.command, unquote(host), slash + unquote(path), parts.query, self.headers, body)
+        self._send(request, self.server.play.answer(request))
+
+    do_GET = do_HEAD = do_POST = _answer  # noqa: N815 the library's names
+
+    def _send(self, request: Request, reply: Reply) -> None:
+        stop = reply.content.size_bytes if reply.stop is None else reply.stop
+        self.send_response(reply.status)
+        for name, value in reply.headers.items():
+            self.send_header(name, value)
+        if reply.is_chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(stop - reply.start))
+        self.end_headers()
+        if request.method == "HEAD":
+            return
+        length = stop - reply.start
+        is_cut = reply.closes_at is not None and reply.closes_at < length
+        for piece in self._pieces(reply, (reply.closes_at or 0) if is_cut else length):
+            self.server.play.sent(request, len(piece))  # before a client can have it, so that tests find it counted
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.is_chunked else piece)
+        if is_cut:
+            self.close_connection = True
+            if reply.is_reset:  # what was sent arrives, then a reset instead of an end
+                self.server.play.closing.wait(0.02)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif reply.is_chunked:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def _pieces(self, reply: Reply, length: int) -> Iterator[bytes]:
+        closing = self.server.play.closing
+        piece = _PIECE_BYTES if reply.bytes_per_s is None else max(1, int(reply.bytes_per_s / 20))
+        done = 0
+        while done < length or reply.stalls_at == done:
+            if reply.stalls_at == done:
+                closing.wait(reply.stalls_s)
+            if closing.is_set() or done == length:
+                return
+            end = min(length, done + piece)
+            if reply.stalls_at is not None and done < reply.stalls_at:
+                end = min(end, reply.stalls_at)
+            yield reply.content.read(reply.start + done, reply.start + end)
+            if reply.bytes_per_s is not None:
+                closing.wait((end - done) / reply.bytes_per_s)
+            done = end
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing: `Server.requests` says it."""
+
+
+class Listener(ThreadingHTTPServer):
+    """A port. It knows its connections, so that closing it ends them."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.play: Play
+        self._connections: set[socket.socket] = set()
+
+    def process_request(self, request: socket.socket, client_address: object) -> None:  # type: ignore[override]
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
+        """Close a connection, by a reset where it is set to linger not at all."""
+        self._connections.discard(request)
+        lingers, seconds = struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
+        if lingers and not seconds:
+            request.close()
+        else:
+            super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away is what tests are about; all else is told."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+        for connection in tuple(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
