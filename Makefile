@@ -1,11 +1,12 @@
-# make run     the whole pipeline on embedded defaults (PROFILE=miniature|small|paper picks another set of dials)
-# make test    every test, offline
-# make check   ruff and mypy
-# make ui      the Prefect and MLflow pages on loopback
+# make run          the whole pipeline on embedded defaults (PROFILE=miniature|small|paper picks another set of dials)
+# make test         the tests, offline
+# make test-faults  downloads from servers on loopback that cut, stall, lie, fill up and are killed
+# make check        ruff and mypy
+# make ui           the Prefect and MLflow pages on loopback
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run test check ui .venv
+.PHONY: run test test-faults check ui .venv
 
 TORCH := torch==2.13.0
 PYTHON := $(shell command -v python3.11 || command -v python3)
@@ -25,6 +26,9 @@ endif
 
 test: .venv
 	@python -m pytest -n 2 --dist loadgroup
+
+test-faults: .venv
+	@python -m pytest -n 2 --dist loadgroup -m faults
 
 check: .venv
 	@ruff format --check .

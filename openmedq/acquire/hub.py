@@ -5,9 +5,11 @@ The bytes come like all others; `huggingface_hub` is asked for the rest, and hon
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from openmedq.acquire.client import NotNowError
 from openmedq.acquire.credentials import HUB, advise
@@ -56,10 +58,10 @@ def describe(files: Iterable[File], endpoint: str | None = None) -> list[File]:
         if place not in commits:
             commits[place] = _ask_commit(repository, revision, endpoint)
             listings[place] = _list(repository, commits[place], endpoint)
-        entry = listings[place].get(path)
+        entry = listings[place].get(unquote(path))
         if entry is None:
             there = ", ".join(sorted(listings[place])[:8])
-            raise AcquisitionError(f"{path}: not in {repository} on {HUB} at {commits[place]}, which holds {there} ...")
+            raise AcquisitionError(f"{unquote(path)}: not in {repository} on {HUB} at {commits[place]}, which holds {there} ...")
         described.append(_hold(pin(file, commits[place]), entry))
     return described
 
@@ -93,9 +95,9 @@ def _hold(file: File, entry: Any) -> File:
 
 def _ask(repository: str, endpoint: str | None, question: Any) -> Any:
     """An answer of the hub's API; its many errors in our two kinds, none of which holds a token."""
-    from huggingface_hub import HfApi, errors, logging
+    from huggingface_hub import HfApi, errors
 
-    logging.set_verbosity(logging.ERROR)  # its own retries, line by line
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its own retries, line by line
     try:
         return question(HfApi(endpoint, library_name="openmedq"))
     except errors.GatedRepoError:
