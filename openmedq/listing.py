@@ -88,7 +88,7 @@ def _tell_missing(card: Card, mirrored: Path | None, params: Params) -> str:
             if params.download.fetch
             else "`dvc repro` fetches them once download.fetch is true"
         )
-        how += f"; {card.advice}" if card.advice else ""
+        how += f" ({card.advice})" if card.advice else ""
     return f"{what}: {how}; or put them into a folder {card.id} of download.mirror"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import shutil
 import sys
 import time
@@ -11,13 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from yarl import URL
+
 from openmedq import layout
 from openmedq.acquire import figshare, hub, ledger, needs
 from openmedq.acquire.client import Client, patiently
 from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
 from openmedq.cards import Access, Card, File, Set
-from openmedq.errors import AcquisitionError, OpenMedQError, PassingError
+from openmedq.errors import AcquisitionError, OpenMedQError, PassingError, StaleError
 from openmedq.io import origin
 from openmedq.io.progress import progress
 from openmedq.params import Execution
@@ -37,7 +40,7 @@ def fetch(set_: Set, execution: Execution) -> origin.Origin:
     with origin.open_hashes(HASHES) as hashes:
         work = _Work(set_.card, execution, hashes)
         asyncio.run(work.fetch(set_))
-    _refuse_strays(work.folder, set(work.entries), is_credentialed=set_.card.is_credentialed)
+    _refuse_strays(work.folder, set(work.entries))
     if work.num_fetched:
         print(f"{set_.card.id}: {work.num_fetched} files, {_tell(work.num_bytes, work.seconds)}", file=sys.stderr)
     return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
@@ -121,7 +124,8 @@ class _Work:
                 try:
                     await self._transfer(client, file, advance, recorded)
                 except OpenMedQError as error:
-                    self.failures.append(error if recorded is not None else self._conceal(error, file))
+                    is_named = recorded is not None or not self.card.is_credentialed
+                    self.failures.append(error if is_named else _veil(error, file))
 
         workers = [asyncio.ensure_future(work()) for _ in range(self.execution.connections)]
         try:
@@ -150,12 +154,6 @@ class _Work:
         self.num_fetched += 1
         self.num_bytes += size_bytes
         self._record(file, origin.Entry(file.path, size_bytes, sha256), recorded)
-
-    def _conceal(self, error: OpenMedQError, file: File) -> OpenMedQError:
-        """The error without the file's name, which in a credentialed set holds a patient's id."""
-        if not self.card.is_credentialed:
-            return error
-        return type(error)(str(error).replace(file.path, "[a file of the credentialed set]"))
 
     def _find(self, file: File, entry: ledger.Entry | None) -> origin.Entry | None:
         """The file, if it is here and is what is promised and recorded."""
@@ -211,12 +209,17 @@ async def describe(client: Client, set_id: str, files: list[File]) -> list[File]
     return await patiently(attempt, client.execution, set_id)
 
 
-def _refuse_strays(folder: Path, wanted: set[str], *, is_credentialed: bool) -> None:
-    """AcquisitionError where a file lies among the fetched ones that the set does not have: it would be read."""
+def _refuse_strays(folder: Path, wanted: set[str]) -> None:
+    """StaleError where a file lies among the fetched ones that the set does not have: it would be read."""
     for path, _ in origin.find_files(folder):
         if path.relative_to(folder).as_posix() not in wanted:
-            what = f"{folder}: holds a file that is none" if is_credentialed else f"{path}: not a file"
-            raise AcquisitionError(f"{what} of this set (any more); remove it, or move it elsewhere")
+            raise StaleError(f"{path}: not a file of this set (any more); remove it, or move it elsewhere")
+
+
+def _veil(error: OpenMedQError, file: File) -> OpenMedQError:
+    """The error of a credentialed set's picture, whose name and address hold patients' ids, without them."""
+    host = URL(file.url).host or ""
+    return type(error)(re.sub(r"https?://[^\s:]+", host, str(error)).replace(file.path, "a picture"))
 
 
 def _tell(num_bytes: int, seconds: float) -> str:
