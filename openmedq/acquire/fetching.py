@@ -14,11 +14,11 @@ from pathlib import Path
 from yarl import URL
 
 from openmedq import layout
-from openmedq.acquire import hub, ledger, linked, needs
+from openmedq.acquire import figshare, hub, ledger, linked, needs, zenodo
 from openmedq.acquire.client import Client, patiently
 from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
-from openmedq.cards import Card, File, Set
+from openmedq.cards import Access, Card, File, Set
 from openmedq.errors import AcquisitionError, OpenMedQError, PassingError, StaleError
 from openmedq.io import origin
 from openmedq.io.progress import progress
@@ -26,6 +26,7 @@ from openmedq.params import Download, Execution
 
 HASHES = layout.PARTIAL / "fetch-cache"
 NUM_TOLD = 5  # failures that a summary names
+MAX_FAILURES = 50  # after as many, a host is not asked for the other 300,000 pictures
 
 
 def fetch(set_: Set, dials: Download, execution: Execution) -> origin.Origin:
@@ -42,10 +43,10 @@ def fetch(set_: Set, dials: Download, execution: Execution) -> origin.Origin:
         links = getattr(set_, "linked_pictures", None)
         if links is not None:
             work.record_linked(linked.fetch(set_.card.id, links(work.folder), dials.max_missing, execution))
-    _refuse_strays(work.folder, {entry.path for entry in work.entries})
+    _refuse_strays(work.folder, set(work.entries))
     if work.num_fetched:
         print(f"{set_.card.id}: {work.num_fetched} files, {_tell(work.num_bytes, work.seconds)}", file=sys.stderr)
-    return origin.Origin(work.folder, "official", tuple(sorted(work.entries, key=lambda entry: entry.path)))
+    return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
 
 
 @dataclass
@@ -55,7 +56,7 @@ class _Work:
     card: Card
     execution: Execution
     hashes: origin.Hashes
-    entries: list[origin.Entry] = field(default_factory=list)
+    entries: dict[str, origin.Entry] = field(default_factory=dict)  # by path
     failures: list[OpenMedQError] = field(default_factory=list)
     num_fetched: int = 0
     num_bytes: int = 0
@@ -80,7 +81,8 @@ class _Work:
         for path in paths:
             status = path.stat()
             sha256 = self.hashes.get(path, status) or self.hashes.compute(path, status)
-            self.entries.append(origin.Entry(path.relative_to(self.folder).as_posix(), status.st_size, sha256))
+            entry = origin.Entry(path.relative_to(self.folder).as_posix(), status.st_size, sha256)
+            self.entries[entry.path] = entry
 
     async def _fetch_listed(self, client: Client) -> None:
         recorded = dict(ledger.read(self.card.id))
@@ -95,6 +97,8 @@ class _Work:
             return
         if self.card.terms:
             print(f"{self.card.title}: its terms of use\n{self.card.terms}", file=sys.stderr, flush=True)
+        if self.card.advice and self.card.access is Access.OPEN:
+            print(f"{self.card.title}: {self.card.advice}", file=sys.stderr, flush=True)
         missing = await describe(client, self.card.id, missing)
         self._check_room(missing)
         sizes = [file.size_bytes or file.about_bytes for file in missing]
@@ -104,7 +108,7 @@ class _Work:
         self._raise_failures(len(missing))
 
     async def _fetch_more(self, client: Client, files: Iterator[File]) -> None:
-        """Files that the first ones name. Their hashes come with them, so that the ledger needs no entry."""
+        """Files that the first ones name, or name again with a hash. It comes with them: the ledger needs no entry."""
         num_seen = 0
 
         def missing() -> Iterator[File]:
@@ -115,7 +119,7 @@ class _Work:
                 if entry is None:
                     yield file
                 else:
-                    self.entries.append(entry)
+                    self.entries[entry.path] = entry
 
         with progress(f"fetching pictures of {self.card.id}", None, is_bytes=True) as advance:
             await self._transfer_all(client, missing(), advance, None)
@@ -128,6 +132,8 @@ class _Work:
 
         async def work() -> None:
             for file in files:  # shared by all workers
+                if len(self.failures) >= MAX_FAILURES:
+                    return
                 try:
                     await self._transfer(client, file, advance, recorded)
                 except OpenMedQError as error:
@@ -174,7 +180,7 @@ class _Work:
 
     def _record(self, file: File, entry: origin.Entry, recorded: dict[str, ledger.Entry] | None) -> None:
         """Take the file into the manifest and, at its first download, into the ledger."""
-        self.entries.append(entry)
+        self.entries[entry.path] = entry
         if recorded is not None and file.is_stable and file.path not in recorded:
             recorded[file.path] = ledger.Entry(file.url, entry.sha256, entry.size_bytes)
             ledger.write(self.card.id, recorded)
@@ -200,6 +206,7 @@ class _Work:
 
 async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:
     """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
+    files = await zenodo.describe(client, await figshare.describe(client, files))
 
     async def attempt() -> list[File]:
         return await asyncio.to_thread(hub.describe, files, client.endpoint_of(HUB))

@@ -20,6 +20,7 @@ What is odd in the published files, and in the miniature:
 - The id of a picture does not always follow from its report's: CXR1 has `CXR1_1_IM-0001-3001`, others `-0001-0002`.
 - Normal studies (1,391) have the one MeSH term "normal" and no automatic ones; some terms end with a space.
 - A picture that is named but absent, and one that no report names: it has no record, and is counted in the log.
+- `./Thumbs.db`, which is no picture, lies among the pictures.
 - The licence stands in each report.
 """
 
@@ -56,8 +57,18 @@ card = Card(
     task=Task.REPORT,
     modality="radiology",
     files=(
-        File(path="NLMCXR_reports.tgz", url=f"{_URL}/NLMCXR_reports.tgz"),
-        File(path="NLMCXR_png.tgz", url=f"{_URL}/NLMCXR_png.tgz"),
+        File(
+            path="NLMCXR_reports.tgz",
+            url=f"{_URL}/NLMCXR_reports.tgz",
+            size_bytes=1_112_632,
+            sha256="8fb6de7eec73d8c3665067ad4bb003ccd57f971ae316d2642e1627ac7268667a",
+        ),
+        File(
+            path="NLMCXR_png.tgz",
+            url=f"{_URL}/NLMCXR_png.tgz",
+            size_bytes=1_360_814_128,
+            sha256="baf3abfe19ba5d58efe69002aed1e71aa2e6d5efb3238db9adcac210ad44bdf2",
+        ),
     ),
     roles={"train": Role.TRAIN},  # no official split
     published_rows={"train": 7470},  # pictures
@@ -199,6 +210,7 @@ def miniature(raw: Path, seed: int = 0) -> None:
     reports[without_text] = _write_report(20, without_text, figures[0], [])
     pictures[f"{_name(without_report, 1, is_long=False)}.png"] = encode_png(draw(figures[0]))
     del pictures[f"{_name(numbers[40], 2, is_long=False)}.png"]
+    pictures["./Thumbs.db"] = b"thumbnails of some of the pictures"
 
     raw.mkdir(parents=True, exist_ok=True)
     texts = {f"ecgen-radiology/{number}.xml": text.encode() for number, text in reports.items()}
