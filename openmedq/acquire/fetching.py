@@ -201,7 +201,10 @@ class _Work:
             raise failures[0]
         told = "; ".join(str(error) for error in failures[:NUM_TOLD])
         rest = f"; and {len(failures) - NUM_TOLD} more" if len(failures) > NUM_TOLD else ""
-        raise kind(f"{self.card.id}: {len(failures)} of {num_files} files failed: {told}{rest}")
+        tried = f"{num_files} files" + (
+            " failed, and no more were tried" if len(failures) >= MAX_FAILURES else " failed"
+        )
+        raise kind(f"{self.card.id}: {len(failures)} of {tried}: {told}{rest}")
 
 
 async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:
