@@ -34,12 +34,11 @@ class Step:
 
     need: needs.Need
     skipped: str | None  # why nothing is fetched
-    linked_bytes: int  # about, of further files that the listed ones name
 
     @property
     def num_bytes(self) -> int:
         """Bytes to fetch, as far as they are known."""
-        return 0 if self.skipped else self.need.num_known + self.linked_bytes
+        return 0 if self.skipped else self.need.num_known
 
     @property
     def disk_bytes(self) -> int:
@@ -69,9 +68,9 @@ def _plan_set(params: Params, card: Card, mirrored: Path | None) -> Step:
         skipped = f"taken from {mirrored}"
     else:
         skipped = needs.hindrance(card, params.policy.licences)
-    if skipped is None and not need.missing and not card.linked_bytes:
+    if skipped is None and need.is_whole:
         skipped = "all here"
-    return Step(need, skipped, card.linked_bytes)
+    return Step(need, skipped)
 
 
 def show(console: Console, steps: list[Step], dials: Download) -> bool:
@@ -97,7 +96,7 @@ def show(console: Console, steps: list[Step], dials: Download) -> bool:
     has_room = needed <= free
     rough = "~: as a page rounds it. n?: n files (more) whose size nobody states. disk: with what is here; " + SHARDS
     _say(console, f"\n{rough}.")
-    verdict = "enough" if has_room else "NOT enough: name less, or move data/ to a larger disk"
+    verdict = "enough" if has_room else "NOT enough: leave sets out (download.skip), or move data/ to a larger disk"
     _say(console, f"Disk: {decimal(needed)} are still needed, {decimal(free)} are free: {verdict}.")
     if not dials.fetch:
         _say(console, "download.fetch is false: `dvc repro` fetches nothing until params.yaml says true.")

@@ -13,6 +13,7 @@ from rich.console import Console
 from openmedq import listing, planning
 from openmedq.acquire import ledger, needs
 from openmedq.cards import Access, File, Set
+from openmedq.io import origin
 from openmedq.params import Execution
 from tests.quality.corpus import make_params
 from tests.servers import serve
@@ -172,3 +173,21 @@ def test_sources_say_what_is_missing_and_how_to_get_it() -> None:
     assert "here: data/raw/toy_set/files" in tell(make_sets())
     lie("questions.json", 1, Path("supplied/toy_set"))
     assert "here: supplied/toy_set" in tell(make_sets())
+
+
+def test_files_that_others_name_count_until_the_set_is_whole() -> None:
+    sets = make_sets(files=FILES[:1], linked_bytes=10_000_000)
+    assert plan(sets).num_bytes == 12_000_000
+    lie("questions.json", 2_000_000)
+    lie("files/p1/a.jpg", 4_000_000)
+    step = plan(sets)
+    assert (step.num_bytes, step.need.num_here, step.skipped) == (6_000_000, 6_000_000, None)
+    manifest = needs.folder_of("toy_set").parent / needs.MANIFEST
+    origin.write(origin.Origin(needs.folder_of("toy_set"), "official"), manifest)
+    assert plan(sets).skipped == "all here"
+
+
+def test_a_set_whose_files_have_no_sizes_may_have_one_itself() -> None:
+    sets = make_sets(files=FILES[2:], about_bytes=5_000_000)
+    step = plan(sets)
+    assert (step.num_bytes, step.need.num_unsized, step.need.is_rough) == (5_000_000, 0, True)

@@ -66,6 +66,7 @@ class Card(BaseModel):
     is_multi_label: bool = False
     fitted: tuple[str, ...] = ()  # classification only: the splits that transfer fits on
     scored: tuple[str, ...] = ()  # and scores on; where both are empty, it divides the set by its groups
+    about_bytes: int | None = None  # of all files, as a page rounds it, where it states no size of each
     linked_bytes: int = 0  # about, of further files that the listed ones name
     has_row_licences: bool = False  # the rows' own licences decide, not the card's
     terms: str = ""  # of a data-use agreement, shown before the first byte

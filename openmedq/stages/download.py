@@ -18,7 +18,6 @@ from openmedq.io.discretion import discreet
 from openmedq.io.publish import exclusive, remove
 from openmedq.params import Params
 
-MANIFEST = "origin.json"
 ANY = File(path="", url="")  # of which nothing is known
 
 
@@ -100,6 +99,6 @@ def _write(found: origin.Origin, folder: Path) -> None:
         is_fetched = path.name == needs.FILES or (path.name == needs.PARTIAL and found.origin != "official")
         if not is_fetched:
             remove(path)
-    aside = folder / f".{MANIFEST}"
+    aside = folder / f".{needs.MANIFEST}"
     origin.write(found, aside)
-    aside.replace(folder / MANIFEST)
+    aside.replace(folder / needs.MANIFEST)
