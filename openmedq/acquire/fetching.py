@@ -15,7 +15,7 @@ from pathlib import Path
 from yarl import URL
 
 from openmedq import layout
-from openmedq.acquire import figshare, hub, ledger, needs
+from openmedq.acquire import figshare, hub, ledger, needs, zenodo
 from openmedq.acquire.client import Client, patiently
 from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
@@ -199,7 +199,7 @@ class _Work:
 
 async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:
     """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
-    files = await figshare.describe(client, files)
+    files = await zenodo.describe(client, await figshare.describe(client, files))
 
     async def attempt() -> list[File]:
         return await asyncio.to_thread(hub.describe, files, client.endpoint_of(HUB))
