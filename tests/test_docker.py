@@ -286,7 +286,7 @@ def test_no_value_and_no_command_line_holds_a_password(service):
     for name, value in service.get("environment", {}).items():
         assert not re.search(r"://[^/@]*:[^/@]*@", str(value)), name
         if IS_SECRET.search(name):
-            assert name.endswith("_FILE")
+            assert name.endswith(("_FILE", "_PATH"))
             assert value in {f"/run/secrets/{secret}" for secret in given}
     assert not re.search(r"password|secret|://[^/\s]*:[^/\s]*@", " ".join(words(service)), re.IGNORECASE)
     assert "env_file" not in service
