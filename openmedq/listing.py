@@ -60,7 +60,7 @@ def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
         card, read = set_.card, _read_counts(layout.SAMPLES / set_id / "counts.json")
         found = str(Found(read["splits"], sum(read["rejected"].values()))) if read.get("found") else "-"
         state = read.get("origin") or read.get("state") or "not run"
-        need = needs.assess(card)
+        need = needs.assess(needs.choose(card, params.download))
         size = tell_size(need.num_here + need.num_begun + need.num_known, need)
         here = decimal(need.num_here + need.num_begun) if need.num_here + need.num_begun else "-"
         table.add_row(set_id, card.access, size, here, found, state)
@@ -76,7 +76,7 @@ def _tell_missing(card: Card, mirrored: Path | None, params: Params) -> str:
     """What is missing of a set, and how to get it."""
     if mirrored is not None:
         return f"here: {mirrored}"
-    need = needs.assess(card)
+    need = needs.assess(needs.choose(card, params.download))
     if need.is_whole:
         return f"here: {needs.folder_of(card.id)}"
     names = ", ".join(file.path for file in need.missing[:3]) or "the pictures that they name"

@@ -60,6 +60,7 @@ def find_mirrored(dials: Download, sets: Mapping[str, Set]) -> dict[str, Path]:
 
 
 def _plan_set(params: Params, card: Card, mirrored: Path | None) -> Step:
+    card = needs.choose(card, params.download)
     need = needs.assess(card)
     skipped = None
     if card.id in params.download.skip:

@@ -30,7 +30,7 @@ MAX_FAILURES = 50  # after as many, a host is not asked for the other 300,000 pi
 
 
 def fetch(set_: Set, dials: Download, execution: Execution) -> origin.Origin:
-    """Fetch a set's files into data/raw/<id>/files; where they lie, with their hashes.
+    """Fetch a set's files, of the edition that the dials name, into data/raw/<id>/files: where they lie, and hashes.
 
     Raises:
         PassingError: some could not be had now, and nothing else is wrong; what came is kept.
@@ -38,7 +38,7 @@ def fetch(set_: Set, dials: Download, execution: Execution) -> origin.Origin:
         ChecksumError: some are not what is promised or recorded.
     """
     with origin.open_hashes(HASHES) as hashes:
-        work = _Work(set_.card, execution, hashes)
+        work = _Work(needs.choose(set_.card, dials), execution, hashes)
         asyncio.run(work.fetch(set_))
         links = getattr(set_, "linked_pictures", None)
         if links is not None:

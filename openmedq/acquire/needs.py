@@ -13,8 +13,8 @@ from openmedq import layout
 from openmedq.acquire import credentials, hub, ledger
 from openmedq.cards import Access, Card, File
 from openmedq.cards.licences import refuse_card
-from openmedq.errors import AcquisitionError
-from openmedq.params import Licences
+from openmedq.errors import AcquisitionError, ParamsError
+from openmedq.params import Download, Licences
 
 MANIFEST = "origin.json"  # in data/raw/<id>
 FILES = "files"  # below data/raw/<id>: what was fetched, as published
@@ -29,6 +29,16 @@ def folder_of(set_id: str) -> Path:
 def aside_of(set_id: str, file: File) -> Path:
     """Where an unfinished file lies."""
     return layout.RAW / set_id / PARTIAL / file.path
+
+
+def choose(card: Card, dials: Download) -> Card:
+    """The card with the files of the edition that the dials name; ParamsError where it has none of that name."""
+    edition = dials.editions.get(card.id)
+    try:
+        return card.choose(edition)
+    except KeyError:
+        there = ", ".join(card.editions) or "none"
+        raise ParamsError(f"download.editions.{card.id}: no edition {edition!r}; there are {there}") from None
 
 
 def hindrance(card: Card, policy: Licences) -> str | None:

@@ -44,6 +44,15 @@ class LinkedPicture(NamedTuple):
     figure: str  # the file's name there, as the set spells it
 
 
+class Edition(BaseModel):
+    """Another published version of a set, whole: its reader tells them apart by their files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    files: tuple[File, ...]
+    about_bytes: int | None = None
+
+
 class Card(BaseModel):
     """The card of one set; `data/catalogue.yaml` is derived from all of them."""
 
@@ -60,6 +69,7 @@ class Card(BaseModel):
     modality: str  # pathology, radiology, microscopy, mixed, text
     files: tuple[File, ...]
     roles: Mapping[str, Role]  # published split -> role; every split that `read` yields stands here
+    editions: Mapping[str, Edition] = {}  # what the publisher offers in place of `files`, by name
     published_rows: Mapping[str, int]  # published split -> records, as the publisher counts
     samples_per_row: int = 1  # about, where a published record makes several
     classes: tuple[str, ...] = ()  # classification only, in the published order
@@ -73,6 +83,13 @@ class Card(BaseModel):
     advice: str = ""  # how to get files that are not to be had without a person
     collection: str | None = None  # published as one of several sets of this name, which a mirror's folder may bear
     other_paths: tuple[str, ...] = ()  # of other packagings, by which such a folder is known too
+
+    def choose(self, edition: str | None) -> Card:
+        """The card of one of its editions, itself where none is named; KeyError where there is none of that name."""
+        if edition is None:
+            return self
+        chosen = self.editions[edition]
+        return self.model_copy(update={"files": chosen.files, "about_bytes": chosen.about_bytes, "linked_bytes": 0})
 
     @property
     def is_credentialed(self) -> bool:

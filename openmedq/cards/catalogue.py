@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from openmedq.cards.card import Card, Set
+from openmedq.cards.card import Card, File, Set
 from openmedq.errors import StaleError
 
 Kind = Literal["source", "benchmark"]
@@ -39,13 +39,18 @@ def entry(card: Card, kind: Kind) -> dict[str, Any]:
         "published_rows": dict(card.published_rows),
         "samples_per_row": card.samples_per_row,
         "has_row_licences": card.has_row_licences,
-        "files": {file.path: file.model_dump(exclude={"path"}) for file in card.files},
+        "files": _tell_files(card.files),
+        "editions": {name: _tell_files(edition.files) for name, edition in card.editions.items()},
     }
 
 
 def count_published(entry: Mapping[str, Any]) -> int:
     """About as many samples as the publisher's records make."""
     return int(sum(entry["published_rows"].values()) * entry["samples_per_row"])
+
+
+def _tell_files(files: Iterable[File]) -> dict[str, dict[str, Any]]:
+    return {file.path: file.model_dump(exclude={"path"}) for file in files}
 
 
 def render(sources: Mapping[str, Set], benchmarks: Mapping[str, Set]) -> str:

@@ -1,26 +1,38 @@
 """PubMed Central's lists of open articles, and in them each article's licence.
 
 A list is a CSV with a header: File, Article Citation, Accession ID (`AccessionID` in some lists), Last Updated, PMID,
-License ("CC BY", "NO-CC CODE"); https://ftp.ncbi.nlm.nih.gov/pub/pmc/ has `oa_file_list.csv` of all articles and
-`oa_comm_use_file_list.csv` of those for commercial use, which PMC-VQA publishes too.
+License ("CC BY", "NO-CC CODE"). `oa_file_list.csv` was of all articles, `oa_comm_use_file_list.csv` of those for
+commercial use; PMC-VQA still publishes the latter.
 """
 
 from __future__ import annotations
 
+import csv
 import logging
 import re
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from openmedq.cards import File
 from openmedq.cards.licences import spell
 from openmedq.errors import SourceError
 from openmedq.formats import find_below
 from openmedq.formats.tables import stream_rows
 
+_HUB = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
+ARTICLES = File(  # the one copy that is left: PubMed Central took its lists away in 2026
+    path="oa_comm_use_file_list.csv",
+    url=f"{_HUB}/oa_comm_use_file_list.csv",
+    size_bytes=496_021_536,
+    sha256="7a56eef6527332d2eb47fffa1356ffe19548b8984823a533d174fd70bb38b86f",
+)
 LISTS = ("oa_file_list.csv", "oa_comm_use_file_list.csv")  # the first that is there is read
 _ARTICLE = re.compile(r"PMC([0-9]{1,9})", re.ASCII)
+_HEADER = ("File", "Article Citation", "AccessionID", "Last Updated (YYYY-MM-DD HH:MM:SS)", "PMID", "License")
+_LICENCES = ("CC BY", "CC BY", "CC BY", "CC0", "CC BY-SA", "CC BY-ND")
 _MAX_WORDS = 255  # distinct licences: PMC has eight
 
 _log = logging.getLogger(__name__)
@@ -72,6 +84,18 @@ def read_article_licences(raw: Path) -> ArticleLicences:
     for path in paths[1:]:
         _log.info("%s: not read: %s is", path, paths[0])
     return ArticleLicences(articles, codes, [spell(each) or " ".join(each.split()) for each in words])
+
+
+def draw_articles(path: Path, articles: Iterable[str]) -> None:
+    """Write a generated list of articles with several licences, some without derivatives."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_HEADER)
+        for index, article in enumerate(articles):
+            place = f"oa_package/{index % 256:02x}/{index % 251:02x}/{article}.tar.gz"
+            licence = _LICENCES[index % len(_LICENCES)]
+            row = (place, "Some Journal. 2019 Nov 5; 2(1):55-59", article, "2022-01-01 10:10:10", index + 1, licence)
+            writer.writerow(row)
 
 
 def _find_column(path: Path, header: list[str], folded: str) -> int:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from openmedq.cards import Card
+from openmedq.cards import Card, File
 from openmedq.cards.fields import Record, keep, take_optional_text
 from openmedq.cards.licences import spell
 from openmedq.formats.beside import Beside, open_table_beside
@@ -20,7 +20,20 @@ from openmedq.formats.tables import Row, stream_table
 from openmedq.io.archives import open_pictures
 from openmedq.schema import Rejected, Sample
 
+_ZENODO = "https://zenodo.org/records/10821435/files"
 _PREFIXES = {"train": "train", "validation": "valid", "test": "test"}
+
+FILES = tuple(
+    File(path=name, url=f"{_ZENODO}/{name}?download=1")
+    for name in (
+        *(
+            f"{prefix}_{part}"
+            for prefix in _PREFIXES.values()
+            for part in ("images.zip", "captions.csv", "concepts.csv")
+        ),
+        "license_information.csv",
+    )
+)
 
 
 def find_tables(folder: Path) -> dict[str, Path]:

@@ -8,7 +8,8 @@ The attribute `list` names one that is not the first, and the log those that are
 the set is published without splits, and the division of the withdrawn lists (8:1:1) went with them.
 
 The licence differs by article and is published nowhere in the set. Where PMC's list of its open articles lies beside
-(`oa_file_list.csv`, see `formats/pmc_licences.py`), each sample has its article's; else it is unknown.
+(see `formats/pmc_licences.py`; the one that PMC-VQA publishes comes along), each sample has its article's; else it is
+unknown.
 
 What is odd in the published files, and in the miniature:
 
@@ -18,6 +19,7 @@ What is odd in the published files, and in the miniature:
 - A picture that is named but absent; two names for the same bytes; a figure published again in another encoding.
 - A figure that VQA-RAD's test shows too.
 - Colour, gray and CMYK pictures side by side.
+- Articles of several licences, and articles that are not listed.
 - The beta list has the article and the figure's file as fields; the others have them in the picture's name alone.
 """
 
@@ -32,17 +34,19 @@ from pathlib import Path
 
 import numpy as np
 
-from openmedq.cards import Access, Card, File
+from openmedq.cards import Access, Card, Edition, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, tint
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
 from openmedq.formats import find_below, places_near
 from openmedq.formats.json_stream import stream_lines
-from openmedq.formats.pmc_licences import ArticleLicences, read_article_licences
+from openmedq.formats.pmc_licences import ARTICLES, ArticleLicences, draw_articles, read_article_licences
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://huggingface.co/datasets/axiong/pmc_oa/resolve/1d2296e9c022a24e82a47e524d53f0915b98c926"
+
+_IMAGES = File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=22_746_087_463)
 
 card = Card(
     id="pmc_oa",
@@ -61,8 +65,12 @@ card = Card(
             size_bytes=454_568_741,
             sha256="05702cd5fb41ebf55a7226ca3c53e68edff4b4455224d7e6ff9d01157f5aaf23",
         ),
-        File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=22_746_087_463),
+        _IMAGES,
+        ARTICLES,
     ),
+    editions={
+        "beta": Edition(files=(File(path="pmc_oa_beta.jsonl", url=f"{_URL}/pmc_oa_beta.jsonl"), _IMAGES, ARTICLES))
+    },
     roles={"train": Role.TRAIN},
     published_rows={"train": 1_650_000},  # rounded by the publisher
 )
@@ -167,6 +175,7 @@ def miniature(raw: Path, seed: int = 0) -> None:
     raw.mkdir(parents=True, exist_ok=True)
     _write_lines(raw / "pmc_oa.jsonl", [{"image": name, "caption": caption} for name, caption in pairs])
     _write_lines(raw / "pmc_oa_beta.jsonl", _compound(names[:40], figures))
+    draw_articles(raw / ARTICLES.path, sorted({name.partition("_")[0] for name in names[:200]}))
     with zipfile.ZipFile(raw / "images.zip", "w") as archive:
         for name, data in sorted(pictures.items()):
             archive.writestr(zipfile.ZipInfo(f"{_FOLDER}/{name}"), data)  # ZipInfo: no clock in the bytes

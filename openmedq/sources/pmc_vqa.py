@@ -35,17 +35,23 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from openmedq.cards import Access, Card, File
+from openmedq.cards import Access, Card, Edition, File
 from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
 from openmedq.formats import find_below, places_near
-from openmedq.formats.pmc_licences import ArticleLicences, read_article_licences
+from openmedq.formats.pmc_licences import ARTICLES, ArticleLicences, draw_articles, read_article_licences
 from openmedq.formats.tables import Row, stream_rows, stream_table
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
+
+_SECOND = {
+    "train_2.csv": (56_703_454, "15ead4a27b5365d1b5dc5faf1fd2246a6a5aa1ca5c2358a19532ff78c2870084"),
+    "test_2.csv": (12_446_345, "d57d567f997955e7001ec4325323a2bca66d570070466291d5ec12882ff5ba09"),
+    "images_2.zip": (2_206_255_503, "727643d0ae9182cb5572b43a74ed4100eb0920b1d83e55ed4054a393d672cb4a"),
+}
 
 card = Card(
     id="pmc_vqa",
@@ -67,13 +73,19 @@ card = Card(
             md5="6abfbcd088171c76a98911c5e7a8f5a0",
         ),
         File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=18_945_102_275),
-        File(
-            path="oa_comm_use_file_list.csv",
-            url=f"{_URL}/oa_comm_use_file_list.csv",
-            size_bytes=496_021_536,
-            sha256="7a56eef6527332d2eb47fffa1356ffe19548b8984823a533d174fd70bb38b86f",
-        ),
+        ARTICLES,
     ),
+    editions={
+        "v2": Edition(
+            files=(
+                *(
+                    File(path=name, url=f"{_URL}/{name}", size_bytes=size_bytes, sha256=sha256)
+                    for name, (size_bytes, sha256) in _SECOND.items()
+                ),
+                ARTICLES,
+            )
+        )
+    },
     roles={"train": Role.TRAIN, "test": Role.EVALUATION},
     # of version 1: 226,948 pairs (paper), 50,000 of them in the test. Version 2 has 152,603 and 33,430.
     published_rows={"train": 176_948, "test": 50_000},
@@ -261,8 +273,6 @@ _HEADERS = {
     "2": ("index", "Figure_path", "Caption", "Question", *_CHOICES, "Answer", "split"),
 }
 _NUM_TEST, _NUM_CLEAN = 40, 12
-_LIST = ("File", "Article Citation", "AccessionID", "Last Updated (YYYY-MM-DD HH:MM:SS)", "PMID", "License")
-_LICENCES = ("CC BY", "CC BY", "CC BY", "CC0", "CC BY-SA", "CC BY-ND")
 
 
 def miniature(raw: Path, seed: int = 0) -> None:
@@ -291,7 +301,7 @@ def miniature(raw: Path, seed: int = 0) -> None:
     _write(raw / "test.csv", _HEADERS["1"], test)
     _write(raw / "test_clean.csv", _HEADERS["1"], test[::3][:_NUM_CLEAN])
     _pack(raw / "images.zip", pictures)
-    _write(raw / "oa_comm_use_file_list.csv", _LIST, [_list(name, index) for index, name in enumerate(names[1:])])
+    draw_articles(raw / ARTICLES.path, (name.partition("_")[0] for name in names[1:]))
     simple = [
         row | {"index": str(index), "Figure_path": row["Figure_path"].replace(".jpg", f"_{index}.jpg")}
         for index, row in enumerate(train[20:29])
@@ -316,14 +326,6 @@ def _ask(random: np.random.Generator, name: str, figure: Figure, index: int) -> 
     question, choices, answer = asked[index % len(asked)]
     choices = [choices[number] for number in random.permutation(len(choices))]
     return {"Figure_path": name} | _offer(random, question, choices, choices.index(answer.capitalize()))
-
-
-def _list(name: str, index: int) -> dict[str, str]:
-    """A row of the list of articles."""
-    article = name.partition("_")[0]
-    place = f"oa_package/{index % 256:02x}/{index % 251:02x}/{article}.tar.gz"
-    fields = (place, "Some Journal. 2019 Nov 5; 2(1):55-59", article, "2022-01-01 10:10:10", str(index + 1))
-    return dict(zip(_LIST, (*fields, _LICENCES[index % len(_LICENCES)]), strict=True))
 
 
 def _offer(random: np.random.Generator, question: str, choices: list[str], index: int) -> dict[str, str]:

@@ -37,7 +37,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openmedq.cards import Access, Card, File, LinkedPicture
+from openmedq.cards import Access, Card, Edition, File, LinkedPicture
 from openmedq.cards.drawing import (
     Figure,
     draw,
@@ -118,6 +118,7 @@ card = Card(
     modality="mixed",
     files=tuple(_file(f"{split}/{subset}/{name}") for split in SPLITS for subset in SUBSETS for name in FILES),
     linked_bytes=7_000_000_000,
+    editions={"v2": Edition(files=rocov2.FILES, about_bytes=6_400_000_000)},
     # The paper evaluates on other sets, so that the test is a second validation set; it never trains.
     roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.VALIDATION},
     published_rows={"train": 70_343, "validation": 8_791, "test": 8_791},  # radiology and non-radiology

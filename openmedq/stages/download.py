@@ -30,7 +30,7 @@ def run(params: Params, set_id: str) -> None:
         ChecksumError: files are not what the card pins, the hub states or the ledger remembers.
     """
     known = catalogue.read(layout.CATALOGUE)
-    for dial in ("require", "skip"):
+    for dial in ("require", "skip", "editions"):
         for named in getattr(params.download, dial):
             if named not in known:
                 raise ParamsError(f"download.{dial}: no set {named!r}; there are {', '.join(sorted(known))}")
@@ -55,7 +55,7 @@ def _find(params: Params, set_: Set) -> origin.Origin:
         return origin.Origin(reason="download.skip names it")
     if surveyed.is_present:
         if surveyed.origin == "mirror":  # a miniature's bytes are generated
-            check_hashes(surveyed, set_.card, ledger.read(set_id))
+            check_hashes(surveyed, needs.choose(set_.card, dials), ledger.read(set_id))
         return surveyed
     if not dials.fetch:
         return origin.Origin(reason=f"not in {dials.mirror}; put its files into a folder {set_id} there")

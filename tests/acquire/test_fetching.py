@@ -10,9 +10,10 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from openmedq.acquire import ledger, needs
-from openmedq.cards import Access, File
+from openmedq.acquire import fetching, ledger, needs
+from openmedq.cards import Access, Edition, File
 from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, PassingError, StaleError
+from openmedq.params import Download, Execution
 from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
 
@@ -198,3 +199,16 @@ def test_pictures_of_a_credentialed_set_are_not_named(fetch: Fetch, capsys: pyte
             fetch(server, set_)
         assert "a picture" in str(told.value) or HOST in str(told.value)
         assert "10073094" not in str(told.value) + repr(told.value) + "".join(capsys.readouterr())
+
+
+def test_an_edition_is_fetched_in_place_of_the_files() -> None:
+    other = make_files({"v2.csv": b"id\n2\n"})
+    set_ = make_set(FILES, editions={"v2": Edition(files=other)}, linked_bytes=10)
+    with serve(SITE | {f"{URL}v2.csv": b"id\n2\n"}) as server:
+        execution = Execution(endpoints=server.endpoints)
+        found = fetching.fetch(set_, Download(editions={"toy_set": "v2", "other_set": "x"}), execution)
+        assert read_all(found) == {"v2.csv": b"id\n2\n"}
+        with pytest.raises(ParamsError, match=r"^download\.editions\.toy_set: no edition 'v3'; there are v2$"):
+            fetching.fetch(set_, Download(editions={"toy_set": "v3"}), execution)
+        with pytest.raises(StaleError, match=r"v2\.csv: not a file of this set \(any more\); remove it"):
+            fetching.fetch(set_, Download(), execution)
