@@ -18,7 +18,7 @@ def is_miniature(mirror: Path) -> bool:
 def match_folders(mirror: Path, sets: catalogue.Catalogue, *, may_be_empty: bool = False) -> dict[str, Path]:
     """The mirror's folder of each set that it holds: named by the set's id or title, ignoring case, `-`, `_`, spaces.
 
-    A folder named by the set's collection counts where one of the set's files lies in it.
+    A folder named by the set's collection counts where one of the set's files lies in it, in whichever packaging.
     MirrorError where the mirror is missing, holds one twice, or none (which `may_be_empty` allows).
     """
     try:
@@ -34,7 +34,8 @@ def match_folders(mirror: Path, sets: catalogue.Catalogue, *, may_be_empty: bool
             raise MirrorError(f"{candidates[0]} and {candidates[1]}: both are {set_id}; rename or remove one")
         if not candidates and entry["collection"]:
             shared = [folder for folder in folders if _plain(folder.name) == _plain(entry["collection"])]
-            candidates = [folder for folder in shared if any((folder / file).exists() for file in entry["files"])]
+            paths = (*entry["files"], *entry["other_paths"])
+            candidates = [folder for folder in shared if any((folder / path).exists() for path in paths)]
         if candidates:
             matched[set_id] = candidates[0]
     if not matched and not may_be_empty:

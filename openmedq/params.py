@@ -87,6 +87,8 @@ class Validate(Section):
 
     min_rows: Count = Field(1, description="training rows of the whole mix")
     max_rejected: Fraction = Field(0.5, description="share of a present source's records that may be rejected")
+    min_published: Fraction = Field(0.5, description="found of a fetched source, as a multiple of the published rows")
+    max_published: Annotated[float, Field(ge=1)] = Field(2.0, description="the same, at most")
     min_side_px: Count = Field(8, description="pictures with a shorter side are red")
     max_answer_chars: Count = Field(20_000)
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from openmedq import layout
-from openmedq.acquire import hub, ledger, needs
+from openmedq.acquire import figshare, hub, ledger, needs
 from openmedq.acquire.client import Client, patiently
 from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
-from openmedq.cards import Card, File, Set
+from openmedq.cards import Access, Card, File, Set
 from openmedq.errors import AcquisitionError, OpenMedQError, PassingError
 from openmedq.io import origin
 from openmedq.io.progress import progress
@@ -37,10 +37,10 @@ def fetch(set_: Set, execution: Execution) -> origin.Origin:
     with origin.open_hashes(HASHES) as hashes:
         work = _Work(set_.card, execution, hashes)
         asyncio.run(work.fetch(set_))
-    _refuse_strays(work.folder, {entry.path for entry in work.entries})
+    _refuse_strays(work.folder, set(work.entries), is_credentialed=set_.card.is_credentialed)
     if work.num_fetched:
         print(f"{set_.card.id}: {work.num_fetched} files, {_tell(work.num_bytes, work.seconds)}", file=sys.stderr)
-    return origin.Origin(work.folder, "official", tuple(sorted(work.entries, key=lambda entry: entry.path)))
+    return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
 
 
 @dataclass
@@ -50,7 +50,7 @@ class _Work:
     card: Card
     execution: Execution
     hashes: origin.Hashes
-    entries: list[origin.Entry] = field(default_factory=list)
+    entries: dict[str, origin.Entry] = field(default_factory=dict)  # by path
     failures: list[OpenMedQError] = field(default_factory=list)
     num_fetched: int = 0
     num_bytes: int = 0
@@ -83,6 +83,8 @@ class _Work:
             return
         if self.card.terms:
             print(f"{self.card.title}: its terms of use\n{self.card.terms}", file=sys.stderr, flush=True)
+        if self.card.advice and self.card.access is Access.OPEN:
+            print(f"{self.card.title}: {self.card.advice}", file=sys.stderr, flush=True)
         missing = await describe(client, self.card.id, missing)
         self._check_room(missing)
         sizes = [file.size_bytes or file.about_bytes for file in missing]
@@ -92,7 +94,7 @@ class _Work:
         self._raise_failures(len(missing))
 
     async def _fetch_more(self, client: Client, files: Iterator[File]) -> None:
-        """Files that the first ones name. Their hashes come with them, so that the ledger needs no entry."""
+        """Files that the first ones name, or name again with a hash. It comes with them: the ledger needs no entry."""
         num_seen = 0
 
         def missing() -> Iterator[File]:
@@ -103,7 +105,7 @@ class _Work:
                 if entry is None:
                     yield file
                 else:
-                    self.entries.append(entry)
+                    self.entries[entry.path] = entry
 
         with progress(f"fetching pictures of {self.card.id}", None, is_bytes=True) as advance:
             await self._transfer_all(client, missing(), advance, None)
@@ -119,7 +121,7 @@ class _Work:
                 try:
                     await self._transfer(client, file, advance, recorded)
                 except OpenMedQError as error:
-                    self.failures.append(error)
+                    self.failures.append(error if recorded is not None else self._conceal(error, file))
 
         workers = [asyncio.ensure_future(work()) for _ in range(self.execution.connections)]
         try:
@@ -149,6 +151,12 @@ class _Work:
         self.num_bytes += size_bytes
         self._record(file, origin.Entry(file.path, size_bytes, sha256), recorded)
 
+    def _conceal(self, error: OpenMedQError, file: File) -> OpenMedQError:
+        """The error without the file's name, which in a credentialed set holds a patient's id."""
+        if not self.card.is_credentialed:
+            return error
+        return type(error)(str(error).replace(file.path, "[a file of the credentialed set]"))
+
     def _find(self, file: File, entry: ledger.Entry | None) -> origin.Entry | None:
         """The file, if it is here and is what is promised and recorded."""
         path = self.folder / file.path
@@ -161,7 +169,7 @@ class _Work:
 
     def _record(self, file: File, entry: origin.Entry, recorded: dict[str, ledger.Entry] | None) -> None:
         """Take the file into the manifest and, at its first download, into the ledger."""
-        self.entries.append(entry)
+        self.entries[entry.path] = entry
         if recorded is not None and file.is_stable and file.path not in recorded:
             recorded[file.path] = ledger.Entry(file.url, entry.sha256, entry.size_bytes)
             ledger.write(self.card.id, recorded)
@@ -193,6 +201,7 @@ class _Work:
 
 async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:
     """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
+    files = await figshare.describe(client, files)
 
     async def attempt() -> list[File]:
         return await asyncio.to_thread(hub.describe, files, client.endpoint_of(HUB))
@@ -202,11 +211,12 @@ async def describe(client: Client, set_id: str, files: list[File]) -> list[File]
     return await patiently(attempt, client.execution, set_id)
 
 
-def _refuse_strays(folder: Path, wanted: set[str]) -> None:
+def _refuse_strays(folder: Path, wanted: set[str], *, is_credentialed: bool) -> None:
     """AcquisitionError where a file lies among the fetched ones that the set does not have: it would be read."""
     for path, _ in origin.find_files(folder):
         if path.relative_to(folder).as_posix() not in wanted:
-            raise AcquisitionError(f"{path}: not a file of this set (any more); remove it, or move it elsewhere")
+            what = f"{folder}: holds a file that is none" if is_credentialed else f"{path}: not a file"
+            raise AcquisitionError(f"{what} of this set (any more); remove it, or move it elsewhere")
 
 
 def _tell(num_bytes: int, seconds: float) -> str:

@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import unquote
 
 from openmedq.acquire.client import NotNowError
 from openmedq.acquire.credentials import HUB, advise
@@ -57,10 +58,10 @@ def describe(files: Iterable[File], endpoint: str | None = None) -> list[File]:
         if place not in commits:
             commits[place] = _ask_commit(repository, revision, endpoint)
             listings[place] = _list(repository, commits[place], endpoint)
-        entry = listings[place].get(path)
+        entry = listings[place].get(unquote(path))
         if entry is None:
             there = ", ".join(sorted(listings[place])[:8])
-            raise AcquisitionError(f"{path}: not in {repository} on {HUB} at {commits[place]}, which holds {there} ...")
+            raise AcquisitionError(f"{unquote(path)}: not in {repository} on {HUB} at {commits[place]}, which holds {there} ...")
         described.append(_hold(pin(file, commits[place]), entry))
     return described
 

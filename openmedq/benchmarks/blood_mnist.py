@@ -25,6 +25,16 @@ from openmedq.schema import Rejected, Role, Sample, Task
 
 FILE = "bloodmnist.npz"
 
+_OFFICIAL_MD5S = name_files(
+    "bloodmnist",
+    {
+        28: "7053d0359d879ad8a5505303e11de1dc",
+        64: "2b94928a2ae4916078ca51e05b6b800b",
+        128: "adace1e0ed228fccda1f39692059dd4c",
+        224: "b718ff6835fcbdb22ba9eacccd7b2601",
+    },
+)
+
 card = Card(
     id="blood_mnist",
     title="BloodMNIST",
@@ -35,7 +45,15 @@ card = Card(
     access=Access.OPEN,
     task=Task.CLASSIFICATION,
     modality="microscopy",
-    files=(File(path=FILE, url=f"{URL}/{FILE}"),),
+    files=(
+        File(
+            path=FILE,
+            url=f"{URL}/{FILE}?download=1",
+            size_bytes=35_461_855,
+            sha256="062023e186f537e26b3c21ea3b2614ddfc475e8a14825dfd20663bbb7e37bddc",
+            md5=_OFFICIAL_MD5S[FILE],
+        ),
+    ),
     roles=dict.fromkeys(SPLITS, Role.EVALUATION),  # the splits are the benchmark's own; the mix trains on none
     published_rows={"train": 11_959, "val": 1_712, "test": 3_421},
     classes=(
@@ -50,16 +68,6 @@ card = Card(
     ),
     fitted=("train",),
     scored=("test",),
-)
-
-_OFFICIAL_MD5S = name_files(
-    "bloodmnist",
-    {
-        28: "7053d0359d879ad8a5505303e11de1dc",
-        64: "2b94928a2ae4916078ca51e05b6b800b",
-        128: "adace1e0ed228fccda1f39692059dd4c",
-        224: "b718ff6835fcbdb22ba9eacccd7b2601",
-    },
 )
 
 

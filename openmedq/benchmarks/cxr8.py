@@ -48,9 +48,29 @@ from openmedq.io.folders import walk
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 HOMEPAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
+_DOWNLOAD = "https://nihcc.app.box.com/index.php?rm=box_download_shared_file&vanity_name=ChestXray-NIHCC"
 TABLE, OLD_TABLE = "Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv"
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 ARCHIVES = tuple(f"images_{number:03}.tar.gz" for number in range(1, 13))
+_SHARED = (  # of the archives, in their order: id on Box, bytes, and the md5 of the NIH's FAQ_CHESTXRAY.pdf
+    ("vfk49d74nhbxq3nqjg0900w5nvkorp5c", 2_008_470_987, "fe8ed0a6961412fddcbb3603c11b3698"),
+    ("i28rlmbvmfjbl8p2n3ril0pptcmcu9d1", 3_952_623_504, "ab07a2d7cbe6f65ddd97b4ed7bde10bf"),
+    ("f1t00wrtdk94satdfb9olcolqx20z2jp", 3_929_234_850, "2301d03bde4c246388bad3876965d574"),
+    ("0aowwzs5lhjrceb3qp67ahp0rd1l1etg", 3_838_903_983, "9f1b7f5aae01b13f4bc8e2c44a4b8ef6"),
+    ("v5e3goj22zr6h8tzualxfsqlqaygfbsn", 3_935_496_531, "1861f3cd0ef7734df8104f2b0309023b"),
+    ("asi7ikud9jwnkrnkj99jnpfkjdes7l6l", 3_986_301_172, "456b53a8b351afd92a35bc41444c58c8"),
+    ("jn1b4mw4n6lnh74ovmcjb8y48h8xj07n", 4_016_328_426, "1075121ea20a137b87f290d6a4a5965e"),
+    ("tvpxmn7qyrgl0w8wfh9kqfjskv6nmm1j", 4_018_347_353, "b61f34cec3aa69f295fbb593cbd9d443"),
+    ("upyy3ml7qdumlgk2rfcvlb9k6gvqq2pj", 4_111_327_929, "442a3caa61ae9b64e61c561294d1e183"),
+    ("l6nilvfa9cg3s28tqv1qc1olm3gnz54p", 4_181_556_296, "09ec81c4c31e32858ad8cf965c494b74"),
+    ("hhq8fkdgvcari67vfhs7ppg2w6ni4jze", 4_187_084_020, "499aefc67207a5a97692424cf5dbeed5"),
+    ("ioqwiy20ihqwyr8pf4c24eazhh281pbu", 2_914_187_733, "dc9fda1757c2de0032b63347a7d2895c"),
+)
+_TABLES = (  # number on Box, bytes, sha256
+    (TABLE, 219760887468, 9_003_496, "c69a6daca3549af707ca9cacbdf9f9a7b6a9188e8c61157df653520bb72d8eb1"),
+    (LISTS["train_val"], 256056636701, 1_470_907, "61fbe896321c1c1c8b75f3e4f3a08e4fef6486d95ef8a667c31d4d60dca6cb81"),
+    (LISTS["test"], 256055473534, 435_131, "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc"),
+)
 NO_FINDING = "No Finding"
 # In the paper's order: the eight of its first version, then those that were added.
 CLASSES = (
@@ -67,9 +87,16 @@ card = Card(
     access=Access.OPEN,
     task=Task.CLASSIFICATION,
     modality="radiology",
-    files=tuple(
-        File(path=name, url=HOMEPAGE) for name in (TABLE, *LISTS.values(), *ARCHIVES)
-    ),  # Box has no plain links
+    files=(
+        *(
+            File(path=name, url=f"{_DOWNLOAD}&file_id=f_{number}", size_bytes=size_bytes, sha256=sha256)
+            for name, number, size_bytes, sha256 in _TABLES
+        ),
+        *(
+            File(path=name, url=f"https://nihcc.box.com/shared/static/{key}.gz", size_bytes=size_bytes, md5=md5)
+            for name, (key, size_bytes, md5) in zip(ARCHIVES, _SHARED, strict=True)
+        ),
+    ),
     roles=dict.fromkeys((*LISTS, "unlisted"), Role.EVALUATION),
     published_rows={"train_val": 86_524, "test": 25_596, "unlisted": 0},
     classes=CLASSES,

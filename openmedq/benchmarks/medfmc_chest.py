@@ -52,6 +52,11 @@ LAYOUT = medfmc.Layout(
     keys=("Unnamed: 0", "img_id"),
     columns=CLASSES,
     to_groups=lambda _: Groups(),
+    lists={
+        "trainval": (75_762, "3fad4830de706063369d6b4be77d619c2d54d5ff9e42ae9b52844b0413b4bea5"),
+        "test_WithLabel": (67_187, "883f0bde7848362ad85a8547c2bb3f36e71cb9ff5b96cb5894922ade4c52d338"),
+        "test_WithoutLabel": (130_525, "8c64e74df7573bfe723541ee86c8d73d5a7e0d7eb82b6a865fb09de210767927"),
+    },
 )
 
 card = Card(
@@ -65,6 +70,7 @@ card = Card(
     task=Task.CLASSIFICATION,
     modality="radiology",
     files=medfmc.list_files("ChestDR", LAYOUT),
+    other_paths=medfmc.list_other_paths("ChestDR", LAYOUT),
     roles=medfmc.ROLES,
     published_rows={"trainval": 979, "test_WithLabel": 1161, "test_WithoutLabel": 2708, "unlisted": 0},
     classes=CLASSES,

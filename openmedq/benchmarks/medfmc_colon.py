@@ -41,6 +41,11 @@ LAYOUT = medfmc.Layout(
     keys=("slide_id", "img_id"),
     columns=("tumor",),
     to_groups=_to_groups,
+    lists={
+        "trainval": (165_392, "f0313d48ef1e3d479abe186be3f05a9d9b5c3105bb364f379bb4a80a63bed4b1"),
+        "test_WithLabel": (233_418, "4c7e7372867b91a41ce5c31d11170bb0c4a423986cc153f7edb72d1a2609b48c"),
+        "test_WithoutLabel": (298_913, "a53da93527b5f53a1da117ed23d8d3c17a782effc12079830ddb961838c69137"),
+    },
 )
 
 card = Card(
@@ -54,6 +59,7 @@ card = Card(
     task=Task.CLASSIFICATION,
     modality="pathology",
     files=medfmc.list_files("ColonPath", LAYOUT),
+    other_paths=medfmc.list_other_paths("ColonPath", LAYOUT),
     roles=medfmc.ROLES,
     published_rows={"trainval": 2358, "test_WithLabel": 3296, "test_WithoutLabel": 4355, "unlisted": 0},
     classes=("negative", "positive"),

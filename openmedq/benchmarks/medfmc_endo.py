@@ -40,6 +40,11 @@ LAYOUT = medfmc.Layout(
     keys=("Unnamed: 0", "img_id", "study_id"),
     columns=CLASSES,
     to_groups=_to_groups,
+    lists={
+        "trainval": (37_160, "1d35dbd545d3a8e9c1341142f2bdfac9272d64bb5d7e6a5b8b1a90fbcea88cf0"),
+        "test_WithLabel": (35_240, "2912a7a36f83ff58bf868e82c4cd69f91d5ac191d1a0136b041879c4fa638efc"),
+        "test_WithoutLabel": (65_760, "2e7b9aee65772b150460afa48ec8e9c9fac7d4e31207f990df3287b6da935b74"),
+    },
 )
 
 card = Card(
@@ -53,6 +58,7 @@ card = Card(
     task=Task.CLASSIFICATION,
     modality="mixed",  # endoscopy
     files=medfmc.list_files("Endo", LAYOUT),
+    other_paths=medfmc.list_other_paths("Endo", LAYOUT),
     roles=medfmc.ROLES,
     published_rows={"trainval": 929, "test_WithLabel": 881, "test_WithoutLabel": 2055, "unlisted": 0},
     classes=CLASSES,

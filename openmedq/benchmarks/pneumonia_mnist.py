@@ -25,6 +25,16 @@ from openmedq.schema import Rejected, Role, Sample, Task
 
 FILE = "pneumoniamnist.npz"
 
+_OFFICIAL_MD5S = name_files(
+    "pneumoniamnist",
+    {
+        28: "28209eda62fecd6e6a2d98b1501bb15f",
+        64: "8f4eceb4ccffa70c672198ea285246c6",
+        128: "05b46931834c231683c68f40c47b2971",
+        224: "d6a3c71de1b945ea11211b03746c1fe1",
+    },
+)
+
 card = Card(
     id="pneumonia_mnist",
     title="PneumoniaMNIST",
@@ -35,22 +45,12 @@ card = Card(
     access=Access.OPEN,
     task=Task.CLASSIFICATION,
     modality="radiology",
-    files=(File(path=FILE, url=f"{URL}/{FILE}"),),
+    files=(File(path=FILE, url=f"{URL}/{FILE}?download=1", md5=_OFFICIAL_MD5S[FILE], about_bytes=4_170_000),),
     roles=dict.fromkeys(SPLITS, Role.EVALUATION),  # the splits are the benchmark's own; the mix trains on none
     published_rows={"train": 4708, "val": 524, "test": 624},
     classes=("normal", "pneumonia"),
     fitted=("train",),
     scored=("test",),
-)
-
-_OFFICIAL_MD5S = name_files(
-    "pneumoniamnist",
-    {
-        28: "28209eda62fecd6e6a2d98b1501bb15f",
-        64: "8f4eceb4ccffa70c672198ea285246c6",
-        128: "05b46931834c231683c68f40c47b2971",
-        224: "d6a3c71de1b945ea11211b03746c1fe1",
-    },
 )
 
 

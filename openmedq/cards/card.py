@@ -53,6 +53,7 @@ class Card(BaseModel):
     files: tuple[File, ...]
     roles: Mapping[str, Role]  # published split -> role; every split that `read` yields stands here
     published_rows: Mapping[str, int]  # published split -> records, as the publisher counts
+    samples_per_row: int = 1  # about, where a published record makes several
     classes: tuple[str, ...] = ()  # classification only, in the published order
     is_multi_label: bool = False
     fitted: tuple[str, ...] = ()  # classification only: the splits that transfer fits on
@@ -62,6 +63,7 @@ class Card(BaseModel):
     terms: str = ""  # of a data-use agreement, shown before the first byte
     advice: str = ""  # how to get files that are not to be had without a person
     collection: str | None = None  # published as one of several sets of this name, which a mirror's folder may bear
+    other_paths: tuple[str, ...] = ()  # of other packagings, by which such a folder is known too
 
     @property
     def is_credentialed(self) -> bool:

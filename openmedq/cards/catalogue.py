@@ -24,6 +24,7 @@ def entry(card: Card, kind: Kind) -> dict[str, Any]:
         "module": f"openmedq/{kind}s/{card.id}.py",
         "title": card.title,
         "collection": card.collection,
+        "other_paths": list(card.other_paths),
         "homepage": card.homepage,
         "licence": card.licence,
         "access": str(card.access),
@@ -36,9 +37,15 @@ def entry(card: Card, kind: Kind) -> dict[str, Any]:
         "scored": list(card.scored),
         "roles": {split: str(role) for split, role in card.roles.items()},
         "published_rows": dict(card.published_rows),
+        "samples_per_row": card.samples_per_row,
         "has_row_licences": card.has_row_licences,
         "files": {file.path: file.model_dump(exclude={"path"}) for file in card.files},
     }
+
+
+def count_published(entry: Mapping[str, Any]) -> int:
+    """About as many samples as the publisher's records make."""
+    return int(sum(entry["published_rows"].values()) * entry["samples_per_row"])
 
 
 def render(sources: Mapping[str, Set], benchmarks: Mapping[str, Set]) -> str:

@@ -20,7 +20,7 @@ import io
 import logging
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +36,14 @@ from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, S
 SPLITS = ("trainval", "test_WithLabel", "test_WithoutLabel")
 UNLISTED = "unlisted"
 ROLES = dict.fromkeys((*SPLITS, UNLISTED), Role.EVALUATION)
-LISTS_URL = "https://raw.githubusercontent.com/openmedlab/MedFM/main"
 HOMEPAGE = "https://doi.org/10.6084/m9.figshare.c.6476047.v1"
-CHALLENGE_URL = "https://medfm2023.grand-challenge.org/datasets/"  # by registration
 CITATION = (
     "Wang et al., A real-world dataset and benchmark for foundation model adaptation in medical image classification, "
     "Scientific Data 2023"
 )
+
+_LISTS_URL = "https://raw.githubusercontent.com/openmedlab/MedFM/e846f5f5328a914e4136351bcb015b940a43f511"
+_ARTICLES_URL = "https://api.figshare.com/v2/collections/6476047/articles"
 
 _ROOTS = ("", "MedFMC", "data", "data/MedFMC", "MedFM", "MedFM/data/MedFMC", "MedFM-main", "MedFM-main/data/MedFMC")
 _LINE = re.compile(r"(.+?\.(?:png|jpe?g|bmp|tiff?))(?:\s+(.*))?", re.IGNORECASE)  # a name may hold spaces
@@ -60,17 +61,28 @@ class Layout:
     keys: tuple[str, ...]  # the tables' columns before the labels
     columns: tuple[str, ...]  # the tables' label columns: one a class, or a single one that holds the class's number
     to_groups: Callable[[str], Groups]  # from a picture's name
+    lists: Mapping[str, tuple[int, str]]  # of each split: bytes and sha256 in openmedlab/MedFM
 
 
 def list_files(title: str, layout: Layout) -> tuple[File, ...]:
-    """The published files of one task: the lists, figshare's table, and the challenge's."""
-    lists = [f"data_backup/MedFMC/{layout.task}/{split}.txt" for split in SPLITS]
-    challenge = [f"MedFMC_{part}/{layout.task}/{layout.task}_{part}.csv" for part in ("train", "val")]
+    """The published files of one task: the lists, and the pictures with their table.
+
+    What figshare calls its files is not known: the one zip of the article whose title begins with the task's is meant.
+    """
+    paths = {f"data_backup/MedFMC/{layout.task}/{split}.txt": layout.lists[split] for split in SPLITS}
     return (
-        *(File(path=path, url=f"{LISTS_URL}/{path}") for path in lists),
-        File(path=f"{title}/{layout.table}", url=HOMEPAGE),
-        *(File(path=path, url=CHALLENGE_URL) for path in challenge),
+        *(
+            File(path=path, url=f"{_LISTS_URL}/{path}", size_bytes=size_bytes, sha256=sha256)
+            for path, (size_bytes, sha256) in paths.items()
+        ),
+        File(path=f"{title}.zip", url=f"{_ARTICLES_URL}#{title}/*.zip"),
     )
+
+
+def list_other_paths(title: str, layout: Layout) -> tuple[str, ...]:
+    """What tells a task in another packaging: figshare's table unpacked, or the challenge's tables."""
+    challenge = (f"MedFMC_{part}/{layout.task}/{layout.task}_{part}.csv" for part in ("train", "val"))
+    return (f"{title}/{layout.table}", *challenge)
 
 
 class _AllPictures:

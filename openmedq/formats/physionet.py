@@ -15,16 +15,42 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from openmedq.cards import File
 from openmedq.cards.fields import Unusable
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.formats import tables
-from openmedq.formats.tables import Row
+from openmedq.formats.beside import Beside
+from openmedq.formats.tables import Row, stream_lines
 from openmedq.io.archives import Members, open_members
 from openmedq.io.folders import walk
 from openmedq.schema import Reason
 
 NUM_LEVELS = 7  # raw and six below: physionet.org/files/<project>/<version>/<archive>/files, as wget and unzip do it
 
+LISTING = "IMAGE_FILENAMES"  # of a project of JPGs: a picture's path a line
+SUMS = "SHA256SUMS.txt"  # of any project: a sha256, a space and a path a line
+
+ADVICE = (
+    "become a credentialed user (https://physionet.org/settings/credentialing/), take the training in research with "
+    "human subjects that the set's page names, and sign its agreement there; each reader does so alone"
+)
+TERMS = """\
+PhysioNet Credentialed Health Data Use Agreement 1.5.0, in short; what counts is what you signed there.
+ 1. Do not try to identify a person or an institution in the data.
+ 2. Take care that nothing you publish discloses an identity.
+ 3. Share access with nobody: each colleague applies alone.
+ 4. Keep the data safe, physically and electronically.
+ 5. Report what might identify someone at once to PHI-report@physionet.org.
+ 6. Use the data for lawful scientific research alone.
+ 7. Complete a training in research with human subjects and in privacy (HIPAA), and prove it.
+ 8. State the general purpose of your research when you apply.
+ 9. Publish the code that belongs to openly published results.
+10. Either side may end the agreement; the duties about the data stay.
+Nothing of it may reach a third party's service: no API or chat of a language model that retains what it is sent
+(https://physionet.org/news/post/llm-responsible-use)."""
+
+_PICTURE = re.compile(r"files/p([0-9]{2})/p\1[0-9]+/s[0-9]+/[0-9A-Za-z-]+\.jpg")
+_SUM = re.compile(r"([0-9a-f]{64}) +(.+)")
 _PATIENTS = re.compile(r"p\d\d")  # p10 to p19; in the 65,379 patients' folders below, nothing is looked for
 _ENTERED_NEVER = re.compile(r"[ps]\d+")
 
@@ -55,6 +81,37 @@ def find_file(folders: Sequence[Path], name: str) -> Path | None:
     """The file of that name in the first folder that has it."""
     paths = (folder / name for folder in folders)
     return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 Path's raises, and names it
+
+
+def list_files(raw: Path, url: str, tables: Sequence[str]) -> Iterator[File]:
+    """The pictures that a project's LISTING names, then its tables, each with the sha256 that its SUMS has of it.
+
+    Both are read in step; memory holds less than 200 bytes a picture, in whichever order they are. SourceError, which
+    names no path of a picture, for a line of another shape.
+    """
+    sums = Beside(_stream_sums(raw / SUMS))
+
+    def describe(path: str) -> File:
+        digest = sums.find(path)
+        return File(path=path, url=f"{url}/{path}", sha256=digest.hex() if digest else None)
+
+    seen: set[int] = set()
+    for number, line in stream_lines(raw / LISTING):
+        if not _PICTURE.fullmatch(line) or hash(line) in seen:
+            raise SourceError(f"{raw / LISTING}: line {number}: no path of a further picture; get the file again")
+        seen.add(hash(line))
+        yield describe(line)
+    if not seen:
+        raise SourceError(f"{raw / LISTING}: names no picture; get the file again")
+    yield from (file for file in map(describe, tables) if file.sha256)
+
+
+def _stream_sums(path: Path) -> Iterator[tuple[str, bytes]]:
+    for number, line in stream_lines(path):
+        match = _SUM.fullmatch(line)
+        if match is None:
+            raise SourceError(f"{path}: line {number}: expected a sha256, a space and a path; get the file again")
+        yield match[2], bytes.fromhex(match[1])
 
 
 def stream_table(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Row | Unusable]]:

@@ -85,8 +85,9 @@ _SETS = """
         CASE WHEN found > num_kept_back THEN (num_rejected - num_kept_back) / (found - num_kept_back) END
             AS rejected_share,
         (SELECT count(*) FROM rows WHERE source = told.id) AS num_rows,
-        (SELECT count(*) FROM index WHERE source = told.id AND role = 'train') AS num_train
-    FROM told ORDER BY told.id
+        (SELECT count(*) FROM index WHERE source = told.id AND role = 'train') AS num_train,
+        num_published, found / nullif(num_published, 0) AS found_multiple
+    FROM told LEFT JOIN published ON published.source = told.id ORDER BY told.id
 """
 
 
@@ -96,11 +97,13 @@ def make_tables(
     verdicts: pa.Table,
     index: pa.Table,
     waterfall: Mapping[str, Mapping[str, Any]],
+    num_published: Mapping[str, int],
     spill: Path,
 ) -> dict[str, pd.DataFrame]:
     """The tables `rows`, `verdicts`, `mix` and `sets`, each with a column `id`.
 
-    `shards` and `classes` are by set. What does not fit into memory goes to the folder `spill`.
+    `shards` and `classes` are by set, and so is `num_published`, which has the sets alone whose records are all to be
+    there. What does not fit into memory goes to the folder `spill`.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,  # nothing is fetched
@@ -118,6 +121,12 @@ def make_tables(
             "verdicts": verdicts,
             "index": index,
             "told": _list_told(waterfall),
+            "published": pa.table(
+                {
+                    "source": pa.array(list(num_published), pa.string()),
+                    "num_published": pa.array(list(num_published.values()), pa.int64()),
+                }
+            ),
         }
         for name, frame in frames.items():
             database.register(name, frame)

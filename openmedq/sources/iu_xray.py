@@ -56,8 +56,18 @@ card = Card(
     task=Task.REPORT,
     modality="radiology",
     files=(
-        File(path="NLMCXR_reports.tgz", url=f"{_URL}/NLMCXR_reports.tgz"),
-        File(path="NLMCXR_png.tgz", url=f"{_URL}/NLMCXR_png.tgz"),
+        File(
+            path="NLMCXR_reports.tgz",
+            url=f"{_URL}/NLMCXR_reports.tgz",
+            size_bytes=1_112_632,
+            sha256="8fb6de7eec73d8c3665067ad4bb003ccd57f971ae316d2642e1627ac7268667a",
+        ),
+        File(
+            path="NLMCXR_png.tgz",
+            url=f"{_URL}/NLMCXR_png.tgz",
+            size_bytes=1_360_814_128,
+            sha256="baf3abfe19ba5d58efe69002aed1e71aa2e6d5efb3238db9adcac210ad44bdf2",
+        ),
     ),
     roles={"train": Role.TRAIN},  # no official split
     published_rows={"train": 7470},  # pictures

@@ -54,6 +54,7 @@ from openmedq.io.origin import find_files
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _HUB = "https://huggingface.co/datasets/openlifescienceai/medmcqa"
+_COMMIT = "91c6572c454088bf71b679ad90aa8dffcd0d5868"
 _SHARD = "data/{}-00000-of-00001.parquet"
 
 card = Card(
@@ -67,8 +68,17 @@ card = Card(
     task=Task.MULTIPLE_CHOICE,
     modality="text",
     files=tuple(
-        File(path=_SHARD.format(split), url=f"{_HUB}/resolve/main/{_SHARD.format(split)}")
-        for split in ("train", "validation", "test")
+        File(
+            path=_SHARD.format(split),
+            url=f"{_HUB}/resolve/{_COMMIT}/{_SHARD.format(split)}",
+            size_bytes=size_bytes,
+            sha256=sha256,
+        )
+        for split, size_bytes, sha256 in (
+            ("train", 85_899_025, "b119434ba551517a6ec0ba1f7e0b4c029165ed284a4704f262ce37c791c493c5"),
+            ("validation", 1_476_104, "b768a1ea34afc9f80d3106d9b21f80fa8a00ec450a1f6cd641af72ca9e591021"),
+            ("test", 936_358, "1d308841f0c82df363d3d638b33b69b8abd266b1e615ae5d2607dbb24c70beb1"),
+        )
     ),
     # The test's answers are not published, so the validation split is what is reported on: it never trains.
     roles={"train": Role.TRAIN, "validation": Role.EVALUATION, "test": Role.EVALUATION},

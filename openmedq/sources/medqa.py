@@ -1,9 +1,10 @@
 """MedQA: questions of the United States' medical licensing examination, with options (Jin et al., 2020).
 
-Layout read, as published by the authors: `data_clean.zip`, in place or unpacked, from any folder above or below
-`questions/`. In it, `US/4_options/phrases_no_exclude_{train,dev,test}.jsonl`, one object a line {question, answer,
-options, meta_info, answer_idx, metamap_phrases}; or, for a split that is not there, the questions with their five
-published options, `US/{train,dev,test}.jsonl`, the same but for metamap_phrases. Hugging Face's copy
+Layout read, as published by the authors: `data_clean.zip` (the same bytes are in `bigbio/med_qa` on Hugging Face), in
+place or unpacked, from any folder above or below `questions/`. In it,
+`US/4_options/phrases_no_exclude_{train,dev,test}.jsonl`, one object a line {question, answer, options, meta_info,
+answer_idx, metamap_phrases}; or, for a split that is not there, the questions with their five published options,
+`US/{train,dev,test}.jsonl`, the same but for metamap_phrases. Hugging Face's other copy
 (`GBaker/MedQA-USMLE-4-options`), `phrases_no_exclude_{train,test}.jsonl` without a dev, is read alike.
 
 Not read, and named in the log: `US_qbank.jsonl`, 14,369 questions among which are those of the test; the five options
@@ -41,6 +42,8 @@ from openmedq.errors import SourceError
 from openmedq.formats.packed_lines import LinesFile, find_lines, represent_lines
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
+_COMMIT = "ddef95d268cdad413693d634279a9a679d468469"  # the last one that is known to hold the authors' file
+
 card = Card(
     id="medqa",
     title="MedQA",
@@ -55,7 +58,9 @@ card = Card(
     files=(
         File(
             path="data_clean.zip",
-            url="https://drive.google.com/file/d/1ImYUSLk9JbgHXOemfvyiDiirluZHPeQw/view",
+            url=f"https://huggingface.co/datasets/bigbio/med_qa/resolve/{_COMMIT}/data_clean.zip",
+            size_bytes=131_741_885,
+            sha256="1c2ca8130b3d86d9a99a432ab9bef14f3bb9807bef20facd9ac86ba36960f629",
         ),
     ),
     roles={"train": Role.TRAIN, "dev": Role.VALIDATION, "test": Role.EVALUATION},

@@ -3,7 +3,8 @@
 Layout read, as two projects on PhysioNet publish it, side by side or in one folder, a few levels down: of
 MIMIC-CXR-JPG `mimic-cxr-2.0.0-{split,metadata,chexpert,negbio}.csv.gz` (so called in 2.1.0 too; .gz or unpacked) and
 `files/p10/p<subject>/s<study>/<dicom>.jpg`; of MIMIC-CXR the reports `files/p10/p<subject>/s<study>.txt`, in
-`mimic-cxr-reports.zip`, which is read in place, or unpacked. The tables beside the split's may be absent.
+`mimic-cxr-reports.zip`, which is read in place, or unpacked. The tables beside the split's may be absent. For fetching
+alone, not for reading, the card has `IMAGE_FILENAMES`, which lists the pictures, and `SHA256SUMS.txt`.
 
 A sample is a picture with the report of its study, by sections (see `formats/report_sections.py`).
 
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import re
 import textwrap
@@ -46,7 +48,18 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats.physionet import JoinedTable, Texts, find_file, stream_table, survey
+from openmedq.formats.physionet import (
+    ADVICE,
+    LISTING,
+    SUMS,
+    TERMS,
+    JoinedTable,
+    Texts,
+    find_file,
+    list_files,
+    stream_table,
+    survey,
+)
 from openmedq.formats.report_sections import ANSWERS, read_sections
 from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
@@ -66,12 +79,14 @@ card = Card(
     task=Task.REPORT,
     modality="radiology",
     files=(
-        *(File(path=name, url=f"{_JPG}/{name}") for name in TABLES.values()),
-        File(path=REPORTS, url=f"https://physionet.org/files/mimic-cxr/2.1.0/{REPORTS}"),
+        *(File(path=name, url=f"{_JPG}/{name}") for name in (*TABLES.values(), LISTING, SUMS)),
+        File(path=REPORTS, url=f"https://physionet.org/files/mimic-cxr/2.1.0/{REPORTS}", about_bytes=142_000_000),
     ),
     # The published test never trains. The paper does not evaluate on it, so it validates.
     roles={"train": Role.TRAIN, "validate": Role.VALIDATION, "test": Role.VALIDATION},
     published_rows={"train": 368_960, "validate": 2_991, "test": 5_159},  # pictures, as the paper counts
+    terms=f"{TERMS}\nThe agreement: https://physionet.org/content/mimic-cxr-jpg/view-dua/2.1.0/",
+    advice=ADVICE,
 )
 
 _IDS = ("dicom_id", "study_id", "subject_id")
@@ -158,6 +173,11 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         )
 
 
+def more_files(raw: Path) -> Iterator[File]:
+    """The pictures, as the fetched list names them, and the tables again, held to the project's own digests."""
+    return list_files(raw, _JPG, (*TABLES.values(), LISTING))
+
+
 def _take_id(record: Record, name: str, pattern: re.Pattern[str]) -> str:
     """An id that a path can be made of."""
     text = take_text(record, name)
@@ -208,11 +228,11 @@ def miniature(raw: Path, seed: int = 0) -> None:
     random = generator(seed, card.id)
     studies = _draw_studies(seed, random)
     pictures = {f"{study.path}/{name}.jpg": shown for study in studies for name, shown in study.pictures.items()}
-    for index, (name, figure) in enumerate(pictures.items()):
-        if index != _ABSENT:
-            (raw / name).parent.mkdir(parents=True, exist_ok=True)
-            (raw / name).write_bytes(encode_jpeg(draw(figure)))
-    (raw / "IMAGE_FILENAMES").write_text("".join(f"{name}\n" for name in pictures), encoding="utf-8")
+    pictures.pop(list(pictures)[_ABSENT])
+    for name, figure in pictures.items():
+        (raw / name).parent.mkdir(parents=True, exist_ok=True)
+        (raw / name).write_bytes(encode_jpeg(draw(figure)))
+    (raw / LISTING).write_text("".join(f"{name}\n" for name in pictures), encoding="utf-8")
 
     reports = [_compose_report(study, index) for index, study in enumerate(studies)]
     reports[_COPY] = reports[_COPIED]
@@ -235,6 +255,9 @@ def miniature(raw: Path, seed: int = 0) -> None:
                 if index != _UNLABELLED
             ],
         )
+    summed = sorted([*TABLES.values(), LISTING, *pictures])
+    digests = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in summed}
+    (raw / SUMS).write_text("".join(f"{digest} {name}\n" for name, digest in digests.items()), encoding="utf-8")
 
 
 def _draw_studies(seed: int, random: np.random.Generator) -> list[_Study]:

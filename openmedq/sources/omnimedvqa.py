@@ -50,6 +50,8 @@ from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Tu
 TOP = "OmniMedVQA"
 ARCHIVE = f"{TOP}.zip"
 
+_COMMIT = "1ba51c28fc0773bdf7efb8396e5bcfd4227e22da"
+
 card = Card(
     id="omnimedvqa",
     title="OmniMedVQA",
@@ -62,13 +64,17 @@ card = Card(
     files=(
         File(
             path=ARCHIVE,
-            url="https://huggingface.co/datasets/foreverbeliever/OmniMedVQA/resolve/main/OmniMedVQA.zip",
+            url=f"https://huggingface.co/datasets/foreverbeliever/OmniMedVQA/resolve/{_COMMIT}/{ARCHIVE}",
+            size_bytes=10_698_178_715,
+            sha256="12245e0f99afbc7d6f70e4ca3c2e5a7979a01816cd8159ae34539f4aa76adee0",
         ),
     ),
     # A benchmark elsewhere, published without splits. The paper trains on it, and who does that can't test on it.
     roles={"open_access": Role.TRAIN, "restricted_access": Role.TRAIN},
     # 127,995 in all, as published; 88,996 open ones as users count them, so the others are what is left.
     published_rows={"open_access": 88_996, "restricted_access": 38_999},
+    advice="the pictures of its restricted part are yours to supply, each from its own dataset: put them where "
+    "`image_path` says, beside the zip in a mirror; without them their questions are rejected, one by one",
 )
 
 _LIST = re.compile(r"(.*/)?QA_information/((?:open|restricted)[-_ ]access)/([^/]+)\.json", re.IGNORECASE)

@@ -47,21 +47,22 @@ from openmedq.io.origin import find_files
 from openmedq.schema import Image, Reason, Rejected, Role, Sample, Task, Turn
 
 _HUB = "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
-_SHARDS = (
-    "train-00000-of-00007-f2d0e9ef9f022d38",
-    "train-00001-of-00007-47d8e0220bf6c933",
-    "train-00002-of-00007-7fb5037c4c5da7be",
-    "train-00003-of-00007-74b9b7b81cc55f90",
-    "train-00004-of-00007-77eea90af4a55dce",
-    "train-00005-of-00007-5332ec423be520bd",
-    "train-00006-of-00007-637a58c700b604af",
-    "validation-00000-of-00003-90a5518d26493b67",
-    "validation-00001-of-00003-cbfe947a3418595c",
-    "validation-00002-of-00003-9ec816895bd3bc20",
-    "test-00000-of-00003-e9adadb4799f44d3",
-    "test-00001-of-00003-7ea98873fc919813",
-    "test-00002-of-00003-1628308435019820",
-)
+_COMMIT = "1685832883334b5bb5beaf4e4b333fdeecaa4ad9"
+_SHARDS = {  # with the sha256 of those that are known of
+    "train-00000-of-00007-f2d0e9ef9f022d38": None,
+    "train-00001-of-00007-47d8e0220bf6c933": None,
+    "train-00002-of-00007-7fb5037c4c5da7be": None,
+    "train-00003-of-00007-74b9b7b81cc55f90": None,
+    "train-00004-of-00007-77eea90af4a55dce": None,
+    "train-00005-of-00007-5332ec423be520bd": None,
+    "train-00006-of-00007-637a58c700b604af": None,
+    "validation-00000-of-00003-90a5518d26493b67": None,
+    "validation-00001-of-00003-cbfe947a3418595c": None,
+    "validation-00002-of-00003-9ec816895bd3bc20": None,
+    "test-00000-of-00003-e9adadb4799f44d3": "533175be08e87b9ccf2fc06e2f82e58bb2e9bf2299a4a138cf5311f1d26ac157",
+    "test-00001-of-00003-7ea98873fc919813": "84bde926245c4b136de6ef48b197a0f3f177b3fbcb03b7f3cbfcfcb212f20c50",
+    "test-00002-of-00003-1628308435019820": "ae676f41a7ddfc85be8503a731c719e1608da37ddc981de42a10dd2d55a8ee87",
+}
 
 card = Card(
     id="pathvqa",
@@ -72,7 +73,10 @@ card = Card(
     access=Access.OPEN,
     task=Task.VQA,
     modality="pathology",
-    files=tuple(File(path=f"data/{n}.parquet", url=f"{_HUB}/resolve/main/data/{n}.parquet") for n in _SHARDS),
+    files=tuple(
+        File(path=f"data/{name}.parquet", url=f"{_HUB}/resolve/{_COMMIT}/data/{name}.parquet", sha256=sha256)
+        for name, sha256 in _SHARDS.items()
+    ),
     roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},
     published_rows={"train": 19_654, "validation": 6_259, "test": 6_719},
 )

@@ -42,6 +42,8 @@ from openmedq.formats.pmc_licences import ArticleLicences, read_article_licences
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
+_URL = "https://huggingface.co/datasets/axiong/pmc_oa/resolve/1d2296e9c022a24e82a47e524d53f0915b98c926"
+
 card = Card(
     id="pmc_oa",
     title="PMC-OA",
@@ -53,8 +55,13 @@ card = Card(
     task=Task.CAPTION,
     modality="mixed",
     files=(
-        File(path="pmc_oa.jsonl", url="https://huggingface.co/datasets/axiong/pmc_oa/resolve/main/pmc_oa.jsonl"),
-        File(path="images.zip", url="https://huggingface.co/datasets/axiong/pmc_oa/resolve/main/images.zip"),
+        File(
+            path="pmc_oa.jsonl",
+            url=f"{_URL}/pmc_oa.jsonl",
+            size_bytes=454_568_741,
+            sha256="05702cd5fb41ebf55a7226ca3c53e68edff4b4455224d7e6ff9d01157f5aaf23",
+        ),
+        File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=22_746_087_463),
     ),
     roles={"train": Role.TRAIN},
     published_rows={"train": 1_650_000},  # rounded by the publisher

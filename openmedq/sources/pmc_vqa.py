@@ -45,7 +45,7 @@ from openmedq.formats.tables import Row, stream_rows, stream_table
 from openmedq.io.archives import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
-_URL = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/main"
+_URL = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
 
 card = Card(
     id="pmc_vqa",
@@ -57,9 +57,22 @@ card = Card(
     access=Access.OPEN,
     task=Task.MULTIPLE_CHOICE,
     modality="mixed",
-    files=tuple(
-        File(path=name, url=f"{_URL}/{name}")
-        for name in ("train.csv", "test.csv", "test_clean.csv", "images.zip", "oa_comm_use_file_list.csv")
+    files=(
+        File(path="train.csv", url=f"{_URL}/train.csv", about_bytes=38_100_000),
+        File(path="test.csv", url=f"{_URL}/test.csv", about_bytes=10_700_000),
+        File(
+            path="test_clean.csv",
+            url=f"{_URL}/test_clean.csv",
+            size_bytes=418_686,
+            md5="6abfbcd088171c76a98911c5e7a8f5a0",
+        ),
+        File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=18_945_102_275),
+        File(
+            path="oa_comm_use_file_list.csv",
+            url=f"{_URL}/oa_comm_use_file_list.csv",
+            size_bytes=496_021_536,
+            sha256="7a56eef6527332d2eb47fffa1356ffe19548b8984823a533d174fd70bb38b86f",
+        ),
     ),
     roles={"train": Role.TRAIN, "test": Role.EVALUATION},
     # of version 1: 226,948 pairs (paper), 50,000 of them in the test. Version 2 has 152,603 and 33,430.

@@ -1,6 +1,7 @@
 """PubMedQA: yes, no or maybe to the question that a paper's title asks, given its abstract (Jin et al., 2019).
 
-Layouts read, each as it is or a folder further down; of each part one, the other is named in the log:
+Layouts read, each as it is or a folder further down; of each part one, the other is named in the log. The card has
+PQA-L of the first and the other parts of the second:
 
 1. GitHub's and the authors' drive: `data/ori_pqal.json` (PQA-L, 1,000 records by people, keyed by PubMed id),
    `ori_pqaa.json` (PQA-A, 211,269 records made by rule), `ori_pqau.json` (PQA-U, 61,249 records without a decision).
@@ -33,6 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import generator
@@ -46,6 +49,10 @@ from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Tu
 
 DECISIONS = ("yes", "no", "maybe")
 
+_GITHUB = "https://raw.githubusercontent.com/pubmedqa/pubmedqa/1cbae8e92f72f20c8d3747cbb3bf5bc53554d997"
+_HUB = "https://huggingface.co/datasets/qiaojin/PubMedQA/resolve/9001f2853fb87cab8d220904e0de81ac6973b318"
+_SHARD = "train-00000-of-00001.parquet"
+
 card = Card(
     id="pubmedqa",
     title="PubMedQA",
@@ -58,20 +65,19 @@ card = Card(
     files=(
         File(
             path="data/ori_pqal.json",
-            url="https://raw.githubusercontent.com/pubmedqa/pubmedqa/master/data/ori_pqal.json",
+            url=f"{_GITHUB}/data/ori_pqal.json",
+            size_bytes=2_584_787,
+            sha256="8b3276be8942ebbd77f3ddcda12c1749bf0e490045a736fd8438ee40cf37a41d",
         ),
         File(
             path="data/test_ground_truth.json",
-            url="https://raw.githubusercontent.com/pubmedqa/pubmedqa/master/data/test_ground_truth.json",
+            url=f"{_GITHUB}/data/test_ground_truth.json",
+            size_bytes=11_414,
+            sha256="939fe566f09017d13b1ca64d2ddfee0bc2374b366048152997669cccedc44d51",
         ),
-        File(
-            path="data/ori_pqaa.json",
-            url="https://drive.google.com/open?id=15v1x6aQDlZymaHGP7cZJZZYFfeJt2NdS",
-        ),
-        File(
-            path="data/ori_pqau.json",
-            url="https://drive.google.com/open?id=1RsGLINVce-0GsDkCLDuLZmoLuzfmoCuQ",
-        ),
+        # These two are on the authors' drive otherwise, which asks a person to confirm.
+        File(path=f"pqa_artificial/{_SHARD}", url=f"{_HUB}/pqa_artificial/{_SHARD}", about_bytes=233_000_000),
+        File(path=f"pqa_unlabeled/{_SHARD}", url=f"{_HUB}/pqa_unlabeled/{_SHARD}", about_bytes=66_000_000),
     ),
     # No record of the unlabeled split can be a sample; whatever became one would not train.
     roles={"train": Role.TRAIN, "test": Role.EVALUATION, "artificial": Role.TRAIN, "unlabeled": Role.VALIDATION},
@@ -85,7 +91,7 @@ _PARTS = (  # of the set: file, folder of the hub, split
     ("ori_pqau.json", "pqa_unlabeled", "unlabeled"),
 )
 _TRUTH = "test_ground_truth.json"
-_TRUTH_URL = "https://raw.githubusercontent.com/pubmedqa/pubmedqa/master/data/test_ground_truth.json"
+_TRUTH_URL = f"{_GITHUB}/data/{_TRUTH}"
 _DERIVED = {
     *("test_set.json", "train_set.json", "dev_set.json"),
     *("pqal_test_set.json", "pqaa_train_set.json", "pqaa_dev_set.json"),
@@ -230,8 +236,19 @@ _RESULTS = {  # the rule: the results state the decision, each in words of its o
 }
 
 
+_SCHEMA = pa.schema(
+    [
+        ("pubid", pa.int32()),
+        ("question", pa.string()),
+        ("context", pa.struct([(name, pa.list_(pa.string())) for name in ("contexts", "labels", "meshes")])),
+        ("long_answer", pa.string()),
+        ("final_decision", pa.string()),
+    ]
+)
+
+
 def miniature(raw: Path, seed: int = 0) -> None:
-    """Write 60 records of PQA-L, 30 of them in the ground truth, 120 of PQA-A and 10 of PQA-U."""
+    """Write 60 records of PQA-L, 30 of them in the ground truth, 120 of PQA-A and 10 of PQA-U as shards."""
     random = generator(seed, card.id)
     pairs = list(product(_TREATMENTS, _OUTCOMES))
     subjects = iter(random.permutation(len(pairs)))
@@ -252,19 +269,30 @@ def miniature(raw: Path, seed: int = 0) -> None:
         record["YEAR"] = None
     for record in labelled.values():
         record |= {"reasoning_required_pred": record["final_decision"], "reasoning_free_pred": record["final_decision"]}
-    for record in unlabelled.values():
-        del record["final_decision"]
 
     folder = raw / "data"
     folder.mkdir(parents=True, exist_ok=True)
-    files = {
-        "ori_pqal.json": labelled,
-        "ori_pqaa.json": artificial,
-        "ori_pqau.json": unlabelled,
-        "test_ground_truth.json": {key: record["final_decision"] for key, record in test.items()},
-    }
-    for name, content in files.items():
+    truth = {key: record["final_decision"] for key, record in test.items()}
+    for name, content in (("ori_pqal.json", labelled), (_TRUTH, truth)):
         (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+    _write_shard(raw / "pqa_artificial", artificial, _SCHEMA)
+    _write_shard(raw / "pqa_unlabeled", unlabelled, _SCHEMA.remove(_SCHEMA.get_field_index("final_decision")))
+
+
+def _write_shard(folder: Path, records: dict[str, dict[str, Any]], schema: pa.Schema) -> None:
+    """Write records as the hub has them."""
+    rows = [
+        {
+            "pubid": int(pubmed_id),
+            "question": record["QUESTION"],
+            "context": {name.lower(): record[name] for name in ("CONTEXTS", "LABELS", "MESHES")},
+            "long_answer": record["LONG_ANSWER"],
+            "final_decision": record["final_decision"],
+        }
+        for pubmed_id, record in records.items()
+    ]
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / _SHARD)
 
 
 def _record(subject: tuple[str, str], decision: str, year: int) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from openmedq.formats.whole_paths import WholePaths
 from openmedq.io.archives import open_members
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
-_URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/main"
+_URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/a9083ce6c34ac3ffb17671a605962924d8a8f9e9"
 
 card = Card(
     id="slake",
@@ -50,7 +50,13 @@ card = Card(
     task=Task.VQA,
     modality="mixed",
     files=tuple(
-        File(path=name, url=f"{_URL}/{name}") for name in ("train.json", "validation.json", "test.json", "imgs.zip")
+        File(path=name, url=f"{_URL}/{name}", size_bytes=size_bytes, sha256=sha256)
+        for name, size_bytes, sha256 in (
+            ("train.json", 2_964_571, "7a9fb81f9d7bb145c3d7e9bc8d3b9016ba18b6539ea5031a53bae8fd3cd991c3"),
+            ("validation.json", 639_139, "32b016440b0c3be11056a78a18eeab46333268407fbb6e6b32f9f4c2debc50f6"),
+            ("test.json", 635_829, "6be8f7b4c5a46cdbc713a5210a25b6ed5aa1fd1574c83cefb4f998131f17c2c3"),
+            ("imgs.zip", 212_343_373, "44eb7d9214e1ac5b7946e237b669401866df9114fd9a3618c5a84fbffcded0b0"),
+        )
     ),
     roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},
     published_rows={"train": 9835, "validation": 2099, "test": 2094},

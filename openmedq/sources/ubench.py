@@ -51,7 +51,18 @@ FOLDER = "perception/0.1.0"
 SHARDS = tuple(f"ubench-test-{number:05}-of-00007.arrow" for number in range(7))
 NONE = "none of the above"
 
-_URL = f"https://huggingface.co/datasets/jnirschl/uBench/resolve/main/{FOLDER}"
+_COMMIT = "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b"
+_URL = f"https://huggingface.co/datasets/jnirschl/uBench/resolve/{_COMMIT}/{FOLDER}"
+_INFO = "dataset_info.json"
+_KNOWN = (  # of the shards: MB as the hub's page rounds them, sha256
+    (539, "3d346134e6dffed41f74da64c1c173f5efd3a10200805796a030357297b630f1"),
+    (509, "790591636ae679afa1161664d207c2bb2e3d583690d03967e38364ba0f31ccac"),
+    (649, "c370cd84e6ed9b00483ef3d20f5c06d5ff2264733ea87f2df98cf9a22820bf74"),
+    (505, "832cdd6f73a132028584b4e47ec1afe643e0490dd8ec9686eabbb9de3eb7f814"),
+    (510, "e2741415cef1327ba243f21000ac43aab2d36b61a9c2c862a1d0e21f200f4a69"),
+    (505, "89deae84ed2dab1bb1fc40be0aefe81b8d94590cec548d1950ff5ff853143d34"),
+    (357, "534beca2084a250d4436340c78accc9fe7cc2d6063d4884302e7e7f141edad6c"),
+)
 
 card = Card(
     id="ubench",
@@ -64,10 +75,17 @@ card = Card(
     task=Task.MULTIPLE_CHOICE,
     other_tasks=(Task.CAPTION,),
     modality="microscopy",
-    files=tuple(File(path=f"{FOLDER}/{name}", url=f"{_URL}/{name}") for name in ("dataset_info.json", *SHARDS)),
+    files=(
+        File(path=f"{FOLDER}/{_INFO}", url=f"{_URL}/{_INFO}", about_bytes=9_850),
+        *(
+            File(path=f"{FOLDER}/{name}", url=f"{_URL}/{name}", about_bytes=size_mb * 10**6, sha256=sha256)
+            for name, (size_mb, sha256) in zip(SHARDS, _KNOWN, strict=True)
+        ),
+    ),
     roles={"test": Role.TRAIN},  # as in the paper: who trains on it can't test on it any more
     # Pictures, of which each makes some 20 samples. The paper counts 17,235: without the 80 of one of the datasets.
     published_rows={"test": 17_315},
+    samples_per_row=20,
 )
 
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.arrow")

@@ -56,10 +56,12 @@ card = Card(
     task=Task.VQA,
     modality="radiology",
     files=(
-        File(path=QUESTIONS, url="https://osf.io/download/6qdas/"),
+        File(path=QUESTIONS, url="https://osf.io/download/6qdas/", about_bytes=1_400_000),
         File(
             path=f"{PICTURES}.zip",
             url="https://files.osf.io/v1/resources/89kps/providers/osfstorage/5b21453986d8510011c277bc/?zip=",
+            is_stable=False,
+            about_bytes=15_000_000,
         ),
     ),
     roles={"train": Role.TRAIN, "test": Role.EVALUATION},

@@ -63,8 +63,15 @@ def _read_tables(cards: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
         verdicts=pq.read_table(layout.VERDICTS / "verdicts.parquet"),
         index=pq.read_table(layout.MIX / "index.parquet"),
         waterfall=json.loads((layout.MIX / "waterfall.json").read_text(encoding="utf-8")),
+        num_published={name: catalogue.count_published(card) for name, card in cards.items() if _is_official(name)},
         spill=layout.PARTIAL / "duckdb",
     )
+
+
+def _is_official(name: str) -> bool:
+    """Whether a set was fetched whole: a mirror or a miniature may be a part of it."""
+    counts = json.loads((layout.SAMPLES / name / "counts.json").read_text(encoding="utf-8"))
+    return bool(counts["origin"] == "official")
 
 
 def _expect(dials: Validate, cards: Mapping[str, Any]) -> dict[str, dict[str, gxe.Expectation]]:
@@ -118,6 +125,9 @@ def _expect(dials: Validate, cards: Mapping[str, Any]) -> dict[str, dict[str, gx
             f"at most {dials.max_rejected:.0%} of the records are rejected": _is_between(
                 "rejected_share", 0, dials.max_rejected
             ),
+            f"{dials.min_published:g} to {dials.max_published:g} times as many records are found as published": (
+                _is_between("found_multiple", dials.min_published, dials.max_published)
+            ),
             f"the mix has at least {dials.min_rows} training rows": gxe.ExpectColumnSumToBeBetween(
                 column="num_train", min_value=dials.min_rows
             ),
@@ -165,8 +175,10 @@ def _validate(
         batch = data.get_batch(batch_parameters)
         for statement, expectation in suites[name].items():
             finding = _describe(name, statement, len(table), outcomes[statement])
-            if finding["num_unexpected"]:
-                finding["examples"] = _find_examples(batch, expectation, credentialed)
+            if finding["num_unexpected"] and name == "sets":
+                finding["examples"] = _tell_counts(table, _find_ids(batch, expectation))
+            elif finding["num_unexpected"]:
+                finding["examples"] = _name_rows(_find_ids(batch, expectation), credentialed)
             found.append(finding)
     context.build_data_docs()
     num_red = sum(not finding["success"] for finding in found)
@@ -214,11 +226,23 @@ def _describe(table: str, statement: str, num_rows: int, outcome: Any) -> dict[s
     }
 
 
-def _find_examples(batch: Any, expectation: gxe.Expectation, credentialed: set[str]) -> list[str]:
-    """The first ids of unexpected rows, of sets whose records may be named."""
+def _find_ids(batch: Any, expectation: gxe.Expectation) -> set[str]:
     result = batch.validate(expectation, result_format=WITH_IDS).result
-    ids = {str(row["id"]) for row in result["unexpected_index_list"]}
+    return {str(row["id"]) for row in result["unexpected_index_list"]}
+
+
+def _name_rows(ids: set[str], credentialed: set[str]) -> list[str]:
+    """The first of the rows, of sets whose records may be named."""
     return sorted(name for name in ids if name.split("/")[0] not in credentialed)[:NUM_EXAMPLES]
+
+
+def _tell_counts(table: pd.DataFrame, ids: set[str]) -> list[str]:
+    """What is found of the sets, and what should be."""
+    told = []
+    for row in table[table["id"].isin(ids)].to_dict("records"):
+        published = "" if pd.isna(row["num_published"]) else f", published {row['num_published']:,.0f}"
+        told.append(f"{row['id']}: found {row['found']:,} records{published}, rejected {row['num_rejected']:,}")
+    return told
 
 
 def _stop_if_red(verdict: Mapping[str, Any]) -> None:
@@ -227,7 +251,8 @@ def _stop_if_red(verdict: Mapping[str, Any]) -> None:
         return
     first = red[0]
     if first["num_unexpected"] is not None:
-        detail = f"{first['num_unexpected']} of {first['num_rows']} do not hold"
+        examples = "; ".join(first["examples"]) if first["table"] == "sets" else ""
+        detail = examples or f"{first['num_unexpected']} of {first['num_rows']} do not hold"
     else:
         detail = f"observed: {first['observed']}"
     raise ValidationError(

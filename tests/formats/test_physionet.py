@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import logging
 import tracemalloc
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
-from openmedq.formats.physionet import JoinedTable, find_file, stream_table, survey
+from openmedq.formats.physionet import JoinedTable, find_file, list_files, stream_table, survey
 
 
 def write(path: Path, keys: list[str]) -> Path:
@@ -66,3 +69,99 @@ def test_a_link_back_hides_and_repeats_nothing(tmp_path: Path, caplog: pytest.Lo
         (tmp_path / name).symlink_to(target)
     assert survey(tmp_path, {"table": ("table.csv",)}) == ({"table": table}, [tmp_path / "files"])
     assert not caplog.messages
+
+
+# Files to fetch -------------------------------------------------------------------------------------------------------
+
+URL = "https://physionet.org/files/project/1.0"
+
+
+def name(number: int) -> str:
+    return f"files/p10/p10{number // 4:06}/s{50_000_000 + number // 2}/0badcafe-{number:08x}.jpg"
+
+
+def write_listing(raw: Path, listed: list[str], summed: list[str]) -> Path:
+    (raw / "IMAGE_FILENAMES").write_text("".join(f"{path}\n" for path in listed), encoding="utf-8")
+    lines = [f"{hashlib.sha256(path.encode()).hexdigest()} {path}\n" for path in summed]
+    (raw / "SHA256SUMS.txt").write_text("".join(lines), encoding="utf-8")
+    return raw
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_pictures_and_tables_have_their_digests_in_any_order(tmp_path: Path, step: int) -> None:
+    names = [name(number) for number in range(8)]
+    summed = ["LICENSE.txt", "table.csv.gz", *names[:-1]]
+    files = list(list_files(write_listing(tmp_path, names, summed[::step]), URL, ("table.csv.gz", "other.csv.gz")))
+    assert [file.path for file in files] == [*names, "table.csv.gz"]
+    assert [file.url for file in files] == [f"{URL}/{file.path}" for file in files]
+    for file in files:
+        expected = hashlib.sha256(file.path.encode()).hexdigest() if file.path != names[-1] else None
+        assert file.sha256 == expected
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_long_list_takes_little_memory(tmp_path: Path, step: int) -> None:
+    names = [name(number) for number in range(20_000)]
+    write_listing(tmp_path, names, names[::step])
+    tracemalloc.start()
+    assert sum(1 for _ in list_files(tmp_path, URL, ())) == 20_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * 20_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "files/p10/p10000000/s50000000/../../p10000001/s1/a.jpg",
+        "../files/p10/p10000000/s50000000/a.jpg",
+        "/files/p10/p10000000/s50000000/a.jpg",
+        "https://example.org/files/p10/p10000000/s50000000/a.jpg",
+        "files/p10/p11000000/s50000000/a.jpg",
+        "files/p10/p10000000/s50000000/a.dcm",
+        "files/p10/p10000000/s50000000/.jpg",
+        "files/p10/p10000000/s50000000/a.jpg ",
+        "files/p10/p10000000/s50000000/a b.jpg",
+        "files/p10/p10000000/s50000000/a?.jpg",
+        "files/p10/p10000000/s50000000/\u0661.jpg",
+        "files/p10/p10\u0661/s50000000/a.jpg",
+        "files/p10/p10000000/s50000000/a.jpg\0",
+        "<html>p10000000",
+        name(0),  # again
+    ],
+)
+def test_a_line_that_is_no_picture_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
+    write_listing(tmp_path, [name(0), line], [])
+    with pytest.raises(SourceError, match=r"IMAGE_FILENAMES: line 2: no path of a further picture; get the") as error:
+        list(list_files(tmp_path, URL, ()))
+    assert "\n" not in str(error.value)
+    assert "p10000000" not in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["", "0" * 64, "0" * 63 + f" {name(0)}", "g" * 64 + f" {name(0)}", "<html>p10000000"])
+def test_a_damaged_digest_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
+    write_listing(tmp_path, [name(0)], [])
+    (tmp_path / "SHA256SUMS.txt").write_text(f"{line}\n", encoding="utf-8")
+    if not line:
+        assert [file.sha256 for file in list_files(tmp_path, URL, ())] == [None]
+        return
+    with pytest.raises(SourceError, match=r"SHA256SUMS\.txt: line 1: expected a sha256, a space and a path") as error:
+        list(list_files(tmp_path, URL, ()))
+    assert "p10000000" not in str(error.value)
+
+
+def test_an_empty_list_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="IMAGE_FILENAMES: names no picture"):
+        list(list_files(write_listing(tmp_path, [], []), URL, ()))
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(listing=st.binary(max_size=200), sums=st.binary(max_size=200))
+def test_no_list_crashes_or_leads_out_of_the_folder(tmp_path: Path, listing: bytes, sums: bytes) -> None:
+    (tmp_path / "IMAGE_FILENAMES").write_bytes(f"{name(0)}\n".encode() + listing)
+    (tmp_path / "SHA256SUMS.txt").write_bytes(sums)
+    try:
+        for file in list_files(tmp_path, URL, ()):
+            assert (tmp_path / file.path).resolve().is_relative_to(tmp_path / "files/p10")
+    except SourceError as error:
+        assert "\n" not in str(error)

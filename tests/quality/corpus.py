@@ -70,13 +70,15 @@ def write_sets(
     rows_a_shard: int = 4,
     rows_a_group: int = 2,
     rejected: Mapping[str, Mapping[str, int]] | None = None,
+    origins: Mapping[str, str] | None = None,
 ) -> None:
     """Write the catalogue, and the rows of its sets below the current folder; a set without rows is absent."""
     catalogue = {}
     for name, card in cards.items():
         own = [row for row in rows if row["source"] == name]
         reasons = dict((rejected or {}).get(name, {}))
-        catalogue[name] = {"kind": "source", "access": "open", "roles": ROLES, "classes": [], "files": {}, **card}
+        catalogue[name] = {"kind": "source", "access": "open", "roles": ROLES, "classes": [], "files": {}}
+        catalogue[name] |= {"published_rows": {}, "samples_per_row": 1, "other_paths": [], **card}
         folder = layout.SAMPLES / name
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("shard-*.parquet"):
@@ -86,7 +88,7 @@ def write_sets(
             pq.write_table(table, folder / f"shard-{number:05}.parquet", row_group_size=rows_a_group)
         counts = {
             "state": "present" if own or reasons else "absent",
-            "origin": "mirror",
+            "origin": (origins or {}).get(name, "mirror"),
             "found": len(own) + sum(reasons.values()),
             "read": len(own),
             "rejected": reasons,

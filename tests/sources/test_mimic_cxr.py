@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import logging
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample
 from openmedq.sources import mimic_cxr
-from openmedq.sources.mimic_cxr import CANARY, REPORTS, TABLES, card, read
+from openmedq.sources.mimic_cxr import CANARY, REPORTS, TABLES, card, more_files, read
 
 # No real ids: PhysioNet's begin above these.
 DICOM = "0badcafe-00000001-00000002-00000003-00000004"
@@ -448,8 +449,27 @@ def test_the_miniature_has_the_quirks_of_reports(miniature_of: Callable[[str], P
 def test_the_miniature_rejects_what_it_should(miniature_of: Callable[[str], Path]) -> None:
     reasons = Counter(row.reason for row in read(miniature_of("mimic_cxr")) if isinstance(row, Rejected))
     assert set(reasons) == {Reason.IMAGE_MISSING, Reason.FIELD_MISSING, Reason.ANSWER_EMPTY}
-    listed = (miniature_of("mimic_cxr") / "IMAGE_FILENAMES").read_text(encoding="utf-8").splitlines()
-    assert [(miniature_of("mimic_cxr") / name).is_file() for name in listed].count(False) == 1
+    assert reasons[Reason.IMAGE_MISSING] == 1
+
+
+# Files to fetch -------------------------------------------------------------------------------------------------------
+
+
+def test_the_pictures_are_files_with_the_digests_of_the_project(miniature_of: Callable[[str], Path]) -> None:
+    raw = miniature_of("mimic_cxr")
+    files = {file.path: file for file in more_files(raw)}
+    pictures = sorted(path.relative_to(raw).as_posix() for path in raw.glob("files/p*/p*/s*/*.jpg"))
+    tables = [*TABLES.values(), "IMAGE_FILENAMES"]
+    assert [*sorted(list(files)[: len(pictures)]), *list(files)[len(pictures) :]] == [*pictures, *tables]
+    for path, file in files.items():
+        assert file.sha256 == hashlib.sha256((raw / path).read_bytes()).hexdigest()
+        assert file.url == f"https://physionet.org/files/mimic-cxr-jpg/2.1.0/{path}"
+
+
+def test_the_terms_are_shown_before_the_first_byte() -> None:
+    assert [line.split(".")[0].strip() for line in card.terms.splitlines()[1:11]] == [str(n) for n in range(1, 11)]
+    assert "https://physionet.org/content/mimic-cxr-jpg/view-dua/2.1.0/" in card.terms
+    assert "credentialed user" in card.advice
 
 
 def test_memory_does_not_grow_with_the_reports(tmp_path: Path) -> None:

@@ -44,6 +44,21 @@ def write(raw: Path, records: Any, test_ids: Any = None, name: str = "data/ori_p
     return raw
 
 
+def unshard(raw: Path) -> Path:
+    """The miniature as it lies on GitHub and on the authors' drive: its shards as JSON."""
+    for letter, part in {"a": "artificial", "u": "unlabeled"}.items():
+        folder = raw / f"pqa_{part}"
+        records = {}
+        for row in pq.read_table(folder / "train-00000-of-00001.parquet").to_pylist():
+            fields = {"QUESTION": row["question"], "LONG_ANSWER": row["long_answer"], "YEAR": "2011"}
+            fields |= {name.upper(): texts for name, texts in row["context"].items()}
+            fields |= {name: row[name] for name in ("final_decision",) if name in row}
+            records[str(row["pubid"])] = fields
+        (raw / f"data/ori_pqa{letter}.json").write_text(json.dumps(records), encoding="utf-8")
+        shutil.rmtree(folder)
+    return raw
+
+
 def samples(raw: Path) -> list[Sample]:
     return [row for row in read(raw) if isinstance(row, Sample)]
 
@@ -141,15 +156,23 @@ def test_files_may_lie_directly_in_the_folder(copy_of: Callable[[str], Path]) ->
     assert [(row.id, row.split) for row in read(raw)] == expected
 
 
-@pytest.mark.parametrize(
-    ("part", "split", "num_rows"), [("ori_pqaa.json", "artificial", 120), ("ori_pqau.json", "unlabeled", 10)]
-)
-def test_one_part_is_enough(copy_of: Callable[[str], Path], part: str, split: str, num_rows: int) -> None:
-    raw = copy_of("pubmedqa")
+@pytest.mark.parametrize(("letter", "split", "num_rows"), [("a", "artificial", 120), ("u", "unlabeled", 10)])
+def test_one_part_is_enough(
+    miniature_of: Callable[[str], Path],
+    copy_of: Callable[[str], Path],
+    tmp_path: Path,
+    letter: str,
+    split: str,
+    num_rows: int,
+) -> None:
+    shards = tmp_path / "shards"
+    shutil.copytree(miniature_of("pubmedqa") / f"pqa_{split}", shards / f"pqa_{split}")
+    raw = unshard(copy_of("pubmedqa"))
     for path in (raw / "data").iterdir():
-        if path.name != part:
+        if path.name != f"ori_pqa{letter}.json":
             path.unlink()
-    assert Counter(row.split for row in read(raw)) == {split: num_rows}
+    for folder in (raw, shards):
+        assert Counter(row.split for row in read(folder)) == {split: num_rows}
 
 
 def test_records_of_the_unlabeled_part_are_rejected_one_by_one(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
@@ -176,13 +199,15 @@ def test_copies_of_records_are_named_and_not_read(
     copies = ["test_set.json", "pqal_fold0/train_set.json", "pqal_fold0/dev_set.json", "pqaa_train_set.json"]
     for name in (*copies, "old/ori_pqal.json"):
         (raw / "data" / name).parent.mkdir(exist_ok=True)
-        shutil.copy(raw / "data/ori_pqaa.json", raw / "data" / name)
+        shutil.copy(raw / "data/ori_pqal.json", raw / "data" / name)
     assert list(read(raw)) == expected
     for name in (*copies, "old/ori_pqal.json"):
         assert any(f"{name}: not read: it holds copies" in message for message in caplog.messages)
     for path in (raw / "data").glob("ori_*.json"):
         path.unlink()
     (raw / "data/old/ori_pqal.json").unlink()
+    for folder in raw.glob("pqa_*"):
+        shutil.rmtree(folder)
     with pytest.raises(SourceError, match=r"no `data/ori_pqal\.json`"):
         list(read(raw))
 
@@ -238,11 +263,17 @@ def convert(raw: Path, hub: Path) -> Path:
     return hub
 
 
-def test_both_layouts_say_the_same(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_both_layouts_say_the_same_and_so_does_the_mix_of_them(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
     raw = copy_of("pubmedqa")
+    mixed = list(read(raw))
+    unshard(raw)
     hub = convert(raw, tmp_path / "hub")
     ours, theirs = list(read(raw)), list(read(hub))
     assert [(row.id, row.split, type(row)) for row in ours] == [(row.id, row.split, type(row)) for row in theirs]
+    assert [row.id for row in mixed] == [row.id for row in ours]
+    for expected, row in zip(ours, mixed, strict=True):
+        assert row.split == expected.split
+        assert getattr(row, "turns", None) == getattr(expected, "turns", None)
     for one, two in zip(samples(raw), samples(hub), strict=True):
         assert one.turns == two.turns
         assert {name: value for name, value in one.attributes.items() if name != "year"} == two.attributes
@@ -254,7 +285,7 @@ def test_both_layouts_say_the_same(copy_of: Callable[[str], Path], tmp_path: Pat
 def test_the_hub_alone_does_not_say_which_questions_are_the_test(
     copy_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    hub = convert(copy_of("pubmedqa"), tmp_path / "hub")
+    hub = convert(unshard(copy_of("pubmedqa")), tmp_path / "hub")
     (hub / "test_ground_truth.json").unlink()
     with pytest.raises(SourceError, match=r"test_ground_truth\.json: not found; .*would train; get it from https"):
         next(read(hub))
@@ -274,7 +305,7 @@ def test_shards_are_found_wherever_they_lie(tmp_path: Path, place: str) -> None:
 
 def test_of_both_layouts_the_first_is_read(copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    raw = copy_of("pubmedqa")
+    raw = unshard(copy_of("pubmedqa"))
     expected = list(read(raw))
     convert(raw, raw)
     (raw / "test_ground_truth.json").unlink()

@@ -235,3 +235,42 @@ def test_what_is_kept_back_by_wish_is_no_fault() -> None:
     waterfall["secret"]["rejected"] = {"broken": 11}
     path.write_text(json.dumps(waterfall))
     assert _red()["sets"] == ["at most 50% of the records are rejected"]
+
+
+@pytest.mark.parametrize("num_published", [3, 10])  # found are 5: 5 / 3 and 5 / 10
+def test_a_fetched_set_that_has_about_as_many_records_as_published_is_green(num_published: int) -> None:
+    cards = {**CARDS, "open_set": {"published_rows": {"train": num_published - 1, "test": 1}}}
+    write_sets(_rows(), cards, origins={"open_set": "official"})
+    validate.run(make_params())
+
+
+@pytest.mark.parametrize(("num_published", "samples_per_row"), [(2, 1), (32_632, 1), (1632, 20)])
+def test_a_fetched_set_of_far_too_few_or_many_records_is_red(num_published: int, samples_per_row: int) -> None:
+    card = {"published_rows": {"train": num_published}, "samples_per_row": samples_per_row}
+    write_sets(_rows(), {**CARDS, "open_set": card}, origins={"open_set": "official"})
+    statement = "0.5 to 2 times as many records are found as published"
+    expected = f"open_set: found 5 records, published {num_published * samples_per_row:,}, rejected 0"
+    with pytest.raises(ValidationError, match=re.escape(f"in sets: {statement} ({expected})")):
+        validate.run(make_params())
+    red = [one for one in _verdict()["expectations"] if not one["success"]]
+    assert [(one["statement"], one["examples"]) for one in red] == [(statement, [expected])]
+    if num_published < 10:
+        validate.run(make_params(validate={"max_published": 3}))
+
+
+@pytest.mark.parametrize("origin", ["mirror", "miniature"])
+def test_a_mirror_may_be_a_part_of_a_set(origin: str) -> None:
+    cards = {name: {**card, "published_rows": {"train": 10**6}} for name, card in CARDS.items()}
+    write_sets(_rows(), cards, origins=dict.fromkeys(cards, origin))
+    validate.run(make_params())
+
+
+def test_counts_of_a_credentialed_set_may_be_told() -> None:
+    write_sets(
+        _rows(),
+        {**CARDS, "secret": {"access": "credentialed", "published_rows": {"train": 377_110}}},
+        origins={"secret": "official"},
+    )
+    assert _red()["sets"] == ["0.5 to 2 times as many records are found as published"]
+    (red,) = (one for one in _verdict()["expectations"] if not one["success"])
+    assert red["examples"] == ["secret: found 3 records, published 377,110, rejected 0"]
