@@ -55,6 +55,7 @@ QUIRKS = {
             "the id of a picture does not always follow from its report's": "test_pictures_are_called_as_published",
             "normal studies have one MeSH term": "test_mesh_terms_are_kept",
             "a picture named but absent, one that no report names": "test_absent_and_unnamed_pictures",
+            "Thumbs.db among the pictures": "test_what_is_no_picture_in_the_archive_is_passed_by",
             "the licence stands in each report": "test_the_licence_is_the_reports",
         },
     ),

@@ -61,7 +61,9 @@ def describe(files: Iterable[File], endpoint: str | None = None) -> list[File]:
         entry = listings[place].get(unquote(path))
         if entry is None:
             there = ", ".join(sorted(listings[place])[:8])
-            raise AcquisitionError(f"{unquote(path)}: not in {repository} on {HUB} at {commits[place]}, which holds {there} ...")
+            raise AcquisitionError(
+                f"{unquote(path)}: not in {repository} on {HUB} at {commits[place]}, which holds {there} ..."
+            )
         described.append(_hold(pin(file, commits[place]), entry))
     return described
 

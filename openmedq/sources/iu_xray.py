@@ -20,6 +20,7 @@ What is odd in the published files, and in the miniature:
 - The id of a picture does not always follow from its report's: CXR1 has `CXR1_1_IM-0001-3001`, others `-0001-0002`.
 - Normal studies (1,391) have the one MeSH term "normal" and no automatic ones; some terms end with a space.
 - A picture that is named but absent, and one that no report names: it has no record, and is counted in the log.
+- `./Thumbs.db`, which is no picture, lies among the pictures.
 - The licence stands in each report.
 """
 
@@ -209,6 +210,7 @@ def miniature(raw: Path, seed: int = 0) -> None:
     reports[without_text] = _write_report(20, without_text, figures[0], [])
     pictures[f"{_name(without_report, 1, is_long=False)}.png"] = encode_png(draw(figures[0]))
     del pictures[f"{_name(numbers[40], 2, is_long=False)}.png"]
+    pictures["./Thumbs.db"] = b"thumbnails of some of the pictures"
 
     raw.mkdir(parents=True, exist_ok=True)
     texts = {f"ecgen-radiology/{number}.xml": text.encode() for number, text in reports.items()}

@@ -11,9 +11,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
+from openmedq.acquire import figshare
 from openmedq.cards import Card, File
 from tests.servers.exchange import Content
 
+FIGSHARE = "https://ndownloader.figshare.com/files"
+ARTICLE = 22302775
 BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
 _PAGES = ("drive.google.com", "doi.org", "medfm2023.grand-challenge.org")  # where a person signs in or clicks
 
@@ -29,7 +32,8 @@ def publish(card: Card, raw: Path) -> dict[str, bytes | Path]:
 
     `raw` is the card's miniature. FileNotFoundError where it has neither a file nor what the file is packed from.
     """
-    files = {file.url: take(raw, file) for file in card.files if is_direct(card, file)}
+    files = {place(file): take(raw, file) for file in card.files if is_direct(card, file)}
+    files |= dict(_list_articles(card))
     named = {file.path for file in card.files}
     bases = {
         file.url.removesuffix(quote(file.path)): None for file in card.files if file.url.endswith(quote(file.path))
@@ -43,6 +47,19 @@ def publish(card: Card, raw: Path) -> dict[str, bytes | Path]:
             if name not in named:
                 files[next(iter(bases)) + quote(name)] = path
     return files
+
+
+def place(file: File) -> str:
+    """Where a file lies: at its URL, or at an address of figshare that its URL leads to."""
+    return f"{FIGSHARE}/{ARTICLE}" if figshare.ADDRESS.fullmatch(file.url) else file.url
+
+
+def _list_articles(card: Card) -> Iterator[tuple[str, bytes]]:
+    """The collection of figshare that the card names, another article before the one that is meant."""
+    for file in card.files:
+        if address := figshare.ADDRESS.fullmatch(file.url):
+            articles = [{"id": 1, "title": "Retino: another"}, {"id": ARTICLE, "title": f"{address[2]}_Its long name"}]
+            yield address[1], json.dumps(articles).encode()
 
 
 def take(raw: Path, file: File) -> bytes | Path:

@@ -274,6 +274,17 @@ def test_absent_and_unnamed_pictures(miniature_of: Callable[[str], Path], caplog
     assert absent.detail == f"no picture {absent.id.removeprefix('iu_xray/')}.png"
 
 
+def test_what_is_no_picture_in_the_archive_is_passed_by(
+    miniature_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    with tarfile.open(miniature_of("iu_xray") / "NLMCXR_png.tgz") as archive:
+        assert "./Thumbs.db" in archive.getnames()
+    rows = miniature_rows(miniature_of)
+    assert all(image.image_id.endswith(".png") for row in samples(rows) for image in row.images)
+    assert not any("Thumbs" in message for message in caplog.messages)
+
+
 def test_the_licence_is_the_reports(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
     assert {row.licence for row in samples(miniature_rows(miniature_of))} == {card.licence}
     row = read_one(tmp_path, report(licence="https://creativecommons.org/licenses/by/3.0/"))

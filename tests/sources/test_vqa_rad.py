@@ -138,21 +138,24 @@ def test_a_renamed_field_is_one_line_that_names_it(copy_of: Callable[[str], Path
 
 
 @pytest.mark.parametrize(
-    ("questions", "pictures"),
+    ("questions", "pictures", "folder"),
     [
-        ("VQA_RAD_Dataset_Public.json", "VQA_RAD_Image_Folder"),
-        (QUESTIONS, f"{PICTURES}.zip"),
-        (QUESTIONS, "VQA_RAD_Image_Folder.zip"),
+        ("VQA_RAD_Dataset_Public.json", "VQA_RAD_Image_Folder", ""),
+        (QUESTIONS, f"{PICTURES}.zip", ""),  # as OSF packs it
+        (QUESTIONS, f"{PICTURES}.zip", "VQA_RAD Image Folder/"),
+        (QUESTIONS, "VQA_RAD_Image_Folder.zip", "VQA_RAD Image Folder/"),
     ],
 )
-def test_other_names_of_the_same_layout_are_read(copy_of: Callable[[str], Path], questions: str, pictures: str) -> None:
+def test_other_names_of_the_same_layout_are_read(
+    copy_of: Callable[[str], Path], questions: str, pictures: str, folder: str
+) -> None:
     raw = copy_of("vqa_rad")
     expected = [(row.id, row.turns) for row in read(raw) if isinstance(row, Sample)]
     (raw / QUESTIONS).rename(raw / questions)
     if pictures.endswith(".zip"):
         with zipfile.ZipFile(raw / pictures, "w") as archive:
             for path in (raw / PICTURES).iterdir():
-                archive.write(path, f"VQA_RAD Image Folder/{path.name}")
+                archive.write(path, f"{folder}{path.name}")
                 path.unlink()
         (raw / PICTURES).rmdir()
     else:

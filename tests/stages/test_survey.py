@@ -66,6 +66,17 @@ def test_a_folder_is_matched_by_id_or_title(name: str) -> None:
     }
 
 
+@pytest.mark.parametrize("path", ["questions.json", "unpacked/questions.csv"])
+def test_a_folder_of_the_collection_is_matched_by_a_file_of_any_packaging(path: str) -> None:
+    update = {"collection": "Toys", "other_paths": ("unpacked/questions.csv",)}
+    toyset.write_catalogue(toyset.CARD.model_copy(update=update), toyset.CARD.model_copy(update={"id": "other"}))
+    _write("mirror/other/a")
+    _write("mirror/toys/b")
+    assert _run()["toy_set"]["state"] == "absent"
+    _write(f"mirror/toys/{path}")
+    assert _run()["toy_set"]["folder"] == "mirror/toys"
+
+
 def test_greek_and_micro_letters_are_one() -> None:
     toyset.write_catalogue(toyset.CARD.model_copy(update={"id": "ubench", "title": "\N{GREEK SMALL LETTER MU}-Bench"}))
     _write("mirror/\N{MICRO SIGN}Bench/a")
