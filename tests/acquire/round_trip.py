@@ -1,4 +1,4 @@
-"""A set from the servers to its rows: the stages survey, download and normalize, in this process and the current folder.
+"""A set from the servers to its rows: survey, download and normalize, in this process and the current folder.
 
 Its card is the real one, but for sizes and hashes: those of the published files no miniature can have.
 """
@@ -17,19 +17,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from openmedq import discovery, layout
-from openmedq.acquire import needs
+from openmedq.acquire import credentials, needs
 from openmedq.cards import Card, Set
 from openmedq.io.decoding import open_executor
 from openmedq.params import Params
 from openmedq.schema import Rejected
 from openmedq.stages import download, normalize, survey
 from tests.quality.corpus import make_params
-from tests.servers import Server, publish
+from tests.servers import Server, publish, serve
 from tests.servers.exchange import Content
+from tests.servers.hosts import READER
+from tests.servers.official import place
 from tests.sources.conftest import SETS
 from tests.stages import toyset
 
 MIRROR = Path("mirror")  # empty: nothing is in it of any set
+WITHOUT_PICTURES = {"roco"}  # whose pictures no card lists
 
 Rows = Counter[tuple[str, str, str]]  # id, split, and why it is rejected, if it is
 
@@ -55,7 +58,7 @@ class Published:
         """The bytes of a file, listed on the card or named by another."""
         for file in self.set_.card.files:
             if file.path == path:
-                return Content(self.files[file.url])
+                return Content(self.files[place(file)])
         return Content(self.raw / path)
 
 
@@ -72,8 +75,8 @@ def pin(card: Card, files: Mapping[str, bytes | Path]) -> Card:
     """The card with sizes and hashes of what is served, in the places where it has any."""
     pinned = []
     for file in card.files:
-        if file.url in files:
-            content = Content(files[file.url])
+        if place(file) in files:
+            content = Content(files[place(file)])
             found = {"about_bytes": content.size_bytes} | {
                 name: getattr(content, name) for name in ("size_bytes", "sha256", "md5")
             }
@@ -133,3 +136,25 @@ def hold_to_served(published: Published) -> None:
         if path.is_file():
             served = published.served(path.relative_to(published.folder).as_posix())
             assert path.read_bytes() == served.read(), f"{path} is not what is published"
+
+
+def go_round(published: Published, patch: pytest.MonkeyPatch) -> None:
+    """Fetch the set, compare its files and its rows, and fetch again: nothing is asked."""
+    enter(published, patch)
+    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+        patch.setenv(name, value)
+    with serve(published.files, login="wget") as server:
+        origin = fetch(published, server)
+        assert (origin["state"], origin["origin"]) == ("present", "official")
+        assert {entry["path"] for entry in origin["files"]} >= {file.path for file in published.set_.card.files}
+        hold_to_served(published)
+        rows, expected = read_rows(published, server), expect_rows(published)
+        if published.id in WITHOUT_PICTURES:
+            assert rows and {reason for _, _, reason in rows} - {reason for _, _, reason in expected} <= {
+                "image missing"
+            }
+            rows, expected = ({row[:2] for row in each} for each in (rows, expected))  # type: ignore[assignment]
+        assert rows == expected
+        num_requests = len(server.requests)
+        assert fetch(published, server) == origin
+        assert len(server.requests) == num_requests, "what is here is not asked for again"

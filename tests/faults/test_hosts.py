@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pytest
 
 from openmedq import layout
-from openmedq.acquire import needs
+from openmedq.acquire import fetching, needs
+from openmedq.acquire.client import Client
+from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError, PassingError
+from openmedq.params import Execution
 from tests.acquire.round_trip import Published, enter, fetch, hold_to_served, publish_set
 from tests.faults.conftest import TOKEN, Ear, log_in
 from tests.servers import Server, faults, serve
@@ -30,8 +34,6 @@ class Case:
     set_id: str
     path: str
     has_ranges: bool = True
-    is_promised: bool = True  # somebody states a hash of it before it comes
-    is_stable: bool = True
     repository: str = ""  # of the hub, gated here
 
     @property
@@ -48,15 +50,15 @@ CASES = {
     "hub": Case("slake", "imgs.zip", repository="BoKelvin/SLAKE"),
     "hub_text": Case("slake", "train.json", repository="BoKelvin/SLAKE"),
     "zenodo": Case("vqa_med_2019", "ImageClef-2019-VQA-Med-Training.zip"),
-    "osf": Case("vqa_rad", "VQA_RAD Dataset Public.json", is_promised=False),
-    "osf_folder": Case("vqa_rad", "VQA_RAD Image Folder.zip", has_ranges=False, is_promised=False, is_stable=False),
-    "open_i": Case("iu_xray", "NLMCXR_png.tgz", is_promised=False),
-    "physionet": Case("mimic_cxr", "mimic-cxr-reports.zip", is_promised=False),
+    "osf": Case("vqa_rad", "VQA_RAD Dataset Public.json"),
+    "osf_folder": Case("vqa_rad", "VQA_RAD Image Folder.zip", has_ranges=False),
+    "open_i": Case("iu_xray", "NLMCXR_png.tgz"),
+    "physionet": Case("mimic_cxr", "mimic-cxr-reports.zip"),
     "physionet_picture": Case("mimic_cxr", PICTURE),
     "figshare": Case("medfmc_endo", "Endo.zip"),
     "box": Case("cxr8", "images_001.tar.gz"),
     "github": Case("pubmedqa", "data/ori_pqal.json"),
-    "scholar": Case("breast_ultrasound", "Dataset_BUSI.zip", is_promised=False),
+    "scholar": Case("breast_ultrasound", "Dataset_BUSI.zip"),
 }
 
 
@@ -66,8 +68,10 @@ class Scene:
 
     case: Case
     published: Published
-    place: str  # where the file's bytes come from in the end, as faults name it
-    front: str  # the hosts that lead there
+    place: str = ""  # where the file's bytes come from in the end, as faults name it
+    front: str = ""  # where its address leads first
+    is_promised: bool = True  # somebody states a hash of it before it comes
+    is_stable: bool = True  # the ledger remembers it
 
     @property
     def data(self) -> bytes:
@@ -103,6 +107,16 @@ class Scene:
         return error
 
 
+def _describe(file: File, server: Server) -> File:
+    """The file with what its host states of it."""
+
+    async def ask() -> list[File]:
+        async with Client(Execution(endpoints=server.endpoints)) as client:
+            return await fetching.describe(client, "x", [file])
+
+    return asyncio.run(ask())[0]
+
+
 @pytest.fixture(scope="module")
 def _scene_of(miniature_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scene]:
     @cache
@@ -116,7 +130,7 @@ def _scene_of(miniature_of: Callable[[str], Path], tmp_path_factory: pytest.Temp
         if case.path == PICTURE:
             first = next(published.raw.glob("files/*/*/*/*.jpg")).relative_to(published.raw).as_posix()
             case = Case(case.set_id, first)
-        scene = Scene(case, published, "", "")
+        scene = Scene(case, published)
         with pytest.MonkeyPatch.context() as patch, scene.serve() as server:
             patch.chdir(tmp_path_factory.mktemp("undisturbed"))
             enter(published, patch)
@@ -125,9 +139,14 @@ def _scene_of(miniature_of: Callable[[str], Path], tmp_path_factory: pytest.Temp
             name_of = Path(case.path).name
             sent = [request for request in server.requests if request.num_bytes == len(scene.data)]
             own = [request for request in sent if request.path.endswith(name_of)] or sent
-        (place,) = {request.place for request in own}
-        urls = {urlsplit(file.url).netloc for file in published.set_.card.files if file.path == case.path}
-        return Scene(case, published, place, f"{urls.pop() if urls else place.partition('/')[0]}/*")
+            (place,) = {request.place for request in own}
+            for file in published.set_.card.files:
+                if file.path == case.path:
+                    address = urlsplit(file.url)
+                    front = address.netloc + unquote(address.path).replace("/resolve/main/", "/resolve/*/")
+                    is_promised = bool(_describe(file, server).sha256 or _describe(file, server).md5)
+                    return Scene(case, published, place, front, is_promised, file.is_stable)
+            return Scene(case, published, place, place)
 
     return find
 
@@ -241,16 +260,16 @@ def test_a_page_where_the_address_leads_is_told(scene: Scene, ear: Ear) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_wrong_bytes_of_the_right_length_are_found_out(scene: Scene, ear: Ear, seed: int) -> None:
     """By a promised hash at once; else by what the ledger remembers of the first download."""
-    if not (scene.case.is_promised or scene.case.is_stable):
+    if not (scene.is_promised or scene.is_stable):
         pytest.skip("packed anew each time: its reader finds out, by the checksums within")
     with scene.serve() as server:
-        if not scene.case.is_promised:
+        if not scene.is_promised:
             scene.succeed(server, ear)
             scene.case.target.unlink()
             (layout.RAW / scene.case.set_id / "origin.json").unlink()
         server.faults.append(faults.corrupt(scene.draw(seed)).on(scene.place))
         assert isinstance(scene.fail(server, ear), ChecksumError)
-        if not scene.case.is_promised:
+        if not scene.is_promised:
             scene.case.aside.unlink()  # it stays, for `accept`
         server.faults.clear()
         scene.succeed(server, ear)

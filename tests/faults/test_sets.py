@@ -9,53 +9,14 @@ from pathlib import Path
 import pytest
 
 from openmedq import layout
-from openmedq.acquire import credentials
 from openmedq.acquire.needs import FILES
 from tests.acquire.conftest import project
-from tests.acquire.round_trip import (
-    Published,
-    enter,
-    expect_rows,
-    fetch,
-    hold_to_served,
-    publish_set,
-    read_rows,
-)
+from tests.acquire.round_trip import enter, fetch, go_round, publish_set
 from tests.servers import serve
-from tests.servers.hosts import READER
 from tests.sources.conftest import SETS, miniature_of
 
 __all__ = ["miniature_of", "project"]
 pytestmark = pytest.mark.faults
-
-PHYSIONET = "physionet.org"
-WITHOUT_PICTURES = {"roco"}  # whose pictures no card lists
-
-
-def log_in(patch: pytest.MonkeyPatch) -> None:
-    for name, value in zip(credentials.VARIABLES[PHYSIONET], READER, strict=True):
-        patch.setenv(name, value)
-
-
-def go_round(published: Published, patch: pytest.MonkeyPatch) -> None:
-    """Fetch the set, compare its files and its rows, and fetch again: nothing is asked."""
-    enter(published, patch)
-    log_in(patch)
-    with serve(published.files, login="wget") as server:
-        origin = fetch(published, server)
-        assert (origin["state"], origin["origin"]) == ("present", "official")
-        assert {entry["path"] for entry in origin["files"]} >= {file.path for file in published.set_.card.files}
-        hold_to_served(published)
-        rows, expected = read_rows(published, server), expect_rows(published)
-        if published.id in WITHOUT_PICTURES:
-            assert rows and {reason for _, _, reason in rows} - {reason for _, _, reason in expected} <= {
-                "image missing"
-            }
-            rows, expected = ({row[:2] for row in each} for each in (rows, expected))  # type: ignore[assignment]
-        assert rows == expected
-        num_requests = len(server.requests)
-        assert fetch(published, server) == origin
-        assert len(server.requests) == num_requests, "what is here is not asked for again"
 
 
 @pytest.mark.parametrize("set_id", sorted(SETS))
