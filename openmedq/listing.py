@@ -61,7 +61,7 @@ def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
         found = str(Found(read["splits"], sum(read["rejected"].values()))) if read.get("found") else "-"
         state = read.get("origin") or read.get("state") or "not run"
         need = needs.assess(card)
-        size = tell_size(need.num_here + need.num_begun + need.num_known + card.linked_bytes, need)
+        size = tell_size(need.num_here + need.num_begun + need.num_known, need)
         here = decimal(need.num_here + need.num_begun) if need.num_here + need.num_begun else "-"
         table.add_row(set_id, card.access, size, here, found, state)
     console.print(table)
@@ -77,9 +77,10 @@ def _tell_missing(card: Card, mirrored: Path | None, params: Params) -> str:
     if mirrored is not None:
         return f"here: {mirrored}"
     need = needs.assess(card)
-    if not need.missing:
+    if need.is_whole:
         return f"here: {needs.folder_of(card.id)}"
-    names = ", ".join(file.path for file in need.missing[:3]) + (" ..." if len(need.missing) > 3 else "")
+    names = ", ".join(file.path for file in need.missing[:3]) or "the pictures that they name"
+    names += " ..." if len(need.missing) > 3 else ""
     what = f"missing: {len(need.missing)} of {len(need.files)} files ({names})"
     how = needs.hindrance(card, params.policy.licences)
     if how is None:
@@ -88,7 +89,7 @@ def _tell_missing(card: Card, mirrored: Path | None, params: Params) -> str:
             if params.download.fetch
             else "`dvc repro` fetches them once download.fetch is true"
         )
-        how += f"; {card.advice}" if card.advice else ""
+        how += f" ({card.advice})" if card.advice else ""
     return f"{what}: {how}; or put them into a folder {card.id} of download.mirror"
 
 

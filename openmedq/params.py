@@ -39,6 +39,7 @@ class Download(Section):
     fetch: bool = Field(False, description="what the mirror lacks comes from its official place, over the network")
     require: tuple[str, ...] = Field((), description="sets whose absence is an error")
     skip: tuple[str, ...] = Field((), description="sets to leave out, though they could be had")
+    max_missing: Fraction = Field(0.01, description="share of linked pictures that may fail for now")
 
 
 class Policy(Section):

@@ -21,7 +21,7 @@ from openmedq import layout
 from openmedq.acquire import fetching, needs
 from openmedq.acquire.client import Client
 from openmedq.cards import Card, File, Set, catalogue
-from openmedq.errors import AcquisitionError
+from openmedq.io import links
 from openmedq.mirror import match_folders
 from openmedq.params import Download, Execution, Params
 
@@ -34,12 +34,11 @@ class Step:
 
     need: needs.Need
     skipped: str | None  # why nothing is fetched
-    linked_bytes: int  # about, of further files that the listed ones name
 
     @property
     def num_bytes(self) -> int:
         """Bytes to fetch, as far as they are known."""
-        return 0 if self.skipped else self.need.num_known + self.linked_bytes
+        return 0 if self.skipped else self.need.num_known
 
     @property
     def disk_bytes(self) -> int:
@@ -69,9 +68,9 @@ def _plan_set(params: Params, card: Card, mirrored: Path | None) -> Step:
         skipped = f"taken from {mirrored}"
     else:
         skipped = needs.hindrance(card, params.policy.licences)
-    if skipped is None and not need.missing and not card.linked_bytes:
+    if skipped is None and need.is_whole:
         skipped = "all here"
-    return Step(need, skipped, card.linked_bytes)
+    return Step(need, skipped)
 
 
 def show(console: Console, steps: list[Step], dials: Download) -> bool:
@@ -97,7 +96,7 @@ def show(console: Console, steps: list[Step], dials: Download) -> bool:
     has_room = needed <= free
     rough = "~: as a page rounds it. n?: n files (more) whose size nobody states. disk: with what is here; " + SHARDS
     _say(console, f"\n{rough}.")
-    verdict = "enough" if has_room else "NOT enough: name less, or move data/ to a larger disk"
+    verdict = "enough" if has_room else "NOT enough: leave sets out (download.skip), or move data/ to a larger disk"
     _say(console, f"Disk: {decimal(needed)} are still needed, {decimal(free)} are free: {verdict}.")
     if not dials.fetch:
         _say(console, "download.fetch is false: `dvc repro` fetches nothing until params.yaml says true.")
@@ -115,34 +114,34 @@ def tell_size(num_bytes: int, need: needs.Need) -> str:
 def write_links(cards: list[Card], execution: Execution, *, is_asked: bool, form: str) -> Iterator[str]:
     """Lines that let someone else fetch the files of sets: tab-separated, or as aria2 reads them.
 
-    Laid out as they say, below one folder, the files are a mirror (`download.mirror`) and are held to the same hashes.
+    Laid out as they say, below one folder and with the list (links.tsv) in it, the files are a mirror that is held to
+    it.
     """
+    lines = links.render(_list(cards, execution, is_asked=is_asked))
     if form == "tsv":
-        yield "path\turl\tsize_bytes\tsha256\tmd5"
+        yield from lines
+        return
+    next(lines)
+    for line in lines:
+        path, url, _, sha256, md5 = line.split("\t")
+        yield from (url, f"  out={path}")
+        if sha256 or md5:
+            yield f"  checksum={f'sha-256={sha256}' if sha256 else f'md5={md5}'}"
+
+
+def _list(cards: list[Card], execution: Execution, *, is_asked: bool) -> Iterator[links.Link]:
     for card in cards:
         files = list(needs.links(card))
         if is_asked:
             files = asyncio.run(_ask(card, files, execution))
         for file in files:
-            yield from _tell_link(card, file, form)
+            size_bytes = str(file.size_bytes or "")
+            yield links.Link(f"{card.id}/{file.path}", file.url, size_bytes, file.sha256 or "", file.md5 or "")
 
 
 async def _ask(card: Card, files: list[File], execution: Execution) -> list[File]:
     async with Client(execution) as client:
         return await fetching.describe(client, card.id, files)
-
-
-def _tell_link(card: Card, file: File, form: str) -> Iterator[str]:
-    path = f"{card.id}/{file.path}"
-    if any(letter in path + file.url for letter in "\t\r\n"):
-        raise AcquisitionError(f"{path!r}: a line end or a tab in a path or address can't be listed")
-    if form == "tsv":
-        yield "\t".join((path, file.url, str(file.size_bytes or ""), file.sha256 or "", file.md5 or ""))
-        return
-    yield file.url
-    yield f"  out={path}"
-    if file.sha256 or file.md5:
-        yield f"  checksum={f'sha-256={file.sha256}' if file.sha256 else f'md5={file.md5}'}"
 
 
 def _nearest(path: Path) -> Path:

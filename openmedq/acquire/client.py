@@ -131,6 +131,10 @@ class Client:
                 return host
         return target.host or ""
 
+    def place(self, url: str) -> str:
+        """Where a URL is asked for, for whoever asks in place of this client."""
+        return str(self._place(URL(url)))
+
     def _place(self, url: URL) -> URL:
         """Where a URL is asked for: at an endpoint, where there is one for its host."""
         base = self._endpoints.get(url.host or "")
@@ -201,13 +205,13 @@ async def patiently(
                 raise PassingError(
                     f"{what}: {trouble}{asked} (attempt {num_failed}); what came is kept, run the command again later"
                 ) from None
-            await asyncio.sleep(_pause_s(num_failed, execution.backoff_s, trouble.wait_s))
+            await asyncio.sleep(pause_s(num_failed, execution.backoff_s, trouble.wait_s))
 
 
 _TRICKLE_BYTES = 2**20
 
 
-def _pause_s(num_failed: int, backoff_s: float, asked_s: float | None) -> float:
+def pause_s(num_failed: int, backoff_s: float, asked_s: float | None = None) -> float:
     """Full jitter above half of the doubled wait; never less than the server asked for."""
     doubled = min(backoff_s * 2.0 ** (num_failed - 1), MAX_WAIT_S)
     return max(doubled * random.uniform(0.5, 1.0), asked_s or 0.0)

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import shutil
+import re
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from yarl import URL
+
 from openmedq import layout
-from openmedq.acquire import figshare, hub, ledger, needs
+from openmedq.acquire import figshare, hub, ledger, linked, needs, zenodo
 from openmedq.acquire.client import Client, patiently
 from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
 from openmedq.cards import Access, Card, File, Set
-from openmedq.errors import AcquisitionError, OpenMedQError, PassingError
+from openmedq.errors import AcquisitionError, OpenMedQError, PassingError, StaleError
 from openmedq.io import origin
 from openmedq.io.progress import progress
-from openmedq.params import Execution
+from openmedq.params import Download, Execution
 
 HASHES = layout.PARTIAL / "fetch-cache"
 NUM_TOLD = 5  # failures that a summary names
+MAX_FAILURES = 50  # after as many, a host is not asked for the other 300,000 pictures
 
 
-def fetch(set_: Set, execution: Execution) -> origin.Origin:
+def fetch(set_: Set, dials: Download, execution: Execution) -> origin.Origin:
     """Fetch a set's files into data/raw/<id>/files; where they lie, with their hashes.
 
     Raises:
@@ -37,7 +40,10 @@ def fetch(set_: Set, execution: Execution) -> origin.Origin:
     with origin.open_hashes(HASHES) as hashes:
         work = _Work(set_.card, execution, hashes)
         asyncio.run(work.fetch(set_))
-    _refuse_strays(work.folder, set(work.entries), is_credentialed=set_.card.is_credentialed)
+        links = getattr(set_, "linked_pictures", None)
+        if links is not None:
+            work.record_linked(linked.fetch(set_.card.id, links(work.folder), dials.max_missing, execution))
+    _refuse_strays(work.folder, set(work.entries))
     if work.num_fetched:
         print(f"{set_.card.id}: {work.num_fetched} files, {_tell(work.num_bytes, work.seconds)}", file=sys.stderr)
     return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
@@ -69,6 +75,14 @@ class _Work:
             if more is not None:
                 await self._fetch_more(client, more(self.folder))
         self.seconds = time.monotonic() - start
+
+    def record_linked(self, paths: list[Path]) -> None:
+        """Take what holds linked pictures into the manifest; the ledger has none of it: it comes in any order."""
+        for path in paths:
+            status = path.stat()
+            sha256 = self.hashes.get(path, status) or self.hashes.compute(path, status)
+            entry = origin.Entry(path.relative_to(self.folder).as_posix(), status.st_size, sha256)
+            self.entries[entry.path] = entry
 
     async def _fetch_listed(self, client: Client) -> None:
         recorded = dict(ledger.read(self.card.id))
@@ -118,10 +132,13 @@ class _Work:
 
         async def work() -> None:
             for file in files:  # shared by all workers
+                if len(self.failures) >= MAX_FAILURES:
+                    return
                 try:
                     await self._transfer(client, file, advance, recorded)
                 except OpenMedQError as error:
-                    self.failures.append(error if recorded is not None else self._conceal(error, file))
+                    is_named = recorded is not None or not self.card.is_credentialed
+                    self.failures.append(error if is_named else _veil(error, file))
 
         workers = [asyncio.ensure_future(work()) for _ in range(self.execution.connections)]
         try:
@@ -151,12 +168,6 @@ class _Work:
         self.num_bytes += size_bytes
         self._record(file, origin.Entry(file.path, size_bytes, sha256), recorded)
 
-    def _conceal(self, error: OpenMedQError, file: File) -> OpenMedQError:
-        """The error without the file's name, which in a credentialed set holds a patient's id."""
-        if not self.card.is_credentialed:
-            return error
-        return type(error)(str(error).replace(file.path, "[a file of the credentialed set]"))
-
     def _find(self, file: File, entry: ledger.Entry | None) -> origin.Entry | None:
         """The file, if it is here and is what is promised and recorded."""
         path = self.folder / file.path
@@ -176,15 +187,9 @@ class _Work:
 
     def _check_room(self, files: list[File]) -> None:
         """AcquisitionError where the disk has no room for what is to come."""
-        layout.RAW.mkdir(parents=True, exist_ok=True)
         needed = sum(file.size_bytes or file.about_bytes or 0 for file in files)
         needed -= sum(aside.stat().st_size for file in files if (aside := needs.aside_of(self.card.id, file)).is_file())
-        free = shutil.disk_usage(layout.RAW).free
-        if needed > free:
-            raise AcquisitionError(
-                f"{layout.RAW}: {free / 1e9:.1f} GB are free, {self.card.id} takes {needed / 1e9:.1f} GB; make room, "
-                f"or leave it out (download.skip: [{self.card.id}])"
-            )
+        needs.check_room(self.card.id, needed)
 
     def _raise_failures(self, num_files: int) -> None:
         """One error for all files that failed; it may pass only where each of them may."""
@@ -196,12 +201,15 @@ class _Work:
             raise failures[0]
         told = "; ".join(str(error) for error in failures[:NUM_TOLD])
         rest = f"; and {len(failures) - NUM_TOLD} more" if len(failures) > NUM_TOLD else ""
-        raise kind(f"{self.card.id}: {len(failures)} of {num_files} files failed: {told}{rest}")
+        tried = f"{num_files} files" + (
+            " failed, and no more were tried" if len(failures) >= MAX_FAILURES else " failed"
+        )
+        raise kind(f"{self.card.id}: {len(failures)} of {tried}: {told}{rest}")
 
 
 async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:
     """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
-    files = await figshare.describe(client, files)
+    files = await zenodo.describe(client, await figshare.describe(client, files))
 
     async def attempt() -> list[File]:
         return await asyncio.to_thread(hub.describe, files, client.endpoint_of(HUB))
@@ -211,12 +219,17 @@ async def describe(client: Client, set_id: str, files: list[File]) -> list[File]
     return await patiently(attempt, client.execution, set_id)
 
 
-def _refuse_strays(folder: Path, wanted: set[str], *, is_credentialed: bool) -> None:
-    """AcquisitionError where a file lies among the fetched ones that the set does not have: it would be read."""
+def _refuse_strays(folder: Path, wanted: set[str]) -> None:
+    """StaleError where a file lies among the fetched ones that the set does not have: it would be read."""
     for path, _ in origin.find_files(folder):
         if path.relative_to(folder).as_posix() not in wanted:
-            what = f"{folder}: holds a file that is none" if is_credentialed else f"{path}: not a file"
-            raise AcquisitionError(f"{what} of this set (any more); remove it, or move it elsewhere")
+            raise StaleError(f"{path}: not a file of this set (any more); remove it, or move it elsewhere")
+
+
+def _veil(error: OpenMedQError, file: File) -> OpenMedQError:
+    """The error of a credentialed set's picture, whose name and address hold patients' ids, without them."""
+    host = URL(file.url).host or ""
+    return type(error)(re.sub(r"https?://[^\s:]+", host, str(error)).replace(file.path, "a picture"))
 
 
 def _tell(num_bytes: int, seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,10 @@ from openmedq import layout
 from openmedq.acquire import credentials, hub, ledger
 from openmedq.cards import Access, Card, File
 from openmedq.cards.licences import refuse_card
+from openmedq.errors import AcquisitionError
 from openmedq.params import Licences
 
+MANIFEST = "origin.json"  # in data/raw/<id>
 FILES = "files"  # below data/raw/<id>: what was fetched, as published
 PARTIAL = ".partial"  # beside it: what has come of a file that is not whole
 
@@ -70,11 +73,12 @@ class Need:
     num_begun: int  # bytes of unfinished ones
     num_known: int  # bytes that are still to come, as far as sizes are known, rounded ones included
     num_unsized: int  # missing files whose size nobody states
+    is_whole: bool  # all is here, files that the listed ones name included
 
     @property
     def is_rough(self) -> bool:
         """Whether a rounded size is among those that count."""
-        return any(file.size_bytes is None for file in self.missing)
+        return not self.is_whole and (not self.missing or any(file.size_bytes is None for file in self.missing))
 
 
 def assess(card: Card) -> Need:
@@ -83,15 +87,24 @@ def assess(card: Card) -> Need:
     files = known(card.id, card.files, entries)
     sizes = {file.path: _size(file, entries) for file in files}
     missing = [file for file in files if not (folder_of(card.id) / file.path).is_file()]
+    listed = sum(_num_bytes(folder_of(card.id) / file.path) for file in files)
+    here = sum(path.stat().st_size for path in folder_of(card.id).rglob("*") if path.is_file())
     begun = sum(_num_bytes(aside_of(card.id, file)) for file in missing)
+    known_bytes = sum(sizes[file.path] or 0 for file in missing)
+    num_unsized = sum(sizes[file.path] is None for file in missing)
+    if num_unsized and card.about_bytes is not None:
+        known_bytes, num_unsized = card.about_bytes - listed, 0
+    is_whole = not missing and (not card.linked_bytes or _is_fetched(card.id))
+    linked_bytes = 0 if is_whole else max(0, card.linked_bytes - (here - listed))
     return Need(
         set_id=card.id,
         files=tuple(files),
         missing=tuple(missing),
-        num_here=sum(_num_bytes(folder_of(card.id) / file.path) for file in files),
+        num_here=here,
         num_begun=begun,
-        num_known=max(0, sum(sizes[file.path] or 0 for file in missing) - begun),
-        num_unsized=sum(sizes[file.path] is None for file in missing),
+        num_known=max(0, known_bytes - begun) + linked_bytes,
+        num_unsized=num_unsized,
+        is_whole=is_whole,
     )
 
 
@@ -102,6 +115,26 @@ def links(card: Card) -> Iterator[File]:
         entry = entries.get(file.path)
         found = {"sha256": file.sha256 or entry.sha256, "size_bytes": entry.size_bytes} if entry else {}
         yield file.model_copy(update=found)
+
+
+def check_room(set_id: str, num_bytes: int) -> None:
+    """AcquisitionError where the disk has no room for what is to come."""
+    layout.RAW.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(layout.RAW).free
+    if num_bytes > free:
+        raise AcquisitionError(
+            f"{layout.RAW}: {free / 1e9:.1f} GB are free, {set_id} takes {num_bytes / 1e9:.1f} GB; make room, or leave "
+            f"it out (download.skip: [{set_id}])"
+        )
+
+
+def _is_fetched(set_id: str) -> bool:
+    """Whether the set's manifest, which is written last, is one of fetched files."""
+    try:
+        with (layout.RAW / set_id / MANIFEST).open(encoding="ascii", errors="replace") as manifest:
+            return '"origin": "official"' in manifest.readline()
+    except OSError:
+        return False
 
 
 def _size(file: File, entries: ledger.Ledger) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -36,6 +36,14 @@ class File(BaseModel):
     about_bytes: int | None = None  # as a page rounds it: half of it and twice as much are the bounds
 
 
+class LinkedPicture(NamedTuple):
+    """A picture of an article of PubMed Central, which a set names and does not hold."""
+
+    name: str  # as the set's reader asks for it
+    article: str  # PMC id
+    figure: str  # the file's name there, as the set spells it
+
+
 class Card(BaseModel):
     """The card of one set; `data/catalogue.yaml` is derived from all of them."""
 
@@ -58,6 +66,7 @@ class Card(BaseModel):
     is_multi_label: bool = False
     fitted: tuple[str, ...] = ()  # classification only: the splits that transfer fits on
     scored: tuple[str, ...] = ()  # and scores on; where both are empty, it divides the set by its groups
+    about_bytes: int | None = None  # of all files, as a page rounds it, where it states no size of each
     linked_bytes: int = 0  # about, of further files that the listed ones name
     has_row_licences: bool = False  # the rows' own licences decide, not the card's
     terms: str = ""  # of a data-use agreement, shown before the first byte
@@ -82,7 +91,8 @@ class Set(Protocol):
         A reader that has a dial takes it as a further keyword, called as in `params.Normalize` and with its default.
         """
 
-    # Where the first files name further ones, a set also offers `more_files(raw: Path) -> Iterator[File]`.
+    # Where the first files name further ones, a set also offers `more_files(raw: Path) -> Iterator[File]`; where they
+    # name pictures of PubMed Central, `linked_pictures(raw: Path) -> Iterator[LinkedPicture]`.
 
     def miniature(self, raw: Path, seed: int = 0) -> None:
         """Write a small generated set in the published layout, quirks included, below `raw`."""

@@ -82,6 +82,7 @@ card = Card(
         *(File(path=name, url=f"{_JPG}/{name}") for name in (*TABLES.values(), LISTING, SUMS)),
         File(path=REPORTS, url=f"https://physionet.org/files/mimic-cxr/2.1.0/{REPORTS}", about_bytes=142_000_000),
     ),
+    linked_bytes=557_600_000_000,  # the pictures
     # The published test never trains. The paper does not evaluate on it, so it validates.
     roles={"train": Role.TRAIN, "validate": Role.VALIDATION, "test": Role.VALIDATION},
     published_rows={"train": 368_960, "validate": 2_991, "test": 5_159},  # pictures, as the paper counts

@@ -77,6 +77,7 @@ card = Card(
         File(path=f"data/{name}.parquet", url=f"{_HUB}/resolve/{_COMMIT}/data/{name}.parquet", sha256=sha256)
         for name, sha256 in _SHARDS.items()
     ),
+    about_bytes=785_000_000,
     roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},
     published_rows={"train": 19_654, "validation": 6_259, "test": 6_719},
 )

@@ -55,6 +55,7 @@ card = Card(
     task=Task.VQA,
     modality="radiology",
     files=tuple(File(path=name, url=f"{_URL}/{name}?download=1") for name in _FILES),
+    about_bytes=186_000_000,
     roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},
     published_rows={"train": 12_792, "validation": 2000, "test": 500},
 )

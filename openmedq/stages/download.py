@@ -11,14 +11,14 @@ from pathlib import Path
 
 from openmedq import discovery, layout
 from openmedq.acquire import fetching, ledger, needs
-from openmedq.cards import Card, Set, catalogue
+from openmedq.cards import Card, File, Set, catalogue
 from openmedq.errors import ChecksumError, MirrorError, ParamsError
 from openmedq.io import origin
 from openmedq.io.discretion import discreet
 from openmedq.io.publish import exclusive, remove
 from openmedq.params import Params
 
-MANIFEST = "origin.json"
+ANY = File(path="", url="")  # of which nothing is known
 
 
 def run(params: Params, set_id: str) -> None:
@@ -63,24 +63,33 @@ def _find(params: Params, set_: Set) -> origin.Origin:
     if hindrance is not None:
         return origin.Origin(reason=hindrance)
     with discreet(set_id, set_.card.is_credentialed):
-        return fetching.fetch(set_, params.execution)
+        return fetching.fetch(set_, dials, params.execution)
 
 
 def check_hashes(surveyed: origin.Origin, card: Card, recorded: ledger.Ledger) -> None:
-    """Hold a mirror's files to what the card pins and the ledger remembers; ChecksumError at the first that differs.
+    """Hold a mirror's files to the published sizes and hashes, as the card pins them or the ledger remembers.
 
-    md5 is the readers' to check: a survey computes sha256 alone.
+    A file of the published size and other bytes is damaged: ChecksumError. One of another size is taken with a note: a
+    mirror may hold a part of a set, or another packing. Whoever wants more puts links.tsv beside the sets (`survey`).
     """
     pinned = {file.path: file for file in card.files}
+    others = []
     for file in surveyed.files:
-        pin = pinned.get(file.path)
-        for field in ("size_bytes", "sha256") if pin else ():
-            if getattr(pin, field) not in (None, getattr(file, field)):
-                raise ChecksumError(
-                    f"{surveyed.folder}/{file.path}: {field} is {getattr(file, field)}, the card says "
-                    f"{getattr(pin, field)}; fetch it again from {pin.url if pin else card.homepage}"
-                )
-        ledger.check(card.id, file.path, ledger.Entry("", file.sha256, file.size_bytes), recorded)
+        pin = pinned.get(file.path, ANY)
+        memory = recorded.get(file.path)
+        size_bytes = memory.size_bytes if memory else pin.size_bytes
+        sha256 = memory.sha256 if memory else pin.sha256
+        if sha256 in (None, file.sha256) and size_bytes in (None, file.size_bytes):
+            continue
+        if size_bytes == file.size_bytes:
+            raise ChecksumError(
+                f"{surveyed.folder}/{file.path}: sha256 is {file.sha256}, published is {sha256}; it is damaged, fetch "
+                f"it again from {pin.url or card.homepage}"
+            )
+        others.append(file.path)
+    if others:
+        told = f"{len(others)} files" if card.is_credentialed or len(others) > 1 else others[0]
+        print(f"{card.id}: {told} of {surveyed.folder}: not as published (a part, or another packing)", file=sys.stderr)
 
 
 def _write(found: origin.Origin, folder: Path) -> None:
@@ -90,6 +99,6 @@ def _write(found: origin.Origin, folder: Path) -> None:
         is_fetched = path.name == needs.FILES or (path.name == needs.PARTIAL and found.origin != "official")
         if not is_fetched:
             remove(path)
-    aside = folder / f".{MANIFEST}"
+    aside = folder / f".{needs.MANIFEST}"
     origin.write(found, aside)
-    aside.replace(folder / MANIFEST)
+    aside.replace(folder / needs.MANIFEST)

@@ -1,17 +1,20 @@
 """`survey`: what the mirror holds of each set of the catalogue, with the hash of every file.
 
-The mirror is read where it lies. Hashes are remembered, so that only what is new or changed is read again.
+The mirror is read where it lies. Hashes are remembered, so that only what is new or changed is read again. A mirror
+that bears the list of links that it was made of is held to it, file by file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from openmedq import layout
 from openmedq.cards import Access, catalogue
 from openmedq.errors import MirrorError
-from openmedq.io import origin
+from openmedq.io import links, origin
 from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
 from openmedq.io.publish import publish
@@ -27,6 +30,7 @@ def run(params: Params) -> None:
     mirror = Path(params.download.mirror)
     folders = match_folders(mirror, sets, may_be_empty=params.download.fetch)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
+    listed = links.read(mirror / links.NAME)
     found = {set_id: _list_files(set_id, folder, sets[set_id]["access"]) for set_id, folder in folders.items()}
 
     with publish(layout.SURVEY) as target, origin.open_hashes(HASHES) as hashes:
@@ -48,7 +52,31 @@ def run(params: Params) -> None:
                 if entries:
                     ordered = tuple(sorted(entries, key=lambda entry: entry.path))
                     surveyed = origin.Origin(folders[set_id], kind, ordered)
+                    with discreet(set_id, sets[set_id]["access"] == Access.CREDENTIALED):
+                        _hold_to_list(set_id, surveyed, listed)
                 origin.write(surveyed, target / f"{set_id}.json")
+
+
+def _hold_to_list(set_id: str, surveyed: origin.Origin, listed: Mapping[str, links.Link]) -> None:
+    """MirrorError where the mirror's list names a file of the set that is missing, or is another."""
+    found = {entry.path: entry for entry in surveyed.files}
+    for link in listed.values():
+        owner, _, path = link.path.partition("/")
+        if owner != set_id or surveyed.folder is None:
+            continue
+        entry = found.get(path)
+        if entry is None:
+            raise MirrorError(
+                f"{surveyed.folder / path}: missing, though {links.NAME} names it; fetch it from {link.url}"
+            )
+        here = {"size_bytes": str(entry.size_bytes), "sha256": entry.sha256}
+        if link.md5 and not link.sha256:
+            with (surveyed.folder / path).open("rb") as file:
+                here["md5"] = hashlib.file_digest(file, "md5").hexdigest()
+        for name, value in here.items():
+            if getattr(link, name) not in ("", value):
+                told = f"{name} is {value}, {links.NAME} says {getattr(link, name)}"
+                raise MirrorError(f"{surveyed.folder / path}: {told}; fetch it again from {link.url}")
 
 
 def _list_files(set_id: str, folder: Path, access: str) -> list[tuple[Path, os.stat_result]]:

@@ -12,9 +12,12 @@ import pytest
 from openmedq.acquire import fetching
 from openmedq.cards import File, Set
 from openmedq.io import origin
-from openmedq.params import Execution
+from openmedq.params import Download, Execution
 from tests.servers import Server
+from tests.sources.conftest import miniature_of
 from tests.stages import toyset
+
+__all__ = ["miniature_of"]
 
 HOST = "openi.nlm.nih.gov"  # plain files, ranges, validators
 URL = f"https://{HOST}/imgs/"
@@ -53,7 +56,7 @@ def fetch() -> Fetch:
 
     def run(server: Server, set_: Set, **dials: Any) -> origin.Origin:
         quick = {"attempts": 3, "backoff_s": 0.001, "timeout_s": 5.0, **dials}
-        return fetching.fetch(set_, Execution(endpoints=server.endpoints, **quick))
+        return fetching.fetch(set_, Download(), Execution(endpoints=server.endpoints, **quick))
 
     return run
 

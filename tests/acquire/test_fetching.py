@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from openmedq.acquire import fetching, ledger
+from openmedq.acquire import ledger, needs
 from openmedq.cards import Access, File
-from openmedq.errors import AcquisitionError, ChecksumError, ParamsError, PassingError, StaleError
+from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, PassingError, StaleError
 from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
 
@@ -123,14 +123,12 @@ def test_failures_are_told_together_and_the_rest_comes(fetch: Fetch) -> None:
 def test_a_file_that_the_set_does_not_have_is_no_part_of_it(fetch: Fetch) -> None:
     with serve(SITE) as server:
         fetch(server, make_set(FILES))
-        with pytest.raises(
-            AcquisitionError, match=r"^data/raw/toy_set/files/c\.json: not a file of this set \(any more\)"
-        ):
+        with pytest.raises(StaleError, match=r"^data/raw/toy_set/files/c\.json: not a file of this set \(any more\)"):
             fetch(server, make_set(FILES[:2]))
 
 
 def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     files = tuple(file.model_copy(update={"size_bytes": len(DATA[file.path])}) for file in FILES)
     with serve(SITE) as server:
         with pytest.raises(
@@ -181,3 +179,22 @@ def test_a_summary_says_what_came(fetch: Fetch, capsys: pytest.CaptureFixture[st
     with serve(SITE) as server:
         fetch(server, make_set(FILES))
     assert re.search(r"^toy_set: 3 files, 0\.0 MB in \d+\.\d s$", capsys.readouterr().err, re.MULTILINE)
+
+
+def test_pictures_of_a_credentialed_set_are_not_named(fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their paths hold patients' ids."""
+    further = {"files/p10/p10073094/x.jpg": b"x" * 100}
+    set_ = make_set(FILES, access=Access.CREDENTIALED)
+    vars(set_)["more_files"] = lambda raw: iter(make_files(further, is_pinned=True))
+    for fault in (
+        faults.not_found(),
+        faults.status(500),
+        faults.html(),
+        faults.corrupt(),
+        faults.redirect_to(f"{URL}y"),
+    ):
+        site = SITE | {f"{URL}{path}": data for path, data in further.items()}
+        with serve(site, [fault.on("*/p10073094/*")]) as server, pytest.raises(OpenMedQError) as told:
+            fetch(server, set_)
+        assert "a picture" in str(told.value) or HOST in str(told.value)
+        assert "10073094" not in str(told.value) + repr(told.value) + "".join(capsys.readouterr())

@@ -87,7 +87,7 @@ def test_a_stage_is_one_word(project: Project) -> None:
         tracked = {entry.split(".")[0] for entry in params}
         others = {"locate": {"download"}, "survey": {"download"}, "deduplicate": {"deduplicate", "mix", "policy"}}
         others["transfer"] = {"transfer", "deduplicate"}  # which pictures look the same
-        others |= {each: {each, "policy"} for each in ("mix", "train")}
+        others |= {each: {each, "policy"} for each in ("download", "mix", "train")}
         assert tracked == others.get(name, {name})
     assert sections == (set(_graph(project)) - {"locate", "survey"}) | {"execution", "policy"}
     assert "execution" not in json.dumps(_graph(project)), "what may not change a byte is tracked by no stage"

@@ -16,9 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import ArchiveError, SourceError
+from openmedq.io.fetched import Status
 from openmedq.schema import Image, Reason, Rejected, Sample
 from openmedq.sources import pmc_oa, roco
 from openmedq.sources.roco import CONCEPTS, FILES, SPLITS, SUBSETS, read
+from tests.io.test_fetched import write as write_shard
 
 NAME = "PMC3970251_CRIONM2014-931546.003.jpg"
 LINES = {
@@ -261,6 +263,49 @@ def test_rows_beside_that_are_no_rows_cost_what_they_say_alone(tmp_path: Path) -
     row = kept(tmp_path)
     assert "cuis" not in row.attributes
     assert row.licence == roco.card.licence
+
+
+def test_pictures_may_lie_in_fetched_shards(tmp_path: Path) -> None:
+    expected = kept(write(tmp_path))
+    assert expected.images[0].path is not None
+    write_shard(tmp_path / "pictures", "0000-00000", {NAME: b"fetched", f"{GOOD}.jpg": Status.GONE})
+    assert kept(tmp_path).images == expected.images, "pictures in folders come first"
+
+    shutil.rmtree(tmp_path / "data/train/radiology/images")
+    row = kept(tmp_path)
+    assert row.images == (Image(NAME, data=b"fetched"),)
+    missing = read_one(tmp_path, "ROCO_00021\t Not fetched.")
+    assert isinstance(missing, Rejected)
+    assert missing.reason is Reason.IMAGE_MISSING
+
+
+def test_links_to_pictures_are_called_as_they_are_read(
+    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    raw = copy_of("roco")
+    links = list(roco.linked_pictures(raw))
+    assert not caplog.messages
+    assert {link.name for link in links} >= {row.images[0].image_id for row in samples(raw)}
+    assert all(link.name == f"{link.article}_{link.figure}" for link in links)
+
+    odd = [
+        "ROCO_1",
+        "ROCO_1\twget -r ftp://x/PMC1.tar.gz -P /path/to/Dir",
+        "ROCO_1\twget -r ftp://x/1.tar.gz\ta.jpg",
+        "ROCO_1\twget -r ftp://x/PMC1.tar.gz\t../../a.jpg",
+        "ROCO_1\twget -r ftp://x/PMC1.tar.gz\ta\\b.jpg",
+        "ROCO_1\twget -r ftp://x/PMC1.tar.gz\ta\x00.jpg",
+        "ROCO_1\twget -r ftp://x/PMC\u0661.tar.gz\ta.jpg",
+        "ROCO_1\twget -r ftp://x/PMC1.tar.gz\tno-ending",
+        "ROCO_1\twget -r ftp://x/PMC1.tar.gz\t",
+    ]
+    path = raw / "data/test/radiology/dlinks.txt"
+    path.write_bytes(
+        path.read_bytes() + "".join(f"{line}\n" for line in odd).encode() + b"ROCO_1\tPMC1.tar.gz\t\xe9.jpg\n"
+    )
+    assert list(roco.linked_pictures(raw)) == links
+    assert caplog.messages == [f"{path}: 10 lines are no link to a picture; their rows will lack it"]
 
 
 @pytest.mark.parametrize("root", ["", "all_data", "roco-dataset/data", "roco-dataset-master/data"])

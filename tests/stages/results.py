@@ -74,7 +74,7 @@ def _complete_cards() -> None:
             "published_rows": {"train": 16, "test": 8},
             "files": {},
         }
-        catalogue["sources"][name] = card | entry
+        catalogue["sources"][name] = entry | card
     layout.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
 
 

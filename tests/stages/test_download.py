@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openmedq import discovery, layout
+from openmedq.acquire import ledger
 from openmedq.cards import File
 from openmedq.errors import ChecksumError, MirrorError, ParamsError, StaleError
+from openmedq.io import links
 from openmedq.stages import download, survey
 from tests.quality.corpus import make_params
 
@@ -75,18 +78,56 @@ def test_a_set_can_be_left_out(mirror: Path) -> None:
         _run(require=("toy_set",), skip=("toy_set",))
 
 
-def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     data = (mirror / "questions.json").read_bytes()
     _pin(monkeypatch, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
     assert _run()["state"] == "present"
     (mirror / "questions.json").write_bytes(data[:-1] + b" ")
     with pytest.raises(
-        ChecksumError, match=r"^mirror/toy_set/questions\.json: sha256 is \w+, the card says \w+; fetch"
+        ChecksumError, match=r"^mirror/toy_set/questions\.json: sha256 is \w+, published is \w+; it is damaged"
     ):
         _run()
-    (mirror / "questions.json").write_bytes(data[:-1])
-    with pytest.raises(ChecksumError, match=r"^mirror/toy_set/questions\.json: size_bytes is \d+, the card says \d+"):
+    (mirror / "questions.json").write_bytes(data[:-1])  # a part of it, say
+    capsys.readouterr()
+    assert _run()["state"] == "present"
+    assert (
+        capsys.readouterr().err
+        == "toy_set: questions.json of mirror/toy_set: not as published (a part, or another packing)\n"
+    )
+
+
+def test_the_ledger_holds_a_mirror_too(mirror: Path) -> None:
+    entry = ledger.Entry("https://example.org/toy/questions.json", "0" * 64, (mirror / "questions.json").stat().st_size)
+    ledger.write("toy_set", {"questions.json": entry})
+    with pytest.raises(ChecksumError, match=r"published is 0{64}; it is damaged, fetch it again from https://example"):
         _run()
+
+
+def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
+    data = (mirror / "questions.json").read_bytes()
+    url = "https://example.org/toy/questions.json"
+    right = links.Link("toy_set/questions.json", url, str(len(data)), hashlib.sha256(data).hexdigest())
+    weak = replace(right, sha256="", md5=hashlib.md5(data, usedforsecurity=False).hexdigest())
+    other = links.Link("other_set/a", url, "1")
+    wrong = {
+        "sha256 is": replace(right, sha256="0" * 64),
+        "size_bytes is": replace(right, size_bytes="1"),
+        "md5 is": replace(weak, md5="0" * 32),
+        "missing, though": replace(right, path="toy_set/more.json"),
+    }
+    for link in (right, weak):
+        Path("mirror/links.tsv").write_text("\n".join(links.render([link, other])) + "\n")
+        assert _run()["state"] == "present"
+    for told, link in wrong.items():
+        Path("mirror/links.tsv").write_text("\n".join(links.render([other, link])) + "\n")
+        with pytest.raises(
+            MirrorError, match=rf"^mirror/toy_set/(questions|more)\.json: {told}.*fetch it (again )?from {url}$"
+        ):
+            _run()
+    for text in ("", "path\turl\n", "\xff", "x" * 200_000):
+        Path("mirror/links.tsv").write_text(text, encoding="latin-1")
+        with pytest.raises(MirrorError, match=r"^mirror/links\.tsv: not a list of links; write it with"):
+            _run()
 
 
 def test_a_miniature_is_not_held_to_published_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
