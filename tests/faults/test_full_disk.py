@@ -15,6 +15,9 @@ from tests.servers.small_disk import SmallDisk, small_disk
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("fifteenth")]
 
 
+PAGE_BYTES = 4096  # of which a disk in memory is made
+
+
 def sizes(disk: SmallDisk, folder: Path) -> dict[str, int]:
     """Files below a folder of the disk, which only a command sees."""
     listing = disk.wrap(["find", str(folder), "-type", "f", "-printf", "%P %s\\n"])
@@ -22,9 +25,9 @@ def sizes(disk: SmallDisk, folder: Path) -> dict[str, int]:
     return {name: int(size) for name, size in (line.rsplit(" ", 1) for line in said.splitlines())}
 
 
-@pytest.mark.parametrize("room_bytes", [3_000_000, 8_000_000, 12_100_000])
+@pytest.mark.parametrize("room_bytes", [0, 2_800_000, 8_000_000, 11_980_000])
 def test_a_full_disk(room_bytes: int, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Room for half of a file, for one and a half, and for both but not for what is written beside them."""
+    """Room for nothing, for half of a file, for one and a half, for almost both."""
     project = fifteenth.make(tmp_path)
     command = ["python", "-m", "openmedq", "download", SET_ID]
     data, saved = project.root / "data", tmp_path / "saved"
@@ -32,7 +35,8 @@ def test_a_full_disk(room_bytes: int, tmp_path: Path, tmp_path_factory: pytest.T
         project.change("params.yaml", "endpoints: {}", f"endpoints: {server.endpoints}")
         data.rename(saved)
         data.mkdir()
-        with pytest.MonkeyPatch.context() as patch, small_disk(data, room_bytes) as disk:
+        taken_bytes = sum(-(-path.stat().st_size // PAGE_BYTES) * PAGE_BYTES for path in saved.rglob("*"))
+        with pytest.MonkeyPatch.context() as patch, small_disk(data, taken_bytes + room_bytes) as disk:
             patch.chdir(project.root)
             subprocess.run(disk.wrap(["cp", "-r", f"{saved}/.", str(data)]), check=True)
 
