@@ -112,13 +112,15 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
             _start_over(aside, state, advance)
             if response.status == 416 or start:
                 raise NotNowError("the server sends another part than was asked for")
-        if not state.num_bytes:
+        if state.num_bytes:
+            _check_size(file, total)
+        else:
             _write_tag(tag, response)
-        _check_size(file, total)
         with aside.open("ab") as out:
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 if not state.num_bytes:
-                    _refuse_page(file, chunk)
+                    _refuse_page(file, chunk)  # before its size, which says less
+                    _check_size(file, total)
                 out.write(chunk)
                 state.add(chunk)
                 state.num_moved += len(chunk)

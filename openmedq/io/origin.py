@@ -12,7 +12,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -146,26 +146,29 @@ class Hashes:
         return sha256
 
     def put(self, path: Path, status: os.stat_result, sha256: str) -> None:
-        """Remember the hash of a file that nobody is writing any more."""
-        with self._connection:
+        """Remember the hash of a file that nobody is writing any more, if the disk has room for it."""
+        with suppress(sqlite3.OperationalError), self._connection:
             row = (_key(path), _stamp(status), sha256)
             self._connection.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", row)
 
 
 @contextmanager
 def open_hashes(path: Path) -> Iterator[Hashes]:
-    """The memory of hashes in a file of SQLite; a damaged one is forgotten."""
+    """The memory of hashes in a file of SQLite; a damaged one is forgotten, and a full disk keeps none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         connection = _connect(path)
     except sqlite3.DatabaseError:
         path.unlink(missing_ok=True)
-        connection = _connect(path)
+        try:
+            connection = _connect(path)
+        except sqlite3.OperationalError:
+            connection = _connect(":memory:")
     with closing(connection):
         yield Hashes(connection)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path | str) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA synchronous = OFF")  # a lost hash is computed again

@@ -53,20 +53,23 @@ class Project:
         """Connections that any process asked for, but to loopback."""
         return read_attempts(self.watch.parent)
 
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the commands run in it."""
+        return {
+            **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "DVC", "GIT"))},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(self.watch.parent),
+            "OPENMEDQ_WATCH": str(self.watch),
+            "OPENMEDQ_ATTEMPTS": str(self.watch.parent / "attempts.txt"),
+            "OMP_NUM_THREADS": "1",
+        }
+
     def run(self, *command: str, code: int = 0, **environment: str) -> str:
-        binaries = str(Path(sys.executable).parent)
         done = subprocess.run(
             command,
             cwd=self.root,
-            env={
-                **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "DVC", "GIT"))},
-                "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
-                "PYTHONPATH": str(self.watch.parent),
-                "OPENMEDQ_WATCH": str(self.watch),
-                "OPENMEDQ_ATTEMPTS": str(self.watch.parent / "attempts.txt"),
-                "OMP_NUM_THREADS": "1",
-                **environment,
-            },
+            env={**self.environment, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.logging.handlers import APILogHandler
 
 from flows.build import build
 from openmedq import layout
@@ -95,6 +96,7 @@ def test_prefects_logs_hold_none_of_it(
     with get_client(sync_client=True) as client:
         known = {run.id for run in client.read_flow_runs()}
         build(targets=[f"normalize@{SECRET}"])
+        APILogHandler().flush()  # they are sent now and then
         mine = [run.id for run in client.read_flow_runs() if run.id not in known]
         said = "\n".join(log.message for log in client.read_logs() if log.flow_run_id in mine)
     assert f"normalize@{SECRET}" in said

@@ -69,6 +69,16 @@ def test_a_hash_is_computed_once(folder: Path, hashes: Hashes) -> None:
         assert hashes.get(path, path.stat()) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_a_hash_that_finds_no_room_is_computed_again(folder: Path, hashes: Hashes) -> None:
+    path, _ = next(origin.find_files(folder))
+    hashes._connection.execute("PRAGMA max_page_count = 1")
+    names = [folder / f"{number}{'x' * 200}" for number in range(200)]
+    for name in names:
+        hashes.put(name, path.stat(), "0" * 64)
+    known = [hashes.get(name, path.stat()) for name in names]
+    assert set(known) == {"0" * 64, None}
+
+
 @pytest.mark.parametrize("change", ["size", "time", "inode"])
 def test_a_changed_file_has_no_hash(folder: Path, hashes: Hashes, change: str) -> None:
     path = folder / "b.json"

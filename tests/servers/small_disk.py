@@ -28,7 +28,8 @@ class SmallDisk:
     def wrap(self, command: list[str]) -> list[str]:
         """The command that runs `command` where the disk is."""
         target = ["nsenter", "--target", str(self.pid), "--user", "--mount", "--preserve-credentials"]
-        return [*target, f"--wd={Path.cwd()}", *command]
+        # nsenter's own --wd is opened before it enters, and would not see the disk below it.
+        return [*target, "sh", "-c", 'cd "$0" && exec "$@"', str(Path.cwd()), *command]
 
     def grow(self, size_bytes: int) -> None:
         """Make room."""

@@ -1,0 +1,73 @@
+"""Projects of their own, miniatures, and an ear for secrets in whatever a test captures."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import pytest
+
+from openmedq.acquire import credentials
+from openmedq.errors import OpenMedQError
+from tests.acquire.conftest import project
+from tests.servers import Server
+from tests.servers.hosts import READER
+from tests.servers.site import STORAGES
+from tests.sources.conftest import miniature_of
+
+__all__ = ["miniature_of", "project"]
+
+TOKEN = "hf_ofAReaderWhoKeepsIt"
+
+
+def log_in(patch: pytest.MonkeyPatch) -> None:
+    """Give PhysioNet's password and the hub's token, as a user does."""
+    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+        patch.setenv(name, value)
+    patch.setenv("HF_TOKEN", TOKEN)
+
+
+def secrets_of(server: Server, login: tuple[str, str] = READER) -> set[str]:
+    """What nobody may show: password and token, as they are and as they are sent, and the signatures of links."""
+    pair = base64.b64encode(":".join(login).encode()).decode()
+    queries = {request.query for request in server.requests if request.host in STORAGES}
+    return {login[1], pair, TOKEN} | queries | {unquote(query) for query in queries}
+
+
+@dataclass
+class Ear:
+    """Hears what is printed, logged at any level and raised."""
+
+    heard: list[str] = field(default_factory=list)
+    servers: list[Server] = field(default_factory=list)
+
+    def catch(self, command: Callable[[], object], server: Server) -> OpenMedQError | None:
+        """Run a command; its error, which is one line, if it fails."""
+        self.servers.append(server)
+        try:
+            command()
+        except OpenMedQError as error:
+            assert "\n" not in str(error) and len(str(error)) > 20
+            self.heard += [*traceback.format_exception(error), repr(error)]
+            return error
+        return None
+
+
+@pytest.fixture
+def ear(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ear]:
+    """Somebody is logged in; at the end, no secret was heard."""
+    log_in(monkeypatch)
+    caplog.set_level(logging.DEBUG)
+    listening = Ear()
+    yield listening
+    heard = "".join((*listening.heard, *capfd.readouterr(), caplog.text))
+    assert heard or not listening.servers
+    for server in listening.servers:
+        for secret in secrets_of(server):
+            assert secret not in heard

@@ -1,0 +1,72 @@
+"""A checkout with one set more: two files at a plain host, whose sizes and hashes nobody states."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from pathlib import Path
+
+from tests.end_to_end.conftest import Project, checkout
+from tests.servers import Server
+
+SET_ID = "fifteenth"
+HOST = "data.example.org"
+SIZE_BYTES = 6_000_000
+DATA = {name: random.Random(name).randbytes(SIZE_BYTES) for name in ("first.bin", "second.bin")}
+SITE = {f"https://{HOST}/{name}": data for name, data in DATA.items()}
+
+RAW = Path("data/raw") / SET_ID
+FILES, PARTIAL = RAW / "files", RAW / ".partial"
+
+MODULE = f'''"""A fifteenth set."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from openmedq.cards import Access, Card, File
+from openmedq.schema import Rejected, Role, Sample, Task
+
+card = Card(
+    id="{SET_ID}",
+    title="Fifteenth",
+    homepage="https://{HOST}/",
+    citation="A. Author, Two files, 2026",
+    licence="CC0-1.0",
+    access=Access.OPEN,
+    task=Task.VQA,
+    modality="radiology",
+    files=tuple(File(path=name, url=f"https://{HOST}/{{name}}") for name in {tuple(DATA)}),
+    roles={{"train": Role.TRAIN}},
+    published_rows={{"train": 1}},
+)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Nothing."""
+    yield from ()
+
+
+def miniature(raw: Path, seed: int = 0) -> None:
+    """Nothing."""
+'''
+
+
+def make(folder: Path) -> Project:
+    """The checkout, surveyed: its mirror is empty, what is missing is to be fetched, a first failure is the last."""
+    project = checkout(folder)
+    (project.root / "openmedq" / "sources" / f"{SET_ID}.py").write_text(MODULE, encoding="utf-8")
+    (project.root / "mirror").mkdir()
+    project.run("python", "-m", "openmedq", "catalogue")
+    project.change("params.yaml", "mirror: data/miniature", "mirror: mirror")
+    project.change("params.yaml", "fetch: false", "fetch: true")
+    project.change("params.yaml", "attempts: 6", "attempts: 1")
+    project.run("dvc", "repro", "survey")
+    return project
+
+
+def copy(project: Project, folder: Path, server: Server) -> Project:
+    """A copy of it that asks the server in every host's place."""
+    root = Path(shutil.copytree(project.root, folder / "project", symlinks=True))
+    made = Project(root, project.watch)
+    made.change("params.yaml", "endpoints: {}", f"endpoints: {server.endpoints}")
+    return made

@@ -1,0 +1,283 @@
+"""Each fault at each kind of host: right bytes or a clear error, no part taken for the whole, no secret told."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+from openmedq import layout
+from openmedq.acquire import fetching, needs
+from openmedq.acquire.client import Client
+from openmedq.cards import File
+from openmedq.errors import AcquisitionError, ChecksumError, PassingError
+from openmedq.params import Execution
+from tests.acquire.round_trip import Published, enter, fetch, hold_to_served, publish_set
+from tests.faults.conftest import TOKEN, Ear, log_in
+from tests.servers import Server, faults, serve
+from tests.servers.faults import Fault
+
+pytestmark = pytest.mark.faults
+
+
+@dataclass(frozen=True)
+class Case:
+    """A file at a host."""
+
+    set_id: str
+    path: str
+    has_ranges: bool = True
+    repository: str = ""  # of the hub, gated here
+
+    @property
+    def target(self) -> Path:
+        return needs.folder_of(self.set_id) / self.path
+
+    @property
+    def aside(self) -> Path:
+        return layout.RAW / self.set_id / needs.PARTIAL / self.path
+
+
+PICTURE = "files/*"  # whichever is listed first
+CASES = {
+    "hub": Case("slake", "imgs.zip", repository="BoKelvin/SLAKE"),
+    "hub_text": Case("slake", "train.json", repository="BoKelvin/SLAKE"),
+    "zenodo": Case("vqa_med_2019", "ImageClef-2019-VQA-Med-Training.zip"),
+    "osf": Case("vqa_rad", "VQA_RAD Dataset Public.json"),
+    "osf_folder": Case("vqa_rad", "VQA_RAD Image Folder.zip", has_ranges=False),
+    "open_i": Case("iu_xray", "NLMCXR_png.tgz"),
+    "physionet": Case("mimic_cxr", "mimic-cxr-reports.zip"),
+    "physionet_picture": Case("mimic_cxr", PICTURE),
+    "figshare": Case("medfmc_endo", "Endo.zip"),
+    "box": Case("cxr8", "images_001.tar.gz"),
+    "github": Case("pubmedqa", "data/ori_pqal.json"),
+    "scholar": Case("breast_ultrasound", "Dataset_BUSI.zip"),
+}
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A case with what is served of it."""
+
+    case: Case
+    published: Published
+    place: str = ""  # where the file's bytes come from in the end, as faults name it
+    front: str = ""  # where its address leads first
+    is_promised: bool = True  # somebody states a hash of it before it comes
+    is_stable: bool = True  # the ledger remembers it
+
+    @property
+    def data(self) -> bytes:
+        return self.published.served(self.case.path).read()
+
+    def draw(self, seed: int, share: float = 1.0) -> int:
+        """A byte of the file, from the first `share` of it."""
+        return random.Random(f"{seed} {self.place}").randrange(1, int(len(self.data) * share))
+
+    def serve(self, *striking: Fault, elsewhere: bytes | None = None):  # type: ignore[no-untyped-def]
+        path = self.place.partition("/")[2]
+        more = {} if elsewhere is None else {f"https://elsewhere.example.org/{path}": elsewhere}
+        gated = {self.case.repository: TOKEN} if self.case.repository else {}
+        return serve({**self.published.files, **more}, striking, login="wget", gated=gated)
+
+    def fetch(self, server: Server, ear: Ear, **execution: object):  # type: ignore[no-untyped-def]
+        """Download the set; its error, if there is one. Whatever lies among its files is whole and right."""
+        error = ear.catch(lambda: fetch(self.published, server, **execution), server)
+        hold_to_served(self.published)
+        return error
+
+    def succeed(self, server: Server, ear: Ear, **execution: object) -> None:
+        error = self.fetch(server, ear, **execution)
+        assert error is None, error
+        assert self.case.target.read_bytes() == self.data
+        assert not self.case.aside.exists()
+
+    def fail(self, server: Server, ear: Ear, **execution: object) -> AcquisitionError | ChecksumError:
+        error = self.fetch(server, ear, **execution)
+        assert isinstance(error, (AcquisitionError, ChecksumError))
+        assert not self.case.target.exists()
+        assert not (layout.RAW / self.case.set_id / "origin.json").exists()
+        return error
+
+
+def _describe(file: File, server: Server) -> File:
+    """The file with what its host states of it."""
+
+    async def ask() -> list[File]:
+        async with Client(Execution(endpoints=server.endpoints)) as client:
+            return await fetching.describe(client, "x", [file])
+
+    return asyncio.run(ask())[0]
+
+
+@pytest.fixture(scope="module")
+def _scene_of(miniature_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scene]:
+    @cache
+    def publish(set_id: str) -> Published:
+        return publish_set(set_id, miniature_of(set_id))
+
+    @cache
+    def find(name: str) -> Scene:
+        """Fetch once, undisturbed, and see where the file's bytes came from."""
+        case, published = CASES[name], publish(CASES[name].set_id)
+        if case.path == PICTURE:
+            first = next(published.raw.glob("files/*/*/*/*.jpg")).relative_to(published.raw).as_posix()
+            case = Case(case.set_id, first)
+        scene = Scene(case, published)
+        with pytest.MonkeyPatch.context() as patch, scene.serve() as server:
+            patch.chdir(tmp_path_factory.mktemp("undisturbed"))
+            enter(published, patch)
+            log_in(patch)
+            fetch(published, server)
+            name_of = Path(case.path).name
+            sent = [request for request in server.requests if request.num_bytes == len(scene.data)]
+            own = [request for request in sent if request.path.endswith(name_of)] or sent
+            (place,) = {request.place for request in own}
+            for file in published.set_.card.files:
+                if file.path == case.path:
+                    address = urlsplit(file.url)
+                    front = address.netloc + unquote(address.path).replace("/resolve/main/", "/resolve/*/")
+                    is_promised = bool(_describe(file, server).sha256 or _describe(file, server).md5)
+                    return Scene(case, published, place, front, is_promised, file.is_stable)
+            return Scene(case, published, place, place)
+
+    return find
+
+
+@pytest.fixture(params=CASES)
+def scene(
+    request: pytest.FixtureRequest, _scene_of: Callable[[str], Scene], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> Scene:
+    found = _scene_of(request.param)
+    enter(found.published, monkeypatch)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("fault", [faults.cut, faults.truncate])
+def test_a_cut_or_truncated_file_is_gone_on_with(
+    scene: Scene, ear: Ear, seed: int, fault: Callable[[int], Fault]
+) -> None:
+    at = scene.draw(seed)
+    with scene.serve(fault(at).on(scene.place, times=1)) as server:
+        scene.succeed(server, ear)
+        first, second = server.asked(scene.place)
+    assert (first.num_bytes, first.headers["Range"]) == (at, None)
+    kept = int((second.headers["Range"] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+    assert kept <= at
+    if scene.case.has_ranges:
+        assert kept or at < 2**14, "what came is asked for again"
+        assert second.num_bytes == len(scene.data) - kept
+        assert second.status == (206 if kept else 200)
+
+
+def test_a_server_that_stalls_is_asked_again(scene: Scene, ear: Ear) -> None:
+    with scene.serve(faults.stall(scene.draw(0)).on(scene.place, times=1)) as server:
+        scene.succeed(server, ear, timeout_s=0.4)
+        assert len(server.asked(scene.place)) == 2
+
+
+def test_a_slow_server_is_waited_for(scene: Scene, ear: Ear) -> None:
+    with scene.serve(faults.slow(len(scene.data) / 0.6).on(scene.place)) as server:
+        scene.succeed(server, ear, timeout_s=0.4)
+        assert len(server.asked(scene.place)) == 1
+
+
+def test_a_server_that_is_busy_says_when_to_come_again(scene: Scene, ear: Ear) -> None:
+    with scene.serve(faults.status(429, retry_after=1).on(scene.place, times=1)) as server:
+        begin = time.monotonic()
+        scene.succeed(server, ear)
+        assert time.monotonic() - begin >= 0.9
+        assert [request.status for request in server.asked(scene.place)] == [429, 200]
+
+
+def test_five_errors_are_waited_for_where_the_bytes_come_from(scene: Scene, ear: Ear) -> None:
+    with scene.serve(faults.status(500).on(scene.place, times=5)) as server:
+        scene.succeed(server, ear)
+        assert [request.status for request in server.asked(scene.place)] == [500] * 5 + [200]
+
+
+def test_five_errors_are_waited_for_where_the_address_leads(scene: Scene, ear: Ear) -> None:
+    with scene.serve(faults.status(500).on(scene.front, times=5, method="*")) as server:
+        scene.succeed(server, ear)
+        assert [request.status for request in server.asked(scene.front)].count(500) >= 5
+
+
+def test_another_host_gets_no_password(scene: Scene, ear: Ear) -> None:
+    fault = faults.redirect_to("elsewhere.example.org").on(scene.place)
+    with scene.serve(fault, elsewhere=scene.data) as server:
+        scene.succeed(server, ear)
+        (there,) = server.asked("elsewhere.example.org/*")
+        assert not {"authorization", "cookie"} & {name.lower() for name in there.headers}
+
+
+def test_another_host_without_the_file_is_told(scene: Scene, ear: Ear) -> None:
+    with scene.serve(faults.redirect_to("elsewhere.example.org").on(scene.place)) as server:
+        assert "answers 404 Not Found" in str(scene.fail(server, ear))
+        server.faults.clear()
+        scene.succeed(server, ear)
+
+
+LASTING = {  # what stays, given a byte early in the file; what is told, and whether it may pass
+    "cut": (lambda at: faults.cut(at), "the connection was cut", True),
+    "truncated": (lambda at: faults.truncate(at), "the connection was cut", True),
+    "stalled": (lambda at: faults.stall(at), "no answer in time", True),
+    "busy": (lambda at: faults.status(429, retry_after=0), "answers 429 Too Many Requests", True),
+    "busy for long": (lambda at: faults.status(503, retry_after=7200), "to be left alone for 7200 s", True),
+    "broken": (lambda at: faults.status(500), "answers 500 Internal Server Error", True),
+    "a page": (lambda at: faults.html(), "web page in place of the file", False),
+    "a disguised page": (lambda at: faults.html(is_disguised=True), "web page in place of the file", False),
+    "gone": (lambda at: faults.not_found(), "answers 404 Not Found", False),
+    "a challenge": (lambda at: faults.challenge(), "answers 202", False),
+}
+
+
+@pytest.mark.parametrize("name", LASTING)
+def test_what_stays_is_told_and_the_next_download_goes_on(scene: Scene, ear: Ear, name: str) -> None:
+    make, told, may_pass = LASTING[name]
+    with scene.serve(make(scene.draw(0, share=0.1)).on(scene.place)) as server:
+        error = scene.fail(server, ear, attempts=3, timeout_s=0.3)
+        assert told in str(error)
+        assert isinstance(error, PassingError) == may_pass
+        server.faults.clear()
+        scene.succeed(server, ear)
+
+
+def test_a_page_where_the_address_leads_is_told(scene: Scene, ear: Ear) -> None:
+    with scene.serve(faults.html().on(scene.front)) as server:
+        scene.fail(server, ear, attempts=2)
+        server.faults.clear()
+        scene.succeed(server, ear)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_wrong_bytes_of_the_right_length_are_found_out(scene: Scene, ear: Ear, seed: int) -> None:
+    """By a promised hash at once; else by what the ledger remembers of the first download."""
+    if not (scene.is_promised or scene.is_stable):
+        pytest.skip("packed anew each time: its reader finds out, by the checksums within")
+    with scene.serve() as server:
+        if not scene.is_promised:
+            scene.succeed(server, ear)
+            scene.case.target.unlink()
+            (layout.RAW / scene.case.set_id / "origin.json").unlink()
+        server.faults.append(faults.corrupt(scene.draw(seed)).on(scene.place))
+        assert isinstance(scene.fail(server, ear), ChecksumError)
+        if not scene.is_promised:
+            scene.case.aside.unlink()  # it stays, for `accept`
+        server.faults.clear()
+        scene.succeed(server, ear)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_part_with_wrong_bytes_before_it_is_found_out(scene: Scene, ear: Ear, seed: int) -> None:
+    """A file that changed between two parts is not pieced together."""
+    other, at = scene.data[::-1], scene.draw(seed)
+    with scene.serve(faults.change(other).on(scene.place, times=1), faults.cut(at).on(scene.place, times=1)) as server:
+        scene.succeed(server, ear)

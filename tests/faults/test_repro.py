@@ -1,0 +1,137 @@
+"""A connection that is cut and a process that is killed, under `dvc repro`: the next one goes on where it ended."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Project
+from tests.faults import fifteenth
+from tests.faults.fifteenth import DATA, FILES, HOST, PARTIAL, SET_ID, SITE, SIZE_BYTES
+from tests.servers import Server, faults, serve
+
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("fifteenth")]
+
+NAME = "first.bin"
+PLACE = f"{HOST}/{NAME}"
+REPRO = ("dvc", "repro", f"download@{SET_ID}")
+BUFFER_BYTES = 2**13  # what a file that is being written may still hold back
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return fifteenth.make(tmp_path_factory.mktemp("fifteenth"))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serve(SITE) as running:
+        yield running
+
+
+@pytest.fixture
+def project(template: Project, server: Server, tmp_path: Path) -> Project:
+    return fifteenth.copy(template, tmp_path, server)
+
+
+def go_on(project: Project, server: Server) -> None:
+    """Two more repros: the first fetches what is missing and nothing else, the second finds all up to date."""
+    server.faults.clear()
+    before = server.asked()
+    kept = (project.root / PARTIAL / NAME).stat().st_size
+    assert 0 < kept < SIZE_BYTES
+    assert not (project.root / FILES / NAME).exists()
+    assert not (project.root / fifteenth.RAW / "origin.json").exists()
+
+    said = project.run(*REPRO)
+    assert f"Running stage 'download@{SET_ID}'" in said
+    asked = server.asked()[len(before) :]
+    assert [request.place for request in asked] == [PLACE]
+    assert asked[0].headers["Range"] == f"bytes={kept}-"
+    assert (asked[0].status, asked[0].num_bytes) == (206, SIZE_BYTES - kept), "nothing came twice"
+    assert {path.name: path.read_bytes() for path in (project.root / FILES).iterdir()} == DATA
+    assert not (project.root / PARTIAL).exists()
+
+    said = project.run(*REPRO)
+    assert f"Stage 'download@{SET_ID}' didn't change, skipping" in said
+    assert len(server.asked()) == len(before) + 1, "a third repro asks for nothing"
+    assert project.attempts == [], "nobody asked for the network"
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_cut_connection(seed: int, project: Project, server: Server) -> None:
+    at = random.Random(seed).randrange(SIZE_BYTES // 10, SIZE_BYTES)
+    server.faults.append(faults.cut(at).on(PLACE, times=1))
+    said = project.run(*REPRO, code=255)
+    (line,) = re.findall(r"^error: .*$", said, re.MULTILINE)
+    assert f"{NAME}: https://{PLACE}: the connection was cut (attempt 1); what came is kept" in line
+    assert "Traceback" not in said
+    assert "exited with 75" in said
+    assert (project.root / PARTIAL / NAME).read_bytes() == DATA[NAME][: (project.root / PARTIAL / NAME).stat().st_size]
+    assert (project.root / PARTIAL / NAME).stat().st_size <= at
+    go_on(project, server)
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
+@pytest.mark.parametrize("whom", ["stage", "dvc", "group"])
+def test_kill_9(whom: str, project: Project, server: Server) -> None:
+    at = random.Random(whom).randrange(SIZE_BYTES // 10, SIZE_BYTES)
+    server.faults.append(faults.stall(at).on(PLACE, times=1))
+    with (project.root.parent / "repro.log").open("wb") as log:
+        dvc = subprocess.Popen(
+            REPRO,
+            cwd=project.root,
+            env=project.environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        server.wait(PLACE, num_bytes=at, timeout_s=60)
+        _wait(lambda: _size(project.root / PARTIAL / NAME) > at - BUFFER_BYTES, "the part is written")
+        _wait((project.root / FILES / "second.bin").exists, "the other file is whole")
+        (stage,) = _stages(project.root)
+    except BaseException:
+        os.killpg(dvc.pid, signal.SIGKILL)
+        raise
+    if whom == "group":
+        os.killpg(dvc.pid, signal.SIGKILL)
+    else:
+        os.kill(stage if whom == "stage" else dvc.pid, signal.SIGKILL)
+    assert dvc.wait(60) != 0
+    _wait(lambda: not _stages(project.root), "the stage is gone")
+    go_on(project, server)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _wait(is_true: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < end, f"waited in vain: {what}"
+        time.sleep(0.02)
+
+
+def _stages(root: Path) -> set[int]:
+    """Processes of the download in this project, the shell around it left out."""
+    found = set()
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if b"download" in words and b"-m" in words and (process / "cwd").resolve() == root.resolve():
+                found.add(int(process.name))
+        except OSError:  # gone meanwhile
+            continue
+    return found

@@ -1,0 +1,41 @@
+"""Every set, all the way: from its official hosts, as they speak, to the rows that its miniature gives."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from openmedq import layout
+from openmedq.acquire.needs import FILES
+from tests.acquire.conftest import project
+from tests.acquire.round_trip import enter, fetch, go_round, publish_set
+from tests.servers import serve
+from tests.sources.conftest import SETS, miniature_of
+
+__all__ = ["miniature_of", "project"]
+pytestmark = pytest.mark.faults
+
+
+@pytest.mark.parametrize("set_id", sorted(SETS))
+def test_official_files_give_the_rows_of_the_miniature(
+    set_id: str, miniature_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_round(publish_set(set_id, miniature_of(set_id)), monkeypatch)
+
+
+def test_without_credentials_mimic_is_skipped_and_says_why(
+    miniature_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = publish_set("mimic_cxr", miniature_of("mimic_cxr"))
+    enter(published, monkeypatch)
+    with serve(published.files) as server:
+        origin = fetch(published, server)
+        assert not server.requests
+    assert origin["state"] == "absent"
+    assert "no credentials for physionet.org: set PHYSIONET_USERNAME and PHYSIONET_PASSWORD" in origin["reason"]
+    assert "mimic_cxr: skipped: credentialed" in capsys.readouterr().err
+    assert not (layout.RAW / "mimic_cxr" / FILES).exists()
+    assert json.loads((layout.RAW / "mimic_cxr" / "origin.json").read_text()) == origin
