@@ -35,7 +35,9 @@ def test_a_full_disk(room_bytes: int, tmp_path: Path, tmp_path_factory: pytest.T
         project.change("params.yaml", "endpoints: {}", f"endpoints: {server.endpoints}")
         data.rename(saved)
         data.mkdir()
-        taken_bytes = sum(-(-path.stat().st_size // PAGE_BYTES) * PAGE_BYTES for path in saved.rglob("*"))
+        taken_bytes = sum(
+            -(-path.stat().st_size // PAGE_BYTES) * PAGE_BYTES for path in saved.rglob("*") if path.is_file()
+        )
         with pytest.MonkeyPatch.context() as patch, small_disk(data, taken_bytes + room_bytes) as disk:
             patch.chdir(project.root)
             subprocess.run(disk.wrap(["cp", "-r", f"{saved}/.", str(data)]), check=True)

@@ -235,6 +235,11 @@ LASTING = {  # what stays, given a byte early in the file; what is told, and whe
     "a page": (lambda at: faults.html(), "web page in place of the file", False),
     "a disguised page": (lambda at: faults.html(is_disguised=True), "web page in place of the file", False),
     "gone": (lambda at: faults.not_found(), "answers 404 Not Found", False),
+    "an unprotected place": (
+        lambda at: faults.redirect_to("ftp://elsewhere.example.org/x"),
+        "redirects to an unprotected ftp:// address",
+        False,
+    ),
     "a challenge": (lambda at: faults.challenge(), "answers 202", False),
 }
 
