@@ -22,6 +22,7 @@ from tests.sources.conftest import miniature_of
 __all__ = ["miniature_of", "project"]
 
 TOKEN = "hf_ofAReaderWhoKeepsIt"
+LOGGERS = (None, "aiohttp", "asyncio", "httpcore2", "httpx2", "openmedq")  # Prefect quiets some, where it is imported
 
 
 def log_in(patch: pytest.MonkeyPatch) -> None:
@@ -71,12 +72,15 @@ def ear(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> I
     """Somebody is logged in; at the end, no secret was heard."""
     log_in(monkeypatch)
     listening = Ear()
-    listener, level = _Listener(listening.heard), logging.root.level  # caplog forgets what the test itself logged
+    listener = _Listener(listening.heard)  # caplog forgets what the test itself logged
+    levels = {logger: logger.level for logger in map(logging.getLogger, LOGGERS)}
+    for logger in levels:
+        logger.setLevel(logging.DEBUG)
     logging.root.addHandler(listener)
-    logging.root.setLevel(logging.DEBUG)
     yield listening
     logging.root.removeHandler(listener)
-    logging.root.setLevel(level)
+    for logger, level in levels.items():
+        logger.setLevel(level)
     heard = "\n".join((*listening.heard, *capfd.readouterr()))
     for server in listening.servers:
         assert "Using selector" in heard, "logs are heard down to the last"
