@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from openmedq import layout
@@ -56,7 +57,7 @@ class _Work:
     num_bytes: int = 0
     seconds: float = 0.0
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         return needs.folder_of(self.card.id)
 

@@ -93,13 +93,14 @@ def _take_up(aside: Path, state: _State) -> None:
 async def _receive(client: Client, file: File, aside: Path, state: _State, advance: Advance) -> None:
     """Append what is missing, or all of it anew."""
     tag = _tag(aside)
+    is_pinned = bool(file.sha256 or file.md5)
     headers = {}
     if state.num_bytes:
         if state.num_bytes == file.size_bytes:
             return
         if tag.exists():
             headers = {"Range": f"bytes={state.num_bytes}-", "If-Range": tag.read_text(encoding="utf-8")}
-        elif file.sha256 or file.md5:
+        elif is_pinned:
             headers = {"Range": f"bytes={state.num_bytes}-"}
         else:  # nothing would tell whether the rest is of the same file
             _start_over(aside, state, advance)
@@ -112,13 +113,13 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
             _start_over(aside, state, advance)
             if response.status == 416 or start:
                 raise NotNowError("the server sends another part than was asked for")
-        if not state.num_bytes:
-            _write_tag(tag, response)
         _check_size(file, total)
         with aside.open("ab") as out:
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 if not state.num_bytes:
                     _refuse_page(file, chunk)
+                    if len(chunk) != total or not is_pinned:  # a small file comes whole, and its hash says so
+                        _write_tag(tag, response)
                 out.write(chunk)
                 state.add(chunk)
                 state.num_moved += len(chunk)
@@ -211,4 +212,4 @@ def _write_tag(tag: Path, response: aiohttp.ClientResponse) -> None:
 
 
 def _tag(aside: Path) -> Path:
-    return aside.with_name(f"{aside.name}.tag")
+    return Path(f"{aside}.tag")
