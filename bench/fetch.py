@@ -12,8 +12,8 @@ the rounds counts. Nothing is deleted between them but the large file: ext4 make
 went.
 
 Python's start-up and imports are left out; for img2dataset by its own records, as it counts images a second itself:
-from the start of its first shard to the end of its last. It is run with several numbers of processes and threads, and
-its best setting is held against ours.
+from the start of its first shard to the end of its last. Both are run with several settings (openmedq: connections;
+img2dataset: processes x threads, and what it writes), and the best of each is held against the other's.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from pathlib import Path
 
 LARGE = "large.bin"
 SIDES_PX = (140, 240)  # of pictures of noise, which take 20 to 60 kB
+CONNECTIONS = (4, 8, 16)  # of ours
 SETTINGS = [(1, 32, "parquet"), (2, 16, "parquet"), (2, 64, "parquet"), (2, 16, "files")]  # processes, threads, output
 
 
@@ -48,7 +49,6 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the large file")
     parser.add_argument("--pictures", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--connections", type=int, default=4, help="ours, as `execution.connections`")
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -92,7 +92,7 @@ def measure_large(base: str, folder: Path, arguments: argparse.Namespace) -> Non
     seconds: dict[str, list[float]] = {"openmedq": [], "curl, sha256sum": [], "curl alone": []}
     for number in range(arguments.rounds):
         scratch = folder / f"large-{number}"
-        found = run_apart("openmedq", base, folder / "published", scratch, arguments.connections, "large")
+        found = run_apart("openmedq", base, folder / "published", scratch, 1, "large")
         seconds["openmedq"].append(found["seconds"])
         shutil.rmtree(scratch)
         target = folder / LARGE
@@ -111,24 +111,24 @@ def measure_large(base: str, folder: Path, arguments: argparse.Namespace) -> Non
 
 def measure_pictures(base: str, folder: Path, arguments: argparse.Namespace) -> None:
     """The pictures: pictures a second of each round, and what they come to."""
-    speeds: dict[str, list[float]] = {}
+    ways = {f"openmedq {each}": ("openmedq", each, "pictures") for each in CONNECTIONS}
+    ways |= {"img2dataset {}x{} {}".format(*each): ("img2dataset", *each) for each in SETTINGS}
+    speeds: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(arguments.rounds):
-        for setting in (None, *SETTINGS):
-            scratch = folder / f"pictures-{number}-{'-'.join(map(str, setting or ['ours']))}"
-            if setting is None:
-                way = "openmedq"
-                found = run_apart(way, base, folder / "published", scratch, arguments.connections, "pictures")
-            else:
-                way = "img2dataset {}x{} {}".format(*setting)
-                found = run_apart("img2dataset", base, folder / "published", scratch, *setting)
+        for way, (name, *setting) in ways.items():
+            scratch = folder / f"{way} {number}"
+            found = run_apart(name, base, folder / "published", scratch, *setting)
             if found["num_files"] != arguments.pictures:
                 raise SystemExit(f"error: {way}: {found['num_files']} of {arguments.pictures} pictures")
-            speeds.setdefault(way, []).append(found["num_files"] / found["seconds"])
+            speeds[way].append(found["num_files"] / found["seconds"])
     print(f"{arguments.pictures} pictures: pictures/s, median of {arguments.rounds} rounds, least and most")
     for way, each in speeds.items():
         print(f"  {way:<28} {tell(each, '.0f')}")
-    ours, *theirs = (statistics.median(each) for each in speeds.values())
-    print(f"  openmedq is {ours / max(theirs):.2f} times as fast as img2dataset at its best")
+    best = {
+        name: max(statistics.median(each) for way, each in speeds.items() if way.startswith(name))
+        for name in ("openmedq", "img2dataset")
+    }
+    print(f"  openmedq is {best['openmedq'] / best['img2dataset']:.2f} times as fast as img2dataset, each at its best")
 
 
 def tell(figures: list[float], style: str) -> str:
