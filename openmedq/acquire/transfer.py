@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import aiohttp
 
@@ -62,7 +63,6 @@ async def transfer(
         ChecksumError: whole, and not what the card or the hub promises; nothing is kept of it.
         OSError: the disk is full, say; what came is kept.
     """
-    aside.parent.mkdir(parents=True, exist_ok=True)
     state = _State()
     if file.md5 is None:
         del state.hashes["md5"]
@@ -75,8 +75,11 @@ async def transfer(
 
     await patiently(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.num_moved)
     approve(state.hex("sha256"), state.num_bytes)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside.replace(target)
+    try:
+        aside.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside.replace(target)
     _tag(aside).unlink(missing_ok=True)
     return state.hex("sha256"), state.num_bytes
 
@@ -114,7 +117,7 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
             if response.status == 416 or start:
                 raise NotNowError("the server sends another part than was asked for")
         _check_size(file, total)
-        with aside.open("ab") as out:
+        with _open(aside) as out:
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 if not state.num_bytes:
                     _refuse_page(file, chunk)
@@ -127,6 +130,15 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                 _check_size(file, state.num_bytes, is_whole=False)
     if total is not None and state.num_bytes < total:
         raise NotNowError("the connection was cut")
+
+
+def _open(aside: Path) -> BinaryIO:
+    """To append; its folder is there but for the first file, and a look for it costs as much as the rest."""
+    try:
+        return aside.open("ab")
+    except FileNotFoundError:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        return aside.open("ab")
 
 
 def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
