@@ -54,6 +54,7 @@ class Client:
         endpoints = {credentials.HUB: os.environ.get("HF_ENDPOINT", ""), **execution.endpoints}
         self._endpoints = {host: _parse_endpoint(host, base) for host, base in endpoints.items() if base}
         self._secrets: dict[str, SecretStr | None] = {}
+        self._proxies: dict[URL, str | None] = {}  # by origin; to ask the system costs more than a small file
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Client:
@@ -91,7 +92,7 @@ class Client:
                 if secret:
                     sent["Authorization"] = secret.get_secret_value()
                 async with self._session.get(
-                    target, headers=sent, allow_redirects=False, proxy=_proxy(target)
+                    target, headers=sent, allow_redirects=False, proxy=self._find_proxy(target)
                 ) as response:
                     location = response.headers.get("Location")
                     if response.status not in (301, 302, 303, 307, 308) or not location:
@@ -148,6 +149,12 @@ class Client:
         if host not in self._secrets:
             self._secrets[host] = credentials.find(host)
         return self._secrets[host] if _is_private(target) else None
+
+    def _find_proxy(self, target: URL) -> str | None:
+        origin = target.origin()
+        if origin not in self._proxies:
+            self._proxies[origin] = _proxy(target)
+        return self._proxies[origin]
 
     def _follow(self, here: URL, location: str) -> URL:
         try:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from yarl import URL
@@ -25,7 +26,7 @@ from openmedq.io.progress import progress
 from openmedq.params import Download, Execution
 
 HASHES = layout.PARTIAL / "fetch-cache"
-NUM_TOLD = 5  # failures that a summary names
+NUM_TOLD = 3  # failures that a summary names
 MAX_FAILURES = 50  # after as many, a host is not asked for the other 300,000 pictures
 
 
@@ -62,7 +63,7 @@ class _Work:
     num_bytes: int = 0
     seconds: float = 0.0
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         return needs.folder_of(self.card.id)
 

@@ -23,12 +23,12 @@ PARTIAL = ".partial"  # beside it: what has come of a file that is not whole
 
 def folder_of(set_id: str) -> Path:
     """Where a set's fetched files lie."""
-    return layout.RAW / set_id / FILES
+    return Path(layout.RAW, set_id, FILES)
 
 
 def aside_of(set_id: str, file: File) -> Path:
     """Where an unfinished file lies."""
-    return layout.RAW / set_id / PARTIAL / file.path
+    return Path(layout.RAW, set_id, PARTIAL, file.path)
 
 
 def choose(card: Card, dials: Download) -> Card:

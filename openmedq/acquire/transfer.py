@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import aiohttp
 
@@ -62,7 +63,6 @@ async def transfer(
         ChecksumError: whole, and not what the card or the hub promises; nothing is kept of it.
         OSError: the disk is full, say; what came is kept.
     """
-    aside.parent.mkdir(parents=True, exist_ok=True)
     state = _State()
     if file.md5 is None:
         del state.hashes["md5"]
@@ -75,8 +75,11 @@ async def transfer(
 
     await patiently(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.num_moved)
     approve(state.hex("sha256"), state.num_bytes)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside.replace(target)
+    try:
+        aside.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside.replace(target)
     _tag(aside).unlink(missing_ok=True)
     return state.hex("sha256"), state.num_bytes
 
@@ -93,13 +96,14 @@ def _take_up(aside: Path, state: _State) -> None:
 async def _receive(client: Client, file: File, aside: Path, state: _State, advance: Advance) -> None:
     """Append what is missing, or all of it anew."""
     tag = _tag(aside)
+    is_pinned = bool(file.sha256 or file.md5)
     headers = {}
     if state.num_bytes:
         if state.num_bytes == file.size_bytes:
             return
         if tag.exists():
             headers = {"Range": f"bytes={state.num_bytes}-", "If-Range": tag.read_text(encoding="utf-8")}
-        elif file.sha256 or file.md5:
+        elif is_pinned:
             headers = {"Range": f"bytes={state.num_bytes}-"}
         else:  # nothing would tell whether the rest is of the same file
             _start_over(aside, state, advance)
@@ -114,13 +118,13 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                 raise NotNowError("the server sends another part than was asked for")
         if state.num_bytes:
             _check_size(file, total)
-        else:
-            _write_tag(tag, response)
-        with aside.open("ab") as out:
+        with _open(aside) as out:
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 if not state.num_bytes:
                     _refuse_page(file, chunk)  # before its size, which says less
                     _check_size(file, total)
+                    if len(chunk) != total or not is_pinned:  # a small file comes whole, and its hash says so
+                        _write_tag(tag, response)
                 out.write(chunk)
                 state.add(chunk)
                 state.num_moved += len(chunk)
@@ -128,6 +132,15 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                 _check_size(file, state.num_bytes, is_whole=False)
     if total is not None and state.num_bytes < total:
         raise NotNowError("the connection was cut")
+
+
+def _open(aside: Path) -> BinaryIO:
+    """To append; its folder is there but for the first file, and a look for it costs as much as the rest."""
+    try:
+        return aside.open("ab")
+    except FileNotFoundError:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        return aside.open("ab")
 
 
 def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
@@ -213,4 +226,4 @@ def _write_tag(tag: Path, response: aiohttp.ClientResponse) -> None:
 
 
 def _tag(aside: Path) -> Path:
-    return aside.with_name(f"{aside.name}.tag")
+    return Path(f"{aside}.tag")

@@ -22,6 +22,7 @@ from openmedq.errors import MirrorError, StaleError
 Kind = Literal["miniature", "mirror", "official"]
 
 RACY_NS = 2 * 10**9  # a file this young may change again without a new time stamp
+COMMIT_S = 1.0  # at most so often: a commit for each of many small files would take longer than they do
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +125,18 @@ class Hashes:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._pending: dict[bytes, tuple[str, str]] = {}  # what the next commit writes: key -> stamp, sha256
+        self._last_commit = 0.0
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
         """The remembered hash of the file as it is now."""
-        query = "SELECT sha256 FROM hashes WHERE path = ? AND stamp = ?"
-        found = self._connection.execute(query, (_key(path), _stamp(status))).fetchone()
-        return None if found is None else str(found[0])
+        key, stamp = _key(path), _stamp(status)
+        if key in self._pending:
+            found = self._pending[key]
+        else:
+            query = "SELECT stamp, sha256 FROM hashes WHERE path = ?"
+            found = self._connection.execute(query, (key,)).fetchone()
+        return found[1] if found and found[0] == stamp else None
 
     def compute(self, path: Path, status: os.stat_result) -> str:
         """Read and hash the file; MirrorError where it can't be read or changes meanwhile."""
@@ -146,10 +153,18 @@ class Hashes:
         return sha256
 
     def put(self, path: Path, status: os.stat_result, sha256: str) -> None:
-        """Remember the hash of a file that nobody is writing any more, if the disk has room for it."""
+        """Remember the hash of a file that nobody is writing any more."""
+        self._pending[_key(path)] = (_stamp(status), sha256)
+        if time.monotonic() - self._last_commit > COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write down what is remembered, if the disk has room for it; until then a kill would lose it."""
+        rows = [(key, *known) for key, known in self._pending.items()]
         with suppress(sqlite3.OperationalError), self._connection:
-            row = (_key(path), _stamp(status), sha256)
-            self._connection.execute("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", row)
+            self._connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", rows)
+        self._pending.clear()
+        self._last_commit = time.monotonic()
 
 
 @contextmanager
@@ -165,7 +180,11 @@ def open_hashes(path: Path) -> Iterator[Hashes]:
         except sqlite3.OperationalError:
             connection = _connect(":memory:")
     with closing(connection):
-        yield Hashes(connection)
+        hashes = Hashes(connection)
+        try:
+            yield hashes
+        finally:
+            hashes.commit()
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:

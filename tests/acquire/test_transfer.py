@@ -34,6 +34,18 @@ def test_a_file_comes_whole_and_once(fetch: Fetch) -> None:
     assert not ASIDE.exists()
 
 
+@pytest.mark.parametrize(("num_bytes", "is_pinned", "num_tags"), [(9, True, 0), (9, False, 1), (len(DATA), True, 1)])
+def test_a_version_is_noted_but_for_what_comes_whole_and_is_pinned(
+    fetch: Fetch, monkeypatch: pytest.MonkeyPatch, num_bytes: int, is_pinned: bool, num_tags: int
+) -> None:
+    noted = []
+    monkeypatch.setattr("openmedq.acquire.transfer._write_tag", lambda tag, response: noted.append(tag))
+    data = {NAME: DATA[:num_bytes]}
+    with serve({f"{URL}{NAME}": data[NAME]}) as server:
+        assert read_all(fetch(server, make_set(make_files(data, is_pinned=is_pinned)))) == data
+    assert len(noted) == num_tags
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("fault", [faults.cut, faults.truncate])
 def test_a_cut_file_is_gone_on_with(fetch: Fetch, seed: int, fault: object) -> None:
