@@ -22,7 +22,7 @@ from openmedq.acquire import fetching, needs
 from openmedq.acquire.client import Client
 from openmedq.cards import Card, File, Set, catalogue
 from openmedq.io import links
-from openmedq.mirror import match_folders
+from openmedq.mirror import is_miniature, match_folders
 from openmedq.params import Download, Execution, Params
 
 SHARDS = "its Parquet shards may take as much again: pictures are stored as published, or smaller"
@@ -53,8 +53,10 @@ def plan(params: Params, sets: Mapping[str, Set]) -> list[Step]:
 
 
 def find_mirrored(dials: Download, sets: Mapping[str, Set]) -> dict[str, Path]:
-    """The mirror's folder of each set that it holds; none where there is no mirror (yet)."""
+    """The mirror's folder of each set that it holds; none where there is no mirror (yet), and no miniature."""
     mirror = Path(dials.mirror)
+    if is_miniature(mirror):
+        return {}
     entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
     return match_folders(mirror, entries, may_be_empty=True) if mirror.is_dir() else {}
 
@@ -99,7 +101,10 @@ def show(console: Console, steps: list[Step], dials: Download) -> bool:
     _say(console, f"\n{rough}.")
     verdict = "enough" if has_room else "NOT enough: leave sets out (download.skip), or move data/ to a larger disk"
     _say(console, f"Disk: {decimal(needed)} are still needed, {decimal(free)} are free: {verdict}.")
-    if not dials.fetch:
+    if is_miniature(Path(dials.mirror)):
+        until = "until params.yaml names a folder of yours there (data/supplied), and says download.fetch: true"
+        _say(console, f"download.mirror is {dials.mirror}, generated sets: `dvc repro` fetches nothing {until}.")
+    elif not dials.fetch:
         _say(console, "download.fetch is false: `dvc repro` fetches nothing until params.yaml says true.")
     return has_room
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from openmedq import listing, planning
+from openmedq import layout, listing, planning
 from openmedq.acquire import ledger, needs
 from openmedq.cards import Access, File, Set
 from openmedq.io import origin
@@ -48,7 +48,7 @@ def plan(sets: dict[str, Set], **sections: Any) -> planning.Step:
 
 def show(steps: list[planning.Step], *, fetch: bool = True) -> tuple[str, bool]:
     text = io.StringIO()
-    params = make_params(download={"fetch": fetch})
+    params = make_params(download={"mirror": "supplied", "fetch": fetch})
     has_room = planning.show(Console(file=text, width=100), steps, params.download)
     return " ".join(text.getvalue().split()), has_room
 
@@ -113,6 +113,19 @@ def test_rows_of_other_licences_are_fetched_where_rows_decide() -> None:
 def test_what_the_mirror_holds_is_taken_from_there() -> None:
     lie("questions.json", 1, Path("supplied/toy_set"))
     assert plan(make_sets()).skipped == "taken from supplied/toy_set"
+
+
+def test_a_miniature_takes_no_published_file_s_place() -> None:
+    miniatures = {"mirror": str(layout.MINIATURE), "fetch": False}
+    lie("questions.json", 1, layout.MINIATURE / "toy_set")
+    step = plan(make_sets(), download=miniatures)
+    assert (step.skipped, step.num_bytes) == (None, 1_502_000_000)
+    text = io.StringIO()
+    planning.show(Console(file=text, width=200), [step], make_params(download=miniatures).download)
+    assert "download.mirror is data/miniature, generated sets: `dvc repro` fetches nothing until" in text.getvalue()
+    text = io.StringIO()
+    listing.show(Console(file=text, width=300), make_sets(), make_params(download=miniatures))
+    assert "fetches them once download.mirror is a folder of yours, and download.fetch true" in text.getvalue()
 
 
 def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
