@@ -14,7 +14,6 @@ from openmedq import layout, listing, planning
 from openmedq.acquire import ledger, needs
 from openmedq.cards import Access, File, Set
 from openmedq.io import origin
-from openmedq.params import Execution
 from tests.quality.corpus import make_params
 from tests.servers import serve
 from tests.stages import toyset
@@ -140,27 +139,51 @@ def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_links_let_someone_else_fetch() -> None:
     ledger.write("toy_set", {"licence.txt": ledger.Entry(FILES[2].url, "c" * 64, 1000)})
-    card = make_sets()["toy_set"].card
-    lines = list(planning.write_links([card], Execution(), is_asked=False, form="tsv"))
+    lines = list(planning.write_links(make_sets(), make_params(), is_asked=False, form="tsv"))
     assert lines == [
         "path\turl\tsize_bytes\tsha256\tmd5",
         f"toy_set/questions.json\t{URL}questions.json\t2000000\t{'a' * 64}\t",
         f"toy_set/pictures.zip\t{URL}pictures.zip\t\t\t{'b' * 32}",
         f"toy_set/licence.txt\t{URL}licence.txt\t1000\t{'c' * 64}\t",
     ]
-    lines = list(planning.write_links([card], Execution(), is_asked=False, form="aria2"))
+    lines = list(planning.write_links(make_sets(), make_params(), is_asked=False, form="aria2"))
     assert lines[:3] == [f"{URL}questions.json", "  out=toy_set/questions.json", f"  checksum=sha-256={'a' * 64}"]
     assert lines[5] == f"  checksum=md5={'b' * 32}"
 
 
 def test_links_ask_where_that_is_wanted() -> None:
     url = "https://huggingface.co/datasets/a/b/resolve/main/pictures.zip"
-    card = make_sets(files=(File(path="pictures.zip", url=url),))["toy_set"].card
+    sets = make_sets(files=(File(path="pictures.zip", url=url),))
     with serve({url: b"PK" * 100}) as server:
-        execution = Execution(endpoints=server.endpoints)
-        (_, line) = planning.write_links([card], execution, is_asked=True, form="tsv")
+        params = make_params(execution={"endpoints": server.endpoints})
+        (_, line) = planning.write_links(sets, params, is_asked=True, form="tsv")
     assert line.split("\t")[2] == "200"
     assert "/resolve/main/" not in line
+
+
+def test_links_list_what_the_first_files_name_once_these_are_here(capsys: pytest.CaptureFixture[str]) -> None:
+    sets = make_sets(files=FILES[::2], linked_bytes=1000)
+
+    def render() -> list[str]:
+        return list(
+            planning.write_links(sets, make_params(download={"mirror": "supplied"}), is_asked=False, form="tsv")
+        )
+
+    assert len(render()) == 3
+    assert "toy_set: its pictures are not listed, since they have to be asked for: fetch it" in capsys.readouterr().err
+    picture = File(path="1.jpg", url=f"{URL}1.jpg", sha256="d" * 64)
+    again = FILES[2].model_copy(update={"sha256": "c" * 64})
+    vars(sets["toy_set"])["more_files"] = lambda folder: iter((picture, again)) if Path(folder).is_dir() else None
+    assert len(render()) == 3
+    assert "not listed, since these files name them: once they lie in data/raw/toy_set" in capsys.readouterr().err
+    for path in ("questions.json", "licence.txt"):
+        lie(path, 1, Path("supplied/toy_set"))
+    assert render()[1:] == [
+        f"toy_set/1.jpg\t{URL}1.jpg\t\t{'d' * 64}\t",
+        f"toy_set/questions.json\t{URL}questions.json\t2000000\t{'a' * 64}\t",
+        f"toy_set/licence.txt\t{URL}licence.txt\t\t{'c' * 64}\t",
+    ]
+    assert not capsys.readouterr().err
 
 
 def test_sources_say_what_is_missing_and_how_to_get_it() -> None:
