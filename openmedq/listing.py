@@ -89,6 +89,8 @@ def _tell_missing(card: Card, mirrored: Path | None, params: Params) -> str:
             how += " once download.mirror is a folder of yours, and download.fetch true"
         elif not params.download.fetch:
             how += " once download.fetch is true"
+        elif card.access in needs.GUARDED and card.id not in params.download.require:
+            how += f" {needs.LOOK_AGAIN}"
         how += f" ({card.advice})" if card.advice else ""
     return f"{what}: {how}; or put them into a folder {card.id} of download.mirror"
 

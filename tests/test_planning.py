@@ -186,7 +186,7 @@ def test_links_list_what_the_first_files_name_once_these_are_here(capsys: pytest
     assert not capsys.readouterr().err
 
 
-def test_sources_say_what_is_missing_and_how_to_get_it() -> None:
+def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def tell(sets: dict[str, Set], *, fetch: bool = False) -> str:
         text = io.StringIO()
         params = make_params(download={"mirror": "supplied", "fetch": fetch})
@@ -201,6 +201,10 @@ def test_sources_say_what_is_missing_and_how_to_get_it() -> None:
         "download.fetch is true (Its host is slow.); or put them into a folder toy_set of download.mirror" in text
     )
     assert "`dvc repro` fetches them (x);" in tell(make_sets(advice="x"), fetch=True)
+    monkeypatch.setenv("NETRC", str(Path("netrc").absolute()))
+    Path("netrc").write_text("machine example.org login a password b")
+    guarded = tell(make_sets(access=Access.CREDENTIALED), fetch=True)
+    assert "`dvc repro` fetches them once download.require names it: DVC sees no credentials" in guarded
     assert "no program can fetch it: Ask." in tell(make_sets(access=Access.USER_SUPPLIED, advice="Ask."))
     lie("questions.json", 2_000_000)
     assert "missing: 2 of 3 files" in tell(make_sets())

@@ -19,6 +19,8 @@ from openmedq.params import Download, Licences
 MANIFEST = "origin.json"  # in data/raw/<id>
 FILES = "files"  # below data/raw/<id>: what was fetched, as published
 PARTIAL = ".partial"  # beside it: what has come of a file that is not whole
+GUARDED = (Access.CREDENTIALED, Access.REGISTRATION)
+LOOK_AGAIN = "once download.require names it: DVC sees no credentials, and runs what its dials say anew"
 
 
 def folder_of(set_id: str) -> Path:
@@ -51,7 +53,7 @@ def hindrance(card: Card, policy: Licences) -> str | None:
         return f"{refusal} (policy.licences is {policy})"
     if card.access is Access.USER_SUPPLIED:
         return f"no program can fetch it: {card.advice or card.homepage}"
-    if card.access in (Access.CREDENTIALED, Access.REGISTRATION) and not is_whole(card):
+    if card.access in GUARDED and not is_whole(card):
         for host in sorted({URL(file.url).host or "" for file in card.files}):
             if credentials.find(host) is None:
                 how = f"{credentials.advise(host)}; {card.advice or card.homepage}"

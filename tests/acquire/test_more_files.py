@@ -78,7 +78,9 @@ def test_a_table_is_held_to_the_digest_of_the_project(fetch: Fetch, set_: Set, r
         fetch(server, set_)
 
 
-def test_what_is_here_stays_in_the_mix_without_credentials(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_here_stays_in_the_mix_without_credentials(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     published = round_trip.publish_set("mimic_cxr", raw)
     round_trip.enter(published, monkeypatch)
     with serve(published.files) as server:
@@ -89,4 +91,5 @@ def test_what_is_here_stays_in_the_mix_without_credentials(raw: Path, monkeypatc
         assert round_trip.fetch(published, server) == found
         (published.folder / "IMAGE_FILENAMES").unlink()
         assert "no credentials for physionet.org" in round_trip.fetch(published, server)["reason"]
+        assert "mimic_cxr: `dvc repro` looks for it again once download.require names it" in capsys.readouterr().err
         assert not server.requests
