@@ -204,13 +204,10 @@ def show_plan() -> int:
 def list_links(set_ids: list[str], format: str, ask: bool) -> None:
     """Print the files of sets, all where none is named."""
     from openmedq import discovery, planning
-    from openmedq.acquire import needs
     from openmedq.cards import catalogue
 
-    params = _load_params()
-    named = set_ids or catalogue.read(layout.CATALOGUE)
-    cards = [needs.choose(discovery.find(set_id).card, params.download) for set_id in named]
-    for line in planning.write_links(cards, params.execution, is_asked=ask, form=format):
+    sets = {set_id: discovery.find(set_id) for set_id in set_ids or catalogue.read(layout.CATALOGUE)}
+    for line in planning.write_links(sets, _load_params(), is_asked=ask, form=format):
         print(line)
 
 

@@ -24,7 +24,7 @@ from openmedq import layout
 from openmedq.acquire import needs
 from openmedq.cards import Card, Set, catalogue
 from openmedq.errors import SourceError
-from openmedq.mirror import match_folders
+from openmedq.mirror import is_miniature, match_folders
 from openmedq.params import Normalize, Params
 from openmedq.planning import find_mirrored, tell_size
 from openmedq.schema import Rejected
@@ -84,11 +84,13 @@ def _tell_missing(card: Card, mirrored: Path | None, params: Params) -> str:
     what = f"missing: {len(need.missing)} of {len(need.files)} files ({names})"
     how = needs.hindrance(card, params.policy.licences)
     if how is None:
-        how = (
-            "`dvc repro` fetches them"
-            if params.download.fetch
-            else "`dvc repro` fetches them once download.fetch is true"
-        )
+        how = "`dvc repro` fetches them"
+        if is_miniature(Path(params.download.mirror)):
+            how += " once download.mirror is a folder of yours, and download.fetch true"
+        elif not params.download.fetch:
+            how += " once download.fetch is true"
+        elif card.access in needs.GUARDED and card.id not in params.download.require:
+            how += f" {needs.LOOK_AGAIN}"
         how += f" ({card.advice})" if card.advice else ""
     return f"{what}: {how}; or put them into a folder {card.id} of download.mirror"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from openmedq.acquire import fetching, needs
 from openmedq.acquire.client import Client
 from openmedq.cards import Card, File, Set, catalogue
 from openmedq.io import links
-from openmedq.mirror import match_folders
+from openmedq.mirror import is_miniature, match_folders
 from openmedq.params import Download, Execution, Params
 
 SHARDS = "its Parquet shards may take as much again: pictures are stored as published, or smaller"
@@ -53,8 +54,10 @@ def plan(params: Params, sets: Mapping[str, Set]) -> list[Step]:
 
 
 def find_mirrored(dials: Download, sets: Mapping[str, Set]) -> dict[str, Path]:
-    """The mirror's folder of each set that it holds; none where there is no mirror (yet)."""
+    """The mirror's folder of each set that it holds; none where there is no mirror (yet), and no miniature."""
     mirror = Path(dials.mirror)
+    if is_miniature(mirror):
+        return {}
     entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
     return match_folders(mirror, entries, may_be_empty=True) if mirror.is_dir() else {}
 
@@ -99,7 +102,10 @@ def show(console: Console, steps: list[Step], dials: Download) -> bool:
     _say(console, f"\n{rough}.")
     verdict = "enough" if has_room else "NOT enough: leave sets out (download.skip), or move data/ to a larger disk"
     _say(console, f"Disk: {decimal(needed)} are still needed, {decimal(free)} are free: {verdict}.")
-    if not dials.fetch:
+    if is_miniature(Path(dials.mirror)):
+        until = "until params.yaml names a folder of yours there (data/supplied), and says download.fetch: true"
+        _say(console, f"download.mirror is {dials.mirror}, generated sets: `dvc repro` fetches nothing {until}.")
+    elif not dials.fetch:
         _say(console, "download.fetch is false: `dvc repro` fetches nothing until params.yaml says true.")
     return has_room
 
@@ -112,13 +118,14 @@ def tell_size(num_bytes: int, need: needs.Need) -> str:
     return f"{'~' if need.is_rough else ''}{decimal(num_bytes)}{unsized}"
 
 
-def write_links(cards: list[Card], execution: Execution, *, is_asked: bool, form: str) -> Iterator[str]:
+def write_links(sets: Mapping[str, Set], params: Params, *, is_asked: bool, form: str) -> Iterator[str]:
     """Lines that let someone else fetch the files of sets: tab-separated, or as aria2 reads them.
 
     Laid out as they say, below one folder and with the list (links.tsv) in it, the files are a mirror that is held to
-    it.
+    it. Files that the first ones name are listed once these are here or in the mirror; until then a line on stderr
+    says that there are more.
     """
-    lines = links.render(_list(cards, execution, is_asked=is_asked))
+    lines = links.render(_list(sets, params, is_asked=is_asked))
     if form == "tsv":
         yield from lines
         return
@@ -130,14 +137,40 @@ def write_links(cards: list[Card], execution: Execution, *, is_asked: bool, form
             yield f"  checksum={f'sha-256={sha256}' if sha256 else f'md5={md5}'}"
 
 
-def _list(cards: list[Card], execution: Execution, *, is_asked: bool) -> Iterator[links.Link]:
-    for card in cards:
-        files = list(needs.links(card))
+def _list(sets: Mapping[str, Set], params: Params, *, is_asked: bool) -> Iterator[links.Link]:
+    mirrored = find_mirrored(params.download, sets)
+    for set_id, set_ in sets.items():
+        card = needs.choose(set_.card, params.download)
+        listed = {file.path: file for file in needs.links(card)}
         if is_asked:
-            files = asyncio.run(_ask(card, files, execution))
-        for file in files:
-            size_bytes = str(file.size_bytes or "")
-            yield links.Link(f"{card.id}/{file.path}", file.url, size_bytes, file.sha256 or "", file.md5 or "")
+            asked = asyncio.run(_ask(card, list(listed.values()), params.execution))
+            listed = {file.path: file for file in asked}
+        for file in _list_more(set_, card, mirrored.get(set_id, needs.folder_of(set_id))):
+            if file.path in listed:  # named again, with a hash
+                listed[file.path] = listed[file.path].model_copy(update={"sha256": file.sha256})
+            else:
+                yield _link(set_id, file)
+        for file in listed.values():
+            yield _link(set_id, file)
+
+
+def _list_more(set_: Set, card: Card, folder: Path) -> Iterator[File]:
+    """The files that those in `folder` name."""
+    if not card.linked_bytes:
+        return
+    more = getattr(set_, "more_files", None)
+    if more is None:
+        how = f"fetch it with `dvc repro download@{card.id}` where there is a network, and mirror {folder}"
+        print(f"{card.id}: its pictures are not listed, since they have to be asked for: {how}", file=sys.stderr)
+    elif all((folder / file.path).is_file() for file in card.files):
+        yield from more(folder)
+    else:
+        how = f"once they lie in {folder}, `python -m openmedq links {card.id}` lists all"
+        print(f"{card.id}: its pictures are not listed, since these files name them: {how}", file=sys.stderr)
+
+
+def _link(set_id: str, file: File) -> links.Link:
+    return links.Link(f"{set_id}/{file.path}", file.url, str(file.size_bytes or ""), file.sha256 or "", file.md5 or "")
 
 
 async def _ask(card: Card, files: list[File], execution: Execution) -> list[File]:

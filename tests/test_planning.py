@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from openmedq import listing, planning
+from openmedq import layout, listing, planning
 from openmedq.acquire import ledger, needs
 from openmedq.cards import Access, File, Set
 from openmedq.io import origin
-from openmedq.params import Execution
 from tests.quality.corpus import make_params
 from tests.servers import serve
 from tests.stages import toyset
@@ -48,7 +47,7 @@ def plan(sets: dict[str, Set], **sections: Any) -> planning.Step:
 
 def show(steps: list[planning.Step], *, fetch: bool = True) -> tuple[str, bool]:
     text = io.StringIO()
-    params = make_params(download={"fetch": fetch})
+    params = make_params(download={"mirror": "supplied", "fetch": fetch})
     has_room = planning.show(Console(file=text, width=100), steps, params.download)
     return " ".join(text.getvalue().split()), has_room
 
@@ -115,6 +114,19 @@ def test_what_the_mirror_holds_is_taken_from_there() -> None:
     assert plan(make_sets()).skipped == "taken from supplied/toy_set"
 
 
+def test_a_miniature_takes_no_published_file_s_place() -> None:
+    miniatures = {"mirror": str(layout.MINIATURE), "fetch": False}
+    lie("questions.json", 1, layout.MINIATURE / "toy_set")
+    step = plan(make_sets(), download=miniatures)
+    assert (step.skipped, step.num_bytes) == (None, 1_502_000_000)
+    text = io.StringIO()
+    planning.show(Console(file=text, width=200), [step], make_params(download=miniatures).download)
+    assert "download.mirror is data/miniature, generated sets: `dvc repro` fetches nothing until" in text.getvalue()
+    text = io.StringIO()
+    listing.show(Console(file=text, width=300), make_sets(), make_params(download=miniatures))
+    assert "fetches them once download.mirror is a folder of yours, and download.fetch true" in text.getvalue()
+
+
 def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
     step = plan(make_sets())
     for free, has_room in ((10**10, True), (2 * 10**9, False)):
@@ -127,30 +139,54 @@ def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_links_let_someone_else_fetch() -> None:
     ledger.write("toy_set", {"licence.txt": ledger.Entry(FILES[2].url, "c" * 64, 1000)})
-    card = make_sets()["toy_set"].card
-    lines = list(planning.write_links([card], Execution(), is_asked=False, form="tsv"))
+    lines = list(planning.write_links(make_sets(), make_params(), is_asked=False, form="tsv"))
     assert lines == [
         "path\turl\tsize_bytes\tsha256\tmd5",
         f"toy_set/questions.json\t{URL}questions.json\t2000000\t{'a' * 64}\t",
         f"toy_set/pictures.zip\t{URL}pictures.zip\t\t\t{'b' * 32}",
         f"toy_set/licence.txt\t{URL}licence.txt\t1000\t{'c' * 64}\t",
     ]
-    lines = list(planning.write_links([card], Execution(), is_asked=False, form="aria2"))
+    lines = list(planning.write_links(make_sets(), make_params(), is_asked=False, form="aria2"))
     assert lines[:3] == [f"{URL}questions.json", "  out=toy_set/questions.json", f"  checksum=sha-256={'a' * 64}"]
     assert lines[5] == f"  checksum=md5={'b' * 32}"
 
 
 def test_links_ask_where_that_is_wanted() -> None:
     url = "https://huggingface.co/datasets/a/b/resolve/main/pictures.zip"
-    card = make_sets(files=(File(path="pictures.zip", url=url),))["toy_set"].card
+    sets = make_sets(files=(File(path="pictures.zip", url=url),))
     with serve({url: b"PK" * 100}) as server:
-        execution = Execution(endpoints=server.endpoints)
-        (_, line) = planning.write_links([card], execution, is_asked=True, form="tsv")
+        params = make_params(execution={"endpoints": server.endpoints})
+        (_, line) = planning.write_links(sets, params, is_asked=True, form="tsv")
     assert line.split("\t")[2] == "200"
     assert "/resolve/main/" not in line
 
 
-def test_sources_say_what_is_missing_and_how_to_get_it() -> None:
+def test_links_list_what_the_first_files_name_once_these_are_here(capsys: pytest.CaptureFixture[str]) -> None:
+    sets = make_sets(files=FILES[::2], linked_bytes=1000)
+
+    def render() -> list[str]:
+        return list(
+            planning.write_links(sets, make_params(download={"mirror": "supplied"}), is_asked=False, form="tsv")
+        )
+
+    assert len(render()) == 3
+    assert "toy_set: its pictures are not listed, since they have to be asked for: fetch it" in capsys.readouterr().err
+    picture = File(path="1.jpg", url=f"{URL}1.jpg", sha256="d" * 64)
+    again = FILES[2].model_copy(update={"sha256": "c" * 64})
+    vars(sets["toy_set"])["more_files"] = lambda folder: iter((picture, again)) if Path(folder).is_dir() else None
+    assert len(render()) == 3
+    assert "not listed, since these files name them: once they lie in data/raw/toy_set" in capsys.readouterr().err
+    for path in ("questions.json", "licence.txt"):
+        lie(path, 1, Path("supplied/toy_set"))
+    assert render()[1:] == [
+        f"toy_set/1.jpg\t{URL}1.jpg\t\t{'d' * 64}\t",
+        f"toy_set/questions.json\t{URL}questions.json\t2000000\t{'a' * 64}\t",
+        f"toy_set/licence.txt\t{URL}licence.txt\t\t{'c' * 64}\t",
+    ]
+    assert not capsys.readouterr().err
+
+
+def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def tell(sets: dict[str, Set], *, fetch: bool = False) -> str:
         text = io.StringIO()
         params = make_params(download={"mirror": "supplied", "fetch": fetch})
@@ -165,6 +201,10 @@ def test_sources_say_what_is_missing_and_how_to_get_it() -> None:
         "download.fetch is true (Its host is slow.); or put them into a folder toy_set of download.mirror" in text
     )
     assert "`dvc repro` fetches them (x);" in tell(make_sets(advice="x"), fetch=True)
+    monkeypatch.setenv("NETRC", str(Path("netrc").absolute()))
+    Path("netrc").write_text("machine example.org login a password b")
+    guarded = tell(make_sets(access=Access.CREDENTIALED), fetch=True)
+    assert "`dvc repro` fetches them once download.require names it: DVC sees no credentials" in guarded
     assert "no program can fetch it: Ask." in tell(make_sets(access=Access.USER_SUPPLIED, advice="Ask."))
     lie("questions.json", 2_000_000)
     assert "missing: 2 of 3 files" in tell(make_sets())

@@ -42,7 +42,9 @@ def read(set_id: str) -> Ledger:
     except FileNotFoundError:
         return {}
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):
-        raise StaleError(f"{path}: not a ledger; restore it with `git checkout {path}`") from None
+        raise StaleError(
+            f"{path}: not a ledger; restore it with `git checkout {path}`, or remove it to record anew"
+        ) from None
 
 
 def write(set_id: str, entries: Ledger) -> None:

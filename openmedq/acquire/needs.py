@@ -19,6 +19,8 @@ from openmedq.params import Download, Licences
 MANIFEST = "origin.json"  # in data/raw/<id>
 FILES = "files"  # below data/raw/<id>: what was fetched, as published
 PARTIAL = ".partial"  # beside it: what has come of a file that is not whole
+GUARDED = (Access.CREDENTIALED, Access.REGISTRATION)
+LOOK_AGAIN = "once download.require names it: DVC sees no credentials, and runs what its dials say anew"
 
 
 def folder_of(set_id: str) -> Path:
@@ -42,13 +44,16 @@ def choose(card: Card, dials: Download) -> Card:
 
 
 def hindrance(card: Card, policy: Licences) -> str | None:
-    """Why the files of a set are not fetched here, and what to do; None where nothing stands in the way."""
+    """Why the files of a set are not fetched here, and what to do; None where nothing stands in the way.
+
+    A set that is here needs no credentials: it stays in the mix of whoever runs it without them.
+    """
     refusal = refuse_card(card, policy)
     if refusal is not None:
         return f"{refusal} (policy.licences is {policy})"
     if card.access is Access.USER_SUPPLIED:
         return f"no program can fetch it: {card.advice or card.homepage}"
-    if card.access in (Access.CREDENTIALED, Access.REGISTRATION):
+    if card.access in GUARDED and not is_whole(card):
         for host in sorted({URL(file.url).host or "" for file in card.files}):
             if credentials.find(host) is None:
                 how = f"{credentials.advise(host)}; {card.advice or card.homepage}"
@@ -104,8 +109,8 @@ def assess(card: Card) -> Need:
     num_unsized = sum(sizes[file.path] is None for file in missing)
     if num_unsized and card.about_bytes is not None:
         known_bytes, num_unsized = card.about_bytes - listed, 0
-    is_whole = not missing and (not card.linked_bytes or _is_fetched(card.id))
-    linked_bytes = 0 if is_whole else max(0, card.linked_bytes - (here - listed))
+    has_all = is_whole(card)
+    linked_bytes = 0 if has_all else max(0, card.linked_bytes - (here - listed))
     return Need(
         set_id=card.id,
         files=tuple(files),
@@ -114,8 +119,14 @@ def assess(card: Card) -> Need:
         num_begun=begun,
         num_known=max(0, known_bytes - begun) + linked_bytes,
         num_unsized=num_unsized,
-        is_whole=is_whole,
+        is_whole=has_all,
     )
+
+
+def is_whole(card: Card) -> bool:
+    """Whether all of a set was fetched, files that the listed ones name included; by name, not by hash."""
+    is_listed_here = all((folder_of(card.id) / file.path).is_file() for file in card.files)
+    return is_listed_here and (not card.linked_bytes or _is_fetched(card.id))
 
 
 def links(card: Card) -> Iterator[File]:

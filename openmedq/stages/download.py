@@ -44,6 +44,8 @@ def run(params: Params, set_id: str) -> None:
                 raise MirrorError(f"{set_id}: absent, though download.require names it: {found.reason}")
             if params.download.fetch:
                 print(f"{set_id}: skipped: {found.reason}", file=sys.stderr)
+                if set_.card.access in needs.GUARDED and set_id not in params.download.skip:
+                    print(f"{set_id}: `dvc repro` looks for it again {needs.LOOK_AGAIN}", file=sys.stderr)
         _write(found, layout.RAW / set_id)
 
 

@@ -13,6 +13,7 @@ from openmedq.acquire import credentials, ledger
 from openmedq.cards import Set
 from openmedq.errors import AcquisitionError, ChecksumError
 from openmedq.sources import mimic_cxr
+from tests.acquire import round_trip
 from tests.acquire.conftest import Fetch, read_all
 from tests.servers import faults, publish, serve
 from tests.servers.hosts import READER
@@ -75,3 +76,20 @@ def test_a_table_is_held_to_the_digest_of_the_project(fetch: Fetch, set_: Set, r
     change = faults.change(b"cut").on(f"{PROJECT}/mimic-cxr-2.0.0-split.csv.gz")
     with serve(publish(set_.card, raw), [change]) as server, pytest.raises(ChecksumError, match="promised is"):
         fetch(server, set_)
+
+
+def test_what_is_here_stays_in_the_mix_without_credentials(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published = round_trip.publish_set("mimic_cxr", raw)
+    round_trip.enter(published, monkeypatch)
+    with serve(published.files) as server:
+        found = round_trip.fetch(published, server)
+        for name in credentials.VARIABLES["physionet.org"]:
+            monkeypatch.delenv(name)
+        server.requests.clear()
+        assert round_trip.fetch(published, server) == found
+        (published.folder / "IMAGE_FILENAMES").unlink()
+        assert "no credentials for physionet.org" in round_trip.fetch(published, server)["reason"]
+        assert "mimic_cxr: `dvc repro` looks for it again once download.require names it" in capsys.readouterr().err
+        assert not server.requests

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 
 from openmedq import layout
-from openmedq.errors import MirrorError
+from openmedq.errors import MirrorError, ParamsError
 from openmedq.stages import locate
 from tests.quality.corpus import make_params
 
 pytestmark = pytest.mark.usefixtures("toy")
 
 
-def _run(mirror: str) -> None:
-    locate.run(make_params(download={"mirror": mirror}))
+def _run(mirror: str, *, fetch: bool = False) -> None:
+    locate.run(make_params(download={"mirror": mirror, "fetch": fetch}))
 
 
 def test_a_mirror_that_holds_a_set_is_written_down() -> None:
@@ -34,3 +34,11 @@ def test_a_wrong_mirror_is_one_line_and_nothing_is_written() -> None:
         with pytest.raises(MirrorError, match=f"^{mirror}: {problem}.*download.mirror"):
             _run(mirror)
     assert not layout.MIRROR.exists()
+
+
+def test_nothing_is_fetched_beside_the_miniatures_and_that_is_said() -> None:
+    with pytest.raises(ParamsError, match=r"fetch is true, but download\.mirror is data/miniature, where each"):
+        _run(str(layout.MINIATURE), fetch=True)
+    assert not layout.MIRROR.exists()
+    Path("supplied").mkdir()
+    _run("supplied", fetch=True)
