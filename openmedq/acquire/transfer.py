@@ -21,7 +21,7 @@ from openmedq.errors import AcquisitionError, ChecksumError
 CHUNK_BYTES = 2**20
 BOUNDS = (0.5, 2.0)  # of a size that is known roughly
 HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
-CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
 Advance = Callable[[float], None]
 
@@ -126,16 +126,23 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                 state.num_moved += len(chunk)
                 advance(len(chunk))
                 _check_size(file, state.num_bytes, is_whole=False)
+                if total is not None and state.num_bytes > total:
+                    break
+    if total is not None and state.num_bytes > total:
+        _start_over(aside, state, advance)
+        raise NotNowError("the server sends more than it says that the file has")
     if total is not None and state.num_bytes < total:
         raise NotNowError("the connection was cut")
 
 
 def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
-    """At which byte a body begins, and how long the whole file is, as far as the server says."""
+    """At which byte a body begins, and how long the whole file is, as far as the server says.
+
+    A part of a file whose length it does not say (`*`) could be taken for the whole: it begins nowhere (-1).
+    """
     if response.status in (206, 416):
-        found = CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-        start, total = (found[1], found[2]) if found else (None, None)
-        return int(start or -1), int(total) if total and total != "*" else None
+        found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        return (int(found[1] or -1), int(found[2])) if found else (-1, None)
     return 0, response.content_length
 
 

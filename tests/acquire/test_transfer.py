@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from openmedq.acquire import needs
 from openmedq.errors import AcquisitionError, ChecksumError, PassingError
 from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
+from tests.servers.exchange import Content, Reply, Request
 
 DATA = random.Random(0).randbytes(3_000_000)
 NAME = "a/pictures.tgz"
@@ -178,3 +180,33 @@ def test_a_slow_server_is_waited_for(fetch: Fetch) -> None:
 def test_an_empty_file_is_none(fetch: Fetch) -> None:
     with serve({f"{URL}empty": b""}) as server, pytest.raises(AcquisitionError, match="an empty file, which nobody"):
         fetch(server, make_set(make_files({"empty": b""})))
+
+
+@pytest.mark.parametrize(
+    "told", ["bytes 1000-1999/*", "bytes */*", f"bytes {'9' * 5000}-{'9' * 5000}/3000000", "", "x"]
+)
+def test_a_part_is_not_taken_for_the_whole_by_what_its_server_says(fetch: Fetch, told: str) -> None:
+    """Of a file whose size and hash nobody knows; the first request gets all of it but the end."""
+
+    def answer_in_part(request: Request, reply: Reply, other: str) -> Reply:
+        return replace(reply, status=206, headers={**reply.headers, "Content-Range": told}, start=1000, stop=2000)
+
+    shorter = [faults.cut(1000).on(PLACE, times=1), faults.Fault(after=answer_in_part).on(PLACE, first=2, times=1)]
+    with serve(SITE, shorter) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+        assert len(server.asked(PLACE)) == 3
+
+
+def test_more_than_the_length_that_is_told_is_not_the_file(fetch: Fetch) -> None:
+    def answer_with_more(request: Request, reply: Reply, other: str) -> Reply:
+        told = {**reply.headers, "Content-Range": f"bytes {reply.start}-{len(DATA) - 1}/{len(DATA)}"}
+        longer = Content(DATA + b"x" * 1000)
+        return replace(reply, status=206, headers=told, content=longer, stop=len(DATA) + 1000, is_chunked=True)
+
+    begun = [faults.cut(1000).on(PLACE, times=1), faults.Fault(after=answer_with_more).on(PLACE, first=2)]
+    with serve(SITE, begun) as server:
+        with pytest.raises(PassingError, match="the server sends more than it says that the file has"):
+            fetch(server, make_set(FILES))
+        assert not TARGET.exists()
+        server.faults.clear()
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
