@@ -185,19 +185,20 @@ async def patiently(
     attempt: Callable[[], Awaitable[_Result]],
     execution: Execution,
     what: str,
-    moved: Callable[[], int] = lambda: 0,
+    furthest: Callable[[], int] = lambda: 0,
 ) -> _Result:
     """The result of an attempt, tried again while trouble may pass: waits double, with jitter, or are the server's.
 
-    `moved` tells how many bytes came in all: attempts are counted anew after each that moved some, but for a trickle.
+    `furthest` tells how far any attempt came, in bytes: they are counted anew after each that came further than all
+    before it, but for a trickle. A server that cuts each time, and sends from the start each time, is so given up.
     PassingError, in one line, once `execution.attempts` in a row brought nothing.
     """
-    num_failed, before = 0, moved()
+    num_failed, before = 0, furthest()
     while True:
         try:
             return await attempt()
         except NotNowError as trouble:
-            now = moved()
+            now = furthest()
             num_failed = 1 if now - before >= _TRICKLE_BYTES else num_failed + 1
             before = now
             if num_failed >= execution.attempts or (trouble.wait_s or 0) > MAX_WAIT_S:

@@ -32,13 +32,14 @@ class _State:
 
     num_bytes: int = 0
     hashes: dict[str, hashlib._Hash] = field(default_factory=lambda: {"sha256": hashlib.sha256(), "md5": _md5()})
-    num_moved: int = 0  # over all attempts
+    furthest: int = 0  # of all attempts, in bytes: what comes again is no progress
     num_wrong: int = 0  # times that the whole was not what was promised
 
     def add(self, chunk: bytes) -> None:
         for digest in self.hashes.values():
             digest.update(chunk)
         self.num_bytes += len(chunk)
+        self.furthest = max(self.furthest, self.num_bytes)
 
     def hex(self, name: str) -> str:
         return self.hashes[name].hexdigest()
@@ -73,7 +74,7 @@ async def transfer(
         await _receive(client, file, aside, state, advance)
         _hold_to_promise(file, aside, state, advance)
 
-    await patiently(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.num_moved)
+    await patiently(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.furthest)
     approve(state.hex("sha256"), state.num_bytes)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside.replace(target)
@@ -123,7 +124,6 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                     _check_size(file, total)
                 out.write(chunk)
                 state.add(chunk)
-                state.num_moved += len(chunk)
                 advance(len(chunk))
                 _check_size(file, state.num_bytes, is_whole=False)
                 if total is not None and state.num_bytes > total:

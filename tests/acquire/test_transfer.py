@@ -210,3 +210,11 @@ def test_more_than_the_length_that_is_told_is_not_the_file(fetch: Fetch) -> None
         assert not TARGET.exists()
         server.faults.clear()
         assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+
+
+def test_a_server_that_cuts_and_never_goes_on_is_given_up(fetch: Fetch) -> None:
+    """Each attempt brings much, and none of it is new."""
+    with serve(SITE, [faults.cut(2_000_000), faults.ignore_range()]) as server:
+        with pytest.raises(PassingError, match=r"the connection was cut \(attempt 3\)"):
+            fetch(server, make_set(FILES))
+        assert len(server.asked(PLACE)) <= 4
