@@ -111,9 +111,10 @@ class Client:
 
         async def attempt() -> bytes:
             async with self.get(url) as response:
-                data = await response.content.read(MAX_DOCUMENT_BYTES + 1)
-                while len(data) <= MAX_DOCUMENT_BYTES and (more := await response.content.read(MAX_DOCUMENT_BYTES)):
-                    data += more
+                async with asyncio.timeout(MAX_WAIT_S):  # each byte may come in good time
+                    data = await response.content.read(MAX_DOCUMENT_BYTES + 1)
+                    while len(data) <= MAX_DOCUMENT_BYTES and (more := await response.content.read(MAX_DOCUMENT_BYTES)):
+                        data += more
                 if len(data) > MAX_DOCUMENT_BYTES:
                     raise AcquisitionError(f"{plain(url)}: more than {MAX_DOCUMENT_BYTES} bytes; expected a short list")
                 return data

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError
 
 CHUNK_BYTES = 2**20
+MIN_BYTES_PER_S = 1_000  # over `execution.timeout_s`; a server that sends less is as one that sends nothing
 BOUNDS = (0.5, 2.0)  # of a size that is known roughly
 HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
@@ -107,6 +109,7 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
     async with client.get(file.url, headers) as response:
         start, total = _place(response)
         is_same = _is_same(tag, response)
+        _check_framing(file, response)
         if response.status == 416 and total == state.num_bytes and is_same:
             return
         if response.status == 416 or start != state.num_bytes or not is_same:
@@ -117,6 +120,7 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
             _check_size(file, total)
         else:
             _write_tag(tag, response)
+        since, then = time.monotonic(), state.num_bytes
         with aside.open("ab") as out:
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 if not state.num_bytes:
@@ -126,6 +130,10 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                 state.add(chunk)
                 advance(len(chunk))
                 _check_size(file, state.num_bytes, is_whole=False)
+                if (passed_s := time.monotonic() - since) > client.execution.timeout_s:
+                    if state.num_bytes - then < MIN_BYTES_PER_S * passed_s:
+                        raise NotNowError("the server sends next to nothing")
+                    since, then = time.monotonic(), state.num_bytes
                 if total is not None and state.num_bytes > total:
                     break
     if total is not None and state.num_bytes > total:
@@ -206,6 +214,26 @@ def _refuse_page(file: File, start: bytes) -> None:
         raise AcquisitionError(
             f"{file.path}: {plain(file.url)} answers with a web page in place of the file; it may want a login or be "
             "down: look at it"
+        )
+
+
+def _check_framing(file: File, response: aiohttp.ClientResponse) -> None:
+    """Hold a server to sending the file as it is (some just say `gzip` of archives), and to telling its end from a cut.
+
+    Where a size or a hash is known, that tells the end.
+    """
+    encoding = response.headers.get("Content-Encoding", "").lower()
+    is_archive = encoding.removeprefix("x-") == "gzip" and file.path.lower().endswith((".gz", ".tgz"))
+    if encoding not in ("", "identity") and not is_archive:
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} has Content-Encoding {encoding[:20]!r}, and was asked for the file as it is; "
+            "get it by hand into the mirror"
+        )
+    is_bounded = response.content_length is not None or "Transfer-Encoding" in response.headers
+    if not is_bounded and not (file.sha256 or file.md5 or file.size_bytes):
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} does not say where the file ends, so a cut one would be taken for whole; "
+            "get it by hand into the mirror"
         )
 
 
