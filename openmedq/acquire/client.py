@@ -52,7 +52,8 @@ class Client:
         """ParamsError where an endpoint is no URL."""
         self.execution = execution
         endpoints = {credentials.HUB: os.environ.get("HF_ENDPOINT", ""), **execution.endpoints}
-        self._endpoints = {host: _parse_endpoint(host, base) for host, base in endpoints.items() if base}
+        places = {host: _parse_endpoint(host, base) for host, base in endpoints.items() if base}
+        self._endpoints = dict(sorted(places.items(), key=lambda each: -len(each[1].path)))  # one may lie below another
         self._secrets: dict[str, SecretStr | None] = {}
         self._session: aiohttp.ClientSession
 
@@ -152,7 +153,9 @@ class Client:
 
     def _follow(self, here: URL, location: str) -> URL:
         try:
-            named = here.join(URL(location, encoded=True))
+            named = here.join(URL(location, encoded=True)).with_user(None)
+            str(named).encode("utf-8")  # what is found out late: signs, ports and names of hosts that can't be
+            (named.host or "").encode("idna")
         except ValueError:
             raise AcquisitionError(f"{plain(str(here))}: redirects to what is no address") from None
         there = self._place(named)
@@ -229,7 +232,7 @@ def _wait_s(header: str | None) -> float | None:
         pass
     try:
         return float(max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -249,7 +252,8 @@ def _proxy(target: URL) -> str | None:
     """The proxy that the environment names for a host."""
     if not target.host or urllib.request.proxy_bypass(target.host):
         return None
-    return urllib.request.getproxies().get(target.scheme)
+    proxy = urllib.request.getproxies().get(target.scheme)
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"  # as curl takes it
 
 
 def plain(url: str) -> str:

@@ -226,8 +226,8 @@ def _check_framing(file: File, response: aiohttp.ClientResponse) -> None:
     is_archive = encoding.removeprefix("x-") == "gzip" and file.path.lower().endswith((".gz", ".tgz"))
     if encoding not in ("", "identity") and not is_archive:
         raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} has Content-Encoding {encoding[:20]!r}, and was asked for the file as it is; "
-            "get it by hand into the mirror"
+            f"{file.path}: {plain(file.url)} has Content-Encoding {encoding[:20]!r}, which nobody asked for; get it "
+            "by hand into the mirror"
         )
     is_bounded = response.content_length is not None or "Transfer-Encoding" in response.headers
     if not is_bounded and not (file.sha256 or file.md5 or file.size_bytes):
