@@ -100,8 +100,8 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
     if state.num_bytes:
         if state.num_bytes == file.size_bytes:
             return
-        if tag.exists():
-            headers = {"Range": f"bytes={state.num_bytes}-", "If-Range": tag.read_text(encoding="utf-8")}
+        if version := _read_tag(tag):
+            headers = {"Range": f"bytes={state.num_bytes}-", "If-Range": version}
         elif file.sha256 or file.md5:
             headers = {"Range": f"bytes={state.num_bytes}-"}
         else:  # nothing would tell whether the rest is of the same file
@@ -157,9 +157,9 @@ def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
 def _is_same(tag: Path, response: aiohttp.ClientResponse) -> bool:
     """Whether a part is of the version that was begun, as far as both sides say."""
     etag = response.headers.get("ETag", "")
-    if response.status not in (206, 416) or not etag or not tag.exists():
+    if response.status not in (206, 416) or not etag:
         return True
-    begun = tag.read_text(encoding="utf-8")
+    begun = _read_tag(tag)
     return not begun.startswith('"') or begun == etag
 
 
@@ -245,6 +245,15 @@ def _write_tag(tag: Path, response: aiohttp.ClientResponse) -> None:
         tag.write_text(value, encoding="utf-8")
     else:
         tag.unlink(missing_ok=True)
+
+
+def _read_tag(tag: Path) -> str:
+    """The version that was begun; "" where none is known: a machine that lost its power leaves zeros, say."""
+    try:
+        value = tag.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    return value if value.isprintable() else ""
 
 
 def _tag(aside: Path) -> Path:

@@ -245,3 +245,13 @@ def test_a_file_whose_end_nothing_tells_is_not_taken(fetch: Fetch) -> None:
         with pytest.raises(AcquisitionError, match=r"does not say where the file ends, so a cut one would be taken"):
             fetch(server, make_set(FILES))
         assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
+
+
+@pytest.mark.parametrize("tag", [b"\0\0\0", b"\xff", b'"a"\r\nX-Injected: 1', b""])
+def test_a_damaged_tag_is_none(fetch: Fetch, tag: bytes) -> None:
+    ASIDE.parent.mkdir(parents=True)
+    ASIDE.write_bytes(DATA[:1000])
+    ASIDE.with_name(f"{ASIDE.name}.tag").write_bytes(tag)
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+        assert "Range" not in server.asked(PLACE)[0].headers
