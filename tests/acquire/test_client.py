@@ -116,6 +116,13 @@ def test_a_damaged_netrc_is_one_line_without_its_words(tmp_path: Path) -> None:
     assert told.value.__suppress_context__
 
 
+@pytest.mark.parametrize("named", ["", "~no-such-user/netrc", "absent"])
+def test_no_netrc_is_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", named)
+    assert credentials.find("physionet.org") is None
+
+
 def test_half_of_the_credentials_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_USERNAME", "a")
     with pytest.raises(AcquisitionError, match=r"^PHYSIONET_USERNAME and PHYSIONET_PASSWORD: one of them is set"):
@@ -177,7 +184,7 @@ def test_an_endpoint_below_another_one_is_its_own_host(fetch: Fetch, monkeypatch
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with serve(SITE) as server:
         base = server.endpoints["physionet.org"].removesuffix("/physionet.org")
-        monkeypatch.setattr(type(server), "endpoints", {"huggingface.co": base, **server.endpoints, "x": base})
+        monkeypatch.setattr(type(server), "endpoints", {**server.endpoints, "huggingface.co": base})
         assert read_all(fetch(server, make_set(FILES))) == DATA
         assert {request.headers["Authorization"] for request in server.requests} == {BASIC}
 
