@@ -218,7 +218,7 @@ _TRICKLE_BYTES = 2**20
 
 def pause_s(num_failed: int, backoff_s: float, asked_s: float | None = None) -> float:
     """Full jitter above half of the doubled wait; never less than the server asked for."""
-    doubled = min(backoff_s * 2.0 ** (num_failed - 1), MAX_WAIT_S)
+    doubled = min(backoff_s * 2.0 ** min(num_failed - 1, 64), MAX_WAIT_S)
     return max(doubled * random.uniform(0.5, 1.0), asked_s or 0.0)
 
 

@@ -141,6 +141,8 @@ def test_what_stands_in_the_way_is_known_before_anything_is_asked(monkeypatch: p
     assert needs.hindrance(credentialed, "commercial") == (
         "credentialed: not commercial (policy.licences is commercial)"
     )
+    registered = make_set(make_files(DATA), access=Access.REGISTRATION).card
+    assert str(needs.hindrance(registered, "any")).startswith(f"registration, and there are no credentials for {HOST}")
     supplied = make_set(FILES, access=Access.USER_SUPPLIED, advice="Ask its authors.").card
     assert needs.hindrance(supplied, "any") == "no program can fetch it: Ask its authors."
     assert needs.hindrance(make_set(FILES).card, "any") is None
@@ -187,6 +189,13 @@ def test_an_endpoint_below_another_one_is_its_own_host(fetch: Fetch, monkeypatch
         monkeypatch.setattr(type(server), "endpoints", {**server.endpoints, "huggingface.co": base})
         assert read_all(fetch(server, make_set(FILES))) == DATA
         assert {request.headers["Authorization"] for request in server.requests} == {BASIC}
+
+
+@pytest.mark.parametrize(("num_failed", "doubled"), [(1, 2.0), (2, 4.0), (5, 32.0), (2000, client.MAX_WAIT_S)])
+def test_waits_double_with_jitter_up_to_a_bound(num_failed: int, doubled: float) -> None:
+    waits = {client.pause_s(num_failed, 2.0) for _ in range(100)}
+    assert doubled / 2 <= min(waits) < max(waits) <= doubled
+    assert client.pause_s(num_failed, 2.0, 700.0) == 700.0
 
 
 @pytest.mark.parametrize(

@@ -236,3 +236,22 @@ def test_a_file_that_someone_put_there_is_held_to_what_is_promised(fetch: Fetch)
             fetch(server, make_set(files))
             assert not server.requests
         Path("data/ledger/toy_set.yaml").unlink()
+
+
+def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "MAX_FAILURES", 2)
+    with serve(SITE, [faults.not_found()]) as server:
+        with pytest.raises(AcquisitionError, match=r"^toy_set: 2 of 3 files failed, and no more were tried"):
+            fetch(server, make_set(FILES), connections=1)
+        assert len(server.requests) == 2
+
+
+def test_what_came_before_takes_no_more_room(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DATA["images/b.zip"]
+    files = (FILES[1].model_copy(update={"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}),)
+    aside = needs.aside_of("toy_set", files[0])
+    aside.parent.mkdir(parents=True)
+    aside.write_bytes(data[:-10])
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(files))) == {"images/b.zip": data}

@@ -255,3 +255,17 @@ def test_a_damaged_tag_is_none(fetch: Fetch, tag: bytes) -> None:
     with serve(SITE) as server:
         assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
         assert "Range" not in server.asked(PLACE)[0].headers
+
+
+def test_a_part_of_another_version_is_not_joined_by_its_tag(fetch: Fetch) -> None:
+    """From a server that does not heed If-Range, as some caches."""
+
+    def forget(request: Request) -> Request:
+        del request.headers["If-Range"]
+        return request
+
+    other = DATA[::-1]
+    heedless = [faults.Fault(before=forget), faults.change(other).on(PLACE, first=2)]
+    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), *heedless]) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: other}
+        assert 206 in [request.status for request in server.asked(PLACE)]
