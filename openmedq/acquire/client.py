@@ -52,7 +52,8 @@ class Client:
         """ParamsError where an endpoint is no URL."""
         self.execution = execution
         endpoints = {credentials.HUB: os.environ.get("HF_ENDPOINT", ""), **execution.endpoints}
-        self._endpoints = {host: _parse_endpoint(host, base) for host, base in endpoints.items() if base}
+        places = {host: _parse_endpoint(host, base) for host, base in endpoints.items() if base}
+        self._endpoints = dict(sorted(places.items(), key=lambda each: -len(each[1].path)))  # one may lie below another
         self._secrets: dict[str, SecretStr | None] = {}
         self._proxies: dict[URL, str | None] = {}  # by origin; to ask the system costs more than a small file
         self._session: aiohttp.ClientSession
@@ -112,9 +113,10 @@ class Client:
 
         async def attempt() -> bytes:
             async with self.get(url) as response:
-                data = await response.content.read(MAX_DOCUMENT_BYTES + 1)
-                while len(data) <= MAX_DOCUMENT_BYTES and (more := await response.content.read(MAX_DOCUMENT_BYTES)):
-                    data += more
+                async with asyncio.timeout(MAX_WAIT_S):  # each byte may come in good time
+                    data = await response.content.read(MAX_DOCUMENT_BYTES + 1)
+                    while len(data) <= MAX_DOCUMENT_BYTES and (more := await response.content.read(MAX_DOCUMENT_BYTES)):
+                        data += more
                 if len(data) > MAX_DOCUMENT_BYTES:
                     raise AcquisitionError(f"{plain(url)}: more than {MAX_DOCUMENT_BYTES} bytes; expected a short list")
                 return data
@@ -158,7 +160,9 @@ class Client:
 
     def _follow(self, here: URL, location: str) -> URL:
         try:
-            named = here.join(URL(location, encoded=True))
+            named = here.join(URL(location, encoded=True)).with_user(None)
+            str(named).encode("utf-8")  # what is found out late: signs, ports and names of hosts that can't be
+            (named.host or "").encode("idna")
         except ValueError:
             raise AcquisitionError(f"{plain(str(here))}: redirects to what is no address") from None
         there = self._place(named)
@@ -192,19 +196,20 @@ async def patiently(
     attempt: Callable[[], Awaitable[_Result]],
     execution: Execution,
     what: str,
-    moved: Callable[[], int] = lambda: 0,
+    furthest: Callable[[], int] = lambda: 0,
 ) -> _Result:
     """The result of an attempt, tried again while trouble may pass: waits double, with jitter, or are the server's.
 
-    `moved` tells how many bytes came in all: attempts are counted anew after each that moved some, but for a trickle.
+    `furthest` tells how far any attempt came, in bytes: they are counted anew after each that came further than all
+    before it, but for a trickle. A server that cuts each time, and sends from the start each time, is so given up.
     PassingError, in one line, once `execution.attempts` in a row brought nothing.
     """
-    num_failed, before = 0, moved()
+    num_failed, before = 0, furthest()
     while True:
         try:
             return await attempt()
         except NotNowError as trouble:
-            now = moved()
+            now = furthest()
             num_failed = 1 if now - before >= _TRICKLE_BYTES else num_failed + 1
             before = now
             if num_failed >= execution.attempts or (trouble.wait_s or 0) > MAX_WAIT_S:
@@ -220,7 +225,7 @@ _TRICKLE_BYTES = 2**20
 
 def pause_s(num_failed: int, backoff_s: float, asked_s: float | None = None) -> float:
     """Full jitter above half of the doubled wait; never less than the server asked for."""
-    doubled = min(backoff_s * 2.0 ** (num_failed - 1), MAX_WAIT_S)
+    doubled = min(backoff_s * 2.0 ** min(num_failed - 1, 64), MAX_WAIT_S)
     return max(doubled * random.uniform(0.5, 1.0), asked_s or 0.0)
 
 
@@ -234,7 +239,7 @@ def _wait_s(header: str | None) -> float | None:
         pass
     try:
         return float(max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
 
 
@@ -254,7 +259,8 @@ def _proxy(target: URL) -> str | None:
     """The proxy that the environment names for a host."""
     if not target.host or urllib.request.proxy_bypass(target.host):
         return None
-    return urllib.request.getproxies().get(target.scheme)
+    proxy = urllib.request.getproxies().get(target.scheme)
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"  # as curl takes it
 
 
 def plain(url: str) -> str:

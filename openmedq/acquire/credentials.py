@@ -53,10 +53,11 @@ def _from_environment(host: str) -> tuple[str, str] | None:
 
 
 def _from_netrc(host: str) -> tuple[str, str] | None:
-    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    path = Path(os.environ.get("NETRC") or "~/.netrc")
     try:
+        path = path.expanduser()
         entry = netrc.netrc(path).hosts.get(host)
-    except FileNotFoundError:
+    except (FileNotFoundError, RuntimeError):  # the latter: a user without a home, as in containers
         return None
     except netrc.NetrcParseError as error:  # whose own words may hold a password
         raise AcquisitionError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import re
 import sys
 import time
@@ -177,7 +178,10 @@ class _Work:
         status = path.stat()
         sha256 = self.hashes.get(path, status) or self.hashes.compute(path, status)
         promised = {file.sha256, entry.sha256 if entry else None} - {None}
-        return origin.Entry(file.path, status.st_size, sha256) if promised <= {sha256} else None
+        is_it = promised <= {sha256}
+        if not promised:  # nor was it recorded: someone put it there
+            is_it = file.size_bytes in (None, status.st_size) and (file.md5 is None or file.md5 == _md5_of(path))
+        return origin.Entry(file.path, status.st_size, sha256) if is_it else None
 
     def _record(self, file: File, entry: origin.Entry, recorded: dict[str, ledger.Entry] | None) -> None:
         """Take the file into the manifest and, at its first download, into the ledger."""
@@ -225,6 +229,11 @@ def _refuse_strays(folder: Path, wanted: set[str]) -> None:
     for path, _ in origin.find_files(folder):
         if path.relative_to(folder).as_posix() not in wanted:
             raise StaleError(f"{path}: not a file of this set (any more); remove it, or move it elsewhere")
+
+
+def _md5_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _veil(error: OpenMedQError, file: File) -> OpenMedQError:

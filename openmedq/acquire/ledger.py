@@ -38,10 +38,10 @@ def read(set_id: str) -> Ledger:
     path = _path(set_id)
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return {name: Entry(**entry) for name, entry in tree.items()}
+        return {str(name): _parse(entry) for name, entry in tree.items()}
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError):
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError, ValueError):
         raise StaleError(
             f"{path}: not a ledger; restore it with `git checkout {path}`, or remove it to record anew"
         ) from None
@@ -84,6 +84,14 @@ def accept(set_id: str, names: Sequence[str]) -> list[str]:
     gone = list(names) or list(entries)
     write(set_id, {name: entry for name, entry in entries.items() if name not in gone})
     return gone
+
+
+def _parse(tree: Mapping[str, object]) -> Entry:
+    """An entry of the file; TypeError where it is none: people edit it."""
+    match tree:
+        case {"url": str(url), "sha256": str(sha256), "size_bytes": int(size_bytes), **rest} if not rest:
+            return Entry(url, sha256, size_bytes)
+    raise TypeError
 
 
 def _path(set_id: str) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +21,10 @@ from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError
 
 CHUNK_BYTES = 2**20
+MIN_BYTES_PER_S = 1_000  # over `execution.timeout_s`; a server that sends less is as one that sends nothing
 BOUNDS = (0.5, 2.0)  # of a size that is known roughly
 HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
-CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
 Advance = Callable[[float], None]
 
@@ -33,13 +35,14 @@ class _State:
 
     num_bytes: int = 0
     hashes: dict[str, hashlib._Hash] = field(default_factory=lambda: {"sha256": hashlib.sha256(), "md5": _md5()})
-    num_moved: int = 0  # over all attempts
+    furthest: int = 0  # of all attempts, in bytes: what comes again is no progress
     num_wrong: int = 0  # times that the whole was not what was promised
 
     def add(self, chunk: bytes) -> None:
         for digest in self.hashes.values():
             digest.update(chunk)
         self.num_bytes += len(chunk)
+        self.furthest = max(self.furthest, self.num_bytes)
 
     def hex(self, name: str) -> str:
         return self.hashes[name].hexdigest()
@@ -73,7 +76,7 @@ async def transfer(
         await _receive(client, file, aside, state, advance)
         _hold_to_promise(file, aside, state, advance)
 
-    await patiently(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.num_moved)
+    await patiently(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.furthest)
     approve(state.hex("sha256"), state.num_bytes)
     try:
         aside.replace(target)
@@ -101,8 +104,8 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
     if state.num_bytes:
         if state.num_bytes == file.size_bytes:
             return
-        if tag.exists():
-            headers = {"Range": f"bytes={state.num_bytes}-", "If-Range": tag.read_text(encoding="utf-8")}
+        if version := _read_tag(tag):
+            headers = {"Range": f"bytes={state.num_bytes}-", "If-Range": version}
         elif is_pinned:
             headers = {"Range": f"bytes={state.num_bytes}-"}
         else:  # nothing would tell whether the rest is of the same file
@@ -110,6 +113,7 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
     async with client.get(file.url, headers) as response:
         start, total = _place(response)
         is_same = _is_same(tag, response)
+        _check_framing(file, response)
         if response.status == 416 and total == state.num_bytes and is_same:
             return
         if response.status == 416 or start != state.num_bytes or not is_same:
@@ -118,6 +122,7 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                 raise NotNowError("the server sends another part than was asked for")
         if state.num_bytes:
             _check_size(file, total)
+        since, then = time.monotonic(), state.num_bytes
         with _open(aside) as out:
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 if not state.num_bytes:
@@ -127,9 +132,17 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                         _write_tag(tag, response)
                 out.write(chunk)
                 state.add(chunk)
-                state.num_moved += len(chunk)
                 advance(len(chunk))
                 _check_size(file, state.num_bytes, is_whole=False)
+                if (passed_s := time.monotonic() - since) > client.execution.timeout_s:
+                    if state.num_bytes - then < MIN_BYTES_PER_S * passed_s:
+                        raise NotNowError("the server sends next to nothing")
+                    since, then = time.monotonic(), state.num_bytes
+                if total is not None and state.num_bytes > total:
+                    break
+    if total is not None and state.num_bytes > total:
+        _start_over(aside, state, advance)
+        raise NotNowError("the server sends more than it says that the file has")
     if total is not None and state.num_bytes < total:
         raise NotNowError("the connection was cut")
 
@@ -144,20 +157,22 @@ def _open(aside: Path) -> BinaryIO:
 
 
 def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
-    """At which byte a body begins, and how long the whole file is, as far as the server says."""
+    """At which byte a body begins, and how long the whole file is, as far as the server says.
+
+    A part of a file whose length it does not say (`*`) could be taken for the whole: it begins nowhere (-1).
+    """
     if response.status in (206, 416):
-        found = CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-        start, total = (found[1], found[2]) if found else (None, None)
-        return int(start or -1), int(total) if total and total != "*" else None
+        found = CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        return (int(found[1] or -1), int(found[2])) if found else (-1, None)
     return 0, response.content_length
 
 
 def _is_same(tag: Path, response: aiohttp.ClientResponse) -> bool:
     """Whether a part is of the version that was begun, as far as both sides say."""
     etag = response.headers.get("ETag", "")
-    if response.status not in (206, 416) or not etag or not tag.exists():
+    if response.status not in (206, 416) or not etag:
         return True
-    begun = tag.read_text(encoding="utf-8")
+    begun = _read_tag(tag)
     return not begun.startswith('"') or begun == etag
 
 
@@ -215,6 +230,26 @@ def _refuse_page(file: File, start: bytes) -> None:
         )
 
 
+def _check_framing(file: File, response: aiohttp.ClientResponse) -> None:
+    """Hold a server to sending the file as it is (some just say `gzip` of archives), and to telling its end from a cut.
+
+    Where a size or a hash is known, that tells the end.
+    """
+    encoding = response.headers.get("Content-Encoding", "").lower()
+    is_archive = encoding.removeprefix("x-") == "gzip" and file.path.lower().endswith((".gz", ".tgz"))
+    if encoding not in ("", "identity") and not is_archive:
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} has Content-Encoding {encoding[:20]!r}, which nobody asked for; get it "
+            "by hand into the mirror"
+        )
+    is_bounded = response.content_length is not None or "Transfer-Encoding" in response.headers
+    if not is_bounded and not (file.sha256 or file.md5 or file.size_bytes):
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} does not say where the file ends, so a cut one would be taken for whole; "
+            "get it by hand into the mirror"
+        )
+
+
 def _write_tag(tag: Path, response: aiohttp.ClientResponse) -> None:
     """Keep the version's strong validator."""
     etag = response.headers.get("ETag", "")
@@ -223,6 +258,15 @@ def _write_tag(tag: Path, response: aiohttp.ClientResponse) -> None:
         tag.write_text(value, encoding="utf-8")
     else:
         tag.unlink(missing_ok=True)
+
+
+def _read_tag(tag: Path) -> str:
+    """The version that was begun; "" where none is known: a machine that lost its power leaves zeros, say."""
+    try:
+        value = tag.read_text(encoding="utf-8")
+    except (FileNotFoundError, UnicodeDecodeError):
+        return ""
+    return value if value.isprintable() else ""
 
 
 def _tag(aside: Path) -> Path:

@@ -14,7 +14,7 @@ from openmedq.quality.sets import DataSet
 
 
 def find_refusals(data_set: DataSet, licences: pa.Array, policy: Licences) -> pa.Array:
-    """For each of the rows' licences why the row is kept out, or null: (R,)."""
-    words = licences.dictionary_encode()
+    """For each of the rows' licences why the row is kept out, or null: (R,). Null for a licence is an unknown one."""
+    words = licences.fill_null("").dictionary_encode()
     reasons = [refuse(each, policy, is_credentialed=data_set.is_credentialed) for each in words.dictionary.to_pylist()]
     return pa.array(reasons, pa.string()).take(words.indices)

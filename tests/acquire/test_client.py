@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.acquire import credentials, needs
+from openmedq.acquire import client, credentials, needs
 from openmedq.acquire.client import Client
 from openmedq.cards import Access, File
 from openmedq.errors import AcquisitionError, ParamsError
@@ -116,6 +116,13 @@ def test_a_damaged_netrc_is_one_line_without_its_words(tmp_path: Path) -> None:
     assert told.value.__suppress_context__
 
 
+@pytest.mark.parametrize("named", ["", "~no-such-user/netrc", "absent"])
+def test_no_netrc_is_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", named)
+    assert credentials.find("physionet.org") is None
+
+
 def test_half_of_the_credentials_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_USERNAME", "a")
     with pytest.raises(AcquisitionError, match=r"^PHYSIONET_USERNAME and PHYSIONET_PASSWORD: one of them is set"):
@@ -134,6 +141,8 @@ def test_what_stands_in_the_way_is_known_before_anything_is_asked(monkeypatch: p
     assert needs.hindrance(credentialed, "commercial") == (
         "credentialed: not commercial (policy.licences is commercial)"
     )
+    registered = make_set(make_files(DATA), access=Access.REGISTRATION).card
+    assert str(needs.hindrance(registered, "any")).startswith(f"registration, and there are no credentials for {HOST}")
     supplied = make_set(FILES, access=Access.USER_SUPPLIED, advice="Ask its authors.").card
     assert needs.hindrance(supplied, "any") == "no program can fetch it: Ask its authors."
     assert needs.hindrance(make_set(FILES).card, "any") is None
@@ -147,7 +156,11 @@ def test_redirects_end(fetch: Fetch) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["ftp://physionet.org/a.csv", "file:///etc/passwd", "http://example.org/a.csv", "https://["]
+    "target",
+    [
+        *("ftp://physionet.org/a.csv", "file:///etc/passwd", "http://example.org/a.csv", "https://[", "javascript:a"),
+        *("https://example.org:99999/", "https:///a.csv", f"https://{'a' * 64}/", "https://\xff/"),
+    ],
 )
 def test_redirects_to_what_is_unprotected_or_no_address_are_refused(fetch: Fetch, target: str) -> None:
     fault = faults.redirect_to("https://example.org/x")
@@ -155,6 +168,46 @@ def test_redirects_to_what_is_unprotected_or_no_address_are_refused(fetch: Fetch
         server.faults[:] = [faults.Fault(after=lambda request, reply, other: faults.redirect(target, 302))]
         with pytest.raises(AcquisitionError, match=r"redirects to (an unprotected|what is no address)"):
             fetch(server, make_set(FILES))
+
+
+@pytest.mark.usefixtures("_login")
+def test_a_password_in_a_redirect_is_not_heeded(fetch: Fetch) -> None:
+    """The one for the host is; both together would be an error of the library."""
+    with serve(SITE) as server:
+        base = server.endpoints["physionet.org"].replace("://", "://somebody:else@")
+        server.faults.append(faults.redirect_to(f"{base}/files/mimic-cxr-jpg/2.1.0/a.csv").on(times=1))
+        assert read_all(fetch(server, make_set(FILES))) == DATA
+        assert server.requests[1].headers["Authorization"] == BASIC
+
+
+@pytest.mark.usefixtures("_login")
+def test_an_endpoint_below_another_one_is_its_own_host(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would get the other's token, and not its password."""
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with serve(SITE) as server:
+        base = server.endpoints["physionet.org"].removesuffix("/physionet.org")
+        monkeypatch.setattr(type(server), "endpoints", {**server.endpoints, "huggingface.co": base})
+        assert read_all(fetch(server, make_set(FILES))) == DATA
+        assert {request.headers["Authorization"] for request in server.requests} == {BASIC}
+
+
+@pytest.mark.parametrize(("num_failed", "doubled"), [(1, 2.0), (2, 4.0), (5, 32.0), (2000, client.MAX_WAIT_S)])
+def test_waits_double_with_jitter_up_to_a_bound(num_failed: int, doubled: float) -> None:
+    waits = {client.pause_s(num_failed, 2.0) for _ in range(100)}
+    assert doubled / 2 <= min(waits) < max(waits) <= doubled
+    assert client.pause_s(num_failed, 2.0, 700.0) == 700.0
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        *(("3", 3.0), ("-3", 0.0), ("nan", 0.0), ("1e999", float("inf")), ("soon", None), ("", None)),
+        *((f"Fri, 31 Dec {'9' * 20} 23:59:59 GMT", None), (f"Fri, 31 Dec 2026 23:59:59 +{'9' * 20}", None)),
+        ("Mon, 01 Jan 2001 00:00:00 GMT", 0.0),
+    ],
+)
+def test_any_retry_after_is_a_wait_or_none(header: str, expected: float | None) -> None:
+    assert client._wait_s(header) == expected
 
 
 def test_signed_queries_are_not_shown(fetch: Fetch) -> None:
@@ -179,12 +232,25 @@ def test_a_proxy_of_the_environment_is_used(fetch: Fetch, monkeypatch: pytest.Mo
     assert asked == ["127.0.0.1"], "once a host: the answer takes longer than a small file"
 
 
+@pytest.mark.parametrize("prefix", ["http://", ""])
+def test_what_goes_through_a_proxy_goes_there_alone(fetch: Fetch, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
+    """The server plays the proxy: it is asked for the whole address."""
+    with serve({}) as server:
+        proxy = server.site.base.removeprefix("http://")
+        monkeypatch.setenv("http_proxy", f"{prefix}{proxy}")
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setattr(type(server), "endpoints", {HOST: "http://no-such-host.invalid"})
+        with pytest.raises(AcquisitionError, match="answers 404"):
+            fetch(server, make_set(make_files({"a.csv": b"a"})))
+        assert len(server.requests) == 1
+
+
 def test_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("openmedq.acquire.client.MAX_DOCUMENT_BYTES", 1000)
 
     async def read(server_endpoints: dict[str, str], name: str) -> bytes:
-        async with Client(Execution(endpoints=server_endpoints)) as client:
-            return await client.read(f"{URL}{name}")
+        async with Client(Execution(endpoints=server_endpoints)) as asking:
+            return await asking.read(f"{URL}{name}")
 
     with serve({f"{URL}a": b"x" * 1000, f"{URL}b": b"x" * 1001}) as server:
         assert asyncio.run(read(server.endpoints, "a")) == b"x" * 1000

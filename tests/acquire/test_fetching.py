@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,11 +87,19 @@ def test_accept_names_what_there_is() -> None:
     assert not Path("data/ledger/toy_set.yaml").exists()
 
 
-@pytest.mark.parametrize("text", ["[1]", "a: 1", "a: {url: x}", "{", "\x00"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[1]", "a: 1", "a: {url: x}", "{", "\x00", "a: {url: 1, sha256: x, size_bytes: 1}"),
+        *("a: {url: x, sha256: 1, size_bytes: 1}", "a: {url: x, sha256: x, size_bytes: 1, md5: x}", "a: 2001-99-99"),
+    ],
+)
 def test_a_damaged_ledger_is_one_line(text: str) -> None:
     Path("data/ledger").mkdir(parents=True)
     Path("data/ledger/toy_set.yaml").write_text(text)
-    with pytest.raises(StaleError, match=r"^data/ledger/toy_set\.yaml: not a ledger; restore it with `git checkout .*, or remove it"):
+    with pytest.raises(
+        StaleError, match=r"^data/ledger/toy_set\.yaml: not a ledger; restore it with `git checkout .*, or remove it"
+    ):
         ledger.read("toy_set")
 
 
@@ -212,3 +221,39 @@ def test_an_edition_is_fetched_in_place_of_the_files() -> None:
             fetching.fetch(set_, Download(editions={"toy_set": "v3"}), execution)
         with pytest.raises(StaleError, match=r"v2\.csv: not a file of this set \(any more\); remove it"):
             fetching.fetch(set_, Download(), execution)
+
+
+def test_a_file_that_someone_put_there_is_held_to_what_is_promised(fetch: Fetch) -> None:
+    """Before the ledger takes it for what was found at the first download."""
+    pins = {"size_bytes": len(DATA["a.csv"])}, {"md5": hashlib.md5(DATA["a.csv"]).hexdigest()}
+    for pin in pins:
+        files = (FILES[0].model_copy(update=pin),)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        (FOLDER / "a.csv").write_bytes(b"other!" if "md5" in pin else b"longer than it")
+        with serve(SITE) as server:
+            assert read_all(fetch(server, make_set(files))) == {"a.csv": DATA["a.csv"]}
+            (FOLDER / "a.csv").write_bytes(DATA["a.csv"])
+            Path("data/ledger/toy_set.yaml").unlink()
+            server.requests.clear()
+            fetch(server, make_set(files))
+            assert not server.requests
+        Path("data/ledger/toy_set.yaml").unlink()
+
+
+def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "MAX_FAILURES", 2)
+    with serve(SITE, [faults.not_found()]) as server:
+        with pytest.raises(AcquisitionError, match=r"^toy_set: 2 of 3 files failed, and no more were tried"):
+            fetch(server, make_set(FILES), connections=1)
+        assert len(server.requests) == 2
+
+
+def test_what_came_before_takes_no_more_room(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DATA["images/b.zip"]
+    files = (FILES[1].model_copy(update={"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}),)
+    aside = needs.aside_of("toy_set", files[0])
+    aside.parent.mkdir(parents=True)
+    aside.write_bytes(data[:-10])
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(files))) == {"images/b.zip": data}

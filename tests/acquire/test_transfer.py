@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from openmedq.acquire import needs
 from openmedq.errors import AcquisitionError, ChecksumError, PassingError
 from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
+from tests.servers.exchange import Content, Reply, Request
 
 DATA = random.Random(0).randbytes(3_000_000)
 NAME = "a/pictures.tgz"
@@ -190,3 +192,92 @@ def test_a_slow_server_is_waited_for(fetch: Fetch) -> None:
 def test_an_empty_file_is_none(fetch: Fetch) -> None:
     with serve({f"{URL}empty": b""}) as server, pytest.raises(AcquisitionError, match="an empty file, which nobody"):
         fetch(server, make_set(make_files({"empty": b""})))
+
+
+@pytest.mark.parametrize(
+    "told", ["bytes 1000-1999/*", "bytes */*", f"bytes {'9' * 5000}-{'9' * 5000}/3000000", "", "x"]
+)
+def test_a_part_is_not_taken_for_the_whole_by_what_its_server_says(fetch: Fetch, told: str) -> None:
+    """Of a file whose size and hash nobody knows; the first request gets all of it but the end."""
+
+    def answer_in_part(request: Request, reply: Reply, other: str) -> Reply:
+        return replace(reply, status=206, headers={**reply.headers, "Content-Range": told}, start=1000, stop=2000)
+
+    shorter = [faults.cut(1000).on(PLACE, times=1), faults.Fault(after=answer_in_part).on(PLACE, first=2, times=1)]
+    with serve(SITE, shorter) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+        assert len(server.asked(PLACE)) == 3
+
+
+def test_more_than_the_length_that_is_told_is_not_the_file(fetch: Fetch) -> None:
+    def answer_with_more(request: Request, reply: Reply, other: str) -> Reply:
+        told = {**reply.headers, "Content-Range": f"bytes {reply.start}-{len(DATA) - 1}/{len(DATA)}"}
+        longer = Content(DATA + b"x" * 1000)
+        return replace(reply, status=206, headers=told, content=longer, stop=len(DATA) + 1000, is_chunked=True)
+
+    begun = [faults.cut(1000).on(PLACE, times=1), faults.Fault(after=answer_with_more).on(PLACE, first=2)]
+    with serve(SITE, begun) as server:
+        with pytest.raises(PassingError, match="the server sends more than it says that the file has"):
+            fetch(server, make_set(FILES))
+        assert not TARGET.exists()
+        server.faults.clear()
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+
+
+def test_a_server_that_cuts_and_never_goes_on_is_given_up(fetch: Fetch) -> None:
+    """Each attempt brings much, and none of it is new."""
+    with serve(SITE, [faults.cut(2_000_000), faults.ignore_range()]) as server:
+        with pytest.raises(PassingError, match=r"the connection was cut \(attempt 3\)"):
+            fetch(server, make_set(FILES))
+        assert len(server.asked(PLACE)) <= 4
+
+
+def test_a_server_that_sends_a_byte_now_and_then_is_as_one_that_sends_nothing(fetch: Fetch) -> None:
+    with serve(SITE, [faults.slow(20).on(PLACE, times=1)]) as server:
+        assert read_all(fetch(server, make_set(FILES), timeout_s=0.3)) == {NAME: DATA}
+        assert len(server.asked(PLACE)) == 2
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "br"])
+def test_a_file_that_was_compressed_on_the_way_is_not_the_file(fetch: Fetch, encoding: str) -> None:
+    def encode(request: Request, reply: Reply, other: str) -> Reply:
+        return replace(reply, headers={**reply.headers, "Content-Encoding": encoding})
+
+    files = {"a.csv": b"id\n1\n", "b.tgz": b"\x1f\x8b"}
+    with serve({f"{URL}{name}": data for name, data in files.items()}, [faults.Fault(after=encode)]) as server:
+        with pytest.raises(AcquisitionError, match=rf"^a\.csv: .* has Content-Encoding '{encoding}'"):
+            fetch(server, make_set(make_files({"a.csv": b""})))
+        if "gzip" in encoding:  # as servers say of an archive that they send as it is
+            assert read_all(fetch(server, make_set(make_files({"b.tgz": b""})))) == {"b.tgz": files["b.tgz"]}
+
+
+def test_a_file_whose_end_nothing_tells_is_not_taken(fetch: Fetch) -> None:
+    """A cut would look like its end. Where a hash is known, it tells."""
+    with serve(SITE, [faults.Fault(after=lambda request, reply, other: replace(reply, is_endless=True))]) as server:
+        with pytest.raises(AcquisitionError, match=r"does not say where the file ends, so a cut one would be taken"):
+            fetch(server, make_set(FILES))
+        assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
+
+
+@pytest.mark.parametrize("tag", [b"\0\0\0", b"\xff", b'"a"\r\nX-Injected: 1', b""])
+def test_a_damaged_tag_is_none(fetch: Fetch, tag: bytes) -> None:
+    ASIDE.parent.mkdir(parents=True)
+    ASIDE.write_bytes(DATA[:1000])
+    ASIDE.with_name(f"{ASIDE.name}.tag").write_bytes(tag)
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
+        assert "Range" not in server.asked(PLACE)[0].headers
+
+
+def test_a_part_of_another_version_is_not_joined_by_its_tag(fetch: Fetch) -> None:
+    """From a server that does not heed If-Range, as some caches."""
+
+    def forget(request: Request) -> Request:
+        del request.headers["If-Range"]
+        return request
+
+    other = DATA[::-1]
+    heedless = [faults.Fault(before=forget), faults.change(other).on(PLACE, first=2)]
+    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), *heedless]) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: other}
+        assert 206 in [request.status for request in server.asked(PLACE)]

@@ -81,6 +81,7 @@ class Reply:
     start: int = 0
     stop: int | None = None
     is_chunked: bool = False  # no length is told
+    is_endless: bool = False  # nor anything else that tells the end from a cut
     closes_at: int | None = None  # bytes of the body after which the connection is closed
     is_reset: bool = False  # closed as by a machine that went away
     stalls_at: int | None = None

@@ -50,6 +50,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         if reply.is_chunked:
             self.send_header("Transfer-Encoding", "chunked")
+        elif reply.is_endless:
+            self.send_header("Connection", "close")
         else:
             self.send_header("Content-Length", str(stop - reply.start))
         self.end_headers()
