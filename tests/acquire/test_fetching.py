@@ -90,7 +90,9 @@ def test_accept_names_what_there_is() -> None:
 def test_a_damaged_ledger_is_one_line(text: str) -> None:
     Path("data/ledger").mkdir(parents=True)
     Path("data/ledger/toy_set.yaml").write_text(text)
-    with pytest.raises(StaleError, match=r"^data/ledger/toy_set\.yaml: not a ledger; restore it with `git checkout .*, or remove it"):
+    with pytest.raises(
+        StaleError, match=r"^data/ledger/toy_set\.yaml: not a ledger; restore it with `git checkout .*, or remove it"
+    ):
         ledger.read("toy_set")
 
 
