@@ -6,7 +6,8 @@
     │   └── ArchiveError     an archive is cut, hostile, or not an archive
     ├── MirrorError          the mirror is not there, holds no source, or lacks a required one
     ├── AcquisitionError     published files that can't be had: refused, gone, or not what was promised
-    │   └── PassingError     not now: a server that does not answer; trying again later may help
+    │   ├── PassingError     not now: a server that does not answer; trying again later may help
+    │   └── AccessError      a host lets nobody in without credentials, or not with these
     ├── ChecksumError        bytes differ from the pinned or recorded ones
     ├── StaleError           a derived file (catalogue, manifest) no longer agrees with its origin
     ├── TrackingError        the MLflow store does not answer or can't be opened
@@ -44,6 +45,10 @@ class AcquisitionError(OpenMedQError):
 
 class PassingError(AcquisitionError):
     """Not now: a server that does not answer; trying again later may help."""
+
+
+class AccessError(AcquisitionError):
+    """A host lets nobody in without credentials, or not with these."""
 
 
 class ChecksumError(OpenMedQError):

@@ -91,7 +91,7 @@ def show(console: Console, steps: list[Step], dials: Download) -> bool:
             step.need.set_id,
             "-" if step.skipped else tell_size(step.num_bytes, step.need),
             decimal(here) if here else "-",
-            "-" if step.skipped else decimal(step.disk_bytes),
+            "-" if step.skipped else decimal(step.disk_bytes) if step.disk_bytes else "?",
             step.skipped or "",
         )
     console.print(table)

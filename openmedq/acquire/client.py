@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from openmedq.acquire import credentials
-from openmedq.errors import AcquisitionError, ParamsError, PassingError
+from openmedq.errors import AccessError, AcquisitionError, ParamsError, PassingError
 from openmedq.params import Execution
 
 AGENT = "openmedq (downloads datasets; https://arxiv.org/abs/2606.12953)"
@@ -188,7 +188,7 @@ class Client:
                 if had_credentials
                 else credentials.advise(host)
             )
-            raise AcquisitionError(f"{plain(url)}: {host} answers {name}; {advice}")
+            raise AccessError(f"{plain(url)}: {host} answers {name}; {advice}")
         raise AcquisitionError(f"{plain(url)}: {self.host_of(response.url)} answers {name}; it may have moved")
 
 

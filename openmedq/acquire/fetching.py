@@ -21,7 +21,7 @@ from openmedq.acquire.client import Client, patiently
 from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
 from openmedq.cards import Access, Card, File, Set
-from openmedq.errors import AcquisitionError, OpenMedQError, PassingError, StaleError
+from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, PassingError, StaleError
 from openmedq.io import origin
 from openmedq.io.progress import progress
 from openmedq.params import Download, Execution
@@ -47,7 +47,7 @@ def fetch(set_: Set, dials: Download, execution: Execution) -> origin.Origin:
             work.record_linked(linked.fetch(set_.card.id, links(work.folder), dials.max_missing, execution))
     _refuse_strays(work.folder, set(work.entries))
     if work.num_fetched:
-        print(f"{set_.card.id}: {work.num_fetched} files, {_tell(work.num_bytes, work.seconds)}", file=sys.stderr)
+        print(f"{set_.card.id}: {_tell(work.num_fetched, work.num_bytes, work.seconds)}", file=sys.stderr)
     return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
 
 
@@ -67,6 +67,14 @@ class _Work:
     @cached_property
     def folder(self) -> Path:
         return needs.folder_of(self.card.id)
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether more files are not worth asking for: nobody is let in, or too many failed."""
+        is_shut = self.card.access in (Access.CREDENTIALED, Access.REGISTRATION)
+        return len(self.failures) >= MAX_FAILURES or (
+            is_shut and any(isinstance(e, AccessError) for e in self.failures)
+        )
 
     async def fetch(self, set_: Set) -> None:
         """The card's files, then those that they name."""
@@ -134,7 +142,7 @@ class _Work:
 
         async def work() -> None:
             for file in files:  # shared by all workers
-                if len(self.failures) >= MAX_FAILURES:
+                if self.is_given_up:
                     return
                 try:
                     await self._transfer(client, file, advance, recorded)
@@ -204,24 +212,22 @@ class _Work:
         kind = PassingError if all(isinstance(error, PassingError) for error in failures) else AcquisitionError
         if len(failures) == 1:
             raise failures[0]
+        given_up = " failed, and no more were tried" if self.is_given_up else " failed"
         told = "; ".join(str(error) for error in failures[:NUM_TOLD])
         rest = f"; and {len(failures) - NUM_TOLD} more" if len(failures) > NUM_TOLD else ""
-        tried = f"{num_files} files" + (
-            " failed, and no more were tried" if len(failures) >= MAX_FAILURES else " failed"
-        )
-        raise kind(f"{self.card.id}: {len(failures)} of {tried}: {told}{rest}")
+        raise kind(f"{self.card.id}: {len(failures)} of {num_files} files{given_up}: {told}{rest}")
 
 
 async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:
     """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
     files = await zenodo.describe(client, await figshare.describe(client, files))
 
-    async def attempt() -> list[File]:
+    async def attempt() -> list[File]:  # but one: the hub's library tries again by itself
         return await asyncio.to_thread(hub.describe, files, client.endpoint_of(HUB))
 
     if not any(hub.locate(file) for file in files):
         return files
-    return await patiently(attempt, client.execution, set_id)
+    return await patiently(attempt, client.execution.model_copy(update={"attempts": 1}), set_id)
 
 
 def _refuse_strays(folder: Path, wanted: set[str]) -> None:
@@ -242,5 +248,6 @@ def _veil(error: OpenMedQError, file: File) -> OpenMedQError:
     return type(error)(re.sub(r"https?://[^\s:]+", host, str(error)).replace(file.path, "a picture"))
 
 
-def _tell(num_bytes: int, seconds: float) -> str:
-    return f"{num_bytes / 1e6:,.1f} MB in {seconds:.1f} s"
+def _tell(num_files: int, num_bytes: int, seconds: float) -> str:
+    files = "1 file" if num_files == 1 else f"{num_files:,} files"
+    return f"{files}, {num_bytes / 1e6:,.1f} MB in {seconds:.1f} s"

@@ -119,4 +119,5 @@ def _ask(repository: str, endpoint: str | None, question: Any) -> Any:
         advice = advise(HUB) if status in (401, 403) else "it may have moved"
         raise AcquisitionError(f"{repository}: {HUB} answers {status}; {advice}") from None
     except Exception as error:  # no connection, or a page in place of JSON: the library lets many kinds through
-        raise NotNowError(f"{HUB} gives no answer that can be read ({type(error).__name__})") from None
+        what = "can't be reached" if "Connect" in type(error).__name__ else "gives no answer that can be read"
+        raise NotNowError(f"{HUB} {what} ({type(error).__name__})") from None
