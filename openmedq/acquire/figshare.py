@@ -48,7 +48,7 @@ async def _describe(client: Client, file: File) -> File:
     held = await _ask(client, f"{API}/articles/{_number(file, article)}/files?{_PAGE}")
     entry = _choose(file, held, "name", lambda found: fnmatchcase(found.casefold(), name.casefold()))
     size_bytes, md5 = entry.get("size"), entry.get("computed_md5")
-    if not isinstance(size_bytes, int) or size_bytes < 1 or not _MD5.fullmatch(str(md5)):
+    if type(size_bytes) is not int or size_bytes < 1 or not _MD5.fullmatch(str(md5)):
         raise AcquisitionError(f"{file.path}: figshare states no size or md5 of it; look at {API}")
     return file.model_copy(
         update={"url": f"{DOWNLOAD}/{_number(file, entry)}", "size_bytes": size_bytes, "md5": str(md5)}
@@ -59,7 +59,7 @@ async def _ask(client: Client, url: str) -> list[Record]:
     """A list of records of figshare's API."""
     try:
         records = json.loads(await client.read(url))
-    except ValueError:
+    except (ValueError, RecursionError):
         records = None
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
         raise AcquisitionError(f"{url.partition('?')[0]}: expected a list of records, as figshare's API gives it")
@@ -79,6 +79,6 @@ def _choose(file: File, records: list[Record], key: str, is_meant: Callable[[str
 
 
 def _number(file: File, record: Record) -> int:
-    if not isinstance(record.get("id"), int):
+    if type(record.get("id")) is not int:
         raise AcquisitionError(f"{file.path}: figshare gives it no number; look at {API}")
     return int(record["id"])

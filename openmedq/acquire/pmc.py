@@ -32,6 +32,7 @@ MAX_PAGES = 100  # of 1,000 files
 PART_ROWS = 2_000  # a part is written when so many pictures are resolved
 
 _ARTICLE = re.compile(r"PMC\d{1,12}", re.ASCII)
+_SIZE = re.compile(r"\d{1,18}", re.ASCII)
 _SCHEMA = pa.schema([("name", pa.string()), ("url", pa.string()), ("size_bytes", pa.int64()), ("reason", pa.string())])
 
 
@@ -125,7 +126,7 @@ async def _list(client: Client, article: str) -> _Files:
         for entry in listing.iterfind("{*}Contents"):
             named = re.fullmatch(rf"{article}\.(\d{{1,9}})/([^/]+)", entry.findtext("{*}Key") or "", re.ASCII)
             size = entry.findtext("{*}Size") or ""
-            if named and size.isdecimal():
+            if named and _SIZE.fullmatch(size):
                 versions.setdefault(int(named[1]), {})[named[2]] = int(size)
         if listing.findtext("{*}IsTruncated") != "true":
             break

@@ -41,14 +41,14 @@ async def _ask(client: Client, number: str) -> dict[str, Any]:
     """The files of a record by name."""
     try:
         return {entry["key"]: entry for entry in json.loads(await client.read(f"{API}/{number}"))["files"]}
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise AcquisitionError(f"{API}/{number}: expected a record with its files, as Zenodo's API gives it") from None
 
 
 def _hold(file: File, entry: Any) -> File:
     """The file with what the record states of it."""
     stated = _MD5.fullmatch(str(entry.get("checksum"))) if isinstance(entry, dict) else None
-    if stated is None or not isinstance(entry.get("size"), int):
+    if stated is None or type(entry.get("size")) is not int or entry["size"] < 1:
         raise AcquisitionError(f"{file.path}: {file.url} is not in its record, or without a size and md5; look at it")
     if file.size_bytes not in (None, entry["size"]):
         raise AcquisitionError(f"{file.path}: Zenodo states {entry['size']} bytes, the card {file.size_bytes}")

@@ -172,3 +172,12 @@ def _after(num_requests: int) -> faults.Fault:
         return reply if len(seen) <= num_requests else bucket.Reply(503)
 
     return faults.Fault(after=strike)
+
+
+def test_a_size_without_end_is_none(tmp_path: Path) -> None:
+    """Python would refuse to read it as a number."""
+    entry = b"<Contents><Key>PMC1.1/a.jpg</Key><Size>%b</Size></Contents>" % (b"9" * 5000)
+    with serve({}) as server:
+        server.faults[:] = [_always(b"<ListBucketResult>%b</ListBucketResult>" % entry)]
+        resolve(server, [link("PMC1", "a.jpg")], tmp_path)
+    assert [address.url for address in found(tmp_path).values()] == [None]
