@@ -58,6 +58,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
+        os.environ["TMPDIR"] = name  # img2dataset leaves folders behind
         published = folder / "published"
         generate(published, arguments.megabytes, arguments.pictures)
         with server(published) as base:
@@ -151,7 +152,7 @@ def fetch(base: str, published: str, scratch: str, connections: str, what: str) 
     """Ours, all of `fetch`, from the first look for what is here to the last hash written down."""
     from openmedq.acquire import fetching
     from openmedq.cards import Access, Card, File
-    from openmedq.params import Execution
+    from openmedq.params import Download, Execution
     from openmedq.schema import Task
 
     @dataclass
@@ -187,7 +188,7 @@ def fetch(base: str, published: str, scratch: str, connections: str, what: str) 
     Path(scratch).mkdir()
     os.chdir(scratch)
     start = time.perf_counter()
-    found = fetching.fetch(set_, Execution(connections=int(connections)))  # type: ignore[arg-type]
+    found = fetching.fetch(set_, Download(), Execution(connections=int(connections)))  # type: ignore[arg-type]
     return {"seconds": time.perf_counter() - start, "num_files": len(found.files)}
 
 
