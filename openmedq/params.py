@@ -198,7 +198,7 @@ class Execution(Section):
     attempts: Count = Field(6, description="at a file, one after the other without progress, before it is given up")
     backoff_s: Seconds = Field(1.0, description="first wait between attempts; it doubles, with jitter")
     timeout_s: Seconds = Field(60.0, description="without a byte, before a connection is given up")
-    endpoints: dict[str, str] = Field({}, description="host: base URL of a cache that answers in its place")
+    endpoints: dict[str, str] = Field({}, description="host: base URL that answers in its place, one a line")
 
 
 class Params(Section):

@@ -6,6 +6,7 @@ gone on with only where the server still has the same (RFC 9110: `Range`, `If-Ra
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 import time
@@ -16,14 +17,13 @@ from typing import BinaryIO
 
 import aiohttp
 
+from openmedq.acquire import promise
 from openmedq.acquire.client import Client, NotNowError, patiently, plain
 from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError
 
 CHUNK_BYTES = 2**20
 MIN_BYTES_PER_S = 1_000  # over `execution.timeout_s`; a server that sends less is as one that sends nothing
-BOUNDS = (0.5, 2.0)  # of a size that is known roughly
-HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
 Advance = Callable[[float], None]
@@ -69,7 +69,8 @@ async def transfer(
     state = _State()
     if file.md5 is None:
         del state.hashes["md5"]
-    _take_up(aside, state)
+    if aside.is_file():
+        await asyncio.to_thread(_take_up, aside, state)  # 20 GB of it would hold up all others
     advance(state.num_bytes)
 
     async def attempt() -> None:
@@ -89,8 +90,6 @@ async def transfer(
 
 def _take_up(aside: Path, state: _State) -> None:
     """Hash what came before."""
-    if not aside.is_file():
-        return
     with aside.open("rb") as came:
         while chunk := came.read(CHUNK_BYTES):
             state.add(chunk)
@@ -113,7 +112,7 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
     async with client.get(file.url, headers) as response:
         start, total = _place(response)
         is_same = _is_same(tag, response)
-        _check_framing(file, response)
+        promise.check_framing(file, response)
         if response.status == 416 and total == state.num_bytes and is_same:
             return
         if response.status == 416 or start != state.num_bytes or not is_same:
@@ -121,19 +120,19 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
             if response.status == 416 or start:
                 raise NotNowError("the server sends another part than was asked for")
         if state.num_bytes:
-            _check_size(file, total)
+            promise.check_size(file, total)
         since, then = time.monotonic(), state.num_bytes
         with _open(aside) as out:
             async for chunk in response.content.iter_chunked(CHUNK_BYTES):
                 if not state.num_bytes:
-                    _refuse_page(file, chunk)  # before its size, which says less
-                    _check_size(file, total)
+                    promise.refuse_page(file, chunk)  # before its size, which says less
+                    promise.check_size(file, total)
                     if len(chunk) != total or not is_pinned:  # a small file comes whole, and its hash says so
                         _write_tag(tag, response)
                 out.write(chunk)
                 state.add(chunk)
                 advance(len(chunk))
-                _check_size(file, state.num_bytes, is_whole=False)
+                promise.check_size(file, state.num_bytes, is_whole=False)
                 if (passed_s := time.monotonic() - since) > client.execution.timeout_s:
                     if state.num_bytes - then < MIN_BYTES_PER_S * passed_s:
                         raise NotNowError("the server sends next to nothing")
@@ -187,14 +186,8 @@ def _start_over(aside: Path, state: _State, advance: Advance) -> None:
 def _hold_to_promise(file: File, aside: Path, state: _State, advance: Advance) -> None:
     """Hold the whole file to sizes and hashes; the first that fails is fetched once more, whole."""
     try:
-        _check_size(file, state.num_bytes)
-        for name in state.hashes:
-            promised = getattr(file, name)
-            if promised not in (None, state.hex(name)):
-                raise ChecksumError(
-                    f"{file.path}: {plain(file.url)} gives {name} {state.hex(name)}, promised is {promised}; nothing "
-                    "of it is kept; where the publisher changed the file, its card must say so"
-                )
+        promise.check_size(file, state.num_bytes)
+        promise.check_hashes(file, {name: state.hex(name) for name in state.hashes})
     except (AcquisitionError, ChecksumError) as error:
         _start_over(aside, state, advance)
         state.num_wrong += 1
@@ -203,51 +196,6 @@ def _hold_to_promise(file: File, aside: Path, state: _State, advance: Advance) -
         raise NotNowError(str(error)) from None
     if not state.num_bytes:
         raise AcquisitionError(f"{file.path}: {plain(file.url)} gives nothing: an empty file, which nobody publishes")
-
-
-def _check_size(file: File, num_bytes: int | None, *, is_whole: bool = True) -> None:
-    """Hold a size to the promised one or, where that is a rounded one, to its bounds."""
-    if num_bytes is None:
-        return
-    low, high = 0.0, float("inf")
-    if file.about_bytes is not None:
-        low, high = (file.about_bytes * bound for bound in BOUNDS)
-    if file.size_bytes is not None:
-        low = high = file.size_bytes
-    if num_bytes > high or (is_whole and num_bytes < low):
-        expected = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
-        raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} gives {num_bytes} bytes, expected {expected}; it is not the published file"
-        )
-
-
-def _refuse_page(file: File, start: bytes) -> None:
-    """A page in place of a file: a login, a notice, an error that is called 200."""
-    if HTML.match(start[:1024]) and not file.path.lower().endswith((".html", ".htm")):
-        raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} answers with a web page in place of the file; it may want a login or be "
-            "down: look at it"
-        )
-
-
-def _check_framing(file: File, response: aiohttp.ClientResponse) -> None:
-    """Hold a server to sending the file as it is (some just say `gzip` of archives), and to telling its end from a cut.
-
-    Where a size or a hash is known, that tells the end.
-    """
-    encoding = response.headers.get("Content-Encoding", "").lower()
-    is_archive = encoding.removeprefix("x-") == "gzip" and file.path.lower().endswith((".gz", ".tgz"))
-    if encoding not in ("", "identity") and not is_archive:
-        raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} has Content-Encoding {encoding[:20]!r}, which nobody asked for; get it "
-            "by hand into the mirror"
-        )
-    is_bounded = response.content_length is not None or "Transfer-Encoding" in response.headers
-    if not is_bounded and not (file.sha256 or file.md5 or file.size_bytes):
-        raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} does not say where the file ends, so a cut one would be taken for whole; "
-            "get it by hand into the mirror"
-        )
 
 
 def _write_tag(tag: Path, response: aiohttp.ClientResponse) -> None:

@@ -1,0 +1,71 @@
+"""What a file was promised to be, held against what a server sends: size, hashes, and that it is a file at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import aiohttp
+
+from openmedq.acquire.client import plain
+from openmedq.cards import File
+from openmedq.errors import AcquisitionError, ChecksumError
+
+BOUNDS = (0.5, 2.0)  # of a size that is known roughly
+HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+
+
+def check_size(file: File, num_bytes: int | None, *, is_whole: bool = True) -> None:
+    """Hold a size to the promised one or, where that is a rounded one, to its bounds."""
+    if num_bytes is None:
+        return
+    low, high = 0.0, float("inf")
+    if file.about_bytes is not None:
+        low, high = (file.about_bytes * bound for bound in BOUNDS)
+    if file.size_bytes is not None:
+        low = high = file.size_bytes
+    if num_bytes > high or (is_whole and num_bytes < low):
+        expected = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} gives {num_bytes} bytes, expected {expected}; it is not the published file"
+        )
+
+
+def refuse_page(file: File, start: bytes) -> None:
+    """A page in place of a file: a login, a notice, an error that is called 200."""
+    if HTML.match(start[:1024]) and not file.path.lower().endswith((".html", ".htm")):
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} answers with a web page in place of the file; it may want a login or be "
+            "down: look at it"
+        )
+
+
+def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
+    """Hold a server to sending the file as it is (some just say `gzip` of archives), and to telling its end from a cut.
+
+    Where a size or a hash is known, that tells the end.
+    """
+    encoding = response.headers.get("Content-Encoding", "").lower()
+    is_archive = encoding.removeprefix("x-") == "gzip" and file.path.lower().endswith((".gz", ".tgz"))
+    if encoding not in ("", "identity") and not is_archive:
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} has Content-Encoding {encoding[:20]!r}, which nobody asked for; get it "
+            "by hand into the mirror"
+        )
+    is_bounded = response.content_length is not None or "Transfer-Encoding" in response.headers
+    if not is_bounded and not (file.sha256 or file.md5 or file.size_bytes):
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} does not say where the file ends, so a cut one would be taken for whole; "
+            "get it by hand into the mirror"
+        )
+
+
+def check_hashes(file: File, found: Mapping[str, str]) -> None:
+    """Hold the hashes of the whole file to the promised ones; ChecksumError at the first that differs."""
+    for name, value in found.items():
+        promised = getattr(file, name)
+        if promised not in (None, value):
+            raise ChecksumError(
+                f"{file.path}: {plain(file.url)} gives {name} {value}, promised is {promised}; nothing of it is kept; "
+                "where the publisher changed the file, its card must say so"
+            )
