@@ -114,7 +114,9 @@ def _why_not_asked(results: Results, data: SetResult) -> str:
         return data.state
     if (results.evaluation or {}).get(data.id, {}).get("num_rows"):
         return ""
-    return "no evaluation split" if not data.mix.get(Role.EVALUATION) else "not evaluated"
+    if data.mix.get(Role.EVALUATION):
+        return "not evaluated"
+    return "its evaluation rows are kept out" if Role.EVALUATION in data.roles.values() else "no evaluation split"
 
 
 def _headlines(results: Results) -> list[Mapping[str, Any]]:

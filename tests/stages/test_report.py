@@ -105,6 +105,26 @@ def test_what_is_absent_is_said() -> None:
     assert '<td class="none">absent</td>' in page
 
 
+def _change_waterfall(name: str, **entries: object) -> None:
+    path = layout.MIX / "waterfall.json"
+    tree = json.loads(path.read_text(encoding="utf-8"))
+    tree[name] |= entries
+    path.write_text(json.dumps(tree), encoding="utf-8")
+
+
+def test_an_absent_set_says_why() -> None:
+    _change_waterfall("absent_vqa", reason="licence unknown (policy.licences is research)")
+    assert '<td class="none">absent: licence unknown (policy.licences is research)</td>' in write()
+
+
+def test_a_set_without_evaluation_rows_says_why_it_is_not_asked() -> None:
+    _change_waterfall("open_text", mix={"train": 1})
+    metrics = layout.EVALUATION / "metrics.json"
+    scores = json.loads(metrics.read_text(encoding="utf-8"))
+    metrics.write_text(json.dumps({name: each for name, each in scores.items() if name != "open_text"}))
+    assert "Title of open_text (its evaluation rows are kept out)" in write()
+
+
 def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() -> None:
     call_miniatures()
     page = write()
