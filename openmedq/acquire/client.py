@@ -31,6 +31,7 @@ AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # it takes a password from w
 MAX_REDIRECTS = 10
 MAX_WAIT_S = 600.0  # a server that asks for more is tried another day
 MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings and the like
+LATER = "; what came is kept, run the command again later"
 PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
 
 _Result = TypeVar("_Result")
@@ -214,9 +215,7 @@ async def patiently(
             before = now
             if num_failed >= execution.attempts or (trouble.wait_s or 0) > MAX_WAIT_S:
                 asked = f", and to be left alone for {trouble.wait_s:.0f} s" if trouble.wait_s else ""
-                raise PassingError(
-                    f"{what}: {trouble}{asked} (attempt {num_failed}); what came is kept, run the command again later"
-                ) from None
+                raise PassingError(f"{what}: {trouble}{asked} (attempt {num_failed}){LATER}") from None
             await asyncio.sleep(pause_s(num_failed, execution.backoff_s, trouble.wait_s))
 
 

@@ -17,7 +17,7 @@ from yarl import URL
 
 from openmedq import layout
 from openmedq.acquire import figshare, hub, ledger, linked, needs, zenodo
-from openmedq.acquire.client import Client, patiently
+from openmedq.acquire.client import LATER, Client, patiently
 from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
 from openmedq.cards import Access, Card, File, Set
@@ -212,10 +212,11 @@ class _Work:
         kind = PassingError if all(isinstance(error, PassingError) for error in failures) else AcquisitionError
         if len(failures) == 1:
             raise failures[0]
+        later = LATER if any(isinstance(error, PassingError) for error in failures) else ""
         given_up = " failed, and no more were tried" if self.is_given_up else " failed"
-        told = "; ".join(str(error) for error in failures[:NUM_TOLD])
+        told = "; ".join(str(error).removesuffix(LATER) for error in failures[:NUM_TOLD])
         rest = f"; and {len(failures) - NUM_TOLD} more" if len(failures) > NUM_TOLD else ""
-        raise kind(f"{self.card.id}: {len(failures)} of {num_files} files{given_up}: {told}{rest}")
+        raise kind(f"{self.card.id}: {len(failures)} of {num_files} files{given_up}: {told}{rest}{later}")
 
 
 async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from openmedq import layout
 from openmedq.acquire import needs, pictures, pmc
-from openmedq.acquire.client import Client
+from openmedq.acquire.client import LATER, Client
 from openmedq.cards import LinkedPicture
 from openmedq.errors import PassingError
 from openmedq.io.fetched import PICTURES, Outcomes, Status, read_outcomes
@@ -45,7 +45,7 @@ def fetch(set_id: str, linked: Iterable[LinkedPicture], max_missing: float, exec
     after = read_outcomes(folder / PICTURES)
     told, num_left = _sum_up([addresses[name] for name in wanted], after)
     if num_left > max_missing * len(wanted):
-        raise PassingError(f"{set_id}: {told}; what came is kept, run the command again later")
+        raise PassingError(f"{set_id}: {told}{LATER}")
     if num_asked or num_left or after != before:
         print(f"{set_id}: {told}", file=sys.stderr)
     return [path for name in (ADDRESSES, PICTURES) for path in sorted((folder / name).glob("*.parquet"))]
