@@ -1,6 +1,6 @@
 # make run          the whole pipeline on embedded defaults (PROFILE=miniature|small|paper picks another set of dials)
 # make test         the tests, offline
-# make test-faults  downloads from servers on loopback that cut, stall, lie, fill up and are killed
+# make test-faults  servers that cut, stall and lie, processes that are killed, full disks
 # make check        ruff and mypy
 # make ui           the Prefect and MLflow pages on loopback
 

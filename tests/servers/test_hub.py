@@ -19,6 +19,8 @@ from huggingface_hub.hf_api import RepoFile, RepoFolder
 
 from tests.servers import Server, serve
 
+pytestmark = pytest.mark.faults  # what `make test-faults` stands on
+
 REPO = "RadGenome/PMC-VQA"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"README.md": b"# PMC-VQA\n", "images 1.zip": bytes(range(256)), "data/deep/train.parquet": b"PAR1"} | {

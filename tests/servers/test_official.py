@@ -20,6 +20,8 @@ from tests.servers.hosts import READER
 from tests.servers.official import BUCKET, is_direct, place, take
 from tests.sources.conftest import SETS
 
+pytestmark = pytest.mark.faults  # what `make test-faults` stands on
+
 
 @pytest.fixture(scope="module")
 def server_of(miniature_of: Callable[[str], Path]) -> Iterator[Callable[[str], Server]]:

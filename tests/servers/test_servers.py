@@ -16,6 +16,8 @@ from tests.servers.asking import DATA, PHYSIONET, PLAIN, ZENODO, ask, get
 from tests.servers.hosts import READER
 from tests.servers.physionet import UNSIGNED
 
+pytestmark = pytest.mark.faults  # what `make test-faults` stands on
+
 
 @pytest.mark.parametrize(
     ("asked", "start", "stop"),

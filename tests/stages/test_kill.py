@@ -27,6 +27,7 @@ from openmedq.stages import download, survey
 from tests.quality.corpus import make_params
 
 pytestmark = [
+    pytest.mark.faults,
     pytest.mark.xdist_group("kill"),
     pytest.mark.slow,
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes and their open files in /proc"),
