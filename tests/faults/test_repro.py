@@ -7,8 +7,7 @@ import random
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 from tests.end_to_end.conftest import Project
 from tests.faults import fifteenth
 from tests.faults.fifteenth import DATA, FILES, HOST, PARTIAL, SET_ID, SITE, SIZE_BYTES
+from tests.processes import find_stages, wait
 from tests.servers import Server, faults, serve
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("fifteenth")]
@@ -96,9 +96,9 @@ def test_kill_9(whom: str, project: Project, server: Server) -> None:
         )
     try:
         server.wait(PLACE, num_bytes=at, timeout_s=60)
-        _wait(lambda: _size(project.root / PARTIAL / NAME) > at - BUFFER_BYTES, "the part is written")
-        _wait((project.root / FILES / "second.bin").exists, "the other file is whole")
-        (stage,) = _stages(project.root)
+        wait(lambda: _size(project.root / PARTIAL / NAME) > at - BUFFER_BYTES, "the part is written")
+        wait((project.root / FILES / "second.bin").exists, "the other file is whole")
+        (stage,) = find_stages("download", project.root)
     except BaseException:
         os.killpg(dvc.pid, signal.SIGKILL)
         raise
@@ -107,31 +107,9 @@ def test_kill_9(whom: str, project: Project, server: Server) -> None:
     else:
         os.kill(stage if whom == "stage" else dvc.pid, signal.SIGKILL)
     assert dvc.wait(60) != 0
-    _wait(lambda: not _stages(project.root), "the stage is gone")
+    wait(lambda: not find_stages("download", project.root), "the stage is gone")
     go_on(project, server)
 
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _wait(is_true: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 60
-    while not is_true():
-        assert time.monotonic() < end, f"waited in vain: {what}"
-        time.sleep(0.02)
-
-
-def _stages(root: Path) -> set[int]:
-    """Processes of the download in this project, the shell around it left out."""
-    found = set()
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            if b"download" in words and b"-m" in words and (process / "cwd").resolve() == root.resolve():
-                found.add(int(process.name))
-        except OSError:  # gone meanwhile
-            continue
-    return found

@@ -24,6 +24,7 @@ from openmedq import layout, sources
 from openmedq.cards import catalogue
 from openmedq.params import render
 from openmedq.stages import download, survey
+from tests.processes import find_stages, wait
 from tests.quality.corpus import make_params
 
 pytestmark = [
@@ -84,7 +85,7 @@ def undisturbed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict
 def root(project: Path, tmp_path: Path) -> Iterator[Path]:
     root = _copy(project, tmp_path)
     yield root
-    for process_id in _stages(root):  # where the test failed
+    for process_id in find_stages("normalize", root):  # where the test failed
         os.kill(process_id, signal.SIGKILL)
 
 
@@ -136,7 +137,7 @@ def test_a_second_repro_waits_for_an_orphan(
     dvc.wait(60)
 
     second = _start_repro(root)
-    _wait(lambda: len(_stages(root)) == 2, "the second stage starts")
+    wait(lambda: len(find_stages("normalize", root)) == 2, "the second stage starts")
     time.sleep(2)
     assert second.poll() is None
     assert _writers(root) == {orphan}
@@ -178,37 +179,15 @@ def _finish(root: Path, dvc: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_for_writer(root: Path) -> set[int]:
-    _wait(lambda: bool(_writers(root)), "a stage writes")
+    wait(lambda: bool(_writers(root)), "a stage writes")
     return _writers(root)
-
-
-def _wait(is_true: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + 60
-    while not is_true():
-        assert time.monotonic() < end, f"waited in vain: {what}"
-        time.sleep(0.02)
-
-
-def _stages(root: Path) -> set[int]:
-    """Processes of the stage in this project, the shell around it left out."""
-    found = set()
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            words = (process / "cmdline").read_bytes().split(b"\0")
-            if b"normalize" in words and b"-m" in words and (process / "cwd").resolve() == root.resolve():
-                found.add(int(process.name))
-        except OSError:  # gone meanwhile
-            continue
-    return found
 
 
 def _writers(root: Path) -> set[int]:
     """Processes with an open file below the unfinished output."""
     aside = f"{(root / ASIDE).resolve()}/"
     found = set()
-    for process_id in _stages(root):
+    for process_id in find_stages("normalize", root):
         for descriptor in Path(f"/proc/{process_id}/fd").glob("*"):
             try:
                 if str(descriptor.readlink()).startswith(aside):

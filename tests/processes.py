@@ -1,0 +1,30 @@
+"""Processes of a stage that runs below some `dvc`: found in /proc, and waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def wait(is_true: Callable[[], bool], what: str) -> None:
+    """Until it is true; a minute at most."""
+    end = time.monotonic() + 60
+    while not is_true():
+        assert time.monotonic() < end, f"waited in vain: {what}"
+        time.sleep(0.02)
+
+
+def find_stages(stage: str, root: Path) -> set[int]:
+    """Processes of the stage in the project at `root`, the shell around it left out."""
+    found = set()
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            if stage.encode() in words and b"-m" in words and (process / "cwd").resolve() == root.resolve():
+                found.add(int(process.name))
+        except OSError:  # gone meanwhile
+            continue
+    return found
