@@ -217,8 +217,11 @@ def accept_change(set_id: str, names: list[str]) -> None:
     from openmedq.acquire import ledger
 
     discovery.find(set_id)
-    for name in ledger.accept(set_id, names):
+    gone = ledger.accept(set_id, names)
+    for name in gone:
         print(f"{set_id}: {name}: the next download records what it finds")
+    if not gone:
+        print(f"{set_id}: its ledger remembers no file, so that nothing is refused for it")
 
 
 def _load_params() -> Params:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from openmedq.__main__ import main
 from openmedq.acquire import fetching, ledger, needs
 from openmedq.cards import Access, Edition, File
 from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, PassingError, StaleError
@@ -257,3 +258,12 @@ def test_what_came_before_takes_no_more_room(fetch: Fetch, monkeypatch: pytest.M
     monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with serve(SITE) as server:
         assert read_all(fetch(server, make_set(files))) == {"images/b.zip": data}
+
+
+def test_accept_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["accept", "slake"]) == 0
+    assert capsys.readouterr().out == "slake: its ledger remembers no file, so that nothing is refused for it\n"
+    ledger.write("slake", {"train.json": ledger.Entry("https://example.org/b", "0" * 64, 1)})
+    assert main(["accept", "slake", "train.json"]) == 0
+    assert capsys.readouterr().out == "slake: train.json: the next download records what it finds\n"
+    assert main(["accept", "nowhere"]) == 1
