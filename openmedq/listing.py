@@ -51,6 +51,7 @@ class Found:
 def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
     """The table for people; below it, of each set, what is missing and how to get it, and whom to cite."""
     mirrored = find_mirrored(params.download, sets)
+    assessed = {set_id: needs.assess(needs.choose(set_.card, params.download)) for set_id, set_ in sets.items()}
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("id", "access", "size", "here"):
         table.add_column(name, no_wrap=True, justify="right" if name in ("size", "here") else "left")
@@ -60,7 +61,7 @@ def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
         card, read = set_.card, _read_counts(layout.SAMPLES / set_id / "counts.json")
         found = str(Found(read["splits"], sum(read["rejected"].values()))) if read.get("found") else "-"
         state = read.get("origin") or read.get("state") or "not run"
-        need = needs.assess(needs.choose(card, params.download))
+        need = assessed[set_id]
         size = tell_size(need.num_here + need.num_begun + need.num_known, need)
         here = decimal(need.num_here + need.num_begun) if need.num_here + need.num_begun else "-"
         table.add_row(set_id, card.access, size, here, found, state)
@@ -69,14 +70,13 @@ def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
         card = set_.card
         _say(console, f"\n{set_id}: {card.title}; {card.citation}; {card.homepage}")
         _say(console, f"  licence: {card.licence}; rows as published: {_tell(card.published_rows)}")
-        _say(console, f"  {_tell_missing(card, mirrored.get(set_id), params)}")
+        _say(console, f"  {_tell_missing(card, assessed[set_id], mirrored.get(set_id), params)}")
 
 
-def _tell_missing(card: Card, mirrored: Path | None, params: Params) -> str:
+def _tell_missing(card: Card, need: needs.Need, mirrored: Path | None, params: Params) -> str:
     """What is missing of a set, and how to get it."""
     if mirrored is not None:
         return f"here: {mirrored}"
-    need = needs.assess(needs.choose(card, params.download))
     if need.is_whole:
         return f"here: {needs.folder_of(card.id)}"
     names = ", ".join(file.path for file in need.missing[:3]) or "the pictures that they name"
