@@ -124,10 +124,10 @@ def _parser() -> argparse.ArgumentParser:
 def run_stage(stage: str, set_id: str | None = None) -> None:
     """Run a stage with the dials of params.yaml."""
     from openmedq import params as params_module
-    from openmedq.io.processes import die_with_parent
+    from openmedq.io.processes import die_with_dvc
 
     if "DVC_STAGE" in os.environ:  # a stage whose dvc was killed would be an orphan that holds the output's lock
-        die_with_parent()
+        die_with_dvc()
     params = params_module.load(layout.PARAMS)
     run = importlib.import_module(f"openmedq.stages.{stage}").run
     if stage in STAGES_PER_SET:

@@ -89,7 +89,7 @@ def test_kill_9(whom: str, project: Project, server: Server) -> None:
         dvc = subprocess.Popen(
             REPRO,
             cwd=project.root,
-            env=project.environment,
+            env={**project.environment, "SHELL": "/bin/sh"},  # which may stay between dvc and the stage
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -1,4 +1,4 @@
-"""A process that watches its parent dies with it, and not with the thread that started it."""
+"""A process that watches who started it dies with that, be there a thread or a shell between."""
 
 import os
 import signal
@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 PARENT = """
 import subprocess, sys, threading, time
@@ -25,21 +27,38 @@ time.sleep(60)
 """  # noqa: E501
 
 
-def test_a_child_dies_with_its_parent_alone() -> None:
+DVC = """
+import os, subprocess, sys, time
+
+child = "import os, time; from openmedq.io.processes import die_with_dvc; die_with_dvc(0.05); print(os.getpid(), flush=True); time.sleep(60)"
+shell = subprocess.Popen(
+    ["/bin/sh", "-c", f"{sys.executable} -c '{child}'; true"],  # a shell with more to do does not become its command
+    stdout=subprocess.PIPE,
+    env={**os.environ, "DVC_STAGE": "a stage"},
+)
+print(shell.stdout.readline().decode(), flush=True)
+time.sleep(60)
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize("program", [PARENT, DVC], ids=["a thread between", "a shell between"])
+def test_a_child_dies_with_its_parent_alone(program: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], env=environment, stdout=subprocess.PIPE)
+    environment.pop("DVC_STAGE", None)
+    parent = subprocess.Popen([sys.executable, "-c", program], env=environment, stdout=subprocess.PIPE)
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     time.sleep(0.5)
-    assert _is_alive(child), "it died with the thread that started it"
+    assert _is_alive(child), "it died before its parent"
     parent.send_signal(signal.SIGKILL)
-    parent.communicate()
     for _ in range(100):
         if not _is_alive(child):
-            return
+            break
         time.sleep(0.05)
-    os.kill(child, signal.SIGKILL)
-    raise AssertionError("it outlived its parent")
+    else:
+        os.kill(child, signal.SIGKILL)
+        raise AssertionError("it outlived its parent")
+    parent.communicate()
 
 
 def _is_alive(process_id: int) -> bool:
