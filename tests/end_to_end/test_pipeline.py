@@ -1,6 +1,7 @@
 """The graph from end to end, as a newcomer runs it."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def _stages(project: Project) -> dict[str, dict]:
 def _outs(stage: dict) -> list[str]:
     entries = stage.get("outs", []) + stage.get("metrics", [])
     return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]
+
+
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" not in os.environ, reason="there is one process")
+def test_the_graph_is_run_by_one_worker(request: pytest.FixtureRequest) -> None:
+    """Where xdist and pytest do not fit, it groups nothing and says nothing; each worker would run the whole graph."""
+    assert request.node.nodeid.endswith("@end_to_end")
 
 
 def test_every_output_is_there_and_nothing_unfinished(project: Project) -> None:
