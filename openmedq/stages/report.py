@@ -13,8 +13,7 @@ from openmedq.report.results import read_results
 def run(params: Params) -> None:
     """Write data/report/index.html, whole in itself; examples are of sources that anyone may see."""
     results = read_results()
-    shown = {each.id for each in results.sources if each.is_open and each.is_present}
-    page = render(results, read_examples(shown, params.report.num_examples))
+    page = render(results, read_examples(results.open_sources, params.report.num_examples))
     with publish(layout.REPORT) as folder:
         folder.mkdir()
         (folder / "index.html").write_text(page, encoding="utf-8")

@@ -201,7 +201,7 @@ def test_a_mirror_is_read_in_place(copy: Copy, real_data: Path) -> None:
     project = copy()
     project.change("params.yaml", "mirror: data/miniature", f"mirror: {real_data}")
     project.change("params.yaml", "skip: []", "skip: [pmc_vqa]")  # a picture without a table
-    refused = project.run("dvc", "repro", "mix", code=255).split("error: ")[1].splitlines()[0]
+    refused = project.run("dvc", "repro", "normalize@pneumonia_mnist", code=255).split("error: ")[1].splitlines()[0]
     assert "pneumoniamnist.npz" in refused and "normalize.allow_unofficial" in refused
     project.change("params.yaml", "allow_unofficial: false", "allow_unofficial: true")
     project.run("dvc", "repro", "mix")
@@ -222,7 +222,7 @@ def test_a_mirror_is_read_in_place(copy: Copy, real_data: Path) -> None:
     copies = [path for path in (project.root / layout.RAW).rglob("*") if path.is_file() and path.name != "origin.json"]
     assert copies == []
     project.change("params.yaml", "require: []", "require: [pmc_oa]")
-    assert "pmc_oa" in project.run("dvc", "repro", "mix", code=255).split("error: ")[1].splitlines()[0]
+    assert "pmc_oa" in project.run("dvc", "repro", "download@pmc_oa", code=255).split("error: ")[1].splitlines()[0]
 
 
 def test_a_mirror_that_is_not_there_is_one_line_that_says_what_to_do(copy: Copy) -> None:
