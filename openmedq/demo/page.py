@@ -90,16 +90,17 @@ def _ask(sample: Sample) -> Sample | None:
     with st.form(f"question about {sample.id}"):
         if last.context:
             st.text_area("Context", last.context, disabled=True)
-        question = st.text_input("Question", last.question, help="empty: the picture is described")
-        options = st.text_area("Options, one a line", "\n".join(last.options), help="empty: a free answer")
+        question = st.text_area("Question", last.question, height=68, help="empty: the picture is described")
+        listed = "\n".join(last.options)
+        options = st.text_area("Options, one a line", listed, help="empty: a free answer")
         is_pressed = st.form_submit_button("Ask", type="primary")
-    words = tuple(option.strip() for option in options.splitlines() if option.strip())
+    words = [option.strip() for option in options.splitlines() if option.strip()]
     if not is_pressed:
         return None
     if not (question.strip() or sample.images):
         st.error("Ask something, or choose a picture.")
         return None
-    return reword(sample, question, words)
+    return reword(sample, question, last.options if options == listed else words)
 
 
 def _answer(sample: Sample, row: Row | None, params: Params) -> None:

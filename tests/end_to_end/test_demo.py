@@ -86,7 +86,7 @@ def test_a_picture_of_ones_own(page: AppTest) -> None:
     PIL.Image.new("L", (64, 64), 90).save(buffer, "PNG")
     page.file_uploader[0].upload("mine.png", buffer.getvalue(), "image/png")
     _run(page)
-    page.text_input[0].input("What is it?")
+    page.text_area[0].input("What is it?")
     page.button[0].click()
     _run(page)
     assert _said(page).keys() == {"The model answers", "On a black picture"}
