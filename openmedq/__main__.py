@@ -127,12 +127,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def run_stage(stage: str, set_id: str | None = None) -> None:
     """Run a stage with the dials of params.yaml."""
-    from openmedq import params as params_module
     from openmedq.io.processes import die_with_dvc
 
     if "DVC_STAGE" in os.environ:  # a stage whose dvc was killed would be an orphan that holds the output's lock
         die_with_dvc()
-    params = params_module.load(layout.PARAMS)
+    params = _load_params()
     run = importlib.import_module(f"openmedq.stages.{stage}").run
     if stage in STAGES_PER_SET:
         run(params, set_id)
@@ -228,12 +227,6 @@ def accept_change(set_id: str, names: list[str]) -> None:
         print(f"{set_id}: its ledger remembers no file, so that nothing is refused for it")
 
 
-def _load_params() -> Params:
-    from openmedq import params as params_module
-
-    return params_module.load(layout.PARAMS)
-
-
 def forget_name(name: str, set_id: str | None) -> None:
     """Put an id on the list of what is never used again."""
     from openmedq import forgetting
@@ -249,10 +242,9 @@ def forget_name(name: str, set_id: str | None) -> None:
 def export_model(target: Path) -> None:
     """Copy the trained model, with a card."""
     from openmedq import exporting
-    from openmedq import params as params_module
     from openmedq.sources import SOURCES
 
-    policy = params_module.load(layout.PARAMS).policy.licences
+    policy = _load_params().policy.licences
     exporting.export(target, policy, {name: source.card for name, source in SOURCES.items()})
     print(f"{target}: {layout.MODEL}, allowed by policy.licences: {policy}")
 
@@ -278,6 +270,12 @@ def show_summary() -> None:
     from openmedq import summary
 
     summary.show(Console())
+
+
+def _load_params() -> Params:
+    from openmedq import params as params_module
+
+    return params_module.load(layout.PARAMS)
 
 
 def _write(path: Path, text: str) -> None:

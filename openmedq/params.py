@@ -1,4 +1,6 @@
-"""Params: every dial, one frozen section per stage. Only `openmedq.__main__` reads and writes `params.yaml`.
+"""Params: every dial, one frozen section per stage. `openmedq.__main__` reads and writes `params.yaml`.
+
+The demo's page, a process of its own, reads it too; nothing else does.
 
 A dial without a default is one that a profile decides (`conf/<profile>.yaml`).
 """

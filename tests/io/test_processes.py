@@ -9,10 +9,16 @@ from pathlib import Path
 
 import pytest
 
-PARENT = """
+PARENT = '''
 import subprocess, sys, threading, time
 
-child = "import time; from openmedq.io.processes import die_with_parent; die_with_parent(0.05); print(1, flush=True); time.sleep(60)"
+child = """
+import time
+from openmedq.io.processes import die_with_parent
+die_with_parent(0.05)
+print(1, flush=True)
+time.sleep(60)
+"""
 started = []
 
 def start():
@@ -24,13 +30,19 @@ thread.join()
 started[0].stdout.readline()
 print(started[0].pid, flush=True)
 time.sleep(60)
-"""  # noqa: E501
+'''
 
 
-DVC = """
+DVC = '''
 import os, subprocess, sys, time
 
-child = "import os, time; from openmedq.io.processes import die_with_dvc; die_with_dvc(0.05); print(os.getpid(), flush=True); time.sleep(60)"
+child = """
+import os, time
+from openmedq.io.processes import die_with_dvc
+die_with_dvc(0.05)
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
 shell = subprocess.Popen(
     ["/bin/sh", "-c", f"{sys.executable} -c '{child}'; true"],  # a shell with more to do does not become its command
     stdout=subprocess.PIPE,
@@ -38,7 +50,7 @@ shell = subprocess.Popen(
 )
 print(shell.stdout.readline().decode(), flush=True)
 time.sleep(60)
-"""  # noqa: E501
+'''
 
 
 @pytest.mark.parametrize("program", [PARENT, DVC], ids=["a thread between", "a shell between"])
