@@ -162,8 +162,9 @@ def write_catalogue() -> None:
 def write_profile(name: str) -> None:
     """Write params.yaml whole, as the profile says."""
     from openmedq import params as params_module
+    from openmedq import params_file
 
-    _write(layout.PARAMS, params_module.render(params_module.profile(layout.CONF, name)))
+    _write(layout.PARAMS, params_file.render(params_module.profile(layout.CONF, name)))
     print(f"{layout.PARAMS}: profile {name}")
 
 

@@ -37,6 +37,7 @@ FLOORS = {
     "openmedq.io": 2,
     "openmedq.cards": 2,
     "openmedq.schema": 1,
+    "openmedq.params_file": 2,
     "openmedq.params": 1,
     "openmedq.errors": 1,
     "openmedq.layout": 1,

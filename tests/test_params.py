@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openmedq import params
+from openmedq import params, params_file
 from openmedq.errors import ParamsError
 from openmedq.layout import CONF, PARAMS
 
@@ -17,13 +17,13 @@ def test_there_are_three_profiles() -> None:
 
 
 def test_committed_params_are_the_default_profile() -> None:
-    assert PARAMS.read_text(encoding="utf-8") == params.render(params.profile(CONF, "miniature"))
+    assert PARAMS.read_text(encoding="utf-8") == params_file.render(params.profile(CONF, "miniature"))
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_written_and_read_is_the_same(name: str) -> None:
     profile = params.profile(CONF, name)
-    assert params.parse(yaml.safe_load(params.render(profile)), Path("params.yaml")) == profile
+    assert params.parse(yaml.safe_load(params_file.render(profile)), Path("params.yaml")) == profile
 
 
 def test_the_paper_profile_says_what_the_paper_says() -> None:
@@ -33,7 +33,7 @@ def test_the_paper_profile_says_what_the_paper_says() -> None:
 
 
 def _miniature() -> dict:
-    return yaml.safe_load(params.render(params.profile(CONF, "miniature")))
+    return yaml.safe_load(params_file.render(params.profile(CONF, "miniature")))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ import yaml
 
 from openmedq import layout, sources
 from openmedq.cards import catalogue
-from openmedq.params import render
+from openmedq.params_file import render
 from openmedq.stages import download, survey
 from tests.processes import find_stages, wait
 from tests.quality.corpus import make_params
