@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -16,7 +17,9 @@ from openmedq.params import Params
 from openmedq.report.examples import Row, pick_predictions
 from openmedq.report.results import read_results
 from openmedq.schema import Sample
-from openmedq.vlm.generation import Answerer, load_answerer
+
+if TYPE_CHECKING:
+    from openmedq.vlm.generation import Answerer
 
 NUM_EXAMPLES = 24
 ASKED, OWN, NONE = "what the evaluation asked", "pictures of mine", "no picture"
@@ -127,6 +130,8 @@ def _read_examples(version: int | None) -> list[tuple[Row, Sample]]:
 @st.cache_resource(max_entries=1, show_spinner="loading the model")
 def _load_answerer(version: int | None, device: str, max_new_tokens: int) -> Answerer:
     """The trained model; loaded again when it is trained again."""
+    from openmedq.vlm.generation import load_answerer  # with torch: the page is there before it
+
     return load_answerer(layout.MODEL, device=device, max_new_tokens=max_new_tokens, batch_size=2)
 
 
