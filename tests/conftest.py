@@ -10,9 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import openmedq  # noqa: F401  says how threads wait, before torch is loaded
 from tests.connections import guard
+
+# The same examples at every run and no clock; `--hypothesis-profile explore` looks at others each time.
+_UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.register_profile("repeat", _UNTIMED, derandomize=True)
+settings.register_profile("explore", _UNTIMED)
+settings.load_profile("repeat")
 
 TOY = Path(__file__).parent / "toy"  # dvc.yaml, params.yaml, stage.py, data/catalogue.yaml
 
@@ -74,7 +81,7 @@ def dvc(toy: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def _prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One temporary Prefect server for the session: starting it is slow. Yields the folder of its `guard`."""
     from prefect.testing.utilities import prefect_test_harness
 
@@ -86,3 +93,17 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.setenv(name, value)
         with prefect_test_harness(server_startup_timeout=120):
             yield folder
+
+
+@pytest.fixture
+def prefect_server(_prefect_server: Path) -> Iterator[Path]:
+    """The session's Prefect server. What sends events to it ends with the test.
+
+    Its connection draws from the global `random` at each ping, in whatever test runs by then; Hypothesis takes that for
+    the doing of its strategies, and fails.
+    """
+    from prefect.events.worker import EventsWorker
+
+    yield _prefect_server
+    _, stuck = EventsWorker.drain_all(timeout=60, at_exit=False)
+    assert not stuck

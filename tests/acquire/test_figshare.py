@@ -121,7 +121,7 @@ class Answering:
         return self.data
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(answer=RECORDS)
 def test_no_answer_crashes_it(answer: Any) -> None:
     client: Any = Answering(json.dumps(answer).encode())

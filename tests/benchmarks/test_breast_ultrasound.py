@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -238,7 +238,7 @@ FILE = st.tuples(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(files=st.lists(FILE, max_size=6))
 @example(files=[("benign", "\n_mask.png")])
 def test_no_name_crashes_the_reader(tmp_path: Path, files: list[tuple[str, str]]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -237,7 +237,7 @@ def test_the_miniature_can_be_learned(mini: Path) -> None:
 FIELD = st.text(alphabet=st.characters(codec="utf-8", exclude_characters='"\r\n'), max_size=6)
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80)
 @given(rows=st.lists(st.lists(FIELD, max_size=13).map(",".join) | st.just(ROW), max_size=5))
 def test_no_row_crashes_the_reader(tmp_path: Path, rows: list[str]) -> None:
     raw = write(tmp_path, *(f"r{row}" if not row.startswith("0000") else row for row in rows))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -441,7 +441,7 @@ LINE = (
 ).map(lambda text: text.strip("\ufeff"))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(lines=st.lists(LINE, max_size=6), hidden=st.lists(LINE, max_size=3))
 def test_no_line_crashes_the_reader(tmp_path: Path, lines: list[str], hidden: list[str]) -> None:
     texts = {"trainval": lines, "test_WithoutLabel": hidden}

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -205,7 +205,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
 SMALL = st.integers(-3, 30)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(
     shape=st.lists(st.sampled_from([0, 1, 2, 3, 28, 64]), max_size=4),
     dtype=st.sampled_from(["u1", "i1", "i8", "f4", "U3", "?", "S2", "M8[s]", "c8"]),

@@ -6,7 +6,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
@@ -155,7 +155,7 @@ def test_an_empty_list_is_one_line(tmp_path: Path) -> None:
         list(list_files(write_listing(tmp_path, [], []), URL, ()))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(listing=st.binary(max_size=200), sums=st.binary(max_size=200))
 def test_no_list_crashes_or_leads_out_of_the_folder(tmp_path: Path, listing: bytes, sums: bytes) -> None:
     (tmp_path / "IMAGE_FILENAMES").write_bytes(f"{name(0)}\n".encode() + listing)

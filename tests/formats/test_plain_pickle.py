@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
@@ -90,7 +90,7 @@ def plain(protocol: int) -> st.SearchStrategy[Any]:
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_plain_values_come_back_whole(protocol: int) -> None:
-    @settings(max_examples=100, deadline=None)
+    @settings(max_examples=100)
     @given(value=plain(protocol))
     def check(value: Any) -> None:
         data = pickle.dumps(value, protocol)
@@ -334,7 +334,7 @@ def hostile_pickles() -> list[bytes]:
     return [pickle.dumps(value, protocol) for value in values for protocol in PROTOCOLS]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=400)
 @given(data=st.data())
 def test_no_mutation_crashes_or_runs(hostile_pickles: list[bytes], data: st.DataObject) -> None:
     mutated = bytearray(data.draw(st.sampled_from(hostile_pickles)))
@@ -350,7 +350,7 @@ def test_no_mutation_crashes_or_runs(hostile_pickles: list[bytes], data: st.Data
 OPCODES = pickletools.opcodes
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     data=st.binary(max_size=60)
     | st.lists(st.sampled_from([op.code.encode("latin-1") for op in OPCODES]) | st.binary(max_size=2)).map(b"".join)

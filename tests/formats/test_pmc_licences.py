@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
@@ -74,7 +74,7 @@ def test_a_column_that_holds_no_licences_is_told(tmp_path: Path) -> None:
         read_article_licences(write(tmp_path, *(line(f"PMC{number}", f"words {number}") for number in range(300))))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@settings(max_examples=50)
 @given(st.binary(max_size=200))
 def test_no_bytes_break_it(tmp_path: Path, data: bytes) -> None:
     (tmp_path / LISTS[0]).write_bytes(f"{HEADER}\n{line('PMC1', 'CC BY')}\n".encode() + data)

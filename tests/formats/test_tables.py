@@ -6,7 +6,7 @@ import io
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.cards.fields import Unusable
@@ -78,7 +78,7 @@ def test_lines_keep_their_numbers(tmp_path: Path) -> None:
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\r\0"))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=5))
 def test_what_csv_writes_is_read(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     buffer = io.StringIO()
@@ -87,7 +87,7 @@ def test_what_csv_writes_is_read(tmp_path: Path, rows: list[tuple[str, str]]) ->
     assert [row for _, row in stream_table(path, ["a", "b"])] == [{"a": a, "b": b} for a, b in rows]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_no_bytes_crash_it(tmp_path: Path, data: bytes) -> None:
     path = write(tmp_path / "t.csv", data)

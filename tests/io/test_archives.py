@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import ArchiveError
@@ -220,7 +220,7 @@ def test_a_missing_archive_is_an_os_error(tmp_path: Path) -> None:
 
 
 @ENDINGS
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60)
 @given(where=st.floats(0, 0.999), value=st.integers(0, 255))
 def test_a_flipped_byte_never_crashes(tmp_path: Path, name: str, where: float, value: int) -> None:
     path = write(tmp_path / name, CONTENT)

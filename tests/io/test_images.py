@@ -344,13 +344,13 @@ def _try(data: bytes) -> None:
     assert max(picture.width, picture.height) <= DIALS.max_side_px
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=300), st.sampled_from([data[:12] for data in _VALID] + [b""]))
 def test_random_bytes_never_crash(data: bytes, head: bytes) -> None:
     _try(head + data)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.sampled_from(_VALID),
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=4)), max_size=4),
@@ -364,7 +364,7 @@ def test_damaged_pictures_never_crash(data: bytes, changes: list[tuple[float, by
     _try(bytes(damaged[: max(1, int(len(damaged) * kept))] if kept < 0.5 else damaged))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.binary(max_size=200))
 def test_stripping_refuses_what_it_does_not_understand(data: bytes) -> None:
     for strip, head in ((metadata.strip_jpeg, b"\xff\xd8"), (metadata.strip_png, b"\x89PNG\r\n\x1a\n")):

@@ -271,7 +271,7 @@ def test_rejected_rows_are_written_down(folder: Path) -> None:
 _TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.lists(st.builds(Turn, _TEXT, _TEXT, _TEXT, st.lists(_TEXT).map(tuple), st.lists(_TEXT).map(tuple)), max_size=3),
     st.builds(Groups, st.none() | _TEXT, st.none() | _TEXT, st.none() | _TEXT),

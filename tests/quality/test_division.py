@@ -16,7 +16,7 @@ ROWS = st.lists(
 ).filter(lambda rows: len({group for _, group in rows}) >= 5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.integers(2, 5), st.integers(0, 3))
 def test_groups_stay_whole_and_every_row_is_on_one_side(
     rows: list[tuple[list[str], str]], num_parts: int, seed: int

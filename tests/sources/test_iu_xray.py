@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import ArchiveError, SourceError
@@ -704,7 +704,7 @@ def test_one_table_alone_is_no_set(tmp_path: Path, name: str) -> None:
 TEXT = st.text("aé <&\n\u2028X;=/", max_size=6)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     reports=st.lists(
         st.binary(max_size=30)
@@ -740,7 +740,7 @@ def test_no_report_crashes_the_reader(tmp_path: Path, reports: list[Any]) -> Non
 CELL = st.text('a1,"\n é\udce9/\\.', max_size=5) | st.just("1")
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     reports=st.lists(st.fixed_dictionaries(dict.fromkeys(KAGGLE_REPORT, CELL)), max_size=4),
     pictures=st.lists(st.fixed_dictionaries(dict.fromkeys(KAGGLE_PICTURE, CELL)), max_size=4),

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import ArchiveError, SourceError
@@ -407,7 +407,7 @@ def test_words_are_kept_as_spelt(miniature_of: Callable[[str], Path]) -> None:
 # Hostile records
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     records=st.lists(
         st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in ROW.items()}) | JSON,
@@ -426,7 +426,7 @@ def test_no_record_crashes_the_reader(tmp_path: Path, records: list[Any]) -> Non
     assert len({row.id for row in rows}) == len(rows)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50)
 @given(
     rows=st.lists(
         st.fixed_dictionaries(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
@@ -498,7 +498,7 @@ FIELD = st.sampled_from(["", "train", DICOM, OTHER, *ROW.values()]) | st.text(ma
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     rows=st.lists(st.fixed_dictionaries({name: st.just(value) | FIELD for name, value in ROW.items()}), max_size=5),
     report=st.just(REPORT) | st.text(max_size=30) | st.binary(max_size=30),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import ArchiveError, SourceError
@@ -328,7 +328,7 @@ RECORDS = st.lists(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(lists=st.lists(RECORDS, max_size=3) | st.lists(RECORDS | JSON, max_size=2))
 def test_no_record_crashes_the_reader(tmp_path: Path, lists: list[Any]) -> None:
     write(tmp_path, {f"Open-access/{number}": records for number, records in enumerate(lists)})

@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pictures
 
@@ -192,7 +192,7 @@ ROWS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(rows=st.lists(ROWS, max_size=5))
 def test_no_row_crashes_the_reader(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     def text(values: list[Any]) -> pa.Array:
@@ -509,13 +509,13 @@ def records_like(good: dict[str, Any]) -> st.SearchStrategy[Any]:
     return st.lists(st.fixed_dictionaries({}, optional=fields) | PLAIN, max_size=5) | PLAIN
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(records=records_like(QA), protocol=st.integers(3, 5))
 def test_no_record_crashes_the_reader(tmp_path: Path, records: Any, protocol: int) -> None:
     count(write_release(tmp_path, records, protocol=protocol), len(records) if isinstance(records, list) else -1)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(records=records_like(VQA))
 def test_no_record_of_the_other_kind_crashes_the_reader(tmp_path: Path, records: Any) -> None:
     count(write_release(tmp_path, records, "qas/train_vqa.pkl"), len(records) if isinstance(records, list) else -1)

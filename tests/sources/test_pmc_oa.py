@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -226,7 +226,7 @@ def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -
     assert sum(row.images[0].data in test_pictures for row in kept) == 1, "one picture is in VQA-RAD's test"
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     lines=st.lists(
         st.binary(max_size=30).filter(lambda line: b"\n" not in line and line.strip(b"\xef\xbb\xbf \t\r\x0b\x0c"))

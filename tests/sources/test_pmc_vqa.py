@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -381,7 +381,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
 TEXT = st.text(max_size=6) | st.sampled_from(["A", "B:", " C: c", "(D) d", "", NAME, "\udce9", "test", "NULL"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     header=st.sampled_from([list(RECORD), list(SECOND)]),
     train=st.lists(st.lists(TEXT, min_size=1, max_size=11), max_size=5),

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
@@ -383,7 +383,7 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     assert large < small + 4 * 2**20
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     records=st.dictionaries(
         st.text(max_size=4),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import ArchiveError, SourceError
@@ -528,7 +528,7 @@ FIELD = st.text(st.characters(exclude_characters="\n\r\t"), max_size=8)
 LINE = st.tuples(st.sampled_from(["ROCO_00020", GOOD, "ROCO_", "", "x"]) | FIELD, FIELD, FIELD).map("\t".join) | FIELD
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(
     captions=st.lists(LINE, max_size=5),
     beside=st.dictionaries(st.sampled_from(FILES[1:]), st.lists(LINE, max_size=4).map("\n".join) | st.none()),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
@@ -321,7 +321,7 @@ RECORDS = (
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(train=RECORDS, test=RECORDS)
 def test_no_record_crashes_the_reader(tmp_path: Path, train: Any, test: Any) -> None:
     write(write(tmp_path, train), test, "test.json")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
@@ -442,7 +442,7 @@ ANY = pa.schema(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(rows=ROWS)
 def test_no_record_crashes_the_reader(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
     write(tmp_path, rows, schema=ANY)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
@@ -361,7 +361,7 @@ LINES = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(pairs=LINES, references=LINES)
 def test_no_record_crashes_the_reader(tmp_path: Path, pairs: list[bytes], references: list[bytes]) -> None:
     write(write(tmp_path, PAIRS, *pairs), REFERENCES, *references)

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.errors import SourceError
@@ -231,7 +231,7 @@ def test_the_hubs_copy_is_read_where_there_is_no_other(tmp_path: Path, caplog: p
     assert len([message for message in caplog.messages if "parquet: not read" in message]) == 2
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100)
 @given(
     records=st.lists(
         st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in RECORD.items()}) | JSON,

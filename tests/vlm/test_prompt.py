@@ -159,7 +159,7 @@ turns = st.builds(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     task=st.sampled_from(list(Task)),
     turns=st.lists(turns, min_size=1, max_size=3),
