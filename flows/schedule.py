@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.settings import get_current_settings
 
 from flows.walk import declare_slots
 
@@ -37,7 +39,11 @@ def declare_pools(names: list[str]) -> None:
 
 
 def main() -> int:
-    """Declare everything; the exit code is that of `prefect deploy`."""
+    """Declare everything; the exit code is that of `prefect deploy`, 1 where no server was named."""
+    argparse.ArgumentParser(prog="python -m flows.schedule", description=__doc__.partition("\n")[0]).parse_args()
+    if get_current_settings().api.url is None:  # Prefect would start a server of its own, and stop it at the end
+        print("error: no Prefect server: set PREFECT_API_URL, such as http://127.0.0.1:4200/api", file=sys.stderr)
+        return 1
     declare_slots()
     declare_pools(name_pools())
     return subprocess.run([sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]).returncode

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openmedq import layout
-from openmedq.errors import OpenMedQError, PassingError
+from openmedq.errors import OpenMedQError, ParamsError, PassingError, StaleError
 
 if TYPE_CHECKING:
     from openmedq.params import Params
@@ -39,6 +39,16 @@ TRACKED_STAGES = {  # these belong to a run of MLflow
     "evaluate": "answer the evaluation splits and score the answers",
     "transfer": "fine-tune the encoder on unseen classification sets",
     "report": "write one page with scores, intervals and the waterfall",
+}
+
+
+NEEDED = {  # by a stage that is run by hand, before anything else made it
+    "mix": (layout.VERDICTS / "verdicts.parquet",),
+    "validate": (layout.VERDICTS / "verdicts.parquet", layout.MIX / "index.parquet"),
+    "train": (layout.MIX / "index.parquet", layout.VALIDATION / "verdict.json"),
+    "evaluate": (layout.MIX / "index.parquet", layout.MODEL),
+    "transfer": (layout.MIX / "index.parquet", layout.MODEL),
+    "report": (layout.MIX / "waterfall.json", layout.MODEL),
 }
 
 
@@ -132,6 +142,9 @@ def run_stage(stage: str, set_id: str | None = None) -> None:
     if "DVC_STAGE" in os.environ:  # a stage whose dvc was killed would be an orphan that holds the output's lock
         die_with_dvc()
     params = _load_params()
+    for path in NEEDED.get(stage, ()):
+        if not path.exists():
+            raise StaleError(f"{path}: not there; run `dvc repro`, which makes it")
     run = importlib.import_module(f"openmedq.stages.{stage}").run
     if stage in STAGES_PER_SET:
         run(params, set_id)
@@ -149,13 +162,14 @@ def write_catalogue() -> None:
     from openmedq.benchmarks import BENCHMARKS
     from openmedq.cards import catalogue
     from openmedq.io import forgotten
+    from openmedq.io.publish import replace_text
     from openmedq.sources import SOURCES
 
     text = catalogue.render(SOURCES, BENCHMARKS)
     layout.CATALOGUE.parent.mkdir(exist_ok=True)
-    _write(layout.CATALOGUE, text)
+    replace_text(layout.CATALOGUE, text)
     digests = forgotten.read(layout.FORGOTTEN) if layout.FORGOTTEN.exists() else {}
-    _write(layout.FORGOTTEN, forgotten.render(digests, catalogue.read(layout.CATALOGUE)))
+    replace_text(layout.FORGOTTEN, forgotten.render(digests, catalogue.read(layout.CATALOGUE)))
     print(f"{layout.CATALOGUE}: {len(SOURCES)} sources, {len(BENCHMARKS)} benchmarks")
 
 
@@ -163,20 +177,20 @@ def write_profile(name: str) -> None:
     """Write params.yaml whole, as the profile says."""
     from openmedq import params as params_module
     from openmedq import params_file
+    from openmedq.io.publish import replace_text
 
-    _write(layout.PARAMS, params_file.render(params_module.profile(layout.CONF, name)))
+    replace_text(layout.PARAMS, params_file.render(params_module.profile(layout.CONF, name)))
     print(f"{layout.PARAMS}: profile {name}")
 
 
-def check_folder(set_id: str, raw: Path, json: bool, languages: str | None, allow_unofficial: bool) -> int:
-    """Say what a set's reader makes of a folder; 1 where it recognised no record."""
+def check_folder(set_id: str, raw: Path, json: bool, languages: str | None, allow_unofficial: bool) -> None:
+    """Say what a set's reader makes of a folder."""
     from openmedq import checking
 
     summary = checking.check(set_id, raw, checking.dials(languages, allow_unofficial=allow_unofficial))
     print(checking.render(summary))
     if json:
         print(checking.as_json(summary))
-    return 0
 
 
 def list_sources(markdown: bool, mirror: Path | None) -> None:
@@ -185,7 +199,10 @@ def list_sources(markdown: bool, mirror: Path | None) -> None:
     from openmedq.benchmarks import BENCHMARKS
     from openmedq.sources import SOURCES
 
+    if mirror is not None and not markdown:
+        raise ParamsError("--mirror: is read with --markdown only; params.yaml names the mirror otherwise")
     if markdown:
+        logging.getLogger("openmedq").setLevel(logging.WARNING)  # which layout each miniature has
         print(listing.render_markdown(SOURCES | BENCHMARKS, mirror), end="")
         return
     from rich.console import Console
@@ -233,7 +250,10 @@ def forget_name(name: str, set_id: str | None) -> None:
     from openmedq import forgetting
 
     for each, number in forgetting.forget(name, set_id).items():
-        print(f"{each}: {number} rows will go with the next `dvc repro`")
+        if number:
+            print(f"{each}: {number} {'row' if number == 1 else 'rows'} will go with the next `dvc repro`")
+        else:
+            print(f"{each}: no row on disk bears it (a record is SET/ID); one that is read later will go")
     print(f"{layout.FORGOTTEN} says so for good: commit it. What was made before still holds them:")
     print(
         "`dvc gc --workspace` removes old data from DVC's cache; models and MLflow runs of before are yours to remove"
@@ -277,13 +297,6 @@ def _load_params() -> Params:
     from openmedq import params as params_module
 
     return params_module.load(layout.PARAMS)
-
-
-def _write(path: Path, text: str) -> None:
-    """Replace a text file whole."""
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
 
 
 def _describe(error: OSError) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openmedq import discovery
-from openmedq.errors import SourceError
+from openmedq.errors import ParamsError, SourceError
 from openmedq.io.decoding import Inline
 from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
@@ -31,9 +31,16 @@ class Summary:
 
 
 def dials(languages: str | None = None, *, allow_unofficial: bool = False) -> Normalize:
-    """The dials of `normalize` as a command line says them: languages with commas between; None leaves the default."""
-    chosen = {"languages": tuple(filter(None, map(str.strip, languages.split(","))))} if languages else {}
-    return Normalize(allow_unofficial=allow_unofficial, **chosen)
+    """The dials of `normalize` as a command line says them: languages with commas between; None leaves the default.
+
+    ParamsError where commas hold nothing between them.
+    """
+    if languages is None:
+        return Normalize(allow_unofficial=allow_unofficial)
+    named = tuple(filter(None, map(str.strip, languages.split(","))))
+    if not named:
+        raise ParamsError("--languages: names none; say `en` or `en,zh`, or leave it out")
+    return Normalize(allow_unofficial=allow_unofficial, languages=named)
 
 
 def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:

@@ -10,6 +10,7 @@ from openmedq import layout
 from openmedq.cards import catalogue
 from openmedq.errors import ParamsError
 from openmedq.io import forgotten
+from openmedq.io.publish import replace_text
 from openmedq.io.shards import find_shards
 
 _COUNT = """
@@ -22,9 +23,13 @@ _COUNT = """
 def forget(name: str, set_id: str | None = None) -> dict[str, int]:
     """Put the name on the list of every set that holds it, or, unseen, of `set_id`; how many rows each set has of it.
 
-    ParamsError where no set on disk holds it, or there is no such set. It does not repeat the name, which may be a
-    patient's.
+    ParamsError where the name is empty, no set on disk holds it, or there is no such set. It does not repeat the name,
+    which may be a patient's.
     """
+    if not name.strip():
+        raise ParamsError(
+            "no id was given; a record is SET/ID, a patient, a study or a picture is called as in its set"
+        )
     known = catalogue.read(layout.CATALOGUE)
     if set_id is not None and set_id not in known:
         raise ParamsError(f"{set_id}: no such set; there are {', '.join(known)}")
@@ -39,7 +44,7 @@ def forget(name: str, set_id: str | None = None) -> dict[str, int]:
     digests = forgotten.read(layout.FORGOTTEN)
     for each in found:
         digests[each] = [*digests.get(each, []), forgotten.digest(name)]
-    layout.FORGOTTEN.write_text(forgotten.render(digests, known), encoding="utf-8")
+    replace_text(layout.FORGOTTEN, forgotten.render(digests, known))
     return found
 
 

@@ -101,13 +101,13 @@ def _say(console: Console, text: str) -> None:
 
 def render_markdown(sets: Mapping[str, Set], mirror: Path | None) -> str:
     """The README's table: a line for each set."""
+    entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
+    folders = match_folders(mirror, entries) if mirror else {}
     with tempfile.TemporaryDirectory() as folder:
         miniatures = {}
         for set_id, set_ in sets.items():
             set_.miniature(Path(folder, set_id))
             miniatures[set_id] = read(set_, Path(folder, set_id))
-    entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
-    folders = match_folders(mirror, entries) if mirror else {}
     real = {}
     for set_id, path in folders.items():
         with suppress(SourceError):  # a picture alone, say: nothing to read

@@ -24,7 +24,11 @@ def match_folders(mirror: Path, sets: catalogue.Catalogue, *, may_be_empty: bool
     try:
         folders = sorted(path for path in mirror.iterdir() if path.is_dir() and not path.name.startswith("."))
     except OSError as error:
-        advice = "download.mirror names the folder that holds the sets' folders; change it in params.yaml"
+        advice = (
+            "`dvc repro` writes the miniatures there"
+            if is_miniature(mirror)
+            else "a mirror is a folder that holds the sets' folders; name another (download.mirror in params.yaml)"
+        )
         raise MirrorError(f"{mirror}: {error.strerror}; {advice}") from None
     matched: dict[str, Path] = {}
     for set_id, entry in sets.items():

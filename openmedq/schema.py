@@ -1,4 +1,4 @@
-"""What flows through the pipeline: `Sample` and `Rejected` in, `SAMPLE_SCHEMA` rows on disk, `Prediction` out.
+"""What flows through the pipeline: `Sample` and `Rejected` in, `SAMPLE_SCHEMA` rows on disk.
 
 Rows are slots dataclasses (pydantic is for settings: it costs ten times as much a row).
 This module knows no dataset, no file and no model.
@@ -126,17 +126,6 @@ class Rejected:
     reason: Reason
     detail: str  # one line: which field, which file; never the record's text
     provenance: Provenance
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the model answered to the question of one evaluation row."""
-
-    id: str
-    source: str
-    question: str
-    reference: str
-    answer: str
 
 
 _PROVENANCE = pa.struct([pa.field("file", pa.string(), False), pa.field("record", pa.string(), False)])

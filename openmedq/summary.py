@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from openmedq import layout
+from openmedq.errors import StaleError
 from openmedq.report.results import WHERE_NEXT, Results, SetResult, Tree, read_results
 from openmedq.schema import Role
 
@@ -17,11 +18,10 @@ LOST = ("rejected", "duplicate", "kept out")
 
 
 def show(console: Console) -> None:
-    """Print the tables; where the pipeline has not been run, one line that says what is missing."""
+    """Print the tables; StaleError where the pipeline has not been run."""
     results = read_results()
     if not any(each.state != "not run" for each in results.sets):
-        console.print(f"{layout.MIX / 'waterfall.json'}: not there yet; `dvc repro` makes it", highlight=False)
-        return
+        raise StaleError(f"{layout.MIX / 'waterfall.json'}: not there; run `dvc repro`, which makes it")
     _show_scores(console, results)
     _show_transfer(console, results)
     _show_waterfall(console, results)

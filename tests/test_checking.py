@@ -10,7 +10,7 @@ import pytest
 from openmedq import checking, discovery
 from openmedq.__main__ import main
 from openmedq.cards import Access
-from openmedq.errors import SourceError
+from openmedq.errors import ParamsError, SourceError
 from openmedq.params import Normalize
 from openmedq.schema import Image, Rejected, Sample
 from tests.stages import toyset
@@ -105,3 +105,5 @@ def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, caps
 def test_dials_that_are_not_named_keep_their_defaults() -> None:
     assert checking.dials() == Normalize()
     assert checking.dials("zh") == Normalize(languages=("zh",))
+    with pytest.raises(ParamsError, match="--languages: names none"):
+        checking.dials(" ,")

@@ -79,12 +79,14 @@ def test_an_unknown_id_is_one_line_that_does_not_repeat_it() -> None:
     assert "secret-7" not in str(caught.value)
     with pytest.raises(ParamsError, match="no such set"):
         forget("secret-7", "nowhere")
+    with pytest.raises(ParamsError, match="no id was given"):
+        forget(" ", "toy_set")
     assert layout.FORGOTTEN.read_text() == before
 
 
 def test_a_set_that_is_not_read_yet_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["forget", "carl", "--set", "toy_set"]) == 0
-    assert "toy_set: 0 rows" in capsys.readouterr().out
+    assert "toy_set: no row on disk bears it" in capsys.readouterr().out
     assert forgotten.read(layout.FORGOTTEN) == {"toy_set": [forgotten.digest("carl")]}
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from openmedq import layout
 from openmedq.errors import ChecksumError, ParamsError, StaleError
+from openmedq.io.publish import replace_text
 
 HEADER = (
     "# What was found at the first download. Commit it; `python -m openmedq accept {}` takes out what has changed.\n"
@@ -55,9 +56,7 @@ def write(set_id: str, entries: Ledger) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     tree = {name: asdict(entry) for name, entry in sorted(entries.items())}
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(HEADER.format(set_id) + yaml.safe_dump(tree, sort_keys=False, width=10**6), encoding="utf-8")
-    aside.replace(path)
+    replace_text(path, HEADER.format(set_id) + yaml.safe_dump(tree, sort_keys=False, width=10**6))
 
 
 def check(set_id: str, name: str, found: Entry, entries: Ledger) -> None:

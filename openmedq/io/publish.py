@@ -33,6 +33,13 @@ def publish(target: Path) -> Iterator[Path]:
         aside.replace(target)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Replace a text file whole, beside outputs: a few lines that git keeps."""
+    aside = path.with_name(f".{path.name}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
 @contextmanager
 def exclusive(target: Path) -> Iterator[None]:
     """Be the only process that writes `target`; wait for who does."""

@@ -5,7 +5,9 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import get_client
+from prefect.settings import Settings
 
+from flows import schedule
 from flows.schedule import DEPLOYMENTS, declare_pools, name_pools
 
 ROOT = Path(__file__).parents[2]
@@ -27,6 +29,13 @@ def test_training_has_a_pool_of_its_own_and_nothing_starts_unasked():
         "flows/learn.py:learn": "gpu",
     }
     assert not any(schedule["active"] for d in DECLARED for schedule in d.get("schedules", []))
+
+
+def test_without_a_server_nothing_is_declared(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["flows.schedule"])
+    monkeypatch.setattr(schedule, "get_current_settings", lambda: Settings(api={"url": None}))
+    assert schedule.main() == 1
+    assert capsys.readouterr().err.startswith("error: no Prefect server: set PREFECT_API_URL")
 
 
 def test_pools_are_created_once(prefect_server):
