@@ -1,14 +1,18 @@
-"""The README's table of sets is what the cards and the readers say."""
+"""The README's table of sets is what the cards and the readers say; pages are as wide as the code."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from openmedq import listing
 from openmedq.benchmarks import BENCHMARKS
 from openmedq.sources import SOURCES
 
-README = Path(__file__).parents[1] / "README.md"
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
 
 
 def _cells(text: str) -> list[list[str]]:
@@ -31,3 +35,9 @@ def test_the_table_is_the_real_slices(real_data: Path) -> None:
     found = {row[0]: row[-1] for row in written if row[-1] != "-"}
     assert len(found) > 3
     assert {row[0]: row[-1] for row in _published() if row[0] in found} == found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_line_is_wider_than_code(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]
