@@ -12,7 +12,7 @@ from openmedq.sources import SOURCES
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("*/README.md")]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("[a-z]*/README.md")]
 
 
 def _cells(text: str) -> list[list[str]]:
