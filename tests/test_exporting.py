@@ -18,6 +18,8 @@ from openmedq.schema import INDEX_SCHEMA
 from openmedq.sources import SOURCES
 from tests.quality.corpus import make_params
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 CARDS = {name: source.card for name, source in SOURCES.items()}
 ROWS = [  # source, access, licence
     *[("roco", "dead with a mirror", "CC BY-NC")] * 2,
@@ -44,11 +46,6 @@ def write(tree: dict[str, Any]) -> None:
     (layout.MODEL / "model.safetensors").chmod(0o444)  # as in DVC's cache
     (layout.MODEL / "deep" / "link.json").symlink_to("../model.safetensors")
     (layout.MODEL / training_data.NAME).write_text(training_data.render(tree), encoding="utf-8")
-
-
-@pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def refused(policy: Any, target: str = "out") -> str:

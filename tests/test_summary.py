@@ -13,14 +13,11 @@ from openmedq.stages import evaluate
 from tests.quality.corpus import make_params
 from tests.stages.results import call_miniatures, write_learning, write_run
 
-
-@pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture
-def _finished(monkeypatch: pytest.MonkeyPatch) -> None:
+def _finished(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(samples: Sequence[Sample]) -> Iterator[str]:
         yield from (sample.turns[-1].answer for sample in samples)
 
