@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ def test_shows_scores_waterfall_and_where_to_look() -> None:
         assert words in text
     assert "open_vqa: 2 rejected: image missing" in text
     assert "absent_vqa  absent" in text
+    assert re.search(r"^  new pictures +12 ", text, re.MULTILINE)  # of the 19 that were asked
     for words in ("data/report/index.html", "make ui", "data/docs/index.html"):
         assert words in text
 
