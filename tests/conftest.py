@@ -1,4 +1,4 @@
-"""Fixtures for all tests: the real slices, a toy DVC project with the pipeline's stage names, one Prefect server."""
+"""Fixtures of all tests: real data, an empty folder, a toy DVC project with the pipeline's stages, a Prefect server."""
 
 from __future__ import annotations
 
@@ -47,6 +47,24 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("OPENMEDQ_REAL_DATA is not set: it names a folder of real datasets in their native layouts")
     return Path(folder)
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current folder is an empty one."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def torch_on_one_thread() -> Iterator[None]:
+    """Torch computes on one thread; what a training makes of its settings ends with the test."""
+    import torch  # slow to load, and few tests need it
+
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    torch.use_deterministic_algorithms(before[1])
 
 
 @pytest.fixture(scope="session")

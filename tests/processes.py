@@ -1,4 +1,4 @@
-"""Processes of a stage that runs below some `dvc`: found in /proc, and waited for."""
+"""Processes: found in /proc, and waited for."""
 
 from __future__ import annotations
 
@@ -15,8 +15,16 @@ def wait(is_true: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
+def is_alive(process_id: int) -> bool:
+    """Whether there is such a process, and more of it than its exit status."""
+    try:
+        return b") Z " not in Path(f"/proc/{process_id}/stat").read_bytes()
+    except FileNotFoundError:
+        return False
+
+
 def find_stages(stage: str, root: Path) -> set[int]:
-    """Processes of the stage in the project at `root`, the shell around it left out."""
+    """Processes of a stage that runs below some `dvc` in the project at `root`, the shell around it left out."""
     found = set()
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():

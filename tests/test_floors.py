@@ -1,6 +1,7 @@
 """The floors: imports go downward only, siblings are strangers, and some libraries live in one place."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,20 @@ def test_a_library_stays_at_home(library: str) -> None:
     assert users, f"nobody imports {library}"
     for user in users:
         assert any(user == home or user.startswith(f"{home}.") for home in HOMES[library]), f"{user} imports {library}"
+
+
+def test_contributing_shows_these_floors() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    block = re.search(r"^## Floors$.*?^```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert block
+    lines = [(float(floor), rest) for floor, rest in re.findall(r"^([\d.]+) +(.*)$", block[1], re.MULTILINE)]
+    floors = [floor for floor, _ in lines]
+    assert floors == sorted(set(floors), reverse=True)
+    shown = {
+        name.removeprefix("openmedq."): floor
+        for floor, rest in lines
+        for name in re.split(r" {2,}| *[|,] *", rest)
+        if " " not in name  # else it is a remark
+    }
+    # The package that holds all others needs no line.
+    assert shown == {name.removeprefix("openmedq."): floor for name, floor in FLOORS.items() if name != "openmedq"}

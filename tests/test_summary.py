@@ -1,4 +1,5 @@
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,14 +15,11 @@ from openmedq.stages import evaluate
 from tests.quality.corpus import make_params
 from tests.stages.results import call_miniatures, write_learning, write_run
 
-
-@pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture
-def _finished(monkeypatch: pytest.MonkeyPatch) -> None:
+def _finished(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(samples: Sequence[Sample]) -> Iterator[str]:
         yield from (sample.turns[-1].answer for sample in samples)
 
@@ -46,6 +44,7 @@ def test_shows_scores_waterfall_and_where_to_look() -> None:
         assert words in text
     assert "open_vqa: 2 rejected: image missing" in text
     assert "absent_vqa  absent" in text
+    assert re.search(r"^  new pictures +12 ", text, re.MULTILINE)  # of the 19 that were asked
     for words in ("data/report/index.html", "make ui", "data/docs/index.html"):
         assert words in text
 

@@ -10,10 +10,7 @@ from hypothesis import strategies as st
 from openmedq import trace
 from openmedq.errors import TrackingError
 
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.mark.parametrize(

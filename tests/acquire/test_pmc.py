@@ -19,8 +19,6 @@ from openmedq.errors import AcquisitionError, PassingError
 from openmedq.params import Execution
 from tests.servers import Server, bucket, faults, serve
 
-LISTINGS = "pmc-oa-opendata.s3.amazonaws.com/"
-
 
 def publish(*keys: str) -> dict[str, bytes | Path]:
     return {f"{BUCKET}/{key.replace('%', '%25')}": b"x" * 7 for key in keys}

@@ -15,6 +15,7 @@ from flows.learn import learn
 from flows.walk import WalkError, render
 from openmedq.errors import StaleError
 from tests.connections import read_attempts
+from tests.processes import is_alive
 
 pytestmark = pytest.mark.usefixtures("prefect_server")
 
@@ -67,13 +68,13 @@ def test_a_failing_node_fails_the_flow_in_one_line_and_nothing_after_it_runs(toy
 
 
 def test_what_the_stage_states_is_not_retried_and_what_may_pass_is(toy, monkeypatch):
-    monkeypatch.setitem(reproduce.RULES, "miniature", reproduce.Rule(delays_s=(0.1, 60)))
+    monkeypatch.setitem(reproduce.RULES, "miniature", reproduce.Rule(delays_s=(0.1, 0.1)))
     Path("fail-miniature@apple").write_text("75 1 error: host: cut off")
     Path("fail-miniature@plum").write_text("1 9 error: mirror: no folder")
-    started = time.monotonic()
     with pytest.raises(WalkError, match=r"^miniature@plum: mirror: no folder; 0 not run$"):
         build(targets=["miniature"])
-    assert time.monotonic() - started < 50, "the second retry would come after 60 s"
+    failures_left = {name: Path(f"fail-miniature@{name}").read_text().split()[1] for name in ("apple", "plum")}
+    assert failures_left == {"apple": "0", "plum": "8"}, "apple was tried again, plum was not"
     assert (toy / "data/miniature/apple").exists()
 
 
@@ -96,12 +97,10 @@ def test_an_interrupted_flow_leaves_no_stage_behind(toy):
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
-    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         build(targets=["miniature@apple"])
-    assert time.monotonic() - started < 40, "the stage was waited for"
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid_file.read_text()), 0)
+    assert not is_alive(int(pid_file.read_text()))
+    assert not (toy / "data/miniature/apple").exists(), "the stage was waited for"
 
 
 def test_the_table_counts_what_became_of_the_nodes():

@@ -19,6 +19,7 @@ from openmedq.io.decoding import Decoder, Inline, encode_image, open_executor
 from openmedq.io.images import BrokenPicture
 from openmedq.params import Normalize
 from openmedq.schema import Image, Reason
+from tests.processes import is_alive
 
 DIALS = Normalize()
 
@@ -120,16 +121,9 @@ def test_workers_die_with_their_owner(tmp_path: Path) -> None:
     owner.wait()
     owner.stdout.close()
     for _ in range(100):
-        if not any(_is_alive(worker) for worker in workers):
+        if not any(is_alive(worker) for worker in workers):
             return
         time.sleep(0.1)
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
     raise AssertionError("a worker outlived its owner")
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        return b") Z " not in Path(f"/proc/{process_id}/stat").read_bytes()
-    except FileNotFoundError:
-        return False

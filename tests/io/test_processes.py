@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import is_alive
+
 PARENT = '''
 import subprocess, sys, threading, time
 
@@ -61,20 +63,13 @@ def test_a_child_dies_with_its_parent_alone(program: str) -> None:
     assert parent.stdout is not None
     child = int(parent.stdout.readline())
     time.sleep(0.5)
-    assert _is_alive(child), "it died before its parent"
+    assert is_alive(child), "it died before its parent"
     parent.send_signal(signal.SIGKILL)
     for _ in range(100):
-        if not _is_alive(child):
+        if not is_alive(child):
             break
         time.sleep(0.05)
     else:
         os.kill(child, signal.SIGKILL)
         raise AssertionError("it outlived its parent")
     parent.communicate()
-
-
-def _is_alive(process_id: int) -> bool:
-    try:
-        return b") Z " not in Path(f"/proc/{process_id}/stat").read_bytes()
-    except FileNotFoundError:
-        return False

@@ -13,6 +13,8 @@ import pytest
 from openmedq.io.publish import publish
 from openmedq.layout import PARTIAL
 
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
 TARGET = Path("data/samples/toy")
 
 WRITER = """
@@ -30,11 +32,6 @@ with publish(Path("data/samples/toy")) as folder:
         time.sleep(float(seconds) / 4)
     log.write(f"-{name}\\n")
 """
-
-
-@pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def _start(name: str, seconds: float) -> subprocess.Popen[bytes]:

@@ -38,6 +38,14 @@ def test_the_loss_stays_within_the_drawing(values: list[float]) -> None:
             assert 0 <= y <= height
 
 
+def test_the_curve_is_the_mean_of_as_many_losses_on_both_sides() -> None:
+    losses = [(step, 5.0 if step == 50 else 0.0) for step in range(1, 101)]
+    _, curve = ElementTree.fromstring(draw_loss("title", losses)).findall("polyline")
+    heights = [float(point.split(",")[1]) for point in curve.attrib["points"].split()]
+    raised = [step for step, height in enumerate(heights, start=1) if height != heights[0]]
+    assert raised == [48, 49, 50, 51, 52]  # a twentieth of the updates
+
+
 def test_a_long_training_is_thinned() -> None:
     svg = ElementTree.fromstring(draw_loss("title", [(step, 1.0) for step in range(100_000)]))
     assert len(svg.findall("polyline")[0].attrib["points"].split()) <= 800

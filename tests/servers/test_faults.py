@@ -113,7 +113,7 @@ def test_slow_and_corrupt_compose(server: Server) -> None:
     server.faults += [faults.slow(500_000), faults.corrupt(0)]
     begin = time.monotonic()
     body = get(server.url(PLAIN))[2]
-    assert 0.15 < time.monotonic() - begin < 2
+    assert time.monotonic() - begin > 0.15
     assert body[0] == 255 and body[1:] == DATA[1:]
 
 

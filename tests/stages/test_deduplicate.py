@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -9,6 +8,8 @@ from openmedq import layout
 from openmedq.errors import ParamsError, StaleError
 from openmedq.stages import deduplicate
 from tests.quality.corpus import ROLES, Row, make_params, picture, row, write_sets
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
 
 CARDS: dict[str, dict[str, Any]] = {"b_first": {}, "a_second": {}, "text": {}, "absent": {}}
 
@@ -45,11 +46,6 @@ EXPECTED = {
     "text/2": ("text/3", "in evaluation"),
     "text/5": ("text/4", "duplicate exact"),
 }
-
-
-@pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def _run(**sections: Any) -> dict[str, tuple[str, str]]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
-import torch
 
 from openmedq import encoders, layout, params
 from openmedq.metrics.answers import mean_exact_match
@@ -23,17 +22,10 @@ from openmedq.vlm import prompt, training
 from openmedq.vlm.generation import load_answerer
 from openmedq.vlm.samples import EncodedSamples
 
+pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
+
 ROOT = Path(__file__).parents[2]
 NUM_UPDATES = 200  # fewer than the profile's: there is one source here
-
-
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    torch.use_deterministic_algorithms(before[1])
 
 
 def _draw(folder: Path, seed: int) -> list[Sample]:

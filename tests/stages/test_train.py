@@ -30,6 +30,8 @@ from tests.quality.corpus import make_params
 from tests.stages.results import write_run
 from tests.vlm import tiny
 
+pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
+
 ROOT = Path(__file__).parents[2]
 DIALS = {"batch_size": 8, "micro_batch_size": 8, "max_steps": 6, "num_epochs": 9, "lr": 5e-3}
 
@@ -38,15 +40,6 @@ DIALS = {"batch_size": 8, "micro_batch_size": 8, "max_steps": 6, "num_epochs": 9
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_run()
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Any:
-    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    torch.use_deterministic_algorithms(before[1])
 
 
 def params(workers: int = 1, **changes: Any) -> Params:
