@@ -97,7 +97,7 @@ class _Work:
     async def _fetch_listed(self, client: Client) -> None:
         recorded = dict(ledger.read(self.card.id))
         missing = []
-        for file in needs.known(self.card.id, self.card.files, recorded):
+        for file in needs.known(self.card.files, recorded):
             entry = self._find(file, recorded.get(file.path))
             if entry is None:
                 missing.append(file)
