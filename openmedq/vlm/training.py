@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -25,15 +25,13 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from openmedq.errors import ModelError, ParamsError
-from openmedq.io.progress import progress
+from openmedq.io.progress import Log, progress
 from openmedq.params import Train
 from openmedq.vlm import objectives
 from openmedq.vlm.batch import blank
 from openmedq.vlm.model import pick_device
 from openmedq.vlm.samples import EncodedSamples, MicroBatch
 from openmedq.vlm.visits import count_updates, draw_updates
-
-Log = Callable[[Mapping[str, float], int | None], None]
 
 
 @dataclass
