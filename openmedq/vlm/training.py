@@ -22,6 +22,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from numpy.typing import NDArray
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from openmedq.errors import ModelError, ParamsError
@@ -31,6 +32,7 @@ from openmedq.vlm import objectives
 from openmedq.vlm.batch import blank
 from openmedq.vlm.model import pick_device
 from openmedq.vlm.samples import EncodedSamples, MicroBatch
+from openmedq.vlm.schedule import scale
 from openmedq.vlm.visits import count_updates, draw_updates
 
 
@@ -191,13 +193,7 @@ def _configure(model: nn.Module, settings: Train, num_updates: int) -> tuple[Any
     ]
     optimizer = torch.optim.AdamW(groups, lr=settings.lr)
     num_warmup = round(settings.warmup * num_updates)
-
-    def scale(step: int) -> float:
-        if step < num_warmup:
-            return (step + 1) / num_warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - num_warmup) / max(1, num_updates - num_warmup)))
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+    return optimizer, LambdaLR(optimizer, lambda update: scale(update, num_warmup, num_updates))
 
 
 def _load(dataset: EncodedSamples, order: Iterator[list[int]], num_workers: int) -> DataLoader[Any]:
