@@ -24,8 +24,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
 
 from flows.graph import DVC, Node
+from openmedq.errors import TRY_AGAIN
 
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: what a stage exits with when the trouble may pass
 TERM_SECONDS = 20.0  # what a stopped stage has to end by itself
 
 

@@ -110,9 +110,9 @@ def serve(pages: Sequence[Page]) -> Iterator[list[subprocess.Popen[bytes]]]:
 def _print_windows(pages: Sequence[Page]) -> None:
     for page in pages:
         print(f"{page.title:12}{page.url}")
-    for title, path in (("Report", layout.REPORT / "index.html"), ("Data Docs", layout.DATA_DOCS)):
-        found = path if path.is_file() else next(iter(sorted(path.rglob("index.html"))), None)
-        print(f"{title:12}{found or 'not there yet: run `dvc repro`'}")
+    for title, folder in (("Report", layout.REPORT), ("Data Docs", layout.DATA_DOCS)):
+        path = folder / "index.html"
+        print(f"{title:12}{path if path.is_file() else 'not there yet: run `dvc repro`'}")
     prefect = next(page for page in pages if page.title == "Prefect")
     print(f"Flows show up live with PREFECT_API_URL={prefect.url}/api. Ctrl-C stops the pages.", flush=True)
 

@@ -23,7 +23,7 @@ from flows.reproduce import PROCESSES, SLOTS, NodeError, Outcome, task_for
 from openmedq import layout
 from openmedq.errors import OpenMedQError
 
-PAGES = {"report": layout.REPORT / "index.html", "data-docs": layout.DATA_DOCS}
+PAGES = {"report": layout.REPORT / "index.html", "data-docs": layout.DATA_DOCS / "index.html"}
 NOT_RUN = "not run"
 
 
@@ -106,8 +106,6 @@ def _publish_artifacts(root: Path, outcomes: Sequence[Outcome]) -> None:
     create_markdown_artifact(key="nodes", markdown=render(outcomes), description="what became of each node")
     for key, page in PAGES.items():
         path = root / page
-        if path.is_dir():
-            path = next(iter(sorted(path.rglob("index.html"), key=lambda found: len(found.parts))), path)
         if path.exists():
             create_link_artifact(key=key, link=path.absolute().as_uri(), link_text=str(page))
 

@@ -16,12 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openmedq import layout
-from openmedq.errors import OpenMedQError, ParamsError, PassingError, StaleError
+from openmedq.errors import TRY_AGAIN, OpenMedQError, ParamsError, PassingError, StaleError
 
 if TYPE_CHECKING:
     from openmedq.params import Params
 
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the trouble may pass by itself; the flows try such a stage again
 STAGES_PER_SET = {
     "miniature": "write a small generated set in its published layout",
     "download": "take the published files from the mirror, by manifest",

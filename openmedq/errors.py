@@ -15,8 +15,11 @@
     ├── ModelError           weights or a tokenizer that can't be loaded or don't fit
     └── ExportError          weights that may not leave, or not to where they should
 
-`python -m openmedq` prints such an error as one line and exits with 1; a stack trace is for bugs.
+`python -m openmedq` prints such an error as one line and exits with 1, or with TRY_AGAIN where it may pass; a stack
+trace is for bugs.
 """
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the trouble may pass by itself; the flows try such a stage again
 
 
 class OpenMedQError(Exception):

@@ -35,10 +35,9 @@ from typing import Any
 
 from openmedq import layout, trace
 from openmedq.errors import TrackingError
+from openmedq.io.progress import Log
 from openmedq.io.publish import publish
 from openmedq.params import Params
-
-Log = Callable[[Mapping[str, float], int | None], None]
 
 EXPERIMENT = "openmedq"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # what its pages look like

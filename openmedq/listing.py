@@ -26,7 +26,7 @@ from openmedq.cards import Card, Set, catalogue
 from openmedq.errors import SourceError
 from openmedq.mirror import is_miniature, match_folders
 from openmedq.params import Normalize, Params
-from openmedq.planning import find_mirrored, tell_size
+from openmedq.planning import find_mirrored, say, tell_size
 from openmedq.schema import Rejected
 from openmedq.stages.normalize import dials_of
 
@@ -68,9 +68,9 @@ def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
     console.print(table)
     for set_id, set_ in sets.items():
         card = set_.card
-        _say(console, f"\n{set_id}: {card.title}; {card.citation}; {card.homepage}")
-        _say(console, f"  licence: {card.licence}; rows as published: {_tell(card.published_rows)}")
-        _say(console, f"  {_tell_missing(card, assessed[set_id], mirrored.get(set_id), params)}")
+        say(console, f"\n{set_id}: {card.title}; {card.citation}; {card.homepage}")
+        say(console, f"  licence: {card.licence}; rows as published: {_tell(card.published_rows)}")
+        say(console, f"  {_tell_missing(card, assessed[set_id], mirrored.get(set_id), params)}")
 
 
 def _tell_missing(card: Card, need: needs.Need, mirrored: Path | None, params: Params) -> str:
@@ -93,10 +93,6 @@ def _tell_missing(card: Card, need: needs.Need, mirrored: Path | None, params: P
             how += f" {needs.LOOK_AGAIN}"
         how += f" ({card.advice})" if card.advice else ""
     return f"{what}: {how}; or put them into a folder {card.id} of download.mirror"
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False)
 
 
 def render_markdown(sets: Mapping[str, Set], mirror: Path | None) -> str:

@@ -99,14 +99,14 @@ def show(console: Console, steps: list[Step], dials: Download) -> bool:
     free = shutil.disk_usage(_nearest(layout.RAW)).free
     has_room = needed <= free
     rough = "~: as a page rounds it. n?: n files (more) whose size nobody states. disk: with what is here; " + SHARDS
-    _say(console, f"\n{rough}.")
+    say(console, f"\n{rough}.")
     verdict = "enough" if has_room else "NOT enough: leave sets out (download.skip), or move data/ to a larger disk"
-    _say(console, f"Disk: {decimal(needed)} are still needed, {decimal(free)} are free: {verdict}.")
+    say(console, f"Disk: {decimal(needed)} are still needed, {decimal(free)} are free: {verdict}.")
     if is_miniature(Path(dials.mirror)):
         until = "until params.yaml names a folder of yours there (data/supplied), and says download.fetch: true"
-        _say(console, f"download.mirror is {dials.mirror}, generated sets: `dvc repro` fetches nothing {until}.")
+        say(console, f"download.mirror is {dials.mirror}, generated sets: `dvc repro` fetches nothing {until}.")
     elif not dials.fetch:
-        _say(console, "download.fetch is false: `dvc repro` fetches nothing until params.yaml says true.")
+        say(console, "download.fetch is false: `dvc repro` fetches nothing until params.yaml says true.")
     return has_room
 
 
@@ -116,6 +116,11 @@ def tell_size(num_bytes: int, need: needs.Need) -> str:
         return f"{need.num_unsized}?"
     unsized = f" +{need.num_unsized}?" if need.num_unsized else ""
     return f"{'~' if need.is_rough else ''}{decimal(num_bytes)}{unsized}"
+
+
+def say(console: Console, text: str) -> None:
+    """A line for people, as it is: brackets and numbers in it are nothing special."""
+    console.print(text, highlight=False, markup=False)
 
 
 def write_links(sets: Mapping[str, Set], params: Params, *, is_asked: bool, form: str) -> Iterator[str]:
@@ -181,7 +186,3 @@ async def _ask(card: Card, files: list[File], execution: Execution) -> list[File
 def _nearest(path: Path) -> Path:
     """The path, or the nearest folder above it that is there."""
     return next(each for each in (path, *path.absolute().parents) if each.exists())
-
-
-def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import hashlib
 import re
 import sys
 import time
@@ -97,7 +96,7 @@ class _Work:
     async def _fetch_listed(self, client: Client) -> None:
         recorded = dict(ledger.read(self.card.id))
         missing = []
-        for file in needs.known(self.card.id, self.card.files, recorded):
+        for file in needs.known(self.card.files, recorded):
             entry = self._find(file, recorded.get(file.path))
             if entry is None:
                 missing.append(file)
@@ -188,7 +187,9 @@ class _Work:
         promised = {file.sha256, entry.sha256 if entry else None} - {None}
         is_it = promised <= {sha256}
         if not promised:  # nor was it recorded: someone put it there
-            is_it = file.size_bytes in (None, status.st_size) and (file.md5 is None or file.md5 == _md5_of(path))
+            is_it = file.size_bytes in (None, status.st_size) and (
+                file.md5 is None or file.md5 == origin.compute_md5(path)
+            )
         return origin.Entry(file.path, status.st_size, sha256) if is_it else None
 
     def _record(self, file: File, entry: origin.Entry, recorded: dict[str, ledger.Entry] | None) -> None:
@@ -236,11 +237,6 @@ def _refuse_strays(folder: Path, wanted: set[str]) -> None:
     for path, _ in origin.find_files(folder):
         if path.relative_to(folder).as_posix() not in wanted:
             raise StaleError(f"{path}: not a file of this set (any more); remove it, or move it elsewhere")
-
-
-def _md5_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _veil(error: OpenMedQError, file: File) -> OpenMedQError:

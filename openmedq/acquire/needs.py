@@ -61,7 +61,7 @@ def hindrance(card: Card, policy: Licences) -> str | None:
     return None
 
 
-def known(set_id: str, files: Iterable[File], entries: ledger.Ledger) -> list[File]:
+def known(files: Iterable[File], entries: ledger.Ledger) -> list[File]:
     """The files with what the ledger knows of them; those of the hub at the commit that was first fetched."""
     commits = {}
     for entry in entries.values():
@@ -99,7 +99,7 @@ class Need:
 def assess(card: Card) -> Need:
     """What is here of a set's files, by name and size, and what is missing."""
     entries = ledger.read(card.id)
-    files = known(card.id, card.files, entries)
+    files = known(card.files, entries)
     sizes = {file.path: _size(file, entries) for file in files}
     missing = [file for file in files if not (folder_of(card.id) / file.path).is_file()]
     listed = sum(_num_bytes(folder_of(card.id) / file.path) for file in files)
@@ -132,7 +132,7 @@ def is_whole(card: Card) -> bool:
 def links(card: Card) -> Iterator[File]:
     """A set's files as someone else may fetch them, with all that is known of them."""
     entries = ledger.read(card.id)
-    for file in known(card.id, card.files, entries):
+    for file in known(card.files, entries):
         entry = entries.get(file.path)
         found = {"sha256": file.sha256 or entry.sha256, "size_bytes": entry.size_bytes} if entry else {}
         yield file.model_copy(update=found)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import uuid
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,6 +48,11 @@ def generator(seed: int, *names: str | int) -> np.random.Generator:
     """A random generator for one purpose: independent of all others, the same on every machine."""
     digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
+
+
+def draw_uuid(random: np.random.Generator) -> str:
+    """An id of a record or a picture, for sets that publish UUIDs."""
+    return str(uuid.UUID(bytes=random.bytes(16), version=4))
 
 
 def draw_figures(seed: int, name: str, num_rounds: int) -> list[Figure]:

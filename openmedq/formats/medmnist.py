@@ -10,7 +10,6 @@ that it is one: its npz holds a further array, `generated`, which no published f
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import math
@@ -31,6 +30,7 @@ from openmedq.cards.drawing import generator
 from openmedq.errors import SourceError
 from openmedq.formats import find_file
 from openmedq.io.archives import open_members
+from openmedq.io.origin import compute_md5
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Turn
 
 SPLITS = ("train", "val", "test")
@@ -90,8 +90,7 @@ def name_files(stem: str, md5s: Mapping[int, str]) -> dict[str, str]:
 def _check_md5(
     path: Path, card: Card, official_md5s: Mapping[str, str], *, is_generated: bool, is_allowed: bool
 ) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    found = compute_md5(path)
     if found in official_md5s.values() or is_generated:
         return
     problem = f"{path}: not the published file (md5 {found})"

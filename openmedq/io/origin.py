@@ -120,6 +120,12 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Pa
             raise MirrorError(f"{path}: neither a file nor a folder; remove it")
 
 
+def compute_md5(path: Path) -> str:
+    """The md5 of a file, for hosts and lists that state no better hash."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 class Hashes:
     """sha256 of files, remembered by path, size, modification time and inode, so that only what changed is read."""
 

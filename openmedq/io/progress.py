@@ -1,10 +1,12 @@
-"""Progress bars: on stderr, on what takes long, and only where a person watches a terminal."""
+"""How what takes long is watched: a bar on stderr, where a person watches a terminal, and numbers by step."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+
+Log = Callable[[Mapping[str, float], int | None], None]  # takes numbers by name, and their step; None: of the end
 
 
 @contextmanager

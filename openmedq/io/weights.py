@@ -24,10 +24,3 @@ def add_metadata(path: Path, key: str, text: str) -> None:
         new.write(len(data).to_bytes(8, "little") + data)
         shutil.copyfileobj(old, new, 2**20)
     aside.replace(path)
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a file."""
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return dict(header.get("__metadata__", {}))

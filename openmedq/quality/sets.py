@@ -24,15 +24,9 @@ class DataSet:
     id: str
     kind: str  # source or benchmark
     access: str
-    card_roles: Mapping[str, Role]
     roles: Roles  # in force
     counts: Mapping[str, Any]  # counts.json of normalize
     shards: tuple[Path, ...]
-
-    @property
-    def is_present(self) -> bool:
-        """Whether the mirror or the miniature held it."""
-        return bool(self.counts["state"] == "present")
 
     @property
     def is_credentialed(self) -> bool:
@@ -86,7 +80,6 @@ def _load_set(set_id: str, card: Mapping[str, Any], overrides: Roles) -> DataSet
         id=set_id,
         kind=card["kind"],
         access=card["access"],
-        card_roles=card_roles,
         roles={**card_roles, **overrides},
         counts=counts,
         shards=tuple(find_shards(folder)),

@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -44,7 +43,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from openmedq.cards import Access, Card, File
-from openmedq.cards.drawing import generator
+from openmedq.cards.drawing import draw_uuid, generator
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
 from openmedq.formats.columnar import stream_parquet
@@ -243,7 +242,7 @@ def _record(random: np.random.Generator, split: str, number: int) -> dict[str, A
     answer = shown[kinds.index(kind)]
     is_explained = split != "test" and random.random() < 0.8
     return {
-        "id": str(uuid.UUID(bytes=random.bytes(16), version=4)),
+        "id": draw_uuid(random),
         "question": wording.format(kind=kind),
         **{name: shown[index] for name, index in zip(_OPTIONS, order, strict=True)},
         "cop": -1 if split == "test" else place,

@@ -29,7 +29,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +38,16 @@ import numpy as np
 import pyarrow as pa
 
 from openmedq.cards import Access, Card, File
-from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode_png, generator, shared_figure
+from openmedq.cards.drawing import (
+    POSITIONS,
+    Figure,
+    draw,
+    draw_figures,
+    draw_uuid,
+    encode_png,
+    generator,
+    shared_figure,
+)
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, take_texts
 from openmedq.cards.licences import spell
 from openmedq.errors import SourceError
@@ -321,7 +329,7 @@ def _row(figure: Figure, number: int, random: np.random.Generator) -> dict[str, 
     questions: dict[str, Any] = {}
     for name, (question, template, answer, choices) in asked.items():
         options = [choices[place] for place in random.permutation(len(choices))]
-        entry = {"id": _uuid(random), "name": name, "tags": None}
+        entry = {"id": draw_uuid(random), "name": name, "tags": None}
         place = options.index(answer)
         questions[name] = entry | {
             "question": question,
@@ -339,7 +347,7 @@ def _row(figure: Figure, number: int, random: np.random.Generator) -> dict[str, 
     if number % 3 == 1:  # entries that this dataset does not have
         del questions["stain"], captions["modality_1"]
     return {
-        "image_id": _uuid(random),
+        "image_id": draw_uuid(random),
         "image": {"bytes": encode_png(draw(figure)), "path": None},
         "label": POSITIONS.index(figure.position),
         "label_name": figure.position.replace(" ", "_"),
@@ -362,7 +370,3 @@ def _row(figure: Figure, number: int, random: np.random.Generator) -> dict[str, 
         "bbox": [[10.0, 10.0, 30.0, 30.0]] * 2 if number == 5 else None,
         "polygon": [[[10.0, 10.0], [30.0, 10.0], [30.0, 30.0]]] * 2 if number == 5 else None,
     }
-
-
-def _uuid(random: np.random.Generator) -> str:
-    return str(uuid.UUID(bytes=random.bytes(16), version=4))

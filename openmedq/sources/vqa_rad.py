@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 import logging
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,7 +32,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from openmedq.cards import Access, Card, File
-from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, with_shared_figure
+from openmedq.cards.drawing import (
+    Figure,
+    draw,
+    draw_figures,
+    draw_uuid,
+    encode_jpeg,
+    generator,
+    shared_figure,
+    with_shared_figure,
+)
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
 from openmedq.formats import find_below, places_near
@@ -237,7 +245,7 @@ def _record_pair(
     record = {
         "qid": 0,  # numbered at the end
         "phrase_type": phrase_type,
-        "qid_linked_id": _uuid(random),
+        "qid_linked_id": draw_uuid(random),
         "image_case_url": case.url,
         "image_name": case.image_name,
         "image_organ": _ORGAN_CODES[case.figure.organ],
@@ -288,8 +296,4 @@ def _add_oddities(records: list[dict[str, Any]]) -> None:
 
 
 def _case_url(random: np.random.Generator) -> str:
-    return f"https://medpix.nlm.nih.gov/case?id={_uuid(random)}"
-
-
-def _uuid(random: np.random.Generator) -> str:
-    return str(uuid.UUID(bytes=random.bytes(16), version=4))
+    return f"https://medpix.nlm.nih.gov/case?id={draw_uuid(random)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from openmedq import layout
 from openmedq.cards import catalogue
-from openmedq.io.progress import progress
+from openmedq.io.progress import Log, progress
 from openmedq.io.publish import publish
 from openmedq.io.shards import read_samples
 from openmedq.metrics.answers import exact_match
@@ -30,7 +30,6 @@ from openmedq.params import Params
 from openmedq.schema import Role, Sample
 from openmedq.vlm import generation
 
-Log = Callable[[Mapping[str, float], int | None], None]
 Record = dict[str, Any]
 
 PREDICTIONS = layout.EVALUATION / "predictions.parquet"

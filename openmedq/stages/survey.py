@@ -6,7 +6,6 @@ that bears the list of links that it was made of is held to it, file by file.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,8 +70,7 @@ def _hold_to_list(set_id: str, surveyed: origin.Origin, listed: Mapping[str, lin
             )
         here = {"size_bytes": str(entry.size_bytes), "sha256": entry.sha256}
         if link.md5 and not link.sha256:
-            with (surveyed.folder / path).open("rb") as file:
-                here["md5"] = hashlib.file_digest(file, "md5").hexdigest()
+            here["md5"] = origin.compute_md5(surveyed.folder / path)
         for name, value in here.items():
             if getattr(link, name) not in ("", value):
                 told = f"{name} is {value}, {links.NAME} says {getattr(link, name)}"

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from openmedq import encoders, layout, training_data
 from openmedq.cards import Access
 from openmedq.errors import ValidationError
+from openmedq.io.progress import Log
 from openmedq.io.publish import publish
 from openmedq.io.shards import read_samples
 from openmedq.io.weights import add_metadata
@@ -29,7 +30,6 @@ from openmedq.schema import Role
 from openmedq.vlm import model as models
 from openmedq.vlm import prompt, training
 from openmedq.vlm.samples import EncodedSamples
-from openmedq.vlm.training import Log
 
 INDEX = layout.MIX / "index.parquet"
 METRICS = layout.TRAINING / "metrics.json"

@@ -24,7 +24,7 @@ from torch import nn
 from openmedq import layout
 from openmedq.cards import catalogue
 from openmedq.errors import ParamsError, SourceError
-from openmedq.io.progress import progress
+from openmedq.io.progress import Log, progress
 from openmedq.io.publish import publish
 from openmedq.io.shards import read, read_samples
 from openmedq.metrics.classification import score_classes
@@ -36,7 +36,6 @@ from openmedq.vlm.batch import read_pixels
 from openmedq.vlm.classifier import fine_tune, predict
 from openmedq.vlm.model import load, pick_device
 
-Log = Callable[[Mapping[str, float], int | None], None]
 Tree = dict[str, Any]
 
 PREDICTIONS = layout.TRANSFER / "predictions.parquet"

@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
 from openmedq.errors import ModelError
 from openmedq.params import Transfer
 from openmedq.vlm.model import freeze_unused
+from openmedq.vlm.schedule import scale
 
 WARMUP = 0.1  # share of the updates
 
@@ -70,13 +72,7 @@ def fine_tune(
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=dials.lr)
     num_updates = dials.num_epochs * math.ceil(len(targets) / dials.batch_size)
     num_warmup = max(1, round(WARMUP * num_updates))
-
-    def factor(update: int) -> float:
-        if update < num_warmup:
-            return (update + 1) / num_warmup
-        return 0.5 * (1 + math.cos(math.pi * (update - num_warmup) / max(1, num_updates - num_warmup)))
-
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+    schedule = LambdaLR(optimizer, lambda update: scale(update, num_warmup, num_updates))
     generator = np.random.default_rng(seed)
     minimize = _objective(targets)
     for _ in range(dials.num_epochs):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,18 +22,18 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from numpy.typing import NDArray
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from openmedq.errors import ModelError, ParamsError
-from openmedq.io.progress import progress
+from openmedq.io.progress import Log, progress
 from openmedq.params import Train
 from openmedq.vlm import objectives
 from openmedq.vlm.batch import blank
 from openmedq.vlm.model import pick_device
 from openmedq.vlm.samples import EncodedSamples, MicroBatch
+from openmedq.vlm.schedule import scale
 from openmedq.vlm.visits import count_updates, draw_updates
-
-Log = Callable[[Mapping[str, float], int | None], None]
 
 
 @dataclass
@@ -193,13 +193,7 @@ def _configure(model: nn.Module, settings: Train, num_updates: int) -> tuple[Any
     ]
     optimizer = torch.optim.AdamW(groups, lr=settings.lr)
     num_warmup = round(settings.warmup * num_updates)
-
-    def scale(step: int) -> float:
-        if step < num_warmup:
-            return (step + 1) / num_warmup
-        return 0.5 * (1 + math.cos(math.pi * (step - num_warmup) / max(1, num_updates - num_warmup)))
-
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, scale)
+    return optimizer, LambdaLR(optimizer, lambda update: scale(update, num_warmup, num_updates))
 
 
 def _load(dataset: EncodedSamples, order: Iterator[list[int]], num_workers: int) -> DataLoader[Any]:

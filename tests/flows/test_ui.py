@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from flows import ui
+from openmedq import layout
 from openmedq.errors import OpenMedQError
 
 
@@ -41,6 +42,20 @@ def test_a_server_that_dies_is_told_with_the_command_that_shows_why():
     line = r"^MLflow: ended while it started; run `python -c raise SystemExit\(3\)` to see why$"
     with pytest.raises(OpenMedQError, match=line), ui.serve([page(find_port(), "raise SystemExit(3)")]):
         pytest.fail("a dead server counts as up")
+
+
+def test_pages_on_disk_are_named_where_they_are(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    index = tmp_path / layout.DATA_DOCS / "index.html"
+    (index.parent / "expectations").mkdir(parents=True)
+    (index.parent / "expectations" / "index.html").touch()  # a page below is not the first page
+    ui._print_windows([ui.prefect_page("127.0.0.1", 4200)])
+    missing = "not there yet: run `dvc repro`"
+    assert capsys.readouterr().out.splitlines()[1:3] == [f"Report      {missing}", f"Data Docs   {missing}"]
+    index.touch()
+    ui._print_windows([ui.prefect_page("127.0.0.1", 4200)])
+    said = capsys.readouterr().out.splitlines()
+    assert said[1:3] == [f"Report      {missing}", "Data Docs   data/docs/index.html"]
 
 
 def test_pages_are_on_loopback_and_silent():

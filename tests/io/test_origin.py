@@ -176,3 +176,16 @@ def test_sizes_are_held(folder: Path) -> None:
     (folder / "b.json").unlink()
     with pytest.raises(StaleError, match=r"b\.json: gone since"):
         origin.check_sizes(recorded)
+
+
+def test_md5_can_be_computed_where_it_is_barred_as_insecure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected, md5 = hashlib.md5(b"b.json").hexdigest(), hashlib.md5
+
+    def refuse(*arguments: object, usedforsecurity: bool = True) -> "hashlib._Hash":
+        if usedforsecurity:
+            raise ValueError("disabled for FIPS")
+        return md5(usedforsecurity=False)
+
+    monkeypatch.setattr(hashlib, "md5", refuse)
+    monkeypatch.setattr(hashlib, "new", refuse)
+    assert origin.compute_md5(folder / "b.json") == expected

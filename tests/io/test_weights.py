@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from openmedq.io.weights import add_metadata, read_metadata
+from openmedq.io.weights import add_metadata
 
 TENSORS = {"a": torch.arange(7, dtype=torch.float32), "b": torch.ones(3, 5, dtype=torch.bfloat16), "c": torch.zeros(0)}
 
@@ -21,7 +21,6 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("text", ["", "short", "a text longer than the padding", "μ \u2028 \U0001f9e0", '"}{\\'])
 def test_a_text_is_added_and_nothing_else_changes(path: Path, text: str) -> None:
     add_metadata(path, "key", text)
-    assert read_metadata(path) == {"format": "pt", "key": text}
     with safe_open(path, "pt") as file:
         assert file.metadata() == {"format": "pt", "key": text}
     loaded = load_file(path)

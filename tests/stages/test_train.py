@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors import safe_open
 
 from openmedq import layout, training_data
 from openmedq.errors import ModelError, ParamsError, ValidationError
-from openmedq.io.weights import read_metadata
 from openmedq.params import Params
 from openmedq.stages import train
 from openmedq.vlm import model as models
@@ -103,7 +103,8 @@ def test_the_weights_carry_what_they_were_trained_on() -> None:
     files = list(layout.MODEL.glob("*.safetensors"))
     assert files
     for path in files:
-        metadata = read_metadata(path)
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
         assert metadata["format"] == "pt"
         assert json.loads(metadata[training_data.METADATA]) == tree
 
