@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 import openmedq
 from openmedq.acquire.client import PASSING, pause_s
+from openmedq.acquire.img2dataset_process import NUM_TIMEOUTS
 from openmedq.errors import AcquisitionError, PassingError
 from openmedq.io.fetched import SCHEMA, Outcomes, Status, read_outcomes
 from openmedq.io.progress import progress
@@ -130,7 +131,7 @@ def _run(work: Path, execution: Execution, look: Callable[[], None]) -> None:
         "user_agent_token": "openmedq",
     }
     path = os.pathsep.join(filter(None, [str(Path(openmedq.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    patience_s = 2 * execution.timeout_s * (BUFFER_ROWS / num_threads + 1)  # all addresses of a buffer time out
+    patience_s = NUM_TIMEOUTS * execution.timeout_s * (BUFFER_ROWS / num_threads + 1)  # a buffer's all take too long
     with (work / LOG).open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", _PROGRAM, json.dumps(arguments)],

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq.acquire import pictures
+from openmedq.acquire import img2dataset_process, pictures
 from openmedq.acquire.client import Client
 from openmedq.acquire.pmc import BUCKET
 from openmedq.errors import AcquisitionError, PassingError
@@ -233,6 +234,19 @@ def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: 
         asleep.kill()
 
 
+def test_a_picture_that_takes_too_long_is_given_up() -> None:
+    """Whatever it waits for; the next one is asked for as ever."""
+
+    def download(row: tuple[int, str], timeout: float, agent: str) -> img2dataset_process.Answer:
+        if row[1] == "slow":
+            threading.Event().wait()
+        return row[0], agent, None
+
+    bounded = img2dataset_process.bound(download)
+    assert bounded((7, "slow"), 0.01, "openmedq") == (7, None, "took too long")
+    assert bounded((8, "quick"), 10, "openmedq") == (8, "openmedq", None)
+
+
 # With img2dataset itself ----------------------------------------------------------------------------------------------
 
 
@@ -290,7 +304,7 @@ def test_rocos_pictures_come_from_the_bucket(
 KILLED = """
 import sys
 from pathlib import Path
-from openmedq.acquire import pictures
+from openmedq.acquire import img2dataset_process, pictures
 from openmedq.params import Execution
 
 pictures.SHARD_ROWS = 10
@@ -330,6 +344,16 @@ def test_a_run_that_is_killed_dies_whole_and_goes_on(project: Path) -> None:
         picture = found.find(name)
         assert picture is not None
         assert picture.data == published[f"{BUCKET}/{name}"]
+
+
+@pytest.mark.faults
+def test_a_picture_that_drips_keeps_no_other_back(project: Path) -> None:
+    with serve(FILES | {f"{BUCKET}/PMC9_a.jpg": b"\xff\xd8\xff" * 1_000}) as server:
+        server.faults[:] = [faults.slow(20).on(f"{HOST}/PMC9_a.jpg")]
+        links = LINKS | {"PMC9_a.jpg": f"{BUCKET}/PMC9_a.jpg"}
+        dripping = run(server, project, links, attempts=1, timeout_s=0.5)
+        assert read_outcomes(project / PICTURES)["PMC9_a.jpg"] == (Status.NOT_NOW, "took too long")
+        assert dripping == dict.fromkeys(LINKS, Status.SUCCESS) | {"PMC9_a.jpg": Status.NOT_NOW}
 
 
 def wait_until(is_so: Callable[[], bool], timeout_s: float = 60) -> None:
