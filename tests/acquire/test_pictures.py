@@ -22,9 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq.acquire import img2dataset_process, pictures
+from openmedq.acquire import img2dataset_process, linked, pictures
 from openmedq.acquire.client import Client
 from openmedq.acquire.pmc import BUCKET
+from openmedq.cards import LinkedPicture
 from openmedq.errors import AcquisitionError, PassingError
 from openmedq.io.fetched import PICTURES, FetchedPictures, Status, read_outcomes
 from openmedq.params import Execution
@@ -37,6 +38,7 @@ from tests.servers import Server, faults, publish, serve
 ROOT = Path(__file__).parents[2]
 HOST = "pmc-oa-opendata.s3.amazonaws.com"
 DATA = {f"PMC{number}_a.jpg": b"\xff\xd8\xff" + bytes([number]) * 100 for number in range(8)}
+SIZES = {name: len(data) for name, data in DATA.items()}
 LINKS = {name: f"{BUCKET}/{name}" for name in DATA}
 FILES: dict[str, bytes | Path] = {LINKS[name]: data for name, data in DATA.items()}
 
@@ -83,7 +85,7 @@ def write_shard(output: Path, number: int, rows: list[dict[str, Any]], *, is_who
 
 def run(server: Server, folder: Path, links: dict[str, str] = LINKS, **dials: float) -> dict[str, Status]:
     execution = Execution.model_validate({"endpoints": server.endpoints, "attempts": 3, "backoff_s": 0.001, **dials})
-    pictures.fetch(links, folder / PICTURES, folder / "aside", Client(execution).place, execution)
+    pictures.fetch(links, SIZES, folder / PICTURES, folder / "aside", Client(execution).place, execution)
     return {name: status for name, (status, _) in read_outcomes(folder / PICTURES).items()}
 
 
@@ -131,6 +133,35 @@ def test_only_what_may_pass_is_asked_for_again(tmp_path: Path) -> None:
     }
     reasons = {name: reason for name, (_, reason) in read_outcomes(tmp_path / PICTURES).items() if reason}
     assert reasons["PMC9_a.jpg"] == "HTTP Error 404: Not Found"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_picture_of_another_length_than_listed_comes_again(tmp_path: Path) -> None:
+    with serve(FILES) as server:
+        server.faults[:] = [
+            faults.shorten(20).on(f"{HOST}/PMC0_a.jpg"),
+            faults.change(DATA["PMC1_a.jpg"] + b"another").on(f"{HOST}/PMC1_a.jpg"),
+        ]
+        outcomes = run(server, tmp_path, attempts=1)
+        differing = dict.fromkeys(["PMC0_a.jpg", "PMC1_a.jpg"], Status.NOT_NOW)
+        assert outcomes == dict.fromkeys(LINKS, Status.SUCCESS) | differing
+        assert read_outcomes(tmp_path / PICTURES)["PMC0_a.jpg"][1] == "not as long as it is listed"
+        server.faults.clear()
+        assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
+        assert len(server.requests) == 8 + 2
+    picture = FetchedPictures(tmp_path / PICTURES).find("PMC0_a.jpg")
+    assert picture is not None
+    assert picture.data == DATA["PMC0_a.jpg"]
+
+
+@pytest.mark.usefixtures("stand_in", "project")
+def test_linked_pictures_are_held_to_the_sizes_of_the_buckets_listing(capsys: pytest.CaptureFixture[str]) -> None:
+    published = {f"{BUCKET}/PMC1.1/{number}.jpg": b"\xff\xd8\xff" * 50 for number in range(3)}
+    wanted = [LinkedPicture(f"{number}", "PMC1", f"{number}.jpg") for number in range(3)]
+    with serve(published, [faults.shorten(20).on(f"{HOST}/PMC1.1/1.jpg")]) as server:
+        linked.fetch("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
+    told = "toy_set: 2 of 3 pictures fetched, 0 gone, 1 failed (1: not as long as it is listed)"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -209,12 +240,12 @@ def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
 )
 def test_what_a_message_means(message: str, status: Status) -> None:
     row = {"name": "a", "address": "b", "status": "failed_to_download", "error_message": message, "jpg": None}
-    assert pictures._judge(row | {"sha256": None})["status"] is status
+    assert pictures._judge(row | {"sha256": None}, None)["status"] is status
 
 
 def test_bytes_that_are_not_what_was_hashed_come_again() -> None:
     row = {"name": "a", "address": "b", "status": "success", "error_message": None, "sha256": "0" * 64}
-    judged = pictures._judge(row | {"jpg": b"\xff\xd8\xff"})
+    judged = pictures._judge(row | {"jpg": b"\xff\xd8\xff"}, None)
     assert (judged["status"], judged["picture"]) == (Status.NOT_NOW, None)
 
 
@@ -304,13 +335,14 @@ def test_rocos_pictures_come_from_the_bucket(
 KILLED = """
 import sys
 from pathlib import Path
-from openmedq.acquire import img2dataset_process, pictures
+from openmedq.acquire import img2dataset_process, linked, pictures
 from openmedq.params import Execution
 
 pictures.SHARD_ROWS = 10
 links = {f"{number:02}.jpg": f"{sys.argv[1]}/{number:02}.jpg" for number in range(40)}
 if __name__ == "__main__":
-    pictures.fetch(links, Path("pictures"), Path("aside"), str, Execution(connections=2, timeout_s=30, backoff_s=0.01))
+    dials = Execution(connections=2, timeout_s=30, backoff_s=0.01)
+    pictures.fetch(links, {}, Path("pictures"), Path("aside"), str, dials)
 """
 
 
