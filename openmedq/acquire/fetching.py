@@ -222,10 +222,10 @@ async def describe(client: Client, set_id: str, files: list[File]) -> list[File]
     """The files with what their hosts state of them before they are fetched: commits, sizes, hashes."""
     files = await zenodo.describe(client, await figshare.describe(client, files))
 
-    async def attempt() -> list[File]:
+    async def attempt() -> list[File]:  # but one: the hub's library tries again by itself
         return await hub.describe(client, files)
 
-    return await patiently(attempt, client.execution, set_id)
+    return await patiently(attempt, client.execution.model_copy(update={"attempts": 1}), set_id)
 
 
 def _refuse_strays(folder: Path, wanted: set[str]) -> None:

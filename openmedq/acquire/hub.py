@@ -6,11 +6,14 @@ The bytes come like all others; `huggingface_hub` is asked for the rest. It send
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from yarl import URL
@@ -20,8 +23,12 @@ from openmedq.acquire.credentials import HUB, advise
 from openmedq.cards import File
 from openmedq.errors import AcquisitionError
 
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
 ADDRESS = re.compile(rf"https://{re.escape(HUB)}/datasets/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+MAX_ENTRIES = 100_000
 NUM_TIMEOUTS = 10  # which an answer may take as a whole: the library bounds the wait for each byte alone
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -74,12 +81,22 @@ async def describe(client: Client, files: Iterable[File]) -> list[File]:
 
 
 async def _list(client: Client, repository: str, revision: str) -> tuple[str, dict[str, Any]]:
-    """The commit of a revision, and its files by path: in one answer, as a tree's pages may lead on, and elsewhere."""
-    info = await _ask(client, repository, revision)
-    commit = revision if COMMIT.fullmatch(revision) else str(info.sha)
-    if not COMMIT.fullmatch(commit):
-        raise NotNowError(f"{HUB} gives no answer that can be read (its commit is none)")
-    return commit, {entry.rfilename: entry for entry in info.siblings or ()}
+    """The commit of a revision, and its files by path."""
+    commit = revision
+    if not COMMIT.fullmatch(revision):
+        info = await _ask(client, repository, lambda api: api.dataset_info(repository, revision=revision))
+        commit = str(info.sha)
+        if not COMMIT.fullmatch(commit):
+            raise NotNowError(f"{HUB} gives no answer that can be read (its commit is none)")
+
+    def list_tree(api: HfApi) -> list[Any]:  # lazily, page by page, so that a list without end has one
+        tree = api.list_repo_tree(repository, recursive=True, revision=commit, repo_type="dataset")
+        return list(islice(tree, MAX_ENTRIES + 1))
+
+    entries = await _ask(client, repository, list_tree)
+    if len(entries) > MAX_ENTRIES:
+        raise AcquisitionError(f"{repository}: {HUB} lists more than {MAX_ENTRIES:,} files; its card has to follow")
+    return commit, {entry.path: entry for entry in entries if hasattr(entry, "size")}
 
 
 def _hold(file: File, entry: Any) -> File:
@@ -94,19 +111,20 @@ def _hold(file: File, entry: Any) -> File:
     return file.model_copy(update={"size_bytes": entry.size, "sha256": sha256 or file.sha256})
 
 
-async def _ask(client: Client, repository: str, revision: str) -> Any:
-    """What the hub's API says of a revision; its many errors in our two kinds, none of which holds a token."""
+async def _ask(client: Client, repository: str, question: Callable[[HfApi], Any]) -> Any:
+    """An answer of the hub's API; its many errors in our two kinds, none of which holds a token."""
     from huggingface_hub import HfApi, errors
 
-    base = client.endpoint_of(HUB) or f"https://{HUB}"
-    token = None if is_private(URL(base)) else False  # None: the one that there is
-    api = HfApi(base, token=token, library_name="openmedq")
-    timeout_s = client.execution.timeout_s
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # its own retries, line by line
+    base = URL(client.endpoint_of(HUB) or f"https://{HUB}")
+    api = HfApi(str(base), token=None if is_private(base) else False, library_name="openmedq")  # None: as it finds it
+
+    def ask() -> Any:
+        with _token_stays_at(base):
+            return question(api)
+
     try:
-        return await _in_time(
-            NUM_TIMEOUTS * timeout_s,
-            lambda: api.dataset_info(repository, revision=revision, files_metadata=True, timeout=timeout_s),
-        )
+        return await _in_time(NUM_TIMEOUTS * client.execution.timeout_s, ask)
     except errors.GatedRepoError:
         raise AcquisitionError(
             f"{repository}: {HUB} wants its conditions accepted on its page, and {advise(HUB)}"
@@ -129,6 +147,23 @@ async def _ask(client: Client, repository: str, revision: str) -> Any:
     except Exception as error:  # no connection, or a page in place of JSON: the library lets many kinds through
         what = "can't be reached" if "Connect" in type(error).__name__ else "gives no answer that can be read"
         raise NotNowError(f"{HUB} {what} ({type(error).__name__})") from None
+
+
+@contextlib.contextmanager
+def _token_stays_at(base: URL) -> Iterator[None]:
+    """The library's requests to other places have no token: the pages of a list may lead there."""
+    from huggingface_hub import get_session
+
+    def hold(request: Any) -> None:
+        if URL(str(request.url)).origin() != base.origin():
+            request.headers.pop("Authorization", None)
+
+    hooks = get_session().event_hooks["request"]
+    hooks.append(hold)
+    try:
+        yield
+    finally:
+        hooks.remove(hold)
 
 
 async def _in_time(seconds: float, question: Callable[[], Any]) -> Any:

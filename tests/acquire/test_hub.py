@@ -134,20 +134,34 @@ def test_a_token_goes_to_no_hub_that_others_can_listen_to(monkeypatch: pytest.Mo
         assert not any("Authorization" in request.headers for request in server.requests)
 
 
-def test_a_page_of_a_listing_leads_nowhere() -> None:
-    begin = f"https://huggingface.co/datasets/{REPOSITORY}/resolve/main"
-    with serve(SITE | {f"{begin}/{number}.zip": b"PK" for number in range(12)}) as server:
-        describe(server, *FILES)
-        assert len(server.requests) == 1, "commit, sizes and hashes come in one answer"
+def test_a_page_of_a_list_that_lies_elsewhere_is_asked_for_without_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    with serve(SITE) as server, serve({}) as other:
+        page = faults.Fault(after=lambda request, reply, _: send_json([], Link=f'<{other.hub}/api/more>; rel="next"'))
+        server.faults.append(page.on("*/tree/*"))
+        with pytest.raises((NotNowError, AcquisitionError)):
+            describe(server, *FILES)
+        assert {request.headers.get("Authorization") for request in server.requests} == {"Bearer hf_secret"}
+        assert other.requests
+        assert not any("Authorization" in request.headers for request in other.requests)
+
+
+def test_a_list_without_end_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "MAX_ENTRIES", 100)
+    entry = {"type": "file", "oid": "0", "size": 1, "path": "more.zip"}
+    with serve(SITE) as server:
+        link = {"Link": f'<{server.hub}/api/datasets/{REPOSITORY}/tree/{"a" * 40}?cursor=b>; rel="next"'}
+        server.faults.append(faults.Fault(after=lambda *_: send_json([entry] * 30, **link)).on("*/tree/*"))
+        with pytest.raises(AcquisitionError, match="lists more than 100 files"):
+            describe(server, *FILES)
+        assert len(server.asked("*/tree/*")) == 4
 
 
 def test_an_answer_that_drips_is_given_up(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "NUM_TIMEOUTS", 0.05)
     with serve(SITE, [faults.slow(100).on("*/api/*")]) as server:
-        with pytest.raises(
-            PassingError, match=r"^toy_set: huggingface\.co gives no whole answer in time \(attempt 2\)"
-        ):
-            fetch(server, make_set(FILES), attempts=2)
+        with pytest.raises(PassingError, match=r"^toy_set: huggingface\.co gives no whole answer in time"):
+            fetch(server, make_set(FILES))
         server.faults.clear()
         assert read_all(fetch(server, make_set(FILES))) == DATA
 
@@ -176,13 +190,13 @@ def test_an_interrupt_does_not_wait_for_the_answer() -> None:
 
 @pytest.mark.parametrize(
     "stated",
-    [{"size": "500"}, {"size": None}, {"size": 5, "lfs": {"sha256": "../x", "size": 5, "pointerSize": 1}}],
+    [{"size": "500"}, {"size": None}, {"size": 5, "lfs": {"oid": "../x", "size": 5, "pointerSize": 1}}],
 )
 def test_sizes_and_hashes_that_are_none_are_one_line(stated: dict[str, Any]) -> None:
-    told = {"id": REPOSITORY, "sha": "a" * 40, "siblings": [{"rfilename": "train.json", "blobId": "0", **stated}]}
+    told = [{"type": "file", "oid": "0", "path": "train.json", **stated}]
     strange = faults.Fault(after=lambda request, reply, other: send_json(told))
     with (
-        serve(SITE, [strange.on("*/api/*")]) as server,
+        serve(SITE, [strange.on("*/tree/*")]) as server,
         pytest.raises(
             AcquisitionError, match=r"^train\.json: huggingface\.co states no size of it, or no sha256; look"
         ),
