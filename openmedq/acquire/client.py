@@ -151,7 +151,7 @@ class Client:
         host = self.host_of(target)
         if host not in self._secrets:
             self._secrets[host] = credentials.find(host)
-        return self._secrets[host] if _is_private(target) else None
+        return self._secrets[host] if is_private(target) else None
 
     def _find_proxy(self, target: URL) -> str | None:
         origin = target.origin()
@@ -167,7 +167,7 @@ class Client:
         except ValueError:
             raise AcquisitionError(f"{plain(str(here))}: redirects to what is no address") from None
         there = self._place(named)
-        if named.scheme not in ("http", "https") or (_is_private(here) and not _is_private(there)):
+        if named.scheme not in ("http", "https") or (is_private(here) and not is_private(there)):
             raise AcquisitionError(
                 f"{plain(str(here))}: redirects to an unprotected {named.scheme}:// address; refused"
             )
@@ -180,7 +180,7 @@ class Client:
         name = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
         if status in PASSING:
             raise NotNowError(
-                f"{self.host_of(response.url)} answers {name}", _wait_s(response.headers.get("Retry-After"))
+                f"{self.host_of(response.url)} answers {name}", parse_wait_s(response.headers.get("Retry-After"))
             )
         if status in (401, 403):
             host = self.host_of(response.url)
@@ -228,7 +228,7 @@ def pause_s(num_failed: int, backoff_s: float, asked_s: float | None = None) -> 
     return max(doubled * random.uniform(0.5, 1.0), asked_s or 0.0)
 
 
-def _wait_s(header: str | None) -> float | None:
+def parse_wait_s(header: str | None) -> float | None:
     """Seconds of a `Retry-After`, which says a number or a date."""
     if header is None:
         return None
@@ -249,7 +249,7 @@ def _parse_endpoint(host: str, base: str) -> URL:
     return url if url.path.endswith("/") else url.with_path(url.path + "/")
 
 
-def _is_private(url: URL) -> bool:
+def is_private(url: URL) -> bool:
     """Whether nobody on the way can read along."""
     return url.scheme == "https" or url.host in ("127.0.0.1", "::1", "localhost")
 

@@ -17,7 +17,6 @@ from yarl import URL
 from openmedq import layout
 from openmedq.acquire import figshare, hub, ledger, linked, needs, zenodo
 from openmedq.acquire.client import LATER, Client, patiently
-from openmedq.acquire.credentials import HUB
 from openmedq.acquire.transfer import Advance, transfer
 from openmedq.cards import Access, Card, File, Set
 from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, PassingError, StaleError
@@ -225,10 +224,8 @@ async def describe(client: Client, set_id: str, files: list[File]) -> list[File]
     files = await zenodo.describe(client, await figshare.describe(client, files))
 
     async def attempt() -> list[File]:  # but one: the hub's library tries again by itself
-        return await asyncio.to_thread(hub.describe, files, client.endpoint_of(HUB))
+        return await hub.describe(client, files)
 
-    if not any(hub.locate(file) for file in files):
-        return files
     return await patiently(attempt, client.execution.model_copy(update={"attempts": 1}), set_id)
 
 

@@ -37,11 +37,12 @@ def fetch(set_id: str, linked: Iterable[LinkedPicture], max_missing: float, exec
     addresses = {each.name: each for each in pmc.read(folder / ADDRESSES)}
     links = {name: address.url for name in wanted if (address := addresses[name]).url}
     before = read_outcomes(folder / PICTURES)
+    sizes = {name: size_bytes for name in links if (size_bytes := addresses[name].size_bytes) is not None}
     left = (name for name in links if not pictures.is_settled(name, before))
-    needs.check_room(set_id, sum(addresses[name].size_bytes or 0 for name in left))
+    needs.check_room(set_id, sum(sizes.get(name, 0) for name in left))
 
     aside = layout.RAW / set_id / needs.PARTIAL / PICTURES
-    pictures.fetch(links, folder / PICTURES, aside, client.place, execution)
+    pictures.fetch(links, sizes, folder / PICTURES, aside, client.place, execution)
     after = read_outcomes(folder / PICTURES)
     told, num_left = _sum_up([addresses[name] for name in wanted], after)
     if num_left > max_missing * len(wanted):

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 import openmedq
 from openmedq.acquire.client import PASSING, pause_s
+from openmedq.acquire.img2dataset_process import NUM_TIMEOUTS
 from openmedq.errors import AcquisitionError, PassingError
 from openmedq.io.fetched import SCHEMA, Outcomes, Status, read_outcomes
 from openmedq.io.progress import progress
@@ -42,12 +43,16 @@ _DISALLOWED = "X-Robots-Tag"  # img2dataset heeds it
 _PICTURE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\0|MM\0\*|BM|RIFF....WEBP", re.DOTALL)
 
 Place = Callable[[str], str]
+Sizes = Mapping[str, int]  # in bytes, by name, where they are known
 
 
-def fetch(addresses: Mapping[str, str], folder: Path, aside: Path, place: Place, execution: Execution) -> None:
+def fetch(
+    addresses: Mapping[str, str], sizes: Sizes, folder: Path, aside: Path, place: Place, execution: Execution
+) -> None:
     """Fetch pictures (name -> address) into shards in `folder`; `io.fetched.read_outcomes` tells what became of each.
 
-    What came, or can't come, is not asked for again. `place` says where an address is asked for.
+    What came, or can't come, is not asked for again; what is not of the size that is known of it did not come. `place`
+    says where an address is asked for.
 
     Raises:
         PassingError: img2dataset left something undone; what came is kept.
@@ -56,7 +61,7 @@ def fetch(addresses: Mapping[str, str], folder: Path, aside: Path, place: Place,
     num_rounds = 0
     while True:
         for begun in sorted(aside.glob(f"*/{URLS}")):  # by an interrupted run too
-            _finish(begun.parent, folder, execution)
+            _finish(begun.parent, sizes, folder, execution)
         outcomes = read_outcomes(folder)
         left = {name: url for name, url in addresses.items() if not is_settled(name, outcomes)}
         if not left or num_rounds == execution.attempts:
@@ -89,7 +94,7 @@ def _begin(work: Path, addresses: Mapping[str, str], place: Place) -> None:
     (work / f".{URLS}").replace(work / URLS)
 
 
-def _finish(work: Path, folder: Path, execution: Execution) -> None:
+def _finish(work: Path, sizes: Sizes, folder: Path, execution: Execution) -> None:
     """Have a round's list fetched, but for the shards that are there."""
     num_rows: int = pq.read_metadata(work / URLS).num_rows
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,10 +102,10 @@ def _finish(work: Path, folder: Path, execution: Execution) -> None:
     def num_left() -> int:
         return -(-num_rows // SHARD_ROWS) - len(list(folder.glob(f"{work.name}-*.parquet")))
 
-    _collect(work, folder)
+    _collect(work, sizes, folder)
     if num_left():
         with progress("fetching pictures", num_left() * SHARD_ROWS) as advance:
-            _run(work, execution, lambda: advance(_collect(work, folder)))
+            _run(work, execution, lambda: advance(_collect(work, sizes, folder)))
     if num_left():
         raise PassingError(f"img2dataset left pictures undone: {_last_line(work / LOG)}; run the command again")
     remove(work)
@@ -130,7 +135,7 @@ def _run(work: Path, execution: Execution, look: Callable[[], None]) -> None:
         "user_agent_token": "openmedq",
     }
     path = os.pathsep.join(filter(None, [str(Path(openmedq.__file__).parents[1]), os.environ.get("PYTHONPATH")]))
-    patience_s = 2 * execution.timeout_s * (BUFFER_ROWS / num_threads + 1)  # all addresses of a buffer time out
+    patience_s = NUM_TIMEOUTS * execution.timeout_s * (BUFFER_ROWS / num_threads + 1)  # a buffer's all take too long
     with (work / LOG).open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", _PROGRAM, json.dumps(arguments)],
@@ -164,7 +169,7 @@ def _watch(process: subprocess.Popen[bytes], output: Path, patience_s: float, lo
             raise PassingError(f"img2dataset wrote nothing for {patience_s:.0f} s; what came is kept, run it again")
 
 
-def _collect(work: Path, folder: Path) -> int:
+def _collect(work: Path, sizes: Sizes, folder: Path) -> int:
     """Take the round's whole shards to `folder`; the number of their rows. img2dataset's statistics say which are."""
     num_rows = 0
     for statistics in sorted((work / OUTPUT).glob("*_stats.json")):
@@ -173,13 +178,13 @@ def _collect(work: Path, folder: Path) -> int:
         if target.exists():
             continue
         try:
-            num_rows += _settle(work / OUTPUT / f"{number}.parquet", target)
+            num_rows += _settle(work / OUTPUT / f"{number}.parquet", sizes, target)
         except (pa.ArrowInvalid, FileNotFoundError):  # as a machine that lost its power leaves it
             statistics.unlink()
     return num_rows
 
 
-def _settle(shard: Path, target: Path) -> int:
+def _settle(shard: Path, sizes: Sizes, target: Path) -> int:
     """Write a shard with each row's outcome, and remove the one that it was made from; the number of rows."""
     aside = target.with_name(f".{target.name}")
     num_rows = 0
@@ -189,7 +194,8 @@ def _settle(shard: Path, target: Path) -> int:
         pq.ParquetWriter(aside, SCHEMA, compression={"picture": "none"}, use_dictionary=False) as out,
     ):
         for place in range(read.num_row_groups):
-            rows = [_judge(row) for row in read.read_row_group(place, columns=columns).to_pylist()]
+            group = read.read_row_group(place, columns=columns).to_pylist()
+            rows = [_judge(row, sizes.get(row["name"])) for row in group]
             table = pa.Table.from_pylist(rows, SCHEMA)
             out.write_table(table, row_group_size=max(1, len(rows) * GROUP_BYTES // max(GROUP_BYTES, table.nbytes)))
             num_rows += len(rows)
@@ -198,13 +204,15 @@ def _settle(shard: Path, target: Path) -> int:
     return num_rows
 
 
-def _judge(row: dict[str, Any]) -> dict[str, Any]:
-    """A row of img2dataset's with its outcome; a picture only where it is one."""
+def _judge(row: dict[str, Any], size_bytes: int | None) -> dict[str, Any]:
+    """A row of img2dataset's with its outcome; a picture only where it is one, and as long as it is listed."""
     data, message = row["jpg"], row["error_message"] or ""
     status = Status.NOT_NOW
     if row["status"] == "success":
         if not _PICTURE.match(data):
             status, message = Status.NO_PICTURE, "not a picture"
+        elif size_bytes not in (None, len(data)):  # cut where no length was told, or under a length of its own
+            message = "not as long as it is listed"
         elif hashlib.sha256(data).hexdigest() == row["sha256"]:
             status = Status.SUCCESS
     elif _DISALLOWED in message or ((found := _STATUS.match(message)) and int(found[1]) not in PASSING):

@@ -143,7 +143,7 @@ def _parse(document: bytes, address: str) -> Element:
     """A page of a listing; what declares entities is none."""
     try:
         listing: Element = fromstring(document)
-    except (ParseError, DefusedXmlException, ValueError):
+    except (ParseError, DefusedXmlException, ValueError, LookupError):  # the last: of an encoding that is none
         raise AcquisitionError(f"{address}: answers with no listing; look at it") from None
     if listing.tag.rpartition("}")[2] != "ListBucketResult":
         raise AcquisitionError(f"{address}: answers with no listing; look at it")

@@ -50,7 +50,7 @@ Nothing of it may reach a third party's service: no API or chat of a language mo
 (https://physionet.org/news/post/llm-responsible-use)."""
 
 _PICTURE = re.compile(r"files/p([0-9]{2})/p\1[0-9]+/s[0-9]+/[0-9A-Za-z-]+\.jpg")
-_SUM = re.compile(r"([0-9a-f]{64}) +(.+)")
+_SUM = re.compile(r"([0-9a-f]{64}) +\*?(.+)")  # sha256sum writes a star before the path of what it read as bytes
 _PATIENTS = re.compile(r"p\d\d")  # p10 to p19; in the 65,379 patients' folders below, nothing is looked for
 _ENTERED_NEVER = re.compile(r"[ps]\d+")
 
@@ -96,13 +96,20 @@ def list_files(raw: Path, url: str, tables: Sequence[str]) -> Iterator[File]:
         return File(path=path, url=f"{url}/{path}", sha256=digest.hex() if digest else None)
 
     seen: set[int] = set()
+    num_without = 0
     for number, line in stream_lines(raw / LISTING):
         if not _PICTURE.fullmatch(line) or hash(line) in seen:
             raise SourceError(f"{raw / LISTING}: line {number}: no path of a further picture; get the file again")
         seen.add(hash(line))
-        yield describe(line)
+        file = describe(line)
+        num_without += file.sha256 is None
+        yield file
     if not seen:
         raise SourceError(f"{raw / LISTING}: names no picture; get the file again")
+    if num_without:
+        _log.info(
+            "%s: has no digest of %d of %d pictures, which are taken as they are", raw / SUMS, num_without, len(seen)
+        )
     yield from (file for file in map(describe, tables) if file.sha256)
 
 

@@ -207,7 +207,7 @@ def test_waits_double_with_jitter_up_to_a_bound(num_failed: int, doubled: float)
     ],
 )
 def test_any_retry_after_is_a_wait_or_none(header: str, expected: float | None) -> None:
-    assert client._wait_s(header) == expected
+    assert client.parse_wait_s(header) == expected
 
 
 def test_signed_queries_are_not_shown(fetch: Fetch) -> None:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,9 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq.acquire import pictures
+from openmedq.acquire import img2dataset_process, linked, pictures
 from openmedq.acquire.client import Client
 from openmedq.acquire.pmc import BUCKET
+from openmedq.cards import LinkedPicture
 from openmedq.errors import AcquisitionError, PassingError
 from openmedq.io.fetched import PICTURES, FetchedPictures, Status, read_outcomes
 from openmedq.params import Execution
@@ -36,6 +38,7 @@ from tests.servers import Server, faults, publish, serve
 ROOT = Path(__file__).parents[2]
 HOST = "pmc-oa-opendata.s3.amazonaws.com"
 DATA = {f"PMC{number}_a.jpg": b"\xff\xd8\xff" + bytes([number]) * 100 for number in range(8)}
+SIZES = {name: len(data) for name, data in DATA.items()}
 LINKS = {name: f"{BUCKET}/{name}" for name in DATA}
 FILES: dict[str, bytes | Path] = {LINKS[name]: data for name, data in DATA.items()}
 
@@ -82,7 +85,7 @@ def write_shard(output: Path, number: int, rows: list[dict[str, Any]], *, is_who
 
 def run(server: Server, folder: Path, links: dict[str, str] = LINKS, **dials: float) -> dict[str, Status]:
     execution = Execution.model_validate({"endpoints": server.endpoints, "attempts": 3, "backoff_s": 0.001, **dials})
-    pictures.fetch(links, folder / PICTURES, folder / "aside", Client(execution).place, execution)
+    pictures.fetch(links, SIZES, folder / PICTURES, folder / "aside", Client(execution).place, execution)
     return {name: status for name, (status, _) in read_outcomes(folder / PICTURES).items()}
 
 
@@ -130,6 +133,35 @@ def test_only_what_may_pass_is_asked_for_again(tmp_path: Path) -> None:
     }
     reasons = {name: reason for name, (_, reason) in read_outcomes(tmp_path / PICTURES).items() if reason}
     assert reasons["PMC9_a.jpg"] == "HTTP Error 404: Not Found"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_picture_of_another_length_than_listed_comes_again(tmp_path: Path) -> None:
+    with serve(FILES) as server:
+        server.faults[:] = [
+            faults.shorten(20).on(f"{HOST}/PMC0_a.jpg"),
+            faults.change(DATA["PMC1_a.jpg"] + b"another").on(f"{HOST}/PMC1_a.jpg"),
+        ]
+        outcomes = run(server, tmp_path, attempts=1)
+        differing = dict.fromkeys(["PMC0_a.jpg", "PMC1_a.jpg"], Status.NOT_NOW)
+        assert outcomes == dict.fromkeys(LINKS, Status.SUCCESS) | differing
+        assert read_outcomes(tmp_path / PICTURES)["PMC0_a.jpg"][1] == "not as long as it is listed"
+        server.faults.clear()
+        assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
+        assert len(server.requests) == 8 + 2
+    picture = FetchedPictures(tmp_path / PICTURES).find("PMC0_a.jpg")
+    assert picture is not None
+    assert picture.data == DATA["PMC0_a.jpg"]
+
+
+@pytest.mark.usefixtures("stand_in", "project")
+def test_linked_pictures_are_held_to_the_sizes_of_the_buckets_listing(capsys: pytest.CaptureFixture[str]) -> None:
+    published = {f"{BUCKET}/PMC1.1/{number}.jpg": b"\xff\xd8\xff" * 50 for number in range(3)}
+    wanted = [LinkedPicture(f"{number}", "PMC1", f"{number}.jpg") for number in range(3)]
+    with serve(published, [faults.shorten(20).on(f"{HOST}/PMC1.1/1.jpg")]) as server:
+        linked.fetch("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
+    told = "toy_set: 2 of 3 pictures fetched, 0 gone, 1 failed (1: not as long as it is listed)"
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -208,12 +240,12 @@ def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
 )
 def test_what_a_message_means(message: str, status: Status) -> None:
     row = {"name": "a", "address": "b", "status": "failed_to_download", "error_message": message, "jpg": None}
-    assert pictures._judge(row | {"sha256": None})["status"] is status
+    assert pictures._judge(row | {"sha256": None}, None)["status"] is status
 
 
 def test_bytes_that_are_not_what_was_hashed_come_again() -> None:
     row = {"name": "a", "address": "b", "status": "success", "error_message": None, "sha256": "0" * 64}
-    judged = pictures._judge(row | {"jpg": b"\xff\xd8\xff"})
+    judged = pictures._judge(row | {"jpg": b"\xff\xd8\xff"}, None)
     assert (judged["status"], judged["picture"]) == (Status.NOT_NOW, None)
 
 
@@ -231,6 +263,19 @@ def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: 
         with pytest.raises(PassingError, match="wrote nothing"):
             pictures._watch(asleep, tmp_path, patience_s=0.01, look=lambda: None)
         asleep.kill()
+
+
+def test_a_picture_that_takes_too_long_is_given_up() -> None:
+    """Whatever it waits for; the next one is asked for as ever."""
+
+    def download(row: tuple[int, str], timeout: float, agent: str) -> img2dataset_process.Answer:
+        if row[1] == "slow":
+            threading.Event().wait()
+        return row[0], agent, None
+
+    bounded = img2dataset_process.bound(download)
+    assert bounded((7, "slow"), 0.01, "openmedq") == (7, None, "took too long")
+    assert bounded((8, "quick"), 10, "openmedq") == (8, "openmedq", None)
 
 
 # With img2dataset itself ----------------------------------------------------------------------------------------------
@@ -290,13 +335,14 @@ def test_rocos_pictures_come_from_the_bucket(
 KILLED = """
 import sys
 from pathlib import Path
-from openmedq.acquire import pictures
+from openmedq.acquire import img2dataset_process, linked, pictures
 from openmedq.params import Execution
 
 pictures.SHARD_ROWS = 10
 links = {f"{number:02}.jpg": f"{sys.argv[1]}/{number:02}.jpg" for number in range(40)}
 if __name__ == "__main__":
-    pictures.fetch(links, Path("pictures"), Path("aside"), str, Execution(connections=2, timeout_s=30, backoff_s=0.01))
+    dials = Execution(connections=2, timeout_s=30, backoff_s=0.01)
+    pictures.fetch(links, {}, Path("pictures"), Path("aside"), str, dials)
 """
 
 
@@ -330,6 +376,16 @@ def test_a_run_that_is_killed_dies_whole_and_goes_on(project: Path) -> None:
         picture = found.find(name)
         assert picture is not None
         assert picture.data == published[f"{BUCKET}/{name}"]
+
+
+@pytest.mark.faults
+def test_a_picture_that_drips_keeps_no_other_back(project: Path) -> None:
+    with serve(FILES | {f"{BUCKET}/PMC9_a.jpg": b"\xff\xd8\xff" * 1_000}) as server:
+        server.faults[:] = [faults.slow(20).on(f"{HOST}/PMC9_a.jpg")]
+        links = LINKS | {"PMC9_a.jpg": f"{BUCKET}/PMC9_a.jpg"}
+        dripping = run(server, project, links, attempts=1, timeout_s=0.5)
+        assert read_outcomes(project / PICTURES)["PMC9_a.jpg"] == (Status.NOT_NOW, "took too long")
+        assert dripping == dict.fromkeys(LINKS, Status.SUCCESS) | {"PMC9_a.jpg": Status.NOT_NOW}
 
 
 def wait_until(is_so: Callable[[], bool], timeout_s: float = 60) -> None:

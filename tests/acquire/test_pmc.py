@@ -131,6 +131,7 @@ def test_an_interrupted_resolution_goes_on(tmp_path: Path, monkeypatch: pytest.M
         b"",
         b"<html><body>Back soon</body></html>",
         b"<ListBucketResult><Contents>",
+        b'<?xml version="1.0" encoding="foo"?><ListBucketResult/>',
         b'<!DOCTYPE x [<!ENTITY a "aaaa">]><ListBucketResult><Contents><Key>&a;</Key></Contents></ListBucketResult>',
     ],
 )

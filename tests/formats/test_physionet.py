@@ -99,6 +99,22 @@ def test_pictures_and_tables_have_their_digests_in_any_order(tmp_path: Path, ste
         assert file.sha256 == expected
 
 
+def test_digests_are_understood_in_both_styles(tmp_path: Path) -> None:
+    names = [name(number) for number in range(4)]
+    write_listing(tmp_path, names, [names[0], f" {names[1]}", f"*{names[2]}", f" *{names[3]}"])
+    assert [file.sha256 is not None for file in list_files(tmp_path, URL, ())] == [True] * 4
+
+
+def test_pictures_without_a_digest_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    names = [name(number) for number in range(5)]
+    assert len(list(list_files(write_listing(tmp_path, names, names), URL, ()))) == 5
+    assert not caplog.messages
+    assert len(list(list_files(write_listing(tmp_path, names, names[2:]), URL, ()))) == 5
+    sums = tmp_path / "SHA256SUMS.txt"
+    assert caplog.messages == [f"{sums}: has no digest of 2 of 5 pictures, which are taken as they are"]
+
+
 @pytest.mark.parametrize("step", [1, -1])
 def test_a_long_list_takes_little_memory(tmp_path: Path, step: int) -> None:
     names = [name(number) for number in range(20_000)]
