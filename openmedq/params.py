@@ -23,9 +23,9 @@ Licences = Literal["any", "research", "commercial", "redistributable"]
 
 
 class Section(BaseModel):
-    """Frozen, and closed: an unknown key is an error."""
+    """Frozen, and closed: an unknown key is an error. Every number is finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Miniature(Section):

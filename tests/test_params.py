@@ -47,6 +47,9 @@ def _miniature() -> dict:
         ),
         ({"evaluate": {}}, "params.yaml: evaluate.max_new_tokens: missing"),
         ({"mix": {"roles": {"vqa_rad": {"train": "training"}}}}, "mix.roles.vqa_rad.train: Input should be 'train'"),
+        ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
+        ({"execution": {"backoff_s": float("nan")}}, "execution.backoff_s: Input should be"),
+        ({"mix": {"weights": {"slake": float("inf")}}}, "mix.weights.slake: Input should be a finite number, not inf"),
     ],
 )
 def test_a_wrong_file_is_one_line_that_says_what_and_where(change: dict, line: str) -> None:
