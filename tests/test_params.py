@@ -59,6 +59,13 @@ def test_a_wrong_file_is_one_line_that_says_what_and_where(change: dict, line: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("said", ["zenodo.org: https://reader:battery@host", ["https://reader:battery@host"]])
+def test_an_endpoint_is_not_repeated(said: object) -> None:
+    with pytest.raises(ParamsError, match=r"execution\.endpoints\S*: Input should be") as caught:
+        params.parse({**_miniature(), "execution": {"endpoints": said}}, Path("params.yaml"))
+    assert "battery" not in str(caught.value)
+
+
 def test_an_unknown_key_deep_in_train_names_its_neighbors() -> None:
     tree = _miniature()
     tree["train"]["lora"]["rnak"] = 8

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from openmedq.acquire.client import plain
+from openmedq.acquire.addresses import plain
 from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError
 

@@ -18,7 +18,8 @@ from typing import BinaryIO
 import aiohttp
 
 from openmedq.acquire import promise
-from openmedq.acquire.client import Client, NotNowError, patiently, plain
+from openmedq.acquire.addresses import plain
+from openmedq.acquire.client import Client, NotNowError, patiently
 from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError
 
