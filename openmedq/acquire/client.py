@@ -26,9 +26,11 @@ from openmedq.acquire.addresses import plain
 from openmedq.errors import AccessError, AcquisitionError, PassingError
 from openmedq.params import Execution
 
+CHUNK_BYTES = 2**20
 AGENT = "openmedq (downloads datasets; https://arxiv.org/abs/2606.12953)"
 AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # it takes a password from wget alone, as its pages say
 MAX_REDIRECTS = 10
+HEADERS_TIMES = 3  # of `execution.timeout_s`: for name, connection and all headers of an answer
 MAX_WAIT_S = 600.0  # a server that asks for more is tried another day
 MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings and the like
 LATER = "; what came is kept, run the command again later"
@@ -69,7 +71,7 @@ class Client:
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,  # a file is kept as it is published
             trust_env=False,  # which would send netrc's default password to anyone
-            read_bufsize=2**20,
+            read_bufsize=CHUNK_BYTES,
         )
         return self
 
@@ -94,9 +96,11 @@ class Client:
                 sent = {**(headers or {}), "User-Agent": AGENTS.get(self.host_of(target), AGENT)}
                 if secret:
                     sent["Authorization"] = secret.get_secret_value()
-                async with self._session.get(
-                    target, headers=sent, allow_redirects=False, proxy=self._find_proxy(target)
-                ) as response:
+                async with asyncio.timeout(HEADERS_TIMES * self.execution.timeout_s):  # each byte may come in good time
+                    response = await self._session.get(
+                        target, headers=sent, allow_redirects=False, proxy=self._find_proxy(target)
+                    )
+                async with response:
                     location = response.headers.get("Location")
                     if response.status not in (301, 302, 303, 307, 308) or not location:
                         self._check_status(response, url, had_credentials=secret is not None)
@@ -109,6 +113,11 @@ class Client:
             raise AcquisitionError(f"{plain(url)}: the server's certificate is not trusted; {advice}") from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise NotNowError(_describe(error)) from None
+
+    async def read_chunk(self, response: aiohttp.ClientResponse) -> bytes:
+        """What comes next of a body; b"" at its end. TimeoutError after `timeout_s`, whatever else comes."""
+        async with asyncio.timeout(self.execution.timeout_s):
+            return await response.content.read(CHUNK_BYTES)
 
     async def read(self, url: str) -> bytes:
         """A small document whole, patiently."""

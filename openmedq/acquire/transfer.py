@@ -19,11 +19,10 @@ import aiohttp
 
 from openmedq.acquire import promise
 from openmedq.acquire.addresses import plain
-from openmedq.acquire.client import Client, NotNowError, patiently
+from openmedq.acquire.client import CHUNK_BYTES, Client, NotNowError, patiently
 from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError
 
-CHUNK_BYTES = 2**20
 MIN_BYTES_PER_S = 1_000  # over `execution.timeout_s`; a server that sends less is as one that sends nothing
 CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
@@ -124,7 +123,7 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
             promise.check_size(file, total)
         since, then = time.monotonic(), state.num_bytes
         with _open(aside) as out:
-            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+            while chunk := await client.read_chunk(response):
                 if not state.num_bytes:
                     promise.refuse_page(file, chunk)  # before its size, which says less
                     promise.check_size(file, total)
