@@ -1,7 +1,6 @@
 """One file: streamed aside, verified as it comes, gone on with after a cut, and renamed once it is whole and right.
 
-What has come lies at `aside`; beside it, `<aside>.tag` says of which version of the file, so that a cut transfer is
-gone on with only where the server still has the same (RFC 9110: `Range`, `If-Range`).
+What has come lies at `aside`; beside it, `<aside>.tag` says of which version of the file.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import BinaryIO
 
 import aiohttp
 
-from openmedq.acquire import promise
+from openmedq.acquire import promise, version
 from openmedq.acquire.addresses import plain
 from openmedq.acquire.client import CHUNK_BYTES, Client, NotNowError, patiently
 from openmedq.cards import File
@@ -75,7 +74,8 @@ async def transfer(
 
     async def attempt() -> None:
         await _receive(client, file, aside, state, advance)
-        _hold_to_promise(file, aside, state, advance)
+        while not _is_as_promised(file, aside, state, advance):
+            await _receive(client, file, aside, state, advance)
 
     await patiently(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.furthest)
     approve(state.hex("sha256"), state.num_bytes)
@@ -99,19 +99,21 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
     """Append what is missing, or all of it anew."""
     tag = _tag(aside)
     is_pinned = bool(file.sha256 or file.md5)
+    begun = version.read(tag) if state.num_bytes else version.Version()
     headers = {}
     if state.num_bytes:
         if state.num_bytes == file.size_bytes:
             return
-        if version := _read_tag(tag):
-            headers = {"Range": f"bytes={state.num_bytes}-", "If-Range": version}
-        elif is_pinned:
-            headers = {"Range": f"bytes={state.num_bytes}-"}
+        if begun.validator or is_pinned:
+            headers["Range"] = f"bytes={state.num_bytes}-"
         else:  # nothing would tell whether the rest is of the same file
             _start_over(aside, state, advance)
+        if begun.validator:
+            headers["If-Range"] = begun.validator
     async with client.get(file.url, headers) as response:
         start, total = _place(response)
-        is_same = _is_same(tag, response)
+        seen = version.of(response, total)
+        is_same = not begun.differs(seen)
         promise.check_framing(file, response)
         if response.status == 416 and total == state.num_bytes and is_same:
             return
@@ -128,7 +130,7 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                     promise.refuse_page(file, chunk)  # before its size, which says less
                     promise.check_size(file, total)
                     if len(chunk) != total or not is_pinned:  # a small file comes whole, and its hash says so
-                        _write_tag(tag, response)
+                        version.write(tag, seen)
                 out.write(chunk)
                 state.add(chunk)
                 advance(len(chunk))
@@ -166,15 +168,6 @@ def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
     return 0, response.content_length
 
 
-def _is_same(tag: Path, response: aiohttp.ClientResponse) -> bool:
-    """Whether a part is of the version that was begun, as far as both sides say."""
-    etag = response.headers.get("ETag", "")
-    if response.status not in (206, 416) or not etag:
-        return True
-    begun = _read_tag(tag)
-    return not begun.startswith('"') or begun == etag
-
-
 def _start_over(aside: Path, state: _State, advance: Advance) -> None:
     advance(-state.num_bytes)
     aside.unlink(missing_ok=True)
@@ -183,38 +176,20 @@ def _start_over(aside: Path, state: _State, advance: Advance) -> None:
     state.hashes = {name: _md5() if name == "md5" else hashlib.sha256() for name in state.hashes}
 
 
-def _hold_to_promise(file: File, aside: Path, state: _State, advance: Advance) -> None:
-    """Hold the whole file to sizes and hashes; the first that fails is fetched once more, whole."""
+def _is_as_promised(file: File, aside: Path, state: _State, advance: Advance) -> bool:
+    """Hold the whole file to sizes and hashes: nothing is kept of what fails, and the second that does is an error."""
     try:
         promise.check_size(file, state.num_bytes)
         promise.check_hashes(file, {name: state.hex(name) for name in state.hashes})
-    except (AcquisitionError, ChecksumError) as error:
+    except (AcquisitionError, ChecksumError):
         _start_over(aside, state, advance)
         state.num_wrong += 1
         if state.num_wrong > 1:
             raise
-        raise NotNowError(str(error)) from None
+        return False
     if not state.num_bytes:
         raise AcquisitionError(f"{file.path}: {plain(file.url)} gives nothing: an empty file, which nobody publishes")
-
-
-def _write_tag(tag: Path, response: aiohttp.ClientResponse) -> None:
-    """Keep the version's strong validator."""
-    etag = response.headers.get("ETag", "")
-    value = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-    if value and value.isprintable():
-        tag.write_text(value, encoding="utf-8")
-    else:
-        tag.unlink(missing_ok=True)
-
-
-def _read_tag(tag: Path) -> str:
-    """The version that was begun; "" where none is known: a machine that lost its power leaves zeros, say."""
-    try:
-        value = tag.read_text(encoding="utf-8")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return ""
-    return value if value.isprintable() else ""
+    return True
 
 
 def _tag(aside: Path) -> Path:

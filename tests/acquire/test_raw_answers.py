@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
 from itertools import chain, repeat
 
 import pytest
 
 from openmedq.errors import PassingError
-from tests.acquire.conftest import HOST, Fetch, make_files, make_set
-from tests.servers.raw import serve_raw
+from tests.acquire.conftest import HOST, Fetch, make_files, make_set, read_all
+from tests.servers.raw import answer_with, serve_raw, start_of
 
+A, B = (random.Random(seed).randbytes(300_000) for seed in range(2))
 NAME = "a.bin"
 FILES = make_files({NAME: b""})
 
@@ -31,3 +34,59 @@ def test_a_drip_of_what_is_no_progress_is_left(fetch: Fetch, name: str) -> None:
         pytest.raises(PassingError, match=r"no answer in time|next to nothing"),
     ):
         fetch(server, make_set(FILES), attempts=1, timeout_s=0.2)
+
+
+MONDAY, TUESDAY = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("begun", "then", "num_times"),
+    [
+        ({"Last_Modified": MONDAY}, {"Last_Modified": TUESDAY}, 1),
+        ({"Last_Modified": MONDAY, "ETag": 'W/"a"'}, {"Last_Modified": MONDAY, "ETag": 'W/"b"'}, 1),
+        ({"Last_Modified": MONDAY, "ETag": '"a"'}, {"Last_Modified": TUESDAY}, 1),
+        ({"ETag": '"a"'}, {}, 2),
+        ({"ETag": '"a"'}, {"ETag": 'W/"a"'}, 1),
+    ],
+)
+def test_parts_of_two_versions_are_not_joined(
+    fetch: Fetch, begun: dict[str, str], then: dict[str, str], num_times: int
+) -> None:
+    """From a server that does not heed If-Range, of a file whose hash nobody knows."""
+    data = B * num_times
+
+    def answer(head: str, number: int) -> Iterable[bytes]:
+        if number == 0:
+            return [answer_with(A[:150_000], Content_Length=len(A), **begun)]
+        start = start_of(head)
+        told = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        return [answer_with(data[start:], "206 Partial Content" if start else "200 OK", **told, **then)]
+
+    with serve_raw(HOST, answer) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: data}
+        assert [start_of(head) > 0 for head in server.heads] == [False, True, False]
+
+
+def test_a_part_without_validators_is_of_the_version_that_was_asked_for(fetch: Fetch) -> None:
+    def answer(head: str, number: int) -> Iterable[bytes]:
+        if number == 0:
+            return [answer_with(A[:150_000], Content_Length=len(A), ETag='"a"', Last_Modified=MONDAY)]
+        assert 'If-Range: "a"' in head
+        start = start_of(head)
+        return [answer_with(A[start:], "206 Partial Content", Content_Range=f"bytes {start}-{len(A) - 1}/{len(A)}")]
+
+    with serve_raw(HOST, answer) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: A}
+        assert len(server.heads) == 2
+
+
+def test_a_server_with_another_version_each_time_is_given_up(fetch: Fetch) -> None:
+    def answer(head: str, number: int) -> Iterable[bytes]:
+        start = start_of(head)
+        told = {"Content_Range": f"bytes {start}-{len(A) - 1}/{len(A)}"} if start else {}
+        data = A[start:150_000] or A[start : start + 9]
+        status = "206 Partial Content" if start else "200 OK"
+        return [answer_with(data, status, Content_Length=len(A) - start, ETag=f'"{number}"', **told)]
+
+    with serve_raw(HOST, answer) as server, pytest.raises(PassingError, match=r"\(attempt 3\)"):
+        fetch(server, make_set(FILES))

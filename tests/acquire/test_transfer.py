@@ -41,7 +41,7 @@ def test_a_version_is_noted_but_for_what_comes_whole_and_is_pinned(
     fetch: Fetch, monkeypatch: pytest.MonkeyPatch, num_bytes: int, is_pinned: bool, num_tags: int
 ) -> None:
     noted = []
-    monkeypatch.setattr("openmedq.acquire.transfer._write_tag", lambda tag, response: noted.append(tag))
+    monkeypatch.setattr("openmedq.acquire.version.write", lambda tag, version: noted.append(tag))
     data = {NAME: DATA[:num_bytes]}
     with serve({f"{URL}{NAME}": data[NAME]}) as server:
         assert read_all(fetch(server, make_set(make_files(data, is_pinned=is_pinned)))) == data
@@ -136,6 +136,16 @@ def test_wrong_bytes_of_the_right_length_are_fetched_once_more_and_refused(fetch
         assert not ASIDE.exists()
         server.faults[:] = [faults.corrupt(7).on(PLACE, times=3)]
         assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
+
+
+def test_wrong_bytes_do_not_pass_by_themselves(fetch: Fetch) -> None:
+    """However few attempts there are: nothing is kept of them, so that no later run goes on."""
+    with serve(SITE, [faults.corrupt(7).on(PLACE)]) as server:
+        with pytest.raises(ChecksumError, match="nothing of it is kept") as told:
+            fetch(server, make_set(PINNED), attempts=1)
+        assert "later" not in str(told.value)
+        server.faults[:] = [faults.corrupt(7).on(PLACE, first=3, times=1)]
+        assert read_all(fetch(server, make_set(PINNED), attempts=1)) == {NAME: DATA}
 
 
 def test_a_size_is_held_to_what_is_known_of_it(fetch: Fetch) -> None:
@@ -259,7 +269,13 @@ def test_a_file_whose_end_nothing_tells_is_not_taken(fetch: Fetch) -> None:
         assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
 
 
-@pytest.mark.parametrize("tag", [b"\0\0\0", b"\xff", b'"a"\r\nX-Injected: 1', b""])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        *(b"\0\0\0", b"\xff", b'"a"\r\nX-Injected: 1', b"", b"[" * 3000, b'"a"', b"[]", b"{}"),
+        *(b'{"etag": "\\"a\\"\\r\\nX-Injected: 1"}', b'{"etag": 1}', b'{"etag": null, "num_bytes": "x"}'),
+    ],
+)
 def test_a_damaged_tag_is_none(fetch: Fetch, tag: bytes) -> None:
     ASIDE.parent.mkdir(parents=True)
     ASIDE.write_bytes(DATA[:1000])
