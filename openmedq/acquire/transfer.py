@@ -33,6 +33,7 @@ class _State:
     """What has come of a file, in bytes and hashes."""
 
     num_bytes: int = 0
+    start: bytes = b""  # what tells a file from a page
     hashes: dict[str, hashlib._Hash] = field(default_factory=lambda: {"sha256": hashlib.sha256(), "md5": _md5()})
     furthest: int = 0  # of all attempts, in bytes: what comes again is no progress
     num_wrong: int = 0  # times that the whole was not what was promised
@@ -40,6 +41,7 @@ class _State:
     def add(self, chunk: bytes) -> None:
         for digest in self.hashes.values():
             digest.update(chunk)
+        self.start += chunk[: promise.START_BYTES - len(self.start)]
         self.num_bytes += len(chunk)
         self.furthest = max(self.furthest, self.num_bytes)
 
@@ -126,8 +128,9 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
         since, then = time.monotonic(), state.num_bytes
         with _open(aside) as out:
             while chunk := await client.read_chunk(response):
+                if len(state.start) < promise.START_BYTES:  # before its size, which says less
+                    promise.check_start(file, response.headers.get("Content-Type", ""), state.start + chunk)
                 if not state.num_bytes:
-                    promise.refuse_page(file, chunk)  # before its size, which says less
                     promise.check_size(file, total)
                     if len(chunk) != total or not is_pinned:  # a small file comes whole, and its hash says so
                         version.write(tag, seen)
@@ -172,7 +175,7 @@ def _start_over(aside: Path, state: _State, advance: Advance) -> None:
     advance(-state.num_bytes)
     aside.unlink(missing_ok=True)
     _tag(aside).unlink(missing_ok=True)
-    state.num_bytes = 0
+    state.num_bytes, state.start = 0, b""
     state.hashes = {name: _md5() if name == "md5" else hashlib.sha256() for name in state.hashes}
 
 

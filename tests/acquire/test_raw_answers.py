@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from itertools import chain, repeat
+from pathlib import Path
 
 import pytest
 
-from openmedq.errors import PassingError
+from openmedq.acquire import promise
+from openmedq.errors import AcquisitionError, PassingError
 from tests.acquire.conftest import HOST, Fetch, make_files, make_set, read_all
 from tests.servers.raw import answer_with, serve_raw, start_of
 
@@ -90,3 +92,72 @@ def test_a_server_with_another_version_each_time_is_given_up(fetch: Fetch) -> No
 
     with serve_raw(HOST, answer) as server, pytest.raises(PassingError, match=r"\(attempt 3\)"):
         fetch(server, make_set(FILES))
+
+
+@pytest.mark.parametrize(
+    ("coding", "told"),
+    [
+        ("identity", "does not say where the file ends, so a cut one would be taken for whole"),
+        ("gzip", "has Transfer-Encoding 'gzip', which nobody asked for; get it by hand"),
+        ("gzip, chunked", "has Transfer-Encoding 'gzip, chunked', which nobody"),
+    ],
+)
+def test_only_chunks_tell_the_end(fetch: Fetch, coding: str, told: str) -> None:
+    answer = answer_with(b"3\r\nabc\r\n0\r\n\r\n", Content_Length=None, Transfer_Encoding=coding)
+    with serve_raw(HOST, lambda head, number: [answer]) as server, pytest.raises(AcquisitionError, match=told):
+        fetch(server, make_set(FILES))
+
+
+PAGES = {
+    "a mark of its encoding": b"\xef\xbb\xbf<!DOCTYPE html><html>",
+    "XHTML": b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">',
+    "comments": b"<!-- saved -->\n<!-- twice --><html><body>login",
+    "a script": b"<script>location='/login'</script>",
+    "UTF-16": "\ufeff<html><body>".encode("utf-16"),
+    "two lines before it": b"\r\n\r\n<!doctype  html>",
+}
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 4, 1000])
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_a_page_is_no_file_however_it_begins_and_comes(fetch: Fetch, page: bytes, piece_bytes: int) -> None:
+    pieces = [page[at : at + piece_bytes] for at in range(0, len(page), piece_bytes)]
+    answer = [answer_with(b"", Content_Length=len(page)), *pieces]
+    with (
+        serve_raw(HOST, lambda head, number: answer, pause_s=0.002) as server,
+        pytest.raises(AcquisitionError, match="answers with a web page in place of the file"),
+    ):
+        fetch(server, make_set(FILES))
+
+
+def test_comments_without_end_are_looked_at_quickly() -> None:
+    """Each of them could end at any later end: a naive look takes hours."""
+    promise.check_start(FILES[0], "", b"<!-- -->" * 100 + b"a")
+
+
+@pytest.mark.parametrize("kind", ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml"])
+def test_what_is_called_a_page_is_one_unless_its_hash_is_known(fetch: Fetch, kind: str) -> None:
+    files = {"a.csv": b"id\n1\n"}
+    with serve_raw(HOST, lambda head, number: [answer_with(files["a.csv"], Content_Type=kind)]) as server:
+        with pytest.raises(AcquisitionError, match="answers with a web page in place of the file"):
+            fetch(server, make_set(make_files(files)))
+        assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
+    Path("data/raw/toy_set/files/a.csv").unlink()
+    pages = {"a.html": b"<html>"}
+    with serve_raw(HOST, lambda head, number: [answer_with(pages["a.html"], Content_Type=kind)]) as server:
+        assert read_all(fetch(server, make_set(make_files(pages)))) == pages
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.npz", "a.csv.gz", "a.TGZ", "a.tar.gz", "a.parquet"])
+def test_an_archive_begins_as_one_unless_its_hash_is_known(fetch: Fetch, name: str) -> None:
+    files = {name: b'{"error": "forbidden"}'}
+    with serve_raw(HOST, lambda head, number: [answer_with(files[name], Content_Type="text/plain")]) as server:
+        told = r"gives what does not begin as a \.\w+ file does; it may want a login"
+        with pytest.raises(AcquisitionError, match=told):
+            fetch(server, make_set(make_files(files)))
+        assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
+
+
+@pytest.mark.parametrize("start", [b"<?xml version='1.0'?><eCitation>", b"<htmlish", b"a <html>", b"<!-- only", b""])
+def test_what_only_looks_like_a_page_is_a_file(start: bytes) -> None:
+    promise.check_start(FILES[0], "application/octet-stream", start)

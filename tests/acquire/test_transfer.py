@@ -16,7 +16,9 @@ from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_
 from tests.servers import faults, serve
 from tests.servers.exchange import Content, Reply, Request
 
-DATA = random.Random(0).randbytes(3_000_000)
+MAGIC = b"\x1f\x8b"
+DATA = MAGIC + random.Random(0).randbytes(2_999_998)
+OTHER = MAGIC + DATA[:1:-1]
 NAME = "a/pictures.tgz"
 PLACE = f"{HOST}/imgs/{NAME}"
 TARGET = Path("data/raw/toy_set/files") / NAME
@@ -79,9 +81,8 @@ def test_a_server_that_ignores_ranges_is_heard_from_the_start(fetch: Fetch) -> N
 
 
 def test_a_file_that_changed_meanwhile_is_not_pieced_together(fetch: Fetch) -> None:
-    other = DATA[::-1]
-    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), faults.change(other).on(PLACE, first=2)]) as server:
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: other}
+    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), faults.change(OTHER).on(PLACE, first=2)]) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: OTHER}
 
 
 def test_without_a_validator_or_a_hash_nothing_is_pieced_together(fetch: Fetch) -> None:
@@ -292,8 +293,7 @@ def test_a_part_of_another_version_is_not_joined_by_its_tag(fetch: Fetch) -> Non
         del request.headers["If-Range"]
         return request
 
-    other = DATA[::-1]
-    heedless = [faults.Fault(before=forget), faults.change(other).on(PLACE, first=2)]
+    heedless = [faults.Fault(before=forget), faults.change(OTHER).on(PLACE, first=2)]
     with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), *heedless]) as server:
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: other}
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: OTHER}
         assert 206 in [request.status for request in server.asked(PLACE)]
