@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError
 
 MIN_BYTES_PER_S = 1_000  # over `execution.timeout_s`; a server that sends less is as one that sends nothing
+RESERVE_BYTES = 2**30  # of the disk, left free by files whose size nobody knew when room was looked for
+LOOK_BYTES = 2**26  # of such a file, between two looks at the disk
 CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
 Advance = Callable[[float], None]
@@ -138,6 +141,8 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                 state.add(chunk)
                 advance(len(chunk))
                 promise.check_size(file, state.num_bytes, is_whole=False)
+                if state.num_bytes % LOOK_BYTES < len(chunk):
+                    _check_reserve(file, aside)
                 if (passed_s := time.monotonic() - since) > client.execution.timeout_s:
                     if state.num_bytes - then < MIN_BYTES_PER_S * passed_s:
                         raise NotNowError("the server sends next to nothing")
@@ -158,6 +163,15 @@ def _open(aside: Path) -> BinaryIO:
     except FileNotFoundError:
         aside.parent.mkdir(parents=True, exist_ok=True)
         return aside.open("ab")
+
+
+def _check_reserve(file: File, aside: Path) -> None:
+    """AcquisitionError before a file without a known size, or an end, fills the disk for everyone."""
+    if (file.size_bytes or file.about_bytes) is None and shutil.disk_usage(aside.parent).free < RESERVE_BYTES:
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} sends on and on, and {aside.parent} has less than "
+            f"{RESERVE_BYTES / 1e9:.1f} GB free; make room and go on, or remove {aside} if it can't be that long"
+        )
 
 
 def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:

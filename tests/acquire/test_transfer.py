@@ -7,10 +7,11 @@ import random
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from openmedq.acquire import needs
+from openmedq.acquire import needs, transfer
 from openmedq.errors import AcquisitionError, ChecksumError, PassingError
 from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
@@ -247,6 +248,21 @@ def test_a_server_that_sends_a_byte_now_and_then_is_as_one_that_sends_nothing(fe
     with serve(SITE, [faults.slow(20).on(PLACE, times=1)]) as server:
         assert read_all(fetch(server, make_set(FILES), timeout_s=0.3)) == {NAME: DATA}
         assert len(server.asked(PLACE)) == 2
+
+
+def test_a_file_without_an_end_does_not_fill_the_disk(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a size is known, room was looked for before."""
+    free = [3_000_000_000, 3_000_000_000, 2_000_000_000, 1_000_000_000]
+    monkeypatch.setattr(transfer, "LOOK_BYTES", 2**19)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda place: SimpleNamespace(free=free.pop(0) if free else 0))
+    sized = (FILES[0].model_copy(update={"about_bytes": len(DATA)}),)
+    chunked = faults.Fault(after=lambda request, reply, other: replace(reply, is_chunked=True))
+    with serve(SITE, [chunked]) as server:
+        with pytest.raises(AcquisitionError, match=rf"sends on and on.* less than 1\.1 GB free; .* remove {ASIDE}"):
+            fetch(server, make_set(FILES))
+        assert ASIDE.stat().st_size < len(DATA)
+        free[:] = [len(DATA)]
+        assert read_all(fetch(server, make_set(sized))) == {NAME: DATA}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "br"])
