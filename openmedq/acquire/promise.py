@@ -22,15 +22,20 @@ PAGE_TYPES = ("text/html", "application/xhtml+xml")
 BEGINNINGS = {".zip": b"PK", ".npz": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".parquet": b"PAR1"}
 
 
+def size_bounds(file: File) -> tuple[float, float]:
+    """What a file's size may be, in bytes."""
+    if file.size_bytes is not None:
+        return file.size_bytes, file.size_bytes
+    if file.about_bytes is not None:
+        return file.about_bytes * BOUNDS[0], file.about_bytes * BOUNDS[1]
+    return 0, float("inf")
+
+
 def check_size(file: File, num_bytes: int | None, *, is_whole: bool = True) -> None:
     """Hold a size to the promised one or, where that is a rounded one, to its bounds."""
     if num_bytes is None:
         return
-    low, high = 0.0, float("inf")
-    if file.about_bytes is not None:
-        low, high = (file.about_bytes * bound for bound in BOUNDS)
-    if file.size_bytes is not None:
-        low = high = file.size_bytes
+    low, high = size_bounds(file)
     if num_bytes > high or (is_whole and num_bytes < low):
         expected = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
         raise AcquisitionError(
