@@ -23,9 +23,9 @@ Licences = Literal["any", "research", "commercial", "redistributable"]
 
 
 class Section(BaseModel):
-    """Frozen, and closed: an unknown key is an error."""
+    """Frozen, and closed: an unknown key is an error. Every number is finite."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Miniature(Section):
@@ -261,7 +261,8 @@ def _first_problem(error: ValidationError) -> str:
     elif first["type"] == "missing":
         text = f"{where}: missing; `python -m openmedq profile miniature` writes a complete file"
     else:
-        text = f"{where}: {first['msg']}, not {first['input']!r}"
+        is_shown = first["loc"][:2] != ("execution", "endpoints")  # they may hold a password
+        text = f"{where}: {first['msg']}" + (f", not {first['input']!r}" if is_shown else "")
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
 
 

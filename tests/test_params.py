@@ -47,6 +47,9 @@ def _miniature() -> dict:
         ),
         ({"evaluate": {}}, "params.yaml: evaluate.max_new_tokens: missing"),
         ({"mix": {"roles": {"vqa_rad": {"train": "training"}}}}, "mix.roles.vqa_rad.train: Input should be 'train'"),
+        ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
+        ({"execution": {"backoff_s": float("nan")}}, "execution.backoff_s: Input should be"),
+        ({"mix": {"weights": {"slake": float("inf")}}}, "mix.weights.slake: Input should be a finite number, not inf"),
     ],
 )
 def test_a_wrong_file_is_one_line_that_says_what_and_where(change: dict, line: str) -> None:
@@ -54,6 +57,13 @@ def test_a_wrong_file_is_one_line_that_says_what_and_where(change: dict, line: s
         params.parse({**_miniature(), **change}, Path("params.yaml"))
     assert line in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ["zenodo.org: https://reader:battery@host", ["https://reader:battery@host"]])
+def test_an_endpoint_is_not_repeated(said: object) -> None:
+    with pytest.raises(ParamsError, match=r"execution\.endpoints\S*: Input should be") as caught:
+        params.parse({**_miniature(), "execution": {"endpoints": said}}, Path("params.yaml"))
+    assert "battery" not in str(caught.value)
 
 
 def test_an_unknown_key_deep_in_train_names_its_neighbors() -> None:

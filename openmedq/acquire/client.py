@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -22,13 +21,16 @@ import aiohttp
 from pydantic import SecretStr
 from yarl import URL
 
-from openmedq.acquire import credentials
-from openmedq.errors import AccessError, AcquisitionError, ParamsError, PassingError
+from openmedq.acquire import addresses, credentials
+from openmedq.acquire.addresses import plain
+from openmedq.errors import AccessError, AcquisitionError, PassingError
 from openmedq.params import Execution
 
+CHUNK_BYTES = 2**20
 AGENT = "openmedq (downloads datasets; https://arxiv.org/abs/2606.12953)"
 AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # it takes a password from wget alone, as its pages say
 MAX_REDIRECTS = 10
+HEADERS_TIMES = 3  # of `execution.timeout_s`: for name, connection and all headers of an answer
 MAX_WAIT_S = 600.0  # a server that asks for more is tried another day
 MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings and the like
 LATER = "; what came is kept, run the command again later"
@@ -52,8 +54,9 @@ class Client:
     def __init__(self, execution: Execution) -> None:
         """ParamsError where an endpoint is no URL."""
         self.execution = execution
-        endpoints = {credentials.HUB: os.environ.get("HF_ENDPOINT", ""), **execution.endpoints}
-        places = {host: _parse_endpoint(host, base) for host, base in endpoints.items() if base}
+        named = {host: (base, f"execution.endpoints.{host}") for host, base in execution.endpoints.items()}
+        endpoints = {credentials.HUB: (os.environ.get("HF_ENDPOINT", ""), "HF_ENDPOINT"), **named}
+        places = {host: addresses.parse_endpoint(base, name) for host, (base, name) in endpoints.items() if base}
         self._endpoints = dict(sorted(places.items(), key=lambda each: -len(each[1].path)))  # one may lie below another
         self._secrets: dict[str, SecretStr | None] = {}
         self._proxies: dict[URL, str | None] = {}  # by origin; to ask the system costs more than a small file
@@ -68,7 +71,7 @@ class Client:
             headers={"Accept-Encoding": "identity"},
             auto_decompress=False,  # a file is kept as it is published
             trust_env=False,  # which would send netrc's default password to anyone
-            read_bufsize=2**20,
+            read_bufsize=CHUNK_BYTES,
         )
         return self
 
@@ -93,9 +96,11 @@ class Client:
                 sent = {**(headers or {}), "User-Agent": AGENTS.get(self.host_of(target), AGENT)}
                 if secret:
                     sent["Authorization"] = secret.get_secret_value()
-                async with self._session.get(
-                    target, headers=sent, allow_redirects=False, proxy=self._find_proxy(target)
-                ) as response:
+                async with asyncio.timeout(HEADERS_TIMES * self.execution.timeout_s):  # each byte may come in good time
+                    response = await self._session.get(
+                        target, headers=sent, allow_redirects=False, proxy=self._find_proxy(target)
+                    )
+                async with response:
                     location = response.headers.get("Location")
                     if response.status not in (301, 302, 303, 307, 308) or not location:
                         self._check_status(response, url, had_credentials=secret is not None)
@@ -108,6 +113,11 @@ class Client:
             raise AcquisitionError(f"{plain(url)}: the server's certificate is not trusted; {advice}") from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise NotNowError(_describe(error)) from None
+
+    async def read_chunk(self, response: aiohttp.ClientResponse) -> bytes:
+        """What comes next of a body; b"" at its end. TimeoutError after `timeout_s`, whatever else comes."""
+        async with asyncio.timeout(self.execution.timeout_s):
+            return await response.content.read(CHUNK_BYTES)
 
     async def read(self, url: str) -> bytes:
         """A small document whole, patiently."""
@@ -151,23 +161,21 @@ class Client:
         host = self.host_of(target)
         if host not in self._secrets:
             self._secrets[host] = credentials.find(host)
-        return self._secrets[host] if is_private(target) else None
+        return self._secrets[host] if addresses.is_private(target) else None
 
     def _find_proxy(self, target: URL) -> str | None:
         origin = target.origin()
         if origin not in self._proxies:
-            self._proxies[origin] = _proxy(target)
+            self._proxies[origin] = addresses.proxy_of(target)
         return self._proxies[origin]
 
     def _follow(self, here: URL, location: str) -> URL:
         try:
-            named = here.join(URL(location, encoded=True)).with_user(None)
-            str(named).encode("utf-8")  # what is found out late: signs, ports and names of hosts that can't be
-            (named.host or "").encode("idna")
+            named = addresses.join(here, location)
         except ValueError:
             raise AcquisitionError(f"{plain(str(here))}: redirects to what is no address") from None
         there = self._place(named)
-        if named.scheme not in ("http", "https") or (is_private(here) and not is_private(there)):
+        if named.scheme not in ("http", "https") or (addresses.is_private(here) and not addresses.is_private(there)):
             raise AcquisitionError(
                 f"{plain(str(here))}: redirects to an unprotected {named.scheme}:// address; refused"
             )
@@ -240,31 +248,6 @@ def parse_wait_s(header: str | None) -> float | None:
         return float(max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()))
     except (ValueError, TypeError, OverflowError):
         return None
-
-
-def _parse_endpoint(host: str, base: str) -> URL:
-    url = URL(base)
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ParamsError(f"execution.endpoints (or HF_ENDPOINT): {base!r} for {host} is no http or https address")
-    return url if url.path.endswith("/") else url.with_path(url.path + "/")
-
-
-def is_private(url: URL) -> bool:
-    """Whether nobody on the way can read along."""
-    return url.scheme == "https" or url.host in ("127.0.0.1", "::1", "localhost")
-
-
-def _proxy(target: URL) -> str | None:
-    """The proxy that the environment names for a host."""
-    if not target.host or urllib.request.proxy_bypass(target.host):
-        return None
-    proxy = urllib.request.getproxies().get(target.scheme)
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"  # as curl takes it
-
-
-def plain(url: str) -> str:
-    """A URL without its query and its user: what may be shown."""
-    return str(URL(url).with_query(None).with_fragment(None).with_user(None))
 
 
 def _describe(error: Exception) -> str:

@@ -7,7 +7,7 @@ import errno
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from yarl import URL
 
 from openmedq import layout
-from openmedq.acquire import figshare, hub, ledger, linked, needs, zenodo
+from openmedq.acquire import figshare, hub, ledger, linked, needs, promise, zenodo
 from openmedq.acquire.client import LATER, Client, patiently
 from openmedq.acquire.transfer import Advance, transfer
 from openmedq.cards import Access, Card, File, Set
@@ -25,6 +25,7 @@ from openmedq.io.progress import progress
 from openmedq.params import Download, Execution
 
 HASHES = layout.PARTIAL / "fetch-cache"
+REPLACED = layout.PARTIAL / "replaced"  # what somebody put in a file's place
 NUM_TOLD = 3  # failures that a summary names
 MAX_FAILURES = 50  # after as many, a host is not asked for the other 300,000 pictures
 
@@ -94,26 +95,44 @@ class _Work:
 
     async def _fetch_listed(self, client: Client) -> None:
         recorded = dict(ledger.read(self.card.id))
-        missing = []
-        for file in needs.known(self.card.files, recorded):
-            entry = self._find(file, recorded.get(file.path))
-            if entry is None:
-                missing.append(file)
-            else:
-                self._record(file, entry, recorded)
+        files = needs.known(self.card.files, recorded)
+        asked = [file for file in files if not self._take(file, recorded)]
+        if not asked:
+            return
+        described = await describe(client, self.card.id, asked)
+        missing = [file for file in described if not self._take(file, recorded, is_described=True)]
         if not missing:
             return
+        self._set_aside(file for file in missing if file.path not in recorded)
         if self.card.terms:
             print(f"{self.card.title}: its terms of use\n{self.card.terms}", file=sys.stderr, flush=True)
         if self.card.advice and self.card.access is Access.OPEN:
             print(f"{self.card.title}: {self.card.advice}", file=sys.stderr, flush=True)
-        missing = await describe(client, self.card.id, missing)
         self._check_room(missing)
         sizes = [file.size_bytes or file.about_bytes for file in missing]
         total = None if None in sizes else sum(size or 0 for size in sizes)
         with progress(f"fetching {self.card.id}", total, is_bytes=True) as advance:
             await self._transfer_all(client, iter(missing), advance, recorded)
         self._raise_failures(len(missing))
+
+    def _take(self, file: File, recorded: dict[str, ledger.Entry], *, is_described: bool = False) -> bool:
+        """Whether the file is here and right; what nobody has pinned or recorded, by what its host states of it."""
+        known = recorded.get(file.path)
+        if not (known or file.sha256 or file.md5 or is_described):
+            return False
+        entry = self._find(file, known)
+        if entry is not None:
+            self._record(file, entry, recorded)
+        return entry is not None
+
+    def _set_aside(self, files: Iterable[File]) -> None:
+        """Keep what lies in the place of files, and is none of them: someone put it there."""
+        for file in files:
+            path, kept = self.folder / file.path, REPLACED / self.card.id / file.path
+            if path.is_file():
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                path.replace(kept)
+                print(f"{path}: not the published file, which is fetched; kept as {kept}", file=sys.stderr)
 
     async def _fetch_more(self, client: Client, files: Iterator[File]) -> None:
         """Files that the first ones name, or name again with a hash. It comes with them: the ledger needs no entry."""
@@ -186,9 +205,8 @@ class _Work:
         promised = {file.sha256, entry.sha256 if entry else None} - {None}
         is_it = promised <= {sha256}
         if not promised:  # nor was it recorded: someone put it there
-            is_it = file.size_bytes in (None, status.st_size) and (
-                file.md5 is None or file.md5 == origin.compute_md5(path)
-            )
+            low, high = promise.size_bounds(file)
+            is_it = low <= status.st_size <= high and (file.md5 is None or file.md5 == origin.compute_md5(path))
         return origin.Entry(file.path, status.st_size, sha256) if is_it else None
 
     def _record(self, file: File, entry: origin.Entry, recorded: dict[str, ledger.Entry] | None) -> None:

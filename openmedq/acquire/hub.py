@@ -18,7 +18,8 @@ from urllib.parse import unquote
 
 from yarl import URL
 
-from openmedq.acquire.client import Client, NotNowError, is_private, parse_wait_s
+from openmedq.acquire.addresses import is_private
+from openmedq.acquire.client import Client, NotNowError, parse_wait_s
 from openmedq.acquire.credentials import HUB, advise
 from openmedq.cards import File
 from openmedq.errors import AcquisitionError

@@ -7,23 +7,35 @@ from collections.abc import Mapping
 
 import aiohttp
 
-from openmedq.acquire.client import plain
+from openmedq.acquire.addresses import plain
 from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError
 
 BOUNDS = (0.5, 2.0)  # of a size that is known roughly
-HTML = re.compile(rb"\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
+START_BYTES = 1024  # of a file, that tell it from a page
+PAGE = re.compile(
+    rb"(?>\xef\xbb\xbf|\xff\xfe|\xfe\xff|\s|<!--.*?-->|<\?.*?\?>)*+"
+    rb"<(?:!doctype\s+html|html|head|body|title|meta|script)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+PAGE_TYPES = ("text/html", "application/xhtml+xml")
+BEGINNINGS = {".zip": b"PK", ".npz": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".parquet": b"PAR1"}
+
+
+def size_bounds(file: File) -> tuple[float, float]:
+    """What a file's size may be, in bytes."""
+    if file.size_bytes is not None:
+        return file.size_bytes, file.size_bytes
+    if file.about_bytes is not None:
+        return file.about_bytes * BOUNDS[0], file.about_bytes * BOUNDS[1]
+    return 0, float("inf")
 
 
 def check_size(file: File, num_bytes: int | None, *, is_whole: bool = True) -> None:
     """Hold a size to the promised one or, where that is a rounded one, to its bounds."""
     if num_bytes is None:
         return
-    low, high = 0.0, float("inf")
-    if file.about_bytes is not None:
-        low, high = (file.about_bytes * bound for bound in BOUNDS)
-    if file.size_bytes is not None:
-        low = high = file.size_bytes
+    low, high = size_bounds(file)
     if num_bytes > high or (is_whole and num_bytes < low):
         expected = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
         raise AcquisitionError(
@@ -31,13 +43,27 @@ def check_size(file: File, num_bytes: int | None, *, is_whole: bool = True) -> N
         )
 
 
-def refuse_page(file: File, start: bytes) -> None:
-    """A page in place of a file: a login, a notice, an error that is called 200."""
-    if HTML.match(start[:1024]) and not file.path.lower().endswith((".html", ".htm")):
+def check_start(file: File, content_type: str, start: bytes) -> None:
+    """Refuse a page in place of a file: a login, a notice, an error that is called 200; by `start`, as far as it came.
+
+    Where no hash tells, what its server calls it counts too, and an archive has to begin as one.
+    """
+    start = start[:START_BYTES]
+    has_hash = bool(file.sha256 or file.md5)
+    is_page = PAGE.match(start.replace(b"\0", b""))  # which UTF-16 has at every other place
+    is_called_page = not has_hash and content_type.partition(";")[0].strip().lower() in PAGE_TYPES
+    name = file.path.lower()
+    if (is_page or is_called_page) and not name.endswith((".html", ".htm")):
         raise AcquisitionError(
             f"{file.path}: {plain(file.url)} answers with a web page in place of the file; it may want a login or be "
             "down: look at it"
         )
+    for suffix, beginning in BEGINNINGS.items():
+        if name.endswith(suffix) and not has_hash and not start.startswith(beginning[: len(start)]):
+            raise AcquisitionError(
+                f"{file.path}: {plain(file.url)} gives what does not begin as a {suffix} file does; it may want a "
+                "login or be down: look at it"
+            )
 
 
 def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
@@ -52,7 +78,13 @@ def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
             f"{file.path}: {plain(file.url)} has Content-Encoding {encoding[:20]!r}, which nobody asked for; get it "
             "by hand into the mirror"
         )
-    is_bounded = response.content_length is not None or "Transfer-Encoding" in response.headers
+    coding = ", ".join(response.headers.getall("Transfer-Encoding", ())).lower()
+    if coding not in ("", "identity", "chunked"):
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} has Transfer-Encoding {coding[:20]!r}, which nobody asked for; get it by "
+            "hand into the mirror"
+        )
+    is_bounded = response.content_length is not None or coding == "chunked"
     if not is_bounded and not (file.sha256 or file.md5 or file.size_bytes):
         raise AcquisitionError(
             f"{file.path}: {plain(file.url)} does not say where the file ends, so a cut one would be taken for whole; "

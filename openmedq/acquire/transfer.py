@@ -1,7 +1,6 @@
 """One file: streamed aside, verified as it comes, gone on with after a cut, and renamed once it is whole and right.
 
-What has come lies at `aside`; beside it, `<aside>.tag` says of which version of the file, so that a cut transfer is
-gone on with only where the server still has the same (RFC 9110: `Range`, `If-Range`).
+What has come lies at `aside`; beside it, `<aside>.tag` says of which version of the file.
 """
 
 from __future__ import annotations
@@ -9,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,13 +17,15 @@ from typing import BinaryIO
 
 import aiohttp
 
-from openmedq.acquire import promise
-from openmedq.acquire.client import Client, NotNowError, patiently, plain
+from openmedq.acquire import promise, version
+from openmedq.acquire.addresses import plain
+from openmedq.acquire.client import CHUNK_BYTES, Client, NotNowError, patiently
 from openmedq.cards import File
 from openmedq.errors import AcquisitionError, ChecksumError
 
-CHUNK_BYTES = 2**20
 MIN_BYTES_PER_S = 1_000  # over `execution.timeout_s`; a server that sends less is as one that sends nothing
+RESERVE_BYTES = 2**30  # of the disk, left free by files whose size nobody knew when room was looked for
+LOOK_BYTES = 2**26  # of such a file, between two looks at the disk
 CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
 Advance = Callable[[float], None]
@@ -34,6 +36,7 @@ class _State:
     """What has come of a file, in bytes and hashes."""
 
     num_bytes: int = 0
+    start: bytes = b""  # what tells a file from a page
     hashes: dict[str, hashlib._Hash] = field(default_factory=lambda: {"sha256": hashlib.sha256(), "md5": _md5()})
     furthest: int = 0  # of all attempts, in bytes: what comes again is no progress
     num_wrong: int = 0  # times that the whole was not what was promised
@@ -41,6 +44,7 @@ class _State:
     def add(self, chunk: bytes) -> None:
         for digest in self.hashes.values():
             digest.update(chunk)
+        self.start += chunk[: promise.START_BYTES - len(self.start)]
         self.num_bytes += len(chunk)
         self.furthest = max(self.furthest, self.num_bytes)
 
@@ -75,7 +79,8 @@ async def transfer(
 
     async def attempt() -> None:
         await _receive(client, file, aside, state, advance)
-        _hold_to_promise(file, aside, state, advance)
+        while not _is_as_promised(file, aside, state, advance):
+            await _receive(client, file, aside, state, advance)
 
     await patiently(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.furthest)
     approve(state.hex("sha256"), state.num_bytes)
@@ -99,19 +104,21 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
     """Append what is missing, or all of it anew."""
     tag = _tag(aside)
     is_pinned = bool(file.sha256 or file.md5)
+    begun = version.read(tag) if state.num_bytes else version.Version()
     headers = {}
     if state.num_bytes:
         if state.num_bytes == file.size_bytes:
             return
-        if version := _read_tag(tag):
-            headers = {"Range": f"bytes={state.num_bytes}-", "If-Range": version}
-        elif is_pinned:
-            headers = {"Range": f"bytes={state.num_bytes}-"}
+        if begun.validator or is_pinned:
+            headers["Range"] = f"bytes={state.num_bytes}-"
         else:  # nothing would tell whether the rest is of the same file
             _start_over(aside, state, advance)
+        if begun.validator:
+            headers["If-Range"] = begun.validator
     async with client.get(file.url, headers) as response:
         start, total = _place(response)
-        is_same = _is_same(tag, response)
+        seen = version.of(response, total)
+        is_same = not begun.differs(seen)
         promise.check_framing(file, response)
         if response.status == 416 and total == state.num_bytes and is_same:
             return
@@ -123,16 +130,19 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
             promise.check_size(file, total)
         since, then = time.monotonic(), state.num_bytes
         with _open(aside) as out:
-            async for chunk in response.content.iter_chunked(CHUNK_BYTES):
+            while chunk := await client.read_chunk(response):
+                if len(state.start) < promise.START_BYTES:  # before its size, which says less
+                    promise.check_start(file, response.headers.get("Content-Type", ""), state.start + chunk)
                 if not state.num_bytes:
-                    promise.refuse_page(file, chunk)  # before its size, which says less
                     promise.check_size(file, total)
                     if len(chunk) != total or not is_pinned:  # a small file comes whole, and its hash says so
-                        _write_tag(tag, response)
+                        version.write(tag, seen)
                 out.write(chunk)
                 state.add(chunk)
                 advance(len(chunk))
                 promise.check_size(file, state.num_bytes, is_whole=False)
+                if state.num_bytes % LOOK_BYTES < len(chunk):
+                    _check_reserve(file, aside)
                 if (passed_s := time.monotonic() - since) > client.execution.timeout_s:
                     if state.num_bytes - then < MIN_BYTES_PER_S * passed_s:
                         raise NotNowError("the server sends next to nothing")
@@ -155,6 +165,15 @@ def _open(aside: Path) -> BinaryIO:
         return aside.open("ab")
 
 
+def _check_reserve(file: File, aside: Path) -> None:
+    """AcquisitionError before a file without a known size, or an end, fills the disk for everyone."""
+    if (file.size_bytes or file.about_bytes) is None and shutil.disk_usage(aside.parent).free < RESERVE_BYTES:
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} sends on and on, and {aside.parent} has less than "
+            f"{RESERVE_BYTES / 1e9:.1f} GB free; make room and go on, or remove {aside} if it can't be that long"
+        )
+
+
 def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
     """At which byte a body begins, and how long the whole file is, as far as the server says.
 
@@ -166,55 +185,28 @@ def _place(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
     return 0, response.content_length
 
 
-def _is_same(tag: Path, response: aiohttp.ClientResponse) -> bool:
-    """Whether a part is of the version that was begun, as far as both sides say."""
-    etag = response.headers.get("ETag", "")
-    if response.status not in (206, 416) or not etag:
-        return True
-    begun = _read_tag(tag)
-    return not begun.startswith('"') or begun == etag
-
-
 def _start_over(aside: Path, state: _State, advance: Advance) -> None:
     advance(-state.num_bytes)
     aside.unlink(missing_ok=True)
     _tag(aside).unlink(missing_ok=True)
-    state.num_bytes = 0
+    state.num_bytes, state.start = 0, b""
     state.hashes = {name: _md5() if name == "md5" else hashlib.sha256() for name in state.hashes}
 
 
-def _hold_to_promise(file: File, aside: Path, state: _State, advance: Advance) -> None:
-    """Hold the whole file to sizes and hashes; the first that fails is fetched once more, whole."""
+def _is_as_promised(file: File, aside: Path, state: _State, advance: Advance) -> bool:
+    """Hold the whole file to sizes and hashes: nothing is kept of what fails, and the second that does is an error."""
     try:
         promise.check_size(file, state.num_bytes)
         promise.check_hashes(file, {name: state.hex(name) for name in state.hashes})
-    except (AcquisitionError, ChecksumError) as error:
+    except (AcquisitionError, ChecksumError):
         _start_over(aside, state, advance)
         state.num_wrong += 1
         if state.num_wrong > 1:
             raise
-        raise NotNowError(str(error)) from None
+        return False
     if not state.num_bytes:
         raise AcquisitionError(f"{file.path}: {plain(file.url)} gives nothing: an empty file, which nobody publishes")
-
-
-def _write_tag(tag: Path, response: aiohttp.ClientResponse) -> None:
-    """Keep the version's strong validator."""
-    etag = response.headers.get("ETag", "")
-    value = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
-    if value and value.isprintable():
-        tag.write_text(value, encoding="utf-8")
-    else:
-        tag.unlink(missing_ok=True)
-
-
-def _read_tag(tag: Path) -> str:
-    """The version that was begun; "" where none is known: a machine that lost its power leaves zeros, say."""
-    try:
-        value = tag.read_text(encoding="utf-8")
-    except (FileNotFoundError, UnicodeDecodeError):
-        return ""
-    return value if value.isprintable() else ""
+    return True
 
 
 def _tag(aside: Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
 import urllib.request
 from pathlib import Path
 
@@ -217,11 +218,28 @@ def test_signed_queries_are_not_shown(fetch: Fetch) -> None:
     assert "secret" not in str(told.value)
 
 
-@pytest.mark.parametrize("base", ["", "ftp://example.org", "example.org", "http://"])
-def test_an_endpoint_is_an_address(base: str) -> None:
-    execution = Execution(endpoints={HOST: base or " "})
-    with pytest.raises(ParamsError, match=r"^execution\.endpoints"):
-        Client(execution)
+@pytest.mark.parametrize(
+    "base",
+    [
+        *("", "ftp://example.org", "example.org", "http://", "http://localhost:abc", "http://localhost:99999"),
+        *("http://[::1", "http://xn--/", f"http://{'a' * 300}/", "http://a..b/", "htp://reader:battery@example.org"),
+    ],
+)
+def test_an_endpoint_is_an_address(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ParamsError, match=rf"^execution\.endpoints\.{re.escape(HOST)}: not an http or https") as told:
+        Client(Execution(endpoints={HOST: base or " "}))
+    assert "battery" not in str(told.value)
+    monkeypatch.setenv("HF_ENDPOINT", base or " ")
+    with pytest.raises(ParamsError, match=r"^HF_ENDPOINT: not an http or https"):
+        Client(Execution())
+
+
+@pytest.mark.parametrize("place", ["a b.csv", "a%20b.csv", " a b.csv "])
+def test_blanks_of_a_redirect_are_quoted(fetch: Fetch, place: str) -> None:
+    """They would end the request's first line; all else of a signed address stays as it is."""
+    blank = faults.Fault(after=lambda request, reply, other: faults.redirect(place, 302)).on("*/imgs/a.csv")
+    with serve({f"{URL}a%20b.csv": DATA["a.csv"]}, [blank]) as server:
+        assert read_all(fetch(server, make_set(make_files(DATA)), attempts=1)) == DATA
 
 
 def test_a_proxy_of_the_environment_is_used(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -226,8 +226,8 @@ def test_an_edition_is_fetched_in_place_of_the_files() -> None:
 
 def test_a_file_that_someone_put_there_is_held_to_what_is_promised(fetch: Fetch) -> None:
     """Before the ledger takes it for what was found at the first download."""
-    pins = {"size_bytes": len(DATA["a.csv"])}, {"md5": hashlib.md5(DATA["a.csv"]).hexdigest()}
-    for pin in pins:
+    size_bytes, md5 = len(DATA["a.csv"]), hashlib.md5(DATA["a.csv"]).hexdigest()
+    for pin in ({"size_bytes": size_bytes}, {"md5": md5}, {"about_bytes": size_bytes}):
         files = (FILES[0].model_copy(update=pin),)
         FOLDER.mkdir(parents=True, exist_ok=True)
         (FOLDER / "a.csv").write_bytes(b"other!" if "md5" in pin else b"longer than it")
@@ -239,6 +239,18 @@ def test_a_file_that_someone_put_there_is_held_to_what_is_promised(fetch: Fetch)
             fetch(server, make_set(files))
             assert not server.requests
         Path("data/ledger/toy_set.yaml").unlink()
+
+
+def test_what_someone_put_in_a_files_place_is_kept(fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
+    files = (FILES[1].model_copy(update={"about_bytes": len(DATA["images/b.zip"])}),)
+    (FOLDER / "images").mkdir(parents=True)
+    (FOLDER / "images/b.zip").write_bytes(b"other")
+    kept = Path("data/.partial/replaced/toy_set/images/b.zip")
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(files))) == {"images/b.zip": DATA["images/b.zip"]}
+    assert kept.read_bytes() == b"other"
+    told = f"data/raw/toy_set/files/images/b.zip: not the published file, which is fetched; kept as {kept}\n"
+    assert told in capsys.readouterr().err
 
 
 def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:

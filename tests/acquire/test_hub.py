@@ -62,6 +62,21 @@ def test_files_come_and_the_ledger_keeps_the_commit(fetch: Fetch) -> None:
         assert not server.asked("*/revision/main"), "the commit is known"
 
 
+def test_what_someone_put_there_is_held_to_what_the_hub_states(fetch: Fetch) -> None:
+    """Before the ledger takes it for what was found at the first download."""
+    archive = Path("data/raw/toy_set/files/imgs/a b.zip")
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"PX" * 9000)
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(FILES))) == DATA
+        entries = ledger.read("toy_set")
+        Path("data/ledger/toy_set.yaml").unlink()
+        server.requests.clear()
+        fetch(server, make_set(FILES))
+        assert not server.asked("*/resolve/*"), "they are right, and stay"
+        assert ledger.read("toy_set") == entries, "the commit included"
+
+
 def test_bytes_that_are_not_the_hubs_are_refused(fetch: Fetch) -> None:
     with serve(SITE, [faults.corrupt(3).on("*hf.co/*")]) as server, pytest.raises(ChecksumError, match="promised is"):
         fetch(server, make_set(FILES))

@@ -73,7 +73,7 @@ def test_a_picture_that_can_not_be_had_is_not_named(fetch: Fetch, set_: Set, raw
 
 
 def test_a_table_is_held_to_the_digest_of_the_project(fetch: Fetch, set_: Set, raw: Path) -> None:
-    change = faults.change(b"cut").on(f"{PROJECT}/mimic-cxr-2.0.0-split.csv.gz")
+    change = faults.change(b"\x1f\x8bcut").on(f"{PROJECT}/mimic-cxr-2.0.0-split.csv.gz")
     with serve(publish(set_.card, raw), [change]) as server, pytest.raises(ChecksumError, match="promised is"):
         fetch(server, set_)
 

@@ -7,16 +7,19 @@ import random
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from openmedq.acquire import needs
+from openmedq.acquire import needs, transfer
 from openmedq.errors import AcquisitionError, ChecksumError, PassingError
 from tests.acquire.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
 from tests.servers.exchange import Content, Reply, Request
 
-DATA = random.Random(0).randbytes(3_000_000)
+MAGIC = b"\x1f\x8b"
+DATA = MAGIC + random.Random(0).randbytes(2_999_998)
+OTHER = MAGIC + DATA[:1:-1]
 NAME = "a/pictures.tgz"
 PLACE = f"{HOST}/imgs/{NAME}"
 TARGET = Path("data/raw/toy_set/files") / NAME
@@ -41,7 +44,7 @@ def test_a_version_is_noted_but_for_what_comes_whole_and_is_pinned(
     fetch: Fetch, monkeypatch: pytest.MonkeyPatch, num_bytes: int, is_pinned: bool, num_tags: int
 ) -> None:
     noted = []
-    monkeypatch.setattr("openmedq.acquire.transfer._write_tag", lambda tag, response: noted.append(tag))
+    monkeypatch.setattr("openmedq.acquire.version.write", lambda tag, version: noted.append(tag))
     data = {NAME: DATA[:num_bytes]}
     with serve({f"{URL}{NAME}": data[NAME]}) as server:
         assert read_all(fetch(server, make_set(make_files(data, is_pinned=is_pinned)))) == data
@@ -79,9 +82,8 @@ def test_a_server_that_ignores_ranges_is_heard_from_the_start(fetch: Fetch) -> N
 
 
 def test_a_file_that_changed_meanwhile_is_not_pieced_together(fetch: Fetch) -> None:
-    other = DATA[::-1]
-    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), faults.change(other).on(PLACE, first=2)]) as server:
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: other}
+    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), faults.change(OTHER).on(PLACE, first=2)]) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: OTHER}
 
 
 def test_without_a_validator_or_a_hash_nothing_is_pieced_together(fetch: Fetch) -> None:
@@ -136,6 +138,16 @@ def test_wrong_bytes_of_the_right_length_are_fetched_once_more_and_refused(fetch
         assert not ASIDE.exists()
         server.faults[:] = [faults.corrupt(7).on(PLACE, times=3)]
         assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
+
+
+def test_wrong_bytes_do_not_pass_by_themselves(fetch: Fetch) -> None:
+    """However few attempts there are: nothing is kept of them, so that no later run goes on."""
+    with serve(SITE, [faults.corrupt(7).on(PLACE)]) as server:
+        with pytest.raises(ChecksumError, match="nothing of it is kept") as told:
+            fetch(server, make_set(PINNED), attempts=1)
+        assert "later" not in str(told.value)
+        server.faults[:] = [faults.corrupt(7).on(PLACE, first=3, times=1)]
+        assert read_all(fetch(server, make_set(PINNED), attempts=1)) == {NAME: DATA}
 
 
 def test_a_size_is_held_to_what_is_known_of_it(fetch: Fetch) -> None:
@@ -238,6 +250,21 @@ def test_a_server_that_sends_a_byte_now_and_then_is_as_one_that_sends_nothing(fe
         assert len(server.asked(PLACE)) == 2
 
 
+def test_a_file_without_an_end_does_not_fill_the_disk(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a size is known, room was looked for before."""
+    free = [3_000_000_000, 3_000_000_000, 2_000_000_000, 1_000_000_000]
+    monkeypatch.setattr(transfer, "LOOK_BYTES", 2**19)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda place: SimpleNamespace(free=free.pop(0) if free else 0))
+    sized = (FILES[0].model_copy(update={"about_bytes": len(DATA)}),)
+    chunked = faults.Fault(after=lambda request, reply, other: replace(reply, is_chunked=True))
+    with serve(SITE, [chunked]) as server:
+        with pytest.raises(AcquisitionError, match=rf"sends on and on.* less than 1\.1 GB free; .* remove {ASIDE}"):
+            fetch(server, make_set(FILES))
+        assert ASIDE.stat().st_size < len(DATA)
+        free[:] = [len(DATA)]
+        assert read_all(fetch(server, make_set(sized))) == {NAME: DATA}
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "br"])
 def test_a_file_that_was_compressed_on_the_way_is_not_the_file(fetch: Fetch, encoding: str) -> None:
     def encode(request: Request, reply: Reply, other: str) -> Reply:
@@ -259,7 +286,13 @@ def test_a_file_whose_end_nothing_tells_is_not_taken(fetch: Fetch) -> None:
         assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
 
 
-@pytest.mark.parametrize("tag", [b"\0\0\0", b"\xff", b'"a"\r\nX-Injected: 1', b""])
+@pytest.mark.parametrize(
+    "tag",
+    [
+        *(b"\0\0\0", b"\xff", b'"a"\r\nX-Injected: 1', b"", b"[" * 3000, b'"a"', b"[]", b"{}"),
+        *(b'{"etag": "\\"a\\"\\r\\nX-Injected: 1"}', b'{"etag": 1}', b'{"etag": null, "num_bytes": "x"}'),
+    ],
+)
 def test_a_damaged_tag_is_none(fetch: Fetch, tag: bytes) -> None:
     ASIDE.parent.mkdir(parents=True)
     ASIDE.write_bytes(DATA[:1000])
@@ -276,8 +309,7 @@ def test_a_part_of_another_version_is_not_joined_by_its_tag(fetch: Fetch) -> Non
         del request.headers["If-Range"]
         return request
 
-    other = DATA[::-1]
-    heedless = [faults.Fault(before=forget), faults.change(other).on(PLACE, first=2)]
+    heedless = [faults.Fault(before=forget), faults.change(OTHER).on(PLACE, first=2)]
     with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), *heedless]) as server:
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: other}
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: OTHER}
         assert 206 in [request.status for request in server.asked(PLACE)]
