@@ -153,6 +153,10 @@ def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
     for link in (right, weak):
         Path("mirror/links.tsv").write_text("\n".join(links.render([link, other])) + "\n")
         assert _run()["state"] == "present"
+    plain = "\n".join(links.render([right]))
+    for text in (f"\ufeff{plain}\n", f"{plain}\n\n", f"{plain}\n\n".replace("\n", "\r\n")):  # as editors leave it
+        Path("mirror/links.tsv").write_bytes(text.encode())
+        assert links.read(Path("mirror/links.tsv")) == {right.path: right}
     for told, link in wrong.items():
         Path("mirror/links.tsv").write_text("\n".join(links.render([other, link])) + "\n")
         with pytest.raises(
