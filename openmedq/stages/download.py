@@ -13,7 +13,7 @@ from pathlib import Path
 from openmedq import discovery, layout
 from openmedq.acquire import fetching, ledger, needs
 from openmedq.cards import Card, File, Set, catalogue
-from openmedq.errors import ChecksumError, MirrorError, ParamsError
+from openmedq.errors import ChecksumError, MirrorError
 from openmedq.io import origin
 from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
@@ -32,11 +32,7 @@ def run(params: Params, set_id: str) -> None:
         AcquisitionError: it can't be fetched, or not now (PassingError).
         ChecksumError: files are not what the card pins, the hub states or the ledger remembers.
     """
-    known = catalogue.read(layout.CATALOGUE)
-    for dial in ("require", "skip", "editions"):
-        for named in getattr(params.download, dial):
-            if named not in known:
-                raise ParamsError(f"download.{dial}: no set {named!r}; there are {', '.join(sorted(known))}")
+    needs.check_names(params.download, catalogue.read(layout.CATALOGUE))
     set_ = discovery.find(set_id)
     catalogue.check(layout.CATALOGUE, set_.card)
 
