@@ -58,9 +58,8 @@ def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
     for name in ("rows read", "of"):
         table.add_column(name, overflow="fold")
     for set_id, set_ in sets.items():
-        card, read = set_.card, _read_counts(layout.SAMPLES / set_id / "counts.json")
-        found = str(Found(read["splits"], sum(read["rejected"].values()))) if read.get("found") else "-"
-        state = read.get("origin") or read.get("state") or "not run"
+        card = set_.card
+        found, state = _read_counts(layout.SAMPLES / set_id / "counts.json")
         need = assessed[set_id]
         size = tell_size(need.num_here + need.num_begun + need.num_known, need)
         here = decimal(need.num_here + need.num_begun) if need.num_here + need.num_begun else "-"
@@ -147,5 +146,11 @@ def _tell(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {number:,}" for split, number in rows.items())
 
 
-def _read_counts(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+def _read_counts(path: Path) -> tuple[str, str]:
+    """What was read of a set, and of which files; as before the first run where the counts are damaged."""
+    try:
+        counts = json.loads(path.read_text(encoding="utf-8"))
+        found = str(Found(counts["splits"], sum(counts["rejected"].values()))) if counts.get("found") else "-"
+        return found, str(counts.get("origin") or counts["state"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "-", "not run"

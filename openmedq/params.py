@@ -7,11 +7,12 @@ A dial without a default is one that a profile decides (`conf/<profile>.yaml`).
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from openmedq.errors import ParamsError
 from openmedq.schema import Role
@@ -20,6 +21,15 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Licences = Literal["any", "research", "commercial", "redistributable"]
+
+
+def _check_path(text: str) -> str:
+    if b"\0" in os.fsencode(text):  # which is a ValueError too where it can't be encoded
+        raise ValueError("holds what no path can")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_check_path)]
 
 
 class Section(BaseModel):
@@ -37,7 +47,7 @@ class Miniature(Section):
 class Download(Section):
     """Where the published files come from."""
 
-    mirror: str = Field("data/miniature", description="folder of native layouts, one sub-folder a set")
+    mirror: PathText = Field("data/miniature", description="folder of native layouts, one sub-folder a set")
     fetch: bool = Field(False, description="what the mirror lacks comes from its official place, over the network")
     require: tuple[str, ...] = Field((), description="sets whose absence is an error")
     skip: tuple[str, ...] = Field((), description="sets to leave out, though they could be had")
@@ -247,7 +257,7 @@ def read_yaml(path: Path) -> Any:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path}: not found; write it with `python -m openmedq profile miniature`") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date that is none, of lists in lists
         raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel, ValidationError
 
 from openmedq.cards import Access
 from openmedq.cards.licences import refuse, spell
@@ -26,6 +27,27 @@ NAME = "training_data.json"
 METADATA = "openmedq.training_data"  # key in the header of safetensors
 
 Tree = dict[str, Any]
+
+
+class _Source(BaseModel):
+    access: Access
+    origin: str
+    rows: int
+    licences: dict[str, int]
+
+
+class _Base(BaseModel):
+    weights: str
+    revision: str | None
+    licence: str | None
+
+
+class _Shape(BaseModel):
+    """Of the file: what is read is whole, or not read."""
+
+    policy: str
+    sources: dict[str, _Source]
+    base_weights: dict[str, _Base]
 
 
 def describe(rows: pa.Table, params: Params, find_origin: Callable[[str], str]) -> Tree:
@@ -62,13 +84,11 @@ def read(folder: Path) -> Tree:
     """What the weights in the folder say that they were trained on; ExportError where they say nothing."""
     path = folder / NAME
     try:
-        tree: Tree = json.loads(path.read_text(encoding="utf-8"))
-        list(refuse_export(tree, "redistributable"))  # whether all that is asked of it is there
+        return _Shape.model_validate_json(path.read_bytes(), strict=True).model_dump()
     except FileNotFoundError:
         raise ExportError(f"{path}: not there, so nobody knows what was trained on; `dvc repro train` trains") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValidationError:
         raise ExportError(f"{path}: not what `train` writes; `dvc repro --force train` trains again") from None
-    return tree
 
 
 def refuse_export(tree: Mapping[str, Any], policy: Licences) -> Iterator[str]:

@@ -143,7 +143,25 @@ def test_a_folder_that_is_there_is_left_alone() -> None:
     assert "lies in data/model" in refused("any", "data/model/out")
 
 
-@pytest.mark.parametrize("text", [None, "", "{}", "[]", '{"sources": {"a": {}}, "base_weights": {}}'])
+@pytest.mark.parametrize("change", [{"access": "opne"}, {"origin": None}, {"rows": "many"}, {"licences": {"MIT": "2"}}])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_weights_that_say_only_a_part_of_it_stay(change: dict[str, Any], is_there: bool) -> None:
+    tree = describe()
+    facts = tree["sources"]["vqa_rad"]
+    for name in change:
+        del facts[name]
+    write(tree | {"sources": {"vqa_rad": facts | (change if is_there else {})}})
+    assert "data/model/training_data.json: not what `train` writes" in refused("any")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, "", "{}", "[]", pytest.param("[" * 100_000, id="deep"), '{"sources": {"a": {}}, "base_weights": {}}'),
+        '{"sources": {}, "base_weights": {}}',
+        '{"policy": "any", "sources": {}, "base_weights": {"vision": {"weights": 1, "revision": "", "licence": ""}}}',
+    ],
+)
 def test_weights_that_do_not_say_what_they_were_trained_on_stay(text: str | None) -> None:
     write(describe())
     (layout.MODEL / training_data.NAME).unlink()

@@ -91,7 +91,7 @@ def test_a_set_that_is_not_read_yet_can_be_named(capsys: pytest.CaptureFixture[s
 
 
 def test_without_a_list_nothing_is_read() -> None:
-    for text in (None, "- 1\n", "toy_set: 7\n"):
+    for text in (None, "- 1\n", "toy_set: 7\n", "[" * 3000):
         layout.FORGOTTEN.unlink(missing_ok=True)
         if text is not None:
             layout.FORGOTTEN.write_text(text)

@@ -46,6 +46,11 @@ def _miniature() -> dict:
             "params.yaml: normalize.max_side_px: Input should be greater than or equal",
         ),
         ({"evaluate": {}}, "params.yaml: evaluate.max_new_tokens: missing"),
+        (
+            {"download": {"mirror": "a\0b"}},
+            r"params.yaml: download.mirror: Value error, holds what no path can, not 'a\x00b'",
+        ),
+        ({"download": {"mirror": "\ud800"}}, "params.yaml: download.mirror: Value error, 'utf-8' codec can't encode"),
         ({"mix": {"roles": {"vqa_rad": {"train": "training"}}}}, "mix.roles.vqa_rad.train: Input should be 'train'"),
         ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
         ({"execution": {"backoff_s": float("nan")}}, "execution.backoff_s: Input should be"),
@@ -75,7 +80,9 @@ def test_an_unknown_key_deep_in_train_names_its_neighbors() -> None:
         params.parse(tree, Path("params.yaml"))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "train: [", "\tx: 1", "a: b: c"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "train: [", "\tx: 1", "a: b: c", pytest.param("[" * 3000, id="deep"), "a: 2026-99-99"]
+)
 def test_what_is_no_mapping_or_no_yaml_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError) as caught:

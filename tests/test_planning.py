@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,7 @@ from rich.console import Console
 from openmedq import layout, listing, planning
 from openmedq.acquire import ledger, needs
 from openmedq.cards import Access, File, Set
+from openmedq.errors import ParamsError
 from openmedq.io import origin
 from tests.quality.corpus import make_params
 from tests.servers import serve
@@ -102,6 +104,12 @@ def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, An
     assert step.skipped is not None
     assert step.skipped.startswith(told)
     assert (step.num_bytes, step.disk_bytes) == (0, 0)
+
+
+@pytest.mark.parametrize("dial", [{"skip": ["toy"]}, {"editions": {"toy": "v2"}}, {"require": ["toy"]}])
+def test_a_set_that_is_not_there_cant_be_named(dial: dict[str, Any]) -> None:
+    with pytest.raises(ParamsError, match=rf"^download\.{next(iter(dial))}: no set 'toy'; there are toy_set$"):
+        plan(make_sets(), download={"mirror": "supplied", **dial})
 
 
 def test_rows_of_other_licences_are_fetched_where_rows_decide() -> None:
@@ -213,6 +221,25 @@ def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Monke
     assert "here: data/raw/toy_set/files" in tell(make_sets())
     lie("questions.json", 1, Path("supplied/toy_set"))
     assert "here: supplied/toy_set" in tell(make_sets())
+
+
+COUNTS = {"state": "present", "origin": "mirror", "splits": {"train": 3}, "rejected": {"image_missing": 1}, "found": 4}
+
+
+def test_counts_that_are_damaged_are_none() -> None:
+    def tell(text: str) -> str:
+        path = layout.SAMPLES / "toy_set/counts.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        shown = io.StringIO()
+        listing.show(Console(file=shown, width=200), make_sets(), make_params(download={"mirror": "supplied"}))
+        return " ".join(shown.getvalue().split())
+
+    assert "train 3; 1 rejected mirror" in tell(json.dumps(COUNTS))
+    parts = [{name: COUNTS[name] for name in COUNTS if name != left} for left in ("splits", "rejected")]
+    others = [COUNTS | {"splits": [3]}, COUNTS | {"rejected": {"x": "1"}}, COUNTS | {"splits": {"train": "3"}}]
+    for text in ("", "{}", "[]", "{", "[" * 100_000, *map(json.dumps, (*parts, *others))):
+        assert "toy_set open ~1.5 GB +1? - - not run" in tell(text)
 
 
 def test_files_that_others_name_count_until_the_set_is_whole() -> None:

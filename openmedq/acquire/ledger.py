@@ -42,7 +42,7 @@ def read(set_id: str) -> Ledger:
         return {str(name): _parse(entry) for name, entry in tree.items()}
     except FileNotFoundError:
         return {}
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError, AttributeError, ValueError):
+    except (yaml.YAMLError, TypeError, AttributeError, ValueError, RecursionError):
         raise StaleError(
             f"{path}: not a ledger; restore it with `git checkout {path}`, or remove it to record anew"
         ) from None

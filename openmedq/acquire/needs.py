@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,14 @@ def folder_of(set_id: str) -> Path:
 def aside_of(set_id: str, file: File) -> Path:
     """Where an unfinished file lies."""
     return Path(layout.RAW, set_id, PARTIAL, file.path)
+
+
+def check_names(dials: Download, known: Collection[str]) -> None:
+    """ParamsError where a dial names a set that is not known."""
+    for dial in ("require", "skip", "editions"):
+        for named in getattr(dials, dial):
+            if named not in known:
+                raise ParamsError(f"download.{dial}: no set {named!r}; there are {', '.join(sorted(known))}")
 
 
 def choose(card: Card, dials: Download) -> Card:

@@ -68,7 +68,7 @@ def read(path: Path) -> Catalogue:
             return entries
     except FileNotFoundError:
         raise StaleError(f"{path}: not found; run `python -m openmedq catalogue`") from None
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
+    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise StaleError(f"{path}: not a catalogue; run `python -m openmedq catalogue`")
 

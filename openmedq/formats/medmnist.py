@@ -133,7 +133,7 @@ def _read_labels(path: Path, archive: zipfile.ZipFile, split: str) -> list[int]:
     with _open_array(path, archive, name) as (file, (shape, dtype)):
         if dtype.kind not in "iu" or len(shape) != 2 or shape[1] != 1:
             raise SourceError(f"{path}: {name} is {dtype} {shape}; expected integers (N, 1)")
-        return [int(label) for label in np.frombuffer(file.read(), dtype)]
+        return [int(label) for label in np.frombuffer(file.read(shape[0] * dtype.itemsize), dtype)]
 
 
 def _stream_pictures(

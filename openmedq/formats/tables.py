@@ -20,9 +20,9 @@ from openmedq.cards.fields import Unusable
 from openmedq.errors import SourceError
 from openmedq.schema import Reason
 
-MAX_FIELD_CHARACTERS = 2**24  # a longer field is a quote that was never closed
+MAX_ROW_CHARACTERS = 2**24  # a longer row is a quote that was never closed, or no table
 
-csv.field_size_limit(MAX_FIELD_CHARACTERS)
+csv.field_size_limit(MAX_ROW_CHARACTERS)
 
 _END = "\0end"  # a line after the last one, which an open quote swallows
 
@@ -59,7 +59,8 @@ def stream_rows(path: Path, *, delimiter: str = ",", is_quoted: bool = True) -> 
     """The fields of each row of a table without a header, with the number of its last line; empty lines are none."""
     with open_text(path) as file:
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
-        reader = csv.reader(chain(file, [_END]), delimiter=delimiter, quoting=quoting)
+        lines = _Lines(path, file)
+        reader = csv.reader(chain(lines, [_END]), delimiter=delimiter, quoting=quoting)
         number = 0  # of the row's last line
         try:
             for fields in reader:
@@ -68,6 +69,7 @@ def stream_rows(path: Path, *, delimiter: str = ",", is_quoted: bool = True) -> 
                 if fields and fields != [_END]:
                     yield str(reader.line_num), fields
                 number = reader.line_num
+                lines.num_left = MAX_ROW_CHARACTERS
         except csv.Error as error:
             raise SourceError(f"{path}: line {reader.line_num}: no table ({error}); get the file again") from None
 
@@ -75,10 +77,33 @@ def stream_rows(path: Path, *, delimiter: str = ",", is_quoted: bool = True) -> 
 def stream_lines(path: Path) -> Iterator[tuple[str, str]]:
     """The lines of a text file without their ends, each with its number from 1; blank ones are left out."""
     with open_text(path) as file:
-        for number, line in enumerate(file, start=1):
+        lines = _Lines(path, file)
+        for number, line in enumerate(lines, start=1):
+            lines.num_left = MAX_ROW_CHARACTERS
             text = line.rstrip("\r\n")
             if text.strip():
                 yield str(number), text
+
+
+class _Lines(Iterator[str]):
+    """The lines of a text; SourceError where a row, which may have several, takes more than `num_left` characters."""
+
+    def __init__(self, path: Path, file: IO[str]) -> None:
+        self.num_left = MAX_ROW_CHARACTERS  # whoever reads sets it anew after a row
+        self._path = path
+        self._file = file
+        self._num_lines = 0
+
+    def __next__(self) -> str:
+        line = self._file.readline(self.num_left + 1)
+        self.num_left -= len(line)
+        self._num_lines += 1
+        if self.num_left < 0:
+            problem = f"a row of more than {MAX_ROW_CHARACTERS} characters"
+            raise SourceError(f"{self._path}: line {self._num_lines}: {problem}; get the file again")
+        if not line:
+            raise StopIteration
+        return line
 
 
 @contextmanager

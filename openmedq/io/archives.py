@@ -10,30 +10,21 @@ Whether the bytes are a picture is none of this module's business.
 from __future__ import annotations
 
 import errno
-import io
-import stat
-import struct
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 from openmedq.errors import ArchiveError
+from openmedq.io import tars, zips
 from openmedq.io.folders import walk
+from openmedq.io.limits import MAX_MEMBER_BYTES
 from openmedq.schema import Image
 
-MAX_MEMBER_BYTES = 2**30  # what `read` takes into memory
-MAX_EXPANSION = 200  # deflate reaches 1,032 on zeros; pictures and tables stay below 20
-SMALL_BYTES = 2**20  # below this, expansion is no danger
-
 _Info = zipfile.ZipInfo | tarfile.TarInfo
-_PACKED = struct.Struct("<qQQIHHI")  # place, size in the archive, size, checksum, method, flags, number of the folder
-
-_ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
-_TAR_DAMAGE = (tarfile.TarError, zlib.error, struct.error, EOFError, ValueError, OverflowError)
+_DAMAGE = (*zips.DAMAGE, *tars.DAMAGE)
 
 
 class Members:
@@ -54,6 +45,8 @@ class Members:
         if name.startswith("__MACOSX/") or basename == ".DS_Store":
             return
         other = self._index.get(basename)
+        if any(each and _name(self._unpack(each)) == name for each in (other, self._index.get(name))):
+            raise ArchiveError(f"{self.path}: holds {name!r} twice; which is meant? get the archive from its publisher")
         if basename not in self._index or name == basename:
             self._index[basename] = entry
         elif other is None or _name(self._unpack(other)) != basename:
@@ -86,7 +79,7 @@ class Members:
             raise ArchiveError(f"{where}: {size_bytes} bytes are too many to take in")
         try:
             data = self._read(info)
-        except (*_ZIP_DAMAGE, *_TAR_DAMAGE) as error:
+        except _DAMAGE as error:
             raise ArchiveError(f"{where}: damaged ({_describe(error)})") from None
         except OSError as error:
             if error.errno != errno.EINVAL:  # which says that a damaged directory puts the member before the file
@@ -118,7 +111,7 @@ def open_members(path: Path) -> Iterator[Members]:
     with ExitStack() as stack:
         try:
             members = (_open_zip if is_zip else _open_tar)(path, stack)
-        except (*_ZIP_DAMAGE, *_TAR_DAMAGE, OSError) as error:
+        except (*_DAMAGE, OSError) as error:
             if isinstance(error, OSError) and error.errno is not None:  # not there, or not to be read
                 raise
             raise ArchiveError(f"{path}: not a whole archive ({_describe(error)}); copy it again") from None
@@ -128,94 +121,24 @@ def open_members(path: Path) -> Iterator[Members]:
 @contextmanager
 def open_inner(members: Members, name: str) -> Iterator[Members]:
     """Open a zip that is a member of another archive, as `open_members` does; it is taken into memory whole."""
-    data = io.BytesIO(members.read(name))
     with ExitStack() as stack:
         try:
-            inner = _open_zip(members.path / name, stack, data)
-        except _ZIP_DAMAGE as error:
+            inner = _open_zip(members.path / name, stack, members.read(name))
+        except zips.DAMAGE as error:
             raise ArchiveError(f"{members.path}: {name}: not a whole archive ({_describe(error)})") from None
         yield inner
 
 
-class _Directory:
-    """The members of a zip in 120 bytes each: a `ZipInfo` takes 500, and PMC-OA has 1.6 million."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._folders: list[str] = []
-
-    def pack(self, info: zipfile.ZipInfo) -> bytes | zipfile.ZipInfo:
-        """What reading a member takes; the info itself where its name is not the one in front of its bytes."""
-        if info.filename != info.orig_filename:
-            return info
-        folder, slash, name = info.filename.rpartition("/")
-        number = self._numbers.setdefault(folder + slash, len(self._folders))
-        if number == len(self._folders):
-            self._folders.append(folder + slash)
-        sizes = info.compress_size, info.file_size
-        packed = _PACKED.pack(info.header_offset, *sizes, info.CRC, info.compress_type, info.flag_bits, number)
-        return packed + name.encode()
-
-    def unpack(self, entry: bytes | zipfile.ZipInfo) -> zipfile.ZipInfo:
-        """The member as `zipfile` reads it."""
-        if isinstance(entry, zipfile.ZipInfo):
-            return entry
-        place, compress_size, size, checksum, method, flags, number = _PACKED.unpack_from(entry)
-        info = zipfile.ZipInfo(self._folders[number] + entry[_PACKED.size :].decode())
-        info.header_offset, info.compress_size, info.file_size = place, compress_size, size
-        info.CRC, info.compress_type, info.flag_bits = checksum, method, flags
-        return info
-
-
-class _Taken(list[zipfile.ZipInfo]):
-    """The list of a zip's members that is none: what is appended is handed on."""
-
-    def __init__(self, take: Callable[[zipfile.ZipInfo], None]) -> None:
-        super().__init__()
-        self._take = take
-
-    def append(self, info: zipfile.ZipInfo) -> None:
-        self._take(info)
-
-
-class _Zip(zipfile.ZipFile):
-    """A zip that hands its members on while its directory is read, and keeps none of them."""
-
-    def __init__(self, file: Path | IO[bytes], take: Callable[[zipfile.ZipInfo], None]) -> None:
-        self._taken = _Taken(take)
-        super().__init__(file)
-
-    filelist = property(lambda self: self._taken, lambda self, value: None)
-    NameToInfo = property(lambda self: {}, lambda self, value: None)
-
-
-def _open_zip(path: Path, stack: ExitStack, data: IO[bytes] | None = None) -> Members:
-    directory = _Directory()
-    members = Members(path, directory.unpack, lambda info: archive.read(info))
-
-    def take(info: zipfile.ZipInfo) -> None:
-        if not info.filename.endswith("/"):  # `is_dir` takes no empty name
-            _refuse_unsafe_zip(path, info)
-            members.add(info, directory.pack(info))
-
-    archive = stack.enter_context(_Zip(data or path, take))
+def _open_zip(path: Path, stack: ExitStack, data: bytes | None = None) -> Members:
+    directory = zips.Directory()
+    members = Members(path, directory.unpack, lambda info: zips.read_member(archive, info))
+    archive = zips.open_zip(path, stack, lambda info: members.add(info, directory.pack(info)), data)
     return members
 
 
 def _open_tar(path: Path, stack: ExitStack) -> Members:
-    archive = stack.enter_context(tarfile.open(path))  # noqa: SIM115
-    infos = [info for info in archive if not info.isdir()]
-    for info in infos:
-        if not info.isreg():
-            raise ArchiveError(f"{path}: {info.name!r} is a link or a device; refused, unpack it by hand if you must")
-    _refuse_cut_tar(path, archive)
-    _refuse_expansion(path, "its content", sum(info.size for info in infos), path.stat().st_size)
-
-    def read(info: tarfile.TarInfo) -> bytes:
-        file = archive.extractfile(info)
-        return file.read() if file else b""
-
-    members = Members(path, lambda info: cast(_Info, info), read)
+    archive, infos = tars.open_tar(path, stack)
+    members = Members(path, lambda info: cast(_Info, info), lambda info: tars.read_member(archive, info))
     for info in infos:
         members.add(info, info)
     return members
@@ -305,27 +228,6 @@ def _refuse_unsafe_name(path: Path, name: str) -> None:
     parts = name.replace("\\", "/").split("/")
     if parts[0] == "" or ".." in parts or parts[0].endswith(":") or "\0" in name:
         raise ArchiveError(f"{path}: {name!r} points out of the archive; refused, get the archive from its publisher")
-
-
-def _refuse_unsafe_zip(path: Path, info: zipfile.ZipInfo) -> None:
-    if stat.S_ISLNK(info.external_attr >> 16):
-        raise ArchiveError(f"{path}: {info.filename!r} is a link; refused, get the archive from its publisher")
-    if info.flag_bits & 0x1:
-        raise ArchiveError(f"{path}: {info.filename!r} is encrypted; unpack it by hand")
-    _refuse_expansion(path, repr(info.filename), info.file_size, info.compress_size)
-
-
-def _refuse_expansion(path: Path, what: str, size_bytes: int, packed_bytes: int) -> None:
-    if size_bytes > max(SMALL_BYTES, packed_bytes * MAX_EXPANSION):
-        raise ArchiveError(f"{path}: {what} would grow from {packed_bytes} to {size_bytes} bytes: a bomb; refused")
-
-
-def _refuse_cut_tar(path: Path, archive: tarfile.TarFile) -> None:
-    """A tar ends with blocks of zeros; one that was cut between two members is read without complaint otherwise."""
-    file = cast(IO[bytes], archive.fileobj)
-    file.seek(archive.offset)
-    if not file.read(SMALL_BYTES).startswith(bytes(tarfile.BLOCKSIZE)):  # a gzipped one checks its sum at the end
-        raise ArchiveError(f"{path}: not a whole tar archive (its end is missing); copy it again")
 
 
 def _describe(error: Exception) -> str:

@@ -42,7 +42,7 @@ def read(path: Path) -> Digests:
         digests = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise StaleError(f"{path}: not found; `python -m openmedq catalogue` writes an empty one") from None
-    except (yaml.YAMLError, UnicodeDecodeError):
+    except (yaml.YAMLError, ValueError, RecursionError):
         digests = None
     if not isinstance(digests, dict) or not all(isinstance(each, list) for each in digests.values()):
         raise StaleError(f"{path}: not a list of what is forgotten; take it back from git")

@@ -43,8 +43,8 @@ def render(links: Iterable[Link]) -> Iterator[str]:
 def read(path: Path) -> dict[str, Link]:
     """The links of a list by path; none where it is not there, MirrorError where it is no such list."""
     try:
-        with path.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            rows = [row for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if row]
     except FileNotFoundError:
         return {}
     except (OSError, UnicodeDecodeError, csv.Error):

@@ -14,12 +14,14 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from openmedq.errors import MirrorError, StaleError
 
 Kind = Literal["miniature", "mirror", "official"]
+Algorithm = Literal["sha256", "md5"]
 
 RACY_NS = 2 * 10**9  # a file this young may change again without a new time stamp
 COMMIT_S = 1.0  # at most so often: a commit for each of many small files would take longer than they do
@@ -127,11 +129,12 @@ def compute_md5(path: Path) -> str:
 
 
 class Hashes:
-    """sha256 of files, remembered by path, size, modification time and inode, so that only what changed is read."""
+    """Hashes of files, remembered by path, size, modification time and inode, so that only what changed is read."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, algorithm: Algorithm) -> None:
         self._connection = connection
-        self._pending: dict[bytes, tuple[str, str]] = {}  # what the next commit writes: key -> stamp, sha256
+        self._algorithm = algorithm
+        self._pending: dict[bytes, tuple[str, str]] = {}  # what the next commit writes: key -> stamp, hash
         self._last_commit = 0.0
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
@@ -140,7 +143,7 @@ class Hashes:
         if key in self._pending:
             found = self._pending[key]
         else:
-            query = "SELECT stamp, sha256 FROM hashes WHERE path = ?"
+            query = f"SELECT stamp, {self._algorithm} FROM hashes WHERE path = ?"
             found = self._connection.execute(query, (key,)).fetchone()
         return found[1] if found and found[0] == stamp else None
 
@@ -148,19 +151,20 @@ class Hashes:
         """Read and hash the file; MirrorError where it can't be read or changes meanwhile."""
         try:
             with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                new = partial(hashlib.new, self._algorithm, usedforsecurity=False)
+                value = hashlib.file_digest(file, new).hexdigest()
                 after = os.fstat(file.fileno())
         except OSError as error:
             raise MirrorError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from None
         if _stamp(after) != _stamp(status):
             raise MirrorError(f"{path}: changed while it was read; wait until it is copied, then run again")
         if time.time_ns() - status.st_mtime_ns > RACY_NS:
-            self.put(path, status, sha256)
-        return sha256
+            self.put(path, status, value)
+        return value
 
-    def put(self, path: Path, status: os.stat_result, sha256: str) -> None:
+    def put(self, path: Path, status: os.stat_result, value: str) -> None:
         """Remember the hash of a file that nobody is writing any more."""
-        self._pending[_key(path)] = (_stamp(status), sha256)
+        self._pending[_key(path)] = (_stamp(status), value)
         if time.monotonic() - self._last_commit > COMMIT_S:
             self.commit()
 
@@ -174,32 +178,34 @@ class Hashes:
 
 
 @contextmanager
-def open_hashes(path: Path) -> Iterator[Hashes]:
+def open_hashes(path: Path, algorithm: Algorithm = "sha256") -> Iterator[Hashes]:
     """The memory of hashes in a file of SQLite; a damaged one is forgotten, and a full disk keeps none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = _connect(path)
+        connection = _connect(path, algorithm)
     except sqlite3.DatabaseError:
         path.unlink(missing_ok=True)
         try:
-            connection = _connect(path)
+            connection = _connect(path, algorithm)
         except sqlite3.OperationalError:
-            connection = _connect(":memory:")
+            connection = _connect(":memory:", algorithm)
     with closing(connection):
-        hashes = Hashes(connection)
+        hashes = Hashes(connection, algorithm)
         try:
             yield hashes
         finally:
             hashes.commit()
 
 
-def _connect(path: Path | str) -> sqlite3.Connection:
+def _connect(path: Path | str, algorithm: Algorithm) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
     try:
         connection.execute("PRAGMA synchronous = OFF")  # a lost hash is computed again
-        columns = "path BLOB PRIMARY KEY, stamp TEXT, sha256 TEXT"
+        columns = f"path BLOB PRIMARY KEY, stamp TEXT, {algorithm} TEXT"
         connection.execute(f"CREATE TABLE IF NOT EXISTS hashes ({columns}) WITHOUT ROWID")
-        connection.execute("SELECT path, stamp, sha256 FROM hashes LIMIT 1").fetchall()
+        connection.execute(f"SELECT path, stamp, {algorithm} FROM hashes LIMIT 1").fetchall()
+        if connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:  # every page: half a second for 300 MB
+            raise sqlite3.DatabaseError
     except BaseException:
         connection.close()
         raise

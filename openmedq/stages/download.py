@@ -7,17 +7,20 @@ when the set comes from a mirror later.
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from openmedq import discovery, layout
 from openmedq.acquire import fetching, ledger, needs
 from openmedq.cards import Card, File, Set, catalogue
-from openmedq.errors import ChecksumError, MirrorError, ParamsError
+from openmedq.errors import ChecksumError, MirrorError
 from openmedq.io import origin
 from openmedq.io.discretion import discreet
+from openmedq.io.progress import progress
 from openmedq.io.publish import exclusive, remove
 from openmedq.params import Params
 
+MD5S = layout.PARTIAL / "md5-cache"
 ANY = File(path="", url="")  # of which nothing is known
 
 
@@ -29,11 +32,7 @@ def run(params: Params, set_id: str) -> None:
         AcquisitionError: it can't be fetched, or not now (PassingError).
         ChecksumError: files are not what the card pins, the hub states or the ledger remembers.
     """
-    known = catalogue.read(layout.CATALOGUE)
-    for dial in ("require", "skip", "editions"):
-        for named in getattr(params.download, dial):
-            if named not in known:
-                raise ParamsError(f"download.{dial}: no set {named!r}; there are {', '.join(sorted(known))}")
+    needs.check_names(params.download, catalogue.read(layout.CATALOGUE))
     set_ = discovery.find(set_id)
     catalogue.check(layout.CATALOGUE, set_.card)
 
@@ -72,26 +71,47 @@ def check_hashes(surveyed: origin.Origin, card: Card, recorded: ledger.Ledger) -
     """Hold a mirror's files to the published sizes and hashes, as the card pins them or the ledger remembers.
 
     A file of the published size and other bytes is damaged: ChecksumError. One of another size is taken with a note: a
-    mirror may hold a part of a set, or another packing. Whoever wants more puts links.tsv beside the sets (`survey`).
+    mirror may hold a part of a set, or another packing. So is one of other bytes whose published size nobody states:
+    it may be that too. Whoever wants more puts links.tsv beside the sets (`survey`).
     """
     pinned = {file.path: file for file in card.files}
-    others = []
+    others, unsized = [], []
     for file in surveyed.files:
-        pin = pinned.get(file.path, ANY)
-        memory = recorded.get(file.path)
+        pin, memory = pinned.get(file.path, ANY), recorded.get(file.path)
         size_bytes = memory.size_bytes if memory else pin.size_bytes
         sha256 = memory.sha256 if memory else pin.sha256
-        if sha256 in (None, file.sha256) and size_bytes in (None, file.size_bytes):
+        if size_bytes not in (None, file.size_bytes):
+            others.append(file.path)
             continue
-        if size_bytes == file.size_bytes:
-            raise ChecksumError(
-                f"{surveyed.folder}/{file.path}: sha256 is {file.sha256}, published is {sha256}; it is damaged, fetch "
-                f"it again from {pin.url or card.homepage}"
-            )
-        others.append(file.path)
-    if others:
-        told = f"{len(others)} files" if card.is_credentialed or len(others) > 1 else others[0]
-        print(f"{card.id}: {told} of {surveyed.folder}: not as published (a part, or another packing)", file=sys.stderr)
+        name, published, found = "sha256", sha256, file.sha256
+        if sha256 is None and pin.md5:
+            name, published, found = "md5", pin.md5, _compute_md5(surveyed, file)
+        if published in (None, found):
+            continue
+        if size_bytes is None:
+            unsized.append(file.path)
+            continue
+        raise ChecksumError(
+            f"{surveyed.folder}/{file.path}: {name} is {found}, published is {published}; it is damaged, fetch it "
+            f"again from {pin.url or card.homepage}"
+        )
+    _note(surveyed, card, others, "not as published (a part, or another packing)")
+    _note(surveyed, card, unsized, "not as published (a part, another packing, or damaged: nobody states the size)")
+
+
+def _compute_md5(surveyed: origin.Origin, file: origin.Entry) -> str:
+    """Of a file whose publisher states nothing better; remembered, as its sha256 is."""
+    origin.check_sizes(replace(surveyed, files=(file,)))
+    path = Path(surveyed.folder or "", file.path)
+    status = path.stat()
+    with origin.open_hashes(MD5S, "md5") as md5s, progress(f"hashing {path}", None):
+        return md5s.get(path, status) or md5s.compute(path, status)
+
+
+def _note(surveyed: origin.Origin, card: Card, paths: list[str], what: str) -> None:
+    if paths:
+        told = f"{len(paths)} files" if card.is_credentialed or len(paths) > 1 else paths[0]
+        print(f"{card.id}: {told} of {surveyed.folder}: {what}", file=sys.stderr)
 
 
 def _write(found: origin.Origin, folder: Path) -> None:

@@ -61,7 +61,19 @@ def test_a_new_card_is_noticed(tmp_path: Path, card: Card) -> None:
         catalogue.check(tmp_path / "catalogue.yaml", card)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "sources: 3", "sources: {x: 3}", "sources: {x: {}}", "a: b: c", "\0"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "sources: 3",
+        "sources: {x: 3}",
+        "sources: {x: {}}",
+        "a: b: c",
+        "\0",
+        pytest.param("[" * 3000, id="deep"),
+    ],
+)
 def test_what_is_no_catalogue_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "catalogue.yaml").write_text(text)
     with pytest.raises(StaleError, match=r"catalogue\.yaml: not a catalogue; run `python -m openmedq catalogue`"):

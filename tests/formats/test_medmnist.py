@@ -171,6 +171,25 @@ def test_a_lying_array_is_one_line(tmp_path: Path, name: str, data: bytes) -> No
     assert "\n" not in str(error.value)
 
 
+def test_labels_that_go_on_beyond_their_stated_size_are_not_taken_in(tmp_path: Path) -> None:
+    write(tmp_path, train_labels=None)
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((10_000, 1), np.uint8))
+    data = buffer.getvalue()
+    with zipfile.ZipFile(tmp_path / FILE, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_labels.npy", data + bytes(50 * 2**20))
+    whole = bytearray((tmp_path / FILE).read_bytes())
+    for place in (whole.rindex(b"PK\x03\x04") + 22, whole.rindex(b"PK\x01\x02") + 24):
+        whole[place : place + 4] = len(data).to_bytes(4, "little")
+    (tmp_path / FILE).write_bytes(whole)
+    tracemalloc.start()
+    with pytest.raises(SourceError, match="no plain array"):
+        read(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * 2**20
+
+
 @pytest.mark.parametrize("num_bytes", [0, 10, 700, -30])
 def test_a_cut_file_is_one_line(tmp_path: Path, num_bytes: int) -> None:
     path = write(tmp_path) / FILE

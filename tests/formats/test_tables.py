@@ -3,7 +3,10 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 
 from openmedq.cards.fields import Unusable
 from openmedq.errors import SourceError
+from openmedq.formats import tables
 from openmedq.formats.tables import stream_lines, stream_rows, stream_table
 from openmedq.schema import Reason
 
@@ -63,6 +67,33 @@ def test_a_quote_that_is_never_closed_is_one_line_and_swallows_no_row(tmp_path: 
     (tmp_path / "t.csv").write_text(f"n,t\n0,a\n{rest}", encoding="utf-8")
     with pytest.raises(SourceError, match=rf"line {3 + rest.startswith('1,b')}: a quote is never closed"):
         list(stream_table(tmp_path / "t.csv", ["n"]))
+
+
+_TABLE = partial(stream_table, needed=["a"])
+_TALL = '"' + "x" * 4092 + '\n",'  # a row may have many lines
+
+
+@pytest.mark.parametrize(
+    ("read", "row", "line"),
+    [
+        *((read, row, 3) for read in (stream_lines, stream_rows, _TABLE) for row in ("x", "x,")),
+        *((read, _TALL, 3 + 2**24 // len(_TALL)) for read in (stream_rows, _TABLE)),
+    ],
+)
+def test_a_row_that_does_not_end_is_not_taken_in(
+    tmp_path: Path, read: Callable[[Path], Iterator[Any]], row: str, line: int
+) -> None:
+    """A kilobyte of gzip holds a megabyte, so what is refused has to be refused early."""
+    path = write(tmp_path / "t.csv.gz", b"a\n0\n" + row.encode() * (2**24 // len(row) + 1))
+    with pytest.raises(SourceError, match=rf"t\.csv\.gz: line {line}: a row of more than 16777216 characters; get"):
+        list(read(path))
+
+
+def test_rows_that_end_may_be_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_ROW_CHARACTERS", 20)
+    path = write(tmp_path / "t.csv.gz", b"a\n" + b'"0123456\n89012345"\n' * 9)
+    assert len(list(stream_rows(path))) == 10
+    assert len(list(stream_lines(path))) == 19
 
 
 def test_quotes_may_be_letters(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,7 +14,7 @@ from openmedq import discovery, layout
 from openmedq.acquire import ledger
 from openmedq.cards import File
 from openmedq.errors import ChecksumError, MirrorError, ParamsError, StaleError
-from openmedq.io import links
+from openmedq.io import links, origin
 from openmedq.stages import download, survey
 from tests.quality.corpus import make_params
 
@@ -46,10 +48,10 @@ def _pin(monkeypatch: pytest.MonkeyPatch, **pins: Any) -> None:
 def test_files_are_recorded_and_not_copied(mirror: Path) -> None:
     (layout.RAW / "toy_set").mkdir(parents=True)  # the output persists
     (layout.RAW / "toy_set" / "left over").touch()
-    origin = _run()
-    assert origin == json.loads((layout.SURVEY / "toy_set.json").read_text())
+    found = _run()
+    assert found == json.loads((layout.SURVEY / "toy_set.json").read_text())
     assert [path.name for path in (layout.RAW / "toy_set").iterdir()] == ["origin.json"]
-    assert origin["folder"] == str(mirror)
+    assert found["folder"] == str(mirror)
 
 
 def test_an_absent_set_is_recorded_as_absent_unless_it_is_required() -> None:
@@ -96,6 +98,39 @@ def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch, capsy
     )
 
 
+def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = mirror / "questions.json"
+    data = path.read_bytes()
+    _pin(monkeypatch, md5=hashlib.md5(data, usedforsecurity=False).hexdigest(), size_bytes=len(data))
+    for each in mirror.rglob("*"):
+        os.utime(each, (1_000_000_000, 1_000_000_000))
+    assert _run()["state"] == "present"
+    with monkeypatch.context() as patched:
+        patched.setattr(origin.Hashes, "compute", Mock(side_effect=AssertionError))  # both hashes are remembered
+        assert _run()["state"] == "present"
+    path.write_bytes(bytes(len(data)))
+    with pytest.raises(
+        ChecksumError, match=r"^mirror/toy_set/questions\.json: md5 is \w{32}, published is \w{32}; it is damaged"
+    ):
+        _run()
+
+
+@pytest.mark.parametrize("name", ["md5", "sha256"])
+def test_other_bytes_where_nobody_states_a_size_are_told_and_taken(
+    mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """MedMNIST's are read where `normalize.allow_unofficial` says so."""
+    _pin(monkeypatch, **{name: hashlib.new(name, (mirror / "questions.json").read_bytes()).hexdigest()})
+    assert _run()["state"] == "present"
+    assert not capsys.readouterr().err
+    (mirror / "questions.json").write_bytes(b"other")
+    assert _run()["state"] == "present"
+    assert capsys.readouterr().err == (
+        "toy_set: questions.json of mirror/toy_set: not as published "
+        "(a part, another packing, or damaged: nobody states the size)\n"
+    )
+
+
 def test_the_ledger_holds_a_mirror_too(mirror: Path) -> None:
     entry = ledger.Entry("https://example.org/toy/questions.json", "0" * 64, (mirror / "questions.json").stat().st_size)
     ledger.write("toy_set", {"questions.json": entry})
@@ -118,6 +153,10 @@ def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
     for link in (right, weak):
         Path("mirror/links.tsv").write_text("\n".join(links.render([link, other])) + "\n")
         assert _run()["state"] == "present"
+    plain = "\n".join(links.render([right]))
+    for text in (f"\ufeff{plain}\n", f"{plain}\n\n", f"{plain}\n\n".replace("\n", "\r\n")):  # as editors leave it
+        Path("mirror/links.tsv").write_bytes(text.encode())
+        assert links.read(Path("mirror/links.tsv")) == {right.path: right}
     for told, link in wrong.items():
         Path("mirror/links.tsv").write_text("\n".join(links.render([other, link])) + "\n")
         with pytest.raises(

@@ -121,7 +121,7 @@ def test_two_runs_write_the_same_bytes() -> None:
 
 
 def test_a_wrong_mirror_is_one_line() -> None:
-    with pytest.raises(MirrorError, match=r"^nowhere: No such file or directory; download\.mirror names the folder"):
+    with pytest.raises(MirrorError, match=r"^nowhere: No such file or directory; a mirror is a folder that holds"):
         _run("nowhere")
     _write("file")
     with pytest.raises(MirrorError, match=r"^file: Not a directory"):
