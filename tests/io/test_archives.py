@@ -95,6 +95,8 @@ def test_a_zip_of_many_members_takes_little_memory(tmp_path: Path) -> None:
     path = write_zip(
         tmp_path / "x.zip", {f"folder/PMC{number:07}_F1_{number}.jpg": b"x" for number in range(num_members)}
     )
+    with open_members(path):
+        pass  # what is loaded with the first archive is not counted
     tracemalloc.start()
     with open_members(path) as members:
         taken, peak = tracemalloc.get_traced_memory()
