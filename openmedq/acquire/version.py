@@ -6,7 +6,7 @@ It lies beside what came, so that a cut transfer is gone on with only where the 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ class Version:
 
     def differs(self, other: Version) -> bool:
         """Whether anything that was said of both is not the same: not every server heeds `If-Range`."""
-        pairs = zip(astuple(self), astuple(other), strict=True)
+        pairs = (self.etag, other.etag), (self.last_modified, other.last_modified), (self.num_bytes, other.num_bytes)
         return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
