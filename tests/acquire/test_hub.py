@@ -189,6 +189,7 @@ def ask():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(3600)
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it otherwise
 try:
     asyncio.run(hub._in_time(3600, ask))
 except KeyboardInterrupt:
