@@ -40,6 +40,7 @@ class _State:
     hashes: dict[str, hashlib._Hash] = field(default_factory=lambda: {"sha256": hashlib.sha256(), "md5": _md5()})
     furthest: int = 0  # of all attempts, in bytes: what comes again is no progress
     num_wrong: int = 0  # times that the whole was not what was promised
+    is_tagged: bool = False  # its version is, or may be, noted beside it: a small file's is not
 
     def add(self, chunk: bytes) -> None:
         for digest in self.hashes.values():
@@ -74,6 +75,7 @@ async def transfer(
     if file.md5 is None:
         del state.hashes["md5"]
     if aside.is_file():
+        state.is_tagged = True  # or may be
         await asyncio.to_thread(_take_up, aside, state)  # 20 GB of it would hold up all others
     advance(state.num_bytes)
 
@@ -89,7 +91,8 @@ async def transfer(
     except FileNotFoundError:
         target.parent.mkdir(parents=True, exist_ok=True)
         aside.replace(target)
-    _tag(aside).unlink(missing_ok=True)
+    if state.is_tagged:
+        _tag(aside).unlink(missing_ok=True)
     return state.hex("sha256"), state.num_bytes
 
 
@@ -102,9 +105,8 @@ def _take_up(aside: Path, state: _State) -> None:
 
 async def _receive(client: Client, file: File, aside: Path, state: _State, advance: Advance) -> None:
     """Append what is missing, or all of it anew."""
-    tag = _tag(aside)
     is_pinned = bool(file.sha256 or file.md5)
-    begun = version.read(tag) if state.num_bytes else version.Version()
+    begun = version.read(_tag(aside)) if state.num_bytes else version.Version()
     headers = {}
     if state.num_bytes:
         if state.num_bytes == file.size_bytes:
@@ -136,7 +138,8 @@ async def _receive(client: Client, file: File, aside: Path, state: _State, advan
                 if not state.num_bytes:
                     promise.check_size(file, total)
                     if len(chunk) != total or not is_pinned:  # a small file comes whole, and its hash says so
-                        version.write(tag, seen)
+                        version.write(_tag(aside), seen)
+                        state.is_tagged = True
                 out.write(chunk)
                 state.add(chunk)
                 advance(len(chunk))
