@@ -213,7 +213,7 @@ def _connect(path: Path | str, algorithm: Algorithm) -> sqlite3.Connection:
 
 
 def _key(path: Path) -> bytes:
-    return os.fsencode(os.path.join(os.getcwd(), path))  # noqa: PTH109, PTH118  a third of what `Path.absolute` takes
+    return os.fsencode(os.path.join(os.getcwd(), path))  # noqa: PTH109, PTH118  1.3 µs; `Path.absolute` takes 8
 
 
 def _stamp(status: os.stat_result) -> str:

@@ -19,7 +19,8 @@ from typing import IO
 from openmedq.errors import ArchiveError
 from openmedq.io.limits import refuse_expansion
 
-DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
+# What `zipfile` lets through of damaged bytes; RuntimeError where a flag says encrypted, or a method is none.
+DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError)
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _PACKED = struct.Struct("<qQQIHHI")  # place, size in the archive, size, checksum, method, flags, number of the folder

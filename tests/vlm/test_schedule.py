@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from openmedq import encoders
 from openmedq.params import Transfer
@@ -48,19 +48,16 @@ def test_it_stays_at_full_rate_where_nothing_is_left_to_fall(num_warmup: int, nu
     ("num_epochs", "expected"),
     [(10, [0.5, *(scale(update, 2, 20) for update in range(1, 20))]), (1, [1, 1]), (2, [1, 1, 0.75, 0.25])],
 )
-def test_a_classifier_warms_up_for_a_tenth_and_for_one_update_at_least(
-    num_epochs: int, expected: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rates = []
-
-    class Recorder(torch.optim.AdamW):
-        def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-            rates.append(self.param_groups[0]["lr"])
-            return super().step(closure)
-
-    monkeypatch.setattr(torch.optim, "AdamW", Recorder)
+def test_a_classifier_warms_up_for_a_tenth_and_for_one_update_at_least(num_epochs: int, expected: list[float]) -> None:
+    rates: list[float] = []
     pixels = torch.from_numpy(np.random.default_rng(0).random((4, 3, tiny.SIDE_PX, tiny.SIDE_PX), np.float32))
     dials = Transfer(benchmarks=("any",), num_epochs=num_epochs, batch_size=2, lr=1e-3)
     encoder = encoders.build(tiny.make_settings().vision)
-    classifier.fine_tune(encoder, lambda rows: pixels[rows], torch.tensor([0, 1, 0, 1]), 2, dials, 0, lambda _: None)
+    recorder = register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
+    try:
+        classifier.fine_tune(
+            encoder, lambda rows: pixels[rows], torch.tensor([0, 1, 0, 1]), 2, dials, 0, lambda _: None
+        )
+    finally:
+        recorder.remove()
     assert rates == pytest.approx([1e-3 * share for share in expected])
