@@ -5,13 +5,15 @@ loopback for any page that it shows. Two checks refuse them:
 
 - Host and Origin are those of this server: `OwnPagesOnly`, before Prefect sees the request. A page of another site
   sends its own Origin with every POST and websocket, and its own Host where its name was rebound to this address.
-- CSRF tokens (see `flows/__init__.py`), for a request without an Origin.
+- A POST has a CSRF token, which no page of another site can read (`flows/__init__.py` switches this on).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
+import socket
 import sys
 
 from starlette.responses import PlainTextResponse
@@ -27,7 +29,7 @@ def own_hosts(host: str, port: int) -> list[str]:
 
 
 class OwnPagesOnly:
-    """ASGI middleware: 403 where Host is not in `hosts`, or an Origin is there that is not http(s) at one of them."""
+    """ASGI middleware: 403 unless Host is one of `hosts`, and Origin, where there is one, is a page of them."""
 
     def __init__(self, app: ASGIApp, hosts: list[str]) -> None:
         """Hosts as in the header: with the port, unless it is 80."""
@@ -40,23 +42,18 @@ class OwnPagesOnly:
         await (self._app if is_allowed else PlainTextResponse(REFUSAL, 403))(scope, receive, send)
 
     def _allows(self, headers: list[tuple[bytes, bytes]]) -> bool:
-        values = {
-            name: [value.decode("latin-1") for key, value in headers if key == name] for name in (b"host", b"origin")
-        }
-        origins = [origin.partition("://") for origin in values[b"origin"]]  # `null` has no host
-        return (
-            len(values[b"host"]) == 1
-            and _normalize(values[b"host"][0]) in self._hosts
-            and all(scheme in ("http", "https") and _normalize(host) in self._hosts for scheme, _, host in origins)
-        )
+        values = [(name, value.decode("latin-1")) for name, value in headers]
+        hosts = [value for name, value in values if name == b"host"]
+        origins = [re.sub("^https?://", "", value) for name, value in values if name == b"origin"]  # `null` has no host
+        return len(hosts) == 1 and all(_normalize(host) in self._hosts for host in hosts + origins)
 
 
 def _normalize(host: str) -> str:
-    return host.lower().removesuffix(":80")
+    return host.strip().lower().removesuffix(":80")
 
 
 def main() -> int:
-    """Serve until interrupted."""
+    """Serve until interrupted; 1 and one line where the address can't be listened on."""
     parser = argparse.ArgumentParser(prog="python -m flows.server", description=__doc__.partition("\n")[0])
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on; loopback unless given")
     parser.add_argument("--port", type=int, default=4200)
@@ -64,6 +61,12 @@ def main() -> int:
         "--allowed-hosts", default="", help="other names of this server, with ports, separated by commas: prefect:4200"
     )
     options = parser.parse_args()
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    try:
+        socket.create_server((options.host, options.port), family=family).close()
+    except OSError as error:  # where uvicorn finds it, Prefect's services end in a stack trace
+        print(f"error: {error.strerror}; choose another --host or --port", file=sys.stderr)
+        return 1
     os.environ["PREFECT_UI_API_URL"] = "/api"  # relative: the pages ask the address that they came from
 
     import uvicorn

@@ -56,7 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; 1 and one line where a port is taken or a server does not come up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--host", default="127.0.0.1", help="loopback unless given; the pages ask nobody for a password"
+        "--host",
+        default="127.0.0.1",
+        help="loopback unless given, else the address as browsers name it; no password is asked for",
     )
     parser.add_argument("--mlflow-port", type=int, default=5000)
     parser.add_argument("--prefect-port", type=int, default=4200)

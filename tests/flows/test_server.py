@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -167,6 +168,15 @@ def test_its_own_page_works(server):
     assert (settings["api_url"], settings["csrf_enabled"]) == ("/api", True)
     runs = f"{server.url}/api/flow_runs/filter"
     assert httpx.post(runs, headers={"Origin": server.url} | server.fetch_token(), json={}).status_code == 200
+
+
+def test_a_taken_port_is_one_line(server):
+    command = [sys.executable, "-m", "flows.server", "--port", str(server.port)]
+    done = subprocess.run(command, cwd=ROOT, env=server.environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rf"error: Address already in use .*{server.port}.*; choose another --host or --port\n", done.stderr
+    )
 
 
 @pytest.mark.slow
