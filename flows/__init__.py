@@ -1,9 +1,13 @@
 """Prefect's side: walks DVC's graph and runs the same commands, with retries, slots, logs and a clock.
 
 No edge and no logic of the pipeline stands here; what a stage does is `openmedq`'s business. Telemetry is switched
-off before Prefect is imported anywhere below.
+off before Prefect is imported anywhere below, and CSRF protection on: for `flows.server`, and for the temporary server
+that Prefect starts for a flow where no other is named.
 """
+
+import os
 
 from openmedq.silence import silence
 
 silence()
+os.environ["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] = "true"

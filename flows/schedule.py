@@ -2,6 +2,7 @@
 
 `prefect.yaml` says what is deployed, when, and on which pool; nothing of it is repeated here. Run it once per server,
 `python -m flows.schedule`, with PREFECT_API_URL set; then start a worker per pool: `prefect worker start -p cpu`.
+The server is that of `make ui` or `python -m flows.server`: Prefect's own lets any web page start a flow run.
 """
 
 from __future__ import annotations

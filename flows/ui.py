@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from flows.server import own_hosts
 from openmedq import layout
 from openmedq.errors import OpenMedQError
 from openmedq.silence import ENVIRONMENT
@@ -37,7 +38,8 @@ class Page:
 def mlflow_page(host: str, port: int) -> Page:
     """MLflow over the project's own store."""
     url = f"http://{host}:{port}"
-    command = ("mlflow", "server", "--host", host, "--port", str(port), "--workers", "1")
+    hosts = ",".join(own_hosts(host, port))  # its default is any name that starts as a private address: 10.example.com
+    command = ("mlflow", "server", "--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts)
     store = ("--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "mlartifacts")
     settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight more processes, for judges that we don't use
     return Page("MLflow", url, f"{url}/health", (sys.executable, "-m", *command, *store), settings)
@@ -46,17 +48,17 @@ def mlflow_page(host: str, port: int) -> Page:
 def prefect_page(host: str, port: int) -> Page:
     """Prefect with the runs of this machine's flows."""
     url = f"http://{host}:{port}"
-    # The pages ask the port that the settings name, not the one on the command line.
-    settings = {"PREFECT_UI_API_URL": f"{url}/api", "PREFECT_API_URL": f"{url}/api"}
-    command = ("prefect", "server", "start", "--host", host, "--port", str(port))
-    return Page("Prefect", url, f"{url}/api/health", (sys.executable, "-m", *command), settings)
+    command = ("flows.server", "--host", host, "--port", str(port))
+    return Page("Prefect", url, f"{url}/api/health", (sys.executable, "-m", *command), {})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; 1 and one line where a port is taken or a server does not come up."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--host", default="127.0.0.1", help="loopback unless given; the pages ask nobody for a password"
+        "--host",
+        default="127.0.0.1",
+        help="loopback unless given, else the address as browsers name it; no password is asked for",
     )
     parser.add_argument("--mlflow-port", type=int, default=5000)
     parser.add_argument("--prefect-port", type=int, default=4200)

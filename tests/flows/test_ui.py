@@ -59,7 +59,8 @@ def test_pages_on_disk_are_named_where_they_are(tmp_path, monkeypatch, capsys):
 
 
 def test_pages_are_on_loopback_and_silent():
-    assert "127.0.0.1" in ui.mlflow_page("127.0.0.1", 5000).command
-    prefect = ui.prefect_page("127.0.0.1", 4311)
-    assert prefect.environment["PREFECT_UI_API_URL"] == "http://127.0.0.1:4311/api"
+    mlflow = ui.mlflow_page("127.0.0.1", 5311).command
+    assert mlflow[mlflow.index("--host") + 1] == "127.0.0.1"
+    assert mlflow[mlflow.index("--allowed-hosts") + 1] == "127.0.0.1:5311,localhost:5311,[::1]:5311"
+    assert ui.prefect_page("127.0.0.1", 4311).command[2:] == ("flows.server", "--host", "127.0.0.1", "--port", "4311")
     assert ui.ENVIRONMENT["MLFLOW_DISABLE_TELEMETRY"] == "true"

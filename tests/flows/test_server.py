@@ -1,0 +1,192 @@
+"""Prefect's server as `make ui` and compose.yaml start it: it refuses pages of other sites, not its own and workers."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from tests.connections import guard, read_attempts
+from tests.flows.test_ui import find_port
+
+pytestmark = pytest.mark.xdist_group("server")
+
+ROOT = Path(__file__).parents[2]
+POOL = "door"
+FLOW = "from pathlib import Path\nfrom prefect import flow\n@flow\ndef touch(): Path({!r}).touch()\n"
+EVIL = "evil.example.com"
+
+
+@dataclass
+class Server:
+    """A server that is up, and the folder of its database and of what its deployment runs."""
+
+    port: int
+    folder: Path
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self):
+        home = {"PREFECT_HOME": str(self.folder / "home"), "PREFECT_API_URL": f"{self.url}/api"}
+        return os.environ | guard(self.folder) | home
+
+    @property
+    def proof(self):
+        return self.folder / "a command ran"
+
+    def fetch_token(self):
+        """What a page of ours sends with each POST."""
+        answer = httpx.get(f"{self.url}/api/csrf-token", params={"client": "page"})
+        return {"Prefect-Csrf-Client": "page", "Prefect-Csrf-Token": answer.json()["token"]}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    server = Server(find_port(), tmp_path_factory.mktemp("door"))
+    command = [sys.executable, "-m", "flows.server", "--port", str(server.port)]
+    log = server.folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*command, "--allowed-hosts", f"prefect:{server.port}"],
+            cwd=ROOT,
+            env=server.environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        _await(server, process, log)
+        with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
+            yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(30)
+        finally:
+            process.kill()
+    assert read_attempts(server.folder) == []
+
+
+def _await(server, process, log):
+    end = time.monotonic() + 120
+    while True:
+        try:
+            httpx.get(f"{server.url}/api/health").raise_for_status()
+            return
+        except httpx.HTTPError:
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+            time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def deployment(server):
+    """A deployment on a pool that a worker may serve, declared by Prefect's own client."""
+    (server.folder / "touch.py").write_text(FLOW.format(str(server.proof)))
+    with get_client(sync_client=True) as client:
+        client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+        flow = client.create_flow_from_name("touch")
+        place = {"path": str(server.folder), "entrypoint": "touch.py:touch"}
+        return client.read_deployment(client.create_deployment(flow, "touch", work_pool_name=POOL, **place))
+
+
+# What a browser sends for a page of another site: each has a valid token, but for the last.
+ATTACKS = {
+    "JSON": {"Origin": f"http://{EVIL}", "Content-Type": "application/json"},
+    "no Content-Type": {"Origin": f"http://{EVIL}"},
+    "https": {"Origin": f"https://{EVIL}"},
+    "Origin without a name": {"Origin": "null"},
+    "another port": {"Origin": "http://127.0.0.1:9"},
+    "lookalike": {"Origin": f"http://127.0.0.1:{{port}}.{EVIL}"},
+    "foreign Host": {"Host": f"{EVIL}:{{port}}"},
+    "DNS rebinding": {"Host": f"{EVIL}:{{port}}", "Origin": f"http://{EVIL}:{{port}}"},
+    "no token": {"Origin": "http://127.0.0.1:{port}"},
+}
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_pages_of_other_sites_run_nothing(attack, server, deployment):
+    headers = {name: value.format(port=server.port) for name, value in ATTACKS[attack].items()}
+    if attack != "no token":
+        headers |= server.fetch_token()
+    before = read_rows()
+    shell = f"touch '{server.proof}'"
+    run = {"job_variables": {"command": shell}}
+    steps = [{"prefect.deployments.steps.run_shell_script": {"script": shell}}]
+    made = {"name": attack, "flow_id": str(deployment.flow_id), "work_pool_name": POOL, "pull_steps": steps}
+    for path, body in ((f"{deployment.id}/create_flow_run", run), ("", made)):
+        answer = httpx.post(f"{server.url}/api/deployments/{path}", headers=headers, content=json.dumps(body))
+        assert answer.status_code == 403, answer.text
+    assert read_rows() == before
+
+
+def read_rows():
+    with get_client(sync_client=True) as client:
+        return {row.id for rows in (client.read_flow_runs(), client.read_deployments()) for row in rows}
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1:{}", "localhost:{}", "LOCALHOST:{}", "[::1]:{}", "prefect:{}"])
+def test_its_own_names_are_served(name, server):
+    host = name.format(server.port)
+    answer = httpx.get(f"{server.url}/api/health", headers={"Host": host, "Origin": f"http://{host}"})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("name", ["", EVIL, "localhost", "prefect", "127.0.0.1:{}0", "127.0.0.1:{}.evil", "10.evil:{}"])
+def test_other_names_are_not_served(name, server):
+    answer = httpx.get(f"{server.url}/api/health", headers={"Host": name.format(server.port)})
+    assert 400 <= answer.status_code < 500
+
+
+def test_websockets_pass_the_same_check(server):
+    ours, rebound = (f"ws://{name}:{server.port}/api/events/in" for name in ("127.0.0.1", EVIL))
+    for url, origin in ((ours, f"http://{EVIL}"), (ours, "null"), (rebound, None)):
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        with sock, pytest.raises(InvalidStatus, match="403"), connect(url, origin=origin, sock=sock):
+            pytest.fail("it was opened")
+    for origin in (None, server.url):
+        connect(ours, origin=origin).close()
+
+
+def test_its_own_page_works(server):
+    page = httpx.get(server.url, headers={"Accept": "text/html"}, follow_redirects=True)
+    assert page.status_code == 200 and "<title>Prefect" in page.text
+    settings = httpx.get(f"{server.url}/ui-settings").json()
+    assert (settings["api_url"], settings["csrf_enabled"]) == ("/api", True)
+    runs = f"{server.url}/api/flow_runs/filter"
+    assert httpx.post(runs, headers={"Origin": server.url} | server.fetch_token(), json={}).status_code == 200
+
+
+def test_a_taken_port_is_one_line(server):
+    command = [sys.executable, "-m", "flows.server", "--port", str(server.port)]
+    done = subprocess.run(command, cwd=ROOT, env=server.environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(
+        rf"error: Address already in use .*{server.port}.*; choose another --host or --port\n", done.stderr
+    )
+
+
+@pytest.mark.slow
+def test_a_worker_runs_what_was_asked_for_and_nothing_else(server, deployment):
+    with get_client(sync_client=True) as client:
+        asked = client.create_flow_run_from_deployment(deployment.id)
+        assert not server.proof.exists()
+        worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--run-once"]
+        done = subprocess.run(
+            worker, cwd=server.folder, env=server.environment, capture_output=True, text=True, timeout=120
+        )
+        assert [(run.id, run.state.type) for run in client.read_flow_runs()] == [(asked.id, "COMPLETED")], done.stderr
+    assert server.proof.exists()
