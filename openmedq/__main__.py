@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
@@ -53,6 +54,9 @@ NEEDED = {  # by a stage that is run by hand, before anything else made it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, else 1 (or TRY_AGAIN) with one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # where a test or a notebook put another, it can hold any text
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8, a name that is no Unicode
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., int | None] = options.pop("command")
     logging.basicConfig(format="note: %(message)s")
