@@ -313,4 +313,7 @@ def _fail(line: str, code: int = 1) -> int:
 
 
 if __name__ == "__main__":
+    if sys.getfilesystemencoding() != "utf-8":  # names of published files are UTF-8 whatever the terminal is
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-m", "openmedq", *sys.argv[1:]])
     sys.exit(main())
