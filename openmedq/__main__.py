@@ -298,8 +298,11 @@ def show_summary() -> None:
 
 def _load_params() -> Params:
     from openmedq import params as params_module
+    from openmedq.cards import catalogue
 
-    return params_module.load(layout.PARAMS)
+    params = params_module.load(layout.PARAMS)
+    catalogue.check_names(catalogue.read(layout.CATALOGUE), params)
+    return params
 
 
 def _describe(error: OSError) -> str:

@@ -7,13 +7,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 from openmedq import discovery
 from openmedq.errors import ParamsError, SourceError
 from openmedq.io.decoding import Inline
 from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
-from openmedq.params import Normalize
+from openmedq.params import LanguageCode, Normalize
 from openmedq.schema import Rejected, Sample
 from openmedq.stages.normalize import Counts, no_records, rows
 
@@ -31,16 +32,19 @@ class Summary:
 
 
 def dials(languages: str | None = None, *, allow_unofficial: bool = False) -> Normalize:
-    """The dials of `normalize` as a command line says them: languages with commas between; None leaves the default.
+    """The settings of `normalize` as given on a command line: languages with commas between; None: the default.
 
-    ParamsError where commas hold nothing between them.
+    ParamsError where a language is not one of the allowed ones, or none is given.
     """
     if languages is None:
         return Normalize(allow_unofficial=allow_unofficial)
     named = tuple(filter(None, map(str.strip, languages.split(","))))
-    if not named:
-        raise ParamsError("--languages: names none; say `en` or `en,zh`, or leave it out")
-    return Normalize(allow_unofficial=allow_unofficial, languages=named)
+    known = get_args(LanguageCode)
+    unknown = [name for name in named if name not in known]
+    if unknown or not named:
+        what = f"no language {unknown[0]!r}" if unknown else "no language given"
+        raise ParamsError(f"--languages: {what}; there are {', '.join(known)}; put a comma between two")
+    return Normalize(allow_unofficial=allow_unofficial, languages=cast("tuple[LanguageCode, ...]", named))
 
 
 def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:

@@ -105,5 +105,7 @@ def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, caps
 def test_dials_that_are_not_named_keep_their_defaults() -> None:
     assert checking.dials() == Normalize()
     assert checking.dials("zh") == Normalize(languages=("zh",))
-    with pytest.raises(ParamsError, match="--languages: names none"):
+    with pytest.raises(ParamsError, match=r"^--languages: no language given; there are en, zh"):
         checking.dials(" ,")
+    with pytest.raises(ParamsError, match=r"^--languages: no language 'english'; there are en, zh"):
+        checking.dials("en,english")
