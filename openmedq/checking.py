@@ -15,7 +15,7 @@ from openmedq.io.decoding import Inline
 from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
 from openmedq.params import LanguageCode, Normalize
-from openmedq.schema import Rejected, Sample
+from openmedq.schema import Reason, Rejected, Sample
 from openmedq.stages.normalize import Counts, no_records, rows
 
 
@@ -26,6 +26,8 @@ class Summary:
     source: str
     splits: Mapping[str, int]  # kept rows
     rejected: Mapping[str, int]  # rows by reason
+    examples: Mapping[str, Rejected]  # the first rejected row of each reason; none of a credentialed set
+    raw: Path  # where was looked
     num_images: int  # distinct, of kept samples
     first: Sample | None  # kept; of a credentialed set, none is shown
     seconds: float
@@ -55,11 +57,16 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
     start = time.monotonic()
     counts = Counts()
     first = None
+    examples: dict[str, Rejected] = {}
     with discreet(set_id, set_.card.is_credentialed), progress(f"reading {set_id}", None) as advance:
         for item in rows(set_, raw, settings or Normalize(), Inline()):
             counts.add(item)
             advance(1)
-            if first is None and not isinstance(item, Rejected) and not set_.card.is_credentialed:
+            if set_.card.is_credentialed:
+                continue
+            if isinstance(item, Rejected):
+                examples.setdefault(str(item.reason), item)
+            elif first is None:
                 first = item.sample
     if not counts.found:
         raise no_records(set_id, raw)
@@ -67,6 +74,8 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
         source=set_id,
         splits=dict(sorted(counts.splits.items())),
         rejected=dict(sorted(counts.rejected.items())),
+        examples=examples,
+        raw=raw,
         num_images=len(counts.image_ids),
         first=first,
         seconds=time.monotonic() - start,
@@ -77,7 +86,10 @@ def render(summary: Summary) -> str:
     """The summary for people, without a line end."""
     lines = [f"{summary.source}: {sum(summary.splits.values())} rows, {summary.num_images} distinct images"]
     lines += [f"  {split}: {num_rows}" for split, num_rows in summary.splits.items()]
-    lines += [f"  rejected, {reason}: {num_rows}" for reason, num_rows in summary.rejected.items()]
+    for reason, num_rows in summary.rejected.items():
+        lines.append(f"  rejected, {reason}: {num_rows}")
+        if reason in summary.examples:
+            lines.append(f"    such as {_describe(summary, summary.examples[reason])}")
     if summary.first:
         lines.append(f"first: {summary.first.id} ({summary.first.provenance.file}, {summary.first.provenance.record})")
         for turn in summary.first.turns:
@@ -91,7 +103,23 @@ def render(summary: Summary) -> str:
 def as_json(summary: Summary) -> str:
     """The summary for programs, one line."""
     names = ("source", "splits", "rejected", "num_images")
-    return json.dumps({name: getattr(summary, name) for name in names})
+    examples = {
+        reason: {
+            "id": row.id,
+            "file": row.provenance.file,
+            "record": row.provenance.record,
+            "detail": row.detail,
+            "searched": str(summary.raw),
+        }
+        for reason, row in sorted(summary.examples.items())
+    }
+    return json.dumps({**{name: getattr(summary, name) for name in names}, "examples": examples})
+
+
+def _describe(summary: Summary, row: Rejected) -> str:
+    where = f"{summary.raw / row.provenance.file}, {row.provenance.record}"
+    looked = f"; looked in {summary.raw}" if row.reason is Reason.IMAGE_MISSING else ""
+    return " ".join(f"{row.id} ({where}): {row.detail}{looked}".split())
 
 
 def _shorten(text: str) -> str:
