@@ -236,14 +236,16 @@ def list_links(set_ids: list[str], format: str, ask: bool) -> None:
 
 
 def accept_change(set_id: str, names: list[str]) -> None:
-    """Take entries out of a set's ledger."""
+    """Take entries out of a set's ledger, and their files out of the way."""
     from openmedq import discovery
-    from openmedq.acquire import ledger
+    from openmedq.acquire import fetching, ledger
 
     discovery.find(set_id)
     gone = ledger.accept(set_id, names)
     for name in gone:
-        print(f"{set_id}: {name}: the next download records what it finds")
+        kept = fetching.set_aside(set_id, name)
+        before = f"; the file of before is kept as {kept}" if kept else ""
+        print(f"{set_id}: {name}: the next download fetches it anew, and records what it finds{before}")
     if not gone:
         print(f"{set_id}: its ledger remembers no file, so that nothing is refused for it")
 

@@ -39,7 +39,7 @@ def test_a_folder_is_summarized_and_nothing_is_written(raw: Path) -> None:
                 "id": "toy_set/4",
                 "file": "questions.json",
                 "record": "4",
-                "detail": "field `picture` is missing",
+                "detail": "field `picture`",
                 "searched": str(raw),
             },
             "image unreadable": {
