@@ -71,7 +71,8 @@ def list_changed(root: Path, names: Sequence[str]) -> list[str]:
     """Those of the nodes that DVC would run again."""
     if not names:
         return []
-    done = subprocess.run([*DVC, "status", "--json", *names], cwd=root, capture_output=True, text=True)
+    command = [*DVC, "status", "--json", *names]
+    done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         raise OpenMedQError(f"dvc status: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
     status: dict[str, Any] = json.loads(done.stdout)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
@@ -53,6 +54,9 @@ NEEDED = {  # by a stage that is run by hand, before anything else made it
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; 0 when it went well, else 1 (or TRY_AGAIN) with one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # where a test or a notebook put another, it can hold any text
+            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8, a name that is no Unicode
     options = vars(_parser().parse_args(arguments))
     command: Callable[..., int | None] = options.pop("command")
     logging.basicConfig(format="note: %(message)s")
@@ -236,14 +240,16 @@ def list_links(set_ids: list[str], format: str, ask: bool) -> None:
 
 
 def accept_change(set_id: str, names: list[str]) -> None:
-    """Take entries out of a set's ledger."""
+    """Take entries out of a set's ledger, and their files out of the way."""
     from openmedq import discovery
-    from openmedq.acquire import ledger
+    from openmedq.acquire import fetching, ledger
 
     discovery.find(set_id)
     gone = ledger.accept(set_id, names)
     for name in gone:
-        print(f"{set_id}: {name}: the next download records what it finds")
+        kept = fetching.set_aside(set_id, name)
+        before = f"; the file of before is kept as {kept}" if kept else ""
+        print(f"{set_id}: {name}: the next download fetches it anew, and records what it finds{before}")
     if not gone:
         print(f"{set_id}: its ledger remembers no file, so that nothing is refused for it")
 
@@ -298,8 +304,11 @@ def show_summary() -> None:
 
 def _load_params() -> Params:
     from openmedq import params as params_module
+    from openmedq.cards import catalogue
 
-    return params_module.load(layout.PARAMS)
+    params = params_module.load(layout.PARAMS)
+    catalogue.check_names(catalogue.read(layout.CATALOGUE), params)
+    return params
 
 
 def _describe(error: OSError) -> str:
@@ -313,4 +322,7 @@ def _fail(line: str, code: int = 1) -> int:
 
 
 if __name__ == "__main__":
+    if sys.getfilesystemencoding() != "utf-8":  # names of published files are UTF-8 whatever the terminal is
+        os.environ.setdefault("PYTHONIOENCODING", sys.stdout.encoding)
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", "-m", "openmedq", *sys.argv[1:]])
     sys.exit(main())

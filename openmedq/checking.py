@@ -7,14 +7,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast, get_args
 
 from openmedq import discovery
 from openmedq.errors import ParamsError, SourceError
 from openmedq.io.decoding import Inline
 from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
-from openmedq.params import Normalize
-from openmedq.schema import Rejected, Sample
+from openmedq.params import LanguageCode, Normalize
+from openmedq.schema import Reason, Rejected, Sample
 from openmedq.stages.normalize import Counts, no_records, rows
 
 
@@ -25,22 +26,27 @@ class Summary:
     source: str
     splits: Mapping[str, int]  # kept rows
     rejected: Mapping[str, int]  # rows by reason
+    examples: Mapping[str, Rejected]  # the first rejected row of each reason; none of a credentialed set
+    raw: Path  # where was looked
     num_images: int  # distinct, of kept samples
     first: Sample | None  # kept; of a credentialed set, none is shown
     seconds: float
 
 
 def dials(languages: str | None = None, *, allow_unofficial: bool = False) -> Normalize:
-    """The dials of `normalize` as a command line says them: languages with commas between; None leaves the default.
+    """The settings of `normalize` as given on a command line: languages with commas between; None: the default.
 
-    ParamsError where commas hold nothing between them.
+    ParamsError where a language is not one of the allowed ones, or none is given.
     """
     if languages is None:
         return Normalize(allow_unofficial=allow_unofficial)
     named = tuple(filter(None, map(str.strip, languages.split(","))))
-    if not named:
-        raise ParamsError("--languages: names none; say `en` or `en,zh`, or leave it out")
-    return Normalize(allow_unofficial=allow_unofficial, languages=named)
+    known = get_args(LanguageCode)
+    unknown = [name for name in named if name not in known]
+    if unknown or not named:
+        what = f"no language {unknown[0]!r}" if unknown else "no language given"
+        raise ParamsError(f"--languages: {what}; there are {', '.join(known)}; put a comma between two")
+    return Normalize(allow_unofficial=allow_unofficial, languages=cast("tuple[LanguageCode, ...]", named))
 
 
 def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
@@ -51,11 +57,16 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
     start = time.monotonic()
     counts = Counts()
     first = None
+    examples: dict[str, Rejected] = {}
     with discreet(set_id, set_.card.is_credentialed), progress(f"reading {set_id}", None) as advance:
         for item in rows(set_, raw, settings or Normalize(), Inline()):
             counts.add(item)
             advance(1)
-            if first is None and not isinstance(item, Rejected) and not set_.card.is_credentialed:
+            if set_.card.is_credentialed:
+                continue
+            if isinstance(item, Rejected):
+                examples.setdefault(str(item.reason), item)
+            elif first is None:
                 first = item.sample
     if not counts.found:
         raise no_records(set_id, raw)
@@ -63,6 +74,8 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
         source=set_id,
         splits=dict(sorted(counts.splits.items())),
         rejected=dict(sorted(counts.rejected.items())),
+        examples=examples,
+        raw=raw,
         num_images=len(counts.image_ids),
         first=first,
         seconds=time.monotonic() - start,
@@ -73,7 +86,10 @@ def render(summary: Summary) -> str:
     """The summary for people, without a line end."""
     lines = [f"{summary.source}: {sum(summary.splits.values())} rows, {summary.num_images} distinct images"]
     lines += [f"  {split}: {num_rows}" for split, num_rows in summary.splits.items()]
-    lines += [f"  rejected, {reason}: {num_rows}" for reason, num_rows in summary.rejected.items()]
+    for reason, num_rows in summary.rejected.items():
+        lines.append(f"  rejected, {reason}: {num_rows}")
+        if reason in summary.examples:
+            lines.append(f"    such as {_describe(summary, summary.examples[reason])}")
     if summary.first:
         lines.append(f"first: {summary.first.id} ({summary.first.provenance.file}, {summary.first.provenance.record})")
         for turn in summary.first.turns:
@@ -87,7 +103,23 @@ def render(summary: Summary) -> str:
 def as_json(summary: Summary) -> str:
     """The summary for programs, one line."""
     names = ("source", "splits", "rejected", "num_images")
-    return json.dumps({name: getattr(summary, name) for name in names})
+    examples = {
+        reason: {
+            "id": row.id,
+            "file": row.provenance.file,
+            "record": row.provenance.record,
+            "detail": row.detail,
+            "searched": str(summary.raw),
+        }
+        for reason, row in sorted(summary.examples.items())
+    }
+    return json.dumps({**{name: getattr(summary, name) for name in names}, "examples": examples})
+
+
+def _describe(summary: Summary, row: Rejected) -> str:
+    where = f"{summary.raw / row.provenance.file}, {row.provenance.record}"
+    looked = f"; looked in {summary.raw}" if row.reason is Reason.IMAGE_MISSING else ""
+    return " ".join(f"{row.id} ({where}): {row.detail}{looked}".split())
 
 
 def _shorten(text: str) -> str:

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from openmedq import encoders
 from openmedq.errors import ParamsError
 from openmedq.schema import Role
 
@@ -21,12 +22,20 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 Licences = Literal["any", "research", "commercial", "redistributable"]
+LanguageCode = Literal["en", "zh"]
+LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # of a LLaMA
 
 
 def _check_path(text: str) -> str:
     if b"\0" in os.fsencode(text):  # which is a ValueError too where it can't be encoded
         raise ValueError("holds what no path can")
     return text
+
+
+def _check_encoder(name: str) -> str:
+    if name not in encoders.names():
+        raise ValueError(f"no such encoder; there are {', '.join(encoders.names())}")
+    return name
 
 
 PathText = Annotated[str, AfterValidator(_check_path)]
@@ -70,8 +79,8 @@ class Normalize(Section):
     shard_size_bytes: Count = Field(256 * 2**20, description="a shard is closed when it has grown to this")
     row_group_size_bytes: Count = Field(2 * 2**20, description="small groups make random reads cheap")
     row_group_rows: Count = Field(1024, description="upper bound for rows without pictures")
-    languages: tuple[str, ...] = Field(
-        ("en",), description="of questions, where a set has several: SLAKE has en and zh"
+    languages: tuple[LanguageCode, ...] = Field(
+        ("en",), min_length=1, description="of questions, where a set has several: SLAKE has en and zh"
     )
     allow_unofficial: bool = Field(False, description="read files whose checksum is not the publisher's (MedMNIST)")
 
@@ -110,7 +119,7 @@ class Validate(Section):
 class Vision(Section):
     """The image encoder."""
 
-    encoder: str = Field(description="name of a module in openmedq/encoders")
+    encoder: Annotated[str, AfterValidator(_check_encoder)] = Field(description="name of a module in openmedq/encoders")
     weights: str | None = Field(description="folder or hub id; null: from scratch")
     revision: str | None = Field(None, description="commit of the hub repository")
     licence: str | None = Field(None, description="of these weights; an export asks for it")
@@ -142,7 +151,7 @@ class Lora(Section):
     rank: Count = 8
     alpha: Count
     dropout: Fraction = 0.0
-    targets: tuple[str, ...] = Field(description="names of the language model's linear layers")
+    targets: tuple[LoraTarget, ...] = Field(min_length=1, description="names of the language model's linear layers")
 
 
 class Train(Section):
@@ -272,7 +281,8 @@ def _first_problem(error: ValidationError) -> str:
         text = f"{where}: missing; `python -m openmedq profile miniature` writes a complete file"
     else:
         is_shown = first["loc"][:2] != ("execution", "endpoints")  # they may hold a password
-        text = f"{where}: {first['msg']}" + (f", not {first['input']!r}" if is_shown else "")
+        what = first["msg"].removeprefix("Value error, ")
+        text = f"{where}: {what}, not {first['input']!r}" if is_shown else f"{where}: {what}"
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
 
 

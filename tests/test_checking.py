@@ -34,6 +34,22 @@ def test_a_folder_is_summarized_and_nothing_is_written(raw: Path) -> None:
         "splits": {"test": 1, "train": 3},
         "rejected": {"field missing": 1, "image unreadable": 1},
         "num_images": 3,
+        "examples": {
+            "field missing": {
+                "id": "toy_set/4",
+                "file": "questions.json",
+                "record": "4",
+                "detail": "field `picture`",
+                "searched": str(raw),
+            },
+            "image unreadable": {
+                "id": "toy_set/3",
+                "file": "questions.json",
+                "record": "3",
+                "detail": "broken.png: none of JPEG, PNG, GIF, TIFF, BMP, WEBP",
+                "searched": str(raw),
+            },
+        },
     }
     assert summary.first
     assert summary.first.id == "toy_set/0"
@@ -62,7 +78,13 @@ def test_rejections_alone_are_recognised(raw: Path) -> None:
     summary = checking.check("toy_set", raw)
     assert (summary.splits, summary.first) == ({}, None)
     assert summary.rejected == {"field missing": 1, "image missing": 5}
-    assert checking.render(summary).startswith("toy_set: 0 rows")
+    text = checking.render(summary)
+    assert text.startswith("toy_set: 0 rows")
+    example = "  rejected, image missing: 5\n    such as toy_set/0 ("
+    assert text.count("such as") == 2 and example in text
+    where = text.partition(example)[2].splitlines()[0]
+    assert where.startswith(f"{raw}/questions.json, 0): ") and "no file" in where
+    assert where.endswith(f"; looked in {raw}")
 
 
 def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,10 +102,10 @@ def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_credentialed_set_shows_no_sample(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = toyset.CARD.model_copy(update={"access": Access.CREDENTIALED})
     monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set(card=card))
-    text = checking.render(checking.check("toy_set", raw))
-    assert "train: 3" in text
-    assert "Where?" not in text
-    assert "toy_set/0" not in text
+    summary = checking.check("toy_set", raw)
+    for text in (checking.render(summary), checking.as_json(summary)):
+        assert "image unreadable" in text
+        assert not any(told in text for told in ("Where?", "toy_set/", "questions.json", ".png"))
 
 
 def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,5 +127,7 @@ def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, caps
 def test_dials_that_are_not_named_keep_their_defaults() -> None:
     assert checking.dials() == Normalize()
     assert checking.dials("zh") == Normalize(languages=("zh",))
-    with pytest.raises(ParamsError, match="--languages: names none"):
+    with pytest.raises(ParamsError, match=r"^--languages: no language given; there are en, zh"):
         checking.dials(" ,")
+    with pytest.raises(ParamsError, match=r"^--languages: no language 'english'; there are en, zh"):
+        checking.dials("en,english")

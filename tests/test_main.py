@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from openmedq.__main__ import NEEDED, STAGES, TRACKED_STAGES, main
@@ -41,3 +46,35 @@ def test_the_folder_of_sources_belongs_to_the_table(capsys: pytest.CaptureFixtur
     assert "with --markdown only" in capsys.readouterr().err
     assert main(["sources", "--markdown", "--mirror", "nowhere"]) == 1
     assert capsys.readouterr().err.startswith("error: nowhere: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    "locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"}]
+)
+@pytest.mark.parametrize(
+    "command", [["sources"], ["check", "vqa_rad", "--raw", "µ"], ["check", "vqa_rad", "--raw", "é"]]
+)
+def test_a_terminal_that_is_not_utf_8_costs_nothing(command: list[str], locale: dict[str, str]) -> None:
+    """No character that it lacks ends a command, and files whose names it can't spell are found."""
+    images = Path("µ", "VQA_RAD Image Folder")
+    images.mkdir(parents=True)
+    PIL.Image.new("L", (16, 16)).save(images / "synpicé.png")
+    record = {
+        "qid": "1",
+        "image_name": "synpicé.png",
+        "question": "Ménière?",
+        "answer": "5 µm",
+        "phrase_type": "freeform",
+    }
+    record |= {"question_type": "SIZE", "answer_type": "OPEN", "image_organ": "HEAD"}
+    Path("µ", "VQA_RAD Dataset Public.json").write_text(json.dumps([record]), encoding="utf-8")
+
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "PYTHONCOERCECLOCALE": "0", **locale}
+    done = subprocess.run([sys.executable, "-m", "openmedq", *command], env=environment, capture_output=True)
+    assert b"Traceback" not in done.stderr and done.stdout.isascii()
+    if command[-1] == "é":
+        assert (done.returncode, done.stderr.count(b"\n")) == (1, 1) and done.stderr.isascii()
+        return
+    assert done.returncode == 0
+    assert (b"\\u03bc-Bench" if command == ["sources"] else b"A: 5 \\xb5m") in done.stdout
+    assert b"rejected" not in done.stdout or command == ["sources"]

@@ -1,13 +1,15 @@
 """params.yaml: what profiles write, what is refused, and in which words."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
 from openmedq import params, params_file
+from openmedq.__main__ import main
 from openmedq.errors import ParamsError
-from openmedq.layout import CONF, PARAMS
+from openmedq.layout import CATALOGUE, CONF, PARAMS
 
 PROFILES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
@@ -32,8 +34,8 @@ def test_the_paper_profile_says_what_the_paper_says() -> None:
     assert (train.lora.rank, train.batch_size, train.lr, train.num_epochs) == (8, 64, 5e-5, 15)
 
 
-def _miniature() -> dict:
-    return yaml.safe_load(params_file.render(params.profile(CONF, "miniature")))
+def _miniature(root: Path = Path()) -> dict:
+    return yaml.safe_load(params_file.render(params.profile(root / CONF, "miniature")))
 
 
 @pytest.mark.parametrize(
@@ -48,9 +50,9 @@ def _miniature() -> dict:
         ({"evaluate": {}}, "params.yaml: evaluate.max_new_tokens: missing"),
         (
             {"download": {"mirror": "a\0b"}},
-            r"params.yaml: download.mirror: Value error, holds what no path can, not 'a\x00b'",
+            r"params.yaml: download.mirror: holds what no path can, not 'a\x00b'",
         ),
-        ({"download": {"mirror": "\ud800"}}, "params.yaml: download.mirror: Value error, 'utf-8' codec can't encode"),
+        ({"download": {"mirror": "\ud800"}}, "params.yaml: download.mirror: 'utf-8' codec can't encode"),
         ({"mix": {"roles": {"vqa_rad": {"train": "training"}}}}, "mix.roles.vqa_rad.train: Input should be 'train'"),
         ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
         ({"execution": {"backoff_s": float("nan")}}, "execution.backoff_s: Input should be"),
@@ -95,6 +97,62 @@ def test_a_missing_file_and_a_missing_profile_say_what_to_do(tmp_path: Path) -> 
         params.load(tmp_path / "params.yaml")
     with pytest.raises(ParamsError, match="there are miniature, paper, small"):
         params.profile(CONF, "huge")
+
+
+_WRONG = [  # setting, value, what is named, an allowed value
+    ("download.require", ["vqarad"], "vqarad", "vqa_rad"),
+    ("download.skip", ["vqarad"], "vqarad", "vqa_rad"),
+    ("download.editions", {"vqarad": "v2"}, "vqarad", "vqa_rad"),
+    ("download.editions", {"pmc_vqa": "v9"}, "v9", "v2"),
+    ("download.editions", {"slake": "v2"}, "v2", "none"),
+    ("policy.licences", "open", "open", "redistributable"),
+    ("normalize.languages", ["english"], "english", "zh"),
+    ("normalize.languages", [], "normalize.languages", "at least 1"),
+    ("deduplicate.keep_out", "source", "source", "cross_source"),
+    ("mix.roles", {"vqarad": {"train": None}}, "vqarad", "vqa_rad"),
+    ("mix.roles", {"slake": {"training": None}}, "training", "validation"),
+    ("mix.roles", {"slake": {"train": "training"}}, "training", "evaluation"),
+    ("mix.weights", {"vqarad": 2}, "vqarad", "vqa_rad"),
+    ("mix.weights", {"cxr8": 2}, "cxr8", "vqa_rad"),  # never trains
+    ("train.vision.encoder", "resnet", "resnet", "biomedclip"),
+    ("train.lora.targets", ["q_proj", "query"], "query", "gate_proj"),
+    ("train.lora.targets", [], "train.lora.targets", "at least 1"),
+    ("train.precision", "fp16", "fp16", "bf16"),
+    ("transfer.benchmarks", ["cxr9"], "cxr9", "cxr8"),
+    ("transfer.benchmarks", ["slake"], "slake", "cxr8"),
+    ("execution.device", "gpu", "gpu", "cuda"),
+]
+
+
+@pytest.mark.parametrize(("setting", "value", "named", "allowed"), _WRONG)
+def test_a_value_that_is_not_allowed_is_one_line_that_lists_what_is(
+    setting: str,
+    value: object,
+    named: str,
+    allowed: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of every command that reads params.yaml, before it does anything."""
+    catalogue = CATALOGUE.resolve()
+    monkeypatch.chdir(tmp_path)
+    CATALOGUE.parent.mkdir()
+    shutil.copy(catalogue, CATALOGUE)
+    tree = _miniature(catalogue.parents[1])
+    *sections, key = setting.split(".")
+    section = tree
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    PARAMS.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    for command in (["links"], ["transfer"], ["normalize", "slake"]):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("openmedq.__main__.NEEDED", {})
+            assert main(command) == 1
+        told = capsys.readouterr().err
+        assert told.startswith(f"error: params.yaml: {setting}") and told.count("\n") == 1
+        assert named in told and allowed in told
 
 
 def test_params_are_frozen() -> None:

@@ -14,7 +14,6 @@ from rich.console import Console
 from openmedq import layout, listing, planning
 from openmedq.acquire import ledger, needs
 from openmedq.cards import Access, File, Set
-from openmedq.errors import ParamsError
 from openmedq.io import origin
 from tests.quality.corpus import make_params
 from tests.servers import serve
@@ -104,12 +103,6 @@ def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, An
     assert step.skipped is not None
     assert step.skipped.startswith(told)
     assert (step.num_bytes, step.disk_bytes) == (0, 0)
-
-
-@pytest.mark.parametrize("dial", [{"skip": ["toy"]}, {"editions": {"toy": "v2"}}, {"require": ["toy"]}])
-def test_a_set_that_is_not_there_cant_be_named(dial: dict[str, Any]) -> None:
-    with pytest.raises(ParamsError, match=rf"^download\.{next(iter(dial))}: no set 'toy'; there are toy_set$"):
-        plan(make_sets(), download={"mirror": "supplied", **dial})
 
 
 def test_rows_of_other_licences_are_fetched_where_rows_decide() -> None:

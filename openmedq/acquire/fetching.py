@@ -128,10 +128,8 @@ class _Work:
     def _set_aside(self, files: Iterable[File]) -> None:
         """Keep what lies in the place of files, and is none of them: someone put it there."""
         for file in files:
-            path, kept = self.folder / file.path, REPLACED / self.card.id / file.path
-            if path.is_file():
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                path.replace(kept)
+            if kept := set_aside(self.card.id, file.path):
+                path = self.folder / file.path
                 print(f"{path}: not the published file, which is fetched; kept as {kept}", file=sys.stderr)
 
     async def _fetch_more(self, client: Client, files: Iterator[File]) -> None:
@@ -207,6 +205,7 @@ class _Work:
         if not promised:  # nor was it recorded: someone put it there
             low, high = promise.size_bounds(file)
             is_it = low <= status.st_size <= high and (file.md5 is None or file.md5 == origin.compute_md5(path))
+            is_it = is_it and promise.is_whole(file, path)
         return origin.Entry(file.path, status.st_size, sha256) if is_it else None
 
     def _record(self, file: File, entry: origin.Entry, recorded: dict[str, ledger.Entry] | None) -> None:
@@ -235,6 +234,16 @@ class _Work:
         told = "; ".join(str(error).removesuffix(LATER) for error in failures[:NUM_TOLD])
         rest = f"; and {len(failures) - NUM_TOLD} more" if len(failures) > NUM_TOLD else ""
         raise kind(f"{self.card.id}: {len(failures)} of {num_files} files{given_up}: {told}{rest}{later}")
+
+
+def set_aside(set_id: str, name: str) -> Path | None:
+    """Move a fetched file out of the way, so that it is fetched anew; where it is kept, None where there is no file."""
+    path, kept = needs.folder_of(set_id) / name, REPLACED / set_id / name
+    if not path.is_file():
+        return None
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    path.replace(kept)
+    return kept
 
 
 async def describe(client: Client, set_id: str, files: list[File]) -> list[File]:

@@ -18,7 +18,8 @@ from openmedq.errors import ChecksumError, ParamsError, StaleError
 from openmedq.io.publish import replace_text
 
 HEADER = (
-    "# What was found at the first download. Commit it; `python -m openmedq accept {}` takes out what has changed.\n"
+    "# What was found at the first download. Commit it. `python -m openmedq accept {} FILE` takes an entry out, and "
+    "the next download fetches the file anew.\n"
 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from openmedq import layout
 from openmedq.acquire import credentials, hub, ledger
 from openmedq.cards import Access, Card, File
 from openmedq.cards.licences import refuse_card
-from openmedq.errors import AcquisitionError, ParamsError
+from openmedq.errors import AcquisitionError
 from openmedq.params import Download, Licences
 
 MANIFEST = "origin.json"  # in data/raw/<id>
@@ -33,22 +33,9 @@ def aside_of(set_id: str, file: File) -> Path:
     return Path(layout.RAW, set_id, PARTIAL, file.path)
 
 
-def check_names(dials: Download, known: Collection[str]) -> None:
-    """ParamsError where a dial names a set that is not known."""
-    for dial in ("require", "skip", "editions"):
-        for named in getattr(dials, dial):
-            if named not in known:
-                raise ParamsError(f"download.{dial}: no set {named!r}; there are {', '.join(sorted(known))}")
-
-
 def choose(card: Card, dials: Download) -> Card:
-    """The card with the files of the edition that the dials name; ParamsError where it has none of that name."""
-    edition = dials.editions.get(card.id)
-    try:
-        return card.choose(edition)
-    except KeyError:
-        there = ", ".join(card.editions) or "none"
-        raise ParamsError(f"download.editions.{card.id}: no edition {edition!r}; there are {there}") from None
+    """The card with the files of the edition that the settings name."""
+    return card.choose(dials.editions.get(card.id))
 
 
 def hindrance(card: Card, policy: Licences) -> str | None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import tarfile
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 import aiohttp
 
@@ -19,6 +22,8 @@ PAGE = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 PAGE_TYPES = ("text/html", "application/xhtml+xml")
+POINTER = b"version https://git-lfs.github.com/spec/"
+JSON_ENDS = {b"{": b"}", b"[": b"]"}
 BEGINNINGS = {".zip": b"PK", ".npz": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".parquet": b"PAR1"}
 
 
@@ -58,12 +63,66 @@ def check_start(file: File, content_type: str, start: bytes) -> None:
             f"{file.path}: {plain(file.url)} answers with a web page in place of the file; it may want a login or be "
             "down: look at it"
         )
+    if not has_hash and not _begins_well(name, start):
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} gives what does not begin as a {PurePosixPath(name).suffix} file does; it "
+            "may want a login or be down: look at it"
+        )
+
+
+def check_whole(file: File, path: Path) -> None:
+    """AcquisitionError where a file is not whole: it must not be recorded as the published one."""
+    if not is_whole(file, path):
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} gives a file that is cut, or is no {PurePosixPath(file.path).suffix} "
+            "file; nothing of it is kept; look at it"
+        )
+
+
+def is_whole(file: File, path: Path) -> bool:
+    """Whether what lies at `path` begins and ends as the file's name promises; not asked where a hash tells."""
+    if file.sha256 or file.md5:
+        return True
+    name = file.path.lower()
+    with path.open("rb") as came:
+        start = came.read(START_BYTES)
+        came.seek(max(0, path.stat().st_size - START_BYTES))
+        end = came.read().rstrip()[-4:]
+    if not _begins_well(name, start):
+        return False
+    if name.endswith((".zip", ".npz")):
+        return zipfile.is_zipfile(path)  # its directory comes last
+    if name.endswith(".parquet"):
+        return end == BEGINNINGS[".parquet"]
+    if name.endswith(".json"):
+        return end[-1:] == JSON_ENDS.get(_first_byte(start))
+    if name.endswith(".jsonl"):
+        return end[-1:] in JSON_ENDS.values()
+    return True
+
+
+def _begins_well(name: str, start: bytes) -> bool:
+    """Whether the first bytes of a file, or as many as came, can be those of a file of that name."""
+    if start.startswith(POINTER):
+        return False
     for suffix, beginning in BEGINNINGS.items():
-        if name.endswith(suffix) and not has_hash and not start.startswith(beginning[: len(start)]):
-            raise AcquisitionError(
-                f"{file.path}: {plain(file.url)} gives what does not begin as a {suffix} file does; it may want a "
-                "login or be down: look at it"
-            )
+        if name.endswith(suffix):
+            return start.startswith(beginning[: len(start)])
+    if name.endswith(".tar") and len(start) >= tarfile.BLOCKSIZE:
+        try:
+            tarfile.TarInfo.frombuf(start[: tarfile.BLOCKSIZE], "utf-8", "replace")
+        except tarfile.HeaderError:
+            return False
+    if name.endswith((".json", ".jsonl")):
+        return _first_byte(start) in (b"", *JSON_ENDS)
+    if name.endswith((".csv", ".tsv")):
+        is_utf_16 = start.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return _first_byte(start) not in (*JSON_ENDS, b"<") and (is_utf_16 or b"\0" not in start)
+    return True
+
+
+def _first_byte(start: bytes) -> bytes:
+    return start.removeprefix(b"\xef\xbb\xbf"[: len(start)]).lstrip()[:1]
 
 
 def check_framing(file: File, response: aiohttp.ClientResponse) -> None:

@@ -201,6 +201,8 @@ def _is_as_promised(file: File, aside: Path, state: _State, advance: Advance) ->
     try:
         promise.check_size(file, state.num_bytes)
         promise.check_hashes(file, {name: state.hex(name) for name in state.hashes})
+        if state.num_bytes:
+            promise.check_whole(file, aside)
     except (AcquisitionError, ChecksumError):
         _start_over(aside, state, advance)
         state.num_wrong += 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
 from openmedq.cards.card import Card, File, Set
-from openmedq.errors import StaleError
+from openmedq.errors import ParamsError, StaleError
+from openmedq.params import Params
 
 Kind = Literal["source", "benchmark"]
 Catalogue = dict[str, dict[str, Any]]  # set id -> entry
@@ -71,6 +72,28 @@ def read(path: Path) -> Catalogue:
     except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise StaleError(f"{path}: not a catalogue; run `python -m openmedq catalogue`")
+
+
+def check_names(entries: Catalogue, params: Params) -> None:
+    """ParamsError where a setting names a set, an edition or a split that the catalogue does not have."""
+    by_kind: dict[Kind, list[str]] = {"source": [], "benchmark": []}
+    for set_id, listed in entries.items():
+        by_kind[listed["kind"]].append(set_id)
+    for name in ("require", "skip", "editions"):
+        _check_known(f"download.{name}", "set", getattr(params.download, name), entries)
+    for set_id, edition in params.download.editions.items():
+        _check_known(f"download.editions.{set_id}", "edition", [edition], entries[set_id]["editions"])
+    _check_known("mix.roles", "set", params.mix.roles, entries)
+    for set_id, roles in params.mix.roles.items():
+        _check_known(f"mix.roles.{set_id}", "split", roles, entries[set_id]["roles"])
+    _check_known("mix.weights", "source", params.mix.weights, by_kind["source"])
+    _check_known("transfer.benchmarks", "benchmark", params.transfer.benchmarks, by_kind["benchmark"])
+
+
+def _check_known(where: str, what: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ParamsError(f"params.yaml: {where}: no {what} {name!r}; there are {', '.join(known) or 'none'}")
 
 
 def check(path: Path, card: Card) -> dict[str, Any]:

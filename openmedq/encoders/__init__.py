@@ -29,8 +29,6 @@ def names() -> list[str]:
 
 def build(settings: Vision) -> PreTrainedModel:
     """The encoder that the settings name, in fp32; ModelError where it can't be had or has another size."""
-    if settings.encoder not in names():
-        raise ModelError(f"train.vision.encoder: no encoder {settings.encoder!r}; there are {', '.join(names())}")
     if settings.image_size_px % settings.patch_size_px:
         raise ModelError(
             f"train.vision.image_size_px: {settings.image_size_px} is no multiple of patch_size_px, "

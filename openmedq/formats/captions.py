@@ -77,7 +77,7 @@ def read_captions(
         caption = take_text(record, caption_field, empty=Reason.ANSWER_EMPTY)
         picture = next(filter(None, map(pictures.find, described.names)), None)
         if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no picture {' or '.join(described.names)}")
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {' or '.join(described.names)} {pictures.where}")
         return Sample(
             id=sample_id,
             source=source,

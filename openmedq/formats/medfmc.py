@@ -90,6 +90,7 @@ class _AllPictures:
 
     def __init__(self, places: Sequence[Pictures]) -> None:
         self._places = places
+        self.where = " or ".join(place.where for place in places) or "(no folder or archive of images is there)"
 
     def find(self, name: str) -> Image | None:
         return next((picture for place in self._places if (picture := place.find(name))), None)
@@ -156,7 +157,7 @@ class _Reader:
         labels = self._to_labels(values.split())
         picture = self.pictures.find(name)
         if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)}")
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} {self.pictures.where}")
         return Sample(
             id=sample_id,
             source=self.card.id,

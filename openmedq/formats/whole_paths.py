@@ -21,6 +21,8 @@ class WholePaths:
         self._members = members
         self._tops = tops
         self._folders = folders
+        places = [*([members.path.name] if members else []), *(f"folder {folder.name}" for folder in folders)]
+        self.where = f"in {', '.join(places)}" if places else "(no folder or archive of images is there)"
 
     def find(self, name: str) -> Image | None:
         """The picture at that path, called by it; None where it is absent, ArchiveError where it is damaged."""

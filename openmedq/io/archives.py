@@ -155,6 +155,8 @@ def _size_bytes(info: _Info) -> int:
 class Pictures(Protocol):
     """Pictures by name, wherever they lie."""
 
+    where: str  # which folder or archive is searched, in words that follow the name of what is missing
+
     def find(self, name: str) -> Image | None:
         """The picture of that name, its bytes or its path; None where it is absent, ArchiveError where damaged."""
 
@@ -162,6 +164,7 @@ class Pictures(Protocol):
 class _ArchivedPictures:
     def __init__(self, members: Members) -> None:
         self._members = members
+        self.where = f"in {members.path.name}"
 
     def find(self, name: str) -> Image | None:
         for spelled in _spellings(name):
@@ -173,6 +176,7 @@ class _ArchivedPictures:
 class _FolderPictures:
     def __init__(self, folder: Path) -> None:
         self._folders = [inner for inner, _, _ in walk(folder)]
+        self.where = f"in folder {folder.name}"
 
     def find(self, name: str) -> Image | None:
         basename = _basename(name)
@@ -186,6 +190,9 @@ class _FolderPictures:
 
 
 class _NoPictures:
+    def __init__(self, places: tuple[str, ...]) -> None:
+        self.where = f"(none of {', '.join(places)} is there)"
+
     def find(self, name: str) -> Image | None:
         return None
 
@@ -197,7 +204,7 @@ def open_pictures(raw: Path, *places: str) -> AbstractContextManager[Pictures]:
             return nullcontext(cast(Pictures, _FolderPictures(place)))
         if place.is_file():
             return _open_archived(place)
-    return nullcontext(cast(Pictures, _NoPictures()))
+    return nullcontext(cast(Pictures, _NoPictures(places)))
 
 
 def pictures_in(members: Members) -> Pictures:

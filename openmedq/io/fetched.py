@@ -49,6 +49,7 @@ class FetchedPictures:
 
     def __init__(self, folder: Path) -> None:
         """Index the shards in `folder`, none where it is not there; ArchiveError where one is not whole."""
+        self.where = f"in folder {folder.name}"
         self._paths = sorted(folder.glob("*.parquet"))
         self._index: dict[str, int] = {}  # shard, row group and row, packed
         self._groups: OrderedDict[int, pa.Table] = OrderedDict()
@@ -93,6 +94,7 @@ class EitherPictures:
 
     def __init__(self, *places: Pictures) -> None:
         self._places = places
+        self.where = " or ".join(place.where for place in places)
 
     def find(self, name: str) -> Image | None:
         """The picture of that name; None where no place has it."""

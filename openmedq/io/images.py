@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
 
-from openmedq.io.metadata import strip_jpeg, strip_png
+from openmedq.io.metadata import strip_jpeg, strip_png, strip_unseen
 from openmedq.schema import Reason
 
 if TYPE_CHECKING:
@@ -67,12 +67,13 @@ class Picture:
 
 def encode(published: bytes, settings: Normalize) -> Picture:
     """The picture as it is stored; BrokenPicture where the bytes are none, or hold more than `max_pixels`."""
-    header = _open(published, settings)
-    kept = _keep(header, published, settings)
+    seen = strip_unseen(published)
+    header = _open(seen, settings)
+    kept = _keep(header, seen, settings)
     if kept is not None:
         return _describe(published, *kept)
 
-    is_lossy = _is_lossy(header, published)
+    is_lossy = _is_lossy(header, seen)
     pixels = _bound(_load(header), settings.max_side_px)
     buffer = io.BytesIO()
     if not is_lossy:

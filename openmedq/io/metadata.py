@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
-_APP0, _APP14, _APP15 = 0xE0, 0xEE, 0xEF
+_APP0, _APP1, _APP14, _APP15 = 0xE0, 0xE1, 0xEE, 0xEF
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)  # in compressed data: no stuffing, no restart
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_PNG_NEEDED = {b"IHDR", b"PLTE", b"IDAT", b"IEND"}
+_PNG_NEEDED = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
+_PNG_SHOWN = _PNG_NEEDED | {b"tRNS", b"eXIf"}  # these change what is seen, so that its reader has to know them
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def strip_jpeg(data: bytes) -> bytes:
@@ -25,10 +28,24 @@ def strip_jpeg(data: bytes) -> bytes:
 
 def strip_png(data: bytes) -> bytes:
     """The PNG without any chunk that is not needed to decode it; ValueError where its chunks don't add up."""
-    return b"".join(_png_parts(data))
+    return b"".join(_png_parts(data, _PNG_NEEDED))
 
 
-def _jpeg_parts(data: bytes) -> Iterator[bytes]:
+def strip_unseen(data: bytes) -> bytes:
+    """The JPEG or PNG without metadata that change no pixel as it is seen; any other file as it is.
+
+    A decoder refuses whole images for their texts or color profiles: too long, damaged, or bombs. Orientation and
+    transparency stay.
+    """
+    try:
+        if data.startswith(_PNG_SIGNATURE):
+            return b"".join(_png_parts(data, _PNG_SHOWN))
+        return b"".join(_jpeg_parts(data, kept=_APP1))
+    except ValueError:
+        return data
+
+
+def _jpeg_parts(data: bytes, kept: int | None = None) -> Iterator[bytes]:
     if data[:2] != b"\xff\xd8":
         raise ValueError("no JPEG")
     yield data[:2]
@@ -50,7 +67,10 @@ def _jpeg_parts(data: bytes) -> Iterator[bytes]:
             if not after:
                 raise ValueError("no end of the picture")
             end = after.start()
-        yield _jpeg_segment(marker, data[start + 2 : end] if marker != _SOS else data[start:end])
+        if marker == kept:
+            yield data[position:end]
+        else:
+            yield _jpeg_segment(marker, data[start + 2 : end] if marker != _SOS else data[start:end])
         position = end
 
 
@@ -67,16 +87,24 @@ def _jpeg_segment(marker: int, payload: bytes) -> bytes:
     return head + struct.pack(">H", len(payload) + 2) + payload
 
 
-def _png_parts(data: bytes) -> Iterator[bytes]:
+def _png_parts(data: bytes, kept: frozenset[bytes]) -> Iterator[bytes]:
     if not data.startswith(_PNG_SIGNATURE):
         raise ValueError("no PNG")
     yield _PNG_SIGNATURE
-    position, name = len(_PNG_SIGNATURE), b""
+    position, name, has_pixels = len(_PNG_SIGNATURE), b"", False
     while name != b"IEND":
         length, name = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         end = position + 12 + length
         if end > len(data):
-            raise ValueError(f"chunk at byte {position} is cut")
-        if name in _PNG_NEEDED:
+            if not has_pixels or name == b"IDAT":
+                raise ValueError(f"chunk at byte {position} is cut")
+            yield _PNG_END  # whether the pixels are whole is for the decoder to find out
+            return
+        if name in kept and (name != b"eXIf" or _is_intact(data[position:end])):
             yield data[position:end]
+        has_pixels = has_pixels or name == b"IDAT"
         position = end
+
+
+def _is_intact(chunk: bytes) -> bool:
+    return zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big")

@@ -68,7 +68,7 @@ def _lock(path: Path, target: Path) -> Iterator[None]:
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        with path.open("ab") as file:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -12,6 +12,9 @@ Steps of `normalize_answer`, in order:
 
 An answer of nothing else than articles or punctuation keeps its words, or its characters: nothing becomes "",
 except what holds no character at all. Whether an answer is right is a question of text here; of meaning it is not.
+
+Exact match also ignores spaces between a number and its unit and around symbols ("5mm" = "5 mm", ">10%" = "> 10 %").
+Token F1 counts words as they are split above; answers that match exactly have an F1 of 1.
 """
 
 from __future__ import annotations
@@ -26,9 +29,10 @@ _APOSTROPHES = re.compile("['\u2018\u2019\u02bc]")
 _MINUS_SIGNS = re.compile("[\u2212\u2010\u2011]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _POINT = r"(?<![^\W\d_])\.(?=\d)"  # before a digit and not after a letter: "0.5", ".5", but not "fig.5"
-_SIGN = r"(?<!\S)-(?=\.?\d)"  # at the start of a number: "-5", but not "t2-weighted" or "3-5"
 _KEPT_SYMBOLS = "<>=+%±≤≥≈°"
+_SIGN = rf"(?<![^\s{_KEPT_SYMBOLS}])-(?=\.?\d)"  # at the start of a number: "-5", "<-5", but not "t2-weighted" or "3-5"
 _TOKEN_CHARACTER = re.compile(rf"{_POINT}|{_SIGN}|[^\W_]|[{_KEPT_SYMBOLS}]")
+_JOINTS = re.compile(rf"(?<=\d)(?=[^\W\d_])|(?=[{_KEPT_SYMBOLS}])|(?<=[{_KEPT_SYMBOLS}])")  # number|unit, symbol|any
 _NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _DIGITS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)}
 
@@ -39,6 +43,12 @@ def normalize_answer(text: str) -> str:
     plain = _to_plain_characters(text)
     words = [_DIGITS.get(word, word) for word in _split_words(plain)]
     return " ".join(_drop_articles(words) or words) or " ".join(plain.split())
+
+
+@lru_cache(maxsize=65536)
+def match_key(text: str) -> str:
+    """What exact match compares: the normalized text, with a space before each unit and around each symbol."""
+    return " ".join(_JOINTS.sub(" ", normalize_answer(text)).split())
 
 
 def exact_match(answer: str, references: Sequence[str]) -> float:
@@ -83,13 +93,13 @@ def _best_over(score: Callable[[str, str], float], answer: str, references: Sequ
 
 
 def _match(answer: str, reference: str) -> float:
-    return float(normalize_answer(answer) == normalize_answer(reference))
+    return float(match_key(answer) == match_key(reference))
 
 
 def _overlap(answer: str, reference: str) -> float:
     given, wanted = normalize_answer(answer).split(), normalize_answer(reference).split()
-    if not given or not wanted:
-        return float(given == wanted)
+    if match_key(answer) == match_key(reference):
+        return 1.0
     num_common = sum((Counter(given) & Counter(wanted)).values())
     return 2 * num_common / (len(given) + len(wanted))
 

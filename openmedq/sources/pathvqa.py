@@ -184,7 +184,7 @@ def _find_picture(pictures: Pictures, found: _Pickle, name: str) -> Image:
     for ending in (".jpg", "", ".png", ".jpeg"):
         if picture := pictures.find(f"{folder}/{name}{ending}"):
             return replace(picture, image_id=f"{found.word}/{picture.image_id}")
-    raise Unusable(Reason.IMAGE_MISSING, f"no picture {found.word}/{name}")
+    raise Unusable(Reason.IMAGE_MISSING, f"no file {folder}/{name}.jpg {pictures.where}")
 
 
 def _take_labelled_turn(record: Record) -> Turn:

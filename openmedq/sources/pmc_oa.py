@@ -114,7 +114,7 @@ def _read_file(raw: Path, path: Path, pictures: Pictures, licences: ArticleLicen
         caption = take_text(record, "caption", empty=Reason.ANSWER_EMPTY)
         picture = pictures.find(name)
         if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no picture {name}")
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {pictures.where}")
         attributes = {name: take_optional_text(record, name) for name in _ATTRIBUTES}
         match = _NAME.match(picture.image_id)
         article, figure = match.groups() if match else (None, None)

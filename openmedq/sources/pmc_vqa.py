@@ -205,7 +205,7 @@ def _read_file(
         name = take_text(record, "Figure_path")
         picture = pictures.find(name)
         if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name}")
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {pictures.where}")
         match = _NAME[version].fullmatch(PurePosixPath(picture.image_id).stem)
         article, figure = match.groups() if match else (None, None)
         return Sample(

@@ -121,7 +121,7 @@ def _read_file(
         name = take_text(record, "img_name")
         picture = pictures.find(name)
         if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name}")
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {pictures.where}")
         answer_type = take_optional_text(record, "answer_type").lower()
         return Sample(
             id=sample_id,

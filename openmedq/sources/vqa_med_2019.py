@@ -189,7 +189,7 @@ def _find_picture(pictures: Pictures, image_id: str) -> Image:
     for ending in (".jpg", ".png", ".jpeg", ""):
         if picture := pictures.find(image_id + ending):
             return picture
-    raise Unusable(Reason.IMAGE_MISSING, f"no file {image_id}.jpg")
+    raise Unusable(Reason.IMAGE_MISSING, f"no file {image_id}.jpg {pictures.where}")
 
 
 # The miniature --------------------------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def _read_file(raw: Path, path: Path, split: str, pictures: Pictures, seen: set[
         name = take_text(record, "image_name")
         picture = pictures.find(name)
         if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name}")
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {pictures.where}")
         attributes = {attribute: take_optional_text(record, attribute) for attribute in _ATTRIBUTES}
         answer_type = take_optional_text(record, "answer_type").lower()
         return Sample(

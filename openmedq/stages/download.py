@@ -32,7 +32,6 @@ def run(params: Params, set_id: str) -> None:
         AcquisitionError: it can't be fetched, or not now (PassingError).
         ChecksumError: files are not what the card pins, the hub states or the ledger remembers.
     """
-    needs.check_names(params.download, catalogue.read(layout.CATALOGUE))
     set_ = discovery.find(set_id)
     catalogue.check(layout.CATALOGUE, set_.card)
 

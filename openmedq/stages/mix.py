@@ -17,7 +17,7 @@ from openmedq.errors import StaleError
 from openmedq.io.publish import publish
 from openmedq.params import Licences, Params
 from openmedq.quality.gate import find_refusals
-from openmedq.quality.sets import DataSet, check_known, load_sets
+from openmedq.quality.sets import DataSet, load_sets
 from openmedq.schema import INDEX_SCHEMA, Role
 
 ROLE_NULL = "role null"
@@ -27,7 +27,6 @@ WEIGHT_ZERO = "weight 0"
 def run(params: Params) -> None:
     """Write data/mix: index.parquet (INDEX_SCHEMA) and waterfall.json, sets in the catalogue's order."""
     sets = load_sets(params.mix.roles)
-    check_known("mix.weights", params.mix.weights, {data_set.id: data_set for data_set in sets})
     verdicts = pq.read_table(layout.VERDICTS / "verdicts.parquet", columns=["id", "reason"]).combine_chunks()
     waterfall = {}
     with publish(layout.MIX) as folder:

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig
 
+from openmedq.metrics.choices import read_answer
 from openmedq.schema import Sample
 from openmedq.vlm.batch import collate, read_pixels
 from openmedq.vlm.model import load, pick_device
-from openmedq.vlm.prompt import encode_prompt, read_answer
+from openmedq.vlm.prompt import encode_prompt
 
 Answerer = Callable[[Sequence[Sample]], Iterator[str]]
 

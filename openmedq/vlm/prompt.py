@@ -140,19 +140,6 @@ def respond(task: Task, turn: Turn) -> str:
     return turn.answer.strip()
 
 
-def read_answer(text: str, sample: Sample) -> str:
-    """A generated answer in the words of the record: a letter before an option, or alone in its place, goes."""
-    text = text.strip()
-    if sample.task is not Task.MULTIPLE_CHOICE:
-        return text
-    for letter, option in zip(string.ascii_uppercase, sample.turns[-1].options, strict=False):
-        if text.rstrip(".") == letter:
-            return option
-        if text.startswith(f"{letter}. "):
-            return text[3:].strip()
-    return text
-
-
 def _letter(options: Sequence[str]) -> list[str]:
     return [f"{letter}. {option.strip()}" for letter, option in zip(string.ascii_uppercase, options, strict=False)]
 

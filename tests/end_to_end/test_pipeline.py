@@ -106,6 +106,7 @@ PLUMBING = {
     "openmedq/__main__.py",
     "openmedq/benchmarks/__init__.py",
     "openmedq/discovery.py",
+    "openmedq/encoders/__init__.py",
     "openmedq/errors.py",
     "openmedq/io/__init__.py",
     "openmedq/io/processes.py",

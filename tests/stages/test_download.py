@@ -13,7 +13,7 @@ import pytest
 from openmedq import discovery, layout
 from openmedq.acquire import ledger
 from openmedq.cards import File
-from openmedq.errors import ChecksumError, MirrorError, ParamsError, StaleError
+from openmedq.errors import ChecksumError, MirrorError, StaleError
 from openmedq.io import links, origin
 from openmedq.stages import download, survey
 from tests.quality.corpus import make_params
@@ -64,13 +64,6 @@ def test_an_absent_set_is_recorded_as_absent_unless_it_is_required() -> None:
     assert _run(require=("other",)) == absent
     with pytest.raises(MirrorError, match=r"^toy_set: absent, though download\.require names it: not in mirror; put"):
         _run(require=("toy_set",))
-
-
-def test_an_unknown_set_cant_be_required(mirror: Path) -> None:
-    with pytest.raises(ParamsError, match=r"^download\.require: no set 'toy'; there are toy_set$"):
-        _run(require=("toy",))
-    with pytest.raises(ParamsError, match=r"^download\.skip: no set 'toy'; there are toy_set$"):
-        _run(skip=("toy",))
 
 
 def test_a_set_can_be_left_out(mirror: Path) -> None:

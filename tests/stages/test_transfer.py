@@ -11,7 +11,6 @@ from sklearn.metrics import f1_score
 
 from openmedq import layout, params
 from openmedq.cards import catalogue
-from openmedq.errors import ParamsError
 from openmedq.metrics.classification import macro_f1
 from openmedq.params import Params
 from openmedq.stages import deduplicate, download, miniature, mix, normalize, survey, transfer
@@ -103,13 +102,6 @@ def test_two_runs_give_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyP
     first = (project / transfer.PREDICTIONS).read_bytes(), (project / transfer.METRICS).read_bytes()
     _run(project, monkeypatch, _params(num_epochs=2))
     assert first == ((project / transfer.PREDICTIONS).read_bytes(), (project / transfer.METRICS).read_bytes())
-
-
-def test_an_unknown_benchmark_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(
-        ParamsError, match=r"transfer\.benchmarks: cxr9: no such benchmark; there are .*pneumonia_mnist"
-    ):
-        _run(project, monkeypatch, _params(benchmarks=("cxr9",)))
 
 
 def test_an_absent_benchmark_is_left_out(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration, pipeline
 
 from openmedq.errors import ModelError
+from openmedq.params import LoraTarget
 from openmedq.vlm import generation, lora, prompt
 from openmedq.vlm import model as models
 from openmedq.vlm import projector as projectors
@@ -133,12 +134,11 @@ def test_every_trained_weight_gets_a_gradient_and_no_other(model: PeftModel, pro
         assert (parameter.grad is not None) == parameter.requires_grad, name
 
 
-def test_unknown_targets_are_named(processor: Any) -> None:
-    settings = tiny.make_settings()
-    with pytest.raises(
-        ModelError, match=r"train.lora.targets: query; the language model has down_proj, gate_proj, k_p"
-    ):
-        models.build(settings.model_copy(update={"lora": settings.lora.model_copy(update={"targets": ("query",)})}), [])
+def test_the_targets_that_params_allow_are_the_linear_layers_of_a_llama(processor: Any) -> None:
+    layers = models.build(tiny.make_settings(), tiny.texts())[0].model.model.language_model.layers
+    names = {name.rpartition(".")[2] for name, _ in layers.named_modules()}
+    linear = {name for name in names if name.endswith("_proj")}
+    assert linear == set(get_args(LoraTarget))
 
 
 def test_in_bf16_the_frozen_part_is_small_and_the_trained_part_exact(processor: Any, tmp_path: Path) -> None:

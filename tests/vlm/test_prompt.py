@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from openmedq.errors import ModelError
 from openmedq.schema import Groups, Sample, Task, Turn
 from openmedq.vlm import prompt
-from openmedq.vlm.prompt import IGNORED, encode, encode_prompt, read_answer
+from openmedq.vlm.prompt import IGNORED, encode, encode_prompt
 
 from .tiny import NUM_PATCHES, SAMPLES, make_sample
 
@@ -178,12 +178,3 @@ def test_whatever_the_texts(task: Task, turns: list[Turn], num_images: int, max_
     assert len(encode_prompt(sample, tokenizer, NUM_PATCHES, max_tokens)) <= max_tokens
     if num_cut == 0:
         assert tokenizer.decode(labels[labels != IGNORED]).endswith("</s>")
-
-
-def test_answers_are_read_back_without_their_letter() -> None:
-    choice = SAMPLES[1]
-    assert read_answer(" B. heart", choice) == "heart"
-    assert read_answer("B", choice) == "heart"
-    assert read_answer("B.", choice) == "heart"
-    assert read_answer("heart", choice) == "heart"
-    assert read_answer(" B. heart ", SAMPLES[0]) == "B. heart"
