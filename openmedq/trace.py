@@ -102,7 +102,7 @@ def flatten(tree: Mapping[str, Any], max_chars: int, prefix: str = "") -> dict[s
 
 def conceal(text: str) -> str:
     """A text without what names a user or a machine: folders outside the project, and who logs in to a URL."""
-    text = re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    text = re.sub(r"(?<=://)[^/\s]*@", "", text)
     return f"…/{Path(text).name}" if text.startswith(("/", "~", "../")) else text
 
 
