@@ -69,9 +69,9 @@ def run(params: Params, log: Log) -> None:
         training.check_weights(merged, len(history.losses), dials)
         # Nothing takes its place before all is written.
         with (
-            publish(layout.MODEL, merged.get_memory_footprint()) as folder,
             publish(LOSSES) as loss_file,
             publish(METRICS) as metrics_file,
+            publish(layout.MODEL, merged.get_memory_footprint()) as folder,
         ):
             models.save(merged, processor, folder)
             tree = training_data.describe(rows, params, _find_origin)

@@ -34,9 +34,10 @@ ZSTD = b"\x28\xb5\x2f\xfd"  # a frame begins with it, and a page's data are one
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
 
-def _train() -> None:
+def _train(workers: int = 1) -> None:
     settings = tiny.make_settings(max_steps=1).model_dump(mode="json")
-    train.run(make_params(train=settings, execution={"device": "cpu"}), lambda metrics, step: None)
+    execution = {"device": "cpu", "workers": workers}
+    train.run(make_params(train=settings, execution=execution), lambda metrics, step: None)
 
 
 def _transfer() -> None:
@@ -106,6 +107,14 @@ def test_a_flipped_bit_of_a_shard(reader: str) -> None:
     source = line.split("/")[2]
     assert line.startswith(f"data/samples/{source}/shard-0000") and ".parquet: row group 0 is damaged (" in line
     assert f"`dvc repro --force --single-item normalize@{source}`" in line
+
+
+@pytest.mark.slow
+def test_a_loader_process_hands_on_the_line_alone() -> None:
+    for shard in layout.SAMPLES.glob("*_vqa/shard-*.parquet"):
+        flip(shard, find_pages(shard, 0, "images.list.element.bytes")[-1][-1])
+    with pytest.raises(StaleError, match=r"^data/samples/\w+/shard-0000\d.parquet: row group \d is damaged .* again$"):
+        _train(workers=2)
 
 
 @pytest.mark.parametrize("column", ["id", "turns.list.element.question", "images.list.element.bytes"])
