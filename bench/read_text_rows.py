@@ -117,16 +117,16 @@ def prepare_read(raw: Path, scratch: Path) -> Callable[[], int]:
 
 def prepare_normalize(raw: Path, scratch: Path) -> Callable[[], int]:
     """The reader and everything up to the samples in Parquet."""
-    from openmedq.io import shards
     from openmedq.io.decoding import Inline
-    from openmedq.io.shards import Row
+    from openmedq.io.records import Row
+    from openmedq.io.shards import ShardStore
     from openmedq.params import Normalize
     from openmedq.sources import medmcqa
     from openmedq.stages.normalize import rows
 
     def run() -> int:
         found = rows(medmcqa, raw, Normalize(), Inline())
-        return shards.write((row for row in found if isinstance(row, Row)), scratch, Normalize())
+        return ShardStore(scratch).write((row for row in found if isinstance(row, Row)), Normalize())
 
     return run
 

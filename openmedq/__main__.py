@@ -42,6 +42,8 @@ TRACKED_STAGES = {  # these belong to a run of MLflow
 }
 
 
+MAX_REASON_CHARS = 200  # of an error that a library words
+
 NEEDED = {  # by a stage that is run by hand, before anything else made it
     "mix": (layout.VERDICTS / "verdicts.parquet",),
     "validate": (layout.VERDICTS / "verdicts.parquet", layout.MIX / "index.parquet"),
@@ -74,6 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(_describe(error), TRY_AGAIN)
     except OSError as error:
         return _fail(_describe(error))
+    except Exception as error:
+        from openmedq.io.publish import is_disk_full
+
+        if not is_disk_full(error):
+            raise
+        return _fail(f"no space left on a disk ({str(error)[:MAX_REASON_CHARS]}); free some and run the command again")
     except KeyboardInterrupt:
         return _fail("interrupted; nothing half-written is left, run the command again")
 

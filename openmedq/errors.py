@@ -13,6 +13,7 @@
     ├── TrackingError        the MLflow store does not answer or can't be opened
     ├── ValidationError      the data are red: training may not start
     ├── ModelError           weights or a tokenizer that can't be loaded or don't fit
+    ├── DiskFullError        no space is left for an output
     └── ExportError          weights that may not leave, or not to where they should
 
 `python -m openmedq` prints such an error as one line and exits with 1, or with TRY_AGAIN where it may pass; a stack
@@ -72,6 +73,10 @@ class ValidationError(OpenMedQError):
 
 class ModelError(OpenMedQError):
     """Weights or a tokenizer that can't be loaded or don't fit."""
+
+
+class DiskFullError(OpenMedQError):
+    """No space is left for an output."""
 
 
 class ExportError(OpenMedQError):

@@ -93,8 +93,8 @@ def _tell_bases(tree: Mapping[str, Any]) -> Iterator[str]:
 def _tell_terms(tree: Mapping[str, Any]) -> Iterator[str]:
     yield "## Terms\n"
     yield "The data and the pretrained weights keep their own licences, and what these ask for (attribution, the same"
-    yield "licence, no commerce) is to be met by who hands these weights on. `training_data.json`, and the metadata in"
-    yield "the header of each safetensors file, say the same as this page, for programs."
+    yield "licence, no commerce) is to be met by who hands these weights on. `training_data.json` holds the same as"
+    yield "this page, for programs."
     if names := [name for name, facts in tree["sources"].items() if facts["access"] == Access.CREDENTIALED]:
         yield f"\nCredentialed data were trained on ({', '.join(names)}): their agreement binds who has these weights."
 

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
-import duckdb
-
 from openmedq import layout
 from openmedq.cards import catalogue
 from openmedq.errors import ParamsError
 from openmedq.io import forgotten
 from openmedq.io.publish import replace_text
-from openmedq.io.shards import find_shards
+from openmedq.io.shards import ShardStore
 
-_COUNT = """
-    SELECT count(*) FROM read_parquet($shards)
-    WHERE id = $name OR groups.patient = $name OR groups.study = $name
-        OR list_contains(list_transform(pictures, lambda picture: picture.image_id), $name)
-"""
+_NAMED = ["id", "groups.patient", "groups.study", "pictures.list.element.image_id"]
 
 
 def forget(name: str, set_id: str | None = None) -> dict[str, int]:
@@ -50,9 +42,8 @@ def forget(name: str, set_id: str | None = None) -> dict[str, int]:
 
 def _count(set_id: str, name: str) -> int:
     """Rows of a set on disk that would go."""
-    shards = [str(shard) for shard in find_shards(layout.SAMPLES / set_id)]
-    if not shards:
-        return 0
-    with closing(duckdb.connect()) as connection:
-        (number,) = connection.execute(_COUNT, {"shards": shards, "name": name}).fetchall()[0]
-    return int(number)
+    return sum(
+        name in (row["id"], *row["groups"].values(), *(picture["image_id"] for picture in row["pictures"]))
+        for group in ShardStore(layout.SAMPLES / set_id).scan(_NAMED)
+        for row in group.rows.to_pylist()
+    )

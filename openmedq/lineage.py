@@ -33,7 +33,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from openmedq import layout, trace
+from openmedq import layout, mlflow_store, trace
 from openmedq.errors import TrackingError
 from openmedq.io.progress import Log
 from openmedq.io.publish import publish
@@ -70,10 +70,14 @@ def open_run(stage: str, params: Params) -> Iterator[Log]:
         yield lambda metrics, step: None
         return
     client, experiment_id = _connect()
+    root = mlflow_store.find_root()
+    marker = mlflow_store.Marker(root, stage)
     with _as_tracking_error():
-        run = _create(client, experiment_id, params) if stage == "train" else _join(client, experiment_id, params)
-    hold = Hold(client, run, stage)
-    with _termination_as_exit():
+        mlflow_store.close_dead_runs(client, root)
+        open_ = _create if stage == "train" else _join
+        run = open_(client, experiment_id, params, marker)
+    hold = Hold(client, run, stage, marker)
+    with _termination_as_exit(), contextlib.closing(marker):
         try:
             yield hold.log
             if stage == "train":
@@ -88,9 +92,9 @@ def open_run(stage: str, params: Params) -> Iterator[Log]:
 class Hold:
     """A stage's hold on a run. Trouble with the store is said once, and does not stop the stage."""
 
-    def __init__(self, client: Any, run: Any, stage: str) -> None:
+    def __init__(self, client: Any, run: Any, stage: str, marker: mlflow_store.Marker) -> None:
         """Mark the run as running."""
-        self.client, self.stage = client, stage
+        self.client, self.stage, self._marker = client, stage, marker
         self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
         self._metrics: list[Any] = []
         self._flushed = time.monotonic()
@@ -128,7 +132,8 @@ class Hold:
     def release(self, state: str) -> None:
         """Close the stage; the run is FAILED as long as one of its stages is."""
         self.flush()
-        self._try(lambda: self._close(state))
+        if self._try(lambda: self._close(state)):
+            self._marker.clear()
 
     def _attach(self, path: Path) -> None:
         if path.is_dir():
@@ -154,24 +159,24 @@ class Hold:
     def _close(self, state: str) -> None:
         self.client.set_tag(self.run_id, f"stage.{self.stage}", state)
         tags = self.client.get_run(self.run_id).data.tags
+        if state == "finished" and f"stage.{self.stage}.reason" in tags:  # of an earlier process, which was killed
+            self.client.delete_tag(self.run_id, f"stage.{self.stage}.reason")
         has_failed = any(name.startswith("stage.") and value == "failed" for name, value in tags.items())
         self.client.set_terminated(self.run_id, status="FAILED" if has_failed else "FINISHED")
 
     def _try(self, action: Callable[[], object]) -> bool:
-        from mlflow.exceptions import MlflowException
-
         try:
             action()
-        except (MlflowException, OSError) as error:
+        except _store_errors() as error:
             if not self._is_warned:
-                reason = trace.conceal(str(error).partition("\n")[0])
-                print(f"{_store()}: the run may miss what follows: {reason}", file=sys.stderr)
+                reason = mlflow_store.conceal_secrets(str(error).partition("\n")[0])
+                print(f"{mlflow_store.name()}: the run may miss what follows: {reason}", file=sys.stderr)
                 self._is_warned = True
             return False
         return True
 
 
-def _create(client: Any, experiment_id: str, params: Params, **more_tags: str) -> Any:
+def _create(client: Any, experiment_id: str, params: Params, marker: mlflow_store.Marker, **more_tags: str) -> Any:
     """A new run, with all that it is known by: tags, params, inputs and lineage.json."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
@@ -182,6 +187,7 @@ def _create(client: Any, experiment_id: str, params: Params, **more_tags: str) -
         experiment_id, run_name=tags.get("dvc.experiment") or tags.get("git.commit", "")[:8] or None
     )
     run_id = run.info.run_id
+    marker.mark(run_id)
 
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     flat = trace.flatten(params.model_dump(mode="json", by_alias=True), MAX_PARAM_CHARS)
@@ -206,7 +212,7 @@ def _create(client: Any, experiment_id: str, params: Params, **more_tags: str) -
     return run
 
 
-def _join(client: Any, experiment_id: str, params: Params) -> Any:
+def _join(client: Any, experiment_id: str, params: Params, marker: mlflow_store.Marker) -> Any:
     """The run that made the model or, where the store has it not, the one that stands in for it, new if need be."""
     from mlflow.exceptions import MlflowException
 
@@ -215,10 +221,14 @@ def _join(client: Any, experiment_id: str, params: Params) -> Any:
         run = client.get_run(str(json.loads(layout.RUN.read_text(encoding="utf-8"))["run_id"]))
         if run.info.lifecycle_stage == "active":
             client.set_tag(run.info.run_id, "md5.model", md5)
+            marker.mark(run.info.run_id)
             return run
     query = f"tags.restored = 'true' and tags.`md5.model` = '{md5}'"
     found = client.search_runs([experiment_id], query, max_results=1) if md5 else []
-    return found[0] if found else _create(client, experiment_id, params, **{"restored": "true", "md5.model": md5})
+    if not found:
+        return _create(client, experiment_id, params, marker, **{"restored": "true", "md5.model": md5})
+    marker.mark(found[0].info.run_id)
+    return found[0]
 
 
 def _keep_id(run_id: str) -> None:
@@ -229,9 +239,9 @@ def _keep_id(run_id: str) -> None:
 def _connect() -> tuple[Any, str]:
     """A client of the store, and the id of our experiment in it; TrackingError where the store does not answer."""
     for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry"):  # a new store's schema is no news
-        logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(name).setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's own 7 wait for minutes
-    root = _find_root()
+    root = mlflow_store.find_root()
     asked = os.environ.get("MLFLOW_TRACKING_URI")
     uri = asked or f"sqlite:///{root / 'mlflow.db'}"
     with warnings.catch_warnings():
@@ -241,36 +251,32 @@ def _connect() -> tuple[Any, str]:
         with _as_tracking_error():
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is not None and experiment.lifecycle_stage != "active":
+                raise TrackingError(
+                    f"{mlflow_store.name()}: does not take a run: the experiment {EXPERIMENT} was deleted; "
+                    f"`mlflow experiments restore -x {experiment.experiment_id}` restores it"
+                )
             if experiment is not None:
                 return client, str(experiment.experiment_id)
             artifacts = None if asked else (root / "mlartifacts").as_uri()
             return client, str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
 
 
-def _find_root() -> Path:
-    """The project; of an experiment that DVC runs in a copy below .dvc/tmp/exps, the one that it was copied from."""
-    here = Path.cwd()
-    for parent in here.parents:
-        if parent.parts[-3:] == (".dvc", "tmp", "exps"):
-            return parent.parents[2]
-    return here
-
-
-def _store() -> str:
-    return "the server of MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "mlflow.db"
-
-
 @contextlib.contextmanager
 def _as_tracking_error() -> Iterator[None]:
+    try:
+        yield
+    except _store_errors() as error:
+        raise mlflow_store.describe(error) from None
+
+
+def _store_errors() -> tuple[type[Exception], ...]:
+    """What MLflow raises where its store does not do as asked, or lacks a driver, or its address is none."""
+    from alembic.util import CommandError
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        # Not its text, which may hold the server's address with a password.
-        advice = "start it, or unset MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "move it away"
-        raise TrackingError(f"{_store()}: does not take a run ({type(error).__name__}); {advice}") from None
+    return MlflowException, SQLAlchemyError, CommandError, OSError, ImportError, ValueError
 
 
 @contextlib.contextmanager

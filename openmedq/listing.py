@@ -6,7 +6,6 @@ and the sets of a mirror of real files where one is named.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -23,7 +22,8 @@ from rich.table import Table
 from openmedq import layout
 from openmedq.acquire import needs
 from openmedq.cards import Card, Set, catalogue
-from openmedq.errors import SourceError
+from openmedq.errors import SourceError, StaleError
+from openmedq.io.tables import read_counts
 from openmedq.mirror import is_miniature, match_folders
 from openmedq.params import Normalize, Params
 from openmedq.planning import find_mirrored, say, tell_size
@@ -59,7 +59,7 @@ def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
         table.add_column(name, overflow="fold")
     for set_id, set_ in sets.items():
         card = set_.card
-        found, state = _read_counts(layout.SAMPLES / set_id / "counts.json")
+        found, state = _read_counts(layout.SAMPLES / set_id)
         need = assessed[set_id]
         size = tell_size(need.num_here + need.num_begun + need.num_known, need)
         here = decimal(need.num_here + need.num_begun) if need.num_here + need.num_begun else "-"
@@ -146,11 +146,11 @@ def _tell(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {number:,}" for split, number in rows.items())
 
 
-def _read_counts(path: Path) -> tuple[str, str]:
+def _read_counts(folder: Path) -> tuple[str, str]:
     """What was read of a set, and of which files; as before the first run where the counts are damaged."""
     try:
-        counts = json.loads(path.read_text(encoding="utf-8"))
+        counts = read_counts(folder)
         found = str(Found(counts["splits"], sum(counts["rejected"].values()))) if counts.get("found") else "-"
         return found, str(counts.get("origin") or counts["state"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, StaleError):
         return "-", "not run"

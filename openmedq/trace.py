@@ -20,6 +20,7 @@ import yaml
 
 from openmedq import layout
 from openmedq.errors import TrackingError
+from openmedq.io.tables import read_counts, read_json
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def read_inputs(md5s: Mapping[str, str]) -> list[Input]:
         rows = {role: number for role, number in sorted(entry["mix"].items()) if number}
         path = layout.SAMPLES / set_id
         if rows and path.as_posix() in md5s:
-            counts = _read_json(path / "counts.json")
+            counts = read_counts(path) if path.exists() else {}
             profile = {
                 "num_rows": counts.get("read"),
                 "num_images": counts.get("num_images"),
@@ -101,7 +102,7 @@ def flatten(tree: Mapping[str, Any], max_chars: int, prefix: str = "") -> dict[s
 
 def conceal(text: str) -> str:
     """A text without what names a user or a machine: folders outside the project, and who logs in to a URL."""
-    text = re.sub(r"(?<=://)[^/@\s]*@", "", text)
+    text = re.sub(r"(?<=://)[^/\s]*@", "", text)
     return f"…/{Path(text).name}" if text.startswith(("/", "~", "../")) else text
 
 
@@ -128,7 +129,7 @@ def _git(*words: str) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What weights were trained on, as they carry it: `training_data.json` beside them, and the same in their headers.
+"""What weights were trained on, as they carry it: `training_data.json` beside them.
 
     {"policy": "any",
      "sources": {"roco": {"access": "open", "origin": "official", "rows": 98, "licences": {"CC-BY-4.0": 60, ...}}, ...},
@@ -24,7 +24,6 @@ from openmedq.errors import ExportError
 from openmedq.params import Language, Licences, Params, Vision
 
 NAME = "training_data.json"
-METADATA = "openmedq.training_data"  # key in the header of safetensors
 
 Tree = dict[str, Any]
 

@@ -25,6 +25,7 @@ FLOORS = {
     "openmedq.mirror": 3,
     "openmedq.acquire": 3,
     "openmedq.trace": 3,
+    "openmedq.mlflow_store": 3,
     "openmedq.training_data": 3,
     "openmedq.report": 3,
     "openmedq.sources": 3,
@@ -49,7 +50,7 @@ FLOORS = {
 HOMES = {
     "torch": {"openmedq.vlm", "openmedq.encoders", "openmedq.stages.train", "openmedq.stages.evaluate",
               "openmedq.stages.transfer", "openmedq.parts"},
-    "mlflow": {"openmedq.lineage"},
+    "mlflow": {"openmedq.lineage", "openmedq.mlflow_store"},
     "great_expectations": {"openmedq.stages.validate"},
     "dvc": {"flows"},
     "prefect": {"flows"},

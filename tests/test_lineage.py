@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from openmedq import layout, lineage
+from openmedq import layout, lineage, mlflow_store
 from openmedq.errors import TrackingError
 from tests.conftest import run as run_command
 
@@ -275,4 +275,4 @@ def test_dvcs_queued_experiments_log_into_the_projects_store(project, monkeypatc
     copy = project / ".dvc/tmp/exps/tmpabc/project"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
-    assert lineage._find_root() == project
+    assert mlflow_store.find_root() == project

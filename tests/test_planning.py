@@ -216,7 +216,8 @@ def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Monke
     assert "here: supplied/toy_set" in tell(make_sets())
 
 
-COUNTS = {"state": "present", "origin": "mirror", "splits": {"train": 3}, "rejected": {"image_missing": 1}, "found": 4}
+COUNTS = {"state": "present", "origin": "mirror", "found": 4, "read": 3, "num_images": 3}
+COUNTS |= {"splits": {"train": 3}, "rejected": {"image_missing": 1}}
 
 
 def test_counts_that_are_damaged_are_none() -> None:

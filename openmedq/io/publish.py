@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -10,27 +11,54 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from openmedq.errors import DiskFullError, OpenMedQError
 from openmedq.layout import PARTIAL
 
 
 @contextmanager
-def publish(target: Path) -> Iterator[Path]:
+def publish(target: Path, size_bytes: int | None = None) -> Iterator[Path]:
     """Give a path to write `target` to, aside; on success it takes the place of `target`, on failure it goes.
+
+    DiskFullError where the disk has no space for it, at once where its size is known; what was there before stays.
 
     A writer that was killed leaves its aside to the next one, which removes it. A writer that still runs
     (its `dvc` was killed, it was not) is waited for: a lock that dies with its process keeps others out.
     """
     with exclusive(target):
-        aside = PARTIAL / _name(target)
+        aside, old = PARTIAL / _name(target), PARTIAL / f"{_name(target)}.old"
         remove(aside)
         try:
+            if size_bytes and shutil.disk_usage(PARTIAL).free < size_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             yield aside
-        except BaseException:
+        except BaseException as error:
             remove(aside)
+            if is_disk_full(error):
+                raise _describe_full_disk(target, size_bytes) from None
             raise
         target.parent.mkdir(parents=True, exist_ok=True)
-        remove(target)
+        if os.path.lexists(target):  # out of the way at once: removing a large folder takes time, and may be cut short
+            remove(old)
+            target.replace(old)
         aside.replace(target)
+        remove(old)
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether no space was left on a disk. Libraries in Rust and C++ tell it in words only."""
+    if isinstance(error, OpenMedQError):
+        return False
+    errors = (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "errno", None) in errors or any(os.strerror(number) in str(error) for number in errors)
+
+
+def _describe_full_disk(target: Path, size_bytes: int | None) -> DiskFullError:
+    free = shutil.disk_usage(PARTIAL).free
+    missing = f", {(size_bytes - free) / 1e6:,.1f} MB more are needed" if size_bytes and size_bytes > free else ""
+    return DiskFullError(
+        f"{target}: no space left on the disk of {PARTIAL.parent} ({free / 1e6:,.1f} MB free{missing}); free some and "
+        "run the command again"
+    )
 
 
 def replace_text(path: Path, text: str) -> None:

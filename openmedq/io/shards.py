@@ -11,50 +11,29 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from openmedq.schema import (
-    REJECTED_SCHEMA,
-    SAMPLE_SCHEMA,
-    Groups,
-    Image,
-    Provenance,
-    Rejected,
-    Role,
-    Sample,
-    Task,
-    Turn,
-)
+from openmedq.errors import StaleError
+from openmedq.io import records
+from openmedq.io.records import Record, Row
+from openmedq.io.tables import damage_as_stale, remake
+from openmedq.schema import REJECTED_SCHEMA, SAMPLE_SCHEMA, Rejected, Sample
 
 if TYPE_CHECKING:
-    from openmedq.io.images import Picture
     from openmedq.params import Normalize
 
 REJECTED = "rejected.parquet"
 
-Record = dict[str, Any]  # one row of SAMPLE_SCHEMA in plain Python
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A sample as it is stored: `pictures[i]` is `sample.images[i]`, encoded."""
-
-    sample: Sample
-    role: Role  # the card's role of the sample's split
-    pictures: tuple[Picture, ...]
-
-
 # Writing --------------------------------------------------------------------------------------------------------------
 
 
-def write(rows: Iterable[Row], folder: Path, settings: Normalize) -> int:
-    """Write the rows into `folder/shard-00000.parquet` and so on; how many there were. Memory holds one row group."""
+def _write(rows: Iterable[Row], folder: Path, settings: Normalize) -> int:
     num_rows = num_shards = 0
     groups = _group(rows, settings)
     group = next(groups, None)
@@ -81,8 +60,8 @@ class RejectedRows:
     def add(self, rejected: Rejected) -> None:
         """Write down one record."""
         names = ("id", "source", "split", "reason", "detail")
-        record: Record = {name: _clean(str(getattr(rejected, name))) for name in names}
-        record["provenance"] = _provenance(rejected.provenance)
+        record: Record = {name: records.clean(str(getattr(rejected, name))) for name in names}
+        record["provenance"] = records.write_provenance(rejected.provenance)
         self._records.append(record)
         if len(self._records) == self.GROUP_ROWS:
             self.flush()
@@ -121,7 +100,7 @@ def _group(rows: Iterable[Row], settings: Normalize) -> Iterator[list[Record]]:
     group: list[Record] = []
     size_bytes = 0
     for row in rows:
-        group.append(_record(row))
+        group.append(records.from_row(row))
         size_bytes += sum(len(picture.data) for picture in row.pictures)
         size_bytes += sum(len(turn.question) + len(turn.answer) + len(turn.context) for turn in row.sample.turns)
         if size_bytes >= settings.row_group_size_bytes or len(group) == settings.row_group_rows:
@@ -129,55 +108,6 @@ def _group(rows: Iterable[Row], settings: Normalize) -> Iterator[list[Record]]:
             group, size_bytes = [], 0
     if group:
         yield group
-
-
-def _record(row: Row) -> Record:
-    sample = row.sample
-    return {
-        "id": sample.id,
-        "source": sample.source,
-        "split": sample.split,
-        "role": str(row.role),
-        "task": str(sample.task),
-        "modality": sample.modality,
-        "licence": sample.licence,
-        "provenance": _provenance(sample.provenance),
-        "turns": [
-            {
-                "question": turn.question,
-                "answer": turn.answer,
-                "context": turn.context,
-                "options": list(turn.options),
-                "alternatives": list(turn.alternatives),
-            }
-            for turn in sample.turns
-        ],
-        "images": [{"bytes": picture.data, "path": None} for picture in row.pictures],
-        "pictures": [
-            {
-                "image_id": image.image_id,
-                "sha256": picture.sha256,
-                "pixels_sha256": picture.pixels_sha256,
-                "phash": picture.phash,
-                "thumbnail": picture.thumbnail,
-                "width": picture.width,
-                "height": picture.height,
-            }
-            for image, picture in zip(sample.images, row.pictures, strict=True)
-        ],
-        "groups": {name: getattr(sample.groups, name) for name in ("patient", "study", "article", "case", "question")},
-        "labels": list(sample.labels),
-        "attributes": [{"name": name, "value": sample.attributes[name]} for name in sorted(sample.attributes)],
-    }
-
-
-def _provenance(provenance: Provenance) -> dict[str, str]:
-    return {"file": _clean(provenance.file), "record": _clean(provenance.record)}
-
-
-def _clean(text: str) -> str:
-    """Half a surrogate pair is not text; it is written as it would be in Python's source."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 # Reading --------------------------------------------------------------------------------------------------------------
@@ -188,26 +118,87 @@ def find_shards(folder: Path) -> list[Path]:
     return sorted(folder.glob("shard-*.parquet"))
 
 
-def read(folder: Path, columns: Sequence[str]) -> pa.Table:
-    """The columns of all shards of a folder, a nested one as `pictures.list.element.phash`; row order is kept."""
-    tables = [pq.ParquetFile(shard).read(list(columns)) for shard in find_shards(folder)]
-    if not tables:
-        roots = dict.fromkeys(column.split(".")[0] for column in columns)
-        return pa.schema([SAMPLE_SCHEMA.field(root) for root in roots]).empty_table()
-    return pa.concat_tables(tables)
+class Group(NamedTuple):
+    """Some columns of a row group."""
+
+    source: str
+    shard: str  # file name
+    number: int
+    first: int  # place of its first row in the shard
+    rows: pa.RecordBatch
+
+
+class ShardStore:
+    """Reads and writes the shards of a folder: of one dataset, or, for an index, of all of them, a folder each.
+
+    A row group is read at a time, so memory does not grow with the data, and each page is held to its checksum. Damage
+    is a StaleError with shard, row group and the command that writes it again.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, rows: Iterable[Row], settings: Normalize) -> int:
+        """Write the rows as shards of the folder; how many there were. Memory holds one row group."""
+        return _write(rows, self.folder, settings)
+
+    def scan(self, columns: Sequence[str]) -> Iterator[Group]:
+        """The columns of all rows of the dataset in order; a nested one is `pictures.list.element.phash`."""
+        for path in find_shards(self.folder):
+            yield from _read_groups(path, columns)
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """The columns of all rows as one table: for columns that fit into memory."""
+        batches = [group.rows for group in self.scan(columns)]
+        if not batches:
+            roots = dict.fromkeys(column.split(".")[0] for column in columns)
+            return pa.schema([SAMPLE_SCHEMA.field(root) for root in roots]).empty_table()
+        return pa.Table.from_batches(batches)
+
+    def scan_index(self, index: pa.Table, columns: Sequence[str]) -> Iterator[Group]:
+        """The columns of the rows that an index names (source, shard, row_group, row), row group by row group."""
+        wanted: dict[tuple[str, str], dict[int, list[int]]] = {}
+        places = zip(*(index[name].to_pylist() for name in ("source", "shard", "row_group", "row")), strict=True)
+        for source, shard, number, row in places:
+            wanted.setdefault((source, shard), {}).setdefault(number, []).append(row)
+        for (source, shard), rows_of in wanted.items():
+            for group in _read_groups(self.folder / source / shard, columns, sorted(rows_of)):
+                yield group._replace(rows=group.rows.take(pa.array(sorted(rows_of[group.number]))))
+
+    def take(self, index: pa.Table, *, with_pictures: bool = True) -> Sequence[Sample]:
+        """The samples that an index names (source, shard, row_group, row), read when they are asked for.
+
+        Each `Image` has the stored bytes as `data`, or none of them without pictures.
+        """
+        return _Samples(self.folder, index, with_pictures)
+
+
+def _open(path: Path) -> pq.ParquetFile:
+    with damage_as_stale(path):
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    if not file.schema_arrow.equals(SAMPLE_SCHEMA):
+        raise StaleError(f"{path}: has other columns than this version writes; {remake(path)}")
+    return file
+
+
+def _read_group(file: pq.ParquetFile, path: Path, number: int, columns: Sequence[str]) -> pa.RecordBatch:
+    with damage_as_stale(path, f"row group {number} "):
+        table = file.read_row_group(number, columns=list(columns), use_threads=False)
+    (batch,) = table.combine_chunks().to_batches() or [pa.RecordBatch.from_pylist([], table.schema)]
+    return batch
+
+
+def _read_groups(path: Path, columns: Sequence[str], numbers: Sequence[int] | None = None) -> Iterator[Group]:
+    with _open(path) as file:
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        firsts = [0, *accumulate(sizes)]
+        for number in range(len(sizes)) if numbers is None else numbers:
+            yield Group(path.parent.name, path.name, number, firsts[number], _read_group(file, path, number, columns))
 
 
 def count_rejected(folder: Path) -> int:
     """Rows of `rejected.parquet`."""
     return int(pq.read_metadata(folder / REJECTED).num_rows)
-
-
-def read_samples(root: Path, index: pa.Table, *, with_pictures: bool = True) -> Sequence[Sample]:
-    """The samples that an index names (columns source, shard, row_group, row), read when they are asked for.
-
-    `root` holds a folder a source. Each `Image` has the stored bytes as `data`, or none of them without pictures.
-    """
-    return _Samples(root, index, with_pictures)
 
 
 class _Samples(Sequence[Sample]):
@@ -243,46 +234,24 @@ class _Samples(Sequence[Sample]):
         if self._process_id != os.getpid():  # Arrow promises nothing of a reader after a fork
             self._forget()
         group = self._load(int(self._name_of[place]), int(self._group_of[place]))
-        return _sample(group.slice(int(self._row_of[place]), 1).to_pylist()[0])
+        return records.to_sample(group.slice(int(self._row_of[place]), 1).to_pylist()[0])
 
-    def _load(self, name: int, group: int) -> pa.Table:
+    def _load(self, name: int, group: int) -> pa.RecordBatch:
         key = (name, group)
         if key not in self._groups:
+            path = self._root / self._names[name]
             if name not in self._files:
-                self._files[name] = pq.ParquetFile(self._root / self._names[name])
+                self._files[name] = _open(path)
             while len(self._groups) >= self.NUM_GROUPS:
                 self._groups.popitem(last=False)
-            self._groups[key] = self._files[name].read_row_group(group, columns=self._columns, use_threads=False)
+            self._groups[key] = _read_group(self._files[name], path, group, self._columns)
         self._groups.move_to_end(key)
         return self._groups[key]
 
     def _forget(self) -> None:
         self._process_id = os.getpid()
         self._files: dict[int, pq.ParquetFile] = {}
-        self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._groups: OrderedDict[tuple[int, int], pa.RecordBatch] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_process_id": -1, "_files": {}, "_groups": OrderedDict()}
-
-
-def _sample(record: Record) -> Sample:
-    data = [image["bytes"] for image in record.get("images") or ()] or [None] * len(record["pictures"])
-    return Sample(
-        id=record["id"],
-        source=record["source"],
-        split=record["split"],
-        task=Task(record["task"]),
-        modality=record["modality"],
-        licence=record["licence"],
-        provenance=Provenance(**record["provenance"]),
-        turns=tuple(
-            Turn(turn["question"], turn["answer"], turn["context"], tuple(turn["options"]), tuple(turn["alternatives"]))
-            for turn in record["turns"]
-        ),
-        images=tuple(
-            Image(picture["image_id"], data=each) for picture, each in zip(record["pictures"], data, strict=True)
-        ),
-        groups=Groups(**record["groups"]),
-        labels=tuple(record["labels"]),
-        attributes={attribute["name"]: attribute["value"] for attribute in record["attributes"]},
-    )

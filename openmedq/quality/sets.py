@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from openmedq import layout
 from openmedq.cards import Access, catalogue
 from openmedq.errors import ParamsError, StaleError
-from openmedq.io.shards import find_shards
+from openmedq.io.shards import ShardStore
+from openmedq.io.tables import read_counts
 from openmedq.schema import Role
 
 Roles = Mapping[str, Role | None]  # split -> role, None: left out
@@ -26,7 +25,7 @@ class DataSet:
     access: str
     roles: Roles  # in force
     counts: Mapping[str, Any]  # counts.json of normalize
-    shards: tuple[Path, ...]
+    store: ShardStore
 
     @property
     def is_credentialed(self) -> bool:
@@ -62,15 +61,11 @@ def _load_set(set_id: str, card: Mapping[str, Any], overrides: Roles) -> DataSet
                 "allowed here: evaluation, validation, null"
             )
     folder = layout.SAMPLES / set_id
-    try:
-        counts = json.loads((folder / "counts.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StaleError(f"{folder}: not there; `dvc repro normalize@{set_id}` writes it") from None
     return DataSet(
         id=set_id,
         kind=card["kind"],
         access=card["access"],
         roles={**card_roles, **overrides},
-        counts=counts,
-        shards=tuple(find_shards(folder)),
+        counts=read_counts(folder),
+        store=ShardStore(folder),
     )

@@ -5,15 +5,18 @@ A column is null where what it tells does not apply to the row. What is asked of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from openmedq.errors import OpenMedQError
+from openmedq.io.shards import ShardStore
 from openmedq.schema import SAMPLE_SCHEMA, WISHES
 
 # The text is compared here without what `fingerprints` knows, so that one mistake is not made twice.
@@ -50,6 +53,11 @@ _ROWS = f"""
         shard, place, {_CONTENT} AS content
     FROM samples LEFT JOIN cards USING (source)
 """
+
+_COLUMNS = [
+    *("id", "source", "split", "role", "task", "modality", "licence", "turns", "labels"),
+    *(f"pictures.list.element.{name}" for name in ("pixels_sha256", "width", "height")),
+]
 
 _MIX = """
     SELECT
@@ -92,7 +100,7 @@ _SETS = """
 
 
 def make_tables(
-    shards: Mapping[str, Sequence[Path]],
+    stores: Mapping[str, ShardStore],
     classes: Mapping[str, Sequence[str]],
     verdicts: pa.Table,
     index: pa.Table,
@@ -102,7 +110,7 @@ def make_tables(
 ) -> dict[str, pd.DataFrame]:
     """The tables `rows`, `verdicts`, `mix` and `sets`, each with a column `id`.
 
-    `shards` and `classes` are by set, and so is `num_published`, which has the sets alone whose records are all to be
+    `stores` and `classes` are by set, and so is `num_published`, which has the sets alone whose records are all to be
     there. What does not fit into memory goes to the folder `spill`.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
@@ -111,13 +119,12 @@ def make_tables(
         "temp_directory": str(spill),
     }
     with duckdb.connect(config=config) as database:
-        files = [str(path) for paths in shards.values() for path in paths]
-        _add_samples(database, files)
+        samples = _Samples(stores)
         frames = {
+            "samples": samples.reader,
             "cards": pa.table(
                 {"source": pa.array(list(classes), pa.string()), "classes": _lists(list(classes.values()))}
             ),
-            "row_groups": _list_row_groups(shards),
             "verdicts": verdicts,
             "index": index,
             "told": _list_told(waterfall),
@@ -130,7 +137,13 @@ def make_tables(
         }
         for name, frame in frames.items():
             database.register(name, frame)
-        database.execute(_ROWS)
+        try:
+            database.execute(_ROWS)
+        except duckdb.Error:
+            if samples.failure is None:
+                raise
+            raise samples.failure from None
+        database.register("row_groups", samples.list_row_groups())
         database.execute(_EVALUATED)
         return {
             "rows": database.sql(
@@ -142,33 +155,45 @@ def make_tables(
         }
 
 
-def _add_samples(database: duckdb.DuckDBPyConnection, files: list[str]) -> None:
-    """The view `samples` over all shards, with each row's shard and place in it."""
-    if not files:
-        database.register("nothing", SAMPLE_SCHEMA.empty_table())
-        database.execute("CREATE VIEW samples AS SELECT *, '' AS shard, 0 AS place FROM nothing")
-        return
-    database.read_parquet(files, filename=True, file_row_number=True).create_view("files")
-    database.execute(
-        "CREATE VIEW samples AS SELECT *, parse_filename(filename) AS shard, file_row_number AS place FROM files"
-    )
+class _Samples:
+    """The rows of all shards for DuckDB, each with its shard and place in it, and what is learned while they pass."""
 
+    def __init__(self, stores: Mapping[str, ShardStore]) -> None:
+        self.failure: OpenMedQError | None = None  # DuckDB hides what stops its reader
+        self._groups: dict[str, list[Any]] = {
+            name: [] for name in ("source", "shard", "row_group", "first", "num_rows")
+        }
+        batches = self._read(stores)
+        first = next(batches, None)
+        schema = SAMPLE_SCHEMA.append(pa.field("shard", pa.string())).append(pa.field("place", pa.int64()))
+        self.reader = (
+            pa.RecordBatchReader.from_batches(schema, [])
+            if first is None
+            else pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+        )
 
-def _list_row_groups(shards: Mapping[str, Sequence[Path]]) -> pa.Table:
-    columns: dict[str, list[Any]] = {name: [] for name in ("source", "shard", "row_group", "first", "num_rows")}
-    for source, paths in shards.items():
-        for path in paths:
-            metadata = pq.read_metadata(path)
-            first = 0
-            for group in range(metadata.num_row_groups):
-                num_rows = metadata.row_group(group).num_rows
-                for name, value in zip(columns, (source, path.name, group, first, num_rows), strict=True):
-                    columns[name].append(value)
-                first += num_rows
-    types = (pa.string(), pa.string(), pa.int32(), pa.int64(), pa.int64())
-    return pa.table(
-        [pa.array(values, kind) for values, kind in zip(columns.values(), types, strict=True)], list(columns)
-    )
+    def _read(self, stores: Mapping[str, ShardStore]) -> Iterator[pa.RecordBatch]:
+        try:
+            for source, store in stores.items():
+                for group in store.scan(_COLUMNS):
+                    num_rows = len(group.rows)
+                    for values, value in zip(
+                        self._groups.values(), (source, group.shard, group.number, group.first, num_rows), strict=True
+                    ):
+                        values.append(value)
+                    places = np.arange(group.first, group.first + num_rows)
+                    yield group.rows.append_column("shard", pa.array([group.shard] * num_rows)).append_column(
+                        "place", pa.array(places)
+                    )
+        except OpenMedQError as error:
+            self.failure = error
+            raise
+
+    def list_row_groups(self) -> pa.Table:
+        """Row groups, once all rows have passed."""
+        types = (pa.string(), pa.string(), pa.int32(), pa.int64(), pa.int64())
+        columns = [pa.array(values, kind) for values, kind in zip(self._groups.values(), types, strict=True)]
+        return pa.table(columns, list(self._groups))
 
 
 def _list_told(waterfall: Mapping[str, Mapping[str, Any]]) -> pa.Table:

@@ -12,10 +12,10 @@ from typing import Any
 import PIL.Image
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from openmedq import layout
-from openmedq.io.shards import read_samples
+from openmedq.io.shards import ShardStore
+from openmedq.io.tables import read_index, read_table
 from openmedq.schema import Sample
 
 THUMBNAIL_PX = 240
@@ -50,7 +50,7 @@ def pick_predictions(sources: Collection[str], most: int) -> list[tuple[Row, Sam
     path = layout.EVALUATION / "predictions.parquet"
     if not most or not path.exists():
         return []
-    table = pq.read_table(path).sort_by("id")
+    table = read_table(path).sort_by("id")
     by_source = [table.filter(pc.equal(table["source"], source)).to_pylist() for source in sorted(sources)]
     picked = list(_in_turn(_mix_right_and_wrong(rows) for rows in by_source))[:most]
     samples = _read_samples([row["id"] for row in picked])
@@ -73,9 +73,9 @@ def _spread(rows: list[Row]) -> list[Row]:
 
 
 def _read_samples(ids: list[str]) -> dict[str, Sample]:
-    index = pq.read_table(layout.MIX / "index.parquet")
+    index = read_index()
     rows = index.filter(pc.is_in(index["id"], pa.array(ids, pa.string())))
-    return {sample.id: sample for sample in read_samples(layout.SAMPLES, rows)}
+    return {sample.id: sample for sample in ShardStore(layout.SAMPLES).take(rows)}
 
 
 def _describe(row: Row, sample: Sample) -> Example:

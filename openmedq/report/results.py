@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import yaml
 
 from openmedq import layout
 from openmedq.cards import Access
+from openmedq.io.tables import read_counts, read_json
 from openmedq.schema import Role
 
 Tree = Mapping[str, Any]
@@ -143,7 +143,8 @@ def _read_set(set_id: str, entry: Tree, told: Tree | None) -> SetResult:
     card: dict[str, Any] = {
         name: entry[name] for name in ("title", "kind", "homepage", "licence", "access", "task", "modality", "roles")
     }
-    counts = _read_json(layout.SAMPLES / set_id / "counts.json") or {}
+    folder = layout.SAMPLES / set_id
+    counts = read_counts(folder) if folder.exists() else {}
     fates = (
         {name: told[name] for name in ("state", "found", "read", "rejected", "duplicate", "kept_out", "mix")}
         if told
@@ -160,7 +161,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    return read_json(path) if path.exists() else None
 
 
 def _read_losses(path: Path) -> tuple[tuple[int, float], ...]:

@@ -117,12 +117,11 @@ def _read(data_set: DataSet, policy: Licences) -> Iterator[pa.RecordBatch]:
     """
     left_out = pa.array([split for split, role in data_set.roles.items() if role is None], pa.string())
     scored = pa.array([split for split, role in data_set.roles.items() if role is Role.EVALUATION], pa.string())
-    for shard in data_set.shards:
-        file = pq.ParquetFile(shard)
-        for batch in file.iter_batches(columns=["id", "split", "licence", "turns", "labels", *PICTURE]):
-            is_refused = pc.is_valid(find_refusals(data_set, batch["licence"], policy))
-            is_refused = pc.and_(is_refused, pc.invert(pc.is_in(batch["split"], scored)))
-            yield batch.filter(pc.invert(pc.or_(is_refused, pc.is_in(batch["split"], left_out))))
+    for group in data_set.store.scan(["id", "split", "licence", "turns", "labels", *PICTURE]):
+        rows = group.rows
+        is_refused = pc.is_valid(find_refusals(data_set, rows["licence"], policy))
+        is_refused = pc.and_(is_refused, pc.invert(pc.is_in(rows["split"], scored)))
+        yield rows.filter(pc.invert(pc.or_(is_refused, pc.is_in(rows["split"], left_out))))
 
 
 def _count(table: pa.Table, sets: list[DataSet]) -> dict[str, dict[str, int]]:

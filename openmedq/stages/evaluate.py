@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +20,8 @@ from openmedq import layout
 from openmedq.cards import catalogue
 from openmedq.io.progress import Log, progress
 from openmedq.io.publish import publish
-from openmedq.io.shards import read_samples
+from openmedq.io.shards import ShardStore
+from openmedq.io.tables import read_index
 from openmedq.metrics.answers import exact_match
 from openmedq.metrics.baseline import MostFrequentAnswer
 from openmedq.metrics.predictions import PREDICTION_SCHEMA, answer_type_of, score_predictions
@@ -39,13 +39,13 @@ METRICS = layout.EVALUATION / "metrics.json"
 def run(params: Params, log: Log) -> None:
     """Write data/evaluation: predictions.parquet (PREDICTION_SCHEMA) and metrics.json; log the final scores."""
     dials = params.evaluate
-    index = pq.read_table(layout.MIX / "index.parquet")
+    index, store = read_index(), ShardStore(layout.SAMPLES)
     available = _find_evaluation_rows(index)
     asked = _draw(available, dials.max_rows, dials.seed)
-    training = _Training(index, asked)
+    training = _Training(store, index, asked)
     records = []
     if len(asked):
-        samples = read_samples(layout.SAMPLES, asked)
+        samples = store.take(asked)
         answers = generation.load_answerer(
             layout.MODEL,
             device=params.execution.device,
@@ -53,7 +53,7 @@ def run(params: Params, log: Log) -> None:
             batch_size=dials.batch_size,
         )
         with progress("answering", len(samples)) as advance:
-            texts = read_samples(layout.SAMPLES, asked, with_pictures=False)
+            texts = store.take(asked, with_pictures=False)
             for sample, answer in zip(texts, answers(samples), strict=True):
                 records.append(_describe(sample, answer, training))
                 advance(1)
@@ -120,11 +120,12 @@ def _describe(sample: Sample, answer: str, training: _Training) -> Record:
 class _Training:
     """What training knew of the asked rows: which of their pictures it showed, and its answers to their questions."""
 
-    def __init__(self, index: pa.Table, asked: pa.Table) -> None:
-        """Read the columns that matter of the training rows and the asked rows, shard by shard; no picture."""
+    def __init__(self, store: ShardStore, index: pa.Table, asked: pa.Table) -> None:
+        """Read the columns that matter of the training rows and the asked rows; no picture."""
         self._pictures: dict[str, list[str]] = {}  # id of an asked row -> its pictures, by decoded pixels
         questions: set[str] = set()
-        for _, rows in _read(asked, _PIXELS, _QUESTIONS):
+        for group in store.scan_index(asked, ["id", _PIXELS, _QUESTIONS]):
+            rows = group.rows
             shown = pc.list_flatten(rows["pictures"])
             parents = pc.list_parent_indices(rows["pictures"])
             ids = rows["id"].to_pylist()
@@ -133,7 +134,7 @@ class _Training:
                 self._pictures[ids[parent]].append(pixels)
             questions.update(_field(pc.list_flatten(rows["turns"]), "question"))
         self.baseline = MostFrequentAnswer(questions)
-        self._shown = self._read_training(index.filter(pc.equal(index["role"], Role.TRAIN.value)), asked)
+        self._shown = self._read_training(store, index.filter(pc.equal(index["role"], Role.TRAIN.value)), asked)
 
     def is_picture_new(self, row_id: str) -> bool | None:
         """Whether no training row shows a picture of the row, pixel for pixel; None without a picture.
@@ -144,16 +145,17 @@ class _Training:
         pictures = self._pictures[row_id]
         return self._shown.isdisjoint(pictures) if pictures else None
 
-    def _read_training(self, rows: pa.Table, asked: pa.Table) -> set[str]:
+    def _read_training(self, store: ShardStore, rows: pa.Table, asked: pa.Table) -> set[str]:
         """Pictures of asked rows that training shows. Answers count where their task is asked too: no captions."""
         wanted = {pixels for pictures in self._pictures.values() for pixels in pictures}
         shown: set[str] = set()
         tasks = set(asked["task"].to_pylist())
-        for source, shard in _read(rows, "task", _PIXELS, _QUESTIONS, _ANSWERS):
-            shown |= wanted.intersection(_field(pc.list_flatten(shard["pictures"]), "pixels_sha256"))
-            turns = pc.list_flatten(shard.filter(pc.is_in(shard["task"], pa.array(tasks, pa.string())))["turns"])
+        for group in store.scan_index(rows, ["task", _PIXELS, _QUESTIONS, _ANSWERS]):
+            shown |= wanted.intersection(_field(pc.list_flatten(group.rows["pictures"]), "pixels_sha256"))
+            is_asked = pc.is_in(group.rows["task"], pa.array(tasks, pa.string()))
+            turns = pc.list_flatten(group.rows.filter(is_asked)["turns"])
             for question, answer in zip(_field(turns, "question"), _field(turns, "answer"), strict=True):
-                self.baseline.add(source, question, answer)
+                self.baseline.add(group.source, question, answer)
         return shown
 
 
@@ -162,17 +164,7 @@ _QUESTIONS = "turns.list.element.question"
 _ANSWERS = "turns.list.element.answer"
 
 
-def _read(index: pa.Table, *columns: str) -> Iterator[tuple[str, pa.Table]]:
-    """Columns of the index's rows, shard by shard, with the source."""
-    places = index.group_by(["source", "shard"], use_threads=False).aggregate([])
-    for place in places.to_pylist():
-        is_here = pc.and_(pc.equal(index["source"], place["source"]), pc.equal(index["shard"], place["shard"]))
-        path: Path = layout.SAMPLES / place["source"] / place["shard"]
-        table = pq.ParquetFile(path).read(columns=["id", *columns]).combine_chunks()
-        yield place["source"], table.filter(pc.is_in(table["id"], index.filter(is_here)["id"].combine_chunks()))
-
-
-def _field(structs: pa.ChunkedArray, name: str) -> Sequence[str]:
+def _field(structs: pa.StructArray, name: str) -> Sequence[str]:
     values: list[str] = pc.struct_field(structs, name).to_pylist()
     return values
 

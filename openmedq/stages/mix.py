@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from openmedq import layout
 from openmedq.errors import StaleError
 from openmedq.io.publish import publish
+from openmedq.io.tables import read_verdicts
 from openmedq.params import Licences, Params
 from openmedq.quality.gate import find_refusals
 from openmedq.quality.sets import DataSet, load_sets
@@ -27,7 +29,7 @@ WEIGHT_ZERO = "weight 0"
 def run(params: Params) -> None:
     """Write data/mix: index.parquet (INDEX_SCHEMA) and waterfall.json, sets in the catalogue's order."""
     sets = load_sets(params.mix.roles)
-    verdicts = pq.read_table(layout.VERDICTS / "verdicts.parquet", columns=["id", "reason"]).combine_chunks()
+    verdicts = read_verdicts().combine_chunks()
     waterfall = {}
     with publish(layout.MIX) as folder:
         folder.mkdir()
@@ -65,14 +67,17 @@ def _index(data_set: DataSet, weight: float, verdicts: pa.Table, policy: Licence
 
 def _read_positions(data_set: DataSet) -> Iterator[pa.Table]:
     """Id, source, split, task and licence of each row of each shard, and where it lies, in that order."""
-    for shard in data_set.shards:
-        file = pq.ParquetFile(shard)
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        rows = file.read(columns=["id", "source", "split", "task", "licence"]).combine_chunks()
-        rows = rows.append_column("shard", pa.array([shard.name] * len(rows), pa.string()))
-        rows = rows.append_column("row_group", pa.array(np.repeat(np.arange(len(sizes)), sizes), pa.int32()))
-        places = np.concatenate([np.arange(size) for size in (*sizes, 0)])
-        yield rows.append_column("row", pa.array(places, pa.int32()))
+    groups = data_set.store.scan(["id", "source", "split", "task", "licence"])
+    for shard, own in itertools.groupby(groups, lambda group: group.shard):
+        batches, numbers, places = [], [], []
+        for group in own:
+            batches.append(group.rows)
+            numbers.append(np.full(len(group.rows), group.number, np.int32))
+            places.append(np.arange(len(group.rows), dtype=np.int32))
+        rows = pa.Table.from_batches(batches).combine_chunks()
+        rows = rows.append_column("shard", pa.array([shard] * len(rows), pa.string()))
+        rows = rows.append_column("row_group", pa.array(np.concatenate(numbers)))
+        yield rows.append_column("row", pa.array(np.concatenate(places)))
 
 
 def _tell(data_set: DataSet, fates: Counter[str], index: pa.Table) -> dict[str, Any]:

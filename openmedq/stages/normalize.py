@@ -25,7 +25,8 @@ from openmedq.io.discretion import discreet
 from openmedq.io.images import BrokenPicture, Picture
 from openmedq.io.progress import progress
 from openmedq.io.publish import publish
-from openmedq.io.shards import Row
+from openmedq.io.records import Row
+from openmedq.io.shards import ShardStore
 from openmedq.params import Normalize, Params
 from openmedq.schema import Groups, Reason, Rejected, Sample
 
@@ -106,7 +107,7 @@ def _normalize(params: Params, set_: Set) -> None:
                     else:
                         yield item
 
-            num_written = shards.write(keep(), folder, params.normalize)
+            num_written = ShardStore(folder).write(keep(), params.normalize)
         if published.folder is not None and not counts.found:
             raise no_records(set_id, published.folder)
         num_rejected = shards.count_rejected(folder)

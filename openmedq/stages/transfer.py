@@ -26,7 +26,8 @@ from openmedq.cards import catalogue
 from openmedq.errors import SourceError
 from openmedq.io.progress import Log, progress
 from openmedq.io.publish import publish
-from openmedq.io.shards import read, read_samples
+from openmedq.io.shards import ShardStore
+from openmedq.io.tables import read_index
 from openmedq.metrics.classification import score_classes
 from openmedq.params import Params
 from openmedq.quality.division import divide
@@ -62,7 +63,7 @@ def run(params: Params, log: Log) -> None:
     dials = params.transfer
     cards = catalogue.read(layout.CATALOGUE)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    index = pq.read_table(layout.MIX / "index.parquet")
+    index = read_index()
     device = pick_device(params.execution.device)
     model, processor = load(layout.MODEL, device)
 
@@ -176,7 +177,7 @@ class Benchmark:
         return [self.classes[probabilities.index(max(probabilities))]]
 
     def _read(self, rows: pa.Table) -> list[Sample]:
-        samples = list(read_samples(layout.SAMPLES, rows))
+        samples = list(ShardStore(layout.SAMPLES).take(rows))
         odd = next((sample.id for sample in samples if len(sample.labels) != 1), None)
         if odd is not None and not self.is_multi_label:
             raise SourceError(f"{odd}: not exactly one label, which the card of {self.name} promises")
@@ -204,8 +205,9 @@ def _of_splits(name: str, rows: pa.Table, splits: Sequence[str]) -> pa.Table:
 
 def _divide(name: str, rows: pa.Table, params: Params) -> tuple[pa.Table, pa.Table]:
     """The rows to fit and to score of a set without a published split."""
-    shards = read(layout.SAMPLES / name, ["id", "labels", "groups.patient", "pictures"])
-    facts = shards.take(pc.index_in(rows["id"], shards["id"])).to_pylist()
+    pictures_columns = (f"pictures.list.element.{column}" for column in ("phash", "thumbnail"))
+    table = ShardStore(layout.SAMPLES / name).read(["id", "labels", "groups.patient", *pictures_columns])
+    facts = table.take(pc.index_in(rows["id"], table["id"])).to_pylist()
     pictures = [row["pictures"][0] for row in facts]
     looks = group_pictures(
         np.array([picture["phash"] for picture in pictures], np.uint64),

@@ -15,7 +15,6 @@ from typing import Any
 import great_expectations as gx
 import great_expectations.expectations as gxe
 import pandas as pd
-import pyarrow.parquet as pq
 from great_expectations.core.run_identifier import RunIdentifier
 from great_expectations.data_context.types.base import (
     DataContextConfig,
@@ -27,7 +26,8 @@ from openmedq import layout
 from openmedq.cards import Access, catalogue
 from openmedq.errors import ValidationError
 from openmedq.io.publish import publish
-from openmedq.io.shards import find_shards
+from openmedq.io.shards import ShardStore
+from openmedq.io.tables import read_counts, read_index, read_json, read_verdicts
 from openmedq.params import Params, Validate
 from openmedq.quality.data_docs import finish_pages
 from openmedq.quality.tables import make_tables
@@ -58,11 +58,11 @@ def run(params: Params) -> None:
 
 def _read_tables(cards: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     return make_tables(
-        shards={name: find_shards(layout.SAMPLES / name) for name in cards},
+        stores={name: ShardStore(layout.SAMPLES / name) for name in cards},
         classes={name: card["classes"] for name, card in cards.items()},
-        verdicts=pq.read_table(layout.VERDICTS / "verdicts.parquet"),
-        index=pq.read_table(layout.MIX / "index.parquet"),
-        waterfall=json.loads((layout.MIX / "waterfall.json").read_text(encoding="utf-8")),
+        verdicts=read_verdicts(),
+        index=read_index(),
+        waterfall=read_json(layout.MIX / "waterfall.json"),
         num_published={name: catalogue.count_published(card) for name, card in cards.items() if _is_official(name)},
         spill=layout.PARTIAL / "duckdb",
     )
@@ -70,8 +70,7 @@ def _read_tables(cards: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
 
 def _is_official(name: str) -> bool:
     """Whether a set was fetched whole: a mirror or a miniature may be a part of it."""
-    counts = json.loads((layout.SAMPLES / name / "counts.json").read_text(encoding="utf-8"))
-    return bool(counts["origin"] == "official")
+    return bool(read_counts(layout.SAMPLES / name)["origin"] == "official")
 
 
 def _expect(dials: Validate, cards: Mapping[str, Any]) -> dict[str, dict[str, gxe.Expectation]]:

@@ -118,14 +118,18 @@ def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> Lla
     )
 
 
-def save(model: PeftModel, processor: LlavaProcessor, folder: Path) -> LlavaForConditionalGeneration:
-    """Merge the adapters in place and write model and processor; bf16 if any part of it was."""
+def merge(model: PeftModel) -> LlavaForConditionalGeneration:
+    """The model to save: its adapters added into the weights, in place; bf16 if any part of it was."""
     has_bf16 = any(parameter.dtype is torch.bfloat16 for parameter in model.parameters())
     merged = lora.merge(model)
     merged.to(torch.bfloat16 if has_bf16 else torch.float32)
-    merged.save_pretrained(folder)
-    processor.save_pretrained(folder)
     return merged
+
+
+def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
+    """Write a merged model and its processor."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> tuple[LlavaForConditionalGeneration, Any]:

@@ -25,7 +25,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from openmedq.errors import ModelError, ParamsError
+from openmedq.errors import ModelError, OpenMedQError, ParamsError
 from openmedq.io.progress import Log, progress
 from openmedq.params import Train
 from openmedq.vlm import objectives
@@ -97,7 +97,7 @@ def train(
     updates = draw_updates(weights, settings.seed, num_updates, settings.batch_size)
     rank, world = accelerator.process_index, accelerator.num_processes
     order = (micro.tolist() for update in updates for micro in np.split(update[rank::world], num_micro))
-    batches = iter(_load(dataset, order, num_workers))
+    batches = _load(dataset, order, num_workers)
     generator = torch.Generator().manual_seed(settings.seed * world + rank)
     history = History()
     with progress("train", num_updates) as advance:
@@ -105,11 +105,9 @@ def train(
             started = time.perf_counter()
             micros = [_blank(next(batches), settings, generator) for _ in range(num_micro)]
             loss = _accumulate(prepared, micros, settings, accelerator, history)
-            if not math.isfinite(loss):
-                raise ModelError(
-                    f"step {step}: the loss is {loss}; lower train.lr ({settings.lr}) or raise train.warmup"
-                )
-            accelerator.clip_grad_norm_(prepared.parameters(), settings.max_grad_norm)
+            check_finite("the loss", loss, step, settings)
+            norm = accelerator.clip_grad_norm_(prepared.parameters(), settings.max_grad_norm)
+            check_finite("the norm of the gradient", float(norm), step, settings)
             lr = schedule.get_last_lr()[0]
             optimizer.step()
             schedule.step()
@@ -120,7 +118,35 @@ def train(
                 speed = settings.batch_size / (time.perf_counter() - started)
                 log({"loss": loss, "lr": lr, "samples_per_second": speed}, step)
             advance(1)
+    check_finite("the loss after it", _measure(prepared, micros, accelerator), num_updates, settings)
     return history
+
+
+def check_finite(what: str, value: float, step: int, settings: Train) -> None:
+    """ModelError where a value of an update is not finite; the optimizer would carry it into all weights."""
+    if math.isfinite(value):
+        return
+    precision = " or set train.precision: fp32" if settings.precision != "fp32" else ""
+    raise ModelError(
+        f"update {step}: {what} is {value}; lower train.lr ({settings.lr}) or train.max_grad_norm "
+        f"({settings.max_grad_norm}), raise train.warmup ({settings.warmup}){precision}"
+    )
+
+
+def check_weights(model: nn.Module, step: int, settings: Train) -> None:
+    """ModelError where a weight is not finite after the last update."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            check_finite(f"a weight of {name}", math.nan, step, settings)
+
+
+@torch.no_grad()
+def _measure(model: nn.Module, micros: list[MicroBatch], accelerator: Accelerator) -> float:
+    """Loss over the last batch again: what the last update did shows in no other."""
+    total = torch.zeros((), device=accelerator.device)
+    for micro in micros:
+        total += objectives.compute(model, micro.batch.to(accelerator.device)).next_token
+    return float(accelerator.reduce(total, "sum").item())
 
 
 @torch.no_grad()
@@ -196,8 +222,8 @@ def _configure(model: nn.Module, settings: Train, num_updates: int) -> tuple[Any
     return optimizer, LambdaLR(optimizer, lambda update: scale(update, num_warmup, num_updates))
 
 
-def _load(dataset: EncodedSamples, order: Iterator[list[int]], num_workers: int) -> DataLoader[Any]:
-    return DataLoader(
+def _load(dataset: EncodedSamples, order: Iterator[list[int]], num_workers: int) -> Iterator[MicroBatch]:
+    loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_sampler=order,
         collate_fn=dataset.collate,
@@ -205,3 +231,8 @@ def _load(dataset: EncodedSamples, order: Iterator[list[int]], num_workers: int)
         # A fork of a process with torch's and Arrow's threads may find their locks held for good.
         multiprocessing_context="spawn" if num_workers else None,
     )
+    try:
+        yield from loader
+    except OpenMedQError as error:  # of a loader process: torch puts a stack trace before the line
+        _, _, line = str(error).rstrip().rpartition(f"{type(error).__qualname__}: ")
+        raise type(error)(line) from None

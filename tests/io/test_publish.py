@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from openmedq.errors import DiskFullError
 from openmedq.io.publish import publish
 from openmedq.layout import PARTIAL
 
@@ -58,6 +59,7 @@ def test_an_output_replaces_the_one_before() -> None:
     (TARGET / "stale.txt").write_text("left over")
     _write("second")
     assert [path.read_text() for path in TARGET.iterdir()] == ["second"]
+    assert [path.suffix for path in PARTIAL.iterdir()] == [".lock"]
     assert [path.name for path in PARTIAL.iterdir()] == ["data-samples-toy.lock"]
 
 
@@ -68,7 +70,7 @@ def test_a_file_can_be_an_output_too() -> None:
     assert Path("data/run.json").read_text() == "second"
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt(), ValueError()])
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt(), ValueError()])
 def test_a_failure_leaves_the_output_as_it_was(error: BaseException) -> None:
     _write("first")
     with pytest.raises(type(error)), publish(TARGET) as folder:
@@ -115,3 +117,28 @@ def test_who_waited_for_a_lock_that_was_removed_takes_a_new_one() -> None:
     third = _start("c", 0.1)
     assert [writer.communicate() and writer.returncode for writer in (second, third)] == [0, 0]
     assert Path("log").read_text().split() == ["+a", "-a", "+b", "-b", "+c", "-c"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),  # safetensors
+    ],
+    ids=str,
+)
+def test_a_full_disk_is_told_and_leaves_what_was_there(error: Exception) -> None:
+    TARGET.parent.mkdir(parents=True, exist_ok=True)
+    TARGET.write_text("old")
+    said = rf"^{TARGET}: no space left on the disk of data \(.* MB free\); free some"
+    with pytest.raises(DiskFullError, match=said), publish(TARGET) as aside:
+        aside.write_text("half")
+        raise error
+    assert TARGET.read_text() == "old" and not aside.exists()
+
+
+def test_an_output_that_can_not_fit_is_not_begun() -> None:
+    said = r"no space left .* MB more are needed\); free some"
+    with pytest.raises(DiskFullError, match=said), publish(TARGET, size_bytes=2**60):
+        pytest.fail("begun")

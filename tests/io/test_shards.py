@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from openmedq.io import shards
 from openmedq.io.images import encode
-from openmedq.io.shards import Row
+from openmedq.io.records import Row
+from openmedq.io.shards import ShardStore
 from openmedq.params import Normalize
 from openmedq.schema import (
     REJECTED_SCHEMA,
@@ -87,13 +88,13 @@ def folder(tmp_path: Path) -> Path:
 
 def test_rows_come_back_in_order_and_at_random(folder: Path) -> None:
     written = [_row(number, num_images=number % 3) for number in range(60)]
-    assert shards.write(written, folder, DIALS) == 60
+    assert ShardStore(folder).write(written, DIALS) == 60
     found = shards.find_shards(folder)
     assert [path.name for path in found] == [f"shard-{number:05}.parquet" for number in range(len(found))]
     assert len(found) > 2
-    assert shards.read(folder, ["id"])["id"].to_pylist() == [row.sample.id for row in written]
+    assert ShardStore(folder).read(["id"])["id"].to_pylist() == [row.sample.id for row in written]
 
-    samples = shards.read_samples(folder.parent, _index(folder))
+    samples = ShardStore(folder.parent).take(_index(folder))
     assert len(samples) == 60
     for place in np.random.default_rng(0).permutation(60):
         sample, row = samples[int(place)], written[place]
@@ -114,21 +115,21 @@ def _fields(sample: Sample) -> dict[str, object]:
 def test_an_index_of_several_sets_is_read(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        shards.write([_row(number) for number in range(10)], tmp_path / name, DIALS)
+        ShardStore(tmp_path / name).write([_row(number) for number in range(10)], DIALS)
     index = pa.concat_tables([_index(tmp_path / "two"), _index(tmp_path / "one")]).take([15, 0, 3])
-    samples = shards.read_samples(tmp_path, index)
+    samples = ShardStore(tmp_path).take(index)
     assert [sample.id for sample in samples] == ["toy/5", "toy/0", "toy/3"]
-    assert len(shards.read_samples(tmp_path, index.slice(0, 0))) == 0
+    assert len(ShardStore(tmp_path).take(index.slice(0, 0))) == 0
 
 
 def test_pictures_are_left_out_where_nobody_looks_at_them(folder: Path) -> None:
-    shards.write([_row(1, num_images=2)], folder, DIALS)
-    sample = shards.read_samples(folder.parent, _index(folder), with_pictures=False)[0]
+    ShardStore(folder).write([_row(1, num_images=2)], DIALS)
+    sample = ShardStore(folder.parent).take(_index(folder), with_pictures=False)[0]
     assert sample.images == (Image("1-0"), Image("1-1"))
 
 
 def test_row_groups_and_shards_keep_their_sizes(folder: Path) -> None:
-    shards.write([_row(number, num_images=number % 2) for number in range(60)], folder, DIALS)
+    ShardStore(folder).write([_row(number, num_images=number % 2) for number in range(60)], DIALS)
     for shard in shards.find_shards(folder):
         metadata = pq.read_metadata(shard)
         assert metadata.row_group(0).column(0).has_offset_index
@@ -146,13 +147,13 @@ def test_a_picture_that_neighbors_share_is_stored_once(folder: Path) -> None:
     picture = _row(0).pictures[0]
     two = [replace(picture, data=np.random.default_rng(seed).bytes(900_000)) for seed in range(2)]
     rows = [Row(_sample(number), Role.TRAIN, (two[number % 2],)) for number in range(8)]
-    shards.write(rows, folder, Normalize(row_group_size_bytes=8 * 900_000))
+    ShardStore(folder).write(rows, Normalize(row_group_size_bytes=8 * 900_000))
     assert 1_800_000 < shards.find_shards(folder)[0].stat().st_size < 1_900_000
 
 
 def test_a_flipped_bit_is_noticed(folder: Path) -> None:
     data = np.random.default_rng(0).bytes(90_000)  # can't be compressed, so that it stands in the file as it is
-    shards.write([Row(_sample(0), Role.TRAIN, (replace(_row(0).pictures[0], data=data),))], folder, DIALS)
+    ShardStore(folder).write([Row(_sample(0), Role.TRAIN, (replace(_row(0).pictures[0], data=data),))], DIALS)
     shard = folder / "shard-00000.parquet"
     whole = bytearray(shard.read_bytes())
     whole[whole.index(data[1000:1100])] ^= 1
@@ -162,7 +163,7 @@ def test_a_flipped_bit_is_noticed(folder: Path) -> None:
 
 
 def test_the_schema_is_the_schema(folder: Path) -> None:
-    shards.write([_row(0)], folder, DIALS)
+    ShardStore(folder).write([_row(0)], DIALS)
     schema = pq.read_schema(folder / "shard-00000.parquet")
     assert schema.equals(SAMPLE_SCHEMA)
     assert schema.metadata == SAMPLE_SCHEMA.metadata
@@ -171,20 +172,20 @@ def test_the_schema_is_the_schema(folder: Path) -> None:
 def test_two_runs_write_the_same_bytes(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
-        shards.write([_row(number) for number in range(30)], tmp_path / name, DIALS)
+        ShardStore(tmp_path / name).write([_row(number) for number in range(30)], DIALS)
     for one, two in zip(shards.find_shards(tmp_path / "a"), shards.find_shards(tmp_path / "b"), strict=True):
         assert one.read_bytes() == two.read_bytes()
 
 
 def test_no_rows_are_no_shards(folder: Path) -> None:
-    assert shards.write([], folder, DIALS) == 0
+    assert ShardStore(folder).write([], DIALS) == 0
     assert shards.find_shards(folder) == []
-    assert shards.read(folder, ["id", "pictures.list.element.phash"]).num_rows == 0
+    assert ShardStore(folder).read(["id", "pictures.list.element.phash"]).num_rows == 0
 
 
 def test_nested_columns_are_read_alone(folder: Path) -> None:
-    shards.write([_row(number) for number in range(3)], folder, DIALS)
-    table = shards.read(folder, ["pictures.list.element.phash"])
+    ShardStore(folder).write([_row(number) for number in range(3)], DIALS)
+    table = ShardStore(folder).read(["pictures.list.element.phash"])
     assert table.to_pylist()[1] == {"pictures": [{"phash": _row(1).pictures[0].phash}]}
 
 
@@ -195,8 +196,8 @@ def _read_ids(samples: "shards._Samples", places: list[int], queue: "multiproces
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_read_by_themselves(folder: Path, method: str) -> None:
-    shards.write([_row(number) for number in range(40)], folder, DIALS)
-    samples = shards.read_samples(folder.parent, _index(folder))
+    ShardStore(folder).write([_row(number) for number in range(40)], DIALS)
+    samples = ShardStore(folder.parent).take(_index(folder))
     assert samples[0].id == "toy/0"  # opened here first
     context = multiprocessing.get_context(method)
     queue: multiprocessing.Queue[list[str]] = context.Queue()
@@ -210,8 +211,8 @@ def test_workers_read_by_themselves(folder: Path, method: str) -> None:
 
 
 def test_a_pickle_is_small(folder: Path) -> None:
-    shards.write([_row(number) for number in range(40)], folder, DIALS)
-    samples = shards.read_samples(folder.parent, _index(folder))
+    ShardStore(folder).write([_row(number) for number in range(40)], DIALS)
+    samples = ShardStore(folder.parent).take(_index(folder))
     size_bytes = len(pickle.dumps(samples))
     list(samples)
     assert len(pickle.dumps(samples)) == size_bytes < 3_000
@@ -225,7 +226,7 @@ def test_memory_stays_flat(folder: Path) -> None:
             yield Row(_sample(number), Role.TRAIN, row.pictures)
 
     tracemalloc.start()
-    shards.write(endless(3000), folder, DIALS)
+    ShardStore(folder).write(endless(3000), DIALS)
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 1_000_000  # all records at once are 10 MB
@@ -234,7 +235,7 @@ def test_memory_stays_flat(folder: Path) -> None:
 def test_hugging_face_shows_the_pictures(folder: Path, tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    shards.write([_row(number, num_images=number % 3) for number in range(12)], folder, DIALS)
+    ShardStore(folder).write([_row(number, num_images=number % 3) for number in range(12)], DIALS)
     files = [str(shard) for shard in shards.find_shards(folder)]
     dataset = load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache"))
     assert dataset[0]["images"] == []
@@ -289,5 +290,5 @@ def test_any_text_survives(
     folder.mkdir()
     changed = {"turns": tuple(turns), "groups": groups, "labels": tuple(labels), "attributes": attributes, "images": ()}
     sample = Sample(**{**_fields(_sample(0)), **changed})
-    shards.write([Row(sample, Role.TRAIN, ())], folder, DIALS)
-    assert shards.read_samples(folder.parent, _index(folder))[0] == sample
+    ShardStore(folder).write([Row(sample, Role.TRAIN, ())], DIALS)
+    assert ShardStore(folder.parent).take(_index(folder))[0] == sample

@@ -85,7 +85,13 @@ def write_sets(
             old.unlink()
         for number, start in enumerate(range(0, len(own), rows_a_shard)):
             table = pa.Table.from_pylist(own[start : start + rows_a_shard], schema=SAMPLE_SCHEMA)
-            pq.write_table(table, folder / f"shard-{number:05}.parquet", row_group_size=rows_a_group)
+            pq.write_table(
+                table,
+                folder / f"shard-{number:05}.parquet",
+                row_group_size=rows_a_group,
+                compression="zstd",
+                write_page_checksum=True,
+            )
         counts = {
             "state": "present" if own or reasons else "absent",
             "origin": (origins or {}).get(name, "mirror"),

@@ -104,13 +104,13 @@ def test_a_role_in_force_counts_not_the_cards() -> None:
 def test_picture_bytes_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
     write_sets(_rows(), CARDS)
     asked: list[str] = []
-    read = pq.ParquetFile.iter_batches
+    read = pq.ParquetFile.read_row_group
 
-    def spy(self: pq.ParquetFile, *, columns: list[str]) -> Any:
+    def spy(self: pq.ParquetFile, number: int, *, columns: list[str], **options: Any) -> Any:
         asked.extend(columns)
-        return read(self, columns=columns)
+        return read(self, number, columns=columns, **options)
 
-    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
     _run()
     assert asked
     assert not any(name.split(".")[0] == "images" for name in asked)

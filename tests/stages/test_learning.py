@@ -51,7 +51,7 @@ def _train(samples: Sequence[Sample], seed: int, folder: Path) -> Callable[[Sequ
     model, processor = models.build(dials, texts)
     dataset = EncodedSamples(samples, processor, encoders.count_patches(dials.vision), dials.max_tokens)
     training.train(model, dataset, np.ones(len(samples), np.float32), dials, accelerator, 0, lambda *_: None)
-    models.save(model, processor, folder)
+    models.save(models.merge(model), processor, folder)
     return load_answerer(folder, device="cpu", max_new_tokens=profile.evaluate.max_new_tokens, batch_size=64)
 
 

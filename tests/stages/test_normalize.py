@@ -82,7 +82,7 @@ def test_every_record_is_a_row_or_written_down(mirror: Path) -> None:
         "num_images": 3,
     }
     assert sorted(_bytes()) == ["counts.json", "rejected.parquet", "shard-00000.parquet"]
-    table = shards.read(OUTPUT, ["id", "split", "role"])
+    table = shards.ShardStore(OUTPUT).read(["id", "split", "role"])
     assert [tuple(row.values()) for row in table.to_pylist()] == [
         ("toy_set/0", "train", "train"),
         ("toy_set/1", "train", "train"),

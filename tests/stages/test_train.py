@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,17 +19,20 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors import safe_open
 
-from openmedq import layout, training_data
+from openmedq import layout, lineage, training_data
+from openmedq.__main__ import main
 from openmedq.errors import ModelError, ParamsError, ValidationError
+from openmedq.io.shards import ShardStore
 from openmedq.params import Params
+from openmedq.params_file import render
 from openmedq.stages import train
 from openmedq.vlm import model as models
 from openmedq.vlm import objectives, training
 from openmedq.vlm.samples import EncodedSamples
 from tests.quality.corpus import make_params
-from tests.stages.results import write_run
+from tests.servers.small_disk import small_disk
+from tests.stages.results import write_learning, write_run
 from tests.vlm import tiny
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
@@ -100,13 +105,6 @@ def test_the_weights_carry_what_they_were_trained_on() -> None:
         },
         "base_weights": {},
     }
-    files = list(layout.MODEL.glob("*.safetensors"))
-    assert files
-    for path in files:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata()
-        assert metadata["format"] == "pt"
-        assert json.loads(metadata[training_data.METADATA]) == tree
 
 
 def test_the_rate_warms_up_and_falls_to_zero() -> None:
@@ -170,7 +168,7 @@ def test_rows_of_role_validation_are_held_out_and_scored() -> None:
     index = pq.read_table(train.INDEX)
     rows = index.filter(pc.equal(index["role"], "validation"))
     assert len(rows) > 0
-    dataset = EncodedSamples(train.read_samples(layout.SAMPLES, rows), processor, tiny.NUM_PATCHES, 96)
+    dataset = EncodedSamples(ShardStore(layout.SAMPLES).take(rows), processor, tiny.NUM_PATCHES, 96)
     batch = dataset.collate([dataset[number] for number in range(len(rows))]).batch
     with torch.no_grad():
         expected = objectives.compute(model, batch).next_token / objectives.count_learned(batch)
@@ -206,10 +204,86 @@ def test_a_loss_that_is_no_number_stops_in_one_line_and_writes_nothing(monkeypat
         return found._replace(next_token=found.next_token * float("nan"))
 
     monkeypatch.setattr(training.objectives, "compute", spoil)
-    with pytest.raises(ModelError, match=r"step 1: the loss is nan; lower train.lr \(0.005\)"):
+    with pytest.raises(ModelError, match=r"update 1: the loss is nan; lower train.lr \(0.005\)"):
         run(params())
     assert not layout.MODEL.exists()
     assert not layout.TRAINING.exists()
+
+
+@pytest.mark.parametrize(
+    ("lr", "what"),
+    [(1e30, r"a weight of \S+ is nan|the loss after it is (nan|inf)"), (1e12, "the loss after it is nan")],
+)
+def test_a_last_update_that_makes_the_model_no_good_is_no_success(lr: float, what: str) -> None:
+    layout.MODEL.mkdir()
+    with pytest.raises(ModelError, match=rf"^update 1: ({what}); lower train.lr"):
+        run(params(lr=lr, max_steps=1, warmup=0))
+    assert not list(layout.MODEL.iterdir()) and not layout.TRAINING.exists(), "what was there stays"
+
+
+def test_weights_are_held_to_be_finite_after_the_adapters_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    merge = models.merge
+
+    def overflow(model: Any) -> Any:
+        merged = merge(model)
+        merged.lm_head.weight.data[0, 0] = float("inf")
+        return merged
+
+    monkeypatch.setattr(train.models, "merge", overflow)
+    with pytest.raises(ModelError, match=r"^update 6: a weight of lm_head.weight is nan; lower train.lr"):
+        run(params())
+    assert not layout.MODEL.exists()
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    compute = objectives.compute
+
+    def spoil(*arguments: Any, **options: Any) -> Any:
+        found = compute(*arguments, **options)
+        return found._replace(next_token=found.next_token + torch.sqrt(0 * found.next_token))
+
+    monkeypatch.setattr(training.objectives, "compute", spoil)
+    with pytest.raises(ModelError, match=r"^update 1: the norm of the gradient is nan; lower train.lr"):
+        run(params(precision="bf16"))
+
+
+def write_project(**changes: Any) -> None:
+    """What `python -m openmedq train` needs beside the run."""
+    layout.PARAMS.write_text(render(params(**changes)), encoding="utf-8")
+    write_learning()
+    shutil.rmtree(layout.TRAINING)
+
+
+def test_a_training_that_fails_is_one_line_and_a_failed_run(capsys: pytest.CaptureFixture[str]) -> None:
+    write_project(lr=1e30, max_steps=1)
+    assert main(["train"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "update 1: " in line and "lower train.lr (1e+30)" in line
+    client, experiment_id = lineage._connect()
+    (trained,) = client.search_runs([experiment_id])
+    assert trained.info.status == "FAILED" and not layout.RUN.exists()
+
+
+@pytest.mark.faults
+def test_a_full_disk_at_the_end_is_one_line_and_leaves_the_last_model() -> None:
+    write_project(max_steps=1)
+    layout.MODEL.mkdir()
+    (layout.MODEL / "config.json").write_text("the last good one")
+    saved = shutil.move("data", "saved")
+    Path("data").mkdir()
+    taken_bytes = sum(-(-path.stat().st_size // 4096) * 4096 for path in Path(saved).rglob("*") if path.is_file())
+    # The weights take 302 kB, their file 309: the first disk is found too small at once, the second while writing.
+    for room_bytes, said in ((100_000, r"MB more are needed"), (307_200, r"\(0\.3 MB free\); free some")):
+        with small_disk(Path("data"), taken_bytes + room_bytes) as disk:
+            subprocess.run(disk.wrap(["cp", "-r", "saved/.", "data"]), check=True)
+            command = disk.wrap([sys.executable, "-m", "openmedq", "train"])
+            environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True)
+            kept = subprocess.run(disk.wrap(["cat", str(layout.MODEL / "config.json")]), capture_output=True, text=True)
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+        assert re.match(r"error: data/model: no space left on the disk of data \(", line) and re.search(said, line)
+        assert kept.stdout == "the last good one"
 
 
 def test_a_batch_that_can_not_be_dealt_out_is_told() -> None:

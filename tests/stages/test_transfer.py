@@ -48,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mix.run(dials)
         torch.manual_seed(0)
         model, processor = models.build(dials.train, ["is there an opacity? yes no"])
-        models.save(model, processor, layout.MODEL)
+        models.save(models.merge(model), processor, layout.MODEL)
     return root
 
 

@@ -21,6 +21,9 @@ if (failure := Path(f"fail-{node}")).exists():
         print(line, file=sys.stderr)
         sys.exit(int(code))
 
+COUNTS = {"state": "present", "origin": "mirror", "found": 3, "read": 3, "rejected": {}, "splits": {"all": 3}}
+COUNTS["num_images"] = 2
+
 OUTPUTS = {
     "miniature": {f"data/miniature/{set_id}/{set_id}.csv": "1\n"},
     "locate": {"data/mirror.txt": "mirror"},
@@ -28,7 +31,7 @@ OUTPUTS = {
     "download": {f"data/raw/{set_id}/origin.json": json.dumps({"from": set_id})},
     "normalize": {
         f"data/samples/{set_id}/shard-00000.parquet": set_id,
-        f"data/samples/{set_id}/counts.json": json.dumps({"read": 3, "num_images": 2, "splits": {"all": 3}}),
+        f"data/samples/{set_id}/counts.json": json.dumps(COUNTS),
     },
     "deduplicate": {"data/verdicts/counts.json": "{}"},
     "mix": {

@@ -26,7 +26,7 @@ def saved(model: PeftModel, processor: Any, tmp_path: Path) -> tuple[Path, torch
     model.eval()
     with torch.no_grad():
         logits = model(**make_batch(processor, [0, 1, 4]).inputs()).logits
-    models.save(model, processor, tmp_path / "model")
+    models.save(models.merge(model), processor, tmp_path / "model")
     return tmp_path / "model", logits
 
 
@@ -52,7 +52,7 @@ def test_so_does_one_with_published_weights(is_tied: bool, tmp_path: Path) -> No
     batch = make_batch(processor, [0, 1, 4])
     with torch.no_grad():
         expected = model(**batch.inputs()).logits
-    models.save(model, processor, tmp_path / "model")
+    models.save(models.merge(model), processor, tmp_path / "model")
     loaded, _ = models.load(tmp_path / "model")
     with torch.no_grad():
         torch.testing.assert_close(loaded(**batch.inputs()).logits, expected, atol=1e-5, rtol=0)
@@ -147,7 +147,7 @@ def test_in_bf16_the_frozen_part_is_small_and_the_trained_part_exact(processor: 
     for name, parameter in model.named_parameters():
         is_small = "language_model" in name and not parameter.requires_grad
         assert parameter.dtype == (torch.bfloat16 if is_small else torch.float32), name
-    models.save(model, processor, tmp_path / "model")
+    models.save(models.merge(model), processor, tmp_path / "model")
     loaded, _ = models.load(tmp_path / "model")
     assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
 
@@ -163,7 +163,7 @@ def test_the_same_seed_saves_the_same_bytes(processor: Any, tmp_path: Path) -> N
     hashes = []
     for name in ("one", "two"):
         torch.manual_seed(5)
-        models.save(models.build(tiny.make_settings(), tiny.texts())[0], processor, tmp_path / name)
+        models.save(models.merge(models.build(tiny.make_settings(), tiny.texts())[0]), processor, tmp_path / name)
         files = sorted((tmp_path / name).iterdir())
         hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
     assert hashes[0] == hashes[1]
