@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from openmedq.io.folders import find_all
 from openmedq.schema import (
     REJECTED_SCHEMA,
     SAMPLE_SCHEMA,
@@ -185,7 +186,7 @@ def _clean(text: str) -> str:
 
 def find_shards(folder: Path) -> list[Path]:
     """The shards of a set, in the order of their rows."""
-    return sorted(folder.glob("shard-*.parquet"))
+    return find_all(folder, "shard-*.parquet")
 
 
 def read(folder: Path, columns: Sequence[str]) -> pa.Table:

@@ -44,7 +44,7 @@ from openmedq.errors import SourceError
 from openmedq.formats.json_stream import stream_list
 from openmedq.formats.whole_paths import WholePaths
 from openmedq.io.archives import Members, open_members
-from openmedq.io.folders import walk
+from openmedq.io.folders import find_all, walk
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 TOP = "OmniMedVQA"
@@ -104,7 +104,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     with open_members(archive) if archive else nullcontext() as members:
         lists = _find_lists(archive, members.names) if archive and members else []
         for folder in folders:
-            paths = folder.glob("QA_information/*/*.json")
+            paths = find_all(folder, "QA_information/*/*.json")
             found = _find_lists(folder, [path.relative_to(folder).as_posix() for path in paths])
             if lists and found:
                 _log.info("%s: not read: those in %s are", folder / "QA_information", lists[0].place)

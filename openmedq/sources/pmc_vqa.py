@@ -42,7 +42,7 @@ from openmedq.errors import SourceError
 from openmedq.formats import find_below, places_near
 from openmedq.formats.pmc_licences import ARTICLES, ArticleLicences, draw_articles, read_article_licences
 from openmedq.formats.tables import Row, stream_rows, stream_table
-from openmedq.io.archives import Pictures, open_pictures
+from openmedq.io.lookup import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"

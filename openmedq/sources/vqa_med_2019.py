@@ -38,7 +38,7 @@ from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, gene
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_text
 from openmedq.errors import SourceError
 from openmedq.formats.places import Place, find_places, open_place
-from openmedq.io.archives import Pictures
+from openmedq.io.lookup import Pictures
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://zenodo.org/records/10499039/files"
@@ -93,10 +93,10 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         withheld = () if split.suffix else (_QUESTIONS,)
         paths = find_places(raw, split.text, f"{split.folder}.zip", *withheld)
         for other in paths[1:]:
-            _log.info("%s: not read: %s holds the same split", other, paths[0])
+            _log.info("%s: its questions are not read: %s holds the same split", other, paths[0])
         for path in paths[:1]:
             is_found = True
-            with open_place(path, split.pictures) as place:
+            with open_place(path, split.pictures, paths[1:]) as place:
                 yield from _read_split(raw, place, split)
     if not is_found:
         raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected it there, as published at {card.homepage}")

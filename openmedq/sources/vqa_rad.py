@@ -48,7 +48,8 @@ from openmedq.formats import find_below, places_near
 from openmedq.formats.hub_shards import find_shards
 from openmedq.formats.json_stream import stream_list
 from openmedq.formats.visual_questions import read_shards
-from openmedq.io.archives import Pictures, open_pictures
+from openmedq.io.folders import find_all
+from openmedq.io.lookup import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 QUESTIONS = "VQA_RAD Dataset Public.json"
@@ -101,7 +102,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             _log.info("%s: not read: a copy derived from %s, which is there", path, files[0][0].name)
     files = files or derived
     shards = find_shards(
-        sorted(path for place in _SHARDS for path in raw.glob(place)), {"train": "train", "test": "test"}
+        sorted(path for place in _SHARDS for path in find_all(raw, place)), {"train": "train", "test": "test"}
     )
     if not files and not shards:
         raise SourceError(f"{raw}: no `{QUESTIONS}`; expected it there, as published at {card.homepage}")
