@@ -43,6 +43,12 @@ CLASSES = ("benign", "malignant", "normal")
 card = Card(
     id="breast_ultrasound",
     title="BUSI",
+    aliases=(
+        "Dataset_BUSI",
+        "Dataset_BUSI_with_GT",
+        "Breast-Ultrasound",
+        "aryashah2k/breast-ultrasound-images-dataset",
+    ),
     homepage="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
     citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 2020",
     licence="not stated with the files; the article is CC-BY-4.0",

@@ -81,6 +81,15 @@ CLASSES = (
 card = Card(
     id="cxr8",
     title="NIH-ChestXray14",
+    aliases=(
+        "NIHCC",
+        "NIHCC/CXR8",
+        "ChestXray-NIHCC",
+        "ChestX-ray8",
+        "ChestX-ray14",
+        "NIH Chest X-Rays",
+        "alkzar90/NIH-Chest-X-ray-dataset",
+    ),
     homepage=HOMEPAGE,
     citation="Wang et al., ChestX-ray8: Hospital-scale chest X-ray database and benchmarks, CVPR 2017",
     licence="LicenseRef-NIH-ChestXray",  # "unrestricted"; what it wishes for is told in cards/licences.py

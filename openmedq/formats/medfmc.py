@@ -37,6 +37,7 @@ from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, 
 SPLITS = ("trainval", "test_WithLabel", "test_WithoutLabel")
 UNLISTED = "unlisted"
 ROLES = dict.fromkeys((*SPLITS, UNLISTED), Role.EVALUATION)
+ALIASES = ("openmedlab/MedFM", "MedFMC2023", "6476047")
 HOMEPAGE = "https://doi.org/10.6084/m9.figshare.c.6476047.v1"
 CITATION = (
     "Wang et al., A real-world dataset and benchmark for foundation model adaptation in medical image classification, "

@@ -55,6 +55,7 @@ _COMMIT = "1ba51c28fc0773bdf7efb8396e5bcfd4227e22da"
 card = Card(
     id="omnimedvqa",
     title="OmniMedVQA",
+    aliases=("foreverbeliever/OmniMedVQA",),
     homepage="https://huggingface.co/datasets/foreverbeliever/OmniMedVQA",
     citation="Hu et al., OmniMedVQA: A New Large-Scale Comprehensive Evaluation Benchmark for Medical LVLM, CVPR 2024",
     licence="per dataset: that of each of the 73 sources; not stated in the set",

@@ -48,6 +48,16 @@ _FILES = (f"{_TRAINING}.zip", f"{_VALIDATION}.zip", f"{_TEST}.zip", "README-VQA-
 card = Card(
     id="vqa_med_2019",
     title="VQA-Med 2019",
+    aliases=(
+        "abachaa/VQA-Med-2019",
+        "ImageClef-2019-VQA-Med",
+        "ImageCLEF-VQA-Med-2019",
+        "ImageClef-2019-VQA-Med-Training",
+        "ImageClef-2019-VQA-Med-Validation",
+        "VQAMed2019Test",
+        "VQA-Med",
+        "10499039",
+    ),
     homepage="https://zenodo.org/records/10499039",
     citation="Ben Abacha et al., VQA-Med: Overview of the Medical VQA Task at ImageCLEF 2019, CLEF 2019 Working Notes",
     licence="CC-BY-4.0",

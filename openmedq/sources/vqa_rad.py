@@ -58,6 +58,14 @@ PICTURES = "VQA_RAD Image Folder"
 card = Card(
     id="vqa_rad",
     title="VQA-RAD",
+    aliases=(
+        "osfstorage-archive",
+        "89kps",
+        "flaviagiammarino/vqa-rad",
+        "VQA_RAD Dataset",
+        "VQA_RAD Dataset Public",
+        "data_RAD",
+    ),
     homepage="https://osf.io/89kps/",
     citation="Lau et al., A dataset of clinically generated visual questions and answers about radiology images, 2018",
     licence="CC0-1.0",
