@@ -44,10 +44,8 @@ card = Card(
     id="breast_ultrasound",
     title="BUSI",
     aliases=(
-        "Dataset_BUSI",
-        "Dataset_BUSI_with_GT",
-        "Breast-Ultrasound",
-        "aryashah2k/breast-ultrasound-images-dataset",
+        *("Dataset_BUSI", "Dataset_BUSI_with_GT"),
+        *("Breast-Ultrasound", "aryashah2k/breast-ultrasound-images-dataset"),
     ),
     homepage="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
     citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 2020",

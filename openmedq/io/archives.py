@@ -106,10 +106,6 @@ class Members:
             with file:
                 yield file
 
-    def size_bytes(self, name: str) -> int:
-        """The declared size, which no read exceeds; ArchiveError if there is no such member."""
-        return _size_bytes(self._infos[self._find(name)])
-
     def _find(self, name: str) -> str:
         path = self.find(name)
         if path is None:

@@ -50,13 +50,8 @@ card = Card(
     id="iu_xray",
     title="IU X-Ray",
     aliases=(
-        "NLMCXR",
-        "NLMCXR_reports",
-        "NLMCXR_png",
-        "Open-i",
-        "IU Chest X-Ray",
-        "Indiana University Chest X-Rays",
-        "raddar/chest-xrays-indiana-university",
+        *("NLMCXR", "NLMCXR_reports", "NLMCXR_png", "Open-i"),
+        *("IU Chest X-Ray", "Indiana University Chest X-Rays", "raddar/chest-xrays-indiana-university"),
     ),
     homepage="https://openi.nlm.nih.gov/faq#collection",
     citation="Demner-Fushman et al., Preparing a collection of radiology examinations for distribution and retrieval, "

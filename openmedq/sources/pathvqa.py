@@ -69,12 +69,7 @@ _SHARDS = {  # with the sha256 of those that are known of
 card = Card(
     id="pathvqa",
     title="PathVQA",
-    aliases=(
-        "flaviagiammarino/path-vqa",
-        "UCSD-AI4H/PathVQA",
-        "KaveeshaSilva/PathVQA",
-        "pvqa",
-    ),
+    aliases=("flaviagiammarino/path-vqa", "UCSD-AI4H/PathVQA", "KaveeshaSilva/PathVQA", "pvqa"),
     homepage=_HUB,
     citation="He et al., PathVQA: 30000+ Questions for Medical Visual Question Answering, 2020",
     licence="MIT by the tag of this copy; its pictures and captions belong to the textbooks' publishers and to PEIR",

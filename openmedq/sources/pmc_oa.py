@@ -51,11 +51,7 @@ _IMAGES = File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=22_746_08
 card = Card(
     id="pmc_oa",
     title="PMC-OA",
-    aliases=(
-        "axiong/pmc_oa",
-        "pmc_oa_beta",
-        "WeixiongLin/PMC-CLIP",
-    ),
+    aliases=("axiong/pmc_oa", "pmc_oa_beta", "WeixiongLin/PMC-CLIP"),
     homepage="https://huggingface.co/datasets/axiong/pmc_oa",
     citation="Lin et al., PMC-CLIP: Contrastive Language-Image Pre-training using Biomedical Documents, MICCAI 2023",
     licence="per article: PMC Open Access mix, partly non-commercial; not stated in the set",

@@ -56,11 +56,7 @@ _SECOND = {
 card = Card(
     id="pmc_vqa",
     title="PMC-VQA",
-    aliases=(
-        "RadGenome/PMC-VQA",
-        "xmcmic/PMC-VQA",
-        "xiaoman-zhang/PMC-VQA",
-    ),
+    aliases=("RadGenome/PMC-VQA", "xmcmic/PMC-VQA", "xiaoman-zhang/PMC-VQA"),
     homepage="https://huggingface.co/datasets/RadGenome/PMC-VQA",
     citation="Zhang et al., PMC-VQA: Visual Instruction Tuning for Medical Visual Question Answering, arXiv 2305.10415",
     licence="CC-BY-SA",  # the publisher names no version; articles are of the commercial-use subset (CC0, CC BY)

@@ -110,14 +110,7 @@ def _file(name: str) -> File:
 card = Card(
     id="roco",
     title="ROCO",
-    aliases=(
-        "razorx89/roco-dataset",
-        "virajbagal/roco-dataset",
-        "ROCOv2",
-        "ROCOv2-radiology",
-        "8333645",
-        "10821435",
-    ),
+    aliases=("razorx89/roco-dataset", "virajbagal/roco-dataset", "ROCOv2", "ROCOv2-radiology", "8333645", "10821435"),
     homepage="https://github.com/razorx89/roco-dataset",
     citation="Pelka et al., Radiology Objects in COntext (ROCO): A Multimodal Image Dataset, LABELS 2018",
     licence="per picture: the Creative Commons licence of its article, or none",

@@ -44,10 +44,7 @@ _URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/a9083ce6c34ac3ffb
 card = Card(
     id="slake",
     title="SLAKE",
-    aliases=(
-        "BoKelvin/SLAKE",
-        "Slake1.0",
-    ),
+    aliases=("BoKelvin/SLAKE", "Slake1.0"),
     homepage="https://huggingface.co/datasets/BoKelvin/SLAKE",
     citation="Liu et al., SLAKE: A Semantically-Labeled Knowledge-Enhanced Dataset for Medical VQA, ISBI 2021",
     licence="CC-BY-4.0",

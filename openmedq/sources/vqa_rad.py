@@ -58,14 +58,7 @@ PICTURES = "VQA_RAD Image Folder"
 card = Card(
     id="vqa_rad",
     title="VQA-RAD",
-    aliases=(
-        "osfstorage-archive",
-        "89kps",
-        "flaviagiammarino/vqa-rad",
-        "VQA_RAD Dataset",
-        "VQA_RAD Dataset Public",
-        "data_RAD",
-    ),
+    aliases=("osfstorage-archive", "89kps", "flaviagiammarino/vqa-rad", "VQA_RAD Dataset Public", "data_RAD"),
     homepage="https://osf.io/89kps/",
     citation="Lau et al., A dataset of clinically generated visual questions and answers about radiology images, 2018",
     licence="CC0-1.0",
@@ -109,9 +102,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         for path, _ in derived:
             _log.info("%s: not read: a copy derived from %s, which is there", path, files[0][0].name)
     files = files or derived
-    shards = find_shards(
-        sorted(path for place in _SHARDS for path in find_all(raw, place)), {"train": "train", "test": "test"}
-    )
+    packed = [path for place in _SHARDS for path in find_all(raw, place)]
+    shards = find_shards(packed, {"train": "train", "test": "test"})
     if not files and not shards:
         raise SourceError(f"{raw}: no `{QUESTIONS}`; expected it there, as published at {card.homepage}")
     for split in card.roles:
