@@ -5,7 +5,7 @@ absurdly, stands twice, or has a name that leads out of the archive. Zip members
 lzma hold 4 GB. Tars are plain or gzipped, by their first bytes, whatever their name. `zipfile` and `tarfile` would take
 in a directory or a name of any size, so they read it through a file that bounds it.
 
-While a zip is open, each member takes about 1 KB of memory.
+While a zip is open, each member takes less than 1 KB of memory: 1.2 GB for the 1.65 million of PMC-OA.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, cast
 
 from openmedq.errors import ArchiveError
@@ -286,7 +286,7 @@ def _to_path(name: str) -> str:
 
 
 def _basename(name: str) -> str:
-    return PurePosixPath(name).name
+    return name.rpartition("/")[2]
 
 
 @contextmanager
