@@ -2,9 +2,9 @@
 
 OpenMedQ's paper calls the set Breast-Ultrasound. Layout read, as published: `Dataset_BUSI_with_GT/` with the folders
 `benign/`, `malignant/` and `normal/`, unpacked (there, or the three directly) or in a zip in place (Cairo's
-`Dataset_BUSI.zip`, Kaggle's `archive.zip`, any other that holds the folders), up to two folders below the raw one. The
-folder is the label. There is no split, and no key of patient or study: transfer divides the set by groups of near
-duplicates.
+`Dataset_BUSI.zip`, Kaggle's `archive.zip`, any other that holds the folders), up to two folders below the raw one. A
+zip beside the unpacked folders serves the pictures that they lack. The folder is the label. There is no split, and no
+key of patient or study: transfer divides the set by groups of near duplicates.
 
 What is odd in the published files, and in the miniature:
 

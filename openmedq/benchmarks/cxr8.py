@@ -1,7 +1,6 @@
 """CXR8: the NIH's chest radiographs with findings mined from their reports (Wang et al., ChestX-ray8, CVPR 2017).
 
-The set grew from eight findings to fourteen and goes by ChestX-ray8, ChestX-ray14 and CXR8. A mirror's folder is
-matched as `CXR8` or `NIH-ChestXray14`.
+The set grew from eight findings to fourteen and goes by ChestX-ray8, ChestX-ray14 and CXR8.
 
 Layout read, as published on Box: `Data_Entry_2017_v2020.csv` (or `Data_Entry_2017.csv`, the version before), a row a
 picture, findings with `|` between; `train_val_list.txt` and `test_list.txt`, a picture's name a line; pictures in
