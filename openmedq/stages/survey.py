@@ -22,6 +22,7 @@ from openmedq.mirror import is_miniature, list_unmatched, match_folders
 from openmedq.params import Params
 
 HASHES = layout.PARTIAL / "survey-cache"
+NUM_NAMED = 20  # of the folders that match no dataset
 
 _log = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ def run(params: Params) -> None:
     mirror = Path(params.download.mirror)
     folders = match_folders(mirror, sets, may_be_empty=params.download.fetch)
     if unmatched := list_unmatched(mirror, folders.values()):
+        named = ", ".join(unmatched[:NUM_NAMED]) + (", ..." if len(unmatched) > NUM_NAMED else "")
         advice = "rename a folder to its dataset's id; `python -m openmedq sources` lists them"
-        _log.warning("%s: folders that match no dataset: %s; %s", mirror, ", ".join(unmatched), advice)
+        _log.warning("%s: %d folders match no dataset: %s; %s", mirror, len(unmatched), named, advice)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
     listed = links.read(mirror / links.NAME)
     found = {set_id: _list_files(set_id, folder, sets[set_id]["access"]) for set_id, folder in folders.items()}
