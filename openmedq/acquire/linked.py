@@ -14,6 +14,7 @@ from openmedq.acquire.client import LATER, Client
 from openmedq.cards import LinkedPicture
 from openmedq.errors import PassingError
 from openmedq.io.fetched import PICTURES, Outcomes, Status, read_outcomes
+from openmedq.io.folders import find_all
 from openmedq.params import Execution
 
 ADDRESSES = "addresses"
@@ -49,7 +50,7 @@ def fetch(set_id: str, linked: Iterable[LinkedPicture], max_missing: float, exec
         raise PassingError(f"{set_id}: {told}{LATER}")
     if num_asked or num_left or after != before:
         print(f"{set_id}: {told}", file=sys.stderr)
-    return [path for name in (ADDRESSES, PICTURES) for path in sorted((folder / name).glob("*.parquet"))]
+    return [path for name in (ADDRESSES, PICTURES) for path in find_all(folder / name, "*.parquet")]
 
 
 async def _resolve(client: Client, wanted: Iterable[LinkedPicture], folder: Path) -> int:

@@ -23,6 +23,7 @@ from defusedxml.ElementTree import fromstring
 from openmedq.acquire.client import Client
 from openmedq.cards import LinkedPicture
 from openmedq.errors import AcquisitionError
+from openmedq.io.folders import find_all
 from openmedq.io.progress import progress
 
 BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
@@ -85,7 +86,7 @@ async def resolve(client: Client, pictures: Iterable[LinkedPicture], folder: Pat
 
 def read(folder: Path) -> Iterator[Address]:
     """The addresses found so far; AcquisitionError where a part is damaged."""
-    for path in sorted(folder.glob("*.parquet")):
+    for path in find_all(folder, "*.parquet"):
         try:
             rows = pq.read_table(path, schema=_SCHEMA).to_pylist()
         except (pa.ArrowInvalid, pa.ArrowKeyError, OSError):
@@ -98,7 +99,7 @@ def _write(found: list[Address], folder: Path) -> None:
     if not found:
         return
     folder.mkdir(parents=True, exist_ok=True)
-    number = max((int(path.stem) for path in folder.glob("*.parquet")), default=-1) + 1
+    number = max((int(path.stem) for path in find_all(folder, "*.parquet")), default=-1) + 1
     aside = folder / ".part"
     pq.write_table(pa.Table.from_pylist([asdict(address) for address in found], _SCHEMA), aside)
     aside.replace(folder / f"{number:05}.parquet")

@@ -2,9 +2,9 @@
 
 OpenMedQ's paper calls the set Breast-Ultrasound. Layout read, as published: `Dataset_BUSI_with_GT/` with the folders
 `benign/`, `malignant/` and `normal/`, unpacked (there, or the three directly) or in a zip in place (Cairo's
-`Dataset_BUSI.zip`, Kaggle's `archive.zip`, any other that holds the folders), up to two folders below the raw one. The
-folder is the label. There is no split, and no key of patient or study: transfer divides the set by groups of near
-duplicates.
+`Dataset_BUSI.zip`, Kaggle's `archive.zip`, any other that holds the folders), up to two folders below the raw one. A
+zip beside the unpacked folders serves the pictures that they lack. The folder is the label. There is no split, and no
+key of patient or study: transfer divides the set by groups of near duplicates.
 
 What is odd in the published files, and in the miniature:
 
@@ -23,6 +23,7 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -31,8 +32,9 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import SIDE_PX, Pixels, draw, draw_figures, draw_radiograph, encode_png, generator
 from openmedq.cards.fields import to_line
 from openmedq.errors import ArchiveError, SourceError
-from openmedq.io.archives import open_members
-from openmedq.io.folders import walk
+from openmedq.io.archives import Members, open_members
+from openmedq.io.folders import is_junk, walk
+from openmedq.io.lookup import open_spare
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 FOLDER = "Dataset_BUSI_with_GT"
@@ -41,6 +43,10 @@ CLASSES = ("benign", "malignant", "normal")
 card = Card(
     id="breast_ultrasound",
     title="BUSI",
+    aliases=(
+        *("Dataset_BUSI", "Dataset_BUSI_with_GT"),
+        *("Breast-Ultrasound", "aryashah2k/breast-ultrasound-images-dataset"),
+    ),
     homepage="https://scholar.cu.edu.eg/?q=afahmy/pages/dataset",
     citation="Al-Dhabyani et al., Dataset of breast ultrasound images, Data in Brief 2020",
     licence="not stated with the files; the article is CC-BY-4.0",
@@ -66,35 +72,48 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     places = list(walk(raw, 2))
     folders = [path for path, _, _ in places if _has_record(_list_folder(path))]
     archives = [path / name for path, _, files in places for name in sorted(files) if name.endswith(".zip")]
-    if folders:
-        folder, *others = folders
-        for path in others + archives:
-            _log.info("%s: not read: %s is there", path, folder)
-        yield from _read_names(
-            _list_folder(folder),
-            read_image=lambda name, image_id: _find_image(folder / name, image_id),
-            locate=lambda name: Provenance((folder / name).relative_to(raw).as_posix(), "the picture"),
-        )
-        return
-    for archive in archives:
-        with open_members(archive) as members:
-            names = [name for name in members.names if _is_picture(name)]
-            if not _has_record(names):
+    unpacked = {_key(name): folders[0] / name for name in _list_folder(folders[0])} if folders else {}
+    for path in folders[1:]:
+        _log.info("%s: not read: %s is there", path, folders[0])
+    with ExitStack() as stack:
+        packed: dict[str, tuple[Members, str]] = {}  # by key; the first archive that holds pictures
+        for archive in archives:
+            if packed:
+                _log.info("%s: not read: another archive is there", archive)
                 continue
-            yield from _read_names(
-                names,
-                read_image=lambda name, image_id: Image(image_id, data=members.read(name)),
-                locate=lambda name: Provenance(members.path.relative_to(raw).as_posix(), to_line(name)),
-            )
-            return
-    raise SourceError(f"{raw}: no pictures in `{FOLDER}/{{{','.join(CLASSES)}}}`; expected them there, or in a zip")
+            members = stack.enter_context((open_spare if unpacked else open_members)(archive))
+            names = [name for name in members.names if _is_picture(name)] if members else []
+            if members and _has_record(names):
+                packed = {_key(name): (members, name) for name in names}
+
+        def read_image(key: str, image_id: str) -> Image | None:
+            if key in unpacked:
+                return _find_image(unpacked[key], image_id)
+            members, name = packed[key]
+            return Image(image_id, data=members.read(name))
+
+        def locate(key: str) -> Provenance:
+            if key in unpacked:
+                return Provenance(unpacked[key].relative_to(raw).as_posix(), "the picture")
+            members, name = packed[key]
+            return Provenance(members.path.relative_to(raw).as_posix(), to_line(name))
+
+        if not unpacked and not packed:
+            expected = f"`{FOLDER}/{{{','.join(CLASSES)}}}`; expected them there, or in a zip"
+            raise SourceError(f"{raw}: no pictures in {expected}")
+        yield from _read_names(packed | unpacked, read_image=read_image, locate=locate)
+
+
+def _key(name: str) -> str:
+    """The folder and the name of a picture, which an unpacked one and an archived one share."""
+    return f"{_label(name)}/{PurePosixPath(name).name}"
 
 
 def _list_folder(folder: Path) -> list[str]:
     """Names below `folder` of what lies in the folders of the classes, whatever their case."""
     homes = (path for path in sorted(folder.iterdir()) if path.name.casefold() in CLASSES and path.is_dir())
     names = (f"{home.name}/{path.name}" for home in homes for path in home.iterdir())
-    return [name for name in names if _is_picture(name)]
+    return [name for name in names if _is_picture(name) and not is_junk(name)]
 
 
 def _find_image(path: Path, image_id: str) -> Image | None:

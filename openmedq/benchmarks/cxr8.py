@@ -1,7 +1,6 @@
 """CXR8: the NIH's chest radiographs with findings mined from their reports (Wang et al., ChestX-ray8, CVPR 2017).
 
-The set grew from eight findings to fourteen and goes by ChestX-ray8, ChestX-ray14 and CXR8. A mirror's folder is
-matched as `CXR8` or `NIH-ChestXray14`.
+The set grew from eight findings to fourteen and goes by ChestX-ray8, ChestX-ray14 and CXR8.
 
 Layout read, as published on Box: `Data_Entry_2017_v2020.csv` (or `Data_Entry_2017.csv`, the version before), a row a
 picture, findings with `|` between; `train_val_list.txt` and `test_list.txt`, a picture's name a line; pictures in
@@ -81,6 +80,10 @@ CLASSES = (
 card = Card(
     id="cxr8",
     title="NIH-ChestXray14",
+    aliases=(
+        *("NIHCC", "NIHCC/CXR8", "ChestXray-NIHCC", "ChestX-ray8"),
+        *("ChestX-ray14", "NIH Chest X-Rays", "alkzar90/NIH-Chest-X-ray-dataset"),
+    ),
     homepage=HOMEPAGE,
     citation="Wang et al., ChestX-ray8: Hospital-scale chest X-ray database and benchmarks, CVPR 2017",
     licence="LicenseRef-NIH-ChestXray",  # "unrestricted"; what it wishes for is told in cards/licences.py

@@ -62,6 +62,7 @@ LAYOUT = medfmc.Layout(
 card = Card(
     id="medfmc_chest",
     title="ChestDR",
+    aliases=medfmc.ALIASES,
     collection="MedFMC",
     homepage=medfmc.HOMEPAGE,
     citation=medfmc.CITATION,

@@ -51,6 +51,7 @@ LAYOUT = medfmc.Layout(
 card = Card(
     id="medfmc_colon",
     title="ColonPath",
+    aliases=medfmc.ALIASES,
     collection="MedFMC",
     homepage=medfmc.HOMEPAGE,
     citation=medfmc.CITATION,

@@ -50,6 +50,7 @@ LAYOUT = medfmc.Layout(
 card = Card(
     id="medfmc_endo",
     title="Endo",
+    aliases=medfmc.ALIASES,
     collection="MedFMC",
     homepage=medfmc.HOMEPAGE,
     citation=medfmc.CITATION,

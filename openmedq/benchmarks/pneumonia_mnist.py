@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import draw_radiograph
-from openmedq.formats.medmnist import SIDE_PX, SPLITS, URL, name_files, read_npz, write_miniature
+from openmedq.formats.medmnist import ALIASES, SIDE_PX, SPLITS, URL, name_files, read_npz, write_miniature
 from openmedq.schema import Rejected, Role, Sample, Task
 
 FILE = "pneumoniamnist.npz"
@@ -38,6 +38,7 @@ _OFFICIAL_MD5S = name_files(
 card = Card(
     id="pneumonia_mnist",
     title="PneumoniaMNIST",
+    aliases=ALIASES,
     collection="MedMNIST",
     homepage="https://medmnist.com/",
     citation="Yang et al., MedMNIST v2, Scientific Data 2023; Kermany et al., Cell 2018",

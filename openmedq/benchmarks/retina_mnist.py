@@ -20,7 +20,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmedq.cards import Access, Card, File
-from openmedq.formats.medmnist import SIDE_PX, SPLITS, URL, finish, name_files, paint_disc, read_npz, write_miniature
+from openmedq.formats.medmnist import (
+    ALIASES,
+    SIDE_PX,
+    SPLITS,
+    URL,
+    finish,
+    name_files,
+    paint_disc,
+    read_npz,
+    write_miniature,
+)
 from openmedq.schema import Rejected, Role, Sample, Task
 
 FILE = "retinamnist.npz"
@@ -38,6 +48,7 @@ _OFFICIAL_MD5S = name_files(
 card = Card(
     id="retina_mnist",
     title="RetinaMNIST",
+    aliases=ALIASES,
     collection="MedMNIST",
     homepage="https://medmnist.com/",
     citation="Yang et al., MedMNIST v2, Scientific Data 2023; Liu et al., DeepDRiD, Patterns 2022",

@@ -81,6 +81,7 @@ class Card(BaseModel):
     has_row_licences: bool = False  # the rows' own licences decide, not the card's
     terms: str = ""  # of a data-use agreement, shown before the first byte
     advice: str = ""  # how to get files that are not to be had without a person
+    aliases: tuple[str, ...] = ()  # other names of a local folder: of repositories (`owner/name`), archives, records
     collection: str | None = None  # published as one of several sets of this name, which a mirror's folder may bear
     other_paths: tuple[str, ...] = ()  # of other packagings, by which such a folder is known too
 

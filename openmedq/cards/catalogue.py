@@ -24,6 +24,7 @@ def entry(card: Card, kind: Kind) -> dict[str, Any]:
         "kind": kind,
         "module": f"openmedq/{kind}s/{card.id}.py",
         "title": card.title,
+        "aliases": list(card.aliases),
         "collection": card.collection,
         "other_paths": list(card.other_paths),
         "homepage": card.homepage,

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from openmedq.io.folders import find_all
+
 
 def find_file(raw: Path, *names: str) -> Path | None:
     """The first of `names` (paths below `raw`) that is a file; None where none is."""
@@ -19,7 +21,7 @@ def find_below(raw: Path, *names: str) -> list[Path]:
 
     As archives and clones unpack: `raw` itself, a folder in it, or a folder of that folder's name again.
     """
-    return [path for name in names for depth in ("", "*/", "*/*/") for path in sorted(raw.glob(depth + name))]
+    return [path for name in names for depth in ("", "*/", "*/*/") for path in find_all(raw, depth + name)]
 
 
 def places_near(raw: Path, path: Path, *names: str) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from openmedq.cards.fields import Record, Unusable, represent, take_text
 from openmedq.formats.tables import stream_lines
-from openmedq.io.archives import Pictures
+from openmedq.io.lookup import Pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Task, Turn
 
 _ID = re.compile(r"[\w.-]+", re.ASCII)

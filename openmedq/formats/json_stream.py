@@ -11,10 +11,11 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
 from openmedq.cards.fields import Unusable
 from openmedq.errors import SourceError
+from openmedq.io.archives import MemberPath
 from openmedq.schema import Reason
 
 CHUNK_CHARACTERS = 2**20
@@ -66,13 +67,12 @@ def stream_object(path: Path) -> Iterator[tuple[str, Any]]:
         cursor.expect_end()
 
 
-def stream_lines(path: Path, file: IO[bytes] | None = None) -> Iterator[tuple[str, Any]]:
+def stream_lines(path: Path | MemberPath) -> Iterator[tuple[str, Any]]:
     """The records of a JSON lines file, each with its line number from 1; blank lines are none.
 
-    A line that is not JSON comes as the `Unusable` that says so. SourceError where the last line is cut. `file` is the
-    open file where it lies in an archive; `path` then only says in errors which one it is.
+    A line that is not JSON comes as the `Unusable` that says so. SourceError where the last line is cut.
     """
-    with file or path.open("rb") as lines:
+    with path.open("rb") as lines:
         number = 0
         while line := lines.readline(MAX_LINE_BYTES):
             number += 1

@@ -19,7 +19,6 @@ import csv
 import io
 import logging
 import re
-import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -28,14 +27,17 @@ from typing import Any, cast
 
 from openmedq.cards import Card, File
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_text, to_line
-from openmedq.errors import ArchiveError, SourceError
+from openmedq.errors import SourceError
 from openmedq.formats.tables import stream_lines, stream_table
-from openmedq.io.archives import Pictures, open_members, open_pictures
-from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Turn
+from openmedq.io.archives import MemberPath, open_members
+from openmedq.io.folders import find_all
+from openmedq.io.lookup import ChainedPictures, Pictures, open_pictures
+from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Turn
 
 SPLITS = ("trainval", "test_WithLabel", "test_WithoutLabel")
 UNLISTED = "unlisted"
 ROLES = dict.fromkeys((*SPLITS, UNLISTED), Role.EVALUATION)
+ALIASES = ("openmedlab/MedFM", "MedFMC2023", "6476047")
 HOMEPAGE = "https://doi.org/10.6084/m9.figshare.c.6476047.v1"
 CITATION = (
     "Wang et al., A real-world dataset and benchmark for foundation model adaptation in medical image classification, "
@@ -85,17 +87,6 @@ def list_other_paths(title: str, layout: Layout) -> tuple[str, ...]:
     return (f"{title}/{layout.table}", *challenge)
 
 
-class _AllPictures:
-    """Pictures from all places that are there: training and validation lie apart."""
-
-    def __init__(self, places: Sequence[Pictures]) -> None:
-        self._places = places
-        self.where = " or ".join(place.where for place in places) or "(no folder or archive of images is there)"
-
-    def find(self, name: str) -> Image | None:
-        return next((picture for place in self._places if (picture := place.find(name))), None)
-
-
 def read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     """Stream the pictures of one task; SourceError where neither a list nor a table of it is there."""
     lists, tables = _find_lists(raw, card, layout), _find_tables(raw, card, layout)
@@ -108,7 +99,7 @@ def read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     seen: set[str] = set()
     with ExitStack() as stack:
         places = [stack.enter_context(open_pictures(raw, name)) for name in _find_places(raw, card, layout)]
-        reader = _Reader(raw, card, layout, _AllPictures(places), seen)
+        reader = _Reader(raw, card, layout, ChainedPictures(places), seen)
         for split, path in lists:
             yield from reader.represent(_lines_of(path, published, layout), path, split)
         for path, table in tables:
@@ -200,15 +191,12 @@ def _lines_of(path: Path, published: dict[str, str], layout: Layout) -> Iterator
 
 
 def _rows_of(table: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        for number, row in stream_table(table, ("img_id", *layout.columns)):
-            if isinstance(row, Unusable):
-                yield number, {"problem": row}
-            else:
-                labels = " ".join(row[column].strip() for column in layout.columns).strip()
-                yield number, {"img_id": row["img_id"].strip(), "labels": labels}
-    except zipfile.BadZipFile as error:
-        raise ArchiveError(f"{table}: damaged ({error}); copy the archive again") from None
+    for number, row in stream_table(table, ("img_id", *layout.columns)):
+        if isinstance(row, Unusable):
+            yield number, {"problem": row}
+        else:
+            labels = " ".join(row[column].strip() for column in layout.columns).strip()
+            yield number, {"img_id": row["img_id"].strip(), "labels": labels}
 
 
 def _labels_of(tables: Iterable[tuple[Path, Path]], layout: Layout) -> Iterator[tuple[str, str]]:
@@ -231,7 +219,7 @@ def _find_lists(raw: Path, card: Card, layout: Layout) -> list[tuple[str, Path]]
         else:
             candidates["trainval"] = division
         found.append([(split, path) for split, paths in candidates.items() for path in paths if path.is_file()])
-        if draws := len(list(folder.glob(f"{layout.task}_*-shot_*.txt"))) if found[-1] else 0:
+        if draws := len(find_all(folder, f"{layout.task}_*-shot_*.txt")) if found[-1] else 0:
             _log.info("%s: %d few-shot lists not read: they draw from trainval", folder, draws)
     whole, *others = [lists for lists in found if lists] or [[]]
     for lists in others:
@@ -262,7 +250,7 @@ def _find_members(archives: Iterable[Path], name: str) -> Iterator[tuple[Path, P
     for path in archives:
         with open_members(path) as members:
             if member := members.find(name):
-                yield path, cast(Path, zipfile.Path(path, member))  # it opens as a file does
+                yield path, cast(Path, MemberPath(path, member))  # it opens as a file does
 
 
 def _find_places(raw: Path, card: Card, layout: Layout) -> list[str]:
@@ -274,7 +262,7 @@ def _find_places(raw: Path, card: Card, layout: Layout) -> list[str]:
 
 def _find_archives(raw: Path, card: Card, layout: Layout) -> list[str]:
     words = ("medfmc", layout.task, card.title.casefold())
-    paths = [path for root in _ROOTS for path in sorted((raw / root).glob("*.zip"))]
+    paths = [path for root in _ROOTS for path in find_all(raw / root, "*.zip")]
     return [path.relative_to(raw).as_posix() for path in paths if any(word in path.name.casefold() for word in words)]
 
 

@@ -36,6 +36,7 @@ from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Turn
 SPLITS = ("train", "val", "test")
 SIDE_PX = 28  # of the set proper; MedMNIST+ has larger ones
 SIDES_PX = (SIDE_PX, 64, 128, 224)
+ALIASES = ("MedMNIST-v2", "MedMNIST/MedMNIST", "albertvillanova/medmnist-v2", "10519652")
 URL = "https://zenodo.org/records/10519652/files"
 
 _GENERATED = "generated"

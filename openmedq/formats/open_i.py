@@ -16,8 +16,8 @@ from xml.etree import ElementTree
 from openmedq.cards.fields import Record, Unusable, take_text, to_line
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.formats.tables import stream_table
+from openmedq.io import folders
 from openmedq.io.archives import Members, open_members
-from openmedq.io.folders import walk
 from openmedq.schema import Image, Provenance, Reason
 
 _SECTIONS = ("comparison", "indication", "findings", "impression")
@@ -101,8 +101,8 @@ def _unpack(members: Members, member: str, name: str) -> Image:
 
 def find_all(raw: Path, *patterns: str) -> list[Path]:
     """Files of that name in the folder and up to MAX_DEPTH folders below, by pattern, then the uppermost first."""
-    folders = [folder for folder, _, _ in walk(raw, MAX_DEPTH)]
-    found = dict.fromkeys(path for name in patterns for folder in folders for path in sorted(folder.glob(name)))
+    inner = [folder for folder, _, _ in folders.walk(raw, MAX_DEPTH)]
+    found = dict.fromkeys(path for name in patterns for folder in inner for path in folders.find_all(folder, name))
     return [path for path in found if not _is_hidden(path.name) and path.is_file()]
 
 

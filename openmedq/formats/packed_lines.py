@@ -5,21 +5,16 @@ Which file is which, and what a record means, is the source's business.
 
 from __future__ import annotations
 
-import errno
 import logging
-import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeVar
+from typing import TypeVar
 
 from openmedq.cards.fields import Record, represent
-from openmedq.errors import ArchiveError
 from openmedq.formats.json_stream import stream_lines
-from openmedq.io.archives import open_members
+from openmedq.io.archives import MemberPath, open_members
+from openmedq.io.lookup import open_spare
 from openmedq.io.origin import find_files
 from openmedq.schema import Provenance, Rejected, Sample
 
@@ -28,15 +23,7 @@ _log = logging.getLogger(__name__)
 _Key = TypeVar("_Key")
 
 
-@dataclass(frozen=True)
-class LinesFile:
-    """A JSON lines file: at `path`, or `member` of the zip that is there."""
-
-    path: Path
-    member: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.path}: {self.member}" if self.member else str(self.path)
+LinesFile = Path | MemberPath
 
 
 def find_lines(
@@ -44,24 +31,26 @@ def find_lines(
 ) -> dict[_Key, LinesFile]:
     """The files to which `identify` gives a key, of copies with one key the one furthest up.
 
-    Zips are opened only where no file lies unpacked, and if they are wanted. What is left aside is named in the log.
+    Of zips, if they are wanted, the first that holds such files is read for what is not unpacked. What is not read is
+    named in the log.
     """
     files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
-    places = {PurePosixPath(path.relative_to(raw).as_posix()): LinesFile(path) for path in files}
-    found = _choose(places, identify)
+    unpacked = _choose({PurePosixPath(path.relative_to(raw).as_posix()): path for path in files}, identify)
+    packed: dict[_Key, LinesFile] = {}
     for path in files:
         if path.suffix.lower() != ".zip":
             continue
-        if found or not with_zips:
+        if packed or not with_zips:
             _log.info("%s: not read: files are there unpacked, or in another archive", path)
             continue
-        with open_members(path) as members:
-            found = _choose({PurePosixPath(name): LinesFile(path, name) for name in members.names}, identify)
-    return found
+        with (open_spare if unpacked else open_members)(path) as members:
+            names = members.names if members else []
+            packed = _choose({PurePosixPath(name): MemberPath(path, name) for name in names}, identify)
+    return packed | unpacked
 
 
 def _choose(
-    places: dict[PurePosixPath, LinesFile], identify: Callable[[PurePosixPath], _Key | None]
+    places: Mapping[PurePosixPath, LinesFile], identify: Callable[[PurePosixPath], _Key | None]
 ) -> dict[_Key, LinesFile]:
     chosen: dict[_Key, LinesFile] = {}
     for place in sorted(places, key=lambda place: (len(place.parts), place)):
@@ -85,39 +74,20 @@ def represent_lines(
 
     A record without an id of its own is called by its split and line.
     """
+    path, unit = (found.archive, f"{found.member} line") if isinstance(found, MemberPath) else (found, "line")
     rows = represent(
-        _stream(found),
+        stream_lines(found),
         source=source,
-        unit=f"{found.member} line".lstrip(),
+        unit=unit,
         raw=raw,
-        path=found.path,
+        path=path,
         identify=lambda key, record: (identify(key, record), split),
         build=build,
         seen=seen,
     )
-    unnamed = f"{source}/{found.path.relative_to(raw).as_posix()}-"
+    unnamed = f"{source}/{path.relative_to(raw).as_posix()}-"
     for row in rows:
         if isinstance(row, Rejected) and row.id.startswith(unnamed):
             line = row.provenance.record.rpartition(" ")[2]
             row = replace(row, id=f"{source}/{split}-line-{line}", split=split)
         yield row
-
-
-def _stream(found: LinesFile) -> Iterable[tuple[str, Any]]:
-    if not found.member:
-        return stream_lines(found.path)
-    return _stream_member(found)
-
-
-def _stream_member(found: LinesFile) -> Iterator[tuple[str, Any]]:
-    """As `stream_lines`; ArchiveError where the member is damaged. That the archive is safe was checked before."""
-    with ExitStack() as stack:
-        try:
-            archive = stack.enter_context(zipfile.ZipFile(found.path))
-            file: IO[bytes] = stack.enter_context(archive.open(found.member))
-            yield from stream_lines(found.path / found.member, file)
-        except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, ValueError, RuntimeError, OSError) as error:
-            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # which is a place before the file
-                raise
-            problem = " ".join(str(error).split()) or type(error).__name__
-            raise ArchiveError(f"{found.path}: {found.member}: damaged ({problem}); copy it again") from None

@@ -17,7 +17,9 @@ from typing import Any
 from openmedq.cards.fields import Record, Unusable
 from openmedq.errors import ArchiveError
 from openmedq.formats.tables import Row
-from openmedq.io.archives import Members, Pictures, open_members, open_pictures
+from openmedq.io.archives import Members, open_members
+from openmedq.io.folders import find_all
+from openmedq.io.lookup import Pictures, open_pictures
 from openmedq.schema import Image, Reason
 
 _PICTURE = "\0picture"  # where a record carries its picture, or what is wrong with it
@@ -39,7 +41,7 @@ def join_pictures(
     repeated: list[tuple[str, Row]] = []
     columns: list[str] = []
     with ExitStack() as stack:
-        places = sorted(path.name for path in folder.glob(f"{stem}*") if path.is_dir())
+        places = [path.name for path in find_all(folder, f"{stem}*") if path.is_dir()]
         folders = [stack.enter_context(open_pictures(folder, place)) for place in places]
         for key, row in rows:
             if isinstance(row, Unusable):
@@ -87,7 +89,9 @@ def _carry(row: Row, picture: Image | ArchiveError | None) -> Record:
 
 
 def _find_archives(folder: Path, stem: str) -> list[Path]:
-    paths = {path for pattern in (f"{stem}*", f"{stem}/{stem}*") for path in folder.glob(pattern) if path.is_file()}
+    paths = {
+        path for pattern in (f"{stem}*", f"{stem}/{stem}*") for path in find_all(folder, pattern) if path.is_file()
+    }
     return sorted(path for path in paths if path.name.lower().endswith(_SUFFIXES))
 
 

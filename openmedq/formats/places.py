@@ -6,12 +6,14 @@ Texts are taken in whole: this is for files of a few MB, which an archive can't 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from openmedq.formats import find_below, find_file
-from openmedq.io.archives import Members, Pictures, open_inner, open_members, open_pictures, pictures_in
+from openmedq.io.archives import Members, open_inner, open_members
+from openmedq.io.lookup import ArchivedPictures, ChainedPictures, Pictures, open_pictures, open_spare
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,32 @@ def find_places(raw: Path, *names: str) -> list[Path]:
 
 
 @contextmanager
-def open_place(path: Path, pictures: Sequence[str]) -> Iterator[Place]:
-    """Open a folder or an archive; `pictures` are the folders that hold the pictures, which may be zips themselves."""
-    if path.is_dir():
-        with open_pictures(path, *(name + ending for name in pictures for ending in ("", ".zip"))) as found:
-            yield Place(path, found, None)
+def open_place(path: Path, pictures: Sequence[str], spare: Sequence[Path] = ()) -> Iterator[Place]:
+    """Open a folder or an archive; `pictures` are the folders that hold the pictures, which may be zips themselves.
+
+    The archives in `spare` serve the pictures that a folder lacks.
+    """
+    if path.is_file():
+        with open_members(path) as members, _open_packed(members, pictures) as found:
+            yield Place(path, found, members)
         return
-    with open_members(path) as members:
-        inner = next((f"{name}.zip" for name in pictures if members.find(f"{name}.zip")), None)
-        if inner is None:
-            yield Place(path, pictures_in(members), members)
-        else:
-            with open_inner(members, inner) as packed:
-                yield Place(path, pictures_in(packed), members)
+    with ExitStack() as stack:
+
+        def open_other(archive: Path) -> Pictures:
+            members = stack.enter_context(open_spare(archive))
+            return stack.enter_context(_open_packed(members, pictures)) if members else ChainedPictures()
+
+        names = (name + ending for name in pictures for ending in ("", ".zip"))
+        unpacked = stack.enter_context(open_pictures(path, *names))
+        others = [partial(open_other, archive) for archive in spare if archive.is_file()]
+        yield Place(path, ChainedPictures([unpacked], others), None)
+
+
+@contextmanager
+def _open_packed(members: Members, pictures: Sequence[str]) -> Iterator[Pictures]:
+    inner = next((f"{name}.zip" for name in pictures if members.find(f"{name}.zip")), None)
+    if inner is None:
+        yield ArchivedPictures(members)
+    else:
+        with open_inner(members, inner) as packed:
+            yield ArchivedPictures(packed)

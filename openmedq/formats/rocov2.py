@@ -17,7 +17,7 @@ from openmedq.cards.licences import spell
 from openmedq.formats.beside import Beside, open_table_beside
 from openmedq.formats.captions import Described, read_captions
 from openmedq.formats.tables import Row, stream_table
-from openmedq.io.archives import open_pictures
+from openmedq.io.lookup import open_pictures
 from openmedq.schema import Rejected, Sample
 
 _ZENODO = "https://zenodo.org/records/10821435/files"

@@ -108,9 +108,11 @@ class _Lines(Iterator[str]):
 
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[str]]:
-    """Open a text file, gzipped where its name ends in .gz; SourceError where the gzip is cut or is none."""
+    """Open a text file, gzipped or plain by its first bytes: browsers unpack and keep the name. SourceError if cut."""
     with path.open("rb") as raw:
-        packed = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+        is_packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        packed = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if is_packed else raw
         with io.TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             try:
                 yield file

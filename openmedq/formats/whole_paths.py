@@ -14,7 +14,7 @@ from openmedq.schema import Image
 
 
 class WholePaths:
-    """Looks in the archive first, below each of `tops` ("" or "Folder/"), then in the folders, in their order."""
+    """Looks in the folders, in their order, then in the archive, below each of `tops` ("" or "Folder/")."""
 
     def __init__(self, members: Members | None, tops: tuple[str, ...], folders: tuple[Path, ...]) -> None:
         """Where to look; `members` of an open archive."""
@@ -29,15 +29,15 @@ class WholePaths:
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or "\0" in name:
             return None
-        for member in (f"{top}{path}" for top in self._tops):
-            if self._members and self._is_member(self._members, member):
-                return Image(str(path), data=self._members.read(member))
         for folder in self._folders:
             try:
                 if (folder / path).is_file():
                     return Image(str(path), path=folder / path)
             except OSError:  # a name longer than file systems take
                 return None
+        for member in (f"{top}{path}" for top in self._tops):
+            if self._members and self._is_member(self._members, member):
+                return Image(str(path), data=self._members.read(member))
         return None
 
     @staticmethod

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openmedq.errors import ArchiveError
-from openmedq.io.archives import Pictures
+from openmedq.io.folders import find_all
 from openmedq.schema import Image
 
 PICTURES = "pictures"  # the folder of the shards, among a set's files
@@ -50,7 +50,7 @@ class FetchedPictures:
     def __init__(self, folder: Path) -> None:
         """Index the shards in `folder`, none where it is not there; ArchiveError where one is not whole."""
         self.where = f"in folder {folder.name}"
-        self._paths = sorted(folder.glob("*.parquet"))
+        self._paths = find_all(folder, "*.parquet")
         self._index: dict[str, int] = {}  # shard, row group and row, packed
         self._groups: OrderedDict[int, pa.Table] = OrderedDict()
         for shard, path in enumerate(self._paths):
@@ -89,22 +89,10 @@ class FetchedPictures:
         return group
 
 
-class EitherPictures:
-    """Pictures from the first of several places that has them."""
-
-    def __init__(self, *places: Pictures) -> None:
-        self._places = places
-        self.where = " or ".join(place.where for place in places)
-
-    def find(self, name: str) -> Image | None:
-        """The picture of that name; None where no place has it."""
-        return next(filter(None, (place.find(name) for place in self._places)), None)
-
-
 def read_outcomes(folder: Path) -> Outcomes:
     """What became of each name; ArchiveError where a shard is not whole."""
     outcomes: dict[str, tuple[Status, str]] = {}
-    for path in sorted(folder.glob("*.parquet")):
+    for path in find_all(folder, "*.parquet"):
         for rows in _read_groups(path, ["name", "status", "error_message"]):
             for row in rows.to_pylist():
                 if row["name"] not in outcomes or outcomes[row["name"]][0] is not Status.SUCCESS:

@@ -1,4 +1,4 @@
-"""Folders as users keep them: some are links to another disk, and a link may lead back to where one comes from."""
+"""Folders as users keep them: with links to another disk, links that lead back, and files of an operating system."""
 
 from __future__ import annotations
 
@@ -8,6 +8,21 @@ from pathlib import Path
 
 MAX_LEVELS = 16
 
+_JUNK = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
+
+
+def is_junk(name: str) -> bool:
+    """Whether an operating system wrote the file with that path: macOS's `._*` and `__MACOSX`, Windows' `Thumbs.db`.
+
+    The one rule for folders and archives.
+    """
+    return any(part.startswith("._") or part.lower() in _JUNK for part in name.split("/"))
+
+
+def find_all(folder: Path, pattern: str) -> list[Path]:
+    """What `pattern` matches below `folder`, sorted, without what an operating system wrote."""
+    return sorted(path for path in folder.glob(pattern) if not is_junk(path.relative_to(folder).as_posix()))
+
 
 def walk(
     raw: Path, num_levels: int = MAX_LEVELS, enter: Callable[[str], bool] = lambda name: True
@@ -15,7 +30,7 @@ def walk(
     """`raw` and the folders up to `num_levels` below it, the uppermost first, with names of folders and files in each.
 
     Links to folders are followed, and no folder comes twice. Hidden folders, and those whose name `enter` turns down,
-    are named and not entered.
+    are named and not entered. What an operating system wrote is neither.
     """
     level, seen = [raw] if raw.is_dir() else [], set()
     for _ in range(num_levels + 1):
@@ -26,8 +41,9 @@ def walk(
                 continue
             seen.add(place)
             for _, folders, files in os.walk(folder, onerror=_fail):
-                yield folder, sorted(folders), files
-                below += (folder / name for name in sorted(folders) if enter(name) and not name.startswith("."))
+                names = sorted(name for name in folders if not is_junk(name))
+                yield folder, names, [name for name in files if not is_junk(name)]
+                below += (folder / name for name in names if enter(name) and not name.startswith("."))
                 break
         level = below
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 from openmedq.errors import MirrorError, StaleError
+from openmedq.io.folders import is_junk
 
 Kind = Literal["miniature", "mirror", "official"]
 Algorithm = Literal["sha256", "md5"]
@@ -91,7 +92,7 @@ def check_sizes(origin: Origin) -> None:
 
 
 def find_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Files below a folder in sorted order, through links, hidden ones left out.
+    """Files below a folder in sorted order, through links, without hidden ones and what an operating system wrote.
 
     MirrorError in one line for what can't be read: a folder that is closed, a link to nowhere or to a folder above.
     """
@@ -107,7 +108,7 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Pa
     except OSError as error:
         raise MirrorError(f"{folder}: can't be listed ({error.strerror}); make it readable") from None
     for path in paths:
-        if path.name.startswith("."):
+        if path.name.startswith(".") or is_junk(path.name):
             continue
         try:
             status = path.stat()

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from openmedq.errors import StaleError
 from openmedq.io import records
+from openmedq.io.folders import find_all
 from openmedq.io.records import Record, Row
 from openmedq.io.tables import damage_as_stale, remake
 from openmedq.schema import REJECTED_SCHEMA, SAMPLE_SCHEMA, Rejected, Sample
@@ -115,7 +116,7 @@ def _group(rows: Iterable[Row], settings: Normalize) -> Iterator[list[Record]]:
 
 def find_shards(folder: Path) -> list[Path]:
     """The shards of a set, in the order of their rows."""
-    return sorted(folder.glob("shard-*.parquet"))
+    return find_all(folder, "shard-*.parquet")
 
 
 class Group(NamedTuple):

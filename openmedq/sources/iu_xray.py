@@ -49,6 +49,10 @@ _URL = "https://openi.nlm.nih.gov/imgs/collections"
 card = Card(
     id="iu_xray",
     title="IU X-Ray",
+    aliases=(
+        *("NLMCXR", "NLMCXR_reports", "NLMCXR_png", "Open-i"),
+        *("IU Chest X-Ray", "Indiana University Chest X-Rays", "raddar/chest-xrays-indiana-university"),
+    ),
     homepage="https://openi.nlm.nih.gov/faq#collection",
     citation="Demner-Fushman et al., Preparing a collection of radiology examinations for distribution and retrieval, "
     "JAMIA 2016",

@@ -59,6 +59,7 @@ _SHARD = "data/{}-00000-of-00001.parquet"
 card = Card(
     id="medmcqa",
     title="MedMCQA",
+    aliases=("openlifescienceai/medmcqa", "medmcqa/medmcqa"),
     homepage=_HUB,
     citation="Pal et al., MedMCQA: A Large-scale Multi-Subject Multi-Choice Dataset for Medical domain Question "
     "Answering, CHIL 2022",

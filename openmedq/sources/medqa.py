@@ -47,6 +47,7 @@ _COMMIT = "ddef95d268cdad413693d634279a9a679d468469"  # the last one that is kno
 card = Card(
     id="medqa",
     title="MedQA",
+    aliases=("jind11/MedQA", "data_clean", "bigbio/med_qa", "GBaker/MedQA-USMLE-4-options", "MedQA-USMLE"),
     homepage="https://github.com/jind11/MedQA",
     citation="Jin et al., What Disease does this Patient Have? A Large-scale Open Domain Question Answering Dataset "
     "from Medical Exams, Applied Sciences 11 (14), 2021",

@@ -72,6 +72,10 @@ _JPG = "https://physionet.org/files/mimic-cxr-jpg/2.1.0"
 card = Card(
     id="mimic_cxr",
     title="MIMIC-CXR",
+    aliases=(
+        *("MIMIC-CXR-JPG", "mimic-cxr-jpg-chest-radiographs-with-structured-labels"),
+        *("mimic-cxr-database", "physionet.org"),
+    ),
     homepage="https://physionet.org/content/mimic-cxr-jpg/2.1.0/",
     citation="Johnson et al., MIMIC-CXR, a de-identified publicly available database of chest radiographs, 2019",
     licence="PhysioNet-Credentialed-1.5.0",

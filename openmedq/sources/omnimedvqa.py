@@ -44,7 +44,7 @@ from openmedq.errors import SourceError
 from openmedq.formats.json_stream import stream_list
 from openmedq.formats.whole_paths import WholePaths
 from openmedq.io.archives import Members, open_members
-from openmedq.io.folders import walk
+from openmedq.io.folders import find_all, walk
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 TOP = "OmniMedVQA"
@@ -55,6 +55,7 @@ _COMMIT = "1ba51c28fc0773bdf7efb8396e5bcfd4227e22da"
 card = Card(
     id="omnimedvqa",
     title="OmniMedVQA",
+    aliases=("foreverbeliever/OmniMedVQA",),
     homepage="https://huggingface.co/datasets/foreverbeliever/OmniMedVQA",
     citation="Hu et al., OmniMedVQA: A New Large-Scale Comprehensive Evaluation Benchmark for Medical LVLM, CVPR 2024",
     licence="per dataset: that of each of the 73 sources; not stated in the set",
@@ -104,7 +105,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     with open_members(archive) if archive else nullcontext() as members:
         lists = _find_lists(archive, members.names) if archive and members else []
         for folder in folders:
-            paths = folder.glob("QA_information/*/*.json")
+            paths = find_all(folder, "QA_information/*/*.json")
             found = _find_lists(folder, [path.relative_to(folder).as_posix() for path in paths])
             if lists and found:
                 _log.info("%s: not read: those in %s are", folder / "QA_information", lists[0].place)

@@ -27,7 +27,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, NamedTuple
@@ -42,7 +43,8 @@ from openmedq.errors import SourceError
 from openmedq.formats.hub_shards import choose_copies, find_shards, picture_schema
 from openmedq.formats.plain_pickle import load_pickle, read_pickle
 from openmedq.formats.visual_questions import Fields, read_numbered, read_shards, take_turn
-from openmedq.io.archives import Pictures, open_members, open_pictures
+from openmedq.io.archives import Members, open_members
+from openmedq.io.lookup import Pictures, open_pictures, open_spare
 from openmedq.io.origin import find_files
 from openmedq.schema import Image, Reason, Rejected, Role, Sample, Task, Turn
 
@@ -67,6 +69,7 @@ _SHARDS = {  # with the sha256 of those that are known of
 card = Card(
     id="pathvqa",
     title="PathVQA",
+    aliases=("flaviagiammarino/path-vqa", "UCSD-AI4H/PathVQA", "KaveeshaSilva/PathVQA", "pvqa"),
     homepage=_HUB,
     citation="He et al., PathVQA: 30000+ Questions for Medical Visual Question Answering, 2020",
     licence="MIT by the tag of this copy; its pictures and captions belong to the textbooks' publishers and to PEIR",
@@ -85,6 +88,7 @@ card = Card(
 _ADVICE = f"use the Parquet files of {_HUB}"
 _SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 _PICKLE = re.compile(rf"({'|'.join(_SPLITS)})_(v?qa)\.pkl")
+_PACKED = (".zip", ".tar")
 _PLACES = ("images/{}", "images/{}.zip", "images/{}.tar", "images", "images.zip", "images.tar")
 
 _log = logging.getLogger(__name__)
@@ -104,13 +108,14 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
     shards = find_shards(files, _SPLITS)
     pickles = _find_pickles(path.relative_to(raw).as_posix() for path in files)
-    archive = None
-    if not shards and not pickles:
-        archive, pickles = _find_archive(files)
+    archive: Path | None = None
+    packed: dict[str, _Pickle] = {}
+    if not shards and not set(card.roles) <= set(pickles):
+        archive, packed = _find_archive(files, open_spare if pickles else open_members)
     for path in files:
         if path.name == "QA-pairs.json":
             _log.info("%s: not read: its picture names are of another numbering", path)
-    if not shards and not pickles:
+    if not shards and not pickles and not packed:
         raise SourceError(f"{raw}: no `data/train-*.parquet`; expected it there, as published at {card.homepage}")
     for split in card.roles:
         if shards:
@@ -118,7 +123,9 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         if shards and split in pickles:
             _log.info("%s: not read: the Parquet files are there", raw / pickles[split].name)
         elif split in pickles:
-            yield from _read_pickle(raw, split, pickles[split], archive)
+            yield from _read_pickle(raw, split, pickles[split], None, files)
+        elif split in packed:
+            yield from _read_pickle(raw, split, packed[split], archive, files)
 
 
 def _find_pickles(names: Iterable[str]) -> dict[str, _Pickle]:
@@ -138,17 +145,21 @@ def _find_pickles(names: Iterable[str]) -> dict[str, _Pickle]:
     return choose_copies(folders)
 
 
-def _find_archive(files: Iterable[Path]) -> tuple[Path | None, dict[str, _Pickle]]:
+def _find_archive(
+    files: Iterable[Path], open_archive: Callable[[Path], AbstractContextManager[Members | None]]
+) -> tuple[Path | None, dict[str, _Pickle]]:
     """The first archive that holds pickles of questions."""
     for path in files:
-        if path.suffix in (".zip", ".tar"):
-            with open_members(path) as members:
-                if pickles := _find_pickles(members.names):
+        if path.suffix in _PACKED:
+            with open_archive(path) as members:
+                if members and (pickles := _find_pickles(members.names)):
                     return path, pickles
     return None, {}
 
 
-def _read_pickle(raw: Path, split: str, found: _Pickle, archive: Path | None) -> Iterator[Sample | Rejected]:
+def _read_pickle(
+    raw: Path, split: str, found: _Pickle, archive: Path | None, files: Iterable[Path]
+) -> Iterator[Sample | Rejected]:
     """The rows of a pickle, whose texts (2 MB) are in memory: it can't be read in part."""
     places = [str(root / place.format(found.word)) for root in (found.root, PurePosixPath()) for place in _PLACES]
     path, unit = raw / found.name, "record"
@@ -160,6 +171,7 @@ def _read_pickle(raw: Path, split: str, found: _Pickle, archive: Path | None) ->
             records = load_pickle(members.read(found.name), f"{archive}: {found.name}", _ADVICE)
             if any("images/" in name for name in members.names):
                 places = [archive.relative_to(raw).as_posix()]
+    places += [path.relative_to(raw).as_posix() for path in files if path.suffix in _PACKED]  # for what is not unpacked
     if not isinstance(records, list):
         raise SourceError(f"{path}: `{found.name}` is no list of records; {_ADVICE}")
     numbered = ((str(number), record) for number, record in enumerate(records, start=1))

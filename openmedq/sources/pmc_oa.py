@@ -41,7 +41,7 @@ from openmedq.errors import SourceError
 from openmedq.formats import find_below, places_near
 from openmedq.formats.json_stream import stream_lines
 from openmedq.formats.pmc_licences import ARTICLES, ArticleLicences, draw_articles, read_article_licences
-from openmedq.io.archives import Pictures, open_pictures
+from openmedq.io.lookup import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://huggingface.co/datasets/axiong/pmc_oa/resolve/1d2296e9c022a24e82a47e524d53f0915b98c926"
@@ -51,6 +51,7 @@ _IMAGES = File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=22_746_08
 card = Card(
     id="pmc_oa",
     title="PMC-OA",
+    aliases=("axiong/pmc_oa", "pmc_oa_beta", "WeixiongLin/PMC-CLIP"),
     homepage="https://huggingface.co/datasets/axiong/pmc_oa",
     citation="Lin et al., PMC-CLIP: Contrastive Language-Image Pre-training using Biomedical Documents, MICCAI 2023",
     licence="per article: PMC Open Access mix, partly non-commercial; not stated in the set",

@@ -42,7 +42,7 @@ from openmedq.errors import SourceError
 from openmedq.formats import find_below, places_near
 from openmedq.formats.pmc_licences import ARTICLES, ArticleLicences, draw_articles, read_article_licences
 from openmedq.formats.tables import Row, stream_rows, stream_table
-from openmedq.io.archives import Pictures, open_pictures
+from openmedq.io.lookup import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
@@ -56,6 +56,7 @@ _SECOND = {
 card = Card(
     id="pmc_vqa",
     title="PMC-VQA",
+    aliases=("RadGenome/PMC-VQA", "xmcmic/PMC-VQA", "xiaoman-zhang/PMC-VQA"),
     homepage="https://huggingface.co/datasets/RadGenome/PMC-VQA",
     citation="Zhang et al., PMC-VQA: Visual Instruction Tuning for Medical Visual Question Answering, arXiv 2305.10415",
     licence="CC-BY-SA",  # the publisher names no version; articles are of the commercial-use subset (CC0, CC BY)

@@ -56,6 +56,7 @@ _SHARD = "train-00000-of-00001.parquet"
 card = Card(
     id="pubmedqa",
     title="PubMedQA",
+    aliases=("qiaojin/PubMedQA", "pubmedqa/pubmedqa"),
     homepage="https://github.com/pubmedqa/pubmedqa",
     citation="Jin et al., PubMedQA: A Dataset for Biomedical Research Question Answering, EMNLP 2019",
     licence="MIT",

@@ -55,8 +55,9 @@ from openmedq.formats import rocov2
 from openmedq.formats.beside import Beside, open_lines_beside, open_table_beside
 from openmedq.formats.captions import Described, read_captions, stream_captions
 from openmedq.formats.tables import Row, stream_lines, stream_table
-from openmedq.io.archives import open_pictures
-from openmedq.io.fetched import PICTURES, EitherPictures, FetchedPictures
+from openmedq.io.fetched import PICTURES, FetchedPictures
+from openmedq.io.folders import find_all
+from openmedq.io.lookup import ChainedPictures, open_pictures
 from openmedq.schema import Rejected, Role, Sample, Task
 
 SPLITS = ("train", "validation", "test")
@@ -109,6 +110,7 @@ def _file(name: str) -> File:
 card = Card(
     id="roco",
     title="ROCO",
+    aliases=("razorx89/roco-dataset", "virajbagal/roco-dataset", "ROCOv2", "ROCOv2-radiology", "8333645", "10821435"),
     homepage="https://github.com/razorx89/roco-dataset",
     citation="Pelka et al., Radiology Objects in COntext (ROCO): A Multimodal Image Dataset, LABELS 2018",
     licence="per picture: the Creative Commons licence of its article, or none",
@@ -134,7 +136,7 @@ _log = logging.getLogger(__name__)
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the pairs; SourceError where neither layout is there, or one of its files has another layout."""
-    folders = [raw, *(folder for depth in ("*/", "*/*/", "*/*/*/") for folder in sorted(raw.glob(depth)))]
+    folders = [raw, *(folder for depth in ("*/", "*/*/", "*/*/*/") for folder in find_all(raw, depth))]
     first = [folder for folder in folders if _find_parts(folder)]
     second = [folder for folder in folders if rocov2.find_tables(folder)]
     if not first and not second:
@@ -183,7 +185,7 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 raw=raw,
                 path=path,
                 fields=("id", "caption"),
-                pictures=EitherPictures(pictures, fetched),
+                pictures=ChainedPictures((pictures, fetched)),
                 describe=_describe(subset, beside, licences),
                 seen=seen,
             )

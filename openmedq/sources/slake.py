@@ -22,7 +22,7 @@ import json
 import logging
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from openmedq.formats import find_below
 from openmedq.formats.json_stream import stream_list
 from openmedq.formats.whole_paths import WholePaths
 from openmedq.io.archives import open_members
+from openmedq.io.lookup import open_spare
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/a9083ce6c34ac3ffb17671a605962924d8a8f9e9"
@@ -43,6 +44,7 @@ _URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/a9083ce6c34ac3ffb
 card = Card(
     id="slake",
     title="SLAKE",
+    aliases=("BoKelvin/SLAKE", "Slake1.0"),
     homepage="https://huggingface.co/datasets/BoKelvin/SLAKE",
     citation="Liu et al., SLAKE: A Semantically-Labeled Knowledge-Enhanced Dataset for Medical VQA, ISBI 2021",
     licence="CC-BY-4.0",
@@ -91,16 +93,15 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
 
 @contextmanager
 def _open_pictures(raw: Path) -> Iterator[WholePaths]:
-    """Pictures by folder and name from the first of the published places that is there; none there: all are absent."""
-    for place in find_below(raw, "imgs", "imgs.zip"):
-        if place.is_dir():
-            yield WholePaths(None, (), (place, place / "imgs"))
-            return
-        if place.is_file():
-            with open_members(place) as members:
-                yield WholePaths(members, _TOPS, ())
-            return
-    yield WholePaths(None, (), ())
+    """Pictures by folder and name, unpacked or, for what is not, from the first archive; none there: all are absent."""
+    places = find_below(raw, "imgs", "imgs.zip")
+    folders = tuple(folder for place in places if place.is_dir() for folder in (place, place / "imgs"))
+    archives = [place for place in places if place.is_file()]
+    with ExitStack() as stack:
+        members = None
+        if archives:
+            members = stack.enter_context((open_spare if folders else open_members)(archives[0]))
+        yield WholePaths(members, _TOPS, folders)
 
 
 def _read_file(

@@ -75,6 +75,7 @@ _KNOWN = (  # of the shards: MB as the hub's page rounds them, sha256
 card = Card(
     id="ubench",
     title="Micro-Bench",  # beside the id, which uBench and u-Bench are too
+    aliases=("jnirschl/uBench", "\u03bc-Bench"),
     homepage="https://huggingface.co/datasets/jnirschl/uBench",
     citation="Lozano et al., μ-Bench: A Vision-Language Benchmark for Microscopy Understanding, NeurIPS 2024",
     licence="CC-BY-SA-4.0",  # of the rows that state none

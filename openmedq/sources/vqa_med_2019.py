@@ -38,7 +38,7 @@ from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, gene
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_text
 from openmedq.errors import SourceError
 from openmedq.formats.places import Place, find_places, open_place
-from openmedq.io.archives import Pictures
+from openmedq.io.lookup import Pictures
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://zenodo.org/records/10499039/files"
@@ -48,6 +48,10 @@ _FILES = (f"{_TRAINING}.zip", f"{_VALIDATION}.zip", f"{_TEST}.zip", "README-VQA-
 card = Card(
     id="vqa_med_2019",
     title="VQA-Med 2019",
+    aliases=(
+        *("abachaa/VQA-Med-2019", "ImageClef-2019-VQA-Med", "ImageCLEF-VQA-Med-2019", "VQA-Med", "10499039"),
+        *(_TRAINING, _VALIDATION, _TEST),
+    ),
     homepage="https://zenodo.org/records/10499039",
     citation="Ben Abacha et al., VQA-Med: Overview of the Medical VQA Task at ImageCLEF 2019, CLEF 2019 Working Notes",
     licence="CC-BY-4.0",
@@ -93,10 +97,10 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         withheld = () if split.suffix else (_QUESTIONS,)
         paths = find_places(raw, split.text, f"{split.folder}.zip", *withheld)
         for other in paths[1:]:
-            _log.info("%s: not read: %s holds the same split", other, paths[0])
+            _log.info("%s: its questions are not read: %s holds the same split", other, paths[0])
         for path in paths[:1]:
             is_found = True
-            with open_place(path, split.pictures) as place:
+            with open_place(path, split.pictures, paths[1:]) as place:
                 yield from _read_split(raw, place, split)
     if not is_found:
         raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected it there, as published at {card.homepage}")

@@ -48,7 +48,8 @@ from openmedq.formats import find_below, places_near
 from openmedq.formats.hub_shards import find_shards
 from openmedq.formats.json_stream import stream_list
 from openmedq.formats.visual_questions import read_shards
-from openmedq.io.archives import Pictures, open_pictures
+from openmedq.io.folders import find_all
+from openmedq.io.lookup import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 QUESTIONS = "VQA_RAD Dataset Public.json"
@@ -57,6 +58,7 @@ PICTURES = "VQA_RAD Image Folder"
 card = Card(
     id="vqa_rad",
     title="VQA-RAD",
+    aliases=("osfstorage-archive", "89kps", "flaviagiammarino/vqa-rad", "VQA_RAD Dataset Public", "data_RAD"),
     homepage="https://osf.io/89kps/",
     citation="Lau et al., A dataset of clinically generated visual questions and answers about radiology images, 2018",
     licence="CC0-1.0",
@@ -100,9 +102,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         for path, _ in derived:
             _log.info("%s: not read: a copy derived from %s, which is there", path, files[0][0].name)
     files = files or derived
-    shards = find_shards(
-        sorted(path for place in _SHARDS for path in raw.glob(place)), {"train": "train", "test": "test"}
-    )
+    packed = [path for place in _SHARDS for path in find_all(raw, place)]
+    shards = find_shards(packed, {"train": "train", "test": "test"})
     if not files and not shards:
         raise SourceError(f"{raw}: no `{QUESTIONS}`; expected it there, as published at {card.homepage}")
     for split in card.roles:

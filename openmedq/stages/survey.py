@@ -6,6 +6,7 @@ that bears the list of links that it was made of is held to it, file by file.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,10 +18,13 @@ from openmedq.io import links, origin
 from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
 from openmedq.io.publish import publish
-from openmedq.mirror import is_miniature, match_folders
+from openmedq.mirror import is_miniature, list_unmatched, match_folders
 from openmedq.params import Params
 
 HASHES = layout.PARTIAL / "survey-cache"
+NUM_NAMED = 20  # of the folders that match no dataset
+
+_log = logging.getLogger(__name__)
 
 
 def run(params: Params) -> None:
@@ -28,6 +32,10 @@ def run(params: Params) -> None:
     sets = catalogue.read(layout.CATALOGUE)
     mirror = Path(params.download.mirror)
     folders = match_folders(mirror, sets, may_be_empty=params.download.fetch)
+    if unmatched := list_unmatched(mirror, folders.values()):
+        named = ", ".join(unmatched[:NUM_NAMED]) + (", ..." if len(unmatched) > NUM_NAMED else "")
+        advice = "rename a folder to its dataset's id; `python -m openmedq sources` lists them"
+        _log.warning("%s: %d folders match no dataset: %s; %s", mirror, len(unmatched), named, advice)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
     listed = links.read(mirror / links.NAME)
     found = {set_id: _list_files(set_id, folder, sets[set_id]["access"]) for set_id, folder in folders.items()}

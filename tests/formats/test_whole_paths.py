@@ -30,7 +30,7 @@ def test_a_picture_is_found_by_its_whole_path_alone(archive: Path) -> None:
             assert pictures.find(absent) is None, absent
 
 
-def test_folders_come_after_the_archive_in_their_order(archive: Path, tmp_path: Path) -> None:
+def test_folders_come_before_the_archive_in_their_order(archive: Path, tmp_path: Path) -> None:
     for folder, names in {"one": ["B/2.png", "C/1.png"], "two": ["C/1.png", "D/1.png"]}.items():
         for name in names:
             path = tmp_path / folder / "Images" / name
@@ -41,7 +41,7 @@ def test_folders_come_after_the_archive_in_their_order(archive: Path, tmp_path: 
         pictures = WholePaths(members, tops=("Top/",), folders=folders)
         assert [pictures.find(f"Images/{name}") for name in ("B/2.png", "A/9.png")][1] is None
         found = {name: pictures.find(f"Images/{name}") for name in ("B/2.png", "C/1.png", "D/1.png")}
-    assert found["B/2.png"].data == b"archived B/2.png"  # type: ignore[union-attr]
+    assert found["B/2.png"].path == tmp_path / "one/Images/B/2.png"  # type: ignore[union-attr]
     assert found["C/1.png"].path == tmp_path / "one/Images/C/1.png"  # type: ignore[union-attr]
     assert found["D/1.png"].path == tmp_path / "two/Images/D/1.png"  # type: ignore[union-attr]
     assert WholePaths(None, tops=("Top/",), folders=folders).find("Images/D/1.png") == found["D/1.png"]

@@ -9,7 +9,8 @@ import pytest
 
 from openmedq.errors import ArchiveError
 from openmedq.io import fetched
-from openmedq.io.fetched import SCHEMA, EitherPictures, FetchedPictures, Status, read_outcomes
+from openmedq.io.fetched import SCHEMA, FetchedPictures, Status, read_outcomes
+from openmedq.io.lookup import ChainedPictures, Pictures
 
 
 def write(folder: Path, shard: str, rows: dict[str, bytes | Status], group_rows: int = 2) -> None:
@@ -30,7 +31,7 @@ def write(folder: Path, shard: str, rows: dict[str, bytes | Status], group_rows:
     )
 
 
-def data_of(pictures: FetchedPictures | EitherPictures, name: str) -> bytes | None:
+def data_of(pictures: Pictures, name: str) -> bytes | None:
     image = pictures.find(name)
     assert image is None or (image.image_id, image.path) == (name, None)
     return image.data if image else None
@@ -84,5 +85,5 @@ def test_a_shard_that_is_not_whole_is_named(tmp_path: Path, data: bytes) -> None
 def test_the_first_place_that_has_a_picture_gives_it(tmp_path: Path) -> None:
     write(tmp_path / "one", "0000-00000", {"a": b"1"})
     write(tmp_path / "two", "0000-00000", {"a": b"2", "b": b"3"})
-    pictures = EitherPictures(FetchedPictures(tmp_path / "one"), FetchedPictures(tmp_path / "two"))
+    pictures = ChainedPictures((FetchedPictures(tmp_path / "one"), FetchedPictures(tmp_path / "two")))
     assert [data_of(pictures, name) for name in "abc"] == [b"1", b"3", None]

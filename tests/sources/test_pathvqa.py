@@ -257,6 +257,21 @@ def write_all(raw: Path, kind: str = "qa") -> Path:
     return raw
 
 
+@pytest.mark.parametrize("name", ["pvqa.zip", "images.zip", "images/val.zip"])
+def test_an_archive_serves_what_is_not_unpacked(tmp_path: Path, name: str) -> None:
+    raw = write_all(tmp_path)
+    expected = samples(raw)
+    top = {"pvqa.zip": raw, "images.zip": raw, "images/val.zip": raw / "images"}[name]
+    with zipfile.ZipFile(raw / name, "w") as archive:
+        for path in sorted(raw.rglob("*.jpg")):
+            if path.is_relative_to(top):
+                archive.write(path, path.relative_to(top).as_posix())
+    (raw / "images/val/val_0422.jpg").unlink()
+    assert [(row.id, row.images[0].image_id) for row in samples(raw)] == [
+        (row.id, row.images[0].image_id) for row in expected
+    ]
+
+
 def read_qa(raw: Path, name: str = "qas/train/train_qa.pkl", **changes: Any) -> Sample | Rejected:
     good = QA if name.endswith("_qa.pkl") else VQA
     record = {key: value for key, value in (good | changes).items() if value is not ...}

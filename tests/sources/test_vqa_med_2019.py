@@ -331,7 +331,9 @@ def test_of_two_copies_of_a_split_one_is_read_and_the_other_named(
     raw = copy_of("vqa_med_2019")
     write(raw, PAIRS, GOOD[PAIRS])
     assert Counter(row.split for row in read(raw)) == {"train": 1, "validation": 20, "test": 24}
-    assert len([message for message in caplog.messages if f"{TRAINING}.zip: not read" in message]) == 1
+    assert (
+        len([message for message in caplog.messages if f"{TRAINING}.zip: its questions are not read" in message]) == 1
+    )
 
 
 def test_a_split_that_is_absent_is_left_out(copy_of: Callable[[str], Path]) -> None:

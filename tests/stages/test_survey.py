@@ -134,7 +134,9 @@ def test_a_wrong_mirror_is_one_line() -> None:
         _run()
     _write("mirror/toy_set/a")
     _write("mirror/Toy-Set-2/a")
-    with pytest.raises(MirrorError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both are toy_set; rename or remove"):
+    with pytest.raises(
+        MirrorError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both are toy_set; remove one, or move"
+    ):
         _run()
     assert not layout.SURVEY.exists()
 
