@@ -79,14 +79,14 @@ def represent_lines(
     raw: Path,
     identify: Callable[[str, Record], str],
     build: Callable[[Record, str, str, Provenance], Sample],
-    seen: set[str] | None,
+    seen: dict[str, str] | None,
 ) -> Iterator[Sample | Rejected]:
     """The records of a file that holds one split, as `represent` makes them; `identify` gives the record's id.
 
     A record without an id of its own is called by its split and line.
     """
     rows = represent(
-        _stream(found),
+        stream_found(found),
         source=source,
         unit=f"{found.member} line".lstrip(),
         raw=raw,
@@ -103,7 +103,8 @@ def represent_lines(
         yield row
 
 
-def _stream(found: LinesFile) -> Iterable[tuple[str, Any]]:
+def stream_found(found: LinesFile) -> Iterable[tuple[str, Any]]:
+    """The records of a file, each with its line number."""
     if not found.member:
         return stream_lines(found.path)
     return _stream_member(found)

@@ -21,8 +21,10 @@ from openmedq.errors import ArchiveError, SourceError
 from openmedq.formats import tables
 from openmedq.formats.beside import Beside
 from openmedq.formats.tables import Row, stream_lines
+from openmedq.io import unexpected
 from openmedq.io.archives import Members, open_members
 from openmedq.io.folders import walk
+from openmedq.io.texts import decode_text
 from openmedq.schema import Reason
 
 NUM_LEVELS = 7  # raw and six below: physionet.org/files/<project>/<version>/<archive>/files, as wget and unzip do it
@@ -147,6 +149,11 @@ class JoinedTable:
             number, row = next(self._rows, ("", None))
             if row is None:
                 return {}
+            if isinstance(row, Unusable) and row.reason is Reason.FILE_TRUNCATED:
+                _log.warning(
+                    "%s: line %s: %s; what it has of the records below is lost", self._path, number, row.detail
+                )
+                continue
             if isinstance(row, Unusable):  # no record is lost by it, so that no rejected one would tell of it
                 raise SourceError(f"{self._path}: line {number}: {row.detail}; get the file again")
             said = {name: value for name, value in row.items() if name and value.strip() and name not in self._ids}
@@ -154,6 +161,10 @@ class JoinedTable:
             self._waiting.setdefault(row[self._key].strip(), packed if self._is_once else sys.intern(packed))
         packed = self._waiting.pop(key) if self._is_once else self._waiting[key]
         return dict(json.loads(packed))
+
+    def count_rest(self) -> int:
+        """How many rows were not asked for, of a table that `is_once`; the table is then at its end."""
+        return len(self._waiting) + sum(not isinstance(row, Unusable) for _, row in self._rows)
 
 
 class Texts:
@@ -181,10 +192,12 @@ class Texts:
             raise Unusable(Reason.FIELD_MISSING, "the study's report can't be read") from None
         if data is None:
             raise Unusable(Reason.FIELD_MISSING, self._absent)
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise Unusable(Reason.NOT_UTF8, "the study's report is not UTF-8") from None
+        if found := unexpected.describe(data):
+            raise Unusable(Reason.FIELD_MISSING, f"the study's report is {found[0]}; {found[1]}")
+        text = decode_text(data)
+        if any("\udc00" <= character <= "\udfff" for character in text):
+            raise Unusable(Reason.NOT_UTF8, "the study's report is not UTF-8")
+        return text
 
     def _read(self, name: str) -> bytes | None:
         member = self._members.find(name) if self._members else None

@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, cast
 
 from openmedq.errors import ArchiveError
-from openmedq.io import tars, zips
+from openmedq.io import tars, unexpected, zips
 from openmedq.io.folders import walk
 from openmedq.io.limits import MAX_MEMBER_BYTES
 from openmedq.schema import Image
@@ -107,6 +107,7 @@ def open_members(path: Path) -> Iterator[Members]:
 
     A gzipped tar is inflated from its start whenever a read goes backwards: read it in the order of `names`.
     """
+    unexpected.refuse(path, kind="an archive")
     is_zip = path.name.lower().endswith((".zip", ".npz"))
     with ExitStack() as stack:
         try:
@@ -122,8 +123,10 @@ def open_members(path: Path) -> Iterator[Members]:
 def open_inner(members: Members, name: str) -> Iterator[Members]:
     """Open a zip that is a member of another archive, as `open_members` does; it is taken into memory whole."""
     with ExitStack() as stack:
+        data = members.read(name)
+        unexpected.refuse(members.path / name, data, "an archive")
         try:
-            inner = _open_zip(members.path / name, stack, members.read(name))
+            inner = _open_zip(members.path / name, stack, data)
         except zips.DAMAGE as error:
             raise ArchiveError(f"{members.path}: {name}: not a whole archive ({_describe(error)})") from None
         yield inner

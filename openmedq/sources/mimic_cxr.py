@@ -46,7 +46,7 @@ import numpy as np
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator
-from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.cards.fields import Record, Unusable, keep, list_absent, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
 from openmedq.formats.physionet import (
     ADVICE,
@@ -172,6 +172,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             build=build,
             seen=None,
         )
+        unread = (f"absent-{number}" for number in range(1, 1 + metadata.count_rest()))  # by number: no id is told
+        yield from list_absent(unread, source=card.id, split="", raw=raw, path=found.get("metadata", path))
 
 
 def more_files(raw: Path) -> Iterator[File]:
