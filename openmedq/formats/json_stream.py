@@ -21,9 +21,8 @@ from openmedq.schema import Reason
 MAX_BYTES = 2**30  # the largest published file, PubMedQA's ori_pqaa.json, has 533 MB
 MAX_LINE_CHARACTERS = 2**26  # a longer line is no record
 
-_NUM_LAST = 10  # characters that the longest token that is no text may have: -Infinity
-
 _decode = json.JSONDecoder().raw_decode
+_TOKEN = re.compile(r"[-+.\w\\\ud800-\udfff]{0,10}\s*")  # what may be left of one at a cut; the longest is -Infinity
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -134,10 +133,10 @@ def _take_key(text: str, at: int) -> tuple[str, int]:
 
 
 def _is_cut(text: str, error: Exception) -> bool:
-    """Whether a parser stopped because the text ends: within a text, or a token's length before the end."""
+    """Whether a parser stopped because the text ends."""
     if not isinstance(error, json.JSONDecodeError):
         return False
-    return error.msg.startswith("Unterminated string") or error.pos >= len(text.rstrip()) - _NUM_LAST
+    return error.msg.startswith("Unterminated string") or bool(_TOKEN.fullmatch(text, error.pos))
 
 
 def _damaged(path: Path, text: str, error: Exception, num_records: int) -> SourceError:

@@ -23,6 +23,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -136,7 +137,7 @@ class _Reader:
         def identify(key: str, record: Record) -> tuple[str, str]:
             name = record.get("img_id", "")
             is_id = name and to_line(name) == name
-            if name in self.seen:  # in another list too: the id is the image's
+            if name and name in self.seen:  # in another list too: the id is the image's
                 raise Unusable(Reason.ID_REPEATED, f"{to_line(name)} stands for an earlier record too")
             self.seen.add(name)
             return name if is_id else f"{path.stem}-line-{key}", split
@@ -192,12 +193,11 @@ class _Reader:
 
 
 def _lines_of(path: Path, published: dict[str, str], layout: Layout) -> Iterator[tuple[str, Any]]:
-    lines = list(stream_lines(path))  # 10,000 at most
     is_cut = not path.read_bytes().endswith(b"\n")
-    for number, line in lines:
+    for (number, line), (_, next_line) in pairwise(chain(stream_lines(path), [("", "")])):
         match = _LINE.fullmatch(line.strip())
         num_labels = len((match[2] or "").replace(",", " ").split()) if match else 0
-        if is_cut and number == lines[-1][0] and (not match or num_labels not in (0, len(layout.columns))):
+        if is_cut and not next_line and (not match or num_labels not in (0, len(layout.columns))):
             yield number, {"problem": Unusable(Reason.FILE_TRUNCATED, "the file ends within the line; get it again")}
         elif match is None:
             yield number, {"problem": Unusable(Reason.FIELD_MISSING, "the line names no picture")}

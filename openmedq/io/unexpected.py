@@ -20,11 +20,11 @@ _ERROR = re.compile(_START + rb"<Error\b[^>]*>.*?(?:<Code>\s*(\w+)|\Z)", re.DOTA
 _PLAIN = (b"entry not found", b"404: not found", b"not found", b"access denied", b"invalid username or password.")
 
 
-def describe(head: bytes) -> tuple[str, str] | None:
+def describe(head: bytes, folder: str = "its folder") -> tuple[str, str] | None:
     """What a file is that begins with `head`, and what to do; None where it may be the published one."""
     head = head[:HEAD_BYTES]
     if _POINTER.match(head):
-        return "a Git LFS pointer", 'run "git lfs pull"'
+        return "a Git LFS pointer", f'run "git lfs pull" in {folder}'
     if _PAGE.match(head):
         return "an HTML page", "download the file again: the host answered with a page (a login, a notice, an error)"
     if match := _ERROR.match(head):
@@ -40,6 +40,6 @@ def refuse(path: Path, head: bytes | None = None, kind: str = "the published fil
     if head is None:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-    if found := describe(head):
+    if found := describe(head, str(path.parent)):
         what, advice = found
-        raise SourceError(f"{path}: {path.name} is {what}, not {kind}; {advice} in {path.parent}")
+        raise SourceError(f"{path} is {what}, not {kind}; {advice}")
