@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -133,14 +134,23 @@ def represent(
 
 
 def list_absent(
-    names: Iterable[str], *, source: str, split: str, raw: Path, path: Path, unit: str = "record", sibling: str = ""
+    names: Iterable[str],
+    *,
+    source: str,
+    split: str,
+    raw: Path,
+    path: Path,
+    unit: str = "record",
+    sibling: str = "",
+    num_other: int = 0,
 ) -> Iterator[Rejected]:
     """A rejection for each record that a sibling file names and the file of the split's records does not have.
 
-    `sibling` is the sibling's name where it is not that of `path`, as in an archive.
+    `sibling` is the sibling's name where it is not that of `path`, as in an archive. `num_other` records of the split
+    have names that the sibling does not have, as damaged ones: as many names are taken to be theirs.
     """
     file = path.relative_to(raw).as_posix()
-    for name in map(to_line, names):
+    for name in map(to_line, islice(names, num_other, None)):
         detail = f"{sibling or path.name} has it, the file of the split's records has not; get that file again"
         yield Rejected(
             f"{source}/{name}", source, split, Reason.RECORD_ABSENT, detail, Provenance(file, f"{unit} {name}")

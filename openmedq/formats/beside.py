@@ -28,13 +28,16 @@ class Beside(Generic[T]):
     def __init__(self, rows: Iterable[tuple[str, T]] = ()) -> None:
         self._rows = iter(rows)
         self._passed: dict[str, T] = {}
+        self.num_found = 0
 
     def find(self, key: str) -> T | None:
         """The row of that key, once; None where there is none, or it was given already."""
         if key in self._passed:
+            self.num_found += 1
             return self._passed.pop(key)
         for found, row in self._rows:
             if found == key:
+                self.num_found += 1
                 return row
             self._passed[found] = row
         return None

@@ -142,6 +142,7 @@ class JoinedTable:
         self._is_once = is_once
         self._rows = stream_table(path, (key,)) if path else iter(())
         self._waiting: dict[str, str] = {}
+        self.num_taken = 0
 
     def take(self, key: str) -> dict[str, str]:
         """What the row says; empty where the table has no such row. SourceError where the table is damaged."""
@@ -159,6 +160,7 @@ class JoinedTable:
             said = {name: value for name, value in row.items() if name and value.strip() and name not in self._ids}
             packed = json.dumps(said, separators=(",", ":"))
             self._waiting.setdefault(row[self._key].strip(), packed if self._is_once else sys.intern(packed))
+        self.num_taken += 1
         packed = self._waiting.pop(key) if self._is_once else self._waiting[key]
         return dict(json.loads(packed))
 

@@ -86,7 +86,7 @@ def encode(published: bytes, settings: Normalize) -> Picture:
 def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
     """Read the header; the number of pixels is checked before any of them is decoded."""
     if found := unexpected.describe(data):
-        raise BrokenPicture(Reason.IMAGE_UNREADABLE, f"{found[0]}, not an image; {found[1]}")
+        raise BrokenPicture(Reason.IMAGE_UNEXPECTED, f"{found[0]}, not an image; {found[1]}")
     with _reading(settings.max_pixels):
         return PIL.Image.open(io.BytesIO(data), formats=FORMATS)
 

@@ -162,7 +162,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         def take_report(name: str) -> dict[str, str]:
             return read_sections(texts.take(name))
 
-        yield from represent(
+        num_rows = 0
+        for row in represent(
             stream_table(path, (*_IDS, "split")),
             source=card.id,
             unit="line",
@@ -171,9 +172,12 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             identify=identify,
             build=build,
             seen=None,
-        )
+        ):
+            num_rows += 1
+            yield row
         unread = (f"absent-{number}" for number in range(1, 1 + metadata.count_rest()))  # by number: no id is told
-        yield from list_absent(unread, source=card.id, split="", raw=raw, path=found.get("metadata", path))
+        where, num_other = found.get("metadata", path), num_rows - metadata.num_taken
+        yield from list_absent(unread, source=card.id, split="", raw=raw, path=where, num_other=num_other)
 
 
 def more_files(raw: Path) -> Iterator[File]:

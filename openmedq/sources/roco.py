@@ -180,7 +180,8 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
             }
             licences = stack.enter_context(open_table_beside(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC"))
             is_table = path.suffix == ".csv"
-            yield from read_captions(
+            num_rows = 0
+            for row in read_captions(
                 stream_table(path, ("id", "name", "caption")) if is_table else stream_captions(path, "ROCO_"),
                 source=card.id,
                 split=split,
@@ -191,12 +192,19 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 pictures=EitherPictures(pictures, fetched),
                 describe=_describe(subset, beside, licences),
                 seen=seen,
-            )
+            ):
+                num_rows += 1
+                yield row
+            num_other = num_rows - max(*(file.num_found for file in beside.values()), licences.num_found)
             left = {name: file.rest() for name, file in beside.items()} | {"licences": licences.rest()}
             for name, record_ids in left.items():
                 absent = [record_id for record_id in record_ids if record_id not in seen]
                 seen |= dict.fromkeys(absent, split)
-                yield from list_absent(absent, source=card.id, split=split, raw=raw, path=part / f"{name}.txt")
+                path = part / f"{name}.txt"
+                yield from list_absent(
+                    absent, source=card.id, split=split, raw=raw, path=path, num_other=max(0, num_other)
+                )
+                num_other -= len(absent)
 
 
 def linked_pictures(raw: Path) -> Iterator[LinkedPicture]:

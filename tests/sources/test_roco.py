@@ -124,15 +124,6 @@ def test_foreign_bytes_beside_a_record_reject_it(tmp_path: Path, name: str) -> N
     assert row.reason is Reason.NOT_UTF8
 
 
-def test_an_id_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> None:
-    write(tmp_path)
-    write(tmp_path, folder="data/test")
-    first, second = read(tmp_path)
-    assert isinstance(first, Sample)
-    assert isinstance(second, Rejected)
-    assert (second.reason, second.split) == (Reason.ID_REPEATED, "test")
-
-
 def test_captions_of_a_word_are_kept_and_empty_ones_rejected(miniature_of: Callable[[str], Path]) -> None:
     rows = list(read(miniature_of("roco")))
     assert {"CT.", "OPG"} <= {row.turns[0].answer for row in rows if isinstance(row, Sample)}
@@ -373,7 +364,7 @@ def test_the_table_of_kaggles_copy_is_as_good(tmp_path: Path, place: str, caplog
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("data", [b"", b"<html>\n404\n</html>"])
+@pytest.mark.parametrize("data", [b"", b"none\n404\n"])
 def test_another_layout_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
     with pytest.raises(SourceError) as error:
         list(read(write(tmp_path, **{name: data})))
