@@ -164,9 +164,10 @@ class JoinedTable:
         packed = self._waiting.pop(key) if self._is_once else self._waiting[key]
         return dict(json.loads(packed))
 
-    def count_rest(self) -> int:
-        """How many rows were not asked for, of a table that `is_once`; the table is then at its end."""
-        return len(self._waiting) + sum(not isinstance(row, Unusable) for _, row in self._rows)
+    def count_rest(self, pattern: re.Pattern[str]) -> int:
+        """How many rows whose key is of that pattern were not asked for; the table is then at its end."""
+        rest = (row[self._key].strip() for _, row in self._rows if not isinstance(row, Unusable))
+        return sum(pattern.fullmatch(key) is not None for key in {*self._waiting, *rest})
 
 
 class Texts:
@@ -181,6 +182,7 @@ class Texts:
         self._absent = absent
         self._members: Members | None = None
         if path:
+            unexpected.refuse(path, kind=unexpected.ARCHIVE)  # whose error names no member
             try:
                 self._members = stack.enter_context(open_members(path))
             except ArchiveError:  # which may name a member

@@ -107,7 +107,7 @@ def open_members(path: Path) -> Iterator[Members]:
 
     A gzipped tar is inflated from its start whenever a read goes backwards: read it in the order of `names`.
     """
-    unexpected.refuse(path, kind="an archive")
+    unexpected.refuse(path, kind=unexpected.ARCHIVE)
     is_zip = path.name.lower().endswith((".zip", ".npz"))
     with ExitStack() as stack:
         try:
@@ -124,7 +124,7 @@ def open_inner(members: Members, name: str) -> Iterator[Members]:
     """Open a zip that is a member of another archive, as `open_members` does; it is taken into memory whole."""
     with ExitStack() as stack:
         data = members.read(name)
-        unexpected.refuse(members.path / name, data, "an archive")
+        unexpected.refuse(members.path / name, data, unexpected.ARCHIVE)
         try:
             inner = _open_zip(members.path / name, stack, data)
         except zips.DAMAGE as error:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from openmedq.errors import SourceError
+from openmedq.errors import ArchiveError, SourceError
 
 HEAD_BYTES = 2048
+ARCHIVE = "an archive"
 
 _START = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
 _POINTER = re.compile(rb"\s*version https://git-lfs\.github\.com/spec/")
@@ -36,10 +37,14 @@ def describe(head: bytes, folder: str = "its folder") -> tuple[str, str] | None:
 
 
 def refuse(path: Path, head: bytes | None = None, kind: str = "the published file") -> None:
-    """Raise SourceError where the file at `path` is an unexpected one, and not `kind`; `head` are its first bytes."""
+    """Raise where the file at `path` is an unexpected one: SourceError, or ArchiveError where `kind` is ARCHIVE.
+
+    `head` are its first bytes, if they are at hand.
+    """
     if head is None:
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
     if found := describe(head, str(path.parent)):
         what, advice = found
-        raise SourceError(f"{path} is {what}, not {kind}; {advice}")
+        error = ArchiveError if kind == ARCHIVE else SourceError
+        raise error(f"{path} is {what}, not {kind}; {advice}")

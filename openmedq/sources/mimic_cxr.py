@@ -175,7 +175,9 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         ):
             num_rows += 1
             yield row
-        unread = (f"absent-{number}" for number in range(1, 1 + metadata.count_rest()))  # by number: no id is told
+        unread = (
+            f"absent-{number}" for number in range(1, 1 + metadata.count_rest(_DICOM_ID))
+        )  # by number: no id is told
         where, num_other = found.get("metadata", path), num_rows - metadata.num_taken
         yield from list_absent(unread, source=card.id, split="", raw=raw, path=where, num_other=num_other)
 

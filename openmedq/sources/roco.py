@@ -127,6 +127,7 @@ card = Card(
 _CSV = {"train": "traindata.csv", "validation": "valdata.csv", "test": "testdata.csv"}
 
 _PICTURE = re.compile(r"(PMC\d+)_([^/\\]+)\.\w+")
+_ID = re.compile(r"ROCO_[0-9]+")
 _LINK = re.compile(r"(PMC\d+)\.tar\.gz", re.ASCII)
 
 _log = logging.getLogger(__name__)
@@ -198,7 +199,7 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
             num_other = num_rows - max(*(file.num_found for file in beside.values()), licences.num_found)
             left = {name: file.rest() for name, file in beside.items()} | {"licences": licences.rest()}
             for name, record_ids in left.items():
-                absent = [record_id for record_id in record_ids if record_id not in seen]
+                absent = [record_id for record_id in record_ids if _ID.fullmatch(record_id) and record_id not in seen]
                 seen |= dict.fromkeys(absent, split)
                 path = part / f"{name}.txt"
                 yield from list_absent(
