@@ -226,7 +226,7 @@ def _labels_of(tables: Iterable[tuple[Path, Path]], layout: Layout) -> Iterator[
 
 def _find_lists(raw: Path, card: Card, layout: Layout) -> list[tuple[str, Path]]:
     """The lists that are read, with the split of each: all from one folder, since their versions divide differently."""
-    folders = (f"data_backup/MedFMC/{layout.task}", f"data_anns/MedFMC/{layout.task}", f"MedFMC_train/{layout.task}")
+    folders = (f"data_backup/MedFMC/{layout.task}", f"MedFMC_train/{layout.task}")
     found = []
     for folder in (raw / root / name for root in _ROOTS for name in (*folders, layout.task, card.title, "")):
         candidates = {split: [folder / f"{split}.txt"] for split in SPLITS}

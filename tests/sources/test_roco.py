@@ -57,7 +57,7 @@ def read_one(raw: Path, line: str | bytes) -> Sample | Rejected:
 
 
 def kept(raw: Path) -> Sample:
-    (row,) = read(raw)
+    (row,) = [row for row in read(raw) if getattr(row, "reason", None) is not Reason.RECORD_ABSENT]
     assert isinstance(row, Sample), row
     return row
 
