@@ -46,8 +46,11 @@ class Reason(StrEnum):
     ANSWER_WITHHELD = "answer withheld"  # by the publisher: a challenge's hidden test
     ID_REPEATED = "id repeated"
     NOT_UTF8 = "not UTF-8"
+    FILE_TRUNCATED = "file truncated"  # the file ends within the record
+    RECORD_ABSENT = "record absent"  # another file of the set names it, its own file does not have it
     IMAGE_MISSING = "image missing"  # named in the annotation, not among the files
     IMAGE_UNREADABLE = "image unreadable"  # text, cut, or no picture at all
+    IMAGE_UNEXPECTED = "Git LFS pointer or web page instead of image"  # the detail says which, and what to do
     IMAGE_TOO_LARGE = "image too large"  # more pixels than the bound: a bomb, or a slide
     FORGOTTEN = "forgotten"  # by request: `python -m openmedq forget ID`
     LANGUAGE_EXCLUDED = "language excluded"  # by the dial `normalize.languages`

@@ -9,7 +9,7 @@ key of patient or study: transfer divides the set by groups of near duplicates.
 What is odd in the published files, and in the miniature:
 
 - Masks lie beside the pictures, `benign (1)_mask.png`, several where there are several lesions (`_mask_1.png`):
-  they are no records, only counted. Those of normal pictures are black.
+  they are no records, only counted; of an image that is absent, its mask tells. Those of normal pictures are black.
 - Names with spaces and parentheses, numbered from 1: read in the order of the numbers, not of the letters.
 - The same picture under several names, and a few both as benign and as malignant: every one is a record.
 - Pictures of different sizes; colour, gray, and with an alpha channel.
@@ -143,11 +143,17 @@ def _read_names(
     )
     if pictures and (missing := set(CLASSES) - {_label(name) for name in pictures}):
         _log.info("no pictures that are %s", " or ".join(sorted(missing)))
-    if lonely := set(masks) - {(_label(name), _stem(name)) for name in pictures}:
-        _log.info("%d masks without their picture: they are no records", sum(masks[key] for key in lonely))
     seen: set[str] = set()
     for number, name in enumerate(pictures, start=1):
         yield _represent(name, number, seen, masks[_label(name), _stem(name)], read_image, locate)
+    named = {(_label(name), _stem(name)) for name in pictures}
+    for name in ordered:
+        match = _MASK.fullmatch(_stem(name))
+        key = (_label(name), match[1]) if match else None
+        if key and key not in named:
+            named.add(key)
+            row_id = f"{card.id}/{to_line(key[1])}"
+            yield Rejected(row_id, card.id, "all", Reason.IMAGE_MISSING, "only its mask is there", locate(name))
 
 
 def _represent(

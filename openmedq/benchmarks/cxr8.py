@@ -38,11 +38,11 @@ from PIL import Image as PixelImage
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import SIDE_PX, draw, draw_radiograph, encode_png, generator, shared_figure
-from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.cards.fields import Record, Unusable, keep, list_absent, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats import find_file
+from openmedq.formats import find_file, warn_absent
 from openmedq.formats.picture_archives import join_pictures, take_picture
-from openmedq.formats.tables import Row, stream_lines, stream_rows
+from openmedq.formats.tables import Row, stream_lines, stream_rows, take_header
 from openmedq.io.folders import walk
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
@@ -129,6 +129,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the pictures; SourceError where the table is absent, a list is none, or an archive is not whole."""
     table = _find_table(raw)
     splits = _read_lists(table.parent)
+    seen: dict[str, str] = {}
     yield from represent(
         join_pictures(_stream_table(table), "Image Index", table.parent, "images"),
         source=card.id,
@@ -137,8 +138,11 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         path=table,
         identify=lambda _, record: _identify(record, splits),
         build=_build,
-        seen=set(),
+        seen=seen,
     )
+    for split, name in LISTS.items():
+        absent = [picture for picture, of in splits.items() if of == split and picture not in seen]
+        yield from list_absent(absent, source=card.id, split=split, raw=raw, path=table.parent / name)
 
 
 def _identify(record: Record, splits: dict[str, str]) -> tuple[str, str]:
@@ -191,7 +195,7 @@ def _read_lists(folder: Path) -> dict[str, str]:
     for split, name in LISTS.items():
         path = find_file(folder, name)
         if path is None:
-            _log.info("%s: no %s: its pictures are of the split `unlisted`", folder, name)
+            warn_absent(card.id, name, split)  # its images are of the split `unlisted`
             continue
         names = [PurePosixPath(line.strip()).name for _, line in stream_lines(path)]
         if not any(name.endswith(".png") for name in names):
@@ -203,8 +207,7 @@ def _read_lists(folder: Path) -> dict[str, str]:
 def _stream_table(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
     """The rows by column, whether or not header and rows end with a comma."""
     lines = stream_rows(path)
-    _, header = next(lines, ("", []))
-    names = [name.strip() for name in header]
+    names = take_header(lines)
     while names and not names[-1]:
         names.pop()
     lacking = [name for name in _NEEDED if name not in names]
@@ -212,7 +215,9 @@ def _stream_table(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
         found = ", ".join(names)[:200] or "nothing"
         raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(_NEEDED)}; found {found}")
     for number, fields in lines:
-        if len(fields) < len(names) or any(fields[len(names) :]):
+        if isinstance(fields, Unusable):
+            yield number, fields
+        elif len(fields) < len(names) or any(fields[len(names) :]):
             problem = f"the row has {len(fields)} fields, the header {len(names)}"
             yield number, Unusable(Reason.FIELD_MISSING, problem)
         else:

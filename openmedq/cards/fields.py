@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +71,12 @@ def represent(
     path: Path,
     identify: Callable[[str, Record], tuple[str, str]],
     build: Callable[[Record, str, str, Provenance], Sample],
-    seen: set[str] | None,
+    seen: dict[str, str] | None,
 ) -> Iterator[Sample | Rejected]:
     """Turn the records of the file at `path`, below `raw`, into samples and rejections, one for one.
+
+    Where ids restart in each split's file, one that an earlier split has gets its split in front: `test-17`. In one
+    split an id stands for one record, and a second one is rejected.
 
     Args:
         records: each record with its key or number in the file.
@@ -82,7 +86,7 @@ def represent(
         path: of the file.
         identify: from key and record to the record's id and split.
         build: from record, id, split and provenance to the sample.
-        seen: ids met so far, added to; None where the ids can't repeat.
+        seen: ids met so far with the split of each, added to; None where the ids can't repeat.
 
     Raises:
         SourceError: no record at all, or all of them lack the same field: the file has another layout.
@@ -103,9 +107,11 @@ def represent(
             num_objects += 1
             record_id, split = identify(key, record)
             if seen is not None:
+                if seen.get(record_id, split) != split:
+                    record_id = f"{split}-{record_id}"
                 if record_id in seen:
                     raise Unusable(Reason.ID_REPEATED, f"{record_id} stands for an earlier record too")
-                seen.add(record_id)
+                seen[record_id] = split
             sample_id = f"{source}/{record_id}"
             sample = build(record, sample_id, split, provenance)
         except (Unusable, ArchiveError) as problem:
@@ -113,7 +119,7 @@ def represent(
             yield Rejected(sample_id, source, split, reason, to_line(str(problem)), provenance)
             if reason is Reason.FIELD_MISSING:
                 missing.add(str(problem))
-            else:
+            elif reason is not Reason.FILE_TRUNCATED:
                 is_any_other = True
         else:
             is_any_other = True
@@ -125,6 +131,30 @@ def represent(
     if num_objects == 0:
         found = f"none of its {num_records} records is an object of fields"
         raise SourceError(f"{path}: not the published layout: {found}; get the file again")
+
+
+def list_absent(
+    names: Iterable[str],
+    *,
+    source: str,
+    split: str,
+    raw: Path,
+    path: Path,
+    unit: str = "record",
+    sibling: str = "",
+    num_other: int = 0,
+) -> Iterator[Rejected]:
+    """A rejection for each record that a sibling file names and the file of the split's records does not have.
+
+    `sibling` is the sibling's name where it is not that of `path`, as in an archive. `num_other` records of the split
+    have names that the sibling does not have, as damaged ones: as many names are taken to be theirs.
+    """
+    file = path.relative_to(raw).as_posix()
+    for name in map(to_line, islice(names, num_other, None)):
+        detail = f"{sibling or path.name} has it, the file of the split's records has not; get that file again"
+        yield Rejected(
+            f"{source}/{name}", source, split, Reason.RECORD_ABSENT, detail, Provenance(file, f"{unit} {name}")
+        )
 
 
 def to_line(text: str) -> str:

@@ -5,10 +5,18 @@ What a record means is its source's business.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from openmedq.io.folders import find_all
+
+_log = logging.getLogger(__name__)
+
+
+def warn_absent(set_id: str, name: str, split: str) -> None:
+    """Log that a split's file is not there."""
+    _log.warning('%s: %s is absent; the split "%s" has no rows', set_id, name, split)
 
 
 def find_file(raw: Path, *names: str) -> Path | None:

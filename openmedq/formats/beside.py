@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Generic, TypeVar
 from openmedq.cards.fields import Unusable
 from openmedq.errors import SourceError
 from openmedq.formats.tables import Row, stream_lines, stream_table
+from openmedq.schema import Reason
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -24,16 +28,25 @@ class Beside(Generic[T]):
     def __init__(self, rows: Iterable[tuple[str, T]] = ()) -> None:
         self._rows = iter(rows)
         self._passed: dict[str, T] = {}
+        self.num_found = 0
 
     def find(self, key: str) -> T | None:
         """The row of that key, once; None where there is none, or it was given already."""
         if key in self._passed:
+            self.num_found += 1
             return self._passed.pop(key)
         for found, row in self._rows:
             if found == key:
+                self.num_found += 1
                 return row
             self._passed[found] = row
         return None
+
+    def rest(self) -> Iterator[str]:
+        """The keys that were not asked for, each once; the file is then at its end."""
+        for found, row in self._rows:
+            self._passed[found] = row
+        yield from self._passed
 
 
 @contextmanager
@@ -71,6 +84,8 @@ def _stream_lines(path: Path) -> Generator[tuple[str, str], None, None]:
 
 def _stream_rows(path: Path, key: str, needed: tuple[str, ...]) -> Generator[tuple[str, Row], None, None]:
     for _, row in stream_table(path, (key, *needed)):
+        if isinstance(row, Unusable) and row.reason is Reason.FILE_TRUNCATED:
+            _log.warning("%s: %s", path, row.detail)
         if not isinstance(row, Unusable):
             yield row[key].strip(), row
 

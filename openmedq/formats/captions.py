@@ -34,6 +34,11 @@ def stream_captions(path: Path, prefix: str) -> Iterator[tuple[str, dict[str, st
     first, record = "", None
     for number, line in stream_lines(path):
         record_id, tab, caption = line.partition("\t")
+        if prefix.startswith(line):  # and no more of it: the last line is cut
+            if record:
+                yield first, record
+            yield number, Unusable(Reason.FILE_TRUNCATED, "the file ends within the id; get it again")
+            return
         is_record = record_id.startswith(prefix) or (tab and _LIKE_ID.fullmatch(record_id))
         if record and not is_record:
             record["caption"] += f"\n{line}"
@@ -58,7 +63,7 @@ def read_captions(
     fields: tuple[str, str],
     pictures: Pictures,
     describe: Callable[[Record, str], Described],
-    seen: set[str],
+    seen: dict[str, str],
 ) -> Iterator[Sample | Rejected]:
     """The samples of the list at `path`, below `raw`, whose fields of id and caption are called `fields`.
 

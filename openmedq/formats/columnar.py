@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from openmedq.cards.fields import Unusable
 from openmedq.errors import SourceError
+from openmedq.io import unexpected
 from openmedq.schema import Reason
 
 NUM_ROWS = 64  # in memory at a time: with pictures of 1 MB, 64 MB
@@ -25,6 +26,7 @@ _log = logging.getLogger(__name__)
 
 def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
     """The rows of a Parquet file, each with its number from 1; SourceError where a column lacks or the file is cut."""
+    unexpected.refuse(path)
     try:
         with pq.ParquetFile(path) as file:
             _check_columns(path, file.schema_arrow, needed)
@@ -35,6 +37,7 @@ def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Rec
 
 def stream_arrow(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
     """The rows of an Arrow file of `datasets` (IPC stream, or IPC file), as `stream_parquet` gives them."""
+    unexpected.refuse(path)
     try:
         with pa.memory_map(str(path)) as mapped:
             batches = _open_arrow(path, mapped)

@@ -1,166 +1,148 @@
-"""JSON as datasets publish it, read record by record: memory does not grow with the file.
+"""JSON as datasets publish it, read record by record: the file's text is in memory, its records one at a time.
 
-Bytes that are not UTF-8 become lone surrogates, so that the one record that holds them is rejected (see `fields`)
-and not the whole file. What a record means is the source's business.
+Read by `json`, which takes NaN (of pandas), repeated keys and numbers of any length, and refuses deep nesting.
+What a record means is the source's business.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from openmedq.cards.fields import Unusable
 from openmedq.errors import SourceError
+from openmedq.io import unexpected
 from openmedq.io.archives import MemberPath
+from openmedq.io.texts import decode_text, open_text
 from openmedq.schema import Reason
 
-CHUNK_CHARACTERS = 2**20
-MAX_RECORD_CHARACTERS = 2**26  # a longer record is a damaged file: without a bound it would be read to its end
-MAX_LINE_BYTES = 2**26
+MAX_BYTES = 2**30  # the largest published file, PubMedQA's ori_pqaa.json, has 533 MB
+MAX_LINE_CHARACTERS = 2**26  # a longer line is no record
 
 _decode = json.JSONDecoder().raw_decode
+_TOKEN = re.compile(r"[-+.\w\\\ud800-\udfff]{0,10}\s*")  # what may be left of one at a cut; the longest is -Infinity
 _SPACE = re.compile(r"[ \t\n\r]*")
-_AFTER_VALUE = frozenset(" \t\n\r,:]}")
 
 
 def stream_list(path: Path, data: bytes | None = None) -> Iterator[tuple[str, Any]]:
-    """The items of a JSON list, each with its number from 1; SourceError where the file is cut or holds no list.
+    """The items of a JSON list, each with its number from 1.
 
-    `data` are the file's bytes where it lies in an archive; `path` then only says in errors which one it is.
+    A file that is cut ends with an `Unusable` that says so, after its whole records. `data` are the file's bytes where
+    it lies in an archive; `path` then only says in errors which one it is.
+
+    Raises:
+        SourceError: no list, damage before the file's end, no whole record, or a file of more than MAX_BYTES.
     """
-    raw = path.open("rb") if data is None else io.BytesIO(data)
-    with io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape") as file:
-        cursor = _Cursor(path, file)
-        cursor.expect("[", "a JSON list")
-        if not cursor.skip("]"):
-            while True:
-                value = cursor.take()
-                cursor.num_records += 1
-                yield str(cursor.num_records), value
-                if cursor.skip("]"):
-                    break
-                cursor.expect(",", "a comma")
-        cursor.expect_end()
+    return _stream(path, data, "[]")
 
 
 def stream_object(path: Path) -> Iterator[tuple[str, Any]]:
-    """The keys and values of a JSON object, repeated keys included; SourceError where it is cut or no object."""
-    with path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        cursor = _Cursor(path, file)
-        cursor.expect("{", "a JSON object")
-        if not cursor.skip("}"):
-            while True:
-                key = cursor.take()
-                if not isinstance(key, str):
-                    raise cursor.damaged("a key is no text")
-                cursor.expect(":", "a colon")
-                value = cursor.take()
-                cursor.num_records += 1
-                yield key, value
-                if cursor.skip("}"):
-                    break
-                cursor.expect(",", "a comma")
-        cursor.expect_end()
+    """The keys and values of a JSON object, repeated keys included; ends and errors as those of `stream_list`."""
+    return _stream(path, None, "{}")
 
 
 def stream_lines(path: Path | MemberPath) -> Iterator[tuple[str, Any]]:
     """The records of a JSON lines file, each with its line number from 1; blank lines are none.
 
-    A line that is not JSON comes as the `Unusable` that says so. SourceError where the last line is cut.
+    A line that is not JSON comes as the `Unusable` that says so.
     """
-    with path.open("rb") as lines:
+    with open_text(path, newline="\n") as lines:
         number = 0
-        while line := lines.readline(MAX_LINE_BYTES):
+        while line := lines.readline(MAX_LINE_CHARACTERS):
             number += 1
-            if len(line) == MAX_LINE_BYTES:
+            if len(line) == MAX_LINE_CHARACTERS:
                 raise SourceError(f"{path}: line {number} does not end; expected one JSON object a line")
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.strip():
-                continue
-            record = _parse_line(line)
-            if isinstance(record, Unusable) and not line.endswith(b"\n") and number > 1:
-                raise SourceError(f"{path}: line {number}, the last, is cut; copy the file again")
-            yield str(number), record
+            if line.strip():
+                yield str(number), _parse_line(line, is_first=number == 1)
 
 
-def _parse_line(line: bytes) -> Any:
+def _parse_line(line: str, *, is_first: bool) -> Any:
     try:
-        return json.loads(line.decode("utf-8", "surrogateescape"))
+        return json.loads(line)
     except (ValueError, RecursionError):
-        return Unusable(Reason.FIELD_MISSING, "the line is not JSON")
+        if line.endswith("\n") or is_first:
+            return Unusable(Reason.FIELD_MISSING, "the line is not JSON")
+        return Unusable(Reason.FILE_TRUNCATED, "the file ends within the line; copy it again")
 
 
-class _Cursor:
-    """A place in a JSON text of which only a window is in memory."""
+def _stream(path: Path, data: bytes | None, brackets: str) -> Iterator[tuple[str, Any]]:
+    text = _read(path, data)
+    opening, closing = brackets[0], brackets[1]
+    num_records, at = 0, _skip(text, 0)
+    if text[at : at + 1] != opening:
+        kind = "a JSON list" if opening == "[" else "a JSON object"
+        raise SourceError(f"{path}: not the JSON that is published: expected {kind} at its beginning; copy it again")
+    at = _skip(text, at + 1)
+    is_end = text.startswith(closing, at)
+    while not is_end:
+        key = str(num_records + 1)
+        try:
+            if opening == "{":
+                key, at = _take_key(text, at)
+            value, at = _decode(text, at)
+            at = _skip(text, at)
+            is_end = text.startswith(closing, at)
+            # A number before the file's end may itself be cut.
+            if is_end or text.startswith(",", at) or (at == len(text) and isinstance(value, dict | list | str)):
+                num_records += 1
+                yield key, value
+            if not is_end:
+                at = _expect(text, at, ",")
+        except (ValueError, RecursionError) as error:
+            if num_records and _is_cut(text, error):
+                where = str(num_records + 1) if opening == "[" else "at the file's end"
+                detail = f"the file ends after {num_records} whole records; copy it again"
+                yield where, Unusable(Reason.FILE_TRUNCATED, detail)
+                return
+            raise _damaged(path, text, error, num_records) from None
+    at = _skip(text, at + 1)
+    if at < len(text):
+        raise _damaged(path, text, json.JSONDecodeError("something follows its end", text, at), num_records)
 
-    def __init__(self, path: Path, file: TextIO) -> None:
-        self.path = path
-        self.num_records = 0
-        self._file = file
-        self._text = ""
-        self._at = 0
-        self._is_end = False
 
-    def take(self) -> Any:
-        """The JSON value that begins here."""
-        self._peek()
-        while True:
-            problem = "no JSON value"
-            try:
-                value, end = _decode(self._text, self._at)
-            except RecursionError:
-                raise self.damaged("nested too deeply") from None
-            except ValueError as error:
-                problem = str(error).split(":")[0]
-            else:
-                # A number at the end of the window may go on beyond it, or may be cut; something must follow.
-                if self._text[end : end + 1] in _AFTER_VALUE:
-                    self._at = end
-                    return value
-            if self._is_end or len(self._text) - self._at > MAX_RECORD_CHARACTERS:
-                raise self.damaged(problem)
-            self._fill()
+def _read(path: Path, data: bytes | None) -> str:
+    size_bytes = path.stat().st_size if data is None else len(data)
+    if size_bytes > MAX_BYTES:
+        raise SourceError(f"{path}: {size_bytes} bytes of JSON are too many to take in; at most {MAX_BYTES} are read")
+    if data is None:
+        data = path.read_bytes()
+    unexpected.refuse(path, data[: unexpected.HEAD_BYTES])
+    return decode_text(data)
 
-    def skip(self, character: str) -> bool:
-        """Step over `character` if it comes next."""
-        if self._peek() != character:
-            return False
-        self._at += 1
-        return True
 
-    def expect(self, character: str, what: str) -> None:
-        """Step over `character`, which must come next."""
-        if not self.skip(character):
-            raise self.damaged(f"expected {what}")
+def _skip(text: str, at: int) -> int:
+    match = _SPACE.match(text, at)
+    return match.end() if match else at
 
-    def expect_end(self) -> None:
-        """Nothing may follow."""
-        if self._peek():
-            raise self.damaged("something follows its end")
 
-    def damaged(self, problem: str) -> SourceError:
-        """The error that says how far the file could be read."""
-        where = f"after record {self.num_records}" if self.num_records else "at its beginning"
-        cut = ", where the file ends: it is cut" if self._is_end and self._at >= len(self._text) else ""
-        return SourceError(f"{self.path}: not the JSON that is published: {problem} {where}{cut}; copy the file again")
+def _expect(text: str, at: int, character: str) -> int:
+    """The place behind `character`, which must come next, and the space after it."""
+    if not text.startswith(character, at):
+        raise json.JSONDecodeError(f"expected `{character}`", text, at)
+    return _skip(text, at + 1)
 
-    def _peek(self) -> str:
-        """The next character that is no space; "" at the end of the file."""
-        while True:
-            match = _SPACE.match(self._text, self._at)
-            self._at = match.end() if match else self._at
-            if self._at < len(self._text) or self._is_end:
-                return self._text[self._at : self._at + 1]
-            self._fill()
 
-    def _fill(self) -> None:
-        """Drop what is behind and read on; twice as much each time a value does not fit, so that work stays linear."""
-        rest = self._text[self._at :]
-        more = self._file.read(max(CHUNK_CHARACTERS, len(rest)))
-        self._is_end = not more
-        self._text, self._at = rest + more, 0
+def _take_key(text: str, at: int) -> tuple[str, int]:
+    key, end = _decode(text, at)
+    if not isinstance(key, str):
+        raise json.JSONDecodeError("a key is no text", text, at)
+    return key, _expect(text, _skip(text, end), ":")
+
+
+def _is_cut(text: str, error: Exception) -> bool:
+    """Whether a parser stopped because the text ends."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or bool(_TOKEN.fullmatch(text, error.pos))
+
+
+def _damaged(path: Path, text: str, error: Exception, num_records: int) -> SourceError:
+    problem = "nested too deeply" if isinstance(error, RecursionError) else str(error).split(":")[0]
+    place = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+    where = f"after record {num_records}" if num_records else "in its first record"
+    cut = ", where the file ends: it is cut" if _is_cut(text, error) else ""
+    found = f"{problem} {where}{f' ({place})' if place else ''}{cut}"
+    return SourceError(f"{path}: not the JSON that is published: {found}; copy the file again")

@@ -22,12 +22,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, cast
 
 from openmedq.cards import Card, File
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_text, to_line
 from openmedq.errors import SourceError
+from openmedq.formats import warn_absent
 from openmedq.formats.tables import stream_lines, stream_table
 from openmedq.io.archives import MemberPath, open_members
 from openmedq.io.folders import find_all
@@ -94,6 +96,9 @@ def read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
         expected = f"data_backup/MedFMC/{layout.task}/trainval.txt"
         raise SourceError(f"{raw}: no list as `{expected}`, no table as `{card.title}/{layout.table}`; see {HOMEPAGE}")
 
+    for split in SPLITS if lists else ():
+        if split not in dict(lists):
+            warn_absent(card.id, f"data_backup/MedFMC/{layout.task}/{split}.txt", split)
     # By name: at most the labels and ids of a set's ten thousand pictures.
     published = dict(_labels_of(tables, layout)) if lists else {}
     seen: set[str] = set()
@@ -124,6 +129,9 @@ class _Reader:
         def identify(key: str, record: Record) -> tuple[str, str]:
             name = record.get("img_id", "")
             is_id = name and to_line(name) == name
+            if name and name in self.seen:  # in another list too: the id is the image's
+                raise Unusable(Reason.ID_REPEATED, f"{to_line(name)} stands for an earlier record too")
+            self.seen.add(name)
             return name if is_id else f"{path.stem}-line-{key}", split
 
         return represent(
@@ -134,7 +142,7 @@ class _Reader:
             path=path,
             identify=identify,
             build=lambda *words: self._build(path, *words),
-            seen=self.seen,
+            seen=None,
         )
 
     def _build(self, path: Path, record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
@@ -177,17 +185,16 @@ class _Reader:
 
 
 def _lines_of(path: Path, published: dict[str, str], layout: Layout) -> Iterator[tuple[str, Any]]:
-    number, line = "", ""
-    for number, line in stream_lines(path):
+    is_cut = not path.read_bytes().endswith(b"\n")
+    for (number, line), (_, next_line) in pairwise(chain(stream_lines(path), [("", "")])):
         match = _LINE.fullmatch(line.strip())
-        if match is None:
+        num_labels = len((match[2] or "").replace(",", " ").split()) if match else 0
+        if is_cut and not next_line and (not match or num_labels not in (0, len(layout.columns))):
+            yield number, {"problem": Unusable(Reason.FILE_TRUNCATED, "the file ends within the line; get it again")}
+        elif match is None:
             yield number, {"problem": Unusable(Reason.FIELD_MISSING, "the line names no picture")}
         else:
             yield number, {"img_id": match[1], "labels": match[2] or published.get(match[1], "")}
-    match = _LINE.fullmatch(line.strip())
-    is_damaged = match is None or len((match[2] or "").replace(",", " ").split()) not in (0, len(layout.columns))
-    if line and is_damaged and not path.read_bytes().endswith(b"\n"):  # read again: it is a small file
-        raise SourceError(f"{path}: cut in line {number}; get the file again")
 
 
 def _rows_of(table: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -208,7 +215,7 @@ def _labels_of(tables: Iterable[tuple[Path, Path]], layout: Layout) -> Iterator[
 
 def _find_lists(raw: Path, card: Card, layout: Layout) -> list[tuple[str, Path]]:
     """The lists that are read, with the split of each: all from one folder, since their versions divide differently."""
-    folders = (f"data_backup/MedFMC/{layout.task}", f"data_anns/MedFMC/{layout.task}", f"MedFMC_train/{layout.task}")
+    folders = (f"data_backup/MedFMC/{layout.task}", f"MedFMC_train/{layout.task}")
     found = []
     for folder in (raw / root / name for root in _ROOTS for name in (*folders, layout.task, card.title, "")):
         candidates = {split: [folder / f"{split}.txt"] for split in SPLITS}

@@ -16,8 +16,9 @@ from xml.etree import ElementTree
 from openmedq.cards.fields import Record, Unusable, take_text, to_line
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.formats.tables import stream_table
-from openmedq.io import folders
+from openmedq.io import folders, unexpected
 from openmedq.io.archives import Members, open_members
+from openmedq.io.texts import decode_text
 from openmedq.schema import Image, Provenance, Reason
 
 _SECTIONS = ("comparison", "indication", "findings", "impression")
@@ -163,10 +164,11 @@ def _parse(data: bytes) -> ElementTree.Element:
     """The report's root. Entities are declared in a DOCTYPE alone: without one there is none to expand or to fetch."""
     if len(data) > MAX_REPORT_BYTES:
         raise Unusable(Reason.FIELD_MISSING, f"the report has more than {MAX_REPORT_BYTES} bytes")
-    try:
-        text = data.decode("utf-8-sig")  # whatever the file declares
-    except UnicodeDecodeError:
-        raise Unusable(Reason.NOT_UTF8, "the report is not UTF-8") from None
+    if found := unexpected.describe(data):
+        raise Unusable(Reason.FIELD_MISSING, f"the report is {found[0]}; {found[1]}")
+    text = decode_text(data)  # whatever the file declares
+    if any("\udc00" <= character <= "\udfff" for character in text):
+        raise Unusable(Reason.NOT_UTF8, "the report is not UTF-8")
     if "<!DOCTYPE" in text:
         raise Unusable(Reason.FIELD_MISSING, "the report declares a DOCTYPE: refused")
     try:

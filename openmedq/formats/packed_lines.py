@@ -68,7 +68,7 @@ def represent_lines(
     raw: Path,
     identify: Callable[[str, Record], str],
     build: Callable[[Record, str, str, Provenance], Sample],
-    seen: set[str] | None,
+    seen: dict[str, str] | None,
 ) -> Iterator[Sample | Rejected]:
     """The records of a file that holds one split, as `represent` makes them; `identify` gives the record's id.
 

@@ -21,8 +21,10 @@ from openmedq.errors import ArchiveError, SourceError
 from openmedq.formats import tables
 from openmedq.formats.beside import Beside
 from openmedq.formats.tables import Row, stream_lines
+from openmedq.io import unexpected
 from openmedq.io.archives import Members, open_members
 from openmedq.io.folders import walk
+from openmedq.io.texts import decode_text
 from openmedq.schema import Reason
 
 NUM_LEVELS = 7  # raw and six below: physionet.org/files/<project>/<version>/<archive>/files, as wget and unzip do it
@@ -140,6 +142,7 @@ class JoinedTable:
         self._is_once = is_once
         self._rows = stream_table(path, (key,)) if path else iter(())
         self._waiting: dict[str, str] = {}
+        self.num_taken = 0
 
     def take(self, key: str) -> dict[str, str]:
         """What the row says; empty where the table has no such row. SourceError where the table is damaged."""
@@ -147,13 +150,24 @@ class JoinedTable:
             number, row = next(self._rows, ("", None))
             if row is None:
                 return {}
+            if isinstance(row, Unusable) and row.reason is Reason.FILE_TRUNCATED:
+                _log.warning(
+                    "%s: line %s: %s; what it has of the records below is lost", self._path, number, row.detail
+                )
+                continue
             if isinstance(row, Unusable):  # no record is lost by it, so that no rejected one would tell of it
                 raise SourceError(f"{self._path}: line {number}: {row.detail}; get the file again")
             said = {name: value for name, value in row.items() if name and value.strip() and name not in self._ids}
             packed = json.dumps(said, separators=(",", ":"))
             self._waiting.setdefault(row[self._key].strip(), packed if self._is_once else sys.intern(packed))
+        self.num_taken += 1
         packed = self._waiting.pop(key) if self._is_once else self._waiting[key]
         return dict(json.loads(packed))
+
+    def count_rest(self, pattern: re.Pattern[str]) -> int:
+        """How many rows whose key is of that pattern were not asked for; the table is then at its end."""
+        rest = (row[self._key].strip() for _, row in self._rows if not isinstance(row, Unusable))
+        return sum(pattern.fullmatch(key) is not None for key in {*self._waiting, *rest})
 
 
 class Texts:
@@ -168,6 +182,7 @@ class Texts:
         self._absent = absent
         self._members: Members | None = None
         if path:
+            unexpected.refuse(path, kind=unexpected.ARCHIVE)  # whose error names no member
             try:
                 self._members = stack.enter_context(open_members(path))
             except ArchiveError:  # which may name a member
@@ -181,10 +196,12 @@ class Texts:
             raise Unusable(Reason.FIELD_MISSING, "the study's report can't be read") from None
         if data is None:
             raise Unusable(Reason.FIELD_MISSING, self._absent)
-        try:
-            return data.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            raise Unusable(Reason.NOT_UTF8, "the study's report is not UTF-8") from None
+        if found := unexpected.describe(data):
+            raise Unusable(Reason.FIELD_MISSING, f"the study's report is {found[0]}; {found[1]}")
+        text = decode_text(data)
+        if any("\udc00" <= character <= "\udfff" for character in text):
+            raise Unusable(Reason.NOT_UTF8, "the study's report is not UTF-8")
+        return text
 
     def _read(self, name: str) -> bytes | None:
         member = self._members.find(name) if self._members else None

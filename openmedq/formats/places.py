@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from openmedq.formats import find_below, find_file
+from openmedq.io import unexpected
 from openmedq.io.archives import Members, open_inner, open_members
 from openmedq.io.lookup import ArchivedPictures, ChainedPictures, Pictures, open_pictures, open_spare
 
@@ -27,12 +28,17 @@ class Place:
     def read(self, name: str) -> bytes | None:
         """The bytes of the file with that path, or else of the one called like its last part; None where there is none.
 
-        ArchiveError where it is damaged, or several members could be meant.
+        ArchiveError where it is damaged, or several members could be meant; SourceError for an unexpected file.
         """
-        if self.members:
-            return self.members.read(name) if self.members.find(name) else None
         path = self.locate(name)
-        return path.read_bytes() if path.is_file() else None
+        if self.members:
+            data = self.members.read(name) if self.members.find(name) else None
+            path = path / name
+        else:
+            data = path.read_bytes() if path.is_file() else None
+        if data is not None:
+            unexpected.refuse(path, data)
+        return data
 
     def locate(self, name: str) -> Path:
         """The file to blame for what is in the text `name`: itself, or the archive."""

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from openmedq.cards import File
+from openmedq.cards.fields import Unusable
 from openmedq.cards.licences import spell
 from openmedq.errors import SourceError
 from openmedq.formats import find_below
-from openmedq.formats.tables import stream_rows
+from openmedq.formats.tables import stream_rows, take_header
 
 _HUB = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
 ARTICLES = File(  # the one copy that is left: PubMed Central took its lists away in 2026
@@ -69,11 +70,14 @@ def read_article_licences(raw: Path) -> ArticleLicences:
     words: dict[str, int] = {}  # in order of their codes
     for path in paths[:1]:
         rows = stream_rows(path)
-        _, header = next(rows, ("", []))
+        header = take_header(rows)
         article_at, licence_at = _find_column(path, header, "accessionid"), _find_column(path, header, "license")
         num_odd = 0
         for _, fields in rows:
-            match = _ARTICLE.fullmatch(fields[article_at].strip()) if len(fields) == len(header) else None
+            if isinstance(fields, Unusable) or len(fields) != len(header):
+                num_odd += 1
+                continue
+            match = _ARTICLE.fullmatch(fields[article_at].strip())
             if not match:
                 num_odd += 1
                 continue

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from openmedq.cards import Card, File
-from openmedq.cards.fields import Record, keep, take_optional_text
+from openmedq.cards.fields import Record, keep, list_absent, take_optional_text
 from openmedq.cards.licences import spell
 from openmedq.formats.beside import Beside, open_table_beside
 from openmedq.formats.captions import Described, read_captions
@@ -36,15 +36,20 @@ FILES = tuple(
 )
 
 
+def name_table(split: str) -> str:
+    """The file that lists a split's captions."""
+    return f"{_PREFIXES[split]}_captions.csv"
+
+
 def find_tables(folder: Path) -> dict[str, Path]:
     """The lists of captions in a folder, by ROCO's name of the split."""
-    paths = {split: folder / f"{prefix}_captions.csv" for split, prefix in _PREFIXES.items()}
+    paths = {split: folder / name_table(split) for split in _PREFIXES}
     return {split: path for split, path in paths.items() if path.is_file()}
 
 
 def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Rejected]:
     """The records of the lists in `folder`, `raw` or a folder below it, as those of the card's set."""
-    seen: set[str] = set()  # 80,000 ids
+    seen: dict[str, str] = {}  # 80,000 ids
     # One file of licences for all splits, 10 MB: what lies between two of its rows that are asked for is in memory.
     with open_table_beside(folder / "license_information.csv", "ID", "Attribution") as licences:
         for split, path in find_tables(folder).items():
@@ -67,6 +72,9 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
                     describe=_describe({"cuis": concepts, "cuis_manual": manual}, licences, card.licence),
                     seen=seen,
                 )
+                absent = [record_id for record_id in concepts.rest() if record_id not in seen]
+                path = folder / f"{prefix}_concepts.csv"
+                yield from list_absent(absent, source=card.id, split=split, raw=raw, path=path)
 
 
 def _describe(

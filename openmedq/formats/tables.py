@@ -1,26 +1,25 @@
 """Tables as text: CSV and its relatives, plain or gzipped, read row by row.
 
-Bytes that are not UTF-8 become lone surrogates, so that the one row that holds them is rejected (see `cards/fields`)
-and not the whole file. A text table has no end mark: one that is cut between two rows can't be told from a whole one.
+A text table has no end mark: one that is cut between two rows can't be told from a whole one. One that is cut within a
+row (too few fields and no line end, an open quote, a gzip that ends early) gives its whole rows, then an `Unusable`.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
-import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Literal
 
 from openmedq.cards.fields import Unusable
 from openmedq.errors import SourceError
+from openmedq.io.texts import open_text
 from openmedq.schema import Reason
 
 MAX_ROW_CHARACTERS = 2**24  # a longer row is a quote that was never closed, or no table
+
+MAX_CUT_LINES = 100  # an open quote that swallows more is no cut: rows are below it
 
 csv.field_size_limit(MAX_ROW_CHARACTERS)
 
@@ -38,40 +37,63 @@ def stream_table(
     (pandas' index) is called "". Of a table that `is_secret` no error tells what stands in place of a header.
 
     Raises:
-        SourceError: no header, a header without one of the `needed` columns, a gzip that is cut.
+        SourceError: no header, a header without one of the `needed` columns, an open quote far above the end.
     """
     lines = stream_rows(path, delimiter=delimiter, is_quoted=is_quoted)
-    _, header = next(lines, ("", []))
-    names = [name.strip() for name in header]
+    names = take_header(lines)
     lacking = [name for name in needed if name not in names]
     if lacking:
         found = "get the file again" if is_secret else f"found {', '.join(names)[:200] or 'nothing'}"
         raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; {found}")
     for number, fields in lines:
-        if len(fields) != len(names):
+        if isinstance(fields, Unusable):
+            yield number, fields
+        elif len(fields) != len(names):
             problem = f"the row has {len(fields)} fields, the header {len(names)}"
             yield number, Unusable(Reason.FIELD_MISSING, problem)
         else:
             yield number, dict(zip(names, fields, strict=True))
 
 
-def stream_rows(path: Path, *, delimiter: str = ",", is_quoted: bool = True) -> Iterator[tuple[str, list[str]]]:
-    """The fields of each row of a table without a header, with the number of its last line; empty lines are none."""
+def stream_rows(
+    path: Path, *, delimiter: str = ",", is_quoted: bool = True
+) -> Iterator[tuple[str, list[str] | Unusable]]:
+    """The fields of each row of a table, its header's too, with the number of its last line; empty lines are none."""
     with open_text(path) as file:
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
         lines = _Lines(path, file)
         reader = csv.reader(chain(lines, [_END]), delimiter=delimiter, quoting=quoting)
-        number = 0  # of the row's last line
+        number = num_columns = 0  # number of the row's last line
         try:
             for fields in reader:
-                if fields and fields[-1].endswith(_END) and fields != [_END]:
-                    raise SourceError(f"{path}: line {number + 1}: a quote is never closed; get the file again")
-                if fields and fields != [_END]:
+                if fields == [_END]:
+                    break
+                if fields and fields[-1].endswith(_END):
+                    if lines.num_lines - number > MAX_CUT_LINES:
+                        raise SourceError(f"{path}: line {number + 1}: a quote is never closed; get the file again")
+                    where = str(max(lines.num_lines, number + 1))
+                    yield where, _cut(f"a quote that line {number + 1} opens is never closed")
+                elif fields and lines.is_open and len(fields) < num_columns:
+                    yield str(reader.line_num), _cut(f"the last row has {len(fields)} fields of {num_columns}")
+                elif fields:
+                    num_columns = num_columns or len("\0".join(fields).rstrip(" \0").split("\0"))
                     yield str(reader.line_num), fields
                 number = reader.line_num
                 lines.num_left = MAX_ROW_CHARACTERS
         except csv.Error as error:
             raise SourceError(f"{path}: line {reader.line_num}: no table ({error}); get the file again") from None
+        if lines.is_cut:
+            yield str(lines.num_lines + 1), _cut("the gzip ends early")
+
+
+def take_header(rows: Iterator[tuple[str, list[str] | Unusable]]) -> list[str]:
+    """The names in the first row, which is taken; none where there is no whole one."""
+    _, header = next(rows, ("", []))
+    return [] if isinstance(header, Unusable) else [name.strip() for name in header]
+
+
+def _cut(problem: str) -> Unusable:
+    return Unusable(Reason.FILE_TRUNCATED, f"the file is cut: {problem}; get it again")
 
 
 def stream_lines(path: Path) -> Iterator[tuple[str, str]]:
@@ -83,6 +105,8 @@ def stream_lines(path: Path) -> Iterator[tuple[str, str]]:
             text = line.rstrip("\r\n")
             if text.strip():
                 yield str(number), text
+        if lines.is_cut:
+            raise EOFError("it ends early")
 
 
 class _Lines(Iterator[str]):
@@ -90,31 +114,24 @@ class _Lines(Iterator[str]):
 
     def __init__(self, path: Path, file: IO[str]) -> None:
         self.num_left = MAX_ROW_CHARACTERS  # whoever reads sets it anew after a row
+        self.num_lines = 0
+        self.is_open = False  # the last line that was read has no line end
+        self.is_cut = False  # a gzip that ends early has no more lines
         self._path = path
         self._file = file
-        self._num_lines = 0
 
     def __next__(self) -> str:
-        line = self._file.readline(self.num_left + 1)
-        self.num_left -= len(line)
-        self._num_lines += 1
-        if self.num_left < 0:
-            problem = f"a row of more than {MAX_ROW_CHARACTERS} characters"
-            raise SourceError(f"{self._path}: line {self._num_lines}: {problem}; get the file again")
+        try:
+            line = self._file.readline(self.num_left + 1)
+        except EOFError:
+            self.is_cut = True
+            raise StopIteration from None
         if not line:
             raise StopIteration
+        self.num_left -= len(line)
+        self.num_lines += 1
+        self.is_open = not line.endswith(("\n", "\r"))
+        if self.num_left < 0:
+            problem = f"a row of more than {MAX_ROW_CHARACTERS} characters"
+            raise SourceError(f"{self._path}: line {self.num_lines}: {problem}; get the file again")
         return line
-
-
-@contextmanager
-def open_text(path: Path) -> Iterator[IO[str]]:
-    """Open a text file, gzipped or plain by its first bytes: browsers unpack and keep the name. SourceError if cut."""
-    with path.open("rb") as raw:
-        is_packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        packed = cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if is_packed else raw
-        with io.TextIOWrapper(packed, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            try:
-                yield file
-            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise SourceError(f"{path}: not a whole gzip ({error}); copy the file again") from None

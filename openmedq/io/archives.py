@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from openmedq.errors import ArchiveError
+from openmedq.io import unexpected
 from openmedq.io.folders import is_junk
 
 MAX_MEMBER_BYTES = 2**30  # that `read` takes into memory
@@ -137,6 +138,7 @@ def open_members(path: Path) -> Iterator[Members]:
 
     A gzipped tar is inflated from its start whenever a read goes backwards: read it in the order of `names`.
     """
+    unexpected.refuse(path, kind=unexpected.ARCHIVE)
     with ExitStack() as stack:
         with _blame(f"{path}: not a whole archive", "; copy it again"):
             file: IO[bytes] = stack.enter_context(path.open("rb"))
@@ -153,8 +155,10 @@ def open_members(path: Path) -> Iterator[Members]:
 def open_inner(members: Members, name: str) -> Iterator[Members]:
     """Open a zip that is a member of another archive, as `open_members` does; it is taken into memory whole."""
     with ExitStack() as stack:
+        data = members.read(name)
+        unexpected.refuse(members.path / name, data, unexpected.ARCHIVE)
         with _blame(f"{members.path}: {name}: not a whole archive"):
-            inner = _open_zip(members.path / name, io.BytesIO(members.read(name)), stack)
+            inner = _open_zip(members.path / name, io.BytesIO(data), stack)
         yield inner
 
 

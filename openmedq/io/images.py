@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
 
+from openmedq.io import unexpected
 from openmedq.io.metadata import strip_jpeg, strip_png, strip_unseen
 from openmedq.schema import Reason
 
@@ -85,6 +86,8 @@ def encode(published: bytes, settings: Normalize) -> Picture:
 
 def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
     """Read the header; the number of pixels is checked before any of them is decoded."""
+    if found := unexpected.describe(data):
+        raise BrokenPicture(Reason.IMAGE_UNEXPECTED, f"{found[0]}, not an image; {found[1]}")
     with _reading(settings.max_pixels):
         return PIL.Image.open(io.BytesIO(data), formats=FORMATS)
 

@@ -96,7 +96,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         path=path,
         identify=lambda _, record: (take_text(record, "id"), "train"),
         build=_build,
-        seen=set(),
+        seen={},
     )
     waiting: dict[str, Sample] = {}  # by the picture's name
     for entry, row in zip(entries, rows, strict=True):

@@ -46,6 +46,7 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import draw_uuid, generator
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
+from openmedq.formats import warn_absent
 from openmedq.formats.columnar import stream_parquet
 from openmedq.formats.hub_shards import find_shards
 from openmedq.formats.packed_lines import find_lines, represent_lines
@@ -104,10 +105,12 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     lines = find_lines(raw, lambda place: _LINES.get(place.name), with_zips=not shards)
     if not shards and not lines:
         raise SourceError(f"{raw}: no `{_SHARD.format('train')}`; expected it there, as published at {card.homepage}")
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for split in card.roles:
         for path in shards.get(split, []):
             yield from _read_shard(raw, path, split, seen)
+        if split not in lines and split not in shards:
+            warn_absent(card.id, _SHARD.format(split), split)
         if split in lines and split in shards:
             _log.info("%s: not read: the Parquet file is there", lines[split])
         elif split in lines:
@@ -122,7 +125,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             )
 
 
-def _read_shard(raw: Path, path: Path, split: str, seen: set[str]) -> Iterator[Sample | Rejected]:
+def _read_shard(raw: Path, path: Path, split: str, seen: dict[str, str]) -> Iterator[Sample | Rejected]:
     _check_counting(path)
     rows = represent(
         stream_parquet(path, _COLUMNS),

@@ -29,7 +29,7 @@ import json
 import logging
 import zipfile
 from collections.abc import Iterator
-from itertools import product
+from itertools import islice, product
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -37,9 +37,12 @@ import numpy as np
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import generator
-from openmedq.cards.fields import Record, Unusable, keep, take_optional_text, take_text, take_texts
+from openmedq.cards.fields import Record, Unusable, keep, list_absent, take_optional_text, take_text, take_texts
 from openmedq.errors import SourceError
+from openmedq.formats import warn_absent
+from openmedq.formats.json_stream import stream_lines
 from openmedq.formats.packed_lines import LinesFile, find_lines, represent_lines
+from openmedq.io.archives import MemberPath
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _COMMIT = "ddef95d268cdad413693d634279a9a679d468469"  # the last one that is known to hold the authors' file
@@ -91,7 +94,16 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         if four and five:
             _log.info("%s: not read: the same questions with four options are there", five)
         if chosen := four or five:
-            yield from _read_file(raw, chosen, split)
+            num_lines = 0
+            for row in _read_file(raw, chosen, split):
+                num_lines += 1
+                yield row
+            if four and five:
+                absent = [f"{split}-{line}" for line, _ in islice(stream_lines(five), num_lines, None)]
+                path = five.archive if isinstance(five, MemberPath) else five
+                yield from list_absent(absent, source=card.id, split=split, raw=raw, path=path, sibling=str(five))
+        else:
+            warn_absent(card.id, f"phrases_no_exclude_{split}.jsonl", split)
 
 
 def _identify(place: PurePosixPath) -> _Key | None:

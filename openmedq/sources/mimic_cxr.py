@@ -46,7 +46,7 @@ import numpy as np
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator
-from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.cards.fields import Record, Unusable, keep, list_absent, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
 from openmedq.formats.physionet import (
     ADVICE,
@@ -166,7 +166,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         def take_report(name: str) -> dict[str, str]:
             return read_sections(texts.take(name))
 
-        yield from represent(
+        num_rows = 0
+        for row in represent(
             stream_table(path, (*_IDS, "split")),
             source=card.id,
             unit="line",
@@ -175,7 +176,14 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             identify=identify,
             build=build,
             seen=None,
-        )
+        ):
+            num_rows += 1
+            yield row
+        unread = (
+            f"absent-{number}" for number in range(1, 1 + metadata.count_rest(_DICOM_ID))
+        )  # by number: no id is told
+        where, num_other = found.get("metadata", path), num_rows - metadata.num_taken
+        yield from list_absent(unread, source=card.id, split="", raw=raw, path=where, num_other=num_other)
 
 
 def more_files(raw: Path) -> Iterator[File]:

@@ -41,6 +41,7 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import ORGANS, POSITIONS, Figure, draw, draw_figures, encode_png, generator, shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
+from openmedq.formats import warn_absent
 from openmedq.formats.json_stream import stream_list
 from openmedq.formats.whole_paths import WholePaths
 from openmedq.io.archives import Members, open_members
@@ -115,6 +116,9 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
                 f"{archive or raw}: no `QA_information/Open-access/<Dataset>.json`; expected it there or in "
                 f"`{ARCHIVE}`, as published at {card.homepage}"
             )
+        for split, access in (("open_access", "Open-access"), ("restricted_access", "Restricted-access")):
+            if split not in {each.split for each in lists}:
+                warn_absent(card.id, f"QA_information/{access}", split)
         pictures = WholePaths(members, tops=(f"{TOP}/", ""), folders=(*folders, raw, raw / TOP))
         yield from _read_lists(raw, lists, members, pictures)
 
@@ -178,7 +182,7 @@ def _read_lists(
         path=at.place if is_archived else at.place / "QA_information",
         identify=identify,
         build=build,
-        seen=set(),  # 128,000 ids: 15 MB
+        seen={},  # 128,000 ids: 15 MB
     )
     for row in rows:
         yield replace(row, provenance=_locate(raw, at, row.provenance.record, is_archived=is_archived))

@@ -40,6 +40,7 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import ORGANS, Figure, draw, draw_figures, encode_jpeg, encode_png, generator, tint
 from openmedq.cards.fields import Record, Unusable, keep, take_optional_text, take_text
 from openmedq.errors import SourceError
+from openmedq.formats import warn_absent
 from openmedq.formats.hub_shards import choose_copies, find_shards, picture_schema
 from openmedq.formats.plain_pickle import load_pickle, read_pickle
 from openmedq.formats.visual_questions import Fields, read_numbered, read_shards, take_turn
@@ -126,6 +127,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             yield from _read_pickle(raw, split, pickles[split], None, files)
         elif split in packed:
             yield from _read_pickle(raw, split, packed[split], archive, files)
+        if split not in shards and (shards or split not in (pickles | packed)):
+            warn_absent(card.id, f"data/{split}-*.parquet", split)
 
 
 def _find_pickles(names: Iterable[str]) -> dict[str, _Pickle]:

@@ -5,8 +5,9 @@ Layout read, as published on Hugging Face, in the folder or up to two below it: 
 `train_2.csv`, `test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and
 `images_2.zip`. Version 1 is read where its train or test is there, version 2 otherwise; the log names what is not
 read. Pictures are found by file name in the zip, which is read in place, or in a folder that it was unpacked to.
-A split that is absent is left out. Where `oa_comm_use_file_list.csv` (496 MB; or PMC's `oa_file_list.csv`) is there,
-each question has the licence of the article that its picture is from, and the card's where the article is not listed.
+A split that is absent is named in the log. Where `oa_comm_use_file_list.csv` (496 MB; or PMC's `oa_file_list.csv`) is
+there, each question has the licence of the article that its picture is from, and the card's where the article is not
+listed.
 
 What is odd in the published files, and in the miniature:
 
@@ -39,9 +40,9 @@ from openmedq.cards import Access, Card, Edition, File
 from openmedq.cards.drawing import POSITIONS, Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats import find_below, places_near
+from openmedq.formats import find_below, places_near, warn_absent
 from openmedq.formats.pmc_licences import ARTICLES, ArticleLicences, draw_articles, read_article_licences
-from openmedq.formats.tables import Row, stream_rows, stream_table
+from openmedq.formats.tables import Row, stream_rows, stream_table, take_header
 from openmedq.io.lookup import Pictures, open_pictures
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
@@ -121,6 +122,9 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions of the splits that are there; SourceError where none is, or a column lacks."""
     version, found = _choose_version(raw)
     train, test, clean = (found.get(part) for part in ("train", "test", "clean"))
+    for split, path in (("train", train), ("test", test or clean)):
+        if not path:
+            warn_absent(card.id, _FILES[version][split][0], split)
     # Memory grows with the rows of the clean test: 2,000 keys.
     keys = {_key(row) for _, row in _stream(clean) if isinstance(row, dict)} if clean else set()
     met: set[_Key] = set()
@@ -164,7 +168,7 @@ def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
 
 def _stream(path: Path) -> Rows:
     """The rows, each with its number from 1, by the columns' names as published, however they are spelled."""
-    _, header = next(stream_rows(path), ("", []))
+    header = take_header(stream_rows(path))
     published = {_fold(name): name for name in _COLUMNS} | {"": "index", "unnamed: 0": "index"}
     names = {name.strip(): published.get(_fold(name), name.strip()) for name in header}
     needed = [*_NEEDED] if "Answer_label" in names.values() else [*_NEEDED, "Answer"]

@@ -39,8 +39,18 @@ import pyarrow.parquet as pq
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import generator
-from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, take_texts
+from openmedq.cards.fields import (
+    Record,
+    Unusable,
+    keep,
+    list_absent,
+    represent,
+    take_optional_text,
+    take_text,
+    take_texts,
+)
 from openmedq.errors import SourceError
+from openmedq.formats import warn_absent
 from openmedq.formats.columnar import stream_parquet
 from openmedq.formats.hub_shards import find_shards
 from openmedq.formats.json_stream import stream_object
@@ -91,6 +101,7 @@ _PARTS = (  # of the set: file, folder of the hub, split
     ("ori_pqaa.json", "pqa_artificial", "artificial"),
     ("ori_pqau.json", "pqa_unlabeled", "unlabeled"),
 )
+_NAMES = {split: name for name, _, split in _PARTS} | {"test": _PARTS[0][0]}
 _TRUTH = "test_ground_truth.json"
 _TRUTH_URL = f"{_GITHUB}/data/{_TRUTH}"
 _DERIVED = {
@@ -117,6 +128,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
     seen: set[str] = set()
     is_any = False
+    absent_splits: tuple[str, ...] = ()
     for name, folder, split in _PARTS:
         file, shards = named.get(name), _find_shards(raw, files, folder)
         if file and shards:
@@ -125,8 +137,15 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             is_any = True
             test_ids = _test_ids(path, named.get(_TRUTH)) if split == "train" else frozenset()
             yield from _read_file(raw, path, test_ids, split, seen)
+            if truth := named.get(_TRUTH):
+                absent = sorted(test_ids - seen)
+                yield from list_absent(absent, source=card.id, split="test", raw=raw, path=truth, unit="PubMed id")
+        if not file and not shards:
+            absent_splits += ("train", "test") if split == "train" else (split,)
     if not is_any:
         raise SourceError(f"{raw}: no `data/ori_pqal.json`; expected it there, as published at {card.homepage}")
+    for split in absent_splits:
+        warn_absent(card.id, _NAMES[split], split)
 
 
 def _find_shards(raw: Path, files: list[Path], folder: str) -> list[Path]:
@@ -138,7 +157,10 @@ def _test_ids(labelled: Path, truth: Path | None) -> frozenset[str]:
     path = truth or labelled.parent / _TRUTH
     if truth is None:
         raise SourceError(f"{path}: not found; without it the test questions would train; get it from {_TRUTH_URL}")
-    test_ids = frozenset(key.strip() for key, _ in stream_object(truth))
+    records = dict(stream_object(truth))
+    if any(isinstance(record, Unusable) for record in records.values()):
+        raise SourceError(f"{path}: is cut; without all of it test questions would train; get it from {_TRUTH_URL}")
+    test_ids = frozenset(map(str.strip, records))
     if not test_ids:
         raise SourceError(f"{path}: holds no id; without it the test questions would train; get it from {_TRUTH_URL}")
     return test_ids
@@ -151,6 +173,9 @@ def _read_file(
 
     def identify(key: str, record: Record) -> tuple[str, str]:
         pubmed_id = take_text(record if is_table else {"pubid": key}, "pubid", is_number_allowed=True)
+        if pubmed_id in seen:  # in another part too: the id is the article's
+            raise Unusable(Reason.ID_REPEATED, f"{pubmed_id} stands for an earlier record too")
+        seen.add(pubmed_id)
         return pubmed_id, "test" if pubmed_id in test_ids else split
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
@@ -188,7 +213,7 @@ def _read_file(
         path=path,
         identify=identify,
         build=build,
-        seen=seen,
+        seen=None,
     )
 
 

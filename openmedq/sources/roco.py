@@ -48,10 +48,10 @@ from openmedq.cards.drawing import (
     tint,
     with_shared_figure,
 )
-from openmedq.cards.fields import Record, keep, take_optional_text
+from openmedq.cards.fields import Record, keep, list_absent, take_optional_text
 from openmedq.cards.licences import spell
 from openmedq.errors import SourceError
-from openmedq.formats import rocov2
+from openmedq.formats import rocov2, warn_absent
 from openmedq.formats.beside import Beside, open_lines_beside, open_table_beside
 from openmedq.formats.captions import Described, read_captions, stream_captions
 from openmedq.formats.tables import Row, stream_lines, stream_table
@@ -129,6 +129,7 @@ card = Card(
 _CSV = {"train": "traindata.csv", "validation": "valdata.csv", "test": "testdata.csv"}
 
 _PICTURE = re.compile(r"(PMC\d+)_([^/\\]+)\.\w+")
+_ID = re.compile(r"ROCO_[0-9]+")
 _LINK = re.compile(r"(PMC\d+)\.tar\.gz", re.ASCII)
 
 _log = logging.getLogger(__name__)
@@ -143,6 +144,11 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         path = card.files[0].path
         raise SourceError(f"{raw}: no `{path}` or the like; expected it there, as published at {card.homepage}")
     used, *others = first + second
+    there = {split for split, _, _ in _find_parts(used)} if first else rocov2.find_tables(used).keys()
+    for split in SPLITS:
+        if split not in there:
+            name = f"data/{split}/radiology/captions.txt" if first else rocov2.name_table(split)
+            warn_absent(card.id, name, split)
     for folder in others:
         _log.info("%s: not read: another copy or version of ROCO, %s is there", folder, used)
     if first:
@@ -164,7 +170,7 @@ def _find_parts(folder: Path) -> list[tuple[str, str, list[Path]]]:
 
 
 def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
-    seen: set[str] = set()  # 88,000 ids
+    seen: dict[str, str] = {}  # 88,000 ids
     fetched = FetchedPictures(raw / PICTURES)
     for split, subset, (path, *others) in _find_parts(folder):
         for other in others:
@@ -177,7 +183,8 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
             }
             licences = stack.enter_context(open_table_beside(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC"))
             is_table = path.suffix == ".csv"
-            yield from read_captions(
+            num_rows = 0
+            for row in read_captions(
                 stream_table(path, ("id", "name", "caption")) if is_table else stream_captions(path, "ROCO_"),
                 source=card.id,
                 split=split,
@@ -188,7 +195,19 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 pictures=ChainedPictures((pictures, fetched)),
                 describe=_describe(subset, beside, licences),
                 seen=seen,
-            )
+            ):
+                num_rows += 1
+                yield row
+            num_other = num_rows - max(*(file.num_found for file in beside.values()), licences.num_found)
+            left = {name: file.rest() for name, file in beside.items()} | {"licences": licences.rest()}
+            for name, record_ids in left.items():
+                absent = [record_id for record_id in record_ids if _ID.fullmatch(record_id) and record_id not in seen]
+                seen |= dict.fromkeys(absent, split)
+                path = part / f"{name}.txt"
+                yield from list_absent(
+                    absent, source=card.id, split=split, raw=raw, path=path, num_other=max(0, num_other)
+                )
+                num_other -= len(absent)
 
 
 def linked_pictures(raw: Path) -> Iterator[LinkedPicture]:

@@ -2,7 +2,7 @@
 
 Layout read: `train.json`, `validation.json` or `validate.json`, `test.json` (JSON lists) beside `imgs.zip`, which is
 read in place, or `imgs/`: directly, as published on Hugging Face, or up to two folders deeper, as the project's own
-archive unpacks to `Slake1.0/`. A split that is absent is left out. `KG.zip` and `mask.txt` are not read.
+archive unpacks to `Slake1.0/`. A split that is absent is named in the log. `KG.zip` and `mask.txt` are not read.
 
 What is odd in the published files, and in the miniature:
 
@@ -32,7 +32,7 @@ from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, encode_png, generator, shared_figure
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats import find_below
+from openmedq.formats import find_below, warn_absent
 from openmedq.formats.json_stream import stream_list
 from openmedq.formats.whole_paths import WholePaths
 from openmedq.io.archives import open_members
@@ -84,8 +84,11 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
         packed = find_below(raw, "Slake1.0.zip")
         advice = f"unpack {packed[0].name}" if packed else f"expected it there, as published at {card.homepage}"
         raise SourceError(f"{raw}: no `train.json`; {advice}")
+    for split, names in _FILES.items():
+        if split not in dict(found):
+            warn_absent(card.id, names[0], split)
 
-    seen: set[str] = set()  # qid counts through all splits
+    seen: dict[str, str] = {}  # qid counts through all splits as published
     with _open_pictures(raw) as pictures:
         for split, path in found:
             yield from _read_file(raw, path, split, pictures, languages, seen)
@@ -105,7 +108,7 @@ def _open_pictures(raw: Path) -> Iterator[WholePaths]:
 
 
 def _read_file(
-    raw: Path, path: Path, split: str, pictures: WholePaths, languages: tuple[str, ...], seen: set[str]
+    raw: Path, path: Path, split: str, pictures: WholePaths, languages: tuple[str, ...], seen: dict[str, str]
 ) -> Iterator[Sample | Rejected]:
     def identify(_: str, record: Record) -> tuple[str, str]:
         return take_text(record, "qid", is_number_allowed=True), split

@@ -4,7 +4,8 @@ Layout read, as published on Hugging Face: `perception/0.1.0/ubench-test-0000{0.
 folder or any folder in it. A row is a picture with `questions` and `captions`, each a struct of entries: {id, name,
 question, options, answer_idx, tags, and with questions answer}. Each entry is a sample: a question becomes a multiple
 choice; a caption is its template (`A micrograph acquired through {class}.`) with the right option in the place of
-`{class}`, which is what the published options say already. Shards that are not there are named in the log. Where
+`{class}`, which is what the published options say already. Shards that are not there are named in the log, and rows
+that `dataset_info.json` counts and no shard has are rejected. Where
 several folders hold shards, the one with the most is read and the others are named.
 
 `answer_idx` counts from 0: so says `answer`, which is held to it, and so do the rows' `modality` and `label_name`.
@@ -48,10 +49,20 @@ from openmedq.cards.drawing import (
     generator,
     shared_figure,
 )
-from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text, take_texts
+from openmedq.cards.fields import (
+    Record,
+    Unusable,
+    keep,
+    list_absent,
+    represent,
+    take_optional_text,
+    take_text,
+    take_texts,
+)
 from openmedq.cards.licences import spell
 from openmedq.errors import SourceError
 from openmedq.formats.columnar import stream_arrow
+from openmedq.formats.json_stream import stream_object
 from openmedq.io.folders import walk
 from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
@@ -119,13 +130,20 @@ _log = logging.getLogger(__name__)
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions and captions; SourceError where no shard is there, it is cut, or lacks a column."""
     shards = _find_shards(raw)
+    num_stated, num_rows = _read_info(shards[0].parent), 0
     at = shards[0]  # the shard that the last record came from
     owners: dict[str, tuple[Path, str]] = {}  # 17,000 pictures' ids, with the row that they stand for
 
     def records() -> Iterator[tuple[str, Any]]:
         nonlocal at
         for at in shards:
-            yield from _divide(stream_arrow(at, _NEEDED))
+            yield from _divide(list_rows(at))
+
+    def list_rows(path: Path) -> Iterator[tuple[str, Record | Unusable]]:
+        nonlocal num_rows
+        for row in stream_arrow(path, _NEEDED):
+            num_rows += 1
+            yield row
 
     def identify(_: str, record: Record) -> tuple[str, str]:
         row = record["row"]
@@ -140,6 +158,19 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     )
     for row in rows:
         yield replace(row, provenance=Provenance(at.relative_to(raw).as_posix(), row.provenance.record))
+    absent = (f"row-{number}" for number in range(num_rows + 1, num_stated + 1))
+    yield from list_absent(absent, source=card.id, split="test", raw=raw, path=shards[0].parent / _INFO)
+
+
+def _read_info(folder: Path) -> int:
+    """How many rows `dataset_info.json` states; 0 where it is absent or states none."""
+    path = folder / _INFO
+    if not path.is_file():
+        return 0
+    num_examples: Any = dict(stream_object(path))
+    for name in ("splits", "test", "num_examples"):
+        num_examples = num_examples.get(name) if isinstance(num_examples, dict) else None
+    return num_examples if isinstance(num_examples, int) else 0
 
 
 def _find_shards(raw: Path) -> list[Path]:

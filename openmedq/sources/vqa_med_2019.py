@@ -4,7 +4,9 @@ Layout read, as published on Zenodo: `ImageClef-2019-VQA-Med-Training.zip`, `Ima
 and `VQAMed2019Test.zip`, read in place, or the folders that they unpack to, below the raw folder or two levels deeper.
 A line of `All_QA_Pairs_{train,val}.txt` is `image|question|answer`; a picture is `{Train,Val}_images/<image>.jpg`.
 A line of `VQAMed2019_Test_Questions_w_Ref_Answers.txt` is `image|category|question|answer`. Where only
-`VQAMed2019_Test_Questions.txt` is there, its answers are withheld. A split that is absent is left out.
+`VQAMed2019_Test_Questions.txt` is there, its answers are withheld. A split that is absent is named in the log.
+A question that another file of its split has (`QAPairsByCategory/`, the questions of the test) and the file above has
+not is rejected: that file is cut.
 
 What is odd in the published files, and in the miniature:
 
@@ -35,10 +37,12 @@ import numpy as np
 
 from openmedq.cards import Access, Card, File
 from openmedq.cards.drawing import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
-from openmedq.cards.fields import Record, Unusable, keep, represent, take_text
+from openmedq.cards.fields import Record, Unusable, keep, list_absent, represent, take_text
 from openmedq.errors import SourceError
+from openmedq.formats import warn_absent
 from openmedq.formats.places import Place, find_places, open_place
 from openmedq.io.lookup import Pictures
+from openmedq.io.texts import decode_text
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://zenodo.org/records/10499039/files"
@@ -85,6 +89,7 @@ _SPLITS = (
     _Split("test", _TEST, _REFERENCES, _REFERENCE, ("VQAMed2019_Test_Images", "Test_Images")),
 )
 _CATEGORIES = {"modality": "C1_Modality", "plane": "C2_Plane", "organ": "C3_Organ", "abnormality": "C4_Abnormality"}
+_Question = tuple[str, str]  # image, question
 _OPTIONAL = re.compile(r"\s*\([^()]*\)")
 
 _log = logging.getLogger(__name__)
@@ -92,18 +97,22 @@ _log = logging.getLogger(__name__)
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions of all splits that are there; SourceError where none is, or one is cut."""
-    is_found = False
+    is_found, absent = False, []
     for split in _SPLITS:
         withheld = () if split.suffix else (_QUESTIONS,)
         paths = find_places(raw, split.text, f"{split.folder}.zip", *withheld)
         for other in paths[1:]:
             _log.info("%s: its questions are not read: %s holds the same split", other, paths[0])
+        if not paths:
+            absent.append(split)
         for path in paths[:1]:
             is_found = True
             with open_place(path, split.pictures, paths[1:]) as place:
                 yield from _read_split(raw, place, split)
     if not is_found:
         raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected it there, as published at {card.homepage}")
+    for split in absent:
+        warn_absent(card.id, split.text, split.name)
 
 
 def _read_split(raw: Path, place: Place, split: _Split) -> Iterator[Sample | Rejected]:
@@ -113,8 +122,10 @@ def _read_split(raw: Path, place: Place, split: _Split) -> Iterator[Sample | Rej
     if data is None:
         raise SourceError(f"{place.path}: no `{split.text}` in it; get it again from {card.homepage}")
     categories = _categories(place, split)
+    met: set[_Question] = set()
 
-    def identify(number: str, _: Record) -> tuple[str, str]:
+    def identify(number: str, record: Record) -> tuple[str, str]:
+        met.add(_to_question(record))
         return f"{split.name}-{number}", split.name
 
     def build(record: Record, sample_id: str, split_name: str, provenance: Provenance) -> Sample:
@@ -146,7 +157,7 @@ def _read_split(raw: Path, place: Place, split: _Split) -> Iterator[Sample | Rej
             ),
         )
 
-    return represent(
+    yield from represent(
         _parse(data, fields),
         source=card.id,
         unit=f"{name} line" if place.members else "line",
@@ -156,27 +167,44 @@ def _read_split(raw: Path, place: Place, split: _Split) -> Iterator[Sample | Rej
         build=build,
         seen=None,  # a line's number comes once
     )
+    sibling = "QAPairsByCategory" if split.suffix else _QUESTIONS
+    known = categories if split.suffix else _questions(place)
+    numbers = (f"{split.name}-absent-{number}" for number in range(1, 1 + len(known.keys() - met)))
+    yield from list_absent(
+        numbers, source=card.id, split=split.name, raw=raw, path=place.locate(name), sibling=sibling, unit=sibling
+    )
 
 
 def _parse(data: bytes, fields: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
     """The lines by field, each with its number; blank ones are none. The last field may hold a `|` itself."""
-    text = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "surrogateescape")
-    for number, line in enumerate(text.split("\n"), start=1):  # a carriage return alone ends no line
+    lines = decode_text(data).split("\n")  # a carriage return alone ends no line
+    for number, line in enumerate(lines, start=1):
         values = line.split("|", len(fields) - 1)
         if len(values) == len(fields):
             yield str(number), dict(zip(fields, values, strict=True))
         elif line.strip():
             problem = f"the line has {len(values)} fields, not {len(fields)}"
-            yield str(number), Unusable(Reason.FIELD_MISSING, problem)
+            is_cut = number == len(lines) and len(values) < len(fields)
+            yield str(number), Unusable(Reason.FILE_TRUNCATED if is_cut else Reason.FIELD_MISSING, problem)
 
 
-def _categories(place: Place, split: _Split) -> Mapping[tuple[str, str], str]:
+def _to_question(record: Record) -> _Question:
+    return record["image_id"].strip(), record["question"].strip()
+
+
+def _questions(place: Place) -> dict[_Question, str]:
+    """The questions of the test, which stand without their answers in a file of their own."""
+    rows = _parse(place.read(_QUESTIONS) or b"", ("image_id", "question"))
+    return {_to_question(record): "" for _, record in rows if isinstance(record, dict)}
+
+
+def _categories(place: Place, split: _Split) -> dict[_Question, str]:
     """The category of each image and question: 12,792 keys in memory at most. Empty where the files are absent."""
     categories = {}
     for category, stem in _CATEGORIES.items() if split.suffix else ():
         for _, record in _parse(place.read(f"QAPairsByCategory/{stem}_{split.suffix}.txt") or b"", _PAIR):
             if isinstance(record, dict):
-                categories[record["image_id"].strip(), record["question"].strip()] = category
+                categories[_to_question(record)] = category
     return categories
 
 

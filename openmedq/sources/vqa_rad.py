@@ -44,7 +44,7 @@ from openmedq.cards.drawing import (
 )
 from openmedq.cards.fields import Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.errors import SourceError
-from openmedq.formats import find_below, places_near
+from openmedq.formats import find_below, places_near, warn_absent
 from openmedq.formats.hub_shards import find_shards
 from openmedq.formats.json_stream import stream_list
 from openmedq.formats.visual_questions import read_shards
@@ -101,18 +101,20 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     if files:
         for path, _ in derived:
             _log.info("%s: not read: a copy derived from %s, which is there", path, files[0][0].name)
-    files = files or derived
+    is_derived, files = not files, files or derived
     packed = [path for place in _SHARDS for path in find_all(raw, place)]
     shards = find_shards(packed, {"train": "train", "test": "test"})
     if not files and not shards:
         raise SourceError(f"{raw}: no `{QUESTIONS}`; expected it there, as published at {card.homepage}")
     for split in card.roles:
+        if is_derived and split not in ({of for _, of in derived} or shards):
+            warn_absent(card.id, f"{split}set.json" if derived else f"data/{split}-*.parquet", split)
         if files and split in shards:
             _log.info("%s: not read: a copy derived from %s, which is there", shards[split][0], files[0][0].name)
         elif split in shards:
             yield from read_shards(card, raw, split, shards[split])
     if files:
-        seen: set[str] = set()
+        seen: dict[str, str] = {}
         with open_pictures(raw, *places_near(raw, files[0][0], *_PLACES)) as pictures:
             for path, split in files:
                 yield from _read_file(raw, path, split, pictures, seen)
@@ -122,7 +124,9 @@ def _find(raw: Path, *names: str) -> list[Path]:
     return [path for path in find_below(raw, *names) if path.is_file()][:1]
 
 
-def _read_file(raw: Path, path: Path, split: str, pictures: Pictures, seen: set[str]) -> Iterator[Sample | Rejected]:
+def _read_file(
+    raw: Path, path: Path, split: str, pictures: Pictures, seen: dict[str, str]
+) -> Iterator[Sample | Rejected]:
     """The records of one file; `split` where the file is the split, "" where `phrase_type` says it."""
 
     def identify(_: str, record: Record) -> tuple[str, str]:

@@ -193,8 +193,10 @@ def _finish(set_: Set, item: Sample | Rejected, futures: list[Future[Picture]]) 
     for image, future in zip(item.images, futures, strict=True):
         problem = future.exception()  # raised, it would hold on to this record while the decoder remembers it
         if isinstance(problem, BrokenPicture):
-            is_named = not set_.card.is_credentialed  # whose pictures are called by a study's or a patient's number
-            return _reject(item, problem.reason, f"{image.image_id}: {problem.detail}" if is_named else "a picture")
+            # Images of a credentialed set are called by a study's or a patient's number.
+            is_told = not set_.card.is_credentialed or problem.reason is Reason.IMAGE_UNEXPECTED
+            name = "an image" if set_.card.is_credentialed else image.image_id
+            return _reject(item, problem.reason, f"{name}: {problem.detail}" if is_told else "a picture")
         if isinstance(problem, BrokenExecutor):
             advice = "probably for want of memory; lower execution.workers in params.yaml"
             raise OpenMedQError(f"{set_.card.id}: a process that decodes pictures was killed, {advice}")

@@ -50,7 +50,7 @@ def test_a_file_that_is_absent_says_nothing(tmp_path: Path) -> None:
         assert rows.find("a") is None
 
 
-@pytest.mark.parametrize("data", [b"", b"\n\n", b"<html>\n404\ta\n"])
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"none\n404\ta\n"])
 def test_another_layout_is_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "t.txt"
     path.write_bytes(data)

@@ -12,6 +12,7 @@ from openmedq.cards.fields import Unusable
 from openmedq.errors import SourceError
 from openmedq.formats import json_stream
 from openmedq.formats.json_stream import stream_lines, stream_list, stream_object
+from openmedq.schema import Reason
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -20,12 +21,6 @@ VALUES = st.recursive(
 )
 LAYOUTS = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}, {"indent": "\t"}])
 relaxed = settings(max_examples=150)
-
-
-@pytest.fixture(autouse=True)
-def _tiny_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So small that every value lies across a border."""
-    monkeypatch.setattr(json_stream, "CHUNK_CHARACTERS", 3)
 
 
 def write(path: Path, text: str) -> Path:
@@ -75,23 +70,34 @@ def test_whatever_json_refuses_is_refused(
 @relaxed
 @given(items=st.lists(VALUES, min_size=1, max_size=5).filter(encodable), share=st.floats(0, 0.999))
 @pytest.mark.parametrize("as_object", [False, True])
-def test_a_cut_file_is_an_error_after_what_is_whole(
-    tmp_path: Path, as_object: bool, items: list[Any], share: float
-) -> None:
+def test_a_cut_file_ends_after_what_is_whole(tmp_path: Path, as_object: bool, items: list[Any], share: float) -> None:
     tree = {str(number): item for number, item in enumerate(items, start=1)}
     text = json.dumps(tree if as_object else items, indent=1)
     path = write(tmp_path / "x.json", text[: int(len(text) * share)])
-    seen = []
-    with pytest.raises(SourceError, match="not the JSON that is published") as error:
-        seen.extend(pair for pair in (stream_object if as_object else stream_list)(path))
-    assert seen == list(tree.items())[: len(seen)]
-    assert "\n" not in str(error.value)
+    try:
+        *seen, (_, last) = (stream_object if as_object else stream_list)(path)
+    except SourceError as error:  # not one whole record
+        assert "\n" not in str(error)
+        assert "not the JSON that is published" in str(error)
+    else:
+        assert seen
+        assert seen == list(tree.items())[: len(seen)]
+        assert isinstance(last, Unusable)
+        assert last.reason is Reason.FILE_TRUNCATED
 
 
-def test_records_come_before_the_file_is_read_to_its_end(tmp_path: Path) -> None:
-    path = write(tmp_path / "x.json", "[1, 2, " + "3, " * 1000)
-    stream = stream_list(path)
-    assert [next(stream), next(stream)] == [("1", 1), ("2", 2)]
+@pytest.mark.parametrize(
+    "text", ['[{"a": 1}, {"a": 2} {"a": 3}, {"a": 4}]', '[{"a": 1}, {"a": 2}, nonsense, {"a": 4}]']
+)
+def test_damage_above_the_end_is_an_error_with_its_place(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SourceError, match=r"x\.json: not the JSON .* after record \d \(line 1 column 2\d\); copy"):
+        list(stream_list(write(tmp_path / "x.json", text)))
+
+
+def test_a_file_too_large_is_not_taken_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_stream, "MAX_BYTES", 10)
+    with pytest.raises(SourceError, match=r"x\.json: 12 bytes of JSON are too many to take in; at most 10 are read"):
+        list(stream_list(write(tmp_path / "x.json", "[1, 2, 3, 4]")))
 
 
 @pytest.mark.parametrize("text", ["", "   ", "null", "17", '"text"', "<html>", "[1, 2] 3", "[1 2]", "[1,]"])
@@ -104,17 +110,6 @@ def test_deep_nesting_and_long_numbers_are_refused(tmp_path: Path) -> None:
     for text in ("[" * 200_000, "[" + "9" * 10_000 + "]"):
         with pytest.raises(SourceError):
             list(stream_list(write(tmp_path / "x.json", text)))
-
-
-def test_a_record_without_end_is_refused_before_memory_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_stream, "MAX_RECORD_CHARACTERS", 1000)
-    path = write(tmp_path / "x.json", '["' + "x" * 50_000)
-    with path.open(encoding="utf-8") as file:
-        cursor = json_stream._Cursor(path, file)
-        cursor.expect("[", "a list")
-        with pytest.raises(SourceError):
-            cursor.take()
-        assert file.tell() < 10_000
 
 
 def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
@@ -138,14 +133,14 @@ def test_lines_are_streamed_as_json_loads_reads_them(tmp_path: Path, items: list
     assert list(stream_lines(path)) == [(str(2 * number + 1), item) for number, item in enumerate(items)]
 
 
-def test_a_bad_line_is_one_record_and_a_cut_last_line_an_error(tmp_path: Path) -> None:
+def test_a_bad_line_is_one_record_and_so_is_a_cut_last_line(tmp_path: Path) -> None:
     path = write(tmp_path / "x.jsonl", '{"a": 1}\nnonsense\n{"a": 2}')
     (_, first), (_, second), (_, third) = stream_lines(path)
     assert (first, third) == ({"a": 1}, {"a": 2})
     assert isinstance(second, Unusable)
     write(path, '{"a": 1}\n{"a": ')
-    with pytest.raises(SourceError, match="line 2, the last, is cut"):
-        list(stream_lines(path))
+    _, (_, cut) = stream_lines(path)
+    assert cut.reason is Reason.FILE_TRUNCATED
 
 
 def test_not_a_number_does_not_become_text() -> None:
@@ -164,4 +159,4 @@ def test_a_list_out_of_an_archive_is_read_as_a_file_is(tmp_path: Path) -> None:
     assert [first, second] == list(stream_list(path))[:2]
     assert foreign == ("3", "caf\udce9")
     with pytest.raises(SourceError, match=r"^a\.zip/x\.json: not the JSON"):
-        list(stream_list(Path("a.zip/x.json"), data[:-1]))
+        list(stream_list(Path("a.zip/x.json"), b"{}"))

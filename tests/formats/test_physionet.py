@@ -154,7 +154,7 @@ def test_a_line_that_is_no_picture_is_refused_and_not_shown(tmp_path: Path, line
     assert "p10000000" not in str(error.value)
 
 
-@pytest.mark.parametrize("line", ["", "0" * 64, "0" * 63 + f" {name(0)}", "g" * 64 + f" {name(0)}", "<html>p10000000"])
+@pytest.mark.parametrize("line", ["", "0" * 64, "0" * 63 + f" {name(0)}", "g" * 64 + f" {name(0)}", "p10000000"])
 def test_a_damaged_digest_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
     write_listing(tmp_path, [name(0)], [])
     (tmp_path / "SHA256SUMS.txt").write_text(f"{line}\n", encoding="utf-8")

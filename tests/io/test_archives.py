@@ -146,7 +146,7 @@ def test_a_tar_that_is_cut_between_two_members_is_noticed(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz"])
-@pytest.mark.parametrize("data", [b"", b"<html>404</html>", b"\x89PNG\r\n", b"PK\x03\x04" + b"x" * 50])
+@pytest.mark.parametrize("data", [b"", b"none 404", b"\x89PNG\r\n", b"PK\x03\x04" + b"x" * 50])
 def test_what_is_no_archive_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
     with pytest.raises(ArchiveError, match="not a whole archive"):
@@ -191,7 +191,7 @@ def test_a_flipped_byte_never_crashes(tmp_path: Path, name: str, where: float, v
 @ENDINGS
 def test_a_zip_in_an_archive_is_read_like_any_other(tmp_path: Path, name: str) -> None:
     inner = write_zip(tmp_path / "inner.zip", CONTENT).read_bytes()
-    path = write(tmp_path / name, {"deep/inner.zip": inner, "cut.zip": inner[:-30], "none.zip": b"<html>"})
+    path = write(tmp_path / name, {"deep/inner.zip": inner, "cut.zip": inner[:-30], "none.zip": b"none"})
     with open_members(path) as outer:
         with open_inner(outer, "inner.zip") as members:
             assert {member: members.read(member) for member in members.names} == CONTENT

@@ -271,7 +271,7 @@ def test_the_same_pixels_have_one_fingerprint() -> None:
 
 @pytest.mark.parametrize(
     "published",
-    [b"", b"\0", b"<html>not found</html>", b"GIF89a", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe"],
+    [b"", b"\0", b"<svg>not found</svg>", b"GIF89a", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"%!PS-Adobe"],
 )
 def test_what_is_no_picture_is_unreadable(published: bytes) -> None:
     assert _refuse(published).reason is Reason.IMAGE_UNREADABLE

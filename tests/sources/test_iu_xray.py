@@ -494,7 +494,7 @@ def test_a_damaged_report_costs_its_rows_alone(tmp_path: Path) -> None:
     ("reports", "problem"),
     [
         ([], "it holds no record"),
-        ([b"<html>404</html>"], "the XML is no `eCitation`, in all of its 1 records"),
+        ([b"<other/>"], "the XML is no `eCitation`, in all of its 1 records"),
         ([b"nonsense", b""], "the report is no XML: line 1, column 0, in all of its 2 records"),
         ([b"nonsense", b"<html>404</html>"], "none of its 2 records"),
         ([report(None), report(None, ("CXR2_IM-2",))], "field `uid` is empty, in all of its 2 records"),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openmedq.errors import ArchiveError, SourceError
+from openmedq.errors import SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Sample
 from openmedq.sources.omnimedvqa import ARCHIVE, card, read
 
@@ -279,16 +279,6 @@ def test_without_lists_nothing_is_read(tmp_path: Path) -> None:
         next(read(write(tmp_path, {"Elsewhere/A": [RECORD]})))
 
 
-def test_a_cut_list_or_archive_is_one_line(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"Open-access/A\.json: .*after record 1"):
-        list(read(write(tmp_path / "cut", {"Open-access/A": json.dumps([RECORD, RECORD]).encode()[:-9]})))
-    raw = copy_of("omnimedvqa")
-    data = (raw / ARCHIVE).read_bytes()
-    (raw / ARCHIVE).write_bytes(data[: len(data) // 2])
-    with pytest.raises(ArchiveError, match="not a whole archive"):
-        next(read(raw))
-
-
 def test_a_damaged_picture_costs_its_records(tmp_path: Path) -> None:
     write(tmp_path, {"Open-access/A": [RECORD, RECORD | {"question_id": "b", "image_path": "Images/B/1.png"}]})
     data = (tmp_path / ARCHIVE).read_bytes()
@@ -301,11 +291,11 @@ def test_a_damaged_picture_costs_its_records(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("is_archived", [True, False])
 def test_memory_does_not_grow_with_the_set(tmp_path: Path, is_archived: bool) -> None:
-    """A list in an archive is taken in as a whole, an unpacked one is not."""
+    """A list is taken in as a whole, one after the other."""
 
     def peak_of(factor: int) -> int:
         raw = tmp_path / str(factor)
-        num_lists, num_records = (factor, 300) if is_archived else (1, 300 * factor)
+        num_lists, num_records = factor, 300
         long = RECORD | {"image_path": "absent.png", "unknown": "x" * 5_000}
         records = [long | {"question_id": number} for number in range(num_records)]
         write(raw, {f"Open-access/{number}": records for number in range(num_lists)})

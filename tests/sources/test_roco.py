@@ -57,7 +57,7 @@ def read_one(raw: Path, line: str | bytes) -> Sample | Rejected:
 
 
 def kept(raw: Path) -> Sample:
-    (row,) = read(raw)
+    (row,) = [row for row in read(raw) if getattr(row, "reason", None) is not Reason.RECORD_ABSENT]
     assert isinstance(row, Sample), row
     return row
 
@@ -122,15 +122,6 @@ def test_foreign_bytes_beside_a_record_reject_it(tmp_path: Path, name: str) -> N
     (row,) = read(write(tmp_path, **{name: line}))
     assert isinstance(row, Rejected)
     assert row.reason is Reason.NOT_UTF8
-
-
-def test_an_id_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> None:
-    write(tmp_path)
-    write(tmp_path, folder="data/test")
-    first, second = read(tmp_path)
-    assert isinstance(first, Sample)
-    assert isinstance(second, Rejected)
-    assert (second.reason, second.split) == (Reason.ID_REPEATED, "test")
 
 
 def test_captions_of_a_word_are_kept_and_empty_ones_rejected(miniature_of: Callable[[str], Path]) -> None:
@@ -373,7 +364,7 @@ def test_the_table_of_kaggles_copy_is_as_good(tmp_path: Path, place: str, caplog
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("data", [b"", b"<html>\n404\n</html>"])
+@pytest.mark.parametrize("data", [b"", b"none\n404\n"])
 def test_another_layout_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
     with pytest.raises(SourceError) as error:
         list(read(write(tmp_path, **{name: data})))
@@ -397,7 +388,7 @@ def test_a_list_that_is_cut_loses_its_end_alone(copy_of: Callable[[str], Path]) 
         rows = list(read(raw))
         num_before = data[:position].count(b"\nROCO") + 1
         assert rows[:num_before] == expected[:num_before]
-        assert len(rows) < len(expected)
+        assert any(getattr(row, "reason", None) is Reason.RECORD_ABSENT for row in rows)
 
 
 # ROCOv2 ---------------------------------------------------------------------------------------------------------------
@@ -549,7 +540,7 @@ def test_no_record_crashes_the_reader(tmp_path: Path, captions: list[str], besid
     except SourceError as error:
         assert "\n" not in str(error)
     else:
-        assert len(rows) == num_records(captions)
+        assert sum(getattr(row, "reason", None) is not Reason.RECORD_ABSENT for row in rows) == num_records(captions)
     assert len({row.id for row in rows}) == len(rows)
 
 

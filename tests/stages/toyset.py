@@ -80,7 +80,7 @@ def miniature(raw: Path, seed: int = 0) -> None:
     (raw / "questions.json").write_text(json.dumps(records))
     for number, name in enumerate(("a.png", "b.png", "c.png")):
         (raw / name).write_bytes(make_png(seed + number))
-    (raw / "broken.png").write_text("<html>")
+    (raw / "broken.png").write_text("no image")
 
 
 def make_set(read: Read = read, card: Card = CARD) -> SimpleNamespace:

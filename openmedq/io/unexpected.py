@@ -1,0 +1,50 @@
+"""Unexpected files: what a failed download or clone leaves in the place of a published file.
+
+`refuse` is called once in each way of opening a file: texts (`io/texts.py`), Parquet and Arrow, archives, pickles and
+XML. An image is refused when it is decoded, as one rejected record.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from openmedq.errors import ArchiveError, SourceError
+
+HEAD_BYTES = 2048
+ARCHIVE = "an archive"
+
+_START = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+_POINTER = re.compile(rb"\s*version https://git-lfs\.github\.com/spec/")
+_PAGE = re.compile(_START + rb"<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_ERROR = re.compile(_START + rb"<Error\b[^>]*>.*?(?:<Code>\s*(\w+)|\Z)", re.DOTALL)
+_PLAIN = (b"entry not found", b"404: not found", b"not found", b"access denied", b"invalid username or password.")
+
+
+def describe(head: bytes, folder: str = "its folder") -> tuple[str, str] | None:
+    """What a file is that begins with `head`, and what to do; None where it may be the published one."""
+    head = head[:HEAD_BYTES]
+    if _POINTER.match(head):
+        return "a Git LFS pointer", f'run "git lfs pull" in {folder}'
+    if _PAGE.match(head):
+        return "an HTML page", "download the file again: the host answered with a page (a login, a notice, an error)"
+    if match := _ERROR.match(head):
+        code = match[1].decode() if match[1] else "no code"
+        return f"an XML error of its host ({code})", "download the file again, with access to it"
+    if head.strip().lower() in _PLAIN:
+        return f"an error of its host ({head.strip().decode().rstrip('.')})", "download the file again"
+    return None
+
+
+def refuse(path: Path, head: bytes | None = None, kind: str = "the published file") -> None:
+    """Raise where the file at `path` is an unexpected one: SourceError, or ArchiveError where `kind` is ARCHIVE.
+
+    `head` are its first bytes, if they are at hand.
+    """
+    if head is None:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    if found := describe(head, str(path.parent)):
+        what, advice = found
+        error = ArchiveError if kind == ARCHIVE else SourceError
+        raise error(f"{path} is {what}, not {kind}; {advice}")
