@@ -204,7 +204,7 @@ def test_a_picture_that_is_absent_is_rejected(tmp_path: Path, copy_of: Callable[
     (row,) = read(raw)
     assert isinstance(row, Rejected)
     assert (row.id, row.reason) == ("roco/ROCO_00020", Reason.IMAGE_MISSING)
-    assert row.detail == f"no file {NAME} or ROCO_00020.jpg in folder radiology or in folder pictures"
+    assert row.detail == f"no file {NAME} or ROCO_00020.jpg in radiology or in folder pictures"
 
     raw = copy_of("roco")
     num_rows = len(list(read(raw)))
