@@ -31,9 +31,6 @@ FILES = (
 @pytest.fixture(autouse=True)
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    for name in ("PHYSIONET_USERNAME", "PHYSIONET_PASSWORD"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def make_sets(**update: Any) -> dict[str, Set]:
