@@ -5,15 +5,16 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import re
 import shutil
 import sys
 import tempfile
 
-# The tests must not depend on the user's environment (tokens, proxies, HF_HUB_OFFLINE, MLFLOW_TRACKING_URI, GIT_DIR ...):
-# they keep only the variables below, and HOME is empty, so that no netrc, token, Prefect profile or git configuration is
-# read. Some libraries read their variables when they are imported, so that a fixture would come too late.
+# The tests must not depend on the user's environment (tokens, proxies, HF_HUB_OFFLINE, MLFLOW_TRACKING_URI, GIT_DIR):
+# they keep only the variables below, and HOME is empty, so that no netrc, token, Prefect profile or git configuration
+# is read. Some libraries read their variables when they are imported, so that a fixture would come too late.
 _KEPT = re.compile(
     "PATH|TMPDIR|TERM|USER|LOGNAME|CI|VIRTUAL_ENV|LD_LIBRARY_PATH|CUDA_VISIBLE_DEVICES|OPENMEDQ_REAL_DATA"
     "|(PYTHON|PYTEST|OPENBLAS_)[A-Z0-9_]*"
@@ -74,6 +75,19 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("OPENMEDQ_REAL_DATA is not set: it names a folder of real datasets in their native layouts")
     return Path(folder)
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """`logged()`: the messages since the last call, one a line."""
+    caplog.set_level(logging.INFO, logger="openmedq")
+
+    def take() -> str:
+        text = "".join(f"{message}\n" for message in caplog.messages)
+        caplog.clear()
+        return text
+
+    return take
 
 
 @pytest.fixture
