@@ -4,6 +4,13 @@ No edge and no logic of the pipeline stands here; what a stage does is `openmedq
 off before Prefect is imported anywhere below.
 """
 
+import sys
+from importlib.util import find_spec
+
+from openmedq.extras import describe_missing
 from openmedq.silence import silence
 
 silence()
+
+if find_spec("prefect") is None:
+    sys.exit(f"error: {describe_missing(ModuleNotFoundError(name='prefect'), 'flows')}")
