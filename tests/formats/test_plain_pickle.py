@@ -9,7 +9,7 @@ import pickletools
 import struct
 import sys
 import tracemalloc
-from pathlib import Path
+from pathlib import Path, PosixPath
 from typing import Any
 
 import numpy as np
@@ -141,7 +141,7 @@ HOSTILE: dict[str, Any] = {
     "collections.OrderedDict": lambda path: collections.OrderedDict(a=1),
     "numpy": lambda path: np.zeros(3),
     "test_plain_pickle.Plain": lambda path: Plain(),
-    "pathlib.PosixPath": lambda path: path,
+    f"{PosixPath.__module__}.PosixPath": lambda path: path,  # pathlib._local since Python 3.13
     "frozenset": lambda path: frozenset("a"),
     "bytearray": lambda path: bytearray(b"a"),
     "complex": lambda path: 1j,
