@@ -107,6 +107,7 @@ PLUMBING = {
     "openmedq/benchmarks/__init__.py",
     "openmedq/discovery.py",
     "openmedq/errors.py",
+    "openmedq/extras.py",
     "openmedq/io/__init__.py",
     "openmedq/io/processes.py",
     "openmedq/layout.py",
