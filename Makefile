@@ -3,13 +3,15 @@
 # make test-faults  servers that cut, stall and lie, processes that are killed, full disks
 # make check        ruff and mypy
 # make ui           the Prefect and MLflow pages on loopback
+# make lock         requirements.lock from pyproject.toml; keeps every version that still fits (needs uv: pip install uv)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run test test-faults check ui .venv
+.PHONY: run test test-faults check ui lock .venv
 
 TORCH := torch==2.13.0
-PYTHON := $(shell command -v python3.11 || command -v python3)
+IS_SUPPORTED := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell $(name) $(IS_SUPPORTED) && echo $(name))))
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
@@ -38,17 +40,22 @@ check: .venv
 ui: .venv
 	@python -m flows.ui
 
+lock:
+	@command -v uv > /dev/null || { echo "error: uv is missing: pip install uv" >&2; exit 1; }
+	@uv pip compile pyproject.toml --quiet --all-extras --universal --python-version 3.11 --generate-hashes --no-annotate \
+	  --no-emit-package openmedq --custom-compile-command "make lock" --output-file requirements.lock
+
 .venv: .venv/complete
 
 .venv/complete: requirements.lock
-	@for tool in git $(or $(PYTHON),python3.11); do command -v $$tool > /dev/null || \
-	  { echo "error: $$tool is missing; on Debian or Ubuntu: apt install git make python3.11 python3.11-venv" >&2; exit 1; }; done
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "error: Python 3.11 is missing ($(PYTHON) is another); the lock is made for 3.11: apt install python3.11 python3.11-venv" >&2; exit 1; }
+	@command -v git > /dev/null || { echo "error: git is missing; on Debian or Ubuntu: apt install git" >&2; exit 1; }
+	@$(or $(PYTHON),false) $(IS_SUPPORTED) || \
+	  { echo "error: Python 3.11, 3.12 or 3.13 is missing$(if $(PYTHON), ($(PYTHON) is another or not there)); on Debian or Ubuntu: apt install python3 python3-venv; elsewhere: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
-	  { echo "error: Python's venv is missing; on Debian or Ubuntu: apt install python3.11-venv" >&2; exit 1; }
+	  { echo "error: $(PYTHON) lacks the venv module; on Debian or Ubuntu: apt install $$(basename $(PYTHON))-venv" >&2; exit 1; }
 	@echo "Installing into .venv: about 0.7 GB to download, and torch: 0.2 GB for a CPU wheel, about 3 GB where pip takes the CUDA build"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@echo "Installed. Before you run dvc or python yourself: source .venv/bin/activate"
 	@touch $@

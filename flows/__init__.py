@@ -6,8 +6,14 @@ that Prefect starts for a flow where no other is named.
 """
 
 import os
+import sys
+from importlib.util import find_spec
 
+from openmedq.extras import describe_missing
 from openmedq.silence import silence
 
 silence()
 os.environ["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] = "true"
+
+if find_spec("prefect") is None:
+    sys.exit(f"error: {describe_missing(ModuleNotFoundError(name='prefect'), 'flows')}")

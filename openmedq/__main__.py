@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from openmedq import layout
 from openmedq.errors import TRY_AGAIN, OpenMedQError, ParamsError, PassingError, StaleError
+from openmedq.extras import describe_missing
 
 if TYPE_CHECKING:
     from openmedq.params import Params
@@ -60,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # where a test or a notebook put another, it can hold any text
             stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8, a name that is no Unicode
     options = vars(_parser().parse_args(arguments))
+    name = options.pop("name_of_command")
     command: Callable[..., int | None] = options.pop("command")
     logging.basicConfig(format="note: %(message)s")
     logging.getLogger("openmedq").setLevel(logging.INFO)  # such as which of two layouts is read
@@ -69,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), TRY_AGAIN)
     except OpenMedQError as error:
         return _fail(str(error))
+    except ModuleNotFoundError as error:
+        return _fail(describe_missing(error, name))
     except BrokenPipeError:  # the reader of our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -87,8 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m openmedq", description=__import__("openmedq").__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = argparse.ArgumentParser(prog=_program(), description=__import__("openmedq").__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name_of_command")
 
     for name, text in STAGES_PER_SET.items():
         stage = commands.add_parser(name, help=text)
@@ -148,6 +152,10 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=open_demo)
     commands.add_parser("summary", help="scores, waterfall, and where to look next").set_defaults(command=show_summary)
     return parser
+
+
+def _program() -> str:
+    return "openmedq" if Path(sys.argv[0]).name == "openmedq" else "python -m openmedq"
 
 
 def run_stage(stage: str, set_id: str | None = None) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 PARAMS = Path("params.yaml")
-CONF = Path("conf")
+CONF = Path(__file__).with_name("conf")  # profiles: package data, so that an installed package has them
 CATALOGUE = Path("data/catalogue.yaml")
 FORGOTTEN = Path("data/forgotten.yaml")  # in git: what is never used again, by digest
 LEDGER = Path("data/ledger")  # in git: <id>.yaml, what was found at the first download of each file

@@ -25,7 +25,6 @@ import json
 import logging
 import os
 import signal
-import sys
 import tempfile
 import time
 import warnings
@@ -38,6 +37,8 @@ from openmedq.errors import TrackingError
 from openmedq.io.progress import Log
 from openmedq.io.publish import publish
 from openmedq.params import Params
+
+_log = logging.getLogger(__name__)
 
 EXPERIMENT = "openmedq"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # what its pages look like
@@ -170,7 +171,7 @@ class Hold:
         except _store_errors() as error:
             if not self._is_warned:
                 reason = mlflow_store.conceal_secrets(str(error).partition("\n")[0])
-                print(f"{mlflow_store.name()}: the run may miss what follows: {reason}", file=sys.stderr)
+                _log.warning(f"{mlflow_store.name()}: the run may miss what follows: {reason}")
                 self._is_warned = True
             return False
         return True

@@ -2,7 +2,7 @@
 
 The demo's page, a process of its own, reads it too; nothing else does.
 
-A dial without a default is one that a profile decides (`conf/<profile>.yaml`).
+A dial without a default is one that a profile decides (`openmedq/conf/<profile>.yaml`).
 """
 
 from __future__ import annotations
@@ -256,7 +256,7 @@ def profile(folder: Path, name: str) -> Params:
     """The params of `conf/<name>.yaml`, defaults filled in."""
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
-        raise ParamsError(f"{folder}: no profile {name!r}; there are {', '.join(known)}")
+        raise ParamsError(f"{name}: no such profile; there are {', '.join(known)}")
     return load(folder / f"{name}.yaml")
 
 

@@ -7,8 +7,8 @@ named. Nothing here opens a connection, but for `links --ask`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ from openmedq.cards import Card, File, Set, catalogue
 from openmedq.io import links
 from openmedq.mirror import is_miniature, match_folders
 from openmedq.params import Download, Execution, Params
+
+_log = logging.getLogger(__name__)
 
 SHARDS = "its Parquet shards may take as much again: pictures are stored as published, or smaller"
 
@@ -166,12 +168,12 @@ def _list_more(set_: Set, card: Card, folder: Path) -> Iterator[File]:
     more = getattr(set_, "more_files", None)
     if more is None:
         how = f"fetch it with `dvc repro download@{card.id}` where there is a network, and mirror {folder}"
-        print(f"{card.id}: its pictures are not listed, since they have to be asked for: {how}", file=sys.stderr)
+        _log.warning(f"{card.id}: its pictures are not listed, since they have to be asked for: {how}")
     elif all((folder / file.path).is_file() for file in card.files):
         yield from more(folder)
     else:
         how = f"once they lie in {folder}, `python -m openmedq links {card.id}` lists all"
-        print(f"{card.id}: its pictures are not listed, since these files name them: {how}", file=sys.stderr)
+        _log.warning(f"{card.id}: its pictures are not listed, since these files name them: {how}")
 
 
 def _link(set_id: str, file: File) -> links.Link:

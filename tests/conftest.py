@@ -1,11 +1,39 @@
-"""Fixtures of all tests: real data, an empty folder, a toy DVC project with the pipeline's stages, a Prefect server."""
+"""The environment and fixtures of all tests: real data, an empty folder, a toy DVC project, a Prefect server."""
+
+# ruff: noqa: E402  the environment is cleared before any import that reads it
 
 from __future__ import annotations
 
+import atexit
+import logging
 import os
+import re
 import shutil
-import subprocess
 import sys
+import tempfile
+
+# The tests must not depend on the user's environment (tokens, proxies, HF_HUB_OFFLINE, MLFLOW_TRACKING_URI, GIT_DIR):
+# they keep only the variables below, and HOME is empty, so that no netrc, token, Prefect profile or git configuration
+# is read. Some libraries read their variables when they are imported, so that a fixture would come too late.
+_KEPT = re.compile(
+    "PATH|TMPDIR|TERM|USER|LOGNAME|CI|VIRTUAL_ENV|LD_LIBRARY_PATH|CUDA_VISIBLE_DEVICES|OPENMEDQ_REAL_DATA"
+    "|(PYTHON|PYTEST|OPENBLAS_)[A-Z0-9_]*"
+)
+
+
+def _isolate_environment() -> None:
+    home = os.environ.get("HOME", "")
+    for name in [name for name in os.environ if not _KEPT.fullmatch(name)]:
+        del os.environ[name]
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker inherits the HOME of the process that started it
+        home = tempfile.mkdtemp(prefix="openmedq-tests-home-")
+        atexit.register(shutil.rmtree, home, ignore_errors=True)
+    os.environ.update(HOME=home, LANG="C.UTF-8")
+
+
+_isolate_environment()
+
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,6 +75,19 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("OPENMEDQ_REAL_DATA is not set: it names a folder of real datasets in their native layouts")
     return Path(folder)
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
+    """`logged()`: the messages since the last call, one a line."""
+    caplog.set_level(logging.INFO, logger="openmedq")
+
+    def take() -> str:
+        text = "".join(f"{message}\n" for message in caplog.messages)
+        caplog.clear()
+        return text
+
+    return take
 
 
 @pytest.fixture

@@ -79,7 +79,7 @@ def test_the_environment_is_the_makefiles_and_no_second_version_is_said(name):
 
 @dockerfile
 def test_the_base_is_the_makefiles_python_pinned_and_the_same_in_both_stages(name):
-    version = re.search(r"command -v python(3\.\d+)", MAKEFILE)[1]
+    version = re.search(r"foreach name,python(3\.\d+) ", MAKEFILE)[1]
     bases = {rest.split()[0] for word, rest in instructions(name) if word == "FROM"}
     assert len(bases) == 1
     assert re.fullmatch(rf"python:{re.escape(version)}-slim-[a-z]+(@sha256:[0-9a-f]{{64}})?", bases.pop())

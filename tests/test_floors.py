@@ -42,6 +42,7 @@ FLOORS = {
     "openmedq.params_file": 2,
     "openmedq.params": 1,
     "openmedq.errors": 1,
+    "openmedq.extras": 1,
     "openmedq.layout": 1,
     "openmedq": 0.5,
     "openmedq.silence": 0,

@@ -253,7 +253,7 @@ def test_a_server_that_does_not_answer_is_told_in_one_line_without_its_password(
     assert "hunter2" not in str(raised.value)
 
 
-def test_a_store_that_breaks_while_training_does_not_stop_it(project, monkeypatch, capsys):
+def test_a_store_that_breaks_while_training_does_not_stop_it(project, monkeypatch, logged):
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
@@ -265,7 +265,7 @@ def test_a_store_that_breaks_while_training_does_not_stop_it(project, monkeypatc
         broken.setattr(MlflowClient, "log_batch", refuse)
         for step in range(5):
             log({"loss": 1.0}, step)
-    assert capsys.readouterr().err == "mlflow.db: the run may miss what follows: http://host is gone\n"
+    assert logged() == "mlflow.db: the run may miss what follows: http://host is gone\n"
     client, _ = connect()
     (run,) = read_runs()
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 5, "kept until the store was back"

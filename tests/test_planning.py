@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,9 +31,6 @@ FILES = (
 @pytest.fixture(autouse=True)
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    for name in ("PHYSIONET_USERNAME", "PHYSIONET_PASSWORD"):
-        monkeypatch.delenv(name, raising=False)
 
 
 def make_sets(**update: Any) -> dict[str, Set]:
@@ -162,7 +160,7 @@ def test_links_ask_where_that_is_wanted() -> None:
     assert "/resolve/main/" not in line
 
 
-def test_links_list_what_the_first_files_name_once_these_are_here(capsys: pytest.CaptureFixture[str]) -> None:
+def test_links_list_what_the_first_files_name_once_these_are_here(logged: Callable[[], str]) -> None:
     sets = make_sets(files=FILES[::2], linked_bytes=1000)
 
     def render() -> list[str]:
@@ -171,12 +169,12 @@ def test_links_list_what_the_first_files_name_once_these_are_here(capsys: pytest
         )
 
     assert len(render()) == 3
-    assert "toy_set: its pictures are not listed, since they have to be asked for: fetch it" in capsys.readouterr().err
+    assert "toy_set: its pictures are not listed, since they have to be asked for: fetch it" in logged()
     picture = File(path="1.jpg", url=f"{URL}1.jpg", sha256="d" * 64)
     again = FILES[2].model_copy(update={"sha256": "c" * 64})
     vars(sets["toy_set"])["more_files"] = lambda folder: iter((picture, again)) if Path(folder).is_dir() else None
     assert len(render()) == 3
-    assert "not listed, since these files name them: once they lie in data/raw/toy_set" in capsys.readouterr().err
+    assert "not listed, since these files name them: once they lie in data/raw/toy_set" in logged()
     for path in ("questions.json", "licence.txt"):
         lie(path, 1, Path("supplied/toy_set"))
     assert render()[1:] == [
@@ -184,7 +182,7 @@ def test_links_list_what_the_first_files_name_once_these_are_here(capsys: pytest
         f"toy_set/questions.json\t{URL}questions.json\t2000000\t{'a' * 64}\t",
         f"toy_set/licence.txt\t{URL}licence.txt\t\t{'c' * 64}\t",
     ]
-    assert not capsys.readouterr().err
+    assert not logged()
 
 
 def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import re
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +23,8 @@ from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, Passin
 from openmedq.io import origin
 from openmedq.io.progress import progress
 from openmedq.params import Download, Execution
+
+_log = logging.getLogger(__name__)
 
 HASHES = layout.PARTIAL / "fetch-cache"
 REPLACED = layout.PARTIAL / "replaced"  # what somebody put in a file's place
@@ -46,7 +48,7 @@ def fetch(set_: Set, dials: Download, execution: Execution) -> origin.Origin:
             work.record_linked(linked.fetch(set_.card.id, links(work.folder), dials.max_missing, execution))
     _refuse_strays(work.folder, set(work.entries))
     if work.num_fetched:
-        print(f"{set_.card.id}: {_tell(work.num_fetched, work.num_bytes, work.seconds)}", file=sys.stderr)
+        _log.info(f"{set_.card.id}: {_tell(work.num_fetched, work.num_bytes, work.seconds)}")
     return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
 
 
@@ -105,9 +107,9 @@ class _Work:
             return
         self._set_aside(file for file in missing if file.path not in recorded)
         if self.card.terms:
-            print(f"{self.card.title}: its terms of use\n{self.card.terms}", file=sys.stderr, flush=True)
+            _log.info(f"{self.card.title}: its terms of use\n{self.card.terms}")
         if self.card.advice and self.card.access is Access.OPEN:
-            print(f"{self.card.title}: {self.card.advice}", file=sys.stderr, flush=True)
+            _log.info(f"{self.card.title}: {self.card.advice}")
         self._check_room(missing)
         sizes = [file.size_bytes or file.about_bytes for file in missing]
         total = None if None in sizes else sum(size or 0 for size in sizes)
@@ -130,7 +132,7 @@ class _Work:
         for file in files:
             if kept := set_aside(self.card.id, file.path):
                 path = self.folder / file.path
-                print(f"{path}: not the published file, which is fetched; kept as {kept}", file=sys.stderr)
+                _log.warning(f"{path}: not the published file, which is fetched; kept as {kept}")
 
     async def _fetch_more(self, client: Client, files: Iterator[File]) -> None:
         """Files that the first ones name, or name again with a hash. It comes with them: the ledger needs no entry."""

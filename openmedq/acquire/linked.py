@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +16,8 @@ from openmedq.errors import PassingError
 from openmedq.io.fetched import PICTURES, Outcomes, Status, read_outcomes
 from openmedq.io.folders import find_all
 from openmedq.params import Execution
+
+_log = logging.getLogger(__name__)
 
 ADDRESSES = "addresses"
 NUM_TOLD = 5  # reasons that the summary names
@@ -49,7 +51,7 @@ def fetch(set_id: str, linked: Iterable[LinkedPicture], max_missing: float, exec
     if num_left > max_missing * len(wanted):
         raise PassingError(f"{set_id}: {told}{LATER}")
     if num_asked or num_left or after != before:
-        print(f"{set_id}: {told}", file=sys.stderr)
+        _log.info(f"{set_id}: {told}")
     return [path for name in (ADDRESSES, PICTURES) for path in find_all(folder / name, "*.parquet")]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,8 @@ def serve(host: str, port: int) -> NoReturn:
     """
     if not (layout.MODEL / "config.json").exists():
         raise ModelError(f"{layout.MODEL}: no model is there yet; `dvc repro train` trains one")
+    if importlib.util.find_spec("streamlit") is None:
+        raise ModuleNotFoundError("No module named 'streamlit'", name="streamlit")
     options = {**OPTIONS, "server.address": host, "server.port": str(port)}
     hosts = [("server.allowedHosts", name) for name in (host, "127.0.0.1", "localhost", "::1")]  # against DNS rebinding
     flags = [word for name, value in (*options.items(), *hosts) for word in (f"--{name}", value)]

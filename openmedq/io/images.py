@@ -118,14 +118,19 @@ def _reading(max_pixels: int) -> Iterator[None]:
             yield
     except (BrokenPicture, MemoryError):  # want of memory is the machine's trouble, not the picture's
         raise
-    except (DecompressionBombError, DecompressionBombWarning):
-        raise BrokenPicture(Reason.IMAGE_TOO_LARGE, f"more than {max_pixels} pixels") from None
-    except UnidentifiedImageError:
-        raise BrokenPicture(Reason.IMAGE_UNREADABLE, f"none of {', '.join(FORMATS)}") from None
     except Exception as error:  # decoders raise nearly anything: SyntaxError, struct.error, KeyError, ...
-        raise BrokenPicture(Reason.IMAGE_UNREADABLE, _one_line(error)) from None
+        error.__traceback__ = None  # on Python 3.13 its frames are a cycle, which holds the picture's bytes
+        raise _as_broken(error, max_pixels) from None
     finally:
         PIL.Image.MAX_IMAGE_PIXELS = bound
+
+
+def _as_broken(error: Exception, max_pixels: int) -> BrokenPicture:
+    if isinstance(error, (DecompressionBombError, DecompressionBombWarning)):
+        return BrokenPicture(Reason.IMAGE_TOO_LARGE, f"more than {max_pixels} pixels")
+    if isinstance(error, UnidentifiedImageError):
+        return BrokenPicture(Reason.IMAGE_UNREADABLE, f"none of {', '.join(FORMATS)}")
+    return BrokenPicture(Reason.IMAGE_UNREADABLE, _one_line(error))
 
 
 def _one_line(error: Exception) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from openmedq.errors import DiskFullError, OpenMedQError
 from openmedq.layout import PARTIAL
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -100,7 +102,7 @@ def _lock(path: Path, target: Path) -> Iterator[None]:
             try:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                print(f"{target}: another process is writing it; waiting", file=sys.stderr, flush=True)
+                _log.warning(f"{target}: another process is writing it; waiting")
                 fcntl.lockf(file, fcntl.LOCK_EX)
             if not _is_same(file.fileno(), path):  # the file was removed while we waited: others lock a new one
                 continue

@@ -6,7 +6,7 @@ when the set comes from a mirror later.
 
 from __future__ import annotations
 
-import sys
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from openmedq.io.discretion import discreet
 from openmedq.io.progress import progress
 from openmedq.io.publish import exclusive, remove
 from openmedq.params import Params
+
+_log = logging.getLogger(__name__)
 
 MD5S = layout.PARTIAL / "md5-cache"
 ANY = File(path="", url="")  # of which nothing is known
@@ -41,9 +43,9 @@ def run(params: Params, set_id: str) -> None:
             if set_id in params.download.require:
                 raise MirrorError(f"{set_id}: absent, though download.require names it: {found.reason}")
             if params.download.fetch:
-                print(f"{set_id}: skipped: {found.reason}", file=sys.stderr)
+                _log.warning(f"{set_id}: skipped: {found.reason}")
                 if set_.card.access in needs.GUARDED and set_id not in params.download.skip:
-                    print(f"{set_id}: `dvc repro` looks for it again {needs.LOOK_AGAIN}", file=sys.stderr)
+                    _log.info(f"{set_id}: `dvc repro` looks for it again {needs.LOOK_AGAIN}")
         _write(found, layout.RAW / set_id)
 
 
@@ -110,7 +112,7 @@ def _compute_md5(surveyed: origin.Origin, file: origin.Entry) -> str:
 def _note(surveyed: origin.Origin, card: Card, paths: list[str], what: str) -> None:
     if paths:
         told = f"{len(paths)} files" if card.is_credentialed or len(paths) > 1 else paths[0]
-        print(f"{card.id}: {told} of {surveyed.folder}: {what}", file=sys.stderr)
+        _log.info(f"{card.id}: {told} of {surveyed.folder}: {what}")
 
 
 def _write(found: origin.Origin, folder: Path) -> None:

@@ -25,14 +25,11 @@ URL = f"https://{HOST}/imgs/"
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder is an empty project; no credentials of this machine are seen."""
+    """The current folder is an empty project, with a netrc beside it if the test writes one."""
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
-    for name in ("HF_TOKEN", "HF_ENDPOINT", "PHYSIONET_USERNAME", "PHYSIONET_PASSWORD"):
-        monkeypatch.delenv(name, raising=False)
     return folder
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -163,11 +163,11 @@ def test_a_full_disk_is_told_and_what_came_is_kept(fetch: Fetch) -> None:
     assert not (FOLDER / "a.csv").exists()
 
 
-def test_terms_are_shown_before_the_first_byte(fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_terms_are_shown_before_the_first_byte(fetch: Fetch, logged: Callable[[], str]) -> None:
     with serve(SITE, [faults.status(500)]) as server:
         with pytest.raises(PassingError):
             fetch(server, make_set(FILES, terms="1. Tell nobody.", access=Access.CREDENTIALED), attempts=1)
-        assert "1. Tell nobody." in capsys.readouterr().err
+        assert "1. Tell nobody." in logged()
 
 
 def test_further_files_are_those_that_the_first_ones_name(fetch: Fetch) -> None:
@@ -187,13 +187,15 @@ def test_further_files_are_those_that_the_first_ones_name(fetch: Fetch) -> None:
     assert not {name for name in ledger.read("toy_set") if name.startswith("files/")}, "git keeps no such names"
 
 
-def test_a_summary_says_what_came(fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_summary_says_what_came(fetch: Fetch, logged: Callable[[], str]) -> None:
     with serve(SITE) as server:
         fetch(server, make_set(FILES))
-    assert re.search(r"^toy_set: 3 files, 0\.0 MB in \d+\.\d s$", capsys.readouterr().err, re.MULTILINE)
+    assert re.search(r"^toy_set: 3 files, 0\.0 MB in \d+\.\d s$", logged(), re.MULTILINE)
 
 
-def test_pictures_of_a_credentialed_set_are_not_named(fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pictures_of_a_credentialed_set_are_not_named(
+    fetch: Fetch, capsys: pytest.CaptureFixture[str], logged: Callable[[], str]
+) -> None:
     """Their paths hold patients' ids."""
     further = {"files/p10/p10073094/x.jpg": b"x" * 100}
     set_ = make_set(FILES, access=Access.CREDENTIALED)
@@ -209,7 +211,7 @@ def test_pictures_of_a_credentialed_set_are_not_named(fetch: Fetch, capsys: pyte
         with serve(site, [fault.on("*/p10073094/*")]) as server, pytest.raises(OpenMedQError) as told:
             fetch(server, set_)
         assert "a picture" in str(told.value) or HOST in str(told.value)
-        assert "10073094" not in str(told.value) + repr(told.value) + "".join(capsys.readouterr())
+        assert "10073094" not in str(told.value) + repr(told.value) + "".join(capsys.readouterr()) + logged()
 
 
 def test_an_edition_is_fetched_in_place_of_the_files() -> None:
@@ -240,7 +242,7 @@ def test_a_file_that_someone_put_there_is_held_to_what_is_promised(fetch: Fetch)
         Path("data/ledger/toy_set.yaml").unlink()
 
 
-def test_what_someone_put_in_a_files_place_is_kept(fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_someone_put_in_a_files_place_is_kept(fetch: Fetch, logged: Callable[[], str]) -> None:
     files = (FILES[1].model_copy(update={"about_bytes": len(DATA["images/b.zip"])}),)
     (FOLDER / "images").mkdir(parents=True)
     (FOLDER / "images/b.zip").write_bytes(b"other")
@@ -249,7 +251,7 @@ def test_what_someone_put_in_a_files_place_is_kept(fetch: Fetch, capsys: pytest.
         assert read_all(fetch(server, make_set(files))) == {"images/b.zip": DATA["images/b.zip"]}
     assert kept.read_bytes() == b"other"
     told = f"data/raw/toy_set/files/images/b.zip: not the published file, which is fetched; kept as {kept}\n"
-    assert told in capsys.readouterr().err
+    assert told in logged()
 
 
 def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,14 +43,14 @@ def set_() -> Set:
 
 
 def test_all_pictures_come_and_the_ledger_has_none_of_them(
-    fetch: Fetch, set_: Set, raw: Path, capsys: pytest.CaptureFixture[str]
+    fetch: Fetch, set_: Set, raw: Path, logged: Callable[[], str]
 ) -> None:
     with serve(publish(set_.card, raw)) as server:
         found = fetch(server, set_)
         published = {path.relative_to(raw).as_posix(): path for path in raw.rglob("*") if path.is_file()}
         assert read_all(found) == {name: path.read_bytes() for name, path in published.items()}
         assert not [name for name in ledger.read("mimic_cxr") if name.endswith(".jpg")]
-        assert capsys.readouterr().err.startswith("MIMIC-CXR: its terms of use\nPhysioNet Credentialed Health Data Use")
+        assert logged().startswith("MIMIC-CXR: its terms of use\nPhysioNet Credentialed Health Data Use")
         server.requests.clear()
         assert fetch(server, set_) == found
         assert not server.requests
@@ -79,7 +79,7 @@ def test_a_table_is_held_to_the_digest_of_the_project(fetch: Fetch, set_: Set, r
 
 
 def test_what_is_here_stays_in_the_mix_without_credentials(
-    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    raw: Path, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
 ) -> None:
     published = round_trip.publish_set("mimic_cxr", raw)
     round_trip.enter(published, monkeypatch)
@@ -91,5 +91,5 @@ def test_what_is_here_stays_in_the_mix_without_credentials(
         assert round_trip.fetch(published, server) == found
         (published.folder / "IMAGE_FILENAMES").unlink()
         assert "no credentials for physionet.org" in round_trip.fetch(published, server)["reason"]
-        assert "mimic_cxr: `dvc repro` looks for it again once download.require names it" in capsys.readouterr().err
+        assert "mimic_cxr: `dvc repro` looks for it again once download.require names it" in logged()
         assert not server.requests

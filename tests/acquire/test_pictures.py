@@ -155,13 +155,13 @@ def test_a_picture_of_another_length_than_listed_comes_again(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("stand_in", "project")
-def test_linked_pictures_are_held_to_the_sizes_of_the_buckets_listing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_linked_pictures_are_held_to_the_sizes_of_the_buckets_listing(logged: Callable[[], str]) -> None:
     published = {f"{BUCKET}/PMC1.1/{number}.jpg": b"\xff\xd8\xff" * 50 for number in range(3)}
     wanted = [LinkedPicture(f"{number}", "PMC1", f"{number}.jpg") for number in range(3)]
     with serve(published, [faults.shorten(20).on(f"{HOST}/PMC1.1/1.jpg")]) as server:
         linked.fetch("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
     told = "toy_set: 2 of 3 pictures fetched, 0 gone, 1 failed (1: not as long as it is listed)"
-    assert told in capsys.readouterr().err
+    assert told in logged()
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -297,6 +297,7 @@ def test_rocos_pictures_come_from_the_bucket(
     fetch: Fetch,
     miniature_of: Callable[[str], Path],
     capfd: pytest.CaptureFixture[str],
+    logged: Callable[[], str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -324,9 +325,8 @@ def test_rocos_pictures_come_from_the_bucket(
     assert {taken[record] for record in differing} == {Reason.IMAGE_MISSING}
     assert 2 <= len(differing) <= 3, "the two that fail; a picture may stand under two ids"
     assert read_attempts(tmp_path) == [], "nobody but the bucket is asked"
-    told = capfd.readouterr()
-    assert told.out == ""
-    (line,) = [line for line in told.err.splitlines() if "pictures fetched" in line]
+    assert capfd.readouterr().out == ""
+    (line,) = [line for line in logged().splitlines() if "pictures fetched" in line]
     assert re.fullmatch(
         r"roco: (\d+) of \d+ pictures fetched, 2 gone \(1: .*; 1: .*\), 1 failed \(1: not a picture\)", line
     )

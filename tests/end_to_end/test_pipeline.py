@@ -108,6 +108,7 @@ PLUMBING = {
     "openmedq/discovery.py",
     "openmedq/encoders/__init__.py",
     "openmedq/errors.py",
+    "openmedq/extras.py",
     "openmedq/io/__init__.py",
     "openmedq/io/processes.py",
     "openmedq/layout.py",

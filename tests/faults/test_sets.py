@@ -27,7 +27,7 @@ def test_official_files_give_the_rows_of_the_miniature(
 
 
 def test_without_credentials_mimic_is_skipped_and_says_why(
-    miniature_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    miniature_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
 ) -> None:
     published = publish_set("mimic_cxr", miniature_of("mimic_cxr"))
     enter(published, monkeypatch)
@@ -36,6 +36,6 @@ def test_without_credentials_mimic_is_skipped_and_says_why(
         assert not server.requests
     assert origin["state"] == "absent"
     assert "no credentials for physionet.org: set PHYSIONET_USERNAME and PHYSIONET_PASSWORD" in origin["reason"]
-    assert "mimic_cxr: skipped: credentialed" in capsys.readouterr().err
+    assert "mimic_cxr: skipped: credentialed" in logged()
     assert not (layout.RAW / "mimic_cxr" / FILES).exists()
     assert json.loads((layout.RAW / "mimic_cxr" / "origin.json").read_text()) == origin

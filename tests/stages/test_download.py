@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def test_a_set_can_be_left_out(mirror: Path) -> None:
         _run(require=("toy_set",), skip=("toy_set",))
 
 
-def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]) -> None:
     data = (mirror / "questions.json").read_bytes()
     _pin(monkeypatch, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
     assert _run()["state"] == "present"
@@ -83,12 +84,9 @@ def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch, capsy
     ):
         _run()
     (mirror / "questions.json").write_bytes(data[:-1])  # a part of it, say
-    capsys.readouterr()
+    logged()
     assert _run()["state"] == "present"
-    assert (
-        capsys.readouterr().err
-        == "toy_set: questions.json of mirror/toy_set: not as published (a part, or another packing)\n"
-    )
+    assert logged() == "toy_set: questions.json of mirror/toy_set: not as published (a part, or another packing)\n"
 
 
 def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,15 +108,15 @@ def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monk
 
 @pytest.mark.parametrize("name", ["md5", "sha256"])
 def test_other_bytes_where_nobody_states_a_size_are_told_and_taken(
-    mirror: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+    mirror: Path, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], name: str
 ) -> None:
     """MedMNIST's are read where `normalize.allow_unofficial` says so."""
     _pin(monkeypatch, **{name: hashlib.new(name, (mirror / "questions.json").read_bytes()).hexdigest()})
     assert _run()["state"] == "present"
-    assert not capsys.readouterr().err
+    assert not logged()
     (mirror / "questions.json").write_bytes(b"other")
     assert _run()["state"] == "present"
-    assert capsys.readouterr().err == (
+    assert logged() == (
         "toy_set: questions.json of mirror/toy_set: not as published "
         "(a part, another packing, or damaged: nobody states the size)\n"
     )

