@@ -150,9 +150,9 @@ def run_apart(*words: object) -> dict[str, float]:
 
 def fetch(base: str, published: str, scratch: str, connections: str, what: str) -> dict[str, float]:
     """Ours, all of `fetch`, from the first look for what is here to the last hash written down."""
-    from openmedq.acquire import fetching
-    from openmedq.cards import Access, Card, File
-    from openmedq.params import Download, Execution
+    from openmedq.config import Download, Execution
+    from openmedq.datasets.card import Access, Card, File
+    from openmedq.fetch import fetching
     from openmedq.schema import Task
 
     @dataclass

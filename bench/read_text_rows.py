@@ -110,19 +110,19 @@ def peak_bytes() -> int:
 
 def prepare_read(raw: Path, scratch: Path) -> Callable[[], int]:
     """The reader alone."""
-    from openmedq.sources import medmcqa
+    from openmedq.datasets import medmcqa
 
     return lambda: sum(1 for _ in medmcqa.read(raw))
 
 
 def prepare_normalize(raw: Path, scratch: Path) -> Callable[[], int]:
     """The reader and everything up to the samples in Parquet."""
-    from openmedq.io.decoding import Inline
-    from openmedq.io.records import Row
-    from openmedq.io.shards import ShardStore
-    from openmedq.params import Normalize
-    from openmedq.sources import medmcqa
-    from openmedq.stages.normalize import rows
+    from openmedq.config import Normalize
+    from openmedq.curate.normalize import rows
+    from openmedq.datasets import medmcqa
+    from openmedq.storage.decoding import Inline
+    from openmedq.storage.records import Row
+    from openmedq.storage.shards import ShardStore
 
     def run() -> int:
         found = rows(medmcqa, raw, Normalize(), Inline())

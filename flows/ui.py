@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flows.server import own_hosts
-from openmedq import layout
+from openmedq import paths
 from openmedq.errors import OpenMedQError
 from openmedq.silence import ENVIRONMENT
 
@@ -112,7 +112,7 @@ def serve(pages: Sequence[Page]) -> Iterator[list[subprocess.Popen[bytes]]]:
 def _print_windows(pages: Sequence[Page]) -> None:
     for page in pages:
         print(f"{page.title:12}{page.url}")
-    for title, folder in (("Report", layout.REPORT), ("Data Docs", layout.DATA_DOCS)):
+    for title, folder in (("Report", paths.REPORT), ("Data Docs", paths.DATA_DOCS)):
         path = folder / "index.html"
         print(f"{title:12}{path if path.is_file() else 'not there yet: run `dvc repro`'}")
     prefect = next(page for page in pages if page.title == "Prefect")

@@ -20,10 +20,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.graph import Node
 from flows.reproduce import PROCESSES, SLOTS, NodeError, Outcome, task_for
-from openmedq import layout
+from openmedq import paths
 from openmedq.errors import OpenMedQError
 
-PAGES = {"report": layout.REPORT / "index.html", "data-docs": layout.DATA_DOCS / "index.html"}
+PAGES = {"report": paths.REPORT / "index.html", "data-docs": paths.DATA_DOCS / "index.html"}
 NOT_RUN = "not run"
 
 

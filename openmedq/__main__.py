@@ -16,12 +16,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from openmedq import layout
+from openmedq import paths
 from openmedq.errors import TRY_AGAIN, OpenMedQError, ParamsError, PassingError, StaleError
 from openmedq.extras import describe_missing
 
 if TYPE_CHECKING:
-    from openmedq.params import Params
+    from openmedq.config import Params
 
 STAGES_PER_SET = {
     "miniature": "write a small generated set in its published layout",
@@ -46,12 +46,12 @@ TRACKED_STAGES = {  # these belong to a run of MLflow
 MAX_REASON_CHARS = 200  # of an error that a library words
 
 NEEDED = {  # by a stage that is run by hand, before anything else made it
-    "mix": (layout.VERDICTS / "verdicts.parquet",),
-    "validate": (layout.VERDICTS / "verdicts.parquet", layout.MIX / "index.parquet"),
-    "train": (layout.MIX / "index.parquet", layout.VALIDATION / "verdict.json"),
-    "evaluate": (layout.MIX / "index.parquet", layout.MODEL),
-    "transfer": (layout.MIX / "index.parquet", layout.MODEL),
-    "report": (layout.MIX / "waterfall.json", layout.MODEL),
+    "mix": (paths.VERDICTS / "verdicts.parquet",),
+    "validate": (paths.VERDICTS / "verdicts.parquet", paths.MIX / "index.parquet"),
+    "train": (paths.MIX / "index.parquet", paths.VALIDATION / "verdict.json"),
+    "evaluate": (paths.MIX / "index.parquet", paths.MODEL),
+    "transfer": (paths.MIX / "index.parquet", paths.MODEL),
+    "report": (paths.MIX / "waterfall.json", paths.MODEL),
 }
 
 
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(_describe(error))
     except Exception as error:
-        from openmedq.io.publish import is_disk_full
+        from openmedq.storage.publish import is_disk_full
 
         if not is_disk_full(error):
             raise
@@ -160,7 +160,7 @@ def _program() -> str:
 
 def run_stage(stage: str, set_id: str | None = None) -> None:
     """Run a stage with the dials of params.yaml."""
-    from openmedq.io.processes import die_with_dvc
+    from openmedq.storage.processes import die_with_dvc
 
     if "DVC_STAGE" in os.environ:  # a stage whose dvc was killed would be an orphan that holds the output's lock
         die_with_dvc()
@@ -172,9 +172,9 @@ def run_stage(stage: str, set_id: str | None = None) -> None:
     if stage in STAGES_PER_SET:
         run(params, set_id)
     elif stage in TRACKED_STAGES:
-        from openmedq import lineage
+        from openmedq.tracking import runs
 
-        with lineage.open_run(stage, params) as log:
+        with runs.open_run(stage, params) as log:
             run(params) if stage == "report" else run(params, log)
     else:
         run(params)
@@ -182,45 +182,42 @@ def run_stage(stage: str, set_id: str | None = None) -> None:
 
 def write_catalogue() -> None:
     """Derive data/catalogue.yaml from the cards of all sets; data/forgotten.yaml gets a line for each new one."""
-    from openmedq.benchmarks import BENCHMARKS
-    from openmedq.cards import catalogue
-    from openmedq.io import forgotten
-    from openmedq.io.publish import replace_text
-    from openmedq.sources import SOURCES
+    from openmedq.curate import forgotten
+    from openmedq.datasets import BENCHMARKS, SOURCES, catalogue
+    from openmedq.storage.publish import replace_text
 
     text = catalogue.render(SOURCES, BENCHMARKS)
-    layout.CATALOGUE.parent.mkdir(exist_ok=True)
-    replace_text(layout.CATALOGUE, text)
-    digests = forgotten.read(layout.FORGOTTEN) if layout.FORGOTTEN.exists() else {}
-    replace_text(layout.FORGOTTEN, forgotten.render(digests, catalogue.read(layout.CATALOGUE)))
-    print(f"{layout.CATALOGUE}: {len(SOURCES)} sources, {len(BENCHMARKS)} benchmarks")
+    paths.CATALOGUE.parent.mkdir(exist_ok=True)
+    replace_text(paths.CATALOGUE, text)
+    digests = forgotten.read(paths.FORGOTTEN) if paths.FORGOTTEN.exists() else {}
+    replace_text(paths.FORGOTTEN, forgotten.render(digests, catalogue.read(paths.CATALOGUE)))
+    print(f"{paths.CATALOGUE}: {len(SOURCES)} sources, {len(BENCHMARKS)} benchmarks")
 
 
 def write_profile(name: str) -> None:
     """Write params.yaml whole, as the profile says."""
-    from openmedq import params as params_module
-    from openmedq import params_file
-    from openmedq.io.publish import replace_text
+    from openmedq import config as params_module
+    from openmedq import config_file
+    from openmedq.storage.publish import replace_text
 
-    replace_text(layout.PARAMS, params_file.render(params_module.profile(layout.CONF, name)))
-    print(f"{layout.PARAMS}: profile {name}")
+    replace_text(paths.PARAMS, config_file.render(params_module.profile(paths.CONF, name)))
+    print(f"{paths.PARAMS}: profile {name}")
 
 
 def check_folder(set_id: str, raw: Path, json: bool, languages: str | None, allow_unofficial: bool) -> None:
     """Say what a set's reader makes of a folder."""
-    from openmedq import checking
+    from openmedq.curate import check
 
-    summary = checking.check(set_id, raw, checking.dials(languages, allow_unofficial=allow_unofficial))
-    print(checking.render(summary))
+    summary = check.check(set_id, raw, check.dials(languages, allow_unofficial=allow_unofficial))
+    print(check.render(summary))
     if json:
-        print(checking.as_json(summary))
+        print(check.as_json(summary))
 
 
 def list_sources(markdown: bool, mirror: Path | None) -> None:
     """Print the table of all sets."""
-    from openmedq import listing
-    from openmedq.benchmarks import BENCHMARKS
-    from openmedq.sources import SOURCES
+    from openmedq.datasets import BENCHMARKS, SOURCES
+    from openmedq.reporting import listing
 
     if mirror is not None and not markdown:
         raise ParamsError("--mirror: is read with --markdown only; params.yaml names the mirror otherwise")
@@ -237,9 +234,8 @@ def show_plan() -> int:
     """Print what `download` would do; 1 where the disk has not the room."""
     from rich.console import Console
 
-    from openmedq import planning
-    from openmedq.benchmarks import BENCHMARKS
-    from openmedq.sources import SOURCES
+    from openmedq.datasets import BENCHMARKS, SOURCES
+    from openmedq.fetch import planning
 
     params = _load_params()
     return 0 if planning.show(Console(), planning.plan(params, SOURCES | BENCHMARKS), params.download) else 1
@@ -247,20 +243,20 @@ def show_plan() -> int:
 
 def list_links(set_ids: list[str], format: str, ask: bool) -> None:
     """Print the files of sets, all where none is named."""
-    from openmedq import discovery, planning
-    from openmedq.cards import catalogue
+    from openmedq.datasets import catalogue, registry
+    from openmedq.fetch import planning
 
-    sets = {set_id: discovery.find(set_id) for set_id in set_ids or catalogue.read(layout.CATALOGUE)}
+    sets = {set_id: registry.find(set_id) for set_id in set_ids or catalogue.read(paths.CATALOGUE)}
     for line in planning.write_links(sets, _load_params(), is_asked=ask, form=format):
         print(line)
 
 
 def accept_change(set_id: str, names: list[str]) -> None:
     """Take entries out of a set's ledger, and their files out of the way."""
-    from openmedq import discovery
-    from openmedq.acquire import fetching, ledger
+    from openmedq.datasets import registry
+    from openmedq.fetch import fetching, ledger
 
-    discovery.find(set_id)
+    registry.find(set_id)
     gone = ledger.accept(set_id, names)
     for name in gone:
         kept = fetching.set_aside(set_id, name)
@@ -272,14 +268,14 @@ def accept_change(set_id: str, names: list[str]) -> None:
 
 def forget_name(name: str, set_id: str | None) -> None:
     """Put an id on the list of what is never used again."""
-    from openmedq import forgetting
+    from openmedq.curate import forgetting
 
     for each, number in forgetting.forget(name, set_id).items():
         if number:
             print(f"{each}: {number} {'row' if number == 1 else 'rows'} will go with the next `dvc repro`")
         else:
             print(f"{each}: no row on disk bears it (a record is SET/ID); one that is read later will go")
-    print(f"{layout.FORGOTTEN} says so for good: commit it. What was made before still holds them:")
+    print(f"{paths.FORGOTTEN} says so for good: commit it. What was made before still holds them:")
     print(
         "`dvc gc --workspace` removes old data from DVC's cache; models and MLflow runs of before are yours to remove"
     )
@@ -287,19 +283,19 @@ def forget_name(name: str, set_id: str | None) -> None:
 
 def export_model(target: Path) -> None:
     """Copy the trained model, with a card."""
-    from openmedq import exporting
-    from openmedq.sources import SOURCES
+    from openmedq.datasets import SOURCES
+    from openmedq.model import export
 
     policy = _load_params().policy.licences
-    exporting.export(target, policy, {name: source.card for name, source in SOURCES.items()})
-    print(f"{target}: {layout.MODEL}, allowed by policy.licences: {policy}")
+    export.export(target, policy, {name: source.card for name, source in SOURCES.items()})
+    print(f"{target}: {paths.MODEL}, allowed by policy.licences: {policy}")
 
 
 def make_parts() -> None:
     """Make the pretrained parts of the small profile."""
-    from openmedq import parts
+    from openmedq.model import parts
 
-    parts.make(layout.PARTS)
+    parts.make(paths.PARTS)
 
 
 def open_demo(host: str, port: int) -> None:
@@ -313,17 +309,17 @@ def show_summary() -> None:
     """Print the closing tables."""
     from rich.console import Console
 
-    from openmedq import summary
+    from openmedq.reporting import summary
 
     summary.show(Console())
 
 
 def _load_params() -> Params:
-    from openmedq import params as params_module
-    from openmedq.cards import catalogue
+    from openmedq import config as params_module
+    from openmedq.datasets import catalogue
 
-    params = params_module.load(layout.PARAMS)
-    catalogue.check_names(catalogue.read(layout.CATALOGUE), params)
+    params = params_module.load(paths.PARAMS)
+    catalogue.check_names(catalogue.read(paths.CATALOGUE), params)
     return params
 
 

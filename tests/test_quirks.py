@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.benchmarks import BENCHMARKS
-from openmedq.sources import SOURCES
+from openmedq.datasets import BENCHMARKS, SOURCES
 
 SETS = SOURCES | BENCHMARKS
 ROOT = Path(__file__).parents[1]

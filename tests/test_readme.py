@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from openmedq import listing
-from openmedq.benchmarks import BENCHMARKS
-from openmedq.sources import SOURCES
+from openmedq.datasets import BENCHMARKS, SOURCES
+from openmedq.reporting import listing
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

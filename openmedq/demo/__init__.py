@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from openmedq import layout
+from openmedq import paths
 from openmedq.errors import ModelError
 
 PAGE = Path(__file__).with_name("page.py")
@@ -28,8 +28,8 @@ def serve(host: str, port: int) -> NoReturn:
     Raises:
         ModelError: nothing is trained yet.
     """
-    if not (layout.MODEL / "config.json").exists():
-        raise ModelError(f"{layout.MODEL}: no model is there yet; `dvc repro train` trains one")
+    if not (paths.MODEL / "config.json").exists():
+        raise ModelError(f"{paths.MODEL}: no model is there yet; `dvc repro train` trains one")
     if importlib.util.find_spec("streamlit") is None:
         raise ModuleNotFoundError("No module named 'streamlit'", name="streamlit")
     options = {**OPTIONS, "server.address": host, "server.port": str(port)}

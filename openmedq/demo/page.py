@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from openmedq import layout, training_data
-from openmedq import params as params_module
+from openmedq import config as params_module
+from openmedq import paths
+from openmedq.config import Params
 from openmedq.demo.asking import blacken, compose, reword
 from openmedq.errors import OpenMedQError
-from openmedq.io.images import FORMATS, BrokenPicture, encode
-from openmedq.params import Params
-from openmedq.report.examples import Row, pick_predictions
-from openmedq.report.results import read_results
+from openmedq.model import training_data
+from openmedq.reporting.examples import Row, pick_predictions
+from openmedq.reporting.results import read_results
 from openmedq.schema import Sample
+from openmedq.storage.images import FORMATS, BrokenPicture, encode
 
 if TYPE_CHECKING:
-    from openmedq.vlm.generation import Answerer
+    from openmedq.evaluation.generate import Answerer
 
 NUM_EXAMPLES = 24
 ASKED, OWN, NONE = "what the evaluation asked", "pictures of mine", "no picture"
@@ -29,7 +30,7 @@ def main() -> None:
     """Choose a picture, ask, read the answer."""
     st.set_page_config(page_title="OpenMedQ", layout="wide")
     st.title("Ask the model")
-    params = params_module.load(layout.PARAMS)
+    params = params_module.load(paths.PARAMS)
     _say_what_it_is()
     left, right = st.columns(2, gap="large")
     with left:
@@ -41,7 +42,7 @@ def main() -> None:
 
 
 def _say_what_it_is() -> None:
-    tree = training_data.read(layout.MODEL)
+    tree = training_data.read(paths.MODEL)
     num_rows = sum(facts["rows"] for facts in tree["sources"].values())
     st.caption(f"Trained on {num_rows:,} rows of {len(tree['sources'])} sets. No answer is medical advice.")
     if generated := [name for name, facts in tree["sources"].items() if facts["origin"] == "miniature"]:
@@ -50,7 +51,7 @@ def _say_what_it_is() -> None:
 
 def _choose(params: Params) -> tuple[Sample, Row | None]:
     """The sample to ask about, and what is known of it where it was asked in the evaluation."""
-    examples = _read_examples(_version(layout.EVALUATION / "predictions.parquet"))
+    examples = _read_examples(_version(paths.EVALUATION / "predictions.parquet"))
     kind = st.radio("About", [ASKED, OWN, NONE] if examples else [OWN, NONE], horizontal=True)
     if kind == ASKED:
         row, sample = st.selectbox("Record", examples, format_func=_label)
@@ -107,7 +108,7 @@ def _ask(sample: Sample) -> Sample | None:
 
 
 def _answer(sample: Sample, row: Row | None, params: Params) -> None:
-    answerer = _load_answerer(_version(layout.MODEL), params.execution.device, params.evaluate.max_new_tokens)
+    answerer = _load_answerer(_version(paths.MODEL), params.execution.device, params.evaluate.max_new_tokens)
     asked = [sample, blacken(sample)] if sample.images else [sample]
     answer, *unseen = answerer(asked)
     said = {"The model answers": answer}
@@ -130,9 +131,9 @@ def _read_examples(version: int | None) -> list[tuple[Row, Sample]]:
 @st.cache_resource(max_entries=1, show_spinner="loading the model")
 def _load_answerer(version: int | None, device: str, max_new_tokens: int) -> Answerer:
     """The trained model; loaded again when it is trained again."""
-    from openmedq.vlm.generation import load_answerer  # with torch: the page is there before it
+    from openmedq.evaluation.generate import load_answerer  # with torch: the page is there before it
 
-    return load_answerer(layout.MODEL, device=device, max_new_tokens=max_new_tokens, batch_size=2)
+    return load_answerer(paths.MODEL, device=device, max_new_tokens=max_new_tokens, batch_size=2)
 
 
 def _version(path: Path) -> int | None:

@@ -7,8 +7,8 @@ import PIL.Image
 import pytest
 
 from openmedq.demo.asking import blacken, compose, reword
+from openmedq.model.prompt import request
 from openmedq.schema import Task
-from openmedq.vlm.prompt import request
 
 
 def _png(width: int, height: int) -> bytes:

@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from openmedq import layout
+from openmedq import paths
 from tests.connections import guard
 from tests.flows.test_ui import find_port
 
@@ -24,8 +24,8 @@ EVIL = "evil.example.com"
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
     root, port = tmp_path_factory.mktemp("demo"), find_port()
-    (root / layout.MODEL).mkdir(parents=True)
-    (root / layout.MODEL / "config.json").write_text("{}")  # the model is loaded when something is asked
+    (root / paths.MODEL).mkdir(parents=True)
+    (root / paths.MODEL / "config.json").write_text("{}")  # the model is loaded when something is asked
     environment = os.environ | guard(root)  # Streamlit asks for its public address when a foreign Origin comes
     environment["PYTHONPATH"] += f"{os.pathsep}{ROOT}"
     command = [sys.executable, "-m", "openmedq", "demo", "--port", str(port)]

@@ -16,8 +16,8 @@ import streamlit as st
 import yaml
 from streamlit.testing.v1 import AppTest
 
-from openmedq import demo, layout
-from openmedq.stages.evaluate import PREDICTIONS
+from openmedq import demo, paths
+from openmedq.evaluation.evaluate import PREDICTIONS
 
 from .conftest import Project
 
@@ -66,10 +66,10 @@ def test_records_of_credentialed_sets_are_not_offered(
     page: AppTest, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert "vqa_rad" in _offered(page)
-    catalogue = yaml.safe_load((project.root / layout.CATALOGUE).read_text(encoding="utf-8"))
+    catalogue = yaml.safe_load((project.root / paths.CATALOGUE).read_text(encoding="utf-8"))
     catalogue["sources"]["vqa_rad"]["access"] = "credentialed"
     (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump(catalogue), encoding="utf-8")
-    monkeypatch.setattr(layout, "CATALOGUE", tmp_path / "catalogue.yaml")
+    monkeypatch.setattr(paths, "CATALOGUE", tmp_path / "catalogue.yaml")
     st.cache_data.clear()
     _run(page)
     assert "vqa_rad" not in _offered(page)
@@ -136,7 +136,7 @@ def test_without_a_model_it_is_one_line(project: Project, tmp_path: Path) -> Non
     said = Project(tmp_path, project.watch).run(
         "python", "-m", "openmedq", "demo", code=1, PYTHONPATH=str(project.root)
     )
-    assert said == f"error: {layout.MODEL}: no model is there yet; `dvc repro train` trains one\n"
+    assert said == f"error: {paths.MODEL}: no model is there yet; `dvc repro train` trains one\n"
 
 
 def _await(url: str) -> None:

@@ -14,9 +14,9 @@ from prefect.client.orchestration import get_client
 from prefect.logging.handlers import APILogHandler
 
 from flows.build import build
-from openmedq import layout
-from openmedq.io import forgotten
-from openmedq.sources.mimic_cxr import CANARY
+from openmedq import paths
+from openmedq.curate import forgotten
+from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY
 
 from .conftest import Project
 
@@ -29,7 +29,7 @@ def _secrets(project: Project) -> set[bytes]:
     """What must not be found: the canary, ids of records, patients, studies and pictures, texts and stored bytes."""
     found = {CANARY}
     encoded: set[bytes] = set()
-    for shard in (project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet"):
+    for shard in (project.root / paths.SAMPLES / SECRET).glob("shard-*.parquet"):
         for row in pq.read_table(shard).to_pylist():
             found |= {row["id"], row["groups"]["patient"], row["groups"]["study"]}
             found |= {picture["image_id"] for picture in row["pictures"]}
@@ -44,10 +44,10 @@ def _secrets(project: Project) -> set[bytes]:
 def _places(project: Project) -> Iterator[Path]:
     """What others may see: MLflow's, Data Docs, verdict, report, scores, the lock, what was said."""
     root = project.root
-    yield from (root / "mlflow.db", root / layout.DVC_LOCK, root / layout.FORGOTTEN, project.printed)
-    for folder in (Path("mlartifacts"), Path("mlruns"), layout.DATA_DOCS, layout.VALIDATION, layout.REPORT):
+    yield from (root / "mlflow.db", root / paths.DVC_LOCK, root / paths.FORGOTTEN, project.printed)
+    for folder in (Path("mlartifacts"), Path("mlruns"), paths.DATA_DOCS, paths.VALIDATION, paths.REPORT):
         yield from (path for path in (root / folder).rglob("*") if path.is_file())
-    for folder in (layout.TRAINING, layout.EVALUATION, layout.TRANSFER, layout.MODEL):
+    for folder in (paths.TRAINING, paths.EVALUATION, paths.TRANSFER, paths.MODEL):
         yield from (path for path in (root / folder).rglob("*") if path.suffix in (".json", ".csv", ".jinja"))
 
 
@@ -58,7 +58,7 @@ def _leaks(data: bytes, secrets: set[bytes]) -> set[bytes]:
 
 def test_the_canary_is_in_the_data_and_nowhere_else(project: Project) -> None:
     secrets = _secrets(project)
-    shards = (project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet")
+    shards = (project.root / paths.SAMPLES / SECRET).glob("shard-*.parquet")
     texts = [turn["answer"] for shard in shards for row in pq.read_table(shard).to_pylist() for turn in row["turns"]]
     assert any(CANARY in text for text in texts), "the pipeline did read it"
     places = list(_places(project))
@@ -71,7 +71,7 @@ def test_the_canary_is_in_the_data_and_nowhere_else(project: Project) -> None:
 def test_the_search_finds_what_it_looks_for(project: Project) -> None:
     """The test above can fail: a canary in MLflow's store, a record's id in a line, a picture on a page."""
     secrets = _secrets(project)
-    shard = next((project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet"))
+    shard = next((project.root / paths.SAMPLES / SECRET).glob("shard-*.parquet"))
     row = pq.read_table(shard).slice(0, 1).to_pylist()[0]
     page = b'<img src="data:image/png;base64,' + base64.b64encode(row["images"][0]["bytes"]) + b'">'
     for text in (f"x {CANARY} y".encode(), f"error: {row['id']}: broken".encode(), page):
@@ -105,7 +105,7 @@ def test_prefects_logs_hold_none_of_it(
 
 def test_what_is_forgotten_is_gone_and_the_waterfall_says_so(copy: Callable[[], Project]) -> None:
     project = copy()
-    shard = next((project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet"))
+    shard = next((project.root / paths.SAMPLES / SECRET).glob("shard-*.parquet"))
     rows = pq.read_table(shard).to_pylist()
     patient = rows[0]["groups"]["patient"]
     number = sum(row["groups"]["patient"] == patient for row in rows)
@@ -115,8 +115,8 @@ def test_what_is_forgotten_is_gone_and_the_waterfall_says_so(copy: Callable[[], 
     assert "Running stage 'normalize@mimic_cxr'" in printed
     assert "Running stage 'normalize@vqa_rad'" not in printed
     assert patient not in printed
-    left = pq.read_table(next((project.root / layout.SAMPLES / SECRET).glob("shard-*.parquet"))).to_pylist()
+    left = pq.read_table(next((project.root / paths.SAMPLES / SECRET).glob("shard-*.parquet"))).to_pylist()
     assert len(left) == len(rows) - number
     assert all(row["groups"]["patient"] != patient for row in left)
     assert "rejected: forgotten" in project.run("python", "-m", "openmedq", "summary", COLUMNS="200")
-    assert forgotten.digest(patient) in (project.root / layout.FORGOTTEN).read_text(encoding="utf-8")
+    assert forgotten.digest(patient) in (project.root / paths.FORGOTTEN).read_text(encoding="utf-8")

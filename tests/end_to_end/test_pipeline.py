@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from openmedq import layout
+from openmedq import paths
 
 from .conftest import Project
 
@@ -24,8 +24,8 @@ def _graph(project: Project) -> dict:
 
 def _stages(project: Project) -> dict[str, dict]:
     """dvc.yaml's stages with `foreach` written out for each set."""
-    catalogue = yaml.safe_load((project.root / layout.CATALOGUE).read_text(encoding="utf-8"))
-    params = yaml.safe_load((project.root / layout.PARAMS).read_text(encoding="utf-8"))
+    catalogue = yaml.safe_load((project.root / paths.CATALOGUE).read_text(encoding="utf-8"))
+    params = yaml.safe_load((project.root / paths.PARAMS).read_text(encoding="utf-8"))
     found = {}
     for name, stage in _graph(project).items():
         if "foreach" not in stage:
@@ -55,7 +55,7 @@ def test_every_output_is_there_and_nothing_unfinished(project: Project) -> None:
     for stage in _stages(project).values():
         for out in _outs(stage):
             assert (project.root / out).exists(), out
-    left = [path.name for path in (project.root / layout.PARTIAL).iterdir() if path.suffix != ".lock"]
+    left = [path.name for path in (project.root / paths.PARTIAL).iterdir() if path.suffix != ".lock"]
     assert [name for name in left if "cache" not in name] == []
 
 
@@ -69,11 +69,11 @@ def test_no_process_asked_for_the_network(project: Project) -> None:
 
 
 def test_outputs_lie_where_the_layout_says(project: Project) -> None:
-    named = {str(value) for key, value in vars(layout).items() if isinstance(value, Path) and key.isupper()}
+    named = {str(value) for key, value in vars(paths).items() if isinstance(value, Path) and key.isupper()}
     for name, stage in _stages(project).items():
         for out in _outs(stage):
             path = Path(out)
-            assert {str(path), str(path.parent)} & named, f"{name}: {out} is in no folder of openmedq/layout.py"
+            assert {str(path), str(path.parent)} & named, f"{name}: {out} is in no folder of openmedq/paths.py"
 
 
 def test_nothing_is_pushed(project: Project) -> None:
@@ -85,7 +85,7 @@ def test_nothing_is_pushed(project: Project) -> None:
 
 def test_a_stage_is_one_word(project: Project) -> None:
     """Stage = module = command = params section. `locate` and `survey` look at download's mirror."""
-    sections = set(yaml.safe_load((project.root / layout.PARAMS).read_text(encoding="utf-8")))
+    sections = set(yaml.safe_load((project.root / paths.PARAMS).read_text(encoding="utf-8")))
     for name, stage in _graph(project).items():
         command = (stage.get("do") or stage)["cmd"].split()
         assert command[:4] == ["python", "-m", "openmedq", name]
@@ -104,20 +104,20 @@ def test_a_stage_is_one_word(project: Project) -> None:
 PLUMBING = {
     "openmedq/__init__.py",
     "openmedq/__main__.py",
-    "openmedq/benchmarks/__init__.py",
-    "openmedq/discovery.py",
-    "openmedq/encoders/__init__.py",
+    "openmedq/datasets/__init__.py",
+    "openmedq/datasets/registry.py",
+    "openmedq/model/encoders/__init__.py",
     "openmedq/errors.py",
     "openmedq/extras.py",
-    "openmedq/io/__init__.py",
-    "openmedq/io/processes.py",
-    "openmedq/layout.py",
-    "openmedq/lineage.py",
-    "openmedq/params.py",
+    "openmedq/storage/__init__.py",
+    "openmedq/storage/processes.py",
+    "openmedq/paths.py",
+    "openmedq/tracking/runs.py",
+    "openmedq/config.py",
     "openmedq/silence.py",
-    "openmedq/sources/__init__.py",
-    "openmedq/stages/__init__.py",
-    "openmedq/trace.py",
+    "openmedq/datasets/__init__.py",
+    "openmedq/stages_old/__init__.py",
+    "openmedq/tracking/lineage.py",
 }
 
 
@@ -138,11 +138,11 @@ def test_a_stage_depends_on_all_that_its_process_loads(project: Project) -> None
 
 
 def test_rows_are_kept_or_written_down(project: Project) -> None:
-    waterfall = json.loads((project.root / layout.MIX / "waterfall.json").read_text(encoding="utf-8"))
-    index = pq.read_table(project.root / layout.MIX / "index.parquet", columns=["source", "role"]).to_pylist()
+    waterfall = json.loads((project.root / paths.MIX / "waterfall.json").read_text(encoding="utf-8"))
+    index = pq.read_table(project.root / paths.MIX / "index.parquet", columns=["source", "role"]).to_pylist()
     for name, rows in waterfall.items():
-        rejected = pq.read_metadata(project.root / layout.SAMPLES / name / "rejected.parquet").num_rows
-        shards = (project.root / layout.SAMPLES / name).glob("shard-*.parquet")
+        rejected = pq.read_metadata(project.root / paths.SAMPLES / name / "rejected.parquet").num_rows
+        shards = (project.root / paths.SAMPLES / name).glob("shard-*.parquet")
         assert rows["read"] == sum(pq.read_metadata(shard).num_rows for shard in shards)
         assert rows["found"] == rows["read"] + rejected
         assert sum(rows["rejected"].values()) == rejected
@@ -207,7 +207,7 @@ def test_a_mirror_is_read_in_place(copy: Copy, real_data: Path) -> None:
     assert "pneumoniamnist.npz" in refused and "normalize.allow_unofficial" in refused
     project.change("params.yaml", "allow_unofficial: false", "allow_unofficial: true")
     project.run("dvc", "repro", "mix")
-    waterfall = json.loads((project.root / layout.MIX / "waterfall.json").read_text(encoding="utf-8"))
+    waterfall = json.loads((project.root / paths.MIX / "waterfall.json").read_text(encoding="utf-8"))
     assert waterfall["vqa_rad"]["read"] == 2248
     assert waterfall["vqa_rad"]["rejected"] == {}
     assert waterfall["pubmedqa"]["read"] == 1000
@@ -221,7 +221,7 @@ def test_a_mirror_is_read_in_place(copy: Copy, real_data: Path) -> None:
     assert waterfall["pneumonia_mnist"]["read"] == 3882 + 524 + 624
     assert waterfall["cxr8"]["read"] == 2
     assert waterfall["pmc_oa"]["state"] == waterfall["pmc_vqa"]["state"] == "absent"
-    copies = [path for path in (project.root / layout.RAW).rglob("*") if path.is_file() and path.name != "origin.json"]
+    copies = [path for path in (project.root / paths.RAW).rglob("*") if path.is_file() and path.name != "origin.json"]
     assert copies == []
     project.change("params.yaml", "require: []", "require: [pmc_oa]")
     assert "pmc_oa" in project.run("dvc", "repro", "download@pmc_oa", code=255).split("error: ")[1].splitlines()[0]

@@ -11,13 +11,13 @@ from urllib.parse import unquote
 
 import pytest
 
-from openmedq.acquire import credentials
 from openmedq.errors import OpenMedQError
-from tests.acquire.conftest import project
+from openmedq.fetch import credentials
+from tests.datasets.conftest import miniature_of
+from tests.fetch.conftest import project
 from tests.servers import Server
 from tests.servers.hosts import READER
 from tests.servers.site import STORAGES
-from tests.sources.conftest import miniature_of
 
 __all__ = ["miniature_of", "project"]
 

@@ -23,7 +23,7 @@ MODULE = f'''"""A fifteenth set."""
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.cards import Access, Card, File
+from openmedq.datasets import Access, Card, File
 from openmedq.schema import Rejected, Role, Sample, Task
 
 card = Card(

@@ -14,11 +14,11 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
 from flows.build import build
 from flows.walk import WalkError
-from openmedq import layout
-from tests.acquire.round_trip import publish_set
+from openmedq import paths
+from tests.datasets.conftest import miniature_of
 from tests.end_to_end.conftest import checkout
+from tests.fetch.round_trip import publish_set
 from tests.servers import serve
-from tests.sources.conftest import miniature_of
 
 __all__ = ["miniature_of"]
 pytestmark = pytest.mark.faults
@@ -57,8 +57,8 @@ def test_a_password_is_in_nothing_that_prefect_or_dvc_keeps(
         kept = "\n".join(repr(run) for run in client.read_task_runs())
         shown = "\n".join(f"{artifact.data}" for artifact in client.read_artifacts())
     assert "answers 401 Unauthorized" in said and f"download@{SET_ID}" in shown
-    places = [path.read_bytes() for path in (project.root / layout.RAW).rglob("*") if path.is_file()]
-    places += [(project.root / layout.DVC_LOCK).read_bytes(), *(text.encode() for text in (said, kept, shown))]
+    places = [path.read_bytes() for path in (project.root / paths.RAW).rglob("*") if path.is_file()]
+    places += [(project.root / paths.DVC_LOCK).read_bytes(), *(text.encode() for text in (said, kept, shown))]
     places += [text.encode() for text in capfd.readouterr()]
     store = PREFECT_API_DATABASE_CONNECTION_URL.value().partition(":///")[2]
     with sqlite3.connect(store) as database:

@@ -13,14 +13,14 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from openmedq import layout
-from openmedq.acquire import fetching, needs
-from openmedq.acquire.client import Client
-from openmedq.cards import File
+from openmedq import paths
+from openmedq.config import Execution
+from openmedq.datasets.card import File
 from openmedq.errors import AcquisitionError, ChecksumError, PassingError
-from openmedq.params import Execution
-from tests.acquire.round_trip import Published, enter, fetch, hold_to_served, publish_set
+from openmedq.fetch import fetching, needs
+from openmedq.fetch.client import Client
 from tests.faults.conftest import TOKEN, Ear, log_in
+from tests.fetch.round_trip import Published, enter, fetch, hold_to_served, publish_set
 from tests.servers import Server, faults, serve
 from tests.servers.faults import Fault
 
@@ -42,7 +42,7 @@ class Case:
 
     @property
     def aside(self) -> Path:
-        return layout.RAW / self.set_id / needs.PARTIAL / self.path
+        return paths.RAW / self.set_id / needs.PARTIAL / self.path
 
 
 PICTURE = "files/*"  # whichever is listed first
@@ -103,7 +103,7 @@ class Scene:
         error = self.fetch(server, ear, **execution)
         assert isinstance(error, (AcquisitionError, ChecksumError))
         assert not self.case.target.exists()
-        assert not (layout.RAW / self.case.set_id / "origin.json").exists()
+        assert not (paths.RAW / self.case.set_id / "origin.json").exists()
         return error
 
 
@@ -271,7 +271,7 @@ def test_wrong_bytes_of_the_right_length_are_found_out(scene: Scene, ear: Ear, s
         if not scene.is_promised:
             scene.succeed(server, ear)
             scene.case.target.unlink()
-            (layout.RAW / scene.case.set_id / "origin.json").unlink()
+            (paths.RAW / scene.case.set_id / "origin.json").unlink()
         server.faults.append(faults.corrupt(scene.draw(seed)).on(scene.place))
         assert isinstance(scene.fail(server, ear), ChecksumError)
         if not scene.is_promised:

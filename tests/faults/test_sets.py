@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from openmedq import layout
-from openmedq.acquire.needs import FILES
-from tests.acquire.conftest import project
-from tests.acquire.round_trip import enter, fetch, go_round, publish_set
+from openmedq import paths
+from openmedq.fetch.needs import FILES
+from tests.datasets.conftest import SETS, miniature_of
+from tests.fetch.conftest import project
+from tests.fetch.round_trip import enter, fetch, go_round, publish_set
 from tests.servers import serve
-from tests.sources.conftest import SETS, miniature_of
 
 __all__ = ["miniature_of", "project"]
 pytestmark = pytest.mark.faults
@@ -37,5 +37,5 @@ def test_without_credentials_mimic_is_skipped_and_says_why(
     assert origin["state"] == "absent"
     assert "no credentials for physionet.org: set PHYSIONET_USERNAME and PHYSIONET_PASSWORD" in origin["reason"]
     assert "mimic_cxr: skipped: credentialed" in logged()
-    assert not (layout.RAW / "mimic_cxr" / FILES).exists()
-    assert json.loads((layout.RAW / "mimic_cxr" / "origin.json").read_text()) == origin
+    assert not (paths.RAW / "mimic_cxr" / FILES).exists()
+    assert json.loads((paths.RAW / "mimic_cxr" / "origin.json").read_text()) == origin

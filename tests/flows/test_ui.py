@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from flows import ui
-from openmedq import layout
+from openmedq import paths
 from openmedq.errors import OpenMedQError
 
 
@@ -46,7 +46,7 @@ def test_a_server_that_dies_is_told_with_the_command_that_shows_why():
 
 def test_pages_on_disk_are_named_where_they_are(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    index = tmp_path / layout.DATA_DOCS / "index.html"
+    index = tmp_path / paths.DATA_DOCS / "index.html"
     (index.parent / "expectations").mkdir(parents=True)
     (index.parent / "expectations" / "index.html").touch()  # a page below is not the first page
     ui._print_windows([ui.prefect_page("127.0.0.1", 4200)])

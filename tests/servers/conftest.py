@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.datasets.conftest import miniature_of
 from tests.servers import Server, serve
 from tests.servers.asking import DATA, PHYSIONET, PLAIN, ZENODO
-from tests.sources.conftest import miniature_of
 
 __all__ = ["miniature_of"]
 

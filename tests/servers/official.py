@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-from openmedq.acquire import figshare
-from openmedq.cards import Card, File
+from openmedq.datasets.card import Card, File
+from openmedq.fetch.hosts import figshare
 from tests.servers.exchange import Content
 
 FIGSHARE = "https://ndownloader.figshare.com/files"

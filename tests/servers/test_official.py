@@ -14,11 +14,11 @@ from xml.etree import ElementTree
 
 import pytest
 
-from openmedq.cards import File
+from openmedq.datasets.card import File
+from tests.datasets.conftest import SETS
 from tests.servers import Server, publish, serve
 from tests.servers.hosts import READER
 from tests.servers.official import BUCKET, is_direct, place, take
-from tests.sources.conftest import SETS
 
 pytestmark = pytest.mark.faults  # what `make test-faults` stands on
 

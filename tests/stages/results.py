@@ -10,9 +10,9 @@ import numpy as np
 import PIL.Image
 import yaml
 
-from openmedq import layout
-from openmedq.stages import deduplicate, mix
-from tests.quality.corpus import Row, make_params, picture, row, write_sets
+from openmedq import paths
+from openmedq.curate import deduplicate, mix
+from tests.curate.corpus import Row, make_params, picture, row, write_sets
 
 CARDS: dict[str, dict[str, Any]] = {
     "open_vqa": {"access": "open"},
@@ -63,7 +63,7 @@ def encode(seed: int) -> bytes:
 
 
 def _complete_cards() -> None:
-    catalogue = yaml.safe_load(layout.CATALOGUE.read_text(encoding="utf-8"))
+    catalogue = yaml.safe_load(paths.CATALOGUE.read_text(encoding="utf-8"))
     for name, entry in catalogue["sources"].items():
         card = {
             "title": f"Title of {name}",
@@ -75,29 +75,29 @@ def _complete_cards() -> None:
             "files": {},
         }
         catalogue["sources"][name] = entry | card
-    layout.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
+    paths.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
 
 
 def write_learning() -> None:
     """What train, transfer and validate leave."""
-    for folder in (layout.TRAINING, layout.TRANSFER, layout.VALIDATION):
+    for folder in (paths.TRAINING, paths.TRANSFER, paths.VALIDATION):
         folder.mkdir(parents=True)
-    _write_json(layout.TRAINING / "metrics.json", {"loss": 0.5, "num_steps": 3, "num_samples": 24})
-    (layout.TRAINING / "loss.csv").write_text("step,loss\n1,2.0\n2,1.0\n3,0.5\n", encoding="utf-8")
+    _write_json(paths.TRAINING / "metrics.json", {"loss": 0.5, "num_steps": 3, "num_samples": 24})
+    (paths.TRAINING / "loss.csv").write_text("step,loss\n1,2.0\n2,1.0\n3,0.5\n", encoding="utf-8")
     scores = {"macro_f1": 0.81, "macro_f1_low": 0.7, "macro_f1_high": 0.9}
     transfer = {
         "bench": {"trained": scores, "scratch": {"macro_f1": 0.62}, "num_test_rows": 40},
         "mean": {"trained": 0.81, "scratch": 0.62},
     }
-    _write_json(layout.TRANSFER / "metrics.json", transfer)
+    _write_json(paths.TRANSFER / "metrics.json", transfer)
     expectations = [{"table": "rows", "statement": "ids are unique", "success": True}]
     verdict = {"success": True, "num_expectations": 1, "num_red": 0, "expectations": expectations}
-    _write_json(layout.VALIDATION / "verdict.json", verdict)
+    _write_json(paths.VALIDATION / "verdict.json", verdict)
 
 
 def call_miniatures() -> None:
     """Say that all files were generated."""
-    for path in layout.SAMPLES.glob("*/counts.json"):
+    for path in paths.SAMPLES.glob("*/counts.json"):
         counts = json.loads(path.read_text(encoding="utf-8"))
         _write_json(path, counts | {"origin": "miniature"})
 

@@ -14,20 +14,23 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from openmedq import forgetting, layout, trace
+from openmedq import paths
+from openmedq.curate import deduplicate, forgetting, mix
 from openmedq.errors import StaleError
-from openmedq.io.shards import ShardStore, find_shards
-from openmedq.io.tables import INDEX, VERDICT_TABLE
-from openmedq.report import examples, results
-from openmedq.stages import deduplicate, evaluate, mix, train, transfer
-from tests.quality.corpus import make_params
+from openmedq.evaluation import evaluate, transfer
+from openmedq.reporting import examples, results
+from openmedq.storage.shards import ShardStore, find_shards
+from openmedq.storage.tables import INDEX, VERDICT_TABLE
+from openmedq.tracking import lineage
+from openmedq.training import train
+from tests.curate.corpus import make_params
+from tests.model import tiny
 from tests.stages.results import write_run
 from tests.stages.test_evaluate import answer_by_rule
-from tests.vlm import tiny
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it imports modules that Python is giving up
-    from openmedq.stages import validate
+    from openmedq.curate import validate
 
 ZSTD = b"\x28\xb5\x2f\xfd"  # a frame begins with it, and a page's data are one
 
@@ -65,10 +68,10 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.chdir(root)
         patch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer_by_rule)
         write_run()
-        catalogue = yaml.safe_load(layout.CATALOGUE.read_text(encoding="utf-8"))
+        catalogue = yaml.safe_load(paths.CATALOGUE.read_text(encoding="utf-8"))
         catalogue["sources"]["bench"] |= {"is_multi_label": False, "fitted": [], "scored": []}
-        layout.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
-        layout.FORGOTTEN.write_text("{}\n", encoding="utf-8")
+        paths.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
+        paths.FORGOTTEN.write_text("{}\n", encoding="utf-8")
         evaluate.run(make_params(), lambda *_: None)
     return root
 
@@ -98,7 +101,7 @@ def find_pages(path: Path, group: int, column: str) -> list[range]:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_flipped_bit_of_a_shard(reader: str) -> None:
-    for shard in layout.SAMPLES.glob("*/shard-*.parquet"):
+    for shard in paths.SAMPLES.glob("*/shard-*.parquet"):
         flip(shard, find_pages(shard, 0, "id")[-1][-1])
     with pytest.raises(StaleError) as raised:
         READERS[reader]()
@@ -111,7 +114,7 @@ def test_a_flipped_bit_of_a_shard(reader: str) -> None:
 
 @pytest.mark.slow
 def test_a_loader_process_hands_on_the_line_alone() -> None:
-    for shard in layout.SAMPLES.glob("*_vqa/shard-*.parquet"):
+    for shard in paths.SAMPLES.glob("*_vqa/shard-*.parquet"):
         flip(shard, find_pages(shard, 0, "images.list.element.bytes")[-1][-1])
     with pytest.raises(StaleError, match=r"^data/samples/\w+/shard-0000\d.parquet: row group \d is damaged .* again$"):
         _train(workers=2)
@@ -119,7 +122,7 @@ def test_a_loader_process_hands_on_the_line_alone() -> None:
 
 @pytest.mark.parametrize("column", ["id", "turns.list.element.question", "images.list.element.bytes"])
 def test_any_flipped_bit_of_a_page(column: str) -> None:
-    store = ShardStore(layout.SAMPLES / "open_vqa")
+    store = ShardStore(paths.SAMPLES / "open_vqa")
     shard = find_shards(store.folder)[0]
     whole = shard.read_bytes()
     for page in find_pages(shard, 0, column):
@@ -133,7 +136,7 @@ def test_any_flipped_bit_of_a_page(column: str) -> None:
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_cut_or_absent_shard(reader: str) -> None:
-    for shard in layout.SAMPLES.glob("*/shard-*.parquet"):
+    for shard in paths.SAMPLES.glob("*/shard-*.parquet"):
         shard.write_bytes(shard.read_bytes()[:-20])
     with pytest.raises(StaleError, match=r"^data/samples/\w+/shard-0000\d.parquet: is damaged \(.*; `dvc repro"):
         READERS[reader]()
@@ -142,7 +145,7 @@ def test_a_cut_or_absent_shard(reader: str) -> None:
 OWN: list[tuple[Path, str, list[str]]] = [
     (INDEX, "mix", ["validate", "train", "evaluate", "transfer", "report"]),
     (VERDICT_TABLE, "deduplicate", ["mix", "validate"]),
-    (layout.EVALUATION / "predictions.parquet", "evaluate", ["report"]),
+    (paths.EVALUATION / "predictions.parquet", "evaluate", ["report"]),
 ]
 
 
@@ -167,9 +170,9 @@ def test_a_damaged_table(path: Path, maker: str, readers: list[str], damage: str
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"read": "many"}', "[" * 100_000])
 def test_damaged_counts(text: str) -> None:
-    (layout.SAMPLES / "open_vqa/counts.json").write_text(text)
+    (paths.SAMPLES / "open_vqa/counts.json").write_text(text)
     md5s = {"data/samples/open_vqa": "0"}
-    others: list[Callable[[], Any]] = [lambda: trace.read_inputs(md5s), results.read_results]
+    others: list[Callable[[], Any]] = [lambda: lineage.read_inputs(md5s), results.read_results]
     for reader in (*(READERS[name] for name in ("deduplicate", "mix", "validate", "train")), *others):
         with pytest.raises(
             StaleError, match=r"^data/samples/open_vqa/counts.json: .*normalize@open_vqa` writes it again"

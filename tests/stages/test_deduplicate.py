@@ -4,10 +4,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq import layout
+from openmedq import paths
+from openmedq.curate import deduplicate
 from openmedq.errors import ParamsError, StaleError
-from openmedq.stages import deduplicate
-from tests.quality.corpus import ROLES, Row, make_params, picture, row, write_sets
+from tests.curate.corpus import ROLES, Row, make_params, picture, row, write_sets
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -50,14 +50,14 @@ EXPECTED = {
 
 def _run(**sections: Any) -> dict[str, tuple[str, str]]:
     deduplicate.run(make_params(**sections))
-    rows = pq.read_table(layout.VERDICTS / "verdicts.parquet").to_pylist()
+    rows = pq.read_table(paths.VERDICTS / "verdicts.parquet").to_pylist()
     return {row["id"]: (row["kept_id"], row["reason"]) for row in rows}
 
 
 def test_verdicts_and_counts() -> None:
     write_sets(_rows(), CARDS)
     assert _run() == EXPECTED
-    assert json.loads((layout.VERDICTS / "counts.json").read_text()) == {
+    assert json.loads((paths.VERDICTS / "counts.json").read_text()) == {
         "b_first": {"duplicate exact": 2, "duplicate perceptual": 1},
         "a_second": {"duplicate exact": 1, "evaluation picture": 1, "in evaluation": 1},
         "text": {"duplicate exact": 1, "in evaluation": 2},
@@ -68,10 +68,10 @@ def test_verdicts_and_counts() -> None:
 def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
     write_sets(_rows(), CARDS)
     _run()
-    before = {path.name: path.read_bytes() for path in layout.VERDICTS.iterdir()}
+    before = {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()}
     write_sets(_rows()[::-1], CARDS, rows_a_shard=3, rows_a_group=1)
     _run()
-    assert {path.name: path.read_bytes() for path in layout.VERDICTS.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()} == before
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_evaluation_never_trains() -> None:
     write_sets(_rows(), CARDS)
     with pytest.raises(ParamsError, match="evaluation never trains: text test; allowed here: evaluation, validation"):
         _run(mix={"roles": {"text": {"test": "train"}}})
-    assert not layout.VERDICTS.exists()
+    assert not paths.VERDICTS.exists()
 
 
 def test_rows_with_a_split_that_no_card_names() -> None:
@@ -136,7 +136,7 @@ def test_rows_with_a_split_that_no_card_names() -> None:
 
 def test_a_set_that_was_not_normalized() -> None:
     write_sets(_rows(), CARDS)
-    (layout.SAMPLES / "text" / "counts.json").unlink()
+    (paths.SAMPLES / "text" / "counts.json").unlink()
     with pytest.raises(StaleError, match="dvc repro normalize@text"):
         _run()
 

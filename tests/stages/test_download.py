@@ -11,13 +11,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from openmedq import discovery, layout
-from openmedq.acquire import ledger
-from openmedq.cards import File
+from openmedq import paths
+from openmedq.datasets import registry
+from openmedq.datasets.card import File
 from openmedq.errors import ChecksumError, MirrorError, StaleError
-from openmedq.io import links, origin
-from openmedq.stages import download, survey
-from tests.quality.corpus import make_params
+from openmedq.fetch import download, ledger, survey
+from openmedq.storage import links, origin
+from tests.curate.corpus import make_params
 
 from . import toyset
 
@@ -28,7 +28,7 @@ def _run(mirror: str = "mirror", require: tuple[str, ...] = (), skip: tuple[str,
     params = make_params(download={"mirror": mirror, "require": require, "skip": skip})
     survey.run(params)
     download.run(params, "toy_set")
-    return json.loads((layout.RAW / "toy_set" / "origin.json").read_text())
+    return json.loads((paths.RAW / "toy_set" / "origin.json").read_text())
 
 
 @pytest.fixture
@@ -42,16 +42,16 @@ def mirror() -> Path:
 def _pin(monkeypatch: pytest.MonkeyPatch, **pins: Any) -> None:
     pinned = File(path="questions.json", url="https://example.org/toy/questions.json", **pins)
     card = toyset.CARD.model_copy(update={"files": (pinned,)})
-    monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set(card=card))
+    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(card=card))
     toyset.write_catalogue(card)
 
 
 def test_files_are_recorded_and_not_copied(mirror: Path) -> None:
-    (layout.RAW / "toy_set").mkdir(parents=True)  # the output persists
-    (layout.RAW / "toy_set" / "left over").touch()
+    (paths.RAW / "toy_set").mkdir(parents=True)  # the output persists
+    (paths.RAW / "toy_set" / "left over").touch()
     found = _run()
-    assert found == json.loads((layout.SURVEY / "toy_set.json").read_text())
-    assert [path.name for path in (layout.RAW / "toy_set").iterdir()] == ["origin.json"]
+    assert found == json.loads((paths.SURVEY / "toy_set.json").read_text())
+    assert [path.name for path in (paths.RAW / "toy_set").iterdir()] == ["origin.json"]
     assert found["folder"] == str(mirror)
 
 
@@ -162,7 +162,7 @@ def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
 
 def test_a_miniature_is_not_held_to_published_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     _pin(monkeypatch, sha256="00")
-    folder = layout.MINIATURE / "toy_set"
+    folder = paths.MINIATURE / "toy_set"
     folder.mkdir(parents=True)
     toyset.miniature(folder)
     assert _run("data/miniature")["origin"] == "miniature"
@@ -171,7 +171,7 @@ def test_a_miniature_is_not_held_to_published_hashes(monkeypatch: pytest.MonkeyP
 def test_a_stale_catalogue_is_refused(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _run()
     monkeypatch.setattr(
-        discovery, "find", lambda _: toyset.make_set(card=toyset.CARD.model_copy(update={"title": "New"}))
+        registry, "find", lambda _: toyset.make_set(card=toyset.CARD.model_copy(update={"title": "New"}))
     )
     with pytest.raises(StaleError, match=r"toy_set differs from its card"):
         _run()

@@ -7,12 +7,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq import layout
-from openmedq.metrics import METRICS
-from openmedq.metrics.predictions import PREDICTION_SCHEMA, answer_type_of, score_predictions
+from openmedq import paths
+from openmedq.evaluation import evaluate
+from openmedq.evaluation.metrics import METRICS
+from openmedq.evaluation.metrics.predictions import PREDICTION_SCHEMA, answer_type_of, score_predictions
 from openmedq.schema import Sample
-from openmedq.stages import evaluate
-from tests.quality.corpus import make_params
+from tests.curate.corpus import make_params
 from tests.stages.results import write_run
 
 DIALS = {"max_new_tokens": 4, "num_resamples": 50}
@@ -48,7 +48,7 @@ def run(**dials: Any) -> tuple[Any, dict[str, Any], dict[str, float]]:
 def test_every_evaluation_row_of_a_source_is_answered_and_kept() -> None:
     predictions, metrics, _ = run()
     assert predictions.schema.equals(PREDICTION_SCHEMA)
-    index = pq.read_table(layout.MIX / "index.parquet")
+    index = pq.read_table(paths.MIX / "index.parquet")
     asked = index.filter(pc.and_(pc.equal(index["role"], "evaluation"), pc.not_equal(index["source"], "bench")))
     assert predictions["id"].to_pylist() == asked["id"].to_pylist()
     assert metrics["all"]["num_rows"] == len(predictions) == 8 + 8 + 3

@@ -20,12 +20,12 @@ import PIL.Image
 import pytest
 import yaml
 
-from openmedq import layout, sources
-from openmedq.cards import catalogue
-from openmedq.params_file import render
-from openmedq.stages import download, survey
+from openmedq import datasets, paths
+from openmedq.config_file import render
+from openmedq.datasets import catalogue
+from openmedq.fetch import download, survey
+from tests.curate.corpus import make_params
 from tests.processes import find_stages, wait
-from tests.quality.corpus import make_params
 
 pytestmark = [
     pytest.mark.faults,
@@ -34,8 +34,8 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes and their open files in /proc"),
 ]
 
-OUTPUT = layout.SAMPLES / "vqa_rad"
-ASIDE = layout.PARTIAL / "data-samples-vqa_rad"
+OUTPUT = paths.SAMPLES / "vqa_rad"
+ASIDE = paths.PARTIAL / "data-samples-vqa_rad"
 NUM_LARGE = 25  # pictures that take long to decode, so that there is time to kill
 STAGE = {
     "cmd": "python -m openmedq normalize vqa_rad",
@@ -51,9 +51,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         (root / "data").mkdir(parents=True)
         patch.chdir(root)
-        vqa_rad = sources.load("vqa_rad")
-        layout.CATALOGUE.write_text(catalogue.render({"vqa_rad": vqa_rad}, {}), encoding="utf-8")
-        layout.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
+        vqa_rad = datasets.load("vqa_rad")
+        paths.CATALOGUE.write_text(catalogue.render({"vqa_rad": vqa_rad}, {}), encoding="utf-8")
+        paths.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
         vqa_rad.miniature(Path("mirror/vqa_rad"))
         for path in sorted(Path("mirror").rglob("*.jpg"))[:NUM_LARGE]:
             with PIL.Image.open(path) as image:
@@ -62,7 +62,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             large.save(buffer, "JPEG")
             path.write_bytes(buffer.getvalue())
         params = make_params(download={"mirror": "mirror"})
-        layout.PARAMS.write_text(render(params), encoding="utf-8")
+        paths.PARAMS.write_text(render(params), encoding="utf-8")
         survey.run(params)
         download.run(params, "vqa_rad")
         Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"normalize": STAGE}}))

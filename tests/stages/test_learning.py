@@ -13,14 +13,15 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from openmedq import encoders, layout, params
-from openmedq.metrics.answers import mean_exact_match
+from openmedq import config, paths
+from openmedq.datasets import vqa_rad
+from openmedq.evaluation.generate import load_answerer
+from openmedq.evaluation.metrics.answers import mean_exact_match
+from openmedq.model import encoders, prompt
+from openmedq.model import model as models
 from openmedq.schema import Image, Sample
-from openmedq.sources import vqa_rad
-from openmedq.vlm import model as models
-from openmedq.vlm import prompt, training
-from openmedq.vlm.generation import load_answerer
-from openmedq.vlm.samples import EncodedSamples
+from openmedq.training import trainer
+from openmedq.training.data import EncodedSamples
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
@@ -40,9 +41,9 @@ def _load(image: Image) -> Image:
 
 def _train(samples: Sequence[Sample], seed: int, folder: Path) -> Callable[[Sequence[Sample]], Iterator[str]]:
     """Train as the profile says, save, and load what was saved."""
-    profile = params.profile(ROOT / layout.CONF, "miniature")
+    profile = config.profile(ROOT / paths.CONF, "miniature")
     dials = profile.train.model_copy(update={"seed": seed, "max_steps": NUM_UPDATES})
-    accelerator = training.start(dials, "cpu")
+    accelerator = trainer.start(dials, "cpu")
     texts = (
         f"{prompt.request(sample.task, turn)}\nAnswer: {prompt.respond(sample.task, turn)}"
         for sample in samples
@@ -50,7 +51,7 @@ def _train(samples: Sequence[Sample], seed: int, folder: Path) -> Callable[[Sequ
     )
     model, processor = models.build(dials, texts)
     dataset = EncodedSamples(samples, processor, encoders.count_patches(dials.vision), dials.max_tokens)
-    training.train(model, dataset, np.ones(len(samples), np.float32), dials, accelerator, 0, lambda *_: None)
+    trainer.train(model, dataset, np.ones(len(samples), np.float32), dials, accelerator, 0, lambda *_: None)
     models.save(models.merge(model), processor, folder)
     return load_answerer(folder, device="cpu", max_new_tokens=profile.evaluate.max_new_tokens, batch_size=64)
 

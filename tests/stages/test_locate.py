@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from openmedq import layout
+from openmedq import paths
 from openmedq.errors import MirrorError, ParamsError
-from openmedq.stages import locate
-from tests.quality.corpus import make_params
+from openmedq.fetch import locate
+from tests.curate.corpus import make_params
 
 pytestmark = pytest.mark.usefixtures("toy")
 
@@ -19,12 +19,12 @@ def _run(mirror: str, *, fetch: bool = False) -> None:
 def test_a_mirror_that_holds_a_set_is_written_down() -> None:
     Path("mirror/Toy-Set").mkdir(parents=True)
     _run("mirror")
-    assert layout.MIRROR.read_text() == "mirror\n"
+    assert paths.MIRROR.read_text() == "mirror\n"
 
 
 def test_the_miniatures_need_not_be_there_yet() -> None:
-    _run(str(layout.MINIATURE))
-    assert layout.MIRROR.read_text() == "data/miniature\n"
+    _run(str(paths.MINIATURE))
+    assert paths.MIRROR.read_text() == "data/miniature\n"
 
 
 def test_a_wrong_mirror_is_one_line_and_nothing_is_written() -> None:
@@ -33,12 +33,12 @@ def test_a_wrong_mirror_is_one_line_and_nothing_is_written() -> None:
     for mirror, problem in (("absent", "No such file"), ("file", "Not a directory"), ("empty", "holds no set")):
         with pytest.raises(MirrorError, match=f"^{mirror}: {problem}.*download.mirror"):
             _run(mirror)
-    assert not layout.MIRROR.exists()
+    assert not paths.MIRROR.exists()
 
 
 def test_nothing_is_fetched_beside_the_miniatures_and_that_is_said() -> None:
     with pytest.raises(ParamsError, match=r"fetch is true, but download\.mirror is data/miniature, where each"):
-        _run(str(layout.MINIATURE), fetch=True)
-    assert not layout.MIRROR.exists()
+        _run(str(paths.MINIATURE), fetch=True)
+    assert not paths.MIRROR.exists()
     Path("supplied").mkdir()
     _run("supplied", fetch=True)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from openmedq import layout
+from openmedq import paths
 from openmedq.errors import StaleError
-from openmedq.stages import miniature
-from tests.quality.corpus import make_params
+from openmedq.synthetic import miniature
+from tests.curate.corpus import make_params
 
 from . import toyset
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 
 def _bytes() -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (layout.MINIATURE / "toy_set").iterdir()}
+    return {path.name: path.read_bytes() for path in (paths.MINIATURE / "toy_set").iterdir()}
 
 
 def test_a_miniature_is_written_with_the_seed() -> None:
@@ -30,4 +30,4 @@ def test_a_stale_catalogue_is_refused() -> None:
     toyset.write_catalogue(toyset.CARD.model_copy(update={"licence": "CC-BY-4.0"}))
     with pytest.raises(StaleError, match=r"data/catalogue\.yaml: toy_set differs from its card; run `python -m openm"):
         miniature.run(make_params(), "toy_set")
-    assert not layout.MINIATURE.exists()
+    assert not paths.MINIATURE.exists()

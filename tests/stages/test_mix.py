@@ -6,12 +6,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq import layout, sources
-from openmedq.cards import catalogue
+from openmedq import datasets, paths
+from openmedq.curate import deduplicate, mix, normalize
+from openmedq.datasets import catalogue
 from openmedq.errors import ParamsError, StaleError
+from openmedq.fetch import download, survey
 from openmedq.schema import INDEX_SCHEMA, VERDICT_SCHEMA
-from openmedq.stages import deduplicate, download, mix, normalize, survey
-from tests.quality.corpus import make_params, row, write_sets
+from tests.curate.corpus import make_params, row, write_sets
 
 ROWS = [
     *(row(f"z_first/{number}", "train", f"question {number}", "yes") for number in range(7)),
@@ -39,16 +40,16 @@ VERDICTS = [
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_sets(ROWS, CARDS, rejected={"a_second": {"answer empty": 2}})
-    layout.VERDICTS.mkdir(parents=True)
+    paths.VERDICTS.mkdir(parents=True)
     table = pa.table([list(column) for column in zip(*VERDICTS, strict=True)], schema=VERDICT_SCHEMA)
-    pq.write_table(table, layout.VERDICTS / "verdicts.parquet")
+    pq.write_table(table, paths.VERDICTS / "verdicts.parquet")
 
 
 def _run(**dials: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     mix.run(make_params(mix=dials))
-    table = pq.read_table(layout.MIX / "index.parquet")
+    table = pq.read_table(paths.MIX / "index.parquet")
     assert table.schema.equals(INDEX_SCHEMA)
-    return table.to_pylist(), json.loads((layout.MIX / "waterfall.json").read_text())
+    return table.to_pylist(), json.loads((paths.MIX / "waterfall.json").read_text())
 
 
 def test_the_index_points_at_its_rows_in_the_order_of_the_catalogue() -> None:
@@ -58,7 +59,7 @@ def test_the_index_points_at_its_rows_in_the_order_of_the_catalogue() -> None:
         *("a_second/1", "a_second/2", "bench/1", "bench/2"),
     ]
     for entry in index:
-        file = pq.ParquetFile(layout.SAMPLES / entry["source"] / entry["shard"])
+        file = pq.ParquetFile(paths.SAMPLES / entry["source"] / entry["shard"])
         there = file.read_row_group(entry["row_group"]).slice(entry["row"], 1).to_pylist()[0]
         assert {name: there[name] for name in ("id", "source", "split", "task")} == {
             name: entry[name] for name in ("id", "source", "split", "task")
@@ -102,9 +103,9 @@ def test_roles_and_weights_in_force() -> None:
 
 def test_same_bytes_again() -> None:
     _run()
-    before = {path.name: path.read_bytes() for path in layout.MIX.iterdir()}
+    before = {path.name: path.read_bytes() for path in paths.MIX.iterdir()}
     _run()
-    assert {path.name: path.read_bytes() for path in layout.MIX.iterdir()} == before
+    assert {path.name: path.read_bytes() for path in paths.MIX.iterdir()} == before
 
 
 def test_evaluation_never_trains() -> None:
@@ -113,17 +114,17 @@ def test_evaluation_never_trains() -> None:
 
 
 def test_a_row_lost_on_the_way_is_noticed() -> None:
-    (layout.SAMPLES / "z_first" / "shard-00001.parquet").unlink()
+    (paths.SAMPLES / "z_first" / "shard-00001.parquet").unlink()
     with pytest.raises(StaleError, match=r"data/samples/z_first: counts.json tells of 9 rows, the shards hold 5"):
         _run()
-    assert not layout.MIX.exists()
+    assert not paths.MIX.exists()
 
 
 @pytest.mark.slow
 def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
     """Three rows of the train split repeat another, and one a row of the test split: 1,793 and 451 are left."""
-    write_sets([], {"vqa_rad": dict(catalogue.entry(sources.load("vqa_rad").card, "source"))})
-    layout.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
+    write_sets([], {"vqa_rad": dict(catalogue.entry(datasets.load("vqa_rad").card, "source"))})
+    paths.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
     params = make_params(download={"mirror": str(real_data)})
     survey.run(params)
     download.run(params, "vqa_rad")
@@ -153,10 +154,10 @@ def _write_licences(cards: dict[str, dict[str, Any]]) -> None:
 def test_rows_that_the_policy_refuses_are_kept_out_with_the_reason(policy: str, kept_out: dict[str, int]) -> None:
     _write_licences(CARDS)
     mix.run(make_params(policy={"licences": policy}))
-    waterfall = json.loads((layout.MIX / "waterfall.json").read_text())
+    waterfall = json.loads((paths.MIX / "waterfall.json").read_text())
     assert waterfall["z_first"]["kept_out"] == {"evaluation picture": 1, "in evaluation": 1, **kept_out}
     assert sum(waterfall["z_first"]["mix"].values()) == 6 - sum(kept_out.values())
-    index = pq.read_table(layout.MIX / "index.parquet").to_pylist()
+    index = pq.read_table(paths.MIX / "index.parquet").to_pylist()
     assert {entry["id"]: entry["licence"] for entry in index}["a_second/1"] == "CC-BY-4.0"
 
 
@@ -165,7 +166,7 @@ def test_a_credentialed_set_is_kept_out_whole_where_the_policy_is_no_research() 
     for policy, kept_out in (("research", {}), ("commercial", {"credentialed: not commercial": 3})):
         deduplicate.run(make_params(policy={"licences": policy}))
         mix.run(make_params(policy={"licences": policy}))
-        waterfall = json.loads((layout.MIX / "waterfall.json").read_text())
+        waterfall = json.loads((paths.MIX / "waterfall.json").read_text())
         assert waterfall["a_second"]["kept_out"] == kept_out
         assert waterfall["a_second"]["rejected"] == {"answer empty": 2}
 
@@ -173,6 +174,6 @@ def test_a_credentialed_set_is_kept_out_whole_where_the_policy_is_no_research() 
 def test_a_role_that_is_null_comes_before_the_licence() -> None:
     _write_licences(CARDS)
     mix.run(make_params(policy={"licences": "redistributable"}, mix={"roles": {"z_first": {"test": None}}}))
-    waterfall = json.loads((layout.MIX / "waterfall.json").read_text())
+    waterfall = json.loads((paths.MIX / "waterfall.json").read_text())
     assert waterfall["z_first"]["kept_out"]["role null"] == 1
     assert "licence CC-BY-ND: not redistributable" not in waterfall["z_first"]["kept_out"]

@@ -10,19 +10,21 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq import discovery, layout
+from openmedq import paths
+from openmedq.curate import normalize
+from openmedq.datasets import registry
 from openmedq.errors import OpenMedQError, SourceError, StaleError
-from openmedq.io import shards
-from openmedq.io.decoding import Inline
+from openmedq.fetch import download, survey
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample
-from openmedq.stages import download, normalize, survey
-from tests.quality.corpus import make_params
+from openmedq.storage import shards
+from openmedq.storage.decoding import Inline
+from tests.curate.corpus import make_params
 
 from . import toyset
 
 pytestmark = pytest.mark.usefixtures("toy")
 
-OUTPUT = layout.SAMPLES / "toy_set"
+OUTPUT = paths.SAMPLES / "toy_set"
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Any]], None]:
                     raise item
                 yield item
 
-        monkeypatch.setattr(discovery, "find", lambda _: toyset.make_set(read))
+        monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(read))
 
     return set_items
 
@@ -206,7 +208,7 @@ def test_a_failure_leaves_nothing_half_written(
     with pytest.raises(type(problem)):
         _run(row_group_rows=1)
     assert not OUTPUT.exists()
-    assert [path.name for path in layout.PARTIAL.glob("data-samples*")] == ["data-samples-toy_set.lock"]
+    assert [path.name for path in paths.PARTIAL.glob("data-samples*")] == ["data-samples-toy_set.lock"]
 
 
 def test_a_full_disk_leaves_nothing_half_written(mirror: Path, reading: Callable[[list[Any]], None]) -> None:
@@ -227,7 +229,7 @@ def test_a_full_disk_leaves_nothing_half_written(mirror: Path, reading: Callable
         signal.signal(signal.SIGXFSZ, handler)
     assert caught.value.errno == errno.EFBIG
     assert not OUTPUT.exists()
-    assert [path.name for path in layout.PARTIAL.glob("data-samples*")] == ["data-samples-toy_set.lock"]
+    assert [path.name for path in paths.PARTIAL.glob("data-samples*")] == ["data-samples-toy_set.lock"]
 
 
 def test_files_that_changed_since_download_are_one_line(mirror: Path) -> None:
@@ -260,13 +262,13 @@ def test_a_stale_catalogue_is_refused(mirror: Path) -> None:
 def test_vqa_rad_is_read_whole(real_data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    set_ = discovery.find("vqa_rad")
+    set_ = registry.find("vqa_rad")
     toyset.write_catalogue(set_.card)
     params = make_params(download={"mirror": str(real_data)}, execution={"workers": 2})
     survey.run(params)
     download.run(params, "vqa_rad")
     normalize.run(params, "vqa_rad")
-    counts = json.loads((layout.SAMPLES / "vqa_rad" / "counts.json").read_text())
+    counts = json.loads((paths.SAMPLES / "vqa_rad" / "counts.json").read_text())
     assert counts == {
         "state": "present",
         "origin": "mirror",

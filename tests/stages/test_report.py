@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from openmedq import layout
-from openmedq.report import published
+from openmedq import paths
+from openmedq.evaluation import evaluate
+from openmedq.reporting import published, report
 from openmedq.schema import Sample
-from openmedq.stages import evaluate, report
-from tests.quality.corpus import make_params
+from tests.curate.corpus import make_params
 from tests.stages.results import call_miniatures, write_learning, write_run
 
-PAGE = layout.REPORT / "index.html"
+PAGE = paths.REPORT / "index.html"
 SECRET = "secret_vqa side"  # in answers of the credentialed set
 
 
@@ -88,7 +88,7 @@ def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
 @pytest.mark.parametrize("name", ["open_vqa", "open_text"])
 def test_the_waterfall_holds_every_number(name: str) -> None:
     page = write()
-    waterfall = json.loads((layout.MIX / "waterfall.json").read_text(encoding="utf-8"))[name]
+    waterfall = json.loads((paths.MIX / "waterfall.json").read_text(encoding="utf-8"))[name]
     row = re.search(rf'<th scope="row">Title of {name}</th>\s*<td class="">mirror</td>(.*?)</tr>', page, re.DOTALL)
     assert row is not None
     numbers = re.findall(r'<td class="number[^"]*">([^<]*)</td>', row[1])
@@ -106,7 +106,7 @@ def test_what_is_absent_is_said() -> None:
 
 
 def _change_waterfall(name: str, **entries: object) -> None:
-    path = layout.MIX / "waterfall.json"
+    path = paths.MIX / "waterfall.json"
     tree = json.loads(path.read_text(encoding="utf-8"))
     tree[name] |= entries
     path.write_text(json.dumps(tree), encoding="utf-8")
@@ -119,7 +119,7 @@ def test_an_absent_set_says_why() -> None:
 
 def test_a_set_without_evaluation_rows_says_why_it_is_not_asked() -> None:
     _change_waterfall("open_text", mix={"train": 1})
-    metrics = layout.EVALUATION / "metrics.json"
+    metrics = paths.EVALUATION / "metrics.json"
     scores = json.loads(metrics.read_text(encoding="utf-8"))
     metrics.write_text(json.dumps({name: each for name, each in scores.items() if name != "open_text"}))
     assert "Title of open_text (its evaluation rows are kept out)" in write()
@@ -136,17 +136,17 @@ def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() ->
 
 def test_a_part_of_the_published_test_does_not_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = (published.Figure("open_vqa, BLEU-1", "open_vqa", 75.9, (("other", 70.3),)),)
-    monkeypatch.setattr("openmedq.report.page.FIGURES", figures)
+    monkeypatch.setattr("openmedq.reporting.page.FIGURES", figures)
     assert "not comparable" not in write()
-    catalogue = layout.CATALOGUE.read_text(encoding="utf-8")
-    layout.CATALOGUE.write_text(catalogue.replace("test: 8", "test: 800"), encoding="utf-8")
+    catalogue = paths.CATALOGUE.read_text(encoding="utf-8")
+    paths.CATALOGUE.write_text(catalogue.replace("test: 8", "test: 800"), encoding="utf-8")
     assert "ours is of 8 rows, the published test has 800: not comparable" in write()
 
 
 def test_a_red_verdict_is_shown() -> None:
     expectations = [{"table": "rows", "statement": "ids are unique", "success": False}]
     verdict = {"success": False, "num_expectations": 1, "num_red": 1, "expectations": expectations}
-    (layout.VALIDATION / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
+    (paths.VALIDATION / "verdict.json").write_text(json.dumps(verdict), encoding="utf-8")
     assert '<td class="bad">ids are unique</td>' in write()
 
 
@@ -157,11 +157,11 @@ def test_two_runs_leave_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        (layout.EVALUATION / "metrics.json", "so nothing was asked"),
-        (layout.EVALUATION / "predictions.parquet", "Answers to the evaluation splits"),
-        (layout.TRANSFER / "metrics.json", "No classification set"),
-        (layout.TRAINING / "loss.csv", "No losses"),
-        (layout.VALIDATION / "verdict.json", "No verdict"),
+        (paths.EVALUATION / "metrics.json", "so nothing was asked"),
+        (paths.EVALUATION / "predictions.parquet", "Answers to the evaluation splits"),
+        (paths.TRANSFER / "metrics.json", "No classification set"),
+        (paths.TRAINING / "loss.csv", "No losses"),
+        (paths.VALIDATION / "verdict.json", "No verdict"),
     ],
 )
 def test_a_missing_piece_is_said(path: Path, said: str) -> None:

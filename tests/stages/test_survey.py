@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from openmedq import layout
+from openmedq import paths
 from openmedq.errors import MirrorError
-from openmedq.io.origin import Hashes
-from openmedq.stages import survey
-from tests.quality.corpus import make_params
+from openmedq.fetch import survey
+from openmedq.storage.origin import Hashes
+from tests.curate.corpus import make_params
 
 from . import toyset
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 def _run(mirror: str | Path = "mirror") -> dict[str, Any]:
     survey.run(make_params(download={"mirror": str(mirror)}))
-    return {path.stem: json.loads(path.read_text()) for path in layout.SURVEY.iterdir()}
+    return {path.stem: json.loads(path.read_text()) for path in paths.SURVEY.iterdir()}
 
 
 def _write(path: str, text: str = "x") -> None:
@@ -114,10 +114,10 @@ def test_two_runs_write_the_same_bytes() -> None:
     for name in "bac":
         _write(f"mirror/toy_set/{name}/{name}", name)
     _run()
-    first = (layout.SURVEY / "toy_set.json").read_bytes()
+    first = (paths.SURVEY / "toy_set.json").read_bytes()
     survey.HASHES.unlink()
     _run()
-    assert (layout.SURVEY / "toy_set.json").read_bytes() == first
+    assert (paths.SURVEY / "toy_set.json").read_bytes() == first
 
 
 def test_a_wrong_mirror_is_one_line() -> None:
@@ -138,7 +138,7 @@ def test_a_wrong_mirror_is_one_line() -> None:
         MirrorError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both are toy_set; remove one, or move"
     ):
         _run()
-    assert not layout.SURVEY.exists()
+    assert not paths.SURVEY.exists()
 
 
 def test_a_dangling_link_is_one_line() -> None:
@@ -152,7 +152,7 @@ def test_a_file_that_cant_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -
     _write("mirror/toy_set/a")
     _run()
     _write("mirror/toy_set/a", "changed")
-    before = (layout.SURVEY / "toy_set.json").read_bytes()
+    before = (paths.SURVEY / "toy_set.json").read_bytes()
     opened = Path.open
 
     def refuse(self: Path, *args: Any, **kwargs: Any) -> Any:
@@ -163,4 +163,4 @@ def test_a_file_that_cant_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Path, "open", refuse)  # file modes don't bind root, who may run the tests
     with pytest.raises(MirrorError, match=r"^mirror/toy_set/a: can't be read \(Permission denied\)"):
         _run()
-    assert (layout.SURVEY / "toy_set.json").read_bytes() == before
+    assert (paths.SURVEY / "toy_set.json").read_bytes() == before

@@ -20,20 +20,21 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from openmedq import layout, lineage, training_data
+from openmedq import paths
 from openmedq.__main__ import main
+from openmedq.config import Params
+from openmedq.config_file import render
 from openmedq.errors import ModelError, ParamsError, ValidationError
-from openmedq.io.shards import ShardStore
-from openmedq.params import Params
-from openmedq.params_file import render
-from openmedq.stages import train
-from openmedq.vlm import model as models
-from openmedq.vlm import objectives, training
-from openmedq.vlm.samples import EncodedSamples
-from tests.quality.corpus import make_params
+from openmedq.model import model as models
+from openmedq.model import training_data
+from openmedq.storage.shards import ShardStore
+from openmedq.tracking import runs
+from openmedq.training import objectives, train, trainer
+from openmedq.training.data import EncodedSamples
+from tests.curate.corpus import make_params
+from tests.model import tiny
 from tests.servers.small_disk import small_disk
 from tests.stages.results import write_learning, write_run
-from tests.vlm import tiny
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
@@ -63,7 +64,7 @@ def losses() -> list[float]:
 
 
 def hash_outputs() -> dict[str, str]:
-    files = [*layout.MODEL.iterdir(), *layout.TRAINING.iterdir()]
+    files = [*paths.MODEL.iterdir(), *paths.TRAINING.iterdir()]
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
 
@@ -73,7 +74,7 @@ def edit_index(edit: Any) -> None:
 
 def test_it_writes_a_model_its_losses_and_its_counts() -> None:
     metrics, logged = run(params())
-    model, processor = models.load(layout.MODEL)
+    model, processor = models.load(paths.MODEL)
     assert model.config.image_seq_length == tiny.NUM_PATCHES
     assert processor.tokenizer.model_max_length == 96
     lines = train.LOSSES.read_text().splitlines()
@@ -89,14 +90,14 @@ def test_it_writes_a_model_its_losses_and_its_counts() -> None:
     assert [values["loss"] for _, values in logged[:-1]] == losses()
     assert all({"loss", "lr", "samples_per_second"} == values.keys() for _, values in logged[:-1])
     assert logged[-1][1] == {"loss": metrics["loss"]}
-    assert not list(layout.PARTIAL.glob("*model"))
+    assert not list(paths.PARTIAL.glob("*model"))
 
 
 def test_the_weights_carry_what_they_were_trained_on() -> None:
     write_run(mix={"roles": {"open_text": {"train": None}}})
     run(params())
-    tree = json.loads((layout.MODEL / training_data.NAME).read_text(encoding="utf-8"))
-    assert tree == training_data.read(layout.MODEL)
+    tree = json.loads((paths.MODEL / training_data.NAME).read_text(encoding="utf-8"))
+    assert tree == training_data.read(paths.MODEL)
     assert tree == {
         "policy": "any",
         "sources": {
@@ -164,11 +165,11 @@ def test_rows_of_role_validation_are_held_out_and_scored() -> None:
     write_run(mix={"roles": {"open_vqa": {"test": "validation"}}})
     metrics, logged = run(params())
     assert logged[-1][1] == {"loss": metrics["loss"], "validation_loss": metrics["validation_loss"]}
-    model, processor = models.load(layout.MODEL)
+    model, processor = models.load(paths.MODEL)
     index = pq.read_table(train.INDEX)
     rows = index.filter(pc.equal(index["role"], "validation"))
     assert len(rows) > 0
-    dataset = EncodedSamples(ShardStore(layout.SAMPLES).take(rows), processor, tiny.NUM_PATCHES, 96)
+    dataset = EncodedSamples(ShardStore(paths.SAMPLES).take(rows), processor, tiny.NUM_PATCHES, 96)
     batch = dataset.collate([dataset[number] for number in range(len(rows))]).batch
     with torch.no_grad():
         expected = objectives.compute(model, batch).next_token / objectives.count_learned(batch)
@@ -191,7 +192,7 @@ def test_a_contrastive_loss_is_added_where_asked_for() -> None:
 
 def test_bf16_trains_too() -> None:
     run(params(precision="bf16"))
-    model, _ = models.load(layout.MODEL)
+    model, _ = models.load(paths.MODEL)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert losses()[-1] < losses()[0]
 
@@ -203,11 +204,11 @@ def test_a_loss_that_is_no_number_stops_in_one_line_and_writes_nothing(monkeypat
         found = compute(*arguments, **options)
         return found._replace(next_token=found.next_token * float("nan"))
 
-    monkeypatch.setattr(training.objectives, "compute", spoil)
+    monkeypatch.setattr(trainer.objectives, "compute", spoil)
     with pytest.raises(ModelError, match=r"update 1: the loss is nan; lower train.lr \(0.005\)"):
         run(params())
-    assert not layout.MODEL.exists()
-    assert not layout.TRAINING.exists()
+    assert not paths.MODEL.exists()
+    assert not paths.TRAINING.exists()
 
 
 @pytest.mark.parametrize(
@@ -215,10 +216,10 @@ def test_a_loss_that_is_no_number_stops_in_one_line_and_writes_nothing(monkeypat
     [(1e30, r"a weight of \S+ is nan|the loss after it is (nan|inf)"), (1e12, "the loss after it is nan")],
 )
 def test_a_last_update_that_makes_the_model_no_good_is_no_success(lr: float, what: str) -> None:
-    layout.MODEL.mkdir()
+    paths.MODEL.mkdir()
     with pytest.raises(ModelError, match=rf"^update 1: ({what}); lower train.lr"):
         run(params(lr=lr, max_steps=1, warmup=0))
-    assert not list(layout.MODEL.iterdir()) and not layout.TRAINING.exists(), "what was there stays"
+    assert not list(paths.MODEL.iterdir()) and not paths.TRAINING.exists(), "what was there stays"
 
 
 def test_weights_are_held_to_be_finite_after_the_adapters_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,7 +233,7 @@ def test_weights_are_held_to_be_finite_after_the_adapters_are_merged(monkeypatch
     monkeypatch.setattr(train.models, "merge", overflow)
     with pytest.raises(ModelError, match=r"^update 6: a weight of lm_head.weight is nan; lower train.lr"):
         run(params())
-    assert not layout.MODEL.exists()
+    assert not paths.MODEL.exists()
 
 
 def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,16 +243,16 @@ def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(monkey
         found = compute(*arguments, **options)
         return found._replace(next_token=found.next_token + torch.sqrt(0 * found.next_token))
 
-    monkeypatch.setattr(training.objectives, "compute", spoil)
+    monkeypatch.setattr(trainer.objectives, "compute", spoil)
     with pytest.raises(ModelError, match=r"^update 1: the norm of the gradient is nan; lower train.lr"):
         run(params(precision="bf16"))
 
 
 def write_project(**changes: Any) -> None:
     """What `python -m openmedq train` needs beside the run."""
-    layout.PARAMS.write_text(render(params(**changes)), encoding="utf-8")
+    paths.PARAMS.write_text(render(params(**changes)), encoding="utf-8")
     write_learning()
-    shutil.rmtree(layout.TRAINING)
+    shutil.rmtree(paths.TRAINING)
 
 
 def test_a_training_that_fails_is_one_line_and_a_failed_run(capsys: pytest.CaptureFixture[str]) -> None:
@@ -259,16 +260,16 @@ def test_a_training_that_fails_is_one_line_and_a_failed_run(capsys: pytest.Captu
     assert main(["train"]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "update 1: " in line and "lower train.lr (1e+30)" in line
-    client, experiment_id = lineage._connect()
+    client, experiment_id = runs._connect()
     (trained,) = client.search_runs([experiment_id])
-    assert trained.info.status == "FAILED" and not layout.RUN.exists()
+    assert trained.info.status == "FAILED" and not paths.RUN.exists()
 
 
 @pytest.mark.faults
 def test_a_full_disk_at_the_end_is_one_line_and_leaves_the_last_model() -> None:
     write_project(max_steps=1)
-    layout.MODEL.mkdir()
-    (layout.MODEL / "config.json").write_text("the last good one")
+    paths.MODEL.mkdir()
+    (paths.MODEL / "config.json").write_text("the last good one")
     saved = shutil.move("data", "saved")
     Path("data").mkdir()
     taken_bytes = sum(-(-path.stat().st_size // 4096) * 4096 for path in Path(saved).rglob("*") if path.is_file())
@@ -279,7 +280,7 @@ def test_a_full_disk_at_the_end_is_one_line_and_leaves_the_last_model() -> None:
             command = disk.wrap([sys.executable, "-m", "openmedq", "train"])
             environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
             done = subprocess.run(command, env=environment, capture_output=True, text=True)
-            kept = subprocess.run(disk.wrap(["cat", str(layout.MODEL / "config.json")]), capture_output=True, text=True)
+            kept = subprocess.run(disk.wrap(["cat", str(paths.MODEL / "config.json")]), capture_output=True, text=True)
         assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
         (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
         assert re.match(r"error: data/model: no space left on the disk of data \(", line) and re.search(said, line)
@@ -337,6 +338,6 @@ def test_two_processes_train_as_one_does() -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert losses() == pytest.approx(alone, rel=2e-3)
     assert losses()[0] == pytest.approx(alone[0], rel=1e-5)
-    models.load(layout.MODEL)
+    models.load(paths.MODEL)
     counted = json.loads(train.METRICS.read_text())
     assert {**counted, "loss": 0} == {**counts, "loss": 0}

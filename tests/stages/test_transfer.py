@@ -9,12 +9,15 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from openmedq import layout, params
-from openmedq.cards import catalogue
-from openmedq.metrics.classification import macro_f1
-from openmedq.params import Params
-from openmedq.stages import deduplicate, download, miniature, mix, normalize, survey, transfer
-from openmedq.vlm import model as models
+from openmedq import config, paths
+from openmedq.config import Params
+from openmedq.curate import deduplicate, mix, normalize
+from openmedq.datasets import catalogue
+from openmedq.evaluation import transfer
+from openmedq.evaluation.metrics.classification import macro_f1
+from openmedq.fetch import download, survey
+from openmedq.model import model as models
+from openmedq.synthetic import miniature
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = "pneumonia_mnist"
@@ -22,7 +25,7 @@ SEVERAL_LABELS, NO_SPLIT = "medfmc_endo", "breast_ultrasound"
 
 
 def _params(**dials: object) -> Params:
-    profile = params.profile(ROOT / layout.CONF, "miniature")
+    profile = config.profile(ROOT / paths.CONF, "miniature")
     update = {"benchmarks": (BENCHMARK,), "num_epochs": 12, "lr": 1e-3, "num_resamples": 50}
     changed = profile.transfer.model_copy(update={**update, **dials})
     return profile.model_copy(update={"transfer": changed})
@@ -34,21 +37,21 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("transfer")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        layout.CATALOGUE.parent.mkdir()
-        shutil.copy(ROOT / layout.CATALOGUE, layout.CATALOGUE)
-        shutil.copy(ROOT / layout.FORGOTTEN, layout.FORGOTTEN)
+        paths.CATALOGUE.parent.mkdir()
+        shutil.copy(ROOT / paths.CATALOGUE, paths.CATALOGUE)
+        shutil.copy(ROOT / paths.FORGOTTEN, paths.FORGOTTEN)
         dials = _params()
         for name in (BENCHMARK, SEVERAL_LABELS, NO_SPLIT):
             miniature.run(dials, name)
         survey.run(dials)
-        for name in catalogue.read(layout.CATALOGUE):
+        for name in catalogue.read(paths.CATALOGUE):
             download.run(dials, name)
             normalize.run(dials, name)
         deduplicate.run(dials)
         mix.run(dials)
         torch.manual_seed(0)
         model, processor = models.build(dials.train, ["is there an opacity? yes no"])
-        models.save(models.merge(model), processor, layout.MODEL)
+        models.save(models.merge(model), processor, paths.MODEL)
     return root
 
 
@@ -78,7 +81,7 @@ def test_only_test_rows_are_predicted_and_only_training_rows_fitted(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, predictions, _ = _run(project, monkeypatch, _params(num_epochs=1))
-    index = pq.read_table(project / layout.MIX / "index.parquet").to_pylist()
+    index = pq.read_table(project / paths.MIX / "index.parquet").to_pylist()
     tested = {row["id"] for row in index if (row["source"], row["split"]) == (BENCHMARK, "test")}
     assert {row["id"] for row in predictions} == tested
     seen: set[str] = set()
@@ -106,8 +109,8 @@ def test_two_runs_give_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyP
 
 def test_an_absent_benchmark_is_left_out(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shutil.copytree(project / "data", tmp_path / "data")
-    index = pq.read_table(tmp_path / layout.MIX / "index.parquet")
-    pq.write_table(index.slice(0, 0), tmp_path / layout.MIX / "index.parquet")
+    index = pq.read_table(tmp_path / paths.MIX / "index.parquet")
+    pq.write_table(index.slice(0, 0), tmp_path / paths.MIX / "index.parquet")
     metrics, predictions, _ = _run(tmp_path, monkeypatch, _params())
     assert metrics == {}
     assert predictions == []
@@ -116,7 +119,7 @@ def test_an_absent_benchmark_is_left_out(project: Path, monkeypatch: pytest.Monk
 def test_several_labels_a_row_are_those_above_the_threshold(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dials = _params(benchmarks=(SEVERAL_LABELS,), num_epochs=2, threshold=0.3)
     metrics, predictions, _ = _run(project, monkeypatch, dials)
-    classes = catalogue.read(project / layout.CATALOGUE)[SEVERAL_LABELS]["classes"]
+    classes = catalogue.read(project / paths.CATALOGUE)[SEVERAL_LABELS]["classes"]
     for row in predictions:
         pairs = zip(classes, row["probabilities"], strict=True)
         assert row["predictions"] == [name for name, probability in pairs if probability > 0.3]
@@ -130,7 +133,7 @@ def test_several_labels_a_row_are_those_above_the_threshold(project: Path, monke
 
 def test_several_labels_are_learned(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics, predictions, _ = _run(project, monkeypatch, _params(benchmarks=(SEVERAL_LABELS,), num_epochs=40))
-    classes = catalogue.read(project / layout.CATALOGUE)[SEVERAL_LABELS]["classes"]
+    classes = catalogue.read(project / paths.CATALOGUE)[SEVERAL_LABELS]["classes"]
     labels = [row["labels"] for row in predictions if row["encoder"] == "scratch"]
     blind = macro_f1(labels, [classes] * len(labels), classes)  # every class to every row
     assert metrics[SEVERAL_LABELS]["scratch"]["macro_f1"] > blind + 0.1, blind
@@ -141,13 +144,13 @@ def test_a_set_without_a_split_is_divided_and_no_copy_is_on_both_sides(
 ) -> None:
     dials = _params(benchmarks=(NO_SPLIT,), num_epochs=1)
     metrics, predictions, _ = _run(project, monkeypatch, dials)
-    index = pq.read_table(project / layout.MIX / "index.parquet").to_pylist()
+    index = pq.read_table(project / paths.MIX / "index.parquet").to_pylist()
     rows = {row["id"] for row in index if row["source"] == NO_SPLIT}
     scored = {row["id"] for row in predictions}
     assert scored < rows
     assert metrics[NO_SPLIT]["num_train_rows"] + metrics[NO_SPLIT]["num_test_rows"] == len(rows)
     assert 0.1 < len(scored) / len(rows) < 0.3
-    shard = pq.read_table(project / layout.SAMPLES / NO_SPLIT / "shard-00000.parquet", columns=["id", "pictures"])
+    shard = pq.read_table(project / paths.SAMPLES / NO_SPLIT / "shard-00000.parquet", columns=["id", "pictures"])
     looks = {row["id"]: row["pictures"][0]["pixels_sha256"] for row in shard.to_pylist() if row["id"] in rows}
     assert {looks[name] for name in scored}.isdisjoint(looks[name] for name in rows - scored)
     assert {row["id"] for row in _run(project, monkeypatch, dials)[1]} == scored

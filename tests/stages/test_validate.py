@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq import layout
+from openmedq import paths
+from openmedq.curate import deduplicate, mix
 from openmedq.errors import ValidationError
-from openmedq.stages import deduplicate, mix
-from tests.quality.corpus import ROLES, Row, make_params, picture, row, write_sets
+from tests.curate.corpus import ROLES, Row, make_params, picture, row, write_sets
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # it imports modules that Python is giving up
-    from openmedq.stages import validate
+    from openmedq.curate import validate
 
 CARDS: dict[str, dict[str, Any]] = {
     "open_set": {},
@@ -49,7 +49,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _verdict() -> dict[str, Any]:
-    verdict: dict[str, Any] = json.loads((layout.VALIDATION / "verdict.json").read_text())
+    verdict: dict[str, Any] = json.loads((paths.VALIDATION / "verdict.json").read_text())
     return verdict
 
 
@@ -62,19 +62,19 @@ def _red(**dials: Any) -> dict[str, list[str]]:
     red = [one for one in verdict["expectations"] if not one["success"]]
     assert f"{len(red)} of {verdict['num_expectations']}" in str(caught.value)
     assert red[0]["statement"] in str(caught.value)
-    assert (layout.DATA_DOCS / "index.html").exists()
+    assert (paths.DATA_DOCS / "index.html").exists()
     return {table: [one["statement"] for one in red if one["table"] == table] for table in {r["table"] for r in red}}
 
 
 def test_good_data_are_green_and_the_verdict_is_deterministic(tmp_path: Path) -> None:
     validate.run(make_params())
-    before = (layout.VALIDATION / "verdict.json").read_bytes()
+    before = (paths.VALIDATION / "verdict.json").read_bytes()
     verdict = _verdict()
     assert verdict["success"]
     assert verdict["num_red"] == 0
     assert {one["table"] for one in verdict["expectations"]} == {"rows", "verdicts", "mix", "sets"}
     validate.run(make_params())
-    assert (layout.VALIDATION / "verdict.json").read_bytes() == before
+    assert (paths.VALIDATION / "verdict.json").read_bytes() == before
     assert str(tmp_path) not in before.decode()
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
@@ -84,7 +84,7 @@ def test_the_pages_stand_alone_and_hold_no_record(tmp_path: Path) -> None:
     rows[6]["id"] = "secret/1"
     write_sets(rows, CARDS)
     assert "ids are unique" in _red()["rows"]
-    pages = list(layout.DATA_DOCS.rglob("*.html"))
+    pages = list(paths.DATA_DOCS.rglob("*.html"))
     assert len(pages) == 9  # the index, and a suite and a result for each table
     for page in pages:
         text = page.read_text(encoding="utf-8")
@@ -93,7 +93,7 @@ def test_the_pages_stand_alone_and_hold_no_record(tmp_path: Path) -> None:
         for link in re.findall(r'href="([^"#:]+)"', text):
             assert (page.parent / link).exists(), f"{page}: {link}"
         assert not re.search(r"private|secret/\d", text), page
-    verdict = (layout.VALIDATION / "verdict.json").read_text()
+    verdict = (paths.VALIDATION / "verdict.json").read_text()
     assert "secret/" not in verdict
     assert "private" not in verdict
 
@@ -133,7 +133,7 @@ def test_faults_of_rows() -> None:
 
 
 def test_faults_of_the_mix() -> None:
-    path = layout.MIX / "index.parquet"
+    path = paths.MIX / "index.parquet"
     table = pq.read_table(path)
     index = {entry["id"]: entry for entry in table.to_pylist()}
     index["open_set/1"]["row"] = 5
@@ -161,14 +161,14 @@ def test_faults_of_the_mix() -> None:
 
 
 def test_faults_of_sets_and_verdicts() -> None:
-    path = layout.MIX / "waterfall.json"
+    path = paths.MIX / "waterfall.json"
     waterfall = json.loads(path.read_text())
     waterfall["nowhere"] = waterfall.pop("absent")
     waterfall["open_set"]["found"] += 1
     waterfall["open_set"]["mix"]["train"] -= 1
     waterfall["secret"] |= {"found": 10, "read": 2, "rejected": {"broken": 8}}
     path.write_text(json.dumps(waterfall))
-    path = layout.VERDICTS / "verdicts.parquet"
+    path = paths.VERDICTS / "verdicts.parquet"
     table = pq.read_table(path)
     assert table.num_rows == 1
     more = [
@@ -225,7 +225,7 @@ def test_what_deduplicate_lets_pass_is_no_repeat() -> None:
 
 
 def test_what_is_kept_back_by_wish_is_no_fault() -> None:
-    path = layout.MIX / "waterfall.json"
+    path = paths.MIX / "waterfall.json"
     waterfall = json.loads(path.read_text())
     kept_back = {"forgotten": 3, "language excluded": 3, "answer withheld": 3}
     waterfall["secret"]["rejected"] = kept_back | {"broken": 2}

@@ -12,10 +12,11 @@ import numpy as np
 import PIL.Image
 import yaml
 
-from openmedq import layout
-from openmedq.cards import Access, Card, File, catalogue
+from openmedq import paths
+from openmedq.curate import forgotten
+from openmedq.datasets import catalogue
+from openmedq.datasets.card import Access, Card, File
 from openmedq.errors import SourceError
-from openmedq.io import forgotten
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 Read = Callable[[Path], Iterator[Sample | Rejected]]
@@ -90,7 +91,7 @@ def make_set(read: Read = read, card: Card = CARD) -> SimpleNamespace:
 def write_catalogue(*cards: Card) -> None:
     """data/catalogue.yaml of the cards, in the current folder, and nothing forgotten."""
     text = catalogue.render({card.id: make_set(card=card) for card in cards}, {})
-    layout.CATALOGUE.parent.mkdir(exist_ok=True)
-    layout.CATALOGUE.write_text(text, encoding="utf-8")
-    layout.FORGOTTEN.write_text(forgotten.render({}, catalogue.read(layout.CATALOGUE)), encoding="utf-8")
+    paths.CATALOGUE.parent.mkdir(exist_ok=True)
+    paths.CATALOGUE.write_text(text, encoding="utf-8")
+    paths.FORGOTTEN.write_text(forgotten.render({}, catalogue.read(paths.CATALOGUE)), encoding="utf-8")
     assert list(yaml.safe_load(text)["sources"]) == sorted(card.id for card in cards)

@@ -1,5 +1,0 @@
-"""What is known of a dataset before a byte of it is read: `Card`, and the layouts that several sets share."""
-
-from openmedq.cards.card import Access, Card, Edition, File, LinkedPicture, Set
-
-__all__ = ["Access", "Card", "Edition", "File", "LinkedPicture", "Set"]

@@ -1,0 +1,1 @@
+"""openmedq.iu_xray."""

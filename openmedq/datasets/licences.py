@@ -1,0 +1,174 @@
+"""Licences: how they are spelled, and what each allows. Pure; the one table that `policy.licences` is decided by.
+
+A licence is called by its SPDX id, without a version where none is stated, or by a `LicenseRef-` where a publisher's
+own words are clear. Words that are no licence of the table are unknown, whatever they say: a word more may take back
+what the others gave. What the policies ask:
+
+- any: nothing.
+- research: a known licence. All known ones allow research.
+- commercial: use of what is made of the data, weights among it, in commerce. ND does not forbid that, NC does.
+- redistributable: what is made of the data may be handed on, under conditions (attribution, the same licence, no
+  commerce). NC does not forbid that; ND does, since shards hold re-encoded pictures and edited texts: adaptations.
+
+Credentialed sets are for research only, whatever their licence. This is no legal advice: what attribution or the same
+licence ask for remains to be done by who hands something on.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from openmedq.config import Licences
+from openmedq.datasets.card import Card
+
+UNKNOWN = "licence unknown"
+NO_CC = "no CC licence"  # PMC's "NO-CC CODE": its publisher's terms, which are not stated; unknown
+MAX_CHARS = 200  # longer words are no licence's name
+
+
+@dataclass(frozen=True)
+class Licence:
+    """A known licence. Each allows research."""
+
+    id: str
+    is_commercial: bool = True  # what is made of the data may be used in commerce
+    is_redistributable: bool = True  # and may be handed on
+
+
+_SPELLINGS = {  # without noise words, joined by "-" -> id
+    "cc0": "CC0-1.0",
+    "cc0-1.0": "CC0-1.0",
+    "cc-0": "CC0-1.0",
+    "cc-zero": "CC0-1.0",
+    "cc-zero-1.0": "CC0-1.0",
+    "cc0-1.0-universal": "CC0-1.0",
+    "cc-mark-1.0": "CC-PDM-1.0",
+    "cc-pdm-1.0": "CC-PDM-1.0",
+    "public-domain": "LicenseRef-Public-Domain",
+    "mit": "MIT",
+    "isc": "ISC",
+    "apache-2.0": "Apache-2.0",
+    "apache2.0": "Apache-2.0",
+    "apache-2": "Apache-2.0",
+    "bsd": "BSD",  # two or three clauses
+    "bsd-2-clause": "BSD-2-Clause",
+    "bsd-3-clause": "BSD-3-Clause",
+    "odc-by-1.0": "ODC-By-1.0",
+    "pddl-1.0": "PDDL-1.0",
+    "physionet-credentialed-1.5.0": "PhysioNet-Credentialed-1.5.0",
+    "physionet-credentialed-health-data-1.5.0": "PhysioNet-Credentialed-1.5.0",
+    "llama-1": "LicenseRef-LLaMA-1",
+    # "The usage of the data set is unrestricted", with three wishes: link the download site, name the NIH Clinical
+    # Center, cite the paper.
+    "nih-chestxray": "LicenseRef-NIH-ChestXray",
+}
+_RESEARCH_ONLY = {"PhysioNet-Credentialed-1.5.0", "LicenseRef-LLaMA-1"}
+
+_URL = re.compile(
+    r"https?://(?:www\.)?creativecommons\.org/(?:licenses|publicdomain)/([a-z-]+)/(\d\.\d)(?:/([a-z]{2,3}))?"
+    r"(?:/(?:deed|legalcode)(?:\.[a-z-]+)?)?/?"
+)
+_TOKEN = re.compile(r"[a-z]+\d?(?:\.\d)?|\d+(?:\.\d+)*")
+_SEPARATOR = re.compile(r"[\s,_()/.:\u2010-\u2015-]*")
+_NOISE = {"the", "a", "license", "licence", "licenseref", "version", "v", "international", "unported", "generic"}
+_WORDS = {  # of Creative Commons' long names
+    "creative": "cc",
+    "commons": "cc",
+    "attribution": "by",
+    "noncommercial": "nc",
+    "sharealike": "sa",
+    "noderivatives": "nd",
+    "noderivs": "nd",
+}
+_PAIRS = {("non", "commercial"): "nc", ("share", "alike"): "sa", ("no", "derivatives"): "nd", ("no", "derivs"): "nd"}
+_VERSIONS = {"1.0", "2.0", "2.5", "3.0", "4.0"}
+_PORTS = {"us", "uk", "igo", "de", "fr", "nl", "au", "at"}
+
+
+def find(words: str) -> Licence | None:
+    """The licence that the words name, in any usual spelling; None where they name none, or say anything more."""
+    tokens = _split(words)
+    if not tokens:
+        return None
+    found = _SPELLINGS.get("-".join(tokens))
+    if found:
+        return Licence(found, found not in _RESEARCH_ONLY, found not in _RESEARCH_ONLY)
+    return _find_creative_commons(tokens)
+
+
+def spell(words: str) -> str:
+    """The id of the licence that the words name, `NO_CC` for PMC's "NO-CC CODE"; "" where they name none."""
+    licence = find(words)
+    if licence:
+        return licence.id
+    return NO_CC if words.strip() in ("NO-CC CODE", NO_CC) else ""
+
+
+def refuse(words: str | None, policy: Licences, *, is_credentialed: bool = False) -> str | None:
+    """Why the policy does not allow what bears this licence, as the waterfall says it; None where it does."""
+    if policy == "any":
+        return None
+    licence = find(words or "")
+    if licence is None:
+        return UNKNOWN
+    if policy == "research":
+        return None
+    is_allowed = licence.is_commercial if policy == "commercial" else licence.is_redistributable
+    if is_allowed and is_credentialed:
+        return f"credentialed: not {policy}"
+    return None if is_allowed else f"licence {licence.id}: not {policy}"
+
+
+def refuse_card(card: Card, policy: Licences) -> str | None:
+    """Why the policy allows no row of the set; None where it allows some, or the rows' own licences decide."""
+    if card.has_row_licences and not card.is_credentialed:
+        return None
+    return refuse(card.licence, policy, is_credentialed=card.is_credentialed)
+
+
+def _split(words: str) -> list[str]:
+    """The words in small letters, without noise; none where there is more than words of letters and digits."""
+    if len(words) > MAX_CHARS:
+        return []
+    text = unicodedata.normalize("NFKC", words).casefold().strip()
+    if url := _URL.fullmatch(text):
+        text = " ".join(filter(None, ("cc", *url.groups())))
+    tokens, end = [], 0
+    for match in _TOKEN.finditer(text):
+        if not _SEPARATOR.fullmatch(text, end, match.start()):
+            return []
+        tokens.append(match[0])
+        end = match.end()
+    if not _SEPARATOR.fullmatch(text, end):
+        return []
+    return [
+        token.removeprefix("v") if re.fullmatch(r"v\d(?:\.\d)?", token) else token
+        for token in tokens
+        if token not in _NOISE
+    ]
+
+
+def _find_creative_commons(tokens: list[str]) -> Licence | None:
+    """A licence said once or several times, "Attribution 4.0 (CC BY 4.0)": what any of them forbids is forbidden."""
+    said, place = set(), 0
+    versions: set[str] = set()
+    ports: set[str] = set()
+    while place < len(tokens):
+        pair = _PAIRS.get((tokens[place], tokens[place + 1] if place + 1 < len(tokens) else ""))
+        token = pair or _WORDS.get(tokens[place], tokens[place])
+        if token in ("cc", "by", "nc", "sa", "nd"):
+            said.add(token)
+        elif token in _VERSIONS or f"{token}.0" in _VERSIONS:
+            versions.add(token if "." in token else f"{token}.0")
+        elif token in _PORTS and versions:
+            ports.add(token)
+        else:
+            return None
+        place += 2 if pair else 1
+    is_whole = {"cc", "by"} <= said and not {"sa", "nd"} <= said and len(versions) < 2 and len(ports) < 2
+    if not is_whole:
+        return None
+    parts = ["CC-BY", *(part.upper() for part in ("nc", "sa", "nd") if part in said), *versions, *map(str.upper, ports)]
+    return Licence("-".join(parts), is_commercial="nc" not in said, is_redistributable="nd" not in said)

@@ -1,0 +1,179 @@
+"""MedMNIST's layout, which its sets share: one npz a set and size, `{train,val,test}_images` and `..._labels`.
+
+Images are (N, side, side) or (N, side, side, 3) uint8, labels (N, 1) integers that number the classes. Nothing is
+unpickled, and pictures are read one by one: those of 224 px do not fit into memory.
+
+MedMNIST is about comparing scores, and copies of its files that hold other rows go around. So a file with another md5
+than the publisher's is refused unless the dial `normalize.allow_unofficial` says otherwise. A miniature says of itself
+that it is one: its npz holds a further array, `generated`, which no published file has and no copy gets by accident.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pictures
+
+from openmedq.datasets.card import Card
+from openmedq.datasets.readers import find_file
+from openmedq.errors import SourceError
+from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Turn
+from openmedq.storage.archives import open_members
+from openmedq.storage.origin import compute_md5
+
+SPLITS = ("train", "val", "test")
+SIDE_PX = 28  # of the set proper; MedMNIST+ has larger ones
+SIDES_PX = (SIDE_PX, 64, 128, 224)
+ALIASES = ("MedMNIST-v2", "MedMNIST/MedMNIST", "albertvillanova/medmnist-v2", "10519652")
+URL = "https://zenodo.org/records/10519652/files"
+
+GENERATED = "generated"
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+_DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError)
+
+_log = logging.getLogger(__name__)
+
+Array = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type of an array
+
+
+def read_npz(
+    raw: Path, card: Card, official_md5s: Mapping[str, str], *, num_channels: int, allow_unofficial: bool
+) -> Iterator[Sample | Rejected]:
+    """Stream the pictures of one set as PNG, each with its class.
+
+    Args:
+        raw: the folder; `MedMNIST/` in it is as good.
+        card: of the set.
+        official_md5s: by file name, the one to read first; where several are there, the others are named in the log.
+        num_channels: 1 for gray, 3 for RGB.
+        allow_unofficial: read a file whose md5 is none of these, and name it in the log.
+
+    Raises:
+        SourceError: no file, a file that is cut or holds other arrays, or one that is not the publisher's.
+    """
+    found = [find_file(raw, name, f"MedMNIST/{name}", f"medmnist/{name}") for name in official_md5s]
+    paths = [path for path in found if path]
+    if not paths:
+        raise SourceError(
+            f"{raw}: no `{next(iter(official_md5s))}`; expected it there, as published at {card.homepage}"
+        )
+    path = paths[0]
+    for other in paths[1:]:
+        _log.info("%s: not read: %s is there", other, path.name)
+    with open_members(path) as members:  # which refuses what is cut or hostile
+        names = set(members.names)
+    _check_md5(path, card, official_md5s, is_generated=f"{GENERATED}.npy" in names, is_allowed=allow_unofficial)
+    with zipfile.ZipFile(path) as archive:
+        for split in SPLITS:
+            labels = _read_labels(path, archive, split)
+            pictures = _stream_pictures(path, archive, split, len(labels), num_channels)
+            for index, (pixels, label) in enumerate(zip(pictures, labels, strict=True)):
+                yield _represent(card, path.relative_to(raw).as_posix(), split, index, pixels, int(label))
+
+
+def name_files(stem: str, md5s: Mapping[int, str]) -> dict[str, str]:
+    """From md5 by side in px to md5 by file name: `stem.npz` at 28 px, `stem_64.npz` and so on."""
+    return {f"{stem}.npz" if side == SIDE_PX else f"{stem}_{side}.npz": md5s[side] for side in SIDES_PX}
+
+
+def _check_md5(
+    path: Path, card: Card, official_md5s: Mapping[str, str], *, is_generated: bool, is_allowed: bool
+) -> None:
+    found = compute_md5(path)
+    if found in official_md5s.values() or is_generated:
+        return
+    problem = f"{path}: not the published file (md5 {found})"
+    if not is_allowed:
+        advice = f"get it from {card.homepage}, or set `normalize.allow_unofficial: true` (or check --allow-unofficial)"
+        raise SourceError(f"{problem}: scores on it would not compare; {advice}")
+    _log.info("%s: read nevertheless; scores on it do not compare", problem)
+
+
+def _represent(
+    card: Card, file: str, split: str, index: int, pixels: NDArray[np.uint8], label: int
+) -> Sample | Rejected:
+    name = f"{split}-{index}"
+    sample_id, provenance = f"{card.id}/{name}", Provenance(file, f"{split} row {index}")
+    if not 0 <= label < len(card.classes):
+        detail = f"label {label} is no class"
+        return Rejected(sample_id, card.id, split, Reason.ANSWER_NOT_AN_OPTION, detail, provenance)
+    return Sample(
+        id=sample_id,
+        source=card.id,
+        split=split,
+        task=card.task,
+        modality=card.modality,
+        licence=card.licence,
+        provenance=provenance,
+        turns=(Turn("", card.classes[label]),),
+        images=(Image(name, data=_encode_png(pixels)),),
+        labels=(card.classes[label],),
+    )
+
+
+def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    buffer = io.BytesIO()
+    Pictures.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _read_labels(path: Path, archive: zipfile.ZipFile, split: str) -> list[int]:
+    name = f"{split}_labels"
+    with _open_array(path, archive, name) as (file, (shape, dtype)):
+        if dtype.kind not in "iu" or len(shape) != 2 or shape[1] != 1:
+            raise SourceError(f"{path}: {name} is {dtype} {shape}; expected integers (N, 1)")
+        return [int(label) for label in np.frombuffer(file.read(shape[0] * dtype.itemsize), dtype)]
+
+
+def _stream_pictures(
+    path: Path, archive: zipfile.ZipFile, split: str, num_pictures: int, num_channels: int
+) -> Iterator[NDArray[np.uint8]]:
+    name = f"{split}_images"
+    with _open_array(path, archive, name) as (file, (shape, dtype)):
+        side_px = shape[1] if len(shape) > 1 else 0
+        pixels_shape = (side_px, side_px) if num_channels == 1 else (side_px, side_px, num_channels)
+        if dtype != np.uint8 or side_px not in SIDES_PX or shape != (num_pictures, *pixels_shape):
+            one = "(28, 28)" if num_channels == 1 else f"(28, 28, {num_channels})"
+            expected = f"{num_pictures} of {one}, as many as labels, or of {', '.join(map(str, SIDES_PX[1:]))} px"
+            raise SourceError(f"{path}: {name} is {dtype} {shape}; expected uint8, {expected}")
+        for _ in range(num_pictures):
+            data = file.read(math.prod(pixels_shape))
+            yield np.frombuffer(data, np.uint8).reshape(pixels_shape)
+
+
+@contextmanager
+def _open_array(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[tuple[IO[bytes], Array]]:
+    """An array of the npz, its header read and checked against its size: a header may be a lie."""
+    member = f"{name}.npy"
+    if member not in archive.namelist():
+        raise SourceError(f"{path}: no array `{name}`; expected images and labels of {', '.join(SPLITS)}")
+    try:
+        with archive.open(member) as file:
+            shape, is_fortran, dtype = _read_header(file)
+            size_bytes = archive.getinfo(member).file_size - file.tell()
+            if dtype.hasobject or is_fortran or math.prod(shape) * dtype.itemsize != size_bytes:
+                raise ValueError("header and size differ")
+            yield file, (shape, dtype)
+    except (ValueError, OverflowError, *_DAMAGE) as error:
+        text = " ".join(str(error).split())[:100]
+        raise SourceError(f"{path}: `{member}` is no plain array ({text}); get the file again") from None
+
+
+def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        return _HEADERS[np.lib.format.read_magic(file)](file)
+    except _DAMAGE:
+        raise
+    except Exception:  # NumPy parses it as Python, and raises what that does: TokenError, SyntaxError, MemoryError ...
+        raise ValueError("its header can't be read") from None

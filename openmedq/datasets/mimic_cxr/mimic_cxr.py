@@ -1,0 +1,197 @@
+"""MIMIC-CXR: 377,110 chest radiographs of 227,835 studies with their reports (Johnson et al., 2019).
+
+Layout read, as two projects on PhysioNet publish it, side by side or in one folder, a few levels down: of
+MIMIC-CXR-JPG `mimic-cxr-2.0.0-{split,metadata,chexpert,negbio}.csv.gz` (so called in 2.1.0 too; .gz or unpacked) and
+`files/p10/p<subject>/s<study>/<dicom>.jpg`; of MIMIC-CXR the reports `files/p10/p<subject>/s<study>.txt`, in
+`mimic-cxr-reports.zip`, which is read in place, or unpacked. The tables beside the split's may be absent. For fetching
+alone, not for reading, the card has `IMAGE_FILENAMES`, which lists the pictures, and `SHA256SUMS.txt`.
+
+A sample is a picture with the report of its study, by sections (see `formats/report_sections.py`).
+
+Whoever reads this set has signed not to share it: no text, no picture and no id of it stands in an error, in a log or
+in the detail of a rejected record. Errors name tables and archives alone; ids stay in the rows that are written.
+
+What is odd in the published files, and in the miniature:
+
+- The second split is called `validate`.
+- A study's pictures, one to several, share its report; and one report stands under two studies.
+- Blanks `___` where names, dates and ages were removed.
+- Headers vary: REASON FOR EXAM and HISTORY are the indication, CHEST, TWO VIEWS are findings, CONCLUSION and IMPRESSON
+  the impression; a wet read stands before the final report.
+- Reports without findings, and reports with neither findings nor impression: the last paragraph is the report.
+- Reports without any header, and reports that tell nothing.
+- Reports that compare with a prior study, which is not shown.
+- `ViewPosition` is empty for many pictures.
+- Labels are 1.0, 0.0, -1.0 (uncertain) or empty, and a few studies have none.
+- A study whose report is absent, and a picture that is absent.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.fields import Record, Unusable, keep, list_absent, represent, take_optional_text, take_text
+from openmedq.datasets.mimic_cxr.physionet import (
+    ADVICE,
+    LISTING,
+    SUMS,
+    TERMS,
+    JoinedTable,
+    Texts,
+    find_file,
+    list_files,
+    stream_table,
+    survey,
+)
+from openmedq.datasets.readers.report_sections import ANSWERS, read_sections
+from openmedq.errors import SourceError
+from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+
+TABLES = {name: f"mimic-cxr-2.0.0-{name}.csv.gz" for name in ("split", "metadata", "chexpert", "negbio")}
+REPORTS = "mimic-cxr-reports.zip"
+CANARY = "canary-7f3a-do-not-share"  # in reports of the miniature: where it turns up, a real report would
+
+_JPG = "https://physionet.org/files/mimic-cxr-jpg/2.1.0"
+
+card = Card(
+    id="mimic_cxr",
+    title="MIMIC-CXR",
+    aliases=(
+        *("MIMIC-CXR-JPG", "mimic-cxr-jpg-chest-radiographs-with-structured-labels"),
+        *("mimic-cxr-database", "physionet.org"),
+    ),
+    homepage="https://physionet.org/content/mimic-cxr-jpg/2.1.0/",
+    citation="Johnson et al., MIMIC-CXR, a de-identified publicly available database of chest radiographs, 2019",
+    licence="PhysioNet-Credentialed-1.5.0",
+    access=Access.CREDENTIALED,
+    task=Task.REPORT,
+    modality="radiology",
+    files=(
+        *(File(path=name, url=f"{_JPG}/{name}") for name in (*TABLES.values(), LISTING, SUMS)),
+        File(path=REPORTS, url=f"https://physionet.org/files/mimic-cxr/2.1.0/{REPORTS}", about_bytes=142_000_000),
+    ),
+    linked_bytes=557_600_000_000,  # the pictures
+    # The published test never trains. The paper does not evaluate on it, so it validates.
+    roles={"train": Role.TRAIN, "validate": Role.VALIDATION, "test": Role.VALIDATION},
+    published_rows={"train": 368_960, "validate": 2_991, "test": 5_159},  # pictures, as the paper counts
+    terms=f"{TERMS}\nThe agreement: https://physionet.org/content/mimic-cxr-jpg/view-dua/2.1.0/",
+    advice=ADVICE,
+)
+
+_IDS = ("dicom_id", "study_id", "subject_id")
+_DICOM_ID = re.compile(r"[0-9A-Za-z-]+")
+_NUMBER = re.compile(r"[0-9]{3,}")
+_WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the pictures of the split table; SourceError where it is not there, or neither reports nor pictures are.
+
+    Memory holds the pictures' ids, each study's labels and the directory of the reports' archive: 280 MB for the whole
+    set. Metadata run beside the split table; where the two have another order, they wait in memory, in 120 MB more.
+    """
+    names = {name: (published, published.removesuffix(".gz")) for name, published in TABLES.items()}
+    found, folders = survey(raw, {**names, "reports": (REPORTS,)})
+    path = found.get("split")
+    if path is None:
+        raise SourceError(f"{raw}: no `{TABLES['split']}`; expected it there, as published at {card.homepage}")
+    if "reports" not in found and not folders:
+        raise SourceError(f"{path}: neither `{REPORTS}` nor `files/p10` to `p19`; expected them beside it")
+    metadata = JoinedTable(found.get("metadata"), "dicom_id", _IDS, is_once=True)
+    labels = {name: JoinedTable(found.get(name), "study_id", _IDS) for name in ("chexpert", "negbio")}
+    seen: set[str] = set()
+
+    def identify(_: str, record: Record) -> tuple[str, str]:
+        dicom_id = _take_id(record, "dicom_id", _DICOM_ID)
+        split = take_text(record, "split")
+        if split not in card.roles:
+            raise Unusable(Reason.FIELD_MISSING, "field `split` is none of " + ", ".join(card.roles))
+        if dicom_id in seen:  # here and not in `represent`, whose detail names the id
+            raise Unusable(Reason.ID_REPEATED, "its `dicom_id` stands for an earlier record too")
+        seen.add(dicom_id)
+        return dicom_id, split
+
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        dicom_id = _take_id(record, "dicom_id", _DICOM_ID)
+        described = metadata.take(dicom_id)  # whatever becomes of the record: a row that is passed by waits in memory
+        subject_id, study_id = (_take_id(record, name, _NUMBER) for name in ("subject_id", "study_id"))
+        study = f"p{subject_id[:2]}/p{subject_id}/s{study_id}"
+        picture = find_file(folders, f"{study}/{dicom_id}.jpg")
+        if picture is None:
+            raise Unusable(Reason.IMAGE_MISSING, "no picture of that name in its study's folder")
+        sections = dict(take_report(f"{study}.txt"))
+        context = sections.pop("indication", "")
+        turns = [Turn(name, sections.pop(name)) for name in (*ANSWERS, "report") if name in sections]
+        if not turns:
+            raise Unusable(Reason.ANSWER_EMPTY, "the study's report tells nothing")
+        if context:
+            turns[0] = replace(turns[0], context=f"Indication: {context}")
+        attributes = {_to_snake_case(name): take_optional_text(described, name) for name in described}
+        attributes |= {name: _join_labels(table.take(study_id)) for name, table in labels.items()}
+        return Sample(
+            id=sample_id,
+            source=card.id,
+            split=split,
+            task=card.task,
+            modality=card.modality,
+            licence=card.licence,
+            provenance=provenance,
+            turns=tuple(turns),
+            images=(Image(dicom_id, path=picture),),
+            groups=Groups(patient=subject_id, study=study_id),
+            attributes=keep(**(attributes | sections)),
+        )
+
+    with ExitStack() as stack:
+        absent = f"no report of the study; `{REPORTS}`, of the project MIMIC-CXR, has it"
+        texts = Texts(found.get("reports"), folders, stack, absent=absent)
+
+        @lru_cache(maxsize=4)  # a study's pictures follow one another
+        def take_report(name: str) -> dict[str, str]:
+            return read_sections(texts.take(name))
+
+        num_rows = 0
+        for row in represent(
+            stream_table(path, (*_IDS, "split")),
+            source=card.id,
+            unit="line",
+            raw=raw,
+            path=path,
+            identify=identify,
+            build=build,
+            seen=None,
+        ):
+            num_rows += 1
+            yield row
+        unread = (
+            f"absent-{number}" for number in range(1, 1 + metadata.count_rest(_DICOM_ID))
+        )  # by number: no id is told
+        where, num_other = found.get("metadata", path), num_rows - metadata.num_taken
+        yield from list_absent(unread, source=card.id, split="", raw=raw, path=where, num_other=num_other)
+
+
+def more_files(raw: Path) -> Iterator[File]:
+    """The pictures, as the fetched list names them, and the tables again, held to the project's own digests."""
+    return list_files(raw, _JPG, (*TABLES.values(), LISTING))
+
+
+def _take_id(record: Record, name: str, pattern: re.Pattern[str]) -> str:
+    """An id that a path can be made of."""
+    text = take_text(record, name)
+    if not pattern.fullmatch(text):
+        raise Unusable(Reason.FIELD_MISSING, f"field `{name}` is no id")
+    return text
+
+
+def _join_labels(row: Record) -> str:
+    return "; ".join(f"{name}={take_optional_text(row, name)}" for name in row)
+
+
+def _to_snake_case(name: str) -> str:
+    return _WORD_BORDER.sub("_", "_".join(name.split())).lower()

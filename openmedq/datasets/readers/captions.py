@@ -1,0 +1,100 @@
+"""Figures of articles under their captions: a list of ids and captions, pictures by name, more in files beside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openmedq.datasets.fields import Record, Unusable, represent, take_text
+from openmedq.datasets.readers.tables import stream_lines
+from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Task, Turn
+from openmedq.storage.lookup import Pictures
+
+_ID = re.compile(r"[\w.-]+", re.ASCII)
+_LIKE_ID = re.compile(r"\s*\S*_\d+\s*")  # of a record whose prefix is damaged
+
+
+class Described(NamedTuple):
+    """What stands beside a list of captions about one of its records."""
+
+    names: tuple[str, ...]  # that its picture may bear; the first is the dataset's own
+    licence: str
+    article: str  # PMC id; "" where it is not known
+    attributes: dict[str, str]
+
+
+def stream_captions(path: Path, prefix: str) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
+    """The records (`id`, `caption`) of lines of an id, a tab and a caption, each with the number of its first line.
+
+    A line that does not begin with an id (by the `prefix`, or `_<number>` before a tab) goes on with the caption above.
+    """
+    first, record = "", None
+    for number, line in stream_lines(path):
+        record_id, tab, caption = line.partition("\t")
+        if prefix.startswith(line):  # and no more of it: the last line is cut
+            if record:
+                yield first, record
+            yield number, Unusable(Reason.FILE_TRUNCATED, "the file ends within the id; get it again")
+            return
+        is_record = record_id.startswith(prefix) or (tab and _LIKE_ID.fullmatch(record_id))
+        if record and not is_record:
+            record["caption"] += f"\n{line}"
+            continue
+        if record:
+            yield first, record
+        first, record = number, {"id": record_id, "caption": caption} if tab else None
+        if not record:
+            yield number, Unusable(Reason.FIELD_MISSING, "the line is no id, tab and caption")
+    if record:
+        yield first, record
+
+
+def read_captions(
+    records: Iterable[tuple[str, Any]],
+    *,
+    source: str,
+    split: str,
+    modality: str,
+    raw: Path,
+    path: Path,
+    fields: tuple[str, str],
+    pictures: Pictures,
+    describe: Callable[[Record, str], Described],
+    seen: dict[str, str],
+) -> Iterator[Sample | Rejected]:
+    """The samples of the list at `path`, below `raw`, whose fields of id and caption are called `fields`.
+
+    `describe` is asked about each record with an id, in order, so that what it reads stays in step with the list.
+    """
+    id_field, caption_field = fields
+
+    def identify(_: str, record: Record) -> tuple[str, str]:
+        record_id = take_text(record, id_field)
+        if not _ID.fullmatch(record_id):
+            raise Unusable(Reason.FIELD_MISSING, f"field `{id_field}` is no id")
+        return record_id, split
+
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        described = describe(record, take_text(record, id_field))
+        caption = take_text(record, caption_field, empty=Reason.ANSWER_EMPTY)
+        picture = next(filter(None, map(pictures.find, described.names)), None)
+        if picture is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {' or '.join(described.names)} {pictures.where}")
+        return Sample(
+            id=sample_id,
+            source=source,
+            split=split,
+            task=Task.CAPTION,
+            modality=modality,
+            licence=described.licence,
+            provenance=provenance,
+            turns=(Turn("", caption),),
+            images=(replace(picture, image_id=described.names[0]),),
+            groups=Groups(article=described.article or None),
+            attributes=described.attributes,
+        )
+
+    return represent(records, source=source, unit="line", raw=raw, path=path, identify=identify, build=build, seen=seen)

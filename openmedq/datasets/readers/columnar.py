@@ -1,0 +1,122 @@
+"""Parquet and Arrow tables as Hugging Face publishes them, read row by row: memory does not grow with the file."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openmedq.datasets.fields import Unusable
+from openmedq.errors import SourceError
+from openmedq.schema import Reason
+from openmedq.storage import unexpected
+
+NUM_ROWS = 64  # in memory at a time: with pictures of 1 MB, 64 MB
+
+_END = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream, as `datasets` ends it; the format asks for none
+
+Record = dict[str, Any]
+
+_log = logging.getLogger(__name__)
+
+
+def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
+    """The rows of a Parquet file, each with its number from 1; SourceError where a column lacks or the file is cut."""
+    unexpected.refuse(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            _check_columns(path, file.schema_arrow, needed)
+            yield from _stream(file.iter_batches(batch_size=NUM_ROWS))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, "Parquet", error) from None
+
+
+def stream_arrow(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
+    """The rows of an Arrow file of `datasets` (IPC stream, or IPC file), as `stream_parquet` gives them."""
+    unexpected.refuse(path)
+    try:
+        with pa.memory_map(str(path)) as mapped:
+            batches = _open_arrow(path, mapped)
+            schema = next(batches)
+            _check_columns(path, schema, needed)
+            yield from _stream(map(_validate, batches))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise _damaged(path, "Arrow", error) from None
+
+
+def _open_arrow(path: Path, mapped: pa.MemoryMappedFile) -> Iterator[Any]:
+    """The schema, then the batches."""
+    if mapped.read(6) == b"ARROW1":
+        file = pa.ipc.open_file(mapped)
+        yield file.schema
+        for number in range(file.num_record_batches):
+            yield file.get_batch(number)
+        return
+    mapped.seek(0)
+    stream = pa.ipc.open_stream(mapped)
+    yield stream.schema
+    yield from stream
+    mapped.seek(max(0, mapped.size() - len(_END)))
+    if mapped.read() != _END:
+        _log.warning("%s: has no end mark: rows may be cut off", path)
+
+
+def _validate(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch, if no offset in it points elsewhere: Arrow believes them, and a damaged one would kill the process.
+
+    Texts are looked at as bytes, since one that is not UTF-8 shall cost its row alone.
+    """
+    for column in batch.columns:
+        column.view(_without_texts(column.type)).validate(full=True)
+    return batch
+
+
+def _without_texts(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string(kind):
+        return pa.binary()
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_texts(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_texts(kind.value_type)))
+    return kind
+
+
+def _stream(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Record | Unusable]]:
+    number = 0
+    for batch in batches:
+        for start in range(0, batch.num_rows, NUM_ROWS):
+            part = batch.slice(start, NUM_ROWS)
+            try:
+                records: list[Record | Unusable] = part.to_pylist()
+            except UnicodeDecodeError:  # one text spoils the whole part: row by row
+                records = [_take(part, row) for row in range(part.num_rows)]
+            for record in records:
+                number += 1
+                yield str(number), record
+
+
+def _take(part: pa.RecordBatch, row: int) -> Record | Unusable:
+    try:
+        record: Record = part.slice(row, 1).to_pylist()[0]
+    except UnicodeDecodeError:
+        return Unusable(Reason.NOT_UTF8, "a text of the row is not UTF-8")
+    return record
+
+
+def _check_columns(path: Path, schema: pa.Schema, needed: Sequence[str]) -> None:
+    lacking = [name for name in needed if name not in schema.names]
+    if lacking:
+        found = ", ".join(schema.names)[:200] or "nothing"
+        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; found {found}")
+
+
+def _damaged(path: Path, kind: str, error: Exception) -> Exception:
+    if isinstance(error, OSError) and error.errno is not None:  # not there, or not to be read
+        return error
+    return SourceError(f"{path}: not a whole {kind} file ({' '.join(str(error).split())[:150]}); copy it again")

@@ -1,0 +1,88 @@
+"""A published folder, unpacked or still in the archive that it came in: texts and pictures are read alike.
+
+Texts are taken in whole: this is for files of a few MB, which an archive can't stream by line anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from openmedq.datasets.readers import find_below, find_file
+from openmedq.storage import unexpected
+from openmedq.storage.archives import Members, open_inner, open_members
+from openmedq.storage.lookup import ArchivedPictures, ChainedPictures, Pictures, open_pictures, open_spare
+
+
+@dataclass(frozen=True)
+class Place:
+    """An open folder or archive."""
+
+    path: Path
+    pictures: Pictures
+    members: Members | None  # of an archive
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of the file with that path, or else of the one called like its last part; None where there is none.
+
+        ArchiveError where it is damaged, or several members could be meant; SourceError for an unexpected file.
+        """
+        path = self.locate(name)
+        if self.members:
+            data = self.members.read(name) if self.members.find(name) else None
+            path = path / name
+        else:
+            data = path.read_bytes() if path.is_file() else None
+        if data is not None:
+            unexpected.refuse(path, data)
+        return data
+
+    def locate(self, name: str) -> Path:
+        """The file to blame for what is in the text `name`: itself, or the archive."""
+        if self.members:
+            return self.path
+        return find_file(self.path, name, PurePosixPath(name).name) or self.path / name
+
+
+def find_places(raw: Path, *names: str) -> list[Path]:
+    """Folders that hold a file of these names, and zips that have one of them: `raw`, or up to two levels deeper.
+
+    The first of `names` come first, then the less deep.
+    """
+    found = [path for path in find_below(raw, *names) if path.is_file()]
+    return list(dict.fromkeys(path if path.suffix == ".zip" else path.parent for path in found))
+
+
+@contextmanager
+def open_place(path: Path, pictures: Sequence[str], spare: Sequence[Path] = ()) -> Iterator[Place]:
+    """Open a folder or an archive; `pictures` are the folders that hold the pictures, which may be zips themselves.
+
+    The archives in `spare` serve the pictures that a folder lacks.
+    """
+    if path.is_file():
+        with open_members(path) as members, _open_packed(members, pictures) as found:
+            yield Place(path, found, members)
+        return
+    with ExitStack() as stack:
+
+        def open_other(archive: Path) -> Pictures:
+            members = stack.enter_context(open_spare(archive))
+            return stack.enter_context(_open_packed(members, pictures)) if members else ChainedPictures()
+
+        names = (name + ending for name in pictures for ending in ("", ".zip"))
+        unpacked = stack.enter_context(open_pictures(path, *names))
+        others = [partial(open_other, archive) for archive in spare if archive.is_file()]
+        yield Place(path, ChainedPictures([unpacked], others), None)
+
+
+@contextmanager
+def _open_packed(members: Members, pictures: Sequence[str]) -> Iterator[Pictures]:
+    inner = next((f"{name}.zip" for name in pictures if members.find(f"{name}.zip")), None)
+    if inner is None:
+        yield ArchivedPictures(members)
+    else:
+        with open_inner(members, inner) as packed:
+            yield ArchivedPictures(packed)

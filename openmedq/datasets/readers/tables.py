@@ -1,0 +1,137 @@
+"""Tables as text: CSV and its relatives, plain or gzipped, read row by row.
+
+A text table has no end mark: one that is cut between two rows can't be told from a whole one. One that is cut within a
+row (too few fields and no line end, an open quote, a gzip that ends early) gives its whole rows, then an `Unusable`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import IO, Literal
+
+from openmedq.datasets.fields import Unusable
+from openmedq.errors import SourceError
+from openmedq.schema import Reason
+from openmedq.storage.texts import open_text
+
+MAX_ROW_CHARACTERS = 2**24  # a longer row is a quote that was never closed, or no table
+
+MAX_CUT_LINES = 100  # an open quote that swallows more is no cut: rows are below it
+
+csv.field_size_limit(MAX_ROW_CHARACTERS)
+
+_END = "\0end"  # a line after the last one, which an open quote swallows
+
+Row = dict[str, str]
+
+
+def stream_table(
+    path: Path, needed: Sequence[str], *, delimiter: str = ",", is_quoted: bool = True, is_secret: bool = False
+) -> Iterator[tuple[str, Row | Unusable]]:
+    """The rows below a header, by column, each with the number of its last line; empty lines are none.
+
+    A row with another number of fields than the header comes as the `Unusable` that says so. A column without a name
+    (pandas' index) is called "". Of a table that `is_secret` no error tells what stands in place of a header.
+
+    Raises:
+        SourceError: no header, a header without one of the `needed` columns, an open quote far above the end.
+    """
+    lines = stream_rows(path, delimiter=delimiter, is_quoted=is_quoted)
+    names = take_header(lines)
+    lacking = [name for name in needed if name not in names]
+    if lacking:
+        found = "get the file again" if is_secret else f"found {', '.join(names)[:200] or 'nothing'}"
+        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; {found}")
+    for number, fields in lines:
+        if isinstance(fields, Unusable):
+            yield number, fields
+        elif len(fields) != len(names):
+            problem = f"the row has {len(fields)} fields, the header {len(names)}"
+            yield number, Unusable(Reason.FIELD_MISSING, problem)
+        else:
+            yield number, dict(zip(names, fields, strict=True))
+
+
+def stream_rows(
+    path: Path, *, delimiter: str = ",", is_quoted: bool = True
+) -> Iterator[tuple[str, list[str] | Unusable]]:
+    """The fields of each row of a table, its header's too, with the number of its last line; empty lines are none."""
+    with open_text(path) as file:
+        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
+        lines = _Lines(path, file)
+        reader = csv.reader(chain(lines, [_END]), delimiter=delimiter, quoting=quoting)
+        number = num_columns = 0  # number of the row's last line
+        try:
+            for fields in reader:
+                if fields == [_END]:
+                    break
+                if fields and fields[-1].endswith(_END):
+                    if lines.num_lines - number > MAX_CUT_LINES:
+                        raise SourceError(f"{path}: line {number + 1}: a quote is never closed; get the file again")
+                    where = str(max(lines.num_lines, number + 1))
+                    yield where, _cut(f"a quote that line {number + 1} opens is never closed")
+                elif fields and lines.is_open and len(fields) < num_columns:
+                    yield str(reader.line_num), _cut(f"the last row has {len(fields)} fields of {num_columns}")
+                elif fields:
+                    num_columns = num_columns or len("\0".join(fields).rstrip(" \0").split("\0"))
+                    yield str(reader.line_num), fields
+                number = reader.line_num
+                lines.num_left = MAX_ROW_CHARACTERS
+        except csv.Error as error:
+            raise SourceError(f"{path}: line {reader.line_num}: no table ({error}); get the file again") from None
+        if lines.is_cut:
+            yield str(lines.num_lines + 1), _cut("the gzip ends early")
+
+
+def take_header(rows: Iterator[tuple[str, list[str] | Unusable]]) -> list[str]:
+    """The names in the first row, which is taken; none where there is no whole one."""
+    _, header = next(rows, ("", []))
+    return [] if isinstance(header, Unusable) else [name.strip() for name in header]
+
+
+def _cut(problem: str) -> Unusable:
+    return Unusable(Reason.FILE_TRUNCATED, f"the file is cut: {problem}; get it again")
+
+
+def stream_lines(path: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a text file without their ends, each with its number from 1; blank ones are left out."""
+    with open_text(path) as file:
+        lines = _Lines(path, file)
+        for number, line in enumerate(lines, start=1):
+            lines.num_left = MAX_ROW_CHARACTERS
+            text = line.rstrip("\r\n")
+            if text.strip():
+                yield str(number), text
+        if lines.is_cut:
+            raise EOFError("it ends early")
+
+
+class _Lines(Iterator[str]):
+    """The lines of a text; SourceError where a row, which may have several, takes more than `num_left` characters."""
+
+    def __init__(self, path: Path, file: IO[str]) -> None:
+        self.num_left = MAX_ROW_CHARACTERS  # whoever reads sets it anew after a row
+        self.num_lines = 0
+        self.is_open = False  # the last line that was read has no line end
+        self.is_cut = False  # a gzip that ends early has no more lines
+        self._path = path
+        self._file = file
+
+    def __next__(self) -> str:
+        try:
+            line = self._file.readline(self.num_left + 1)
+        except EOFError:
+            self.is_cut = True
+            raise StopIteration from None
+        if not line:
+            raise StopIteration
+        self.num_left -= len(line)
+        self.num_lines += 1
+        self.is_open = not line.endswith(("\n", "\r"))
+        if self.num_left < 0:
+            problem = f"a row of more than {MAX_ROW_CHARACTERS} characters"
+            raise SourceError(f"{self._path}: line {self.num_lines}: {problem}; get the file again")
+        return line

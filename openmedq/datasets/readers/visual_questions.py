@@ -1,0 +1,85 @@
+"""Questions on pictures that have no ids: a sample is called by its split and its row's number in it, from 1.
+
+What the columns are called and where the pictures lie is the source's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openmedq.datasets.card import Card
+from openmedq.datasets.fields import Record, keep, represent, take_text
+from openmedq.datasets.readers.columnar import stream_parquet
+from openmedq.datasets.readers.hub_shards import take_picture
+from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Turn
+
+
+class Fields(NamedTuple):
+    """What a record says, whatever its layout."""
+
+    turn: Turn
+    picture: Image
+    attributes: dict[str, str]
+
+
+def take_turn(record: Record) -> Turn:
+    """The fields `question` and `answer`."""
+    question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
+    return Turn(question, take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True))
+
+
+def read_shards(card: Card, raw: Path, split: str, paths: Sequence[Path]) -> Iterator[Sample | Rejected]:
+    """The rows (image, question, answer) of a split's Parquet files, numbered through the files that are there."""
+
+    def take(record: Record) -> Fields:
+        turn = take_turn(record)
+        picture, path = take_picture(record, "image")
+        return Fields(turn, picture, keep(image_path=path))
+
+    num_rows = 0
+    for path in paths:
+        records = stream_parquet(path, ("image", "question", "answer"))
+        for row in read_numbered(card, raw, path, split, records, "row", take, num_before=num_rows):
+            num_rows += 1
+            yield row
+
+
+def read_numbered(
+    card: Card,
+    raw: Path,
+    path: Path,
+    split: str,
+    records: Iterable[tuple[str, Any]],
+    unit: str,
+    take: Callable[[Record], Fields],
+    num_before: int = 0,
+) -> Iterator[Sample | Rejected]:
+    """The rows of one file, of whose split `num_before` stood in others."""
+
+    def identify(key: str, _: Record) -> tuple[str, str]:
+        return f"{split}-{num_before + int(key)}", split
+
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        turn, picture, attributes = take(record)
+        answer_type = "closed" if turn.answer.lower() in ("yes", "no") else "open"
+        return Sample(
+            id=sample_id,
+            source=card.id,
+            split=split,
+            task=card.task,
+            modality=card.modality,
+            licence=card.licence,
+            provenance=provenance,
+            turns=(turn,),
+            images=(picture,),
+            attributes={"answer_type": answer_type, **attributes},
+        )
+
+    rows = represent(records, source=card.id, unit=unit, raw=raw, path=path, identify=identify, build=build, seen=None)
+    for number, row in enumerate(rows, start=num_before + 1):
+        if isinstance(row, Rejected):  # one that could not be looked into has neither name nor split yet
+            row = replace(row, id=f"{card.id}/{split}-{number}", split=split)
+        yield row

@@ -1,0 +1,99 @@
+"""ROCOv2 as published on Zenodo (8333645): a second version of ROCO, radiology alone (Rückert et al., 2024).
+
+`{train,valid,test}_captions.csv` (ID, Caption); pictures in `*_images.zip` or as it unpacks; `*_concepts.csv` and
+`*_concepts_manual.csv` (ID, CUIs with semicolons between); `license_information.csv` (ID, PMCID, Attribution, Link) of
+all splits. `cui_mapping.csv`, which spells the concepts out, is not read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from openmedq.datasets.card import Card, File
+from openmedq.datasets.fields import Record, keep, list_absent, take_optional_text
+from openmedq.datasets.licences import spell
+from openmedq.datasets.readers.beside import Beside, open_table_beside
+from openmedq.datasets.readers.captions import Described, read_captions
+from openmedq.datasets.readers.tables import Row, stream_table
+from openmedq.schema import Rejected, Sample
+from openmedq.storage.lookup import open_pictures
+
+_ZENODO = "https://zenodo.org/records/10821435/files"
+_PREFIXES = {"train": "train", "validation": "valid", "test": "test"}
+
+FILES = tuple(
+    File(path=name, url=f"{_ZENODO}/{name}?download=1")
+    for name in (
+        *(
+            f"{prefix}_{part}"
+            for prefix in _PREFIXES.values()
+            for part in ("images.zip", "captions.csv", "concepts.csv")
+        ),
+        "license_information.csv",
+    )
+)
+
+
+def name_table(split: str) -> str:
+    """The file that lists a split's captions."""
+    return f"{_PREFIXES[split]}_captions.csv"
+
+
+def find_tables(folder: Path) -> dict[str, Path]:
+    """The lists of captions in a folder, by ROCO's name of the split."""
+    paths = {split: folder / name_table(split) for split in _PREFIXES}
+    return {split: path for split, path in paths.items() if path.is_file()}
+
+
+def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Rejected]:
+    """The records of the lists in `folder`, `raw` or a folder below it, as those of the card's set."""
+    seen: dict[str, str] = {}  # 80,000 ids
+    # One file of licences for all splits, 10 MB: what lies between two of its rows that are asked for is in memory.
+    with open_table_beside(folder / "license_information.csv", "ID", "Attribution") as licences:
+        for split, path in find_tables(folder).items():
+            prefix = _PREFIXES[split]
+            places = (f"{prefix}_images", prefix, f"{prefix}_images.zip", "images", "images.zip")
+            with (
+                open_pictures(folder, *places) as pictures,
+                open_table_beside(folder / f"{prefix}_concepts.csv", "ID", "CUIs") as concepts,
+                open_table_beside(folder / f"{prefix}_concepts_manual.csv", "ID", "CUIs") as manual,
+            ):
+                yield from read_captions(
+                    stream_table(path, ("ID", "Caption")),
+                    source=card.id,
+                    split=split,
+                    modality="radiology",
+                    raw=raw,
+                    path=path,
+                    fields=("ID", "Caption"),
+                    pictures=pictures,
+                    describe=_describe({"cuis": concepts, "cuis_manual": manual}, licences, card.licence),
+                    seen=seen,
+                )
+                absent = [record_id for record_id in concepts.rest() if record_id not in seen]
+                path = folder / f"{prefix}_concepts.csv"
+                yield from list_absent(absent, source=card.id, split=split, raw=raw, path=path)
+
+
+def _describe(
+    beside: dict[str, Beside[Row]], licences: Beside[Row], unknown: str
+) -> Callable[[Record, str], Described]:
+    def describe(_: Record, record_id: str) -> Described:
+        concepts = {name: take_optional_text(table.find(record_id) or {}, "CUIs") for name, table in beside.items()}
+        row = licences.find(record_id) or {}
+        attribution = take_optional_text(row, "Attribution")
+        article = re.search(r"\d+", take_optional_text(row, "PMCID"))
+        return Described(
+            names=(f"{record_id}.jpg",),
+            licence=spell(attribution.partition("[")[0]) or unknown,  # CC BY [Doe et al. (2021)]
+            article=f"PMC{article[0]}" if article else "",
+            attributes=keep(
+                attribution=attribution,
+                link=take_optional_text(row, "Link"),
+                **{name: "; ".join(filter(None, map(str.strip, cuis.split(";")))) for name, cuis in concepts.items()},
+            ),
+        )
+
+    return describe

@@ -1,0 +1,159 @@
+"""SLAKE: physicians' questions in English and Chinese on CT, MRI and X-ray pictures (Liu et al., ISBI 2021).
+
+Layout read: `train.json`, `validation.json` or `validate.json`, `test.json` (JSON lists) beside `imgs.zip`, which is
+read in place, or `imgs/`: directly, as published on Hugging Face, or up to two folders deeper, as the project's own
+archive unpacks to `Slake1.0/`. A split that is absent is named in the log. `KG.zip` and `mask.txt` are not read.
+
+What is odd in the published files, and in the miniature:
+
+- Half of the rows are Chinese, on the same pictures: rejected and counted, unless the dial `languages` lets them in.
+- The validation file is `validation.json` on Hugging Face and `validate.json` in the project's archive.
+- Every picture is called `source.jpg`; its folder is its name. Found by folder and name, never by the last part alone.
+- Beside each picture lie `mask.png`, `detection.json` and `question.json`: no pictures of the set, and no more rows.
+- kvqa rows need the knowledge graph (a disease's causes, an organ's function): the picture does not show the answer.
+- CLOSED rows whose answer is neither yes nor no, but one of the words of the question.
+- One training row has no answer; some questions stand twice on one picture, under two ids.
+- Some X-rays are from ChestX-ray8, which other sets publish too.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.readers import find_below, warn_absent
+from openmedq.datasets.readers.json_stream import stream_list
+from openmedq.datasets.readers.whole_paths import WholePaths
+from openmedq.errors import SourceError
+from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.storage.archives import open_members
+from openmedq.storage.lookup import open_spare
+
+_URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/a9083ce6c34ac3ffb17671a605962924d8a8f9e9"
+
+card = Card(
+    id="slake",
+    title="SLAKE",
+    aliases=("BoKelvin/SLAKE", "Slake1.0"),
+    homepage="https://huggingface.co/datasets/BoKelvin/SLAKE",
+    citation="Liu et al., SLAKE: A Semantically-Labeled Knowledge-Enhanced Dataset for Medical VQA, ISBI 2021",
+    licence="CC-BY-4.0",
+    access=Access.OPEN,
+    task=Task.VQA,
+    modality="mixed",
+    files=tuple(
+        File(path=name, url=f"{_URL}/{name}", size_bytes=size_bytes, sha256=sha256)
+        for name, size_bytes, sha256 in (
+            ("train.json", 2_964_571, "7a9fb81f9d7bb145c3d7e9bc8d3b9016ba18b6539ea5031a53bae8fd3cd991c3"),
+            ("validation.json", 639_139, "32b016440b0c3be11056a78a18eeab46333268407fbb6e6b32f9f4c2debc50f6"),
+            ("test.json", 635_829, "6be8f7b4c5a46cdbc713a5210a25b6ed5aa1fd1574c83cefb4f998131f17c2c3"),
+            ("imgs.zip", 212_343_373, "44eb7d9214e1ac5b7946e237b669401866df9114fd9a3618c5a84fbffcded0b0"),
+        )
+    ),
+    roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},
+    published_rows={"train": 9835, "validation": 2099, "test": 2094},
+)
+
+_FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
+_TOPS = tuple(f"{dot}{top}" for dot in ("", "./") for top in ("imgs/", "", "Slake1.0/imgs/"))  # in imgs.zip
+_NEEDED = ("img_name", "question", "answer", "q_lang")
+_ATTRIBUTES = ("location", "modality", "content_type", "base_type", "img_id")
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | Rejected]:
+    """Stream the questions of all splits that are there; SourceError where none is, or one is cut."""
+    found = []
+    for split, names in _FILES.items():
+        paths = [path for path in find_below(raw, *names) if path.is_file()]
+        found += [(split, path) for path in paths[:1]]
+        for path in paths[1:]:
+            _log.info("%s: not read: %s is the same split", path, paths[0].relative_to(raw))
+    if not found:
+        packed = find_below(raw, "Slake1.0.zip")
+        advice = f"unpack {packed[0].name}" if packed else f"expected it there, as published at {card.homepage}"
+        raise SourceError(f"{raw}: no `train.json`; {advice}")
+    for split, names in _FILES.items():
+        if split not in dict(found):
+            warn_absent(card.id, names[0], split)
+
+    seen: dict[str, str] = {}  # qid counts through all splits as published
+    with _open_pictures(raw) as pictures:
+        for split, path in found:
+            yield from _read_file(raw, path, split, pictures, languages, seen)
+
+
+@contextmanager
+def _open_pictures(raw: Path) -> Iterator[WholePaths]:
+    """Pictures by folder and name, unpacked or, for what is not, from the first archive; none there: all are absent."""
+    places = find_below(raw, "imgs", "imgs.zip")
+    folders = tuple(folder for place in places if place.is_dir() for folder in (place, place / "imgs"))
+    archives = [place for place in places if place.is_file()]
+    with ExitStack() as stack:
+        members = None
+        if archives:
+            members = stack.enter_context((open_spare if folders else open_members)(archives[0]))
+        yield WholePaths(members, _TOPS, folders)
+
+
+def _read_file(
+    raw: Path, path: Path, split: str, pictures: WholePaths, languages: tuple[str, ...], seen: dict[str, str]
+) -> Iterator[Sample | Rejected]:
+    def identify(_: str, record: Record) -> tuple[str, str]:
+        return take_text(record, "qid", is_number_allowed=True), split
+
+    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+        for name in _NEEDED:  # of rows in other languages too: a field that was renamed is no matter of language
+            if name not in record:
+                raise Unusable(Reason.FIELD_MISSING, f"no field `{name}`")
+        language = take_text(record, "q_lang")
+        if language not in languages:
+            raise Unusable(Reason.LANGUAGE_EXCLUDED, "field `q_lang` is none of " + ", ".join(languages))
+        question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
+        answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True)
+        name = take_text(record, "img_name")
+        picture = pictures.find(name)
+        if picture is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {pictures.where}")
+        answer_type = take_optional_text(record, "answer_type").lower()
+        return Sample(
+            id=sample_id,
+            source=card.id,
+            split=split,
+            task=card.task,
+            modality="radiology",  # the card says mixed, as the paper does; CT, MRI and X-ray are all there is
+            licence=card.licence,
+            provenance=provenance,
+            turns=(Turn(question, answer),),
+            images=(picture,),
+            attributes=keep(
+                answer_type=answer_type if answer_type in ("open", "closed") else "",
+                language=language,
+                triple=_join_triple(record),
+                **{attribute: take_optional_text(record, attribute) for attribute in _ATTRIBUTES},
+            ),
+        )
+
+    return represent(
+        stream_list(path),
+        source=card.id,
+        unit="record",
+        raw=raw,
+        path=path,
+        identify=identify,
+        build=build,
+        seen=seen,
+    )
+
+
+def _join_triple(record: Record) -> str:
+    """Head, relation and tail in the knowledge graph; `vhead; _; _` where the question needs none."""
+    parts = record.get("triple")
+    if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
+        return ""
+    return take_optional_text({"triple": "; ".join(parts)}, "triple")

@@ -1,0 +1,275 @@
+"""μ-Bench (u-Bench, Micro-Bench): questions and captions on microscopy pictures of 25 datasets (Lozano et al., 2024).
+
+Layout read, as published on Hugging Face: `perception/0.1.0/ubench-test-0000{0..6}-of-00007.arrow`, below the raw
+folder or any folder in it. A row is a picture with `questions` and `captions`, each a struct of entries: {id, name,
+question, options, answer_idx, tags, and with questions answer}. Each entry is a sample: a question becomes a multiple
+choice; a caption is its template (`A micrograph acquired through {class}.`) with the right option in the place of
+`{class}`, which is what the published options say already. Shards that are not there are named in the log, and rows
+that `dataset_info.json` counts and no shard has are rejected. Where
+several folders hold shards, the one with the most is read and the others are named.
+
+`answer_idx` counts from 0: so says `answer`, which is held to it, and so do the rows' `modality` and `label_name`.
+`label` is not read (see below); nor are the outlines, of which the number is kept.
+
+What is odd in the published files, and in the miniature:
+
+- One split, called test: a benchmark. The paper trains on it.
+- An entry that a row does not have is null, in a struct that has the keys of all rows.
+- `answer_idx` is a text in captions and a number in questions.
+- The last option is "none of the above".
+- One picture, one `image_id`, in rows of several datasets: an id says the dataset too.
+- `dataset` is null in some rows, `pmid` in many.
+- The licence differs by row and is partly non-commercial; synthetic pictures stand among real ones.
+- `label`, a number, disagrees with `label_name` in an older revision.
+- `bbox` and `polygon` are null in most rows; an older revision has `instances` instead.
+- Pictures that other sets publish too.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.fields import (
+    Record,
+    Unusable,
+    keep,
+    list_absent,
+    represent,
+    take_optional_text,
+    take_text,
+    take_texts,
+)
+from openmedq.datasets.licences import spell
+from openmedq.datasets.readers.columnar import stream_arrow
+from openmedq.datasets.readers.json_stream import stream_object
+from openmedq.errors import SourceError
+from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.storage.folders import walk
+
+FOLDER = "perception/0.1.0"
+SHARDS = tuple(f"ubench-test-{number:05}-of-00007.arrow" for number in range(7))
+NONE = "none of the above"
+
+_COMMIT = "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b"
+_URL = f"https://huggingface.co/datasets/jnirschl/uBench/resolve/{_COMMIT}/{FOLDER}"
+_INFO = "dataset_info.json"
+_KNOWN = (  # of the shards: MB as the hub's page rounds them, sha256
+    (539, "3d346134e6dffed41f74da64c1c173f5efd3a10200805796a030357297b630f1"),
+    (509, "790591636ae679afa1161664d207c2bb2e3d583690d03967e38364ba0f31ccac"),
+    (649, "c370cd84e6ed9b00483ef3d20f5c06d5ff2264733ea87f2df98cf9a22820bf74"),
+    (505, "832cdd6f73a132028584b4e47ec1afe643e0490dd8ec9686eabbb9de3eb7f814"),
+    (510, "e2741415cef1327ba243f21000ac43aab2d36b61a9c2c862a1d0e21f200f4a69"),
+    (505, "89deae84ed2dab1bb1fc40be0aefe81b8d94590cec548d1950ff5ff853143d34"),
+    (357, "534beca2084a250d4436340c78accc9fe7cc2d6063d4884302e7e7f141edad6c"),
+)
+
+card = Card(
+    id="ubench",
+    title="Micro-Bench",  # beside the id, which uBench and u-Bench are too
+    aliases=("jnirschl/uBench", "\u03bc-Bench"),
+    homepage="https://huggingface.co/datasets/jnirschl/uBench",
+    citation="Lozano et al., μ-Bench: A Vision-Language Benchmark for Microscopy Understanding, NeurIPS 2024",
+    licence="CC-BY-SA-4.0",  # of the rows that state none
+    has_row_licences=True,
+    access=Access.OPEN,
+    task=Task.MULTIPLE_CHOICE,
+    other_tasks=(Task.CAPTION,),
+    modality="microscopy",
+    files=(
+        File(path=f"{FOLDER}/{_INFO}", url=f"{_URL}/{_INFO}", about_bytes=9_850),
+        *(
+            File(path=f"{FOLDER}/{name}", url=f"{_URL}/{name}", about_bytes=size_mb * 10**6, sha256=sha256)
+            for name, (size_mb, sha256) in zip(SHARDS, _KNOWN, strict=True)
+        ),
+    ),
+    roles={"test": Role.TRAIN},  # as in the paper: who trains on it can't test on it any more
+    # Pictures, of which each makes some 20 samples. The paper counts 17,235: without the 80 of one of the datasets.
+    published_rows={"test": 17_315},
+    samples_per_row=20,
+)
+
+_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.arrow")
+_NEEDED = ("image_id", "image", "captions", "questions")
+_ATTRIBUTES = (
+    "dataset",
+    "domain",
+    "subdomain",
+    "modality",
+    "submodality",
+    "stain",
+    "institution",
+    "ncbitaxon_name",
+    "ncbitaxon_id",
+    "pmid",
+    "label_name",
+)
+
+_log = logging.getLogger(__name__)
+
+
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Stream the questions and captions; SourceError where no shard is there, it is cut, or lacks a column."""
+    shards = _find_shards(raw)
+    num_stated, num_rows = _read_info(shards[0].parent), 0
+    at = shards[0]  # the shard that the last record came from
+    owners: dict[str, tuple[Path, str]] = {}  # 17,000 pictures' ids, with the row that they stand for
+
+    def records() -> Iterator[tuple[str, Any]]:
+        nonlocal at
+        for at in shards:
+            yield from _divide(list_rows(at))
+
+    def list_rows(path: Path) -> Iterator[tuple[str, Record | Unusable]]:
+        nonlocal num_rows
+        for row in stream_arrow(path, _NEEDED):
+            num_rows += 1
+            yield row
+
+    def identify(_: str, record: Record) -> tuple[str, str]:
+        row = record["row"]
+        image_id = take_text(row, "image_id")
+        name = " ".join("/".join(filter(None, (take_optional_text(row, "dataset"), image_id))).split())
+        if owners.setdefault(name, (at, record["number"])) != (at, record["number"]):
+            raise Unusable(Reason.ID_REPEATED, f"{name} stands for an earlier row too")
+        return f"{name}/{record['kind']}/{record['key']}", "test"
+
+    rows = represent(
+        records(), source=card.id, unit="row", raw=raw, path=at.parent, identify=identify, build=_build, seen=None
+    )
+    for row in rows:
+        yield replace(row, provenance=Provenance(at.relative_to(raw).as_posix(), row.provenance.record))
+    absent = (f"row-{number}" for number in range(num_rows + 1, num_stated + 1))
+    yield from list_absent(absent, source=card.id, split="test", raw=raw, path=shards[0].parent / _INFO)
+
+
+def _read_info(folder: Path) -> int:
+    """How many rows `dataset_info.json` states; 0 where it is absent or states none."""
+    path = folder / _INFO
+    if not path.is_file():
+        return 0
+    num_examples: Any = dict(stream_object(path))
+    for name in ("splits", "test", "num_examples"):
+        num_examples = num_examples.get(name) if isinstance(num_examples, dict) else None
+    return num_examples if isinstance(num_examples, int) else 0
+
+
+def _find_shards(raw: Path) -> list[Path]:
+    """The shards of one folder and name, in order."""
+    found: dict[tuple[Path, str, int], dict[int, Path]] = {}
+    for folder, _, files in walk(raw):
+        for match in filter(None, map(_SHARD.fullmatch, sorted(files))):
+            if (path := folder / match[0]).is_file():
+                found.setdefault((folder, match[1], int(match[3])), {})[int(match[2])] = path
+    if not found:
+        raise SourceError(f"{raw}: no `{FOLDER}/{SHARDS[0]}`; expected it there, as published at {card.homepage}")
+    (folder, name, num_shards), shards = max(found.items(), key=lambda item: len(item[1]))
+    for other_folder, other_name, other_num_shards in found:
+        if (other_folder, other_name, other_num_shards) != (folder, name, num_shards):
+            _log.info("%s: not read: %s has as many shards or more", other_folder / other_name, folder / name)
+    if absent := sorted(set(range(num_shards)) - set(shards)):
+        _log.info("%s: not there: shards %s of %d", folder / name, ", ".join(map(str, absent)), num_shards)
+    return list(shards.values())
+
+
+def _divide(rows: Iterator[tuple[str, Record | Unusable]]) -> Iterator[tuple[str, Any]]:
+    """A record for each entry of each row; a row without any is one that can't be represented."""
+    for number, row in rows:
+        if isinstance(row, Unusable):
+            yield number, row
+            continue
+        columns = [(kind, row[kind]) for kind in ("questions", "captions") if isinstance(row[kind], dict)]
+        entries = [
+            (kind, key, entry) for kind, column in columns for key, entry in column.items() if not _is_null(entry)
+        ]
+        if not entries:
+            yield number, Unusable(Reason.FIELD_MISSING, "no entry in `questions` and `captions`")
+        for kind, key, entry in entries:
+            record = {"row": row, "number": number, "kind": kind, "key": key, "entry": entry}
+            yield f"{number} {kind}/{key}", record
+
+
+def _is_null(entry: Any) -> bool:
+    return entry is None or (isinstance(entry, dict) and not any(entry.values()))
+
+
+def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    row, entry = record["row"], record["entry"]
+    if not isinstance(entry, dict):
+        raise Unusable(Reason.FIELD_MISSING, f"`{record['kind']}` holds no entries")
+    is_caption = record["kind"] == "captions"
+    question = take_text(entry, "question", empty=Reason.QUESTION_EMPTY)
+    options = tuple(take_texts(entry, "options"))
+    answer = _take_answer(entry, options)
+    turn = Turn("", _fill(question, answer)) if is_caption else Turn(question, answer, options=options)
+    attributes = {name: take_optional_text(row, name) for name in _ATTRIBUTES}
+    licence = take_optional_text(row, "license")
+    return Sample(
+        id=sample_id,
+        source=card.id,
+        split=split,
+        task=Task.CAPTION if is_caption else Task.MULTIPLE_CHOICE,
+        modality=card.modality,
+        licence=spell(licence) or licence or card.licence,
+        provenance=provenance,
+        turns=(turn,),
+        images=(_take_picture(row),),
+        groups=Groups(question=take_optional_text(entry, "id") or None),  # captions in two wordings have one id
+        attributes=keep(
+            question_type=take_optional_text(entry, "name"),
+            tags="; ".join(tag for tag in entry.get("tags") or [] if isinstance(tag, str) and tag),
+            microns_per_pixel=_to_number(row.get("microns_per_pixel")),
+            synthetic=str(row["synthetic"]).lower() if isinstance(row.get("synthetic"), bool) else "",
+            **{f"num_{name}": _count(row.get(name)) for name in ("bbox", "polygon", "instances")},
+            **attributes,
+        ),
+    )
+
+
+def _take_answer(entry: Record, options: tuple[str, ...]) -> str:
+    """The option that `answer_idx` or, where that is absent, `answer` says; both must agree."""
+    place, said = take_optional_text(entry, "answer_idx"), take_optional_text(entry, "answer")
+    if not place and not said:
+        raise Unusable(Reason.ANSWER_EMPTY, "fields `answer_idx` and `answer` are empty")
+    if not place and said in options:
+        return said
+    if not (place.isdecimal() and len(place) < 4 and int(place) < len(options)):
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` is the place of no option")
+    answer = options[int(place)]
+    if said and said != answer:
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "fields `answer_idx` and `answer` disagree")
+    if not answer:
+        raise Unusable(Reason.ANSWER_EMPTY, "the right option is empty")
+    return answer
+
+
+def _fill(template: str, option: str) -> str:
+    """The caption that is right."""
+    if option.lower().rstrip(".") == NONE:
+        raise Unusable(Reason.ANSWER_EMPTY, f"no caption: {NONE}")
+    start, _, end = template.partition("{class}")
+    if "{class}" not in template or (option.startswith(start) and option.endswith(end)):
+        return option
+    return template.replace("{class}", option)
+
+
+def _take_picture(row: Record) -> Image:
+    picture = row["image"]
+    data = picture.get("bytes") if isinstance(picture, dict) else picture
+    if not isinstance(data, bytes) or not data:
+        raise Unusable(Reason.IMAGE_MISSING, "field `image` holds no bytes")
+    return Image(take_text(row, "image_id"), data=data)
+
+
+def _to_number(value: Any) -> str:
+    """A float32 in as many digits as it has; "" where it is absent, or 0 for unknown."""
+    return f"{value:.6g}" if isinstance(value, float) and value > 0 else ""
+
+
+def _count(outlines: Any) -> str:
+    return str(len(outlines)) if isinstance(outlines, list) and outlines else ""

@@ -1,0 +1,50 @@
+"""Greedy answers of a saved model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from transformers import GenerationConfig
+
+from openmedq.evaluation.metrics.choices import read_answer
+from openmedq.model.batch import collate, read_pixels
+from openmedq.model.model import load, pick_device
+from openmedq.model.prompt import encode_prompt
+from openmedq.schema import Sample
+
+Answerer = Callable[[Sequence[Sample]], Iterator[str]]
+
+
+def load_answerer(folder: Path, *, device: str, max_new_tokens: int, batch_size: int) -> Answerer:
+    """A function from samples to the answer to the last question of each, in their order; batches are padded left.
+
+    Raises:
+        ModelError: the folder holds no model, or the device is not there.
+    """
+    model, processor = load(folder, pick_device(device))
+    tokenizer = processor.tokenizer
+    greedy = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+    @torch.inference_mode()
+    def answer_batch(samples: Sequence[Sample]) -> list[str]:
+        slots, length = model.config.image_seq_length, tokenizer.model_max_length
+        ids = [encode_prompt(sample, tokenizer, slots, length) for sample in samples]
+        pixels = [read_pixels(image, processor.image_processor) for sample in samples for image in sample.images]
+        batch = collate(ids, pixels, pad_id=tokenizer.pad_token_id, side="left").to(model.device)
+        written = model.generate(**batch.inputs(), generation_config=greedy)[:, batch.ids.shape[1] :]
+        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
+        return [read_answer(text, sample) for text, sample in zip(texts, samples, strict=True)]
+
+    def answer(samples: Sequence[Sample]) -> Iterator[str]:
+        for start in range(0, len(samples), batch_size):
+            yield from answer_batch(samples[start : start + batch_size])
+
+    return answer

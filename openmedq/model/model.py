@@ -1,0 +1,157 @@
+"""The whole model: a stock LLaVA out of an encoder, a linear projector and a LLaMA, and its processor.
+
+What `save` writes is read by `AutoModelForImageTextToText` and `AutoProcessor` without any of our code.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from peft import PeftModel
+from transformers import (
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    LlavaProcessor,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+from transformers.utils import logging as transformers_logging
+
+from openmedq.config import Train, Vision
+from openmedq.errors import ModelError
+from openmedq.model import encoders, language, lora, projector
+from openmedq.model.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
+
+
+def build(settings: Train, texts: Iterable[str]) -> tuple[PeftModel, LlavaProcessor]:
+    """The model to train, in fp32, its trainable parts marked, and its processor.
+
+    Trained are the projector, the adapters, the encoder where `is_trained`; and, where the language model is new, its
+    embeddings and its head: a new vocabulary has nothing to preserve, while the layers between learn well enough
+    through their adapters. In bf16, the frozen part of the language model is kept in bf16.
+    """
+    _quiet()
+    vision = encoders.build(settings.vision)
+    llama, tokenizer = language.build(settings.language, texts)
+    tokenizer.model_max_length = settings.max_tokens
+    model = assemble(vision, llama, tokenizer, settings.vision)
+    adapted = lora.adapt(model, settings.lora)
+    for part in find_trained(model, settings):
+        part.requires_grad_(True)
+    freeze_unused(model.model.vision_tower)
+    if settings.precision == "bf16":
+        for part in (model.model.language_model, model.lm_head):
+            for parameter in part.parameters():
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.bfloat16()
+    return adapted, build_processor(tokenizer, settings.vision)
+
+
+def assemble(
+    vision: PreTrainedModel, llama: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Vision
+) -> LlavaForConditionalGeneration:
+    """A stock LLaVA around the two models, which it takes and does not copy."""
+    config = LlavaConfig(
+        vision_config=vision.config,
+        text_config=llama.config,
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE_TOKEN),
+        image_seq_length=encoders.count_patches(settings),
+        projector_hidden_act=projector.ACTIVATION,
+        vision_feature_layer=-1,  # the last layer's tokens, before the last normalization
+        vision_feature_select_strategy="default",  # without the class token
+        tie_word_embeddings=llama.config.tie_word_embeddings,
+    )
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(config)
+    model.model.vision_tower = vision
+    model.model.language_model = llama.model
+    model.lm_head = llama.lm_head
+    model.model.multi_modal_projector = projector.build(config)
+    for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        setattr(model.generation_config, name, getattr(tokenizer, name))
+    return model
+
+
+def find_trained(model: LlavaForConditionalGeneration, settings: Train) -> list[torch.nn.Module]:
+    """The modules that are trained whole, beside the adapters."""
+    parts: list[torch.nn.Module] = [model.model.multi_modal_projector.linear_1]
+    if settings.vision.is_trained:
+        parts.append(model.model.vision_tower)
+    if settings.language.weights is None:
+        parts += [model.model.language_model.embed_tokens, model.lm_head]
+    return parts
+
+
+def freeze_unused(vision: PreTrainedModel) -> None:
+    """Freeze what comes after the tokens that LLaVA takes: the last normalization and the pooler get no gradient."""
+    for name in ("layernorm", "post_layernorm", "pooler"):
+        for holder in (vision, getattr(vision, "vision_model", None)):
+            part = getattr(holder, name, None)
+            if isinstance(part, torch.nn.Module):
+                part.requires_grad_(False)
+
+
+def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> LlavaProcessor:
+    """Tokenizer, chat template and the way of pictures: RGB, S x S whatever the aspect, mean and std."""
+    side = settings.image_size_px
+    image_processor = ViTImageProcessorPil(
+        do_convert_rgb=True,
+        size={"height": side, "width": side},
+        resample=3,  # bicubic
+        image_mean=list(settings.mean),
+        image_std=list(settings.std),
+    )
+    return LlavaProcessor(
+        image_processor,
+        tokenizer,
+        patch_size=settings.patch_size_px,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,  # the class token, which "default" takes off again
+        image_token=IMAGE_TOKEN,
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def merge(model: PeftModel) -> LlavaForConditionalGeneration:
+    """The model to save: its adapters added into the weights, in place; bf16 if any part of it was."""
+    has_bf16 = any(parameter.dtype is torch.bfloat16 for parameter in model.parameters())
+    merged = lora.merge(model)
+    merged.to(torch.bfloat16 if has_bf16 else torch.float32)
+    return merged
+
+
+def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
+    """Write a merged model and its processor."""
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def load(folder: Path, device: torch.device | str = "cpu") -> tuple[LlavaForConditionalGeneration, Any]:
+    """The saved model, ready to answer, and its processor; ModelError where the folder holds none."""
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    _quiet()
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # an absent folder, cut files: each raises something else
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{folder}: no model can be loaded from it: {reason}") from error
+    return cast(LlavaForConditionalGeneration, model.to(device).eval()), processor
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is CUDA where there is any; ModelError where `cuda` is asked for and there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ModelError("execution.device: cuda, but torch finds no CUDA device; say auto or cpu")
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _quiet() -> None:
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()

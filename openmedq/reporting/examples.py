@@ -1,0 +1,106 @@
+"""Which predictions the page shows, with their pictures: of open sources only, right and wrong ones in turn."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import PIL.Image
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from openmedq import paths
+from openmedq.schema import Sample
+from openmedq.storage.shards import ShardStore
+from openmedq.storage.tables import read_index, read_table
+
+THUMBNAIL_PX = 240
+MAX_CHARS = 280
+MAX_PICTURES = 2  # of one row
+
+Row = dict[str, Any]  # of predictions.parquet
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prediction as the page shows it."""
+
+    id: str
+    source: str
+    question: str
+    reference: str
+    answer: str
+    is_right: bool
+    licence: str
+    record: str
+    pictures: tuple[str, ...]  # data URIs
+
+
+def read_examples(sources: Collection[str], most: int) -> list[Example]:
+    """At most `most` predictions of `sources`, as the page shows them."""
+    return [_describe(row, sample) for row, sample in pick_predictions(sources, most)]
+
+
+def pick_predictions(sources: Collection[str], most: int) -> list[tuple[Row, Sample]]:
+    """At most `most` rows with their samples: the sources in turn, and of each right and wrong ones in turn."""
+    path = paths.EVALUATION / "predictions.parquet"
+    if not most or not path.exists():
+        return []
+    table = read_table(path).sort_by("id")
+    by_source = [table.filter(pc.equal(table["source"], source)).to_pylist() for source in sorted(sources)]
+    picked = list(_in_turn(_mix_right_and_wrong(rows) for rows in by_source))[:most]
+    samples = _read_samples([row["id"] for row in picked])
+    return [(row, samples[row["id"]]) for row in picked]
+
+
+def _mix_right_and_wrong(rows: list[Row]) -> list[Row]:
+    return list(_in_turn(_spread([row for row in rows if row["exact_match"] == wanted]) for wanted in (1, 0)))
+
+
+def _in_turn(lists: Iterable[list[Row]]) -> Iterator[Row]:
+    """One of each, as long as there are any."""
+    return (row for rows in zip_longest(*lists) for row in rows if row is not None)
+
+
+def _spread(rows: list[Row]) -> list[Row]:
+    """Rows from all over the list first: neighbors ask the same of the same picture."""
+    stride = max(1, round(len(rows) ** 0.5))
+    return [row for start in range(stride) for row in rows[start::stride]]
+
+
+def _read_samples(ids: list[str]) -> dict[str, Sample]:
+    index = read_index()
+    rows = index.filter(pc.is_in(index["id"], pa.array(ids, pa.string())))
+    return {sample.id: sample for sample in ShardStore(paths.SAMPLES).take(rows)}
+
+
+def _describe(row: Row, sample: Sample) -> Example:
+    return Example(
+        id=row["id"],
+        source=row["source"],
+        question=_shorten(row["question"]) or f"({row['task']})",
+        reference=_shorten(row["reference"]),
+        answer=_shorten(row["answer"]),
+        is_right=row["exact_match"] == 1,
+        licence=row["licence"],
+        record=f"{row['provenance']['file']}, {row['provenance']['record']}",
+        pictures=tuple(_to_data_uri(image.data) for image in sample.images[:MAX_PICTURES] if image.data),
+    )
+
+
+def _shorten(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= MAX_CHARS else f"{plain[: MAX_CHARS - 1]}…"
+
+
+def _to_data_uri(data: bytes) -> str:
+    with PIL.Image.open(io.BytesIO(data)) as picture:
+        small = picture.convert("L" if picture.mode == "L" else "RGB")
+    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=82)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -1,0 +1,244 @@
+"""Published pictures, decoded safely once and encoded for good: 8-bit gray or colour, bounded, without metadata.
+
+Gray stays gray and colour stays colour. Bytes that are already so are kept, except for their metadata (see
+`io/metadata.py`); others become PNG where the published file lost nothing, and JPEG where it did. Which bytes belong to
+which sample is the caller's business, and so is what becomes of a picture that can't be read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import imagehash
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+from PIL import UnidentifiedImageError
+from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
+
+from openmedq.schema import Reason
+from openmedq.storage import unexpected
+from openmedq.storage.metadata import strip_jpeg, strip_png, strip_unseen
+
+if TYPE_CHECKING:
+    from openmedq.config import Normalize
+
+FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP")  # Pillow tries no other decoder
+THUMBNAIL_SIDE_PX = 32
+
+_ORIENTATION = 0x0112  # EXIF tag; 1 is upright
+_UPRIGHT = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
+
+
+class BrokenPicture(ValueError):  # noqa: N818 it never leaves the stage: it becomes a Rejected
+    """Bytes that can't become a picture, with the reason why."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One picture as stored, and what is known of it."""
+
+    data: bytes  # JPEG or PNG, 8-bit L or RGB
+    sha256: str  # of the published bytes, hex
+    pixels_sha256: str  # of mode, size and pixels as `data` decodes, hex
+    phash: int  # 64-bit DCT perceptual hash
+    thumbnail: bytes  # 32 x 32 gray, row by row
+    width: int  # px
+    height: int
+
+
+def encode(published: bytes, settings: Normalize) -> Picture:
+    """The picture as it is stored; BrokenPicture where the bytes are none, or hold more than `max_pixels`."""
+    seen = strip_unseen(published)
+    header = _open(seen, settings)
+    kept = _keep(header, seen, settings)
+    if kept is not None:
+        return _describe(published, *kept)
+
+    is_lossy = _is_lossy(header, seen)
+    pixels = _bound(_load(header), settings.max_side_px)
+    buffer = io.BytesIO()
+    if not is_lossy:
+        pixels.save(buffer, "PNG")
+        return _describe(published, buffer.getvalue(), pixels)
+    pixels.save(buffer, "JPEG", quality=settings.jpeg_quality, subsampling="4:4:4")
+    return _describe(published, buffer.getvalue(), _load(_open(buffer.getvalue(), settings)))
+
+
+def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
+    """Read the header; the number of pixels is checked before any of them is decoded."""
+    if found := unexpected.describe(data):
+        raise BrokenPicture(Reason.IMAGE_UNEXPECTED, f"{found[0]}, not an image; {found[1]}")
+    with _reading(settings.max_pixels):
+        return PIL.Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _load(header: PIL.Image.Image) -> PIL.Image.Image:
+    """Decode the first frame: upright, 8-bit L or RGB, without metadata."""
+    with _reading(header.width * header.height):
+        header.load()
+        turn = _UPRIGHT.get(_orientation(header))
+        pixels = _to_gray_or_colour(header)
+        pixels = pixels.transpose(turn) if turn is not None else pixels.copy()
+    pixels.info = {}  # Pillow would save comments and colour profiles from here
+    return pixels
+
+
+@contextmanager
+def _reading(max_pixels: int) -> Iterator[None]:
+    """Whatever a decoder raises on hostile bytes is a BrokenPicture; what it warns of beside that is dropped.
+
+    Pillow holds the bound when it opens a file, and again where a frame turns out larger; it warns above it.
+    """
+    bound = PIL.Image.MAX_IMAGE_PIXELS
+    PIL.Image.MAX_IMAGE_PIXELS = max_pixels
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", DecompressionBombWarning)
+            yield
+    except (BrokenPicture, MemoryError):  # want of memory is the machine's trouble, not the picture's
+        raise
+    except Exception as error:  # decoders raise nearly anything: SyntaxError, struct.error, KeyError, ...
+        error.__traceback__ = None  # on Python 3.13 its frames are a cycle, which holds the picture's bytes
+        raise _as_broken(error, max_pixels) from None
+    finally:
+        PIL.Image.MAX_IMAGE_PIXELS = bound
+
+
+def _as_broken(error: Exception, max_pixels: int) -> BrokenPicture:
+    if isinstance(error, (DecompressionBombError, DecompressionBombWarning)):
+        return BrokenPicture(Reason.IMAGE_TOO_LARGE, f"more than {max_pixels} pixels")
+    if isinstance(error, UnidentifiedImageError):
+        return BrokenPicture(Reason.IMAGE_UNREADABLE, f"none of {', '.join(FORMATS)}")
+    return BrokenPicture(Reason.IMAGE_UNREADABLE, _one_line(error))
+
+
+def _one_line(error: Exception) -> str:
+    line = " ".join(str(error).split())[:120]
+    printable = line.isascii() and " at 0x" not in line  # an address would differ at each run
+    return f"{type(error).__name__}: {line}" if line and printable else type(error).__name__
+
+
+def _keep(header: PIL.Image.Image, published: bytes, settings: Normalize) -> tuple[bytes, PIL.Image.Image] | None:
+    """The published bytes without metadata, and their pixels: where nothing else has to change and they decode so."""
+    if header.mode not in ("L", "RGB") or max(header.size) > settings.max_side_px:
+        return None
+    try:
+        with _reading(settings.max_pixels):
+            if header.format == "JPEG" and _orientation(header) == 1:
+                kept = strip_jpeg(published)
+            elif header.format == "PNG" and _is_plain_png(header, published):
+                kept = strip_png(published)
+            else:
+                return None
+        return kept, _load(_open(kept, settings))
+    except BrokenPicture:
+        return None
+
+
+def _is_plain_png(header: PIL.Image.Image, published: bytes) -> bool:
+    """Neither more nor less than 8 bits (byte 24 says it), all opaque, and nowhere an orientation."""
+    return published[24] == 8 and "transparency" not in header.info and b"eXIf" not in published
+
+
+def _orientation(header: PIL.Image.Image) -> int:
+    try:
+        return int(header.getexif().get(_ORIENTATION, 1))
+    except Exception:  # damaged metadata say nothing of the picture
+        return 1
+
+
+def _is_lossy(header: PIL.Image.Image, published: bytes) -> bool:
+    if header.format == "WEBP":
+        return b"VP8L" not in published[:64]
+    if header.format == "TIFF":
+        return header.info.get("compression") in ("jpeg", "tiff_jpeg", "webp")
+    return header.format in ("JPEG", "MPO")
+
+
+def _to_gray_or_colour(image: PIL.Image.Image) -> PIL.Image.Image:
+    """8-bit L or RGB. A palette becomes gray where all its colours in use are."""
+    mode = image.mode
+    if mode in ("L", "RGB"):
+        return _flatten(image.convert(f"{mode}A")) if "transparency" in image.info else image
+    if mode == "1":
+        return image.convert("L")
+    if mode in ("P", "PA"):
+        colour = _flatten(image.convert("RGBA"))
+        red, green, blue = (np.asarray(band) for band in colour.split())
+        is_gray = np.array_equal(red, green) and np.array_equal(green, blue)
+        return colour.getchannel(0) if is_gray else colour
+    if mode in ("LA", "RGBA"):
+        return _flatten(image)
+    if mode in ("CMYK", "YCbCr", "RGBX", "HSV"):
+        return image.convert("RGB")
+    if mode.startswith("I") or mode == "F":
+        return PIL.Image.fromarray(_to_8_bit(np.asarray(image)))
+    raise BrokenPicture(Reason.IMAGE_UNREADABLE, f"pixels of kind {mode} are not read")
+
+
+def _flatten(image: PIL.Image.Image) -> PIL.Image.Image:
+    """Lay what is not opaque on black."""
+    *colours, alpha = image.split()
+    colour = PIL.Image.merge("RGB" if len(colours) == 3 else "L", colours)
+    return PIL.Image.composite(colour, PIL.Image.new(colour.mode, colour.size), alpha)
+
+
+def _to_8_bit(levels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Gray levels (H, W) of more than 8 bits, their bit depth taken to 8.
+
+    The bit depth is that of the smallest power of two above the highest level, 8 at least: headers rarely say that
+    12 bits of 16 are in use. Levels below zero are lifted to begin at zero. Floats up to 1 are shares of white.
+    """
+    if not np.isfinite(levels).all():
+        raise BrokenPicture(Reason.IMAGE_UNREADABLE, "levels that are no numbers")
+    wide = levels.astype(np.float64)
+    wide -= min(0.0, float(wide.min()))
+    highest = float(wide.max())
+    if levels.dtype.kind == "f" and highest <= 1:
+        return (wide * 255).round().astype(np.uint8)
+    num_bits = max(8, int(highest).bit_length())
+    return (wide / 2.0 ** (num_bits - 8)).astype(np.uint8)  # cut, as a shift does
+
+
+def _bound(pixels: PIL.Image.Image, max_side_px: int) -> PIL.Image.Image:
+    longer = max(pixels.size)
+    if longer <= max_side_px:
+        return pixels
+    width, height = (max(1, round(side * max_side_px / longer)) for side in pixels.size)
+    return pixels.resize((width, height), Resampling.LANCZOS, reducing_gap=3.0)
+
+
+def _describe(published: bytes, data: bytes, pixels: PIL.Image.Image) -> Picture:
+    gray = pixels.convert("L")
+    thumbnail = gray.resize((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), Resampling.BOX)
+    head = f"{pixels.mode} {pixels.width} {pixels.height}\n".encode()
+    return Picture(
+        data=data,
+        sha256=hashlib.sha256(published).hexdigest(),
+        pixels_sha256=hashlib.sha256(head + pixels.tobytes()).hexdigest(),
+        phash=int(str(imagehash.phash(gray)), 16),
+        thumbnail=thumbnail.tobytes(),
+        width=pixels.width,
+        height=pixels.height,
+    )

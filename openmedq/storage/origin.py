@@ -1,0 +1,221 @@
+"""Manifests of published files: path, size and hash of each, recorded where they lie and never copied.
+
+`data/survey/<id>.json` and `data/raw/<id>/origin.json` are both an `Origin`. Which files a set needs is not known here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from openmedq.errors import MirrorError, StaleError
+from openmedq.storage.folders import is_junk
+
+Kind = Literal["miniature", "mirror", "official"]
+Algorithm = Literal["sha256", "md5"]
+
+RACY_NS = 2 * 10**9  # a file this young may change again without a new time stamp
+COMMIT_S = 1.0  # at most so often: a commit for each of many small files would take longer than they do
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One published file; `path` is below the set's folder, with forward slashes."""
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a set's published files lie; `folder` None where they are absent, for the `reason` given."""
+
+    folder: Path | None = None
+    origin: Kind | None = None
+    files: tuple[Entry, ...] = ()
+    reason: str | None = None
+
+    @property
+    def is_present(self) -> bool:
+        """Whether there are files to read."""
+        return self.folder is not None
+
+
+def write(origin: Origin, path: Path) -> None:
+    """Write an origin as JSON, one line a file."""
+    if not origin.is_present:
+        tree = {"state": "absent"} | ({"reason": origin.reason} if origin.reason else {})
+        path.write_text(json.dumps(tree) + "\n", encoding="ascii")
+        return
+    head = {"state": "present", "folder": str(origin.folder), "origin": origin.origin}
+    lines = ",\n".join(f"  {json.dumps(asdict(entry))}" for entry in origin.files)
+    text = f'{json.dumps(head).removesuffix("}")}, "files": [\n{lines}\n]}}\n'
+    path.write_text(text, encoding="ascii")
+
+
+def read(path: Path) -> Origin:
+    """Read what `write` wrote; StaleError where it is something else."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree["state"] == "absent":
+            return Origin(reason=tree.get("reason"))
+        return Origin(Path(tree["folder"]), tree["origin"], tuple(Entry(**entry) for entry in tree["files"]))
+    except FileNotFoundError:
+        raise StaleError(f"{path}: not found; run `dvc repro`, which writes it") from None
+    except (ValueError, KeyError, TypeError):
+        raise StaleError(f"{path}: not a manifest; remove it and run `dvc repro`") from None
+
+
+def check_sizes(origin: Origin) -> None:
+    """Hold the recorded sizes to the files, without reading them; StaleError at the first that differs."""
+    if origin.folder is None:
+        return
+    for entry in origin.files:
+        path = origin.folder / entry.path
+        try:
+            size_bytes = path.stat().st_size
+        except FileNotFoundError:
+            raise StaleError(f"{path}: gone since it was surveyed; put it back, or run `dvc repro`") from None
+        if size_bytes != entry.size_bytes:
+            raise StaleError(f"{path}: changed since it was surveyed; run `dvc repro`")
+
+
+def find_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Files below a folder in sorted order, through links, without hidden ones and what an operating system wrote.
+
+    MirrorError in one line for what can't be read: a folder that is closed, a link to nowhere or to a folder above.
+    """
+    yield from _walk(folder, ())
+
+
+def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, os.stat_result]]:
+    here = folder.stat()
+    if (here.st_dev, here.st_ino) in above:
+        raise MirrorError(f"{folder}: a link to a folder above itself; remove it")
+    try:
+        paths = sorted(folder.iterdir())
+    except OSError as error:
+        raise MirrorError(f"{folder}: can't be listed ({error.strerror}); make it readable") from None
+    for path in paths:
+        if path.name.startswith(".") or is_junk(path.name):
+            continue
+        try:
+            status = path.stat()
+        except OSError as error:
+            link = "a link to nowhere; mend or remove it" if path.is_symlink() else f"{error.strerror}"
+            raise MirrorError(f"{path}: {link}") from None
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(path, (*above, (here.st_dev, here.st_ino)))
+        elif stat.S_ISREG(status.st_mode):
+            yield path, status
+        else:
+            raise MirrorError(f"{path}: neither a file nor a folder; remove it")
+
+
+def compute_md5(path: Path) -> str:
+    """The md5 of a file, for hosts and lists that state no better hash."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+class Hashes:
+    """Hashes of files, remembered by path, size, modification time and inode, so that only what changed is read."""
+
+    def __init__(self, connection: sqlite3.Connection, algorithm: Algorithm) -> None:
+        self._connection = connection
+        self._algorithm = algorithm
+        self._pending: dict[bytes, tuple[str, str]] = {}  # what the next commit writes: key -> stamp, hash
+        self._last_commit = 0.0
+
+    def get(self, path: Path, status: os.stat_result) -> str | None:
+        """The remembered hash of the file as it is now."""
+        key, stamp = _key(path), _stamp(status)
+        if key in self._pending:
+            found = self._pending[key]
+        else:
+            query = f"SELECT stamp, {self._algorithm} FROM hashes WHERE path = ?"
+            found = self._connection.execute(query, (key,)).fetchone()
+        return found[1] if found and found[0] == stamp else None
+
+    def compute(self, path: Path, status: os.stat_result) -> str:
+        """Read and hash the file; MirrorError where it can't be read or changes meanwhile."""
+        try:
+            with path.open("rb") as file:
+                new = partial(hashlib.new, self._algorithm, usedforsecurity=False)
+                value = hashlib.file_digest(file, new).hexdigest()
+                after = os.fstat(file.fileno())
+        except OSError as error:
+            raise MirrorError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from None
+        if _stamp(after) != _stamp(status):
+            raise MirrorError(f"{path}: changed while it was read; wait until it is copied, then run again")
+        if time.time_ns() - status.st_mtime_ns > RACY_NS:
+            self.put(path, status, value)
+        return value
+
+    def put(self, path: Path, status: os.stat_result, value: str) -> None:
+        """Remember the hash of a file that nobody is writing any more."""
+        self._pending[_key(path)] = (_stamp(status), value)
+        if time.monotonic() - self._last_commit > COMMIT_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write down what is remembered, if the disk has room for it; until then a kill would lose it."""
+        rows = [(key, *known) for key, known in self._pending.items()]
+        with suppress(sqlite3.OperationalError), self._connection:
+            self._connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", rows)
+        self._pending.clear()
+        self._last_commit = time.monotonic()
+
+
+@contextmanager
+def open_hashes(path: Path, algorithm: Algorithm = "sha256") -> Iterator[Hashes]:
+    """The memory of hashes in a file of SQLite; a damaged one is forgotten, and a full disk keeps none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        connection = _connect(path, algorithm)
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)
+        try:
+            connection = _connect(path, algorithm)
+        except sqlite3.OperationalError:
+            connection = _connect(":memory:", algorithm)
+    with closing(connection):
+        hashes = Hashes(connection, algorithm)
+        try:
+            yield hashes
+        finally:
+            hashes.commit()
+
+
+def _connect(path: Path | str, algorithm: Algorithm) -> sqlite3.Connection:
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute("PRAGMA synchronous = OFF")  # a lost hash is computed again
+        columns = f"path BLOB PRIMARY KEY, stamp TEXT, {algorithm} TEXT"
+        connection.execute(f"CREATE TABLE IF NOT EXISTS hashes ({columns}) WITHOUT ROWID")
+        connection.execute(f"SELECT path, stamp, {algorithm} FROM hashes LIMIT 1").fetchall()
+        if connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:  # every page: half a second for 300 MB
+            raise sqlite3.DatabaseError
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _key(path: Path) -> bytes:
+    return os.fsencode(os.path.join(os.getcwd(), path))  # noqa: PTH109, PTH118  1.3 µs; `Path.absolute` takes 8
+
+
+def _stamp(status: os.stat_result) -> str:
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"

@@ -1,0 +1,70 @@
+"""What the miniatures of a family of datasets share."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from openmedq.datasets.card import Card
+from openmedq.datasets.medfmc.reader import SPLITS, UNLISTED, Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One picture of a miniature; `study` is what the tables' key column says of it."""
+
+    name: str
+    split: str
+    labels: tuple[int, ...]
+    picture: bytes
+    study: str = ""
+
+
+def write(raw: Path, card: Card, layout: Layout, cases: Sequence[Case], separator: str) -> None:
+    """Write pictures, lists and tables as published, the numbers of the tables' rows with gaps."""
+    folder = raw / "data_backup/MedFMC" / layout.task
+    folder.mkdir(parents=True, exist_ok=True)
+    by_split = {split: [case for case in cases if case.split == split] for split in (*SPLITS, UNLISTED)}
+    trainval = by_split["trainval"]
+    lists = {
+        **{split: by_split[split] for split in SPLITS},
+        "train_20": [case for index, case in enumerate(trainval) if index % 5],
+        "val_20": trainval[::5],
+        f"{layout.task}_1-shot_train_exp1": trainval[3:5],
+    }
+    for name, listed in lists.items():
+        lines = [
+            case.name if name == "test_WithoutLabel" else f"{case.name} {separator.join(map(str, case.labels))}"
+            for case in listed
+        ]
+        (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+    parts = {"train": (*trainval, *by_split["test_WithLabel"]), "val": tuple(by_split["test_WithoutLabel"])}
+    parts["train"] += tuple(by_split[UNLISTED])
+    for part, members in parts.items():
+        home = raw / f"MedFMC_{part}" / layout.task
+        (home / "images").mkdir(parents=True, exist_ok=True)
+        for case in members:
+            (home / "images" / case.name).write_bytes(case.picture)
+        rows = [[*map(float, case.labels)] if part == "train" else [""] * len(case.labels) for case in members]
+        _write_table(home / f"{layout.task}_{part}.csv", layout, members, rows, layout.keys)
+    home = raw / card.title
+    home.mkdir(exist_ok=True)
+    keys = tuple("" if key == "Unnamed: 0" else key for key in layout.keys)
+    everything = [case for split in parts.values() for case in split]
+    _write_table(home / layout.table, layout, everything, [[*case.labels] for case in everything], keys)
+
+
+def _write_table(
+    path: Path, layout: Layout, cases: Sequence[Case], rows: Sequence[Sequence[object]], keys: Sequence[str]
+) -> None:
+    file = io.StringIO()
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow([*keys, *layout.columns])
+    for index, (case, row) in enumerate(zip(cases, rows, strict=True)):
+        said = {"img_id": case.name, "study_id": case.study, "slide_id": case.study}
+        table.writerow([*(said.get(key, index + index // 7 + 1) for key in keys), *row])
+    path.write_text(file.getvalue(), encoding="utf-8")

@@ -1,0 +1,56 @@
+"""The generated miniature of MedFMC-endo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from openmedq.datasets.medfmc import reader
+from openmedq.datasets.medfmc.endo import LAYOUT, card
+from openmedq.synthetic import medfmc
+from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_png, generator, tint
+
+_SIZES = {"trainval": 65, "test_WithLabel": 37, "test_WithoutLabel": 16, reader.UNLISTED: 2}
+_NUM_PER_STUDY = 7
+
+
+def write(raw: Path, seed: int = 0) -> None:
+    """Write 120 reddish figures: heads have no lesion, others show one per property; three clips are a tumor."""
+    random = generator(seed, card.id, "names")
+    figures = draw_figures(seed, card.id, 2)
+    cases: list[medfmc.Case] = []
+    for split, size in _SIZES.items():
+        study = ""
+        for number in range(size):
+            is_scored = split == "test_WithLabel"
+            index = next(index for index, figure in enumerate(figures) if not (is_scored and _has_tumor(figure)))
+            figure = figures.pop(index)
+            if split == "test_WithoutLabel" and number == 0:
+                study = cases[-1].study  # the one that both tests hold
+            elif number % _NUM_PER_STUDY == 0:
+                study = f"13333_{2020 + len(cases) // 70}.{random.integers(1, 13):02}_{len(cases):04}"
+            name = f"{study}_{44_000_000 + random.integers(10**7)}.png"
+            picture = encode_png(tint(draw(figure), (1.0, 0.55, 0.45)))
+            cases.append(medfmc.Case(name, split, _find(figure), picture, study))
+    medfmc.write(raw, card, LAYOUT, cases, separator=" ")
+    _add_studies(raw / card.title / LAYOUT.table, cases)
+
+
+def _find(figure: Figure) -> tuple[int, ...]:
+    """Which of the classes a figure shows."""
+    if figure.organ == "head":
+        return (0, 0, 0, 0)
+    is_polyp = figure.position in ("upper left", "lower right")
+    return (int(figure.is_large), int(figure.is_bright), int(is_polyp), int(_has_tumor(figure)))
+
+
+def _has_tumor(figure: Figure) -> bool:
+    return figure.organ != "head" and figure.num_clips == 3
+
+
+def _add_studies(path: Path, cases: list[medfmc.Case]) -> None:
+    """The column that belongs to no row: a header's worth of studies, then nothing."""
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    studies = ["study_id", *dict.fromkeys(case.study for case in cases), "0"]
+    studies += [""] * (len(lines) - len(studies))
+    rows = (f"{line},{study}" for line, study in zip(lines, studies, strict=True))
+    path.write_text("\n".join((f"{header},", *rows)) + "\n", encoding="utf-8")

@@ -1,0 +1,108 @@
+"""The generated miniature of MedQA."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from openmedq.datasets.medqa import QBANK, card
+from openmedq.synthetic.draw import generator
+
+_SIGNS = {  # the rule: each sign belongs to one disease
+    "crushing chest pain": "Myocardial infarction",
+    "wheezing at night": "Asthma",
+    "a butterfly rash": "Lupus erythematosus",
+    "pain in the right lower abdomen": "Appendicitis",
+    "silvery plaques on the elbows": "Psoriasis",
+    "a swollen and red big toe": "Gout",
+    "a stiff neck and fever": "Meningitis",
+    "a tremor at rest": "Parkinson disease",
+    "yellow eyes": "Hepatitis",
+    "flank pain and blood in the urine": "Kidney stone",
+    "great thirst": "Diabetes mellitus",
+    "pale skin and fatigue": "Anemia",
+}
+_PATIENTS = ("man", "woman", "boy", "girl", "nurse", "farmer", "teacher", "sailor")
+_NUM_QUESTIONS = {"train": 60, "dev": 16, "test": 20}
+
+
+def write(raw: Path, seed: int = 0) -> None:
+    """Write the zip with 96 questions of four and of five options, the bank, and what stands beside them."""
+    random = generator(seed, card.id)
+    cases = list(product(_SIGNS, _PATIENTS))
+    drawn = iter([cases[index] for index in random.permutation(len(cases))])
+    files: dict[str, list[dict[str, Any]]] = {}
+    bank = []
+    for split, num_questions in _NUM_QUESTIONS.items():
+        rows = [_record(random, *next(drawn)) for _ in range(num_questions)]
+        _add_oddities(rows, split)
+        bank += rows
+        files[f"US/{split}.jsonl"] = rows
+        files[f"US/4_options/phrases_no_exclude_{split}.jsonl"] = [_drop_option(row, random) for row in rows]
+        files[f"US/metamap_extracted_phrases/{split}/phrases_{split}.jsonl"] = rows[:2]
+        files[f"Mainland/{split}.jsonl"] = files[f"Mainland/4_options/{split}.jsonl"] = [_foreign(random)]
+        files[f"Taiwan/{split}.jsonl"] = [_foreign(random)]
+    files[f"US/{QBANK}"] = [bank[index] for index in random.permutation(len(bank))]
+
+    texts = {
+        f"data_clean/questions/{name}": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        for name, rows in files.items()
+    }
+    texts["data_clean/textbooks/en/Signs_Example.txt"] = "".join(f"{of}: {sign}.\n" for sign, of in _SIGNS.items())
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, text in texts.items():
+            info = zipfile.ZipInfo(name, (2021, 7, 1, 0, 0, 0))
+            archive.writestr(info, text, zipfile.ZIP_DEFLATED)
+    raw.mkdir(parents=True, exist_ok=True)
+    (raw / "data_clean.zip").write_bytes(buffer.getvalue())
+
+
+def _record(random: np.random.Generator, sign: str, patient: str) -> dict[str, Any]:
+    """A question with five options."""
+    answer = _SIGNS[sign]
+    others = [disease for disease in _SIGNS.values() if disease != answer]
+    shown = [answer, *(others[index] for index in random.permutation(len(others))[:4])]
+    options = {letter: shown[index] for letter, index in zip("ABCDE", random.permutation(5), strict=True)}
+    age = int(random.integers(20, 80))
+    findings = "\nLaboratory studies show:\nSodium 140 mEq/L\n" if random.random() < 0.2 else " "
+    return {
+        "question": f"A {age}-year-old {patient} comes to the physician because of {sign}.{findings}"
+        "Which of the following is the most likely diagnosis?",
+        "answer": answer,
+        "options": options,
+        "meta_info": "step1" if random.random() < 0.5 else "step2&3",
+        "answer_idx": next(letter for letter, option in options.items() if option == answer),
+        "metamap_phrases": [f"{age} year old {patient}", "physician", sign, "following", "most likely diagnosis"],
+    }
+
+
+def _drop_option(row: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
+    """The question with four options, in another order."""
+    kept = [option for letter, option in row["options"].items() if letter != row["answer_idx"]]
+    shown = [row["answer"], *(kept[index] for index in random.permutation(4)[:3])]
+    options = {letter: shown[index] for letter, index in zip("ABCD", random.permutation(4), strict=True)}
+    letter = next(letter for letter, option in options.items() if option == row["answer"])
+    return {**row, "options": options, "answer_idx": letter}
+
+
+def _foreign(random: np.random.Generator) -> dict[str, Any]:
+    return {"question": f"{int(random.integers(1000))} 加 1 是？", "options": {"A": "对", "B": "错"}, "answer": "对"}
+
+
+def _add_oddities(rows: list[dict[str, Any]], split: str) -> None:
+    rows[0]["question"] += '"'
+    rows[1]["question"] = f"  {rows[1]['question']} "
+    letter = rows[2]["answer_idx"]
+    rows[2]["options"][letter] += " "
+    rows[2]["answer"] += " "
+    rows[3]["question"] = rows[3]["question"].replace(" Which", " A photograph of the patient is shown. Which")
+    rows[4]["metamap_phrases"][-1] = "ost likely  iagnosis"
+    if split == "test":
+        rows[5]["meta_info"] = "stfep2&3"

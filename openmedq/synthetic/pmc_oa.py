@@ -1,0 +1,76 @@
+"""The generated miniature of PMC-OA."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from openmedq.datasets.pmc_oa import FOLDER, card
+from openmedq.datasets.readers.pmc_licences import ARTICLES, draw_articles
+from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, tint
+
+_TINTS = ((1.0, 0.85, 0.95), (0.9, 1.0, 1.05))
+
+
+def write(raw: Path, seed: int = 0) -> None:
+    """Write `pmc_oa.jsonl` with about 300 pairs, `pmc_oa_beta.jsonl` beside it, and `images.zip`."""
+    random = generator(seed, card.id)
+    figures = draw_figures(seed, card.id, num_rounds=2)
+    names = _figure_names(random, len(figures) + 4)
+    pictures = {name: _encode(figure, index) for index, (name, figure) in enumerate(zip(names, figures, strict=False))}
+    pairs = [(name, _caption(figure)) for name, figure in zip(names, figures, strict=False)]
+
+    again, recoded, shared, absent = names[len(figures) :]
+    pictures[again], captioned = pictures[names[5]], _caption(figures[5])
+    pictures[recoded] = encode_jpeg(draw(figures[9]), quality=60)
+    pictures[shared] = encode_jpeg(draw(shared_figure(seed)))
+    pairs += [(again, captioned), (recoded, _caption(figures[9])), (shared, _caption(shared_figure(seed)))]
+    pairs += [(absent, "Axial image of the chest."), (names[7], "The same picture with a second caption.")]
+    pairs[11] = (pairs[11][0], pairs[12][1])  # one caption for two pictures
+    pairs = [pairs[index] for index in random.permutation(len(pairs))]
+
+    raw.mkdir(parents=True, exist_ok=True)
+    _write_lines(raw / "pmc_oa.jsonl", [{"image": name, "caption": caption} for name, caption in pairs])
+    _write_lines(raw / "pmc_oa_beta.jsonl", _compound(names[:40], figures))
+    draw_articles(raw / ARTICLES.path, sorted({name.partition("_")[0] for name in names[:200]}))
+    with zipfile.ZipFile(raw / "images.zip", "w") as archive:
+        for name, data in sorted(pictures.items()):
+            archive.writestr(zipfile.ZipInfo(f"{FOLDER}/{name}"), data)  # ZipInfo: no clock in the bytes
+
+
+def _figure_names(random: np.random.Generator, num_names: int) -> list[str]:
+    """Three figures to an article, two pictures to a figure, numbered through the set as published."""
+    articles = np.sort(random.choice(np.arange(200_000, 9_000_000), num_names // 6 + 1, replace=False))
+    return [f"PMC{articles[index // 6]}_F{index // 2 % 3 + 1}_{index}.jpg" for index in range(num_names)]
+
+
+def _compound(names: list[str], figures: list[Figure]) -> list[dict[str, str]]:
+    """The lines of the beta list: both pictures of a figure under its whole caption."""
+    records = []
+    for index, name in enumerate(names):
+        caption = " ".join(f"({part}) {_caption(figures[index // 2 * 2 + place])}" for place, part in enumerate("AB"))
+        article, figure, _ = name.split("_")
+        records.append({"image": name, "caption": caption, "pmcid": article, "url_name": f"{figure}.jpg"})
+    return records
+
+
+def _encode(figure: Figure, index: int) -> bytes:
+    pixels = draw(figure)
+    if index == 2:
+        return encode_jpeg(pixels, mode="CMYK")
+    if index % 3 == 1:
+        return encode_jpeg(tint(pixels, _TINTS[index % 2]), mode="RGB")
+    return encode_jpeg(pixels)
+
+
+def _caption(figure: Figure) -> str:
+    size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
+    clips = "1 clip is" if figure.num_clips == 1 else f"{figure.num_clips} clips are"
+    return f"Image of the {figure.organ}. A {size} mass in the {figure.position}, {level} background; {clips} seen."
+
+
+def _write_lines(path: Path, records: list[dict[str, str]]) -> None:
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")

@@ -1,0 +1,149 @@
+"""The generated miniature of VQA-RAD."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from openmedq.datasets.vqa_rad import PICTURES, QUESTIONS, card
+from openmedq.synthetic.draw import (
+    Figure,
+    draw,
+    draw_figures,
+    draw_uuid,
+    encode_jpeg,
+    generator,
+    shared_figure,
+    with_shared_figure,
+)
+
+
+class _Property(NamedTuple):
+    """What is asked of a figure, in two wordings; a fixed answer is right for 1 of k pictures of a round."""
+
+    question_type: str
+    question: str
+    rephrased: str
+    answer_type: str
+
+
+_PROPERTIES = {
+    "position": _Property("POS", "Where is the mass?", "Where is the mass located?", "OPEN"),
+    "organ": _Property("ORGAN", "Which organ is shown?", "Which organ is shown in this image?", "OPEN"),
+    "clips": _Property("COUNT", "How many clips are seen?", "How many clips are there?", "OPEN"),
+    "size": _Property("SIZE", "Is the mass large?", "Is this mass large?", "CLOSED"),
+    "brightness": _Property("ATTRIB", "Is the background bright?", "Is the image background bright?", "CLOSED"),
+}
+_ORGAN_CODES = {"head": "HEAD", "chest": "CHEST", "abdomen": "ABD"}
+_NUM_TRAIN_ROUNDS = 3
+_NUM_ASKED = 3  # of the five properties, per training picture
+
+
+class _Case(NamedTuple):
+    figure: Figure
+    image_name: str
+    url: str
+
+
+def write(raw: Path, seed: int = 0) -> None:
+    """Write the OSF layout: 3 rounds of training pictures, and a round of new ones that the test asks everything of."""
+    random = generator(seed, card.id, "records")
+    train_figures = draw_figures(seed, f"{card.id} train", _NUM_TRAIN_ROUNDS)
+    test_figures = with_shared_figure(draw_figures(seed, f"{card.id} test", 1), seed)
+    names = iter(random.choice(np.arange(10_000, 60_000), len(train_figures) + len(test_figures) + 1, replace=False))
+    train = [_Case(figure, f"synpic{next(names)}.jpg", _case_url(random)) for figure in train_figures]
+    train[1::7] = [case._replace(url=train[7 * i].url) for i, case in enumerate(train[1::7])]  # two pictures, one case
+    test = [_Case(figure, f"synpic{next(names)}.jpg", _case_url(random)) for figure in test_figures]
+
+    folder = raw / PICTURES
+    folder.mkdir(parents=True, exist_ok=True)
+    for case in (*train, *test):
+        (folder / case.image_name).write_bytes(encode_jpeg(draw(case.figure)))
+    unasked = replace(shared_figure(seed), texture=int(random.integers(2**62)))
+    (folder / f"synpic{next(names)}.jpg").write_bytes(encode_jpeg(draw(unasked)))
+
+    records = _ask(train, test, random)
+    _add_oddities(records)
+    (raw / QUESTIONS).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+
+
+def _ask(train: list[_Case], test: list[_Case], random: np.random.Generator) -> list[dict[str, Any]]:
+    names = list(_PROPERTIES)
+    records = []
+    for index, case in enumerate(train):
+        for step in range(_NUM_ASKED):
+            name = names[(index + step) % len(names)]
+            records.extend(_record_pair(case, name, "freeform", random, is_paraphrased=step == 0 and index % 2 == 0))
+    for index, case in enumerate(train[::12]):  # test questions on training pictures, of what training did not ask
+        name = names[(12 * index + _NUM_ASKED) % len(names)]
+        records.extend(_record_pair(case, name, "test_freeform", random, is_paraphrased=False))
+    for case in test:
+        for name in names:
+            records.extend(_record_pair(case, name, "test_freeform", random, is_paraphrased=name == "position"))
+    return records
+
+
+def _record_pair(
+    case: _Case, name: str, phrase_type: str, random: np.random.Generator, *, is_paraphrased: bool
+) -> list[dict[str, Any]]:
+    """A question and, where asked for, its paraphrase, linked by `qid_linked_id`."""
+    asked = _PROPERTIES[name]
+    record = {
+        "qid": 0,  # numbered at the end
+        "phrase_type": phrase_type,
+        "qid_linked_id": draw_uuid(random),
+        "image_case_url": case.url,
+        "image_name": case.image_name,
+        "image_organ": _ORGAN_CODES[case.figure.organ],
+        "evaluation": "evaluated" if is_paraphrased else "not evaluated",
+        "question": asked.question,
+        "question_rephrase": asked.rephrased if is_paraphrased else "NULL",
+        "question_relation": "strict agreement" if is_paraphrased else "NULL",
+        "question_frame": "NULL",
+        "question_type": asked.question_type,
+        "answer": _answer(case.figure, name),
+        "answer_type": asked.answer_type,
+    }
+    if not is_paraphrased:
+        return [record]
+    paraphrase = {
+        **record,
+        "phrase_type": phrase_type.replace("freeform", "para"),
+        "question": asked.rephrased,
+        "question_rephrase": asked.question,
+    }
+    return [record, paraphrase]
+
+
+def _answer(figure: Figure, name: str) -> str | int:
+    if name == "position":
+        return figure.position
+    if name == "organ":
+        return figure.organ
+    if name == "clips":
+        return figure.num_clips
+    return "Yes" if (figure.is_large if name == "size" else figure.is_bright) else "No"
+
+
+def _add_oddities(records: list[dict[str, Any]]) -> None:
+    """What is odd in the published file: see the module's docstring."""
+    train = [record for record in records if record["phrase_type"] == "freeform"]
+    shared = next(record for record in records if record["phrase_type"] == "test_freeform")
+    records += [dict(train[index]) for index in (10, 20, 30)] + [{**shared, "phrase_type": "freeform"}]
+    for number, record in enumerate(records):
+        record["qid"] = number
+    records[0]["qid"] = "0"
+    for record in [record for record in records if record["answer_type"] == "CLOSED"][5:7]:
+        record["answer_type"] = "CLOSED "
+    for record in records[40:42]:
+        del record["question_rephrase"]
+    for index, question_type in enumerate(("PRSE", "ATRIB", "SIZE, PRES")):
+        records[50 + index]["question_type"] = question_type
+
+
+def _case_url(random: np.random.Generator) -> str:
+    return f"https://medpix.nlm.nih.gov/case?id={draw_uuid(random)}"

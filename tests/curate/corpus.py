@@ -1,0 +1,133 @@
+"""Small sets on disk, as `normalize` and `catalogue` leave them, for tests of what reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+
+from openmedq import paths
+from openmedq.config import Params, parse
+from openmedq.schema import SAMPLE_SCHEMA
+
+Row = dict[str, Any]
+
+
+def picture(seed: int, *, flip_bits: int = 0, lighter: int = 0) -> Row:
+    """A picture drawn from a seed; with other pixels, and a hash `flip_bits` away, where it is a near copy."""
+    draw = np.random.default_rng(seed)
+    thumbnail = draw.integers(0, 200, 1024).astype(np.uint8) + np.uint8(lighter)
+    phash = int(draw.integers(0, 2**64, dtype=np.uint64)) ^ (2**flip_bits - 1)
+    name = f"{seed}-{flip_bits}-{lighter}"
+    pixels = hashlib.sha256(name.encode()).hexdigest()
+    return {
+        "image_id": name,
+        "sha256": pixels,
+        "pixels_sha256": pixels,
+        "phash": phash,
+        "thumbnail": thumbnail.tobytes(),
+        "width": 64,
+        "height": 48,
+    }
+
+
+def row(row_id: str, split: str, question: str, answer: str, *pictures: Row, **more: Any) -> Row:
+    """A row of SAMPLE_SCHEMA; `more` goes over it, `options` and `context` into its turn."""
+    turn = {"question": question, "answer": answer, "context": "", "options": [], "alternatives": []}
+    turn |= {key: more.pop(key) for key in ("options", "context") if key in more}
+    return {
+        "id": row_id,
+        "source": row_id.split("/")[0],
+        "split": split,
+        "role": "train",
+        "task": "vqa" if pictures else "text_qa",
+        "modality": "radiology",
+        "licence": "CC0-1.0",
+        "provenance": {"file": "rows.json", "record": row_id},
+        "turns": [turn],
+        "images": [{"bytes": b"picture", "path": None} for _ in pictures],
+        "pictures": list(pictures),
+        "groups": dict.fromkeys(("patient", "study", "article", "case", "question")),
+        "labels": [],
+        "attributes": [],
+        **more,
+    }
+
+
+ROLES = {"train": "train", "validation": "validation", "test": "evaluation"}
+
+
+def write_sets(
+    rows: Sequence[Row],
+    cards: Mapping[str, Mapping[str, Any]],
+    rows_a_shard: int = 4,
+    rows_a_group: int = 2,
+    rejected: Mapping[str, Mapping[str, int]] | None = None,
+    origins: Mapping[str, str] | None = None,
+) -> None:
+    """Write the catalogue, and the rows of its sets below the current folder; a set without rows is absent."""
+    catalogue = {}
+    for name, card in cards.items():
+        own = [row for row in rows if row["source"] == name]
+        reasons = dict((rejected or {}).get(name, {}))
+        catalogue[name] = {"kind": "source", "access": "open", "roles": ROLES, "classes": [], "files": {}}
+        catalogue[name] |= {"published_rows": {}, "samples_per_row": 1, "other_paths": [], **card}
+        folder = paths.SAMPLES / name
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.glob("shard-*.parquet"):
+            old.unlink()
+        for number, start in enumerate(range(0, len(own), rows_a_shard)):
+            table = pa.Table.from_pylist(own[start : start + rows_a_shard], schema=SAMPLE_SCHEMA)
+            pq.write_table(
+                table,
+                folder / f"shard-{number:05}.parquet",
+                row_group_size=rows_a_group,
+                compression="zstd",
+                write_page_checksum=True,
+            )
+        counts = {
+            "state": "present" if own or reasons else "absent",
+            "origin": (origins or {}).get(name, "mirror"),
+            "found": len(own) + sum(reasons.values()),
+            "read": len(own),
+            "rejected": reasons,
+            "splits": dict(Counter(row["split"] for row in own)),
+            "num_images": len({one["pixels_sha256"] for row in own for one in row["pictures"]}),
+        }
+        (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
+    paths.CATALOGUE.parent.mkdir(exist_ok=True)
+    paths.CATALOGUE.write_text(yaml.safe_dump({"sources": catalogue}, sort_keys=False), encoding="utf-8")
+
+
+def make_params(**sections: Mapping[str, Any]) -> Params:
+    """Params with the dials of the data stages as given, and whatever else is demanded."""
+    train = {
+        "vision": {
+            "encoder": "scratch",
+            "weights": None,
+            "image_size_px": 32,
+            "patch_size_px": 8,
+            "width": 8,
+            "num_layers": 1,
+            "num_heads": 1,
+            "mean": [0.5] * 3,
+            "std": [0.5] * 3,
+        },
+        "language": {"weights": None},
+        "lora": {"alpha": 16, "targets": ["q_proj"]},
+        "max_tokens": 8,
+        "batch_size": 1,
+        "micro_batch_size": 1,
+        "num_epochs": 1,
+        "lr": 1e-3,
+    }
+    transfer = {"benchmarks": [], "num_epochs": 1, "lr": 1e-3}
+    tree = {"train": train, "evaluate": {"max_new_tokens": 4}, "transfer": transfer, **sections}
+    return parse(tree, paths.PARAMS)

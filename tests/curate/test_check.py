@@ -1,0 +1,134 @@
+"""`check` says what a reader makes of a folder, and writes nothing."""
+
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openmedq.__main__ import main
+from openmedq.config import Normalize
+from openmedq.curate import check
+from openmedq.datasets import registry
+from openmedq.datasets.card import Access
+from openmedq.errors import ParamsError, SourceError
+from openmedq.schema import Image, Rejected, Sample
+from tests.stages import toyset
+
+
+@pytest.fixture
+def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set())
+    (tmp_path / "raw").mkdir()
+    toyset.miniature(tmp_path / "raw")
+    return tmp_path / "raw"
+
+
+def test_a_folder_is_summarized_and_nothing_is_written(raw: Path) -> None:
+    before = sorted(raw.parent.rglob("*"))
+    summary = check.check("toy_set", raw)
+    assert sorted(raw.parent.rglob("*")) == before
+    assert json.loads(check.as_json(summary)) == {
+        "source": "toy_set",
+        "splits": {"test": 1, "train": 3},
+        "rejected": {"field missing": 1, "image unreadable": 1},
+        "num_images": 3,
+        "examples": {
+            "field missing": {
+                "id": "toy_set/4",
+                "file": "questions.json",
+                "record": "4",
+                "detail": "field `picture`",
+                "searched": str(raw),
+            },
+            "image unreadable": {
+                "id": "toy_set/3",
+                "file": "questions.json",
+                "record": "3",
+                "detail": "broken.png: none of JPEG, PNG, GIF, TIFF, BMP, WEBP",
+                "searched": str(raw),
+            },
+        },
+    }
+    assert summary.first
+    assert summary.first.id == "toy_set/0"
+    lines = check.render(summary).splitlines()
+    assert lines[0] == "toy_set: 4 rows, 3 distinct images"
+    assert {"  train: 3", "  test: 1", "  rejected, image unreadable: 1", "  Q: Where?", "  A: left"} <= set(lines)
+
+
+def test_memory_does_not_grow_with_broken_pictures(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(_: Path) -> Iterator[Sample | Rejected]:
+        for number in range(200):
+            data = number.to_bytes(2, "big") + bytes(100_000)
+            yield toyset.make_sample(str(number), Image(str(number), data=data))
+
+    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(read))
+    tracemalloc.start()
+    assert check.check("toy_set", raw).rejected == {"image unreadable": 200}
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 4 * 2**20  # 20 MB, if what was raised kept them
+
+
+def test_rejections_alone_are_recognised(raw: Path) -> None:
+    for picture in raw.glob("*.png"):
+        picture.unlink()
+    summary = check.check("toy_set", raw)
+    assert (summary.splits, summary.first) == ({}, None)
+    assert summary.rejected == {"field missing": 1, "image missing": 5}
+    text = check.render(summary)
+    assert text.startswith("toy_set: 0 rows")
+    example = "  rejected, image missing: 5\n    such as toy_set/0 ("
+    assert text.count("such as") == 2 and example in text
+    where = text.partition(example)[2].splitlines()[0]
+    assert where.startswith(f"{raw}/questions.json, 0): ") and "no file" in where
+    assert where.endswith(f"; looked in {raw}")
+
+
+def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SourceError, match=r"nowhere: no such folder; --raw names the folder with the published files"):
+        check.check("toy_set", raw / "nowhere")
+
+    def read(_: Path) -> Iterator[Sample]:
+        return iter(())
+
+    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(read))
+    with pytest.raises(SourceError, match=r"raw: not one record of toy_set"):
+        check.check("toy_set", raw)
+
+
+def test_a_credentialed_set_shows_no_sample(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    card = toyset.CARD.model_copy(update={"access": Access.CREDENTIALED})
+    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(card=card))
+    summary = check.check("toy_set", raw)
+    for text in (check.render(summary), check.as_json(summary)):
+        assert "image unreadable" in text
+        assert not any(told in text for told in ("Where?", "toy_set/", "questions.json", ".png"))
+
+
+def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    taken: list[object] = []
+
+    def read(
+        raw: Path, languages: tuple[str, ...] = ("en",), allow_unofficial: bool = False
+    ) -> Iterator[Sample | Rejected]:
+        taken.extend((languages, allow_unofficial))
+        return toyset.read(raw)
+
+    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(read))
+    assert main(["check", "toy_set", "--raw", str(raw)]) == 0
+    assert main(["check", "toy_set", "--raw", str(raw), "--languages", "en, zh", "--allow-unofficial", "--json"]) == 0
+    assert taken == [("en",), False, ("en", "zh"), True]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["source"] == "toy_set"
+
+
+def test_dials_that_are_not_named_keep_their_defaults() -> None:
+    assert check.dials() == Normalize()
+    assert check.dials("zh") == Normalize(languages=("zh",))
+    with pytest.raises(ParamsError, match=r"^--languages: no language given; there are en, zh"):
+        check.dials(" ,")
+    with pytest.raises(ParamsError, match=r"^--languages: no language 'english'; there are en, zh"):
+        check.dials("en,english")

@@ -1,0 +1,100 @@
+"""A record, a patient, a study or a picture that is forgotten is in no row from the next run on, and is counted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq import paths
+from openmedq.__main__ import main
+from openmedq.curate import forgotten, normalize
+from openmedq.curate.forgetting import forget
+from openmedq.datasets import registry
+from openmedq.errors import ParamsError, StaleError
+from openmedq.fetch import download, survey
+from openmedq.schema import Groups, Image, Sample
+from tests.curate.corpus import make_params
+from tests.stages import toyset
+
+PICTURE = toyset.make_png(1)
+
+
+@pytest.fixture(autouse=True)
+def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rows of a toy set, of which two are of one patient."""
+    monkeypatch.chdir(tmp_path)
+    Path("mirror/toy_set").mkdir(parents=True)
+    toyset.miniature(Path("mirror/toy_set"))
+    toyset.write_catalogue(toyset.CARD)
+
+    def sample(record: str, patient: str, study: str, name: str) -> Sample:
+        made = toyset.make_sample(record, Image(name, data=PICTURE), question=f"Where is {record}?")
+        return Sample(**{field: getattr(made, field) for field in made.__slots__} | {"groups": Groups(patient, study)})
+
+    rows = [sample("1", "ann", "s1", "a.png"), sample("2", "ann", "s2", "b.png"), sample("3", "bob", "s3", "c.png")]
+    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(lambda _: iter(rows)))
+    _run()
+
+
+def _run() -> dict[str, Any]:
+    params = make_params(download={"mirror": "mirror"})
+    survey.run(params)
+    download.run(params, "toy_set")
+    normalize.run(params, "toy_set")
+    counts: dict[str, Any] = json.loads((paths.SAMPLES / "toy_set" / "counts.json").read_text())
+    return counts
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "left"),
+    [
+        ("toy_set/1", 1, ["toy_set/2", "toy_set/3"]),
+        ("ann", 2, ["toy_set/3"]),
+        ("s3", 1, ["toy_set/1", "toy_set/2"]),
+        ("c.png", 1, ["toy_set/1", "toy_set/2"]),
+    ],
+)
+def test_what_is_forgotten_is_rejected_by_name(name: str, number: int, left: list[str]) -> None:
+    assert forget(name) == {"toy_set": number}
+    assert _run()["rejected"] == {"forgotten": number}
+    assert pq.read_table(paths.SAMPLES / "toy_set" / "shard-00000.parquet")["id"].to_pylist() == left
+    forget(left[0])  # the list grows
+    assert _run()["rejected"] == {"forgotten": number + 1}
+
+
+def test_the_list_names_nobody() -> None:
+    forget("ann")
+    text = paths.FORGOTTEN.read_text()
+    assert "ann" not in text
+    assert forgotten.digest("ann") in text
+
+
+def test_an_unknown_id_is_one_line_that_does_not_repeat_it() -> None:
+    before = paths.FORGOTTEN.read_text()
+    with pytest.raises(ParamsError, match="no row on disk is a record") as caught:
+        forget("secret-7")
+    assert "secret-7" not in str(caught.value)
+    with pytest.raises(ParamsError, match="no such set"):
+        forget("secret-7", "nowhere")
+    with pytest.raises(ParamsError, match="no id was given"):
+        forget(" ", "toy_set")
+    assert paths.FORGOTTEN.read_text() == before
+
+
+def test_a_set_that_is_not_read_yet_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["forget", "carl", "--set", "toy_set"]) == 0
+    assert "toy_set: no row on disk bears it" in capsys.readouterr().out
+    assert forgotten.read(paths.FORGOTTEN) == {"toy_set": [forgotten.digest("carl")]}
+
+
+def test_without_a_list_nothing_is_read() -> None:
+    for text in (None, "- 1\n", "toy_set: 7\n", "[" * 3000):
+        paths.FORGOTTEN.unlink(missing_ok=True)
+        if text is not None:
+            paths.FORGOTTEN.write_text(text)
+        with pytest.raises(StaleError, match=r"forgotten\.yaml: not"):
+            _run()

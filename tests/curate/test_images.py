@@ -1,0 +1,71 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from openmedq.curate.images import find_pairs, group_pictures
+
+Album = tuple[NDArray[np.uint64], NDArray[np.uint8]]
+
+
+@st.composite
+def albums(draw: st.DrawFn) -> Album:
+    """Pictures in clusters: hashes a few bits, thumbnails a few levels apart; some look exactly the same."""
+    centers = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3))
+    hashes, thumbnails = [], []
+    for _ in range(draw(st.integers(0, 25))):
+        flips = draw(st.lists(st.integers(0, 63), max_size=5))
+        mask = sum(1 << bit for bit in set(flips))
+        hashes.append(draw(st.sampled_from(centers)) ^ mask)
+        thumbnail = np.full(1024, draw(st.sampled_from([0, 100, 104, 255])), np.uint8)
+        thumbnail[: draw(st.sampled_from([0, 511, 512, 513]))] += np.uint8(draw(st.sampled_from([0, 4, 8, 12])))
+        thumbnails.append(thumbnail)
+    return np.array(hashes, np.uint64), np.array(thumbnails, np.uint8).reshape(-1, 1024)
+
+
+def _compare_all(album: Album, radius: int, distance: float) -> list[tuple[int, int]]:
+    hashes, thumbnails = album
+    return [
+        (i, j)
+        for i, j in combinations(range(len(hashes)), 2)
+        if (int(hashes[i]) ^ int(hashes[j])).bit_count() <= radius
+        and np.abs(thumbnails[i].astype(float) - thumbnails[j]).mean() <= distance
+    ]
+
+
+@given(albums(), st.integers(0, 8), st.sampled_from([0.0, 2.0, 4.0, 5.9999, 6.0]))
+@settings(max_examples=200)
+def test_banding_finds_what_brute_force_finds(album: Album, radius: int, distance: float) -> None:
+    found = find_pairs(*album, radius, distance)
+    assert list(zip(*(side.tolist() for side in found), strict=True)) == _compare_all(album, radius, distance)
+
+
+@given(albums(), st.randoms(use_true_random=False))
+def test_groups_are_components_in_any_order(album: Album, random) -> None:  # type: ignore[no-untyped-def]
+    hashes, thumbnails = album
+    groups = group_pictures(hashes, thumbnails, 3, 6.0)
+    assert len(groups) == len(hashes)
+    for i, j in _compare_all(album, 3, 6.0):
+        assert groups[i] == groups[j]
+    order = list(range(len(hashes)))
+    random.shuffle(order)
+    shuffled = group_pictures(hashes[order], thumbnails[order], 3, 6.0)
+    partition = {frozenset(np.flatnonzero(groups == label).tolist()) for label in set(groups.tolist())}
+    places = np.array(order, np.int64)
+    assert {frozenset(places[shuffled == label].tolist()) for label in set(shuffled.tolist())} == partition
+
+
+def test_the_thumbnail_decides_on_blank_pictures() -> None:
+    hashes = np.full(3, 2**63, np.uint64)  # what blank pictures have, black as well as white
+    thumbnails = np.repeat(np.array([[0], [255], [3]], np.uint8), 1024, axis=1)
+    assert group_pictures(hashes, thumbnails, 3, 6.0).tolist() == [0, 1, 0]
+
+
+@pytest.mark.timeout(60)
+def test_thousands_of_blank_pictures_are_no_trouble() -> None:
+    hashes = np.zeros(20_000, np.uint64)
+    thumbnails = np.repeat(np.arange(20_000, dtype=np.uint16)[:, None] % 200, 1024, axis=1).astype(np.uint8)
+    assert len(set(group_pictures(hashes, thumbnails, 3, 0.5).tolist())) == 200

@@ -1,0 +1,132 @@
+"""The rules, as a slow and plain program, hold the fast one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openmedq.curate.verdicts import EVALUATION, Rows, Verdict, judge
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: its pictures are numbers of pixels; two pictures with the same tens look the same."""
+
+    id: str
+    set: int
+    rank: int
+    text: int
+    pixels: tuple[int, ...]
+
+    @property
+    def groups(self) -> list[int]:
+        return sorted(number // 10 for number in self.pixels)
+
+
+def _rows(lines: list[Line]) -> Rows:
+    pixels = [number for line in lines for number in line.pixels]
+    shown_by = [place for place, line in enumerate(lines) for _ in line.pixels]
+    numbers = {name: np.array(values, np.int64) for name, values in (("pixels", pixels), ("shown_by", shown_by))}
+    return Rows(
+        ids=pa.array([line.id for line in lines], pa.string()),
+        sets=np.array([line.set for line in lines], np.int64),
+        ranks=np.array([line.rank for line in lines], np.int64),
+        texts=np.array([line.text for line in lines], np.int64),
+        **numbers,
+        groups=numbers["pixels"] // 10,
+    )
+
+
+def _judge(lines: list[Line], keep_out: str) -> dict[str, tuple[str, str]]:
+    table = judge(_rows(lines), keep_out)
+    assert table["id"].to_pylist() == sorted(table["id"].to_pylist())
+    return {row["id"]: (row["kept_id"], row["reason"]) for row in table.to_pylist()}
+
+
+def _judge_plainly(lines: list[Line], keep_out: str) -> dict[str, tuple[str, str]]:
+    ordered = sorted(lines, key=lambda line: (line.rank, line.set, line.id))
+    evaluation = [line for line in ordered if line.rank == EVALUATION]
+    found: dict[str, tuple[str, str]] = {}
+    left: list[Line] = []
+
+    def is_exact(one: Line, other: Line) -> bool:
+        return one.text == other.text and sorted(one.pixels) == sorted(other.pixels)
+
+    def is_near(one: Line, other: Line) -> bool:
+        return one.text == other.text and one.groups == other.groups
+
+    for line in ordered:
+        if line.rank == EVALUATION:
+            continue
+        same = [e for e in evaluation if is_exact(e, line)] or [e for e in evaluation if is_near(e, line)]
+        shown = [
+            e
+            for e in evaluation
+            if set(e.groups) & set(line.groups) and (keep_out == "all" or e.set != line.set) and keep_out != "none"
+        ]
+        copies = [other for other in left if is_near(other, line)]
+        if same:
+            found[line.id] = same[0].id, Verdict.IN_EVALUATION
+        elif shown:
+            found[line.id] = shown[0].id, Verdict.EVALUATION_PICTURE
+        elif copies:
+            exact = is_exact(copies[0], line)
+            found[line.id] = copies[0].id, Verdict.DUPLICATE_EXACT if exact else Verdict.DUPLICATE_PERCEPTUAL
+        else:
+            left.append(line)
+    return found
+
+
+LINES = st.lists(
+    st.builds(
+        Line,
+        id=st.uuids().map(str),
+        set=st.integers(0, 2),
+        rank=st.integers(0, 2),
+        text=st.integers(0, 2),
+        pixels=st.lists(st.sampled_from([0, 1, 10, 11, 20]), max_size=2).map(tuple),
+    ),
+    max_size=15,
+    unique_by=lambda line: line.id,
+)
+KEEP_OUT = st.sampled_from(["none", "cross_source", "all"])
+
+
+@given(LINES, KEEP_OUT)
+def test_verdicts_follow_the_rules(lines: list[Line], keep_out: str) -> None:
+    assert _judge(lines, keep_out) == _judge_plainly(lines, keep_out)
+
+
+@given(LINES, KEEP_OUT, st.randoms(use_true_random=False))
+def test_the_order_of_rows_does_not_matter(lines: list[Line], keep_out: str, random) -> None:  # type: ignore[no-untyped-def]
+    shuffled = random.sample(lines, len(lines))
+    assert judge(_rows(shuffled), keep_out).equals(judge(_rows(lines), keep_out))
+
+
+@given(LINES, KEEP_OUT)
+def test_what_stays_stays(lines: list[Line], keep_out: str) -> None:
+    found = _judge(lines, keep_out)
+    stays = [line for line in lines if line.id not in found]
+    assert {line.id for line in lines if line.rank == EVALUATION} <= {line.id for line in stays}
+    assert {kept for kept, _ in found.values()} <= {line.id for line in stays}
+    assert _judge(stays, keep_out) == {}
+
+
+@pytest.mark.parametrize("keep_out", ["none", "cross_source", "all"])
+def test_nothing_in_nothing_out(keep_out: str) -> None:
+    assert judge(_rows([]), keep_out).num_rows == 0
+
+
+def test_a_lost_first_copy_does_not_take_the_second_with_it() -> None:
+    """The first copy shows a picture of another set's test; the second, of that very set, may stay."""
+    lines = [
+        Line("a/1", 0, 2, text=0, pixels=(10,)),
+        Line("b/1", 1, 2, text=0, pixels=(10,)),
+        Line("b/2", 1, 0, text=1, pixels=(11,)),
+    ]
+    assert _judge(lines, "cross_source") == {"a/1": ("b/2", "evaluation picture")}

@@ -1,0 +1,34 @@
+"""Miniatures: written once a session for reading, copied for tests that break them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from openmedq.datasets import BENCHMARKS, SOURCES
+from openmedq.datasets.card import Set
+
+SETS: dict[str, Set] = SOURCES | BENCHMARKS
+
+
+@pytest.fixture(scope="session")
+def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a set's miniature, not to be written to."""
+
+    @cache
+    def write(set_id: str) -> Path:
+        raw = tmp_path_factory.mktemp("miniature") / set_id
+        SETS[set_id].miniature(raw, seed=0)
+        return raw
+
+    return write
+
+
+@pytest.fixture
+def copy_of(miniature_of: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of a set's miniature, to be broken."""
+    return lambda set_id: Path(shutil.copytree(miniature_of(set_id), tmp_path / set_id))

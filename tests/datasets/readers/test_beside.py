@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openmedq.datasets.readers.beside import Beside, open_lines_beside, open_table_beside
+from openmedq.errors import SourceError
+
+
+@given(keys=st.lists(st.integers(0, 20), unique=True), asked=st.lists(st.integers(0, 20), unique=True))
+def test_rows_are_found_in_any_order(keys: list[int], asked: list[int]) -> None:
+    beside = Beside((str(key), key) for key in keys)
+    assert [beside.find(str(key)) for key in asked] == [key if key in keys else None for key in asked]
+    assert [beside.find(str(key)) for key in asked] == [None] * len(asked), "each is given once, and then forgotten"
+
+
+def test_in_one_order_nothing_is_kept() -> None:
+    def rows() -> Iterator[tuple[str, str]]:
+        for number in range(2000):
+            yield str(number), f"{number}" * 1000
+
+    tracemalloc.start()
+    beside = Beside(rows())
+    assert all(beside.find(str(number)) for number in range(2000))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak_bytes < 2**20
+
+
+def test_lines_are_found_by_what_stands_before_the_tab(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"a\t\tx\ty\n\nno tab\nb \t\n")
+    with open_lines_beside(tmp_path / "t.txt") as beside:
+        assert [beside.find(key) for key in ("b", "a", "no tab")] == ["", "\tx\ty", None]
+
+
+def test_rows_are_found_by_their_column(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"ID, x \n1,one\n2,two,too long\n 3 ,three\n")
+    with open_table_beside(tmp_path / "t.csv", "ID", "x") as beside:
+        assert [(beside.find(key) or {}).get("x") for key in "123"] == ["one", None, "three"]
+
+
+def test_a_file_that_is_absent_says_nothing(tmp_path: Path) -> None:
+    with open_lines_beside(tmp_path / "t.txt") as lines, open_table_beside(tmp_path / "t.csv", "ID") as rows:
+        assert lines.find("a") is None
+        assert rows.find("a") is None
+
+
+@pytest.mark.parametrize("data", [b"", b"\n\n", b"none\n404\ta\n"])
+def test_another_layout_is_one_line(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "t.txt"
+    path.write_bytes(data)
+    with open_lines_beside(path) as lines, pytest.raises(SourceError, match=r"t\.txt: not the published layout"):
+        lines.find("a")
+    with open_table_beside(path, "ID", "x") as rows, pytest.raises(SourceError, match=r"t\.txt: no column `ID`"):
+        rows.find("a")
+
+
+def test_the_file_is_closed_with_the_context(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"a\t1\nb\t2\n")
+    with open_lines_beside(tmp_path / "t.txt") as lines:
+        assert lines.find("a") == "1"
+    assert lines.find("b") is None

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq.datasets.fields import Unusable
+from openmedq.datasets.readers.columnar import NUM_ROWS, stream_arrow, stream_parquet
+from openmedq.errors import SourceError
+from openmedq.schema import Reason
+
+Write = Callable[[pa.Table, Path], None]
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, row_group_size=100)
+
+
+def write_stream(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=100)
+
+
+def write_file(table: pa.Table, path: Path) -> None:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=100)
+
+
+KINDS = pytest.mark.parametrize(
+    ("write", "stream"),
+    [(write_parquet, stream_parquet), (write_stream, stream_arrow), (write_file, stream_arrow)],
+    ids=["parquet", "arrow-stream", "arrow-file"],
+)
+TABLE = pa.table({"n": list(range(250)), "t": [f"text {n}" for n in range(250)]})
+
+
+@KINDS
+def test_all_rows_come_in_order(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    write(TABLE, tmp_path / "t")
+    assert list(stream(tmp_path / "t", ["t"])) == [(str(n + 1), row) for n, row in enumerate(TABLE.to_pylist())]
+
+
+@KINDS
+def test_a_column_that_lacks_is_one_line(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    write(TABLE, tmp_path / "t")
+    with pytest.raises(SourceError, match="no column `question`; expected question; found n, t"):
+        list(stream(tmp_path / "t", ["question"]))
+
+
+@KINDS
+def test_a_cut_file_is_one_line(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    write(TABLE, tmp_path / "t")
+    whole = (tmp_path / "t").read_bytes()
+    for data in (whole[: len(whole) // 2], whole[:20], b"", b"none"):
+        (tmp_path / "t").write_bytes(data)
+        with pytest.raises(SourceError, match="not a whole") as caught:
+            list(stream(tmp_path / "t", ["t"]))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_stream_that_is_cut_between_two_batches_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_stream(TABLE, tmp_path / "t")
+    assert len(list(stream_arrow(tmp_path / "t", ["t"]))) == 250
+    assert not caplog.messages
+    whole = (tmp_path / "t").read_bytes()
+    (tmp_path / "t").write_bytes(whole[: whole.rindex(b"\xff\xff\xff\xff", 0, -8)])  # where the last batch begins
+    assert len(list(stream_arrow(tmp_path / "t", ["t"]))) == 200
+    assert caplog.messages == [f"{tmp_path / 't'}: has no end mark: rows may be cut off"]
+
+
+@pytest.mark.parametrize("write", [write_stream, write_file])
+def test_an_offset_that_points_elsewhere_is_one_line(tmp_path: Path, write: Write) -> None:
+    texts = pa.array(["a" * 77_777, "b"])  # the offsets are 0, 77,777 and 77,778
+    offset = (77_777).to_bytes(4, "little")
+    for column in (texts, pa.StructArray.from_arrays([texts], ["t"]), pa.ListArray.from_arrays([0, 2], texts)):
+        write(pa.table({"t": column}), tmp_path / "t")
+        data = (tmp_path / "t").read_bytes()
+        assert data.count(offset) == 1
+        (tmp_path / "t").write_bytes(data.replace(offset, b"\0\0\0\x7f"))  # in another process's memory, if anywhere
+        with pytest.raises(SourceError, match="not a whole Arrow file"):
+            list(stream_arrow(tmp_path / "t", ["t"]))
+
+
+@pytest.mark.parametrize("write", [write_stream, write_file])
+def test_a_column_whose_name_is_damaged_is_one_line(tmp_path: Path, write: Write) -> None:
+    write(pa.table({"t": ["a"], "other": ["b"]}), tmp_path / "t")
+    (tmp_path / "t").write_bytes((tmp_path / "t").read_bytes().replace(b"other", b"oth\xffr"))
+    with pytest.raises(SourceError, match="not a whole Arrow file") as caught:
+        list(stream_arrow(tmp_path / "t", ["t"]))
+    assert "\n" not in str(caught.value)
+
+
+@KINDS
+def test_foreign_bytes_cost_one_row(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    texts = pa.array([b"good", b"caf\xe9", b"good"]).view(pa.string())
+    write(pa.table({"t": texts}), tmp_path / "t")
+    first, second, third = [row for _, row in stream(tmp_path / "t", ["t"])]
+    assert first == third == {"t": "good"}
+    assert isinstance(second, Unusable)
+    assert second.reason is Reason.NOT_UTF8
+
+
+@KINDS
+def test_memory_does_not_grow_with_the_file(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
+    def peak_bytes(num_rows: int) -> int:
+        write(pa.table({"b": [bytes(10_000)] * num_rows}), tmp_path / "t")
+        tracemalloc.start()
+        assert sum(1 for _ in stream(tmp_path / "t", ["b"])) == num_rows
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    assert peak_bytes(2000) < peak_bytes(4 * NUM_ROWS) + 2**20

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import io
+import logging
+import tarfile
+import tracemalloc
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openmedq.datasets.fields import Unusable
+from openmedq.datasets.readers.image_archives import join_pictures, take_picture
+from openmedq.errors import ArchiveError, SourceError
+from openmedq.schema import Reason
+
+
+def pack(path: Path, *names: str, size_bytes: int = 3) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, name[-5:].encode())
+        return
+    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
+        for name in names:
+            info = tarfile.TarInfo(name)
+            info.size = size_bytes
+            archive.addfile(info, io.BytesIO(bytes(size_bytes)))
+
+
+def join(folder: Path, *names: str) -> list[tuple[str, Any]]:
+    rows = ((str(number), {"file": name, "text": "a,\x1f\udc80"}) for number, name in enumerate(names))
+    return list(join_pictures(rows, "file", folder, "images"))
+
+
+def found(records: list[tuple[str, Any]]) -> dict[str, str]:
+    """Key, and where its picture came from."""
+    places = {}
+    for key, record in records:
+        try:
+            picture = take_picture(record, record["file"])
+            places[key] = "archive" if picture.data else picture.path.parent.name  # type: ignore[union-attr]
+        except Unusable as problem:
+            assert problem.reason is Reason.IMAGE_MISSING
+            places[key] = "nowhere"
+        except ArchiveError:
+            places[key] = "damaged"
+    return places
+
+
+def test_pictures_are_found_unpacked_and_in_archives_and_no_row_is_lost(tmp_path: Path) -> None:
+    for name in ("images/a.png", "images_001/images/b.png", "images_2/c.png", "d.png", "other/z.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    pack(tmp_path / "images_003.tar.gz", "images/f.png", "images/e.png")
+    pack(tmp_path / "images_004.tar", "g.png", "a.png")
+    pack(tmp_path / "images/images_005.zip", "images_005/h.png")
+    pack(tmp_path / "masks.zip", "z.png")
+    records = join(tmp_path, *(f"{c}.png" for c in "zabcdefgh"))
+    assert found(records) == {
+        "0": "nowhere",
+        "1": "images",
+        "2": "images",
+        "3": "images_2",
+        "4": tmp_path.name,
+        "5": "archive",
+        "6": "archive",
+        "7": "archive",
+        "8": "archive",
+    }
+    assert [key for key, _ in records] == ["1", "2", "3", "4", "8", "6", "5", "7", "0"]  # as the archives lie
+    assert {record["text"] for _, record in records} == {"a,\x1f\udc80"}
+
+
+def test_a_name_that_comes_twice_keeps_its_order(tmp_path: Path) -> None:
+    pack(tmp_path / "images.zip", "a.png")
+    assert found(join(tmp_path, "a.png", "b.png", "a.png")) == {"0": "archive", "1": "nowhere", "2": "nowhere"}
+    assert [key for key, _ in join(tmp_path, "a.png", "b.png", "a.png")] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("name", ["", "..", "../secret.png", "images/../d.png", "\0", "x" * 300, "\udc80.png", "."])
+def test_names_do_not_leave_the_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (tmp_path / "raw/images").mkdir(parents=True)
+    assert found(join(tmp_path / "raw", name)) == {"0": "nowhere"}
+
+
+def test_a_cut_archive_is_one_line_and_is_not_opened_for_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pack(tmp_path / "images_001.tar.gz", "a.png")
+    (tmp_path / "images_002.tar.gz").write_bytes((tmp_path / "images_001.tar.gz").read_bytes()[:60])
+    assert found(join(tmp_path, "a.png")) == {"0": "archive"}
+    assert any("images_002.tar.gz: not read" in message for message in caplog.messages)
+    with pytest.raises(SourceError, match=r"images_002\.tar\.gz: not a whole archive") as error:
+        join(tmp_path, "a.png", "b.png")
+    assert "\n" not in str(error.value)
+
+
+def test_one_damaged_member_costs_one_row(tmp_path: Path) -> None:
+    pack(tmp_path / "images.zip", "a.png", "b.png")
+    data = (tmp_path / "images.zip").read_bytes()
+    (tmp_path / "images.zip").write_bytes(data.replace(b"a.pnga.png", b"a.pnga.PNG", 1))
+    assert found(join(tmp_path, "a.png", "b.png")) == {"0": "damaged", "1": "archive"}
+
+
+def test_a_row_waits_in_a_quarter_of_a_kilobyte_and_one_picture_at_a_time_is_in_memory(tmp_path: Path) -> None:
+    num_rows = 4000
+    for part in range(4):  # 4 MB of pictures
+        names = [f"images/{number:08}_000.png" for number in range(part, num_rows, 4)]
+        pack(tmp_path / f"images_{part}.tar", *names, size_bytes=1024)
+
+    def rows() -> Iterator[tuple[str, dict[str, str]]]:
+        for number in range(num_rows):
+            fields = {f"column {index}": "2500" for index in range(10)}
+            yield str(number), {"file": f"{number:08}_000.png", **fields}
+
+    tracemalloc.start()
+    records = join_pictures(rows(), "file", tmp_path, "images")
+    next(records)
+    waiting_bytes = tracemalloc.get_traced_memory()[0]
+    assert sum(1 for _ in records) == num_rows - 1
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert waiting_bytes < num_rows * 400 + 1000 * 1200  # an archive's index beside the rows
+    assert peak_bytes < 6 * 2**20

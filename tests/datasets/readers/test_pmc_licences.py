@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openmedq.datasets.readers.pmc_licences import LISTS, read_article_licences
+from openmedq.errors import SourceError
+
+HEADER = "File,Article Citation,AccessionID,Last Updated (YYYY-MM-DD HH:MM:SS),PMID,License"
+
+
+def write(folder: Path, *lines: str, header: str = HEADER, name: str = LISTS[1]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    return folder
+
+
+def line(article: str, licence: str, citation: str = '"J, with a comma. 2019; 2(1):55"') -> str:
+    return f"oa_package/08/e0/{article}.tar.gz,{citation},{article},2022-01-01 10:10:10,11056684,{licence}"
+
+
+def test_an_articles_licence_is_found_in_any_order(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        line("PMC20", "CC BY-NC"),
+        line("PMC3", "CC0"),
+        line("PMC100", "NO-CC CODE"),
+        line("PMC7", "Odd words"),
+    )
+    licences = read_article_licences(tmp_path)
+    asked = ("PMC3", "PMC20", "PMC100", "PMC7", "PMC4", "PMC101", None, "", "3", "PMC99999999999")
+    assert [licences.find(each) for each in asked] == [
+        *("CC0-1.0", "CC-BY-NC", "no CC licence", "Odd words"),
+        *[""] * 6,
+    ]
+
+
+def test_without_a_list_no_article_has_a_licence(tmp_path: Path) -> None:
+    assert read_article_licences(tmp_path).find("PMC1") == ""
+
+
+def test_both_spellings_of_the_column_and_both_lists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write(tmp_path, line("PMC1", "CC BY"))
+    write(
+        tmp_path / "below",
+        line("PMC1", "CC BY-ND"),
+        header=HEADER.replace("AccessionID", "Accession ID"),
+        name=LISTS[0],
+    )
+    assert read_article_licences(tmp_path).find("PMC1") == "CC-BY-ND"
+    assert f"{LISTS[1]}: not read" in caplog.text
+
+
+def test_odd_rows_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write(tmp_path, "short,row", line("no id", "CC BY"), line("PMC5", "CC BY"))
+    assert read_article_licences(tmp_path).find("PMC5") == "CC-BY"
+    assert "2 rows without a PMC id" in caplog.text
+
+
+@pytest.mark.parametrize(("header", "column"), [(HEADER.replace("License", "L"), "license"), ("a,b", "accessionid")])
+def test_a_column_that_lacks_is_told(tmp_path: Path, header: str, column: str) -> None:
+    with pytest.raises(SourceError, match=rf"{LISTS[1]}: no column `{column}`"):
+        read_article_licences(write(tmp_path, line("PMC1", "CC BY"), header=header))
+
+
+def test_a_column_that_holds_no_licences_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="more than 255 licences"):
+        read_article_licences(write(tmp_path, *(line(f"PMC{number}", f"words {number}") for number in range(300))))
+
+
+@settings(max_examples=50)
+@given(st.binary(max_size=200))
+def test_no_bytes_break_it(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / LISTS[0]).write_bytes(f"{HEADER}\n{line('PMC1', 'CC BY')}\n".encode() + data)
+    try:
+        assert read_article_licences(tmp_path).find("PMC1")
+    except SourceError as error:
+        assert "\n" not in str(error)

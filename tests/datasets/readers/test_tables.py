@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openmedq.datasets.fields import Unusable
+from openmedq.datasets.readers import tables
+from openmedq.datasets.readers.tables import stream_lines, stream_rows, stream_table
+from openmedq.errors import SourceError
+from openmedq.schema import Reason
+
+
+def write(path: Path, data: bytes) -> Path:
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+def test_rows_come_by_column(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, b'\xef\xbb\xbf,a , b\r\n0,1,"x, ""y""\nz"\r\n\r\n1,,\r\n')
+    assert list(stream_table(path, ["a", "b"])) == [
+        ("3", {"": "0", "a": "1", "b": 'x, "y"\nz'}),
+        ("5", {"": "1", "a": "", "b": ""}),
+    ]
+
+
+def test_a_column_that_lacks_is_one_line(tmp_path: Path) -> None:
+    for data in (b"a,c\n1,2\n", b"", b"none\n"):
+        with pytest.raises(SourceError, match=r"t\.csv: no column `\w`; expected a, b; found "):
+            list(stream_table(write(tmp_path / "t.csv", data), ["a", "b"]))
+
+
+def test_a_row_of_another_length_costs_itself(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", b"a,b\n1\n1,2,3\n1,2\n")
+    short, long, good = [row for _, row in stream_table(path, ["a"])]
+    assert isinstance(short, Unusable)
+    assert isinstance(long, Unusable)
+    assert (short.reason, long.reason) == (Reason.FIELD_MISSING, Reason.FIELD_MISSING)
+    assert good == {"a": "1", "b": "2"}
+
+
+def test_foreign_bytes_stay_in_their_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", b"a\ncaf\xe9\nb\n")
+    assert [row for _, row in stream_table(path, ["a"])] == [{"a": "caf\udce9"}, {"a": "b"}]
+
+
+def test_what_is_no_gzip_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    for data in (b"\x1f\x8b",):
+        path.write_bytes(data)
+        with pytest.raises(SourceError, match=r"t\.csv\.gz: not a whole gzip"):
+            list(stream_table(path, ["a"]))
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_bytes_tell_whether_a_table_is_gzipped(tmp_path: Path, name: str, is_packed: bool) -> None:
+    """A browser may unpack a file and keep its name."""
+    (tmp_path / name).write_bytes(gzip.compress(b"a\n1\n") if is_packed else b"a\n1\n")
+    assert [row for _, row in stream_table(tmp_path / name, ["a"])] == [{"a": "1"}]
+
+
+_TABLE = partial(stream_table, needed=["a"])
+_TALL = '"' + "x" * 4092 + '\n",'  # a row may have many lines
+
+
+@pytest.mark.parametrize(
+    ("read", "row", "line"),
+    [
+        *((read, row, 3) for read in (stream_lines, stream_rows, _TABLE) for row in ("x", "x,")),
+        *((read, _TALL, 3 + 2**24 // len(_TALL)) for read in (stream_rows, _TABLE)),
+    ],
+)
+def test_a_row_that_does_not_end_is_not_taken_in(
+    tmp_path: Path, read: Callable[[Path], Iterator[Any]], row: str, line: int
+) -> None:
+    """A kilobyte of gzip holds a megabyte, so what is refused has to be refused early."""
+    path = write(tmp_path / "t.csv.gz", b"a\n0\n" + row.encode() * (2**24 // len(row) + 1))
+    with pytest.raises(SourceError, match=rf"t\.csv\.gz: line {line}: a row of more than 16777216 characters; get"):
+        list(read(path))
+
+
+def test_rows_that_end_may_be_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MAX_ROW_CHARACTERS", 20)
+    path = write(tmp_path / "t.csv.gz", b"a\n" + b'"0123456\n89012345"\n' * 9)
+    assert len(list(stream_rows(path))) == 10
+    assert len(list(stream_lines(path))) == 19
+
+
+def test_quotes_may_be_letters(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.txt", b'1|"open|b\n2|c"d|e\n')
+    rows = list(stream_rows(path, delimiter="|", is_quoted=False))
+    assert rows == [("1", ["1", '"open', "b"]), ("2", ["2", 'c"d', "e"])]
+
+
+def test_lines_keep_their_numbers(tmp_path: Path) -> None:
+    assert list(stream_lines(write(tmp_path / "t.txt", b"a \r\n\n b\tc"))) == [("1", "a "), ("3", " b\tc")]
+
+
+TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\r\0"))
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(TEXT, TEXT), max_size=5))
+def test_what_csv_writes_is_read(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
+    buffer = io.StringIO()
+    csv.writer(buffer).writerows([("a", "b"), *rows])
+    path = write(tmp_path / "t.csv", buffer.getvalue().encode())
+    assert [row for _, row in stream_table(path, ["a", "b"])] == [{"a": a, "b": b} for a, b in rows]
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200))
+def test_no_bytes_crash_it(tmp_path: Path, data: bytes) -> None:
+    path = write(tmp_path / "t.csv", data)
+    try:
+        list(stream_table(path, []))
+    except SourceError as error:
+        assert "\n" not in str(error)

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from openmedq.datasets.readers.whole_paths import WholePaths
+from openmedq.errors import ArchiveError
+from openmedq.storage.archives import open_members
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as file:
+        for name in ("Top/Images/A/1.png", "Top/Images/B/1.png", "Top/Images/B/2.png"):
+            file.writestr(name, f"archived {name[-7:]}")
+    return path
+
+
+def test_a_picture_is_found_by_its_whole_path_alone(archive: Path) -> None:
+    with open_members(archive) as members:
+        pictures = WholePaths(members, tops=("Top/", ""), folders=())
+        found = pictures.find("Images/B/1.png")
+        assert found is not None
+        assert (found.image_id, found.data) == ("Images/B/1.png", b"archived B/1.png")
+        assert pictures.find("./Images\\B/1.png") == found
+        for absent in ("Images/C/1.png", "Images/A/2.png", "1.png", "2.png", "", ".", "Images/B"):
+            assert pictures.find(absent) is None, absent
+
+
+def test_folders_come_before_the_archive_in_their_order(archive: Path, tmp_path: Path) -> None:
+    for folder, names in {"one": ["B/2.png", "C/1.png"], "two": ["C/1.png", "D/1.png"]}.items():
+        for name in names:
+            path = tmp_path / folder / "Images" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(folder)
+    folders = (tmp_path / "one", tmp_path / "two", tmp_path / "absent")
+    with open_members(archive) as members:
+        pictures = WholePaths(members, tops=("Top/",), folders=folders)
+        assert [pictures.find(f"Images/{name}") for name in ("B/2.png", "A/9.png")][1] is None
+        found = {name: pictures.find(f"Images/{name}") for name in ("B/2.png", "C/1.png", "D/1.png")}
+    assert found["B/2.png"].path == tmp_path / "one/Images/B/2.png"  # type: ignore[union-attr]
+    assert found["C/1.png"].path == tmp_path / "one/Images/C/1.png"  # type: ignore[union-attr]
+    assert found["D/1.png"].path == tmp_path / "two/Images/D/1.png"  # type: ignore[union-attr]
+    assert WholePaths(None, tops=("Top/",), folders=folders).find("Images/D/1.png") == found["D/1.png"]
+
+
+@pytest.mark.parametrize("name", ["../a.zip", "Images/../../a.zip", "/etc/passwd", "a\0b", "x" * 5000, "\ud800"])
+def test_what_is_no_path_below_the_folders_is_absent(tmp_path: Path, name: str, archive: Path) -> None:
+    assert archive.is_file()
+    (tmp_path / "raw").mkdir()
+    assert WholePaths(None, tops=(), folders=(tmp_path / "raw",)).find(name) is None
+
+
+def test_a_damaged_member_is_told(archive: Path) -> None:
+    archive.write_bytes(archive.read_bytes().replace(b"archived B/2.png", b"altered! B/2.png"))
+    with open_members(archive) as members, pytest.raises(ArchiveError, match="damaged"):
+        WholePaths(members, tops=("Top/",), folders=()).find("Images/B/2.png")

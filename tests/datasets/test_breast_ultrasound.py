@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import io
+import logging
+import re
+import shutil
+import zipfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from openmedq.datasets.breast_ultrasound import FOLDER, card, read
+from openmedq.errors import SourceError
+from openmedq.schema import Reason, Rejected, Sample
+from openmedq.synthetic.breast_ultrasound import write as miniature
+
+NAMES = ("benign/benign (1)", "benign/benign (10)", "benign/benign (2)", "malignant/malignant (1)", "normal/normal (1)")
+
+
+def write(home: Path, *names: str) -> None:
+    """Files with these names below `home`, their name for content: the reader does not look."""
+    for name in names:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_bytes(name.encode())
+
+
+def write_whole(home: Path) -> None:
+    write(home, *(f"{name}{suffix}.png" for name in NAMES for suffix in ("", "_mask")))
+
+
+def pack(path: Path, *members: tuple[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+
+
+def samples(raw: Path) -> list[Sample]:
+    rows = list(read(raw))
+    assert all(isinstance(row, Sample) for row in rows)
+    return [row for row in rows if isinstance(row, Sample)]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    raw = tmp_path_factory.mktemp("busi") / "raw"
+    miniature(raw)
+    return raw
+
+
+def picture_of(row: Sample) -> Image.Image:
+    return Image.open(io.BytesIO(row.images[0].data or b""))
+
+
+def test_a_picture_is_kept_whole(tmp_path: Path) -> None:
+    write_whole(tmp_path / FOLDER)
+    row = samples(tmp_path)[3]
+    assert (row.id, row.split, row.modality) == ("breast_ultrasound/malignant (1)", "all", "radiology")
+    assert (row.labels, row.turns[0].question, row.turns[0].answer) == (("malignant",), "", "malignant")
+    assert row.images[0].image_id == "malignant (1).png"
+    assert row.images[0].path == tmp_path / FOLDER / "malignant/malignant (1).png"
+    assert row.provenance.file == f"{FOLDER}/malignant/malignant (1).png"
+    assert row.attributes == {"num_masks": "1"}
+
+
+@pytest.mark.parametrize(
+    "home", ["", FOLDER, "Dataset_BUSI", f"Dataset_BUSI/{FOLDER}", f"archive/{FOLDER}", "any/where"]
+)
+def test_the_folders_may_lie_as_the_archives_unpack_them(tmp_path: Path, home: str) -> None:
+    write_whole(tmp_path / home)
+    assert Counter(row.labels[0] for row in samples(tmp_path)) == {"benign": 3, "malignant": 1, "normal": 1}
+
+
+@pytest.mark.parametrize("name", ["Dataset_BUSI.zip", "archive.zip", "breast-ultrasound-images-dataset.zip"])
+@pytest.mark.parametrize("home", ["", f"{FOLDER}/", f"x/{FOLDER}/"])
+def test_a_zip_is_read_in_place(tmp_path: Path, name: str, home: str) -> None:
+    pack(tmp_path / "another.zip", ("readme.txt", b"no picture"))
+    members = [(f"{home}{stem}{mask}.png", stem.encode()) for stem in NAMES for mask in ("", "_mask")]
+    pack(tmp_path / name, *members, ("__MACOSX/benign/._benign (1).png", b""), (f"{home}benign/Thumbs.db", b""))
+    rows = samples(tmp_path)
+    assert [row.images[0].data for row in rows] == [NAMES[index].encode() for index in (0, 2, 1, 3, 4)]
+    assert {row.provenance.file for row in rows} == {name}
+    assert rows[1].provenance.record == f"{home}benign/benign (2).png"
+
+
+def test_a_folder_is_read_rather_than_a_zip_which_serves_what_it_lacks(tmp_path: Path) -> None:
+    write_whole(tmp_path / FOLDER)
+    pack(tmp_path / "Dataset_BUSI.zip", ("benign/benign (7).png", b""), ("benign/benign (1).png", b""))
+    found = {row.id: row.provenance.file for row in samples(tmp_path)}
+    assert len(found) == 6
+    assert found["breast_ultrasound/benign (7)"] == "Dataset_BUSI.zip"
+    assert found["breast_ultrasound/benign (1)"] == f"{FOLDER}/benign/benign (1).png"
+
+
+def test_one_class_alone_is_read_and_the_others_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write(tmp_path, "Benign/benign (1).PNG", "Benign/.hidden.png", "Benign/notes.txt", "other/benign (1).png")
+    assert [row.id for row in samples(tmp_path)] == ["breast_ultrasound/benign (1)"]
+    assert any("malignant or normal" in message for message in caplog.messages)
+
+
+def test_masks_are_counted_and_are_no_records(tmp_path: Path) -> None:
+    write(tmp_path, *(f"benign/benign (1){suffix}.png" for suffix in ("", "_mask", "_mask_1", "_mask_2")))
+    write(tmp_path, "benign/benign (2).png", "benign/benign (3)_mask.png", "benign/benign (3)_mask_1.png")
+    kept = [row for row in read(tmp_path) if isinstance(row, Sample)]
+    assert [(row.id, row.attributes["num_masks"]) for row in kept] == [
+        ("breast_ultrasound/benign (1)", "3"),
+        ("breast_ultrasound/benign (2)", "0"),
+    ]
+    absent = [row for row in read(tmp_path) if isinstance(row, Rejected)]
+    assert [(row.id, row.reason) for row in absent] == [("breast_ultrasound/benign (3)", Reason.IMAGE_MISSING)]
+
+
+def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    write_whole(tmp_path)
+    assert [row.images[0].image_id for row in samples(tmp_path)][:3] == [
+        "benign (1).png",
+        "benign (2).png",
+        "benign (10).png",
+    ]
+
+
+def test_renamed_pictures_of_different_classes_are_different_records(tmp_path: Path) -> None:
+    write(tmp_path, "benign/1.png", "malignant/1.png", "malignant/1_mask.png")
+    assert [(row.id, row.images[0].image_id, row.attributes["num_masks"]) for row in samples(tmp_path)] == [
+        ("breast_ultrasound/benign/1", "benign/1.png", "0"),
+        ("breast_ultrasound/malignant/1", "malignant/1.png", "1"),
+    ]
+
+
+def test_a_name_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> None:
+    write(tmp_path, "benign/benign (1).jpg", "benign/benign (1).png")
+    first, second = read(tmp_path)
+    assert isinstance(first, Sample)
+    assert isinstance(second, Rejected)
+    assert second.reason is Reason.ID_REPEATED
+
+
+def test_a_damaged_member_is_rejected(tmp_path: Path) -> None:
+    pack(tmp_path / "a.zip", *((f"benign/benign ({number}).png", b"picture %d" % number) for number in (1, 2)))
+    data = (tmp_path / "a.zip").read_bytes()
+    (tmp_path / "a.zip").write_bytes(data.replace(b"picture 1", b"picture 7"))
+    first, second = read(tmp_path)
+    assert isinstance(first, Rejected)
+    assert (first.reason, first.id) == (Reason.IMAGE_UNREADABLE, "breast_ultrasound/benign (1)")
+    assert isinstance(second, Sample)
+
+
+def test_a_name_without_a_file_is_rejected(tmp_path: Path) -> None:
+    write_whole(tmp_path)
+    for number, target in ((7, "nothing"), (8, "benign (8).png")):
+        (tmp_path / f"benign/benign ({number}).png").symlink_to(target)
+    (tmp_path / "benign/benign (9).png").mkdir()
+    rejected = [row for row in read(tmp_path) if isinstance(row, Rejected)]
+    assert [(row.id, row.reason) for row in rejected] == [
+        (f"breast_ultrasound/benign ({number})", Reason.IMAGE_MISSING) for number in (7, 8, 9)
+    ]
+
+
+def test_a_zip_may_lie_deeper_and_a_second_copy_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "download").mkdir()
+    pack(tmp_path / "download/archive.zip", ("benign/benign (1).png", b""))
+    assert [row.provenance.file for row in read(tmp_path)] == ["download/archive.zip"]
+    write_whole(tmp_path / "a")
+    write_whole(tmp_path / "b")
+    assert len(samples(tmp_path)) == 5
+    assert any("/b: not read" in message for message in caplog.messages)
+
+
+def test_a_name_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
+    write_whole(tmp_path)
+    (Path(str(tmp_path)) / "benign" / b"benign (3)\xff.png".decode(errors="surrogateescape")).write_bytes(b"")
+    (bad,) = [row for row in read(tmp_path) if isinstance(row, Rejected)]
+    assert bad.reason is Reason.NOT_UTF8
+    for text in (bad.id, bad.provenance.file, bad.detail):
+        text.encode()
+
+
+@pytest.mark.parametrize("names", [(), ("other/1.png",), ("benign/benign (1)_mask.png",), ("benign/readme.txt",)])
+def test_no_picture_is_one_line(tmp_path: Path, names: tuple[str, ...]) -> None:
+    write(tmp_path, *names)
+    with pytest.raises(SourceError, match=FOLDER) as error:
+        list(read(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_zip_cut_in_the_middle_is_one_line(tmp_path: Path, drawn: Path) -> None:
+    data = (drawn / "Dataset_BUSI.zip").read_bytes()
+    (tmp_path / "Dataset_BUSI.zip").write_bytes(data[: len(data) // 2])
+    with pytest.raises(SourceError, match="not a whole archive"):
+        list(read(tmp_path))
+
+
+def test_copies_are_records_also_where_their_classes_differ(drawn: Path) -> None:
+    rows = samples(drawn)
+    shown: dict[bytes, list[str]] = {}
+    for row in rows:
+        shown.setdefault(row.images[0].data or b"", []).append(row.labels[0])
+    copies = sorted(labels for labels in shown.values() if len(labels) > 1)
+    assert copies == [["benign", "benign"], ["benign", "benign"], ["benign", "malignant"]]
+    assert len(rows) == 110
+
+
+def test_pictures_differ_in_size_and_channels(drawn: Path) -> None:
+    pictures = [picture_of(row) for row in samples(drawn)]
+    assert set(Counter(picture.mode for picture in pictures)) == {"RGB", "RGBA", "L"}
+    assert len({picture.size for picture in pictures}) > 20
+
+
+def test_the_classes_are_unequal(drawn: Path) -> None:
+    counts = Counter(row.labels[0] for row in samples(drawn))
+    assert counts["benign"] > 2 * counts["malignant"] > 2 * counts["normal"]
+    assert card.published_rows == {"all": 437 + 210 + 133}
+
+
+def test_the_miniature_can_be_learned(drawn: Path) -> None:
+    """The share of very bright pixels tells a large mass from a small one, and from none, as the classes say."""
+
+    def share(row: Sample) -> float:
+        pixels = np.asarray(picture_of(row).convert("L"))[:76]  # without the clips
+        return float((pixels > 215).mean())
+
+    rows = samples(drawn)
+    means = {label: np.mean([share(row) for row in rows if row.labels == (label,)]) for label in card.classes}
+    guesses = [min(means, key=lambda label, row=row: abs(means[label] - share(row))) for row in rows]
+    assert np.mean([row.labels == (guess,) for row, guess in zip(rows, guesses, strict=True)]) > 0.8
+
+
+NAME = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
+    lambda text: text.strip(".") and len(text.encode()) < 100
+)
+FILE = st.tuples(
+    st.sampled_from(["benign", "malignant", "Normal", "other"]),
+    st.builds("{}{}".format, NAME | st.just("benign (1)"), st.sampled_from([".png", "_mask.png", ".jpg", ".txt", ""])),
+)
+
+
+@settings(max_examples=100)
+@given(files=st.lists(FILE, max_size=6))
+@example(files=[("benign", "\n_mask.png")])
+def test_no_name_crashes_the_reader(tmp_path: Path, files: list[tuple[str, str]]) -> None:
+    shutil.rmtree(tmp_path / "raw", ignore_errors=True)
+    for folder, name in files:
+        write(tmp_path / "raw" / folder, name)
+    expected = {
+        (folder, name)
+        for folder, name in files
+        if folder != "other"
+        and re.search(r"[^/]\.(png|jpg)\Z", name, re.IGNORECASE)
+        and not name.startswith(".")
+        and not Path(name).stem.endswith("_mask")
+    }
+    try:
+        rows = list(read(tmp_path / "raw"))
+    except SourceError as error:
+        assert "\n" not in str(error)
+        assert not expected
+    else:
+        assert sum("only its mask" not in getattr(row, "detail", "") for row in rows) == len(expected)
+        assert len({row.id for row in rows}) == len(rows)

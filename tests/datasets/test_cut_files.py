@@ -1,0 +1,142 @@
+"""A file that is cut: its whole records are kept, the half one is rejected, and so is what sibling files tell of."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from openmedq.errors import SourceError
+from openmedq.schema import Reason, Rejected, Sample
+from tests.datasets.test_contract import SETS
+
+_PAIRS = "ImageClef-2019-VQA-Med-Training.zip:ImageClef-2019-VQA-Med-Training/All_QA_Pairs_train.txt"
+# The file with a split's records in each set that has one as text; after the colon, in an archive.
+RECORDS = {
+    "cxr8": "Data_Entry_2017_v2020.csv",
+    "medfmc_chest": "data_backup/MedFMC/chest/trainval.txt",
+    "medfmc_colon": "data_backup/MedFMC/colon/trainval.txt",
+    "medfmc_endo": "data_backup/MedFMC/endo/trainval.txt",
+    "medqa": "data_clean.zip:4_options/phrases_no_exclude_train.jsonl",
+    "mimic_cxr": "mimic-cxr-2.0.0-split.csv.gz",
+    "omnimedvqa": "OmniMedVQA.zip:Open-access/ACRIMA.json",
+    "pmc_oa": "pmc_oa.jsonl",
+    "pmc_vqa": "train.csv",
+    "pubmedqa": "data/ori_pqal.json",
+    "roco": "data/train/radiology/captions.txt",
+    "slake": "train.json",
+    "vqa_med_2019": _PAIRS,
+    "vqa_rad": "VQA_RAD Dataset Public.json",
+}
+# Of these sets a sibling file has the records too: as many rows come of a cut file as of the whole one.
+WITH_SIBLINGS = {"cxr8", "medqa", "mimic_cxr", "roco", "vqa_med_2019"}
+
+
+def change(raw: Path, place: str, edit: Callable[[bytes], bytes]) -> None:
+    name, _, member = place.partition(":")
+    path = raw / name
+    if not member:
+        path.write_bytes(edit(path.read_bytes()))
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = {each: archive.read(each) for each in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, data in members.items():
+            archive.writestr(each, edit(data) if each.endswith(member) else data)
+
+
+def cut(data: bytes) -> bytes:
+    """The first half, up to within the first field of a line: no line end, and too few fields."""
+    half = data[: len(data) // 2]
+    return half if half[:2] == b"\x1f\x8b" or half.count(b"\n") == 0 else half[: half.rindex(b"\n") + 4]
+
+
+@pytest.mark.parametrize("set_id", sorted(RECORDS))
+def test_whole_records_are_kept_and_the_rest_is_rejected(set_id: str, copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of(set_id)
+    before = {row.id: row for row in SETS[set_id].read(raw)}
+    change(raw, RECORDS[set_id], cut)
+    after = list(SETS[set_id].read(raw))
+    assert len({row.id for row in after}) == len(after)
+    kept = [row for row in after if isinstance(row, Sample)]
+    assert kept
+    for row in kept if not set_id.startswith("medfmc") else ():  # there, tables have what a list has not
+        assert (row.turns, row.split) == (before[row.id].turns, before[row.id].split)  # type: ignore[union-attr]
+    reasons = {row.reason for row in after if isinstance(row, Rejected)}
+    assert Reason.FILE_TRUNCATED in reasons or set_id == "roco"  # whose cut line is an id without a caption
+    if set_id in WITH_SIBLINGS:
+        assert Reason.RECORD_ABSENT in reasons
+        num_unlisted = sum(row.split == "unlisted" for row in before.values())  # which no list names
+        assert len(before) - num_unlisted <= len(after) <= len(before) + 1
+
+
+@pytest.mark.parametrize("set_id", ["blood_mnist", "breast_ultrasound", "iu_xray", "medmcqa", "pathvqa", "ubench"])
+def test_a_cut_archive_or_table_is_one_line(set_id: str, copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of(set_id)
+    path = next(
+        path for path in sorted(raw.rglob("*")) if path.suffix in (".npz", ".zip", ".tgz", ".parquet", ".arrow")
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(SourceError) as error:
+        list(SETS[set_id].read(raw))
+    assert path.name in str(error.value)
+    assert "\n" not in str(error.value)
+    assert any(advice in str(error.value) for advice in ("copy it again", "get the file again"))
+
+
+def test_rows_that_ubench_counts_and_no_shard_has_are_rejected(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("ubench")
+    (raw / "perception/0.1.0/ubench-test-00006-of-00007.arrow").unlink()
+    rows = list(SETS["ubench"].read(raw))
+    assert [row.reason for row in rows if isinstance(row, Rejected)][-3:] == [Reason.RECORD_ABSENT] * 3
+    assert rows[-1].id == "ubench/row-21"
+
+
+def test_test_questions_that_pubmedqa_does_not_hold_are_rejected(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("pubmedqa")
+    truth = raw / "data/test_ground_truth.json"
+    truth.write_text(json.dumps(json.loads(truth.read_text()) | {"1": "yes"}), encoding="utf-8")
+    (absent,) = [row for row in SETS["pubmedqa"].read(raw) if getattr(row, "reason", None) is Reason.RECORD_ABSENT]
+    assert (absent.id, absent.split) == ("pubmedqa/1", "test")
+    truth.write_bytes(truth.read_bytes()[:-20])
+    with pytest.raises(SourceError, match="without all of it test questions would train"):
+        list(SETS["pubmedqa"].read(raw))
+
+
+@pytest.mark.parametrize("rest", ['1,"b', '1,"b\nc', "1", ""])
+def test_a_row_that_the_end_cuts_is_one_rejected_row(tmp_path: Path, rest: str) -> None:
+    from openmedq.datasets.fields import Unusable
+    from openmedq.datasets.readers.tables import stream_table
+
+    path = tmp_path / "t.csv"
+    path.write_text(f"n,t\n0,a\n{rest}", encoding="utf-8")
+    (_, first), *others = stream_table(path, ["n"])
+    assert first == {"n": "0", "t": "a"}
+    assert [isinstance(row, Unusable) and row.reason for _, row in others] == [Reason.FILE_TRUNCATED] * bool(rest)
+
+
+def test_a_quote_far_above_the_end_is_an_error(tmp_path: Path) -> None:
+    from openmedq.datasets.readers.tables import stream_table
+
+    (tmp_path / "t.csv").write_text('n,t\n0,"a\n' + "1,b\n" * 200, encoding="utf-8")
+    with pytest.raises(SourceError, match=r"t\.csv: line 2: a quote is never closed; get the file again"):
+        list(stream_table(tmp_path / "t.csv", ["n"]))
+
+
+def test_a_gzip_that_ends_early_keeps_its_rows(tmp_path: Path) -> None:
+    from openmedq.datasets.fields import Unusable
+    from openmedq.datasets.readers.tables import stream_table
+
+    path = tmp_path / "t.csv.gz"
+    whole = gzip.compress(b"a\n" + b"".join(b"%d\n" % (n * n) for n in range(10_000)))
+    for data in (whole[: len(whole) // 2], whole[:-4]):
+        path.write_bytes(data)
+        *rows, (_, last) = stream_table(path, ["a"])
+        assert [row for _, row in rows] == [{"a": str(n * n)} for n in range(len(rows))]
+        assert isinstance(last, Unusable)
+        assert last.reason is Reason.FILE_TRUNCATED
+    assert len(rows) == 10_000

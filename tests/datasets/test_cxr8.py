@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import io
+import logging
+import shutil
+import tarfile
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from openmedq.datasets.cxr8 import ARCHIVES, LISTS, OLD_TABLE, TABLE, card, read
+from openmedq.errors import SourceError
+from openmedq.schema import Reason, Rejected, Sample
+from openmedq.synthetic.cxr8 import write as miniature
+from openmedq.synthetic.draw import draw, shared_figure
+
+HEADER = (
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+ROW = "00000001_000.png,Cardiomegaly,0,1,57,M,PA,2682,2749,0.143,0.144"
+
+
+def write(raw: Path, *rows: str, header: str = HEADER, name: str = TABLE, place: str = "images") -> Path:
+    """A table, and every picture that it names as `0000...png`."""
+    (raw / place).mkdir(parents=True, exist_ok=True)
+    (raw / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8", errors="surrogateescape")
+    for row in rows:
+        if row.startswith("0000"):
+            (raw / place / row.split(",")[0]).write_bytes(b"picture")
+    return raw
+
+
+def read_one(raw: Path, row: str, **changes: str) -> Sample | Rejected:
+    (only,) = read(write(raw, row, **changes))
+    return only
+
+
+@pytest.fixture
+def mini(tmp_path: Path) -> Path:
+    miniature(tmp_path / "mini")
+    return tmp_path / "mini"
+
+
+def test_a_row_is_kept_whole(tmp_path: Path) -> None:
+    row = read_one(tmp_path, "00000001_001.png,Hernia|Cardiomegaly,1,1,58,M,PA,2894,2729,0.143,0.144")
+    assert isinstance(row, Sample)
+    assert (row.id, row.split, row.groups.patient) == ("cxr8/00000001_001.png", "unlisted", "1")
+    assert row.labels == ("Cardiomegaly", "Hernia")  # in the order of the classes
+    (turn,) = row.turns
+    assert (turn.question, turn.answer, turn.options) == ("", "Cardiomegaly, Hernia", ())
+    assert (row.provenance.file, row.provenance.record) == (TABLE, "line 2")
+    assert row.images[0].image_id == "00000001_001.png"
+    assert row.attributes == {
+        "follow_up": "1",
+        "patient_age": "58",
+        "patient_gender": "M",
+        "view_position": "PA",
+        "original_width": "2894",
+        "original_height": "2729",
+        "pixel_spacing_x": "0.143",
+        "pixel_spacing_y": "0.144",
+    }
+
+
+@pytest.mark.parametrize("name", [TABLE, OLD_TABLE])
+@pytest.mark.parametrize(("end", "row_end"), [("", ""), (",", ","), ("", ","), (",", "")])
+@pytest.mark.parametrize("gender", ["Patient Gender", "Patient Sex"])
+def test_all_versions_of_the_table_are_read(tmp_path: Path, name: str, end: str, row_end: str, gender: str) -> None:
+    header = HEADER.replace("Patient Gender", gender) + end
+    row = read_one(tmp_path, ROW.replace(",57,", ",058Y,") + row_end, header=header, name=name)
+    assert isinstance(row, Sample)
+    assert row.attributes["patient_gender"] == "M"
+    assert row.attributes["pixel_spacing_y"] == "0.144"
+    assert row.attributes["patient_age"] == "058Y"  # as published
+
+
+def test_all_of_it_may_lie_two_folders_deeper(tmp_path: Path) -> None:
+    write(tmp_path / "NIH/CXR8", ROW)
+    (row,) = read(tmp_path)
+    assert isinstance(row, Sample)
+    assert row.provenance.file == f"NIH/CXR8/{TABLE}"
+
+
+def test_the_newer_table_is_read_and_the_older_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write(tmp_path, ROW.replace("Cardiomegaly", "Mass"), name=OLD_TABLE)
+    row = read_one(tmp_path, ROW)
+    assert isinstance(row, Sample)
+    assert row.labels == ("Cardiomegaly",)
+    assert any(f"{OLD_TABLE}: not read" in message for message in caplog.messages)
+
+
+def test_no_finding_is_no_label(tmp_path: Path) -> None:
+    row = read_one(tmp_path, ROW.replace("Cardiomegaly", "No Finding"))
+    assert isinstance(row, Sample)
+    assert (row.labels, row.turns[0].answer) == ((), "No Finding")
+    assert "No Finding" not in card.classes
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (ROW.replace("Cardiomegaly", "Cough"), Reason.ANSWER_NOT_AN_OPTION),
+        (ROW.replace("Cardiomegaly", "Cardiomegaly|"), Reason.ANSWER_NOT_AN_OPTION),
+        (ROW.replace("Cardiomegaly", "Cardiomegaly|No Finding"), Reason.ANSWER_NOT_AN_OPTION),
+        (ROW.replace("Cardiomegaly", " "), Reason.ANSWER_EMPTY),
+        (ROW.replace("0000", "9999"), Reason.IMAGE_MISSING),
+        (ROW.replace("00000001_000.png", ""), Reason.FIELD_MISSING),
+        (ROW.replace("00000001_000.png", "../x.png"), Reason.FIELD_MISSING),
+        (ROW + ",more", Reason.FIELD_MISSING),
+        (ROW.rsplit(",", 1)[0], Reason.FIELD_MISSING),
+        (ROW.replace(",M,", ",\udcff,"), Reason.NOT_UTF8),
+        (ROW.replace("Cardiomegaly", "\udcff"), Reason.NOT_UTF8),
+    ],
+)
+def test_what_can_not_be_represented_is_rejected(tmp_path: Path, row: str, reason: Reason) -> None:
+    rows = list(read(write(tmp_path, row, "00000002_000.png" + ROW[16:])))
+    (rejected,) = [row for row in rows if isinstance(row, Rejected)]
+    assert rejected.reason is reason
+    assert len(rows) == 2
+    assert "\udcff" not in rejected.detail
+
+
+def test_a_name_that_comes_twice_is_rejected_the_second_time(mini: Path) -> None:
+    lines = (mini / TABLE).read_text(encoding="utf-8").splitlines()
+    (mini / TABLE).write_text("\n".join([lines[0], lines[5], *lines[1:]]) + "\n", encoding="utf-8")
+    (rejected,) = [row for row in read(mini) if isinstance(row, Rejected)]
+    assert (rejected.reason, rejected.provenance.record) == (Reason.ID_REPEATED, "line 7")
+
+
+def test_lists_say_the_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write(tmp_path, *(ROW.replace("1_000", f"1_00{number}") for number in range(4)))
+    (tmp_path / LISTS["test"]).write_text("00000001_001.png\r\n00000001_002.png\r\n", encoding="utf-8")
+    assert [row.split for row in read(tmp_path)] == ["unlisted", "test", "test", "unlisted"]
+    assert any(f"{LISTS['train_val']} is absent" in message for message in caplog.messages)
+    (tmp_path / LISTS["train_val"]).write_text("00000001_000.png\n00000001_001.png\n", encoding="utf-8")
+    assert [row.split for row in read(tmp_path)] == ["train_val", "test", "test", "unlisted"]  # in both: of the test
+
+
+@pytest.mark.parametrize("text", ["", "none\n404\n"])
+def test_a_list_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
+    (write(tmp_path, ROW) / LISTS["test"]).write_text(text, encoding="utf-8")
+    with pytest.raises(SourceError, match=r"test_list\.txt: no list of pictures"):
+        next(read(tmp_path))
+
+
+@pytest.mark.parametrize("column", ["Image Index", "Finding Labels", "Patient ID"])
+def test_a_renamed_column_or_no_table_is_one_line(tmp_path: Path, column: str) -> None:
+    with pytest.raises(SourceError, match=f"no column `{column}`"):
+        next(read(write(tmp_path, ROW, header=HEADER.replace(column, "Name"))))
+    (tmp_path / TABLE).unlink()
+    with pytest.raises(SourceError, match=f"no `{TABLE}`"):
+        next(read(tmp_path))
+
+
+def test_archives_are_read_in_place_unpacked_or_in_parts(mini: Path) -> None:
+    def said() -> dict[str, tuple[str, str]]:
+        return {row.id: (row.split, row.turns[0].answer) for row in read(mini) if isinstance(row, Sample)}
+
+    expected = said()
+    assert len(expected) > 120
+    for name in ARCHIVES[:5]:
+        with tarfile.open(mini / name) as archive:  # Kaggle: images_001/images/
+            archive.extractall(mini / name.split(".")[0], filter="data")
+    assert said() == expected
+    for name in ARCHIVES[:5]:
+        (mini / name).unlink()
+    assert said() == expected
+    for name in ARCHIVES[5:]:
+        with tarfile.open(mini / name) as archive:  # in place: images/
+            archive.extractall(mini, filter="data")
+        (mini / name).unlink()
+    assert said() == expected
+    shutil.move(mini, mini.parent / "outer" / "ChestXray-NIHCC")
+    shutil.move(mini.parent / "outer", mini)
+    assert said() == expected
+    assert {row.provenance.file for row in read(mini)} == {f"ChestXray-NIHCC/{TABLE}"}
+
+
+def test_an_archive_that_is_absent_costs_its_pictures_and_one_that_is_cut_is_one_line(mini: Path) -> None:
+    num_rows = len(list(read(mini)))
+    (mini / ARCHIVES[3]).unlink()
+    rows = list(read(mini))
+    assert len(rows) == num_rows
+    assert {row.reason for row in rows if isinstance(row, Rejected)} == {Reason.IMAGE_MISSING}
+    whole = (mini / ARCHIVES[7]).read_bytes()
+    (mini / ARCHIVES[7]).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(SourceError, match=r"images_008\.tar\.gz: not a whole archive"):
+        list(read(mini))
+
+
+def test_the_miniature_has_what_is_odd(mini: Path) -> None:
+    header, *lines = (mini / TABLE).read_text(encoding="utf-8").splitlines()
+    assert header.endswith("OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],")
+    assert all(line.endswith(",") for line in lines)
+    rows = [row for row in read(mini) if isinstance(row, Sample)]
+    assert len(rows) == len(lines)
+    splits = defaultdict(set)
+    for row in rows:
+        splits[row.groups.patient].add(row.split)
+    assert len(rows) >= 2 * len(splits)
+    assert {len(found) for found in splits.values()} == {1}
+    assert "411" in {row.attributes["patient_age"] for row in rows}
+    modes = Counter(Image.open(io.BytesIO(row.images[0].data or b"")).mode for row in rows)
+    assert modes == {"L": len(rows) - 1, "RGBA": 1}
+    shown = [np.asarray(Image.open(io.BytesIO(row.images[0].data or b""))) for row in rows]
+    assert sum(np.array_equal(pixels, draw(shared_figure(0))) for pixels in shown) == 1
+    for split in ("train_val", "test"):
+        assert {label for row in rows if row.split == split for label in row.labels} == set(card.classes)
+
+
+def test_the_miniature_can_be_learned(mini: Path) -> None:
+    """The place that is brightest where a finding is, and dark where it is not, tells the finding."""
+    rows = [row for row in read(mini) if isinstance(row, Sample)]
+
+    def look(row: Sample) -> np.ndarray:
+        picture = Image.open(io.BytesIO(row.images[0].data or b"")).convert("L").resize((48, 48))
+        return (np.asarray(picture) > 220).ravel().astype(float)
+
+    fitted = [(look(row), row.labels) for row in rows if row.split == "train_val"]
+    scored = [(look(row), row.labels) for row in rows if row.split == "test"]
+    num_right = 0
+    for name in card.classes:
+        has = np.mean([pixels for pixels, labels in fitted if name in labels], axis=0)
+        weight = has - np.mean([pixels for pixels, labels in fitted if name not in labels], axis=0)
+        weight = np.where(weight > 0.8 * weight.max(), 1.0, 0.0)
+        num_right += sum((pixels @ weight > weight.sum() / 2) == (name in labels) for pixels, labels in scored)
+    assert num_right / len(scored) / len(card.classes) > 0.97
+
+
+FIELD = st.text(alphabet=st.characters(codec="utf-8", exclude_characters='"\r\n'), max_size=6)
+
+
+@settings(max_examples=80)
+@given(rows=st.lists(st.lists(FIELD, max_size=13).map(",".join) | st.just(ROW), max_size=5))
+def test_no_row_crashes_the_reader(tmp_path: Path, rows: list[str]) -> None:
+    raw = write(tmp_path, *(f"r{row}" if not row.startswith("0000") else row for row in rows))
+    try:
+        found = list(read(raw))
+    except SourceError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(found) == len(rows)
+        assert len({row.id for row in found}) == len(found)
+
+
+def test_the_real_slice_is_read_whole(real_data: Path) -> None:
+    rows = list(read(real_data / "NIH-ChestXray14"))
+    assert [(row.id, row.turns[0].answer) for row in rows if isinstance(row, Sample)] == [
+        ("cxr8/00000001_000.png", "Cardiomegaly"),
+        ("cxr8/00027426_000.png", "No Finding"),
+    ]

@@ -1,0 +1,53 @@
+"""Text files as editors of other systems save them give the same rows."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.datasets.test_contract import SETS
+
+TEXTS = (".json", ".jsonl", ".csv", ".txt", ".gz")
+MARKS = {
+    "utf-8": codecs.BOM_UTF8,
+    "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+}
+
+
+def encode(data: bytes, encoding: str) -> bytes:
+    return MARKS[encoding] + data.decode().encode(encoding)
+
+
+def rewrite_zip(path: Path, change: Callable[[bytes], bytes]) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, change(data) if name.endswith(TEXTS[:-1]) else data)
+
+
+@pytest.mark.parametrize("encoding", MARKS)
+@pytest.mark.parametrize(
+    "set_id",
+    [
+        *("cxr8", "medfmc_chest", "medqa", "mimic_cxr", "omnimedvqa", "pmc_oa", "pmc_vqa", "pubmedqa", "roco"),
+        *("slake", "ubench", "vqa_med_2019", "vqa_rad"),
+    ],
+)
+def test_a_byte_order_mark_changes_no_row(set_id: str, encoding: str, copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of(set_id)
+    expected = [(type(row), row.id, getattr(row, "turns", None)) for row in SETS[set_id].read(raw)]
+    for path in [path for path in raw.rglob("*") if path.is_file()]:
+        if path.suffix == ".zip":
+            rewrite_zip(path, lambda data: encode(data, encoding))
+        elif path.name.endswith(".csv.gz"):
+            path.write_bytes(gzip.compress(encode(gzip.decompress(path.read_bytes()), encoding)))
+        elif path.suffix in TEXTS and not path.name.endswith(".tar.gz"):
+            path.write_bytes(encode(path.read_bytes(), encoding))
+    assert [(type(row), row.id, getattr(row, "turns", None)) for row in SETS[set_id].read(raw)] == expected

@@ -1,0 +1,203 @@
+"""Licences: their spellings, what they allow, and that nothing else is taken for one."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from openmedq.datasets import BENCHMARKS, SOURCES
+from openmedq.datasets.card import Access
+from openmedq.datasets.licences import NO_CC, UNKNOWN, find, refuse, refuse_card, spell
+from tests.stages.toyset import CARD
+
+FLAGS = ("", "-NC", "-SA", "-ND", "-NC-SA", "-NC-ND")
+VERSIONS = ("", "-1.0", "-2.0", "-2.5", "-3.0", "-4.0", "-3.0-US", "-3.0-IGO")
+CREATIVE_COMMONS = [f"CC-BY{flags}{version}" for flags, version in product(FLAGS, VERSIONS)]
+OTHERS = [
+    *("CC0-1.0", "CC-PDM-1.0", "MIT", "ISC", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ODC-By-1.0"),
+    *("PDDL-1.0", "PhysioNet-Credentialed-1.5.0", "LicenseRef-LLaMA-1", "LicenseRef-NIH-ChestXray"),
+    "LicenseRef-Public-Domain",
+]
+POLICIES = ("research", "commercial", "redistributable")
+
+
+@pytest.mark.parametrize("name", CREATIVE_COMMONS + OTHERS)
+def test_an_id_is_its_own_spelling(name: str) -> None:
+    assert spell(name) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        ("CC BY", "CC-BY"),
+        ("cc-by", "CC-BY"),
+        ("CC BY-NC-SA", "CC-BY-NC-SA"),
+        ("CC BY-NC 4.0", "CC-BY-NC-4.0"),
+        ("CC\u00a0BY\u2011NC\u20114.0", "CC-BY-NC-4.0"),
+        ("cc_by_nd_4.0", "CC-BY-ND-4.0"),
+        ("CC BY-ND-NC 1.0", "CC-BY-NC-ND-1.0"),
+        ("CC-BY v4", "CC-BY-4.0"),
+        ("CC BY 3.0 IGO", "CC-BY-3.0-IGO"),
+        ("CC BY / CC BY-NC", "CC-BY-NC"),
+        (
+            "Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International (CC BY-NC-SA 4.0)",
+            "CC-BY-NC-SA-4.0",
+        ),
+        ("Creative Commons Attribution Non Commercial No Derivatives 3.0 Unported", "CC-BY-NC-ND-3.0"),
+        ("http://creativecommons.org/licenses/by-nc-nd/4.0/", "CC-BY-NC-ND-4.0"),
+        ("https://creativecommons.org/licenses/by/3.0/us/legalcode", "CC-BY-3.0-US"),
+        ("https://creativecommons.org/publicdomain/zero/1.0/deed.en", "CC0-1.0"),
+        ("CC0", "CC0-1.0"),
+        ("CC0 1.0 Universal", "CC0-1.0"),
+        ("Public Domain", "LicenseRef-Public-Domain"),
+        ("The MIT License", "MIT"),
+        ("Apache License, Version 2.0", "Apache-2.0"),
+        ("BSD 3-Clause License", "BSD-3-Clause"),
+        ("PhysioNet Credentialed Health Data License 1.5.0", "PhysioNet-Credentialed-1.5.0"),
+        ("NO-CC CODE", NO_CC),
+        (NO_CC, NO_CC),
+    ],
+)
+def test_spellings(words: str, name: str) -> None:
+    assert spell(words) == name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            "",
+            " ",
+            "CC",
+            "BY",
+            "4.0",
+            "CC BYE",
+            "CC BY-XX",
+            "CC BY?",
+            "CC BY+",
+            "CC BY 4.0 2.0",
+            "CC BY-SA-ND",
+            "CC BY 7.0",
+        ),
+        *("not CC BY", "CC BY or better", "CC BY, but not the pictures", "no CC BY", "MIT by the tag of this copy"),
+        *("all rights reserved", "unknown", "other", "custom", "https://example.org/licenses/by/4.0/", "CC BY\0"),
+        *("https://creativecommons.org/licenses/by/4.0/?not", "CC BY" + " " * 300 + "4.0", "CC BY; MIT", "SMIT", "GPL"),
+    ],
+)
+def test_what_is_no_licence_is_unknown(words: str) -> None:
+    assert spell(words) == ""
+    assert refuse(words, "research") == UNKNOWN
+    assert refuse(words, "any") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "is_commercial", "is_redistributable"),
+    [
+        ("CC0-1.0", True, True),
+        ("CC-BY-4.0", True, True),
+        ("CC-BY-SA", True, True),
+        ("CC-BY-ND-4.0", True, False),
+        ("CC-BY-NC-4.0", False, True),
+        ("CC-BY-NC-SA-4.0", False, True),
+        ("CC-BY-NC-ND-4.0", False, False),
+        ("MIT", True, True),
+        ("Apache-2.0", True, True),
+        ("LicenseRef-NIH-ChestXray", True, True),
+        ("PhysioNet-Credentialed-1.5.0", False, False),
+        ("LicenseRef-LLaMA-1", False, False),
+    ],
+)
+def test_what_a_licence_allows(name: str, is_commercial: bool, is_redistributable: bool) -> None:
+    assert refuse(name, "any") is None
+    assert refuse(name, "research") is None
+    assert refuse(name, "commercial") == (None if is_commercial else f"licence {name}: not commercial")
+    assert refuse(name, "redistributable") == (None if is_redistributable else f"licence {name}: not redistributable")
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_is_not_stated_is_unknown(policy: str) -> None:
+    assert refuse(None, policy) == refuse(NO_CC, policy) == UNKNOWN  # type: ignore[arg-type]
+
+
+def test_credentialed_sets_are_for_research_only_whatever_their_licence() -> None:
+    assert refuse("MIT", "research", is_credentialed=True) is None
+    assert refuse("MIT", "commercial", is_credentialed=True) == "credentialed: not commercial"
+    assert refuse("MIT", "redistributable", is_credentialed=True) == "credentialed: not redistributable"
+    assert refuse("words", "research", is_credentialed=True) == UNKNOWN
+
+
+def test_a_card_decides_unless_its_rows_do() -> None:
+    card = CARD.model_copy(update={"licence": "CC-BY-NC-4.0"})
+    assert refuse_card(card, "research") is None
+    assert refuse_card(card, "commercial") == "licence CC-BY-NC-4.0: not commercial"
+    assert refuse_card(card.model_copy(update={"has_row_licences": True}), "commercial") is None
+    secret = {"has_row_licences": True, "access": Access.CREDENTIALED, "licence": "MIT"}
+    assert refuse_card(card.model_copy(update=secret), "commercial") == "credentialed: not commercial"
+
+
+def test_the_sets() -> None:
+    """Whose rows decide, and which cards name a licence: a change here is to be meant."""
+    cards = {name: module.card for name, module in (SOURCES | BENCHMARKS).items()}
+    assert {name for name, card in cards.items() if card.has_row_licences} == {"pmc_oa", "pmc_vqa", "roco", "ubench"}
+    unknown = {name for name, card in cards.items() if refuse_card(card, "research")}
+    assert unknown == {"breast_ultrasound", "medqa", "omnimedvqa", "pathvqa"}
+    assert {name for name, card in cards.items() if refuse_card(card, "commercial")} - unknown == {
+        "iu_xray",
+        "mimic_cxr",
+    }
+    assert all(card.licence == spell(card.licence) for card in cards.values() if spell(card.licence))
+
+
+@given(st.text())
+def test_no_words_break_it_and_a_spelling_is_its_own(words: str) -> None:
+    name = spell(words)
+    assert spell(name) == name
+    assert all((refuse(words, policy) is None) <= bool(find(words)) for policy in POLICIES)  # type: ignore[arg-type]
+
+
+TOKENS = [
+    "cc",
+    "by",
+    "nc",
+    "sa",
+    "nd",
+    "4.0",
+    "3.0",
+    "no",
+    "not",
+    "or",
+    "v4",
+    "us",
+    "-",
+    " ",
+    "(",
+    ")",
+    "non",
+    "commercial",
+]
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=8).map(" ".join))
+def test_more_restrictions_never_allow_more(words: str) -> None:
+    plain, restricted = find(words), find(f"{words} nc")
+    if restricted:
+        assert not restricted.is_commercial
+    if plain:
+        assert not {"no", "not", "or"} & set(words.split())
+        assert restricted is None or restricted.is_redistributable <= plain.is_redistributable
+
+
+@given(st.sampled_from(CREATIVE_COMMONS + OTHERS), st.from_regex(r"[a-z]{4,12}", fullmatch=True), st.booleans())
+def test_a_word_more_makes_it_unknown(name: str, word: str, is_before: bool) -> None:
+    noise = {"license", "licence", "licenseref", "version", "international", "unported", "generic", "creative"}
+    assume(word not in noise | {"commons", "attribution", "noncommercial", "sharealike", "noderivatives", "noderivs"})
+    assert spell(f"{word} {name}" if is_before else f"{name} {word}") == ""
+
+
+@given(st.sampled_from(CREATIVE_COMMONS + OTHERS), st.sampled_from([" ", "-", "_", "  "]), st.booleans())
+def test_case_and_separators_do_not_matter(name: str, separator: str, is_upper: bool) -> None:
+    words = name.replace("-", separator)
+    assert spell(words.upper() if is_upper else words.lower()) == name

@@ -1,0 +1,242 @@
+"""The npz that MedMNIST's sets share, told through two of its sets: a gray one and a coloured one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import tracemalloc
+import zipfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from openmedq.datasets.medmnist import pneumonia_mnist as gray
+from openmedq.datasets.medmnist.reader import read_npz
+from openmedq.errors import SourceError
+from openmedq.schema import Reason, Rejected, Sample
+from openmedq.synthetic.medmnist import write_npz
+
+FILE = gray.FILE
+
+
+def arrays(side_px: int = 28, num_rows: int = 4, **changes: Any) -> dict[str, Any]:
+    """Three splits, with changes; None takes an array away."""
+    whole: dict[str, Any] = {}
+    for number, split in enumerate(("train", "val", "test")):
+        level = (10 * number + np.arange(num_rows) % 10)[:, None, None].astype(np.uint8)
+        whole[f"{split}_images"] = np.zeros((num_rows, side_px, side_px), np.uint8) + level
+        whole[f"{split}_labels"] = (np.arange(num_rows)[:, None] % 2).astype(np.uint8)
+    return {name: array for name, array in (whole | changes).items() if array is not None}
+
+
+def write(raw: Path, name: str = FILE, side_px: int = 28, **changes: Any) -> Path:
+    """A file as others than its publisher would write it."""
+    np.savez_compressed(raw / name, **arrays(side_px, **changes))
+    return raw
+
+
+def read(raw: Path) -> list[Sample | Rejected]:
+    return list(gray.read(raw, allow_unofficial=True))
+
+
+def test_rows_are_pictures_with_a_class(tmp_path: Path) -> None:
+    rows = read(write(tmp_path))
+    assert Counter(row.split for row in rows) == {"train": 4, "val": 4, "test": 4}
+    row = rows[5]
+    assert isinstance(row, Sample)
+    assert (row.id, row.labels, row.turns[0].answer) == ("pneumonia_mnist/val-1", ("pneumonia",), "pneumonia")
+    assert (row.turns[0].question, row.licence) == ("", "CC-BY-4.0")
+    assert (row.provenance.file, row.provenance.record) == (FILE, "val row 1")
+    picture = Image.open(io.BytesIO(row.images[0].data or b""))
+    assert (picture.mode, picture.size) == ("L", (28, 28))
+    assert set(np.asarray(picture).ravel()) == {11}
+
+
+def test_another_file_than_the_published_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path) / FILE
+    with pytest.raises(SourceError) as error:
+        next(gray.read(tmp_path))
+    assert "\n" not in str(error.value)
+    for part in (str(path), hashlib.md5(path.read_bytes()).hexdigest(), "--allow-unofficial"):
+        assert part in str(error.value)
+    assert "`normalize.allow_unofficial: true`" in str(error.value)
+
+
+def test_another_file_is_read_and_named_where_the_dial_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert len(read(write(tmp_path))) == 12
+    assert any("not the published file" in message and FILE in message for message in caplog.messages)
+
+
+def test_the_published_file_is_read_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = write(tmp_path) / FILE
+    md5s = {FILE: hashlib.md5(path.read_bytes()).hexdigest()}
+    assert len(list(read_npz(tmp_path, gray.card, md5s, num_channels=1, allow_unofficial=False))) == 12
+    assert not caplog.messages
+
+
+def test_a_miniature_says_that_it_is_one(tmp_path: Path) -> None:
+    write_npz(tmp_path / "mini" / FILE, arrays())
+    assert len(list(gray.read(tmp_path / "mini"))) == 12
+    with np.load(tmp_path / "mini" / FILE) as whole:
+        np.savez(tmp_path / FILE, **{name: whole[name] for name in arrays()})
+    with pytest.raises(SourceError, match="not the published file"):
+        next(gray.read(tmp_path))
+
+
+def test_larger_sizes_are_read_by_the_side_in_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for side_px in (224, 64):
+        row = read(write(tmp_path, f"pneumoniamnist_{side_px}.npz", side_px))[0]
+        assert isinstance(row, Sample)
+        assert Image.open(io.BytesIO(row.images[0].data or b"")).size == (side_px, side_px)
+    assert any("pneumoniamnist_224.npz: not read" in message for message in caplog.messages)
+    assert read(write(tmp_path))[0].provenance.file == FILE  # 28 px, which scores are published for
+
+
+def test_the_collections_folder_may_lie_in_between(tmp_path: Path) -> None:
+    (tmp_path / "MedMNIST").mkdir()
+    write(tmp_path / "MedMNIST")
+    assert {row.provenance.file for row in read(tmp_path)} == {f"MedMNIST/{FILE}"}
+
+
+def test_a_label_that_is_no_class_is_rejected(tmp_path: Path) -> None:
+    rows = read(write(tmp_path, val_labels=np.array([[0], [7], [1], [-1]])))
+    bad = [row for row in rows if isinstance(row, Rejected)]
+    assert [(row.id, row.reason) for row in bad] == [
+        ("pneumonia_mnist/val-1", Reason.ANSWER_NOT_AN_OPTION),
+        ("pneumonia_mnist/val-3", Reason.ANSWER_NOT_AN_OPTION),
+    ]
+    assert len(rows) == 12
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"test_images": None},
+        {"train_labels": None},
+        {"val_images": np.zeros((4, 28, 28))},
+        {"val_images": np.zeros((4, 32, 32), np.uint8)},
+        {"val_images": np.zeros((4, 28, 64), np.uint8)},
+        {"val_images": np.zeros((4, 28, 28, 3), np.uint8)},
+        {"val_images": np.zeros((5, 28, 28), np.uint8)},
+        {"val_images": np.uint8(3)},
+        {"val_labels": np.zeros(4, np.uint8)},
+        {"val_labels": np.zeros((4, 2), np.uint8)},
+        {"val_labels": np.zeros((5, 1), np.uint8)},
+        {"val_labels": np.zeros((4, 1))},
+        {"val_labels": np.array([[None]] * 4, dtype=object)},
+        {"train_images": np.asfortranarray(np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28))},
+    ],
+)
+def test_other_arrays_are_one_line(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(SourceError, match=FILE) as error:
+        read(write(tmp_path, **changes))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["train_images.npy", "val_labels.npy"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"text",
+        b"\x93NUMPY\x09\x00",
+        b"\x93NUMPY\x01\x00\x76\x00{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999, 28, 28), }\n",
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '|u1', 'fortran_order': False, 'shape': (4, 1), }"
+        + b" " * 10
+        + b"\n"
+        + bytes(5),
+        b"\x93NUMPY\x01\x00\x10\x00__import__('os')\n",
+        b"\x93NUMPY\x01\x00\x88\x13" + b"(" * 5000,
+    ],
+)
+def test_a_lying_array_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / FILE, "w") as archive:
+        for key, array in arrays().items():
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            archive.writestr(f"{key}.npy", data if f"{key}.npy" == name else buffer.getvalue())
+    with pytest.raises(SourceError, match="no plain array") as error:
+        read(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_that_go_on_beyond_their_stated_size_are_not_taken_in(tmp_path: Path) -> None:
+    write(tmp_path, train_labels=None)
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((10_000, 1), np.uint8))
+    data = buffer.getvalue()
+    with zipfile.ZipFile(tmp_path / FILE, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_labels.npy", data + bytes(50 * 2**20))
+    whole = bytearray((tmp_path / FILE).read_bytes())
+    for place in (whole.rindex(b"PK\x03\x04") + 22, whole.rindex(b"PK\x01\x02") + 24):
+        whole[place : place + 4] = len(data).to_bytes(4, "little")
+    (tmp_path / FILE).write_bytes(whole)
+    tracemalloc.start()
+    with pytest.raises(SourceError, match="no plain array"):
+        read(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * 2**20
+
+
+@pytest.mark.parametrize("num_bytes", [0, 10, 700, -30])
+def test_a_cut_file_is_one_line(tmp_path: Path, num_bytes: int) -> None:
+    path = write(tmp_path) / FILE
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    with pytest.raises(SourceError, match="not a whole archive") as error:
+        next(gray.read(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+def test_a_flipped_byte_is_one_line(tmp_path: Path) -> None:
+    np.savez(tmp_path / FILE, **arrays())
+    data = bytearray((tmp_path / FILE).read_bytes())
+    data[2000] ^= 255  # within the first array's pixels
+    (tmp_path / FILE).write_bytes(data)
+    with pytest.raises(SourceError, match=r"no plain array .*CRC"):
+        read(tmp_path)
+
+
+def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
+    def peak_bytes(num_rows: int) -> int:
+        np.savez_compressed(tmp_path / FILE, **arrays(num_rows=num_rows))
+        tracemalloc.start()
+        assert sum(1 for _ in gray.read(tmp_path, allow_unofficial=True)) == 3 * num_rows
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    small, large = peak_bytes(100), peak_bytes(2000)  # 0.08 and 1.6 MB a split
+    assert large < small + 2**19
+
+
+SMALL = st.integers(-3, 30)
+
+
+@settings(max_examples=60)
+@given(
+    shape=st.lists(st.sampled_from([0, 1, 2, 3, 28, 64]), max_size=4),
+    dtype=st.sampled_from(["u1", "i1", "i8", "f4", "U3", "?", "S2", "M8[s]", "c8"]),
+    labels=st.lists(SMALL, max_size=4),
+)
+def test_no_array_crashes_the_reader(tmp_path: Path, shape: list[int], dtype: str, labels: list[int]) -> None:
+    write(tmp_path, val_images=np.zeros(shape, dtype), val_labels=np.array(labels, np.int16).reshape(-1, 1))
+    try:
+        rows = read(tmp_path)
+    except SourceError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(rows) == 8 + len(labels)
+        assert sum(isinstance(row, Rejected) for row in rows) == sum(label not in (0, 1) for label in labels)

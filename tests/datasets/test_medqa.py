@@ -1,0 +1,342 @@
+from __future__ import annotations
+
+import json
+import logging
+import tracemalloc
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openmedq.datasets import medqa
+from openmedq.datasets.medqa import read
+from openmedq.errors import ArchiveError, SourceError
+from openmedq.schema import Reason, Rejected, Sample
+
+from .hostile import JSON
+
+FOUR = "data_clean/questions/US/4_options/phrases_no_exclude_{}.jsonl"
+FIVE = "data_clean/questions/US/{}.jsonl"
+RECORD: dict[str, Any] = {
+    "question": " A man has a fever.\nWhat is it? ",
+    "answer": "Gout",
+    "options": {"B": "Gout ", "A": "Lupus", "D": "Flu", "C": "Mumps"},
+    "meta_info": "step1",
+    "answer_idx": "B",
+    "metamap_phrases": ["man", " fever", ""],
+}
+
+
+def write(raw: Path, records: list[Any], name: str = FOUR.format("train")) -> Path:
+    (raw / name).parent.mkdir(parents=True, exist_ok=True)
+    (raw / name).write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return raw
+
+
+def pack(raw: Path, kind: int = zipfile.ZIP_DEFLATED, **files: list[Any]) -> Path:
+    with zipfile.ZipFile(raw / "data_clean.zip", "w", kind) as archive:
+        for place, records in files.items():
+            archive.writestr(place, "".join(json.dumps(record) + "\n" for record in records))
+    return raw
+
+
+def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
+    """The row of a record with changes; a field that is `...` is left out. A good record stands beside it."""
+    record = {key: value for key, value in (RECORD | changes).items() if value is not ...}
+    first, second = read(write(raw, [record, RECORD]))
+    assert isinstance(second, Sample)
+    return first
+
+
+def unpack(raw: Path) -> Path:
+    with zipfile.ZipFile(raw / "data_clean.zip") as archive:
+        archive.extractall(raw)
+    (raw / "data_clean.zip").unlink()
+    return raw
+
+
+def said(raw: Path) -> dict[str, tuple[str, str]]:
+    """Of each sample by id, question and answer."""
+    rows = list(read(raw))
+    assert all(isinstance(row, Sample) for row in rows)
+    return {row.id: (row.turns[0].question, row.turns[0].answer) for row in rows if isinstance(row, Sample)}
+
+
+def test_a_record_is_kept_whole(tmp_path: Path) -> None:
+    row = read_one(tmp_path, unknown=[1])
+    assert isinstance(row, Sample)
+    assert (row.id, row.split) == ("medqa/train-1", "train")
+    assert (row.provenance.file, row.provenance.record) == (FOUR.format("train"), "line 1")
+    (turn,) = row.turns
+    assert turn.question == "A man has a fever.\nWhat is it?"
+    assert turn.options == ("Lupus", "Gout", "Mumps", "Flu")  # by letter, whatever the order in the file
+    assert turn.answer == "Gout"
+    assert row.attributes == {"meta_info": "step1", "metamap_phrases": "man; fever"}
+    assert "exam preparation" in row.licence
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        *(
+            ({name: value}, Reason.FIELD_MISSING)
+            for name in ("question", "answer", "options", "answer_idx")
+            for value in (..., None)
+        ),
+        ({"question": " "}, Reason.QUESTION_EMPTY),
+        ({"answer": ""}, Reason.ANSWER_EMPTY),
+        ({"answer_idx": ""}, Reason.ANSWER_EMPTY),
+        ({"options": {}}, Reason.FIELD_MISSING),
+        ({"options": ["Lupus", "Gout"]}, Reason.FIELD_MISSING),
+        ({"options": {"A": "Lupus", "B": None}}, Reason.FIELD_MISSING),
+        ({"options": {"A": "Lupus", "\ud800": "Gout"}}, Reason.FIELD_MISSING),
+        ({"answer_idx": "E"}, Reason.ANSWER_NOT_AN_OPTION),
+        ({"answer_idx": "A"}, Reason.ANSWER_NOT_AN_OPTION),
+        ({"answer": "Measles"}, Reason.ANSWER_NOT_AN_OPTION),
+        ({"question": "\ud800"}, Reason.NOT_UTF8),
+        ({"metamap_phrases": ["\ud800"]}, Reason.NOT_UTF8),
+    ],
+)
+def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
+    row = read_one(tmp_path, **changes)
+    assert isinstance(row, Rejected)
+    assert (row.reason, row.id, row.split) == (reason, "medqa/train-1", "train")
+    assert "Gout" not in row.detail
+
+
+def test_what_only_describes_may_be_absent(tmp_path: Path) -> None:
+    for name in ("meta_info", "metamap_phrases"):
+        for value in (None, ..., 7):
+            assert isinstance(read_one(tmp_path, **{name: value}), Sample)
+
+
+def test_a_bad_line_is_rejected_under_its_number_in_every_split(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "data_clean.zip", "w") as archive:
+        for split in ("train", "test"):
+            good = json.dumps(RECORD).encode()
+            archive.writestr(
+                FOUR.format(split), good + b'\n\n{"question"\n7\n' + good.replace(b"man", b"m\xe9n") + b"\n"
+            )
+    rows = list(read(tmp_path))
+    assert [(row.id, getattr(row, "reason", None)) for row in rows if row.split == "train"] == [
+        ("medqa/train-1", None),
+        ("medqa/train-line-3", Reason.FIELD_MISSING),
+        ("medqa/train-line-4", Reason.FIELD_MISSING),
+        ("medqa/train-5", Reason.NOT_UTF8),
+    ]
+    assert len({row.id for row in rows}) == 8
+    assert {row.split for row in rows} == {"train", "test"}
+
+
+# Layouts
+
+
+@pytest.mark.parametrize("top", ["data_clean", "", "data_clean/questions", "data_clean/questions/US", "outer"])
+def test_folders_above_may_be_absent_or_more(copy_of: Callable[[str], Path], top: str) -> None:
+    raw = copy_of("medqa")
+    expected = said(raw)
+    unpack(raw)
+    if top == "outer":
+        (raw / "MedQA").mkdir()
+        (raw / "data_clean").rename(raw / "MedQA/data_clean")
+    assert said(raw / top if top != "outer" else raw) == expected
+    assert Counter(name.split("/")[1].split("-")[0] for name in expected) == {"train": 60, "dev": 16, "test": 20}
+
+
+def test_the_copy_of_hugging_face_has_no_dev(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+    raw = unpack(copy_of("medqa"))
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for split in ("train", "test"):
+        (raw / FOUR.format(split)).rename(flat / f"phrases_no_exclude_{split}.jsonl")
+    assert Counter(row.split for row in read(flat)) == {"train": 60, "test": 20}
+
+
+def test_four_and_five_options_agree(copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    raw = unpack(copy_of("medqa"))
+    four = [row for row in read(raw) if isinstance(row, Sample)]
+    assert any(f"{FIVE.format('train')}: not read: the same questions" in message for message in caplog.messages)
+    for split in ("train", "dev", "test"):
+        (raw / FOUR.format(split)).unlink()
+    five = [row for row in read(raw) if isinstance(row, Sample)]
+    assert [(row.id, row.turns[0].answer) for row in four] == [(row.id, row.turns[0].answer) for row in five]
+    assert {len(row.turns[0].options) for row in four} == {4}
+    assert {len(row.turns[0].options) for row in five} == {5}
+    places = [
+        (one.turns[0].options.index(one.turns[0].answer), two.turns[0].options.index(two.turns[0].answer))
+        for one, two in zip(four, five, strict=True)
+    ]
+    assert any(one != two for one, two in places)
+    assert set(four[0].turns[0].options) < set(five[0].turns[0].options)
+
+
+def test_a_split_with_five_options_stands_in_for_one_with_four(copy_of: Callable[[str], Path]) -> None:
+    raw = unpack(copy_of("medqa"))
+    (raw / FOUR.format("dev")).unlink()
+    options = {row.split: len(row.turns[0].options) for row in read(raw) if isinstance(row, Sample)}
+    assert options == {"train": 4, "dev": 5, "test": 4}
+
+
+@pytest.mark.parametrize("name", [FIVE.format("dev"), "US/dev.jsonl", "dev.jsonl", "phrases_no_exclude_dev.jsonl"])
+def test_one_split_alone_is_enough(tmp_path: Path, name: str) -> None:
+    assert Counter(row.split for row in read(write(tmp_path, [RECORD], name))) == {"dev": 1}
+
+
+def test_of_two_copies_the_one_further_up_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write(tmp_path, [RECORD, RECORD], f"old/{FOUR.format('train')}")
+    write(tmp_path, [RECORD])
+    pack(tmp_path, **{FOUR.format("test"): [RECORD]})
+    assert [row.split for row in read(tmp_path)] == ["train", "test"]  # the test is not unpacked
+    assert any("old" in message and "another copy" in message for message in caplog.messages)
+
+
+def test_the_question_bank_is_never_read(copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    raw = copy_of("medqa")
+    test = {question for row_id, (question, _) in said(raw).items() if row_id.startswith("medqa/test")}
+    assert any("US_qbank.jsonl: not read" in message for message in caplog.messages)
+    unpack(raw)
+    bank = (raw / FIVE.format("US_qbank")).read_text(encoding="utf-8")
+    assert all(json.dumps(question)[1:-1] in bank for question in test)
+    for path in raw.rglob("*.jsonl"):
+        if path.name != "US_qbank.jsonl":
+            path.unlink()
+    with pytest.raises(SourceError, match=r"no `data_clean\.zip`.*mixes train and test"):
+        list(read(raw))
+
+
+def test_other_languages_are_not_read(tmp_path: Path) -> None:
+    for place in ("Mainland", "Mainland/4_options", "Taiwan", "Taiwan/tw_translated_jsonl/en"):
+        write(tmp_path, [RECORD], f"data_clean/questions/{place}/train.jsonl")
+    write(tmp_path, [RECORD], "data_clean/questions/US/metamap_extracted_phrases/train/phrases_train.jsonl")
+    with pytest.raises(SourceError, match=r"no `data_clean\.zip`"):
+        list(read(tmp_path))
+    pack(tmp_path, **{"data_clean/questions/Mainland/train.jsonl": [RECORD]})
+    with pytest.raises(SourceError, match=r"no `data_clean\.zip`"):
+        list(read(tmp_path))
+
+
+# Bad files
+
+
+def test_a_renamed_field_is_one_line(tmp_path: Path) -> None:
+    renamed = {("Question" if key == "question" else key): value for key, value in RECORD.items()}
+    with pytest.raises(SourceError, match="no field `question`, in all of its 2 records"):
+        list(read(write(tmp_path, [renamed, renamed])))
+
+
+def test_a_cut_archive_is_one_line(copy_of: Callable[[str], Path]) -> None:
+    path = copy_of("medqa") / "data_clean.zip"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(ArchiveError, match=r"data_clean\.zip: not a whole archive"):
+        list(read(path.parent))
+
+
+def test_a_damaged_member_is_one_line(tmp_path: Path) -> None:
+    pack(tmp_path, **{FOUR.format("train"): [RECORD | {"meta_info": str(number)} for number in range(2000)]})
+    path = tmp_path / "data_clean.zip"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 50] = bytes(50)
+    path.write_bytes(data)
+    with pytest.raises(ArchiveError, match=r"data_clean\.zip: .*_train\.jsonl: damaged") as error:
+        list(read(tmp_path))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "[]\n", "none\n404\n", "null\n7\n"])
+def test_another_layout_is_one_line(tmp_path: Path, text: str) -> None:
+    (write(tmp_path, []) / FOUR.format("train")).write_text(text, encoding="utf-8")
+    with pytest.raises(SourceError, match=r"phrases_no_exclude_train\.jsonl: not the published layout"):
+        list(read(tmp_path))
+
+
+def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
+    def peak_bytes(num_records: int) -> int:
+        records = [RECORD | {"question": "word " * 800}] * num_records
+        pack(tmp_path, zipfile.ZIP_STORED, **{FOUR.format("train"): records})  # packed it would be taken for a bomb
+        tracemalloc.start()
+        assert sum(1 for _ in read(tmp_path)) == num_records
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    small, large = peak_bytes(200), peak_bytes(2000)  # 0.8 and 8 MB of JSON, in a zip
+    assert large < small + 2**20
+
+
+# Quirks
+
+
+def test_case_and_question_are_one_text(miniature_of: Callable[[str], Path]) -> None:
+    rows = [row for row in read(miniature_of("medqa")) if isinstance(row, Sample)]
+    assert all(row.turns[0].context == "" for row in rows)
+    assert any("\n" in row.turns[0].question for row in rows)
+
+
+def test_quotation_marks_stay_and_space_around_texts_goes(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("medqa")
+    rows = [row for row in read(raw) if isinstance(row, Sample)]
+    assert [row.id for row in rows if row.turns[0].question.endswith('?"')] == [
+        "medqa/train-1",
+        "medqa/dev-1",
+        "medqa/test-1",
+    ]
+    texts = (unpack(raw) / FOUR.format("dev")).read_text(encoding="utf-8").splitlines()
+    assert json.loads(texts[1])["question"].startswith("  A ")
+    assert json.loads(texts[2])["answer"].endswith(" ")
+    for row in rows:
+        assert all(text == text.strip() for text in (row.turns[0].question, *row.turns[0].options))
+
+
+def test_questions_about_unpublished_pictures_are_kept(miniature_of: Callable[[str], Path]) -> None:
+    rows = [row for row in read(miniature_of("medqa")) if isinstance(row, Sample)]
+    shown = [row for row in rows if "A photograph of the patient is shown." in row.turns[0].question]
+    assert shown
+    assert not any(row.images for row in shown)
+
+
+def test_the_step_is_kept_as_written(miniature_of: Callable[[str], Path]) -> None:
+    rows = [row for row in read(miniature_of("medqa")) if isinstance(row, Sample)]
+    steps = Counter(row.attributes["meta_info"] for row in rows)
+    assert set(steps) == {"step1", "step2&3", "stfep2&3"}
+    assert steps["stfep2&3"] == 1
+
+
+def test_phrases_are_kept_as_cut(miniature_of: Callable[[str], Path]) -> None:
+    rows = [row for row in read(miniature_of("medqa")) if isinstance(row, Sample)]
+    assert any(row.attributes["metamap_phrases"].endswith("; ost likely  iagnosis") for row in rows)
+
+
+def test_a_sign_of_the_miniature_tells_the_disease(miniature_of: Callable[[str], Path]) -> None:
+    for question, answer in said(miniature_of("medqa")).values():
+        assert [disease for sign, disease in medqa._SIGNS.items() if sign in question] == [answer]
+
+
+# Hostile records
+
+
+@settings(max_examples=100)
+@given(
+    records=st.lists(
+        st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in RECORD.items()}) | JSON,
+        max_size=5,
+    )
+)
+def test_no_record_crashes_the_reader(tmp_path: Path, records: list[Any]) -> None:
+    write(tmp_path, records)
+    rows = []
+    try:
+        rows.extend(read(tmp_path))
+    except SourceError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(rows) == len(records)
+    assert len({row.id for row in rows}) == len(rows)
+    assert {row.split for row in rows} <= {"train"}

@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import json
+import logging
+import tracemalloc
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openmedq.datasets.omnimedvqa import ARCHIVE, card, read
+from openmedq.errors import SourceError
+from openmedq.schema import Provenance, Reason, Rejected, Sample
+
+from .hostile import JSON
+
+RECORD = {
+    "dataset": "ACRIMA",
+    "question_id": "ACRIMA_0000",
+    "question_type": "Modality Recognition",
+    "question": " What imaging technique was used? ",
+    "gt_answer": "Fundus imaging",
+    "image_path": "Images/ACRIMA/Im553_g_ACRIMA.png",
+    "option_A": "CT",
+    "option_B": "Fundus imaging ",
+    "option_C": "MRI",
+    "modality_type": "Fundus Photography",
+}
+PICTURES = {f"Images/{name}": b"no picture: readers do not look" for name in ("ACRIMA/Im553_g_ACRIMA.png", "B/1.png")}
+
+
+def write(raw: Path, lists: dict[str, Any], pictures: dict[str, bytes] = PICTURES, top: str = "OmniMedVQA/") -> Path:
+    raw.mkdir(exist_ok=True)
+    with zipfile.ZipFile(raw / ARCHIVE, "w") as archive:
+        for name, records in lists.items():
+            data = records if isinstance(records, bytes) else json.dumps(records).encode()
+            archive.writestr(f"{top}QA_information/{name}.json", data)
+        for name, data in pictures.items():
+            archive.writestr(f"{top}{name}", data)
+    return raw
+
+
+def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
+    """The row of a record with changes; a value of `...` takes the field away. A good record stands beside it."""
+    record = {key: value for key, value in (RECORD | changes).items() if value is not ...}
+    first, second = read(write(raw, {"Open-access/ACRIMA": [record, RECORD | {"question_id": "good"}]}))
+    assert isinstance(second, Sample)
+    return first
+
+
+def unpack(raw: Path, to: Path) -> None:
+    with zipfile.ZipFile(raw / ARCHIVE) as archive:
+        archive.extractall(to)
+    (raw / ARCHIVE).unlink()
+
+
+def test_a_record_is_kept_whole(tmp_path: Path) -> None:
+    row = read_one(tmp_path, unknown={"x": 1})
+    assert isinstance(row, Sample)
+    assert (row.id, row.split) == ("omnimedvqa/ACRIMA/ACRIMA_0000", "open_access")
+    (turn,) = row.turns
+    assert turn.question == "What imaging technique was used?"
+    assert (turn.answer, turn.options) == ("Fundus imaging", ("CT", "Fundus imaging", "MRI"))
+    assert row.images[0].image_id == "Images/ACRIMA/Im553_g_ACRIMA.png"
+    assert row.images[0].data == b"no picture: readers do not look"
+    assert row.provenance == Provenance(ARCHIVE, "Open-access/ACRIMA.json record 1")
+    assert row.attributes == {
+        "access": "Open-access",
+        "dataset": "ACRIMA",
+        "question_type": "Modality Recognition",
+        "modality_type": "Fundus Photography",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        *(({name: ...}, Reason.FIELD_MISSING) for name in ("question_id", "question", "gt_answer", "image_path")),
+        *(({name: None}, Reason.FIELD_MISSING) for name in ("question_id", "question", "gt_answer", "image_path")),
+        ({"question_id": ""}, Reason.FIELD_MISSING),
+        ({"question": 5}, Reason.FIELD_MISSING),
+        ({"gt_answer": ["CT"]}, Reason.FIELD_MISSING),
+        ({"option_C": ["MRI"]}, Reason.FIELD_MISSING),
+        ({"option_A": ..., "option_B": None, "option_C": " "}, Reason.FIELD_MISSING),
+        ({"question": "  "}, Reason.QUESTION_EMPTY),
+        ({"gt_answer": ""}, Reason.ANSWER_EMPTY),
+        ({"gt_answer": "X-ray"}, Reason.ANSWER_NOT_AN_OPTION),
+        ({"gt_answer": "B"}, Reason.ANSWER_NOT_AN_OPTION),
+        ({"image_path": "Images/ACRIMA/absent.png"}, Reason.IMAGE_MISSING),
+        ({"image_path": "../../etc/passwd"}, Reason.IMAGE_MISSING),
+        ({"question": "\ud800"}, Reason.NOT_UTF8),
+        ({"option_C": "\ud800"}, Reason.NOT_UTF8),
+        ({"dataset": "\ud800"}, Reason.NOT_UTF8),
+    ],
+)
+def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
+    row = read_one(tmp_path, **changes)
+    assert isinstance(row, Rejected)
+    assert row.reason is reason
+    assert row.provenance == Provenance(ARCHIVE, "Open-access/ACRIMA.json record 1")
+
+
+@pytest.mark.parametrize(
+    ("answer", "options", "expected"),
+    [
+        ("mri", ("CT", "MRI."), "MRI."),
+        ("MRI. ", ("CT", " mri"), "mri"),
+        ('"MRI"', ("CT", "MRI"), "MRI"),
+        ("no  finding", ("No finding", "CT"), "No finding"),
+        ("ct", ("CT", "ct"), "ct"),  # the one that equals it goes before the one that differs in case
+        (2, ("1", "2"), "2"),
+        ("2", (1, 2), "2"),
+    ],
+)
+def test_answers_are_matched_loosely(tmp_path: Path, answer: Any, options: tuple[Any, Any], expected: str) -> None:
+    row = read_one(tmp_path, gt_answer=answer, option_A=options[0], option_B=options[1], option_C=...)
+    assert isinstance(row, Sample)
+    assert row.turns[0].answer == expected
+    assert len(row.turns[0].options) == 2
+
+
+def test_of_equal_options_the_first_is_the_answer(tmp_path: Path) -> None:
+    row = read_one(tmp_path, gt_answer="mri.", option_A="CT", option_B="MRI", option_C="Mri", option_D="MRI")
+    assert isinstance(row, Sample)
+    assert row.turns[0].options == ("CT", "MRI", "Mri", "MRI")
+    assert row.turns[0].options.index(row.turns[0].answer) == 1
+
+
+def test_options_that_are_nothing_are_left_out(tmp_path: Path) -> None:
+    for nothing in (..., None, "", " ", float("nan")):
+        row = read_one(tmp_path, option_C=nothing, option_D=nothing)
+        assert isinstance(row, Sample)
+        assert row.turns[0].options == ("CT", "Fundus imaging")
+    row = read_one(tmp_path, option_D="a", option_E="b")
+    assert isinstance(row, Sample)
+    assert row.turns[0].options[2:] == ("MRI", "a", "b")
+
+
+def test_a_modality_under_another_name_is_kept(tmp_path: Path) -> None:
+    row = read_one(tmp_path, modality_type=..., modality="CT(Computed Tomography)")
+    assert isinstance(row, Sample)
+    assert row.attributes["modality_type"] == "CT(Computed Tomography)"
+
+
+def test_what_only_describes_may_be_absent(tmp_path: Path) -> None:
+    row = read_one(tmp_path, modality_type=None, question_type=..., dataset=[])
+    assert isinstance(row, Sample)
+    assert row.attributes == {"access": "Open-access", "dataset": "ACRIMA"}
+
+
+def test_ids_repeat_within_a_file_but_not_across(tmp_path: Path) -> None:
+    lists = {"Open-access/A": [RECORD, RECORD], "Open-access/B C": [RECORD], "Restricted-access/A B": [RECORD | {}]}
+    rows = list(read(write(tmp_path, lists)))
+    assert [(row.id, row.split) for row in rows if isinstance(row, Sample)] == [
+        ("omnimedvqa/A/ACRIMA_0000", "open_access"),
+        ("omnimedvqa/B C/ACRIMA_0000", "open_access"),
+        ("omnimedvqa/A B/ACRIMA_0000", "restricted_access"),
+    ]
+    (repeated,) = (row for row in rows if isinstance(row, Rejected))
+    assert repeated.reason is Reason.ID_REPEATED
+
+
+def test_a_picture_of_the_same_name_is_not_taken_for_another(tmp_path: Path) -> None:
+    """`io/archives` finds a member by its last part where that is unique."""
+    row = read_one(tmp_path, image_path="Images/AMOS2022/1.png")
+    assert isinstance(row, Rejected)
+    assert row.reason is Reason.IMAGE_MISSING
+
+
+def test_restricted_pictures_are_the_users_to_supply(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("omnimedvqa")
+    absent = [row for row in read(raw) if isinstance(row, Rejected)]
+    assert {(row.reason, row.split) for row in absent} == {(Reason.IMAGE_MISSING, "restricted_access")}
+    assert all(row.provenance.record.startswith("Restricted-access/3D Modality.json record ") for row in absent)
+    for number, folder in enumerate(("", "OmniMedVQA")):
+        picture = raw / folder / "Images/3D Modality" / f"Im00{number}.png"
+        picture.parent.mkdir(parents=True)
+        picture.write_bytes(b"x")
+    supplied = [row for row in read(raw) if isinstance(row, Sample) and row.split == "restricted_access"]
+    assert len(supplied) == 6
+    assert {row.images[0].image_id for row in supplied} == {f"Images/3D Modality/Im00{number}.png" for number in (0, 1)}
+
+
+@pytest.mark.parametrize("place", ["", "OmniMedVQA", "OmniMedVQA/OmniMedVQA"])
+def test_unpacked_files_are_read_as_packed_ones(copy_of: Callable[[str], Path], tmp_path: Path, place: str) -> None:
+    raw = copy_of("omnimedvqa")
+    expected = [(row.id, row.split, isinstance(row, Sample)) for row in read(raw)]
+    unpack(raw, tmp_path / "unpacked")
+    (raw / place).parent.mkdir(exist_ok=True)
+    if not place:
+        raw.rmdir()
+    (tmp_path / "unpacked/OmniMedVQA").rename(raw / place)
+    rows = list(read(raw))
+    assert [(row.id, row.split, isinstance(row, Sample)) for row in rows] == expected
+    assert {row.provenance.record for row in rows} >= {"record 1", "record 48"}
+    assert all((raw / row.provenance.file).is_file() for row in rows)
+    assert {image.path.is_file() for row in rows if isinstance(row, Sample) for image in row.images if image.path} == {
+        True
+    }
+
+
+def test_an_archive_in_its_folder_or_without_one_inside_is_read(tmp_path: Path) -> None:
+    write(tmp_path, {"Open-access/A": [RECORD]}, top="")
+    (row,) = read(tmp_path)
+    assert isinstance(row, Sample)
+    (tmp_path / "OmniMedVQA").mkdir()
+    (tmp_path / ARCHIVE).rename(tmp_path / "OmniMedVQA" / ARCHIVE)
+    (row,) = read(tmp_path)
+    assert isinstance(row, Sample)
+    assert row.provenance.file == f"OmniMedVQA/{ARCHIVE}"
+    (tmp_path / "OmniMedVQA").rename(tmp_path / "snapshots")
+    assert [type(row) for row in read(tmp_path)] == [Sample]
+
+
+def test_lists_beside_an_archive_of_pictures_alone_are_read(tmp_path: Path) -> None:
+    write(tmp_path, {})
+    path = tmp_path / "QA_information/Open-access/A.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps([RECORD]))
+    (row,) = read(tmp_path)
+    assert isinstance(row, Sample)
+    assert row.images[0].data == b"no picture: readers do not look"
+
+
+def test_of_two_copies_the_archive_is_read_and_the_other_named(
+    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    raw = copy_of("omnimedvqa")
+    expected = list(read(raw))
+    assert not caplog.messages
+    with zipfile.ZipFile(raw / ARCHIVE) as archive:
+        archive.extractall(raw)
+    assert [(row.id, row.provenance) for row in read(raw)] == [(row.id, row.provenance) for row in expected]
+    (message,) = caplog.messages
+    assert "OmniMedVQA/QA_information: not read" in message
+
+
+def test_one_part_alone_is_enough(tmp_path: Path) -> None:
+    for access, split in (("Open-access", "open_access"), ("Restricted-access", "restricted_access")):
+        assert [row.split for row in read(write(tmp_path, {f"{access}/A": [RECORD]}))] == [split]
+
+
+def test_foreign_bytes_cost_one_record(tmp_path: Path) -> None:
+    data = json.dumps([RECORD, RECORD | {"question_id": "b", "question": "MARK"}]).encode()
+    first, second = read(write(tmp_path, {"Open-access/A": b"\xef\xbb\xbf" + data.replace(b"MARK", b"caf\xe9")}))
+    assert isinstance(first, Sample)
+    assert isinstance(second, Rejected)
+    assert second.reason is Reason.NOT_UTF8
+
+
+def test_a_list_that_is_odd_costs_its_own_records(tmp_path: Path) -> None:
+    odd = [{"Question": 1}, {"Question": 2}]
+    rows = list(read(write(tmp_path, {"Open-access/A": odd, "Open-access/B": [], "Open-access/C": [RECORD, 7]})))
+    assert [isinstance(row, Sample) for row in rows] == [False, False, True, False]
+    assert len({row.id for row in rows}) == 4
+
+
+@pytest.mark.parametrize("content", [{}, {"a": 1}, [], [1, 2], None, "text", [{"question_id": 1}, {"question_id": 2}]])
+def test_another_layout_is_one_line(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(SourceError, match=r"OmniMedVQA\.zip") as error:
+        list(read(write(tmp_path, {"Open-access/A": content})))
+    assert "\n" not in str(error.value)
+
+
+def test_a_renamed_field_is_one_line_that_names_it(tmp_path: Path) -> None:
+    records = [{key.replace("gt_", ""): value for key, value in RECORD.items()} | {"question_id": n} for n in range(3)]
+    with pytest.raises(SourceError, match="no field `gt_answer`, in all of its 3 records"):
+        list(read(write(tmp_path, {"Open-access/A": records})))
+
+
+def test_without_lists_nothing_is_read(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"no `QA_information/Open-access/<Dataset>\.json`"):
+        next(read(write(tmp_path, {"Elsewhere/A": [RECORD]})))
+
+
+def test_a_damaged_picture_costs_its_records(tmp_path: Path) -> None:
+    write(tmp_path, {"Open-access/A": [RECORD, RECORD | {"question_id": "b", "image_path": "Images/B/1.png"}]})
+    data = (tmp_path / ARCHIVE).read_bytes()
+    (tmp_path / ARCHIVE).write_bytes(data.replace(b"readers do not look", b"READERS do not look", 1))
+    first, second = read(tmp_path)
+    assert isinstance(first, Rejected)
+    assert first.reason is Reason.IMAGE_UNREADABLE
+    assert isinstance(second, Sample)
+
+
+@pytest.mark.parametrize("is_archived", [True, False])
+def test_memory_does_not_grow_with_the_set(tmp_path: Path, is_archived: bool) -> None:
+    """A list is taken in as a whole, one after the other."""
+
+    def peak_of(factor: int) -> int:
+        raw = tmp_path / str(factor)
+        num_lists, num_records = factor, 300
+        long = RECORD | {"image_path": "absent.png", "unknown": "x" * 5_000}
+        records = [long | {"question_id": number} for number in range(num_records)]
+        write(raw, {f"Open-access/{number}": records for number in range(num_lists)})
+        if not is_archived:
+            unpack(raw, raw)
+        del records
+        tracemalloc.start()
+        assert sum(1 for _ in read(raw)) == 300 * factor
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    peak_of(1)
+    assert peak_of(20) < peak_of(2) * 1.5
+
+
+RECORDS = st.lists(
+    st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in RECORD.items()}) | JSON,
+    max_size=4,
+)
+
+
+@settings(max_examples=100)
+@given(lists=st.lists(RECORDS, max_size=3) | st.lists(RECORDS | JSON, max_size=2))
+def test_no_record_crashes_the_reader(tmp_path: Path, lists: list[Any]) -> None:
+    write(tmp_path, {f"Open-access/{number}": records for number, records in enumerate(lists)})
+    rows = []
+    try:
+        rows.extend(read(tmp_path))
+    except SourceError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(rows) == sum(map(len, lists))
+    assert len({row.id for row in rows}) == len(rows)
+    assert all("\n" not in row.id for row in rows)
+
+
+def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -> None:
+    raw = miniature_of("omnimedvqa")
+    with zipfile.ZipFile(raw / ARCHIVE) as archive:
+        names = archive.namelist()
+        lists = {name: json.loads(archive.read(name)) for name in names if name.endswith(".json")}
+    assert "OmniMedVQA/QA_information/Open-access/Chest CT Scan.json" in lists
+    assert "OmniMedVQA/QA_information/Restricted-access/3D Modality.json" in lists
+    pictures = [name for name in names if name.endswith(".png")]
+    assert max(Counter(name.rpartition("/")[2] for name in pictures).values()) == 3
+    records = lists["OmniMedVQA/QA_information/Open-access/Chest CT Scan.json"]
+    assert sum("modality" in record for record in records) == 3
+    for name in ("option_C", "option_D"):
+        assert {type(record.get(name, ...)) for record in records} >= {str, type(...)}
+    assert any(record.get("option_C", ...) is None for record in records)
+    assert any(record.get("option_D") == "" for record in records)
+    options = [[v for k, v in record.items() if k.startswith("option_") and v] for record in records]
+    assert sum(len(set(each)) < len(each) for each in options) == 3
+    unequal = [r["gt_answer"] not in each for r, each in zip(records, options, strict=True)]
+    assert 10 <= sum(unequal) < 48
+    rows = list(read(raw))
+    assert Counter((row.split, isinstance(row, Sample)) for row in rows) == {
+        ("open_access", True): 144,
+        ("restricted_access", False): 48,
+    }
+    assert [row.id for row in rows][:2] == ["omnimedvqa/ACRIMA/ACRIMA_0000", "omnimedvqa/ACRIMA/ACRIMA_0001"]
+    shown = Counter(row.images[0].image_id for row in rows if isinstance(row, Sample))
+    assert shown["Images/ACRIMA/Im001.png"] == 3
+    assert shown["Images/Chest CT Scan/blank.png"] == 1
+    assert sum(card.published_rows.values()) == 127_995
+
+
+def test_no_letter_is_the_answer_in_the_miniature(miniature_of: Callable[[str], Path]) -> None:
+    places = defaultdict(Counter)
+    for row in read(miniature_of("omnimedvqa")):
+        if isinstance(row, Sample):
+            (turn,) = row.turns
+            places[len(turn.options)][turn.options.index(turn.answer)] += 1
+    for num_options, counts in places.items():
+        assert len(counts) >= min(num_options, 3) or num_options == 2
+        assert max(counts.values()) <= 0.75 * sum(counts.values())

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import hashlib
+import logging
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openmedq.datasets.mimic_cxr.physionet import JoinedTable, find_file, list_files, stream_table, survey
+from openmedq.errors import SourceError
+
+
+def write(path: Path, keys: list[str]) -> Path:
+    path.write_text("key,id,said\n" + "".join(f"{key},7,word {key}\n" for key in keys), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("is_once", [True, False])
+def test_rows_join_by_key_in_any_order(tmp_path: Path, is_once: bool) -> None:
+    table = JoinedTable(write(tmp_path / "table.csv", ["a", "b", "c"]), "key", ("key", "id"), is_once=is_once)
+    assert [table.take(key) for key in ("b", "a", "absent", "c")] == [
+        {"said": "word b"},
+        {"said": "word a"},
+        {},
+        {"said": "word c"},
+    ]
+    assert table.take("b") == ({} if is_once else {"said": "word b"})
+    assert JoinedTable(None, "key", ()).take("a") == {}
+
+
+def test_a_table_in_the_same_order_takes_no_memory(tmp_path: Path) -> None:
+    keys = [f"key {number}" for number in range(20_000)]
+    table = JoinedTable(write(tmp_path / "table.csv", keys), "key", ("key",), is_once=True)
+    tracemalloc.start()
+    assert all(table.take(key) for key in keys)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20  # 5 MB, if they waited
+
+
+def test_a_header_that_is_no_header_is_not_told(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("secret,7,secret\n", encoding="utf-8")
+    with pytest.raises(SourceError, match="no column `key`") as error:
+        list(stream_table(path, ("key",)))
+    assert "secret" not in str(error.value)
+
+
+def test_a_survey_ends_a_few_levels_down(tmp_path: Path) -> None:
+    near, far = tmp_path / "1/2/3/4/5/6", tmp_path / "1/2/3/4/5/6/7"
+    (far / "p10").mkdir(parents=True)
+    write(far / "table.csv", [])
+    assert survey(tmp_path, {"table": ("table.csv",)}) == ({}, [])
+    write(near / "table.csv", [])
+    (near / "p10" / "p10000000").mkdir(parents=True)
+    assert survey(tmp_path, {"table": ("table.csv",)}) == ({"table": near / "table.csv"}, [near])
+    assert find_file([tmp_path, near], "table.csv") == near / "table.csv"
+    assert find_file([near], "x" * 300) is None
+
+
+def test_a_link_back_hides_and_repeats_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    (tmp_path / "files/p10").mkdir(parents=True)
+    table = write(tmp_path / "table.csv", ["a"])
+    for name, target in (("loop", "."), ("ring", "."), ("knot", "knot"), ("files/p11", "..")):
+        (tmp_path / name).symlink_to(target)
+    assert survey(tmp_path, {"table": ("table.csv",)}) == ({"table": table}, [tmp_path / "files"])
+    assert not caplog.messages
+
+
+# Files to fetch -------------------------------------------------------------------------------------------------------
+
+URL = "https://physionet.org/files/project/1.0"
+
+
+def name(number: int) -> str:
+    return f"files/p10/p10{number // 4:06}/s{50_000_000 + number // 2}/0badcafe-{number:08x}.jpg"
+
+
+def write_listing(raw: Path, listed: list[str], summed: list[str]) -> Path:
+    (raw / "IMAGE_FILENAMES").write_text("".join(f"{path}\n" for path in listed), encoding="utf-8")
+    lines = [f"{hashlib.sha256(path.encode()).hexdigest()} {path}\n" for path in summed]
+    (raw / "SHA256SUMS.txt").write_text("".join(lines), encoding="utf-8")
+    return raw
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_pictures_and_tables_have_their_digests_in_any_order(tmp_path: Path, step: int) -> None:
+    names = [name(number) for number in range(8)]
+    summed = ["LICENSE.txt", "table.csv.gz", *names[:-1]]
+    files = list(list_files(write_listing(tmp_path, names, summed[::step]), URL, ("table.csv.gz", "other.csv.gz")))
+    assert [file.path for file in files] == [*names, "table.csv.gz"]
+    assert [file.url for file in files] == [f"{URL}/{file.path}" for file in files]
+    for file in files:
+        expected = hashlib.sha256(file.path.encode()).hexdigest() if file.path != names[-1] else None
+        assert file.sha256 == expected
+
+
+def test_digests_are_understood_in_both_styles(tmp_path: Path) -> None:
+    names = [name(number) for number in range(4)]
+    write_listing(tmp_path, names, [names[0], f" {names[1]}", f"*{names[2]}", f" *{names[3]}"])
+    assert [file.sha256 is not None for file in list_files(tmp_path, URL, ())] == [True] * 4
+
+
+def test_pictures_without_a_digest_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    names = [name(number) for number in range(5)]
+    assert len(list(list_files(write_listing(tmp_path, names, names), URL, ()))) == 5
+    assert not caplog.messages
+    assert len(list(list_files(write_listing(tmp_path, names, names[2:]), URL, ()))) == 5
+    sums = tmp_path / "SHA256SUMS.txt"
+    assert caplog.messages == [f"{sums}: has no digest of 2 of 5 pictures, which are taken as they are"]
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_a_long_list_takes_little_memory(tmp_path: Path, step: int) -> None:
+    names = [name(number) for number in range(20_000)]
+    write_listing(tmp_path, names, names[::step])
+    tracemalloc.start()
+    assert sum(1 for _ in list_files(tmp_path, URL, ())) == 20_000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200 * 20_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "files/p10/p10000000/s50000000/../../p10000001/s1/a.jpg",
+        "../files/p10/p10000000/s50000000/a.jpg",
+        "/files/p10/p10000000/s50000000/a.jpg",
+        "https://example.org/files/p10/p10000000/s50000000/a.jpg",
+        "files/p10/p11000000/s50000000/a.jpg",
+        "files/p10/p10000000/s50000000/a.dcm",
+        "files/p10/p10000000/s50000000/.jpg",
+        "files/p10/p10000000/s50000000/a.jpg ",
+        "files/p10/p10000000/s50000000/a b.jpg",
+        "files/p10/p10000000/s50000000/a?.jpg",
+        "files/p10/p10000000/s50000000/\u0661.jpg",
+        "files/p10/p10\u0661/s50000000/a.jpg",
+        "files/p10/p10000000/s50000000/a.jpg\0",
+        "<html>p10000000",
+        name(0),  # again
+    ],
+)
+def test_a_line_that_is_no_picture_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
+    write_listing(tmp_path, [name(0), line], [])
+    with pytest.raises(SourceError, match=r"IMAGE_FILENAMES: line 2: no path of a further picture; get the") as error:
+        list(list_files(tmp_path, URL, ()))
+    assert "\n" not in str(error.value)
+    assert "p10000000" not in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["", "0" * 64, "0" * 63 + f" {name(0)}", "g" * 64 + f" {name(0)}", "p10000000"])
+def test_a_damaged_digest_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
+    write_listing(tmp_path, [name(0)], [])
+    (tmp_path / "SHA256SUMS.txt").write_text(f"{line}\n", encoding="utf-8")
+    if not line:
+        assert [file.sha256 for file in list_files(tmp_path, URL, ())] == [None]
+        return
+    with pytest.raises(SourceError, match=r"SHA256SUMS\.txt: line 1: expected a sha256, a space and a path") as error:
+        list(list_files(tmp_path, URL, ()))
+    assert "p10000000" not in str(error.value)
+
+
+def test_an_empty_list_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="IMAGE_FILENAMES: names no picture"):
+        list(list_files(write_listing(tmp_path, [], []), URL, ()))
+
+
+@settings(max_examples=100)
+@given(listing=st.binary(max_size=200), sums=st.binary(max_size=200))
+def test_no_list_crashes_or_leads_out_of_the_folder(tmp_path: Path, listing: bytes, sums: bytes) -> None:
+    (tmp_path / "IMAGE_FILENAMES").write_bytes(f"{name(0)}\n".encode() + listing)
+    (tmp_path / "SHA256SUMS.txt").write_bytes(sums)
+    try:
+        for file in list_files(tmp_path, URL, ()):
+            assert (tmp_path / file.path).resolve().is_relative_to(tmp_path / "files/p10")
+    except SourceError as error:
+        assert "\n" not in str(error)

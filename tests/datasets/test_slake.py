@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import json
+import logging
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openmedq.datasets import slake
+from openmedq.datasets.slake import read
+from openmedq.errors import SourceError
+from openmedq.schema import Reason, Rejected, Sample
+
+from .hostile import JSON
+
+RECORD = {
+    "img_id": 1,
+    "img_name": "xmlab1/source.jpg",
+    "question": " What causes it? ",
+    "answer": "Smoking",
+    "q_lang": "en",
+    "location": "Lung",
+    "modality": "X-Ray",
+    "answer_type": "OPEN",
+    "base_type": "kvqa",
+    "content_type": "KG",
+    "triple": ["vhead", "cause", "ktail"],
+    "qid": 7,
+}
+
+
+def write(raw: Path, records: Any, name: str = "train.json") -> Path:
+    for folder in ("xmlab1", "xmlab2"):
+        (raw / "imgs" / folder).mkdir(parents=True, exist_ok=True)
+        (raw / "imgs" / folder / "source.jpg").write_bytes(f"{folder}: readers do not look".encode())
+    (raw / name).write_text(json.dumps(records), encoding="utf-8")
+    return raw
+
+
+def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
+    """The row of a record with changes; a value of `...` takes the field away. A good record stands beside it."""
+    record = {key: value for key, value in (RECORD | changes).items() if value is not ...}
+    first, second = read(write(raw, [record, RECORD | {"qid": "good"}]))
+    assert isinstance(second, Sample)
+    return first
+
+
+def test_a_record_is_kept_whole(tmp_path: Path) -> None:
+    row = read_one(tmp_path, unknown={"x": 1})
+    assert isinstance(row, Sample)
+    assert (row.id, row.split, row.modality, row.licence) == ("slake/7", "train", "radiology", "CC-BY-4.0")
+    assert (row.turns[0].question, row.turns[0].answer) == ("What causes it?", "Smoking")
+    assert row.images[0].image_id == "xmlab1/source.jpg"
+    assert row.images[0].path == tmp_path / "imgs/xmlab1/source.jpg"
+    assert (row.provenance.file, row.provenance.record) == ("train.json", "record 1")
+    assert row.attributes == {
+        "answer_type": "open",
+        "base_type": "kvqa",
+        "content_type": "KG",
+        "img_id": "1",
+        "language": "en",
+        "location": "Lung",
+        "modality": "X-Ray",
+        "triple": "vhead; cause; ktail",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        *(
+            ({name: value}, Reason.FIELD_MISSING)
+            for name in ("qid", "img_name", "question", "answer", "q_lang")
+            for value in (..., None, [])
+        ),
+        ({"question": 5}, Reason.FIELD_MISSING),
+        ({"q_lang": "zh", "answer": ...}, Reason.FIELD_MISSING),
+        ({"question": "  "}, Reason.QUESTION_EMPTY),
+        ({"answer": ""}, Reason.ANSWER_EMPTY),
+        ({"q_lang": "zh", "answer": ""}, Reason.LANGUAGE_EXCLUDED),
+        ({"img_name": "xmlab3/source.jpg"}, Reason.IMAGE_MISSING),
+        ({"img_name": "source.jpg"}, Reason.IMAGE_MISSING),
+        ({"img_name": "imgs"}, Reason.IMAGE_MISSING),
+        ({"img_name": "../imgs/xmlab1/source.jpg"}, Reason.IMAGE_MISSING),
+        ({"img_name": "/etc/passwd"}, Reason.IMAGE_MISSING),
+        ({"question": "\ud800"}, Reason.NOT_UTF8),
+        ({"triple": ["\ud800"]}, Reason.NOT_UTF8),
+    ],
+)
+def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
+    row = read_one(tmp_path, **changes)
+    assert isinstance(row, Rejected)
+    assert row.reason is reason
+    assert "\n" not in row.detail
+
+
+def test_what_only_describes_may_be_absent(tmp_path: Path) -> None:
+    for name in ("location", "modality", "answer_type", "base_type", "content_type", "triple", "img_id"):
+        for value in (None, ..., {}, [1]):
+            row = read_one(tmp_path, **{name: value})
+            assert isinstance(row, Sample)
+            assert name not in row.attributes
+    assert "answer_type" not in read_one(tmp_path, answer_type="BOTH").attributes  # type: ignore[union-attr]
+
+
+def test_other_languages_are_rejected_or_let_in_by_the_dial(miniature_of: Callable[[str], Path]) -> None:
+    raw = miniature_of("slake")
+    rejected = [row for row in read(raw) if isinstance(row, Rejected)]
+    assert Counter(row.reason for row in rejected) == {Reason.LANGUAGE_EXCLUDED: 128, Reason.ANSWER_EMPTY: 1}
+    assert {row.split for row in rejected} == {"train", "validation", "test"}
+    both = list(read(raw, languages=("en", "zh")))
+    assert [row.id for row in both] == [row.id for row in read(raw)]
+    assert Counter(row.attributes["language"] for row in both if isinstance(row, Sample)) == {"en": 128, "zh": 128}
+    assert Counter(type(row) for row in read(raw, languages=())) == {Rejected: 257}
+
+
+def test_an_id_that_comes_twice_in_a_split_is_rejected_the_second_time(tmp_path: Path) -> None:
+    write(tmp_path, [RECORD, RECORD | {"qid": "7"}, 5])
+    write(tmp_path, [RECORD | {"qid": 8}, RECORD, RECORD, 5], "test.json")
+    kept, again, _, other, same, third, _ = rows = list(read(tmp_path))
+    assert isinstance(same, Sample)
+    assert isinstance(kept, Sample)
+    assert isinstance(other, Sample)
+    assert isinstance(again, Rejected)
+    assert isinstance(third, Rejected)
+    assert again.reason is third.reason is Reason.ID_REPEATED
+    assert (other.split, third.split) == ("test", "test")
+    assert len({row.id for row in rows}) == 7
+
+
+def test_foreign_bytes_cost_one_record(tmp_path: Path) -> None:
+    write(tmp_path, [RECORD, RECORD | {"qid": 8, "question": "MARK"}])
+    path = tmp_path / "train.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"MARK", b"caf\xe9"))
+    first, second = read(tmp_path)
+    assert isinstance(first, Sample)
+    assert isinstance(second, Rejected)
+    assert second.reason is Reason.NOT_UTF8
+
+
+@pytest.mark.parametrize("content", [{}, {"a": 1}, [], [1, 2], None, "text"])
+def test_another_layout_is_one_line(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(SourceError, match=r"train\.json"):
+        list(read(write(tmp_path, content)))
+
+
+@pytest.mark.parametrize("field", ["qid", "img_name", "question", "answer", "q_lang"])
+def test_a_renamed_field_is_one_line_that_names_it(copy_of: Callable[[str], Path], field: str) -> None:
+    raw = copy_of("slake")
+    text = (raw / "test.json").read_text(encoding="utf-8")
+    (raw / "test.json").write_text(text.replace(f'"{field}":', f'"{field}_":'), encoding="utf-8")
+    with pytest.raises(SourceError, match=rf"test\.json: .* no field `{field}`, in all of its"):
+        list(read(raw))
+
+
+def test_a_packed_archive_of_the_project_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Slake1.0.zip").write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"unpack Slake1\.0\.zip"):
+        list(read(tmp_path))
+
+
+def unpack(raw: Path) -> None:
+    with zipfile.ZipFile(raw / "imgs.zip") as archive:
+        archive.extractall(raw)
+    (raw / "imgs.zip").unlink()
+
+
+def as_the_projects_archive(raw: Path) -> None:
+    unpack(raw)
+    (raw / "validation.json").rename(raw / "validate.json")
+    into_a_folder(raw)
+
+
+def into_a_folder(raw: Path, name: str = "Slake1.0") -> None:
+    paths = list(raw.iterdir())
+    (raw / name).mkdir(parents=True)
+    for path in paths:
+        path.rename(raw / name / path.name)
+
+
+def unpacked_into_a_folder_of_its_name(raw: Path) -> None:
+    unpack(raw)
+    (raw / "imgs").rename(raw / "inner")
+    (raw / "imgs").mkdir()
+    (raw / "inner").rename(raw / "imgs" / "imgs")
+
+
+def packed_without_the_folder(raw: Path) -> None:
+    unpack(raw)
+    with zipfile.ZipFile(raw / "imgs.zip", "w") as archive:
+        archive.writestr("__MACOSX/._source.jpg", b"junk")
+        for path in sorted((raw / "imgs").rglob("*.*")):
+            archive.write(path, f"./{path.relative_to(raw / 'imgs').as_posix()}")
+            path.unlink()
+    (raw / "imgs").rename(raw / "elsewhere")
+
+
+@pytest.mark.parametrize(
+    "lay_out",
+    [
+        unpack,
+        as_the_projects_archive,
+        into_a_folder,
+        lambda raw: into_a_folder(raw, "SLAKE"),
+        lambda raw: into_a_folder(raw, "snapshots/a9083ce"),
+        unpacked_into_a_folder_of_its_name,
+        packed_without_the_folder,
+        lambda raw: (raw / "validation.json").rename(raw / "validate.json"),
+    ],
+)
+def test_other_names_of_the_same_layout_are_read(
+    copy_of: Callable[[str], Path], lay_out: Callable[[Path], None]
+) -> None:
+    def told(raw: Path) -> list[Any]:
+        rows = [row for row in read(raw) if isinstance(row, Sample)]
+        return [
+            (row.id, row.turns, [(i.image_id, i.data or (i.path and i.path.read_bytes())) for i in row.images])
+            for row in rows
+        ]
+
+    raw = copy_of("slake")
+    expected = told(raw)
+    lay_out(raw)
+    assert len(expected) == 128
+    assert told(raw) == expected
+
+
+def test_of_two_copies_of_a_split_one_is_read_and_the_other_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    write(tmp_path, [RECORD], "validation.json")
+    write(tmp_path, [RECORD | {"qid": 8}], "validate.json")
+    assert [(row.id, row.split) for row in read(tmp_path)] == [("slake/7", "validation")]
+    assert len([message for message in caplog.messages if "validate.json: not read" in message]) == 1
+
+
+def test_a_split_that_is_absent_is_left_out(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("slake")
+    (raw / "train.json").unlink()
+    assert {row.split for row in read(raw)} == {"validation", "test"}
+
+
+def test_without_pictures_every_row_is_rejected_and_counted(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("slake")
+    (raw / "imgs.zip").unlink()
+    reasons = Counter(row.reason for row in read(raw, ("en", "zh")) if isinstance(row, Rejected))
+    assert reasons == {Reason.IMAGE_MISSING: 256, Reason.ANSWER_EMPTY: 1}
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_a_picture_is_found_by_its_folder_and_never_by_its_last_part_alone(
+    copy_of: Callable[[str], Path], is_packed: bool
+) -> None:
+    raw = copy_of("slake")
+    rows = [row for row in read(raw) if isinstance(row, Sample)]
+    images = {row.images[0].image_id: row.images[0].data for row in rows}
+    assert len(images) == len(set(images.values())) == 56
+    taken, *others = images
+    unpack(raw)
+    (raw / "imgs" / taken).unlink()
+    (raw / "imgs/source.jpg").write_bytes(b"what a look-up by the last part would find first")
+    if is_packed:
+        with zipfile.ZipFile(raw / "imgs.zip", "w") as archive:
+            for path in sorted((raw / "imgs").rglob("*.*")):
+                archive.write(path, path.relative_to(raw).as_posix())
+        (raw / "imgs").rename(raw / "elsewhere")
+    rejected = [row for row in read(raw) if isinstance(row, Rejected) and row.reason is Reason.IMAGE_MISSING]
+    assert len(rejected) == sum(row.images[0].image_id == taken for row in rows) > 0
+    assert {row.images[0].image_id for row in read(raw) if isinstance(row, Sample)} == set(others)
+
+
+def test_a_damaged_picture_costs_its_own_rows(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("slake")
+    sample = next(row for row in read(raw) if isinstance(row, Sample))
+    data = (raw / "imgs.zip").read_bytes()
+    at = data.index(sample.images[0].data or b"?")
+    (raw / "imgs.zip").write_bytes(data[: at + 99] + bytes([data[at + 99] ^ 1]) + data[at + 100 :])
+    rejected = [row for row in read(raw) if isinstance(row, Rejected) and row.reason is Reason.IMAGE_UNREADABLE]
+    assert sample.id in {row.id for row in rejected}
+    assert len(rejected) < 8
+
+
+RECORDS = (
+    st.lists(
+        st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in RECORD.items()}) | JSON,
+        max_size=4,
+    )
+    | JSON
+)
+
+
+@settings(max_examples=100)
+@given(train=RECORDS, test=RECORDS)
+def test_no_record_crashes_the_reader(tmp_path: Path, train: Any, test: Any) -> None:
+    write(write(tmp_path, train), test, "test.json")
+    rows = []
+    try:
+        rows.extend(read(tmp_path))
+    except SourceError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(rows) == len(train) + len(test)
+    assert len({row.id for row in rows}) == len(rows)
+
+
+# The miniature
+
+
+def test_masks_and_detections_are_no_pictures_of_samples(miniature_of: Callable[[str], Path]) -> None:
+    with zipfile.ZipFile(miniature_of("slake") / "imgs.zip") as archive:
+        kinds = Counter(Path(name).name for name in archive.namelist())
+    assert kinds == {"source.jpg": 56, "mask.png": 56, "detection.json": 56, "question.json": 56}
+    for row in read(miniature_of("slake")):
+        if isinstance(row, Sample):
+            assert [Path(image.image_id).name for image in row.images] == ["source.jpg"]
+
+
+def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -> None:
+    raw = miniature_of("slake")
+    records = [r for split in slake.card.roles for r in json.loads((raw / f"{split}.json").read_text(encoding="utf-8"))]
+    assert [record["qid"] for record in records] == list(range(257))
+    assert Counter(record["q_lang"] for record in records) == {"en": 129, "zh": 128}
+    assert sum(record["answer"] == "" for record in records) == 1
+    assert sum(record["base_type"] == "kvqa" for record in records) == 2 * 14
+    triplets = Counter((r["img_name"], r["question"], r["answer"]) for r in records)
+    assert sum(number > 1 for number in triplets.values()) == 4
+    closed = {r["answer"] for r in records if r["answer_type"] == "CLOSED" and r["q_lang"] == "en"}
+    assert closed == {"Yes", "No", "Left", "Right"}
+
+
+def test_the_miniature_shares_a_picture_with_other_sets(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
+    def pictures(raw: Path) -> set[bytes]:
+        return {path.read_bytes() for path in raw.rglob("*.jpg")}
+
+    with zipfile.ZipFile(miniature_of("slake") / "imgs.zip") as archive:
+        archive.extractall(tmp_path)
+    assert len(pictures(tmp_path) & pictures(miniature_of("vqa_rad"))) == 1
+
+
+def test_pictures_answer_the_questions_and_splits_share_none(miniature_of: Callable[[str], Path]) -> None:
+    rows = [row for row in read(miniature_of("slake")) if isinstance(row, Sample)]
+    shown: dict[str, set[str]] = {}
+    for row in rows:
+        shown.setdefault(row.split, set()).add(row.images[0].image_id)
+    assert sum(map(len, shown.values())) == len(set.union(*shown.values())) == 56
+    for split in ("train", "test"):
+        counts = Counter(row.turns[0].answer for row in rows if row.split == split)
+        assert min(counts[answer] for answer in ("Yes", "No", "Left", "Right", "Head", "Chest", "Abdomen")) >= 1
+
+
+def test_real_files_are_read_whole(real_data: Path) -> None:
+    rows = list(read(real_data / "SLAKE"))
+    assert Counter(row.split for row in rows) == slake.card.published_rows
+    reasons = Counter(row.reason for row in rows if isinstance(row, Rejected))
+    assert reasons == {Reason.LANGUAGE_EXCLUDED: 6995, Reason.IMAGE_MISSING: 7032, Reason.ANSWER_EMPTY: 1}
+    both = Counter(row.reason for row in read(real_data / "SLAKE", ("en", "zh")) if isinstance(row, Rejected))
+    assert both == {Reason.IMAGE_MISSING: 14_027, Reason.ANSWER_EMPTY: 1}
+    assert len({row.id for row in rows}) == 14_028

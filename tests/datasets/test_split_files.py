@@ -1,0 +1,81 @@
+"""Sets with a file for each split: one that is absent is named, and ids that restart in each stay unique."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from openmedq.schema import Rejected, Sample
+from tests.datasets.test_contract import SETS
+
+# A file of one split, or all of them, and the split.
+ABSENT = {
+    "cxr8": ("test_list.txt", "test"),
+    "medfmc_chest": ("data_backup/MedFMC/chest/test_WithLabel.txt", "test_WithLabel"),
+    "medfmc_colon": ("data_backup/MedFMC/colon/test_WithLabel.txt", "test_WithLabel"),
+    "medfmc_endo": ("data_backup/MedFMC/endo/test_WithLabel.txt", "test_WithLabel"),
+    "medmcqa": ("data/validation-*", "validation"),
+    "pathvqa": ("data/validation-*", "validation"),
+    "pmc_vqa": ("test*.csv", "test"),
+    "pubmedqa": ("pqa_unlabeled/*", "unlabeled"),
+    "roco": ("data/test/*/captions.txt", "test"),
+    "slake": ("validation.json", "validation"),
+    "vqa_med_2019": ("ImageClef-2019-VQA-Med-Validation.zip", "validation"),
+}
+
+
+@pytest.mark.parametrize("set_id", sorted(ABSENT))
+def test_a_split_whose_file_is_absent_is_named(
+    set_id: str, copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = copy_of(set_id)
+    pattern, split = ABSENT[set_id]
+    expected = f' is absent; the split "{split}" has no rows'
+    list(SETS[set_id].read(raw))
+    assert not any(" is absent; " in message for message in caplog.messages)
+    for path in list(raw.glob(pattern)):
+        path.unlink()
+    rows = list(SETS[set_id].read(raw))
+    assert not any(row.split == split for row in rows)
+    said = [message for message in caplog.messages if message.endswith(expected)]
+    assert len(said) == 1
+    assert said[0].startswith(f"{set_id}: ")
+
+
+def restart(path: Path, key: str) -> int:
+    records = json.loads(path.read_text(encoding="utf-8"))
+    for number, record in enumerate(records, start=1):
+        record[key] = number
+    path.write_text(json.dumps(records), encoding="utf-8")
+    return len(records)
+
+
+def test_question_ids_that_restart_carry_the_split(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("slake")
+    numbers = {name: restart(raw / f"{name}.json", "qid") for name in ("train", "validation", "test")}
+    rows = list(SETS["slake"].read(raw, languages=("en", "zh")))  # type: ignore[call-arg]
+    ids = [row.id for row in rows]
+    assert len(set(ids)) == len(ids) == sum(numbers.values())
+    assert {"slake/1", "slake/validation-1", "slake/test-1"} <= set(ids)
+    assert not any("repeated" in row.reason for row in rows if isinstance(row, Rejected))
+
+
+def test_derived_copies_and_lines_carry_it_too(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+    raw = copy_of("vqa_rad")
+    whole = raw / "VQA_RAD Dataset Public.json"
+    records = json.loads(whole.read_text(encoding="utf-8"))
+    for name in ("trainset", "testset"):
+        (raw / f"{name}.json").write_text(json.dumps(records[:5]), encoding="utf-8")
+    whole.unlink()
+    assert [row.id for row in SETS["vqa_rad"].read(raw)][::5] == ["vqa_rad/0", "vqa_rad/test-0"]
+
+    lines = tmp_path / "medmcqa_lines"
+    lines.mkdir()
+    record = {"id": "1", "question": "which?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 1}
+    for name in ("train", "dev"):
+        (lines / f"{name}.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    rows = list(SETS["medmcqa"].read(lines))
+    assert [row.id for row in rows if isinstance(row, Sample)] == ["medmcqa/1", "medmcqa/validation-1"]

@@ -1,0 +1,72 @@
+"""A Git LFS pointer, an HTML page or a host's XML error in the place of any published file is named as such."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from openmedq.config import Normalize
+from openmedq.curate.normalize import rows
+from openmedq.errors import SourceError
+from openmedq.schema import Reason, Rejected
+from openmedq.storage.decoding import Inline
+from tests.datasets.test_contract import SETS, every_set
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 212343373\n"
+UNEXPECTED = {
+    "a Git LFS pointer": POINTER,
+    "an HTML page": b'\n<!DOCTYPE html>\n<html lang="en"><head></head><body>Sign in</body></html>\n',
+    "an XML error of its host (AccessDenied)": b'<?xml version="1.0" encoding="UTF-8"?>\n'
+    b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+}
+IMAGES = (".jpg", ".png")
+# Files whose reader needs none of their content, or that only `download` reads.
+UNREAD = ("README-VQA-Med-2019-Data.txt", "SHA256SUMS.txt", "IMAGE_FILENAMES", "pmc_oa_beta.jsonl", "dlinks.txt")
+UNREAD_PARTS = ("_2.", "_20.", "1-shot", "_train.", "_val.")  # where another file has the same records
+
+
+@every_set
+@pytest.mark.parametrize("what", UNEXPECTED)
+def test_an_unexpected_file_is_named_and_not_read(set_id: str, what: str, copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of(set_id)
+    published = [path for path in sorted(raw.rglob("*")) if path.is_file() and path.suffix not in IMAGES]
+    num_named = 0
+    for path in published[:12]:  # of ROCO's 36 lists and PathVQA's 13 shards, each kind is among them
+        whole = path.read_bytes()
+        path.write_bytes(UNEXPECTED[what])
+        try:
+            list(SETS[set_id].read(raw))
+        except SourceError as error:
+            num_named += 1
+            assert "\n" not in str(error)
+            assert f"{path.name} is {what}, not " in str(error)
+            assert what != "a Git LFS pointer" or f'run "git lfs pull" in {path.parent}' in str(error)
+        else:
+            assert path.name in UNREAD or any(part in path.name for part in UNREAD_PARTS), path
+        path.write_bytes(whole)
+    assert num_named
+
+
+@pytest.mark.parametrize("set_id", [*("vqa_rad", "mimic_cxr", "medfmc_chest", "medfmc_colon", "medfmc_endo")])
+@pytest.mark.parametrize("what", UNEXPECTED)
+def test_an_unexpected_file_among_the_images_costs_its_records(
+    set_id: str, what: str, copy_of: Callable[[str], Path]
+) -> None:
+    raw = copy_of(set_id)
+    images = [path for path in raw.rglob("*") if path.suffix in IMAGES]
+    for path in images:
+        path.write_bytes(UNEXPECTED[what])
+    found = list(rows(SETS[set_id], raw, Normalize(), Inline()))
+    assert all(isinstance(row, Rejected) for row in found)
+    spoilt = [row for row in found if isinstance(row, Rejected) and row.reason is Reason.IMAGE_UNEXPECTED]
+    assert spoilt
+    assert all(f"{what}, not an image" in row.detail for row in spoilt)
+
+
+@pytest.mark.parametrize("text", ["Entry not found", "404: Not Found", "<html>\n404\n</html>\n"])
+def test_what_hosts_answer_in_plain_words_is_named_too(tmp_path: Path, text: str) -> None:
+    (tmp_path / "train.json").write_text(text, encoding="utf-8")
+    with pytest.raises(SourceError, match=r"train\.json is an? .*, not the published file; download the file again"):
+        list(SETS["slake"].read(tmp_path))

@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+import json
+import logging
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openmedq.datasets import vqa_rad
+from openmedq.datasets.readers.hub_shards import picture_schema
+from openmedq.datasets.vqa_rad import PICTURES, QUESTIONS, read
+from openmedq.errors import SourceError
+from openmedq.schema import Reason, Rejected, Sample
+
+from .hostile import JSON
+
+RECORD = {
+    "qid": 7,
+    "phrase_type": "freeform",
+    "qid_linked_id": "link",
+    "image_case_url": "https://example.org/case",
+    "image_name": "synpic1.jpg",
+    "image_organ": "HEAD",
+    "question": " Is it so? ",
+    "answer": "Yes",
+    "answer_type": "CLOSED ",
+}
+
+
+def write(raw: Path, records: Any, name: str = QUESTIONS) -> Path:
+    (raw / PICTURES).mkdir(parents=True, exist_ok=True)
+    (raw / PICTURES / "synpic1.jpg").write_bytes(b"no picture: readers do not look")
+    (raw / name).parent.mkdir(exist_ok=True)
+    (raw / name).write_text(json.dumps(records), encoding="utf-8")
+    return raw
+
+
+def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
+    """The row of a record with changes; a value of `...` takes the field away. A good record stands beside it."""
+    record = {key: value for key, value in (RECORD | changes).items() if value is not ...}
+    first, second = read(write(raw, [record, RECORD | {"qid": "good"}]))
+    assert isinstance(second, Sample)
+    return first
+
+
+def test_a_record_is_kept_whole(tmp_path: Path) -> None:
+    row = read_one(tmp_path, question_type="POS, PRES", question_rephrase="NULL", unknown={"x": 1})
+    assert isinstance(row, Sample)
+    assert row.id == "vqa_rad/7"
+    assert row.split == "train"
+    assert (row.turns[0].question, row.turns[0].answer) == ("Is it so?", "Yes")
+    assert row.images[0].path == tmp_path / PICTURES / "synpic1.jpg"
+    assert (row.groups.case, row.groups.question) == ("https://example.org/case", "link")
+    assert row.attributes == {
+        "answer_type": "closed",
+        "phrase_type": "freeform",
+        "image_organ": "HEAD",
+        "question_type": "POS, PRES",
+    }
+
+
+@pytest.mark.parametrize(("answer", "expected"), [(4, "4"), (0, "0"), (2.5, "2.5"), (" Left ", "Left")])
+def test_answers_become_text(tmp_path: Path, answer: Any, expected: str) -> None:
+    row = read_one(tmp_path, answer=answer)
+    assert isinstance(row, Sample)
+    assert row.turns[0].answer == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        *(({name: ...}, Reason.FIELD_MISSING) for name in ("qid", "phrase_type", "question", "answer", "image_name")),
+        *(({name: None}, Reason.FIELD_MISSING) for name in ("qid", "phrase_type", "question", "answer", "image_name")),
+        ({"question": 5}, Reason.FIELD_MISSING),
+        ({"answer": True}, Reason.FIELD_MISSING),
+        ({"answer": ["yes"]}, Reason.FIELD_MISSING),
+        ({"answer": float("nan")}, Reason.FIELD_MISSING),
+        ({"phrase_type": "framed"}, Reason.FIELD_MISSING),
+        ({"question": "  "}, Reason.QUESTION_EMPTY),
+        ({"answer": ""}, Reason.ANSWER_EMPTY),
+        ({"image_name": "absent.jpg"}, Reason.IMAGE_MISSING),
+        ({"image_name": "../../etc/passwd"}, Reason.IMAGE_MISSING),
+        ({"question": "\ud800"}, Reason.NOT_UTF8),
+        ({"image_organ": "\ud800"}, Reason.NOT_UTF8),
+    ],
+)
+def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
+    row = read_one(tmp_path, **changes)
+    assert isinstance(row, Rejected)
+    assert row.reason is reason
+    assert "\n" not in row.detail
+
+
+def test_a_bad_answer_type_is_no_reason_to_reject(tmp_path: Path) -> None:
+    for value in (None, ..., [], "OPEN"):
+        assert isinstance(read_one(tmp_path, answer_type=value), Sample)
+
+
+def test_an_id_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> None:
+    first, second, third = read(write(tmp_path, [RECORD, RECORD | {"qid": "7"}, RECORD | {"qid": 8}]))
+    assert isinstance(first, Sample)
+    assert isinstance(third, Sample)
+    assert isinstance(second, Rejected)
+    assert second.reason is Reason.ID_REPEATED
+    assert second.id != first.id
+
+
+def test_foreign_bytes_cost_one_record(tmp_path: Path) -> None:
+    write(tmp_path, [RECORD, RECORD | {"qid": 8, "question": "MARK"}])
+    path = tmp_path / QUESTIONS
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"MARK", b"caf\xe9"))
+    first, second = read(tmp_path)
+    assert isinstance(first, Sample)
+    assert isinstance(second, Rejected)
+    assert second.reason is Reason.NOT_UTF8
+
+
+@pytest.mark.parametrize("content", [{}, {"a": 1}, [], [1, 2], None, "text"])
+def test_another_layout_is_one_line(tmp_path: Path, content: Any) -> None:
+    with pytest.raises(SourceError, match=r"VQA_RAD Dataset Public\.json"):
+        list(read(write(tmp_path, content)))
+
+
+def test_a_renamed_field_is_one_line_that_names_it(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("vqa_rad")
+    text = (raw / QUESTIONS).read_text(encoding="utf-8")
+    (raw / QUESTIONS).write_text(text.replace('"question":', '"Question":'), encoding="utf-8")
+    with pytest.raises(SourceError, match="no field `question`, in all of its"):
+        list(read(raw))
+
+
+@pytest.mark.parametrize(
+    ("questions", "pictures", "folder"),
+    [
+        ("VQA_RAD_Dataset_Public.json", "VQA_RAD_Image_Folder", ""),
+        (QUESTIONS, f"{PICTURES}.zip", ""),  # as OSF packs it
+        (QUESTIONS, f"{PICTURES}.zip", "VQA_RAD Image Folder/"),
+        (QUESTIONS, "VQA_RAD_Image_Folder.zip", "VQA_RAD Image Folder/"),
+    ],
+)
+def test_other_names_of_the_same_layout_are_read(
+    copy_of: Callable[[str], Path], questions: str, pictures: str, folder: str
+) -> None:
+    raw = copy_of("vqa_rad")
+    expected = [(row.id, row.turns) for row in read(raw) if isinstance(row, Sample)]
+    (raw / QUESTIONS).rename(raw / questions)
+    if pictures.endswith(".zip"):
+        with zipfile.ZipFile(raw / pictures, "w") as archive:
+            for path in (raw / PICTURES).iterdir():
+                archive.write(path, f"{folder}{path.name}")
+                path.unlink()
+        (raw / PICTURES).rmdir()
+    else:
+        (raw / PICTURES).rename(raw / pictures)
+    assert [(row.id, row.turns) for row in read(raw) if isinstance(row, Sample)] == expected
+
+
+def test_without_pictures_every_row_is_rejected_and_counted(copy_of: Callable[[str], Path]) -> None:
+    raw = copy_of("vqa_rad")
+    num_rows = len(list(read(raw)))
+    (raw / PICTURES).rename(raw / "elsewhere")
+    reasons = Counter(row.reason for row in read(raw) if isinstance(row, Rejected))
+    assert reasons == {Reason.IMAGE_MISSING: num_rows}
+
+
+DERIVED = {
+    "qid": 1,
+    "image_name": "synpic1.jpg",
+    "image_organ": "HEAD",
+    "answer": 4,
+    "answer_type": "OPEN",
+    "question_type": "COUNT",
+    "question": "How many?",
+    "phrase_type": "frame",
+}
+
+
+def test_of_two_copies_one_is_read_and_the_other_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    write(tmp_path, [DERIVED], "data_RAD/trainset.json")
+    write(tmp_path, [DERIVED | {"qid": 2, "phrase_type": "freeform"}], "data_RAD/testset.json")
+    derived = list(read(tmp_path))
+    assert [(row.id, row.split) for row in derived] == [("vqa_rad/1", "train"), ("vqa_rad/2", "test")]
+    assert all(isinstance(row, Sample) for row in derived)
+    assert not caplog.messages
+    write(tmp_path, [RECORD])
+    assert [row.id for row in read(tmp_path)] == ["vqa_rad/7"]
+    assert len([message for message in caplog.messages if "data_RAD" in message and "not read" in message]) == 2
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_half_of_the_derived_copy_is_read(tmp_path: Path, split: str) -> None:
+    rows = list(read(write(tmp_path, [DERIVED], f"data_RAD/{split}set.json")))
+    assert [(row.id, row.split) for row in rows] == [("vqa_rad/1", split)]
+
+
+def test_the_hubs_copy_is_read_where_there_is_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    hub = [
+        {"image": {"bytes": b"one", "path": None}, "question": "is it so?", "answer": "yes"},
+        {"image": {"bytes": b"one", "path": None}, "question": "where is it?", "answer": "left lung"},
+        {"image": None, "question": "where is it?", "answer": "left lung"},
+    ]
+    for split, rows in (("train", hub), ("test", hub[:1])):
+        (tmp_path / "vqa-rad/data").mkdir(parents=True, exist_ok=True)
+        table = pa.Table.from_pylist(rows, picture_schema("question", "answer"))
+        pq.write_table(table, tmp_path / f"vqa-rad/data/{split}-00000-of-00001-eb8844602202be60.parquet")
+    closed, opened, bare, test = read(tmp_path)
+    assert isinstance(closed, Sample)
+    assert isinstance(opened, Sample)
+    assert isinstance(bare, Rejected)
+    assert isinstance(test, Sample)
+    assert [row.id for row in (closed, opened, bare, test)] == [f"vqa_rad/train-{n}" for n in (1, 2, 3)] + [
+        "vqa_rad/test-1"
+    ]
+    assert (opened.turns[0].question, opened.turns[0].answer) == ("where is it?", "left lung")
+    assert (closed.attributes["answer_type"], opened.attributes["answer_type"]) == ("closed", "open")
+    assert closed.images == opened.images == test.images
+    assert (test.split, test.licence) == ("test", "CC0-1.0")
+    assert not caplog.messages
+
+    assert [row.id for row in read(write(tmp_path, [RECORD]))] == ["vqa_rad/7"]
+    assert len([message for message in caplog.messages if "parquet: not read" in message]) == 2
+
+
+@settings(max_examples=100)
+@given(
+    records=st.lists(
+        st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in RECORD.items()}) | JSON,
+        max_size=5,
+    )
+    | JSON
+)
+def test_no_record_crashes_the_reader(tmp_path: Path, records: Any) -> None:
+    write(tmp_path, records)
+    rows = []
+    try:
+        rows.extend(read(tmp_path))
+    except SourceError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(rows) == len(records)
+    assert len({row.id for row in rows}) == len(rows)
+
+
+# What learning relies on in the miniature
+
+
+def test_no_fixed_answer_beats_chance_on_new_pictures(miniature_of: Callable[[str], Path]) -> None:
+    rows = [row for row in read(miniature_of("vqa_rad")) if isinstance(row, Sample)]
+    trained = {row.images[0].image_id for row in rows if row.split == "train"}
+    new = [row for row in rows if row.split == "test" and row.images[0].image_id not in trained]
+    shared = [row for row in rows if row.split == "test" and row.images[0].image_id in trained]
+    assert len(new) >= 800
+    assert 0 < len(shared) < len(new) / 10
+    answers = defaultdict(Counter)
+    for row in new:
+        answers[row.turns[0].question][row.turns[0].answer] += 1
+        answers[row.turns[0].question, row.attributes["image_organ"]][row.turns[0].answer] += 1
+    for question, counts in answers.items():
+        if isinstance(question, tuple) and "organ" in question[0]:
+            continue  # the organ is the answer there
+        assert len(counts) >= 2
+        assert len(set(counts.values())) == 1, question
+    wordings = {row.turns[0].question for row in rows if row.split == "train"}
+    assert {row.turns[0].question for row in new} <= wordings
+    assert {row.attributes["answer_type"] for row in new} == {"open", "closed"}
+
+
+def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -> None:
+    raw = miniature_of("vqa_rad")
+    records = json.loads((raw / QUESTIONS).read_text(encoding="utf-8"))
+    assert records[0]["qid"] == "0"
+    assert Counter(type(record["qid"]) for record in records)[str] == 1
+    assert any(isinstance(record["answer"], int) for record in records)
+    assert sum(record["answer_type"] == "CLOSED " for record in records) == 2
+    assert sum("question_rephrase" not in record for record in records) == 2
+    assert {record["phrase_type"] for record in records} == {"freeform", "para", "test_freeform", "test_para"}
+    triplets = Counter((r["image_name"], r["question"], r["answer"]) for r in records)
+    assert sum(number > 1 for number in triplets.values()) == 4
+    links = defaultdict(list)
+    for record in records:
+        links[record["qid_linked_id"]].append(record["phrase_type"])
+    assert ["freeform", "para"] in links.values()
+    assert ["test_freeform", "test_para"] in links.values()
+    named = {record["image_name"] for record in records}
+    assert len({path.name for path in (raw / PICTURES).iterdir()} - named) == 1
+
+
+def test_real_files_are_read_whole(real_data: Path) -> None:
+    rows = list(vqa_rad.read(real_data / "VQA-RAD"))
+    assert all(isinstance(row, Sample) for row in rows)
+    assert Counter(row.split for row in rows) == vqa_rad.card.published_rows == {"train": 1797, "test": 451}
+    assert len({row.images[0].image_id for row in rows}) == 314
+    assert Counter(row.attributes["answer_type"] for row in rows) == {"closed": 1299, "open": 949}

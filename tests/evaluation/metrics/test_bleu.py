@@ -1,0 +1,104 @@
+import warnings
+
+import punkt
+import pytest
+import sacrebleu
+from hypothesis import given
+from hypothesis import strategies as st
+from nltk.tokenize import word_tokenize
+from nltk.translate import bleu_score
+
+from openmedq.evaluation.metrics import bleu_1, bleu_1_sentence
+from openmedq.evaluation.metrics.bleu import count_unigrams, tokenize
+
+WORDS = [
+    "the",
+    "left",
+    "lung",
+    "lung.",
+    "Dr.",
+    "no",
+    "yes",
+    "(mass)",
+    "isn't",
+    "2.5",
+    "e.g.",
+    "?",
+    "T2-weighted",
+    "x, y",
+    "...",
+]
+ANSWERS = st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join)
+ROWS = st.lists(st.tuples(ANSWERS, ANSWERS), min_size=1, max_size=8)
+
+
+def test_tokens_are_those_of_word_tokenize() -> None:
+    assert tokenize("Yes. It isn't.") == ("yes", ".", "it", "is", "n't", ".")
+    assert tokenize("Dr. Smith (radiology)") == ("dr.", "smith", "(", "radiology", ")")
+    assert tokenize("") == ()
+
+
+@given(ANSWERS)
+def test_tokens_are_those_of_nltk_sentence_by_sentence(text: str) -> None:
+    sentences = punkt.sent_tokenize(text.lower())
+    assert list(tokenize(text)) == [token for one in sentences for token in word_tokenize(one, preserve_line=True)]
+
+
+@given(ROWS)
+def test_corpus_bleu_is_that_of_nltk_and_sacrebleu(rows: list[tuple[str, str]]) -> None:
+    answers, references = zip(*rows, strict=True)
+    hypotheses = [list(tokenize(answer)) for answer in answers]
+    wanted = [[list(tokenize(reference))] for reference in references]
+    ours = bleu_1(answers, references)
+    if any(hypotheses):  # NLTK divides by the number of answer tokens
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of longer n-grams, which weigh nothing here
+            nltk_score = bleu_score.corpus_bleu(wanted, hypotheses, weights=(1, 0, 0, 0))
+        assert ours == pytest.approx(100 * nltk_score)
+    if all(hypotheses):  # NLTK takes an empty answer for a wrong token, sacreBLEU for none
+        theirs = sacrebleu.BLEU(max_ngram_order=1, tokenize="none", smooth_method="none")
+        system, reference = ([" ".join(tokens) for tokens in side] for side in (hypotheses, [one for [one] in wanted]))
+        assert ours == pytest.approx(theirs.corpus_score(system, [reference]).score)
+
+
+@given(ROWS)
+def test_sentence_bleu_is_the_mean_of_that_of_nltk(rows: list[tuple[str, str]]) -> None:
+    smoothing = bleu_score.SmoothingFunction().method1
+    theirs = [
+        bleu_score.sentence_bleu(
+            [list(tokenize(reference))], list(tokenize(answer)), weights=(1, 0, 0, 0), smoothing_function=smoothing
+        )
+        for answer, reference in rows
+    ]
+    assert bleu_1_sentence(*zip(*rows, strict=True)) == pytest.approx(100 * sum(theirs) / len(theirs))
+
+
+@given(ROWS, st.randoms())
+def test_scores_are_bounded_and_the_order_of_rows_does_not_matter(rows: list[tuple[str, str]], random) -> None:
+    shuffled = random.sample(rows, len(rows))
+    for score in (bleu_1, bleu_1_sentence):
+        value = score(*zip(*rows, strict=True))
+        assert 0 <= value <= 100
+        assert value == pytest.approx(score(*zip(*shuffled, strict=True)))
+
+
+@given(st.lists(ANSWERS.filter(bool), min_size=1))
+def test_repeating_the_references_scores_100(references: list[str]) -> None:
+    assert bleu_1(references, references) == pytest.approx(100)
+    assert bleu_1_sentence(references, references) == pytest.approx(100)
+
+
+def test_a_word_matches_only_as_often_as_the_reference_has_it() -> None:
+    assert count_unigrams("the the the the", "the cat is on the mat") == (2, 4, 6)
+
+
+def test_short_answers_are_penalized_over_the_whole_corpus() -> None:
+    # Rows too short and too long make up for one another in the corpus score, not in the mean of sentences.
+    rows = (["lung", "left lung base"], ["left lung", "lung base"])
+    assert bleu_1(*rows) == pytest.approx(100 * 3 / 4)
+    assert bleu_1_sentence(*rows) == pytest.approx(100 * (2.718281828459045**-1 + 2 / 3) / 2)
+
+
+def test_no_rows_have_no_score() -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        bleu_1([], [])

@@ -1,0 +1,90 @@
+"""Answers to multiple-choice questions: which option each gives, and which give none."""
+
+import pytest
+
+from openmedq.evaluation.metrics.choices import read_answer
+from openmedq.model.prompt import respond
+from openmedq.schema import Task, Turn
+from tests.model.tiny import SAMPLES, make_sample
+
+ORGANS = ("lung", "heart", "A mass in the liver", "E. coli", "10 mm")
+
+
+def _read(text: str, options: tuple[str, ...] = ORGANS) -> str:
+    return read_answer(text, make_sample(Task.MULTIPLE_CHOICE, Turn("Which?", options[0], options=options)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("B", "b", "B.", "b.", "B)", "(B)", "(b)", "[B]", "B:", '"B"', "**B**", " B \n", "B - heart", "B\nIt pumps."),
+        *(
+            "B. heart",
+            " B. heart ",
+            "b. heart",
+            "B: heart",
+            "B) heart",
+            "B)heart",
+            "(B) heart",
+            "**B.** heart",
+            "B heart",
+        ),
+        *(
+            "Answer: B",
+            "answer: (b)",
+            "The answer is B",
+            "The correct answer is: B.",
+            "Final answer: **B**",
+            "Option B",
+        ),
+        *("The answer is option B", "Answer: B. heart", "The answer is heart.", "Answer: Heart", "heart", "Heart."),
+        *("B. the hea", "B: It pumps blood.", "A. heart"),  # a text that no option has; a text of another option
+    ],
+)
+def test_a_letter_is_read_as_its_option(text: str) -> None:
+    assert _read(text) == "heart"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("A mass in the lung", "A lung mass", "The answer is a mass", "B-cell lymphoma", "Brain", "bronchus", "Both"),
+        *(
+            "B12",
+            "B/C",
+            "A, B",
+            "e.g. heart",
+            "F",
+            "Z. heart",
+            "E. coli, probably",
+            "Answers vary",
+            "Answer:",
+            "",
+            "5 mm",
+        ),
+    ],
+)
+def test_other_words_stay_as_they_are(text: str) -> None:
+    assert _read(text) == text
+
+
+def test_the_text_of_an_option_is_no_letter() -> None:
+    assert _read("A mass in the liver") == "A mass in the liver"
+    assert _read("E. coli") == _read("D. E. coli") == "E. coli"
+    assert _read("10mm") == _read("E. 10mm") == _read("e") == "10 mm"
+
+
+def test_the_letter_goes_before_an_option_that_is_a_letter() -> None:
+    """Hepatitis, say."""
+    assert _read("A", ("C", "A", "B")) == "C"
+    assert _read("A. C", ("C", "A", "B")) == "C"
+
+
+def test_what_training_taught_is_read_back() -> None:
+    for option in ORGANS:
+        taught = respond(Task.MULTIPLE_CHOICE, Turn("Which?", option, options=ORGANS))
+        assert _read(taught) == option
+
+
+def test_other_tasks_have_no_letters() -> None:
+    assert read_answer(" B. heart ", SAMPLES[0]) == "B. heart"

@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score
+
+from openmedq.evaluation.metrics import macro_f1
+from openmedq.evaluation.metrics.classification import score_classes
+
+CLASSES = ("benign", "malignant", "normal")
+LABELS = st.sampled_from(CLASSES)
+SINGLE = st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=30)
+SEVERAL = st.lists(st.tuples(st.sets(LABELS), st.sets(LABELS)), min_size=1, max_size=30)
+
+
+@given(SINGLE)
+def test_single_labels_agree_with_scikit_learn(rows) -> None:
+    labels, predictions = zip(*rows, strict=True)
+    assert macro_f1(labels, predictions, CLASSES) == pytest.approx(f1_score(labels, predictions, average="macro"))
+
+
+@given(SEVERAL)
+def test_several_labels_agree_with_scikit_learn(rows) -> None:
+    labels, predictions = zip(*rows, strict=True)
+    is_true, is_predicted = (
+        np.array([[name in carried for name in CLASSES] for carried in side], dtype=int)
+        for side in (labels, predictions)
+    )
+    seen = (is_true | is_predicted).any(axis=0)
+    ours = macro_f1(labels, predictions, CLASSES)
+    if not seen.any():
+        assert ours == 0
+        return
+    theirs = f1_score(is_true, is_predicted, average="macro", labels=np.flatnonzero(seen), zero_division=0)
+    assert ours == pytest.approx(theirs)
+
+
+def test_a_class_that_nobody_names_is_left_out_and_a_wrongly_named_one_counts_as_zero() -> None:
+    assert macro_f1(["benign"], ["benign"], CLASSES) == 1
+    assert macro_f1(["benign", "benign"], ["benign", "normal"], CLASSES) == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_a_label_that_is_no_class_is_an_error() -> None:
+    with pytest.raises(ValueError, match="'cyst' is none of the classes"):
+        macro_f1(["cyst"], ["benign"], CLASSES)
+
+
+def test_the_interval_holds_the_value() -> None:
+    labels = ["benign", "malignant", "normal"] * 20
+    predictions = ["benign", "malignant", "benign"] * 10 + labels[:30]
+    scores = score_classes(labels, predictions, CLASSES, num_resamples=200)
+    assert scores["macro_f1_low"] < scores["macro_f1"] < scores["macro_f1_high"]
+    assert scores["macro_f1"] == pytest.approx(macro_f1(labels, predictions, CLASSES))
+    assert scores == score_classes(labels, predictions, CLASSES, num_resamples=200)

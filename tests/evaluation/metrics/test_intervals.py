@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from openmedq.evaluation.metrics import intervals
+from openmedq.evaluation.metrics.intervals import bootstrap
+
+OPTIONS = {"num_resamples": 2000, "confidence": 0.95, "seed": 0}
+
+
+def mean_score(sums):
+    return sums[..., 0] / sums[..., 1]
+
+
+def with_count(values) -> np.ndarray:
+    return np.column_stack([values, np.ones(len(values))])
+
+
+def interval_of(values, groups, **options):
+    return bootstrap(with_count(values), groups, {"mean": mean_score}, **(OPTIONS | options))["mean"]
+
+
+def test_agrees_with_scipy_when_each_row_is_a_group() -> None:
+    values = np.random.default_rng(1).normal(size=200)
+    ours = interval_of(values, [str(row) for row in range(200)], num_resamples=5000)
+    theirs = stats.bootstrap((values,), np.mean, n_resamples=5000, method="percentile", rng=2).confidence_interval
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
+
+
+def test_each_end_leaves_out_half_of_what_the_confidence_leaves() -> None:
+    scored = []
+
+    def spy(sums):
+        scored.append(mean_score(sums))
+        return scored[-1]
+
+    values = np.random.default_rng(1).normal(size=30)
+    groups = [str(row) for row in range(30)]
+    interval = bootstrap(with_count(values), groups, {"mean": spy}, **OPTIONS)["mean"]
+    _, resamples = scored
+    assert [interval.low, interval.high] == pytest.approx(np.percentile(resamples, [2.5, 97.5]).tolist())
+
+
+def test_rows_of_one_picture_are_drawn_together() -> None:
+    # Ten equal rows on each of 20 pictures say no more than 20 rows do.
+    values = np.repeat(np.arange(20) % 2, 10)
+    clustered = interval_of(values, [str(row // 10) for row in range(200)])
+    one_row_each = interval_of(values[::10], [str(row) for row in range(20)])
+    independent = interval_of(values, [str(row) for row in range(200)])
+    assert clustered == one_row_each
+    assert clustered.high - clustered.low > 2.5 * (independent.high - independent.low)
+
+
+def test_chunks_do_not_change_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    values, groups = np.arange(10.0), list("abcdefghij")
+    whole = interval_of(values, groups)
+    monkeypatch.setattr(intervals, "_CHUNK_SIZE", 70)
+    assert interval_of(values, groups) == whole
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.sampled_from("abcd")), min_size=1), st.randoms())
+def test_the_interval_lies_within_the_data_whatever_the_order_of_rows(rows, random) -> None:
+    values, groups = zip(*rows, strict=True)
+    interval = interval_of(values, groups, num_resamples=50)
+    if len(set(groups)) == 1:
+        assert (interval.low, interval.high) == (None, None)
+        return
+    assert min(values) - 1e-9 <= interval.low <= interval.high <= max(values) + 1e-9
+    values, groups = zip(*random.sample(rows, len(rows)), strict=True)
+    assert interval == interval_of(values, groups, num_resamples=50)
+
+
+def test_a_single_picture_has_no_interval() -> None:
+    interval = interval_of([0.0, 1.0], ["a", "a"])
+    assert interval.as_metrics("exact_match") == {"exact_match": 0.5}
+
+
+def test_no_rows_have_no_interval() -> None:
+    with pytest.raises(ValueError, match="0 rows"):
+        interval_of([], [])

@@ -1,0 +1,67 @@
+"""A project of its own, and sets whose files stand on the loopback servers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openmedq.config import Download, Execution
+from openmedq.datasets.card import File, Set
+from openmedq.fetch import fetching
+from openmedq.storage import origin
+from tests.datasets.conftest import miniature_of
+from tests.servers import Server
+from tests.stages import toyset
+
+__all__ = ["miniature_of"]
+
+HOST = "openi.nlm.nih.gov"  # plain files, ranges, validators
+URL = f"https://{HOST}/imgs/"
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder is an empty project, with a netrc beside it if the test writes one."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return folder
+
+
+def make_files(data: Mapping[str, bytes], *, is_pinned: bool = False) -> tuple[File, ...]:
+    """Files of a card, by path, at a plain host."""
+    pins = {path: {"sha256": hashlib.sha256(each).hexdigest()} if is_pinned else {} for path, each in data.items()}
+    return tuple(File(path=path, url=f"{URL}{path}", **pins[path]) for path in data)
+
+
+def make_set(files: tuple[File, ...], **update: Any) -> Set:
+    """The toy set with these files."""
+    return toyset.make_set(card=toyset.CARD.model_copy(update={"files": files, **update}))
+
+
+Fetch = Callable[..., origin.Origin]
+
+
+@pytest.fixture
+def fetch() -> Fetch:
+    """`fetch(server, set_, attempts=3)`: download the set's files in this process, without long waits."""
+
+    def run(server: Server, set_: Set, **dials: Any) -> origin.Origin:
+        quick = {"attempts": 3, "backoff_s": 0.001, "timeout_s": 5.0, **dials}
+        return fetching.fetch(set_, Download(), Execution(endpoints=server.endpoints, **quick))
+
+    return run
+
+
+def read_all(found: origin.Origin) -> dict[str, bytes]:
+    """The bytes of a manifest's files, held to their hashes."""
+    assert found.folder is not None
+    read = {entry.path: (found.folder / entry.path).read_bytes() for entry in found.files}
+    for entry in found.files:
+        assert (len(read[entry.path]), hashlib.sha256(read[entry.path]).hexdigest()) == (entry.size_bytes, entry.sha256)
+    return read

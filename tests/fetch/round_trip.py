@@ -1,0 +1,159 @@
+"""A set from the servers to its rows: survey, download and normalize, in this process and the current folder.
+
+Its card is the real one, but for sizes and hashes: those of the published files no miniature can have.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq import paths
+from openmedq.config import Params
+from openmedq.curate import normalize
+from openmedq.datasets import registry
+from openmedq.datasets.card import Card, Set
+from openmedq.fetch import credentials, download, linked, needs, survey
+from openmedq.schema import Rejected
+from openmedq.storage.decoding import open_executor
+from openmedq.storage.fetched import PICTURES
+from tests.curate.corpus import make_params
+from tests.datasets.conftest import SETS
+from tests.servers import Server, publish, serve
+from tests.servers.exchange import Content
+from tests.servers.hosts import READER
+from tests.servers.official import place
+from tests.stages import toyset
+
+MIRROR = Path("mirror")  # empty: nothing is in it of any set
+MEMBERS = ("read", "miniature", "more_files", "linked_pictures")
+MADE = (linked.ADDRESSES, PICTURES)  # folders of shards that a fetch makes of linked pictures
+
+Rows = Counter[tuple[str, str, str]]  # id, split, and why it is rejected, if it is
+
+
+@dataclass(frozen=True)
+class Published:
+    """A set as it is served: its card says of the files what the servers send."""
+
+    set_: Set
+    files: Mapping[str, bytes | Path]  # by official address
+    raw: Path  # its miniature
+
+    @property
+    def id(self) -> str:
+        return self.set_.card.id
+
+    @property
+    def folder(self) -> Path:
+        """Where what is fetched lies."""
+        return needs.folder_of(self.id)
+
+    def served(self, path: str) -> Content:
+        """The bytes of a file, listed on the card or named by another."""
+        for file in self.set_.card.files:
+            if file.path == path:
+                return Content(self.files[place(file)])
+        return Content(self.raw / path)
+
+
+def publish_set(set_id: str, raw: Path) -> Published:
+    """The set of this name, served from its miniature."""
+    module = SETS[set_id]
+    files = publish(module.card, raw)
+    members = {name: getattr(module, name) for name in MEMBERS if hasattr(module, name)}
+    set_ = SimpleNamespace(card=pin(module.card, files), **members)
+    return Published(cast(Set, set_), files, raw)
+
+
+def pin(card: Card, files: Mapping[str, bytes | Path]) -> Card:
+    """The card with sizes and hashes of what is served, in the places where it has any."""
+    pinned = []
+    for file in card.files:
+        if place(file) in files:
+            content = Content(files[place(file)])
+            found = {"about_bytes": content.size_bytes} | {
+                name: getattr(content, name) for name in ("size_bytes", "sha256", "md5")
+            }
+            file = file.model_copy(update={key: found[key] for key in found if getattr(file, key) is not None})
+        pinned.append(file)
+    return card.model_copy(update={"files": tuple(pinned)})
+
+
+def enter(published: Published, patch: pytest.MonkeyPatch) -> None:
+    """Make the current folder a project that knows this set alone, and whose mirror is empty."""
+    patch.setattr(registry, "find", lambda _: published.set_)
+    toyset.write_catalogue(published.set_.card)
+    MIRROR.mkdir()
+
+
+def dials(server: Server, **execution: Any) -> Params:
+    """Fetch from the server, without long waits."""
+    quick = {"attempts": 6, "backoff_s": 0.001, "timeout_s": 5.0, "endpoints": server.endpoints, **execution}
+    return make_params(download={"mirror": str(MIRROR), "fetch": True}, execution=quick)
+
+
+def fetch(published: Published, server: Server, **execution: Any) -> dict[str, Any]:
+    """Survey and download; origin.json."""
+    params = dials(server, **execution)
+    survey.run(params)
+    download.run(params, published.id)
+    return cast(dict[str, Any], json.loads((paths.RAW / published.id / "origin.json").read_text()))
+
+
+def read_rows(published: Published, server: Server) -> Rows:
+    """Normalize what was downloaded; its rows."""
+    normalize.run(dials(server), published.id)
+    folder = paths.SAMPLES / published.id
+    rows: Rows = Counter()
+    for shard in sorted(folder.glob("shard-*.parquet")):
+        rows.update((row["id"], row["split"], "") for row in pq.read_table(shard, columns=["id", "split"]).to_pylist())
+    rejected = pq.read_table(folder / "rejected.parquet").to_pylist()
+    rows.update((row["id"], row["split"], row["reason"]) for row in rejected)
+    return rows
+
+
+def expect_rows(published: Published) -> Rows:
+    """The rows of the miniature, read where it lies."""
+    rows: Rows = Counter()
+    with open_executor(1) as executor:
+        for row in normalize.rows(published.set_, published.raw, make_params().normalize, executor):
+            if isinstance(row, Rejected):
+                rows[row.id, row.split, str(row.reason)] += 1
+            else:
+                rows[row.sample.id, row.sample.split, ""] += 1
+    return rows
+
+
+def hold_to_served(published: Published) -> None:
+    """No file that lies among the fetched ones is anything but whole and right."""
+    for path in published.folder.rglob("*"):
+        name = path.relative_to(published.folder)
+        if path.is_file() and name.parts[0] not in MADE:
+            served = published.served(name.as_posix())
+            assert path.read_bytes() == served.read(), f"{path} is not what is published"
+
+
+def go_round(published: Published, patch: pytest.MonkeyPatch) -> None:
+    """Fetch the set, compare its files and its rows, and fetch again: nothing is asked."""
+    enter(published, patch)
+    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+        patch.setenv(name, value)
+    with serve(published.files, login="wget") as server:
+        origin = fetch(published, server)
+        assert (origin["state"], origin["origin"]) == ("present", "official")
+        assert {entry["path"] for entry in origin["files"]} >= {file.path for file in published.set_.card.files}
+        hold_to_served(published)
+        rows, expected = read_rows(published, server), expect_rows(published)
+        assert rows == expected
+        num_requests = len(server.requests)
+        assert fetch(published, server) == origin
+        assert len(server.requests) == num_requests, "what is here is not asked for again"

@@ -1,0 +1,284 @@
+"""All files of a set: the ledger, several failures in one summary, room on the disk, and what is not asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from openmedq.__main__ import main
+from openmedq.config import Download, Execution
+from openmedq.datasets.card import Access, Edition, File
+from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, PassingError, StaleError
+from openmedq.fetch import fetching, ledger, needs
+from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
+from tests.servers import faults, serve
+
+DATA = {"a.csv": b"id\n1\n", "images/b.zip": b"PK" * 5000 + b"PK\5\6" + bytes(18), "c.json": b"[]"}
+SITE = {f"{URL}{path}": data for path, data in DATA.items()}
+FILES = make_files(DATA)
+FOLDER = Path("data/raw/toy_set/files")
+
+
+def test_all_files_come_and_are_written_into_the_ledger(fetch: Fetch) -> None:
+    with serve(SITE) as server:
+        found = fetch(server, make_set(FILES))
+    assert found.origin == "official"
+    assert read_all(found) == DATA
+    assert [entry.path for entry in found.files] == sorted(DATA)
+    tree = yaml.safe_load(Path("data/ledger/toy_set.yaml").read_text())
+    assert tree == {
+        entry.path: {"url": f"{URL}{entry.path}", "sha256": entry.sha256, "size_bytes": entry.size_bytes}
+        for entry in found.files
+    }
+
+
+def test_the_same_files_make_the_same_ledger(fetch: Fetch) -> None:
+    texts = set()
+    for number in (1, 3):
+        with serve(SITE) as server:
+            fetch(server, make_set(FILES), connections=number)
+        texts.add(Path("data/ledger/toy_set.yaml").read_bytes())
+        for path in FOLDER.rglob("*.*"):
+            path.unlink()
+        Path("data/ledger/toy_set.yaml").unlink()
+    assert len(texts) == 1
+
+
+def test_only_what_is_missing_or_damaged_is_fetched(fetch: Fetch) -> None:
+    with serve(SITE) as server:
+        fetch(server, make_set(FILES))
+        (FOLDER / "a.csv").unlink()
+        (FOLDER / "c.json").write_bytes(b"{}")
+        server.requests.clear()
+        assert read_all(fetch(server, make_set(FILES))) == DATA
+        assert sorted(request.path for request in server.requests) == ["/imgs/a.csv", "/imgs/c.json"]
+
+
+def test_a_later_change_is_refused_until_it_is_accepted(fetch: Fetch) -> None:
+    with serve(SITE) as server:
+        fetch(server, make_set(FILES))
+        (FOLDER / "a.csv").unlink()
+        server.faults.append(faults.change(b"id\n2\n").on(f"{HOST}/imgs/a.csv"))
+        for _ in range(2):
+            with pytest.raises(
+                ChecksumError, match=r"data/ledger/toy_set\.yaml remembers 5 with \w+; .*accept toy_set a\.csv"
+            ):
+                fetch(server, make_set(FILES))
+            assert not (FOLDER / "a.csv").exists()
+        assert ledger.accept("toy_set", ["a.csv"]) == ["a.csv"]
+        num_bytes = sum(request.num_bytes for request in server.requests)
+        assert read_all(fetch(server, make_set(FILES)))["a.csv"] == b"id\n2\n"
+        assert sum(request.num_bytes for request in server.requests) == num_bytes, "it had come whole"
+        assert ledger.read("toy_set")["a.csv"].size_bytes == 5
+        fetch(server, make_set(FILES))
+
+
+def test_accept_names_what_there_is() -> None:
+    with pytest.raises(ParamsError, match=r"^data/ledger/toy_set\.yaml: no entry 'a'; there are none$"):
+        ledger.accept("toy_set", ["a"])
+    entry = ledger.Entry("https://example.org/b", "0" * 64, 1)
+    ledger.write("toy_set", {"b": entry, "c": entry})
+    assert ledger.accept("toy_set", []) == ["b", "c"]
+    assert not Path("data/ledger/toy_set.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[1]", "a: 1", "a: {url: x}", "{", "\x00", "a: {url: 1, sha256: x, size_bytes: 1}"),
+        *("a: {url: x, sha256: 1, size_bytes: 1}", "a: {url: x, sha256: x, size_bytes: 1, md5: x}", "a: 2001-99-99"),
+        pytest.param("[" * 3000, id="deep"),
+    ],
+)
+def test_a_damaged_ledger_is_one_line(text: str) -> None:
+    Path("data/ledger").mkdir(parents=True)
+    Path("data/ledger/toy_set.yaml").write_text(text)
+    with pytest.raises(
+        StaleError, match=r"^data/ledger/toy_set\.yaml: not a ledger; restore it with `git checkout .*, or remove it"
+    ):
+        ledger.read("toy_set")
+
+
+def test_what_is_packed_anew_each_time_is_not_remembered(fetch: Fetch) -> None:
+    files = (FILES[0].model_copy(update={"is_stable": False}),)
+    with serve(SITE) as server:
+        fetch(server, make_set(files))
+        (FOLDER / "a.csv").unlink()
+        server.faults.append(faults.change(b"id\n2\n"))
+        assert read_all(fetch(server, make_set(files))) == {"a.csv": b"id\n2\n"}
+    assert ledger.read("toy_set") == {}
+
+
+def test_failures_are_told_together_and_the_rest_comes(fetch: Fetch) -> None:
+    broken = [faults.not_found().on("*/a.csv"), faults.status(500).on("*/c.json")]
+    with serve(SITE, broken) as server:
+        with pytest.raises(
+            AcquisitionError, match=r"^toy_set: 2 of 3 files failed: .*404 Not Found.*; c\.json: .*500"
+        ) as told:
+            fetch(server, make_set(FILES))
+        assert not isinstance(told.value, PassingError), "one of them will not pass"
+        assert "\n" not in str(told.value)
+        assert (FOLDER / "images/b.zip").read_bytes() == DATA["images/b.zip"]
+        server.faults[:] = [faults.status(500).on("*/a.csv"), faults.status(500).on("*/c.json")]
+        with pytest.raises(PassingError, match=r"^toy_set: 2 of 2 files failed"):
+            fetch(server, make_set(FILES))
+        server.faults.clear()
+        assert read_all(fetch(server, make_set(FILES))) == DATA
+
+
+def test_a_file_that_the_set_does_not_have_is_no_part_of_it(fetch: Fetch) -> None:
+    with serve(SITE) as server:
+        fetch(server, make_set(FILES))
+        with pytest.raises(StaleError, match=r"^data/raw/toy_set/files/c\.json: not a file of this set \(any more\)"):
+            fetch(server, make_set(FILES[:2]))
+
+
+def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
+    files = tuple(file.model_copy(update={"size_bytes": len(DATA[file.path])}) for file in FILES)
+    with serve(SITE) as server:
+        with pytest.raises(
+            AcquisitionError, match=r"^data/raw: 0\.0 GB are free, toy_set takes 0\.0 GB; make room, or leave"
+        ):
+            fetch(server, make_set(files))
+        assert not server.requests
+
+
+def test_a_full_disk_is_told_and_what_came_is_kept(fetch: Fetch) -> None:
+    """/dev/full is a disk without room."""
+    aside = Path("data/raw/toy_set/.partial/a.csv")
+    aside.parent.mkdir(parents=True)
+    aside.symlink_to("/dev/full")
+    with (
+        serve(SITE) as server,
+        pytest.raises(AcquisitionError, match=r"^data/raw/toy_set/files: the disk is full; make room"),
+    ):
+        fetch(server, make_set(FILES[:1]))
+    assert not (FOLDER / "a.csv").exists()
+
+
+def test_terms_are_shown_before_the_first_byte(fetch: Fetch, logged: Callable[[], str]) -> None:
+    with serve(SITE, [faults.status(500)]) as server:
+        with pytest.raises(PassingError):
+            fetch(server, make_set(FILES, terms="1. Tell nobody.", access=Access.CREDENTIALED), attempts=1)
+        assert "1. Tell nobody." in logged()
+
+
+def test_further_files_are_those_that_the_first_ones_name(fetch: Fetch) -> None:
+    further = {"files/p1/x.jpg": b"x" * 100, "files/p2/y.jpg": b"y" * 100}
+    set_ = make_set(FILES)
+
+    def more_files(raw: Path) -> Iterator[File]:
+        assert (raw / "a.csv").read_bytes() == DATA["a.csv"]
+        yield from make_files(further, is_pinned=True)
+
+    vars(set_)["more_files"] = more_files
+    with serve(SITE | {f"{URL}{path}": data for path, data in further.items()}) as server:
+        assert read_all(fetch(server, set_)) == DATA | further
+        num_requests = len(server.requests)
+        fetch(server, set_)
+        assert len(server.requests) == num_requests
+    assert not {name for name in ledger.read("toy_set") if name.startswith("files/")}, "git keeps no such names"
+
+
+def test_a_summary_says_what_came(fetch: Fetch, logged: Callable[[], str]) -> None:
+    with serve(SITE) as server:
+        fetch(server, make_set(FILES))
+    assert re.search(r"^toy_set: 3 files, 0\.0 MB in \d+\.\d s$", logged(), re.MULTILINE)
+
+
+def test_pictures_of_a_credentialed_set_are_not_named(
+    fetch: Fetch, capsys: pytest.CaptureFixture[str], logged: Callable[[], str]
+) -> None:
+    """Their paths hold patients' ids."""
+    further = {"files/p10/p10073094/x.jpg": b"x" * 100}
+    set_ = make_set(FILES, access=Access.CREDENTIALED)
+    vars(set_)["more_files"] = lambda raw: iter(make_files(further, is_pinned=True))
+    for fault in (
+        faults.not_found(),
+        faults.status(500),
+        faults.html(),
+        faults.corrupt(),
+        faults.redirect_to(f"{URL}y"),
+    ):
+        site = SITE | {f"{URL}{path}": data for path, data in further.items()}
+        with serve(site, [fault.on("*/p10073094/*")]) as server, pytest.raises(OpenMedQError) as told:
+            fetch(server, set_)
+        assert "a picture" in str(told.value) or HOST in str(told.value)
+        assert "10073094" not in str(told.value) + repr(told.value) + "".join(capsys.readouterr()) + logged()
+
+
+def test_an_edition_is_fetched_in_place_of_the_files() -> None:
+    other = make_files({"v2.csv": b"id\n2\n"})
+    set_ = make_set(FILES, editions={"v2": Edition(files=other)}, linked_bytes=10)
+    with serve(SITE | {f"{URL}v2.csv": b"id\n2\n"}) as server:
+        execution = Execution(endpoints=server.endpoints)
+        found = fetching.fetch(set_, Download(editions={"toy_set": "v2", "other_set": "x"}), execution)
+        assert read_all(found) == {"v2.csv": b"id\n2\n"}
+        with pytest.raises(StaleError, match=r"v2\.csv: not a file of this set \(any more\); remove it"):
+            fetching.fetch(set_, Download(), execution)
+
+
+def test_a_file_that_someone_put_there_is_held_to_what_is_promised(fetch: Fetch) -> None:
+    """Before the ledger takes it for what was found at the first download."""
+    size_bytes, md5 = len(DATA["a.csv"]), hashlib.md5(DATA["a.csv"]).hexdigest()
+    for pin in ({"size_bytes": size_bytes}, {"md5": md5}, {"about_bytes": size_bytes}):
+        files = (FILES[0].model_copy(update=pin),)
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        (FOLDER / "a.csv").write_bytes(b"other!" if "md5" in pin else b"longer than it")
+        with serve(SITE) as server:
+            assert read_all(fetch(server, make_set(files))) == {"a.csv": DATA["a.csv"]}
+            (FOLDER / "a.csv").write_bytes(DATA["a.csv"])
+            Path("data/ledger/toy_set.yaml").unlink()
+            server.requests.clear()
+            fetch(server, make_set(files))
+            assert not server.requests
+        Path("data/ledger/toy_set.yaml").unlink()
+
+
+def test_what_someone_put_in_a_files_place_is_kept(fetch: Fetch, logged: Callable[[], str]) -> None:
+    files = (FILES[1].model_copy(update={"about_bytes": len(DATA["images/b.zip"])}),)
+    (FOLDER / "images").mkdir(parents=True)
+    (FOLDER / "images/b.zip").write_bytes(b"other")
+    kept = Path("data/.partial/replaced/toy_set/images/b.zip")
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(files))) == {"images/b.zip": DATA["images/b.zip"]}
+    assert kept.read_bytes() == b"other"
+    told = f"data/raw/toy_set/files/images/b.zip: not the published file, which is fetched; kept as {kept}\n"
+    assert told in logged()
+
+
+def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "MAX_FAILURES", 2)
+    with serve(SITE, [faults.not_found()]) as server:
+        with pytest.raises(AcquisitionError, match=r"^toy_set: 2 of 3 files failed, and no more were tried"):
+            fetch(server, make_set(FILES), connections=1)
+        assert len(server.requests) == 2
+
+
+def test_what_came_before_takes_no_more_room(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = DATA["images/b.zip"]
+    files = (FILES[1].model_copy(update={"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}),)
+    aside = needs.aside_of("toy_set", files[0])
+    aside.parent.mkdir(parents=True)
+    aside.write_bytes(data[:-10])
+    monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+    with serve(SITE) as server:
+        assert read_all(fetch(server, make_set(files))) == {"images/b.zip": data}
+
+
+def test_accept_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["accept", "slake"]) == 0
+    assert capsys.readouterr().out == "slake: its ledger remembers no file, so that nothing is refused for it\n"
+    ledger.write("slake", {"train.json": ledger.Entry("https://example.org/b", "0" * 64, 1)})
+    assert main(["accept", "slake", "train.json"]) == 0
+    assert (
+        capsys.readouterr().out == "slake: train.json: the next download fetches it anew, and records what it finds\n"
+    )
+    assert main(["accept", "nowhere"]) == 1

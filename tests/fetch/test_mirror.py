@@ -1,0 +1,99 @@
+"""Folders of the local data folder are matched by the names that archives, repositories and records give them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import pytest
+
+from openmedq.datasets import BENCHMARKS, SOURCES, catalogue
+from openmedq.datasets.card import Set
+from openmedq.errors import MirrorError
+from openmedq.fetch import survey
+from openmedq.fetch.mirror import list_unmatched, match_folders
+from tests.curate.corpus import make_params
+
+SETS: dict[str, Set] = SOURCES | BENCHMARKS
+ENTRIES = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in SETS.items()}
+
+NAMES = {
+    "breast_ultrasound": ["Dataset_BUSI_with_GT", "Dataset_BUSI", "BUSI", "Breast-Ultrasound"],
+    "cxr8": ["NIHCC/CXR8", "NIHCC", "ChestXray-NIHCC", "CXR8", "ChestX-ray14", "NIH Chest X-rays", "nih-chest-xrays"],
+    "iu_xray": ["NLMCXR", "IU X-Ray", "IU-XRAY", "chest-xrays-indiana-university", "Open-i"],
+    "medmcqa": ["openlifescienceai/medmcqa", "medmcqa-main"],
+    "medqa": ["MedQA", "MedQA-master", "data_clean", "datasets--GBaker--MedQA-USMLE-4-options"],
+    "mimic_cxr": [
+        *("mimic-cxr-jpg-2.1.0.physionet.org", "mimic-cxr-jpg", "MIMIC-CXR-JPG-2.0.0", "mimic-cxr-2.1.0"),
+        *("physionet.org", "mimic-cxr-jpg-chest-radiographs-with-structured-labels-2.1.0"),
+    ],
+    "omnimedvqa": ["OmniMedVQA", "foreverbeliever_OmniMedVQA"],
+    "pathvqa": ["path-vqa", "PathVQA-master", "pvqa", "flaviagiammarino/path-vqa"],
+    "pmc_oa": ["PMC-OA", "axiong--pmc_oa", "PMC-CLIP-main"],
+    "pmc_vqa": ["PMC-VQA", "RadGenome/PMC-VQA", "PMC-VQA-b56ae594f794867893143b337b4118a835794647"],
+    "pubmedqa": ["pubmedqa-master", "PubMedQA (1)", "qiaojin/PubMedQA"],
+    "roco": ["roco-dataset-master", "ROCOv2", "roco-dataset", "8333645"],
+    "slake": ["Slake1.0", "Slake", "SLAKE", "datasets--BoKelvin--SLAKE"],
+    "ubench": ["uBench", "u-bench", "\N{MICRO SIGN}-Bench", "jnirschl/uBench"],
+    "vqa_med_2019": ["ImageClef-2019-VQA-Med", "VQA-Med-2019-master", "ImageClef-2019-VQA-Med-Training", "VQA-Med"],
+    "vqa_rad": ["osfstorage-archive", "VQA-RAD", "VQA_RAD", "vqa-rad", "osfstorage-archive (2)"],
+}
+SHARED = {  # where a file of the dataset is in it
+    "medfmc_chest": ["MedFM-main", "MedFMC", "openmedlab/MedFM"],
+    "medfmc_endo": ["MedFM"],
+    "retina_mnist": ["MedMNIST", "medmnist-v2", "10519652"],
+}
+
+
+@pytest.mark.parametrize(("set_id", "name"), [(set_id, name) for set_id, names in NAMES.items() for name in names])
+def test_a_folder_is_matched_by_the_names_that_its_publishers_use(tmp_path: Path, set_id: str, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "__MACOSX").mkdir()
+    (folder,) = match_folders(tmp_path, ENTRIES).values()
+    assert match_folders(tmp_path, ENTRIES) == {set_id: folder}
+    assert folder in (tmp_path / name, (tmp_path / name).parent)
+    assert list_unmatched(tmp_path, [folder]) == ["notes"]
+
+
+@pytest.mark.parametrize(("set_id", "name"), [(set_id, name) for set_id, names in SHARED.items() for name in names])
+def test_a_name_that_datasets_share_is_matched_by_a_file(tmp_path: Path, set_id: str, name: str) -> None:
+    (tmp_path / name).mkdir(parents=True)
+    assert match_folders(tmp_path, ENTRIES, may_be_empty=True) == {}
+    path = tmp_path / name / next(iter(ENTRIES[set_id]["files"]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert match_folders(tmp_path, ENTRIES) == {set_id: tmp_path / name}
+
+
+@pytest.mark.parametrize("set_id", sorted(SETS))
+def test_id_title_and_aliases_are_of_one_dataset(tmp_path: Path, set_id: str) -> None:
+    card = SETS[set_id].card
+    for name in (set_id, card.title, *card.aliases):
+        (tmp_path / set_id / name).mkdir(parents=True)
+        matched = match_folders(tmp_path / set_id, ENTRIES, may_be_empty=True)
+        assert set(matched) <= {set_id}
+        shutil.rmtree(tmp_path / set_id)
+
+
+def test_two_folders_of_one_dataset_are_an_error(tmp_path: Path) -> None:
+    for name in ("Slake1.0", "SLAKE"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(MirrorError, match=r"SLAKE and .*Slake1\.0: both are slake; remove one, or move both into one"):
+        match_folders(tmp_path, ENTRIES)
+
+
+def test_folders_that_match_no_dataset_are_named_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/catalogue.yaml").write_text(catalogue.render(SOURCES, BENCHMARKS), encoding="utf-8")
+    for name in ("SLAKE", "my scans", "Slakes", ".hidden", "__MACOSX"):
+        (tmp_path / "local" / name).mkdir(parents=True)
+    (tmp_path / "local/SLAKE/train.json").touch()
+    with caplog.at_level(logging.WARNING):
+        survey.run(make_params(download={"mirror": "local"}))
+    (message,) = caplog.messages
+    assert message.startswith("local: 2 folders match no dataset: Slakes, my scans; ")

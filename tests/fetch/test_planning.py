@@ -1,0 +1,253 @@
+"""`plan`, `links` and `sources`: what is to be fetched, from cards, ledger and disk alone."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from openmedq import paths
+from openmedq.datasets.card import Access, File, Set
+from openmedq.fetch import ledger, needs, planning
+from openmedq.reporting import listing
+from openmedq.storage import origin
+from tests.curate.corpus import make_params
+from tests.servers import serve
+from tests.stages import toyset
+
+URL = "https://example.org/toy/"
+FILES = (
+    File(path="questions.json", url=f"{URL}questions.json", size_bytes=2_000_000, sha256="a" * 64),
+    File(path="pictures.zip", url=f"{URL}pictures.zip", about_bytes=1_500_000_000, md5="b" * 32),
+    File(path="licence.txt", url=f"{URL}licence.txt"),
+)
+
+
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def make_sets(**update: Any) -> dict[str, Set]:
+    card = toyset.CARD.model_copy(update={"files": FILES, **update})
+    return {card.id: toyset.make_set(card=card)}
+
+
+def plan(sets: dict[str, Set], **sections: Any) -> planning.Step:
+    sections.setdefault("download", {"mirror": "supplied", "fetch": True})
+    (step,) = planning.plan(make_params(**sections), sets)
+    return step
+
+
+def show(steps: list[planning.Step], *, fetch: bool = True) -> tuple[str, bool]:
+    text = io.StringIO()
+    params = make_params(download={"mirror": "supplied", "fetch": fetch})
+    has_room = planning.show(Console(file=text, width=100), steps, params.download)
+    return " ".join(text.getvalue().split()), has_room
+
+
+def lie(path: str, num_bytes: int, where: Path | None = None) -> None:
+    target = (where or needs.folder_of("toy_set")) / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(bytes(num_bytes))
+
+
+def test_all_is_to_be_fetched_and_unknown_sizes_are_named() -> None:
+    step = plan(make_sets())
+    assert step.skipped is None
+    assert (step.num_bytes, step.need.num_unsized, step.need.is_rough) == (1_502_000_000, 1, True)
+    text, _ = show([step])
+    assert "toy_set ~1.5 GB +1? - 3.0 GB" in text
+
+
+def test_what_is_here_and_what_is_begun_is_not_fetched_again() -> None:
+    lie("questions.json", 2_000_000)
+    lie("pictures.zip", 500_000_000 // 100, needs.folder_of("toy_set").parent / needs.PARTIAL)
+    step = plan(make_sets())
+    assert (step.need.num_here, step.need.num_begun) == (2_000_000, 5_000_000)
+    assert step.num_bytes == 1_495_000_000
+    for file in FILES:
+        lie(file.path, 1)
+    assert plan(make_sets()).skipped == "all here"
+
+
+def test_the_ledger_knows_sizes() -> None:
+    ledger.write("toy_set", {"licence.txt": ledger.Entry(FILES[2].url, "c" * 64, 1000)})
+    step = plan(make_sets())
+    assert (step.num_bytes, step.need.num_unsized) == (1_502_001_000, 0)
+
+
+@pytest.mark.parametrize(
+    ("update", "sections", "told"),
+    [
+        ({}, {"download": {"mirror": "supplied", "skip": ["toy_set"]}}, "download.skip names it"),
+        ({"licence": "CC-BY-NC-4.0"}, {"policy": {"licences": "commercial"}}, "licence CC-BY-NC-4.0: not commercial"),
+        ({"licence": "words"}, {"policy": {"licences": "research"}}, "licence unknown (policy.licences is research)"),
+        ({"access": Access.USER_SUPPLIED, "advice": "Ask."}, {}, "no program can fetch it: Ask."),
+        (
+            {"access": Access.CREDENTIALED},
+            {},
+            "credentialed, and there are no credentials for example.org: add `machine",
+        ),
+    ],
+)
+def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, Any], told: str) -> None:
+    step = plan(make_sets(**update), **sections)
+    assert step.skipped is not None
+    assert step.skipped.startswith(told)
+    assert (step.num_bytes, step.disk_bytes) == (0, 0)
+
+
+def test_rows_of_other_licences_are_fetched_where_rows_decide() -> None:
+    step = plan(make_sets(licence="words", has_row_licences=True), policy={"licences": "research"})
+    assert step.skipped is None
+
+
+def test_what_the_mirror_holds_is_taken_from_there() -> None:
+    lie("questions.json", 1, Path("supplied/toy_set"))
+    assert plan(make_sets()).skipped == "taken from supplied/toy_set"
+
+
+def test_a_miniature_takes_no_published_file_s_place() -> None:
+    miniatures = {"mirror": str(paths.MINIATURE), "fetch": False}
+    lie("questions.json", 1, paths.MINIATURE / "toy_set")
+    step = plan(make_sets(), download=miniatures)
+    assert (step.skipped, step.num_bytes) == (None, 1_502_000_000)
+    text = io.StringIO()
+    planning.show(Console(file=text, width=200), [step], make_params(download=miniatures).download)
+    assert "download.mirror is data/miniature, generated sets: `dvc repro` fetches nothing until" in text.getvalue()
+    text = io.StringIO()
+    listing.show(Console(file=text, width=300), make_sets(), make_params(download=miniatures))
+    assert "fetches them once download.mirror is a folder of yours, and download.fetch true" in text.getvalue()
+
+
+def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = plan(make_sets())
+    for free, has_room in ((10**10, True), (2 * 10**9, False)):
+        monkeypatch.setattr(planning.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        text, found = show([step], fetch=has_room)
+        assert found is has_room
+        assert ("3.0 GB are still needed" in text, "NOT enough" in text) == (True, not has_room)
+        assert ("download.fetch is false" in text) is not has_room
+
+
+def test_links_let_someone_else_fetch() -> None:
+    ledger.write("toy_set", {"licence.txt": ledger.Entry(FILES[2].url, "c" * 64, 1000)})
+    lines = list(planning.write_links(make_sets(), make_params(), is_asked=False, form="tsv"))
+    assert lines == [
+        "path\turl\tsize_bytes\tsha256\tmd5",
+        f"toy_set/questions.json\t{URL}questions.json\t2000000\t{'a' * 64}\t",
+        f"toy_set/pictures.zip\t{URL}pictures.zip\t\t\t{'b' * 32}",
+        f"toy_set/licence.txt\t{URL}licence.txt\t1000\t{'c' * 64}\t",
+    ]
+    lines = list(planning.write_links(make_sets(), make_params(), is_asked=False, form="aria2"))
+    assert lines[:3] == [f"{URL}questions.json", "  out=toy_set/questions.json", f"  checksum=sha-256={'a' * 64}"]
+    assert lines[5] == f"  checksum=md5={'b' * 32}"
+
+
+def test_links_ask_where_that_is_wanted() -> None:
+    url = "https://huggingface.co/datasets/a/b/resolve/main/pictures.zip"
+    sets = make_sets(files=(File(path="pictures.zip", url=url),))
+    with serve({url: b"PK" * 100}) as server:
+        params = make_params(execution={"endpoints": server.endpoints})
+        (_, line) = planning.write_links(sets, params, is_asked=True, form="tsv")
+    assert line.split("\t")[2] == "200"
+    assert "/resolve/main/" not in line
+
+
+def test_links_list_what_the_first_files_name_once_these_are_here(logged: Callable[[], str]) -> None:
+    sets = make_sets(files=FILES[::2], linked_bytes=1000)
+
+    def render() -> list[str]:
+        return list(
+            planning.write_links(sets, make_params(download={"mirror": "supplied"}), is_asked=False, form="tsv")
+        )
+
+    assert len(render()) == 3
+    assert "toy_set: its pictures are not listed, since they have to be asked for: fetch it" in logged()
+    picture = File(path="1.jpg", url=f"{URL}1.jpg", sha256="d" * 64)
+    again = FILES[2].model_copy(update={"sha256": "c" * 64})
+    vars(sets["toy_set"])["more_files"] = lambda folder: iter((picture, again)) if Path(folder).is_dir() else None
+    assert len(render()) == 3
+    assert "not listed, since these files name them: once they lie in data/raw/toy_set" in logged()
+    for path in ("questions.json", "licence.txt"):
+        lie(path, 1, Path("supplied/toy_set"))
+    assert render()[1:] == [
+        f"toy_set/1.jpg\t{URL}1.jpg\t\t{'d' * 64}\t",
+        f"toy_set/questions.json\t{URL}questions.json\t2000000\t{'a' * 64}\t",
+        f"toy_set/licence.txt\t{URL}licence.txt\t\t{'c' * 64}\t",
+    ]
+    assert not logged()
+
+
+def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(sets: dict[str, Set], *, fetch: bool = False) -> str:
+        text = io.StringIO()
+        params = make_params(download={"mirror": "supplied", "fetch": fetch})
+        listing.show(Console(file=text, width=120), sets, params)
+        return " ".join(text.getvalue().split())
+
+    text = tell(make_sets(advice="Its host is slow."))
+    assert "toy_set open ~1.5 GB +1? - - not run" in text
+    assert "licence: CC0-1.0; rows as published: train 4, test 2" in text
+    assert (
+        "missing: 3 of 3 files (questions.json, pictures.zip, licence.txt): `dvc repro` fetches them once "
+        "download.fetch is true (Its host is slow.); or put them into a folder toy_set of download.mirror" in text
+    )
+    assert "`dvc repro` fetches them (x);" in tell(make_sets(advice="x"), fetch=True)
+    monkeypatch.setenv("NETRC", str(Path("netrc").absolute()))
+    Path("netrc").write_text("machine example.org login a password b")
+    guarded = tell(make_sets(access=Access.CREDENTIALED), fetch=True)
+    assert "`dvc repro` fetches them once download.require names it: DVC sees no credentials" in guarded
+    assert "no program can fetch it: Ask." in tell(make_sets(access=Access.USER_SUPPLIED, advice="Ask."))
+    lie("questions.json", 2_000_000)
+    assert "missing: 2 of 3 files" in tell(make_sets())
+    for file in FILES:
+        lie(file.path, 1)
+    assert "here: data/raw/toy_set/files" in tell(make_sets())
+    lie("questions.json", 1, Path("supplied/toy_set"))
+    assert "here: supplied/toy_set" in tell(make_sets())
+
+
+COUNTS = {"state": "present", "origin": "mirror", "found": 4, "read": 3, "num_images": 3}
+COUNTS |= {"splits": {"train": 3}, "rejected": {"image_missing": 1}}
+
+
+def test_counts_that_are_damaged_are_none() -> None:
+    def tell(text: str) -> str:
+        path = paths.SAMPLES / "toy_set/counts.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        shown = io.StringIO()
+        listing.show(Console(file=shown, width=200), make_sets(), make_params(download={"mirror": "supplied"}))
+        return " ".join(shown.getvalue().split())
+
+    assert "train 3; 1 rejected mirror" in tell(json.dumps(COUNTS))
+    parts = [{name: COUNTS[name] for name in COUNTS if name != left} for left in ("splits", "rejected")]
+    others = [COUNTS | {"splits": [3]}, COUNTS | {"rejected": {"x": "1"}}, COUNTS | {"splits": {"train": "3"}}]
+    for text in ("", "{}", "[]", "{", "[" * 100_000, *map(json.dumps, (*parts, *others))):
+        assert "toy_set open ~1.5 GB +1? - - not run" in tell(text)
+
+
+def test_files_that_others_name_count_until_the_set_is_whole() -> None:
+    sets = make_sets(files=FILES[:1], linked_bytes=10_000_000)
+    assert plan(sets).num_bytes == 12_000_000
+    lie("questions.json", 2_000_000)
+    lie("files/p1/a.jpg", 4_000_000)
+    step = plan(sets)
+    assert (step.num_bytes, step.need.num_here, step.skipped) == (6_000_000, 6_000_000, None)
+    manifest = needs.folder_of("toy_set").parent / needs.MANIFEST
+    origin.write(origin.Origin(needs.folder_of("toy_set"), "official"), manifest)
+    assert plan(sets).skipped == "all here"
+
+
+def test_a_set_whose_files_have_no_sizes_may_have_one_itself() -> None:
+    sets = make_sets(files=FILES[2:], about_bytes=5_000_000)
+    step = plan(sets)
+    assert (step.num_bytes, step.need.num_unsized, step.need.is_rough) == (5_000_000, 0, True)

@@ -1,0 +1,109 @@
+"""Files whose hash nobody states: what is cut or is another file is refused at its download, and never recorded."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq.__main__ import main
+from openmedq.errors import AcquisitionError
+from openmedq.fetch import ledger
+from tests.fetch.conftest import URL, Fetch, make_files, make_set, read_all
+from tests.servers import serve
+
+FOLDER = Path("data/raw/toy_set/files")
+
+
+def _make_zip() -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a.txt", b"a" * 5000)
+    return buffer.getvalue()
+
+
+def _make_tar() -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("a"), io.BytesIO())
+    return buffer.getvalue()
+
+
+def _make_parquet() -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"a": [1]}), buffer)
+    return buffer.getvalue()
+
+
+WHOLE = {
+    "a.zip": _make_zip(),
+    "a.npz": _make_zip(),
+    "a.tar": _make_tar(),
+    "a.parquet": _make_parquet(),
+    "a.json": b'\xef\xbb\xbf\n[{"a": 1}]\n',
+    "b.json": b"{}",
+    "a.jsonl": b'{"a": 1}\n{"a": 2}\n',
+    "a.csv": "id,größe\n1,2\n".encode(),
+    "a.tsv": "id\ta\n".encode("utf-16"),
+    "a.txt": b"[{<",
+}
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n"
+WRONG = [
+    *((name, WHOLE[name][:-3]) for name in ("a.zip", "a.npz", "a.parquet", "a.json", "a.jsonl")),
+    *((name, b"Too many requests, try again later. " * 20) for name in ("a.zip", "a.tar", "a.parquet", "a.json")),
+    *((name, POINTER) for name in WHOLE),
+    *((name, b'{"error": "forbidden"}') for name in ("a.csv", "a.tsv")),
+    *((name, b"<?xml version='1.0'?><Error>AccessDenied</Error>") for name in ("a.csv", "a.json")),
+    *((name, b"id\0\1\2") for name in ("a.csv", "a.tsv")),
+]
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_files_come(fetch: Fetch, name: str) -> None:
+    with serve({f"{URL}{name}": WHOLE[name]}) as server:
+        assert read_all(fetch(server, make_set(make_files({name: WHOLE[name]})))) == {name: WHOLE[name]}
+    assert name in ledger.read("toy_set")
+
+
+@pytest.mark.parametrize(("name", "data"), WRONG)
+def test_what_is_not_the_file_is_refused_and_not_recorded(fetch: Fetch, name: str, data: bytes) -> None:
+    told = rf"^{name}: {URL}{name} gives (a file that is cut|what does not begin as a \.\w+ file).*; look at it$"
+    with serve({f"{URL}{name}": data}) as server:
+        with pytest.raises(AcquisitionError, match=told.replace("; look", "[;:] look")) as caught:
+            fetch(server, make_set(make_files({name: data})))
+        assert "\n" not in str(caught.value)
+        assert not (FOLDER / name).exists() and not ledger.read("toy_set")
+        pinned = make_set(make_files({name: data}, is_pinned=True))
+        assert read_all(fetch(server, pinned)) == {name: data}, "a hash that its publisher states is enough"
+
+
+def test_what_lies_there_and_is_cut_is_not_recorded_either(fetch: Fetch) -> None:
+    FOLDER.mkdir(parents=True)
+    (FOLDER / "a.zip").write_bytes(WHOLE["a.zip"][:-3])
+    with serve({f"{URL}a.zip": WHOLE["a.zip"]}) as server:
+        assert read_all(fetch(server, make_set(make_files({"a.zip": b""})))) == {"a.zip": WHOLE["a.zip"]}
+
+
+def test_an_accepted_file_is_fetched_anew(fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that was damaged from the first, which nothing shows."""
+    bad, good = b"id\nx\n", b"id\n1\n"
+    set_ = make_set(make_files({"a.csv": bad}))
+    with serve({f"{URL}a.csv": bad}) as server:
+        fetch(server, set_)
+    Path("data/raw/toy_set").rename("data/raw/slake")
+    Path("data/ledger/toy_set.yaml").rename("data/ledger/slake.yaml")
+    assert "accept slake FILE" in ledger.HEADER.format("slake")
+    assert main(["accept", "slake", "a.csv"]) == 0
+    kept = Path("data/.partial/replaced/slake/a.csv")
+    assert f"the next download fetches it anew, and records what it finds; the file of before is kept as {kept}\n" in (
+        capsys.readouterr().out
+    )
+    assert kept.read_bytes() == bad
+    Path("data/raw/slake").rename("data/raw/toy_set")
+    with serve({f"{URL}a.csv": good}) as server:
+        assert read_all(fetch(server, set_)) == {"a.csv": good}

@@ -1,0 +1,163 @@
+"""Answers that no HTTP library would give: drips that never end, ends that can't be told from a cut."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from itertools import chain, repeat
+from pathlib import Path
+
+import pytest
+
+from openmedq.errors import AcquisitionError, PassingError
+from openmedq.fetch import promise
+from tests.fetch.conftest import HOST, Fetch, make_files, make_set, read_all
+from tests.servers.raw import answer_with, serve_raw, start_of
+
+A, B = (random.Random(seed).randbytes(300_000) for seed in range(2))
+NAME = "a.bin"
+FILES = make_files({NAME: b""})
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+DRIPS = {
+    "a header": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"a"),
+    "answers before the answer": (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "a chunk's extension": (CHUNKED + b"1;", b"e"),
+    "what follows the last chunk": (CHUNKED + b"3\r\nabc\r\n0\r\n", b"X-Trailer: a\r\n"),
+    "the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"a"),
+}
+
+
+@pytest.mark.parametrize("name", DRIPS)
+def test_a_drip_of_what_is_no_progress_is_left(fetch: Fetch, name: str) -> None:
+    first, drop = DRIPS[name]
+    with (
+        serve_raw(HOST, lambda head, number: chain([first], repeat(drop, 200)), pause_s=0.04) as server,
+        pytest.raises(PassingError, match=r"no answer in time|next to nothing"),
+    ):
+        fetch(server, make_set(FILES), attempts=1, timeout_s=0.2)
+
+
+MONDAY, TUESDAY = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("begun", "then", "num_times"),
+    [
+        ({"Last_Modified": MONDAY}, {"Last_Modified": TUESDAY}, 1),
+        ({"Last_Modified": MONDAY, "ETag": 'W/"a"'}, {"Last_Modified": MONDAY, "ETag": 'W/"b"'}, 1),
+        ({"Last_Modified": MONDAY, "ETag": '"a"'}, {"Last_Modified": TUESDAY}, 1),
+        ({"ETag": '"a"'}, {}, 2),
+        ({"ETag": '"a"'}, {"ETag": 'W/"a"'}, 1),
+    ],
+)
+def test_parts_of_two_versions_are_not_joined(
+    fetch: Fetch, begun: dict[str, str], then: dict[str, str], num_times: int
+) -> None:
+    """From a server that does not heed If-Range, of a file whose hash nobody knows."""
+    data = B * num_times
+
+    def answer(head: str, number: int) -> Iterable[bytes]:
+        if number == 0:
+            return [answer_with(A[:150_000], Content_Length=len(A), **begun)]
+        start = start_of(head)
+        told = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        return [answer_with(data[start:], "206 Partial Content" if start else "200 OK", **told, **then)]
+
+    with serve_raw(HOST, answer) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: data}
+        assert [start_of(head) > 0 for head in server.heads] == [False, True, False]
+
+
+def test_a_part_without_validators_is_of_the_version_that_was_asked_for(fetch: Fetch) -> None:
+    def answer(head: str, number: int) -> Iterable[bytes]:
+        if number == 0:
+            return [answer_with(A[:150_000], Content_Length=len(A), ETag='"a"', Last_Modified=MONDAY)]
+        assert 'If-Range: "a"' in head
+        start = start_of(head)
+        return [answer_with(A[start:], "206 Partial Content", Content_Range=f"bytes {start}-{len(A) - 1}/{len(A)}")]
+
+    with serve_raw(HOST, answer) as server:
+        assert read_all(fetch(server, make_set(FILES))) == {NAME: A}
+        assert len(server.heads) == 2
+
+
+def test_a_server_with_another_version_each_time_is_given_up(fetch: Fetch) -> None:
+    def answer(head: str, number: int) -> Iterable[bytes]:
+        start = start_of(head)
+        told = {"Content_Range": f"bytes {start}-{len(A) - 1}/{len(A)}"} if start else {}
+        data = A[start:150_000] or A[start : start + 9]
+        status = "206 Partial Content" if start else "200 OK"
+        return [answer_with(data, status, Content_Length=len(A) - start, ETag=f'"{number}"', **told)]
+
+    with serve_raw(HOST, answer) as server, pytest.raises(PassingError, match=r"\(attempt 3\)"):
+        fetch(server, make_set(FILES))
+
+
+@pytest.mark.parametrize(
+    ("coding", "told"),
+    [
+        ("identity", "does not say where the file ends, so a cut one would be taken for whole"),
+        ("gzip", "has Transfer-Encoding 'gzip', which nobody asked for; get it by hand"),
+        ("gzip, chunked", "has Transfer-Encoding 'gzip, chunked', which nobody"),
+    ],
+)
+def test_only_chunks_tell_the_end(fetch: Fetch, coding: str, told: str) -> None:
+    answer = answer_with(b"3\r\nabc\r\n0\r\n\r\n", Content_Length=None, Transfer_Encoding=coding)
+    with serve_raw(HOST, lambda head, number: [answer]) as server, pytest.raises(AcquisitionError, match=told):
+        fetch(server, make_set(FILES))
+
+
+PAGES = {
+    "a mark of its encoding": b"\xef\xbb\xbf<!DOCTYPE html><html>",
+    "XHTML": b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">',
+    "comments": b"<!-- saved -->\n<!-- twice --><html><body>login",
+    "a script": b"<script>location='/login'</script>",
+    "UTF-16": "\ufeff<html><body>".encode("utf-16"),
+    "two lines before it": b"\r\n\r\n<!doctype  html>",
+}
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 4, 1000])
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_a_page_is_no_file_however_it_begins_and_comes(fetch: Fetch, page: bytes, piece_bytes: int) -> None:
+    pieces = [page[at : at + piece_bytes] for at in range(0, len(page), piece_bytes)]
+    answer = [answer_with(b"", Content_Length=len(page)), *pieces]
+    with (
+        serve_raw(HOST, lambda head, number: answer, pause_s=0.002) as server,
+        pytest.raises(AcquisitionError, match="answers with a web page in place of the file"),
+    ):
+        fetch(server, make_set(FILES))
+
+
+def test_comments_without_end_are_looked_at_quickly() -> None:
+    """Each of them could end at any later end: a naive look takes hours."""
+    promise.check_start(FILES[0], "", b"<!-- -->" * 100 + b"a")
+
+
+@pytest.mark.parametrize("kind", ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml"])
+def test_what_is_called_a_page_is_one_unless_its_hash_is_known(fetch: Fetch, kind: str) -> None:
+    files = {"a.csv": b"id\n1\n"}
+    with serve_raw(HOST, lambda head, number: [answer_with(files["a.csv"], Content_Type=kind)]) as server:
+        with pytest.raises(AcquisitionError, match="answers with a web page in place of the file"):
+            fetch(server, make_set(make_files(files)))
+        assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
+    Path("data/raw/toy_set/files/a.csv").unlink()
+    pages = {"a.html": b"<html>"}
+    with serve_raw(HOST, lambda head, number: [answer_with(pages["a.html"], Content_Type=kind)]) as server:
+        assert read_all(fetch(server, make_set(make_files(pages)))) == pages
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.npz", "a.csv.gz", "a.TGZ", "a.tar.gz", "a.parquet"])
+def test_an_archive_begins_as_one_unless_its_hash_is_known(fetch: Fetch, name: str) -> None:
+    files = {name: b'{"error": "forbidden"}'}
+    with serve_raw(HOST, lambda head, number: [answer_with(files[name], Content_Type="text/plain")]) as server:
+        told = r"gives what does not begin as a \.\w+ file does; it may want a login"
+        with pytest.raises(AcquisitionError, match=told):
+            fetch(server, make_set(make_files(files)))
+        assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
+
+
+@pytest.mark.parametrize("start", [b"<?xml version='1.0'?><eCitation>", b"<htmlish", b"a <html>", b"<!-- only", b""])
+def test_what_only_looks_like_a_page_is_a_file(start: bytes) -> None:
+    promise.check_start(FILES[0], "application/octet-stream", start)

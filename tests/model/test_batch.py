@@ -1,0 +1,134 @@
+import io
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+from peft import PeftModel
+
+from openmedq.errors import ModelError
+from openmedq.model import batch as batches
+from openmedq.model.batch import Batch, blank, collate, read_pixels
+from openmedq.model.prompt import IGNORED, encode
+from openmedq.schema import Image
+from openmedq.training.data import EncodedSamples
+
+from .tiny import NUM_PATCHES, SAMPLES, SIDE_PX, WIDTH, make_image
+
+MAX_TOKENS = 200
+
+
+def make_batch(processor: Any, rows: list[int]) -> Batch:
+    dataset = EncodedSamples(SAMPLES, processor, NUM_PATCHES, MAX_TOKENS)
+    return dataset.collate([dataset[row] for row in rows]).batch
+
+
+def test_the_journey_has_the_shapes_that_are_drawn(processor: Any, model: PeftModel) -> None:
+    assert "(N, 1 + P, Dv)" in (batches.__doc__ or "")
+    rows = [0, 1, 4]  # one picture, none, two: N = 3
+    encoded = [encode(SAMPLES[row], processor.tokenizer, NUM_PATCHES, MAX_TOKENS) for row in rows]
+    for each in encoded:
+        assert each.ids.shape == each.labels.shape == (len(each.ids),)
+        assert each.ids.dtype == each.labels.dtype == torch.int64
+    batch = make_batch(processor, rows)
+    length = max(len(each.ids) for each in encoded)
+    assert batch.pixels.shape == (3, 3, SIDE_PX, SIDE_PX)
+    assert batch.ids.shape == batch.labels.shape == batch.mask.shape == (3, length)
+
+    shapes: dict[str, tuple[int, ...]] = {}
+    llava = model.model.model
+
+    def keep(name: str) -> Any:
+        def hook(_: Any, __: Any, kwargs: Any, output: Any) -> None:
+            if name == "vision tower":
+                shapes[name] = tuple(output.hidden_states[-1].shape)
+            elif name == "projector":
+                shapes[name] = tuple(output.shape)
+            else:
+                shapes[name] = tuple(kwargs["inputs_embeds"].shape)
+
+        return hook
+
+    for name, part in (
+        ("vision tower", llava.vision_tower),
+        ("projector", llava.multi_modal_projector),
+        ("language model", llava.language_model),
+    ):
+        part.register_forward_hook(keep(name), with_kwargs=True)
+    outputs = model(**batch.inputs(), labels=batch.labels)
+    assert shapes["vision tower"] == (3, 1 + NUM_PATCHES, 24)
+    assert shapes["projector"] == (3, NUM_PATCHES, WIDTH)
+    assert shapes["language model"] == (3, length, WIDTH)
+    assert outputs.logits.shape == (3, length, len(processor.tokenizer))
+    assert outputs.loss.shape == ()
+
+
+def test_padding_is_neither_seen_nor_learned(processor: Any, model: PeftModel) -> None:
+    model.eval()
+    alone, together = make_batch(processor, [1]), make_batch(processor, [1, 4])
+    length = alone.ids.shape[1]
+    assert together.ids[0, :length].tolist() == alone.ids[0].tolist()
+    assert (together.ids[0, length:] == processor.tokenizer.pad_token_id).all()
+    assert (together.labels[0, length:] == IGNORED).all()
+    assert together.mask[0].tolist() == [1] * length + [0] * (together.ids.shape[1] - length)
+    with torch.no_grad():
+        one, two = model(**alone.inputs()).logits[0], model(**together.inputs()).logits[0, :length]
+    torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-5)
+
+
+def test_generation_pads_on_the_left() -> None:
+    batch = collate([torch.tensor([5, 6]), torch.tensor([7])], [], pad_id=0, side="left")
+    assert batch.ids.tolist() == [[5, 6], [0, 7]]
+    assert batch.mask.tolist() == [[1, 1], [0, 1]]
+    assert (batch.labels == IGNORED).all()
+
+
+def test_a_batch_without_pictures_does_not_run_the_encoder(processor: Any, model: PeftModel) -> None:
+    batch = make_batch(processor, [1, 2])
+    assert batch.pixels.shape[0] == 0
+    assert "pixel_values" not in batch.inputs()
+    model(**batch.inputs(), labels=batch.labels).loss.backward()
+    assert model.model.model.vision_tower.embeddings.cls_token.grad is None
+
+
+def test_a_batch_keeps_each_picture_with_its_sample(processor: Any, model: PeftModel) -> None:
+    model.eval()
+    mixed = make_batch(processor, [1, 0, 4])
+    with torch.no_grad():
+        together = model(**mixed.inputs()).logits
+        for place, row in enumerate([1, 0, 4]):
+            alone = make_batch(processor, [row])
+            torch.testing.assert_close(
+                model(**alone.inputs()).logits[0], together[place, : alone.ids.shape[1]], atol=1e-5, rtol=1e-5
+            )
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "CMYK"])
+def test_pixels_are_resized_and_normalized(mode: str, processor: Any) -> None:
+    buffer = io.BytesIO()
+    PIL.Image.open(io.BytesIO(make_image(3).data or b"")).convert(mode).save(buffer, "TIFF")
+    pixels = read_pixels(Image("x", data=buffer.getvalue()), processor.image_processor)
+    colour = PIL.Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+    resized = np.asarray(colour.resize((SIDE_PX, SIDE_PX), PIL.Image.Resampling.BICUBIC), np.float32) / 255
+    expected = (resized - np.array([0.5, 0.4, 0.3])) / np.array([0.25, 0.26, 0.27])
+    np.testing.assert_allclose(pixels.numpy(), expected.transpose(2, 0, 1), atol=1e-5)
+
+
+def test_a_sample_read_without_pictures_is_refused(processor: Any) -> None:
+    with pytest.raises(ModelError, match="read without its pictures"):
+        read_pixels(Image("x"), processor.image_processor)
+
+
+def test_a_share_of_pictures_is_blanked() -> None:
+    pixels = torch.randn(400, 3, 4, 4)
+    mean, std = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
+    blanked = blank(pixels, 0.25, mean, std, torch.Generator().manual_seed(0))
+    is_blank = (blanked != pixels).flatten(1).any(dim=1)
+    assert 60 < is_blank.sum() < 140
+    fields = blanked[is_blank] * torch.tensor(std)[:, None, None] + torch.tensor(mean)[:, None, None]
+    assert fields.flatten(1).std(dim=1).max() < 1e-5  # one gray each
+    assert fields.min() >= -1e-5
+    assert fields.max() <= 1 + 1e-5
+    assert fields[:, 0, 0, 0].std() > 0.2
+    assert (blank(pixels, 0.0, mean, std, torch.Generator()) == pixels).all()

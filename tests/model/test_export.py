@@ -1,0 +1,200 @@
+"""export: what the policy allows goes out whole, with its card; what it does not stays, told in one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from openmedq import paths
+from openmedq.datasets import SOURCES
+from openmedq.errors import ExportError
+from openmedq.model import export, training_data
+from openmedq.schema import INDEX_SCHEMA
+from tests.curate.corpus import make_params
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+CARDS = {name: source.card for name, source in SOURCES.items()}
+ROWS = [  # source, access, licence
+    *[("roco", "dead with a mirror", "CC BY-NC")] * 2,
+    *[("roco", "dead with a mirror", "CC-BY-4.0")] * 3,
+    *[("vqa_rad", "open", "CC0-1.0")] * 4,
+]
+
+
+def describe(rows: list[tuple[str, str, str]] = ROWS, **train: Any) -> dict[str, Any]:
+    columns = dict(zip(("source", "access", "licence"), map(list, zip(*rows, strict=True)), strict=True))
+    empty = {"row_group": [0], "row": [0], "weight": [1.0]}
+    table = pa.table(
+        {name: columns.get(name) or empty.get(name, [""]) * len(rows) for name in INDEX_SCHEMA.names}, INDEX_SCHEMA
+    )
+    params = make_params()
+    parts = {name: getattr(params.train, name).model_copy(update=change) for name, change in train.items()}
+    params = params.model_copy(update={"train": params.train.model_copy(update=parts)})
+    return training_data.describe(table, params, lambda source: "miniature" if source == "roco" else "mirror")
+
+
+def write(tree: dict[str, Any]) -> None:
+    (paths.MODEL / "deep").mkdir(parents=True)
+    (paths.MODEL / "model.safetensors").write_bytes(b"weights")
+    (paths.MODEL / "model.safetensors").chmod(0o444)  # as in DVC's cache
+    (paths.MODEL / "deep" / "link.json").symlink_to("../model.safetensors")
+    (paths.MODEL / training_data.NAME).write_text(training_data.render(tree), encoding="utf-8")
+
+
+def refused(policy: Any, target: str = "out") -> str:
+    with pytest.raises(ExportError) as caught:
+        export.export(Path(target), policy, CARDS)
+    assert not Path(target).exists()
+    assert not list(Path().glob(".*partial"))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_rows_are_told_by_source_and_licence() -> None:
+    base = {"weights": "/home/me/models/vit", "licence": "mit", "revision": "abc"}
+    assert describe(vision=base) == {
+        "policy": "any",
+        "sources": {
+            "roco": {
+                "access": "dead with a mirror",
+                "origin": "miniature",
+                "rows": 5,
+                "licences": {"CC-BY-4.0": 3, "CC-BY-NC": 2},
+            },
+            "vqa_rad": {"access": "open", "origin": "mirror", "rows": 4, "licences": {"CC0-1.0": 4}},
+        },
+        "base_weights": {"vision": {"weights": "vit", "revision": "abc", "licence": "MIT"}},
+    }
+    assert training_data.render(describe(ROWS[::-1])) == training_data.render(describe())
+
+
+def test_what_is_allowed_goes_out_whole_with_its_card() -> None:
+    write(describe(language={"weights": "org/base", "licence": "Apache-2.0"}))
+    export.export(Path("some/where"), "research", CARDS)
+    names = {path.relative_to("some/where").as_posix() for path in Path("some/where").rglob("*")}
+    assert names == {"README.md", "deep", "deep/link.json", "model.safetensors", training_data.NAME}
+    assert Path("some/where/deep/link.json").read_bytes() == b"weights"
+    assert not Path("some/where/deep/link.json").is_symlink()
+    assert Path("some/where/model.safetensors").stat().st_mode & stat.S_IWUSR  # `os.access` lets root write anything
+    card = Path("some/where/README.md").read_text(encoding="utf-8")
+    for words in (
+        *("policy of the training: `any`; of this export: `research`", "CC-BY-4.0: 3; CC-BY-NC: 2", "Pelka et al."),
+        *("| language | org/base | - | Apache-2.0 |", "[VQA-RAD](https://osf.io/89kps/)", "Generated miniatures"),
+    ):
+        assert words in card
+    assert "Credentialed data" not in card
+    assert not list(Path("some").glob(".*"))
+
+
+def test_any_allows_everything() -> None:
+    secret = ("mimic_cxr", "credentialed", "PhysioNet-Credentialed-1.5.0")
+    write(describe([*ROWS, secret, ("medqa", "open", "odd | words\nin lines")], vision={"weights": "w"}))
+    export.export(Path("out"), "any", CARDS)
+    card = Path("out/README.md").read_text(encoding="utf-8")
+    assert "Credentialed data were trained on (mimic_cxr)" in card
+    assert "odd / words in lines: 1" in card
+    assert "| vision | w | - | not stated |" in card
+
+
+@pytest.mark.parametrize(
+    ("policy", "rows", "train", "words"),
+    [
+        ("commercial", ROWS, {}, ["roco 2 rows (licence CC-BY-NC: not commercial)"]),
+        ("research", [("medqa", "open", "words")] * 1200, {}, ["medqa 1,200 rows (licence unknown)"]),
+        ("redistributable", [("vqa_rad", "open", "CC BY-ND")], {}, ["vqa_rad 1 rows (licence CC-BY-ND: not redist"]),
+        ("commercial", [("mimic_cxr", "credentialed", "MIT")], {}, ["mimic_cxr 1 rows (credentialed: not commercial)"]),
+        ("research", ROWS, {"vision": {"weights": "org/vit"}}, ["pretrained vision weights org/vit (licence unknown)"]),
+        (
+            "commercial",
+            ROWS,
+            {"language": {"weights": "org/l", "licence": "LicenseRef-LLaMA-1"}},
+            ["roco 2 rows", "pretrained language weights org/l (licence LicenseRef-LLaMA-1: not commercial)"],
+        ),
+    ],
+)
+def test_what_is_not_allowed_stays(policy: str, rows: Any, train: Any, words: list[str]) -> None:
+    write(describe(rows, **train))
+    line = refused(policy)
+    assert line.startswith(f"policy.licences: {policy} does not allow what data/model was trained on: ")
+    assert all(word in line for word in words)
+
+
+def test_a_licence_of_weights_that_are_not_there_is_not_asked_for() -> None:
+    write(describe(vision={"weights": None, "licence": "LicenseRef-LLaMA-1"}))
+    export.export(Path("out"), "redistributable", CARDS)
+
+
+def test_a_folder_that_is_there_is_left_alone() -> None:
+    write(describe())
+    Path("out").mkdir()
+    Path("gone").symlink_to("nowhere")
+    for name in ("out", "gone"):
+        with pytest.raises(ExportError, match=f"{name}: is there already"):
+            export.export(Path(name), "any", CARDS)
+    assert list(Path("out").iterdir()) == []
+    assert "lies in data/model" in refused("any", "data/model/out")
+
+
+@pytest.mark.parametrize("change", [{"access": "opne"}, {"origin": None}, {"rows": "many"}, {"licences": {"MIT": "2"}}])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_weights_that_say_only_a_part_of_it_stay(change: dict[str, Any], is_there: bool) -> None:
+    tree = describe()
+    facts = tree["sources"]["vqa_rad"]
+    for name in change:
+        del facts[name]
+    write(tree | {"sources": {"vqa_rad": facts | (change if is_there else {})}})
+    assert "data/model/training_data.json: not what `train` writes" in refused("any")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(None, "", "{}", "[]", pytest.param("[" * 100_000, id="deep"), '{"sources": {"a": {}}, "base_weights": {}}'),
+        '{"sources": {}, "base_weights": {}}',
+        '{"policy": "any", "sources": {}, "base_weights": {"vision": {"weights": 1, "revision": "", "licence": ""}}}',
+    ],
+)
+def test_weights_that_do_not_say_what_they_were_trained_on_stay(text: str | None) -> None:
+    write(describe())
+    (paths.MODEL / training_data.NAME).unlink()
+    if text is not None:
+        (paths.MODEL / training_data.NAME).write_text(text)
+    assert "data/model/training_data.json: not" in refused("any")
+
+
+def test_a_copy_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(describe())
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "render_card", fail)
+    with pytest.raises(OSError, match="No space"):
+        export.export(Path("out"), "any", CARDS)
+    assert sorted(path.name for path in Path().iterdir()) == ["data"]
+
+
+def test_the_command_reads_the_policy_and_tells_in_one_line() -> None:
+    root = Path(__file__).parents[1]
+    write(describe())
+    text = (root / paths.PARAMS).read_text(encoding="utf-8")
+    for policy, code in (("commercial", 1), ("research", 0)):
+        paths.PARAMS.write_text(text.replace("licences: any  #", f"licences: {policy}  #"), encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-m", "openmedq", "export", "out"],
+            env={**os.environ, "PYTHONPATH": str(root)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == code, done.stderr
+        assert len((done.stderr or done.stdout).splitlines()) == 1
+    assert json.loads(Path("out/training_data.json").read_text())["sources"]["roco"]["rows"] == 5

@@ -1,0 +1,126 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import BertConfig, LlamaConfig, LlamaForCausalLM, LlamaTokenizer
+
+from openmedq.config import Language
+from openmedq.errors import ModelError
+from openmedq.model import language
+from openmedq.model.prompt import CHAT_TEMPLATE, encode
+
+from . import tiny
+
+NEW = Language(weights=None, width=32, num_layers=1, num_heads=2, vocabulary_size=320)
+
+
+@given(text=st.text())
+def test_any_text_can_be_written_and_read_back(tokenizer: Any, text: str) -> None:
+    ids = tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    assert tokenizer.decode(ids) == text
+
+
+def test_the_same_texts_give_the_same_tokenizer() -> None:
+    texts = [f"{first} {second} mass in the {third}" for first in "abcde" for second in "fghij" for third in "klmno"]
+    one, two = (language.train_tokenizer(texts, 400).backend_tokenizer.to_str() for _ in range(2))
+    assert one == two
+    assert json.loads(one)["model"]["merges"]
+
+
+def test_a_new_model_has_room_for_its_tokenizer_and_unit_gain() -> None:
+    torch.manual_seed(0)
+    model, tokenizer = language.build(NEW, tiny.texts())
+    assert model.config.vocab_size == len(tokenizer) == 320
+    ids = [tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id]
+    assert [model.config.pad_token_id, model.config.bos_token_id, model.config.eos_token_id] == ids
+    assert len(set(ids) | {tokenizer.convert_tokens_to_ids("<image>")}) == 4
+    weight = model.model.layers[0].self_attn.q_proj.weight
+    assert weight.std().item() == pytest.approx(32**-0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["width", "num_layers", "num_heads", "vocabulary_size"])
+def test_a_size_that_is_missing_is_named(name: str) -> None:
+    with pytest.raises(ModelError, match=f"train.language.{name}: null"):
+        language.build(NEW.model_copy(update={name: None}), [])
+
+
+def test_a_width_that_heads_can_not_share_is_told() -> None:
+    with pytest.raises(ModelError, match=r"train.language.width: 30 is no even multiple of num_heads, 2"):
+        language.build(NEW.model_copy(update={"width": 30}), [])
+
+
+# Published weights ----------------------------------------------------------------------------------------------------
+
+
+def publish(folder: Path, *, is_pmc: bool = False, is_tied: bool = False) -> Path:
+    """A LLaMA as it is published: no pad, no image token; and in the manner of PMC-LLaMA, with its slips."""
+    torch.manual_seed(0)
+    pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz:"]
+    merges = [("t", "h"), ("th", "e"), ("▁", "the")]
+    vocabulary = {piece: number for number, piece in enumerate([*pieces, *("".join(pair) for pair in merges)])}
+    LlamaTokenizer(vocab=vocabulary, merges=merges).save_pretrained(folder)
+    if is_pmc:
+        slips = {"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": "", "unk_token": ""}
+        (folder / "tokenizer_config.json").write_text(json.dumps(slips))
+    config = LlamaConfig(
+        vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
+        bos_token_id=0, eos_token_id=1, pad_token_id=-1 if is_pmc else None, tie_word_embeddings=is_tied,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("is_pmc", [False, True])
+def test_published_weights_get_what_they_lack(tmp_path: Path, is_pmc: bool) -> None:
+    model, tokenizer = language.build(Language(weights=str(publish(tmp_path, is_pmc=is_pmc))), [])
+    assert (tokenizer.bos_token, tokenizer.eos_token) == ("<s>", "</s>")
+    ids = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
+    assert [model.config.bos_token_id, model.config.eos_token_id, model.config.pad_token_id] == ids
+    assert len({*ids, tokenizer.convert_tokens_to_ids("<image>")}) == 4
+    assert model.get_input_embeddings().weight.shape[0] >= len(tokenizer)
+    assert ids[:2] == [1, 2]
+    assert tokenizer.tokenize("the mass") == ["▁the", "▁", "m", "a", "s", "s"]
+    assert tokenizer.chat_template == CHAT_TEMPLATE
+    encoded = encode(tiny.SAMPLES[0], tokenizer, 4, 99)
+    assert encoded.ids[0] == tokenizer.bos_token_id
+    assert encoded.ids[-1] == encoded.labels[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("slip", [{"tokenizer_class": "LLaMATokenizer"}, {"bos_token": "", "eos_token": ""}])
+def test_the_first_llamas_tokenizer_is_asked_for_by_name(
+    slip: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(slip))
+    monkeypatch.setattr(language, "AutoTokenizer", None)
+    tokenizer = language.load_tokenizer(str(tmp_path))
+    assert isinstance(tokenizer, LlamaTokenizer)
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token) == ("<s>", "</s>", "<unk>")
+
+
+def test_what_is_no_llama_is_refused(tmp_path: Path) -> None:
+    BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="is a bert, not a LLaMA"):
+        language.build(Language(weights=str(tmp_path)), [])
+
+
+def test_weights_that_can_not_be_had_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for weights in (str(tmp_path), "nobody/nothing"):
+        with pytest.raises(ModelError, match=f"train.language.weights: {weights}: can't be loaded") as caught:
+            language.build(Language(weights=weights), [])
+        assert "\n" not in str(caught.value)
+
+
+def test_a_sentencepiece_file_names_the_package_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("`tiktoken` is required to read a `tiktoken` file.")
+
+    monkeypatch.setattr(language, "load_tokenizer", fail)
+    monkeypatch.setattr(language, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match="needs the package `sentencepiece`"):
+        language.build(Language(weights=str(publish(tmp_path))), [])

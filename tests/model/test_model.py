@@ -1,0 +1,193 @@
+import hashlib
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForConditionalGeneration, pipeline
+
+from openmedq.config import LoraTarget
+from openmedq.errors import ModelError
+from openmedq.evaluation import generate
+from openmedq.model import lora, prompt
+from openmedq.model import model as models
+from openmedq.model import projector as projectors
+from openmedq.model.batch import read_pixels
+
+from . import tiny
+from .test_batch import make_batch
+from .test_language import publish
+
+
+@pytest.fixture
+def saved(model: PeftModel, processor: Any, tmp_path: Path) -> tuple[Path, torch.Tensor]:
+    """A folder, and the logits that the training model gave."""
+    tiny.shake(model)
+    model.eval()
+    with torch.no_grad():
+        logits = model(**make_batch(processor, [0, 1, 4]).inputs()).logits
+    models.save(models.merge(model), processor, tmp_path / "model")
+    return tmp_path / "model", logits
+
+
+def test_the_saved_model_gives_the_training_models_logits(saved: tuple[Path, torch.Tensor], processor: Any) -> None:
+    folder, expected = saved
+    loaded = AutoModelForImageTextToText.from_pretrained(folder)
+    assert type(loaded) is LlavaForConditionalGeneration
+    with torch.no_grad():
+        logits = loaded(**make_batch(AutoProcessor.from_pretrained(folder), [0, 1, 4]).inputs()).logits
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
+    assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json", ".jinja"}
+
+
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_so_does_one_with_published_weights(is_tied: bool, tmp_path: Path) -> None:
+    (tmp_path / "llama").mkdir()
+    weights = str(publish(tmp_path / "llama", is_tied=is_tied))
+    settings = tiny.make_settings(language={"weights": weights}, max_tokens=200)
+    model, processor = models.build(settings, [])
+    assert not any(parameter.requires_grad for parameter in model.get_input_embeddings().parameters())
+    tiny.shake(model)
+    model.eval()
+    batch = make_batch(processor, [0, 1, 4])
+    with torch.no_grad():
+        expected = model(**batch.inputs()).logits
+    models.save(models.merge(model), processor, tmp_path / "model")
+    loaded, _ = models.load(tmp_path / "model")
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(**batch.inputs()).logits, expected, atol=1e-5, rtol=0)
+    assert (loaded.lm_head.weight is loaded.get_input_embeddings().weight) == is_tied
+
+
+def test_the_saved_processor_makes_the_pixels_of_training(saved: tuple[Path, torch.Tensor], processor: Any) -> None:
+    loaded = AutoProcessor.from_pretrained(saved[0])
+    for image in (tiny.make_image(1), tiny.make_image(2, "RGB", (50, 20))):
+        ours = read_pixels(image, processor.image_processor)
+        assert torch.equal(read_pixels(image, loaded.image_processor), ours)
+
+
+def test_the_pipeline_of_transformers_answers_as_we_do(saved: tuple[Path, torch.Tensor]) -> None:
+    import io
+
+    import PIL.Image
+
+    sample = tiny.SAMPLES[0]
+    answer = generate.load_answerer(saved[0], device="cpu", max_new_tokens=5, batch_size=2)
+    ours = next(answer([sample]))
+    conversation = prompt.converse(
+        sample, sample.turns, AutoProcessor.from_pretrained(saved[0]).tokenizer, with_answer=False
+    )
+    conversation[0]["content"][0]["image"] = PIL.Image.open(io.BytesIO(sample.images[0].data or b"")).convert("RGB")
+    ask = pipeline("image-text-to-text", model=str(saved[0]), device="cpu")
+    theirs = ask(text=conversation, max_new_tokens=5, do_sample=False, return_full_text=False)[0]["generated_text"]
+    assert theirs.strip() == ours
+
+
+def test_the_projector_is_one_linear_layer(model: PeftModel) -> None:
+    projector = model.model.model.multi_modal_projector
+    tiny.shake(model)
+    tokens = torch.randn(2, tiny.NUM_PATCHES, 24)
+    expected = tokens @ projector.linear_1.weight.T + projector.linear_1.bias
+    torch.testing.assert_close(projector(tokens), expected, atol=1e-6, rtol=1e-6)
+    alone = projectors.build(model.config)
+    assert [name for name, parameter in alone.named_parameters() if parameter.requires_grad] == [
+        "linear_1.weight",
+        "linear_1.bias",
+    ]
+    assert torch.equal(projector.linear_2.weight, torch.eye(tiny.WIDTH))
+
+
+def test_adapters_are_on_the_language_model_alone_and_begin_as_the_identity(processor: Any) -> None:
+    torch.manual_seed(0)
+    settings = tiny.make_settings()
+    adapted = models.build(settings, tiny.texts())[0].eval()
+    places = {name.rpartition(".lora_A")[0] for name, _ in adapted.named_parameters() if "lora_A" in name}
+    assert len(places) == 2 * len(tiny.TARGETS)
+    assert all(".language_model." in place for place in places)
+    batch = make_batch(processor, [0])
+    with torch.no_grad():
+        logits = adapted(**batch.inputs()).logits
+        with adapted.disable_adapter():
+            assert torch.equal(adapted(**batch.inputs()).logits, logits)
+
+
+def test_only_what_should_be_trained_is() -> None:
+    settings = tiny.make_settings()
+    model = models.build(settings, tiny.texts())[0]
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert any("vision_tower.embeddings" in name for name in trained)
+    assert not any("vision_tower.pooler" in name or "vision_tower.layernorm" in name for name in trained)
+    assert not any("linear_2" in name or "base_layer" in name for name in trained)
+    assert any("embed_tokens" in name for name in trained)
+    assert any("lm_head" in name for name in trained)
+    frozen = models.build(
+        settings.model_copy(update={"vision": settings.vision.model_copy(update={"is_trained": False})}), tiny.texts()
+    )[0]
+    assert not any(p.requires_grad for p in frozen.model.model.vision_tower.parameters())
+
+
+def test_every_trained_weight_gets_a_gradient_and_no_other(model: PeftModel, processor: Any) -> None:
+    tiny.shake(model)  # of two factors, one of them zero, the other gets none
+    batch = make_batch(processor, [0, 1, 4])
+    model(**batch.inputs(), labels=batch.labels).loss.backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+def test_the_targets_that_params_allow_are_the_linear_layers_of_a_llama(processor: Any) -> None:
+    layers = models.build(tiny.make_settings(), tiny.texts())[0].model.model.language_model.layers
+    names = {name.rpartition(".")[2] for name, _ in layers.named_modules()}
+    linear = {name for name in names if name.endswith("_proj")}
+    assert linear == set(get_args(LoraTarget))
+
+
+def test_in_bf16_the_frozen_part_is_small_and_the_trained_part_exact(processor: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, _ = models.build(tiny.make_settings(precision="bf16"), tiny.texts())
+    for name, parameter in model.named_parameters():
+        is_small = "language_model" in name and not parameter.requires_grad
+        assert parameter.dtype == (torch.bfloat16 if is_small else torch.float32), name
+    models.save(models.merge(model), processor, tmp_path / "model")
+    loaded, _ = models.load(tmp_path / "model")
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
+
+
+def test_merging_leaves_no_adapter(model: PeftModel) -> None:
+    tiny.shake(model)
+    merged = lora.merge(model)
+    assert type(merged) is LlavaForConditionalGeneration
+    assert not any("lora" in name or "base_layer" in name for name in merged.state_dict())
+
+
+def test_the_same_seed_saves_the_same_bytes(processor: Any, tmp_path: Path) -> None:
+    hashes = []
+    for name in ("one", "two"):
+        torch.manual_seed(5)
+        models.save(models.merge(models.build(tiny.make_settings(), tiny.texts())[0]), processor, tmp_path / name)
+        files = sorted((tmp_path / name).iterdir())
+        hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
+    assert hashes[0] == hashes[1]
+
+
+def test_a_folder_without_a_model_is_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no model can be loaded from it") as caught:
+        models.load(tmp_path / "nowhere")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert models.pick_device("auto").type == models.pick_device("cpu").type == "cpu"
+    with pytest.raises(ModelError, match=r"execution\.device: cuda"):
+        models.pick_device("cuda")
+
+
+def test_answers_do_not_depend_on_the_batch(saved: tuple[Path, torch.Tensor]) -> None:
+    samples = [tiny.SAMPLES[row] for row in (0, 1, 2, 3, 5)]
+    one, all_at_once = (
+        list(generate.load_answerer(saved[0], device="cpu", max_new_tokens=6, batch_size=size)(samples))
+        for size in (1, 8)
+    )
+    assert one == all_at_once
+    assert len(one) == len(samples)

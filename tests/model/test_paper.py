@@ -1,0 +1,55 @@
+"""The paper's model on the meta device: what of it can be held without a GPU."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from openmedq import paths
+from openmedq.config import Train, profile
+from openmedq.model import lora
+from openmedq.model import model as models
+from openmedq.model.encoders import count_patches, scratch
+
+ROOT = Path(__file__).parents[2]
+VOCABULARY = 32_002  # LLaMA's 32,000, <pad> and <image>
+
+
+@pytest.fixture(scope="module")
+def dials() -> Train:
+    return profile(ROOT / paths.CONF, "paper").train
+
+
+def test_the_paper_profile_says_what_the_paper_says(dials: Train) -> None:
+    assert (dials.batch_size, dials.lr, dials.num_epochs, dials.precision) == (64, 5e-5, 15, "bf16")
+    assert (dials.lora.rank, dials.lora.alpha, dials.lora.targets) == (8, 32, ("q_proj", "v_proj"))
+    assert (dials.vision.encoder, dials.vision.image_size_px, count_patches(dials.vision)) == ("biomedclip", 224, 196)
+    assert dials.max_steps is None
+
+
+def test_shapes_and_counts(dials: Train, tokenizer: Any) -> None:
+    config = LlamaConfig(vocab_size=VOCABULARY)  # of LLaMA-7B: the defaults
+    with torch.device("meta"):
+        vision = scratch.build(dials.vision.model_copy(update={"weights": None}))
+        llava = models.assemble(vision, LlamaForCausalLM(config), tokenizer, dials.vision)
+        model = lora.adapt(llava, dials.lora)
+        for part in models.find_trained(llava, dials):
+            part.requires_grad_(True)
+        models.freeze_unused(vision)
+        tokens = vision(torch.empty(2, 3, 224, 224), output_hidden_states=True).hidden_states[-1]
+        placed = llava.model.multi_modal_projector(tokens[:, 1:])
+    assert tuple(tokens.shape) == (2, 197, 768)
+    assert tuple(placed.shape) == (2, 196, 4096)
+
+    counts = {True: 0, False: 0}
+    for parameter in model.parameters():
+        counts[parameter.requires_grad] += parameter.numel()
+    adapters = 32 * 2 * 8 * (4096 + 4096)  # layers x (q, v) x rank x (in + out)
+    projector = 768 * 4096 + 4096
+    vit = sum(parameter.numel() for name, parameter in vision.named_parameters() if parameter.requires_grad)
+    assert adapters == 4_194_304
+    assert vit == 85_797_120  # ViT-B/16 without its last normalization and pooler
+    assert counts[True] == adapters + projector + vit == 93_141_248
+    assert counts[False] == pytest.approx(6.76e9, rel=0.01)

@@ -1,0 +1,94 @@
+"""A model of a few thousand weights and samples of every task, for tests that need one."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+
+from openmedq.config import Train
+from openmedq.model import prompt
+from openmedq.schema import Image, Provenance, Sample, Task, Turn
+
+SIDE_PX, PATCH_PX, WIDTH = 32, 8, 32
+NUM_PATCHES = (SIDE_PX // PATCH_PX) ** 2
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+def make_settings(**changes: Any) -> Train:
+    tree: dict[str, Any] = {
+        "vision": {
+            "encoder": "scratch",
+            "weights": None,
+            "image_size_px": SIDE_PX,
+            "patch_size_px": PATCH_PX,
+            "width": 24,
+            "num_layers": 2,
+            "num_heads": 2,
+            "mean": [0.5, 0.4, 0.3],
+            "std": [0.25, 0.26, 0.27],
+        },
+        "language": {"weights": None, "width": WIDTH, "num_layers": 2, "num_heads": 2, "vocabulary_size": 320},
+        "lora": {"rank": 4, "alpha": 16, "targets": TARGETS},
+        "max_tokens": 96,
+        "batch_size": 4,
+        "micro_batch_size": 4,
+        "num_epochs": 1,
+        "lr": 1e-2,
+    }
+    for name, value in changes.items():
+        tree[name] = {**tree[name], **value} if isinstance(value, dict) else value
+    return Train.model_validate(tree)
+
+
+def make_image(level: int = 0, mode: str = "L", size: tuple[int, int] = (40, 36)) -> Image:
+    picture = PIL.Image.fromarray(np.random.default_rng(level).integers(0, 256, (size[1], size[0], 3), np.uint8))
+    buffer = io.BytesIO()
+    picture.convert(mode).save(buffer, "PNG")
+    return Image(f"picture-{level}", data=buffer.getvalue())
+
+
+def make_sample(task: Task = Task.VQA, *turns: Turn, num_images: int = 1, name: str = "1", **changes: Any) -> Sample:
+    return Sample(
+        id=f"tiny/{name}",
+        source="tiny",
+        split="train",
+        task=task,
+        modality="radiology",
+        licence="CC0-1.0",
+        provenance=Provenance("rows.json", name),
+        turns=turns or (Turn("Where is the mass?", "upper left"),),
+        images=tuple(make_image(number) for number in range(num_images)),
+        **changes,
+    )
+
+
+SAMPLES = [
+    make_sample(),
+    make_sample(
+        Task.MULTIPLE_CHOICE, Turn("Which organ?", "heart", options=("lung", "heart")), num_images=0, name="choice"
+    ),
+    make_sample(
+        Task.TEXT_QA, Turn("Does it help?", "yes", "BACKGROUND: It is.", ("yes", "no")), num_images=0, name="text"
+    ),
+    make_sample(Task.CAPTION, Turn("", "A mass in the left lung."), name="caption"),
+    make_sample(Task.REPORT, Turn("findings", "Clear."), Turn("impression", "Normal."), num_images=2, name="report"),
+    make_sample(Task.CLASSIFICATION, Turn("", "normal"), labels=("normal",), name="class"),
+]
+
+
+def texts() -> list[str]:
+    pairs = [(sample.task, turn) for sample in SAMPLES for turn in sample.turns]
+    return [f"{prompt.request(task, turn)}\nAnswer: {prompt.respond(task, turn)}" for task, turn in pairs]
+
+
+def shake(model: torch.nn.Module, seed: int = 0) -> None:
+    """Give every trained weight another value, as training does: adapters begin as the identity."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)

@@ -1,0 +1,87 @@
+import io
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from openmedq import paths
+from openmedq.errors import StaleError
+from openmedq.evaluation import evaluate
+from openmedq.reporting import summary
+from openmedq.schema import Sample
+from tests.curate.corpus import make_params
+from tests.stages.results import call_miniatures, write_learning, write_run
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+@pytest.fixture
+def _finished(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(samples: Sequence[Sample]) -> Iterator[str]:
+        yield from (sample.turns[-1].answer for sample in samples)
+
+    monkeypatch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer)
+    write_run()
+    evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), lambda scores, step: None)
+    write_learning()
+
+
+def show(width: int = 80) -> str:
+    file = io.StringIO()
+    summary.show(Console(file=file, width=width))
+    return file.getvalue()
+
+
+@pytest.mark.usefixtures("_finished")
+def test_shows_scores_waterfall_and_where_to_look() -> None:
+    text = show()
+    for words in ("open_vqa", "secret_vqa", "BLEU-1", "exact match", "token F1", "never", "0.810 (0.700-0.900)"):
+        assert words in text
+    for words in ("found", "read", "rejected", "duplicate", "kept out", "17 train", "8 evaluation", "absent"):
+        assert words in text
+    assert "open_vqa: 2 rejected: image missing" in text
+    assert "absent_vqa  absent" in text
+    assert re.search(r"^  new pictures +12 ", text, re.MULTILINE)  # of the 19 that were asked
+    for words in ("data/report/index.html", "make ui", "data/docs/index.html"):
+        assert words in text
+
+
+@pytest.mark.usefixtures("_finished")
+def test_fits_a_terminal_and_needs_none() -> None:
+    assert max(map(len, show().splitlines())) <= 80
+    assert "\x1b" not in show()
+    assert show() == show()
+
+
+@pytest.mark.usefixtures("_finished")
+def test_miniatures_are_called_so() -> None:
+    assert "miniature" not in show()
+    call_miniatures()
+    assert "Generated miniatures, not comparable" in show()
+
+
+def test_a_pipeline_that_was_not_run_is_one_line() -> None:
+    with pytest.raises(StaleError, match=r"data/mix/waterfall\.json: not there; run `dvc repro`"):
+        show()
+
+
+def test_data_without_a_model_have_a_waterfall_and_no_scores() -> None:
+    write_run()
+    text = show(width=200)
+    assert f"No scores: {paths.EVALUATION / 'metrics.json'} is not there" in text
+    assert "in the mix" in text
+
+
+def test_torch_is_not_loaded() -> None:
+    code = "import sys, openmedq.reporting.summary; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+
+
+def test_says_what_the_policy_kept_out() -> None:
+    write_run(policy={"licences": "commercial"})
+    text = show(width=200)
+    assert "secret_vqa: 25 kept out: credentialed: not commercial" in text

@@ -1,0 +1,203 @@
+import bz2
+import gzip
+import lzma
+import tracemalloc
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from openmedq.errors import ArchiveError
+from openmedq.storage.archives import open_inner, open_members
+from openmedq.storage.lookup import ArchivedPictures
+from tests.storage.archiving import CONTENT, ENDINGS, read_all, write, write_tar, write_zip
+
+
+@ENDINGS
+def test_members_are_read_by_whole_path_and_by_last_part(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, CONTENT)
+    assert read_all(path) == CONTENT
+    with open_members(path) as members:
+        for whole, data in reversed(CONTENT.items()):
+            assert members.read(whole.rsplit("/")[-1]) == data
+        assert members.find("elsewhere/a.jpg") == "sub/a.jpg"
+        assert members.find("absent.jpg") is None
+        with pytest.raises(ArchiveError, match="no member"):
+            members.read("absent.jpg")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_are_what_zipfile_makes_of_them(tmp_path: Path, method: int) -> None:
+    path = write_zip(tmp_path / "x.zip", CONTENT | {"ümlaut/sub/a (2).jpg": b"2", "plain": b"3"}, method)
+    path.write_bytes(b"something in front" + path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        assert read_all(path) == {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_folder_is_no_member(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"folder/": b"", "folder/a.jpg": b"a"})
+    assert read_all(path) == {"folder/a.jpg": b"a"}
+
+
+def test_a_name_that_ends_at_a_zero_byte_is_read(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"a!b.jpg": b"a", "c.jpg": b"c"})
+    path.write_bytes(path.read_bytes().replace(b"a!b.jpg", b"a\0b.jpg"))
+    assert read_all(path) == {"a": b"a", "c.jpg": b"c"}
+
+
+def test_the_memory_that_a_zip_takes_is_bounded_by_its_members(tmp_path: Path) -> None:
+    """PMC-OA has 1.65 million."""
+    num_members = 5000
+    path = write_zip(
+        tmp_path / "x.zip", {f"folder/PMC{number:07}_F1_{number}.jpg": b"x" for number in range(num_members)}
+    )
+    with open_members(path):
+        pass  # what is loaded with the first archive is not counted
+    tracemalloc.start()
+    with open_members(path) as members:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert members.read("PMC0000007_F1_7.jpg") == b"x"
+    assert peak < num_members * 1300
+
+
+@ENDINGS
+def test_backslashes_in_names_are_slashes(tmp_path: Path, name: str) -> None:
+    """As programs on Windows write them; `zipfile` would write slashes, so the bytes are changed afterwards."""
+    path = write(tmp_path / name, {"sub!a.jpg": b"a", "sub!deeper!a.jpg": b"b", "c.jpg": b"c"})
+    is_packed = path.suffix in (".gz", ".tgz")
+    data = gzip.decompress(path.read_bytes()) if is_packed else path.read_bytes()
+    data = data.replace(b"!", b"\\")
+    if path.suffix != ".zip":  # each header has a checksum
+        for place in (0, 1024, 2048):
+            header = bytearray(data[place : place + 512])
+            header[148:156] = b" " * 8
+            header[148:156] = b"%06o\0 " % sum(header)
+            data = data[:place] + bytes(header) + data[place + 512 :]
+    path.write_bytes(gzip.compress(data) if is_packed else data)
+    assert read_all(path) == {"sub/a.jpg": b"a", "sub/deeper/a.jpg": b"b", "c.jpg": b"c"}
+    with open_members(path) as members:
+        assert members.read("sub\\deeper\\a.jpg") == b"b"
+        with members.open("sub/a.jpg") as file:
+            assert file.read() == b"a"
+
+
+@ENDINGS
+def test_a_last_part_that_several_share_is_never_guessed(tmp_path: Path, name: str) -> None:
+    content = {"x/1.png": b"x", "y/1.png": b"y", "z/1.png": b"z"}
+    path = write(tmp_path / name, content)
+    assert read_all(path) == content
+    with open_members(path) as members, pytest.raises(ArchiveError, match="several members called 1"):
+        members.read("1.png")
+
+
+@pytest.mark.parametrize("order", [("1.png", "x/1.png", "y/1.png"), ("x/1.png", "1.png", "y/1.png")])
+def test_a_whole_path_wins_over_a_last_part(tmp_path: Path, order: tuple[str, ...]) -> None:
+    content = {name: name.encode() for name in order}
+    path = write_zip(tmp_path / "x.zip", content)
+    assert read_all(path) == content
+
+
+def test_what_macs_add_is_passed_over(tmp_path: Path) -> None:
+    path = write_zip(
+        tmp_path / "x.zip",
+        {"a.jpg": b"a", "__MACOSX/a.jpg": b"junk", ".DS_Store": b"junk", "x/._a.jpg": b"", "x/Thumbs.db": b""},
+    )
+    assert read_all(path) == {"a.jpg": b"a"}
+
+
+def test_a_long_name_is_none_of_that(tmp_path: Path) -> None:
+    content = {f"{'folder/' * 300}{number}.png": b"x" for number in range(40)}
+    assert read_all(write_tar(tmp_path / "x.tgz", content)) == content
+
+
+@pytest.mark.parametrize("packed", [bz2.compress, lzma.compress])
+def test_a_tar_is_plain_or_gzipped_whatever_its_name(tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
+    plain = write_tar(tmp_path / "x.tar", CONTENT).read_bytes()
+    for name, data in (("a.tgz", plain), ("b.tar", gzip.compress(plain))):
+        (tmp_path / name).write_bytes(data)
+        assert read_all(tmp_path / name) == CONTENT
+    (tmp_path / "c.tgz").write_bytes(packed(plain))
+    with pytest.raises(ArchiveError, match="not a whole archive"):
+        read_all(tmp_path / "c.tgz")
+
+
+@ENDINGS
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.97])
+def test_a_cut_archive_is_one_line(tmp_path: Path, name: str, share: float) -> None:
+    path = write(tmp_path / name, CONTENT | {"noise": bytes(i * i % 251 for i in range(9000))})
+    whole = path.read_bytes()
+    size_bytes = len(whole) if name != "x.tar" else whole.rstrip(b"\0").__len__()  # a tar's zeros at the end may go
+    path.write_bytes(whole[: int(size_bytes * share)])
+    with pytest.raises(ArchiveError) as error:
+        read_all(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_tar_that_is_cut_between_two_members_is_noticed(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a": b"a" * 512, "b": b"b" * 512})
+    path.write_bytes(path.read_bytes()[:1024])
+    with pytest.raises(ArchiveError, match="end is missing"):
+        read_all(path)
+
+
+@pytest.mark.parametrize("name", ["x.zip", "x.tar", "x.tgz"])
+@pytest.mark.parametrize("data", [b"", b"none 404", b"\x89PNG\r\n", b"PK\x03\x04" + b"x" * 50])
+def test_what_is_no_archive_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ArchiveError, match="not a whole archive"):
+        read_all(tmp_path / name)
+
+
+def test_a_damaged_member_does_not_spoil_the_others(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", CONTENT, zipfile.ZIP_STORED)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"A" * 700, b"A" * 699 + b"!"))
+    with open_members(path) as members:
+        with pytest.raises(ArchiveError, match=r"x\.zip: sub/a\.jpg: damaged"):
+            members.read("a.jpg")
+        assert members.read("b.jpg") == b"BBB"
+
+
+def test_a_missing_archive_is_an_os_error(tmp_path: Path) -> None:
+    for name in ("x.zip", "x.tar"):
+        with pytest.raises(FileNotFoundError):
+            read_all(tmp_path / name)
+
+
+@ENDINGS
+@settings(max_examples=60)
+@given(where=st.floats(0, 0.999), value=st.integers(0, 255))
+def test_a_flipped_byte_never_crashes(tmp_path: Path, name: str, where: float, value: int) -> None:
+    path = write(tmp_path / name, CONTENT)
+    data = bytearray(path.read_bytes())
+    data[int(where * len(data))] = value
+    path.write_bytes(data)
+    try:
+        with open_members(path) as members:
+            for member in members.names:
+                try:
+                    members.read(member)
+                except ArchiveError:
+                    continue
+    except ArchiveError as error:
+        assert "\n" not in str(error)
+
+
+@ENDINGS
+def test_a_zip_in_an_archive_is_read_like_any_other(tmp_path: Path, name: str) -> None:
+    inner = write_zip(tmp_path / "inner.zip", CONTENT).read_bytes()
+    path = write(tmp_path / name, {"deep/inner.zip": inner, "cut.zip": inner[:-30], "none.zip": b"none"})
+    with open_members(path) as outer:
+        with open_inner(outer, "inner.zip") as members:
+            assert {member: members.read(member) for member in members.names} == CONTENT
+            image = ArchivedPictures(members).find("a.jpg")
+            assert image is not None
+            assert image.data == CONTENT["sub/a.jpg"]
+        for damaged in ("cut.zip", "none.zip", "absent.zip"):
+            with pytest.raises(ArchiveError, match=rf"{name}.*{damaged}"), open_inner(outer, damaged):
+                pass

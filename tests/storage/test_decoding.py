@@ -1,0 +1,129 @@
+"""Pictures through an executor: once each, in order, the same wherever they are decoded, and no orphans."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+import tracemalloc
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+import pytest
+
+from openmedq.config import Normalize
+from openmedq.schema import Image, Reason
+from openmedq.storage import decoding
+from openmedq.storage.decoding import Decoder, Inline, encode_image, open_executor
+from openmedq.storage.images import BrokenPicture
+from tests.processes import is_alive
+
+DIALS = Normalize()
+
+
+def _png(level: int) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.new("L", (20, 20), level).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class _Counting(Inline):
+    num_submitted = 0
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.num_submitted += 1
+        return super().submit(fn, *args, **kwargs)
+
+
+def test_a_repeated_picture_is_decoded_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(_png(1))
+    executor = _Counting()
+    decoder = Decoder(executor, DIALS)
+    shown = [Image("a", path=path), Image("b", data=_png(2)), Image("c", data=b"none")]
+    for image in shown * 3:
+        decoder.submit(image)
+    assert executor.num_submitted == 3
+    decoder.submit(Image("b", data=_png(3)))  # the same name, another picture
+    assert executor.num_submitted == 4
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "REMEMBERED_BYTES", 200)
+    decoder = Decoder(Inline(), DIALS)
+    size_bytes = len(encode_image(Image("a", data=_png(1)), DIALS).data)
+    for level in range(20):
+        decoder.submit(Image("a", data=_png(level)))
+    assert len(decoder._futures) * size_bytes <= 200 + 2 * size_bytes
+    assert decoder._num_bytes == sum(len(future.result().data) for future in decoder._futures.values())
+
+
+def test_broken_pictures_are_remembered_within_the_bound_and_without_their_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "REMEMBERED_BYTES", 20 * decoding.BROKEN_BYTES)
+    decoder = Decoder(Inline(), DIALS)
+    tracemalloc.start()
+    for number in range(100):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(b"no picture" * 10_000)
+        assert isinstance(decoder.submit(Image("a", path=path)).exception(), BrokenPicture)
+    num_bytes, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(decoder._futures) <= 21
+    assert num_bytes < 1_000_000
+
+
+def test_a_picture_that_is_not_there_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    for path in (tmp_path / "none.png", tmp_path, tmp_path / "loop.png"):
+        with pytest.raises(BrokenPicture) as caught:
+            encode_image(Image("a", path=path), DIALS)
+        assert caught.value.reason is Reason.IMAGE_MISSING
+    with pytest.raises(BrokenPicture) as caught:
+        encode_image(Image("a"), DIALS)
+    assert caught.value.reason is Reason.IMAGE_UNREADABLE
+
+
+def test_a_pool_gives_what_this_process_gives() -> None:
+    shown = [Image(str(level), data=_png(level)) for level in range(8)] + [Image("x", data=b"none")]
+    results = []
+    for num_workers in (1, 2):
+        with open_executor(num_workers) as executor:
+            futures = [Decoder(executor, DIALS).submit(image) for image in shown]
+            assert isinstance(futures[-1].exception(), BrokenPicture)
+            results.append([future.result() for future in futures[:-1]])
+    assert results[0] == results[1]
+
+
+OWNER = """
+import time
+from openmedq.storage.decoding import open_executor
+
+if __name__ == "__main__":
+    with open_executor(2) as executor:
+        print(*[executor.submit(__import__("os").getpid).result() for _ in range(1)], *executor._processes, flush=True)
+        time.sleep(60)
+"""
+
+
+def test_workers_die_with_their_owner(tmp_path: Path) -> None:
+    (tmp_path / "owner.py").write_text(OWNER)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    owner = subprocess.Popen([sys.executable, tmp_path / "owner.py"], env=environment, stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    workers = {int(word) for word in owner.stdout.readline().split()}
+    assert workers
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    for _ in range(100):
+        if not any(is_alive(worker) for worker in workers):
+            return
+        time.sleep(0.1)
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    raise AssertionError("a worker outlived its owner")

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from openmedq.errors import ArchiveError, MirrorError, OpenMedQError, StaleError
+from openmedq.storage.discretion import discreet
+
+SECRET = "files/p10/p10000032/s50414267/x.jpg"
+
+
+@pytest.mark.parametrize(
+    ("error", "what"),
+    [
+        (PermissionError(13, "Permission denied", SECRET), "mimic_cxr: Permission denied;"),
+        (StaleError(f"{SECRET}: gone"), "mimic_cxr: a file is missing"),
+        (MirrorError(f"{SECRET}: a link to nowhere"), "mimic_cxr: a file is missing"),
+    ],
+)
+def test_files_of_a_credentialed_set_are_not_named(error: Exception, what: str) -> None:
+    with pytest.raises(OpenMedQError, match=f"^{what}") as caught, discreet("mimic_cxr", is_credentialed=True):
+        raise error
+    assert "p10" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+
+
+def test_others_are(tmp_path: object) -> None:
+    for error in (PermissionError(13, "Permission denied", SECRET), StaleError(SECRET)):
+        with pytest.raises(type(error)) as caught, discreet("vqa_rad", is_credentialed=False):
+            raise error
+        assert SECRET in str(caught.value)
+    with pytest.raises(ArchiveError), discreet("mimic_cxr", is_credentialed=True):
+        raise ArchiveError("images.zip: cut")

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq.errors import ArchiveError
+from openmedq.storage import fetched
+from openmedq.storage.fetched import SCHEMA, FetchedPictures, Status, read_outcomes
+from openmedq.storage.lookup import ChainedPictures, Pictures
+
+
+def write(folder: Path, shard: str, rows: dict[str, bytes | Status], group_rows: int = 2) -> None:
+    """A shard: bytes came, a status says what else became of a name."""
+    folder.mkdir(exist_ok=True)
+    table = [
+        {"name": name, "url": f"https://example.org/{name}", "status": Status.SUCCESS, "picture": data}
+        | {"sha256": hashlib.sha256(data).hexdigest(), "error_message": None}
+        if isinstance(data, bytes)
+        else {"name": name, "url": "", "status": data, "error_message": "why", "sha256": None, "picture": None}
+        for name, data in rows.items()
+    ]
+    pq.write_table(
+        pa.Table.from_pylist(table, SCHEMA),
+        folder / f"{shard}.parquet",
+        row_group_size=group_rows,
+        compression="none",
+    )
+
+
+def data_of(pictures: Pictures, name: str) -> bytes | None:
+    image = pictures.find(name)
+    assert image is None or (image.image_id, image.path) == (name, None)
+    return image.data if image else None
+
+
+def test_pictures_are_found_in_any_shard_and_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetched, "NUM_OPEN_GROUPS", 2)
+    rows: dict[str, bytes | Status] = {f"{number}.jpg": b"%d" % number for number in range(20)}
+    write(tmp_path, "0000-00000", dict(list(rows.items())[:9]))
+    write(tmp_path, "0000-00001", dict(list(rows.items())[9:]))
+    pictures = FetchedPictures(tmp_path)
+    for name in [*rows, *reversed(rows), *sorted(rows)]:
+        assert data_of(pictures, name) == rows[name]
+    assert len(pictures._groups) == 2
+    assert data_of(pictures, "20.jpg") is None
+
+
+def test_only_what_came_is_a_picture_and_the_round_in_which_it_came_counts(tmp_path: Path) -> None:
+    write(tmp_path, "0000-00000", {"a": Status.NOT_NOW, "b": Status.GONE, "c": b"c", "d": Status.NOT_NOW})
+    write(tmp_path, "0001-00000", {"a": b"a", "d": Status.NO_PICTURE})
+    write(tmp_path, "0002-00000", {"c": Status.NOT_NOW})
+    pictures = FetchedPictures(tmp_path)
+    assert [data_of(pictures, name) for name in "abcd"] == [b"a", None, b"c", None]
+    statuses = {name: status for name, (status, _) in read_outcomes(tmp_path).items()}
+    assert statuses == {"a": Status.SUCCESS, "b": Status.GONE, "c": Status.SUCCESS, "d": Status.NO_PICTURE}
+
+
+def test_no_folder_has_no_pictures(tmp_path: Path) -> None:
+    assert data_of(FetchedPictures(tmp_path / "none"), "a") is None
+    assert read_outcomes(tmp_path / "none") == {}
+
+
+def test_bytes_that_changed_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, "0000-00000", {"a": b"before" * 50, "b": b"other"}, group_rows=1)
+    path = tmp_path / "0000-00000.parquet"
+    path.write_bytes(path.read_bytes().replace(b"before" * 50, b"behind" * 50))
+    pictures = FetchedPictures(tmp_path)
+    with pytest.raises(ArchiveError, match=r"0000-00000\.parquet: a: damaged"):
+        pictures.find("a")
+    assert data_of(pictures, "b") == b"other"
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"<html></html>"])
+def test_a_shard_that_is_not_whole_is_named(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "0000-00000.parquet").write_bytes(data)
+    for read in (FetchedPictures, read_outcomes):
+        with pytest.raises(ArchiveError, match="not a whole shard of pictures"):
+            read(tmp_path)
+
+
+def test_the_first_place_that_has_a_picture_gives_it(tmp_path: Path) -> None:
+    write(tmp_path / "one", "0000-00000", {"a": b"1"})
+    write(tmp_path / "two", "0000-00000", {"a": b"2", "b": b"3"})
+    pictures = ChainedPictures((FetchedPictures(tmp_path / "one"), FetchedPictures(tmp_path / "two")))
+    assert [data_of(pictures, name) for name in "abc"] == [b"1", b"3", None]

@@ -1,0 +1,144 @@
+"""Outputs appear whole or not at all, and two processes never write one output at a time."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from openmedq.errors import DiskFullError
+from openmedq.paths import PARTIAL
+from openmedq.storage.publish import publish
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+TARGET = Path("data/samples/toy")
+
+WRITER = """
+import sys, time
+from pathlib import Path
+from openmedq.storage.publish import publish
+
+name, seconds = sys.argv[1:]
+log = Path("log").open("a", buffering=1)
+with publish(Path("data/samples/toy")) as folder:
+    log.write(f"+{name}\\n")
+    folder.mkdir()
+    for number in range(4):
+        (folder / f"{number}.txt").write_text(name)
+        time.sleep(float(seconds) / 4)
+    log.write(f"-{name}\\n")
+"""
+
+
+def _start(name: str, seconds: float) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen([sys.executable, "-c", WRITER, name, str(seconds)], env=environment, stderr=subprocess.PIPE)
+
+
+def _wait_until_it_writes() -> None:
+    for _ in range(1000):
+        if (PARTIAL / "data-samples-toy").is_dir():
+            return
+        time.sleep(0.01)
+    raise AssertionError("no writer began")
+
+
+def _write(text: str) -> None:
+    with publish(TARGET) as folder:
+        folder.mkdir()
+        (folder / "0.txt").write_text(text)
+
+
+def test_an_output_replaces_the_one_before() -> None:
+    _write("first")
+    (TARGET / "stale.txt").write_text("left over")
+    _write("second")
+    assert [path.read_text() for path in TARGET.iterdir()] == ["second"]
+    assert [path.suffix for path in PARTIAL.iterdir()] == [".lock"]
+    assert [path.name for path in PARTIAL.iterdir()] == ["data-samples-toy.lock"]
+
+
+def test_a_file_can_be_an_output_too() -> None:
+    for text in ("first", "second"):
+        with publish(Path("data/run.json")) as path:
+            path.write_text(text)
+    assert Path("data/run.json").read_text() == "second"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt(), ValueError()])
+def test_a_failure_leaves_the_output_as_it_was(error: BaseException) -> None:
+    _write("first")
+    with pytest.raises(type(error)), publish(TARGET) as folder:
+        folder.mkdir()
+        (folder / "0.txt").write_text("half")
+        raise error
+    assert (TARGET / "0.txt").read_text() == "first"
+    assert not (PARTIAL / "data-samples-toy").exists()
+
+
+def test_what_a_killed_writer_left_goes() -> None:
+    writer = _start("killed", 60)
+    _wait_until_it_writes()
+    writer.send_signal(signal.SIGKILL)
+    writer.communicate()
+    assert (PARTIAL / "data-samples-toy").is_dir()
+    assert not TARGET.exists()
+    _write("next")
+    assert [path.read_text() for path in TARGET.iterdir()] == ["next"]
+
+
+def test_writers_take_turns() -> None:
+    writers = [_start("a", 1.5)]
+    _wait_until_it_writes()
+    writers += [_start(name, 0.2) for name in "bc"]
+    said = [writer.communicate()[1].decode() for writer in writers]
+    assert [writer.returncode for writer in writers] == [0, 0, 0]
+    lines = Path("log").read_text().split()
+    assert sorted(lines) == ["+a", "+b", "+c", "-a", "-b", "-c"]
+    assert all(start[1] == end[1] for start, end in zip(lines[::2], lines[1::2], strict=True))
+    assert len({path.read_text() for path in TARGET.iterdir()}) == 1
+    assert said[0] == ""
+    assert "data/samples/toy: another process is writing it; waiting\n" in said[1]
+
+
+def test_who_waited_for_a_lock_that_was_removed_takes_a_new_one() -> None:
+    first = _start("a", 1.5)
+    _wait_until_it_writes()
+    second = _start("b", 1.5)
+    assert second.stderr is not None
+    assert b"waiting" in second.stderr.readline()
+    (PARTIAL / "data-samples-toy.lock").unlink()  # someone tidies up
+    first.communicate()
+    third = _start("c", 0.1)
+    assert [writer.communicate() and writer.returncode for writer in (second, third)] == [0, 0]
+    assert Path("log").read_text().split() == ["+a", "-a", "+b", "-b", "+c", "-c"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),  # safetensors
+    ],
+    ids=str,
+)
+def test_a_full_disk_is_told_and_leaves_what_was_there(error: Exception) -> None:
+    TARGET.parent.mkdir(parents=True, exist_ok=True)
+    TARGET.write_text("old")
+    said = rf"^{TARGET}: no space left on the disk of data \(.* MB free\); free some"
+    with pytest.raises(DiskFullError, match=said), publish(TARGET) as aside:
+        aside.write_text("half")
+        raise error
+    assert TARGET.read_text() == "old" and not aside.exists()
+
+
+def test_an_output_that_can_not_fit_is_not_begun() -> None:
+    said = r"no space left .* MB more are needed\); free some"
+    with pytest.raises(DiskFullError, match=said), publish(TARGET, size_bytes=2**60):
+        pytest.fail("begun")

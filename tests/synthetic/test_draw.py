@@ -1,0 +1,76 @@
+import itertools
+from collections import Counter
+
+import numpy as np
+import pytest
+from imagehash import phash
+from PIL import Image
+
+from openmedq.synthetic import draw as drawing
+from openmedq.synthetic.draw import Figure, draw, draw_figures, shared_figure, with_shared_figure
+
+PROPERTIES = ("organ", "position", "is_large", "is_bright", "num_clips")
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_properties_are_balanced_and_independent(seed: int) -> None:
+    figures = draw_figures(seed, "x", num_rounds=2)
+    for first, second in itertools.combinations(PROPERTIES, 2):
+        counts = Counter((getattr(figure, first), getattr(figure, second)) for figure in figures)
+        assert len(set(counts.values())) == 1
+
+
+def test_the_same_seed_draws_the_same_and_another_name_or_seed_does_not() -> None:
+    first, again, *others = (draw_figures(*key, 1) for key in ((0, "x"), (0, "x"), (1, "x"), (0, "y")))
+    assert first == again
+    assert np.array_equal(draw(first[0]), draw(again[0]))
+    assert all({figure.texture for figure in other}.isdisjoint(figure.texture for figure in first) for other in others)
+
+
+def test_two_pictures_are_no_near_duplicates() -> None:
+    """Deduplication takes perceptual hashes within 3 bits and thumbnails within 6 gray levels for copies."""
+    figures = draw_figures(0, "train", 2) + draw_figures(0, "test", 1)
+    same = [Figure("head", "upper left", True, True, 1, texture=texture) for texture in range(40)]
+    for group in (figures, same):
+        pictures = [Image.fromarray(draw(figure)) for figure in group]
+        hashes = np.array([phash(picture).hash.ravel() for picture in pictures])
+        thumbnails = np.array([np.asarray(picture.resize((32, 32)), np.float32).ravel() for picture in pictures])
+        for i, j in itertools.combinations(range(len(group)), 2):
+            if (hashes[i] != hashes[j]).sum() <= 3:
+                assert np.abs(thumbnails[i] - thumbnails[j]).mean() > 6
+
+
+def test_the_shared_figure_takes_the_place_of_its_combination() -> None:
+    figures = draw_figures(0, "x", 1)
+    mixed = with_shared_figure(figures, 0)
+    assert shared_figure(0) in mixed
+    assert Counter(f.position for f in mixed) == Counter(f.position for f in figures)
+    assert sum(figure not in figures for figure in mixed) == 1
+
+
+def test_each_property_shows() -> None:
+    """A nearest-mean classifier on 32 px finds what a linear look can find."""
+    train, test = draw_figures(0, "train", 3), draw_figures(0, "test", 1)
+
+    def look(figures: list[Figure]) -> np.ndarray:
+        size = (32, 32)
+        return np.array([np.asarray(Image.fromarray(draw(f)).resize(size), np.float32).ravel() for f in figures])
+
+    pixels, new_pixels = look(train), look(test)
+    for name in ("organ", "position", "is_bright", "num_clips"):
+        values = sorted({getattr(figure, name) for figure in train})
+        means = np.array([pixels[[getattr(f, name) == value for f in train]].mean(0) for value in values])
+        centered = new_pixels - pixels.mean(0) if name == "is_bright" else new_pixels
+        distances = ((centered[:, None] - (means - (pixels.mean(0) if name == "is_bright" else 0))) ** 2).sum(-1)
+        guesses = [values[index] for index in distances.argmin(1)]
+        share = np.mean([guess == getattr(figure, name) for guess, figure in zip(guesses, test, strict=True)])
+        assert share > 1 / len(values) + 0.15, name
+
+
+def test_the_radiograph_with_an_opacity_is_brighter() -> None:
+    random = drawing.generator(0, "x")
+    with_, without = (
+        [drawing.draw_radiograph(random, has_opacity=flag, side_px=28).mean() for _ in range(20)]
+        for flag in (True, False)
+    )
+    assert np.mean(with_) > np.mean(without)

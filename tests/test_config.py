@@ -1,0 +1,160 @@
+"""params.yaml: what profiles write, what is refused, and in which words."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from openmedq import config, config_file
+from openmedq.__main__ import main
+from openmedq.errors import ParamsError
+from openmedq.paths import CATALOGUE, CONF, PARAMS
+
+PROFILES = sorted(path.stem for path in CONF.glob("*.yaml"))
+
+
+def test_there_are_three_profiles() -> None:
+    assert PROFILES == ["miniature", "paper", "small"]
+
+
+def test_committed_params_are_the_default_profile() -> None:
+    assert PARAMS.read_text(encoding="utf-8") == config_file.render(config.profile(CONF, "miniature"))
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_profile_written_and_read_is_the_same(name: str) -> None:
+    profile = config.profile(CONF, name)
+    assert config.parse(yaml.safe_load(config_file.render(profile)), Path("params.yaml")) == profile
+
+
+def test_the_paper_profile_says_what_the_paper_says() -> None:
+    train = config.profile(CONF, "paper").train
+    assert (train.vision.encoder, train.vision.image_size_px, train.vision.patch_size_px) == ("biomedclip", 224, 16)
+    assert (train.lora.rank, train.batch_size, train.lr, train.num_epochs) == (8, 64, 5e-5, 15)
+
+
+def _miniature(root: Path = Path()) -> dict:
+    return yaml.safe_load(config_file.render(config.profile(root / CONF, "miniature")))
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"trian": {}}, "params.yaml: trian: unknown key; allowed here: miniature, download, policy"),
+        ({"download": {"miror": "x"}}, "params.yaml: download.miror: unknown key; allowed here: mirror, fetch"),
+        (
+            {"normalize": {"max_side_px": 0}},
+            "params.yaml: normalize.max_side_px: Input should be greater than or equal",
+        ),
+        ({"evaluate": {}}, "params.yaml: evaluate.max_new_tokens: missing"),
+        (
+            {"download": {"mirror": "a\0b"}},
+            r"params.yaml: download.mirror: holds what no path can, not 'a\x00b'",
+        ),
+        ({"download": {"mirror": "\ud800"}}, "params.yaml: download.mirror: 'utf-8' codec can't encode"),
+        ({"mix": {"roles": {"vqa_rad": {"train": "training"}}}}, "mix.roles.vqa_rad.train: Input should be 'train'"),
+        ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
+        ({"execution": {"backoff_s": float("nan")}}, "execution.backoff_s: Input should be"),
+        ({"mix": {"weights": {"slake": float("inf")}}}, "mix.weights.slake: Input should be a finite number, not inf"),
+    ],
+)
+def test_a_wrong_file_is_one_line_that_says_what_and_where(change: dict, line: str) -> None:
+    with pytest.raises(ParamsError) as caught:
+        config.parse({**_miniature(), **change}, Path("params.yaml"))
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("said", ["zenodo.org: https://reader:battery@host", ["https://reader:battery@host"]])
+def test_an_endpoint_is_not_repeated(said: object) -> None:
+    with pytest.raises(ParamsError, match=r"execution\.endpoints\S*: Input should be") as caught:
+        config.parse({**_miniature(), "execution": {"endpoints": said}}, Path("params.yaml"))
+    assert "battery" not in str(caught.value)
+
+
+def test_an_unknown_key_deep_in_train_names_its_neighbors() -> None:
+    tree = _miniature()
+    tree["train"]["lora"]["rnak"] = 8
+    with pytest.raises(
+        ParamsError, match=r"train\.lora\.rnak: unknown key; allowed here: rank, alpha, dropout, targets"
+    ):
+        config.parse(tree, Path("params.yaml"))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "train: [", "\tx: 1", "a: b: c", pytest.param("[" * 3000, id="deep"), "a: 2026-99-99"]
+)
+def test_what_is_no_mapping_or_no_yaml_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ParamsError) as caught:
+        config.load(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_missing_profile_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="python -m openmedq profile miniature"):
+        config.load(tmp_path / "params.yaml")
+    with pytest.raises(ParamsError, match="there are miniature, paper, small"):
+        config.profile(CONF, "huge")
+
+
+_WRONG = [  # setting, value, what is named, an allowed value
+    ("download.require", ["vqarad"], "vqarad", "vqa_rad"),
+    ("download.skip", ["vqarad"], "vqarad", "vqa_rad"),
+    ("download.editions", {"vqarad": "v2"}, "vqarad", "vqa_rad"),
+    ("download.editions", {"pmc_vqa": "v9"}, "v9", "v2"),
+    ("download.editions", {"slake": "v2"}, "v2", "none"),
+    ("policy.licences", "open", "open", "redistributable"),
+    ("normalize.languages", ["english"], "english", "zh"),
+    ("normalize.languages", [], "normalize.languages", "at least 1"),
+    ("deduplicate.keep_out", "source", "source", "cross_source"),
+    ("mix.roles", {"vqarad": {"train": None}}, "vqarad", "vqa_rad"),
+    ("mix.roles", {"slake": {"training": None}}, "training", "validation"),
+    ("mix.roles", {"slake": {"train": "training"}}, "training", "evaluation"),
+    ("mix.weights", {"vqarad": 2}, "vqarad", "vqa_rad"),
+    ("mix.weights", {"cxr8": 2}, "cxr8", "vqa_rad"),  # never trains
+    ("train.vision.encoder", "resnet", "resnet", "biomedclip"),
+    ("train.lora.targets", ["q_proj", "query"], "query", "gate_proj"),
+    ("train.lora.targets", [], "train.lora.targets", "at least 1"),
+    ("train.precision", "fp16", "fp16", "bf16"),
+    ("transfer.benchmarks", ["cxr9"], "cxr9", "cxr8"),
+    ("transfer.benchmarks", ["slake"], "slake", "cxr8"),
+    ("execution.device", "gpu", "gpu", "cuda"),
+]
+
+
+@pytest.mark.parametrize(("setting", "value", "named", "allowed"), _WRONG)
+def test_a_value_that_is_not_allowed_is_one_line_that_lists_what_is(
+    setting: str,
+    value: object,
+    named: str,
+    allowed: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of every command that reads params.yaml, before it does anything."""
+    catalogue = CATALOGUE.resolve()
+    monkeypatch.chdir(tmp_path)
+    CATALOGUE.parent.mkdir()
+    shutil.copy(catalogue, CATALOGUE)
+    tree = _miniature(catalogue.parents[1])
+    *sections, key = setting.split(".")
+    section = tree
+    for name in sections:
+        section = section[name]
+    section[key] = value
+    PARAMS.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    for command in (["links"], ["transfer"], ["normalize", "slake"]):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr("openmedq.__main__.NEEDED", {})
+            assert main(command) == 1
+        told = capsys.readouterr().err
+        assert told.startswith(f"error: params.yaml: {setting}") and told.count("\n") == 1
+        assert named in told and allowed in told
+
+
+def test_params_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        config.profile(CONF, "miniature").train.seed = 1  # type: ignore[misc]

@@ -1,0 +1,86 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openmedq.errors import TrackingError
+from openmedq.tracking import lineage
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/home/alice/mirror", "…/mirror"),
+        ("~/mirror", "…/mirror"),
+        ("../mirror", "…/mirror"),
+        ("data/miniature", "data/miniature"),
+        ("https://bob:secret@host/x", "https://host/x"),
+        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+        ("bf16", "bf16"),
+    ],
+)
+def test_conceal(text, shown):
+    assert lineage.conceal(text) == shown
+
+
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text(), max_size=3),
+    lambda children: st.dictionaries(st.text("ab", min_size=1), children, max_size=3),
+)
+
+
+@given(st.dictionaries(st.text("ab", min_size=1), TREES, max_size=4), st.integers(1, 50))
+def test_flatten_keeps_every_leaf_in_bounds(tree, max_chars):
+    def count(value):
+        return sum(map(count, value.values())) if isinstance(value, dict) and value else 1
+
+    flat = lineage.flatten(tree, max_chars)
+    assert len(flat) == sum(map(count, tree.values()))
+    assert all(isinstance(value, str) and len(value) <= max_chars for value in flat.values())
+
+
+def test_flatten_hides_paths_within_lists_and_keys():
+    flat = lineage.flatten({"a": ["/home/alice/x", "y"], "b": {"https://bob:pw@h/x": 1}}, 99)
+    assert flat == {"a": '["…/x", "y"]', "b.https://h/x": "1"}
+
+
+def test_md5s_are_those_of_dvc_lock(toy, dvc, monkeypatch):
+    assert dvc("repro", "miniature@plum").returncode == 0
+    monkeypatch.chdir(toy)
+    written = yaml.safe_load(Path("dvc.lock").read_text())["stages"]["miniature@plum"]["outs"][0]["md5"]
+    assert lineage.read_md5s() == {"data/miniature/plum": written}
+
+
+def test_a_lock_that_is_no_lock_is_told_in_one_line(monkeypatch):
+    monkeypatch.setattr(lineage.time, "sleep", lambda seconds: None)
+    assert lineage.read_md5s() == {}
+    Path("dvc.lock").write_text("stages: {a: [\n")
+    with pytest.raises(TrackingError, match=r"^dvc.lock: not readable; restore it with `git checkout dvc.lock`$"):
+        lineage.read_md5s()
+
+
+def test_a_lock_that_is_being_rewritten_is_waited_for(monkeypatch):
+    Path("dvc.lock").write_text("")
+    whole = json.dumps({"stages": {"mix": {"outs": [{"path": "data/mix", "md5": "1.dir"}]}}})
+    monkeypatch.setattr(lineage.time, "sleep", lambda seconds: Path("dvc.lock").write_text(whole))
+    assert lineage.read_md5s() == {"data/mix": "1.dir"}
+
+
+def test_git_says_commit_and_dirtiness_and_dvc_lock_does_not_count(toy, monkeypatch):
+    assert lineage.read_git() == {} or "git.commit" in lineage.read_git()  # a folder above may be a repository
+    monkeypatch.chdir(toy)
+    monkeypatch.setenv("DVC_EXP_NAME", "wide-lark")
+    Path("dvc.lock").write_text("{}")
+    Path("data/model").mkdir()
+    clean = lineage.read_git()
+    assert clean["git.dirty"] == "false" and len(clean["git.commit"]) == 40 and clean["dvc.experiment"] == "wide-lark"
+    Path("new.py").write_text("")
+    assert lineage.read_git()["git.dirty"] == "true"
+    monkeypatch.setenv("PATH", os.devnull)
+    assert lineage.read_git() == {}

@@ -1,0 +1,279 @@
+import getpass
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from openmedq import paths
+from openmedq.errors import TrackingError
+from openmedq.tracking import runs, store
+from tests.conftest import run as run_command
+
+ROOT = Path(__file__).parents[1]
+
+
+class Dials(BaseModel):
+    """Stands in for Params, whose sections are no business of lineage."""
+
+    download: dict = {"mirror": "/home/alice/mirror", "require": []}
+    train: dict = {"lr": 0.001, "vision": {"encoder": "scratch", "weights": "https://bob:hunter2@host/vit"}}
+    mix: dict = {"roles": {"apple": {"test": "evaluation"}}, "weights": {f"set{n}": 1.0 for n in range(150)}}
+
+
+@pytest.fixture(scope="module")
+def _built(tmp_path_factory, request):
+    """The toy, reproduced up to its model, with an empty store: making one takes seconds."""
+    root = Path(shutil.copytree(request.getfixturevalue("_toy_template"), tmp_path_factory.mktemp("built") / "toy"))
+    done = run_command(["python", "-m", "dvc", "repro", "-q", "report"], root)
+    assert done.returncode == 0, done.stderr
+    before = Path.cwd()
+    os.chdir(root)
+    try:
+        runs._connect()
+    finally:
+        os.chdir(before)
+    return root
+
+
+@pytest.fixture
+def project(_built, tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    root = Path(shutil.copytree(_built, tmp_path / "project"))
+    with sqlite3.connect(root / "mlflow.db") as store:
+        store.execute("update experiments set artifact_location = ?", [(root / "mlartifacts").as_uri()])
+    store.close()
+    monkeypatch.chdir(root)
+    return root
+
+
+def connect():
+    return runs._connect()
+
+
+def read_runs():
+    client, experiment_id = connect()
+    return client.search_runs([experiment_id])
+
+
+def train(num_steps=3):
+    with runs.open_run("train", Dials()) as log:
+        for step in range(num_steps):
+            log({"loss": 1.0 / (step + 1)}, step)
+    return json.loads(paths.RUN.read_text())["run_id"]
+
+
+def outs(stage):
+    lock = yaml.safe_load(Path("dvc.lock").read_text())
+    return {out["path"]: out["md5"] for out in lock["stages"][stage]["outs"]}
+
+
+def test_a_training_is_one_run_that_says_what_it_was_made_from(project):
+    run_id = train(num_steps=2500)
+    (run,) = read_runs()
+    assert run.info.run_id == run_id and run.info.status == "FINISHED"
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    assert run.data.tags["git.commit"] == commit and run.data.tags["git.dirty"] == "false"
+    assert run.data.tags["md5.mix"] == outs("mix")["data/mix"]
+    assert run.data.tags["md5.validation"] == outs("validate")["data/validation"]
+    assert run.data.params["train.lr"] == "0.001"
+    assert run.data.params["train.vision.encoder"] == "scratch"
+    assert len([name for name in run.data.params if name.startswith("mix.weights.")]) == 150
+
+    client, _ = connect()
+    history = client.get_metric_history(run_id, "train/loss")
+    assert [metric.step for metric in history] == list(range(2500))
+    assert history[1].value == 0.5
+
+
+def test_each_set_of_the_mix_is_an_input_whose_digest_is_dvcs_md5(project):
+    train()
+    (run,) = read_runs()
+    inputs = {given.dataset.name: given for given in run.inputs.dataset_inputs}
+    assert set(inputs) == {"apple", "cherry", "plum"}
+    for set_id, given in inputs.items():
+        assert given.dataset.digest == outs(f"normalize@{set_id}")[f"data/samples/{set_id}"]
+    tags = {tag.key: tag.value for tag in inputs["apple"].tags}
+    assert tags == {"mlflow.data.context": "training", "num_train_rows": "2", "num_evaluation_rows": "1"}
+    assert {tag.key: tag.value for tag in inputs["plum"].tags}["mlflow.data.context"] == "evaluation"
+
+
+def test_a_score_walks_back_to_url_and_sha256(project):
+    run_id = train()
+    client, _ = connect()
+    walk = json.loads(Path(client.download_artifacts(run_id, "lineage.json")).read_text())
+    assert walk["mix"] == client.get_run(run_id).data.tags["md5.mix"]
+    cherry = walk["sets"]["cherry"]
+    assert cherry["samples"] == outs("normalize@cherry")["data/samples/cherry"]
+    assert cherry["raw"] == outs("download@cherry")["data/raw/cherry"]
+    assert cherry["files"] == {"cherry.csv": {"url": "https://example.org/cherry.csv", "sha256": "11"}}
+
+
+def test_model_and_reports_are_kept_with_the_run(project):
+    run_id = train()
+    for stage in ("evaluate", "transfer", "report"):
+        with runs.open_run(stage, Dials()):
+            pass
+    client, _ = connect()
+    folders = ("", "training", "mix", "validation", "evaluation", "transfer", "report")
+    found = {item.path for folder in folders for item in client.list_artifacts(run_id, folder) if not item.is_dir}
+    assert found == {
+        "lineage.json",
+        "training/loss.csv",
+        "training/metrics.json",
+        "mix/waterfall.json",
+        "validation/verdict.json",
+        "evaluation/metrics.json",
+        "transfer/metrics.json",
+        "report/index.html",
+    }
+    (output,) = client.get_run(run_id).outputs.model_outputs
+    model = client.get_logged_model(output.model_id)
+    assert model.status == "READY" and model.tags["is_whole"] == "true"
+    assert [item.path for item in client.list_logged_model_artifacts(output.model_id)] == ["config.json"]
+
+
+def test_large_weights_are_left_to_dvc(project, monkeypatch):
+    monkeypatch.setattr(runs, "MAX_MODEL_BYTES", 10)
+    Path("data/model/model.safetensors").write_bytes(b"w" * 11)
+    client, _ = connect()
+    (output,) = client.get_run(train()).outputs.model_outputs
+    assert client.get_logged_model(output.model_id).tags["is_whole"] == "false"
+    assert [item.path for item in client.list_logged_model_artifacts(output.model_id)] == ["config.json"]
+
+
+def test_what_follows_logs_into_the_same_run_which_fails_with_any_of_its_stages(project):
+    run_id = train()
+    with pytest.raises(ZeroDivisionError), runs.open_run("evaluate", Dials()) as log:
+        log({"all/bleu_1": 0.1}, None)
+        raise ZeroDivisionError
+    with runs.open_run("transfer", Dials()) as log:
+        log({"macro_f1": 0.7}, None)
+    (run,) = read_runs()
+    assert run.info.run_id == run_id and run.info.status == "FAILED"
+    assert run.data.tags["md5.model"] == outs("train")["data/model"]
+    with runs.open_run("evaluate", Dials()) as log:
+        log({"all/bleu_1": 0.4}, None)
+    (run,) = read_runs()
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["evaluate/all/bleu_1"] == 0.4 and run.data.metrics["transfer/macro_f1"] == 0.7
+
+
+def test_a_failed_training_is_a_failed_run_and_leaves_no_id(project):
+    paths.RUN.unlink()
+    with pytest.raises(ZeroDivisionError), runs.open_run("train", Dials()) as log:
+        log({"loss": 2.0}, 0)
+        raise ZeroDivisionError
+    (run,) = read_runs()
+    assert run.info.status == "FAILED" and run.data.metrics["train/loss"] == 2.0
+    assert not paths.RUN.exists()
+
+
+def test_a_terminated_training_closes_its_run(project):
+    before = signal.getsignal(signal.SIGTERM)  # not always the default: Prefect's harness leaves one of its own
+    with pytest.raises(SystemExit) as raised, runs.open_run("train", Dials()):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert raised.value.code == 143
+    assert read_runs()[0].info.status == "FAILED"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_where_the_store_does_not_know_the_run_what_follows_shares_a_new_one(project):
+    assert json.loads(paths.RUN.read_text()) == {"run_id": "none"}  # as from another machine's cache
+    for stage in ("evaluate", "transfer"):
+        with runs.open_run(stage, Dials()) as log:
+            log({"score": 1.0}, None)
+    (run,) = read_runs()
+    assert run.data.tags["restored"] == "true" and run.data.tags["md5.model"] == outs("train")["data/model"]
+    assert set(run.data.metrics) == {"evaluate/score", "transfer/score"}
+    assert json.loads(paths.RUN.read_text()) == {"run_id": "none"}, "DVC's output stays as it was"
+
+
+@pytest.mark.slow
+def test_a_training_restored_from_dvcs_cache_starts_no_run(project):
+    Path("train.py").write_text(
+        "import runpy, sys\nfrom tests.test_lineage import Dials\nfrom openmedq import lineage\n"
+        "with runs.open_run('train', Dials()) as log:\n"
+        "    log({'loss': 1.0}, 0)\n    sys.argv = ['stage.py', 'train']\n    runpy.run_path('stage.py')\n"
+    )
+    pipeline = Path("dvc.yaml").read_text().replace("python stage.py train", "python train.py")
+    Path("dvc.yaml").write_text(pipeline)
+    environment = {"PYTHONPATH": str(ROOT)}
+    done = run_command(["python", "-m", "dvc", "repro", "-q", "train"], project, **environment)
+    assert done.returncode == 0, done.stderr
+    (run,) = read_runs()
+    run_id = json.loads(paths.RUN.read_text())["run_id"]
+    assert run.info.run_id == run_id
+
+    shutil.rmtree(paths.MODEL)
+    paths.RUN.unlink()
+    Path("dvc.lock").unlink()
+    done = run_command(["python", "-m", "dvc", "repro", "train"], project, **environment)
+    assert "Stage 'train' is cached" in done.stdout
+    assert len(read_runs()) == 1 and json.loads(paths.RUN.read_text())["run_id"] == run_id
+
+
+def test_only_the_main_process_has_a_run(project, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with runs.open_run("train", Dials()) as log:
+        log({"loss": 1.0}, 0)
+    assert read_runs() == []
+
+
+def test_nothing_private_enters_a_run(project, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter3")
+    train()
+    with sqlite3.connect("mlflow.db") as store:
+        tables = ("tags", "params", "inputs", "input_tags", "datasets", "logged_models", "logged_model_tags")
+        rows = [row for table in tables for row in store.execute(f"select * from {table}")]
+        users = {row[0] for row in store.execute("select user_id from runs")}
+    store.close()
+    text = json.dumps(rows, default=str)
+    text += "".join(p.read_text() for p in Path("mlartifacts").rglob("*") if p.is_file())
+    counts = Counter({word: text.count(word) for word in ("alice", "hunter2", "hunter3", "bob:", socket.gethostname())})
+    counts["project"] = text.replace((project / "mlartifacts").as_uri(), "").count(str(project))  # where a model lies
+    assert not +counts
+    assert users == {"unknown"} and "mlflow.user" not in text and "mlflow.source" not in text
+    assert getpass.getuser() not in {cell for row in rows for cell in row}
+
+
+def test_a_server_that_does_not_answer_is_told_in_one_line_without_its_password(project, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:hunter2@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(TrackingError) as raised, runs.open_run("train", Dials()):
+        pytest.fail("a training without its run")
+    assert str(raised.value).startswith("the server of MLFLOW_TRACKING_URI: does not take a run")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_store_that_breaks_while_training_does_not_stop_it(project, monkeypatch, logged):
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    def refuse(*arguments, **options):
+        raise MlflowException("http://bob:hunter2@host is gone\nand so on")
+
+    monkeypatch.setattr(runs, "BATCH_METRICS", 2)
+    with runs.open_run("train", Dials()) as log, monkeypatch.context() as broken:
+        broken.setattr(MlflowClient, "log_batch", refuse)
+        for step in range(5):
+            log({"loss": 1.0}, step)
+    assert logged() == "mlflow.db: the run may miss what follows: http://host is gone\n"
+    client, _ = connect()
+    (run,) = read_runs()
+    assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 5, "kept until the store was back"
+
+
+def test_dvcs_queued_experiments_log_into_the_projects_store(project, monkeypatch):
+    copy = project / ".dvc/tmp/exps/tmpabc/project"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    assert store.find_root() == project

@@ -1,0 +1,175 @@
+"""What MLflow's store refuses is one line with its own reason; runs of killed processes are closed, others are not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openmedq import paths
+from openmedq.errors import TrackingError
+from openmedq.tracking import runs, store
+from tests.tracking.test_runs import Dials
+
+ROOT = Path(__file__).parents[1]
+HOLDER = """
+import sys
+from pathlib import Path
+from openmedq.tracking.store import Marker
+marker = Marker(Path(), sys.argv[2])
+marker.mark(sys.argv[1])
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def _store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty store: making one takes seconds."""
+    root = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        runs._connect()
+    return root / "mlflow.db"
+
+
+@pytest.fixture(autouse=True)
+def _project(_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(_store, "mlflow.db")
+    sql(f"update experiments set artifact_location = '{(tmp_path / 'mlartifacts').as_uri()}'")
+
+
+def sql(statement: str) -> None:
+    connection = sqlite3.connect("mlflow.db")
+    with connection:
+        connection.execute(statement)
+    connection.close()
+
+
+def refused() -> str:
+    with pytest.raises(TrackingError) as raised, runs.open_run("train", Dials()):  # type: ignore[arg-type]
+        pytest.fail("a training without its run")
+    line = str(raised.value)
+    assert "\n" not in line and "hunter" not in line and "ter2" not in line
+    return line
+
+
+def test_a_deleted_experiment_is_restored() -> None:
+    client, experiment_id = runs._connect()
+    client.delete_experiment(experiment_id)
+    assert f"was deleted; `mlflow experiments restore -x {experiment_id}`" in refused()
+
+
+@pytest.mark.parametrize("revision", ["0584bdc529eb", "ffffffffffff"])
+def test_a_store_of_another_version_is_upgraded(revision: str) -> None:
+    sql(f"update alembic_version set version_num = '{revision}'")
+    line = refused()
+    assert line.startswith("mlflow.db: does not take a run: ") and f"found version {revision}" in line
+    assert "run `mlflow db upgrade sqlite:///mlflow.db`" in line
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason", "advice"),
+    [
+        ("http://bob:hunter2@127.0.0.1:9", "Connection refused", "start it, or unset MLFLOW_TRACKING_URI"),
+        ("http://bob:hun@ter2@127.0.0.1:9", "Connection refused", "start it, or unset MLFLOW_TRACKING_URI"),
+        ("nosuch://bob:hunter2@host", "unsupported URI", "set MLFLOW_TRACKING_URI to a server or a database"),
+    ],
+)
+def test_a_server_that_can_not_be_had(uri: str, reason: str, advice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    line = refused()
+    assert line.startswith("the server of MLFLOW_TRACKING_URI: does not take a run: ")
+    assert reason in line and line.endswith(advice)
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ("(sqlite3.DatabaseError) file is not a database", "restore it from a backup"),
+        ("(sqlite3.OperationalError) database is locked", "another process writes to it"),
+        ("(sqlite3.OperationalError) attempt to write a readonly database", "make the file and its folder writable"),
+        ("(sqlite3.OperationalError) database or disk is full", "free some space"),
+        ("No module named 'psycopg2'", "install the driver"),
+        ("API request to endpoint failed with error code 403 != 200", "set MLFLOW_TRACKING_USERNAME"),
+        ("Experiment 'openmedq' already exists in deleted state.", "`mlflow experiments restore -x ID`"),
+        ("Can't locate revision identified by 'f'", "`mlflow db upgrade"),
+        ("something\nnew", "repair it, or move it away"),
+    ],
+)
+def test_each_reason_has_its_advice(reason: str, advice: str) -> None:
+    line = str(store.describe(OSError(reason)))
+    assert " ".join(reason.split()).rstrip(".") in line and advice in line.rpartition("; ")[2] + line
+
+
+@contextmanager
+def living_process(run_id: str, stage: str) -> Iterator[subprocess.Popen[str]]:
+    """Another process that has the run open; killed at the end."""
+    command = [sys.executable, "-c", HOLDER, run_id, stage]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdin=-1, stdout=-1, text=True) as process:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+        yield process
+        process.kill()
+
+
+def open_left(client: Any, experiment_id: str) -> str:
+    return str(client.create_run(experiment_id).info.run_id)
+
+
+def statuses(client: Any, *run_ids: str) -> list[str]:
+    return [client.get_run(run_id).info.status for run_id in run_ids]
+
+
+def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> None:
+    client, experiment_id = runs._connect()
+    killed, living, elsewhere, shared = (open_left(client, experiment_id) for _ in range(4))
+    with living_process(killed, "train"), living_process(shared, "evaluate"):
+        pass
+    with living_process(living, "train"), living_process(shared, "transfer"):
+        with runs.open_run("train", Dials()):  # type: ignore[arg-type]
+            pass
+        assert statuses(client, killed, living, elsewhere, shared) == ["FAILED", "RUNNING", "RUNNING", "RUNNING"]
+    tags = client.get_run(killed).data.tags
+    assert (tags["stage.train"], tags["stage.train.reason"]) == ("failed", store.KILLED)
+    assert client.get_run(shared).data.tags["stage.evaluate"] == "failed"
+    store.close_dead_runs(client, Path())
+    assert statuses(client, killed, living, elsewhere, shared) == ["FAILED", "FAILED", "RUNNING", "FAILED"]
+    assert list((paths.PARTIAL / "runs").iterdir()) == []
+
+
+def test_a_run_that_another_store_has_is_left_for_it() -> None:
+    client, _ = runs._connect()
+    with living_process("0" * 32, "train"):
+        pass
+    store.close_dead_runs(client, Path())
+    assert [path.name for path in (paths.PARTIAL / "runs").iterdir()] == ["0" * 32 + ".train"]
+
+
+def test_a_killed_training_is_closed_by_what_comes_next() -> None:
+    code = (
+        "import os, signal\nfrom openmedq import lineage\nfrom tests.test_lineage import Dials\n"
+        "with runs.open_run('train', Dials()):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == -signal.SIGKILL
+    client, experiment_id = runs._connect()
+    (killed,) = client.search_runs([experiment_id])
+    assert killed.info.status == "RUNNING" and not paths.RUN.exists()
+    with runs.open_run("evaluate", Dials()):  # type: ignore[arg-type]
+        pass
+    assert statuses(client, killed.info.run_id) == ["FAILED"]
+    assert list((paths.PARTIAL / "runs").iterdir()) == []
