@@ -23,6 +23,7 @@ endif
 ifeq ($(PROFILE),small)
 	@python -m openmedq parts
 endif
+	@python -m openmedq locate
 	@dvc repro
 	@python -m openmedq summary
 

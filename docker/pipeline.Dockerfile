@@ -38,7 +38,7 @@ ENV XDG_CACHE_HOME=/var/cache/openmedq \
     DVC_SITE_CACHE_DIR=/var/cache/openmedq/dvc \
     HF_HOME=/var/cache/openmedq/huggingface \
     MPLCONFIGDIR=/var/cache/openmedq/matplotlib
-# Telemetry off before any code of ours is imported: openmedq/silence.py, word for word.
+# Telemetry off before any code of ours is imported: openmedq/__init__.py, word for word.
 ENV DO_NOT_TRACK=1 \
     GX_ANALYTICS_ENABLED=false \
     HF_HUB_DISABLE_TELEMETRY=1 \

@@ -9,10 +9,9 @@ import os
 import sys
 from importlib.util import find_spec
 
+import openmedq  # noqa: F401  telemetry off before Prefect is imported
 from openmedq.extras import describe_missing
-from openmedq.silence import silence
 
-silence()
 os.environ["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] = "true"
 
 if find_spec("prefect") is None:

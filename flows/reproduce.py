@@ -25,24 +25,11 @@ from prefect.concurrency.sync import concurrency
 
 from flows.graph import DVC, Node
 from openmedq.errors import TRY_AGAIN
+from openmedq.stages import STAGES
 
 TERM_SECONDS = 20.0  # what a stopped stage has to end by itself
 
 
-@dataclass(frozen=True)
-class Rule:
-    """How a stage is tried again, and which slot it occupies while it runs."""
-
-    delays_s: tuple[float, ...] = ()  # one retry after each
-    slot: str | None = None
-
-
-RULES = {
-    "download": Rule(delays_s=(10, 60, 300)),
-    "train": Rule(slot="gpu"),
-    "evaluate": Rule(slot="gpu"),
-    "transfer": Rule(slot="gpu"),
-}
 SLOTS = {"gpu": 1}  # how many nodes may occupy a slot at once, over all flow runs of a server
 JITTER = 0.5  # a delay is drawn up to so much longer, so that retries don't meet again
 
@@ -134,18 +121,16 @@ def is_worth_retrying(task: object, task_run: object, state: Any) -> bool:
 
 def task_for(node: Node) -> Any:
     """The task with the retries of the node's stage."""
-    rule = RULES.get(node.stage, Rule())
-    if not rule.delays_s:
+    delays_s = STAGES[node.stage].retry_delays_s if node.stage in STAGES else ()
+    if not delays_s:
         return reproduce
-    return reproduce.with_options(
-        retries=len(rule.delays_s), retry_delay_seconds=list(rule.delays_s), retry_jitter_factor=JITTER
-    )
+    return reproduce.with_options(retries=len(delays_s), retry_delay_seconds=list(delays_s), retry_jitter_factor=JITTER)
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, retry_condition_fn=is_worth_retrying)
 def reproduce(name: str, stage: str, root: str) -> Outcome:
     """Bring one node up to date. NodeError where DVC or the stage fails."""
-    slot = RULES.get(stage, Rule()).slot
+    slot = STAGES[stage].slot if stage in STAGES else None
     with concurrency(slot, strict=True) if slot else nullcontext():
         started = time.monotonic()
         lines = _stream([*DVC, "repro", "-s", name], Path(root), name)

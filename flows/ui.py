@@ -16,9 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from flows.server import own_hosts
-from openmedq import paths
+from openmedq import TELEMETRY_OFF, paths
 from openmedq.errors import OpenMedQError
-from openmedq.silence import ENVIRONMENT
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
@@ -92,7 +91,7 @@ def serve(pages: Sequence[Page]) -> Iterator[list[subprocess.Popen[bytes]]]:
     servers: list[subprocess.Popen[bytes]] = []
     try:
         for page in pages:
-            environment = os.environ | ENVIRONMENT | page.environment
+            environment = os.environ | TELEMETRY_OFF | page.environment
             servers.append(
                 subprocess.Popen(
                     page.command,

@@ -6,6 +6,7 @@ Which nodes is the flows' choice (`build`, `learn`, the whole); how one node is 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +37,8 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
 
     A node whose upstream failed is not run; the others are.
     """
+    if any(node.name == "survey" for node in selected):
+        _check_local_folder(root)
     declare_slots()
     PROCESSES.reset()
     futures: dict[str, Any] = {}
@@ -57,6 +60,13 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
     _publish_artifacts(root, outcomes)
     _raise_failures(states, outcomes)
     return outcomes
+
+
+def _check_local_folder(root: Path) -> None:
+    """WalkError where the local data folder is missing: one line that says what to do, before DVC hashes it."""
+    done = subprocess.run([sys.executable, "-m", "openmedq", "locate"], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise WalkError(done.stderr.strip().removeprefix("error: "))
 
 
 def declare_slots() -> None:

@@ -2,10 +2,20 @@
 
 import os
 
-from openmedq.silence import silence
+TELEMETRY_OFF = {  # DVC's own switch is `core.analytics` in .dvc/config, which it reads before any of this code
+    "DO_NOT_TRACK": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ITERATIVE_DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
+    "WANDB_MODE": "disabled",
+}
+# Set before any library is imported, over whatever the environment says: a medical pipeline does not call home.
+os.environ.update(TELEMETRY_OFF)
 
-silence()
-
-# Threads that spin while they wait starve those that they wait for: where cores are shared with other processes, torch
-# was measured 20 times slower than on one thread. OpenMP reads this when it is loaded, so it is said before any import.
+# OpenMP threads that spin while they wait starve the processes that they share cores with: torch was measured 20 times
+# slower than on one thread. OpenMP reads the policy when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

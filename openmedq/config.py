@@ -15,7 +15,6 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from openmedq.errors import ParamsError
-from openmedq.model import encoders
 from openmedq.schema import Role
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -33,8 +32,10 @@ def _check_path(text: str) -> str:
 
 
 def _check_encoder(name: str) -> str:
-    if name not in encoders.names():
-        raise ValueError(f"no such encoder; there are {', '.join(encoders.names())}")
+    folder = Path(__file__).parent / "model" / "encoders"
+    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    if name not in names:
+        raise ValueError(f"no such encoder; there are {', '.join(names)}")
     return name
 
 

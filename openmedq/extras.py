@@ -7,6 +7,7 @@ from pathlib import Path
 
 EXTRAS = {  # by the name that is imported; what is not listed belongs to the base dependencies
     "img2dataset": "fetch",
+    "alembic": "pipeline",
     "duckdb": "pipeline",
     "dvc": "pipeline",
     "great_expectations": "pipeline",
@@ -18,6 +19,8 @@ EXTRAS = {  # by the name that is imported; what is not listed belongs to the ba
     "scipy": "pipeline",
     "sklearn": "pipeline",
     "sqlalchemy": "pipeline",
+    "starlette": "pipeline",
+    "uvicorn": "pipeline",
     "accelerate": "train",
     "nltk": "train",
     "onnx": "train",

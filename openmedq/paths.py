@@ -10,7 +10,6 @@ LEDGER = Path("data/ledger")  # in git: <id>.yaml, what was found at the first d
 DVC_LOCK = Path("dvc.lock")
 
 MINIATURE = Path("data/miniature")  # <id>/: generated files in the set's own layout
-MIRROR = Path("data/mirror.txt")  # the name of the folder of published files
 SURVEY = Path("data/survey")  # <id>.json: what the mirror holds of each set
 RAW = Path("data/raw")  # <id>/origin.json: where the published files lie, with their hashes; files/: what was fetched
 SAMPLES = Path("data/samples")  # <id>/shard-*.parquet, rejected.parquet, counts.json

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.silence import ENVIRONMENT
+from openmedq import TELEMETRY_OFF
 from tests.conftest import run
 from tests.connections import guard, read_attempts
 
@@ -43,8 +43,8 @@ def test_the_guard_lets_loopback_pass(tmp_path):
 
 def test_dvc_repro_and_a_training_with_its_run_stay_on_this_machine(toy):
     Path(toy, "train.py").write_text(
-        "import runpy, sys\nfrom tests.test_lineage import Dials\nfrom openmedq import lineage\n"
-        "with lineage.open_run('train', Dials()) as log:\n"
+        "import runpy, sys\nfrom tests.tracking.test_runs import Dials\nfrom openmedq.tracking import runs\n"
+        "with runs.open_run('train', (), Dials()) as log:\n"
         "    log({'loss': 1.0}, 0)\n    sys.argv = ['stage.py', 'train']\n    runpy.run_path('stage.py')\n"
     )
     pipeline = Path(toy, "dvc.yaml")
@@ -57,8 +57,8 @@ def test_dvc_repro_and_a_training_with_its_run_stay_on_this_machine(toy):
 
 @pytest.mark.parametrize("package", ["openmedq", "flows"])
 def test_importing_us_silences_every_library_whatever_the_environment_says(tmp_path, package):
-    loud = dict.fromkeys(ENVIRONMENT, "loud")
-    program = f"import os, json, {package}; print(json.dumps({{n: os.environ[n] for n in {sorted(ENVIRONMENT)}}}))"
+    loud = dict.fromkeys(TELEMETRY_OFF, "loud")
+    program = f"import os, json, {package}; print(json.dumps({{n: os.environ[n] for n in {sorted(TELEMETRY_OFF)}}}))"
     done = run([sys.executable, "-c", program], tmp_path, **{**loud, "PYTHONPATH": str(ROOT)})
     assert done.returncode == 0, done.stderr
     assert "loud" not in done.stdout

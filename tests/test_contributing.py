@@ -13,22 +13,26 @@ from openmedq.schema import Reason, Rejected, Sample
 PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
 
 
-@pytest.fixture
-def shown(tmp_path: Path) -> ModuleType:
-    block = re.search(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert block
-    file = tmp_path / "chest_q.py"
-    file.write_text(block[1], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("chest_q", file)
+def _load(number: int, tmp_path: Path) -> ModuleType:
+    """The module in the page's code block of that number."""
+    block = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[number]
+    file = tmp_path / f"shown_{number}.py"
+    file.write_text(block, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+@pytest.fixture
+def shown(tmp_path: Path) -> ModuleType:
+    return _load(0, tmp_path)
+
+
 def test_it_reads_what_its_miniature_writes(shown: ModuleType, tmp_path: Path) -> None:
     raw = tmp_path / "raw"
-    shown.miniature(raw)
+    _load(1, tmp_path).write(raw)
     rows = list(shown.read(raw))
     kept = [row for row in rows if isinstance(row, Sample)]
     assert kept

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from openmedq.silence import ENVIRONMENT
+from openmedq import TELEMETRY_OFF
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"
@@ -116,7 +116,7 @@ def test_nothing_is_fetched_by_url_and_no_secret_is_baked_in(name):
 
 @dockerfile
 def test_telemetry_is_off_word_for_word_as_in_silence(name):
-    assert environment(name).items() >= ENVIRONMENT.items()
+    assert environment(name).items() >= TELEMETRY_OFF.items()
 
 
 def test_the_training_image_is_the_pipelines_with_the_drivers_settings():
@@ -416,7 +416,7 @@ def test_mlflow_answers_its_names_and_no_others():
 
 @our_service
 def test_compose_does_not_switch_telemetry_on_again(service):
-    assert not set(service.get("environment", {})) & set(ENVIRONMENT)
+    assert not set(service.get("environment", {})) & set(TELEMETRY_OFF)
 
 
 def test_every_volume_that_is_named_is_declared_and_used():

@@ -54,7 +54,7 @@ def _run_without(package: str, root: Path, *arguments: str) -> subprocess.Comple
         "import sys\n"
         f"sys.path.insert(0, {str(root)!r})\n"
         f"sys.modules[{package!r}] = None\n"
-        "from openmedq.__main__ import main\n"
+        "from openmedq.cli import main\n"
         "sys.exit(main())\n"
     )
     return subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)

@@ -12,7 +12,8 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
-from openmedq.__main__ import NEEDED, STAGES, TRACKED_STAGES, main
+from openmedq.cli import main
+from openmedq.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,7 +26,7 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shutil.copy(ROOT / name, name)
 
 
-@pytest.mark.parametrize("stage", [stage for stage in STAGES | TRACKED_STAGES if stage != "locate"])
+@pytest.mark.parametrize("stage", [name for name, stage in STAGES.items() if not stage.is_per_dataset])
 def test_a_stage_before_its_time_says_what_is_missing(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([stage]) == 1
     out, error = capsys.readouterr()
@@ -38,7 +39,7 @@ def test_a_stage_before_its_time_says_what_is_missing(stage: str, capsys: pytest
 
 
 def test_each_learning_stage_says_what_it_needs() -> None:
-    assert TRACKED_STAGES.keys() <= NEEDED.keys()
+    assert all(stage.inputs for stage in STAGES.values() if stage.is_tracked)
 
 
 def test_the_folder_of_sources_belongs_to_the_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.reporting import listing
 
@@ -34,9 +32,3 @@ def test_the_table_is_the_real_slices(real_data: Path) -> None:
     found = {row[0]: row[-1] for row in written if row[-1] != "-"}
     assert len(found) > 3
     assert {row[0]: row[-1] for row in _published() if row[0] in found} == found
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_line_is_wider_than_code(page: Path) -> None:
-    lines = page.read_text(encoding="utf-8").splitlines()
-    assert not [line for line in lines if len(line) > 120 and not line.startswith("|")]

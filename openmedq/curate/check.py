@@ -53,7 +53,7 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
     """Read the folder, pictures included, and write nothing; SourceError where it holds no record of the set."""
     if not raw.is_dir():
         raise SourceError(f"{raw}: no such folder; --raw names the folder with the published files of {set_id}")
-    set_ = registry.find(set_id)
+    set_ = registry.load(set_id)
     start = time.monotonic()
     counts = Counts()
     first = None

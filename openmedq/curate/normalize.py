@@ -19,8 +19,7 @@ from typing import Any
 from openmedq import paths
 from openmedq.config import Normalize, Params
 from openmedq.curate import forgotten
-from openmedq.datasets import catalogue, registry
-from openmedq.datasets.card import Set
+from openmedq.datasets.card import Dataset
 from openmedq.errors import OpenMedQError, SourceError
 from openmedq.schema import Groups, Reason, Rejected, Sample
 from openmedq.storage import origin, shards
@@ -71,10 +70,9 @@ class Counts:
         }
 
 
-def run(params: Params, set_id: str) -> None:
+def run(params: Params, set_: Dataset) -> None:
     """Write the set's shards, rejected.parquet and counts.json; of an absent set, empty ones."""
-    set_ = registry.find(set_id)
-    catalogue.check(paths.CATALOGUE, set_.card)
+    set_id = set_.card.id
     with discreet(set_id, set_.card.is_credentialed):
         try:
             _normalize(params, set_)
@@ -82,7 +80,7 @@ def run(params: Params, set_id: str) -> None:
             raise SourceError(f"{error} (or leave the set out: download.skip: [{set_id}])") from None
 
 
-def _normalize(params: Params, set_: Set) -> None:
+def _normalize(params: Params, set_: Dataset) -> None:
     set_id = set_.card.id
     published = origin.read(paths.RAW / set_id / "origin.json")
     digests = frozenset(forgotten.read(paths.FORGOTTEN).get(set_id, []))
@@ -125,7 +123,7 @@ def no_records(set_id: str, raw: Path) -> SourceError:
 
 
 def rows(
-    set_: Set,
+    set_: Dataset,
     raw: Path,
     settings: Normalize,
     executor: Executor,
@@ -151,7 +149,7 @@ def rows(
         yield _finish(set_, *waiting.popleft())
 
 
-def dials_of(set_: Set, settings: Normalize) -> dict[str, Any]:
+def dials_of(set_: Dataset, settings: Normalize) -> dict[str, Any]:
     """The dials that the set's reader takes: its keywords, which are called as in `Normalize`."""
     keywords = list(inspect.signature(set_.read).parameters)[1:]
     return {name: getattr(settings, name) for name in keywords}
@@ -184,7 +182,7 @@ def _texts(sample: Sample) -> Iterator[str]:
         yield from (name, value)
 
 
-def _finish(set_: Set, item: Sample | Rejected, futures: list[Future[Picture]]) -> Row | Rejected:
+def _finish(set_: Dataset, item: Sample | Rejected, futures: list[Future[Picture]]) -> Row | Rejected:
     if isinstance(item, Rejected):
         return item
     role = set_.card.roles.get(item.split)

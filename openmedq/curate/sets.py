@@ -8,7 +8,7 @@ from typing import Any
 
 from openmedq import paths
 from openmedq.datasets import catalogue
-from openmedq.datasets.card import Access
+from openmedq.datasets.card import Access, Card
 from openmedq.errors import ParamsError, StaleError
 from openmedq.schema import Role
 from openmedq.storage.shards import ShardStore
@@ -53,10 +53,9 @@ def load_sets(overrides: Mapping[str, Roles]) -> list[DataSet]:
     return [_load_set(set_id, card, overrides.get(set_id, {})) for set_id, card in cards.items()]
 
 
-def _load_set(set_id: str, card: Mapping[str, Any], overrides: Roles) -> DataSet:
-    card_roles = {split: Role(role) for split, role in card["roles"].items()}
+def _load_set(set_id: str, card: Card, overrides: Roles) -> DataSet:
     for split, role in overrides.items():
-        if card_roles[split] is Role.EVALUATION and role is Role.TRAIN:
+        if card.roles[split] is Role.EVALUATION and role is Role.TRAIN:
             raise ParamsError(
                 f"mix.roles.{set_id}.{split}: evaluation never trains: {set_id} {split}; "
                 "allowed here: evaluation, validation, null"
@@ -64,9 +63,9 @@ def _load_set(set_id: str, card: Mapping[str, Any], overrides: Roles) -> DataSet
     folder = paths.SAMPLES / set_id
     return DataSet(
         id=set_id,
-        kind=card["kind"],
-        access=card["access"],
-        roles={**card_roles, **overrides},
+        kind=card.kind,
+        access=card.access,
+        roles={**card.roles, **overrides},
         counts=read_counts(folder),
         store=ShardStore(folder),
     )

@@ -28,7 +28,6 @@ from openmedq.curate.data_docs import finish_pages
 from openmedq.curate.tables import make_tables
 from openmedq.curate.verdicts import Verdict
 from openmedq.datasets import catalogue
-from openmedq.datasets.card import Access
 from openmedq.errors import ValidationError
 from openmedq.schema import Role, Task
 from openmedq.storage.publish import publish
@@ -45,7 +44,7 @@ WITH_IDS = {"result_format": "COMPLETE", "unexpected_index_column_names": ["id"]
 def run(params: Params) -> None:
     """Write data/validation/verdict.json and data/docs; ValidationError where an expectation does not hold."""
     cards = catalogue.read(paths.CATALOGUE)
-    credentialed = {name for name, card in cards.items() if card["access"] == Access.CREDENTIALED}
+    credentialed = {name for name, card in cards.items() if card.is_credentialed}
     tables = _read_tables(cards)
     suites = _expect(params.validate_, cards)
     with publish(paths.DATA_DOCS) as folder:
@@ -60,11 +59,11 @@ def run(params: Params) -> None:
 def _read_tables(cards: Mapping[str, Any]) -> dict[str, pd.DataFrame]:
     return make_tables(
         stores={name: ShardStore(paths.SAMPLES / name) for name in cards},
-        classes={name: card["classes"] for name, card in cards.items()},
+        classes={name: card.classes for name, card in cards.items()},
         verdicts=read_verdicts(),
         index=read_index(),
         waterfall=read_json(paths.MIX / "waterfall.json"),
-        num_published={name: catalogue.count_published(card) for name, card in cards.items() if _is_official(name)},
+        num_published={name: card.num_published for name, card in cards.items() if _is_official(name)},
         spill=paths.PARTIAL / "duckdb",
     )
 
@@ -77,7 +76,7 @@ def _is_official(name: str) -> bool:
 def _expect(dials: Validate, cards: Mapping[str, Any]) -> dict[str, dict[str, gxe.Expectation]]:
     """What must hold of each table, in words and as expectations. Nulls, where nothing applies, are passed over."""
     sets = list(cards)
-    splits = [f"{name} {split}" for name, card in cards.items() for split in card["roles"]]
+    splits = [f"{name} {split}" for name, card in cards.items() for split in card.roles]
     roles = [role.value for role in Role]
     answer_chars, side_px = dials.max_answer_chars, dials.min_side_px
     return {

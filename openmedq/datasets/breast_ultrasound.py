@@ -38,6 +38,7 @@ CLASSES = ("benign", "malignant", "normal")
 
 card = Card(
     id="breast_ultrasound",
+    kind="benchmark",
     title="BUSI",
     aliases=(
         *("Dataset_BUSI", "Dataset_BUSI_with_GT"),

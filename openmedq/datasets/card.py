@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -59,6 +59,7 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
+    kind: Literal["source", "benchmark"] = "source"  # a benchmark is for evaluating the encoder; none is trained on
     title: str  # as a mirror may call the folder, besides the id
     homepage: str
     citation: str
@@ -93,24 +94,27 @@ class Card(BaseModel):
         return self.model_copy(update={"files": chosen.files, "about_bytes": chosen.about_bytes, "linked_bytes": 0})
 
     @property
+    def num_published(self) -> int:
+        """About as many samples as the published records make."""
+        return sum(self.published_rows.values()) * self.samples_per_row
+
+    @property
     def is_credentialed(self) -> bool:
         """Whether no picture, text or record id of the set may leave the data folder."""
         return self.access is Access.CREDENTIALED
 
 
-class Set(Protocol):
-    """What every module of `openmedq/datasets` and `openmedq/datasets` offers."""
+class Dataset(Protocol):
+    """What a dataset's module offers.
+
+    Where the listed files name further ones, it also offers `more_files(raw: Path) -> Iterator[File]`; where they name
+    images of PubMed Central, `linked_pictures(raw: Path) -> Iterator[LinkedPicture]`.
+    """
 
     card: Card
 
     def read(self, raw: Path) -> Iterator[Sample | Rejected]:
-        """Stream the records of the published files below `raw`; SourceError where the layout is not there.
+        """Stream the records of the published files below `raw`; SourceError where they are not there.
 
-        A reader that has a dial takes it as a further keyword, called as in `params.Normalize` and with its default.
+        A reader with settings takes them as further keywords, named and defaulted as in `config.Normalize`.
         """
-
-    # Where the first files name further ones, a set also offers `more_files(raw: Path) -> Iterator[File]`; where they
-    # name pictures of PubMed Central, `linked_pictures(raw: Path) -> Iterator[LinkedPicture]`.
-
-    def miniature(self, raw: Path, seed: int = 0) -> None:
-        """Write a small generated set in the published layout, quirks included, below `raw`."""

@@ -1,94 +1,58 @@
-"""`data/catalogue.yaml`: the cards of all sets as DVC and the stages read them. Derived, never edited by hand."""
+"""`data/catalogue.yaml`: the cards of all datasets, for DVC and the stages. Derived from the cards, never edited."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import ValidationError
 
-from openmedq.config import Params
-from openmedq.datasets.card import Card, File, Set
+from openmedq.datasets.card import Card
 from openmedq.errors import ParamsError, StaleError
 
-Kind = Literal["source", "benchmark"]
-Catalogue = dict[str, dict[str, Any]]  # set id -> entry
+if TYPE_CHECKING:
+    from openmedq.config import Params
 
-HEADER = "# The cards of all sets. Written by `python -m openmedq catalogue`; change the cards, not this file.\n"
+HEADER = "# The cards of all datasets. Written by `openmedq catalogue`; change the cards, not this file.\n"
 
 
-def entry(card: Card, kind: Kind) -> dict[str, Any]:
-    """What the catalogue says of one set."""
-    return {
-        "kind": kind,
-        "module": f"openmedq/{kind}s/{card.id}.py",
-        "title": card.title,
-        "aliases": list(card.aliases),
-        "collection": card.collection,
-        "other_paths": list(card.other_paths),
-        "homepage": card.homepage,
-        "licence": card.licence,
-        "access": str(card.access),
-        "task": str(card.task),
-        "other_tasks": [str(task) for task in card.other_tasks],
-        "modality": card.modality,
-        "classes": list(card.classes),
-        "is_multi_label": card.is_multi_label,
-        "fitted": list(card.fitted),
-        "scored": list(card.scored),
-        "roles": {split: str(role) for split, role in card.roles.items()},
-        "published_rows": dict(card.published_rows),
-        "samples_per_row": card.samples_per_row,
-        "has_row_licences": card.has_row_licences,
-        "files": _tell_files(card.files),
-        "editions": {name: _tell_files(edition.files) for name, edition in card.editions.items()},
+def render(cards: Mapping[str, Card], modules: Mapping[str, str]) -> str:
+    """The catalogue as YAML. `modules`: by dataset, the code that its reader alone uses, as DVC depends on it."""
+    entries = {
+        dataset_id: {"module": modules[dataset_id], **card.model_dump(mode="json")}
+        for dataset_id, card in cards.items()
     }
+    return HEADER + yaml.safe_dump({"datasets": entries}, sort_keys=False, allow_unicode=True, width=120)
 
 
-def count_published(entry: Mapping[str, Any]) -> int:
-    """About as many samples as the publisher's records make."""
-    return int(sum(entry["published_rows"].values()) * entry["samples_per_row"])
-
-
-def _tell_files(files: Iterable[File]) -> dict[str, dict[str, Any]]:
-    return {file.path: file.model_dump(exclude={"path"}) for file in files}
-
-
-def render(sources: Mapping[str, Set], benchmarks: Mapping[str, Set]) -> str:
-    """The whole catalogue as YAML, sources first, each by id: the same cards give the same text."""
-    entries = {set_id: entry(sources[set_id].card, "source") for set_id in sorted(sources)}
-    entries |= {set_id: entry(benchmarks[set_id].card, "benchmark") for set_id in sorted(benchmarks)}
-    return HEADER + yaml.safe_dump({"sources": entries}, sort_keys=False, allow_unicode=True, width=120)
-
-
-def read(path: Path) -> Catalogue:
-    """The entries by set id; StaleError where the file is not there or is no catalogue."""
+def read(path: Path) -> dict[str, Card]:
+    """The cards by dataset id; StaleError where the file is missing or is no catalogue."""
     try:
-        entries: Catalogue = yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]
-        if all(isinstance(entry["files"], dict) for entry in entries.values()):
-            return entries
+        entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["datasets"]
+        return {
+            dataset_id: Card.model_validate({key: value for key, value in entry.items() if key != "module"})
+            for dataset_id, entry in entries.items()
+        }
     except FileNotFoundError:
-        raise StaleError(f"{path}: not found; run `python -m openmedq catalogue`") from None
-    except (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    raise StaleError(f"{path}: not a catalogue; run `python -m openmedq catalogue`")
+        raise StaleError(f"{path}: not found; run `openmedq catalogue`") from None
+    except (yaml.YAMLError, ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise StaleError(f"{path}: not a catalogue; run `openmedq catalogue`") from None
 
 
-def check_names(entries: Catalogue, params: Params) -> None:
-    """ParamsError where a setting names a set, an edition or a split that the catalogue does not have."""
-    by_kind: dict[Kind, list[str]] = {"source": [], "benchmark": []}
-    for set_id, listed in entries.items():
-        by_kind[listed["kind"]].append(set_id)
+def check_names(cards: Mapping[str, Card], params: Params) -> None:
+    """ParamsError where a setting names a dataset, an edition or a split that the catalogue does not have."""
     for name in ("require", "skip", "editions"):
-        _check_known(f"download.{name}", "set", getattr(params.download, name), entries)
-    for set_id, edition in params.download.editions.items():
-        _check_known(f"download.editions.{set_id}", "edition", [edition], entries[set_id]["editions"])
-    _check_known("mix.roles", "set", params.mix.roles, entries)
-    for set_id, roles in params.mix.roles.items():
-        _check_known(f"mix.roles.{set_id}", "split", roles, entries[set_id]["roles"])
-    _check_known("mix.weights", "source", params.mix.weights, by_kind["source"])
-    _check_known("transfer.benchmarks", "benchmark", params.transfer.benchmarks, by_kind["benchmark"])
+        _check_known(f"download.{name}", "dataset", getattr(params.download, name), cards)
+    for dataset_id, edition in params.download.editions.items():
+        _check_known(f"download.editions.{dataset_id}", "edition", [edition], cards[dataset_id].editions)
+    _check_known("mix.roles", "dataset", params.mix.roles, cards)
+    for dataset_id, roles in params.mix.roles.items():
+        _check_known(f"mix.roles.{dataset_id}", "split", roles, cards[dataset_id].roles)
+    kinds = {kind: [key for key, card in cards.items() if card.kind == kind] for kind in ("source", "benchmark")}
+    _check_known("mix.weights", "source", params.mix.weights, kinds["source"])
+    _check_known("transfer.benchmarks", "benchmark", params.transfer.benchmarks, kinds["benchmark"])
 
 
 def _check_known(where: str, what: str, names: Iterable[str], known: Collection[str]) -> None:
@@ -97,9 +61,7 @@ def _check_known(where: str, what: str, names: Iterable[str], known: Collection[
             raise ParamsError(f"params.yaml: {where}: no {what} {name!r}; there are {', '.join(known) or 'none'}")
 
 
-def check(path: Path, card: Card) -> dict[str, Any]:
-    """The set's entry, held to its card; StaleError where they differ."""
-    recorded = read(path).get(card.id)
-    if recorded is None or recorded != entry(card, recorded.get("kind", "source")):
-        raise StaleError(f"{path}: {card.id} differs from its card; run `python -m openmedq catalogue`")
-    return recorded
+def check(path: Path, card: Card) -> None:
+    """StaleError where the catalogue does not hold this card as it is."""
+    if read(path).get(card.id) != card:
+        raise StaleError(f"{path}: {card.id} differs from its card; run `openmedq catalogue`")

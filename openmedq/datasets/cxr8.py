@@ -71,6 +71,7 @@ CLASSES = (
 
 card = Card(
     id="cxr8",
+    kind="benchmark",
     title="NIH-ChestXray14",
     aliases=(
         *("NIHCC", "NIHCC/CXR8", "ChestXray-NIHCC", "ChestX-ray8"),

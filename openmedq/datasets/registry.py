@@ -1,45 +1,59 @@
-"""Finds the sets of a package: every module in it is one. Raises where a module is not a whole set, never skips."""
+"""The datasets by id. A dataset's module is imported when the dataset is asked for, and not before."""
 
 from __future__ import annotations
 
 import importlib
-import pkgutil
-from types import ModuleType
+from pathlib import Path
 from typing import cast
 
-from openmedq.datasets.card import Card, Set
+from openmedq.datasets.card import Card, Dataset
 from openmedq.errors import SourceError
 
+MODULES = {  # id -> module below openmedq.datasets
+    # Sources of the pretraining mix.
+    "iu_xray": "iu_xray.iu_xray",
+    "medmcqa": "medmcqa",
+    "medqa": "medqa",
+    "mimic_cxr": "mimic_cxr.mimic_cxr",
+    "omnimedvqa": "omnimedvqa",
+    "pathvqa": "pathvqa",
+    "pmc_oa": "pmc_oa",
+    "pmc_vqa": "pmc_vqa",
+    "pubmedqa": "pubmedqa",
+    "roco": "roco.roco",
+    "slake": "slake",
+    "ubench": "ubench",
+    "vqa_med_2019": "vqa_med_2019",
+    "vqa_rad": "vqa_rad",
+    # Benchmarks: classification datasets that the encoder is evaluated on and nothing is trained on.
+    "blood_mnist": "medmnist.blood_mnist",
+    "breast_ultrasound": "breast_ultrasound",
+    "cxr8": "cxr8",
+    "medfmc_chest": "medfmc.chest",
+    "medfmc_colon": "medfmc.colon",
+    "medfmc_endo": "medfmc.endo",
+    "pneumonia_mnist": "medmnist.pneumonia_mnist",
+    "retina_mnist": "medmnist.retina_mnist",
+}
 
-def names(package: ModuleType) -> list[str]:
-    """Ids of the sets of a package, sorted, without importing one of them."""
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+
+def load(dataset_id: str) -> Dataset:
+    """Import one dataset's module. SourceError if the id is unknown or the module is not a whole dataset."""
+    if dataset_id not in MODULES:
+        raise SourceError(f"{dataset_id}: no such dataset; there are {', '.join(sorted(MODULES))}")
+    module = importlib.import_module(f"openmedq.datasets.{MODULES[dataset_id]}")
+    card = getattr(module, "card", None)
+    if not isinstance(card, Card) or card.id != dataset_id or not hasattr(module, "read"):
+        raise SourceError(f"{module.__name__}: needs `read` and a `card` with id {dataset_id!r}")
+    return cast(Dataset, module)
 
 
-def load(package: ModuleType, set_id: str) -> Set:
-    """The set `set_id`, importing its module alone, so that a stage depends on one reader only."""
-    if set_id not in names(package):
-        raise SourceError(f"{set_id}: no such set; there are {', '.join(names(package))}")
-    module = importlib.import_module(f"{package.__name__}.{set_id}")
-    for needed in ("card", "read", "miniature"):
-        if not hasattr(module, needed):
-            raise SourceError(f"{module.__name__}: lacks `{needed}`; a set needs card, read and miniature")
-    card = module.card
-    if not isinstance(card, Card) or card.id != set_id:
-        raise SourceError(f"{module.__name__}: `card` must be a Card with id {set_id!r}, as the file is called")
-    return cast(Set, module)
+def load_all() -> dict[str, Dataset]:
+    """All datasets by id, sources first."""
+    return {dataset_id: load(dataset_id) for dataset_id in MODULES}
 
 
-def load_all(package: ModuleType) -> dict[str, Set]:
-    """All sets of a package by id."""
-    return {name: load(package, name) for name in names(package)}
-
-
-def find(set_id: str) -> Set:
-    """The source or the benchmark `set_id`, importing its module alone; SourceError where there is none."""
-    packages = [importlib.import_module(f"openmedq.{name}") for name in ("sources", "benchmarks")]
-    for package in packages:
-        if set_id in names(package):
-            return load(package, set_id)
-    known = ", ".join(name for package in packages for name in names(package))
-    raise SourceError(f"{set_id}: no such set; there are {known}")
+def dependency(dataset_id: str) -> str:
+    """Path of the code that only this dataset (or its family) uses: its module, or the family's folder."""
+    folder, *modules = MODULES[dataset_id].split(".")
+    return Path("openmedq", "datasets", folder if modules else f"{folder}.py").as_posix()

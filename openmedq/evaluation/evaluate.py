@@ -75,7 +75,7 @@ def run(params: Params, log: Log) -> None:
 def _find_evaluation_rows(index: pa.Table) -> pa.Table:
     """The rows of evaluation splits of sources, in the mix's order; benchmarks are not asked in words."""
     sets = catalogue.read(paths.CATALOGUE)
-    sources = pa.array([name for name, entry in sets.items() if entry["kind"] == "source"], pa.string())
+    sources = pa.array([name for name, card in sets.items() if card.kind == "source"], pa.string())
     is_asked = pc.and_(pc.equal(index["role"], Role.EVALUATION.value), pc.is_in(index["source"], sources))
     return index.filter(is_asked)
 

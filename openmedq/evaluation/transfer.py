@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean
 from typing import Any
 
@@ -26,6 +26,7 @@ from openmedq.config import Params
 from openmedq.curate.division import divide
 from openmedq.curate.images import group_pictures
 from openmedq.datasets import catalogue
+from openmedq.datasets.card import Card
 from openmedq.errors import SourceError
 from openmedq.evaluation.classifier import fine_tune, predict
 from openmedq.evaluation.metrics.classification import score_classes
@@ -96,12 +97,12 @@ def run(params: Params, log: Log) -> None:
 class Benchmark:
     """One classification set: the rows to fit and to score, and what became of them."""
 
-    def __init__(self, name: str, card: Mapping[str, Any], rows: pa.Table, image_processor: Any, params: Params):
-        self.name, self.classes, self.dials = name, list(card["classes"]), params.transfer
-        self.is_multi_label = bool(card["is_multi_label"])
+    def __init__(self, name: str, card: Card, rows: pa.Table, image_processor: Any, params: Params):
+        self.name, self.classes, self.dials = name, list(card.classes), params.transfer
+        self.is_multi_label = card.is_multi_label
         self._image_processor = image_processor
-        if card["fitted"]:
-            fitted, scored = (_of_splits(name, rows, card[part]) for part in ("fitted", "scored"))
+        if card.fitted:
+            fitted, scored = (_of_splits(name, rows, splits) for splits in (card.fitted, card.scored))
         else:
             fitted, scored = _divide(name, rows, params)
         self._fitted, self._scored = self._read(fitted), self._read(scored)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from openmedq import paths
 from openmedq.config import Params
-from openmedq.datasets import catalogue, registry
-from openmedq.datasets.card import Card, File, Set
+from openmedq.datasets.card import Card, Dataset, File
 from openmedq.errors import ChecksumError, MirrorError
 from openmedq.fetch import fetching, ledger, needs
 from openmedq.storage import origin
@@ -27,7 +26,7 @@ MD5S = paths.PARTIAL / "md5-cache"
 ANY = File(path="", url="")  # of which nothing is known
 
 
-def run(params: Params, set_id: str) -> None:
+def run(params: Params, set_: Dataset) -> None:
     """Write the set's origin: where its files lie, held to what is known of them; or that it is absent, and why.
 
     Raises:
@@ -35,8 +34,7 @@ def run(params: Params, set_id: str) -> None:
         AcquisitionError: it can't be fetched, or not now (PassingError).
         ChecksumError: files are not what the card pins, the hub states or the ledger remembers.
     """
-    set_ = registry.find(set_id)
-    catalogue.check(paths.CATALOGUE, set_.card)
+    set_id = set_.card.id
 
     with exclusive(paths.RAW / set_id):
         found = _find(params, set_)
@@ -50,7 +48,7 @@ def run(params: Params, set_id: str) -> None:
         _write(found, paths.RAW / set_id)
 
 
-def _find(params: Params, set_: Set) -> origin.Origin:
+def _find(params: Params, set_: Dataset) -> origin.Origin:
     """The set's files from the mirror, else from their official place, else the reason why not."""
     set_id, dials = set_.card.id, params.download
     surveyed = origin.read(paths.SURVEY / f"{set_id}.json")

@@ -16,7 +16,7 @@ from yarl import URL
 
 from openmedq import paths
 from openmedq.config import Download, Execution
-from openmedq.datasets.card import Access, Card, File, Set
+from openmedq.datasets.card import Access, Card, Dataset, File
 from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, PassingError, StaleError
 from openmedq.fetch import ledger, linked, needs, promise
 from openmedq.fetch.client import LATER, Client, patiently
@@ -33,7 +33,7 @@ NUM_TOLD = 3  # failures that a summary names
 MAX_FAILURES = 50  # after as many, a host is not asked for the other 300,000 pictures
 
 
-def fetch(set_: Set, dials: Download, execution: Execution) -> origin.Origin:
+def fetch(set_: Dataset, dials: Download, execution: Execution) -> origin.Origin:
     """Fetch a set's files, of the edition that the dials name, into data/raw/<id>/files: where they lie, and hashes.
 
     Raises:
@@ -78,7 +78,7 @@ class _Work:
             is_shut and any(isinstance(e, AccessError) for e in self.failures)
         )
 
-    async def fetch(self, set_: Set) -> None:
+    async def fetch(self, set_: Dataset) -> None:
         """The card's files, then those that they name."""
         start = time.monotonic()
         async with Client(self.execution) as client:

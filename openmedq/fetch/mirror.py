@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from openmedq import paths
-from openmedq.datasets import catalogue
-from openmedq.errors import MirrorError
+from openmedq.config import Download
+from openmedq.datasets.card import Card
+from openmedq.errors import MirrorError, ParamsError
 from openmedq.storage.folders import is_junk
 
 # What downloads add to a name: the host, a version, a branch or commit, the number of a copy.
@@ -24,7 +24,7 @@ def is_miniature(mirror: Path) -> bool:
     return mirror.resolve() == paths.MINIATURE.resolve()
 
 
-def match_folders(mirror: Path, sets: catalogue.Catalogue, *, may_be_empty: bool = False) -> dict[str, Path]:
+def match_folders(mirror: Path, cards: Mapping[str, Card], *, may_be_empty: bool = False) -> dict[str, Path]:
     """The folder of each dataset that the local data folder holds, by the names on its card (see `_plain`).
 
     A name `owner/name` stands for folders `name`, `owner_name`, and `name` in `owner`. A folder whose name several
@@ -44,25 +44,25 @@ def match_folders(mirror: Path, sets: catalogue.Catalogue, *, may_be_empty: bool
     for folder in folders:
         with suppress(OSError):
             inner |= {path: _plain(f"{folder.name}/{path.name}") for path in _list_folders(folder)}
-    names = {set_id: _names(set_id, entry) for set_id, entry in sets.items()}
+    names = {set_id: _names(card) for set_id, card in cards.items()}
     claims = Counter(name for each in names.values() for name in each)
     matched: dict[str, Path] = {}
-    for set_id, entry in sets.items():
+    for set_id, card in cards.items():
         own = {name for name in names[set_id] if claims[name] == 1}
-        shared = names[set_id] - own | ({_plain(entry["collection"])} if entry["collection"] else set())
+        shared = names[set_id] - own | ({_plain(card.collection)} if card.collection else set())
         candidates = [folder for folder, name in folders.items() if name in own]
         candidates = candidates or [folder for folder, name in inner.items() if name in own]
         if len(candidates) > 1:
             advice = f"remove one, or move both into one folder {set_id}"
             raise MirrorError(f"{candidates[0]} and {candidates[1]}: both are {set_id}; {advice}")
         if not candidates:
-            paths = (*entry["files"], *entry["other_paths"])
+            paths = (*(file.path for file in card.files), *card.other_paths)
             alike = [folder for folder, name in (folders | inner).items() if name in shared]
             candidates = [folder for folder in alike if any((folder / path).exists() for path in paths)]
         if candidates:
             matched[set_id] = candidates[0]
     if not matched and not may_be_empty:
-        raise MirrorError(f"{mirror}: holds no set; name its folders {_join(sets)}, or change download.mirror")
+        raise MirrorError(f"{mirror}: holds no set; name its folders {_join(cards)}, or change download.mirror")
     return matched
 
 
@@ -77,8 +77,8 @@ def _list_folders(folder: Path) -> list[Path]:
     return sorted(path for path in paths if path.is_dir())
 
 
-def _names(set_id: str, entry: Mapping[str, Any]) -> set[str]:
-    names = {set_id, entry["title"], *entry["aliases"]}
+def _names(card: Card) -> set[str]:
+    names = {card.id, card.title, *card.aliases}
     return {_plain(name) for name in names | {name.rpartition("/")[2] for name in names}}
 
 
@@ -92,3 +92,19 @@ def _plain(name: str) -> str:
 
 def _join(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
+
+
+def require(download: Download, cards: Mapping[str, Card]) -> Path:
+    """The local data folder. MirrorError where it is missing or matches no dataset.
+
+    The miniatures' folder need not exist yet; ParamsError where files are to be fetched and the folder is this one.
+    """
+    mirror = Path(download.mirror)
+    if not is_miniature(mirror):
+        match_folders(mirror, cards, may_be_empty=download.fetch)
+    elif download.fetch:
+        raise ParamsError(
+            f"download.fetch is true, but download.mirror is {mirror}, where every dataset is generated: nothing would "
+            "be fetched; set download.mirror to a folder of your own (data/supplied, which may be empty)"
+        )
+    return mirror

@@ -20,8 +20,7 @@ from rich.table import Table
 
 from openmedq import paths
 from openmedq.config import Download, Execution, Params
-from openmedq.datasets import catalogue
-from openmedq.datasets.card import Card, File, Set
+from openmedq.datasets.card import Card, Dataset, File
 from openmedq.fetch import fetching, needs
 from openmedq.fetch.client import Client
 from openmedq.fetch.mirror import is_miniature, match_folders
@@ -50,19 +49,19 @@ class Step:
         return 0 if self.skipped else self.num_bytes * 2 + self.need.num_here + self.need.num_begun
 
 
-def plan(params: Params, sets: Mapping[str, Set]) -> list[Step]:
+def plan(params: Params, sets: Mapping[str, Dataset]) -> list[Step]:
     """A step for each set, in the catalogue's order; as if `download.fetch` were on."""
     held = find_mirrored(params.download, sets)
     return [_plan_set(params, set_.card, held.get(set_id)) for set_id, set_ in sets.items()]
 
 
-def find_mirrored(dials: Download, sets: Mapping[str, Set]) -> dict[str, Path]:
+def find_mirrored(dials: Download, sets: Mapping[str, Dataset]) -> dict[str, Path]:
     """The mirror's folder of each set that it holds; none where there is no mirror (yet), and no miniature."""
     mirror = Path(dials.mirror)
     if is_miniature(mirror):
         return {}
-    entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
-    return match_folders(mirror, entries, may_be_empty=True) if mirror.is_dir() else {}
+    cards = {set_id: set_.card for set_id, set_ in sets.items()}
+    return match_folders(mirror, cards, may_be_empty=True) if mirror.is_dir() else {}
 
 
 def _plan_set(params: Params, card: Card, mirrored: Path | None) -> Step:
@@ -126,7 +125,7 @@ def say(console: Console, text: str) -> None:
     console.print(text, highlight=False, markup=False)
 
 
-def write_links(sets: Mapping[str, Set], params: Params, *, is_asked: bool, form: str) -> Iterator[str]:
+def write_links(sets: Mapping[str, Dataset], params: Params, *, is_asked: bool, form: str) -> Iterator[str]:
     """Lines that let someone else fetch the files of sets: tab-separated, or as aria2 reads them.
 
     Laid out as they say, below one folder and with the list (links.tsv) in it, the files are a mirror that is held to
@@ -145,7 +144,7 @@ def write_links(sets: Mapping[str, Set], params: Params, *, is_asked: bool, form
             yield f"  checksum={f'sha-256={sha256}' if sha256 else f'md5={md5}'}"
 
 
-def _list(sets: Mapping[str, Set], params: Params, *, is_asked: bool) -> Iterator[links.Link]:
+def _list(sets: Mapping[str, Dataset], params: Params, *, is_asked: bool) -> Iterator[links.Link]:
     mirrored = find_mirrored(params.download, sets)
     for set_id, set_ in sets.items():
         card = needs.choose(set_.card, params.download)
@@ -162,7 +161,7 @@ def _list(sets: Mapping[str, Set], params: Params, *, is_asked: bool) -> Iterato
             yield _link(set_id, file)
 
 
-def _list_more(set_: Set, card: Card, folder: Path) -> Iterator[File]:
+def _list_more(set_: Dataset, card: Card, folder: Path) -> Iterator[File]:
     """The files that those in `folder` name."""
     if not card.linked_bytes:
         return

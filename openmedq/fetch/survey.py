@@ -14,9 +14,9 @@ from pathlib import Path
 from openmedq import paths
 from openmedq.config import Params
 from openmedq.datasets import catalogue
-from openmedq.datasets.card import Access
+from openmedq.datasets.card import Card
 from openmedq.errors import MirrorError
-from openmedq.fetch.mirror import is_miniature, list_unmatched, match_folders
+from openmedq.fetch.mirror import is_miniature, list_unmatched, match_folders, require
 from openmedq.storage import links, origin
 from openmedq.storage.discretion import discreet
 from openmedq.storage.progress import progress
@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 def run(params: Params) -> None:
     """Write one origin for each set of the catalogue."""
     sets = catalogue.read(paths.CATALOGUE)
-    mirror = Path(params.download.mirror)
+    mirror = require(params.download, sets)
     folders = match_folders(mirror, sets, may_be_empty=params.download.fetch)
     if unmatched := list_unmatched(mirror, folders.values()):
         named = ", ".join(unmatched[:NUM_NAMED]) + (", ..." if len(unmatched) > NUM_NAMED else "")
@@ -39,7 +39,7 @@ def run(params: Params) -> None:
         _log.warning("%s: %d folders match no dataset: %s; %s", mirror, len(unmatched), named, advice)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
     listed = links.read(mirror / links.NAME)
-    found = {set_id: _list_files(set_id, folder, sets[set_id]["access"]) for set_id, folder in folders.items()}
+    found = {set_id: _list_files(set_id, folder, sets[set_id]) for set_id, folder in folders.items()}
 
     with publish(paths.SURVEY) as target, origin.open_hashes(HASHES) as hashes:
         target.mkdir()
@@ -51,7 +51,7 @@ def run(params: Params) -> None:
                 for path, status in found.get(set_id, ()):
                     sha256 = known[path]
                     if sha256 is None:
-                        with discreet(set_id, sets[set_id]["access"] == Access.CREDENTIALED):
+                        with discreet(set_id, sets[set_id].is_credentialed):
                             sha256 = hashes.compute(path, status)
                         advance(status.st_size)
                     name = path.relative_to(folders[set_id]).as_posix()
@@ -60,7 +60,7 @@ def run(params: Params) -> None:
                 if entries:
                     ordered = tuple(sorted(entries, key=lambda entry: entry.path))
                     surveyed = origin.Origin(folders[set_id], kind, ordered)
-                    with discreet(set_id, sets[set_id]["access"] == Access.CREDENTIALED):
+                    with discreet(set_id, sets[set_id].is_credentialed):
                         _hold_to_list(set_id, surveyed, listed)
                 origin.write(surveyed, target / f"{set_id}.json")
 
@@ -86,8 +86,8 @@ def _hold_to_list(set_id: str, surveyed: origin.Origin, listed: Mapping[str, lin
                 raise MirrorError(f"{surveyed.folder / path}: {told}; fetch it again from {link.url}")
 
 
-def _list_files(set_id: str, folder: Path, access: str) -> list[tuple[Path, os.stat_result]]:
-    with discreet(set_id, access == Access.CREDENTIALED):
+def _list_files(set_id: str, folder: Path, card: Card) -> list[tuple[Path, os.stat_result]]:
+    with discreet(set_id, card.is_credentialed):
         files = list(origin.find_files(folder))
     if not files:
         raise MirrorError(f"{folder}: holds no file; put the published files there or remove the folder")

@@ -19,11 +19,10 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from openmedq import paths
+from openmedq import paths, synthetic
 from openmedq.config import Normalize, Params
 from openmedq.curate.normalize import dials_of
-from openmedq.datasets import catalogue
-from openmedq.datasets.card import Card, Set
+from openmedq.datasets.card import Card, Dataset
 from openmedq.errors import SourceError, StaleError
 from openmedq.fetch import needs
 from openmedq.fetch.mirror import is_miniature, match_folders
@@ -49,7 +48,7 @@ class Found:
         return "; ".join(filter(None, (kept, rejected)))
 
 
-def show(console: Console, sets: Mapping[str, Set], params: Params) -> None:
+def show(console: Console, sets: Mapping[str, Dataset], params: Params) -> None:
     """The table for people; below it, of each set, what is missing and how to get it, and whom to cite."""
     mirrored = find_mirrored(params.download, sets)
     assessed = {set_id: needs.assess(needs.choose(set_.card, params.download)) for set_id, set_ in sets.items()}
@@ -95,14 +94,14 @@ def _tell_missing(card: Card, need: needs.Need, mirrored: Path | None, params: P
     return f"{what}: {how}; or put them into a folder {card.id} of download.mirror"
 
 
-def render_markdown(sets: Mapping[str, Set], mirror: Path | None) -> str:
+def render_markdown(sets: Mapping[str, Dataset], mirror: Path | None) -> str:
     """The README's table: a line for each set."""
-    entries = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in sets.items()}
-    folders = match_folders(mirror, entries) if mirror else {}
+    cards = {set_id: set_.card for set_id, set_ in sets.items()}
+    folders = match_folders(mirror, cards) if mirror else {}
     with tempfile.TemporaryDirectory() as folder:
         miniatures = {}
         for set_id, set_ in sets.items():
-            set_.miniature(Path(folder, set_id))
+            synthetic.write(set_id, Path(folder, set_id))
             miniatures[set_id] = read(set_, Path(folder, set_id))
     real = {}
     for set_id, path in folders.items():
@@ -113,7 +112,7 @@ def render_markdown(sets: Mapping[str, Set], mirror: Path | None) -> str:
     return "\n".join(lines) + "\n"
 
 
-def read(set_: Set, raw: Path) -> Found:
+def read(set_: Dataset, raw: Path) -> Found:
     """What the set's reader makes of a folder, pictures unopened."""
     splits: Counter[str] = Counter()
     num_rejected = 0

@@ -7,10 +7,11 @@ from openmedq.config import Params
 from openmedq.reporting.examples import read_examples
 from openmedq.reporting.page import render
 from openmedq.reporting.results import read_results
+from openmedq.storage.progress import Log
 from openmedq.storage.publish import publish
 
 
-def run(params: Params) -> None:
+def run(params: Params, log: Log) -> None:
     """Write data/report/index.html, whole in itself; examples are of sources that anyone may see."""
     results = read_results()
     page = render(results, read_examples(results.open_sources, params.report.num_examples))

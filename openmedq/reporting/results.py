@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from openmedq import paths
-from openmedq.datasets.card import Access
+from openmedq.datasets import catalogue
+from openmedq.datasets.card import Access, Card
 from openmedq.schema import Role
 from openmedq.storage.tables import read_counts, read_json
 
@@ -127,10 +126,10 @@ class Results:
 
 def read_results() -> Results:
     """Read whatever is there, below the current directory."""
-    catalogue = _read_yaml(paths.CATALOGUE)
+    cards = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else {}
     waterfall = _read_json(paths.MIX / "waterfall.json") or {}
     return Results(
-        sets=tuple(_read_set(set_id, entry, waterfall.get(set_id)) for set_id, entry in catalogue.items()),
+        sets=tuple(_read_set(card, waterfall.get(set_id)) for set_id, card in cards.items()),
         verdict=_read_json(paths.VALIDATION / "verdict.json"),
         training=_read_json(paths.TRAINING / "metrics.json"),
         losses=_read_losses(paths.TRAINING / "loss.csv"),
@@ -139,11 +138,12 @@ def read_results() -> Results:
     )
 
 
-def _read_set(set_id: str, entry: Tree, told: Tree | None) -> SetResult:
-    card: dict[str, Any] = {
-        name: entry[name] for name in ("title", "kind", "homepage", "licence", "access", "task", "modality", "roles")
+def _read_set(card: Card, told: Tree | None) -> SetResult:
+    facts: dict[str, Any] = {
+        name: getattr(card, name)
+        for name in ("id", "title", "kind", "homepage", "licence", "access", "task", "modality", "roles")
     }
-    folder = paths.SAMPLES / set_id
+    folder = paths.SAMPLES / card.id
     counts = read_counts(folder) if folder.exists() else {}
     fates = (
         {name: told[name] for name in ("state", "found", "read", "rejected", "duplicate", "kept_out", "mix")}
@@ -151,13 +151,7 @@ def _read_set(set_id: str, entry: Tree, told: Tree | None) -> SetResult:
         else {}
     )
     reason = told.get("reason") if told else None
-    return SetResult(
-        set_id, **card, **fates, reason=reason, published=entry["published_rows"], origin=counts.get("origin") or ""
-    )
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["sources"]) if path.exists() else {}
+    return SetResult(**facts, **fates, reason=reason, published=card.published_rows, origin=counts.get("origin") or "")
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -1,1 +1,11 @@
-"""openmedq.synthetic."""
+"""Generated miniatures of the datasets in their published layouts: one module a dataset, named by its id."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+
+def write(dataset_id: str, raw: Path, seed: int = 0) -> None:
+    """Write the miniature of a dataset below `raw`, published quirks included. The same seed gives the same bytes."""
+    importlib.import_module(f"{__name__}.{dataset_id}").write(raw, seed)

@@ -1,4 +1,4 @@
-"""What the miniatures of a family of datasets share."""
+"""What the miniatures of the three MedFMC datasets share: lists, label tables and images in the published layout."""
 
 from __future__ import annotations
 

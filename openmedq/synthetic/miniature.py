@@ -1,17 +1,15 @@
-"""`miniature`: a small generated set in its own published layout, quirks included."""
+"""`miniature`: writes a small generated dataset in its published layout."""
 
 from __future__ import annotations
 
-from openmedq import paths
+from openmedq import paths, synthetic
 from openmedq.config import Params
-from openmedq.datasets import catalogue, registry
+from openmedq.datasets.card import Dataset
 from openmedq.storage.publish import publish
 
 
-def run(params: Params, set_id: str) -> None:
-    """Write the set's miniature."""
-    set_ = registry.find(set_id)
-    catalogue.check(paths.CATALOGUE, set_.card)
-    with publish(paths.MINIATURE / set_id) as folder:
+def run(params: Params, dataset: Dataset) -> None:
+    """Write data/miniature/<id>."""
+    with publish(paths.MINIATURE / dataset.card.id) as folder:
         folder.mkdir()
-        set_.miniature(folder, seed=params.miniature.seed)
+        synthetic.write(dataset.card.id, folder, params.miniature.seed)

@@ -75,11 +75,11 @@ def trace_back(md5s: Mapping[str, str]) -> dict[str, Any]:
                 "samples": md5s[(paths.SAMPLES / set_id).as_posix()],
                 "raw": md5s.get((paths.RAW / set_id).as_posix()),
                 "files": {
-                    path: {"url": conceal(file.get("url") or ""), "sha256": file.get("sha256")}
-                    for path, file in (entry.get("files") or {}).items()
+                    file["path"]: {"url": conceal(file.get("url") or ""), "sha256": file.get("sha256")}
+                    for file in entry.get("files") or ()
                 },
             }
-            for set_id, entry in _read_yaml(paths.CATALOGUE).get("sources", {}).items()
+            for set_id, entry in _read_yaml(paths.CATALOGUE).get("datasets", {}).items()
             if (paths.SAMPLES / set_id).as_posix() in md5s
         },
     }

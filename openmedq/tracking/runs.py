@@ -28,7 +28,7 @@ import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +43,6 @@ _log = logging.getLogger(__name__)
 
 EXPERIMENT = "openmedq"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # what its pages look like
-ARTIFACTS = {  # what a stage leaves for the run, when it has ended well
-    "train": (
-        paths.TRAINING / "metrics.json",
-        paths.TRAINING / "loss.csv",
-        paths.VALIDATION / "verdict.json",
-        paths.MIX / "waterfall.json",
-    ),
-    "evaluate": (paths.EVALUATION / "metrics.json",),
-    "transfer": (paths.TRANSFER / "metrics.json",),
-    "report": (paths.REPORT,),
-}
 MAX_MODEL_BYTES = 200 * 2**20  # larger weights stay with DVC alone, which keeps them anyway
 MAX_PARAM_CHARS = 6000  # this and the next two: MLflow's bounds
 BATCH_PARAMS = 100
@@ -62,7 +51,7 @@ FLUSH_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def open_run(stage: str, params: Params) -> Iterator[Log]:
+def open_run(stage: str, artifacts: Sequence[Path], params: Params) -> Iterator[Log]:
     """The run of a learning stage: a new one for `train`, that of the model for the others; yields `log`.
 
     `log({"loss": 0.3}, step)` is buffered; step None for a final score. The run ends FAILED where the stage raises.
@@ -87,7 +76,7 @@ def open_run(stage: str, params: Params) -> Iterator[Log]:
         except BaseException:
             hold.release("failed")
             raise
-    hold.attach_outputs()
+    hold.attach_outputs(artifacts)
     hold.release("finished")
 
 
@@ -123,9 +112,9 @@ class Hold:
             del self._metrics[: len(batch)]
         self._flushed = time.monotonic()
 
-    def attach_outputs(self) -> None:
+    def attach_outputs(self, artifacts: Sequence[Path]) -> None:
         """The stage's reports, and of a training the model."""
-        for path in ARTIFACTS[self.stage]:
+        for path in artifacts:
             if path.exists():
                 self._try(lambda path=path: self._attach(path))  # type: ignore[misc]
         if self.stage == "train" and paths.MODEL.is_dir():

@@ -77,8 +77,9 @@ def write_sets(
     for name, card in cards.items():
         own = [row for row in rows if row["source"] == name]
         reasons = dict((rejected or {}).get(name, {}))
-        catalogue[name] = {"kind": "source", "access": "open", "roles": ROLES, "classes": [], "files": {}}
-        catalogue[name] |= {"published_rows": {}, "samples_per_row": 1, "other_paths": [], **card}
+        given = {"access": "open", "roles": ROLES, "title": name, "homepage": "https://example.org/", "citation": name}
+        given |= {"licence": "CC0-1.0", "task": "vqa", "modality": "radiology", "files": [], "published_rows": {}}
+        catalogue[name] = {"id": name, **given, **card}
         folder = paths.SAMPLES / name
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.glob("shard-*.parquet"):
@@ -103,7 +104,7 @@ def write_sets(
         }
         (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
     paths.CATALOGUE.parent.mkdir(exist_ok=True)
-    paths.CATALOGUE.write_text(yaml.safe_dump({"sources": catalogue}, sort_keys=False), encoding="utf-8")
+    paths.CATALOGUE.write_text(yaml.safe_dump({"datasets": catalogue}, sort_keys=False), encoding="utf-8")
 
 
 def make_params(**sections: Mapping[str, Any]) -> Params:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.__main__ import main
+from openmedq.cli import main
 from openmedq.config import Normalize
 from openmedq.curate import check
 from openmedq.datasets import registry
@@ -20,7 +20,7 @@ from tests.stages import toyset
 @pytest.fixture
 def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set())
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set())
     (tmp_path / "raw").mkdir()
     toyset.miniature(tmp_path / "raw")
     return tmp_path / "raw"
@@ -65,7 +65,7 @@ def test_memory_does_not_grow_with_broken_pictures(raw: Path, monkeypatch: pytes
             data = number.to_bytes(2, "big") + bytes(100_000)
             yield toyset.make_sample(str(number), Image(str(number), data=data))
 
-    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(read))
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(read))
     tracemalloc.start()
     assert check.check("toy_set", raw).rejected == {"image unreadable": 200}
     peak_bytes = tracemalloc.get_traced_memory()[1]
@@ -95,14 +95,14 @@ def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) 
     def read(_: Path) -> Iterator[Sample]:
         return iter(())
 
-    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(read))
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(read))
     with pytest.raises(SourceError, match=r"raw: not one record of toy_set"):
         check.check("toy_set", raw)
 
 
 def test_a_credentialed_set_shows_no_sample(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = toyset.CARD.model_copy(update={"access": Access.CREDENTIALED})
-    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(card=card))
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(card=card))
     summary = check.check("toy_set", raw)
     for text in (check.render(summary), check.as_json(summary)):
         assert "image unreadable" in text
@@ -118,7 +118,7 @@ def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, caps
         taken.extend((languages, allow_unofficial))
         return toyset.read(raw)
 
-    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(read))
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(read))
     assert main(["check", "toy_set", "--raw", str(raw)]) == 0
     assert main(["check", "toy_set", "--raw", str(raw), "--languages", "en, zh", "--allow-unofficial", "--json"]) == 0
     assert taken == [("en",), False, ("en", "zh"), True]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openmedq import paths
-from openmedq.__main__ import main
+from openmedq.cli import main
 from openmedq.curate import forgotten, normalize
 from openmedq.curate.forgetting import forget
 from openmedq.datasets import registry
@@ -36,15 +36,15 @@ def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return Sample(**{field: getattr(made, field) for field in made.__slots__} | {"groups": Groups(patient, study)})
 
     rows = [sample("1", "ann", "s1", "a.png"), sample("2", "ann", "s2", "b.png"), sample("3", "bob", "s3", "c.png")]
-    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(lambda _: iter(rows)))
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(lambda _: iter(rows)))
     _run()
 
 
 def _run() -> dict[str, Any]:
     params = make_params(download={"mirror": "mirror"})
     survey.run(params)
-    download.run(params, "toy_set")
-    normalize.run(params, "toy_set")
+    download.run(params, registry.load("toy_set"))
+    normalize.run(params, registry.load("toy_set"))
     counts: dict[str, Any] = json.loads((paths.SAMPLES / "toy_set" / "counts.json").read_text())
     return counts
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from openmedq import synthetic
 from openmedq.datasets import BENCHMARKS, SOURCES
-from openmedq.datasets.card import Set
+from openmedq.datasets.card import Dataset
 
-SETS: dict[str, Set] = SOURCES | BENCHMARKS
+SETS: dict[str, Dataset] = SOURCES | BENCHMARKS
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +23,7 @@ def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     @cache
     def write(set_id: str) -> Path:
         raw = tmp_path_factory.mktemp("miniature") / set_id
-        SETS[set_id].miniature(raw, seed=0)
+        synthetic.write(set_id, raw, seed=0)
         return raw
 
     return write

@@ -11,11 +11,11 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
-from openmedq.datasets import BENCHMARKS, SOURCES
-from openmedq.datasets.card import Set
+from openmedq.datasets import DATASETS
+from openmedq.datasets.card import Dataset
 from openmedq.schema import Rejected
 
-SETS: dict[str, Set] = SOURCES | BENCHMARKS
+SETS: dict[str, Dataset] = DATASETS
 APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(150)  # as macOS begins `._*`
 IMAGES = (".png", ".jpg", ".jpeg")
 TARS = (".tgz", ".tar.gz")

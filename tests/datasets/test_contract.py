@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from PIL import Image as Pictures
 
+from openmedq import synthetic
 from openmedq.config import Normalize
 from openmedq.datasets import BENCHMARKS, SOURCES
-from openmedq.datasets.card import Card, Set
+from openmedq.datasets.card import Card, Dataset
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Rejected, Role, Sample, Task
 
-SETS: dict[str, Set] = SOURCES | BENCHMARKS
+SETS: dict[str, Dataset] = SOURCES | BENCHMARKS
 MODALITIES = {"pathology", "radiology", "microscopy", "mixed", "text"}
 
 every_set = pytest.mark.parametrize("set_id", sorted(SETS))
@@ -172,8 +173,8 @@ def test_the_miniature_depends_on_the_seed_alone(
 ) -> None:
     before = digest(miniature_of(set_id))
     (tmp_path / "again").mkdir()  # a folder that is there already is as good
-    SETS[set_id].miniature(tmp_path / "again", seed=0)
-    SETS[set_id].miniature(tmp_path / "other", seed=1)
+    synthetic.write(set_id, tmp_path / "again", seed=0)
+    synthetic.write(set_id, tmp_path / "other", seed=1)
     assert digest(tmp_path / "again") == before
     assert set(digest(tmp_path / "other").values()).isdisjoint(before.values())
 

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from openmedq import synthetic
 from openmedq.datasets.medfmc import chest, colon, endo
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Sample
@@ -78,7 +79,7 @@ def reasons(rows: list[Sample | Rejected]) -> list[Reason | None]:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     raw = tmp_path_factory.mktemp("medfmc")
     for task, module in MODULES.items():
-        module.miniature(raw / task)
+        synthetic.write(module.card.id, raw / task)
     return lambda task: raw / task
 
 

@@ -16,11 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openmedq.datasets import medmcqa
 from openmedq.datasets.medmcqa import card, read
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.model.prompt import respond
 from openmedq.schema import Reason, Rejected, Role, Sample, Task
+from openmedq.synthetic import medmcqa as synthetic_medmcqa
 
 from .hostile import JSON
 
@@ -190,8 +190,8 @@ def test_both_layouts_say_the_same(copy_of: Callable[[str], Path]) -> None:
 
 def test_a_thing_of_the_kind_is_the_answer(miniature_of: Callable[[str], Path]) -> None:
     for row in samples(miniature_of("medmcqa")):
-        (kind,) = [kind for kind in medmcqa._KINDS if f" {kind}" in row.turns[0].question]
-        assert row.turns[0].answer in medmcqa._KINDS[kind].split()
+        (kind,) = [kind for kind in synthetic_medmcqa._KINDS if f" {kind}" in row.turns[0].question]
+        assert row.turns[0].answer in synthetic_medmcqa._KINDS[kind].split()
 
 
 def test_lines_that_count_from_0_are_refused_whole(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from openmedq import synthetic
 from openmedq.datasets.medmnist import blood_mnist, retina_mnist
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
@@ -31,7 +32,7 @@ def write(raw: Path, set_: ModuleType, labels: list[int], side_px: int = 28, num
 
 
 def read_miniature(raw: Path, set_: ModuleType) -> list[Sample]:
-    set_.miniature(raw)
+    synthetic.write(set_.card.id, raw)
     rows = list(set_.read(raw))
     assert all(isinstance(row, Sample) for row in rows)
     return rows

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openmedq.datasets import medqa
 from openmedq.datasets.medqa import read
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason, Rejected, Sample
+from openmedq.synthetic import medqa as synthetic_medqa
 
 from .hostile import JSON
 
@@ -316,7 +316,7 @@ def test_phrases_are_kept_as_cut(miniature_of: Callable[[str], Path]) -> None:
 
 def test_a_sign_of_the_miniature_tells_the_disease(miniature_of: Callable[[str], Path]) -> None:
     for question, answer in said(miniature_of("medqa")).values():
-        assert [disease for sign, disease in medqa._SIGNS.items() if sign in question] == [answer]
+        assert [disease for sign, disease in synthetic_medqa._SIGNS.items() if sign in question] == [answer]
 
 
 # Hostile records

@@ -67,7 +67,7 @@ def test_records_of_credentialed_sets_are_not_offered(
 ) -> None:
     assert "vqa_rad" in _offered(page)
     catalogue = yaml.safe_load((project.root / paths.CATALOGUE).read_text(encoding="utf-8"))
-    catalogue["sources"]["vqa_rad"]["access"] = "credentialed"
+    catalogue["datasets"]["vqa_rad"]["access"] = "credentialed"
     (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump(catalogue), encoding="utf-8")
     monkeypatch.setattr(paths, "CATALOGUE", tmp_path / "catalogue.yaml")
     st.cache_data.clear()

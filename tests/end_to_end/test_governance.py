@@ -6,6 +6,7 @@ import base64
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -79,7 +80,7 @@ def test_the_search_finds_what_it_looks_for(project: Project) -> None:
 
 
 def test_mlflow_holds_no_credentialed_text_in_any_table(project: Project) -> None:
-    with sqlite3.connect(project.root / "mlflow.db") as store:
+    with closing(sqlite3.connect(project.root / "mlflow.db")) as store:
         dump = "\n".join(store.iterdump())
     assert SECRET in dump, "that the set was used is no secret"
     assert CANARY not in dump

@@ -23,7 +23,7 @@ MODULE = f'''"""A fifteenth set."""
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.datasets import Access, Card, File
+from openmedq.datasets.card import Access, Card, File
 from openmedq.schema import Rejected, Role, Sample, Task
 
 card = Card(
@@ -44,17 +44,14 @@ card = Card(
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Nothing."""
     yield from ()
-
-
-def miniature(raw: Path, seed: int = 0) -> None:
-    """Nothing."""
 '''
 
 
 def make(folder: Path) -> Project:
     """The checkout, surveyed: its mirror is empty, what is missing is to be fetched, a first failure is the last."""
     project = checkout(folder)
-    (project.root / "openmedq" / "sources" / f"{SET_ID}.py").write_text(MODULE, encoding="utf-8")
+    (project.root / "openmedq" / "datasets" / f"{SET_ID}.py").write_text(MODULE, encoding="utf-8")
+    project.change("openmedq/datasets/registry.py", "MODULES = {", f'MODULES = {{"{SET_ID}": "{SET_ID}",')
     (project.root / "mirror").mkdir()
     project.run("python", "-m", "openmedq", "catalogue")
     project.change("params.yaml", "mirror: data/miniature", "mirror: mirror")

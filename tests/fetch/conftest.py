@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from openmedq.config import Download, Execution
-from openmedq.datasets.card import File, Set
+from openmedq.datasets.card import Dataset, File
 from openmedq.fetch import fetching
 from openmedq.storage import origin
 from tests.datasets.conftest import miniature_of
@@ -39,7 +39,7 @@ def make_files(data: Mapping[str, bytes], *, is_pinned: bool = False) -> tuple[F
     return tuple(File(path=path, url=f"{URL}{path}", **pins[path]) for path in data)
 
 
-def make_set(files: tuple[File, ...], **update: Any) -> Set:
+def make_set(files: tuple[File, ...], **update: Any) -> Dataset:
     """The toy set with these files."""
     return toyset.make_set(card=toyset.CARD.model_copy(update={"files": files, **update}))
 
@@ -51,7 +51,7 @@ Fetch = Callable[..., origin.Origin]
 def fetch() -> Fetch:
     """`fetch(server, set_, attempts=3)`: download the set's files in this process, without long waits."""
 
-    def run(server: Server, set_: Set, **dials: Any) -> origin.Origin:
+    def run(server: Server, set_: Dataset, **dials: Any) -> origin.Origin:
         quick = {"attempts": 3, "backoff_s": 0.001, "timeout_s": 5.0, **dials}
         return fetching.fetch(set_, Download(), Execution(endpoints=server.endpoints, **quick))
 

@@ -20,7 +20,7 @@ from openmedq import paths
 from openmedq.config import Params
 from openmedq.curate import normalize
 from openmedq.datasets import registry
-from openmedq.datasets.card import Card, Set
+from openmedq.datasets.card import Card, Dataset
 from openmedq.fetch import credentials, download, linked, needs, survey
 from openmedq.schema import Rejected
 from openmedq.storage.decoding import open_executor
@@ -44,7 +44,7 @@ Rows = Counter[tuple[str, str, str]]  # id, split, and why it is rejected, if it
 class Published:
     """A set as it is served: its card says of the files what the servers send."""
 
-    set_: Set
+    set_: Dataset
     files: Mapping[str, bytes | Path]  # by official address
     raw: Path  # its miniature
 
@@ -71,7 +71,7 @@ def publish_set(set_id: str, raw: Path) -> Published:
     files = publish(module.card, raw)
     members = {name: getattr(module, name) for name in MEMBERS if hasattr(module, name)}
     set_ = SimpleNamespace(card=pin(module.card, files), **members)
-    return Published(cast(Set, set_), files, raw)
+    return Published(cast(Dataset, set_), files, raw)
 
 
 def pin(card: Card, files: Mapping[str, bytes | Path]) -> Card:
@@ -90,7 +90,7 @@ def pin(card: Card, files: Mapping[str, bytes | Path]) -> Card:
 
 def enter(published: Published, patch: pytest.MonkeyPatch) -> None:
     """Make the current folder a project that knows this set alone, and whose mirror is empty."""
-    patch.setattr(registry, "find", lambda _: published.set_)
+    patch.setattr(registry, "load", lambda _: published.set_)
     toyset.write_catalogue(published.set_.card)
     MIRROR.mkdir()
 
@@ -105,13 +105,13 @@ def fetch(published: Published, server: Server, **execution: Any) -> dict[str, A
     """Survey and download; origin.json."""
     params = dials(server, **execution)
     survey.run(params)
-    download.run(params, published.id)
+    download.run(params, registry.load(published.id))
     return cast(dict[str, Any], json.loads((paths.RAW / published.id / "origin.json").read_text()))
 
 
 def read_rows(published: Published, server: Server) -> Rows:
     """Normalize what was downloaded; its rows."""
-    normalize.run(dials(server), published.id)
+    normalize.run(dials(server), registry.load(published.id))
     folder = paths.SAMPLES / published.id
     rows: Rows = Counter()
     for shard in sorted(folder.glob("shard-*.parquet")):

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from openmedq.__main__ import main
+from openmedq.cli import main
 from openmedq.config import Download, Execution
 from openmedq.datasets.card import Access, Edition, File
 from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, PassingError, StaleError

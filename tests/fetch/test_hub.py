@@ -184,7 +184,7 @@ def test_an_answer_that_drips_is_given_up(fetch: Fetch, monkeypatch: pytest.Monk
 
 INTERRUPTED = """
 import asyncio, os, signal, time
-from openmedq.fetch import hub
+from openmedq.fetch.hosts import hub
 
 def ask():
     os.kill(os.getpid(), signal.SIGINT)

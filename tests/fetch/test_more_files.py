@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from openmedq.datasets.card import Set
+from openmedq.datasets.card import Dataset
 from openmedq.datasets.mimic_cxr import mimic_cxr
 from openmedq.errors import AcquisitionError, ChecksumError
 from openmedq.fetch import credentials, ledger
@@ -34,16 +34,16 @@ def raw(miniature_of: Callable[[str], Path]) -> Path:  # noqa: F811
 
 
 @pytest.fixture
-def set_() -> Set:
+def set_() -> Dataset:
     """The set, its card without the sizes of the real files."""
     files = tuple(file.model_copy(update={"about_bytes": None}) for file in mimic_cxr.card.files)
     card = mimic_cxr.card.model_copy(update={"files": files})
     tree: Any = SimpleNamespace(card=card, read=mimic_cxr.read, more_files=mimic_cxr.more_files)
-    return cast(Set, tree)
+    return cast(Dataset, tree)
 
 
 def test_all_pictures_come_and_the_ledger_has_none_of_them(
-    fetch: Fetch, set_: Set, raw: Path, logged: Callable[[], str]
+    fetch: Fetch, set_: Dataset, raw: Path, logged: Callable[[], str]
 ) -> None:
     with serve(publish(set_.card, raw)) as server:
         found = fetch(server, set_)
@@ -59,7 +59,9 @@ def test_all_pictures_come_and_the_ledger_has_none_of_them(
 
 
 @pytest.mark.parametrize("fault", [faults.not_found(), faults.corrupt()])
-def test_a_picture_that_can_not_be_had_is_not_named(fetch: Fetch, set_: Set, raw: Path, fault: faults.Fault) -> None:
+def test_a_picture_that_can_not_be_had_is_not_named(
+    fetch: Fetch, set_: Dataset, raw: Path, fault: faults.Fault
+) -> None:
     server = serve(publish(set_.card, raw), [fault.on(f"{PROJECT}/files/*")])
     with (
         server as here,
@@ -72,7 +74,7 @@ def test_a_picture_that_can_not_be_had_is_not_named(fetch: Fetch, set_: Set, raw
                 if part in str(caught.value)]  # fmt: skip
 
 
-def test_a_table_is_held_to_the_digest_of_the_project(fetch: Fetch, set_: Set, raw: Path) -> None:
+def test_a_table_is_held_to_the_digest_of_the_project(fetch: Fetch, set_: Dataset, raw: Path) -> None:
     change = faults.change(b"\x1f\x8bcut").on(f"{PROJECT}/mimic-cxr-2.0.0-split.csv.gz")
     with serve(publish(set_.card, raw), [change]) as server, pytest.raises(ChecksumError, match="promised is"):
         fetch(server, set_)

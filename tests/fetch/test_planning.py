@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from openmedq import paths
-from openmedq.datasets.card import Access, File, Set
+from openmedq.datasets.card import Access, Dataset, File
 from openmedq.fetch import ledger, needs, planning
 from openmedq.reporting import listing
 from openmedq.storage import origin
@@ -34,12 +34,12 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def make_sets(**update: Any) -> dict[str, Set]:
+def make_sets(**update: Any) -> dict[str, Dataset]:
     card = toyset.CARD.model_copy(update={"files": FILES, **update})
     return {card.id: toyset.make_set(card=card)}
 
 
-def plan(sets: dict[str, Set], **sections: Any) -> planning.Step:
+def plan(sets: dict[str, Dataset], **sections: Any) -> planning.Step:
     sections.setdefault("download", {"mirror": "supplied", "fetch": True})
     (step,) = planning.plan(make_params(**sections), sets)
     return step
@@ -187,7 +187,7 @@ def test_links_list_what_the_first_files_name_once_these_are_here(logged: Callab
 
 
 def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    def tell(sets: dict[str, Set], *, fetch: bool = False) -> str:
+    def tell(sets: dict[str, Dataset], *, fetch: bool = False) -> str:
         text = io.StringIO()
         params = make_params(download={"mirror": "supplied", "fetch": fetch})
         listing.show(Console(file=text, width=120), sets, params)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq.__main__ import main
+from openmedq.cli import main
 from openmedq.errors import AcquisitionError
 from openmedq.fetch import ledger
 from tests.fetch.conftest import URL, Fetch, make_files, make_set, read_all

@@ -2,18 +2,20 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
 
-from flows import reproduce
+from flows import reproduce, walk
 from flows.__main__ import pipeline
 from flows.build import build
 from flows.graph import nodes
 from flows.learn import learn
 from flows.walk import WalkError, render
 from openmedq.errors import StaleError
+from openmedq.stages import STAGES
 from tests.connections import read_attempts
 from tests.processes import is_alive
 
@@ -23,6 +25,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 @pytest.fixture(autouse=True)
 def _in_toy(toy, monkeypatch):
     monkeypatch.chdir(toy)
+    monkeypatch.setattr(walk, "_check_local_folder", lambda root: None)  # the toy is no project of openmedq's
 
 
 def read_runs():
@@ -68,7 +71,7 @@ def test_a_failing_node_fails_the_flow_in_one_line_and_nothing_after_it_runs(toy
 
 
 def test_what_the_stage_states_is_not_retried_and_what_may_pass_is(toy, monkeypatch):
-    monkeypatch.setitem(reproduce.RULES, "miniature", reproduce.Rule(delays_s=(0.1, 0.1)))
+    monkeypatch.setitem(reproduce.STAGES, "miniature", replace(STAGES["miniature"], retry_delays_s=(0.1, 0.1)))
     Path("fail-miniature@apple").write_text("75 1 error: host: cut off")
     Path("fail-miniature@plum").write_text("1 9 error: mirror: no folder")
     with pytest.raises(WalkError, match=r"^miniature@plum: mirror: no folder; 0 not run$"):

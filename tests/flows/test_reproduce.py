@@ -2,8 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows.graph import Node, nodes
-from flows.reproduce import RULES, SLOTS, NodeError, Rule, is_worth_retrying, task_for
+from flows.graph import Node
+from flows.reproduce import SLOTS, NodeError, is_worth_retrying, task_for
+from openmedq.stages import STAGES
 
 DVC_SAYS = "ERROR: failed to reproduce 'x': failed to run: python x.py, exited with {}"
 
@@ -13,14 +14,13 @@ def test_downloads_are_retried_with_growing_delays_and_learning_takes_the_gpu_sl
     assert download.retries == 3 and download.retry_delay_seconds == [10, 60, 300] and download.retry_jitter_factor > 0
     for stage in ("train", "evaluate", "transfer"):
         assert task_for(Node(stage, stage, ())).retries == 0
-        assert RULES[stage].slot == "gpu"
+        assert STAGES[stage].slot == "gpu"
     assert SLOTS == {"gpu": 1}
-    assert task_for(Node("mix", "mix", ())).retries == 0 and RULES.get("mix", Rule()).slot is None
+    assert task_for(Node("mix", "mix", ())).retries == 0 and STAGES["mix"].slot is None
 
 
-def test_the_table_names_stages_of_the_graph_and_its_slots_exist(toy):
-    assert {node.stage for node in nodes(toy)}.issuperset(RULES)
-    assert {rule.slot for rule in RULES.values()} - {None} == set(SLOTS)
+def test_the_slots_of_the_table_exist():
+    assert {stage.slot for stage in STAGES.values()} - {None} == set(SLOTS)
 
 
 @pytest.mark.parametrize(

@@ -63,4 +63,4 @@ def test_pages_are_on_loopback_and_silent():
     assert mlflow[mlflow.index("--host") + 1] == "127.0.0.1"
     assert mlflow[mlflow.index("--allowed-hosts") + 1] == "127.0.0.1:5311,localhost:5311,[::1]:5311"
     assert ui.prefect_page("127.0.0.1", 4311).command[2:] == ("flows.server", "--host", "127.0.0.1", "--port", "4311")
-    assert ui.ENVIRONMENT["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert ui.TELEMETRY_OFF["MLFLOW_DISABLE_TELEMETRY"] == "true"

@@ -50,7 +50,6 @@ def see(model: Any, pixels: Tensor) -> Tensor:
 
 
 def test_each_name_is_a_module_that_builds() -> None:
-    assert encoders.names() == ["biomedclip", "pretrained", "scratch"]
     with pytest.raises(ModelError, match=r"image_size_px: 30 is no multiple of patch_size_px, 8"):
         encoders.build(make_settings("scratch", image_size_px=30))
 

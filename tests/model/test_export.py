@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -184,9 +185,10 @@ def test_a_copy_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_command_reads_the_policy_and_tells_in_one_line() -> None:
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     write(describe())
     text = (root / paths.PARAMS).read_text(encoding="utf-8")
+    shutil.copy(root / paths.CATALOGUE, paths.CATALOGUE)
     for policy, code in (("commercial", 1), ("research", 0)):
         paths.PARAMS.write_text(text.replace("licences: any  #", f"licences: {policy}  #"), encoding="utf-8")
         done = subprocess.run(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from openmedq import synthetic
 from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.model.prompt import request, respond
 from openmedq.schema import Sample, Task
@@ -20,7 +21,7 @@ every_set = pytest.mark.parametrize("set_id", sorted(SETS))
 @pytest.fixture
 def samples_of(tmp_path: Path) -> Callable[[str], Iterator[Sample]]:
     def read(set_id: str) -> Iterator[Sample]:
-        SETS[set_id].miniature(tmp_path)
+        synthetic.write(set_id, tmp_path)
         return (row for row in SETS[set_id].read(tmp_path) if isinstance(row, Sample))
 
     return read

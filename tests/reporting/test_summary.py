@@ -24,7 +24,7 @@ def _finished(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     def answer(samples: Sequence[Sample]) -> Iterator[str]:
         yield from (sample.turns[-1].answer for sample in samples)
 
-    monkeypatch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer)
+    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
     write_run()
     evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), lambda scores, step: None)
     write_learning()
@@ -78,7 +78,7 @@ def test_data_without_a_model_have_a_waterfall_and_no_scores() -> None:
 
 def test_torch_is_not_loaded() -> None:
     code = "import sys, openmedq.reporting.summary; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1]).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 
 def test_says_what_the_policy_kept_out() -> None:

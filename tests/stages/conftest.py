@@ -13,5 +13,5 @@ from . import toyset
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The current folder is an empty project that knows the toy set."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set())
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set())
     toyset.write_catalogue(toyset.CARD)

@@ -64,7 +64,7 @@ def encode(seed: int) -> bytes:
 
 def _complete_cards() -> None:
     catalogue = yaml.safe_load(paths.CATALOGUE.read_text(encoding="utf-8"))
-    for name, entry in catalogue["sources"].items():
+    for name, entry in catalogue["datasets"].items():
         card = {
             "title": f"Title of {name}",
             "homepage": f"https://{name}.example.org",
@@ -72,9 +72,8 @@ def _complete_cards() -> None:
             "task": "vqa",
             "modality": "radiology",
             "published_rows": {"train": 16, "test": 8},
-            "files": {},
         }
-        catalogue["sources"][name] = entry | card
+        catalogue["datasets"][name] = entry | card
     paths.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
 
 

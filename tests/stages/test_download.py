@@ -14,7 +14,7 @@ import pytest
 from openmedq import paths
 from openmedq.datasets import registry
 from openmedq.datasets.card import File
-from openmedq.errors import ChecksumError, MirrorError, StaleError
+from openmedq.errors import ChecksumError, MirrorError
 from openmedq.fetch import download, ledger, survey
 from openmedq.storage import links, origin
 from tests.curate.corpus import make_params
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 def _run(mirror: str = "mirror", require: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> Any:
     params = make_params(download={"mirror": mirror, "require": require, "skip": skip})
     survey.run(params)
-    download.run(params, "toy_set")
+    download.run(params, registry.load("toy_set"))
     return json.loads((paths.RAW / "toy_set" / "origin.json").read_text())
 
 
@@ -42,7 +42,7 @@ def mirror() -> Path:
 def _pin(monkeypatch: pytest.MonkeyPatch, **pins: Any) -> None:
     pinned = File(path="questions.json", url="https://example.org/toy/questions.json", **pins)
     card = toyset.CARD.model_copy(update={"files": (pinned,)})
-    monkeypatch.setattr(registry, "find", lambda _: toyset.make_set(card=card))
+    monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(card=card))
     toyset.write_catalogue(card)
 
 
@@ -166,12 +166,3 @@ def test_a_miniature_is_not_held_to_published_hashes(monkeypatch: pytest.MonkeyP
     folder.mkdir(parents=True)
     toyset.miniature(folder)
     assert _run("data/miniature")["origin"] == "miniature"
-
-
-def test_a_stale_catalogue_is_refused(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _run()
-    monkeypatch.setattr(
-        registry, "find", lambda _: toyset.make_set(card=toyset.CARD.model_copy(update={"title": "New"}))
-    )
-    with pytest.raises(StaleError, match=r"toy_set differs from its card"):
-        _run()

@@ -22,7 +22,7 @@ DIALS = {"max_new_tokens": 4, "num_resamples": 50}
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_run()
-    monkeypatch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer_by_rule)
+    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
 
 
 def answer_by_rule(samples: Sequence[Sample]) -> Iterator[str]:
@@ -123,7 +123,7 @@ def test_two_runs_leave_the_same_bytes() -> None:
 
 def test_without_evaluation_rows_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(mix={"roles": {name: {"test": None} for name in ("open_vqa", "secret_vqa", "open_text")}})
-    monkeypatch.setattr(evaluate.generation, "load_answerer", None)
+    monkeypatch.setattr(evaluate.generate, "load_answerer", None)
     predictions, metrics, logged = run()
     assert len(predictions) == 0
     assert metrics["all"]["num_rows"] == logged["all/num_rows"] == 0

@@ -20,9 +20,9 @@ import PIL.Image
 import pytest
 import yaml
 
-from openmedq import datasets, paths
+from openmedq import datasets, paths, synthetic
 from openmedq.config_file import render
-from openmedq.datasets import catalogue
+from openmedq.datasets import catalogue, registry
 from openmedq.fetch import download, survey
 from tests.curate.corpus import make_params
 from tests.processes import find_stages, wait
@@ -52,9 +52,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "data").mkdir(parents=True)
         patch.chdir(root)
         vqa_rad = datasets.load("vqa_rad")
-        paths.CATALOGUE.write_text(catalogue.render({"vqa_rad": vqa_rad}, {}), encoding="utf-8")
+        paths.CATALOGUE.write_text(catalogue.render({"vqa_rad": vqa_rad.card}, {"vqa_rad": "x.py"}), encoding="utf-8")
         paths.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
-        vqa_rad.miniature(Path("mirror/vqa_rad"))
+        synthetic.write("vqa_rad", Path("mirror/vqa_rad"))
         for path in sorted(Path("mirror").rglob("*.jpg"))[:NUM_LARGE]:
             with PIL.Image.open(path) as image:
                 large = image.resize((2400, 2400), PIL.Image.Resampling.BICUBIC)
@@ -64,7 +64,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         params = make_params(download={"mirror": "mirror"})
         paths.PARAMS.write_text(render(params), encoding="utf-8")
         survey.run(params)
-        download.run(params, "vqa_rad")
+        download.run(params, registry.load("vqa_rad"))
         Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"normalize": STAGE}}))
         Path(".gitignore").write_text("/data\n")
         for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):

@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from openmedq import config, paths
+from openmedq import config, paths, synthetic
 from openmedq.datasets import vqa_rad
 from openmedq.evaluation.generate import load_answerer
 from openmedq.evaluation.metrics.answers import mean_exact_match
@@ -30,7 +30,7 @@ NUM_UPDATES = 200  # fewer than the profile's: there is one source here
 
 
 def _draw(folder: Path, seed: int) -> list[Sample]:
-    vqa_rad.miniature(folder, seed)
+    synthetic.write("vqa_rad", folder, seed)
     samples = [sample for sample in vqa_rad.read(folder) if isinstance(sample, Sample)]
     return [replace(sample, images=tuple(_load(image) for image in sample.images)) for sample in samples]
 

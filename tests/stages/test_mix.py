@@ -8,7 +8,7 @@ import pytest
 
 from openmedq import datasets, paths
 from openmedq.curate import deduplicate, mix, normalize
-from openmedq.datasets import catalogue
+from openmedq.datasets import catalogue, registry
 from openmedq.errors import ParamsError, StaleError
 from openmedq.fetch import download, survey
 from openmedq.schema import INDEX_SCHEMA, VERDICT_SCHEMA
@@ -127,8 +127,8 @@ def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
     paths.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
     params = make_params(download={"mirror": str(real_data)})
     survey.run(params)
-    download.run(params, "vqa_rad")
-    normalize.run(params, "vqa_rad")
+    download.run(params, registry.load("vqa_rad"))
+    normalize.run(params, registry.load("vqa_rad"))
     deduplicate.run(params)
     _, waterfall = _run()
     assert waterfall["vqa_rad"]["duplicate"] == {"duplicate exact": 3}

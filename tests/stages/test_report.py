@@ -19,7 +19,7 @@ SECRET = "secret_vqa side"  # in answers of the credentialed set
 @pytest.fixture(autouse=True)
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer_by_rule)
+    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
     write_run()
     evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), lambda scores, step: None)
     write_learning()
@@ -33,7 +33,7 @@ def answer_by_rule(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def write(num_examples: int = 12) -> str:
-    report.run(make_params(report={"num_examples": num_examples}))
+    report.run(make_params(report={"num_examples": num_examples}), lambda scores, step: None)
     return PAGE.read_text(encoding="utf-8")
 
 

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from openmedq import paths
-from openmedq.__main__ import main
+from openmedq.cli import main
 from openmedq.config import Params
 from openmedq.config_file import render
 from openmedq.errors import ModelError, ParamsError, ValidationError
@@ -316,10 +316,10 @@ DISTRIBUTED = """
 import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
-from openmedq import params
-from openmedq.stages import train
+from openmedq import config
+from openmedq.training import train
 if __name__ == "__main__":
-    dials = params.load(Path("params.yaml"))
+    dials = config.load(Path("params.yaml"))
     train.run(dials, lambda metrics, step: None)
 """
 

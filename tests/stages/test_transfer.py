@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score
 from openmedq import config, paths
 from openmedq.config import Params
 from openmedq.curate import deduplicate, mix, normalize
-from openmedq.datasets import catalogue
+from openmedq.datasets import catalogue, registry
 from openmedq.evaluation import transfer
 from openmedq.evaluation.metrics.classification import macro_f1
 from openmedq.fetch import download, survey
@@ -42,11 +42,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(ROOT / paths.FORGOTTEN, paths.FORGOTTEN)
         dials = _params()
         for name in (BENCHMARK, SEVERAL_LABELS, NO_SPLIT):
-            miniature.run(dials, name)
+            miniature.run(dials, registry.load(name))
         survey.run(dials)
         for name in catalogue.read(paths.CATALOGUE):
-            download.run(dials, name)
-            normalize.run(dials, name)
+            download.run(dials, registry.load(name))
+            normalize.run(dials, registry.load(name))
         deduplicate.run(dials)
         mix.run(dials)
         torch.manual_seed(0)
@@ -119,7 +119,7 @@ def test_an_absent_benchmark_is_left_out(project: Path, monkeypatch: pytest.Monk
 def test_several_labels_a_row_are_those_above_the_threshold(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dials = _params(benchmarks=(SEVERAL_LABELS,), num_epochs=2, threshold=0.3)
     metrics, predictions, _ = _run(project, monkeypatch, dials)
-    classes = catalogue.read(project / paths.CATALOGUE)[SEVERAL_LABELS]["classes"]
+    classes = catalogue.read(project / paths.CATALOGUE)[SEVERAL_LABELS].classes
     for row in predictions:
         pairs = zip(classes, row["probabilities"], strict=True)
         assert row["predictions"] == [name for name, probability in pairs if probability > 0.3]
@@ -133,7 +133,7 @@ def test_several_labels_a_row_are_those_above_the_threshold(project: Path, monke
 
 def test_several_labels_are_learned(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics, predictions, _ = _run(project, monkeypatch, _params(benchmarks=(SEVERAL_LABELS,), num_epochs=40))
-    classes = catalogue.read(project / paths.CATALOGUE)[SEVERAL_LABELS]["classes"]
+    classes = catalogue.read(project / paths.CATALOGUE)[SEVERAL_LABELS].classes
     labels = [row["labels"] for row in predictions if row["encoder"] == "scratch"]
     blind = macro_f1(labels, [classes] * len(labels), classes)  # every class to every row
     assert metrics[SEVERAL_LABELS]["scratch"]["macro_f1"] > blind + 0.1, blind

@@ -15,10 +15,11 @@ from pydantic import BaseModel
 
 from openmedq import paths
 from openmedq.errors import TrackingError
+from openmedq.stages import STAGES
 from openmedq.tracking import runs, store
 from tests.conftest import run as run_command
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 class Dials(BaseModel):
@@ -65,7 +66,7 @@ def read_runs():
 
 
 def train(num_steps=3):
-    with runs.open_run("train", Dials()) as log:
+    with runs.open_run("train", STAGES["train"].artifacts, Dials()) as log:
         for step in range(num_steps):
             log({"loss": 1.0 / (step + 1)}, step)
     return json.loads(paths.RUN.read_text())["run_id"]
@@ -120,7 +121,7 @@ def test_a_score_walks_back_to_url_and_sha256(project):
 def test_model_and_reports_are_kept_with_the_run(project):
     run_id = train()
     for stage in ("evaluate", "transfer", "report"):
-        with runs.open_run(stage, Dials()):
+        with runs.open_run(stage, STAGES[stage].artifacts, Dials()):
             pass
     client, _ = connect()
     folders = ("", "training", "mix", "validation", "evaluation", "transfer", "report")
@@ -152,15 +153,15 @@ def test_large_weights_are_left_to_dvc(project, monkeypatch):
 
 def test_what_follows_logs_into_the_same_run_which_fails_with_any_of_its_stages(project):
     run_id = train()
-    with pytest.raises(ZeroDivisionError), runs.open_run("evaluate", Dials()) as log:
+    with pytest.raises(ZeroDivisionError), runs.open_run("evaluate", STAGES["evaluate"].artifacts, Dials()) as log:
         log({"all/bleu_1": 0.1}, None)
         raise ZeroDivisionError
-    with runs.open_run("transfer", Dials()) as log:
+    with runs.open_run("transfer", STAGES["transfer"].artifacts, Dials()) as log:
         log({"macro_f1": 0.7}, None)
     (run,) = read_runs()
     assert run.info.run_id == run_id and run.info.status == "FAILED"
     assert run.data.tags["md5.model"] == outs("train")["data/model"]
-    with runs.open_run("evaluate", Dials()) as log:
+    with runs.open_run("evaluate", STAGES["evaluate"].artifacts, Dials()) as log:
         log({"all/bleu_1": 0.4}, None)
     (run,) = read_runs()
     assert run.info.status == "FINISHED"
@@ -169,7 +170,7 @@ def test_what_follows_logs_into_the_same_run_which_fails_with_any_of_its_stages(
 
 def test_a_failed_training_is_a_failed_run_and_leaves_no_id(project):
     paths.RUN.unlink()
-    with pytest.raises(ZeroDivisionError), runs.open_run("train", Dials()) as log:
+    with pytest.raises(ZeroDivisionError), runs.open_run("train", STAGES["train"].artifacts, Dials()) as log:
         log({"loss": 2.0}, 0)
         raise ZeroDivisionError
     (run,) = read_runs()
@@ -179,7 +180,7 @@ def test_a_failed_training_is_a_failed_run_and_leaves_no_id(project):
 
 def test_a_terminated_training_closes_its_run(project):
     before = signal.getsignal(signal.SIGTERM)  # not always the default: Prefect's harness leaves one of its own
-    with pytest.raises(SystemExit) as raised, runs.open_run("train", Dials()):
+    with pytest.raises(SystemExit) as raised, runs.open_run("train", STAGES["train"].artifacts, Dials()):
         os.kill(os.getpid(), signal.SIGTERM)
     assert raised.value.code == 143
     assert read_runs()[0].info.status == "FAILED"
@@ -189,7 +190,7 @@ def test_a_terminated_training_closes_its_run(project):
 def test_where_the_store_does_not_know_the_run_what_follows_shares_a_new_one(project):
     assert json.loads(paths.RUN.read_text()) == {"run_id": "none"}  # as from another machine's cache
     for stage in ("evaluate", "transfer"):
-        with runs.open_run(stage, Dials()) as log:
+        with runs.open_run(stage, STAGES[stage].artifacts, Dials()) as log:
             log({"score": 1.0}, None)
     (run,) = read_runs()
     assert run.data.tags["restored"] == "true" and run.data.tags["md5.model"] == outs("train")["data/model"]
@@ -200,8 +201,8 @@ def test_where_the_store_does_not_know_the_run_what_follows_shares_a_new_one(pro
 @pytest.mark.slow
 def test_a_training_restored_from_dvcs_cache_starts_no_run(project):
     Path("train.py").write_text(
-        "import runpy, sys\nfrom tests.test_lineage import Dials\nfrom openmedq import lineage\n"
-        "with runs.open_run('train', Dials()) as log:\n"
+        "import runpy, sys\nfrom tests.tracking.test_runs import Dials\nfrom openmedq.tracking import runs\n"
+        "with runs.open_run('train', (), Dials()) as log:\n"
         "    log({'loss': 1.0}, 0)\n    sys.argv = ['stage.py', 'train']\n    runpy.run_path('stage.py')\n"
     )
     pipeline = Path("dvc.yaml").read_text().replace("python stage.py train", "python train.py")
@@ -223,7 +224,7 @@ def test_a_training_restored_from_dvcs_cache_starts_no_run(project):
 
 def test_only_the_main_process_has_a_run(project, monkeypatch):
     monkeypatch.setenv("RANK", "1")
-    with runs.open_run("train", Dials()) as log:
+    with runs.open_run("train", STAGES["train"].artifacts, Dials()) as log:
         log({"loss": 1.0}, 0)
     assert read_runs() == []
 
@@ -248,7 +249,7 @@ def test_nothing_private_enters_a_run(project, monkeypatch):
 def test_a_server_that_does_not_answer_is_told_in_one_line_without_its_password(project, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://bob:hunter2@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with pytest.raises(TrackingError) as raised, runs.open_run("train", Dials()):
+    with pytest.raises(TrackingError) as raised, runs.open_run("train", STAGES["train"].artifacts, Dials()):
         pytest.fail("a training without its run")
     assert str(raised.value).startswith("the server of MLFLOW_TRACKING_URI: does not take a run")
     assert "hunter2" not in str(raised.value)
@@ -262,7 +263,7 @@ def test_a_store_that_breaks_while_training_does_not_stop_it(project, monkeypatc
         raise MlflowException("http://bob:hunter2@host is gone\nand so on")
 
     monkeypatch.setattr(runs, "BATCH_METRICS", 2)
-    with runs.open_run("train", Dials()) as log, monkeypatch.context() as broken:
+    with runs.open_run("train", STAGES["train"].artifacts, Dials()) as log, monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_batch", refuse)
         for step in range(5):
             log({"loss": 1.0}, step)

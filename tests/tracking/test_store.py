@@ -17,10 +17,11 @@ import pytest
 
 from openmedq import paths
 from openmedq.errors import TrackingError
+from openmedq.stages import STAGES
 from openmedq.tracking import runs, store
 from tests.tracking.test_runs import Dials
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys
 from pathlib import Path
@@ -59,7 +60,7 @@ def sql(statement: str) -> None:
 
 
 def refused() -> str:
-    with pytest.raises(TrackingError) as raised, runs.open_run("train", Dials()):  # type: ignore[arg-type]
+    with pytest.raises(TrackingError) as raised, runs.open_run("train", STAGES["train"].artifacts, Dials()):  # type: ignore[arg-type]
         pytest.fail("a training without its run")
     line = str(raised.value)
     assert "\n" not in line and "hunter" not in line and "ter2" not in line
@@ -140,7 +141,7 @@ def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> No
     with living_process(killed, "train"), living_process(shared, "evaluate"):
         pass
     with living_process(living, "train"), living_process(shared, "transfer"):
-        with runs.open_run("train", Dials()):  # type: ignore[arg-type]
+        with runs.open_run("train", STAGES["train"].artifacts, Dials()):  # type: ignore[arg-type]
             pass
         assert statuses(client, killed, living, elsewhere, shared) == ["FAILED", "RUNNING", "RUNNING", "RUNNING"]
     tags = client.get_run(killed).data.tags
@@ -161,15 +162,15 @@ def test_a_run_that_another_store_has_is_left_for_it() -> None:
 
 def test_a_killed_training_is_closed_by_what_comes_next() -> None:
     code = (
-        "import os, signal\nfrom openmedq import lineage\nfrom tests.test_lineage import Dials\n"
-        "with runs.open_run('train', Dials()):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal\nfrom openmedq.tracking import runs\nfrom tests.tracking.test_runs import Dials\n"
+        "with runs.open_run('train', (), Dials()):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == -signal.SIGKILL
     client, experiment_id = runs._connect()
     (killed,) = client.search_runs([experiment_id])
     assert killed.info.status == "RUNNING" and not paths.RUN.exists()
-    with runs.open_run("evaluate", Dials()):  # type: ignore[arg-type]
+    with runs.open_run("evaluate", STAGES["evaluate"].artifacts, Dials()):  # type: ignore[arg-type]
         pass
     assert statuses(client, killed.info.run_id) == ["FAILED"]
     assert list((paths.PARTIAL / "runs").iterdir()) == []

@@ -60,6 +60,7 @@ LAYOUT = reader.Layout(
 
 card = Card(
     id="medfmc_chest",
+    kind="benchmark",
     title="ChestDR",
     aliases=reader.ALIASES,
     collection="MedFMC",

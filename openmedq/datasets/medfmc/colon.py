@@ -49,6 +49,7 @@ LAYOUT = reader.Layout(
 
 card = Card(
     id="medfmc_colon",
+    kind="benchmark",
     title="ColonPath",
     aliases=reader.ALIASES,
     collection="MedFMC",

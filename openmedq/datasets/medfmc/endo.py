@@ -48,6 +48,7 @@ LAYOUT = reader.Layout(
 
 card = Card(
     id="medfmc_endo",
+    kind="benchmark",
     title="Endo",
     aliases=reader.ALIASES,
     collection="MedFMC",

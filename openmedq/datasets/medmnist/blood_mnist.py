@@ -33,6 +33,7 @@ _OFFICIAL_MD5S = name_files(
 
 card = Card(
     id="blood_mnist",
+    kind="benchmark",
     title="BloodMNIST",
     aliases=ALIASES,
     collection="MedMNIST",

@@ -33,6 +33,7 @@ _OFFICIAL_MD5S = name_files(
 
 card = Card(
     id="pneumonia_mnist",
+    kind="benchmark",
     title="PneumoniaMNIST",
     aliases=ALIASES,
     collection="MedMNIST",

@@ -34,6 +34,7 @@ _OFFICIAL_MD5S = name_files(
 
 card = Card(
     id="retina_mnist",
+    kind="benchmark",
     title="RetinaMNIST",
     aliases=ALIASES,
     collection="MedMNIST",

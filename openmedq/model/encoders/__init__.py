@@ -9,8 +9,6 @@ Preprocessing, projection and heads do not belong here.
 from __future__ import annotations
 
 import importlib
-import pkgutil
-import sys
 from typing import TYPE_CHECKING
 
 from openmedq.errors import ModelError
@@ -19,12 +17,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from openmedq.config import Vision
-
-
-def names() -> list[str]:
-    """Names of the encoders there are."""
-    path = sys.modules[__name__].__path__
-    return sorted(module.name for module in pkgutil.iter_modules(path) if not module.name.startswith("_"))
 
 
 def build(settings: Vision) -> PreTrainedModel:

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.datasets import BENCHMARKS, SOURCES, catalogue
-from openmedq.datasets.card import Set
+from openmedq.datasets import DATASETS, catalogue
+from openmedq.datasets.card import Dataset
 from openmedq.errors import MirrorError
 from openmedq.fetch import survey
 from openmedq.fetch.mirror import list_unmatched, match_folders
 from tests.curate.corpus import make_params
 
-SETS: dict[str, Set] = SOURCES | BENCHMARKS
-ENTRIES = {set_id: catalogue.entry(set_.card, "source") for set_id, set_ in SETS.items()}
+SETS: dict[str, Dataset] = DATASETS
+ENTRIES = {set_id: set_.card for set_id, set_ in SETS.items()}
 
 NAMES = {
     "breast_ultrasound": ["Dataset_BUSI_with_GT", "Dataset_BUSI", "BUSI", "Breast-Ultrasound"],
@@ -61,7 +61,7 @@ def test_a_folder_is_matched_by_the_names_that_its_publishers_use(tmp_path: Path
 def test_a_name_that_datasets_share_is_matched_by_a_file(tmp_path: Path, set_id: str, name: str) -> None:
     (tmp_path / name).mkdir(parents=True)
     assert match_folders(tmp_path, ENTRIES, may_be_empty=True) == {}
-    path = tmp_path / name / next(iter(ENTRIES[set_id]["files"]))
+    path = tmp_path / name / ENTRIES[set_id].files[0].path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch()
     assert match_folders(tmp_path, ENTRIES) == {set_id: tmp_path / name}
@@ -89,7 +89,7 @@ def test_folders_that_match_no_dataset_are_named_in_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
-    Path("data/catalogue.yaml").write_text(catalogue.render(SOURCES, BENCHMARKS), encoding="utf-8")
+    Path("data/catalogue.yaml").write_text(catalogue.render(ENTRIES, dict.fromkeys(ENTRIES, "x.py")), encoding="utf-8")
     for name in ("SLAKE", "my scans", "Slakes", ".hidden", "__MACOSX"):
         (tmp_path / "local" / name).mkdir(parents=True)
     (tmp_path / "local/SLAKE/train.json").touch()

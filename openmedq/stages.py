@@ -1,0 +1,109 @@
+"""The table of stages, from which the CLI, the checks of inputs, MLflow's artifacts and Prefect's retries are read.
+
+A stage's name is also its DVC node, its command and its section of params.yaml. `module` is imported when the stage
+runs; its `run` takes the params, then the dataset (`is_per_dataset`) or the function that logs metrics (`is_tracked`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from openmedq import paths
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One row of the table."""
+
+    name: str
+    help: str
+    module: str
+    is_per_dataset: bool = False
+    is_tracked: bool = False  # belongs to an MLflow run
+    inputs: tuple[Path, ...] = ()  # must exist when the stage is run by hand
+    artifacts: tuple[Path, ...] = ()  # logged to the MLflow run when the stage has ended well
+    retry_delays_s: tuple[float, ...] = ()  # waits before Prefect's retries, one each
+    slot: str | None = None  # Prefect concurrency limit that the stage occupies
+
+
+_INDEX = paths.MIX / "index.parquet"
+_VERDICTS = paths.VERDICTS / "verdicts.parquet"
+
+STAGES = {
+    stage.name: stage
+    for stage in (
+        Stage(
+            "miniature",
+            "write a small generated dataset in its published layout",
+            "openmedq.synthetic.miniature",
+            is_per_dataset=True,
+        ),
+        Stage("survey", "list and hash the files of the local data folder", "openmedq.fetch.survey"),
+        Stage(
+            "download",
+            "record where the published files are; fetch what is missing if download.fetch is set",
+            "openmedq.fetch.download",
+            is_per_dataset=True,
+            retry_delays_s=(10, 60, 300),
+        ),
+        Stage(
+            "normalize",
+            "read the published files into Parquet shards",
+            "openmedq.curate.normalize",
+            is_per_dataset=True,
+        ),
+        Stage(
+            "deduplicate",
+            "find copies, and training rows that repeat evaluation rows",
+            "openmedq.curate.deduplicate",
+        ),
+        Stage("mix", "index the rows in use, with role and weight", "openmedq.curate.mix", inputs=(_VERDICTS,)),
+        Stage(
+            "validate",
+            "check the data against their expectations; stop the graph where one fails",
+            "openmedq.curate.validate",
+            inputs=(_VERDICTS, _INDEX),
+        ),
+        Stage(
+            "train",
+            "train encoder, projector and adapters",
+            "openmedq.training.train",
+            is_tracked=True,
+            inputs=(_INDEX, paths.VALIDATION / "verdict.json"),
+            artifacts=(
+                paths.TRAINING / "metrics.json",
+                paths.TRAINING / "loss.csv",
+                paths.VALIDATION / "verdict.json",
+                paths.MIX / "waterfall.json",
+            ),
+            slot="gpu",
+        ),
+        Stage(
+            "evaluate",
+            "answer the evaluation splits and score the answers",
+            "openmedq.evaluation.evaluate",
+            is_tracked=True,
+            inputs=(_INDEX, paths.MODEL),
+            artifacts=(paths.EVALUATION / "metrics.json",),
+            slot="gpu",
+        ),
+        Stage(
+            "transfer",
+            "fine-tune the encoder on unseen classification datasets",
+            "openmedq.evaluation.transfer",
+            is_tracked=True,
+            inputs=(_INDEX, paths.MODEL),
+            artifacts=(paths.TRANSFER / "metrics.json",),
+            slot="gpu",
+        ),
+        Stage(
+            "report",
+            "write one page with scores, intervals and the waterfall",
+            "openmedq.reporting.report",
+            is_tracked=True,
+            inputs=(paths.MIX / "waterfall.json", paths.MODEL),
+            artifacts=(paths.REPORT,),
+        ),
+    )
+}
