@@ -1,11 +1,11 @@
-"""The tables that `validate` holds to its expectations: columns of numbers and flags, without texts or pictures.
+"""The tables that `validate` checks: numbers and flags derived from the data, without texts and images.
 
-A column is null where what it tells does not apply to the row. What is asked of the columns is not said here.
+A column is null if it does not apply to the row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from openmedq.datasets.card import Card
 from openmedq.errors import OpenMedQError
 from openmedq.schema import SAMPLE_SCHEMA, WISHES
 from openmedq.storage.shards import ShardStore
 
-# The text is compared here without what `fingerprints` knows, so that one mistake is not made twice.
+# Written independently of `fingerprints`, so that a mistake there is found here.
 _CONTENT = """
     sha256(concat_ws(chr(29),
         translate(
@@ -50,7 +51,7 @@ _ROWS = f"""
         CASE WHEN task = 'classification' AND len(classes) > 0
             THEN len(list_filter(labels, lambda label: NOT list_contains(classes, label)))
             END AS num_unknown_labels,
-        shard, place, {_CONTENT} AS content
+        shard, row_group, place, {_CONTENT} AS content
     FROM samples LEFT JOIN cards USING (source)
 """
 
@@ -60,6 +61,11 @@ _COLUMNS = [
 ]
 
 _MIX = """
+    WITH
+        row_groups AS (
+            SELECT source, shard, row_group, min(place) AS first, count(*) AS num_rows FROM rows GROUP BY ALL
+        ),
+        evaluated AS (SELECT content FROM rows WHERE id IN (SELECT id FROM index WHERE role = 'evaluation'))
     SELECT
         entry.id, entry.source, entry.role, entry.weight, entry.row, row_groups.num_rows AS num_rows_in_group,
         there.id AS id_there,
@@ -73,11 +79,6 @@ _MIX = """
         ON there.source = entry.source AND there.shard = entry.shard AND entry.row < row_groups.num_rows
         AND there.place = row_groups.first + entry.row
     ORDER BY entry.source, entry.shard, entry.row_group, entry.row
-"""
-
-_EVALUATED = """
-    CREATE TABLE evaluated AS
-    SELECT DISTINCT content FROM rows WHERE id IN (SELECT id FROM index WHERE role = 'evaluation')
 """
 
 _VERDICTS = """
@@ -95,120 +96,106 @@ _SETS = """
         (SELECT count(*) FROM rows WHERE source = told.id) AS num_rows,
         (SELECT count(*) FROM index WHERE source = told.id AND role = 'train') AS num_train,
         num_published, found / nullif(num_published, 0) AS found_multiple
-    FROM told LEFT JOIN published ON published.source = told.id ORDER BY told.id
+    FROM told LEFT JOIN cards ON cards.source = told.id ORDER BY told.id
 """
 
 
+_CARDS = pa.schema([("source", pa.string()), ("classes", pa.list_(pa.string())), ("num_published", pa.int64())])
+
+_COUNTS = pa.schema(
+    {"id": pa.string()} | dict.fromkeys(("found", "read", "num_rejected", "num_kept_back", "num_accounted"), pa.int64())
+)
+
+
 def make_tables(
+    cards: Mapping[str, Card],
     stores: Mapping[str, ShardStore],
-    classes: Mapping[str, Sequence[str]],
+    complete: Collection[str],
     verdicts: pa.Table,
     index: pa.Table,
     waterfall: Mapping[str, Mapping[str, Any]],
-    num_published: Mapping[str, int],
     spill: Path,
 ) -> dict[str, pd.DataFrame]:
-    """The tables `rows`, `verdicts`, `mix` and `sets`, each with a column `id`.
+    """Make the tables `rows`, `duplicates`, `mix` and `datasets`, each with a column `id`.
 
-    `stores` and `classes` are by set, and so is `num_published`, which has the sets alone whose records are all to be
-    there. What does not fit into memory goes to the folder `spill`.
+    Args:
+        cards: the catalogue.
+        stores: the samples, by dataset.
+        complete: datasets that must have all published records.
+        verdicts: the duplicate decisions, VERDICT_SCHEMA.
+        index: the mix, INDEX_SCHEMA.
+        waterfall: the counts of the mix, by dataset.
+        spill: folder for what does not fit into memory.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": False,  # nothing is fetched
+        "autoinstall_known_extensions": False,  # no download
         "autoload_known_extensions": False,
         "temp_directory": str(spill),
     }
     with duckdb.connect(config=config) as database:
-        samples = _Samples(stores)
+        failures: list[OpenMedQError] = []
         frames = {
-            "samples": samples.reader,
+            "samples": _open_reader(_scan(stores, failures)),
             "cards": pa.table(
-                {"source": pa.array(list(classes), pa.string()), "classes": _lists(list(classes.values()))}
+                {
+                    "source": list(cards),
+                    "classes": [card.classes for card in cards.values()],
+                    "num_published": [card.num_published if name in complete else None for name, card in cards.items()],
+                },
+                _CARDS,
             ),
             "verdicts": verdicts,
             "index": index,
-            "told": _list_told(waterfall),
-            "published": pa.table(
-                {
-                    "source": pa.array(list(num_published), pa.string()),
-                    "num_published": pa.array(list(num_published.values()), pa.int64()),
-                }
-            ),
+            "told": pa.Table.from_pylist([_sum_up(name, rows) for name, rows in waterfall.items()], _COUNTS),
         }
         for name, frame in frames.items():
             database.register(name, frame)
         try:
             database.execute(_ROWS)
         except duckdb.Error:
-            if samples.failure is None:
+            if not failures:
                 raise
-            raise samples.failure from None
-        database.register("row_groups", samples.list_row_groups())
-        database.execute(_EVALUATED)
+            raise failures[0] from None
         return {
             "rows": database.sql(
-                "SELECT * EXCLUDE (split, shard, place, content) FROM rows ORDER BY source, shard, place"
+                "SELECT * EXCLUDE (split, shard, row_group, place, content) FROM rows ORDER BY source, shard, place"
             ).df(),
-            "verdicts": database.sql(_VERDICTS).df(),
+            "duplicates": database.sql(_VERDICTS).df(),
             "mix": database.sql(_MIX).df(),
-            "sets": database.sql(_SETS).df(),
+            "datasets": database.sql(_SETS).df(),
         }
 
 
-class _Samples:
-    """The rows of all shards for DuckDB, each with its shard and place in it, and what is learned while they pass."""
-
-    def __init__(self, stores: Mapping[str, ShardStore]) -> None:
-        self.failure: OpenMedQError | None = None  # DuckDB hides what stops its reader
-        self._groups: dict[str, list[Any]] = {
-            name: [] for name in ("source", "shard", "row_group", "first", "num_rows")
-        }
-        batches = self._read(stores)
-        first = next(batches, None)
-        schema = SAMPLE_SCHEMA.append(pa.field("shard", pa.string())).append(pa.field("place", pa.int64()))
-        self.reader = (
-            pa.RecordBatchReader.from_batches(schema, [])
-            if first is None
-            else pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
-        )
-
-    def _read(self, stores: Mapping[str, ShardStore]) -> Iterator[pa.RecordBatch]:
-        try:
-            for source, store in stores.items():
-                for group in store.scan(_COLUMNS):
-                    num_rows = len(group.rows)
-                    for values, value in zip(
-                        self._groups.values(), (source, group.shard, group.number, group.first, num_rows), strict=True
-                    ):
-                        values.append(value)
-                    places = np.arange(group.first, group.first + num_rows)
-                    yield group.rows.append_column("shard", pa.array([group.shard] * num_rows)).append_column(
-                        "place", pa.array(places)
-                    )
-        except OpenMedQError as error:
-            self.failure = error
-            raise
-
-    def list_row_groups(self) -> pa.Table:
-        """Row groups, once all rows have passed."""
-        types = (pa.string(), pa.string(), pa.int32(), pa.int64(), pa.int64())
-        columns = [pa.array(values, kind) for values, kind in zip(self._groups.values(), types, strict=True)]
-        return pa.table(columns, list(self._groups))
+def _scan(stores: Mapping[str, ShardStore], failures: list[OpenMedQError]) -> Iterator[pa.RecordBatch]:
+    """The rows of all shards with shard, row group and place in the shard; DuckDB hides an error, so it is kept."""
+    try:
+        for store in stores.values():
+            for group in store.scan(_COLUMNS):
+                num_rows = len(group.rows)
+                places = np.arange(group.first, group.first + num_rows)
+                rows = group.rows.append_column("shard", pa.array([group.shard] * num_rows))
+                rows = rows.append_column("row_group", pa.array([group.number] * num_rows, pa.int32()))
+                yield rows.append_column("place", pa.array(places))
+    except OpenMedQError as error:
+        failures.append(error)
+        raise
 
 
-def _list_told(waterfall: Mapping[str, Mapping[str, Any]]) -> pa.Table:
-    numbers = {
-        "id": list(waterfall),
-        "found": [rows["found"] for rows in waterfall.values()],
-        "read": [rows["read"] for rows in waterfall.values()],
-        "num_rejected": [sum(rows["rejected"].values()) for rows in waterfall.values()],
-        "num_kept_back": [sum(rows["rejected"].get(wish, 0) for wish in WISHES) for rows in waterfall.values()],
-        "num_accounted": [
-            sum(sum(rows[part].values()) for part in ("duplicate", "kept_out", "mix")) for rows in waterfall.values()
-        ],
+def _open_reader(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
+    first = next(batches, None)
+    if first is not None:
+        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
+    places = pa.schema([("shard", pa.string()), ("row_group", pa.int32()), ("place", pa.int64())])
+    return pa.RecordBatchReader.from_batches(pa.schema([*SAMPLE_SCHEMA, *places]), [])
+
+
+def _sum_up(name: str, rows: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of the table `told`: the counts of a dataset in the waterfall."""
+    return {
+        "id": name,
+        "found": rows["found"],
+        "read": rows["read"],
+        "num_rejected": sum(rows["rejected"].values()),
+        "num_kept_back": sum(rows["rejected"].get(wish, 0) for wish in WISHES),
+        "num_accounted": sum(sum(rows[part].values()) for part in ("duplicate", "kept_out", "mix")),
     }
-    return pa.table([pa.array(v, pa.string() if k == "id" else pa.int64()) for k, v in numbers.items()], list(numbers))
-
-
-def _lists(values: list[Sequence[str]]) -> pa.Array:
-    return pa.array([list(value) for value in values], pa.list_(pa.string()))
