@@ -68,42 +68,43 @@ _MIX = """
         evaluated AS (SELECT content FROM rows WHERE id IN (SELECT id FROM index WHERE role = 'evaluation'))
     SELECT
         entry.id, entry.source, entry.role, entry.weight, entry.row, row_groups.num_rows AS num_rows_in_group,
-        there.id AS id_there,
+        found_row.id AS id_at_position,
         count(DISTINCT entry.role) OVER (PARTITION BY entry.id) AS num_roles,
-        entry.id IN (SELECT id FROM verdicts) AS has_verdict,
-        coalesce(entry.role <> 'evaluation' AND there.content IN (SELECT content FROM evaluated), false)
+        entry.id IN (SELECT id FROM verdicts) AS has_decision,
+        coalesce(entry.role <> 'evaluation' AND found_row.content IN (SELECT content FROM evaluated), false)
             AS repeats_evaluation
     FROM index AS entry
     LEFT JOIN row_groups USING (source, shard, row_group)
-    LEFT JOIN rows AS there
-        ON there.source = entry.source AND there.shard = entry.shard AND entry.row < row_groups.num_rows
-        AND there.place = row_groups.first + entry.row
+    LEFT JOIN rows AS found_row
+        ON found_row.source = entry.source AND found_row.shard = entry.shard AND entry.row < row_groups.num_rows
+        AND found_row.place = row_groups.first + entry.row
     ORDER BY entry.source, entry.shard, entry.row_group, entry.row
 """
 
-_VERDICTS = """
+_DUPLICATES = """
     SELECT
         id, reason, id IN (SELECT id FROM rows) AS is_known, kept_id IN (SELECT id FROM rows) AS is_kept_known,
-        kept_id IN (SELECT id FROM verdicts) AS has_kept_verdict
+        kept_id IN (SELECT id FROM verdicts) AS has_kept_decision
     FROM verdicts ORDER BY id
 """
 
-_SETS = """
+_DATASETS = """
     SELECT
-        told.id, found, read, num_rejected, read + num_rejected AS num_told, num_accounted,
-        CASE WHEN found > num_kept_back THEN (num_rejected - num_kept_back) / (found - num_kept_back) END
+        counts.id, found, read, num_rejected, read + num_rejected AS num_read_or_rejected, num_accounted,
+        CASE WHEN found > num_by_request THEN (num_rejected - num_by_request) / (found - num_by_request) END
             AS rejected_share,
-        (SELECT count(*) FROM rows WHERE source = told.id) AS num_rows,
-        (SELECT count(*) FROM index WHERE source = told.id AND role = 'train') AS num_train,
+        (SELECT count(*) FROM rows WHERE source = counts.id) AS num_rows,
+        (SELECT count(*) FROM index WHERE source = counts.id AND role = 'train') AS num_train,
         num_published, found / nullif(num_published, 0) AS found_multiple
-    FROM told LEFT JOIN cards ON cards.source = told.id ORDER BY told.id
+    FROM counts LEFT JOIN cards ON cards.source = counts.id ORDER BY counts.id
 """
 
 
 _CARDS = pa.schema([("source", pa.string()), ("classes", pa.list_(pa.string())), ("num_published", pa.int64())])
 
 _COUNTS = pa.schema(
-    {"id": pa.string()} | dict.fromkeys(("found", "read", "num_rejected", "num_kept_back", "num_accounted"), pa.int64())
+    {"id": pa.string()}
+    | dict.fromkeys(("found", "read", "num_rejected", "num_by_request", "num_accounted"), pa.int64())
 )
 
 
@@ -118,14 +119,8 @@ def make_tables(
 ) -> dict[str, pd.DataFrame]:
     """Make the tables `rows`, `duplicates`, `mix` and `datasets`, each with a column `id`.
 
-    Args:
-        cards: the catalogue.
-        stores: the samples, by dataset.
-        complete: datasets that must have all published records.
-        verdicts: the duplicate decisions, VERDICT_SCHEMA.
-        index: the mix, INDEX_SCHEMA.
-        waterfall: the counts of the mix, by dataset.
-        spill: folder for what does not fit into memory.
+    `cards`, `stores` and `waterfall` are by dataset; `complete` are the datasets that must have all published records.
+    DuckDB writes to the folder `spill` what does not fit into memory.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,  # no download
@@ -146,7 +141,7 @@ def make_tables(
             ),
             "verdicts": verdicts,
             "index": index,
-            "told": pa.Table.from_pylist([_sum_up(name, rows) for name, rows in waterfall.items()], _COUNTS),
+            "counts": pa.Table.from_pylist([_sum_up(name, rows) for name, rows in waterfall.items()], _COUNTS),
         }
         for name, frame in frames.items():
             database.register(name, frame)
@@ -160,9 +155,9 @@ def make_tables(
             "rows": database.sql(
                 "SELECT * EXCLUDE (split, shard, row_group, place, content) FROM rows ORDER BY source, shard, place"
             ).df(),
-            "duplicates": database.sql(_VERDICTS).df(),
+            "duplicates": database.sql(_DUPLICATES).df(),
             "mix": database.sql(_MIX).df(),
-            "datasets": database.sql(_SETS).df(),
+            "datasets": database.sql(_DATASETS).df(),
         }
 
 
@@ -190,12 +185,12 @@ def _open_reader(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
 
 
 def _sum_up(name: str, rows: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of the table `told`: the counts of a dataset in the waterfall."""
+    """One row of the table `counts`, from a dataset's waterfall."""
     return {
         "id": name,
         "found": rows["found"],
         "read": rows["read"],
         "num_rejected": sum(rows["rejected"].values()),
-        "num_kept_back": sum(rows["rejected"].get(wish, 0) for wish in WISHES),
+        "num_by_request": sum(rows["rejected"].get(wish, 0) for wish in WISHES),
         "num_accounted": sum(sum(rows[part].values()) for part in ("duplicate", "kept_out", "mix")),
     }

@@ -72,7 +72,7 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
     answer_chars, side_px = settings.max_answer_chars, settings.min_side_px
     return {
         "rows": {
-            "ids are there": gxe.ExpectColumnValuesToNotBeNull(column="id"),
+            "ids are not null": gxe.ExpectColumnValuesToNotBeNull(column="id"),
             "ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),
             "sources are in the catalogue": _is_in("source", names),
             "splits are on the cards": _is_in("source_split", splits),
@@ -91,7 +91,7 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
             "a row has at most one duplicate decision": gxe.ExpectColumnValuesToBeUnique(column="id"),
             "rows with a decision exist": _is_in("is_known", [True]),
             "kept rows exist": _is_in("is_kept_known", [True]),
-            "kept rows have no decision": _is_in("has_kept_verdict", [False]),
+            "kept rows have no decision": _is_in("has_kept_decision", [False]),
             "reasons are known": _is_in("reason", [reason.value for reason in Verdict]),
         },
         "mix": {
@@ -103,13 +103,13 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
             "positions are within their row groups": gxe.ExpectColumnPairValuesAToBeGreaterThanB(
                 column_A="num_rows_in_group", column_B="row"
             ),
-            "the row at the position has the same id": _is_equal("id", "id_there"),
-            "no row with a duplicate decision is in the mix": _is_in("has_verdict", [False]),
+            "the row at the position has the same id": _is_equal("id", "id_at_position"),
+            "no row with a duplicate decision is in the mix": _is_in("has_decision", [False]),
             "no training row repeats an evaluation row": _is_in("repeats_evaluation", [False]),
         },
         "datasets": {
             "datasets are in the catalogue": _is_in("id", names),
-            "found = read + rejected": _is_equal("found", "num_told"),
+            "found = read + rejected": _is_equal("found", "num_read_or_rejected"),
             "read = rows in the shards": _is_equal("read", "num_rows"),
             "read = duplicate + kept out + mix": _is_equal("read", "num_accounted"),
             f"at most {settings.max_rejected:.0%} of the records are rejected": _is_between(
@@ -141,7 +141,12 @@ def _validate(
     tables: Mapping[str, pd.DataFrame], suites: Mapping[str, Mapping[str, gxe.Expectation]], credentialed: set[str]
 ) -> dict[str, Any]:
     """Check each table against its suite and return the verdict."""
-    data_source = _open_context().data_sources.add_pandas("data")
+    config = DataContextConfig(  # in memory: writes no file and sends nothing
+        store_backend_defaults=InMemoryStoreBackendDefaults(init_temp_docs_sites=False),
+        progress_bars=ProgressBarsConfig(globally=sys.stderr.isatty()),
+        analytics_enabled=False,
+    )
+    data_source = gx.get_context(mode="ephemeral", project_config=config).data_sources.add_pandas("data")
     found = []
     for name, table in tables.items():
         suite = gx.ExpectationSuite(name=name)
@@ -165,14 +170,6 @@ def _validate(
         "num_red": num_red,
         "expectations": sorted(found, key=lambda finding: (finding["table"], finding["statement"])),
     }
-
-
-def _open_context() -> Any:
-    """A context in memory that writes no file and sends nothing."""
-    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
-    bars = ProgressBarsConfig(globally=sys.stderr.isatty())
-    config = DataContextConfig(store_backend_defaults=stores, progress_bars=bars, analytics_enabled=False)
-    return gx.get_context(mode="ephemeral", project_config=config)
 
 
 def _describe(table: str, num_rows: int, outcome: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -46,31 +46,20 @@ _OUTCOME_COLORS = {
 }
 
 
-@dataclass(frozen=True)
-class Bar:
-    """A score in percent with its interval, and the score of the majority baseline."""
-
-    label: str
-    value: float
-    low: float  # the value itself if there is no interval
-    high: float
-    baseline: float
-    num_rows: int
-
-
-def draw_scores(name: str, bars: Sequence[Bar]) -> Markup:
-    """A row a bar on a scale from 0 to 100: the score as a dot, its interval as a line, the baseline as a tick."""
-    baselines, values = [bar.baseline for bar in bars], [bar.value for bar in bars]
+def draw_scores(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
+    """A row for each (label, scores): the score as a dot, its interval as a line, the majority baseline as a tick."""
     with rc_context(_STYLE):
-        figure, axes = _open([f"{bar.label} ({bar.num_rows:,})" for bar in bars])
-        places = range(len(bars))
-        lows, highs = [bar.low for bar in bars], [bar.high for bar in bars]
+        figure, axes = _open([f"{label} ({scores['num_rows']:,})" for label, scores in rows])
+        places = range(len(rows))
+        values = [scores[name] for _, scores in rows]
+        lows, highs = ([scores.get(f"{name}_{end}", scores[name]) for _, scores in rows] for end in ("low", "high"))
+        baselines = [scores[f"baseline_{name}"] for _, scores in rows]
         axes.hlines(places, lows, highs, color=_ACCENT, alpha=0.35, linewidth=5)
-        axes.plot(values, places, "o", color=_ACCENT, ms=6, clip_on=False, label=f"{name} in percent, with interval")
+        axes.plot(values, places, "o", color=_ACCENT, ms=6, clip_on=False, label=f"{title} in percent, with interval")
         axes.plot(baselines, places, "|", color=_BASELINE, ms=12, mew=2, clip_on=False, label="majority baseline")
         axes.set_xlim(0, 100)
         axes.grid(axis="x")
-        return _render(figure, f"{name} by source in percent, with the majority baseline")
+        return _render(figure, f"{title} by source in percent, with the majority baseline")
 
 
 def draw_outcomes(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:

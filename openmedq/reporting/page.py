@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import jinja2
 from markupsafe import Markup
 
-from openmedq.reporting.charts import Bar, draw_loss, draw_outcomes, draw_scores
+from openmedq.reporting.charts import draw_loss, draw_outcomes, draw_scores
 from openmedq.reporting.examples import Example
 from openmedq.reporting.published import FIGURES, NUM_SOURCES, Figure
 from openmedq.reporting.results import OUTCOMES, WHERE_NEXT, DatasetResult, Results, Tree
@@ -46,7 +46,7 @@ def render(results: Results, examples: Sequence[Example]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(count=_format_count, score=_format_score, span=_format_span, interval=find_interval)
+    environment.filters.update(count="{:,}".format, score=_format_score, span=_format_span, interval=find_interval)
     return environment.get_template("report.html.j2").render(
         results=results,
         examples=sorted(examples, key=lambda example: not example.images),
@@ -79,32 +79,25 @@ def find_interval(scores: Tree, name: str) -> Tree:
 
 def _compare(results: Results, figure: Figure) -> Comparison:
     if figure.source is None:
-        return _compare_transfer(results, figure)
+        benchmarks = [data for data, _ in results.iterate_transfers()]
+        if not benchmarks:
+            return Comparison(figure, None, "no benchmark in this run")
+        titles = ", ".join(data.card.title for data in benchmarks)
+        kind = "generated miniatures" if any(data.is_miniature for data in benchmarks) else "not the paper's eight"
+        ours = find_interval(results.transfer["mean"][results.encoders[0]], figure.metric)
+        return Comparison(figure, ours, f"ours is of {titles}, {kind}: not comparable")
     data = results.find(figure.source)
     scores = results.evaluation.get(figure.source)
     if data is None or not data.is_present or not scores or not scores["num_rows"]:
         return Comparison(figure, None, "not in this run")
-    return Comparison(figure, find_interval(scores, figure.metric), _find_caveat(data, scores["num_rows"]))
-
-
-def _find_caveat(data: DatasetResult, num_rows: int) -> str:
-    """Why our score is not comparable with the paper's; there always is a reason."""
+    num_rows, num_published = scores["num_rows"], data.num_published_evaluation_rows
     if data.is_miniature:
-        return "ours is of a generated miniature: not comparable"
-    if num_rows != data.num_published_evaluation_rows:
-        published = data.num_published_evaluation_rows
-        return f"ours is of {num_rows:,} rows, the published test has {published:,}: not comparable"
-    return "the published test; the paper does not state its tokenizer"
-
-
-def _compare_transfer(results: Results, figure: Figure) -> Comparison:
-    benchmarks = [data for data, _ in results.iterate_transfers()]
-    if not benchmarks:
-        return Comparison(figure, None, "no benchmark in this run")
-    titles = ", ".join(data.card.title for data in benchmarks)
-    kind = "generated miniatures" if any(data.is_miniature for data in benchmarks) else "not the paper's eight"
-    ours = find_interval(results.transfer["mean"][results.encoders[0]], figure.metric)
-    return Comparison(figure, ours, f"ours is of {titles}, {kind}: not comparable")
+        caveat = "ours is of a generated miniature: not comparable"
+    elif num_rows != num_published:
+        caveat = f"ours is of {num_rows:,} rows, the published test has {num_published:,}: not comparable"
+    else:
+        caveat = "the published test; the paper does not state its tokenizer"
+    return Comparison(figure, find_interval(scores, figure.metric), caveat)
 
 
 def _why_not_evaluated(results: Results, data: DatasetResult) -> str:
@@ -150,23 +143,7 @@ def _draw_scores(results: Results) -> Iterator[Markup]:
         rows.insert(0, ("all sources", results.evaluation["all"]))
     for metric in results.metrics if rows else ():
         if metric["has_baseline"]:
-            name = metric["name"]
-            bars = [
-                Bar(
-                    label=label,
-                    value=scores[name],
-                    low=scores.get(f"{name}_low", scores[name]),
-                    high=scores.get(f"{name}_high", scores[name]),
-                    baseline=scores[f"baseline_{name}"],
-                    num_rows=scores["num_rows"],
-                )
-                for label, scores in rows
-            ]
-            yield draw_scores(metric["title"], bars)
-
-
-def _format_count(number: int) -> str:
-    return f"{number:,}"
+            yield draw_scores(metric["name"], metric["title"], rows)
 
 
 def _format_score(value: float, digits: int = 1) -> str:

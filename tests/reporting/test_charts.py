@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from openmedq.reporting.charts import MAX_POINTS, Bar, draw_loss, draw_outcomes, draw_scores
+from openmedq.reporting.charts import MAX_POINTS, draw_loss, draw_outcomes, draw_scores
 from openmedq.reporting.results import OUTCOMES
 
 SVG = "{http://www.w3.org/2000/svg}"
 EMPTY = dict.fromkeys(OUTCOMES, 0)
+SCORES = {"num_rows": 3, "f": 50, "baseline_f": 100}
 CHARTS: dict[str, Callable[[], Markup]] = {
-    "scores": lambda: draw_scores("Exact match", [Bar("<a>", 50, 40, 70, 20, 8), Bar("b", 0, 0, 0, 100, 3)]),
+    "scores": lambda: draw_scores("f", "F1", [("<a>", SCORES | {"f_low": 40, "f_high": 70}), ("b", SCORES)]),
     "outcomes": lambda: draw_outcomes("Outcomes", [("<a>", EMPTY | {"train": 30, "rejected": 10}), ("none", EMPTY)]),
     "no outcomes": lambda: draw_outcomes("Outcomes", []),
     "loss": lambda: draw_loss("Loss", [(1, 2.0), (2, 1.0), (3, 0.5)]),
