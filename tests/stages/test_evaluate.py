@@ -64,7 +64,7 @@ def test_scores_of_parts_and_sources() -> None:
     assert scores["closed"]["exact_match"] == scores["closed"]["bleu_1"] == 100
     assert scores["open"]["exact_match"] == scores["open"]["token_f1"] == 0
     assert (scores["exact_match"], scores["num_rows"], scores["num_available"]) == (50, 8, 8)
-    # Of each picture one question is answered right and one wrong: whichever pictures are drawn, it is half.
+    # One question about each image is answered right and one wrong, so every resample scores 50.
     assert scores["exact_match_low"] == scores["exact_match_high"] == 50
     assert metrics["open_text"]["exact_match"] == 100
     assert metrics["open_text"]["open"] == {"num_rows": 0}

@@ -13,7 +13,7 @@ from tests.curate.corpus import make_params
 from tests.stages.results import call_miniatures, write_learning, write_run
 
 PAGE = paths.REPORT / "index.html"
-SECRET = "secret_vqa side"  # in answers of the credentialed set
+SECRET = "secret_vqa side"  # in answers of the credentialed dataset
 
 
 @pytest.fixture(autouse=True)
@@ -95,8 +95,8 @@ def test_so_many_examples_as_asked_for(most: int) -> None:
 
 def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
     page = write(num_examples=4)
-    verdicts = re.findall(r'<dd class="(good|bad)">', page)
-    assert verdicts == ["good", "bad", "good", "good"]  # images first; of the texts none is wrong
+    marks = re.findall(r'<dd class="(good|bad)">', page)
+    assert marks == ["good", "bad", "good", "good"]  # images first; of the texts none is wrong
     assert "open_text/" in page
     assert "open_vqa/" in page
 
@@ -109,7 +109,7 @@ def test_the_waterfall_holds_every_number(name: str) -> None:
     assert row is not None
     numbers = re.findall(r'<td class="number[^"]*">([^<]*)</td>', row[1])
     mix = waterfall["mix"]
-    sums = [sum(waterfall[fate].values()) for fate in ("rejected", "duplicate", "kept_out")]
+    sums = [sum(waterfall[step].values()) for step in ("rejected", "duplicate", "kept_out")]
     wanted = [waterfall["found"], waterfall["read"], *sums, mix.get("train"), mix.get("validation"), mix["evaluation"]]
     assert numbers == [str(number) if number else "–" for number in wanted]
     assert "rejected: image missing" in page

@@ -45,8 +45,8 @@ def test_each_end_leaves_out_half_of_what_the_confidence_leaves() -> None:
     assert [interval.low, interval.high] == pytest.approx(np.percentile(resamples, [2.5, 97.5]).tolist())
 
 
-def test_rows_of_one_picture_are_drawn_together() -> None:
-    # Ten equal rows on each of 20 pictures say no more than 20 rows do.
+def test_rows_of_one_image_are_drawn_together() -> None:
+    # Ten equal rows on each of 20 images carry no more information than 20 rows.
     values = np.repeat(np.arange(20) % 2, 10)
     clustered = interval_of(values, [str(row // 10) for row in range(200)])
     one_row_each = interval_of(values[::10], [str(row) for row in range(20)])
@@ -74,7 +74,7 @@ def test_the_interval_lies_within_the_data_whatever_the_order_of_rows(rows, rand
     assert interval == interval_of(values, groups, num_resamples=50)
 
 
-def test_a_single_picture_has_no_interval() -> None:
+def test_a_single_image_has_no_interval() -> None:
     assert interval_of([0.0, 1.0], ["a", "a"]) == SimpleNamespace(value=0.5, low=None, high=None)
 
 
