@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from openmedq.errors import OpenMedQError
-from openmedq.schema import SAMPLE_SCHEMA, WISHES
+from openmedq.schema import EXCLUDED_BY_REQUEST, SAMPLE_SCHEMA
 from openmedq.storage.shards import ShardStore
 
 # The text is compared here without what `fingerprints` knows, so that one mistake is not made twice.
@@ -29,12 +29,12 @@ _CONTENT = """
                 '\\s+', ' ', 'g'),
             'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'),
         array_to_string(list_sort(labels), chr(30)),
-        array_to_string(list_sort(list_transform(pictures, lambda picture: picture.pixels_sha256)), chr(30))))
+        array_to_string(list_sort(list_transform(images, lambda image: image.pixels_sha256)), chr(30))))
 """
 
 _ROWS = f"""
     CREATE TABLE rows AS SELECT
-        id, source, split, source || ' ' || split AS source_split, role, task, modality, licence,
+        id, source, split, source || ' ' || split AS source_split, task, modality, licence,
         CASE WHEN task <> 'classification'
             THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.answer)))), 0)
             END AS shortest_answer_chars,
@@ -42,8 +42,8 @@ _ROWS = f"""
         CASE WHEN task IN ('vqa', 'multiple_choice', 'text_qa')
             THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.question)))), 0)
             END AS shortest_question_chars,
-        CASE WHEN task IN ('vqa', 'caption', 'report', 'classification') THEN len(pictures) END AS num_pictures,
-        list_min(list_transform(pictures, lambda picture: least(picture.width, picture.height))) AS shortest_side_px,
+        CASE WHEN task IN ('vqa', 'caption', 'report', 'classification') THEN len(images) END AS num_pictures,
+        list_min(list_transform(images, lambda image: least(image.width, image.height))) AS shortest_side_px,
         CASE WHEN task = 'multiple_choice'
             THEN len(list_filter(turns, lambda turn: NOT list_contains(turn.options, turn.answer)))
             END AS num_answers_not_offered,
@@ -55,8 +55,8 @@ _ROWS = f"""
 """
 
 _COLUMNS = [
-    *("id", "source", "split", "role", "task", "modality", "licence", "turns", "labels"),
-    *(f"pictures.list.element.{name}" for name in ("pixels_sha256", "width", "height")),
+    *("id", "source", "split", "task", "modality", "licence", "turns", "labels"),
+    *(f"images.list.element.{name}" for name in ("pixels_sha256", "width", "height")),
 ]
 
 _MIX = """
@@ -202,7 +202,7 @@ def _list_told(waterfall: Mapping[str, Mapping[str, Any]]) -> pa.Table:
         "found": [rows["found"] for rows in waterfall.values()],
         "read": [rows["read"] for rows in waterfall.values()],
         "num_rejected": [sum(rows["rejected"].values()) for rows in waterfall.values()],
-        "num_kept_back": [sum(rows["rejected"].get(wish, 0) for wish in WISHES) for rows in waterfall.values()],
+        "num_kept_back": [sum(rows["rejected"].get(reason, 0) for reason in EXCLUDED_BY_REQUEST) for rows in waterfall.values()],
         "num_accounted": [
             sum(sum(rows[part].values()) for part in ("duplicate", "kept_out", "mix")) for rows in waterfall.values()
         ],

@@ -25,8 +25,8 @@ from great_expectations.data_context.types.base import (
 from openmedq import paths
 from openmedq.config import Params, Validate
 from openmedq.curate.data_docs import finish_pages
+from openmedq.curate.duplicates import DuplicateReason
 from openmedq.curate.tables import make_tables
-from openmedq.curate.verdicts import Verdict
 from openmedq.datasets import catalogue
 from openmedq.errors import ValidationError
 from openmedq.schema import Role, Task
@@ -85,7 +85,6 @@ def _expect(dials: Validate, cards: Mapping[str, Any]) -> dict[str, dict[str, gx
             "ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),
             "sources are in the catalogue": _is_in("source", sets),
             "splits are on the cards": _is_in("source_split", splits),
-            "roles are known": _is_in("role", roles),
             "tasks are known": _is_in("task", [task.value for task in Task]),
             "licences are stated": gxe.ExpectColumnValueLengthsToBeBetween(column="licence", min_value=1),
             "answers are not empty": _is_between("shortest_answer_chars", 1),
@@ -101,7 +100,7 @@ def _expect(dials: Validate, cards: Mapping[str, Any]) -> dict[str, dict[str, gx
             "rows with a verdict exist": _is_in("is_known", [True]),
             "rows that are kept instead exist": _is_in("is_kept_known", [True]),
             "rows that are kept instead have no verdict": _is_in("has_kept_verdict", [False]),
-            "reasons are known": _is_in("reason", [reason.value for reason in Verdict]),
+            "reasons are known": _is_in("reason", [reason.value for reason in DuplicateReason]),
         },
         "mix": {
             "ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),

@@ -206,10 +206,10 @@ def _of_splits(name: str, rows: pa.Table, splits: Sequence[str]) -> pa.Table:
 
 def _divide(name: str, rows: pa.Table, params: Params) -> tuple[pa.Table, pa.Table]:
     """The rows to fit and to score of a set without a published split."""
-    pictures_columns = (f"pictures.list.element.{column}" for column in ("phash", "thumbnail"))
+    pictures_columns = (f"images.list.element.{column}" for column in ("phash", "thumbnail"))
     table = ShardStore(paths.SAMPLES / name).read(["id", "labels", "groups.patient", *pictures_columns])
     facts = table.take(pc.index_in(rows["id"], table["id"])).to_pylist()
-    pictures = [row["pictures"][0] for row in facts]
+    pictures = [row["images"][0] for row in facts]
     looks = group_pictures(
         np.array([picture["phash"] for picture in pictures], np.uint64),
         np.stack([np.frombuffer(picture["thumbnail"], np.uint8) for picture in pictures]),

@@ -16,8 +16,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from openmedq.schema import Image, Reason
-from openmedq.storage.images import BrokenPicture, Picture, encode
+from openmedq.schema import EncodedImage, Image, Reason
+from openmedq.storage.images import BrokenPicture, encode
 from openmedq.storage.processes import be_worker
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def open_executor(num_workers: int) -> Iterator[Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-def encode_image(image: Image, settings: Normalize) -> Picture:
+def encode_image(image: Image, settings: Normalize) -> EncodedImage:
     """Read and encode a sample's picture; BrokenPicture where it can't be."""
     if image.path is None:
         return encode(image.data or b"", settings)
@@ -77,11 +77,11 @@ class Decoder:
     def __init__(self, executor: Executor, settings: Normalize) -> None:
         self._executor = executor
         self._settings = settings
-        self._futures: OrderedDict[object, Future[Picture]] = OrderedDict()
+        self._futures: OrderedDict[object, Future[EncodedImage]] = OrderedDict()
         self._num_bytes = 0
         self._lock = threading.Lock()
 
-    def submit(self, image: Image) -> Future[Picture]:
+    def submit(self, image: Image) -> Future[EncodedImage]:
         """Begin to decode, if that has not begun."""
         key = image.path if image.path is not None else hashlib.sha256(image.data or b"").digest()
         if key in self._futures:
@@ -92,7 +92,7 @@ class Decoder:
             self._futures[key].add_done_callback(self._weigh)
         return self._futures[key]
 
-    def _weigh(self, future: Future[Picture]) -> None:
+    def _weigh(self, future: Future[EncodedImage]) -> None:
         with self._lock:  # a pool calls from a thread of its own
             self._num_bytes += _size_bytes(future)
 
@@ -106,5 +106,5 @@ class Decoder:
                 self._num_bytes -= _size_bytes(future)
 
 
-def _size_bytes(future: Future[Picture]) -> int:
+def _size_bytes(future: Future[EncodedImage]) -> int:
     return BROKEN_BYTES if future.cancelled() or future.exception() else len(future.result().data)

@@ -12,7 +12,6 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import imagehash
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
 
-from openmedq.schema import Reason
+from openmedq.schema import EncodedImage, Reason
 from openmedq.storage import unexpected
 from openmedq.storage.metadata import strip_jpeg, strip_png, strip_unseen
 
@@ -53,20 +52,7 @@ class BrokenPicture(ValueError):  # noqa: N818 it never leaves the stage: it bec
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture as stored, and what is known of it."""
-
-    data: bytes  # JPEG or PNG, 8-bit L or RGB
-    sha256: str  # of the published bytes, hex
-    pixels_sha256: str  # of mode, size and pixels as `data` decodes, hex
-    phash: int  # 64-bit DCT perceptual hash
-    thumbnail: bytes  # 32 x 32 gray, row by row
-    width: int  # px
-    height: int
-
-
-def encode(published: bytes, settings: Normalize) -> Picture:
+def encode(published: bytes, settings: Normalize) -> EncodedImage:
     """The picture as it is stored; BrokenPicture where the bytes are none, or hold more than `max_pixels`."""
     seen = strip_unseen(published)
     header = _open(seen, settings)
@@ -229,11 +215,12 @@ def _bound(pixels: PIL.Image.Image, max_side_px: int) -> PIL.Image.Image:
     return pixels.resize((width, height), Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _describe(published: bytes, data: bytes, pixels: PIL.Image.Image) -> Picture:
+def _describe(published: bytes, data: bytes, pixels: PIL.Image.Image) -> EncodedImage:
     gray = pixels.convert("L")
     thumbnail = gray.resize((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), Resampling.BOX)
     head = f"{pixels.mode} {pixels.width} {pixels.height}\n".encode()
-    return Picture(
+    return EncodedImage(
+        image_id="",
         data=data,
         sha256=hashlib.sha256(published).hexdigest(),
         pixels_sha256=hashlib.sha256(head + pixels.tobytes()).hexdigest(),
