@@ -147,10 +147,12 @@ class Rejected:
 
 
 _ARROW_TYPES = {str: pa.string(), bytes: pa.binary()}
-_IMAGE_FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])  # as `datasets.Image` stores it
+_IMAGE_FILE = pa.struct(
+    [pa.field("bytes", pa.binary()), pa.field("path", pa.string())]
+)  # as `datasets.Image` stores it
 
 
-def annotations(cls: type) -> dict[str, Any]:
+def field_types(cls: type) -> dict[str, Any]:
     """The annotation of each field of a dataclass, in order."""
     hints = get_type_hints(cls, include_extras=True)
     return {each.name: hints[each.name] for each in fields(cls)}
@@ -162,7 +164,7 @@ def _arrow_fields(cls: type) -> Iterator[pa.Field]:
     if is_image:
         yield pa.field("image", _IMAGE_FILE)
         cls = EncodedImage
-    for name, annotation in annotations(cls).items():
+    for name, annotation in field_types(cls).items():
         if is_image and name in ("path", "data"):
             continue
         # `datasets` decodes images only in a column of exactly its own type, in which everything is nullable.

@@ -94,7 +94,9 @@ class _Rows:
         self._ids.append(batch["id"])
         new = {
             "datasets": np.full(len(batch), place),
-            "ranks": np.array([RANKS[role] for split in batch["split"].to_pylist() if (role := dataset.role_of(split))]),
+            "ranks": np.array(
+                [RANKS[role] for split in batch["split"].to_pylist() if (role := dataset.role_of(split))]
+            ),
             "texts": np.array([self._texts.setdefault(key, len(self._texts)) for key in keys]),
             "shown_by": shown + self._num_rows,
             "pixels": np.array(self._images.add(batch["images"].flatten())),

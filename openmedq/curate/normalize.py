@@ -1,4 +1,4 @@
-"""`normalize`: published records to Parquet rows with encoded images; a record that cannot be a row is written as rejected.
+"""`normalize`: published records to Parquet rows with encoded images; records that cannot be rows are rejected.
 
 For each dataset, rows found = rows read + rows rejected. `validate` decides whether the data are good enough.
 """

@@ -202,7 +202,9 @@ def _list_told(waterfall: Mapping[str, Mapping[str, Any]]) -> pa.Table:
         "found": [rows["found"] for rows in waterfall.values()],
         "read": [rows["read"] for rows in waterfall.values()],
         "num_rejected": [sum(rows["rejected"].values()) for rows in waterfall.values()],
-        "num_kept_back": [sum(rows["rejected"].get(reason, 0) for reason in EXCLUDED_BY_REQUEST) for rows in waterfall.values()],
+        "num_kept_back": [
+            sum(rows["rejected"].get(reason, 0) for reason in EXCLUDED_BY_REQUEST) for rows in waterfall.values()
+        ],
         "num_accounted": [
             sum(sum(rows[part].values()) for part in ("duplicate", "kept_out", "mix")) for rows in waterfall.values()
         ],

@@ -12,7 +12,7 @@ from functools import cache
 from operator import attrgetter, itemgetter
 from typing import Any, get_args, get_origin
 
-from openmedq.schema import EncodedImage, Image, Rejected, Sample, annotations
+from openmedq.schema import EncodedImage, Image, Rejected, Sample, field_types
 
 Record = dict[str, Any]  # a row of a table, or a struct in it
 Convert = Callable[[Any], Any]
@@ -20,7 +20,7 @@ Convert = Callable[[Any], Any]
 
 def to_record(item: Sample | Rejected) -> Record:
     """A row of SAMPLE_SCHEMA (of a sample whose images are encoded) or of REJECTED_SCHEMA."""
-    return _writer_of(type(item))(item)
+    return _writer_of(type(item))(item)  # type: ignore[arg-type]
 
 
 def to_sample(record: Record) -> Sample:
@@ -30,7 +30,7 @@ def to_sample(record: Record) -> Sample:
 
 @cache
 def _writer_of(cls: type) -> Callable[[Any], Record]:
-    kinds = annotations(cls)
+    kinds = field_types(cls)
     names, get = tuple(kinds), attrgetter(*kinds)
     converters = [(name, each) for name, kind in kinds.items() if (each := _writer(kind))]
 
@@ -63,7 +63,7 @@ def _write_image(image: EncodedImage) -> Record:
 
 @cache
 def _reader_of(cls: type) -> Convert:
-    kinds = annotations(cls)
+    kinds = field_types(cls)
     get = itemgetter(*kinds)
     converters = [(place, each) for place, kind in enumerate(kinds.values()) if (each := _reader(kind))]
 

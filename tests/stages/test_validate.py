@@ -101,13 +101,12 @@ def test_the_pages_stand_alone_and_hold_no_record(tmp_path: Path) -> None:
 def test_faults_of_rows() -> None:
     rows = _rows()
     rows[0]["turns"][0]["options"] = ["a", "c"]
-    rows[1]["pictures"] = rows[1]["images"] = []
+    rows[1]["images"] = []
     rows[2]["turns"][0]["answer"] = " "
     rows[3]["id"] = "open_set/3"
     rows[3]["turns"][0]["answer"] = "x" * 101
     rows[4]["task"] = "guess"
-    rows[4]["role"] = "practice"
-    rows[5]["pictures"][0]["height"] = 7
+    rows[5]["images"][0]["height"] = 7
     rows[6]["licence"] = ""
     rows[6]["turns"][0]["question"] = ""
     rows[7]["split"] = "dev"
@@ -123,7 +122,6 @@ def test_faults_of_rows() -> None:
         "pictures are there where the task needs one",
         "pictures have sides of at least 8 px",
         "questions are there where the task needs one",
-        "roles are known",
         "splits are on the cards",
         "tasks are known",
     ]
@@ -145,7 +143,7 @@ def test_faults_of_the_mix() -> None:
     index["bench/1"]["role"] = "train"  # with the picture and the words of what is evaluated
     pq.write_table(pa.Table.from_pylist([*index.values(), twice, loser], schema=table.schema), path)
     rows = _rows()
-    rows[8] |= {key: rows[9][key] for key in ("turns", "pictures", "labels")}
+    rows[8] |= {key: rows[9][key] for key in ("turns", "images", "labels")}
     write_sets(rows, CARDS)
     assert _red()["mix"] == [
         "ids are unique",
