@@ -1,12 +1,11 @@
-"""The tables that `validate` holds to its expectations: columns of numbers and flags, without texts or pictures.
+"""The tables that `validate` checks: numbers and flags per row, without texts or images.
 
-A column is null where what it tells does not apply to the row. What is asked of the columns is not said here.
+A column is null where its question does not apply to the row. `validate` states what the columns must satisfy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from openmedq.errors import OpenMedQError
 from openmedq.schema import EXCLUDED_BY_REQUEST, SAMPLE_SCHEMA
 from openmedq.storage.shards import ShardStore
 
-# The text is compared here without what `fingerprints` knows, so that one mistake is not made twice.
+CHUNK_ROWS = 2**16  # rows in memory with their texts
+
+# Texts are normalized here independently of `fingerprints`, so that a mistake there is noticed.
 _CONTENT = """
     sha256(concat_ws(chr(29),
         translate(
@@ -33,7 +33,7 @@ _CONTENT = """
 """
 
 _ROWS = f"""
-    CREATE TABLE rows AS SELECT
+    SELECT
         id, source, split, source || ' ' || split AS source_split, task, modality, licence,
         CASE WHEN task <> 'classification'
             THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.answer)))), 0)
@@ -50,7 +50,7 @@ _ROWS = f"""
         CASE WHEN task = 'classification' AND len(classes) > 0
             THEN len(list_filter(labels, lambda label: NOT list_contains(classes, label)))
             END AS num_unknown_labels,
-        shard, place, {_CONTENT} AS content
+        folder, shard, row_group, row, {_CONTENT} AS content
     FROM samples LEFT JOIN cards USING (source)
 """
 
@@ -58,6 +58,7 @@ _COLUMNS = [
     *("id", "source", "split", "task", "modality", "licence", "turns", "labels"),
     *(f"images.list.element.{name}" for name in ("pixels_sha256", "width", "height")),
 ]
+_POSITION = {"folder": pa.string(), "shard": pa.string(), "row_group": pa.int32(), "row": pa.int32()}
 
 _MIX = """
     SELECT
@@ -68,11 +69,17 @@ _MIX = """
         coalesce(entry.role <> 'evaluation' AND there.content IN (SELECT content FROM evaluated), false)
             AS repeats_evaluation
     FROM index AS entry
-    LEFT JOIN row_groups USING (source, shard, row_group)
+    LEFT JOIN row_groups
+        ON row_groups.folder = entry.source AND row_groups.shard = entry.shard
+        AND row_groups.row_group = entry.row_group
     LEFT JOIN rows AS there
-        ON there.source = entry.source AND there.shard = entry.shard AND entry.row < row_groups.num_rows
-        AND there.place = row_groups.first + entry.row
+        ON there.folder = entry.source AND there.shard = entry.shard
+        AND there.row_group = entry.row_group AND there.row = entry.row
     ORDER BY entry.source, entry.shard, entry.row_group, entry.row
+"""
+
+_ROW_GROUPS = """
+    CREATE TABLE row_groups AS SELECT folder, shard, row_group, count(*) AS num_rows FROM rows GROUP BY ALL
 """
 
 _EVALUATED = """
@@ -108,46 +115,43 @@ def make_tables(
     num_published: Mapping[str, int],
     spill: Path,
 ) -> dict[str, pd.DataFrame]:
-    """The tables `rows`, `verdicts`, `mix` and `sets`, each with a column `id`.
+    """Make the tables `rows`, `verdicts`, `mix` and `sets`, each with a column `id`.
 
-    `stores` and `classes` are by set, and so is `num_published`, which has the sets alone whose records are all to be
-    there. What does not fit into memory goes to the folder `spill`.
+    Args:
+        stores: the shards of each dataset.
+        classes: the classes of each dataset.
+        verdicts: the duplicate decisions.
+        index: of the mix.
+        waterfall: of the mix, by dataset.
+        num_published: published number of records, of the datasets that must be complete.
+        spill: folder for data that do not fit into memory.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
-        "autoinstall_known_extensions": False,  # nothing is fetched
+        "autoinstall_known_extensions": False,  # no download
         "autoload_known_extensions": False,
         "temp_directory": str(spill),
     }
     with duckdb.connect(config=config) as database:
-        samples = _Samples(stores)
         frames = {
-            "samples": samples.reader,
-            "cards": pa.table(
-                {"source": pa.array(list(classes), pa.string()), "classes": _lists(list(classes.values()))}
-            ),
+            "samples": pa.schema([*SAMPLE_SCHEMA, *(pa.field(*each) for each in _POSITION.items())]).empty_table(),
+            "cards": _table({"source": list(classes), "classes": map(list, classes.values())}, [pa.string(), _STRINGS]),
             "verdicts": verdicts,
             "index": index,
-            "told": _list_told(waterfall),
-            "published": pa.table(
-                {
-                    "source": pa.array(list(num_published), pa.string()),
-                    "num_published": pa.array(list(num_published.values()), pa.int64()),
-                }
-            ),
+            "told": _summarize(waterfall),
+            "published": _table({"source": num_published, "num_published": num_published.values()}),
         }
         for name, frame in frames.items():
             database.register(name, frame)
-        try:
-            database.execute(_ROWS)
-        except duckdb.Error:
-            if samples.failure is None:
-                raise
-            raise samples.failure from None
-        database.register("row_groups", samples.list_row_groups())
+        database.execute(f"CREATE TABLE rows AS {_ROWS}")
+        for chunk in _read(stores):
+            database.register("samples", chunk)
+            database.execute(f"INSERT INTO rows {_ROWS}")
+        database.execute(_ROW_GROUPS)
         database.execute(_EVALUATED)
         return {
             "rows": database.sql(
-                "SELECT * EXCLUDE (split, shard, place, content) FROM rows ORDER BY source, shard, place"
+                "SELECT * EXCLUDE (split, folder, shard, row_group, row, content) FROM rows "
+                "ORDER BY folder, shard, row_group, row"
             ).df(),
             "verdicts": database.sql(_VERDICTS).df(),
             "mix": database.sql(_MIX).df(),
@@ -155,62 +159,45 @@ def make_tables(
         }
 
 
-class _Samples:
-    """The rows of all shards for DuckDB, each with its shard and place in it, and what is learned while they pass."""
+def _read(stores: Mapping[str, ShardStore]) -> Iterator[pa.Table]:
+    """The rows of all shards with their positions, in chunks of about CHUNK_ROWS."""
+    waiting: list[pa.RecordBatch] = []
+    for folder, store in stores.items():
+        for group in store.scan(_COLUMNS):
+            num_rows = len(group.rows)
+            position = ([folder] * num_rows, [group.shard] * num_rows, [group.number] * num_rows, np.arange(num_rows))
+            rows = group.rows
+            for (name, kind), values in zip(_POSITION.items(), position, strict=True):
+                rows = rows.append_column(name, pa.array(values, kind))
+            waiting.append(rows)
+            if sum(map(len, waiting)) >= CHUNK_ROWS:
+                yield pa.Table.from_batches(waiting)
+                waiting.clear()
+    if waiting:
+        yield pa.Table.from_batches(waiting)
 
-    def __init__(self, stores: Mapping[str, ShardStore]) -> None:
-        self.failure: OpenMedQError | None = None  # DuckDB hides what stops its reader
-        self._groups: dict[str, list[Any]] = {
-            name: [] for name in ("source", "shard", "row_group", "first", "num_rows")
+
+_STRINGS = pa.list_(pa.string())
+
+
+def _summarize(waterfall: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    rows = waterfall.values()
+    return _table(
+        {
+            "id": waterfall,
+            "found": [each["found"] for each in rows],
+            "read": [each["read"] for each in rows],
+            "num_rejected": [sum(each["rejected"].values()) for each in rows],
+            "num_kept_back": [sum(each["rejected"].get(reason, 0) for reason in EXCLUDED_BY_REQUEST) for each in rows],
+            "num_accounted": [
+                sum(sum(each[part].values()) for part in ("duplicate", "kept_out", "mix")) for each in rows
+            ],
         }
-        batches = self._read(stores)
-        first = next(batches, None)
-        schema = SAMPLE_SCHEMA.append(pa.field("shard", pa.string())).append(pa.field("place", pa.int64()))
-        self.reader = (
-            pa.RecordBatchReader.from_batches(schema, [])
-            if first is None
-            else pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
-        )
-
-    def _read(self, stores: Mapping[str, ShardStore]) -> Iterator[pa.RecordBatch]:
-        try:
-            for source, store in stores.items():
-                for group in store.scan(_COLUMNS):
-                    num_rows = len(group.rows)
-                    for values, value in zip(
-                        self._groups.values(), (source, group.shard, group.number, group.first, num_rows), strict=True
-                    ):
-                        values.append(value)
-                    places = np.arange(group.first, group.first + num_rows)
-                    yield group.rows.append_column("shard", pa.array([group.shard] * num_rows)).append_column(
-                        "place", pa.array(places)
-                    )
-        except OpenMedQError as error:
-            self.failure = error
-            raise
-
-    def list_row_groups(self) -> pa.Table:
-        """Row groups, once all rows have passed."""
-        types = (pa.string(), pa.string(), pa.int32(), pa.int64(), pa.int64())
-        columns = [pa.array(values, kind) for values, kind in zip(self._groups.values(), types, strict=True)]
-        return pa.table(columns, list(self._groups))
+    )
 
 
-def _list_told(waterfall: Mapping[str, Mapping[str, Any]]) -> pa.Table:
-    numbers = {
-        "id": list(waterfall),
-        "found": [rows["found"] for rows in waterfall.values()],
-        "read": [rows["read"] for rows in waterfall.values()],
-        "num_rejected": [sum(rows["rejected"].values()) for rows in waterfall.values()],
-        "num_kept_back": [
-            sum(rows["rejected"].get(reason, 0) for reason in EXCLUDED_BY_REQUEST) for rows in waterfall.values()
-        ],
-        "num_accounted": [
-            sum(sum(rows[part].values()) for part in ("duplicate", "kept_out", "mix")) for rows in waterfall.values()
-        ],
-    }
-    return pa.table([pa.array(v, pa.string() if k == "id" else pa.int64()) for k, v in numbers.items()], list(numbers))
-
-
-def _lists(values: list[Sequence[str]]) -> pa.Array:
-    return pa.array([list(value) for value in values], pa.list_(pa.string()))
+def _table(columns: Mapping[str, Any], kinds: Sequence[pa.DataType] | None = None) -> pa.Table:
+    """A table of the columns; by default the first one is of strings and the others are of integers."""
+    kinds = kinds or [pa.string(), *[pa.int64()] * (len(columns) - 1)]
+    arrays = [pa.array(list(values), kind) for values, kind in zip(columns.values(), kinds, strict=True)]
+    return pa.table(arrays, list(columns))

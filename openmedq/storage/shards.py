@@ -10,7 +10,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -36,7 +35,6 @@ class Group(NamedTuple):
     source: str
     shard: str  # file name
     number: int
-    first: int  # position of its first row in the shard
     rows: pa.RecordBatch
 
 
@@ -157,10 +155,8 @@ def _read_group(file: pq.ParquetFile, path: Path, number: int, columns: Sequence
 
 def _read_groups(path: Path, columns: Sequence[str], numbers: Sequence[int] | None = None) -> Iterator[Group]:
     with open_parquet(path, SAMPLE_SCHEMA) as file:
-        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-        firsts = [0, *accumulate(sizes)]
-        for number in range(len(sizes)) if numbers is None else numbers:
-            yield Group(path.parent.name, path.name, number, firsts[number], _read_group(file, path, number, columns))
+        for number in range(file.num_row_groups) if numbers is None else numbers:
+            yield Group(path.parent.name, path.name, number, _read_group(file, path, number, columns))
 
 
 class _Samples(Sequence[Sample]):
