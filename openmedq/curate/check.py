@@ -67,7 +67,7 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
             if isinstance(item, Rejected):
                 examples.setdefault(str(item.reason), item)
             elif first is None:
-                first = item.sample
+                first = item
     if not counts.found:
         raise no_records(set_id, raw)
     return Summary(

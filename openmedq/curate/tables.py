@@ -1,4 +1,4 @@
-"""The tables that `validate` checks: numbers and flags derived from the data, without texts and images.
+"""The tables that `validate` checks: numbers and flags per row, without texts or images.
 
 A column is null if it does not apply to the row.
 """
@@ -6,7 +6,6 @@ A column is null if it does not apply to the row.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ import pandas as pd
 import pyarrow as pa
 
 from openmedq.datasets.card import Card
-from openmedq.errors import OpenMedQError
-from openmedq.schema import SAMPLE_SCHEMA, WISHES
+from openmedq.schema import EXCLUDED_BY_REQUEST, SAMPLE_SCHEMA
 from openmedq.storage.shards import ShardStore
 
-# Written independently of `fingerprints`, so that a mistake there is found here.
+CHUNK_ROWS = 2**16  # rows in memory with their texts
+
+# Texts are normalized here independently of `fingerprints`, so that a mistake there is noticed.
 _CONTENT = """
     sha256(concat_ws(chr(29),
         translate(
@@ -30,12 +30,12 @@ _CONTENT = """
                 '\\s+', ' ', 'g'),
             'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'),
         array_to_string(list_sort(labels), chr(30)),
-        array_to_string(list_sort(list_transform(pictures, lambda picture: picture.pixels_sha256)), chr(30))))
+        array_to_string(list_sort(list_transform(images, lambda image: image.pixels_sha256)), chr(30))))
 """
 
 _ROWS = f"""
-    CREATE TABLE rows AS SELECT
-        id, source, split, source || ' ' || split AS source_split, role, task, modality, licence,
+    SELECT
+        id, source, split, source || ' ' || split AS source_split, task, modality, licence,
         CASE WHEN task <> 'classification'
             THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.answer)))), 0)
             END AS shortest_answer_chars,
@@ -43,28 +43,27 @@ _ROWS = f"""
         CASE WHEN task IN ('vqa', 'multiple_choice', 'text_qa')
             THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.question)))), 0)
             END AS shortest_question_chars,
-        CASE WHEN task IN ('vqa', 'caption', 'report', 'classification') THEN len(pictures) END AS num_pictures,
-        list_min(list_transform(pictures, lambda picture: least(picture.width, picture.height))) AS shortest_side_px,
+        CASE WHEN task IN ('vqa', 'caption', 'report', 'classification') THEN len(images) END AS num_images,
+        list_min(list_transform(images, lambda image: least(image.width, image.height))) AS shortest_side_px,
         CASE WHEN task = 'multiple_choice'
             THEN len(list_filter(turns, lambda turn: NOT list_contains(turn.options, turn.answer)))
             END AS num_answers_not_offered,
         CASE WHEN task = 'classification' AND len(classes) > 0
             THEN len(list_filter(labels, lambda label: NOT list_contains(classes, label)))
             END AS num_unknown_labels,
-        shard, row_group, place, {_CONTENT} AS content
+        folder, shard, row_group, row, {_CONTENT} AS content
     FROM samples LEFT JOIN cards USING (source)
 """
 
 _COLUMNS = [
-    *("id", "source", "split", "role", "task", "modality", "licence", "turns", "labels"),
-    *(f"pictures.list.element.{name}" for name in ("pixels_sha256", "width", "height")),
+    *("id", "source", "split", "task", "modality", "licence", "turns", "labels"),
+    *(f"images.list.element.{name}" for name in ("pixels_sha256", "width", "height")),
 ]
+_POSITION = {"folder": pa.string(), "shard": pa.string(), "row_group": pa.int32(), "row": pa.int32()}
 
 _MIX = """
     WITH
-        row_groups AS (
-            SELECT source, shard, row_group, min(place) AS first, count(*) AS num_rows FROM rows GROUP BY ALL
-        ),
+        row_groups AS (SELECT folder, shard, row_group, count(*) AS num_rows FROM rows GROUP BY ALL),
         evaluated AS (SELECT content FROM rows WHERE id IN (SELECT id FROM index WHERE role = 'evaluation'))
     SELECT
         entry.id, entry.source, entry.role, entry.weight, entry.row, row_groups.num_rows AS num_rows_in_group,
@@ -74,10 +73,12 @@ _MIX = """
         coalesce(entry.role <> 'evaluation' AND found_row.content IN (SELECT content FROM evaluated), false)
             AS repeats_evaluation
     FROM index AS entry
-    LEFT JOIN row_groups USING (source, shard, row_group)
+    LEFT JOIN row_groups
+        ON row_groups.folder = entry.source AND row_groups.shard = entry.shard
+        AND row_groups.row_group = entry.row_group
     LEFT JOIN rows AS found_row
-        ON found_row.source = entry.source AND found_row.shard = entry.shard AND entry.row < row_groups.num_rows
-        AND found_row.place = row_groups.first + entry.row
+        ON found_row.folder = entry.source AND found_row.shard = entry.shard
+        AND found_row.row_group = entry.row_group AND found_row.row = entry.row
     ORDER BY entry.source, entry.shard, entry.row_group, entry.row
 """
 
@@ -128,9 +129,8 @@ def make_tables(
         "temp_directory": str(spill),
     }
     with duckdb.connect(config=config) as database:
-        failures: list[OpenMedQError] = []
         frames = {
-            "samples": _open_reader(_scan(stores, failures)),
+            "samples": pa.schema([*SAMPLE_SCHEMA, *(pa.field(*each) for each in _POSITION.items())]).empty_table(),
             "cards": pa.table(
                 {
                     "source": list(cards),
@@ -141,19 +141,18 @@ def make_tables(
             ),
             "verdicts": verdicts,
             "index": index,
-            "counts": pa.Table.from_pylist([_sum_up(name, rows) for name, rows in waterfall.items()], _COUNTS),
+            "counts": pa.Table.from_pylist([_sum_up(name, counts) for name, counts in waterfall.items()], _COUNTS),
         }
         for name, frame in frames.items():
             database.register(name, frame)
-        try:
-            database.execute(_ROWS)
-        except duckdb.Error:
-            if not failures:
-                raise
-            raise failures[0] from None
+        database.execute(f"CREATE TABLE rows AS {_ROWS}")
+        for chunk in _read(stores):
+            database.register("samples", chunk)
+            database.execute(f"INSERT INTO rows {_ROWS}")
         return {
             "rows": database.sql(
-                "SELECT * EXCLUDE (split, shard, row_group, place, content) FROM rows ORDER BY source, shard, place"
+                "SELECT * EXCLUDE (split, folder, shard, row_group, row, content) FROM rows "
+                "ORDER BY folder, shard, row_group, row"
             ).df(),
             "duplicates": database.sql(_DUPLICATES).df(),
             "mix": database.sql(_MIX).df(),
@@ -161,36 +160,31 @@ def make_tables(
         }
 
 
-def _scan(stores: Mapping[str, ShardStore], failures: list[OpenMedQError]) -> Iterator[pa.RecordBatch]:
-    """The rows of all shards with shard, row group and place in the shard; DuckDB hides an error, so it is kept."""
-    try:
-        for store in stores.values():
-            for group in store.scan(_COLUMNS):
-                num_rows = len(group.rows)
-                places = np.arange(group.first, group.first + num_rows)
-                rows = group.rows.append_column("shard", pa.array([group.shard] * num_rows))
-                rows = rows.append_column("row_group", pa.array([group.number] * num_rows, pa.int32()))
-                yield rows.append_column("place", pa.array(places))
-    except OpenMedQError as error:
-        failures.append(error)
-        raise
+def _read(stores: Mapping[str, ShardStore]) -> Iterator[pa.Table]:
+    """The rows of all shards with their positions, in chunks of about CHUNK_ROWS."""
+    waiting: list[pa.RecordBatch] = []
+    for folder, store in stores.items():
+        for group in store.scan(_COLUMNS):
+            num_rows = len(group.rows)
+            position = ([folder] * num_rows, [group.shard] * num_rows, [group.number] * num_rows, np.arange(num_rows))
+            rows = group.rows
+            for (name, kind), values in zip(_POSITION.items(), position, strict=True):
+                rows = rows.append_column(name, pa.array(values, kind))
+            waiting.append(rows)
+            if sum(map(len, waiting)) >= CHUNK_ROWS:
+                yield pa.Table.from_batches(waiting)
+                waiting.clear()
+    if waiting:
+        yield pa.Table.from_batches(waiting)
 
 
-def _open_reader(batches: Iterator[pa.RecordBatch]) -> pa.RecordBatchReader:
-    first = next(batches, None)
-    if first is not None:
-        return pa.RecordBatchReader.from_batches(first.schema, chain([first], batches))
-    places = pa.schema([("shard", pa.string()), ("row_group", pa.int32()), ("place", pa.int64())])
-    return pa.RecordBatchReader.from_batches(pa.schema([*SAMPLE_SCHEMA, *places]), [])
-
-
-def _sum_up(name: str, rows: Mapping[str, Any]) -> dict[str, Any]:
+def _sum_up(name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
     """One row of the table `counts`, from a dataset's waterfall."""
     return {
         "id": name,
-        "found": rows["found"],
-        "read": rows["read"],
-        "num_rejected": sum(rows["rejected"].values()),
-        "num_by_request": sum(rows["rejected"].get(wish, 0) for wish in WISHES),
-        "num_accounted": sum(sum(rows[part].values()) for part in ("duplicate", "kept_out", "mix")),
+        "found": counts["found"],
+        "read": counts["read"],
+        "num_rejected": sum(counts["rejected"].values()),
+        "num_by_request": sum(counts["rejected"].get(reason, 0) for reason in EXCLUDED_BY_REQUEST),
+        "num_accounted": sum(sum(counts[part].values()) for part in ("duplicate", "kept_out", "mix")),
     }

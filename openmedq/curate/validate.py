@@ -22,8 +22,8 @@ from great_expectations.data_context.types.base import (
 from openmedq import paths
 from openmedq.config import Params, Validate
 from openmedq.curate.data_docs import render_page
+from openmedq.curate.duplicates import DuplicateReason
 from openmedq.curate.tables import make_tables
-from openmedq.curate.verdicts import Verdict
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.errors import ValidationError
@@ -76,13 +76,12 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
             "ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),
             "sources are in the catalogue": _is_in("source", names),
             "splits are on the cards": _is_in("source_split", splits),
-            "roles are known": _is_in("role", roles),
             "tasks are known": _is_in("task", [task.value for task in Task]),
             "licences are stated": gxe.ExpectColumnValueLengthsToBeBetween(column="licence", min_value=1),
             "answers are not empty": _is_between("shortest_answer_chars", 1),
             f"answers have at most {answer_chars} characters": _is_between("longest_answer_chars", 0, answer_chars),
             "questions are there if the task needs one": _is_between("shortest_question_chars", 1),
-            "images are there if the task needs one": _is_between("num_pictures", 1),
+            "images are there if the task needs one": _is_between("num_images", 1),
             f"images have sides of at least {side_px} px": _is_between("shortest_side_px", side_px),
             "answers of multiple choice are among the options": _is_between("num_answers_not_offered", 0, 0),
             "labels are among the classes": _is_between("num_unknown_labels", 0, 0),
@@ -92,7 +91,7 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
             "rows with a decision exist": _is_in("is_known", [True]),
             "kept rows exist": _is_in("is_kept_known", [True]),
             "kept rows have no decision": _is_in("has_kept_decision", [False]),
-            "reasons are known": _is_in("reason", [reason.value for reason in Verdict]),
+            "reasons are known": _is_in("reason", [reason.value for reason in DuplicateReason]),
         },
         "mix": {
             "ids are unique": gxe.ExpectColumnValuesToBeUnique(column="id"),

@@ -121,8 +121,8 @@ class _Training:
         questions: set[str] = set()
         for group in store.scan_index(asked, ["id", _PIXELS, _QUESTIONS]):
             rows = group.rows
-            shown = pc.list_flatten(rows["pictures"])
-            parents = pc.list_parent_indices(rows["pictures"])
+            shown = pc.list_flatten(rows["images"])
+            parents = pc.list_parent_indices(rows["images"])
             ids = rows["id"].to_pylist()
             self._images.update((row_id, []) for row_id in ids)
             for parent, pixels in zip(parents.to_pylist(), _field(shown, "pixels_sha256"), strict=True):
@@ -134,7 +134,7 @@ class _Training:
     def is_image_new(self, row_id: str) -> bool | None:
         """Whether no training row shows the same pixels as an image of the row; None if the row has no image.
 
-        Copies with other pixels need no check: `deduplicate` removes training rows that show an evaluation image of
+        Copies with other pixels need no check: `deduplicate` excludes training rows that show an evaluation image of
         another dataset, and within a dataset an image is one file.
         """
         images = self._images[row_id]
@@ -146,7 +146,7 @@ class _Training:
         shown: set[str] = set()
         tasks = set(asked["task"].to_pylist())
         for group in store.scan_index(rows, ["task", _PIXELS, _QUESTIONS, _ANSWERS]):
-            shown |= wanted.intersection(_field(pc.list_flatten(group.rows["pictures"]), "pixels_sha256"))
+            shown |= wanted.intersection(_field(pc.list_flatten(group.rows["images"]), "pixels_sha256"))
             is_asked = pc.is_in(group.rows["task"], pa.array(tasks, pa.string()))
             turns = pc.list_flatten(group.rows.filter(is_asked)["turns"])
             for question, answer in zip(_field(turns, "question"), _field(turns, "answer"), strict=True):
@@ -154,7 +154,7 @@ class _Training:
         return shown
 
 
-_PIXELS = "pictures.list.element.pixels_sha256"
+_PIXELS = "images.list.element.pixels_sha256"
 _QUESTIONS = "turns.list.element.question"
 _ANSWERS = "turns.list.element.answer"
 

@@ -231,17 +231,19 @@ def _of_splits(name: str, rows: pa.Table, splits: Sequence[str]) -> pa.Table:
 
 def _divide(name: str, rows: pa.Table, params: Params) -> tuple[pa.Table, pa.Table]:
     """The train and test rows of a benchmark without published splits."""
-    pictures_columns = (f"pictures.list.element.{column}" for column in ("phash", "thumbnail"))
-    table = ShardStore(paths.SAMPLES / name).read(["id", "labels", "groups.patient", *pictures_columns])
+    columns = ["id", "labels", "groups.patient", "images.list.element.phash", "images.list.element.thumbnail"]
+    table = ShardStore(paths.SAMPLES / name).read(columns)
     facts = table.take(pc.index_in(rows["id"], table["id"])).to_pylist()
-    pictures = [row["pictures"][0] for row in facts]
-    looks = group_pictures(
-        np.array([picture["phash"] for picture in pictures], np.uint64),
-        np.stack([np.frombuffer(picture["thumbnail"], np.uint8) for picture in pictures]),
+    images = [row["images"][0] for row in facts]
+    fingerprints = group_pictures(
+        np.array([image["phash"] for image in images], np.uint64),
+        np.stack([np.frombuffer(image["thumbnail"], np.uint8) for image in images]),
         params.deduplicate.hamming_radius,
         params.deduplicate.thumbnail_distance,
     )
-    groups = [row["groups"]["patient"] or f"look {look}" for row, look in zip(facts, looks, strict=True)]
+    groups = [
+        row["groups"]["patient"] or f"fingerprint {number}" for row, number in zip(facts, fingerprints, strict=True)
+    ]
     settings = params.transfer
     try:
         train, test = divide([row["labels"] for row in facts], groups, settings.num_parts, settings.division_seed)

@@ -96,7 +96,7 @@ def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) 
         return iter(())
 
     monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(read))
-    with pytest.raises(SourceError, match=r"raw: not one record of toy_set"):
+    with pytest.raises(SourceError, match=r"raw: no record of toy_set found"):
         check.check("toy_set", raw)
 
 

@@ -51,7 +51,7 @@ def _ask(source: str, first_image: int) -> list[Row]:
 
 
 def _show(row_id: str, split: str, question: str, answer: str, number: int) -> Row:
-    return row(row_id, split, question, answer, picture(number), images=[{"bytes": encode(number), "path": None}])
+    return row(row_id, split, question, answer, picture(number) | {"image": {"bytes": encode(number), "path": None}})
 
 
 def encode(seed: int) -> bytes:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from openmedq import paths
-from openmedq.curate import deduplicate, forgetting, mix
+from openmedq.curate import deduplicate, forget, mix
 from openmedq.errors import StaleError
 from openmedq.evaluation import evaluate, transfer
 from openmedq.reporting import examples, results
@@ -55,7 +55,7 @@ READERS: dict[str, Callable[[], object]] = {
     "evaluate": lambda: evaluate.run(make_params(), lambda *_: None),
     "transfer": _transfer,
     "report": lambda: examples.read_examples(["open_vqa"], 9),
-    "forget": lambda: forgetting.forget("open_vqa/0-Is"),
+    "forget": lambda: forget.forget("open_vqa/0-Is"),
 }
 
 
@@ -66,10 +66,10 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer_by_rule)
+        patch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
         write_run()
         catalogue = yaml.safe_load(paths.CATALOGUE.read_text(encoding="utf-8"))
-        catalogue["sources"]["bench"] |= {"is_multi_label": False, "fitted": [], "scored": []}
+        catalogue["datasets"]["bench"] |= {"is_multi_label": False, "fitted": [], "scored": []}
         paths.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
         paths.FORGOTTEN.write_text("{}\n", encoding="utf-8")
         evaluate.run(make_params(), lambda *_: None)
@@ -79,7 +79,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shutil.copytree(_template, tmp_path / "project"))
-    monkeypatch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer_by_rule)
+    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
     monkeypatch.setattr(transfer, "load", lambda *_: (None, SimpleNamespace(image_processor=None)))
 
 
@@ -115,12 +115,12 @@ def test_a_flipped_bit_of_a_shard(reader: str) -> None:
 @pytest.mark.slow
 def test_a_loader_process_hands_on_the_line_alone() -> None:
     for shard in paths.SAMPLES.glob("*_vqa/shard-*.parquet"):
-        flip(shard, find_pages(shard, 0, "images.list.element.bytes")[-1][-1])
+        flip(shard, find_pages(shard, 0, "images.list.element.image.bytes")[-1][-1])
     with pytest.raises(StaleError, match=r"^data/samples/\w+/shard-0000\d.parquet: row group \d is damaged .* again$"):
         _train(workers=2)
 
 
-@pytest.mark.parametrize("column", ["id", "turns.list.element.question", "images.list.element.bytes"])
+@pytest.mark.parametrize("column", ["id", "turns.list.element.question", "images.list.element.image.bytes"])
 def test_any_flipped_bit_of_a_page(column: str) -> None:
     store = ShardStore(paths.SAMPLES / "open_vqa")
     shard = find_shards(store.folder)[0]

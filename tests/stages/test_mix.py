@@ -109,13 +109,13 @@ def test_same_bytes_again() -> None:
 
 
 def test_evaluation_never_trains() -> None:
-    with pytest.raises(ParamsError, match="evaluation never trains: bench train; allowed here: evaluation, validation"):
+    with pytest.raises(ParamsError, match="an evaluation split cannot be trained on; set it to evaluation, v"):
         _run(roles={"bench": {"train": "train"}})
 
 
 def test_a_row_lost_on_the_way_is_noticed() -> None:
     (paths.SAMPLES / "z_first" / "shard-00001.parquet").unlink()
-    with pytest.raises(StaleError, match=r"data/samples/z_first: counts.json tells of 9 rows, the shards hold 5"):
+    with pytest.raises(StaleError, match=r"data/samples/z_first: counts.json has 9 rows, the shards have 5"):
         _run()
     assert not paths.MIX.exists()
 

@@ -84,12 +84,12 @@ def test_every_record_is_a_row_or_written_down(mirror: Path) -> None:
         "num_images": 3,
     }
     assert sorted(_bytes()) == ["counts.json", "rejected.parquet", "shard-00000.parquet"]
-    table = shards.ShardStore(OUTPUT).read(["id", "split", "role"])
+    table = shards.ShardStore(OUTPUT).read(["id", "split"])
     assert [tuple(row.values()) for row in table.to_pylist()] == [
-        ("toy_set/0", "train", "train"),
-        ("toy_set/1", "train", "train"),
-        ("toy_set/2", "train", "train"),
-        ("toy_set/5", "test", "evaluation"),
+        ("toy_set/0", "train"),
+        ("toy_set/1", "train"),
+        ("toy_set/2", "train"),
+        ("toy_set/5", "test"),
     ]
     assert _rejected() == [
         ("toy_set/3", "image unreadable", "broken.png: none of JPEG, PNG, GIF, TIFF, BMP, WEBP"),
@@ -178,7 +178,7 @@ def test_what_a_reader_overlooks_is_rejected(mirror: Path, reading: Callable[[li
     assert counts["num_images"] == 1
     assert _rejected() == [
         ("toy_set/1", "id repeated", "an earlier record has this id"),
-        ("toy_set/2", "not UTF-8", "half a surrogate pair in a text"),
+        ("toy_set/2", "not UTF-8", "lone surrogate in a text"),
         ("toy_set/3", "image unreadable", "b: none of JPEG, PNG, GIF, TIFF, BMP, WEBP"),
         ("toy_set/4", "image missing", "c: no file gone.png"),
     ]
@@ -189,7 +189,7 @@ def test_rejections_alone_are_a_result_and_nothing_is_not(mirror: Path, reading:
     assert _run()["rejected"] == {"not UTF-8": 1}
     before = _bytes()
     reading([])
-    with pytest.raises(SourceError, match=r"^mirror/toy_set: not one record of toy_set"):
+    with pytest.raises(SourceError, match=r"^mirror/toy_set: no record of toy_set found"):
         _run()
     assert _bytes() == before
 
@@ -247,7 +247,9 @@ def test_a_killed_worker_is_one_line(mirror: Path) -> None:
             future.set_exception(BrokenExecutor())
             return future
 
-    with pytest.raises(OpenMedQError, match=r"^toy_set: a process that decodes pictures was killed, probably for want"):
+    with pytest.raises(
+        OpenMedQError, match=r"^toy_set: a worker process that decodes images was killed, probably out of memory"
+    ):
         list(normalize.rows(toyset.make_set(), mirror, make_params().normalize, Killed()))
 
 

@@ -105,7 +105,9 @@ def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
 def test_the_waterfall_holds_every_number(name: str) -> None:
     page = write()
     waterfall = json.loads((paths.MIX / "waterfall.json").read_text(encoding="utf-8"))[name]
-    row = re.search(rf'<th scope="row">Title of {name}</th>\s*<td class="">mirror</td>(.*?)</tr>', page, re.DOTALL)
+    row = re.search(
+        rf'<th scope="row">Title of {name}</th>\s*<td class="">local folder</td>(.*?)</tr>', page, re.DOTALL
+    )
     assert row is not None
     numbers = re.findall(r'<td class="number[^"]*">([^<]*)</td>', row[1])
     mix = waterfall["mix"]

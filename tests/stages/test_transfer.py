@@ -159,7 +159,7 @@ def test_a_dataset_without_a_split_is_divided_and_no_copy_is_on_both_sides(
     assert scored < rows
     assert metrics[NO_SPLIT]["num_train_rows"] + metrics[NO_SPLIT]["num_test_rows"] == len(rows)
     assert 0.1 < len(scored) / len(rows) < 0.3
-    shard = pq.read_table(project / paths.SAMPLES / NO_SPLIT / "shard-00000.parquet", columns=["id", "pictures"])
-    looks = {row["id"]: row["pictures"][0]["pixels_sha256"] for row in shard.to_pylist() if row["id"] in rows}
-    assert {looks[name] for name in scored}.isdisjoint(looks[name] for name in rows - scored)
+    shard = pq.read_table(project / paths.SAMPLES / NO_SPLIT / "shard-00000.parquet", columns=["id", "images"])
+    pixels = {row["id"]: row["images"][0]["pixels_sha256"] for row in shard.to_pylist() if row["id"] in rows}
+    assert {pixels[name] for name in scored}.isdisjoint(pixels[name] for name in rows - scored)
     assert {row["id"] for row in _run(project, monkeypatch, params)[1]} == scored

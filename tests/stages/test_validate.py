@@ -98,13 +98,12 @@ def test_the_page_stands_alone_and_holds_no_record(tmp_path: Path) -> None:
 def test_faults_of_rows() -> None:
     rows = _rows()
     rows[0]["turns"][0]["options"] = ["a", "c"]
-    rows[1]["pictures"] = rows[1]["images"] = []
+    rows[1]["images"] = []
     rows[2]["turns"][0]["answer"] = " "
     rows[3]["id"] = "open_set/3"
     rows[3]["turns"][0]["answer"] = "x" * 101
     rows[4]["task"] = "guess"
-    rows[4]["role"] = "practice"
-    rows[5]["pictures"][0]["height"] = 7
+    rows[5]["images"][0]["height"] = 7
     rows[6]["licence"] = ""
     rows[6]["turns"][0]["question"] = ""
     rows[7]["split"] = "dev"
@@ -120,7 +119,6 @@ def test_faults_of_rows() -> None:
         "labels are among the classes",
         "licences are stated",
         "questions are there if the task needs one",
-        "roles are known",
         "splits are on the cards",
         "tasks are known",
     ]
@@ -142,7 +140,7 @@ def test_faults_of_the_mix() -> None:
     index["bench/1"]["role"] = "train"  # with the image and the text of an evaluation row
     pq.write_table(pa.Table.from_pylist([*index.values(), twice, loser], schema=table.schema), path)
     rows = _rows()
-    rows[8] |= {key: rows[9][key] for key in ("turns", "pictures", "labels")}
+    rows[8] |= {key: rows[9][key] for key in ("turns", "images", "labels")}
     write_sets(rows, CARDS)
     assert _red()["mix"] == [
         "ids are unique",

@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from openmedq import paths
-from openmedq.curate import forgotten
+from openmedq.curate import forget
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access, Card, File
 from openmedq.errors import SourceError
@@ -92,4 +92,4 @@ def write_catalogue(*cards: Card) -> None:
     text = catalogue.render({card.id: card for card in cards}, dict.fromkeys((card.id for card in cards), "x.py"))
     paths.CATALOGUE.parent.mkdir(exist_ok=True)
     paths.CATALOGUE.write_text(text, encoding="utf-8")
-    paths.FORGOTTEN.write_text(forgotten.render({}, catalogue.read(paths.CATALOGUE)), encoding="utf-8")
+    paths.FORGOTTEN.write_text(forget.render({}, catalogue.read(paths.CATALOGUE)), encoding="utf-8")
