@@ -57,11 +57,6 @@ PREDICTION_SCHEMA = pa.schema(
 logger = logging.getLogger(__name__)
 
 
-def _take_trained(model: LlavaForConditionalGeneration, seed: int) -> PreTrainedModel:
-    encoder: PreTrainedModel = model.model.vision_tower
-    return encoder
-
-
 def _build_scratch(model: LlavaForConditionalGeneration, seed: int) -> PreTrainedModel:
     """The architecture of the trained encoder with random weights."""
     torch.manual_seed(seed)
@@ -73,7 +68,7 @@ def _build_scratch(model: LlavaForConditionalGeneration, seed: int) -> PreTraine
 # model and a seed. What they build takes the pixels of the model's image processor and has a class token, as in
 # `openmedq.model.encoders`. The first one is the encoder that the report compares with the others.
 ENCODERS: dict[str, Callable[[LlavaForConditionalGeneration, int], PreTrainedModel]] = {
-    "trained": _take_trained,
+    "trained": lambda model, _: model.model.vision_tower,
     "scratch": _build_scratch,
 }
 
