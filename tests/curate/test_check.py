@@ -67,7 +67,7 @@ def test_memory_does_not_grow_with_broken_pictures(raw: Path, monkeypatch: pytes
 
     monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(read))
     tracemalloc.start()
-    assert check.check("toy_set", raw).rejected == {"image unreadable": 200}
+    assert check.check("toy_set", raw).counts.rejected == {"image unreadable": 200}
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak_bytes < 4 * 2**20  # 20 MB, if what was raised kept them
@@ -77,8 +77,8 @@ def test_rejections_alone_are_recognised(raw: Path) -> None:
     for picture in raw.glob("*.png"):
         picture.unlink()
     summary = check.check("toy_set", raw)
-    assert (summary.splits, summary.first) == ({}, None)
-    assert summary.rejected == {"field missing": 1, "image missing": 5}
+    assert (summary.counts.splits, summary.first) == ({}, None)
+    assert summary.counts.rejected == {"field missing": 1, "image missing": 5}
     text = check.render(summary)
     assert text.startswith("toy_set: 0 rows")
     example = "  rejected, image missing: 5\n    such as toy_set/0 ("
