@@ -7,7 +7,7 @@ It writes a decision for each such row and copies no row. Image bytes are not re
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 
 import numpy as np
@@ -33,15 +33,8 @@ _COLUMNS = ["id", "split", "licence", "turns", "labels", *(f"images.list.element
 
 def run(params: Params) -> None:
     """Write data/verdicts: verdicts.parquet (VERDICT_SCHEMA) and counts.json ({dataset: {reason: rows}})."""
-    settings = params.deduplicate
     datasets = load_datasets(params.mix.roles)
-    images = _Images()
-    rows = _Rows(images)
-    for place, dataset in enumerate(datasets):
-        for batch in _read(dataset, params.policy.licences):
-            rows.add(batch, place, dataset)
-    groups = group_pictures(*images.fingerprints(), settings.hamming_radius, settings.thumbnail_distance)
-    table = duplicates.decide(rows.finish(groups), settings.keep_out)
+    table = duplicates.decide(_collect(datasets, params), params.deduplicate.keep_out)
     with publish(paths.VERDICTS) as folder:
         folder.mkdir()
         write_table(table, folder / VERDICT_TABLE.name)
@@ -49,67 +42,45 @@ def run(params: Params) -> None:
         (folder / "counts.json").write_text(text, encoding="utf-8")
 
 
-class _Images:
-    """The distinct images of all datasets, by decoded pixels, numbered in order of appearance."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self._phashes: list[int] = []
-        self._thumbnails: list[bytes] = []
-
-    def add(self, images: pa.StructArray) -> list[int]:
-        """The numbers of the images; new images get the next numbers."""
-        numbers = []
-        columns = (images.field(name).to_pylist() for name in FINGERPRINTS)
-        for pixels, phash, thumbnail in zip(*columns, strict=True):
-            number = self._numbers.setdefault(pixels, len(self._numbers))
-            if number == len(self._phashes):
-                self._phashes.append(phash)
-                self._thumbnails.append(thumbnail)
-            numbers.append(number)
-        return numbers
-
-    def fingerprints(self) -> tuple[np.ndarray, np.ndarray]:
-        """Perceptual hashes (N,) and thumbnails (N, 1024)."""
-        thumbnails = np.frombuffer(b"".join(self._thumbnails), np.uint8)
-        return np.array(self._phashes, np.uint64), thumbnails.reshape(-1, THUMBNAIL_SIZE_BYTES)
-
-
-class _Rows:
-    """Collects `duplicates.Rows` batch by batch."""
-
-    def __init__(self, images: _Images) -> None:
-        self._images = images
-        self._texts: dict[bytes, int] = {}
-        self._ids: list[pa.Array] = []
-        self._columns: dict[str, list[np.ndarray]] = {
-            name: [np.empty(0, np.int64)] for name in ("datasets", "ranks", "texts", "shown_by", "pixels")
-        }
-        self._num_rows = 0
-
-    def add(self, batch: pa.RecordBatch, place: int, dataset: NormalizedDataset) -> None:
-        """Add a batch of rows of the dataset at `place` in the catalogue."""
-        keys = make_keys(batch["turns"], batch["labels"])
-        shown = pc.list_parent_indices(batch["images"]).to_numpy()
-        self._ids.append(batch["id"])
-        new = {
-            "datasets": np.full(len(batch), place),
-            "ranks": np.array(
-                [RANKS[role] for split in batch["split"].to_pylist() if (role := dataset.role_of(split))]
-            ),
-            "texts": np.array([self._texts.setdefault(key, len(self._texts)) for key in keys]),
-            "shown_by": shown + self._num_rows,
-            "pixels": np.array(self._images.add(batch["images"].flatten())),
-        }
-        for name, values in new.items():
-            self._columns[name].append(values.astype(np.int64))
-        self._num_rows += len(batch)
-
-    def finish(self, groups: np.ndarray) -> duplicates.Rows:
-        """All rows, given the group of each image."""
-        columns = {name: np.concatenate(parts) for name, parts in self._columns.items()}
-        ids = pa.chunked_array(self._ids, pa.string()).combine_chunks()
-        return duplicates.Rows(ids=ids, **columns, groups=groups[columns["pixels"]])
+def _collect(datasets: list[NormalizedDataset], params: Params) -> duplicates.Rows:
+    """The rows of all datasets, with texts and images numbered in order of appearance."""
+    texts: dict[bytes, int] = {}  # text key -> number
+    images: dict[str, int] = {}  # decoded pixels -> number
+    phashes: list[int] = []  # of each number
+    thumbnails: list[bytes] = []
+    ids: list[pa.Array] = []
+    columns: dict[str, list[np.ndarray]] = defaultdict(lambda: [np.empty(0, np.int64)])
+    num_rows = 0
+    for place, dataset in enumerate(datasets):
+        for batch in _read(dataset, params.policy.licences):
+            shown = batch["images"].flatten()
+            fingerprints = [shown.field(name).to_pylist() for name in FINGERPRINTS]
+            for pixels, phash, thumbnail in zip(*fingerprints, strict=True):
+                if pixels not in images:
+                    images[pixels] = len(images)
+                    phashes.append(phash)
+                    thumbnails.append(thumbnail)
+            keys = make_keys(batch["turns"], batch["labels"])
+            ids.append(batch["id"])
+            for name, numbers in {
+                "datasets": [place] * len(batch),
+                "ranks": [RANKS[role] for split in batch["split"].to_pylist() if (role := dataset.role_of(split))],
+                "texts": [texts.setdefault(key, len(texts)) for key in keys],
+                "shown_by": pc.list_parent_indices(batch["images"]).to_numpy() + num_rows,
+                "pixels": [images[pixels] for pixels in fingerprints[0]],
+            }.items():
+                columns[name].append(np.array(numbers, np.int64))
+            num_rows += len(batch)
+    groups = group_pictures(
+        np.array(phashes, np.uint64),
+        np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_SIZE_BYTES),
+        params.deduplicate.hamming_radius,
+        params.deduplicate.thumbnail_distance,
+    )
+    names = ("datasets", "ranks", "texts", "shown_by", "pixels")
+    numbers_of = {name: np.concatenate(columns[name]) for name in names}
+    all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
+    return duplicates.Rows(ids=all_ids, **numbers_of, groups=groups[numbers_of["pixels"]])
 
 
 def _read(dataset: NormalizedDataset, policy: Licences) -> Iterator[pa.RecordBatch]:

@@ -1,4 +1,4 @@
-"""A record, a patient, a study or a picture that is forgotten is in no row from the next run on, and is counted."""
+"""A forgotten record, patient, study or image is in no row from the next run on, and is counted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PICTURE = toyset.make_png(1)
 
 @pytest.fixture(autouse=True)
 def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three rows of a toy set, of which two are of one patient."""
+    """Three rows of a toy dataset, two of them of one patient."""
     monkeypatch.chdir(tmp_path)
     Path("mirror/toy_set").mkdir(parents=True)
     toyset.miniature(Path("mirror/toy_set"))
@@ -65,7 +65,7 @@ def test_what_is_forgotten_is_rejected_by_name(name: str, number: int, left: lis
     assert _run()["rejected"] == {"forgotten": number + 1}
 
 
-def test_the_list_names_nobody() -> None:
+def test_the_list_contains_digests_only() -> None:
     forget.forget("ann")
     text = paths.FORGOTTEN.read_text()
     assert "ann" not in text
@@ -84,7 +84,7 @@ def test_an_unknown_id_is_one_line_that_does_not_repeat_it() -> None:
     assert paths.FORGOTTEN.read_text() == before
 
 
-def test_a_set_that_is_not_read_yet_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_that_is_not_normalized_yet_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["forget", "carl", "--set", "toy_set"]) == 0
     assert "toy_set: no row on disk bears it" in capsys.readouterr().out
     assert forget.read(paths.FORGOTTEN) == {"toy_set": [forget.digest("carl")]}

@@ -1,4 +1,4 @@
-"""A damaged file of our own is one line in whatever reads it: which file, which row group, what to do."""
+"""A damaged output of a stage is a one-line error in every stage that reads it: which file, which part, what to do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.stages.results import write_run
 from tests.stages.test_evaluate import answer_by_rule
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # it imports modules that Python is giving up
+    warnings.simplefilter("ignore", DeprecationWarning)  # it imports deprecated modules
     from openmedq.curate import validate
 
 ZSTD = b"\x28\xb5\x2f\xfd"  # a frame begins with it, and a page's data are one
@@ -61,7 +61,7 @@ READERS: dict[str, Callable[[], object]] = {
 
 @pytest.fixture(scope="module")
 def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project up to `evaluate`, once: each test damages a copy."""
+    """A project up to `evaluate`; each test damages a copy."""
     root = tmp_path_factory.mktemp("damage") / "project"
     root.mkdir()
     with pytest.MonkeyPatch.context() as patch:
@@ -90,7 +90,7 @@ def flip(path: Path, place: int) -> None:
 
 
 def find_pages(path: Path, group: int, column: str) -> list[range]:
-    """Where the data of a column chunk's pages lie: of its dictionary, and of its rows, which are few."""
+    """The byte ranges of a column chunk's pages: of its dictionary, and of its rows."""
     row_group = pq.read_metadata(path).row_group(group)
     chunks = [row_group.column(number) for number in range(row_group.num_columns)]
     (chunk,) = [chunk for chunk in chunks if chunk.path_in_schema == column]
@@ -113,7 +113,7 @@ def test_a_flipped_bit_of_a_shard(reader: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_loader_process_hands_on_the_line_alone() -> None:
+def test_a_loader_process_passes_on_the_line() -> None:
     for shard in paths.SAMPLES.glob("*_vqa/shard-*.parquet"):
         flip(shard, find_pages(shard, 0, "images.list.element.image.bytes")[-1][-1])
     with pytest.raises(StaleError, match=r"^data/samples/\w+/shard-0000\d.parquet: row group \d is damaged .* again$"):
@@ -149,20 +149,22 @@ OWN: list[tuple[Path, str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "other columns", "absent"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "other columns", "flipped bit", "absent"])
 @pytest.mark.parametrize(("path", "maker", "readers"), OWN, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_damaged_table(path: Path, maker: str, readers: list[str], damage: str) -> None:
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-9])
     elif damage == "empty":
         path.write_bytes(b"")
+    elif damage == "flipped bit" and maker != "evaluate":
+        flip(path, find_pages(path, 0, "id")[-1][-1])
     elif damage == "other columns" and maker != "evaluate":
         pq.write_table(pa.table({"x": [1]}), path)
     else:
         path.unlink()
     for reader in readers:
         if maker == "evaluate" and not path.exists():
-            continue  # the page is made without
+            continue  # the report is made without it
         with pytest.raises(StaleError, match=rf"^{path}: .*; `dvc repro .*{maker}` writes it") as raised:
             READERS[reader]()
         assert "\n" not in str(raised.value)
