@@ -120,13 +120,13 @@ def prepare_normalize(raw: Path, scratch: Path) -> Callable[[], int]:
     from openmedq.config import Normalize
     from openmedq.curate.normalize import rows
     from openmedq.datasets import medmcqa
+    from openmedq.schema import Sample
     from openmedq.storage.decoding import Inline
-    from openmedq.storage.records import Row
     from openmedq.storage.shards import ShardStore
 
     def run() -> int:
         found = rows(medmcqa, raw, Normalize(), Inline())
-        return ShardStore(scratch).write((row for row in found if isinstance(row, Row)), Normalize())
+        return ShardStore(scratch).write((row for row in found if isinstance(row, Sample)), Normalize())
 
     return run
 

@@ -175,7 +175,7 @@ def locate_folder() -> None:
 
 def write_catalogue() -> None:
     """Derive data/catalogue.yaml from the cards; data/forgotten.yaml gets a line for each new dataset."""
-    from openmedq.curate import forgotten
+    from openmedq.curate import forget
     from openmedq.datasets import DATASETS, catalogue, registry
     from openmedq.storage.publish import replace_text
 
@@ -183,8 +183,8 @@ def write_catalogue() -> None:
     text = catalogue.render(cards, {dataset_id: registry.dependency(dataset_id) for dataset_id in cards})
     paths.CATALOGUE.parent.mkdir(exist_ok=True)
     replace_text(paths.CATALOGUE, text)
-    digests = forgotten.read(paths.FORGOTTEN) if paths.FORGOTTEN.exists() else {}
-    replace_text(paths.FORGOTTEN, forgotten.render(digests, cards))
+    digests = forget.read(paths.FORGOTTEN) if paths.FORGOTTEN.exists() else {}
+    replace_text(paths.FORGOTTEN, forget.render(digests, cards))
     print(f"{paths.CATALOGUE}: {len(cards)} datasets")
 
 
@@ -262,9 +262,9 @@ def accept_change(set_id: str, names: list[str]) -> None:
 
 def forget_name(name: str, set_id: str | None) -> None:
     """Put an id on the list of what is never used again."""
-    from openmedq.curate import forgetting
+    from openmedq.curate.forget import forget
 
-    for each, number in forgetting.forget(name, set_id).items():
+    for each, number in forget(name, set_id).items():
         if number:
             print(f"{each}: {number} {'row' if number == 1 else 'rows'} will go with the next `dvc repro`")
         else:

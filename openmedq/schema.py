@@ -1,32 +1,34 @@
-"""What flows through the pipeline: `Sample` and `Rejected` in, `SAMPLE_SCHEMA` rows on disk.
+"""Samples, declared once as dataclasses; the Arrow schema of `data/samples` and Hugging Face features follow from them.
 
-Rows are slots dataclasses (pydantic is for settings: it costs ten times as much a row).
-This module knows no dataset, no file and no model.
+The rows are plain dataclasses: pydantic, which validates the settings, would cost ten times as much per row.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
 
 
 class Task(StrEnum):
-    """What a sample asks for; decides how it becomes a conversation (see `vlm/prompt.py`)."""
+    """The kind of a sample; selects the prompt."""
 
-    VQA = "vqa"  # a question on pictures, free or closed answer
-    MULTIPLE_CHOICE = "multiple_choice"  # a question with options, with or without pictures
-    CAPTION = "caption"  # describe the picture
-    REPORT = "report"  # write a section of the report of a study
-    TEXT_QA = "text_qa"  # a question without pictures, with or without context
-    CLASSIFICATION = "classification"  # name the classes of the picture
+    VQA = "vqa"  # a question about images, with a free or a closed answer
+    MULTIPLE_CHOICE = "multiple_choice"  # a question with options, with or without images
+    CAPTION = "caption"  # describe the image
+    REPORT = "report"  # write a section of a study's report
+    TEXT_QA = "text_qa"  # a question without images, with or without context
+    CLASSIFICATION = "classification"  # name the classes of the image
 
 
 class Role(StrEnum):
-    """What a row may be used for. A row of `EVALUATION` never trains."""
+    """What a row may be used for. `EVALUATION` rows are never trained on."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -34,36 +36,36 @@ class Role(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a record is no sample: it can't be represented, or the user or the publisher keeps it out (`WISHES`).
+    """Why a record is rejected: it cannot be represented, or it is excluded by request.
 
-    Quality is no reason here: that is `validate`'s business.
+    Low quality is not a reason; `validate` checks quality.
     """
 
-    FIELD_MISSING = "field missing"  # a field that the layout documents is absent or has the wrong type
+    FIELD_MISSING = "field missing"  # a documented field is absent or has the wrong type
     QUESTION_EMPTY = "question empty"
     ANSWER_EMPTY = "answer empty"
     ANSWER_NOT_AN_OPTION = "answer not an option"
-    ANSWER_WITHHELD = "answer withheld"  # by the publisher: a challenge's hidden test
+    ANSWER_WITHHELD = "answer withheld"  # by the publisher, as for the hidden test of a challenge
     ID_REPEATED = "id repeated"
     NOT_UTF8 = "not UTF-8"
     FILE_TRUNCATED = "file truncated"  # the file ends within the record
-    RECORD_ABSENT = "record absent"  # another file of the set names it, its own file does not have it
-    IMAGE_MISSING = "image missing"  # named in the annotation, not among the files
-    IMAGE_UNREADABLE = "image unreadable"  # text, cut, or no picture at all
-    IMAGE_UNEXPECTED = "Git LFS pointer or web page instead of image"  # the detail says which, and what to do
-    IMAGE_TOO_LARGE = "image too large"  # more pixels than the bound: a bomb, or a slide
-    FORGOTTEN = "forgotten"  # by request: `python -m openmedq forget ID`
-    LANGUAGE_EXCLUDED = "language excluded"  # by the dial `normalize.languages`
+    RECORD_ABSENT = "record absent"  # another file names the record, but its own file does not contain it
+    IMAGE_MISSING = "image missing"  # the annotation names the image, but no such file exists
+    IMAGE_UNREADABLE = "image unreadable"  # truncated, corrupt, or not an image
+    IMAGE_UNEXPECTED = "Git LFS pointer or web page instead of image"  # the detail names which, and the remedy
+    IMAGE_TOO_LARGE = "image too large"  # more pixels than `normalize.max_pixels`
+    FORGOTTEN = "forgotten"  # by `python -m openmedq forget ID`
+    LANGUAGE_EXCLUDED = "language excluded"  # by `normalize.languages`
 
 
-WISHES = (Reason.ANSWER_WITHHELD, Reason.FORGOTTEN, Reason.LANGUAGE_EXCLUDED)  # nothing is wrong with such records
+EXCLUDED_BY_REQUEST = (Reason.ANSWER_WITHHELD, Reason.FORGOTTEN, Reason.LANGUAGE_EXCLUDED)  # not faults of the data
 
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One picture of a sample, bytes as published: at `path` on disk, or `data` out of an archive or table.
+    """One image of a sample: a file at `path`, or bytes in `data`.
 
-    `image_id` is the dataset's own name for the picture and the same for every sample that shows it.
+    `image_id` is the dataset's own name for the image, the same for every sample that shows it.
     """
 
     image_id: str
@@ -71,20 +73,33 @@ class Image:
     data: bytes | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedImage(Image):
+    """An image as it is stored, with its fingerprints."""
+
+    data: bytes  # JPEG or PNG, 8-bit L or RGB
+    sha256: str  # of the published bytes, hex
+    pixels_sha256: str  # of mode, size and pixels as `data` decodes, hex
+    phash: Annotated[int, pa.uint64()]  # 64-bit DCT perceptual hash
+    thumbnail: bytes  # 32 x 32 gray, row by row: 1024 bytes
+    width: Annotated[int, pa.int32()]  # px
+    height: Annotated[int, pa.int32()]  # px
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One exchange. Sources fill in what the record says; `vlm/prompt.py` alone decides on the wording."""
+    """One question and its answer, as published; `model/prompt.py` adds the wording."""
 
-    question: str  # "" where the task itself is the question (caption, report, classification)
+    question: str  # "" where the task is the question (caption, report, classification)
     answer: str
-    context: str = ""  # text given along with the question
-    options: tuple[str, ...] = ()  # in published order; `answer` is then the text of one of them
-    alternatives: tuple[str, ...] = ()  # other answers that the record accepts, for scoring only
+    context: str = ""  # text that belongs to the question
+    options: tuple[str, ...] = ()  # in published order; `answer` equals one of them
+    alternatives: tuple[str, ...] = ()  # other accepted answers, used only for scoring
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """Keys of what must not be torn apart between training and evaluation; None where the set has no such key."""
+    """Keys of groups that must not be split between training and evaluation; None where the dataset has no such key."""
 
     patient: str | None = None
     study: str | None = None
@@ -95,7 +110,7 @@ class Groups:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The record that a sample came from: the file below the raw folder, and the record's key or number in it."""
+    """The published record of a sample: the file below the raw folder, and the record's key or number in it."""
 
     file: str
     record: str
@@ -103,25 +118,25 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One record of a dataset, represented in full. `id` is `<source>/<record id>`, unique in the whole mix."""
+    """One record of a dataset. `id` is `<source>/<record id>`, unique over all datasets."""
 
     id: str
     source: str
     split: str  # as published
     task: Task
     modality: str  # pathology, radiology, microscopy, mixed, text
-    licence: str  # SPDX id or the card's own word, of this record
+    licence: str  # of this record: an SPDX id, or the card's own words
     provenance: Provenance
     turns: tuple[Turn, ...]
-    images: tuple[Image, ...] = ()
+    images: tuple[Image, ...] = ()  # EncodedImage once `normalize` has encoded them
     groups: Groups = Groups()
-    labels: tuple[str, ...] = ()  # classification only; empty for an all-zero multi-label row
+    labels: tuple[str, ...] = ()  # classification only; empty for a multi-label row without a positive class
     attributes: dict[str, str] = field(default_factory=dict)  # answer_type ("open" | "closed"), organ, plane, ...
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A record that can't be represented, written down with its reason."""
+    """A record that is not a sample, with the reason."""
 
     id: str
     source: str
@@ -131,99 +146,67 @@ class Rejected:
     provenance: Provenance
 
 
-_PROVENANCE = pa.struct([pa.field("file", pa.string(), False), pa.field("record", pa.string(), False)])
-_TURN = pa.struct(
-    [
-        pa.field("question", pa.string(), False),
-        pa.field("answer", pa.string(), False),
-        pa.field("context", pa.string(), False),
-        pa.field("options", pa.list_(pa.string()), False),
-        pa.field("alternatives", pa.list_(pa.string()), False),
-    ]
-)
-_IMAGE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])  # as `datasets.Image` stores it
-_PICTURE = pa.struct(
-    [
-        pa.field("image_id", pa.string(), False),
-        pa.field("sha256", pa.string(), False),  # of the published bytes, hex
-        pa.field("pixels_sha256", pa.string(), False),  # of mode, size and decoded pixels as stored, hex
-        pa.field("phash", pa.uint64(), False),  # 64-bit DCT perceptual hash
-        pa.field("thumbnail", pa.binary(), False),  # 32 x 32 gray, row by row: 1024 bytes
-        pa.field("width", pa.int32(), False),  # px, as stored
-        pa.field("height", pa.int32(), False),
-    ]
-)
-_GROUPS = pa.struct([pa.field(name, pa.string()) for name in ("patient", "study", "article", "case", "question")])
-_ATTRIBUTE = pa.struct([pa.field("name", pa.string(), False), pa.field("value", pa.string(), False)])
+_ARROW_TYPES = {str: pa.string(), bytes: pa.binary()}
+_IMAGE_FILE = pa.struct(
+    [pa.field("bytes", pa.binary()), pa.field("path", pa.string())]
+)  # as `datasets.Image` stores it
 
 
-def _value(dtype: str) -> dict[str, str]:
-    return {"dtype": dtype, "_type": "Value"}
+def field_types(cls: type) -> dict[str, Any]:
+    """The annotation of each field of a dataclass, in order."""
+    hints = get_type_hints(cls, include_extras=True)
+    return {each.name: hints[each.name] for each in fields(cls)}
 
 
-def _list(feature: object) -> dict[str, object]:
-    return {"feature": feature, "_type": "List"}
+def _arrow_fields(cls: type) -> Iterator[pa.Field]:
+    """The Arrow fields of a dataclass. An image is stored encoded, its bytes and path as a struct `image`."""
+    is_image = cls is Image
+    if is_image:
+        yield pa.field("image", _IMAGE_FILE)
+        cls = EncodedImage
+    for name, annotation in field_types(cls).items():
+        if is_image and name in ("path", "data"):
+            continue
+        # `datasets` decodes images only in a column of exactly its own type, in which everything is nullable.
+        is_nullable = is_image or annotation == tuple[Image, ...] or get_origin(annotation) is UnionType
+        yield pa.field(name, _arrow_type(annotation), is_nullable)
 
 
-def _features() -> str:
-    """The schema in the words of Hugging Face `datasets`, so that `load_dataset("parquet")` shows the pictures."""
-    value = _value("string")
-    features = {
-        **dict.fromkeys(("id", "source", "split", "role", "task", "modality", "licence"), value),
-        "provenance": {"file": value, "record": value},
-        "turns": _list(
-            {
-                "question": value,
-                "answer": value,
-                "context": value,
-                "options": _list(value),
-                "alternatives": _list(value),
-            }
-        ),
-        "images": _list({"_type": "Image"}),
-        "pictures": _list(
-            {
-                "image_id": value,
-                "sha256": value,
-                "pixels_sha256": value,
-                "phash": _value("uint64"),
-                "thumbnail": _value("binary"),
-                "width": _value("int32"),
-                "height": _value("int32"),
-            }
-        ),
-        "groups": dict.fromkeys(_GROUPS.names, value),
-        "labels": _list(value),
-        "attributes": _list({"name": value, "value": value}),
-    }
-    return json.dumps({"info": {"features": features}})
+def _arrow_type(annotation: Any) -> pa.DataType:
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return arguments[1]
+    if origin in (tuple, UnionType):  # tuple[X, ...] or X | None
+        inner = _arrow_type(arguments[0])
+        return pa.list_(inner) if origin is tuple else inner
+    if origin is dict:
+        return pa.list_(pa.struct([pa.field(name, pa.string(), False) for name in ("name", "value")]))
+    if is_dataclass(annotation):
+        return pa.struct(list(_arrow_fields(annotation)))  # type: ignore[arg-type]
+    return pa.string() if issubclass(annotation, StrEnum) else _ARROW_TYPES[annotation]
 
 
-SAMPLE_SCHEMA = pa.schema(
-    [
-        *(pa.field(name, pa.string(), False) for name in ("id", "source", "split", "role", "task", "modality")),
-        pa.field("licence", pa.string(), False),
-        pa.field("provenance", _PROVENANCE, False),
-        pa.field("turns", pa.list_(_TURN), False),
-        pa.field("images", pa.list_(_IMAGE)),  # encoded; pictures[i] describes the i-th. `datasets` wants it nullable
-        pa.field("pictures", pa.list_(_PICTURE), False),
-        pa.field("groups", _GROUPS, False),
-        pa.field("labels", pa.list_(pa.string()), False),
-        pa.field("attributes", pa.list_(_ATTRIBUTE), False),
-    ],
-    metadata={"huggingface": _features()},
-)
+def _feature(kind: pa.DataType) -> Mapping[str, Any]:
+    """An Arrow type as a feature of Hugging Face `datasets`, so that `load_dataset("parquet")` decodes the images."""
+    if kind == _IMAGE_FILE:
+        return {"_type": "Image"}
+    if pa.types.is_struct(kind):
+        return {each.name: _feature(each.type) for each in kind}
+    if pa.types.is_list(kind):
+        return {"feature": _feature(kind.value_type), "_type": "List"}
+    return {"dtype": str(kind), "_type": "Value"}
 
-REJECTED_SCHEMA = pa.schema(
-    [
-        *(pa.field(name, pa.string(), False) for name in ("id", "source", "split", "reason", "detail")),
-        pa.field("provenance", _PROVENANCE, False),
-    ]
-)
 
-VERDICT_SCHEMA = pa.schema(
-    [pa.field(name, pa.string(), False) for name in ("id", "kept_id", "reason")],
-)
+def _with_features(schema: pa.Schema) -> pa.Schema:
+    features = {each.name: _feature(each.type) for each in schema}
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+SAMPLE_SCHEMA = _with_features(pa.schema(list(_arrow_fields(Sample))))
+
+REJECTED_SCHEMA = pa.schema(list(_arrow_fields(Rejected)))
+
+VERDICT_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "kept_id", "reason")])
 
 INDEX_SCHEMA = pa.schema(
     [
@@ -233,10 +216,10 @@ INDEX_SCHEMA = pa.schema(
         pa.field("row_group", pa.int32(), False),
         pa.field("row", pa.int32(), False),  # within the row group
         pa.field("split", pa.string(), False),
-        pa.field("role", pa.string(), False),  # the role in force: the card's, or that of mix.roles
+        pa.field("role", pa.string(), False),  # the card's, or that of mix.roles
         pa.field("task", pa.string(), False),
         pa.field("licence", pa.string(), False),  # the row's
-        pa.field("access", pa.string(), False),  # the card's: no new tokenizer learns words of credentialed sources
-        pa.field("weight", pa.float32(), False),  # how often an epoch visits the row, relative to 1
+        pa.field("access", pa.string(), False),  # the card's; the tokenizer is not trained on credentialed datasets
+        pa.field("weight", pa.float32(), False),  # relative frequency of the row in an epoch
     ]
 )

@@ -1,1 +1,1 @@
-"""Duplicates and contamination: who repeats whom, by text, by pixels and by look."""
+"""From published records to the index of the mix: normalize, deduplicate, mix, validate."""

@@ -1,7 +1,7 @@
-"""Sets without a published split, divided into rows to fit and rows to score: whole groups, classes in proportion.
+"""Divide a dataset without a published split into train and test rows: whole groups, with classes in proportion.
 
-A group is a patient where the set names one, and pictures that look the same otherwise: copies on both sides would be
-learned by heart (of BUSI's 780 pictures 235 are copies).
+A group is a patient, or images that look the same if the dataset names no patients: with a copy on each side, the
+model would be tested on what it was trained on (235 of BUSI's 780 images are copies).
 """
 
 from __future__ import annotations
@@ -19,16 +19,19 @@ from openmedq.errors import SourceError
 def divide(
     labels: Sequence[Sequence[str]], groups: Sequence[str], num_parts: int, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Numbers of the rows to fit and of those to score: one of `num_parts` parts of about equal size.
+    """Divide rows into train and test rows; the test rows are one of `num_parts` parts of about equal size.
 
     Args:
-        labels: classes of each row; the proportion of each combination is kept as well as the groups allow.
+        labels: classes of each row; each combination is divided in proportion, as far as the groups allow.
         groups: a key for each row; rows with the same key stay together.
-        num_parts: parts to divide into.
+        num_parts: number of parts.
         seed: of the division.
 
+    Returns:
+        Row numbers of the train rows and of the test rows.
+
     Raises:
-        SourceError: fewer groups than parts.
+        SourceError: there are fewer groups than parts.
     """
     num_groups = len(set(groups))
     if num_groups < num_parts:
@@ -36,6 +39,6 @@ def divide(
     combinations = np.unique([" ".join(sorted(row)) for row in labels], return_inverse=True)[1]
     folds = StratifiedGroupKFold(num_parts, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # rare combinations are as well kept as can be
-        fitted, scored = next(folds.split(np.empty(len(labels)), combinations, groups))
-    return fitted, scored
+        warnings.filterwarnings("ignore", "The least populated class")  # rare combinations cannot be in proportion
+        train, test = next(folds.split(np.empty(len(labels)), combinations, groups))
+    return train, test

@@ -1,7 +1,7 @@
-"""Groups of pictures that look the same. Never compares all with all, and misses no pair.
+"""Group images that look the same, without comparing all pairs and without missing one.
 
-Two pictures look the same if their perceptual hashes differ in few bits and their thumbnails confirm it: the hash
-of a blank picture says nothing, so the thumbnail decides. A group is whatever such pairs connect.
+Two images look the same if their perceptual hashes differ in few bits and their thumbnails are similar, because blank
+images all have the same hash. A group is a connected component of such pairs.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _COMPARED_AT_ONCE = 16_384  # pairs of thumbnails: 32 MB
 
 
 def group_pictures(phashes: Hashes, thumbnails: Thumbnails, hamming_radius: int, thumbnail_distance: float) -> Labels:
-    """The number of each picture's group, (N,). `thumbnail_distance` is a mean of absolute gray levels."""
-    looks, first = _number_looks(phashes, thumbnails)
+    """The number of each image's group, (N,). `thumbnail_distance` is a mean absolute difference of gray levels."""
+    numbers, first = _number_fingerprints(phashes, thumbnails)
     left, right = find_pairs(phashes[first], thumbnails[first], hamming_radius, thumbnail_distance)
     edges = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(first), len(first)))
     groups: Labels = connected_components(edges, directed=False)[1].astype(np.int64)
-    return groups[looks]
+    return groups[numbers]
 
 
 def find_pairs(
     phashes: Hashes, thumbnails: Thumbnails, hamming_radius: int, thumbnail_distance: float
 ) -> tuple[Labels, Labels]:
-    """All pairs of pictures that look the same, as two arrays of numbers (P,), each pair once, sorted.
+    """All pairs of images that look the same, as two sorted arrays of numbers (P,), each pair once.
 
-    Hashes that differ in at most r bits agree in one of r + 1 bands (pigeonhole), and thumbnails whose sums differ by
-    more than the bound differ by more than it. So only neighbors in (band, sum) are looked at, which misses no pair.
+    Hashes that differ in at most r bits agree in one of r + 1 bands (pigeonhole principle), and the distance of two
+    thumbnails is at least the difference of their sums. So it suffices to compare neighbors in (band, sum).
     """
     sums = thumbnails.sum(axis=1, dtype=np.int64)
-    bound = int(thumbnail_distance * thumbnails.shape[1])  # the sums of differences are whole numbers
+    bound = int(thumbnail_distance * thumbnails.shape[1])  # sums of differences are integers
     found = []
     for shift, width in _bands(hamming_radius + 1):
         keys = (phashes >> np.uint64(shift)) & np.uint64(2**width - 1)
@@ -50,7 +50,7 @@ def find_pairs(
         keys, ordered_sums = keys[order], sums[order]
         alive = np.arange(len(order))
         step = 0
-        while len(alive):  # the pairs (i, i + step) of the order; i leaves when its partner is out of reach
+        while len(alive):  # pairs (i, i + step) of the order; i is dropped once its partner is too far
             step += 1
             alive = alive[: np.searchsorted(alive, len(order) - step)]
             partners = alive + step
@@ -64,17 +64,17 @@ def find_pairs(
     return every[:, 0], every[:, 1]
 
 
-def _number_looks(phashes: Hashes, thumbnails: Thumbnails) -> tuple[Labels, Labels]:
-    """Number of each picture's look, and the first picture of each look: blank pictures by the thousand are one."""
+def _number_fingerprints(phashes: Hashes, thumbnails: Thumbnails) -> tuple[Labels, Labels]:
+    """The number of each fingerprint, (N,), and its first image; thousands of blank images share one."""
     rows = np.ascontiguousarray(thumbnails)
     digests = [
         hashlib.blake2b(row.data, digest_size=16, salt=phash.to_bytes(8, "little")).digest()
         for row, phash in zip(rows, phashes.tolist(), strict=True)
     ]
-    looks, distinct = pd.factorize(np.array(digests, object))
+    numbers, distinct = pd.factorize(np.array(digests, object))
     first = np.full(len(distinct), -1, np.int64)
-    first[looks[::-1]] = np.arange(len(looks))[::-1]
-    return looks, first
+    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
+    return numbers, first
 
 
 def _differences(thumbnails: Thumbnails, pairs: NDArray[np.int64]) -> Labels:
@@ -87,6 +87,6 @@ def _differences(thumbnails: Thumbnails, pairs: NDArray[np.int64]) -> Labels:
 
 
 def _bands(num_bands: int) -> list[tuple[int, int]]:
-    """(shift, width) in bits of bands of equal size that cover the hash."""
+    """(shift, width) in bits of the bands of about equal size that cover the hash."""
     edges = [HASH_BITS * band // num_bands for band in range(num_bands + 1)]
     return [(low, high - low) for low, high in pairwise(edges)]

@@ -1,1 +1,1 @@
-"""openmedq.evaluation."""
+"""Answers and transfer of the trained model, and their scores."""

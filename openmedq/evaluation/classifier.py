@@ -1,7 +1,6 @@
-"""An image encoder with a linear head, fine-tuned on one classification set.
+"""An image encoder with a linear head, fine-tuned on one classification dataset.
 
-The head is R^{2d x m} on [class token ; mean of the patch tokens], the recipe the same for every encoder. Which sets,
-which encoders and what is kept of it is the business of the stage `transfer`.
+The head is linear, R^{2d x m}, on [class token ; mean of the patch tokens]; all encoders get the same recipe.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Classifier(nn.Module):
         self.head = nn.Linear(2 * width, num_classes)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Logits (N, m) out of the tokens that LLaVA takes, before the last normalization."""
+        """Compute logits (N, m) from the tokens that LLaVA projects, before the last normalization."""
         tokens = self.encoder(pixel_values=pixels, output_hidden_states=True).hidden_states[-1]  # (N, 1 + P, D)
         pooled = torch.cat([tokens[:, 0], tokens[:, 1:].mean(dim=1)], dim=1)  # (N, 2 D)
         logits: Tensor = self.head(pooled)
@@ -46,42 +45,42 @@ def fine_tune(
     read: Callable[[Sequence[int]], Tensor],
     targets: Tensor,
     num_classes: int,
-    dials: Transfer,
+    settings: Transfer,
     seed: int,
     advance: Callable[[int], None],
 ) -> Classifier:
-    """Fine-tune a copy of the encoder and a new head with AdamW, warm-up and cosine; everything drawn from the seed.
+    """Fine-tune a copy of the encoder and a new head with AdamW, linear warm-up and cosine decay.
 
     Args:
         encoder: any vision model of `openmedq.model.encoders`.
-        read: pixels (N, 3, S, S) of training rows, by number.
-        targets: (rows,) int64, the class of each training row; or (rows, m) float, 1 for each class that it has.
+        read: returns the pixels (N, 3, S, S) of training rows by their numbers.
+        targets: (rows,) int64, the class of each training row; or (rows, m) float, 1 for each of its classes.
         num_classes: m.
-        dials: epochs, batch size, learning rate.
-        seed: of the head and of the order of rows.
-        advance: told how many rows an update has seen.
+        settings: epochs, batch size, learning rate.
+        seed: of the head's weights and of the order of rows.
+        advance: called with the number of rows of each update.
 
     Raises:
-        ModelError: a loss that is not finite.
+        ModelError: the loss is not finite.
     """
     torch.manual_seed(seed)
     encoder = copy.deepcopy(encoder).requires_grad_(True)
     freeze_unused(encoder)
     device = next(encoder.parameters()).device
     model = Classifier(encoder, encoder.config.hidden_size, num_classes).to(device).train()
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=dials.lr)
-    num_updates = dials.num_epochs * math.ceil(len(targets) / dials.batch_size)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=settings.lr)
+    num_updates = settings.num_epochs * math.ceil(len(targets) / settings.batch_size)
     num_warmup = max(1, round(WARMUP * num_updates))
     schedule = LambdaLR(optimizer, lambda update: scale(update, num_warmup, num_updates))
     generator = np.random.default_rng(seed)
     minimize = _objective(targets)
-    for _ in range(dials.num_epochs):
+    for _ in range(settings.num_epochs):
         order = generator.permutation(len(targets))
-        for start in range(0, len(order), dials.batch_size):
-            rows = order[start : start + dials.batch_size].tolist()
+        for start in range(0, len(order), settings.batch_size):
+            rows = order[start : start + settings.batch_size].tolist()
             loss = minimize(model(read(rows).to(device)), targets[rows].to(device))
             if not math.isfinite(loss.item()):
-                raise ModelError(f"transfer: the loss is {loss.item()}; lower transfer.lr ({dials.lr})")
+                raise ModelError(f"transfer: the loss is {loss.item()}; lower transfer.lr ({settings.lr})")
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -91,9 +90,10 @@ def fine_tune(
 
 
 def _objective(targets: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """Cross-entropy; binary, class by class, where a row may have several: there a class weighs as much as its absence.
+    """Cross-entropy; for targets with several classes a row, binary cross-entropy of each class.
 
-    Without that weight a finding that few rows have is never predicted.
+    Positive rows of a class are weighted so that they count as much as its negative rows. Without the weight, classes
+    that few rows have are never predicted.
     """
     if not targets.is_floating_point():
         return functional.cross_entropy
@@ -115,7 +115,7 @@ def predict(
     *,
     is_multi_label: bool = False,
 ) -> list[list[float]]:
-    """Probabilities (rows, m) of the classes, row by row: of each for itself where a row may have several."""
+    """Probabilities (rows, m): softmax over the classes, or a sigmoid of each class if `is_multi_label`."""
     device = next(model.parameters()).device
     found: list[list[float]] = []
     for start in range(0, num_rows, batch_size):

@@ -1,4 +1,4 @@
-"""Greedy answers of a saved model."""
+"""Answer questions with a saved model, by greedy decoding."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Answerer = Callable[[Sequence[Sample]], Iterator[str]]
 
 
 def load_answerer(folder: Path, *, device: str, max_new_tokens: int, batch_size: int) -> Answerer:
-    """A function from samples to the answer to the last question of each, in their order; batches are padded left.
+    """Load a model and return a function that yields the answer to the last question of each sample, in order.
 
     Raises:
-        ModelError: the folder holds no model, or the device is not there.
+        ModelError: the folder holds no model, or the device is not available.
     """
     model, processor = load(folder, pick_device(device))
     tokenizer = processor.tokenizer

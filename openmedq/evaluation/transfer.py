@@ -1,9 +1,9 @@
-"""Encoder and linear head, fine-tuned on classification sets that no training has seen.
+"""Stage transfer: fine-tune image encoders with a linear head on the benchmarks, which no training has seen.
 
-The encoder out of `data/model` against the same architecture from scratch, by the same recipe (`vlm/classifier.py`).
-A set is fitted and scored on the splits that its card says; one without a split is divided by its groups. Where a row
-may have several classes, those above `transfer.threshold` are predicted. A set without a row in the mix is left
-out, and said so.
+All encoders of ENCODERS get the same recipe (`classifier.py`). The card of a benchmark names its train and test
+splits; a benchmark without published splits is divided by patients and image fingerprints. If a row may have several
+classes, those with a probability above `transfer.threshold` are predicted. A benchmark without a row in the mix is
+skipped with a log message.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from torch import nn
+from transformers import AutoModel, LlavaForConditionalGeneration, PreTrainedModel
 
 from openmedq import paths
 from openmedq.config import Params
@@ -29,7 +29,9 @@ from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.errors import SourceError
 from openmedq.evaluation.classifier import fine_tune, predict
-from openmedq.evaluation.metrics.classification import score_classes
+from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
+from openmedq.evaluation.metrics.intervals import bootstrap
+from openmedq.evaluation.metrics.metric import describe, flatten
 from openmedq.model.batch import read_pixels
 from openmedq.model.model import load, pick_device
 from openmedq.schema import Sample
@@ -55,13 +57,29 @@ PREDICTION_SCHEMA = pa.schema(
 logger = logging.getLogger(__name__)
 
 
+def _build_scratch(model: LlavaForConditionalGeneration, seed: int) -> PreTrainedModel:
+    """The architecture of the trained encoder with random weights."""
+    torch.manual_seed(seed)
+    encoder: PreTrainedModel = AutoModel.from_config(model.config.vision_config)
+    return encoder
+
+
+# The encoders to compare, by the name that predictions, metrics.json and the report give them: functions of the trained
+# model and a seed. What they build takes the pixels of the model's image processor and has a class token, as in
+# `openmedq.model.encoders`. The first one is the encoder that the report compares with the others.
+ENCODERS: dict[str, Callable[[LlavaForConditionalGeneration, int], PreTrainedModel]] = {
+    "trained": lambda model, _: model.model.vision_tower,
+    "scratch": _build_scratch,
+}
+
+
 def run(params: Params, log: Log) -> None:
-    """Write data/transfer: predictions.parquet (PREDICTION_SCHEMA) and metrics.json; log the final scores.
+    """Write predictions.parquet (PREDICTION_SCHEMA) and metrics.json to data/transfer, and log the mean scores.
 
     Raises:
-        SourceError: a benchmark without rows to fit or to score, or with several labels where its card says one.
+        SourceError: a benchmark has no train or test rows, or not exactly one label where its card states one.
     """
-    dials = params.transfer
+    settings = params.transfer
     cards = catalogue.read(paths.CATALOGUE)
     torch.use_deterministic_algorithms(True, warn_only=True)
     index = read_index()
@@ -69,62 +87,65 @@ def run(params: Params, log: Log) -> None:
     model, processor = load(paths.MODEL, device)
 
     records: list[Tree] = []
-    metrics: Tree = {}
-    for name in dials.benchmarks:
+    scores: dict[str, Tree] = {}
+    for name in settings.benchmarks:
         rows = index.filter(pc.equal(index["source"], name))
         if not len(rows):
-            logger.info("%s: no row of it is in the mix, so nothing is transferred to it", name)
+            logger.info("%s: skipped, it has no row in the mix", name)
             continue
         benchmark = Benchmark(name, cards[name], rows, processor.image_processor, params)
-        with progress(f"fine-tuning on {name}", benchmark.num_visits) as advance:
-            for encoder in ("trained", "scratch"):
-                for seed in dials.seeds:
-                    tower = model.model.vision_tower if encoder == "trained" else _scratch(model, seed).to(device)
-                    records += benchmark.transfer(tower, encoder, seed, advance)
-        metrics[name] = benchmark.score(records)
-    if metrics:
-        metrics["mean"] = {
-            encoder: mean(scores[encoder]["macro_f1"] for scores in metrics.values())
-            for encoder in ("trained", "scratch")
-        }
+        with progress(f"fine-tuning on {name}", benchmark.num_updated_rows) as advance:
+            for encoder, build in ENCODERS.items():
+                for seed in settings.seeds:
+                    records += benchmark.predict(build(model, seed).to(device), encoder, seed, advance)
+        scores[name] = benchmark.score(records)
+    metrics: Tree = {}
+    if scores:
+        means = {encoder: _mean_of([each[encoder] for each in scores.values()]) for encoder in ENCODERS}
+        metrics = {"metrics": describe(CLASSIFICATION_METRICS), **scores, "mean": means}
     with publish(PREDICTIONS) as path:
         pq.write_table(pa.Table.from_pylist(records, PREDICTION_SCHEMA), path, compression="zstd")
     with publish(METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    log({f"mean/{encoder}": value for encoder, value in metrics.get("mean", {}).items()}, None)
+    log(flatten({"mean": metrics.get("mean", {})}), None)
+
+
+def _mean_of(scores: Sequence[Tree]) -> Tree:
+    """The mean over benchmarks of each metric, without bounds: their intervals do not add up."""
+    return {metric.name: mean(each[metric.name] for each in scores) for metric in CLASSIFICATION_METRICS}
 
 
 class Benchmark:
-    """One classification set: the rows to fit and to score, and what became of them."""
+    """One classification dataset: its train and test rows, predictions and scores."""
 
     def __init__(self, name: str, card: Card, rows: pa.Table, image_processor: Any, params: Params):
-        self.name, self.classes, self.dials = name, list(card.classes), params.transfer
+        self.name, self.classes, self.settings = name, list(card.classes), params.transfer
         self.is_multi_label = card.is_multi_label
         self._image_processor = image_processor
         if card.fitted:
-            fitted, scored = (_of_splits(name, rows, splits) for splits in (card.fitted, card.scored))
+            train, test = (_of_splits(name, rows, splits) for splits in (card.fitted, card.scored))
         else:
-            fitted, scored = _divide(name, rows, params)
-        self._fitted, self._scored = self._read(fitted), self._read(scored)
+            train, test = _divide(name, rows, params)
+        self._train, self._test = self._read(train), self._read(test)
 
     @property
-    def num_visits(self) -> int:
-        """Training rows seen by all fine-tunings together."""
-        num_rows = min(len(self._fitted), self.dials.max_rows or len(self._fitted))
-        return 2 * len(self.dials.seeds) * self.dials.num_epochs * num_rows
+    def num_updated_rows(self) -> int:
+        """Training rows that all fine-tunings together process."""
+        num_rows = min(len(self._train), self.settings.max_rows or len(self._train))
+        return len(ENCODERS) * len(self.settings.seeds) * self.settings.num_epochs * num_rows
 
-    def transfer(self, encoder: nn.Module, name: str, seed: int, advance: Callable[[int], None]) -> list[Tree]:
-        """Fine-tune, and say what the test rows were taken for."""
+    def predict(self, encoder: PreTrainedModel, name: str, seed: int, advance: Callable[[int], None]) -> list[Tree]:
+        """Fine-tune the encoder and predict the test rows: rows of PREDICTION_SCHEMA."""
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randperm(len(self._fitted), generator=generator)[: self.dials.max_rows].tolist()
-        fitted = [self._fitted[row] for row in sorted(drawn)]
-        targets = self._targets(fitted)
-        model = fine_tune(encoder, self._reader(fitted), targets, len(self.classes), self.dials, seed, advance)
-        answers = predict(
+        drawn = torch.randperm(len(self._train), generator=generator)[: self.settings.max_rows].tolist()
+        train = [self._train[row] for row in sorted(drawn)]
+        targets = self._targets(train)
+        model = fine_tune(encoder, self._reader(train), targets, len(self.classes), self.settings, seed, advance)
+        predicted = predict(
             model,
-            self._reader(self._scored),
-            len(self._scored),
-            self.dials.batch_size,
+            self._reader(self._test),
+            len(self._test),
+            self.settings.batch_size,
             is_multi_label=self.is_multi_label,
         )
         return [
@@ -137,55 +158,52 @@ class Benchmark:
                 "predictions": self._decide(probabilities),
                 "probabilities": probabilities,
             }
-            for sample, probabilities in zip(self._scored, answers, strict=True)
+            for sample, probabilities in zip(self._test, predicted, strict=True)
         ]
 
     def score(self, records: Sequence[Tree]) -> Tree:
-        """Macro-F1 of both encoders with its interval, the mean over seeds of each."""
-        scores: Tree = {"num_train_rows": len(self._fitted), "num_test_rows": len(self._scored)}
-        for encoder in ("trained", "scratch"):
-            per_seed = []
-            for seed in self.dials.seeds:
-                own = [
-                    row
-                    for row in records
-                    if (row["benchmark"], row["encoder"], row["seed"]) == (self.name, encoder, seed)
-                ]
-                per_seed.append(
-                    score_classes(
-                        [row["labels"] for row in own],
-                        [row["predictions"] for row in own],
-                        self.classes,
-                        groups=[sample.groups.patient or sample.id for sample in self._scored],
-                        num_resamples=self.dials.num_resamples,
-                        confidence=self.dials.confidence,
-                    )
-                )
+        """Each metric of each encoder with its interval, the mean over seeds."""
+        scores: Tree = {"num_train_rows": len(self._train), "num_test_rows": len(self._test)}
+        for encoder in ENCODERS:
+            per_seed = [self._score_run(records, encoder, seed) for seed in self.settings.seeds]
             scores[encoder] = {name: mean(each[name] for each in per_seed) for name in per_seed[0]}
         return scores
 
+    def _score_run(self, records: Sequence[Tree], encoder: str, seed: int) -> dict[str, float]:
+        run = (self.name, encoder, seed)
+        own = [row for row in records if (row["benchmark"], row["encoder"], row["seed"]) == run]
+        rows = [(row["labels"], row["predictions"], self.classes) for row in own]
+        return bootstrap(
+            CLASSIFICATION_METRICS,
+            [metric.measure(rows) for metric in CLASSIFICATION_METRICS],
+            [sample.groups.patient or sample.id for sample in self._test],
+            num_resamples=self.settings.num_resamples,
+            confidence=self.settings.confidence,
+            seed=0,
+        )
+
     def _targets(self, samples: Sequence[Sample]) -> torch.Tensor:
-        """(rows,) classes, or (rows, m) of 0 and 1 where a row may have several."""
+        """(rows,) classes, or (rows, m) of 0 and 1 if a row may have several."""
         if not self.is_multi_label:
             return torch.tensor([self.classes.index(sample.labels[0]) for sample in samples])
         return torch.tensor([[float(name in sample.labels) for name in self.classes] for sample in samples])
 
     def _decide(self, probabilities: Sequence[float]) -> list[str]:
-        """The classes predicted: those above the threshold, or the likeliest one where a row has one."""
+        """The predicted classes: those above the threshold, or the most probable one if a row has exactly one."""
         if self.is_multi_label:
             pairs = zip(self.classes, probabilities, strict=True)
-            return [name for name, probability in pairs if probability > self.dials.threshold]
+            return [name for name, probability in pairs if probability > self.settings.threshold]
         return [self.classes[probabilities.index(max(probabilities))]]
 
     def _read(self, rows: pa.Table) -> list[Sample]:
         samples = list(ShardStore(paths.SAMPLES).take(rows))
-        odd = next((sample.id for sample in samples if len(sample.labels) != 1), None)
+        odd = next((sample for sample in samples if len(sample.labels) != 1), None)
         if odd is not None and not self.is_multi_label:
-            raise SourceError(f"{odd}: not exactly one label, which the card of {self.name} promises")
+            raise SourceError(f"{odd.id}: has {len(odd.labels)} labels, but the card of {self.name} states one a row")
         return samples
 
     def _reader(self, samples: Sequence[Sample]) -> Callable[[Sequence[int]], torch.Tensor]:
-        """Pixels of rows by number, decoded once."""
+        """Pixels of rows by number, each decoded once."""
         kept: dict[int, torch.Tensor] = {}
 
         def read_rows(rows: Sequence[int]) -> torch.Tensor:
@@ -200,35 +218,30 @@ class Benchmark:
 def _of_splits(name: str, rows: pa.Table, splits: Sequence[str]) -> pa.Table:
     found = rows.filter(pc.is_in(rows["split"], pa.array(splits)))
     if not len(found):
-        raise SourceError(f"{name}: no row of the split {' or '.join(splits)}; put its files into the mirror")
+        raise SourceError(
+            f"{name}: no row of split {' or '.join(splits)} in the mix; add its files to the local data folder"
+        )
     return found
 
 
 def _divide(name: str, rows: pa.Table, params: Params) -> tuple[pa.Table, pa.Table]:
-    """The rows to fit and to score of a set without a published split."""
-    pictures_columns = (f"pictures.list.element.{column}" for column in ("phash", "thumbnail"))
-    table = ShardStore(paths.SAMPLES / name).read(["id", "labels", "groups.patient", *pictures_columns])
+    """The train and test rows of a benchmark without published splits."""
+    columns = ["id", "labels", "groups.patient", "images.list.element.phash", "images.list.element.thumbnail"]
+    table = ShardStore(paths.SAMPLES / name).read(columns)
     facts = table.take(pc.index_in(rows["id"], table["id"])).to_pylist()
-    pictures = [row["pictures"][0] for row in facts]
-    looks = group_pictures(
-        np.array([picture["phash"] for picture in pictures], np.uint64),
-        np.stack([np.frombuffer(picture["thumbnail"], np.uint8) for picture in pictures]),
+    images = [row["images"][0] for row in facts]
+    fingerprints = group_pictures(
+        np.array([image["phash"] for image in images], np.uint64),
+        np.stack([np.frombuffer(image["thumbnail"], np.uint8) for image in images]),
         params.deduplicate.hamming_radius,
         params.deduplicate.thumbnail_distance,
     )
-    groups = [row["groups"]["patient"] or f"look {look}" for row, look in zip(facts, looks, strict=True)]
-    dials = params.transfer
+    groups = [
+        row["groups"]["patient"] or f"fingerprint {number}" for row, number in zip(facts, fingerprints, strict=True)
+    ]
+    settings = params.transfer
     try:
-        fitted, scored = divide([row["labels"] for row in facts], groups, dials.num_parts, dials.division_seed)
+        train, test = divide([row["labels"] for row in facts], groups, settings.num_parts, settings.division_seed)
     except SourceError as error:
         raise SourceError(f"{name}: {error}; lower transfer.num_parts") from None
-    return rows.take(fitted), rows.take(scored)
-
-
-def _scratch(model: Any, seed: int) -> nn.Module:
-    """An encoder of the same architecture with random weights."""
-    from transformers import AutoModel
-
-    torch.manual_seed(seed)
-    encoder: nn.Module = AutoModel.from_config(model.config.vision_config)
-    return encoder
+    return rows.take(train), rows.take(test)

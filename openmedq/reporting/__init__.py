@@ -1,4 +1,1 @@
-"""What the stages left behind, made readable: one page (`page`), and the facts that the closing tables share with it.
-
-Reads results, computes no score. `stages/report.py` writes the page, `summary.py` prints the tables.
-"""
+"""The results of a run as a page and as tables in the terminal. Nothing here computes a score."""

@@ -1,133 +1,111 @@
-"""Three drawings as inline SVG: scores with intervals, the fates of rows, the loss. Colors are the page's CSS classes.
+"""The report's charts: scores with intervals, outcomes of records, training loss. Each returns an inline SVG element.
 
-Each says in words what it shows, and each stands beside a table with the same numbers.
+matplotlib draws the same bytes at each run. Colors are readable on light and dark pages; the page's style sheet sets
+the color of the text.
 """
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Any
 
-from markupsafe import Markup, escape
+import numpy as np
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-WIDTH = 880
-ROW = 30
-FATES = ("train", "validation", "evaluation", "duplicate", "kept out", "rejected")  # as `SetResult.fates` names them
+WIDTH_IN = 8.8
+MAX_POINTS = 800  # of the loss
 
-_LABEL = 150  # width of the labels on the left
-
-
-@dataclass(frozen=True)
-class Bar:
-    """A score in percent, its interval where there is one, and the floor to hold it against."""
-
-    label: str
-    value: float
-    low: float | None
-    high: float | None
-    floor: float
-    note: str  # said at the right
-
-
-def draw_scores(title: str, bars: Sequence[Bar]) -> Markup:
-    """A dot with its interval per row on a scale from 0 to 100; a tick where the floor is."""
-    left, right = _LABEL, WIDTH - 140
-    bottom = ROW * len(bars) + 8
-
-    def place(percent: float) -> float:
-        return left + (right - left) * percent / 100
-
-    parts = [_grid(place(tick), 0, bottom, f"{tick}") for tick in range(0, 101, 20)]
-    for number, bar in enumerate(bars):
-        middle = ROW * number + ROW / 2 + 4
-        parts.append(_text(left - 14, middle + 4, bar.label, "label end"))
-        if bar.low is not None and bar.high is not None:
-            parts.append(_line(place(bar.low), middle, place(bar.high), middle, "interval"))
-        parts.append(_line(place(bar.floor), middle - 8, place(bar.floor), middle + 8, "floor"))
-        parts.append(Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="5"/>').format(place(bar.value), middle))
-        parts.append(_text(right + 16, middle + 4, bar.note, "note"))
-    return _svg(title, bottom + 24, parts)
+_STYLE = {
+    "svg.hashsalt": "openmedq",  # ids of the same elements are the same at each run
+    "svg.fonttype": "none",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": "#8a9096",
+    "axes.axisbelow": True,
+    "grid.color": "#8a9096",
+    "grid.alpha": 0.3,
+    "xtick.color": "#8a9096",
+    "ytick.left": False,
+    "legend.frameon": False,
+}
+_ACCENT, _BASELINE = "#3d85b8", "#d9922e"
+_OUTCOME_COLORS = {
+    "train": "#3d85b8",
+    "validation": "#8bbbd9",
+    "evaluation": "#d9922e",
+    "duplicate": "#b3b8bc",
+    "kept out": "#73797f",
+    "rejected": "#c4544c",
+}
 
 
-def draw_fates(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
-    """A bar per set, as long for each: the shares of what became of the records found."""
-    left, right = _LABEL, WIDTH - 110
-    parts: list[Markup] = []
-    for number, (label, fates) in enumerate(rows):
-        top = ROW * number + 7
-        parts.append(_text(left - 14, top + 13, label, "label end"))
-        total = sum(fates.values())
-        start = float(left)
-        for fate in FATES:
-            width = (right - left) * fates[fate] / total if total else 0.0
-            if width:
-                parts.append(_rectangle(start, top, width, 18, fate, f"{label}: {fates[fate]:,} {fate}"))
-            start += width
-        if not total:
-            parts.append(_line(left, top + 9, right, top + 9, "absent"))
-        parts.append(_text(right + 16, top + 13, f"{total:,} found" if total else "absent", "note"))
-    return _svg(title, ROW * len(rows) + 6, parts)
+def draw_scores(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
+    """A row for each (label, scores): the score as a dot, its interval as a line, the majority baseline as a tick."""
+    with rc_context(_STYLE):
+        figure, axes = _open([f"{label} ({scores['num_rows']:,})" for label, scores in rows])
+        places = range(len(rows))
+        values = [scores[name] for _, scores in rows]
+        lows, highs = ([scores.get(f"{name}_{end}", scores[name]) for _, scores in rows] for end in ("low", "high"))
+        baselines = [scores[f"baseline_{name}"] for _, scores in rows]
+        axes.hlines(places, lows, highs, color=_ACCENT, alpha=0.35, linewidth=5)
+        axes.plot(values, places, "o", color=_ACCENT, ms=6, clip_on=False, label=f"{title} in percent, with interval")
+        axes.plot(baselines, places, "|", color=_BASELINE, ms=12, mew=2, clip_on=False, label="majority baseline")
+        axes.set_xlim(0, 100)
+        axes.grid(axis="x")
+        return _render(figure, f"{title} by source in percent, with the majority baseline")
+
+
+def draw_outcomes(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
+    """A stacked bar a row, all of the same length: the shares of a dataset's records by outcome."""
+    with rc_context(_STYLE):
+        figure, axes = _open([f"{label} ({sum(outcomes.values()):,})" for label, outcomes in rows])
+        totals = np.array([max(sum(outcomes.values()), 1) for _, outcomes in rows])
+        start = np.zeros(len(rows))
+        for name, color in _OUTCOME_COLORS.items():
+            share = 100 * np.array([outcomes[name] for _, outcomes in rows]) / totals
+            axes.barh(range(len(rows)), share, 0.6, start, color=color, label=name)
+            start += share
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("% of the records found")
+        return _render(figure, title)
 
 
 def draw_loss(title: str, losses: Sequence[tuple[int, float]]) -> Markup:
-    """The loss over steps: every step faint, and a running mean over a twentieth of them."""
-    left, right, top, bottom = 46, WIDTH - 16, 10, 220
-    steps, values = zip(*_thin(losses, 800), strict=True)
-    ticks_x, ticks_y = _ticks(0, max(steps)), _ticks(0, max(values))
-    end_x, end_y = max(steps[-1], 1), max(ticks_y[-1], max(values)) or 1
-
-    def place(step: float, value: float) -> tuple[float, float]:
-        return left + (right - left) * step / end_x, bottom - (bottom - top) * value / end_y
-
-    parts = [_text(left - 10, place(0, tick)[1] + 4, f"{tick:g}", "tick end") for tick in ticks_y]
-    parts += [_line(left, place(0, tick)[1], right, place(0, tick)[1], "grid") for tick in ticks_y]
-    parts += [_text(place(tick, 0)[0], bottom + 20, f"{tick:,.0f}", "tick middle") for tick in ticks_x]
-    for name, series in (("faint", values), ("curve", _running_mean(values, len(values) // 40))):
-        points = " ".join("{:.1f},{:.1f}".format(*place(*point)) for point in zip(steps, series, strict=True))
-        parts.append(Markup('<polyline class="{}" points="{}"/>').format(name, points))
-    parts.append(_text(right, bottom + 36, "updates", "tick end"))
-    return _svg(title, bottom + 42, parts)
+    """The loss of each update, and its running mean over a twentieth of the updates."""
+    steps, values = np.array(losses[:: math.ceil(len(losses) / MAX_POINTS)], dtype=np.float64).T
+    reach = len(values) // 40
+    means = [values[max(0, place - reach) : place + reach + 1].mean() for place in range(len(values))]
+    with rc_context(_STYLE | {"ytick.color": "#8a9096"}):
+        figure = Figure((WIDTH_IN, 3), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(steps, values, color=_ACCENT, alpha=0.3, linewidth=0.8, label="each update")
+        axes.plot(steps, means, color=_ACCENT, linewidth=1.6, label="running mean")
+        axes.set_ylim(0)
+        axes.set_xlabel("updates")
+        axes.grid(axis="y")
+        return _render(figure, title)
 
 
-def _thin(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
-    stride = math.ceil(len(points) / most)
-    return list(points[::stride])
+def _open(labels: Sequence[str]) -> tuple[Figure, Axes]:
+    """A figure with a row for each label, the first on top."""
+    figure = Figure((WIDTH_IN, 0.9 + 0.3 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
+    return figure, axes
 
 
-def _running_mean(values: Sequence[float], reach: int) -> list[float]:
-    """Mean of each value and up to `reach` neighbors on both sides."""
-    around = [values[max(0, place - reach) : place + reach + 1] for place in range(len(values))]
-    return [sum(near) / len(near) for near in around]
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers from low to at most high."""
-    span = max(high - low, 1e-9)
-    unit = 10 ** math.floor(math.log10(span / 5))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if span / (unit * factor) <= 6)
-    return [low + step * number for number in range(int(span / step + 1e-9) + 1)]
-
-
-def _svg(title: str, height: float, parts: Sequence[Markup]) -> Markup:
-    return Markup('<svg role="img" viewBox="0 0 {} {:.0f}"><title>{}</title>{}</svg>').format(
-        WIDTH, height, title, Markup("").join(parts)
-    )
-
-
-def _grid(x: float, top: float, bottom: float, label: str) -> Markup:
-    return _line(x, top, x, bottom, "grid") + _text(x, bottom + 18, label, "tick middle")
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, name: str) -> Markup:
-    template = '<line class="{}" x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}"/>'
-    return Markup(template).format(name, x1, y1, x2, y2)
-
-
-def _rectangle(x: float, y: float, width: float, height: float, name: str, title: str) -> Markup:
-    template = '<rect class="fate {}" x="{:.1f}" y="{:.1f}" width="{:.2f}" height="{:.1f}"><title>{}</title></rect>'
-    return Markup(template).format(name.replace(" ", "-"), x, y, width, height, title)
-
-
-def _text(x: float, y: float, text: str, name: str) -> Markup:
-    return Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(name, x, y, escape(text))
+def _render(figure: Figure, title: str) -> Markup:
+    figure.legend(loc="outside upper left", ncols=6)
+    buffer = io.StringIO()
+    unset = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=unset | {"Title": title})
+    svg = buffer.getvalue()
+    return Markup(svg[svg.index("<svg") :])

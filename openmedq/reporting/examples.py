@@ -1,4 +1,4 @@
-"""Which predictions the page shows, with their pictures: of open sources only, right and wrong ones in turn."""
+"""Pick the predictions that the report and the demo show, with their images: of open sources only."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from openmedq.storage.tables import read_index, read_table
 
 THUMBNAIL_PX = 240
 MAX_CHARS = 280
-MAX_PICTURES = 2  # of one row
+MAX_IMAGES = 2  # of one row
 
 Row = dict[str, Any]  # of predictions.parquet
 
 
 @dataclass(frozen=True)
 class Example:
-    """A prediction as the page shows it."""
+    """A prediction as the report shows it."""
 
     id: str
     source: str
@@ -37,16 +37,16 @@ class Example:
     is_right: bool
     licence: str
     record: str
-    pictures: tuple[str, ...]  # data URIs
+    images: tuple[str, ...]  # data URIs
 
 
 def read_examples(sources: Collection[str], most: int) -> list[Example]:
-    """At most `most` predictions of `sources`, as the page shows them."""
+    """At most `most` predictions of `sources`, as the report shows them."""
     return [_describe(row, sample) for row, sample in pick_predictions(sources, most)]
 
 
 def pick_predictions(sources: Collection[str], most: int) -> list[tuple[Row, Sample]]:
-    """At most `most` rows with their samples: the sources in turn, and of each right and wrong ones in turn."""
+    """At most `most` predictions with their samples: one source after the other, right and wrong ones alternating."""
     path = paths.EVALUATION / "predictions.parquet"
     if not most or not path.exists():
         return []
@@ -62,12 +62,12 @@ def _mix_right_and_wrong(rows: list[Row]) -> list[Row]:
 
 
 def _in_turn(lists: Iterable[list[Row]]) -> Iterator[Row]:
-    """One of each, as long as there are any."""
+    """One row of each list, then the next row of each, and so on."""
     return (row for rows in zip_longest(*lists) for row in rows if row is not None)
 
 
 def _spread(rows: list[Row]) -> list[Row]:
-    """Rows from all over the list first: neighbors ask the same of the same picture."""
+    """Reorder with a stride: neighboring rows often ask the same about the same image."""
     stride = max(1, round(len(rows) ** 0.5))
     return [row for start in range(stride) for row in rows[start::stride]]
 
@@ -88,7 +88,7 @@ def _describe(row: Row, sample: Sample) -> Example:
         is_right=row["exact_match"] == 1,
         licence=row["licence"],
         record=f"{row['provenance']['file']}, {row['provenance']['record']}",
-        pictures=tuple(_to_data_uri(image.data) for image in sample.images[:MAX_PICTURES] if image.data),
+        images=tuple(_to_data_uri(image.data) for image in sample.images[:MAX_IMAGES] if image.data),
     )
 
 
@@ -98,8 +98,8 @@ def _shorten(text: str) -> str:
 
 
 def _to_data_uri(data: bytes) -> str:
-    with PIL.Image.open(io.BytesIO(data)) as picture:
-        small = picture.convert("L" if picture.mode == "L" else "RGB")
+    with PIL.Image.open(io.BytesIO(data)) as image:
+        small = image.convert("L" if image.mode == "L" else "RGB")
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)

@@ -1,4 +1,4 @@
-"""One page with scores, intervals, examples and the waterfall. What results mean is `report/page.py`'s business."""
+"""Stage report: one page with scores, intervals, examples and the waterfall."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openmedq.storage.publish import publish
 
 
 def run(params: Params, log: Log) -> None:
-    """Write data/report/index.html, whole in itself; examples are of sources that anyone may see."""
+    """Write data/report/index.html, a page without other files; its examples are records of open sources only."""
     results = read_results()
     page = render(results, read_examples(results.open_sources, params.report.num_examples))
     with publish(paths.REPORT) as folder:

@@ -1,9 +1,9 @@
-"""Reads what the stages left: counts, waterfall, verdict, losses, scores. What is not there is None or empty."""
+"""Read the outputs of the stages: counts, waterfall, verdict, losses, scores. A missing file gives None or nothing."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,35 +16,29 @@ from openmedq.storage.tables import read_counts, read_json
 
 Tree = Mapping[str, Any]
 
+EXCLUDED = ("rejected", "duplicate", "kept out")  # why a row is not in the mix
+OUTCOMES = (*EXCLUDED, *(role.value for role in Role))
+
 WHERE_NEXT = (
     ("the report", str(paths.REPORT / "index.html"), "scores, examples, licences"),
     ("the demo", "python -m openmedq demo", "ask the model, on this machine"),
     ("MLflow, Prefect", "make ui", "runs and flows, on this machine"),
-    ("Data Docs", str(paths.DATA_DOCS / "index.html"), "what the data are held to"),
+    ("data validation", str(paths.DATA_DOCS / "index.html"), "each expectation and its result"),
     ("DVC", "dvc dag", "also: dvc metrics show, dvc exp show"),
 )
 
 
 @dataclass(frozen=True)
-class SetResult:
-    """What became of one set: its card's words and its rows, from the published file to the mix."""
+class DatasetResult:
+    """The card of a dataset, and the number of its records at each step from the published files to the mix."""
 
-    id: str
-    title: str
-    kind: str  # source or benchmark
-    homepage: str
-    licence: str
-    access: str
-    task: str
-    modality: str
-    published: Mapping[str, int] = field(default_factory=dict)  # split -> records, as the publisher counts
-    roles: Mapping[str, str] = field(default_factory=dict)  # split -> role, the card's
+    card: Card
+    origin: str | None = None  # of the files: miniature, mirror or official
     state: str = "not run"  # present, absent, or not run
     reason: str | None = None  # why it is absent
-    origin: str = ""  # miniature, mirror or official
     found: int = 0
     read: int = 0
-    rejected: Mapping[str, int] = field(default_factory=dict)
+    rejected: Mapping[str, int] = field(default_factory=dict)  # reason -> records, as the next two
     duplicate: Mapping[str, int] = field(default_factory=dict)
     kept_out: Mapping[str, int] = field(default_factory=dict)
     mix: Mapping[str, int] = field(default_factory=dict)  # role -> rows
@@ -60,98 +54,103 @@ class SetResult:
         return self.is_present and self.origin == "miniature"
 
     @property
-    def is_open(self) -> bool:
-        """Whether its texts and pictures may be shown to anyone."""
-        return self.access == Access.OPEN
+    def outcomes(self) -> dict[str, int]:
+        """Records by outcome (OUTCOMES); each record found counts once."""
+        excluded = {name: sum(reasons.values()) for name, reasons in self._excluded.items()}
+        return excluded | {role.value: self.mix.get(role, 0) for role in Role}
 
     @property
-    def fates(self) -> dict[str, int]:
-        """What became of the records found, each counted once."""
-        return {
-            **{role.value: self.mix.get(role.value, 0) for role in Role},
-            "duplicate": sum(self.duplicate.values()),
-            "kept out": sum(self.kept_out.values()),
-            "rejected": sum(self.rejected.values()),
-        }
-
-    @property
-    def reasons(self) -> list[tuple[str, str, int]]:
-        """(fate, reason, rows) of what did not enter the mix."""
-        lost = {"rejected": self.rejected, "duplicate": self.duplicate, "kept out": self.kept_out}
-        return [(fate, reason, number) for fate, reasons in lost.items() for reason, number in reasons.items()]
+    def exclusion_reasons(self) -> list[tuple[str, int]]:
+        """(reason, records) of what is not in the mix."""
+        return [
+            (reason if reason.startswith(name) else f"{name}: {reason}", number)
+            for name, reasons in self._excluded.items()
+            for reason, number in reasons.items()
+        ]
 
     @property
     def num_published_evaluation_rows(self) -> int:
         """Records of the published evaluation splits."""
-        return sum(number for split, number in self.published.items() if self.roles.get(split) == Role.EVALUATION)
+        roles = self.card.roles
+        return sum(rows for split, rows in self.card.published_rows.items() if roles.get(split) is Role.EVALUATION)
+
+    @property
+    def _excluded(self) -> dict[str, Mapping[str, int]]:
+        return dict(zip(EXCLUDED, (self.rejected, self.duplicate, self.kept_out), strict=True))
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that a run left behind."""
+    """All outputs of a run."""
 
-    sets: tuple[SetResult, ...]
+    datasets: tuple[DatasetResult, ...]
     verdict: Tree | None
     training: Tree | None
     losses: tuple[tuple[int, float], ...]  # (step, loss)
-    evaluation: Tree | None
-    transfer: Tree | None
+    evaluation: Tree  # metrics.json of evaluate and of transfer, empty before they have run
+    transfer: Tree
 
     @property
-    def sources(self) -> list[SetResult]:
-        """The sets of the mix, as the catalogue orders them."""
-        return [each for each in self.sets if each.kind == "source"]
-
-    @property
-    def benchmarks(self) -> list[SetResult]:
-        """The classification sets, as the catalogue orders them."""
-        return [each for each in self.sets if each.kind == "benchmark"]
+    def sources(self) -> list[DatasetResult]:
+        """The datasets of the mix, in the catalogue's order."""
+        return [each for each in self.datasets if each.card.kind == "source"]
 
     @property
     def open_sources(self) -> set[str]:
         """Ids of the sources whose records may be shown to anyone."""
-        return {each.id for each in self.sources if each.is_open and each.is_present}
+        return {each.card.id for each in self.sources if each.card.access is Access.OPEN and each.is_present}
 
-    def find(self, set_id: str) -> SetResult | None:
-        """One set by id."""
-        return next((each for each in self.sets if each.id == set_id), None)
+    @property
+    def encoders(self) -> list[str]:
+        """The encoders that transfer compared, the trained one first."""
+        return list(self.transfer.get("mean", ()))
 
-    def iterate_scores(self) -> Iterator[tuple[SetResult, Tree]]:
-        """The sources that were asked, with their scores, as the catalogue orders them."""
+    def find(self, dataset_id: str) -> DatasetResult | None:
+        """One dataset by id."""
+        return next((each for each in self.datasets if each.card.id == dataset_id), None)
+
+    @property
+    def metrics(self) -> Sequence[Tree]:
+        """The metrics of answers: name, title, is_headline, has_baseline."""
+        return list(self.evaluation.get("metrics", ()))
+
+    @property
+    def transfer_metrics(self) -> Sequence[Tree]:
+        """The metrics of classification, described alike."""
+        return list(self.transfer.get("metrics", ()))
+
+    def iterate_scores(self) -> Iterator[tuple[DatasetResult, Tree]]:
+        """The evaluated sources with their scores, in the catalogue's order."""
         for each in self.sources:
-            scores = (self.evaluation or {}).get(each.id)
+            scores = self.evaluation.get(each.card.id)
             if scores and scores["num_rows"]:
                 yield each, scores
 
+    def iterate_transfers(self) -> Iterator[tuple[DatasetResult, Tree]]:
+        """The benchmarks that transfer has scored, with their scores."""
+        for each in self.datasets:
+            if each.card.id in self.transfer:
+                yield each, self.transfer[each.card.id]
+
 
 def read_results() -> Results:
-    """Read whatever is there, below the current directory."""
+    """Read the outputs below the current folder."""
     cards = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else {}
     waterfall = _read_json(paths.MIX / "waterfall.json") or {}
     return Results(
-        sets=tuple(_read_set(card, waterfall.get(set_id)) for set_id, card in cards.items()),
+        datasets=tuple(_read_dataset(card, waterfall.get(card.id, {})) for card in cards.values()),
         verdict=_read_json(paths.VALIDATION / "verdict.json"),
         training=_read_json(paths.TRAINING / "metrics.json"),
         losses=_read_losses(paths.TRAINING / "loss.csv"),
-        evaluation=_read_json(paths.EVALUATION / "metrics.json"),
-        transfer=_read_json(paths.TRANSFER / "metrics.json"),
+        evaluation=_read_json(paths.EVALUATION / "metrics.json") or {},
+        transfer=_read_json(paths.TRANSFER / "metrics.json") or {},
     )
 
 
-def _read_set(card: Card, told: Tree | None) -> SetResult:
-    facts: dict[str, Any] = {
-        name: getattr(card, name)
-        for name in ("id", "title", "kind", "homepage", "licence", "access", "task", "modality", "roles")
-    }
+def _read_dataset(card: Card, counts: Tree) -> DatasetResult:
     folder = paths.SAMPLES / card.id
-    counts = read_counts(folder) if folder.exists() else {}
-    fates = (
-        {name: told[name] for name in ("state", "found", "read", "rejected", "duplicate", "kept_out", "mix")}
-        if told
-        else {}
-    )
-    reason = told.get("reason") if told else None
-    return SetResult(**facts, **fates, reason=reason, published=card.published_rows, origin=counts.get("origin") or "")
+    origin = read_counts(folder)["origin"] if folder.exists() else None
+    return DatasetResult(card, origin, **{name: value for name, value in counts.items() if name != "kind"})
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The closing tables in the terminal: scores, the waterfall of rows per set, where to look next. Computes nothing."""
+"""Print the results in the terminal: scores, transfer, the waterfall of rows, and where to look next."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from rich.text import Text
 
 from openmedq import paths
 from openmedq.errors import StaleError
-from openmedq.reporting.results import WHERE_NEXT, Results, SetResult, Tree, read_results
+from openmedq.reporting.results import EXCLUDED, WHERE_NEXT, DatasetResult, Results, Tree, read_results
 from openmedq.schema import Role
-
-LOST = ("rejected", "duplicate", "kept out")
 
 
 def show(console: Console) -> None:
-    """Print the tables; StaleError where the pipeline has not been run."""
+    """Print the tables; StaleError if the pipeline has not been run."""
     results = read_results()
-    if not any(each.state != "not run" for each in results.sets):
-        raise StaleError(f"{paths.MIX / 'waterfall.json'}: not there; run `dvc repro`, which makes it")
+    if all(each.state == "not run" for each in results.datasets):
+        raise StaleError(f"{paths.MIX / 'waterfall.json'}: not found; `dvc repro` writes it")
     _show_scores(console, results)
     _show_transfer(console, results)
     _show_waterfall(console, results)
@@ -29,79 +27,73 @@ def show(console: Console) -> None:
 
 
 def _show_scores(console: Console, results: Results) -> None:
-    if results.evaluation is None:
-        _say(console, f"No scores: {paths.EVALUATION / 'metrics.json'} is not there; `dvc repro evaluate` makes it.")
+    if not results.evaluation:
+        _print(console, f"No scores: {paths.EVALUATION / 'metrics.json'} not found; `dvc repro evaluate` writes it.")
         return
-    table = _table("Scores of answers, percent", "set", "rows", "BLEU-1", "exact match", "token F1", "never\nlooking")
+    columns: list[tuple[str, str, bool]] = []  # title, score, whether with its interval
+    for metric in results.metrics:
+        columns.append((metric["title"].replace(" ", "\n"), metric["name"], metric["is_headline"]))
+        if metric["has_baseline"]:
+            columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
+    table = _table("Scores of answers, percent", "source", "rows", *(title for title, _, _ in columns))
     for name, scores in _iterate_scores(results):
-        marks = [_interval(scores, score) for score in ("bleu_1", "exact_match")]
-        marks += [f"{scores[score]:.1f}" for score in ("token_f1", "baseline_exact_match")]
-        table.add_row(name, f"{scores['num_rows']:,}", *marks)
+        cells = (_format(scores, score, has_interval=has_interval) for _, score, has_interval in columns)
+        table.add_row(name, f"{scores['num_rows']:,}", *cells)
     if table.row_count:
         console.print(table)
     else:
-        _say(console, "No scores: no row of an evaluation split is in the mix.")
-    if miniatures := [each.id for each in results.sets if each.is_miniature]:
-        _say(console, f"Generated miniatures, not comparable with published figures: {', '.join(miniatures)}.")
+        _print(console, "No scores: the mix has no row of an evaluation split.")
+    if miniatures := [each.card.id for each in results.datasets if each.is_miniature]:
+        _print(console, f"Generated miniatures, not comparable with published figures: {', '.join(miniatures)}.")
     console.print()
 
 
 def _iterate_scores(results: Results) -> Iterator[tuple[str, Tree]]:
-    evaluation = results.evaluation or {}
-    scored = [(data.id, scores) for data, scores in results.iterate_scores()]
+    scored = [(data.card.id, scores) for data, scores in results.iterate_scores()]
     yield from scored
     if len(scored) > 1:
-        yield "all", evaluation["all"]
-    new = evaluation.get("all", {}).get("new_pictures", {"num_rows": 0})
+        yield "all", results.evaluation["all"]
+    new = results.evaluation["all"].get("new_images", {"num_rows": 0})
     if new["num_rows"]:
-        yield "  new pictures", new
+        yield "  new images", new
 
 
 def _show_transfer(console: Console, results: Results) -> None:
-    if not results.transfer:
-        return
-    table = _table("Transfer of the encoder, macro-F1", "set", "test rows", "trained", "from scratch")
-    for name, scores in results.transfer.items():
-        if name != "mean":
-            marks = (_interval(scores[encoder], "macro_f1", digits=3) for encoder in ("trained", "scratch"))
-            table.add_row(name, f"{scores['num_test_rows']:,}", *marks)
-    if table.row_count:
+    for metric in results.transfer_metrics:
+        table = _table(f"Transfer of the encoder, {metric['title']}", "benchmark", "test rows", *results.encoders)
+        for data, scores in results.iterate_transfers():
+            cells = (_format(scores[encoder], metric["name"], 3, has_interval=True) for encoder in results.encoders)
+            table.add_row(data.card.id, f"{scores['num_test_rows']:,}", *cells)
         console.print(table)
         console.print()
 
 
 def _show_waterfall(console: Console, results: Results) -> None:
-    table = _table("Rows, from the published files to the mix", "set", "found", "read", *LOST)
+    table = _table("Rows, from the published files to the mix", "dataset", "found", "read", *EXCLUDED)
     table.add_column("in the mix")
-    for each in results.sets:
+    for each in results.datasets:
         if each.is_present:
-            numbers = (each.found, each.read, *(each.fates[fate] for fate in LOST))
+            numbers = (each.found, each.read, *(each.outcomes[name] for name in EXCLUDED))
             roles = [f"{each.mix[role]:,} {role.value}" for role in Role if each.mix.get(role)]
-            table.add_row(each.id, *(f"{number:,}" if number else "-" for number in numbers), "\n".join(roles) or "-")
+            cells = (f"{number:,}" if number else "-" for number in numbers)
+            table.add_row(each.card.id, *cells, "\n".join(roles) or "-")
         else:
-            table.add_row(each.id, Text(each.state, style="dim"))
+            table.add_row(each.card.id, Text(each.state, style="dim"))
     console.print(table)
-    if any(each.reasons or each.reason for each in results.sets):
-        _say(console, "Not in the mix:")
-    for each in results.sets:
-        for line in _tell_losses(each):
-            _say(console, line)
+    if reasons := [line for each in results.datasets for line in _list_reasons(each)]:
+        _print(console, "\n".join(["Not in the mix:", *reasons]))
     console.print()
 
 
-def _tell_losses(data: SetResult) -> Iterator[str]:
-    reasons = [
-        f"{number:,} {reason if reason.startswith(fate) else f'{fate}: {reason}'}"
-        for fate, reason, number in data.reasons
-    ]
+def _list_reasons(data: DatasetResult) -> Iterator[str]:
     if data.reason:
-        yield f"  {data.id}: absent: {data.reason}"
-    if reasons:
-        yield f"  {data.id}: {'; '.join(reasons)}"
+        yield f"  {data.card.id}: absent: {data.reason}"
+    if reasons := [f"{number:,} {reason}" for reason, number in data.exclusion_reasons]:
+        yield f"  {data.card.id}: {'; '.join(reasons)}"
 
 
 def _show_where_next(console: Console) -> None:
-    _say(console, Text("Where to look next", style="bold"))
+    _print(console, Text("Where to look next", style="bold"))
     table = Table.grid(padding=(0, 2))
     for name, place, text in WHERE_NEXT:
         table.add_row(f"  {name}", Text(place, style="cyan"), Text(text, style="dim"))
@@ -117,13 +109,14 @@ def _table(title: str, first: str, *numbers: str) -> Table:
     return table
 
 
-def _interval(scores: Tree, name: str, digits: int = 1) -> str:
-    """`65.2 (62.0-68.4)`; the value alone where it has no interval."""
+def _format(scores: Tree, name: str, digits: int = 1, *, has_interval: bool = False) -> str:
+    """`65.2`, or `65.2 (62-68)` with its interval."""
     value = f"{scores[name]:.{digits}f}"
-    if f"{name}_low" not in scores:
+    if not has_interval or f"{name}_low" not in scores:
         return value
-    return f"{value} ({scores[f'{name}_low']:.{digits}f}-{scores[f'{name}_high']:.{digits}f})"
+    low, high = (f"{scores[f'{name}_{bound}']:.{digits - 1}f}" for bound in ("low", "high"))
+    return f"{value} ({low}-{high})"
 
 
-def _say(console: Console, text: str | Text) -> None:
+def _print(console: Console, text: str | Text) -> None:
     console.print(text, highlight=False, markup=False)

@@ -1,1 +1,1 @@
-"""Files: whole or not at all, archives checked before they are trusted, pictures decoded once, rows in Parquet."""
+"""Reading and writing files: atomic outputs, archives, images, Parquet shards and tables."""

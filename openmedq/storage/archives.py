@@ -1,11 +1,11 @@
-"""Zips and tars, read in place: nothing is extracted to disk, and no header is trusted.
+"""Read zip and tar archives in place. Nothing is extracted to disk, and headers are untrusted.
 
-An archive is refused whole when it is opened if it is cut, or if a member is a link or a device, is encrypted, expands
-absurdly, stands twice, or has a name that leads out of the archive. Zip members are stored or deflated: 3 KB of bz2 or
-lzma hold 4 GB. Tars are plain or gzipped, by their first bytes, whatever their name. `zipfile` and `tarfile` would take
-in a directory or a name of any size, so they read it through a file that bounds it.
+An archive is refused when it is opened if it is truncated, or if a member is a link or a device, is encrypted, exceeds
+the compression ratio, appears twice, or has a name that points out of the archive. Zip members are stored or deflated
+(3 KB of bz2 or lzma can hold 4 GB); tars are plain or gzipped, whatever their name. `zipfile` and `tarfile` would read
+a directory or a name of any size, so they read through a file object that limits both.
 
-While a zip is open, each member takes less than 1 KB of memory: 1.2 GB for the 1.65 million of PMC-OA.
+An open zip takes less than 1 KB of memory per member: 1.2 GB for the 1.65 million members of PMC-OA.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from openmedq.storage.folders import is_junk
 MAX_MEMBER_BYTES = 2**30  # that `read` takes into memory
 MAX_MEMBERS = 2**22  # PMC-OA has 1.65 million
 MAX_DIRECTORY_BYTES = 2**29  # of a zip's directory, or of all headers of a tar; PMC-OA has 0.2 GB
-MAX_HEADER_BYTES = 2**16  # of one member of a tar, with its long name and pax records; a path has at most 4,096
+MAX_HEADER_BYTES = 2**16  # of a tar member, with its long name and pax records; a path has at most 4,096
 MAX_EXPANSION = 200  # deflate reaches 1,032 on zeros; images and tables stay below 20
-SMALL_BYTES = 2**20  # below this, expansion is no danger
+SMALL_BYTES = 2**20  # below this size the expansion is not limited
 
 _GZIP, _ZIP, _ZIP_ENTRY = b"\x1f\x8b", b"PK\x03\x04", b"PK\x01\x02"  # first bytes
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-# RuntimeError is for a flag that says encrypted, or an unknown method.
+# `zipfile` raises RuntimeError for an encryption flag or an unknown method.
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, struct.error),
     *(EOFError, RuntimeError, ValueError, OverflowError),
@@ -47,19 +47,19 @@ _Info = zipfile.ZipInfo | tarfile.TarInfo
 
 
 class Members:
-    """The files of an open archive. A name is a member's path or, where only one is called so, its last part.
+    """The files of an open archive, by path, or by file name where only one member has it.
 
-    Backslashes, which Windows programs write, count as slashes. What operating systems add is left out.
+    Backslashes, which Windows programs write, count as slashes. Files of operating systems are left out.
     """
 
     def __init__(self, path: Path, infos: Iterable[_Info], open_info: Callable[[Any], IO[bytes] | None]) -> None:
-        """Index the members; ArchiveError for one that has no place in an archive."""
+        """Index the members; ArchiveError for an unsafe or a repeated name."""
         self.path = path
         self._open_info = open_info
         self._infos: dict[str, _Info] = {}  # by path
-        self._paths: dict[str, str | None] = {}  # by last part; None where several members share it
+        self._paths: dict[str, str | None] = {}  # by file name; None where several members have it
         for info in infos:
-            name = _to_path(_name(info))
+            name = _to_path(info.filename if isinstance(info, zipfile.ZipInfo) else info.name)
             _refuse_unsafe_name(path, name)
             if is_junk(name):
                 continue
@@ -75,7 +75,7 @@ class Members:
         return list(self._infos)
 
     def find(self, name: str) -> str | None:
-        """The path of the member with that name; None if there is none, ArchiveError if several share the last part."""
+        """The path of the member with that path or file name, or None; ArchiveError if several have the file name."""
         name = _to_path(name)
         basename = _basename(name)
         for path in (name, basename):
@@ -86,24 +86,25 @@ class Members:
         return self._paths.get(basename)
 
     def read(self, name: str) -> bytes:
-        """The bytes of a member; ArchiveError if there is none, or it is damaged or too large for memory."""
+        """The bytes of a member; ArchiveError if it is missing, damaged, or too large for memory."""
         path = self._find(name)
-        where, size_bytes = f"{self.path.name}: {path}", _size_bytes(self._infos[path])
+        info, where = self._infos[path], f"{self.path.name}: {path}"
+        size_bytes = info.file_size if isinstance(info, zipfile.ZipInfo) else info.size
         if size_bytes > MAX_MEMBER_BYTES:
-            raise ArchiveError(f"{where}: {size_bytes} bytes are too many to take in")
+            raise ArchiveError(f"{where}: {size_bytes} bytes are too many to read into memory")
         with self.open(path) as file:
             data = file.read(size_bytes + 1)  # one more: `zipfile` compares the checksum at the end
         if len(data) != size_bytes:
-            raise ArchiveError(f"{where}: damaged (cut)")
+            raise ArchiveError(f"{where}: damaged (truncated)")
         return data
 
     @contextmanager
     def open(self, name: str) -> Iterator[IO[bytes]]:
-        """A member as a file, to be streamed; ArchiveError, also while it is read, as `read` raises it."""
+        """A member as a file, for streaming; ArchiveError as `read`, also while the file is read."""
         path = self._find(name)
-        with _blame(f"{self.path.name}: {path}: damaged"):
+        with _damage_as_error(f"{self.path.name}: {path}: damaged"):
             file = self._open_info(self._infos[path])
-            assert file is not None  # `tarfile` has None for folders, which are no members here
+            assert file is not None  # `tarfile` returns None only for folders, which are not members
             with file:
                 yield file
 
@@ -116,7 +117,7 @@ class Members:
 
 @dataclass(frozen=True)
 class MemberPath:
-    """A member of the archive at `archive`, to be opened where a `Path` is expected."""
+    """A member of the archive at `archive`, which can be opened like a `Path`."""
 
     archive: Path
     member: str
@@ -126,7 +127,7 @@ class MemberPath:
 
     @contextmanager
     def open(self, mode: str = "rb") -> Iterator[IO[bytes]]:
-        """The member as a file; ArchiveError where the archive or the member is damaged."""
+        """The member as a file; ArchiveError if the archive or the member is damaged."""
         assert mode == "rb"
         with open_members(self.archive) as members, members.open(self.member) as file:
             yield file
@@ -134,13 +135,13 @@ class MemberPath:
 
 @contextmanager
 def open_members(path: Path) -> Iterator[Members]:
-    """Open a zip or tar archive to read members in place; ArchiveError where it is cut, hostile, or no archive.
+    """Open a zip or tar archive; ArchiveError if it is truncated, unsafe, or not an archive.
 
-    A gzipped tar is inflated from its start whenever a read goes backwards: read it in the order of `names`.
+    A gzipped tar is inflated from its start at each seek backwards: read its members in the order of `names`.
     """
     unexpected.refuse(path, kind=unexpected.ARCHIVE)
     with ExitStack() as stack:
-        with _blame(f"{path}: not a whole archive", "; copy it again"):
+        with _damage_as_error(f"{path}: not a whole archive", "; copy it again"):
             file: IO[bytes] = stack.enter_context(path.open("rb"))
             head = file.read(len(_ZIP))
             file.seek(0)
@@ -153,19 +154,19 @@ def open_members(path: Path) -> Iterator[Members]:
 
 @contextmanager
 def open_inner(members: Members, name: str) -> Iterator[Members]:
-    """Open a zip that is a member of another archive, as `open_members` does; it is taken into memory whole."""
+    """Open a zip that is a member of another archive, as `open_members`; the inner zip is read into memory."""
     with ExitStack() as stack:
         data = members.read(name)
         unexpected.refuse(members.path / name, data, unexpected.ARCHIVE)
-        with _blame(f"{members.path}: {name}: not a whole archive"):
+        with _damage_as_error(f"{members.path}: {name}: not a whole archive"):
             inner = _open_zip(members.path / name, io.BytesIO(data), stack)
         yield inner
 
 
-class _Directory:
-    """A zip as `zipfile` reads its directory: in one piece, of the size that the end of the zip declares."""
+class _LimitedZip:
+    """A zip file for `zipfile`, which reads the directory in one piece, of the size that the end of the zip states."""
 
-    is_open = False  # then members are read
+    is_limited = True  # until the directory is read
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         self._path = path
@@ -173,23 +174,23 @@ class _Directory:
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, num_bytes: int = -1) -> bytes:
-        """The next bytes; ArchiveError where they are a directory that is too large for memory."""
-        if not self.is_open and num_bytes > MAX_DIRECTORY_BYTES:
+        """The next bytes; ArchiveError if the directory is too large for memory."""
+        if self.is_limited and num_bytes > MAX_DIRECTORY_BYTES:
             raise ArchiveError(f"{self._path}: a directory of {num_bytes} bytes: a bomb, or damage; refused")
         data = self._file.read(num_bytes)
-        if not self.is_open and data.count(_ZIP_ENTRY) > MAX_MEMBERS:
+        if self.is_limited and data.count(_ZIP_ENTRY) > MAX_MEMBERS:
             raise ArchiveError(f"{self._path}: has more than {MAX_MEMBERS} members; refused")
         return data
 
 
-class _Headers:
-    """A tar as `tarfile` goes through its headers; what it reads in one go, and how far it skips, is bounded."""
+class _LimitedTar:
+    """A tar file for `tarfile`, which reads header by header; limits the size of a header and the length of a seek."""
 
-    is_open = False  # then members are read
+    is_limited = True  # until all headers are read
 
     def __init__(self, path: Path, file: IO[bytes], archive_bytes: int) -> None:
-        self.num_read = 0  # bytes, of the member that comes next
-        self.last = b""  # that was read
+        self.num_read = 0  # bytes of the current member's header
+        self.last = b""  # last block read
         self._num_read_all = 0
         self._path = path
         self._file = file
@@ -197,16 +198,16 @@ class _Headers:
         self.tell, self.seekable = file.tell, file.seekable
 
     def seek(self, place: int, whence: int = 0) -> int:
-        """Skip a member; ArchiveError where that would unpack a bomb, or lead backwards."""
-        if not self.is_open:
+        """Skip a member; ArchiveError for a seek backwards, or one that would inflate a bomb."""
+        if self.is_limited:
             if place < self._file.tell():
                 raise ArchiveError(f"{self._path}: a header leads backwards; refused, copy it again")
             _refuse_expansion(self._path, "its content", place, self._archive_bytes)
         return self._file.seek(place, whence)
 
     def read(self, num_bytes: int = -1) -> bytes:
-        """The next bytes; ArchiveError where a member's header asks for more than one can have."""
-        if self.is_open:
+        """The next bytes; ArchiveError if a header is larger than a header can be."""
+        if not self.is_limited:
             return self._file.read(num_bytes)
         self.num_read += num_bytes
         self._num_read_all += num_bytes
@@ -219,9 +220,9 @@ class _Headers:
 
 
 def _open_zip(path: Path, file: IO[bytes], stack: ExitStack) -> Members:
-    directory = _Directory(path, file)
-    archive = stack.enter_context(zipfile.ZipFile(cast(IO[bytes], directory)))
-    directory.is_open = True
+    limited = _LimitedZip(path, file)
+    archive = stack.enter_context(zipfile.ZipFile(cast(IO[bytes], limited)))
+    limited.is_limited = False
     archive_bytes = file.seek(0, io.SEEK_END)
     infos = [info for info in archive.infolist() if not _to_path(info.filename).endswith("/")]
     for info in infos:
@@ -231,27 +232,27 @@ def _open_zip(path: Path, file: IO[bytes], stack: ExitStack) -> Members:
 
 def _open_tar(path: Path, file: IO[bytes], stack: ExitStack) -> Members:
     archive_bytes = path.stat().st_size
-    headers = _Headers(path, file, archive_bytes)
-    archive = stack.enter_context(tarfile.TarFile(fileobj=cast(IO[bytes], headers)))
+    limited = _LimitedTar(path, file, archive_bytes)
+    archive = stack.enter_context(tarfile.TarFile(fileobj=cast(IO[bytes], limited)))
     infos: list[tarfile.TarInfo] = []
     num_bytes = 0
     for number, info in enumerate(archive, start=1):
-        headers.num_read = 0
+        limited.num_read = 0
         if number > MAX_MEMBERS:
             raise ArchiveError(f"{path}: has more than {MAX_MEMBERS} members; refused")
         if info.size < 0:
-            raise ArchiveError(f"{path}: {info.name!r} declares a negative size; refused, copy it again")
+            raise ArchiveError(f"{path}: {info.name!r} has a negative size; refused, copy it again")
         if not info.isdir():
             if not info.isreg():
                 raise ArchiveError(f"{path}: {info.name!r} is a link or a device; refused, unpack it by hand")
             num_bytes += info.size
             _refuse_expansion(path, "its content", num_bytes, archive_bytes)
             infos.append(info)
-    headers.is_open = True
-    # `tarfile` takes the end of the file, or a header that it can't read, for the end of the archive.
-    if headers.last != bytes(tarfile.BLOCKSIZE):
+    limited.is_limited = False
+    # `tarfile` takes the end of the file, or a damaged header, for the end of the archive.
+    if limited.last != bytes(tarfile.BLOCKSIZE):
         raise ArchiveError(f"{path}: not a whole tar archive (its end is missing); copy it again")
-    file.read(SMALL_BYTES)  # to the end, where gzip compares its checksum
+    file.read(SMALL_BYTES)  # to the end of the file, where gzip compares its checksum
     return Members(path, infos, archive.extractfile)
 
 
@@ -261,7 +262,7 @@ def _refuse_unsafe(path: Path, info: zipfile.ZipInfo, archive_bytes: int) -> Non
     if info.flag_bits & 0x1:
         raise ArchiveError(f"{path}: {info.filename!r} is encrypted; unpack it by hand")
     if info.compress_type not in _METHODS:
-        how = f"packed by method {info.compress_type}; only stored and deflate are read, pack it anew"
+        how = f"packed by method {info.compress_type}; only stored and deflate are read, pack it again"
         raise ArchiveError(f"{path}: {info.filename!r} is {how}")
     _refuse_expansion(path, repr(info.filename), info.file_size, min(info.compress_size, archive_bytes))
 
@@ -277,14 +278,6 @@ def _refuse_unsafe_name(path: Path, name: str) -> None:
         raise ArchiveError(f"{path}: {name!r} points out of the archive; refused, get the archive from its publisher")
 
 
-def _name(info: _Info) -> str:
-    return info.filename if isinstance(info, zipfile.ZipInfo) else info.name
-
-
-def _size_bytes(info: _Info) -> int:
-    return info.file_size if isinstance(info, zipfile.ZipInfo) else info.size
-
-
 def _to_path(name: str) -> str:
     return name.replace("\\", "/")
 
@@ -294,11 +287,12 @@ def _basename(name: str) -> str:
 
 
 @contextmanager
-def _blame(what: str, advice: str = "") -> Iterator[None]:
-    """Turn what damaged bytes raise into one line; EINVAL is a place before the file's first byte."""
+def _damage_as_error(what: str, advice: str = "") -> Iterator[None]:
+    """Turn the exceptions of damaged archives into a one-line ArchiveError."""
     try:
         yield
     except (*_DAMAGE, OSError) as error:
+        # EINVAL is a seek to before the first byte; other numbers are errors of the file system.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise ArchiveError(f"{what} ({' '.join(str(error).split()) or type(error).__name__}){advice}") from None

@@ -1,8 +1,4 @@
-"""Pictures decoded by an executor: each one once for all the questions that show it, results in the order asked for.
-
-Any `concurrent.futures.Executor` will do: none but this process, a pool of processes, a cluster's. How a picture is
-decoded is `io/images.py`'s business.
-"""
+"""Encode images with any `concurrent.futures.Executor`, each image once; results come in the order of the requests."""
 
 from __future__ import annotations
 
@@ -16,28 +12,29 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from openmedq.schema import Image, Reason
-from openmedq.storage.images import BrokenPicture, Picture, encode
+from openmedq.schema import EncodedImage, Image, Reason
+from openmedq.storage.images import BrokenPicture, encode
 from openmedq.storage.processes import be_worker
 
 if TYPE_CHECKING:
     from openmedq.config import Normalize
 
-_ABSENT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # the last one of a link to itself
-REMEMBERED_BYTES = 256 * 2**20  # of encoded pictures
-BROKEN_BYTES = 2**12  # what is wrong with one, in words
+REMEMBERED_BYTES = 256 * 2**20  # of encoded images
+BROKEN_BYTES = 2**12  # of a remembered exception
+
+_ABSENT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP)  # ELOOP: a link to itself
 
 
 class Inline(Executor):
-    """Runs what is submitted at once, in this process."""
+    """Runs each task at once, in this process."""
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """A future that is done."""
+        """Run the task and return its finished future."""
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
         except BrokenPicture as problem:
-            # Without its traceback and context, which would hold on to the picture's bytes.
+            # A new exception, because traceback and context keep the image's bytes in memory.
             future.set_exception(BrokenPicture(problem.reason, problem.detail))
         except Exception as error:
             future.set_exception(error)
@@ -46,11 +43,11 @@ class Inline(Executor):
 
 @contextmanager
 def open_executor(num_workers: int) -> Iterator[Executor]:
-    """This process for one worker, else a pool of processes, which end when this one does, however it ends."""
+    """This process for one worker, otherwise a pool of processes, which never outlive this one."""
     if num_workers == 1:
         yield Inline()
         return
-    # Spawned, not forked: a fork would copy the lock of the output and threads of libraries in any state.
+    # Spawned, because a fork would copy locks and the threads of libraries in any state.
     pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=be_worker)
     try:
         yield pool
@@ -58,8 +55,8 @@ def open_executor(num_workers: int) -> Iterator[Executor]:
         pool.shutdown(cancel_futures=True)
 
 
-def encode_image(image: Image, settings: Normalize) -> Picture:
-    """Read and encode a sample's picture; BrokenPicture where it can't be."""
+def encode_image(image: Image, settings: Normalize) -> EncodedImage:
+    """Read and encode an image; BrokenPicture if it is missing or unreadable."""
     if image.path is None:
         return encode(image.data or b"", settings)
     try:
@@ -72,17 +69,17 @@ def encode_image(image: Image, settings: Normalize) -> Picture:
 
 
 class Decoder:
-    """Hands pictures to an executor and remembers the latest results, so that a repeated one is decoded once."""
+    """Submits images to an executor and remembers recent results, so that a repeated image is decoded once."""
 
     def __init__(self, executor: Executor, settings: Normalize) -> None:
         self._executor = executor
         self._settings = settings
-        self._futures: OrderedDict[object, Future[Picture]] = OrderedDict()
+        self._futures: OrderedDict[object, Future[EncodedImage]] = OrderedDict()
         self._num_bytes = 0
         self._lock = threading.Lock()
 
-    def submit(self, image: Image) -> Future[Picture]:
-        """Begin to decode, if that has not begun."""
+    def submit(self, image: Image) -> Future[EncodedImage]:
+        """The future of the encoded image, whose `image_id` is empty: images of several ids may share it."""
         key = image.path if image.path is not None else hashlib.sha256(image.data or b"").digest()
         if key in self._futures:
             self._futures.move_to_end(key)
@@ -92,8 +89,8 @@ class Decoder:
             self._futures[key].add_done_callback(self._weigh)
         return self._futures[key]
 
-    def _weigh(self, future: Future[Picture]) -> None:
-        with self._lock:  # a pool calls from a thread of its own
+    def _weigh(self, future: Future[EncodedImage]) -> None:
+        with self._lock:  # a pool calls this from its own thread
             self._num_bytes += _size_bytes(future)
 
     def _forget_oldest(self) -> None:
@@ -106,5 +103,5 @@ class Decoder:
                 self._num_bytes -= _size_bytes(future)
 
 
-def _size_bytes(future: Future[Picture]) -> int:
+def _size_bytes(future: Future[EncodedImage]) -> int:
     return BROKEN_BYTES if future.cancelled() or future.exception() else len(future.result().data)

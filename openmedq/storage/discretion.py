@@ -1,4 +1,4 @@
-"""Errors about the files of a credentialed set don't name them: their names hold patients' ids."""
+"""Errors about a credentialed dataset do not name its files, whose paths contain patients' ids."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from openmedq.errors import MirrorError, OpenMedQError, StaleError
 
 @contextmanager
 def discreet(set_id: str, is_credentialed: bool) -> Iterator[None]:
-    """Let errors of the file system, and those that name files of a mirror, say what is wrong but not where.
+    """Remove paths from file errors of a credentialed dataset.
 
-    SourceErrors of a reader pass: a reader of a credentialed set names its tables alone.
+    SourceErrors of its reader pass, because the reader names only the dataset's tables.
     """
     try:
         yield
@@ -20,5 +20,5 @@ def discreet(set_id: str, is_credentialed: bool) -> Iterator[None]:
         if not is_credentialed:
             raise
         what = (error.strerror if isinstance(error, OSError) else None) or "a file is missing, changed or not readable"
-        advice = "which file is not shown, since the set is credentialed; look at its folder, and run `dvc repro`"
+        advice = "its name is hidden because the dataset is credentialed; check its folder and run `dvc repro`"
         raise OpenMedQError(f"{set_id}: {what}; {advice}") from None

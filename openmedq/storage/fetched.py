@@ -1,6 +1,6 @@
-"""Pictures that were fetched by address: shards of Parquet with an outcome a row, and the pictures of those that came.
+"""Images that were downloaded one by one: Parquet shards with a status per row, and the bytes of the successful ones.
 
-A name may stand in several shards: what failed at first, and came later.
+A name may be in several shards: a download that failed at first may succeed in a later round.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from openmedq.errors import ArchiveError
 from openmedq.schema import Image
 from openmedq.storage.folders import find_all
 
-PICTURES = "pictures"  # the folder of the shards, among a set's files
+PICTURES = "pictures"  # folder of the shards, among a dataset's files
 SCHEMA = pa.schema(
     [
         ("name", pa.string()),
@@ -29,29 +30,29 @@ SCHEMA = pa.schema(
         ("picture", pa.binary()),
     ]
 )
-NUM_OPEN_GROUPS = 4  # row groups in memory: rows are asked for nearly in the order in which they were fetched
+NUM_OPEN_GROUPS = 4  # row groups in memory: images are read nearly in the order of the download
 
 
 class Status(StrEnum):
-    """What became of a picture."""
+    """The result of an image's download."""
 
     SUCCESS = "success"
-    GONE = "gone"  # its server has none of that name, or not for us
-    NO_PICTURE = "no picture"  # what came is something else
-    NOT_NOW = "not now"  # it may come another time
+    GONE = "gone"  # the server does not have it, or denies it
+    NO_PICTURE = "no picture"  # the server sent something else
+    NOT_NOW = "not now"  # a later round may succeed
 
 
-Outcomes = Mapping[str, tuple[Status, str]]  # by name, with why it did not come
+Outcomes = Mapping[str, tuple[Status, str]]  # by name, with the error message
 
 
 class FetchedPictures:
-    """Pictures by name from shards: 100 bytes of memory a name, and a few row groups."""
+    """Downloaded images by name. Takes 100 bytes of memory per name, and a few row groups."""
 
     def __init__(self, folder: Path) -> None:
-        """Index the shards in `folder`, none where it is not there; ArchiveError where one is not whole."""
+        """Index the shards in `folder`, which need not exist; ArchiveError for a damaged shard."""
         self.where = f"in folder {folder.name}"
         self._paths = find_all(folder, "*.parquet")
-        self._index: dict[str, int] = {}  # shard, row group and row, packed
+        self._index: dict[str, int] = {}  # shard, row group and row, packed into one number
         self._groups: OrderedDict[int, pa.Table] = OrderedDict()
         for shard, path in enumerate(self._paths):
             for place, rows in enumerate(_read_groups(path, ["name", "status"])):
@@ -61,7 +62,7 @@ class FetchedPictures:
                         self._index[name] = (shard << 20 | place) << 20 | row
 
     def find(self, name: str) -> Image | None:
-        """The picture of that name; None where it is absent, ArchiveError where it is not what was fetched."""
+        """The image of that name, or None; ArchiveError if its bytes changed since the download."""
         packed = self._index.get(name)
         if packed is None:
             return None
@@ -70,27 +71,22 @@ class FetchedPictures:
         data = group["picture"][row].as_py()
         if hashlib.sha256(data).hexdigest() != group["sha256"][row].as_py():
             path = self._paths[place >> 20]
-            raise ArchiveError(f"{path.name}: {name}: damaged; remove {path.name}, and fetch again")
+            raise ArchiveError(f"{path.name}: {name}: damaged; remove {path.name} and run the download again")
         return Image(name, data=data)
 
     def _take_group(self, place: int) -> pa.Table:
-        if place in self._groups:
-            self._groups.move_to_end(place)
-            return self._groups[place]
-        path = self._paths[place >> 20]
-        try:
-            with pq.ParquetFile(path) as shard:
-                group = shard.read_row_group(place & 0xFFFFF, columns=["sha256", "picture"])
-        except (pa.ArrowException, OSError):
-            raise ArchiveError(f"{path.name}: damaged; remove it, and fetch again") from None
-        self._groups[place] = group
-        if len(self._groups) > NUM_OPEN_GROUPS:
-            self._groups.popitem(last=False)
-        return group
+        if place not in self._groups:
+            path = self._paths[place >> 20]
+            with _damage_as_error(path), pq.ParquetFile(path) as shard:
+                self._groups[place] = shard.read_row_group(place & 0xFFFFF, columns=["sha256", "picture"])
+            if len(self._groups) > NUM_OPEN_GROUPS:
+                self._groups.popitem(last=False)
+        self._groups.move_to_end(place)
+        return self._groups[place]
 
 
 def read_outcomes(folder: Path) -> Outcomes:
-    """What became of each name; ArchiveError where a shard is not whole."""
+    """The status of each name; ArchiveError for a damaged shard."""
     outcomes: dict[str, tuple[Status, str]] = {}
     for path in find_all(folder, "*.parquet"):
         for rows in _read_groups(path, ["name", "status", "error_message"]):
@@ -101,9 +97,14 @@ def read_outcomes(folder: Path) -> Outcomes:
 
 
 def _read_groups(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+    with _damage_as_error(path), pq.ParquetFile(path) as shard:
+        for place in range(shard.num_row_groups):
+            yield shard.read_row_group(place, columns=columns)
+
+
+@contextmanager
+def _damage_as_error(path: Path) -> Iterator[None]:
     try:
-        with pq.ParquetFile(path) as shard:
-            for place in range(shard.num_row_groups):
-                yield shard.read_row_group(place, columns=columns)
+        yield
     except (pa.ArrowException, OSError):
-        raise ArchiveError(f"{path}: not a whole shard of pictures; remove it, and fetch again") from None
+        raise ArchiveError(f"{path}: not a whole shard of images; remove it and run the download again") from None

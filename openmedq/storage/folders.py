@@ -1,4 +1,4 @@
-"""Folders as users keep them: with links to another disk, links that lead back, and files of an operating system."""
+"""Folders of users: they may contain links, cycles of links, and files of an operating system."""
 
 from __future__ import annotations
 
@@ -12,25 +12,22 @@ _JUNK = {"__macosx", ".ds_store", "thumbs.db", "desktop.ini"}
 
 
 def is_junk(name: str) -> bool:
-    """Whether an operating system wrote the file with that path: macOS's `._*` and `__MACOSX`, Windows' `Thumbs.db`.
-
-    The one rule for folders and archives.
-    """
+    """Whether an operating system wrote the file at this path: macOS's `._*` and `__MACOSX`, Windows' `Thumbs.db`."""
     return any(part.startswith("._") or part.lower() in _JUNK for part in name.split("/"))
 
 
 def find_all(folder: Path, pattern: str) -> list[Path]:
-    """What `pattern` matches below `folder`, sorted, without what an operating system wrote."""
+    """The paths below `folder` that match the glob pattern, sorted, without junk."""
     return sorted(path for path in folder.glob(pattern) if not is_junk(path.relative_to(folder).as_posix()))
 
 
 def walk(
     raw: Path, num_levels: int = MAX_LEVELS, enter: Callable[[str], bool] = lambda name: True
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """`raw` and the folders up to `num_levels` below it, the uppermost first, with names of folders and files in each.
+    """Yield `raw` and the folders up to `num_levels` below it, level by level, each with its folder and file names.
 
-    Links to folders are followed, and no folder comes twice. Hidden folders, and those whose name `enter` turns down,
-    are named and not entered. What an operating system wrote is neither.
+    Links are followed and each folder is visited once. Hidden folders, and folders for whose name `enter` is false,
+    are listed but not visited. Junk is not listed.
     """
     level, seen = [raw] if raw.is_dir() else [], set()
     for _ in range(num_levels + 1):

@@ -1,8 +1,7 @@
-"""Published pictures, decoded safely once and encoded for good: 8-bit gray or colour, bounded, without metadata.
+"""Decode published images safely and encode them for storage: 8-bit gray or RGB, bounded in size, without metadata.
 
-Gray stays gray and colour stays colour. Bytes that are already so are kept, except for their metadata (see
-`io/metadata.py`); others become PNG where the published file lost nothing, and JPEG where it did. Which bytes belong to
-which sample is the caller's business, and so is what becomes of a picture that can't be read.
+Gray stays gray and color stays color. Files that need no other change keep their compressed pixels (see
+`storage/metadata.py`); others become PNG if the published file is lossless, and JPEG if it is lossy.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import imagehash
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
 
-from openmedq.schema import Reason
+from openmedq.schema import EncodedImage, Reason
 from openmedq.storage import unexpected
 from openmedq.storage.metadata import strip_jpeg, strip_png, strip_unseen
 
@@ -44,8 +42,8 @@ _UPRIGHT = {
 }
 
 
-class BrokenPicture(ValueError):  # noqa: N818 it never leaves the stage: it becomes a Rejected
-    """Bytes that can't become a picture, with the reason why."""
+class BrokenPicture(ValueError):  # noqa: N818 it becomes a Rejected
+    """Bytes that cannot be decoded, with the reason."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
@@ -53,21 +51,11 @@ class BrokenPicture(ValueError):  # noqa: N818 it never leaves the stage: it bec
         self.detail = detail
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """One picture as stored, and what is known of it."""
+def encode(published: bytes, settings: Normalize) -> EncodedImage:
+    """The image as it is stored, with an empty `image_id`.
 
-    data: bytes  # JPEG or PNG, 8-bit L or RGB
-    sha256: str  # of the published bytes, hex
-    pixels_sha256: str  # of mode, size and pixels as `data` decodes, hex
-    phash: int  # 64-bit DCT perceptual hash
-    thumbnail: bytes  # 32 x 32 gray, row by row
-    width: int  # px
-    height: int
-
-
-def encode(published: bytes, settings: Normalize) -> Picture:
-    """The picture as it is stored; BrokenPicture where the bytes are none, or hold more than `max_pixels`."""
+    BrokenPicture if the bytes cannot be decoded, or have more than `max_pixels`.
+    """
     seen = strip_unseen(published)
     header = _open(seen, settings)
     kept = _keep(header, seen, settings)
@@ -85,7 +73,7 @@ def encode(published: bytes, settings: Normalize) -> Picture:
 
 
 def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
-    """Read the header; the number of pixels is checked before any of them is decoded."""
+    """Read the header, and check the number of pixels before any pixel is decoded."""
     if found := unexpected.describe(data):
         raise BrokenPicture(Reason.IMAGE_UNEXPECTED, f"{found[0]}, not an image; {found[1]}")
     with _reading(settings.max_pixels):
@@ -97,17 +85,17 @@ def _load(header: PIL.Image.Image) -> PIL.Image.Image:
     with _reading(header.width * header.height):
         header.load()
         turn = _UPRIGHT.get(_orientation(header))
-        pixels = _to_gray_or_colour(header)
+        pixels = _to_gray_or_color(header)
         pixels = pixels.transpose(turn) if turn is not None else pixels.copy()
-    pixels.info = {}  # Pillow would save comments and colour profiles from here
+    pixels.info = {}  # Pillow would save comments and color profiles from `info`
     return pixels
 
 
 @contextmanager
 def _reading(max_pixels: int) -> Iterator[None]:
-    """Whatever a decoder raises on hostile bytes is a BrokenPicture; what it warns of beside that is dropped.
+    """Turn every exception of a decoder into a BrokenPicture, and ignore other warnings.
 
-    Pillow holds the bound when it opens a file, and again where a frame turns out larger; it warns above it.
+    Pillow compares the number of pixels with MAX_IMAGE_PIXELS when it opens a file and for each frame, and warns.
     """
     bound = PIL.Image.MAX_IMAGE_PIXELS
     PIL.Image.MAX_IMAGE_PIXELS = max_pixels
@@ -116,10 +104,10 @@ def _reading(max_pixels: int) -> Iterator[None]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", DecompressionBombWarning)
             yield
-    except (BrokenPicture, MemoryError):  # want of memory is the machine's trouble, not the picture's
+    except (BrokenPicture, MemoryError):  # too little memory is not a fault of the image
         raise
-    except Exception as error:  # decoders raise nearly anything: SyntaxError, struct.error, KeyError, ...
-        error.__traceback__ = None  # on Python 3.13 its frames are a cycle, which holds the picture's bytes
+    except Exception as error:  # SyntaxError, struct.error, KeyError, ...
+        error.__traceback__ = None  # on Python 3.13 its frames are a cycle that keeps the image's bytes alive
         raise _as_broken(error, max_pixels) from None
     finally:
         PIL.Image.MAX_IMAGE_PIXELS = bound
@@ -135,12 +123,12 @@ def _as_broken(error: Exception, max_pixels: int) -> BrokenPicture:
 
 def _one_line(error: Exception) -> str:
     line = " ".join(str(error).split())[:120]
-    printable = line.isascii() and " at 0x" not in line  # an address would differ at each run
+    printable = line.isascii() and " at 0x" not in line  # a memory address differs at each run
     return f"{type(error).__name__}: {line}" if line and printable else type(error).__name__
 
 
 def _keep(header: PIL.Image.Image, published: bytes, settings: Normalize) -> tuple[bytes, PIL.Image.Image] | None:
-    """The published bytes without metadata, and their pixels: where nothing else has to change and they decode so."""
+    """The published bytes without metadata, and their pixels; None if the pixels have to be encoded again."""
     if header.mode not in ("L", "RGB") or max(header.size) > settings.max_side_px:
         return None
     try:
@@ -157,14 +145,14 @@ def _keep(header: PIL.Image.Image, published: bytes, settings: Normalize) -> tup
 
 
 def _is_plain_png(header: PIL.Image.Image, published: bytes) -> bool:
-    """Neither more nor less than 8 bits (byte 24 says it), all opaque, and nowhere an orientation."""
+    """Whether the PNG has 8 bits (byte 24), is opaque, and has no orientation."""
     return published[24] == 8 and "transparency" not in header.info and b"eXIf" not in published
 
 
 def _orientation(header: PIL.Image.Image) -> int:
     try:
         return int(header.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged metadata say nothing of the picture
+    except Exception:  # damaged metadata
         return 1
 
 
@@ -176,49 +164,49 @@ def _is_lossy(header: PIL.Image.Image, published: bytes) -> bool:
     return header.format in ("JPEG", "MPO")
 
 
-def _to_gray_or_colour(image: PIL.Image.Image) -> PIL.Image.Image:
-    """8-bit L or RGB. A palette becomes gray where all its colours in use are."""
+def _to_gray_or_color(image: PIL.Image.Image) -> PIL.Image.Image:
+    """8-bit L or RGB. A palette image becomes gray if all colors that it uses are gray."""
     mode = image.mode
     if mode in ("L", "RGB"):
         return _flatten(image.convert(f"{mode}A")) if "transparency" in image.info else image
     if mode == "1":
         return image.convert("L")
     if mode in ("P", "PA"):
-        colour = _flatten(image.convert("RGBA"))
-        red, green, blue = (np.asarray(band) for band in colour.split())
+        color = _flatten(image.convert("RGBA"))
+        red, green, blue = (np.asarray(band) for band in color.split())
         is_gray = np.array_equal(red, green) and np.array_equal(green, blue)
-        return colour.getchannel(0) if is_gray else colour
+        return color.getchannel(0) if is_gray else color
     if mode in ("LA", "RGBA"):
         return _flatten(image)
     if mode in ("CMYK", "YCbCr", "RGBX", "HSV"):
         return image.convert("RGB")
     if mode.startswith("I") or mode == "F":
         return PIL.Image.fromarray(_to_8_bit(np.asarray(image)))
-    raise BrokenPicture(Reason.IMAGE_UNREADABLE, f"pixels of kind {mode} are not read")
+    raise BrokenPicture(Reason.IMAGE_UNREADABLE, f"pixel mode {mode} is not supported")
 
 
 def _flatten(image: PIL.Image.Image) -> PIL.Image.Image:
-    """Lay what is not opaque on black."""
-    *colours, alpha = image.split()
-    colour = PIL.Image.merge("RGB" if len(colours) == 3 else "L", colours)
-    return PIL.Image.composite(colour, PIL.Image.new(colour.mode, colour.size), alpha)
+    """Compose transparent pixels onto black."""
+    *colors, alpha = image.split()
+    color = PIL.Image.merge("RGB" if len(colors) == 3 else "L", colors)
+    return PIL.Image.composite(color, PIL.Image.new(color.mode, color.size), alpha)
 
 
 def _to_8_bit(levels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Gray levels (H, W) of more than 8 bits, their bit depth taken to 8.
+    """Gray levels (H, W) of more than 8 bits, reduced to 8 bits.
 
-    The bit depth is that of the smallest power of two above the highest level, 8 at least: headers rarely say that
-    12 bits of 16 are in use. Levels below zero are lifted to begin at zero. Floats up to 1 are shares of white.
+    The bit depth is that of the highest level, at least 8: headers rarely state that only 12 of 16 bits are in use.
+    Negative levels are shifted to start at zero. Floats up to 1 are fractions of white.
     """
     if not np.isfinite(levels).all():
-        raise BrokenPicture(Reason.IMAGE_UNREADABLE, "levels that are no numbers")
+        raise BrokenPicture(Reason.IMAGE_UNREADABLE, "gray levels are not finite")
     wide = levels.astype(np.float64)
     wide -= min(0.0, float(wide.min()))
     highest = float(wide.max())
     if levels.dtype.kind == "f" and highest <= 1:
         return (wide * 255).round().astype(np.uint8)
     num_bits = max(8, int(highest).bit_length())
-    return (wide / 2.0 ** (num_bits - 8)).astype(np.uint8)  # cut, as a shift does
+    return (wide / 2.0 ** (num_bits - 8)).astype(np.uint8)  # truncated, as a bit shift does
 
 
 def _bound(pixels: PIL.Image.Image, max_side_px: int) -> PIL.Image.Image:
@@ -229,11 +217,12 @@ def _bound(pixels: PIL.Image.Image, max_side_px: int) -> PIL.Image.Image:
     return pixels.resize((width, height), Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def _describe(published: bytes, data: bytes, pixels: PIL.Image.Image) -> Picture:
+def _describe(published: bytes, data: bytes, pixels: PIL.Image.Image) -> EncodedImage:
     gray = pixels.convert("L")
     thumbnail = gray.resize((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), Resampling.BOX)
     head = f"{pixels.mode} {pixels.width} {pixels.height}\n".encode()
-    return Picture(
+    return EncodedImage(
+        image_id="",
         data=data,
         sha256=hashlib.sha256(published).hexdigest(),
         pixels_sha256=hashlib.sha256(head + pixels.tobytes()).hexdigest(),

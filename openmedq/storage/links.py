@@ -1,7 +1,7 @@
-"""`links.tsv`: which files a mirror was made of, with sizes and hashes. A mirror that bears it is held to it.
+"""`links.tsv`: a list of the files of a local data folder, with addresses, sizes and hashes that they must match.
 
-One line a file, tab-separated: path (set id, then the file's path), url, size_bytes, sha256, md5; what is not known is
-empty. `python -m openmedq links` writes it for who fetches; `survey` reads it.
+Tab-separated, one file per line: path (dataset id, then the file's path), url, size_bytes, sha256, md5; unknown values
+are empty. `python -m openmedq links` writes it, `survey` reads it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NAME = "links.tsv"
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One file of the list; "" for what is not known."""
+    """One file of the list; "" for an unknown value."""
 
     path: str
     url: str
@@ -31,7 +31,7 @@ HEADER = tuple(field.name for field in fields(Link))
 
 
 def render(links: Iterable[Link]) -> Iterator[str]:
-    """The lines of a list, without line ends; MirrorError for what would break a line."""
+    """The lines of the list, without line ends; MirrorError for a value that contains a tab or a line end."""
     yield "\t".join(HEADER)
     for link in links:
         cells = astuple(link)
@@ -41,7 +41,7 @@ def render(links: Iterable[Link]) -> Iterator[str]:
 
 
 def read(path: Path) -> dict[str, Link]:
-    """The links of a list by path; none where it is not there, MirrorError where it is no such list."""
+    """The links by path, none if the file is missing; MirrorError if it is not such a list."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = [row for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if row]

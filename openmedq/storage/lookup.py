@@ -1,7 +1,4 @@
-"""Images by name, wherever they lie: in folders, in archives, or partly in both.
-
-Whether the bytes are an image is not checked here.
-"""
+"""Find images by name in folders and archives. The bytes are not decoded here."""
 
 from __future__ import annotations
 
@@ -25,21 +22,21 @@ _log = logging.getLogger(__name__)
 class Pictures(Protocol):
     """Images by name."""
 
-    where: str  # the folders and archives that are searched, in words that follow a missing image's name
+    where: str  # the folders and archives that are searched, as the end of an error message
 
     def find(self, name: str) -> Image | None:
-        """The image of that name, its bytes or its path; None where it is absent, ArchiveError where damaged."""
+        """The image of that name, as bytes or as a path, or None; ArchiveError if it is damaged."""
 
 
 class ArchivedPictures:
-    """The images of an open archive."""
+    """Images in an open archive."""
 
     def __init__(self, members: Members) -> None:
         self._members = members
         self.where = f"in {members.path.name}"
 
     def find(self, name: str) -> Image | None:
-        """As `Pictures.find`."""
+        """See `Pictures.find`."""
         for spelled in _spellings(name):
             if self._members.find(spelled):
                 return Image(_basename(name), data=self._members.read(spelled))
@@ -47,16 +44,16 @@ class ArchivedPictures:
 
 
 class FolderPictures:
-    """The images of a folder and of those below it."""
+    """Images in a folder and its subfolders."""
 
     def __init__(self, folder: Path) -> None:
         self._folders = [inner for inner, _, _ in walk(folder)]
         self.where = f"in folder {folder.name}"
 
     def find(self, name: str) -> Image | None:
-        """As `Pictures.find`."""
+        """See `Pictures.find`."""
         basename = _basename(name)
-        if basename in ("", "..") or len(basename.encode(errors="replace")) > 255:  # no file system has longer names
+        if basename in ("", "..") or len(basename.encode(errors="replace")) > 255:  # longer names are impossible
             return None
         for spelled in _spellings(basename):
             for folder in self._folders:
@@ -66,18 +63,18 @@ class FolderPictures:
 
 
 class ChainedPictures:
-    """Images from several places: each is opened when those before it lack an image."""
+    """Images from several places; a place is opened when the earlier ones do not have an image."""
 
     def __init__(
         self, opened: Iterable[Pictures] = (), waiting: Iterable[Callable[[], Pictures]] = (), where: str = ""
     ) -> None:
-        """Open places, how to open the others, and what all of them are called."""
+        """Take open places, functions that open the others, and a description of all."""
         self._opened = list(opened)
         self._waiting = list(waiting)
         self.where = where or " or ".join(place.where for place in self._opened) or NOWHERE
 
     def find(self, name: str) -> Image | None:
-        """As `Pictures.find`."""
+        """See `Pictures.find`."""
         return next((picture for place in self._places() if (picture := place.find(name))), None)
 
     def _places(self) -> Iterator[Pictures]:
@@ -89,13 +86,12 @@ class ChainedPictures:
 
 @contextmanager
 def open_pictures(raw: Path, *places: str) -> Iterator[Pictures]:
-    """Images from those of `places`, folders or archives below `raw`, that are there; earlier ones win.
+    """Open the existing folders and archives among `places` below `raw`; the first one with an image is used.
 
-    None there: all images are absent. ArchiveError where the first place is a damaged archive; another one that is
-    damaged is left out, with a warning.
+    ArchiveError if the first place is a damaged archive; a later damaged one is skipped with a warning.
     """
     there = [path for path in dict.fromkeys(raw / name for name in places) if path.is_dir() or path.is_file()]
-    # A folder above an earlier place would serve images of other places by their last part.
+    # A folder that contains an earlier place would find the images of other places by their file name.
     there = [path for index, path in enumerate(there) if not any(path in other.parents for other in there[:index])]
     with ExitStack() as stack:
         first = [_open(path, stack, open_members) for path in there[:1]]
@@ -114,7 +110,7 @@ def _open(
 
 @contextmanager
 def open_spare(path: Path) -> Iterator[Members | None]:
-    """Open an archive for what its unpacked folder lacks; None, with a warning, where it can't be read."""
+    """Open an archive for images that are missing from its unpacked folder; None, with a warning, if it is damaged."""
     with ExitStack() as stack:
         try:
             members = stack.enter_context(open_members(path))
@@ -131,9 +127,9 @@ def _basename(name: str) -> str:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """The name, then with its ending in capitals or not: some systems write `.JPG`."""
+    """The name, then with its suffix in lower and upper case, since some programs write `.JPG`."""
     yield name
-    stem, dot, ending = name.rpartition(".")
-    for other in (ending.lower(), ending.upper()):
-        if dot and other != ending:
+    stem, dot, suffix = name.rpartition(".")
+    for other in (suffix.lower(), suffix.upper()):
+        if dot and other != suffix:
             yield f"{stem}.{other}"

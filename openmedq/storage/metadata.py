@@ -1,7 +1,7 @@
-"""Takes out of a JPEG or PNG what is not the picture, without touching the picture: it may name a patient.
+"""Strip metadata from JPEG and PNG files, because it may identify a patient.
 
-EXIF, XMP, comments, text, colour profiles, embedded thumbnails and whatever follows the end go; compressed pixels and
-what it takes to decode them stay byte for byte. Nothing is decoded here.
+EXIF, XMP, comments, texts, color profiles, embedded thumbnails and trailing bytes are removed. The compressed pixels
+and what is needed to decode them are kept byte for byte. Nothing is decoded.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ from collections.abc import Iterator
 
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _APP0, _APP1, _APP14, _APP15 = 0xE0, 0xE1, 0xEE, 0xEF
-_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)  # in compressed data: no stuffing, no restart
+_NEXT_MARKER = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)  # not a stuffed byte, not a restart marker
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_NEEDED = frozenset((b"IHDR", b"PLTE", b"IDAT", b"IEND"))
-_PNG_SHOWN = _PNG_NEEDED | {b"tRNS", b"eXIf"}  # these change what is seen, so that its reader has to know them
+_PNG_SHOWN = _PNG_NEEDED | {b"tRNS", b"eXIf"}  # tRNS and eXIf change how the pixels are shown
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
 def strip_jpeg(data: bytes) -> bytes:
-    """The JPEG without metadata; ValueError where its segments don't add up."""
+    """The JPEG without metadata; ValueError for inconsistent segments."""
     return b"".join(_jpeg_parts(data))
 
 
 def strip_png(data: bytes) -> bytes:
-    """The PNG without any chunk that is not needed to decode it; ValueError where its chunks don't add up."""
+    """The PNG with only the chunks that are needed to decode it; ValueError for inconsistent chunks."""
     return b"".join(_png_parts(data, _PNG_NEEDED))
 
 
 def strip_unseen(data: bytes) -> bytes:
-    """The JPEG or PNG without metadata that change no pixel as it is seen; any other file as it is.
+    """The JPEG or PNG without metadata that has no effect on its pixels; any other file unchanged.
 
-    A decoder refuses whole images for their texts or color profiles: too long, damaged, or bombs. Orientation and
-    transparency stay.
+    Decoders refuse images whose texts or color profiles are too long, damaged, or bombs. Orientation and transparency
+    are kept.
     """
     try:
         if data.startswith(_PNG_SIGNATURE):
@@ -47,7 +47,7 @@ def strip_unseen(data: bytes) -> bytes:
 
 def _jpeg_parts(data: bytes, kept: int | None = None) -> Iterator[bytes]:
     if data[:2] != b"\xff\xd8":
-        raise ValueError("no JPEG")
+        raise ValueError("not a JPEG")
     yield data[:2]
     position = 2
     while True:
@@ -61,11 +61,11 @@ def _jpeg_parts(data: bytes, kept: int | None = None) -> Iterator[bytes]:
         length = int.from_bytes(data[start : start + 2], "big")
         end = start + length
         if length < 2 or end > len(data):
-            raise ValueError(f"segment at byte {position} is cut")
-        if marker == _SOS:  # the compressed pixels follow their header without a length
+            raise ValueError(f"segment at byte {position} is truncated")
+        if marker == _SOS:  # compressed pixels follow the header, without a length
             after = _NEXT_MARKER.search(data, end)
             if not after:
-                raise ValueError("no end of the picture")
+                raise ValueError("no end of the image")
             end = after.start()
         if marker == kept:
             yield data[position:end]
@@ -79,9 +79,9 @@ def _jpeg_segment(marker: int, payload: bytes) -> bytes:
     if marker == _SOS:
         return head + payload
     if marker == _APP0 and payload.startswith(b"JFIF\0") and len(payload) >= 14:
-        payload = payload[:12] + b"\0\0"  # density and colour space by convention; no embedded thumbnail
+        payload = payload[:12] + b"\0\0"  # density, without the embedded thumbnail
     elif marker == _APP14 and payload.startswith(b"Adobe") and len(payload) >= 12:
-        payload = payload[:12]  # says how the colours were transformed
+        payload = payload[:12]  # the color transform
     elif _APP0 <= marker <= _APP15 or marker == _COM:
         return b""
     return head + struct.pack(">H", len(payload) + 2) + payload
@@ -89,7 +89,7 @@ def _jpeg_segment(marker: int, payload: bytes) -> bytes:
 
 def _png_parts(data: bytes, kept: frozenset[bytes]) -> Iterator[bytes]:
     if not data.startswith(_PNG_SIGNATURE):
-        raise ValueError("no PNG")
+        raise ValueError("not a PNG")
     yield _PNG_SIGNATURE
     position, name, has_pixels = len(_PNG_SIGNATURE), b"", False
     while name != b"IEND":
@@ -97,8 +97,8 @@ def _png_parts(data: bytes, kept: frozenset[bytes]) -> Iterator[bytes]:
         end = position + 12 + length
         if end > len(data):
             if not has_pixels or name == b"IDAT":
-                raise ValueError(f"chunk at byte {position} is cut")
-            yield _PNG_END  # whether the pixels are whole is for the decoder to find out
+                raise ValueError(f"chunk at byte {position} is truncated")
+            yield _PNG_END  # the decoder checks whether the pixels are complete
             return
         if name in kept and (name != b"eXIf" or _is_intact(data[position:end])):
             yield data[position:end]

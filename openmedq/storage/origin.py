@@ -1,6 +1,6 @@
-"""Manifests of published files: path, size and hash of each, recorded where they lie and never copied.
+"""Manifests of published files: path, size and hash of each file, recorded where the files are, without copying them.
 
-`data/survey/<id>.json` and `data/raw/<id>/origin.json` are both an `Origin`. Which files a set needs is not known here.
+`data/survey/<id>.json` and `data/raw/<id>/origin.json` are manifests.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from openmedq.storage.folders import is_junk
 Kind = Literal["miniature", "mirror", "official"]
 Algorithm = Literal["sha256", "md5"]
 
-RACY_NS = 2 * 10**9  # a file this young may change again without a new time stamp
-COMMIT_S = 1.0  # at most so often: a commit for each of many small files would take longer than they do
+RACY_NS = 2 * 10**9  # a file this new may change again within the resolution of its time stamp
+COMMIT_S = 1.0  # shortest time between commits: one per small file would take longer than hashing it
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One published file; `path` is below the set's folder, with forward slashes."""
+    """One published file; `path` is relative to the dataset's folder, with forward slashes."""
 
     path: str
     size_bytes: int
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a set's published files lie; `folder` None where they are absent, for the `reason` given."""
+    """The folder of a dataset's published files, or None with a `reason` if they are absent."""
 
     folder: Path | None = None
     origin: Kind | None = None
@@ -53,7 +53,7 @@ class Origin:
 
 
 def write(origin: Origin, path: Path) -> None:
-    """Write an origin as JSON, one line a file."""
+    """Write a manifest as JSON, one line per file."""
     if not origin.is_present:
         tree = {"state": "absent"} | ({"reason": origin.reason} if origin.reason else {})
         path.write_text(json.dumps(tree) + "\n", encoding="ascii")
@@ -65,7 +65,7 @@ def write(origin: Origin, path: Path) -> None:
 
 
 def read(path: Path) -> Origin:
-    """Read what `write` wrote; StaleError where it is something else."""
+    """Read a manifest; StaleError if it is missing or damaged."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
         if tree["state"] == "absent":
@@ -78,7 +78,7 @@ def read(path: Path) -> Origin:
 
 
 def check_sizes(origin: Origin) -> None:
-    """Hold the recorded sizes to the files, without reading them; StaleError at the first that differs."""
+    """Compare the recorded sizes with the files, without reading them; StaleError for the first that differs."""
     if origin.folder is None:
         return
     for entry in origin.files:
@@ -86,15 +86,15 @@ def check_sizes(origin: Origin) -> None:
         try:
             size_bytes = path.stat().st_size
         except FileNotFoundError:
-            raise StaleError(f"{path}: gone since it was surveyed; put it back, or run `dvc repro`") from None
+            raise StaleError(f"{path}: missing since it was surveyed; restore it, or run `dvc repro`") from None
         if size_bytes != entry.size_bytes:
             raise StaleError(f"{path}: changed since it was surveyed; run `dvc repro`")
 
 
 def find_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Files below a folder in sorted order, through links, without hidden ones and what an operating system wrote.
+    """Files below a folder in sorted order. Links are followed; hidden files and junk are left out.
 
-    MirrorError in one line for what can't be read: a folder that is closed, a link to nowhere or to a folder above.
+    MirrorError for a folder that cannot be listed, a broken link, a link to a parent folder, or a special file.
     """
     yield from _walk(folder, ())
 
@@ -113,7 +113,7 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Pa
         try:
             status = path.stat()
         except OSError as error:
-            link = "a link to nowhere; mend or remove it" if path.is_symlink() else f"{error.strerror}"
+            link = "a link to nowhere; repair or remove it" if path.is_symlink() else f"{error.strerror}"
             raise MirrorError(f"{path}: {link}") from None
         if stat.S_ISDIR(status.st_mode):
             yield from _walk(path, (*above, (here.st_dev, here.st_ino)))
@@ -124,22 +124,22 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Pa
 
 
 def compute_md5(path: Path) -> str:
-    """The md5 of a file, for hosts and lists that state no better hash."""
+    """The md5 of a file, for hosts and lists without a better hash."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 class Hashes:
-    """Hashes of files, remembered by path, size, modification time and inode, so that only what changed is read."""
+    """Cached hashes, by path, size, modification time and inode, so that only changed files are read."""
 
     def __init__(self, connection: sqlite3.Connection, algorithm: Algorithm) -> None:
         self._connection = connection
         self._algorithm = algorithm
-        self._pending: dict[bytes, tuple[str, str]] = {}  # what the next commit writes: key -> stamp, hash
+        self._pending: dict[bytes, tuple[str, str]] = {}  # not committed: key -> stamp, hash
         self._last_commit = 0.0
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
-        """The remembered hash of the file as it is now."""
+        """The cached hash of the file, or None if it is not cached or the file changed."""
         key, stamp = _key(path), _stamp(status)
         if key in self._pending:
             found = self._pending[key]
@@ -149,7 +149,7 @@ class Hashes:
         return found[1] if found and found[0] == stamp else None
 
     def compute(self, path: Path, status: os.stat_result) -> str:
-        """Read and hash the file; MirrorError where it can't be read or changes meanwhile."""
+        """Read and hash the file; MirrorError if it cannot be read or changes meanwhile."""
         try:
             with path.open("rb") as file:
                 new = partial(hashlib.new, self._algorithm, usedforsecurity=False)
@@ -158,19 +158,19 @@ class Hashes:
         except OSError as error:
             raise MirrorError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from None
         if _stamp(after) != _stamp(status):
-            raise MirrorError(f"{path}: changed while it was read; wait until it is copied, then run again")
+            raise MirrorError(f"{path}: changed while it was read; wait until it is copied, then run the command again")
         if time.time_ns() - status.st_mtime_ns > RACY_NS:
             self.put(path, status, value)
         return value
 
     def put(self, path: Path, status: os.stat_result, value: str) -> None:
-        """Remember the hash of a file that nobody is writing any more."""
+        """Cache the hash of a complete file."""
         self._pending[_key(path)] = (_stamp(status), value)
         if time.monotonic() - self._last_commit > COMMIT_S:
             self.commit()
 
     def commit(self) -> None:
-        """Write down what is remembered, if the disk has room for it; until then a kill would lose it."""
+        """Write new hashes to disk. On a full disk they are dropped, and computed again later."""
         rows = [(key, *known) for key, known in self._pending.items()]
         with suppress(sqlite3.OperationalError), self._connection:
             self._connection.executemany("INSERT OR REPLACE INTO hashes VALUES (?, ?, ?)", rows)
@@ -180,7 +180,7 @@ class Hashes:
 
 @contextmanager
 def open_hashes(path: Path, algorithm: Algorithm = "sha256") -> Iterator[Hashes]:
-    """The memory of hashes in a file of SQLite; a damaged one is forgotten, and a full disk keeps none."""
+    """Open the hash cache, a SQLite file. A damaged file is deleted; on a full disk the cache is in memory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         connection = _connect(path, algorithm)
@@ -201,11 +201,13 @@ def open_hashes(path: Path, algorithm: Algorithm = "sha256") -> Iterator[Hashes]
 def _connect(path: Path | str, algorithm: Algorithm) -> sqlite3.Connection:
     connection = sqlite3.connect(path)
     try:
-        connection.execute("PRAGMA synchronous = OFF")  # a lost hash is computed again
+        connection.execute("PRAGMA synchronous = OFF")  # lost hashes are computed again
         columns = f"path BLOB PRIMARY KEY, stamp TEXT, {algorithm} TEXT"
         connection.execute(f"CREATE TABLE IF NOT EXISTS hashes ({columns}) WITHOUT ROWID")
         connection.execute(f"SELECT path, stamp, {algorithm} FROM hashes LIMIT 1").fetchall()
-        if connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:  # every page: half a second for 300 MB
+        if connection.execute("PRAGMA quick_check(1)").fetchall() != [
+            ("ok",)
+        ]:  # reads every page: half a second for 300 MB
             raise sqlite3.DatabaseError
     except BaseException:
         connection.close()

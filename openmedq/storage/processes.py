@@ -1,4 +1,4 @@
-"""Processes that don't outlive who started them. A lock keeps two writers apart; this spares the wait for an orphan."""
+"""End a process when the process that started it ends, so that no orphan keeps the lock of an output."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ import psutil
 
 
 def die_with_parent(poll_seconds: float = 0.5) -> None:
-    """Watch the parent process from a thread, and end this one with SIGKILL when it is gone.
+    """Watch the parent process from a thread, and kill this process when the parent ends.
 
-    Linux's PR_SET_PDEATHSIG would fire when the parent's *thread* ends, and the parent may well have started us from
-    a thread that ends before it; a process that has a new parent has lost its old one, on any Unix.
+    A process whose parent ended gets a new parent, on any Unix. Linux's PR_SET_PDEATHSIG is no alternative: it fires
+    when the parent's thread ends, and the parent may have started this process from a short-lived thread.
     """
     _watch([psutil.Process()], poll_seconds)
 
 
 def die_with_dvc(poll_seconds: float = 0.5) -> None:
-    """The same for a stage and the `dvc` that runs it, which may not be its parent.
+    """Kill this process, a DVC stage, when the `dvc` that runs it ends.
 
-    DVC starts a shell for the stage's command. Some replace themselves by it (bash); others stay in between (dash), and
-    outlive dvc. A process that DVC started for a stage has the stage's name in its environment, dvc itself has not.
+    DVC starts the command in a shell. Some shells replace themselves by the command (bash), others stay its parent and
+    outlive dvc (dash). The processes of a stage have its name in their environment; dvc itself does not.
     """
     this = psutil.Process()
     _watch([this, *takewhile(_is_of_this_stage, this.parents())], poll_seconds)
 
 
 def be_worker() -> None:
-    """Prepare a pool's worker: it dies with the pool's owner, and leaves Ctrl-C to it."""
+    """Initialize a worker of a pool: it ends with the owner of the pool, which alone handles Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent()
 
@@ -39,12 +39,12 @@ def be_worker() -> None:
 def _is_of_this_stage(process: psutil.Process) -> bool:
     try:
         return bool(process.environ().get("DVC_STAGE") == os.environ["DVC_STAGE"])
-    except psutil.Error:  # gone, or not ours to look into
+    except psutil.Error:  # it ended, or access is denied
         return False
 
 
 def _watch(chain: list[psutil.Process], poll_seconds: float) -> None:
-    """End this process when any of the chain, from it upwards, has another parent than now."""
+    """Kill this process when the parent of any process in the chain changes."""
     parents = _parents(chain)
 
     def watch() -> None:

@@ -1,4 +1,4 @@
-"""How what takes long is watched: a bar on stderr, where a person watches a terminal, and numbers by step."""
+"""Progress bars on stderr, if it is a terminal, and the type of the functions that log metrics."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-Log = Callable[[Mapping[str, float], int | None], None]  # takes numbers by name, and their step; None: of the end
+Log = Callable[[Mapping[str, float], int | None], None]  # takes metrics by name and their step; None: the final ones
 
 
 @contextmanager
 def progress(label: str, total: float | None, is_bytes: bool = False) -> Iterator[Callable[[float], None]]:
-    """Show a bar while the block runs; call what is given with each advance. `total` None: the end is not known."""
+    """Show a progress bar; yields a function that advances it. `total` is None if it is unknown."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

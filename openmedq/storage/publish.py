@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all, and never have two writers."""
+"""Atomic outputs: an output appears whole or not at all, and has one writer at a time."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def publish(target: Path, size_bytes: int | None = None) -> Iterator[Path]:
-    """Give a path to write `target` to, aside; on success it takes the place of `target`, on failure it goes.
+    """Yield a temporary path for writing `target`; on success it replaces `target`, on failure it is removed.
 
-    DiskFullError where the disk has no space for it, at once where its size is known; what was there before stays.
+    A process that was killed leaves its temporary path; the next writer removes it. If another process writes the
+    target (its `dvc` was killed, it was not), this one waits for it.
 
-    A writer that was killed leaves its aside to the next one, which removes it. A writer that still runs
-    (its `dvc` was killed, it was not) is waited for: a lock that dies with its process keeps others out.
+    Raises:
+        DiskFullError: the disk is full, or has less than `size_bytes` free at the start. The old `target` is kept.
     """
     with exclusive(target):
-        aside, old = PARTIAL / _name(target), PARTIAL / f"{_name(target)}.old"
-        remove(aside)
+        temporary, old = PARTIAL / _name(target), PARTIAL / f"{_name(target)}.old"
+        remove(temporary)
         try:
             if size_bytes and shutil.disk_usage(PARTIAL).free < size_bytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            yield aside
+            yield temporary
         except BaseException as error:
-            remove(aside)
+            remove(temporary)
             if is_disk_full(error):
                 raise _describe_full_disk(target, size_bytes) from None
             raise
         target.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(target):  # out of the way at once: removing a large folder takes time, and may be cut short
+        if os.path.lexists(target):  # renamed first: removing a large folder takes time and may be interrupted
             remove(old)
             target.replace(old)
-        aside.replace(target)
+        temporary.replace(target)
         remove(old)
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether no space was left on a disk. Libraries in Rust and C++ tell it in words only."""
+    """Whether the error means a full disk. Libraries in Rust and C++ state it only in the message."""
     if isinstance(error, OpenMedQError):
         return False
     errors = (errno.ENOSPC, errno.EDQUOT)
@@ -64,15 +65,15 @@ def _describe_full_disk(target: Path, size_bytes: int | None) -> DiskFullError:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replace a text file whole, beside outputs: a few lines that git keeps."""
-    aside = path.with_name(f".{path.name}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    """Replace a small text file that git tracks, atomically."""
+    temporary = path.with_name(f".{path.name}.partial")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 @contextmanager
 def exclusive(target: Path) -> Iterator[None]:
-    """Be the only process that writes `target`; wait for who does."""
+    """Hold the lock of `target`; wait while another process holds it."""
     with _lock(PARTIAL / f"{_name(target)}.lock", target):
         yield
 
@@ -82,7 +83,7 @@ def _name(target: Path) -> str:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -91,10 +92,10 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def _lock(path: Path, target: Path) -> Iterator[None]:
-    """Hold the file's lock; wait for who holds it.
+    """Hold a POSIX record lock on the file.
 
-    A POSIX record lock: worker processes do not inherit it, so an orphan of a pool can't hold it. It belongs to
-    the process: threads of one process are not kept apart.
+    Worker processes do not inherit it, so an orphan of a pool cannot hold it. It does not separate the threads of a
+    process.
     """
     while True:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def _lock(path: Path, target: Path) -> Iterator[None]:
             except BlockingIOError:
                 _log.warning(f"{target}: another process is writing it; waiting")
                 fcntl.lockf(file, fcntl.LOCK_EX)
-            if not _is_same(file.fileno(), path):  # the file was removed while we waited: others lock a new one
+            if not _is_same(file.fileno(), path):  # the file was replaced while this process waited
                 continue
             yield
             return

@@ -1,97 +1,90 @@
-"""Samples as rows of SAMPLE_SCHEMA in plain Python, and back."""
+"""Dataclasses of `schema.py` to records of plain Python, as Arrow takes them, and back.
+
+The converter of a type is built once from the annotations, so that no row is introspected.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from enum import StrEnum
+from functools import cache
+from operator import attrgetter, itemgetter
+from typing import Any, get_args, get_origin
 
-from openmedq.schema import Groups, Image, Provenance, Role, Sample, Task, Turn
+from openmedq.schema import EncodedImage, Image, Rejected, Sample, field_types
 
-if TYPE_CHECKING:
-    from openmedq.storage.images import Picture
-
-Record = dict[str, Any]  # one row of SAMPLE_SCHEMA
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A sample as it is stored: `pictures[i]` is `sample.images[i]`, encoded."""
-
-    sample: Sample
-    role: Role  # the card's role of the sample's split
-    pictures: tuple[Picture, ...]
+Record = dict[str, Any]  # a row of a table, or a struct in it
+Convert = Callable[[Any], Any]
 
 
-def from_row(row: Row) -> Record:
-    """A row as it is written."""
-    sample = row.sample
-    return {
-        "id": sample.id,
-        "source": sample.source,
-        "split": sample.split,
-        "role": str(row.role),
-        "task": str(sample.task),
-        "modality": sample.modality,
-        "licence": sample.licence,
-        "provenance": write_provenance(sample.provenance),
-        "turns": [
-            {
-                "question": turn.question,
-                "answer": turn.answer,
-                "context": turn.context,
-                "options": list(turn.options),
-                "alternatives": list(turn.alternatives),
-            }
-            for turn in sample.turns
-        ],
-        "images": [{"bytes": picture.data, "path": None} for picture in row.pictures],
-        "pictures": [
-            {
-                "image_id": image.image_id,
-                "sha256": picture.sha256,
-                "pixels_sha256": picture.pixels_sha256,
-                "phash": picture.phash,
-                "thumbnail": picture.thumbnail,
-                "width": picture.width,
-                "height": picture.height,
-            }
-            for image, picture in zip(sample.images, row.pictures, strict=True)
-        ],
-        "groups": {name: getattr(sample.groups, name) for name in ("patient", "study", "article", "case", "question")},
-        "labels": list(sample.labels),
-        "attributes": [{"name": name, "value": sample.attributes[name]} for name in sorted(sample.attributes)],
-    }
-
-
-def write_provenance(provenance: Provenance) -> dict[str, str]:
-    """Where a record came from, as it is written."""
-    return {"file": clean(provenance.file), "record": clean(provenance.record)}
-
-
-def clean(text: str) -> str:
-    """Half a surrogate pair is not text; it is written as it would be in Python's source."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def to_record(item: Sample | Rejected) -> Record:
+    """A row of SAMPLE_SCHEMA (of a sample whose images are encoded) or of REJECTED_SCHEMA."""
+    return _writer_of(type(item))(item)  # type: ignore[arg-type]
 
 
 def to_sample(record: Record) -> Sample:
-    """A sample as it was before it was written; without `images` in the record, its images have no bytes."""
-    data = [image["bytes"] for image in record.get("images") or ()] or [None] * len(record["pictures"])
-    return Sample(
-        id=record["id"],
-        source=record["source"],
-        split=record["split"],
-        task=Task(record["task"]),
-        modality=record["modality"],
-        licence=record["licence"],
-        provenance=Provenance(**record["provenance"]),
-        turns=tuple(
-            Turn(turn["question"], turn["answer"], turn["context"], tuple(turn["options"]), tuple(turn["alternatives"]))
-            for turn in record["turns"]
-        ),
-        images=tuple(
-            Image(picture["image_id"], data=each) for picture, each in zip(record["pictures"], data, strict=True)
-        ),
-        groups=Groups(**record["groups"]),
-        labels=tuple(record["labels"]),
-        attributes={attribute["name"]: attribute["value"] for attribute in record["attributes"]},
-    )
+    """The sample of a row; its images have no bytes if the column was not read."""
+    return _reader_of(Sample)(record)  # type: ignore[no-any-return]
+
+
+@cache
+def _writer_of(cls: type) -> Callable[[Any], Record]:
+    kinds = field_types(cls)
+    names, get = tuple(kinds), attrgetter(*kinds)
+    converters = [(name, each) for name, kind in kinds.items() if (each := _writer(kind))]
+
+    def write(item: Any) -> Record:
+        record = dict(zip(names, get(item), strict=True))
+        for name, convert in converters:
+            record[name] = convert(record[name])
+        return record
+
+    return write
+
+
+def _writer(annotation: Any) -> Convert | None:
+    """Converts values of the annotated type; None if Arrow takes them as they are."""
+    if annotation is Image:
+        return _write_image
+    if is_dataclass(annotation):
+        return _writer_of(annotation)  # type: ignore[arg-type]
+    if get_origin(annotation) is tuple and (write := _writer(get_args(annotation)[0])):
+        return lambda values: list(map(write, values))
+    if get_origin(annotation) is dict:
+        return lambda values: [{"name": name, "value": value} for name, value in sorted(values.items())]
+    return None
+
+
+def _write_image(image: EncodedImage) -> Record:
+    record = _writer_of(EncodedImage)(image)
+    return {"image": {"bytes": record.pop("data"), "path": record.pop("path")}, **record}
+
+
+@cache
+def _reader_of(cls: type) -> Convert:
+    kinds = field_types(cls)
+    get = itemgetter(*kinds)
+    converters = [(place, each) for place, kind in enumerate(kinds.values()) if (each := _reader(kind))]
+
+    def read(record: Record) -> Any:
+        values = list(get(record))
+        for place, convert in converters:
+            values[place] = convert(values[place])
+        return cls(*values)
+
+    return read
+
+
+def _reader(annotation: Any) -> Convert | None:
+    """Converts what Arrow returns to the annotated type; None if it is of that type."""
+    if annotation is Image:
+        return lambda record: Image(record["image_id"], data=record.get("image", {}).get("bytes"))
+    if is_dataclass(annotation):
+        return _reader_of(annotation)  # type: ignore[arg-type]
+    if get_origin(annotation) is tuple:
+        read = _reader(get_args(annotation)[0])
+        return (lambda values: tuple(map(read, values))) if read else tuple
+    if get_origin(annotation) is dict:
+        return lambda pairs: {pair["name"]: pair["value"] for pair in pairs}
+    return annotation if isinstance(annotation, type) and issubclass(annotation, StrEnum) else None

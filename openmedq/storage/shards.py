@@ -1,17 +1,15 @@
-"""Samples in Parquet: written as a stream, read back by column or one by one at random.
+"""Samples in Parquet shards: written as a stream, read by column, or row by row in any order.
 
-A shard is a file of row groups small enough that one row costs little to read. A picture that neighboring rows share
-is stored once a row group (Parquet's dictionary does it). The schema is `schema.py`'s; what makes a sample good is
-nobody's business here.
+Row groups are small, so that reading one row costs little. An image that neighboring rows share is stored once per row
+group, in Parquet's dictionary.
 """
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -19,104 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from openmedq.errors import StaleError
 from openmedq.schema import REJECTED_SCHEMA, SAMPLE_SCHEMA, Rejected, Sample
-from openmedq.storage import records
 from openmedq.storage.folders import find_all
-from openmedq.storage.records import Record, Row
-from openmedq.storage.tables import damage_as_stale, remake
+from openmedq.storage.records import Record, to_record, to_sample
+from openmedq.storage.tables import damage_as_stale, open_parquet, open_writer
 
 if TYPE_CHECKING:
     from openmedq.config import Normalize
 
 REJECTED = "rejected.parquet"
-
-# Writing --------------------------------------------------------------------------------------------------------------
-
-
-def _write(rows: Iterable[Row], folder: Path, settings: Normalize) -> int:
-    num_rows = num_shards = 0
-    groups = _group(rows, settings)
-    group = next(groups, None)
-    while group is not None:
-        path = folder / f"shard-{num_shards:05}.parquet"
-        with path.open("wb") as file, _open_writer(file, SAMPLE_SCHEMA, settings.row_group_size_bytes) as writer:
-            while group is not None and file.tell() < settings.shard_size_bytes:
-                writer.write_table(pa.Table.from_pylist(group, SAMPLE_SCHEMA))
-                num_rows += len(group)
-                group = next(groups, None)
-        num_shards += 1
-    return num_rows
-
-
-class RejectedRows:
-    """An open `rejected.parquet`: `add` each record that was rejected."""
-
-    GROUP_ROWS = 10_000
-
-    def __init__(self, writer: pq.ParquetWriter) -> None:
-        self._writer = writer
-        self._records: list[Record] = []
-
-    def add(self, rejected: Rejected) -> None:
-        """Write down one record."""
-        names = ("id", "source", "split", "reason", "detail")
-        record: Record = {name: records.clean(str(getattr(rejected, name))) for name in names}
-        record["provenance"] = records.write_provenance(rejected.provenance)
-        self._records.append(record)
-        if len(self._records) == self.GROUP_ROWS:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is waiting."""
-        if not self._records:
-            return
-        self._writer.write_table(pa.Table.from_pylist(self._records, REJECTED_SCHEMA))
-        self._records.clear()
-
-
-@contextmanager
-def write_rejected(folder: Path) -> Iterator[RejectedRows]:
-    """Open `folder/rejected.parquet` for writing; without a record it is an empty table."""
-    with (folder / REJECTED).open("wb") as file, _open_writer(file, REJECTED_SCHEMA) as writer:
-        rows = RejectedRows(writer)
-        yield rows
-        rows.flush()
-
-
-def _open_writer(file: Any, schema: pa.Schema, dictionary_size_bytes: int = 2**20) -> pq.ParquetWriter:
-    # Content-defined chunking is left off: it splits pages at every picture, and repeated ones are then stored anew.
-    return pq.ParquetWriter(
-        file,
-        schema,
-        compression="zstd",
-        dictionary_pagesize_limit=dictionary_size_bytes,
-        write_page_index=True,
-        write_page_checksum=True,
-    )
-
-
-def _group(rows: Iterable[Row], settings: Normalize) -> Iterator[list[Record]]:
-    """Rows in groups: closed when the pictures and texts have grown to the size, or the rows to the number."""
-    group: list[Record] = []
-    size_bytes = 0
-    for row in rows:
-        group.append(records.from_row(row))
-        size_bytes += sum(len(picture.data) for picture in row.pictures)
-        size_bytes += sum(len(turn.question) + len(turn.answer) + len(turn.context) for turn in row.sample.turns)
-        if size_bytes >= settings.row_group_size_bytes or len(group) == settings.row_group_rows:
-            yield group
-            group, size_bytes = [], 0
-    if group:
-        yield group
-
-
-# Reading --------------------------------------------------------------------------------------------------------------
-
-
-def find_shards(folder: Path) -> list[Path]:
-    """The shards of a set, in the order of their rows."""
-    return find_all(folder, "shard-*.parquet")
+REJECTED_GROUP_ROWS = 10_000
 
 
 class Group(NamedTuple):
@@ -125,31 +35,41 @@ class Group(NamedTuple):
     source: str
     shard: str  # file name
     number: int
-    first: int  # place of its first row in the shard
     rows: pa.RecordBatch
 
 
 class ShardStore:
-    """Reads and writes the shards of a folder: of one dataset, or, for an index, of all of them, a folder each.
+    """Reads and writes the shards in a folder: of one dataset, or, for an index, of all datasets, a folder each.
 
-    A row group is read at a time, so memory does not grow with the data, and each page is held to its checksum. Damage
-    is a StaleError with shard, row group and the command that writes it again.
+    One row group is in memory at a time. Reading verifies the checksum of each page; damage is a StaleError with the
+    shard, the row group and the command that writes the shard again.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, rows: Iterable[Row], settings: Normalize) -> int:
-        """Write the rows as shards of the folder; how many there were. Memory holds one row group."""
-        return _write(rows, self.folder, settings)
+    def write(self, samples: Iterable[Sample], settings: Normalize) -> int:
+        """Write samples, whose images are encoded, as shards; return their number."""
+        num_rows = num_shards = 0
+        groups = _group(samples, settings)
+        group = next(groups, None)
+        while group is not None:
+            path = self.folder / f"shard-{num_shards:05}.parquet"
+            with path.open("wb") as file, open_writer(file, SAMPLE_SCHEMA, settings.row_group_size_bytes) as writer:
+                while group is not None and file.tell() < settings.shard_size_bytes:
+                    writer.write_table(pa.Table.from_pylist(group, SAMPLE_SCHEMA))
+                    num_rows += len(group)
+                    group = next(groups, None)
+            num_shards += 1
+        return num_rows
 
     def scan(self, columns: Sequence[str]) -> Iterator[Group]:
-        """The columns of all rows of the dataset in order; a nested one is `pictures.list.element.phash`."""
+        """Columns of all rows of the dataset, in order; a nested column is `images.list.element.phash`."""
         for path in find_shards(self.folder):
             yield from _read_groups(path, columns)
 
     def read(self, columns: Sequence[str]) -> pa.Table:
-        """The columns of all rows as one table: for columns that fit into memory."""
+        """Columns of all rows as one table, which must fit into memory."""
         batches = [group.rows for group in self.scan(columns)]
         if not batches:
             roots = dict.fromkeys(column.split(".")[0] for column in columns)
@@ -157,7 +77,7 @@ class ShardStore:
         return pa.Table.from_batches(batches)
 
     def scan_index(self, index: pa.Table, columns: Sequence[str]) -> Iterator[Group]:
-        """The columns of the rows that an index names (source, shard, row_group, row), row group by row group."""
+        """Columns of the rows of an index (source, shard, row_group, row), row group by row group."""
         wanted: dict[tuple[str, str], dict[int, list[int]]] = {}
         places = zip(*(index[name].to_pylist() for name in ("source", "shard", "row_group", "row")), strict=True)
         for source, shard, number, row in places:
@@ -167,19 +87,63 @@ class ShardStore:
                 yield group._replace(rows=group.rows.take(pa.array(sorted(rows_of[group.number]))))
 
     def take(self, index: pa.Table, *, with_pictures: bool = True) -> Sequence[Sample]:
-        """The samples that an index names (source, shard, row_group, row), read when they are asked for.
+        """The samples of an index (source, shard, row_group, row), each read on access.
 
-        Each `Image` has the stored bytes as `data`, or none of them without pictures.
+        `data` of an image is the stored bytes, or None without `with_pictures`.
         """
         return _Samples(self.folder, index, with_pictures)
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    with damage_as_stale(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-    if not file.schema_arrow.equals(SAMPLE_SCHEMA):
-        raise StaleError(f"{path}: has other columns than this version writes; {remake(path)}")
-    return file
+def find_shards(folder: Path) -> list[Path]:
+    """The shards of a dataset, in the order of their rows."""
+    return find_all(folder, "shard-*.parquet")
+
+
+@contextmanager
+def write_rejected(folder: Path) -> Iterator[Callable[[Rejected], None]]:
+    """Open `rejected.parquet` for writing; yields a function that adds a record."""
+    waiting: list[Record] = []
+    with (folder / REJECTED).open("wb") as file, open_writer(file, REJECTED_SCHEMA) as writer:
+
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(waiting, REJECTED_SCHEMA))
+            waiting.clear()
+
+        def add(rejected: Rejected) -> None:
+            waiting.append(_escape(to_record(rejected)))
+            if len(waiting) == REJECTED_GROUP_ROWS:
+                flush()
+
+        yield add
+        if waiting:
+            flush()
+
+
+def count_rejected(folder: Path) -> int:
+    """Number of rows of `rejected.parquet`."""
+    return int(pq.read_metadata(folder / REJECTED).num_rows)
+
+
+def _escape(value: Any) -> Any:
+    """Escape lone surrogates, which UTF-8 cannot hold, in all strings."""
+    if isinstance(value, dict):
+        return {name: _escape(each) for name, each in value.items()}
+    return value.encode("utf-8", "backslashreplace").decode()
+
+
+def _group(samples: Iterable[Sample], settings: Normalize) -> Iterator[list[Record]]:
+    """Rows in groups, each closed at `row_group_size_bytes` of images and texts, or at `row_group_rows`."""
+    group: list[Record] = []
+    size_bytes = 0
+    for sample in samples:
+        group.append(to_record(sample))
+        size_bytes += sum(len(image.data or b"") for image in sample.images)
+        size_bytes += sum(len(turn.question) + len(turn.answer) + len(turn.context) for turn in sample.turns)
+        if size_bytes >= settings.row_group_size_bytes or len(group) == settings.row_group_rows:
+            yield group
+            group, size_bytes = [], 0
+    if group:
+        yield group
 
 
 def _read_group(file: pq.ParquetFile, path: Path, number: int, columns: Sequence[str]) -> pa.RecordBatch:
@@ -190,20 +154,13 @@ def _read_group(file: pq.ParquetFile, path: Path, number: int, columns: Sequence
 
 
 def _read_groups(path: Path, columns: Sequence[str], numbers: Sequence[int] | None = None) -> Iterator[Group]:
-    with _open(path) as file:
-        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-        firsts = [0, *accumulate(sizes)]
-        for number in range(len(sizes)) if numbers is None else numbers:
-            yield Group(path.parent.name, path.name, number, firsts[number], _read_group(file, path, number, columns))
-
-
-def count_rejected(folder: Path) -> int:
-    """Rows of `rejected.parquet`."""
-    return int(pq.read_metadata(folder / REJECTED).num_rows)
+    with open_parquet(path, SAMPLE_SCHEMA) as file:
+        for number in range(file.num_row_groups) if numbers is None else numbers:
+            yield Group(path.parent.name, path.name, number, _read_group(file, path, number, columns))
 
 
 class _Samples(Sequence[Sample]):
-    """Random access to rows. Cheap to pickle and safe to fork: a process opens files and keeps row groups itself."""
+    """Random access to rows. Each process opens its own files, so that it can be pickled and forked."""
 
     NUM_GROUPS = 32  # row groups in memory, about 2 MB each
 
@@ -214,10 +171,10 @@ class _Samples(Sequence[Sample]):
         self._name_of = files.indices.to_numpy()  # (rows,)
         self._group_of = index["row_group"].combine_chunks().to_numpy()
         self._row_of = index["row"].combine_chunks().to_numpy()
-        whole = [name for name in SAMPLE_SCHEMA.names if name not in ("role", "images", "pictures")]
-        self._columns = [*whole, "pictures.list.element.image_id"]
+        self._columns = [name for name in SAMPLE_SCHEMA.names if name != "images"]
+        self._columns.append("images.list.element.image_id")
         if with_pictures:
-            self._columns.append("images.list.element.bytes")
+            self._columns.append("images.list.element.image.bytes")
         self._forget()
 
     def __len__(self) -> int:
@@ -232,17 +189,17 @@ class _Samples(Sequence[Sample]):
     def __getitem__(self, place: int | slice) -> Sample | Sequence[Sample]:
         if isinstance(place, slice):
             return [self[each] for each in range(*place.indices(len(self)))]
-        if self._process_id != os.getpid():  # Arrow promises nothing of a reader after a fork
+        if self._process_id != os.getpid():  # Arrow's readers are not safe to use after a fork
             self._forget()
         group = self._load(int(self._name_of[place]), int(self._group_of[place]))
-        return records.to_sample(group.slice(int(self._row_of[place]), 1).to_pylist()[0])
+        return to_sample(group.slice(int(self._row_of[place]), 1).to_pylist()[0])
 
     def _load(self, name: int, group: int) -> pa.RecordBatch:
         key = (name, group)
         if key not in self._groups:
             path = self._root / self._names[name]
             if name not in self._files:
-                self._files[name] = _open(path)
+                self._files[name] = open_parquet(path, SAMPLE_SCHEMA)
             while len(self._groups) >= self.NUM_GROUPS:
                 self._groups.popitem(last=False)
             self._groups[key] = _read_group(self._files[name], path, group, self._columns)

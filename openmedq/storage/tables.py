@@ -1,4 +1,4 @@
-"""The small files that stages leave for each other: index, duplicate decisions, counts. A damaged one is one line."""
+"""Parquet and JSON files that stages write for each other. Pages have checksums; a damaged file is a one-line error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +22,7 @@ COUNTS = "counts.json"
 
 MAX_REASON_CHARS = 160
 
-_MAKERS = {
+_STAGES = {  # that write a folder
     paths.VERDICTS: "deduplicate",
     paths.MIX: "mix",
     paths.VALIDATION: "validate",
@@ -42,44 +42,69 @@ class _Counts(BaseModel):
     num_images: int
 
 
+def open_writer(file: IO[bytes], schema: pa.Schema, dictionary_size_bytes: int = 2**20) -> pq.ParquetWriter:
+    """Begin a Parquet file of the schema; without a table written to it, it is a valid one without rows."""
+    # Content-defined chunking is off: it splits pages at every image, so that repeated ones would be stored again.
+    return pq.ParquetWriter(
+        file,
+        schema,
+        compression="zstd",
+        dictionary_pagesize_limit=dictionary_size_bytes,
+        write_page_index=True,
+        write_page_checksum=True,
+    )
+
+
+def write_table(table: pa.Table, path: Path) -> None:
+    """Write a whole table as a Parquet file."""
+    with path.open("wb") as file, open_writer(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def open_parquet(path: Path, schema: pa.Schema | None = None) -> pq.ParquetFile:
+    """Open a Parquet file that a stage wrote; StaleError if it is missing, damaged, or not of `schema`."""
+    with damage_as_stale(path):
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    if schema is not None and not file.schema_arrow.equals(schema):
+        raise StaleError(f"{path}: its columns differ from what this version writes; {remake(path)}")
+    return file
+
+
+def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
+    """A whole Parquet file that a stage wrote; errors as of `open_parquet`."""
+    with open_parquet(path, schema) as file, damage_as_stale(path):
+        return file.read()
+
+
 def read_index() -> pa.Table:
     """data/mix/index.parquet, of INDEX_SCHEMA."""
     return read_table(INDEX, INDEX_SCHEMA)
 
 
 def read_verdicts() -> pa.Table:
-    """data/verdicts/verdicts.parquet, of VERDICT_SCHEMA."""
+    """data/verdicts/verdicts.parquet, the duplicate decisions, of VERDICT_SCHEMA."""
     return read_table(VERDICT_TABLE, VERDICT_SCHEMA)
 
 
-def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
-    """A whole table that a stage wrote; StaleError where it is missing, damaged, or has other columns than `schema`."""
-    with damage_as_stale(path):
-        table = pq.ParquetFile(path, page_checksum_verification=True).read()
-    if schema is not None and not table.schema.equals(schema):
-        raise StaleError(f"{path}: has other columns than this version writes; {remake(path)}")
-    return table
-
-
 def read_counts(folder: Path) -> dict[str, Any]:
-    """counts.json of a dataset that was normalized into the folder; StaleError where it is missing or damaged."""
+    """counts.json of the normalized dataset in the folder; StaleError if it is missing or damaged."""
     path = folder / COUNTS
     counts = read_json(path)
     try:
         _Counts.model_validate(counts, strict=True)
     except ValidationError:
-        raise StaleError(f"{path}: is not what `normalize` writes; {remake(path)}") from None
+        raise StaleError(f"{path}: is not a counts.json of `normalize`; {remake(path)}") from None
     return counts
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object that a stage wrote; StaleError where it is missing or damaged."""
+    """A JSON object that a stage wrote; StaleError if it is missing or damaged."""
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise StaleError(f"{path}: not there; `dvc repro {_maker(path)}` writes it") from None
+        raise _as_missing(path) from None
     except (ValueError, RecursionError):
-        raise StaleError(f"{path}: is damaged (not JSON); {remake(path)}") from None
+        tree = None
     if not isinstance(tree, dict):
         raise StaleError(f"{path}: is damaged (not a JSON object); {remake(path)}")
     return tree
@@ -87,22 +112,26 @@ def read_json(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def damage_as_stale(path: Path, part: str = "") -> Iterator[None]:
-    """What Arrow raises for a missing or damaged Parquet file (`part`: which of it) as one line, with what to do."""
+    """Turn Arrow's error for a missing or damaged file into one line; `part` names the damaged part of the file."""
     try:
         yield
     except FileNotFoundError:
-        raise StaleError(f"{path}: not there; `dvc repro {_maker(path)}` writes it") from None
+        raise _as_missing(path) from None
     except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.filename is not None:  # of the file system: may not be read, say
+        if isinstance(error, OSError) and error.filename is not None:  # an error of the file system, such as EACCES
             raise
         reason = " ".join(str(error).split())[:MAX_REASON_CHARS]
         raise StaleError(f"{path}: {part}is damaged ({reason}); {remake(path)}") from None
 
 
 def remake(path: Path) -> str:
-    """The command that writes an output of a stage again."""
-    return f"`dvc repro --force --single-item {_maker(path)}` writes it again"
+    """The command that writes a damaged output of a stage again, as the end of an error message."""
+    return f"`dvc repro --force --single-item {_stage_of(path)}` writes it again"
 
 
-def _maker(path: Path) -> str:
-    return _MAKERS.get(path.parent, f"normalize@{path.parent.name}")
+def _as_missing(path: Path) -> StaleError:
+    return StaleError(f"{path}: not found; `dvc repro {_stage_of(path)}` writes it")
+
+
+def _stage_of(path: Path) -> str:
+    return _STAGES.get(path.parent, f"normalize@{path.parent.name}")

@@ -1,7 +1,6 @@
-"""Text files as users have them: UTF-8, or UTF-16 with a byte order mark, gzipped or not.
+"""Text files: UTF-8, or UTF-16 and UTF-32 with a byte order mark, gzipped or not.
 
-A byte that the encoding does not allow becomes a lone surrogate, so that the one record that holds it is rejected (see
-`cards/fields`) and not the whole file.
+An invalid byte becomes a lone surrogate, so that only the record with the byte is rejected (see `datasets/fields.py`).
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ from openmedq.errors import SourceError
 from openmedq.storage import unexpected
 from openmedq.storage.archives import MemberPath
 
-_MARKS = {  # UTF-32's mark begins with UTF-16's
+_MARKS = {  # UTF-32 first: its mark begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _GZIP = b"\x1f\x8b"
-_ERRORS = "openmedq.lone_surrogates"  # `surrogateescape` does not know what UTF-16 does not allow
+_ERRORS = "openmedq.lone_surrogates"  # `surrogateescape` does not support UTF-16
 
 
 def _to_surrogates(error: UnicodeError) -> tuple[str, int]:
@@ -40,11 +39,11 @@ codecs.register_error(_ERRORS, _to_surrogates)
 
 @contextmanager
 def open_text(path: Path | MemberPath, newline: str = "") -> Iterator[IO[str]]:
-    """Open a text file, gzipped or plain by its first bytes: browsers unpack a file and keep its name.
+    """Open a text file. Its first bytes tell whether it is gzipped: browsers unpack a file and keep its name.
 
     Raises:
-        SourceError: an unexpected file, no gzip. A gzip that ends early raises EOFError where it ends, and becomes a
-            SourceError here if nobody catches it.
+        SourceError: the file is an unexpected one, or its gzip is damaged. A truncated gzip raises EOFError within
+            the block, which becomes a SourceError if it is not caught there.
     """
     with path.open("rb") as raw:
         head = raw.read(unexpected.HEAD_BYTES)

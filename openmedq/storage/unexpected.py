@@ -1,7 +1,7 @@
-"""Unexpected files: what a failed download or clone leaves in the place of a published file.
+"""Unexpected files: what a failed download or clone leaves in place of a published file.
 
-`refuse` is called once in each way of opening a file: texts (`io/texts.py`), Parquet and Arrow, archives, pickles and
-XML. An image is refused when it is decoded, as one rejected record.
+Every way of opening a file calls `refuse` once: texts, Parquet and Arrow, archives, pickles and XML. Images are
+checked when they are decoded, so that only the record is rejected.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _PLAIN = (b"entry not found", b"404: not found", b"not found", b"access denied",
 
 
 def describe(head: bytes, folder: str = "its folder") -> tuple[str, str] | None:
-    """What a file is that begins with `head`, and what to do; None where it may be the published one."""
+    """What an unexpected file that begins with `head` is, and what to do; None if it may be the published one."""
     head = head[:HEAD_BYTES]
     if _POINTER.match(head):
         return "a Git LFS pointer", f'run "git lfs pull" in {folder}'
     if _PAGE.match(head):
-        return "an HTML page", "download the file again: the host answered with a page (a login, a notice, an error)"
+        return "an HTML page", "download the file again: the host sent a web page (a login, a notice, an error)"
     if match := _ERROR.match(head):
         code = match[1].decode() if match[1] else "no code"
         return f"an XML error of its host ({code})", "download the file again, with access to it"
@@ -37,9 +37,9 @@ def describe(head: bytes, folder: str = "its folder") -> tuple[str, str] | None:
 
 
 def refuse(path: Path, head: bytes | None = None, kind: str = "the published file") -> None:
-    """Raise where the file at `path` is an unexpected one: SourceError, or ArchiveError where `kind` is ARCHIVE.
+    """Raise SourceError, or ArchiveError if `kind` is ARCHIVE, for an unexpected file at `path`.
 
-    `head` are its first bytes, if they are at hand.
+    `head` is the beginning of the file, if it was already read.
     """
     if head is None:
         with path.open("rb") as file:

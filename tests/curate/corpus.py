@@ -1,4 +1,4 @@
-"""Small sets on disk, as `normalize` and `catalogue` leave them, for tests of what reads them."""
+"""Small datasets on disk, as `normalize` and `catalogue` write them, for tests of the stages that read them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ Row = dict[str, Any]
 
 
 def picture(seed: int, *, flip_bits: int = 0, lighter: int = 0) -> Row:
-    """A picture drawn from a seed; with other pixels, and a hash `flip_bits` away, where it is a near copy."""
+    """An image drawn from a seed; `flip_bits` and `lighter` make a near copy with another hash and other pixels."""
     draw = np.random.default_rng(seed)
     thumbnail = draw.integers(0, 200, 1024).astype(np.uint8) + np.uint8(lighter)
     phash = int(draw.integers(0, 2**64, dtype=np.uint64)) ^ (2**flip_bits - 1)
     name = f"{seed}-{flip_bits}-{lighter}"
     pixels = hashlib.sha256(name.encode()).hexdigest()
     return {
+        "image": {"bytes": b"picture", "path": None},
         "image_id": name,
         "sha256": pixels,
         "pixels_sha256": pixels,
@@ -39,21 +40,19 @@ def picture(seed: int, *, flip_bits: int = 0, lighter: int = 0) -> Row:
 
 
 def row(row_id: str, split: str, question: str, answer: str, *pictures: Row, **more: Any) -> Row:
-    """A row of SAMPLE_SCHEMA; `more` goes over it, `options` and `context` into its turn."""
+    """A row of SAMPLE_SCHEMA; `options` and `context` belong to its turn, `more` replaces columns."""
     turn = {"question": question, "answer": answer, "context": "", "options": [], "alternatives": []}
     turn |= {key: more.pop(key) for key in ("options", "context") if key in more}
     return {
         "id": row_id,
         "source": row_id.split("/")[0],
         "split": split,
-        "role": "train",
         "task": "vqa" if pictures else "text_qa",
         "modality": "radiology",
         "licence": "CC0-1.0",
         "provenance": {"file": "rows.json", "record": row_id},
         "turns": [turn],
-        "images": [{"bytes": b"picture", "path": None} for _ in pictures],
-        "pictures": list(pictures),
+        "images": list(pictures),
         "groups": dict.fromkeys(("patient", "study", "article", "case", "question")),
         "labels": [],
         "attributes": [],
@@ -72,7 +71,7 @@ def write_sets(
     rejected: Mapping[str, Mapping[str, int]] | None = None,
     origins: Mapping[str, str] | None = None,
 ) -> None:
-    """Write the catalogue, and the rows of its sets below the current folder; a set without rows is absent."""
+    """Write the catalogue and the rows of its datasets below the current folder; one without rows is absent."""
     catalogue = {}
     for name, card in cards.items():
         own = [row for row in rows if row["source"] == name]
@@ -100,7 +99,7 @@ def write_sets(
             "read": len(own),
             "rejected": reasons,
             "splits": dict(Counter(row["split"] for row in own)),
-            "num_images": len({one["pixels_sha256"] for row in own for one in row["pictures"]}),
+            "num_images": len({one["pixels_sha256"] for row in own for one in row["images"]}),
         }
         (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
     paths.CATALOGUE.parent.mkdir(exist_ok=True)
@@ -108,7 +107,7 @@ def write_sets(
 
 
 def make_params(**sections: Mapping[str, Any]) -> Params:
-    """Params with the dials of the data stages as given, and whatever else is demanded."""
+    """Params with the given sections, and small values for every required setting."""
     train = {
         "vision": {
             "encoder": "scratch",

@@ -1,4 +1,4 @@
-"""`check` says what a reader makes of a folder, and writes nothing."""
+"""`check` summarizes what a reader finds in a folder, and writes nothing."""
 
 import json
 import tracemalloc
@@ -67,18 +67,18 @@ def test_memory_does_not_grow_with_broken_pictures(raw: Path, monkeypatch: pytes
 
     monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(read))
     tracemalloc.start()
-    assert check.check("toy_set", raw).rejected == {"image unreadable": 200}
+    assert check.check("toy_set", raw).counts.rejected == {"image unreadable": 200}
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak_bytes < 4 * 2**20  # 20 MB, if what was raised kept them
+    assert peak_bytes < 4 * 2**20  # 20 MB, if the exceptions kept the images alive
 
 
 def test_rejections_alone_are_recognised(raw: Path) -> None:
     for picture in raw.glob("*.png"):
         picture.unlink()
     summary = check.check("toy_set", raw)
-    assert (summary.splits, summary.first) == ({}, None)
-    assert summary.rejected == {"field missing": 1, "image missing": 5}
+    assert (summary.counts.splits, summary.first) == ({}, None)
+    assert summary.counts.rejected == {"field missing": 1, "image missing": 5}
     text = check.render(summary)
     assert text.startswith("toy_set: 0 rows")
     example = "  rejected, image missing: 5\n    such as toy_set/0 ("
@@ -96,7 +96,7 @@ def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) 
         return iter(())
 
     monkeypatch.setattr(registry, "load", lambda _: toyset.make_set(read))
-    with pytest.raises(SourceError, match=r"raw: not one record of toy_set"):
+    with pytest.raises(SourceError, match=r"raw: no record of toy_set found"):
         check.check("toy_set", raw)
 
 
@@ -109,7 +109,9 @@ def test_a_credentialed_set_shows_no_sample(raw: Path, monkeypatch: pytest.Monke
         assert not any(told in text for told in ("Where?", "toy_set/", "questions.json", ".png"))
 
 
-def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_reach_the_reader(
+    raw: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     taken: list[object] = []
 
     def read(
@@ -125,10 +127,10 @@ def test_dials_reach_the_reader(raw: Path, monkeypatch: pytest.MonkeyPatch, caps
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["source"] == "toy_set"
 
 
-def test_dials_that_are_not_named_keep_their_defaults() -> None:
+def test_settings_have_the_defaults_of_normalize() -> None:
     assert check.dials() == Normalize()
     assert check.dials("zh") == Normalize(languages=("zh",))
-    with pytest.raises(ParamsError, match=r"^--languages: no language given; there are en, zh"):
+    with pytest.raises(ParamsError, match=r"^--languages: no language given; there are en, zh, separated"):
         check.dials(" ,")
-    with pytest.raises(ParamsError, match=r"^--languages: no language 'english'; there are en, zh"):
+    with pytest.raises(ParamsError, match=r"^--languages: no language 'english'; there are en, zh, separated"):
         check.dials("en,english")

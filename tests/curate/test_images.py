@@ -13,7 +13,7 @@ Album = tuple[NDArray[np.uint64], NDArray[np.uint8]]
 
 @st.composite
 def albums(draw: st.DrawFn) -> Album:
-    """Pictures in clusters: hashes a few bits, thumbnails a few levels apart; some look exactly the same."""
+    """Images in clusters: hashes a few bits apart, thumbnails a few gray levels apart; some are equal."""
     centers = draw(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=3))
     hashes, thumbnails = [], []
     for _ in range(draw(st.integers(0, 25))):
@@ -59,7 +59,7 @@ def test_groups_are_components_in_any_order(album: Album, random) -> None:  # ty
 
 
 def test_the_thumbnail_decides_on_blank_pictures() -> None:
-    hashes = np.full(3, 2**63, np.uint64)  # what blank pictures have, black as well as white
+    hashes = np.full(3, 2**63, np.uint64)  # the hash of blank images, black or white
     thumbnails = np.repeat(np.array([[0], [255], [3]], np.uint8), 1024, axis=1)
     assert group_pictures(hashes, thumbnails, 3, 6.0).tolist() == [0, 1, 0]
 

@@ -33,10 +33,10 @@ def _secrets(project: Project) -> set[bytes]:
     for shard in (project.root / paths.SAMPLES / SECRET).glob("shard-*.parquet"):
         for row in pq.read_table(shard).to_pylist():
             found |= {row["id"], row["groups"]["patient"], row["groups"]["study"]}
-            found |= {picture["image_id"] for picture in row["pictures"]}
+            found |= {image["image_id"] for image in row["images"]}
             found |= {turn["answer"] for turn in row["turns"] if len(turn["answer"]) > 30}
-            encoded |= {image["bytes"] for image in row["images"]}
-            encoded |= {picture["thumbnail"] for picture in row["pictures"]}
+            encoded |= {image["image"]["bytes"] for image in row["images"]}
+            encoded |= {image["thumbnail"] for image in row["images"]}
     encoded |= {base64.b64encode(data)[:200] for data in encoded}
     assert len(found) > 100
     return {text.encode() for text in found} | encoded
@@ -74,7 +74,7 @@ def test_the_search_finds_what_it_looks_for(project: Project) -> None:
     secrets = _secrets(project)
     shard = next((project.root / paths.SAMPLES / SECRET).glob("shard-*.parquet"))
     row = pq.read_table(shard).slice(0, 1).to_pylist()[0]
-    page = b'<img src="data:image/png;base64,' + base64.b64encode(row["images"][0]["bytes"]) + b'">'
+    page = b'<img src="data:image/png;base64,' + base64.b64encode(row["images"][0]["image"]["bytes"]) + b'">'
     for text in (f"x {CANARY} y".encode(), f"error: {row['id']}: broken".encode(), page):
         assert _leaks(text, secrets)
 

@@ -1,51 +1,52 @@
+"""The charts are well-formed SVG without other files, the same at each run, and show what they are given."""
+
+import re
+from collections.abc import Callable
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from markupsafe import Markup
 
-from openmedq.reporting.charts import FATES, WIDTH, Bar, draw_fates, draw_loss, draw_scores
+from openmedq.reporting.charts import MAX_POINTS, draw_loss, draw_outcomes, draw_scores
+from openmedq.reporting.results import OUTCOMES
 
-LOSSES = st.lists(st.floats(0, 1e6), min_size=1, max_size=40)
+SVG = "{http://www.w3.org/2000/svg}"
+EMPTY = dict.fromkeys(OUTCOMES, 0)
+SCORES = {"num_rows": 3, "f": 50, "baseline_f": 100}
+CHARTS: dict[str, Callable[[], Markup]] = {
+    "scores": lambda: draw_scores("f", "F1", [("<a>", SCORES | {"f_low": 40, "f_high": 70}), ("b", SCORES)]),
+    "outcomes": lambda: draw_outcomes("Outcomes", [("<a>", EMPTY | {"train": 30, "rejected": 10}), ("none", EMPTY)]),
+    "no outcomes": lambda: draw_outcomes("Outcomes", []),
+    "loss": lambda: draw_loss("Loss", [(1, 2.0), (2, 1.0), (3, 0.5)]),
+    "one loss": lambda: draw_loss("Loss", [(1, 0.0)]),
+}
+
+
+@pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
+def test_a_chart_stands_alone_has_a_title_and_the_same_bytes_at_each_run(draw: Callable[[], Markup]) -> None:
+    svg = ElementTree.fromstring(draw())
+    assert svg.findtext(f"{SVG}title")
+    links = [value for element in svg.iter() for key, value in element.attrib.items() if key.endswith("href")]
+    assert all(link.startswith("#") for link in links)
+    assert draw() == draw()
+
+
+def test_labels_are_text() -> None:
+    texts = {text.text for text in ElementTree.fromstring(CHARTS["outcomes"]()).iter(f"{SVG}text")}
+    assert {"<a> (40)", "none (0)", *OUTCOMES} <= texts
 
 
 def test_a_bar_is_as_long_as_its_share() -> None:
-    fates = dict.fromkeys(FATES, 0) | {"train": 30, "rejected": 10}
-    svg = ElementTree.fromstring(draw_fates("title", [("<a>", fates), ("empty", dict.fromkeys(FATES, 0))]))
-    train, rejected = svg.findall("rect")
-    assert float(train.attrib["width"]) == pytest.approx(3 * float(rejected.attrib["width"]), abs=0.02)
-    assert train.findtext("title") == "<a>: 30 train"
-    assert "absent" in [text.text for text in svg.findall("text")]
-
-
-def test_a_score_stands_within_its_interval() -> None:
-    svg = ElementTree.fromstring(draw_scores("title", [Bar("a", 50, 40, 70, 20, ""), Bar("b", 0, None, None, 0, "")]))
-    first, second = (float(dot.attrib["cx"]) for dot in svg.findall("circle"))
-    (interval,) = (line for line in svg.findall("line") if line.attrib["class"] == "interval")
-    assert float(interval.attrib["x1"]) < first < float(interval.attrib["x2"])
-    assert second < first
-
-
-@given(LOSSES)
-def test_the_loss_stays_within_the_drawing(values: list[float]) -> None:
-    svg = ElementTree.fromstring(draw_loss("title", list(enumerate(values, start=1))))
-    _, _, width, height = map(float, svg.attrib["viewBox"].split())
-    assert width == WIDTH
-    for line in svg.findall("polyline"):
-        for point in line.attrib["points"].split():
-            x, y = map(float, point.split(","))
-            assert 0 <= x <= width
-            assert 0 <= y <= height
-
-
-def test_the_curve_is_the_mean_of_as_many_losses_on_both_sides() -> None:
-    losses = [(step, 5.0 if step == 50 else 0.0) for step in range(1, 101)]
-    _, curve = ElementTree.fromstring(draw_loss("title", losses)).findall("polyline")
-    heights = [float(point.split(",")[1]) for point in curve.attrib["points"].split()]
-    raised = [step for step, height in enumerate(heights, start=1) if height != heights[0]]
-    assert raised == [48, 49, 50, 51, 52]  # a twentieth of the updates
+    svg = ElementTree.fromstring(draw_outcomes("Outcomes", [("a", EMPTY | {"train": 30, "rejected": 10})]))
+    widths: dict[str, float] = {}
+    for path in svg.iter(f"{SVG}path"):
+        xs = [float(x) for x in re.findall(r"[ML] ([\d.]+)", path.attrib["d"])]
+        widths.setdefault(path.attrib.get("style", ""), max(xs) - min(xs))  # the bar comes before its legend
+    assert widths["fill: #3d85b8"] == pytest.approx(3 * widths["fill: #c4544c"], rel=1e-3)
 
 
 def test_a_long_training_is_thinned() -> None:
-    svg = ElementTree.fromstring(draw_loss("title", [(step, 1.0) for step in range(100_000)]))
-    assert len(svg.findall("polyline")[0].attrib["points"].split()) <= 800
+    svg = draw_loss("Loss", list(enumerate(np.random.default_rng(0).random(20_000).tolist())))
+    longest = max(path.attrib["d"].count("L") for path in ElementTree.fromstring(svg).iter(f"{SVG}path"))
+    assert MAX_POINTS / 2 < longest <= MAX_POINTS

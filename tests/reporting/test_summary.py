@@ -39,13 +39,13 @@ def show(width: int = 80) -> str:
 @pytest.mark.usefixtures("_finished")
 def test_shows_scores_waterfall_and_where_to_look() -> None:
     text = show()
-    for words in ("open_vqa", "secret_vqa", "BLEU-1", "exact match", "token F1", "never", "0.810 (0.700-0.900)"):
+    for words in ("open_vqa", "secret_vqa", "BLEU-1", "Exact", "Token", "baseline", "0.810 (0.70-0.90)"):
         assert words in text
     for words in ("found", "read", "rejected", "duplicate", "kept out", "17 train", "8 evaluation", "absent"):
         assert words in text
     assert "open_vqa: 2 rejected: image missing" in text
     assert "absent_vqa  absent" in text
-    assert re.search(r"^  new pictures +12 ", text, re.MULTILINE)  # of the 19 that were asked
+    assert re.search(r"^  new images +12 ", text, re.MULTILINE)  # of the 19 that were asked
     for words in ("data/report/index.html", "make ui", "data/docs/index.html"):
         assert words in text
 
@@ -65,14 +65,14 @@ def test_miniatures_are_called_so() -> None:
 
 
 def test_a_pipeline_that_was_not_run_is_one_line() -> None:
-    with pytest.raises(StaleError, match=r"data/mix/waterfall\.json: not there; run `dvc repro`"):
+    with pytest.raises(StaleError, match=r"data/mix/waterfall\.json: not found; `dvc repro` writes it"):
         show()
 
 
 def test_data_without_a_model_have_a_waterfall_and_no_scores() -> None:
     write_run()
     text = show(width=200)
-    assert f"No scores: {paths.EVALUATION / 'metrics.json'} is not there" in text
+    assert f"No scores: {paths.EVALUATION / 'metrics.json'} not found" in text
     assert "in the mix" in text
 
 

@@ -1,4 +1,4 @@
-"""A finished run on disk, small and without a model, for tests of what reads results."""
+"""A small finished run on disk, without a model, for tests of the report and the summary."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ CARDS: dict[str, dict[str, Any]] = {
 def write_run(**sections: Any) -> None:
     """Catalogue, samples, verdicts and mix below the current folder."""
     rows = [
-        *_ask("open_vqa", first_picture=0),
-        *_ask("secret_vqa", first_picture=50),
+        *_ask("open_vqa", first_image=0),
+        *_ask("secret_vqa", first_image=50),
         *(row(f"open_text/{n}", "test" if n % 2 else "train", f"Does it help? {n}", "yes") for n in range(6)),
         row("open_text/copy", "train", "Does it help? 0", "yes"),
         row("bench/0", "test", "", "cat", picture(900), task="classification", labels=["cat"]),
@@ -39,19 +39,19 @@ def write_run(**sections: Any) -> None:
     mix.run(params)
 
 
-def _ask(source: str, first_picture: int) -> list[Row]:
-    """Two questions on each of 12 pictures, 8 to train; training also shows the first test picture, and asks else."""
+def _ask(source: str, first_image: int) -> list[Row]:
+    """Two questions on each of 12 images, 8 for training; a training row also shows the first test image."""
     rows = []
     for number in range(12):
         split = "train" if number < 8 else "test"
         asked = {"Is <b>it</b> large?": "yes" if number % 4 else "no", "Where is it?": f"{source} side {number % 2}"}
         for question, answer in asked.items():
-            rows.append(_show(f"{source}/{number}-{question[:2]}", split, question, answer, first_picture + number))
-    return [*rows, _show(f"{source}/other", "train", "Is it old?", "no", first_picture + 8)]
+            rows.append(_show(f"{source}/{number}-{question[:2]}", split, question, answer, first_image + number))
+    return [*rows, _show(f"{source}/other", "train", "Is it old?", "no", first_image + 8)]
 
 
 def _show(row_id: str, split: str, question: str, answer: str, number: int) -> Row:
-    return row(row_id, split, question, answer, picture(number), images=[{"bytes": encode(number), "path": None}])
+    return row(row_id, split, question, answer, picture(number) | {"image": {"bytes": encode(number), "path": None}})
 
 
 def encode(seed: int) -> bytes:
@@ -78,15 +78,16 @@ def _complete_cards() -> None:
 
 
 def write_learning() -> None:
-    """What train, transfer and validate leave."""
+    """Write the outputs of train, transfer and validate."""
     for folder in (paths.TRAINING, paths.TRANSFER, paths.VALIDATION):
         folder.mkdir(parents=True)
     _write_json(paths.TRAINING / "metrics.json", {"loss": 0.5, "num_steps": 3, "num_samples": 24})
     (paths.TRAINING / "loss.csv").write_text("step,loss\n1,2.0\n2,1.0\n3,0.5\n", encoding="utf-8")
     scores = {"macro_f1": 0.81, "macro_f1_low": 0.7, "macro_f1_high": 0.9}
     transfer = {
+        "metrics": [{"name": "macro_f1", "title": "Macro-F1", "is_headline": True, "has_baseline": False}],
         "bench": {"trained": scores, "scratch": {"macro_f1": 0.62}, "num_test_rows": 40},
-        "mean": {"trained": 0.81, "scratch": 0.62},
+        "mean": {"trained": {"macro_f1": 0.81}, "scratch": {"macro_f1": 0.62}},
     }
     _write_json(paths.TRANSFER / "metrics.json", transfer)
     expectations = [{"table": "rows", "statement": "ids are unique", "success": True}]
@@ -95,7 +96,7 @@ def write_learning() -> None:
 
 
 def call_miniatures() -> None:
-    """Say that all files were generated."""
+    """Mark all files as generated."""
     for path in paths.SAMPLES.glob("*/counts.json"):
         counts = json.loads(path.read_text(encoding="utf-8"))
         _write_json(path, counts | {"origin": "miniature"})

@@ -1,4 +1,4 @@
-"""A damaged file of our own is one line in whatever reads it: which file, which row group, what to do."""
+"""A damaged output of a stage is a one-line error in every stage that reads it: which file, which part, what to do."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from openmedq import paths
-from openmedq.curate import deduplicate, forgetting, mix
+from openmedq.curate import deduplicate, forget, mix
 from openmedq.errors import StaleError
 from openmedq.evaluation import evaluate, transfer
 from openmedq.reporting import examples, results
@@ -29,7 +29,7 @@ from tests.stages.results import write_run
 from tests.stages.test_evaluate import answer_by_rule
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # it imports modules that Python is giving up
+    warnings.simplefilter("ignore", DeprecationWarning)  # it imports deprecated modules
     from openmedq.curate import validate
 
 ZSTD = b"\x28\xb5\x2f\xfd"  # a frame begins with it, and a page's data are one
@@ -55,21 +55,21 @@ READERS: dict[str, Callable[[], object]] = {
     "evaluate": lambda: evaluate.run(make_params(), lambda *_: None),
     "transfer": _transfer,
     "report": lambda: examples.read_examples(["open_vqa"], 9),
-    "forget": lambda: forgetting.forget("open_vqa/0-Is"),
+    "forget": lambda: forget.forget("open_vqa/0-Is"),
 }
 
 
 @pytest.fixture(scope="module")
 def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project up to `evaluate`, once: each test damages a copy."""
+    """A project up to `evaluate`; each test damages a copy."""
     root = tmp_path_factory.mktemp("damage") / "project"
     root.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer_by_rule)
+        patch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
         write_run()
         catalogue = yaml.safe_load(paths.CATALOGUE.read_text(encoding="utf-8"))
-        catalogue["sources"]["bench"] |= {"is_multi_label": False, "fitted": [], "scored": []}
+        catalogue["datasets"]["bench"] |= {"is_multi_label": False, "fitted": [], "scored": []}
         paths.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
         paths.FORGOTTEN.write_text("{}\n", encoding="utf-8")
         evaluate.run(make_params(), lambda *_: None)
@@ -79,7 +79,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shutil.copytree(_template, tmp_path / "project"))
-    monkeypatch.setattr(evaluate.generation, "load_answerer", lambda *_, **__: answer_by_rule)
+    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
     monkeypatch.setattr(transfer, "load", lambda *_: (None, SimpleNamespace(image_processor=None)))
 
 
@@ -90,7 +90,7 @@ def flip(path: Path, place: int) -> None:
 
 
 def find_pages(path: Path, group: int, column: str) -> list[range]:
-    """Where the data of a column chunk's pages lie: of its dictionary, and of its rows, which are few."""
+    """The byte ranges of a column chunk's pages: of its dictionary, and of its rows."""
     row_group = pq.read_metadata(path).row_group(group)
     chunks = [row_group.column(number) for number in range(row_group.num_columns)]
     (chunk,) = [chunk for chunk in chunks if chunk.path_in_schema == column]
@@ -113,14 +113,14 @@ def test_a_flipped_bit_of_a_shard(reader: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_loader_process_hands_on_the_line_alone() -> None:
+def test_a_loader_process_passes_on_the_line() -> None:
     for shard in paths.SAMPLES.glob("*_vqa/shard-*.parquet"):
-        flip(shard, find_pages(shard, 0, "images.list.element.bytes")[-1][-1])
+        flip(shard, find_pages(shard, 0, "images.list.element.image.bytes")[-1][-1])
     with pytest.raises(StaleError, match=r"^data/samples/\w+/shard-0000\d.parquet: row group \d is damaged .* again$"):
         _train(workers=2)
 
 
-@pytest.mark.parametrize("column", ["id", "turns.list.element.question", "images.list.element.bytes"])
+@pytest.mark.parametrize("column", ["id", "turns.list.element.question", "images.list.element.image.bytes"])
 def test_any_flipped_bit_of_a_page(column: str) -> None:
     store = ShardStore(paths.SAMPLES / "open_vqa")
     shard = find_shards(store.folder)[0]
@@ -149,20 +149,22 @@ OWN: list[tuple[Path, str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "other columns", "absent"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "other columns", "flipped bit", "absent"])
 @pytest.mark.parametrize(("path", "maker", "readers"), OWN, ids=lambda value: value if isinstance(value, str) else "")
 def test_a_damaged_table(path: Path, maker: str, readers: list[str], damage: str) -> None:
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:-9])
     elif damage == "empty":
         path.write_bytes(b"")
+    elif damage == "flipped bit" and maker != "evaluate":
+        flip(path, find_pages(path, 0, "id")[-1][-1])
     elif damage == "other columns" and maker != "evaluate":
         pq.write_table(pa.table({"x": [1]}), path)
     else:
         path.unlink()
     for reader in readers:
         if maker == "evaluate" and not path.exists():
-            continue  # the page is made without
+            continue  # the report is made without it
         with pytest.raises(StaleError, match=rf"^{path}: .*; `dvc repro .*{maker}` writes it") as raised:
             READERS[reader]()
         assert "\n" not in str(raised.value)

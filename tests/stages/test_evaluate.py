@@ -10,12 +10,12 @@ import pytest
 from openmedq import paths
 from openmedq.evaluation import evaluate
 from openmedq.evaluation.metrics import METRICS
-from openmedq.evaluation.metrics.predictions import PREDICTION_SCHEMA, answer_type_of, score_predictions
+from openmedq.evaluation.metrics.predictions import answer_type_of, prediction_schema, score_predictions
 from openmedq.schema import Sample
 from tests.curate.corpus import make_params
 from tests.stages.results import write_run
 
-DIALS = {"max_new_tokens": 4, "num_resamples": 50}
+SETTINGS = {"max_new_tokens": 4, "num_resamples": 50}
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def answer_by_rule(samples: Sequence[Sample]) -> Iterator[str]:
         yield reference.upper() if reference in ("yes", "no") else "nowhere"
 
 
-def run(**dials: Any) -> tuple[Any, dict[str, Any], dict[str, float]]:
+def run(**settings: Any) -> tuple[Any, dict[str, Any], dict[str, float]]:
     logged: dict[str, float] = {}
     steps = []
 
@@ -40,14 +40,14 @@ def run(**dials: Any) -> tuple[Any, dict[str, Any], dict[str, float]]:
         logged.update(scores)
         steps.append(step)
 
-    evaluate.run(make_params(evaluate=DIALS | dials), log)
+    evaluate.run(make_params(evaluate=SETTINGS | settings), log)
     assert steps == [None]
     return pq.read_table(evaluate.PREDICTIONS), json.loads(evaluate.METRICS.read_text()), logged
 
 
 def test_every_evaluation_row_of_a_source_is_answered_and_kept() -> None:
     predictions, metrics, _ = run()
-    assert predictions.schema.equals(PREDICTION_SCHEMA)
+    assert predictions.schema.equals(prediction_schema())
     index = pq.read_table(paths.MIX / "index.parquet")
     asked = index.filter(pc.and_(pc.equal(index["role"], "evaluation"), pc.not_equal(index["source"], "bench")))
     assert predictions["id"].to_pylist() == asked["id"].to_pylist()
@@ -64,21 +64,21 @@ def test_scores_of_parts_and_sources() -> None:
     assert scores["closed"]["exact_match"] == scores["closed"]["bleu_1"] == 100
     assert scores["open"]["exact_match"] == scores["open"]["token_f1"] == 0
     assert (scores["exact_match"], scores["num_rows"], scores["num_available"]) == (50, 8, 8)
-    # Of each picture one question is answered right and one wrong: whichever pictures are drawn, it is half.
+    # One question about each image is answered right and one wrong, so every resample scores 50.
     assert scores["exact_match_low"] == scores["exact_match_high"] == 50
     assert metrics["open_text"]["exact_match"] == 100
     assert metrics["open_text"]["open"] == {"num_rows": 0}
     assert logged["open_vqa/closed/bleu_1"] == 100
 
 
-def test_a_picture_is_new_where_no_training_row_of_the_mix_shows_it() -> None:
+def test_an_image_is_new_if_no_training_row_of_the_mix_shows_it() -> None:
     predictions, metrics, _ = run()
-    is_new = dict(zip(predictions["id"].to_pylist(), predictions["is_picture_new"].to_pylist(), strict=True))
+    is_new = dict(zip(predictions["id"].to_pylist(), predictions["is_image_new"].to_pylist(), strict=True))
     assert is_new["open_vqa/8-Is"] is False
     assert is_new["open_vqa/9-Is"] is True
     assert is_new["open_text/1"] is None
-    assert metrics["open_vqa"]["new_pictures"]["num_rows"] == 6
-    assert metrics["open_text"]["new_pictures"] == {"num_rows": 0}
+    assert metrics["open_vqa"]["new_images"]["num_rows"] == 6
+    assert metrics["open_text"]["new_images"] == {"num_rows": 0}
 
 
 def test_the_baseline_is_the_most_frequent_training_answer_to_the_question() -> None:
@@ -92,17 +92,17 @@ def test_the_baseline_is_the_most_frequent_training_answer_to_the_question() -> 
 
 def test_scores_follow_from_the_predictions_alone() -> None:
     predictions, metrics, _ = run()
-    available = {name: scores["num_available"] for name, scores in metrics.items() if name != "all"}
+    available = {name: scores["num_available"] for name, scores in metrics.items() if name not in ("metrics", "all")}
     again = score_predictions(predictions, available, num_resamples=50, confidence=0.95, seed=0)
     assert again == metrics
-    answers, references = predictions["answer"].to_pylist(), predictions["reference"].to_pylist()
-    for name in ("bleu_1", "bleu_1_sentence", "exact_match", "token_f1"):
-        assert metrics["all"][name] == pytest.approx(METRICS[name](answers, references), abs=1e-4)
+    rows = [(row["answer"], [row["reference"], *row["alternatives"]]) for row in predictions.to_pylist()]
+    for metric in METRICS:
+        assert metrics["all"][metric.name] == pytest.approx(metric.score(metric.measure(rows)), abs=1e-4)
 
 
 def test_a_drawn_part_is_named_as_such_and_the_same_each_time() -> None:
     first, metrics, _ = run(max_rows=3)
-    assert {name: scores["num_rows"] for name, scores in metrics.items()} == {
+    assert {name: scores["num_rows"] for name, scores in metrics.items() if name != "metrics"} == {
         "all": 9,
         "open_vqa": 3,
         "secret_vqa": 3,

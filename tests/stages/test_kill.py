@@ -1,7 +1,4 @@
-"""`kill -9` of dvc alone, of the stage alone, and of the whole group.
-
-`dvc repro` then gives the bytes of an undisturbed run, and no two processes ever write the output at once.
-"""
+"""`kill -9` of dvc, of the stage, or of both: the next `dvc repro` writes the same bytes, with one writer at a time."""
 
 from __future__ import annotations
 
@@ -35,8 +32,8 @@ pytestmark = [
 ]
 
 OUTPUT = paths.SAMPLES / "vqa_rad"
-ASIDE = paths.PARTIAL / "data-samples-vqa_rad"
-NUM_LARGE = 25  # pictures that take long to decode, so that there is time to kill
+TEMPORARY = paths.PARTIAL / "data-samples-vqa_rad"
+NUM_LARGE = 25  # images that take long to decode, so that there is time to kill
 STAGE = {
     "cmd": "python -m openmedq normalize vqa_rad",
     "deps": ["data/raw/vqa_rad"],
@@ -46,7 +43,7 @@ STAGE = {
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with one stage that has not run."""
+    """A repository with one stage, which has not run."""
     root = tmp_path_factory.mktemp("kill") / "project"
     with pytest.MonkeyPatch.context() as patch:
         (root / "data").mkdir(parents=True)
@@ -75,7 +72,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What the stage writes when nobody disturbs it."""
+    """The output of a run that is not killed."""
     root = _copy(project, tmp_path_factory.mktemp("undisturbed"))
     _finish(root, _start_repro(root))
     return _bytes(root)
@@ -91,7 +88,7 @@ def root(project: Path, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def most_writers(root: Path) -> Iterator[Callable[[], int]]:
-    """Watches who has files of the unfinished output open; tells how many processes had at once, at most."""
+    """Watch which processes have files of the unfinished output open; returns the largest number at one time."""
     counts = [0]
     is_over = threading.Event()
 
@@ -123,13 +120,13 @@ def test_the_next_repro_gives_the_same_bytes(
     _finish(root, _start_repro(root))
     assert _bytes(root) == undisturbed
     assert most_writers() == 1
-    assert not (root / ASIDE).exists()
+    assert not (root / TEMPORARY).exists()
 
 
 def test_a_second_repro_waits_for_an_orphan(
     root: Path, undisturbed: dict[str, bytes], most_writers: Callable[[], int]
 ) -> None:
-    """An orphan that has not noticed that its dvc is gone (it is stopped meanwhile) still holds the output."""
+    """An orphan that is stopped, and so has not noticed that its dvc ended, still holds the lock of the output."""
     dvc = _start_repro(root)
     (orphan,) = _wait_for_writer(root)
     os.kill(orphan, signal.SIGSTOP)
@@ -156,7 +153,7 @@ def _bytes(root: Path) -> dict[str, bytes]:
 
 
 def _start_repro(root: Path) -> subprocess.Popen[bytes]:
-    """`dvc repro` as the leader of a process group. What it says goes to a file, which an orphan may keep open."""
+    """Start `dvc repro` as the leader of a process group. It prints to a file, which an orphan may keep open."""
     package = str(Path(__file__).parents[2])
     with (root / "repro.log").open("wb") as log:
         return subprocess.Popen(
@@ -184,13 +181,13 @@ def _wait_for_writer(root: Path) -> set[int]:
 
 
 def _writers(root: Path) -> set[int]:
-    """Processes with an open file below the unfinished output."""
-    aside = f"{(root / ASIDE).resolve()}/"
+    """Processes with an open file in the unfinished output."""
+    temporary = f"{(root / TEMPORARY).resolve()}/"
     found = set()
     for process_id in find_stages("normalize", root):
         for descriptor in Path(f"/proc/{process_id}/fd").glob("*"):
             try:
-                if str(descriptor.readlink()).startswith(aside):
+                if str(descriptor.readlink()).startswith(temporary):
                     found.add(process_id)
             except OSError:
                 continue

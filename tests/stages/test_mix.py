@@ -45,8 +45,8 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(table, paths.VERDICTS / "verdicts.parquet")
 
 
-def _run(**dials: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    mix.run(make_params(mix=dials))
+def _run(**settings: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    mix.run(make_params(mix=settings))
     table = pq.read_table(paths.MIX / "index.parquet")
     assert table.schema.equals(INDEX_SCHEMA)
     return table.to_pylist(), json.loads((paths.MIX / "waterfall.json").read_text())
@@ -109,20 +109,20 @@ def test_same_bytes_again() -> None:
 
 
 def test_evaluation_never_trains() -> None:
-    with pytest.raises(ParamsError, match="evaluation never trains: bench train; allowed here: evaluation, validation"):
+    with pytest.raises(ParamsError, match="an evaluation split cannot be trained on; set it to evaluation, v"):
         _run(roles={"bench": {"train": "train"}})
 
 
 def test_a_row_lost_on_the_way_is_noticed() -> None:
     (paths.SAMPLES / "z_first" / "shard-00001.parquet").unlink()
-    with pytest.raises(StaleError, match=r"data/samples/z_first: counts.json tells of 9 rows, the shards hold 5"):
+    with pytest.raises(StaleError, match=r"data/samples/z_first: counts.json has 9 rows, the shards have 5"):
         _run()
     assert not paths.MIX.exists()
 
 
 @pytest.mark.slow
 def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
-    """Three rows of the train split repeat another, and one a row of the test split: 1,793 and 451 are left."""
+    """Of the train split, three rows repeat another and one repeats a test row: 1,793 and 451 remain."""
     write_sets([], {"vqa_rad": dict(catalogue.entry(datasets.load("vqa_rad").card, "source"))})
     paths.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
     params = make_params(download={"mirror": str(real_data)})
@@ -131,6 +131,7 @@ def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
     normalize.run(params, registry.load("vqa_rad"))
     deduplicate.run(params)
     _, waterfall = _run()
+    assert waterfall["vqa_rad"]["found"] == waterfall["vqa_rad"]["read"] == 2248
     assert waterfall["vqa_rad"]["duplicate"] == {"duplicate exact": 3}
     assert waterfall["vqa_rad"]["kept_out"] == {"in evaluation": 1}
     assert waterfall["vqa_rad"]["mix"] == {"train": 1793, "evaluation": 451}

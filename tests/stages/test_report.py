@@ -13,7 +13,7 @@ from tests.curate.corpus import make_params
 from tests.stages.results import call_miniatures, write_learning, write_run
 
 PAGE = paths.REPORT / "index.html"
-SECRET = "secret_vqa side"  # in answers of the credentialed set
+SECRET = "secret_vqa side"  # in answers of the credentialed dataset
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +26,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def answer_by_rule(samples: Sequence[Sample]) -> Iterator[str]:
-    """Right on closed questions; elsewhere what gives a secret away, and hostile markup."""
+    """Right on closed questions, the reference within hostile markup on others."""
     for sample in samples:
         reference = sample.turns[-1].answer
         yield reference if reference in ("yes", "no") else f"<script>{reference}</script>"
@@ -40,7 +40,7 @@ def write(num_examples: int = 12) -> str:
 def test_the_page_needs_no_other_file() -> None:
     page = write()
     assert set(re.findall(r'src="(.{5})', page)) == {"data:"}
-    assert not re.search(r"<script|<link|<iframe|@import|url\(", page)
+    assert not re.search(r"<script|<link|<iframe|@import|url\((?!#)", page)
     assert set(re.findall(r'href="https://([^"]*)"', page)) == {
         f"{name}.example.org" for name in ("open_vqa", "secret_vqa", "open_text", "absent_vqa", "bench")
     }
@@ -55,11 +55,27 @@ def test_texts_are_escaped() -> None:
 def test_scores_stand_with_their_intervals_and_floors() -> None:
     page = write()
     scores = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))["open_vqa"]
-    for name in ("bleu_1", "exact_match", "token_f1"):
+    for name in ("bleu_1", "bleu_1_sentence", "exact_match", "token_f1"):
         span = f"{scores[f'{name}_low']:.1f}\u2009–\u2009{scores[f'{name}_high']:.1f}"
         assert f'{scores[name]:.1f} <span class="span">{span}</span>' in page
     assert f'<td class="number">{scores["baseline_exact_match"]:.1f}</td>' in page
     assert '0.810 <span class="span">0.700\u2009–\u20090.900</span>' in page
+
+
+def test_every_encoder_and_metric_of_transfer_is_shown() -> None:
+    path = paths.TRANSFER / "metrics.json"
+    transfer = json.loads(path.read_text(encoding="utf-8"))
+    for scores in (transfer["bench"], transfer["mean"]):
+        scores["other_clip"] = {"macro_f1": 0.7654}
+        for encoder in ("trained", "scratch", "other_clip"):
+            scores[encoder]["accuracy"] = 0.4321
+    transfer["metrics"].append({"name": "accuracy", "title": "Accuracy", "is_headline": False, "has_baseline": False})
+    path.write_text(json.dumps(transfer), encoding="utf-8")
+    page = write()
+    assert page.count('<th class="number">Other_clip</th>') == 2
+    assert '<td class="number">0.765</td>' in page
+    assert page.count('<td class="number">0.432</td>') == 3
+    assert "other_clip 0.765" in page  # next to the headline of the trained encoder
 
 
 def test_what_may_not_be_shown_is_not_shown() -> None:
@@ -67,9 +83,9 @@ def test_what_may_not_be_shown_is_not_shown() -> None:
     assert "open_vqa side" in page
     assert SECRET not in page
     assert "secret_vqa/" not in page
-    num_open_pictures = 8
-    assert page.count("<img ") == num_open_pictures
-    assert page.count('<article class="example">') == num_open_pictures + 3  # the rows without a picture
+    num_open_images = 8
+    assert page.count("<img ") == num_open_images
+    assert page.count('<article class="example">') == num_open_images + 3  # the rows without an image
 
 
 @pytest.mark.parametrize("most", [0, 1, 5])
@@ -79,8 +95,8 @@ def test_so_many_examples_as_asked_for(most: int) -> None:
 
 def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
     page = write(num_examples=4)
-    verdicts = re.findall(r'<dd class="(good|bad)">', page)
-    assert verdicts == ["good", "bad", "good", "good"]  # pictures first; of the texts none is wrong
+    marks = re.findall(r'<dd class="(good|bad)">', page)
+    assert marks == ["good", "bad", "good", "good"]  # images first; of the texts none is wrong
     assert "open_text/" in page
     assert "open_vqa/" in page
 
@@ -89,14 +105,16 @@ def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
 def test_the_waterfall_holds_every_number(name: str) -> None:
     page = write()
     waterfall = json.loads((paths.MIX / "waterfall.json").read_text(encoding="utf-8"))[name]
-    row = re.search(rf'<th scope="row">Title of {name}</th>\s*<td class="">mirror</td>(.*?)</tr>', page, re.DOTALL)
+    row = re.search(
+        rf'<th scope="row">Title of {name}</th>\s*<td class="">local folder</td>(.*?)</tr>', page, re.DOTALL
+    )
     assert row is not None
     numbers = re.findall(r'<td class="number[^"]*">([^<]*)</td>', row[1])
     mix = waterfall["mix"]
-    sums = [sum(waterfall[fate].values()) for fate in ("rejected", "duplicate", "kept_out")]
+    sums = [sum(waterfall[step].values()) for step in ("rejected", "duplicate", "kept_out")]
     wanted = [waterfall["found"], waterfall["read"], *sums, mix.get("train"), mix.get("validation"), mix["evaluation"]]
     assert numbers == [str(number) if number else "–" for number in wanted]
-    assert "rejected, image missing" in page
+    assert "rejected: image missing" in page
 
 
 def test_what_is_absent_is_said() -> None:
@@ -122,7 +140,7 @@ def test_a_set_without_evaluation_rows_says_why_it_is_not_asked() -> None:
     metrics = paths.EVALUATION / "metrics.json"
     scores = json.loads(metrics.read_text(encoding="utf-8"))
     metrics.write_text(json.dumps({name: each for name, each in scores.items() if name != "open_text"}))
-    assert "Title of open_text (its evaluation rows are kept out)" in write()
+    assert "Title of open_text (its evaluation rows are excluded)" in write()
 
 
 def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() -> None:
@@ -135,7 +153,7 @@ def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() ->
 
 
 def test_a_part_of_the_published_test_does_not_compare(monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = (published.Figure("open_vqa, BLEU-1", "open_vqa", 75.9, (("other", 70.3),)),)
+    figures = (published.Figure("open_vqa, BLEU-1", "open_vqa", "bleu_1", 75.9, (("other", 70.3),)),)
     monkeypatch.setattr("openmedq.reporting.page.FIGURES", figures)
     assert "not comparable" not in write()
     catalogue = paths.CATALOGUE.read_text(encoding="utf-8")
@@ -157,9 +175,9 @@ def test_two_runs_leave_the_same_bytes() -> None:
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        (paths.EVALUATION / "metrics.json", "so nothing was asked"),
+        (paths.EVALUATION / "metrics.json", "No scores"),
         (paths.EVALUATION / "predictions.parquet", "Answers to the evaluation splits"),
-        (paths.TRANSFER / "metrics.json", "No classification set"),
+        (paths.TRANSFER / "metrics.json", "No benchmark"),
         (paths.TRAINING / "loss.csv", "No losses"),
         (paths.VALIDATION / "verdict.json", "No verdict"),
     ],

@@ -1,4 +1,4 @@
-"""transfer: encoders against each other on one classification set, by one recipe."""
+"""transfer: encoders compared on classification datasets by one recipe."""
 
 import json
 import shutil
@@ -14,20 +14,20 @@ from openmedq.config import Params
 from openmedq.curate import deduplicate, mix, normalize
 from openmedq.datasets import catalogue, registry
 from openmedq.evaluation import transfer
-from openmedq.evaluation.metrics.classification import macro_f1
 from openmedq.fetch import download, survey
 from openmedq.model import model as models
 from openmedq.synthetic import miniature
+from tests.evaluation.metrics.scoring import macro_f1
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = "pneumonia_mnist"
 SEVERAL_LABELS, NO_SPLIT = "medfmc_endo", "breast_ultrasound"
 
 
-def _params(**dials: object) -> Params:
+def _params(**settings: object) -> Params:
     profile = config.profile(ROOT / paths.CONF, "miniature")
     update = {"benchmarks": (BENCHMARK,), "num_epochs": 12, "lr": 1e-3, "num_resamples": 50}
-    changed = profile.transfer.model_copy(update={**update, **dials})
+    changed = profile.transfer.model_copy(update={**update, **settings})
     return profile.model_copy(update={"transfer": changed})
 
 
@@ -40,44 +40,44 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         paths.CATALOGUE.parent.mkdir()
         shutil.copy(ROOT / paths.CATALOGUE, paths.CATALOGUE)
         shutil.copy(ROOT / paths.FORGOTTEN, paths.FORGOTTEN)
-        dials = _params()
+        params = _params()
         for name in (BENCHMARK, SEVERAL_LABELS, NO_SPLIT):
-            miniature.run(dials, registry.load(name))
-        survey.run(dials)
+            miniature.run(params, registry.load(name))
+        survey.run(params)
         for name in catalogue.read(paths.CATALOGUE):
-            download.run(dials, registry.load(name))
-            normalize.run(dials, registry.load(name))
-        deduplicate.run(dials)
-        mix.run(dials)
+            download.run(params, registry.load(name))
+            normalize.run(params, registry.load(name))
+        deduplicate.run(params)
+        mix.run(params)
         torch.manual_seed(0)
-        model, processor = models.build(dials.train, ["is there an opacity? yes no"])
+        model, processor = models.build(params.train, ["is there an opacity? yes no"])
         models.save(models.merge(model), processor, paths.MODEL)
     return root
 
 
-def _run(project: Path, monkeypatch: pytest.MonkeyPatch, dials: Params) -> tuple[dict, list[dict], dict]:
+def _run(project: Path, monkeypatch: pytest.MonkeyPatch, params: Params) -> tuple[dict, list[dict], dict]:
     monkeypatch.chdir(project)
     logged: dict = {}
-    transfer.run(dials, lambda metrics, step: logged.update(metrics))
+    transfer.run(params, lambda metrics, step: logged.update(metrics))
     metrics = json.loads(transfer.METRICS.read_text(encoding="utf-8"))
     return metrics, pq.read_table(transfer.PREDICTIONS).to_pylist(), logged
 
 
 def test_scores_are_those_of_the_predictions(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics, predictions, logged = _run(project, monkeypatch, _params(seeds=(0, 1), num_epochs=2))
-    assert len(predictions) == 2 * 2 * metrics[BENCHMARK]["num_test_rows"]
-    for encoder in ("trained", "scratch"):
+    assert len(predictions) == len(transfer.ENCODERS) * 2 * metrics[BENCHMARK]["num_test_rows"]
+    for encoder in transfer.ENCODERS:
         per_seed = []
         for seed in (0, 1):
             own = [row for row in predictions if (row["encoder"], row["seed"]) == (encoder, seed)]
             labels, answers = [row["labels"][0] for row in own], [row["predictions"][0] for row in own]
             per_seed.append(f1_score(labels, answers, average="macro"))
         assert metrics[BENCHMARK][encoder]["macro_f1"] == pytest.approx(sum(per_seed) / 2)
-        assert metrics["mean"][encoder] == pytest.approx(sum(per_seed) / 2)
-        assert logged[f"mean/{encoder}"] == metrics["mean"][encoder]
+        assert metrics["mean"][encoder]["macro_f1"] == pytest.approx(sum(per_seed) / 2)
+        assert logged[f"mean/{encoder}/macro_f1"] == metrics["mean"][encoder]["macro_f1"]
 
 
-def test_only_test_rows_are_predicted_and_only_training_rows_fitted(
+def test_only_test_rows_are_predicted_and_only_training_rows_are_trained_on(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, predictions, _ = _run(project, monkeypatch, _params(num_epochs=1))
@@ -92,10 +92,19 @@ def test_only_test_rows_are_predicted_and_only_training_rows_fitted(
     monkeypatch.setattr(transfer, "predict", lambda model, reader, num_rows, size, **_: [[1.0, 0.0]] * num_rows)
     transfer.run(_params(num_epochs=1), lambda metrics, step: None)
     assert seen
-    assert all("train" in name for name in seen), "fitting reads pictures of the training split alone"
+    assert all("train" in name for name in seen), "training reads images of the training split only"
 
 
-def test_it_learns_what_the_pictures_show(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoder_to_compare_is_one_entry(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(transfer.ENCODERS, "other", transfer.ENCODERS["scratch"])
+    metrics, predictions, logged = _run(project, monkeypatch, _params(num_epochs=1))
+    assert {row["encoder"] for row in predictions} == {"trained", "scratch", "other"}
+    assert list(metrics["mean"]) == ["trained", "scratch", "other"]
+    assert metrics["mean"]["other"]["macro_f1"] == metrics[BENCHMARK]["scratch"]["macro_f1"]
+    assert "mean/other/macro_f1" in logged
+
+
+def test_it_learns_what_the_images_show(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metrics, _, _ = _run(project, monkeypatch, _params(num_epochs=30))
     assert metrics[BENCHMARK]["scratch"]["macro_f1"] > 0.7
 
@@ -107,7 +116,7 @@ def test_two_runs_give_the_same_bytes(project: Path, monkeypatch: pytest.MonkeyP
     assert first == ((project / transfer.PREDICTIONS).read_bytes(), (project / transfer.METRICS).read_bytes())
 
 
-def test_an_absent_benchmark_is_left_out(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_absent_benchmark_is_skipped(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shutil.copytree(project / "data", tmp_path / "data")
     index = pq.read_table(tmp_path / paths.MIX / "index.parquet")
     pq.write_table(index.slice(0, 0), tmp_path / paths.MIX / "index.parquet")
@@ -117,8 +126,8 @@ def test_an_absent_benchmark_is_left_out(project: Path, monkeypatch: pytest.Monk
 
 
 def test_several_labels_a_row_are_those_above_the_threshold(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dials = _params(benchmarks=(SEVERAL_LABELS,), num_epochs=2, threshold=0.3)
-    metrics, predictions, _ = _run(project, monkeypatch, dials)
+    params = _params(benchmarks=(SEVERAL_LABELS,), num_epochs=2, threshold=0.3)
+    metrics, predictions, _ = _run(project, monkeypatch, params)
     classes = catalogue.read(project / paths.CATALOGUE)[SEVERAL_LABELS].classes
     for row in predictions:
         pairs = zip(classes, row["probabilities"], strict=True)
@@ -139,18 +148,18 @@ def test_several_labels_are_learned(project: Path, monkeypatch: pytest.MonkeyPat
     assert metrics[SEVERAL_LABELS]["scratch"]["macro_f1"] > blind + 0.1, blind
 
 
-def test_a_set_without_a_split_is_divided_and_no_copy_is_on_both_sides(
+def test_a_dataset_without_a_split_is_divided_and_no_copy_is_on_both_sides(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dials = _params(benchmarks=(NO_SPLIT,), num_epochs=1)
-    metrics, predictions, _ = _run(project, monkeypatch, dials)
+    params = _params(benchmarks=(NO_SPLIT,), num_epochs=1)
+    metrics, predictions, _ = _run(project, monkeypatch, params)
     index = pq.read_table(project / paths.MIX / "index.parquet").to_pylist()
     rows = {row["id"] for row in index if row["source"] == NO_SPLIT}
     scored = {row["id"] for row in predictions}
     assert scored < rows
     assert metrics[NO_SPLIT]["num_train_rows"] + metrics[NO_SPLIT]["num_test_rows"] == len(rows)
     assert 0.1 < len(scored) / len(rows) < 0.3
-    shard = pq.read_table(project / paths.SAMPLES / NO_SPLIT / "shard-00000.parquet", columns=["id", "pictures"])
-    looks = {row["id"]: row["pictures"][0]["pixels_sha256"] for row in shard.to_pylist() if row["id"] in rows}
-    assert {looks[name] for name in scored}.isdisjoint(looks[name] for name in rows - scored)
-    assert {row["id"] for row in _run(project, monkeypatch, dials)[1]} == scored
+    shard = pq.read_table(project / paths.SAMPLES / NO_SPLIT / "shard-00000.parquet", columns=["id", "images"])
+    pixels = {row["id"]: row["images"][0]["pixels_sha256"] for row in shard.to_pylist() if row["id"] in rows}
+    assert {pixels[name] for name in scored}.isdisjoint(pixels[name] for name in rows - scored)
+    assert {row["id"] for row in _run(project, monkeypatch, params)[1]} == scored

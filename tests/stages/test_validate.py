@@ -53,10 +53,10 @@ def _verdict() -> dict[str, Any]:
     return verdict
 
 
-def _red(**dials: Any) -> dict[str, list[str]]:
-    """Statements that do not hold, by table."""
+def _red(**settings: Any) -> dict[str, list[str]]:
+    """Statements that are not met, by table."""
     with pytest.raises(ValidationError) as caught:
-        validate.run(make_params(validate=dials))
+        validate.run(make_params(validate=settings))
     assert "\n" not in str(caught.value)
     verdict = _verdict()
     red = [one for one in verdict["expectations"] if not one["success"]]
@@ -68,31 +68,28 @@ def _red(**dials: Any) -> dict[str, list[str]]:
 
 def test_good_data_are_green_and_the_verdict_is_deterministic(tmp_path: Path) -> None:
     validate.run(make_params())
-    before = (paths.VALIDATION / "verdict.json").read_bytes()
+    files = (paths.VALIDATION / "verdict.json", paths.DATA_DOCS / "index.html")
+    before = [path.read_bytes() for path in files]
     verdict = _verdict()
     assert verdict["success"]
     assert verdict["num_red"] == 0
-    assert {one["table"] for one in verdict["expectations"]} == {"rows", "verdicts", "mix", "sets"}
+    assert {one["table"] for one in verdict["expectations"]} == {"rows", "duplicates", "mix", "datasets"}
     validate.run(make_params())
-    assert (paths.VALIDATION / "verdict.json").read_bytes() == before
-    assert str(tmp_path) not in before.decode()
+    assert [path.read_bytes() for path in files] == before
+    assert str(tmp_path) not in before[0].decode()
     assert {path.name for path in tmp_path.iterdir()} == {"data"}
 
 
-def test_the_pages_stand_alone_and_hold_no_record(tmp_path: Path) -> None:
+def test_the_page_stands_alone_and_holds_no_record(tmp_path: Path) -> None:
     rows = _rows()
     rows[6]["id"] = "secret/1"
     write_sets(rows, CARDS)
     assert "ids are unique" in _red()["rows"]
-    pages = list(paths.DATA_DOCS.rglob("*.html"))
-    assert len(pages) == 9  # the index, and a suite and a result for each table
-    for page in pages:
-        text = page.read_text(encoding="utf-8")
-        assert not re.search(r"""<script|(src|url)\s*[=(]\s*["']?(https?:)?//|<link[^>]*https?://""", text), page
-        assert str(tmp_path) not in text
-        for link in re.findall(r'href="([^"#:]+)"', text):
-            assert (page.parent / link).exists(), f"{page}: {link}"
-        assert not re.search(r"private|secret/\d", text), page
+    assert [path.name for path in paths.DATA_DOCS.rglob("*")] == ["index.html"]
+    page = (paths.DATA_DOCS / "index.html").read_text(encoding="utf-8")
+    assert not re.search(r"<script|<link|<img|@import|url\(|href=|src=|https?://", page)
+    assert '<td class="bad">ids are unique</td>' in page
+    assert not re.search(rf"{re.escape(str(tmp_path))}|private|secret", page)
     verdict = (paths.VALIDATION / "verdict.json").read_text()
     assert "secret/" not in verdict
     assert "private" not in verdict
@@ -101,13 +98,12 @@ def test_the_pages_stand_alone_and_hold_no_record(tmp_path: Path) -> None:
 def test_faults_of_rows() -> None:
     rows = _rows()
     rows[0]["turns"][0]["options"] = ["a", "c"]
-    rows[1]["pictures"] = rows[1]["images"] = []
+    rows[1]["images"] = []
     rows[2]["turns"][0]["answer"] = " "
     rows[3]["id"] = "open_set/3"
     rows[3]["turns"][0]["answer"] = "x" * 101
     rows[4]["task"] = "guess"
-    rows[4]["role"] = "practice"
-    rows[5]["pictures"][0]["height"] = 7
+    rows[5]["images"][0]["height"] = 7
     rows[6]["licence"] = ""
     rows[6]["turns"][0]["question"] = ""
     rows[7]["split"] = "dev"
@@ -118,18 +114,17 @@ def test_faults_of_rows() -> None:
         "answers have at most 100 characters",
         "answers of multiple choice are among the options",
         "ids are unique",
+        "images are there if the task needs one",
+        "images have sides of at least 8 px",
         "labels are among the classes",
         "licences are stated",
-        "pictures are there where the task needs one",
-        "pictures have sides of at least 8 px",
-        "questions are there where the task needs one",
-        "roles are known",
+        "questions are there if the task needs one",
         "splits are on the cards",
         "tasks are known",
     ]
     examples = {one["statement"]: one["examples"] for one in _verdict()["expectations"] if not one["success"]}
     assert examples["answers are not empty"] == ["open_set/3"]
-    assert examples["pictures have sides of at least 8 px"] == [], "a credentialed set's"
+    assert examples["images have sides of at least 8 px"] == [], "of a credentialed dataset"
 
 
 def test_faults_of_the_mix() -> None:
@@ -142,25 +137,25 @@ def test_faults_of_the_mix() -> None:
     index["secret/1"]["weight"] = 0
     twice = {**index["secret/2"], "role": "practice"}
     loser = {**index["open_set/3"], "id": "open_set/4", "source": "open_set", "row_group": 1, "row": 1}
-    index["bench/1"]["role"] = "train"  # with the picture and the words of what is evaluated
+    index["bench/1"]["role"] = "train"  # with the image and the text of an evaluation row
     pq.write_table(pa.Table.from_pylist([*index.values(), twice, loser], schema=table.schema), path)
     rows = _rows()
-    rows[8] |= {key: rows[9][key] for key in ("turns", "pictures", "labels")}
+    rows[8] |= {key: rows[9][key] for key in ("turns", "images", "labels")}
     write_sets(rows, CARDS)
     assert _red()["mix"] == [
         "ids are unique",
         "no row has two roles",
-        "no row with a verdict is in the mix",
+        "no row with a duplicate decision is in the mix",
         "no training row repeats an evaluation row",
         "positions are within their row groups",
         "roles are known",
         "sources are in the catalogue",
-        "the row at the position is the one meant",
+        "the row at the position has the same id",
         "weights are above 0",
     ]
 
 
-def test_faults_of_sets_and_verdicts() -> None:
+def test_faults_of_datasets_and_duplicate_decisions() -> None:
     path = paths.MIX / "waterfall.json"
     waterfall = json.loads(path.read_text())
     waterfall["nowhere"] = waterfall.pop("absent")
@@ -177,20 +172,20 @@ def test_faults_of_sets_and_verdicts() -> None:
     ]
     pq.write_table(pa.Table.from_pylist([*table.to_pylist(), *more], schema=table.schema), path)
     assert _red(min_rows=6) == {
-        "sets": [
+        "datasets": [
             "at most 50% of the records are rejected",
+            "datasets are in the catalogue",
             "found = read + rejected",
             "read = duplicate + kept out + mix",
             "read = rows in the shards",
-            "sets are in the catalogue",
             "the mix has at least 6 training rows",
         ],
-        "verdicts": [
-            "a row has one verdict at most",
+        "duplicates": [
+            "a row has at most one duplicate decision",
+            "kept rows exist",
+            "kept rows have no decision",
             "reasons are known",
-            "rows that are kept instead exist",
-            "rows that are kept instead have no verdict",
-            "rows with a verdict exist",
+            "rows with a decision exist",
         ],
     }
 
@@ -199,11 +194,11 @@ def test_no_rows_at_all_are_red_not_broken() -> None:
     write_sets([], CARDS)
     deduplicate.run(make_params())
     mix.run(make_params())
-    assert _red() == {"sets": ["the mix has at least 1 training rows"]}
+    assert _red() == {"datasets": ["the mix has at least 1 training rows"]}
 
 
-def test_what_deduplicate_lets_pass_is_no_repeat() -> None:
-    """The check of the mix is written apart from `deduplicate`: what is equal to it must be equal to that one too."""
+def test_a_row_that_deduplicate_keeps_does_not_repeat_an_evaluation_row() -> None:
+    """Two independent comparisons of texts: what is equal for the check must be equal for `deduplicate` too."""
     texts = [
         "Is it\tso?",
         "IS IT SO?",
@@ -224,7 +219,7 @@ def test_what_deduplicate_lets_pass_is_no_repeat() -> None:
     validate.run(make_params())
 
 
-def test_what_is_kept_back_by_wish_is_no_fault() -> None:
+def test_records_excluded_by_request_are_no_fault() -> None:
     path = paths.MIX / "waterfall.json"
     waterfall = json.loads(path.read_text())
     kept_back = {"forgotten": 3, "language excluded": 3, "answer withheld": 3}
@@ -234,23 +229,23 @@ def test_what_is_kept_back_by_wish_is_no_fault() -> None:
     validate.run(make_params())
     waterfall["secret"]["rejected"] = {"broken": 11}
     path.write_text(json.dumps(waterfall))
-    assert _red()["sets"] == ["at most 50% of the records are rejected"]
+    assert _red()["datasets"] == ["at most 50% of the records are rejected"]
 
 
 @pytest.mark.parametrize("num_published", [3, 10])  # found are 5: 5 / 3 and 5 / 10
-def test_a_fetched_set_that_has_about_as_many_records_as_published_is_green(num_published: int) -> None:
+def test_a_fetched_dataset_that_has_about_as_many_records_as_published_is_green(num_published: int) -> None:
     cards = {**CARDS, "open_set": {"published_rows": {"train": num_published - 1, "test": 1}}}
     write_sets(_rows(), cards, origins={"open_set": "official"})
     validate.run(make_params())
 
 
 @pytest.mark.parametrize(("num_published", "samples_per_row"), [(2, 1), (32_632, 1), (1632, 20)])
-def test_a_fetched_set_of_far_too_few_or_many_records_is_red(num_published: int, samples_per_row: int) -> None:
+def test_a_fetched_dataset_of_far_too_few_or_many_records_is_red(num_published: int, samples_per_row: int) -> None:
     card = {"published_rows": {"train": num_published}, "samples_per_row": samples_per_row}
     write_sets(_rows(), {**CARDS, "open_set": card}, origins={"open_set": "official"})
     statement = "0.5 to 2 times as many records are found as published"
     expected = f"open_set: found 5 records, published {num_published * samples_per_row:,}, rejected 0"
-    with pytest.raises(ValidationError, match=re.escape(f"in sets: {statement} ({expected})")):
+    with pytest.raises(ValidationError, match=re.escape(f"of datasets: {statement} ({expected})")):
         validate.run(make_params())
     red = [one for one in _verdict()["expectations"] if not one["success"]]
     assert [(one["statement"], one["examples"]) for one in red] == [(statement, [expected])]
@@ -259,18 +254,18 @@ def test_a_fetched_set_of_far_too_few_or_many_records_is_red(num_published: int,
 
 
 @pytest.mark.parametrize("origin", ["mirror", "miniature"])
-def test_a_mirror_may_be_a_part_of_a_set(origin: str) -> None:
+def test_a_local_data_folder_may_hold_a_part_of_a_dataset(origin: str) -> None:
     cards = {name: {**card, "published_rows": {"train": 10**6}} for name, card in CARDS.items()}
     write_sets(_rows(), cards, origins=dict.fromkeys(cards, origin))
     validate.run(make_params())
 
 
-def test_counts_of_a_credentialed_set_may_be_told() -> None:
+def test_counts_of_a_credentialed_dataset_may_be_shown() -> None:
     write_sets(
         _rows(),
         {**CARDS, "secret": {"access": "credentialed", "published_rows": {"train": 377_110}}},
         origins={"secret": "official"},
     )
-    assert _red()["sets"] == ["0.5 to 2 times as many records are found as published"]
+    assert _red()["datasets"] == ["0.5 to 2 times as many records are found as published"]
     (red,) = (one for one in _verdict()["expectations"] if not one["success"])
     assert red["examples"] == ["secret: found 3 records, published 377,110, rejected 0"]

@@ -1,4 +1,4 @@
-"""A whole set in a few lines: pictures in a folder, questions in a JSON list, one record a quirk."""
+"""A whole dataset in a few lines: images in a folder, questions in a JSON list, and a record for each fault."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import PIL.Image
 
 from openmedq import paths
-from openmedq.curate import forgotten
+from openmedq.curate import forget
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access, Card, File
 from openmedq.errors import SourceError
@@ -88,8 +88,8 @@ def make_set(read: Read = read, card: Card = CARD) -> SimpleNamespace:
 
 
 def write_catalogue(*cards: Card) -> None:
-    """data/catalogue.yaml of the cards, in the current folder, and nothing forgotten."""
+    """Write data/catalogue.yaml and an empty data/forgotten.yaml for the cards, below the current folder."""
     text = catalogue.render({card.id: card for card in cards}, dict.fromkeys((card.id for card in cards), "x.py"))
     paths.CATALOGUE.parent.mkdir(exist_ok=True)
     paths.CATALOGUE.write_text(text, encoding="utf-8")
-    paths.FORGOTTEN.write_text(forgotten.render({}, catalogue.read(paths.CATALOGUE)), encoding="utf-8")
+    paths.FORGOTTEN.write_text(forget.render({}, catalogue.read(paths.CATALOGUE)), encoding="utf-8")

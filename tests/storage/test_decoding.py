@@ -1,4 +1,4 @@
-"""Pictures through an executor: once each, in order, the same wherever they are decoded, and no orphans."""
+"""Images are decoded once each, with the same result in any executor, and workers do not outlive their owner."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from openmedq.storage.decoding import Decoder, Inline, encode_image, open_execut
 from openmedq.storage.images import BrokenPicture
 from tests.processes import is_alive
 
-DIALS = Normalize()
+SETTINGS = Normalize()
 
 
 def _png(level: int) -> bytes:
@@ -42,7 +42,7 @@ def test_a_repeated_picture_is_decoded_once(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(_png(1))
     executor = _Counting()
-    decoder = Decoder(executor, DIALS)
+    decoder = Decoder(executor, SETTINGS)
     shown = [Image("a", path=path), Image("b", data=_png(2)), Image("c", data=b"none")]
     for image in shown * 3:
         decoder.submit(image)
@@ -53,8 +53,8 @@ def test_a_repeated_picture_is_decoded_once(tmp_path: Path) -> None:
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoding, "REMEMBERED_BYTES", 200)
-    decoder = Decoder(Inline(), DIALS)
-    size_bytes = len(encode_image(Image("a", data=_png(1)), DIALS).data)
+    decoder = Decoder(Inline(), SETTINGS)
+    size_bytes = len(encode_image(Image("a", data=_png(1)), SETTINGS).data)
     for level in range(20):
         decoder.submit(Image("a", data=_png(level)))
     assert len(decoder._futures) * size_bytes <= 200 + 2 * size_bytes
@@ -65,7 +65,7 @@ def test_broken_pictures_are_remembered_within_the_bound_and_without_their_bytes
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(decoding, "REMEMBERED_BYTES", 20 * decoding.BROKEN_BYTES)
-    decoder = Decoder(Inline(), DIALS)
+    decoder = Decoder(Inline(), SETTINGS)
     tracemalloc.start()
     for number in range(100):
         path = tmp_path / f"{number}.png"
@@ -81,10 +81,10 @@ def test_a_picture_that_is_not_there_is_missing(tmp_path: Path) -> None:
     (tmp_path / "loop.png").symlink_to("loop.png")
     for path in (tmp_path / "none.png", tmp_path, tmp_path / "loop.png"):
         with pytest.raises(BrokenPicture) as caught:
-            encode_image(Image("a", path=path), DIALS)
+            encode_image(Image("a", path=path), SETTINGS)
         assert caught.value.reason is Reason.IMAGE_MISSING
     with pytest.raises(BrokenPicture) as caught:
-        encode_image(Image("a"), DIALS)
+        encode_image(Image("a"), SETTINGS)
     assert caught.value.reason is Reason.IMAGE_UNREADABLE
 
 
@@ -93,7 +93,7 @@ def test_a_pool_gives_what_this_process_gives() -> None:
     results = []
     for num_workers in (1, 2):
         with open_executor(num_workers) as executor:
-            futures = [Decoder(executor, DIALS).submit(image) for image in shown]
+            futures = [Decoder(executor, SETTINGS).submit(image) for image in shown]
             assert isinstance(futures[-1].exception(), BrokenPicture)
             results.append([future.result() for future in futures[:-1]])
     assert results[0] == results[1]

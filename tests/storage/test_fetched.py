@@ -10,11 +10,11 @@ import pytest
 from openmedq.errors import ArchiveError
 from openmedq.storage import fetched
 from openmedq.storage.fetched import SCHEMA, FetchedPictures, Status, read_outcomes
-from openmedq.storage.lookup import ChainedPictures, Pictures
+from openmedq.storage.lookup import Pictures
 
 
 def write(folder: Path, shard: str, rows: dict[str, bytes | Status], group_rows: int = 2) -> None:
-    """A shard: bytes came, a status says what else became of a name."""
+    """Write a shard of images that were downloaded (bytes) or were not (their status)."""
     folder.mkdir(exist_ok=True)
     table = [
         {"name": name, "url": f"https://example.org/{name}", "status": Status.SUCCESS, "picture": data}
@@ -47,6 +47,8 @@ def test_pictures_are_found_in_any_shard_and_order(tmp_path: Path, monkeypatch: 
         assert data_of(pictures, name) == rows[name]
     assert len(pictures._groups) == 2
     assert data_of(pictures, "20.jpg") is None
+    assert data_of(FetchedPictures(tmp_path / "none"), "a") is None
+    assert read_outcomes(tmp_path / "none") == {}
 
 
 def test_only_what_came_is_a_picture_and_the_round_in_which_it_came_counts(tmp_path: Path) -> None:
@@ -57,11 +59,6 @@ def test_only_what_came_is_a_picture_and_the_round_in_which_it_came_counts(tmp_p
     assert [data_of(pictures, name) for name in "abcd"] == [b"a", None, b"c", None]
     statuses = {name: status for name, (status, _) in read_outcomes(tmp_path).items()}
     assert statuses == {"a": Status.SUCCESS, "b": Status.GONE, "c": Status.SUCCESS, "d": Status.NO_PICTURE}
-
-
-def test_no_folder_has_no_pictures(tmp_path: Path) -> None:
-    assert data_of(FetchedPictures(tmp_path / "none"), "a") is None
-    assert read_outcomes(tmp_path / "none") == {}
 
 
 def test_bytes_that_changed_are_refused(tmp_path: Path) -> None:
@@ -78,12 +75,5 @@ def test_bytes_that_changed_are_refused(tmp_path: Path) -> None:
 def test_a_shard_that_is_not_whole_is_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "0000-00000.parquet").write_bytes(data)
     for read in (FetchedPictures, read_outcomes):
-        with pytest.raises(ArchiveError, match="not a whole shard of pictures"):
+        with pytest.raises(ArchiveError, match="not a whole shard of images"):
             read(tmp_path)
-
-
-def test_the_first_place_that_has_a_picture_gives_it(tmp_path: Path) -> None:
-    write(tmp_path / "one", "0000-00000", {"a": b"1"})
-    write(tmp_path / "two", "0000-00000", {"a": b"2", "b": b"3"})
-    pictures = ChainedPictures((FetchedPictures(tmp_path / "one"), FetchedPictures(tmp_path / "two")))
-    assert [data_of(pictures, name) for name in "abc"] == [b"1", b"3", None]

@@ -1,4 +1,4 @@
-"""Nothing that an archive says of itself is believed."""
+"""Headers of an archive are untrusted: each attack is refused in one line, before it costs memory."""
 
 import gzip
 import stat
@@ -87,7 +87,7 @@ def test_a_method_that_cant_be_unpacked_in_pieces_is_refused(tmp_path: Path, met
 
 
 def test_a_member_gives_no_more_than_it_says_that_it_has(tmp_path: Path) -> None:
-    """The sizes that the directory states are whoever wrote it's to choose; 200 KB hold 200 MB."""
+    """The stated sizes are false: 200 KB hold 200 MB."""
     path = write_zip(tmp_path / "x.zip", {"bomb.png": bytes(200 * 2**20)})
     data = bytearray(path.read_bytes())
     for place in (22, data.index(b"PK\x01\x02") + 24):
@@ -139,7 +139,7 @@ def test_a_tar_that_leads_backwards_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, b"Z"])
 def test_a_bomb_of_a_tar_is_refused_before_it_is_gone_through(tmp_path: Path, kind: bytes) -> None:
-    """What has no end here can't be gone through: to try is an error of another kind."""
+    """Reading the content would raise another error, because it is truncated."""
     path = _write_tar_header(tmp_path / "x.tgz", kind, 2**33, bytes(2048))
     with pytest.raises(ArchiveError, match=r"would grow|a device"):
         read_all(path)

@@ -1,5 +1,6 @@
-"""Metadata of published images: whatever they are, the image is read as it is without them, and in bounded memory."""
+"""Metadata of published images: they are stripped, and damaged or huge ones cost neither the image nor memory."""
 
+import contextlib
 import io
 import struct
 import tracemalloc
@@ -8,28 +9,17 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import PIL.PngImagePlugin
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from openmedq.config import Normalize
+from openmedq.storage import metadata
 from openmedq.storage.images import encode
+from tests.storage import drawing
+from tests.storage.drawing import SETTINGS, chunk, save
 
-DIALS = Normalize(max_side_px=64, max_pixels=100_000)
-
-
-def _color() -> PIL.Image.Image:
-    rows, columns = np.mgrid[0:30, 0:40]
-    return PIL.Image.fromarray(np.stack([rows * 5, columns * 2, rows + columns], axis=-1).astype(np.uint8))
-
-
-def _save(image: PIL.Image.Image, kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def _chunk(name: bytes, payload: bytes, damage: int = 0) -> bytes:
-    checksum = zlib.crc32(name + payload) ^ damage
-    return struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", checksum)
+SECRET = b"DOE^JANE 1931-02-03"
 
 
 def _segment(marker: int, payload: bytes) -> bytes:
@@ -39,17 +29,17 @@ def _segment(marker: int, payload: bytes) -> bytes:
 _BOMB = zlib.compress(bytes(128 * 2**20))
 _PROFILES = [_segment(0xE2, b"ICC_PROFILE\0" + bytes((i, 255)) + bytes(65_000)) for i in range(1, 256)]
 _PNG_METADATA = {
-    "long zTXt": _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2 * 2**20))),
-    "long iTXt": _chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(2 * 2**20))),
-    "long iCCP": _chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(2 * 2**20))),
-    "many tEXt": _chunk(b"tEXt", b"Comment\0" + bytes(2**20)) * 70,
-    "zTXt bomb": _chunk(b"zTXt", b"Comment\0\0" + _BOMB),
-    "iCCP bomb": _chunk(b"iCCP", b"profile\0\0" + _BOMB),
-    "damaged tEXt": _chunk(b"tEXt", b"Comment\0", damage=1),
-    "damaged eXIf": _chunk(b"eXIf", b"MM\0*", damage=1),
-    "long eXIf": _chunk(b"eXIf", b"MM\0*" + bytes(2**24)),
-    "short gAMA": _chunk(b"gAMA", b"1"),
-    "short acTL": _chunk(b"acTL", b"1"),
+    "long zTXt": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2 * 2**20))),
+    "long iTXt": chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(2 * 2**20))),
+    "long iCCP": chunk(b"iCCP", b"profile\0\0" + zlib.compress(bytes(2 * 2**20))),
+    "many tEXt": chunk(b"tEXt", b"Comment\0" + bytes(2**20)) * 70,
+    "zTXt bomb": chunk(b"zTXt", b"Comment\0\0" + _BOMB),
+    "iCCP bomb": chunk(b"iCCP", b"profile\0\0" + _BOMB),
+    "damaged tEXt": chunk(b"tEXt", b"Comment\0", damage=1),
+    "damaged eXIf": chunk(b"eXIf", b"MM\0*", damage=1),
+    "long eXIf": chunk(b"eXIf", b"MM\0*" + bytes(2**24)),
+    "short gAMA": chunk(b"gAMA", b"1"),
+    "short acTL": chunk(b"acTL", b"1"),
 }
 _JPEG_METADATA = {
     "long EXIF": _segment(0xE1, b"Exif\0\0" + bytes(65_000)) * 50,
@@ -64,13 +54,13 @@ _JPEG_METADATA = {
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "I;16"])
 def test_png_metadata_cost_no_image(mode: str, name: str) -> None:
     """Neither stored images nor those that are encoded anew; before and behind the pixels; and nothing is inflated."""
-    image = PIL.Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40)) if mode == "I;16" else _color()
-    plain = _save(image if mode == "I;16" else image.convert(mode), "PNG")
+    image = PIL.Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40)) if mode == "I;16" else drawing.color()
+    plain = save(image if mode == "I;16" else image.convert(mode), "PNG")
     behind = plain[:-12] + _PNG_METADATA[name]
     tracemalloc.start()
     try:
         for published in (plain[:33] + _PNG_METADATA[name] + plain[33:], behind + plain[-12:], behind[:-5]):
-            assert encode(published, DIALS).data == encode(plain, DIALS).data
+            assert encode(published, SETTINGS).data == encode(plain, SETTINGS).data
         assert tracemalloc.get_traced_memory()[1] < 8 * len(behind) + 2**24
     finally:
         tracemalloc.stop()
@@ -79,10 +69,10 @@ def test_png_metadata_cost_no_image(mode: str, name: str) -> None:
 @pytest.mark.parametrize("name", _JPEG_METADATA)
 @pytest.mark.parametrize("side_px", [30, 64])
 def test_jpeg_metadata_cost_no_image(side_px: int, name: str) -> None:
-    plain = _save(_color(), "JPEG")
+    plain = save(drawing.color(), "JPEG")
     published = plain[:20] + _JPEG_METADATA[name] + plain[20:]
-    dials = DIALS.model_copy(update={"max_side_px": side_px})
-    assert encode(published, dials).data == encode(plain, dials).data
+    bounded = SETTINGS.model_copy(update={"max_side_px": side_px})
+    assert encode(published, bounded).data == encode(plain, bounded).data
 
 
 @pytest.mark.parametrize(
@@ -95,4 +85,70 @@ def test_jpeg_metadata_cost_no_image(side_px: int, name: str) -> None:
     ],
 )
 def test_metadata_of_other_formats_cost_no_image(kind: str, options: dict[str, Any]) -> None:
-    assert encode(_save(_color(), kind, **options), DIALS).data == encode(_save(_color(), kind), DIALS).data
+    assert (
+        encode(save(drawing.color(), kind, **options), SETTINGS).data
+        == encode(save(drawing.color(), kind), SETTINGS).data
+    )
+
+
+def test_jpeg_metadata_go_and_the_pixels_stay() -> None:
+    exif = PIL.Image.Exif()
+    exif[0x010E] = SECRET.decode()  # ImageDescription
+    for image in (drawing.gray(), drawing.color()):
+        for progressive in (False, True):
+            plain = save(image, "JPEG", progressive=progressive)
+            published = save(
+                image,
+                "JPEG",
+                progressive=progressive,
+                exif=exif,
+                comment=SECRET,
+                icc_profile=SECRET * 9,
+                xmp=b"<x>" + SECRET,
+            )
+            assert published.count(SECRET) >= 4
+            assert encode(published + SECRET, SETTINGS).data == plain
+
+
+def test_a_thumbnail_within_a_jpeg_goes() -> None:
+    plain = save(drawing.gray(), "JPEG")
+    start = plain.index(b"JFIF\0")
+    header = plain[start : start + 12] + b"\x01\x01" + b"RGB"  # a thumbnail of one pixel
+    segment = b"\xff\xe0" + struct.pack(">H", len(header) + 2) + header
+    published = b"\xff\xd8" + segment + plain[start + 14 :]
+    assert drawing.stored(published).tobytes() == PIL.Image.open(io.BytesIO(plain)).tobytes()
+    assert encode(published, SETTINGS).data == plain
+
+
+def test_png_metadata_go_and_the_pixels_stay() -> None:
+    info = PIL.PngImagePlugin.PngInfo()
+    info.add_text("Patient", SECRET.decode())
+    info.add_itxt("Name", SECRET.decode())
+    for image in (drawing.gray(), drawing.color()):
+        published = save(image, "PNG", pnginfo=info, icc_profile=SECRET, dpi=(72, 72))
+        assert SECRET in published
+        assert encode(published + SECRET, SETTINGS).data == save(image, "PNG")
+
+
+def test_re_encoded_pictures_carry_no_metadata() -> None:
+    large = drawing.color(100, 80)
+    for published in (
+        save(large, "JPEG", comment=SECRET, icc_profile=SECRET * 9),
+        save(large, "PNG", icc_profile=SECRET),
+        save(large, "TIFF", description=SECRET.decode(), icc_profile=SECRET),
+        save(drawing.gray(), "GIF", comment=SECRET),
+    ):
+        data = encode(published, SETTINGS).data
+        image = PIL.Image.open(io.BytesIO(data))
+        image.load()
+        assert set(image.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
+        assert SECRET not in data
+
+
+@settings(max_examples=200)
+@given(st.binary(max_size=200))
+def test_stripping_refuses_what_it_does_not_understand(data: bytes) -> None:
+    for strip, head in ((metadata.strip_jpeg, b"\xff\xd8"), (metadata.strip_png, b"\x89PNG\r\n\x1a\n")):
+        for hostile in (data, head + data):
+            with contextlib.suppress(ValueError):
+                assert strip(hostile).startswith(head)

@@ -1,4 +1,4 @@
-"""A process that watches who started it dies with that, be there a thread or a shell between."""
+"""A process ends with the one that started it, with a thread or a shell between them."""
 
 import os
 import signal

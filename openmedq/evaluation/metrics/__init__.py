@@ -1,31 +1,26 @@
-"""Pure functions of predictions: recomputable without the model, from the files that `evaluate` and `transfer` keep.
+"""The metrics: pure functions of predictions, recomputable without a model from what evaluate and transfer write.
 
-`METRICS` names them all. Scores of answers are percentages in [0, 100], the better the higher; macro-F1 lies in [0, 1],
-as the paper prints it. What reads files, or asks a model, does not belong here.
-
-| name              | arguments                         | what it is                                             |
-|-------------------|-----------------------------------|--------------------------------------------------------|
-| `bleu_1`          | answers, references               | corpus BLEU-1, one reference, no smoothing             |
-| `bleu_1_sentence` | answers, references               | mean of the rows' own BLEU-1                           |
-| `exact_match`     | answers, references, alternatives | share of rows that give an accepted answer, normalized |
-| `token_f1`        | answers, references, alternatives | mean overlap of normalized words                       |
-| `macro_f1`        | labels, predictions, classes      | mean F1 over the classes of a classification set       |
+To add a metric, write its function in this package and add a line to a table below. metrics.json, the report, the
+summary, MLflow and DVC then show it. Scores of answers are percentages in [0, 100]; scores of classes lie in [0, 1],
+as the paper prints them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from openmedq.evaluation.metrics.answers import exact_match, token_f1
+from openmedq.evaluation.metrics.bleu import UNIGRAM_COUNTS, bleu_of_sums, count_unigrams, sentence_bleu
+from openmedq.evaluation.metrics.classification import count_outcomes, macro_f1_of_sums
+from openmedq.evaluation.metrics.metric import Metric
 
-from openmedq.evaluation.metrics.answers import mean_exact_match, mean_token_f1
-from openmedq.evaluation.metrics.bleu import bleu_1, bleu_1_sentence
-from openmedq.evaluation.metrics.classification import macro_f1
+# `of_row` takes an answer and its accepted references, of which the first is the record's own.
+METRICS = [
+    Metric("bleu_1", "BLEU-1", count_unigrams, bleu_of_sums, columns=UNIGRAM_COUNTS, is_headline=True),
+    Metric("bleu_1_sentence", "Sentence BLEU-1", sentence_bleu),
+    Metric("exact_match", "Exact match", exact_match, is_headline=True, has_baseline=True),
+    Metric("token_f1", "Token F1", token_f1),
+]
 
-METRICS: dict[str, Callable[..., float]] = {
-    "bleu_1": bleu_1,
-    "bleu_1_sentence": bleu_1_sentence,
-    "exact_match": mean_exact_match,
-    "token_f1": mean_token_f1,
-    "macro_f1": macro_f1,
-}
-
-__all__ = ["METRICS", "bleu_1", "bleu_1_sentence", "macro_f1", "mean_exact_match", "mean_token_f1"]
+# `of_row` takes the labels of a row, the predicted classes, and all classes of the dataset.
+CLASSIFICATION_METRICS = [
+    Metric("macro_f1", "Macro-F1", count_outcomes, macro_f1_of_sums, is_headline=True),
+]

@@ -1,20 +1,16 @@
-"""Exact match and token F1 of short answers, after the normalization of the VQA challenge, mended for medicine.
+"""Exact match and token F1 of short answers, after the VQA challenge's normalization, adapted to medical text.
 
 Steps of `normalize_answer`, in order:
 
 1. Unicode NFKC, lower case; typographic apostrophes and minus signs become plain ones.
-2. Apostrophes go ("Crohn's" = "Crohns"); a comma between thousands goes ("1,000" = "1000").
-3. Every other character that is no letter, mark or digit becomes a space, except what carries a value:
-   a decimal point, a sign before a number, and `< > = + % ±` and their like.
+2. Apostrophes are removed ("Crohn's" = "Crohns"), and commas between thousands ("1,000" = "1000").
+3. Every other character that is not a letter, mark or digit becomes a space, except those that carry a value:
+   a decimal point, a sign before a number, and `< > = + % ±` and similar symbols.
 4. `zero` to `ten` become digits.
-5. `the` and `an` go. `a` goes only in front of other words: the challenge drops it everywhere, which would
-   make "hepatitis A" and "hepatitis" the same answer.
+5. `the` and `an` are removed. `a` is removed only in front of other words: the challenge removes it everywhere, which
+   would make "hepatitis A" and "hepatitis" the same answer.
 
-An answer of nothing else than articles or punctuation keeps its words, or its characters: nothing becomes "",
-except what holds no character at all. Whether an answer is right is a question of text here; of meaning it is not.
-
-Exact match also ignores spaces between a number and its unit and around symbols ("5mm" = "5 mm", ">10%" = "> 10 %").
-Token F1 counts words as they are split above; answers that match exactly have an F1 of 1.
+An answer that consists of articles or punctuation only keeps them, so that no text becomes "".
 """
 
 from __future__ import annotations
@@ -22,7 +18,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 _APOSTROPHES = re.compile("['\u2018\u2019\u02bc]")
@@ -39,7 +35,7 @@ _DIGITS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)}
 
 @lru_cache(maxsize=65536)
 def normalize_answer(text: str) -> str:
-    """The text as it is compared: see the steps in the module's docstring. Applying it twice changes nothing."""
+    """Normalize by the steps of the module's docstring; idempotent."""
     plain = _to_plain_characters(text)
     words = [_DIGITS.get(word, word) for word in _split_words(plain)]
     return " ".join(_drop_articles(words) or words) or " ".join(plain.split())
@@ -47,53 +43,27 @@ def normalize_answer(text: str) -> str:
 
 @lru_cache(maxsize=65536)
 def match_key(text: str) -> str:
-    """What exact match compares: the normalized text, with a space before each unit and around each symbol."""
+    """What exact match compares: the normalized text with a space before each unit and around each symbol.
+
+    So "5mm" = "5 mm", and ">10%" = "> 10 %".
+    """
     return " ".join(_JOINTS.sub(" ", normalize_answer(text)).split())
 
 
 def exact_match(answer: str, references: Sequence[str]) -> float:
     """1.0 if the answer equals one of the accepted references after normalization, else 0.0."""
-    return _best_over(_match, answer, references)
+    return float(any(match_key(answer) == match_key(reference) for reference in references))
 
 
 def token_f1(answer: str, references: Sequence[str]) -> float:
-    """Overlap of normalized words as in SQuAD, in [0, 1]: the best over the accepted references."""
-    return _best_over(_overlap, answer, references)
+    """Overlap of normalized words as in SQuAD, in [0, 1], the best over the references; 1 where they match exactly."""
+    return max(_overlap(answer, reference) for reference in references)
 
 
-def mean_exact_match(
-    answers: Sequence[str], references: Sequence[str], alternatives: Sequence[Sequence[str]] = ()
-) -> float:
-    """Share of rows answered right, in percent; `alternatives[i]` are other answers that row i accepts."""
-    return _mean_percent(exact_match, answers, references, alternatives)
-
-
-def mean_token_f1(
-    answers: Sequence[str], references: Sequence[str], alternatives: Sequence[Sequence[str]] = ()
-) -> float:
-    """Mean token F1, in percent; `alternatives[i]` are other answers that row i accepts."""
-    return _mean_percent(token_f1, answers, references, alternatives)
-
-
-def _mean_percent(
-    score: Callable[[str, Sequence[str]], float],
-    answers: Sequence[str],
-    references: Sequence[str],
-    alternatives: Sequence[Sequence[str]],
-) -> float:
-    if not answers:
-        raise ValueError("no rows: a mean over none is not a score")
-    accepted = alternatives or [()] * len(answers)
-    rows = zip(answers, references, accepted, strict=True)
-    return 100 * sum(score(answer, (reference, *others)) for answer, reference, others in rows) / len(answers)
-
-
-def _best_over(score: Callable[[str, str], float], answer: str, references: Sequence[str]) -> float:
-    return max(score(answer, reference) for reference in references)
-
-
-def _match(answer: str, reference: str) -> float:
-    return float(match_key(answer) == match_key(reference))
+def mean_exact_match(answers: Sequence[str], references: Sequence[str]) -> float:
+    """Share of answers that match their reference, in percent."""
+    matches = [exact_match(answer, [reference]) for answer, reference in zip(answers, references, strict=True)]
+    return 100 * sum(matches) / len(matches)
 
 
 def _overlap(answer: str, reference: str) -> float:

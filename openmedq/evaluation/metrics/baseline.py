@@ -1,7 +1,4 @@
-"""What a model that never looks would score: for each question the most frequent answer of training.
-
-A score says something only beside this floor: a set of closed questions is half right without a picture.
-"""
+"""The majority baseline: it answers each question with the most frequent training answer and sees no image."""
 
 from __future__ import annotations
 
@@ -12,10 +9,9 @@ from openmedq.evaluation.metrics.answers import normalize_answer
 
 
 class MostFrequentAnswer:
-    """Counts training answers; keeps those apart whose question, by its normalized text, is among `questions`."""
+    """Counts normalized training answers: by question for the given questions, by source, and over all."""
 
     def __init__(self, questions: Iterable[str]) -> None:
-        """Nothing counted yet; a question of no text at all is not known by it."""
         keys = {normalize_answer(question) for question in questions} - {""}
         self._of_question: dict[str, Counter[str]] = {key: Counter() for key in sorted(keys)}
         self._of_source: dict[str, Counter[str]] = defaultdict(Counter)
@@ -26,12 +22,15 @@ class MostFrequentAnswer:
         normalized = normalize_answer(answer)
         self._of_all[normalized] += 1
         self._of_source[source][normalized] += 1
-        asked = self._of_question.get(normalize_answer(question))
-        if asked is not None:
-            asked[normalized] += 1
+        counts = self._of_question.get(normalize_answer(question))
+        if counts is not None:
+            counts[normalized] += 1
 
     def answer(self, source: str, question: str) -> str:
-        """The most frequent answer to the same question; else of the same source; else of all; "" without any."""
-        asked = self._of_question.get(normalize_answer(question))
-        counts = asked or self._of_source.get(source) or self._of_all
+        """The most frequent answer to the same question, else of the source, else of all; "" before any `add`.
+
+        Ties go by the alphabet.
+        """
+        same_question = self._of_question.get(normalize_answer(question))
+        counts = same_question or self._of_source.get(source) or self._of_all
         return min(counts, key=lambda answer: (-counts[answer], answer)) if counts else ""

@@ -1,4 +1,4 @@
-"""Which option of a multiple choice an answer gives: by its letter, by its text, or by both."""
+"""Find the option that a generated answer to a multiple-choice question gives: by letter, by text, or by both."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LETTERED = re.compile(r"[^\w\s]*([A-Za-z])(?P<end>[\])*:.\"']+(?=\s|$)|[\]):]+|
 
 
 def read_answer(text: str, sample: Sample) -> str:
-    """A generated answer as the record words it: of a multiple choice, the option whose letter or text it gives.
+    """The option of a multiple-choice question that the text gives; any other text without spaces at its ends.
 
     "B", "(b)", "B: heart" and "The answer is B." give a letter; "A mass in the lung" and "B-cell lymphoma" do not.
-    Where letter and text are of two options, the text counts. An answer that gives no option stays as it is.
+    Where letter and text name two options, the text counts. A text that gives no option is returned as it is.
     """
     text = text.strip()
     if sample.task is not Task.MULTIPLE_CHOICE:
@@ -38,8 +38,8 @@ def read_answer(text: str, sample: Sample) -> str:
             return by_text[match_key(whole)]
     if not found or number >= len(options):
         return text
-    is_word = found["end"] == " " and rest != match_key(options[number])  # an article, say
-    starts = (f"{option} " for option in by_text if option[1:2] == " ")  # of "E. coli, probably"
+    is_word = found["end"] == " " and rest != match_key(options[number])  # such as an article
+    starts = (f"{option} " for option in by_text if option[1:2] == " ")  # as in "E. coli, probably"
     if is_word or f"{match_key(bare)} ".startswith(tuple(starts)):
         return text
     return by_text.get(rest, options[number])

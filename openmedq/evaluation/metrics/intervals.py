@@ -1,79 +1,69 @@
-"""Bootstrap confidence intervals, clustered: what is drawn again is the picture with all its questions, not the row.
+"""Bootstrap confidence intervals, clustered: images are drawn with all their questions, not single rows.
 
-Questions on one picture are right or wrong together; drawing them one by one would promise too narrow an interval.
-Every score here is a function of sums over rows (matches and lengths, or hits and counts), so that one matrix product
-gives a thousand resamples of all of them.
+Questions about one image are answered right or wrong together; drawing them one by one would give too narrow an
+interval. Every score is a function of sums over rows, so that one matrix product gives all resamples of all metrics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]  # (..., K) sums of statistics -> (...) scores
+from openmedq.evaluation.metrics.metric import Metric, Numbers
 
-_CHUNK_SIZE = 4_000_000  # draws held at once: 32 MB
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A score and its percentile interval; without bounds where there are fewer than two groups to draw from."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    def as_metrics(self, name: str) -> dict[str, float]:
-        """`{name, name_low, name_high}`, plain numbers, as `dvc metrics` wants them."""
-        metrics = {name: self.value}
-        if self.low is not None and self.high is not None:
-            metrics |= {f"{name}_low": self.low, f"{name}_high": self.high}
-        return metrics
+_CHUNK_SIZE = 4_000_000  # draws in memory at once: 32 MB
 
 
 def bootstrap(
-    statistics: NDArray[np.float64],
+    metrics: Sequence[Metric],
+    numbers: Sequence[Numbers],
     groups: Sequence[str],
-    scores: Mapping[str, Score],
     *,
     num_resamples: int,
     confidence: float,
     seed: int,
-) -> dict[str, Interval]:
-    """Percentile intervals of `scores`, each a function of the sums of `statistics` (rows, K) over a resample.
+) -> dict[str, float]:
+    """Scores with percentile intervals: `{name, name_low, name_high}` of each metric; no bounds if there is one group.
 
-    As many groups as there are, drawn with replacement; the same seed gives the same interval, in whatever order
-    the rows come.
+    As many groups as there are, drawn with replacement. The order of the rows does not matter.
+
+    Args:
+        metrics: what to score.
+        numbers: for each metric the numbers of all rows, (rows, K).
+        groups: for each row the key of what is drawn together.
+        num_resamples: number of resamples.
+        confidence: share of the resamples within the interval.
+        seed: of the draws; the same seed draws the same groups for all metrics.
 
     Raises:
-        ValueError: no rows, or not one group a row.
+        ValueError: no rows, or another number of groups than of rows.
     """
-    if len(statistics) == 0 or len(statistics) != len(groups):
-        raise ValueError(f"{len(statistics)} rows and {len(groups)} groups: as many of both, and at least one")
-    sums = _sum_by_group(statistics, groups)  # (G, K)
-    values = {name: float(score(sums.sum(axis=0))) for name, score in scores.items()}
-    if len(sums) < 2:
-        return {name: Interval(value, None, None) for name, value in values.items()}
-    resampled = _resample(sums, num_resamples, np.random.default_rng(seed))  # (num_resamples, K)
+    num_rows = len(groups)
+    if num_rows == 0 or any(len(each) != num_rows for each in numbers):
+        raise ValueError(f"{num_rows} groups for {[len(each) for each in numbers]} rows; expected one group a row")
+    sums = _sum_by_group(np.hstack([*numbers, np.ones((num_rows, 1))]), groups)  # (G, sum of K + 1)
+    resampled = _resample(sums, num_resamples, np.random.default_rng(seed)) if len(sums) > 1 else None
     tail = 50 * (1 - confidence)
-    intervals = {}
-    for name, score in scores.items():
-        low, high = np.percentile(score(resampled), [tail, 100 - tail])
-        intervals[name] = Interval(values[name], float(low), float(high))
-    return intervals
+    scores: dict[str, float] = {}
+    start = 0
+    for metric, own in zip(metrics, numbers, strict=True):
+        part = slice(start, start := start + own.shape[1])
+        scores[metric.name] = float(metric.of_sums(sums[:, part].sum(axis=0), num_rows))
+        if resampled is not None:
+            low, high = np.percentile(metric.of_sums(resampled[:, part], resampled[:, -1]), [tail, 100 - tail])
+            scores |= {f"{metric.name}_low": float(low), f"{metric.name}_high": float(high)}
+    return scores
 
 
-def _sum_by_group(statistics: NDArray[np.float64], groups: Sequence[str]) -> NDArray[np.float64]:
+def _sum_by_group(numbers: Numbers, groups: Sequence[str]) -> Numbers:
     names, membership = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    sums = np.zeros((len(names), statistics.shape[1]))
-    np.add.at(sums, membership, statistics)
+    sums = np.zeros((len(names), numbers.shape[1]))
+    np.add.at(sums, membership, numbers)
     return sums
 
 
-def _resample(sums: NDArray[np.float64], num_resamples: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def _resample(sums: Numbers, num_resamples: int, rng: np.random.Generator) -> Numbers:
     """(num_resamples, K): sums over as many groups as there are, drawn with replacement."""
     num_groups = len(sums)
     chunk = max(1, _CHUNK_SIZE // num_groups)

@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from openmedq.evaluation.metrics import macro_f1
-from openmedq.evaluation.metrics.classification import score_classes
+from .scoring import macro_f1
 
 CLASSES = ("benign", "malignant", "normal")
 LABELS = st.sampled_from(CLASSES)
@@ -41,14 +40,5 @@ def test_a_class_that_nobody_names_is_left_out_and_a_wrongly_named_one_counts_as
 
 
 def test_a_label_that_is_no_class_is_an_error() -> None:
-    with pytest.raises(ValueError, match="'cyst' is none of the classes"):
+    with pytest.raises(ValueError, match="'cyst' is not one of the classes"):
         macro_f1(["cyst"], ["benign"], CLASSES)
-
-
-def test_the_interval_holds_the_value() -> None:
-    labels = ["benign", "malignant", "normal"] * 20
-    predictions = ["benign", "malignant", "benign"] * 10 + labels[:30]
-    scores = score_classes(labels, predictions, CLASSES, num_resamples=200)
-    assert scores["macro_f1_low"] < scores["macro_f1"] < scores["macro_f1_high"]
-    assert scores["macro_f1"] == pytest.approx(macro_f1(labels, predictions, CLASSES))
-    assert scores == score_classes(labels, predictions, CLASSES, num_resamples=200)

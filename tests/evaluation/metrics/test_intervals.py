@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -6,20 +8,20 @@ from scipy import stats
 
 from openmedq.evaluation.metrics import intervals
 from openmedq.evaluation.metrics.intervals import bootstrap
+from openmedq.evaluation.metrics.metric import Metric
 
 OPTIONS = {"num_resamples": 2000, "confidence": 0.95, "seed": 0}
 
 
-def mean_score(sums):
-    return sums[..., 0] / sums[..., 1]
+def mean_score(sums, num_rows):
+    return sums[..., 0] / num_rows
 
 
-def with_count(values) -> np.ndarray:
-    return np.column_stack([values, np.ones(len(values))])
-
-
-def interval_of(values, groups, **options):
-    return bootstrap(with_count(values), groups, {"mean": mean_score}, **(OPTIONS | options))["mean"]
+def interval_of(values, groups, of_sums=mean_score, **options):
+    """The value and the bounds of a mean; None without bounds."""
+    numbers = np.asarray(values, float)[:, None]
+    scores = bootstrap([Metric("mean", "Mean", float, of_sums)], [numbers], groups, **(OPTIONS | options))
+    return SimpleNamespace(value=scores["mean"], low=scores.get("mean_low"), high=scores.get("mean_high"))
 
 
 def test_agrees_with_scipy_when_each_row_is_a_group() -> None:
@@ -32,19 +34,19 @@ def test_agrees_with_scipy_when_each_row_is_a_group() -> None:
 def test_each_end_leaves_out_half_of_what_the_confidence_leaves() -> None:
     scored = []
 
-    def spy(sums):
-        scored.append(mean_score(sums))
+    def spy(sums, num_rows):
+        scored.append(mean_score(sums, num_rows))
         return scored[-1]
 
     values = np.random.default_rng(1).normal(size=30)
     groups = [str(row) for row in range(30)]
-    interval = bootstrap(with_count(values), groups, {"mean": spy}, **OPTIONS)["mean"]
+    interval = interval_of(values, groups, spy)
     _, resamples = scored
     assert [interval.low, interval.high] == pytest.approx(np.percentile(resamples, [2.5, 97.5]).tolist())
 
 
-def test_rows_of_one_picture_are_drawn_together() -> None:
-    # Ten equal rows on each of 20 pictures say no more than 20 rows do.
+def test_rows_of_one_image_are_drawn_together() -> None:
+    # Ten equal rows on each of 20 images carry no more information than 20 rows.
     values = np.repeat(np.arange(20) % 2, 10)
     clustered = interval_of(values, [str(row // 10) for row in range(200)])
     one_row_each = interval_of(values[::10], [str(row) for row in range(20)])
@@ -72,11 +74,24 @@ def test_the_interval_lies_within_the_data_whatever_the_order_of_rows(rows, rand
     assert interval == interval_of(values, groups, num_resamples=50)
 
 
-def test_a_single_picture_has_no_interval() -> None:
-    interval = interval_of([0.0, 1.0], ["a", "a"])
-    assert interval.as_metrics("exact_match") == {"exact_match": 0.5}
+def test_several_metrics_are_scored_on_their_own_numbers_and_the_same_resamples() -> None:
+    values = np.random.default_rng(1).random((30, 3))
+    groups = [str(row // 2) for row in range(30)]
+    metrics = [
+        Metric("first", "First", float),
+        Metric("rest", "Rest", float, lambda sums, _: sums[..., 0] / sums[..., 1]),
+    ]
+    numbers = [values[:, :1], values[:, 1:]]
+    together = bootstrap(metrics, numbers, groups, **OPTIONS)
+    apart = [bootstrap([metric], [own], groups, **OPTIONS) for metric, own in zip(metrics, numbers, strict=True)]
+    assert together == pytest.approx(apart[0] | apart[1])
+    assert together["rest"] == pytest.approx(values[:, 1].sum() / values[:, 2].sum())
+
+
+def test_a_single_image_has_no_interval() -> None:
+    assert interval_of([0.0, 1.0], ["a", "a"]) == SimpleNamespace(value=0.5, low=None, high=None)
 
 
 def test_no_rows_have_no_interval() -> None:
-    with pytest.raises(ValueError, match="0 rows"):
+    with pytest.raises(ValueError, match="0 groups"):
         interval_of([], [])

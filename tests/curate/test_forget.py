@@ -1,4 +1,4 @@
-"""A record, a patient, a study or a picture that is forgotten is in no row from the next run on, and is counted."""
+"""A forgotten record, patient, study or image is in no row from the next run on, and is counted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 
 from openmedq import paths
 from openmedq.cli import main
-from openmedq.curate import forgotten, normalize
-from openmedq.curate.forgetting import forget
+from openmedq.curate import forget, normalize
 from openmedq.datasets import registry
 from openmedq.errors import ParamsError, StaleError
 from openmedq.fetch import download, survey
@@ -25,7 +24,7 @@ PICTURE = toyset.make_png(1)
 
 @pytest.fixture(autouse=True)
 def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three rows of a toy set, of which two are of one patient."""
+    """Three rows of a toy dataset, two of them of one patient."""
     monkeypatch.chdir(tmp_path)
     Path("mirror/toy_set").mkdir(parents=True)
     toyset.miniature(Path("mirror/toy_set"))
@@ -59,36 +58,36 @@ def _run() -> dict[str, Any]:
     ],
 )
 def test_what_is_forgotten_is_rejected_by_name(name: str, number: int, left: list[str]) -> None:
-    assert forget(name) == {"toy_set": number}
+    assert forget.forget(name) == {"toy_set": number}
     assert _run()["rejected"] == {"forgotten": number}
     assert pq.read_table(paths.SAMPLES / "toy_set" / "shard-00000.parquet")["id"].to_pylist() == left
-    forget(left[0])  # the list grows
+    forget.forget(left[0])  # the list grows
     assert _run()["rejected"] == {"forgotten": number + 1}
 
 
-def test_the_list_names_nobody() -> None:
-    forget("ann")
+def test_the_list_contains_digests_only() -> None:
+    forget.forget("ann")
     text = paths.FORGOTTEN.read_text()
     assert "ann" not in text
-    assert forgotten.digest("ann") in text
+    assert forget.digest("ann") in text
 
 
 def test_an_unknown_id_is_one_line_that_does_not_repeat_it() -> None:
     before = paths.FORGOTTEN.read_text()
-    with pytest.raises(ParamsError, match="no row on disk is a record") as caught:
-        forget("secret-7")
+    with pytest.raises(ParamsError, match="no row on disk has a record") as caught:
+        forget.forget("secret-7")
     assert "secret-7" not in str(caught.value)
-    with pytest.raises(ParamsError, match="no such set"):
-        forget("secret-7", "nowhere")
-    with pytest.raises(ParamsError, match="no id was given"):
-        forget(" ", "toy_set")
+    with pytest.raises(ParamsError, match="no such dataset"):
+        forget.forget("secret-7", "nowhere")
+    with pytest.raises(ParamsError, match="the id is empty"):
+        forget.forget(" ", "toy_set")
     assert paths.FORGOTTEN.read_text() == before
 
 
-def test_a_set_that_is_not_read_yet_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_dataset_that_is_not_normalized_yet_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["forget", "carl", "--set", "toy_set"]) == 0
     assert "toy_set: no row on disk bears it" in capsys.readouterr().out
-    assert forgotten.read(paths.FORGOTTEN) == {"toy_set": [forgotten.digest("carl")]}
+    assert forget.read(paths.FORGOTTEN) == {"toy_set": [forget.digest("carl")]}
 
 
 def test_without_a_list_nothing_is_read() -> None:

@@ -1,0 +1,61 @@
+"""What a metric is: numbers of each row, and a score of their sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Numbers = NDArray[np.float64]
+Count = float | Numbers  # of rows, for one sum or for each of several
+
+
+def mean_percent(sums: Numbers, num_rows: Count) -> Numbers:
+    """Mean of the only number of each row, which lies in [0, 1], in percent."""
+    return 100 * sums[..., 0] / num_rows
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A score of rows that is a function of sums over the rows, so that resampling needs the sums alone."""
+
+    name: str  # key in metrics.json, MLflow and DVC
+    title: str  # in tables
+    of_row: Callable[..., ArrayLike]  # K numbers of a row
+    of_sums: Callable[[Numbers, Count], Numbers] = mean_percent  # (..., K) sums, number of rows -> (...)
+    columns: tuple[str, ...] = ()  # names of the K numbers in predictions.parquet; by default the metric's own
+    is_headline: bool = False  # shown at the top of the report, and with its interval in the summary
+    has_baseline: bool = False  # scored for the majority baseline too
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """Columns of predictions.parquet that hold the numbers of a row."""
+        return self.columns or (self.name,)
+
+    def measure(self, rows: Iterable[tuple[Any, ...]]) -> Numbers:
+        """The numbers of all rows, (rows, K); each row is the arguments of `of_row`."""
+        return np.array([np.atleast_1d(self.of_row(*row)) for row in rows], dtype=np.float64)
+
+    def score(self, numbers: Numbers) -> float:
+        """The score of rows, given their numbers (rows, K)."""
+        return float(self.of_sums(numbers.sum(axis=0), len(numbers)))
+
+
+def describe(metrics: Sequence[Metric]) -> list[Mapping[str, Any]]:
+    """What a reader of metrics.json has to know of the metrics in it. DVC ignores lists in metrics files."""
+    names = ("name", "title", "is_headline", "has_baseline")
+    return [{name: getattr(metric, name) for name in names} for metric in metrics]
+
+
+def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of `{"vqa_rad": {"bleu_1": 50.0}}` as `{"vqa_rad/bleu_1": 50.0}`, as MLflow takes them."""
+    flat: dict[str, float] = {}
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}/")
+        elif not isinstance(value, list):
+            flat[f"{prefix}{name}"] = value
+    return flat
