@@ -49,7 +49,7 @@ from openmedq.datasets.mimic_cxr.physionet import (
     stream_table,
     survey,
 )
-from openmedq.datasets.readers.report_sections import ANSWERS, read_sections
+from openmedq.datasets.mimic_cxr.report_sections import ANSWERS, read_sections
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 

@@ -1,7 +1,4 @@
-"""Questions on pictures that have no ids: a sample is called by its split and its row's number in it, from 1.
-
-What the columns are called and where the pictures lie is the source's business.
-"""
+"""Questions on images without ids: a sample is named by its split and its row number in the split, from 1."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Turn
 
 
 class Fields(NamedTuple):
-    """What a record says, whatever its layout."""
+    """The content of a record, whatever its layout."""
 
     turn: Turn
     picture: Image
@@ -26,13 +23,13 @@ class Fields(NamedTuple):
 
 
 def take_turn(record: Record) -> Turn:
-    """The fields `question` and `answer`."""
+    """Return the fields `question` and `answer`."""
     question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
     return Turn(question, take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True))
 
 
 def read_shards(card: Card, raw: Path, split: str, paths: Sequence[Path]) -> Iterator[Sample | Rejected]:
-    """The rows (image, question, answer) of a split's Parquet files, numbered through the files that are there."""
+    """Read the rows (image, question, answer) of a split's Parquet files, numbered across the files."""
 
     def take(record: Record) -> Fields:
         turn = take_turn(record)
@@ -57,7 +54,7 @@ def read_numbered(
     take: Callable[[Record], Fields],
     num_before: int = 0,
 ) -> Iterator[Sample | Rejected]:
-    """The rows of one file, of whose split `num_before` stood in others."""
+    """Read the rows of one file; `num_before` rows of its split are in earlier files."""
 
     def identify(key: str, _: Record) -> tuple[str, str]:
         return f"{split}-{num_before + int(key)}", split
@@ -80,6 +77,6 @@ def read_numbered(
 
     rows = represent(records, source=card.id, unit=unit, raw=raw, path=path, identify=identify, build=build, seen=None)
     for number, row in enumerate(rows, start=num_before + 1):
-        if isinstance(row, Rejected):  # one that could not be looked into has neither name nor split yet
+        if isinstance(row, Rejected):  # a row that was not parsed has neither name nor split yet
             row = replace(row, id=f"{card.id}/{split}-{number}", split=split)
         yield row
