@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from openmedq.datasets.cxr8 import ARCHIVES, LISTS, OLD_TABLE, TABLE, card, read
+from openmedq.datasets.cxr8.cxr8 import ARCHIVES, LISTS, OLD_TABLE, TABLE, card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
 from openmedq.synthetic.cxr8 import write as miniature

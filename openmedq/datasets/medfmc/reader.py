@@ -134,7 +134,7 @@ class _Reader:
     raw: Path
     card: Card
     layout: Layout
-    pictures: Pictures
+    images: Pictures
     seen: set[str]
 
     def represent(self, records: Iterable[tuple[str, Any]], path: Path, split: str) -> Iterator[Sample | Rejected]:
@@ -166,9 +166,9 @@ class _Reader:
             record, "labels", empty=Reason.ANSWER_WITHHELD if is_hidden else Reason.FIELD_MISSING
         ).replace(",", " ")
         labels = self._to_labels(values.split())
-        picture = self.pictures.find(name)
-        if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} {self.pictures.where}")
+        image = self.images.find(name)
+        if image is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} {self.images.where}")
         return Sample(
             id=sample_id,
             source=self.card.id,
@@ -178,7 +178,7 @@ class _Reader:
             licence=self.card.licence,
             provenance=provenance,
             turns=(Turn("", ", ".join(labels)),),
-            images=(picture,),
+            images=(image,),
             groups=self.layout.to_groups(name),
             labels=labels,
             attributes=keep(list=path.stem if split != UNLISTED and path.stem != split else ""),

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from openmedq.datasets.fields import Unusable
-from openmedq.datasets.readers.image_archives import join_pictures, take_picture
+from openmedq.datasets.cxr8.images import join_images, take_image
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason
 
@@ -33,7 +33,7 @@ def pack(path: Path, *names: str, size_bytes: int = 3) -> None:
 
 def join(folder: Path, *names: str) -> list[tuple[str, Any]]:
     rows = ((str(number), {"file": name, "text": "a,\x1f\udc80"}) for number, name in enumerate(names))
-    return list(join_pictures(rows, "file", folder, "images"))
+    return list(join_images(rows, "file", folder, "images"))
 
 
 def found(records: list[tuple[str, Any]]) -> dict[str, str]:
@@ -41,7 +41,7 @@ def found(records: list[tuple[str, Any]]) -> dict[str, str]:
     places = {}
     for key, record in records:
         try:
-            picture = take_picture(record, record["file"])
+            picture = take_image(record, record["file"])
             places[key] = "archive" if picture.data else picture.path.parent.name  # type: ignore[union-attr]
         except Unusable as problem:
             assert problem.reason is Reason.IMAGE_MISSING
@@ -120,7 +120,7 @@ def test_a_row_waits_in_a_quarter_of_a_kilobyte_and_one_picture_at_a_time_is_in_
             yield str(number), {"file": f"{number:08}_000.png", **fields}
 
     tracemalloc.start()
-    records = join_pictures(rows(), "file", tmp_path, "images")
+    records = join_images(rows(), "file", tmp_path, "images")
     next(records)
     waiting_bytes = tracemalloc.get_traced_memory()[0]
     assert sum(1 for _ in records) == num_rows - 1
