@@ -4,8 +4,8 @@ Layout, as published by the authors (https://github.com/jind11/MedQA): `data_cle
 https://huggingface.co/datasets/bigbio/med_qa), in place or unpacked, from any folder above or below `questions/`.
 It has `US/4_options/phrases_no_exclude_{train,dev,test}.jsonl`, one object per line {question, answer, options,
 meta_info, answer_idx, metamap_phrases}. If a split is absent there, the questions with their five published options
-are read, `US/{train,dev,test}.jsonl`, which lack metamap_phrases. Hugging Face's other copy (`GBaker/MedQA-USMLE-4-options`),
-`phrases_no_exclude_{train,test}.jsonl` without dev, is read too.
+are read, `US/{train,dev,test}.jsonl`, which lack metamap_phrases. Hugging Face's other copy
+(`GBaker/MedQA-USMLE-4-options`), `phrases_no_exclude_{train,test}.jsonl` without dev, is read too.
 
 Not read: `US_qbank.jsonl`, 14,369 questions that include the test; the Chinese questions (`Mainland`, `Taiwan`);
 `metamap_extracted_phrases`; `textbooks`. The files have no ids, so a record is named by its split and line.

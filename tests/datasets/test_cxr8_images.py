@@ -3,16 +3,14 @@ from __future__ import annotations
 import io
 import logging
 import tarfile
-import tracemalloc
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from openmedq.datasets.fields import Unusable
 from openmedq.datasets.cxr8.images import join_images, take_image
+from openmedq.datasets.fields import Unusable
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason
 
@@ -106,25 +104,3 @@ def test_one_damaged_member_costs_one_row(tmp_path: Path) -> None:
     data = (tmp_path / "images.zip").read_bytes()
     (tmp_path / "images.zip").write_bytes(data.replace(b"a.pnga.png", b"a.pnga.PNG", 1))
     assert found(join(tmp_path, "a.png", "b.png")) == {"0": "damaged", "1": "archive"}
-
-
-def test_a_row_waits_in_a_quarter_of_a_kilobyte_and_one_picture_at_a_time_is_in_memory(tmp_path: Path) -> None:
-    num_rows = 4000
-    for part in range(4):  # 4 MB of pictures
-        names = [f"images/{number:08}_000.png" for number in range(part, num_rows, 4)]
-        pack(tmp_path / f"images_{part}.tar", *names, size_bytes=1024)
-
-    def rows() -> Iterator[tuple[str, dict[str, str]]]:
-        for number in range(num_rows):
-            fields = {f"column {index}": "2500" for index in range(10)}
-            yield str(number), {"file": f"{number:08}_000.png", **fields}
-
-    tracemalloc.start()
-    records = join_images(rows(), "file", tmp_path, "images")
-    next(records)
-    waiting_bytes = tracemalloc.get_traced_memory()[0]
-    assert sum(1 for _ in records) == num_rows - 1
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert waiting_bytes < num_rows * 400 + 1000 * 1200  # an archive's index beside the rows
-    assert peak_bytes < 6 * 2**20

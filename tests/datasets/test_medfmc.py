@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import io
 import logging
-import shutil
-import tracemalloc
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -12,9 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 from openmedq import synthetic
 from openmedq.datasets.medfmc import chest, colon, endo
@@ -141,18 +135,6 @@ def test_what_can_not_be_represented_is_rejected(tmp_path: Path, task: str, line
     assert reasons(rows)[:2] == [None, reason]
     assert len(rows) == 4
     assert len({row.id for row in rows}) == 4
-
-
-@every_task
-def test_a_name_or_label_that_is_not_utf8_is_rejected(tmp_path: Path, task: str) -> None:
-    name, labels = NAMES[task][0].encode(), LABELS[task].encode()
-    lines = [name + b" " + labels, b"\xff.png " + labels, NAMES[task][1].encode() + b" \xff" + labels, b""]
-    write_lists(tmp_path / f"data/MedFMC/{task}", task, trainval=b"\n".join(lines), test_WithLabel=None)
-    write_pictures(tmp_path / f"data/MedFMC/{task}/images", task, 0, 1)
-    rows = list(MODULES[task].read(tmp_path))
-    assert reasons(rows) == [None, Reason.NOT_UTF8, Reason.NOT_UTF8, Reason.ANSWER_WITHHELD]
-    for row in rows:
-        row.id.encode()
 
 
 @pytest.mark.parametrize(("task", "zeros"), [("chest", ",".join("0" * 19)), ("endo", "0 0 0 0")])
@@ -309,19 +291,6 @@ def test_labels_published_later_are_those_of_the_hidden_test(tmp_path: Path, tas
 
 
 @every_task
-def test_without_the_published_table_the_hidden_test_is_withheld(
-    tmp_path: Path, drawn: Callable[[str], Path], task: str
-) -> None:
-    raw = Path(shutil.copytree(drawn(task), tmp_path / task))
-    shutil.rmtree(raw / MODULES[task].card.title)
-    rows = list(MODULES[task].read(raw))
-    assert len(rows) == 120
-    assert {row.split: row.reason for row in rows if isinstance(row, Rejected)} == {
-        "test_WithoutLabel": Reason.ANSWER_WITHHELD
-    }
-
-
-@every_task
 def test_pictures_that_only_tables_name_are_unlisted(tmp_path: Path, samples: Any, task: str) -> None:
     assert Counter(row.split for row in samples(task))["unlisted"] == 2
     assert MODULES[task].card.published_rows["unlisted"] == 0
@@ -386,22 +355,6 @@ def test_lists_of_another_task_are_one_line(tmp_path: Path, task: str, other: st
 
 
 @every_task
-@pytest.mark.parametrize("name", ["trainval", "test_WithLabel", "test_WithoutLabel"])
-def test_a_list_cut_within_a_line_keeps_the_others(
-    tmp_path: Path, drawn: Callable[[str], Path], task: str, name: str
-) -> None:
-    raw = Path(shutil.copytree(drawn(task), tmp_path / task))
-    path = raw / f"data_backup/MedFMC/{task}/{name}.txt"
-    first, second = path.read_bytes().splitlines(keepends=True)[:2]
-    path.write_bytes(first + second[:12])
-    rows = list(MODULES[task].read(raw))
-    assert len(rows) == 121  # the tables name what is not listed now
-    assert [row.provenance.record for row in rows if getattr(row, "reason", "") == "file truncated"] == ["line 2"]
-    path.write_bytes(first + second.rstrip())  # whole, saved without a line end
-    assert len(list(MODULES[task].read(raw))) == 120
-
-
-@every_task
 def test_a_renamed_column_is_one_line(tmp_path: Path, task: str) -> None:
     path = tmp_path / f"MedFMC_train/{task}/{task}_train.csv"
     write_table(path, task, {0: LABELS[task]})
@@ -420,69 +373,11 @@ def test_no_list_and_no_table_is_one_line(tmp_path: Path, task: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_memory_holds_names_and_labels_alone(tmp_path: Path) -> None:
-    def peak_bytes(num_rows: int) -> int:
-        lines = "".join(f"{SCAN}-lv1-1-2-3-4p{number:06}.png 0\n" for number in range(num_rows))
-        write_lists(tmp_path, "colon", trainval=lines)
-        tracemalloc.start()
-        assert sum(1 for _ in colon.read(tmp_path)) == num_rows + 2
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
-
-    small, large = peak_bytes(1_000), peak_bytes(20_000)  # twice as many as the largest task has
-    assert large < small + 8 * 2**20
-
-
-TEXT = st.text(st.characters(exclude_characters="\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029", exclude_categories=["Cs"]))
-LINE = (
-    TEXT
-    | st.sampled_from(["5E1.png", "5E2.png", "DX.1.2.png"]).flatmap(
-        lambda name: st.sampled_from([LABELS["chest"], "", "0", "x,y", ","]).map(lambda labels: f"{name} {labels}")
-    )
-).map(lambda text: text.strip("\ufeff"))
-
-
-@settings(max_examples=100)
-@given(lines=st.lists(LINE, max_size=6), hidden=st.lists(LINE, max_size=3))
-def test_no_line_crashes_the_reader(tmp_path: Path, lines: list[str], hidden: list[str]) -> None:
-    texts = {"trainval": lines, "test_WithoutLabel": hidden}
-    files = {name: "".join(f"{line}\n" for line in text) for name, text in texts.items()}
-    write_lists(tmp_path, "chest", test_WithLabel=None, **files)
-    write_pictures(tmp_path / "images", "chest", 2, 3)
-    try:
-        rows = list(chest.read(tmp_path))
-    except SourceError as error:
-        assert "\n" not in str(error)
-    else:
-        assert len(rows) == sum(1 for line in (*lines, *hidden) if line.strip())
-
-
 # The miniatures -------------------------------------------------------------------------------------------------------
 
 
 def names_of(rows: list[Sample], split: str, to_key: Callable[[Sample], Any]) -> set[Any]:
     return {to_key(row) for row in rows if row.split == split}
-
-
-def test_rare_findings_are_in_both_parts(samples: Callable[[str], list[Sample]]) -> None:
-    for split in ("trainval", "test_WithLabel"):
-        counts = Counter(label for row in samples("chest") if row.split == split for label in row.labels)
-        assert set(counts) == set(chest.CLASSES)
-        assert sorted(counts.values())[:14] == [1] * 14
-        assert sorted(counts.values())[14] > 5
-
-
-def test_chest_has_two_kinds_of_names(samples: Callable[[str], list[Sample]]) -> None:
-    kinds = Counter(row.images[0].image_id.startswith("DX.") for row in samples("chest"))
-    assert kinds == {False: 90, True: 30}
-
-
-def test_no_tumor_is_scored(samples: Callable[[str], list[Sample]]) -> None:
-    rows = samples("endo")
-    counts = Counter((row.split, label) for row in rows for label in row.labels)
-    assert counts["test_WithLabel", "tumor"] == 0
-    assert counts["trainval", "tumor"] > 5
 
 
 def test_studies_are_in_one_part(samples: Callable[[str], list[Sample]]) -> None:
@@ -506,54 +401,6 @@ def test_regions_are_in_one_part_and_scans_are_not(samples: Callable[[str], list
     assert len(fitted & scored) > 5
     assert len({row.groups.patient for row in rows}) == 4  # three cases, and scans that tell none
     assert all(" " in row.id for row in rows)
-
-
-def test_tumor_is_rarer_in_the_test(samples: Callable[[str], list[Sample]]) -> None:
-    def share(split: str) -> float:
-        return float(np.mean([row.labels == ("positive",) for row in samples("colon") if row.split == split]))
-
-    assert 0.25 < share("test_WithLabel") < share("trainval") < 0.45
-
-
-def test_the_tables_are_written_as_published(drawn: Callable[[str], Path]) -> None:
-    chest, endo = drawn("chest"), drawn("endo")
-    table = (chest / "MedFMC_train/chest/chest_train.csv").read_text(encoding="utf-8").splitlines()
-    assert table[0].startswith("Unnamed: 0,img_id,pleural_effusion,nodule")
-    assert {value for line in table[1:] for value in line.split(",")[2:]} == {"0.0", "1.0"}
-    numbers = [int(line.split(",")[0]) for line in table[1:]]
-    assert numbers == sorted(numbers) != list(range(1, len(numbers) + 1))
-    published = (endo / "Endo/Endo_published_4d.csv").read_text(encoding="utf-8").splitlines()
-    assert published[0] == ",img_id,study_id,ulcer,erosion,polyp,tumor,"
-    assert {value for line in published[1:] for value in line.split(",")[3:7]} == {"0", "1"}
-    assert published[1].endswith(",study_id")
-    assert published[-1].endswith(",")
-    hidden = (endo / "MedFMC_val/endo/endo_val.csv").read_text(encoding="utf-8").splitlines()
-    assert all(line.endswith(",,,,") for line in hidden[1:])
-
-
-@pytest.mark.parametrize(
-    ("task", "label", "look"),
-    [
-        ("chest", "pleural_effusion", lambda pixels: np.median(pixels)),
-        ("endo", "erosion", lambda pixels: np.median(pixels)),
-        ("colon", "positive", lambda pixels: (pixels[:76] > 0.78 * pixels.max()).mean()),
-    ],
-)
-def test_a_miniature_can_be_learned(
-    samples: Callable[[str], list[Sample]], task: str, label: str, look: Callable[[Any], float]
-) -> None:
-    """One look at the pixels tells a label on the test, where its limit is the middle of trainval's two means."""
-    rows = samples(task)
-    if task != "colon":
-        rows = [row for row in rows if row.labels]  # a head is bright or dark without a meaning
-    looks = {}
-    for row in rows:
-        assert row.images[0].path
-        looks[row.id] = look(np.asarray(Image.open(io.BytesIO(row.images[0].path.read_bytes())).convert("L"), float))
-    fitted, scored = ([row for row in rows if row.split == split] for split in ("trainval", "test_WithLabel"))
-    means = [np.mean([looks[row.id] for row in fitted if (label in row.labels) == has]) for has in (False, True)]
-    hits = [(looks[row.id] > np.mean(means)) == (label in row.labels) for row in scored]
-    assert np.mean(hits) > 0.8
 
 
 @every_task
