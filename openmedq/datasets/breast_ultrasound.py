@@ -158,16 +158,27 @@ def _read_found(raw: Path, found: list[_Found]) -> Iterator[Sample | Rejected]:
     for number, image in enumerate(images, start=1):
         yield _represent(raw, image, number, seen, masks[image.label, image.stem])
     named: set[tuple[str, str | None]] = {(each.label, each.stem) for each in images}
-    for each in found:
+    for number, each in enumerate(found, start=1):
         if each.masked is not None and (each.label, each.masked) not in named:
             named.add((each.label, each.masked))
-            row_id = f"{card.id}/{to_line(each.masked)}"
-            yield Rejected(row_id, card.id, "all", Reason.IMAGE_MISSING, "only its mask is there", each.locate(raw))
+            name = _name(each.label, each.masked)
+            if name in seen or to_line(name) != name:
+                name = f"mask-{number}"
+            seen.add(name)
+            provenance = each.locate(raw)
+            provenance = Provenance(to_line(provenance.file), provenance.record)
+            detail = "only its mask is there"
+            yield Rejected(f"{card.id}/{name}", card.id, "all", Reason.IMAGE_MISSING, detail, provenance)
+
+
+def _name(label: str, stem: str) -> str:
+    """Return the id of an image in the dataset; some copies number the files of each folder from 1."""
+    return stem if stem.startswith(label) else f"{label}/{stem}"
 
 
 def _represent(raw: Path, found: _Found, number: int, seen: set[str], num_masks: int) -> Sample | Rejected:
-    label, stem = found.label, found.stem
-    key = stem if stem.startswith(label) else f"{label}/{stem}"  # some copies number the files of each folder from 1
+    label = found.label
+    key = _name(label, found.stem)
     provenance = found.locate(raw)
 
     def reject(row_name: str, reason: Reason, detail: str) -> Rejected:

@@ -187,6 +187,7 @@ FILE = st.tuples(
 @settings(max_examples=100)
 @given(files=st.lists(FILE, max_size=6))
 @example(files=[("benign", "\n_mask.png")])
+@example(files=[("benign", "benign (1).png"), ("malignant", "benign (1)_mask.png")])
 def test_no_name_crashes_the_reader(tmp_path: Path, files: list[tuple[str, str]]) -> None:
     shutil.rmtree(tmp_path / "raw", ignore_errors=True)
     for folder, name in files:
