@@ -1,4 +1,4 @@
-"""The catalogue says what the cards say, in DVC's words, and is refused when it doesn't."""
+"""The catalogue equals the cards, and is refused if it does not."""
 
 from pathlib import Path
 

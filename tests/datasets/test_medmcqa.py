@@ -246,17 +246,6 @@ def test_of_both_layouts_the_parquet_files_are_read(
     assert rows[80].provenance.file == "original/dev.json"
 
 
-def test_a_zip_beside_the_parquet_files_is_not_opened(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("medmcqa")
-    (raw / "data.zip").write_bytes(b"no zip")
-    assert len(list(read(raw))) == 116
-
-
-def test_one_split_alone_is_enough(tmp_path: Path) -> None:
-    assert [row.split for row in read(write_lines(tmp_path, [GOOD], "dev.json"))] == ["validation"]
-    assert [row.split for row in read(write_shard(tmp_path / "hub", [ROW], "test"))] == ["test"]
-
-
 # Bad files
 
 

@@ -165,13 +165,6 @@ def test_four_and_five_options_agree(copy_of: Callable[[str], Path], caplog: pyt
     assert set(four[0].turns[0].options) < set(five[0].turns[0].options)
 
 
-def test_a_split_with_five_options_stands_in_for_one_with_four(copy_of: Callable[[str], Path]) -> None:
-    raw = unpack(copy_of("medqa"))
-    (raw / FOUR.format("dev")).unlink()
-    options = {row.split: len(row.turns[0].options) for row in read(raw) if isinstance(row, Sample)}
-    assert options == {"train": 4, "dev": 5, "test": 4}
-
-
 @pytest.mark.parametrize("name", [FIVE.format("dev"), "US/dev.jsonl", "dev.jsonl", "phrases_no_exclude_dev.jsonl"])
 def test_one_split_alone_is_enough(tmp_path: Path, name: str) -> None:
     assert Counter(row.split for row in read(write(tmp_path, [RECORD], name))) == {"dev": 1}

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image as PixelImage
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.readers import find_file
+from openmedq.datasets.readers import find_below
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
@@ -86,7 +86,7 @@ def read_npz(
     """Stream the images of one dataset as PNG, each with its class.
 
     Args:
-        raw: Folder with the file, directly or in `MedMNIST/`.
+        raw: Folder with the file, at most two folders deep.
         card: Card of the dataset.
         official_md5s: Md5 by file name. The first file that exists is read; further ones are logged.
         num_channels: 1 for gray, 3 for RGB.
@@ -95,15 +95,14 @@ def read_npz(
     Raises:
         SourceError: No file, or a file that is damaged, has other arrays, or is not the published one.
     """
-    found = [find_file(raw, name, f"MedMNIST/{name}", f"medmnist/{name}") for name in official_md5s]
-    paths = [path for path in found if path]
+    paths = [path for path in find_below(raw, *official_md5s) if path.is_file()]
     if not paths:
         raise SourceError(
             f"{raw}: no `{next(iter(official_md5s))}`; expected it there, as published at {card.homepage}"
         )
     path = paths[0]
     for other in paths[1:]:
-        _log.info("%s: not read: %s is used", other, path.name)
+        _log.info("%s: not read: %s is used", other, path)
     with open_members(path) as members:  # refuses a damaged or unsafe archive
         names = set(members.names)
     _check_md5(path, card, official_md5s, is_generated=f"{GENERATED}.npy" in names, is_allowed=allow_unofficial)

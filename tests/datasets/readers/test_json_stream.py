@@ -20,7 +20,7 @@ VALUES = st.recursive(
     max_leaves=12,
 )
 LAYOUTS = st.sampled_from([{}, {"indent": 2}, {"separators": (",", ":")}, {"ensure_ascii": False}, {"indent": "\t"}])
-relaxed = settings(max_examples=150)
+relaxed = settings(max_examples=50)
 
 
 def write(path: Path, text: str) -> Path:
