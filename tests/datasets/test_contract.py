@@ -217,9 +217,7 @@ def test_a_spoilt_file_is_one_line_or_rejected_rows(set_id: str, spoil: str, cop
     assert num_errors or spoil == "cut"
 
 
-@pytest.mark.parametrize(
-    "set_id", sorted(key for key in SETS if not key.startswith("medfmc"))
-)  # whose folders have names
+@pytest.mark.parametrize("set_id", sorted(key for key in SETS if not key.startswith("medfmc")))
 @pytest.mark.parametrize("name", ["The Set", "snapshots/a9083ce"])
 def test_files_may_lie_one_or_two_folders_deeper(
     copy_of: Callable[[str], Path], tmp_path: Path, set_id: str, name: str

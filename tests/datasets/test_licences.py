@@ -146,10 +146,7 @@ def test_no_words_break_it_and_a_spelling_is_its_own(words: str) -> None:
     assert all((refuse(words, policy) is None) <= bool(find(words)) for policy in POLICIES)  # type: ignore[arg-type]
 
 
-TOKENS = [
-    *("cc", "by", "nc", "sa", "nd", "4.0", "3.0", "v4", "us"),
-    *("no", "not", "or", "non", "commercial", "-", " ", "(", ")"),
-]
+TOKENS = [*("cc", "by", "nc", "sa", "nd", "4.0", "3.0", "v4", "us", "no", "not", "or", "non"), *(" ", "-", "(", ")")]
 
 
 @given(st.lists(st.sampled_from(TOKENS), max_size=8).map(" ".join))
