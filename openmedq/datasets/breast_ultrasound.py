@@ -25,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import to_line
+from openmedq.datasets.fields import make_sample, to_line
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import Members, open_members
@@ -196,14 +196,11 @@ def _represent(raw: Path, found: _Found, number: int, seen: set[str], num_masks:
         return reject(key, Reason.IMAGE_UNREADABLE, to_line(str(error)))
     if image is None:
         return reject(key, Reason.IMAGE_MISSING, "the link leads to no file")
-    return Sample(
-        id=f"{card.id}/{key}",
-        source=card.id,
-        split="all",
-        task=card.task,
-        modality=card.modality,
-        licence=card.licence,
-        provenance=provenance,
+    return make_sample(
+        card,
+        f"{card.id}/{key}",
+        "all",
+        provenance,
         turns=(Turn("", label),),
         images=(image,),
         labels=(label,),

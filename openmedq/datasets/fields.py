@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from openmedq.datasets.card import Card
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Sample
 
@@ -60,6 +61,12 @@ def take_texts(record: Record, name: str) -> list[str]:
 def keep(**attributes: str) -> dict[str, str]:
     """Drop empty attributes."""
     return {name: value for name, value in attributes.items() if value}
+
+
+def make_sample(card: Card, sample_id: str, split: str, provenance: Provenance, **content: Any) -> Sample:
+    """Build a sample with the task, modality and licence of the card, unless `content` has them."""
+    defaults = {"task": card.task, "modality": card.modality, "licence": card.licence}
+    return Sample(sample_id, card.id, split, provenance=provenance, **(defaults | content))
 
 
 def represent(

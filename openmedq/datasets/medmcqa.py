@@ -35,7 +35,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import find_shards
@@ -156,14 +156,11 @@ def _builder(file: str, first: int) -> Callable[[Record, str, str, Provenance], 
         answer = options[_take_place(record, split, file, first)]
         if not answer:
             raise Unusable(Reason.ANSWER_EMPTY, "the option that `cop` names is empty")
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=(Turn(question, answer, options=tuple(filter(None, options))),),
             attributes=keep(
                 choice_type=take_optional_text(record, "choice_type"),

@@ -27,7 +27,16 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, list_absent, take_optional_text, take_text, take_texts
+from openmedq.datasets.fields import (
+    Record,
+    Unusable,
+    keep,
+    list_absent,
+    make_sample,
+    take_optional_text,
+    take_text,
+    take_texts,
+)
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.json_stream import stream_lines
 from openmedq.datasets.readers.packed_lines import LinesFile, find_lines, represent_lines
@@ -118,14 +127,11 @@ def _read_file(raw: Path, found: LinesFile, split: str) -> Iterator[Sample | Rej
         if options[letter] != answer:
             raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer` is not the option that `answer_idx` names")
         phrases = take_texts(record, "metamap_phrases") if isinstance(record.get("metamap_phrases"), list) else []
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=(Turn(question, answer, options=tuple(options.values())),),
             attributes=keep(
                 meta_info=take_optional_text(record, "meta_info"),

@@ -68,7 +68,7 @@ def write(raw: Path, seed: int = 0) -> None:
     reports[without_text] = _write_report(20, without_text, figures[0], [])
     images[f"{_name(without_report, 1, is_long=False)}.png"] = encode_png(draw(figures[0]))
     del images[f"{_name(numbers[40], 2, is_long=False)}.png"]
-    pictures["./Thumbs.db"] = b"thumbnails of some of the pictures"
+    images["./Thumbs.db"] = b"thumbnails of some of the pictures"
 
     raw.mkdir(parents=True, exist_ok=True)
     texts = {f"ecgen-radiology/{number}.xml": text.encode() for number, text in reports.items()}

@@ -31,7 +31,16 @@ from pathlib import Path, PurePosixPath
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.cxr8.images import join_images, take_image
-from openmedq.datasets.fields import Record, Unusable, keep, list_absent, represent, take_optional_text, take_text
+from openmedq.datasets.fields import (
+    Record,
+    Unusable,
+    keep,
+    list_absent,
+    make_sample,
+    represent,
+    take_optional_text,
+    take_text,
+)
 from openmedq.datasets.readers import find_file, warn_absent
 from openmedq.datasets.readers.tables import Row, stream_lines, stream_rows, take_header
 from openmedq.errors import SourceError
@@ -156,14 +165,11 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     attributes = {
         attribute: take_optional_text(record, name) for name, attribute in _ATTRIBUTES.items() if name in record
     }
-    return Sample(
-        id=sample_id,
-        source=card.id,
-        split=split,
-        task=card.task,
-        modality=card.modality,
-        licence=card.licence,
-        provenance=provenance,
+    return make_sample(
+        card,
+        sample_id,
+        split,
+        provenance,
         turns=(Turn("", ", ".join(labels) or NO_FINDING),),
         images=(image,),
         groups=Groups(patient=take_optional_text(record, "Patient ID") or None),

@@ -28,7 +28,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text, to_line
+from openmedq.datasets.fields import (
+    Record,
+    Unusable,
+    keep,
+    make_sample,
+    represent,
+    take_optional_text,
+    take_text,
+    to_line,
+)
 from openmedq.datasets.iu_xray.open_i import open_entries, stream_images
 from openmedq.datasets.licences import spell
 from openmedq.errors import ArchiveError
@@ -120,14 +129,12 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     if indication := take_optional_text(record, "indication"):
         turns[0] = replace(turns[0], context=f"Indication: {indication}")
     url = take_optional_text(record, "licence_url")
-    return Sample(
-        id=sample_id,
-        source=card.id,
-        split=split,
-        task=card.task,
-        modality=card.modality,
+    return make_sample(
+        card,
+        sample_id,
+        split,
+        provenance,
         licence=spell(url) or url or card.licence,
-        provenance=provenance,
         turns=tuple(turns),
         images=(Image(image),),
         groups=Groups(study=uid),

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_text, to_line
+from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_text, to_line
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
@@ -169,14 +169,11 @@ class _Reader:
         image = self.images.find(name)
         if image is None:
             raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} {self.images.where}")
-        return Sample(
-            id=sample_id,
-            source=self.card.id,
-            split=split,
-            task=self.card.task,
-            modality=self.card.modality,
-            licence=self.card.licence,
-            provenance=provenance,
+        return make_sample(
+            self.card,
+            sample_id,
+            split,
+            provenance,
             turns=(Turn("", ", ".join(labels)),),
             images=(image,),
             groups=self.layout.to_groups(name),

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image as PixelImage
 
 from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.fields import make_sample
 from openmedq.datasets.readers import find_below
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -140,14 +141,11 @@ def _represent(
     if not 0 <= label < len(card.classes):
         detail = f"label {label} is not a class"
         return Rejected(sample_id, card.id, split, Reason.ANSWER_NOT_AN_OPTION, detail, provenance)
-    return Sample(
-        id=sample_id,
-        source=card.id,
-        split=split,
-        task=card.task,
-        modality=card.modality,
-        licence=card.licence,
-        provenance=provenance,
+    return make_sample(
+        card,
+        sample_id,
+        split,
+        provenance,
         turns=(Turn("", card.classes[label]),),
         images=(Image(name, data=_encode_png(pixels)),),
         labels=(card.classes[label],),

@@ -37,7 +37,16 @@ from functools import lru_cache
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, list_absent, represent, take_optional_text, take_text
+from openmedq.datasets.fields import (
+    Record,
+    Unusable,
+    keep,
+    list_absent,
+    make_sample,
+    represent,
+    take_optional_text,
+    take_text,
+)
 from openmedq.datasets.mimic_cxr.physionet import (
     ADVICE,
     LISTING,
@@ -135,14 +144,11 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             turns[0] = replace(turns[0], context=f"Indication: {context}")
         attributes = {_to_snake_case(name): take_optional_text(described, name) for name in described}
         attributes |= {name: _join_labels(table.take(study_id)) for name, table in labels.items()}
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=tuple(turns),
             images=(Image(dicom_id, path=image_path),),
             groups=Groups(patient=subject_id, study=study_id),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openmedq.datasets.card import Card
-from openmedq.datasets.fields import Record, keep, represent, take_text
+from openmedq.datasets.fields import Record, keep, make_sample, represent, take_text
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import take_picture
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Turn
@@ -62,14 +62,11 @@ def read_numbered(
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         turn, picture, attributes = take(record)
         answer_type = "closed" if turn.answer.lower() in ("yes", "no") else "open"
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=(turn,),
             images=(picture,),
             attributes={"answer_type": answer_type, **attributes},
