@@ -36,32 +36,18 @@ class Licence:
     is_redistributable: bool = True  # allows passing them on
 
 
+# "The usage of the data set is unrestricted" (LicenseRef-NIH-ChestXray) comes with three requests: link the download
+# site, name the NIH Clinical Center, cite the paper.
+_IDS = (
+    *("CC0-1.0", "MIT", "ISC", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ODC-By-1.0", "PDDL-1.0"),
+    *("PhysioNet-Credentialed-1.5.0", "LicenseRef-NIH-ChestXray", "LicenseRef-LLaMA-1", "LicenseRef-Public-Domain"),
+)
 _SPELLINGS = {  # by spelling without noise words, joined by "-"
-    "cc0": "CC0-1.0",
-    "cc0-1.0": "CC0-1.0",
-    "cc-0": "CC0-1.0",
-    "cc-zero": "CC0-1.0",
-    "cc-zero-1.0": "CC0-1.0",
-    "cc0-1.0-universal": "CC0-1.0",
-    "cc-mark-1.0": "CC-PDM-1.0",
-    "cc-pdm-1.0": "CC-PDM-1.0",
-    "public-domain": "LicenseRef-Public-Domain",
-    "mit": "MIT",
-    "isc": "ISC",
-    "apache-2.0": "Apache-2.0",
-    "apache2.0": "Apache-2.0",
-    "apache-2": "Apache-2.0",
-    "bsd": "BSD",  # two or three clauses
-    "bsd-2-clause": "BSD-2-Clause",
-    "bsd-3-clause": "BSD-3-Clause",
-    "odc-by-1.0": "ODC-By-1.0",
-    "pddl-1.0": "PDDL-1.0",
-    "physionet-credentialed-1.5.0": "PhysioNet-Credentialed-1.5.0",
+    **{licence_id.removeprefix("LicenseRef-").lower(): licence_id for licence_id in _IDS},
+    **dict.fromkeys(("cc0", "cc-0", "cc-zero", "cc-zero-1.0", "cc0-1.0-universal"), "CC0-1.0"),
+    **dict.fromkeys(("cc-mark-1.0", "cc-pdm-1.0"), "CC-PDM-1.0"),
+    **dict.fromkeys(("apache2.0", "apache-2"), "Apache-2.0"),
     "physionet-credentialed-health-data-1.5.0": "PhysioNet-Credentialed-1.5.0",
-    "llama-1": "LicenseRef-LLaMA-1",
-    # "The usage of the data set is unrestricted", with three requests: link the download site, name the NIH Clinical
-    # Center, cite the paper.
-    "nih-chestxray": "LicenseRef-NIH-ChestXray",
 }
 _RESEARCH_ONLY = {"PhysioNet-Credentialed-1.5.0", "LicenseRef-LLaMA-1"}
 

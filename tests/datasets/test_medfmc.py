@@ -202,29 +202,13 @@ def test_a_table_in_a_zip_is_read_in_place(tmp_path: Path, task: str) -> None:
 
 
 @every_task
-def test_without_trainval_the_lists_that_divide_it_are_read(tmp_path: Path, task: str) -> None:
-    names, labels = NAMES[task], LABELS[task]
-    lists = {"train_20": f"{names[0]} {labels}\n", "val_20": f"{names[3]} {labels}\n"}
-    write_lists(tmp_path / f"data_backup/MedFMC/{task}", task, trainval=None, test_WithoutLabel=None, **lists)
-    write_pictures(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1, 3)
-    rows = [row for row in MODULES[task].read(tmp_path) if isinstance(row, Sample)]
-    assert [(row.split, row.attributes) for row in rows] == [
-        ("trainval", {"list": "train_20"}),
-        ("trainval", {"list": "val_20"}),
-        ("test_WithLabel", {}),
-    ]
-
-
-@every_task
-def test_lists_that_repeat_trainval_are_named(
+def test_tables_without_all_labels_are_logged(
     miniature_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture, task: str
 ) -> None:
     caplog.set_level(logging.INFO)
     rows = list(MODULES[task].read(miniature_of(f"medfmc_{task}")))
     assert len(rows) == 120
     messages = "\n".join(caplog.messages)
-    for name in ("train_20.txt: not read", "val_20.txt: not read", "1 few-shot lists not read"):
-        assert name in messages
     for part in ("train", "val"):
         assert f"{task}_{part}.csv: not read" in messages
 

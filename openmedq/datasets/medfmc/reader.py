@@ -4,14 +4,13 @@ Images are in folders or zips. Two kinds of files state their labels:
 
 - Lists of https://github.com/openmedlab/MedFM,
   `data_backup/MedFMC/<task>/{trainval,test_WithLabel,test_WithoutLabel}.txt`, or beside the images as in its README,
-  `data/MedFMC/<task>/`. A line is a file name and its labels. The lists define the splits. If trainval.txt is absent,
-  `train_20.txt` and `val_20.txt`, which divide it, are read instead.
+  `data/MedFMC/<task>/`. A line is a file name and its labels. The lists define the splits.
 - Tables: figshare's `<title>/<table>` with the labels of all images (https://doi.org/10.6084/m9.figshare.c.6476047.v1),
   or else the challenge's `MedFMC_train/<task>/<task>_train.csv` and `MedFMC_val/<task>/<task>_val.csv`, the latter with
   empty labels. They provide the labels of test_WithoutLabel. Images in no list, or all images if there are no lists,
   get the split `unlisted`.
 
-Few-shot lists repeat parts of trainval.txt and are not read.
+`train_20.txt`, `val_20.txt` and the few-shot lists repeat parts of trainval.txt and are not read.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_text, to_line
+from openmedq.datasets.fields import Record, Unusable, make_sample, represent, take_text, to_line
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
@@ -153,11 +152,11 @@ class _Reader:
             raw=self.raw,
             path=path,
             identify=identify,
-            build=lambda *words: self._build(path, *words),
+            build=self._build,
             seen=None,
         )
 
-    def _build(self, path: Path, record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def _build(self, record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         if "problem" in record:
             raise record["problem"]
         name = take_text(record, "img_id")
@@ -178,7 +177,6 @@ class _Reader:
             images=(image,),
             groups=self.layout.to_groups(name),
             labels=labels,
-            attributes=keep(list=path.stem if split != UNLISTED and path.stem != split else ""),
         )
 
     def _to_labels(self, values: Sequence[str]) -> tuple[str, ...]:
@@ -224,22 +222,13 @@ def _labels_of(tables: Iterable[tuple[Path, Path]], layout: Layout) -> Iterator[
 
 def _find_lists(raw: Path, card: Card, layout: Layout) -> list[tuple[str, Path]]:
     """Find the lists to read, with their splits, all in one folder, because versions of the lists split differently."""
-    folders = (f"data_backup/MedFMC/{layout.task}", f"MedFMC_train/{layout.task}")
-    found = []
-    for folder in (raw / root / name for root in _ROOTS for name in (*folders, layout.task, card.title, "")):
-        candidates = {split: [folder / f"{split}.txt"] for split in SPLITS}
-        division = [folder / f"{name}.txt" for name in ("train_20", "val_20")]
-        if candidates["trainval"][0].is_file():
-            for path in filter(Path.is_file, division):
-                _log.info("%s: not read: trainval.txt, which it divides, is used", path)
-        else:
-            candidates["trainval"] = division
-        found.append([(split, path) for split, paths in candidates.items() for path in paths if path.is_file()])
-        if draws := len(find_all(folder, f"{layout.task}_*-shot_*.txt")) if found[-1] else 0:
-            _log.info("%s: %d few-shot lists not read: they repeat parts of trainval", folder, draws)
-    whole, *others = [lists for lists in found if lists] or [[]]
-    for lists in others:
-        _log.info("%s: lists not read: those of %s are used", lists[0][1].parent, whole[0][1].parent)
+    names = (f"data_backup/MedFMC/{layout.task}", f"MedFMC_train/{layout.task}", layout.task, card.title, "")
+    whole: list[tuple[str, Path]] = []
+    for folder in (raw / root / name for root in _ROOTS for name in names):
+        found = [(split, path) for split in SPLITS if (path := folder / f"{split}.txt").is_file()]
+        if found and whole:
+            _log.info("%s: lists not read: those of %s are used", folder, whole[0][1].parent)
+        whole = whole or found
     return whole
 
 
