@@ -124,9 +124,9 @@ def encode_png(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def tint(pixels: Pixels, colour: tuple[float, float, float]) -> Pixels:
+def tint(pixels: Pixels, color: tuple[float, float, float]) -> Pixels:
     """Color gray levels (H, W) to RGB (H, W, 3)."""
-    return (pixels[:, :, None] * np.asarray(colour, np.float32)).clip(0, 255).astype(np.uint8)
+    return (pixels[:, :, None] * np.asarray(color, np.float32)).clip(0, 255).astype(np.uint8)
 
 
 def _texture(random: np.random.Generator, cells: int) -> Field:

@@ -43,12 +43,12 @@ def write_npz(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
 
 
 def paint_disc(
-    field: NDArray[np.float32], colour: tuple[int, int, int], row: float, column: float, radius: float
+    field: NDArray[np.float32], color: tuple[int, int, int], row: float, column: float, radius: float
 ) -> NDArray[np.float32]:
     """Paint a disc with an edge of one pixel on a field (SIDE_PX, SIDE_PX, 3)."""
     distance = np.hypot(_ROWS - np.float32(row), _COLUMNS - np.float32(column))
     cover = np.clip(np.float32(radius) - distance + 0.5, 0, 1)[:, :, None]
-    painted: NDArray[np.float32] = (field * (1 - cover) + np.asarray(colour) * cover).astype(np.float32)
+    painted: NDArray[np.float32] = (field * (1 - cover) + np.asarray(color) * cover).astype(np.float32)
     return painted
 
 

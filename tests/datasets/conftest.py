@@ -1,4 +1,4 @@
-"""Miniatures: written once a session for reading, copied for tests that break them."""
+"""Miniatures: written once per session, copied for tests that change them."""
 
 from __future__ import annotations
 

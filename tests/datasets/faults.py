@@ -16,7 +16,7 @@ from openmedq.datasets.card import Dataset
 from openmedq.schema import Rejected
 
 SETS: dict[str, Dataset] = DATASETS
-APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(150)  # as macOS begins `._*`
+APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(150)  # the beginning of macOS's `._*` files
 IMAGES = (".png", ".jpg", ".jpeg")
 TARS = (".tgz", ".tar.gz")
 

@@ -19,7 +19,7 @@ NAMES = ("benign/benign (1)", "benign/benign (10)", "benign/benign (2)", "malign
 
 
 def write(home: Path, *names: str) -> None:
-    """Files with these names below `home`, their name for content: the reader does not look."""
+    """Write files with these names below `home`; their content is their name, because readers do not decode."""
     for name in names:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).write_bytes(name.encode())

@@ -172,7 +172,7 @@ def test_the_miniature_depends_on_the_seed_alone(
     set_id: str, tmp_path: Path, miniature_of: Callable[[str], Path]
 ) -> None:
     before = digest(miniature_of(set_id))
-    (tmp_path / "again").mkdir()  # a folder that is there already is as good
+    (tmp_path / "again").mkdir()  # the folder may exist
     synthetic.write(set_id, tmp_path / "again", seed=0)
     synthetic.write(set_id, tmp_path / "other", seed=1)
     assert digest(tmp_path / "again") == before
@@ -207,7 +207,7 @@ def test_a_spoilt_file_is_one_line_or_rejected_rows(set_id: str, spoil: str, cop
         path.write_bytes(whole[: len(whole) // 2] if spoil == "cut" else b"")
         try:
             found = len(list(SETS[set_id].read(raw)))
-            # A cut text keeps its whole rows, and has one more that is rejected.
+            # A cut text yields its whole rows, and one more that is rejected.
             assert found <= num_rows + 1 if spoil == "cut" else found == num_rows
         except SourceError as error:
             num_errors += 1

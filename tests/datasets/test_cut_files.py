@@ -50,7 +50,7 @@ def change(raw: Path, place: str, edit: Callable[[bytes], bytes]) -> None:
 
 
 def cut(data: bytes) -> bytes:
-    """The first half, up to within the first field of a line: no line end, and too few fields."""
+    """The first half, cut within the first field of a line."""
     half = data[: len(data) // 2]
     return half if half[:2] == b"\x1f\x8b" or half.count(b"\n") == 0 else half[: half.rindex(b"\n") + 4]
 
@@ -64,7 +64,7 @@ def test_whole_records_are_kept_and_the_rest_is_rejected(set_id: str, copy_of: C
     assert len({row.id for row in after}) == len(after)
     kept = [row for row in after if isinstance(row, Sample)]
     assert kept
-    for row in kept if not set_id.startswith("medfmc") else ():  # there, tables have what a list has not
+    for row in kept if not set_id.startswith("medfmc") else ():  # whose tables provide what a list lacks
         assert (row.turns, row.split) == (before[row.id].turns, before[row.id].split)  # type: ignore[union-attr]
     reasons = {row.reason for row in after if isinstance(row, Rejected)}
     assert Reason.FILE_TRUNCATED in reasons or set_id == "roco"  # whose cut line is an id without a caption

@@ -20,7 +20,7 @@ ROW = "00000001_000.png,Cardiomegaly,0,1,57,M,PA,2682,2749,0.143,0.144"
 
 
 def write(raw: Path, *rows: str, header: str = HEADER, name: str = TABLE, place: str = "images") -> Path:
-    """A table, and every picture that it names as `0000...png`."""
+    """Write a table, and an image for each row named `0000...png`."""
     (raw / place).mkdir(parents=True, exist_ok=True)
     (raw / name).write_text("\n".join([header, *rows]) + "\n", encoding="utf-8", errors="surrogateescape")
     for row in rows:
@@ -120,7 +120,12 @@ def test_lists_say_the_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -
     assert [row.split for row in read(tmp_path)] == ["unlisted", "test", "test", "unlisted"]
     assert any(f"{LISTS['train_val']} is absent" in message for message in caplog.messages)
     (tmp_path / LISTS["train_val"]).write_text("00000001_000.png\n00000001_001.png\n", encoding="utf-8")
-    assert [row.split for row in read(tmp_path)] == ["train_val", "test", "test", "unlisted"]  # in both: of the test
+    assert [row.split for row in read(tmp_path)] == [
+        "train_val",
+        "test",
+        "test",
+        "unlisted",
+    ]  # a name in both lists belongs to the test
 
 
 @pytest.mark.parametrize("text", ["", "none\n404\n"])

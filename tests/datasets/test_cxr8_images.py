@@ -35,7 +35,7 @@ def join(folder: Path, *names: str) -> list[tuple[str, Any]]:
 
 
 def found(records: list[tuple[str, Any]]) -> dict[str, str]:
-    """Key, and where its picture came from."""
+    """By key: where the image was found."""
     places = {}
     for key, record in records:
         try:
@@ -69,7 +69,7 @@ def test_pictures_are_found_unpacked_and_in_archives_and_no_row_is_lost(tmp_path
         "7": "archive",
         "8": "archive",
     }
-    assert [key for key, _ in records] == ["1", "2", "3", "4", "8", "6", "5", "7", "0"]  # as the archives lie
+    assert [key for key, _ in records] == ["1", "2", "3", "4", "8", "6", "5", "7", "0"]  # the order of the archives
     assert {record["text"] for _, record in records} == {"a,\x1f\udc80"}
 
 

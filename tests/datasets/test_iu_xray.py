@@ -58,7 +58,7 @@ def pack(path: Path, files: Mapping[str, bytes], mode: Any = "w:gz") -> None:
 
 
 def write(raw: Path, reports: list[bytes], pictures: Mapping[str, bytes] | None = None) -> Path:
-    """Both archives; without `pictures`, the two that `report()` and GOOD name."""
+    """Write both archives; the default images are those that `report()` and GOOD name."""
     raw.mkdir(parents=True, exist_ok=True)
     names = ("CXR1_1_IM-0001-3001.png", "CXR9_IM-0009-1001.png")
     pack(raw / "NLMCXR_reports.tgz", {f"ecgen-radiology/{n}.xml": data for n, data in enumerate(reports, start=1)})
@@ -74,7 +74,7 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def read_one(raw: Path, data: bytes) -> Sample | Rejected:
-    """The one row of a report that lies beside a good one."""
+    """The row of a report, read together with a good one."""
     rows = list(read(write(raw, [data, GOOD])))
     (other,) = [row for row in rows if row.id == "iu_xray/CXR9_IM-0009-1001"]
     assert isinstance(other, Sample)
@@ -166,7 +166,7 @@ BOMB = b"".join(b'<!ENTITY a%d "%s">' % (n, b"&a%d;" % (n - 1) * 10) for n in ra
         b'<!DOCTYPE eCitation [<!ENTITY a9 "secret">]>',
         b'<!DOCTYPE eCitation [<!ENTITY a9 SYSTEM "file:///etc/passwd">]>',
         b'<!DOCTYPE eCitation SYSTEM "http://example.org/x.dtd">',
-        b"",  # an entity that nothing declares
+        b"",  # an undeclared entity
     ],
 )
 def test_entities_are_neither_expanded_nor_fetched(tmp_path: Path, doctype: bytes) -> None:
@@ -283,7 +283,7 @@ def test_pictures_are_read_forwards(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     names = [f"CXR{number}_IM-{number}" for number in range(200)]
     random.Random(0).shuffle(names)
     reports = [report(f"CXR{number}", (f"CXR{number}_IM-{number}",)) for number in range(200)]
-    noise = random.Random(1).randbytes(50_000)  # so that the buffers of a reader don't hold the archive
+    noise = random.Random(1).randbytes(50_000)  # larger than the buffers of a reader
     raw = write(tmp_path, reports, {f"{name}.png": noise for name in names})
     num_rewinds = 0
     rewind = gzip._GzipReader._rewind  # type: ignore[attr-defined]

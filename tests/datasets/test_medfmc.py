@@ -30,7 +30,7 @@ ANSWERS = {"chest": "nodule", "colon": "positive", "endo": "erosion"}
 
 
 def write_lists(folder: Path, task: str, **lists: Any) -> None:
-    """Three lists of a picture each, with changes; None takes a list away."""
+    """Write three lists of an image each, with changes; None omits a list."""
     names, labels = NAMES[task], LABELS[task]
     whole = {
         "trainval": f"{names[0]} {labels}\n",
@@ -50,7 +50,7 @@ def write_pictures(folder: Path, task: str, *numbers: int) -> None:
 
 
 def table_of(task: str, rows: dict[int, str | None]) -> str:
-    """A table as published: of picture numbers, with the labels' text; None for empty ones."""
+    """A table as published, from labels by image number; None for empty labels."""
     layout = MODULES[task].LAYOUT
     lines = [",".join((*layout.keys, *layout.columns))]
     for number, labels in rows.items():
@@ -274,7 +274,7 @@ def test_no_list_and_no_table_is_one_line(tmp_path: Path, task: str) -> None:
 
 @every_task
 def test_the_real_lists_have_the_published_counts(task: str, real_data: Path) -> None:
-    """Where a copy of openmedlab/MedFM lies among the real sets: lists alone, every row is rejected, none is lost."""
+    """A copy of openmedlab/MedFM has only lists: every row is rejected, none is lost."""
     if not (raw := real_data / "MedFMC" / "data_backup").is_dir():
         pytest.skip("OPENMEDQ_REAL_DATA holds no MedFMC/data_backup: no real lists to read")
     rows = list(MODULES[task].read(raw.parent))

@@ -49,7 +49,7 @@ def write_lines(raw: Path, records: list[Any], name: str = "train.json") -> Path
 
 
 def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
-    """The row of a record of the original release with changes; one that is `...` is left out."""
+    """The row of a changed record of the original release; a field that is `...` is omitted."""
     record = {key: value for key, value in (ROW | {"cop": 2} | changes).items() if value is not ...}
     first, second = read(write_lines(raw, [record, GOOD]))
     assert isinstance(second, Sample)
@@ -57,13 +57,13 @@ def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
 
 
 def read_shard(raw: Path, split: str = "train", **changes: Any) -> Sample | Rejected:
-    """The same of Hugging Face's copy."""
+    """The row of a changed record of Hugging Face's copy."""
     first, _ = read(write_shard(raw, [ROW | changes, GOOD], split))
     return first
 
 
 def convert(raw: Path) -> Path:
-    """The Parquet files of a folder as the original release has them."""
+    """Convert the Parquet files of a folder to the original release."""
     for split, name in {"train": "train.json", "validation": "dev.json", "test": "test.json"}.items():
         rows = pq.read_table(raw / SHARD.format(split)).to_pylist()
         for row in rows:
@@ -137,9 +137,6 @@ def test_cop_may_be_written_as_pandas_does(tmp_path: Path, cop: Any) -> None:
     assert row.turns[0].answer == "Femur"
 
 
-# How cop counts
-
-
 def test_both_layouts_say_the_same(copy_of: Callable[[str], Path]) -> None:
     raw = copy_of("medmcqa")
     said = [(row.id, row.split, getattr(row, "turns", None), getattr(row, "attributes", None)) for row in read(raw)]
@@ -190,9 +187,6 @@ def test_withheld_answers_are_rejected_one_by_one(tmp_path: Path) -> None:
     (known,) = read(write_lines(tmp_path / "6", [ROW], "test.json"))
     assert isinstance(known, Sample)
     assert card.roles["test"] is card.roles["validation"] is Role.EVALUATION
-
-
-# Layouts
 
 
 @pytest.mark.parametrize("place", ["", "data", "medmcqa", "converted"])
@@ -246,9 +240,6 @@ def test_of_both_layouts_the_parquet_files_are_read(
     assert rows[80].provenance.file == "original/dev.json"
 
 
-# Bad files
-
-
 # Quirks
 
 
@@ -267,6 +258,3 @@ def test_an_empty_option_is_none(miniature_of: Callable[[str], Path]) -> None:
     rows = [row for row in samples(miniature_of("medmcqa")) if len(row.turns[0].options) == 3]
     assert len(rows) == 2
     assert all("" not in row.turns[0].options and row.turns[0].answer in row.turns[0].options for row in rows)
-
-
-# Hostile records

@@ -29,7 +29,7 @@ FILE = gray.FILE
 
 
 def arrays(side_px: int = 28, num_rows: int = 4, **changes: Any) -> dict[str, Any]:
-    """Three splits, with changes; None takes an array away."""
+    """Three splits, with changes; None omits an array."""
     whole: dict[str, Any] = {}
     for number, split in enumerate(("train", "val", "test")):
         level = (10 * number + np.arange(num_rows) % 10)[:, None, None].astype(np.uint8)
@@ -39,7 +39,7 @@ def arrays(side_px: int = 28, num_rows: int = 4, **changes: Any) -> dict[str, An
 
 
 def write(raw: Path, name: str = FILE, side_px: int = 28, **changes: Any) -> Path:
-    """A file as others than its publisher would write it."""
+    """Write a file that is not the published one."""
     np.savez_compressed(raw / name, **arrays(side_px, **changes))
     return raw
 
@@ -119,7 +119,7 @@ def test_larger_sizes_are_read_by_the_side_in_the_file(tmp_path: Path, caplog: p
         assert isinstance(row, Sample)
         assert PixelImage.open(io.BytesIO(row.images[0].data or b"")).size == (side_px, side_px)
     assert any("pneumoniamnist_224.npz: not read" in message for message in caplog.messages)
-    assert read(write(tmp_path))[0].provenance.file == FILE  # 28 px, which scores are published for
+    assert read(write(tmp_path))[0].provenance.file == FILE  # 28 px is the size of the published scores
 
 
 def test_the_collections_folder_may_lie_in_between(tmp_path: Path) -> None:

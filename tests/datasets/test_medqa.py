@@ -41,7 +41,7 @@ def pack(raw: Path, kind: int = zipfile.ZIP_DEFLATED, **files: list[Any]) -> Pat
 
 
 def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
-    """The row of a record with changes; a field that is `...` is left out. A good record stands beside it."""
+    """The row of a changed record, read together with a good one; a field that is `...` is omitted."""
     record = {key: value for key, value in (RECORD | changes).items() if value is not ...}
     first, second = read(write(raw, [record, RECORD]))
     assert isinstance(second, Sample)
@@ -56,7 +56,7 @@ def unpack(raw: Path) -> Path:
 
 
 def said(raw: Path) -> dict[str, tuple[str, str]]:
-    """Of each sample by id, question and answer."""
+    """Question and answer by sample id."""
     rows = list(read(raw))
     assert all(isinstance(row, Sample) for row in rows)
     return {row.id: (row.turns[0].question, row.turns[0].answer) for row in rows if isinstance(row, Sample)}
@@ -120,9 +120,6 @@ def test_a_bad_line_is_rejected_under_its_number_in_every_split(tmp_path: Path) 
     ]
     assert len({row.id for row in rows}) == 8
     assert {row.split for row in rows} == {"train", "test"}
-
-
-# Layouts
 
 
 @pytest.mark.parametrize("top", ["data_clean", "", "data_clean/questions", "data_clean/questions/US", "outer"])
@@ -205,9 +202,6 @@ def test_other_languages_are_not_read(tmp_path: Path) -> None:
         list(read(tmp_path))
 
 
-# Bad files
-
-
 def test_a_damaged_member_is_one_line(tmp_path: Path) -> None:
     pack(tmp_path, **{FOUR.format("train"): [RECORD | {"meta_info": str(number)} for number in range(2000)]})
     path = tmp_path / "data_clean.zip"
@@ -229,7 +223,7 @@ def test_another_layout_is_one_line(tmp_path: Path, text: str) -> None:
 def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
     def peak_bytes(num_records: int) -> int:
         records = [RECORD | {"question": "word " * 800}] * num_records
-        pack(tmp_path, zipfile.ZIP_STORED, **{FOUR.format("train"): records})  # packed it would be taken for a bomb
+        pack(tmp_path, zipfile.ZIP_STORED, **{FOUR.format("train"): records})  # compressed, it would look like a bomb
         tracemalloc.start()
         assert sum(1 for _ in read(tmp_path)) == num_records
         peak = tracemalloc.get_traced_memory()[1]
@@ -238,9 +232,6 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
 
     small, large = peak_bytes(200), peak_bytes(2000)  # 0.8 and 8 MB of JSON, in a zip
     assert large < small + 2**20
-
-
-# Quirks
 
 
 # Hostile records

@@ -21,7 +21,7 @@ from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY, REPORTS, TABLES, card,
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample
 
-# No real ids: PhysioNet's begin above these.
+# Not real ids: PhysioNet's are larger.
 DICOM = "0badcafe-00000001-00000002-00000003-00000004"
 OTHER = "0badcafe-00000005-00000006-00000007-00000008"
 STUDY = "p10/p10000000/s50000000"
@@ -61,7 +61,7 @@ REPORT = f"""\
 
 def pack(rows: Sequence[dict[str, str]], names: Sequence[str] = ()) -> bytes:
     text = io.StringIO()
-    # A lone \r, which the reader takes for a line's end, is quoted by the writer only where all is.
+    # The reader treats a lone \r as a line end, and the writer quotes it only with QUOTE_ALL.
     quoting = csv.QUOTE_ALL if any("\r" in value for row in rows for value in row.values()) else csv.QUOTE_MINIMAL
     writer = csv.DictWriter(text, list(names) or list(rows[0]), restval="", lineterminator="\n", quoting=quoting)
     writer.writeheader()
@@ -89,7 +89,7 @@ def rewrite(path: Path, change: Callable[[list[str]], list[str]]) -> None:
 
 
 def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
-    """What becomes of the first of two rows; the second is sound."""
+    """The row of a changed record, read together with a good one."""
     first, second = read(write(raw, [ROW | changes, GOOD]))
     assert isinstance(second, Sample)
     return first
@@ -198,7 +198,7 @@ def samples_of(raw: Path) -> list[Sample]:
 
 
 def tell(rows: Iterator[Sample | Rejected]) -> list[Any]:
-    """Rows without the place of their files."""
+    """The rows without their provenance."""
     return [
         (row.id, row.reason) if isinstance(row, Rejected) else (row.id, row.turns, row.groups, row.attributes)
         for row in rows

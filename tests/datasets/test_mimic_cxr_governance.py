@@ -32,14 +32,14 @@ def test_a_renamed_column_is_one_line_that_quotes_nothing(copy_of: Callable[[str
     rewrite(raw / TABLES[name], lambda lines: [lines[0].replace(column, column.upper()), *lines[1:]])
     with pytest.raises(SourceError, match=f"{re.escape(TABLES[name])}: no column `{column}`"):
         list(read(raw))
-    rewrite(raw / TABLES[name], lambda lines: lines[1:])  # no header at all: the first record stands in its place
+    rewrite(raw / TABLES[name], lambda lines: lines[1:])  # without a header, the first record is in its place
     with pytest.raises(SourceError) as error:
         list(read(raw))
     assert not any(found in str(error.value) for found in ids_in(copy_of_split(raw, name)))
 
 
 def copy_of_split(raw: Path, name: str) -> Path:
-    """The folder with its split table's header back."""
+    """Restore the header of the split table."""
     if name == "split":
         rewrite(raw / TABLES[name], lambda lines: [",".join(ROW), *lines])
     return raw

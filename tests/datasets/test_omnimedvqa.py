@@ -40,7 +40,7 @@ def write(raw: Path, lists: dict[str, Any], pictures: dict[str, bytes] = PICTURE
 
 
 def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
-    """The row of a record with changes; a value of `...` takes the field away. A good record stands beside it."""
+    """The row of a changed record, read together with a good one; a field that is `...` is omitted."""
     record = {key: value for key, value in (RECORD | changes).items() if value is not ...}
     first, second = read(write(raw, {"Open-access/ACRIMA": [record, RECORD | {"question_id": "good"}]}))
     assert isinstance(second, Sample)
@@ -106,7 +106,7 @@ def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[s
         ("MRI. ", ("CT", " mri"), "mri"),
         ('"MRI"', ("CT", "MRI"), "MRI"),
         ("no  finding", ("No finding", "CT"), "No finding"),
-        ("ct", ("CT", "ct"), "ct"),  # the one that equals it goes before the one that differs in case
+        ("ct", ("CT", "ct"), "ct"),  # an equal option is preferred to one that differs in case
         (2, ("1", "2"), "2"),
         ("2", (1, 2), "2"),
     ],
@@ -147,7 +147,7 @@ def test_ids_repeat_within_a_file_but_not_across(tmp_path: Path) -> None:
 
 
 def test_a_picture_of_the_same_name_is_not_taken_for_another(tmp_path: Path) -> None:
-    """`io/archives` finds a member by its last part where that is unique."""
+    """`storage.archives` would find a member by a unique last part."""
     row = read_one(tmp_path, image_path="Images/AMOS2022/1.png")
     assert isinstance(row, Rejected)
     assert row.reason is Reason.IMAGE_MISSING

@@ -39,7 +39,7 @@ def test_a_table_in_the_same_order_takes_no_memory(tmp_path: Path) -> None:
     assert all(table.take(key) for key in keys)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 2**20  # 5 MB, if they waited
+    assert peak < 2**20  # it would be 5 MB if rows were kept
 
 
 def test_a_header_that_is_no_header_is_not_told(tmp_path: Path) -> None:
@@ -61,8 +61,6 @@ def test_a_survey_ends_a_few_levels_down(tmp_path: Path) -> None:
     assert find_file([tmp_path, near], "table.csv") == near / "table.csv"
     assert find_file([near], "x" * 300) is None
 
-
-# Files to fetch -------------------------------------------------------------------------------------------------------
 
 URL = "https://physionet.org/files/project/1.0"
 
@@ -112,15 +110,10 @@ def test_pictures_without_a_digest_are_counted(tmp_path: Path, caplog: pytest.Lo
         "files/p10/p10000000/s50000000/../../p10000001/s1/a.jpg",
         "../files/p10/p10000000/s50000000/a.jpg",
         "/files/p10/p10000000/s50000000/a.jpg",
-        "https://example.org/files/p10/p10000000/s50000000/a.jpg",
         "files/p10/p11000000/s50000000/a.jpg",
         "files/p10/p10000000/s50000000/a.dcm",
-        "files/p10/p10000000/s50000000/.jpg",
-        "files/p10/p10000000/s50000000/a.jpg ",
         "files/p10/p10000000/s50000000/a b.jpg",
-        "files/p10/p10000000/s50000000/a?.jpg",
         "files/p10/p10000000/s50000000/\u0661.jpg",
-        "files/p10/p10\u0661/s50000000/a.jpg",
         "files/p10/p10000000/s50000000/a.jpg\0",
         "<html>p10000000",
         name(0),  # again

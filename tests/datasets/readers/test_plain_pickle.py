@@ -42,7 +42,7 @@ def test_records_come_back_whole(protocol: int, tmp_path: Path) -> None:
 
 
 class Exploit:
-    """Runs `function(*arguments)` in who unpickles it."""
+    """Calls `function(*arguments)` when it is unpickled."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments
