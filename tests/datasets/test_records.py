@@ -88,13 +88,13 @@ def replace(record: Any, field: int, value: Any, text: str) -> Any:
         words[field % len(words)] = text
         return " ".join(words)
     if isinstance(record, list):
+        if field > 15:  # a field too few
+            return record[:-1]
         return [*record[: field % len(record)], text, *record[field % len(record) + 1 :]]
     if isinstance(record, tuple):  # key and value of an object
         return record[0], replace(record[1], field, value, text)
     name = list(record)[field % len(record)]
-    if (
-        "image" in record and isinstance(record["image"], dict)
-    ) or "cop" in record:  # Parquet, whose columns have a type
+    if "cop" in record:  # MedMCQA's Parquet file, whose columns have types
         value = text if isinstance(record[name], str) else None
     return {**record, name: value} if value is not ... else {k: v for k, v in record.items() if k != name}
 
@@ -124,6 +124,7 @@ def test_one_record_gives_one_row_whatever_it_holds(dataset_id: str, copy_of: Ca
     @settings(max_examples=25, suppress_health_check=list(HealthCheck))
     @given(st.integers(0, NUM_RECORDS), st.integers(0, 20), JSON | st.just(...), TEXT)
     @example(1, 0, "", "")
+    @example(1, 20, "", "")
     def check(number: int, field: int, value: Any, text: str) -> None:
         (raw / name).write_bytes(whole)
 
@@ -189,4 +190,4 @@ def test_memory_does_not_grow_with_the_images(dataset_id: str, copy_of: Callable
     assert sum(isinstance(row, Sample) for row in SETS[dataset_id].read(raw)) > 40
     peak_bytes = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak_bytes < num_images * len(image) / 3
+    assert peak_bytes < num_images * len(image) / 5
