@@ -1,7 +1,7 @@
 """The 14 sources of the pretraining mix and the 8 classification benchmarks.
 
-`DATASETS`, `SOURCES` and `BENCHMARKS` map an id to its dataset: `.card` describes it, `.read(raw)` streams its records.
-They are built on first use, which imports every dataset's module; `registry.load(id)` imports one.
+`DATASETS`, `SOURCES` and `BENCHMARKS` map an id to a dataset: `.card` describes it, `.read(raw)` streams its records.
+They import all dataset modules on first use; `registry.load(id)` imports one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Card`: a dataset's name, place, terms and split roles. It is data; reading the files is the source's work."""
+"""`Card`: what a dataset is, where its files are, its terms of use, and the role of each split."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from openmedq.schema import Rejected, Role, Sample, Task
 
 
 class Access(StrEnum):
-    """How the files can be had."""
+    """How a user can get the files."""
 
     OPEN = "open"
     REGISTRATION = "registration"  # an account, granted at once
     CREDENTIALED = "credentialed"  # training and a data-use agreement, per person
-    DEAD_WITH_MIRROR = "dead with a mirror"
+    DEAD_WITH_MIRROR = "dead with a mirror"  # the publisher's page is gone, a copy is not
     USER_SUPPLIED = "user supplied"
 
 
 class File(BaseModel):
-    """One published file. `path` is below the raw folder; hashes and sizes only where a source states them."""
+    """One published file. `path` is relative to the raw folder. Hashes and sizes only if a source states them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str
     url: str
     sha256: str | None = None
-    md5: str | None = None  # where the publisher states no better one
+    md5: str | None = None  # only if the publisher states no sha256
     size_bytes: int | None = None
-    is_stable: bool = True  # False: the server packs it anew each time, so that no hash of it can be remembered
-    about_bytes: int | None = None  # as a page rounds it: half of it and twice as much are the bounds
+    is_stable: bool = True  # False: the server packs the file anew for each download, so its hash changes
+    about_bytes: int | None = None  # rounded size from a web page; the download must be between half and twice of it
 
 
 class LinkedPicture(NamedTuple):
-    """A picture of an article of PubMed Central, which a set names and does not hold."""
+    """An image of a PubMed Central article that a dataset refers to but does not contain."""
 
-    name: str  # as the set's reader asks for it
+    name: str  # the name that the dataset's reader looks for
     article: str  # PMC id
-    figure: str  # the file's name there, as the set spells it
+    figure: str  # file name in the article, as the dataset spells it
 
 
 class Edition(BaseModel):
-    """Another published version of a set, whole: its reader tells them apart by their files."""
+    """Another complete published version of a dataset. Its reader recognizes the version by its files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -54,40 +54,40 @@ class Edition(BaseModel):
 
 
 class Card(BaseModel):
-    """The card of one set; `data/catalogue.yaml` is derived from all of them."""
+    """Description of one dataset; `data/catalogue.yaml` is derived from all cards."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
-    kind: Literal["source", "benchmark"] = "source"  # a benchmark is for evaluating the encoder; none is trained on
-    title: str  # as a mirror may call the folder, besides the id
+    kind: Literal["source", "benchmark"] = "source"  # benchmarks evaluate the image encoder and never train
+    title: str  # also a possible name of the local folder
     homepage: str
     citation: str
-    licence: str  # SPDX id, or the publisher's words; a record's own licence wins
+    licence: str  # SPDX id, or the publisher's words; a record's own licence takes precedence
     access: Access
     task: Task
-    other_tasks: tuple[Task, ...] = ()  # of some of its rows
-    modality: str  # pathology, radiology, microscopy, mixed, text
+    other_tasks: tuple[Task, ...] = ()  # tasks of some of its rows
+    modality: str  # pathology, radiology, microscopy, mixed or text
     files: tuple[File, ...]
-    roles: Mapping[str, Role]  # published split -> role; every split that `read` yields stands here
-    editions: Mapping[str, Edition] = {}  # what the publisher offers in place of `files`, by name
-    published_rows: Mapping[str, int]  # published split -> records, as the publisher counts
-    samples_per_row: int = 1  # about, where a published record makes several
+    roles: Mapping[str, Role]  # by published split; contains every split that `read` yields
+    editions: Mapping[str, Edition] = {}  # by name: versions that can be downloaded instead of `files`
+    published_rows: Mapping[str, int]  # by published split: number of records, as the publisher counts them
+    samples_per_row: int = 1  # approximate number of samples that one published record yields
     classes: tuple[str, ...] = ()  # classification only, in the published order
     is_multi_label: bool = False
-    fitted: tuple[str, ...] = ()  # classification only: the splits that transfer fits on
-    scored: tuple[str, ...] = ()  # and scores on; where both are empty, it divides the set by its groups
-    about_bytes: int | None = None  # of all files, as a page rounds it, where it states no size of each
-    linked_bytes: int = 0  # about, of further files that the listed ones name
-    has_row_licences: bool = False  # the rows' own licences decide, not the card's
-    terms: str = ""  # of a data-use agreement, shown before the first byte
-    advice: str = ""  # how to get files that are not to be had without a person
-    aliases: tuple[str, ...] = ()  # other names of a local folder: of repositories (`owner/name`), archives, records
-    collection: str | None = None  # published as one of several sets of this name, which a mirror's folder may bear
-    other_paths: tuple[str, ...] = ()  # of other packagings, by which such a folder is known too
+    fitted: tuple[str, ...] = ()  # classification only: the splits that transfer trains on
+    scored: tuple[str, ...] = ()  # the splits that it tests on; if both are empty, it divides the dataset by groups
+    about_bytes: int | None = None  # rounded size of all files, if the page does not state the size of each file
+    linked_bytes: int = 0  # approximate size of the further files that the listed files name
+    has_row_licences: bool = False  # the licences of the rows apply instead of the card's
+    terms: str = ""  # terms of the data-use agreement, shown before the download starts
+    advice: str = ""  # how to get files that cannot be downloaded without a person
+    aliases: tuple[str, ...] = ()  # other names of the local folder: repositories (`owner/name`), archives, records
+    collection: str | None = None  # the collection that the dataset belongs to; a local folder may have its name
+    other_paths: tuple[str, ...] = ()  # files of other packagings that also identify the dataset
 
     def choose(self, edition: str | None) -> Card:
-        """The card of one of its editions, itself where none is named; KeyError where there is none of that name."""
+        """Return the card of an edition, or itself if `edition` is None; KeyError if the edition is unknown."""
         if edition is None:
             return self
         chosen = self.editions[edition]
@@ -95,26 +95,26 @@ class Card(BaseModel):
 
     @property
     def num_published(self) -> int:
-        """About as many samples as the published records make."""
+        """Approximate number of samples in the published records."""
         return sum(self.published_rows.values()) * self.samples_per_row
 
     @property
     def is_credentialed(self) -> bool:
-        """Whether no picture, text or record id of the set may leave the data folder."""
+        """Whether no image, text or record id of the dataset may leave the data folder."""
         return self.access is Access.CREDENTIALED
 
 
 class Dataset(Protocol):
-    """What a dataset's module offers.
+    """Interface of a dataset's module.
 
-    Where the listed files name further ones, it also offers `more_files(raw: Path) -> Iterator[File]`; where they name
-    images of PubMed Central, `linked_pictures(raw: Path) -> Iterator[LinkedPicture]`.
+    If the listed files name further files, the module also has `more_files(raw: Path) -> Iterator[File]`. If they name
+    images of PubMed Central, it has `linked_pictures(raw: Path) -> Iterator[LinkedPicture]`.
     """
 
     card: Card
 
     def read(self, raw: Path) -> Iterator[Sample | Rejected]:
-        """Stream the records of the published files below `raw`; SourceError where they are not there.
+        """Stream the records of the published files below `raw`; SourceError if the files are missing.
 
-        A reader with settings takes them as further keywords, named and defaulted as in `config.Normalize`.
+        Reader settings are keyword arguments with the names and defaults of `config.Normalize`.
         """

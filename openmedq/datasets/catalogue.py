@@ -1,4 +1,4 @@
-"""`data/catalogue.yaml`: the cards of all datasets, for DVC and the stages. Derived from the cards, never edited."""
+"""`data/catalogue.yaml`: the cards of all datasets for DVC and the stages, generated from the cards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HEADER = "# The cards of all datasets. Written by `openmedq catalogue`; change t
 
 
 def render(cards: Mapping[str, Card], modules: Mapping[str, str]) -> str:
-    """The catalogue as YAML. `modules`: by dataset, the code that its reader alone uses, as DVC depends on it."""
+    """Return the catalogue as YAML. `modules`: by dataset, the path of the code that only its reader uses."""
     entries = {
         dataset_id: {"module": modules[dataset_id], **card.model_dump(mode="json")}
         for dataset_id, card in cards.items()
@@ -28,7 +28,7 @@ def render(cards: Mapping[str, Card], modules: Mapping[str, str]) -> str:
 
 
 def read(path: Path) -> dict[str, Card]:
-    """The cards by dataset id; StaleError where the file is missing or is no catalogue."""
+    """Read the cards by dataset id; StaleError if the file is missing or not a catalogue."""
     try:
         entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["datasets"]
         return {
@@ -42,7 +42,7 @@ def read(path: Path) -> dict[str, Card]:
 
 
 def check_names(cards: Mapping[str, Card], params: Params) -> None:
-    """ParamsError where a setting names a dataset, an edition or a split that the catalogue does not have."""
+    """Raise ParamsError if a setting names a dataset, an edition or a split that is not in the catalogue."""
     for name in ("require", "skip", "editions"):
         _check_known(f"download.{name}", "dataset", getattr(params.download, name), cards)
     for dataset_id, edition in params.download.editions.items():
@@ -62,6 +62,6 @@ def _check_known(where: str, what: str, names: Iterable[str], known: Collection[
 
 
 def check(path: Path, card: Card) -> None:
-    """StaleError where the catalogue does not hold this card as it is."""
+    """Raise StaleError if the catalogue differs from this card."""
     if read(path).get(card.id) != card:
         raise StaleError(f"{path}: {card.id} differs from its card; run `openmedq catalogue`")

@@ -1,7 +1,7 @@
-"""From a published record to a `Sample`, or to a `Rejected` with its reason: what all readers do alike.
+"""Shared by all readers: convert published records to `Sample`s, or to `Rejected` rows with a reason.
 
-A reader says how a record is called and what it means; `represent` counts, refuses repeated ids, and tells a few bad
-records (rejected, one by one) from a file in another layout (SourceError).
+A reader defines the id and the content of a record. `represent` rejects single bad records and repeated ids, and raises
+SourceError if the whole file has another layout.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from openmedq.datasets.card import Card
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Sample
 
 Record = Mapping[str, Any]
 
 
-class Unusable(Exception):  # noqa: N818 it never leaves a reader: it becomes a Rejected
-    """A record can't be represented: why, and one line of detail that does not repeat the record's text."""
+class Unusable(Exception):  # noqa: N818 readers convert it to a Rejected row
+    """A record cannot be represented. `detail` is one line that does not quote the record's text."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
@@ -30,36 +31,42 @@ class Unusable(Exception):  # noqa: N818 it never leaves a reader: it becomes a 
 def take_text(
     record: Record, name: str, *, empty: Reason = Reason.FIELD_MISSING, is_number_allowed: bool = False
 ) -> str:
-    """A field's text without surrounding space; Unusable where it is absent, no text, or empty (for that, `empty`)."""
+    """Return a text field, stripped; Unusable if it is absent, not a text, or empty (with the reason `empty`)."""
     if name not in record:
         raise Unusable(Reason.FIELD_MISSING, f"no field `{name}`")
     text = _to_text(record[name], name)
     if text is None or not (is_number_allowed or isinstance(record[name], str)):
-        raise Unusable(Reason.FIELD_MISSING, f"field `{name}` is no text")
+        raise Unusable(Reason.FIELD_MISSING, f"field `{name}` is not a text")
     if not text:
         raise Unusable(empty, f"field `{name}` is empty")
     return text
 
 
 def take_optional_text(record: Record, name: str) -> str:
-    """A field's text or number as text; "" where it is absent, anything else, or says NULL."""
+    """Return a text or number field as text; "" if it is absent, of another type, or NULL."""
     text = _to_text(record.get(name), name) or ""
     return "" if text == "NULL" else text
 
 
 def take_texts(record: Record, name: str) -> list[str]:
-    """A field that is a list of texts; Unusable where it is anything else."""
+    """Return a field that is a list of texts; Unusable if it is anything else."""
     if name not in record:
         raise Unusable(Reason.FIELD_MISSING, f"no field `{name}`")
     values = record[name]
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise Unusable(Reason.FIELD_MISSING, f"field `{name}` is no list of texts")
+        raise Unusable(Reason.FIELD_MISSING, f"field `{name}` is not a list of texts")
     return [_to_text(value, name) or "" for value in values]
 
 
 def keep(**attributes: str) -> dict[str, str]:
-    """Attributes without the empty ones."""
+    """Drop empty attributes."""
     return {name: value for name, value in attributes.items() if value}
+
+
+def make_sample(card: Card, sample_id: str, split: str, provenance: Provenance, **content: Any) -> Sample:
+    """Build a sample with the task, modality and licence of the card, unless `content` has them."""
+    defaults = {"task": card.task, "modality": card.modality, "licence": card.licence}
+    return Sample(sample_id, card.id, split, provenance=provenance, **(defaults | content))
 
 
 def represent(
@@ -73,23 +80,23 @@ def represent(
     build: Callable[[Record, str, str, Provenance], Sample],
     seen: dict[str, str] | None,
 ) -> Iterator[Sample | Rejected]:
-    """Turn the records of the file at `path`, below `raw`, into samples and rejections, one for one.
+    """Yield one sample or rejected row for each record of the file at `path`.
 
-    Where ids restart in each split's file, one that an earlier split has gets its split in front: `test-17`. In one
-    split an id stands for one record, and a second one is rejected.
+    If an id occurred in another split before, the split is prepended: `test-17`. A repeated id within one split is
+    rejected.
 
     Args:
-        records: each record with its key or number in the file.
-        source: id of the set.
-        unit: what a key stands for, for the provenance: "line", "PubMed id".
-        raw: the folder that provenance is told from.
-        path: of the file.
-        identify: from key and record to the record's id and split.
-        build: from record, id, split and provenance to the sample.
-        seen: ids met so far with the split of each, added to; None where the ids can't repeat.
+        records: Pairs of key (or number in the file) and record.
+        source: Id of the dataset.
+        unit: What the key counts, for the provenance: "line", "PubMed id".
+        raw: Folder that provenance paths are relative to.
+        path: The file, below `raw`.
+        identify: Maps key and record to the record's id and split.
+        build: Maps record, id, split and provenance to the sample.
+        seen: Split by id, for all ids so far; updated. None if ids cannot repeat.
 
     Raises:
-        SourceError: no record at all, or all of them lack the same field: the file has another layout.
+        SourceError: The file has no record, or all records lack the same field.
     """
     file = path.relative_to(raw).as_posix()
     num_records = num_objects = 0
@@ -103,14 +110,14 @@ def represent(
             if isinstance(record, Unusable):
                 raise record
             if not isinstance(record, dict):
-                raise Unusable(Reason.FIELD_MISSING, "the record is no object of fields")
+                raise Unusable(Reason.FIELD_MISSING, "the record is not an object")
             num_objects += 1
             record_id, split = identify(key, record)
             if seen is not None:
                 if seen.get(record_id, split) != split:
                     record_id = f"{split}-{record_id}"
                 if record_id in seen:
-                    raise Unusable(Reason.ID_REPEATED, f"{record_id} stands for an earlier record too")
+                    raise Unusable(Reason.ID_REPEATED, f"an earlier record has the id {record_id} too")
                 seen[record_id] = split
             sample_id = f"{source}/{record_id}"
             sample = build(record, sample_id, split, provenance)
@@ -129,7 +136,7 @@ def represent(
     if not is_any_other and len(missing) == 1 and (num_records > 1 or num_objects == 0):
         raise SourceError(f"{path}: not the published layout: {missing.pop()}, in all of its {num_records} records")
     if num_objects == 0:
-        found = f"none of its {num_records} records is an object of fields"
+        found = f"none of its {num_records} records is an object"
         raise SourceError(f"{path}: not the published layout: {found}; get the file again")
 
 
@@ -144,21 +151,23 @@ def list_absent(
     sibling: str = "",
     num_other: int = 0,
 ) -> Iterator[Rejected]:
-    """A rejection for each record that a sibling file names and the file of the split's records does not have.
+    """Yield a rejected row for each record that a sibling file names and the split's own file lacks.
 
-    `sibling` is the sibling's name where it is not that of `path`, as in an archive. `num_other` records of the split
-    have names that the sibling does not have, as damaged ones: as many names are taken to be theirs.
+    `sibling` is the sibling's name if it is not the name of `path` (a member of an archive). The first `num_other`
+    names are skipped: they belong to records of the split whose own names are damaged.
     """
     file = path.relative_to(raw).as_posix()
     for name in map(to_line, islice(names, num_other, None)):
-        detail = f"{sibling or path.name} has it, the file of the split's records has not; get that file again"
+        detail = (
+            f"listed in {sibling or path.name}, but absent from the file of the split's records; get that file again"
+        )
         yield Rejected(
             f"{source}/{name}", source, split, Reason.RECORD_ABSENT, detail, Provenance(file, f"{unit} {name}")
         )
 
 
 def to_line(text: str) -> str:
-    """Text that fits in one line and in UTF-8, whatever it was."""
+    """Collapse white space and replace what UTF-8 cannot encode, to at most 200 characters in one line."""
     return " ".join(text.encode("utf-8", "replace").decode().split())[:200]
 
 

@@ -1,17 +1,16 @@
-"""Licences: how they are spelled, and what each allows. Pure; the one table that `policy.licences` is decided by.
+"""Recognize licences by their usual spellings, and decide what each licence allows.
 
-A licence is called by its SPDX id, without a version where none is stated, or by a `LicenseRef-` where a publisher's
-own words are clear. Words that are no licence of the table are unknown, whatever they say: a word more may take back
-what the others gave. What the policies ask:
+A licence is identified by its SPDX id, without a version if none is stated, or by a `LicenseRef-` id for a publisher's
+own terms. Text with any unrecognized word is an unknown licence, because the word may restrict the rest. Policies:
 
-- any: nothing.
-- research: a known licence. All known ones allow research.
-- commercial: use of what is made of the data, weights among it, in commerce. ND does not forbid that, NC does.
-- redistributable: what is made of the data may be handed on, under conditions (attribution, the same licence, no
-  commerce). NC does not forbid that; ND does, since shards hold re-encoded pictures and edited texts: adaptations.
+- any: no condition.
+- research: the licence is known. All known licences allow research.
+- commercial: products of the data, such as weights, may be used commercially. NC forbids this, ND does not.
+- redistributable: products of the data may be passed on, possibly under conditions. ND forbids this, because shards
+  contain re-encoded images and edited texts, which are adaptations; NC does not.
 
-Credentialed sets are for research only, whatever their licence. This is no legal advice: what attribution or the same
-licence ask for remains to be done by who hands something on.
+Credentialed datasets allow research only, whatever their licence. This is not legal advice: whoever redistributes data
+must still meet conditions such as attribution or share-alike.
 """
 
 from __future__ import annotations
@@ -24,45 +23,31 @@ from openmedq.config import Licences
 from openmedq.datasets.card import Card
 
 UNKNOWN = "licence unknown"
-NO_CC = "no CC licence"  # PMC's "NO-CC CODE": its publisher's terms, which are not stated; unknown
-MAX_CHARS = 200  # longer words are no licence's name
+NO_CC = "no CC licence"  # PMC's "NO-CC CODE": the publisher's own terms, which are not stated
+MAX_CHARS = 200  # longer texts are not the name of a licence
 
 
 @dataclass(frozen=True)
 class Licence:
-    """A known licence. Each allows research."""
+    """A known licence. All known licences allow research."""
 
     id: str
-    is_commercial: bool = True  # what is made of the data may be used in commerce
-    is_redistributable: bool = True  # and may be handed on
+    is_commercial: bool = True  # allows commercial use of products of the data
+    is_redistributable: bool = True  # allows passing them on
 
 
-_SPELLINGS = {  # without noise words, joined by "-" -> id
-    "cc0": "CC0-1.0",
-    "cc0-1.0": "CC0-1.0",
-    "cc-0": "CC0-1.0",
-    "cc-zero": "CC0-1.0",
-    "cc-zero-1.0": "CC0-1.0",
-    "cc0-1.0-universal": "CC0-1.0",
-    "cc-mark-1.0": "CC-PDM-1.0",
-    "cc-pdm-1.0": "CC-PDM-1.0",
-    "public-domain": "LicenseRef-Public-Domain",
-    "mit": "MIT",
-    "isc": "ISC",
-    "apache-2.0": "Apache-2.0",
-    "apache2.0": "Apache-2.0",
-    "apache-2": "Apache-2.0",
-    "bsd": "BSD",  # two or three clauses
-    "bsd-2-clause": "BSD-2-Clause",
-    "bsd-3-clause": "BSD-3-Clause",
-    "odc-by-1.0": "ODC-By-1.0",
-    "pddl-1.0": "PDDL-1.0",
-    "physionet-credentialed-1.5.0": "PhysioNet-Credentialed-1.5.0",
+# "The usage of the data set is unrestricted" (LicenseRef-NIH-ChestXray) comes with three requests: link the download
+# site, name the NIH Clinical Center, cite the paper.
+_IDS = (
+    *("CC0-1.0", "MIT", "ISC", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "ODC-By-1.0", "PDDL-1.0"),
+    *("PhysioNet-Credentialed-1.5.0", "LicenseRef-NIH-ChestXray", "LicenseRef-LLaMA-1", "LicenseRef-Public-Domain"),
+)
+_SPELLINGS = {  # by spelling without noise words, joined by "-"
+    **{licence_id.removeprefix("LicenseRef-").lower(): licence_id for licence_id in _IDS},
+    **dict.fromkeys(("cc0", "cc-0", "cc-zero", "cc-zero-1.0", "cc0-1.0-universal"), "CC0-1.0"),
+    **dict.fromkeys(("cc-mark-1.0", "cc-pdm-1.0"), "CC-PDM-1.0"),
+    **dict.fromkeys(("apache2.0", "apache-2"), "Apache-2.0"),
     "physionet-credentialed-health-data-1.5.0": "PhysioNet-Credentialed-1.5.0",
-    "llama-1": "LicenseRef-LLaMA-1",
-    # "The usage of the data set is unrestricted", with three wishes: link the download site, name the NIH Clinical
-    # Center, cite the paper.
-    "nih-chestxray": "LicenseRef-NIH-ChestXray",
 }
 _RESEARCH_ONLY = {"PhysioNet-Credentialed-1.5.0", "LicenseRef-LLaMA-1"}
 
@@ -73,7 +58,7 @@ _URL = re.compile(
 _TOKEN = re.compile(r"[a-z]+\d?(?:\.\d)?|\d+(?:\.\d+)*")
 _SEPARATOR = re.compile(r"[\s,_()/.:\u2010-\u2015-]*")
 _NOISE = {"the", "a", "license", "licence", "licenseref", "version", "v", "international", "unported", "generic"}
-_WORDS = {  # of Creative Commons' long names
+_WORDS = {  # words in the long names of Creative Commons licences
     "creative": "cc",
     "commons": "cc",
     "attribution": "by",
@@ -88,7 +73,7 @@ _PORTS = {"us", "uk", "igo", "de", "fr", "nl", "au", "at"}
 
 
 def find(words: str) -> Licence | None:
-    """The licence that the words name, in any usual spelling; None where they name none, or say anything more."""
+    """Return the licence that a text names in any usual spelling; None if it names none or contains further words."""
     tokens = _split(words)
     if not tokens:
         return None
@@ -99,7 +84,7 @@ def find(words: str) -> Licence | None:
 
 
 def spell(words: str) -> str:
-    """The id of the licence that the words name, `NO_CC` for PMC's "NO-CC CODE"; "" where they name none."""
+    """Return the id of the licence that a text names, `NO_CC` for PMC's "NO-CC CODE", or ""."""
     licence = find(words)
     if licence:
         return licence.id
@@ -107,7 +92,7 @@ def spell(words: str) -> str:
 
 
 def refuse(words: str | None, policy: Licences, *, is_credentialed: bool = False) -> str | None:
-    """Why the policy does not allow what bears this licence, as the waterfall says it; None where it does."""
+    """Return why the policy excludes data with this licence, as an exclusion reason; None if it allows them."""
     if policy == "any":
         return None
     licence = find(words or "")
@@ -122,14 +107,14 @@ def refuse(words: str | None, policy: Licences, *, is_credentialed: bool = False
 
 
 def refuse_card(card: Card, policy: Licences) -> str | None:
-    """Why the policy allows no row of the set; None where it allows some, or the rows' own licences decide."""
+    """Return why the policy excludes all rows of a dataset; None if it allows some or the rows' own licences decide."""
     if card.has_row_licences and not card.is_credentialed:
         return None
     return refuse(card.licence, policy, is_credentialed=card.is_credentialed)
 
 
 def _split(words: str) -> list[str]:
-    """The words in small letters, without noise; none where there is more than words of letters and digits."""
+    """Split a text into case-folded words without noise words; empty if it contains other characters."""
     if len(words) > MAX_CHARS:
         return []
     text = unicodedata.normalize("NFKC", words).casefold().strip()
@@ -151,7 +136,7 @@ def _split(words: str) -> list[str]:
 
 
 def _find_creative_commons(tokens: list[str]) -> Licence | None:
-    """A licence said once or several times, "Attribution 4.0 (CC BY 4.0)": what any of them forbids is forbidden."""
+    """Parse a licence that is named once or more, "Attribution 4.0 (CC BY 4.0)"; all restrictions apply."""
     said, place = set(), 0
     versions: set[str] = set()
     ports: set[str] = set()

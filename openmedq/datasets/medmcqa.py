@@ -1,31 +1,26 @@
 """MedMCQA: questions of India's entrance exams for postgraduate medical studies, with four options (Pal et al., 2022).
 
-Layouts read, each as it is or a folder further down:
+Two layouts are read, in the raw folder or deeper:
 
-1. Hugging Face, `openlifescienceai/medmcqa`: `data/{train,validation,test}-*.parquet` (one shard each; also without
-   `data/`, or converted as `default/<split>/0000.parquet`), columns id, question, opa, opb, opc, opd, cop, choice_type,
-   exp, subject_name, topic_name. Here cop, the correct option, counts from 0 and is -1 where it is withheld.
-2. The original release, `{train,dev,test}.json`, unpacked or in its zip: the same fields, one object a line. Here cop
-   counts from 1 and is absent from the test; `dev` is the validation split.
+1. Hugging Face (https://huggingface.co/datasets/openlifescienceai/medmcqa): `data/{train,validation,test}-*.parquet`
+   (also without `data/`, or converted as `default/<split>/0000.parquet`), columns id, question, opa, opb, opc, opd,
+   cop, choice_type, exp, subject_name, topic_name. cop, the correct option, counts from 0; -1 means withheld.
+2. The original release (https://github.com/medmcqa/medmcqa): `{train,dev,test}.json`, unpacked or in a zip, with the
+   same fields, one object per line. cop counts from 1 and is absent from the test; `dev` is the validation split.
 
-A split is read from the first layout where both are there; the other is named in the log. The layout says how cop
-counts, and the file is held to it: a Parquet file with a cop of 4, or without a 0 though hundreds of rows have one, and
-JSON lines with a cop of 0, are converted copies of the other layout. They are refused whole, because a shifted answer
-looks as good as a right one. (A few converted rows alone can't be told from original ones.)
+If both have a split, the first is read and the other is logged. Because a shifted answer is indistinguishable from a
+correct one, converted copies of the other layout are refused: Parquet files with a cop of 4, or with hundreds of rows
+and no 0, and JSON lines with a cop of 0. (A few converted rows alone cannot be recognized.)
 
-The test's answers are kept by the authors for their leaderboard: each of its rows is rejected as withheld, and the
-field reports on the validation split, which therefore is one for evaluation and never trains. (The table of the
-original release has the sizes of the two swapped; those of the card are of the files.)
+The answers of the test are withheld for the authors' leaderboard, and each of its rows is rejected. Results are
+therefore reported on the validation split. (The table of the original release swaps the sizes of the two.)
 
-What is odd in the published files, and in the miniature:
-
-- cop counts from 0 in one layout and from 1 in the other.
 - Questions of the choice type "multi" still have one correct option.
-- Options of a question may be equal, the correct one too: the answer is a text, and a prompt calls the first by letter.
-- An option may be empty (here; it is not known of the published files): then there is one less.
-- The explanation is null or opens with the letter ("Ans. is 'b' i.e., ..."): it is an attribute, kept as it is.
+- Options of a question may be equal, including the correct one. The answer is a text; prompts use the first letter.
+- An empty option is dropped.
+- The explanation is null or starts with the letter ("Ans. is 'b' i.e., ..."); it is kept as an attribute.
 - The topic is null in many rows.
-- Words have lost their "rt" to a bad conversion ("hyperophy"): kept.
+- Words have lost "rt" in a bad conversion ("hyperophy"); they are kept.
 """
 
 from __future__ import annotations
@@ -40,7 +35,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import find_shards
@@ -77,7 +72,7 @@ card = Card(
             ("test", 936_358, "1d308841f0c82df363d3d638b33b69b8abd266b1e615ae5d2607dbb24c70beb1"),
         )
     ),
-    # The test's answers are not published, so the validation split is what is reported on: it never trains.
+    # The answers of the test are not published, so results are reported on the validation split, which never trains.
     roles={"train": Role.TRAIN, "validation": Role.EVALUATION, "test": Role.EVALUATION},
     published_rows={"train": 182_822, "validation": 4_183, "test": 6_150},
 )
@@ -86,15 +81,15 @@ _ADVICE = f"use the Parquet files of {_HUB}"
 OPTIONS = ("opa", "opb", "opc", "opd")
 COLUMNS = ("id", "question", *OPTIONS, "cop")
 _LINES = {"train.json": "train", "dev.json": "validation", "test.json": "test"}
-_NUM_TELLING = 200  # rows after which the absence of a first option is no chance
+_NUM_TELLING = 200  # rows after which the absence of a first option cannot be chance
 
 _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions; SourceError where neither layout is there, a file is cut, or cop counts otherwise.
+    """Stream the questions; SourceError if neither layout is found, a file is damaged, or cop counts differently.
 
-    Ids of 36 letters stay in memory, to tell repeated ones: 30 MB for the whole set.
+    Memory holds the ids, to find repeated ones: 30 MB for the whole dataset.
     """
     files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
     shards = find_shards(files, {split: split for split in card.roles})
@@ -108,7 +103,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         if split not in lines and split not in shards:
             warn_absent(card.id, SHARD.format(split), split)
         if split in lines and split in shards:
-            _log.info("%s: not read: the Parquet file is there", lines[split])
+            _log.info("%s: not read: the Parquet file is used", lines[split])
         elif split in lines:
             yield from represent_lines(
                 lines[split],
@@ -134,18 +129,18 @@ def _read_shard(raw: Path, path: Path, split: str, seen: dict[str, str]) -> Iter
         seen=seen,
     )
     for row in rows:
-        # A row without an id of its own has no split yet.
+        # A row that was rejected before it was identified has no split.
         yield replace(row, split=split) if isinstance(row, Rejected) else row
 
 
 def _check_counting(path: Path) -> None:
-    """SourceError where a Parquet file counts the correct option from 1. Nothing but that column is read."""
+    """Raise SourceError if the column `cop` of a Parquet file counts from 1."""
     try:
         column = pq.read_table(path, columns=["cop"])["cop"]
     except (pa.ArrowException, OSError, KeyError):
-        return  # which is for the reader to tell
+        return  # the reader reports it
     if not pa.types.is_integer(column.type):
-        raise SourceError(f"{path}: column `cop` is no whole number but {column.type}; {_ADVICE}")
+        raise SourceError(f"{path}: column `cop` is not an integer but {column.type}; {_ADVICE}")
     answered = column.filter(pc.fill_null(pc.greater_equal(column, 0), False))
     lowest, highest = pc.min_max(answered).as_py().values()
     if len(answered) and (highest > 3 or (lowest > 0 and len(answered) >= _NUM_TELLING)):
@@ -153,7 +148,7 @@ def _check_counting(path: Path) -> None:
 
 
 def _builder(file: str, first: int) -> Callable[[Record, str, str, Provenance], Sample]:
-    """How a record of `file` becomes a sample; `first` is the cop of the first option."""
+    """Return a function that builds a sample; `first` is the cop of the first option in `file`."""
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
@@ -161,14 +156,11 @@ def _builder(file: str, first: int) -> Callable[[Record, str, str, Provenance], 
         answer = options[_take_place(record, split, file, first)]
         if not answer:
             raise Unusable(Reason.ANSWER_EMPTY, "the option that `cop` names is empty")
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=(Turn(question, answer, options=tuple(filter(None, options))),),
             attributes=keep(
                 choice_type=take_optional_text(record, "choice_type"),
@@ -182,7 +174,7 @@ def _builder(file: str, first: int) -> Callable[[Record, str, str, Provenance], 
 
 
 def _take_option(record: Record, name: str) -> str:
-    """The option's text; "" where it is null, NaN (of pandas) or empty."""
+    """Return an option's text; "" if it is null, NaN (written by pandas) or empty."""
     value = record.get(name, ...)
     if value is None or value != value or (isinstance(value, str) and not value.strip()):
         return ""
@@ -190,8 +182,8 @@ def _take_option(record: Record, name: str) -> str:
 
 
 def _take_place(record: Record, split: str, file: str, first: int) -> int:
-    """The place of the correct option, from 0."""
-    cop = take_optional_text(record, "cop").removesuffix(".0")  # pandas writes whole numbers so beside nulls
+    """Return the place of the correct option, from 0."""
+    cop = take_optional_text(record, "cop").removesuffix(".0")  # written by pandas if the column has nulls
     if cop == "-1" or (not cop and split == "test"):
         raise Unusable(Reason.ANSWER_WITHHELD, "field `cop` is withheld")
     if cop == "0" and first == 1:
@@ -199,5 +191,5 @@ def _take_place(record: Record, split: str, file: str, first: int) -> int:
     places = {str(first + place): place for place in range(len(OPTIONS))}
     if cop not in places:
         take_text(record, "cop", is_number_allowed=True)
-        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, f"field `cop` is none of {', '.join(places)}")
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, f"field `cop` is not one of {', '.join(places)}")
     return places[cop]

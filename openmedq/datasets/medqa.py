@@ -1,25 +1,21 @@
-"""MedQA: questions of the United States' medical licensing examination, with options (Jin et al., 2020).
+"""MedQA: questions of the United States Medical Licensing Examination, with options (Jin et al., 2020).
 
-Layout read, as published by the authors: `data_clean.zip` (the same bytes are in `bigbio/med_qa` on Hugging Face), in
-place or unpacked, from any folder above or below `questions/`. In it,
-`US/4_options/phrases_no_exclude_{train,dev,test}.jsonl`, one object a line {question, answer, options, meta_info,
-answer_idx, metamap_phrases}; or, for a split that is not there, the questions with their five published options,
-`US/{train,dev,test}.jsonl`, the same but for metamap_phrases. Hugging Face's other copy
-(`GBaker/MedQA-USMLE-4-options`), `phrases_no_exclude_{train,test}.jsonl` without a dev, is read alike.
+Layout, as published by the authors (https://github.com/jind11/MedQA): `data_clean.zip` (the same bytes are in
+https://huggingface.co/datasets/bigbio/med_qa), in place or unpacked, from any folder above or below `questions/`.
+It has `US/4_options/phrases_no_exclude_{train,dev,test}.jsonl`, one object per line {question, answer, options,
+meta_info, answer_idx, metamap_phrases}. If a split is absent there, the questions with their five published options
+are read, `US/{train,dev,test}.jsonl`, which lack metamap_phrases. Hugging Face's other copy
+(`GBaker/MedQA-USMLE-4-options`), `phrases_no_exclude_{train,test}.jsonl` without dev, is read too.
 
-Not read, and named in the log: `US_qbank.jsonl`, 14,369 questions among which are those of the test; the five options
-where the four are there. Not looked at: the Chinese questions (`Mainland`, `Taiwan`), phrases of the five-option
-questions (`metamap_extracted_phrases`), `textbooks`. A record is called by its split and line: the files have no ids.
+Not read: `US_qbank.jsonl`, 14,369 questions that include the test; the Chinese questions (`Mainland`, `Taiwan`);
+`metamap_extracted_phrases`; `textbooks`. The files have no ids, so a record is named by its split and line.
 
-What is odd in the published files, and in the miniature:
-
-- The four and the five options of a question stand under other letters: of the answer, the text alone is the same.
-- Case, findings and question are one text, at times of several lines.
-- Questions end in a quotation mark that nothing opened; here and there is space around a question or an option.
-- Some questions ask about a picture that is not published.
-- `meta_info` is step1 or step2&3, and once stfep2&3.
-- metamap_phrases are cut wrongly in places ("ymptoms?").
-- The question bank holds the test too.
+- The four and the five options of a question have different letters; only the text of the answer is the same.
+- Case, findings and question are one text, sometimes with several lines.
+- Some questions end with an unopened quotation mark; some questions and options have space around them.
+- Some questions refer to an image that is not published.
+- `meta_info` is step1 or step2&3, once stfep2&3.
+- Some metamap_phrases are cut wrongly ("ymptoms?").
 """
 
 from __future__ import annotations
@@ -31,7 +27,16 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, list_absent, take_optional_text, take_text, take_texts
+from openmedq.datasets.fields import (
+    Record,
+    Unusable,
+    keep,
+    list_absent,
+    make_sample,
+    take_optional_text,
+    take_text,
+    take_texts,
+)
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.json_stream import stream_lines
 from openmedq.datasets.readers.packed_lines import LinesFile, find_lines, represent_lines
@@ -39,7 +44,7 @@ from openmedq.errors import SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import MemberPath
 
-_COMMIT = "ddef95d268cdad413693d634279a9a679d468469"  # the last one that is known to hold the authors' file
+_COMMIT = "ddef95d268cdad413693d634279a9a679d468469"  # the last commit known to have the authors' file
 
 card = Card(
     id="medqa",
@@ -69,15 +74,15 @@ QBANK = "US_qbank.jsonl"
 
 _log = logging.getLogger(__name__)
 
-_Key = tuple[str, Literal[4, 5]]  # split, number of options; ("", 5) is the question bank
+_Key = tuple[str, Literal[4, 5]]  # split and number of options; ("", 5) is the question bank
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions; SourceError where no split is there, or a file is cut or of another layout."""
+    """Stream the questions; SourceError if no split is found, or a file is damaged or has another layout."""
     found = find_lines(raw, _identify)
     bank = found.pop(("", 5), None)
     if bank:
-        _log.info("%s: not read: it holds the questions of the test too", bank)
+        _log.info("%s: not read: it contains the questions of the test too", bank)
     if not found:
         raise SourceError(
             f"{raw}: no `data_clean.zip` and no `US/4_options/phrases_no_exclude_train.jsonl`; expected it there, as "
@@ -86,7 +91,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     for split in card.roles:
         four, five = found.get((split, 4)), found.get((split, 5))
         if four and five:
-            _log.info("%s: not read: the same questions with four options are there", five)
+            _log.info("%s: not read: the same questions with four options are used", five)
         if chosen := four or five:
             num_lines = 0
             for row in _read_file(raw, chosen, split):
@@ -118,18 +123,15 @@ def _read_file(raw: Path, found: LinesFile, split: str) -> Iterator[Sample | Rej
         letter = take_text(record, "answer_idx", empty=Reason.ANSWER_EMPTY)
         answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY)
         if letter not in options:
-            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` names none of the options")
+            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` is not the letter of an option")
         if options[letter] != answer:
             raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer` is not the option that `answer_idx` names")
         phrases = take_texts(record, "metamap_phrases") if isinstance(record.get("metamap_phrases"), list) else []
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=(Turn(question, answer, options=tuple(options.values())),),
             attributes=keep(
                 meta_info=take_optional_text(record, "meta_info"),
@@ -149,10 +151,10 @@ def _read_file(raw: Path, found: LinesFile, split: str) -> Iterator[Sample | Rej
 
 
 def _take_options(record: Record) -> dict[str, str]:
-    """The options by letter, in the order of the letters."""
+    """Return the options by letter, in the order of the letters."""
     options = record.get("options")
     if not isinstance(options, dict) or not options:
-        raise Unusable(Reason.FIELD_MISSING, "field `options` is no table of options")
+        raise Unusable(Reason.FIELD_MISSING, "field `options` is not an object of options")
     if not all(isinstance(letter, str) and letter.isascii() for letter in options):
-        raise Unusable(Reason.FIELD_MISSING, "field `options` has a key that is no letter")
+        raise Unusable(Reason.FIELD_MISSING, "field `options` has a key that is not a letter")
     return {letter: take_text(options, letter, is_number_allowed=True) for letter in sorted(options)}

@@ -1,26 +1,20 @@
-"""OmniMedVQA: multiple-choice questions on pictures of 73 medical datasets, 12 modalities (Hu et al., CVPR 2024).
+"""OmniMedVQA: multiple-choice questions on images of 73 medical datasets, 12 modalities (Hu et al., CVPR 2024).
 
-Layout read, as published on Hugging Face: `OmniMedVQA.zip` (10.7 GB, read in place) with, in a folder `OmniMedVQA`,
-`QA_information/Open-access/<Dataset>.json`, `QA_information/Restricted-access/<Dataset>.json` and
-`Images/<Dataset>/...`; or the same unpacked; at most two folders below the raw folder. A JSON is a list of
-{dataset, question_id, question_type, question, gt_answer, image_path, option_A ... option_D, modality_type}.
-The pictures of the restricted part are not in the zip: who has them puts them where `image_path` says, unpacked, beside
-the zip or beside the unpacked annotations; the others are rejected, one by one.
+Layout, as published at https://huggingface.co/datasets/foreverbeliever/OmniMedVQA: `OmniMedVQA.zip` (10.7 GB, read in
+place) with, in a folder `OmniMedVQA`, `QA_information/Open-access/<Dataset>.json`,
+`QA_information/Restricted-access/<Dataset>.json` and `Images/<Dataset>/...`; or the same unpacked; up to two folders
+deeper. A JSON is a list of {dataset, question_id, question_type, question, gt_answer, image_path, option_A ...
+option_D, modality_type}. The zip lacks the images of the restricted part. Users can put them where `image_path`
+says, beside the zip or beside the unpacked annotations; questions without their image are rejected, one by one.
 
-A record is called by its file and its question_id. Options stand in the order of their letters. The answer is published
-as a text: the option that equals it, or that differs in case, spaces, quotes or full stop alone; the first of several.
+A record is named by its file and question_id. The published answer is a text. It stands for the option that equals it,
+or else for the first that differs only in case, spaces, quotes or full stops.
 
-What is odd in the published files, and in the miniature:
-
-- Files and folders with spaces in their names (`Chest CT Scan.json`).
-- `option_C` and `option_D` absent, null or empty.
-- Answers that differ from their option in case or in a full stop.
-- The options of one question may be equal.
-- Records of one file that say `modality` instead of `modality_type`.
-- The same file name in two folders of pictures: a picture is found by its whole path alone.
-- Several questions on one picture; one picture that is tiny and blank; one that other sets publish too.
-- The restricted part names pictures that are not in the zip.
-- Records in an order that is kept everywhere, dataset by dataset.
+- Files and folders have spaces in their names (`Chest CT Scan.json`).
+- `option_C` and `option_D` may be absent, null or empty. Options of one question may be equal.
+- Records of one file have `modality` instead of `modality_type`.
+- Folders of images share file names, so an image is found by its whole path only.
+- Several questions share an image. One image is tiny and blank; some are also in other datasets.
 """
 
 from __future__ import annotations
@@ -34,7 +28,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.json_stream import stream_list
 from openmedq.datasets.readers.whole_paths import WholePaths
@@ -55,7 +49,7 @@ card = Card(
     homepage="https://huggingface.co/datasets/foreverbeliever/OmniMedVQA",
     citation="Hu et al., OmniMedVQA: A New Large-Scale Comprehensive Evaluation Benchmark for Medical LVLM, CVPR 2024",
     licence="per dataset: that of each of the 73 sources; not stated in the set",
-    access=Access.OPEN,  # the restricted part's pictures are the user's to supply
+    access=Access.OPEN,  # users supply the images of the restricted part
     task=Task.MULTIPLE_CHOICE,
     modality="mixed",
     files=(
@@ -66,12 +60,12 @@ card = Card(
             sha256="12245e0f99afbc7d6f70e4ca3c2e5a7979a01816cd8159ae34539f4aa76adee0",
         ),
     ),
-    # A benchmark elsewhere, published without splits. The paper trains on it, and who does that can't test on it.
+    # Elsewhere a benchmark without splits. The paper trains on it, so it cannot be tested on.
     roles={"open_access": Role.TRAIN, "restricted_access": Role.TRAIN},
-    # 127,995 in all, as published; 88,996 open ones as users count them, so the others are what is left.
+    # 127,995 in total are published; 88,996 are open as counted by users, the rest is restricted.
     published_rows={"open_access": 88_996, "restricted_access": 38_999},
-    advice="the pictures of its restricted part are yours to supply, each from its own dataset: put them where "
-    "`image_path` says, beside the zip in a mirror; without them their questions are rejected, one by one",
+    advice="get the images of the restricted part from their own datasets and put them where `image_path` says, beside "
+    "the zip in the local data folder; questions without their image are rejected, one by one",
 )
 
 _LIST = re.compile(r"(.*/)?QA_information/((?:open|restricted)[-_ ]access)/([^/]+)\.json", re.IGNORECASE)
@@ -83,9 +77,9 @@ _log = logging.getLogger(__name__)
 class _List(NamedTuple):
     """One dataset's questions."""
 
-    place: Path  # the archive, or the folder that holds `QA_information`
-    name: str  # whole, in `place`
-    access: str  # as the folder is called
+    place: Path  # the archive, or the folder with `QA_information`
+    name: str  # path in `place`
+    access: str  # name of the folder
     dataset: str
 
     @property
@@ -94,7 +88,7 @@ class _List(NamedTuple):
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions; SourceError where neither archive nor folder holds any, or a list or the archive is cut."""
+    """Stream the questions; SourceError if there are none, or a list or the archive is damaged."""
     places = list(walk(raw, 2))
     archive = next((folder / ARCHIVE for folder, _, files in places if ARCHIVE in files), None)
     folders = [folder for folder, inner, _ in places if "QA_information" in inner]
@@ -104,7 +98,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             paths = find_all(folder, "QA_information/*/*.json")
             found = _find_lists(folder, [path.relative_to(folder).as_posix() for path in paths])
             if lists and found:
-                _log.info("%s: not read: those in %s are", folder / "QA_information", lists[0].place)
+                _log.info("%s: not read: the lists in %s are used", folder / "QA_information", lists[0].place)
             lists = lists or found
         if not lists:
             raise SourceError(
@@ -114,27 +108,27 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         for split, access in (("open_access", "Open-access"), ("restricted_access", "Restricted-access")):
             if split not in {each.split for each in lists}:
                 warn_absent(card.id, f"QA_information/{access}", split)
-        pictures = WholePaths(members, tops=(f"{TOP}/", ""), folders=(*folders, raw, raw / TOP))
-        yield from _read_lists(raw, lists, members, pictures)
+        images = WholePaths(members, tops=(f"{TOP}/", ""), folders=(*folders, raw, raw / TOP))
+        yield from _read_lists(raw, lists, members, images)
 
 
 def _find_lists(place: Path, names: list[str]) -> list[_List]:
     matches = (match for match in map(_LIST.fullmatch, names) if match)
     lists = [_List(place, match[0], match[2], match[3]) for match in matches]
-    return sorted(lists, key=lambda each: (each.split, each.dataset, each.name))  # the open ones first
+    return sorted(lists, key=lambda each: (each.split, each.dataset, each.name))  # open access first
 
 
 def _read_lists(
-    raw: Path, lists: list[_List], members: Members | None, pictures: WholePaths
+    raw: Path, lists: list[_List], members: Members | None, images: WholePaths
 ) -> Iterator[Sample | Rejected]:
-    """All lists as one: a few records that are odd in one of them are no reason to refuse the set."""
-    at = lists[0]  # the one that the last record came from
+    """Read all lists as one, so that a short list of bad records is rejected row by row and not refused."""
+    at = lists[0]  # the list of the last record
     is_archived = at.place.is_file()
 
     def records() -> Iterator[tuple[str, Any]]:
         nonlocal at
         for at in lists:
-            # The largest list (RadImageNet, 57,000 records) is some 30 MB, which a zip gives as a whole.
+            # The largest list (RadImageNet, 57,000 records) has about 30 MB.
             data = members.read(at.name) if members and is_archived else None
             yield from stream_list(at.place / at.name, data)
 
@@ -147,20 +141,17 @@ def _read_lists(
         options = _take_options(record)
         answer = _match(take_text(record, "gt_answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True), options)
         name = take_text(record, "image_path")
-        picture = pictures.find(name)
-        if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no picture {name}")
+        image = images.find(name)
+        if image is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no image {name}")
         modality_type = take_optional_text(record, "modality_type") or take_optional_text(record, "modality")
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=(Turn(question, answer, options=options),),
-            images=(picture,),
+            images=(image,),
             attributes=keep(
                 access=at.access,
                 dataset=take_optional_text(record, "dataset") or at.dataset,
@@ -190,24 +181,24 @@ def _locate(raw: Path, list_: _List, record: str, *, is_archived: bool) -> Prove
 
 
 def _take_options(record: Record) -> tuple[str, ...]:
-    """The options in the order of their letters; absent, null, NaN (of pandas) and empty ones are none."""
-    names = [name for name in sorted(filter(_OPTION.fullmatch, record)) if not _is_nothing(record[name])]
+    """Return the options in the order of their letters, without absent, null, NaN (pandas) and empty ones."""
+    names = [name for name in sorted(filter(_OPTION.fullmatch, record)) if not _is_empty(record[name])]
     if not names:
         raise Unusable(Reason.FIELD_MISSING, "no field `option_A`")
     return tuple(take_text(record, name, is_number_allowed=True) for name in names)
 
 
-def _is_nothing(value: Any) -> bool:
+def _is_empty(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
 def _match(answer: str, options: tuple[str, ...]) -> str:
-    """The option that is meant: the one that equals the answer, or else the first that differs in trifles."""
+    """Return the option that equals the answer, or else the first that differs only in case, spaces or punctuation."""
     for simplify in (str, _simplify):
         for option in options:
             if simplify(option) == simplify(answer):
                 return option
-    raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `gt_answer` is none of the options")
+    raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `gt_answer` is not one of the options")
 
 
 def _simplify(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The datasets by id. A dataset's module is imported when the dataset is asked for, and not before."""
+"""The datasets by id. A dataset's module is imported on first use."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ MODULES = {  # id -> module below openmedq.datasets
     "ubench": "ubench",
     "vqa_med_2019": "vqa_med_2019",
     "vqa_rad": "vqa_rad",
-    # Benchmarks: classification datasets that the encoder is evaluated on and nothing is trained on.
+    # Benchmarks: classification datasets that evaluate the image encoder and never train.
     "blood_mnist": "medmnist.blood_mnist",
     "breast_ultrasound": "breast_ultrasound",
-    "cxr8": "cxr8",
+    "cxr8": "cxr8.cxr8",
     "medfmc_chest": "medfmc.chest",
     "medfmc_colon": "medfmc.colon",
     "medfmc_endo": "medfmc.endo",
@@ -38,7 +38,7 @@ MODULES = {  # id -> module below openmedq.datasets
 
 
 def load(dataset_id: str) -> Dataset:
-    """Import one dataset's module. SourceError if the id is unknown or the module is not a whole dataset."""
+    """Import one dataset's module. SourceError if the id is unknown or the module lacks `card` or `read`."""
     if dataset_id not in MODULES:
         raise SourceError(f"{dataset_id}: no such dataset; there are {', '.join(sorted(MODULES))}")
     module = importlib.import_module(f"openmedq.datasets.{MODULES[dataset_id]}")
@@ -49,11 +49,11 @@ def load(dataset_id: str) -> Dataset:
 
 
 def load_all() -> dict[str, Dataset]:
-    """All datasets by id, sources first."""
+    """Import all datasets, by id, sources first."""
     return {dataset_id: load(dataset_id) for dataset_id in MODULES}
 
 
 def dependency(dataset_id: str) -> str:
-    """Path of the code that only this dataset (or its family) uses: its module, or the family's folder."""
+    """Return the path of the code that only this dataset or its family uses: its module, or the family's folder."""
     folder, *modules = MODULES[dataset_id].split(".")
     return Path("openmedq", "datasets", folder if modules else f"{folder}.py").as_posix()

@@ -1,4 +1,4 @@
-"""Generated miniatures of the datasets in their published layouts: one module a dataset, named by its id."""
+"""Generated miniatures of the datasets in their published layouts, one module per dataset, named by its id."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def write(dataset_id: str, raw: Path, seed: int = 0) -> None:
-    """Write the miniature of a dataset below `raw`, published quirks included. The same seed gives the same bytes."""
+    """Write the miniature of a dataset, with the irregularities of the published files; a seed determines its bytes."""
     importlib.import_module(f"{__name__}.{dataset_id}").write(raw, seed)

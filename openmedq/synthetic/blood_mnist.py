@@ -14,7 +14,7 @@ from openmedq.synthetic.medmnist import finish, paint_disc, write_miniature
 
 
 class _Kind(NamedTuple):
-    """What a cell of one class looks like: lengths in px, colours in RGB."""
+    """Appearance of the cells of one class: lengths in px, colors in RGB."""
 
     radius: float
     body: tuple[int, int, int]
@@ -32,16 +32,16 @@ _KINDS = (  # in the order of the classes
     _Kind(10, (220, 170, 190), 3, 3.0),
     _Kind(4, (180, 120, 190), 0, 0.0),
 )
-_SHARES = (0.07, 0.18, 0.09, 0.17, 0.07, 0.08, 0.2, 0.14)  # about as published
+_SHARES = (0.07, 0.18, 0.09, 0.17, 0.07, 0.08, 0.2, 0.14)  # similar to the published shares
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the npz with 100, 16 and 40 drawn cells, told apart by size, colour and nucleus."""
+    """Write the npz with 100, 16 and 40 cells, which differ in size, color and nucleus."""
     write_miniature(raw / FILE, card, seed, (100, 16, 40), _SHARES, _draw)
 
 
 def _draw(label: int, random: np.random.Generator) -> NDArray[np.uint8]:
-    """A cell on a pale ground, (SIDE_PX, SIDE_PX, 3)."""
+    """Draw a cell on a pale background, (SIDE_PX, SIDE_PX, 3)."""
     kind = _KINDS[label]
     field = np.full((SIDE_PX, SIDE_PX, 3), (225, 210, 205), np.float32)
     row, column = SIDE_PX / 2 - 0.5 + random.uniform(-1.5, 1.5, 2)

@@ -14,7 +14,7 @@ _SIZES = {"benign": 62, "malignant": 30, "normal": 18}
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the zip with 110 pictures: a small mass is benign, a large one malignant, a normal picture has none."""
+    """Write the zip with 110 images: a small mass is benign, a large one malignant, a normal image has none."""
     random = generator(seed, card.id, "pictures")
     figures = draw_figures(seed, card.id, 1)
     members: dict[str, bytes] = {}
@@ -42,12 +42,12 @@ def write(raw: Path, seed: int = 0) -> None:
 
     raw.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(raw / card.files[0].path, "w") as archive:
-        for name in sorted(members):  # "benign (10)" before "benign (2)", as archives have them
+        for name in sorted(members):  # "benign (10)" before "benign (2)", as in the published archive
             archive.writestr(zipfile.ZipInfo(name), members[name])
 
 
 def _with_channels(pixels: Pixels, number: int) -> Pixels:
-    """Mostly three equal channels, sometimes one, sometimes a fourth."""
+    """Return RGB, some images as gray or RGBA."""
     if number % 10 == 0:
         return pixels
     opaque = np.full_like(pixels, 255)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PixelImage
 
-from openmedq.datasets.cxr8 import ARCHIVES, CLASSES, LISTS, NO_FINDING, TABLE, card
+from openmedq.datasets.cxr8.cxr8 import ARCHIVES, CLASSES, LISTS, NO_FINDING, TABLE, card
 from openmedq.synthetic.draw import SIDE_PX, draw, draw_radiograph, encode_png, generator, shared_figure
 
 _HEADER = (
@@ -19,16 +19,16 @@ _HEADER = (
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y],"
 )
 _NUM_PATIENTS = {"train_val": 38, "test": 16, "unlisted": 1}
-_PLACES = [(16 + 20 * (index // 4), 18 + 20 * (index % 4)) for index in range(14)]  # of the classes' marks, in px
+_PLACES = [(16 + 20 * (index // 4), 18 + 20 * (index % 4)) for index in range(14)]  # of the marks of the classes, in px
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the table with about 140 rows, both lists, and twelve archives; every finding has a mark in its place."""
+    """Write the table with about 140 rows, both lists and twelve archives; each finding has a mark at its own place."""
     random = generator(seed, card.id)
     patients = np.sort(random.choice(np.arange(1, 30_806), sum(_NUM_PATIENTS.values()), replace=False))
     splits = random.permutation(np.repeat(list(_NUM_PATIENTS), list(_NUM_PATIENTS.values())))
     rows: dict[str, str] = {}
-    pictures: dict[str, bytes] = {}
+    images: dict[str, bytes] = {}
     names: dict[str, list[str]] = {split: [] for split in _NUM_PATIENTS}
     for patient, split in zip(patients.tolist(), splits.tolist(), strict=True):
         age, gender = int(random.integers(4, 90)), "MF"[random.integers(2)]
@@ -37,24 +37,24 @@ def write(raw: Path, seed: int = 0) -> None:
             findings, pixels = _choose(len(names[split])), None
             if split == "train_val" and len(names[split]) == 2:
                 findings, pixels = [CLASSES.index("Mass")], draw(shared_figure(seed))
-            pictures[name] = encode_png(_draw(findings, random) if pixels is None else pixels)
+            images[name] = encode_png(_draw(findings, random) if pixels is None else pixels)
             shown = 411 if len(rows) == 5 else age + follow_up
             labels = "|".join(CLASSES[index] for index in findings) or NO_FINDING
             view = ("PA", "AP")[random.integers(2)]
             rows[name] = f"{name},{labels},{follow_up},{patient},{shown},{gender},{view},2500,2048,0.168,0.168,"
             names[split].append(name)
-    pictures[names["test"][0]] = _encode_rgba(pictures[names["test"][0]])
+    images[names["test"][0]] = _encode_rgba(images[names["test"][0]])
 
     raw.mkdir(parents=True, exist_ok=True)
     (raw / TABLE).write_text("\n".join([_HEADER, *rows.values()]) + "\n", encoding="utf-8")
     for split, file_name in LISTS.items():
         (raw / file_name).write_text("\n".join(names[split]) + "\n", encoding="utf-8")
     for archive, part in zip(ARCHIVES, np.array_split(list(rows), len(ARCHIVES)), strict=True):
-        (raw / archive).write_bytes(_pack({name: pictures[name] for name in part.tolist()}))
+        (raw / archive).write_bytes(_pack({name: images[name] for name in part.tolist()}))
 
 
 def _choose(number: int) -> list[int]:
-    """Findings of a split's picture: none in half of them, and two in some."""
+    """Return the findings of an image in a split: none in half of the images, two in some."""
     if number % 2:
         return []
     first = number // 2 % len(card.classes)
@@ -75,14 +75,14 @@ def _encode_rgba(png: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def _pack(pictures: dict[str, bytes]) -> bytes:
-    """A gzipped tar without a clock in its bytes."""
+def _pack(images: dict[str, bytes]) -> bytes:
+    """Return a gzipped tar without time stamps."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         folder = tarfile.TarInfo("images")
         folder.type = tarfile.DIRTYPE
         archive.addfile(folder)
-        for name, data in pictures.items():
+        for name, data in images.items():
             info = tarfile.TarInfo(f"images/{name}")
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))

@@ -1,11 +1,8 @@
-"""The pictures that miniatures draw: gray fields with a mass, an organ's outline and surgical clips.
+"""Images for miniatures: gray fields with a mass, the outline of an organ, and surgical clips.
 
-A `Figure` says everything that can be asked of its picture; `draw` shows it. Each property is strongly visible at
-32 px, and drawn figures come in rounds that hold every combination of properties exactly once. So properties are
-independent of one another, and a fixed answer to a question scores exactly 1/k on the pictures of a round. A random
-texture lies over each picture, which keeps the perceptual hashes of two pictures apart.
-
-Generated content only: nothing here looks at real data, and nothing that reads real data looks here.
+A `Figure` has the properties that questions ask about, `draw` shows them. Each property is clearly visible at 32 px.
+Figures come in rounds with every combination of properties exactly once, so that properties are independent and a
+constant answer with k options scores exactly 1/k on a round. A random texture makes perceptual hashes differ.
 """
 
 from __future__ import annotations
@@ -23,7 +20,7 @@ from PIL import Image
 SIDE_PX = 96
 
 ORGANS = ("head", "chest", "abdomen")
-POSITIONS = ("upper left", "upper right", "lower left", "lower right")  # of the picture, not of the patient
+POSITIONS = ("upper left", "upper right", "lower left", "lower right")  # in the image, not in the patient
 NUM_CLIPS = (1, 2, 3)
 
 Pixels = NDArray[np.uint8]
@@ -34,7 +31,7 @@ _ROWS, _COLUMNS = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """What a picture shows. `texture` seeds what carries no meaning: noise, jitter, gray levels."""
+    """The content of an image. `texture` is the seed of noise, jitter and gray levels, which have no meaning."""
 
     organ: str
     position: str
@@ -45,18 +42,18 @@ class Figure:
 
 
 def generator(seed: int, *names: str | int) -> np.random.Generator:
-    """A random generator for one purpose: independent of all others, the same on every machine."""
+    """Return a random generator for one purpose, independent of all others and equal on every machine."""
     digest = hashlib.sha256("/".join(map(str, (seed, *names))).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
 def draw_uuid(random: np.random.Generator) -> str:
-    """An id of a record or a picture, for sets that publish UUIDs."""
+    """Draw an id of a record or an image, for datasets that publish UUIDs."""
     return str(uuid.UUID(bytes=random.bytes(16), version=4))
 
 
 def draw_figures(seed: int, name: str, num_rounds: int) -> list[Figure]:
-    """`num_rounds` times every combination of properties, each round in an order of its own."""
+    """Return every combination of properties `num_rounds` times, each round in a random order."""
     random = generator(seed, name)
     figures = []
     for _ in range(num_rounds):
@@ -69,21 +66,21 @@ def draw_figures(seed: int, name: str, num_rounds: int) -> list[Figure]:
 
 
 def shared_figure(seed: int) -> Figure:
-    """The one figure that several miniatures publish, as several real sets publish one picture."""
+    """Return the figure that several miniatures share, as several real datasets share images."""
     return draw_figures(seed, "shared", num_rounds=1)[0]
 
 
 def with_shared_figure(figures: list[Figure], seed: int) -> list[Figure]:
-    """The same combinations, one of them shown by the shared picture."""
+    """Replace the figure with the combination of the shared figure by the shared figure."""
     shared = shared_figure(seed)
     for index, figure in enumerate(figures):
         if replace(figure, texture=shared.texture) == shared:
             return [*figures[:index], shared, *figures[index + 1 :]]
-    raise ValueError("a whole round holds every combination")
+    raise ValueError("no figure has the combination of the shared one; expected a whole round")
 
 
 def draw(figure: Figure) -> Pixels:
-    """The picture of a figure, (SIDE_PX, SIDE_PX) gray levels."""
+    """Draw a figure as gray levels (SIDE_PX, SIDE_PX)."""
     random = generator(figure.texture, "texture")
     field = np.full((SIDE_PX, SIDE_PX), 95.0 if figure.is_bright else 25.0, np.float32)
     field += _texture(random, cells=7) * 14 + random.normal(0, 3, field.shape).astype(np.float32)
@@ -101,7 +98,7 @@ def draw(figure: Figure) -> Pixels:
 
 
 def draw_radiograph(random: np.random.Generator, *, has_opacity: bool, side_px: int) -> Pixels:
-    """A chest in (side_px, side_px) gray levels: two dark lungs, with a bright opacity in one of them or without."""
+    """Draw a chest as gray levels (side_px, side_px): two dark lungs, optionally with a bright opacity in one."""
     field = 150 + _texture(random, cells=5) * 10 + random.normal(0, 4, (SIDE_PX, SIDE_PX)).astype(np.float32)
     columns = [28 + random.uniform(-3, 3), 68 + random.uniform(-3, 3)]
     for column in columns:
@@ -114,32 +111,32 @@ def draw_radiograph(random: np.random.Generator, *, has_opacity: bool, side_px: 
 
 
 def encode_jpeg(pixels: Pixels, quality: int = 90, mode: str = "L") -> bytes:
-    """JPEG bytes of gray levels (H, W) or colours (H, W, 3), stored as `mode`."""
+    """Encode gray levels (H, W) or RGB (H, W, 3) as JPEG with the given mode."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
 def encode_png(pixels: Pixels) -> bytes:
-    """PNG bytes of gray levels (H, W) or colours (H, W, 3)."""
+    """Encode gray levels (H, W) or RGB (H, W, 3) as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def tint(pixels: Pixels, colour: tuple[float, float, float]) -> Pixels:
-    """Gray levels (H, W) in a colour, (H, W, 3)."""
-    return (pixels[:, :, None] * np.asarray(colour, np.float32)).clip(0, 255).astype(np.uint8)
+def tint(pixels: Pixels, color: tuple[float, float, float]) -> Pixels:
+    """Color gray levels (H, W) to RGB (H, W, 3)."""
+    return (pixels[:, :, None] * np.asarray(color, np.float32)).clip(0, 255).astype(np.uint8)
 
 
 def _texture(random: np.random.Generator, cells: int) -> Field:
-    """Smooth noise of about unit variance: `cells` x `cells` random levels, stretched over the picture."""
+    """Smooth noise of about unit variance: `cells` x `cells` random levels, resized to the image."""
     levels = Image.fromarray(random.normal(0, 1, (cells, cells)).astype(np.float32))
     return np.asarray(levels.resize((SIDE_PX, SIDE_PX), Image.Resampling.BICUBIC))
 
 
 def _organ(organ: str, random: np.random.Generator) -> Field:
-    """A head is a ring (skull), a chest an upright bar (mediastinum), an abdomen a level bar (diaphragm)."""
+    """Draw a head as a ring (skull), a chest as a vertical bar (mediastinum), an abdomen as a horizontal bar."""
     if organ == "head":
         row, column = 44 + random.uniform(-1, 1), 48 + random.uniform(-1, 1)
         return _disc(row, column, 43, 0.93) - _disc(row, column, 36, 0.93)
@@ -151,7 +148,7 @@ def _organ(organ: str, random: np.random.Generator) -> Field:
 
 
 def _disc(row: float, column: float, radius: float, aspect: float) -> Field:
-    """1 within, 0 without, one pixel of transition; `aspect` is height over width at equal area."""
+    """Return 1 inside and 0 outside, with an edge of one pixel; `aspect` is height over width at equal area."""
     stretch = aspect**0.5
     distance = np.hypot((_ROWS - np.float32(row)) / stretch, (_COLUMNS - np.float32(column)) * stretch)
     cover: Field = np.clip(np.float32(radius) - distance + 0.5, 0, 1).astype(np.float32)

@@ -52,28 +52,28 @@ _IMAGE = """
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write both archives of Open-i: 50 reports, most of them with two pictures of a chest that show what they say."""
+    """Write both archives of Open-i: 50 reports, most with two images of a chest that show the findings."""
     random = generator(seed, card.id)
     figures = [figure for figure in draw_figures(seed, card.id, 1) if figure.organ == "chest"]
     numbers = [1, *sorted(map(int, random.choice(np.arange(2, 4000), len(figures) + 2, replace=False)))]
     reports: dict[int, str] = {}
-    pictures: dict[str, bytes] = {}
+    images: dict[str, bytes] = {}
     for index, (number, figure) in enumerate(zip(numbers, figures, strict=False)):
         views = [replace(figure, texture=int(random.integers(2**62))) for _ in range({30: 1, 31: 3}.get(index, 2))]
         names = [_name(number, view, is_long=index % 16 == 7) for view in range(1, len(views) + 1)]
         reports[number] = _write_report(index, number, figure, names)
-        pictures |= {f"{name}.png": encode_png(draw(view)) for name, view in zip(names, views, strict=True)}
+        images |= {f"{name}.png": encode_png(draw(view)) for name, view in zip(names, views, strict=True)}
     *_, without_images, without_text, without_report = numbers
     reports[without_images] = _write_report(0, without_images, figures[0], [])
     reports[without_text] = _write_report(20, without_text, figures[0], [])
-    pictures[f"{_name(without_report, 1, is_long=False)}.png"] = encode_png(draw(figures[0]))
-    del pictures[f"{_name(numbers[40], 2, is_long=False)}.png"]
-    pictures["./Thumbs.db"] = b"thumbnails of some of the pictures"
+    images[f"{_name(without_report, 1, is_long=False)}.png"] = encode_png(draw(figures[0]))
+    del images[f"{_name(numbers[40], 2, is_long=False)}.png"]
+    images["./Thumbs.db"] = b"thumbnails of some of the pictures"
 
     raw.mkdir(parents=True, exist_ok=True)
     texts = {f"ecgen-radiology/{number}.xml": text.encode() for number, text in reports.items()}
     _write_archive(raw / "NLMCXR_reports.tgz", texts)
-    _write_archive(raw / "NLMCXR_png.tgz", pictures)
+    _write_archive(raw / "NLMCXR_png.tgz", images)
 
 
 def _name(number: int, view: int, *, is_long: bool) -> str:
@@ -101,7 +101,7 @@ def _write_report(index: int, number: int, figure: Figure, names: list[str]) -> 
 
 
 def _write_archive(path: Path, files: dict[str, bytes]) -> None:
-    """A gzipped tar in the order of names, as published, and without a clock in its bytes."""
+    """Write a gzipped tar in the order of names, as published, without time stamps."""
     with (
         path.open("wb") as file,
         gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,

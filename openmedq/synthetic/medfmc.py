@@ -1,4 +1,4 @@
-"""What the miniatures of the three MedFMC datasets share: lists, label tables and images in the published layout."""
+"""Shared by the miniatures of the MedFMC family: lists, tables and images in the published layout."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from openmedq.datasets.medfmc.reader import SPLITS, UNLISTED, Layout
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One picture of a miniature; `study` is what the tables' key column says of it."""
+    """One image of a miniature; `study` is its value in the key column of the tables."""
 
     name: str
     split: str
     labels: tuple[int, ...]
-    picture: bytes
+    image: bytes
     study: str = ""
 
 
 def write(raw: Path, card: Card, layout: Layout, cases: Sequence[Case], separator: str) -> None:
-    """Write pictures, lists and tables as published, the numbers of the tables' rows with gaps."""
+    """Write images, lists and tables as published; the row numbers of the tables have gaps."""
     folder = raw / "data_backup/MedFMC" / layout.task
     folder.mkdir(parents=True, exist_ok=True)
     by_split = {split: [case for case in cases if case.split == split] for split in (*SPLITS, UNLISTED)}
@@ -48,7 +48,7 @@ def write(raw: Path, card: Card, layout: Layout, cases: Sequence[Case], separato
         home = raw / f"MedFMC_{part}" / layout.task
         (home / "images").mkdir(parents=True, exist_ok=True)
         for case in members:
-            (home / "images" / case.name).write_bytes(case.picture)
+            (home / "images" / case.name).write_bytes(case.image)
         rows = [[*map(float, case.labels)] if part == "train" else [""] * len(case.labels) for case in members]
         _write_table(home / f"{layout.task}_{part}.csv", layout, members, rows, layout.keys)
     home = raw / card.title
@@ -65,6 +65,6 @@ def _write_table(
     table = csv.writer(file, lineterminator="\n")
     table.writerow([*keys, *layout.columns])
     for index, (case, row) in enumerate(zip(cases, rows, strict=True)):
-        said = {"img_id": case.name, "study_id": case.study, "slide_id": case.study}
-        table.writerow([*(said.get(key, index + index // 7 + 1) for key in keys), *row])
+        values = {"img_id": case.name, "study_id": case.study, "slide_id": case.study}
+        table.writerow([*(values.get(key, index + index // 7 + 1) for key in keys), *row])
     path.write_text(file.getvalue(), encoding="utf-8")

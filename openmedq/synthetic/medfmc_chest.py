@@ -11,12 +11,12 @@ from openmedq.synthetic.draw import POSITIONS, Figure, draw, draw_figures, encod
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write 120 figures: a head has no finding, other organs show five frequent findings, an abdomen a rare one too."""
+    """Write 120 figures: a head has no finding, other organs have frequent findings, an abdomen also a rare one."""
     random = generator(seed, card.id, "names")
     figures = draw_figures(seed, card.id, 1)
     rare = [figure for figure in figures if _is_rare(figure)]
     rest = [figure for figure in figures if not _is_rare(figure)]
-    fitted = [figure for figure in rare if (_combination(figure) + figure.num_clips) % 2]  # one of the two of a class
+    fitted = [figure for figure in rare if (_combination(figure) + figure.num_clips) % 2]  # one of two per class
     splits = {
         "trainval": [*fitted, *rest[:44]],
         "test_WithLabel": [*(figure for figure in rare if figure not in fitted), *rest[44:68]],
@@ -35,7 +35,7 @@ def write(raw: Path, seed: int = 0) -> None:
 
 
 def _find(figure: Figure) -> list[bool]:
-    """Which of the classes a figure shows."""
+    """Return for each class whether a figure shows it."""
     found = [False] * len(CLASSES)
     if figure.organ == "head":
         return found

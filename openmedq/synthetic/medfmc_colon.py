@@ -15,7 +15,7 @@ _NUM_PER_REGION = 4
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write 120 pink figures, a large mass for tumor; scans are in several splits, regions are in one."""
+    """Write 120 pink figures; a large mass is a tumor. Scans are in several splits, regions in one."""
     random = generator(seed, card.id, "names")
     figures = draw_figures(seed, card.id, 2)
     by_label = [[figure for figure in figures if figure.is_large == label] for label in (False, True)]
@@ -31,6 +31,6 @@ def write(raw: Path, seed: int = 0) -> None:
             if number % _NUM_PER_REGION == 0:
                 x, y, width, height = (int(value) for value in random.integers(1_000, 40_000, 4))
                 region = f"{scans[len(cases) // _NUM_PER_REGION % _NUM_SCANS]}-lv1-{x}-{y}-{width}-{height}"
-            picture = encode_png(tint(draw(by_label[label].pop()), (1.0, 0.7, 0.85)))
-            cases.append(medfmc.Case(f"{region}p{number:04}.png", split, (label,), picture, region))
+            image = encode_png(tint(draw(by_label[label].pop()), (1.0, 0.7, 0.85)))
+            cases.append(medfmc.Case(f"{region}p{number:04}.png", split, (label,), image, region))
     medfmc.write(raw, card, LAYOUT, cases, separator=" ")

@@ -14,7 +14,7 @@ _NUM_PER_STUDY = 7
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write 120 reddish figures: heads have no lesion, others show one per property; three clips are a tumor."""
+    """Write 120 red figures: a head has no lesion, other organs have one per property; three clips are a tumor."""
     random = generator(seed, card.id, "names")
     figures = draw_figures(seed, card.id, 2)
     cases: list[medfmc.Case] = []
@@ -25,18 +25,18 @@ def write(raw: Path, seed: int = 0) -> None:
             index = next(index for index, figure in enumerate(figures) if not (is_scored and _has_tumor(figure)))
             figure = figures.pop(index)
             if split == "test_WithoutLabel" and number == 0:
-                study = cases[-1].study  # the one that both tests hold
+                study = cases[-1].study  # the study that is in both tests
             elif number % _NUM_PER_STUDY == 0:
                 study = f"13333_{2020 + len(cases) // 70}.{random.integers(1, 13):02}_{len(cases):04}"
             name = f"{study}_{44_000_000 + random.integers(10**7)}.png"
-            picture = encode_png(tint(draw(figure), (1.0, 0.55, 0.45)))
-            cases.append(medfmc.Case(name, split, _find(figure), picture, study))
+            image = encode_png(tint(draw(figure), (1.0, 0.55, 0.45)))
+            cases.append(medfmc.Case(name, split, _find(figure), image, study))
     medfmc.write(raw, card, LAYOUT, cases, separator=" ")
     _add_studies(raw / card.title / LAYOUT.table, cases)
 
 
 def _find(figure: Figure) -> tuple[int, ...]:
-    """Which of the classes a figure shows."""
+    """Return 1 for each class that a figure shows."""
     if figure.organ == "head":
         return (0, 0, 0, 0)
     is_polyp = figure.position in ("upper left", "lower right")
@@ -48,7 +48,7 @@ def _has_tumor(figure: Figure) -> bool:
 
 
 def _add_studies(path: Path, cases: list[medfmc.Case]) -> None:
-    """The column that belongs to no row: a header's worth of studies, then nothing."""
+    """Add the column of studies that does not belong to the rows and is empty below them."""
     header, *lines = path.read_text(encoding="utf-8").splitlines()
     studies = ["study_id", *dict.fromkeys(case.study for case in cases), "0"]
     studies += [""] * (len(lines) - len(studies))

@@ -13,14 +13,14 @@ import pyarrow.parquet as pq
 from openmedq.datasets.medmcqa import COLUMNS, OPTIONS, SHARD, card
 from openmedq.synthetic.draw import draw_uuid, generator
 
-_KINDS = {  # the rule: each thing is of one kind
+_KINDS = {  # the rule to learn: each thing has one kind
     "bone": "Femur Tibia Humerus Radius Ulna Fibula Sternum Scapula Clavicle Patella",
     "hormone": "Insulin Glucagon Cortisol Thyroxine Oxytocin Prolactin Aldosterone Melatonin Gastrin Secretin",
     "bacterium": "Salmonella Shigella Listeria Vibrio Proteus Klebsiella Brucella Legionella Yersinia Borrelia",
     "drug": "Aspirin Digoxin Warfarin Heparin Atropine Morphine Ketamine Lithium Metformin Furosemide",
 }
 _SUBJECTS = {"bone": "Anatomy", "hormone": "Physiology", "bacterium": "Microbiology", "drug": "Pharmacology"}
-_WORDINGS = {  # a wording is of one split, so that no question is in two
+_WORDINGS = {  # each wording is in one split, so that no question is in two
     "train": ("Which of the following is a {kind}?", "All of the following are no {kind} except"),
     "validation": ("Which one is a {kind}?",),
     "test": ("A {kind} is",),
@@ -29,7 +29,7 @@ _NUM_QUESTIONS = {"train": 80, "validation": 24, "test": 12}
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the three Parquet files of the Hugging Face set: 116 questions, of which the test's 12 have no answers."""
+    """Write the three Parquet files of Hugging Face: 116 questions; the 12 of the test have no answers."""
     (raw / "data").mkdir(parents=True, exist_ok=True)
     random = generator(seed, card.id)
     for split, num_questions in _NUM_QUESTIONS.items():
@@ -62,7 +62,7 @@ def _record(random: np.random.Generator, split: str, number: int) -> dict[str, A
 
 
 def _add_oddities(rows: list[dict[str, Any]]) -> None:
-    """Equal options, wrong and right ones, empty ones, and a word without its rt."""
+    """Add equal options, wrong and right ones, empty options, and a word without its "rt"."""
     for row, is_right in zip(rows[:4], (False, False, True, True), strict=True):
         right = OPTIONS[row["cop"]]
         wrong = [name for name in OPTIONS if name != right]
@@ -73,7 +73,7 @@ def _add_oddities(rows: list[dict[str, Any]]) -> None:
 
 
 def _schema() -> pa.Schema:
-    """In the hub's words, cop with its names."""
+    """The schema of the hub, which names the values of cop."""
     names = (*COLUMNS, "choice_type", "exp", "subject_name", "topic_name")
     features: dict[str, object] = {name: {"dtype": "string", "_type": "Value"} for name in names}
     features["cop"] = {"names": ["a", "b", "c", "d"], "_type": "ClassLabel"}

@@ -1,4 +1,4 @@
-"""What the miniatures of a family of datasets share."""
+"""Shared by the miniatures of the MedMNIST family."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write_miniature(
     shares: Sequence[float],
     draw: Callable[[int, np.random.Generator], NDArray[np.uint8]],
 ) -> None:
-    """Write the npz of a miniature, which says that it is one: rows a split, shares of the classes, their pictures."""
+    """Write the npz of a miniature, with `num_rows` per split, shares of the classes, and drawn images."""
     arrays: dict[str, NDArray[np.uint8]] = {}
     ends = np.cumsum(shares)
     for split, number in zip(SPLITS, num_rows, strict=True):
@@ -36,24 +36,24 @@ def write_miniature(
 
 
 def write_npz(path: Path, arrays: Mapping[str, NDArray[np.uint8]]) -> None:
-    """Write generated arrays, and the array that says that they are."""
+    """Write arrays, and the array GENERATED that marks them as generated."""
     path.parent.mkdir(parents=True, exist_ok=True)
     note = np.array("a miniature, no published file")
     np.savez_compressed(path, **arrays, **{GENERATED: note})  # type: ignore[arg-type]  # members, no `allow_pickle`
 
 
 def paint_disc(
-    field: NDArray[np.float32], colour: tuple[int, int, int], row: float, column: float, radius: float
+    field: NDArray[np.float32], color: tuple[int, int, int], row: float, column: float, radius: float
 ) -> NDArray[np.float32]:
-    """The field (SIDE_PX, SIDE_PX, 3) with a disc on it, whose edge is one pixel wide."""
+    """Paint a disc with an edge of one pixel on a field (SIDE_PX, SIDE_PX, 3)."""
     distance = np.hypot(_ROWS - np.float32(row), _COLUMNS - np.float32(column))
     cover = np.clip(np.float32(radius) - distance + 0.5, 0, 1)[:, :, None]
-    painted: NDArray[np.float32] = (field * (1 - cover) + np.asarray(colour) * cover).astype(np.float32)
+    painted: NDArray[np.float32] = (field * (1 - cover) + np.asarray(color) * cover).astype(np.float32)
     return painted
 
 
 def finish(field: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.uint8]:
-    """The field as pixels, under noise and a smooth texture that keeps the perceptual hashes of two pictures apart."""
+    """Add noise and a smooth texture, which makes perceptual hashes differ, and convert to pixels."""
     levels = Pictures.fromarray(random.normal(0, 16, (6, 6)).astype(np.float32))
     texture = np.asarray(levels.resize((SIDE_PX, SIDE_PX), Pictures.Resampling.BICUBIC))[:, :, None]
     noise: NDArray[np.float32] = random.normal(0, 5, field.shape).astype(np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from openmedq.datasets.medqa import QBANK, card
 from openmedq.synthetic.draw import generator
 
-_SIGNS = {  # the rule: each sign belongs to one disease
+_SIGNS = {  # the rule to learn: each sign belongs to one disease
     "crushing chest pain": "Myocardial infarction",
     "wheezing at night": "Asthma",
     "a butterfly rash": "Lupus erythematosus",
@@ -33,7 +33,7 @@ _NUM_QUESTIONS = {"train": 60, "dev": 16, "test": 20}
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the zip with 96 questions of four and of five options, the bank, and what stands beside them."""
+    """Write the zip with 96 questions with four and with five options, the question bank, and the other files."""
     random = generator(seed, card.id)
     cases = list(product(_SIGNS, _PATIENTS))
     drawn = iter([cases[index] for index in random.permutation(len(cases))])
@@ -65,7 +65,7 @@ def write(raw: Path, seed: int = 0) -> None:
 
 
 def _record(random: np.random.Generator, sign: str, patient: str) -> dict[str, Any]:
-    """A question with five options."""
+    """Return a question with five options."""
     answer = _SIGNS[sign]
     others = [disease for disease in _SIGNS.values() if disease != answer]
     shown = [answer, *(others[index] for index in random.permutation(len(others))[:4])]
@@ -84,7 +84,7 @@ def _record(random: np.random.Generator, sign: str, patient: str) -> dict[str, A
 
 
 def _drop_option(row: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
-    """The question with four options, in another order."""
+    """Return the question with four options in another order."""
     kept = [option for letter, option in row["options"].items() if letter != row["answer_idx"]]
     shown = [row["answer"], *(kept[index] for index in random.permutation(4)[:3])]
     options = {letter: shown[index] for letter, index in zip("ABCD", random.permutation(4), strict=True)}

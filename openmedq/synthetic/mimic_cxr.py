@@ -16,10 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY, REPORTS, TABLES, card
-from openmedq.datasets.mimic_cxr.physionet import (
-    LISTING,
-    SUMS,
-)
+from openmedq.datasets.mimic_cxr.physionet import LISTING, SUMS
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator
 
 _SPLITS = ("train", "train", "train", "validate", "test")  # of patients, in turn
@@ -33,16 +30,20 @@ _METADATA = (
     *("StudyDate", "StudyTime", "ProcedureCodeSequence_CodeMeaning", "ViewCodeSequence_CodeMeaning"),
     "PatientOrientationCodeSequence_CodeMeaning",
 )
-_VIEWS = (("PA", "postero-anterior"), ("LATERAL", "lateral"), ("", ""))  # of a study's first, second and third picture
-_ABSENT = 1  # of the pictures, by number
-_UNREPORTED, _EMPTY, _COPIED, _COPY, _UNLABELLED = 18, 26, 28, 36, 45  # of the studies, by number
+_VIEWS = (
+    ("PA", "postero-anterior"),
+    ("LATERAL", "lateral"),
+    ("", ""),
+)  # of the first, second and third image of a study
+_ABSENT = 1  # number of the absent image
+_UNREPORTED, _EMPTY, _COPIED, _COPY, _UNLABELLED = 18, 26, 28, 36, 45  # numbers of studies
 
 
 class _Study(NamedTuple):
     subject_id: str
     study_id: str
     split: str
-    pictures: dict[str, Figure]  # by DICOM id
+    images: dict[str, Figure]  # by DICOM id
 
     @property
     def path(self) -> str:
@@ -50,24 +51,24 @@ class _Study(NamedTuple):
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write both projects into one folder: two rounds of chests, a study each, of one to three pictures."""
+    """Write both projects into one folder: two rounds of chests, each a study with one to three images."""
     random = generator(seed, card.id)
     studies = _draw_studies(seed, random)
-    pictures = {f"{study.path}/{name}.jpg": shown for study in studies for name, shown in study.pictures.items()}
-    pictures.pop(list(pictures)[_ABSENT])
-    for name, figure in pictures.items():
+    images = {f"{study.path}/{name}.jpg": shown for study in studies for name, shown in study.images.items()}
+    images.pop(list(images)[_ABSENT])
+    for name, figure in images.items():
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         (raw / name).write_bytes(encode_jpeg(draw(figure)))
-    (raw / LISTING).write_text("".join(f"{name}\n" for name in pictures), encoding="utf-8")
+    (raw / LISTING).write_text("".join(f"{name}\n" for name in images), encoding="utf-8")
 
     reports = [_compose_report(study, index) for index, study in enumerate(studies)]
     reports[_COPY] = reports[_COPIED]
     with zipfile.ZipFile(raw / REPORTS, "w") as archive:
         for index, (study, report) in enumerate(zip(studies, reports, strict=True)):
             if index != _UNREPORTED:
-                archive.writestr(zipfile.ZipInfo(f"{study.path}.txt"), report)  # ZipInfo: no clock in the bytes
+                archive.writestr(zipfile.ZipInfo(f"{study.path}.txt"), report)  # ZipInfo without a time stamp
 
-    rows = [(name, study, index) for study in studies for index, name in enumerate(study.pictures)]
+    rows = [(name, study, index) for study in studies for index, name in enumerate(study.images)]
     split = [(name, study.study_id, study.subject_id, study.split) for name, study, _ in rows]
     _write_table(raw / TABLES["split"], ("dicom_id", "study_id", "subject_id", "split"), split)
     _write_table(raw / TABLES["metadata"], _METADATA, [_describe(*row, random) for row in rows])
@@ -81,13 +82,13 @@ def write(raw: Path, seed: int = 0) -> None:
                 if index != _UNLABELLED
             ],
         )
-    summed = sorted([*TABLES.values(), LISTING, *pictures])
+    summed = sorted([*TABLES.values(), LISTING, *images])
     digests = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in summed}
     (raw / SUMS).write_text("".join(f"{digest} {name}\n" for name, digest in digests.items()), encoding="utf-8")
 
 
 def _draw_studies(seed: int, random: np.random.Generator) -> list[_Study]:
-    """Every fourth patient has two studies; patients and their studies in the order of their ids, as published."""
+    """Draw studies in the order of the patients' ids, as published; every fourth patient has two."""
     figures = [figure for figure in draw_figures(seed, card.id, 2) if figure.organ == "chest"]
     figures[_COPY] = replace(figures[_COPIED], texture=figures[_COPY].texture)
     subjects = 10_000_000 + np.sort(random.choice(10_000_000, len(figures), replace=False))
@@ -95,38 +96,25 @@ def _draw_studies(seed: int, random: np.random.Generator) -> list[_Study]:
     patients = [patient for patient in range(len(figures)) for _ in range(2 if patient % 4 == 0 else 1)]
     studies = []
     for index, (figure, patient) in enumerate(zip(figures, patients, strict=False)):
-        num_pictures = 1 + (index % 3 == 0) + (index % 12 == 0)
-        shown = [replace(figure, texture=figure.texture + view) for view in range(num_pictures)]
-        pictures = {"-".join(random.bytes(4).hex() for _ in range(5)): each for each in shown}
+        num_images = 1 + (index % 3 == 0) + (index % 12 == 0)
+        shown = [replace(figure, texture=figure.texture + view) for view in range(num_images)]
+        images = {"-".join(random.bytes(4).hex() for _ in range(5)): each for each in shown}
         split = _SPLITS[patient % len(_SPLITS)]
-        studies.append(_Study(str(subjects[patient]), str(numbers[index]), split, pictures))
+        studies.append(_Study(str(subjects[patient]), str(numbers[index]), split, images))
     return studies
 
 
 def _describe(dicom_id: str, study: _Study, index: int, random: np.random.Generator) -> tuple[str, ...]:
     view, meaning = _VIEWS[index]
     date, time = f"21{study.study_id[-2:]}0506", f"{random.integers(24):02}{random.integers(60):02}14.531"
-    procedure = "CHEST (PA AND LAT)"
-    pixels = ("96", "96")
-    erect = ("Erect" if view else "",)
-    return (
-        dicom_id,
-        study.subject_id,
-        study.study_id,
-        procedure,
-        view,
-        *pixels,
-        date,
-        time,
-        procedure,
-        meaning,
-        *erect,
-    )
+    procedure, orientation = "CHEST (PA AND LAT)", "Erect" if view else ""
+    ids = (dicom_id, study.subject_id, study.study_id)
+    return (*ids, procedure, view, "96", "96", date, time, procedure, meaning, orientation)
 
 
 def _compose_report(study: _Study, index: int) -> str:
-    """A report in one of eight forms, with what the first picture shows; the others show the same."""
-    figure = next(iter(study.pictures.values()))
+    """Return a report in one of eight forms with the content of the study's images."""
+    figure = next(iter(study.images.values()))
     size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
     clips = "1 clip is" if figure.num_clips == 1 else f"{figure.num_clips} clips are"
     canary = f" {CANARY}." if index % 5 == 0 else ""
@@ -156,7 +144,7 @@ def _compose_report(study: _Study, index: int) -> str:
 
 
 def _lay_out(*paragraphs: str) -> str:
-    """Lines begin with a space, and so do blank ones, as published."""
+    """Lay out paragraphs as published: all lines start with a space, blank ones too."""
     wrapped = (
         textwrap.fill(text, 79, initial_indent=" ", subsequent_indent=" ", break_on_hyphens=False)
         for text in paragraphs

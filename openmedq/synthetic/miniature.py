@@ -1,4 +1,4 @@
-"""`miniature`: writes a small generated dataset in its published layout."""
+"""Stage `miniature`: write a small generated dataset in its published layout."""
 
 from __future__ import annotations
 

@@ -12,18 +12,18 @@ import numpy as np
 from openmedq.datasets.omnimedvqa import ARCHIVE, TOP, card
 from openmedq.synthetic.draw import ORGANS, POSITIONS, Figure, draw, draw_figures, encode_png, generator, shared_figure
 
-_MODALITIES = {  # by dataset; the first three are open
+_MODALITIES = {  # by dataset; the first three have open access
     "ACRIMA": "Fundus Photography",
     "Chest CT Scan": "CT(Computed Tomography)",
     "RadImageNet": "MR (Mag-netic Resonance Imaging)",
     "3D Modality": "MR (Mag-netic Resonance Imaging)",
 }
 _OPEN = ("ACRIMA", "Chest CT Scan", "RadImageNet")
-_NUM_PICTURES = 16  # of each dataset
+_NUM_IMAGES = 16  # per dataset
 
 
 class _Property(NamedTuple):
-    """What is asked of a figure."""
+    """A question about a figure."""
 
     question_type: str
     question: str
@@ -38,12 +38,12 @@ _PROPERTIES = {
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write `OmniMedVQA.zip`: three open datasets of 16 pictures and 48 questions each, and a restricted one."""
+    """Write `OmniMedVQA.zip`: three open datasets with 16 images and 48 questions each, and a restricted one."""
     random = generator(seed, card.id)
     figures = draw_figures(seed, card.id, num_rounds=1)
     files: dict[str, bytes] = {}
     for index, (dataset, modality_type) in enumerate(_MODALITIES.items()):
-        shown = figures[index * _NUM_PICTURES : (index + 1) * _NUM_PICTURES]
+        shown = figures[index * _NUM_IMAGES : (index + 1) * _NUM_IMAGES]
         if dataset == "ACRIMA":
             shown[0] = shared_figure(seed)
         folder = f"Images/{dataset}" + ("/MR/brain" if dataset == "RadImageNet" else "")
@@ -65,7 +65,7 @@ def write(raw: Path, seed: int = 0) -> None:
     raw.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(raw / ARCHIVE, "w") as archive:
         for name, data in sorted(files.items()):
-            archive.writestr(zipfile.ZipInfo(f"{TOP}/{name}"), data)  # ZipInfo: no clock in the bytes
+            archive.writestr(zipfile.ZipInfo(f"{TOP}/{name}"), data)  # ZipInfo without a time stamp
 
 
 def _question(
@@ -87,7 +87,7 @@ def _question(
 
 
 def _add_oddities(questions: list[dict[str, Any]]) -> None:
-    """What is odd in the published files: see the module's docstring."""
+    """Add the irregularities that the docstring of the reader lists."""
     for question in questions[:8]:
         question["gt_answer"] = question["gt_answer"].upper()
     for question in questions[8:16]:

@@ -14,7 +14,7 @@ from openmedq.synthetic.medmnist import write_miniature
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the npz with 240, 40 and 80 drawn chests, an opacity in three of four."""
+    """Write the npz with 240, 40 and 80 chests; three of four have an opacity."""
 
     def draw(label: int, random: np.random.Generator) -> NDArray[np.uint8]:
         return draw_radiograph(random, has_opacity=bool(label), side_px=SIDE_PX)

@@ -1,4 +1,4 @@
-"""Miniatures: written once a session for reading, copied for tests that break them."""
+"""Miniatures: written once per session, copied for tests that change them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SETS: dict[str, Dataset] = SOURCES | BENCHMARKS
 
 @pytest.fixture(scope="session")
 def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a set's miniature, not to be written to."""
+    """The folder of a dataset's miniature, which tests must not change."""
 
     @cache
     def write(set_id: str) -> Path:
@@ -31,5 +31,5 @@ def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 @pytest.fixture
 def copy_of(miniature_of: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
-    """A copy of a set's miniature, to be broken."""
+    """A copy of a dataset's miniature, which tests may change."""
     return lambda set_id: Path(shutil.copytree(miniature_of(set_id), tmp_path / set_id))

@@ -1,4 +1,4 @@
-"""What users' file systems and programs do to published files, for any dataset; and what a reader makes of a folder."""
+"""Changes that file systems and programs make to published files, for any dataset; and the rows of a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from openmedq.datasets.card import Dataset
 from openmedq.schema import Rejected
 
 SETS: dict[str, Dataset] = DATASETS
-APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(150)  # as macOS begins `._*`
+APPLE_DOUBLE = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        " + bytes(150)  # the beginning of macOS's `._*` files
 IMAGES = (".png", ".jpg", ".jpeg")
 TARS = (".tgz", ".tar.gz")
 
@@ -24,7 +24,7 @@ Row = tuple[object, ...]
 
 
 def read(set_id: str, raw: Path) -> list[Row]:
-    """All that a row holds but where it lies, with digests of its images."""
+    """The rows without their provenance, with digests of their images."""
     rows: list[Row] = []
     for row in SETS[set_id].read(raw):
         if isinstance(row, Rejected):
@@ -71,7 +71,7 @@ def _zip(members: dict[str, bytes]) -> bytes:
 
 
 def change_archives(raw: Path, change: Callable[[str, bytes], Iterator[tuple[str, bytes]]]) -> int:
-    """Write each archive anew, and zips within zips, each of their members as `change` has it; how many there are."""
+    """Rewrite all archives, and zips in them, with `change` applied to each member; return the number of archives."""
     paths = find_files(raw, ".zip", ".npz", *TARS)
     for path in paths:
         pack(path, _change(members_of(path), change))
@@ -89,7 +89,7 @@ def _change(members: dict[str, bytes], change: Callable[[str, bytes], Iterator[t
 
 
 def with_junk(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """The member after what macOS and Windows add for it."""
+    """The files that macOS and Windows add for a member, and the member."""
     path = PurePosixPath(name)
     yield f"__MACOSX/{path.with_name(f'._{path.name}')}", APPLE_DOUBLE
     yield f"__MACOSX/{path}", APPLE_DOUBLE
@@ -110,7 +110,7 @@ def add_junk(raw: Path) -> None:
 
 
 def half_unpack(raw: Path) -> int:
-    """Unpack every second image of each archive, and all of its texts, as `unzip` does; how many are left packed."""
+    """Unpack every second image and all texts of each archive; return how many images are still packed."""
     num_left = 0
     for archive in find_files(raw, ".zip", *TARS):
         members = members_of(archive)
@@ -133,7 +133,7 @@ def half_pack(folder: Path, archive: Path, prefix: str = "") -> None:
 
 
 def unpack_gzips(raw: Path, rename: Callable[[str], str]) -> int:
-    """Unpack each gzip, tars too, as browsers do; how many there were."""
+    """Unpack each gzip, tars too, as browsers do; return their number."""
     paths = find_files(raw, ".gz", ".tgz")
     for path in paths:
         data = gzip.decompress(path.read_bytes())

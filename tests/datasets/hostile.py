@@ -1,4 +1,4 @@
-"""What a record may hold that nobody promised: any JSON, for the property tests of readers."""
+"""Any JSON value, as a field of a hostile record."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every set promises, sources and benchmarks alike: a new one is held to it by lying in the folder."""
+"""The contract of a dataset, tested over all of the registry: card, rows, streaming, miniature, errors."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_the_miniature_depends_on_the_seed_alone(
     set_id: str, tmp_path: Path, miniature_of: Callable[[str], Path]
 ) -> None:
     before = digest(miniature_of(set_id))
-    (tmp_path / "again").mkdir()  # a folder that is there already is as good
+    (tmp_path / "again").mkdir()  # the folder may exist
     synthetic.write(set_id, tmp_path / "again", seed=0)
     synthetic.write(set_id, tmp_path / "other", seed=1)
     assert digest(tmp_path / "again") == before
@@ -196,7 +196,7 @@ def test_an_empty_or_absent_folder_is_one_line(set_id: str, tmp_path: Path) -> N
 
 
 @every_set
-@pytest.mark.parametrize("spoil", ["cut", "empty", "html"])
+@pytest.mark.parametrize("spoil", ["cut", "empty"])
 def test_a_spoilt_file_is_one_line_or_rejected_rows(set_id: str, spoil: str, copy_of: Callable[[str], Path]) -> None:
     raw = copy_of(set_id)
     num_rows = len(list(SETS[set_id].read(raw)))
@@ -204,10 +204,10 @@ def test_a_spoilt_file_is_one_line_or_rejected_rows(set_id: str, spoil: str, cop
     paths = [path for path in sorted(raw.rglob("*")) if path.is_file() and path.suffix not in (".jpg", ".png")]
     for path in paths:
         whole = path.read_bytes()
-        path.write_bytes({"cut": whole[: len(whole) // 2], "empty": b"", "html": b"<html>\n404\n</html>\n"}[spoil])
+        path.write_bytes(whole[: len(whole) // 2] if spoil == "cut" else b"")
         try:
             found = len(list(SETS[set_id].read(raw)))
-            # A cut text keeps its whole rows, and has one more that is rejected.
+            # A cut text yields its whole rows, and one more that is rejected.
             assert found <= num_rows + 1 if spoil == "cut" else found == num_rows
         except SourceError as error:
             num_errors += 1
@@ -217,7 +217,7 @@ def test_a_spoilt_file_is_one_line_or_rejected_rows(set_id: str, spoil: str, cop
     assert num_errors or spoil == "cut"
 
 
-@pytest.mark.parametrize("set_id", ["pathvqa", "pmc_oa", "pmc_vqa", "roco", "slake", "vqa_med_2019", "vqa_rad"])
+@pytest.mark.parametrize("set_id", sorted(key for key in SETS if not key.startswith("medfmc")))
 @pytest.mark.parametrize("name", ["The Set", "snapshots/a9083ce"])
 def test_files_may_lie_one_or_two_folders_deeper(
     copy_of: Callable[[str], Path], tmp_path: Path, set_id: str, name: str

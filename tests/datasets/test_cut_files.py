@@ -1,4 +1,4 @@
-"""A file that is cut: its whole records are kept, the half one is rejected, and so is what sibling files tell of."""
+"""Cut files: whole records are kept, the cut one is rejected, and so are those that only a sibling file lists."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openmedq.schema import Reason, Rejected, Sample
 from tests.datasets.test_contract import SETS
 
 _PAIRS = "ImageClef-2019-VQA-Med-Training.zip:ImageClef-2019-VQA-Med-Training/All_QA_Pairs_train.txt"
-# The file with a split's records in each set that has one as text; after the colon, in an archive.
+# By dataset: the text file with a split's records; after the colon, a member of an archive.
 RECORDS = {
     "cxr8": "Data_Entry_2017_v2020.csv",
     "medfmc_chest": "data_backup/MedFMC/chest/trainval.txt",
@@ -32,7 +32,7 @@ RECORDS = {
     "vqa_med_2019": _PAIRS,
     "vqa_rad": "VQA_RAD Dataset Public.json",
 }
-# Of these sets a sibling file has the records too: as many rows come of a cut file as of the whole one.
+# A sibling file lists the records too, so that a cut file yields as many rows as the whole one.
 WITH_SIBLINGS = {"cxr8", "medqa", "mimic_cxr", "roco", "vqa_med_2019"}
 
 
@@ -50,7 +50,7 @@ def change(raw: Path, place: str, edit: Callable[[bytes], bytes]) -> None:
 
 
 def cut(data: bytes) -> bytes:
-    """The first half, up to within the first field of a line: no line end, and too few fields."""
+    """The first half, cut within the first field of a line."""
     half = data[: len(data) // 2]
     return half if half[:2] == b"\x1f\x8b" or half.count(b"\n") == 0 else half[: half.rindex(b"\n") + 4]
 
@@ -64,7 +64,7 @@ def test_whole_records_are_kept_and_the_rest_is_rejected(set_id: str, copy_of: C
     assert len({row.id for row in after}) == len(after)
     kept = [row for row in after if isinstance(row, Sample)]
     assert kept
-    for row in kept if not set_id.startswith("medfmc") else ():  # there, tables have what a list has not
+    for row in kept if not set_id.startswith("medfmc") else ():  # whose tables provide what a list lacks
         assert (row.turns, row.split) == (before[row.id].turns, before[row.id].split)  # type: ignore[union-attr]
     reasons = {row.reason for row in after if isinstance(row, Rejected)}
     assert Reason.FILE_TRUNCATED in reasons or set_id == "roco"  # whose cut line is an id without a caption

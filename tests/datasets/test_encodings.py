@@ -1,4 +1,4 @@
-"""Text files as editors of other systems save them give the same rows."""
+"""Text files in other encodings with a byte order mark yield the same rows."""
 
 from __future__ import annotations
 

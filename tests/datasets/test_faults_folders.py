@@ -1,4 +1,4 @@
-"""Faults of folders and archives that real users have, each over all datasets that it concerns."""
+"""Faults of users' folders and archives, each over all datasets that it concerns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDERS = ("vqa_rad", "roco", "medfmc_chest", "medfmc_colon", "medfmc_endo")
 
 @pytest.fixture(scope="session")
 def expected(miniature_of: Callable[[str], Path]) -> Read:
-    """The rows of a set's miniature."""
+    """The rows of a dataset's miniature."""
     return cache(lambda set_id: faults.read(set_id, miniature_of(set_id)))
 
 
@@ -39,7 +39,7 @@ def test_an_archive_serves_what_is_not_unpacked(set_id: str, copy_of: Callable[[
 
 
 def half_pack(set_id: str, raw: Path) -> None:
-    """Beside each folder of images the archive that the set's readers know."""
+    """Pack half of each folder of images into the archive that the dataset's reader knows."""
     if set_id == "vqa_rad":
         faults.half_pack(raw / "VQA_RAD Image Folder", raw / "VQA_RAD Image Folder.zip")
     elif set_id == "roco":

@@ -1,4 +1,4 @@
-"""The official files that cards name: where they lie, at which revision, and what is known of them."""
+"""The official files in the cards: addresses, revisions, sizes and checksums."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""Licences: their spellings, what they allow, and that nothing else is taken for one."""
+"""Licences: spellings, policies, and texts that are not a known licence."""
 
 from __future__ import annotations
 
 from itertools import product
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from openmedq.datasets import BENCHMARKS, SOURCES
@@ -68,20 +68,8 @@ def test_spellings(words: str, name: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        *(
-            "",
-            " ",
-            "CC",
-            "BY",
-            "4.0",
-            "CC BYE",
-            "CC BY-XX",
-            "CC BY?",
-            "CC BY+",
-            "CC BY 4.0 2.0",
-            "CC BY-SA-ND",
-            "CC BY 7.0",
-        ),
+        *("", " ", "CC", "BY", "4.0", "CC BYE", "CC BY-XX", "CC BY?", "CC BY+", "CC BY 4.0 2.0", "CC BY-SA-ND"),
+        "CC BY 7.0",
         *("not CC BY", "CC BY or better", "CC BY, but not the pictures", "no CC BY", "MIT by the tag of this copy"),
         *("all rights reserved", "unknown", "other", "custom", "https://example.org/licenses/by/4.0/", "CC BY\0"),
         *("https://creativecommons.org/licenses/by/4.0/?not", "CC BY" + " " * 300 + "4.0", "CC BY; MIT", "SMIT", "GPL"),
@@ -139,7 +127,7 @@ def test_a_card_decides_unless_its_rows_do() -> None:
 
 
 def test_the_sets() -> None:
-    """Whose rows decide, and which cards name a licence: a change here is to be meant."""
+    """Datasets whose rows state licences, and cards with a known licence."""
     cards = {name: module.card for name, module in (SOURCES | BENCHMARKS).items()}
     assert {name for name, card in cards.items() if card.has_row_licences} == {"pmc_oa", "pmc_vqa", "roco", "ubench"}
     unknown = {name for name, card in cards.items() if refuse_card(card, "research")}
@@ -158,26 +146,7 @@ def test_no_words_break_it_and_a_spelling_is_its_own(words: str) -> None:
     assert all((refuse(words, policy) is None) <= bool(find(words)) for policy in POLICIES)  # type: ignore[arg-type]
 
 
-TOKENS = [
-    "cc",
-    "by",
-    "nc",
-    "sa",
-    "nd",
-    "4.0",
-    "3.0",
-    "no",
-    "not",
-    "or",
-    "v4",
-    "us",
-    "-",
-    " ",
-    "(",
-    ")",
-    "non",
-    "commercial",
-]
+TOKENS = [*("cc", "by", "nc", "sa", "nd", "4.0", "3.0", "v4", "us", "no", "not", "or", "non"), *(" ", "-", "(", ")")]
 
 
 @given(st.lists(st.sampled_from(TOKENS), max_size=8).map(" ".join))
@@ -188,13 +157,6 @@ def test_more_restrictions_never_allow_more(words: str) -> None:
     if plain:
         assert not {"no", "not", "or"} & set(words.split())
         assert restricted is None or restricted.is_redistributable <= plain.is_redistributable
-
-
-@given(st.sampled_from(CREATIVE_COMMONS + OTHERS), st.from_regex(r"[a-z]{4,12}", fullmatch=True), st.booleans())
-def test_a_word_more_makes_it_unknown(name: str, word: str, is_before: bool) -> None:
-    noise = {"license", "licence", "licenseref", "version", "international", "unported", "generic", "creative"}
-    assume(word not in noise | {"commons", "attribution", "noncommercial", "sharealike", "noderivatives", "noderivs"})
-    assert spell(f"{word} {name}" if is_before else f"{name} {word}") == ""
 
 
 @given(st.sampled_from(CREATIVE_COMMONS + OTHERS), st.sampled_from([" ", "-", "_", "  "]), st.booleans())

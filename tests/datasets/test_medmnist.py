@@ -1,102 +1,260 @@
-"""BloodMNIST and RetinaMNIST; what they share with MedMNIST's other sets is in tests/formats/test_medmnist.py."""
+"""The MedMNIST family: its npz files, gray and RGB."""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import logging
+import tracemalloc
+import zipfile
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as PixelImage
 
-from openmedq import synthetic
 from openmedq.datasets.medmnist import blood_mnist, retina_mnist
+from openmedq.datasets.medmnist import pneumonia_mnist as gray
+from openmedq.datasets.medmnist.reader import read_npz
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
+from openmedq.synthetic.medmnist import write_npz
 
-SETS = [blood_mnist, retina_mnist]
-
-every_set = pytest.mark.parametrize("set_", SETS, ids=[set_.card.id for set_ in SETS])
+FILE = gray.FILE
 
 
-def write(raw: Path, set_: ModuleType, labels: list[int], side_px: int = 28, num_channels: int = 3) -> Path:
-    shape = (len(labels), side_px, side_px, num_channels)[: 4 if num_channels > 1 else 3]
-    pixels = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
-    arrays = {}
-    for split in ("train", "val", "test"):
-        arrays |= {f"{split}_images": pixels, f"{split}_labels": np.array(labels, np.uint8)[:, None]}
-    np.savez_compressed(raw / set_.FILE, **arrays)
+def arrays(side_px: int = 28, num_rows: int = 4, **changes: Any) -> dict[str, Any]:
+    """Three splits, with changes; None omits an array."""
+    whole: dict[str, Any] = {}
+    for number, split in enumerate(("train", "val", "test")):
+        level = (10 * number + np.arange(num_rows) % 10)[:, None, None].astype(np.uint8)
+        whole[f"{split}_images"] = np.zeros((num_rows, side_px, side_px), np.uint8) + level
+        whole[f"{split}_labels"] = (np.arange(num_rows)[:, None] % 2).astype(np.uint8)
+    return {name: array for name, array in (whole | changes).items() if array is not None}
+
+
+def write(raw: Path, name: str = FILE, side_px: int = 28, **changes: Any) -> Path:
+    """Write a file that is not the published one."""
+    np.savez_compressed(raw / name, **arrays(side_px, **changes))
     return raw
 
 
-def read_miniature(raw: Path, set_: ModuleType) -> list[Sample]:
-    synthetic.write(set_.card.id, raw)
-    rows = list(set_.read(raw))
-    assert all(isinstance(row, Sample) for row in rows)
-    return rows
+def read(raw: Path) -> list[Sample | Rejected]:
+    return list(gray.read(raw, allow_unofficial=True))
 
 
-def pixels_of(row: Sample) -> np.ndarray:
-    picture = Image.open(io.BytesIO(row.images[0].data or b""))
-    assert (picture.mode, picture.size) == ("RGB", (28, 28))
-    return np.asarray(picture)
-
-
-@every_set
-def test_a_row_is_a_coloured_picture_with_its_class(tmp_path: Path, set_: ModuleType) -> None:
-    rows = list(set_.read(write(tmp_path, set_, [4, 0, 3, 9]), allow_unofficial=True))
+def test_rows_are_pictures_with_a_class(tmp_path: Path) -> None:
+    rows = read(write(tmp_path))
     assert Counter(row.split for row in rows) == {"train": 4, "val": 4, "test": 4}
+    row = rows[5]
+    assert isinstance(row, Sample)
+    assert (row.id, row.labels, row.turns[0].answer) == ("pneumonia_mnist/val-1", ("pneumonia",), "pneumonia")
+    assert (row.turns[0].question, row.licence) == ("", "CC-BY-4.0")
+    assert (row.provenance.file, row.provenance.record) == (FILE, "val row 1")
+    picture = PixelImage.open(io.BytesIO(row.images[0].data or b""))
+    assert (picture.mode, picture.size) == ("L", (28, 28))
+    assert set(np.asarray(picture).ravel()) == {11}
+
+
+@pytest.mark.parametrize("dataset", [blood_mnist, retina_mnist], ids=["blood_mnist", "retina_mnist"])
+def test_rgb_images_keep_their_channels_and_gray_ones_are_refused(tmp_path: Path, dataset: ModuleType) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 3)).astype(np.uint8)
+    images = {f"{split}_images": pixels for split in ("train", "val", "test")}
+    write(tmp_path, dataset.FILE, **images, test_labels=np.array([[4], [0], [3], [9]], np.uint8))
+    rows = list(dataset.read(tmp_path, allow_unofficial=True))
     row, rejected = rows[8], rows[11]
     assert isinstance(row, Sample)
-    assert (row.id, row.images[0].image_id) == (f"{set_.card.id}/test-0", "test-0")
-    assert row.labels == (row.turns[0].answer,) == (set_.card.classes[4],)
-    with np.load(tmp_path / set_.FILE) as arrays:
-        assert (pixels_of(row) == arrays["test_images"][0]).all()  # channels in their order
+    assert (row.id, row.images[0].image_id) == (f"{dataset.card.id}/test-0", "test-0")
+    assert row.labels == (row.turns[0].answer,) == (dataset.card.classes[4],)
+    assert (np.asarray(PixelImage.open(io.BytesIO(row.images[0].data or b""))) == pixels[0]).all()
     assert isinstance(rejected, Rejected)
-    assert rejected.reason is Reason.ANSWER_NOT_AN_OPTION
+    with pytest.raises(SourceError, match=r"train_images is uint8 \(4, 28, 28\); expected uint8, 4 of \(28, 28, 3\)"):
+        next(dataset.read(write(tmp_path, dataset.FILE), allow_unofficial=True))
 
 
-@every_set
-def test_gray_pictures_and_other_files_are_refused(tmp_path: Path, set_: ModuleType) -> None:
+def test_another_file_than_the_published_is_refused_in_one_line(tmp_path: Path) -> None:
+    path = write(tmp_path) / FILE
+    with pytest.raises(SourceError) as error:
+        next(gray.read(tmp_path))
+    assert "\n" not in str(error.value)
+    for part in (str(path), hashlib.md5(path.read_bytes()).hexdigest(), "--allow-unofficial"):
+        assert part in str(error.value)
+    assert "`normalize.allow_unofficial: true`" in str(error.value)
+
+
+def test_another_file_is_read_and_named_where_the_dial_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    assert len(read(write(tmp_path))) == 12
+    assert any("not the published file" in message and FILE in message for message in caplog.messages)
+
+
+def test_the_published_file_is_read_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    path = write(tmp_path) / FILE
+    md5s = {FILE: hashlib.md5(path.read_bytes()).hexdigest()}
+    assert len(list(read_npz(tmp_path, gray.card, md5s, num_channels=1, allow_unofficial=False))) == 12
+    assert not caplog.messages
+
+
+def test_a_miniature_says_that_it_is_one(tmp_path: Path) -> None:
+    write_npz(tmp_path / "mini" / FILE, arrays())
+    assert len(list(gray.read(tmp_path / "mini"))) == 12
+    with np.load(tmp_path / "mini" / FILE) as whole:
+        np.savez(tmp_path / FILE, **{name: whole[name] for name in arrays()})
     with pytest.raises(SourceError, match="not the published file"):
-        next(set_.read(write(tmp_path, set_, [0])))
-    with pytest.raises(SourceError, match=r"train_images is uint8 \(1, 28, 28\); expected uint8, 1 of \(28, 28, 3\)"):
-        next(set_.read(write(tmp_path, set_, [0], num_channels=1), allow_unofficial=True))
+        next(gray.read(tmp_path))
 
 
-@every_set
-def test_all_sizes_have_an_md5_of_their_own(set_: ModuleType) -> None:
-    stem = set_.FILE.removesuffix(".npz")
-    assert list(set_._OFFICIAL_MD5S) == [f"{stem}{size}.npz" for size in ("", "_64", "_128", "_224")]
-    assert len({md5 for md5 in set_._OFFICIAL_MD5S.values() if len(md5) == 32}) == 4
+def test_larger_sizes_are_read_by_the_side_in_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    for side_px in (224, 64):
+        row = read(write(tmp_path, f"pneumoniamnist_{side_px}.npz", side_px))[0]
+        assert isinstance(row, Sample)
+        assert PixelImage.open(io.BytesIO(row.images[0].data or b"")).size == (side_px, side_px)
+    assert any("pneumoniamnist_224.npz: not read" in message for message in caplog.messages)
+    assert read(write(tmp_path))[0].provenance.file == FILE  # 28 px is the size of the published scores
 
 
-def test_classes_are_called_as_published(tmp_path: Path) -> None:
-    labels = {row.labels[0] for row in read_miniature(tmp_path / "blood", blood_mnist)}
-    assert "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)" in labels
-    assert {row.labels[0] for row in read_miniature(tmp_path / "retina", retina_mnist)} == {"0", "1", "2", "3", "4"}
+def test_the_collections_folder_may_lie_in_between(tmp_path: Path) -> None:
+    (tmp_path / "MedMNIST").mkdir()
+    write(tmp_path / "MedMNIST")
+    assert {row.provenance.file for row in read(tmp_path)} == {f"MedMNIST/{FILE}"}
 
 
-def test_classes_are_of_unequal_size(tmp_path: Path) -> None:
-    blood = Counter(row.labels[0] for row in read_miniature(tmp_path / "blood", blood_mnist))
-    assert set(blood) == set(blood_mnist.card.classes)
-    assert blood["neutrophil"] > 2 * blood["lymphocyte"]
-    retina = Counter(row.labels[0] for row in read_miniature(tmp_path / "retina", retina_mnist))
-    assert retina["0"] > 6 * retina["4"] > 0
+def test_a_label_that_is_no_class_is_rejected(tmp_path: Path) -> None:
+    rows = read(write(tmp_path, val_labels=np.array([[0], [7], [1], [-1]])))
+    bad = [row for row in rows if isinstance(row, Rejected)]
+    assert [(row.id, row.reason) for row in bad] == [
+        ("pneumonia_mnist/val-1", Reason.ANSWER_NOT_AN_OPTION),
+        ("pneumonia_mnist/val-3", Reason.ANSWER_NOT_AN_OPTION),
+    ]
+    assert len(rows) == 12
 
 
-@every_set
-def test_the_miniature_can_be_learned(tmp_path: Path, set_: ModuleType) -> None:
-    """The nearest mean of what little a look at hues tells does far better than the most frequent class."""
-    rows = read_miniature(tmp_path, set_)
-    looks: dict[str, list[tuple[np.ndarray, str]]] = {"train": [], "val": [], "test": []}
-    for row in rows:
-        hues = np.diff(pixels_of(row).reshape(-1, 3).astype(int)) // 32 + 8  # whatever the brightness
-        looks[row.split].append((np.bincount(hues @ [16, 1], minlength=256), row.labels[0]))
-    classes = sorted({label for _, label in looks["train"]})
-    means = {c: np.mean([look for look, label in looks["train"] if label == c], axis=0) for c in classes}
-    guesses = [min(classes, key=lambda c, look=look: np.abs(means[c] - look).sum()) for look, _ in looks["test"]]
-    share = np.mean([guess == label for guess, (_, label) in zip(guesses, looks["test"], strict=True)])
-    assert share > 0.7
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"test_images": None},
+        {"train_labels": None},
+        {"val_images": np.zeros((4, 28, 28))},
+        {"val_images": np.zeros((4, 32, 32), np.uint8)},
+        {"val_images": np.zeros((4, 28, 64), np.uint8)},
+        {"val_images": np.zeros((4, 28, 28, 3), np.uint8)},
+        {"val_images": np.zeros((5, 28, 28), np.uint8)},
+        {"val_images": np.uint8(3)},
+        {"val_labels": np.zeros(4, np.uint8)},
+        {"val_labels": np.zeros((4, 2), np.uint8)},
+        {"val_labels": np.zeros((5, 1), np.uint8)},
+        {"val_labels": np.zeros((4, 1))},
+        {"val_labels": np.array([[None]] * 4, dtype=object)},
+        {"train_images": np.asfortranarray(np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28))},
+    ],
+)
+def test_other_arrays_are_one_line(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with pytest.raises(SourceError, match=FILE) as error:
+        read(write(tmp_path, **changes))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["train_images.npy", "val_labels.npy"])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"text",
+        b"\x93NUMPY\x09\x00",
+        b"\x93NUMPY\x01\x00\x76\x00{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999, 28, 28), }\n",
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '|u1', 'fortran_order': False, 'shape': (4, 1), }"
+        + b" " * 10
+        + b"\n"
+        + bytes(5),
+        b"\x93NUMPY\x01\x00\x10\x00__import__('os')\n",
+        b"\x93NUMPY\x01\x00\x88\x13" + b"(" * 5000,
+    ],
+)
+def test_a_lying_array_is_one_line(tmp_path: Path, name: str, data: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / FILE, "w") as archive:
+        for key, array in arrays().items():
+            buffer = io.BytesIO()
+            np.save(buffer, array)
+            archive.writestr(f"{key}.npy", data if f"{key}.npy" == name else buffer.getvalue())
+    with pytest.raises(SourceError, match="not a plain array") as error:
+        read(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_labels_that_go_on_beyond_their_stated_size_are_not_taken_in(tmp_path: Path) -> None:
+    write(tmp_path, train_labels=None)
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros((10_000, 1), np.uint8))
+    data = buffer.getvalue()
+    with zipfile.ZipFile(tmp_path / FILE, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train_labels.npy", data + bytes(50 * 2**20))
+    whole = bytearray((tmp_path / FILE).read_bytes())
+    for place in (whole.rindex(b"PK\x03\x04") + 22, whole.rindex(b"PK\x01\x02") + 24):
+        whole[place : place + 4] = len(data).to_bytes(4, "little")
+    (tmp_path / FILE).write_bytes(whole)
+    tracemalloc.start()
+    with pytest.raises(SourceError, match="not a plain array"):
+        read(tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * 2**20
+
+
+def test_a_flipped_byte_is_one_line(tmp_path: Path) -> None:
+    np.savez(tmp_path / FILE, **arrays())
+    data = bytearray((tmp_path / FILE).read_bytes())
+    data[2000] ^= 255  # within the first array's pixels
+    (tmp_path / FILE).write_bytes(data)
+    with pytest.raises(SourceError, match=r"not a plain array .*CRC"):
+        read(tmp_path)
+
+
+def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
+    def peak_bytes(num_rows: int) -> int:
+        np.savez_compressed(tmp_path / FILE, **arrays(num_rows=num_rows))
+        tracemalloc.start()
+        assert sum(1 for _ in gray.read(tmp_path, allow_unofficial=True)) == 3 * num_rows
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return peak
+
+    small, large = peak_bytes(100), peak_bytes(2000)  # 0.08 and 1.6 MB a split
+    assert large < small + 2**19
+
+
+SMALL = st.integers(-3, 30)
+
+
+@settings(max_examples=60)
+@given(
+    shape=st.lists(st.sampled_from([0, 1, 2, 3, 28, 64]), max_size=4),
+    dtype=st.sampled_from(["u1", "i1", "i8", "f4", "U3", "?", "S2", "M8[s]", "c8"]),
+    labels=st.lists(SMALL, max_size=4),
+)
+def test_no_array_crashes_the_reader(tmp_path: Path, shape: list[int], dtype: str, labels: list[int]) -> None:
+    write(tmp_path, val_images=np.zeros(shape, dtype), val_labels=np.array(labels, np.int16).reshape(-1, 1))
+    try:
+        rows = read(tmp_path)
+    except SourceError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(rows) == 8 + len(labels)
+        assert sum(isinstance(row, Rejected) for row in rows) == sum(label not in (0, 1) for label in labels)
+
+
+def test_the_real_copy_with_other_rows_is_refused_and_read_if_allowed(real_data: Path) -> None:
+    with pytest.raises(SourceError, match="md5 f5b994ec7c2fe8bc81ae15cbab7c3df8"):
+        next(gray.read(real_data / "MedMNIST"))
+    rows = list(gray.read(real_data / "MedMNIST", allow_unofficial=True))
+    assert Counter(row.split for row in rows) == {"train": 3882, "val": 524, "test": 624}
+    assert all(isinstance(row, Sample) for row in rows)
+    assert len({row.labels for row in rows}) == 2

@@ -1,4 +1,4 @@
-"""Sets with a file for each split: one that is absent is named, and ids that restart in each stay unique."""
+"""Datasets with a file per split: an absent file is logged, and ids that restart in each file stay unique."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from openmedq.schema import Rejected, Sample
 from tests.datasets.test_contract import SETS
 
-# A file of one split, or all of them, and the split.
+# By dataset: the files of a split, and the split.
 ABSENT = {
     "cxr8": ("test_list.txt", "test"),
     "medfmc_chest": ("data_backup/MedFMC/chest/test_WithLabel.txt", "test_WithLabel"),

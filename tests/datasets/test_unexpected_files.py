@@ -1,4 +1,4 @@
-"""A Git LFS pointer, an HTML page or a host's XML error in the place of any published file is named as such."""
+"""A Git LFS pointer, an HTML page or an XML error in place of a published file is reported as such."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ UNEXPECTED = {
     b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
 }
 IMAGES = (".jpg", ".png")
-# Files whose reader needs none of their content, or that only `download` reads.
+# Files whose content readers do not need.
 UNREAD = ("README-VQA-Med-2019-Data.txt", "SHA256SUMS.txt", "IMAGE_FILENAMES", "pmc_oa_beta.jsonl", "dlinks.txt")
-UNREAD_PARTS = ("_2.", "_20.", "1-shot", "_train.", "_val.")  # where another file has the same records
+UNREAD_PARTS = ("_2.", "_20.", "1-shot", "_train.", "_val.")  # files whose records are in another file too
 
 
 @every_set

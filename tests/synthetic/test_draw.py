@@ -28,7 +28,7 @@ def test_the_same_seed_draws_the_same_and_another_name_or_seed_does_not() -> Non
 
 
 def test_two_pictures_are_no_near_duplicates() -> None:
-    """Deduplication takes perceptual hashes within 3 bits and thumbnails within 6 gray levels for copies."""
+    """Deduplication treats images within 3 bits of hash and 6 gray levels of thumbnail as copies."""
     figures = draw_figures(0, "train", 2) + draw_figures(0, "test", 1)
     same = [Figure("head", "upper left", True, True, 1, texture=texture) for texture in range(40)]
     for group in (figures, same):
@@ -49,7 +49,7 @@ def test_the_shared_figure_takes_the_place_of_its_combination() -> None:
 
 
 def test_each_property_shows() -> None:
-    """A nearest-mean classifier on 32 px finds what a linear look can find."""
+    """A nearest-mean classifier on 32 px predicts each property."""
     train, test = draw_figures(0, "train", 3), draw_figures(0, "test", 1)
 
     def look(figures: list[Figure]) -> np.ndarray:

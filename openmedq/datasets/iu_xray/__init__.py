@@ -1,1 +1,1 @@
-"""openmedq.iu_xray."""
+"""IU X-Ray: the reader and the layouts of Open-i and Kaggle."""

@@ -1,27 +1,23 @@
 """IU X-Ray: chest radiographs of Indiana University with their reports (Demner-Fushman et al., 2016).
 
-Layout read, as published by Open-i: `NLMCXR_reports.tgz` (3,955 reports, `ecgen-radiology/<number>.xml`) and
-`NLMCXR_png.tgz` (7,470 pictures, `<id of a parentImage>.png`), as they are or unpacked, in the folder or in one of its
-sub-folders. Where the reports are not there, Kaggle's copy is read: `indiana_reports.csv`, `indiana_projections.csv`
-and `images/images_normalized/<filename>`, its pixels rescaled. What else lies there is named in the log.
+Layout, as published by Open-i (https://openi.nlm.nih.gov/faq#collection): `NLMCXR_reports.tgz` (3,955 reports,
+`ecgen-radiology/<number>.xml`) and `NLMCXR_png.tgz` (7,470 images, `<id of a parentImage>.png`), packed or unpacked, up
+to three folders deep. If the reports are absent, Kaggle's copy is read: `indiana_reports.csv`,
+`indiana_projections.csv` and `images/images_normalized/<filename>`, whose pixels are rescaled.
 
-A row is a picture, a turn is a section of its report. The pictures decide on the order, because a gzipped tar can only
-be read forwards: the reports are held in memory (10 MB), and one pass over the pictures takes those that they name.
-What needs no picture comes first, what is named and was not met comes last.
+A row is an image, a turn is a section of its report. A gzipped tar can only be read forwards, so the reports are held
+in memory (10 MB) and rows come in the order of the images. Reports without images come first, missing images last.
 
-What is odd in the published files, and in the miniature:
-
-- XXXX stands in all texts for what could identify a patient, or for any word that was taken for that; it is kept.
-- Reports without FINDINGS (502) have the impression alone; a few (6) have findings alone.
-- Reports with neither section (28): each of their pictures is rejected.
-- Reports that name no picture (104): each is rejected, once, as one row.
-- Up to five pictures of one study share one report and one caption; which view is which is said by Kaggle alone.
-- INDICATION is empty in some reports (90).
-- The id of a picture does not always follow from its report's: CXR1 has `CXR1_1_IM-0001-3001`, others `-0001-0002`.
-- Normal studies (1,391) have the one MeSH term "normal" and no automatic ones; some terms end with a space.
-- A picture that is named but absent, and one that no report names: it has no record, and is counted in the log.
-- `./Thumbs.db`, which is no picture, lies among the pictures.
-- The licence stands in each report.
+- XXXX replaces words that could identify a patient, or were mistaken for that; it is kept.
+- 502 reports have only an impression, 6 only findings. The images of 28 reports with neither are rejected.
+- 104 reports name no image; each is one rejected row.
+- Up to five images of a study share a report and a caption; only Kaggle's copy states which view an image shows.
+- INDICATION is empty in 90 reports.
+- The id of an image does not always follow from its report's: CXR1 has `CXR1_1_IM-0001-3001`, some end in `-0001-0002`.
+- 1,391 normal studies have only the MeSH term "normal" and no automatic terms. Some terms end with a space.
+- Some named images are absent. Images that no report names have no record and are counted in the log.
+- `./Thumbs.db` is among the images.
+- Each report states its licence.
 """
 
 from __future__ import annotations
@@ -32,8 +28,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text, to_line
-from openmedq.datasets.iu_xray.open_i import open_entries, stream_pictures
+from openmedq.datasets.fields import (
+    Record,
+    Unusable,
+    keep,
+    make_sample,
+    represent,
+    take_optional_text,
+    take_text,
+    to_line,
+)
+from openmedq.datasets.iu_xray.open_i import open_entries, stream_images
 from openmedq.datasets.licences import spell
 from openmedq.errors import ArchiveError
 from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -50,7 +55,7 @@ card = Card(
     homepage="https://openi.nlm.nih.gov/faq#collection",
     citation="Demner-Fushman et al., Preparing a collection of radiology examinations for distribution and retrieval, "
     "JAMIA 2016",
-    licence="CC-BY-NC-ND-4.0",  # what every report says, so that it stands for all
+    licence="CC-BY-NC-ND-4.0",  # as stated in every report
     access=Access.OPEN,
     task=Task.REPORT,
     modality="radiology",
@@ -69,17 +74,17 @@ card = Card(
         ),
     ),
     roles={"train": Role.TRAIN},  # no official split
-    published_rows={"train": 7470},  # pictures
+    published_rows={"train": 7470},  # images
 )
 
-_SECTIONS = ("findings", "impression")  # in the order in which a report has them
+_SECTIONS = ("findings", "impression")  # in the order of the reports
 _ATTRIBUTES = ("comparison", "mesh_major", "mesh_automatic", "problems", "caption", "figure_id", "projection")
 
 _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the pictures with their reports; SourceError where no report is there or none can be read."""
+    """Stream the images with their reports; SourceError if no report is there or none is readable."""
     path, stream = open_entries(raw)
     entries = list(stream)
     rows = represent(
@@ -92,7 +97,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         build=_build,
         seen={},
     )
-    waiting: dict[str, Sample] = {}  # by the picture's name
+    waiting: dict[str, Sample] = {}  # by image name
     for entry, row in zip(entries, rows, strict=True):
         row = replace(row, provenance=entry.provenance)
         if isinstance(row, Rejected):
@@ -100,23 +105,23 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         else:
             waiting[row.images[0].image_id] = row
 
-    named = {entry.record.get("picture") for entry in entries if not isinstance(entry.record, Unusable)}
+    named = {entry.record.get("image") for entry in entries if not isinstance(entry.record, Unusable)}
     num_unnamed = 0
-    for name, take in stream_pictures(raw, waiting):
+    for name, take in stream_images(raw, waiting):
         num_unnamed += name not in named
         if name in waiting:
             yield _show(waiting.pop(name), take)
     if num_unnamed:
-        _log.info("%s: %d pictures that no report names", raw, num_unnamed)
+        _log.info("%s: %d images that no report names", raw, num_unnamed)
     for name, sample in waiting.items():
-        yield _reject(sample, Reason.IMAGE_MISSING, f"no picture {name}")
+        yield _reject(sample, Reason.IMAGE_MISSING, f"no image {name}")
 
 
 def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
-    """The sample, of its picture the name alone."""
-    uid, picture = take_text(record, "uid"), take_optional_text(record, "picture")
-    if not picture:
-        raise Unusable(Reason.IMAGE_MISSING, "the report names no picture")
+    """Build the sample with the name of its image only."""
+    uid, image = take_text(record, "uid"), take_optional_text(record, "image")
+    if not image:
+        raise Unusable(Reason.IMAGE_MISSING, "the report names no image")
     sections = [(name, take_optional_text(record, name)) for name in _SECTIONS]
     turns = [Turn(name, text) for name, text in sections if text]
     if not turns:
@@ -124,16 +129,14 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     if indication := take_optional_text(record, "indication"):
         turns[0] = replace(turns[0], context=f"Indication: {indication}")
     url = take_optional_text(record, "licence_url")
-    return Sample(
-        id=sample_id,
-        source=card.id,
-        split=split,
-        task=card.task,
-        modality=card.modality,
+    return make_sample(
+        card,
+        sample_id,
+        split,
+        provenance,
         licence=spell(url) or url or card.licence,
-        provenance=provenance,
         turns=tuple(turns),
-        images=(Image(picture),),
+        images=(Image(image),),
         groups=Groups(study=uid),
         attributes=keep(**{name: take_optional_text(record, name) for name in _ATTRIBUTES}),
     )

@@ -1,1 +1,1 @@
-"""openmedq.medfmc."""
+"""The MedFMC family: datasets that share a layout."""

@@ -1,17 +1,14 @@
-"""MedFMC-chest, also ChestDR: frontal chest radiographs with any of 19 findings (Wang et al., Scientific Data 2023).
+"""MedFMC-chest (ChestDR): frontal chest radiographs with any of 19 findings (Wang et al., Scientific Data 2023).
 
-Layout read: that of `formats/medfmc.py` with the task `chest` and figshare's `ChestDR/chestdr_published_19d.csv`.
-Names and order of the classes are those of the published tables and of openmedlab/MedFM. The set has no patient key.
+See `medfmc/reader.py` for the layout; the task is `chest`, figshare's table `ChestDR/chestdr_published_19d.csv`. Names
+and order of the classes are those of the published tables and of openmedlab/MedFM. There is no patient key.
 
-What is odd in the published files, and in the miniature:
-
-- Multi-label: `name.png 0,1,0,...`; a quarter of the pictures has no finding at all, an all-zero row.
-- Rare findings: five of the 19 are on fewer than 20 of 979 pictures of trainval (in the miniature fourteen are rare).
-- Two kinds of file names: short hexadecimal ones, and DICOM UIDs full of dots (`DX.1.2.840.113619....png`).
-- The labels of test_WithoutLabel stand in the table that was published later; the challenge's table has them empty.
-- Labels are 0.0 and 1.0 in the challenge's tables, 0 and 1 elsewhere; the tables' row numbers have gaps.
-- train_20.txt and val_20.txt divide trainval.txt, and few-shot lists repeat some of it: they are named in the log.
-- Two pictures that the tables name and no list does (in the miniature alone: the published lists name all 4,848).
+- Multi-label: `name.png 0,1,0,...`; a quarter of the images have no finding, a row of zeros.
+- Five of the 19 findings occur in fewer than 20 of the 979 images of trainval.
+- File names are short hexadecimal numbers or DICOM UIDs with many dots (`DX.1.2.840.113619....png`).
+- The labels of test_WithoutLabel are in the table that was published later; they are empty in the challenge's table.
+- Labels are 0.0 and 1.0 in the challenge's tables, 0 and 1 elsewhere. The row numbers of the tables have gaps.
+- The published lists name all 4,848 images, so no image is `unlisted`.
 """
 
 from __future__ import annotations
@@ -19,9 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card
 from openmedq.datasets.medfmc import reader
-from openmedq.schema import Groups, Rejected, Sample, Task
+from openmedq.schema import Groups, Rejected, Sample
 
 CLASSES = (
     "pleural_effusion",
@@ -58,29 +54,16 @@ LAYOUT = reader.Layout(
     },
 )
 
-card = Card(
+card = reader.make_card(
     id="medfmc_chest",
-    kind="benchmark",
     title="ChestDR",
-    aliases=reader.ALIASES,
-    collection="MedFMC",
-    homepage=reader.HOMEPAGE,
-    citation=reader.CITATION,
-    licence="CC-BY-4.0",
-    access=Access.OPEN,
-    task=Task.CLASSIFICATION,
     modality="radiology",
-    files=reader.list_files("ChestDR", LAYOUT),
-    other_paths=reader.list_other_paths("ChestDR", LAYOUT),
-    roles=reader.ROLES,
-    published_rows={"trainval": 979, "test_WithLabel": 1161, "test_WithoutLabel": 2708, "unlisted": 0},
+    layout=LAYOUT,
+    num_rows=(979, 1161, 2708),
     classes=CLASSES,
-    is_multi_label=True,
-    fitted=("trainval",),
-    scored=("test_WithLabel",),
 )
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the pictures; SourceError where neither lists nor tables are there, or they are of another layout."""
+    """Stream the images; SourceError if there are neither lists nor tables, or they have another layout."""
     return reader.read(raw, card, LAYOUT)

@@ -1,19 +1,15 @@
-"""MedFMC-colon, also ColonPath: patches of colon slides, with tumor tissue or without (Wang et al., Sci Data 2023).
+"""MedFMC-colon (ColonPath): patches of colon slides, with or without tumor tissue (Wang et al., Scientific Data 2023).
 
-Layout read: that of `formats/medfmc.py` with the task `colon` and figshare's `ColonPath/colonpath_published_2.csv`.
-Class 1 is the tables' column `tumor`; openmedlab/MedFM calls the classes negative (there misspelt) and positive.
+See `medfmc/reader.py` for the layout; the task is `colon`, figshare's table `ColonPath/colonpath_published_2.csv`.
+Class 1 is the tables' column `tumor`; openmedlab/MedFM names the classes negative (misspelled there) and positive.
 
-What is odd in the published files, and in the miniature:
-
-- File names with a space and dots in them, `2019-10327-1-1-1_2019-05-28 17_55_39-lv1-47692-11609-5464-5695p0026.png 0`.
-- A name tells the case (not always), the scan's time, the region of the scan (the tables' `slide_id`) and the patch.
-  No region is in both trainval and test_WithLabel, but 50 of 68 scans of trainval are: the split is by region.
-- A single label, 0 or 1; the share of tumor differs: 887 of 2,358 in trainval, 1,000 of 3,296 in test_WithLabel.
-- The challenge's table of test_WithoutLabel has empty labels; the published table has them.
-- train_20.txt and val_20.txt divide trainval.txt, and few-shot lists repeat some of it: they are named in the log.
-- Two pictures that the tables name and no list does (in the miniature alone: the published lists name all 10,009).
-
-Lists from before June 2023 hold the same pictures, divided otherwise: test_WithLabel had no tumor at all.
+- File names contain a space and dots, `2019-10327-1-1-1_2019-05-28 17_55_39-lv1-47692-11609-5464-5695p0026.png 0`.
+- A file name states the case (not always), the time of the scan, the region of the scan (the tables' `slide_id`) and
+  the patch. No region is in both trainval and test_WithLabel, but 50 of the 68 scans of trainval are.
+- The label is 0 or 1. The share of tumor differs: 887 of 2,358 in trainval, 1,000 of 3,296 in test_WithLabel.
+- The labels of test_WithoutLabel are empty in the challenge's table; the published table has them.
+- The published lists name all 10,009 images, so no image is `unlisted`.
+- Lists from before June 2023 have the same images in other splits; their test_WithLabel has no tumor.
 """
 
 from __future__ import annotations
@@ -22,9 +18,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card
 from openmedq.datasets.medfmc import reader
-from openmedq.schema import Groups, Rejected, Sample, Task
+from openmedq.schema import Groups, Rejected, Sample
 
 _NAME = re.compile(r"(?P<scan>(?P<case>[A-Z]?\d{4}[-_]\d{5}(?=[-_]))?.*?)-lv\d+(?:-\d+){4}p\d+\.\w+")
 
@@ -47,28 +42,16 @@ LAYOUT = reader.Layout(
     },
 )
 
-card = Card(
+card = reader.make_card(
     id="medfmc_colon",
-    kind="benchmark",
     title="ColonPath",
-    aliases=reader.ALIASES,
-    collection="MedFMC",
-    homepage=reader.HOMEPAGE,
-    citation=reader.CITATION,
-    licence="CC-BY-4.0",
-    access=Access.OPEN,
-    task=Task.CLASSIFICATION,
     modality="pathology",
-    files=reader.list_files("ColonPath", LAYOUT),
-    other_paths=reader.list_other_paths("ColonPath", LAYOUT),
-    roles=reader.ROLES,
-    published_rows={"trainval": 2358, "test_WithLabel": 3296, "test_WithoutLabel": 4355, "unlisted": 0},
+    layout=LAYOUT,
+    num_rows=(2358, 3296, 4355),
     classes=("negative", "positive"),
-    fitted=("trainval",),
-    scored=("test_WithLabel",),
 )
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the patches; SourceError where neither lists nor tables are there, or they are of another layout."""
+    """Stream the images; SourceError if there are neither lists nor tables, or they have another layout."""
     return reader.read(raw, card, LAYOUT)

@@ -1,18 +1,15 @@
-"""MedFMC-endo: pictures of colonoscopies with any of four lesions (Wang et al., Scientific Data 2023).
+"""MedFMC-endo: colonoscopy images with any of four lesions (Wang et al., Scientific Data 2023).
 
-Layout read: that of `formats/medfmc.py` with the task `endo` and figshare's `Endo/Endo_published_4d.csv`. Names and
+See `medfmc/reader.py` for the layout; the task is `endo`, figshare's table `Endo/Endo_published_4d.csv`. Names and
 order of the classes are those of the published tables and of openmedlab/MedFM: ulcer, erosion, polyp, tumor.
 
-What is odd in the published files, and in the miniature:
-
-- Multi-label, with spaces between the labels: `name.png 0 0 1 0`; four of ten pictures of trainval are all-zero rows.
-- No picture of test_WithLabel shows a tumor, 108 of 929 of trainval do: its F1 on the test is not defined.
-- A name begins with its study, `13333_2021.11_0003_55200268.png`, which the publishers count as one patient. No study
-  is in both trainval and test_WithLabel; one is in both tests.
-- The published table ends in a column without a name, which holds some studies and belongs to no row.
-- The challenge's table of test_WithoutLabel has empty labels; the published table has them.
-- train_20.txt and val_20.txt divide trainval.txt, and few-shot lists repeat some of it: they are named in the log.
-- Two pictures that the tables name and no list does (in the miniature alone: the published lists name all 3,865).
+- Multi-label, with spaces between the labels: `name.png 0 0 1 0`; four of ten images of trainval have rows of zeros.
+- 108 of the 929 images of trainval show a tumor, but none of test_WithLabel, so its F1 score is undefined there.
+- A file name begins with its study, `13333_2021.11_0003_55200268.png`, which the publishers count as one patient. No
+  study is in both trainval and test_WithLabel; one is in both tests.
+- The published table ends with a column without a name, which lists some studies and does not belong to the rows.
+- The labels of test_WithoutLabel are empty in the challenge's table; the published table has them.
+- The published lists name all 3,865 images, so no image is `unlisted`.
 """
 
 from __future__ import annotations
@@ -21,9 +18,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card
 from openmedq.datasets.medfmc import reader
-from openmedq.schema import Groups, Rejected, Sample, Task
+from openmedq.schema import Groups, Rejected, Sample
 
 CLASSES = ("ulcer", "erosion", "polyp", "tumor")
 
@@ -46,29 +42,16 @@ LAYOUT = reader.Layout(
     },
 )
 
-card = Card(
+card = reader.make_card(
     id="medfmc_endo",
-    kind="benchmark",
     title="Endo",
-    aliases=reader.ALIASES,
-    collection="MedFMC",
-    homepage=reader.HOMEPAGE,
-    citation=reader.CITATION,
-    licence="CC-BY-4.0",
-    access=Access.OPEN,
-    task=Task.CLASSIFICATION,
     modality="mixed",  # endoscopy
-    files=reader.list_files("Endo", LAYOUT),
-    other_paths=reader.list_other_paths("Endo", LAYOUT),
-    roles=reader.ROLES,
-    published_rows={"trainval": 929, "test_WithLabel": 881, "test_WithoutLabel": 2055, "unlisted": 0},
+    layout=LAYOUT,
+    num_rows=(929, 881, 2055),
     classes=CLASSES,
-    is_multi_label=True,
-    fitted=("trainval",),
-    scored=("test_WithLabel",),
 )
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the pictures; SourceError where neither lists nor tables are there, or they are of another layout."""
+    """Stream the images; SourceError if there are neither lists nor tables, or they have another layout."""
     return reader.read(raw, card, LAYOUT)

@@ -1,16 +1,16 @@
-"""MedFMC's layout, which its chest, colon and endo sets share (Wang et al., Scientific Data 2023; MedFM 2023).
+"""The layout that MedFMC's chest, colon and endo datasets share (Wang et al., Scientific Data 2023; MedFM 2023).
 
-What is read, wherever the pictures lie (a folder, or a zip in place):
+Images are in folders or zips. Two kinds of files state their labels:
 
-- Lists of the repository openmedlab/MedFM, `data_backup/MedFMC/<task>/{trainval,test_WithLabel,test_WithoutLabel}.txt`
-  (a line is a file name and its labels), or beside the pictures as in its README, `data/MedFMC/<task>/`. They are the
-  split. Where trainval.txt is absent, `train_20.txt` and `val_20.txt`, which divide it, stand for it.
-- Tables: figshare's `<title>/<table>` with the labels of all pictures, or else the challenge's
-  `MedFMC_train/<task>/<task>_train.csv` and `MedFMC_val/<task>/<task>_val.csv`, the latter's labels empty.
-  They give the labels of test_WithoutLabel, where they have them, and the pictures that no list names: those, and all
-  where there are no lists, are of the split `unlisted`.
+- Lists of https://github.com/openmedlab/MedFM,
+  `data_backup/MedFMC/<task>/{trainval,test_WithLabel,test_WithoutLabel}.txt`, or beside the images as in its README,
+  `data/MedFMC/<task>/`. A line is a file name and its labels. The lists define the splits.
+- Tables: figshare's `<title>/<table>` with the labels of all images (https://doi.org/10.6084/m9.figshare.c.6476047.v1),
+  or else the challenge's `MedFMC_train/<task>/<task>_train.csv` and `MedFMC_val/<task>/<task>_val.csv`, the latter with
+  empty labels. They provide the labels of test_WithoutLabel. Images in no list, or all images if there are no lists,
+  get the split `unlisted`.
 
-A set's card, classes and groups are its benchmark's business.
+`train_20.txt`, `val_20.txt` and the few-shot lists repeat parts of trainval.txt and are not read.
 """
 
 from __future__ import annotations
@@ -24,22 +24,20 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, cast
 
-from openmedq.datasets.card import Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_text, to_line
+from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.fields import Record, Unusable, make_sample, represent, take_text, to_line
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Turn
+from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import MemberPath, open_members
 from openmedq.storage.folders import find_all
 from openmedq.storage.lookup import ChainedPictures, Pictures, open_pictures
 
 SPLITS = ("trainval", "test_WithLabel", "test_WithoutLabel")
 UNLISTED = "unlisted"
-ROLES = dict.fromkeys((*SPLITS, UNLISTED), Role.EVALUATION)
-ALIASES = ("openmedlab/MedFM", "MedFMC2023", "6476047")
 HOMEPAGE = "https://doi.org/10.6084/m9.figshare.c.6476047.v1"
-CITATION = (
+_CITATION = (
     "Wang et al., A real-world dataset and benchmark for foundation model adaptation in medical image classification, "
     "Scientific Data 2023"
 )
@@ -48,7 +46,7 @@ _LISTS_URL = "https://raw.githubusercontent.com/openmedlab/MedFM/e846f5f5328a914
 _ARTICLES_URL = "https://api.figshare.com/v2/collections/6476047/articles"
 
 _ROOTS = ("", "MedFMC", "data", "data/MedFMC", "MedFM", "MedFM/data/MedFMC", "MedFM-main", "MedFM-main/data/MedFMC")
-_LINE = re.compile(r"(.+?\.(?:png|jpe?g|bmp|tiff?))(?:\s+(.*))?", re.IGNORECASE)  # a name may hold spaces
+_LINE = re.compile(r"(.+?\.(?:png|jpe?g|bmp|tiff?))(?:\s+(.*))?", re.IGNORECASE)  # names may contain spaces
 _VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
 
 _log = logging.getLogger(__name__)
@@ -56,39 +54,54 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What differs from task to task."""
+    """What differs between the tasks."""
 
-    task: str  # as the challenge's folders and lists call it
-    table: str  # on figshare, in a folder called as the card's title
-    keys: tuple[str, ...]  # the tables' columns before the labels
-    columns: tuple[str, ...]  # the tables' label columns: one a class, or a single one that holds the class's number
-    to_groups: Callable[[str], Groups]  # from a picture's name
-    lists: Mapping[str, tuple[int, str]]  # of each split: bytes and sha256 in openmedlab/MedFM
+    task: str  # name in the folders and lists of the challenge
+    table: str  # name on figshare, in a folder with the title of the card
+    keys: tuple[str, ...]  # columns of the tables before the labels
+    columns: tuple[str, ...]  # label columns: one per class, or a single one with the class number
+    to_groups: Callable[[str], Groups]  # by image name
+    lists: Mapping[str, tuple[int, str]]  # by split: size in bytes and sha256 in openmedlab/MedFM
 
 
-def list_files(title: str, layout: Layout) -> tuple[File, ...]:
-    """The published files of one task: the lists, and the pictures with their table.
-
-    What figshare calls its files is not known: the one zip of the article whose title begins with the task's is meant.
-    """
-    paths = {f"data_backup/MedFMC/{layout.task}/{split}.txt": layout.lists[split] for split in SPLITS}
-    return (
-        *(
-            File(path=path, url=f"{_LISTS_URL}/{path}", size_bytes=size_bytes, sha256=sha256)
-            for path, (size_bytes, sha256) in paths.items()
+def make_card(
+    *, id: str, title: str, modality: str, layout: Layout, num_rows: tuple[int, int, int], classes: tuple[str, ...]
+) -> Card:
+    """Return the card of one task; `num_rows` are those of SPLITS."""
+    lists = {f"data_backup/MedFMC/{layout.task}/{split}.txt": layout.lists[split] for split in SPLITS}
+    challenge = (f"MedFMC_{part}/{layout.task}/{layout.task}_{part}.csv" for part in ("train", "val"))
+    return Card(
+        id=id,
+        kind="benchmark",
+        title=title,
+        aliases=("openmedlab/MedFM", "MedFMC2023", "6476047"),
+        collection="MedFMC",
+        homepage=HOMEPAGE,
+        citation=_CITATION,
+        licence="CC-BY-4.0",
+        access=Access.OPEN,
+        task=Task.CLASSIFICATION,
+        modality=modality,
+        files=(
+            *(
+                File(path=path, url=f"{_LISTS_URL}/{path}", size_bytes=size_bytes, sha256=sha256)
+                for path, (size_bytes, sha256) in lists.items()
+            ),
+            # The names of figshare's files are unknown: the only zip of the article whose title starts with `title`.
+            File(path=f"{title}.zip", url=f"{_ARTICLES_URL}#{title}/*.zip"),
         ),
-        File(path=f"{title}.zip", url=f"{_ARTICLES_URL}#{title}/*.zip"),
+        other_paths=(f"{title}/{layout.table}", *challenge),
+        roles=dict.fromkeys((*SPLITS, UNLISTED), Role.EVALUATION),
+        published_rows={**dict(zip(SPLITS, num_rows, strict=True)), UNLISTED: 0},
+        classes=classes,
+        is_multi_label=len(layout.columns) > 1,
+        fitted=("trainval",),
+        scored=("test_WithLabel",),
     )
 
 
-def list_other_paths(title: str, layout: Layout) -> tuple[str, ...]:
-    """What tells a task in another packaging: figshare's table unpacked, or the challenge's tables."""
-    challenge = (f"MedFMC_{part}/{layout.task}/{layout.task}_{part}.csv" for part in ("train", "val"))
-    return (f"{title}/{layout.table}", *challenge)
-
-
 def read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
-    """Stream the pictures of one task; SourceError where neither a list nor a table of it is there."""
+    """Stream the images of one task; SourceError if there is neither a list nor a table of it."""
     lists, tables = _find_lists(raw, card, layout), _find_tables(raw, card, layout)
     if not lists and not tables:
         expected = f"data_backup/MedFMC/{layout.task}/trainval.txt"
@@ -97,7 +110,7 @@ def read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     for split in SPLITS if lists else ():
         if split not in dict(lists):
             warn_absent(card.id, f"data_backup/MedFMC/{layout.task}/{split}.txt", split)
-    # By name: at most the labels and ids of a set's ten thousand pictures.
+    # Labels by image name; a dataset has at most ten thousand images.
     published = dict(_labels_of(tables, layout)) if lists else {}
     seen: set[str] = set()
     with ExitStack() as stack:
@@ -107,7 +120,7 @@ def read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
             yield from reader.represent(_lines_of(path, published, layout), path, split)
         for path, table in tables:
             records = _rows_of(table, layout)
-            if lists:  # pictures that they name are no second record
+            if lists:  # skip images that are in the lists
                 left = [item for item in records if "problem" not in item[1] and item[1]["img_id"] not in seen]
                 if not left:
                     continue
@@ -120,15 +133,15 @@ class _Reader:
     raw: Path
     card: Card
     layout: Layout
-    pictures: Pictures
+    images: Pictures
     seen: set[str]
 
     def represent(self, records: Iterable[tuple[str, Any]], path: Path, split: str) -> Iterator[Sample | Rejected]:
         def identify(key: str, record: Record) -> tuple[str, str]:
             name = record.get("img_id", "")
             is_id = name and to_line(name) == name
-            if name and name in self.seen:  # in another list too: the id is the image's
-                raise Unusable(Reason.ID_REPEATED, f"{to_line(name)} stands for an earlier record too")
+            if name and name in self.seen:  # also across lists, because the id is the image name
+                raise Unusable(Reason.ID_REPEATED, f"an earlier record has the id {to_line(name)} too")
             self.seen.add(name)
             return name if is_id else f"{path.stem}-line-{key}", split
 
@@ -139,11 +152,11 @@ class _Reader:
             raw=self.raw,
             path=path,
             identify=identify,
-            build=lambda *words: self._build(path, *words),
+            build=self._build,
             seen=None,
         )
 
-    def _build(self, path: Path, record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def _build(self, record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         if "problem" in record:
             raise record["problem"]
         name = take_text(record, "img_id")
@@ -152,22 +165,18 @@ class _Reader:
             record, "labels", empty=Reason.ANSWER_WITHHELD if is_hidden else Reason.FIELD_MISSING
         ).replace(",", " ")
         labels = self._to_labels(values.split())
-        picture = self.pictures.find(name)
-        if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} {self.pictures.where}")
-        return Sample(
-            id=sample_id,
-            source=self.card.id,
-            split=split,
-            task=self.card.task,
-            modality=self.card.modality,
-            licence=self.card.licence,
-            provenance=provenance,
+        image = self.images.find(name)
+        if image is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} {self.images.where}")
+        return make_sample(
+            self.card,
+            sample_id,
+            split,
+            provenance,
             turns=(Turn("", ", ".join(labels)),),
-            images=(picture,),
+            images=(image,),
             groups=self.layout.to_groups(name),
             labels=labels,
-            attributes=keep(list=path.stem if split != UNLISTED and path.stem != split else ""),
         )
 
     def _to_labels(self, values: Sequence[str]) -> tuple[str, ...]:
@@ -190,7 +199,7 @@ def _lines_of(path: Path, published: dict[str, str], layout: Layout) -> Iterator
         if is_cut and not next_line and (not match or num_labels not in (0, len(layout.columns))):
             yield number, {"problem": Unusable(Reason.FILE_TRUNCATED, "the file ends within the line; get it again")}
         elif match is None:
-            yield number, {"problem": Unusable(Reason.FIELD_MISSING, "the line names no picture")}
+            yield number, {"problem": Unusable(Reason.FIELD_MISSING, "the line names no image")}
         else:
             yield number, {"img_id": match[1], "labels": match[2] or published.get(match[1], "")}
 
@@ -212,28 +221,19 @@ def _labels_of(tables: Iterable[tuple[Path, Path]], layout: Layout) -> Iterator[
 
 
 def _find_lists(raw: Path, card: Card, layout: Layout) -> list[tuple[str, Path]]:
-    """The lists that are read, with the split of each: all from one folder, since their versions divide differently."""
-    folders = (f"data_backup/MedFMC/{layout.task}", f"MedFMC_train/{layout.task}")
-    found = []
-    for folder in (raw / root / name for root in _ROOTS for name in (*folders, layout.task, card.title, "")):
-        candidates = {split: [folder / f"{split}.txt"] for split in SPLITS}
-        division = [folder / f"{name}.txt" for name in ("train_20", "val_20")]
-        if candidates["trainval"][0].is_file():
-            for path in filter(Path.is_file, division):
-                _log.info("%s: not read: trainval.txt, which it divides, is there", path)
-        else:
-            candidates["trainval"] = division
-        found.append([(split, path) for split, paths in candidates.items() for path in paths if path.is_file()])
-        if draws := len(find_all(folder, f"{layout.task}_*-shot_*.txt")) if found[-1] else 0:
-            _log.info("%s: %d few-shot lists not read: they draw from trainval", folder, draws)
-    whole, *others = [lists for lists in found if lists] or [[]]
-    for lists in others:
-        _log.info("%s: lists not read: those of %s are", lists[0][1].parent, whole[0][1].parent)
+    """Find the lists to read, with their splits, all in one folder, because versions of the lists split differently."""
+    names = (f"data_backup/MedFMC/{layout.task}", f"MedFMC_train/{layout.task}", layout.task, card.title, "")
+    whole: list[tuple[str, Path]] = []
+    for folder in (raw / root / name for root in _ROOTS for name in names):
+        found = [(split, path) for split in SPLITS if (path := folder / f"{split}.txt").is_file()]
+        if found and whole:
+            _log.info("%s: lists not read: those of %s are used", folder, whole[0][1].parent)
+        whole = whole or found
     return whole
 
 
 def _find_tables(raw: Path, card: Card, layout: Layout) -> list[tuple[Path, Path]]:
-    """The tables that are read: the file that each lies in, and the table itself, which may be a zip's member."""
+    """Find the tables to read: the file that contains each, and the table itself, which may be a member of a zip."""
     archives = [raw / name for name in _find_archives(raw, card, layout)]
 
     def find(name: str, *folders: str) -> list[tuple[Path, Path]]:
@@ -247,7 +247,7 @@ def _find_tables(raw: Path, card: Card, layout: Layout) -> list[tuple[Path, Path
         for table in find(f"{layout.task}_{part}.csv", f"MedFMC_{part}/{layout.task}", layout.task, "")
     ]
     for _, table in challenge if published else ():
-        _log.info("%s: not read: %s, which has the labels of all pictures, is", table, published[0][1])
+        _log.info("%s: not read: %s, which has the labels of all images, is used", table, published[0][1])
     return published or challenge
 
 
@@ -255,11 +255,11 @@ def _find_members(archives: Iterable[Path], name: str) -> Iterator[tuple[Path, P
     for path in archives:
         with open_members(path) as members:
             if member := members.find(name):
-                yield path, cast(Path, MemberPath(path, member))  # it opens as a file does
+                yield path, cast(Path, MemberPath(path, member))  # has the same `open`
 
 
 def _find_places(raw: Path, card: Card, layout: Layout) -> list[str]:
-    """Folders and zips that pictures may lie in, below `raw`."""
+    """Find the folders and zips that may contain images, relative to `raw`."""
     names = (*(f"MedFMC_{part}/{layout.task}" for part in ("train", "val", "test")), layout.task, card.title)
     folders = [f"{root}/{name}".lstrip("/") for root in _ROOTS for name in (*names, "images", "image")]
     return [name for name in folders if (raw / name).is_dir()] + _find_archives(raw, card, layout)

@@ -1,1 +1,1 @@
-"""openmedq.medmnist."""
+"""The MedMNIST family: datasets that share a layout."""

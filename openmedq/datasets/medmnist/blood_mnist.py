@@ -1,13 +1,8 @@
-"""BloodMNIST: single blood cells under the microscope, eight kinds, RGB (Acevedo et al., 2020; Yang et al., 2023).
+"""BloodMNIST: microscope images of single blood cells, eight classes, RGB (Acevedo et al., 2020; Yang et al., 2023).
 
-Layout read, as published on Zenodo: `bloodmnist.npz` (28 x 28 px), or where that is absent one of the larger
-`bloodmnist_{64,128,224}.npz`; see `formats/medmnist.py`, also for what becomes of a file that is not the publisher's.
-Class names, counts and md5s are those of medmnist 3.0.2.
-
-What is odd in the published file, and in the miniature:
-
-- One class has a name with commas, and no space before its parenthesis.
-- Classes are of unequal size.
+See `medmnist/reader.py` for the layout (https://zenodo.org/records/10519652). Class names, numbers of rows and md5s are
+those of medmnist 3.0.2. The classes have unequal sizes. One class name contains commas and has no space before its
+parenthesis.
 """
 
 from __future__ import annotations
@@ -15,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.medmnist.reader import ALIASES, SPLITS, URL, name_files, read_npz
-from openmedq.schema import Rejected, Role, Sample, Task
+from openmedq.datasets.card import File
+from openmedq.datasets.medmnist.reader import URL, make_card, name_files, read_npz
+from openmedq.schema import Rejected, Sample
 
 FILE = "bloodmnist.npz"
 
@@ -31,29 +26,19 @@ _OFFICIAL_MD5S = name_files(
     },
 )
 
-card = Card(
+card = make_card(
     id="blood_mnist",
-    kind="benchmark",
     title="BloodMNIST",
-    aliases=ALIASES,
-    collection="MedMNIST",
-    homepage="https://medmnist.com/",
     citation="Yang et al., MedMNIST v2, Scientific Data 2023; Acevedo et al., Data in Brief 2020",
-    licence="CC-BY-4.0",
-    access=Access.OPEN,
-    task=Task.CLASSIFICATION,
     modality="microscopy",
-    files=(
-        File(
-            path=FILE,
-            url=f"{URL}/{FILE}?download=1",
-            size_bytes=35_461_855,
-            sha256="062023e186f537e26b3c21ea3b2614ddfc475e8a14825dfd20663bbb7e37bddc",
-            md5=_OFFICIAL_MD5S[FILE],
-        ),
+    file=File(
+        path=FILE,
+        url=f"{URL}/{FILE}?download=1",
+        md5=_OFFICIAL_MD5S[FILE],
+        size_bytes=35_461_855,
+        sha256="062023e186f537e26b3c21ea3b2614ddfc475e8a14825dfd20663bbb7e37bddc",
     ),
-    roles=dict.fromkeys(SPLITS, Role.EVALUATION),  # the splits are the benchmark's own; the mix trains on none
-    published_rows={"train": 11_959, "val": 1_712, "test": 3_421},
+    num_rows=(11_959, 1_712, 3_421),
     classes=(
         "basophil",
         "eosinophil",
@@ -64,11 +49,9 @@ card = Card(
         "neutrophil",
         "platelet",
     ),
-    fitted=("train",),
-    scored=("test",),
 )
 
 
 def read(raw: Path, allow_unofficial: bool = False) -> Iterator[Sample | Rejected]:
-    """Stream the pictures as PNG; SourceError where the file is absent, cut, other than published, or another's."""
-    yield from read_npz(raw, card, _OFFICIAL_MD5S, num_channels=3, allow_unofficial=allow_unofficial)
+    """Stream the images; SourceError if the file is absent, damaged or not the published one."""
+    return read_npz(raw, card, _OFFICIAL_MD5S, num_channels=3, allow_unofficial=allow_unofficial)

@@ -1,13 +1,7 @@
-"""PneumoniaMNIST: children's chest radiographs, normal or pneumonia, gray (Yang et al., MedMNIST v2, 2023).
+"""PneumoniaMNIST: chest radiographs of children, normal or pneumonia, gray (Kermany et al., 2018; Yang et al., 2023).
 
-Layout read, as published on Zenodo: `pneumoniamnist.npz` (28 x 28 px), or where that is absent one of the larger
-`pneumoniamnist_{64,128,224}.npz`; see `formats/medmnist.py`, also for what becomes of a file that is not the
-publisher's. The md5s are those of medmnist 3.0.2.
-
-What is odd in the published file, and in the miniature:
-
-- Three of four pictures show pneumonia.
-- Labels are a column, not a row.
+See `medmnist/reader.py` for the layout (https://zenodo.org/records/10519652). Numbers of rows and md5s are those of
+medmnist 3.0.2. Three of four images show pneumonia.
 """
 
 from __future__ import annotations
@@ -15,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.medmnist.reader import ALIASES, SPLITS, URL, name_files, read_npz
-from openmedq.schema import Rejected, Role, Sample, Task
+from openmedq.datasets.card import File
+from openmedq.datasets.medmnist.reader import URL, make_card, name_files, read_npz
+from openmedq.schema import Rejected, Sample
 
 FILE = "pneumoniamnist.npz"
 
@@ -31,27 +25,17 @@ _OFFICIAL_MD5S = name_files(
     },
 )
 
-card = Card(
+card = make_card(
     id="pneumonia_mnist",
-    kind="benchmark",
     title="PneumoniaMNIST",
-    aliases=ALIASES,
-    collection="MedMNIST",
-    homepage="https://medmnist.com/",
     citation="Yang et al., MedMNIST v2, Scientific Data 2023; Kermany et al., Cell 2018",
-    licence="CC-BY-4.0",
-    access=Access.OPEN,
-    task=Task.CLASSIFICATION,
     modality="radiology",
-    files=(File(path=FILE, url=f"{URL}/{FILE}?download=1", md5=_OFFICIAL_MD5S[FILE], about_bytes=4_170_000),),
-    roles=dict.fromkeys(SPLITS, Role.EVALUATION),  # the splits are the benchmark's own; the mix trains on none
-    published_rows={"train": 4708, "val": 524, "test": 624},
+    file=File(path=FILE, url=f"{URL}/{FILE}?download=1", md5=_OFFICIAL_MD5S[FILE], about_bytes=4_170_000),
+    num_rows=(4708, 524, 624),
     classes=("normal", "pneumonia"),
-    fitted=("train",),
-    scored=("test",),
 )
 
 
 def read(raw: Path, allow_unofficial: bool = False) -> Iterator[Sample | Rejected]:
-    """Stream the pictures as PNG; SourceError where the file is absent, cut, other than published, or another's."""
-    yield from read_npz(raw, card, _OFFICIAL_MD5S, num_channels=1, allow_unofficial=allow_unofficial)
+    """Stream the images; SourceError if the file is absent, damaged or not the published one."""
+    return read_npz(raw, card, _OFFICIAL_MD5S, num_channels=1, allow_unofficial=allow_unofficial)

@@ -1,11 +1,12 @@
-"""MedMNIST's layout, which its sets share: one npz a set and size, `{train,val,test}_images` and `..._labels`.
+"""The layout that the MedMNIST datasets share: one npz per dataset and image size (https://medmnist.com/).
 
-Images are (N, side, side) or (N, side, side, 3) uint8, labels (N, 1) integers that number the classes. Nothing is
-unpickled, and pictures are read one by one: those of 224 px do not fit into memory.
+`<name>.npz` has images of 28 px, `<name>_{64,128,224}.npz` larger ones. Its arrays are `{train,val,test}_images`, uint8
+of shape (N, side, side) or (N, side, side, 3), and `{train,val,test}_labels`, class numbers of shape (N, 1). Nothing is
+unpickled, and images are read one by one, because those of 224 px do not fit into memory.
 
-MedMNIST is about comparing scores, and copies of its files that hold other rows go around. So a file with another md5
-than the publisher's is refused unless the dial `normalize.allow_unofficial` says otherwise. A miniature says of itself
-that it is one: its npz holds a further array, `generated`, which no published file has and no copy gets by accident.
+Copies of the files with other rows exist, and scores on them are not comparable with MedMNIST's. So a file with another
+md5 than the published one is refused unless the setting `normalize.allow_unofficial` is true. The generated miniature
+has a further array, `generated`, which no published file has.
 """
 
 from __future__ import annotations
@@ -23,19 +24,20 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pictures
+from PIL import Image as PixelImage
 
-from openmedq.datasets.card import Card
-from openmedq.datasets.readers import find_file
+from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.fields import make_sample
+from openmedq.datasets.readers import find_below
 from openmedq.errors import SourceError
-from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Turn
+from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
 from openmedq.storage.origin import compute_md5
 
 SPLITS = ("train", "val", "test")
-SIDE_PX = 28  # of the set proper; MedMNIST+ has larger ones
+SIDE_PX = 28  # of MedMNIST; MedMNIST+ has the larger sizes
 SIDES_PX = (SIDE_PX, 64, 128, 224)
-ALIASES = ("MedMNIST-v2", "MedMNIST/MedMNIST", "albertvillanova/medmnist-v2", "10519652")
+_ALIASES = ("MedMNIST-v2", "MedMNIST/MedMNIST", "albertvillanova/medmnist-v2", "10519652")
 URL = "https://zenodo.org/records/10519652/files"
 
 GENERATED = "generated"
@@ -47,43 +49,74 @@ _log = logging.getLogger(__name__)
 Array = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type of an array
 
 
+def make_card(
+    *,
+    id: str,
+    title: str,
+    citation: str,
+    modality: str,
+    file: File,
+    num_rows: tuple[int, int, int],
+    classes: tuple[str, ...],
+) -> Card:
+    """Return the card of one dataset; `num_rows` are those of SPLITS, which are the benchmark's own."""
+    return Card(
+        id=id,
+        kind="benchmark",
+        title=title,
+        aliases=_ALIASES,
+        collection="MedMNIST",
+        homepage="https://medmnist.com/",
+        citation=citation,
+        licence="CC-BY-4.0",
+        access=Access.OPEN,
+        task=Task.CLASSIFICATION,
+        modality=modality,
+        files=(file,),
+        roles=dict.fromkeys(SPLITS, Role.EVALUATION),
+        published_rows=dict(zip(SPLITS, num_rows, strict=True)),
+        classes=classes,
+        fitted=("train",),
+        scored=("test",),
+    )
+
+
 def read_npz(
     raw: Path, card: Card, official_md5s: Mapping[str, str], *, num_channels: int, allow_unofficial: bool
 ) -> Iterator[Sample | Rejected]:
-    """Stream the pictures of one set as PNG, each with its class.
+    """Stream the images of one dataset as PNG, each with its class.
 
     Args:
-        raw: the folder; `MedMNIST/` in it is as good.
-        card: of the set.
-        official_md5s: by file name, the one to read first; where several are there, the others are named in the log.
+        raw: Folder with the file, at most two folders deep.
+        card: Card of the dataset.
+        official_md5s: Md5 by file name. The first file that exists is read; further ones are logged.
         num_channels: 1 for gray, 3 for RGB.
-        allow_unofficial: read a file whose md5 is none of these, and name it in the log.
+        allow_unofficial: Read a file whose md5 is not among these, and log its name.
 
     Raises:
-        SourceError: no file, a file that is cut or holds other arrays, or one that is not the publisher's.
+        SourceError: No file, or a file that is damaged, has other arrays, or is not the published one.
     """
-    found = [find_file(raw, name, f"MedMNIST/{name}", f"medmnist/{name}") for name in official_md5s]
-    paths = [path for path in found if path]
+    paths = [path for path in find_below(raw, *official_md5s) if path.is_file()]
     if not paths:
         raise SourceError(
             f"{raw}: no `{next(iter(official_md5s))}`; expected it there, as published at {card.homepage}"
         )
     path = paths[0]
     for other in paths[1:]:
-        _log.info("%s: not read: %s is there", other, path.name)
-    with open_members(path) as members:  # which refuses what is cut or hostile
+        _log.info("%s: not read: %s is used", other, path)
+    with open_members(path) as members:  # refuses a damaged or unsafe archive
         names = set(members.names)
     _check_md5(path, card, official_md5s, is_generated=f"{GENERATED}.npy" in names, is_allowed=allow_unofficial)
     with zipfile.ZipFile(path) as archive:
         for split in SPLITS:
             labels = _read_labels(path, archive, split)
-            pictures = _stream_pictures(path, archive, split, len(labels), num_channels)
-            for index, (pixels, label) in enumerate(zip(pictures, labels, strict=True)):
+            images = _stream_images(path, archive, split, len(labels), num_channels)
+            for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
                 yield _represent(card, path.relative_to(raw).as_posix(), split, index, pixels, int(label))
 
 
 def name_files(stem: str, md5s: Mapping[int, str]) -> dict[str, str]:
-    """From md5 by side in px to md5 by file name: `stem.npz` at 28 px, `stem_64.npz` and so on."""
+    """Convert md5 by side in px to md5 by file name: `<stem>.npz` for 28 px, `<stem>_64.npz` and so on."""
     return {f"{stem}.npz" if side == SIDE_PX else f"{stem}_{side}.npz": md5s[side] for side in SIDES_PX}
 
 
@@ -96,8 +129,8 @@ def _check_md5(
     problem = f"{path}: not the published file (md5 {found})"
     if not is_allowed:
         advice = f"get it from {card.homepage}, or set `normalize.allow_unofficial: true` (or check --allow-unofficial)"
-        raise SourceError(f"{problem}: scores on it would not compare; {advice}")
-    _log.info("%s: read nevertheless; scores on it do not compare", problem)
+        raise SourceError(f"{problem}: scores on it are not comparable; {advice}")
+    _log.info("%s: read anyway; scores on it are not comparable", problem)
 
 
 def _represent(
@@ -106,16 +139,13 @@ def _represent(
     name = f"{split}-{index}"
     sample_id, provenance = f"{card.id}/{name}", Provenance(file, f"{split} row {index}")
     if not 0 <= label < len(card.classes):
-        detail = f"label {label} is no class"
+        detail = f"label {label} is not a class"
         return Rejected(sample_id, card.id, split, Reason.ANSWER_NOT_AN_OPTION, detail, provenance)
-    return Sample(
-        id=sample_id,
-        source=card.id,
-        split=split,
-        task=card.task,
-        modality=card.modality,
-        licence=card.licence,
-        provenance=provenance,
+    return make_sample(
+        card,
+        sample_id,
+        split,
+        provenance,
         turns=(Turn("", card.classes[label]),),
         images=(Image(name, data=_encode_png(pixels)),),
         labels=(card.classes[label],),
@@ -124,7 +154,7 @@ def _represent(
 
 def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
-    Pictures.fromarray(pixels).save(buffer, "PNG")
+    PixelImage.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -136,25 +166,25 @@ def _read_labels(path: Path, archive: zipfile.ZipFile, split: str) -> list[int]:
         return [int(label) for label in np.frombuffer(file.read(shape[0] * dtype.itemsize), dtype)]
 
 
-def _stream_pictures(
-    path: Path, archive: zipfile.ZipFile, split: str, num_pictures: int, num_channels: int
+def _stream_images(
+    path: Path, archive: zipfile.ZipFile, split: str, num_images: int, num_channels: int
 ) -> Iterator[NDArray[np.uint8]]:
     name = f"{split}_images"
     with _open_array(path, archive, name) as (file, (shape, dtype)):
         side_px = shape[1] if len(shape) > 1 else 0
         pixels_shape = (side_px, side_px) if num_channels == 1 else (side_px, side_px, num_channels)
-        if dtype != np.uint8 or side_px not in SIDES_PX or shape != (num_pictures, *pixels_shape):
+        if dtype != np.uint8 or side_px not in SIDES_PX or shape != (num_images, *pixels_shape):
             one = "(28, 28)" if num_channels == 1 else f"(28, 28, {num_channels})"
-            expected = f"{num_pictures} of {one}, as many as labels, or of {', '.join(map(str, SIDES_PX[1:]))} px"
+            expected = f"{num_images} of {one}, as many as labels, or of {', '.join(map(str, SIDES_PX[1:]))} px"
             raise SourceError(f"{path}: {name} is {dtype} {shape}; expected uint8, {expected}")
-        for _ in range(num_pictures):
+        for _ in range(num_images):
             data = file.read(math.prod(pixels_shape))
             yield np.frombuffer(data, np.uint8).reshape(pixels_shape)
 
 
 @contextmanager
 def _open_array(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[tuple[IO[bytes], Array]]:
-    """An array of the npz, its header read and checked against its size: a header may be a lie."""
+    """Open an array of the npz; its header is untrusted and checked against its size."""
     member = f"{name}.npy"
     if member not in archive.namelist():
         raise SourceError(f"{path}: no array `{name}`; expected images and labels of {', '.join(SPLITS)}")
@@ -167,7 +197,7 @@ def _open_array(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[tup
             yield file, (shape, dtype)
     except (ValueError, OverflowError, *_DAMAGE) as error:
         text = " ".join(str(error).split())[:100]
-        raise SourceError(f"{path}: `{member}` is no plain array ({text}); get the file again") from None
+        raise SourceError(f"{path}: `{member}` is not a plain array ({text}); get the file again") from None
 
 
 def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -175,5 +205,5 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]
         return _HEADERS[np.lib.format.read_magic(file)](file)
     except _DAMAGE:
         raise
-    except Exception:  # NumPy parses it as Python, and raises what that does: TokenError, SyntaxError, MemoryError ...
-        raise ValueError("its header can't be read") from None
+    except Exception:  # NumPy parses it as Python: TokenError, SyntaxError, MemoryError ...
+        raise ValueError("its header cannot be read") from None

@@ -1,14 +1,8 @@
-"""RetinaMNIST: pictures of the eye's ground, graded for diabetic retinopathy, RGB (DeepDRiD, 2022; Yang et al., 2023).
+"""RetinaMNIST: fundus photographs, graded for diabetic retinopathy, RGB (Liu et al., 2022; Yang et al., 2023).
 
-Layout read, as published on Zenodo: `retinamnist.npz` (28 x 28 px), or where that is absent one of the larger
-`retinamnist_{64,128,224}.npz`; see `formats/medmnist.py`, also for what becomes of a file that is not the publisher's.
-Class names, counts and md5s are those of medmnist 3.0.2.
-
-What is odd in the published file, and in the miniature:
-
-- Classes are grades from 0 to 4, called by nothing but their number (MedMNIST scores them as an ordinal regression;
-  here they are five classes).
-- Almost half of the eyes have grade 0, hardly any have grade 4.
+See `medmnist/reader.py` for the layout (https://zenodo.org/records/10519652). Numbers of rows and md5s are those of
+medmnist 3.0.2. The classes are the grades 0 to 4, which have no names. MedMNIST scores them as an ordinal regression;
+here they are five classes. Almost half of the images have grade 0, very few have grade 4.
 """
 
 from __future__ import annotations
@@ -16,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.medmnist.reader import ALIASES, SPLITS, URL, name_files, read_npz
-from openmedq.schema import Rejected, Role, Sample, Task
+from openmedq.datasets.card import File
+from openmedq.datasets.medmnist.reader import URL, make_card, name_files, read_npz
+from openmedq.schema import Rejected, Sample
 
 FILE = "retinamnist.npz"
 
@@ -32,27 +26,17 @@ _OFFICIAL_MD5S = name_files(
     },
 )
 
-card = Card(
+card = make_card(
     id="retina_mnist",
-    kind="benchmark",
     title="RetinaMNIST",
-    aliases=ALIASES,
-    collection="MedMNIST",
-    homepage="https://medmnist.com/",
     citation="Yang et al., MedMNIST v2, Scientific Data 2023; Liu et al., DeepDRiD, Patterns 2022",
-    licence="CC-BY-4.0",
-    access=Access.OPEN,
-    task=Task.CLASSIFICATION,
-    modality="mixed",  # photographs: none of the other words fits
-    files=(File(path=FILE, url=f"{URL}/{FILE}?download=1", md5=_OFFICIAL_MD5S[FILE], about_bytes=3_290_000),),
-    roles=dict.fromkeys(SPLITS, Role.EVALUATION),  # the splits are the benchmark's own; the mix trains on none
-    published_rows={"train": 1_080, "val": 120, "test": 400},
+    modality="mixed",  # photographs have no modality of their own
+    file=File(path=FILE, url=f"{URL}/{FILE}?download=1", md5=_OFFICIAL_MD5S[FILE], about_bytes=3_290_000),
+    num_rows=(1_080, 120, 400),
     classes=("0", "1", "2", "3", "4"),
-    fitted=("train",),
-    scored=("test",),
 )
 
 
 def read(raw: Path, allow_unofficial: bool = False) -> Iterator[Sample | Rejected]:
-    """Stream the pictures as PNG; SourceError where the file is absent, cut, other than published, or another's."""
-    yield from read_npz(raw, card, _OFFICIAL_MD5S, num_channels=3, allow_unofficial=allow_unofficial)
+    """Stream the images; SourceError if the file is absent, damaged or not the published one."""
+    return read_npz(raw, card, _OFFICIAL_MD5S, num_channels=3, allow_unofficial=allow_unofficial)

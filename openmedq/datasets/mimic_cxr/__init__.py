@@ -1,1 +1,1 @@
-"""openmedq.mimic_cxr."""
+"""MIMIC-CXR: the reader, the layout of PhysioNet's projects, and the sections of reports."""

@@ -1,29 +1,30 @@
 """MIMIC-CXR: 377,110 chest radiographs of 227,835 studies with their reports (Johnson et al., 2019).
 
-Layout read, as two projects on PhysioNet publish it, side by side or in one folder, a few levels down: of
-MIMIC-CXR-JPG `mimic-cxr-2.0.0-{split,metadata,chexpert,negbio}.csv.gz` (so called in 2.1.0 too; .gz or unpacked) and
-`files/p10/p<subject>/s<study>/<dicom>.jpg`; of MIMIC-CXR the reports `files/p10/p<subject>/s<study>.txt`, in
-`mimic-cxr-reports.zip`, which is read in place, or unpacked. The tables beside the split's may be absent. For fetching
-alone, not for reading, the card has `IMAGE_FILENAMES`, which lists the pictures, and `SHA256SUMS.txt`.
+Layout, as two projects of PhysioNet publish it, side by side or in one folder, a few levels deep:
 
-A sample is a picture with the report of its study, by sections (see `formats/report_sections.py`).
+- MIMIC-CXR-JPG (https://physionet.org/content/mimic-cxr-jpg/2.1.0/):
+  `mimic-cxr-2.0.0-{split,metadata,chexpert,negbio}.csv.gz` (also named so in 2.1.0; gzipped or not), of which only the
+  split table is required, and `files/p10/p<subject>/s<study>/<dicom>.jpg`. `IMAGE_FILENAMES`, which lists the images,
+  and `SHA256SUMS.txt` are only used for downloads.
+- MIMIC-CXR (https://physionet.org/content/mimic-cxr/2.1.0/): the reports, `files/p10/p<subject>/s<study>.txt`, in
+  `mimic-cxr-reports.zip`, which is read in place, or unpacked.
 
-Whoever reads this set has signed not to share it: no text, no picture and no id of it stands in an error, in a log or
-in the detail of a rejected record. Errors name tables and archives alone; ids stay in the rows that are written.
+A sample is an image with the sections of its study's report (see `mimic_cxr/report_sections.py`).
 
-What is odd in the published files, and in the miniature:
+Users have agreed not to share the data. So errors, logs and the details of rejected rows contain no text, image or id;
+they name only tables and archives. Ids are only in the rows that are written.
 
-- The second split is called `validate`.
-- A study's pictures, one to several, share its report; and one report stands under two studies.
-- Blanks `___` where names, dates and ages were removed.
-- Headers vary: REASON FOR EXAM and HISTORY are the indication, CHEST, TWO VIEWS are findings, CONCLUSION and IMPRESSON
-  the impression; a wet read stands before the final report.
-- Reports without findings, and reports with neither findings nor impression: the last paragraph is the report.
-- Reports without any header, and reports that tell nothing.
-- Reports that compare with a prior study, which is not shown.
-- `ViewPosition` is empty for many pictures.
-- Labels are 1.0, 0.0, -1.0 (uncertain) or empty, and a few studies have none.
-- A study whose report is absent, and a picture that is absent.
+- The second split is named `validate`.
+- The images of a study, one to several, share its report. Two studies can have the same report.
+- `___` replaces names, dates and ages that were removed.
+- Headers vary: REASON FOR EXAM and HISTORY are the indication, CHEST, TWO VIEWS the findings, CONCLUSION and the
+  misspelled IMPRESSON the impression. A wet read precedes the final report.
+- Some reports have no findings; some have neither findings nor impression, and their last paragraph is the report.
+  Some have no headers, some are empty.
+- Some reports compare with an earlier study that is not part of the sample.
+- `ViewPosition` is empty for many images.
+- Labels are 1.0, 0.0, -1.0 (uncertain) or empty; a few studies have none.
+- A few studies lack their report, and a few images are absent.
 """
 
 from __future__ import annotations
@@ -36,7 +37,16 @@ from functools import lru_cache
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, list_absent, represent, take_optional_text, take_text
+from openmedq.datasets.fields import (
+    Record,
+    Unusable,
+    keep,
+    list_absent,
+    make_sample,
+    represent,
+    take_optional_text,
+    take_text,
+)
 from openmedq.datasets.mimic_cxr.physionet import (
     ADVICE,
     LISTING,
@@ -46,16 +56,16 @@ from openmedq.datasets.mimic_cxr.physionet import (
     Texts,
     find_file,
     list_files,
-    stream_table,
     survey,
 )
-from openmedq.datasets.readers.report_sections import ANSWERS, read_sections
+from openmedq.datasets.mimic_cxr.report_sections import ANSWERS, read_sections
+from openmedq.datasets.readers.tables import stream_table
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 TABLES = {name: f"mimic-cxr-2.0.0-{name}.csv.gz" for name in ("split", "metadata", "chexpert", "negbio")}
 REPORTS = "mimic-cxr-reports.zip"
-CANARY = "canary-7f3a-do-not-share"  # in reports of the miniature: where it turns up, a real report would
+CANARY = "canary-7f3a-do-not-share"  # in reports of the miniature, to test that no report leaves the data folder
 
 _JPG = "https://physionet.org/files/mimic-cxr-jpg/2.1.0"
 
@@ -76,10 +86,10 @@ card = Card(
         *(File(path=name, url=f"{_JPG}/{name}") for name in (*TABLES.values(), LISTING, SUMS)),
         File(path=REPORTS, url=f"https://physionet.org/files/mimic-cxr/2.1.0/{REPORTS}", about_bytes=142_000_000),
     ),
-    linked_bytes=557_600_000_000,  # the pictures
-    # The published test never trains. The paper does not evaluate on it, so it validates.
+    linked_bytes=557_600_000_000,  # the images
+    # The published test never trains. The OpenMedQ paper does not evaluate on it, so it is used for validation.
     roles={"train": Role.TRAIN, "validate": Role.VALIDATION, "test": Role.VALIDATION},
-    published_rows={"train": 368_960, "validate": 2_991, "test": 5_159},  # pictures, as the paper counts
+    published_rows={"train": 368_960, "validate": 2_991, "test": 5_159},  # images, as the paper counts them
     terms=f"{TERMS}\nThe agreement: https://physionet.org/content/mimic-cxr-jpg/view-dua/2.1.0/",
     advice=ADVICE,
 )
@@ -91,10 +101,10 @@ _WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the pictures of the split table; SourceError where it is not there, or neither reports nor pictures are.
+    """Stream the images of the split table; SourceError if it is absent, or if both reports and images are.
 
-    Memory holds the pictures' ids, each study's labels and the directory of the reports' archive: 280 MB for the whole
-    set. Metadata run beside the split table; where the two have another order, they wait in memory, in 120 MB more.
+    Memory holds the ids of the images, the labels of each study and the directory of the reports' archive: 280 MB for
+    the whole dataset. Metadata are read in step with the split table; if the order differs, they take 120 MB more.
     """
     names = {name: (published, published.removesuffix(".gz")) for name, published in TABLES.items()}
     found, folders = survey(raw, {**names, "reports": (REPORTS,)})
@@ -111,54 +121,51 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         dicom_id = _take_id(record, "dicom_id", _DICOM_ID)
         split = take_text(record, "split")
         if split not in card.roles:
-            raise Unusable(Reason.FIELD_MISSING, "field `split` is none of " + ", ".join(card.roles))
-        if dicom_id in seen:  # here and not in `represent`, whose detail names the id
-            raise Unusable(Reason.ID_REPEATED, "its `dicom_id` stands for an earlier record too")
+            raise Unusable(Reason.FIELD_MISSING, "field `split` is not one of " + ", ".join(card.roles))
+        if dicom_id in seen:  # not left to `represent`, which quotes the id
+            raise Unusable(Reason.ID_REPEATED, "an earlier record has its `dicom_id` too")
         seen.add(dicom_id)
         return dicom_id, split
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         dicom_id = _take_id(record, "dicom_id", _DICOM_ID)
-        described = metadata.take(dicom_id)  # whatever becomes of the record: a row that is passed by waits in memory
+        described = metadata.take(dicom_id)  # also for a rejected record, since skipped rows stay in memory
         subject_id, study_id = (_take_id(record, name, _NUMBER) for name in ("subject_id", "study_id"))
         study = f"p{subject_id[:2]}/p{subject_id}/s{study_id}"
-        picture = find_file(folders, f"{study}/{dicom_id}.jpg")
-        if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, "no picture of that name in its study's folder")
+        image_path = find_file(folders, f"{study}/{dicom_id}.jpg")
+        if image_path is None:
+            raise Unusable(Reason.IMAGE_MISSING, "no image of that name in its study's folder")
         sections = dict(take_report(f"{study}.txt"))
         context = sections.pop("indication", "")
         turns = [Turn(name, sections.pop(name)) for name in (*ANSWERS, "report") if name in sections]
         if not turns:
-            raise Unusable(Reason.ANSWER_EMPTY, "the study's report tells nothing")
+            raise Unusable(Reason.ANSWER_EMPTY, "the study's report is empty")
         if context:
             turns[0] = replace(turns[0], context=f"Indication: {context}")
         attributes = {_to_snake_case(name): take_optional_text(described, name) for name in described}
         attributes |= {name: _join_labels(table.take(study_id)) for name, table in labels.items()}
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=tuple(turns),
-            images=(Image(dicom_id, path=picture),),
+            images=(Image(dicom_id, path=image_path),),
             groups=Groups(patient=subject_id, study=study_id),
             attributes=keep(**(attributes | sections)),
         )
 
     with ExitStack() as stack:
-        absent = f"no report of the study; `{REPORTS}`, of the project MIMIC-CXR, has it"
+        absent = f"no report of the study; `{REPORTS}` of the project MIMIC-CXR contains it"
         texts = Texts(found.get("reports"), folders, stack, absent=absent)
 
-        @lru_cache(maxsize=4)  # a study's pictures follow one another
+        @lru_cache(maxsize=4)  # the images of a study are adjacent
         def take_report(name: str) -> dict[str, str]:
             return read_sections(texts.take(name))
 
         num_rows = 0
         for row in represent(
-            stream_table(path, (*_IDS, "split")),
+            stream_table(path, (*_IDS, "split"), is_secret=True),
             source=card.id,
             unit="line",
             raw=raw,
@@ -169,23 +176,22 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         ):
             num_rows += 1
             yield row
-        unread = (
-            f"absent-{number}" for number in range(1, 1 + metadata.count_rest(_DICOM_ID))
-        )  # by number: no id is told
+        num_unread = metadata.count_rest(_DICOM_ID)
+        unread = (f"absent-{number}" for number in range(1, 1 + num_unread))  # numbered, to name no id
         where, num_other = found.get("metadata", path), num_rows - metadata.num_taken
         yield from list_absent(unread, source=card.id, split="", raw=raw, path=where, num_other=num_other)
 
 
 def more_files(raw: Path) -> Iterator[File]:
-    """The pictures, as the fetched list names them, and the tables again, held to the project's own digests."""
+    """Yield the images in the downloaded list, and the tables again with the project's checksums."""
     return list_files(raw, _JPG, (*TABLES.values(), LISTING))
 
 
 def _take_id(record: Record, name: str, pattern: re.Pattern[str]) -> str:
-    """An id that a path can be made of."""
+    """Return an id that is safe in a path."""
     text = take_text(record, name)
     if not pattern.fullmatch(text):
-        raise Unusable(Reason.FIELD_MISSING, f"field `{name}` is no id")
+        raise Unusable(Reason.FIELD_MISSING, f"field `{name}` is not an id")
     return text
 
 

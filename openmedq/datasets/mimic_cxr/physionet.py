@@ -1,7 +1,7 @@
-"""Credentialed projects of PhysioNet: what who reads them has signed not to share stays out of errors.
+"""The layout of PhysioNet's credentialed projects, and errors that do not disclose their content.
 
-An error names tables and archives alone. No path of a patient's folder, no member's name and nothing that stands in a
-table reaches it, not even as what was found in place of a header. What a project holds is its source's business.
+Errors name tables and archives only, and contain no path of a patient's folder, no member's name and no content of a
+table, not even in place of its header.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ from pathlib import Path
 
 from openmedq.datasets.card import File
 from openmedq.datasets.fields import Unusable
-from openmedq.datasets.readers import tables
 from openmedq.datasets.readers.beside import Beside
-from openmedq.datasets.readers.tables import Row, stream_lines
+from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason
 from openmedq.storage import unexpected
@@ -27,42 +26,42 @@ from openmedq.storage.archives import Members, open_members
 from openmedq.storage.folders import walk
 from openmedq.storage.texts import decode_text
 
-NUM_LEVELS = 7  # raw and six below: physionet.org/files/<project>/<version>/<archive>/files, as wget and unzip do it
+NUM_LEVELS = 7  # `raw` and six below, for wget and unzip: physionet.org/files/<project>/<version>/<archive>/files
 
-LISTING = "IMAGE_FILENAMES"  # of a project of JPGs: a picture's path a line
-SUMS = "SHA256SUMS.txt"  # of any project: a sha256, a space and a path a line
+LISTING = "IMAGE_FILENAMES"  # of a project of JPGs: one image path per line
+SUMS = "SHA256SUMS.txt"  # of any project: a sha256, a space and a path per line
 
 ADVICE = (
-    "become a credentialed user (https://physionet.org/settings/credentialing/), take the training in research with "
-    "human subjects that the set's page names, and sign its agreement there; each reader does so alone"
+    "become a credentialed user (https://physionet.org/settings/credentialing/), complete the training in research "
+    "with human subjects that the dataset's page names, and sign its agreement there; each user must do so"
 )
 TERMS = """\
-PhysioNet Credentialed Health Data Use Agreement 1.5.0, in short; what counts is what you signed there.
+PhysioNet Credentialed Health Data Use Agreement 1.5.0, in short; the agreement that you signed is binding.
  1. Do not try to identify a person or an institution in the data.
- 2. Take care that nothing you publish discloses an identity.
- 3. Share access with nobody: each colleague applies alone.
+ 2. Make sure that nothing you publish discloses an identity.
+ 3. Share access with nobody: each colleague must apply.
  4. Keep the data safe, physically and electronically.
- 5. Report what might identify someone at once to PHI-report@physionet.org.
- 6. Use the data for lawful scientific research alone.
- 7. Complete a training in research with human subjects and in privacy (HIPAA), and prove it.
+ 5. Report anything that might identify a person immediately to PHI-report@physionet.org.
+ 6. Use the data for lawful scientific research only.
+ 7. Complete a training in research with human subjects and in privacy (HIPAA), and submit its certificate.
  8. State the general purpose of your research when you apply.
- 9. Publish the code that belongs to openly published results.
-10. Either side may end the agreement; the duties about the data stay.
-Nothing of it may reach a third party's service: no API or chat of a language model that retains what it is sent
+ 9. Publish the code for openly published results.
+10. Either side may end the agreement; the obligations about the data remain.
+Do not send any of the data to a third party's service, such as the API or chat of a language model that retains it
 (https://physionet.org/news/post/llm-responsible-use)."""
 
 _PICTURE = re.compile(r"files/p([0-9]{2})/p\1[0-9]+/s[0-9]+/[0-9A-Za-z-]+\.jpg")
-_SUM = re.compile(r"([0-9a-f]{64}) +\*?(.+)")  # sha256sum writes a star before the path of what it read as bytes
-_PATIENTS = re.compile(r"p\d\d")  # p10 to p19; in the 65,379 patients' folders below, nothing is looked for
+_SUM = re.compile(r"([0-9a-f]{64}) +\*?(.+)")  # sha256sum writes a star before the path of a file read in binary mode
+_PATIENTS = re.compile(r"p\d\d")  # p10 to p19, which contain the folders of 65,379 patients
 _ENTERED_NEVER = re.compile(r"[ps]\d+")
 
 _log = logging.getLogger(__name__)
 
 
 def survey(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[str, Path], list[Path]]:
-    """Where the files called one of `names[key]` lie, by key, and the folders that hold p10 to p19, wherever below raw.
+    """Find, below `raw`, the file with one of `names[key]`, by key, and the folders that contain p10 to p19.
 
-    Of several versions the last by name is taken, and the others are named in the log.
+    Of several versions the last by name is used, and the others are logged.
     """
     keys = {name: key for key, called in names.items() for name in called}
     candidates: dict[str, list[Path]] = {}
@@ -75,21 +74,21 @@ def survey(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[str, Pat
     found = {key: max(paths) for key, paths in candidates.items()}
     for key, paths in candidates.items():
         for path in sorted(set(paths) - {found[key]}):
-            _log.info("%s: not read: %s is there", path, found[key])
+            _log.info("%s: not read: %s is used", path, found[key])
     return found, sorted(folders)
 
 
 def find_file(folders: Sequence[Path], name: str) -> Path | None:
-    """The file of that name in the first folder that has it."""
+    """Return the file of that name in the first folder that has it."""
     paths = (folder / name for folder in folders)
-    return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 Path's raises, and names it
+    return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 Path.is_file may raise an error that quotes the name
 
 
 def list_files(raw: Path, url: str, tables: Sequence[str]) -> Iterator[File]:
-    """The pictures that a project's LISTING names, then its tables, each with the sha256 that its SUMS has of it.
+    """Yield the images in a project's LISTING, then its tables, with their sha256 in SUMS.
 
-    Both are read in step; memory holds less than 200 bytes a picture, in whichever order they are. SourceError, which
-    names no path of a picture, for a line of another shape.
+    Both are read in step; memory holds less than 200 bytes per image, in any order. SourceError, which quotes no path
+    of an image, for a malformed line.
     """
     sums = Beside(_stream_sums(raw / SUMS))
 
@@ -101,17 +100,15 @@ def list_files(raw: Path, url: str, tables: Sequence[str]) -> Iterator[File]:
     num_without = 0
     for number, line in stream_lines(raw / LISTING):
         if not _PICTURE.fullmatch(line) or hash(line) in seen:
-            raise SourceError(f"{raw / LISTING}: line {number}: no path of a further picture; get the file again")
+            raise SourceError(f"{raw / LISTING}: line {number}: not the path of another image; get the file again")
         seen.add(hash(line))
         file = describe(line)
         num_without += file.sha256 is None
         yield file
     if not seen:
-        raise SourceError(f"{raw / LISTING}: names no picture; get the file again")
+        raise SourceError(f"{raw / LISTING}: it names no image; get the file again")
     if num_without:
-        _log.info(
-            "%s: has no digest of %d of %d pictures, which are taken as they are", raw / SUMS, num_without, len(seen)
-        )
+        _log.info("%s: no checksum of %d of %d images, which are not verified", raw / SUMS, num_without, len(seen))
     yield from (file for file in map(describe, tables) if file.sha256)
 
 
@@ -123,39 +120,34 @@ def _stream_sums(path: Path) -> Iterator[tuple[str, bytes]]:
         yield match[2], bytes.fromhex(match[1])
 
 
-def stream_table(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Row | Unusable]]:
-    """As `formats.tables` gives a table, but where a column lacks, what was found is not told: it may be a record."""
-    return tables.stream_table(path, needed, is_secret=True)
-
-
 class JoinedTable:
-    """Another table's rows by key, read on as far as is asked for; those met on the way wait in memory, packed.
+    """Look up a table's rows by key while reading it only as far as needed; skipped rows stay in memory.
 
-    With `is_once` a row that was asked for is let go: two tables in the same order then take no memory.
+    With `is_once`, a row that was looked up is dropped, so that two tables in the same order take no memory.
     """
 
     def __init__(self, path: Path | None, key: str, ids: Sequence[str], *, is_once: bool = False) -> None:
-        """The table at `path`, if there is one; the columns `ids` are no part of what is taken from it."""
+        """`path` is None if the table is absent; `ids` are columns to leave out."""
         self._path = path
         self._key = key
         self._ids = ids
         self._is_once = is_once
-        self._rows = stream_table(path, (key,)) if path else iter(())
+        self._rows = stream_table(path, (key,), is_secret=True) if path else iter(())
         self._waiting: dict[str, str] = {}
         self.num_taken = 0
 
     def take(self, key: str) -> dict[str, str]:
-        """What the row says; empty where the table has no such row. SourceError where the table is damaged."""
+        """Return the non-empty fields of a row; empty if there is no such row. SourceError if the table is damaged."""
         while key not in self._waiting:
             number, row = next(self._rows, ("", None))
             if row is None:
                 return {}
             if isinstance(row, Unusable) and row.reason is Reason.FILE_TRUNCATED:
                 _log.warning(
-                    "%s: line %s: %s; what it has of the records below is lost", self._path, number, row.detail
+                    "%s: line %s: %s; its fields for the records below are lost", self._path, number, row.detail
                 )
                 continue
-            if isinstance(row, Unusable):  # no record is lost by it, so that no rejected one would tell of it
+            if isinstance(row, Unusable):  # it is not a record, so there is no rejected row to report it
                 raise SourceError(f"{self._path}: line {number}: {row.detail}; get the file again")
             said = {name: value for name, value in row.items() if name and value.strip() and name not in self._ids}
             packed = json.dumps(said, separators=(",", ":"))
@@ -165,35 +157,35 @@ class JoinedTable:
         return dict(json.loads(packed))
 
     def count_rest(self, pattern: re.Pattern[str]) -> int:
-        """How many rows whose key is of that pattern were not asked for; the table is then at its end."""
+        """Read the table to its end and count the rows whose key has that pattern and was not looked up."""
         rest = (row[self._key].strip() for _, row in self._rows if not isinstance(row, Unusable))
         return sum(pattern.fullmatch(key) is not None for key in {*self._waiting, *rest})
 
 
 class Texts:
-    """Texts by name, out of the archive where it is there and has them, else from the folders."""
+    """Texts by name, from the archive if it has them, or else from the folders."""
 
     def __init__(self, path: Path | None, folders: Sequence[Path], stack: ExitStack, *, absent: str) -> None:
-        """The archive at `path` is open as long as `stack` is; SourceError where it is cut or hostile.
+        """`stack` closes the archive at `path`. `absent` is the detail for a missing text.
 
-        `absent` is what is said of a text that is not there.
+        SourceError if the archive is damaged or unsafe.
         """
         self._folders = folders
         self._absent = absent
         self._members: Members | None = None
         if path:
-            unexpected.refuse(path, kind=unexpected.ARCHIVE)  # whose error names no member
+            unexpected.refuse(path, kind=unexpected.ARCHIVE)  # its error names no member
             try:
                 self._members = stack.enter_context(open_members(path))
-            except ArchiveError:  # which may name a member
+            except ArchiveError:  # its text may name a member
                 raise SourceError(f"{path}: not a whole archive, or an unsafe one; copy it again") from None
 
     def take(self, name: str) -> str:
-        """The text; Unusable where it is absent or can't be read."""
+        """Return the text; Unusable if it is absent or unreadable."""
         try:
             data = self._read(name)
         except (ArchiveError, OSError):
-            raise Unusable(Reason.FIELD_MISSING, "the study's report can't be read") from None
+            raise Unusable(Reason.FIELD_MISSING, "the study's report cannot be read") from None
         if data is None:
             raise Unusable(Reason.FIELD_MISSING, self._absent)
         if found := unexpected.describe(data):
@@ -205,7 +197,7 @@ class Texts:
 
     def _read(self, name: str) -> bytes | None:
         member = self._members.find(name) if self._members else None
-        if self._members and member and f"/{member}".endswith(f"/{name}"):  # not one of another patient
+        if self._members and member and f"/{member}".endswith(f"/{name}"):  # not the report of another patient
             return self._members.read(member)
         path = find_file(self._folders, name)
         return path.read_bytes() if path else None

@@ -1,4 +1,4 @@
-"""Files that lie beside a list and say more of its records, as several text tables of one order are published."""
+"""Files beside a list of records that add fields to them, usually in the same order as the list."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ T = TypeVar("T")
 
 
 class Beside(Generic[T]):
-    """The rows of a file by key, read in step with who asks.
+    """Look up a file's rows by key while reading it only as far as needed.
 
-    Where both are in one order, memory holds one row. The order is not trusted: rows that were passed over are kept
-    until they are asked for, so that memory holds the rest of the file at worst.
+    If the file has the order of the lookups, memory holds one row. Skipped rows are kept until they are looked up.
     """
 
     def __init__(self, rows: Iterable[tuple[str, T]] = ()) -> None:
@@ -31,7 +30,7 @@ class Beside(Generic[T]):
         self.num_found = 0
 
     def find(self, key: str) -> T | None:
-        """The row of that key, once; None where there is none, or it was given already."""
+        """Return the row with this key; None if there is none or it was returned before."""
         if key in self._passed:
             self.num_found += 1
             return self._passed.pop(key)
@@ -43,7 +42,7 @@ class Beside(Generic[T]):
         return None
 
     def rest(self) -> Iterator[str]:
-        """The keys that were not asked for, each once; the file is then at its end."""
+        """Read the file to its end and yield the keys that were not looked up."""
         for found, row in self._rows:
             self._passed[found] = row
         yield from self._passed
@@ -51,9 +50,9 @@ class Beside(Generic[T]):
 
 @contextmanager
 def open_lines_beside(path: Path) -> Iterator[Beside[str]]:
-    """What stands behind the key and a tab, line by line; empty where there is no such file.
+    """Look up lines of key, tab and text by key; empty if there is no such file.
 
-    A line without a tab is left out. SourceError where the first one is such a line, or there is none.
+    Lines without a tab are skipped. SourceError if the first line has none or the file is empty.
     """
     with _close(_stream_lines(path) if path.is_file() else _nothing()) as lines:
         yield Beside(lines)
@@ -61,9 +60,9 @@ def open_lines_beside(path: Path) -> Iterator[Beside[str]]:
 
 @contextmanager
 def open_table_beside(path: Path, key: str, *needed: str) -> Iterator[Beside[Row]]:
-    """The rows of a CSV by the column `key`; empty where there is no such file.
+    """Look up the rows of a CSV by the column `key`; empty if there is no such file.
 
-    A row of another length than the header is left out. SourceError where a column lacks.
+    Rows whose length differs from the header are skipped. SourceError if a column is missing.
     """
     with _close(_stream_rows(path, key, needed) if path.is_file() else _nothing()) as rows:
         yield Beside(rows)
@@ -79,7 +78,7 @@ def _stream_lines(path: Path) -> Generator[tuple[str, str], None, None]:
             break
         is_first = False
     if is_first:
-        raise SourceError(f"{path}: not the published layout: no line of an id, a tab and more; get the file again")
+        raise SourceError(f"{path}: not the published layout: no line of an id, a tab and a text; get the file again")
 
 
 def _stream_rows(path: Path, key: str, needed: tuple[str, ...]) -> Generator[tuple[str, Row], None, None]:
@@ -99,4 +98,4 @@ def _close(rows: Generator[tuple[str, T], None, None]) -> Iterator[Generator[tup
     try:
         yield rows
     finally:
-        rows.close()  # and with it the file
+        rows.close()  # closes the file too

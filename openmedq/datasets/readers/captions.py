@@ -1,4 +1,4 @@
-"""Figures of articles under their captions: a list of ids and captions, pictures by name, more in files beside."""
+"""Figures of articles with their captions: a list of ids and captions, images by name, and further files beside it."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Task, 
 from openmedq.storage.lookup import Pictures
 
 _ID = re.compile(r"[\w.-]+", re.ASCII)
-_LIKE_ID = re.compile(r"\s*\S*_\d+\s*")  # of a record whose prefix is damaged
+_LIKE_ID = re.compile(r"\s*\S*_\d+\s*")  # the id of a record whose prefix is damaged
 
 
 class Described(NamedTuple):
-    """What stands beside a list of captions about one of its records."""
+    """What the files beside a list of captions state about one of its records."""
 
-    names: tuple[str, ...]  # that its picture may bear; the first is the dataset's own
+    names: tuple[str, ...]  # possible names of its image; the first is the dataset's own
     licence: str
-    article: str  # PMC id; "" where it is not known
+    article: str  # PMC id; "" if unknown
     attributes: dict[str, str]
 
 
 def stream_captions(path: Path, prefix: str) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
-    """The records (`id`, `caption`) of lines of an id, a tab and a caption, each with the number of its first line.
+    """Yield records (`id`, `caption`) from lines of id, tab and caption, each with the number of its first line.
 
-    A line that does not begin with an id (by the `prefix`, or `_<number>` before a tab) goes on with the caption above.
+    A line without an id (the `prefix`, or `_<number>` before a tab) continues the caption above.
     """
     first, record = "", None
     for number, line in stream_lines(path):
         record_id, tab, caption = line.partition("\t")
-        if prefix.startswith(line):  # and no more of it: the last line is cut
+        if prefix.startswith(line):  # the last line is cut within the prefix
             if record:
                 yield first, record
             yield number, Unusable(Reason.FILE_TRUNCATED, "the file ends within the id; get it again")
@@ -47,7 +47,7 @@ def stream_captions(path: Path, prefix: str) -> Iterator[tuple[str, dict[str, st
             yield first, record
         first, record = number, {"id": record_id, "caption": caption} if tab else None
         if not record:
-            yield number, Unusable(Reason.FIELD_MISSING, "the line is no id, tab and caption")
+            yield number, Unusable(Reason.FIELD_MISSING, "the line is not id, tab and caption")
     if record:
         yield first, record
 
@@ -65,16 +65,16 @@ def read_captions(
     describe: Callable[[Record, str], Described],
     seen: dict[str, str],
 ) -> Iterator[Sample | Rejected]:
-    """The samples of the list at `path`, below `raw`, whose fields of id and caption are called `fields`.
+    """Represent the records of the list at `path`; `fields` names its fields of id and caption.
 
-    `describe` is asked about each record with an id, in order, so that what it reads stays in step with the list.
+    `describe` is called for each record with an id, in order, so that it can read files in step with the list.
     """
     id_field, caption_field = fields
 
     def identify(_: str, record: Record) -> tuple[str, str]:
         record_id = take_text(record, id_field)
         if not _ID.fullmatch(record_id):
-            raise Unusable(Reason.FIELD_MISSING, f"field `{id_field}` is no id")
+            raise Unusable(Reason.FIELD_MISSING, f"field `{id_field}` is not an id")
         return record_id, split
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:

@@ -1,4 +1,4 @@
-"""Parquet and Arrow tables as Hugging Face publishes them, read row by row: memory does not grow with the file."""
+"""Stream Parquet and Arrow tables as Hugging Face publishes them, with bounded memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from openmedq.errors import SourceError
 from openmedq.schema import Reason
 from openmedq.storage import unexpected
 
-NUM_ROWS = 64  # in memory at a time: with pictures of 1 MB, 64 MB
+NUM_ROWS = 64  # rows in memory; 64 MB for images of 1 MB
 
-_END = b"\xff\xff\xff\xff\0\0\0\0"  # of an Arrow stream, as `datasets` ends it; the format asks for none
+_END = b"\xff\xff\xff\xff\0\0\0\0"  # optional end mark of an Arrow stream, which `datasets` writes
 
 Record = dict[str, Any]
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
-    """The rows of a Parquet file, each with its number from 1; SourceError where a column lacks or the file is cut."""
+    """Yield the rows of a Parquet file with their numbers from 1; SourceError if a column is missing or it is cut."""
     unexpected.refuse(path)
     try:
         with pq.ParquetFile(path) as file:
@@ -36,7 +36,7 @@ def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Rec
 
 
 def stream_arrow(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
-    """The rows of an Arrow file of `datasets` (IPC stream, or IPC file), as `stream_parquet` gives them."""
+    """Yield the rows of an Arrow file of `datasets` (IPC stream or IPC file) like `stream_parquet`."""
     unexpected.refuse(path)
     try:
         with pa.memory_map(str(path)) as mapped:
@@ -49,7 +49,7 @@ def stream_arrow(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Recor
 
 
 def _open_arrow(path: Path, mapped: pa.MemoryMappedFile) -> Iterator[Any]:
-    """The schema, then the batches."""
+    """Yield the schema, then the batches."""
     if mapped.read(6) == b"ARROW1":
         file = pa.ipc.open_file(mapped)
         yield file.schema
@@ -62,13 +62,13 @@ def _open_arrow(path: Path, mapped: pa.MemoryMappedFile) -> Iterator[Any]:
     yield from stream
     mapped.seek(max(0, mapped.size() - len(_END)))
     if mapped.read() != _END:
-        _log.warning("%s: has no end mark: rows may be cut off", path)
+        _log.warning("%s: no end mark: rows may be missing at its end", path)
 
 
 def _validate(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The batch, if no offset in it points elsewhere: Arrow believes them, and a damaged one would kill the process.
+    """Check all offsets in a batch, because Arrow does not, and a damaged offset would crash the process.
 
-    Texts are looked at as bytes, since one that is not UTF-8 shall cost its row alone.
+    Texts are checked as bytes, so that one that is not UTF-8 rejects only its own row.
     """
     for column in batch.columns:
         column.view(_without_texts(column.type)).validate(full=True)
@@ -94,7 +94,7 @@ def _stream(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Record | U
             part = batch.slice(start, NUM_ROWS)
             try:
                 records: list[Record | Unusable] = part.to_pylist()
-            except UnicodeDecodeError:  # one text spoils the whole part: row by row
+            except UnicodeDecodeError:  # retry row by row, to reject only the row at fault
                 records = [_take(part, row) for row in range(part.num_rows)]
             for record in records:
                 number += 1
@@ -117,6 +117,6 @@ def _check_columns(path: Path, schema: pa.Schema, needed: Sequence[str]) -> None
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> Exception:
-    if isinstance(error, OSError) and error.errno is not None:  # not there, or not to be read
+    if isinstance(error, OSError) and error.errno is not None:  # absent or unreadable
         return error
     return SourceError(f"{path}: not a whole {kind} file ({' '.join(str(error).split())[:150]}); copy it again")

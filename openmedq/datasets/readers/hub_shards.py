@@ -1,7 +1,4 @@
-"""Sets with pictures as the Hugging Face hub holds them: Parquet files by split, pictures in the rows.
-
-What the columns mean is the source's business.
-"""
+"""Datasets with images on the Hugging Face hub: Parquet files by split, with the images in the rows."""
 
 from __future__ import annotations
 
@@ -27,13 +24,13 @@ _Found = TypeVar("_Found")
 
 
 def find_shards(files: Iterable[Path], splits: Mapping[str, str]) -> dict[str, list[Path]]:
-    """The Parquet files of each split, in order; `splits` by the word that stands for them in names.
+    """Find the Parquet files of each split, in order; `splits` maps the word in a file's name to the split.
 
-    They are called `<word>-00000-of-00007-<hash>.parquet`, in a folder or one for each word, or `<word>/0000.parquet`
-    where the hub converted them.
+    The names are `<word>-00000-of-00007-<hash>.parquet`, in one folder or one per word, or `<word>/0000.parquet` in the
+    hub's automatic conversion.
 
     Raises:
-        SourceError: two editions of a split in one folder, whose rows would come twice.
+        SourceError: A folder has two versions of a split, whose rows would be duplicated.
     """
     folders: dict[PurePath, dict[str, list[Path]]] = {}
     for path in sorted(files):
@@ -49,7 +46,7 @@ def find_shards(files: Iterable[Path], splits: Mapping[str, str]) -> dict[str, l
 
 
 def choose_copies(folders: Mapping[PurePath, Mapping[str, _Found]]) -> dict[str, _Found]:
-    """Of each split's copies in several folders, the one furthest up; the log names the others."""
+    """Of each split's copies in several folders, choose the uppermost; the others are logged."""
     chosen: dict[str, _Found] = {}
     for folder in sorted(folders, key=lambda folder: (len(folder.parts), folder)):
         for split, found in folders[folder].items():
@@ -70,9 +67,9 @@ def _check_edition(split: str, paths: Sequence[Path]) -> None:
 
 
 def take_picture(record: Record, name: str) -> tuple[Image, str]:
-    """The picture in a row, called by a digest of its bytes, and the path that the row gives, or "".
+    """Return the image of a row, named by a digest of its bytes, and the path that the row states, or "".
 
-    One path may stand for several pictures, or be empty; bytes are one picture. Unusable where there are none.
+    Paths cannot name images: they may be empty or shared by several images. Unusable if there are no bytes.
     """
     data, path = record.get(name), ""
     if isinstance(data, dict):
@@ -81,12 +78,12 @@ def take_picture(record: Record, name: str) -> tuple[Image, str]:
     if isinstance(data, bytes) and data:
         return Image(hashlib.sha256(data).hexdigest()[:16], data=data), path
     if path:
-        raise Unusable(Reason.IMAGE_MISSING, f"no bytes of the picture {path}")
+        raise Unusable(Reason.IMAGE_MISSING, f"no bytes of the image {path}")
     raise Unusable(Reason.FIELD_MISSING, f"field `{name}` holds no picture")
 
 
 def picture_schema(*texts: str) -> pa.Schema:
-    """The schema of a table of an `image` and some texts, in the hub's words, so that its viewer shows the pictures."""
+    """Return the schema of an `image` column and text columns, with the metadata that the hub's viewer needs."""
     features: dict[str, object] = {"image": {"_type": "Image"}}
     features |= {name: {"dtype": "string", "_type": "Value"} for name in texts}
     return pa.schema(

@@ -1,7 +1,6 @@
-"""JSON as datasets publish it, read record by record: the file's text is in memory, its records one at a time.
+"""Stream the records of published JSON: the file's text is in memory, but only one decoded record at a time.
 
-Read by `json`, which takes NaN (of pandas), repeated keys and numbers of any length, and refuses deep nesting.
-What a record means is the source's business.
+Decoding is that of `json`: it accepts NaN (written by pandas) and repeated keys, and refuses deep nesting.
 """
 
 from __future__ import annotations
@@ -20,34 +19,34 @@ from openmedq.storage.archives import MemberPath
 from openmedq.storage.texts import decode_text, open_text
 
 MAX_BYTES = 2**30  # the largest published file, PubMedQA's ori_pqaa.json, has 533 MB
-MAX_LINE_CHARACTERS = 2**26  # a longer line is no record
+MAX_LINE_CHARACTERS = 2**26  # a longer line is not a record
 
 _decode = json.JSONDecoder().raw_decode
-_TOKEN = re.compile(r"[-+.\w\\\ud800-\udfff]{0,10}\s*")  # what may be left of one at a cut; the longest is -Infinity
+_TOKEN = re.compile(r"[-+.\w\\\ud800-\udfff]{0,10}\s*")  # the start of a token that the file's end cuts
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
 def stream_list(path: Path, data: bytes | None = None) -> Iterator[tuple[str, Any]]:
-    """The items of a JSON list, each with its number from 1.
+    """Yield the items of a JSON list with their numbers from 1.
 
-    A file that is cut ends with an `Unusable` that says so, after its whole records. `data` are the file's bytes where
-    it lies in an archive; `path` then only says in errors which one it is.
+    A cut file yields its whole records, then an `Unusable`. `data` are the file's bytes if it is in an archive; `path`
+    is then only for errors.
 
     Raises:
-        SourceError: no list, damage before the file's end, no whole record, or a file of more than MAX_BYTES.
+        SourceError: Not a list, damaged before the end, no whole record, or more than MAX_BYTES.
     """
     return _stream(path, data, "[]")
 
 
 def stream_object(path: Path) -> Iterator[tuple[str, Any]]:
-    """The keys and values of a JSON object, repeated keys included; ends and errors as those of `stream_list`."""
+    """Yield the keys and values of a JSON object, including repeated keys; otherwise like `stream_list`."""
     return _stream(path, None, "{}")
 
 
 def stream_lines(path: Path | MemberPath) -> Iterator[tuple[str, Any]]:
-    """The records of a JSON lines file, each with its line number from 1; blank lines are none.
+    """Yield the records of a JSON lines file with their line numbers from 1, without blank lines.
 
-    A line that is not JSON comes as the `Unusable` that says so.
+    A line that is not JSON yields an `Unusable`.
     """
     with open_text(path, newline="\n") as lines:
         number = 0
@@ -74,7 +73,7 @@ def _stream(path: Path, data: bytes | None, brackets: str) -> Iterator[tuple[str
     num_records, at = 0, _skip(text, 0)
     if text[at : at + 1] != opening:
         kind = "a JSON list" if opening == "[" else "a JSON object"
-        raise SourceError(f"{path}: not the JSON that is published: expected {kind} at its beginning; copy it again")
+        raise SourceError(f"{path}: not the published JSON: expected {kind} at its beginning; copy it again")
     at = _skip(text, at + 1)
     is_end = text.startswith(closing, at)
     while not is_end:
@@ -85,7 +84,7 @@ def _stream(path: Path, data: bytes | None, brackets: str) -> Iterator[tuple[str
             value, at = _decode(text, at)
             at = _skip(text, at)
             is_end = text.startswith(closing, at)
-            # A number before the file's end may itself be cut.
+            # A number at the file's end may be cut.
             if is_end or text.startswith(",", at) or (at == len(text) and isinstance(value, dict | list | str)):
                 num_records += 1
                 yield key, value
@@ -106,7 +105,7 @@ def _stream(path: Path, data: bytes | None, brackets: str) -> Iterator[tuple[str
 def _read(path: Path, data: bytes | None) -> str:
     size_bytes = path.stat().st_size if data is None else len(data)
     if size_bytes > MAX_BYTES:
-        raise SourceError(f"{path}: {size_bytes} bytes of JSON are too many to take in; at most {MAX_BYTES} are read")
+        raise SourceError(f"{path}: {size_bytes} bytes of JSON are too large for memory; at most {MAX_BYTES} are read")
     if data is None:
         data = path.read_bytes()
     unexpected.refuse(path, data[: unexpected.HEAD_BYTES])
@@ -119,7 +118,7 @@ def _skip(text: str, at: int) -> int:
 
 
 def _expect(text: str, at: int, character: str) -> int:
-    """The place behind `character`, which must come next, and the space after it."""
+    """Return the place after `character`, which must come next, and after white space."""
     if not text.startswith(character, at):
         raise json.JSONDecodeError(f"expected `{character}`", text, at)
     return _skip(text, at + 1)
@@ -128,12 +127,12 @@ def _expect(text: str, at: int, character: str) -> int:
 def _take_key(text: str, at: int) -> tuple[str, int]:
     key, end = _decode(text, at)
     if not isinstance(key, str):
-        raise json.JSONDecodeError("a key is no text", text, at)
+        raise json.JSONDecodeError("a key is not a text", text, at)
     return key, _expect(text, _skip(text, end), ":")
 
 
 def _is_cut(text: str, error: Exception) -> bool:
-    """Whether a parser stopped because the text ends."""
+    """Whether the parser stopped because the text ends."""
     if not isinstance(error, json.JSONDecodeError):
         return False
     return error.msg.startswith("Unterminated string") or bool(_TOKEN.fullmatch(text, error.pos))
@@ -145,4 +144,4 @@ def _damaged(path: Path, text: str, error: Exception, num_records: int) -> Sourc
     where = f"after record {num_records}" if num_records else "in its first record"
     cut = ", where the file ends: it is cut" if _is_cut(text, error) else ""
     found = f"{problem} {where}{f' ({place})' if place else ''}{cut}"
-    return SourceError(f"{path}: not the JSON that is published: {found}; copy the file again")
+    return SourceError(f"{path}: not the published JSON: {found}; copy the file again")

@@ -1,7 +1,4 @@
-"""JSON lines as they are, or still in the zip that they came in: streamed from either, so memory does not grow.
-
-Which file is which, and what a record means, is the source's business.
-"""
+"""Stream JSON lines files, unpacked or inside a zip."""
 
 from __future__ import annotations
 
@@ -29,10 +26,9 @@ LinesFile = Path | MemberPath
 def find_lines(
     raw: Path, identify: Callable[[PurePosixPath], _Key | None], *, with_zips: bool = True
 ) -> dict[_Key, LinesFile]:
-    """The files to which `identify` gives a key, of copies with one key the one furthest up.
+    """Find the files to which `identify` gives a key; of several files with one key, the uppermost.
 
-    Of zips, if they are wanted, the first that holds such files is read for what is not unpacked. What is not read is
-    named in the log.
+    If `with_zips`, the first zip with such files provides those that are not unpacked. Skipped files are logged.
     """
     files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
     unpacked = _choose({PurePosixPath(path.relative_to(raw).as_posix()): path for path in files}, identify)
@@ -41,7 +37,7 @@ def find_lines(
         if path.suffix.lower() != ".zip":
             continue
         if packed or not with_zips:
-            _log.info("%s: not read: files are there unpacked, or in another archive", path)
+            _log.info("%s: not read: its files are unpacked or in another archive", path)
             continue
         with (open_spare if unpacked else open_members)(path) as members:
             names = members.names if members else []
@@ -56,7 +52,7 @@ def _choose(
     for place in sorted(places, key=lambda place: (len(place.parts), place)):
         key = identify(place)
         if key is not None and chosen.setdefault(key, places[place]) is not places[place]:
-            _log.info("%s: not read: another copy is there", places[place])
+            _log.info("%s: not read: another copy is used", places[place])
     return chosen
 
 
@@ -70,9 +66,9 @@ def represent_lines(
     build: Callable[[Record, str, str, Provenance], Sample],
     seen: dict[str, str] | None,
 ) -> Iterator[Sample | Rejected]:
-    """The records of a file that holds one split, as `represent` makes them; `identify` gives the record's id.
+    """Represent the records of a file of one split; `identify` returns a record's id.
 
-    A record without an id of its own is called by its split and line.
+    A record without an id is named by its split and line.
     """
     path, unit = (found.archive, f"{found.member} line") if isinstance(found, MemberPath) else (found, "line")
     rows = represent(

@@ -1,7 +1,4 @@
-"""A published folder, unpacked or still in the archive that it came in: texts and pictures are read alike.
-
-Texts are taken in whole: this is for files of a few MB, which an archive can't stream by line anyway.
-"""
+"""Read texts and images of a published folder alike, whether it is unpacked or an archive. Texts are read whole."""
 
 from __future__ import annotations
 
@@ -23,12 +20,12 @@ class Place:
 
     path: Path
     pictures: Pictures
-    members: Members | None  # of an archive
+    members: Members | None  # None for a folder
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of the file with that path, or else of the one called like its last part; None where there is none.
+        """Return the bytes of the file at this path, or else of the file with its last part as name; None if absent.
 
-        ArchiveError where it is damaged, or several members could be meant; SourceError for an unexpected file.
+        ArchiveError if it is damaged or ambiguous; SourceError if it is an unexpected file.
         """
         path = self.locate(name)
         if self.members:
@@ -41,16 +38,16 @@ class Place:
         return data
 
     def locate(self, name: str) -> Path:
-        """The file to blame for what is in the text `name`: itself, or the archive."""
+        """Return the file that errors about the text `name` refer to: the file itself, or the archive."""
         if self.members:
             return self.path
         return find_file(self.path, name, PurePosixPath(name).name) or self.path / name
 
 
 def find_places(raw: Path, *names: str) -> list[Path]:
-    """Folders that hold a file of these names, and zips that have one of them: `raw`, or up to two levels deeper.
+    """Find the folders and zips that contain a file of these names, in `raw` or up to two levels deeper.
 
-    The first of `names` come first, then the less deep.
+    They are sorted by the order of `names`, then by depth.
     """
     found = [path for path in find_below(raw, *names) if path.is_file()]
     return list(dict.fromkeys(path if path.suffix == ".zip" else path.parent for path in found))
@@ -58,9 +55,9 @@ def find_places(raw: Path, *names: str) -> list[Path]:
 
 @contextmanager
 def open_place(path: Path, pictures: Sequence[str], spare: Sequence[Path] = ()) -> Iterator[Place]:
-    """Open a folder or an archive; `pictures` are the folders that hold the pictures, which may be zips themselves.
+    """Open a folder or an archive; `pictures` are its folders of images, which may themselves be zips.
 
-    The archives in `spare` serve the pictures that a folder lacks.
+    The archives in `spare` provide images that a folder lacks.
     """
     if path.is_file():
         with open_members(path) as members, _open_packed(members, pictures) as found:

@@ -1,8 +1,8 @@
-"""PubMed Central's lists of open articles, and in them each article's licence.
+"""Licences of articles from PubMed Central's lists of open articles.
 
-A list is a CSV with a header: File, Article Citation, Accession ID (`AccessionID` in some lists), Last Updated, PMID,
-License ("CC BY", "NO-CC CODE"). `oa_file_list.csv` was of all articles, `oa_comm_use_file_list.csv` of those for
-commercial use; PMC-VQA still publishes the latter.
+A list is a CSV with the columns File, Article Citation, Accession ID (`AccessionID` in some lists), Last Updated, PMID,
+License ("CC BY", "NO-CC CODE"). `oa_file_list.csv` has all articles, `oa_comm_use_file_list.csv` those for commercial
+use. PubMed Central removed the lists in 2026; PMC-VQA still publishes the latter.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from openmedq.datasets.readers.tables import stream_rows, take_header
 from openmedq.errors import SourceError
 
 _HUB = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
-ARTICLES = File(  # the one copy that is left: PubMed Central took its lists away in 2026
+ARTICLES = File(  # the only remaining public copy
     path="oa_comm_use_file_list.csv",
     url=f"{_HUB}/oa_comm_use_file_list.csv",
     size_bytes=496_021_536,
     sha256="7a56eef6527332d2eb47fffa1356ffe19548b8984823a533d174fd70bb38b86f",
 )
-LISTS = ("oa_file_list.csv", "oa_comm_use_file_list.csv")  # the first that is there is read
+LISTS = ("oa_file_list.csv", "oa_comm_use_file_list.csv")  # the first that exists is read
 _ARTICLE = re.compile(r"PMC([0-9]{1,9})", re.ASCII)
 _HEADER = ("File", "Article Citation", "AccessionID", "Last Updated (YYYY-MM-DD HH:MM:SS)", "PMID", "License")
 _LICENCES = ("CC BY", "CC BY", "CC BY", "CC0", "CC BY-SA", "CC BY-ND")
-_MAX_WORDS = 255  # distinct licences: PMC has eight
+_MAX_WORDS = 255  # distinct licences; PMC has eight
 
 _log = logging.getLogger(__name__)
 
 
 class ArticleLicences:
-    """Licences by PMC id: 5 bytes an article, 20 MB for the four million of the longest list."""
+    """Licences by PMC id, in 5 bytes per article: 20 MB for the four million articles of the longest list."""
 
     def __init__(self, articles: array[int], codes: bytearray, words: list[str]) -> None:
         order = np.argsort(np.frombuffer(articles, np.uint32), kind="stable")
@@ -49,7 +49,7 @@ class ArticleLicences:
         self._words = words
 
     def find(self, article: str | None) -> str:
-        """The licence of an article ("PMC1064097"), as `spell` has it, or in the list's words; "" where unlisted."""
+        """Return an article's licence ("PMC1064097"), spelled by `spell` if known; "" if the article is not listed."""
         match = _ARTICLE.fullmatch(article or "")
         if not match:
             return ""
@@ -60,14 +60,13 @@ class ArticleLicences:
 
 
 def read_article_licences(raw: Path) -> ArticleLicences:
-    """The licences of the list in `raw` or up to two folders below it; without a list, of no article.
+    """Read the first list in `raw` or up to two folders below it; empty if there is none.
 
-    A row of another length than the header, or without a PMC id, is left out, and the log says how many were.
-    SourceError where a column lacks.
+    Rows that lack a field or a PMC id are skipped and counted in the log. SourceError if a column is missing.
     """
     paths = [path for path in find_below(raw, *LISTS) if path.is_file()]
     articles, codes = array("I"), bytearray()
-    words: dict[str, int] = {}  # in order of their codes
+    words: dict[str, int] = {}  # number of each licence
     for path in paths[:1]:
         rows = stream_rows(path)
         header = take_header(rows)
@@ -84,9 +83,9 @@ def read_article_licences(raw: Path) -> ArticleLicences:
             articles.append(int(match[1]))
             codes.append(_number(path, words, fields[licence_at]))
         if num_odd:
-            _log.info("%s: %d rows without a PMC id, left out", path, num_odd)
+            _log.info("%s: %d rows without a PMC id were skipped", path, num_odd)
     for path in paths[1:]:
-        _log.info("%s: not read: %s is", path, paths[0])
+        _log.info("%s: not read: %s is used", path, paths[0])
     return ArticleLicences(articles, codes, [spell(each) or " ".join(each.split()) for each in words])
 
 

@@ -1,7 +1,7 @@
-"""Tables as text: CSV and its relatives, plain or gzipped, read row by row.
+"""Stream text tables: CSV and similar formats, plain or gzipped.
 
-A text table has no end mark: one that is cut between two rows can't be told from a whole one. One that is cut within a
-row (too few fields and no line end, an open quote, a gzip that ends early) gives its whole rows, then an `Unusable`.
+A text table has no end mark, so a file that is cut between two rows looks whole. A file that is cut within a row (too
+few fields and no line end, an open quote, an early end of gzip) yields its whole rows, then an `Unusable`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from openmedq.errors import SourceError
 from openmedq.schema import Reason
 from openmedq.storage.texts import open_text
 
-MAX_ROW_CHARACTERS = 2**24  # a longer row is a quote that was never closed, or no table
+MAX_ROW_CHARACTERS = 2**24  # a longer row is an unclosed quote, or the file is not a table
 
-MAX_CUT_LINES = 100  # an open quote that swallows more is no cut: rows are below it
+MAX_CUT_LINES = 100  # an unclosed quote with more lines after it is damage, not a cut
 
 csv.field_size_limit(MAX_ROW_CHARACTERS)
 
-_END = "\0end"  # a line after the last one, which an open quote swallows
+_END = "\0end"  # appended as last line: part of a field if a quote is open
 
 Row = dict[str, str]
 
@@ -31,13 +31,13 @@ Row = dict[str, str]
 def stream_table(
     path: Path, needed: Sequence[str], *, delimiter: str = ",", is_quoted: bool = True, is_secret: bool = False
 ) -> Iterator[tuple[str, Row | Unusable]]:
-    """The rows below a header, by column, each with the number of its last line; empty lines are none.
+    """Yield the rows below a header as dicts, each with the number of its last line; empty lines are skipped.
 
-    A row with another number of fields than the header comes as the `Unusable` that says so. A column without a name
-    (pandas' index) is called "". Of a table that `is_secret` no error tells what stands in place of a header.
+    A row with another number of fields than the header yields an `Unusable`. A column without a name (a pandas index)
+    is named "". If `is_secret`, errors do not quote the header.
 
     Raises:
-        SourceError: no header, a header without one of the `needed` columns, an open quote far above the end.
+        SourceError: No header, a header without one of the `needed` columns, or an unclosed quote far above the end.
     """
     lines = stream_rows(path, delimiter=delimiter, is_quoted=is_quoted)
     names = take_header(lines)
@@ -58,12 +58,12 @@ def stream_table(
 def stream_rows(
     path: Path, *, delimiter: str = ",", is_quoted: bool = True
 ) -> Iterator[tuple[str, list[str] | Unusable]]:
-    """The fields of each row of a table, its header's too, with the number of its last line; empty lines are none."""
+    """Yield the fields of each row, the header included, with the number of its last line; empty lines are skipped."""
     with open_text(path) as file:
         quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
         lines = _Lines(path, file)
         reader = csv.reader(chain(lines, [_END]), delimiter=delimiter, quoting=quoting)
-        number = num_columns = 0  # number of the row's last line
+        number = num_columns = 0  # `number` is the last line of the previous row
         try:
             for fields in reader:
                 if fields == [_END]:
@@ -81,13 +81,13 @@ def stream_rows(
                 number = reader.line_num
                 lines.num_left = MAX_ROW_CHARACTERS
         except csv.Error as error:
-            raise SourceError(f"{path}: line {reader.line_num}: no table ({error}); get the file again") from None
+            raise SourceError(f"{path}: line {reader.line_num}: not a table ({error}); get the file again") from None
         if lines.is_cut:
             yield str(lines.num_lines + 1), _cut("the gzip ends early")
 
 
 def take_header(rows: Iterator[tuple[str, list[str] | Unusable]]) -> list[str]:
-    """The names in the first row, which is taken; none where there is no whole one."""
+    """Consume the first row and return its names, stripped; empty if there is no whole row."""
     _, header = next(rows, ("", []))
     return [] if isinstance(header, Unusable) else [name.strip() for name in header]
 
@@ -97,7 +97,7 @@ def _cut(problem: str) -> Unusable:
 
 
 def stream_lines(path: Path) -> Iterator[tuple[str, str]]:
-    """The lines of a text file without their ends, each with its number from 1; blank ones are left out."""
+    """Yield the lines of a text file without line ends, each with its number from 1; blank lines are skipped."""
     with open_text(path) as file:
         lines = _Lines(path, file)
         for number, line in enumerate(lines, start=1):
@@ -110,13 +110,13 @@ def stream_lines(path: Path) -> Iterator[tuple[str, str]]:
 
 
 class _Lines(Iterator[str]):
-    """The lines of a text; SourceError where a row, which may have several, takes more than `num_left` characters."""
+    """The lines of a text; SourceError if the lines of one row have more than `num_left` characters."""
 
     def __init__(self, path: Path, file: IO[str]) -> None:
-        self.num_left = MAX_ROW_CHARACTERS  # whoever reads sets it anew after a row
+        self.num_left = MAX_ROW_CHARACTERS  # the caller resets it after each row
         self.num_lines = 0
-        self.is_open = False  # the last line that was read has no line end
-        self.is_cut = False  # a gzip that ends early has no more lines
+        self.is_open = False  # the last line has no line end
+        self.is_cut = False  # a gzip ended early
         self._path = path
         self._file = file
 

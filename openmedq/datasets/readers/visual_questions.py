@@ -1,7 +1,4 @@
-"""Questions on pictures that have no ids: a sample is called by its split and its row's number in it, from 1.
-
-What the columns are called and where the pictures lie is the source's business.
-"""
+"""Questions on images without ids: a sample is named by its split and its row number in the split, from 1."""
 
 from __future__ import annotations
 
@@ -11,14 +8,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openmedq.datasets.card import Card
-from openmedq.datasets.fields import Record, keep, represent, take_text
+from openmedq.datasets.fields import Record, keep, make_sample, represent, take_text
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import take_picture
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Turn
 
 
 class Fields(NamedTuple):
-    """What a record says, whatever its layout."""
+    """The content of a record, whatever its layout."""
 
     turn: Turn
     picture: Image
@@ -26,13 +23,13 @@ class Fields(NamedTuple):
 
 
 def take_turn(record: Record) -> Turn:
-    """The fields `question` and `answer`."""
+    """Return the fields `question` and `answer`."""
     question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
     return Turn(question, take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True))
 
 
 def read_shards(card: Card, raw: Path, split: str, paths: Sequence[Path]) -> Iterator[Sample | Rejected]:
-    """The rows (image, question, answer) of a split's Parquet files, numbered through the files that are there."""
+    """Read the rows (image, question, answer) of a split's Parquet files, numbered across the files."""
 
     def take(record: Record) -> Fields:
         turn = take_turn(record)
@@ -57,7 +54,7 @@ def read_numbered(
     take: Callable[[Record], Fields],
     num_before: int = 0,
 ) -> Iterator[Sample | Rejected]:
-    """The rows of one file, of whose split `num_before` stood in others."""
+    """Read the rows of one file; `num_before` rows of its split are in earlier files."""
 
     def identify(key: str, _: Record) -> tuple[str, str]:
         return f"{split}-{num_before + int(key)}", split
@@ -65,14 +62,11 @@ def read_numbered(
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         turn, picture, attributes = take(record)
         answer_type = "closed" if turn.answer.lower() in ("yes", "no") else "open"
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=(turn,),
             images=(picture,),
             attributes={"answer_type": answer_type, **attributes},
@@ -80,6 +74,6 @@ def read_numbered(
 
     rows = represent(records, source=card.id, unit=unit, raw=raw, path=path, identify=identify, build=build, seen=None)
     for number, row in enumerate(rows, start=num_before + 1):
-        if isinstance(row, Rejected):  # one that could not be looked into has neither name nor split yet
+        if isinstance(row, Rejected):  # a row that was not parsed has neither name nor split yet
             row = replace(row, id=f"{card.id}/{split}-{number}", split=split)
         yield row

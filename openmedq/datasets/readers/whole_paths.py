@@ -1,7 +1,7 @@
-"""Pictures that a set names by their whole path, in the published archive or unpacked.
+"""Images that a dataset names by their whole path, in the published archive or unpacked.
 
-Never by the file name alone, as `io/archives` finds them too: where folders number their pictures alike, a picture
-that is not there must not be taken for another one.
+`storage.lookup` also finds images by file name alone. That would return the wrong image where several folders number
+their images alike and one image is missing.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from openmedq.storage.archives import Members
 
 
 class WholePaths:
-    """Looks in the folders, in their order, then in the archive, below each of `tops` ("" or "Folder/")."""
+    """Images in folders, searched in their order, then in an archive below each of `tops` ("" or "Folder/")."""
 
     def __init__(self, members: Members | None, tops: tuple[str, ...], folders: tuple[Path, ...]) -> None:
-        """Where to look; `members` of an open archive."""
+        """`members` is an open archive."""
         self._members = members
         self._tops = tops
         self._folders = folders
@@ -25,7 +25,7 @@ class WholePaths:
         self.where = f"in {', '.join(places)}" if places else "(no folder or archive of images is there)"
 
     def find(self, name: str) -> Image | None:
-        """The picture at that path, called by it; None where it is absent, ArchiveError where it is damaged."""
+        """Return the image at that path, or None; ArchiveError if it is damaged."""
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or "\0" in name:
             return None
@@ -33,7 +33,7 @@ class WholePaths:
             try:
                 if (folder / path).is_file():
                     return Image(str(path), path=folder / path)
-            except OSError:  # a name longer than file systems take
+            except OSError:  # the name is too long for the file system
                 return None
         for member in (f"{top}{path}" for top in self._tops):
             if self._members and self._is_member(self._members, member):
@@ -44,5 +44,5 @@ class WholePaths:
     def _is_member(members: Members, name: str) -> bool:
         try:
             return members.find(name) == name
-        except ArchiveError:  # several others have the same last part
+        except ArchiveError:  # several members have the same last part
             return False

@@ -42,7 +42,7 @@ def test_records_come_back_whole(protocol: int, tmp_path: Path) -> None:
 
 
 class Exploit:
-    """Runs `function(*arguments)` in who unpickles it."""
+    """Calls `function(*arguments)` when it is unpickled."""
 
     def __init__(self, function: Any, *arguments: Any) -> None:
         self.call = function, arguments
@@ -89,7 +89,7 @@ def test_a_cut_at_any_byte_is_one_line_that_does_not_repeat_the_text() -> None:
 def test_the_size_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(plain_pickle, "MAX_BYTES", 1000)
     (tmp_path / "x.pkl").write_bytes(bytes(1001))
-    with pytest.raises(SourceError, match=r"x\.pkl: 1001 bytes, and at most 1000 of a pickle are read; use the other"):
+    with pytest.raises(SourceError, match=r"x\.pkl: 1001 bytes, but at most 1000 of a pickle are read; use the other"):
         read_pickle(tmp_path / "x.pkl", ADVICE)
 
 

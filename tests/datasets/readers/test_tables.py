@@ -83,7 +83,7 @@ _TALL = '"' + "x" * 4092 + '\n",'  # a row may have many lines
 def test_a_row_that_does_not_end_is_not_taken_in(
     tmp_path: Path, read: Callable[[Path], Iterator[Any]], row: str, line: int
 ) -> None:
-    """A kilobyte of gzip holds a megabyte, so what is refused has to be refused early."""
+    """A kilobyte of gzip can expand to a megabyte, so an endless row must be refused early."""
     path = write(tmp_path / "t.csv.gz", b"a\n0\n" + row.encode() * (2**24 // len(row) + 1))
     with pytest.raises(SourceError, match=rf"t\.csv\.gz: line {line}: a row of more than 16777216 characters; get"):
         list(read(path))

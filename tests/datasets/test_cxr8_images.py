@@ -3,16 +3,14 @@ from __future__ import annotations
 import io
 import logging
 import tarfile
-import tracemalloc
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openmedq.datasets.cxr8.images import join_images, take_image
 from openmedq.datasets.fields import Unusable
-from openmedq.datasets.readers.image_archives import join_pictures, take_picture
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason
 
@@ -33,15 +31,15 @@ def pack(path: Path, *names: str, size_bytes: int = 3) -> None:
 
 def join(folder: Path, *names: str) -> list[tuple[str, Any]]:
     rows = ((str(number), {"file": name, "text": "a,\x1f\udc80"}) for number, name in enumerate(names))
-    return list(join_pictures(rows, "file", folder, "images"))
+    return list(join_images(rows, "file", folder, "images"))
 
 
 def found(records: list[tuple[str, Any]]) -> dict[str, str]:
-    """Key, and where its picture came from."""
+    """By key: where the image was found."""
     places = {}
     for key, record in records:
         try:
-            picture = take_picture(record, record["file"])
+            picture = take_image(record, record["file"])
             places[key] = "archive" if picture.data else picture.path.parent.name  # type: ignore[union-attr]
         except Unusable as problem:
             assert problem.reason is Reason.IMAGE_MISSING
@@ -71,7 +69,7 @@ def test_pictures_are_found_unpacked_and_in_archives_and_no_row_is_lost(tmp_path
         "7": "archive",
         "8": "archive",
     }
-    assert [key for key, _ in records] == ["1", "2", "3", "4", "8", "6", "5", "7", "0"]  # as the archives lie
+    assert [key for key, _ in records] == ["1", "2", "3", "4", "8", "6", "5", "7", "0"]  # the order of the archives
     assert {record["text"] for _, record in records} == {"a,\x1f\udc80"}
 
 
@@ -106,25 +104,3 @@ def test_one_damaged_member_costs_one_row(tmp_path: Path) -> None:
     data = (tmp_path / "images.zip").read_bytes()
     (tmp_path / "images.zip").write_bytes(data.replace(b"a.pnga.png", b"a.pnga.PNG", 1))
     assert found(join(tmp_path, "a.png", "b.png")) == {"0": "damaged", "1": "archive"}
-
-
-def test_a_row_waits_in_a_quarter_of_a_kilobyte_and_one_picture_at_a_time_is_in_memory(tmp_path: Path) -> None:
-    num_rows = 4000
-    for part in range(4):  # 4 MB of pictures
-        names = [f"images/{number:08}_000.png" for number in range(part, num_rows, 4)]
-        pack(tmp_path / f"images_{part}.tar", *names, size_bytes=1024)
-
-    def rows() -> Iterator[tuple[str, dict[str, str]]]:
-        for number in range(num_rows):
-            fields = {f"column {index}": "2500" for index in range(10)}
-            yield str(number), {"file": f"{number:08}_000.png", **fields}
-
-    tracemalloc.start()
-    records = join_pictures(rows(), "file", tmp_path, "images")
-    next(records)
-    waiting_bytes = tracemalloc.get_traced_memory()[0]
-    assert sum(1 for _ in records) == num_rows - 1
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert waiting_bytes < num_rows * 400 + 1000 * 1200  # an archive's index beside the rows
-    assert peak_bytes < 6 * 2**20

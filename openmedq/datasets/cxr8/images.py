@@ -1,8 +1,7 @@
-"""Pictures for the rows of a table where they lie in several archives, some or all of them perhaps unpacked.
+"""Join the rows of a table with images in several archives, some of which may be unpacked.
 
-A gzipped tar can only be read forward, and its pictures need not be in the table's order. So rows whose pictures are
-not unpacked wait in memory (a quarter of a kilobyte each), every archive is gone through once in its own order, and
-rows that are then still without a picture come last.
+A gzipped tar can only be read forwards, and its images need not have the order of the table. So the rows whose images
+are not unpacked are held in memory (250 bytes each) while every archive is read once. Rows without an image come last.
 """
 
 from __future__ import annotations
@@ -22,22 +21,22 @@ from openmedq.storage.archives import Members, open_members
 from openmedq.storage.folders import find_all
 from openmedq.storage.lookup import Pictures, open_pictures
 
-_PICTURE = "\0picture"  # where a record carries its picture, or what is wrong with it
+_IMAGE = "\0image"  # field with a record's image, or the error of reading it
 _SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
 
 _log = logging.getLogger(__name__)
 
 
-def join_pictures(
+def join_images(
     rows: Iterable[tuple[str, Row | Unusable]], column: str, folder: Path, stem: str
 ) -> Iterator[tuple[str, Any]]:
-    """The rows, each carrying the picture that its `column` names (see `take_picture`), in the order of the pictures.
+    """Yield the rows with the image that `column` names (see `take_image`), in the order of the images.
 
-    Pictures lie in folders or archives whose names begin with `stem`, in `folder` or in `folder/stem`, or right in
-    `folder`. SourceError where an archive is not whole.
+    Images are in folders or archives whose names start with `stem`, in `folder` or in `folder/stem`, or in `folder`
+    itself. SourceError if an archive is damaged.
     """
     archives = _find_archives(folder, stem)
-    waiting: dict[str, str] = {}  # rows by name, packed
+    waiting: dict[str, str] = {}  # packed rows by image name
     repeated: list[tuple[str, Row]] = []
     columns: list[str] = []
     with ExitStack() as stack:
@@ -48,21 +47,21 @@ def join_pictures(
                 yield key, row
                 continue
             name = row[column].strip()
-            picture = _find_unpacked(folder, folders, name)
-            if picture or not archives:
-                yield key, _carry(row, picture)
+            image = _find_unpacked(folder, folders, name)
+            if image or not archives:
+                yield key, _carry(row, image)
             elif name in waiting:
                 repeated.append((key, row))
             else:
                 columns, waiting[name] = list(row), json.dumps([key, *row.values()])
 
-    def unpack(packed: str, picture: Image | ArchiveError | None) -> tuple[str, Record]:
+    def unpack(packed: str, image: Image | ArchiveError | None) -> tuple[str, Record]:
         key, *values = json.loads(packed)
-        return key, _carry(dict(zip(columns, values, strict=True)), picture)
+        return key, _carry(dict(zip(columns, values, strict=True)), image)
 
     for path in archives:
         if not waiting:
-            _log.info("%s: not read: no picture is left to find", path)
+            _log.info("%s: not read: all images were found before", path)
             continue
         with open_members(path) as members:
             for member in members.names:  # in the order of the archive
@@ -70,22 +69,22 @@ def join_pictures(
                     yield unpack(packed, _read_member(members, member))
     for packed in waiting.values():
         yield unpack(packed, None)
-    for key, row in repeated:  # after the row that they repeat
+    for key, row in repeated:  # after the rows that they repeat
         yield key, _carry(row, None)
 
 
-def take_picture(record: Record, name: str) -> Image:
-    """The picture that a record carries; Unusable where there was none of that name, ArchiveError where damaged."""
-    picture = record[_PICTURE]
-    if isinstance(picture, ArchiveError):
-        raise picture
-    if not isinstance(picture, Image):
-        raise Unusable(Reason.IMAGE_MISSING, f"no picture {name}")
-    return picture
+def take_image(record: Record, name: str) -> Image:
+    """Return the image that was joined to a record; Unusable if there was none, ArchiveError if it is damaged."""
+    image = record[_IMAGE]
+    if isinstance(image, ArchiveError):
+        raise image
+    if not isinstance(image, Image):
+        raise Unusable(Reason.IMAGE_MISSING, f"no image {name}")
+    return image
 
 
-def _carry(row: Row, picture: Image | ArchiveError | None) -> Record:
-    return {**row, _PICTURE: picture}
+def _carry(row: Row, image: Image | ArchiveError | None) -> Record:
+    return {**row, _IMAGE: image}
 
 
 def _find_archives(folder: Path, stem: str) -> list[Path]:
@@ -96,10 +95,10 @@ def _find_archives(folder: Path, stem: str) -> list[Path]:
 
 
 def _find_unpacked(folder: Path, folders: list[Pictures], name: str) -> Image | None:
-    for index, pictures in enumerate(folders):
-        if picture := pictures.find(name):
-            folders.insert(0, folders.pop(index))  # the next one will lie there too
-            return picture
+    for index, place in enumerate(folders):
+        if image := place.find(name):
+            folders.insert(0, folders.pop(index))  # the next image is probably there too
+            return image
     is_name = name == PurePosixPath(name).name and len(name.encode(errors="replace")) < 256 and "\0" not in name
     return Image(name, path=folder / name) if is_name and (folder / name).is_file() else None
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openmedq.datasets.readers.report_sections import ANSWERS, read_sections
+from openmedq.datasets.mimic_cxr.report_sections import ANSWERS, read_sections
 
 WHOLE = """\
                                  FINAL REPORT

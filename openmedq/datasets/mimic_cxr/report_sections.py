@@ -1,12 +1,12 @@
-"""Radiology reports as hospitals write them: plain text whose sections begin with a header in capitals.
+"""Divide radiology reports, plain texts with headers in capitals, into sections.
 
-Sections are told apart as MIT-LCP's `section_parser.py` for MIMIC-CXR tells them: a header's name is made one of a few
-(conclusion is impression, a misspelt one is what it is nearest to, a view such as `CHEST, PA AND LATERAL:` heads
-findings), of several findings or impressions the last one counts, and a report with neither is its last paragraph.
-Otherwise here: a header that says none of these names (`LUNGS:`) is part of its section's text; a short section
-(indication, comparison, ...) is one paragraph, and what follows it without a header is `unlabelled`, so that no
-findings stand in the indication. That script's list of some fifty studies to be read otherwise names real studies,
-and is not repeated.
+The rules are those of MIT-LCP's `section_parser.py` for MIMIC-CXR
+(https://github.com/MIT-LCP/mimic-cxr/tree/master/txt): headers are normalized to a few names (conclusion is impression,
+a misspelled header gets the nearest name, a view such as `CHEST, PA AND LATERAL:` starts findings), the last of several
+findings or impressions counts, and a report with neither is its last paragraph. There are three differences. A header
+with none of these names (`LUNGS:`) is part of its section's text. A short section (indication, comparison, ...) is one
+paragraph, and text after it without a header is `unlabelled`, so that findings do not become part of the indication.
+The script's list of some fifty exceptional studies is omitted, because it names real studies.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import re
 ANSWERS = ("findings", "impression")
 
 _BANNERS = {"FINAL REPORT": "", "FINAL ADDENDUM": "addendum"}
-_NAMES = {  # section: what its header may hold, the first that fits
+_NAMES = {  # by section: words in its headers; the first section that matches is used
     "impression": ("impression", "conclusion"),
     "findings": ("finding",),
     "indication": ("indication", "history", "reason for", "clinical"),
@@ -30,7 +30,7 @@ _NAMES = {  # section: what its header may hold, the first that fits
 }
 _EXAMINATIONS = ("exam", "examination", "type of exam", "type of examination", "study")
 _SHORT = ("indication", "comparison", "technique", "examination")
-_SPELLED = (*ANSWERS, *_SHORT)  # what a misspelt header is held against
+_SPELLED = (*ANSWERS, *_SHORT)  # names that misspelled headers are compared with
 
 _HEADER = re.compile(
     r"^[ \t]*(?:(?P<banner>FINAL REPORT|FINAL ADDENDUM)[ \t]*$"
@@ -45,11 +45,11 @@ _MAX_TITLE_CHARACTERS = 100
 
 
 def read_sections(text: str) -> dict[str, str]:
-    """The sections of a report by name, each in one line; those without a word are left out.
+    """Return the sections of a report by name, each in one line, without empty ones.
 
-    `findings` and `impression` where they are there, else `report`, the last paragraph that has no header of its own;
-    no one of these three where nothing is told. Further `indication`, `comparison`, `technique`, `examination`,
-    `recommendations`, `addendum`, `wet_read`, `notification`, `unlabelled`.
+    The report's content is in `findings` and `impression`, or else in `report`, the last paragraph without a header.
+    Other sections: `indication`, `comparison`, `technique`, `examination`, `recommendations`, `addendum`, `wet_read`,
+    `notification`, `unlabelled`.
     """
     parts = _divide(_RULE.sub("", text.replace("\r\n", "\n")))
     told = {name: line for name, body in parts if name in ANSWERS and (line := _to_line(body))}
@@ -74,7 +74,7 @@ def read_sections(text: str) -> dict[str, str]:
 
 
 def _divide(text: str) -> list[tuple[str, str]]:
-    """Names and bodies in order; the name is "" before the first header and after the banner of the report."""
+    """Return names and bodies in order; the name is "" before the first header and after the report's banner."""
     parts, name, start = [], "", 0
     for header in _HEADER.finditer(text):
         banner = header["banner"]
@@ -87,7 +87,7 @@ def _divide(text: str) -> list[tuple[str, str]]:
 
 
 def _recognize(header: str, *, is_answer: bool) -> str | None:
-    """The section that a header begins; None where it is one of the text's own, as all views are within an answer."""
+    """Return the section that a header starts; None if it is part of the text, as views within an answer are."""
     words = " ".join(header.lower().split()).strip("()/,&- ")
     for name, held in _NAMES.items():
         if any(word in words for word in held):
@@ -100,9 +100,9 @@ def _recognize(header: str, *, is_answer: bool) -> str | None:
 
 
 def _split_off(body: str, *, has_header: bool, is_told: bool) -> tuple[str, str]:
-    """A short section's own paragraph, and the text after it, titles left out.
+    """Split a short section into its own paragraph and the text after it, without titles.
 
-    Where nothing else is told, a header with nothing in its line heads no more than that: the text is what follows.
+    If the report has no findings or impression, a header with an empty line after it has no paragraph of its own.
     """
     paragraphs = _BLANK_LINE.split(body)
     if is_told:
@@ -116,5 +116,5 @@ def _is_title(line: str) -> bool:
 
 
 def _to_line(text: str) -> str:
-    """The text in one line; "" where it holds no word, as `___` that stands for a name."""
+    """Return the text in one line; "" if it has no word, such as `___` in place of a name."""
     return " ".join(text.split()) if _WORD.search(text) else ""

@@ -1,25 +1,25 @@
-"""CXR8: the NIH's chest radiographs with findings mined from their reports (Wang et al., ChestX-ray8, CVPR 2017).
+"""CXR8: the NIH's chest radiographs, with findings mined from their reports (Wang et al., ChestX-ray8, CVPR 2017).
 
-The set grew from eight findings to fourteen and goes by ChestX-ray8, ChestX-ray14 and CXR8.
+The dataset grew from eight findings to fourteen; it is also named ChestX-ray8 and ChestX-ray14. Layout, as published at
+https://nihcc.app.box.com/v/ChestXray-NIHCC:
 
-Layout read, as published on Box: `Data_Entry_2017_v2020.csv` (or `Data_Entry_2017.csv`, the version before), a row a
-picture, findings with `|` between; `train_val_list.txt` and `test_list.txt`, a picture's name a line; pictures in
-`images_001.tar.gz` ... `images_012.tar.gz`, read in place, or unpacked: in `images/`, in Kaggle's `images_001/images/`
-..., or beside the table. Archives may lie in `images/`, and be zips (Hugging Face); all of it up to two folders deeper.
-Pictures come in the order of the archives, while the table waits in memory (see `formats/picture_archives.py`).
+- `Data_Entry_2017_v2020.csv`, or the older `Data_Entry_2017.csv`: a row per image, findings separated by `|`.
+- `train_val_list.txt` and `test_list.txt`: one image name per line.
+- `images_001.tar.gz` to `images_012.tar.gz`, read in place; or unpacked in `images/`, in Kaggle's
+  `images_001/images/` and so on, or beside the table. Hugging Face has zips. Archives may be in `images/`.
 
-A picture in neither list is of the split `unlisted`, as all are where the lists are absent: it is neither fitted nor
-scored. `BBox_List_2017.csv` (boxes of 984 findings) is not read.
+All of it may be up to two folders deeper. Images come in the order of the archives (see `cxr8/images.py`). Images in
+neither list, or all images if there are no lists, get the split `unlisted`, which transfer does not use.
+`BBox_List_2017.csv` (boxes of 984 findings) is not read.
 
-What is odd in the published files, and in the miniature:
-
-- Two column names hold a comma, so that the header has four for them: `OriginalImage[Width` and `Height]`, and so on.
-- A comma at the end of the lines, in some versions of the header too; `Patient Gender` or `Patient Sex`.
-- `No Finding` stands among the findings, and is no class: such a row has no label.
-- A patient has many pictures, all of them in the same list.
-- Ages that no one reaches (411), kept as published.
-- A few pictures are RGBA, the others gray.
-- SLAKE, which trains, shows some of the pictures.
+- Two column names contain a comma, so that the header has two columns each: `OriginalImage[Width` and `Height]`,
+  `OriginalImagePixelSpacing[x` and `y]`.
+- In some versions, header or rows end with a comma. The column is `Patient Gender` or `Patient Sex`.
+- `No Finding` is listed like a finding but is not a class: such a row has no label.
+- All images of a patient are in the same list.
+- Some ages are impossible (411); they are kept.
+- A few images are RGBA, the others gray.
+- Some images are also part of SLAKE, a source of the training mix.
 """
 
 from __future__ import annotations
@@ -30,9 +30,18 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, list_absent, represent, take_optional_text, take_text
+from openmedq.datasets.cxr8.images import join_images, take_image
+from openmedq.datasets.fields import (
+    Record,
+    Unusable,
+    keep,
+    list_absent,
+    make_sample,
+    represent,
+    take_optional_text,
+    take_text,
+)
 from openmedq.datasets.readers import find_file, warn_absent
-from openmedq.datasets.readers.image_archives import join_pictures, take_picture
 from openmedq.datasets.readers.tables import Row, stream_lines, stream_rows, take_header
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -43,7 +52,7 @@ _DOWNLOAD = "https://nihcc.app.box.com/index.php?rm=box_download_shared_file&van
 TABLE, OLD_TABLE = "Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv"
 LISTS = {"train_val": "train_val_list.txt", "test": "test_list.txt"}
 ARCHIVES = tuple(f"images_{number:03}.tar.gz" for number in range(1, 13))
-_SHARED = (  # of the archives, in their order: id on Box, bytes, and the md5 of the NIH's FAQ_CHESTXRAY.pdf
+_SHARED = (  # by archive: id on Box, size in bytes, and the md5 in the NIH's FAQ_CHESTXRAY.pdf
     ("vfk49d74nhbxq3nqjg0900w5nvkorp5c", 2_008_470_987, "fe8ed0a6961412fddcbb3603c11b3698"),
     ("i28rlmbvmfjbl8p2n3ril0pptcmcu9d1", 3_952_623_504, "ab07a2d7cbe6f65ddd97b4ed7bde10bf"),
     ("f1t00wrtdk94satdfb9olcolqx20z2jp", 3_929_234_850, "2301d03bde4c246388bad3876965d574"),
@@ -57,13 +66,13 @@ _SHARED = (  # of the archives, in their order: id on Box, bytes, and the md5 of
     ("hhq8fkdgvcari67vfhs7ppg2w6ni4jze", 4_187_084_020, "499aefc67207a5a97692424cf5dbeed5"),
     ("ioqwiy20ihqwyr8pf4c24eazhh281pbu", 2_914_187_733, "dc9fda1757c2de0032b63347a7d2895c"),
 )
-_TABLES = (  # number on Box, bytes, sha256
+_TABLES = (  # file number on Box, size in bytes, sha256
     (TABLE, 219760887468, 9_003_496, "c69a6daca3549af707ca9cacbdf9f9a7b6a9188e8c61157df653520bb72d8eb1"),
     (LISTS["train_val"], 256056636701, 1_470_907, "61fbe896321c1c1c8b75f3e4f3a08e4fef6486d95ef8a667c31d4d60dca6cb81"),
     (LISTS["test"], 256055473534, 435_131, "38ca5ef7f756092946f57c1a59faca882ed589a1ab1f72590b45dc06c6d5e1cc"),
 )
 NO_FINDING = "No Finding"
-# In the paper's order: the eight of its first version, then those that were added.
+# In the order of the paper: the eight classes of its first version, then those added later.
 CLASSES = (
     *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
     *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"),
@@ -79,7 +88,7 @@ card = Card(
     ),
     homepage=HOMEPAGE,
     citation="Wang et al., ChestX-ray8: Hospital-scale chest X-ray database and benchmarks, CVPR 2017",
-    licence="LicenseRef-NIH-ChestXray",  # "unrestricted"; what it wishes for is told in cards/licences.py
+    licence="LicenseRef-NIH-ChestXray",  # "unrestricted"; see `licences` for the three requests that come with it
     access=Access.OPEN,
     task=Task.CLASSIFICATION,
     modality="radiology",
@@ -119,12 +128,12 @@ _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the pictures; SourceError where the table is absent, a list is none, or an archive is not whole."""
+    """Stream the images; SourceError if the table is absent, or a list or an archive is damaged."""
     table = _find_table(raw)
     splits = _read_lists(table.parent)
     seen: dict[str, str] = {}
     yield from represent(
-        join_pictures(_stream_table(table), "Image Index", table.parent, "images"),
+        join_images(_stream_table(table), "Image Index", table.parent, "images"),
         source=card.id,
         unit="line",
         raw=raw,
@@ -134,38 +143,35 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         seen=seen,
     )
     for split, name in LISTS.items():
-        absent = [picture for picture, of in splits.items() if of == split and picture not in seen]
+        absent = [image for image, its_split in splits.items() if its_split == split and image not in seen]
         yield from list_absent(absent, source=card.id, split=split, raw=raw, path=table.parent / name)
 
 
 def _identify(record: Record, splits: dict[str, str]) -> tuple[str, str]:
     name = take_text(record, "Image Index")
     if not _FILE_NAME.fullmatch(name):
-        raise Unusable(Reason.FIELD_MISSING, "field `Image Index` is no file name")
+        raise Unusable(Reason.FIELD_MISSING, "field `Image Index` is not a file name")
     return name, splits.get(name, "unlisted")
 
 
 def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
     findings = [name.strip() for name in take_text(record, "Finding Labels", empty=Reason.ANSWER_EMPTY).split("|")]
     if not set(findings) <= {*card.classes, NO_FINDING}:
-        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `Finding Labels` has one that is none of the 14")
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `Finding Labels` has a finding that is not a class")
     if NO_FINDING in findings and set(findings) != {NO_FINDING}:
-        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, f"field `Finding Labels` has `{NO_FINDING}` beside a finding")
-    picture = take_picture(record, take_text(record, "Image Index"))
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, f"field `Finding Labels` has `{NO_FINDING}` and a finding")
+    image = take_image(record, take_text(record, "Image Index"))
     labels = tuple(name for name in card.classes if name in findings)
     attributes = {
         attribute: take_optional_text(record, name) for name, attribute in _ATTRIBUTES.items() if name in record
     }
-    return Sample(
-        id=sample_id,
-        source=card.id,
-        split=split,
-        task=card.task,
-        modality=card.modality,
-        licence=card.licence,
-        provenance=provenance,
+    return make_sample(
+        card,
+        sample_id,
+        split,
+        provenance,
         turns=(Turn("", ", ".join(labels) or NO_FINDING),),
-        images=(picture,),
+        images=(image,),
         groups=Groups(patient=take_optional_text(record, "Patient ID") or None),
         labels=labels,
         attributes=keep(**attributes),
@@ -176,29 +182,29 @@ def _find_table(raw: Path) -> Path:
     for folder, _, files in walk(raw, 2):
         table, old = (folder / name if name in files else None for name in (TABLE, OLD_TABLE))
         if table and old:
-            _log.info("%s: not read: %s is there", old, TABLE)
+            _log.info("%s: not read: %s is used", old, TABLE)
         if found := table or old:
             return found
     raise SourceError(f"{raw}: no `{TABLE}`; expected it there, as published at {HOMEPAGE}")
 
 
 def _read_lists(folder: Path) -> dict[str, str]:
-    """From a picture's name to its split; one that stands in both lists is of the test."""
+    """Return the split of each image name; a name in both lists belongs to the test."""
     splits: dict[str, str] = {}
     for split, name in LISTS.items():
         path = find_file(folder, name)
         if path is None:
-            warn_absent(card.id, name, split)  # its images are of the split `unlisted`
+            warn_absent(card.id, name, split)  # its images get the split `unlisted`
             continue
         names = [PurePosixPath(line.strip()).name for _, line in stream_lines(path)]
         if not any(name.endswith(".png") for name in names):
-            raise SourceError(f"{path}: no list of pictures; expected a file name a line, get the file again")
+            raise SourceError(f"{path}: not a list of images; expected one file name per line, get the file again")
         splits |= dict.fromkeys(names, split)
     return splits
 
 
 def _stream_table(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
-    """The rows by column, whether or not header and rows end with a comma."""
+    """Yield the rows as dicts, whether or not header and rows end with a comma."""
     lines = stream_rows(path)
     names = take_header(lines)
     while names and not names[-1]:

@@ -1,0 +1,1 @@
+"""CXR8: the reader and the images of its archives."""

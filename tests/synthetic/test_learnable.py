@@ -1,0 +1,46 @@
+"""The images of each miniature of a classification dataset predict its labels."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PixelImage
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
+
+from openmedq import synthetic
+from openmedq.datasets import BENCHMARKS
+from openmedq.schema import Sample
+
+SIDE_PX = 28
+
+
+def pixels_of(sample: Sample) -> np.ndarray:
+    (image,) = sample.images
+    data = image.data if image.path is None else image.path.read_bytes()
+    pixels = np.asarray(PixelImage.open(io.BytesIO(data or b"")).convert("RGB").resize((SIDE_PX, SIDE_PX)))
+    return pixels.ravel() / 255
+
+
+@pytest.mark.parametrize("dataset_id", sorted(BENCHMARKS))
+def test_a_linear_probe_predicts_the_labels(dataset_id: str, tmp_path: Path) -> None:
+    dataset = BENCHMARKS[dataset_id]
+    synthetic.write(dataset_id, tmp_path)
+    samples = [row for row in dataset.read(tmp_path) if isinstance(row, Sample)]
+    pixels = np.array([pixels_of(sample) for sample in samples])
+    is_test = np.array([sample.split in dataset.card.scored for sample in samples])
+    is_train = np.array([sample.split in dataset.card.fitted for sample in samples])
+    if not dataset.card.fitted:
+        is_test = np.arange(len(samples)) % 2 == 0
+        is_train = ~is_test
+    scores = []
+    for name in dataset.card.classes:
+        labels = np.array([name in sample.labels for sample in samples])
+        if min(labels[is_train].sum(), labels[is_test].sum()) < 2:  # too rare
+            continue
+        probe = Ridge(alpha=10).fit(pixels[is_train], labels[is_train])
+        scores.append(roc_auc_score(labels[is_test], probe.predict(pixels[is_test])))
+    assert np.mean(scores) > 0.7
