@@ -26,11 +26,11 @@ def write(raw: Path, seed: int = 0) -> None:
     (raw / FILES[-1]).write_text(f"VQA-Med @ ImageClef 2019, generated with seed {seed}\n", encoding="utf-8")
     for split in SPLITS:
         shown = {f"synpic{next(names)}": _take(figures, index) for index in range(_NUM_PICTURES[split.name])}
-        pictures = {f"{split.pictures[0]}/{name}.jpg": encode_jpeg(draw(figure)) for name, figure in shown.items()}
+        pictures = {f"{split.images[0]}/{name}.jpg": encode_jpeg(draw(figure)) for name, figure in shown.items()}
         if split.suffix:
             members = {**_pair(shown, split), **pictures}
         else:
-            members = {**_refer(shown), f"{split.pictures[0]}.zip": _pack(pictures)}
+            members = {**_refer(shown), f"{split.images[0]}.zip": _pack(pictures)}
         packed = {f"{split.folder}/{name}": data for name, data in members.items()}
         if not split.suffix:
             packed[f"__MACOSX/{split.folder}/._{split.text}"] = b"Mac OS X"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from openmedq.datasets.vqa_rad import PICTURES, QUESTIONS, card
+from openmedq.datasets.vqa_rad import IMAGES, QUESTIONS, card
 from openmedq.synthetic.draw import (
     Figure,
     draw,
@@ -59,7 +59,7 @@ def write(raw: Path, seed: int = 0) -> None:
     train[1::7] = [case._replace(url=train[7 * i].url) for i, case in enumerate(train[1::7])]  # two pictures, one case
     test = [_Case(figure, f"synpic{next(names)}.jpg", _case_url(random)) for figure in test_figures]
 
-    folder = raw / PICTURES
+    folder = raw / IMAGES
     folder.mkdir(parents=True, exist_ok=True)
     for case in (*train, *test):
         (folder / case.image_name).write_bytes(encode_jpeg(draw(case.figure)))

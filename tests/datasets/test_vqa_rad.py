@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from openmedq.datasets import vqa_rad
 from openmedq.datasets.readers.hub_shards import picture_schema
-from openmedq.datasets.vqa_rad import PICTURES, QUESTIONS, read
+from openmedq.datasets.vqa_rad import IMAGES, QUESTIONS, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
 
@@ -36,8 +36,8 @@ RECORD = {
 
 
 def write(raw: Path, records: Any, name: str = QUESTIONS) -> Path:
-    (raw / PICTURES).mkdir(parents=True, exist_ok=True)
-    (raw / PICTURES / "synpic1.jpg").write_bytes(b"no picture: readers do not look")
+    (raw / IMAGES).mkdir(parents=True, exist_ok=True)
+    (raw / IMAGES / "synpic1.jpg").write_bytes(b"no picture: readers do not look")
     (raw / name).parent.mkdir(exist_ok=True)
     (raw / name).write_text(json.dumps(records), encoding="utf-8")
     return raw
@@ -57,7 +57,7 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     assert row.id == "vqa_rad/7"
     assert row.split == "train"
     assert (row.turns[0].question, row.turns[0].answer) == ("Is it so?", "Yes")
-    assert row.images[0].path == tmp_path / PICTURES / "synpic1.jpg"
+    assert row.images[0].path == tmp_path / IMAGES / "synpic1.jpg"
     assert (row.groups.case, row.groups.question) == ("https://example.org/case", "link")
     assert row.attributes == {
         "answer_type": "closed",
@@ -141,8 +141,8 @@ def test_a_renamed_field_is_one_line_that_names_it(copy_of: Callable[[str], Path
     ("questions", "pictures", "folder"),
     [
         ("VQA_RAD_Dataset_Public.json", "VQA_RAD_Image_Folder", ""),
-        (QUESTIONS, f"{PICTURES}.zip", ""),  # as OSF packs it
-        (QUESTIONS, f"{PICTURES}.zip", "VQA_RAD Image Folder/"),
+        (QUESTIONS, f"{IMAGES}.zip", ""),  # as OSF packs it
+        (QUESTIONS, f"{IMAGES}.zip", "VQA_RAD Image Folder/"),
         (QUESTIONS, "VQA_RAD_Image_Folder.zip", "VQA_RAD Image Folder/"),
     ],
 )
@@ -154,19 +154,19 @@ def test_other_names_of_the_same_layout_are_read(
     (raw / QUESTIONS).rename(raw / questions)
     if pictures.endswith(".zip"):
         with zipfile.ZipFile(raw / pictures, "w") as archive:
-            for path in (raw / PICTURES).iterdir():
+            for path in (raw / IMAGES).iterdir():
                 archive.write(path, f"{folder}{path.name}")
                 path.unlink()
-        (raw / PICTURES).rmdir()
+        (raw / IMAGES).rmdir()
     else:
-        (raw / PICTURES).rename(raw / pictures)
+        (raw / IMAGES).rename(raw / pictures)
     assert [(row.id, row.turns) for row in read(raw) if isinstance(row, Sample)] == expected
 
 
 def test_without_pictures_every_row_is_rejected_and_counted(copy_of: Callable[[str], Path]) -> None:
     raw = copy_of("vqa_rad")
     num_rows = len(list(read(raw)))
-    (raw / PICTURES).rename(raw / "elsewhere")
+    (raw / IMAGES).rename(raw / "elsewhere")
     reasons = Counter(row.reason for row in read(raw) if isinstance(row, Rejected))
     assert reasons == {Reason.IMAGE_MISSING: num_rows}
 
@@ -292,7 +292,7 @@ def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -
     assert ["freeform", "para"] in links.values()
     assert ["test_freeform", "test_para"] in links.values()
     named = {record["image_name"] for record in records}
-    assert len({path.name for path in (raw / PICTURES).iterdir()} - named) == 1
+    assert len({path.name for path in (raw / IMAGES).iterdir()} - named) == 1
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:
