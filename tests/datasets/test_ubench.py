@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import tracemalloc
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from openmedq.datasets.ubench import FOLDER, NONE, SHARDS, card, read
 from openmedq.errors import SourceError
@@ -164,12 +161,6 @@ def test_the_place_of_the_answer_counts_from_0(tmp_path: Path, place: Any, answe
     row = read_caption(tmp_path, answer_idx=place, question="{class}", options=["a", "b", "c"])
     assert isinstance(row, Sample)
     assert row.turns[0].answer == answer
-
-
-def test_an_answer_without_its_place_is_enough(tmp_path: Path) -> None:
-    row = read_question(tmp_path, answer_idx=None)
-    assert isinstance(row, Sample)
-    assert row.turns[0].answer == "light microscopy"
 
 
 def test_none_of_the_above_answers_a_question_but_is_no_caption(tmp_path: Path) -> None:
@@ -331,19 +322,6 @@ def test_shards_may_lie_in_any_folder(copy_of: Callable[[str], Path], folder: st
     assert [(row.id, row.provenance.record) for row in read(raw)] == expected
 
 
-def test_shards_behind_a_link_are_read_and_a_link_back_is_no_copy(
-    copy_of: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    raw = copy_of("ubench")
-    expected = list(read(raw))
-    (raw / "perception").rename(tmp_path / "disk")
-    (raw / "perception").symlink_to(tmp_path / "disk")
-    (raw / "loop").symlink_to(".")
-    assert list(read(raw)) == expected
-    assert not caplog.messages
-
-
 def test_of_two_copies_the_fuller_is_read_and_the_other_named(
     copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -358,105 +336,11 @@ def test_of_two_copies_the_fuller_is_read_and_the_other_named(
     assert "older/ubench-test: not read" in message
 
 
-def test_other_arrow_files_are_not_the_set(tmp_path: Path) -> None:
-    write(tmp_path, [ROW], "cache-0123456789abcdef.arrow")
-    with pytest.raises(SourceError, match=r"no `perception/0\.1\.0/ubench-test-00000-of-00007\.arrow`"):
-        next(read(tmp_path))
-
-
-@pytest.mark.parametrize("column", ["image_id", "image", "captions", "questions"])
-def test_a_renamed_column_is_one_line_that_names_it(tmp_path: Path, column: str) -> None:
-    write(tmp_path, [{key.replace(column, f"{column}_new") if key == column else key: v for key, v in ROW.items()}])
-    with pytest.raises(SourceError, match=rf"{SHARDS[0]}: no column `{column}`"):
-        next(read(tmp_path))
-
-
 def test_columns_of_another_kind_are_one_line_or_rejected_rows(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no entry in `questions` and `captions`, in all of its 2 records"):
         list(read(write(tmp_path, [ROW | {"image_id": each, "questions": "a", "captions": [1]} for each in "ab"])))
     rows = list(read(write(tmp_path, [ROW | {"questions": {"modality": "text"}, "image": 5}])))
     assert [isinstance(row, Rejected) and row.reason for row in rows] == [Reason.FIELD_MISSING, Reason.IMAGE_MISSING]
-
-
-def test_foreign_bytes_cost_one_row(tmp_path: Path) -> None:
-    write(tmp_path, [ROW | {"image_id": "a", "stain": "MARK"}, ROW | {"image_id": "b"}])
-    path = tmp_path / FOLDER / SHARDS[0]
-    path.write_bytes(path.read_bytes().replace(b"MARK", b"caf\xe9"))
-    foreign, *good = read(tmp_path)
-    assert isinstance(foreign, Rejected)
-    assert foreign.reason is Reason.NOT_UTF8
-    assert [isinstance(row, Sample) for row in good] == [True, True]
-
-
-def test_a_cut_shard_is_one_line(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("ubench")
-    path = raw / FOLDER / SHARDS[3]
-    path.write_bytes(path.read_bytes()[:-2_000])
-    with pytest.raises(SourceError, match=r"ubench-test-00003-of-00007\.arrow: not a whole Arrow file"):
-        list(read(raw))
-
-
-def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
-    def peak_of(num_rows: int) -> int:
-        picture = {"bytes": b"x" * 20_000, "path": None}
-        write(tmp_path, [ROW | {"image_id": str(number), "image": picture} for number in range(num_rows)])
-        tracemalloc.start()
-        assert sum(1 for _ in read(tmp_path)) == 2 * num_rows
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
-
-    peak_of(1)
-    assert peak_of(1500) < peak_of(150) * 1.5
-
-
-TEXT = st.none() | st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=6)
-PLACE = st.none() | st.integers(-2, 4)
-ENTRY = st.none() | st.fixed_dictionaries(
-    {name: st.just(QUESTION[name]) | TEXT for name in ("id", "name", "question", "answer")}
-    | {"answer_idx": PLACE, "options": st.none() | st.lists(st.just("light microscopy") | TEXT, max_size=4)}
-)
-ROWS = st.lists(
-    st.fixed_dictionaries(
-        {name: st.just(ROW[name]) | TEXT for name in ("image_id", "dataset", "license", "label_name")}
-        | {"image": st.none() | st.just(ROW["image"]), "questions": st.fixed_dictionaries({"a": ENTRY, "b": ENTRY})}
-        | {"captions": st.none() | st.fixed_dictionaries({"a_0": ENTRY})}
-    ),
-    min_size=1,
-    max_size=4,
-)
-FOR_ALL = pa.struct(
-    [
-        *((name, pa.string()) for name in ("id", "name", "question", "answer")),
-        ("answer_idx", pa.int64()),
-        ("options", pa.list_(pa.string())),
-    ]
-)
-ANY = pa.schema(
-    [
-        *((name, pa.string()) for name in ("image_id", "dataset", "license", "label_name")),
-        ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        ("questions", pa.struct([("a", FOR_ALL), ("b", FOR_ALL)])),
-        ("captions", pa.struct([("a_0", FOR_ALL)])),
-    ]
-)
-
-
-@settings(max_examples=100)
-@given(rows=ROWS)
-def test_no_record_crashes_the_reader(tmp_path: Path, rows: list[dict[str, Any]]) -> None:
-    write(tmp_path, rows, schema=ANY)
-    found = []
-    try:
-        found.extend(read(tmp_path))
-    except SourceError as error:
-        assert "\n" not in str(error)
-    else:
-        columns = [[*row["questions"].values(), *(row["captions"] or {}).values()] for row in rows]
-        num_entries = [sum(each is not None and any(each.values()) for each in column) for column in columns]
-        assert len(found) == sum(max(each, 1) for each in num_entries)
-    assert len({row.id for row in found}) == len(found)
-    assert all("\n" not in row.id for row in found)
 
 
 def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import logging
 import shutil
 import zipfile
@@ -10,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from openmedq.datasets import vqa_med_2019
 from openmedq.datasets.vqa_med_2019 import read
@@ -202,35 +199,11 @@ def test_line_ends_are_no_part_of_a_record(tmp_path: Path) -> None:
             ]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"<html>\n404\n</html>", b"image_id,question,answer\n1,2,3"])
-@pytest.mark.parametrize("text", [PAIRS, REFERENCES])
-def test_another_layout_is_one_line(tmp_path: Path, text: str, content: bytes) -> None:
-    with pytest.raises(SourceError, match=text) as error:
-        list(read(write(tmp_path, text, content)))
-    assert "\n" not in str(error.value)
-
-
 def test_an_archive_without_the_text_is_one_line_that_names_it(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / f"{TRAINING}.zip", "w") as archive:
         archive.writestr("else.txt", b"x")
     with pytest.raises(SourceError, match=rf"{TRAINING}\.zip: no `{PAIRS}` in it"):
         list(read(tmp_path))
-
-
-def test_a_cut_archive_is_one_line_the_inner_one_too(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("vqa_med_2019")
-    whole = (raw / f"{TEST}.zip").read_bytes()
-    (raw / f"{TEST}.zip").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(SourceError, match=rf"{TEST}\.zip: not a whole archive"):
-        list(read(raw))
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(raw / f"{TEST}.zip", "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, data[: len(data) // 2] if name.endswith(".zip") else data)
-    with pytest.raises(SourceError, match=r"VQAMed2019_Test_Images\.zip: not a whole archive") as error:
-        list(read(raw))
-    assert "\n" not in str(error.value)
 
 
 def unpack(raw: Path) -> None:
@@ -336,49 +309,6 @@ def test_of_two_copies_of_a_split_one_is_read_and_the_other_named(
     assert (
         len([message for message in caplog.messages if f"{TRAINING}.zip: its questions are not read" in message]) == 1
     )
-
-
-def test_a_split_that_is_absent_is_left_out(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("vqa_med_2019")
-    (raw / f"{TRAINING}.zip").unlink()
-    (raw / f"{TEST}.zip").unlink()
-    assert Counter(row.split for row in read(raw)) == {"validation": 20}
-
-
-def test_without_pictures_every_row_is_rejected_and_counted(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("vqa_med_2019")
-    unpack(raw)
-    for path in raw.rglob("*_[Ii]mages*"):
-        path.rename(raw / f"no {path.name}")
-    reasons = Counter(row.reason for row in read(raw) if isinstance(row, Rejected))
-    assert reasons == {Reason.IMAGE_MISSING: 123}
-
-
-LINES = st.lists(
-    st.binary(max_size=30).map(lambda data: data.replace(b"\n", b""))
-    | st.lists(
-        st.sampled_from([b"synpic1", b"synpic9", b"plane", b"yes", b"#", b"(a) b", b" ", b"\xff", b"\r", b"../x"]),
-        min_size=2,
-        max_size=5,
-    ).map(b"|".join),
-    max_size=5,
-)
-
-
-@settings(max_examples=150)
-@given(pairs=LINES, references=LINES)
-def test_no_record_crashes_the_reader(tmp_path: Path, pairs: list[bytes], references: list[bytes]) -> None:
-    write(write(tmp_path, PAIRS, *pairs), REFERENCES, *references)
-    rows = []
-    try:
-        rows.extend(read(tmp_path))
-    except SourceError as error:
-        assert "\n" not in str(error)
-    else:
-        texts = (b"\n".join(lines).removeprefix(b"\xef\xbb\xbf") for lines in (pairs, references))
-        lines = "\n".join(text.decode("utf-8", "surrogateescape") for text in texts).split("\n")
-        assert len(rows) == sum(bool(line.strip()) for line in lines)
-    assert len({row.id for row in rows}) == len(rows)
 
 
 # The miniature
