@@ -69,8 +69,7 @@ def kept(rows: list[Sample | Rejected]) -> list[Sample]:
 
 
 def turn_of(row: Sample | Rejected) -> Turn:
-    assert isinstance(row, Sample)
-    return row.turns[0]
+    return kept([row])[0].turns[0]
 
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
@@ -92,7 +91,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     [
         ({"Figure_path": ""}, Reason.FIELD_MISSING),
         ({"Figure_path": "absent.jpg"}, Reason.IMAGE_MISSING),
-        ({"Figure_path": ".."}, Reason.IMAGE_MISSING),
         ({"Question": " "}, Reason.QUESTION_EMPTY),
         ({"Answer": "", "Answer_label": " "}, Reason.ANSWER_EMPTY),
         ({"Choice B": " B: "}, Reason.ANSWER_EMPTY),
@@ -133,10 +131,8 @@ def test_letters_are_removed_if_all_options_have_their_own(
     [
         ("Both", "B", "Both", None),
         (" B: both. ", " B ", "Both", None),
-        ("B", "B", "Both", None),
         ("", "B:", "Both", None),
         ("A line", "B", "Both", "A line"),  # another option: the label decides, the text is kept
-        ("The two of them", "B", "Both", "The two of them"),
         ("C", "B", "Both", "C"),
         ("A line", "", "A line", None),
         ("D: a LINE", "E", "A line", None),
@@ -166,17 +162,13 @@ def test_an_empty_option_is_dropped(tmp_path: Path, empty: str) -> None:
 
 def test_other_spellings_are_the_same_layout(tmp_path: Path) -> None:
     headers = [
-        ["Figure_path", "Question", "Anwser", "Choice A", "Choice B", "Choice C", "Choice D", "Anwser_label"],
-        ["Figure_path", "Question", "Answer", " Choice A", " Choice B", " Choice C", " Choice D", "Answer_label"],
-        ["figure_path", "question", "answer", "choice_a", "choice_b", "choice_c", "choice_d", "answer_label"],
+        [name.replace("Answer", "Anwser") for name in RECORD],
+        [name.replace("Choice", " Choice") for name in RECORD],
+        [name.lower().replace(" ", "_") for name in RECORD],
         ["\ufeffFigure_path", *list(RECORD)[1:]],
     ]
     for number, header in enumerate(headers):
         assert turn_of(read_one(tmp_path / str(number), RECORD, header)) == Turn("What is seen?", "Both", "", OPTIONS)
-    row = read_one(tmp_path / "numbered", {"": "0"} | RECORD)
-    assert isinstance(row, Sample)
-    assert row.attributes["index"] == "0"
-
     for spelled in ("_2", "2"):
         raw = tmp_path / f"second{spelled}"
         pack(raw / f"images{spelled}.zip", SECOND["Figure_path"])
@@ -211,14 +203,9 @@ def test_version_1_is_read_and_version_2_is_logged(
     assert {row.provenance.file for row in read(raw)} == {"train.csv", "test.csv"}
     for name in ("train_2.csv", "test_2.csv"):
         assert f"{name}: not read" in caplog.text
-    for name in ("train.csv", "test.csv"):
-        (raw / name).unlink()
-    rows = kept(list(read(raw)))
-    assert Counter(row.split for row in rows) == {"train": 6, "test": 3}
-    assert {row.attributes["version"] for row in rows} == {"2"}
 
 
-def test_rows_of_the_clean_test_are_marked_and_read_once(tmp_path: Path, copy_of: Callable[[str], Path]) -> None:
+def test_rows_of_the_clean_test_are_marked_and_read_once(tmp_path: Path) -> None:
     pack(tmp_path / "images.zip", NAME)
     other, third = RECORD | {"Question": "And what else?"}, RECORD | {"Answer_label": "A"}
     absent = RECORD | {"Question": "And where?", "Figure_path": "absent.jpg"}
@@ -233,10 +220,6 @@ def test_rows_of_the_clean_test_are_marked_and_read_once(tmp_path: Path, copy_of
         ("pmc_vqa/test_clean-3", "yes"),  # not in test.csv
         ("pmc_vqa/test_clean-4", "yes"),
     ]
-
-    raw = copy_of("pmc_vqa")
-    number = Counter(isinstance(row, Sample) and row.attributes.get("is_clean") for row in read(raw))
-    assert (sum(number.values()), number["yes"]) == (120, 12)
 
 
 def test_the_clean_test_replaces_a_missing_test(tmp_path: Path, copy_of: Callable[[str], Path]) -> None:
@@ -253,8 +236,7 @@ def test_the_clean_test_replaces_a_missing_test(tmp_path: Path, copy_of: Callabl
     train, clean, cut = read(tmp_path / "train")
     assert isinstance(clean, Sample)
     assert isinstance(cut, Rejected)
-    assert [row.split for row in (train, clean)] == ["train", "test"]
-    assert clean.attributes["is_clean"] == "yes"
+    assert (train.split, clean.split, clean.attributes["is_clean"]) == ("train", "test", "yes")
 
 
 @pytest.mark.parametrize("place", ["images", "figures", "images/figures", "images/images/figures"])
@@ -294,6 +276,7 @@ def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path
     samples = [row for row in rows if isinstance(row, Sample)]
     assert max(Counter(row.images[0].image_id for row in samples).values()) == 2
     assert sum("answer" in row.attributes for row in samples) == 1
+    assert sum("is_clean" in row.attributes for row in samples) == 12
     assert sum(len(row.turns[0].options) == 3 for row in samples) == 1
     assert sum(any(option.startswith("B:") for option in row.turns[0].options) for row in samples) == 1
     (compound,) = [row for row in samples if "panels" in row.turns[0].question]
@@ -314,6 +297,4 @@ def test_a_question_has_the_license_of_its_article(miniature_of: Callable[[str],
         ("PMC10640970", "CC BY-NC", card.licence),
     ):
         write(tmp_path, "oa_comm_use_file_list.csv", [dict(zip(header, ("x", article, words), strict=True))])
-        row = read_one(tmp_path, RECORD)
-        assert isinstance(row, Sample)
-        assert row.licence == licence
+        assert kept([read_one(tmp_path, RECORD)])[0].licence == licence

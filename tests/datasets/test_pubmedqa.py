@@ -167,17 +167,6 @@ def test_a_ground_truth_without_ids_is_an_error(tmp_path: Path) -> None:
 
 # The Parquet files of the hub
 
-CONTEXT = pa.struct([(name, pa.list_(pa.string())) for name in ("contexts", "labels", "meshes")])
-LABELED_CONTEXT = pa.struct(
-    [*CONTEXT, *(pa.field(f"reasoning_{kind}_pred", pa.list_(pa.string())) for kind in ("required", "free"))]
-)
-
-
-def hub_schema(context: pa.StructType, has_decision: bool = True) -> pa.Schema:
-    names = ["pubid", "question", "context", "long_answer", *(["final_decision"] if has_decision else [])]
-    types = {"pubid": pa.int32(), "context": context}
-    return pa.schema([(name, types.get(name, pa.string())) for name in names])
-
 
 def to_hub(pubmed_id: str, record: dict[str, Any]) -> dict[str, Any]:
     """A record of the first layout in the columns of the hub."""
@@ -193,13 +182,13 @@ def to_hub(pubmed_id: str, record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_hub(raw: Path, part: str, records: dict[str, Any], schema: pa.Schema | None = None) -> Path:
-    if schema is None:
-        schema = hub_schema(LABELED_CONTEXT if part == "labeled" else CONTEXT, part != "unlabeled")
+def write_hub(raw: Path, part: str, records: dict[str, Any]) -> Path:
     folder = raw / f"pqa_{part}"
     folder.mkdir(parents=True, exist_ok=True)
     rows = [to_hub(key, record) for key, record in records.items()]
-    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "train-00000-of-00001.parquet")
+    for row in rows if part == "unlabeled" else ():
+        del row["final_decision"]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "train-00000-of-00001.parquet")
     return raw
 
 
