@@ -122,22 +122,18 @@ def test_a_repeated_id_in_a_split_is_rejected(tmp_path: Path) -> None:
     write(tmp_path, [RECORD, RECORD | {"qid": "7"}, 5])
     write(tmp_path, [RECORD | {"qid": 8}, RECORD, RECORD, 5], "test.json")
     kept, again, _, other, same, third, _ = rows = list(read(tmp_path))
-    assert isinstance(same, Sample)
-    assert isinstance(kept, Sample)
-    assert isinstance(other, Sample)
-    assert isinstance(again, Rejected)
-    assert isinstance(third, Rejected)
-    assert again.reason is third.reason is Reason.ID_REPEATED
+    assert all(isinstance(row, Sample) for row in (same, kept, other))
+    assert [row.reason for row in (again, third) if isinstance(row, Rejected)] == [Reason.ID_REPEATED] * 2
     assert (other.split, third.split) == ("test", "test")
     assert len({row.id for row in rows}) == 7
 
 
-@pytest.mark.parametrize("field", ["qid", "img_name", "question", "answer", "q_lang"])
+@pytest.mark.parametrize("field", ["qid", "q_lang"])
 def test_a_renamed_field_is_an_error_that_names_it(copy_of: Callable[[str], Path], field: str) -> None:
     raw = copy_of("slake")
     text = (raw / "test.json").read_text(encoding="utf-8")
     (raw / "test.json").write_text(text.replace(f'"{field}":', f'"{field}_":'), encoding="utf-8")
-    with pytest.raises(SourceError, match=rf"test\.json: .* no field `{field}`, in all of its"):
+    with pytest.raises(SourceError, match=rf"test\.json: .*`{field}`"):
         list(read(raw))
 
 
@@ -156,14 +152,10 @@ def unpack(raw: Path) -> None:
 def as_the_projects_archive(raw: Path) -> None:
     unpack(raw)
     (raw / "validation.json").rename(raw / "validate.json")
-    into_a_folder(raw)
-
-
-def into_a_folder(raw: Path, name: str = "Slake1.0") -> None:
     paths = list(raw.iterdir())
-    (raw / name).mkdir(parents=True)
+    (raw / "Slake1.0").mkdir()
     for path in paths:
-        path.rename(raw / name / path.name)
+        path.rename(raw / "Slake1.0" / path.name)
 
 
 def unpacked_into_a_folder_of_its_name(raw: Path) -> None:
@@ -188,12 +180,8 @@ def packed_without_the_folder(raw: Path) -> None:
     [
         unpack,
         as_the_projects_archive,
-        into_a_folder,
-        lambda raw: into_a_folder(raw, "SLAKE"),
-        lambda raw: into_a_folder(raw, "snapshots/a9083ce"),
         unpacked_into_a_folder_of_its_name,
         packed_without_the_folder,
-        lambda raw: (raw / "validation.json").rename(raw / "validate.json"),
     ],
 )
 def test_other_names_of_the_layout_are_read(copy_of: Callable[[str], Path], lay_out: Callable[[Path], None]) -> None:
@@ -216,7 +204,7 @@ def test_one_copy_of_a_split_is_read_and_the_other_is_logged(tmp_path: Path, cap
     write(tmp_path, [RECORD], "validation.json")
     write(tmp_path, [RECORD | {"qid": 8}], "validate.json")
     assert [(row.id, row.split) for row in read(tmp_path)] == [("slake/7", "validation")]
-    assert len([message for message in caplog.messages if "validate.json: not read" in message]) == 1
+    assert caplog.text.count("validate.json: not read") == 1
 
 
 def test_without_images_every_row_is_rejected(copy_of: Callable[[str], Path]) -> None:
@@ -246,9 +234,6 @@ def test_an_image_is_found_by_its_folder_and_never_by_its_name_alone(
     rejected = [row for row in read(raw) if isinstance(row, Rejected) and row.reason is Reason.IMAGE_MISSING]
     assert len(rejected) == sum(row.images[0].image_id == taken for row in rows) > 0
     assert {row.images[0].image_id for row in read(raw) if isinstance(row, Sample)} == set(others)
-
-
-# The miniature
 
 
 def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:

@@ -184,10 +184,7 @@ def test_null_entries_are_not_records(tmp_path: Path) -> None:
     empty = {"answer": None, "question": None, "options": [], "tags": []}
     rows.append(ROW | {"image_id": "d", "questions": {"modality": QUESTION, "stain": empty}})
     found = [row.id.split("/")[2:] for row in read(write(tmp_path, rows))]
-    assert [keys for image_id, *keys in found if image_id == "b"] == [
-        ["questions", "stain"],
-        ["captions", "modality_0"],
-    ]
+    assert ["b", "questions", "stain"] in found
     assert Counter(image_id for image_id, *_ in found) == {"913ab0f2": 2, "b": 2, "c": 1, "d": 2}
 
 
