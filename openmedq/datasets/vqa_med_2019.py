@@ -117,10 +117,10 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
     if data is None:
         raise SourceError(f"{place.path}: the archive has no `{split.text}`; download it again from {card.homepage}")
     categories = _read_categories(place, split)
-    met: set[_Question] = set()
+    present: set[_Question] = set()
 
     def identify(number: str, record: Record) -> tuple[str, str]:
-        met.add(_to_question(record))
+        present.add(_to_question(record))
         return f"{split.name}-{number}", split.name
 
     def build(record: Record, sample_id: str, split_name: str, provenance: Provenance) -> Sample:
@@ -164,7 +164,7 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
     )
     sibling = "QAPairsByCategory" if split.suffix else QUESTIONS
     known = categories if split.suffix else _read_questions(place)
-    numbers = (f"{split.name}-absent-{number}" for number in range(1, 1 + len(known.keys() - met)))
+    numbers = (f"{split.name}-absent-{number}" for number in range(1, 1 + len(known.keys() - present)))
     yield from list_absent(
         numbers, source=card.id, split=split.name, raw=raw, path=place.locate(name), sibling=sibling, unit=sibling
     )

@@ -59,7 +59,7 @@ _NUM_ROWS = 3  # per shard
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write seven shards of three pictures each, with 2 or 3 questions and 2 to 4 captions on each picture."""
+    """Write seven shards of three images each, with 2 or 3 questions and 2 to 4 captions about each image."""
     random = generator(seed, card.id)
     figures = draw_figures(seed, card.id, num_rounds=1)[: len(SHARDS) * _NUM_ROWS]
     figures[4], figures[8] = shared_figure(seed), figures[7]

@@ -166,7 +166,7 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
         part = folder / split / subset
         with ExitStack() as stack:
             images = stack.enter_context(open_pictures(part, "images", "images.zip", "."))
-            beside = {
+            tables = {
                 name: stack.enter_context(open_lines_beside(part / f"{name}.txt")) for name in (*CONCEPTS, "dlinks")
             }
             licences = stack.enter_context(open_table_beside(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC"))
@@ -181,13 +181,13 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 path=path,
                 fields=("id", "caption"),
                 pictures=ChainedPictures((images, fetched)),
-                describe=_describe(subset, beside, licences),
+                describe=_describe(subset, tables, licences),
                 seen=seen,
             ):
                 num_rows += 1
                 yield row
-            num_other = num_rows - max(*(file.num_found for file in beside.values()), licences.num_found)
-            left = {name: file.rest() for name, file in beside.items()} | {"licences": licences.rest()}
+            num_other = num_rows - max(*(file.num_found for file in tables.values()), licences.num_found)
+            left = {name: file.rest() for name, file in tables.items()} | {"licences": licences.rest()}
             for name, record_ids in left.items():
                 absent = [record_id for record_id in record_ids if _ID.fullmatch(record_id) and record_id not in seen]
                 seen |= dict.fromkeys(absent, split)
@@ -213,9 +213,9 @@ def linked_pictures(raw: Path) -> Iterator[LinkedPicture]:
             _log.info("%s: %d lines without a valid link; their rows have no image", part / "dlinks.txt", num_invalid)
 
 
-def _describe(subset: str, beside: dict[str, Beside[str]], licences: Beside[Row]) -> Callable[[Record, str], Described]:
+def _describe(subset: str, tables: dict[str, Beside[str]], licences: Beside[Row]) -> Callable[[Record, str], Described]:
     def describe(record: Record, record_id: str) -> Described:
-        lines = {name: file.find(record_id) or "" for name, file in beside.items()}
+        lines = {name: file.find(record_id) or "" for name, file in tables.items()}
         fields = {**record, **lines, **(licences.find(record_id) or {})}
         link, _, figure = take_optional_text(fields, "dlinks").rpartition("\t")
         article = _LINK.search(link)

@@ -80,10 +80,10 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
 
 
 def _describe(
-    beside: dict[str, Beside[Row]], licences: Beside[Row], unknown: str
+    tables: dict[str, Beside[Row]], licences: Beside[Row], unknown: str
 ) -> Callable[[Record, str], Described]:
     def describe(_: Record, record_id: str) -> Described:
-        concepts = {name: take_optional_text(table.find(record_id) or {}, "CUIs") for name, table in beside.items()}
+        concepts = {name: take_optional_text(table.find(record_id) or {}, "CUIs") for name, table in tables.items()}
         row = licences.find(record_id) or {}
         attribution = take_optional_text(row, "Attribution")
         article = re.search(r"\d+", take_optional_text(row, "PMCID"))
