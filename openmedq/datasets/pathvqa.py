@@ -1,26 +1,28 @@
-"""PathVQA: questions on pathology pictures from two textbooks and the PEIR library (He et al., 2020).
+"""PathVQA: questions about pathology images from two textbooks and the PEIR library (He et al., 2020).
 
-Layouts read, each as it is or a folder further down:
+Source: https://huggingface.co/datasets/flaviagiammarino/path-vqa
 
-1. Hugging Face, `flaviagiammarino/path-vqa`: `data/{train,validation,test}-*.parquet` (7, 3 and 3 shards, read in
-   order; also without `data/`, or converted as `default/<split>/0000.parquet`), columns image {bytes, path}, question,
-   answer. 19,654, 6,259 and 6,719 rows: a third "PathVQA test" beside the paper's and that of the next.
-2. The original release, `pvqa/` or `split/`, unpacked or as zip or tar: `qas/<split>/<split>_qa.pkl` (a list of
-   {image, question, answer}) or `qas/<split>_vqa.pkl` (a list of {img_id, sent, label, question_id, ...}), and
-   `images/<split>/<image>.jpg`; splits train, val and test (32,795 rows). The pickles are read without running them.
+Layouts, in any subfolder. If both are present, the first is read and the log names the files that are not read.
 
-Where both are there, the first is read; of two kinds of pickles, `_qa`. What is not read is named in the log, so
-`QA-pairs.json`, whose picture names are of another numbering. A sample is called by its split and its row's number in
-it, from 1, counted over the shards that are there.
+1. Hugging Face (19,654 + 6,259 + 6,719 rows): `data/{train,validation,test}-*.parquet` in 7, 3 and 3 shards, with the
+   columns image {bytes, path}, question and answer. The hub's conversion, `default/<split>/0000.parquet`, is also read.
+2. The original release (32,795 rows), `pvqa/` or `split/`, unpacked or as zip or tar: `qas/<split>/<split>_qa.pkl`, a
+   list of {image, question, answer}, or `qas/<split>_vqa.pkl`, a list of {img_id, sent, label, question_id, ...}, with
+   the images in `images/<split>/<image>.jpg`. The splits are train, val and test. If both kinds of pickle are present,
+   `_qa.pkl` is read. Pickles are parsed without executing any code. `QA-pairs.json` is not read, because its image
+   names follow another numbering.
 
-What is odd in the published files, and in the miniature:
+A sample id consists of the split and the row's number in the split, starting at 1.
 
-- A picture is named by its bytes: `path` may be empty, and nothing says that it is one picture's alone.
-- The questions on one picture are scattered over the shards, each row with the picture's bytes again.
-- Pictures are JPEG in CMYK (with Adobe's marker, hence inverted), RGB and gray; here also PNG that is called .jpg.
-- Half the answers are yes or no, so a score is mostly that of one word.
-- Questions are in lower case, made by rule: here one with a capital, with spaces before and within, with "??".
-- The same question and answer on the same picture twice within a split: 163 times in the original release.
+Known irregularities of the published files, which the miniature reproduces:
+
+- Three test splits are in use: the paper's and one for each layout.
+- `path` may be empty and is not unique, so the bytes identify an image.
+- The questions about one image are spread over several shards, and each row repeats the image.
+- Images are JPEG in CMYK (inverted, with the Adobe marker), RGB or grayscale. Some PNG images have a .jpg name.
+- Half of the answers are yes or no.
+- Rules generated the questions, in lower case. Some have extra spaces, a capital letter or "??".
+- The original release repeats 163 rows within their split: same image, question and answer.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ from openmedq.storage.origin import find_files
 
 _HUB = "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
 _COMMIT = "1685832883334b5bb5beaf4e4b333fdeecaa4ad9"
-SHARDS = {  # with the sha256 of those that are known of
+SHARDS = {  # name -> sha256, if known
     "train-00000-of-00007-f2d0e9ef9f022d38": None,
     "train-00001-of-00007-47d8e0220bf6c933": None,
     "train-00002-of-00007-7fb5037c4c5da7be": None,
@@ -83,9 +85,9 @@ card = Card(
 )
 
 _ADVICE = f"use the Parquet files of {_HUB}"
-_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
+_SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}  # by word in file names
 _PICKLE = re.compile(rf"({'|'.join(_SPLITS)})_(v?qa)\.pkl")
-_PACKED = (".zip", ".tar")
+_ARCHIVES = (".zip", ".tar")
 _PLACES = ("images/{}", "images/{}.zip", "images/{}.tar", "images", "images.zip", "images.tar")
 
 _log = logging.getLogger(__name__)
@@ -94,119 +96,113 @@ _log = logging.getLogger(__name__)
 class _Pickle(NamedTuple):
     """The questions of a split in the original release."""
 
-    name: str  # of the file below the raw folder, or in the archive
-    root: PurePosixPath  # which holds `qas` and `images`
+    name: str  # of the file, below the raw folder or in `archive`
+    root: PurePosixPath  # folder that contains `qas` and `images`
     word: str  # train, val, test
     kind: str  # qa, vqa
+    archive: Path | None = None
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions; SourceError where neither layout is there, or a file is cut, damaged or hostile."""
+    """Stream the questions. SourceError if neither layout is present, or a file is truncated, damaged or unsafe."""
     files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
     shards = find_shards(files, _SPLITS)
-    pickles = _find_pickles(path.relative_to(raw).as_posix() for path in files)
-    archive: Path | None = None
-    packed: dict[str, _Pickle] = {}
-    if not shards and not set(card.roles) <= set(pickles):
-        archive, packed = _find_archive(files, open_spare if pickles else open_members)
+    unpacked = _find_pickles(path.relative_to(raw).as_posix() for path in files)
+    pickles = {} if shards else unpacked
+    if not shards and not set(card.roles) <= set(unpacked):
+        pickles = _find_packed(files, open_spare if unpacked else open_members) | unpacked
+    if not shards and not pickles:
+        raise SourceError(f"{raw}: no `data/train-*.parquet`; expected the files of {card.homepage}")
     for path in files:
         if path.name == "QA-pairs.json":
-            _log.info("%s: not read: its picture names are of another numbering", path)
-    if not shards and not pickles and not packed:
-        raise SourceError(f"{raw}: no `data/train-*.parquet`; expected it there, as published at {card.homepage}")
+            _log.info("%s: not read, because its image names follow another numbering", path)
+    for found in unpacked.values() if shards else ():
+        _log.info("%s: not read, because the Parquet files are present", raw / found.name)
     for split in card.roles:
-        if shards:
-            yield from read_shards(card, raw, split, shards.get(split, []))
-        if shards and split in pickles:
-            _log.info("%s: not read: the Parquet files are there", raw / pickles[split].name)
+        if split in shards:
+            yield from read_shards(card, raw, split, shards[split])
         elif split in pickles:
-            yield from _read_pickle(raw, split, pickles[split], None, files)
-        elif split in packed:
-            yield from _read_pickle(raw, split, packed[split], archive, files)
-        if split not in shards and (shards or split not in (pickles | packed)):
+            yield from _read_pickle(raw, split, pickles[split], files)
+        else:
             warn_absent(card.id, f"data/{split}-*.parquet", split)
 
 
-def _find_pickles(names: Iterable[str]) -> dict[str, _Pickle]:
-    """The pickles of questions by split, found by their names."""
+def _find_pickles(names: Iterable[str], archive: Path | None = None) -> dict[str, _Pickle]:
+    """The pickles of questions by split, recognized by their names."""
+    paths = map(PurePosixPath, names)
+    matches = sorted((match[2], path, match[1]) for path in paths if (match := _PICKLE.fullmatch(path.name)))
     folders: dict[PurePath, dict[str, _Pickle]] = {}
-    for path in map(PurePosixPath, sorted(names)):
-        if match := _PICKLE.fullmatch(path.name):
-            root = path.parent
-            for above in (match[1], "qas"):
-                root = root.parent if root.name == above else root
-            pickles = folders.setdefault(root, {})
-            found = _Pickle(path.as_posix(), root, match[1], match[2])
-            other = pickles.setdefault(_SPLITS[match[1]], found)
-            if other is not found:
-                pickles[_SPLITS[match[1]]] = min(found, other, key=lambda each: each.kind)
-                _log.info("%s: not read: `_qa.pkl` is there", max(found, other, key=lambda each: each.kind).name)
+    for kind, path, word in matches:  # `qa` before `vqa`
+        root = path.parent
+        for folder in (word, "qas"):
+            root = root.parent if root.name == folder else root
+        found = _Pickle(path.as_posix(), root, word, kind, archive)
+        if folders.setdefault(root, {}).setdefault(_SPLITS[word], found) is not found:
+            _log.info("%s: not read, because `_qa.pkl` is present", path)
     return choose_copies(folders)
 
 
-def _find_archive(
+def _find_packed(
     files: Iterable[Path], open_archive: Callable[[Path], AbstractContextManager[Members | None]]
-) -> tuple[Path | None, dict[str, _Pickle]]:
-    """The first archive that holds pickles of questions."""
+) -> dict[str, _Pickle]:
+    """The pickles of the first archive that contains any."""
     for path in files:
-        if path.suffix in _PACKED:
+        if path.suffix in _ARCHIVES:
             with open_archive(path) as members:
-                if members and (pickles := _find_pickles(members.names)):
-                    return path, pickles
-    return None, {}
+                if members and (pickles := _find_pickles(members.names, path)):
+                    return pickles
+    return {}
 
 
-def _read_pickle(
-    raw: Path, split: str, found: _Pickle, archive: Path | None, files: Iterable[Path]
-) -> Iterator[Sample | Rejected]:
-    """The rows of a pickle, whose texts (2 MB) are in memory: it can't be read in part."""
+def _read_pickle(raw: Path, split: str, found: _Pickle, files: Iterable[Path]) -> Iterator[Sample | Rejected]:
+    """Read one pickle. Its texts (2 MB) are in memory, because a pickle cannot be read in parts."""
     places = [str(root / place.format(found.word)) for root in (found.root, PurePosixPath()) for place in _PLACES]
     path, unit = raw / found.name, "record"
-    if archive is None:
+    if found.archive is None:
         records = read_pickle(path, _ADVICE)
     else:
-        path, unit = archive, f"{found.name} record"
-        with open_members(archive) as members:
-            records = load_pickle(members.read(found.name), f"{archive}: {found.name}", _ADVICE)
+        path, unit = found.archive, f"{found.name} record"
+        with open_members(path) as members:
+            records = load_pickle(members.read(found.name), f"{path}: {found.name}", _ADVICE)
             if any("images/" in name for name in members.names):
-                places = [archive.relative_to(raw).as_posix()]
-    places += [path.relative_to(raw).as_posix() for path in files if path.suffix in _PACKED]  # for what is not unpacked
+                places = [path.relative_to(raw).as_posix()]
+    places += [path.relative_to(raw).as_posix() for path in files if path.suffix in _ARCHIVES]  # for missing images
     if not isinstance(records, list):
-        raise SourceError(f"{path}: `{found.name}` is no list of records; {_ADVICE}")
+        raise SourceError(f"{path}: `{found.name}` is not a list of records; {_ADVICE}")
     numbered = ((str(number), record) for number, record in enumerate(records, start=1))
 
-    with open_pictures(raw, *places) as pictures:
+    with open_pictures(raw, *places) as images:
 
         def take(record: Record) -> Fields:
-            turn = take_turn(record) if found.kind == "qa" else _take_labelled_turn(record)
+            turn = take_turn(record) if found.kind == "qa" else _take_labeled_turn(record)
             name = take_text(record, "image" if found.kind == "qa" else "img_id")
             attributes = keep(
                 question_id=take_optional_text(record, "question_id"),
                 question_type=take_optional_text(record, "question_type"),
                 published_answer_type=take_optional_text(record, "answer_type"),  # yes/no, number, other
             )
-            return Fields(turn, _find_picture(pictures, found, name), attributes)
+            return Fields(turn, _find_image(images, found, name), attributes)
 
         yield from read_numbered(card, raw, path, split, numbered, unit, take)
 
 
-def _find_picture(pictures: Pictures, found: _Pickle, name: str) -> Image:
+def _find_image(images: Pictures, found: _Pickle, name: str) -> Image:
     folder = found.root / "images" / found.word
     for ending in (".jpg", "", ".png", ".jpeg"):
-        if picture := pictures.find(f"{folder}/{name}{ending}"):
-            return replace(picture, image_id=f"{found.word}/{picture.image_id}")
-    raise Unusable(Reason.IMAGE_MISSING, f"no file {folder}/{name}.jpg {pictures.where}")
+        if image := images.find(f"{folder}/{name}{ending}"):
+            return replace(image, image_id=f"{found.word}/{image.image_id}")
+    raise Unusable(Reason.IMAGE_MISSING, f"no file {folder}/{name}.jpg {images.where}")
 
 
-def _take_labelled_turn(record: Record) -> Turn:
-    """The question and its answers {answer: score}, the best first."""
+def _take_labeled_turn(record: Record) -> Turn:
+    """The question and its answers {answer: score}, the highest score first."""
     question = take_text(record, "sent", empty=Reason.QUESTION_EMPTY)
     label = record.get("label")
     if not isinstance(label, dict):
-        raise Unusable(Reason.FIELD_MISSING, "field `label` is no table of answers")
+        raise Unusable(Reason.FIELD_MISSING, "field `label` is not a table of answers")
     ranked = sorted(label.items(), key=lambda item: -item[1] if isinstance(item[1], int | float) else 0)
     if not ranked:
-        raise Unusable(Reason.ANSWER_EMPTY, "field `label` holds no answer")
+        raise Unusable(Reason.ANSWER_EMPTY, "field `label` contains no answer")
     answer, *others = (
         take_text({"label": text}, "label", empty=Reason.ANSWER_EMPTY, is_number_allowed=True) for text, _ in ranked
     )

@@ -1,26 +1,29 @@
-"""PMC-OA: 1.65 million figures from PubMed Central's open articles, with their captions (Lin et al., 2023).
+"""PMC-OA: 1.65 million figures from open articles in PubMed Central, with captions (Lin et al., 2023).
 
-Layout read, as published on Hugging Face, in the folder or up to two below it: `pmc_oa.jsonl` (a line is {"image":
-"PMC212319_Fig3_4.jpg", "caption": ...}) and `images.zip` (22.7 GB, the pictures in a sub-folder, found by file name),
-read in place; or the pictures unpacked in `images/` or in that sub-folder. Where `pmc_oa.jsonl` is absent,
-`pmc_oa_beta.jsonl` is read; where that is absent too, the withdrawn `train.jsonl`, `valid.jsonl` and `test.jsonl`.
-The attribute `list` names one that is not the first, and the log those that are not read. All are the split `train`:
-the set is published without splits, and the division of the withdrawn lists (8:1:1) went with them.
+Source: https://huggingface.co/datasets/axiong/pmc_oa
 
-The licence differs by article and is published nowhere in the set. Where PMC's list of its open articles lies beside
-(see `formats/pmc_licences.py`; the one that PMC-VQA publishes comes along), each sample has its article's; else it is
-unknown.
+Layout, in the raw folder or up to two folders below it: `pmc_oa.jsonl` with one {"image": "PMC212319_Fig3_4.jpg",
+"caption": ...} per line, and `images.zip` (22.7 GB), which is read in place. The images may also be unpacked, in
+`images/` or in the archive's own subfolder. They are found by file name. If `pmc_oa.jsonl` is absent,
+`pmc_oa_beta.jsonl` is read, and if both are absent, the withdrawn `train.jsonl`, `valid.jsonl` and `test.jsonl`. The
+attribute `list` names the list unless it is `pmc_oa.jsonl`; the log names the lists that are not read.
 
-What is odd in the published files, and in the miniature:
+All samples are in the split `train`, because the current lists have no splits. The withdrawn lists were split 8:1:1.
 
-- Lines stand in another order than the archive.
-- A picture's name may stand in several lines with several captions: each line is a sample, called by its number and
-  name. One caption may stand for several pictures, and does in the beta list: the whole caption for each sub-figure.
-- A picture that is named but absent; two names for the same bytes; a figure published again in another encoding.
-- A figure that VQA-RAD's test shows too.
-- Colour, gray and CMYK pictures side by side.
-- Articles of several licences, and articles that are not listed.
-- The beta list has the article and the figure's file as fields; the others have them in the picture's name alone.
+The license differs by article, and these files do not state it. If PMC's list of open articles is present (see
+`readers/pmc_licences.py`; PMC-VQA's copy of it is downloaded), a sample gets the license of its article.
+
+Known irregularities of the published files, which the miniature reproduces:
+
+- The order of the lines differs from the order of the archive.
+- An image may have several captions, one per line. Each line is a sample; its id is line number and image name.
+- A caption may belong to several images. The beta list repeats the whole caption for each subfigure.
+- Some listed images are missing. Some images have two names, or are published twice in different encodings.
+- One figure is also in VQA-RAD's test split.
+- Images are JPEG in RGB, grayscale and CMYK.
+- Articles have different licenses, and some articles are missing from PMC's list.
+- Only the beta list has the article (`pmcid`) and the figure's file (`url_name`) as fields. Elsewhere they are part of
+  the image name.
 """
 
 from __future__ import annotations
@@ -71,9 +74,9 @@ card = Card(
     published_rows={"train": 1_650_000},  # rounded by the publisher
 )
 
-# In the order of preference.
+# By preference.
 _LISTS = (("pmc_oa.jsonl",), ("pmc_oa_beta.jsonl",), ("train.jsonl", "valid.jsonl", "test.jsonl"))
-FOLDER = "caption_T060_filtered_top4_sep_v0_subfigures"  # of the pictures, in images.zip
+FOLDER = "caption_T060_filtered_top4_sep_v0_subfigures"  # in images.zip
 _NAME = re.compile(r"(PMC\d+)(?:_(.+)_\d+\.\w+)?")
 _ATTRIBUTES = ("url_name", "alignment_type", "alignment_score")
 
@@ -81,26 +84,26 @@ _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the pairs; SourceError where no list of captions is there, it is cut, or the archive is not whole."""
-    there = [[path for name in names for path in _find(raw, name)] for names in _LISTS]
-    paths = next(filter(None, there), [])
+    """Stream the pairs. SourceError if no list of captions is present, or a list or the archive is truncated."""
+    present = [[path for name in names for path in _find(raw, name)] for names in _LISTS]
+    paths = next(filter(None, present), [])
     if not paths:
-        raise SourceError(f"{raw}: no `pmc_oa.jsonl`; expected it there, as published at {card.homepage}")
-    for path in (path for found in there if found is not paths for path in found):
-        _log.info("%s: not read: %s is there", path, paths[0].name)
+        raise SourceError(f"{raw}: no `pmc_oa.jsonl`; expected the files of {card.homepage}")
+    for path in (path for found in present if found is not paths for path in found):
+        _log.info("%s: not read, because %s is present", path, paths[0].name)
     licences = read_article_licences(raw)
-    with open_pictures(raw, *places_near(raw, paths[0], "images.zip", "images", FOLDER)) as pictures:
+    with open_pictures(raw, *places_near(raw, paths[0], "images.zip", "images", FOLDER)) as images:
         for path in paths:
-            yield from _read_file(raw, path, pictures, licences)
+            yield from _read_file(raw, path, images, licences)
 
 
 def _find(raw: Path, name: str) -> list[Path]:
-    """The file of that name in the folder, or else in one below it."""
+    """The file of that name closest to the raw folder, as a list of one or none."""
     return [path for path in find_below(raw, name) if path.is_file()][:1]
 
 
-def _read_file(raw: Path, path: Path, pictures: Pictures, licences: ArticleLicences) -> Iterator[Sample | Rejected]:
-    part = f"{path.stem}-" if (path.name,) not in _LISTS else ""  # one of several lists, each with its own line 1
+def _read_file(raw: Path, path: Path, images: Pictures, licences: ArticleLicences) -> Iterator[Sample | Rejected]:
+    part = f"{path.stem}-" if (path.name,) not in _LISTS else ""  # the withdrawn lists each start at line 1
 
     def identify(key: str, record: Record) -> tuple[str, str]:
         return f"{part}{key}-{_stem(take_text(record, 'image'))}", "train"
@@ -108,11 +111,11 @@ def _read_file(raw: Path, path: Path, pictures: Pictures, licences: ArticleLicen
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         name = take_text(record, "image")
         caption = take_text(record, "caption", empty=Reason.ANSWER_EMPTY)
-        picture = pictures.find(name)
-        if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {pictures.where}")
+        image = images.find(name)
+        if image is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
         attributes = {name: take_optional_text(record, name) for name in _ATTRIBUTES}
-        match = _NAME.match(picture.image_id)
+        match = _NAME.match(image.image_id)
         article, figure = match.groups() if match else (None, None)
         article = article or take_optional_text(record, "pmcid") or None
         return Sample(
@@ -124,7 +127,7 @@ def _read_file(raw: Path, path: Path, pictures: Pictures, licences: ArticleLicen
             licence=licences.find(article) or card.licence,
             provenance=provenance,
             turns=(Turn("", caption),),
-            images=(picture,),
+            images=(image,),
             groups=Groups(article=article),
             attributes=keep(list="" if path.name == _LISTS[0][0] else path.stem, figure=figure or "", **attributes),
         )
@@ -142,5 +145,5 @@ def _read_file(raw: Path, path: Path, pictures: Pictures, licences: ArticleLicen
 
 
 def _stem(name: str) -> str:
-    """The picture's name without folder and ending, in one line."""
+    """The image's file name without extension and whitespace."""
     return "_".join(Path(name.replace("\\", "/")).stem.split())

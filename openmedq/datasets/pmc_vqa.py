@@ -1,27 +1,28 @@
-"""PMC-VQA: multiple-choice questions on figures of PubMed Central's open articles (Zhang et al., 2023).
+"""PMC-VQA: multiple-choice questions about figures from open articles in PubMed Central (Zhang et al., 2023).
 
-Layout read, as published on Hugging Face, in the folder or up to two below it: version 1 is `train.csv`, `test.csv`,
-`test_clean.csv` (Figure_path, Question, Answer, Choice A ... Choice D, Answer_label) and `images.zip`; version 2 is
-`train_2.csv`, `test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and
-`images_2.zip`. Version 1 is read where its train or test is there, version 2 otherwise; the log names what is not
-read. Pictures are found by file name in the zip, which is read in place, or in a folder that it was unpacked to.
-A split that is absent is named in the log. Where `oa_comm_use_file_list.csv` (496 MB; or PMC's `oa_file_list.csv`) is
-there, each question has the licence of the article that its picture is from, and the card's where the article is not
-listed.
+Source: https://huggingface.co/datasets/RadGenome/PMC-VQA
 
-What is odd in the published files, and in the miniature:
+Layout, in the raw folder or up to two folders below it. Version 1: `train.csv`, `test.csv` and `test_clean.csv`
+(Figure_path, Question, Answer, Choice A ... Choice D, Answer_label) and `images.zip`. Version 2: `train_2.csv` and
+`test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and `images_2.zip`. Version 1
+is read if its train or test file is present, otherwise version 2; the log names the files that are not read. Images are
+found by file name in the zip, which is read in place, or in a folder. If `oa_comm_use_file_list.csv`
+(496 MB) or PMC's `oa_file_list.csv` is present, a sample gets the license of its article, if that article is listed.
 
-- Options carry their letter and stray spaces (` A:Axial `); it goes where all of a row's options carry their own.
-- The answer is the option of Answer_label. Where the text in Answer says something else, the label wins, as in the
-  publishers' own scoring, and the text is kept as an attribute.
-- An option may be empty: it is no option, unless it is the answer (rejected).
-- `Answer` is spelled `Anwser` in some copies, and files are called `train2.csv` and `images2.zip` in the README.
-- Version 2 has no Answer_label: Answer is the letter. Its caption gives the answer away: an attribute.
-- Rows of `test_clean.csv` are rows of `test.csv`: read once, with the attribute `is_clean`. A row of it that is not
-  in `test.csv`, or that comes without it, is read as a row of the test.
-- Several questions on one picture; compound figures in version 1; texts with commas, quotes and line breaks.
-- A picture that is named but absent; a picture that PMC-OA publishes too.
-- Articles of several licences, some without derivatives; an article that is not listed any more.
+Known irregularities of the published files, which the miniature reproduces:
+
+- Options start with their letter and have extra spaces (` A:Axial `). The letters are removed if all options of the row
+  have their own letter.
+- Answer_label decides which option is the answer, as in the publishers' own scoring. If the text in Answer differs, the
+  attribute `answer` keeps it.
+- An empty option is dropped. If it is the answer, the row is rejected.
+- Some copies spell `Answer` as `Anwser`. The README calls the files of version 2 `train2.csv` and `images2.zip`.
+- Version 2 has no Answer_label; its Answer is the letter. Its caption reveals the answer and is only an attribute.
+- `test_clean.csv` repeats rows of `test.csv`. They are read once, with the attribute `is_clean`. A clean row that
+  `test.csv` does not have is read as a test row.
+- Several questions are about one image. Version 1 has compound figures. Texts contain commas, quotes and line breaks.
+- Some listed images are missing, and some images are also in PMC-OA.
+- Articles have different licenses, some without derivatives. Some articles are no longer listed.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ card = Card(
     aliases=("RadGenome/PMC-VQA", "xmcmic/PMC-VQA", "xiaoman-zhang/PMC-VQA"),
     homepage="https://huggingface.co/datasets/RadGenome/PMC-VQA",
     citation="Zhang et al., PMC-VQA: Visual Instruction Tuning for Medical Visual Question Answering, arXiv 2305.10415",
-    licence="CC-BY-SA",  # the publisher names no version; articles are of the commercial-use subset (CC0, CC BY)
+    licence="CC-BY-SA",  # without a version; the articles are from the commercial-use subset (CC0, CC BY)
     has_row_licences=True,
     access=Access.OPEN,
     task=Task.MULTIPLE_CHOICE,
@@ -84,7 +85,7 @@ card = Card(
         )
     },
     roles={"train": Role.TRAIN, "test": Role.EVALUATION},
-    # of version 1: 226,948 pairs (paper), 50,000 of them in the test. Version 2 has 152,603 and 33,430.
+    # Version 1: 226,948 pairs in the paper, 50,000 of them in the test split. Version 2 has 152,603 and 33,430.
     published_rows={"train": 176_948, "test": 50_000},
 )
 
@@ -114,55 +115,62 @@ _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions of the splits that are there; SourceError where none is, or a column lacks."""
+    """Stream the questions. SourceError if no split is present or a column is missing."""
     version, found = _choose_version(raw)
     train, test, clean = (found.get(part) for part in ("train", "test", "clean"))
     for split, path in (("train", train), ("test", test or clean)):
         if not path:
             warn_absent(card.id, _FILES[version][split][0], split)
-    # Memory grows with the rows of the clean test: 2,000 keys.
+    # Memory: the keys of the clean test, 2,000 as published.
     keys = {_key(row) for _, row in _stream(clean) if isinstance(row, dict)} if clean else set()
-    met: set[_Key] = set()
+    found_keys: set[_Key] = set()
+
+    def mark(rows: Rows) -> Rows:
+        for number, row in rows:
+            if isinstance(row, dict) and keys and (key := _key(row)) in keys:
+                found_keys.add(key)
+                row = row | {"is_clean": "yes"}
+            yield number, row
+
+    def stream_rest(path: Path) -> Rows:
+        """The clean rows that `test.csv` does not have. Damaged rows are skipped: `test.csv` has the originals."""
+        for number, row in _stream(path):
+            if not test or (isinstance(row, dict) and _key(row) not in found_keys):
+                yield number, row | {"is_clean": "yes"} if isinstance(row, dict) else row
+
     places = places_near(raw, next(iter(found.values())), *_PLACES[version])
     licences = read_article_licences(raw)
-    with open_pictures(raw, *places) as pictures:
-        read_file = partial(_read_file, raw, version, pictures, licences)
+    with open_pictures(raw, *places) as images:
+        read_file = partial(_read_file, raw, version, images, licences)
         if train:
             yield from read_file(train, "train", _stream(train))
         if test:
-            yield from read_file(test, "test", _mark(_stream(test), keys, met))
-        if clean and (not test or keys - met):
-            # Beside the test, a damaged row says nothing: what it stands for is in the test, only not marked.
-            known = frozenset(met)
-            rest = (
-                (number, row)
-                for number, row in _stream(clean)
-                if not test or (isinstance(row, dict) and _key(row) not in known)
-            )
-            yield from read_file(clean, "test", _mark(rest, keys, met))
+            yield from read_file(test, "test", mark(_stream(test)))
+        if clean and (not test or keys - found_keys):
+            yield from read_file(clean, "test", stream_rest(clean))
 
 
 def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
-    """The version to read and its files by what they hold; what else is there is named in the log."""
+    """The version to read and its files by part (train, test, clean). Logs the files that are not read."""
     paths: dict[str, dict[str, list[Path]]] = {}
     for version, files in _FILES.items():
         paths[version] = {}
         for part, names in files.items():
-            if there := [path for path in find_below(raw, *names) if path.is_file()]:
-                paths[version][part] = there
+            if present := [path for path in find_below(raw, *names) if path.is_file()]:
+                paths[version][part] = present
     version = "2" if paths["2"] and not {"train", "test"} & set(paths["1"]) else "1"
     if not paths[version]:
-        published = f"expected one of them there, as published at {card.homepage}"
-        raise SourceError(f"{raw}: no `train.csv`, `test.csv` or `train_2.csv`; {published}")
+        raise SourceError(f"{raw}: no `train.csv`, `test.csv` or `train_2.csv`; expected the files of {card.homepage}")
     for other, parts in paths.items():
         for found in parts.values():
             for path in found if other != version else found[1:]:
-                _log.info("%s: not read: %s is", path, found[0] if other == version else f"version {version}")
+                used = found[0] if other == version else f"version {version}"
+                _log.info("%s: not read, because %s is read", path, used)
     return version, {part: found[0] for part, found in paths[version].items()}
 
 
 def _stream(path: Path) -> Rows:
-    """The rows, each with its number from 1, by the columns' names as published, however they are spelled."""
+    """The rows, each with its number from 1 and the published column names, whatever their spelling in the file."""
     header = take_header(stream_rows(path))
     published = {_fold(name): name for name in _COLUMNS} | {"": "index", "unnamed: 0": "index"}
     names = {name.strip(): published.get(_fold(name), name.strip()) for name in header}
@@ -178,35 +186,25 @@ def _fold(name: str) -> str:
 
 
 def _key(row: Row) -> _Key:
-    """What makes two rows the same question: all but the words of the answer."""
+    """The fields that identify a question: all of them except the text of the answer."""
     return tuple(row.get(name, "").strip() for name in (*_NEEDED, "Answer_label"))
 
 
-def _mark(rows: Rows, keys: set[_Key], met: set[_Key]) -> Rows:
-    """The rows, those whose keys are in `keys` marked as of the clean test; these keys are added to `met`."""
-    for number, row in rows:
-        if isinstance(row, dict) and keys and (key := _key(row)) in keys:
-            met.add(key)
-            yield number, row | {"is_clean": "yes"}
-        else:
-            yield number, row
-
-
 def _read_file(
-    raw: Path, version: str, pictures: Pictures, licences: ArticleLicences, path: Path, split: str, rows: Rows
+    raw: Path, version: str, images: Pictures, licences: ArticleLicences, path: Path, split: str, rows: Rows
 ) -> Iterator[Sample | Rejected]:
     def identify(number: str, record: Record) -> tuple[str, str]:
-        # Files are published by split; a row that says it is of the test never trains.
+        # The file decides the split, but a row marked as test never becomes training data.
         return f"{path.stem}-{number}", "test" if take_optional_text(record, "split") == "test" else split
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         question = take_text(record, "Question", empty=Reason.QUESTION_EMPTY)
-        options, answer, said = _take_answer(record)
+        options, answer, answer_text = _take_answer(record)
         name = take_text(record, "Figure_path")
-        picture = pictures.find(name)
-        if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {pictures.where}")
-        match = _NAME[version].fullmatch(PurePosixPath(picture.image_id).stem)
+        image = images.find(name)
+        if image is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
+        match = _NAME[version].fullmatch(PurePosixPath(image.image_id).stem)
         article, figure = match.groups() if match else (None, None)
         return Sample(
             id=sample_id,
@@ -217,12 +215,12 @@ def _read_file(
             licence=licences.find(article) or card.licence,
             provenance=provenance,
             turns=(Turn(question, answer, options=options),),
-            images=(picture,),
+            images=(image,),
             groups=Groups(article=article),
             attributes=keep(
                 version=version,
                 figure=figure or "",
-                answer=said,
+                answer=answer_text,
                 caption=take_optional_text(record, "Caption"),
                 index=take_optional_text(record, "index"),
                 is_clean=take_optional_text(record, "is_clean"),
@@ -233,34 +231,34 @@ def _read_file(
 
 
 def _take_answer(record: Record) -> tuple[tuple[str, ...], str, str]:
-    """The options that hold text, the one that is the answer, and the text in Answer where it is another."""
+    """The non-empty options, the option that is the answer, and the text in Answer if it differs from that option."""
     texts = [_take_any(record, name) for name in CHOICES]
     matches = [prefix.match(text) for prefix, text in zip(_PREFIXES, texts, strict=True)]
     if all(match or not text for match, text in zip(matches, texts, strict=True)):
         texts = [text[match.end() :] if match else text for match, text in zip(matches, texts, strict=True)]
-    said, label = _take_any(record, "Answer"), _take_any(record, "Answer_label")
-    if not (said or label):
+    text, label = _take_any(record, "Answer"), _take_any(record, "Answer_label")
+    if not (text or label):
         raise Unusable(Reason.ANSWER_EMPTY, "fields `Answer` and `Answer_label` are empty")
-    letter = _LABEL.fullmatch(label) or _LABEL.fullmatch(said)
+    letter = _LABEL.fullmatch(label) or _LABEL.fullmatch(text)
     if letter:
         index = LETTERS.index(letter[1])
     else:
-        same = [number for number, text in enumerate(texts) if text and _loosen(text) == _loosen(said)]
+        same = [number for number, option in enumerate(texts) if option and _loosen(option) == _loosen(text)]
         if len(same) != 1:
-            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "neither `Answer_label` nor `Answer` names one of the choices")
+            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "neither `Answer_label` nor `Answer` names one of the options")
         index = same[0]
     answer = texts[index]
     if not answer:
         raise Unusable(Reason.ANSWER_EMPTY, f"field `{CHOICES[index]}`, the answer, is empty")
-    is_same = _loosen(said) == _loosen(answer) or (letter is not None and said.strip("(): .") == letter[1])
-    return tuple(text for text in texts if text), answer, "" if is_same else said
+    is_same = _loosen(text) == _loosen(answer) or (letter is not None and text.strip("(): .") == letter[1])
+    return tuple(filter(None, texts)), answer, "" if is_same else text
 
 
 def _take_any(record: Record, name: str) -> str:
-    """The text of a column, which may be empty or absent; Unusable where it is not UTF-8."""
+    """The text of a column, or "" if it is empty or absent. Unusable if it is not UTF-8."""
     return take_text(record, name) if record.get(name, "").strip() else ""
 
 
 def _loosen(text: str) -> str:
-    """A text without its letter, case, and the punctuation at its end."""
+    """Remove the letter, the case and the punctuation at the end."""
     return _PREFIX.sub("", text, count=1).casefold().strip(" .;,") or text.casefold()

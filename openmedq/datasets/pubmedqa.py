@@ -1,27 +1,28 @@
-"""PubMedQA: yes, no or maybe to the question that a paper's title asks, given its abstract (Jin et al., 2019).
+"""PubMedQA: does the abstract answer the question in its title with yes, no or maybe? (Jin et al., 2019).
 
-Layouts read, each as it is or a folder further down; of each part one, the other is named in the log. The card has
-PQA-L of the first and the other parts of the second:
+Sources: https://github.com/pubmedqa/pubmedqa and https://huggingface.co/datasets/qiaojin/PubMedQA
 
-1. GitHub's and the authors' drive: `data/ori_pqal.json` (PQA-L, 1,000 records by people, keyed by PubMed id),
-   `ori_pqaa.json` (PQA-A, 211,269 records made by rule), `ori_pqau.json` (PQA-U, 61,249 records without a decision).
-2. Hugging Face, `qiaojin/PubMedQA`: `pqa_labeled/`, `pqa_artificial/`, `pqa_unlabeled/`, each with
-   `train-00000-of-00001.parquet` of the same records: pubid, question, context {contexts, labels, meshes, and of PQA-L
-   the predictions, exploded into letters, which are joined again}, long_answer, final_decision; no year.
+Layouts, in any subfolder; of each part, the first layout that is present is read. The card has PQA-L in the first
+layout and the other parts in the second.
 
-One part is enough. The 500 ids in GitHub's `test_ground_truth.json` are the test of PQA-L, in both layouts: without
-it reading stops, for neither layout marks the test questions and they would train. Records of PQA-U are rejected as
-withheld, one by one. Files made by the authors' `split_dataset.py` (`pqal_fold0/`, `test_set.json`,
-`pqaa_train_set.json`, ...) are copies of records: named in the log, not read.
+1. GitHub and the authors' Google Drive: JSON objects by PubMed id. `data/ori_pqal.json` is PQA-L, 1,000 records with
+   decisions made by people; `ori_pqaa.json` is PQA-A, 211,269 records with decisions made by a rule; `ori_pqau.json` is
+   PQA-U, 61,249 records without decisions.
+2. Hugging Face: `pqa_labeled/`, `pqa_artificial/` and `pqa_unlabeled/`, each with `train-00000-of-00001.parquet` and
+   the columns pubid, question, context {contexts, labels, meshes}, long_answer and final_decision.
 
-LONG_ANSWER is the abstract's conclusion, which gives the answer away: it is an attribute, never part of the prompt.
+One part is enough. The 500 ids in GitHub's `test_ground_truth.json` are the test split of PQA-L in both layouts. If
+that file is missing, reading stops, because the test questions would become training data. Records of PQA-U are
+rejected as withheld. The files that the authors' `split_dataset.py` writes are copies of records and are not read.
 
-What is odd in the published files, and in the miniature:
+LONG_ANSWER is the conclusion of the abstract and reveals the answer. It is an attribute and never part of the prompt.
 
-- PQA-A knows no maybe and is mostly yes.
-- PQA-U has no decisions.
-- YEAR is null in some records.
-- The decision is spelt `final_decision`, the other fields in capitals.
+Known irregularities of the published files, which the miniature reproduces:
+
+- PQA-A has no maybe, and most of its decisions are yes.
+- YEAR is null in some records and absent on Hugging Face.
+- Hugging Face stores the predictions of PQA-L as lists of single letters; they are joined again.
+- `final_decision` and the predictions are spelled in lower case, the other fields in capitals.
 """
 
 from __future__ import annotations
@@ -79,84 +80,72 @@ card = Card(
             size_bytes=11_414,
             sha256="939fe566f09017d13b1ca64d2ddfee0bc2374b366048152997669cccedc44d51",
         ),
-        # These two are on the authors' drive otherwise, which asks a person to confirm.
+        # The authors publish these two on Google Drive, which asks a person to confirm the download.
         File(path=f"pqa_artificial/{SHARD}", url=f"{_HUB}/pqa_artificial/{SHARD}", about_bytes=233_000_000),
         File(path=f"pqa_unlabeled/{SHARD}", url=f"{_HUB}/pqa_unlabeled/{SHARD}", about_bytes=66_000_000),
     ),
-    # No record of the unlabeled split can be a sample; whatever became one would not train.
+    # All unlabeled records are rejected. The role keeps any other record from training.
     roles={"train": Role.TRAIN, "test": Role.EVALUATION, "artificial": Role.TRAIN, "unlabeled": Role.VALIDATION},
     published_rows={"train": 500, "test": 500, "artificial": 211_269, "unlabeled": 61_249},
 )
 
-
-_PARTS = (  # of the set: file, folder of the hub, split
-    ("ori_pqal.json", "pqa_labeled", "train"),
-    ("ori_pqaa.json", "pqa_artificial", "artificial"),
-    ("ori_pqau.json", "pqa_unlabeled", "unlabeled"),
-)
-_NAMES = {split: name for name, _, split in _PARTS} | {"test": _PARTS[0][0]}
+_PARTS = {  # split -> file, folder on Hugging Face
+    "train": ("ori_pqal.json", "pqa_labeled"),
+    "artificial": ("ori_pqaa.json", "pqa_artificial"),
+    "unlabeled": ("ori_pqau.json", "pqa_unlabeled"),
+}
 TRUTH = "test_ground_truth.json"
 _TRUTH_URL = f"{_GITHUB}/data/{TRUTH}"
-_DERIVED = {
-    *("test_set.json", "train_set.json", "dev_set.json"),
-    *("pqal_test_set.json", "pqaa_train_set.json", "pqaa_dev_set.json"),
-}
 _COLUMNS = ("pubid", "question", "context", "long_answer")
-_CAPITALS = {"question", "contexts", "labels", "meshes", "long_answer"}  # as the first layout spells them
+_CAPITALS = {"question", "contexts", "labels", "meshes", "long_answer"}  # spelled in capitals in the first layout
 
 _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream PQA-L, PQA-A, PQA-U; SourceError where none is there, a file is cut, or the test's ids are not known.
+    """Stream PQA-L, PQA-A and PQA-U. SourceError if none is present, a file is truncated, or the test ids are missing.
 
-    PubMed ids stay in memory, to tell repeated ones: 20 MB for the whole set.
+    Memory: all PubMed ids (20 MB), to detect repeated ones.
     """
     files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
     named = {path.name: path for path in sorted(files, key=lambda path: (len(path.parts), path), reverse=True)}
-    published = {TRUTH, *(name for name, _, _ in _PARTS)}
-    for path in files:
-        if path.name in _DERIVED or (path.name in published and path != named[path.name]):
-            _log.info("%s: not read: it holds copies of records", path)
+    parts = {}
+    for split, (name, folder) in _PARTS.items():
+        shards = _find_shards(raw, files, folder)
+        parts[split] = [named[name]] if name in named else shards
+        unused = [path for path in files if path.name == name and path != named[name]]
+        for path in unused + (shards if name in named else []):
+            _log.info("%s: not read, because %s is present", path, named[name])
+    if not any(parts.values()):
+        raise SourceError(f"{raw}: no `data/ori_pqal.json`; expected the files of {card.homepage}")
 
     seen: set[str] = set()
-    is_any = False
-    absent_splits: tuple[str, ...] = ()
-    for name, folder, split in _PARTS:
-        file, shards = named.get(name), _find_shards(raw, files, folder)
-        if file and shards:
-            _log.info("%s: not read: %s is there", shards[0].parent, file)
-        for path in [file] if file else shards:
-            is_any = True
-            test_ids = _test_ids(path, named.get(TRUTH)) if split == "train" else frozenset()
+    for split, paths in parts.items():
+        if not paths:
+            for absent in ("train", "test") if split == "train" else (split,):
+                warn_absent(card.id, _PARTS[split][0], absent)
+            continue
+        truth = named.get(TRUTH, paths[0].parent / TRUTH)
+        test_ids = _read_test_ids(truth) if split == "train" else frozenset()
+        for path in paths:
             yield from _read_file(raw, path, test_ids, split, seen)
-            if truth := named.get(TRUTH):
-                absent = sorted(test_ids - seen)
-                yield from list_absent(absent, source=card.id, split="test", raw=raw, path=truth, unit="PubMed id")
-        if not file and not shards:
-            absent_splits += ("train", "test") if split == "train" else (split,)
-    if not is_any:
-        raise SourceError(f"{raw}: no `data/ori_pqal.json`; expected it there, as published at {card.homepage}")
-    for split in absent_splits:
-        warn_absent(card.id, _NAMES[split], split)
+        absent_ids = sorted(test_ids - seen)
+        yield from list_absent(absent_ids, source=card.id, split="test", raw=raw, path=truth, unit="PubMed id")
 
 
 def _find_shards(raw: Path, files: list[Path], folder: str) -> list[Path]:
-    mine = [path for path in files if folder in (raw.name, *path.relative_to(raw).parts)]
-    return find_shards(mine, {"train": "train"}).get("train", [])
+    inside = [path for path in files if folder in (raw.name, *path.relative_to(raw).parts)]
+    return find_shards(inside, {"train": "train"}).get("train", [])
 
 
-def _test_ids(labelled: Path, truth: Path | None) -> frozenset[str]:
-    path = truth or labelled.parent / TRUTH
-    if truth is None:
-        raise SourceError(f"{path}: not found; without it the test questions would train; get it from {_TRUTH_URL}")
-    records = dict(stream_object(truth))
-    if any(isinstance(record, Unusable) for record in records.values()):
-        raise SourceError(f"{path}: is cut; without all of it test questions would train; get it from {_TRUTH_URL}")
-    test_ids = frozenset(map(str.strip, records))
-    if not test_ids:
-        raise SourceError(f"{path}: holds no id; without it the test questions would train; get it from {_TRUTH_URL}")
-    return test_ids
+def _read_test_ids(path: Path) -> frozenset[str]:
+    problem = "not found"
+    if path.is_file():
+        records = dict(stream_object(path))
+        if records and not any(isinstance(record, Unusable) for record in records.values()):
+            return frozenset(map(str.strip, records))
+        problem = "is truncated" if records else "contains no id"
+    raise SourceError(f"{path}: {problem}; without all of it test questions would train; get it from {_TRUTH_URL}")
 
 
 def _read_file(
@@ -166,8 +155,8 @@ def _read_file(
 
     def identify(key: str, record: Record) -> tuple[str, str]:
         pubmed_id = take_text(record if is_table else {"pubid": key}, "pubid", is_number_allowed=True)
-        if pubmed_id in seen:  # in another part too: the id is the article's
-            raise Unusable(Reason.ID_REPEATED, f"{pubmed_id} stands for an earlier record too")
+        if pubmed_id in seen:  # in any part: the id is that of the article
+            raise Unusable(Reason.ID_REPEATED, f"{pubmed_id} is the id of an earlier record too")
         seen.add(pubmed_id)
         return pubmed_id, "test" if pubmed_id in test_ids else split
 
@@ -178,7 +167,7 @@ def _read_file(
             raise Unusable(Reason.ANSWER_WITHHELD, "PQA-U has no decisions")
         decision = take_text(record, "final_decision", empty=Reason.ANSWER_EMPTY)
         if decision not in DECISIONS:
-            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `final_decision` is none of yes, no, maybe")
+            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `final_decision` is not yes, no or maybe")
         return Sample(
             id=sample_id,
             source=card.id,
@@ -211,7 +200,7 @@ def _read_file(
 
 
 def _stream_table(path: Path) -> Iterator[tuple[str, Any]]:
-    """The rows of a Parquet file as the records of the first layout, with the PubMed id in `pubid`."""
+    """The rows of a Parquet file in the first layout's form, with the PubMed id in `pubid`."""
     for key, row in stream_parquet(path, _COLUMNS):
         if isinstance(row, Unusable):
             yield key, row
@@ -222,7 +211,7 @@ def _stream_table(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _context(record: Record) -> str:
-    """The abstract's sections, one a line, each after its label where there is one for each."""
+    """The abstract's sections, one per line. Labels are added if each section has one."""
     texts = take_texts(record, "CONTEXTS")
     labels = take_texts(record, "LABELS") if isinstance(record.get("LABELS"), list) else []
     if len(labels) != len(texts):
@@ -231,7 +220,7 @@ def _context(record: Record) -> str:
 
 
 def _prediction(record: Record, name: str) -> str:
-    """A prediction, joined again where it was exploded into letters."""
+    """A prediction. Hugging Face stores it as a list of letters."""
     if isinstance(record.get(name), list):
         return "".join(take_texts(record, name))
     return take_optional_text(record, name)

@@ -1,19 +1,20 @@
-"""SLAKE: physicians' questions in English and Chinese on CT, MRI and X-ray pictures (Liu et al., ISBI 2021).
+"""SLAKE: physicians' questions in English and Chinese about CT, MRI and X-ray images (Liu et al., ISBI 2021).
 
-Layout read: `train.json`, `validation.json` or `validate.json`, `test.json` (JSON lists) beside `imgs.zip`, which is
-read in place, or `imgs/`: directly, as published on Hugging Face, or up to two folders deeper, as the project's own
-archive unpacks to `Slake1.0/`. A split that is absent is named in the log. `KG.zip` and `mask.txt` are not read.
+Source: https://huggingface.co/datasets/BoKelvin/SLAKE
 
-What is odd in the published files, and in the miniature:
+Layout, in the raw folder or up to two folders below it (the project's own archive unpacks to `Slake1.0/`):
+`train.json`, `validation.json` (`validate.json` in the project's archive) and `test.json`, each a JSON list, and
+`imgs.zip`, which is read in place, or `imgs/`. `KG.zip` and `mask.txt` are not read.
 
-- Half of the rows are Chinese, on the same pictures: rejected and counted, unless the dial `languages` lets them in.
-- The validation file is `validation.json` on Hugging Face and `validate.json` in the project's archive.
-- Every picture is called `source.jpg`; its folder is its name. Found by folder and name, never by the last part alone.
-- Beside each picture lie `mask.png`, `detection.json` and `question.json`: no pictures of the set, and no more rows.
-- kvqa rows need the knowledge graph (a disease's causes, an organ's function): the picture does not show the answer.
-- CLOSED rows whose answer is neither yes nor no, but one of the words of the question.
-- One training row has no answer; some questions stand twice on one picture, under two ids.
-- Some X-rays are from ChestX-ray8, which other sets publish too.
+Known irregularities of the published files, which the miniature reproduces:
+
+- Half of the rows are in Chinese. They are rejected and counted unless the setting `languages` includes them.
+- Every image is called `source.jpg`, so images are identified by folder and name.
+- The image folders also contain `mask.png`, `detection.json` and `question.json`, which are not read.
+- kvqa rows ask for knowledge that the image does not show, such as the causes of a disease.
+- Some CLOSED rows are answered with a word from the question instead of yes or no.
+- One training row has no answer. Some questions occur twice for one image, with two ids.
+- Some X-rays come from ChestX-ray8, which other datasets publish too.
 """
 
 from __future__ import annotations
@@ -60,37 +61,37 @@ card = Card(
 
 _FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
 _TOPS = tuple(f"{dot}{top}" for dot in ("", "./") for top in ("imgs/", "", "Slake1.0/imgs/"))  # in imgs.zip
-_NEEDED = ("img_name", "question", "answer", "q_lang")
+_REQUIRED = ("img_name", "question", "answer", "q_lang")
 _ATTRIBUTES = ("location", "modality", "content_type", "base_type", "img_id")
 
 _log = logging.getLogger(__name__)
 
 
 def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | Rejected]:
-    """Stream the questions of all splits that are there; SourceError where none is, or one is cut."""
+    """Stream the questions. SourceError if no split is present or a file is truncated."""
     found = []
     for split, names in _FILES.items():
         paths = [path for path in find_below(raw, *names) if path.is_file()]
         found += [(split, path) for path in paths[:1]]
         for path in paths[1:]:
-            _log.info("%s: not read: %s is the same split", path, paths[0].relative_to(raw))
+            _log.info("%s: not read, because %s is the same split", path, paths[0].relative_to(raw))
     if not found:
         packed = find_below(raw, "Slake1.0.zip")
-        advice = f"unpack {packed[0].name}" if packed else f"expected it there, as published at {card.homepage}"
+        advice = f"unpack {packed[0].name}" if packed else f"expected the files of {card.homepage}"
         raise SourceError(f"{raw}: no `train.json`; {advice}")
     for split, names in _FILES.items():
         if split not in dict(found):
             warn_absent(card.id, names[0], split)
 
-    seen: dict[str, str] = {}  # qid counts through all splits as published
-    with _open_pictures(raw) as pictures:
+    seen: dict[str, str] = {}  # published ids are unique over all splits
+    with _open_images(raw) as images:
         for split, path in found:
-            yield from _read_file(raw, path, split, pictures, languages, seen)
+            yield from _read_file(raw, path, split, images, languages, seen)
 
 
 @contextmanager
-def _open_pictures(raw: Path) -> Iterator[WholePaths]:
-    """Pictures by folder and name, unpacked or, for what is not, from the first archive; none there: all are absent."""
+def _open_images(raw: Path) -> Iterator[WholePaths]:
+    """Images from `imgs/` and, for images that are not unpacked, from `imgs.zip`."""
     places = find_below(raw, "imgs", "imgs.zip")
     folders = tuple(folder for place in places if place.is_dir() for folder in (place, place / "imgs"))
     archives = [place for place in places if place.is_file()]
@@ -102,35 +103,35 @@ def _open_pictures(raw: Path) -> Iterator[WholePaths]:
 
 
 def _read_file(
-    raw: Path, path: Path, split: str, pictures: WholePaths, languages: tuple[str, ...], seen: dict[str, str]
+    raw: Path, path: Path, split: str, images: WholePaths, languages: tuple[str, ...], seen: dict[str, str]
 ) -> Iterator[Sample | Rejected]:
     def identify(_: str, record: Record) -> tuple[str, str]:
         return take_text(record, "qid", is_number_allowed=True), split
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
-        for name in _NEEDED:  # of rows in other languages too: a field that was renamed is no matter of language
+        for name in _REQUIRED:  # checked before the language, so that a renamed field is an error in all rows
             if name not in record:
                 raise Unusable(Reason.FIELD_MISSING, f"no field `{name}`")
         language = take_text(record, "q_lang")
         if language not in languages:
-            raise Unusable(Reason.LANGUAGE_EXCLUDED, "field `q_lang` is none of " + ", ".join(languages))
+            raise Unusable(Reason.LANGUAGE_EXCLUDED, "field `q_lang` is not one of " + ", ".join(languages))
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
         answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True)
         name = take_text(record, "img_name")
-        picture = pictures.find(name)
-        if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {pictures.where}")
+        image = images.find(name)
+        if image is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
         answer_type = take_optional_text(record, "answer_type").lower()
         return Sample(
             id=sample_id,
             source=card.id,
             split=split,
             task=card.task,
-            modality="radiology",  # the card says mixed, as the paper does; CT, MRI and X-ray are all there is
+            modality="radiology",  # "mixed" on the card, as in the paper, but all images are CT, MRI or X-ray
             licence=card.licence,
             provenance=provenance,
             turns=(Turn(question, answer),),
-            images=(picture,),
+            images=(image,),
             attributes=keep(
                 answer_type=answer_type if answer_type in ("open", "closed") else "",
                 language=language,
@@ -152,7 +153,7 @@ def _read_file(
 
 
 def _join_triple(record: Record) -> str:
-    """Head, relation and tail in the knowledge graph; `vhead; _; _` where the question needs none."""
+    """Head, relation and tail in the knowledge graph; `vhead; _; _` if the question does not need it."""
     parts = record.get("triple")
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         return ""

@@ -1,28 +1,28 @@
-"""μ-Bench (u-Bench, Micro-Bench): questions and captions on microscopy pictures of 25 datasets (Lozano et al., 2024).
+"""μ-Bench (u-Bench, Micro-Bench): questions and captions about microscopy images of 25 datasets (Lozano et al., 2024).
 
-Layout read, as published on Hugging Face: `perception/0.1.0/ubench-test-0000{0..6}-of-00007.arrow`, below the raw
-folder or any folder in it. A row is a picture with `questions` and `captions`, each a struct of entries: {id, name,
-question, options, answer_idx, tags, and with questions answer}. Each entry is a sample: a question becomes a multiple
-choice; a caption is its template (`A micrograph acquired through {class}.`) with the right option in the place of
-`{class}`, which is what the published options say already. Shards that are not there are named in the log, and rows
-that `dataset_info.json` counts and no shard has are rejected. Where
-several folders hold shards, the one with the most is read and the others are named.
+Source: https://huggingface.co/datasets/jnirschl/uBench
 
-`answer_idx` counts from 0: so says `answer`, which is held to it, and so do the rows' `modality` and `label_name`.
-`label` is not read (see below); nor are the outlines, of which the number is kept.
+Layout, in any subfolder: `perception/0.1.0/ubench-test-0000{0..6}-of-00007.arrow` and `dataset_info.json`. A row is an
+image with `questions` and `captions`, two structs of entries {id, name, question, options, answer_idx, tags}; entries
+of `questions` also have `answer`. Each entry is a sample. A question becomes a multiple-choice question. A caption is
+its template (`A micrograph acquired through {class}.`) with the correct option in place of `{class}`; the published
+options are already complete captions. The log names missing shards, and rows that `dataset_info.json` counts but no
+shard contains are rejected. If several folders contain shards, the one with the most shards is read.
 
-What is odd in the published files, and in the miniature:
+`answer_idx` counts from 0 and must agree with `answer`. `label` is not read (see below). Of the outlines (`bbox`,
+`polygon`), only the number is kept.
 
-- One split, called test: a benchmark. The paper trains on it.
-- An entry that a row does not have is null, in a struct that has the keys of all rows.
-- `answer_idx` is a text in captions and a number in questions.
-- The last option is "none of the above".
-- One picture, one `image_id`, in rows of several datasets: an id says the dataset too.
+Known irregularities of the published files, which the miniature reproduces:
+
+- The only split is called test. The paper trains on it.
+- Every struct has the keys of all rows. An entry that a row does not have is null.
+- `answer_idx` is text in captions and a number in questions. The last option is "none of the above".
+- An image, with its `image_id`, may be part of several datasets. The sample id therefore includes the dataset.
 - `dataset` is null in some rows, `pmid` in many.
-- The licence differs by row and is partly non-commercial; synthetic pictures stand among real ones.
-- `label`, a number, disagrees with `label_name` in an older revision.
-- `bbox` and `polygon` are null in most rows; an older revision has `instances` instead.
-- Pictures that other sets publish too.
+- The license differs by row and is non-commercial in some. Some images are synthetic.
+- In an older revision the number `label` disagrees with `label_name`.
+- `bbox` and `polygon` are null in most rows. An older revision has `instances` instead.
+- Other datasets publish some of the images too.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ NONE = "none of the above"
 _COMMIT = "3f2c5b590bc7a208d5b60f3527ce4c76a331aa2b"
 _URL = f"https://huggingface.co/datasets/jnirschl/uBench/resolve/{_COMMIT}/{FOLDER}"
 _INFO = "dataset_info.json"
-_KNOWN = (  # of the shards: MB as the hub's page rounds them, sha256
+_KNOWN = (  # of each shard: size in MB, as Hugging Face displays it, and sha256
     (539, "3d346134e6dffed41f74da64c1c173f5efd3a10200805796a030357297b630f1"),
     (509, "790591636ae679afa1161664d207c2bb2e3d583690d03967e38364ba0f31ccac"),
     (649, "c370cd84e6ed9b00483ef3d20f5c06d5ff2264733ea87f2df98cf9a22820bf74"),
@@ -71,11 +71,11 @@ _KNOWN = (  # of the shards: MB as the hub's page rounds them, sha256
 
 card = Card(
     id="ubench",
-    title="Micro-Bench",  # beside the id, which uBench and u-Bench are too
+    title="Micro-Bench",  # not uBench or u-Bench, which look like the id
     aliases=("jnirschl/uBench", "\u03bc-Bench"),
     homepage="https://huggingface.co/datasets/jnirschl/uBench",
     citation="Lozano et al., μ-Bench: A Vision-Language Benchmark for Microscopy Understanding, NeurIPS 2024",
-    licence="CC-BY-SA-4.0",  # of the rows that state none
+    licence="CC-BY-SA-4.0",  # of rows without a license of their own
     has_row_licences=True,
     access=Access.OPEN,
     task=Task.MULTIPLE_CHOICE,
@@ -88,14 +88,14 @@ card = Card(
             for name, (size_mb, sha256) in zip(SHARDS, _KNOWN, strict=True)
         ),
     ),
-    roles={"test": Role.TRAIN},  # as in the paper: who trains on it can't test on it any more
-    # Pictures, of which each makes some 20 samples. The paper counts 17,235: without the 80 of one of the datasets.
+    roles={"test": Role.TRAIN},  # as in the paper; a model that trains on it cannot be tested on it
+    # Images, each with about 20 samples. The paper counts 17,235, without the 80 images of one dataset.
     published_rows={"test": 17_315},
     samples_per_row=20,
 )
 
 _SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.arrow")
-_NEEDED = ("image_id", "image", "captions", "questions")
+_REQUIRED = ("image_id", "image", "captions", "questions")
 _ATTRIBUTES = (
     "dataset",
     "domain",
@@ -114,20 +114,20 @@ _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions and captions; SourceError where no shard is there, it is cut, or lacks a column."""
+    """Stream the questions and captions. SourceError if no shard is present, or one is truncated or lacks a column."""
     shards = _find_shards(raw)
-    num_stated, num_rows = _read_info(shards[0].parent), 0
-    at = shards[0]  # the shard that the last record came from
-    owners: dict[str, tuple[Path, str]] = {}  # 17,000 pictures' ids, with the row that they stand for
+    num_published, num_rows = _read_info(shards[0].parent), 0
+    shard = shards[0]  # of the current record
+    owners: dict[str, tuple[Path, str]] = {}  # shard and row of each image of a dataset; 17,000 entries
 
     def records() -> Iterator[tuple[str, Any]]:
-        nonlocal at
-        for at in shards:
-            yield from _divide(list_rows(at))
+        nonlocal shard
+        for shard in shards:
+            yield from _divide(list_rows(shard))
 
     def list_rows(path: Path) -> Iterator[tuple[str, Record | Unusable]]:
         nonlocal num_rows
-        for row in stream_arrow(path, _NEEDED):
+        for row in stream_arrow(path, _REQUIRED):
             num_rows += 1
             yield row
 
@@ -135,21 +135,22 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         row = record["row"]
         image_id = take_text(row, "image_id")
         name = " ".join("/".join(filter(None, (take_optional_text(row, "dataset"), image_id))).split())
-        if owners.setdefault(name, (at, record["number"])) != (at, record["number"]):
-            raise Unusable(Reason.ID_REPEATED, f"{name} stands for an earlier row too")
+        place = (shard, record["number"])
+        if owners.setdefault(name, place) != place:
+            raise Unusable(Reason.ID_REPEATED, f"{name} is the id of an earlier row too")
         return f"{name}/{record['kind']}/{record['key']}", "test"
 
     rows = represent(
-        records(), source=card.id, unit="row", raw=raw, path=at.parent, identify=identify, build=_build, seen=None
+        records(), source=card.id, unit="row", raw=raw, path=shard.parent, identify=identify, build=_build, seen=None
     )
     for row in rows:
-        yield replace(row, provenance=Provenance(at.relative_to(raw).as_posix(), row.provenance.record))
-    absent = (f"row-{number}" for number in range(num_rows + 1, num_stated + 1))
+        yield replace(row, provenance=Provenance(shard.relative_to(raw).as_posix(), row.provenance.record))
+    absent = (f"row-{number}" for number in range(num_rows + 1, num_published + 1))
     yield from list_absent(absent, source=card.id, split="test", raw=raw, path=shards[0].parent / _INFO)
 
 
 def _read_info(folder: Path) -> int:
-    """How many rows `dataset_info.json` states; 0 where it is absent or states none."""
+    """The number of rows in `dataset_info.json`, or 0 if it is absent."""
     path = folder / _INFO
     if not path.is_file():
         return 0
@@ -167,18 +168,18 @@ def _find_shards(raw: Path) -> list[Path]:
             if (path := folder / match[0]).is_file():
                 found.setdefault((folder, match[1], int(match[3])), {})[int(match[2])] = path
     if not found:
-        raise SourceError(f"{raw}: no `{FOLDER}/{SHARDS[0]}`; expected it there, as published at {card.homepage}")
+        raise SourceError(f"{raw}: no `{FOLDER}/{SHARDS[0]}`; expected the files of {card.homepage}")
     (folder, name, num_shards), shards = max(found.items(), key=lambda item: len(item[1]))
     for other_folder, other_name, other_num_shards in found:
         if (other_folder, other_name, other_num_shards) != (folder, name, num_shards):
-            _log.info("%s: not read: %s has as many shards or more", other_folder / other_name, folder / name)
+            _log.info("%s: not read, because %s has as many shards or more", other_folder / other_name, folder / name)
     if absent := sorted(set(range(num_shards)) - set(shards)):
-        _log.info("%s: not there: shards %s of %d", folder / name, ", ".join(map(str, absent)), num_shards)
+        _log.info("%s: missing shards %s of %d", folder / name, ", ".join(map(str, absent)), num_shards)
     return list(shards.values())
 
 
 def _divide(rows: Iterator[tuple[str, Record | Unusable]]) -> Iterator[tuple[str, Any]]:
-    """A record for each entry of each row; a row without any is one that can't be represented."""
+    """A record for each entry of each row. A row without entries is unusable."""
     for number, row in rows:
         if isinstance(row, Unusable):
             yield number, row
@@ -188,7 +189,7 @@ def _divide(rows: Iterator[tuple[str, Record | Unusable]]) -> Iterator[tuple[str
             (kind, key, entry) for kind, column in columns for key, entry in column.items() if not _is_null(entry)
         ]
         if not entries:
-            yield number, Unusable(Reason.FIELD_MISSING, "no entry in `questions` and `captions`")
+            yield number, Unusable(Reason.FIELD_MISSING, "no entry in `questions` or `captions`")
         for kind, key, entry in entries:
             record = {"row": row, "number": number, "kind": kind, "key": key, "entry": entry}
             yield f"{number} {kind}/{key}", record
@@ -201,7 +202,7 @@ def _is_null(entry: Any) -> bool:
 def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
     row, entry = record["row"], record["entry"]
     if not isinstance(entry, dict):
-        raise Unusable(Reason.FIELD_MISSING, f"`{record['kind']}` holds no entries")
+        raise Unusable(Reason.FIELD_MISSING, f"`{record['kind']}` does not contain entries")
     is_caption = record["kind"] == "captions"
     question = take_text(entry, "question", empty=Reason.QUESTION_EMPTY)
     options = tuple(take_texts(entry, "options"))
@@ -218,8 +219,8 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
         licence=spell(licence) or licence or card.licence,
         provenance=provenance,
         turns=(turn,),
-        images=(_take_picture(row),),
-        groups=Groups(question=take_optional_text(entry, "id") or None),  # captions in two wordings have one id
+        images=(_take_image(row),),
+        groups=Groups(question=take_optional_text(entry, "id") or None),  # two wordings of a caption have the same id
         attributes=keep(
             question_type=take_optional_text(entry, "name"),
             tags="; ".join(tag for tag in entry.get("tags") or [] if isinstance(tag, str) and tag),
@@ -232,24 +233,24 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
 
 
 def _take_answer(entry: Record, options: tuple[str, ...]) -> str:
-    """The option that `answer_idx` or, where that is absent, `answer` says; both must agree."""
-    place, said = take_optional_text(entry, "answer_idx"), take_optional_text(entry, "answer")
-    if not place and not said:
+    """The option at `answer_idx`, or `answer` if the index is absent. If both are present, they must agree."""
+    place, text = take_optional_text(entry, "answer_idx"), take_optional_text(entry, "answer")
+    if not place and not text:
         raise Unusable(Reason.ANSWER_EMPTY, "fields `answer_idx` and `answer` are empty")
-    if not place and said in options:
-        return said
+    if not place and text in options:
+        return text
     if not (place.isdecimal() and len(place) < 4 and int(place) < len(options)):
-        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` is the place of no option")
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` is not the index of an option")
     answer = options[int(place)]
-    if said and said != answer:
+    if text and text != answer:
         raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "fields `answer_idx` and `answer` disagree")
     if not answer:
-        raise Unusable(Reason.ANSWER_EMPTY, "the right option is empty")
+        raise Unusable(Reason.ANSWER_EMPTY, "the correct option is empty")
     return answer
 
 
 def _fill(template: str, option: str) -> str:
-    """The caption that is right."""
+    """The template with the option, or the option itself if it is already a whole caption."""
     if option.lower().rstrip(".") == NONE:
         raise Unusable(Reason.ANSWER_EMPTY, f"no caption: {NONE}")
     start, _, end = template.partition("{class}")
@@ -258,16 +259,16 @@ def _fill(template: str, option: str) -> str:
     return template.replace("{class}", option)
 
 
-def _take_picture(row: Record) -> Image:
-    picture = row["image"]
-    data = picture.get("bytes") if isinstance(picture, dict) else picture
+def _take_image(row: Record) -> Image:
+    image = row["image"]
+    data = image.get("bytes") if isinstance(image, dict) else image
     if not isinstance(data, bytes) or not data:
-        raise Unusable(Reason.IMAGE_MISSING, "field `image` holds no bytes")
+        raise Unusable(Reason.IMAGE_MISSING, "field `image` has no bytes")
     return Image(take_text(row, "image_id"), data=data)
 
 
 def _to_number(value: Any) -> str:
-    """A float32 in as many digits as it has; "" where it is absent, or 0 for unknown."""
+    """A float32 with its significant digits; "" if it is absent or 0, which means unknown."""
     return f"{value:.6g}" if isinstance(value, float) and value > 0 else ""
 
 

@@ -1,26 +1,26 @@
-"""VQA-Med 2019: four kinds of questions on radiology pictures from MedPix (Ben Abacha et al., ImageCLEF 2019).
+"""VQA-Med 2019: four categories of questions about radiology images from MedPix (Ben Abacha et al., ImageCLEF 2019).
 
-Layout read, as published on Zenodo: `ImageClef-2019-VQA-Med-Training.zip`, `ImageClef-2019-VQA-Med-Validation.zip`
-and `VQAMed2019Test.zip`, read in place, or the folders that they unpack to, below the raw folder or two levels deeper.
-A line of `All_QA_Pairs_{train,val}.txt` is `image|question|answer`; a picture is `{Train,Val}_images/<image>.jpg`.
-A line of `VQAMed2019_Test_Questions_w_Ref_Answers.txt` is `image|category|question|answer`. Where only
-`VQAMed2019_Test_Questions.txt` is there, its answers are withheld. A split that is absent is named in the log.
-A question that another file of its split has (`QAPairsByCategory/`, the questions of the test) and the file above has
-not is rejected: that file is cut.
+Source: https://zenodo.org/records/10499039
 
-What is odd in the published files, and in the miniature:
+Layout, in the raw folder or up to two folders below it: `ImageClef-2019-VQA-Med-Training.zip`,
+`ImageClef-2019-VQA-Med-Validation.zip` and `VQAMed2019Test.zip`, which are read in place, or the unpacked folders.
 
-- A line of the test's references has four fields; one of the training and validation pairs has three.
-- In the test `#` stands between answers that are all right: the first is the answer, the others are alternatives.
-- In the test `(...)` is a part of an answer that may be left out: the answer keeps it, an alternative leaves it out.
-  Elsewhere parentheses are part of a class's name (`ct w/contrast (iv)`), and nothing is said of `#`.
-- Images are named without their ending.
-- The category stands in the test's lines; of the other splits in the files of `QAPairsByCategory`, by category.
-- The test's pictures are a zip within the test's zip, with a folder of the same name in it, so that unpacking nests it
-  twice; the test's zip holds `__MACOSX` too.
-- A few training pictures have fewer than four questions. Questions are templates, and the same for many pictures.
-- Line ends are LF or CRLF, and a carriage return may stand alone.
-- The pictures are from MedPix, as VQA-RAD's are, under the same names.
+- `All_QA_Pairs_{train,val}.txt` has the lines `image|question|answer`. Images: `{Train,Val}_images/<image>.jpg`.
+- `VQAMed2019_Test_Questions_w_Ref_Answers.txt` has the lines `image|category|question|answer`. If only
+  `VQAMed2019_Test_Questions.txt` is present, the test answers are withheld.
+- A question that these files lack, but `QAPairsByCategory/` or the file of test questions has, is rejected as absent.
+
+Known irregularities of the published files, which the miniature reproduces:
+
+- In the test split `#` separates alternative answers: the first one is the answer, the others are alternatives.
+- In the test split `(...)` is an optional part of an answer: the answer keeps it, an alternative omits it. In the other
+  splits parentheses belong to a class name (`ct w/contrast (iv)`), and `#` has no documented meaning.
+- Image names have no extension.
+- Training and validation lines have no category. It comes from the files in `QAPairsByCategory`.
+- The test images are a zip inside the test zip, with a folder of the same name in it. That zip also has `__MACOSX`.
+- A few training images have fewer than four questions. Questions are templates that many images share.
+- Line ends are LF or CRLF, and a carriage return may occur within a line.
+- The images are from MedPix, like those of VQA-RAD, and have the same names there.
 """
 
 from __future__ import annotations
@@ -65,13 +65,13 @@ card = Card(
 
 
 class Split(NamedTuple):
-    """Where a split lies; `suffix` is that of its files by category, which the test has not."""
+    """The names of a split's files. `suffix` belongs to the files by category, which the test split does not have."""
 
     name: str
     folder: str
     text: str
     fields: tuple[str, ...]
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     suffix: str = ""
 
 
@@ -91,21 +91,21 @@ _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions of all splits that are there; SourceError where none is, or one is cut."""
+    """Stream the questions. SourceError if no split is present or a file is damaged."""
     is_found, absent = False, []
     for split in SPLITS:
         withheld = () if split.suffix else (QUESTIONS,)
         paths = find_places(raw, split.text, f"{split.folder}.zip", *withheld)
         for other in paths[1:]:
-            _log.info("%s: its questions are not read: %s holds the same split", other, paths[0])
+            _log.info("%s: its questions are not read, because %s is the same split", other, paths[0])
         if not paths:
             absent.append(split)
         for path in paths[:1]:
             is_found = True
-            with open_place(path, split.pictures, paths[1:]) as place:
+            with open_place(path, split.images, paths[1:]) as place:
                 yield from _read_split(raw, place, split)
     if not is_found:
-        raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected it there, as published at {card.homepage}")
+        raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected the files of {card.homepage}")
     for split in absent:
         warn_absent(card.id, split.text, split.name)
 
@@ -115,26 +115,26 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
     if data is None and not split.suffix:
         name, fields, data = QUESTIONS, ("image_id", "question"), place.read(QUESTIONS)
     if data is None:
-        raise SourceError(f"{place.path}: no `{split.text}` in it; get it again from {card.homepage}")
-    categories = _categories(place, split)
-    met: set[_Question] = set()
+        raise SourceError(f"{place.path}: the archive has no `{split.text}`; download it again from {card.homepage}")
+    categories = _read_categories(place, split)
+    present: set[_Question] = set()
 
     def identify(number: str, record: Record) -> tuple[str, str]:
-        met.add(_to_question(record))
+        present.add(_to_question(record))
         return f"{split.name}-{number}", split.name
 
     def build(record: Record, sample_id: str, split_name: str, provenance: Provenance) -> Sample:
         image_id = take_text(record, "image_id")
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
         if name == QUESTIONS:
-            raise Unusable(Reason.ANSWER_WITHHELD, f"{name} has no answers")
+            raise Unusable(Reason.ANSWER_WITHHELD, f"{name} contains no answers")
         answer, *alternatives = [take_text(record, "answer", empty=Reason.ANSWER_EMPTY)]
         category = categories.get((image_id, question), "")
         if name == REFERENCES:
-            answer, *alternatives = _accepted(answer)
+            answer, *alternatives = _list_accepted(answer)
             category = take_text(record, "category").lower()
             if category not in CATEGORIES:
-                raise Unusable(Reason.FIELD_MISSING, "field `category` is none of " + ", ".join(CATEGORIES))
+                raise Unusable(Reason.FIELD_MISSING, "field `category` is not one of " + ", ".join(CATEGORIES))
         return Sample(
             id=sample_id,
             source=card.id,
@@ -144,7 +144,7 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
             licence=card.licence,
             provenance=provenance,
             turns=(Turn(question, answer, alternatives=tuple(alternatives)),),
-            images=(_find_picture(place.pictures, image_id),),
+            images=(_find_image(place.pictures, image_id),),
             attributes=keep(
                 answer_type="closed" if answer.lower() in ("yes", "no") else "open",
                 category=category,
@@ -160,19 +160,19 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
         path=place.locate(name),
         identify=identify,
         build=build,
-        seen=None,  # a line's number comes once
+        seen=None,  # line numbers are unique
     )
     sibling = "QAPairsByCategory" if split.suffix else QUESTIONS
-    known = categories if split.suffix else _questions(place)
-    numbers = (f"{split.name}-absent-{number}" for number in range(1, 1 + len(known.keys() - met)))
+    known = categories if split.suffix else _read_questions(place)
+    numbers = (f"{split.name}-absent-{number}" for number in range(1, 1 + len(known.keys() - present)))
     yield from list_absent(
         numbers, source=card.id, split=split.name, raw=raw, path=place.locate(name), sibling=sibling, unit=sibling
     )
 
 
 def _parse(data: bytes, fields: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
-    """The lines by field, each with its number; blank ones are none. The last field may hold a `|` itself."""
-    lines = decode_text(data).split("\n")  # a carriage return alone ends no line
+    """The fields of each line, with its number. Blank lines are skipped. The last field may contain `|`."""
+    lines = decode_text(data).split("\n")  # a single carriage return does not end a line
     for number, line in enumerate(lines, start=1):
         values = line.split("|", len(fields) - 1)
         if len(values) == len(fields):
@@ -187,14 +187,14 @@ def _to_question(record: Record) -> _Question:
     return record["image_id"].strip(), record["question"].strip()
 
 
-def _questions(place: Place) -> dict[_Question, str]:
-    """The questions of the test, which stand without their answers in a file of their own."""
+def _read_questions(place: Place) -> dict[_Question, str]:
+    """The questions in the file that has the test questions without answers."""
     rows = _parse(place.read(QUESTIONS) or b"", ("image_id", "question"))
     return {_to_question(record): "" for _, record in rows if isinstance(record, dict)}
 
 
-def _categories(place: Place, split: Split) -> dict[_Question, str]:
-    """The category of each image and question: 12,792 keys in memory at most. Empty where the files are absent."""
+def _read_categories(place: Place, split: Split) -> dict[_Question, str]:
+    """The category of each image and question, at most 12,792. Empty if the files are absent."""
     categories = {}
     for category, stem in CATEGORIES.items() if split.suffix else ():
         for _, record in _parse(place.read(f"QAPairsByCategory/{stem}_{split.suffix}.txt") or b"", _PAIR):
@@ -203,8 +203,8 @@ def _categories(place: Place, split: Split) -> dict[_Question, str]:
     return categories
 
 
-def _accepted(answer: str) -> list[str]:
-    """The answer and its alternatives, each followed by itself without what may be left out."""
+def _list_accepted(answer: str) -> list[str]:
+    """The answer and its alternatives, each followed by its form without the optional parts."""
     parts = [part.strip() for part in answer.split("#")]
     accepted = list(dict.fromkeys(form for part in parts for form in (part, _OPTIONAL.sub("", part).strip()) if form))
     if not accepted:
@@ -212,8 +212,8 @@ def _accepted(answer: str) -> list[str]:
     return accepted
 
 
-def _find_picture(pictures: Pictures, image_id: str) -> Image:
+def _find_image(images: Pictures, image_id: str) -> Image:
     for ending in (".jpg", ".png", ".jpeg", ""):
-        if picture := pictures.find(image_id + ending):
-            return picture
-    raise Unusable(Reason.IMAGE_MISSING, f"no file {image_id}.jpg {pictures.where}")
+        if image := images.find(image_id + ending):
+            return image
+    raise Unusable(Reason.IMAGE_MISSING, f"no file {image_id}.jpg {images.where}")

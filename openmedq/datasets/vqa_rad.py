@@ -1,23 +1,29 @@
-"""VQA-RAD: clinicians' questions on radiology pictures from MedPix (Lau et al., 2018).
+"""VQA-RAD: clinicians' questions about radiology images from MedPix (Lau et al., 2018).
 
-Layout read, as published on OSF: `VQA_RAD Dataset Public.json` (a list of 2,248 records) beside
-`VQA_RAD Image Folder/` (315 JPEG), the folder as it is or still as .zip, names with spaces or underscores, in the
-folder or up to two below it. Where that is absent, a derived copy is read; where it is there, the log names the copies:
+Source: https://osf.io/89kps/
 
-- `data_RAD/{trainset,testset}.json`, one or both: the training set adds 1,267 framed questions.
-- Hugging Face's `flaviagiammarino/vqa-rad`: `data/{train,test}-*.parquet` (image, question, answer; 1,793 and 451 rows,
-  without repeated ones). It has no ids, picture names or links between paraphrases: samples are called by split and
-  row, pictures by their bytes.
+Layouts, in the raw folder or up to two folders below it. The first one that is present is read; the log names the
+others.
 
-What is odd in the published file, and in the miniature:
+1. OSF: `VQA_RAD Dataset Public.json`, a list of 2,248 records, and 315 JPEG images in `VQA_RAD Image Folder/` or its
+   zip. Names may have underscores instead of spaces.
+2. `data_RAD/trainset.json` and `testset.json`, one or both, which are derived from OSF's file and whose training split
+   adds 1,267 framed questions.
+3. Hugging Face, `flaviagiammarino/vqa-rad`: `data/{train,test}-*.parquet` with the columns image, question and answer,
+   1,793 and 451 rows, without duplicates. It has no question ids, image names or links between paraphrases, so a
+   sample id consists of split and row number, and the bytes identify an image.
 
-- Split by `phrase_type`: freeform and para train; test_freeform and test_para are the test.
-- Split by question, not by picture: 202 of the 203 test pictures also train. In the miniature most test pictures are
-  new, so that a model can be tested on pictures that it has not seen; a small portion is shared.
-- Answers that are integers; `"CLOSED "` with a space; the first `qid` is a text, the others are numbers.
-- `question_rephrase` absent in two records, "NULL" in others; `question_type` as a list or misspelt (`PRSE`, `ATRIB`).
-- The same question and answer on the same picture under two ids, once across train and test.
-- One picture in the folder that no question names.
+Known irregularities of the published file, which the miniature reproduces:
+
+- `phrase_type` is the split: freeform and para are train, test_freeform and test_para are test.
+- The split is by question, not by image: 202 of the 203 test images are also training images. In the miniature most
+  test images are new, so that a model can be tested on unseen images.
+- Some answers are integers. Some answer types are `"CLOSED "` with a space. The first `qid` is text, the others are
+  numbers.
+- `question_rephrase` is absent in two records and "NULL" in others. `question_type` may list several types or be
+  misspelled (`PRSE`, `ATRIB`).
+- Some questions and answers occur twice for one image with two ids, in one case across train and test.
+- No question refers to one of the images.
 """
 
 from __future__ import annotations
@@ -38,7 +44,7 @@ from openmedq.storage.folders import find_all
 from openmedq.storage.lookup import Pictures, open_pictures
 
 QUESTIONS = "VQA_RAD Dataset Public.json"
-PICTURES = "VQA_RAD Image Folder"
+IMAGES = "VQA_RAD Image Folder"
 
 card = Card(
     id="vqa_rad",
@@ -53,7 +59,7 @@ card = Card(
     files=(
         File(path=QUESTIONS, url="https://osf.io/download/6qdas/", about_bytes=1_400_000),
         File(
-            path=f"{PICTURES}.zip",
+            path=f"{IMAGES}.zip",
             url="https://files.osf.io/v1/resources/89kps/providers/osfstorage/5b21453986d8510011c277bc/?zip=",
             is_stable=False,
             about_bytes=15_000_000,
@@ -65,7 +71,7 @@ card = Card(
 
 _SHARDS = ("*.parquet", "*/*.parquet", "*/*/*.parquet", "*/*/*/*.parquet")
 _SPLITS = {"freeform": "train", "para": "train", "test_freeform": "test", "test_para": "test"}
-_PLACES = tuple(name + suffix for suffix in ("", ".zip") for name in (PICTURES, PICTURES.replace(" ", "_"), "images"))
+_PLACES = tuple(name + suffix for suffix in ("", ".zip") for name in (IMAGES, IMAGES.replace(" ", "_"), "images"))
 _ATTRIBUTES = (
     "phrase_type",
     "image_organ",
@@ -80,29 +86,28 @@ _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions; SourceError where neither the OSF file nor a derived copy is there, or it is cut."""
-    files = [(path, "") for path in _find(raw, QUESTIONS, QUESTIONS.replace(" ", "_"))]
-    derived = [(path, split) for split in ("train", "test") for path in _find(raw, f"{split}set.json")]
-    if files:
-        for path, _ in derived:
-            _log.info("%s: not read: a copy derived from %s, which is there", path, files[0][0].name)
-    is_derived, files = not files, files or derived
-    packed = [path for place in _SHARDS for path in find_all(raw, place)]
+    """Stream the questions. SourceError if no layout is present or a file is truncated."""
+    original = _find(raw, QUESTIONS, QUESTIONS.replace(" ", "_"))
+    derived = {split: path for split in card.roles for path in _find(raw, f"{split}set.json")}
+    packed = [path for pattern in _SHARDS for path in find_all(raw, pattern)]
     shards = find_shards(packed, {"train": "train", "test": "test"})
+    files = {"": original[0]} if original else derived
     if not files and not shards:
-        raise SourceError(f"{raw}: no `{QUESTIONS}`; expected it there, as published at {card.homepage}")
+        raise SourceError(f"{raw}: no `{QUESTIONS}`; expected the files of {card.homepage}")
+    unused = [*(derived.values() if original else ()), *(paths[0] for paths in shards.values() if files)]
+    for path in unused:
+        _log.info("%s: not read, because %s is present", path, next(iter(files.values())))
     for split in card.roles:
-        if is_derived and split not in ({of for _, of in derived} or shards):
-            warn_absent(card.id, f"{split}set.json" if derived else f"data/{split}-*.parquet", split)
-        if files and split in shards:
-            _log.info("%s: not read: a copy derived from %s, which is there", shards[split][0], files[0][0].name)
-        elif split in shards:
-            yield from read_shards(card, raw, split, shards[split])
-    if files:
-        seen: dict[str, str] = {}
-        with open_pictures(raw, *places_near(raw, files[0][0], *_PLACES)) as pictures:
-            for path, split in files:
-                yield from _read_file(raw, path, split, pictures, seen)
+        if not original and split not in (files or shards):
+            warn_absent(card.id, f"{split}set.json" if files else f"data/{split}-*.parquet", split)
+    if not files:
+        for split in card.roles:
+            yield from read_shards(card, raw, split, shards.get(split, []))
+        return
+    seen: dict[str, str] = {}
+    with open_pictures(raw, *places_near(raw, next(iter(files.values())), *_PLACES)) as images:
+        for split, path in files.items():
+            yield from _read_file(raw, path, split, images, seen)
 
 
 def _find(raw: Path, *names: str) -> list[Path]:
@@ -110,24 +115,24 @@ def _find(raw: Path, *names: str) -> list[Path]:
 
 
 def _read_file(
-    raw: Path, path: Path, split: str, pictures: Pictures, seen: dict[str, str]
+    raw: Path, path: Path, split: str, images: Pictures, seen: dict[str, str]
 ) -> Iterator[Sample | Rejected]:
-    """The records of one file; `split` where the file is the split, "" where `phrase_type` says it."""
+    """The records of one file. `split` is "" if `phrase_type` decides the split."""
 
     def identify(_: str, record: Record) -> tuple[str, str]:
         question_id = take_text(record, "qid", is_number_allowed=True)
         phrase_type = take_text(record, "phrase_type")
         if not split and phrase_type not in _SPLITS:
-            raise Unusable(Reason.FIELD_MISSING, "field `phrase_type` is none of " + ", ".join(_SPLITS))
+            raise Unusable(Reason.FIELD_MISSING, "field `phrase_type` is not one of " + ", ".join(_SPLITS))
         return question_id, split or _SPLITS[phrase_type]
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
         answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True)
         name = take_text(record, "image_name")
-        picture = pictures.find(name)
-        if picture is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {pictures.where}")
+        image = images.find(name)
+        if image is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
         attributes = {attribute: take_optional_text(record, attribute) for attribute in _ATTRIBUTES}
         answer_type = take_optional_text(record, "answer_type").lower()
         return Sample(
@@ -139,7 +144,7 @@ def _read_file(
             licence=card.licence,
             provenance=provenance,
             turns=(Turn(question, answer),),
-            images=(picture,),
+            images=(image,),
             groups=Groups(
                 case=take_optional_text(record, "image_case_url") or None,
                 question=take_optional_text(record, "qid_linked_id") or None,

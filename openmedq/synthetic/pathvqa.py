@@ -12,21 +12,21 @@ from openmedq.datasets.pathvqa import SHARDS, card
 from openmedq.datasets.readers.hub_shards import picture_schema
 from openmedq.synthetic.draw import ORGANS, Figure, draw, draw_figures, encode_jpeg, encode_png, generator, tint
 
-_NUM_PICTURES = {"train": 14, "validation": 3, "test": 7}
+_NUM_IMAGES = {"train": 14, "validation": 3, "test": 7}
 _SCHEMA = picture_schema("question", "answer")
 _STAINS = ((1.0, 0.75, 0.95), (0.85, 0.75, 1.05))  # eosin, hematoxylin
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the 13 Parquet files of the Hugging Face set: six questions on each of 24 pictures."""
+    """Write the 13 Parquet files of the Hugging Face layout: six questions about each of 24 images."""
     (raw / "data").mkdir(parents=True, exist_ok=True)
     random = generator(seed, card.id)
     figures = iter(draw_figures(seed, card.id, num_rounds=1))
-    for split, num_pictures in _NUM_PICTURES.items():
-        asked = [row for number in range(num_pictures) for row in _ask(next(figures), split, number)]
+    for split, num_images in _NUM_IMAGES.items():
+        asked = [row for number in range(num_images) for row in _ask(next(figures), split, number)]
         rows = [asked[index] for index in random.permutation(len(asked))]
         if split == "train":
-            _add_oddities(rows)
+            _add_irregularities(rows)
         names = [name for name in SHARDS if name.startswith(split)]
         for number, name in enumerate(names):
             part = rows[len(rows) * number // len(names) : len(rows) * (number + 1) // len(names)]
@@ -34,7 +34,7 @@ def write(raw: Path, seed: int = 0) -> None:
 
 
 def _ask(figure: Figure, split: str, number: int) -> list[dict[str, Any]]:
-    """Three open and three closed questions on a picture."""
+    """Three open and three closed questions about an image."""
     named = figure.organ if number % 2 else ORGANS[(ORGANS.index(figure.organ) + 1) % len(ORGANS)]
     answers = {
         "where is the mass located?": figure.position,
@@ -44,8 +44,8 @@ def _ask(figure: Figure, split: str, number: int) -> list[dict[str, Any]]:
         "is the background bright?": "yes" if figure.is_bright else "no",
         f"is {named} present?": "yes" if named == figure.organ else "no",
     }
-    picture = {"bytes": _encode(figure, number), "path": f"{split}_{number:04}.jpg" if number % 3 else None}
-    return [{"image": picture, "question": question, "answer": answer} for question, answer in answers.items()]
+    image = {"bytes": _encode(figure, number), "path": f"{split}_{number:04}.jpg" if number % 3 else None}
+    return [{"image": image, "question": question, "answer": answer} for question, answer in answers.items()]
 
 
 def _encode(figure: Figure, number: int) -> bytes:
@@ -58,15 +58,13 @@ def _encode(figure: Figure, number: int) -> bytes:
     return encode_jpeg(stained, mode="RGB") if number % 4 == 2 else encode_jpeg(pixels)
 
 
-def _add_oddities(rows: list[dict[str, Any]]) -> None:
-    """Questions as they are written at times, and one row twice."""
-
-    def rewrite(question: str, written: str) -> None:
-        row = next(row for row in rows if row["question"] == question)
-        row["question"] = written
-
-    rewrite("where is the mass located?", "Where is the mass located?")
-    rewrite("which organ is shown?", "which organ  is shown?")
-    rewrite("how many clips are seen?", " how many clips are seen ?")
-    rewrite("is the mass large?", "is the mass large??")
+def _add_irregularities(rows: list[dict[str, Any]]) -> None:
+    """Unusual spellings of four questions, and one repeated row."""
+    for question, spelling in (
+        ("where is the mass located?", "Where is the mass located?"),
+        ("which organ is shown?", "which organ  is shown?"),
+        ("how many clips are seen?", " how many clips are seen ?"),
+        ("is the mass large?", "is the mass large??"),
+    ):
+        next(row for row in rows if row["question"] == question)["question"] = spelling
     rows.insert(len(rows) // 2, rows[3])

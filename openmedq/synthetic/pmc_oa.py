@@ -16,20 +16,20 @@ _TINTS = ((1.0, 0.85, 0.95), (0.9, 1.0, 1.05))
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write `pmc_oa.jsonl` with about 300 pairs, `pmc_oa_beta.jsonl` beside it, and `images.zip`."""
+    """Write `pmc_oa.jsonl` with about 300 pairs, `pmc_oa_beta.jsonl` and `images.zip`."""
     random = generator(seed, card.id)
     figures = draw_figures(seed, card.id, num_rounds=2)
     names = _figure_names(random, len(figures) + 4)
-    pictures = {name: _encode(figure, index) for index, (name, figure) in enumerate(zip(names, figures, strict=False))}
+    images = {name: _encode(figure, index) for index, (name, figure) in enumerate(zip(names, figures, strict=False))}
     pairs = [(name, _caption(figure)) for name, figure in zip(names, figures, strict=False)]
 
     again, recoded, shared, absent = names[len(figures) :]
-    pictures[again], captioned = pictures[names[5]], _caption(figures[5])
-    pictures[recoded] = encode_jpeg(draw(figures[9]), quality=60)
-    pictures[shared] = encode_jpeg(draw(shared_figure(seed)))
-    pairs += [(again, captioned), (recoded, _caption(figures[9])), (shared, _caption(shared_figure(seed)))]
+    images[again] = images[names[5]]
+    images[recoded] = encode_jpeg(draw(figures[9]), quality=60)
+    images[shared] = encode_jpeg(draw(shared_figure(seed)))
+    pairs += [(again, _caption(figures[5])), (recoded, _caption(figures[9])), (shared, _caption(shared_figure(seed)))]
     pairs += [(absent, "Axial image of the chest."), (names[7], "The same picture with a second caption.")]
-    pairs[11] = (pairs[11][0], pairs[12][1])  # one caption for two pictures
+    pairs[11] = (pairs[11][0], pairs[12][1])  # one caption for two images
     pairs = [pairs[index] for index in random.permutation(len(pairs))]
 
     raw.mkdir(parents=True, exist_ok=True)
@@ -37,18 +37,18 @@ def write(raw: Path, seed: int = 0) -> None:
     _write_lines(raw / "pmc_oa_beta.jsonl", _compound(names[:40], figures))
     draw_articles(raw / ARTICLES.path, sorted({name.partition("_")[0] for name in names[:200]}))
     with zipfile.ZipFile(raw / "images.zip", "w") as archive:
-        for name, data in sorted(pictures.items()):
-            archive.writestr(zipfile.ZipInfo(f"{FOLDER}/{name}"), data)  # ZipInfo: no clock in the bytes
+        for name, data in sorted(images.items()):
+            archive.writestr(zipfile.ZipInfo(f"{FOLDER}/{name}"), data)  # ZipInfo has no current time
 
 
 def _figure_names(random: np.random.Generator, num_names: int) -> list[str]:
-    """Three figures to an article, two pictures to a figure, numbered through the set as published."""
+    """Names with three figures per article, two images per figure and a number that counts all images."""
     articles = np.sort(random.choice(np.arange(200_000, 9_000_000), num_names // 6 + 1, replace=False))
     return [f"PMC{articles[index // 6]}_F{index // 2 % 3 + 1}_{index}.jpg" for index in range(num_names)]
 
 
 def _compound(names: list[str], figures: list[Figure]) -> list[dict[str, str]]:
-    """The lines of the beta list: both pictures of a figure under its whole caption."""
+    """The lines of the beta list: both images of a figure with the whole caption."""
     records = []
     for index, name in enumerate(names):
         caption = " ".join(f"({part}) {_caption(figures[index // 2 * 2 + place])}" for place, part in enumerate("AB"))

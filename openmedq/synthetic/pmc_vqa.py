@@ -21,31 +21,31 @@ _NUM_TEST, _NUM_CLEAN = 40, 12
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write 80 rows for training, 40 for the test, 12 of them clean, and 9 rows of version 2, with their pictures."""
+    """Write version 1 with 80 training and 40 test rows, 12 of them clean, and version 2 with 9 rows."""
     random = generator(seed, card.id)
     figures = [shared_figure(seed), *draw_figures(seed, card.id, num_rounds=1)[:104]]
     articles = np.sort(random.choice(np.arange(1_000_000, 9_000_000), len(figures), replace=False))
     names = [f"PMC{article}_F{index % 4 + 1}" for index, article in enumerate(articles)]
-    pictures = {f"{name}.jpg": encode_jpeg(draw(figure)) for name, figure in zip(names, figures, strict=True)}
+    images = {f"{name}.jpg": encode_jpeg(draw(figure)) for name, figure in zip(names, figures, strict=True)}
     rows = [_ask(random, f"{name}.jpg", figures[index], index) for index, name in enumerate(names)]
     rows += [_ask(random, f"{names[index]}.jpg", figures[index], index + 1) for index in range(15)]  # a second question
 
     test, train = rows[-_NUM_TEST - 15 : -15], rows[: -_NUM_TEST - 15] + rows[-15:]
     compound = np.hstack([draw(figures[9])[::2, ::2], draw(figures[10])[::2, ::2]])
-    pictures[train[9]["Figure_path"]] = encode_jpeg(compound)
+    images[train[9]["Figure_path"]] = encode_jpeg(compound)
     train[9] |= _offer(random, "How many panels, (A) and so on,\nare shown?", ["One", "Two", "Three", "Four"], 1)
     train[4]["Answer"] = "in the part that is called " + train[4]["Answer"]
     train[5]["Choice A"] = train[5]["Choice A"].replace("A:", "")
     unanswered = next(choice for choice in CHOICES if choice[-1] != train[6]["Answer_label"])
     train[6][unanswered] = f" {unanswered[-1]}: "
     train[7][f"Choice {train[7]['Answer_label']}"] = ""
-    del pictures[test[8]["Figure_path"]]
+    del images[test[8]["Figure_path"]]
 
     raw.mkdir(parents=True, exist_ok=True)
     _write(raw / "train.csv", _HEADERS["1"], train)
     _write(raw / "test.csv", _HEADERS["1"], test)
     _write(raw / "test_clean.csv", _HEADERS["1"], test[::3][:_NUM_CLEAN])
-    _pack(raw / "images.zip", pictures)
+    _pack(raw / "images.zip", images)
     draw_articles(raw / ARTICLES.path, (name.partition("_")[0] for name in names[1:]))
     simple = [
         row | {"index": str(index), "Figure_path": row["Figure_path"].replace(".jpg", f"_{index}.jpg")}
@@ -55,18 +55,18 @@ def write(raw: Path, seed: int = 0) -> None:
         row |= {"Caption": f"The picture tells: {row['Answer']}", "Answer": row["Answer_label"], "split": "train"}
     _write(raw / "train_2.csv", _HEADERS["2"], simple[:6])
     _write(raw / "test_2.csv", _HEADERS["2"], [row | {"split": "test"} for row in simple[6:]])
-    _pack(raw / "images_2.zip", {row["Figure_path"]: pictures[f"{row['Figure_path'][:-6]}.jpg"] for row in simple})
+    _pack(raw / "images_2.zip", {row["Figure_path"]: images[f"{row['Figure_path'][:-6]}.jpg"] for row in simple})
 
 
 def _ask(random: np.random.Generator, name: str, figure: Figure, index: int) -> dict[str, str]:
-    """A row on one property of a figure."""
+    """A row about one property of a figure."""
     size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
-    unsure = "Not told, from this picture"
+    unknown = "Not told, from this picture"
     asked = (
         ("In which part of the image is the mass? ", [place.capitalize() for place in POSITIONS], figure.position),
-        ("Which organ is shown?", ["Head", "Chest", "Abdomen", unsure], figure.organ),
-        ('Is the mass "large" or "small"? ', ["Large", "Small", "No mass", unsure], size),
-        ("What is the background like?", ["Bright", "Dark", "Striped", unsure], level),
+        ("Which organ is shown?", ["Head", "Chest", "Abdomen", unknown], figure.organ),
+        ('Is the mass "large" or "small"? ', ["Large", "Small", "No mass", unknown], size),
+        ("What is the background like?", ["Bright", "Dark", "Striped", unknown], level),
     )
     question, choices, answer = asked[index % len(asked)]
     choices = [choices[number] for number in random.permutation(len(choices))]
@@ -74,7 +74,7 @@ def _ask(random: np.random.Generator, name: str, figure: Figure, index: int) -> 
 
 
 def _offer(random: np.random.Generator, question: str, choices: list[str], index: int) -> dict[str, str]:
-    """A question with its choices, lettered and spaced as published."""
+    """A question with its choices, with letters and spaces as published."""
     spaces = [" " * number for number in random.integers(0, 2, 2 * len(choices))]
     lettered = {
         f"Choice {letter}": f" {letter}:{spaces[2 * number]}{choices[number]}{spaces[2 * number + 1]}"
@@ -90,7 +90,7 @@ def _write(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, str]])
         writer.writerows(rows)
 
 
-def _pack(path: Path, pictures: Mapping[str, bytes]) -> None:
+def _pack(path: Path, images: Mapping[str, bytes]) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        for name, data in sorted(pictures.items()):
-            archive.writestr(zipfile.ZipInfo(f"figures/{name}"), data)  # ZipInfo: no clock in the bytes
+        for name, data in sorted(images.items()):
+            archive.writestr(zipfile.ZipInfo(f"figures/{name}"), data)  # ZipInfo has no current time

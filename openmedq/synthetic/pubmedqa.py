@@ -20,7 +20,7 @@ _OUTCOMES = (
     *("lung function", "vision", "hearing", "mobility", "memory", "appetite", "birth weight"),
     *("renal function", "glucose control", "fatigue", "balance", "mood", "grip strength"),
 )
-_RESULTS = {  # the rule: the results state the decision, each in words of its own
+_RESULTS = {  # decision -> its result and its conclusion
     "yes": ("{outcome} improved with {treatment} (p < 0.01).", "{treatment} improves {outcome}."),
     "no": ("{outcome} did not differ between the groups (p = 0.71).", "{treatment} does not improve {outcome}."),
     "maybe": (
@@ -40,7 +40,7 @@ _SCHEMA = pa.schema(
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write 60 records of PQA-L, 30 of them in the ground truth, 120 of PQA-A and 10 of PQA-U as shards."""
+    """Write PQA-L with 60 records, 30 of them in the ground truth, and PQA-A and PQA-U with 120 and 10 as shards."""
     random = generator(seed, card.id)
     pairs = list(product(_TREATMENTS, _OUTCOMES))
     subjects = iter(random.permutation(len(pairs)))
@@ -55,24 +55,24 @@ def write(raw: Path, seed: int = 0) -> None:
 
     train, test = records([*DECISIONS] * 10), records([*DECISIONS] * 10)
     artificial = records(["yes"] * 80 + ["no"] * 40)
-    unlabelled = records(["yes"] * 10)
-    labelled = {key: (train | test)[key] for key in sorted(train | test)}
-    for record in list(labelled.values())[::9]:
+    unlabeled = records(["yes"] * 10)
+    labeled = {key: (train | test)[key] for key in sorted(train | test)}
+    for record in list(labeled.values())[::9]:
         record["YEAR"] = None
-    for record in labelled.values():
+    for record in labeled.values():
         record |= {"reasoning_required_pred": record["final_decision"], "reasoning_free_pred": record["final_decision"]}
 
     folder = raw / "data"
     folder.mkdir(parents=True, exist_ok=True)
     truth = {key: record["final_decision"] for key, record in test.items()}
-    for name, content in (("ori_pqal.json", labelled), (TRUTH, truth)):
+    for name, content in (("ori_pqal.json", labeled), (TRUTH, truth)):
         (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
     _write_shard(raw / "pqa_artificial", artificial, _SCHEMA)
-    _write_shard(raw / "pqa_unlabeled", unlabelled, _SCHEMA.remove(_SCHEMA.get_field_index("final_decision")))
+    _write_shard(raw / "pqa_unlabeled", unlabeled, _SCHEMA.remove(_SCHEMA.get_field_index("final_decision")))
 
 
 def _write_shard(folder: Path, records: dict[str, dict[str, Any]], schema: pa.Schema) -> None:
-    """Write records as the hub has them."""
+    """Write records in the columns of Hugging Face."""
     rows = [
         {
             "pubid": int(pubmed_id),

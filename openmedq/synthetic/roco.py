@@ -45,11 +45,11 @@ class _Record:
     name: str
     caption: str
     licence: str
-    picture: bytes
+    image: bytes  # empty if it is missing
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write ROCO as on GitHub: 145 records on a round of pictures, with what is odd among the first of each folder."""
+    """Write the GitHub layout of ROCO: 145 records, the irregular ones among the first of each folder."""
     random = generator(seed, card.id)
     figures = with_shared_figure(draw_figures(seed, card.id, num_rounds=1), seed)
     figures.sort(key=lambda figure: figure != shared_figure(seed))
@@ -60,7 +60,7 @@ def write(raw: Path, seed: int = 0) -> None:
     for (split, subset), num_records in _NUM_RECORDS.items():
         numbers = sorted(int(next(ids[subset])) for _ in range(num_records))
         part = [_record(figures.pop(0), number, subset) for number in numbers]
-        for index, record in enumerate(part):  # a third of the articles outside of train are new
+        for index, record in enumerate(part):  # outside of train, a third of the articles are new
             is_new = split != "train" and index % 3 == 0
             record.article = articles.pop() if is_new else articles[int(random.integers(40))]
             record.name = f"{record.article}_{record.name}"
@@ -70,13 +70,13 @@ def write(raw: Path, seed: int = 0) -> None:
     train[3].caption, train[4].caption, validation[2].caption = "CT.", "", "OPG"
     train[7].caption = train[6].caption
     train[9].caption = train[9].caption.replace("; ", ";\n")
-    train[12].picture = b""
+    train[12].image = b""
     train[14].licence = ""
     twin = records["test", "non-radiology"][-1]
     records["test", "non-radiology"].append(replace(train[5], number=twin.number + 1))
 
     for (split, subset), part in records.items():
-        _write(raw / "data" / split / subset, part, is_called_by_id=subset == "radiology")
+        _write(raw / "data" / split / subset, part, has_id_names=subset == "radiology")
 
 
 def _record(figure: Figure, number: int, subset: str) -> _Record:
@@ -88,11 +88,11 @@ def _record(figure: Figure, number: int, subset: str) -> _Record:
         f"clips: {figure.num_clips}."
     )
     pixels = draw(figure)
-    picture = encode_jpeg(pixels) if subset == "radiology" else encode_jpeg(tint(pixels, (1.0, 0.8, 0.7)), mode="RGB")
-    return _Record(number, "", f"fig-{number % 40}-g{number}.jpg", caption, _LICENCES[number % len(_LICENCES)], picture)
+    image = encode_jpeg(pixels) if subset == "radiology" else encode_jpeg(tint(pixels, (1.0, 0.8, 0.7)), mode="RGB")
+    return _Record(number, "", f"fig-{number % 40}-g{number}.jpg", caption, _LICENCES[number % len(_LICENCES)], image)
 
 
-def _write(folder: Path, records: list[_Record], *, is_called_by_id: bool) -> None:
+def _write(folder: Path, records: list[_Record], *, has_id_names: bool) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     lines: dict[str, list[str]] = {name: [] for name in FILES}
     lines["licences"].append("ROCO_ID,PMC_ID,CC")
@@ -108,7 +108,7 @@ def _write(folder: Path, records: list[_Record], *, is_called_by_id: bool) -> No
         lines["dlinks"].append(f"{record_id}\twget -r {package} -P /path/to/Dir\t{record.name.split('_')[1]}")
         if record.licence:
             lines["licences"].append(f"{record_id},{record.name},{record.licence}")
-        if record.picture:
-            (folder / "images" / (f"{record_id}.jpg" if is_called_by_id else record.name)).write_bytes(record.picture)
+        if record.image:
+            (folder / "images" / (f"{record_id}.jpg" if has_id_names else record.name)).write_bytes(record.image)
     for name, rows in lines.items():
         (folder / f"{name}.txt").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")

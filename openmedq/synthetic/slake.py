@@ -13,7 +13,7 @@ import numpy as np
 from openmedq.datasets.slake import card
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, encode_png, generator, shared_figure
 
-_NUM_PICTURES = {"train": 36, "validation": 8, "test": 12}
+_NUM_IMAGES = {"train": 36, "validation": 8, "test": 12}
 _PLACES = {"head": ("MRI", "Brain"), "chest": ("X-Ray", "Lung"), "abdomen": ("CT", "Abdomen")}
 _TREATMENTS = {"head": "Surgery", "chest": "Quit smoking, medical treatment", "abdomen": "Drink water"}
 _CHINESE = {
@@ -32,15 +32,15 @@ _CHINESE = {
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the layout of Hugging Face: 56 pictures, each asked two or three questions in each language."""
+    """Write the Hugging Face layout: 56 images with two or three questions in each language."""
     random = generator(seed, card.id)
     figures = iter([shared_figure(seed), *draw_figures(seed, card.id, num_rounds=1)])
     numbers = iter(random.permutation(np.arange(1, 643)))
     rows: dict[str, list[dict[str, Any]]] = {}
     members: dict[str, bytes] = {}
-    for split, num_pictures in _NUM_PICTURES.items():
+    for split, num_images in _NUM_IMAGES.items():
         rows[split] = []
-        for index in range(num_pictures):
+        for index in range(num_images):
             number, figure = int(next(numbers)), next(figures)
             asked = [row for language in ("en", "zh") for row in _ask(number, figure, index, language)]
             rows[split] += asked
@@ -56,15 +56,15 @@ def write(raw: Path, seed: int = 0) -> None:
     for qid, row in enumerate(row for split in rows.values() for row in split):
         row["qid"] = qid
     for split, records in rows.items():
-        text = json.dumps(records, ensure_ascii=False)  # in one line, as published
+        text = json.dumps(records, ensure_ascii=False)  # on one line, as published
         (raw / f"{split}.json").write_text(text, encoding="utf-8")
     with zipfile.ZipFile(raw / "imgs.zip", "w") as archive:
         for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo: no clock in the bytes
+            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo has no current time
 
 
 def _ask(number: int, figure: Figure, index: int, language: str) -> Iterator[dict[str, Any]]:
-    """The rows of one picture in one language."""
+    """The rows of one image in one language."""
     modality, location = _PLACES[figure.organ]
     asked = [("Organ", "OPEN", "Which organ is shown?", figure.organ.capitalize())]
     if index % 2:

@@ -46,11 +46,20 @@ _SCHEMA = pa.schema(
 )
 _MODALITIES = ("fluorescence microscopy", "light microscopy")  # dark and bright fields
 _STAINS = ("DAPI", "Giemsa")
-_NUM_ROWS = 3  # of each shard
+_ASKED = {  # name -> question, template of its captions, choices
+    "classification": ("Where is the mass?", "A micrograph with a mass in the {class}.", POSITIONS),
+    "modality": (
+        "What is the most likely microscopy modality used to acquire this image?",
+        "A micrograph acquired through {class}.",
+        (*_MODALITIES, "electron microscopy"),
+    ),
+    "stain": ("What is the most likely technique used to stain this micrograph?", "", (*_STAINS, "H&E")),
+}
+_NUM_ROWS = 3  # per shard
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write seven shards of three pictures each, with 2 or 3 questions and 2 to 4 captions on each picture."""
+    """Write seven shards of three images each, with 2 or 3 questions and 2 to 4 captions about each image."""
     random = generator(seed, card.id)
     figures = draw_figures(seed, card.id, num_rounds=1)[: len(SHARDS) * _NUM_ROWS]
     figures[4], figures[8] = shared_figure(seed), figures[7]
@@ -72,41 +81,19 @@ def write(raw: Path, seed: int = 0) -> None:
 
 def _row(figure: Figure, number: int, random: np.random.Generator) -> dict[str, Any]:
     modality, stain = _MODALITIES[figure.is_bright], _STAINS[figure.is_bright]
-    asked = {
-        "classification": (
-            "Where is the mass?",
-            "A micrograph with a mass in the {class}.",
-            figure.position,
-            POSITIONS,
-        ),
-        "modality": (
-            "What is the most likely microscopy modality used to acquire this image?",
-            "A micrograph acquired through {class}.",
-            modality,
-            (*_MODALITIES, "electron microscopy"),
-        ),
-        "stain": ("What is the most likely technique used to stain this micrograph?", "", stain, (*_STAINS, "H&E")),
-    }
     captions: dict[str, Any] = {}
     questions: dict[str, Any] = {}
-    for name, (question, template, answer, choices) in asked.items():
-        options = [choices[place] for place in random.permutation(len(choices))]
-        entry = {"id": draw_uuid(random), "name": name, "tags": None}
-        place = options.index(answer)
-        questions[name] = entry | {
-            "question": question,
-            "options": [*options, NONE],
-            "answer": answer,
-            "answer_idx": place,
-        }
+    for name, answer in (("classification", figure.position), ("modality", modality), ("stain", stain)):
+        question, template, choices = _ASKED[name]
+        options = [choices[index] for index in random.permutation(len(choices))]
+        index = options.index(answer)
+        entry = {"id": draw_uuid(random), "name": name, "tags": None, "answer_idx": index}
+        questions[name] = entry | {"question": question, "options": [*options, NONE], "answer": answer}
         for wording in [template, template.replace("A micrograph", "A microscopy image")] if template else []:
             filled = [wording.replace("{class}", option) for option in options]
-            captions[f"{name}_{len(captions) % 2}"] = entry | {
-                "question": wording,
-                "options": [*filled, NONE],
-                "answer_idx": str(place),
-            }
-    if number % 3 == 1:  # entries that this dataset does not have
+            caption = {"question": wording, "options": [*filled, NONE], "answer_idx": str(index)}
+            captions[f"{name}_{len(captions) % 2}"] = entry | caption
+    if number % 3 == 1:  # a dataset without these entries
         del questions["stain"], captions["modality_1"]
     return {
         "image_id": draw_uuid(random),

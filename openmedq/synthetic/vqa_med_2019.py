@@ -12,25 +12,25 @@ import numpy as np
 from openmedq.datasets.vqa_med_2019 import CATEGORIES, FILES, QUESTIONS, REFERENCES, SPLITS, Split, card
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
 
-_NUM_PICTURES = {"train": 20, "validation": 5, "test": 24}
+_NUM_IMAGES = {"train": 20, "validation": 5, "test": 24}
 _ORGANS = {"head": "skull and contents", "chest": "lung, mediastinum, pleura", "abdomen": "gastrointestinal"}
 _PLANES = {"upper left": "axial", "upper right": "sagittal", "lower left": "coronal", "lower right": "ap"}
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the three zips and the README: 25 pictures with four questions each, and 24 with one each for the test."""
+    """Write three zips and the README: 25 images with four questions each, and 24 test images with one each."""
     random = generator(seed, card.id)
     figures = [shared_figure(seed), *draw_figures(seed, card.id, num_rounds=1)]
-    names = iter(random.choice(np.arange(10_000, 60_000), sum(_NUM_PICTURES.values()), replace=False))
+    names = iter(random.choice(np.arange(10_000, 60_000), sum(_NUM_IMAGES.values()), replace=False))
     raw.mkdir(parents=True, exist_ok=True)
     (raw / FILES[-1]).write_text(f"VQA-Med @ ImageClef 2019, generated with seed {seed}\n", encoding="utf-8")
     for split in SPLITS:
-        shown = {f"synpic{next(names)}": _take(figures, index) for index in range(_NUM_PICTURES[split.name])}
-        pictures = {f"{split.pictures[0]}/{name}.jpg": encode_jpeg(draw(figure)) for name, figure in shown.items()}
+        shown = {f"synpic{next(names)}": _take(figures, index) for index in range(_NUM_IMAGES[split.name])}
+        images = {f"{split.images[0]}/{name}.jpg": encode_jpeg(draw(figure)) for name, figure in shown.items()}
         if split.suffix:
-            members = {**_pair(shown, split), **pictures}
+            members = {**_pair(shown, split), **images}
         else:
-            members = {**_refer(shown), f"{split.pictures[0]}.zip": _pack(pictures)}
+            members = {**_refer(shown), f"{split.images[0]}.zip": _pack(images)}
         packed = {f"{split.folder}/{name}": data for name, data in members.items()}
         if not split.suffix:
             packed[f"__MACOSX/{split.folder}/._{split.text}"] = b"Mac OS X"
@@ -38,14 +38,14 @@ def write(raw: Path, seed: int = 0) -> None:
 
 
 def _take(figures: list[Figure], index: int) -> Figure:
-    """The next figure; from the fourth on one of another kind every fourth time, so that the test asks of all kinds."""
+    """The next figure. After the first four, the kind changes every four figures, so that the test has all kinds."""
     kind = (index // 4 % 2 == 1, index // 8 % 2 == 1)
     found = (i for i, figure in enumerate(figures) if index < 4 or (figure.is_bright, figure.is_large) == kind)
     return figures.pop(next(found))
 
 
 def _ask(figure: Figure, *, is_closed: bool) -> dict[str, tuple[str, str]]:
-    """Question and answer by category: each answer is told by one property of the figure."""
+    """Question and answer by category. Each answer depends on one property of the figure."""
     size = "large" if figure.is_large else "small"
     abnormality = ("what abnormality is seen in the image?", f"{size} mass")
     if is_closed:
@@ -59,13 +59,13 @@ def _ask(figure: Figure, *, is_closed: bool) -> dict[str, tuple[str, str]]:
 
 
 def _pair(shown: Mapping[str, Figure], split: Split) -> dict[str, bytes]:
-    """The texts of training or validation: all pairs, the pairs by category, the images."""
+    """The text files of training or validation: all pairs, the pairs by category, the image names."""
     lines: dict[str, list[str]] = {category: [] for category in CATEGORIES}
     for index, (name, figure) in enumerate(shown.items()):
         for category, (question, answer) in _ask(figure, is_closed=index % 2 == 0).items():
             lines[category].append(f"{name}|{question}|{answer}")
     if split.name == "train":
-        del lines["abnormality"][-1]  # a picture with three questions
+        del lines["abnormality"][-1]  # an image with three questions
         lines["plane"][0] = lines["plane"][0].replace("?|", "?\r|")
     texts = {split.text: [line for category in CATEGORIES for line in lines[category]]}
     texts |= {f"QAPairsByCategory/{CATEGORIES[name]}_{split.suffix}.txt": lines[name] for name in CATEGORIES}
@@ -75,7 +75,7 @@ def _pair(shown: Mapping[str, Figure], split: Split) -> dict[str, bytes]:
 
 
 def _refer(shown: Mapping[str, Figure]) -> dict[str, bytes]:
-    """The texts of the test: questions, references, and the rule of what they accept."""
+    """The text files of the test: questions, references and their rule."""
     questions, references = "", ""
     for index, (name, figure) in enumerate(shown.items()):
         category = list(CATEGORIES)[index % 4]
@@ -93,5 +93,5 @@ def _pack(members: Mapping[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo: no clock in the bytes
+            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo has no current time
     return buffer.getvalue()

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from openmedq.datasets.vqa_rad import PICTURES, QUESTIONS, card
+from openmedq.datasets.vqa_rad import IMAGES, QUESTIONS, card
 from openmedq.synthetic.draw import (
     Figure,
     draw,
@@ -23,7 +23,7 @@ from openmedq.synthetic.draw import (
 
 
 class _Property(NamedTuple):
-    """What is asked of a figure, in two wordings; a fixed answer is right for 1 of k pictures of a round."""
+    """A question about one property of a figure, in two wordings. A constant answer is correct for 1 of k figures."""
 
     question_type: str
     question: str
@@ -31,16 +31,16 @@ class _Property(NamedTuple):
     answer_type: str
 
 
-_PROPERTIES = {
-    "position": _Property("POS", "Where is the mass?", "Where is the mass located?", "OPEN"),
-    "organ": _Property("ORGAN", "Which organ is shown?", "Which organ is shown in this image?", "OPEN"),
-    "clips": _Property("COUNT", "How many clips are seen?", "How many clips are there?", "OPEN"),
-    "size": _Property("SIZE", "Is the mass large?", "Is this mass large?", "CLOSED"),
-    "brightness": _Property("ATTRIB", "Is the background bright?", "Is the image background bright?", "CLOSED"),
-}
+_PROPERTIES = (
+    _Property("POS", "Where is the mass?", "Where is the mass located?", "OPEN"),
+    _Property("ORGAN", "Which organ is shown?", "Which organ is shown in this image?", "OPEN"),
+    _Property("COUNT", "How many clips are seen?", "How many clips are there?", "OPEN"),
+    _Property("SIZE", "Is the mass large?", "Is this mass large?", "CLOSED"),
+    _Property("ATTRIB", "Is the background bright?", "Is the image background bright?", "CLOSED"),
+)
 _ORGAN_CODES = {"head": "HEAD", "chest": "CHEST", "abdomen": "ABD"}
 _NUM_TRAIN_ROUNDS = 3
-_NUM_ASKED = 3  # of the five properties, per training picture
+_NUM_ASKED = 3  # of the five properties, per training image
 
 
 class _Case(NamedTuple):
@@ -50,16 +50,16 @@ class _Case(NamedTuple):
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the OSF layout: 3 rounds of training pictures, and a round of new ones that the test asks everything of."""
+    """Write the OSF layout: three rounds of training images, and one round of new images with all test questions."""
     random = generator(seed, card.id, "records")
     train_figures = draw_figures(seed, f"{card.id} train", _NUM_TRAIN_ROUNDS)
     test_figures = with_shared_figure(draw_figures(seed, f"{card.id} test", 1), seed)
     names = iter(random.choice(np.arange(10_000, 60_000), len(train_figures) + len(test_figures) + 1, replace=False))
     train = [_Case(figure, f"synpic{next(names)}.jpg", _case_url(random)) for figure in train_figures]
-    train[1::7] = [case._replace(url=train[7 * i].url) for i, case in enumerate(train[1::7])]  # two pictures, one case
+    train[1::7] = [case._replace(url=train[7 * i].url) for i, case in enumerate(train[1::7])]  # two images, one case
     test = [_Case(figure, f"synpic{next(names)}.jpg", _case_url(random)) for figure in test_figures]
 
-    folder = raw / PICTURES
+    folder = raw / IMAGES
     folder.mkdir(parents=True, exist_ok=True)
     for case in (*train, *test):
         (folder / case.image_name).write_bytes(encode_jpeg(draw(case.figure)))
@@ -67,70 +67,61 @@ def write(raw: Path, seed: int = 0) -> None:
     (folder / f"synpic{next(names)}.jpg").write_bytes(encode_jpeg(draw(unasked)))
 
     records = _ask(train, test, random)
-    _add_oddities(records)
+    _add_irregularities(records)
     (raw / QUESTIONS).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
 
 
 def _ask(train: list[_Case], test: list[_Case], random: np.random.Generator) -> list[dict[str, Any]]:
-    names = list(_PROPERTIES)
     records = []
     for index, case in enumerate(train):
         for step in range(_NUM_ASKED):
-            name = names[(index + step) % len(names)]
-            records.extend(_record_pair(case, name, "freeform", random, is_paraphrased=step == 0 and index % 2 == 0))
-    for index, case in enumerate(train[::12]):  # test questions on training pictures, of what training did not ask
-        name = names[(12 * index + _NUM_ASKED) % len(names)]
-        records.extend(_record_pair(case, name, "test_freeform", random, is_paraphrased=False))
+            asked = _PROPERTIES[(index + step) % len(_PROPERTIES)]
+            records += _record(case, asked, "freeform", random, has_paraphrase=step == 0 and index % 2 == 0)
+    for index, case in enumerate(train[::12]):  # test questions about training images: a property not asked in training
+        asked = _PROPERTIES[(12 * index + _NUM_ASKED) % len(_PROPERTIES)]
+        records += _record(case, asked, "test_freeform", random, has_paraphrase=False)
     for case in test:
-        for name in names:
-            records.extend(_record_pair(case, name, "test_freeform", random, is_paraphrased=name == "position"))
+        for asked in _PROPERTIES:
+            records += _record(case, asked, "test_freeform", random, has_paraphrase=asked.question_type == "POS")
     return records
 
 
-def _record_pair(
-    case: _Case, name: str, phrase_type: str, random: np.random.Generator, *, is_paraphrased: bool
+def _record(
+    case: _Case, asked: _Property, phrase_type: str, random: np.random.Generator, *, has_paraphrase: bool
 ) -> list[dict[str, Any]]:
-    """A question and, where asked for, its paraphrase, linked by `qid_linked_id`."""
-    asked = _PROPERTIES[name]
+    """A question and possibly its paraphrase, linked by `qid_linked_id`."""
+    figure = case.figure
+    answers = {
+        "POS": figure.position,
+        "ORGAN": figure.organ,
+        "COUNT": figure.num_clips,
+        "SIZE": "Yes" if figure.is_large else "No",
+        "ATTRIB": "Yes" if figure.is_bright else "No",
+    }
     record = {
         "qid": 0,  # numbered at the end
         "phrase_type": phrase_type,
         "qid_linked_id": draw_uuid(random),
         "image_case_url": case.url,
         "image_name": case.image_name,
-        "image_organ": _ORGAN_CODES[case.figure.organ],
-        "evaluation": "evaluated" if is_paraphrased else "not evaluated",
+        "image_organ": _ORGAN_CODES[figure.organ],
+        "evaluation": "evaluated" if has_paraphrase else "not evaluated",
         "question": asked.question,
-        "question_rephrase": asked.rephrased if is_paraphrased else "NULL",
-        "question_relation": "strict agreement" if is_paraphrased else "NULL",
+        "question_rephrase": asked.rephrased if has_paraphrase else "NULL",
+        "question_relation": "strict agreement" if has_paraphrase else "NULL",
         "question_frame": "NULL",
         "question_type": asked.question_type,
-        "answer": _answer(case.figure, name),
+        "answer": answers[asked.question_type],
         "answer_type": asked.answer_type,
     }
-    if not is_paraphrased:
+    if not has_paraphrase:
         return [record]
-    paraphrase = {
-        **record,
-        "phrase_type": phrase_type.replace("freeform", "para"),
-        "question": asked.rephrased,
-        "question_rephrase": asked.question,
-    }
-    return [record, paraphrase]
+    wordings = {"question": asked.rephrased, "question_rephrase": asked.question}
+    return [record, record | wordings | {"phrase_type": phrase_type.replace("freeform", "para")}]
 
 
-def _answer(figure: Figure, name: str) -> str | int:
-    if name == "position":
-        return figure.position
-    if name == "organ":
-        return figure.organ
-    if name == "clips":
-        return figure.num_clips
-    return "Yes" if (figure.is_large if name == "size" else figure.is_bright) else "No"
-
-
-def _add_oddities(records: list[dict[str, Any]]) -> None:
-    """What is odd in the published file: see the module's docstring."""
+def _add_irregularities(records: list[dict[str, Any]]) -> None:
+    """Add those that the reader's docstring lists."""
     train = [record for record in records if record["phrase_type"] == "freeform"]
     shared = next(record for record in records if record["phrase_type"] == "test_freeform")
     records += [dict(train[index]) for index in (10, 20, 30)] + [{**shared, "phrase_type": "freeform"}]

@@ -1,23 +1,21 @@
+"""PMC-VQA: two versions, options and their letters, the clean test."""
+
 from __future__ import annotations
 
 import csv
 import io
 import logging
-import shutil
-import tracemalloc
 import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from openmedq.datasets import pmc_oa
 from openmedq.datasets.pmc_vqa import card, read
-from openmedq.errors import ArchiveError, SourceError
+from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 
 NAME = "PMC1064097_F1.jpg"
@@ -31,19 +29,14 @@ RECORD = {
     "Choice D": " D:A line",
     "Answer_label": "B",
 }
-OPTIONS = ("A mass", "Both", "Neither, or nothing", "A line")
-SECOND = {
+SECOND = {name: text for name, text in RECORD.items() if name != "Answer_label"} | {
     "index": "7",
     "Figure_path": "PMC8_Fig4_41.jpg",
     "Caption": "Both are seen.",
-    "Question": "What is seen?",
-    "Choice A": " A:A mass ",
-    "Choice B": " B:Both",
-    "Choice C": " C:Neither",
-    "Choice D": " D:A line",
     "Answer": "B",
     "split": "test",
 }
+OPTIONS = ("A mass", "Both", "Neither, or nothing", "A line")
 
 
 def write(raw: Path, name: str, records: list[dict[str, str]], header: list[str] | None = None) -> Path:
@@ -56,11 +49,11 @@ def write(raw: Path, name: str, records: list[dict[str, str]], header: list[str]
     return raw
 
 
-def pack(path: Path, *names: str, folder: str = "figures/") -> None:
+def pack(path: Path, *names: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
-            archive.writestr(folder + name, b"no picture: readers do not look")
+            archive.writestr(f"figures/{name}", b"not an image")
 
 
 def read_one(raw: Path, record: dict[str, str], header: list[str] | None = None) -> Sample | Rejected:
@@ -76,8 +69,7 @@ def kept(rows: list[Sample | Rejected]) -> list[Sample]:
 
 
 def turn_of(row: Sample | Rejected) -> Turn:
-    assert isinstance(row, Sample)
-    return row.turns[0]
+    return kept([row])[0].turns[0]
 
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
@@ -86,7 +78,7 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     assert (row.id, row.split, row.task) == ("pmc_vqa/train-1", "train", Task.MULTIPLE_CHOICE)
     assert row.turns == (Turn("What is seen?", "Both", options=OPTIONS),)
     assert row.images[0].image_id == NAME
-    assert row.images[0].data == b"no picture: readers do not look"
+    assert row.images[0].data == b"not an image"
     assert row.groups == Groups(article="PMC1064097")
     assert row.licence == "CC-BY-SA"
     assert row.attributes == {"version": "1", "figure": "F1"}
@@ -99,32 +91,20 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     [
         ({"Figure_path": ""}, Reason.FIELD_MISSING),
         ({"Figure_path": "absent.jpg"}, Reason.IMAGE_MISSING),
-        ({"Figure_path": ".."}, Reason.IMAGE_MISSING),
         ({"Question": " "}, Reason.QUESTION_EMPTY),
         ({"Answer": "", "Answer_label": " "}, Reason.ANSWER_EMPTY),
         ({"Choice B": " B: "}, Reason.ANSWER_EMPTY),
         ({"Answer": "Something else", "Answer_label": "E"}, Reason.ANSWER_NOT_AN_OPTION),
         ({"Answer": "both", "Answer_label": "", "Choice D": "D:Both."}, Reason.ANSWER_NOT_AN_OPTION),
-        ({"Question": "caf\udce9"}, Reason.NOT_UTF8),
         ({"Choice A": "A:caf\udce9"}, Reason.NOT_UTF8),
         ({"Answer": "caf\udce9"}, Reason.NOT_UTF8),
     ],
 )
-def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changed: dict[str, str], reason: Reason) -> None:
+def test_an_unusable_row_is_rejected(tmp_path: Path, changed: dict[str, str], reason: Reason) -> None:
     row = read_one(tmp_path, RECORD | changed)
     assert isinstance(row, Rejected)
     assert (row.id, row.reason, row.provenance.record) == ("pmc_vqa/train-1", reason, "row 1")
     assert "else" not in row.detail
-
-
-def test_a_row_of_another_length_is_rejected_alone(tmp_path: Path) -> None:
-    pack(tmp_path / "images.zip", NAME)
-    write(tmp_path, "train.csv", [RECORD, {"one": "field"}, RECORD | {"more": "fields"}, RECORD])
-    first, short, long, last = read(tmp_path)
-    assert isinstance(short, Rejected)
-    assert isinstance(long, Rejected)
-    assert {short.reason, long.reason} == {Reason.FIELD_MISSING}
-    assert [first.id, last.id] == ["pmc_vqa/train-1", "pmc_vqa/train-4"]
 
 
 @pytest.mark.parametrize(
@@ -138,7 +118,7 @@ def test_a_row_of_another_length_is_rejected_alone(tmp_path: Path) -> None:
         (["A:A:a", "B:b", "C:c", "D:d"], ("A:a", "b", "c", "d")),
     ],
 )
-def test_letters_go_where_all_options_carry_their_own(
+def test_letters_are_removed_if_all_options_have_their_own(
     tmp_path: Path, choices: list[str], options: tuple[str, ...]
 ) -> None:
     turn = turn_of(read_one(tmp_path, RECORD | dict(zip(list(RECORD)[3:7], choices, strict=True))))
@@ -147,25 +127,23 @@ def test_letters_go_where_all_options_carry_their_own(
 
 
 @pytest.mark.parametrize(
-    ("said", "label", "answer", "attribute"),
+    ("text", "label", "answer", "attribute"),
     [
         ("Both", "B", "Both", None),
         (" B: both. ", " B ", "Both", None),
-        ("B", "B", "Both", None),
         ("", "B:", "Both", None),
-        ("A line", "B", "Both", "A line"),  # another option: the label wins, and what was said is kept
-        ("The two of them", "B", "Both", "The two of them"),
+        ("A line", "B", "Both", "A line"),  # another option: the label decides, the text is kept
         ("C", "B", "Both", "C"),
         ("A line", "", "A line", None),
-        ("d: a LINE", "E", None, None),
         ("D: a LINE", "E", "A line", None),
+        ("d: a LINE", "E", None, None),
         ("C", "", "Neither, or nothing", None),
     ],
 )
-def test_the_label_says_which_option_is_the_answer(
-    tmp_path: Path, said: str, label: str, answer: str | None, attribute: str | None
+def test_the_label_decides_which_option_is_the_answer(
+    tmp_path: Path, text: str, label: str, answer: str | None, attribute: str | None
 ) -> None:
-    row = read_one(tmp_path, RECORD | {"Answer": said, "Answer_label": label})
+    row = read_one(tmp_path, RECORD | {"Answer": text, "Answer_label": label})
     if answer is None:
         assert isinstance(row, Rejected)
         assert row.reason is Reason.ANSWER_NOT_AN_OPTION
@@ -176,7 +154,7 @@ def test_the_label_says_which_option_is_the_answer(
 
 
 @pytest.mark.parametrize("empty", ["", " ", " D: "])
-def test_an_empty_option_is_none(tmp_path: Path, empty: str) -> None:
+def test_an_empty_option_is_dropped(tmp_path: Path, empty: str) -> None:
     assert turn_of(read_one(tmp_path, RECORD | {"Choice D": empty})).options == OPTIONS[:3]
     turn = turn_of(read_one(tmp_path, RECORD | {"Choice A": empty.replace("D", "A")}))
     assert (turn.options, turn.answer) == (OPTIONS[1:], "Both")
@@ -184,18 +162,13 @@ def test_an_empty_option_is_none(tmp_path: Path, empty: str) -> None:
 
 def test_other_spellings_are_the_same_layout(tmp_path: Path) -> None:
     headers = [
-        ["Figure_path", "Question", "Anwser", "Choice A", "Choice B", "Choice C", "Choice D", "Anwser_label"],
-        ["Figure_path", "Question", "Answer", " Choice A", " Choice B", " Choice C", " Choice D", "Answer_label"],
-        ["figure_path", "question", "answer", "choice_a", "choice_b", "choice_c", "choice_d", "answer_label"],
+        [name.replace("Answer", "Anwser") for name in RECORD],
+        [name.replace("Choice", " Choice") for name in RECORD],
+        [name.lower().replace(" ", "_") for name in RECORD],
         ["\ufeffFigure_path", *list(RECORD)[1:]],
     ]
     for number, header in enumerate(headers):
         assert turn_of(read_one(tmp_path / str(number), RECORD, header)) == Turn("What is seen?", "Both", "", OPTIONS)
-    numbered = {"": "0"} | RECORD
-    row = read_one(tmp_path / "numbered", numbered)
-    assert isinstance(row, Sample)
-    assert row.attributes["index"] == "0"
-
     for spelled in ("_2", "2"):
         raw = tmp_path / f"second{spelled}"
         pack(raw / f"images{spelled}.zip", SECOND["Figure_path"])
@@ -203,7 +176,7 @@ def test_other_spellings_are_the_same_layout(tmp_path: Path) -> None:
         assert row.id == f"pmc_vqa/test{spelled}-1"
 
 
-def test_version_2_is_read_where_it_is_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_version_2_alone_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     pack(tmp_path / "images_2.zip", SECOND["Figure_path"])
     trained = SECOND | {"split": "train"}
@@ -213,31 +186,26 @@ def test_version_2_is_read_where_it_is_alone(tmp_path: Path, caplog: pytest.LogC
     rows = kept(list(read(tmp_path)))
     assert [(row.id, row.split, row.turns[0].answer) for row in rows] == [
         ("pmc_vqa/train_2-1", "train", "Both"),
-        ("pmc_vqa/train_2-2", "test", "Both"),  # of the test, as the row says: never trains
+        ("pmc_vqa/train_2-2", "test", "Both"),  # the row is marked as test
         ("pmc_vqa/train_2-3", "train", "A mass"),
-        ("pmc_vqa/test_2-1", "test", "Both"),  # of the test, as the file says
+        ("pmc_vqa/test_2-1", "test", "Both"),  # the file is the test
     ]
     assert rows[0].groups.article == "PMC8"
     assert rows[0].attributes == {"version": "2", "figure": "Fig4", "caption": "Both are seen.", "index": "7"}
-    assert any("test_clean.csv: not read" in message for message in caplog.messages)
+    assert "test_clean.csv: not read" in caplog.text
 
 
-def test_version_1_is_read_and_version_2_named(
+def test_version_1_is_read_and_version_2_is_logged(
     copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     raw = copy_of("pmc_vqa")
     assert {row.provenance.file for row in read(raw)} == {"train.csv", "test.csv"}
     for name in ("train_2.csv", "test_2.csv"):
-        assert any(f"{name}: not read" in message for message in caplog.messages)
-    for name in ("train.csv", "test.csv"):
-        (raw / name).unlink()
-    rows = kept(list(read(raw)))
-    assert Counter(row.split for row in rows) == {"train": 6, "test": 3}
-    assert {row.attributes["version"] for row in rows} == {"2"}
+        assert f"{name}: not read" in caplog.text
 
 
-def test_rows_of_the_clean_test_are_marked_and_never_doubled(tmp_path: Path, copy_of: Callable[[str], Path]) -> None:
+def test_rows_of_the_clean_test_are_marked_and_read_once(tmp_path: Path) -> None:
     pack(tmp_path / "images.zip", NAME)
     other, third = RECORD | {"Question": "And what else?"}, RECORD | {"Answer_label": "A"}
     absent = RECORD | {"Question": "And where?", "Figure_path": "absent.jpg"}
@@ -249,16 +217,12 @@ def test_rows_of_the_clean_test_are_marked_and_never_doubled(tmp_path: Path, cop
         ("pmc_vqa/test-1", "yes"),
         ("pmc_vqa/test-2", None),
         ("pmc_vqa/test-3", Reason.IMAGE_MISSING),
-        ("pmc_vqa/test_clean-3", "yes"),  # not in the test as it stands here
+        ("pmc_vqa/test_clean-3", "yes"),  # not in test.csv
         ("pmc_vqa/test_clean-4", "yes"),
     ]
 
-    raw = copy_of("pmc_vqa")
-    number = Counter(isinstance(row, Sample) and row.attributes.get("is_clean") for row in read(raw))
-    assert (sum(number.values()), number["yes"]) == (120, 12)
 
-
-def test_the_clean_test_alone_is_the_test(tmp_path: Path, copy_of: Callable[[str], Path]) -> None:
+def test_the_clean_test_replaces_a_missing_test(tmp_path: Path, copy_of: Callable[[str], Path]) -> None:
     raw = copy_of("pmc_vqa")
     for path in raw.iterdir():
         if path.name != "test_clean.csv":
@@ -272,12 +236,11 @@ def test_the_clean_test_alone_is_the_test(tmp_path: Path, copy_of: Callable[[str
     train, clean, cut = read(tmp_path / "train")
     assert isinstance(clean, Sample)
     assert isinstance(cut, Rejected)
-    assert [row.split for row in (train, clean)] == ["train", "test"]
-    assert clean.attributes["is_clean"] == "yes"
+    assert (train.split, clean.split, clean.attributes["is_clean"]) == ("train", "test", "yes")
 
 
 @pytest.mark.parametrize("place", ["images", "figures", "images/figures", "images/images/figures"])
-def test_unpacked_pictures_are_found(copy_of: Callable[[str], Path], place: str) -> None:
+def test_unpacked_images_are_found(copy_of: Callable[[str], Path], place: str) -> None:
     raw = copy_of("pmc_vqa")
     expected = [(row.id, type(row)) for row in read(raw)]
     with zipfile.ZipFile(raw / "images.zip") as archive:
@@ -288,66 +251,24 @@ def test_unpacked_pictures_are_found(copy_of: Callable[[str], Path], place: str)
     assert [(row.id, type(row)) for row in read(raw)] == expected
 
 
-def test_one_folder_further_down_is_the_same(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
-    raw = copy_of("pmc_vqa")
-    expected = [(row.id, type(row)) for row in read(raw)]
-    shutil.move(raw, tmp_path / "deeper" / "PMC-VQA")
-    assert [(row.id, type(row)) for row in read(tmp_path / "deeper")] == expected
-    for name in ("images.zip", "test.csv"):
-        shutil.move(tmp_path / "deeper" / "PMC-VQA" / name, tmp_path / "deeper" / name)
-    assert [(row.id, type(row)) for row in read(tmp_path / "deeper")] == expected
-
-
-@pytest.mark.parametrize("name", ["train.csv", "test.csv"])
-def test_a_split_may_be_absent(copy_of: Callable[[str], Path], name: str) -> None:
-    raw = copy_of("pmc_vqa")
-    (raw / name).unlink()
-    rows = list(read(raw))
-    assert Counter(row.split for row in rows) == ({"test": 40} if name == "train.csv" else {"train": 80, "test": 12})
-
-
-@pytest.mark.parametrize("name", ["train.csv", "test.csv", "test_clean.csv"])
-@pytest.mark.parametrize("column", ["Figure_path", "Question", "Choice C"])
-def test_a_renamed_column_is_one_line(copy_of: Callable[[str], Path], name: str, column: str) -> None:
-    raw = copy_of("pmc_vqa")
-    (raw / name).write_text((raw / name).read_text().replace(column, "renamed", 1))
-    with pytest.raises(SourceError, match=rf"{name}: no column `{column}`") as error:
-        list(read(raw))
-    assert "\n" not in str(error.value)
-
-
-def test_without_any_answer_column_there_is_one_line(tmp_path: Path) -> None:
+def test_a_file_without_an_answer_column_is_an_error(tmp_path: Path) -> None:
     unanswered = {name: text for name, text in RECORD.items() if not name.startswith("Answer")}
-    with pytest.raises(SourceError, match="no column `Answer`"):
+    with pytest.raises(SourceError, match="`Answer`"):
         list(read(write(tmp_path, "train.csv", [unanswered])))
     assert turn_of(read_one(tmp_path, unanswered | {"Answer_label": "B"})).answer == "Both"
 
 
-def test_a_half_copied_archive_is_one_line(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("pmc_vqa")
-    data = (raw / "images.zip").read_bytes()
-    (raw / "images.zip").write_bytes(data[: len(data) // 2])
-    with pytest.raises(ArchiveError, match=r"images\.zip: not a whole archive"):
-        next(read(raw))
-
-
-def test_a_damaged_picture_costs_its_row_alone(tmp_path: Path) -> None:
+def test_a_damaged_image_costs_its_own_row(tmp_path: Path) -> None:
     pack(tmp_path / "images.zip", NAME, "PMC2_F1.jpg")
     data = (tmp_path / "images.zip").read_bytes()
-    (tmp_path / "images.zip").write_bytes(data.replace(b"do not look", b"do not care", 1))
+    (tmp_path / "images.zip").write_bytes(data.replace(b"not an image", b"not an imagE", 1))
     first, second = read(write(tmp_path, "train.csv", [RECORD, RECORD | {"Figure_path": "PMC2_F1.jpg"}]))
     assert isinstance(first, Rejected)
     assert first.reason is Reason.IMAGE_UNREADABLE
     assert isinstance(second, Sample)
 
 
-def test_pictures_without_questions_are_one_line(real_data: Path) -> None:
-    with pytest.raises(SourceError, match=r"no `train\.csv`") as error:
-        list(read(real_data / "PMC-VQA"))
-    assert "\n" not in str(error.value)
-
-
-def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -> None:
+def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:
     rows = list(read(miniature_of("pmc_vqa")))
     assert Counter(row.split for row in rows) == {"train": 80, "test": 40}
     rejected = Counter(row.reason for row in rows if isinstance(row, Rejected))
@@ -355,6 +276,7 @@ def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -
     samples = [row for row in rows if isinstance(row, Sample)]
     assert max(Counter(row.images[0].image_id for row in samples).values()) == 2
     assert sum("answer" in row.attributes for row in samples) == 1
+    assert sum("is_clean" in row.attributes for row in samples) == 12
     assert sum(len(row.turns[0].options) == 3 for row in samples) == 1
     assert sum(any(option.startswith("B:") for option in row.turns[0].options) for row in samples) == 1
     (compound,) = [row for row in samples if "panels" in row.turns[0].question]
@@ -365,46 +287,7 @@ def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -
     assert len({row.images[0].image_id for row in samples if row.images[0].data in others}) == 1
 
 
-def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
-    def peak_bytes(num_rows: int) -> int:
-        write(tmp_path, "train.csv", [RECORD | {"Question": "word " * 400}] * num_rows)
-        tracemalloc.start()
-        assert sum(1 for _ in read(tmp_path)) == num_rows
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
-
-    small, large = peak_bytes(500), peak_bytes(4000)  # 1 and 8 MB
-    assert large < small + 2**20
-
-
-TEXT = st.text(max_size=6) | st.sampled_from(["A", "B:", " C: c", "(D) d", "", NAME, "\udce9", "test", "NULL"])
-
-
-@settings(max_examples=150)
-@given(
-    header=st.sampled_from([list(RECORD), list(SECOND)]),
-    train=st.lists(st.lists(TEXT, min_size=1, max_size=11), max_size=5),
-    test=st.lists(st.lists(TEXT, min_size=8, max_size=8), max_size=5),
-)
-def test_no_row_crashes_the_reader(
-    tmp_path: Path, header: list[str], train: list[list[str]], test: list[list[str]]
-) -> None:
-    pack(tmp_path / "images.zip", NAME)
-    num_rows = 0
-    for name, fields, table in (("train", header, train), ("test", list(RECORD), test), ("test_clean", [], test[:2])):
-        with (tmp_path / f"{name}.csv").open("w", encoding="utf-8", errors="surrogatepass", newline="") as file:
-            csv.writer(file).writerows([fields or list(RECORD), *table])
-        num_rows += len(table) if fields else 0
-    try:
-        rows = list(read(tmp_path))
-    except SourceError as error:
-        assert "\n" not in str(error)
-        return
-    assert len({row.id for row in rows}) == len(rows) == num_rows
-
-
-def test_a_question_has_the_licence_of_its_article(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_question_has_the_license_of_its_article(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
     licences = Counter(row.licence for row in read(miniature_of("pmc_vqa")) if isinstance(row, Sample))
     assert licences.keys() == {"CC-BY", "CC0-1.0", "CC-BY-SA", "CC-BY-ND"}
     header = ["File", "AccessionID", "License"]
@@ -414,6 +297,4 @@ def test_a_question_has_the_licence_of_its_article(miniature_of: Callable[[str],
         ("PMC10640970", "CC BY-NC", card.licence),
     ):
         write(tmp_path, "oa_comm_use_file_list.csv", [dict(zip(header, ("x", article, words), strict=True))])
-        row = read_one(tmp_path, RECORD)
-        assert isinstance(row, Sample)
-        assert row.licence == licence
+        assert kept([read_one(tmp_path, RECORD)])[0].licence == licence

@@ -1,3 +1,5 @@
+"""SLAKE: languages, images by folder and name, the names of the layout."""
+
 from __future__ import annotations
 
 import json
@@ -9,15 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from openmedq.datasets import slake
 from openmedq.datasets.slake import read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
-
-from .hostile import JSON
 
 RECORD = {
     "img_id": 1,
@@ -38,13 +36,13 @@ RECORD = {
 def write(raw: Path, records: Any, name: str = "train.json") -> Path:
     for folder in ("xmlab1", "xmlab2"):
         (raw / "imgs" / folder).mkdir(parents=True, exist_ok=True)
-        (raw / "imgs" / folder / "source.jpg").write_bytes(f"{folder}: readers do not look".encode())
+        (raw / "imgs" / folder / "source.jpg").write_bytes(f"{folder}: not an image".encode())
     (raw / name).write_text(json.dumps(records), encoding="utf-8")
     return raw
 
 
 def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
-    """The row of a record with changes; a value of `...` takes the field away. A good record stands beside it."""
+    """The row of a record with changes; the value `...` removes the field. A good record follows it."""
     record = {key: value for key, value in (RECORD | changes).items() if value is not ...}
     first, second = read(write(raw, [record, RECORD | {"qid": "good"}]))
     assert isinstance(second, Sample)
@@ -77,7 +75,7 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
         *(
             ({name: value}, Reason.FIELD_MISSING)
             for name in ("qid", "img_name", "question", "answer", "q_lang")
-            for value in (..., None, [])
+            for value in (..., None)
         ),
         ({"question": 5}, Reason.FIELD_MISSING),
         ({"q_lang": "zh", "answer": ...}, Reason.FIELD_MISSING),
@@ -93,14 +91,14 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
         ({"triple": ["\ud800"]}, Reason.NOT_UTF8),
     ],
 )
-def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
+def test_an_unusable_record_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
     row = read_one(tmp_path, **changes)
     assert isinstance(row, Rejected)
     assert row.reason is reason
     assert "\n" not in row.detail
 
 
-def test_what_only_describes_may_be_absent(tmp_path: Path) -> None:
+def test_optional_fields_may_be_absent(tmp_path: Path) -> None:
     for name in ("location", "modality", "answer_type", "base_type", "content_type", "triple", "img_id"):
         for value in (None, ..., {}, [1]):
             row = read_one(tmp_path, **{name: value})
@@ -109,7 +107,7 @@ def test_what_only_describes_may_be_absent(tmp_path: Path) -> None:
     assert "answer_type" not in read_one(tmp_path, answer_type="BOTH").attributes  # type: ignore[union-attr]
 
 
-def test_other_languages_are_rejected_or_let_in_by_the_dial(miniature_of: Callable[[str], Path]) -> None:
+def test_the_setting_decides_which_languages_are_read(miniature_of: Callable[[str], Path]) -> None:
     raw = miniature_of("slake")
     rejected = [row for row in read(raw) if isinstance(row, Rejected)]
     assert Counter(row.reason for row in rejected) == {Reason.LANGUAGE_EXCLUDED: 128, Reason.ANSWER_EMPTY: 1}
@@ -120,46 +118,26 @@ def test_other_languages_are_rejected_or_let_in_by_the_dial(miniature_of: Callab
     assert Counter(type(row) for row in read(raw, languages=())) == {Rejected: 257}
 
 
-def test_an_id_that_comes_twice_in_a_split_is_rejected_the_second_time(tmp_path: Path) -> None:
+def test_a_repeated_id_in_a_split_is_rejected(tmp_path: Path) -> None:
     write(tmp_path, [RECORD, RECORD | {"qid": "7"}, 5])
     write(tmp_path, [RECORD | {"qid": 8}, RECORD, RECORD, 5], "test.json")
     kept, again, _, other, same, third, _ = rows = list(read(tmp_path))
-    assert isinstance(same, Sample)
-    assert isinstance(kept, Sample)
-    assert isinstance(other, Sample)
-    assert isinstance(again, Rejected)
-    assert isinstance(third, Rejected)
-    assert again.reason is third.reason is Reason.ID_REPEATED
+    assert all(isinstance(row, Sample) for row in (same, kept, other))
+    assert [row.reason for row in (again, third) if isinstance(row, Rejected)] == [Reason.ID_REPEATED] * 2
     assert (other.split, third.split) == ("test", "test")
     assert len({row.id for row in rows}) == 7
 
 
-def test_foreign_bytes_cost_one_record(tmp_path: Path) -> None:
-    write(tmp_path, [RECORD, RECORD | {"qid": 8, "question": "MARK"}])
-    path = tmp_path / "train.json"
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"MARK", b"caf\xe9"))
-    first, second = read(tmp_path)
-    assert isinstance(first, Sample)
-    assert isinstance(second, Rejected)
-    assert second.reason is Reason.NOT_UTF8
-
-
-@pytest.mark.parametrize("content", [{}, {"a": 1}, [], [1, 2], None, "text"])
-def test_another_layout_is_one_line(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(SourceError, match=r"train\.json"):
-        list(read(write(tmp_path, content)))
-
-
-@pytest.mark.parametrize("field", ["qid", "img_name", "question", "answer", "q_lang"])
-def test_a_renamed_field_is_one_line_that_names_it(copy_of: Callable[[str], Path], field: str) -> None:
+@pytest.mark.parametrize("field", ["qid", "q_lang"])
+def test_a_renamed_field_is_an_error_that_names_it(copy_of: Callable[[str], Path], field: str) -> None:
     raw = copy_of("slake")
     text = (raw / "test.json").read_text(encoding="utf-8")
     (raw / "test.json").write_text(text.replace(f'"{field}":', f'"{field}_":'), encoding="utf-8")
-    with pytest.raises(SourceError, match=rf"test\.json: .* no field `{field}`, in all of its"):
+    with pytest.raises(SourceError, match=rf"test\.json: .*`{field}`"):
         list(read(raw))
 
 
-def test_a_packed_archive_of_the_project_is_named(tmp_path: Path) -> None:
+def test_the_error_names_a_packed_archive_of_the_project(tmp_path: Path) -> None:
     (tmp_path / "Slake1.0.zip").write_bytes(b"x")
     with pytest.raises(SourceError, match=r"unpack Slake1\.0\.zip"):
         list(read(tmp_path))
@@ -174,14 +152,10 @@ def unpack(raw: Path) -> None:
 def as_the_projects_archive(raw: Path) -> None:
     unpack(raw)
     (raw / "validation.json").rename(raw / "validate.json")
-    into_a_folder(raw)
-
-
-def into_a_folder(raw: Path, name: str = "Slake1.0") -> None:
     paths = list(raw.iterdir())
-    (raw / name).mkdir(parents=True)
+    (raw / "Slake1.0").mkdir()
     for path in paths:
-        path.rename(raw / name / path.name)
+        path.rename(raw / "Slake1.0" / path.name)
 
 
 def unpacked_into_a_folder_of_its_name(raw: Path) -> None:
@@ -206,18 +180,12 @@ def packed_without_the_folder(raw: Path) -> None:
     [
         unpack,
         as_the_projects_archive,
-        into_a_folder,
-        lambda raw: into_a_folder(raw, "SLAKE"),
-        lambda raw: into_a_folder(raw, "snapshots/a9083ce"),
         unpacked_into_a_folder_of_its_name,
         packed_without_the_folder,
-        lambda raw: (raw / "validation.json").rename(raw / "validate.json"),
     ],
 )
-def test_other_names_of_the_same_layout_are_read(
-    copy_of: Callable[[str], Path], lay_out: Callable[[Path], None]
-) -> None:
-    def told(raw: Path) -> list[Any]:
+def test_other_names_of_the_layout_are_read(copy_of: Callable[[str], Path], lay_out: Callable[[Path], None]) -> None:
+    def summarize(raw: Path) -> list[Any]:
         rows = [row for row in read(raw) if isinstance(row, Sample)]
         return [
             (row.id, row.turns, [(i.image_id, i.data or (i.path and i.path.read_bytes())) for i in row.images])
@@ -225,29 +193,21 @@ def test_other_names_of_the_same_layout_are_read(
         ]
 
     raw = copy_of("slake")
-    expected = told(raw)
+    expected = summarize(raw)
     lay_out(raw)
     assert len(expected) == 128
-    assert told(raw) == expected
+    assert summarize(raw) == expected
 
 
-def test_of_two_copies_of_a_split_one_is_read_and_the_other_named(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_one_copy_of_a_split_is_read_and_the_other_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     write(tmp_path, [RECORD], "validation.json")
     write(tmp_path, [RECORD | {"qid": 8}], "validate.json")
     assert [(row.id, row.split) for row in read(tmp_path)] == [("slake/7", "validation")]
-    assert len([message for message in caplog.messages if "validate.json: not read" in message]) == 1
+    assert caplog.text.count("validate.json: not read") == 1
 
 
-def test_a_split_that_is_absent_is_left_out(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("slake")
-    (raw / "train.json").unlink()
-    assert {row.split for row in read(raw)} == {"validation", "test"}
-
-
-def test_without_pictures_every_row_is_rejected_and_counted(copy_of: Callable[[str], Path]) -> None:
+def test_without_images_every_row_is_rejected(copy_of: Callable[[str], Path]) -> None:
     raw = copy_of("slake")
     (raw / "imgs.zip").unlink()
     reasons = Counter(row.reason for row in read(raw, ("en", "zh")) if isinstance(row, Rejected))
@@ -255,7 +215,7 @@ def test_without_pictures_every_row_is_rejected_and_counted(copy_of: Callable[[s
 
 
 @pytest.mark.parametrize("is_packed", [True, False])
-def test_a_picture_is_found_by_its_folder_and_never_by_its_last_part_alone(
+def test_an_image_is_found_by_its_folder_and_never_by_its_name_alone(
     copy_of: Callable[[str], Path], is_packed: bool
 ) -> None:
     raw = copy_of("slake")
@@ -265,7 +225,7 @@ def test_a_picture_is_found_by_its_folder_and_never_by_its_last_part_alone(
     taken, *others = images
     unpack(raw)
     (raw / "imgs" / taken).unlink()
-    (raw / "imgs/source.jpg").write_bytes(b"what a look-up by the last part would find first")
+    (raw / "imgs/source.jpg").write_bytes(b"the first file of that name")
     if is_packed:
         with zipfile.ZipFile(raw / "imgs.zip", "w") as archive:
             for path in sorted((raw / "imgs").rglob("*.*")):
@@ -276,53 +236,7 @@ def test_a_picture_is_found_by_its_folder_and_never_by_its_last_part_alone(
     assert {row.images[0].image_id for row in read(raw) if isinstance(row, Sample)} == set(others)
 
 
-def test_a_damaged_picture_costs_its_own_rows(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("slake")
-    sample = next(row for row in read(raw) if isinstance(row, Sample))
-    data = (raw / "imgs.zip").read_bytes()
-    at = data.index(sample.images[0].data or b"?")
-    (raw / "imgs.zip").write_bytes(data[: at + 99] + bytes([data[at + 99] ^ 1]) + data[at + 100 :])
-    rejected = [row for row in read(raw) if isinstance(row, Rejected) and row.reason is Reason.IMAGE_UNREADABLE]
-    assert sample.id in {row.id for row in rejected}
-    assert len(rejected) < 8
-
-
-RECORDS = (
-    st.lists(
-        st.fixed_dictionaries({}, optional={name: st.just(value) | JSON for name, value in RECORD.items()}) | JSON,
-        max_size=4,
-    )
-    | JSON
-)
-
-
-@settings(max_examples=100)
-@given(train=RECORDS, test=RECORDS)
-def test_no_record_crashes_the_reader(tmp_path: Path, train: Any, test: Any) -> None:
-    write(write(tmp_path, train), test, "test.json")
-    rows = []
-    try:
-        rows.extend(read(tmp_path))
-    except SourceError as error:
-        assert "\n" not in str(error)
-    else:
-        assert len(rows) == len(train) + len(test)
-    assert len({row.id for row in rows}) == len(rows)
-
-
-# The miniature
-
-
-def test_masks_and_detections_are_no_pictures_of_samples(miniature_of: Callable[[str], Path]) -> None:
-    with zipfile.ZipFile(miniature_of("slake") / "imgs.zip") as archive:
-        kinds = Counter(Path(name).name for name in archive.namelist())
-    assert kinds == {"source.jpg": 56, "mask.png": 56, "detection.json": 56, "question.json": 56}
-    for row in read(miniature_of("slake")):
-        if isinstance(row, Sample):
-            assert [Path(image.image_id).name for image in row.images] == ["source.jpg"]
-
-
-def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -> None:
+def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:
     raw = miniature_of("slake")
     records = [r for split in slake.card.roles for r in json.loads((raw / f"{split}.json").read_text(encoding="utf-8"))]
     assert [record["qid"] for record in records] == list(range(257))
@@ -335,24 +249,13 @@ def test_the_miniature_holds_the_oddities(miniature_of: Callable[[str], Path]) -
     assert closed == {"Yes", "No", "Left", "Right"}
 
 
-def test_the_miniature_shares_a_picture_with_other_sets(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
-    def pictures(raw: Path) -> set[bytes]:
+def test_the_miniature_shares_an_image_with_vqa_rad(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
+    def images(raw: Path) -> set[bytes]:
         return {path.read_bytes() for path in raw.rglob("*.jpg")}
 
     with zipfile.ZipFile(miniature_of("slake") / "imgs.zip") as archive:
         archive.extractall(tmp_path)
-    assert len(pictures(tmp_path) & pictures(miniature_of("vqa_rad"))) == 1
-
-
-def test_pictures_answer_the_questions_and_splits_share_none(miniature_of: Callable[[str], Path]) -> None:
-    rows = [row for row in read(miniature_of("slake")) if isinstance(row, Sample)]
-    shown: dict[str, set[str]] = {}
-    for row in rows:
-        shown.setdefault(row.split, set()).add(row.images[0].image_id)
-    assert sum(map(len, shown.values())) == len(set.union(*shown.values())) == 56
-    for split in ("train", "test"):
-        counts = Counter(row.turns[0].answer for row in rows if row.split == split)
-        assert min(counts[answer] for answer in ("Yes", "No", "Left", "Right", "Head", "Chest", "Abdomen")) >= 1
+    assert len(images(tmp_path) & images(miniature_of("vqa_rad"))) == 1
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:

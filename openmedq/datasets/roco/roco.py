@@ -1,29 +1,29 @@
-"""ROCO: 87,925 figures of open articles with their captions, 81,807 of them radiology (Pelka et al., 2018).
+"""ROCO: 87,925 figures of open articles with captions, 81,807 of them radiology (Pelka et al., 2018).
 
-Layouts read; where several lie there, the first is read and the others are named in the log:
+Source: https://github.com/razorx89/roco-dataset
 
-- ROCO as on GitHub: `data/{train,validation,test}/{radiology,non-radiology}/` with `captions.txt` (an id, a tab, the
-  caption), `keywords.txt`, `cuis.txt`, `semtypes.txt`, `dlinks.txt`, `licences.txt`, and the pictures in `images/`,
-  where `scripts/fetch.py` put them until PubMed Central's archives went in 2026, or in shards in `pictures/`, where
-  `download` puts them from its public bucket. `data/` may be called otherwise (`all_data/` in Kaggle's copy) or be left
-  out. Where there is no `captions.txt`, Kaggle's `traindata.csv` (id, name, caption) is as good.
-- ROCOv2 as on Zenodo (8333645): `{train,valid,test}_captions.csv` (ID, Caption) with `*_concepts.csv`,
-  `*_concepts_manual.csv`, `license_information.csv` and `*_images.zip`, packed or not; radiology alone.
+Layouts, at most three folders below the raw folder. The first one that is present is read; the log names the others.
 
-What is odd in ROCO's files, and in the miniature:
+1. ROCO: `data/{train,validation,test}/{radiology,non-radiology}/` with `captions.txt` (id, tab, caption),
+   `keywords.txt`, `cuis.txt`, `semtypes.txt`, `dlinks.txt` and `licences.txt`. `data/` may have another name
+   (`all_data/` in Kaggle's copy) or be omitted. If there is no `captions.txt`, Kaggle's `traindata.csv` (id, name,
+   caption) is read. The images are in `images/`, where the repository's `scripts/fetch.py` puts them, or in
+   `pictures/`, where our download stage puts them. PubMed Central removed the archives that `fetch.py` uses in 2026;
+   the download stage gets the single images from its public bucket.
+2. ROCOv2, radiology only: see `rocov2.py`.
 
-- A caption begins with a space.
-- A caption may be one word ("CT."); in the miniature one is empty, hence rejected.
-- A caption may go on in the next line, which has no id.
+Known irregularities of the published files, which the miniature reproduces:
+
+- Captions start with a space. Some are one word ("CT.") or continue on a line without an id. The miniature has one
+  empty caption, which is rejected.
 - Captions are repeated within a split, and one in eight is not ASCII.
-- The second field of keywords, cuis and semtypes is always empty; some records have no concept at all.
-- A record may lack in `licences.txt`; many have "NO-CC CODE", a licence without derivatives or for non-commercial use:
-  each sample bears its own.
-- Pictures are called by ROCO id (fetch.py since 2022) or `PMC<article>_<figure>.jpg` (before, and Kaggle's copy).
-- Two in three articles of the test also train: `groups.article` says which.
-- 86 pictures stand in radiology and in non-radiology, under two ids, in the same split or another.
-- Pictures that can't be had any more: named but absent.
-- A figure that PMC-OA publishes too.
+- The second field of keywords, cuis and semtypes is always empty. Some records have no concepts.
+- Some records are missing from `licences.txt`. Many have "NO-CC CODE", a license without derivatives or a
+  non-commercial license. Each sample has its own.
+- Images are named by ROCO id (`fetch.py` since 2022) or `PMC<article>_<figure>.jpg` (earlier, and Kaggle's copy).
+- Two thirds of the articles in the test split are also in train; see `groups.article`.
+- 86 images are both radiology and non-radiology, with two ids, in the same split or in two.
+- Some images are no longer available. Some figures are also in PMC-OA.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ from openmedq.storage.folders import find_all
 from openmedq.storage.lookup import ChainedPictures, open_pictures
 
 SPLITS = ("train", "validation", "test")
-SUBSETS = {"radiology": "radiology", "non-radiology": "mixed"}  # folder -> modality: drawings, photos, slides, ...
+SUBSETS = {"radiology": "radiology", "non-radiology": "mixed"}  # folder -> modality
 CONCEPTS = ("keywords", "cuis", "semtypes")
 FILES = ("captions", *CONCEPTS, "dlinks", "licences")
 
-_PINS = {  # size in bytes and sha256; the largest lists are left to the ledger
+_PINS = {  # size in bytes and sha256; unknown for the largest lists
     "train/radiology/licences": (3_461_143, "a6e44c43415319b04a7819b38217200642a8b8c316b339b92f039d96786e4c26"),
     "train/non-radiology/captions": (840_829, "d7017d2fb6ec51f938f5f175426482b65837699e53c8f0e0f420e70879fd81cf"),
     "train/non-radiology/keywords": (474_822, "1ff79aef589acad4109d55d478df3181ad07eaceab87955907719171febf1246"),
@@ -103,20 +103,20 @@ card = Card(
     citation="Pelka et al., Radiology Objects in COntext (ROCO): A Multimodal Image Dataset, LABELS 2018",
     licence="per picture: the Creative Commons licence of its article, or none",
     has_row_licences=True,
-    access=Access.DEAD_WITH_MIRROR,  # the lists are open; the archives that they link to are gone, single files are not
+    access=Access.DEAD_WITH_MIRROR,  # the linked archives are gone; the single images are available
     task=Task.CAPTION,
     modality="mixed",
     files=tuple(_file(f"{split}/{subset}/{name}") for split in SPLITS for subset in SUBSETS for name in FILES),
     linked_bytes=7_000_000_000,
     editions={"v2": Edition(files=rocov2.FILES, about_bytes=6_400_000_000)},
-    # The paper evaluates on other sets, so that the test is a second validation set; it never trains.
+    # The paper evaluates on other datasets, so the test split is a second validation split. It is never trained on.
     roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.VALIDATION},
-    published_rows={"train": 70_343, "validation": 8_791, "test": 8_791},  # radiology and non-radiology
+    published_rows={"train": 70_343, "validation": 8_791, "test": 8_791},  # both subsets
 )
 
 _CSV = {"train": "traindata.csv", "validation": "valdata.csv", "test": "testdata.csv"}
 
-_PICTURE = re.compile(r"(PMC\d+)_([^/\\]+)\.\w+")
+_IMAGE = re.compile(r"(PMC\d+)_([^/\\]+)\.\w+")
 _ID = re.compile(r"ROCO_[0-9]+")
 _LINK = re.compile(r"(PMC\d+)\.tar\.gz", re.ASCII)
 
@@ -124,21 +124,21 @@ _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the pairs; SourceError where neither layout is there, or one of its files has another layout."""
+    """Stream the pairs. SourceError if neither layout is present or a file has an unknown format."""
     folders = [raw, *(folder for depth in ("*/", "*/*/", "*/*/*/") for folder in find_all(raw, depth))]
     first = [folder for folder in folders if _find_parts(folder)]
     second = [folder for folder in folders if rocov2.find_tables(folder)]
     if not first and not second:
         path = card.files[0].path
-        raise SourceError(f"{raw}: no `{path}` or the like; expected it there, as published at {card.homepage}")
+        raise SourceError(f"{raw}: no `{path}` or similar; expected the files of {card.homepage}")
     used, *others = first + second
-    there = {split for split, _, _ in _find_parts(used)} if first else rocov2.find_tables(used).keys()
+    present = {split for split, _, _ in _find_parts(used)} if first else rocov2.find_tables(used).keys()
     for split in SPLITS:
-        if split not in there:
+        if split not in present:
             name = f"data/{split}/radiology/captions.txt" if first else rocov2.name_table(split)
             warn_absent(card.id, name, split)
     for folder in others:
-        _log.info("%s: not read: another copy or version of ROCO, %s is there", folder, used)
+        _log.info("%s: not read, because another copy or version of ROCO is present: %s", folder, used)
     if first:
         yield from _read_parts(raw, used)
     else:
@@ -146,7 +146,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
 
 def _find_parts(folder: Path) -> list[tuple[str, str, list[Path]]]:
-    """Split, subset and lists of captions of each folder of ROCO that has one; the first list is to be read."""
+    """Split, subset and caption files of each part of ROCO. The first caption file is the one to read."""
     parts = []
     for split in SPLITS:
         for subset in SUBSETS:
@@ -162,11 +162,11 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
     fetched = FetchedPictures(raw / PICTURES)
     for split, subset, (path, *others) in _find_parts(folder):
         for other in others:
-            _log.info("%s: not read: the same captions as %s, which is there", other, path.name)
+            _log.info("%s: not read, because %s has the same captions", other, path.name)
         part = folder / split / subset
         with ExitStack() as stack:
-            pictures = stack.enter_context(open_pictures(part, "images", "images.zip", "."))
-            beside = {
+            images = stack.enter_context(open_pictures(part, "images", "images.zip", "."))
+            tables = {
                 name: stack.enter_context(open_lines_beside(part / f"{name}.txt")) for name in (*CONCEPTS, "dlinks")
             }
             licences = stack.enter_context(open_table_beside(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC"))
@@ -180,14 +180,14 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 raw=raw,
                 path=path,
                 fields=("id", "caption"),
-                pictures=ChainedPictures((pictures, fetched)),
-                describe=_describe(subset, beside, licences),
+                pictures=ChainedPictures((images, fetched)),
+                describe=_describe(subset, tables, licences),
                 seen=seen,
             ):
                 num_rows += 1
                 yield row
-            num_other = num_rows - max(*(file.num_found for file in beside.values()), licences.num_found)
-            left = {name: file.rest() for name, file in beside.items()} | {"licences": licences.rest()}
+            num_other = num_rows - max(*(file.num_found for file in tables.values()), licences.num_found)
+            left = {name: file.rest() for name, file in tables.items()} | {"licences": licences.rest()}
             for name, record_ids in left.items():
                 absent = [record_id for record_id in record_ids if _ID.fullmatch(record_id) and record_id not in seen]
                 seen |= dict.fromkeys(absent, split)
@@ -199,28 +199,28 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
 
 
 def linked_pictures(raw: Path) -> Iterator[LinkedPicture]:
-    """The pictures that the lists below `raw` link to, in their order, called as `read` asks for them."""
+    """The images that the lists below `raw` link to, in their order, with the names under which `read` finds them."""
     for part in (raw / "data" / split / subset for split in SPLITS for subset in SUBSETS):
-        num_odd = 0
+        num_invalid = 0
         for _, line in stream_lines(part / "dlinks.txt"):
             link, _, figure = line.rpartition("\t")
             article = _LINK.search(link)
-            picture = _PICTURE.fullmatch(f"{article[1]}_{figure}") if article and figure.isprintable() else None
-            if picture:
-                yield LinkedPicture(picture[0], picture[1], figure)
-            num_odd += picture is None
-        if num_odd:
-            _log.info("%s: %d lines are no link to a picture; their rows will lack it", part / "dlinks.txt", num_odd)
+            image = _IMAGE.fullmatch(f"{article[1]}_{figure}") if article and figure.isprintable() else None
+            if image:
+                yield LinkedPicture(image[0], image[1], figure)
+            num_invalid += image is None
+        if num_invalid:
+            _log.info("%s: %d lines without a valid link; their rows have no image", part / "dlinks.txt", num_invalid)
 
 
-def _describe(subset: str, beside: dict[str, Beside[str]], licences: Beside[Row]) -> Callable[[Record, str], Described]:
+def _describe(subset: str, tables: dict[str, Beside[str]], licences: Beside[Row]) -> Callable[[Record, str], Described]:
     def describe(record: Record, record_id: str) -> Described:
-        lines = {name: file.find(record_id) or "" for name, file in beside.items()}
+        lines = {name: file.find(record_id) or "" for name, file in tables.items()}
         fields = {**record, **lines, **(licences.find(record_id) or {})}
         link, _, figure = take_optional_text(fields, "dlinks").rpartition("\t")
         article = _LINK.search(link)
         names = (take_optional_text(fields, "PMC_ID"), take_optional_text(fields, "name"))
-        matches = map(_PICTURE.fullmatch, (*names, f"{article[1]}_{figure}" if article else ""))
+        matches = map(_IMAGE.fullmatch, (*names, f"{article[1]}_{figure}" if article else ""))
         known = next(filter(None, matches), None)
         return Described(
             names=(*([known[0]] if known else []), f"{record_id}.jpg"),

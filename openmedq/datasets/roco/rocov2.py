@@ -1,8 +1,10 @@
-"""ROCOv2 as published on Zenodo (8333645): a second version of ROCO, radiology alone (Rückert et al., 2024).
+"""ROCOv2, the second version of ROCO: radiology only (Rückert et al., 2024).
 
-`{train,valid,test}_captions.csv` (ID, Caption); pictures in `*_images.zip` or as it unpacks; `*_concepts.csv` and
-`*_concepts_manual.csv` (ID, CUIs with semicolons between); `license_information.csv` (ID, PMCID, Attribution, Link) of
-all splits. `cui_mapping.csv`, which spells the concepts out, is not read.
+Source: https://zenodo.org/records/10821435 (first record: 8333645)
+
+`{train,valid,test}_captions.csv` (ID, Caption); `*_images.zip`, packed or unpacked; `*_concepts.csv` and
+`*_concepts_manual.csv` (ID, CUIs separated by semicolons); `license_information.csv` (ID, PMCID, Attribution, Link) of
+all splits. `cui_mapping.csv`, which has the names of the concepts, is not read.
 """
 
 from __future__ import annotations
@@ -37,26 +39,26 @@ FILES = tuple(
 
 
 def name_table(split: str) -> str:
-    """The file that lists a split's captions."""
+    """The name of a split's caption file."""
     return f"{_PREFIXES[split]}_captions.csv"
 
 
 def find_tables(folder: Path) -> dict[str, Path]:
-    """The lists of captions in a folder, by ROCO's name of the split."""
+    """The caption files in a folder by split, with ROCO's names of the splits."""
     paths = {split: folder / name_table(split) for split in _PREFIXES}
     return {split: path for split, path in paths.items() if path.is_file()}
 
 
 def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Rejected]:
-    """The records of the lists in `folder`, `raw` or a folder below it, as those of the card's set."""
+    """Stream the records of the caption files in `folder`, which is `raw` or a folder below it."""
     seen: dict[str, str] = {}  # 80,000 ids
-    # One file of licences for all splits, 10 MB: what lies between two of its rows that are asked for is in memory.
+    # Memory: the rows of the license file (10 MB, all splits) that were passed over.
     with open_table_beside(folder / "license_information.csv", "ID", "Attribution") as licences:
         for split, path in find_tables(folder).items():
             prefix = _PREFIXES[split]
             places = (f"{prefix}_images", prefix, f"{prefix}_images.zip", "images", "images.zip")
             with (
-                open_pictures(folder, *places) as pictures,
+                open_pictures(folder, *places) as images,
                 open_table_beside(folder / f"{prefix}_concepts.csv", "ID", "CUIs") as concepts,
                 open_table_beside(folder / f"{prefix}_concepts_manual.csv", "ID", "CUIs") as manual,
             ):
@@ -68,7 +70,7 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
                     raw=raw,
                     path=path,
                     fields=("ID", "Caption"),
-                    pictures=pictures,
+                    pictures=images,
                     describe=_describe({"cuis": concepts, "cuis_manual": manual}, licences, card.licence),
                     seen=seen,
                 )
@@ -78,10 +80,10 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
 
 
 def _describe(
-    beside: dict[str, Beside[Row]], licences: Beside[Row], unknown: str
+    tables: dict[str, Beside[Row]], licences: Beside[Row], unknown: str
 ) -> Callable[[Record, str], Described]:
     def describe(_: Record, record_id: str) -> Described:
-        concepts = {name: take_optional_text(table.find(record_id) or {}, "CUIs") for name, table in beside.items()}
+        concepts = {name: take_optional_text(table.find(record_id) or {}, "CUIs") for name, table in tables.items()}
         row = licences.find(record_id) or {}
         attribution = take_optional_text(row, "Attribution")
         article = re.search(r"\d+", take_optional_text(row, "PMCID"))
