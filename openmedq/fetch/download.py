@@ -51,7 +51,7 @@ def run(params: Params, set_: Dataset) -> None:
 def _find(params: Params, set_: Dataset) -> origin.Origin:
     """The set's files from the mirror, else from their official place, else the reason why not."""
     set_id, dials = set_.card.id, params.download
-    surveyed = origin.read(paths.SURVEY / f"{set_id}.json")
+    surveyed = origin.read(paths.MANIFEST / f"{set_id}.json")
     if set_id in dials.skip:
         return origin.Origin(reason="download.skip names it")
     if surveyed.is_present:

@@ -1,4 +1,4 @@
-"""A set from the servers to its rows: survey, download and normalize, in this process and the current folder.
+"""A set from the servers to its rows: manifest, download and normalize, in this process and the current folder.
 
 Its card is the real one, but for sizes and hashes: those of the published files no miniature can have.
 """
@@ -21,7 +21,7 @@ from openmedq.config import Params
 from openmedq.curate import normalize
 from openmedq.datasets import registry
 from openmedq.datasets.card import Card, Dataset
-from openmedq.fetch import credentials, download, linked, needs, survey
+from openmedq.fetch import credentials, download, linked, manifest, needs
 from openmedq.schema import Rejected
 from openmedq.storage.decoding import open_executor
 from openmedq.storage.fetched import PICTURES
@@ -102,9 +102,9 @@ def dials(server: Server, **execution: Any) -> Params:
 
 
 def fetch(published: Published, server: Server, **execution: Any) -> dict[str, Any]:
-    """Survey and download; origin.json."""
+    """Run the stages manifest and download; return origin.json."""
     params = dials(server, **execution)
-    survey.run(params)
+    manifest.run(params)
     download.run(params, registry.load(published.id))
     return cast(dict[str, Any], json.loads((paths.RAW / published.id / "origin.json").read_text()))
 

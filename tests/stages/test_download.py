@@ -15,7 +15,7 @@ from openmedq import paths
 from openmedq.datasets import registry
 from openmedq.datasets.card import File
 from openmedq.errors import ChecksumError, MirrorError
-from openmedq.fetch import download, ledger, survey
+from openmedq.fetch import download, ledger, manifest
 from openmedq.storage import links, origin
 from tests.curate.corpus import make_params
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 def _run(mirror: str = "mirror", require: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> Any:
     params = make_params(download={"mirror": mirror, "require": require, "skip": skip})
-    survey.run(params)
+    manifest.run(params)
     download.run(params, registry.load("toy_set"))
     return json.loads((paths.RAW / "toy_set" / "origin.json").read_text())
 
@@ -50,7 +50,7 @@ def test_files_are_recorded_and_not_copied(mirror: Path) -> None:
     (paths.RAW / "toy_set").mkdir(parents=True)  # the output persists
     (paths.RAW / "toy_set" / "left over").touch()
     found = _run()
-    assert found == json.loads((paths.SURVEY / "toy_set.json").read_text())
+    assert found == json.loads((paths.MANIFEST / "toy_set.json").read_text())
     assert [path.name for path in (paths.RAW / "toy_set").iterdir()] == ["origin.json"]
     assert found["folder"] == str(mirror)
 

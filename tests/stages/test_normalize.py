@@ -14,7 +14,7 @@ from openmedq import paths
 from openmedq.curate import normalize
 from openmedq.datasets import registry
 from openmedq.errors import DiskFullError, OpenMedQError, SourceError, StaleError
-from openmedq.fetch import download, survey
+from openmedq.fetch import download, manifest
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample
 from openmedq.storage import shards
 from openmedq.storage.decoding import Inline
@@ -53,7 +53,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Any]], None]:
 
 def _run(workers: int = 1, **dials: Any) -> dict[str, Any]:
     params = make_params(download={"mirror": "mirror"}, normalize=dials, execution={"workers": workers})
-    survey.run(params)
+    manifest.run(params)
     download.run(params, registry.load("toy_set"))
     normalize.run(params, registry.load("toy_set"))
     return _counts()
@@ -258,7 +258,7 @@ def test_vqa_rad_is_read_whole(real_data: Path, monkeypatch: pytest.MonkeyPatch,
     set_ = registry.load("vqa_rad")
     toyset.write_catalogue(set_.card)
     params = make_params(download={"mirror": str(real_data)}, execution={"workers": 2})
-    survey.run(params)
+    manifest.run(params)
     download.run(params, registry.load("vqa_rad"))
     normalize.run(params, registry.load("vqa_rad"))
     counts = json.loads((paths.SAMPLES / "vqa_rad" / "counts.json").read_text())

@@ -15,7 +15,7 @@ from openmedq.curate import deduplicate, mix, normalize
 from openmedq.datasets import catalogue, registry
 from openmedq.evaluation import transfer
 from openmedq.evaluation.metrics.classification import macro_f1
-from openmedq.fetch import download, survey
+from openmedq.fetch import download, manifest
 from openmedq.model import model as models
 from openmedq.synthetic import miniature
 
@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dials = _params()
         for name in (BENCHMARK, SEVERAL_LABELS, NO_SPLIT):
             miniature.run(dials, registry.load(name))
-        survey.run(dials)
+        manifest.run(dials)
         for name in catalogue.read(paths.CATALOGUE):
             download.run(dials, registry.load(name))
             normalize.run(dials, registry.load(name))

@@ -22,7 +22,7 @@ from openmedq.storage.discretion import discreet
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import publish
 
-HASHES = paths.PARTIAL / "survey-cache"
+HASHES = paths.PARTIAL / "manifest-cache"
 NUM_NAMED = 20  # of the folders that match no dataset
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def run(params: Params) -> None:
     listed = links.read(mirror / links.NAME)
     found = {set_id: _list_files(set_id, folder, sets[set_id]) for set_id, folder in folders.items()}
 
-    with publish(paths.SURVEY) as target, origin.open_hashes(HASHES) as hashes:
+    with publish(paths.MANIFEST) as target, origin.open_hashes(HASHES) as hashes:
         target.mkdir()
         known = {path: hashes.get(path, status) for files in found.values() for path, status in files}
         unknown_bytes = sum(status.st_size for files in found.values() for path, status in files if known[path] is None)
