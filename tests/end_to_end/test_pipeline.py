@@ -213,5 +213,5 @@ def test_a_mirror_that_is_not_there_is_one_line_that_says_what_to_do(copy: Copy)
     project.change("params.yaml", "mirror: data/miniature", "mirror: nowhere/at/all")
     printed = project.run("dvc", "repro", "mix", code=255)
     (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: nowhere/at/all: No such file or directory; a mirror is a folder")
+    assert line.startswith("error: nowhere/at/all: No such file or directory; set download.mirror")
     assert "Running stage 'manifest'" not in printed

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import pytest
 
 from openmedq.errors import OpenMedQError
-from openmedq.fetch import credentials
+from openmedq.fetch import addresses
 from tests.datasets.conftest import miniature_of
 from tests.fetch.conftest import project
 from tests.servers import Server
@@ -27,7 +27,7 @@ LOGGERS = (None, "aiohttp", "asyncio", "httpcore2", "httpx2", "openmedq")  # Pre
 
 def log_in(patch: pytest.MonkeyPatch) -> None:
     """Give PhysioNet's password and the hub's token, as a user does."""
-    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
         patch.setenv(name, value)
     patch.setenv("HF_TOKEN", TOKEN)
 

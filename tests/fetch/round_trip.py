@@ -21,7 +21,7 @@ from openmedq.config import Params
 from openmedq.curate import normalize
 from openmedq.datasets import registry
 from openmedq.datasets.card import Card, Dataset
-from openmedq.fetch import credentials, download, linked, manifest, needs
+from openmedq.fetch import addresses, download, images, manifest, needs
 from openmedq.schema import Rejected
 from openmedq.storage.decoding import open_executor
 from openmedq.storage.fetched import PICTURES
@@ -35,7 +35,7 @@ from tests.stages import toyset
 
 MIRROR = Path("mirror")  # empty: nothing is in it of any set
 MEMBERS = ("read", "miniature", "more_files", "linked_pictures")
-MADE = (linked.ADDRESSES, PICTURES)  # folders of shards that a fetch makes of linked pictures
+MADE = (images.ADDRESSES, PICTURES)  # folders of shards that a fetch makes of linked pictures
 
 Rows = Counter[tuple[str, str, str]]  # id, split, and why it is rejected, if it is
 
@@ -145,7 +145,7 @@ def hold_to_served(published: Published) -> None:
 def go_round(published: Published, patch: pytest.MonkeyPatch) -> None:
     """Fetch the set, compare its files and its rows, and fetch again: nothing is asked."""
     enter(published, patch)
-    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
         patch.setenv(name, value)
     with serve(published.files, login="wget") as server:
         origin = fetch(published, server)

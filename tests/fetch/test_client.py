@@ -14,7 +14,7 @@ import pytest
 from openmedq.config import Execution
 from openmedq.datasets.card import Access, File
 from openmedq.errors import AcquisitionError, ParamsError
-from openmedq.fetch import client, credentials, needs
+from openmedq.fetch import addresses, client, needs
 from openmedq.fetch.client import Client
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
@@ -31,7 +31,7 @@ BASIC = "Basic " + base64.b64encode(":".join(READER).encode()).decode()
 
 @pytest.fixture
 def _login(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
         monkeypatch.setenv(name, value)
 
 
@@ -59,7 +59,7 @@ def test_a_password_does_not_follow_a_redirect(fetch: Fetch, code: int) -> None:
 @pytest.mark.parametrize(
     ("login", "told"),
     [
-        ("page", "answers with a web page"),
+        ("page", "sends an HTML page"),
         ("challenge", "answers 401 Unauthorized; set PHYSIONET_USERNAME"),
         ("wget", "answers 401 Unauthorized; set PHYSIONET_USERNAME"),
     ],
@@ -94,7 +94,7 @@ def test_a_wrong_password_is_told_and_not_shown(
     secrets = ("battery staple", base64.b64encode(b"somebody@example.org:battery staple").decode())
     shown = "".join((str(told.value), repr(told.value), *capsys.readouterr(), caplog.text))
     assert not any(secret in shown for secret in secrets)
-    assert not any(secret in repr(credentials.find("physionet.org")) for secret in secrets)
+    assert not any(secret in repr(addresses.find_credential("physionet.org")) for secret in secrets)
 
 
 def test_netrc_is_read_for_its_host_alone(fetch: Fetch, tmp_path: Path) -> None:
@@ -111,8 +111,8 @@ def test_netrc_is_read_for_its_host_alone(fetch: Fetch, tmp_path: Path) -> None:
 
 def test_a_damaged_netrc_is_one_line_without_its_words(tmp_path: Path) -> None:
     (tmp_path / "netrc").write_text("machine physionet.org\nlogin a passwort secret-word\n")
-    with pytest.raises(AcquisitionError, match=r"netrc, line 2: not a netrc file; mend it, or set NETRC") as told:
-        credentials.find("physionet.org")
+    with pytest.raises(AcquisitionError, match=r"netrc, line 2: invalid netrc; correct it, or set NETRC") as told:
+        addresses.find_credential("physionet.org")
     assert "secret-word" not in str(told.value)
     assert told.value.__suppress_context__
 
@@ -121,37 +121,39 @@ def test_a_damaged_netrc_is_one_line_without_its_words(tmp_path: Path) -> None:
 def test_no_netrc_is_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", named)
-    assert credentials.find("physionet.org") is None
+    assert addresses.find_credential("physionet.org") is None
 
 
 def test_half_of_the_credentials_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_USERNAME", "a")
-    with pytest.raises(AcquisitionError, match=r"^PHYSIONET_USERNAME and PHYSIONET_PASSWORD: one of them is set"):
-        credentials.find("physionet.org")
+    with pytest.raises(AcquisitionError, match=r"^PHYSIONET_USERNAME and PHYSIONET_PASSWORD: only one of them is set"):
+        addresses.find_credential("physionet.org")
 
 
 def test_what_stands_in_the_way_is_known_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     credentialed = make_set(FILES, access=Access.CREDENTIALED, advice="Become credentialed at physionet.org.").card
-    told = needs.hindrance(credentialed, "any")
+    told = needs.reason_to_skip(credentialed, "any")
     assert told is not None
     assert told.startswith("credentialed, and there are no credentials for physionet.org: set PHYSIONET_USERNAME and ")
     assert told.endswith("Become credentialed at physionet.org.")
-    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
         monkeypatch.setenv(name, value)
-    assert needs.hindrance(credentialed, "any") is None
-    assert needs.hindrance(credentialed, "commercial") == (
+    assert needs.reason_to_skip(credentialed, "any") is None
+    assert needs.reason_to_skip(credentialed, "commercial") == (
         "credentialed: not commercial (policy.licences is commercial)"
     )
     registered = make_set(make_files(DATA), access=Access.REGISTRATION).card
-    assert str(needs.hindrance(registered, "any")).startswith(f"registration, and there are no credentials for {HOST}")
+    assert str(needs.reason_to_skip(registered, "any")).startswith(
+        f"registration, and there are no credentials for {HOST}"
+    )
     supplied = make_set(FILES, access=Access.USER_SUPPLIED, advice="Ask its authors.").card
-    assert needs.hindrance(supplied, "any") == "no program can fetch it: Ask its authors."
-    assert needs.hindrance(make_set(FILES).card, "any") is None
+    assert needs.reason_to_skip(supplied, "any") == "it cannot be downloaded by a program: Ask its authors."
+    assert needs.reason_to_skip(make_set(FILES).card, "any") is None
 
 
 def test_redirects_end(fetch: Fetch) -> None:
     with serve(SITE, [faults.redirect_to(f"{PHYSIONET}a.csv")]) as server:
-        with pytest.raises(AcquisitionError, match=r"a\.csv: redirects without end"):
+        with pytest.raises(AcquisitionError, match=r"a\.csv: too many redirects"):
             fetch(server, make_set(FILES))
         assert len(server.requests) == 10
 
@@ -167,7 +169,7 @@ def test_redirects_to_what_is_unprotected_or_no_address_are_refused(fetch: Fetch
     fault = faults.redirect_to("https://example.org/x")
     with serve(SITE, [fault]) as server:
         server.faults[:] = [faults.Fault(after=lambda request, reply, other: faults.redirect(target, 302))]
-        with pytest.raises(AcquisitionError, match=r"redirects to (an unprotected|what is no address)"):
+        with pytest.raises(AcquisitionError, match=r"redirects to (an unprotected|an invalid address)"):
             fetch(server, make_set(FILES))
 
 
@@ -208,7 +210,7 @@ def test_waits_double_with_jitter_up_to_a_bound(num_failed: int, doubled: float)
     ],
 )
 def test_any_retry_after_is_a_wait_or_none(header: str, expected: float | None) -> None:
-    assert client.parse_wait_s(header) == expected
+    assert client.parse_retry_after(header) == expected
 
 
 def test_signed_queries_are_not_shown(fetch: Fetch) -> None:
@@ -280,7 +282,7 @@ def test_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_host_that_lets_nobody_in_is_not_asked_for_every_file(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_PASSWORD", "wrong")
     files = tuple(File(path=f"{number}.csv", url=f"{PHYSIONET}{number}.csv") for number in range(9))
-    told = r"2 of 9 files failed, and no more were tried: .*answers 401|^\w+: 1 of"
+    told = r"2 of 9 files failed; the remaining files were not tried: .*answers 401|^\w+: 1 of"
     with serve({file.url: b"a" for file in files}) as server:
         with pytest.raises(AcquisitionError, match=told):
             fetch(server, make_set(files, access=Access.CREDENTIALED), connections=2)

@@ -67,7 +67,7 @@ def test_a_later_change_is_refused_until_it_is_accepted(fetch: Fetch) -> None:
         server.faults.append(faults.change(b"id\n2\n").on(f"{HOST}/imgs/a.csv"))
         for _ in range(2):
             with pytest.raises(
-                ChecksumError, match=r"data/ledger/toy_set\.yaml remembers 5 with \w+; .*accept toy_set a\.csv"
+                ChecksumError, match=r"data/ledger/toy_set\.yaml records 5 with \w+; .*accept toy_set a\.csv"
             ):
                 fetch(server, make_set(FILES))
             assert not (FOLDER / "a.csv").exists()
@@ -80,7 +80,7 @@ def test_a_later_change_is_refused_until_it_is_accepted(fetch: Fetch) -> None:
 
 
 def test_accept_names_what_there_is() -> None:
-    with pytest.raises(ParamsError, match=r"^data/ledger/toy_set\.yaml: no entry 'a'; there are none$"):
+    with pytest.raises(ParamsError, match=r"^data/ledger/toy_set\.yaml: no entry 'a'; it has none$"):
         ledger.accept("toy_set", ["a"])
     entry = ledger.Entry("https://example.org/b", "0" * 64, 1)
     ledger.write("toy_set", {"b": entry, "c": entry})
@@ -135,7 +135,7 @@ def test_failures_are_told_together_and_the_rest_comes(fetch: Fetch) -> None:
 def test_a_file_that_the_set_does_not_have_is_no_part_of_it(fetch: Fetch) -> None:
     with serve(SITE) as server:
         fetch(server, make_set(FILES))
-        with pytest.raises(StaleError, match=r"^data/raw/toy_set/files/c\.json: not a file of this set \(any more\)"):
+        with pytest.raises(StaleError, match=r"^data/raw/toy_set/files/c\.json: not, or no longer, a file of"):
             fetch(server, make_set(FILES[:2]))
 
 
@@ -144,7 +144,7 @@ def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: p
     files = tuple(file.model_copy(update={"size_bytes": len(DATA[file.path])}) for file in FILES)
     with serve(SITE) as server:
         with pytest.raises(
-            AcquisitionError, match=r"^data/raw: 0\.0 GB are free, toy_set takes 0\.0 GB; make room, or leave"
+            AcquisitionError, match=r"^data/raw: 0\.0 GB are free, toy_set needs 0\.0 GB; free some, or leave"
         ):
             fetch(server, make_set(files))
         assert not server.requests
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_and_what_came_is_kept(fetch: Fetch) -> None:
     aside.symlink_to("/dev/full")
     with (
         serve(SITE) as server,
-        pytest.raises(AcquisitionError, match=r"^data/raw/toy_set/files: the disk is full; make room"),
+        pytest.raises(AcquisitionError, match=r"^data/raw/toy_set/files: the disk is full; free some"),
     ):
         fetch(server, make_set(FILES[:1]))
     assert not (FOLDER / "a.csv").exists()
@@ -210,7 +210,7 @@ def test_pictures_of_a_credentialed_set_are_not_named(
         site = SITE | {f"{URL}{path}": data for path, data in further.items()}
         with serve(site, [fault.on("*/p10073094/*")]) as server, pytest.raises(OpenMedQError) as told:
             fetch(server, set_)
-        assert "a picture" in str(told.value) or HOST in str(told.value)
+        assert "an image" in str(told.value) or HOST in str(told.value)
         assert "10073094" not in str(told.value) + repr(told.value) + "".join(capsys.readouterr()) + logged()
 
 
@@ -221,7 +221,7 @@ def test_an_edition_is_fetched_in_place_of_the_files() -> None:
         execution = Execution(endpoints=server.endpoints)
         found = fetching.fetch(set_, Download(editions={"toy_set": "v2", "other_set": "x"}), execution)
         assert read_all(found) == {"v2.csv": b"id\n2\n"}
-        with pytest.raises(StaleError, match=r"v2\.csv: not a file of this set \(any more\); remove it"):
+        with pytest.raises(StaleError, match=r"v2\.csv: not, or no longer, a file of this dataset; remove it"):
             fetching.fetch(set_, Download(), execution)
 
 
@@ -250,14 +250,14 @@ def test_what_someone_put_in_a_files_place_is_kept(fetch: Fetch, logged: Callabl
     with serve(SITE) as server:
         assert read_all(fetch(server, make_set(files))) == {"images/b.zip": DATA["images/b.zip"]}
     assert kept.read_bytes() == b"other"
-    told = f"data/raw/toy_set/files/images/b.zip: not the published file, which is fetched; kept as {kept}\n"
+    told = f"data/raw/toy_set/files/images/b.zip: not the published file, which is downloaded; moved to {kept}\n"
     assert told in logged()
 
 
 def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetching, "MAX_FAILURES", 2)
     with serve(SITE, [faults.not_found()]) as server:
-        with pytest.raises(AcquisitionError, match=r"^toy_set: 2 of 3 files failed, and no more were tried"):
+        with pytest.raises(AcquisitionError, match=r"^toy_set: 2 of 3 files failed; the remaining files were"):
             fetch(server, make_set(FILES), connections=1)
         assert len(server.requests) == 2
 
@@ -265,7 +265,7 @@ def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monke
 def test_what_came_before_takes_no_more_room(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     data = DATA["images/b.zip"]
     files = (FILES[1].model_copy(update={"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}),)
-    aside = needs.aside_of("toy_set", files[0])
+    aside = needs.partial_of("toy_set", files[0])
     aside.parent.mkdir(parents=True)
     aside.write_bytes(data[:-10])
     monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))

@@ -26,7 +26,7 @@ from openmedq.config import Execution
 from openmedq.datasets.card import LinkedPicture
 from openmedq.datasets.roco import roco
 from openmedq.errors import AcquisitionError, PassingError
-from openmedq.fetch import images, img2dataset_process, linked
+from openmedq.fetch import images, img2dataset_process
 from openmedq.fetch.client import Client
 from openmedq.fetch.hosts.pmc import BUCKET
 from openmedq.schema import Reason, Rejected
@@ -85,7 +85,7 @@ def write_shard(output: Path, number: int, rows: list[dict[str, Any]], *, is_who
 
 def run(server: Server, folder: Path, links: dict[str, str] = LINKS, **dials: float) -> dict[str, Status]:
     execution = Execution.model_validate({"endpoints": server.endpoints, "attempts": 3, "backoff_s": 0.001, **dials})
-    images.fetch(links, SIZES, folder / PICTURES, folder / "aside", Client(execution).place, execution)
+    images.fetch(links, SIZES, folder / PICTURES, folder / "aside", Client(execution).resolve, execution)
     return {name: status for name, (status, _) in read_outcomes(folder / PICTURES).items()}
 
 
@@ -145,7 +145,7 @@ def test_a_picture_of_another_length_than_listed_comes_again(tmp_path: Path) -> 
         outcomes = run(server, tmp_path, attempts=1)
         differing = dict.fromkeys(["PMC0_a.jpg", "PMC1_a.jpg"], Status.NOT_NOW)
         assert outcomes == dict.fromkeys(LINKS, Status.SUCCESS) | differing
-        assert read_outcomes(tmp_path / PICTURES)["PMC0_a.jpg"][1] == "not as long as it is listed"
+        assert read_outcomes(tmp_path / PICTURES)["PMC0_a.jpg"][1] == "another size than listed"
         server.faults.clear()
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
         assert len(server.requests) == 8 + 2
@@ -159,8 +159,8 @@ def test_linked_pictures_are_held_to_the_sizes_of_the_buckets_listing(logged: Ca
     published = {f"{BUCKET}/PMC1.1/{number}.jpg": b"\xff\xd8\xff" * 50 for number in range(3)}
     wanted = [LinkedPicture(f"{number}", "PMC1", f"{number}.jpg") for number in range(3)]
     with serve(published, [faults.shorten(20).on(f"{HOST}/PMC1.1/1.jpg")]) as server:
-        linked.fetch("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
-    told = "toy_set: 2 of 3 pictures fetched, 0 gone, 1 failed (1: not as long as it is listed)"
+        images.fetch_linked("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
+    told = "toy_set: 2 of 3 images downloaded, 0 missing at the host, 1 failed (1: another size than listed)"
     assert told in logged()
 
 
@@ -207,10 +207,10 @@ def test_a_shard_that_lost_its_bytes_is_fetched_again(tmp_path: Path, monkeypatc
 
     with serve(FILES) as server:
         monkeypatch.setattr(images, "_run", run_badly)
-        with pytest.raises(PassingError, match="left pictures undone"):
+        with pytest.raises(PassingError, match="did not finish"):
             (tmp_path / "aside/0000").mkdir(parents=True)
             (tmp_path / "aside/0000" / images.LOG).touch()
-            images._begin(tmp_path / "aside/0000", LINKS, Client(Execution(endpoints=server.endpoints)).place)
+            images._begin(tmp_path / "aside/0000", LINKS, Client(Execution(endpoints=server.endpoints)).resolve)
             (tmp_path / "aside/0000" / images.LOG).write_text("shard 1 failed with error no room\n\n")
             run(server, tmp_path)
         monkeypatch.setattr(images, "_run", run_in_its_place)
@@ -240,17 +240,17 @@ def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
 )
 def test_what_a_message_means(message: str, status: Status) -> None:
     row = {"name": "a", "address": "b", "status": "failed_to_download", "error_message": message, "jpg": None}
-    assert images._judge(row | {"sha256": None}, None)["status"] is status
+    assert images._check_row(row | {"sha256": None}, None)["status"] is status
 
 
 def test_bytes_that_are_not_what_was_hashed_come_again() -> None:
     row = {"name": "a", "address": "b", "status": "success", "error_message": None, "sha256": "0" * 64}
-    judged = images._judge(row | {"jpg": b"\xff\xd8\xff"}, None)
+    judged = images._check_row(row | {"jpg": b"\xff\xd8\xff"}, None)
     assert (judged["status"], judged["picture"]) == (Status.NOT_NOW, None)
 
 
 def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_PROGRAM", "tests.acquire.no_such_program")
+    monkeypatch.setattr(images, "_PROGRAM", "tests.fetch.no_such_program")
     with (
         serve(FILES) as server,
         pytest.raises(AcquisitionError, match=r"img2dataset failed: .*no_such_program") as error,
@@ -261,7 +261,7 @@ def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: 
     asleep = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with asleep:
         with pytest.raises(PassingError, match="wrote nothing"):
-            images._watch(asleep, tmp_path, patience_s=0.01, look=lambda: None)
+            images._watch(asleep, tmp_path, patience_s=0.01, collect=lambda: None)
         asleep.kill()
 
 
@@ -273,7 +273,7 @@ def test_a_picture_that_takes_too_long_is_given_up() -> None:
             threading.Event().wait()
         return row[0], agent, None
 
-    bounded = img2dataset_process.bound(download)
+    bounded = img2dataset_process.limit_time(download)
     assert bounded((7, "slow"), 0.01, "openmedq") == (7, None, "took too long")
     assert bounded((8, "quick"), 10, "openmedq") == (8, "openmedq", None)
 
@@ -326,16 +326,17 @@ def test_rocos_pictures_come_from_the_bucket(
     assert 2 <= len(differing) <= 3, "the two that fail; a picture may stand under two ids"
     assert read_attempts(tmp_path) == [], "nobody but the bucket is asked"
     assert capfd.readouterr().out == ""
-    (line,) = [line for line in logged().splitlines() if "pictures fetched" in line]
+    (line,) = [line for line in logged().splitlines() if "images downloaded" in line]
     assert re.fullmatch(
-        r"roco: (\d+) of \d+ pictures fetched, 2 gone \(1: .*; 1: .*\), 1 failed \(1: not a picture\)", line
+        r"roco: (\d+) of \d+ images downloaded, 2 missing at the host \(1: .*; 1: .*\), 1 failed \(1: not an image\)",
+        line,
     )
 
 
 KILLED = """
 import sys
 from pathlib import Path
-from openmedq.fetch import img2dataset_process, linked, pictures
+from openmedq.fetch import images
 from openmedq.config import Execution
 
 images.SHARD_ROWS = 10

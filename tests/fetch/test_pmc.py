@@ -48,7 +48,7 @@ def found(folder: Path) -> dict[str, Address]:
         (["PMC1.1/a.g1.jpg", "PMC1.1/a.g2.jpg"], "a.g1", "PMC1.1/a.g1.jpg"),
         (["PMC1.1/A-G1.JPEG"], "a-g1.jpg", "PMC1.1/A-G1.JPEG"),
         (["PMC1.1/a.jpg", "PMC1.1/a.gif"], "a.jpg", "PMC1.1/a.jpg"),
-        (["PMC1.1/a.jpg", "PMC1.1/a.gif"], "a.tif", "several files could be meant"),
+        (["PMC1.1/a.jpg", "PMC1.1/a.gif"], "a.tif", "several files match"),
         (["PMC1.1/a.pdf"], "a.jpg", "the article has no such file"),
         (["PMC1.1/a.s001.zip"], "a.s002", "the article has no such file"),
         (["PMC1.9/a.jpg", "PMC1.10/a.jpg", "PMC1.2/a.jpg"], "a.jpg", "PMC1.10/a.jpg"),
@@ -79,7 +79,7 @@ def test_an_article_is_asked_for_once_and_what_is_no_id_never(tmp_path: Path) ->
         resolve(server, pictures, tmp_path)
         assert len(server.requests) == 2, "what is known is not asked for again"
     addresses = found(tmp_path)
-    assert addresses["PMC1&x=_a.jpg"].reason == "no id of an article"
+    assert addresses["PMC1&x=_a.jpg"].reason == "not an article id"
     assert sum(address.url is not None for address in addresses.values()) == 3
 
 
@@ -96,16 +96,16 @@ def test_a_listing_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
     page = b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"
     with serve({}) as server:
         server.faults[:] = [_always(page)]
-        with pytest.raises(AcquisitionError, match="without end"):
+        with pytest.raises(AcquisitionError, match="more than 3 pages"):
             resolve(server, [link("PMC1", "a.jpg")], tmp_path)
         assert len(server.requests) == 3
 
 
 def test_what_is_too_large_for_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pmc, "MAX_PICTURE_BYTES", 6)
+    monkeypatch.setattr(pmc, "MAX_IMAGE_BYTES", 6)
     with serve(publish("PMC1.1/a.jpg")) as server:
         resolve(server, [link("PMC1", "a.jpg")], tmp_path)
-    assert found(tmp_path)["PMC1_a.jpg"].reason == "too large for a picture"
+    assert found(tmp_path)["PMC1_a.jpg"].reason == "too large for an image"
 
 
 def test_an_interrupted_resolution_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +138,7 @@ def test_an_interrupted_resolution_goes_on(tmp_path: Path, monkeypatch: pytest.M
 def test_what_is_no_listing_is_one_line(document: bytes, tmp_path: Path) -> None:
     with serve({}) as server:
         server.faults[:] = [_always(document)]
-        with pytest.raises(AcquisitionError, match="answers with no listing") as error:
+        with pytest.raises(AcquisitionError, match="the answer is not a listing") as error:
             resolve(server, [link("PMC1", "a.jpg")], tmp_path)
     assert "\n" not in str(error.value)
     assert not found(tmp_path)

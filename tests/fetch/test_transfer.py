@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from openmedq.errors import AcquisitionError, ChecksumError, PassingError
-from openmedq.fetch import needs, transfer
+from openmedq.fetch import file as download
+from openmedq.fetch import needs
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
 from tests.servers.exchange import Content, Reply, Request
@@ -44,11 +45,12 @@ def test_a_version_is_noted_but_for_what_comes_whole_and_is_pinned(
     fetch: Fetch, monkeypatch: pytest.MonkeyPatch, num_bytes: int, is_pinned: bool, num_tags: int
 ) -> None:
     noted = []
-    monkeypatch.setattr("openmedq.fetch.version.write", lambda tag, version: noted.append(tag))
+    write_text = Path.write_text
+    monkeypatch.setattr(Path, "write_text", lambda path, *_, **__: noted.append(path) or write_text(path, *_, **__))
     data = {NAME: DATA[:num_bytes]}
     with serve({f"{URL}{NAME}": data[NAME]}) as server:
         assert read_all(fetch(server, make_set(make_files(data, is_pinned=is_pinned)))) == data
-    assert len(noted) == num_tags
+    assert len([path for path in noted if path.suffix == ".tag"]) == num_tags
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -67,7 +69,7 @@ def test_a_cut_file_is_gone_on_with(fetch: Fetch, seed: int, fault: object) -> N
 
 def test_a_cut_that_stays_is_told_and_what_came_is_kept(fetch: Fetch) -> None:
     with serve(SITE, [faults.cut(1000).on(PLACE)]) as server:
-        with pytest.raises(PassingError, match=rf"^{NAME}: {URL}{NAME}: the connection was cut .*what came is kept"):
+        with pytest.raises(PassingError, match=rf"^{NAME}: {URL}{NAME}: the connection was cut .*partial data is kept"):
             fetch(server, make_set(FILES), attempts=2)
         assert 0 < ASIDE.stat().st_size <= 2000
         assert not TARGET.exists()
@@ -124,14 +126,14 @@ def test_retry_after_is_respected(fetch: Fetch, is_date: bool) -> None:
 
 def test_a_server_that_wants_to_be_left_alone_for_long_is(fetch: Fetch) -> None:
     with serve(SITE, [faults.status(503, retry_after=7200).on(PLACE)]) as server:
-        with pytest.raises(PassingError, match=r"to be left alone for 7200 s"):
+        with pytest.raises(PassingError, match=r"asks to wait 7200 s"):
             fetch(server, make_set(FILES))
         assert len(server.asked(PLACE)) == 1
 
 
 def test_wrong_bytes_of_the_right_length_are_fetched_once_more_and_refused(fetch: Fetch) -> None:
     with serve(SITE, [faults.corrupt(7).on(PLACE)]) as server:
-        with pytest.raises(ChecksumError, match=rf"^{NAME}: {URL}{NAME} gives sha256 \w+, promised is \w+; nothing"):
+        with pytest.raises(ChecksumError, match=rf"^{NAME}: {URL}{NAME} has sha256 \w+, expected \w+; it is deleted"):
             fetch(server, make_set(PINNED))
         assert len(server.asked(PLACE)) == 2
         assert not TARGET.exists()
@@ -143,7 +145,7 @@ def test_wrong_bytes_of_the_right_length_are_fetched_once_more_and_refused(fetch
 def test_wrong_bytes_do_not_pass_by_themselves(fetch: Fetch) -> None:
     """However few attempts there are: nothing is kept of them, so that no later run goes on."""
     with serve(SITE, [faults.corrupt(7).on(PLACE)]) as server:
-        with pytest.raises(ChecksumError, match="nothing of it is kept") as told:
+        with pytest.raises(ChecksumError, match="it is deleted") as told:
             fetch(server, make_set(PINNED), attempts=1)
         assert "later" not in str(told.value)
         server.faults[:] = [faults.corrupt(7).on(PLACE, first=3, times=1)]
@@ -156,14 +158,14 @@ def test_a_size_is_held_to_what_is_known_of_it(fetch: Fetch) -> None:
     exact = (FILES[0].model_copy(update={"size_bytes": len(DATA)}),)
     with serve(SITE, [faults.shorten(130).on(PLACE)]) as server:
         for files, expected in ((about, "1550000 to 6200000"), (exact, "3000000")):
-            with pytest.raises(AcquisitionError, match=rf"gives 130 bytes, expected {expected}; it is not"):
+            with pytest.raises(AcquisitionError, match=rf"has 130 bytes, expected {expected}; it is not"):
                 fetch(server, make_set(files))
         server.faults.clear()
         assert read_all(fetch(server, make_set(about))) == {NAME: DATA}
     too_long = (FILES[0].model_copy(update={"about_bytes": 1_000_000, "path": "b"}),)
     with (
         serve(SITE) as server,
-        pytest.raises(AcquisitionError, match=r"gives 3000000 bytes, expected 500000 to 2000000"),
+        pytest.raises(AcquisitionError, match=r"has 3000000 bytes, expected 500000 to 2000000"),
     ):
         fetch(server, make_set(too_long))
 
@@ -171,7 +173,7 @@ def test_a_size_is_held_to_what_is_known_of_it(fetch: Fetch) -> None:
 @pytest.mark.parametrize("is_disguised", [False, True])
 def test_a_page_is_no_file(fetch: Fetch, is_disguised: bool) -> None:
     with serve(SITE, [faults.html(is_disguised=is_disguised).on(PLACE)]) as server:
-        with pytest.raises(AcquisitionError, match=r"answers with a web page in place of the file"):
+        with pytest.raises(AcquisitionError, match=r"sends an HTML page, not the published file"):
             fetch(server, make_set(FILES))
         assert len(server.asked(PLACE)) == 1
     assert not TARGET.exists()
@@ -202,7 +204,7 @@ def test_a_slow_server_is_waited_for(fetch: Fetch) -> None:
 
 
 def test_an_empty_file_is_none(fetch: Fetch) -> None:
-    with serve({f"{URL}empty": b""}) as server, pytest.raises(AcquisitionError, match="an empty file, which nobody"):
+    with serve({f"{URL}empty": b""}) as server, pytest.raises(AcquisitionError, match="is an empty file"):
         fetch(server, make_set(make_files({"empty": b""})))
 
 
@@ -229,7 +231,7 @@ def test_more_than_the_length_that_is_told_is_not_the_file(fetch: Fetch) -> None
 
     begun = [faults.cut(1000).on(PLACE, times=1), faults.Fault(after=answer_with_more).on(PLACE, first=2)]
     with serve(SITE, begun) as server:
-        with pytest.raises(PassingError, match="the server sends more than it says that the file has"):
+        with pytest.raises(PassingError, match="the server sends more bytes than it announced"):
             fetch(server, make_set(FILES))
         assert not TARGET.exists()
         server.faults.clear()
@@ -253,12 +255,12 @@ def test_a_server_that_sends_a_byte_now_and_then_is_as_one_that_sends_nothing(fe
 def test_a_file_without_an_end_does_not_fill_the_disk(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a size is known, room was looked for before."""
     free = [3_000_000_000, 3_000_000_000, 2_000_000_000, 1_000_000_000]
-    monkeypatch.setattr(transfer, "LOOK_BYTES", 2**19)
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda place: SimpleNamespace(free=free.pop(0) if free else 0))
+    monkeypatch.setattr(download, "RESERVE_CHECK_BYTES", 2**19)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda place: SimpleNamespace(free=free.pop(0) if free else 0))
     sized = (FILES[0].model_copy(update={"about_bytes": len(DATA)}),)
     chunked = faults.Fault(after=lambda request, reply, other: replace(reply, is_chunked=True))
     with serve(SITE, [chunked]) as server:
-        with pytest.raises(AcquisitionError, match=rf"sends on and on.* less than 1\.1 GB free; .* remove {ASIDE}"):
+        with pytest.raises(AcquisitionError, match=rf"has no known end.* less than 1\.1 GB free; .* remove {ASIDE}"):
             fetch(server, make_set(FILES))
         assert ASIDE.stat().st_size < len(DATA)
         free[:] = [len(DATA)]
@@ -281,7 +283,7 @@ def test_a_file_that_was_compressed_on_the_way_is_not_the_file(fetch: Fetch, enc
 def test_a_file_whose_end_nothing_tells_is_not_taken(fetch: Fetch) -> None:
     """A cut would look like its end. Where a hash is known, it tells."""
     with serve(SITE, [faults.Fault(after=lambda request, reply, other: replace(reply, is_endless=True))]) as server:
-        with pytest.raises(AcquisitionError, match=r"does not say where the file ends, so a cut one would be taken"):
+        with pytest.raises(AcquisitionError, match=r"does not state where the file ends, so a cut file would"):
             fetch(server, make_set(FILES))
         assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
 

@@ -121,16 +121,16 @@ def test_two_runs_write_the_same_bytes() -> None:
 
 
 def test_a_wrong_mirror_is_one_line() -> None:
-    with pytest.raises(MirrorError, match=r"^nowhere: No such file or directory; a mirror is a folder that holds"):
+    with pytest.raises(MirrorError, match=r"^nowhere: No such file or directory; set download\.mirror in params\.yaml"):
         _run("nowhere")
     _write("file")
     with pytest.raises(MirrorError, match=r"^file: Not a directory"):
         _run("file")
     Path("mirror").mkdir()
-    with pytest.raises(MirrorError, match=r"^mirror: holds no set; name its folders toy_set, or change download"):
+    with pytest.raises(MirrorError, match=r"^mirror: contains no dataset; name its folders toy_set, or change"):
         _run()
     Path("mirror/toy_set").mkdir()
-    with pytest.raises(MirrorError, match=r"^mirror/toy_set: holds no file"):
+    with pytest.raises(MirrorError, match=r"^mirror/toy_set: contains no file"):
         _run()
     _write("mirror/toy_set/a")
     _write("mirror/Toy-Set-2/a")
