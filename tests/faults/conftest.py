@@ -16,7 +16,7 @@ from openmedq.fetch import addresses
 from tests.datasets.conftest import miniature_of
 from tests.fetch.conftest import project
 from tests.servers import Server
-from tests.servers.hosts import READER
+from tests.servers.physionet import READER
 from tests.servers.site import STORAGES
 
 __all__ = ["miniature_of", "project"]

@@ -44,7 +44,7 @@ def test_a_full_disk(room_bytes: int, tmp_path: Path, tmp_path_factory: pytest.T
 
             said = project.run(*disk.wrap(command), code=1)
             (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
-            assert "the disk is full; make room" in line
+            assert "the disk is full; free some" in line
             assert "Traceback" not in said
             whole, kept = sizes(disk, project.root / FILES), sizes(disk, project.root / PARTIAL)
             assert set(whole.values()) <= {fifteenth.SIZE_BYTES}

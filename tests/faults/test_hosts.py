@@ -112,7 +112,7 @@ def _describe(file: File, server: Server) -> File:
 
     async def ask() -> list[File]:
         async with Client(Execution(endpoints=server.endpoints)) as client:
-            return await fetching.describe(client, "x", [file])
+            return await fetching.describe(client, [file])
 
     return asyncio.run(ask())[0]
 
@@ -230,10 +230,10 @@ LASTING = {  # what stays, given a byte early in the file; what is told, and whe
     "truncated": (lambda at: faults.truncate(at), "the connection was cut", True),
     "stalled": (lambda at: faults.stall(at), "no answer in time", True),
     "busy": (lambda at: faults.status(429, retry_after=0), "answers 429 Too Many Requests", True),
-    "busy for long": (lambda at: faults.status(503, retry_after=7200), "to be left alone for 7200 s", True),
+    "busy for long": (lambda at: faults.status(503, retry_after=7200), "asks to wait 7200 s", True),
     "broken": (lambda at: faults.status(500), "answers 500 Internal Server Error", True),
-    "a page": (lambda at: faults.html(), "web page in place of the file", False),
-    "a disguised page": (lambda at: faults.html(is_disguised=True), "web page in place of the file", False),
+    "a page": (lambda at: faults.html(), "sends an HTML page, not the published file", False),
+    "a disguised page": (lambda at: faults.html(is_disguised=True), "sends an HTML page, not the published", False),
     "gone": (lambda at: faults.not_found(), "answers 404 Not Found", False),
     "an unprotected place": (
         lambda at: faults.redirect_to("ftp://elsewhere.example.org/x"),

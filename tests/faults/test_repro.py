@@ -72,7 +72,7 @@ def test_a_cut_connection(seed: int, project: Project, server: Server) -> None:
     server.faults.append(faults.cut(at).on(PLACE, times=1))
     said = project.run(*REPRO, code=255)
     (line,) = re.findall(r"^error: .*$", said, re.MULTILINE)
-    assert f"{NAME}: https://{PLACE}: the connection was cut (attempt 1); what came is kept" in line
+    assert f"{NAME}: https://{PLACE}: the connection was cut (attempt 1); partial data is kept" in line
     assert "Traceback" not in said
     assert "exited with 75" in said
     assert (project.root / PARTIAL / NAME).read_bytes() == DATA[NAME][: (project.root / PARTIAL / NAME).stat().st_size]

@@ -29,8 +29,8 @@ from tests.curate.corpus import make_params
 from tests.datasets.conftest import SETS
 from tests.servers import Server, publish, serve
 from tests.servers.exchange import Content
-from tests.servers.hosts import READER
 from tests.servers.official import place
+from tests.servers.physionet import READER
 from tests.stages import toyset
 
 MIRROR = Path("mirror")  # empty: nothing is in it of any set

@@ -18,8 +18,7 @@ from openmedq.fetch import addresses, client, needs
 from openmedq.fetch.client import Client
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
-from tests.servers.hosts import READER
-from tests.servers.physionet import UNSIGNED
+from tests.servers.physionet import READER, UNSIGNED
 from tests.servers.site import Login
 
 PHYSIONET = "https://physionet.org/files/mimic-cxr-jpg/2.1.0/"

@@ -17,7 +17,7 @@ from tests.datasets.conftest import miniature_of  # noqa: F401  the fixture
 from tests.fetch import round_trip
 from tests.fetch.conftest import Fetch, read_all
 from tests.servers import faults, publish, serve
-from tests.servers.hosts import READER
+from tests.servers.physionet import READER
 
 PROJECT = "physionet.org/files/mimic-cxr-jpg/2.1.0"
 
