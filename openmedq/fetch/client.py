@@ -7,6 +7,7 @@ omit queries: signed links carry secrets there.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from pydantic import SecretStr
@@ -59,6 +60,7 @@ class Client:
         self._endpoints = dict(sorted(parsed.items(), key=lambda each: -len(each[1].path)))  # the most specific first
         self._secrets: dict[str, SecretStr | None] = {}
         self._proxies: dict[URL, str | None] = {}  # by origin: asking the system takes longer than a small file
+        self._documents: dict[str, Any] = {}
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Client:
@@ -135,6 +137,15 @@ class Client:
                 return data
 
         return await retry(attempt, self.execution, plain(url))
+
+    async def read_json(self, url: str) -> Any:
+        """Read a JSON document, each once; AcquisitionError if it is not JSON."""
+        if url not in self._documents:
+            try:
+                self._documents[url] = json.loads(await self.read(url))
+            except (ValueError, RecursionError):
+                raise AcquisitionError(f"{plain(url)}: the answer is not JSON; the API may have changed") from None
+        return self._documents[url]
 
     def host_of(self, target: URL) -> str:
         """The official host that a URL belongs to, also if an endpoint replaces the host."""

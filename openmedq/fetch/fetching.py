@@ -125,22 +125,14 @@ class _Work:
         total = None if None in sizes else needed_bytes
         with progress(f"downloading {card.id}", total, is_bytes=True) as advance:
             await self._download_all(client, iter(missing), advance, recorded)
-        self._raise_failures(len(missing))
+        self._raise_failures()
 
     async def _fetch_more(self, client: Client, files: Iterator[File]) -> None:
         """Download files that the card's files list. These list the hashes too, so the ledger omits them."""
-        num_files = 0
-
-        def missing() -> Iterator[File]:
-            nonlocal num_files
-            for file in files:
-                num_files += 1
-                if not self._accept(file, None):
-                    yield file
-
+        missing = (file for file in files if not self._accept(file, None))
         with progress(f"downloading images of {self.card.id}", None, is_bytes=True) as advance:
-            await self._download_all(client, missing(), advance, None)
-        self._raise_failures(num_files)
+            await self._download_all(client, missing, advance, None)
+        self._raise_failures()
 
     async def _download_all(
         self, client: Client, files: Iterator[File], advance: Advance, recorded: dict[str, ledger.Entry] | None
@@ -210,7 +202,7 @@ class _Work:
             recorded[file.path] = ledger.Entry(file.url, entry.sha256, entry.size_bytes)
             ledger.write(self.card.id, recorded)
 
-    def _raise_failures(self, num_files: int) -> None:
+    def _raise_failures(self) -> None:
         """Raise one error for all failed files: PassingError only if each of them is one."""
         failures = self.failures
         if not failures:
@@ -223,7 +215,7 @@ class _Work:
         shown = "; ".join(str(error).removesuffix(LATER) for error in failures[:NUM_SHOWN])
         rest = f"; and {len(failures) - NUM_SHOWN} more" if len(failures) > NUM_SHOWN else ""
         later = LATER if any(are_passing) else ""
-        raise kind(f"{self.card.id}: {len(failures)} of {num_files} files failed{skipped}: {shown}{rest}{later}")
+        raise kind(f"{self.card.id}: {len(failures)} files failed{skipped}: {shown}{rest}{later}")
 
 
 def set_aside(dataset_id: str, name: str) -> Path | None:
@@ -238,9 +230,12 @@ def set_aside(dataset_id: str, name: str) -> Path | None:
 
 async def describe(client: Client, files: list[File]) -> list[File]:
     """The files with the commit, size and hash that their hosts state."""
-    for host in (figshare, zenodo, hub):
-        files = await host.describe(client, files)
-    return files
+    described = []
+    for file in files:
+        for host in (figshare, zenodo, hub):
+            file = await host.describe(client, file)
+        described.append(file)
+    return described
 
 
 def _refuse_unknown_files(folder: Path, known: Iterable[str]) -> None:

@@ -12,8 +12,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -29,10 +28,12 @@ from openmedq.fetch.client import CHUNK_BYTES, Client, RetryableError, retry
 MIN_BYTES_PER_S = 1_000  # mean over `execution.timeout_s`; a slower server counts as silent
 RESERVE_BYTES = 2**30  # of the disk that files of unknown size leave free
 RESERVE_CHECK_BYTES = 2**26  # of such a file, between two checks of the free space
+VALIDATORS = ("etag", "last_modified", "num_bytes")  # of a version; `num_bytes` is the size of the complete file
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
 Advance = Callable[[float], None]
+_Version = dict[str, Any]  # the known ones of VALIDATORS
 
 
 async def download_file(
@@ -71,25 +72,6 @@ async def download_file(
     if state.may_have_tag:
         state.tag.unlink(missing_ok=True)
     return sha256, state.num_bytes
-
-
-@dataclass(frozen=True)
-class _Version:
-    """Validators as the server sent them, and the file's size; None where the server sent none."""
-
-    etag: str | None = None
-    last_modified: str | None = None
-    num_bytes: int | None = None
-
-    @property
-    def validator(self) -> str | None:
-        """A strong ETag, else the date: what `If-Range` may hold."""
-        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
-
-    def differs(self, other: _Version) -> bool:
-        """Whether a value known for both differs: some servers ignore `If-Range`."""
-        pairs = (self.etag, other.etag), (self.last_modified, other.last_modified), (self.num_bytes, other.num_bytes)
-        return any(None not in pair and pair[0] != pair[1] for pair in pairs)
 
 
 class _Download:
@@ -131,22 +113,26 @@ class _Download:
     async def receive(self) -> None:
         """Append the missing bytes, or discard what is there and receive all."""
         file, has_hash = self.file, checks.has_hash(self.file)
-        begun = _read_version(self.tag) if self.num_bytes else _Version()
+        begun = _read_version(self.tag) if self.num_bytes else {}
         headers = {}
         if self.num_bytes:
             if self.num_bytes == file.size_bytes:
                 return
-            if begun.validator or has_hash:
+            etag = begun.get("etag") or "W/"
+            validator = begun.get("last_modified") if etag.startswith("W/") else etag
+            if validator:
+                headers["If-Range"] = validator
+            if validator or has_hash:
                 headers["Range"] = f"bytes={self.num_bytes}-"
             else:  # nothing could show that the rest belongs to the same version
                 self._start_over()
-            if begun.validator:
-                headers["If-Range"] = begun.validator
         async with self.client.get(file.url, headers) as response:
             first, total = _parse_range(response)
-            etag, date = (_printable(response.headers.get(name)) for name in ("ETag", "Last-Modified"))
-            version = _Version(etag, date, total)
-            is_same = not begun.differs(version)
+            sent = {"etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
+            version = _parse_version(sent | {"num_bytes": total})
+            is_same = all(
+                begun.get(name) in (None, value) for name, value in version.items()
+            )  # `If-Range` may be ignored
             checks.check_framing(file, response)
             if response.status == 416 and total == self.num_bytes and is_same:
                 return
@@ -156,16 +142,16 @@ class _Download:
                     raise RetryableError("the server sends another part than the requested one")
             if self.num_bytes:
                 checks.check_size(file, total)
-            await self._append(response, version, has_hash=has_hash)
+            await self._append(response, total, version)
         if total is not None and self.num_bytes > total:
             self._start_over()
             raise RetryableError("the server sends more bytes than it announced")
         if total is not None and self.num_bytes < total:
             raise RetryableError("the connection was cut")
 
-    async def _append(self, response: aiohttp.ClientResponse, version: _Version, *, has_hash: bool) -> None:
+    async def _append(self, response: aiohttp.ClientResponse, total: int | None, version: _Version) -> None:
         """Write the body to the temporary path, up to the announced size; check it at each chunk."""
-        file, total, timeout_s = self.file, version.num_bytes, self.client.execution.timeout_s
+        file, timeout_s = self.file, self.client.execution.timeout_s
         since, before = time.monotonic(), self.num_bytes
         with _open(self.temporary) as out:
             while chunk := await self.client.read_chunk(response):
@@ -173,8 +159,10 @@ class _Download:
                     checks.check_start(file, response.headers.get("Content-Type", ""), self.start + chunk)
                 if not self.num_bytes:
                     checks.check_size(file, total)
-                    if len(chunk) != total or not has_hash:
-                        self.tag.write_text(json.dumps(asdict(version)), encoding="utf-8")
+                    if len(chunk) != total or not checks.has_hash(file):
+                        self.tag.write_text(
+                            json.dumps({name: version.get(name) for name in VALIDATORS}), encoding="utf-8"
+                        )
                         self.may_have_tag = True
                 out.write(chunk)
                 self._add(chunk)
@@ -249,13 +237,16 @@ def _read_version(tag: Path) -> _Version:
     """The version in a tag; an empty one if the tag is missing or damaged, as a power failure leaves it."""
     try:
         tree = json.loads(tag.read_text(encoding="utf-8"))
-        num_bytes = tree.get("num_bytes")
-    except (FileNotFoundError, ValueError, RecursionError, AttributeError):
-        return _Version()
-    etag, date = (_printable(tree.get(name)) for name in ("etag", "last_modified"))
-    return _Version(etag, date, num_bytes if type(num_bytes) is int else None)
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return _parse_version(tree) if isinstance(tree, dict) else {}
 
 
-def _printable(value: Any) -> str | None:
-    """A string that a request header may hold, or None."""
-    return value if isinstance(value, str) and value and value.isprintable() else None
+def _parse_version(tree: Mapping[str, Any]) -> _Version:
+    """The validators that a request header may hold, and the size."""
+    found = {name: tree.get(name) for name in VALIDATORS}
+    return {
+        name: value
+        for name, value in found.items()
+        if (type(value) is int if name == "num_bytes" else isinstance(value, str) and value and value.isprintable())
+    }

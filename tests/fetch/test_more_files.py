@@ -67,7 +67,7 @@ def test_a_picture_that_can_not_be_had_is_not_named(
         server as here,
         pytest.raises(
             AcquisitionError,
-            match=r"of \d+ files failed; the remaining .* tried: (an image: )?physionet.org",
+            match=r"\d+ files failed; the remaining .* tried: (an image: )?physionet.org",
         ) as caught,
     ):
         fetch(here, set_)

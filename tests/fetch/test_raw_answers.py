@@ -1,4 +1,4 @@
-"""Answers that no HTTP library would give: drips that never end, ends that can't be told from a cut."""
+"""Answers that no HTTP library sends: endless slow headers, bodies whose end looks like a cut."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ PAGES = {
 }
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 4, 1000])
+@pytest.mark.parametrize("piece_bytes", [1, 1000])
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_a_page_is_no_file_however_it_begins_and_comes(fetch: Fetch, page: bytes, piece_bytes: int) -> None:
     pieces = [page[at : at + piece_bytes] for at in range(0, len(page), piece_bytes)]

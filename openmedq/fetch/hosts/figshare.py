@@ -6,9 +6,8 @@ one file. ndownloader.figshare.com serves the bytes: figshare.com/ndownloader an
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -26,17 +25,13 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 Record = dict[str, Any]
 
 
-async def describe(client: Client, files: Iterable[File]) -> list[File]:
-    """The files; those of figshare get the address, size and md5 that it states.
+async def describe(client: Client, file: File) -> File:
+    """The file; one of figshare gets the address, size and md5 that it states.
 
     Raises:
         PassingError: figshare does not answer now.
         AcquisitionError: not exactly one article or file matches, or the answer has another form.
     """
-    return [await _describe(client, file) for file in files]
-
-
-async def _describe(client: Client, file: File) -> File:
     address = ADDRESS.fullmatch(file.url)
     if address is None:
         return file
@@ -47,18 +42,15 @@ async def _describe(client: Client, file: File) -> File:
     entry = _choose(file, entries, "name", lambda found: fnmatchcase(found.casefold(), name.casefold()))
     size_bytes, md5 = entry.get("size"), entry.get("computed_md5")
     if type(size_bytes) is not int or size_bytes < 1 or not _MD5.fullmatch(str(md5)):
-        raise AcquisitionError(f"{file.path}: figshare states no size or md5; {API} may differ")
+        raise AcquisitionError(f"{file.path}: figshare states no size or md5; its API may have changed")
     url = f"{DOWNLOAD}/{_id_of(file, entry)}"
     return file.model_copy(update={"url": url, "size_bytes": size_bytes, "md5": str(md5)})
 
 
 async def _list(client: Client, url: str) -> list[Record]:
-    try:
-        records = json.loads(await client.read(url))
-    except (ValueError, RecursionError):
-        records = None
+    records = await client.read_json(url)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise AcquisitionError(f"{url.partition('?')[0]}: expected a list of records; figshare's API may differ")
+        raise AcquisitionError(f"{url.partition('?')[0]}: expected a list of records; figshare's API may have changed")
     return records
 
 
@@ -76,5 +68,5 @@ def _choose(file: File, records: list[Record], key: str, matches: Callable[[str]
 
 def _id_of(file: File, record: Record) -> int:
     if type(record.get("id")) is not int:
-        raise AcquisitionError(f"{file.path}: figshare states no id; {API} may differ")
+        raise AcquisitionError(f"{file.path}: figshare states no id; its API may have changed")
     return int(record["id"])

@@ -1,4 +1,4 @@
-"""Files whose hash nobody states: what is cut or is another file is refused at its download, and never recorded."""
+"""Files of unknown hash: an incomplete or another file is refused, and not recorded."""
 
 from __future__ import annotations
 
