@@ -24,8 +24,8 @@ def answer_front(site: Site, request: Request) -> Reply:
 def answer_files(site: Site, request: Request) -> Reply:
     folder = site.files.get(request.host, {}).get(request.path)
     if folder and request.argument("zip") is not None:
-        told = {"Content-Type": "application/zip", "Content-Disposition": 'attachment; filename="archive.zip"'}
-        return Reply(200, told, folder, is_chunked=True)
+        sent = {"Content-Type": "application/zip", "Content-Disposition": 'attachment; filename="archive.zip"'}
+        return Reply(200, sent, folder, is_chunked=True)
     for path, content in site.files.get("osf.io", {}).items():
         if (match := _GUID.fullmatch(path)) and request.path == _FILE + match[1]:
             return send_file(request, content)

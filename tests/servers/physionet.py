@@ -28,14 +28,14 @@ _AGENT = re.compile(r"(Wget/|libwfdb/)")
 def answer(site: Site, request: Request) -> Reply:
     if request.path == "/login/":
         return send_page("PhysioNet: log in")
-    told = request.headers.get("Authorization")
+    sent = request.headers.get("Authorization")
     if site.login == "wget" and not _AGENT.match(request.headers.get("User-Agent", "")):
         return send_page("Access denied", 403)
-    if told is None and site.login == "page":
+    if sent is None and site.login == "page":
         return redirect(f"{site.url(request.host)}/login/?next={quote(request.path)}")
-    if told == _basic(UNSIGNED):
+    if sent == _basic(UNSIGNED):
         return send_page("You must sign the data use agreement", 403)
-    if told != _basic(READER):
+    if sent != _basic(READER):
         page = send_page("Unauthorized", 401)
         challenge = 'Basic realm="PhysioNet", charset="UTF-8"'
         return Reply(401, {**page.headers, "WWW-Authenticate": challenge}, page.content)
