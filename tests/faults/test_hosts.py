@@ -186,25 +186,12 @@ def test_five_errors_are_waited_for_where_the_bytes_come_from(scene: Scene, ear:
         assert [request.status for request in server.asked(scene.place)] == [500] * 5 + [200]
 
 
-def test_five_errors_are_waited_for_where_the_address_leads(scene: Scene, ear: Ear) -> None:
-    with scene.serve(faults.status(500).on(scene.front, times=5, method="*")) as server:
-        scene.succeed(server, ear)
-        assert [request.status for request in server.asked(scene.front)].count(500) >= 5
-
-
 def test_another_host_gets_no_password(scene: Scene, ear: Ear) -> None:
     fault = faults.redirect_to("elsewhere.example.org").on(scene.place)
     with scene.serve(fault, elsewhere=scene.data) as server:
         scene.succeed(server, ear)
         (there,) = server.asked("elsewhere.example.org/*")
         assert not {"authorization", "cookie"} & {name.lower() for name in there.headers}
-
-
-def test_another_host_without_the_file_is_told(scene: Scene, ear: Ear) -> None:
-    with scene.serve(faults.redirect_to("elsewhere.example.org").on(scene.place)) as server:
-        assert "answers 404 Not Found" in str(scene.fail(server, ear))
-        server.faults.clear()
-        scene.succeed(server, ear)
 
 
 LASTING = {  # a fault at every attempt, given an early byte; its message, and whether it may pass

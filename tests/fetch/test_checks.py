@@ -109,6 +109,8 @@ def test_an_accepted_file_is_fetched_anew(fetch: Fetch, capsys: pytest.CaptureFi
         capsys.readouterr().out
     )
     assert kept.read_bytes() == bad
+    assert main(["accept", "slake"]) == 0
+    assert capsys.readouterr().out == "slake: its ledger remembers no file, so that nothing is refused for it\n"
     Path("data/raw/slake").rename("data/raw/toy_set")
     with serve({f"{URL}a.csv": good}) as server:
         assert read_all(fetch(server, set_)) == {"a.csv": good}

@@ -14,7 +14,7 @@ import pytest
 from openmedq.config import Execution
 from openmedq.datasets.card import Access, File
 from openmedq.errors import AcquisitionError, ParamsError
-from openmedq.fetch import addresses, client, needs
+from openmedq.fetch import addresses, client
 from openmedq.fetch.client import Client
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
@@ -67,12 +67,6 @@ def test_without_a_password_the_login_page_is_no_file(fetch: Fetch, login: Login
     with serve(SITE, login=login) as server, pytest.raises(AcquisitionError, match=told):
         fetch(server, make_set(FILES))
     assert not list(Path("data/raw/toy_set/files").rglob("*.csv"))
-
-
-@pytest.mark.usefixtures("_login")
-def test_physionet_takes_a_password_as_it_takes_it_from_wget(fetch: Fetch) -> None:
-    with serve(SITE, login="wget") as server:
-        assert read_all(fetch(server, make_set(FILES))) == DATA
 
 
 @pytest.mark.usefixtures("_login")
@@ -129,27 +123,6 @@ def test_half_of_the_credentials_are_none(monkeypatch: pytest.MonkeyPatch) -> No
         addresses.find_credential("physionet.org")
 
 
-def test_what_stands_in_the_way_is_known_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    credentialed = make_set(FILES, access=Access.CREDENTIALED, advice="Become credentialed at physionet.org.").card
-    told = needs.reason_to_skip(credentialed, "any")
-    assert told is not None
-    assert told.startswith("credentialed, and there are no credentials for physionet.org: set PHYSIONET_USERNAME and ")
-    assert told.endswith("Become credentialed at physionet.org.")
-    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
-        monkeypatch.setenv(name, value)
-    assert needs.reason_to_skip(credentialed, "any") is None
-    assert needs.reason_to_skip(credentialed, "commercial") == (
-        "credentialed: not commercial (policy.licences is commercial)"
-    )
-    registered = make_set(make_files(DATA), access=Access.REGISTRATION).card
-    assert str(needs.reason_to_skip(registered, "any")).startswith(
-        f"registration, and there are no credentials for {HOST}"
-    )
-    supplied = make_set(FILES, access=Access.USER_SUPPLIED, advice="Ask its authors.").card
-    assert needs.reason_to_skip(supplied, "any") == "it cannot be downloaded by a program: Ask its authors."
-    assert needs.reason_to_skip(make_set(FILES).card, "any") is None
-
-
 def test_redirects_end(fetch: Fetch) -> None:
     with serve(SITE, [faults.redirect_to(f"{PHYSIONET}a.csv")]) as server:
         with pytest.raises(AcquisitionError, match=r"a\.csv: too many redirects"):
@@ -193,13 +166,6 @@ def test_an_endpoint_below_another_one_is_its_own_host(fetch: Fetch, monkeypatch
         assert {request.headers["Authorization"] for request in server.requests} == {BASIC}
 
 
-@pytest.mark.parametrize(("num_failed", "doubled"), [(1, 2.0), (2, 4.0), (5, 32.0), (2000, client.MAX_WAIT_S)])
-def test_waits_double_with_jitter_up_to_a_bound(num_failed: int, doubled: float) -> None:
-    waits = {client.pause_s(num_failed, 2.0) for _ in range(100)}
-    assert doubled / 2 <= min(waits) < max(waits) <= doubled
-    assert client.pause_s(num_failed, 2.0, 700.0) == 700.0
-
-
 @pytest.mark.parametrize(
     ("header", "expected"),
     [
@@ -210,6 +176,13 @@ def test_waits_double_with_jitter_up_to_a_bound(num_failed: int, doubled: float)
 )
 def test_any_retry_after_is_a_wait_or_none(header: str, expected: float | None) -> None:
     assert client.parse_retry_after(header) == expected
+
+
+def test_waits_double_with_jitter_up_to_a_bound() -> None:
+    for num_failed, doubled in ((1, 2.0), (2, 4.0), (5, 32.0), (2000, client.MAX_WAIT_S)):
+        waits = {client.pause_s(num_failed, 2.0) for _ in range(100)}
+        assert doubled / 2 <= min(waits) < max(waits) <= doubled
+        assert client.pause_s(num_failed, 2.0, 700.0) == 700.0
 
 
 def test_signed_queries_are_not_shown(fetch: Fetch) -> None:

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from openmedq.cli import main
 from openmedq.config import Download, Execution
 from openmedq.datasets.card import Access, Edition, File
 from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, PassingError, StaleError
@@ -36,18 +35,6 @@ def test_all_files_come_and_are_written_into_the_ledger(fetch: Fetch) -> None:
         entry.path: {"url": f"{URL}{entry.path}", "sha256": entry.sha256, "size_bytes": entry.size_bytes}
         for entry in found.files
     }
-
-
-def test_the_same_files_make_the_same_ledger(fetch: Fetch) -> None:
-    texts = set()
-    for number in (1, 3):
-        with serve(SITE) as server:
-            fetch(server, make_set(FILES), connections=number)
-        texts.add(Path("data/ledger/toy_set.yaml").read_bytes())
-        for path in FOLDER.rglob("*.*"):
-            path.unlink()
-        Path("data/ledger/toy_set.yaml").unlink()
-    assert len(texts) == 1
 
 
 def test_only_what_is_missing_or_damaged_is_fetched(fetch: Fetch) -> None:
@@ -271,14 +258,3 @@ def test_what_came_before_takes_no_more_room(fetch: Fetch, monkeypatch: pytest.M
     monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with serve(SITE) as server:
         assert read_all(fetch(server, make_set(files))) == {"images/b.zip": data}
-
-
-def test_accept_says_what_it_did(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["accept", "slake"]) == 0
-    assert capsys.readouterr().out == "slake: its ledger remembers no file, so that nothing is refused for it\n"
-    ledger.write("slake", {"train.json": ledger.Entry("https://example.org/b", "0" * 64, 1)})
-    assert main(["accept", "slake", "train.json"]) == 0
-    assert (
-        capsys.readouterr().out == "slake: train.json: the next download fetches it anew, and records what it finds\n"
-    )
-    assert main(["accept", "nowhere"]) == 1

@@ -104,11 +104,6 @@ def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, An
     assert (step.num_bytes, step.disk_bytes) == (0, 0)
 
 
-def test_rows_of_other_licences_are_fetched_where_rows_decide() -> None:
-    step = plan(make_sets(licence="words", has_row_licences=True), policy={"licences": "research"})
-    assert step.skipped is None
-
-
 def test_what_the_mirror_holds_is_taken_from_there() -> None:
     lie("questions.json", 1, Path("supplied/toy_set"))
     assert plan(make_sets()).skipped == "present in supplied/toy_set"

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from openmedq.config import Execution
 from openmedq.datasets.card import LinkedPicture
@@ -101,13 +98,6 @@ def test_a_listing_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(server.requests) == 3
 
 
-def test_what_is_too_large_for_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pmc, "MAX_IMAGE_BYTES", 6)
-    with serve(publish("PMC1.1/a.jpg")) as server:
-        resolve(server, [link("PMC1", "a.jpg")], tmp_path)
-    assert found(tmp_path)["PMC1_a.jpg"].reason == "too large for an image"
-
-
 def test_an_interrupted_resolution_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pmc, "PART_ROWS", 4)
     articles = [f"PMC{number}" for number in range(10)]
@@ -144,12 +134,6 @@ def test_what_is_no_listing_is_one_line(document: bytes, tmp_path: Path) -> None
     assert not found(tmp_path)
 
 
-@given(st.binary(max_size=200) | st.text("<>/&;!ListBucketResultContentsKey[]x ", max_size=200).map(str.encode))
-def test_any_document_is_a_listing_or_refused(document: bytes) -> None:
-    with suppress(AcquisitionError):
-        assert pmc._parse(document, "here").tag.endswith("ListBucketResult")
-
-
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     (tmp_path / "00000.parquet").write_bytes(b"PAR1")
     with pytest.raises(AcquisitionError, match=r"00000\.parquet: not a list of addresses"):
@@ -171,12 +155,3 @@ def _after(num_requests: int) -> faults.Fault:
         return reply if len(seen) <= num_requests else bucket.Reply(503)
 
     return faults.Fault(after=strike)
-
-
-def test_a_size_without_end_is_none(tmp_path: Path) -> None:
-    """Python would refuse to read it as a number."""
-    entry = b"<Contents><Key>PMC1.1/a.jpg</Key><Size>%b</Size></Contents>" % (b"9" * 5000)
-    with serve({}) as server:
-        server.faults[:] = [_always(b"<ListBucketResult>%b</ListBucketResult>" % entry)]
-        resolve(server, [link("PMC1", "a.jpg")], tmp_path)
-    assert [address.url for address in found(tmp_path).values()] == [None]
