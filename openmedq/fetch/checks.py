@@ -83,7 +83,7 @@ def _find_unexpected(name: str, start: bytes) -> str | None:
     """What a server sends in place of a file, in any encoding and behind comments; None if it may be the file."""
     if name.endswith(PAGE_SUFFIXES):
         return None
-    uncommented = re.sub(rb"<!--.*?-->", b"", start.translate(None, b"\0\xfe\xff"), flags=re.DOTALL)
+    uncommented = re.sub(rb"<!--.*?-->", b" ", start.translate(None, b"\0\xfe\xff"), flags=re.DOTALL)
     found = unexpected.describe(b" ".join(uncommented.split()))
     return found[0] if found else None
 

@@ -93,9 +93,8 @@ class _Work:
     def record_linked(self, paths: list[Path]) -> None:
         """Add the shards of linked images. The ledger omits them: images arrive in any order."""
         for path in paths:
-            status = path.stat()
             name = path.relative_to(self.folder).as_posix()
-            self.entries[name] = origin.Entry(name, status.st_size, self._hash(path))
+            self.entries[name] = self._hash(path, name)
 
     async def _fetch_card(self, client: Client) -> None:
         card, recorded = self.card, dict(ledger.read(self.card.id))
@@ -178,22 +177,23 @@ class _Work:
         path = self.folder / file.path
         if not path.is_file():
             return False
-        size_bytes, sha256 = path.stat().st_size, self._hash(path)
+        found = self._hash(path, file.path)
         entry = recorded.get(file.path) if recorded else None
         expected = {file.sha256, entry.sha256 if entry else None} - {None}
-        if not expected <= {sha256}:
+        if not expected <= {found.sha256}:
             return False
         if not expected:  # nor was it recorded: the user put it there
             low, high = checks.size_bounds(file)
             is_md5 = file.md5 is None or file.md5 == origin.compute_md5(path)
-            if not (low <= size_bytes <= high and is_md5 and checks.is_complete(file, path)):
+            if not (low <= found.size_bytes <= high and is_md5 and checks.is_complete(file, path)):
                 return False
-        self._record(file, origin.Entry(file.path, size_bytes, sha256), recorded)
+        self._record(file, found, recorded)
         return True
 
-    def _hash(self, path: Path) -> str:
+    def _hash(self, path: Path, name: str) -> origin.Entry:
         status = path.stat()
-        return self.hashes.get(path, status) or self.hashes.compute(path, status)
+        sha256 = self.hashes.get(path, status) or self.hashes.compute(path, status)
+        return origin.Entry(name, status.st_size, sha256)
 
     def _record(self, file: File, entry: origin.Entry, recorded: dict[str, ledger.Entry] | None) -> None:
         """Add the file to the result and, at its first download, to the ledger."""

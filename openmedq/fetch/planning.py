@@ -121,18 +121,18 @@ def show(console: Console, steps: list[Step], settings: Download) -> bool:
     needed = sum(max(0, step.disk_bytes - step.present_bytes) for step in steps)
     free = shutil.disk_usage(next(each for each in (paths.RAW, *paths.RAW.absolute().parents) if each.exists())).free
     has_room = needed <= free
-    print_plain(console, "\n~ = approximate. n? = files of unknown size. disk = with Parquet shards and present files.")
+    console.out(
+        "\n~ = approximate. n? = files of unknown size. disk = with Parquet shards and present files.", highlight=False
+    )
     advice = "enough" if has_room else "NOT enough: leave datasets out (download.skip), or move data/ to a larger disk"
-    print_plain(console, f"Disk: {decimal(needed)} needed, {decimal(free)} free: {advice}.")
+    console.out(f"Disk: {decimal(needed)} needed, {decimal(free)} free: {advice}.", highlight=False)
     if is_miniature(Path(settings.mirror)):
         until = "until params.yaml sets it to your own folder (data/supplied) and download.fetch to true"
-        print_plain(
-            console, f"download.mirror is {settings.mirror}, generated data: `dvc repro` downloads nothing {until}."
-        )
+        found = f"download.mirror is {settings.mirror}, generated data"
+        console.out(f"{found}: `dvc repro` downloads nothing {until}.", highlight=False)
     elif not settings.fetch:
-        print_plain(
-            console, "download.fetch is false: `dvc repro` downloads nothing until params.yaml sets it to true."
-        )
+        until = "until params.yaml sets it to true"
+        console.out(f"download.fetch is false: `dvc repro` downloads nothing {until}.", highlight=False)
     return has_room
 
 
@@ -142,11 +142,6 @@ def format_size(num_bytes: int, step: Step) -> str:
         return f"{step.num_unsized}?"
     unsized = f" +{step.num_unsized}?" if step.num_unsized else ""
     return f"{'~' if step.is_approximate else ''}{decimal(num_bytes)}{unsized}"
-
-
-def print_plain(console: Console, text: str) -> None:
-    """Print a line without rich's markup and highlighting."""
-    console.print(text, highlight=False, markup=False)
 
 
 def write_links(datasets: Mapping[str, Dataset], params: Params, *, is_asked: bool, form: str) -> Iterator[str]:

@@ -26,7 +26,7 @@ from openmedq.datasets.card import Card, Dataset
 from openmedq.errors import SourceError, StaleError
 from openmedq.fetch import needs
 from openmedq.fetch.mirror import is_miniature, match_folders
-from openmedq.fetch.planning import Step, format_size, plan, print_plain
+from openmedq.fetch.planning import Step, format_size, plan
 from openmedq.schema import Rejected
 from openmedq.storage.tables import read_counts
 
@@ -62,9 +62,12 @@ def show(console: Console, datasets: Mapping[str, Dataset], params: Params) -> N
     console.print(table)
     for step in steps:
         card = datasets[step.dataset_id].card
-        print_plain(console, f"\n{card.id}: {card.title}; {card.citation}; {card.homepage}")
-        print_plain(console, f"  licence: {card.licence}; rows as published: {_format_rows(card.published_rows)}")
-        print_plain(console, f"  {_describe_missing(card, step, params)}")
+        lines = (
+            f"\n{card.id}: {card.title}; {card.citation}; {card.homepage}",
+            f"  licence: {card.licence}; rows as published: {_format_rows(card.published_rows)}",
+            f"  {_describe_missing(card, step, params)}",
+        )
+        console.out("\n".join(lines), highlight=False)
 
 
 def _describe_missing(card: Card, step: Step, params: Params) -> str:

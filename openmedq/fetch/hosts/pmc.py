@@ -65,8 +65,8 @@ async def resolve(client: Client, images: Iterable[LinkedPicture], folder: Path)
 
     async def work() -> None:
         for article, wanted in waiting:  # shared by all workers
-            files = await _list(client, article)
-            found.extend(_match(files, image) for image in wanted.values())
+            sizes = await _list(client, article)
+            found.extend(_match(sizes, image) for image in wanted.values())
             advance(1)
             if len(found) >= PART_ROWS:
                 _write(found, folder)
@@ -101,38 +101,27 @@ def _write(found: list[Address], folder: Path) -> None:
     found.clear()
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """Sizes by name of the files of an article's newest version, below `prefix`; or the reason why there are none."""
+async def _list(client: Client, article: str) -> dict[str, int]:
+    """Sizes by object key of the files of an article's newest version; empty if there are none.
 
-    prefix: str = ""
-    sizes: dict[str, int] | None = None
-    reason: str = ""
-
-
-async def _list(client: Client, article: str) -> _Files:
-    """List an article's files. The prefix ends with the dot: other articles' ids begin alike."""
+    The prefix ends with the dot: other articles' ids begin alike.
+    """
     if not _ARTICLE.fullmatch(article):
-        return _Files(reason="not an article id")
+        return {}
     versions: dict[int, dict[str, int]] = {}
     address = f"{BUCKET}/?list-type=2&prefix={article}."
     page = address
     for _ in range(MAX_PAGES):
         listing = _parse(await client.read(page), address)
         for entry in listing.iterfind("{*}Contents"):
-            named = re.fullmatch(rf"{article}\.(\d{{1,9}})/([^/]+)", entry.findtext("{*}Key") or "", re.ASCII)
-            size = entry.findtext("{*}Size") or ""
-            if named and _SIZE.fullmatch(size):
-                versions.setdefault(int(named[1]), {})[named[2]] = int(size)
+            key, size = entry.findtext("{*}Key") or "", entry.findtext("{*}Size") or ""
+            match = re.fullmatch(rf"{article}\.(\d{{1,9}})/[^/]+", key, re.ASCII)
+            if match and _SIZE.fullmatch(size):
+                versions.setdefault(int(match[1]), {})[key] = int(size)
         if listing.findtext("{*}IsTruncated") != "true":
-            break
+            return versions[max(versions)] if versions else {}
         page = f"{address}&continuation-token={quote(listing.findtext('{*}NextContinuationToken') or '', safe='')}"
-    else:
-        raise AcquisitionError(f"{address}: more than {MAX_PAGES} pages; the bucket may have changed")
-    if not versions:
-        return _Files(reason="the article is not in the bucket")
-    newest = max(versions)
-    return _Files(f"{article}.{newest}/", versions[newest])
+    raise AcquisitionError(f"{address}: more than {MAX_PAGES} pages; the bucket may have changed")
 
 
 def _parse(document: bytes, address: str) -> Element:
@@ -146,21 +135,22 @@ def _parse(document: bytes, address: str) -> Element:
     return listing
 
 
-def _match(files: _Files, image: LinkedPicture) -> Address:
+def _match(sizes: dict[str, int], image: LinkedPicture) -> Address:
     """The file of the same name, else the only image with the same name except for case and suffix."""
-    if files.sizes is None:
-        return Address(image.name, reason=files.reason)
-    matches = [image.figure]
-    if image.figure not in files.sizes:
+    if not sizes:
+        is_id = _ARTICLE.fullmatch(image.article)
+        return Address(image.name, reason="the article is not in the bucket" if is_id else "not an article id")
+    keys = {key.partition("/")[2]: key for key in sizes}
+    names = [image.figure]
+    if image.figure not in keys:
         stem = _stem(image.figure)
-        matches = [name for name in files.sizes if name.lower().endswith(SUFFIXES) and _stem(name) == stem]
-    if len(matches) != 1:
-        reason = "several files match" if matches else "the article has no such file"
-        return Address(image.name, reason=reason)
-    size_bytes = files.sizes[matches[0]]
-    if size_bytes > MAX_IMAGE_BYTES:
+        names = [name for name in keys if name.lower().endswith(SUFFIXES) and _stem(name) == stem]
+    if len(names) != 1:
+        return Address(image.name, reason="several files match" if names else "the article has no such file")
+    key = keys[names[0]]
+    if sizes[key] > MAX_IMAGE_BYTES:
         return Address(image.name, reason="too large for an image")
-    return Address(image.name, f"{BUCKET}/{quote(files.prefix + matches[0])}", size_bytes)
+    return Address(image.name, f"{BUCKET}/{quote(key)}", sizes[key])
 
 
 def _stem(name: str) -> str:
