@@ -1,4 +1,4 @@
-"""Folders of the local data folder are matched by the names that archives, repositories and records give them."""
+"""Folders of the local data folder match datasets by the names of archives, repositories and records."""
 
 from __future__ import annotations
 

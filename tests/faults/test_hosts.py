@@ -215,17 +215,17 @@ LASTING = {  # a fault at every attempt, given an early byte; its message, and w
 
 @pytest.mark.parametrize("scene", ["hub", "zenodo", "osf_folder", "physionet_image"], indirect=True)
 @pytest.mark.parametrize("name", LASTING)
-def test_what_stays_is_told_and_the_next_download_goes_on(scene: Scene, ear: Ear, name: str) -> None:
-    make, told, may_pass = LASTING[name]
+def test_what_stays_is_message_and_the_next_download_goes_on(scene: Scene, ear: Ear, name: str) -> None:
+    make, message, may_pass = LASTING[name]
     with scene.serve(make(scene.draw(share=0.1)).on(scene.place)) as server:
         error = scene.fail(server, ear, attempts=3, timeout_s=0.3)
-        assert told in str(error)
+        assert message in str(error)
         assert isinstance(error, PassingError) == may_pass
         server.faults.clear()
         scene.succeed(server, ear)
 
 
-def test_a_page_where_the_address_leads_is_told(scene: Scene, ear: Ear) -> None:
+def test_a_page_where_the_address_leads_is_message(scene: Scene, ear: Ear) -> None:
     with scene.serve(faults.html().on(scene.front)) as server:
         scene.fail(server, ear, attempts=2)
         server.faults.clear()

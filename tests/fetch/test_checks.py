@@ -73,18 +73,18 @@ def test_whole_files_come(fetch: Fetch, name: str) -> None:
 
 @pytest.mark.parametrize(("name", "data"), WRONG)
 def test_what_is_not_the_file_is_refused_and_not_recorded(fetch: Fetch, name: str, data: bytes) -> None:
-    told = (
+    message = (
         rf"^{name}: {URL}{name} (is incomplete, or not|does not begin as|sends an?) .*: open the address in a browser$"
     )
     with serve({f"{URL}{name}": data}) as server:
-        with pytest.raises(AcquisitionError, match=told) as caught:
+        with pytest.raises(AcquisitionError, match=message) as caught:
             fetch(server, make_set(make_files({name: data})))
         assert "\n" not in str(caught.value)
         assert not (FOLDER / name).exists() and not ledger.read("toy_set")
         if unexpected.describe(data):
             return
         pinned = make_set(make_files({name: data}, is_pinned=True))
-        assert read_all(fetch(server, pinned)) == {name: data}, "a hash that its publisher states is enough"
+        assert read_all(fetch(server, pinned)) == {name: data}, "a published hash is enough"
 
 
 def test_what_lies_there_and_is_cut_is_not_recorded_either(fetch: Fetch) -> None:
@@ -95,7 +95,7 @@ def test_what_lies_there_and_is_cut_is_not_recorded_either(fetch: Fetch) -> None
 
 
 def test_an_accepted_file_is_fetched_anew(fetch: Fetch, capsys: pytest.CaptureFixture[str]) -> None:
-    """One that was damaged from the first, which nothing shows."""
+    """The first download was damaged, and no check could show it."""
     bad, good = b"id\nx\n", b"id\n1\n"
     set_ = make_set(make_files({"a.csv": bad}))
     with serve({f"{URL}a.csv": bad}) as server:

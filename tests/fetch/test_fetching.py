@@ -1,4 +1,4 @@
-"""All files of a set: the ledger, several failures in one summary, room on the disk, and what is not asked for."""
+"""All files of a dataset: the ledger, the summary of failures, room on the disk, and unnecessary requests."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_later_change_is_refused_until_it_is_accepted(fetch: Fetch) -> None:
         assert ledger.accept("toy_set", ["a.csv"]) == ["a.csv"]
         num_bytes = sum(request.num_bytes for request in server.requests)
         assert read_all(fetch(server, make_set(FILES)))["a.csv"] == b"id\n2\n"
-        assert sum(request.num_bytes for request in server.requests) == num_bytes, "it had come whole"
+        assert sum(request.num_bytes for request in server.requests) == num_bytes, "it was already complete"
         assert ledger.read("toy_set")["a.csv"].size_bytes == 5
         fetch(server, make_set(FILES))
 
@@ -107,10 +107,10 @@ def test_failures_are_told_together_and_the_rest_comes(fetch: Fetch) -> None:
     with serve(SITE, broken) as server:
         with pytest.raises(
             AcquisitionError, match=r"^toy_set: 2 files failed: .*404 Not Found.*; c\.json: .*500"
-        ) as told:
+        ) as error:
             fetch(server, make_set(FILES))
-        assert not isinstance(told.value, PassingError), "one of them will not pass"
-        assert "\n" not in str(told.value)
+        assert not isinstance(error.value, PassingError), "one of them is permanent"
+        assert "\n" not in str(error.value)
         assert (FOLDER / "images/b.zip").read_bytes() == DATA["images/b.zip"]
         server.faults[:] = [faults.status(500).on("*/a.csv"), faults.status(500).on("*/c.json")]
         with pytest.raises(PassingError, match=r"^toy_set: 2 files failed"):
@@ -138,7 +138,7 @@ def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: p
 
 
 def test_a_full_disk_is_told_and_what_came_is_kept(fetch: Fetch) -> None:
-    """/dev/full is a disk without room."""
+    """/dev/full is a full disk."""
     aside = Path("data/raw/toy_set/.partial/a.csv")
     aside.parent.mkdir(parents=True)
     aside.symlink_to("/dev/full")
@@ -171,7 +171,7 @@ def test_further_files_are_those_that_the_first_ones_name(fetch: Fetch) -> None:
         num_requests = len(server.requests)
         fetch(server, set_)
         assert len(server.requests) == num_requests
-    assert not {name for name in ledger.read("toy_set") if name.startswith("files/")}, "git keeps no such names"
+    assert not {name for name in ledger.read("toy_set") if name.startswith("files/")}, "git has no such names"
 
 
 def test_a_summary_says_what_came(fetch: Fetch, logged: Callable[[], str]) -> None:
@@ -183,7 +183,7 @@ def test_a_summary_says_what_came(fetch: Fetch, logged: Callable[[], str]) -> No
 def test_pictures_of_a_credentialed_set_are_not_named(
     fetch: Fetch, capsys: pytest.CaptureFixture[str], logged: Callable[[], str]
 ) -> None:
-    """Their paths hold patients' ids."""
+    """Their paths have patient ids."""
     further = {"files/p10/p10073094/x.jpg": b"x" * 100}
     set_ = make_set(FILES, access=Access.CREDENTIALED)
     vars(set_)["more_files"] = lambda raw: iter(make_files(further, is_pinned=True))
@@ -195,10 +195,10 @@ def test_pictures_of_a_credentialed_set_are_not_named(
         faults.redirect_to(f"{URL}y"),
     ):
         site = SITE | {f"{URL}{path}": data for path, data in further.items()}
-        with serve(site, [fault.on("*/p10073094/*")]) as server, pytest.raises(OpenMedQError) as told:
+        with serve(site, [fault.on("*/p10073094/*")]) as server, pytest.raises(OpenMedQError) as error:
             fetch(server, set_)
-        assert "an image" in str(told.value) or HOST in str(told.value)
-        assert "10073094" not in str(told.value) + repr(told.value) + "".join(capsys.readouterr()) + logged()
+        assert "an image" in str(error.value) or HOST in str(error.value)
+        assert "10073094" not in str(error.value) + repr(error.value) + "".join(capsys.readouterr()) + logged()
 
 
 def test_an_edition_is_fetched_in_place_of_the_files() -> None:
@@ -213,7 +213,7 @@ def test_an_edition_is_fetched_in_place_of_the_files() -> None:
 
 
 def test_a_file_that_someone_put_there_is_held_to_what_is_promised(fetch: Fetch) -> None:
-    """Before the ledger takes it for what was found at the first download."""
+    """Before the ledger records it as the first download."""
     size_bytes, md5 = len(DATA["a.csv"]), hashlib.md5(DATA["a.csv"]).hexdigest()
     for pin in ({"size_bytes": size_bytes}, {"md5": md5}, {"about_bytes": size_bytes}):
         files = (FILES[0].model_copy(update=pin),)
@@ -237,8 +237,8 @@ def test_what_someone_put_in_a_files_place_is_kept(fetch: Fetch, logged: Callabl
     with serve(SITE) as server:
         assert read_all(fetch(server, make_set(files))) == {"images/b.zip": DATA["images/b.zip"]}
     assert kept.read_bytes() == b"other"
-    told = f"data/raw/toy_set/files/images/b.zip: not the published file, which is downloaded; moved to {kept}\n"
-    assert told in logged()
+    message = f"data/raw/toy_set/files/images/b.zip: not the published file, which is downloaded; moved to {kept}\n"
+    assert message in logged()
 
 
 def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,10 +61,10 @@ def ask(row: dict[str, Any]) -> dict[str, Any]:
     try:
         with urlopen(row["url"], timeout=5) as response:
             data = response.read()
-        told = {"status": "success", "error_message": None, "sha256": hashlib.sha256(data).hexdigest(), "jpg": data}
+        outcome = {"status": "success", "error_message": None, "sha256": hashlib.sha256(data).hexdigest(), "jpg": data}
     except (HTTPError, URLError, OSError) as error:
-        told = {"status": "failed_to_download", "error_message": str(error), "sha256": None, "jpg": None}
-    return row | told
+        outcome = {"status": "failed_to_download", "error_message": str(error), "sha256": None, "jpg": None}
+    return row | outcome
 
 
 def write_shard(output: Path, number: int, rows: list[dict[str, Any]], *, is_whole: bool = True) -> None:
@@ -120,7 +120,7 @@ def test_only_what_may_pass_is_asked_for_again(tmp_path: Path) -> None:
         numbers = [len(server.asked(f"{HOST}/PMC{number}_a.jpg")) for number in (0, 1, 2, 3, 4, 5, 6, 7, 9)]
         assert numbers == [2, 3, 2, 1, 1, 1, 1, 1, 1]
         assert run(server, tmp_path, links) == outcomes
-        assert len(server.requests) == sum(numbers), "nothing is asked for a second time"
+        assert len(server.requests) == sum(numbers), "a second run sends no request"
     expected = {3: Status.GONE, 4: Status.NO_PICTURE, 5: Status.NO_PICTURE, 9: Status.GONE}
     assert outcomes == {name: expected.get(int(name[3]), Status.SUCCESS) for name in links}
     assert sorted(path.name[:4] for path in (tmp_path / PICTURES).iterdir()) == ["0000"] * 3 + ["0001", "0002"]
@@ -155,8 +155,8 @@ def test_linked_pictures_are_held_to_the_sizes_of_the_buckets_listing(logged: Ca
     wanted = [LinkedPicture(f"{number}", "PMC1", f"{number}.jpg") for number in range(3)]
     with serve(published, [faults.shorten(20).on(f"{HOST}/PMC1.1/1.jpg")]) as server:
         images.fetch_linked("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
-    told = "toy_set: 2 of 3 images downloaded, 0 missing at the host, 1 failed (1: another size than listed)"
-    assert told in logged()
+    message = "toy_set: 2 of 3 images downloaded, 0 missing at the host, 1 failed (1: another size than listed)"
+    assert message in logged()
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -189,7 +189,7 @@ def test_a_round_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(images, "_run", run_in_its_place)
         num_before = len(server.requests)
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
-        assert len(server.requests) - num_before == 2, "of the half-written shard"
+        assert len(server.requests) - num_before == 2, "for the incomplete shard"
     assert len(list((tmp_path / PICTURES).iterdir())) == 3
 
 
@@ -287,7 +287,7 @@ def test_rocos_pictures_come_from_the_bucket(
         found = fetch(server, set_)
         num_requests = len(server.requests)
         assert fetch(server, set_) == found
-        assert len(server.requests) == num_requests, "a second run asks for nothing"
+        assert len(server.requests) == num_requests, "a second run sends no request"
     assert found.folder is not None
     assert {entry.path for entry in found.files} >= {"pictures/0000-00000.parquet", "addresses/00000.parquet"}
 

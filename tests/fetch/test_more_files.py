@@ -1,4 +1,4 @@
-"""Files that the first ones name: MIMIC-CXR's pictures, by its list and with its digests, and no word of which."""
+"""Files that the card's files list: MIMIC-CXR's images, with hashes; no message names one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def raw(miniature_of: Callable[[str], Path]) -> Path:  # noqa: F811
 
 @pytest.fixture
 def set_() -> Dataset:
-    """The set, its card without the sizes of the real files."""
+    """The dataset, with a card without the sizes of the real files."""
     files = tuple(file.model_copy(update={"about_bytes": None}) for file in mimic_cxr.card.files)
     card = mimic_cxr.card.model_copy(update={"files": files})
     tree: Any = SimpleNamespace(card=card, read=mimic_cxr.read, more_files=mimic_cxr.more_files)

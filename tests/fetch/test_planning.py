@@ -1,4 +1,4 @@
-"""`plan`, `links` and `sources`: what is to be fetched, from cards, ledger and disk alone."""
+"""`plan`, `links` and `sources`: what would be downloaded, from cards, ledger and disk."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_ledger_knows_sizes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("update", "sections", "told"),
+    ("update", "sections", "message"),
     [
         ({}, {"download": {"mirror": "supplied", "skip": ["toy_set"]}}, "download.skip names it"),
         ({"licence": "CC-BY-NC-4.0"}, {"policy": {"licences": "commercial"}}, "licence CC-BY-NC-4.0: not commercial"),
@@ -97,10 +97,10 @@ def test_the_ledger_knows_sizes() -> None:
         ),
     ],
 )
-def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, Any], told: str) -> None:
+def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, Any], message: str) -> None:
     step = plan(make_sets(**update), **sections)
     assert step.skipped is not None
-    assert step.skipped.startswith(told)
+    assert step.skipped.startswith(message)
     assert (step.num_bytes, step.disk_bytes) == (0, 0)
 
 

@@ -1,4 +1,4 @@
-"""Addresses in PubMed Central's bucket: which file is meant, what is none, and that a resolution goes on."""
+"""Addresses in PubMed Central's bucket: which file matches, invalid listings, and resumption."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_article_is_asked_for_once_and_what_is_no_id_never(tmp_path: Path) ->
             "list-type=2&prefix=PMC2.",
         ]
         resolve(server, pictures, tmp_path)
-        assert len(server.requests) == 2, "what is known is not asked for again"
+        assert len(server.requests) == 2, "known articles are not listed again"
     addresses = found(tmp_path)
     assert addresses["PMC1&x=_a.jpg"].reason == "not an article id"
     assert sum(address.url is not None for address in addresses.values()) == 3
@@ -147,7 +147,7 @@ def _always(document: bytes) -> faults.Fault:
 
 
 def _after(num_requests: int) -> faults.Fault:
-    """So many requests are answered; then the bucket asks for patience."""
+    """Answer so many requests, then 503."""
     seen: list[str] = []
 
     def strike(request: object, reply: bucket.Reply, other: str) -> bucket.Reply:

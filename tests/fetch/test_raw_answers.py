@@ -54,15 +54,15 @@ MONDAY, TUESDAY = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GM
 def test_parts_of_two_versions_are_not_joined(
     fetch: Fetch, begun: dict[str, str], then: dict[str, str], num_times: int
 ) -> None:
-    """From a server that does not heed If-Range, of a file whose hash nobody knows."""
+    """The server ignores If-Range, and the file has no known hash."""
     data = B * num_times
 
     def answer(head: str, number: int) -> Iterable[bytes]:
         if number == 0:
             return [answer_with(A[:150_000], Content_Length=len(A), **begun)]
         start = start_of(head)
-        told = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
-        return [answer_with(data[start:], "206 Partial Content" if start else "200 OK", **told, **then)]
+        message = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        return [answer_with(data[start:], "206 Partial Content" if start else "200 OK", **message, **then)]
 
     with serve_raw(HOST, answer) as server:
         assert read_all(fetch(server, make_set(FILES))) == {NAME: data}
@@ -85,26 +85,26 @@ def test_a_part_without_validators_is_of_the_version_that_was_asked_for(fetch: F
 def test_a_server_with_another_version_each_time_is_given_up(fetch: Fetch) -> None:
     def answer(head: str, number: int) -> Iterable[bytes]:
         start = start_of(head)
-        told = {"Content_Range": f"bytes {start}-{len(A) - 1}/{len(A)}"} if start else {}
+        message = {"Content_Range": f"bytes {start}-{len(A) - 1}/{len(A)}"} if start else {}
         data = A[start:150_000] or A[start : start + 9]
         status = "206 Partial Content" if start else "200 OK"
-        return [answer_with(data, status, Content_Length=len(A) - start, ETag=f'"{number}"', **told)]
+        return [answer_with(data, status, Content_Length=len(A) - start, ETag=f'"{number}"', **message)]
 
     with serve_raw(HOST, answer) as server, pytest.raises(PassingError, match=r"\(attempt 3\)"):
         fetch(server, make_set(FILES))
 
 
 @pytest.mark.parametrize(
-    ("coding", "told"),
+    ("coding", "message"),
     [
         ("identity", "does not state where the file ends, so a cut file would look complete"),
         ("gzip", "has Transfer-Encoding 'gzip', which was not requested; download it by hand"),
         ("gzip, chunked", "has Transfer-Encoding 'gzip, chunked', which was not"),
     ],
 )
-def test_only_chunks_tell_the_end(fetch: Fetch, coding: str, told: str) -> None:
+def test_only_chunks_tell_the_end(fetch: Fetch, coding: str, message: str) -> None:
     answer = answer_with(b"3\r\nabc\r\n0\r\n\r\n", Content_Length=None, Transfer_Encoding=coding)
-    with serve_raw(HOST, lambda head, number: [answer]) as server, pytest.raises(AcquisitionError, match=told):
+    with serve_raw(HOST, lambda head, number: [answer]) as server, pytest.raises(AcquisitionError, match=message):
         fetch(server, make_set(FILES))
 
 
@@ -152,8 +152,8 @@ def test_what_is_called_a_page_is_one_unless_its_hash_is_known(fetch: Fetch, kin
 def test_an_archive_begins_as_one_unless_its_hash_is_known(fetch: Fetch, name: str) -> None:
     files = {name: b'{"error": "forbidden"}'}
     with serve_raw(HOST, lambda head, number: [answer_with(files[name], Content_Type="text/plain")]) as server:
-        told = r"does not begin as a \.\w+ file; the host may require a login"
-        with pytest.raises(AcquisitionError, match=told):
+        message = r"does not begin as a \.\w+ file; the host may require a login"
+        with pytest.raises(AcquisitionError, match=message):
             fetch(server, make_set(make_files(files)))
         assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
 

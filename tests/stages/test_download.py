@@ -1,4 +1,4 @@
-"""`download` records where the files lie, holds them to what the card pins, and copies nothing."""
+"""`download` records the paths of local files, compares them with the card, and copies nothing."""
 
 import hashlib
 import json
@@ -110,7 +110,7 @@ def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monk
 def test_other_bytes_where_nobody_states_a_size_are_told_and_taken(
     mirror: Path, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], name: str
 ) -> None:
-    """MedMNIST's are read where `normalize.allow_unofficial` says so."""
+    """MedMNIST's reader accepts them if `normalize.allow_unofficial` is true."""
     _pin(monkeypatch, **{name: hashlib.new(name, (mirror / "questions.json").read_bytes()).hexdigest()})
     assert _run()["state"] == "present"
     assert not logged()

@@ -1,4 +1,4 @@
-"""`openmedq locate` says in one line that the local data folder is missing, before DVC would."""
+"""`openmedq locate` reports a missing local data folder in one line, before DVC does."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`manifest` finds each set of a mirror by name, hashes its files, and reads again only what changed."""
+"""`manifest` matches the local data folder's datasets by name, hashes their files, and rereads only changed ones."""
 
 import hashlib
 import json
