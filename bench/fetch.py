@@ -1,19 +1,18 @@
-"""How fast files are fetched, beside what people use for it, from one loopback server in the same run.
+"""Download speed of openmedq beside curl and img2dataset, from one loopback server in the same run.
 
-One large file, as a card lists it, and many small pictures, as a set's first files name them, go through
+One large file, as a card lists it, and many small images, as a dataset's files list them, are downloaded by
 
-    openmedq      `acquire.fetching.fetch`: to disk, held to their sha256, renamed once they are whole
+    openmedq      `fetch.fetching.fetch`: sha256 checked, renamed when complete
     curl          `curl`, then `sha256sum` (the large file)
-    img2dataset   unchanged (`disable_all_reencoding`), with their sha256, without EXIF (the pictures)
+    img2dataset   unchanged (`disable_all_reencoding`), with sha256, without EXIF (the images)
 
-The server is a process of its own that answers thousands of requests a second; it keeps connections open, and sends
-validators as public servers do. All write to one file system (`TMPDIR`). The contenders take turns, and the median of
-the rounds counts. Nothing is deleted between them but the large file: ext4 makes new files slowly where others just
-went.
+The server is a process that keeps connections open and sends validators, as public servers do. All write to one file
+system (`TMPDIR`), in turns; the median of the rounds counts. Only the large file is deleted between rounds: after many
+deletions ext4 creates files slowly.
 
-Python's start-up and imports are left out; for img2dataset by its own records, as it counts images a second itself:
-from the start of its first shard to the end of its last. Both are run with several settings (openmedq: connections;
-img2dataset: processes x threads, and what it writes), and the best of each is held against the other's.
+Start-up and imports are excluded; for img2dataset the time is from the start of its first shard to the end of its last,
+by its own statistics. Both run with several settings (openmedq: connections; img2dataset: processes x threads, and
+output format), and the best of each is compared.
 """
 
 from __future__ import annotations
@@ -38,16 +37,16 @@ from email.utils import formatdate
 from pathlib import Path
 
 LARGE = "large.bin"
-SIDES_PX = (140, 240)  # of pictures of noise, which take 20 to 60 kB
-CONNECTIONS = (4, 8, 16)  # of ours
+SIDES_PX = (140, 240)  # of images of noise, of 20 to 60 kB
+CONNECTIONS = (4, 8, 16)  # of openmedq
 SETTINGS = [(1, 32, "parquet"), (2, 16, "parquet"), (2, 64, "parquet"), (2, 16, "files")]  # processes, threads, output
 
 
 def main() -> None:
-    """Measure all contenders, and print two tables; or, called by itself, be the server or one contender."""
+    """Measure all programs and print two tables; with `--one`, be the server or one program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the large file")
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -58,16 +57,16 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        os.environ["TMPDIR"] = name  # img2dataset leaves folders behind
+        os.environ["TMPDIR"] = name  # img2dataset leaves folders in it
         published = folder / "published"
-        generate(published, arguments.megabytes, arguments.pictures)
+        generate(published, arguments.megabytes, arguments.images)
         with server(published) as base:
             measure_large(base, folder, arguments)
-            measure_pictures(base, folder, arguments)
+            measure_images(base, folder, arguments)
 
 
-def generate(published: Path, num_megabytes: int, num_pictures: int) -> None:
-    """Write the files that the server offers, and `files.json`: the size and sha256 of each."""
+def generate(published: Path, num_megabytes: int, num_images: int) -> None:
+    """Write the files to serve, and `files.json` with size and sha256 of each."""
     import numpy as np
     import PIL.Image
 
@@ -77,10 +76,10 @@ def generate(published: Path, num_megabytes: int, num_pictures: int) -> None:
         for _ in range(num_megabytes):
             file.write(chance.randbytes(10**6))
     noise = np.random.default_rng(0)
-    for number in range(num_pictures):
+    for number in range(num_images):
         side_px = int(noise.integers(*SIDES_PX))
-        picture = PIL.Image.fromarray(noise.integers(0, 256, (side_px, side_px, 3), np.uint8))
-        picture.save(published / f"{number:06}.jpg", quality=90)
+        image = PIL.Image.fromarray(noise.integers(0, 256, (side_px, side_px, 3), np.uint8))
+        image.save(published / f"{number:06}.jpg", quality=90)
     found = {}
     for path in sorted(published.iterdir()):
         with path.open("rb") as file:
@@ -89,7 +88,7 @@ def generate(published: Path, num_megabytes: int, num_pictures: int) -> None:
 
 
 def measure_large(base: str, folder: Path, arguments: argparse.Namespace) -> None:
-    """The large file: seconds of each round, and what they come to."""
+    """Download the large file in each round, and print the seconds."""
     seconds: dict[str, list[float]] = {"openmedq": [], "curl, sha256sum": [], "curl alone": []}
     for number in range(arguments.rounds):
         scratch = folder / f"large-{number}"
@@ -103,28 +102,28 @@ def measure_large(base: str, folder: Path, arguments: argparse.Namespace) -> Non
         subprocess.run(["sha256sum", target], check=True, stdout=subprocess.DEVNULL)
         seconds["curl, sha256sum"].append(time.perf_counter() - start)
         target.unlink()
-    print(f"one file of {arguments.megabytes} MB: seconds, median of {arguments.rounds} rounds, least and most")
+    print(f"one file of {arguments.megabytes} MB: seconds, median of {arguments.rounds} rounds, minimum and maximum")
     for way, each in seconds.items():
-        print(f"  {way:<28} {tell(each, '.2f')}")
+        print(f"  {way:<28} {summarize(each, '.2f')}")
     ratio = statistics.median(seconds["curl, sha256sum"]) / statistics.median(seconds["openmedq"])
     print(f"  openmedq is {ratio:.2f} times as fast as curl followed by sha256sum\n", flush=True)
 
 
-def measure_pictures(base: str, folder: Path, arguments: argparse.Namespace) -> None:
-    """The pictures: pictures a second of each round, and what they come to."""
-    ways = {f"openmedq {each}": ("openmedq", each, "pictures") for each in CONNECTIONS}
+def measure_images(base: str, folder: Path, arguments: argparse.Namespace) -> None:
+    """Download the images in each round, and print images per second."""
+    ways = {f"openmedq {each}": ("openmedq", each, "images") for each in CONNECTIONS}
     ways |= {"img2dataset {}x{} {}".format(*each): ("img2dataset", *each) for each in SETTINGS}
     speeds: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(arguments.rounds):
         for way, (name, *setting) in ways.items():
             scratch = folder / f"{way} {number}"
             found = run_apart(name, base, folder / "published", scratch, *setting)
-            if found["num_files"] != arguments.pictures:
-                raise SystemExit(f"error: {way}: {found['num_files']} of {arguments.pictures} pictures")
+            if found["num_files"] != arguments.images:
+                raise SystemExit(f"error: {way}: {found['num_files']} of {arguments.images} images")
             speeds[way].append(found["num_files"] / found["seconds"])
-    print(f"{arguments.pictures} pictures: pictures/s, median of {arguments.rounds} rounds, least and most")
+    print(f"{arguments.images} images: images/s, median of {arguments.rounds} rounds, minimum and maximum")
     for way, each in speeds.items():
-        print(f"  {way:<28} {tell(each, '.0f')}")
+        print(f"  {way:<28} {summarize(each, '.0f')}")
     best = {
         name: max(statistics.median(each) for way, each in speeds.items() if way.startswith(name))
         for name in ("openmedq", "img2dataset")
@@ -132,13 +131,13 @@ def measure_pictures(base: str, folder: Path, arguments: argparse.Namespace) -> 
     print(f"  openmedq is {best['openmedq'] / best['img2dataset']:.2f} times as fast as img2dataset, each at its best")
 
 
-def tell(figures: list[float], style: str) -> str:
-    """Median, least and most."""
-    return "".join(f"{format(each, style):>8}" for each in (statistics.median(figures), min(figures), max(figures)))
+def summarize(values: list[float], style: str) -> str:
+    """Median, minimum and maximum."""
+    return "".join(f"{format(each, style):>8}" for each in (statistics.median(values), min(values), max(values)))
 
 
 def run_apart(*words: object) -> dict[str, float]:
-    """Measure one contender in a process of its own."""
+    """Measure one program in its own process."""
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "NO_ALBUMENTATIONS_UPDATE": "1"}
     command = [sys.executable, __file__, "--one", *map(str, words)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
@@ -149,15 +148,15 @@ def run_apart(*words: object) -> dict[str, float]:
 
 
 def fetch(base: str, published: str, scratch: str, connections: str, what: str) -> dict[str, float]:
-    """Ours, all of `fetch`, from the first look for what is here to the last hash written down."""
+    """Measure `fetch`, from the check for present files to the last recorded hash."""
     from openmedq.config import Download, Execution
     from openmedq.datasets.card import Access, Card, File
     from openmedq.fetch import fetching
     from openmedq.schema import Task
 
     @dataclass
-    class Pictures:
-        """As much of a set as fetching sees."""
+    class Images:
+        """The parts of a dataset that `fetch` uses."""
 
         card: Card
         further: list[File]
@@ -184,18 +183,18 @@ def fetch(base: str, published: str, scratch: str, connections: str, what: str) 
         roles={},
         published_rows={},
     )
-    set_ = Pictures(card, [] if what == "large" else files)
+    dataset = Images(card, [] if what == "large" else files)
     Path(scratch).mkdir()
     os.chdir(scratch)
     start = time.perf_counter()
-    found = fetching.fetch(set_, Download(), Execution(connections=int(connections)))  # type: ignore[arg-type]
+    found = fetching.fetch(dataset, Download(), Execution(connections=int(connections)))  # type: ignore[arg-type]
     return {"seconds": time.perf_counter() - start, "num_files": len(found.files)}
 
 
 def run_img2dataset(
     base: str, published: str, scratch: str, processes: str, threads: str, output: str
 ) -> dict[str, float]:
-    """The peer; several shards a process, so that none waits long for another at the end."""
+    """Measure img2dataset, with several shards per process, so that none waits long for another at the end."""
     import img2dataset
 
     names = [name for name in json.loads(Path(published, "files.json").read_text()) if name != LARGE]
@@ -222,7 +221,7 @@ def run_img2dataset(
 
 @contextmanager
 def server(published: Path) -> Iterator[str]:
-    """The base URL of a server of a folder's files, in a process of its own."""
+    """Serve a folder in its own process; yields the base URL."""
     command = [sys.executable, __file__, "--one", "serve", str(published)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -233,7 +232,7 @@ def server(published: Path) -> Iterator[str]:
 
 
 def serve(published: str) -> None:
-    """Answer GETs, a thread a connection; the kernel moves the bytes."""
+    """Answer GETs with a thread per connection and `sendfile`."""
 
     class Handler(socketserver.StreamRequestHandler):
         disable_nagle_algorithm = True

@@ -37,7 +37,7 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
 
     A node whose upstream failed is not run; the others are.
     """
-    if any(node.name == "survey" for node in selected):
+    if any(node.name == "manifest" for node in selected):
         _check_local_folder(root)
     declare_slots()
     PROCESSES.reset()

@@ -10,7 +10,7 @@ LEDGER = Path("data/ledger")  # in git: <id>.yaml, what was found at the first d
 DVC_LOCK = Path("dvc.lock")
 
 MINIATURE = Path("data/miniature")  # <id>/: generated files in the set's own layout
-SURVEY = Path("data/survey")  # <id>.json: what the mirror holds of each set
+MANIFEST = Path("data/manifest")  # <id>.json: files of the local data folder, with size and sha256, by dataset
 RAW = Path("data/raw")  # <id>/origin.json: where the published files lie, with their hashes; files/: what was fetched
 SAMPLES = Path("data/samples")  # <id>/shard-*.parquet, rejected.parquet, counts.json
 VERDICTS = Path("data/verdicts")  # verdicts.parquet, counts.json

@@ -39,7 +39,7 @@ STAGES = {
             "openmedq.synthetic.miniature",
             is_per_dataset=True,
         ),
-        Stage("survey", "list and hash the files of the local data folder", "openmedq.fetch.survey"),
+        Stage("manifest", "list and hash the files of the local data folder", "openmedq.fetch.manifest"),
         Stage(
             "download",
             "record where the published files are; fetch what is missing if download.fetch is set",

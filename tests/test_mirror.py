@@ -1,4 +1,4 @@
-"""Folders of the local data folder are matched by the names that archives, repositories and records give them."""
+"""Folders of the local data folder match datasets by the names of archives, repositories and records."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from openmedq.datasets import DATASETS, catalogue
 from openmedq.datasets.card import Dataset
 from openmedq.errors import MirrorError
-from openmedq.fetch import survey
+from openmedq.fetch import manifest
 from openmedq.fetch.mirror import list_unmatched, match_folders
 from tests.curate.corpus import make_params
 
@@ -94,6 +94,6 @@ def test_folders_that_match_no_dataset_are_named_in_one_line(
         (tmp_path / "local" / name).mkdir(parents=True)
     (tmp_path / "local/SLAKE/train.json").touch()
     with caplog.at_level(logging.WARNING):
-        survey.run(make_params(download={"mirror": "local"}))
+        manifest.run(make_params(download={"mirror": "local"}))
     (message,) = caplog.messages
     assert message.startswith("local: 2 folders match no dataset: Slakes, my scans; ")

@@ -1,6 +1,5 @@
-"""Published files from their official places: resumable, verified while they stream, and only what is missing.
+"""Published files of a dataset: from the local data folder, or downloaded from their official hosts.
 
-`fetching` does it for a whole set; `needs` says beforehand what there is to do. One HTTP client (`client`), one way a
-file comes (`transfer`), and what is known of the hosts: `credentials`, `hub`. Which files a set has is its card's
-business.
+`manifest` and `download` are stages, `planning` shows what would be downloaded, `fetching` downloads a dataset and
+`file` one file, through one HTTP `client`. The card lists a dataset's files; `hosts` asks for what it omits.
 """

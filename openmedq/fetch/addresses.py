@@ -1,61 +1,119 @@
-"""Addresses: which ones can be asked for, where a redirect leads, through which proxy, and what may be shown of them.
+"""URLs: endpoints, redirects, proxies, what a message may show, and the credentials of each host.
 
-Nothing is asked here.
+Credentials come from environment variables or netrc and are sent to their own host only.
 """
 
 from __future__ import annotations
 
+import base64
+import netrc
+import os
 import re
 import urllib.request
+from pathlib import Path
 from urllib.parse import quote
 
+from pydantic import SecretStr
 from yarl import URL
 
-from openmedq.errors import ParamsError
+from openmedq.errors import AcquisitionError, ParamsError
+
+HUB = "huggingface.co"
+VARIABLES = {"physionet.org": ("PHYSIONET_USERNAME", "PHYSIONET_PASSWORD")}
+
+
+def plain(url: str) -> str:
+    """The URL without query, fragment and user, which may hold secrets: the form for messages."""
+    return str(URL(url).with_query(None).with_fragment(None).with_user(None))
 
 
 def parse_endpoint(base: str, name: str) -> URL:
-    """The base URL that an endpoint of that name says, with a slash at its end; ParamsError where it is none."""
+    """Parse the base URL of an endpoint and end its path with a slash; ParamsError, with its `name`, if invalid."""
     try:
         url = URL(base)
-        _refuse_unsendable(url)
+        _check_encodable(url)
         if url.scheme not in ("http", "https") or not url.host:
             raise ValueError
-    except ValueError:  # the address is not repeated: it may hold a password
-        raise ParamsError(f"{name}: not an http or https address with a host's name; correct it") from None
+    except ValueError:  # the message omits the address, which may hold a password
+        raise ParamsError(f"{name}: not an http or https address with a host name; correct it") from None
     return url if url.path.endswith("/") else url.with_path(url.path + "/")
 
 
-def join(here: URL, location: str) -> URL:
-    """Where a redirect leads, as its server spells it; ValueError where it can't be asked for.
+def join(current: URL, location: str) -> URL:
+    """Resolve the `Location` of a redirect; ValueError if it is not a valid address.
 
-    But blanks are quoted: some servers leave them, and they would end the request's first line.
+    Spaces are quoted: some servers leave them unquoted, and they would end the request line.
     """
-    spelled = re.sub(r"\s", lambda found: quote(found[0]), location.strip())
-    named = here.join(URL(spelled, encoded=True)).with_user(None)
-    _refuse_unsendable(named)
-    return named
+    quoted = re.sub(r"\s", lambda found: quote(found[0]), location.strip())
+    target = current.join(URL(quoted, encoded=True)).with_user(None)
+    _check_encodable(target)
+    return target
 
 
-def _refuse_unsendable(url: URL) -> None:
-    """ValueError for what would be found out late: signs and names of hosts that can't be."""
+def _check_encodable(url: URL) -> None:
+    """Raise ValueError for characters and host names that would fail only when the request is sent."""
     str(url).encode("utf-8")
     (url.host or "").encode("idna")
 
 
 def is_private(url: URL) -> bool:
-    """Whether nobody on the way can read along."""
+    """Whether nobody on the network can read the request: https, or this machine."""
     return url.scheme == "https" or url.host in ("127.0.0.1", "::1", "localhost")
 
 
-def proxy_of(target: URL) -> str | None:
-    """The proxy that the environment names for a host."""
+def find_proxy(target: URL) -> str | None:
+    """The proxy that the environment names for a URL."""
     if not target.host or urllib.request.proxy_bypass(target.host):
         return None
     proxy = urllib.request.getproxies().get(target.scheme)
-    return proxy if not proxy or "://" in proxy else f"http://{proxy}"  # as curl takes it
+    return proxy if not proxy or "://" in proxy else f"http://{proxy}"  # as curl interprets it
 
 
-def plain(url: str) -> str:
-    """A URL without its query and its user: what may be shown."""
-    return str(URL(url).with_query(None).with_fragment(None).with_user(None))
+def find_credential(host: str) -> SecretStr | None:
+    """The `Authorization` header for a host, or None.
+
+    Raises:
+        AcquisitionError: one of two environment variables is missing, or netrc is unreadable.
+    """
+    if host == HUB:
+        from huggingface_hub import get_token  # from HF_TOKEN or `hf auth login`
+
+        token = get_token()
+        return SecretStr(f"Bearer {token}") if token else None
+    pair = _read_environment(host) or _read_netrc(host)
+    return SecretStr("Basic " + base64.b64encode(":".join(pair).encode()).decode("ascii")) if pair else None
+
+
+def advise_login(host: str) -> str:
+    """How the user can provide credentials for a host."""
+    if host == HUB:
+        return "set HF_TOKEN, or run `hf auth login`"
+    names = VARIABLES.get(host)
+    return (f"set {' and '.join(names)}, or add" if names else "add") + f" `machine {host}` to ~/.netrc"
+
+
+def _read_environment(host: str) -> tuple[str, str] | None:
+    names = VARIABLES.get(host)
+    if names is None:
+        return None
+    user, password = (os.environ.get(name, "") for name in names)
+    if bool(user) != bool(password):
+        raise AcquisitionError(f"{names[0]} and {names[1]}: only one of them is set; set both or neither")
+    return (user, password) if user else None
+
+
+def _read_netrc(host: str) -> tuple[str, str] | None:
+    """User and password of the host's own entry: a `default` entry would send a password to any host."""
+    path = Path(os.environ.get("NETRC") or "~/.netrc")
+    try:
+        path = path.expanduser()
+        entry = netrc.netrc(path).hosts.get(host)
+    except (FileNotFoundError, RuntimeError):  # RuntimeError: a user without a home folder, as in containers
+        return None
+    except netrc.NetrcParseError as error:  # its message may quote a password
+        raise AcquisitionError(
+            f"{path}, line {error.lineno}: invalid netrc; correct it, or set NETRC to another file"
+        ) from None
+    except (OSError, UnicodeDecodeError):
+        raise AcquisitionError(f"{path}: unreadable; make it readable, or set NETRC to another file") from None
+    return (entry[0], entry[2] or "") if entry else None

@@ -1,21 +1,22 @@
-"""The one HTTP client: a GET with bounded redirects, credentials for their own host alone, and trouble told apart.
+"""The HTTP client: GET with bounded redirects and retries; credentials go to their own host only.
 
-What may pass by itself is a `NotNowError`, and `patiently` waits for it; all else is an AcquisitionError in one line.
-No message holds a query: signed links carry secrets there.
+A fault that may pass is a RetryableError, which `retry` repeats; every other fault is an AcquisitionError. Messages
+omit queries: signed links carry secrets there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from pydantic import SecretStr
@@ -23,54 +24,54 @@ from yarl import URL
 
 from openmedq.config import Execution
 from openmedq.errors import AccessError, AcquisitionError, PassingError
-from openmedq.fetch import addresses, credentials
+from openmedq.fetch import addresses
 from openmedq.fetch.addresses import plain
 
 CHUNK_BYTES = 2**20
 AGENT = "openmedq (downloads datasets; https://arxiv.org/abs/2606.12953)"
-AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # it takes a password from wget alone, as its pages say
+AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # PhysioNet accepts a password from wget only, as its pages say
 MAX_REDIRECTS = 10
-HEADERS_TIMES = 3  # of `execution.timeout_s`: for name, connection and all headers of an answer
-MAX_WAIT_S = 600.0  # a server that asks for more is tried another day
-MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings and the like
-LATER = "; what came is kept, run the command again later"
-PASSING = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
+HEADERS_TIMEOUTS = 3  # times `execution.timeout_s`: limit for name lookup, connection and all headers of a response
+MAX_WAIT_S = 600.0  # a server that asks for a longer wait is given up
+MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings and other API responses
+LATER = "; partial data is kept, run the command again later"
+RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
 
+_PROGRESS_BYTES = 2**20  # new bytes after which `retry` counts failures from zero
 _Result = TypeVar("_Result")
 
 
-class NotNowError(Exception):
-    """Trouble that may pass; `wait_s` where the server says how long it takes."""
+class RetryableError(Exception):
+    """A fault that may pass; `wait_s` if the server states how long to wait."""
 
     def __init__(self, what: str, wait_s: float | None = None) -> None:
-        """`what` went wrong, in a few words."""
         super().__init__(what)
         self.wait_s = wait_s
 
 
 class Client:
-    """Connections to all hosts; an async context manager."""
+    """Connections to all hosts, as an async context manager; ParamsError if an endpoint is not a URL."""
 
     def __init__(self, execution: Execution) -> None:
-        """ParamsError where an endpoint is no URL."""
         self.execution = execution
         named = {host: (base, f"execution.endpoints.{host}") for host, base in execution.endpoints.items()}
-        endpoints = {credentials.HUB: (os.environ.get("HF_ENDPOINT", ""), "HF_ENDPOINT"), **named}
-        places = {host: addresses.parse_endpoint(base, name) for host, (base, name) in endpoints.items() if base}
-        self._endpoints = dict(sorted(places.items(), key=lambda each: -len(each[1].path)))  # one may lie below another
+        endpoints = {addresses.HUB: (os.environ.get("HF_ENDPOINT", ""), "HF_ENDPOINT"), **named}
+        parsed = {host: addresses.parse_endpoint(base, name) for host, (base, name) in endpoints.items() if base}
+        self._endpoints = dict(sorted(parsed.items(), key=lambda each: -len(each[1].path)))  # the most specific first
         self._secrets: dict[str, SecretStr | None] = {}
-        self._proxies: dict[URL, str | None] = {}  # by origin; to ask the system costs more than a small file
+        self._proxies: dict[URL, str | None] = {}  # by origin: asking the system takes longer than a small file
+        self._documents: dict[str, Any] = {}
         self._session: aiohttp.ClientSession
 
     async def __aenter__(self) -> Client:
-        """Open for requests."""
+        """Open the session."""
         seconds = self.execution.timeout_s
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the callers bound themselves
+            connector=aiohttp.TCPConnector(limit=0),  # callers limit themselves
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=seconds, sock_read=seconds),
             headers={"Accept-Encoding": "identity"},
-            auto_decompress=False,  # a file is kept as it is published
-            trust_env=False,  # which would send netrc's default password to anyone
+            auto_decompress=False,  # files are stored as published
+            trust_env=False,  # it would send netrc's default password to any host
             read_bufsize=CHUNK_BYTES,
         )
         return self
@@ -86,17 +87,17 @@ class Client:
         """The final response to a GET: 200, 206 or 416.
 
         Raises:
-            NotNowError: no connection, no byte for too long, or a status that may change by itself.
-            AcquisitionError: the server refuses, or has no such file.
+            RetryableError: no connection, a timeout, or a status that may change.
+            AcquisitionError: the server refuses access or lacks the file.
         """
-        target = self._place(URL(url))
+        target = self._resolve(URL(url))
         try:
             for _ in range(MAX_REDIRECTS):
                 secret = self._find_credential(target)
                 sent = {**(headers or {}), "User-Agent": AGENTS.get(self.host_of(target), AGENT)}
                 if secret:
                     sent["Authorization"] = secret.get_secret_value()
-                async with asyncio.timeout(HEADERS_TIMES * self.execution.timeout_s):  # each byte may come in good time
+                async with asyncio.timeout(HEADERS_TIMEOUTS * self.execution.timeout_s):  # sock_read is per byte
                     response = await self._session.get(
                         target, headers=sent, allow_redirects=False, proxy=self._find_proxy(target)
                     )
@@ -107,27 +108,27 @@ class Client:
                         yield response
                         return
                     target = self._follow(target, location)
-            raise AcquisitionError(f"{plain(url)}: redirects without end; its address may have changed")
+            raise AcquisitionError(f"{plain(url)}: too many redirects; its address may have changed")
         except aiohttp.ClientConnectorCertificateError:
-            advice = "nothing was sent; check the date of this machine, and its proxy's certificate (SSL_CERT_FILE)"
+            advice = "nothing was sent; check this machine's date, and the certificate of its proxy (SSL_CERT_FILE)"
             raise AcquisitionError(f"{plain(url)}: the server's certificate is not trusted; {advice}") from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
-            raise NotNowError(_describe(error)) from None
+            raise RetryableError(_describe(error)) from None
 
     async def read_chunk(self, response: aiohttp.ClientResponse) -> bytes:
-        """What comes next of a body; b"" at its end. TimeoutError after `timeout_s`, whatever else comes."""
-        came = response.content.read_nowait(CHUNK_BYTES)  # a clock for what is here already would cost small files 5 %
-        if came or response.content.at_eof():
-            return came
+        """Read the next bytes of a body, b"" at its end; TimeoutError after `timeout_s`."""
+        data = response.content.read_nowait(CHUNK_BYTES)  # a timeout for buffered data would cost small files 5 %
+        if data or response.content.at_eof():
+            return data
         async with asyncio.timeout(self.execution.timeout_s):
             return await response.content.read(CHUNK_BYTES)
 
     async def read(self, url: str) -> bytes:
-        """A small document whole, patiently."""
+        """Read a small document, with retries."""
 
         async def attempt() -> bytes:
             async with self.get(url) as response:
-                async with asyncio.timeout(MAX_WAIT_S):  # each byte may come in good time
+                async with asyncio.timeout(MAX_WAIT_S):  # sock_read is per byte
                     data = await response.content.read(MAX_DOCUMENT_BYTES + 1)
                     while len(data) <= MAX_DOCUMENT_BYTES and (more := await response.content.read(MAX_DOCUMENT_BYTES)):
                         data += more
@@ -135,25 +136,29 @@ class Client:
                     raise AcquisitionError(f"{plain(url)}: more than {MAX_DOCUMENT_BYTES} bytes; expected a short list")
                 return data
 
-        return await patiently(attempt, self.execution, plain(url))
+        return await retry(attempt, self.execution, plain(url))
 
-    def endpoint_of(self, host: str) -> str | None:
-        """The base URL that answers in a host's place; None where it answers itself."""
-        return str(self._endpoints[host]).rstrip("/") if host in self._endpoints else None
+    async def read_json(self, url: str) -> Any:
+        """Read a JSON document, each once; AcquisitionError if it is not JSON."""
+        if url not in self._documents:
+            try:
+                self._documents[url] = json.loads(await self.read(url))
+            except (ValueError, RecursionError):
+                raise AcquisitionError(f"{plain(url)}: the answer is not JSON; the API may have changed") from None
+        return self._documents[url]
 
     def host_of(self, target: URL) -> str:
-        """The host that a URL speaks to, endpoints taken for the host in whose place they answer."""
+        """The official host that a URL belongs to, also if an endpoint replaces the host."""
         for host, base in self._endpoints.items():
             if target.origin() == base.origin() and target.path.startswith(base.path):
                 return host
         return target.host or ""
 
-    def place(self, url: str) -> str:
-        """Where a URL is asked for, for whoever asks in place of this client."""
-        return str(self._place(URL(url)))
+    def resolve(self, url: str) -> str:
+        """The URL to request, for other programs that download: at the endpoint that replaces the host, if any."""
+        return str(self._resolve(URL(url)))
 
-    def _place(self, url: URL) -> URL:
-        """Where a URL is asked for: at an endpoint, where there is one for its host."""
+    def _resolve(self, url: URL) -> URL:
         base = self._endpoints.get(url.host or "")
         if base is None:
             return url
@@ -163,84 +168,92 @@ class Client:
     def _find_credential(self, target: URL) -> SecretStr | None:
         host = self.host_of(target)
         if host not in self._secrets:
-            self._secrets[host] = credentials.find(host)
+            self._secrets[host] = addresses.find_credential(host)
         return self._secrets[host] if addresses.is_private(target) else None
 
     def _find_proxy(self, target: URL) -> str | None:
         origin = target.origin()
         if origin not in self._proxies:
-            self._proxies[origin] = addresses.proxy_of(target)
+            self._proxies[origin] = addresses.find_proxy(target)
         return self._proxies[origin]
 
-    def _follow(self, here: URL, location: str) -> URL:
+    def _follow(self, current: URL, location: str) -> URL:
         try:
-            named = addresses.join(here, location)
+            named = addresses.join(current, location)
         except ValueError:
-            raise AcquisitionError(f"{plain(str(here))}: redirects to what is no address") from None
-        there = self._place(named)
-        if named.scheme not in ("http", "https") or (addresses.is_private(here) and not addresses.is_private(there)):
+            raise AcquisitionError(f"{plain(str(current))}: redirects to an invalid address") from None
+        target = self._resolve(named)
+        is_downgrade = addresses.is_private(current) and not addresses.is_private(target)
+        if named.scheme not in ("http", "https") or is_downgrade:
             raise AcquisitionError(
-                f"{plain(str(here))}: redirects to an unprotected {named.scheme}:// address; refused"
+                f"{plain(str(current))}: redirects to an unprotected {named.scheme}:// address; refused"
             )
-        return there
+        return target
 
     def _check_status(self, response: aiohttp.ClientResponse, url: str, *, had_credentials: bool) -> None:
-        status = response.status
+        status, host = response.status, self.host_of(response.url)
         if status in (200, 206, 416):
             return
         name = f"{status} {HTTPStatus(status).phrase}" if status in set(HTTPStatus) else str(status)
-        if status in PASSING:
-            raise NotNowError(
-                f"{self.host_of(response.url)} answers {name}", parse_wait_s(response.headers.get("Retry-After"))
-            )
+        if status in RETRYABLE_STATUS:
+            raise RetryableError(f"{host} answers {name}", parse_retry_after(response.headers.get("Retry-After")))
         if status in (401, 403):
-            host = self.host_of(response.url)
             advice = (
-                "your account may lack the access, or the password is wrong: look at the set's page"
+                "your account may lack access, or the password is wrong: see the dataset's page"
                 if had_credentials
-                else credentials.advise(host)
+                else addresses.advise_login(host)
             )
             raise AccessError(f"{plain(url)}: {host} answers {name}; {advice}")
-        raise AcquisitionError(f"{plain(url)}: {self.host_of(response.url)} answers {name}; it may have moved")
+        raise AcquisitionError(f"{plain(url)}: {host} answers {name}; it may have moved")
 
 
-async def patiently(
+async def retry(
     attempt: Callable[[], Awaitable[_Result]],
     execution: Execution,
     what: str,
-    furthest: Callable[[], int] = lambda: 0,
+    num_received: Callable[[], int] = lambda: 0,
 ) -> _Result:
-    """The result of an attempt, tried again while trouble may pass: waits double, with jitter, or are the server's.
+    """Repeat an attempt while it raises RetryableError, with exponential backoff and jitter, or the server's wait.
 
-    `furthest` tells how far any attempt came, in bytes: they are counted anew after each that came further than all
-    before it, but for a trickle. A server that cuts each time, and sends from the start each time, is so given up.
-    PassingError, in one line, once `execution.attempts` in a row brought nothing.
+    `num_received` returns the most bytes that any attempt received. Failures are counted from zero after at least 1 MiB
+    of new bytes; so a server that always cuts, and always sends from the start, is given up.
+
+    Raises:
+        PassingError: `execution.attempts` in a row failed without new bytes.
     """
-    num_failed, before = 0, furthest()
+    num_failed, before = 0, num_received()
     while True:
         try:
             return await attempt()
-        except NotNowError as trouble:
-            now = furthest()
-            num_failed = 1 if now - before >= _TRICKLE_BYTES else num_failed + 1
+        except RetryableError as error:
+            now = num_received()
+            num_failed = 1 if now - before >= _PROGRESS_BYTES else num_failed + 1
             before = now
-            if num_failed >= execution.attempts or (trouble.wait_s or 0) > MAX_WAIT_S:
-                asked = f", and to be left alone for {trouble.wait_s:.0f} s" if trouble.wait_s else ""
-                raise PassingError(f"{what}: {trouble}{asked} (attempt {num_failed}){LATER}") from None
-            await asyncio.sleep(pause_s(num_failed, execution.backoff_s, trouble.wait_s))
+            if num_failed >= execution.attempts or (error.wait_s or 0) > MAX_WAIT_S:
+                asked = f", and asks to wait {error.wait_s:.0f} s" if error.wait_s else ""
+                raise PassingError(f"{what}: {error}{asked} (attempt {num_failed}){LATER}") from None
+            await asyncio.sleep(pause_s(num_failed, execution.backoff_s, error.wait_s))
 
 
-_TRICKLE_BYTES = 2**20
+async def run_workers(work: Callable[[], Coroutine[None, None, None]], num_workers: int) -> None:
+    """Run `num_workers` copies of a coroutine until all end; the first exception cancels the others."""
+    workers = [asyncio.ensure_future(work()) for _ in range(num_workers)]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
 
 def pause_s(num_failed: int, backoff_s: float, asked_s: float | None = None) -> float:
-    """Full jitter above half of the doubled wait; never less than the server asked for."""
+    """Seconds to wait: a random value in the upper half of the doubled backoff, at least what the server asks for."""
     doubled = min(backoff_s * 2.0 ** min(num_failed - 1, 64), MAX_WAIT_S)
     return max(doubled * random.uniform(0.5, 1.0), asked_s or 0.0)
 
 
-def parse_wait_s(header: str | None) -> float | None:
-    """Seconds of a `Retry-After`, which says a number or a date."""
+def parse_retry_after(header: str | None) -> float | None:
+    """Seconds of a `Retry-After` header, which holds a number or a date; None if invalid."""
     if header is None:
         return None
     try:
@@ -254,7 +267,7 @@ def parse_wait_s(header: str | None) -> float | None:
 
 
 def _describe(error: Exception) -> str:
-    """What went wrong with a connection, without addresses."""
+    """What failed in a connection, without addresses."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, aiohttp.ClientConnectorError):

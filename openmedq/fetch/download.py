@@ -1,7 +1,7 @@
-"""`download`: a manifest of where a set's published files lie; what the mirror lacks is fetched, where that is wanted.
+"""Stage `download`: data/raw/<id>/origin.json with the paths and hashes of a dataset's published files.
 
-Files of a mirror are held to their hashes and never copied. What is fetched lies below data/raw/<id>/files; it is kept
-when the set comes from a mirror later.
+Files of the local data folder are checked and never copied. If the folder lacks a dataset and `download.fetch` is true,
+its files are downloaded to data/raw/<id>/files, where they stay even if the local data folder has the dataset later.
 """
 
 from __future__ import annotations
@@ -23,104 +23,100 @@ from openmedq.storage.publish import exclusive, remove
 _log = logging.getLogger(__name__)
 
 MD5S = paths.PARTIAL / "md5-cache"
-ANY = File(path="", url="")  # of which nothing is known
 
 
-def run(params: Params, set_: Dataset) -> None:
-    """Write the set's origin: where its files lie, held to what is known of them; or that it is absent, and why.
+def run(params: Params, dataset: Dataset) -> None:
+    """Write the dataset's origin.json: paths and hashes of its files, or the reason why it is absent.
 
     Raises:
         MirrorError: it is absent, and `download.require` names it.
-        AcquisitionError: it can't be fetched, or not now (PassingError).
-        ChecksumError: files are not what the card pins, the hub states or the ledger remembers.
+        AcquisitionError: it cannot be downloaded, or not now (PassingError).
+        ChecksumError: files differ from the hash of the card, the host or the ledger.
     """
-    set_id = set_.card.id
-
-    with exclusive(paths.RAW / set_id):
-        found = _find(params, set_)
+    dataset_id = dataset.card.id
+    with exclusive(paths.RAW / dataset_id):
+        found = _find(params, dataset)
         if not found.is_present:
-            if set_id in params.download.require:
-                raise MirrorError(f"{set_id}: absent, though download.require names it: {found.reason}")
+            if dataset_id in params.download.require:
+                raise MirrorError(f"{dataset_id}: absent, but download.require names it: {found.reason}")
             if params.download.fetch:
-                _log.warning(f"{set_id}: skipped: {found.reason}")
-                if set_.card.access in needs.GUARDED and set_id not in params.download.skip:
-                    _log.info(f"{set_id}: `dvc repro` looks for it again {needs.LOOK_AGAIN}")
-        _write(found, paths.RAW / set_id)
+                _log.warning(f"{dataset_id}: skipped: {found.reason}")
+                if dataset.card.access in needs.GUARDED and dataset_id not in params.download.skip:
+                    _log.info(f"{dataset_id}: `dvc repro` tries again {needs.REQUIRE}")
+        _write(found, paths.RAW / dataset_id)
 
 
-def _find(params: Params, set_: Dataset) -> origin.Origin:
-    """The set's files from the mirror, else from their official place, else the reason why not."""
-    set_id, dials = set_.card.id, params.download
-    surveyed = origin.read(paths.SURVEY / f"{set_id}.json")
-    if set_id in dials.skip:
+def _find(params: Params, dataset: Dataset) -> origin.Origin:
+    """The files in the local data folder, else the downloaded ones, else the reason why there are none."""
+    dataset_id, settings = dataset.card.id, params.download
+    local = origin.read(paths.MANIFEST / f"{dataset_id}.json")
+    if dataset_id in settings.skip:
         return origin.Origin(reason="download.skip names it")
-    if surveyed.is_present:
-        if surveyed.origin == "mirror":  # a miniature's bytes are generated
-            check_hashes(surveyed, needs.choose(set_.card, dials), ledger.read(set_id))
-        return surveyed
-    if not dials.fetch:
-        return origin.Origin(reason=f"not in {dials.mirror}; put its files into a folder {set_id} there")
-    hindrance = needs.hindrance(set_.card, params.policy.licences)
-    if hindrance is not None:
-        return origin.Origin(reason=hindrance)
-    with discreet(set_id, set_.card.is_credentialed):
-        return fetching.fetch(set_, dials, params.execution)
+    if local.is_present:
+        if local.origin == "mirror":  # miniatures are generated
+            _check_hashes(local, needs.choose(dataset.card, settings), ledger.read(dataset_id))
+        return local
+    if not settings.fetch:
+        return origin.Origin(reason=f"not in {settings.mirror}; put its files into a folder {dataset_id} there")
+    reason = needs.reason_to_skip(dataset.card, params.policy.licences)
+    if reason is not None:
+        return origin.Origin(reason=reason)
+    with discreet(dataset_id, dataset.card.is_credentialed):
+        return fetching.fetch(dataset, settings, params.execution)
 
 
-def check_hashes(surveyed: origin.Origin, card: Card, recorded: ledger.Ledger) -> None:
-    """Hold a mirror's files to the published sizes and hashes, as the card pins them or the ledger remembers.
+def _check_hashes(local: origin.Origin, card: Card, recorded: ledger.Ledger) -> None:
+    """Compare local files with the size and hash that the ledger records or the card pins.
 
-    A file of the published size and other bytes is damaged: ChecksumError. One of another size is taken with a note: a
-    mirror may hold a part of a set, or another packing. So is one of other bytes whose published size nobody states:
-    it may be that too. Whoever wants more puts links.tsv beside the sets (`survey`).
+    A file of the published size and another hash is damaged: ChecksumError. A file of another size is logged and used:
+    it may be a part of the dataset, or another packaging. So is a file of another hash if its published size is
+    unknown. A links.tsv in the local data folder makes the check strict (see `manifest`).
     """
     pinned = {file.path: file for file in card.files}
-    others, unsized = [], []
-    for file in surveyed.files:
-        pin, memory = pinned.get(file.path, ANY), recorded.get(file.path)
-        size_bytes = memory.size_bytes if memory else pin.size_bytes
-        sha256 = memory.sha256 if memory else pin.sha256
+    other_size, unknown_size = [], []
+    for file in local.files:
+        pin, entry = pinned.get(file.path, File(path="", url="")), recorded.get(file.path)
+        size_bytes, sha256 = (entry.size_bytes, entry.sha256) if entry else (pin.size_bytes, pin.sha256)
         if size_bytes not in (None, file.size_bytes):
-            others.append(file.path)
+            other_size.append(file.path)
             continue
         name, published, found = "sha256", sha256, file.sha256
         if sha256 is None and pin.md5:
-            name, published, found = "md5", pin.md5, _compute_md5(surveyed, file)
+            name, published, found = "md5", pin.md5, _compute_md5(local, file)
         if published in (None, found):
             continue
         if size_bytes is None:
-            unsized.append(file.path)
+            unknown_size.append(file.path)
             continue
         raise ChecksumError(
-            f"{surveyed.folder}/{file.path}: {name} is {found}, published is {published}; it is damaged, fetch it "
+            f"{local.folder}/{file.path}: {name} is {found}, published is {published}; it is damaged, download it "
             f"again from {pin.url or card.homepage}"
         )
-    _note(surveyed, card, others, "not as published (a part, or another packing)")
-    _note(surveyed, card, unsized, "not as published (a part, another packing, or damaged: nobody states the size)")
+    _log_differing(local, card, other_size, "a part, or another packaging")
+    _log_differing(local, card, unknown_size, "a part, another packaging, or damaged: the published size is unknown")
 
 
-def _compute_md5(surveyed: origin.Origin, file: origin.Entry) -> str:
-    """Of a file whose publisher states nothing better; remembered, as its sha256 is."""
-    origin.check_sizes(replace(surveyed, files=(file,)))
-    path = Path(surveyed.folder or "", file.path)
+def _compute_md5(local: origin.Origin, file: origin.Entry) -> str:
+    origin.check_sizes(replace(local, files=(file,)))
+    path = Path(local.folder or "", file.path)
     status = path.stat()
     with origin.open_hashes(MD5S, "md5") as md5s, progress(f"hashing {path}", None):
         return md5s.get(path, status) or md5s.compute(path, status)
 
 
-def _note(surveyed: origin.Origin, card: Card, paths: list[str], what: str) -> None:
-    if paths:
-        told = f"{len(paths)} files" if card.is_credentialed or len(paths) > 1 else paths[0]
-        _log.info(f"{card.id}: {told} of {surveyed.folder}: {what}")
+def _log_differing(local: origin.Origin, card: Card, names: list[str], what: str) -> None:
+    if names:
+        files = f"{len(names)} files" if card.is_credentialed or len(names) > 1 else names[0]
+        _log.info(f"{card.id}: {files} of {local.folder}: not as published ({what})")
 
 
 def _write(found: origin.Origin, folder: Path) -> None:
-    """Put the manifest in its place, whole; of what lay beside it, only fetched files stay."""
+    """Replace origin.json; keep downloaded files, and partial ones unless the download is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
-        is_fetched = path.name == needs.FILES or (path.name == needs.PARTIAL and found.origin != "official")
-        if not is_fetched:
+        is_kept = path.name == needs.FILES or (path.name == needs.PARTIAL and found.origin != "official")
+        if not is_kept:
             remove(path)
-    aside = folder / f".{needs.MANIFEST}"
-    origin.write(found, aside)
-    aside.replace(folder / needs.MANIFEST)
+    temporary = folder / f".{needs.ORIGIN}"
+    origin.write(found, temporary)
+    temporary.replace(folder / needs.ORIGIN)

@@ -1,7 +1,7 @@
-"""img2dataset in a process of its own, for `pictures`: `python -m openmedq.fetch.img2dataset_process ARGUMENTS`.
+"""img2dataset in its own process, for `images`: `python -m openmedq.fetch.img2dataset_process ARGUMENTS`.
 
-It takes Ctrl-C for itself, prints as it goes, and starts processes that wait for ever once their parent was killed; and
-for a server that sends a byte now and then.
+img2dataset handles Ctrl-C itself, prints progress, starts processes that outlive a killed parent, and sets no limit on
+the total time of a download: a server that sends a byte now and then would block it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 from openmedq.storage.processes import die_with_parent
 
-NUM_TIMEOUTS = 4  # that a picture may take as a whole: img2dataset's own bounds the wait for each byte
+NUM_TIMEOUTS = 4  # limit for an image as a whole: img2dataset's timeout is for each byte
 
 Row = tuple[int, str]  # number and address
-Answer = tuple[int, Any, str | None]  # number, and what came or why it did not
+Answer = tuple[int, Any, str | None]  # number, data or None, error or None
 Download = Callable[..., Answer]
 
 
-def bound(download: Download) -> Download:
-    """The same download of a row, given up once it takes too long. A thread that is left behind ends with its process.
+def limit_time(download: Download) -> Download:
+    """Wrap a download, so that it is given up after `NUM_TIMEOUTS` timeouts; its thread ends with the process.
 
-    It is bounded from without since headers can drip too, and the look-up of a name can hang.
+    Only a limit from outside covers slow headers and name lookup too.
     """
 
     def download_in_time(row: Row, timeout: float, *others: Any) -> Answer:
@@ -39,13 +39,13 @@ def bound(download: Download) -> Download:
     return download_in_time
 
 
-if __name__ in ("__main__", "__mp_main__"):  # the processes that it starts load this module too
+if __name__ in ("__main__", "__mp_main__"):  # its worker processes load this module too
     die_with_parent()
-    sys.modules["torch"] = None  # type: ignore[assignment]  # half of their time and memory, and of no use to them
+    sys.modules["torch"] = None  # type: ignore[assignment]  # saves half of their time and memory
 
     from img2dataset import downloader
 
-    downloader.download_image = bound(downloader.download_image)
+    downloader.download_image = limit_time(downloader.download_image)
 
 if __name__ == "__main__":
     from img2dataset import download

@@ -1,7 +1,7 @@
-"""`data/ledger/<id>.yaml`: what was found at the first download of each file. Git keeps it, and no stage depends on it.
+"""data/ledger/<id>.yaml: url, size and sha256 of each file at its first download. It is in git; no stage depends on it.
 
-A card pins what a publisher states; the ledger pins the rest, from the day that somebody has seen it. Bytes that differ
-later are refused until `python -m openmedq accept ID FILE` takes the entry out.
+The card pins what the publisher states, the ledger pins the rest. A later download with other bytes is refused until
+`python -m openmedq accept ID FILE` removes the entry.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HEADER = (
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A file as it was first fetched; of a file of the hub, the address holds the commit."""
+    """A file at its first download; for a file of the hub, `url` has the commit."""
 
     url: str
     sha256: str
@@ -35,9 +35,9 @@ class Entry:
 Ledger = Mapping[str, Entry]  # by the file's path
 
 
-def read(set_id: str) -> Ledger:
-    """The entries of a set; StaleError where its file is no ledger."""
-    path = _path(set_id)
+def read(dataset_id: str) -> Ledger:
+    """Read the entries of a dataset; StaleError if the file is not a ledger."""
+    path = _path(dataset_id)
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         return {str(name): _parse(entry) for name, entry in tree.items()}
@@ -45,54 +45,53 @@ def read(set_id: str) -> Ledger:
         return {}
     except (yaml.YAMLError, TypeError, AttributeError, ValueError, RecursionError):
         raise StaleError(
-            f"{path}: not a ledger; restore it with `git checkout {path}`, or remove it to record anew"
+            f"{path}: not a ledger; restore it with `git checkout {path}`, or remove it to record the files again"
         ) from None
 
 
-def write(set_id: str, entries: Ledger) -> None:
-    """Replace a set's ledger whole; none where it is empty."""
-    path = _path(set_id)
+def write(dataset_id: str, entries: Ledger) -> None:
+    """Replace a dataset's ledger; delete it if there are no entries."""
+    path = _path(dataset_id)
     if not entries:
         path.unlink(missing_ok=True)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     tree = {name: asdict(entry) for name, entry in sorted(entries.items())}
-    replace_text(path, HEADER.format(set_id) + yaml.safe_dump(tree, sort_keys=False, width=10**6))
+    replace_text(path, HEADER.format(dataset_id) + yaml.safe_dump(tree, sort_keys=False, width=10**6))
 
 
-def check(set_id: str, name: str, found: Entry, entries: Ledger) -> None:
-    """ChecksumError where a file is not what it was at its first download."""
+def check(dataset_id: str, name: str, found: Entry, entries: Ledger) -> None:
+    """ChecksumError if a file differs from its first download."""
     known = entries.get(name)
     if known and (known.sha256, known.size_bytes) != (found.sha256, found.size_bytes):
         raise ChecksumError(
-            f"{name}: {found.size_bytes} bytes with sha256 {found.sha256}, but {_path(set_id)} remembers "
-            f"{known.size_bytes} with {known.sha256}; where its publisher changed it, run "
-            f"`python -m openmedq accept {set_id} {shlex.quote(name)}`, and go on"
+            f"{name}: {found.size_bytes} bytes with sha256 {found.sha256}, but {_path(dataset_id)} records "
+            f"{known.size_bytes} with {known.sha256}; if the publisher changed it, run "
+            f"`python -m openmedq accept {dataset_id} {shlex.quote(name)}` and download again"
         )
 
 
-def accept(set_id: str, names: Sequence[str]) -> list[str]:
-    """Take entries out, all where none is named, so that the next download records what it finds; their names.
+def accept(dataset_id: str, names: Sequence[str]) -> list[str]:
+    """Remove entries, all if no name is given, so that the next download records them again; returns their names.
 
-    ParamsError where a name has no entry.
+    ParamsError if a name has no entry.
     """
-    entries = dict(read(set_id))
+    entries = dict(read(dataset_id))
     for name in names:
         if name not in entries:
-            there = ", ".join(entries) or "none"
-            raise ParamsError(f"{_path(set_id)}: no entry {name!r}; there are {there}")
-    gone = list(names) or list(entries)
-    write(set_id, {name: entry for name, entry in entries.items() if name not in gone})
-    return gone
+            raise ParamsError(f"{_path(dataset_id)}: no entry {name!r}; it has {', '.join(entries) or 'none'}")
+    removed = list(names) or list(entries)
+    write(dataset_id, {name: entry for name, entry in entries.items() if name not in removed})
+    return removed
 
 
 def _parse(tree: Mapping[str, object]) -> Entry:
-    """An entry of the file; TypeError where it is none: people edit it."""
+    """An entry of the file, which users may edit; TypeError if it has another form."""
     match tree:
         case {"url": str(url), "sha256": str(sha256), "size_bytes": int(size_bytes), **rest} if not rest:
             return Entry(url, sha256, size_bytes)
     raise TypeError
 
 
-def _path(set_id: str) -> Path:
-    return paths.LEDGER / f"{set_id}.yaml"
+def _path(dataset_id: str) -> Path:
+    return paths.LEDGER / f"{dataset_id}.yaml"

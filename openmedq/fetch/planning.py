@@ -1,7 +1,6 @@
-"""`plan` and `links`: what would be downloaded, before anything is asked of any host.
+"""Commands `plan` and `links`: what would be downloaded, from cards, ledger and disk, without connections.
 
-Sizes are those that publishers state or that the ledger remembers; rounded ones count and are marked, unknown ones are
-named. Nothing here opens a connection, but for `links --ask`.
+Only `links --ask` connects to the hosts. Approximate sizes are marked, and files of unknown size are counted.
 """
 
 from __future__ import annotations
@@ -21,118 +20,137 @@ from rich.table import Table
 from openmedq import paths
 from openmedq.config import Download, Execution, Params
 from openmedq.datasets.card import Card, Dataset, File
-from openmedq.fetch import fetching, needs
+from openmedq.fetch import fetching, ledger, needs
 from openmedq.fetch.client import Client
 from openmedq.fetch.mirror import is_miniature, match_folders
 from openmedq.storage import links
 
 _log = logging.getLogger(__name__)
 
-SHARDS = "its Parquet shards may take as much again: pictures are stored as published, or smaller"
-
 
 @dataclass(frozen=True)
 class Step:
-    """What `download` would do for one set."""
+    """What `download` would do for one dataset."""
 
-    need: needs.Need
-    skipped: str | None  # why nothing is fetched
+    dataset_id: str
+    num_files: int
+    missing: tuple[str, ...]  # paths
+    present_bytes: int  # of complete and incomplete files
+    missing_bytes: int  # as far as known
+    num_unsized: int  # missing files of unknown size
+    is_approximate: bool  # an approximate size is among the missing ones, or among all if none is missing
+    folder: Path | None  # of the complete dataset: local data or downloaded files
+    skipped: str | None  # why nothing is downloaded
 
     @property
     def num_bytes(self) -> int:
-        """Bytes to fetch, as far as they are known."""
-        return 0 if self.skipped else self.need.num_known
+        """Bytes to download, as far as known."""
+        return 0 if self.skipped else self.missing_bytes
 
     @property
     def disk_bytes(self) -> int:
-        """Bytes that the disk has to take: what is fetched, and the shards made of it."""
-        return 0 if self.skipped else self.num_bytes * 2 + self.need.num_here + self.need.num_begun
+        """Bytes on the disk after the download: the files, and shards of up to the same size."""
+        return 0 if self.skipped else self.num_bytes * 2 + self.present_bytes
 
 
-def plan(params: Params, sets: Mapping[str, Dataset]) -> list[Step]:
-    """A step for each set, in the catalogue's order; as if `download.fetch` were on."""
-    held = find_mirrored(params.download, sets)
-    return [_plan_set(params, set_.card, held.get(set_id)) for set_id, set_ in sets.items()]
+def plan(params: Params, datasets: Mapping[str, Dataset]) -> list[Step]:
+    """A step for each dataset, in the catalogue's order, as if `download.fetch` were true."""
+    local = _find_local(params.download, datasets)
+    return [_plan_dataset(params, dataset.card, local.get(dataset_id)) for dataset_id, dataset in datasets.items()]
 
 
-def find_mirrored(dials: Download, sets: Mapping[str, Dataset]) -> dict[str, Path]:
-    """The mirror's folder of each set that it holds; none where there is no mirror (yet), and no miniature."""
-    mirror = Path(dials.mirror)
-    if is_miniature(mirror):
+def _find_local(settings: Download, datasets: Mapping[str, Dataset]) -> dict[str, Path]:
+    """Folders of datasets in the local data folder; none if it is the one of the miniatures, or does not exist."""
+    mirror = Path(settings.mirror)
+    if is_miniature(mirror) or not mirror.is_dir():
         return {}
-    cards = {set_id: set_.card for set_id, set_ in sets.items()}
-    return match_folders(mirror, cards, may_be_empty=True) if mirror.is_dir() else {}
+    cards = {dataset_id: dataset.card for dataset_id, dataset in datasets.items()}
+    return match_folders(mirror, cards, may_be_empty=True)
 
 
-def _plan_set(params: Params, card: Card, mirrored: Path | None) -> Step:
+def _plan_dataset(params: Params, card: Card, local: Path | None) -> Step:
     card = needs.choose(card, params.download)
-    need = needs.assess(card)
-    skipped = None
+    entries, folder = ledger.read(card.id), needs.folder_of(card.id)
+    missing = [file for file in card.files if not (folder / file.path).is_file()]
+    card_bytes = sum(needs.size_of(folder / file.path) for file in card.files)
+    complete_bytes = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    partial_bytes = sum(needs.size_of(needs.partial_of(card.id, file)) for file in missing)
+    recorded = {name: entry.size_bytes for name, entry in entries.items()}
+    sizes = [file.size_bytes or recorded.get(file.path) or file.about_bytes for file in missing]
+    missing_bytes, num_unsized = sum(size or 0 for size in sizes), sizes.count(None)
+    if num_unsized and card.about_bytes is not None:
+        missing_bytes, num_unsized = card.about_bytes - card_bytes, 0
+    is_whole = needs.is_whole(card)
+    linked_bytes = 0 if is_whole else max(0, card.linked_bytes - (complete_bytes - card_bytes))
     if card.id in params.download.skip:
-        skipped = "download.skip names it"
-    elif mirrored is not None:
-        skipped = f"taken from {mirrored}"
+        skipped: str | None = "download.skip names it"
+    elif local is not None:
+        skipped = f"present in {local}"
     else:
-        skipped = needs.hindrance(card, params.policy.licences)
-    if skipped is None and need.is_whole:
-        skipped = "all here"
-    return Step(need, skipped)
+        skipped = needs.reason_to_skip(card, params.policy.licences) or ("downloaded" if is_whole else None)
+    return Step(
+        dataset_id=card.id,
+        num_files=len(card.files),
+        missing=tuple(file.path for file in missing),
+        present_bytes=complete_bytes + partial_bytes,
+        missing_bytes=max(0, missing_bytes - partial_bytes) + linked_bytes,
+        num_unsized=num_unsized,
+        is_approximate=not is_whole and (not missing or any(file.size_bytes is None for file in missing)),
+        folder=local or (folder if is_whole else None),
+        skipped=skipped,
+    )
 
 
-def show(console: Console, steps: list[Step], dials: Download) -> bool:
-    """The plan for people; whether the disk has the room."""
+def show(console: Console, steps: list[Step], settings: Download) -> bool:
+    """Print the plan; returns whether the disk has the room."""
     table = Table(title="Downloads", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     table.title_justify, table.title_style = "left", "bold"
-    table.add_column("set", no_wrap=True)
-    for name in ("to fetch", "here", "disk"):
+    table.add_column("dataset", no_wrap=True)
+    for name in ("to download", "present", "disk"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("skipped, and why", overflow="fold")
+    table.add_column("reason for skipping", overflow="fold")
     for step in steps:
-        here = step.need.num_here + step.need.num_begun
         table.add_row(
-            step.need.set_id,
-            "-" if step.skipped else tell_size(step.num_bytes, step.need),
-            decimal(here) if here else "-",
+            step.dataset_id,
+            "-" if step.skipped else format_size(step.num_bytes, step),
+            decimal(step.present_bytes) if step.present_bytes else "-",
             "-" if step.skipped else decimal(step.disk_bytes) if step.disk_bytes else "?",
             step.skipped or "",
         )
     console.print(table)
-    needed = sum(max(0, step.disk_bytes - step.need.num_here - step.need.num_begun) for step in steps)
-    free = shutil.disk_usage(_nearest(paths.RAW)).free
+    needed = sum(max(0, step.disk_bytes - step.present_bytes) for step in steps)
+    free = shutil.disk_usage(next(each for each in (paths.RAW, *paths.RAW.absolute().parents) if each.exists())).free
     has_room = needed <= free
-    rough = "~: as a page rounds it. n?: n files (more) whose size nobody states. disk: with what is here; " + SHARDS
-    say(console, f"\n{rough}.")
-    verdict = "enough" if has_room else "NOT enough: leave sets out (download.skip), or move data/ to a larger disk"
-    say(console, f"Disk: {decimal(needed)} are still needed, {decimal(free)} are free: {verdict}.")
-    if is_miniature(Path(dials.mirror)):
-        until = "until params.yaml names a folder of yours there (data/supplied), and says download.fetch: true"
-        say(console, f"download.mirror is {dials.mirror}, generated sets: `dvc repro` fetches nothing {until}.")
-    elif not dials.fetch:
-        say(console, "download.fetch is false: `dvc repro` fetches nothing until params.yaml says true.")
+    console.out(
+        "\n~ = approximate. n? = files of unknown size. disk = with Parquet shards and present files.", highlight=False
+    )
+    advice = "enough" if has_room else "NOT enough: leave datasets out (download.skip), or move data/ to a larger disk"
+    console.out(f"Disk: {decimal(needed)} needed, {decimal(free)} free: {advice}.", highlight=False)
+    if is_miniature(Path(settings.mirror)):
+        until = "until params.yaml sets it to your own folder (data/supplied) and download.fetch to true"
+        found = f"download.mirror is {settings.mirror}, generated data"
+        console.out(f"{found}: `dvc repro` downloads nothing {until}.", highlight=False)
+    elif not settings.fetch:
+        until = "until params.yaml sets it to true"
+        console.out(f"download.fetch is false: `dvc repro` downloads nothing {until}.", highlight=False)
     return has_room
 
 
-def tell_size(num_bytes: int, need: needs.Need) -> str:
-    """`~1.5 GB +2?`: rounded sizes count, unknown ones are named."""
-    if not num_bytes and need.num_unsized:
-        return f"{need.num_unsized}?"
-    unsized = f" +{need.num_unsized}?" if need.num_unsized else ""
-    return f"{'~' if need.is_rough else ''}{decimal(num_bytes)}{unsized}"
+def format_size(num_bytes: int, step: Step) -> str:
+    """Format as `~1.5 GB +2?`: an approximate size, and two files of unknown size."""
+    if not num_bytes and step.num_unsized:
+        return f"{step.num_unsized}?"
+    unsized = f" +{step.num_unsized}?" if step.num_unsized else ""
+    return f"{'~' if step.is_approximate else ''}{decimal(num_bytes)}{unsized}"
 
 
-def say(console: Console, text: str) -> None:
-    """A line for people, as it is: brackets and numbers in it are nothing special."""
-    console.print(text, highlight=False, markup=False)
+def write_links(datasets: Mapping[str, Dataset], params: Params, *, is_asked: bool, form: str) -> Iterator[str]:
+    """Lines from which another program can download the files: tab-separated (`tsv`), or in aria2's format.
 
-
-def write_links(sets: Mapping[str, Dataset], params: Params, *, is_asked: bool, form: str) -> Iterator[str]:
-    """Lines that let someone else fetch the files of sets: tab-separated, or as aria2 reads them.
-
-    Laid out as they say, below one folder and with the list (links.tsv) in it, the files are a mirror that is held to
-    it. Files that the first ones name are listed once these are here or in the mirror; until then a line on stderr
-    says that there are more.
+    Below one folder, together with the list as links.tsv, the files are a local data folder that must agree with the
+    list. Files that the card's files list are included once these are present; until then a warning is logged.
     """
-    lines = links.render(_list(sets, params, is_asked=is_asked))
+    lines = links.render(_list_links(datasets, params, is_asked=is_asked))
     if form == "tsv":
         yield from lines
         return
@@ -144,47 +162,52 @@ def write_links(sets: Mapping[str, Dataset], params: Params, *, is_asked: bool, 
             yield f"  checksum={f'sha-256={sha256}' if sha256 else f'md5={md5}'}"
 
 
-def _list(sets: Mapping[str, Dataset], params: Params, *, is_asked: bool) -> Iterator[links.Link]:
-    mirrored = find_mirrored(params.download, sets)
-    for set_id, set_ in sets.items():
-        card = needs.choose(set_.card, params.download)
-        listed = {file.path: file for file in needs.links(card)}
+def _list_links(datasets: Mapping[str, Dataset], params: Params, *, is_asked: bool) -> Iterator[links.Link]:
+    local = _find_local(params.download, datasets)
+    for dataset_id, dataset in datasets.items():
+        card = needs.choose(dataset.card, params.download)
+        files = list(_add_recorded(card))
         if is_asked:
-            asked = asyncio.run(_ask(card, list(listed.values()), params.execution))
-            listed = {file.path: file for file in asked}
-        for file in _list_more(set_, card, mirrored.get(set_id, needs.folder_of(set_id))):
-            if file.path in listed:  # named again, with a hash
+            files = asyncio.run(_ask(files, params.execution))
+        listed = {file.path: file for file in files}
+        for file in _list_more(dataset, card, local.get(dataset_id, needs.folder_of(dataset_id))):
+            if file.path in listed:  # listed again, with a hash
                 listed[file.path] = listed[file.path].model_copy(update={"sha256": file.sha256})
             else:
-                yield _link(set_id, file)
+                yield _link(dataset_id, file)
         for file in listed.values():
-            yield _link(set_id, file)
+            yield _link(dataset_id, file)
 
 
-def _list_more(set_: Dataset, card: Card, folder: Path) -> Iterator[File]:
-    """The files that those in `folder` name."""
+def _add_recorded(card: Card) -> Iterator[File]:
+    """The card's files with the hashes and sizes that the ledger records."""
+    entries = ledger.read(card.id)
+    for file in needs.pin_commits(card.files, entries):
+        entry = entries.get(file.path)
+        found = {"sha256": file.sha256 or entry.sha256, "size_bytes": entry.size_bytes} if entry else {}
+        yield file.model_copy(update=found)
+
+
+def _list_more(dataset: Dataset, card: Card, folder: Path) -> Iterator[File]:
+    """The files that the card's files in `folder` list."""
     if not card.linked_bytes:
         return
-    more = getattr(set_, "more_files", None)
+    more = getattr(dataset, "more_files", None)
     if more is None:
-        how = f"fetch it with `dvc repro download@{card.id}` where there is a network, and mirror {folder}"
-        _log.warning(f"{card.id}: its pictures are not listed, since they have to be asked for: {how}")
+        how = f"run `dvc repro download@{card.id}` on a machine with network access, and copy {folder}"
+        _log.warning(f"{card.id}: its images are not listed, because their addresses are not known; {how}")
     elif all((folder / file.path).is_file() for file in card.files):
         yield from more(folder)
     else:
-        how = f"once they lie in {folder}, `python -m openmedq links {card.id}` lists all"
-        _log.warning(f"{card.id}: its pictures are not listed, since these files name them: {how}")
+        how = f"put these into {folder} and run `python -m openmedq links {card.id}` again"
+        _log.warning(f"{card.id}: its images are not listed, because other files of the dataset list them; {how}")
 
 
-def _link(set_id: str, file: File) -> links.Link:
-    return links.Link(f"{set_id}/{file.path}", file.url, str(file.size_bytes or ""), file.sha256 or "", file.md5 or "")
+def _link(dataset_id: str, file: File) -> links.Link:
+    size = str(file.size_bytes or "")
+    return links.Link(f"{dataset_id}/{file.path}", file.url, size, file.sha256 or "", file.md5 or "")
 
 
-async def _ask(card: Card, files: list[File], execution: Execution) -> list[File]:
+async def _ask(files: list[File], execution: Execution) -> list[File]:
     async with Client(execution) as client:
-        return await fetching.describe(client, card.id, files)
-
-
-def _nearest(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
-    return next(each for each in (path, *path.absolute().parents) if each.exists())
+        return await fetching.describe(client, files)

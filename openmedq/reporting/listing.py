@@ -1,7 +1,7 @@
-"""`sources`: every set with its access, licence, size, what is here, what is missing, and how to get it.
+"""Command `sources`: every dataset with its access, licence, size, missing files, and how to get them.
 
-What was read is told from the stages' counts on disk. For the README's table (`--markdown`) the miniatures are read,
-and the sets of a mirror of real files where one is named.
+Row counts are those that the stages wrote. For the README's table (`--markdown`) the miniatures are read, and the
+datasets of a folder of real files if one is given.
 """
 
 from __future__ import annotations
@@ -26,105 +26,100 @@ from openmedq.datasets.card import Card, Dataset
 from openmedq.errors import SourceError, StaleError
 from openmedq.fetch import needs
 from openmedq.fetch.mirror import is_miniature, match_folders
-from openmedq.fetch.planning import find_mirrored, say, tell_size
+from openmedq.fetch.planning import Step, format_size, plan
 from openmedq.schema import Rejected
 from openmedq.storage.tables import read_counts
 
 HEADER = ("id", "dataset", "task", "modality", "licence", "access", "rows as published", "miniature", "real files")
-REAL = Normalize(allow_unofficial=True)
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a reader made of a folder."""
+class RowCounts:
+    """The rows that a reader found in a folder."""
 
     splits: Mapping[str, int]  # kept rows
     num_rejected: int
 
     def __str__(self) -> str:
         """`train 1,797, test 451; 3 rejected`."""
-        kept = _tell(self.splits)
         rejected = f"{self.num_rejected:,} rejected" if self.num_rejected else ""
-        return "; ".join(filter(None, (kept, rejected)))
+        return "; ".join(filter(None, (_format_rows(self.splits), rejected)))
 
 
-def show(console: Console, sets: Mapping[str, Dataset], params: Params) -> None:
-    """The table for people; below it, of each set, what is missing and how to get it, and whom to cite."""
-    mirrored = find_mirrored(params.download, sets)
-    assessed = {set_id: needs.assess(needs.choose(set_.card, params.download)) for set_id, set_ in sets.items()}
+def show(console: Console, datasets: Mapping[str, Dataset], params: Params) -> None:
+    """Print the table, and below it, for each dataset, its citation, missing files and how to get them."""
+    steps = plan(params, datasets)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("id", "access", "size", "here"):
-        table.add_column(name, no_wrap=True, justify="right" if name in ("size", "here") else "left")
-    for name in ("rows read", "of"):
+    for name in ("id", "access", "size", "present"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("size", "present") else "left")
+    for name in ("rows read", "from"):
         table.add_column(name, overflow="fold")
-    for set_id, set_ in sets.items():
-        card = set_.card
-        found, state = _read_counts(paths.SAMPLES / set_id)
-        need = assessed[set_id]
-        size = tell_size(need.num_here + need.num_begun + need.num_known, need)
-        here = decimal(need.num_here + need.num_begun) if need.num_here + need.num_begun else "-"
-        table.add_row(set_id, card.access, size, here, found, state)
+    for step in steps:
+        size = format_size(step.present_bytes + step.missing_bytes, step)
+        present = decimal(step.present_bytes) if step.present_bytes else "-"
+        rows, state = _read_counts(paths.SAMPLES / step.dataset_id)
+        table.add_row(step.dataset_id, datasets[step.dataset_id].card.access, size, present, rows, state)
     console.print(table)
-    for set_id, set_ in sets.items():
-        card = set_.card
-        say(console, f"\n{set_id}: {card.title}; {card.citation}; {card.homepage}")
-        say(console, f"  licence: {card.licence}; rows as published: {_tell(card.published_rows)}")
-        say(console, f"  {_tell_missing(card, assessed[set_id], mirrored.get(set_id), params)}")
+    for step in steps:
+        card = datasets[step.dataset_id].card
+        lines = (
+            f"\n{card.id}: {card.title}; {card.citation}; {card.homepage}",
+            f"  licence: {card.licence}; rows as published: {_format_rows(card.published_rows)}",
+            f"  {_describe_missing(card, step, params)}",
+        )
+        console.out("\n".join(lines), highlight=False)
 
 
-def _tell_missing(card: Card, need: needs.Need, mirrored: Path | None, params: Params) -> str:
-    """What is missing of a set, and how to get it."""
-    if mirrored is not None:
-        return f"here: {mirrored}"
-    if need.is_whole:
-        return f"here: {needs.folder_of(card.id)}"
-    names = ", ".join(file.path for file in need.missing[:3]) or "the pictures that they name"
-    names += " ..." if len(need.missing) > 3 else ""
-    what = f"missing: {len(need.missing)} of {len(need.files)} files ({names})"
-    how = needs.hindrance(card, params.policy.licences)
+def _describe_missing(card: Card, step: Step, params: Params) -> str:
+    """The missing files of a dataset, and how to get them."""
+    if step.folder is not None:
+        return f"present: {step.folder}"
+    names = ", ".join(step.missing[:3]) or "the images that they list"
+    names += " ..." if len(step.missing) > 3 else ""
+    how = step.skipped
     if how is None:
-        how = "`dvc repro` fetches them"
+        how = "`dvc repro` downloads them"
         if is_miniature(Path(params.download.mirror)):
-            how += " once download.mirror is a folder of yours, and download.fetch true"
+            how += " once download.mirror is your own folder and download.fetch is true"
         elif not params.download.fetch:
             how += " once download.fetch is true"
         elif card.access in needs.GUARDED and card.id not in params.download.require:
-            how += f" {needs.LOOK_AGAIN}"
+            how += f" {needs.REQUIRE}"
         how += f" ({card.advice})" if card.advice else ""
-    return f"{what}: {how}; or put them into a folder {card.id} of download.mirror"
+    files = f"{len(step.missing)} of {step.num_files} files ({names})"
+    return f"missing: {files}: {how}; or put them into a folder {card.id} of download.mirror"
 
 
-def render_markdown(sets: Mapping[str, Dataset], mirror: Path | None) -> str:
-    """The README's table: a line for each set."""
-    cards = {set_id: set_.card for set_id, set_ in sets.items()}
+def render_markdown(datasets: Mapping[str, Dataset], mirror: Path | None) -> str:
+    """The README's table: a line for each dataset; `mirror` is a folder of real files."""
+    cards = {dataset_id: dataset.card for dataset_id, dataset in datasets.items()}
     folders = match_folders(mirror, cards) if mirror else {}
-    with tempfile.TemporaryDirectory() as folder:
-        miniatures = {}
-        for set_id, set_ in sets.items():
-            synthetic.write(set_id, Path(folder, set_id))
-            miniatures[set_id] = read(set_, Path(folder, set_id))
-    real = {}
-    for set_id, path in folders.items():
-        with suppress(SourceError):  # a picture alone, say: nothing to read
-            real[set_id] = read(sets[set_id], path)
     lines = [_row(HEADER), _row(["---"] * len(HEADER))]
-    lines += [_row(_cells(set_.card, miniatures[set_id], real.get(set_id))) for set_id, set_ in sets.items()]
+    for dataset_id, dataset in datasets.items():
+        with tempfile.TemporaryDirectory() as raw:
+            synthetic.write(dataset_id, Path(raw))
+            miniature = _count_rows(dataset, Path(raw))
+        real = None
+        if dataset_id in folders:
+            with suppress(SourceError):  # an image alone, for example: nothing to read
+                real = _count_rows(dataset, folders[dataset_id])
+        lines.append(_row(_cells(dataset.card, miniature, real)))
     return "\n".join(lines) + "\n"
 
 
-def read(set_: Dataset, raw: Path) -> Found:
-    """What the set's reader makes of a folder, pictures unopened."""
+def _count_rows(dataset: Dataset, raw: Path) -> RowCounts:
+    """Count the rows that the dataset's reader finds in a folder, without opening images."""
     splits: Counter[str] = Counter()
     num_rejected = 0
-    for row in set_.read(raw, **dials_of(set_, REAL)):
+    for row in dataset.read(raw, **dials_of(dataset, Normalize(allow_unofficial=True))):
         if isinstance(row, Rejected):
             num_rejected += 1
         else:
             splits[row.split] += 1
-    return Found({split: splits[split] for split in set_.card.roles if splits[split]}, num_rejected)
+    return RowCounts({split: splits[split] for split in dataset.card.roles if splits[split]}, num_rejected)
 
 
-def _cells(card: Card, miniature: Found, real: Found | None) -> list[str]:
+def _cells(card: Card, miniature: RowCounts, real: RowCounts | None) -> list[str]:
     return [
         f"`{card.id}`",
         f"[{card.title}]({card.homepage}): {card.citation}",
@@ -132,7 +127,7 @@ def _cells(card: Card, miniature: Found, real: Found | None) -> list[str]:
         card.modality,
         card.licence,
         card.access,
-        _tell(card.published_rows),
+        _format_rows(card.published_rows),
         str(miniature),
         str(real) if real else "-",
     ]
@@ -142,15 +137,15 @@ def _row(cells: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _tell(rows: Mapping[str, int]) -> str:
+def _format_rows(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {number:,}" for split, number in rows.items())
 
 
 def _read_counts(folder: Path) -> tuple[str, str]:
-    """What was read of a set, and of which files; as before the first run where the counts are damaged."""
+    """The rows read, and the origin of the files; "not run" if the counts are missing or damaged."""
     try:
         counts = read_counts(folder)
-        found = str(Found(counts["splits"], sum(counts["rejected"].values()))) if counts.get("found") else "-"
-        return found, str(counts.get("origin") or counts["state"])
+        rows = str(RowCounts(counts["splits"], sum(counts["rejected"].values()))) if counts.get("found") else "-"
+        return rows, str(counts.get("origin") or counts["state"])
     except (OSError, StaleError):
         return "-", "not run"

@@ -14,7 +14,7 @@ from openmedq.cli import main
 from openmedq.curate import forget, normalize
 from openmedq.datasets import registry
 from openmedq.errors import ParamsError, StaleError
-from openmedq.fetch import download, survey
+from openmedq.fetch import download, manifest
 from openmedq.schema import Groups, Image, Sample
 from tests.curate.corpus import make_params
 from tests.stages import toyset
@@ -41,7 +41,7 @@ def _toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _run() -> dict[str, Any]:
     params = make_params(download={"mirror": "mirror"})
-    survey.run(params)
+    manifest.run(params)
     download.run(params, registry.load("toy_set"))
     normalize.run(params, registry.load("toy_set"))
     counts: dict[str, Any] = json.loads((paths.SAMPLES / "toy_set" / "counts.json").read_text())

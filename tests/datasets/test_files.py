@@ -77,4 +77,4 @@ def test_who_is_not_let_in_is_told_how() -> None:
             assert card.advice
         if card.is_credentialed:
             assert card.terms
-    assert "credentialed" in str(needs.hindrance(CARDS["mimic_cxr"], "any"))
+    assert "credentialed" in str(needs.reason_to_skip(CARDS["mimic_cxr"], "any"))

@@ -86,7 +86,7 @@ def test_nothing_is_pushed(project: Project) -> None:
 
 
 def test_a_stage_is_one_word(project: Project) -> None:
-    """Stage = module = command = params section. `locate` and `survey` look at download's mirror."""
+    """Stage = module = command = params section. `locate` and `manifest` look at download's mirror."""
     sections = set(yaml.safe_load((project.root / paths.PARAMS).read_text(encoding="utf-8")))
     for name, stage in _graph(project).items():
         command = (stage.get("do") or stage)["cmd"].split()
@@ -94,11 +94,11 @@ def test_a_stage_is_one_word(project: Project) -> None:
         assert name in STAGES
         params = [entry for entry in (stage.get("do") or stage)["params"] if isinstance(entry, str)]
         tracked = {entry.split(".")[0] for entry in params}
-        others = {"survey": {"download"}, "deduplicate": {"deduplicate", "mix", "policy"}}
+        others = {"manifest": {"download"}, "deduplicate": {"deduplicate", "mix", "policy"}}
         others["transfer"] = {"transfer", "deduplicate"}  # which pictures look the same
         others |= {each: {each, "policy"} for each in ("download", "mix", "train")}
         assert tracked == others.get(name, {name})
-    assert sections == (set(_graph(project)) - {"survey"}) | {"execution", "policy"}
+    assert sections == (set(_graph(project)) - {"manifest"}) | {"execution", "policy"}
     assert "execution" not in json.dumps(_graph(project)), "what may not change a byte is tracked by no stage"
 
 
@@ -213,5 +213,5 @@ def test_a_mirror_that_is_not_there_is_one_line_that_says_what_to_do(copy: Copy)
     project.change("params.yaml", "mirror: data/miniature", "mirror: nowhere/at/all")
     printed = project.run("dvc", "repro", "mix", code=255)
     (line,) = [line for line in printed.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: nowhere/at/all: No such file or directory; a mirror is a folder")
-    assert "Running stage 'survey'" not in printed
+    assert line.startswith("error: nowhere/at/all: No such file or directory; set download.mirror")
+    assert "Running stage 'manifest'" not in printed

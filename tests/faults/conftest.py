@@ -1,4 +1,4 @@
-"""Projects of their own, miniatures, and an ear for secrets in whatever a test captures."""
+"""Empty projects, miniatures, and a search for secrets in all output."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from urllib.parse import unquote
 import pytest
 
 from openmedq.errors import OpenMedQError
-from openmedq.fetch import credentials
+from openmedq.fetch import addresses
 from tests.datasets.conftest import miniature_of
 from tests.fetch.conftest import project
 from tests.servers import Server
-from tests.servers.hosts import READER
+from tests.servers.physionet import READER
 from tests.servers.site import STORAGES
 
 __all__ = ["miniature_of", "project"]
 
 TOKEN = "hf_ofAReaderWhoKeepsIt"
-LOGGERS = (None, "aiohttp", "asyncio", "httpcore2", "httpx2", "openmedq")  # Prefect quiets some, where it is imported
+LOGGERS = (None, "aiohttp", "asyncio", "httpcore2", "httpx2", "openmedq")  # Prefect raises the level of some
 
 
 def log_in(patch: pytest.MonkeyPatch) -> None:
-    """Give PhysioNet's password and the hub's token, as a user does."""
-    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+    """Set PhysioNet's password and the hub's token, as a user does."""
+    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
         patch.setenv(name, value)
     patch.setenv("HF_TOKEN", TOKEN)
 
 
 def secrets_of(server: Server, login: tuple[str, str] = READER) -> set[str]:
-    """What nobody may show: password and token, as they are and as they are sent, and the signatures of links."""
+    """Password and token, plain and encoded, and the signatures of links: no output may have them."""
     pair = base64.b64encode(":".join(login).encode()).decode()
     queries = {request.query for request in server.requests if request.host in STORAGES}
     return {login[1], pair, TOKEN} | queries | {unquote(query) for query in queries}
@@ -41,13 +41,13 @@ def secrets_of(server: Server, login: tuple[str, str] = READER) -> set[str]:
 
 @dataclass
 class Ear:
-    """Hears what is printed, logged at any level and raised."""
+    """Collects what is printed, logged at any level and raised."""
 
     heard: list[str] = field(default_factory=list)
     servers: list[Server] = field(default_factory=list)
 
     def catch(self, command: Callable[[], object], server: Server) -> OpenMedQError | None:
-        """Run a command; its error, which is one line, if it fails."""
+        """Run a command; returns its error, which must be one line."""
         self.servers.append(server)
         try:
             command()
@@ -69,10 +69,10 @@ class _Listener(logging.Handler):
 
 @pytest.fixture
 def ear(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Ear]:
-    """Somebody is logged in; at the end, no secret was heard."""
+    """A user is logged in; at the end, no secret may be in the output."""
     log_in(monkeypatch)
     listening = Ear()
-    listener = _Listener(listening.heard)  # caplog forgets what the test itself logged
+    listener = _Listener(listening.heard)  # caplog drops what the test itself logs
     levels = {logger: logger.level for logger in map(logging.getLogger, LOGGERS)}
     for logger in levels:
         logger.setLevel(logging.DEBUG)
@@ -83,6 +83,6 @@ def ear(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> I
         logger.setLevel(level)
     heard = "\n".join((*listening.heard, *capfd.readouterr()))
     for server in listening.servers:
-        assert "Using selector" in heard, "logs are heard down to the last"
+        assert "Using selector" in heard, "debug logs are collected"
         for secret in secrets_of(server):
             assert secret not in heard

@@ -1,4 +1,4 @@
-"""A checkout with one set more: two files at a plain host, whose sizes and hashes nobody states."""
+"""A checkout with one more dataset: two files on a plain host, without published sizes and hashes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
 
 def make(folder: Path) -> Project:
-    """The checkout, surveyed: its mirror is empty, what is missing is to be fetched, a first failure is the last."""
+    """A checkout with an empty local data folder that fetches what is missing and attempts each request once."""
     project = checkout(folder)
     (project.root / "openmedq" / "datasets" / f"{SET_ID}.py").write_text(MODULE, encoding="utf-8")
     project.change("openmedq/datasets/registry.py", "MODULES = {", f'MODULES = {{"{SET_ID}": "{SET_ID}",')
@@ -57,7 +57,7 @@ def make(folder: Path) -> Project:
     project.change("params.yaml", "mirror: data/miniature", "mirror: mirror")
     project.change("params.yaml", "fetch: false", "fetch: true")
     project.change("params.yaml", "attempts: 6", "attempts: 1")
-    project.run("dvc", "repro", "survey")
+    project.run("dvc", "repro", "manifest")
     return project
 
 

@@ -1,4 +1,4 @@
-"""A wrong password, through Prefect: no log, state or artifact of its store has it, nor what DVC says and keeps."""
+"""A wrong password is in no log, state or artifact of Prefect, and in no output or file of DVC."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_password_is_in_nothing_that_prefect_or_dvc_keeps(
         assert server.asked("physionet.org/*")[0].headers["Authorization"] == f"Basic {encoded}", "it was sent"
     assert str(told.value).startswith(f"download@{SET_ID}: ")
 
-    APILogHandler().flush()  # they are sent now and then
+    APILogHandler().flush()  # it sends them in batches
     with get_client(sync_client=True) as client:
         said = "\n".join(log.message for log in client.read_logs())
         kept = "\n".join(repr(run) for run in client.read_task_runs())
@@ -63,7 +63,7 @@ def test_a_password_is_in_nothing_that_prefect_or_dvc_keeps(
     store = PREFECT_API_DATABASE_CONNECTION_URL.value().partition(":///")[2]
     with sqlite3.connect(store) as database:
         places.append("\n".join(database.iterdump()).encode())
-    assert b"answers 401 Unauthorized" in places[-1], "the store holds what the flow run said"
+    assert b"answers 401 Unauthorized" in places[-1], "the store has the flow run's message"
     for place in places:
         for secret in (LOGIN[1], encoded):
             assert secret.encode() not in place

@@ -1,4 +1,4 @@
-"""A project of its own, and sets whose files stand on the loopback servers."""
+"""An empty project, and datasets whose files are on the loopback servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ URL = f"https://{HOST}/imgs/"
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder is an empty project, with a netrc beside it if the test writes one."""
+    """Make the current folder an empty project, beside which a test may write a netrc."""
     folder = tmp_path / "project"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -34,13 +34,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_files(data: Mapping[str, bytes], *, is_pinned: bool = False) -> tuple[File, ...]:
-    """Files of a card, by path, at a plain host."""
+    """Files of a card on a plain host."""
     pins = {path: {"sha256": hashlib.sha256(each).hexdigest()} if is_pinned else {} for path, each in data.items()}
     return tuple(File(path=path, url=f"{URL}{path}", **pins[path]) for path in data)
 
 
 def make_set(files: tuple[File, ...], **update: Any) -> Dataset:
-    """The toy set with these files."""
+    """The toy dataset with these files."""
     return toyset.make_set(card=toyset.CARD.model_copy(update={"files": files, **update}))
 
 
@@ -49,17 +49,17 @@ Fetch = Callable[..., origin.Origin]
 
 @pytest.fixture
 def fetch() -> Fetch:
-    """`fetch(server, set_, attempts=3)`: download the set's files in this process, without long waits."""
+    """`fetch(server, set_, attempts=3)`: download the dataset's files in this process, without long waits."""
 
-    def run(server: Server, set_: Dataset, **dials: Any) -> origin.Origin:
-        quick = {"attempts": 3, "backoff_s": 0.001, "timeout_s": 5.0, **dials}
+    def run(server: Server, set_: Dataset, **settings: Any) -> origin.Origin:
+        quick = {"attempts": 3, "backoff_s": 0.001, "timeout_s": 5.0, **settings}
         return fetching.fetch(set_, Download(), Execution(endpoints=server.endpoints, **quick))
 
     return run
 
 
 def read_all(found: origin.Origin) -> dict[str, bytes]:
-    """The bytes of a manifest's files, held to their hashes."""
+    """The bytes of all files, after a check of their hashes."""
     assert found.folder is not None
     read = {entry.path: (found.folder / entry.path).read_bytes() for entry in found.files}
     for entry in found.files:

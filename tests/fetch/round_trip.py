@@ -1,6 +1,6 @@
-"""A set from the servers to its rows: survey, download and normalize, in this process and the current folder.
+"""A dataset from the servers to its rows: manifest, download and normalize, in this process and the current folder.
 
-Its card is the real one, but for sizes and hashes: those of the published files no miniature can have.
+Its card is the real one with sizes and hashes of the miniature's files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from openmedq.config import Params
 from openmedq.curate import normalize
 from openmedq.datasets import registry
 from openmedq.datasets.card import Card, Dataset
-from openmedq.fetch import credentials, download, linked, needs, survey
+from openmedq.fetch import addresses, download, images, manifest, needs
 from openmedq.schema import Rejected
 from openmedq.storage.decoding import open_executor
 from openmedq.storage.fetched import PICTURES
@@ -29,20 +29,20 @@ from tests.curate.corpus import make_params
 from tests.datasets.conftest import SETS
 from tests.servers import Server, publish, serve
 from tests.servers.exchange import Content
-from tests.servers.hosts import READER
 from tests.servers.official import place
+from tests.servers.physionet import READER
 from tests.stages import toyset
 
-MIRROR = Path("mirror")  # empty: nothing is in it of any set
+MIRROR = Path("mirror")  # empty
 MEMBERS = ("read", "miniature", "more_files", "linked_pictures")
-MADE = (linked.ADDRESSES, PICTURES)  # folders of shards that a fetch makes of linked pictures
+MADE = (images.ADDRESSES, PICTURES)  # folders of shards of linked images
 
-Rows = Counter[tuple[str, str, str]]  # id, split, and why it is rejected, if it is
+Rows = Counter[tuple[str, str, str]]  # id, split, and the reason of a rejected row
 
 
 @dataclass(frozen=True)
 class Published:
-    """A set as it is served: its card says of the files what the servers send."""
+    """A dataset as it is served, with a card that agrees with the servers."""
 
     set_: Dataset
     files: Mapping[str, bytes | Path]  # by official address
@@ -54,11 +54,11 @@ class Published:
 
     @property
     def folder(self) -> Path:
-        """Where what is fetched lies."""
+        """The folder of the downloaded files."""
         return needs.folder_of(self.id)
 
     def served(self, path: str) -> Content:
-        """The bytes of a file, listed on the card or named by another."""
+        """The bytes of a file on the card, or of one that these list."""
         for file in self.set_.card.files:
             if file.path == path:
                 return Content(self.files[place(file)])
@@ -66,7 +66,7 @@ class Published:
 
 
 def publish_set(set_id: str, raw: Path) -> Published:
-    """The set of this name, served from its miniature."""
+    """The dataset, served from its miniature."""
     module = SETS[set_id]
     files = publish(module.card, raw)
     members = {name: getattr(module, name) for name in MEMBERS if hasattr(module, name)}
@@ -75,7 +75,7 @@ def publish_set(set_id: str, raw: Path) -> Published:
 
 
 def pin(card: Card, files: Mapping[str, bytes | Path]) -> Card:
-    """The card with sizes and hashes of what is served, in the places where it has any."""
+    """The card, with its sizes and hashes replaced by those of the served files."""
     pinned = []
     for file in card.files:
         if place(file) in files:
@@ -89,29 +89,29 @@ def pin(card: Card, files: Mapping[str, bytes | Path]) -> Card:
 
 
 def enter(published: Published, patch: pytest.MonkeyPatch) -> None:
-    """Make the current folder a project that knows this set alone, and whose mirror is empty."""
+    """Make the current folder a project of this dataset alone, with an empty local data folder."""
     patch.setattr(registry, "load", lambda _: published.set_)
     toyset.write_catalogue(published.set_.card)
     MIRROR.mkdir()
 
 
-def dials(server: Server, **execution: Any) -> Params:
-    """Fetch from the server, without long waits."""
+def make_settings(server: Server, **execution: Any) -> Params:
+    """Params to download from the server, without long waits."""
     quick = {"attempts": 6, "backoff_s": 0.001, "timeout_s": 5.0, "endpoints": server.endpoints, **execution}
     return make_params(download={"mirror": str(MIRROR), "fetch": True}, execution=quick)
 
 
 def fetch(published: Published, server: Server, **execution: Any) -> dict[str, Any]:
-    """Survey and download; origin.json."""
-    params = dials(server, **execution)
-    survey.run(params)
+    """Run the stages manifest and download; return origin.json."""
+    params = make_settings(server, **execution)
+    manifest.run(params)
     download.run(params, registry.load(published.id))
     return cast(dict[str, Any], json.loads((paths.RAW / published.id / "origin.json").read_text()))
 
 
 def read_rows(published: Published, server: Server) -> Rows:
-    """Normalize what was downloaded; its rows."""
-    normalize.run(dials(server), registry.load(published.id))
+    """Normalize the downloaded files; returns the rows."""
+    normalize.run(make_settings(server), registry.load(published.id))
     folder = paths.SAMPLES / published.id
     rows: Rows = Counter()
     for shard in sorted(folder.glob("shard-*.parquet")):
@@ -122,7 +122,7 @@ def read_rows(published: Published, server: Server) -> Rows:
 
 
 def expect_rows(published: Published) -> Rows:
-    """The rows of the miniature, read where it lies."""
+    """The rows of the miniature."""
     rows: Rows = Counter()
     with open_executor(1) as executor:
         for row in normalize.rows(published.set_, published.raw, make_params().normalize, executor):
@@ -134,18 +134,18 @@ def expect_rows(published: Published) -> Rows:
 
 
 def hold_to_served(published: Published) -> None:
-    """No file that lies among the fetched ones is anything but whole and right."""
+    """Check that every downloaded file is complete."""
     for path in published.folder.rglob("*"):
         name = path.relative_to(published.folder)
         if path.is_file() and name.parts[0] not in MADE:
             served = published.served(name.as_posix())
-            assert path.read_bytes() == served.read(), f"{path} is not what is published"
+            assert path.read_bytes() == served.read(), f"{path} differs from the published file"
 
 
 def go_round(published: Published, patch: pytest.MonkeyPatch) -> None:
-    """Fetch the set, compare its files and its rows, and fetch again: nothing is asked."""
+    """Download the dataset, compare files and rows, and download again without requests."""
     enter(published, patch)
-    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
         patch.setenv(name, value)
     with serve(published.files, login="wget") as server:
         origin = fetch(published, server)
@@ -156,4 +156,4 @@ def go_round(published: Published, patch: pytest.MonkeyPatch) -> None:
         assert rows == expected
         num_requests = len(server.requests)
         assert fetch(published, server) == origin
-        assert len(server.requests) == num_requests, "what is here is not asked for again"
+        assert len(server.requests) == num_requests, "present files are not requested again"

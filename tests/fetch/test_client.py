@@ -1,4 +1,4 @@
-"""Credentials stay with their host, redirects are bounded, and no message holds a secret."""
+"""Credentials go to their own host only, redirects are bounded, and no message has a secret."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ import pytest
 from openmedq.config import Execution
 from openmedq.datasets.card import Access, File
 from openmedq.errors import AcquisitionError, ParamsError
-from openmedq.fetch import client, credentials, needs
+from openmedq.fetch import addresses, client
 from openmedq.fetch.client import Client
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
-from tests.servers.hosts import READER
-from tests.servers.physionet import UNSIGNED
+from tests.servers.physionet import READER, UNSIGNED
 from tests.servers.site import Login
 
 PHYSIONET = "https://physionet.org/files/mimic-cxr-jpg/2.1.0/"
@@ -31,7 +30,7 @@ BASIC = "Basic " + base64.b64encode(":".join(READER).encode()).decode()
 
 @pytest.fixture
 def _login(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
         monkeypatch.setenv(name, value)
 
 
@@ -47,7 +46,7 @@ def test_a_password_opens_its_host_and_goes_to_no_other(fetch: Fetch) -> None:
 @pytest.mark.usefixtures("_login")
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_password_does_not_follow_a_redirect(fetch: Fetch, code: int) -> None:
-    """The other host is the same machine on another port: another origin."""
+    """The other host is another port of the same machine."""
     with serve(SITE | {"https://evil.example.org/files/mimic-cxr-jpg/2.1.0/a.csv": b"stolen"}) as server:
         server.faults.append(faults.redirect_to("evil.example.org", code).on("physionet.org/*"))
         read_all(fetch(server, make_set(FILES)))
@@ -57,48 +56,42 @@ def test_a_password_does_not_follow_a_redirect(fetch: Fetch, code: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("login", "told"),
+    ("login", "message"),
     [
-        ("page", "answers with a web page"),
+        ("page", "sends an HTML page"),
         ("challenge", "answers 401 Unauthorized; set PHYSIONET_USERNAME"),
         ("wget", "answers 401 Unauthorized; set PHYSIONET_USERNAME"),
     ],
 )
-def test_without_a_password_the_login_page_is_no_file(fetch: Fetch, login: Login, told: str) -> None:
-    with serve(SITE, login=login) as server, pytest.raises(AcquisitionError, match=told):
+def test_without_a_password_the_login_page_is_no_file(fetch: Fetch, login: Login, message: str) -> None:
+    with serve(SITE, login=login) as server, pytest.raises(AcquisitionError, match=message):
         fetch(server, make_set(FILES))
     assert not list(Path("data/raw/toy_set/files").rglob("*.csv"))
 
 
 @pytest.mark.usefixtures("_login")
-def test_physionet_takes_a_password_as_it_takes_it_from_wget(fetch: Fetch) -> None:
-    with serve(SITE, login="wget") as server:
-        assert read_all(fetch(server, make_set(FILES))) == DATA
-
-
-@pytest.mark.usefixtures("_login")
-def test_an_agreement_that_is_not_signed_is_told(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agreement_that_is_not_signed_is_message(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_USERNAME", UNSIGNED[0])
     with serve(SITE) as server, pytest.raises(AcquisitionError, match="answers 403 Forbidden; your account may lack"):
         fetch(server, make_set(FILES))
 
 
-def test_a_wrong_password_is_told_and_not_shown(
+def test_a_wrong_password_is_message_and_not_shown(
     fetch: Fetch, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("PHYSIONET_USERNAME", "somebody@example.org")
     monkeypatch.setenv("PHYSIONET_PASSWORD", "battery staple")
     caplog.set_level(logging.DEBUG)
-    with serve(SITE) as server, pytest.raises(AcquisitionError, match=r"answers 401.*the password is wrong") as told:
+    with serve(SITE) as server, pytest.raises(AcquisitionError, match=r"answers 401.*the password is wrong") as message:
         fetch(server, make_set(FILES))
     secrets = ("battery staple", base64.b64encode(b"somebody@example.org:battery staple").decode())
-    shown = "".join((str(told.value), repr(told.value), *capsys.readouterr(), caplog.text))
+    shown = "".join((str(message.value), repr(message.value), *capsys.readouterr(), caplog.text))
     assert not any(secret in shown for secret in secrets)
-    assert not any(secret in repr(credentials.find("physionet.org")) for secret in secrets)
+    assert not any(secret in repr(addresses.find_credential("physionet.org")) for secret in secrets)
 
 
 def test_netrc_is_read_for_its_host_alone(fetch: Fetch, tmp_path: Path) -> None:
-    """Its default entry would be sent to anyone."""
+    """A default entry would go to any host."""
     netrc = tmp_path / "netrc"
     netrc.write_text(f"machine physionet.org login {READER[0]} password '{READER[1]}'\ndefault login x password y\n")
     netrc.write_text(netrc.read_text().replace("'", '"'))
@@ -111,47 +104,28 @@ def test_netrc_is_read_for_its_host_alone(fetch: Fetch, tmp_path: Path) -> None:
 
 def test_a_damaged_netrc_is_one_line_without_its_words(tmp_path: Path) -> None:
     (tmp_path / "netrc").write_text("machine physionet.org\nlogin a passwort secret-word\n")
-    with pytest.raises(AcquisitionError, match=r"netrc, line 2: not a netrc file; mend it, or set NETRC") as told:
-        credentials.find("physionet.org")
-    assert "secret-word" not in str(told.value)
-    assert told.value.__suppress_context__
+    with pytest.raises(AcquisitionError, match=r"netrc, line 2: invalid netrc; correct it, or set NETRC") as message:
+        addresses.find_credential("physionet.org")
+    assert "secret-word" not in str(message.value)
+    assert message.value.__suppress_context__
 
 
 @pytest.mark.parametrize("named", ["", "~no-such-user/netrc", "absent"])
 def test_no_netrc_is_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, named: str) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("NETRC", named)
-    assert credentials.find("physionet.org") is None
+    assert addresses.find_credential("physionet.org") is None
 
 
 def test_half_of_the_credentials_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_USERNAME", "a")
-    with pytest.raises(AcquisitionError, match=r"^PHYSIONET_USERNAME and PHYSIONET_PASSWORD: one of them is set"):
-        credentials.find("physionet.org")
-
-
-def test_what_stands_in_the_way_is_known_before_anything_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    credentialed = make_set(FILES, access=Access.CREDENTIALED, advice="Become credentialed at physionet.org.").card
-    told = needs.hindrance(credentialed, "any")
-    assert told is not None
-    assert told.startswith("credentialed, and there are no credentials for physionet.org: set PHYSIONET_USERNAME and ")
-    assert told.endswith("Become credentialed at physionet.org.")
-    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
-        monkeypatch.setenv(name, value)
-    assert needs.hindrance(credentialed, "any") is None
-    assert needs.hindrance(credentialed, "commercial") == (
-        "credentialed: not commercial (policy.licences is commercial)"
-    )
-    registered = make_set(make_files(DATA), access=Access.REGISTRATION).card
-    assert str(needs.hindrance(registered, "any")).startswith(f"registration, and there are no credentials for {HOST}")
-    supplied = make_set(FILES, access=Access.USER_SUPPLIED, advice="Ask its authors.").card
-    assert needs.hindrance(supplied, "any") == "no program can fetch it: Ask its authors."
-    assert needs.hindrance(make_set(FILES).card, "any") is None
+    with pytest.raises(AcquisitionError, match=r"^PHYSIONET_USERNAME and PHYSIONET_PASSWORD: only one of them is set"):
+        addresses.find_credential("physionet.org")
 
 
 def test_redirects_end(fetch: Fetch) -> None:
     with serve(SITE, [faults.redirect_to(f"{PHYSIONET}a.csv")]) as server:
-        with pytest.raises(AcquisitionError, match=r"a\.csv: redirects without end"):
+        with pytest.raises(AcquisitionError, match=r"a\.csv: too many redirects"):
             fetch(server, make_set(FILES))
         assert len(server.requests) == 10
 
@@ -167,13 +141,13 @@ def test_redirects_to_what_is_unprotected_or_no_address_are_refused(fetch: Fetch
     fault = faults.redirect_to("https://example.org/x")
     with serve(SITE, [fault]) as server:
         server.faults[:] = [faults.Fault(after=lambda request, reply, other: faults.redirect(target, 302))]
-        with pytest.raises(AcquisitionError, match=r"redirects to (an unprotected|what is no address)"):
+        with pytest.raises(AcquisitionError, match=r"redirects to (an unprotected|an invalid address)"):
             fetch(server, make_set(FILES))
 
 
 @pytest.mark.usefixtures("_login")
 def test_a_password_in_a_redirect_is_not_heeded(fetch: Fetch) -> None:
-    """The one for the host is; both together would be an error of the library."""
+    """Only the host's own password is sent; both would be an error of the library."""
     with serve(SITE) as server:
         base = server.endpoints["physionet.org"].replace("://", "://somebody:else@")
         server.faults.append(faults.redirect_to(f"{base}/files/mimic-cxr-jpg/2.1.0/a.csv").on(times=1))
@@ -183,20 +157,13 @@ def test_a_password_in_a_redirect_is_not_heeded(fetch: Fetch) -> None:
 
 @pytest.mark.usefixtures("_login")
 def test_an_endpoint_below_another_one_is_its_own_host(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else it would get the other's token, and not its password."""
+    """It must get its own password, not the token of the other host."""
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     with serve(SITE) as server:
         base = server.endpoints["physionet.org"].removesuffix("/physionet.org")
         monkeypatch.setattr(type(server), "endpoints", {**server.endpoints, "huggingface.co": base})
         assert read_all(fetch(server, make_set(FILES))) == DATA
         assert {request.headers["Authorization"] for request in server.requests} == {BASIC}
-
-
-@pytest.mark.parametrize(("num_failed", "doubled"), [(1, 2.0), (2, 4.0), (5, 32.0), (2000, client.MAX_WAIT_S)])
-def test_waits_double_with_jitter_up_to_a_bound(num_failed: int, doubled: float) -> None:
-    waits = {client.pause_s(num_failed, 2.0) for _ in range(100)}
-    assert doubled / 2 <= min(waits) < max(waits) <= doubled
-    assert client.pause_s(num_failed, 2.0, 700.0) == 700.0
 
 
 @pytest.mark.parametrize(
@@ -208,14 +175,21 @@ def test_waits_double_with_jitter_up_to_a_bound(num_failed: int, doubled: float)
     ],
 )
 def test_any_retry_after_is_a_wait_or_none(header: str, expected: float | None) -> None:
-    assert client.parse_wait_s(header) == expected
+    assert client.parse_retry_after(header) == expected
+
+
+def test_waits_double_with_jitter_up_to_a_bound() -> None:
+    for num_failed, doubled in ((1, 2.0), (2, 4.0), (5, 32.0), (2000, client.MAX_WAIT_S)):
+        waits = {client.pause_s(num_failed, 2.0) for _ in range(100)}
+        assert doubled / 2 <= min(waits) < max(waits) <= doubled
+        assert client.pause_s(num_failed, 2.0, 700.0) == 700.0
 
 
 def test_signed_queries_are_not_shown(fetch: Fetch) -> None:
     files = (File(path="a.csv", url=f"{URL}a.csv?X-Signature=secret"),)
-    with serve({f"{URL}a.csv": b"a"}, [faults.not_found()]) as server, pytest.raises(AcquisitionError) as told:
+    with serve({f"{URL}a.csv": b"a"}, [faults.not_found()]) as server, pytest.raises(AcquisitionError) as message:
         fetch(server, make_set(files))
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(message.value)
 
 
 @pytest.mark.parametrize(
@@ -226,9 +200,11 @@ def test_signed_queries_are_not_shown(fetch: Fetch) -> None:
     ],
 )
 def test_an_endpoint_is_an_address(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ParamsError, match=rf"^execution\.endpoints\.{re.escape(HOST)}: not an http or https") as told:
+    with pytest.raises(
+        ParamsError, match=rf"^execution\.endpoints\.{re.escape(HOST)}: not an http or https"
+    ) as message:
         Client(Execution(endpoints={HOST: base or " "}))
-    assert "battery" not in str(told.value)
+    assert "battery" not in str(message.value)
     monkeypatch.setenv("HF_ENDPOINT", base or " ")
     with pytest.raises(ParamsError, match=r"^HF_ENDPOINT: not an http or https"):
         Client(Execution())
@@ -236,7 +212,7 @@ def test_an_endpoint_is_an_address(base: str, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("place", ["a b.csv", "a%20b.csv", " a b.csv "])
 def test_blanks_of_a_redirect_are_quoted(fetch: Fetch, place: str) -> None:
-    """They would end the request's first line; all else of a signed address stays as it is."""
+    """Spaces would end the request line; the rest of a signed address does not change."""
     blank = faults.Fault(after=lambda request, reply, other: faults.redirect(place, 302)).on("*/imgs/a.csv")
     with serve({f"{URL}a%20b.csv": DATA["a.csv"]}, [blank]) as server:
         assert read_all(fetch(server, make_set(make_files(DATA)), attempts=1)) == DATA
@@ -247,12 +223,12 @@ def test_a_proxy_of_the_environment_is_used(fetch: Fetch, monkeypatch: pytest.Mo
     monkeypatch.setattr(urllib.request, "proxy_bypass", lambda host: asked.append(host) or True)
     with serve({f"{URL}a.csv": b"a", f"{URL}b.csv": b"b"}) as server:
         fetch(server, make_set(make_files({"a.csv": b"a", "b.csv": b"b"})))
-    assert asked == ["127.0.0.1"], "once a host: the answer takes longer than a small file"
+    assert asked == ["127.0.0.1"], "once per host: asking the system takes longer than a small file"
 
 
 @pytest.mark.parametrize("prefix", ["http://", ""])
 def test_what_goes_through_a_proxy_goes_there_alone(fetch: Fetch, monkeypatch: pytest.MonkeyPatch, prefix: str) -> None:
-    """The server plays the proxy: it is asked for the whole address."""
+    """The server is the proxy, which gets the full address."""
     with serve({}) as server:
         proxy = server.site.base.removeprefix("http://")
         monkeypatch.setenv("http_proxy", f"{prefix}{proxy}")
@@ -280,8 +256,8 @@ def test_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_host_that_lets_nobody_in_is_not_asked_for_every_file(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_PASSWORD", "wrong")
     files = tuple(File(path=f"{number}.csv", url=f"{PHYSIONET}{number}.csv") for number in range(9))
-    told = r"2 of 9 files failed, and no more were tried: .*answers 401|^\w+: 1 of"
+    message = r"2 files failed; the remaining files were not tried: .*answers 401|^\w+: 1 of"
     with serve({file.url: b"a" for file in files}) as server:
-        with pytest.raises(AcquisitionError, match=told):
+        with pytest.raises(AcquisitionError, match=message):
             fetch(server, make_set(files, access=Access.CREDENTIALED), connections=2)
         assert len(server.asked("physionet.org/*")) <= 3

@@ -1,16 +1,13 @@
-"""Rounds of pictures: what is asked for again and what is not; with a stand-in for img2dataset, and with itself."""
+"""Rounds of linked images, with a stand-in for img2dataset and with img2dataset itself."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +23,7 @@ from openmedq.config import Execution
 from openmedq.datasets.card import LinkedPicture
 from openmedq.datasets.roco import roco
 from openmedq.errors import AcquisitionError, PassingError
-from openmedq.fetch import images, img2dataset_process, linked
+from openmedq.fetch import images
 from openmedq.fetch.client import Client
 from openmedq.fetch.hosts.pmc import BUCKET
 from openmedq.schema import Reason, Rejected
@@ -45,7 +42,7 @@ FILES: dict[str, bytes | Path] = {LINKS[name]: data for name, data in DATA.items
 
 @pytest.fixture
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What img2dataset does with a list, in this process: shards of three rows, statistics once one is whole."""
+    """Replace img2dataset by a function that writes shards of three rows, and statistics for complete ones."""
     monkeypatch.setattr(images, "SHARD_ROWS", 3)
     monkeypatch.setattr(images, "_run", run_in_its_place)
 
@@ -64,10 +61,10 @@ def ask(row: dict[str, Any]) -> dict[str, Any]:
     try:
         with urlopen(row["url"], timeout=5) as response:
             data = response.read()
-        told = {"status": "success", "error_message": None, "sha256": hashlib.sha256(data).hexdigest(), "jpg": data}
+        outcome = {"status": "success", "error_message": None, "sha256": hashlib.sha256(data).hexdigest(), "jpg": data}
     except (HTTPError, URLError, OSError) as error:
-        told = {"status": "failed_to_download", "error_message": str(error), "sha256": None, "jpg": None}
-    return row | told
+        outcome = {"status": "failed_to_download", "error_message": str(error), "sha256": None, "jpg": None}
+    return row | outcome
 
 
 def write_shard(output: Path, number: int, rows: list[dict[str, Any]], *, is_whole: bool = True) -> None:
@@ -85,7 +82,7 @@ def write_shard(output: Path, number: int, rows: list[dict[str, Any]], *, is_who
 
 def run(server: Server, folder: Path, links: dict[str, str] = LINKS, **dials: float) -> dict[str, Status]:
     execution = Execution.model_validate({"endpoints": server.endpoints, "attempts": 3, "backoff_s": 0.001, **dials})
-    images.fetch(links, SIZES, folder / PICTURES, folder / "aside", Client(execution).place, execution)
+    images.fetch(links, SIZES, folder / PICTURES, folder / "temporary", Client(execution).resolve, execution)
     return {name: status for name, (status, _) in read_outcomes(folder / PICTURES).items()}
 
 
@@ -98,13 +95,13 @@ def test_pictures_come_as_they_are_and_only_once(tmp_path: Path) -> None:
         assert len(server.requests) == 8
     found = FetchedPictures(tmp_path / PICTURES)
     for name, data in DATA.items():
-        picture = found.find(name)
-        assert picture is not None
-        assert (picture.image_id, picture.data) == (name, data)
+        image = found.find(name)
+        assert image is not None
+        assert (image.image_id, image.data) == (name, data)
     assert found.find("PMC9_a.jpg") is None
-    assert not list((tmp_path / "aside").iterdir())
+    assert not list((tmp_path / "temporary").iterdir())
     table = pq.read_table(tmp_path / PICTURES)
-    assert set(table["url"].to_pylist()) == set(LINKS.values()), "the official address, wherever it was asked for"
+    assert set(table["url"].to_pylist()) == set(LINKS.values()), "the official address, not that of the server"
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -123,35 +120,29 @@ def test_only_what_may_pass_is_asked_for_again(tmp_path: Path) -> None:
         numbers = [len(server.asked(f"{HOST}/PMC{number}_a.jpg")) for number in (0, 1, 2, 3, 4, 5, 6, 7, 9)]
         assert numbers == [2, 3, 2, 1, 1, 1, 1, 1, 1]
         assert run(server, tmp_path, links) == outcomes
-        assert len(server.requests) == sum(numbers), "nothing is asked for a second time"
+        assert len(server.requests) == sum(numbers), "a second run sends no request"
     expected = {3: Status.GONE, 4: Status.NO_PICTURE, 5: Status.NO_PICTURE, 9: Status.GONE}
     assert outcomes == {name: expected.get(int(name[3]), Status.SUCCESS) for name in links}
     assert sorted(path.name[:4] for path in (tmp_path / PICTURES).iterdir()) == ["0000"] * 3 + ["0001", "0002"]
-    found = FetchedPictures(tmp_path / PICTURES)
-    assert {name for name in links if found.find(name)} == {
-        name for name, status in outcomes.items() if status is Status.SUCCESS
-    }
     reasons = {name: reason for name, (_, reason) in read_outcomes(tmp_path / PICTURES).items() if reason}
     assert reasons["PMC9_a.jpg"] == "HTTP Error 404: Not Found"
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_a_picture_of_another_length_than_listed_comes_again(tmp_path: Path) -> None:
+def test_an_image_of_another_size_than_listed_comes_again(tmp_path: Path) -> None:
     with serve(FILES) as server:
         server.faults[:] = [
             faults.shorten(20).on(f"{HOST}/PMC0_a.jpg"),
             faults.change(DATA["PMC1_a.jpg"] + b"another").on(f"{HOST}/PMC1_a.jpg"),
         ]
-        outcomes = run(server, tmp_path, attempts=1)
         differing = dict.fromkeys(["PMC0_a.jpg", "PMC1_a.jpg"], Status.NOT_NOW)
-        assert outcomes == dict.fromkeys(LINKS, Status.SUCCESS) | differing
-        assert read_outcomes(tmp_path / PICTURES)["PMC0_a.jpg"][1] == "not as long as it is listed"
+        assert run(server, tmp_path, attempts=1) == dict.fromkeys(LINKS, Status.SUCCESS) | differing
         server.faults.clear()
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
         assert len(server.requests) == 8 + 2
-    picture = FetchedPictures(tmp_path / PICTURES).find("PMC0_a.jpg")
-    assert picture is not None
-    assert picture.data == DATA["PMC0_a.jpg"]
+    found = FetchedPictures(tmp_path / PICTURES).find("PMC0_a.jpg")
+    assert found is not None
+    assert found.data == DATA["PMC0_a.jpg"]
 
 
 @pytest.mark.usefixtures("stand_in", "project")
@@ -159,9 +150,9 @@ def test_linked_pictures_are_held_to_the_sizes_of_the_buckets_listing(logged: Ca
     published = {f"{BUCKET}/PMC1.1/{number}.jpg": b"\xff\xd8\xff" * 50 for number in range(3)}
     wanted = [LinkedPicture(f"{number}", "PMC1", f"{number}.jpg") for number in range(3)]
     with serve(published, [faults.shorten(20).on(f"{HOST}/PMC1.1/1.jpg")]) as server:
-        linked.fetch("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
-    told = "toy_set: 2 of 3 pictures fetched, 0 gone, 1 failed (1: not as long as it is listed)"
-    assert told in logged()
+        images.fetch_linked("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
+    message = "toy_set: 2 of 3 images downloaded, 0 missing at the host, 1 failed (1: another size than listed)"
+    assert message in logged()
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -194,7 +185,7 @@ def test_a_round_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(images, "_run", run_in_its_place)
         num_before = len(server.requests)
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
-        assert len(server.requests) - num_before == 2, "of the half-written shard"
+        assert len(server.requests) - num_before == 2, "for the incomplete shard"
     assert len(list((tmp_path / PICTURES).iterdir())) == 3
 
 
@@ -202,16 +193,13 @@ def test_a_round_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_shard_that_lost_its_bytes_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def run_badly(work: Path, execution: Execution, look: Callable[[], None]) -> None:
         run_in_its_place(work, execution, lambda: None)
+        (work / images.LOG).write_text("shard 1 failed with error no room\n\n")
         (work / images.OUTPUT / "00001.parquet").write_bytes(b"PAR1")
         look()
 
     with serve(FILES) as server:
         monkeypatch.setattr(images, "_run", run_badly)
-        with pytest.raises(PassingError, match="left pictures undone"):
-            (tmp_path / "aside/0000").mkdir(parents=True)
-            (tmp_path / "aside/0000" / images.LOG).touch()
-            images._begin(tmp_path / "aside/0000", LINKS, Client(Execution(endpoints=server.endpoints)).place)
-            (tmp_path / "aside/0000" / images.LOG).write_text("shard 1 failed with error no room\n\n")
+        with pytest.raises(PassingError, match="did not finish: shard 1 failed with error no room; run"):
             run(server, tmp_path)
         monkeypatch.setattr(images, "_run", run_in_its_place)
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
@@ -240,17 +228,13 @@ def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
 )
 def test_what_a_message_means(message: str, status: Status) -> None:
     row = {"name": "a", "address": "b", "status": "failed_to_download", "error_message": message, "jpg": None}
-    assert images._judge(row | {"sha256": None}, None)["status"] is status
-
-
-def test_bytes_that_are_not_what_was_hashed_come_again() -> None:
-    row = {"name": "a", "address": "b", "status": "success", "error_message": None, "sha256": "0" * 64}
-    judged = images._judge(row | {"jpg": b"\xff\xd8\xff"}, None)
-    assert (judged["status"], judged["picture"]) == (Status.NOT_NOW, None)
+    assert images._check_row(row | {"sha256": None}, None)["status"] is status
+    damaged = row | {"status": "success", "sha256": "0" * 64, "jpg": b"\xff\xd8\xff"}
+    assert images._check_row(damaged, None)["status"] is Status.NOT_NOW, "other bytes than img2dataset hashed"
 
 
 def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "_PROGRAM", "tests.acquire.no_such_program")
+    monkeypatch.setattr(images, "_PROGRAM", "tests.fetch.no_such_program")
     with (
         serve(FILES) as server,
         pytest.raises(AcquisitionError, match=r"img2dataset failed: .*no_such_program") as error,
@@ -261,28 +245,12 @@ def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: 
     asleep = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with asleep:
         with pytest.raises(PassingError, match="wrote nothing"):
-            images._watch(asleep, tmp_path, patience_s=0.01, look=lambda: None)
+            images._watch(asleep, tmp_path, patience_s=0.01, collect=lambda: None)
         asleep.kill()
 
 
-def test_a_picture_that_takes_too_long_is_given_up() -> None:
-    """Whatever it waits for; the next one is asked for as ever."""
-
-    def download(row: tuple[int, str], timeout: float, agent: str) -> img2dataset_process.Answer:
-        if row[1] == "slow":
-            threading.Event().wait()
-        return row[0], agent, None
-
-    bounded = img2dataset_process.bound(download)
-    assert bounded((7, "slow"), 0.01, "openmedq") == (7, None, "took too long")
-    assert bounded((8, "quick"), 10, "openmedq") == (8, "openmedq", None)
-
-
-# With img2dataset itself ----------------------------------------------------------------------------------------------
-
-
 def take_bytes(raw: Path) -> dict[str, bytes | Reason]:
-    """The pictures that the samples of a folder show, by id; or why a row is none."""
+    """The images of a folder's samples by id, or the reason why a row is rejected."""
     taken: dict[str, bytes | Reason] = {}
     for row in roco.read(raw):
         if isinstance(row, Rejected):
@@ -315,7 +283,7 @@ def test_rocos_pictures_come_from_the_bucket(
         found = fetch(server, set_)
         num_requests = len(server.requests)
         assert fetch(server, set_) == found
-        assert len(server.requests) == num_requests, "a second run asks for nothing"
+        assert len(server.requests) == num_requests, "a second run sends no request"
     assert found.folder is not None
     assert {entry.path for entry in found.files} >= {"pictures/0000-00000.parquet", "addresses/00000.parquet"}
 
@@ -323,80 +291,11 @@ def test_rocos_pictures_come_from_the_bucket(
     assert taken.keys() == expected.keys()
     differing = {record for record in expected if taken[record] != expected[record]}
     assert {taken[record] for record in differing} == {Reason.IMAGE_MISSING}
-    assert 2 <= len(differing) <= 3, "the two that fail; a picture may stand under two ids"
-    assert read_attempts(tmp_path) == [], "nobody but the bucket is asked"
+    assert 2 <= len(differing) <= 3, "the two that fail; an image may have two ids"
+    assert read_attempts(tmp_path) == [], "only the bucket is asked"
     assert capfd.readouterr().out == ""
-    (line,) = [line for line in logged().splitlines() if "pictures fetched" in line]
+    (line,) = [line for line in logged().splitlines() if "images downloaded" in line]
     assert re.fullmatch(
-        r"roco: (\d+) of \d+ pictures fetched, 2 gone \(1: .*; 1: .*\), 1 failed \(1: not a picture\)", line
+        r"roco: (\d+) of \d+ images downloaded, 2 missing at the host \(1: .*; 1: .*\), 1 failed \(1: not an image\)",
+        line,
     )
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from openmedq.fetch import img2dataset_process, linked, pictures
-from openmedq.config import Execution
-
-images.SHARD_ROWS = 10
-links = {f"{number:02}.jpg": f"{sys.argv[1]}/{number:02}.jpg" for number in range(40)}
-if __name__ == "__main__":
-    dials = Execution(connections=2, timeout_s=30, backoff_s=0.01)
-    images.fetch(links, {}, Path("pictures"), Path("aside"), str, dials)
-"""
-
-
-@pytest.mark.faults
-def test_a_run_that_is_killed_dies_whole_and_goes_on(project: Path) -> None:
-    names = [f"{number:02}.jpg" for number in range(40)]
-    published = {f"{BUCKET}/{name}": b"\xff\xd8\xff" + name.encode() * 500 for name in names}
-    with serve(published) as server:
-        slow = [faults.stall(10, seconds=60).on(f"{HOST}/{name}") for name in names[25:]]
-        once = [faults.status(503).on(f"{HOST}/{name}", times=1) for name in names[:3]]
-        server.faults[:] = [*slow, *once]
-        (project / "killed.py").write_text(KILLED)
-        command = [sys.executable, "killed.py", server.url(BUCKET)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(command, env=environment) as running:
-            wait_until(lambda: len(list((project / PICTURES).glob("*.parquet"))) == 2)
-            server.wait(f"{HOST}/25.jpg", num_bytes=1, timeout_s=30)
-            started = set(descendants(running.pid))
-            assert len(started) >= 3
-            running.kill()
-        wait_until(lambda: not any((Path("/proc") / str(pid)).exists() for pid in started))
-        assert len(list((project / PICTURES).glob("*.parquet"))) == 2
-
-        server.faults[:] = []
-        num_before = len(server.requests)
-        subprocess.run(command, env=environment, check=True, timeout=120)
-        asked = {request.path.strip("/") for request in server.requests[num_before:]}
-    assert asked == {*names[:3], *names[20:]}
-    found = FetchedPictures(project / PICTURES)
-    for name in names:
-        picture = found.find(name)
-        assert picture is not None
-        assert picture.data == published[f"{BUCKET}/{name}"]
-
-
-@pytest.mark.faults
-def test_a_picture_that_drips_keeps_no_other_back(project: Path) -> None:
-    with serve(FILES | {f"{BUCKET}/PMC9_a.jpg": b"\xff\xd8\xff" * 1_000}) as server:
-        server.faults[:] = [faults.slow(20).on(f"{HOST}/PMC9_a.jpg")]
-        links = LINKS | {"PMC9_a.jpg": f"{BUCKET}/PMC9_a.jpg"}
-        dripping = run(server, project, links, attempts=1, timeout_s=0.5)
-        assert read_outcomes(project / PICTURES)["PMC9_a.jpg"] == (Status.NOT_NOW, "took too long")
-        assert dripping == dict.fromkeys(LINKS, Status.SUCCESS) | {"PMC9_a.jpg": Status.NOT_NOW}
-
-
-def wait_until(is_so: Callable[[], bool], timeout_s: float = 60) -> None:
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end, "it never came to that"
-        time.sleep(0.1)
-
-
-def descendants(pid: int) -> Iterator[int]:
-    for child in (Path("/proc") / str(pid)).glob("task/*/children"):
-        for number in map(int, child.read_text().split()):
-            yield number
-            yield from descendants(number)

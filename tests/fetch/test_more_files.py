@@ -1,4 +1,4 @@
-"""Files that the first ones name: MIMIC-CXR's pictures, by its list and with its digests, and no word of which."""
+"""Files that the card's files list: MIMIC-CXR's images, with hashes; no message names one."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 from openmedq.datasets.card import Dataset
 from openmedq.datasets.mimic_cxr import mimic_cxr
 from openmedq.errors import AcquisitionError, ChecksumError
-from openmedq.fetch import credentials, ledger
+from openmedq.fetch import addresses, ledger
 from tests.datasets.conftest import miniature_of  # noqa: F401  the fixture
 from tests.fetch import round_trip
 from tests.fetch.conftest import Fetch, read_all
 from tests.servers import faults, publish, serve
-from tests.servers.hosts import READER
+from tests.servers.physionet import READER
 
 PROJECT = "physionet.org/files/mimic-cxr-jpg/2.1.0"
 
 
 @pytest.fixture(autouse=True)
 def password(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in zip(credentials.VARIABLES["physionet.org"], READER, strict=True):
+    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
         monkeypatch.setenv(name, value)
 
 
@@ -35,7 +35,7 @@ def raw(miniature_of: Callable[[str], Path]) -> Path:  # noqa: F811
 
 @pytest.fixture
 def set_() -> Dataset:
-    """The set, its card without the sizes of the real files."""
+    """The dataset, with a card without the sizes of the real files."""
     files = tuple(file.model_copy(update={"about_bytes": None}) for file in mimic_cxr.card.files)
     card = mimic_cxr.card.model_copy(update={"files": files})
     tree: Any = SimpleNamespace(card=card, read=mimic_cxr.read, more_files=mimic_cxr.more_files)
@@ -66,7 +66,8 @@ def test_a_picture_that_can_not_be_had_is_not_named(
     with (
         server as here,
         pytest.raises(
-            AcquisitionError, match=r"of \d+ files failed, and no more were tried: (a picture: )?physionet.org"
+            AcquisitionError,
+            match=r"\d+ files failed; the remaining .* tried: (an image: )?physionet.org",
         ) as caught,
     ):
         fetch(here, set_)
@@ -76,7 +77,7 @@ def test_a_picture_that_can_not_be_had_is_not_named(
 
 def test_a_table_is_held_to_the_digest_of_the_project(fetch: Fetch, set_: Dataset, raw: Path) -> None:
     change = faults.change(b"\x1f\x8bcut").on(f"{PROJECT}/mimic-cxr-2.0.0-split.csv.gz")
-    with serve(publish(set_.card, raw), [change]) as server, pytest.raises(ChecksumError, match="promised is"):
+    with serve(publish(set_.card, raw), [change]) as server, pytest.raises(ChecksumError, match="expected "):
         fetch(server, set_)
 
 
@@ -87,11 +88,11 @@ def test_what_is_here_stays_in_the_mix_without_credentials(
     round_trip.enter(published, monkeypatch)
     with serve(published.files) as server:
         found = round_trip.fetch(published, server)
-        for name in credentials.VARIABLES["physionet.org"]:
+        for name in addresses.VARIABLES["physionet.org"]:
             monkeypatch.delenv(name)
         server.requests.clear()
         assert round_trip.fetch(published, server) == found
         (published.folder / "IMAGE_FILENAMES").unlink()
         assert "no credentials for physionet.org" in round_trip.fetch(published, server)["reason"]
-        assert "mimic_cxr: `dvc repro` looks for it again once download.require names it" in logged()
+        assert "mimic_cxr: `dvc repro` tries again once download.require names it" in logged()
         assert not server.requests

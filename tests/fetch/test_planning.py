@@ -1,4 +1,4 @@
-"""`plan`, `links` and `sources`: what is to be fetched, from cards, ledger and disk alone."""
+"""`plan`, `links` and `sources`: what would be downloaded, from cards, ledger and disk."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def lie(path: str, num_bytes: int, where: Path | None = None) -> None:
 def test_all_is_to_be_fetched_and_unknown_sizes_are_named() -> None:
     step = plan(make_sets())
     assert step.skipped is None
-    assert (step.num_bytes, step.need.num_unsized, step.need.is_rough) == (1_502_000_000, 1, True)
+    assert (step.num_bytes, step.num_unsized, step.is_approximate) == (1_502_000_000, 1, True)
     text, _ = show([step])
     assert "toy_set ~1.5 GB +1? - 3.0 GB" in text
 
@@ -70,26 +70,26 @@ def test_what_is_here_and_what_is_begun_is_not_fetched_again() -> None:
     lie("questions.json", 2_000_000)
     lie("pictures.zip", 500_000_000 // 100, needs.folder_of("toy_set").parent / needs.PARTIAL)
     step = plan(make_sets())
-    assert (step.need.num_here, step.need.num_begun) == (2_000_000, 5_000_000)
+    assert step.present_bytes == 7_000_000
     assert step.num_bytes == 1_495_000_000
     for file in FILES:
         lie(file.path, 1)
-    assert plan(make_sets()).skipped == "all here"
+    assert plan(make_sets()).skipped == "downloaded"
 
 
 def test_the_ledger_knows_sizes() -> None:
     ledger.write("toy_set", {"licence.txt": ledger.Entry(FILES[2].url, "c" * 64, 1000)})
     step = plan(make_sets())
-    assert (step.num_bytes, step.need.num_unsized) == (1_502_001_000, 0)
+    assert (step.num_bytes, step.num_unsized) == (1_502_001_000, 0)
 
 
 @pytest.mark.parametrize(
-    ("update", "sections", "told"),
+    ("update", "sections", "message"),
     [
         ({}, {"download": {"mirror": "supplied", "skip": ["toy_set"]}}, "download.skip names it"),
         ({"licence": "CC-BY-NC-4.0"}, {"policy": {"licences": "commercial"}}, "licence CC-BY-NC-4.0: not commercial"),
         ({"licence": "words"}, {"policy": {"licences": "research"}}, "licence unknown (policy.licences is research)"),
-        ({"access": Access.USER_SUPPLIED, "advice": "Ask."}, {}, "no program can fetch it: Ask."),
+        ({"access": Access.USER_SUPPLIED, "advice": "Ask."}, {}, "it cannot be downloaded by a program: Ask."),
         (
             {"access": Access.CREDENTIALED},
             {},
@@ -97,21 +97,16 @@ def test_the_ledger_knows_sizes() -> None:
         ),
     ],
 )
-def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, Any], told: str) -> None:
+def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, Any], message: str) -> None:
     step = plan(make_sets(**update), **sections)
     assert step.skipped is not None
-    assert step.skipped.startswith(told)
+    assert step.skipped.startswith(message)
     assert (step.num_bytes, step.disk_bytes) == (0, 0)
-
-
-def test_rows_of_other_licences_are_fetched_where_rows_decide() -> None:
-    step = plan(make_sets(licence="words", has_row_licences=True), policy={"licences": "research"})
-    assert step.skipped is None
 
 
 def test_what_the_mirror_holds_is_taken_from_there() -> None:
     lie("questions.json", 1, Path("supplied/toy_set"))
-    assert plan(make_sets()).skipped == "taken from supplied/toy_set"
+    assert plan(make_sets()).skipped == "present in supplied/toy_set"
 
 
 def test_a_miniature_takes_no_published_file_s_place() -> None:
@@ -121,10 +116,10 @@ def test_a_miniature_takes_no_published_file_s_place() -> None:
     assert (step.skipped, step.num_bytes) == (None, 1_502_000_000)
     text = io.StringIO()
     planning.show(Console(file=text, width=200), [step], make_params(download=miniatures).download)
-    assert "download.mirror is data/miniature, generated sets: `dvc repro` fetches nothing until" in text.getvalue()
+    assert "download.mirror is data/miniature, generated data: `dvc repro` downloads nothing until" in text.getvalue()
     text = io.StringIO()
     listing.show(Console(file=text, width=300), make_sets(), make_params(download=miniatures))
-    assert "fetches them once download.mirror is a folder of yours, and download.fetch true" in text.getvalue()
+    assert "downloads them once download.mirror is your own folder and download.fetch is true" in text.getvalue()
 
 
 def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +128,7 @@ def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(planning.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
         text, found = show([step], fetch=has_room)
         assert found is has_room
-        assert ("3.0 GB are still needed" in text, "NOT enough" in text) == (True, not has_room)
+        assert ("3.0 GB needed" in text, "NOT enough" in text) == (True, not has_room)
         assert ("download.fetch is false" in text) is not has_room
 
 
@@ -170,12 +165,12 @@ def test_links_list_what_the_first_files_name_once_these_are_here(logged: Callab
         )
 
     assert len(render()) == 3
-    assert "toy_set: its pictures are not listed, since they have to be asked for: fetch it" in logged()
+    assert "toy_set: its images are not listed, because their addresses are not known; run" in logged()
     picture = File(path="1.jpg", url=f"{URL}1.jpg", sha256="d" * 64)
     again = FILES[2].model_copy(update={"sha256": "c" * 64})
     vars(sets["toy_set"])["more_files"] = lambda folder: iter((picture, again)) if Path(folder).is_dir() else None
     assert len(render()) == 3
-    assert "not listed, since these files name them: once they lie in data/raw/toy_set" in logged()
+    assert "because other files of the dataset list them; put these into data/raw/toy_set" in logged()
     for path in ("questions.json", "licence.txt"):
         lie(path, 1, Path("supplied/toy_set"))
     assert render()[1:] == [
@@ -197,22 +192,22 @@ def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Monke
     assert "toy_set open ~1.5 GB +1? - - not run" in text
     assert "licence: CC0-1.0; rows as published: train 4, test 2" in text
     assert (
-        "missing: 3 of 3 files (questions.json, pictures.zip, licence.txt): `dvc repro` fetches them once "
+        "missing: 3 of 3 files (questions.json, pictures.zip, licence.txt): `dvc repro` downloads them once "
         "download.fetch is true (Its host is slow.); or put them into a folder toy_set of download.mirror" in text
     )
-    assert "`dvc repro` fetches them (x);" in tell(make_sets(advice="x"), fetch=True)
+    assert "`dvc repro` downloads them (x);" in tell(make_sets(advice="x"), fetch=True)
     monkeypatch.setenv("NETRC", str(Path("netrc").absolute()))
     Path("netrc").write_text("machine example.org login a password b")
     guarded = tell(make_sets(access=Access.CREDENTIALED), fetch=True)
-    assert "`dvc repro` fetches them once download.require names it: DVC sees no credentials" in guarded
-    assert "no program can fetch it: Ask." in tell(make_sets(access=Access.USER_SUPPLIED, advice="Ask."))
+    assert "`dvc repro` downloads them once download.require names it: DVC does not track" in guarded
+    assert "it cannot be downloaded by a program: Ask." in tell(make_sets(access=Access.USER_SUPPLIED, advice="Ask."))
     lie("questions.json", 2_000_000)
     assert "missing: 2 of 3 files" in tell(make_sets())
     for file in FILES:
         lie(file.path, 1)
-    assert "here: data/raw/toy_set/files" in tell(make_sets())
+    assert "present: data/raw/toy_set/files" in tell(make_sets())
     lie("questions.json", 1, Path("supplied/toy_set"))
-    assert "here: supplied/toy_set" in tell(make_sets())
+    assert "present: supplied/toy_set" in tell(make_sets())
 
 
 COUNTS = {"state": "present", "origin": "mirror", "found": 4, "read": 3, "num_images": 3}
@@ -241,13 +236,13 @@ def test_files_that_others_name_count_until_the_set_is_whole() -> None:
     lie("questions.json", 2_000_000)
     lie("files/p1/a.jpg", 4_000_000)
     step = plan(sets)
-    assert (step.num_bytes, step.need.num_here, step.skipped) == (6_000_000, 6_000_000, None)
-    manifest = needs.folder_of("toy_set").parent / needs.MANIFEST
+    assert (step.num_bytes, step.present_bytes, step.skipped) == (6_000_000, 6_000_000, None)
+    manifest = needs.folder_of("toy_set").parent / needs.ORIGIN
     origin.write(origin.Origin(needs.folder_of("toy_set"), "official"), manifest)
-    assert plan(sets).skipped == "all here"
+    assert plan(sets).skipped == "downloaded"
 
 
 def test_a_set_whose_files_have_no_sizes_may_have_one_itself() -> None:
     sets = make_sets(files=FILES[2:], about_bytes=5_000_000)
     step = plan(sets)
-    assert (step.num_bytes, step.need.num_unsized, step.need.is_rough) == (5_000_000, 0, True)
+    assert (step.num_bytes, step.num_unsized, step.is_approximate) == (5_000_000, 0, True)

@@ -1,4 +1,4 @@
-"""Answers that no HTTP library would give: drips that never end, ends that can't be told from a cut."""
+"""Answers that no HTTP library sends: endless slow headers, bodies whose end looks like a cut."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from openmedq.errors import AcquisitionError, PassingError
-from openmedq.fetch import promise
+from openmedq.fetch import checks
 from tests.fetch.conftest import HOST, Fetch, make_files, make_set, read_all
 from tests.servers.raw import answer_with, serve_raw, start_of
 
@@ -33,7 +33,7 @@ def test_a_drip_of_what_is_no_progress_is_left(fetch: Fetch, name: str) -> None:
     first, drop = DRIPS[name]
     with (
         serve_raw(HOST, lambda head, number: chain([first], repeat(drop, 200)), pause_s=0.04) as server,
-        pytest.raises(PassingError, match=r"no answer in time|next to nothing"),
+        pytest.raises(PassingError, match=r"no answer in time|sends almost nothing"),
     ):
         fetch(server, make_set(FILES), attempts=1, timeout_s=0.2)
 
@@ -54,15 +54,15 @@ MONDAY, TUESDAY = "Mon, 01 Jan 2024 00:00:00 GMT", "Tue, 02 Jan 2024 00:00:00 GM
 def test_parts_of_two_versions_are_not_joined(
     fetch: Fetch, begun: dict[str, str], then: dict[str, str], num_times: int
 ) -> None:
-    """From a server that does not heed If-Range, of a file whose hash nobody knows."""
+    """The server ignores If-Range, and the file has no known hash."""
     data = B * num_times
 
     def answer(head: str, number: int) -> Iterable[bytes]:
         if number == 0:
             return [answer_with(A[:150_000], Content_Length=len(A), **begun)]
         start = start_of(head)
-        told = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
-        return [answer_with(data[start:], "206 Partial Content" if start else "200 OK", **told, **then)]
+        message = {"Content_Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        return [answer_with(data[start:], "206 Partial Content" if start else "200 OK", **message, **then)]
 
     with serve_raw(HOST, answer) as server:
         assert read_all(fetch(server, make_set(FILES))) == {NAME: data}
@@ -85,26 +85,26 @@ def test_a_part_without_validators_is_of_the_version_that_was_asked_for(fetch: F
 def test_a_server_with_another_version_each_time_is_given_up(fetch: Fetch) -> None:
     def answer(head: str, number: int) -> Iterable[bytes]:
         start = start_of(head)
-        told = {"Content_Range": f"bytes {start}-{len(A) - 1}/{len(A)}"} if start else {}
+        message = {"Content_Range": f"bytes {start}-{len(A) - 1}/{len(A)}"} if start else {}
         data = A[start:150_000] or A[start : start + 9]
         status = "206 Partial Content" if start else "200 OK"
-        return [answer_with(data, status, Content_Length=len(A) - start, ETag=f'"{number}"', **told)]
+        return [answer_with(data, status, Content_Length=len(A) - start, ETag=f'"{number}"', **message)]
 
     with serve_raw(HOST, answer) as server, pytest.raises(PassingError, match=r"\(attempt 3\)"):
         fetch(server, make_set(FILES))
 
 
 @pytest.mark.parametrize(
-    ("coding", "told"),
+    ("coding", "message"),
     [
-        ("identity", "does not say where the file ends, so a cut one would be taken for whole"),
-        ("gzip", "has Transfer-Encoding 'gzip', which nobody asked for; get it by hand"),
-        ("gzip, chunked", "has Transfer-Encoding 'gzip, chunked', which nobody"),
+        ("identity", "does not state where the file ends, so a cut file would look complete"),
+        ("gzip", "has Transfer-Encoding 'gzip', which was not requested; download it by hand"),
+        ("gzip, chunked", "has Transfer-Encoding 'gzip, chunked', which was not"),
     ],
 )
-def test_only_chunks_tell_the_end(fetch: Fetch, coding: str, told: str) -> None:
+def test_only_chunks_tell_the_end(fetch: Fetch, coding: str, message: str) -> None:
     answer = answer_with(b"3\r\nabc\r\n0\r\n\r\n", Content_Length=None, Transfer_Encoding=coding)
-    with serve_raw(HOST, lambda head, number: [answer]) as server, pytest.raises(AcquisitionError, match=told):
+    with serve_raw(HOST, lambda head, number: [answer]) as server, pytest.raises(AcquisitionError, match=message):
         fetch(server, make_set(FILES))
 
 
@@ -112,34 +112,34 @@ PAGES = {
     "a mark of its encoding": b"\xef\xbb\xbf<!DOCTYPE html><html>",
     "XHTML": b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">',
     "comments": b"<!-- saved -->\n<!-- twice --><html><body>login",
-    "a script": b"<script>location='/login'</script>",
     "UTF-16": "\ufeff<html><body>".encode("utf-16"),
     "two lines before it": b"\r\n\r\n<!doctype  html>",
 }
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 4, 1000])
+@pytest.mark.parametrize("piece_bytes", [1, 1000])
 @pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 def test_a_page_is_no_file_however_it_begins_and_comes(fetch: Fetch, page: bytes, piece_bytes: int) -> None:
     pieces = [page[at : at + piece_bytes] for at in range(0, len(page), piece_bytes)]
     answer = [answer_with(b"", Content_Length=len(page)), *pieces]
     with (
         serve_raw(HOST, lambda head, number: answer, pause_s=0.002) as server,
-        pytest.raises(AcquisitionError, match="answers with a web page in place of the file"),
+        pytest.raises(AcquisitionError, match="sends an HTML page, not the published file"),
     ):
         fetch(server, make_set(FILES))
 
 
-def test_comments_without_end_are_looked_at_quickly() -> None:
-    """Each of them could end at any later end: a naive look takes hours."""
-    promise.check_start(FILES[0], "", b"<!-- -->" * 100 + b"a")
+@pytest.mark.parametrize("comment", [b"<!-- -->", b"<<!-- -->!-- -->"])
+def test_many_comments_are_checked_quickly(comment: bytes) -> None:
+    """Each could end at any later end: backtracking would take hours."""
+    checks.check_start(FILES[0], "", comment * 100 + b"a")
 
 
 @pytest.mark.parametrize("kind", ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml"])
 def test_what_is_called_a_page_is_one_unless_its_hash_is_known(fetch: Fetch, kind: str) -> None:
     files = {"a.csv": b"id\n1\n"}
     with serve_raw(HOST, lambda head, number: [answer_with(files["a.csv"], Content_Type=kind)]) as server:
-        with pytest.raises(AcquisitionError, match="answers with a web page in place of the file"):
+        with pytest.raises(AcquisitionError, match="sends an HTML page, not the published file"):
             fetch(server, make_set(make_files(files)))
         assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
     Path("data/raw/toy_set/files/a.csv").unlink()
@@ -152,12 +152,12 @@ def test_what_is_called_a_page_is_one_unless_its_hash_is_known(fetch: Fetch, kin
 def test_an_archive_begins_as_one_unless_its_hash_is_known(fetch: Fetch, name: str) -> None:
     files = {name: b'{"error": "forbidden"}'}
     with serve_raw(HOST, lambda head, number: [answer_with(files[name], Content_Type="text/plain")]) as server:
-        told = r"gives what does not begin as a \.\w+ file does; it may want a login"
-        with pytest.raises(AcquisitionError, match=told):
+        message = r"does not begin as a \.\w+ file; the host may require a login"
+        with pytest.raises(AcquisitionError, match=message):
             fetch(server, make_set(make_files(files)))
         assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
 
 
 @pytest.mark.parametrize("start", [b"<?xml version='1.0'?><eCitation>", b"<htmlish", b"a <html>", b"<!-- only", b""])
 def test_what_only_looks_like_a_page_is_a_file(start: bytes) -> None:
-    promise.check_start(FILES[0], "application/octet-stream", start)
+    checks.check_start(FILES[0], "application/octet-stream", start)

@@ -63,7 +63,7 @@ def test_a_failing_node_fails_the_flow_in_one_line_and_nothing_after_it_runs(toy
         build()
     assert str(raised.value) == "miniature@apple: apple.csv: no column `question`; 10 not run"
     assert (toy / "data/miniature/plum").exists()  # what does not need it has run
-    assert not (toy / "data/survey").exists()
+    assert not (toy / "data/manifest").exists()
 
     with pytest.raises(StaleError, match=r"^\S+ and \d+ more: not up to date; run `python -m flows.build` first$"):
         learn()

@@ -20,7 +20,7 @@ def test_nodes_are_dvcs_own_each_after_what_it_needs(toy, monkeypatch):
     by_name = {node.name: node for node in graph}
     assert by_name["normalize@plum"].upstream == ("download@plum",)
     assert by_name["normalize@plum"].stage == "normalize"
-    assert set(by_name["survey"].upstream) == {"locate", "miniature@apple", "miniature@cherry", "miniature@plum"}
+    assert set(by_name["manifest"].upstream) == {"locate", "miniature@apple", "miniature@cherry", "miniature@plum"}
     seen: set[str] = set()
     for node in graph:
         assert seen.issuperset(node.upstream), node
@@ -32,13 +32,13 @@ def test_a_mirror_elsewhere_needs_no_miniature(toy):
     (toy / "params.yaml").write_text("download: {mirror: mirror}\n")
     wanted = ancestors(nodes(toy), ["validate"])
     assert not [node for node in wanted if node.stage == "miniature"]
-    assert names(wanted)[:2] == ["locate", "survey"]
+    assert names(wanted)[:2] == ["locate", "manifest"]
 
 
 def test_targets_and_what_needs_them(toy):
     graph = nodes(toy)
     assert names(descendants(graph, ["validate"])) == LEARNING
-    assert names(ancestors(graph, ["normalize@apple"]))[-3:] == ["survey", "download@apple", "normalize@apple"]
+    assert names(ancestors(graph, ["normalize@apple"]))[-3:] == ["manifest", "download@apple", "normalize@apple"]
     assert len(ancestors(graph, ["normalize"])) == 3 + 2 + 3 + 3
     assert not {node.name for node in ancestors(graph, ["validate"])}.intersection(LEARNING)
 
@@ -56,8 +56,8 @@ def test_a_broken_dvc_yaml_is_told_in_one_line(toy):
 
 
 def test_changed_nodes_are_those_that_dvc_would_run(toy, dvc):
-    assert dvc("repro", "survey").returncode == 0
-    assert list_changed(toy, ["survey", "download@plum"]) == ["download@plum"]
+    assert dvc("repro", "manifest").returncode == 0
+    assert list_changed(toy, ["manifest", "download@plum"]) == ["download@plum"]
     Path(toy, "data/miniature/plum/plum.csv").write_text("2\n")
-    assert list_changed(toy, ["survey"]) == ["survey"]
+    assert list_changed(toy, ["manifest"]) == ["manifest"]
     assert list_changed(toy, []) == []

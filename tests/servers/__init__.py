@@ -1,12 +1,10 @@
-"""The official hosts on loopback, and what goes wrong with them.
+"""The official hosts on loopback, and their faults.
 
     with serve(publish(card, raw), [faults.cut(at=1000).on("zenodo.org/*", times=1)]) as server:
         server.endpoints    # host name -> base URL, for execution.endpoints
-        server.hub          # for HF_ENDPOINT
-        server.requests     # what was asked, in order of arrival
+            server.requests     # in order of arrival
 
-Every host stands below a path of its name, so that one server plays all of them; what a host redirects to lies on
-another port and another name, as another host.
+Every host is a path with its name on one server; the hosts that it redirects to are on another port and another name.
 """
 
 from tests.servers import faults

@@ -1,7 +1,6 @@
-"""Box: a shared file's address leads over a second host to a storage, whose link bears a session. Folders are pages.
+"""Box: a shared file redirects to a second host, then to a storage link with a session. Folders are pages.
 
-A file of a shared folder without an address of its own is asked for by `index.php?rm=box_download_shared_file`. As
-observed, HEAD of /shared/static is answered by 404, though the file is there.
+`index.php?rm=box_download_shared_file` serves a file of a shared folder. As observed, HEAD of /shared/static gets 404.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def answer(site: Site, request: Request) -> Reply:
 
 
 def _find(files: dict[str, Content], number: str) -> Content | None:
-    """The file whose published query names the number."""
+    """The file whose published query has the number."""
     queries = ((parse_qs(path.partition("?")[2]), content) for path, content in files.items())
     return next((content for query, content in queries if query.get("file_id") == [number]), None)
 

@@ -1,4 +1,4 @@
-"""What is asked and what is answered: `Content`, `Request`, `Reply`, and the answer to a request for a file."""
+"""`Content`, `Request`, `Reply`, and the reply to a request for a file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import mimetypes
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.message import Message
 from functools import cached_property
@@ -50,7 +50,7 @@ class Content:
 
 @dataclass
 class Request:
-    """One request: `host` is the official host's name, `path` its path there, unquoted."""
+    """One request: `host` is the official host, `path` the unquoted path there."""
 
     method: str
     host: str
@@ -59,12 +59,12 @@ class Request:
     headers: Message  # names in any case
     body: bytes = b""
     attempt: int = 0  # from 1, of this method on this path
-    status: int = 0  # as answered
-    num_bytes: int = 0  # of the body, as sent so far
+    status: int = 0  # of the reply
+    num_bytes: int = 0  # of the body sent so far
 
     @property
     def place(self) -> str:
-        """Host and path, as faults name it."""
+        """Host and path, the form that faults use."""
         return self.host + self.path
 
     def argument(self, name: str) -> str | None:
@@ -73,17 +73,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, and how it is sent: `stop` is where a range ends, the rest is for faults."""
+    """A reply and how it is sent: `start` and `stop` are the range, the fields after them are for faults."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     content: Content = Content(b"")
     start: int = 0
     stop: int | None = None
-    is_chunked: bool = False  # no length is told
-    is_endless: bool = False  # nor anything else that tells the end from a cut
-    closes_at: int | None = None  # bytes of the body after which the connection is closed
-    is_reset: bool = False  # closed as by a machine that went away
+    is_chunked: bool = False  # without a length
+    is_endless: bool = False  # without a length or chunks
+    closes_at: int | None = None  # bytes of the body before the connection is closed
+    is_reset: bool = False  # closed by a TCP reset
     stalls_at: int | None = None
     stalls_s: float = 0
     bytes_per_s: float | None = None
@@ -102,10 +102,10 @@ def send_file(
     headers: Mapping[str, str] | None = None,
     has_ranges: bool = True,
 ) -> Reply:
-    """The file or the range that is asked for; 416 where it begins behind the end. If-Range is heeded."""
+    """The file, or the requested range; 416 if it begins after the end. Respects If-Range."""
     etag = f'"{content.md5}"' if etag is None else etag
     kind = mimetypes.guess_type(name or request.path)
-    told = {
+    sent = {
         "Content-Type": (kind[0] if not kind[1] else None) or "application/octet-stream",
         "Last-Modified": LAST_MODIFIED,
         "ETag": etag,
@@ -116,19 +116,19 @@ def send_file(
     asked = _RANGE.fullmatch(request.headers.get("Range", "")) if has_ranges else None
     is_same = request.headers.get("If-Range", etag) in (etag, LAST_MODIFIED)
     if not asked or not is_same or asked[0] == "bytes=-":
-        return Reply(200, told, content, 0, size)
+        return Reply(200, sent, content, 0, size)
     if not asked[1]:
         start, stop = max(size - int(asked[2]), 0), size
     else:
         start, stop = int(asked[1]), min(int(asked[2]) + 1, size) if asked[2] else size
     if start >= size:
         return Reply(416, {"Content-Range": f"bytes */{size}"})
-    return Reply(206, {**told, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}, content, start, stop)
+    return Reply(206, {**sent, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}, content, start, stop)
 
 
 def send_json(value: Any, status: int = 200, **headers: str) -> Reply:
-    told = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
-    return Reply(status, told, Content(json.dumps(value).encode()))
+    sent = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
+    return Reply(status, sent, Content(json.dumps(value).encode()))
 
 
 def send_page(title: str, status: int = 200) -> Reply:
@@ -141,5 +141,3 @@ def redirect(url: str, status: int = 302) -> Reply:
 
 
 NOT_FOUND = send_page("Page not found", 404)
-
-Answer = Callable[[Request], Reply]  # what a host does

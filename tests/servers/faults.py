@@ -1,8 +1,7 @@
-"""What goes wrong, on which requests. Faults compose: each one changes what the one before it left.
+"""Faults of the servers. They compose: each changes the result of the one before.
 
-`faults.status(500).on("zenodo.org/*", times=5)`: attempts are counted by method and place, from 1, where a place is
-`host/path`, with `*`; a redirect leads to another place, which counts anew. Without `on` a fault strikes every GET.
-Those that spoil bytes leave redirects and errors alone.
+`faults.status(500).on("zenodo.org/*", times=5)`: attempts are counted from 1 by method and place, which is `host/path`
+with `*` as wildcard. Without `on` a fault applies to every GET. Faults of bytes do not change redirects and errors.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from tests.servers.exchange import Content, Reply, Request, redirect, send_file,
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. `before` changes what is asked, `after` the answer; `other` is where other hosts stand."""
+    """One fault. `before` changes the request, `after` the reply; `other` is the base URL of other hosts."""
 
     before: Callable[[Request], Request] = lambda request: request
     after: Callable[[Request, Reply, str], Reply] = lambda request, reply, other: reply
@@ -27,7 +26,7 @@ class Fault:
     method: str = "GET"  # or "*"
 
     def on(self, place: str = "*", *, first: int = 1, times: int | None = None, method: str = "GET") -> Fault:
-        """The same at these places, from attempt `first` on, for `times` attempts."""
+        """The same fault at these places, from attempt `first` on, for `times` attempts."""
         return replace(self, place=place, first=first, times=times, method=method)
 
     def strikes(self, request: Request) -> bool:
@@ -56,17 +55,17 @@ def cut(at: int) -> Fault:
 
 
 def truncate(at: int) -> Fault:
-    """The length is right, but after `at` bytes of the body the connection is closed in good order."""
+    """The connection is closed without a reset after `at` bytes of the body."""
     return _on_files(lambda reply: replace(reply, closes_at=at))
 
 
 def shorten(size_bytes: int) -> Fault:
-    """The file is whole by its length, and shorter than published."""
+    """A shorter file with its own length."""
     return _instead(lambda content: Content(content.read(0, size_bytes)))
 
 
 def corrupt(at: int = 0) -> Fault:
-    """The byte `at` of the file is another; its length and ETag are right."""
+    """The byte `at` of the file differs; length and ETag do not."""
 
     def change(reply: Reply) -> Reply:
         data = bytearray(reply.content.read())
@@ -77,12 +76,12 @@ def corrupt(at: int = 0) -> Fault:
 
 
 def change(data: bytes | Path) -> Fault:
-    """Another file stands there, with another ETag."""
+    """Another file, with another ETag."""
     return _instead(lambda content: Content(data))
 
 
 def status(code: int, *, retry_after: int | str | None = None) -> Fault:
-    """The server answers `code`, and when to come again: seconds, or a date."""
+    """Status `code`, with `Retry-After` in seconds or as a date."""
     page = send_page(f"{code}", code)
     headers = dict(page.headers) | ({} if retry_after is None else {"Retry-After": str(retry_after)})
     return Fault(after=lambda request, reply, other: replace(page, headers=headers))
@@ -94,12 +93,12 @@ def not_found() -> Fault:
 
 
 def challenge() -> Fault:
-    """202 and nothing, as a firewall answers whom it takes for a robot."""
+    """202 without a body, as a firewall answers robots."""
     return Fault(after=lambda request, reply, other: Reply(202, {"x-amzn-waf-action": "challenge"}))
 
 
 def html(*, is_disguised: bool = False) -> Fault:
-    """200 and a page of HTML; disguised under the file's own content type."""
+    """200 with an HTML page; disguised, with the content type of binary files."""
 
     def change(request: Request, reply: Reply, other: str) -> Reply:
         page = send_page("We will be back soon")
@@ -109,7 +108,7 @@ def html(*, is_disguised: bool = False) -> Fault:
 
 
 def redirect_to(target: str, code: int = 302) -> Fault:
-    """To a URL, or to the same path at another host of that name, which is spared."""
+    """Redirect to a URL, or to the same path at another host of that name."""
 
     def change(request: Request, reply: Reply, other: str) -> Reply:
         if request.host == target:
@@ -120,20 +119,20 @@ def redirect_to(target: str, code: int = 302) -> Fault:
 
 
 def slow(bytes_per_s: float) -> Fault:
-    """The body comes at this rate."""
+    """Send the body at this rate."""
     return _on_files(lambda reply: replace(reply, bytes_per_s=bytes_per_s))
 
 
 def stall(at: int = 0, *, seconds: float = 3600) -> Fault:
-    """After `at` bytes of the body nothing comes, for so long or until the server is closed; then the rest."""
+    """Pause after `at` bytes of the body, for some seconds or until the server is closed."""
     return _on_files(lambda reply: replace(reply, stalls_at=at, stalls_s=seconds))
 
 
 def ignore_range() -> Fault:
-    """The whole file, whatever part is asked for."""
+    """Send the whole file instead of a range."""
 
     def change(request: Request) -> Request:
-        del request.headers["Range"]  # absent is no error
+        del request.headers["Range"]  # no error if absent
         return request
 
     return Fault(before=change)

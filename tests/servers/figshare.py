@@ -1,7 +1,7 @@
-"""figshare: files by number, from a signed storage.
+"""figshare: files by number, redirected to a signed storage link.
 
-As reported in 2026: figshare.com/ndownloader/files/<id> answers programs with 202, a challenge and no byte, while
-ndownloader.figshare.com/files/<id> and api.figshare.com/v2/file/download/<id> redirect to the storage.
+As reported in 2026, figshare.com/ndownloader/files/<id> answers programs with 202, a challenge and no byte, while
+ndownloader.figshare.com/files/<id> redirects to the storage.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from tests.servers.exchange import NOT_FOUND, Content, Reply, Request, redirect, send_file, send_json
 from tests.servers.site import Site
 
-HOSTS = ("figshare.com", "ndownloader.figshare.com", "api.figshare.com")
-_ID = re.compile(r"/(?:ndownloader/files|files|v2/file/download)/(\d+)/?")
-_ARTICLE = re.compile(r"/v2/articles/(\d+)(?:/versions/\d+)?(/files)?")
+HOSTS = ("figshare.com", "ndownloader.figshare.com")
+_ID = re.compile(r"/(?:ndownloader/)?files/(\d+)/?")
+_ARTICLE = re.compile(r"/v2/articles/\d+/files")
 
 
 def answer(site: Site, request: Request) -> Reply:
@@ -29,28 +29,20 @@ def answer_guarded(site: Site, request: Request) -> Reply:
 
 
 def answer_api(site: Site, request: Request) -> Reply:
-    """Any article's record lists all files: a card names files, not articles."""
-    match = _ARTICLE.fullmatch(request.path)
-    told = site.files.get(request.host, {}).get(request.path)  # a collection's articles, say
-    if told:
-        return send_file(request, told)
-    if not match:
-        return answer(site, request)
-    files = [
-        {
-            "id": int(number),
-            "name": "file.zip",
-            "size": content.size_bytes,
-            "computed_md5": content.md5,
-            "supplied_md5": content.md5,
-            "download_url": f"{site.url('ndownloader.figshare.com')}/files/{number}",
-        }
-        for number, content in _find(site).items()
-    ]
-    return send_json(files if match[2] else {"id": int(match[1]), "files": files})
+    """A published document, such as a collection's articles; else an article's list, which has all files."""
+    document = site.files.get(request.host, {}).get(request.path)
+    if document:
+        return send_file(request, document)
+    if not _ARTICLE.fullmatch(request.path):
+        return NOT_FOUND
+    return send_json(
+        [
+            {"id": int(number), "name": "file.zip", "size": content.size_bytes, "computed_md5": content.md5}
+            for number, content in _find(site).items()
+        ]
+    )
 
 
 def _find(site: Site) -> dict[str, Content]:
-    placed = ((path, content) for host in HOSTS for path, content in site.files.get(host, {}).items())
-    found = ((_ID.fullmatch(path), content) for path, content in placed)
-    return {match[1]: content for match, content in found if match}
+    published = ((_ID.fullmatch(path), each) for host in HOSTS for path, each in site.files.get(host, {}).items())
+    return {match[1]: content for match, content in published if match}

@@ -1,4 +1,4 @@
-"""`serve`: one server on loopback that plays all official hosts, told apart by the first part of the path."""
+"""`serve`: one loopback server for all official hosts, which the first part of the path distinguishes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ from tests.servers.faults import Fault
 from tests.servers.site import STORAGES, Login, Site
 from tests.servers.wire import Listener
 
-READER = ("reader@example.org", "correct horse")  # of PhysioNet, where no other is told
 HOSTS = {
     "huggingface.co": hub.answer,
     "zenodo.org": zenodo.answer,
     "osf.io": osf.answer_front,
     "files.osf.io": osf.answer_files,
-    "api.osf.io": osf.answer_api,
     "physionet.org": physionet.answer,
     "figshare.com": figshare.answer_guarded,
     "ndownloader.figshare.com": figshare.answer,
@@ -40,7 +38,7 @@ HOSTS = {
 
 @dataclass
 class Server:
-    """A running server. `faults` may be changed while it runs; `requests` are in order of arrival."""
+    """A running server. Tests may change `faults`; `requests` are in order of arrival."""
 
     site: Site
     faults: list[Fault]
@@ -54,13 +52,8 @@ class Server:
         """Host name -> base URL, for `execution.endpoints`."""
         return {host: self.site.url(host) for host in sorted(HOSTS.keys() | self.site.files)}
 
-    @property
-    def hub(self) -> str:
-        """For HF_ENDPOINT."""
-        return self.site.url("huggingface.co")
-
     def url(self, official: str) -> str:
-        """Where an official URL is found here."""
+        """The URL here of an official URL."""
         parts = urlsplit(official)
         query = f"?{parts.query}" if parts.query else ""
         return f"{self.site.url(parts.netloc)}{parts.path}{query}"
@@ -71,7 +64,7 @@ class Server:
             return [r for r in self.requests if fnmatchcase(r.place, place) and method in ("*", r.method)]
 
     def wait(self, place: str = "*", *, num_bytes: int = 0, timeout_s: float = 10) -> Request:
-        """Until a request for `place` was answered with so many bytes of body; TimeoutError where none is."""
+        """Wait for a request to `place` that got so many bytes of body; TimeoutError if there is none."""
         end = time.monotonic() + timeout_s
         while True:
             for request in self.asked(place):
@@ -83,7 +76,7 @@ class Server:
                 self._changed.wait(0.05)
 
     def answer(self, request: Request) -> Reply:
-        """Record the request, and let the faults that strike it and its host make the answer."""
+        """Record the request; its host answers, and the faults change the answer."""
         with self._changed:
             self._attempts[request.method, request.place] += 1
             request.attempt = self._attempts[request.method, request.place]
@@ -113,20 +106,16 @@ def serve(
     files: Mapping[str, bytes | Path],
     faults: Iterable[Fault] = (),
     *,
-    passwords: Mapping[str, tuple[str, str]] | None = None,
     gated: Mapping[str, str] | None = None,
     login: Login = "page",
-    has_short_links: bool = False,
 ) -> Iterator[Server]:
     """Serve files at their official URLs, two ports on loopback, until the block ends.
 
     Args:
-        files: official URL -> bytes, or where they lie.
-        faults: what goes wrong.
-        passwords: host -> user and password; PhysioNet asks for READER's unless told otherwise.
-        gated: repository of the hub ("owner/name") -> the token that opens it.
-        login: what PhysioNet answers who bears no password; see `physionet.py`.
-        has_short_links: a signed link is good for one request, as if it had run out by the next.
+        files: official URL -> bytes, or the path of a file.
+        faults: the faults, in order.
+        gated: repository of the hub ("owner/name") -> its token.
+        login: PhysioNet's answer to a request without a password; see `physionet.py`.
     """
     by_host: dict[str, dict[str, Content]] = {}
     for url, data in files.items():
@@ -140,10 +129,8 @@ def serve(
             base=f"http://127.0.0.1:{ports[0]}",
             other=f"http://localhost:{ports[1]}",
             files=by_host,
-            passwords={"physionet.org": READER} if passwords is None else passwords,
             gated=gated or {},
             login=login,
-            has_short_links=has_short_links,
         )
         server = Server(site, list(faults))
         for listener in listeners:

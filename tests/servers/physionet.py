@@ -1,13 +1,13 @@
-"""PhysioNet: files behind a password, asked for by HTTP's basic authentication.
+"""PhysioNet: files behind HTTP basic authentication.
 
-`Site.login` says what becomes of a request without a session, as the real one did at some time and to some programs:
+`Site.login` selects the answer to a request without a password, as the real host gave it at some time:
 
-- "page": who bears no password is redirected to the login page, which is 200 and HTML.
-- "challenge": who bears none is asked for it, by 401.
-- "wget": as its code stands, passwords are asked for and taken from wget and libwfdb alone, all others get 403.
+- "page": a redirect to the login page, which is 200 and HTML.
+- "challenge": 401.
+- "wget": 401 for wget and libwfdb, 403 for all other programs, with a password too.
 
-A wrong password is 401, the right one of a person who has not signed the project's agreement 403. Each project's
-SHA256SUMS.txt names its files, one space behind the digest.
+A wrong password gets 401, that of a user who has not signed the project's agreement 403. Each project's SHA256SUMS.txt
+lists its files, with one space after the digest.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from urllib.parse import quote
 from tests.servers.exchange import NOT_FOUND, Content, Reply, Request, redirect, send_file, send_page
 from tests.servers.site import Files, Site
 
-UNSIGNED = ("unsigned@example.org", "correct horse")  # known, and has signed no agreement
+READER = ("reader@example.org", "correct horse")
+UNSIGNED = ("unsigned@example.org", "correct horse")  # has signed no agreement
 _PROJECT = re.compile(r"(/files/[^/]+/[^/]+/)SHA256SUMS\.txt")
 _AGENT = re.compile(r"(Wget/|libwfdb/)")
 
@@ -27,14 +28,14 @@ _AGENT = re.compile(r"(Wget/|libwfdb/)")
 def answer(site: Site, request: Request) -> Reply:
     if request.path == "/login/":
         return send_page("PhysioNet: log in")
-    told = request.headers.get("Authorization")
+    sent = request.headers.get("Authorization")
     if site.login == "wget" and not _AGENT.match(request.headers.get("User-Agent", "")):
         return send_page("Access denied", 403)
-    if told is None and site.login == "page":
+    if sent is None and site.login == "page":
         return redirect(f"{site.url(request.host)}/login/?next={quote(request.path)}")
-    if told == _basic(UNSIGNED):
+    if sent == _basic(UNSIGNED):
         return send_page("You must sign the data use agreement", 403)
-    if told != _basic(site.passwords[request.host]):
+    if sent != _basic(READER):
         page = send_page("Unauthorized", 401)
         challenge = 'Basic realm="PhysioNet", charset="UTF-8"'
         return Reply(401, {**page.headers, "WWW-Authenticate": challenge}, page.content)

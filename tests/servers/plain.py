@@ -1,4 +1,4 @@
-"""Hosts that send files as they are: Open-i, scholar.cu.edu.eg, GitHub's raw files. And pages where a person clicks."""
+"""Hosts that send plain files (Open-i, scholar.cu.edu.eg, GitHub's raw files), and hosts of pages for people."""
 
 from __future__ import annotations
 

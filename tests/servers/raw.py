@@ -1,4 +1,4 @@
-"""A server that sends what it is given, byte for byte: what no HTTP library would."""
+"""A server that sends given bytes, for answers that no HTTP library sends."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
-Answer = Callable[[str, int], Iterable[bytes]]  # to the head of a request, and how many came before it
+Answer = Callable[[str, int], Iterable[bytes]]  # from the head of a request and the number of earlier ones
 
 
 @dataclass
 class Raw:
-    """One host of `execution.endpoints`, which stands here."""
+    """One host, for `execution.endpoints`."""
 
     endpoints: dict[str, str]
     heads: list[str] = field(default_factory=list)  # of the requests, in order of arrival
@@ -22,7 +22,7 @@ class Raw:
 
 @contextmanager
 def serve_raw(host: str, answer: Answer, pause_s: float = 0.0) -> Iterator[Raw]:
-    """Send the pieces of each answer, with a pause after each, and close the connection in good order."""
+    """Send the pieces of each answer with a pause after each, then close the connection without a reset."""
     closing = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as listening:
         raw = Raw({host: f"http://127.0.0.1:{listening.getsockname()[1]}/"})
@@ -61,13 +61,13 @@ def _send(connection: socket.socket, raw: Raw, answer: Answer, pause_s: float, c
 
 
 def answer_with(data: bytes, status: str = "200 OK", **headers: object) -> bytes:
-    """A whole answer; `Content-Length` is of the data unless it is said."""
-    told = {"Connection": "close", "Content_Length": len(data), **headers}
-    lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in told.items() if value is not None]
+    """A complete answer; `Content-Length` is that of the data unless given."""
+    sent = {"Connection": "close", "Content_Length": len(data), **headers}
+    lines = [f"{name.replace('_', '-')}: {value}\r\n" for name, value in sent.items() if value is not None]
     return f"HTTP/1.1 {status}\r\n{''.join(lines)}\r\n".encode("latin-1") + data
 
 
 def start_of(head: str) -> int:
-    """The byte that a request asks for first; 0 where it asks for all."""
+    """The first byte that a request asks for."""
     asked = re.search(r"^Range: bytes=(\d+)-", head, re.MULTILINE)
     return int(asked[1]) if asked else 0

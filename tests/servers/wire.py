@@ -1,4 +1,4 @@
-"""How replies go over the wire: in pieces, slowly, not to the end, as each one says."""
+"""Sends replies in pieces, slowly or not to the end, as each reply requires."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _PIECE_BYTES = 16_384
 
 
 class Play(Protocol):
-    """Who makes the answers."""
+    """The source of the replies."""
 
-    closing: threading.Event  # nobody waits on after it
+    closing: threading.Event  # ends all pauses
 
     def answer(self, request: Request) -> Reply: ...
 
@@ -28,7 +28,7 @@ class Play(Protocol):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One connection: reads requests, sends replies as they say."""
+    """One connection: reads requests and sends replies."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -60,11 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
         length = stop - reply.start
         is_cut = reply.closes_at is not None and reply.closes_at < length
         for piece in self._pieces(reply, (reply.closes_at or 0) if is_cut else length):
-            self.server.play.sent(request, len(piece))  # before a client can have it, so that tests find it counted
+            self.server.play.sent(request, len(piece))  # before the client has it, so that tests find it counted
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.is_chunked else piece)
         if is_cut:
             self.close_connection = True
-            if reply.is_reset:  # what was sent arrives, then a reset instead of an end
+            if reply.is_reset:  # a reset after the sent bytes arrived
                 self.server.play.closing.wait(0.02)
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif reply.is_chunked:
@@ -88,11 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
             done = end
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing: `Server.requests` says it."""
+        """Log nothing: `Server.requests` has all requests."""
 
 
 class Listener(ThreadingHTTPServer):
-    """A port. It knows its connections, so that closing it ends them."""
+    """A port with its connections, which `close` ends."""
 
     daemon_threads = True
     request_queue_size = 128
@@ -107,7 +107,7 @@ class Listener(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: socket.socket) -> None:  # type: ignore[override]
-        """Close a connection, by a reset where it is set to linger not at all."""
+        """Close a connection, with a reset if its linger time is zero."""
         self._connections.discard(request)
         lingers, seconds = struct.unpack("ii", request.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8))
         if lingers and not seconds:
@@ -116,7 +116,7 @@ class Listener(ThreadingHTTPServer):
             super().shutdown_request(request)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away is what tests are about; all else is told."""
+        """Ignore clients that disconnect."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 

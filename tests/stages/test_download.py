@@ -1,4 +1,4 @@
-"""`download` records where the files lie, holds them to what the card pins, and copies nothing."""
+"""`download` records the paths of local files, compares them with the card, and copies nothing."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from openmedq import paths
 from openmedq.datasets import registry
 from openmedq.datasets.card import File
 from openmedq.errors import ChecksumError, MirrorError
-from openmedq.fetch import download, ledger, survey
+from openmedq.fetch import download, ledger, manifest
 from openmedq.storage import links, origin
 from tests.curate.corpus import make_params
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 def _run(mirror: str = "mirror", require: tuple[str, ...] = (), skip: tuple[str, ...] = ()) -> Any:
     params = make_params(download={"mirror": mirror, "require": require, "skip": skip})
-    survey.run(params)
+    manifest.run(params)
     download.run(params, registry.load("toy_set"))
     return json.loads((paths.RAW / "toy_set" / "origin.json").read_text())
 
@@ -50,7 +50,7 @@ def test_files_are_recorded_and_not_copied(mirror: Path) -> None:
     (paths.RAW / "toy_set").mkdir(parents=True)  # the output persists
     (paths.RAW / "toy_set" / "left over").touch()
     found = _run()
-    assert found == json.loads((paths.SURVEY / "toy_set.json").read_text())
+    assert found == json.loads((paths.MANIFEST / "toy_set.json").read_text())
     assert [path.name for path in (paths.RAW / "toy_set").iterdir()] == ["origin.json"]
     assert found["folder"] == str(mirror)
 
@@ -63,14 +63,14 @@ def test_an_absent_set_is_recorded_as_absent_unless_it_is_required() -> None:
     absent = {"state": "absent", "reason": "not in mirror; put its files into a folder toy_set there"}
     assert _run() == absent
     assert _run(require=("other",)) == absent
-    with pytest.raises(MirrorError, match=r"^toy_set: absent, though download\.require names it: not in mirror; put"):
+    with pytest.raises(MirrorError, match=r"^toy_set: absent, but download\.require names it: not in mirror; put"):
         _run(require=("toy_set",))
 
 
 def test_a_set_can_be_left_out(mirror: Path) -> None:
     assert _run()["state"] == "present"
     assert _run(skip=("toy_set",)) == {"state": "absent", "reason": "download.skip names it"}
-    with pytest.raises(MirrorError, match=r"absent, though download\.require names it: download\.skip names it"):
+    with pytest.raises(MirrorError, match=r"absent, but download\.require names it: download\.skip names it"):
         _run(require=("toy_set",), skip=("toy_set",))
 
 
@@ -86,7 +86,7 @@ def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch, logge
     (mirror / "questions.json").write_bytes(data[:-1])  # a part of it, say
     logged()
     assert _run()["state"] == "present"
-    assert logged() == "toy_set: questions.json of mirror/toy_set: not as published (a part, or another packing)\n"
+    assert logged() == "toy_set: questions.json of mirror/toy_set: not as published (a part, or another packaging)\n"
 
 
 def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monk
 def test_other_bytes_where_nobody_states_a_size_are_told_and_taken(
     mirror: Path, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str], name: str
 ) -> None:
-    """MedMNIST's are read where `normalize.allow_unofficial` says so."""
+    """MedMNIST's reader accepts them if `normalize.allow_unofficial` is true."""
     _pin(monkeypatch, **{name: hashlib.new(name, (mirror / "questions.json").read_bytes()).hexdigest()})
     assert _run()["state"] == "present"
     assert not logged()
@@ -118,14 +118,16 @@ def test_other_bytes_where_nobody_states_a_size_are_told_and_taken(
     assert _run()["state"] == "present"
     assert logged() == (
         "toy_set: questions.json of mirror/toy_set: not as published "
-        "(a part, another packing, or damaged: nobody states the size)\n"
+        "(a part, another packaging, or damaged: the published size is unknown)\n"
     )
 
 
 def test_the_ledger_holds_a_mirror_too(mirror: Path) -> None:
     entry = ledger.Entry("https://example.org/toy/questions.json", "0" * 64, (mirror / "questions.json").stat().st_size)
     ledger.write("toy_set", {"questions.json": entry})
-    with pytest.raises(ChecksumError, match=r"published is 0{64}; it is damaged, fetch it again from https://example"):
+    with pytest.raises(
+        ChecksumError, match=r"published is 0{64}; it is damaged, download it again from https://example"
+    ):
         _run()
 
 
@@ -139,7 +141,7 @@ def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
         "sha256 is": replace(right, sha256="0" * 64),
         "size_bytes is": replace(right, size_bytes="1"),
         "md5 is": replace(weak, md5="0" * 32),
-        "missing, though": replace(right, path="toy_set/more.json"),
+        "missing, but": replace(right, path="toy_set/more.json"),
     }
     for link in (right, weak):
         Path("mirror/links.tsv").write_text("\n".join(links.render([link, other])) + "\n")
@@ -151,7 +153,7 @@ def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
     for told, link in wrong.items():
         Path("mirror/links.tsv").write_text("\n".join(links.render([other, link])) + "\n")
         with pytest.raises(
-            MirrorError, match=rf"^mirror/toy_set/(questions|more)\.json: {told}.*fetch it (again )?from {url}$"
+            MirrorError, match=rf"^mirror/toy_set/(questions|more)\.json: {told}.*download it (again )?from {url}$"
         ):
             _run()
     for text in ("", "path\turl\n", "\xff", "x" * 200_000):

@@ -20,7 +20,7 @@ import yaml
 from openmedq import datasets, paths, synthetic
 from openmedq.config_file import render
 from openmedq.datasets import catalogue, registry
-from openmedq.fetch import download, survey
+from openmedq.fetch import download, manifest
 from tests.curate.corpus import make_params
 from tests.processes import find_stages, wait
 
@@ -60,7 +60,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.write_bytes(buffer.getvalue())
         params = make_params(download={"mirror": "mirror"})
         paths.PARAMS.write_text(render(params), encoding="utf-8")
-        survey.run(params)
+        manifest.run(params)
         download.run(params, registry.load("vqa_rad"))
         Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"normalize": STAGE}}))
         Path(".gitignore").write_text("/data\n")

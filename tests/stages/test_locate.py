@@ -1,4 +1,4 @@
-"""`openmedq locate` says in one line that the local data folder is missing, before DVC would."""
+"""`openmedq locate` reports a missing local data folder in one line, before DVC does."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def test_the_miniatures_need_not_exist_yet() -> None:
 def test_a_wrong_folder_is_one_line() -> None:
     Path("file").write_text("x")
     Path("empty").mkdir()
-    for mirror, problem in (("absent", "No such file"), ("file", "Not a directory"), ("empty", "holds no set")):
+    for mirror, problem in (("absent", "No such file"), ("file", "Not a directory"), ("empty", "contains no dataset")):
         with pytest.raises(MirrorError, match=f"^{mirror}: {problem}.*download.mirror"):
             _require(mirror)
 

@@ -10,7 +10,7 @@ from openmedq import datasets, paths
 from openmedq.curate import deduplicate, mix, normalize
 from openmedq.datasets import catalogue, registry
 from openmedq.errors import ParamsError, StaleError
-from openmedq.fetch import download, survey
+from openmedq.fetch import download, manifest
 from openmedq.schema import INDEX_SCHEMA, VERDICT_SCHEMA
 from tests.curate.corpus import make_params, row, write_sets
 
@@ -126,7 +126,7 @@ def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
     write_sets([], {"vqa_rad": dict(catalogue.entry(datasets.load("vqa_rad").card, "source"))})
     paths.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
     params = make_params(download={"mirror": str(real_data)})
-    survey.run(params)
+    manifest.run(params)
     download.run(params, registry.load("vqa_rad"))
     normalize.run(params, registry.load("vqa_rad"))
     deduplicate.run(params)

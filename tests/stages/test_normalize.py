@@ -14,7 +14,7 @@ from openmedq import paths
 from openmedq.curate import normalize
 from openmedq.datasets import registry
 from openmedq.errors import DiskFullError, OpenMedQError, SourceError, StaleError
-from openmedq.fetch import download, survey
+from openmedq.fetch import download, manifest
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample
 from openmedq.storage import shards
 from openmedq.storage.decoding import Inline
@@ -53,7 +53,7 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Any]], None]:
 
 def _run(workers: int = 1, **settings: Any) -> dict[str, Any]:
     params = make_params(download={"mirror": "mirror"}, normalize=settings, execution={"workers": workers})
-    survey.run(params)
+    manifest.run(params)
     download.run(params, registry.load("toy_set"))
     normalize.run(params, registry.load("toy_set"))
     return _counts()

@@ -14,7 +14,7 @@ from openmedq.config import Params
 from openmedq.curate import deduplicate, mix, normalize
 from openmedq.datasets import catalogue, registry
 from openmedq.evaluation import transfer
-from openmedq.fetch import download, survey
+from openmedq.fetch import download, manifest
 from openmedq.model import model as models
 from openmedq.synthetic import miniature
 from tests.evaluation.metrics.scoring import macro_f1
@@ -43,7 +43,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         params = _params()
         for name in (BENCHMARK, SEVERAL_LABELS, NO_SPLIT):
             miniature.run(params, registry.load(name))
-        survey.run(params)
+        manifest.run(params)
         for name in catalogue.read(paths.CATALOGUE):
             download.run(params, registry.load(name))
             normalize.run(params, registry.load(name))

@@ -27,7 +27,7 @@ COUNTS["num_images"] = 2
 OUTPUTS = {
     "miniature": {f"data/miniature/{set_id}/{set_id}.csv": "1\n"},
     "locate": {"data/mirror.txt": "mirror"},
-    "survey": {"data/survey/apple.json": "{}", "data/survey/cherry.json": "{}", "data/survey/plum.json": "{}"},
+    "manifest": {"data/manifest/apple.json": "{}", "data/manifest/cherry.json": "{}", "data/manifest/plum.json": "{}"},
     "download": {f"data/raw/{set_id}/origin.json": json.dumps({"from": set_id})},
     "normalize": {
         f"data/samples/{set_id}/shard-00000.parquet": set_id,

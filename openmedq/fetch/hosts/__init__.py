@@ -1,1 +1,1 @@
-"""openmedq.hosts."""
+"""What each host states about its files before they are downloaded."""

@@ -1,16 +1,13 @@
-"""What figshare says of files before they are fetched: where they lie, their sizes and md5.
+"""figshare: the download address, size and md5 of a file in a collection.
 
-A card can name a file of a collection whose number is not known: `<collection>/articles#<title>/<name>`, with how the
-article's title begins and the file's name, `*` standing for anything. Asked for when it is needed, it must be one file.
-
-The bytes come from ndownloader.figshare.com: figshare.com/ndownloader answers programs with 202 and nothing.
+A card names it by `<collection>/articles#<start of the article's title>/<file name, * as wildcard>`, which must match
+one file. ndownloader.figshare.com serves the bytes: figshare.com/ndownloader answers programs with an empty 202.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -22,63 +19,54 @@ API = "https://api.figshare.com/v2"
 ADDRESS = re.compile(rf"({re.escape(API)}/collections/\d+/articles)#([^/]+)/(.+)")
 DOWNLOAD = "https://ndownloader.figshare.com/files"
 
-_PAGE = "page_size=1000"  # the longest that it gives; no collection here has as many
+_PAGE = "page_size=1000"  # the maximum; the collections here are smaller
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 Record = dict[str, Any]
 
 
-async def describe(client: Client, files: Iterable[File]) -> list[File]:
-    """The files, those of figshare with their address, size and md5 as it states them.
+async def describe(client: Client, file: File) -> File:
+    """The file; one of figshare gets the address, size and md5 that it states.
 
     Raises:
         PassingError: figshare does not answer now.
-        AcquisitionError: no such article or file, or several; or figshare's answer is none of its own.
+        AcquisitionError: not exactly one article or file matches, or the answer has another form.
     """
-    return [await _describe(client, file) for file in files]
-
-
-async def _describe(client: Client, file: File) -> File:
     address = ADDRESS.fullmatch(file.url)
     if address is None:
         return file
     collection, title, name = address.groups()
-    articles = await _ask(client, f"{collection}?{_PAGE}")
+    articles = await _list(client, f"{collection}?{_PAGE}")
     article = _choose(file, articles, "title", lambda found: found.casefold().startswith(title.casefold()))
-    held = await _ask(client, f"{API}/articles/{_number(file, article)}/files?{_PAGE}")
-    entry = _choose(file, held, "name", lambda found: fnmatchcase(found.casefold(), name.casefold()))
+    entries = await _list(client, f"{API}/articles/{_id_of(file, article)}/files?{_PAGE}")
+    entry = _choose(file, entries, "name", lambda found: fnmatchcase(found.casefold(), name.casefold()))
     size_bytes, md5 = entry.get("size"), entry.get("computed_md5")
     if type(size_bytes) is not int or size_bytes < 1 or not _MD5.fullmatch(str(md5)):
-        raise AcquisitionError(f"{file.path}: figshare states no size or md5 of it; look at {API}")
-    return file.model_copy(
-        update={"url": f"{DOWNLOAD}/{_number(file, entry)}", "size_bytes": size_bytes, "md5": str(md5)}
-    )
+        raise AcquisitionError(f"{file.path}: figshare states no size or md5; its API may have changed")
+    url = f"{DOWNLOAD}/{_id_of(file, entry)}"
+    return file.model_copy(update={"url": url, "size_bytes": size_bytes, "md5": str(md5)})
 
 
-async def _ask(client: Client, url: str) -> list[Record]:
-    """A list of records of figshare's API."""
-    try:
-        records = json.loads(await client.read(url))
-    except (ValueError, RecursionError):
-        records = None
+async def _list(client: Client, url: str) -> list[Record]:
+    records = await client.read_json(url)
     if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise AcquisitionError(f"{url.partition('?')[0]}: expected a list of records, as figshare's API gives it")
+        raise AcquisitionError(f"{url.partition('?')[0]}: expected a list of records; figshare's API may have changed")
     return records
 
 
-def _choose(file: File, records: list[Record], key: str, is_meant: Callable[[str], bool]) -> Record:
-    """The one record that is meant; AcquisitionError, naming what is there, where there is none or several."""
-    found = [record for record in records if is_meant(str(record.get(key)))]
+def _choose(file: File, records: list[Record], key: str, matches: Callable[[str], bool]) -> Record:
+    """The only record that matches; AcquisitionError, with the records' names, if there is none or several."""
+    found = [record for record in records if matches(str(record.get(key)))]
     if len(found) != 1:
-        there = ", ".join(repr(str(record.get(key))[:60]) for record in records[:8]) or "nothing"
+        names = ", ".join(repr(str(record.get(key))[:60]) for record in records[:8]) or "nothing"
         raise AcquisitionError(
-            f"{file.path}: {len(found)} of figshare's {key}s are `{file.url.partition('#')[2]}`, which holds {there}; "
-            "get it by hand into the mirror, or correct the card"
+            f"{file.path}: {len(found)} of figshare's {key}s match `{file.url.partition('#')[2]}`, found {names}; "
+            "download it by hand into the local data folder, or correct the card"
         )
     return found[0]
 
 
-def _number(file: File, record: Record) -> int:
+def _id_of(file: File, record: Record) -> int:
     if type(record.get("id")) is not int:
-        raise AcquisitionError(f"{file.path}: figshare gives it no number; look at {API}")
+        raise AcquisitionError(f"{file.path}: figshare states no id; its API may have changed")
     return int(record["id"])

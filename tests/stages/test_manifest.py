@@ -1,4 +1,4 @@
-"""`survey` finds each set of a mirror by name, hashes its files, and reads again only what changed."""
+"""`manifest` matches the local data folder's datasets by name, hashes their files, and rereads only changed ones."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from openmedq import paths
 from openmedq.errors import MirrorError
-from openmedq.fetch import survey
+from openmedq.fetch import manifest
 from openmedq.storage.origin import Hashes
 from tests.curate.corpus import make_params
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.usefixtures("toy")
 
 
 def _run(mirror: str | Path = "mirror") -> dict[str, Any]:
-    survey.run(make_params(download={"mirror": str(mirror)}))
-    return {path.stem: json.loads(path.read_text()) for path in paths.SURVEY.iterdir()}
+    manifest.run(make_params(download={"mirror": str(mirror)}))
+    return {path.stem: json.loads(path.read_text()) for path in paths.MANIFEST.iterdir()}
 
 
 def _write(path: str, text: str = "x") -> None:
@@ -114,23 +114,23 @@ def test_two_runs_write_the_same_bytes() -> None:
     for name in "bac":
         _write(f"mirror/toy_set/{name}/{name}", name)
     _run()
-    first = (paths.SURVEY / "toy_set.json").read_bytes()
-    survey.HASHES.unlink()
+    first = (paths.MANIFEST / "toy_set.json").read_bytes()
+    manifest.HASHES.unlink()
     _run()
-    assert (paths.SURVEY / "toy_set.json").read_bytes() == first
+    assert (paths.MANIFEST / "toy_set.json").read_bytes() == first
 
 
 def test_a_wrong_mirror_is_one_line() -> None:
-    with pytest.raises(MirrorError, match=r"^nowhere: No such file or directory; a mirror is a folder that holds"):
+    with pytest.raises(MirrorError, match=r"^nowhere: No such file or directory; set download\.mirror in params\.yaml"):
         _run("nowhere")
     _write("file")
     with pytest.raises(MirrorError, match=r"^file: Not a directory"):
         _run("file")
     Path("mirror").mkdir()
-    with pytest.raises(MirrorError, match=r"^mirror: holds no set; name its folders toy_set, or change download"):
+    with pytest.raises(MirrorError, match=r"^mirror: contains no dataset; name its folders toy_set, or change"):
         _run()
     Path("mirror/toy_set").mkdir()
-    with pytest.raises(MirrorError, match=r"^mirror/toy_set: holds no file"):
+    with pytest.raises(MirrorError, match=r"^mirror/toy_set: contains no file"):
         _run()
     _write("mirror/toy_set/a")
     _write("mirror/Toy-Set-2/a")
@@ -138,7 +138,7 @@ def test_a_wrong_mirror_is_one_line() -> None:
         MirrorError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both are toy_set; remove one, or move"
     ):
         _run()
-    assert not paths.SURVEY.exists()
+    assert not paths.MANIFEST.exists()
 
 
 def test_a_dangling_link_is_one_line() -> None:
@@ -152,7 +152,7 @@ def test_a_file_that_cant_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -
     _write("mirror/toy_set/a")
     _run()
     _write("mirror/toy_set/a", "changed")
-    before = (paths.SURVEY / "toy_set.json").read_bytes()
+    before = (paths.MANIFEST / "toy_set.json").read_bytes()
     opened = Path.open
 
     def refuse(self: Path, *args: Any, **kwargs: Any) -> Any:
@@ -163,4 +163,4 @@ def test_a_file_that_cant_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Path, "open", refuse)  # file modes don't bind root, who may run the tests
     with pytest.raises(MirrorError, match=r"^mirror/toy_set/a: can't be read \(Permission denied\)"):
         _run()
-    assert (paths.SURVEY / "toy_set.json").read_bytes() == before
+    assert (paths.MANIFEST / "toy_set.json").read_bytes() == before

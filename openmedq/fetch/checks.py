@@ -1,0 +1,136 @@
+"""Checks of a downloaded file: its size, its first and last bytes, and how the server sends it.
+
+A hash, where the card or the host states one, is checked by `file`; the checks of bytes serve the files without one.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zipfile
+from pathlib import Path, PurePosixPath
+
+import aiohttp
+
+from openmedq.datasets.card import File
+from openmedq.errors import AcquisitionError
+from openmedq.fetch.addresses import plain
+from openmedq.storage import unexpected
+
+BOUNDS = (0.5, 2.0)  # of an approximate size
+START_BYTES = 1024  # of a file, by which it is recognized
+PAGE_TYPES = ("text/html", "application/xhtml+xml")
+PAGE_SUFFIXES = (".html", ".htm")
+JSON_ENDS = {b"{": b"}", b"[": b"]"}
+MAGIC = {".zip": b"PK", ".npz": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".parquet": b"PAR1"}
+UNCLEAR = "the host may require a login or be down: open the address in a browser"
+
+
+def size_bounds(file: File) -> tuple[float, float]:
+    """The smallest and the largest size in bytes that a file may have."""
+    if file.size_bytes is not None:
+        return file.size_bytes, file.size_bytes
+    if file.about_bytes is not None:
+        return file.about_bytes * BOUNDS[0], file.about_bytes * BOUNDS[1]
+    return 0, float("inf")
+
+
+def is_complete(file: File, path: Path) -> bool:
+    """Whether the file at `path` begins and ends as its name requires; True if a hash is known, which shows more."""
+    if has_hash(file):
+        return True
+    name = file.path.lower()
+    with path.open("rb") as data:
+        start = data.read(START_BYTES)
+        data.seek(max(0, path.stat().st_size - START_BYTES))
+        end = data.read().rstrip()[-4:]
+    if _find_unexpected(name, start) or not _begins_well(name, start):
+        return False
+    if name.endswith((".zip", ".npz")):
+        return zipfile.is_zipfile(path)  # the directory of a zip comes last
+    if name.endswith(".parquet"):
+        return end == MAGIC[".parquet"]
+    if name.endswith(".json"):
+        return end[-1:] == JSON_ENDS.get(_first_byte(start))
+    return end[-1:] in JSON_ENDS.values() if name.endswith(".jsonl") else True
+
+
+def check_size(file: File, num_bytes: int | None, *, is_all: bool = True) -> None:
+    """AcquisitionError for a size that cannot be the file's; of a part (not `is_all`), for one that is too large."""
+    low, high = size_bounds(file)
+    if num_bytes is not None and (num_bytes > high or (is_all and num_bytes < low)):
+        expected = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} has {num_bytes} bytes, expected {expected}; it is not the published file"
+        )
+
+
+def check_start(file: File, content_type: str, start: bytes) -> None:
+    """AcquisitionError for a login page, an error page and the like; by Content-Type too if no hash is known."""
+    start, name = start[:START_BYTES], file.path.lower()
+    found = _find_unexpected(name, start)
+    is_page = content_type.partition(";")[0].strip().lower() in PAGE_TYPES and not name.endswith(PAGE_SUFFIXES)
+    if is_page and not has_hash(file):
+        found = found or "an HTML page"
+    if found:
+        raise AcquisitionError(f"{file.path}: {plain(file.url)} sends {found}, not the published file; {UNCLEAR}")
+    if not has_hash(file) and not _begins_well(name, start):
+        suffix = PurePosixPath(name).suffix
+        raise AcquisitionError(f"{file.path}: {plain(file.url)} does not begin as a {suffix} file; {UNCLEAR}")
+
+
+def _find_unexpected(name: str, start: bytes) -> str | None:
+    """What a server sends in place of a file, in any encoding and behind comments; None if it may be the file."""
+    if name.endswith(PAGE_SUFFIXES):
+        return None
+    uncommented = re.sub(rb"<!--.*?-->", b" ", start.translate(None, b"\0\xfe\xff"), flags=re.DOTALL)
+    found = unexpected.describe(b" ".join(uncommented.split()))
+    return found[0] if found else None
+
+
+def _begins_well(name: str, start: bytes) -> bool:
+    """Whether the first bytes of a file, as far as they arrived, agree with its name."""
+    for suffix, magic in MAGIC.items():
+        if name.endswith(suffix):
+            return start.startswith(magic[: len(start)])
+    if name.endswith(".tar") and len(start) >= tarfile.BLOCKSIZE:
+        try:
+            tarfile.TarInfo.frombuf(start[: tarfile.BLOCKSIZE], "utf-8", "replace")
+        except tarfile.HeaderError:
+            return False
+    if name.endswith((".json", ".jsonl")):
+        return _first_byte(start) in (b"", *JSON_ENDS)
+    if name.endswith((".csv", ".tsv")):
+        is_utf_16 = start.startswith((b"\xff\xfe", b"\xfe\xff"))
+        return _first_byte(start) not in (*JSON_ENDS, b"<") and (is_utf_16 or b"\0" not in start)
+    return True
+
+
+def _first_byte(start: bytes) -> bytes:
+    return start.removeprefix(b"\xef\xbb\xbf"[: len(start)]).lstrip()[:1]
+
+
+def has_hash(file: File) -> bool:
+    """Whether the card or the host states a hash."""
+    return bool(file.sha256 or file.md5)
+
+
+def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
+    """AcquisitionError for an encoded body, and for one whose end nothing shows: not a length, chunks, size or hash.
+
+    Some servers declare `gzip` for archives that they send unchanged.
+    """
+    encoding = response.headers.get("Content-Encoding", "").lower()
+    is_archive = encoding.removeprefix("x-") == "gzip" and file.path.lower().endswith((".gz", ".tgz"))
+    coding = ", ".join(response.headers.getall("Transfer-Encoding", ())).lower()
+    problem = ""
+    if encoding not in ("", "identity") and not is_archive:
+        problem = f"has Content-Encoding {encoding[:20]!r}, which was not requested"
+    elif coding not in ("", "identity", "chunked"):
+        problem = f"has Transfer-Encoding {coding[:20]!r}, which was not requested"
+    elif response.content_length is None and coding != "chunked" and not (has_hash(file) or file.size_bytes):
+        problem = "does not state where the file ends, so a cut file would look complete"
+    if problem:
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} {problem}; download it by hand into the local data folder"
+        )

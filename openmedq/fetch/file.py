@@ -1,0 +1,252 @@
+"""Download one file: resume it after an interruption, check it while it arrives, rename it when it is complete.
+
+Partial data is in a temporary path; `<path>.tag` beside it holds the validators of the version (RFC 9110), so that
+parts of two versions are not joined. Size and hashes are those of the card, else those that the host states.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+import aiohttp
+
+from openmedq.datasets.card import File
+from openmedq.errors import AcquisitionError, ChecksumError
+from openmedq.fetch import checks
+from openmedq.fetch.addresses import plain
+from openmedq.fetch.client import CHUNK_BYTES, Client, RetryableError, retry
+
+MIN_BYTES_PER_S = 1_000  # mean over `execution.timeout_s`; a slower server counts as silent
+RESERVE_BYTES = 2**30  # of the disk that files of unknown size leave free
+RESERVE_CHECK_BYTES = 2**26  # of such a file, between two checks of the free space
+VALIDATORS = ("etag", "last_modified", "num_bytes")  # of a version; `num_bytes` is the size of the complete file
+
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
+
+Advance = Callable[[float], None]
+_Version = dict[str, Any]  # the known ones of VALIDATORS
+
+
+async def download_file(
+    client: Client, file: File, target: Path, temporary: Path, advance: Advance, approve: Callable[[str, int], None]
+) -> tuple[str, int]:
+    """Download a file to `target`; returns its sha256 and its size in bytes.
+
+    `advance` receives the bytes of each step, negative ones where data is discarded. `approve` receives sha256 and size
+    of the complete file before it is renamed; if it raises, the file stays at the temporary path.
+
+    Raises:
+        PassingError: the server does not answer now; partial data is kept.
+        AcquisitionError: the server refuses, or sends something that cannot be the file.
+        ChecksumError: the complete file has another hash than expected; it is deleted.
+        OSError: the disk is full, for example; partial data is kept.
+    """
+    state = _Download(client, file, temporary, advance)
+    if temporary.is_file():
+        state.may_have_tag = True
+        await asyncio.to_thread(state.read_partial)  # hashing 20 GB here would block all other downloads
+    advance(state.num_bytes)
+
+    async def attempt() -> None:
+        await state.receive()
+        while not state.is_expected():
+            await state.receive()
+
+    await retry(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.max_bytes)
+    sha256 = state.hashes["sha256"].hexdigest()
+    approve(sha256, state.num_bytes)
+    try:
+        temporary.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(target)
+    if state.may_have_tag:
+        state.tag.unlink(missing_ok=True)
+    return sha256, state.num_bytes
+
+
+class _Download:
+    """The partial data of a file: how many bytes, their hashes and their start."""
+
+    def __init__(self, client: Client, file: File, temporary: Path, advance: Advance) -> None:
+        self.client, self.file, self.temporary, self.advance = client, file, temporary, advance
+        self.tag = Path(f"{temporary}.tag")
+        self.may_have_tag = False  # small files of known hash need no tag
+        self.max_bytes = 0  # of all attempts: bytes that arrive again are no progress
+        self.num_wrong = 0  # complete files of a wrong size or hash
+        self._reset()
+
+    def _reset(self) -> None:
+        self.num_bytes, self.start = 0, b""
+        self.hashes = {"sha256": hashlib.sha256()}
+        if self.file.md5 is not None:
+            self.hashes["md5"] = hashlib.md5(usedforsecurity=False)
+
+    def _add(self, chunk: bytes) -> None:
+        for digest in self.hashes.values():
+            digest.update(chunk)
+        self.start += chunk[: checks.START_BYTES - len(self.start)]
+        self.num_bytes += len(chunk)
+        self.max_bytes = max(self.max_bytes, self.num_bytes)
+
+    def read_partial(self) -> None:
+        """Hash the data that an earlier run left."""
+        with self.temporary.open("rb") as data:
+            for chunk in iter(partial(data.read, CHUNK_BYTES), b""):
+                self._add(chunk)
+
+    def _start_over(self) -> None:
+        self.advance(-self.num_bytes)
+        self.temporary.unlink(missing_ok=True)
+        self.tag.unlink(missing_ok=True)
+        self._reset()
+
+    async def receive(self) -> None:
+        """Append the missing bytes, or discard what is there and receive all."""
+        file, has_hash = self.file, checks.has_hash(self.file)
+        begun = _read_version(self.tag) if self.num_bytes else {}
+        headers = {}
+        if self.num_bytes:
+            if self.num_bytes == file.size_bytes:
+                return
+            etag = begun.get("etag") or "W/"
+            validator = begun.get("last_modified") if etag.startswith("W/") else etag
+            if validator:
+                headers["If-Range"] = validator
+            if validator or has_hash:
+                headers["Range"] = f"bytes={self.num_bytes}-"
+            else:  # nothing could show that the rest belongs to the same version
+                self._start_over()
+        async with self.client.get(file.url, headers) as response:
+            first, total = _parse_range(response)
+            sent = {"etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
+            version = _parse_version(sent | {"num_bytes": total})
+            is_same = all(
+                begun.get(name) in (None, value) for name, value in version.items()
+            )  # `If-Range` may be ignored
+            checks.check_framing(file, response)
+            if response.status == 416 and total == self.num_bytes and is_same:
+                return
+            if response.status == 416 or first != self.num_bytes or not is_same:
+                self._start_over()
+                if response.status == 416 or first:
+                    raise RetryableError("the server sends another part than the requested one")
+            if self.num_bytes:
+                checks.check_size(file, total)
+            await self._append(response, total, version)
+        if total is not None and self.num_bytes > total:
+            self._start_over()
+            raise RetryableError("the server sends more bytes than it announced")
+        if total is not None and self.num_bytes < total:
+            raise RetryableError("the connection was cut")
+
+    async def _append(self, response: aiohttp.ClientResponse, total: int | None, version: _Version) -> None:
+        """Write the body to the temporary path, up to the announced size; check it at each chunk."""
+        file, timeout_s = self.file, self.client.execution.timeout_s
+        since, before = time.monotonic(), self.num_bytes
+        with _open(self.temporary) as out:
+            while chunk := await self.client.read_chunk(response):
+                if len(self.start) < checks.START_BYTES:  # before the size: "a web page" explains more
+                    checks.check_start(file, response.headers.get("Content-Type", ""), self.start + chunk)
+                if not self.num_bytes:
+                    checks.check_size(file, total)
+                    if len(chunk) != total or not checks.has_hash(file):
+                        self.tag.write_text(
+                            json.dumps({name: version.get(name) for name in VALIDATORS}), encoding="utf-8"
+                        )
+                        self.may_have_tag = True
+                out.write(chunk)
+                self._add(chunk)
+                self.advance(len(chunk))
+                checks.check_size(file, self.num_bytes, is_all=False)
+                if self.num_bytes % RESERVE_CHECK_BYTES < len(chunk):
+                    _check_reserve(file, self.temporary)
+                if (passed_s := time.monotonic() - since) > timeout_s:
+                    if self.num_bytes - before < MIN_BYTES_PER_S * passed_s:
+                        raise RetryableError("the server sends almost nothing")
+                    since, before = time.monotonic(), self.num_bytes
+                if total is not None and self.num_bytes > total:
+                    break
+
+    def is_expected(self) -> bool:
+        """Check the complete file; False after its first wrong size or hash. The file is deleted then."""
+        try:
+            checks.check_size(self.file, self.num_bytes)
+            for name, digest in self.hashes.items():
+                if (expected := getattr(self.file, name)) not in (None, digest.hexdigest()):
+                    raise ChecksumError(
+                        f"{self.file.path}: {plain(self.file.url)} has {name} {digest.hexdigest()}, expected {expected}"
+                        "; it is deleted; if the publisher changed the file, update its card"
+                    )
+            if self.num_bytes and not checks.is_complete(self.file, self.temporary):
+                suffix = PurePosixPath(self.file.path).suffix
+                raise AcquisitionError(
+                    f"{self.file.path}: {plain(self.file.url)} is incomplete, or not a {suffix} file; it is deleted; "
+                    f"{checks.UNCLEAR}"
+                )
+        except (AcquisitionError, ChecksumError):
+            self._start_over()
+            self.num_wrong += 1
+            if self.num_wrong > 1:
+                raise
+            return False
+        if not self.num_bytes:
+            raise AcquisitionError(f"{self.file.path}: {plain(self.file.url)} is an empty file; {checks.UNCLEAR}")
+        return True
+
+
+def _check_reserve(file: File, temporary: Path) -> None:
+    """AcquisitionError before a file of unknown size fills the disk."""
+    if (file.size_bytes or file.about_bytes) is None and shutil.disk_usage(temporary.parent).free < RESERVE_BYTES:
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} has no known end, and {temporary.parent} has less than "
+            f"{RESERVE_BYTES / 1e9:.1f} GB free; free some and resume, or remove {temporary} if it is too long"
+        )
+
+
+def _open(temporary: Path) -> BinaryIO:
+    """Open for appending; the folder exists except for the first file, and checking it is slow."""
+    try:
+        return temporary.open("ab")
+    except FileNotFoundError:
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        return temporary.open("ab")
+
+
+def _parse_range(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
+    """The first byte of a body, and the size of the complete file if the server states it.
+
+    A part of a file of unstated size (`*`) could be taken for the complete file: its first byte is -1.
+    """
+    if response.status in (206, 416):
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        return (int(found[1] or -1), int(found[2])) if found else (-1, None)
+    return 0, response.content_length
+
+
+def _read_version(tag: Path) -> _Version:
+    """The version in a tag; an empty one if the tag is missing or damaged, as a power failure leaves it."""
+    try:
+        tree = json.loads(tag.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return {}
+    return _parse_version(tree) if isinstance(tree, dict) else {}
+
+
+def _parse_version(tree: Mapping[str, Any]) -> _Version:
+    """The validators that a request header may hold, and the size."""
+    found = {name: tree.get(name) for name in VALIDATORS}
+    return {
+        name: value
+        for name, value in found.items()
+        if (type(value) is int if name == "num_bytes" else isinstance(value, str) and value and value.isprintable())
+    }

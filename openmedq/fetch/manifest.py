@@ -1,0 +1,91 @@
+"""Stage `manifest`: path, size and sha256 of the files in the local data folder, by dataset.
+
+Files are read in place. Hashes are cached, so that only new and changed files are read again. If the folder has a
+`links.tsv` (see `storage.links`), its files must agree with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from openmedq import paths
+from openmedq.config import Params
+from openmedq.datasets import catalogue
+from openmedq.datasets.card import Card
+from openmedq.errors import MirrorError
+from openmedq.fetch.mirror import is_miniature, list_unmatched, match_folders, require
+from openmedq.storage import links, origin
+from openmedq.storage.discretion import discreet
+from openmedq.storage.progress import progress
+from openmedq.storage.publish import publish
+
+HASHES = paths.PARTIAL / "manifest-cache"
+NUM_NAMED = 20  # folders without a dataset that the warning names
+
+_log = logging.getLogger(__name__)
+
+
+def run(params: Params) -> None:
+    """Write data/manifest/<id>.json for each dataset of the catalogue."""
+    cards = catalogue.read(paths.CATALOGUE)
+    mirror = require(params.download, cards)
+    folders = match_folders(mirror, cards, may_be_empty=params.download.fetch)
+    if unmatched := list_unmatched(mirror, folders.values()):
+        named = ", ".join(unmatched[:NUM_NAMED]) + (", ..." if len(unmatched) > NUM_NAMED else "")
+        advice = "rename a folder to its dataset's id; `python -m openmedq sources` lists them"
+        _log.warning("%s: %d folders match no dataset: %s; %s", mirror, len(unmatched), named, advice)
+    kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
+    listed = links.read(mirror / links.NAME)
+    files = {dataset_id: _list_files(dataset_id, folder, cards[dataset_id]) for dataset_id, folder in folders.items()}
+
+    with publish(paths.MANIFEST) as target, origin.open_hashes(HASHES) as hashes:
+        target.mkdir()
+        known = {path: hashes.get(path, status) for each in files.values() for path, status in each}
+        unknown_bytes = sum(status.st_size for each in files.values() for path, status in each if known[path] is None)
+        with progress(f"hashing {mirror}", unknown_bytes, is_bytes=True) as advance:
+            for dataset_id, card in cards.items():
+                entries = []
+                with discreet(dataset_id, card.is_credentialed):
+                    for path, status in files.get(dataset_id, ()):
+                        sha256 = known[path]
+                        if sha256 is None:
+                            sha256 = hashes.compute(path, status)
+                            advance(status.st_size)
+                        name = path.relative_to(folders[dataset_id]).as_posix()
+                        entries.append(origin.Entry(name, status.st_size, sha256))
+                    found = origin.Origin()
+                    if entries:
+                        ordered = tuple(sorted(entries, key=lambda entry: entry.path))
+                        found = origin.Origin(folders[dataset_id], kind, ordered)
+                        _check_links(dataset_id, found, listed)
+                origin.write(found, target / f"{dataset_id}.json")
+
+
+def _check_links(dataset_id: str, found: origin.Origin, listed: Mapping[str, links.Link]) -> None:
+    """MirrorError if a file that links.tsv lists is missing or different."""
+    entries = {entry.path: entry for entry in found.files}
+    for link in listed.values():
+        owner, _, name = link.path.partition("/")
+        if owner != dataset_id or found.folder is None:
+            continue
+        path, entry = found.folder / name, entries.get(name)
+        if entry is None:
+            raise MirrorError(f"{path}: missing, but {links.NAME} lists it; download it from {link.url}")
+        actual = {"size_bytes": str(entry.size_bytes), "sha256": entry.sha256}
+        if link.md5 and not link.sha256:
+            actual["md5"] = origin.compute_md5(path)
+        for field, value in actual.items():
+            if getattr(link, field) not in ("", value):
+                differing = f"{field} is {value}, but {links.NAME} lists {getattr(link, field)}"
+                raise MirrorError(f"{path}: {differing}; download it again from {link.url}")
+
+
+def _list_files(dataset_id: str, folder: Path, card: Card) -> list[tuple[Path, os.stat_result]]:
+    with discreet(dataset_id, card.is_credentialed):
+        files = list(origin.find_files(folder))
+    if not files:
+        raise MirrorError(f"{folder}: contains no file; put the published files there or remove the folder")
+    return files
