@@ -47,7 +47,6 @@ OUTPUTS = {
     "validate": {"data/validation/verdict.json": '{"success": true}', "data/docs/index.html": "<p>docs</p>"},
     "train": {
         "data/model/config.json": "{}",
-        "data/run.json": '{"run_id": "none"}',
         "data/training/loss.csv": "step,loss\n1,2.0\n2,1.0\n",
         "data/training/metrics.json": '{"loss": 1.0}',
     },
