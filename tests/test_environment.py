@@ -1,4 +1,4 @@
-"""The tests do not see the environment of the user who runs them."""
+"""The tests do not depend on the user's environment."""
 
 import json
 import os
@@ -26,7 +26,7 @@ OF_THE_USER = {
 }
 
 
-def test_variables_and_home_of_the_user_are_not_seen(tmp_path: Path) -> None:
+def test_the_users_variables_and_home_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".netrc").write_text("machine physionet.org login somebody password secret\n", encoding="utf-8")
     code = "import json, os, tests.conftest; print(json.dumps([dict(os.environ), os.listdir(os.environ['HOME'])]))"
     environment = {**os.environ, **OF_THE_USER, "HOME": str(tmp_path)}

@@ -1,4 +1,4 @@
-"""What MLflow's store refuses is one line with its own reason; runs of killed processes are closed, others are not."""
+"""Errors of the MLflow store are one line; runs of killed processes are closed, others are not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from openmedq import paths
 from openmedq.errors import TrackingError
 from openmedq.stages import STAGES
 from openmedq.tracking import runs, store
-from tests.tracking.test_runs import Dials
+from tests.tracking.test_runs import Settings
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -35,7 +35,7 @@ sys.stdin.read()
 
 @pytest.fixture(scope="module")
 def _store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: making one takes seconds."""
+    """An empty store; its creation takes seconds."""
     root = tmp_path_factory.mktemp("store")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
@@ -60,7 +60,7 @@ def sql(statement: str) -> None:
 
 
 def refused() -> str:
-    with pytest.raises(TrackingError) as raised, runs.open_run("train", STAGES["train"].artifacts, Dials()):  # type: ignore[arg-type]
+    with pytest.raises(TrackingError) as raised, runs.open_run("train", STAGES["train"].artifacts, Settings()):  # type: ignore[arg-type]
         pytest.fail("a training without its run")
     line = str(raised.value)
     assert "\n" not in line and "hunter" not in line and "ter2" not in line
@@ -77,7 +77,7 @@ def test_a_deleted_experiment_is_restored() -> None:
 def test_a_store_of_another_version_is_upgraded(revision: str) -> None:
     sql(f"update alembic_version set version_num = '{revision}'")
     line = refused()
-    assert line.startswith("mlflow.db: does not take a run: ") and f"found version {revision}" in line
+    assert line.startswith("mlflow.db: can't record a run: ") and f"found version {revision}" in line
     assert "run `mlflow db upgrade sqlite:///mlflow.db`" in line
 
 
@@ -93,7 +93,7 @@ def test_a_server_that_can_not_be_had(uri: str, reason: str, advice: str, monkey
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     line = refused()
-    assert line.startswith("the server of MLFLOW_TRACKING_URI: does not take a run: ")
+    assert line.startswith("the server of MLFLOW_TRACKING_URI: can't record a run: ")
     assert reason in line and line.endswith(advice)
 
 
@@ -103,7 +103,7 @@ def test_a_server_that_can_not_be_had(uri: str, reason: str, advice: str, monkey
         ("(sqlite3.DatabaseError) file is not a database", "restore it from a backup"),
         ("(sqlite3.OperationalError) database is locked", "another process writes to it"),
         ("(sqlite3.OperationalError) attempt to write a readonly database", "make the file and its folder writable"),
-        ("(sqlite3.OperationalError) database or disk is full", "free some space"),
+        ("(sqlite3.OperationalError) database or disk is full", "free some disk space"),
         ("No module named 'psycopg2'", "install the driver"),
         ("API request to endpoint failed with error code 403 != 200", "set MLFLOW_TRACKING_USERNAME"),
         ("Experiment 'openmedq' already exists in deleted state.", "`mlflow experiments restore -x ID`"),
@@ -141,7 +141,7 @@ def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> No
     with living_process(killed, "train"), living_process(shared, "evaluate"):
         pass
     with living_process(living, "train"), living_process(shared, "transfer"):
-        with runs.open_run("train", STAGES["train"].artifacts, Dials()):  # type: ignore[arg-type]
+        with runs.open_run("train", STAGES["train"].artifacts, Settings()):  # type: ignore[arg-type]
             pass
         assert statuses(client, killed, living, elsewhere, shared) == ["FAILED", "RUNNING", "RUNNING", "RUNNING"]
     tags = client.get_run(killed).data.tags
@@ -162,15 +162,15 @@ def test_a_run_that_another_store_has_is_left_for_it() -> None:
 
 def test_a_killed_training_is_closed_by_what_comes_next() -> None:
     code = (
-        "import os, signal\nfrom openmedq.tracking import runs\nfrom tests.tracking.test_runs import Dials\n"
-        "with runs.open_run('train', (), Dials()):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import os, signal\nfrom openmedq.tracking import runs\nfrom tests.tracking.test_runs import Settings\n"
+        "with runs.open_run('train', (), Settings()):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == -signal.SIGKILL
     client, experiment_id = runs._connect()
     (killed,) = client.search_runs([experiment_id])
-    assert killed.info.status == "RUNNING" and not paths.RUN.exists()
-    with runs.open_run("evaluate", STAGES["evaluate"].artifacts, Dials()):  # type: ignore[arg-type]
+    assert killed.info.status == "RUNNING" and "md5.model" not in killed.data.tags
+    with runs.open_run("evaluate", STAGES["evaluate"].artifacts, Settings()):  # type: ignore[arg-type]
         pass
     assert statuses(client, killed.info.run_id) == ["FAILED"]
     assert list((paths.PARTIAL / "runs").iterdir()) == []
