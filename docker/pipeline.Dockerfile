@@ -1,5 +1,5 @@
 # The pipeline on a CPU, and the two servers: the environment of `make .venv`, and git.
-# train.Dockerfile differs only in the driver's settings; tests/test_docker.py compares them.
+# train.Dockerfile differs only in the settings of the driver; tests/test_docker.py compares them.
 #
 # The base is pinned by its tag. To pin its bytes as well, write python:3.11-slim-bookworm@sha256:..., in both stages,
 # with the digest that `docker buildx imagetools inspect python:3.11-slim-bookworm` prints.

@@ -1,6 +1,6 @@
 # Training on an NVIDIA GPU: the environment of `make .venv`, whose torch includes CUDA's libraries, and git. The base
 # image needs no CUDA: NVIDIA's container toolkit provides the host's driver.
-# Otherwise the same as pipeline.Dockerfile, which documents how to pin the base image; tests/test_docker.py compares them.
+# Otherwise the same as pipeline.Dockerfile, which documents how to pin the base image; a test compares them.
 
 FROM python:3.11-slim-bookworm AS builder
 RUN apt-get update \

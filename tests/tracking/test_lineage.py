@@ -53,7 +53,9 @@ def test_flatten_hides_paths_within_lists_and_keys():
 def test_md5s_are_those_of_dvc(toy, dvc, monkeypatch):
     monkeypatch.chdir(toy)
     with Path("stage.py").open("a") as stage:
-        stage.write("Path(f'data/miniature/{set_id}/ä').mkdir()\nPath(f'data/miniature/{set_id}/ä/b.bin').touch()\n")
+        stage.write(
+            "Path(f'data/miniature/{dataset_id}/ä').mkdir()\nPath(f'data/miniature/{dataset_id}/ä/b.bin').touch()\n"
+        )
     assert dvc("repro", "miniature@plum").returncode == 0
     written = yaml.safe_load(Path("dvc.lock").read_text())["stages"]["miniature@plum"]["outs"][0]["md5"]
     assert lineage.read_md5s() == {"data/miniature/plum": written}
