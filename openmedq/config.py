@@ -16,8 +16,10 @@ from openmedq.errors import ParamsError
 from openmedq.schema import Role
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 Licences = Literal["any", "research", "commercial", "redistributable"]
 LanguageCode = Literal["en", "zh"]
 LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # of a LLaMA
@@ -38,6 +40,7 @@ def _check_encoder(name: str) -> str:
 
 
 PathText = Annotated[str, AfterValidator(_check_path)]
+EncoderName = Annotated[str, AfterValidator(_check_encoder)]
 
 
 class Section(BaseModel):
@@ -55,9 +58,7 @@ class Miniature(Section):
 class Download(Section):
     """Where the published files come from."""
 
-    mirror: PathText = Field(
-        "data/miniature", description="local data folder: one subfolder per dataset, in its published layout"
-    )
+    mirror: PathText = Field("data/miniature", description="local data folder: one subfolder per dataset")
     fetch: bool = Field(False, description="fetch files that the local data folder lacks from their official hosts")
     require: tuple[str, ...] = Field((), description="datasets that must be available, else an error")
     skip: tuple[str, ...] = Field((), description="datasets to leave out although they are available")
@@ -80,24 +81,17 @@ class Normalize(Section):
     shard_size_bytes: Count = Field(256 * 2**20, description="a shard is closed when it reaches this size")
     row_group_size_bytes: Count = Field(2 * 2**20, description="small row groups make random reads cheap")
     row_group_rows: Count = Field(1024, description="maximum number of rows, for rows without images")
-    languages: tuple[LanguageCode, ...] = Field(
-        ("en",), min_length=1, description="languages of the questions; SLAKE has en and zh"
-    )
+    languages: tuple[LanguageCode, ...] = Field(("en",), min_length=1, description="of questions; SLAKE: en and zh")
     allow_unofficial: bool = Field(False, description="read files whose checksum is not the publisher's (MedMNIST)")
 
 
 class Deduplicate(Section):
     """Removal of duplicates; the copy in an evaluation split is kept."""
 
-    hamming_radius: Annotated[int, Field(ge=0, le=8)] = Field(
-        3, description="differing bits of 64-bit perceptual hashes"
-    )
-    thumbnail_distance: Annotated[float, Field(ge=0)] = Field(
-        6.0, description="mean difference of gray levels between thumbnails"
-    )
+    hamming_radius: Annotated[int, Field(ge=0, le=8)] = Field(3, description="differing bits of 64-bit image hashes")
+    thumbnail_distance: NonNegative = Field(6.0, description="mean difference of gray levels between thumbnails")
     keep_out: Literal["none", "cross_source", "all"] = Field(
-        "cross_source",
-        description="drop training rows with an evaluation image: none, those of another dataset, all",
+        "cross_source", description="training rows with evaluation images to drop: none, cross_source, all"
     )
 
 
@@ -105,11 +99,9 @@ class Mix(Section):
     """Roles and weights of the rows in the training mix."""
 
     roles: dict[str, dict[str, Role | None]] = Field(
-        {}, description="source: {split: role or null}, overrides the card's role"
+        {}, description="source: {split: role or null}; default: the card's"
     )
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field(
-        {}, description="source: times that a row is drawn per epoch; default 1"
-    )
+    weights: dict[str, NonNegative] = Field({}, description="source: times that a row is drawn per epoch; default: 1")
 
 
 class Validate(Section):
@@ -117,10 +109,8 @@ class Validate(Section):
 
     min_rows: Count = Field(1, description="minimum number of training rows in the mix")
     max_rejected: Fraction = Field(0.5, description="allowed share of rejected records, per dataset")
-    min_published: Fraction = Field(
-        0.5, description="found rows of a fetched dataset, as a multiple of the published rows"
-    )
-    max_published: Annotated[float, Field(ge=1)] = Field(2.0, description="upper limit of the same multiple")
+    min_published: Fraction = Field(0.5, description="minimum of found / published rows, of fetched datasets")
+    max_published: Annotated[float, Field(ge=1)] = Field(2.0, description="maximum of the same ratio")
     min_side_px: Count = Field(8, description="images with a shorter side fail the validation")
     max_answer_chars: Count = Field(20_000)
 
@@ -128,9 +118,7 @@ class Validate(Section):
 class Vision(Section):
     """The image encoder."""
 
-    encoder: Annotated[str, AfterValidator(_check_encoder)] = Field(
-        description="name of a module in openmedq/model/encoders"
-    )
+    encoder: EncoderName = Field(description="name of a module in openmedq/model/encoders")
     weights: str | None = Field(description="folder or Hugging Face id; null: random weights")
     revision: str | None = Field(None, description="commit of the Hugging Face repository")
     licence: str | None = Field(None, description="licence of these weights; needed for an export")
@@ -147,9 +135,7 @@ class Vision(Section):
 class Language(Section):
     """The language model. The sizes are used only if `weights` is null."""
 
-    weights: str | None = Field(
-        description="folder or Hugging Face id of a LLaMA; null: random weights and a new tokenizer"
-    )
+    weights: str | None = Field(description="folder or Hugging Face id; null: random weights and a new tokenizer")
     revision: str | None = Field(None, description="commit of the Hugging Face repository")
     licence: str | None = Field(None, description="licence of these weights; needed for an export")
     width: Count | None = None
@@ -177,16 +163,14 @@ class Train(Section):
     max_tokens: Count = Field(description="maximum length of a sample, image slots included")
     batch_size: Count = Field(description="samples per update, over all devices")
     micro_batch_size: Count = Field(description="samples per forward pass, on one device")
-    num_epochs: Annotated[float, Field(gt=0)]
+    num_epochs: Positive
     max_steps: Count | None = Field(None, description="maximum number of updates")
-    lr: Annotated[float, Field(gt=0)]
+    lr: Positive
     warmup: Fraction = Field(0.05, description="share of the updates in which the learning rate rises")
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    blank_share: Fraction = Field(
-        0.0, description="share of images replaced by uniform gray (blank-image augmentation)"
-    )
-    contrastive_weight: Annotated[float, Field(ge=0)] = Field(0.0, description="0: only next-token cross-entropy")
+    weight_decay: NonNegative = 0.01
+    max_grad_norm: Positive = 1.0
+    blank_share: Fraction = Field(0.0, description="blank-image augmentation: share of images replaced by gray")
+    contrastive_weight: NonNegative = Field(0.0, description="0: only next-token cross-entropy")
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
@@ -198,7 +182,7 @@ class Evaluate(Section):
     max_rows: Count | None = Field(None, description="maximum number of rows per source, drawn with `seed`; null: all")
     seed: int = 0
     num_resamples: Count = Field(1000, description="number of bootstrap resamples")
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Share = 0.95
 
 
 class Transfer(Section):
@@ -207,28 +191,22 @@ class Transfer(Section):
     benchmarks: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     num_epochs: Count
-    max_rows: Count | None = Field(
-        None, description="maximum number of training rows per dataset, drawn with the seed; null: all"
-    )
+    max_rows: Count | None = Field(None, description="maximum number of training rows per dataset; null: all")
     batch_size: Count = 32
-    lr: Annotated[float, Field(gt=0)]
-    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.5, description="minimum probability of a class, for datasets with several classes per row"
-    )
+    lr: Positive
+    threshold: Share = Field(0.5, description="minimum probability, for datasets with several classes per row")
     num_parts: Annotated[int, Field(ge=2)] = Field(
-        5, description="datasets without a published split: number of parts, one of which is the test split"
+        5, description="without a published split, one of these is tested on"
     )
-    division_seed: int = Field(0, description="seed of that division")
+    division_seed: int = Field(0, description="seed of the division into parts")
     num_resamples: Count = 1000
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Share = 0.95
 
 
 class Report(Section):
     """A page with scores, intervals and the waterfall."""
 
-    num_examples: Annotated[int, Field(ge=0)] = Field(
-        12, description="number of predictions on the page, from open sources only"
-    )
+    num_examples: Annotated[int, Field(ge=0)] = Field(12, description="number of predictions, from open sources only")
 
 
 class Execution(Section):
@@ -238,8 +216,8 @@ class Execution(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     connections: Count = Field(4, description="number of parallel downloads")
     attempts: Count = Field(6, description="attempts per file without progress, before its download fails")
-    backoff_s: Seconds = Field(1.0, description="first wait between attempts; doubles, with jitter")
-    timeout_s: Seconds = Field(60.0, description="wait for data before a connection is closed")
+    backoff_s: Positive = Field(1.0, description="first wait between attempts; doubles, with jitter")
+    timeout_s: Positive = Field(60.0, description="wait for data before a connection is closed")
     endpoints: dict[str, str] = Field({}, description="host: base URL to use in its place")
 
 

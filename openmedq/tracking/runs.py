@@ -33,7 +33,6 @@ from typing import Any
 
 from openmedq import paths
 from openmedq.config import Params
-from openmedq.errors import TrackingError
 from openmedq.storage.progress import Log
 from openmedq.tracking import lineage, store
 
@@ -227,11 +226,6 @@ def _connect() -> tuple[Any, str]:
         with _as_tracking_error():
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is not None and experiment.lifecycle_stage != "active":
-                raise TrackingError(
-                    f"{store.name()}: can't record a run: the experiment {EXPERIMENT} was deleted; "
-                    f"`mlflow experiments restore -x {experiment.experiment_id}` restores it"
-                )
             if experiment is not None:
                 return client, str(experiment.experiment_id)
             artifacts = None if server else (root / "mlartifacts").as_uri()

@@ -130,20 +130,10 @@ def test_pages_of_other_sites_are_rejected(attack, server, deployment):
     headers = {name: value.format(port=server.port) for name, value in ATTACKS[attack].items()}
     if attack != "no token":
         headers |= server.fetch_token()
-    before = read_rows()
-    shell = f"touch '{server.proof}'"
-    run = {"job_variables": {"command": shell}}
-    steps = [{"prefect.deployments.steps.run_shell_script": {"script": shell}}]
-    made = {"name": attack, "flow_id": str(deployment.flow_id), "work_pool_name": POOL, "pull_steps": steps}
-    for path, body in ((f"{deployment.id}/create_flow_run", run), ("", made)):
-        answer = httpx.post(f"{server.url}/api/deployments/{path}", headers=headers, content=json.dumps(body))
-        assert answer.status_code == 403, answer.text
-    assert read_rows() == before
-
-
-def read_rows():
-    with get_client(sync_client=True) as client:
-        return {row.id for rows in (client.read_flow_runs(), client.read_deployments()) for row in rows}
+    run = {"job_variables": {"command": f"touch '{server.proof}'"}}
+    url = f"{server.url}/api/deployments/{deployment.id}/create_flow_run"
+    answer = httpx.post(url, headers=headers, content=json.dumps(run))
+    assert answer.status_code == 403, answer.text
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1:{}", "localhost:{}", "LOCALHOST:{}", "[::1]:{}", "prefect:{}"])
