@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
+from openmedq import paths
 from tests.connections import SHIM, read_attempts
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +31,16 @@ if "OPENMEDQ_WATCH" in os.environ:
     atexit.register(write)
 """
 
+# Every task and kind of access, a dataset without a published split, and those of the real data. Other tests run the
+# stages of all datasets.
+SOURCES = ("mimic_cxr", "pmc_oa", "pmc_vqa", "pubmedqa", "roco", "slake", "vqa_med_2019", "vqa_rad")
+BENCHMARKS = ("breast_ultrasound", "cxr8", "pneumonia_mnist")
+
 QUICK = {  # a short training, evaluation and transfer
+    "cxr8, medfmc_chest, medfmc_endo, breast_ultrasound, medfmc_colon, pneumonia_mnist, blood_mnist, retina_mnist": (
+        "breast_ultrasound, pneumonia_mnist"
+    ),
+    "max_new_tokens: 24": "max_new_tokens: 8",
     "max_steps: 400  #": "max_steps: 4  #",
     "max_rows: null  # maximum number of rows": "max_rows: 12  # maximum number of rows",
     "max_rows: null  # maximum number of training rows": "max_rows: 32  # maximum number of training rows",
@@ -113,10 +124,14 @@ def checkout(folder: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The default profile with a short training, run by `dvc repro`. Tests do not change it."""
+    """The default profile, with fewer datasets and updates, run by `dvc repro`. Tests do not change it."""
     fresh = checkout(tmp_path_factory.mktemp("end_to_end"))
     for old, new in QUICK.items():
         fresh.change("params.yaml", old, new)
+    catalogue = fresh.root / paths.CATALOGUE
+    tree = yaml.safe_load(catalogue.read_text(encoding="utf-8"))
+    kept = {key: entry for key, entry in tree["datasets"].items() if key in SOURCES + BENCHMARKS}
+    catalogue.write_text(yaml.safe_dump({"datasets": kept}, sort_keys=False), encoding="utf-8")
     fresh.printed.write_text(fresh.run("dvc", "repro"), encoding="utf-8")
     return fresh
 

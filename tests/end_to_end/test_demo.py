@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from openmedq import demo, paths
 from openmedq.evaluation.evaluate import PREDICTIONS
 
-from .conftest import Project
+from .conftest import SOURCES, Project
 
 pytestmark = pytest.mark.xdist_group("end_to_end")
 
@@ -40,8 +40,8 @@ def _ask(page: AppTest) -> dict[str, str]:
 
 
 def test_answers_are_those_of_the_evaluation(page: AppTest, project: Project) -> None:
-    assert "14 datasets. The answers are not medical advice." in page.caption[0].value
-    assert "14 of these datasets are generated miniatures" in page.warning[0].value
+    assert f"{len(SOURCES)} datasets. The answers are not medical advice." in page.caption[0].value
+    assert f"{len(SOURCES)} of these datasets are generated miniatures" in page.warning[0].value
     predictions = {row["id"]: row for row in pq.read_table(project.root / PREDICTIONS).to_pylist()}
     assert len(page.selectbox[0].options) > 10
     for label in page.selectbox[0].options[:3]:
