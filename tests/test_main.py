@@ -16,6 +16,7 @@ from openmedq.cli import main
 from openmedq.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
+LOCALE_C = {"LC_ALL": "C", "PYTHONUTF8": "0"}
 
 
 @pytest.fixture(autouse=True)
@@ -50,10 +51,13 @@ def test_the_local_data_folder_of_sources_needs_markdown(capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"}]
-)
-@pytest.mark.parametrize(
-    "command", [["sources"], ["check", "vqa_rad", "--raw", "µ"], ["check", "vqa_rad", "--raw", "é"]]
+    ("command", "locale"),
+    [
+        (["sources"], LOCALE_C),
+        (["check", "vqa_rad", "--raw", "µ"], LOCALE_C),
+        (["check", "vqa_rad", "--raw", "µ"], {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"}),
+        (["check", "vqa_rad", "--raw", "é"], LOCALE_C),
+    ],
 )
 def test_a_terminal_that_is_not_utf_8(command: list[str], locale: dict[str, str]) -> None:
     """Characters that the terminal lacks are escaped, and files with such names are found."""

@@ -17,6 +17,7 @@ from openmedq import paths
 from openmedq.stages import STAGES
 from openmedq.tracking import runs, store
 from tests.conftest import run as run_command
+from tests.connections import guard, read_attempts
 
 ROOT = Path(__file__).parents[2]
 
@@ -203,7 +204,8 @@ def test_a_training_restored_from_dvcs_cache_starts_no_run(project):
     )
     pipeline = Path("dvc.yaml").read_text().replace("python stage.py train", "python train.py")
     Path("dvc.yaml").write_text(pipeline)
-    environment = {"PYTHONPATH": str(ROOT)}
+    environment = guard(project)
+    environment["PYTHONPATH"] += f"{os.pathsep}{ROOT}"
     done = run_command(["python", "-m", "dvc", "repro", "-q", "train"], project, **environment)
     assert done.returncode == 0, done.stderr
     shutil.rmtree(paths.MODEL)
@@ -214,6 +216,7 @@ def test_a_training_restored_from_dvcs_cache_starts_no_run(project):
         log({"score": 1.0}, None)
     (run,) = read_runs()
     assert set(run.data.metrics) == {"train/loss", "evaluate/score"} and "restored" not in run.data.tags
+    assert read_attempts(project) == [], "neither DVC nor MLflow used the network"
 
 
 def test_another_model_is_another_run(project):
