@@ -1,9 +1,9 @@
-# make run          the whole pipeline on embedded defaults (PROFILE=miniature|small|paper picks another set of dials)
+# make run          the whole pipeline (PROFILE=miniature|small|paper selects other settings)
 # make test         the tests, offline
-# make test-faults  servers that cut, stall and lie, processes that are killed, full disks
+# make test-faults  tests with faulty servers, killed processes and full disks
 # make check        ruff and mypy
 # make ui           the Prefect and MLflow pages on loopback
-# make lock         requirements.lock from pyproject.toml; keeps every version that still fits (needs uv: pip install uv)
+# make lock         requirements.lock from pyproject.toml; keeps versions that still fit (needs uv: pip install uv)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
@@ -51,7 +51,7 @@ lock:
 .venv/complete: requirements.lock
 	@command -v git > /dev/null || { echo "error: git is missing; on Debian or Ubuntu: apt install git" >&2; exit 1; }
 	@$(or $(PYTHON),false) $(IS_SUPPORTED) || \
-	  { echo "error: Python 3.11, 3.12 or 3.13 is missing$(if $(PYTHON), ($(PYTHON) is another or not there)); on Debian or Ubuntu: apt install python3 python3-venv; elsewhere: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	  { echo "error: Python 3.11, 3.12 or 3.13 is missing$(if $(PYTHON), ($(PYTHON) is another version or not found)); on Debian or Ubuntu: apt install python3 python3-venv; elsewhere: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || \
 	  { echo "error: $(PYTHON) lacks the venv module; on Debian or Ubuntu: apt install $$(basename $(PYTHON))-venv" >&2; exit 1; }
 	@echo "Installing into .venv: about 0.7 GB to download, and torch: 0.2 GB for a CPU wheel, about 3 GB where pip takes the CUDA build"

@@ -1,5 +1,5 @@
 # The pipeline on a CPU, and the two servers: the environment of `make .venv`, and git.
-# train.Dockerfile is the same but for the driver's settings; tests/test_docker.py holds the two together.
+# train.Dockerfile differs only in the settings of the driver; tests/test_docker.py compares them.
 #
 # The base is pinned by its tag. To pin its bytes as well, write python:3.11-slim-bookworm@sha256:..., in both stages,
 # with the digest that `docker buildx imagetools inspect python:3.11-slim-bookworm` prints.
@@ -8,15 +8,15 @@ FROM python:3.11-slim-bookworm AS builder
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends git make \
  && rm -rf /var/lib/apt/lists/*
-# A virtual environment can't be moved: it is made where it will be.
+# A virtual environment can't be moved: it is created at its final path.
 WORKDIR /opt/openmedq
 COPY Makefile requirements.lock ./
-# pip takes torch's CUDA build unless an index of CPU wheels is named here; the version and the lock are the Makefile's.
+# Without an index of CPU wheels, pip installs torch's CUDA build. The Makefile and the lock define the versions.
 ARG TORCH_INDEX=""
 RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" PIP_NO_CACHE_DIR=1 make .venv
 
 FROM python:3.11-slim-bookworm
-# DVC and MLflow ask git; the checkout is mounted, and belongs to whoever cloned it.
+# DVC and MLflow use git; the mounted checkout belongs to another user.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends git \
  && rm -rf /var/lib/apt/lists/* \
@@ -26,19 +26,19 @@ RUN apt-get update \
       /project /home/openmedq /var/cache/openmedq /var/lib/openmedq
 COPY --from=builder /opt/openmedq/.venv /opt/openmedq/.venv
 COPY --chmod=755 docker/with-secrets.sh /usr/local/bin/with-secrets
-# Any user id will do (compose.yaml gives that of the checkout), so nothing below asks /etc/passwd.
+# Works for any user id (compose.yaml sets the checkout's), without an entry in /etc/passwd.
 ENV PATH=/opt/openmedq/.venv/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/home/openmedq \
     USER=openmedq \
     LOGNAME=openmedq \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-# What may be written beside the checkout: caches, in a volume. The rest of the image is read-only.
+# Writable paths besides the checkout: caches, in a volume. The rest of the image is read-only.
 ENV XDG_CACHE_HOME=/var/cache/openmedq \
     DVC_SITE_CACHE_DIR=/var/cache/openmedq/dvc \
     HF_HOME=/var/cache/openmedq/huggingface \
     MPLCONFIGDIR=/var/cache/openmedq/matplotlib
-# Telemetry off before any code of ours is imported: openmedq/__init__.py, word for word.
+# Telemetry off also before our code is imported; the same variables as in openmedq/__init__.py.
 ENV DO_NOT_TRACK=1 \
     GX_ANALYTICS_ENABLED=false \
     HF_HUB_DISABLE_TELEMETRY=1 \

@@ -1,5 +1,5 @@
--- Run once, by the image of PostgreSQL, on an empty volume: a database and its owner for each server.
--- The passwords come from files through psql's variables, quoted as literals.
+-- PostgreSQL's image runs this once, on an empty volume: a database and its owner for each server.
+-- psql reads the passwords from files and quotes them as literals.
 \set ON_ERROR_STOP on
 \set prefect_password `cat /run/secrets/prefect_database`
 \set mlflow_password `cat /run/secrets/mlflow_database`

@@ -1,21 +1,20 @@
-# Training on an NVIDIA GPU: the environment of `make .venv`, whose torch brings CUDA's libraries with it, and git. The
-# base needs no CUDA: the host gives the driver, through NVIDIA's container toolkit.
-# Else the same as pipeline.Dockerfile, which also says how to pin the base's bytes; tests/test_docker.py holds the two
-# together.
+# Training on an NVIDIA GPU: the environment of `make .venv`, whose torch includes CUDA's libraries, and git. The base
+# image needs no CUDA: NVIDIA's container toolkit provides the host's driver.
+# Otherwise the same as pipeline.Dockerfile, which documents how to pin the base image; a test compares them.
 
 FROM python:3.11-slim-bookworm AS builder
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends git make \
  && rm -rf /var/lib/apt/lists/*
-# A virtual environment can't be moved: it is made where it will be.
+# A virtual environment can't be moved: it is created at its final path.
 WORKDIR /opt/openmedq
 COPY Makefile requirements.lock ./
-# pip takes torch's CUDA build; name an index of another CUDA here. The version and the lock are the Makefile's.
+# The index of another CUDA version; default: torch's CUDA build of PyPI. The Makefile and the lock define the versions.
 ARG TORCH_INDEX=""
 RUN PIP_EXTRA_INDEX_URL="$TORCH_INDEX" PIP_NO_CACHE_DIR=1 make .venv
 
 FROM python:3.11-slim-bookworm
-# DVC and MLflow ask git; the checkout is mounted, and belongs to whoever cloned it.
+# DVC and MLflow use git; the mounted checkout belongs to another user.
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends git \
  && rm -rf /var/lib/apt/lists/* \
@@ -25,19 +24,19 @@ RUN apt-get update \
       /project /home/openmedq /var/cache/openmedq /var/lib/openmedq
 COPY --from=builder /opt/openmedq/.venv /opt/openmedq/.venv
 COPY --chmod=755 docker/with-secrets.sh /usr/local/bin/with-secrets
-# Any user id will do (compose.yaml gives that of the checkout), so nothing below asks /etc/passwd.
+# Works for any user id (compose.yaml sets the checkout's), without an entry in /etc/passwd.
 ENV PATH=/opt/openmedq/.venv/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/home/openmedq \
     USER=openmedq \
     LOGNAME=openmedq \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-# What may be written beside the checkout: caches, in a volume. The rest of the image is read-only.
+# Writable paths besides the checkout: caches, in a volume. The rest of the image is read-only.
 ENV XDG_CACHE_HOME=/var/cache/openmedq \
     DVC_SITE_CACHE_DIR=/var/cache/openmedq/dvc \
     HF_HOME=/var/cache/openmedq/huggingface \
     MPLCONFIGDIR=/var/cache/openmedq/matplotlib
-# Telemetry off before any code of ours is imported: openmedq/__init__.py, word for word.
+# Telemetry off also before our code is imported; the same variables as in openmedq/__init__.py.
 ENV DO_NOT_TRACK=1 \
     GX_ANALYTICS_ENABLED=false \
     HF_HUB_DISABLE_TELEMETRY=1 \
@@ -47,7 +46,7 @@ ENV DO_NOT_TRACK=1 \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     STREAMLIT_BROWSER_GATHER_USAGE_STATS=false \
     WANDB_MODE=disabled
-# What the container toolkit puts in: every GPU that the engine hands over, for computing and for nvidia-smi.
+# For the container toolkit: all GPUs of the container, for computing and nvidia-smi.
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 WORKDIR /project

@@ -1,15 +1,14 @@
-"""Prefect's side: walks DVC's graph and runs the same commands, with retries, slots, logs and a clock.
+"""Prefect flows: they walk DVC's graph and run its nodes, with retries, concurrency limits, logs and schedules.
 
-No edge and no logic of the pipeline stands here; what a stage does is `openmedq`'s business. Telemetry is switched
-off before Prefect is imported anywhere below, and CSRF protection on: for `flows.server`, and for the temporary server
-that Prefect starts for a flow where no other is named.
+DVC defines the graph, and `openmedq` defines what a stage does. Before Prefect is imported, this package disables
+telemetry and enables CSRF protection, for `flows.server` and for the temporary server that Prefect starts for a flow.
 """
 
 import os
 import sys
 from importlib.util import find_spec
 
-import openmedq  # noqa: F401  telemetry off before Prefect is imported
+import openmedq  # noqa: F401  disables telemetry before Prefect is imported
 from openmedq.extras import describe_missing
 
 os.environ["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] = "true"

@@ -1,4 +1,4 @@
-"""The flow `pipeline`: the whole graph. Run by hand: `python -m flows`."""
+"""The flow `pipeline`: the whole graph. Command: `python -m flows`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flows.walk import run_by_hand, walk
 
 @flow
 def pipeline(targets: list[str] | None = None, max_workers: int = 2) -> None:
-    """Reproduce the targets (nodes or stages) with all that they need, everything unless given."""
+    """Reproduce the targets (nodes or stages) and the nodes that they depend on; default: the whole graph."""
     root = Path.cwd()
     graph = nodes(root)
     walk(root, ancestors(graph, targets) if targets else graph, max_workers)

@@ -1,4 +1,4 @@
-"""The flow `build`: everything up to the verdict on the data. Run by hand: `python -m flows.build`."""
+"""The flow `build`: the data, up to their validation. Command: `python -m flows.build`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from prefect import flow
 from flows.graph import ancestors, nodes
 from flows.walk import run_by_hand, walk
 
-VERDICT = "validate"
+LAST_STAGE = "validate"
 
 
 @flow
 def build(targets: list[str] | None = None, max_workers: int = 2) -> None:
-    """Reproduce the data: the targets (nodes or stages) with all that they need, the verdict unless given."""
+    """Reproduce the targets (nodes or stages) and the nodes that they depend on; default: the validated data."""
     root = Path.cwd()
-    walk(root, ancestors(nodes(root), targets or [VERDICT]), max_workers)
+    walk(root, ancestors(nodes(root), targets or [LAST_STAGE]), max_workers)
 
 
 if __name__ == "__main__":

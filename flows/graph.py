@@ -1,4 +1,4 @@
-"""Asks DVC for the nodes and edges of the pipeline. No edge is written anywhere but in `dvc.yaml`."""
+"""Read the nodes and edges of the pipeline from DVC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dvc.repo import Repo
 
 from openmedq.errors import OpenMedQError, ParamsError
 
-DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # the DVC of this environment, not one further up the path
+DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")  # the DVC of this environment
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,12 @@ class Node:
 
 
 def nodes(root: Path) -> list[Node]:
-    """All nodes, each after those that it needs; breadth first, so that none holds a worker that others could use."""
+    """Return all nodes in topological order, breadth first, so that waiting nodes do not occupy workers."""
     try:
         with Repo(str(root)) as repo:
-            graph = repo.index.graph  # from a stage to those that it needs
+            graph = repo.index.graph  # edges from a stage to its dependencies
             names = {stage: _name(stage, root) for stage in graph}
-            upstream = {names[stage]: tuple(sorted(names[needed] for needed in graph[stage])) for stage in graph}
+            upstream = {names[stage]: tuple(sorted(names[other] for other in graph[stage])) for stage in graph}
     except DvcException as error:
         raise ParamsError(f"{root}: DVC can't read the pipeline: {' '.join(str(error).split())}") from None
     ordered: list[str] = []
@@ -49,7 +49,7 @@ def nodes(root: Path) -> list[Node]:
 
 
 def ancestors(graph: Sequence[Node], targets: Iterable[str]) -> list[Node]:
-    """The targets (names of nodes or of whole stages) and all that they need, in order; ParamsError where unknown."""
+    """Return the targets (nodes or stages) and their dependencies, in order; ParamsError for an unknown target."""
     wanted = _find(graph, targets)
     for node in reversed(graph):
         if node.name in wanted:
@@ -58,17 +58,17 @@ def ancestors(graph: Sequence[Node], targets: Iterable[str]) -> list[Node]:
 
 
 def descendants(graph: Sequence[Node], targets: Iterable[str]) -> list[Node]:
-    """All that needs the targets, without them, in order; ParamsError where a target is unknown."""
-    given = _find(graph, targets)
-    reached = set(given)
+    """Return the nodes that depend on the targets, in order; ParamsError for an unknown target."""
+    start = _find(graph, targets)
+    reached = set(start)
     for node in graph:
         if reached.intersection(node.upstream):
             reached.add(node.name)
-    return [node for node in graph if node.name in reached - given]
+    return [node for node in graph if node.name in reached - start]
 
 
 def list_changed(root: Path, names: Sequence[str]) -> list[str]:
-    """Those of the nodes that DVC would run again."""
+    """Return the names of the nodes that DVC would run again."""
     if not names:
         return []
     command = [*DVC, "status", "--json", *names]
@@ -80,7 +80,7 @@ def list_changed(root: Path, names: Sequence[str]) -> list[str]:
 
 
 def _name(stage: Any, root: Path) -> str:
-    """What `dvc repro` takes at the root; a stage's own `addressing` is relative to the current directory."""
+    """Return the name for `dvc repro` in the root; `stage.addressing` is relative to the current directory."""
     file = os.path.relpath(stage.path, root)
     name = getattr(stage, "name", None)
     if not name:
@@ -94,6 +94,6 @@ def _find(graph: Sequence[Node], targets: Iterable[str]) -> set[str]:
         found = {node.name for node in graph if target in (node.name, node.stage)}
         if not found:
             stages = dict.fromkeys(node.stage for node in graph)
-            raise ParamsError(f"{target}: no such node or stage in dvc.yaml; the stages are {', '.join(stages)}")
+            raise ParamsError(f"{target}: not a node or stage of dvc.yaml; the stages are {', '.join(stages)}")
         names |= found
     return names

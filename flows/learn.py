@@ -1,4 +1,4 @@
-"""The flow `learn`: everything after the verdict. Run by hand: `python -m flows.learn`."""
+"""The flow `learn`: everything after the validation of the data. Command: `python -m flows.learn`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.build import VERDICT
+from flows.build import LAST_STAGE
 from flows.graph import ancestors, descendants, list_changed, nodes
 from flows.walk import run_by_hand, walk
 from openmedq.errors import StaleError
@@ -15,16 +15,17 @@ from openmedq.errors import StaleError
 
 @flow
 def learn(targets: list[str] | None = None, max_workers: int = 2) -> None:
-    """Train, evaluate, transfer and report: the targets with what they need, all unless given.
+    """Train, evaluate, transfer and report: the targets and the nodes that they depend on; default: all four.
 
-    StaleError where the data or their verdict are not up to date: that is what `build` is for.
+    Raises:
+        StaleError: the data are not up to date; the flow `build` makes them.
     """
     root = Path.cwd()
     graph = nodes(root)
-    after_verdict = descendants(graph, [VERDICT])
-    selected = [node for node in ancestors(graph, targets) if node in after_verdict] if targets else after_verdict
-    built = [node.name for node in ancestors(graph, [node.name for node in selected]) if node not in after_verdict]
-    changed = list_changed(root, built)
+    learning = descendants(graph, [LAST_STAGE])
+    selected = [node for node in ancestors(graph, targets) if node in learning] if targets else learning
+    data = [node.name for node in ancestors(graph, [node.name for node in selected]) if node not in learning]
+    changed = list_changed(root, data)
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise StaleError(f"{changed[0]}{more}: not up to date; run `python -m flows.build` first")

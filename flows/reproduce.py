@@ -1,7 +1,6 @@
-"""One Prefect task that reproduces one DVC node; the table of retries and slots.
+"""The Prefect task that reproduces one DVC node.
 
-It runs the command that a person would type, `dvc repro -s NODE`, so that the scheduled flow and the hand are the same
-run. Which nodes, and in what order, is `walk`'s business.
+It runs `dvc repro -s NODE`, the command that a user would run by hand.
 """
 
 from __future__ import annotations
@@ -27,16 +26,14 @@ from flows.graph import DVC, Node
 from openmedq.errors import TRY_AGAIN
 from openmedq.stages import STAGES
 
-TERM_SECONDS = 20.0  # what a stopped stage has to end by itself
-
-
-SLOTS = {"gpu": 1}  # how many nodes may occupy a slot at once, over all flow runs of a server
-JITTER = 0.5  # a delay is drawn up to so much longer, so that retries don't meet again
+TERM_SECONDS = 20.0  # time for a stopped stage to end, before it is killed
+SLOTS = {"gpu": 1}  # Prefect concurrency limits, over all flow runs of a server
+JITTER = 0.5  # retry delays are random, up to this share longer
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a node."""
+    """The result of a node."""
 
     name: str
     state: str  # ran, cached
@@ -44,12 +41,12 @@ class Outcome:
 
 
 class NodeError(Exception):
-    """A node that could not be reproduced; `str()` is one line that names it and the last error."""
+    """A node failed; `str()` is one line with its name and the last error."""
 
     def __init__(self, name: str, lines: list[str]) -> None:
-        """`lines`: all that DVC and the stage printed."""
+        """`lines`: the output of DVC and the stage."""
         found = re.search(r"exited with (-?\d+)", "\n".join(lines[-5:]))
-        self.stage_status = int(found[1]) if found else None  # None: the command never ran
+        self.stage_status = int(found[1]) if found else None  # None: the command did not run
         own = [line for line in lines if line.strip() and not _is_epilogue(line)]
         stated = [line for line in own if line.lower().startswith("error: ")]
         self.is_stated = bool(stated)
@@ -58,22 +55,22 @@ class NodeError(Exception):
 
     @property
     def is_passing(self) -> bool:
-        """Whether trying again may help: not where the stage told the user what to mend, or DVC refused."""
+        """Whether a retry may succeed: not if the stage stated a user error, or DVC did not run it."""
         return self.stage_status == TRY_AGAIN or (self.stage_status is not None and not self.is_stated)
 
 
 class Processes:
-    """The processes of this flow run, each the head of a group; stopped together."""
+    """The processes of this flow run, each the leader of a process group; stopped together."""
 
     def __init__(self) -> None:
-        """None yet."""
+        """Start with no processes."""
         self._lock = threading.Lock()
         self._live: set[subprocess.Popen[str]] = set()
         self._is_stopped = False
 
     @contextmanager
     def start(self, command: list[str], **options: Any) -> Iterator[subprocess.Popen[str]]:
-        """A process whose output, errors included, is read line by line."""
+        """Start a process whose stdout and stderr are read line by line."""
         with self._lock:
             if self._is_stopped:
                 raise InterruptedError("the flow run was stopped")
@@ -98,7 +95,7 @@ class Processes:
                 self._live.discard(process)
 
     def stop(self) -> None:
-        """End all of them, stages included, and start none any more."""
+        """Stop all processes and their stages, and allow no new ones."""
         with self._lock:
             self._is_stopped = True
             live = list(self._live)
@@ -106,7 +103,7 @@ class Processes:
             _stop_group(process)
 
     def reset(self) -> None:
-        """Allow starting again: a new flow run in the same process."""
+        """Allow new processes, for a new flow run."""
         self._is_stopped = False
 
 
@@ -114,13 +111,13 @@ PROCESSES = Processes()
 
 
 def is_worth_retrying(task: object, task_run: object, state: Any) -> bool:
-    """Prefect's question after a failure."""
+    """Decide whether Prefect retries a failed task."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, NodeError) and error.is_passing
 
 
 def task_for(node: Node) -> Any:
-    """The task with the retries of the node's stage."""
+    """Return the task with the retries of the node's stage."""
     delays_s = STAGES[node.stage].retry_delays_s if node.stage in STAGES else ()
     if not delays_s:
         return reproduce
@@ -129,7 +126,7 @@ def task_for(node: Node) -> Any:
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, retry_condition_fn=is_worth_retrying)
 def reproduce(name: str, stage: str, root: str) -> Outcome:
-    """Bring one node up to date. NodeError where DVC or the stage fails."""
+    """Reproduce one node; NodeError if DVC or the stage fails."""
     slot = STAGES[stage].slot if stage in STAGES else None
     with concurrency(slot, strict=True) if slot else nullcontext():
         started = time.monotonic()
@@ -140,11 +137,11 @@ def reproduce(name: str, stage: str, root: str) -> Outcome:
 
 
 def _stream(command: list[str], root: Path, name: str) -> list[str]:
-    """Run a command, its output into the run's log as it comes; returned as well."""
+    """Run a command, log its output as it arrives, and return its lines."""
     logger = get_run_logger()
     environment = {
         **os.environ,
-        # The stage's `python` is this one, also where nobody activated the virtual environment.
+        # The stage uses this Python, also without an activated virtual environment.
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
         "PYTHONUNBUFFERED": "1",
     }
@@ -162,25 +159,25 @@ def _stream(command: list[str], root: Path, name: str) -> list[str]:
 
 
 def _is_epilogue(line: str) -> bool:
-    """What DVC says after a stage that failed; the stage's own words come before it."""
+    """Whether the line is DVC's message after a failed stage; the stage's own error is before it."""
     return "failed to reproduce" in line and "failed to run" in line
 
 
 def _stop_group(process: subprocess.Popen[str]) -> None:
-    """End DVC and the stage that it started, which lives on when DVC alone is killed."""
+    """Stop DVC and its stage; the stage would go on if only DVC were killed."""
     for number, patience_s in ((signal.SIGTERM, TERM_SECONDS), (signal.SIGKILL, 5.0)):
         try:
             os.killpg(process.pid, number)
         except ProcessLookupError:
             break
         deadline = time.monotonic() + patience_s
-        while _group_lives(process) and time.monotonic() < deadline:
+        while _is_group_alive(process) and time.monotonic() < deadline:
             time.sleep(0.05)
     process.wait()
 
 
-def _group_lives(process: subprocess.Popen[str]) -> bool:
-    process.poll()  # reaps the head, so that the group can be seen to be empty
+def _is_group_alive(process: subprocess.Popen[str]) -> bool:
+    process.poll()  # reaps the leader: a zombie would keep the group alive
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:

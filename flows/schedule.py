@@ -1,8 +1,8 @@
-"""Makes a Prefect server ready: slots, work pools, and the deployments of `prefect.yaml`.
+"""Set up a Prefect server: concurrency limits, work pools, and the deployments of `prefect.yaml`.
 
-`prefect.yaml` says what is deployed, when, and on which pool; nothing of it is repeated here. Run it once per server,
-`python -m flows.schedule`, with PREFECT_API_URL set; then start a worker per pool: `prefect worker start -p cpu`.
-The server is that of `make ui` or `python -m flows.server`: Prefect's own lets any web page start a flow run.
+Run `python -m flows.schedule` once per server, with PREFECT_API_URL set; then start a worker per pool:
+`prefect worker start -p cpu`. Start the server with `make ui` or `python -m flows.server`: with `prefect server start`,
+any web page in a local browser can start a flow run.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ DEPLOYMENTS = Path("prefect.yaml")
 
 
 def name_pools(deployments: Path = DEPLOYMENTS) -> list[str]:
-    """The work pools that the deployments ask for."""
+    """Return the work pools of the deployments."""
     declared = yaml.safe_load(deployments.read_text(encoding="utf-8"))["deployments"]
     return sorted({deployment["work_pool"]["name"] for deployment in declared})
 
 
 def declare_pools(names: list[str]) -> None:
-    """Create the pools that the server lacks, for workers that start a process per flow run."""
+    """Create missing pools, for workers that start one process per flow run."""
     with get_client(sync_client=True) as client:
         for name in names:
             try:
@@ -40,9 +40,9 @@ def declare_pools(names: list[str]) -> None:
 
 
 def main() -> int:
-    """Declare everything; the exit code is that of `prefect deploy`, 1 where no server was named."""
+    """Set up everything; return the exit code of `prefect deploy`, or 1 without a server."""
     argparse.ArgumentParser(prog="python -m flows.schedule", description=__doc__.partition("\n")[0]).parse_args()
-    if get_current_settings().api.url is None:  # Prefect would start a server of its own, and stop it at the end
+    if get_current_settings().api.url is None:  # Prefect would start a temporary server
         print("error: no Prefect server: set PREFECT_API_URL, such as http://127.0.0.1:4200/api", file=sys.stderr)
         return 1
     declare_slots()

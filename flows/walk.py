@@ -1,14 +1,13 @@
-"""Walks nodes of DVC's graph: one Prefect task each, none before those that it needs, and a table at the end.
-
-Which nodes is the flows' choice (`build`, `learn`, the whole); how one node is reproduced stands in `reproduce`.
-"""
+"""Reproduce nodes of DVC's graph in order, one Prefect task each, and publish a table of the results."""
 
 from __future__ import annotations
 
 import argparse
+import secrets
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +16,12 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import wait
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_SERVER_API_AUTH_STRING,
+    temporary_settings,
+)
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.graph import Node
@@ -29,13 +34,14 @@ NOT_RUN = "not run"
 
 
 class WalkError(OpenMedQError):
-    """Some nodes failed: the first one's line, and how many more."""
+    """Nodes failed: the first one's error, and the number of the others."""
 
 
 def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome]:
-    """Reproduce the selected nodes, at most `max_workers` at a time; WalkError at the end where one failed.
+    """Reproduce the selected nodes, at most `max_workers` in parallel.
 
-    A node whose upstream failed is not run; the others are.
+    Raises:
+        WalkError: a node failed. All nodes that do not depend on it have run.
     """
     if any(node.name == "manifest" for node in selected):
         _check_local_folder(root)
@@ -52,7 +58,7 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
                     wait_for=[futures[name] for name in node.upstream if name in futures],
                 )
             wait(list(futures.values()))
-        except BaseException:  # cancelled, or interrupted: the stages must not outlive the flow
+        except BaseException:  # cancelled or interrupted: no stage may run on
             PROCESSES.stop()
             raise
     states = {name: future.state for name, future in futures.items()}
@@ -63,14 +69,14 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
 
 
 def _check_local_folder(root: Path) -> None:
-    """WalkError where the local data folder is missing: one line that says what to do, before DVC hashes it."""
+    """Raise WalkError if the local data folder is missing, before DVC hashes it."""
     done = subprocess.run([sys.executable, "-m", "openmedq", "locate"], cwd=root, capture_output=True, text=True)
     if done.returncode:
         raise WalkError(done.stderr.strip().removeprefix("error: "))
 
 
 def declare_slots() -> None:
-    """Create the limits that the server lacks; what its owner has set is left alone."""
+    """Create missing concurrency limits; existing ones keep their values."""
     with get_client(sync_client=True) as client:
         for name, limit in SLOTS.items():
             try:
@@ -80,7 +86,7 @@ def declare_slots() -> None:
 
 
 def render(outcomes: Sequence[Outcome]) -> str:
-    """The outcomes as a Markdown table, after one line of counts."""
+    """Return the outcomes as a Markdown table, after one line of counts."""
     counts: dict[str, int] = {}
     for outcome in outcomes:
         counts[outcome.state] = counts.get(outcome.state, 0) + 1
@@ -90,13 +96,14 @@ def render(outcomes: Sequence[Outcome]) -> str:
 
 
 def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
-    """A flow from the command line: exit code 1 and one line where it fails."""
+    """Run a flow from the command line; return 1 after one line if it fails."""
     parser = argparse.ArgumentParser(description=flow.__doc__)
-    parser.add_argument("targets", nargs="*", help="nodes or stages of dvc.yaml, with what they need; all unless given")
-    parser.add_argument("--max-workers", type=int, default=2, help="nodes at a time; 2 unless given")
+    parser.add_argument("targets", nargs="*", help="nodes or stages of dvc.yaml; default: all of the flow")
+    parser.add_argument("--max-workers", type=int, default=2, help="number of parallel nodes; default: 2")
     options = parser.parse_args(arguments)
     try:
-        flow(targets=options.targets or None, max_workers=options.max_workers)
+        with close_temporary_server():
+            flow(targets=options.targets or None, max_workers=options.max_workers)
     except OpenMedQError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -106,6 +113,20 @@ def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None
     return 0
 
 
+@contextmanager
+def close_temporary_server() -> Iterator[None]:
+    """Set a random password for the server that Prefect starts if no PREFECT_API_URL is configured.
+
+    It listens on loopback and does not check Host: without the password, a web page could reach it by DNS rebinding.
+    """
+    if PREFECT_API_URL.value() or PREFECT_SERVER_API_AUTH_STRING.value():
+        yield
+        return
+    password = f"openmedq:{secrets.token_urlsafe(32)}"
+    with temporary_settings({PREFECT_SERVER_API_AUTH_STRING: password, PREFECT_API_AUTH_STRING: password}):
+        yield
+
+
 def _outcome(name: str, state: State[Any]) -> Outcome:
     if state.is_completed():
         return cast(Outcome, state.result())
@@ -113,7 +134,7 @@ def _outcome(name: str, state: State[Any]) -> Outcome:
 
 
 def _publish_artifacts(root: Path, outcomes: Sequence[Outcome]) -> None:
-    create_markdown_artifact(key="nodes", markdown=render(outcomes), description="what became of each node")
+    create_markdown_artifact(key="nodes", markdown=render(outcomes), description="result of each node")
     for key, page in PAGES.items():
         path = root / page
         if path.exists():

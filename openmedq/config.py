@@ -1,8 +1,6 @@
-"""Params: every dial, one frozen section per stage. `openmedq.__main__` reads and writes `params.yaml`.
+"""The settings of params.yaml: one frozen section per stage.
 
-The demo's page, a process of its own, reads it too; nothing else does.
-
-A dial without a default is one that a profile decides (`openmedq/conf/<profile>.yaml`).
+A setting without a default must be given by each profile (`openmedq/conf/<profile>.yaml`).
 """
 
 from __future__ import annotations
@@ -18,16 +16,18 @@ from openmedq.errors import ParamsError
 from openmedq.schema import Role
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
-Seconds = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 Licences = Literal["any", "research", "commercial", "redistributable"]
 LanguageCode = Literal["en", "zh"]
 LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # of a LLaMA
 
 
 def _check_path(text: str) -> str:
-    if b"\0" in os.fsencode(text):  # which is a ValueError too where it can't be encoded
-        raise ValueError("holds what no path can")
+    if b"\0" in os.fsencode(text):  # encoding itself raises a ValueError for lone surrogates
+        raise ValueError("contains a character that is not allowed in paths")
     return text
 
 
@@ -35,113 +35,109 @@ def _check_encoder(name: str) -> str:
     folder = Path(__file__).parent / "model" / "encoders"
     names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
     if name not in names:
-        raise ValueError(f"no such encoder; there are {', '.join(names)}")
+        raise ValueError(f"unknown encoder; available: {', '.join(names)}")
     return name
 
 
 PathText = Annotated[str, AfterValidator(_check_path)]
+EncoderName = Annotated[str, AfterValidator(_check_encoder)]
 
 
 class Section(BaseModel):
-    """Frozen, and closed: an unknown key is an error. Every number is finite."""
+    """Frozen; unknown keys and numbers that are not finite are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Miniature(Section):
-    """Generated sets in each source's own layout."""
+    """Generated datasets in the published layouts."""
 
-    seed: int = Field(0, description="draws the pictures and picks the answers")
+    seed: int = Field(0, description="seed of images and answers")
 
 
 class Download(Section):
     """Where the published files come from."""
 
-    mirror: PathText = Field("data/miniature", description="folder of native layouts, one sub-folder a set")
-    fetch: bool = Field(False, description="what the mirror lacks comes from its official place, over the network")
-    require: tuple[str, ...] = Field((), description="sets whose absence is an error")
-    skip: tuple[str, ...] = Field((), description="sets to leave out, though they could be had")
-    editions: dict[str, str] = Field({}, description="set: another published version; pmc_oa beta, pmc_vqa v2, roco v2")
-    max_missing: Fraction = Field(0.01, description="share of linked pictures that may fail for now")
+    mirror: PathText = Field("data/miniature", description="local data folder: one subfolder per dataset")
+    fetch: bool = Field(False, description="fetch files that the local data folder lacks from their official hosts")
+    require: tuple[str, ...] = Field((), description="datasets that must be available, else an error")
+    skip: tuple[str, ...] = Field((), description="datasets to leave out although they are available")
+    editions: dict[str, str] = Field({}, description="dataset: published version; pmc_oa beta, pmc_vqa v2, roco v2")
+    max_missing: Fraction = Field(0.01, description="allowed share of linked images that fail to download")
 
 
 class Policy(Section):
-    """Whose licences may enter the mix, and leave with the weights."""
+    """Licences that are allowed in the mix and in exported weights."""
 
     licences: Licences = Field("any", description="any, research, commercial, redistributable")
 
 
 class Normalize(Section):
-    """From published records to Parquet rows."""
+    """Conversion of published records to Parquet rows."""
 
-    max_side_px: Count = Field(768, description="longer pictures are scaled down to this side")
-    max_pixels: Count = Field(100_000_000, description="pictures with more pixels are rejected undecoded")
-    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="for pictures that must be re-encoded")
-    shard_size_bytes: Count = Field(256 * 2**20, description="a shard is closed when it has grown to this")
-    row_group_size_bytes: Count = Field(2 * 2**20, description="small groups make random reads cheap")
-    row_group_rows: Count = Field(1024, description="upper bound for rows without pictures")
-    languages: tuple[LanguageCode, ...] = Field(
-        ("en",), min_length=1, description="of questions, where a set has several: SLAKE has en and zh"
-    )
+    max_side_px: Count = Field(768, description="images with a longer side are scaled down to it")
+    max_pixels: Count = Field(100_000_000, description="images with more pixels are rejected without decoding")
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="for images that must be encoded again")
+    shard_size_bytes: Count = Field(256 * 2**20, description="a shard is closed when it reaches this size")
+    row_group_size_bytes: Count = Field(2 * 2**20, description="small row groups make random reads cheap")
+    row_group_rows: Count = Field(1024, description="maximum number of rows, for rows without images")
+    languages: tuple[LanguageCode, ...] = Field(("en",), min_length=1, description="of questions; SLAKE: en and zh")
     allow_unofficial: bool = Field(False, description="read files whose checksum is not the publisher's (MedMNIST)")
 
 
 class Deduplicate(Section):
-    """One of several copies stays; an evaluation split always wins."""
+    """Removal of duplicates; the copy in an evaluation split is kept."""
 
-    hamming_radius: Annotated[int, Field(ge=0, le=8)] = Field(3, description="bits between perceptual hashes, of 64")
-    thumbnail_distance: Annotated[float, Field(ge=0)] = Field(6.0, description="mean gray levels between thumbnails")
+    hamming_radius: Annotated[int, Field(ge=0, le=8)] = Field(3, description="differing bits of 64-bit image hashes")
+    thumbnail_distance: NonNegative = Field(6.0, description="mean difference of gray levels between thumbnails")
     keep_out: Literal["none", "cross_source", "all"] = Field(
-        "cross_source",
-        description="training rows that show an evaluation picture: keep, drop if of another set, drop all",
+        "cross_source", description="training rows with evaluation images to drop: none, cross_source, all"
     )
 
 
 class Mix(Section):
-    """What enters the training mix, as what, and how often."""
+    """Roles and weights of the rows in the training mix."""
 
     roles: dict[str, dict[str, Role | None]] = Field(
-        {}, description="source: {split: role or null}, in place of the card's role"
+        {}, description="source: {split: role or null}; default: the card's"
     )
-    weights: dict[str, Annotated[float, Field(ge=0)]] = Field({}, description="source: visits an epoch, 1 unless said")
+    weights: dict[str, NonNegative] = Field({}, description="source: times that a row is drawn per epoch; default: 1")
 
 
 class Validate(Section):
-    """What must hold of the data before training may start."""
+    """Expectations that the data must meet before training starts."""
 
-    min_rows: Count = Field(1, description="training rows of the whole mix")
-    max_rejected: Fraction = Field(0.5, description="share of a present source's records that may be rejected")
-    min_published: Fraction = Field(0.5, description="found of a fetched source, as a multiple of the published rows")
-    max_published: Annotated[float, Field(ge=1)] = Field(2.0, description="the same, at most")
-    min_side_px: Count = Field(8, description="pictures with a shorter side are red")
+    min_rows: Count = Field(1, description="minimum number of training rows in the mix")
+    max_rejected: Fraction = Field(0.5, description="allowed share of rejected records, per dataset")
+    min_published: Fraction = Field(0.5, description="minimum of found / published rows, of fetched datasets")
+    max_published: Annotated[float, Field(ge=1)] = Field(2.0, description="maximum of the same ratio")
+    min_side_px: Count = Field(8, description="images with a shorter side fail the validation")
     max_answer_chars: Count = Field(20_000)
 
 
 class Vision(Section):
     """The image encoder."""
 
-    encoder: Annotated[str, AfterValidator(_check_encoder)] = Field(
-        description="name of a module in openmedq/model/encoders"
-    )
-    weights: str | None = Field(description="folder or hub id; null: from scratch")
-    revision: str | None = Field(None, description="commit of the hub repository")
-    licence: str | None = Field(None, description="of these weights; an export asks for it")
+    encoder: EncoderName = Field(description="name of a module in openmedq/model/encoders")
+    weights: str | None = Field(description="folder or Hugging Face id; null: random weights")
+    revision: str | None = Field(None, description="commit of the Hugging Face repository")
+    licence: str | None = Field(None, description="licence of these weights; needed for an export")
     image_size_px: Count
     patch_size_px: Count
     width: Count
     num_layers: Count
     num_heads: Count
-    mean: tuple[float, float, float] = Field(description="of the pixels in [0, 1], per channel")
+    mean: tuple[float, float, float] = Field(description="per channel, of pixel values in [0, 1]")
     std: tuple[float, float, float]
     is_trained: bool = Field(True, description="false freezes the encoder")
 
 
 class Language(Section):
-    """The language model. Its sizes matter only where `weights` is null."""
+    """The language model. The sizes are used only if `weights` is null."""
 
-    weights: str | None = Field(description="folder or hub id of a LLaMA; null: from scratch, with a new tokenizer")
-    revision: str | None = Field(None, description="commit of the hub repository")
-    licence: str | None = Field(None, description="of these weights; an export asks for it")
+    weights: str | None = Field(description="folder or Hugging Face id; null: random weights and a new tokenizer")
+    revision: str | None = Field(None, description="commit of the Hugging Face repository")
+    licence: str | None = Field(None, description="licence of these weights; needed for an export")
     width: Count | None = None
     num_layers: Count | None = None
     num_heads: Count | None = None
@@ -158,23 +154,23 @@ class Lora(Section):
 
 
 class Train(Section):
-    """Next-token training of encoder, projector and adapters."""
+    """Next-token training of the encoder, the projector and the adapters."""
 
     seed: int = 0
     vision: Vision
     language: Language
     lora: Lora
-    max_tokens: Count = Field(description="a sample's length, image slots included")
-    batch_size: Count = Field(description="samples an update, over all devices")
-    micro_batch_size: Count = Field(description="samples a forward pass, on one device")
-    num_epochs: Annotated[float, Field(gt=0)]
-    max_steps: Count | None = Field(None, description="stop after so many updates")
-    lr: Annotated[float, Field(gt=0)]
-    warmup: Fraction = Field(0.05, description="share of the updates")
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    blank_share: Fraction = Field(0.0, description="pictures shown as an empty field, to learn what can be said unseen")
-    contrastive_weight: Annotated[float, Field(ge=0)] = Field(0.0, description="0: next-token cross-entropy alone")
+    max_tokens: Count = Field(description="maximum length of a sample, image slots included")
+    batch_size: Count = Field(description="samples per update, over all devices")
+    micro_batch_size: Count = Field(description="samples per forward pass, on one device")
+    num_epochs: Positive
+    max_steps: Count | None = Field(None, description="maximum number of updates")
+    lr: Positive
+    warmup: Fraction = Field(0.05, description="share of the updates in which the learning rate rises")
+    weight_decay: NonNegative = 0.01
+    max_grad_norm: Positive = 1.0
+    blank_share: Fraction = Field(0.0, description="blank-image augmentation: share of images replaced by gray")
+    contrastive_weight: NonNegative = Field(0.0, description="0: only next-token cross-entropy")
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
@@ -183,50 +179,50 @@ class Evaluate(Section):
 
     max_new_tokens: Count
     batch_size: Count = 32
-    max_rows: Count | None = Field(None, description="at most so many rows a source, drawn with `seed`; null: all")
+    max_rows: Count | None = Field(None, description="maximum number of rows per source, drawn with `seed`; null: all")
     seed: int = 0
-    num_resamples: Count = Field(1000, description="of the bootstrap")
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    num_resamples: Count = Field(1000, description="number of bootstrap resamples")
+    confidence: Share = 0.95
 
 
 class Transfer(Section):
-    """Encoder and linear head, fine-tuned on classification sets."""
+    """Fine-tuning of the encoder and a linear head on classification datasets."""
 
     benchmarks: tuple[str, ...]
     seeds: tuple[int, ...] = (0,)
     num_epochs: Count
-    max_rows: Count | None = Field(None, description="training rows a set at most, drawn with the seed; null: all")
+    max_rows: Count | None = Field(None, description="maximum number of training rows per dataset; null: all")
     batch_size: Count = 32
-    lr: Annotated[float, Field(gt=0)]
-    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.5, description="of a class's probability, where a row may have several"
+    lr: Positive
+    threshold: Share = Field(0.5, description="minimum probability, for datasets with several classes per row")
+    num_parts: Annotated[int, Field(ge=2)] = Field(
+        5, description="without a published split, one of these is tested on"
     )
-    num_parts: Annotated[int, Field(ge=2)] = Field(5, description="one is scored, of sets without a published split")
-    division_seed: int = Field(0, description="of that division")
+    division_seed: int = Field(0, description="seed of the division into parts")
     num_resamples: Count = 1000
-    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    confidence: Share = 0.95
 
 
 class Report(Section):
-    """One page with scores, intervals and the waterfall."""
+    """A page with scores, intervals and the waterfall."""
 
-    num_examples: Annotated[int, Field(ge=0)] = Field(12, description="predictions shown, from open sources only")
+    num_examples: Annotated[int, Field(ge=0)] = Field(12, description="number of predictions, from open sources only")
 
 
 class Execution(Section):
-    """How the work is run. Tracked by no stage: nothing here may change a byte."""
+    """How the stages run. No stage depends on these settings: they must not change an output."""
 
-    workers: Count = Field(1, description="processes that decode pictures")
+    workers: Count = Field(1, description="number of processes that decode images")
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    connections: Count = Field(4, description="files fetched at once")
-    attempts: Count = Field(6, description="at a file, one after the other without progress, before it is given up")
-    backoff_s: Seconds = Field(1.0, description="first wait between attempts; it doubles, with jitter")
-    timeout_s: Seconds = Field(60.0, description="without a byte, before a connection is given up")
-    endpoints: dict[str, str] = Field({}, description="host: base URL that answers in its place, one a line")
+    connections: Count = Field(4, description="number of parallel downloads")
+    attempts: Count = Field(6, description="attempts per file without progress, before its download fails")
+    backoff_s: Positive = Field(1.0, description="first wait between attempts; doubles, with jitter")
+    timeout_s: Positive = Field(60.0, description="wait for data before a connection is closed")
+    endpoints: dict[str, str] = Field({}, description="host: base URL to use in its place")
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """All sections of params.yaml."""
 
     miniature: Miniature = Miniature()
     download: Download = Download()
@@ -243,7 +239,7 @@ class Params(Section):
 
 
 def parse(tree: Any, where: Path) -> Params:
-    """The params that a YAML tree says; ParamsError in one line where it says something that is not allowed."""
+    """Validate a YAML tree; ParamsError if a value is not allowed."""
     try:
         return Params.model_validate(tree)
     except ValidationError as error:
@@ -256,25 +252,25 @@ def load(path: Path) -> Params:
 
 
 def profile(folder: Path, name: str) -> Params:
-    """The params of `conf/<name>.yaml`, defaults filled in."""
+    """Read `<folder>/<name>.yaml`, with defaults."""
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in known:
-        raise ParamsError(f"{name}: no such profile; there are {', '.join(known)}")
+        raise ParamsError(f"{name}: unknown profile; available: {', '.join(known)}")
     return load(folder / f"{name}.yaml")
 
 
 def read_yaml(path: Path) -> Any:
-    """One YAML document; ParamsError where it is missing or is not YAML."""
+    """Read one YAML document; ParamsError if the file is missing or is not YAML."""
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path}: not found; write it with `python -m openmedq profile miniature`") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date that is none, of lists in lists
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # invalid dates, too deep nesting
         raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
 def _first_problem(error: ValidationError) -> str:
-    """What is wrong, where, and what is allowed; the other problems are counted."""
+    """Describe the first problem in one line, and count the others."""
     problems = error.errors(include_url=False, include_context=True)
     first = problems[0]
     where = ".".join(str(part) for part in first["loc"])
@@ -283,7 +279,7 @@ def _first_problem(error: ValidationError) -> str:
     elif first["type"] == "missing":
         text = f"{where}: missing; `python -m openmedq profile miniature` writes a complete file"
     else:
-        is_shown = first["loc"][:2] != ("execution", "endpoints")  # they may hold a password
+        is_shown = first["loc"][:2] != ("execution", "endpoints")  # URLs may contain a password
         what = first["msg"].removeprefix("Value error, ")
         text = f"{where}: {what}, not {first['input']!r}" if is_shown else f"{where}: {what}"
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"

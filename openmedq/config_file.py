@@ -1,4 +1,4 @@
-"""`params.yaml` as a person reads it: whole, each dial with its meaning beside it."""
+"""Render params.yaml: every setting, with its description as a comment."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from openmedq.config import Params, Section
 
 
 def render(params: Params) -> str:
-    """The text of the file, which `params.load` reads back as the same params."""
+    """Return the text of the file; `config.load` reads it back as the same params."""
     lines = [
-        "# Every dial of every stage. Written by `python -m openmedq profile NAME`; change values as you like.",
+        "# Every setting of every stage. `python -m openmedq profile NAME` writes this file.",
         "",
     ]
     for name, info in Params.model_fields.items():

@@ -1,58 +1,42 @@
-"""Every error that is the user's to mend, told in one line: what, where, what to do.
+"""Errors that a user can correct, each with a one-line message: what is wrong, where, and what to do.
 
-    OpenMedQError
-    ├── ParamsError          params.yaml or a profile says something that is not allowed
-    ├── SourceError          a folder does not hold the layout that its source documents
-    │   └── ArchiveError     an archive is cut, hostile, or not an archive
-    ├── MirrorError          the mirror is not there, holds no source, or lacks a required one
-    ├── AcquisitionError     published files that can't be had: refused, gone, or not what was promised
-    │   ├── PassingError     not now: a server that does not answer; trying again later may help
-    │   └── AccessError      a host lets nobody in without credentials, or not with these
-    ├── ChecksumError        bytes differ from the pinned or recorded ones
-    ├── StaleError           a derived file (catalogue, manifest) no longer agrees with its origin
-    ├── TrackingError        the MLflow store does not answer or can't be opened
-    ├── ValidationError      the data are red: training may not start
-    ├── ModelError           weights or a tokenizer that can't be loaded or don't fit
-    ├── DiskFullError        no space is left for an output
-    └── ExportError          weights that may not leave, or not to where they should
-
-`python -m openmedq` prints such an error as one line and exits with 1, or with TRY_AGAIN where it may pass; a stack
-trace is for bugs.
+`python -m openmedq` prints such an error as one line and exits with 1, or with TRY_AGAIN for a PassingError. A stack
+trace means a bug.
 """
 
-TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the trouble may pass by itself; the flows try such a stage again
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the failure may be temporary; the flows run such a stage again
 
 
 class OpenMedQError(Exception):
-    """Base of all errors above: `str()` of it is one complete line."""
+    """Base of all errors below: `str()` of it is one complete line."""
 
 
 class ParamsError(OpenMedQError):
-    """params.yaml or a profile says something that is not allowed."""
+    """params.yaml or a profile holds a value that is not allowed."""
 
 
 class SourceError(OpenMedQError):
-    """A folder does not hold the layout that its source documents."""
+    """A folder does not have the layout that the dataset's reader documents."""
 
 
 class ArchiveError(SourceError):
-    """An archive is cut, hostile, or not an archive."""
+    """An archive is truncated, malicious, or not an archive."""
 
 
 class MirrorError(OpenMedQError):
-    """The mirror is not there, holds no source, or lacks a required one."""
+    """The local data folder is missing, holds no dataset, or lacks a required one."""
 
 
 class AcquisitionError(OpenMedQError):
-    """Published files that can't be had: refused, gone, or not what was promised."""
+    """Published files can't be fetched: refused, removed, or different from the card."""
 
 
 class PassingError(AcquisitionError):
-    """Not now: a server that does not answer; trying again later may help."""
+    """A server does not answer now; a later attempt may succeed."""
 
 
 class AccessError(AcquisitionError):
-    """A host lets nobody in without credentials, or not with these."""
+    """A host requires credentials, or rejects the ones that were given."""
 
 
 class ChecksumError(OpenMedQError):
@@ -60,7 +44,7 @@ class ChecksumError(OpenMedQError):
 
 
 class StaleError(OpenMedQError):
-    """A derived file no longer agrees with what it is derived from."""
+    """A derived file is missing, or no longer agrees with what it is derived from."""
 
 
 class TrackingError(OpenMedQError):
@@ -68,16 +52,16 @@ class TrackingError(OpenMedQError):
 
 
 class ValidationError(OpenMedQError):
-    """The data are red: training may not start."""
+    """The data do not meet the expectations: training may not start."""
 
 
 class ModelError(OpenMedQError):
-    """Weights or a tokenizer that can't be loaded or don't fit."""
+    """Weights or a tokenizer can't be loaded, or do not fit the settings."""
 
 
 class DiskFullError(OpenMedQError):
-    """No space is left for an output."""
+    """No disk space is left for an output."""
 
 
 class ExportError(OpenMedQError):
-    """Weights that may not leave, or not to where they should."""
+    """The licence policy does not allow the export of the weights, or the target is not usable."""

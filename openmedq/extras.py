@@ -1,11 +1,11 @@
-"""Which extra of pyproject.toml installs a package, and the one-line error for a package that is not installed."""
+"""Map from imported packages to the extras of pyproject.toml, and the error for a package that is not installed."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-EXTRAS = {  # by the name that is imported; what is not listed belongs to the base dependencies
+EXTRAS = {  # imported name: extra; packages that are not listed are base dependencies
     "img2dataset": "fetch",
     "alembic": "pipeline",
     "duckdb": "pipeline",
@@ -35,7 +35,7 @@ EXTRAS = {  # by the name that is imported; what is not listed belongs to the ba
 
 
 def describe_missing(error: ModuleNotFoundError, command: str) -> str:
-    """One line: which package `command` needs, and how to install it. Raises `error` again if the module is ours."""
+    """Return one line: the package that `command` needs and how to install it. Re-raise `error` for our own modules."""
     package = (error.name or "").partition(".")[0]
     if package in ("", "openmedq", "flows"):
         raise error

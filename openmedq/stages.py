@@ -1,4 +1,4 @@
-"""The table of stages, from which the CLI, the checks of inputs, MLflow's artifacts and Prefect's retries are read.
+"""The table of stages. The CLI, the checks of inputs, MLflow's artifacts and Prefect's retries are read from it.
 
 A stage's name is also its DVC node, its command and its section of params.yaml. `module` is imported when the stage
 runs; its `run` takes the params, then the dataset (`is_per_dataset`) or the function that logs metrics (`is_tracked`).
@@ -22,8 +22,8 @@ class Stage:
     is_per_dataset: bool = False
     is_tracked: bool = False  # belongs to an MLflow run
     inputs: tuple[Path, ...] = ()  # must exist when the stage is run by hand
-    artifacts: tuple[Path, ...] = ()  # logged to the MLflow run when the stage has ended well
-    retry_delays_s: tuple[float, ...] = ()  # waits before Prefect's retries, one each
+    artifacts: tuple[Path, ...] = ()  # logged to the MLflow run when the stage has succeeded
+    retry_delays_s: tuple[float, ...] = ()  # the wait before each of Prefect's retries
     slot: str | None = None  # Prefect concurrency limit that the stage occupies
 
 
@@ -42,7 +42,7 @@ STAGES = {
         Stage("manifest", "list and hash the files of the local data folder", "openmedq.fetch.manifest"),
         Stage(
             "download",
-            "record where the published files are; fetch what is missing if download.fetch is set",
+            "record paths and hashes of the published files; fetch missing ones if download.fetch is set",
             "openmedq.fetch.download",
             is_per_dataset=True,
             retry_delays_s=(10, 60, 300),
@@ -55,19 +55,24 @@ STAGES = {
         ),
         Stage(
             "deduplicate",
-            "find copies, and training rows that repeat evaluation rows",
+            "find duplicates, and training rows that repeat evaluation rows",
             "openmedq.curate.deduplicate",
         ),
-        Stage("mix", "index the rows in use, with role and weight", "openmedq.curate.mix", inputs=(_VERDICTS,)),
+        Stage(
+            "mix",
+            "write the index of the selected rows, with role and weight",
+            "openmedq.curate.mix",
+            inputs=(_VERDICTS,),
+        ),
         Stage(
             "validate",
-            "check the data against their expectations; stop the graph where one fails",
+            "check the data against expectations; stop the graph if one fails",
             "openmedq.curate.validate",
             inputs=(_VERDICTS, _INDEX),
         ),
         Stage(
             "train",
-            "train encoder, projector and adapters",
+            "train the encoder, the projector and the adapters",
             "openmedq.training.train",
             is_tracked=True,
             inputs=(_INDEX, paths.VALIDATION / "verdict.json"),
@@ -81,7 +86,7 @@ STAGES = {
         ),
         Stage(
             "evaluate",
-            "answer the evaluation splits and score the answers",
+            "generate answers to the evaluation splits and score them",
             "openmedq.evaluation.evaluate",
             is_tracked=True,
             inputs=(_INDEX, paths.MODEL),

@@ -1,4 +1,4 @@
-"""dvc.yaml depends on what each stage's process loads, and on nothing else: the cache tells the truth, and no more."""
+"""The code dependencies in dvc.yaml are exactly the modules that each stage's process loads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _code_deps(stage: str) -> list[str]:
 
 
 def _files(dep: str) -> set[str]:
-    """The Python files that a dep names, over all datasets."""
+    """The Python files of a dependency, over all datasets."""
     if dep == "${item.module}":
         return {file for dataset_id in registry.MODULES for file in _files(registry.dependency(dataset_id))}
     if "${key}" in dep:
@@ -32,11 +32,11 @@ def _files(dep: str) -> set[str]:
     return {file.relative_to(ROOT).as_posix() for file in found}
 
 
-@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"download"}))  # what was fetched outlives an edit of the code
+@pytest.mark.parametrize("stage", sorted(set(STAGES) - {"download"}))  # fetched files stay valid when the code changes
 def test_a_stage_depends_on_the_code_that_it_loads_and_on_no_other(stage: str) -> None:
     loaded = closures.of_stage(stage)
     stated = {file for dep in _code_deps(stage) for file in _files(dep) if not closures.is_exempt(file)}
-    assert loaded - stated == set(), f"{stage} loads these, and dvc.yaml does not say so"
+    assert loaded - stated == set(), f"{stage} loads these, and dvc.yaml does not name them"
     assert stated - loaded == set(), f"dvc.yaml names these, and {stage} does not load them"
 
 
@@ -46,7 +46,7 @@ def test_every_stage_of_the_table_is_a_node_and_download_depends_on_no_code() ->
 
 
 @pytest.mark.parametrize("dataset_id", sorted(registry.MODULES))
-def test_a_dataset_loads_its_own_module_or_family_and_what_all_share(dataset_id: str) -> None:
+def test_a_dataset_loads_its_own_module_or_family_and_shared_modules(dataset_id: str) -> None:
     shared = {file for dep in _code_deps("normalize") if dep != "${item.module}" for file in _files(dep)}
     own = _files(registry.dependency(dataset_id))
     loaded = closures.of_module(f"openmedq.datasets.{registry.MODULES[dataset_id]}")

@@ -1,46 +1,75 @@
-"""The source that CONTRIBUTING.md shows is one that works."""
+"""The code of CONTRIBUTING.md works: its dataset runs through the stages, and its encoder returns tokens."""
 
-import importlib.util
+from __future__ import annotations
+
+import json
 import re
+import sys
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from openmedq import datasets, paths
+from openmedq.cli import main
+from openmedq.datasets import registry
 from openmedq.errors import SourceError
-from openmedq.schema import Reason, Rejected, Sample
+from openmedq.model import encoders
+from tests.model import tiny
 
 PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
+BLOCKS = [
+    textwrap.dedent(block)
+    for block in re.findall(r"^ *```python\n(.*?)^ *```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+]
 
 
-def _load(number: int, tmp_path: Path) -> ModuleType:
-    """The module in the page's code block of that number."""
-    block = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[number]
-    file = tmp_path / f"shown_{number}.py"
-    file.write_text(block, encoding="utf-8")
-    spec = importlib.util.spec_from_file_location(file.stem, file)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+@pytest.fixture(autouse=True)
+def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A project whose registry has the page's dataset."""
+    monkeypatch.chdir(tmp_path)
+    known = dict(datasets.DATASETS)
+    _load(0, "openmedq.datasets.chest_q", monkeypatch)
+    _load(1, "openmedq.synthetic.chest_q", monkeypatch)
+    monkeypatch.setitem(registry.MODULES, "chest_q", "chest_q")
+    monkeypatch.setattr(datasets, "DATASETS", {**known, "chest_q": registry.load("chest_q")})
+
+
+def _load(number: int, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The code block of that number as a module."""
+    module = ModuleType(name)
+    exec(compile(BLOCKS[number], name, "exec"), module.__dict__)
+    monkeypatch.setitem(sys.modules, name, module)
     return module
 
 
-@pytest.fixture
-def shown(tmp_path: Path) -> ModuleType:
-    return _load(0, tmp_path)
+def test_the_dataset_runs_through_the_stages() -> None:
+    for command in ("profile miniature", "catalogue", "miniature chest_q", "survey"):
+        assert main(command.split()) == 0
+    for command in ("download chest_q", "normalize chest_q"):
+        assert main(command.split()) == 0
+    counts = json.loads((paths.SAMPLES / "chest_q" / "counts.json").read_text(encoding="utf-8"))
+    assert (counts["found"], counts["read"], counts["rejected"]) == (4, 3, {"image missing": 1})
+    assert counts["splits"] == {"train": 2, "test": 1} and counts["origin"] == "miniature"
 
 
-def test_it_reads_what_its_miniature_writes(shown: ModuleType, tmp_path: Path) -> None:
-    raw = tmp_path / "raw"
-    _load(1, tmp_path).write(raw)
-    rows = list(shown.read(raw))
-    kept = [row for row in rows if isinstance(row, Sample)]
-    assert kept
-    assert [row.reason for row in rows if isinstance(row, Rejected)] == [Reason.IMAGE_MISSING]
-    assert {row.split for row in rows} <= set(shown.card.roles)
-    assert all(image.path.is_file() for row in kept for image in row.images)
-
-
-def test_a_folder_without_the_layout_is_one_line(shown: ModuleType, tmp_path: Path) -> None:
+def test_a_folder_in_another_layout_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"questions\.csv: not found"):
-        list(shown.read(tmp_path))
+        list(registry.load("chest_q").read(tmp_path))
+
+
+def test_the_encoder_has_a_class_token_and_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    (number,) = (number for number, block in enumerate(BLOCKS) if "def build" in block)
+    _load(number, "openmedq.model.encoders.dinov2", monkeypatch)
+    settings = tiny.make_settings().vision.model_copy(update={"encoder": "dinov2"})
+    pixels = torch.zeros(2, 3, tiny.SIDE_PX, tiny.SIDE_PX)
+    tokens = encoders.build(settings)(pixels, output_hidden_states=True).hidden_states[-1]
+    assert tokens.shape == (2, 1 + tiny.NUM_PATCHES, settings.width)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
+def test_every_code_block_compiles(block: str) -> None:
+    compile(block, "CONTRIBUTING.md", "exec")

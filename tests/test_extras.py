@@ -60,7 +60,7 @@ def _run_without(package: str, root: Path, *arguments: str) -> subprocess.Comple
     return subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True)
 
 
-def test_in_a_checkout_a_missing_package_is_one_line_that_says_to_activate() -> None:
+def test_in_a_checkout_the_error_asks_to_activate_the_environment() -> None:
     done = _run_without("pydantic", ROOT, "sources")
     assert done.returncode == 1
     assert re.fullmatch(r"error: sources needs pydantic, which \S+ lacks; run .*activate`\n", done.stderr)
@@ -75,6 +75,6 @@ def test_an_installed_package_names_the_extra(
     assert extras.describe_missing(error, "train") == f"train needs {package}; pip install '{named}'"
 
 
-def test_a_module_of_ours_that_is_missing_is_a_bug() -> None:
+def test_a_missing_module_of_this_project_is_a_bug() -> None:
     with pytest.raises(ModuleNotFoundError):
         extras.describe_missing(ModuleNotFoundError(name="openmedq.absent"), "train")

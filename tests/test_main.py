@@ -1,4 +1,4 @@
-"""The command line by hand, in a project where nothing was made yet: one line that says what to do, nothing written."""
+"""The command line in a project without outputs: errors are one line, and nothing is written."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from openmedq.cli import main
 from openmedq.stages import STAGES
 
 ROOT = Path(__file__).parents[1]
+LOCALE_C = {"LC_ALL": "C", "PYTHONUTF8": "0"}
 
 
 @pytest.fixture(autouse=True)
@@ -27,36 +28,39 @@ def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("stage", [name for name, stage in STAGES.items() if not stage.is_per_dataset])
-def test_a_stage_before_its_time_says_what_is_missing(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_stage_without_its_inputs_names_the_missing_file(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([stage]) == 1
     out, error = capsys.readouterr()
     assert error.startswith("error: data/") and error.count("\n") == 1 and "`dvc repro" in error
-    assert not out and not Path("mlflow.db").exists(), "no run of a stage that could not begin"
+    assert not out and not Path("mlflow.db").exists(), "a stage that can't start has no run"
     assert sorted(path.name for path in Path("data").iterdir() if path.name != ".partial") == [
         "catalogue.yaml",
         "forgotten.yaml",
     ]
 
 
-def test_each_learning_stage_says_what_it_needs() -> None:
+def test_each_tracked_stage_has_inputs() -> None:
     assert all(stage.inputs for stage in STAGES.values() if stage.is_tracked)
 
 
-def test_the_folder_of_sources_belongs_to_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_local_data_folder_of_sources_needs_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sources", "--mirror", "somewhere"]) == 1
-    assert "with --markdown only" in capsys.readouterr().err
+    assert "works with --markdown only" in capsys.readouterr().err
     assert main(["sources", "--markdown", "--mirror", "nowhere"]) == 1
     assert capsys.readouterr().err.startswith("error: nowhere: No such file or directory")
 
 
 @pytest.mark.parametrize(
-    "locale", [{"LC_ALL": "C", "PYTHONUTF8": "0"}, {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"}]
+    ("command", "locale"),
+    [
+        (["sources"], LOCALE_C),
+        (["check", "vqa_rad", "--raw", "µ"], LOCALE_C),
+        (["check", "vqa_rad", "--raw", "µ"], {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"}),
+        (["check", "vqa_rad", "--raw", "é"], LOCALE_C),
+    ],
 )
-@pytest.mark.parametrize(
-    "command", [["sources"], ["check", "vqa_rad", "--raw", "µ"], ["check", "vqa_rad", "--raw", "é"]]
-)
-def test_a_terminal_that_is_not_utf_8_costs_nothing(command: list[str], locale: dict[str, str]) -> None:
-    """No character that it lacks ends a command, and files whose names it can't spell are found."""
+def test_a_terminal_that_is_not_utf_8(command: list[str], locale: dict[str, str]) -> None:
+    """Characters that the terminal lacks are escaped, and files with such names are found."""
     images = Path("µ", "VQA_RAD Image Folder")
     images.mkdir(parents=True)
     PIL.Image.new("L", (16, 16)).save(images / "synpicé.png")

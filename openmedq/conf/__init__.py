@@ -1,1 +1,1 @@
-"""openmedq.conf."""
+"""Profiles: one YAML file each."""

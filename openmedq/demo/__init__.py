@@ -1,4 +1,4 @@
-"""`demo`: a page on loopback that asks the trained model about a picture, until Ctrl-C."""
+"""`demo`: a web page on loopback that queries the trained model about images."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from openmedq.errors import ModelError
 PAGE = Path(__file__).with_name("page.py")
 MAX_UPLOAD_MB = 50
 OPTIONS = {
-    "server.headless": "true",  # opens no browser, and asks nobody for an e-mail address
+    "server.headless": "true",  # does not open a browser or ask for an e-mail address
     "server.fileWatcherType": "none",
     "server.maxUploadSize": str(MAX_UPLOAD_MB),
     "client.toolbarMode": "minimal",
-    "client.showErrorDetails": "type",  # a stack trace is for the terminal
+    "client.showErrorDetails": "type",  # stack traces are printed in the terminal only
 }
 
 
 def serve(host: str, port: int) -> NoReturn:
-    """Become Streamlit's server of `page.py`; it keeps what is uploaded in memory, for its session alone.
+    """Replace this process by Streamlit's server of `page.py`. Uploads stay in memory, in their own session.
 
     Raises:
-        ModelError: nothing is trained yet.
+        ModelError: there is no trained model.
     """
     if not (paths.MODEL / "config.json").exists():
-        raise ModelError(f"{paths.MODEL}: no model is there yet; `dvc repro train` trains one")
+        raise ModelError(f"{paths.MODEL}: no model; run `dvc repro train`")
     if importlib.util.find_spec("streamlit") is None:
         raise ModuleNotFoundError("No module named 'streamlit'", name="streamlit")
     options = {**OPTIONS, "server.address": host, "server.port": str(port)}

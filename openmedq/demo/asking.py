@@ -1,4 +1,4 @@
-"""What a person asks, as the sample that the model is asked by: the prompt is that of the evaluation."""
+"""Convert a user's question to a sample, so that the prompt is that of the evaluation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import PIL.Image
 
 from openmedq.schema import Image, Provenance, Sample, Task, Turn
 
-OWN = "own"  # in the place of a source
+OWN = "own"  # takes the place of the source's name
 
 
-def compose(pictures: Sequence[bytes]) -> Sample:
-    """Nothing asked yet, on pictures of one's own as `io/images.py` encodes them."""
+def compose(images: Sequence[bytes]) -> Sample:
+    """Return a sample of encoded images without a question."""
     return Sample(
         id=f"{OWN}/question",
         source=OWN,
@@ -24,12 +24,12 @@ def compose(pictures: Sequence[bytes]) -> Sample:
         licence="",
         provenance=Provenance(OWN, ""),
         turns=(Turn("", ""),),
-        images=tuple(Image(str(number), data=data) for number, data in enumerate(pictures)),
+        images=tuple(Image(str(number), data=data) for number, data in enumerate(images)),
     )
 
 
 def reword(sample: Sample, question: str, options: Sequence[str]) -> Sample:
-    """The sample with another last question; one of one's own is a multiple choice where it has options."""
+    """Replace the last question; an own sample with options becomes multiple choice."""
     *earlier, last = sample.turns
     turns = (*earlier, replace(last, question=question, options=tuple(options)))
     is_choice = sample.source == OWN and bool(options)
@@ -37,14 +37,14 @@ def reword(sample: Sample, question: str, options: Sequence[str]) -> Sample:
 
 
 def blacken(sample: Sample) -> Sample:
-    """The sample with black pictures of the same size: what is answered then was not seen."""
+    """Replace the images by black ones of the same size: such an answer does not depend on the image."""
     return replace(sample, images=tuple(replace(image, path=None, data=_black(image)) for image in sample.images))
 
 
 def _black(image: Image) -> bytes:
-    assert image.data is not None, f"{image.image_id}: read without its pictures"
-    with PIL.Image.open(io.BytesIO(image.data)) as picture:
-        size = picture.size
+    assert image.data is not None, f"{image.image_id}: read without its images"
+    with PIL.Image.open(io.BytesIO(image.data)) as opened:
+        size = opened.size
     buffer = io.BytesIO()
     PIL.Image.new("L", size).save(buffer, "PNG")
     return buffer.getvalue()

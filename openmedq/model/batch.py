@@ -1,19 +1,18 @@
-"""From samples to batches.
+"""Collate encoded samples and their images into batches.
 
-One sample's journey, from here to the loss (a test holds the shapes):
+The shapes on the way from a sample to the loss (a test checks them):
 
     Sample
       | prompt.encode         ids (T,)  labels (T,), -100 on the prompt and on image slots
-      | read_pixels           (3, S, S) for each of its pictures
+      | read_pixels           (3, S, S) for each of its images
     Batch                     pixels (N, 3, S, S)   ids (B, T)   labels (B, T)   mask (B, T)
-      | vision tower          (N, 1 + P, Dv), before the last normalization; the class token goes
+      | vision tower          (N, 1 + P, Dv), before the last normalization; the class token is dropped
       | projector             (N, P, D)
-      | placed at image slots (B, T, D): N x P slots, in the order of the pictures
+      | placed at image slots (B, T, D): N x P slots, in the order of the images
       | language model        logits (B, T, V)
     loss                      next-token cross-entropy on the labels
 
-B samples hold N pictures together; a sample without one has no slot, and a batch without one has N = 0.
-Legend: B batch, T tokens, N pictures, P patches, S side in px, D width, V vocabulary.
+N counts the images of all B samples; it is 0 in a batch without images.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from openmedq.schema import Image
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What the model takes at once. `mask` is 0 on padding."""
+    """The input of one forward pass. `mask` is 0 on padding."""
 
     pixels: Tensor  # (N, 3, S, S) float32
     ids: Tensor  # (B, T) int64
@@ -43,11 +42,11 @@ class Batch:
     mask: Tensor  # (B, T) int64
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same batch on a device."""
+        """Return the batch on a device."""
         return Batch(*(tensor.to(device) for tensor in (self.pixels, self.ids, self.labels, self.mask)))
 
     def inputs(self) -> dict[str, Tensor]:
-        """The arguments of the model's `forward` and `generate`; without pictures the encoder is not run."""
+        """Return the arguments of `forward` and `generate`; the encoder does not run on a batch without images."""
         inputs = {"input_ids": self.ids, "attention_mask": self.mask}
         return {**inputs, "pixel_values": self.pixels} if len(self.pixels) else inputs
 
@@ -60,9 +59,9 @@ def collate(
     labels: Sequence[Tensor] | None = None,
     side: str = "right",
 ) -> Batch:
-    """Pad ids and labels, each (T_i,), to (B, T): on the right for training, on the left where generation goes on.
+    """Pad ids and labels, each (T_i,), to (B, T): on the right for training, on the left for generation.
 
-    `pixels` are those of all samples in turn, each (3, S, S).
+    `pixels` holds the images of all samples in order, each (3, S, S).
     """
     labels = [torch.full_like(row, IGNORED) for row in ids] if labels is None else labels
 
@@ -80,9 +79,9 @@ def collate(
 def blank(
     pixels: Tensor, share: float, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
 ) -> Tensor:
-    """(N, 3, S, S) with a share of the pictures, drawn one by one, in place of which stands an even gray, also drawn.
+    """Replace a random share of the images (N, 3, S, S) by uniform gray of a random level.
 
-    A model that has seen empty fields answers them with what is frequent; one that has not answers them anyhow.
+    Blank-image augmentation: it teaches the model to fall back to the language prior.
     """
     drawn = torch.rand(2, len(pixels), 1, 1, 1, generator=generator)
     centers, spreads = (torch.tensor(values).reshape(3, 1, 1) for values in (mean, std))
@@ -90,9 +89,9 @@ def blank(
 
 
 def read_pixels(image: Image, image_processor: Any) -> Tensor:
-    """A picture as the saved processor makes it, (3, S, S): gray in three channels, resized, normalized."""
+    """Decode an image and apply the saved processor: (3, S, S), converted to RGB, resized, normalized."""
     if image.data is None and image.path is None:
-        raise ModelError(f"{image.image_id}: the sample was read without its pictures")
-    with PIL.Image.open(io.BytesIO(image.data) if image.data is not None else image.path) as picture:  # type: ignore[arg-type]
-        pixels: Tensor = image_processor(picture.convert("RGB"), return_tensors="pt")["pixel_values"][0]
+        raise ModelError(f"{image.image_id}: the sample was read without its images")
+    with PIL.Image.open(io.BytesIO(image.data) if image.data is not None else image.path) as opened:  # type: ignore[arg-type]
+        pixels: Tensor = image_processor(opened.convert("RGB"), return_tensors="pt")["pixel_values"][0]
     return pixels

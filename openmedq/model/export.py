@@ -1,4 +1,4 @@
-"""`export DIR`: the trained model in a folder of its own, with a card, if the policy allows all it was trained on."""
+"""Export the trained model to a folder with a model card, if the licence policy allows its training data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from openmedq import paths
 from openmedq.config import Licences
 from openmedq.datasets.card import Access, Card
 from openmedq.errors import ExportError
-from openmedq.model import training_data
+from openmedq.model import provenance
 from openmedq.storage.publish import remove
 
 _HEAD = """---
@@ -23,63 +23,61 @@ license: other
 
 # A medical vision-language model, trained with OpenMedQ
 
-A LLaVA of stock parts: `AutoModelForImageTextToText` and `AutoProcessor` of transformers load this folder. No answer of
-it is medical advice: it was not tested for use on patients.
+A LLaVA model: load this folder with `AutoModelForImageTextToText` and `AutoProcessor` of transformers. Its answers are
+not medical advice. It has not been tested for clinical use.
 """
 
 
 def export(target: Path, policy: Licences, cards: Mapping[str, Card]) -> None:
-    """Copy data/model to `target`, whole or not at all, with a README.md that says what it was trained on.
+    """Copy data/model to `target`, completely or not at all, with a model card (README.md).
 
     Raises:
-        ExportError: `target` is there already, or `policy` refuses some of what was trained on.
+        ExportError: `target` exists or lies in data/model, or `policy` does not allow the training data.
     """
-    tree = training_data.read(paths.MODEL)
-    if refused := list(training_data.refuse_export(tree, policy)):
+    tree = provenance.read(paths.MODEL)
+    if refused := list(provenance.refuse_export(tree, policy)):
         raise ExportError(
-            f"policy.licences: {policy} does not allow what {paths.MODEL} was trained on: {'; '.join(refused)}; "
-            "`dvc repro` under this policy trains without such rows, and train.vision.licence and "
-            "train.language.licence say those of pretrained weights"
+            f"policy.licences: {policy} does not allow the training data of {paths.MODEL}: {'; '.join(refused)}; "
+            "train without them: set this policy and run `dvc repro`; set the licences of pretrained weights in "
+            "train.vision.licence and train.language.licence"
         )
     if os.path.lexists(target):
-        raise ExportError(f"{target}: is there already; name a folder that is not")
+        raise ExportError(f"{target}: exists already; choose another folder")
     if paths.MODEL.resolve() in target.resolve().parents:
-        raise ExportError(f"{target}: lies in {paths.MODEL}; name a folder elsewhere")
+        raise ExportError(f"{target}: lies in {paths.MODEL}; choose another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.partial")  # on the same disk as its target, which may not be ours
-    remove(aside)
+    temporary = target.with_name(f".{target.name}.partial")  # on the target's own disk, so that it can be renamed
+    remove(temporary)
     try:
-        shutil.copytree(paths.MODEL, aside, copy_function=shutil.copyfile)  # DVC's files may be links, or read-only
-        (aside / "README.md").write_text(render_card(tree, policy, cards), encoding="utf-8")
-        aside.rename(target)
+        shutil.copytree(paths.MODEL, temporary, copy_function=shutil.copyfile)  # DVC's files may be read-only links
+        (temporary / "README.md").write_text(render_card(tree, policy, cards), encoding="utf-8")
+        temporary.rename(target)
     except BaseException:
-        remove(aside)
+        remove(temporary)
         raise
 
 
 def render_card(tree: Mapping[str, Any], policy: Licences, cards: Mapping[str, Card]) -> str:
-    """The README.md of exported weights."""
-    return "\n".join([_HEAD, *_tell_data(tree, policy, cards), *_tell_bases(tree), *_tell_terms(tree)]) + "\n"
+    """Return the model card: training data, pretrained weights and terms."""
+    return "\n".join([_HEAD, *_render_data(tree, policy, cards), *_render_bases(tree), *_render_terms(tree)]) + "\n"
 
 
-def _tell_data(tree: Mapping[str, Any], policy: Licences, cards: Mapping[str, Card]) -> Iterator[str]:
-    yield "## Trained on\n"
+def _render_data(tree: Mapping[str, Any], policy: Licences, cards: Mapping[str, Card]) -> Iterator[str]:
+    yield "## Training data\n"
     yield f"Licence policy of the training: `{tree['policy']}`; of this export: `{policy}`.\n"
-    if miniatures := [name for name, facts in tree["sources"].items() if facts["origin"] == "miniature"]:
-        yield f"**Generated miniatures, which say nothing about medicine: {', '.join(miniatures)}.**\n"
-    yield _row("set", "training rows", "licences of the rows", "access", "files", "citation")
+    if miniatures := [name for name, entry in tree["sources"].items() if entry["origin"] == "miniature"]:
+        yield f"**Generated miniatures without medical content: {', '.join(miniatures)}.**\n"
+    yield _row("dataset", "training rows", "licences of the rows", "access", "origin", "citation")
     yield _row(*["---"] * 6)
-    for name, facts in tree["sources"].items():
-        licences = "; ".join(f"{licence}: {number:,}" for licence, number in facts["licences"].items())
+    for name, entry in tree["sources"].items():
+        licences = "; ".join(f"{licence}: {number:,}" for licence, number in entry["licences"].items())
         card = cards.get(name)
-        title = f"[{card.title}]({card.homepage})" if card else name
-        yield _row(
-            title, f"{facts['rows']:,}", licences, facts["access"], facts["origin"], card.citation if card else ""
-        )
+        title, citation = (f"[{card.title}]({card.homepage})", card.citation) if card else (name, "")
+        yield _row(title, f"{entry['rows']:,}", licences, entry["access"], entry["origin"], citation)
     yield ""
 
 
-def _tell_bases(tree: Mapping[str, Any]) -> Iterator[str]:
+def _render_bases(tree: Mapping[str, Any]) -> Iterator[str]:
     yield "## Pretrained weights\n"
     if not tree["base_weights"]:
         yield "None: trained from scratch.\n"
@@ -91,13 +89,13 @@ def _tell_bases(tree: Mapping[str, Any]) -> Iterator[str]:
     yield ""
 
 
-def _tell_terms(tree: Mapping[str, Any]) -> Iterator[str]:
+def _render_terms(tree: Mapping[str, Any]) -> Iterator[str]:
     yield "## Terms\n"
-    yield "The data and the pretrained weights keep their own licences, and what these ask for (attribution, the same"
-    yield "licence, no commerce) is to be met by who hands these weights on. `training_data.json` holds the same as"
-    yield "this page, for programs."
-    if names := [name for name, facts in tree["sources"].items() if facts["access"] == Access.CREDENTIALED]:
-        yield f"\nCredentialed data were trained on ({', '.join(names)}): their agreement binds who has these weights."
+    yield "The training data and the pretrained weights keep their own licences. Whoever distributes these weights must"
+    yield "meet their conditions (attribution, share-alike, no commercial use). `training_data.json` has the content of"
+    yield "this page in machine-readable form."
+    if names := [name for name, entry in tree["sources"].items() if entry["access"] == Access.CREDENTIALED]:
+        yield f"\nCredentialed data were used for training ({', '.join(names)}): their data use agreement applies."
 
 
 def _row(*cells: str) -> str:

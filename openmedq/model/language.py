@@ -1,18 +1,17 @@
 """The language model and its tokenizer: a new LLaMA with a tokenizer trained on the mix, or a published one.
 
-Traps of the first LLaMAs, which `chaoyi-wu/PMC_LLAMA_7B` is made from:
+Problems of the first LLaMA checkpoints, on which `chaoyi-wu/PMC_LLAMA_7B` is based:
 
-- The tokenizer's config calls its class `LLaMATokenizer`, which transformers never knew and takes for one that
-  splits words otherwise; and it says "" for bos, eos and unk, over which transformers 5.23 recurses without end.
-  `LlamaTokenizer` is then asked for by name, with `<s>`, `</s>` and `<unk>`.
-- The model's config says bos 0 and eos 1, the tokenizer's pieces say `<s>` 1 and `</s>` 2: the pieces are believed,
-  and the config is set by them.
-- There is no pad token: a new `<pad>` is added, never eos in its place, which would then not be learned.
-- The vocabulary is a SentencePiece file, `tokenizer.model`: reading it takes the package `sentencepiece`.
-- `legacy` tokenizers put a space after each special token: `prompt.py` tokenizes whole conversations only, so that
-  training and generation see the same tokens either way.
+- The tokenizer's config names the class `LLaMATokenizer`, which transformers does not know and replaces by one that
+  splits words differently; and it has "" as bos, eos and unk, which sends transformers 5.23 into endless recursion.
+  In these cases `LlamaTokenizer` is loaded by name, with `<s>`, `</s>` and `<unk>`.
+- The model's config has bos 0 and eos 1, but the ids of `<s>` and `</s>` are 1 and 2: the tokenizer's ids are used.
+- There is no pad token: `<pad>` is added. With eos as pad token, the model would not learn to stop.
+- The vocabulary is a SentencePiece file, `tokenizer.model`: reading it requires the package `sentencepiece`.
+- `legacy` tokenizers add a space after each special token: `prompt.py` tokenizes whole conversations only, so that
+  training and generation see the same tokens.
 
-The tokenizer carries the chat template (see `prompt.py`).
+The tokenizer holds the chat template (see `prompt.py`).
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ from openmedq.errors import ModelError
 from openmedq.model.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
 
 BOS, EOS, PAD, UNK = "<s>", "</s>", "<pad>", "<unk>"
-MAX_POSITIONS = 4096  # of a new model; rotary positions cost nothing
+MAX_POSITIONS = 4096  # of a new model; rotary positions have no weights
 
 
 def build(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    """The model in fp32 and its tokenizer; `texts` train a new tokenizer and are not read otherwise.
+    """Return the model in fp32 and its tokenizer; `texts` are read only to train a new tokenizer.
 
     Raises:
-        ModelError: weights that can't be loaded or are no LLaMA; sizes missing where there are no weights.
+        ModelError: the weights can't be loaded or are not a LLaMA, or sizes are missing.
     """
     if settings.weights is None:
         return _build_new(settings, texts)
@@ -54,7 +53,7 @@ def build(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausalLM, P
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE: any text can be written, and the same texts in the same order give the same tokenizer."""
+    """Train a byte-level BPE, which encodes any text; the same texts in the same order give the same tokenizer."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
@@ -78,10 +77,10 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
 def _build_new(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     for name in ("width", "num_layers", "num_heads", "vocabulary_size"):
         if getattr(settings, name) is None:
-            raise ModelError(f"train.language.{name}: null, and there are no weights to say it; give a number")
+            raise ModelError(f"train.language.{name}: null; set a number, because train.language.weights is null")
     width, num_heads = settings.width or 0, settings.num_heads or 1
     if width % (2 * num_heads):
-        raise ModelError(f"train.language.width: {width} is no even multiple of num_heads, {num_heads}")
+        raise ModelError(f"train.language.width: {width} is not an even multiple of num_heads, {num_heads}")
     tokenizer = train_tokenizer(texts, settings.vocabulary_size or 0)
     tokenizer.chat_template = CHAT_TEMPLATE
     config = LlamaConfig(
@@ -91,7 +90,7 @@ def _build_new(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausal
         num_attention_heads=num_heads,
         intermediate_size=4 * width,
         max_position_embeddings=MAX_POSITIONS,
-        initializer_range=width**-0.5,  # unit gain: through frozen layers drawn at 0.02 next to nothing would pass
+        initializer_range=width**-0.5,  # unit gain: with 0.02, frozen layers would pass on almost nothing
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -109,13 +108,13 @@ def _load(settings: Language, weights: str) -> tuple[LlamaForCausalLM, PreTraine
         model = LlamaForCausalLM.from_pretrained(weights, revision=settings.revision, dtype=torch.float32)
     except ModelError:
         raise
-    except Exception as error:  # an absent folder, no network, damaged files, no disk: each raises something else
+    except Exception as error:  # missing folder, no network, damaged files: many exception types
         reason = " ".join(str(error).split())[:200]
         if "tiktoken" in reason and find_spec("sentencepiece") is None:
-            reason = "its tokenizer.model needs the package `sentencepiece`; pip install sentencepiece"
+            reason = "its tokenizer.model requires the package `sentencepiece`; run `pip install sentencepiece`"
         raise ModelError(f"train.language.weights: {weights}: can't be loaded: {reason}") from error
     if len(tokenizer) > model.config.vocab_size:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # the new rows are never looked up
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # the new rows are not used
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(model.config, name, getattr(tokenizer, name))
         setattr(model.generation_config, name, getattr(tokenizer, name))
@@ -123,9 +122,9 @@ def _load(settings: Language, weights: str) -> tuple[LlamaForCausalLM, PreTraine
 
 
 def load_tokenizer(weights: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """The published tokenizer, also where its config is that of the first LLaMAs."""
-    said: dict[str, Any] = get_tokenizer_config(weights, revision=revision)
-    if said.get("tokenizer_class") == "LLaMATokenizer" or "" in (said.get("bos_token"), said.get("eos_token")):
+    """Load a published tokenizer, also with the config of the first LLaMA checkpoints."""
+    config: dict[str, Any] = get_tokenizer_config(weights, revision=revision)
+    if config.get("tokenizer_class") == "LLaMATokenizer" or "" in (config.get("bos_token"), config.get("eos_token")):
         return cast(
             PreTrainedTokenizerBase,
             LlamaTokenizer.from_pretrained(weights, revision=revision, bos_token=BOS, eos_token=EOS, unk_token=UNK),
@@ -134,12 +133,12 @@ def load_tokenizer(weights: str, revision: str | None = None) -> PreTrainedToken
 
 
 def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """Give the tokenizer bos, eos, pad and image tokens, and our template; ModelError where it has no bos or eos."""
+    """Add missing bos, eos, pad and image tokens, and our template; ModelError if bos or eos can't be found."""
     vocabulary = tokenizer.get_vocab()
     for name, piece in (("bos_token", BOS), ("eos_token", EOS)):
         if not getattr(tokenizer, name):
             if piece not in vocabulary:
-                raise ModelError(f"train.language.weights: the tokenizer has no {name}, and no {piece} to take for it")
+                raise ModelError(f"train.language.weights: the tokenizer has no {name} and no piece {piece}")
             setattr(tokenizer, name, piece)
     if not tokenizer.pad_token or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD})
@@ -147,6 +146,6 @@ def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     ids = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     ids["image"] = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
     if None in ids.values() or len({ids["eos"], ids["pad"], ids["image"]}) < 3:
-        raise ModelError(f"train.language.weights: the tokenizer's special tokens are not told apart: {ids}")
+        raise ModelError(f"train.language.weights: the tokenizer's special tokens share ids: {ids}")
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer

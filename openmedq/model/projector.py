@@ -1,7 +1,7 @@
-"""One linear layer from the encoder's width to the language model's, in LLaVA's own shape.
+"""A linear projector from the encoder's width to the language model's, as LLaVA's two-layer module.
 
-LLaVA has two layers with an activation between. With the activation `linear` (the identity) and the second layer
-frozen as the identity, the two are the one linear layer of the paper, exactly; and the checkpoint stays a stock LLaVA.
+With the identity as activation and the second layer frozen as the identity, LLaVA's two layers are one linear layer,
+as in the paper, and the checkpoint stays a standard LLaVA.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ ACTIVATION = "linear"  # for LlavaConfig.projector_hidden_act
 
 
 def build(config: LlavaConfig) -> LlavaMultiModalProjector:
-    """(N, P, D of the encoder) -> (N, P, D of the language model); only `linear_1` is to be trained."""
+    """Map (N, P, D of the encoder) to (N, P, D of the language model); only `linear_1` is trained."""
     projector = LlavaMultiModalProjector(config)
     torch.nn.init.xavier_uniform_(projector.linear_1.weight)
     torch.nn.init.zeros_(projector.linear_1.bias)

@@ -1,1 +1,1 @@
-"""openmedq.tracking."""
+"""MLflow: one run per training, which the later stages join."""

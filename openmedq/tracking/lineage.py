@@ -1,11 +1,9 @@
-"""What a run is known by: params, git commit, and DVC's md5 back to the published files. Reads them, logs nothing.
-
-How it reaches MLflow is `lineage`'s business.
-"""
+"""The facts that identify a run: params, git commit, and DVC's md5 of each output back to the published files."""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -25,17 +23,17 @@ from openmedq.storage.tables import read_counts, read_json
 
 @dataclass(frozen=True)
 class Input:
-    """One set of the mix, as DVC signed it."""
+    """One dataset of the mix, with DVC's md5 of its samples."""
 
-    set_id: str
+    dataset_id: str
     path: str
     md5: str
-    rows: Mapping[str, int]  # in the mix, by role; none is 0
-    profile: Mapping[str, Any]  # of the set alone, whatever the mix takes of it
+    rows: Mapping[str, int]  # rows in the mix by role; no zeros
+    profile: Mapping[str, Any]  # counts of the whole dataset
 
 
 def read_md5s(lock: Path = paths.DVC_LOCK) -> dict[str, str]:
-    """DVC's md5 of every output that `dvc.lock` records, by path; empty where there is no lock."""
+    """Return DVC's md5 of each output in `dvc.lock`, by path; empty if there is no lock file."""
     if not lock.exists():
         return {}
     for _ in range(20):  # a parallel `dvc repro -s` may be rewriting it
@@ -48,12 +46,23 @@ def read_md5s(lock: Path = paths.DVC_LOCK) -> dict[str, str]:
     raise TrackingError(f"{lock}: not readable; restore it with `git checkout {lock}`")
 
 
+def hash_folder(folder: Path) -> str:
+    """Return the md5 of a folder's content as DVC computes it: the md5 of a JSON list of paths and their md5."""
+    entries = []
+    for path in sorted(folder.rglob("*"), key=lambda path: path.relative_to(folder).as_posix()):
+        if path.is_file():
+            with path.open("rb") as file:
+                md5 = hashlib.file_digest(file, "md5").hexdigest()
+            entries.append({"md5": md5, "relpath": path.relative_to(folder).as_posix()})
+    return f"{hashlib.md5(json.dumps(entries).encode()).hexdigest()}.dir"
+
+
 def read_inputs(md5s: Mapping[str, str]) -> list[Input]:
-    """The sets that the mix takes rows of, by id."""
+    """Return the datasets with rows in the mix, by id."""
     inputs = []
-    for set_id, entry in sorted(_read_json(paths.MIX / "waterfall.json").items()):
+    for dataset_id, entry in sorted(_read_json(paths.MIX / "waterfall.json").items()):
         rows = {role: number for role, number in sorted(entry["mix"].items()) if number}
-        path = paths.SAMPLES / set_id
+        path = paths.SAMPLES / dataset_id
         if rows and path.as_posix() in md5s:
             counts = read_counts(path) if path.exists() else {}
             profile = {
@@ -61,61 +70,61 @@ def read_inputs(md5s: Mapping[str, str]) -> list[Input]:
                 "num_images": counts.get("num_images"),
                 "splits": counts.get("splits"),
             }
-            inputs.append(Input(set_id, path.as_posix(), md5s[path.as_posix()], rows, profile))
+            inputs.append(Input(dataset_id, path.as_posix(), md5s[path.as_posix()], rows, profile))
     return inputs
 
 
 def trace_back(md5s: Mapping[str, str]) -> dict[str, Any]:
-    """From the mix to the published files: per set the md5 of samples and raw, and url and sha256 of each file."""
+    """Return the md5 of the mix and, per dataset, the md5 of samples and raw and each file's URL and sha256."""
     return {
         "mix": md5s.get(paths.MIX.as_posix()),
         "validation": md5s.get(paths.VALIDATION.as_posix()),
         "sets": {
-            set_id: {
-                "samples": md5s[(paths.SAMPLES / set_id).as_posix()],
-                "raw": md5s.get((paths.RAW / set_id).as_posix()),
+            dataset_id: {
+                "samples": md5s[(paths.SAMPLES / dataset_id).as_posix()],
+                "raw": md5s.get((paths.RAW / dataset_id).as_posix()),
                 "files": {
-                    file["path"]: {"url": conceal(file.get("url") or ""), "sha256": file.get("sha256")}
+                    file["path"]: {"url": redact(file.get("url") or ""), "sha256": file.get("sha256")}
                     for file in entry.get("files") or ()
                 },
             }
-            for set_id, entry in _read_yaml(paths.CATALOGUE).get("datasets", {}).items()
-            if (paths.SAMPLES / set_id).as_posix() in md5s
+            for dataset_id, entry in _read_yaml(paths.CATALOGUE).get("datasets", {}).items()
+            if (paths.SAMPLES / dataset_id).as_posix() in md5s
         },
     }
 
 
 def flatten(tree: Mapping[str, Any], max_chars: int, prefix: str = "") -> dict[str, str]:
-    """`{"train": {"lr": 0.1}}` as `{"train.lr": "0.1"}`, each value concealed and cut to `max_chars`."""
+    """Return `{"train": {"lr": 0.1}}` as `{"train.lr": "0.1"}`, each value redacted and cut to `max_chars`."""
     flat: dict[str, str] = {}
     for name, value in tree.items():
-        key = f"{prefix}{conceal(name)}"
+        key = f"{prefix}{redact(name)}"
         if isinstance(value, Mapping) and value:
             flat.update(flatten(value, max_chars, f"{key}."))
             continue
         if isinstance(value, list):
-            value = [conceal(item) if isinstance(item, str) else item for item in value]
-        text = conceal(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            value = [redact(item) if isinstance(item, str) else item for item in value]
+        text = redact(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         flat[key] = text if len(text) <= max_chars else f"{text[: max_chars - 1]}…"
     return flat
 
 
-def conceal(text: str) -> str:
-    """A text without what names a user or a machine: folders outside the project, and who logs in to a URL."""
+def redact(text: str) -> str:
+    """Remove folders outside the project, and user and password of URLs."""
     text = re.sub(r"(?<=://)[^/\s]*@", "", text)
     return f"…/{Path(text).name}" if text.startswith(("/", "~", "../")) else text
 
 
 def read_git() -> dict[str, str]:
-    """Tags of the commit and whether the tree differs from it; none outside a repository.
+    """Return tags for the commit and for uncommitted changes; empty outside a repository.
 
-    `dvc.lock` does not count: each reproduction rewrites it, and what it says is traced in its own right.
+    Changes of `dvc.lock` are ignored: every reproduction rewrites it, and its content is logged separately.
     """
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return {}
-    dirty = _git("status", "--porcelain", "--", ".", f":!{paths.DVC_LOCK}")
-    tags = {"git.commit": commit, "git.dirty": str(bool(dirty)).lower()}
+    changes = _git("status", "--porcelain", "--", ".", f":!{paths.DVC_LOCK}")
+    tags = {"git.commit": commit, "git.dirty": str(bool(changes)).lower()}
     experiment = os.environ.get("DVC_EXP_NAME")
     return {**tags, "dvc.experiment": experiment} if experiment else tags
 
@@ -123,7 +132,7 @@ def read_git() -> dict[str, str]:
 def _git(*words: str) -> str:
     try:
         done = subprocess.run(["git", *words], capture_output=True, encoding="utf-8", errors="replace")
-    except OSError:  # no git
+    except OSError:  # git is not installed
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
 

@@ -1,7 +1,7 @@
-"""MLflow's store as a user meets it: what it refuses as one line, and the runs that killed processes left open.
+"""The MLflow store: one-line error messages, and runs that killed processes left open.
 
-A stage holds a lock on a file named after its run, which dies with the process, however that ends. A run whose file is
-there and not locked belongs to nobody. The files lie in the project, so no run of another project or machine is found.
+A stage locks a file that is named after its run. The lock ends with the process, also if the process is killed, so an
+unlocked file marks a run without a process. The files are in the project: runs of other projects are not touched.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from openmedq.errors import TrackingError
 MAX_REASON_CHARS = 500
 KILLED = "the process ended without closing the run: it was killed, or the machine lost power"
 
-_ADVICE = (  # what MLflow's reason holds, and what to do about it
-    (r"database schema|locate revision", "back it up and run `mlflow db upgrade {uri}`, with the MLflow that wrote it"
-     " where that is newer"),
+_ADVICE = (  # pattern in MLflow's message, and what to do
+    (r"database schema|locate revision", "back it up and run `mlflow db upgrade {uri}`, with the newer MLflow version"
+     " if another one wrote it"),
     (r"state is deleted|deleted state", "`mlflow experiments restore -x ID` restores it"),
-    (r"not a database|malformed|encrypted", "restore it from a backup, or move it away for a new one"),
+    (r"not a database|malformed|encrypted", "restore it from a backup, or move it away to start a new one"),
     (r"No module named", "install the driver of this database"),
-    (r"(?i)database or disk is full|No space left", "free some space"),
+    (r"(?i)database or disk is full|No space left", "free some disk space"),
     (r"(?i)read-?only|permission denied|unable to open", "make the file and its folder writable"),
     (r"(?i)is locked", "another process writes to it; run the command again"),
     (r"(?i)\b40[13]\b|authenticat|unauthorized|permission", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
@@ -36,22 +36,22 @@ _ADVICE = (  # what MLflow's reason holds, and what to do about it
 
 
 def describe(error: Exception) -> TrackingError:
-    """One line with MLflow's own reason and what to do; no password of the store's address is in it."""
+    """Return one line with MLflow's message and what to do, without passwords of the store's address."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
-    reason = conceal_secrets(" ".join(str(error).split()))[:MAX_REASON_CHARS] or type(error).__name__
-    default = "start it, or unset MLFLOW_TRACKING_URI" if uri else "repair it, or move it away for a new one"
+    reason = redact_secrets(" ".join(str(error).split()))[:MAX_REASON_CHARS] or type(error).__name__
+    default = "start it, or unset MLFLOW_TRACKING_URI" if uri else "repair it, or move it away to start a new one"
     advice = next((advice for pattern, advice in _ADVICE if re.search(pattern, reason)), default)
     advice = advice.format(uri="$MLFLOW_TRACKING_URI" if uri else "sqlite:///mlflow.db")
-    return TrackingError(f"{name()}: does not take a run: {reason.rstrip('.')}; {advice}")
+    return TrackingError(f"{name()}: can't record a run: {reason.rstrip('.')}; {advice}")
 
 
 def name() -> str:
-    """The store in use, without its address."""
+    """Return a name of the store without its address."""
     return "the server of MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "mlflow.db"
 
 
-def conceal_secrets(text: str) -> str:
-    """A text of MLflow's without the user and the passwords that it was given."""
+def redact_secrets(text: str) -> str:
+    """Remove the store's user, passwords and token from a text."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     user = uri.partition("://")[2].rpartition("@")[0]
     secrets = [user, os.environ.get("MLFLOW_TRACKING_PASSWORD"), os.environ.get("MLFLOW_TRACKING_TOKEN")]
@@ -64,7 +64,7 @@ def conceal_secrets(text: str) -> str:
 
 
 def find_root() -> Path:
-    """The project; of an experiment that DVC runs in a copy below .dvc/tmp/exps, the one that it was copied from."""
+    """Return the project's root; in a DVC experiment below .dvc/tmp/exps, the root of the original project."""
     here = Path.cwd()
     for parent in here.parents:
         if parent.parts[-3:] == (".dvc", "tmp", "exps"):
@@ -73,7 +73,7 @@ def find_root() -> Path:
 
 
 class Marker:
-    """A stage's file for its run, locked as long as the process lives."""
+    """A stage's file for its run, locked while the process lives."""
 
     def __init__(self, root: Path, stage: str) -> None:
         self._folder, self._stage = root / paths.PARTIAL / "runs", stage
@@ -81,26 +81,26 @@ class Marker:
         self._file: IO[str] | None = None
 
     def mark(self, run_id: str) -> None:
-        """Say that this process has the run open."""
+        """Create the locked file."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        aside = self._folder / f".{run_id}.{self._stage}"
-        self._file = aside.open("w")
+        temporary = self._folder / f".{run_id}.{self._stage}"
+        self._file = temporary.open("w")
         fcntl.lockf(self._file, fcntl.LOCK_EX)
-        self._path = aside.replace(self._folder / f"{run_id}.{self._stage}")  # never there without its lock
+        self._path = temporary.replace(self._folder / f"{run_id}.{self._stage}")  # never visible without its lock
 
     def clear(self) -> None:
-        """Say that the run is closed."""
+        """Remove the file after the run was closed."""
         if self._path is not None:
             self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let go of the lock; the file stays where the run could not be closed."""
+        """Release the lock; the file remains if the run could not be closed."""
         if self._file is not None:
             self._file.close()
 
 
 def close_dead_runs(client: Any, root: Path) -> None:
-    """Close the runs that no living process has open, as failed. A run that the store does not know is left alone."""
+    """Mark the runs of dead processes as failed. Runs that this store does not have are ignored."""
     from mlflow.exceptions import MlflowException
 
     alive, dead = set(), []
@@ -121,7 +121,7 @@ def close_dead_runs(client: Any, root: Path) -> None:
 
 
 def _lock(path: Path) -> IO[str] | None:
-    """The file, locked; None where another process has it, or has removed it."""
+    """Return the file, locked; None if another process holds the lock or has removed the file."""
     try:
         file = path.open("r+")
     except FileNotFoundError:

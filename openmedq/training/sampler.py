@@ -1,4 +1,4 @@
-"""Which rows an epoch visits, and in what order: a function of weights and seed alone."""
+"""The sampler: rows of each epoch and update, determined by weights and seed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def draw_epoch(weights: NDArray[np.float32], seed: int, epoch: int) -> NDArray[np.int64]:
-    """Row numbers in the order of their visits: weight 1 is one visit, 2.5 is two or three, 0.1 one epoch in ten."""
+    """Return row numbers in random order: weight 1 is once, 2.5 twice or three times, 0.1 once in ten epochs."""
     random = np.random.default_rng([seed, epoch])
     whole = np.floor(weights).astype(np.int64)
     times = whole + (random.random(len(weights)) < weights - whole)
@@ -21,7 +21,7 @@ def draw_epoch(weights: NDArray[np.float32], seed: int, epoch: int) -> NDArray[n
 def draw_updates(
     weights: NDArray[np.float32], seed: int, num_updates: int, batch_size: int
 ) -> Iterator[NDArray[np.int64]]:
-    """The rows of each update, `batch_size` of them; an epoch's end falls wherever it falls."""
+    """Yield `batch_size` rows per update; an update may span two epochs."""
     waiting = np.zeros(0, np.int64)
     epoch = 0
     for _ in range(num_updates):
@@ -33,6 +33,6 @@ def draw_updates(
 
 
 def count_updates(weights: NDArray[np.float32], num_epochs: float, batch_size: int, max_updates: int | None) -> int:
-    """Updates of the whole training; at least one."""
+    """Return the number of updates of the training, at least 1."""
     planned = int(np.ceil(float(weights.sum(dtype=np.float64)) * num_epochs / batch_size))
     return max(1, planned if max_updates is None else min(planned, max_updates))

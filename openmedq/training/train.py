@@ -1,8 +1,6 @@
-"""Next-token training of encoder, projector and adapters on the mix.
+"""The stage `train`: reads the mix, trains, and writes the model and its metrics.
 
-The same data, dials and number of threads on the same machine give the same weights, byte for byte. The loop is
-`vlm/training.py`, the model `vlm/model.py`; here is only what is read and what is written. `log` takes what is to be
-watched; nothing here knows who watches.
+The same data, settings and number of threads on the same machine give byte-identical weights.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ from openmedq import paths
 from openmedq.config import Params
 from openmedq.datasets.card import Access
 from openmedq.errors import ValidationError
-from openmedq.model import encoders, prompt, training_data
+from openmedq.model import encoders, prompt, provenance
 from openmedq.model import model as models
 from openmedq.schema import Role
 from openmedq.storage.progress import Log
@@ -39,44 +37,44 @@ def run(params: Params, log: Log) -> None:
 
     Raises:
         DiskFullError: no space for the model.
-        ModelError: weights that can't be had or don't fit; a loss, a gradient or trained weights that are not finite.
-        ParamsError: a batch size that can't be dealt out to the devices.
+        ModelError: pretrained weights can't be loaded; a loss, a gradient or a trained weight is not finite.
+        ParamsError: the batch size can't be divided among the devices.
         ValidationError: the mix has no training row.
     """
-    dials = params.train
-    accelerator = trainer.start(dials, params.execution.device)
+    settings = params.train
+    accelerator = trainer.start(settings, params.execution.device)
     index, store = read_index(), ShardStore(paths.SAMPLES)
     rows = index.filter(pc.equal(index["role"], Role.TRAIN.value))
     held_out = index.filter(pc.equal(index["role"], Role.VALIDATION.value))
     if not len(rows):
-        raise ValidationError(f"{INDEX}: no row trains; {paths.MIX / 'waterfall.json'} says where the rows went")
+        raise ValidationError(f"{INDEX}: no training rows; {paths.MIX / 'waterfall.json'} lists why rows were excluded")
     model, processor = models.build(
-        dials, _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED)))
+        settings, _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED)))
     )
-    num_patches = encoders.count_patches(dials.vision)
+    num_patches = encoders.count_patches(settings.vision)
 
     def encode(rows: pa.Table) -> EncodedSamples:
-        return EncodedSamples(store.take(rows), processor, num_patches, dials.max_tokens)
+        return EncodedSamples(store.take(rows), processor, num_patches, settings.max_tokens)
 
     num_workers = params.execution.workers if params.execution.workers > 1 else 0
     weights = rows["weight"].to_numpy().astype(np.float32)
-    history = trainer.train(model, encode(rows), weights, dials, accelerator, num_workers, log)
+    history = trainer.train(model, encode(rows), weights, settings, accelerator, num_workers, log)
     metrics = history.as_metrics()
     if len(held_out):
-        metrics["validation_loss"] = trainer.validate(model, encode(held_out), dials, accelerator, num_workers)
-        trainer.check_finite("the validation loss", metrics["validation_loss"], len(history.losses), dials)
+        metrics["validation_loss"] = trainer.validate(model, encode(held_out), settings, accelerator, num_workers)
+        trainer.check_finite("the validation loss", metrics["validation_loss"], len(history.losses), settings)
     if accelerator.is_main_process:
         merged = models.merge(model)
-        trainer.check_weights(merged, len(history.losses), dials)
-        # Nothing takes its place before all is written.
+        trainer.check_weights(merged, len(history.losses), settings)
+        # All outputs are complete before the first of them replaces an old one.
         with (
             publish(LOSSES) as loss_file,
             publish(METRICS) as metrics_file,
             publish(paths.MODEL, merged.get_memory_footprint()) as folder,
         ):
             models.save(merged, processor, folder)
-            tree = training_data.describe(rows, params, _find_origin)
-            (folder / training_data.NAME).write_text(training_data.render(tree), encoding="utf-8")
+            tree = provenance.describe(rows, params, _find_origin)
+            (folder / provenance.NAME).write_text(provenance.render(tree), encoding="utf-8")
             _write_losses(history.losses, loss_file)
             metrics_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         log({name: value for name, value in metrics.items() if name.endswith("loss")}, None)
@@ -84,14 +82,14 @@ def run(params: Params, log: Log) -> None:
 
 
 def _read_texts(store: ShardStore, rows: pa.Table) -> Iterator[str]:
-    """The words of the samples, as they are asked and answered: what a new tokenizer is trained on."""
+    """Yield requests and answers as in the prompts, to train a new tokenizer."""
     for sample in store.take(rows, with_pictures=False):
         for turn in sample.turns:
             yield f"{prompt.request(sample.task, turn)}\nAnswer: {prompt.respond(sample.task, turn)}"
 
 
 def _find_origin(source: str) -> str:
-    """Where the files of a source came from: miniature, mirror, official."""
+    """Return the origin of a source's files: miniature, mirror or official."""
     return str(read_counts(paths.SAMPLES / source)["origin"])
 
 

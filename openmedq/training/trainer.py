@@ -1,8 +1,7 @@
-"""The loop: updates of AdamW over batches of samples, on one device or several.
+"""The training loop: AdamW updates over batches of samples, on one or several devices.
 
-Runs as one process, or as one a device under `accelerate launch`. Each token of an update weighs alike, however the
-update is divided into micro batches and over devices. What a sample becomes is `prompt.py`'s business, what is
-minimized `objectives.py`'s; files and tracking are the stage's.
+Runs as one process, or as one process per device under `accelerate launch`. Each token of an update has the same
+weight, for any number of micro batches and devices.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ from openmedq.training.schedule import scale
 
 @dataclass
 class History:
-    """What a training leaves behind; nothing of it depends on the clock."""
+    """Losses and counts of a training; nothing depends on the clock."""
 
-    losses: list[float] = field(default_factory=list)  # one an update
+    losses: list[float] = field(default_factory=list)  # one per update
     num_samples: int = 0
-    num_tokens: int = 0  # learned ones
+    num_tokens: int = 0  # tokens with labels
     num_cut_samples: int = 0
 
     def as_metrics(self) -> dict[str, float]:
-        """Counts, and the loss as the mean over the last tenth of the updates."""
+        """Return the counts, and the mean loss of the last tenth of the updates."""
         tail = self.losses[-max(1, len(self.losses) // 10) :]
         return {
             "loss": sum(tail) / len(tail),
@@ -58,15 +57,15 @@ class History:
 
 
 def start(settings: Train, device: str) -> Accelerator:
-    """Devices, precision, seeds and determinism, before anything is drawn; ModelError where there is no such device."""
+    """Set up device, precision, seeds and determinism; ModelError if the device is not available."""
     is_cpu = pick_device(device).type == "cpu"
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it CUDA's products do not repeat themselves
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes CUDA's matrix products deterministic
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    AcceleratorState._reset_state()  # precision and device of an earlier training in the same process
+    AcceleratorState._reset_state()  # drops the state of an earlier training in this process
     accelerator = Accelerator(
         cpu=is_cpu,
         mixed_precision="bf16" if settings.precision == "bf16" else "no",
-        # A batch without pictures leaves the encoder without a gradient.
+        # In a batch without images the encoder gets no gradient.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     set_seed(settings.seed)
@@ -83,11 +82,11 @@ def train(
     num_workers: int,
     log: Log,
 ) -> History:
-    """Train the model in place; `log` gets loss, lr and samples a second of each update.
+    """Train the model in place; log loss, lr and samples per second of each update.
 
     Raises:
-        ModelError: a loss that is not finite.
-        ParamsError: a batch size that can't be dealt out to devices and micro batches.
+        ModelError: a loss or a gradient is not finite.
+        ParamsError: the batch size can't be divided among devices and micro batches.
     """
     num_micro = _count_micro_batches(settings, accelerator.num_processes)
     num_updates = count_updates(weights, settings.num_epochs, settings.batch_size, settings.max_steps)
@@ -118,12 +117,12 @@ def train(
                 speed = settings.batch_size / (time.perf_counter() - started)
                 log({"loss": loss, "lr": lr, "samples_per_second": speed}, step)
             advance(1)
-    check_finite("the loss after it", _measure(prepared, micros, accelerator), num_updates, settings)
+    check_finite("the loss after the update", _measure(prepared, micros, accelerator), num_updates, settings)
     return history
 
 
 def check_finite(what: str, value: float, step: int, settings: Train) -> None:
-    """ModelError where a value of an update is not finite; the optimizer would carry it into all weights."""
+    """Raise ModelError if a value of an update is not finite, before it reaches the weights."""
     if math.isfinite(value):
         return
     precision = " or set train.precision: fp32" if settings.precision != "fp32" else ""
@@ -134,7 +133,7 @@ def check_finite(what: str, value: float, step: int, settings: Train) -> None:
 
 
 def check_weights(model: nn.Module, step: int, settings: Train) -> None:
-    """ModelError where a weight is not finite after the last update."""
+    """Raise ModelError if a weight is not finite after the last update."""
     for name, tensor in model.state_dict().items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             check_finite(f"a weight of {name}", math.nan, step, settings)
@@ -142,7 +141,7 @@ def check_weights(model: nn.Module, step: int, settings: Train) -> None:
 
 @torch.no_grad()
 def _measure(model: nn.Module, micros: list[MicroBatch], accelerator: Accelerator) -> float:
-    """Loss over the last batch again: what the last update did shows in no other."""
+    """Compute the loss of the last batch again: no other loss depends on the last update."""
     total = torch.zeros((), device=accelerator.device)
     for micro in micros:
         total += objectives.compute(model, micro.batch.to(accelerator.device)).next_token
@@ -153,7 +152,7 @@ def _measure(model: nn.Module, micros: list[MicroBatch], accelerator: Accelerato
 def validate(
     model: nn.Module, dataset: EncodedSamples, settings: Train, accelerator: Accelerator, num_workers: int
 ) -> float:
-    """Mean cross-entropy over the learned tokens of a dataset."""
+    """Return the mean cross-entropy over the tokens with labels."""
     model.eval()
     rows = np.arange(len(dataset))[accelerator.process_index :: accelerator.num_processes]
     size = settings.micro_batch_size
@@ -177,14 +176,14 @@ def _blank(micro: MicroBatch, settings: Train, generator: torch.Generator) -> Mi
 def _accumulate(
     model: nn.Module, micros: list[MicroBatch], settings: Train, accelerator: Accelerator, history: History
 ) -> float:
-    """Add up the gradients of one update, and count; its loss over all devices."""
+    """Accumulate the gradients of one update and update the counts; return its loss over all devices."""
     counts = [
         sum(objectives.count_learned(micro.batch) for micro in micros),
         sum(len(micro.batch.pixels) for micro in micros),
         sum(micro.num_cut_samples for micro in micros),
     ]
     summed = accelerator.reduce(torch.tensor(counts, device=accelerator.device), "sum")
-    num_tokens, num_pictures, num_cut_samples = summed.tolist()
+    num_tokens, num_images, num_cut_samples = summed.tolist()
     history.num_tokens += num_tokens
     history.num_cut_samples += num_cut_samples
     total = torch.zeros((), device=accelerator.device)
@@ -193,8 +192,8 @@ def _accumulate(
         with nullcontext() if number == len(micros) else accelerator.no_sync(model):
             losses = objectives.compute(model, batch, is_contrastive=settings.contrastive_weight > 0)
             loss = losses.next_token / max(1, num_tokens)
-            loss = loss + settings.contrastive_weight * losses.contrastive / max(1, num_pictures)
-            # Devices' gradients are averaged, while the counts above are over all of them.
+            loss = loss + settings.contrastive_weight * losses.contrastive / max(1, num_images)
+            # The gradients are averaged over the devices, but the counts are sums over all of them.
             accelerator.backward(loss * accelerator.num_processes)
         total += loss.detach()
     return float(accelerator.reduce(total, "sum").item())
@@ -204,14 +203,14 @@ def _count_micro_batches(settings: Train, num_processes: int) -> int:
     share = settings.micro_batch_size * num_processes
     if settings.batch_size % share:
         raise ParamsError(
-            f"train.batch_size: {settings.batch_size} is no multiple of micro_batch_size, {settings.micro_batch_size}, "
-            f"times {num_processes} devices"
+            f"train.batch_size: {settings.batch_size} is not a multiple of micro_batch_size, "
+            f"{settings.micro_batch_size}, times {num_processes} devices"
         )
     return settings.batch_size // share
 
 
 def _configure(model: nn.Module, settings: Train, num_updates: int) -> tuple[Any, Any]:
-    """AdamW without decay on vectors (biases, norms), and a linear warmup followed by a cosine to zero."""
+    """Return AdamW, without decay on vectors (biases, norms), and the learning rate schedule."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": settings.weight_decay},
@@ -228,11 +227,11 @@ def _load(dataset: EncodedSamples, order: Iterator[list[int]], num_workers: int)
         batch_sampler=order,
         collate_fn=dataset.collate,
         num_workers=num_workers,
-        # A fork of a process with torch's and Arrow's threads may find their locks held for good.
+        # After a fork, locks of torch's and Arrow's threads may stay locked forever.
         multiprocessing_context="spawn" if num_workers else None,
     )
     try:
         yield from loader
-    except OpenMedQError as error:  # of a loader process: torch puts a stack trace before the line
+    except OpenMedQError as error:  # torch adds the loader process's stack trace to the message
         _, _, line = str(error).rstrip().rpartition(f"{type(error).__qualname__}: ")
         raise type(error)(line) from None

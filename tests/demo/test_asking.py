@@ -1,4 +1,4 @@
-"""What a person asks reaches the model in the words of the prompt's table."""
+"""Questions of the demo have the wording of the prompt's table."""
 
 import io
 
@@ -25,19 +25,19 @@ def _png(width: int, height: int) -> bytes:
         ("", (), "Describe the picture."),
     ],
 )
-def test_ones_own_question_is_worded_as_the_table_says(question: str, options: tuple[str, ...], words: str) -> None:
+def test_an_own_question_has_the_wording_of_the_table(question: str, options: tuple[str, ...], words: str) -> None:
     sample = reword(compose([_png(4, 4)]), question, options)
     assert request(sample.task, sample.turns[-1]) == words
 
 
-def test_another_question_changes_nothing_else() -> None:
+def test_a_new_question_changes_nothing_else() -> None:
     sample = compose([_png(4, 4)])
     assert reword(sample, "", ()) == sample
     assert reword(reword(sample, "Which?", ("a", "b")), "Which?", ("a", "b")).task is Task.MULTIPLE_CHOICE
     assert reword(sample, "What?", ()).images == sample.images
 
 
-def test_black_pictures_have_the_size_of_the_others() -> None:
+def test_black_images_have_the_size_of_the_others() -> None:
     sample = blacken(compose([_png(5, 3), _png(2, 7)]))
     pixels = [np.asarray(PIL.Image.open(io.BytesIO(image.data or b""))) for image in sample.images]
     assert [array.shape for array in pixels] == [(3, 5), (7, 2)]

@@ -1,4 +1,4 @@
-"""The demo's server: a session opens for its own page, and for no page of another site."""
+"""The demo's server: it listens on loopback, and opens a session for its own page only."""
 
 import os
 import socket
@@ -9,12 +9,14 @@ import urllib.request
 from contextlib import nullcontext
 from pathlib import Path
 
+import psutil
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from openmedq import paths
-from tests.connections import guard
+from openmedq import demo, paths
+from openmedq.errors import ModelError
+from tests.connections import guard, read_attempts
 from tests.flows.test_ui import find_port
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +27,8 @@ EVIL = "evil.example.com"
 def port(tmp_path_factory):
     root, port = tmp_path_factory.mktemp("demo"), find_port()
     (root / paths.MODEL).mkdir(parents=True)
-    (root / paths.MODEL / "config.json").write_text("{}")  # the model is loaded when something is asked
-    environment = os.environ | guard(root)  # Streamlit asks for its public address when a foreign Origin comes
+    (root / paths.MODEL / "config.json").write_text("{}")  # the page loads the model for the first question
+    environment = os.environ | guard(root)
     environment["PYTHONPATH"] += f"{os.pathsep}{ROOT}"
     command = [sys.executable, "-m", "openmedq", "demo", "--port", str(port)]
     server = subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -39,6 +41,9 @@ def port(tmp_path_factory):
             except OSError:
                 assert server.poll() is None and time.monotonic() < end
                 time.sleep(0.2)
+        assert read_attempts(root) == [], "it used the network"
+        listening = [each.laddr for each in psutil.Process(server.pid).net_connections() if each.status == "LISTEN"]
+        assert [tuple(address) for address in listening] == [("127.0.0.1", port)]
         yield port
     finally:
         server.kill()
@@ -46,16 +51,22 @@ def port(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    ("host", "origin", "is_ours"),
+    ("host", "origin", "is_own"),
     [
         ("127.0.0.1", "http://127.0.0.1:{}", True),
         ("localhost", "http://localhost:{}", True),
-        (EVIL, f"http://{EVIL}:{{}}", False),  # its name was rebound to loopback
+        (EVIL, f"http://{EVIL}:{{}}", False),  # DNS rebinding
         ("127.0.0.1", f"http://{EVIL}", False),
         ("127.0.0.1", "null", False),
     ],
 )
-def test_sessions_are_for_its_own_page(host, origin, is_ours, port):
-    refused = nullcontext() if is_ours else pytest.raises(InvalidStatus, match="403")
-    with socket.create_connection(("127.0.0.1", port)) as sock, refused:
+def test_sessions_are_for_its_own_page(host, origin, is_own, port):
+    rejected = nullcontext() if is_own else pytest.raises(InvalidStatus, match="403")
+    with socket.create_connection(("127.0.0.1", port)) as sock, rejected:
         connect(f"ws://{host}:{port}/_stcore/stream", origin=origin.format(port), sock=sock).close()
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_without_a_model_it_is_an_error():
+    with pytest.raises(ModelError, match=r"^data/model: no model; run `dvc repro train`$"):
+        demo.serve("127.0.0.1", 8501)

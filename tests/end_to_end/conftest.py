@@ -1,4 +1,4 @@
-"""A checkout of its own with the whole graph run once, for all tests of this folder."""
+"""A checkout in which the whole graph is run once, for all tests of this folder."""
 
 import os
 import shutil
@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
+from openmedq import paths
 from tests.connections import SHIM, read_attempts
 
 ROOT = Path(__file__).parents[2]
 
-# Tells what each `python -m openmedq` process loaded of the package.
+# Records the modules of the package that each `python -m openmedq` process loads.
 WATCH = """
 import atexit, json, os, sys
 
@@ -29,33 +31,44 @@ if "OPENMEDQ_WATCH" in os.environ:
     atexit.register(write)
 """
 
-QUICK = {  # a training, an evaluation and a transfer cut short
+# Every task and kind of access, a dataset without a published split, and those of the real data. Other tests run the
+# stages of all datasets.
+SOURCES = ("mimic_cxr", "pmc_oa", "pmc_vqa", "pubmedqa", "roco", "slake", "vqa_med_2019", "vqa_rad")
+BENCHMARKS = ("breast_ultrasound", "cxr8", "pneumonia_mnist")
+
+QUICK = {  # a short training, evaluation and transfer
+    "cxr8, medfmc_chest, medfmc_endo, breast_ultrasound, medfmc_colon, pneumonia_mnist, blood_mnist, retina_mnist": (
+        "breast_ultrasound, pneumonia_mnist"
+    ),
+    "max_new_tokens: 24": "max_new_tokens: 8",
     "max_steps: 400  #": "max_steps: 4  #",
-    "max_rows: null  # at most so many rows a source": "max_rows: 40  # at most so many rows a source",
+    "max_rows: null  # maximum number of rows": "max_rows: 12  # maximum number of rows",
+    "max_rows: null  # maximum number of training rows": "max_rows: 32  # maximum number of training rows",
     "num_epochs: 12\n": "num_epochs: 1\n",
+    "num_resamples: 1000": "num_resamples: 20",
 }
 
 
 @dataclass(frozen=True)
 class Project:
-    """A checkout: `run` runs a command in it and wants exit code 0, or says all that it printed."""
+    """A checkout; `run` runs a command in it and expects an exit code."""
 
     root: Path
-    watch: Path  # where processes of `python -m openmedq` say what they loaded
+    watch: Path  # where `python -m openmedq` processes write the modules that they loaded
 
     @property
     def printed(self) -> Path:
-        """What the `dvc repro` of the fixture said."""
+        """The output of the fixture's `dvc repro`."""
         return self.watch.parent / "printed.txt"
 
     @property
     def attempts(self) -> list[str]:
-        """Connections that any process asked for, but to loopback."""
+        """Connections of any process to hosts other than loopback."""
         return read_attempts(self.watch.parent)
 
     @property
     def environment(self) -> dict[str, str]:
-        """Of the commands run in it."""
+        """The environment of its commands."""
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "DVC", "GIT"))},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
@@ -81,12 +94,12 @@ class Project:
     def change(self, file: str, old: str, new: str) -> None:
         path = self.root / file
         text = path.read_text(encoding="utf-8")
-        assert old in text, f"{file} holds no {old!r}"
+        assert old in text, f"{old!r} is not in {file}"
         path.write_text(text.replace(old, new), encoding="utf-8")
 
 
 def checkout(folder: Path) -> Project:
-    """The files that git has or would have, committed in a repository of their own."""
+    """Copy the files that git tracks or would track, and commit them in a new repository."""
     root = folder / "project"
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
@@ -111,10 +124,14 @@ def checkout(folder: Path) -> Project:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The default profile, with a training cut short, run by `dvc repro`. Tests leave it as they found it."""
+    """The default profile, with fewer datasets and updates, run by `dvc repro`. Tests do not change it."""
     fresh = checkout(tmp_path_factory.mktemp("end_to_end"))
     for old, new in QUICK.items():
         fresh.change("params.yaml", old, new)
+    catalogue = fresh.root / paths.CATALOGUE
+    tree = yaml.safe_load(catalogue.read_text(encoding="utf-8"))
+    kept = {key: entry for key, entry in tree["datasets"].items() if key in SOURCES + BENCHMARKS}
+    catalogue.write_text(yaml.safe_dump({"datasets": kept}, sort_keys=False), encoding="utf-8")
     fresh.printed.write_text(fresh.run("dvc", "repro"), encoding="utf-8")
     return fresh
 

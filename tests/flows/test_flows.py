@@ -13,7 +13,7 @@ from flows.__main__ import pipeline
 from flows.build import build
 from flows.graph import nodes
 from flows.learn import learn
-from flows.walk import WalkError, render
+from flows.walk import WalkError
 from openmedq.errors import StaleError
 from openmedq.stages import STAGES
 from tests.connections import read_attempts
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("prefect_server")
 @pytest.fixture(autouse=True)
 def _in_toy(toy, monkeypatch):
     monkeypatch.chdir(toy)
-    monkeypatch.setattr(walk, "_check_local_folder", lambda root: None)  # the toy is no project of openmedq's
+    monkeypatch.setattr(walk, "_check_local_folder", lambda root: None)  # the toy project has no `openmedq locate`
 
 
 def read_runs():
@@ -34,7 +34,7 @@ def read_runs():
 
 
 @pytest.mark.slow
-def test_the_whole_flow_leaves_dvc_status_clean_and_a_second_finds_all_cached(toy, dvc, prefect_server, monkeypatch):
+def test_the_whole_flow_runs_every_node_and_a_second_flow_none(toy, dvc, prefect_server, monkeypatch):
     taken = []
     take = reproduce.concurrency
     monkeypatch.setattr(reproduce, "concurrency", lambda slot, **options: taken.append(slot) or take(slot, **options))
@@ -54,7 +54,7 @@ def test_the_whole_flow_leaves_dvc_status_clean_and_a_second_finds_all_cached(to
     assert (toy / "data/docs/index.html").as_uri() in artifacts["data-docs"].data
     with get_client(sync_client=True) as client:
         assert client.read_global_concurrency_limit_by_name("gpu").limit == 1
-    assert read_attempts(prefect_server) == [], "neither the server nor a node asked for the network"
+    assert read_attempts(prefect_server) == [], "neither the server nor a node used the network"
 
 
 def test_a_failing_node_fails_the_flow_in_one_line_and_nothing_after_it_runs(toy):
@@ -62,7 +62,7 @@ def test_a_failing_node_fails_the_flow_in_one_line_and_nothing_after_it_runs(toy
     with pytest.raises(WalkError) as raised:
         build()
     assert str(raised.value) == "miniature@apple: apple.csv: no column `question`; 10 not run"
-    assert (toy / "data/miniature/plum").exists()  # what does not need it has run
+    assert (toy / "data/miniature/plum").exists()  # nodes that do not depend on it have run
     assert not (toy / "data/manifest").exists()
 
     with pytest.raises(StaleError, match=r"^\S+ and \d+ more: not up to date; run `python -m flows.build` first$"):
@@ -70,20 +70,20 @@ def test_a_failing_node_fails_the_flow_in_one_line_and_nothing_after_it_runs(toy
     assert not (toy / "data/model").exists()
 
 
-def test_what_the_stage_states_is_not_retried_and_what_may_pass_is(toy, monkeypatch):
+def test_temporary_errors_are_retried_and_user_errors_are_not(toy, monkeypatch):
     monkeypatch.setitem(reproduce.STAGES, "miniature", replace(STAGES["miniature"], retry_delays_s=(0.1, 0.1)))
     Path("fail-miniature@apple").write_text("75 1 error: host: cut off")
     Path("fail-miniature@plum").write_text("1 9 error: mirror: no folder")
     with pytest.raises(WalkError, match=r"^miniature@plum: mirror: no folder; 0 not run$"):
         build(targets=["miniature"])
     failures_left = {name: Path(f"fail-miniature@{name}").read_text().split()[1] for name in ("apple", "plum")}
-    assert failures_left == {"apple": "0", "plum": "8"}, "apple was tried again, plum was not"
+    assert failures_left == {"apple": "0", "plum": "8"}, "apple was retried, plum was not"
     assert (toy / "data/miniature/apple").exists()
 
 
 @pytest.fixture
 def _interruptible():
-    """As in a terminal: a shell starts background jobs, and with them the tests, with SIGINT ignored."""
+    """SIGINT as in a terminal: shells start background jobs with SIGINT ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -103,12 +103,4 @@ def test_an_interrupted_flow_leaves_no_stage_behind(toy):
     with pytest.raises(KeyboardInterrupt):
         build(targets=["miniature@apple"])
     assert not is_alive(int(pid_file.read_text()))
-    assert not (toy / "data/miniature/apple").exists(), "the stage was waited for"
-
-
-def test_the_table_counts_what_became_of_the_nodes():
-    from flows.reproduce import Outcome
-
-    text = render([Outcome("mix", "ran", 1.25), Outcome("train", "failed", 0.0)])
-    assert text.splitlines()[0] == "1 ran, 1 failed"
-    assert "| `mix` | ran | 1.2 |" in text
+    assert not (toy / "data/miniature/apple").exists(), "the flow waited for the stage"

@@ -6,10 +6,10 @@ from flows.graph import Node
 from flows.reproduce import SLOTS, NodeError, is_worth_retrying, task_for
 from openmedq.stages import STAGES
 
-DVC_SAYS = "ERROR: failed to reproduce 'x': failed to run: python x.py, exited with {}"
+DVC_ERROR = "ERROR: failed to reproduce 'x': failed to run: python x.py, exited with {}"
 
 
-def test_downloads_are_retried_with_growing_delays_and_learning_takes_the_gpu_slot():
+def test_downloads_are_retried_with_growing_delays_and_training_stages_use_the_gpu_slot():
     download = task_for(Node("download@apple", "download", ()))
     assert download.retries == 3 and download.retry_delay_seconds == [10, 60, 300] and download.retry_jitter_factor > 0
     for stage in ("train", "evaluate", "transfer"):
@@ -26,10 +26,10 @@ def test_the_slots_of_the_table_exist():
 @pytest.mark.parametrize(
     ("lines", "text", "is_passing"),
     [
-        (["> python x.py", "error: a.csv: no column b", "", DVC_SAYS.format(1)], "x: a.csv: no column b", False),
-        (["> python x.py", "error: host: cut off", DVC_SAYS.format(75)], "x: host: cut off", True),
-        (["Traceback", "TimeoutError: slow", DVC_SAYS.format(1)], "x: TimeoutError: slow", True),
-        (["half way", DVC_SAYS.format(-9)], "x: half way", True),
+        (["> python x.py", "error: a.csv: no column b", "", DVC_ERROR.format(1)], "x: a.csv: no column b", False),
+        (["> python x.py", "error: host: cut off", DVC_ERROR.format(75)], "x: host: cut off", True),
+        (["Traceback", "TimeoutError: slow", DVC_ERROR.format(1)], "x: TimeoutError: slow", True),
+        (["half way", DVC_ERROR.format(-9)], "x: half way", True),
         (
             ["ERROR: failed to reproduce 'x': missing data 'source': d"],
             "x: failed to reproduce 'x': missing data 'source': d",
@@ -38,7 +38,7 @@ def test_the_slots_of_the_table_exist():
         ([], "x: no output", False),
     ],
 )
-def test_a_failure_is_one_line_and_only_what_may_pass_is_retried(lines, text, is_passing):
+def test_an_error_is_one_line_and_only_temporary_ones_are_retried(lines, text, is_passing):
     error = NodeError("x", lines)
     assert str(error) == text
     state = SimpleNamespace(result=lambda raise_on_failure: error)

@@ -1,4 +1,4 @@
-"""Prefect's server as `make ui` and compose.yaml start it: it refuses pages of other sites, not its own and workers."""
+"""Prefect's server, as `make ui` and compose.yaml start it, rejects pages of other sites and accepts its own pages."""
 
 import json
 import os
@@ -14,10 +14,18 @@ import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.server.api.server import SubprocessASGIServer
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_URL,
+    PREFECT_HOME,
+    PREFECT_SERVER_DATABASE_CONNECTION_URL,
+    temporary_settings,
+)
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from flows.walk import close_temporary_server
 from tests.connections import guard, read_attempts
 from tests.flows.test_ui import find_port
 
@@ -31,7 +39,7 @@ EVIL = "evil.example.com"
 
 @dataclass
 class Server:
-    """A server that is up, and the folder of its database and of what its deployment runs."""
+    """A running server, and the folder of its database and its deployment."""
 
     port: int
     folder: Path
@@ -50,7 +58,7 @@ class Server:
         return self.folder / "a command ran"
 
     def fetch_token(self):
-        """What a page of ours sends with each POST."""
+        """The headers that the server's own pages send with each POST."""
         answer = httpx.get(f"{self.url}/api/csrf-token", params={"client": "page"})
         return {"Prefect-Csrf-Client": "page", "Prefect-Csrf-Token": answer.json()["token"]}
 
@@ -94,7 +102,7 @@ def _await(server, process, log):
 
 @pytest.fixture(scope="module")
 def deployment(server):
-    """A deployment on a pool that a worker may serve, declared by Prefect's own client."""
+    """A deployment on a process pool, created by Prefect's client."""
     (server.folder / "touch.py").write_text(FLOW.format(str(server.proof)))
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
@@ -103,7 +111,7 @@ def deployment(server):
         return client.read_deployment(client.create_deployment(flow, "touch", work_pool_name=POOL, **place))
 
 
-# What a browser sends for a page of another site: each has a valid token, but for the last.
+# The headers of a page of another site; all but the last have a valid token.
 ATTACKS = {
     "JSON": {"Origin": f"http://{EVIL}", "Content-Type": "application/json"},
     "no Content-Type": {"Origin": f"http://{EVIL}"},
@@ -118,45 +126,35 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_pages_of_other_sites_run_nothing(attack, server, deployment):
+def test_pages_of_other_sites_are_rejected(attack, server, deployment):
     headers = {name: value.format(port=server.port) for name, value in ATTACKS[attack].items()}
     if attack != "no token":
         headers |= server.fetch_token()
-    before = read_rows()
-    shell = f"touch '{server.proof}'"
-    run = {"job_variables": {"command": shell}}
-    steps = [{"prefect.deployments.steps.run_shell_script": {"script": shell}}]
-    made = {"name": attack, "flow_id": str(deployment.flow_id), "work_pool_name": POOL, "pull_steps": steps}
-    for path, body in ((f"{deployment.id}/create_flow_run", run), ("", made)):
-        answer = httpx.post(f"{server.url}/api/deployments/{path}", headers=headers, content=json.dumps(body))
-        assert answer.status_code == 403, answer.text
-    assert read_rows() == before
-
-
-def read_rows():
-    with get_client(sync_client=True) as client:
-        return {row.id for rows in (client.read_flow_runs(), client.read_deployments()) for row in rows}
+    run = {"job_variables": {"command": f"touch '{server.proof}'"}}
+    url = f"{server.url}/api/deployments/{deployment.id}/create_flow_run"
+    answer = httpx.post(url, headers=headers, content=json.dumps(run))
+    assert answer.status_code == 403, answer.text
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1:{}", "localhost:{}", "LOCALHOST:{}", "[::1]:{}", "prefect:{}"])
-def test_its_own_names_are_served(name, server):
+def test_its_own_names_are_accepted(name, server):
     host = name.format(server.port)
     answer = httpx.get(f"{server.url}/api/health", headers={"Host": host, "Origin": f"http://{host}"})
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("name", ["", EVIL, "localhost", "prefect", "127.0.0.1:{}0", "127.0.0.1:{}.evil", "10.evil:{}"])
-def test_other_names_are_not_served(name, server):
+def test_other_names_are_rejected(name, server):
     answer = httpx.get(f"{server.url}/api/health", headers={"Host": name.format(server.port)})
     assert 400 <= answer.status_code < 500
 
 
-def test_websockets_pass_the_same_check(server):
+def test_websockets_are_checked_as_well(server):
     ours, rebound = (f"ws://{name}:{server.port}/api/events/in" for name in ("127.0.0.1", EVIL))
     for url, origin in ((ours, f"http://{EVIL}"), (ours, "null"), (rebound, None)):
         sock = socket.create_connection(("127.0.0.1", server.port))
         with sock, pytest.raises(InvalidStatus, match="403"), connect(url, origin=origin, sock=sock):
-            pytest.fail("it was opened")
+            pytest.fail("the websocket was opened")
     for origin in (None, server.url):
         connect(ours, origin=origin).close()
 
@@ -179,8 +177,27 @@ def test_a_taken_port_is_one_line(server):
     )
 
 
+def test_the_temporary_server_of_a_flow_needs_a_password(tmp_path):
+    home = {PREFECT_HOME: str(tmp_path), PREFECT_SERVER_DATABASE_CONNECTION_URL: f"sqlite+aiosqlite:///{tmp_path}/p.db"}
+    with temporary_settings(home, restore_defaults={PREFECT_API_URL}), close_temporary_server():
+        temporary = SubprocessASGIServer(find_port())
+        temporary.start(timeout=120)
+        try:
+            for path in ("csrf-token?client=page", "flow_runs/count"):
+                assert httpx.get(f"{temporary.api_url}/{path}", headers={"Host": EVIL}).status_code == 401
+            with temporary_settings({PREFECT_API_URL: temporary.api_url}), get_client(sync_client=True) as client:
+                assert client.read_flow_runs() == []
+        finally:
+            temporary.stop()
+
+
+def test_a_configured_server_keeps_its_password():
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:4200/api"}), close_temporary_server():
+        assert PREFECT_API_AUTH_STRING.value() is None
+
+
 @pytest.mark.slow
-def test_a_worker_runs_what_was_asked_for_and_nothing_else(server, deployment):
+def test_a_worker_runs_the_requested_flow_and_no_other(server, deployment):
     with get_client(sync_client=True) as client:
         asked = client.create_flow_run_from_deployment(deployment.id)
         assert not server.proof.exists()

@@ -19,7 +19,7 @@ def find_port():
         return probe.getsockname()[1]
 
 
-def test_a_taken_port_is_told_in_one_line_before_anything_starts(capsys):
+def test_a_taken_port_is_one_line(capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -29,7 +29,7 @@ def test_a_taken_port_is_told_in_one_line_before_anything_starts(capsys):
     assert capsys.readouterr().err == line
 
 
-def test_servers_are_awaited_and_stopped():
+def test_servers_are_started_and_stopped():
     port = find_port()
     server = page(port, f"import http.server as h; h.test(h.SimpleHTTPRequestHandler, port={port}, bind='127.0.0.1')")
     with ui.serve([server]) as processes:
@@ -38,27 +38,26 @@ def test_servers_are_awaited_and_stopped():
     ui._require_free(server)
 
 
-def test_a_server_that_dies_is_told_with_the_command_that_shows_why():
+def test_the_error_of_a_dead_server_names_its_command():
     line = r"^MLflow: ended while it started; run `python -c raise SystemExit\(3\)` to see why$"
     with pytest.raises(OpenMedQError, match=line), ui.serve([page(find_port(), "raise SystemExit(3)")]):
-        pytest.fail("a dead server counts as up")
+        pytest.fail("the server is dead")
 
 
-def test_pages_on_disk_are_named_where_they_are(tmp_path, monkeypatch, capsys):
+def test_existing_pages_are_listed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     index = tmp_path / paths.DATA_DOCS / "index.html"
     (index.parent / "expectations").mkdir(parents=True)
-    (index.parent / "expectations" / "index.html").touch()  # a page below is not the first page
-    ui._print_windows([ui.prefect_page("127.0.0.1", 4200)])
-    missing = "not there yet: run `dvc repro`"
+    (index.parent / "expectations" / "index.html").touch()  # a page of a subfolder is not the start page
+    ui._print_pages([ui.prefect_page("127.0.0.1", 4200)])
+    missing = "missing; run `dvc repro`"
     assert capsys.readouterr().out.splitlines()[1:3] == [f"Report      {missing}", f"Data Docs   {missing}"]
     index.touch()
-    ui._print_windows([ui.prefect_page("127.0.0.1", 4200)])
-    said = capsys.readouterr().out.splitlines()
-    assert said[1:3] == [f"Report      {missing}", "Data Docs   data/docs/index.html"]
+    ui._print_pages([ui.prefect_page("127.0.0.1", 4200)])
+    assert capsys.readouterr().out.splitlines()[1:3] == [f"Report      {missing}", "Data Docs   data/docs/index.html"]
 
 
-def test_pages_are_on_loopback_and_silent():
+def test_pages_are_on_loopback_without_telemetry():
     mlflow = ui.mlflow_page("127.0.0.1", 5311).command
     assert mlflow[mlflow.index("--host") + 1] == "127.0.0.1"
     assert mlflow[mlflow.index("--allowed-hosts") + 1] == "127.0.0.1:5311,localhost:5311,[::1]:5311"

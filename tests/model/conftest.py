@@ -1,4 +1,4 @@
-"""A tiny model and its processor, built once."""
+"""A tiny model, and its processor, which is built once."""
 
 from typing import Any
 

@@ -8,7 +8,6 @@ import torch
 from peft import PeftModel
 
 from openmedq.errors import ModelError
-from openmedq.model import batch as batches
 from openmedq.model.batch import Batch, blank, collate, read_pixels
 from openmedq.model.prompt import IGNORED, encode
 from openmedq.schema import Image
@@ -24,9 +23,8 @@ def make_batch(processor: Any, rows: list[int]) -> Batch:
     return dataset.collate([dataset[row] for row in rows]).batch
 
 
-def test_the_journey_has_the_shapes_that_are_drawn(processor: Any, model: PeftModel) -> None:
-    assert "(N, 1 + P, Dv)" in (batches.__doc__ or "")
-    rows = [0, 1, 4]  # one picture, none, two: N = 3
+def test_the_shapes_are_those_of_the_docstring(processor: Any, model: PeftModel) -> None:
+    rows = [0, 1, 4]  # one image, none, two: N = 3
     encoded = [encode(SAMPLES[row], processor.tokenizer, NUM_PATCHES, MAX_TOKENS) for row in rows]
     for each in encoded:
         assert each.ids.shape == each.labels.shape == (len(each.ids),)
@@ -84,7 +82,7 @@ def test_generation_pads_on_the_left() -> None:
     assert (batch.labels == IGNORED).all()
 
 
-def test_a_batch_without_pictures_does_not_run_the_encoder(processor: Any, model: PeftModel) -> None:
+def test_a_batch_without_images_does_not_run_the_encoder(processor: Any, model: PeftModel) -> None:
     batch = make_batch(processor, [1, 2])
     assert batch.pixels.shape[0] == 0
     assert "pixel_values" not in batch.inputs()
@@ -92,7 +90,7 @@ def test_a_batch_without_pictures_does_not_run_the_encoder(processor: Any, model
     assert model.model.model.vision_tower.embeddings.cls_token.grad is None
 
 
-def test_a_batch_keeps_each_picture_with_its_sample(processor: Any, model: PeftModel) -> None:
+def test_a_batch_keeps_each_image_with_its_sample(processor: Any, model: PeftModel) -> None:
     model.eval()
     mixed = make_batch(processor, [1, 0, 4])
     with torch.no_grad():
@@ -109,18 +107,18 @@ def test_pixels_are_resized_and_normalized(mode: str, processor: Any) -> None:
     buffer = io.BytesIO()
     PIL.Image.open(io.BytesIO(make_image(3).data or b"")).convert(mode).save(buffer, "TIFF")
     pixels = read_pixels(Image("x", data=buffer.getvalue()), processor.image_processor)
-    colour = PIL.Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
-    resized = np.asarray(colour.resize((SIDE_PX, SIDE_PX), PIL.Image.Resampling.BICUBIC), np.float32) / 255
+    rgb = PIL.Image.open(io.BytesIO(buffer.getvalue())).convert("RGB")
+    resized = np.asarray(rgb.resize((SIDE_PX, SIDE_PX), PIL.Image.Resampling.BICUBIC), np.float32) / 255
     expected = (resized - np.array([0.5, 0.4, 0.3])) / np.array([0.25, 0.26, 0.27])
     np.testing.assert_allclose(pixels.numpy(), expected.transpose(2, 0, 1), atol=1e-5)
 
 
-def test_a_sample_read_without_pictures_is_refused(processor: Any) -> None:
-    with pytest.raises(ModelError, match="read without its pictures"):
+def test_a_sample_read_without_images_is_an_error(processor: Any) -> None:
+    with pytest.raises(ModelError, match="read without its images"):
         read_pixels(Image("x"), processor.image_processor)
 
 
-def test_a_share_of_pictures_is_blanked() -> None:
+def test_a_share_of_images_is_blanked() -> None:
     pixels = torch.randn(400, 3, 4, 4)
     mean, std = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
     blanked = blank(pixels, 0.25, mean, std, torch.Generator().manual_seed(0))

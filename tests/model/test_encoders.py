@@ -49,12 +49,7 @@ def see(model: Any, pixels: Tensor) -> Tensor:
     return tokens
 
 
-def test_each_name_is_a_module_that_builds() -> None:
-    with pytest.raises(ModelError, match=r"image_size_px: 30 is no multiple of patch_size_px, 8"):
-        encoders.build(make_settings("scratch", image_size_px=30))
-
-
-def test_scratch_is_drawn_from_the_seed() -> None:
+def test_scratch_depends_on_the_seed_and_checks_its_sizes() -> None:
     states = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -63,10 +58,13 @@ def test_scratch_is_drawn_from_the_seed() -> None:
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
     assert see(model, torch.zeros(2, 3, 32, 32)).shape == (2, 17, 24)
-    with pytest.raises(ModelError, match="the encoder `scratch` has none"):
-        encoders.build(make_settings("scratch", weights="somewhere"))
-    with pytest.raises(ModelError, match="is no multiple of num_heads"):
-        encoders.build(make_settings("scratch", num_heads=5))
+    for changes, words in (
+        ({"weights": "somewhere"}, "the encoder `scratch` loads none"),
+        ({"num_heads": 5}, "width: 24 is not a multiple of num_heads, 5"),
+        ({"image_size_px": 30}, "image_size_px: 30 is not a multiple of patch_size_px, 8"),
+    ):
+        with pytest.raises(ModelError, match=words):
+            encoders.build(make_settings("scratch", **changes))
 
 
 # Any model of transformers --------------------------------------------------------------------------------------------
@@ -95,7 +93,7 @@ def test_pretrained_gives_the_weights_of_a_folder(make: Any, tmp_path: Path) -> 
     assert type(AutoModel.from_config(loaded.config)) is type(loaded)  # so that a saved LLaVA builds it again
 
 
-def test_the_tower_is_taken_out_of_a_whole_clip(tmp_path: Path) -> None:
+def test_the_vision_tower_of_a_whole_clip_is_loaded(tmp_path: Path) -> None:
     tower = make_clip_vision()
     config = CLIPConfig(
         text_config={"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 9},
@@ -115,17 +113,17 @@ def test_the_tower_is_taken_out_of_a_whole_clip(tmp_path: Path) -> None:
         ({"width": 48, "num_heads": 3}, r"train.vision.width: 48, but .* has 24"),
         ({"patch_size_px": 4}, r"train.vision.patch_size_px: 4, but .* has 8"),
         ({"image_size_px": 64}, r"train.vision.image_size_px: 64: .*doesn't match"),
-        ({"weights": None}, "needs a folder or a hub id"),
+        ({"weights": None}, "needs a folder or a Hugging Face id"),
     ],
 )
-def test_sizes_are_the_weights_own(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+def test_sizes_must_be_those_of_the_weights(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     make_vit().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=words):
         encoders.build(make_settings("pretrained", **{"weights": str(tmp_path), **changes}))
 
 
 @pytest.mark.parametrize("encoder", ["pretrained", "biomedclip"])
-def test_weights_that_can_not_be_had_are_told_in_one_line(
+def test_weights_that_can_not_be_loaded_are_one_line(
     encoder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
@@ -135,7 +133,7 @@ def test_weights_that_can_not_be_had_are_told_in_one_line(
         assert "\n" not in str(caught.value)
 
 
-# BiomedCLIP: timm's ViT, written down by hand -------------------------------------------------------------------------
+# BiomedCLIP: timm's ViT, written by hand -------------------------------------------------------------------------
 
 
 def draw_checkpoint(width: int = 24, num_layers: int = 2) -> dict[str, Tensor]:
@@ -164,7 +162,7 @@ def draw_checkpoint(width: int = 24, num_layers: int = 2) -> dict[str, Tensor]:
 
 
 def see_like_timm(checkpoint: dict[str, Tensor], pixels: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
-    """timm's `vit_base_patch16_224`, as its paper draws it: tokens before and after the last normalization."""
+    """timm's `vit_base_patch16_224` from its paper: tokens before and after the last normalization."""
     weights = {name.removeprefix("visual.trunk."): tensor for name, tensor in checkpoint.items()}
 
     def linear(name: str, tokens: Tensor) -> Tensor:
@@ -215,27 +213,27 @@ def test_biomedclip_takes_every_tensor_and_no_unknown_one(tmp_path: Path) -> Non
         torch.save(changed, tmp_path / "open_clip_pytorch_model.bin")
         encoders.build(make_settings("biomedclip", weights=str(tmp_path)))
 
-    with pytest.raises(ModelError, match=r"1 tensors more or less, such as layers.1.mlp.fc2.bias"):
+    with pytest.raises(ModelError, match=r"1 tensors are missing or extra, such as layers.1.mlp.fc2.bias"):
         build({name: tensor for name, tensor in checkpoint.items() if name != "visual.trunk.blocks.1.mlp.fc2.bias"})
     with pytest.raises(ModelError, match=r"unknown tensor visual.trunk.blocks.0.ls1.gamma"):
         build({**checkpoint, "visual.trunk.blocks.0.ls1.gamma": torch.ones(1)})
     with pytest.raises(ModelError, match=r"unknown tensor decoder.weight"):
         build({**checkpoint, "decoder.weight": torch.ones(1)})
-    with pytest.raises(ModelError, match=r"holds no visual.trunk"):
+    with pytest.raises(ModelError, match=r"has no visual.trunk"):
         build({"logit_scale": torch.ones(1)})
     with pytest.raises(ModelError, match=r"does not fit: .*size mismatch"):
         build({**checkpoint, "visual.trunk.pos_embed": torch.ones(1, 5, 24)})
 
 
-def test_a_checkpoint_that_runs_code_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_with_code_is_rejected(tmp_path: Path) -> None:
     torch.save({"visual.trunk.cls_token": Path("x")}, tmp_path / "open_clip_pytorch_model.bin")
-    with pytest.raises(ModelError, match="not a checkpoint, or cut"):
+    with pytest.raises(ModelError, match="not a checkpoint, or truncated"):
         encoders.build(make_settings("biomedclip", weights=str(tmp_path)))
 
 
-def test_a_cut_checkpoint_is_told(tmp_path: Path) -> None:
+def test_a_truncated_checkpoint_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "open_clip_pytorch_model.bin"
     torch.save(draw_checkpoint(), path)
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ModelError, match="not a checkpoint, or cut"):
+    with pytest.raises(ModelError, match="not a checkpoint, or truncated"):
         encoders.build(make_settings("biomedclip", weights=str(tmp_path)))

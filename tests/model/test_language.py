@@ -48,8 +48,8 @@ def test_a_size_that_is_missing_is_named(name: str) -> None:
         language.build(NEW.model_copy(update={name: None}), [])
 
 
-def test_a_width_that_heads_can_not_share_is_told() -> None:
-    with pytest.raises(ModelError, match=r"train.language.width: 30 is no even multiple of num_heads, 2"):
+def test_a_width_that_is_not_a_multiple_of_the_heads_is_an_error() -> None:
+    with pytest.raises(ModelError, match=r"train.language.width: 30 is not an even multiple of num_heads, 2"):
         language.build(NEW.model_copy(update={"width": 30}), [])
 
 
@@ -57,15 +57,15 @@ def test_a_width_that_heads_can_not_share_is_told() -> None:
 
 
 def publish(folder: Path, *, is_pmc: bool = False, is_tied: bool = False) -> Path:
-    """A LLaMA as it is published: no pad, no image token; and in the manner of PMC-LLaMA, with its slips."""
+    """A published LLaMA without pad and image token; `is_pmc`: with the errors of PMC-LLaMA's configs."""
     torch.manual_seed(0)
     pieces = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), "▁", *"abcdefghijklmnopqrstuvwxyz:"]
     merges = [("t", "h"), ("th", "e"), ("▁", "the")]
     vocabulary = {piece: number for number, piece in enumerate([*pieces, *("".join(pair) for pair in merges)])}
     LlamaTokenizer(vocab=vocabulary, merges=merges).save_pretrained(folder)
     if is_pmc:
-        slips = {"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": "", "unk_token": ""}
-        (folder / "tokenizer_config.json").write_text(json.dumps(slips))
+        errors = {"tokenizer_class": "LLaMATokenizer", "bos_token": "", "eos_token": "", "unk_token": ""}
+        (folder / "tokenizer_config.json").write_text(json.dumps(errors))
     config = LlamaConfig(
         vocab_size=len(vocabulary), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64,
         bos_token_id=0, eos_token_id=1, pad_token_id=-1 if is_pmc else None, tie_word_embeddings=is_tied,
@@ -75,7 +75,7 @@ def publish(folder: Path, *, is_pmc: bool = False, is_tied: bool = False) -> Pat
 
 
 @pytest.mark.parametrize("is_pmc", [False, True])
-def test_published_weights_get_what_they_lack(tmp_path: Path, is_pmc: bool) -> None:
+def test_missing_special_tokens_are_added_to_published_weights(tmp_path: Path, is_pmc: bool) -> None:
     model, tokenizer = language.build(Language(weights=str(publish(tmp_path, is_pmc=is_pmc))), [])
     assert (tokenizer.bos_token, tokenizer.eos_token) == ("<s>", "</s>")
     ids = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id]
@@ -90,25 +90,25 @@ def test_published_weights_get_what_they_lack(tmp_path: Path, is_pmc: bool) -> N
     assert encoded.ids[-1] == encoded.labels[-1] == tokenizer.eos_token_id
 
 
-@pytest.mark.parametrize("slip", [{"tokenizer_class": "LLaMATokenizer"}, {"bos_token": "", "eos_token": ""}])
-def test_the_first_llamas_tokenizer_is_asked_for_by_name(
-    slip: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("change", [{"tokenizer_class": "LLaMATokenizer"}, {"bos_token": "", "eos_token": ""}])
+def test_the_tokenizer_of_the_first_llamas_is_loaded_by_name(
+    change: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(slip))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(change))
     monkeypatch.setattr(language, "AutoTokenizer", None)
     tokenizer = language.load_tokenizer(str(tmp_path))
     assert isinstance(tokenizer, LlamaTokenizer)
     assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token) == ("<s>", "</s>", "<unk>")
 
 
-def test_what_is_no_llama_is_refused(tmp_path: Path) -> None:
+def test_another_architecture_is_an_error(tmp_path: Path) -> None:
     BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="is a bert, not a LLaMA"):
         language.build(Language(weights=str(tmp_path)), [])
 
 
-def test_weights_that_can_not_be_had_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_can_not_be_loaded_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for weights in (str(tmp_path), "nobody/nothing"):
         with pytest.raises(ModelError, match=f"train.language.weights: {weights}: can't be loaded") as caught:
@@ -116,11 +116,11 @@ def test_weights_that_can_not_be_had_are_told_in_one_line(tmp_path: Path, monkey
         assert "\n" not in str(caught.value)
 
 
-def test_a_sentencepiece_file_names_the_package_that_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sentencepiece_file_names_the_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise ValueError("`tiktoken` is required to read a `tiktoken` file.")
 
     monkeypatch.setattr(language, "load_tokenizer", fail)
     monkeypatch.setattr(language, "find_spec", lambda _: None)
-    with pytest.raises(ModelError, match="needs the package `sentencepiece`"):
+    with pytest.raises(ModelError, match="requires the package `sentencepiece`"):
         language.build(Language(weights=str(publish(tmp_path))), [])

@@ -20,7 +20,7 @@ def test_cross_entropy_is_that_of_transformers(model: PeftModel, processor: Any)
     assert losses.contrastive == 0
 
 
-def test_what_is_not_learned_has_no_gradient(model: PeftModel, processor: Any) -> None:
+def test_tokens_without_labels_have_no_gradient(model: PeftModel, processor: Any) -> None:
     batch = make_batch(processor, [0])
     embedded = model.get_input_embeddings()(batch.ids).detach().requires_grad_()
     logits = model(inputs_embeds=embedded, attention_mask=batch.mask).logits
@@ -30,20 +30,20 @@ def test_what_is_not_learned_has_no_gradient(model: PeftModel, processor: Any) -
     assert touched[:-1].tolist() == (batch.labels[0, 1:] != IGNORED).tolist()
 
 
-def test_contrast_prefers_the_own_text() -> None:
+def test_contrast_prefers_matching_texts() -> None:
     texts = torch.eye(4)
     matching = objectives.contrast(texts, texts, torch.eye(4, dtype=torch.bool))
     crossed = objectives.contrast(texts.roll(1, 0), texts, torch.eye(4, dtype=torch.bool))
     assert matching < crossed
 
 
-def test_equal_texts_are_no_wrong_texts(model: PeftModel, processor: Any) -> None:
+def test_equal_texts_are_no_negative_pairs(model: PeftModel, processor: Any) -> None:
     pooled, is_same = objectives._pool_answers(model, make_batch(processor, [0, 3, 0]))
     assert is_same.tolist() == [[True, False, True], [False, True, False], [True, False, True]]
     torch.testing.assert_close(pooled[0], pooled[2])
 
 
-def test_the_pooled_text_has_not_seen_the_picture(model: PeftModel, processor: Any) -> None:
+def test_the_pooled_text_does_not_depend_on_the_image(model: PeftModel, processor: Any) -> None:
     model.eval()
     batch = make_batch(processor, [0, 3])
     blank = type(batch)(torch.zeros_like(batch.pixels), batch.ids, batch.labels, batch.mask)
@@ -52,7 +52,7 @@ def test_the_pooled_text_has_not_seen_the_picture(model: PeftModel, processor: A
 
 
 @pytest.mark.parametrize("rows", [[0, 3], [1, 2], [0, 1]])
-def test_contrast_is_for_batches_of_one_picture_a_sample(model: PeftModel, processor: Any, rows: list[int]) -> None:
+def test_contrast_needs_one_image_per_sample(model: PeftModel, processor: Any, rows: list[int]) -> None:
     tiny.shake(model)
     batch = make_batch(processor, rows)
     loss = objectives.compute(model, batch, is_contrastive=True).contrastive

@@ -1,4 +1,4 @@
-"""The paper's model on the meta device: what of it can be held without a GPU."""
+"""The paper's model on the meta device: settings, shapes and parameter counts."""
 
 from pathlib import Path
 from typing import Any
@@ -11,31 +11,24 @@ from openmedq import paths
 from openmedq.config import Train, profile
 from openmedq.model import lora
 from openmedq.model import model as models
-from openmedq.model.encoders import count_patches, scratch
+from openmedq.model.encoders import scratch
 
 ROOT = Path(__file__).parents[2]
 VOCABULARY = 32_002  # LLaMA's 32,000, <pad> and <image>
 
 
 @pytest.fixture(scope="module")
-def dials() -> Train:
+def settings() -> Train:
     return profile(ROOT / paths.CONF, "paper").train
 
 
-def test_the_paper_profile_says_what_the_paper_says(dials: Train) -> None:
-    assert (dials.batch_size, dials.lr, dials.num_epochs, dials.precision) == (64, 5e-5, 15, "bf16")
-    assert (dials.lora.rank, dials.lora.alpha, dials.lora.targets) == (8, 32, ("q_proj", "v_proj"))
-    assert (dials.vision.encoder, dials.vision.image_size_px, count_patches(dials.vision)) == ("biomedclip", 224, 196)
-    assert dials.max_steps is None
-
-
-def test_shapes_and_counts(dials: Train, tokenizer: Any) -> None:
-    config = LlamaConfig(vocab_size=VOCABULARY)  # of LLaMA-7B: the defaults
+def test_shapes_and_counts(settings: Train, tokenizer: Any) -> None:
+    config = LlamaConfig(vocab_size=VOCABULARY)  # the defaults are LLaMA-7B's
     with torch.device("meta"):
-        vision = scratch.build(dials.vision.model_copy(update={"weights": None}))
-        llava = models.assemble(vision, LlamaForCausalLM(config), tokenizer, dials.vision)
-        model = lora.adapt(llava, dials.lora)
-        for part in models.find_trained(llava, dials):
+        vision = scratch.build(settings.vision.model_copy(update={"weights": None}))
+        llava = models.assemble(vision, LlamaForCausalLM(config), tokenizer, settings.vision)
+        model = lora.adapt(llava, settings.lora)
+        for part in models.find_trained(llava, settings):
             part.requires_grad_(True)
         models.freeze_unused(vision)
         tokens = vision(torch.empty(2, 3, 224, 224), output_hidden_states=True).hidden_states[-1]

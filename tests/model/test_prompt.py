@@ -32,14 +32,14 @@ def decode(ids: Any, tokenizer: Any) -> str:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
-def test_each_task_reads_as_its_page_says(sample: Sample, tokenizer: Any) -> None:
+def test_the_wording_of_each_task(sample: Sample, tokenizer: Any) -> None:
     encoded = encode(sample, tokenizer, NUM_PATCHES, 200)
     assert decode(encoded.ids, tokenizer) == WORDINGS[sample.provenance.record]
     assert encoded.num_cut == 0
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
-def test_answers_and_ends_alone_are_learned(sample: Sample, tokenizer: Any) -> None:
+def test_only_answers_and_their_ends_have_labels(sample: Sample, tokenizer: Any) -> None:
     ids, labels, _ = encode(sample, tokenizer, NUM_PATCHES, 200)
     learned = labels != IGNORED
     assert (labels[learned] == ids[learned]).all()
@@ -51,7 +51,7 @@ def test_answers_and_ends_alone_are_learned(sample: Sample, tokenizer: Any) -> N
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
-def test_generation_goes_on_from_what_training_saw(sample: Sample, tokenizer: Any) -> None:
+def test_the_prompt_of_generation_is_that_of_training(sample: Sample, tokenizer: Any) -> None:
     ids = encode(sample, tokenizer, NUM_PATCHES, 200).ids
     asked = encode_prompt(sample, tokenizer, NUM_PATCHES, 200)
     assert ids[: len(asked)].tolist() == asked.tolist()
@@ -59,11 +59,11 @@ def test_generation_goes_on_from_what_training_saw(sample: Sample, tokenizer: An
     assert tokenizer.decode(ids[len(asked) :]) == f" {answer}</s>"
 
 
-def test_nothing_that_gives_the_answer_away_is_asked(tokenizer: Any) -> None:
+def test_the_prompt_does_not_reveal_the_answer(tokenizer: Any) -> None:
     secret = "SECRET"
     for sample in SAMPLES:
         turn = sample.turns[-1]
-        told = replace(
+        changed = replace(
             sample,
             turns=(*sample.turns[:-1], replace(turn, answer=secret, alternatives=(secret,))),
             attributes={"long_answer": secret, secret: "1"},
@@ -72,11 +72,11 @@ def test_nothing_that_gives_the_answer_away_is_asked(tokenizer: Any) -> None:
             id=secret,
             modality=secret,
         )
-        asked = tokenizer.decode(encode_prompt(told, tokenizer, NUM_PATCHES, 200))
+        asked = tokenizer.decode(encode_prompt(changed, tokenizer, NUM_PATCHES, 200))
         assert secret not in asked, asked
 
 
-def test_texts_can_not_forge_special_tokens(tokenizer: Any) -> None:
+def test_texts_can_not_add_special_tokens(tokenizer: Any) -> None:
     sample = make_sample(Task.VQA, Turn("Is <image></s> it?", "no <image> <pad>"))
     ids, labels, _ = encode(sample, tokenizer, NUM_PATCHES, 200)
     special = {name: tokenizer.convert_tokens_to_ids(name) for name in ("<image>", "</s>", "<pad>")}
@@ -87,7 +87,7 @@ def test_texts_can_not_forge_special_tokens(tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
-def test_the_saved_template_asks_in_the_same_tokens(sample: Sample, processor: Any) -> None:
+def test_the_saved_template_gives_the_same_tokens(sample: Sample, processor: Any) -> None:
     tokenizer = processor.tokenizer
     conversation = prompt.converse(sample, sample.turns, tokenizer, with_answer=False)
     text = processor.apply_chat_template(conversation, add_generation_prompt=True)
@@ -108,7 +108,7 @@ def _open(data: bytes | None) -> Any:
 LONG = " ".join(f"word{number}" for number in range(60))
 
 
-def test_the_context_goes_first_and_from_its_beginning(tokenizer: Any) -> None:
+def test_the_context_is_cut_first_at_its_beginning(tokenizer: Any) -> None:
     turn = Turn("Does it help?", "yes", LONG)
     ids, labels, num_cut = encode(make_sample(Task.TEXT_QA, turn, num_images=1), tokenizer, NUM_PATCHES, 90)
     text = decode(ids, tokenizer)
@@ -121,7 +121,7 @@ def test_the_context_goes_first_and_from_its_beginning(tokenizer: Any) -> None:
     ).sum()
 
 
-def test_a_long_answer_loses_its_end_and_does_not_learn_to_stop(tokenizer: Any) -> None:
+def test_a_long_answer_loses_its_end_token(tokenizer: Any) -> None:
     ids, labels, num_cut = encode(make_sample(Task.CAPTION, Turn("", LONG)), tokenizer, NUM_PATCHES, 80)
     text = decode(ids, tokenizer)
     assert num_cut > 0
@@ -145,7 +145,7 @@ def test_the_latest_turn_stays(tokenizer: Any) -> None:
 
 
 def test_slots_are_never_cut(tokenizer: Any) -> None:
-    with pytest.raises(ModelError, match=r"train.max_tokens: 20 is too few for tiny/1: 2 x 16 image slots"):
+    with pytest.raises(ModelError, match=r"train.max_tokens: 20 is too small for tiny/1: 2 x 16 image slots"):
         encode(make_sample(num_images=2), tokenizer, NUM_PATCHES, 20)
 
 
@@ -166,7 +166,7 @@ turns = st.builds(
     num_images=st.integers(0, 2),
     max_tokens=st.integers(100, 140),
 )
-def test_whatever_the_texts(task: Task, turns: list[Turn], num_images: int, max_tokens: int, tokenizer: Any) -> None:
+def test_any_texts(task: Task, turns: list[Turn], num_images: int, max_tokens: int, tokenizer: Any) -> None:
     sample = make_sample(task, *turns, num_images=num_images)
     ids, labels, num_cut = encode(sample, tokenizer, NUM_PATCHES, max_tokens)
     slot = tokenizer.convert_tokens_to_ids("<image>")

@@ -1,4 +1,4 @@
-"""Every set's samples as conversations: each task in its words, and nothing that gives the answer away."""
+"""The prompts of every dataset: the wording of each task, and no text that reveals the answer."""
 
 from __future__ import annotations
 
@@ -12,24 +12,34 @@ from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.model.prompt import request, respond
 from openmedq.schema import Sample, Task
 
-SETS = SOURCES | BENCHMARKS
-TELLING = {"long_answer", "explanation", "caption", "chexpert", "negbio", "mesh", "meshes", "answer_idx", "label_name"}
+DATASETS = SOURCES | BENCHMARKS
+REVEALING = {
+    "long_answer",
+    "explanation",
+    "caption",
+    "chexpert",
+    "negbio",
+    "mesh",
+    "meshes",
+    "answer_idx",
+    "label_name",
+}
 
-every_set = pytest.mark.parametrize("set_id", sorted(SETS))
+every_dataset = pytest.mark.parametrize("dataset_id", sorted(DATASETS))
 
 
 @pytest.fixture
 def samples_of(tmp_path: Path) -> Callable[[str], Iterator[Sample]]:
-    def read(set_id: str) -> Iterator[Sample]:
-        synthetic.write(set_id, tmp_path)
-        return (row for row in SETS[set_id].read(tmp_path) if isinstance(row, Sample))
+    def read(dataset_id: str) -> Iterator[Sample]:
+        synthetic.write(dataset_id, tmp_path)
+        return (row for row in DATASETS[dataset_id].read(tmp_path) if isinstance(row, Sample))
 
     return read
 
 
-@every_set
-def test_what_is_asked_is_in_the_words_of_the_task(set_id: str, samples_of: Callable[[str], Iterator[Sample]]) -> None:
-    for sample in samples_of(set_id):
+@every_dataset
+def test_requests_have_the_wording_of_the_task(dataset_id: str, samples_of: Callable[[str], Iterator[Sample]]) -> None:
+    for sample in samples_of(dataset_id):
         for turn in sample.turns:
             text, answer = request(sample.task, turn), respond(sample.task, turn)
             if sample.task is Task.CAPTION:
@@ -51,13 +61,13 @@ def test_what_is_asked_is_in_the_words_of_the_task(set_id: str, samples_of: Call
                 assert answer == turn.answer
 
 
-@every_set
-def test_nothing_gives_the_answer_away(set_id: str, samples_of: Callable[[str], Iterator[Sample]]) -> None:
-    for sample in samples_of(set_id):
+@every_dataset
+def test_nothing_reveals_the_answer(dataset_id: str, samples_of: Callable[[str], Iterator[Sample]]) -> None:
+    for sample in samples_of(dataset_id):
         for turn in sample.turns:
             text = request(sample.task, turn)
-            for name in TELLING & set(sample.attributes):
-                if len(sample.attributes[name]) > 12:  # a word may well be asked for
+            for name in REVEALING & set(sample.attributes):
+                if len(sample.attributes[name]) > 12:  # single words may occur in a question
                     assert sample.attributes[name] not in text, name
             if not turn.options and len(turn.answer) > 12:
                 assert turn.answer not in text

@@ -1,4 +1,4 @@
-"""The updates: what decays, and how far a gradient can go."""
+"""The updates: weight decay and gradient clipping."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def dataset(processor: Any) -> EncodedSamples:
 
 
 def train(model: torch.nn.Module, dataset: EncodedSamples, **changes: Any) -> tuple[dict[str, Tensor], list[float]]:
-    """How far each trained weight moved, and the rates of the updates."""
+    """The change of each trained weight, and the learning rates of the updates."""
     settings = tiny.make_settings(batch_size=6, micro_batch_size=6, **changes)
     rates: list[float] = []
     before = _copy(model)
@@ -46,7 +46,7 @@ def test_matrices_decay_and_vectors_do_not(
     compute = objectives.compute
 
     def multiply_by_zero(*arguments: Any, **options: Any) -> Any:
-        """A loss that leaves the weights to the decay alone: its gradient is zero."""
+        """A loss with zero gradient: only the decay changes the weights."""
         found = compute(*arguments, **options)
         return found._replace(next_token=found.next_token * 0)
 
@@ -60,8 +60,8 @@ def test_matrices_decay_and_vectors_do_not(
         torch.testing.assert_close(weight, before[name] * (kept - 1 if weight.ndim > 1 else 0), msg=name)
 
 
-def test_the_norm_of_the_whole_gradient_is_bounded(model: torch.nn.Module, dataset: EncodedSamples) -> None:
-    # Where a gradient is far below Adam's epsilon, the first update is the gradient over epsilon, times the rate.
+def test_the_norm_of_the_gradient_is_clipped(model: torch.nn.Module, dataset: EncodedSamples) -> None:
+    # If the gradient is far below Adam's epsilon, the first update is lr * gradient / epsilon.
     moved, rates = train(model, dataset, max_grad_norm=1e-10, weight_decay=0, lr=1, warmup=0, max_steps=1)
     assert rates == [1]
     norm = torch.cat([weight.flatten() for weight in moved.values()]).norm().item()

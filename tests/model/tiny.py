@@ -1,4 +1,4 @@
-"""A model of a few thousand weights and samples of every task, for tests that need one."""
+"""Settings of a model with a few thousand weights, and samples of every task."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def make_settings(**changes: Any) -> Train:
 
 
 def make_image(level: int = 0, mode: str = "L", size: tuple[int, int] = (40, 36)) -> Image:
-    picture = PIL.Image.fromarray(np.random.default_rng(level).integers(0, 256, (size[1], size[0], 3), np.uint8))
+    noise = PIL.Image.fromarray(np.random.default_rng(level).integers(0, 256, (size[1], size[0], 3), np.uint8))
     buffer = io.BytesIO()
-    picture.convert(mode).save(buffer, "PNG")
-    return Image(f"picture-{level}", data=buffer.getvalue())
+    noise.convert(mode).save(buffer, "PNG")
+    return Image(f"image-{level}", data=buffer.getvalue())
 
 
 def make_sample(task: Task = Task.VQA, *turns: Turn, num_images: int = 1, name: str = "1", **changes: Any) -> Sample:
@@ -86,7 +86,7 @@ def texts() -> list[str]:
 
 
 def shake(model: torch.nn.Module, seed: int = 0) -> None:
-    """Give every trained weight another value, as training does: adapters begin as the identity."""
+    """Change every trained weight, as training does: adapters start as the identity."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():

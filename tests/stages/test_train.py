@@ -1,4 +1,4 @@
-"""train: what it writes, what it visits, and that it repeats itself."""
+"""train: its outputs, the rows that it reads, and that it is deterministic."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,12 @@ from openmedq.config import Params
 from openmedq.config_file import render
 from openmedq.errors import ModelError, ParamsError, ValidationError
 from openmedq.model import model as models
-from openmedq.model import training_data
+from openmedq.model import provenance
 from openmedq.storage.shards import ShardStore
 from openmedq.tracking import runs
 from openmedq.training import objectives, train, trainer
 from openmedq.training.data import EncodedSamples
+from openmedq.training.schedule import scale
 from tests.curate.corpus import make_params
 from tests.model import tiny
 from tests.servers.small_disk import small_disk
@@ -39,7 +39,7 @@ from tests.stages.results import write_learning, write_run
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
 ROOT = Path(__file__).parents[2]
-DIALS = {"batch_size": 8, "micro_batch_size": 8, "max_steps": 6, "num_epochs": 9, "lr": 5e-3}
+SETTINGS = {"batch_size": 8, "micro_batch_size": 8, "max_steps": 6, "num_epochs": 9, "lr": 5e-3}
 
 
 @pytest.fixture(autouse=True)
@@ -49,13 +49,13 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def params(workers: int = 1, **changes: Any) -> Params:
-    dials = tiny.make_settings(**DIALS | changes).model_dump(mode="json")
-    return make_params(train=dials, execution={"device": "cpu", "workers": workers})
+    settings = tiny.make_settings(**SETTINGS | changes).model_dump(mode="json")
+    return make_params(train=settings, execution={"device": "cpu", "workers": workers})
 
 
-def run(dials: Params) -> tuple[dict[str, float], list[tuple[int | None, Mapping[str, float]]]]:
+def run(settings: Params) -> tuple[dict[str, float], list[tuple[int | None, Mapping[str, float]]]]:
     logged: list[tuple[int | None, Mapping[str, float]]] = []
-    train.run(dials, lambda metrics, step: logged.append((step, dict(metrics))))
+    train.run(settings, lambda metrics, step: logged.append((step, dict(metrics))))
     return json.loads(train.METRICS.read_text()), logged
 
 
@@ -89,15 +89,16 @@ def test_it_writes_a_model_its_losses_and_its_counts() -> None:
     assert [step for step, _ in logged] == [1, 2, 3, 4, 5, 6, None]
     assert [values["loss"] for _, values in logged[:-1]] == losses()
     assert all({"loss", "lr", "samples_per_second"} == values.keys() for _, values in logged[:-1])
+    assert [values["lr"] for _, values in logged[:-1]] == [5e-3 * scale(update, 0, 6) for update in range(6)]
     assert logged[-1][1] == {"loss": metrics["loss"]}
     assert not list(paths.PARTIAL.glob("*model"))
 
 
-def test_the_weights_carry_what_they_were_trained_on() -> None:
+def test_the_model_describes_its_training_data() -> None:
     write_run(mix={"roles": {"open_text": {"train": None}}})
     run(params())
-    tree = json.loads((paths.MODEL / training_data.NAME).read_text(encoding="utf-8"))
-    assert tree == training_data.read(paths.MODEL)
+    tree = json.loads((paths.MODEL / provenance.NAME).read_text(encoding="utf-8"))
+    assert tree == provenance.read(paths.MODEL)
     assert tree == {
         "policy": "any",
         "sources": {
@@ -106,14 +107,6 @@ def test_the_weights_carry_what_they_were_trained_on() -> None:
         },
         "base_weights": {},
     }
-
-
-def test_the_rate_warms_up_and_falls_to_zero() -> None:
-    _, logged = run(params(max_steps=20, warmup=0.2))
-    rates = [values["lr"] for _, values in logged[:-1]]
-    assert rates[:4] == pytest.approx([0.25 * 5e-3, 0.5 * 5e-3, 0.75 * 5e-3, 5e-3])
-    assert all(later < earlier for earlier, later in pairwise(rates[4:]))
-    assert rates[-1] < 0.02 * 5e-3
 
 
 def test_two_runs_give_the_same_bytes() -> None:
@@ -140,28 +133,23 @@ def test_micro_batches_weigh_each_token_alike() -> None:
     assert losses()[0] == pytest.approx(whole[0], rel=1e-5)
 
 
-def test_it_learns() -> None:
-    metrics, _ = run(params(max_steps=60))
-    assert metrics["loss"] < 0.25 * losses()[0]
-
-
-def test_only_training_rows_are_visited(monkeypatch: pytest.MonkeyPatch) -> None:
-    visited: set[str] = set()
+def test_only_training_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_ids: set[str] = set()
     take = EncodedSamples.__getitem__
 
     def spy(self: EncodedSamples, number: int) -> Any:
-        visited.add(self._samples[number].id)
+        read_ids.add(self._samples[number].id)
         return take(self, number)
 
     monkeypatch.setattr(EncodedSamples, "__getitem__", spy)
     run(params())
     index = pq.read_table(train.INDEX)
     roles = dict(zip(index["id"].to_pylist(), index["role"].to_pylist(), strict=True))
-    assert {roles[row_id] for row_id in visited} == {"train"}
-    assert visited == {row_id for row_id, role in roles.items() if role == "train"}
+    assert {roles[row_id] for row_id in read_ids} == {"train"}
+    assert read_ids == {row_id for row_id, role in roles.items() if role == "train"}
 
 
-def test_rows_of_role_validation_are_held_out_and_scored() -> None:
+def test_rows_of_the_role_validation_have_a_loss_of_their_own() -> None:
     write_run(mix={"roles": {"open_vqa": {"test": "validation"}}})
     metrics, logged = run(params())
     assert logged[-1][1] == {"loss": metrics["loss"], "validation_loss": metrics["validation_loss"]}
@@ -182,7 +170,7 @@ def test_a_mix_of_text_alone_trains() -> None:
     assert metrics["num_samples"] == 12
 
 
-def test_a_contrastive_loss_is_added_where_asked_for() -> None:
+def test_a_contrastive_loss_can_be_added() -> None:
     edit_index(lambda index: index.filter(pc.equal(index["source"], "open_vqa")))
     run(params())
     plain = losses()[0]
@@ -197,7 +185,7 @@ def test_bf16_trains_too() -> None:
     assert losses()[-1] < losses()[0]
 
 
-def test_a_loss_that_is_no_number_stops_in_one_line_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_not_finite_is_one_line_and_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     compute = objectives.compute
 
     def spoil(*arguments: Any, **options: Any) -> Any:
@@ -213,16 +201,19 @@ def test_a_loss_that_is_no_number_stops_in_one_line_and_writes_nothing(monkeypat
 
 @pytest.mark.parametrize(
     ("lr", "what"),
-    [(1e30, r"a weight of \S+ is nan|the loss after it is (nan|inf)"), (1e12, "the loss after it is nan")],
+    [
+        (1e30, r"a weight of \S+ is nan|the loss after the update is (nan|inf)"),
+        (1e12, "the loss after the update is nan"),
+    ],
 )
-def test_a_last_update_that_makes_the_model_no_good_is_no_success(lr: float, what: str) -> None:
+def test_a_last_update_that_breaks_the_model_is_an_error(lr: float, what: str) -> None:
     paths.MODEL.mkdir()
     with pytest.raises(ModelError, match=rf"^update 1: ({what}); lower train.lr"):
         run(params(lr=lr, max_steps=1, warmup=0))
-    assert not list(paths.MODEL.iterdir()) and not paths.TRAINING.exists(), "what was there stays"
+    assert not list(paths.MODEL.iterdir()) and not paths.TRAINING.exists(), "the old output stays"
 
 
-def test_weights_are_held_to_be_finite_after_the_adapters_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_must_be_finite_after_the_merge(monkeypatch: pytest.MonkeyPatch) -> None:
     merge = models.merge
 
     def overflow(model: Any) -> Any:
@@ -236,7 +227,7 @@ def test_weights_are_held_to_be_finite_after_the_adapters_are_merged(monkeypatch
     assert not paths.MODEL.exists()
 
 
-def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     compute = objectives.compute
 
     def spoil(*arguments: Any, **options: Any) -> Any:
@@ -249,7 +240,7 @@ def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(monkey
 
 
 def write_project(**changes: Any) -> None:
-    """What `python -m openmedq train` needs beside the run."""
+    """Write the inputs of `python -m openmedq train`."""
     paths.PARAMS.write_text(render(params(**changes)), encoding="utf-8")
     write_learning()
     shutil.rmtree(paths.TRAINING)
@@ -262,7 +253,7 @@ def test_a_training_that_fails_is_one_line_and_a_failed_run(capsys: pytest.Captu
     assert "update 1: " in line and "lower train.lr (1e+30)" in line
     client, experiment_id = runs._connect()
     (trained,) = client.search_runs([experiment_id])
-    assert trained.info.status == "FAILED" and not paths.RUN.exists()
+    assert trained.info.status == "FAILED" and "md5.model" not in trained.data.tags
 
 
 @pytest.mark.faults
@@ -273,7 +264,7 @@ def test_a_full_disk_at_the_end_is_one_line_and_leaves_the_last_model() -> None:
     saved = shutil.move("data", "saved")
     Path("data").mkdir()
     taken_bytes = sum(-(-path.stat().st_size // 4096) * 4096 for path in Path(saved).rglob("*") if path.is_file())
-    # The weights take 302 kB, their file 309: the first disk is found too small at once, the second while writing.
+    # Weights 302 kB, file 309 kB: the first disk fails the check of its free space, the second fails while writing.
     for room_bytes, said in ((100_000, r"MB more are needed"), (307_200, r"\(0\.3 MB free\); free some")):
         with small_disk(Path("data"), taken_bytes + room_bytes) as disk:
             subprocess.run(disk.wrap(["cp", "-r", "saved/.", "data"]), check=True)
@@ -287,16 +278,16 @@ def test_a_full_disk_at_the_end_is_one_line_and_leaves_the_last_model() -> None:
         assert kept.stdout == "the last good one"
 
 
-def test_a_batch_that_can_not_be_dealt_out_is_told() -> None:
+def test_a_batch_that_can_not_be_divided_is_an_error() -> None:
     with pytest.raises(
-        ParamsError, match=r"train.batch_size: 8 is no multiple of micro_batch_size, 3, times 1 devices"
+        ParamsError, match=r"train.batch_size: 8 is not a multiple of micro_batch_size, 3, times 1 devices"
     ):
         run(params(micro_batch_size=3))
 
 
-def test_a_mix_without_training_rows_is_told() -> None:
+def test_a_mix_without_training_rows_is_an_error() -> None:
     edit_index(lambda index: index.filter(pc.equal(index["role"], "evaluation")))
-    with pytest.raises(ValidationError, match=r"data/mix/index.parquet: no row trains"):
+    with pytest.raises(ValidationError, match=r"data/mix/index.parquet: no training rows"):
         run(params())
 
 
@@ -319,8 +310,7 @@ from pathlib import Path
 from openmedq import config
 from openmedq.training import train
 if __name__ == "__main__":
-    dials = config.load(Path("params.yaml"))
-    train.run(dials, lambda metrics, step: None)
+    train.run(config.load(Path("params.yaml")), lambda metrics, step: None)
 """
 
 
@@ -328,10 +318,10 @@ if __name__ == "__main__":
 def test_two_processes_train_as_one_does() -> None:
     import yaml
 
-    dials = params(micro_batch_size=4, max_steps=4)
-    counts, _ = run(dials)
+    settings = params(micro_batch_size=4, max_steps=4)
+    counts, _ = run(settings)
     alone = losses()
-    Path("params.yaml").write_text(yaml.safe_dump(dials.model_dump(mode="json", by_alias=True)))
+    Path("params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True)))
     Path("two.py").write_text(DISTRIBUTED.format(root=str(ROOT)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "two.py"]
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)

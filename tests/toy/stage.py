@@ -1,4 +1,4 @@
-"""A stage of the toy: writes its outputs from its name; obeys `fail-<node>` and `sleep-<node>` files, for the tests."""
+"""A stage of the toy project: writes fixed outputs. The files `fail-<node>` and `sleep-<node>` control it."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 
 stage, *rest = sys.argv[1:]
 node = "@".join([stage, *rest[:1]])
-set_id = rest[0] if rest else ""
+dataset_id = rest[0] if rest else ""
 
 print(f"{node}: at work", flush=True)
 if (pause := Path(f"sleep-{node}")).exists():
@@ -25,13 +25,12 @@ COUNTS = {"state": "present", "origin": "mirror", "found": 3, "read": 3, "reject
 COUNTS["num_images"] = 2
 
 OUTPUTS = {
-    "miniature": {f"data/miniature/{set_id}/{set_id}.csv": "1\n"},
-    "locate": {"data/mirror.txt": "mirror"},
+    "miniature": {f"data/miniature/{dataset_id}/{dataset_id}.csv": "1\n"},
     "manifest": {"data/manifest/apple.json": "{}", "data/manifest/cherry.json": "{}", "data/manifest/plum.json": "{}"},
-    "download": {f"data/raw/{set_id}/origin.json": json.dumps({"from": set_id})},
+    "download": {f"data/raw/{dataset_id}/origin.json": json.dumps({"from": dataset_id})},
     "normalize": {
-        f"data/samples/{set_id}/shard-00000.parquet": set_id,
-        f"data/samples/{set_id}/counts.json": json.dumps(COUNTS),
+        f"data/samples/{dataset_id}/shard-00000.parquet": dataset_id,
+        f"data/samples/{dataset_id}/counts.json": json.dumps(COUNTS),
     },
     "deduplicate": {"data/verdicts/counts.json": "{}"},
     "mix": {
@@ -47,7 +46,6 @@ OUTPUTS = {
     "validate": {"data/validation/verdict.json": '{"success": true}', "data/docs/index.html": "<p>docs</p>"},
     "train": {
         "data/model/config.json": "{}",
-        "data/run.json": '{"run_id": "none"}',
         "data/training/loss.csv": "step,loss\n1,2.0\n2,1.0\n",
         "data/training/metrics.json": '{"loss": 1.0}',
     },

@@ -25,8 +25,8 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
         ("bf16", "bf16"),
     ],
 )
-def test_conceal(text, shown):
-    assert lineage.conceal(text) == shown
+def test_redact(text, shown):
+    assert lineage.redact(text) == shown
 
 
 TREES = st.recursive(
@@ -50,14 +50,19 @@ def test_flatten_hides_paths_within_lists_and_keys():
     assert flat == {"a": '["…/x", "y"]', "b.https://h/x": "1"}
 
 
-def test_md5s_are_those_of_dvc_lock(toy, dvc, monkeypatch):
-    assert dvc("repro", "miniature@plum").returncode == 0
+def test_md5s_are_those_of_dvc(toy, dvc, monkeypatch):
     monkeypatch.chdir(toy)
+    with Path("stage.py").open("a") as stage:
+        stage.write(
+            "Path(f'data/miniature/{dataset_id}/ä').mkdir()\nPath(f'data/miniature/{dataset_id}/ä/b.bin').touch()\n"
+        )
+    assert dvc("repro", "miniature@plum").returncode == 0
     written = yaml.safe_load(Path("dvc.lock").read_text())["stages"]["miniature@plum"]["outs"][0]["md5"]
     assert lineage.read_md5s() == {"data/miniature/plum": written}
+    assert lineage.hash_folder(Path("data/miniature/plum")) == written
 
 
-def test_a_lock_that_is_no_lock_is_told_in_one_line(monkeypatch):
+def test_a_broken_lock_is_one_line(monkeypatch):
     monkeypatch.setattr(lineage.time, "sleep", lambda seconds: None)
     assert lineage.read_md5s() == {}
     Path("dvc.lock").write_text("stages: {a: [\n")

@@ -1,9 +1,8 @@
-"""Image encoders by name: each module builds a transformers vision model, from scratch or from published weights.
+"""Image encoders: one module each, selected by `train.vision.encoder`.
 
-A module offers `build(settings: Vision) -> PreTrainedModel`. What it returns has a class token, and
-`model(pixels, output_hidden_states=True).hidden_states[-1]` is (N, 1 + P, D): those are the tokens, before the last
-normalization, that LLaVA projects. How pixels are made is said by the settings alone (size, mean and std).
-Preprocessing, projection and heads do not belong here.
+A module defines `build(settings: Vision) -> PreTrainedModel`. The model has a class token, and
+`model(pixels, output_hidden_states=True).hidden_states[-1]` is (N, 1 + P, D): the tokens before the last normalization,
+which LLaVA projects. Preprocessing follows from the settings (size, mean and std) and is the same for all encoders.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def build(settings: Vision) -> PreTrainedModel:
-    """The encoder that the settings name, in fp32; ModelError where it can't be had or has another size."""
+    """Build the encoder in fp32; ModelError if it can't be loaded or has other sizes than the settings."""
     if settings.image_size_px % settings.patch_size_px:
         raise ModelError(
-            f"train.vision.image_size_px: {settings.image_size_px} is no multiple of patch_size_px, "
+            f"train.vision.image_size_px: {settings.image_size_px} is not a multiple of patch_size_px, "
             f"{settings.patch_size_px}"
         )
     module = importlib.import_module(f"{__name__}.{settings.encoder}")
@@ -32,5 +31,5 @@ def build(settings: Vision) -> PreTrainedModel:
 
 
 def count_patches(settings: Vision) -> int:
-    """P, the tokens that stand for one picture."""
+    """Return P, the number of tokens per image."""
     return (settings.image_size_px // settings.patch_size_px) ** 2

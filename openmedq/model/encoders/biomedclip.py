@@ -1,11 +1,11 @@
-"""BiomedCLIP's ViT-B/16 (Zhang et al., 2023), out of its open_clip checkpoint.
+"""BiomedCLIP's ViT-B/16 (Zhang et al., 2023), from its open_clip checkpoint.
 
-`microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224` publishes one checkpoint whose image encoder is timm's
-`vit_base_patch16_224` under `visual.trunk.`; transformers' `ViTModel` is the same network under other names. timm and
-open_clip are not needed: the names are translated here, and timm's fused qkv is split in three. What stays behind is
-`visual.head.*` (the projection into CLIP's space), `text.*` and `logit_scale`.
+The image encoder in `microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224` is timm's `vit_base_patch16_224`, with
+the prefix `visual.trunk.`. transformers' `ViTModel` is the same network with other names: the names are translated and
+timm's fused qkv is split in three, without timm or open_clip. `visual.head.*` (the projection into CLIP's space),
+`text.*` and `logit_scale` are not used.
 
-Pictures are made as the checkpoint was trained: the mean and std of OpenAI's CLIP (say so in `train.vision`).
+The checkpoint expects images normalized with the mean and std of OpenAI's CLIP: set them in `train.vision`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from openmedq.model.encoders import scratch
 
 CHECKPOINTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TRUNK = "visual.trunk."
-LEFT_BEHIND = ("visual.head.", "text.", "logit_scale")
+UNUSED = ("visual.head.", "text.", "logit_scale")
 
 _OUTER = {
     "cls_token": "embeddings.cls_token",
@@ -45,20 +45,21 @@ _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)\.(weight|bias)")
 
 
 def build(settings: Vision) -> ViTModel:
-    """The encoder in fp32; ModelError where the checkpoint can't be had, lacks a tensor or holds an unknown one."""
+    """Load the encoder in fp32; ModelError if the checkpoint is not available, lacks a tensor or has an unknown one."""
     if settings.weights is None:
-        raise ModelError("train.vision.weights: null, but the encoder `biomedclip` needs a folder or a hub id")
+        raise ModelError("train.vision.weights: null, but the encoder `biomedclip` needs a folder or a Hugging Face id")
     model = ViTModel(scratch.configure(settings))
     translated = translate(_load(settings), settings.weights)
     needed = {name for name in model.state_dict() if not name.startswith("pooler.")}
     if needed != translated.keys():
-        odd = sorted(needed ^ translated.keys())
+        differing = sorted(needed ^ translated.keys())
         raise ModelError(
-            f"train.vision.weights: {settings.weights} does not fit train.vision: {len(odd)} tensors more or less, "
-            f"such as {odd[0]}; BiomedCLIP has 12 layers, 12 heads, width 768, 16 px patches of 224 px"
+            f"train.vision.weights: {settings.weights} does not fit train.vision: {len(differing)} tensors "
+            f"are missing or extra, such as {differing[0]}; BiomedCLIP has 12 layers, 12 heads, width 768, patches of "
+            "16 px and images of 224 px"
         )
     try:
-        model.load_state_dict(translated, strict=False)  # the pooler is no part of it, and nothing uses it
+        model.load_state_dict(translated, strict=False)  # ViTModel's pooler is not in the checkpoint and not used
     except RuntimeError as error:
         raise ModelError(
             f"train.vision.weights: {settings.weights} does not fit: {' '.join(str(error).split())[:300]}"
@@ -67,15 +68,15 @@ def build(settings: Vision) -> ViTModel:
 
 
 def translate(checkpoint: dict[str, Tensor], where: str = "checkpoint") -> dict[str, Tensor]:
-    """Tensors of timm's ViT under `visual.trunk.`, by the names of `ViTModel`; all of them, or ModelError."""
+    """Rename the tensors below `visual.trunk.` to those of `ViTModel`; ModelError for an unknown tensor."""
     translated: dict[str, Tensor] = {}
     for name, tensor in checkpoint.items():
         if name.startswith(TRUNK):
             translated |= _translate(name.removeprefix(TRUNK), tensor.float(), where)
-        elif not name.startswith(LEFT_BEHIND):
+        elif not name.startswith(UNUSED):
             raise ModelError(f"train.vision.weights: {where}: unknown tensor {name}; is it a BiomedCLIP checkpoint?")
     if not translated:
-        raise ModelError(f"train.vision.weights: {where}: holds no {TRUNK}*; is it a BiomedCLIP checkpoint?")
+        raise ModelError(f"train.vision.weights: {where}: has no {TRUNK}*; is it a BiomedCLIP checkpoint?")
     return translated
 
 
@@ -94,14 +95,13 @@ def _translate(name: str, tensor: Tensor, where: str) -> dict[str, Tensor]:
 
 
 def _load(settings: Vision) -> dict[str, Tensor]:
-    assert settings.weights is not None
-    path = _find(settings.weights, settings.revision)
+    path = _find(str(settings.weights), settings.revision)
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        return dict(torch.load(path, map_location="cpu", weights_only=True))  # tensors only, no code
-    except Exception as error:  # torch, zip, pickle and safetensors each have their own
-        raise ModelError(f"{path}: not a checkpoint, or cut: {' '.join(str(error).split())[:200]}") from error
+        return dict(torch.load(path, map_location="cpu", weights_only=True))  # does not run pickled code
+    except Exception as error:  # torch, zip, pickle and safetensors have their own types
+        raise ModelError(f"{path}: not a checkpoint, or truncated: {' '.join(str(error).split())[:200]}") from error
 
 
 def _find(weights: str, revision: str | None) -> Path:
@@ -110,11 +110,11 @@ def _find(weights: str, revision: str | None) -> Path:
         for name in CHECKPOINTS:
             if (folder / name).is_file():
                 return folder / name
-        raise ModelError(f"train.vision.weights: {folder}: holds none of {', '.join(CHECKPOINTS)}")
+        raise ModelError(f"train.vision.weights: {folder}: has none of {', '.join(CHECKPOINTS)}")
     from huggingface_hub import hf_hub_download
 
     try:
         return Path(hf_hub_download(weights, CHECKPOINTS[-1], revision=revision))
     except Exception as error:  # no network, no such repository, no disk
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"train.vision.weights: {weights}: no such folder, nor to be had: {reason}") from error
+        raise ModelError(f"train.vision.weights: {weights}: not a folder, and the download failed: {reason}") from error

@@ -1,7 +1,7 @@
-"""Any vision model that transformers reads and that has a class token: ViT, DINOv2 (without registers), CLIP's tower.
+"""Any vision model of transformers with a class token: ViT, DINOv2 without registers, CLIP's vision tower.
 
-`weights` is a folder or a hub id. Sizes are the weights' own; where the settings say others, that is an error and not
-a silent change. Nothing but safetensors and tensors is unpickled, and no code of a hub repository is run.
+`weights` is a folder or a Hugging Face id. The sizes of the settings must be those of the weights. Only tensors are
+unpickled, and no code of a repository runs.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from openmedq.errors import ModelError
 
 
 def build(settings: Vision) -> PreTrainedModel:
-    """The model in fp32; ModelError where it can't be loaded or its tokens are not one class token and P patches."""
+    """Load the model in fp32; ModelError if it can't be loaded or does not return 1 + P tokens."""
     if settings.weights is None:
-        raise ModelError("train.vision.weights: null, but the encoder `pretrained` needs a folder or a hub id")
+        raise ModelError("train.vision.weights: null, but the encoder `pretrained` needs a folder or a Hugging Face id")
     try:
         config = AutoConfig.from_pretrained(settings.weights, revision=settings.revision)
         kind = CLIPVisionModel if config.model_type == "clip" else AutoModel
         model: PreTrainedModel = kind.from_pretrained(settings.weights, revision=settings.revision, dtype=torch.float32)
-    except Exception as error:  # an absent folder, no network, damaged files: each raises something else
+    except Exception as error:  # missing folder, no network, damaged files: many exception types
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"train.vision.weights: {settings.weights}: can't be loaded: {reason}") from error
     _check(model, settings)
@@ -35,18 +35,18 @@ def _check(model: PreTrainedModel, settings: Vision) -> None:
         ("num_layers", "num_hidden_layers"),
         ("num_heads", "num_attention_heads"),
     ):
-        own, said = getattr(model.config, key, None), getattr(settings, name)
-        if own != said:
-            raise ModelError(f"train.vision.{name}: {said}, but {settings.weights} has {own}")
+        actual, expected = getattr(model.config, key, None), getattr(settings, name)
+        if actual != expected:
+            raise ModelError(f"train.vision.{name}: {expected}, but {settings.weights} has {actual}")
     size = settings.image_size_px
-    expected = (1, 1 + (size // settings.patch_size_px) ** 2, settings.width)
+    shape = (1, 1 + (size // settings.patch_size_px) ** 2, settings.width)
     try:
         with torch.inference_mode():
             tokens = model(pixel_values=torch.zeros(1, 3, size, size), output_hidden_states=True).hidden_states[-1]
     except ValueError as error:
         raise ModelError(f"train.vision.image_size_px: {size}: {' '.join(str(error).split())}") from error
-    if tuple(tokens.shape) != expected:
+    if tuple(tokens.shape) != shape:
         raise ModelError(
-            f"train.vision.weights: {settings.weights} gives tokens {tuple(tokens.shape)}, not {expected}: "
+            f"train.vision.weights: {settings.weights} returns tokens {tuple(tokens.shape)}, not {shape}: "
             "the encoder must have one class token, no registers"
         )

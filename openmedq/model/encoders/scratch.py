@@ -1,4 +1,4 @@
-"""A plain ViT with random weights, of whatever size the settings say."""
+"""A ViT with random weights and the sizes of the settings."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from openmedq.errors import ModelError
 
 
 def configure(settings: Vision) -> ViTConfig:
-    """A ViT as timm and the paper (Dosovitskiy et al., 2021) build it: pre-norm, MLP four times as wide."""
+    """Return the configuration of a ViT (Dosovitskiy et al., 2021): pre-norm, MLP of four times the width."""
     if settings.width % settings.num_heads:
-        raise ModelError(f"train.vision.width: {settings.width} is no multiple of num_heads, {settings.num_heads}")
+        raise ModelError(f"train.vision.width: {settings.width} is not a multiple of num_heads, {settings.num_heads}")
     return ViTConfig(
         hidden_size=settings.width,
         num_hidden_layers=settings.num_layers,
@@ -24,10 +24,10 @@ def configure(settings: Vision) -> ViTConfig:
 
 
 def build(settings: Vision) -> ViTModel:
-    """Random weights, drawn from torch's generator."""
+    """Build the encoder with weights from torch's global generator."""
     if settings.weights is not None:
         raise ModelError(
-            f"train.vision.weights: {settings.weights!r}, but the encoder `scratch` has none; "
-            "say null, or name another encoder"
+            f"train.vision.weights: {settings.weights!r}, but the encoder `scratch` loads none; "
+            "set null, or another encoder"
         )
     return ViTModel(configure(settings))

@@ -1,3 +1,5 @@
+"""The sampler: how often rows are drawn, in what order, and in how many updates."""
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from openmedq.training.sampler import count_updates, draw_epoch, draw_updates
 
 
 @given(st.lists(st.floats(0, 4, width=32), min_size=1, max_size=30), st.integers(0, 5))
-def test_a_row_is_visited_as_often_as_its_weight_says(weights: list[float], epoch: int) -> None:
+def test_a_row_is_drawn_as_often_as_its_weight(weights: list[float], epoch: int) -> None:
     times = np.bincount(draw_epoch(np.array(weights, np.float32), 3, epoch), minlength=len(weights))
     assert (np.floor(weights) <= times).all()
     assert (times <= np.ceil(weights)).all()
@@ -20,7 +22,7 @@ def test_fractions_hold_on_average() -> None:
     np.testing.assert_allclose(times, weights, atol=0.05)
 
 
-def test_the_order_is_the_seeds() -> None:
+def test_the_order_depends_on_seed_and_epoch_only() -> None:
     weights = np.ones(50, np.float32)
     assert draw_epoch(weights, 1, 0).tolist() == draw_epoch(weights, 1, 0).tolist()
     assert draw_epoch(weights, 1, 0).tolist() != draw_epoch(weights, 2, 0).tolist()

@@ -1,10 +1,10 @@
-"""What weights were trained on, as they carry it: `training_data.json` beside them.
+"""`training_data.json`, saved with the weights: datasets, licences and pretrained weights that they were trained on.
 
     {"policy": "any",
      "sources": {"roco": {"access": "open", "origin": "official", "rows": 98, "licences": {"CC-BY-4.0": 60, ...}}, ...},
      "base_weights": {"vision": {"weights": "...", "revision": "...", "licence": "MIT"}, ...}}
 
-It says what the mix held, not what was drawn from it; and nothing of the records themselves.
+It describes the whole mix, also rows that were not drawn. It contains no record ids and no texts.
 """
 
 from __future__ import annotations
@@ -41,61 +41,58 @@ class _Base(BaseModel):
     licence: str | None
 
 
-class _Shape(BaseModel):
-    """Of the file: what is read is whole, or not read."""
-
+class _File(BaseModel):
     policy: str
     sources: dict[str, _Source]
     base_weights: dict[str, _Base]
 
 
 def describe(rows: pa.Table, params: Params, find_origin: Callable[[str], str]) -> Tree:
-    """What weights trained on the rows (of INDEX_SCHEMA) are trained on; `find_origin` tells where a source is from."""
+    """Describe the training rows (of INDEX_SCHEMA); `find_origin` returns the origin of a source's files."""
     columns = [rows[name].to_pylist() for name in ("source", "access", "licence")]
     sources: dict[str, Tree] = {}
     for (source, access, licence), number in sorted(Counter(zip(*columns, strict=True)).items()):
         new = {"access": access, "origin": find_origin(source), "rows": 0, "licences": {}}
-        facts = sources.setdefault(source, new)
-        facts["rows"] += number
+        entry = sources.setdefault(source, new)
+        entry["rows"] += number
         name = spell(licence) or licence
-        facts["licences"][name] = facts["licences"].get(name, 0) + number
+        entry["licences"][name] = entry["licences"].get(name, 0) + number
     parts: dict[str, Vision | Language] = {"vision": params.train.vision, "language": params.train.language}
     bases = {name: _describe_base(part) for name, part in parts.items() if part.weights is not None}
     return {"policy": params.policy.licences, "sources": sources, "base_weights": bases}
 
 
 def _describe_base(part: Vision | Language) -> Tree:
-    """Pretrained weights by name; of a folder elsewhere on this machine the last part alone."""
     name = str(part.weights)
     return {
-        "weights": Path(name).name if Path(name).is_absolute() else name,
+        "weights": Path(name).name if Path(name).is_absolute() else name,  # absolute paths name this machine's folders
         "revision": part.revision,
         "licence": part.licence and (spell(part.licence) or part.licence),
     }
 
 
 def render(tree: Tree) -> str:
-    """The text of `training_data.json`."""
+    """Return the text of `training_data.json`."""
     return json.dumps(tree, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def read(folder: Path) -> Tree:
-    """What the weights in the folder say that they were trained on; ExportError where they say nothing."""
+    """Read the file from a model's folder; ExportError if it is missing or incomplete."""
     path = folder / NAME
     try:
-        return _Shape.model_validate_json(path.read_bytes(), strict=True).model_dump()
+        return _File.model_validate_json(path.read_bytes(), strict=True).model_dump()
     except FileNotFoundError:
-        raise ExportError(f"{path}: not there, so nobody knows what was trained on; `dvc repro train` trains") from None
+        raise ExportError(f"{path}: not found, so the training data are unknown; run `dvc repro train`") from None
     except ValidationError:
-        raise ExportError(f"{path}: not what `train` writes; `dvc repro --force train` trains again") from None
+        raise ExportError(f"{path}: not a file that `train` wrote; run `dvc repro --force train`") from None
 
 
 def refuse_export(tree: Mapping[str, Any], policy: Licences) -> Iterator[str]:
-    """Each thing trained on that the policy does not allow: `roco 12 rows (licence unknown)`."""
-    for source, facts in tree["sources"].items():
+    """Yield the parts of the training data that the policy does not allow: `roco 12 rows (licence unknown)`."""
+    for source, entry in tree["sources"].items():
         reasons: Counter[str] = Counter()
-        for licence, number in facts["licences"].items():
-            if reason := refuse(licence, policy, is_credentialed=facts["access"] == Access.CREDENTIALED):
+        for licence, number in entry["licences"].items():
+            if reason := refuse(licence, policy, is_credentialed=entry["access"] == Access.CREDENTIALED):
                 reasons[reason] += number
         for reason, number in sorted(reasons.items()):
             yield f"{source} {number:,} rows ({reason})"
