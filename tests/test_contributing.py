@@ -45,7 +45,7 @@ def _load(number: int, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType
 
 
 def test_the_dataset_runs_through_the_stages() -> None:
-    for command in ("profile miniature", "catalogue", "miniature chest_q", "survey"):
+    for command in ("profile miniature", "catalogue", "miniature chest_q", "manifest"):
         assert main(command.split()) == 0
     for command in ("download chest_q", "normalize chest_q"):
         assert main(command.split()) == 0

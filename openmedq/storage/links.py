@@ -1,7 +1,7 @@
 """`links.tsv`: a list of the files of a local data folder, with addresses, sizes and hashes that they must match.
 
 Tab-separated, one file per line: path (dataset id, then the file's path), url, size_bytes, sha256, md5; unknown values
-are empty. `python -m openmedq links` writes it, `survey` reads it.
+are empty. `python -m openmedq links` writes it, `manifest` reads it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Manifests of published files: path, size and hash of each file, recorded where the files are, without copying them.
 
-`data/survey/<id>.json` and `data/raw/<id>/origin.json` are manifests.
+`data/manifest/<id>.json` and `data/raw/<id>/origin.json` are manifests.
 """
 
 from __future__ import annotations
@@ -86,9 +86,9 @@ def check_sizes(origin: Origin) -> None:
         try:
             size_bytes = path.stat().st_size
         except FileNotFoundError:
-            raise StaleError(f"{path}: missing since it was surveyed; restore it, or run `dvc repro`") from None
+            raise StaleError(f"{path}: missing since its manifest was written; restore it, or run `dvc repro`") from None
         if size_bytes != entry.size_bytes:
-            raise StaleError(f"{path}: changed since it was surveyed; run `dvc repro`")
+            raise StaleError(f"{path}: changed since its manifest was written; run `dvc repro`")
 
 
 def find_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
