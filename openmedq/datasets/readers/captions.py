@@ -80,8 +80,8 @@ def read_captions(
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         described = describe(record, take_text(record, id_field))
         caption = take_text(record, caption_field, empty=Reason.ANSWER_EMPTY)
-        picture = next(filter(None, map(pictures.find, described.names)), None)
-        if picture is None:
+        image = next(filter(None, map(pictures.find, described.names)), None)
+        if image is None:
             raise Unusable(Reason.IMAGE_MISSING, f"no file {' or '.join(described.names)} {pictures.where}")
         return Sample(
             id=sample_id,
@@ -92,7 +92,7 @@ def read_captions(
             licence=described.licence,
             provenance=provenance,
             turns=(Turn("", caption),),
-            images=(replace(picture, image_id=described.names[0]),),
+            images=(replace(image, image_id=described.names[0]),),
             groups=Groups(article=described.article or None),
             attributes=described.attributes,
         )

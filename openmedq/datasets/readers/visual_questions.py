@@ -18,7 +18,7 @@ class Fields(NamedTuple):
     """The content of a record, whatever its layout."""
 
     turn: Turn
-    picture: Image
+    image: Image
     attributes: dict[str, str]
 
 
@@ -33,8 +33,8 @@ def read_shards(card: Card, raw: Path, split: str, paths: Sequence[Path]) -> Ite
 
     def take(record: Record) -> Fields:
         turn = take_turn(record)
-        picture, path = take_picture(record, "image")
-        return Fields(turn, picture, keep(image_path=path))
+        image, path = take_picture(record, "image")
+        return Fields(turn, image, keep(image_path=path))
 
     num_rows = 0
     for path in paths:
@@ -60,7 +60,7 @@ def read_numbered(
         return f"{split}-{num_before + int(key)}", split
 
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
-        turn, picture, attributes = take(record)
+        turn, image, attributes = take(record)
         answer_type = "closed" if turn.answer.lower() in ("yes", "no") else "open"
         return make_sample(
             card,
@@ -68,7 +68,7 @@ def read_numbered(
             split,
             provenance,
             turns=(turn,),
-            images=(picture,),
+            images=(image,),
             attributes={"answer_type": answer_type, **attributes},
         )
 
