@@ -46,7 +46,6 @@ ROW: dict[str, Any] = {
     "ncbitaxon_id": "NCBITaxon_9606",
     "ncbitaxon_name": "Homo sapiens",
     "pmid": "32346559",
-    "split": "test",
     "stain": "Giemsa",
     "subdomain": "hematopathology",
     "submodality": "brightfield microscopy",
