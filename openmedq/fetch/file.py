@@ -130,9 +130,8 @@ class _Download:
             first, total = _parse_range(response)
             sent = {"etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
             version = _parse_version(sent | {"num_bytes": total})
-            is_same = all(
-                begun.get(name) in (None, value) for name, value in version.items()
-            )  # `If-Range` may be ignored
+            # Compared too, because some servers ignore If-Range.
+            is_same = all(begun.get(name) in (None, value) for name, value in version.items())
             checks.check_framing(file, response)
             if response.status == 416 and total == self.num_bytes and is_same:
                 return

@@ -286,7 +286,6 @@ def test_rocos_pictures_come_from_the_bucket(
         assert len(server.requests) == num_requests, "a second run sends no request"
     assert found.folder is not None
     assert {entry.path for entry in found.files} >= {"pictures/0000-00000.parquet", "addresses/00000.parquet"}
-
     expected, taken = take_bytes(raw), take_bytes(found.folder)
     assert taken.keys() == expected.keys()
     differing = {record for record in expected if taken[record] != expected[record]}
