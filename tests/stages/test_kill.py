@@ -17,7 +17,7 @@ import PIL.Image
 import pytest
 import yaml
 
-from openmedq import datasets, paths, synthetic
+from openmedq import paths, synthetic
 from openmedq.config_file import render
 from openmedq.datasets import catalogue, registry
 from openmedq.fetch import download, manifest
@@ -48,7 +48,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         (root / "data").mkdir(parents=True)
         patch.chdir(root)
-        vqa_rad = datasets.load("vqa_rad")
+        vqa_rad = registry.load("vqa_rad")
         paths.CATALOGUE.write_text(catalogue.render({"vqa_rad": vqa_rad.card}, {"vqa_rad": "x.py"}), encoding="utf-8")
         paths.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
         synthetic.write("vqa_rad", Path("mirror/vqa_rad"))

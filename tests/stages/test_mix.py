@@ -6,13 +6,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq import datasets, paths
+from openmedq import paths
 from openmedq.curate import deduplicate, mix, normalize
-from openmedq.datasets import catalogue, registry
+from openmedq.datasets import registry
 from openmedq.errors import ParamsError, StaleError
 from openmedq.fetch import download, manifest
 from openmedq.schema import INDEX_SCHEMA, VERDICT_SCHEMA
 from tests.curate.corpus import make_params, row, write_sets
+
+from . import toyset
 
 ROWS = [
     *(row(f"z_first/{number}", "train", f"question {number}", "yes") for number in range(7)),
@@ -123,8 +125,7 @@ def test_a_row_lost_on_the_way_is_noticed() -> None:
 @pytest.mark.slow
 def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
     """Of the train split, three rows repeat another and one repeats a test row: 1,793 and 451 remain."""
-    write_sets([], {"vqa_rad": dict(catalogue.entry(datasets.load("vqa_rad").card, "source"))})
-    paths.FORGOTTEN.write_text("vqa_rad: []\n", encoding="utf-8")
+    toyset.write_catalogue(registry.load("vqa_rad").card)
     params = make_params(download={"mirror": str(real_data)})
     manifest.run(params)
     download.run(params, registry.load("vqa_rad"))
