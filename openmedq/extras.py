@@ -13,6 +13,7 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "great_expectations": "pipeline",
     "jinja2": "pipeline",
     "markupsafe": "pipeline",
+    "matplotlib": "pipeline",
     "mlflow": "pipeline",
     "pandas": "pipeline",
     "prefect": "pipeline",

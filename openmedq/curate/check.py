@@ -15,8 +15,8 @@ from openmedq.datasets import registry
 from openmedq.errors import ParamsError, SourceError
 from openmedq.schema import Reason, Rejected, Sample
 from openmedq.storage.decoding import Inline
-from openmedq.storage.discretion import discreet
 from openmedq.storage.progress import progress
+from openmedq.storage.redact import redact_paths
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
     counts = Counts()
     first = None
     examples: dict[str, Rejected] = {}
-    with discreet(set_id, is_credentialed), progress(f"reading {set_id}", None) as advance:
+    with redact_paths(set_id, is_credentialed), progress(f"reading {set_id}", None) as advance:
         for item in rows(dataset, raw, settings or Normalize(), Inline()):
             counts.add(item)
             advance(1)

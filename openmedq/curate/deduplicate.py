@@ -19,7 +19,7 @@ from openmedq.config import Licences, Params
 from openmedq.curate import duplicates
 from openmedq.curate.datasets import NormalizedDataset, load_datasets
 from openmedq.curate.fingerprints import make_keys
-from openmedq.curate.images import group_pictures
+from openmedq.curate.images import group_images
 from openmedq.schema import Role
 from openmedq.storage.publish import publish
 from openmedq.storage.tables import VERDICT_TABLE, write_table
@@ -71,7 +71,7 @@ def _collect(datasets: list[NormalizedDataset], params: Params) -> duplicates.Ro
             }.items():
                 columns[name].append(np.array(numbers, np.int64))
             num_rows += len(batch)
-    groups = group_pictures(
+    groups = group_images(
         np.array(phashes, np.uint64),
         np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_SIZE_BYTES),
         params.deduplicate.hamming_radius,

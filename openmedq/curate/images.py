@@ -24,7 +24,7 @@ Labels = NDArray[np.int64]  # (N,)
 _COMPARED_AT_ONCE = 16_384  # pairs of thumbnails: 32 MB
 
 
-def group_pictures(phashes: Hashes, thumbnails: Thumbnails, hamming_radius: int, thumbnail_distance: float) -> Labels:
+def group_images(phashes: Hashes, thumbnails: Thumbnails, hamming_radius: int, thumbnail_distance: float) -> Labels:
     """The number of each image's group, (N,). `thumbnail_distance` is a mean absolute difference of gray levels."""
     numbers, first = _number_fingerprints(phashes, thumbnails)
     left, right = find_pairs(phashes[first], thumbnails[first], hamming_radius, thumbnail_distance)

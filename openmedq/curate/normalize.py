@@ -23,10 +23,10 @@ from openmedq.errors import OpenMedQError, SourceError
 from openmedq.schema import EncodedImage, Groups, Reason, Rejected, Sample
 from openmedq.storage import origin, shards
 from openmedq.storage.decoding import Decoder, open_executor
-from openmedq.storage.discretion import discreet
-from openmedq.storage.images import BrokenPicture
+from openmedq.storage.images import BrokenImage
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import publish
+from openmedq.storage.redact import redact_paths
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import COUNTS
 
@@ -72,7 +72,7 @@ class Counts:
 def run(params: Params, dataset: Dataset) -> None:
     """Write the dataset's shards, rejected.parquet and counts.json; they are empty for an absent dataset."""
     dataset_id = dataset.card.id
-    with discreet(dataset_id, dataset.card.is_credentialed):
+    with redact_paths(dataset_id, dataset.card.is_credentialed):
         try:
             _normalize(params, dataset)
         except SourceError as error:
@@ -148,7 +148,7 @@ def rows(
     decoder = Decoder(executor, settings)
     seen: set[str] = set()
     waiting: deque[tuple[Sample | Rejected, list[Future[EncodedImage]]]] = deque()
-    for record in dataset.read(raw, **dials_of(dataset, settings)):
+    for record in dataset.read(raw, **settings_of(dataset, settings)):
         item = _refuse(record, seen, digests)
         images = item.images if isinstance(item, Sample) else ()
         waiting.append((item, [decoder.submit(image) for image in images]))
@@ -158,7 +158,7 @@ def rows(
         yield _finish(dataset, *waiting.popleft())
 
 
-def dials_of(dataset: Dataset, settings: Normalize) -> dict[str, Any]:
+def settings_of(dataset: Dataset, settings: Normalize) -> dict[str, Any]:
     """The settings that the dataset's reader takes: its keywords, named as in `Normalize`."""
     keywords = list(inspect.signature(dataset.read).parameters)[1:]
     return {name: getattr(settings, name) for name in keywords}
@@ -201,7 +201,7 @@ def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[Enco
     encoded = []
     for image, future in zip(item.images, futures, strict=True):
         problem = future.exception()  # if raised, it would keep this record alive as long as the decoder remembers it
-        if isinstance(problem, BrokenPicture):
+        if isinstance(problem, BrokenImage):
             # The name of a credentialed dataset's image contains the number of a study or a patient.
             name = "an image" if card.is_credentialed else image.image_id
             is_shown = not card.is_credentialed or problem.reason is Reason.IMAGE_UNEXPECTED

@@ -36,7 +36,7 @@ class File(BaseModel):
     about_bytes: int | None = None  # rounded size from a web page; the download must be between half and twice of it
 
 
-class LinkedPicture(NamedTuple):
+class LinkedImage(NamedTuple):
     """An image of a PubMed Central article that a dataset refers to but does not contain."""
 
     name: str  # the name that the dataset's reader looks for
@@ -108,7 +108,7 @@ class Dataset(Protocol):
     """Interface of a dataset's module.
 
     If the listed files name further files, the module also has `more_files(raw: Path) -> Iterator[File]`. If they name
-    images of PubMed Central, it has `linked_pictures(raw: Path) -> Iterator[LinkedPicture]`.
+    images of PubMed Central, it has `linked_images(raw: Path) -> Iterator[LinkedImage]`.
     """
 
     card: Card

@@ -44,7 +44,7 @@ from openmedq.datasets.readers.visual_questions import Fields, read_numbered, re
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import Members, open_members
-from openmedq.storage.lookup import Pictures, open_pictures, open_spare
+from openmedq.storage.lookup import ImageLookup, open_images, open_spare
 from openmedq.storage.origin import find_files
 
 _HUB = "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
@@ -171,7 +171,7 @@ def _read_pickle(raw: Path, split: str, found: _Pickle, files: Iterable[Path]) -
         raise SourceError(f"{path}: `{found.name}` is not a list of records; {_ADVICE}")
     numbered = ((str(number), record) for number, record in enumerate(records, start=1))
 
-    with open_pictures(raw, *places) as images:
+    with open_images(raw, *places) as images:
 
         def take(record: Record) -> Fields:
             turn = take_turn(record) if found.kind == "qa" else _take_labeled_turn(record)
@@ -186,7 +186,7 @@ def _read_pickle(raw: Path, split: str, found: _Pickle, files: Iterable[Path]) -
         yield from read_numbered(card, raw, path, split, numbered, unit, take)
 
 
-def _find_image(images: Pictures, found: _Pickle, name: str) -> Image:
+def _find_image(images: ImageLookup, found: _Pickle, name: str) -> Image:
     folder = found.root / "images" / found.word
     for ending in (".jpg", "", ".png", ".jpeg"):
         if image := images.find(f"{folder}/{name}{ending}"):

@@ -40,7 +40,7 @@ from openmedq.datasets.readers.json_stream import stream_lines
 from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, read_article_licences
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.lookup import Pictures, open_pictures
+from openmedq.storage.lookup import ImageLookup, open_images
 
 _URL = "https://huggingface.co/datasets/axiong/pmc_oa/resolve/1d2296e9c022a24e82a47e524d53f0915b98c926"
 
@@ -92,7 +92,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     for path in (path for found in present if found is not paths for path in found):
         _log.info("%s: not read, because %s is present", path, paths[0].name)
     licences = read_article_licences(raw)
-    with open_pictures(raw, *places_near(raw, paths[0], "images.zip", "images", FOLDER)) as images:
+    with open_images(raw, *places_near(raw, paths[0], "images.zip", "images", FOLDER)) as images:
         for path in paths:
             yield from _read_file(raw, path, images, licences)
 
@@ -102,7 +102,7 @@ def _find(raw: Path, name: str) -> list[Path]:
     return [path for path in find_below(raw, name) if path.is_file()][:1]
 
 
-def _read_file(raw: Path, path: Path, images: Pictures, licences: ArticleLicences) -> Iterator[Sample | Rejected]:
+def _read_file(raw: Path, path: Path, images: ImageLookup, licences: ArticleLicences) -> Iterator[Sample | Rejected]:
     part = f"{path.stem}-" if (path.name,) not in _LISTS else ""  # the withdrawn lists each start at line 1
 
     def identify(key: str, record: Record) -> tuple[str, str]:

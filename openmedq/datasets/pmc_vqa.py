@@ -40,7 +40,7 @@ from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, re
 from openmedq.datasets.readers.tables import Row, stream_rows, stream_table, take_header
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.lookup import Pictures, open_pictures
+from openmedq.storage.lookup import ImageLookup, open_images
 
 _URL = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
 
@@ -140,7 +140,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
     places = places_near(raw, next(iter(found.values())), *_PLACES[version])
     licences = read_article_licences(raw)
-    with open_pictures(raw, *places) as images:
+    with open_images(raw, *places) as images:
         read_file = partial(_read_file, raw, version, images, licences)
         if train:
             yield from read_file(train, "train", _stream(train))
@@ -191,7 +191,7 @@ def _key(row: Row) -> _Key:
 
 
 def _read_file(
-    raw: Path, version: str, images: Pictures, licences: ArticleLicences, path: Path, split: str, rows: Rows
+    raw: Path, version: str, images: ImageLookup, licences: ArticleLicences, path: Path, split: str, rows: Rows
 ) -> Iterator[Sample | Rejected]:
     def identify(number: str, record: Record) -> tuple[str, str]:
         # The file decides the split, but a row marked as test never becomes training data.

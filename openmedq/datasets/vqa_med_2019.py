@@ -37,7 +37,7 @@ from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.places import Place, find_places, open_place
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.lookup import Pictures
+from openmedq.storage.lookup import ImageLookup
 from openmedq.storage.texts import decode_text
 
 _URL = "https://zenodo.org/records/10499039/files"
@@ -212,7 +212,7 @@ def _list_accepted(answer: str) -> list[str]:
     return accepted
 
 
-def _find_image(images: Pictures, image_id: str) -> Image:
+def _find_image(images: ImageLookup, image_id: str) -> Image:
     for ending in (".jpg", ".png", ".jpeg", ""):
         if image := images.find(image_id + ending):
             return image

@@ -41,7 +41,7 @@ from openmedq.datasets.readers.visual_questions import read_shards
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.folders import find_all
-from openmedq.storage.lookup import Pictures, open_pictures
+from openmedq.storage.lookup import ImageLookup, open_images
 
 QUESTIONS = "VQA_RAD Dataset Public.json"
 IMAGES = "VQA_RAD Image Folder"
@@ -105,7 +105,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             yield from read_shards(card, raw, split, shards.get(split, []))
         return
     seen: dict[str, str] = {}
-    with open_pictures(raw, *places_near(raw, next(iter(files.values())), *_PLACES)) as images:
+    with open_images(raw, *places_near(raw, next(iter(files.values())), *_PLACES)) as images:
         for split, path in files.items():
             yield from _read_file(raw, path, split, images, seen)
 
@@ -115,7 +115,7 @@ def _find(raw: Path, *names: str) -> list[Path]:
 
 
 def _read_file(
-    raw: Path, path: Path, split: str, images: Pictures, seen: dict[str, str]
+    raw: Path, path: Path, split: str, images: ImageLookup, seen: dict[str, str]
 ) -> Iterator[Sample | Rejected]:
     """The records of one file. `split` is "" if `phrase_type` decides the split."""
 

@@ -16,7 +16,7 @@ from openmedq.model import provenance
 from openmedq.reporting.examples import Row, pick_predictions
 from openmedq.reporting.results import read_results
 from openmedq.schema import Sample
-from openmedq.storage.images import FORMATS, BrokenPicture, encode
+from openmedq.storage.images import FORMATS, BrokenImage, encode
 
 if TYPE_CHECKING:
     from openmedq.evaluation.generate import Answerer
@@ -76,7 +76,7 @@ def _upload(params: Params) -> list[bytes]:
     for file in st.file_uploader("Images", type=SUFFIXES, accept_multiple_files=True):
         try:
             images.append(encode(file.getvalue(), params.normalize).data)
-        except BrokenPicture as error:
+        except BrokenImage as error:
             st.error(f"{file.name}: {error.reason}: {error.detail}")
     return images
 

@@ -51,7 +51,7 @@ def run(params: Params, log: Log) -> None:
             batch_size=settings.batch_size,
         )
         with progress("answering", len(samples)) as advance:
-            texts = store.take(asked, with_pictures=False)
+            texts = store.take(asked, with_images=False)
             for sample, answer in zip(texts, answers(samples), strict=True):
                 records.append(_describe(sample, answer, training))
                 advance(1)

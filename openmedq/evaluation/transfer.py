@@ -24,7 +24,7 @@ from transformers import AutoModel, LlavaForConditionalGeneration, PreTrainedMod
 from openmedq import paths
 from openmedq.config import Params
 from openmedq.curate.division import divide
-from openmedq.curate.images import group_pictures
+from openmedq.curate.images import group_images
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.errors import SourceError
@@ -230,7 +230,7 @@ def _divide(name: str, rows: pa.Table, params: Params) -> tuple[pa.Table, pa.Tab
     table = ShardStore(paths.SAMPLES / name).read(columns)
     facts = table.take(pc.index_in(rows["id"], table["id"])).to_pylist()
     images = [row["images"][0] for row in facts]
-    fingerprints = group_pictures(
+    fingerprints = group_images(
         np.array([image["phash"] for image in images], np.uint64),
         np.stack([np.frombuffer(image["thumbnail"], np.uint8) for image in images]),
         params.deduplicate.hamming_radius,

@@ -16,9 +16,9 @@ from openmedq.datasets.card import Card, Dataset, File
 from openmedq.errors import ChecksumError, MirrorError
 from openmedq.fetch import fetching, ledger, needs
 from openmedq.storage import origin
-from openmedq.storage.discretion import discreet
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import exclusive, remove
+from openmedq.storage.redact import redact_paths
 
 _log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ def _find(params: Params, dataset: Dataset) -> origin.Origin:
     reason = needs.reason_to_skip(dataset.card, params.policy.licences)
     if reason is not None:
         return origin.Origin(reason=reason)
-    with discreet(dataset_id, dataset.card.is_credentialed):
+    with redact_paths(dataset_id, dataset.card.is_credentialed):
         return fetching.fetch(dataset, settings, params.execution)
 
 

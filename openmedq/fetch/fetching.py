@@ -44,7 +44,7 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
     with origin.open_hashes(HASHES) as hashes:
         work = _Work(needs.choose(dataset.card, settings), execution, hashes)
         asyncio.run(work.fetch(dataset))
-        linked = getattr(dataset, "linked_pictures", None)
+        linked = getattr(dataset, "linked_images", None)
         if linked is not None:
             links = linked(work.folder)
             work.record_linked(images.fetch_linked(dataset.card.id, links, settings.max_missing, execution))

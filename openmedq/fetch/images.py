@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 import openmedq
 from openmedq import paths
 from openmedq.config import Execution
-from openmedq.datasets.card import LinkedPicture
+from openmedq.datasets.card import LinkedImage
 from openmedq.errors import AcquisitionError, PassingError
 from openmedq.fetch import needs
 from openmedq.fetch.client import LATER, RETRYABLE_STATUS, Client, pause_s
@@ -58,7 +58,7 @@ Sizes = Mapping[str, int]  # in bytes, by name, where known
 
 
 def fetch_linked(
-    dataset_id: str, linked: Iterable[LinkedPicture], max_missing: float, execution: Execution
+    dataset_id: str, linked: Iterable[LinkedImage], max_missing: float, execution: Execution
 ) -> list[Path]:
     """Download a dataset's missing linked images; returns the files with the addresses and the images.
 

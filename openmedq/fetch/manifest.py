@@ -18,9 +18,9 @@ from openmedq.datasets.card import Card
 from openmedq.errors import MirrorError
 from openmedq.fetch.mirror import is_miniature, list_unmatched, match_folders, require
 from openmedq.storage import links, origin
-from openmedq.storage.discretion import discreet
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import publish
+from openmedq.storage.redact import redact_paths
 
 HASHES = paths.PARTIAL / "manifest-cache"
 NUM_NAMED = 20  # folders without a dataset that the warning names
@@ -48,7 +48,7 @@ def run(params: Params) -> None:
         with progress(f"hashing {mirror}", unknown_bytes, is_bytes=True) as advance:
             for dataset_id, card in cards.items():
                 entries = []
-                with discreet(dataset_id, card.is_credentialed):
+                with redact_paths(dataset_id, card.is_credentialed):
                     for path, status in files.get(dataset_id, ()):
                         sha256 = known[path]
                         if sha256 is None:
@@ -84,7 +84,7 @@ def _check_links(dataset_id: str, found: origin.Origin, listed: Mapping[str, lin
 
 
 def _list_files(dataset_id: str, folder: Path, card: Card) -> list[tuple[Path, os.stat_result]]:
-    with discreet(dataset_id, card.is_credentialed):
+    with redact_paths(dataset_id, card.is_credentialed):
         files = list(origin.find_files(folder))
     if not files:
         raise MirrorError(f"{folder}: contains no file; put the published files there or remove the folder")

@@ -21,7 +21,7 @@ from rich.table import Table
 
 from openmedq import paths, synthetic
 from openmedq.config import Normalize, Params
-from openmedq.curate.normalize import dials_of
+from openmedq.curate.normalize import settings_of
 from openmedq.datasets.card import Card, Dataset
 from openmedq.errors import SourceError, StaleError
 from openmedq.fetch import needs
@@ -111,7 +111,7 @@ def _count_rows(dataset: Dataset, raw: Path) -> RowCounts:
     """Count the rows that the dataset's reader finds in a folder, without opening images."""
     splits: Counter[str] = Counter()
     num_rejected = 0
-    for row in dataset.read(raw, **dials_of(dataset, Normalize(allow_unofficial=True))):
+    for row in dataset.read(raw, **settings_of(dataset, Normalize(allow_unofficial=True))):
         if isinstance(row, Rejected):
             num_rejected += 1
         else:

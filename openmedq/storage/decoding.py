@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from openmedq.schema import EncodedImage, Image, Reason
-from openmedq.storage.images import BrokenPicture, encode
+from openmedq.storage.images import BrokenImage, encode
 from openmedq.storage.processes import be_worker
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ class Inline(Executor):
         future: Future[Any] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
-        except BrokenPicture as problem:
+        except BrokenImage as problem:
             # A new exception, because traceback and context keep the image's bytes in memory.
-            future.set_exception(BrokenPicture(problem.reason, problem.detail))
+            future.set_exception(BrokenImage(problem.reason, problem.detail))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -56,7 +56,7 @@ def open_executor(num_workers: int) -> Iterator[Executor]:
 
 
 def encode_image(image: Image, settings: Normalize) -> EncodedImage:
-    """Read and encode an image; BrokenPicture if it is missing or unreadable."""
+    """Read and encode an image; BrokenImage if it is missing or unreadable."""
     if image.path is None:
         return encode(image.data or b"", settings)
     try:
@@ -64,7 +64,7 @@ def encode_image(image: Image, settings: Normalize) -> EncodedImage:
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
-        raise BrokenPicture(Reason.IMAGE_MISSING, f"no file {image.path.name}") from None
+        raise BrokenImage(Reason.IMAGE_MISSING, f"no file {image.path.name}") from None
     return encode(published, settings)
 
 

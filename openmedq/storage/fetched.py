@@ -45,7 +45,7 @@ class Status(StrEnum):
 Outcomes = Mapping[str, tuple[Status, str]]  # by name, with the error message
 
 
-class FetchedPictures:
+class FetchedImages:
     """Downloaded images by name. Takes 100 bytes of memory per name, and a few row groups."""
 
     def __init__(self, folder: Path) -> None:

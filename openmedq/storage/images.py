@@ -42,7 +42,7 @@ _UPRIGHT = {
 }
 
 
-class BrokenPicture(ValueError):  # noqa: N818 it becomes a Rejected
+class BrokenImage(ValueError):  # noqa: N818 it becomes a Rejected
     """Bytes that cannot be decoded, with the reason."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -54,7 +54,7 @@ class BrokenPicture(ValueError):  # noqa: N818 it becomes a Rejected
 def encode(published: bytes, settings: Normalize) -> EncodedImage:
     """The image as it is stored, with an empty `image_id`.
 
-    BrokenPicture if the bytes cannot be decoded, or have more than `max_pixels`.
+    BrokenImage if the bytes cannot be decoded, or have more than `max_pixels`.
     """
     seen = strip_unseen(published)
     header = _open(seen, settings)
@@ -75,7 +75,7 @@ def encode(published: bytes, settings: Normalize) -> EncodedImage:
 def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
     """Read the header, and check the number of pixels before any pixel is decoded."""
     if found := unexpected.describe(data):
-        raise BrokenPicture(Reason.IMAGE_UNEXPECTED, f"{found[0]}, not an image; {found[1]}")
+        raise BrokenImage(Reason.IMAGE_UNEXPECTED, f"{found[0]}, not an image; {found[1]}")
     with _reading(settings.max_pixels):
         return PIL.Image.open(io.BytesIO(data), formats=FORMATS)
 
@@ -93,7 +93,7 @@ def _load(header: PIL.Image.Image) -> PIL.Image.Image:
 
 @contextmanager
 def _reading(max_pixels: int) -> Iterator[None]:
-    """Turn every exception of a decoder into a BrokenPicture, and ignore other warnings.
+    """Turn every exception of a decoder into a BrokenImage, and ignore other warnings.
 
     Pillow compares the number of pixels with MAX_IMAGE_PIXELS when it opens a file and for each frame, and warns.
     """
@@ -104,7 +104,7 @@ def _reading(max_pixels: int) -> Iterator[None]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", DecompressionBombWarning)
             yield
-    except (BrokenPicture, MemoryError):  # too little memory is not a fault of the image
+    except (BrokenImage, MemoryError):  # too little memory is not a fault of the image
         raise
     except Exception as error:  # SyntaxError, struct.error, KeyError, ...
         error.__traceback__ = None  # on Python 3.13 its frames are a cycle that keeps the image's bytes alive
@@ -113,12 +113,12 @@ def _reading(max_pixels: int) -> Iterator[None]:
         PIL.Image.MAX_IMAGE_PIXELS = bound
 
 
-def _as_broken(error: Exception, max_pixels: int) -> BrokenPicture:
+def _as_broken(error: Exception, max_pixels: int) -> BrokenImage:
     if isinstance(error, (DecompressionBombError, DecompressionBombWarning)):
-        return BrokenPicture(Reason.IMAGE_TOO_LARGE, f"more than {max_pixels} pixels")
+        return BrokenImage(Reason.IMAGE_TOO_LARGE, f"more than {max_pixels} pixels")
     if isinstance(error, UnidentifiedImageError):
-        return BrokenPicture(Reason.IMAGE_UNREADABLE, f"none of {', '.join(FORMATS)}")
-    return BrokenPicture(Reason.IMAGE_UNREADABLE, _one_line(error))
+        return BrokenImage(Reason.IMAGE_UNREADABLE, f"none of {', '.join(FORMATS)}")
+    return BrokenImage(Reason.IMAGE_UNREADABLE, _one_line(error))
 
 
 def _one_line(error: Exception) -> str:
@@ -140,7 +140,7 @@ def _keep(header: PIL.Image.Image, published: bytes, settings: Normalize) -> tup
             else:
                 return None
         return kept, _load(_open(kept, settings))
-    except BrokenPicture:
+    except BrokenImage:
         return None
 
 
@@ -182,7 +182,7 @@ def _to_gray_or_color(image: PIL.Image.Image) -> PIL.Image.Image:
         return image.convert("RGB")
     if mode.startswith("I") or mode == "F":
         return PIL.Image.fromarray(_to_8_bit(np.asarray(image)))
-    raise BrokenPicture(Reason.IMAGE_UNREADABLE, f"pixel mode {mode} is not supported")
+    raise BrokenImage(Reason.IMAGE_UNREADABLE, f"pixel mode {mode} is not supported")
 
 
 def _flatten(image: PIL.Image.Image) -> PIL.Image.Image:
@@ -199,7 +199,7 @@ def _to_8_bit(levels: NDArray[Any]) -> NDArray[np.uint8]:
     Negative levels are shifted to start at zero. Floats up to 1 are fractions of white.
     """
     if not np.isfinite(levels).all():
-        raise BrokenPicture(Reason.IMAGE_UNREADABLE, "gray levels are not finite")
+        raise BrokenImage(Reason.IMAGE_UNREADABLE, "gray levels are not finite")
     wide = levels.astype(np.float64)
     wide -= min(0.0, float(wide.min()))
     highest = float(wide.max())

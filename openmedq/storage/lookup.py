@@ -19,7 +19,7 @@ NOWHERE = "(no folder or archive of images is there)"
 _log = logging.getLogger(__name__)
 
 
-class Pictures(Protocol):
+class ImageLookup(Protocol):
     """Images by name."""
 
     where: str  # the folders and archives that are searched, as the end of an error message
@@ -28,7 +28,7 @@ class Pictures(Protocol):
         """The image of that name, as bytes or as a path, or None; ArchiveError if it is damaged."""
 
 
-class ArchivedPictures:
+class ArchivedImages:
     """Images in an open archive."""
 
     def __init__(self, members: Members) -> None:
@@ -36,14 +36,14 @@ class ArchivedPictures:
         self.where = f"in {members.path.name}"
 
     def find(self, name: str) -> Image | None:
-        """See `Pictures.find`."""
+        """See `ImageLookup.find`."""
         for spelled in _spellings(name):
             if self._members.find(spelled):
                 return Image(_basename(name), data=self._members.read(spelled))
         return None
 
 
-class FolderPictures:
+class FolderImages:
     """Images in a folder and its subfolders."""
 
     def __init__(self, folder: Path) -> None:
@@ -51,7 +51,7 @@ class FolderPictures:
         self.where = f"in folder {folder.name}"
 
     def find(self, name: str) -> Image | None:
-        """See `Pictures.find`."""
+        """See `ImageLookup.find`."""
         basename = _basename(name)
         if basename in ("", "..") or len(basename.encode(errors="replace")) > 255:  # longer names are impossible
             return None
@@ -62,11 +62,11 @@ class FolderPictures:
         return None
 
 
-class ChainedPictures:
+class ChainedImages:
     """Images from several places; a place is opened when the earlier ones do not have an image."""
 
     def __init__(
-        self, opened: Iterable[Pictures] = (), waiting: Iterable[Callable[[], Pictures]] = (), where: str = ""
+        self, opened: Iterable[ImageLookup] = (), waiting: Iterable[Callable[[], ImageLookup]] = (), where: str = ""
     ) -> None:
         """Take open places, functions that open the others, and a description of all."""
         self._opened = list(opened)
@@ -74,10 +74,10 @@ class ChainedPictures:
         self.where = where or " or ".join(place.where for place in self._opened) or NOWHERE
 
     def find(self, name: str) -> Image | None:
-        """See `Pictures.find`."""
+        """See `ImageLookup.find`."""
         return next((picture for place in self._places() if (picture := place.find(name))), None)
 
-    def _places(self) -> Iterator[Pictures]:
+    def _places(self) -> Iterator[ImageLookup]:
         yield from self._opened
         while self._waiting:
             self._opened.append(self._waiting.pop(0)())
@@ -85,7 +85,7 @@ class ChainedPictures:
 
 
 @contextmanager
-def open_pictures(raw: Path, *places: str) -> Iterator[Pictures]:
+def open_images(raw: Path, *places: str) -> Iterator[ImageLookup]:
     """Open the existing folders and archives among `places` below `raw`; the first one with an image is used.
 
     ArchiveError if the first place is a damaged archive; a later damaged one is skipped with a warning.
@@ -96,16 +96,16 @@ def open_pictures(raw: Path, *places: str) -> Iterator[Pictures]:
     with ExitStack() as stack:
         first = [_open(path, stack, open_members) for path in there[:1]]
         where = f"in {', '.join(path.name for path in there)}" if there else f"(none of {', '.join(places)} is there)"
-        yield ChainedPictures(first, [partial(_open, path, stack, open_spare) for path in there[1:]], where)
+        yield ChainedImages(first, [partial(_open, path, stack, open_spare) for path in there[1:]], where)
 
 
 def _open(
     path: Path, stack: ExitStack, open_archive: Callable[[Path], AbstractContextManager[Members | None]]
-) -> Pictures:
+) -> ImageLookup:
     if path.is_dir():
-        return FolderPictures(path)
+        return FolderImages(path)
     members = stack.enter_context(open_archive(path))
-    return ArchivedPictures(members) if members else ChainedPictures()
+    return ArchivedImages(members) if members else ChainedImages()
 
 
 @contextmanager

@@ -86,9 +86,9 @@ def check_sizes(origin: Origin) -> None:
         try:
             size_bytes = path.stat().st_size
         except FileNotFoundError:
-            raise StaleError(f"{path}: missing since its manifest was written; restore it, or run `dvc repro`") from None
+            raise StaleError(f"{path}: missing since it was listed; restore it, or run `dvc repro`") from None
         if size_bytes != entry.size_bytes:
-            raise StaleError(f"{path}: changed since its manifest was written; run `dvc repro`")
+            raise StaleError(f"{path}: changed since it was listed; run `dvc repro`")
 
 
 def find_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

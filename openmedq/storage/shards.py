@@ -86,12 +86,12 @@ class ShardStore:
             for group in _read_groups(self.folder / source / shard, columns, sorted(rows_of)):
                 yield group._replace(rows=group.rows.take(pa.array(sorted(rows_of[group.number]))))
 
-    def take(self, index: pa.Table, *, with_pictures: bool = True) -> Sequence[Sample]:
+    def take(self, index: pa.Table, *, with_images: bool = True) -> Sequence[Sample]:
         """The samples of an index (source, shard, row_group, row), each read on access.
 
-        `data` of an image is the stored bytes, or None without `with_pictures`.
+        `data` of an image is the stored bytes, or None without `with_images`.
         """
-        return _Samples(self.folder, index, with_pictures)
+        return _Samples(self.folder, index, with_images)
 
 
 def find_shards(folder: Path) -> list[Path]:
@@ -164,7 +164,7 @@ class _Samples(Sequence[Sample]):
 
     NUM_GROUPS = 32  # row groups in memory, about 2 MB each
 
-    def __init__(self, root: Path, index: pa.Table, with_pictures: bool) -> None:
+    def __init__(self, root: Path, index: pa.Table, with_images: bool) -> None:
         self._root = root
         files = pc.binary_join_element_wise(index["source"], index["shard"], "/").combine_chunks().dictionary_encode()
         self._names: list[str] = files.dictionary.to_pylist()
@@ -173,7 +173,7 @@ class _Samples(Sequence[Sample]):
         self._row_of = index["row"].combine_chunks().to_numpy()
         self._columns = [name for name in SAMPLE_SCHEMA.names if name != "images"]
         self._columns.append("images.list.element.image_id")
-        if with_pictures:
+        if with_images:
             self._columns.append("images.list.element.image.bytes")
         self._forget()
 

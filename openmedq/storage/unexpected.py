@@ -14,7 +14,7 @@ from openmedq.errors import ArchiveError, SourceError
 HEAD_BYTES = 2048
 ARCHIVE = "an archive"
 
-_START = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*"
+_START = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*+)*+"
 _POINTER = re.compile(rb"\s*version https://git-lfs\.github\.com/spec/")
 _PAGE = re.compile(_START + rb"<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _ERROR = re.compile(_START + rb"<Error\b[^>]*>.*?(?:<Code>\s*(\w+)|\Z)", re.DOTALL)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image as Pictures
 
 from openmedq.datasets.card import Card
 from openmedq.datasets.medmnist.reader import GENERATED, SIDE_PX, SPLITS
@@ -54,8 +54,8 @@ def paint_disc(
 
 def finish(field: NDArray[np.float32], random: np.random.Generator) -> NDArray[np.uint8]:
     """Add noise and a smooth texture, which makes perceptual hashes differ, and convert to pixels."""
-    levels = Pictures.fromarray(random.normal(0, 16, (6, 6)).astype(np.float32))
-    texture = np.asarray(levels.resize((SIDE_PX, SIDE_PX), Pictures.Resampling.BICUBIC))[:, :, None]
+    levels = PIL.Image.fromarray(random.normal(0, 16, (6, 6)).astype(np.float32))
+    texture = np.asarray(levels.resize((SIDE_PX, SIDE_PX), PIL.Image.Resampling.BICUBIC))[:, :, None]
     noise: NDArray[np.float32] = random.normal(0, 5, field.shape).astype(np.float32)
     finished: NDArray[np.uint8] = (field + texture + noise).clip(0, 255).astype(np.uint8)
     return finished

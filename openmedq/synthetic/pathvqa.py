@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openmedq.datasets.pathvqa import SHARDS, card
-from openmedq.datasets.readers.hub_shards import picture_schema
+from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.synthetic.draw import ORGANS, Figure, draw, draw_figures, encode_jpeg, encode_png, generator, tint
 
 _NUM_IMAGES = {"train": 14, "validation": 3, "test": 7}
-_SCHEMA = picture_schema("question", "answer")
+_SCHEMA = image_schema("question", "answer")
 _STAINS = ((1.0, 0.75, 0.95), (0.85, 0.75, 1.05))  # eosin, hematoxylin
 
 

@@ -83,7 +83,7 @@ def run(params: Params, log: Log) -> None:
 
 def _read_texts(store: ShardStore, rows: pa.Table) -> Iterator[str]:
     """Yield requests and answers as in the prompts, to train a new tokenizer."""
-    for sample in store.take(rows, with_pictures=False):
+    for sample in store.take(rows, with_images=False):
         for turn in sample.turns:
             yield f"{prompt.request(sample.task, turn)}\nAnswer: {prompt.respond(sample.task, turn)}"
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from openmedq.curate.images import find_pairs, group_pictures
+from openmedq.curate.images import find_pairs, group_images
 
 Album = tuple[NDArray[np.uint64], NDArray[np.uint8]]
 
@@ -46,13 +46,13 @@ def test_banding_finds_what_brute_force_finds(album: Album, radius: int, distanc
 @given(albums(), st.randoms(use_true_random=False))
 def test_groups_are_components_in_any_order(album: Album, random) -> None:  # type: ignore[no-untyped-def]
     hashes, thumbnails = album
-    groups = group_pictures(hashes, thumbnails, 3, 6.0)
+    groups = group_images(hashes, thumbnails, 3, 6.0)
     assert len(groups) == len(hashes)
     for i, j in _compare_all(album, 3, 6.0):
         assert groups[i] == groups[j]
     order = list(range(len(hashes)))
     random.shuffle(order)
-    shuffled = group_pictures(hashes[order], thumbnails[order], 3, 6.0)
+    shuffled = group_images(hashes[order], thumbnails[order], 3, 6.0)
     partition = {frozenset(np.flatnonzero(groups == label).tolist()) for label in set(groups.tolist())}
     places = np.array(order, np.int64)
     assert {frozenset(places[shuffled == label].tolist()) for label in set(shuffled.tolist())} == partition
@@ -61,11 +61,11 @@ def test_groups_are_components_in_any_order(album: Album, random) -> None:  # ty
 def test_the_thumbnail_decides_on_blank_pictures() -> None:
     hashes = np.full(3, 2**63, np.uint64)  # the hash of blank images, black or white
     thumbnails = np.repeat(np.array([[0], [255], [3]], np.uint8), 1024, axis=1)
-    assert group_pictures(hashes, thumbnails, 3, 6.0).tolist() == [0, 1, 0]
+    assert group_images(hashes, thumbnails, 3, 6.0).tolist() == [0, 1, 0]
 
 
 @pytest.mark.timeout(60)
 def test_thousands_of_blank_pictures_are_no_trouble() -> None:
     hashes = np.zeros(20_000, np.uint64)
     thumbnails = np.repeat(np.arange(20_000, dtype=np.uint16)[:, None] % 200, 1024, axis=1).astype(np.uint8)
-    assert len(set(group_pictures(hashes, thumbnails, 3, 0.5).tolist())) == 200
+    assert len(set(group_images(hashes, thumbnails, 3, 0.5).tolist())) == 200

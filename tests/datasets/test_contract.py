@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import PIL.Image
 import pytest
-from PIL import Image as Pictures
 
 from openmedq import synthetic
 from openmedq.config import Normalize
@@ -148,7 +148,7 @@ def test_pictures_can_be_decoded_and_one_name_is_one_picture(
             assert (
                 named.setdefault(image.image_id, hashlib.sha256(data).hexdigest()) == hashlib.sha256(data).hexdigest()
             )
-            with Pictures.open(io.BytesIO(data)) as picture:
+            with PIL.Image.open(io.BytesIO(data)) as picture:
                 picture.load()
 
 

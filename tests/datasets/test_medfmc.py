@@ -43,7 +43,7 @@ def write_lists(folder: Path, task: str, **lists: Any) -> None:
             (folder / f"{name}.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
 
 
-def write_pictures(folder: Path, task: str, *numbers: int) -> None:
+def write_images(folder: Path, task: str, *numbers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number in numbers:
         (folder / NAMES[task][number]).write_bytes(b"%d: readers do not look" % number)
@@ -72,8 +72,8 @@ def reasons(rows: list[Sample | Rejected]) -> list[Reason | None]:
 @every_task
 def test_a_picture_is_kept_whole(tmp_path: Path, task: str) -> None:
     write_lists(tmp_path / f"data_backup/MedFMC/{task}", task)
-    write_pictures(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1)
-    write_pictures(tmp_path / f"MedFMC_val/{task}/images", task, 2)
+    write_images(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1)
+    write_images(tmp_path / f"MedFMC_val/{task}/images", task, 2)
     first, second, third = MODULES[task].read(tmp_path)
     assert isinstance(first, Sample)
     name = NAMES[task][0]
@@ -109,7 +109,7 @@ def test_what_can_not_be_represented_is_rejected(tmp_path: Path, task: str, line
     twos, yes = labels.replace("1", "2"), labels.replace("1", "yes")
     bad = line.format(name=name, again=again, labels=labels, twos=twos, yes=yes)
     write_lists(tmp_path / f"data_backup/MedFMC/{task}", task, trainval=f"{again} {labels}\n{bad}\n")
-    write_pictures(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1, 2)
+    write_images(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1, 2)
     rows = list(MODULES[task].read(tmp_path))
     assert reasons(rows)[:2] == [None, reason]
     assert len(rows) == 4
@@ -119,7 +119,7 @@ def test_what_can_not_be_represented_is_rejected(tmp_path: Path, task: str, line
 @pytest.mark.parametrize(("task", "zeros"), [("chest", ",".join("0" * 19)), ("endo", "0 0 0 0")])
 def test_all_zero_rows_have_no_label(tmp_path: Path, task: str, zeros: str) -> None:
     write_lists(tmp_path / f"data/MedFMC/{task}", task, trainval=f"{NAMES[task][0]} {zeros}\r\n")
-    write_pictures(tmp_path / f"data/MedFMC/{task}/images", task, 0)
+    write_images(tmp_path / f"data/MedFMC/{task}/images", task, 0)
     row = next(iter(MODULES[task].read(tmp_path)))
     assert isinstance(row, Sample)
     assert (row.labels, row.turns[0].answer) == ((), "")
@@ -167,7 +167,7 @@ def test_a_colon_name_tells_case_and_scan(tmp_path: Path, name: str, case: str |
 def test_lists_and_pictures_may_lie_in_many_places(tmp_path: Path, task: str, lists: str, pictures: str) -> None:
     words = {"task": task, "title": MODULES[task].card.title}
     write_lists(tmp_path / lists.format(**words), task)
-    write_pictures(tmp_path / pictures.format(**words), task, 0, 1, 2)
+    write_images(tmp_path / pictures.format(**words), task, 0, 1, 2)
     rows = list(MODULES[task].read(tmp_path))
     assert [row.split for row in rows if isinstance(row, Sample)] == ["trainval", "test_WithLabel"]
 
@@ -218,7 +218,7 @@ def test_lists_of_two_folders_are_not_mixed(tmp_path: Path, caplog: pytest.LogCa
     caplog.set_level(logging.INFO)
     write_lists(tmp_path / f"data_backup/MedFMC/{task}", task, test_WithLabel=None, test_WithoutLabel=None)
     write_lists(tmp_path / f"data/MedFMC/{task}", task)
-    write_pictures(tmp_path / f"data/MedFMC/{task}/images", task, 0, 1, 2)
+    write_images(tmp_path / f"data/MedFMC/{task}/images", task, 0, 1, 2)
     assert [row.split for row in MODULES[task].read(tmp_path)] == ["trainval"]
     assert any("lists not read" in message for message in caplog.messages)
 
@@ -227,7 +227,7 @@ def test_lists_of_two_folders_are_not_mixed(tmp_path: Path, caplog: pytest.LogCa
 def test_labels_published_later_are_those_of_the_hidden_test(tmp_path: Path, task: str) -> None:
     layout, title = MODULES[task].LAYOUT, MODULES[task].card.title
     write_lists(tmp_path / f"data_backup/MedFMC/{task}", task)
-    write_pictures(tmp_path / f"{title}/images", task, 0, 1, 2)
+    write_images(tmp_path / f"{title}/images", task, 0, 1, 2)
     zeros = LABELS[task].replace("1", "0")
     write_table(tmp_path / "MedFMC_trainval_annotation" / layout.table, task, {0: zeros, 1: zeros, 2: LABELS[task]})
     rows = list(MODULES[task].read(tmp_path))
@@ -239,7 +239,7 @@ def test_labels_published_later_are_those_of_the_hidden_test(tmp_path: Path, tas
 def test_images_that_only_tables_name_are_unlisted(tmp_path: Path, task: str) -> None:
     write_table(tmp_path / f"MedFMC_train/{task}/{task}_train.csv", task, {0: f"{LABELS[task]}", 1: LABELS[task]})
     write_table(tmp_path / f"MedFMC_val/{task}/{task}_val.csv", task, {2: None, 3: None})
-    write_pictures(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1, 2, 3)
+    write_images(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1, 2, 3)
     rows = list(MODULES[task].read(tmp_path))
     assert [row.split for row in rows] == ["unlisted"] * 4
     assert reasons(rows) == [None, None, Reason.ANSWER_WITHHELD, Reason.ANSWER_WITHHELD]
@@ -266,7 +266,7 @@ def test_a_renamed_column_is_one_line(tmp_path: Path, task: str) -> None:
 
 @every_task
 def test_no_list_and_no_table_is_one_line(tmp_path: Path, task: str) -> None:
-    write_pictures(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1, 2)
+    write_images(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1, 2)
     with pytest.raises(SourceError, match=rf"{task}/trainval\.txt") as error:
         list(MODULES[task].read(tmp_path))
     assert "\n" not in str(error.value)

@@ -22,7 +22,7 @@ from PIL import Image as Pillow
 
 from openmedq.datasets import pathvqa
 from openmedq.datasets.pathvqa import read
-from openmedq.datasets.readers.hub_shards import picture_schema
+from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason, Rejected, Sample
 
@@ -33,7 +33,7 @@ IDS = [f"pathvqa/{split}-{number}" for split in ("train", "validation", "test") 
 
 def write(raw: Path, rows: list[dict[str, Any]]) -> Path:
     (raw / SHARD).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, picture_schema("question", "answer")), raw / SHARD)
+    pq.write_table(pa.Table.from_pylist(rows, image_schema("question", "answer")), raw / SHARD)
     return raw
 
 

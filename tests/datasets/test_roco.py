@@ -183,7 +183,7 @@ def test_links_have_the_names_under_which_images_are_read(
 ) -> None:
     caplog.set_level(logging.INFO)
     raw = copy_of("roco")
-    links = list(roco.linked_pictures(raw))
+    links = list(roco.linked_images(raw))
     assert not caplog.messages
     assert {link.name for link in links} >= {row.images[0].image_id for row in samples(raw)}
     assert all(link.name == f"{link.article}_{link.figure}" for link in links)
@@ -202,7 +202,7 @@ def test_links_have_the_names_under_which_images_are_read(
     path.write_bytes(
         path.read_bytes() + "".join(f"{line}\n" for line in invalid).encode() + b"ROCO_1\tPMC1.tar.gz\t\xe9.jpg\n"
     )
-    assert list(roco.linked_pictures(raw)) == links
+    assert list(roco.linked_images(raw)) == links
     assert caplog.messages == [f"{path}: 9 lines without a valid link; their rows have no image"]
 
 

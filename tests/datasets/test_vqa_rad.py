@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openmedq.datasets import vqa_rad
-from openmedq.datasets.readers.hub_shards import picture_schema
+from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.datasets.vqa_rad import IMAGES, QUESTIONS, read
 from openmedq.schema import Reason, Rejected, Sample
 
@@ -153,7 +153,7 @@ def test_the_copy_of_the_hub_is_read_if_there_is_no_other(tmp_path: Path, caplog
     ]
     for split, rows in (("train", hub), ("test", hub[:1])):
         (tmp_path / "vqa-rad/data").mkdir(parents=True, exist_ok=True)
-        table = pa.Table.from_pylist(rows, picture_schema("question", "answer"))
+        table = pa.Table.from_pylist(rows, image_schema("question", "answer"))
         pq.write_table(table, tmp_path / f"vqa-rad/data/{split}-00000-of-00001-eb8844602202be60.parquet")
     closed, opened, bare, test = read(tmp_path)
     assert isinstance(closed, Sample)

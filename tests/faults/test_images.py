@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from openmedq.fetch.hosts.pmc import BUCKET
-from openmedq.storage.fetched import PICTURES, FetchedPictures, Status, read_outcomes
+from openmedq.storage.fetched import PICTURES, FetchedImages, Status, read_outcomes
 from tests.fetch.test_images import FILES, HOST, LINKS, run
 from tests.processes import wait
 from tests.servers import faults, serve
@@ -57,7 +57,7 @@ def test_a_killed_run_ends_whole_and_resumes(project: Path) -> None:
         subprocess.run(command, env=environment, check=True, timeout=120)
         asked = {request.path.strip("/") for request in server.requests[num_before:]}
     assert asked == {*names[:3], *names[20:]}
-    found = FetchedPictures(project / PICTURES)
+    found = FetchedImages(project / PICTURES)
     for name in names:
         image = found.find(name)
         assert image is not None

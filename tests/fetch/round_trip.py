@@ -34,7 +34,7 @@ from tests.servers.physionet import READER
 from tests.stages import toyset
 
 MIRROR = Path("mirror")  # empty
-MEMBERS = ("read", "miniature", "more_files", "linked_pictures")
+MEMBERS = ("read", "miniature", "more_files", "linked_images")
 MADE = (images.ADDRESSES, PICTURES)  # folders of shards of linked images
 
 Rows = Counter[tuple[str, str, str]]  # id, split, and the reason of a rejected row

@@ -20,14 +20,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from openmedq.config import Execution
-from openmedq.datasets.card import LinkedPicture
+from openmedq.datasets.card import LinkedImage
 from openmedq.datasets.roco import roco
 from openmedq.errors import AcquisitionError, PassingError
 from openmedq.fetch import images
 from openmedq.fetch.client import Client
 from openmedq.fetch.hosts.pmc import BUCKET
 from openmedq.schema import Reason, Rejected
-from openmedq.storage.fetched import PICTURES, FetchedPictures, Status, read_outcomes
+from openmedq.storage.fetched import PICTURES, FetchedImages, Status, read_outcomes
 from tests.connections import guard, read_attempts
 from tests.fetch.conftest import Fetch
 from tests.servers import Server, faults, publish, serve
@@ -93,7 +93,7 @@ def test_pictures_come_as_they_are_and_only_once(tmp_path: Path) -> None:
         assert len(server.requests) == 8
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
         assert len(server.requests) == 8
-    found = FetchedPictures(tmp_path / PICTURES)
+    found = FetchedImages(tmp_path / PICTURES)
     for name, data in DATA.items():
         image = found.find(name)
         assert image is not None
@@ -140,7 +140,7 @@ def test_an_image_of_another_size_than_listed_comes_again(tmp_path: Path) -> Non
         server.faults.clear()
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
         assert len(server.requests) == 8 + 2
-    found = FetchedPictures(tmp_path / PICTURES).find("PMC0_a.jpg")
+    found = FetchedImages(tmp_path / PICTURES).find("PMC0_a.jpg")
     assert found is not None
     assert found.data == DATA["PMC0_a.jpg"]
 
@@ -148,7 +148,7 @@ def test_an_image_of_another_size_than_listed_comes_again(tmp_path: Path) -> Non
 @pytest.mark.usefixtures("stand_in", "project")
 def test_linked_pictures_are_held_to_the_sizes_of_the_buckets_listing(logged: Callable[[], str]) -> None:
     published = {f"{BUCKET}/PMC1.1/{number}.jpg": b"\xff\xd8\xff" * 50 for number in range(3)}
-    wanted = [LinkedPicture(f"{number}", "PMC1", f"{number}.jpg") for number in range(3)]
+    wanted = [LinkedImage(f"{number}", "PMC1", f"{number}.jpg") for number in range(3)]
     with serve(published, [faults.shorten(20).on(f"{HOST}/PMC1.1/1.jpg")]) as server:
         images.fetch_linked("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
     message = "toy_set: 2 of 3 images downloaded, 0 missing at the host, 1 failed (1: another size than listed)"
@@ -274,7 +274,7 @@ def test_rocos_pictures_come_from_the_bucket(
     raw = miniature_of("roco")
     files = tuple(file.model_copy(update={"sha256": None, "size_bytes": None}) for file in roco.card.files)
     card = roco.card.model_copy(update={"files": files})
-    set_ = SimpleNamespace(card=card, read=roco.read, linked_pictures=roco.linked_pictures)
+    set_ = SimpleNamespace(card=card, read=roco.read, linked_images=roco.linked_images)
     published = publish(card, raw)
     gone, page = [url for url in published if url.endswith(".jpg")][:2]
     with serve(published) as server:

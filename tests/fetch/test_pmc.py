@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from openmedq.config import Execution
-from openmedq.datasets.card import LinkedPicture
+from openmedq.datasets.card import LinkedImage
 from openmedq.errors import AcquisitionError, PassingError
 from openmedq.fetch.client import Client
 from openmedq.fetch.hosts import pmc
@@ -21,11 +21,11 @@ def publish(*keys: str) -> dict[str, bytes | Path]:
     return {f"{BUCKET}/{key.replace('%', '%25')}": b"x" * 7 for key in keys}
 
 
-def link(article: str, figure: str) -> LinkedPicture:
-    return LinkedPicture(f"{article}_{figure}", article, figure)
+def link(article: str, figure: str) -> LinkedImage:
+    return LinkedImage(f"{article}_{figure}", article, figure)
 
 
-def resolve(server: Server, pictures: Iterable[LinkedPicture], folder: Path, **dials: int) -> int:
+def resolve(server: Server, pictures: Iterable[LinkedImage], folder: Path, **dials: int) -> int:
     async def run() -> int:
         quick = {"attempts": 2, "backoff_s": 0.001, **dials}
         async with Client(Execution.model_validate({"endpoints": server.endpoints, **quick})) as client:

@@ -236,7 +236,7 @@ def test_files_that_changed_since_download_are_one_line(mirror: Path) -> None:
     _run()
     params = make_params(download={"mirror": "mirror"})
     (mirror / "a.png").write_bytes(b"cut")
-    with pytest.raises(StaleError, match=r"^mirror/toy_set/a\.png: changed since its manifest was written; run `dvc repro`$"):
+    with pytest.raises(StaleError, match=r"^mirror/toy_set/a\.png: changed since it was listed; run `dvc repro`$"):
         normalize.run(params, registry.load("toy_set"))
 
 

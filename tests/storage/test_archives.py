@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openmedq.errors import ArchiveError
 from openmedq.storage.archives import open_inner, open_members
-from openmedq.storage.lookup import ArchivedPictures
+from openmedq.storage.lookup import ArchivedImages
 from tests.storage.archiving import CONTENT, ENDINGS, read_all, write, write_tar, write_zip
 
 
@@ -180,7 +180,7 @@ def test_a_zip_in_an_archive_is_read_like_any_other(tmp_path: Path, name: str) -
     with open_members(path) as outer:
         with open_inner(outer, "inner.zip") as members:
             assert {member: members.read(member) for member in members.names} == CONTENT
-            image = ArchivedPictures(members).find("a.jpg")
+            image = ArchivedImages(members).find("a.jpg")
             assert image is not None
             assert image.data == CONTENT["sub/a.jpg"]
         for damaged in ("cut.zip", "none.zip", "absent.zip"):

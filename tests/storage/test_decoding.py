@@ -18,7 +18,7 @@ from openmedq.config import Normalize
 from openmedq.schema import Image, Reason
 from openmedq.storage import decoding
 from openmedq.storage.decoding import Decoder, Inline, encode_image, open_executor
-from openmedq.storage.images import BrokenPicture
+from openmedq.storage.images import BrokenImage
 from tests.processes import is_alive
 
 SETTINGS = Normalize()
@@ -70,7 +70,7 @@ def test_broken_pictures_are_remembered_within_the_bound_and_without_their_bytes
     for number in range(100):
         path = tmp_path / f"{number}.png"
         path.write_bytes(b"no picture" * 10_000)
-        assert isinstance(decoder.submit(Image("a", path=path)).exception(), BrokenPicture)
+        assert isinstance(decoder.submit(Image("a", path=path)).exception(), BrokenImage)
     num_bytes, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(decoder._futures) <= 21
@@ -80,10 +80,10 @@ def test_broken_pictures_are_remembered_within_the_bound_and_without_their_bytes
 def test_a_picture_that_is_not_there_is_missing(tmp_path: Path) -> None:
     (tmp_path / "loop.png").symlink_to("loop.png")
     for path in (tmp_path / "none.png", tmp_path, tmp_path / "loop.png"):
-        with pytest.raises(BrokenPicture) as caught:
+        with pytest.raises(BrokenImage) as caught:
             encode_image(Image("a", path=path), SETTINGS)
         assert caught.value.reason is Reason.IMAGE_MISSING
-    with pytest.raises(BrokenPicture) as caught:
+    with pytest.raises(BrokenImage) as caught:
         encode_image(Image("a"), SETTINGS)
     assert caught.value.reason is Reason.IMAGE_UNREADABLE
 
@@ -94,7 +94,7 @@ def test_a_pool_gives_what_this_process_gives() -> None:
     for num_workers in (1, 2):
         with open_executor(num_workers) as executor:
             futures = [Decoder(executor, SETTINGS).submit(image) for image in shown]
-            assert isinstance(futures[-1].exception(), BrokenPicture)
+            assert isinstance(futures[-1].exception(), BrokenImage)
             results.append([future.result() for future in futures[:-1]])
     assert results[0] == results[1]
 

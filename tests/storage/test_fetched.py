@@ -9,8 +9,8 @@ import pytest
 
 from openmedq.errors import ArchiveError
 from openmedq.storage import fetched
-from openmedq.storage.fetched import SCHEMA, FetchedPictures, Status, read_outcomes
-from openmedq.storage.lookup import Pictures
+from openmedq.storage.fetched import SCHEMA, FetchedImages, Status, read_outcomes
+from openmedq.storage.lookup import ImageLookup
 
 
 def write(folder: Path, shard: str, rows: dict[str, bytes | Status], group_rows: int = 2) -> None:
@@ -31,7 +31,7 @@ def write(folder: Path, shard: str, rows: dict[str, bytes | Status], group_rows:
     )
 
 
-def data_of(pictures: Pictures, name: str) -> bytes | None:
+def data_of(pictures: ImageLookup, name: str) -> bytes | None:
     image = pictures.find(name)
     assert image is None or (image.image_id, image.path) == (name, None)
     return image.data if image else None
@@ -42,12 +42,12 @@ def test_pictures_are_found_in_any_shard_and_order(tmp_path: Path, monkeypatch: 
     rows: dict[str, bytes | Status] = {f"{number}.jpg": b"%d" % number for number in range(20)}
     write(tmp_path, "0000-00000", dict(list(rows.items())[:9]))
     write(tmp_path, "0000-00001", dict(list(rows.items())[9:]))
-    pictures = FetchedPictures(tmp_path)
+    pictures = FetchedImages(tmp_path)
     for name in [*rows, *reversed(rows), *sorted(rows)]:
         assert data_of(pictures, name) == rows[name]
     assert len(pictures._groups) == 2
     assert data_of(pictures, "20.jpg") is None
-    assert data_of(FetchedPictures(tmp_path / "none"), "a") is None
+    assert data_of(FetchedImages(tmp_path / "none"), "a") is None
     assert read_outcomes(tmp_path / "none") == {}
 
 
@@ -55,7 +55,7 @@ def test_only_what_came_is_a_picture_and_the_round_in_which_it_came_counts(tmp_p
     write(tmp_path, "0000-00000", {"a": Status.NOT_NOW, "b": Status.GONE, "c": b"c", "d": Status.NOT_NOW})
     write(tmp_path, "0001-00000", {"a": b"a", "d": Status.NO_PICTURE})
     write(tmp_path, "0002-00000", {"c": Status.NOT_NOW})
-    pictures = FetchedPictures(tmp_path)
+    pictures = FetchedImages(tmp_path)
     assert [data_of(pictures, name) for name in "abcd"] == [b"a", None, b"c", None]
     statuses = {name: status for name, (status, _) in read_outcomes(tmp_path).items()}
     assert statuses == {"a": Status.SUCCESS, "b": Status.GONE, "c": Status.SUCCESS, "d": Status.NO_PICTURE}
@@ -65,7 +65,7 @@ def test_bytes_that_changed_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "0000-00000", {"a": b"before" * 50, "b": b"other"}, group_rows=1)
     path = tmp_path / "0000-00000.parquet"
     path.write_bytes(path.read_bytes().replace(b"before" * 50, b"behind" * 50))
-    pictures = FetchedPictures(tmp_path)
+    pictures = FetchedImages(tmp_path)
     with pytest.raises(ArchiveError, match=r"0000-00000\.parquet: a: damaged"):
         pictures.find("a")
     assert data_of(pictures, "b") == b"other"
@@ -74,6 +74,6 @@ def test_bytes_that_changed_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"PAR1", b"<html></html>"])
 def test_a_shard_that_is_not_whole_is_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "0000-00000.parquet").write_bytes(data)
-    for read in (FetchedPictures, read_outcomes):
+    for read in (FetchedImages, read_outcomes):
         with pytest.raises(ArchiveError, match="not a whole shard of images"):
             read(tmp_path)

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from openmedq.config import Normalize
 from openmedq.schema import Reason
 from openmedq.storage import images
-from openmedq.storage.images import BrokenPicture, encode
+from openmedq.storage.images import BrokenImage, encode
 from tests.storage import drawing
 from tests.storage.drawing import SETTINGS, chunk, save
 
 
-def _refuse(published: bytes, bounds: Normalize = SETTINGS) -> BrokenPicture:
-    with pytest.raises(BrokenPicture) as caught:
+def _refuse(published: bytes, bounds: Normalize = SETTINGS) -> BrokenImage:
+    with pytest.raises(BrokenImage) as caught:
         encode(published, bounds)
     assert "\n" not in caught.value.detail
     assert " at 0x" not in caught.value.detail
@@ -240,7 +240,7 @@ _VALID = [
 def _try(data: bytes) -> None:
     try:
         picture = encode(data, SETTINGS)
-    except BrokenPicture as problem:
+    except BrokenImage as problem:
         assert problem.reason in (Reason.IMAGE_UNREADABLE, Reason.IMAGE_TOO_LARGE, Reason.IMAGE_UNEXPECTED)
         return
     drawing.decode(picture)

@@ -8,7 +8,7 @@ import pytest
 
 from openmedq.errors import ArchiveError
 from openmedq.schema import Image
-from openmedq.storage.lookup import open_pictures
+from openmedq.storage.lookup import open_images
 from tests.storage.archiving import write_zip
 
 
@@ -32,7 +32,7 @@ def test_pictures_behind_a_link_are_found_and_a_link_back_does_no_harm(tmp_path:
     (tmp_path / "raw/pictures").mkdir(parents=True)
     for name, target in (("images", tmp_path / "disk"), ("loop", "."), ("knot", "knot")):
         (tmp_path / "raw/pictures" / name).symlink_to(target)
-    with open_pictures(tmp_path / "raw", "pictures") as pictures:
+    with open_images(tmp_path / "raw", "pictures") as pictures:
         assert pictures.find("a.png") == Image("a.png", path=tmp_path / "raw/pictures/images/a.png")
         assert pictures.find("knot") is None
 
@@ -40,14 +40,14 @@ def test_pictures_behind_a_link_are_found_and_a_link_back_does_no_harm(tmp_path:
 @pytest.mark.parametrize("lay_out", [in_archive, in_folder, in_subfolder])
 def test_pictures_are_found_wherever_they_lie(tmp_path: Path, lay_out: Callable[[Path], None]) -> None:
     lay_out(tmp_path)
-    with open_pictures(tmp_path, "images.zip", "images") as pictures:
+    with open_images(tmp_path, "images.zip", "images") as pictures:
         image = pictures.find("a.jpg")
         assert image is not None
         assert (image.data if image.path is None else image.path.read_bytes()) == b"a"
         assert image.image_id == "a.jpg"
         for name in ("b.jpg", "..", "", "/", "a.jpg/..", "x" * 5000, "a\0.jpg", "\ud800.jpg"):
             assert pictures.find(name) is None
-    with open_pictures(tmp_path, "absent") as pictures:
+    with open_images(tmp_path, "absent") as pictures:
         assert pictures.find("a.jpg") is None
 
 
@@ -60,7 +60,7 @@ def test_a_pictures_ending_may_be_in_capitals(tmp_path: Path, is_packed: bool) -
     with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
         for name in names:
             archive.write(tmp_path / "pictures" / name, name)
-    with open_pictures(tmp_path, "pictures.zip" if is_packed else "pictures") as pictures:
+    with open_images(tmp_path, "pictures.zip" if is_packed else "pictures") as pictures:
         for asked, meant in (("a.jpg", "a.JPG"), ("b.JPG", "b.jpg"), ("c.jpg", "c.jpg"), ("c.JPG", "c.JPG")):
             found = pictures.find(asked)
             assert found is not None
@@ -76,7 +76,7 @@ def test_places_serve_together_and_earlier_ones_win(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.jpg").write_bytes(b"unpacked")
     (tmp_path / "d.jpg").write_bytes(b"in a folder above")
-    with open_pictures(tmp_path, "images", "images.zip", "absent.zip", "more.zip", ".") as pictures:
+    with open_images(tmp_path, "images", "images.zip", "absent.zip", "more.zip", ".") as pictures:
         found = {name: pictures.find(name) for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg")}
     assert found == {
         "a.jpg": Image("a.jpg", path=tmp_path / "images/a.jpg"),
@@ -90,11 +90,11 @@ def test_an_archive_is_opened_when_an_image_is_missing_and_a_damaged_one_is_a_wa
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "images.zip").write_bytes(b"cut")
-    with pytest.raises(ArchiveError, match="not a whole archive"), open_pictures(tmp_path, "images", "images.zip"):
+    with pytest.raises(ArchiveError, match="not a whole archive"), open_images(tmp_path, "images", "images.zip"):
         pass
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.jpg").write_bytes(b"a")
-    with open_pictures(tmp_path, "images", "images.zip") as pictures:
+    with open_images(tmp_path, "images", "images.zip") as pictures:
         assert pictures.find("a.jpg")
         assert not caplog.messages
         assert [pictures.find(name) for name in ("b.jpg", "c.jpg")] == [None, None]

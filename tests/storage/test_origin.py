@@ -186,7 +186,7 @@ def test_sizes_are_held(folder: Path) -> None:
     recorded = Origin(folder, "mirror", (Entry("b.json", 6, "00"),))
     origin.check_sizes(recorded)
     (folder / "b.json").write_text("longer than it was")
-    with pytest.raises(StaleError, match=r"b\.json: changed since it was surveyed; run `dvc repro`"):
+    with pytest.raises(StaleError, match=r"b\.json: changed since it was listed; run `dvc repro`"):
         origin.check_sizes(recorded)
     (folder / "b.json").unlink()
     with pytest.raises(StaleError, match=r"b\.json: missing since"):

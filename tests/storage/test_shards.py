@@ -92,12 +92,12 @@ def test_rows_come_back_in_order_and_at_random(folder: Path) -> None:
     assert ShardStore(folder).read(["id"])["id"].to_pylist() == [sample.id for sample in written]
 
     index = _index(folder)
-    for with_pictures in (True, False):
-        samples = ShardStore(folder.parent).take(index, with_pictures=with_pictures)
+    for with_images in (True, False):
+        samples = ShardStore(folder.parent).take(index, with_images=with_images)
         assert len(samples) == 60
         for place in np.random.default_rng(0).permutation(60):
             expected = tuple(
-                Image(image.image_id, data=image.data if with_pictures else None) for image in written[place].images
+                Image(image.image_id, data=image.data if with_images else None) for image in written[place].images
             )
             assert samples[int(place)] == replace(written[place], images=expected)
     assert samples[-1] == samples[59]

@@ -19,7 +19,7 @@ from openmedq.errors import ArchiveError
 from openmedq.schema import Image, Reason
 from openmedq.storage.archives import Members, open_members
 from openmedq.storage.folders import find_all
-from openmedq.storage.lookup import Pictures, open_pictures
+from openmedq.storage.lookup import ImageLookup, open_images
 
 _IMAGE = "\0image"  # field with a record's image, or the error of reading it
 _SUFFIXES = (".tar.gz", ".tgz", ".tar", ".zip")
@@ -41,7 +41,7 @@ def join_images(
     columns: list[str] = []
     with ExitStack() as stack:
         places = [path.name for path in find_all(folder, f"{stem}*") if path.is_dir()]
-        folders = [stack.enter_context(open_pictures(folder, place)) for place in places]
+        folders = [stack.enter_context(open_images(folder, place)) for place in places]
         for key, row in rows:
             if isinstance(row, Unusable):
                 yield key, row
@@ -94,7 +94,7 @@ def _find_archives(folder: Path, stem: str) -> list[Path]:
     return sorted(path for path in paths if path.name.lower().endswith(_SUFFIXES))
 
 
-def _find_unpacked(folder: Path, folders: list[Pictures], name: str) -> Image | None:
+def _find_unpacked(folder: Path, folders: list[ImageLookup], name: str) -> Image | None:
     for index, place in enumerate(folders):
         if image := place.find(name):
             folders.insert(0, folders.pop(index))  # the next image is probably there too

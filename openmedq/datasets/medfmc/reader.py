@@ -32,7 +32,7 @@ from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import MemberPath, open_members
 from openmedq.storage.folders import find_all
-from openmedq.storage.lookup import ChainedPictures, Pictures, open_pictures
+from openmedq.storage.lookup import ChainedImages, ImageLookup, open_images
 
 SPLITS = ("trainval", "test_WithLabel", "test_WithoutLabel")
 UNLISTED = "unlisted"
@@ -114,8 +114,8 @@ def read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     published = dict(_labels_of(tables, layout)) if lists else {}
     seen: set[str] = set()
     with ExitStack() as stack:
-        places = [stack.enter_context(open_pictures(raw, name)) for name in _find_places(raw, card, layout)]
-        reader = _Reader(raw, card, layout, ChainedPictures(places), seen)
+        places = [stack.enter_context(open_images(raw, name)) for name in _find_places(raw, card, layout)]
+        reader = _Reader(raw, card, layout, ChainedImages(places), seen)
         for split, path in lists:
             yield from reader.represent(_lines_of(path, published, layout), path, split)
         for path, table in tables:
@@ -133,7 +133,7 @@ class _Reader:
     raw: Path
     card: Card
     layout: Layout
-    images: Pictures
+    images: ImageLookup
     seen: set[str]
 
     def represent(self, records: Iterable[tuple[str, Any]], path: Path, split: str) -> Iterator[Sample | Rejected]:

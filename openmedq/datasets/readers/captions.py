@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from openmedq.datasets.fields import Record, Unusable, represent, take_text
 from openmedq.datasets.readers.tables import stream_lines
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Task, Turn
-from openmedq.storage.lookup import Pictures
+from openmedq.storage.lookup import ImageLookup
 
 _ID = re.compile(r"[\w.-]+", re.ASCII)
 _LIKE_ID = re.compile(r"\s*\S*_\d+\s*")  # the id of a record whose prefix is damaged
@@ -61,7 +61,7 @@ def read_captions(
     raw: Path,
     path: Path,
     fields: tuple[str, str],
-    pictures: Pictures,
+    pictures: ImageLookup,
     describe: Callable[[Record, str], Described],
     seen: dict[str, str],
 ) -> Iterator[Sample | Rejected]:

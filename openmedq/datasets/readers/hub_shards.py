@@ -66,7 +66,7 @@ def _check_edition(split: str, paths: Sequence[Path]) -> None:
         _log.warning("%s: %d of the %s files of the split %s", paths[0].parent, len(paths), total, split)
 
 
-def take_picture(record: Record, name: str) -> tuple[Image, str]:
+def take_image(record: Record, name: str) -> tuple[Image, str]:
     """Return the image of a row, named by a digest of its bytes, and the path that the row states, or "".
 
     Paths cannot name images: they may be empty or shared by several images. Unusable if there are no bytes.
@@ -82,7 +82,7 @@ def take_picture(record: Record, name: str) -> tuple[Image, str]:
     raise Unusable(Reason.FIELD_MISSING, f"field `{name}` holds no picture")
 
 
-def picture_schema(*texts: str) -> pa.Schema:
+def image_schema(*texts: str) -> pa.Schema:
     """Return the schema of an `image` column and text columns, with the metadata that the hub's viewer needs."""
     features: dict[str, object] = {"image": {"_type": "Image"}}
     features |= {name: {"dtype": "string", "_type": "Value"} for name in texts}

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from openmedq.datasets.readers import find_below, find_file
 from openmedq.storage import unexpected
 from openmedq.storage.archives import Members, open_inner, open_members
-from openmedq.storage.lookup import ArchivedPictures, ChainedPictures, Pictures, open_pictures, open_spare
+from openmedq.storage.lookup import ArchivedImages, ChainedImages, ImageLookup, open_images, open_spare
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Place:
     """An open folder or archive."""
 
     path: Path
-    pictures: Pictures
+    pictures: ImageLookup
     members: Members | None  # None for a folder
 
     def read(self, name: str) -> bytes | None:
@@ -65,21 +65,21 @@ def open_place(path: Path, pictures: Sequence[str], spare: Sequence[Path] = ()) 
         return
     with ExitStack() as stack:
 
-        def open_other(archive: Path) -> Pictures:
+        def open_other(archive: Path) -> ImageLookup:
             members = stack.enter_context(open_spare(archive))
-            return stack.enter_context(_open_packed(members, pictures)) if members else ChainedPictures()
+            return stack.enter_context(_open_packed(members, pictures)) if members else ChainedImages()
 
         names = (name + ending for name in pictures for ending in ("", ".zip"))
-        unpacked = stack.enter_context(open_pictures(path, *names))
+        unpacked = stack.enter_context(open_images(path, *names))
         others = [partial(open_other, archive) for archive in spare if archive.is_file()]
-        yield Place(path, ChainedPictures([unpacked], others), None)
+        yield Place(path, ChainedImages([unpacked], others), None)
 
 
 @contextmanager
-def _open_packed(members: Members, pictures: Sequence[str]) -> Iterator[Pictures]:
+def _open_packed(members: Members, pictures: Sequence[str]) -> Iterator[ImageLookup]:
     inner = next((f"{name}.zip" for name in pictures if members.find(f"{name}.zip")), None)
     if inner is None:
-        yield ArchivedPictures(members)
+        yield ArchivedImages(members)
     else:
         with open_inner(members, inner) as packed:
-            yield ArchivedPictures(packed)
+            yield ArchivedImages(packed)

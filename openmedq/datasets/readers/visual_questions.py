@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from openmedq.datasets.card import Card
 from openmedq.datasets.fields import Record, keep, make_sample, represent, take_text
 from openmedq.datasets.readers.columnar import stream_parquet
-from openmedq.datasets.readers.hub_shards import take_picture
+from openmedq.datasets.readers.hub_shards import take_image
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Turn
 
 
@@ -33,7 +33,7 @@ def read_shards(card: Card, raw: Path, split: str, paths: Sequence[Path]) -> Ite
 
     def take(record: Record) -> Fields:
         turn = take_turn(record)
-        image, path = take_picture(record, "image")
+        image, path = take_image(record, "image")
         return Fields(turn, image, keep(image_path=path))
 
     num_rows = 0

@@ -34,7 +34,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, Edition, File, LinkedPicture
+from openmedq.datasets.card import Access, Card, Edition, File, LinkedImage
 from openmedq.datasets.fields import Record, keep, list_absent, take_optional_text
 from openmedq.datasets.licences import spell
 from openmedq.datasets.readers import warn_absent
@@ -44,9 +44,9 @@ from openmedq.datasets.readers.tables import Row, stream_lines, stream_table
 from openmedq.datasets.roco import rocov2
 from openmedq.errors import SourceError
 from openmedq.schema import Rejected, Role, Sample, Task
-from openmedq.storage.fetched import PICTURES, FetchedPictures
+from openmedq.storage.fetched import PICTURES, FetchedImages
 from openmedq.storage.folders import find_all
-from openmedq.storage.lookup import ChainedPictures, open_pictures
+from openmedq.storage.lookup import ChainedImages, open_images
 
 SPLITS = ("train", "validation", "test")
 SUBSETS = {"radiology": "radiology", "non-radiology": "mixed"}  # folder -> modality
@@ -159,13 +159,13 @@ def _find_parts(folder: Path) -> list[tuple[str, str, list[Path]]]:
 
 def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
     seen: dict[str, str] = {}  # 88,000 ids
-    fetched = FetchedPictures(raw / PICTURES)
+    fetched = FetchedImages(raw / PICTURES)
     for split, subset, (path, *others) in _find_parts(folder):
         for other in others:
             _log.info("%s: not read, because %s has the same captions", other, path.name)
         part = folder / split / subset
         with ExitStack() as stack:
-            images = stack.enter_context(open_pictures(part, "images", "images.zip", "."))
+            images = stack.enter_context(open_images(part, "images", "images.zip", "."))
             tables = {
                 name: stack.enter_context(open_lines_beside(part / f"{name}.txt")) for name in (*CONCEPTS, "dlinks")
             }
@@ -180,7 +180,7 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 raw=raw,
                 path=path,
                 fields=("id", "caption"),
-                pictures=ChainedPictures((images, fetched)),
+                pictures=ChainedImages((images, fetched)),
                 describe=_describe(subset, tables, licences),
                 seen=seen,
             ):
@@ -198,7 +198,7 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 num_other -= len(absent)
 
 
-def linked_pictures(raw: Path) -> Iterator[LinkedPicture]:
+def linked_images(raw: Path) -> Iterator[LinkedImage]:
     """The images that the lists below `raw` link to, in their order, with the names under which `read` finds them."""
     for part in (raw / "data" / split / subset for split in SPLITS for subset in SUBSETS):
         num_invalid = 0
@@ -207,7 +207,7 @@ def linked_pictures(raw: Path) -> Iterator[LinkedPicture]:
             article = _LINK.search(link)
             image = _IMAGE.fullmatch(f"{article[1]}_{figure}") if article and figure.isprintable() else None
             if image:
-                yield LinkedPicture(image[0], image[1], figure)
+                yield LinkedImage(image[0], image[1], figure)
             num_invalid += image is None
         if num_invalid:
             _log.info("%s: %d lines without a valid link; their rows have no image", part / "dlinks.txt", num_invalid)

@@ -20,7 +20,7 @@ from openmedq.datasets.readers.beside import Beside, open_table_beside
 from openmedq.datasets.readers.captions import Described, read_captions
 from openmedq.datasets.readers.tables import Row, stream_table
 from openmedq.schema import Rejected, Sample
-from openmedq.storage.lookup import open_pictures
+from openmedq.storage.lookup import open_images
 
 _ZENODO = "https://zenodo.org/records/10821435/files"
 _PREFIXES = {"train": "train", "validation": "valid", "test": "test"}
@@ -58,7 +58,7 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
             prefix = _PREFIXES[split]
             places = (f"{prefix}_images", prefix, f"{prefix}_images.zip", "images", "images.zip")
             with (
-                open_pictures(folder, *places) as images,
+                open_images(folder, *places) as images,
                 open_table_beside(folder / f"{prefix}_concepts.csv", "ID", "CUIs") as concepts,
                 open_table_beside(folder / f"{prefix}_concepts_manual.csv", "ID", "CUIs") as manual,
             ):

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from openmedq.datasets.card import LinkedPicture
+from openmedq.datasets.card import LinkedImage
 from openmedq.errors import AcquisitionError
 from openmedq.fetch.client import Client, run_workers
 from openmedq.storage.folders import find_all
@@ -46,7 +46,7 @@ class Address:
     reason: str | None = None
 
 
-async def resolve(client: Client, images: Iterable[LinkedPicture], folder: Path) -> int:
+async def resolve(client: Client, images: Iterable[LinkedImage], folder: Path) -> int:
     """Find the addresses that `folder` lacks and store them there; returns the number of articles listed.
 
     Raises:
@@ -54,7 +54,7 @@ async def resolve(client: Client, images: Iterable[LinkedPicture], folder: Path)
         AcquisitionError: the answer is not a listing.
     """
     known = {address.name for address in read(folder)}
-    articles: dict[str, dict[str, LinkedPicture]] = {}
+    articles: dict[str, dict[str, LinkedImage]] = {}
     for image in images:
         if image.name not in known:
             articles.setdefault(image.article, {})[image.name] = image
@@ -135,7 +135,7 @@ def _parse(document: bytes, address: str) -> Element:
     return listing
 
 
-def _match(sizes: dict[str, int], image: LinkedPicture) -> Address:
+def _match(sizes: dict[str, int], image: LinkedImage) -> Address:
     """The file of the same name, else the only image with the same name except for case and suffix."""
     if not sizes:
         is_id = _ARTICLE.fullmatch(image.article)

@@ -5,13 +5,13 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image as Pictures
 
 from openmedq.datasets.fields import Unusable
-from openmedq.datasets.readers.hub_shards import find_shards, picture_schema, take_picture
+from openmedq.datasets.readers.hub_shards import find_shards, image_schema, take_image
 from openmedq.errors import SourceError
 from openmedq.schema import Reason
 
@@ -77,10 +77,10 @@ def test_a_lacking_shard_is_said(caplog: pytest.LogCaptureFixture) -> None:
     ],
 )
 def test_a_picture_is_called_by_its_bytes(value: Any, path: str) -> None:
-    picture, given = take_picture({"image": value}, "image")
+    picture, given = take_image({"image": value}, "image")
     assert (picture.data, given) == (b"pixels", path)
-    assert picture.image_id == take_picture({"image": b"pixels"}, "image")[0].image_id
-    assert picture.image_id != take_picture({"image": b"others"}, "image")[0].image_id
+    assert picture.image_id == take_image({"image": b"pixels"}, "image")[0].image_id
+    assert picture.image_id != take_image({"image": b"others"}, "image")[0].image_id
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_picture_is_called_by_its_bytes(value: Any, path: str) -> None:
 )
 def test_no_bytes_are_no_picture(value: Any, reason: Reason) -> None:
     with pytest.raises(Unusable) as caught:
-        take_picture({"image": value}, "image")
+        take_image({"image": value}, "image")
     assert caught.value.reason is reason
 
 
@@ -105,8 +105,8 @@ def test_the_hubs_library_shows_the_pictures(tmp_path: Path) -> None:
     from datasets import load_dataset
 
     buffer = io.BytesIO()
-    Pictures.new("CMYK", (4, 3)).save(buffer, "JPEG")
+    PIL.Image.new("CMYK", (4, 3)).save(buffer, "JPEG")
     rows = [{"image": {"bytes": buffer.getvalue(), "path": None}, "question": "is it?"}]
-    pq.write_table(pa.Table.from_pylist(rows, picture_schema("question")), tmp_path / "train.parquet")
+    pq.write_table(pa.Table.from_pylist(rows, image_schema("question")), tmp_path / "train.parquet")
     loaded = load_dataset("parquet", data_dir=str(tmp_path), cache_dir=str(tmp_path / "cache"), split="train")
     assert (loaded[0]["image"].mode, loaded[0]["image"].size) == ("CMYK", (4, 3))

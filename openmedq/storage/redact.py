@@ -9,7 +9,7 @@ from openmedq.errors import MirrorError, OpenMedQError, StaleError
 
 
 @contextmanager
-def discreet(set_id: str, is_credentialed: bool) -> Iterator[None]:
+def redact_paths(set_id: str, is_credentialed: bool) -> Iterator[None]:
     """Remove paths from file errors of a credentialed dataset.
 
     SourceErrors of its reader pass, because the reader names only the dataset's tables.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from openmedq.errors import ArchiveError, MirrorError, OpenMedQError, StaleError
-from openmedq.storage.discretion import discreet
+from openmedq.storage.redact import redact_paths
 
 SECRET = "files/p10/p10000032/s50414267/x.jpg"
 
@@ -17,7 +17,7 @@ SECRET = "files/p10/p10000032/s50414267/x.jpg"
     ],
 )
 def test_files_of_a_credentialed_set_are_not_named(error: Exception, what: str) -> None:
-    with pytest.raises(OpenMedQError, match=f"^{what}") as caught, discreet("mimic_cxr", is_credentialed=True):
+    with pytest.raises(OpenMedQError, match=f"^{what}") as caught, redact_paths("mimic_cxr", is_credentialed=True):
         raise error
     assert "p10" not in str(caught.value)
     assert caught.value.__cause__ is None
@@ -26,8 +26,8 @@ def test_files_of_a_credentialed_set_are_not_named(error: Exception, what: str) 
 
 def test_others_are(tmp_path: object) -> None:
     for error in (PermissionError(13, "Permission denied", SECRET), StaleError(SECRET)):
-        with pytest.raises(type(error)) as caught, discreet("vqa_rad", is_credentialed=False):
+        with pytest.raises(type(error)) as caught, redact_paths("vqa_rad", is_credentialed=False):
             raise error
         assert SECRET in str(caught.value)
-    with pytest.raises(ArchiveError), discreet("mimic_cxr", is_credentialed=True):
+    with pytest.raises(ArchiveError), redact_paths("mimic_cxr", is_credentialed=True):
         raise ArchiveError("images.zip: cut")
