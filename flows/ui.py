@@ -107,7 +107,7 @@ def serve(pages: Sequence[Page]) -> Iterator[list[subprocess.Popen[bytes]]]:
 def _print_pages(pages: Sequence[Page]) -> None:
     for page in pages:
         print(f"{page.title:12}{page.url}")
-    for title, folder in (("Report", paths.REPORT), ("Data Docs", paths.DATA_DOCS)):
+    for title, folder in (("Report", paths.REPORT), ("Validation", paths.DATA_DOCS)):
         path = folder / "index.html"
         print(f"{title:12}{path if path.is_file() else 'missing; run `dvc repro`'}")
     prefect = next(page for page in pages if page.title == "Prefect")

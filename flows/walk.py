@@ -29,7 +29,7 @@ from flows.reproduce import PROCESSES, SLOTS, NodeError, Outcome, task_for
 from openmedq import paths
 from openmedq.errors import OpenMedQError
 
-PAGES = {"report": paths.REPORT / "index.html", "data-docs": paths.DATA_DOCS / "index.html"}
+PAGES = {"report": paths.REPORT / "index.html", "validation": paths.DATA_DOCS / "index.html"}
 NOT_RUN = "not run"
 
 

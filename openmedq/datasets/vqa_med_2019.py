@@ -144,7 +144,7 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
             licence=card.licence,
             provenance=provenance,
             turns=(Turn(question, answer, alternatives=tuple(alternatives)),),
-            images=(_find_image(place.pictures, image_id),),
+            images=(_find_image(place.images, image_id),),
             attributes=keep(
                 answer_type="closed" if answer.lower() in ("yes", "no") else "open",
                 category=category,

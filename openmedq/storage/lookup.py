@@ -75,7 +75,7 @@ class ChainedImages:
 
     def find(self, name: str) -> Image | None:
         """See `ImageLookup.find`."""
-        return next((picture for place in self._places() if (picture := place.find(name))), None)
+        return next((image for place in self._places() if (image := place.find(name))), None)
 
     def _places(self) -> Iterator[ImageLookup]:
         yield from self._opened

@@ -51,7 +51,7 @@ def test_the_whole_flow_runs_every_node_and_a_second_flow_none(toy, dvc, prefect
         artifacts = {artifact.key: artifact for artifact in client.read_latest_artifacts()}
     assert artifacts["nodes"].data.startswith("4 cached\n") and "| `train` | cached |" in artifacts["nodes"].data
     assert (toy / "data/report/index.html").as_uri() in artifacts["report"].data
-    assert (toy / "data/docs/index.html").as_uri() in artifacts["data-docs"].data
+    assert (toy / "data/docs/index.html").as_uri() in artifacts["validation"].data
     with get_client(sync_client=True) as client:
         assert client.read_global_concurrency_limit_by_name("gpu").limit == 1
     assert read_attempts(prefect_server) == [], "neither the server nor a node used the network"

@@ -51,10 +51,10 @@ def test_existing_pages_are_listed(tmp_path, monkeypatch, capsys):
     (index.parent / "expectations" / "index.html").touch()  # a page of a subfolder is not the start page
     ui._print_pages([ui.prefect_page("127.0.0.1", 4200)])
     missing = "missing; run `dvc repro`"
-    assert capsys.readouterr().out.splitlines()[1:3] == [f"Report      {missing}", f"Data Docs   {missing}"]
+    assert capsys.readouterr().out.splitlines()[1:3] == [f"Report      {missing}", f"Validation  {missing}"]
     index.touch()
     ui._print_pages([ui.prefect_page("127.0.0.1", 4200)])
-    assert capsys.readouterr().out.splitlines()[1:3] == [f"Report      {missing}", "Data Docs   data/docs/index.html"]
+    assert capsys.readouterr().out.splitlines()[1:3] == [f"Report      {missing}", "Validation  data/docs/index.html"]
 
 
 def test_pages_are_on_loopback_without_telemetry():

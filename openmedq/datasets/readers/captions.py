@@ -61,7 +61,7 @@ def read_captions(
     raw: Path,
     path: Path,
     fields: tuple[str, str],
-    pictures: ImageLookup,
+    images: ImageLookup,
     describe: Callable[[Record, str], Described],
     seen: dict[str, str],
 ) -> Iterator[Sample | Rejected]:
@@ -80,9 +80,9 @@ def read_captions(
     def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
         described = describe(record, take_text(record, id_field))
         caption = take_text(record, caption_field, empty=Reason.ANSWER_EMPTY)
-        image = next(filter(None, map(pictures.find, described.names)), None)
+        image = next(filter(None, map(images.find, described.names)), None)
         if image is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {' or '.join(described.names)} {pictures.where}")
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {' or '.join(described.names)} {images.where}")
         return Sample(
             id=sample_id,
             source=source,

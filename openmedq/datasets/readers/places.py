@@ -19,7 +19,7 @@ class Place:
     """An open folder or archive."""
 
     path: Path
-    pictures: ImageLookup
+    images: ImageLookup
     members: Members | None  # None for a folder
 
     def read(self, name: str) -> bytes | None:
@@ -54,30 +54,30 @@ def find_places(raw: Path, *names: str) -> list[Path]:
 
 
 @contextmanager
-def open_place(path: Path, pictures: Sequence[str], spare: Sequence[Path] = ()) -> Iterator[Place]:
-    """Open a folder or an archive; `pictures` are its folders of images, which may themselves be zips.
+def open_place(path: Path, images: Sequence[str], spare: Sequence[Path] = ()) -> Iterator[Place]:
+    """Open a folder or an archive; `images` are its folders of images, which may themselves be zips.
 
     The archives in `spare` provide images that a folder lacks.
     """
     if path.is_file():
-        with open_members(path) as members, _open_packed(members, pictures) as found:
+        with open_members(path) as members, _open_packed(members, images) as found:
             yield Place(path, found, members)
         return
     with ExitStack() as stack:
 
         def open_other(archive: Path) -> ImageLookup:
             members = stack.enter_context(open_spare(archive))
-            return stack.enter_context(_open_packed(members, pictures)) if members else ChainedImages()
+            return stack.enter_context(_open_packed(members, images)) if members else ChainedImages()
 
-        names = (name + ending for name in pictures for ending in ("", ".zip"))
+        names = (name + ending for name in images for ending in ("", ".zip"))
         unpacked = stack.enter_context(open_images(path, *names))
         others = [partial(open_other, archive) for archive in spare if archive.is_file()]
         yield Place(path, ChainedImages([unpacked], others), None)
 
 
 @contextmanager
-def _open_packed(members: Members, pictures: Sequence[str]) -> Iterator[ImageLookup]:
-    inner = next((f"{name}.zip" for name in pictures if members.find(f"{name}.zip")), None)
+def _open_packed(members: Members, images: Sequence[str]) -> Iterator[ImageLookup]:
+    inner = next((f"{name}.zip" for name in images if members.find(f"{name}.zip")), None)
     if inner is None:
         yield ArchivedImages(members)
     else:

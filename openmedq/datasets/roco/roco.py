@@ -180,7 +180,7 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 raw=raw,
                 path=path,
                 fields=("id", "caption"),
-                pictures=ChainedImages((images, fetched)),
+                images=ChainedImages((images, fetched)),
                 describe=_describe(subset, tables, licences),
                 seen=seen,
             ):

@@ -70,7 +70,7 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
                     raw=raw,
                     path=path,
                     fields=("ID", "Caption"),
-                    pictures=images,
+                    images=images,
                     describe=_describe({"cuis": concepts, "cuis_manual": manual}, licences, card.licence),
                     seen=seen,
                 )
