@@ -76,5 +76,6 @@ def test_own_images_and_errors(page: AppTest) -> None:
     page.file_uploader[0].upload("no.png", b"no image", "image/png")
     assert "no.png: image unreadable" in _run(page).error[0].value
     page.radio[0].set_value("no image")
-    _run(page).button[0].click()
+    _run(page).text_area[0].input("")
+    page.button[0].click()
     assert _run(page).error[0].value == "Enter a question or choose an image."

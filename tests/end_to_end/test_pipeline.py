@@ -17,6 +17,8 @@ from .conftest import Project
 pytestmark = pytest.mark.xdist_group("end_to_end")
 
 Copy = Callable[[], Project]
+# The command line loads these in every process: the check of the catalogue, and the end together with DVC.
+LOADED_BY_CLI = {"openmedq/datasets/catalogue.py", "openmedq/storage/processes.py"}
 
 
 def _graph(project: Project) -> dict:
@@ -50,8 +52,9 @@ def test_every_output_exists_and_none_is_unfinished(project: Project) -> None:
     for stage in _stages(project).values():
         for out in _outs(stage):
             assert (project.root / out).exists(), out
-    left = [path.name for path in (project.root / paths.PARTIAL).iterdir() if path.suffix != ".lock"]
-    assert [name for name in left if "cache" not in name] == []
+    left = [path for path in (project.root / paths.PARTIAL).iterdir() if path.suffix != ".lock"]
+    unfinished = [path for path in left if "cache" not in path.name and path.name != "runs"]
+    assert unfinished == [] and list((project.root / paths.PARTIAL / "runs").iterdir()) == []
 
 
 def test_a_second_repro_runs_nothing(project: Project) -> None:
@@ -106,7 +109,7 @@ def test_a_stage_depends_on_all_that_its_process_loads(project: Project) -> None
         seen.add(name)
         deps = [Path(dep) for dep in stages[name]["deps"]]
         for file in map(Path, watched["loaded"]):
-            if not closures.is_exempt(str(file)):
+            if not closures.is_exempt(str(file)) and str(file) not in LOADED_BY_CLI:
                 assert any(file == dep or dep in file.parents for dep in deps), f"{name} loads {file} without a dep"
     assert seen == {name for name in stages if not name.startswith("download@")}
 
