@@ -14,7 +14,7 @@ from prefect.logging.handlers import APILogHandler
 
 from flows.build import build
 from openmedq import paths
-from openmedq.curate import forgotten
+from openmedq.curate import forget
 from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY
 
 from .conftest import Project
@@ -111,4 +111,4 @@ def test_excluded_patients_are_removed_and_counted(copy: Callable[[], Project]) 
     assert len(left) == len(rows) - number
     assert all(row["groups"]["patient"] != patient for row in left)
     assert "rejected: forgotten" in project.run("python", "-m", "openmedq", "summary", COLUMNS="200")
-    assert forgotten.digest(patient) in (project.root / paths.FORGOTTEN).read_text(encoding="utf-8")
+    assert forget.digest(patient) in (project.root / paths.FORGOTTEN).read_text(encoding="utf-8")

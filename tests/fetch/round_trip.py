@@ -129,7 +129,7 @@ def expect_rows(published: Published) -> Rows:
             if isinstance(row, Rejected):
                 rows[row.id, row.split, str(row.reason)] += 1
             else:
-                rows[row.sample.id, row.sample.split, ""] += 1
+                rows[row.id, row.split, ""] += 1
     return rows
 
 
