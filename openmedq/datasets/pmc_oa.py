@@ -34,7 +34,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, Edition, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
 from openmedq.datasets.readers import find_below, places_near
 from openmedq.datasets.readers.json_stream import stream_lines
 from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, read_article_licences
@@ -118,14 +118,12 @@ def _read_file(raw: Path, path: Path, images: ImageLookup, licences: ArticleLice
         match = _NAME.match(image.image_id)
         article, figure = match.groups() if match else (None, None)
         article = article or take_optional_text(record, "pmcid") or None
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             licence=licences.find(article) or card.licence,
-            provenance=provenance,
             turns=(Turn("", caption),),
             images=(image,),
             groups=Groups(article=article),

@@ -34,7 +34,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from openmedq.datasets.card import Access, Card, Edition, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
 from openmedq.datasets.readers import find_below, places_near, warn_absent
 from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, read_article_licences
 from openmedq.datasets.readers.tables import Row, stream_rows, stream_table, take_header
@@ -206,14 +206,12 @@ def _read_file(
             raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
         match = _NAME[version].fullmatch(PurePosixPath(image.image_id).stem)
         article, figure = match.groups() if match else (None, None)
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             licence=licences.find(article) or card.licence,
-            provenance=provenance,
             turns=(Turn(question, answer, options=options),),
             images=(image,),
             groups=Groups(article=article),

@@ -38,6 +38,7 @@ from openmedq.datasets.fields import (
     Unusable,
     keep,
     list_absent,
+    make_sample,
     represent,
     take_optional_text,
     take_text,
@@ -168,14 +169,11 @@ def _read_file(
         decision = take_text(record, "final_decision", empty=Reason.ANSWER_EMPTY)
         if decision not in DECISIONS:
             raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `final_decision` is not yes, no or maybe")
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=(Turn(question, decision, context=context, options=DECISIONS),),
             attributes=keep(
                 answer_type="closed",

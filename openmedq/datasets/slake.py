@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
 from openmedq.datasets.readers import find_below, warn_absent
 from openmedq.datasets.readers.json_stream import stream_list
 from openmedq.datasets.readers.whole_paths import WholePaths
@@ -122,14 +122,12 @@ def _read_file(
         if image is None:
             raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
         answer_type = take_optional_text(record, "answer_type").lower()
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             modality="radiology",  # "mixed" on the card, as in the paper, but all images are CT, MRI or X-ray
-            licence=card.licence,
-            provenance=provenance,
             turns=(Turn(question, answer),),
             images=(image,),
             attributes=keep(

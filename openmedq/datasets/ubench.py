@@ -40,6 +40,7 @@ from openmedq.datasets.fields import (
     Unusable,
     keep,
     list_absent,
+    make_sample,
     represent,
     take_optional_text,
     take_text,
@@ -210,14 +211,13 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     turn = Turn("", _fill(question, answer)) if is_caption else Turn(question, answer, options=options)
     attributes = {name: take_optional_text(row, name) for name in _ATTRIBUTES}
     licence = take_optional_text(row, "license")
-    return Sample(
-        id=sample_id,
-        source=card.id,
-        split=split,
+    return make_sample(
+        card,
+        sample_id,
+        split,
+        provenance,
         task=Task.CAPTION if is_caption else Task.MULTIPLE_CHOICE,
-        modality=card.modality,
         licence=spell(licence) or licence or card.licence,
-        provenance=provenance,
         turns=(turn,),
         images=(_take_image(row),),
         groups=Groups(question=take_optional_text(entry, "id") or None),  # two wordings of a caption have the same id

@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
 from openmedq.datasets.readers import find_below, places_near, warn_absent
 from openmedq.datasets.readers.hub_shards import find_shards
 from openmedq.datasets.readers.json_stream import stream_list
@@ -135,14 +135,11 @@ def _read_file(
             raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
         attributes = {attribute: take_optional_text(record, attribute) for attribute in _ATTRIBUTES}
         answer_type = take_optional_text(record, "answer_type").lower()
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
+        return make_sample(
+            card,
+            sample_id,
+            split,
+            provenance,
             turns=(Turn(question, answer),),
             images=(image,),
             groups=Groups(

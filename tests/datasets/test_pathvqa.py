@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Pillow
 
-from openmedq.datasets import pathvqa
-from openmedq.datasets.pathvqa import read
+from openmedq.datasets.pathvqa import pathvqa
+from openmedq.datasets.pathvqa.pathvqa import read
 from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason, Rejected, Sample

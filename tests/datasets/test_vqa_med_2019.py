@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from openmedq.datasets import vqa_med_2019
-from openmedq.datasets.vqa_med_2019 import read
+from openmedq.datasets.vqa_med_2019 import vqa_med_2019
+from openmedq.datasets.vqa_med_2019.vqa_med_2019 import read
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason, Rejected, Sample, Turn
 

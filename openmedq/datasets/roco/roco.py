@@ -39,9 +39,9 @@ from openmedq.datasets.fields import Record, keep, list_absent, take_optional_te
 from openmedq.datasets.licences import spell
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.beside import Beside, open_lines_beside, open_table_beside
-from openmedq.datasets.readers.captions import Described, read_captions, stream_captions
 from openmedq.datasets.readers.tables import Row, stream_lines, stream_table
 from openmedq.datasets.roco import rocov2
+from openmedq.datasets.roco.captions import Described, read_captions, stream_captions
 from openmedq.errors import SourceError
 from openmedq.schema import Rejected, Role, Sample, Task
 from openmedq.storage.fetched import PICTURES, FetchedImages

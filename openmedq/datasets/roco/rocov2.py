@@ -17,8 +17,8 @@ from openmedq.datasets.card import Card, File
 from openmedq.datasets.fields import Record, keep, list_absent, take_optional_text
 from openmedq.datasets.licences import spell
 from openmedq.datasets.readers.beside import Beside, open_table_beside
-from openmedq.datasets.readers.captions import Described, read_captions
 from openmedq.datasets.readers.tables import Row, stream_table
+from openmedq.datasets.roco.captions import Described, read_captions
 from openmedq.schema import Rejected, Sample
 from openmedq.storage.lookup import open_images
 

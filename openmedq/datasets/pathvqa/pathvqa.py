@@ -37,9 +37,9 @@ from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Record, Unusable, keep, take_optional_text, take_text
+from openmedq.datasets.pathvqa.plain_pickle import load_pickle, read_pickle
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.hub_shards import choose_copies, find_shards
-from openmedq.datasets.readers.plain_pickle import load_pickle, read_pickle
 from openmedq.datasets.readers.visual_questions import Fields, read_numbered, read_shards, take_turn
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason, Rejected, Role, Sample, Task, Turn

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.datasets.readers.places import find_places, open_place
+from openmedq.datasets.vqa_med_2019.places import find_places, open_place
 from openmedq.errors import ArchiveError
 
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openmedq.datasets.readers import plain_pickle
-from openmedq.datasets.readers.plain_pickle import load_pickle, read_pickle
+from openmedq.datasets.pathvqa import plain_pickle
+from openmedq.datasets.pathvqa.plain_pickle import load_pickle, read_pickle
 from openmedq.errors import SourceError
 
 ADVICE = "use the other layout"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from openmedq.datasets.fields import Unusable
-from openmedq.datasets.readers.captions import stream_captions
+from openmedq.datasets.roco.captions import stream_captions
 
 
 def test_a_caption_goes_on_up_to_the_next_id(tmp_path: Path) -> None:

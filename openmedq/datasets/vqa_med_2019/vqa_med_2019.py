@@ -34,7 +34,7 @@ from typing import NamedTuple
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Record, Unusable, keep, list_absent, represent, take_text
 from openmedq.datasets.readers import warn_absent
-from openmedq.datasets.readers.places import Place, find_places, open_place
+from openmedq.datasets.vqa_med_2019.places import Place, find_places, open_place
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.lookup import ImageLookup
