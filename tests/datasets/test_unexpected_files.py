@@ -11,6 +11,7 @@ from openmedq.config import Normalize
 from openmedq.curate.normalize import rows
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected
+from openmedq.storage import unexpected
 from openmedq.storage.decoding import Inline
 from tests.datasets.test_contract import SETS, every_set
 
@@ -70,3 +71,9 @@ def test_what_hosts_answer_in_plain_words_is_named_too(tmp_path: Path, text: str
     (tmp_path / "train.json").write_text(text, encoding="utf-8")
     with pytest.raises(SourceError, match=r"train\.json is an? .*, not the published file; download the file again"):
         list(SETS["slake"].read(tmp_path))
+
+
+def test_a_file_of_comments_takes_no_exponential_time() -> None:
+    """An expression that backtracks over all ways to split the comments would not end."""
+    assert unexpected.describe(b"<!-- a --> " * 200 + b"<record>") is None
+    assert unexpected.describe(b"<!-- a --> " * 20 + b"<html>") is not None
