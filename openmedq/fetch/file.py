@@ -45,7 +45,7 @@ async def download_file(
     of the complete file before it is renamed; if it raises, the file stays at the temporary path.
 
     Raises:
-        PassingError: the server does not answer now; partial data is kept.
+        TemporaryError: the server does not answer now; partial data is kept.
         AcquisitionError: the server refuses, or sends something that cannot be the file.
         ChecksumError: the complete file has another hash than expected; it is deleted.
         OSError: the disk is full, for example; partial data is kept.
@@ -124,7 +124,7 @@ class _Download:
                 headers["If-Range"] = validator
             if validator or has_hash:
                 headers["Range"] = f"bytes={self.num_bytes}-"
-            else:  # nothing could show that the rest belongs to the same version
+            else:  # it could not be verified that the rest belongs to the same version
                 self._start_over()
         async with self.client.get(file.url, headers) as response:
             first, total = _parse_range(response)

@@ -33,9 +33,9 @@ def test_a_folder_and_its_archive_are_read_alike(tmp_path: Path, is_packed: bool
         assert place.read("texts/some.txt") == b"some"
         assert place.read("absent.txt") is None
         assert place.locate("all.txt") == (path if is_packed else path / "all.txt")
-        image = place.pictures.find("a.jpg")
+        image = place.images.find("a.jpg")
         assert image is not None
-        assert place.pictures.find("b.jpg") is None
+        assert place.images.find("b.jpg") is None
 
 
 def test_places_come_in_the_order_of_the_names_and_of_depth(tmp_path: Path) -> None:
