@@ -300,7 +300,7 @@ def open_demo(host: str, port: int) -> None:
 
 
 def show_summary() -> None:
-    """Print the closing tables."""
+    """Print the scores, the row counts of each step, and where to look next."""
     from rich.console import Console
 
     from openmedq.reporting import summary

@@ -202,7 +202,7 @@ def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[Enco
         )
     encoded = []
     for image, future in zip(item.images, futures, strict=True):
-        problem = future.exception()  # if raised, it would keep this record alive as long as the decoder remembers it
+        problem = future.exception()  # if raised, it would keep this record in memory as long as the decoder caches it
         if isinstance(problem, BrokenImage):
             # The name of a credentialed dataset's image contains the number of a study or a patient.
             name = "an image" if card.is_credentialed else image.image_id

@@ -211,7 +211,7 @@ def _raise_if_failed(verdict: Mapping[str, Any]) -> None:
     else:
         detail = f"{first['num_unexpected']} of {first['num_rows']} rows fail"
     raise ValidationError(
-        f"validation failed: {len(failed)} of {verdict['num_expectations']} expectations are not met; the first: "
-        f"{first['table']}: {first['statement']} ({detail}); see {paths.VALIDATION / 'verdict.json'} and "
+        f"validation failed: {len(failed)} of {verdict['num_expectations']} expectations are not met; the first, "
+        f"in table {first['table']}: {first['statement']} ({detail}); see {paths.VALIDATION / 'verdict.json'} and "
         f"{paths.DATA_DOCS / 'index.html'}"
     )

@@ -137,7 +137,7 @@ def _list_folder(folder: Path) -> Iterator[str]:
 
 
 def _keep_images(place: Path | Members, names: Iterable[str]) -> list[_Found]:
-    """Keep the images and masks in folders of the classes; none if there are only masks."""
+    """Keep the images and masks in folders of the classes; empty if there are only masks."""
     found = [
         _Found(place, name)
         for name in names

@@ -36,7 +36,7 @@ def size_bounds(file: File) -> tuple[float, float]:
 
 
 def is_complete(file: File, path: Path) -> bool:
-    """Whether the file at `path` begins and ends as its name requires; True if a hash is known, which is checked instead."""
+    """Whether the file's start and end fit its name; True if a hash is known, which is checked instead."""
     if has_hash(file):
         return True
     name = file.path.lower()

@@ -207,13 +207,13 @@ def _check_reserve(file: File, temporary: Path) -> None:
     """AcquisitionError before a file of unknown size fills the disk."""
     if (file.size_bytes or file.about_bytes) is None and shutil.disk_usage(temporary.parent).free < RESERVE_BYTES:
         raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} has no known end, and {temporary.parent} has less than "
+            f"{file.path}: {plain(file.url)} has no known size, and {temporary.parent} has less than "
             f"{RESERVE_BYTES / 1e9:.1f} GB free; free some and resume, or remove {temporary} if it is too long"
         )
 
 
 def _open(temporary: Path) -> BinaryIO:
-    """Open for appending; the folder exists except for the first file, and checking it is slow."""
+    """Open for appending; create the folder only if that fails, because checking it for each file is slow."""
     try:
         return temporary.open("ab")
     except FileNotFoundError:

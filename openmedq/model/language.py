@@ -92,7 +92,7 @@ def _build_new(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausal
         num_attention_heads=num_heads,
         intermediate_size=4 * width,
         max_position_embeddings=MAX_POSITIONS,
-        initializer_range=width**-0.5,  # unit gain: with 0.02, frozen layers would pass on almost nothing
+        initializer_range=width**-0.5,  # unit gain: with 0.02, the activations would vanish in the frozen layers
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

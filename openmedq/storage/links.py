@@ -43,7 +43,7 @@ def render(links: Iterable[Link]) -> Iterator[str]:
 
 
 def read(path: Path) -> dict[str, Link]:
-    """The links by path, none if the file is missing; LocalFolderError if it is not such a list."""
+    """The links by path, empty if the file is missing; LocalFolderError if it is not such a list."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = [row for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if row]

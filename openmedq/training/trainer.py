@@ -37,7 +37,7 @@ from openmedq.training.schedule import scale
 
 @dataclass
 class History:
-    """Losses and counts of a training; nothing depends on the clock."""
+    """Losses and counts of a training; no times, so that they are reproducible."""
 
     losses: list[float] = field(default_factory=list)  # one per update
     num_samples: int = 0

@@ -234,7 +234,7 @@ def test_a_file_without_an_end_does_not_fill_the_disk(fetch: Fetch, monkeypatch:
     sized = (FILES[0].model_copy(update={"about_bytes": len(DATA)}),)
     chunked = faults.Fault(after=lambda request, reply, other: replace(reply, is_chunked=True))
     with serve(SITE, [chunked]) as server:
-        with pytest.raises(AcquisitionError, match=rf"has no known end.* less than 1\.1 GB free; .* remove {PARTIAL}"):
+        with pytest.raises(AcquisitionError, match=rf"has no known size.* less than 1\.1 GB free; .* remove {PARTIAL}"):
             fetch(server, make_set(FILES))
         assert PARTIAL.stat().st_size < len(DATA)
         free[:] = [len(DATA)]

@@ -58,7 +58,7 @@ _ENTERED_NEVER = re.compile(r"[ps]\d+")
 _log = logging.getLogger(__name__)
 
 
-def survey(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[str, Path], list[Path]]:
+def locate_files(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[str, Path], list[Path]]:
     """Find, below `raw`, the file with one of `names[key]`, by key, and the folders that contain p10 to p19.
 
     Of several versions the last by name is used, and the others are logged.
