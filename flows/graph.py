@@ -30,7 +30,7 @@ class Node:
 
 
 def nodes(root: Path) -> list[Node]:
-    """Return all nodes in topological order, breadth first, so that waiting nodes do not occupy workers."""
+    """Return all nodes in topological order, generation by generation, so that waiting nodes do not block workers."""
     try:
         with Repo(str(root)) as repo:
             graph = repo.index.graph  # edges from a stage to its dependencies
@@ -74,7 +74,9 @@ def list_changed(root: Path, names: Sequence[str]) -> list[str]:
     command = [*DVC, "status", "--json", *names]
     done = subprocess.run(command, cwd=root, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
-        raise OpenMedQError(f"dvc status: {(done.stderr.strip() or 'failed').splitlines()[-1]}")
+        raise OpenMedQError(
+            f"dvc status: {(done.stderr.strip() or 'failed').splitlines()[-1]}; run `dvc status` to see why"
+        )
     status: dict[str, Any] = json.loads(done.stdout)
     return sorted(status)
 

@@ -54,7 +54,7 @@ class NodeError(Exception):
         super().__init__(f"{name}: {re.sub('^error: ', '', last, flags=re.IGNORECASE)}")
 
     @property
-    def is_passing(self) -> bool:
+    def is_temporary(self) -> bool:
         """Whether a retry may succeed: not if the stage stated a user error, or DVC did not run it."""
         return self.stage_status == TRY_AGAIN or (self.stage_status is not None and not self.is_stated)
 
@@ -113,7 +113,7 @@ PROCESSES = Processes()
 def is_worth_retrying(task: object, task_run: object, state: Any) -> bool:
     """Decide whether Prefect retries a failed task."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, NodeError) and error.is_passing
+    return isinstance(error, NodeError) and error.is_temporary
 
 
 def task_for(node: Node) -> Any:

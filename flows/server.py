@@ -65,7 +65,9 @@ def main() -> int:
     try:
         socket.create_server((options.host, options.port), family=family).close()
     except OSError as error:  # otherwise Prefect's services end with a stack trace
-        print(f"error: {error.strerror}; choose another --host or --port", file=sys.stderr)
+        print(
+            f"error: {options.host}:{options.port}: {error.strerror}; choose another --host or --port", file=sys.stderr
+        )
         return 1
     os.environ["PREFECT_UI_API_URL"] = "/api"  # relative to the address of the page
 

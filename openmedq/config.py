@@ -79,8 +79,10 @@ class Normalize(Section):
     max_pixels: Count = Field(100_000_000, description="images with more pixels are rejected without decoding")
     jpeg_quality: Annotated[int, Field(ge=1, le=100)] = Field(95, description="for images that must be encoded again")
     shard_size_bytes: Count = Field(256 * 2**20, description="a shard is closed when it reaches this size")
-    row_group_size_bytes: Count = Field(2 * 2**20, description="small row groups make random reads cheap")
-    row_group_rows: Count = Field(1024, description="maximum number of rows, for rows without images")
+    row_group_size_bytes: Count = Field(
+        2 * 2**20, description="size at which a row group is closed; small ones make random reads cheap"
+    )
+    row_group_rows: Count = Field(1024, description="maximum number of rows of a row group")
     languages: tuple[LanguageCode, ...] = Field(("en",), min_length=1, description="of questions; SLAKE: en and zh")
     allow_unofficial: bool = Field(False, description="read files whose checksum is not the publisher's (MedMNIST)")
 
@@ -88,10 +90,15 @@ class Normalize(Section):
 class Deduplicate(Section):
     """Removal of duplicates; the copy in an evaluation split is kept."""
 
-    hamming_radius: Annotated[int, Field(ge=0, le=8)] = Field(3, description="differing bits of 64-bit image hashes")
-    thumbnail_distance: NonNegative = Field(6.0, description="mean difference of gray levels between thumbnails")
+    hamming_radius: Annotated[int, Field(ge=0, le=8)] = Field(
+        3, description="maximum number of differing bits of 64-bit image hashes"
+    )
+    thumbnail_distance: NonNegative = Field(
+        6.0, description="maximum mean difference of gray levels between thumbnails"
+    )
     keep_out: Literal["none", "cross_source", "all"] = Field(
-        "cross_source", description="training rows with evaluation images to drop: none, cross_source, all"
+        "cross_source",
+        description="drop training rows with evaluation images: none, cross_source (of other datasets), all",
     )
 
 
@@ -110,9 +117,9 @@ class Validate(Section):
     min_rows: Count = Field(1, description="minimum number of training rows in the mix")
     max_rejected: Fraction = Field(0.5, description="allowed share of rejected records, per dataset")
     min_published: Fraction = Field(0.5, description="minimum of found / published rows, of fetched datasets")
-    max_published: Annotated[float, Field(ge=1)] = Field(2.0, description="maximum of the same ratio")
+    max_published: Annotated[float, Field(ge=1)] = Field(2.0, description="maximum of found / published rows")
     min_side_px: Count = Field(8, description="images with a shorter side fail the validation")
-    max_answer_chars: Count = Field(20_000)
+    max_answer_chars: Count = Field(20_000, description="longer answers fail the validation")
 
 
 class Vision(Section):
@@ -170,7 +177,9 @@ class Train(Section):
     weight_decay: NonNegative = 0.01
     max_grad_norm: Positive = 1.0
     blank_share: Fraction = Field(0.0, description="blank-image augmentation: share of images replaced by gray")
-    contrastive_weight: NonNegative = Field(0.0, description="0: only next-token cross-entropy")
+    contrastive_weight: NonNegative = Field(
+        0.0, description="weight of the contrastive loss; 0: only next-token cross-entropy"
+    )
     precision: Literal["fp32", "bf16"] = "fp32"
 
 
@@ -194,9 +203,9 @@ class Transfer(Section):
     max_rows: Count | None = Field(None, description="maximum number of training rows per dataset; null: all")
     batch_size: Count = 32
     lr: Positive
-    threshold: Share = Field(0.5, description="minimum probability, for datasets with several classes per row")
+    threshold: Share = Field(0.5, description="minimum probability of a predicted class, for multi-label datasets")
     num_parts: Annotated[int, Field(ge=2)] = Field(
-        5, description="without a published split, one of these is tested on"
+        5, description="parts of a dataset without published splits; one part is the test split"
     )
     division_seed: int = Field(0, description="seed of the division into parts")
     num_resamples: Count = 1000

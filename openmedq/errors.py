@@ -1,6 +1,6 @@
 """Errors that a user can correct, each with a one-line message: what is wrong, where, and what to do.
 
-`python -m openmedq` prints such an error as one line and exits with 1, or with TRY_AGAIN for a PassingError. A stack
+`python -m openmedq` prints such an error as one line and exits with 1, or with TRY_AGAIN for a TemporaryError. A stack
 trace means a bug.
 """
 
@@ -12,7 +12,7 @@ class OpenMedQError(Exception):
 
 
 class ParamsError(OpenMedQError):
-    """params.yaml or a profile holds a value that is not allowed."""
+    """params.yaml, a profile or an argument has a value that is not allowed."""
 
 
 class SourceError(OpenMedQError):
@@ -23,15 +23,15 @@ class ArchiveError(SourceError):
     """An archive is truncated, malicious, or not an archive."""
 
 
-class MirrorError(OpenMedQError):
-    """The local data folder is missing, holds no dataset, or lacks a required one."""
+class LocalFolderError(OpenMedQError):
+    """The local data folder is missing, contains no dataset, lacks a required one, or has an unreadable file."""
 
 
 class AcquisitionError(OpenMedQError):
     """Published files can't be fetched: refused, removed, or different from the card."""
 
 
-class PassingError(AcquisitionError):
+class TemporaryError(AcquisitionError):
     """A server does not answer now; a later attempt may succeed."""
 
 

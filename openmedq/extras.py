@@ -42,6 +42,6 @@ def describe_missing(error: ModuleNotFoundError, command: str) -> str:
         raise error
     if (Path(__file__).parents[1] / "pyproject.toml").is_file():  # a checkout
         how = "run `make .venv`, then `source .venv/bin/activate`"
-        return f"{command} needs {package}, which {sys.executable} lacks; {how}"
+        return f"{command} needs {package}, which is not installed for {sys.executable}; {how}"
     extra = f"[{EXTRAS[package]}]" if package in EXTRAS else ""
     return f"{command} needs {package}; pip install 'openmedq{extra}'"

@@ -1,4 +1,4 @@
-"""Imports go downward only, the packages of one floor are strangers, and some libraries live in one place."""
+"""Packages import only packages of lower layers, and some libraries are imported in one place only."""
 
 import ast
 import re

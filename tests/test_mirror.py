@@ -10,7 +10,7 @@ import pytest
 
 from openmedq.datasets import DATASETS, catalogue
 from openmedq.datasets.card import Dataset
-from openmedq.errors import MirrorError
+from openmedq.errors import LocalFolderError
 from openmedq.fetch import manifest
 from openmedq.fetch.mirror import list_unmatched, match_folders
 from tests.curate.corpus import make_params
@@ -80,7 +80,9 @@ def test_id_title_and_aliases_are_of_one_dataset(tmp_path: Path, set_id: str) ->
 def test_two_folders_of_one_dataset_are_an_error(tmp_path: Path) -> None:
     for name in ("Slake1.0", "SLAKE"):
         (tmp_path / name).mkdir()
-    with pytest.raises(MirrorError, match=r"SLAKE and .*Slake1\.0: both are slake; remove one, or move both into one"):
+    with pytest.raises(
+        LocalFolderError, match=r"SLAKE and .*Slake1\.0: both are slake; remove one, or move both into one"
+    ):
         match_folders(tmp_path, ENTRIES)
 
 

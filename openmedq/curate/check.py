@@ -31,10 +31,10 @@ class Summary:
     seconds: float
 
 
-def dials(languages: str | None = None, *, allow_unofficial: bool = False) -> Normalize:
-    """The settings of `normalize` from the command line; `languages` are separated by commas, None for the default.
+def reader_settings(languages: str | None = None, *, allow_unofficial: bool = False) -> Normalize:
+    """Build the settings of `normalize` from the command line; `languages` is comma-separated, None for the default.
 
-    ParamsError for an unknown language or none.
+    ParamsError if `languages` is empty or contains an unknown language.
     """
     if languages is None:
         return Normalize(allow_unofficial=allow_unofficial)
@@ -47,17 +47,17 @@ def dials(languages: str | None = None, *, allow_unofficial: bool = False) -> No
     return Normalize(allow_unofficial=allow_unofficial, languages=cast("tuple[LanguageCode, ...]", named))
 
 
-def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
+def check(dataset_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
     """Read the dataset's files in the folder `raw`; SourceError if it has no record of the dataset."""
     if not raw.is_dir():
-        raise SourceError(f"{raw}: no such folder; --raw names the folder with the published files of {set_id}")
-    dataset = registry.load(set_id)
+        raise SourceError(f"{raw}: no such folder; set --raw to the folder with the published files of {dataset_id}")
+    dataset = registry.load(dataset_id)
     is_credentialed = dataset.card.is_credentialed
     start = time.monotonic()
     counts = Counts()
     first = None
     examples: dict[str, Rejected] = {}
-    with redact_paths(set_id, is_credentialed), progress(f"reading {set_id}", None) as advance:
+    with redact_paths(dataset_id, is_credentialed), progress(f"reading {dataset_id}", None) as advance:
         for item in rows(dataset, raw, settings or Normalize(), Inline()):
             counts.add(item)
             advance(1)
@@ -68,8 +68,8 @@ def check(set_id: str, raw: Path, settings: Normalize | None = None) -> Summary:
             elif first is None:
                 first = item
     if not counts.found:
-        raise no_records(set_id, raw)
-    return Summary(set_id, raw, counts, examples, first, time.monotonic() - start)
+        raise no_records(dataset_id, raw)
+    return Summary(dataset_id, raw, counts, examples, first, time.monotonic() - start)
 
 
 def render(summary: Summary) -> str:

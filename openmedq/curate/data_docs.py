@@ -1,4 +1,4 @@
-"""The validation page: each expectation with its result, in one HTML file that refers to no other file."""
+"""The validation page: one self-contained HTML file with each expectation and its result."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jinja2
 
 
 def render_page(verdict: Mapping[str, Any]) -> str:
-    """Render the verdict as HTML. The page holds counts only, no value and no id of a record."""
+    """Render the verdict as HTML. The page contains counts only, no values or ids of records."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("openmedq.curate"),
         autoescape=True,

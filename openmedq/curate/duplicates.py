@@ -1,10 +1,10 @@
 """Duplicate decisions: for each row that must not be trained on, the row that is kept in its place, and why.
 
-The rules, in order. Rows of evaluation splits get no decision, because published protocols count them.
-1. A row with the text and the images of an evaluation row is "in evaluation".
-2. A row with an image of an evaluation row is excluded ("evaluation picture"), to the extent of `keep_out`.
+The rules, in order. Rows of evaluation splits are never excluded, because published protocols count all of them.
+1. A row with the same text and images as an evaluation row is excluded ("in evaluation").
+2. A row with an image of an evaluation row is excluded ("evaluation picture"), depending on `keep_out`.
 3. Of the remaining copies the first is kept: validation before training, then by order of datasets, then by id.
-So a kept row has no decision itself, and the decisions do not depend on the order of the rows.
+A kept row is never excluded itself. The decisions do not depend on the order of the rows.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class DuplicateReason(StrEnum):
     DUPLICATE_EXACT = "duplicate exact"  # same text, same decoded pixels (or no images)
     DUPLICATE_PERCEPTUAL = "duplicate perceptual"  # same text, images that look the same
     IN_EVALUATION = "in evaluation"  # an exact or perceptual duplicate of an evaluation row
-    EVALUATION_PICTURE = "evaluation picture"  # an image of an evaluation row, with another text
+    EVALUATION_IMAGE = "evaluation picture"  # an image of an evaluation row, with another text
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The R rows of all datasets that have a role, and the S images that they show, one entry per row and image."""
+    """The R rows of all datasets that have a role, and their S images, one entry per row and image."""
 
     ids: pa.Array  # (R,) string
     datasets: Numbers  # (R,) position of the row's dataset in the catalogue
@@ -66,7 +66,7 @@ def decide(rows: Rows, keep_out: str) -> pa.Table:
 
     if keep_out != "none":
         winners = _find_shown_in_evaluation(rows, order, is_other_dataset_only=keep_out == "cross_source")
-        settle(~is_evaluation & (kept < 0) & (winners >= 0), winners, DuplicateReason.EVALUATION_PICTURE)
+        settle(~is_evaluation & (kept < 0) & (winners >= 0), winners, DuplicateReason.EVALUATION_IMAGE)
 
     is_left = ~is_evaluation & (kept < 0)
     winners = _first(near, order[is_left[order]])
@@ -115,7 +115,9 @@ def _find_shown_in_evaluation(rows: Rows, order: Numbers, is_other_dataset_only:
     datasets = rows.datasets[rows.shown_by]
 
     first = _first(rows.groups, by_evaluation)  # (S,) index into S, not a row
-    if is_other_dataset_only:  # any row differs in dataset from one of two evaluation rows of different datasets
+    if (
+        is_other_dataset_only
+    ):  # the first and the second are of different datasets, so at least one of them is of another dataset than the row
         of_other = by_evaluation[datasets[by_evaluation] != datasets[first[by_evaluation]]]
         second = _first(rows.groups, of_other)
         first = np.where((first >= 0) & (datasets[first] == datasets), second, first)

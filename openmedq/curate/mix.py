@@ -88,7 +88,7 @@ def _summarize(dataset: NormalizedDataset, excluded: Counter[str], index: pa.Tab
     if counts["read"] != num_rows or counts["found"] != num_rows + sum(counts["rejected"].values()):
         raise StaleError(
             f"{paths.SAMPLES / dataset.id}: counts.json has {counts['read']} rows, the shards have {num_rows}; "
-            f"`dvc repro --force normalize@{dataset.id}` writes both"
+            f"run `dvc repro --force normalize@{dataset.id}`, which writes both"
         )
     by_reason = dict(sorted(excluded.items()))
     duplicate = {reason: number for reason, number in by_reason.items() if reason.startswith("duplicate ")}

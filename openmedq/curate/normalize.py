@@ -197,10 +197,12 @@ def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[Enco
     card = dataset.card
     if item.split not in card.roles:
         known = ", ".join(card.roles)
-        raise SourceError(f"{item.id}: split {item.split!r} is not on the card of {card.id}, which has {known}")
+        raise SourceError(
+            f"{item.id}: split {item.split!r} is not on the card of {card.id}, which has {known}; add it to its roles"
+        )
     encoded = []
     for image, future in zip(item.images, futures, strict=True):
-        problem = future.exception()  # if raised, it would keep this record alive as long as the decoder remembers it
+        problem = future.exception()  # if raised, it would keep this record in memory as long as the decoder caches it
         if isinstance(problem, BrokenImage):
             # The name of a credentialed dataset's image contains the number of a study or a patient.
             name = "an image" if card.is_credentialed else image.image_id
@@ -208,7 +210,7 @@ def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[Enco
             return _reject(item, problem.reason, f"{name}: {problem.detail}" if is_shown else name)
         if isinstance(problem, BrokenExecutor):
             advice = "probably out of memory; lower execution.workers in params.yaml"
-            raise OpenMedQError(f"{card.id}: a worker process that decodes images was killed, {advice}")
+            raise OpenMedQError(f"{card.id}: a worker process that decodes images was killed: {advice}")
         encoded.append(replace(future.result(), image_id=image.image_id))
     return replace(item, images=tuple(encoded)) if encoded else item
 

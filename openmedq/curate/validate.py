@@ -48,7 +48,7 @@ def run(params: Params) -> None:
     with publish(paths.VALIDATION) as folder:
         folder.mkdir()
         (folder / "verdict.json").write_text(json.dumps(verdict, indent=2) + "\n", encoding="utf-8")
-    _raise_if_red(verdict)
+    _raise_if_failed(verdict)
 
 
 def _read_tables(cards: Mapping[str, Card]) -> dict[str, pd.DataFrame]:
@@ -199,11 +199,11 @@ def _list_counts(table: pd.DataFrame, ids: set[str]) -> list[str]:
     return lines
 
 
-def _raise_if_red(verdict: Mapping[str, Any]) -> None:
-    red = [finding for finding in verdict["expectations"] if not finding["success"]]
-    if not red:
+def _raise_if_failed(verdict: Mapping[str, Any]) -> None:
+    failed = [finding for finding in verdict["expectations"] if not finding["success"]]
+    if not failed:
         return
-    first = red[0]
+    first = failed[0]
     if first["num_unexpected"] is None:
         detail = f"observed: {first['observed']}"
     elif first["table"] == "datasets":
@@ -211,7 +211,7 @@ def _raise_if_red(verdict: Mapping[str, Any]) -> None:
     else:
         detail = f"{first['num_unexpected']} of {first['num_rows']} rows fail"
     raise ValidationError(
-        f"the data are red: {len(red)} of {verdict['num_expectations']} expectations are not met; the first, of "
-        f"{first['table']}: {first['statement']} ({detail}); see {paths.VALIDATION / 'verdict.json'} and "
+        f"validation failed: {len(failed)} of {verdict['num_expectations']} expectations are not met; the first, "
+        f"in table {first['table']}: {first['statement']} ({detail}); see {paths.VALIDATION / 'verdict.json'} and "
         f"{paths.DATA_DOCS / 'index.html'}"
     )

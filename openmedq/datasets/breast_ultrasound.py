@@ -137,7 +137,7 @@ def _list_folder(folder: Path) -> Iterator[str]:
 
 
 def _keep_images(place: Path | Members, names: Iterable[str]) -> list[_Found]:
-    """Keep the images and masks in folders of the classes; none if there are only masks."""
+    """Keep the images and masks in folders of the classes; empty if there are only masks."""
     found = [
         _Found(place, name)
         for name in names
@@ -153,7 +153,7 @@ def _read_found(raw: Path, found: list[_Found]) -> Iterator[Sample | Rejected]:
     images = [each for each in found if each.masked is None]
     masks = Counter((each.label, each.masked) for each in found if each.masked is not None)
     if missing := set(CLASSES) - {each.label for each in images}:
-        _log.info("no images of %s", " or ".join(sorted(missing)))
+        _log.info("%s: no images of %s", raw, " or ".join(sorted(missing)))
     seen: set[str] = set()
     for number, image in enumerate(images, start=1):
         yield _represent(raw, image, number, seen, masks[image.label, image.stem])

@@ -32,7 +32,7 @@ class File(BaseModel):
     sha256: str | None = None
     md5: str | None = None  # only if the publisher states no sha256
     size_bytes: int | None = None
-    is_stable: bool = True  # False: the server packs the file anew for each download, so its hash changes
+    is_stable: bool = True  # False: the server builds the file for each download, so its hash changes
     about_bytes: int | None = None  # rounded size from a web page; the download must be between half and twice of it
 
 

@@ -36,9 +36,9 @@ def read(path: Path) -> dict[str, Card]:
             for dataset_id, entry in entries.items()
         }
     except FileNotFoundError:
-        raise StaleError(f"{path}: not found; run `openmedq catalogue`") from None
+        raise StaleError(f"{path}: not found; run `python -m openmedq catalogue`") from None
     except (yaml.YAMLError, ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise StaleError(f"{path}: not a catalogue; run `openmedq catalogue`") from None
+        raise StaleError(f"{path}: not a catalogue; run `python -m openmedq catalogue`") from None
 
 
 def check_names(cards: Mapping[str, Card], params: Params) -> None:
@@ -64,4 +64,4 @@ def _check_known(where: str, what: str, names: Iterable[str], known: Collection[
 def check(path: Path, card: Card) -> None:
     """Raise StaleError if the catalogue differs from this card."""
     if read(path).get(card.id) != card:
-        raise StaleError(f"{path}: {card.id} differs from its card; run `openmedq catalogue`")
+        raise StaleError(f"{path}: {card.id} differs from its card; run `python -m openmedq catalogue`")

@@ -132,9 +132,10 @@ def represent(
             is_any_other = True
             yield sample
     if num_records == 0:
-        raise SourceError(f"{path}: not the published layout: it holds no record; get the file again")
+        raise SourceError(f"{path}: not the published layout: it contains no record; get the file again")
     if not is_any_other and len(missing) == 1 and (num_records > 1 or num_objects == 0):
-        raise SourceError(f"{path}: not the published layout: {missing.pop()}, in all of its {num_records} records")
+        what = f"{missing.pop()}, in all of its {num_records} records"
+        raise SourceError(f"{path}: not the published layout: {what}; get the file again")
     if num_objects == 0:
         found = f"none of its {num_records} records is an object"
         raise SourceError(f"{path}: not the published layout: {found}; get the file again")

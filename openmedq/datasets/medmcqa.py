@@ -87,7 +87,7 @@ _log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the questions; SourceError if neither layout is found, a file is damaged, or cop counts differently.
+    """Stream the questions; SourceError if neither layout is found, a file is damaged, or `cop` has another base.
 
     Memory holds the ids, to find repeated ones: 30 MB for the whole dataset.
     """

@@ -4,8 +4,8 @@ Layout, as published at https://huggingface.co/datasets/foreverbeliever/OmniMedV
 place) with, in a folder `OmniMedVQA`, `QA_information/Open-access/<Dataset>.json`,
 `QA_information/Restricted-access/<Dataset>.json` and `Images/<Dataset>/...`; or the same unpacked; up to two folders
 deeper. A JSON is a list of {dataset, question_id, question_type, question, gt_answer, image_path, option_A ...
-option_D, modality_type}. The zip lacks the images of the restricted part. Users can put them where `image_path`
-says, beside the zip or beside the unpacked annotations; questions without their image are rejected, one by one.
+option_D, modality_type}. The zip lacks the images of the restricted part. Users can put them at their `image_path`,
+beside the zip or beside the unpacked annotations; questions without their image are rejected, one by one.
 
 A record is named by its file and question_id. The published answer is a text. It stands for the option that equals it,
 or else for the first that differs only in case, spaces, quotes or full stops.

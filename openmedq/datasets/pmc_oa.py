@@ -98,7 +98,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
 
 def _find(raw: Path, name: str) -> list[Path]:
-    """The file of that name closest to the raw folder, as a list of one or none."""
+    """The file of that name closest to the raw folder, as a list of at most one path."""
     return [path for path in find_below(raw, name) if path.is_file()][:1]
 
 

@@ -146,7 +146,9 @@ def _read_test_ids(path: Path) -> frozenset[str]:
         if records and not any(isinstance(record, Unusable) for record in records.values()):
             return frozenset(map(str.strip, records))
         problem = "is truncated" if records else "contains no id"
-    raise SourceError(f"{path}: {problem}; without all of it test questions would train; get it from {_TRUTH_URL}")
+    raise SourceError(
+        f"{path}: {problem}; without the complete list, test questions would train the model; get it from {_TRUTH_URL}"
+    )
 
 
 def _read_file(

@@ -114,10 +114,10 @@ def _describe(sample: Sample, answer: str, training: _Training) -> Record:
 
 
 class _Training:
-    """The training rows as seen from the asked rows: the images that both show, and the majority baseline."""
+    """What the training rows have in common with the evaluated rows: shared images, and the majority baseline."""
 
     def __init__(self, store: ShardStore, index: pa.Table, asked: pa.Table) -> None:
-        self._images: dict[str, list[str]] = {}  # id of an asked row -> hashes of the pixels of its images
+        self._images: dict[str, list[str]] = {}  # id of an evaluated row -> hashes of the pixels of its images
         questions: set[str] = set()
         for group in store.scan_index(asked, ["id", _PIXELS, _QUESTIONS]):
             rows = group.rows
@@ -132,7 +132,7 @@ class _Training:
         self._shown = self._read_training(store, index.filter(pc.equal(index["role"], Role.TRAIN.value)), asked)
 
     def is_image_new(self, row_id: str) -> bool | None:
-        """Whether no training row shows the same pixels as an image of the row; None if the row has no image.
+        """Return whether the images of the row are not in the training rows; None if the row has no image.
 
         Copies with other pixels need no check: `deduplicate` excludes training rows that show an evaluation image of
         another dataset, and within a dataset an image is one file.
@@ -141,7 +141,7 @@ class _Training:
         return self._shown.isdisjoint(images) if images else None
 
     def _read_training(self, store: ShardStore, rows: pa.Table, asked: pa.Table) -> set[str]:
-        """The asked rows' images that training shows. The baseline counts answers to the asked tasks: no captions."""
+        """Return the evaluated images that training rows also have; count the baseline's answers."""
         wanted = {pixels for images in self._images.values() for pixels in images}
         shown: set[str] = set()
         tasks = set(asked["task"].to_pylist())

@@ -1,4 +1,4 @@
-"""Stage transfer: fine-tune image encoders with a linear head on the benchmarks, which no training has seen.
+"""Stage transfer: fine-tune image encoders with a linear head on the benchmarks, which are not trained on.
 
 All encoders of ENCODERS get the same recipe (`classifier.py`). The card of a benchmark names its train and test
 splits; a benchmark without published splits is divided by patients and image fingerprints. If a row may have several
@@ -64,9 +64,9 @@ def _build_scratch(model: LlavaForConditionalGeneration, seed: int) -> PreTraine
     return encoder
 
 
-# The encoders to compare, by the name that predictions, metrics.json and the report give them: functions of the trained
-# model and a seed. What they build takes the pixels of the model's image processor and has a class token, as in
-# `openmedq.model.encoders`. The first one is the encoder that the report compares with the others.
+# The encoders to compare, by their name in predictions, metrics.json and the report. Each value is a function of the
+# trained model and a seed. It returns an encoder that takes the pixels of the model's image processor and has a class
+# token, as in `openmedq.model.encoders`. The report compares the first encoder with the others.
 ENCODERS: dict[str, Callable[[LlavaForConditionalGeneration, int], PreTrainedModel]] = {
     "trained": lambda model, _: model.model.vision_tower,
     "scratch": _build_scratch,
@@ -91,7 +91,7 @@ def run(params: Params, log: Log) -> None:
     for name in settings.benchmarks:
         rows = index.filter(pc.equal(index["source"], name))
         if not len(rows):
-            logger.info("%s: skipped, it has no row in the mix", name)
+            logger.info("%s: skipped, because it has no row in the mix", name)
             continue
         benchmark = Benchmark(name, cards[name], rows, processor.image_processor, params)
         with progress(f"fine-tuning on {name}", benchmark.num_updated_rows) as advance:
@@ -111,7 +111,7 @@ def run(params: Params, log: Log) -> None:
 
 
 def _mean_of(scores: Sequence[Tree]) -> Tree:
-    """The mean over benchmarks of each metric, without bounds: their intervals do not add up."""
+    """Return each metric's mean over the benchmarks, without bounds: intervals of benchmarks cannot be averaged."""
     return {metric.name: mean(each[metric.name] for each in scores) for metric in CLASSIFICATION_METRICS}
 
 
@@ -130,7 +130,7 @@ class Benchmark:
 
     @property
     def num_updated_rows(self) -> int:
-        """Training rows that all fine-tunings together process."""
+        """Number of training rows that all fine-tuning runs process in total."""
         num_rows = min(len(self._train), self.settings.max_rows or len(self._train))
         return len(ENCODERS) * len(self.settings.seeds) * self.settings.num_epochs * num_rows
 
@@ -199,7 +199,9 @@ class Benchmark:
         samples = list(ShardStore(paths.SAMPLES).take(rows))
         odd = next((sample for sample in samples if len(sample.labels) != 1), None)
         if odd is not None and not self.is_multi_label:
-            raise SourceError(f"{odd.id}: has {len(odd.labels)} labels, but the card of {self.name} states one a row")
+            raise SourceError(
+                f"{odd.id}: has {len(odd.labels)} labels; expected one, because its card is not multi-label"
+            )
         return samples
 
     def _reader(self, samples: Sequence[Sample]) -> Callable[[Sequence[int]], torch.Tensor]:

@@ -57,7 +57,7 @@ def _check_encodable(url: URL) -> None:
 
 
 def is_private(url: URL) -> bool:
-    """Whether nobody on the network can read the request: https, or this machine."""
+    """Whether the request cannot be read on the network: https, or a server on this machine."""
     return url.scheme == "https" or url.host in ("127.0.0.1", "::1", "localhost")
 
 

@@ -36,7 +36,7 @@ def size_bounds(file: File) -> tuple[float, float]:
 
 
 def is_complete(file: File, path: Path) -> bool:
-    """Whether the file at `path` begins and ends as its name requires; True if a hash is known, which shows more."""
+    """Whether the file's start and end fit its name; True if a hash is known, which is checked instead."""
     if has_hash(file):
         return True
     name = file.path.lower()
@@ -61,7 +61,8 @@ def check_size(file: File, num_bytes: int | None, *, is_all: bool = True) -> Non
     if num_bytes is not None and (num_bytes > high or (is_all and num_bytes < low)):
         expected = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
         raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} has {num_bytes} bytes, expected {expected}; it is not the published file"
+            f"{file.path}: {plain(file.url)} has {num_bytes} bytes, expected {expected}; it is not the published file; "
+            "if the publisher changed it, update its card"
         )
 
 
@@ -80,7 +81,7 @@ def check_start(file: File, content_type: str, start: bytes) -> None:
 
 
 def _find_unexpected(name: str, start: bytes) -> str | None:
-    """What a server sends in place of a file, in any encoding and behind comments; None if it may be the file."""
+    """Describe unexpected content (in any encoding, also after comments); None if it may be the file."""
     if name.endswith(PAGE_SUFFIXES):
         return None
     uncommented = re.sub(rb"<!--.*?-->", b" ", start.translate(None, b"\0\xfe\xff"), flags=re.DOTALL)
@@ -116,7 +117,7 @@ def has_hash(file: File) -> bool:
 
 
 def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
-    """AcquisitionError for an encoded body, and for one whose end nothing shows: not a length, chunks, size or hash.
+    """AcquisitionError for an encoded body, and for a body of unknown length: truncation could not be detected.
 
     Some servers declare `gzip` for archives that they send unchanged.
     """
@@ -129,7 +130,7 @@ def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
     elif coding not in ("", "identity", "chunked"):
         problem = f"has Transfer-Encoding {coding[:20]!r}, which was not requested"
     elif response.content_length is None and coding != "chunked" and not (has_hash(file) or file.size_bytes):
-        problem = "does not state where the file ends, so a cut file would look complete"
+        problem = "states no length, so a truncated file would not be noticed"
     if problem:
         raise AcquisitionError(
             f"{file.path}: {plain(file.url)} {problem}; download it by hand into the local data folder"

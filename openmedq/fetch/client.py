@@ -23,13 +23,13 @@ from pydantic import SecretStr
 from yarl import URL
 
 from openmedq.config import Execution
-from openmedq.errors import AccessError, AcquisitionError, PassingError
+from openmedq.errors import AccessError, AcquisitionError, TemporaryError
 from openmedq.fetch import addresses
 from openmedq.fetch.addresses import plain
 
 CHUNK_BYTES = 2**20
 AGENT = "openmedq (downloads datasets; https://arxiv.org/abs/2606.12953)"
-AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # PhysioNet accepts a password from wget only, as its pages say
+AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # PhysioNet accepts a password from wget only (its documentation)
 MAX_REDIRECTS = 10
 HEADERS_TIMEOUTS = 3  # times `execution.timeout_s`: limit for name lookup, connection and all headers of a response
 MAX_WAIT_S = 600.0  # a server that asks for a longer wait is given up
@@ -42,7 +42,7 @@ _Result = TypeVar("_Result")
 
 
 class RetryableError(Exception):
-    """A fault that may pass; `wait_s` if the server states how long to wait."""
+    """A temporary fault; `wait_s` if the server states how long to wait."""
 
     def __init__(self, what: str, wait_s: float | None = None) -> None:
         super().__init__(what)
@@ -108,7 +108,9 @@ class Client:
                         yield response
                         return
                     target = self._follow(target, location)
-            raise AcquisitionError(f"{plain(url)}: too many redirects; its address may have changed")
+            raise AcquisitionError(
+                f"{plain(url)}: too many redirects; its address may have changed: see the dataset's page"
+            )
         except aiohttp.ClientConnectorCertificateError:
             advice = "nothing was sent; check this machine's date, and the certificate of its proxy (SSL_CERT_FILE)"
             raise AcquisitionError(f"{plain(url)}: the server's certificate is not trusted; {advice}") from None
@@ -204,7 +206,7 @@ class Client:
                 else addresses.advise_login(host)
             )
             raise AccessError(f"{plain(url)}: {host} answers {name}; {advice}")
-        raise AcquisitionError(f"{plain(url)}: {host} answers {name}; it may have moved")
+        raise AcquisitionError(f"{plain(url)}: {host} answers {name}; it may have moved: see the dataset's page")
 
 
 async def retry(
@@ -219,7 +221,7 @@ async def retry(
     of new bytes; so a server that always cuts, and always sends from the start, is given up.
 
     Raises:
-        PassingError: `execution.attempts` in a row failed without new bytes.
+        TemporaryError: `execution.attempts` in a row failed without new bytes.
     """
     num_failed, before = 0, num_received()
     while True:
@@ -231,7 +233,7 @@ async def retry(
             before = now
             if num_failed >= execution.attempts or (error.wait_s or 0) > MAX_WAIT_S:
                 asked = f", and asks to wait {error.wait_s:.0f} s" if error.wait_s else ""
-                raise PassingError(f"{what}: {error}{asked} (attempt {num_failed}){LATER}") from None
+                raise TemporaryError(f"{what}: {error}{asked} (attempt {num_failed}){LATER}") from None
             await asyncio.sleep(pause_s(num_failed, execution.backoff_s, error.wait_s))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from openmedq import paths
 from openmedq.config import Params
 from openmedq.datasets.card import Card, Dataset, File
-from openmedq.errors import ChecksumError, MirrorError
+from openmedq.errors import ChecksumError, LocalFolderError
 from openmedq.fetch import fetching, ledger, needs
 from openmedq.storage import origin
 from openmedq.storage.progress import progress
@@ -29,8 +29,8 @@ def run(params: Params, dataset: Dataset) -> None:
     """Write the dataset's origin.json: paths and hashes of its files, or the reason why it is absent.
 
     Raises:
-        MirrorError: it is absent, and `download.require` names it.
-        AcquisitionError: it cannot be downloaded, or not now (PassingError).
+        LocalFolderError: it is absent, and `download.require` names it.
+        AcquisitionError: it cannot be downloaded, or not now (TemporaryError).
         ChecksumError: files differ from the hash of the card, the host or the ledger.
     """
     dataset_id = dataset.card.id
@@ -38,7 +38,7 @@ def run(params: Params, dataset: Dataset) -> None:
         found = _find(params, dataset)
         if not found.is_present:
             if dataset_id in params.download.require:
-                raise MirrorError(f"{dataset_id}: absent, but download.require names it: {found.reason}")
+                raise LocalFolderError(f"{dataset_id}: absent, but download.require names it: {found.reason}")
             if params.download.fetch:
                 _log.warning(f"{dataset_id}: skipped: {found.reason}")
                 if dataset.card.access in needs.GUARDED and dataset_id not in params.download.skip:

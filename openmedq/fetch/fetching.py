@@ -17,7 +17,7 @@ from yarl import URL
 from openmedq import paths
 from openmedq.config import Download, Execution
 from openmedq.datasets.card import Access, Card, Dataset, File
-from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, PassingError, StaleError
+from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, StaleError, TemporaryError
 from openmedq.fetch import checks, images, ledger, needs
 from openmedq.fetch.client import LATER, Client, run_workers
 from openmedq.fetch.file import Advance, download_file
@@ -37,7 +37,7 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
     """Download the dataset's files, of the edition in the settings, to data/raw/<id>/files; returns paths and hashes.
 
     Raises:
-        PassingError: some are unavailable now, and all other faults are of this kind too; partial data is kept.
+        TemporaryError: some are unavailable now, and all other faults are of this kind too; partial data is kept.
         AcquisitionError: some are unavailable, or the disk lacks room.
         ChecksumError: some do not have the expected or recorded hash.
     """
@@ -203,18 +203,18 @@ class _Work:
             ledger.write(self.card.id, recorded)
 
     def _raise_failures(self) -> None:
-        """Raise one error for all failed files: PassingError only if each of them is one."""
+        """Raise one error for all failed files: TemporaryError only if each of them is one."""
         failures = self.failures
         if not failures:
             return
         if len(failures) == 1:
             raise failures[0]
-        are_passing = [isinstance(error, PassingError) for error in failures]
-        kind = PassingError if all(are_passing) else AcquisitionError
+        are_temporary = [isinstance(error, TemporaryError) for error in failures]
+        kind = TemporaryError if all(are_temporary) else AcquisitionError
         skipped = "; the remaining files were not tried" if self.is_given_up else ""
         shown = "; ".join(str(error).removesuffix(LATER) for error in failures[:NUM_SHOWN])
         rest = f"; and {len(failures) - NUM_SHOWN} more" if len(failures) > NUM_SHOWN else ""
-        later = LATER if any(are_passing) else ""
+        later = LATER if any(are_temporary) else ""
         raise kind(f"{self.card.id}: {len(failures)} files failed{skipped}: {shown}{rest}{later}")
 
 
@@ -239,10 +239,10 @@ async def describe(client: Client, files: list[File]) -> list[File]:
 
 
 def _refuse_unknown_files(folder: Path, known: Iterable[str]) -> None:
-    """StaleError for a file that the dataset does not have: its reader would read it."""
+    """StaleError for a file that is not on the card, because the dataset's reader would read it."""
     for path, _ in origin.find_files(folder):
         if path.relative_to(folder).as_posix() not in known:
-            raise StaleError(f"{path}: not, or no longer, a file of this dataset; remove it or move it elsewhere")
+            raise StaleError(f"{path}: not a file of this dataset's card; remove it or move it elsewhere")
 
 
 def _redact(error: OpenMedQError, file: File) -> OpenMedQError:

@@ -45,7 +45,7 @@ async def download_file(
     of the complete file before it is renamed; if it raises, the file stays at the temporary path.
 
     Raises:
-        PassingError: the server does not answer now; partial data is kept.
+        TemporaryError: the server does not answer now; partial data is kept.
         AcquisitionError: the server refuses, or sends something that cannot be the file.
         ChecksumError: the complete file has another hash than expected; it is deleted.
         OSError: the disk is full, for example; partial data is kept.
@@ -124,7 +124,7 @@ class _Download:
                 headers["If-Range"] = validator
             if validator or has_hash:
                 headers["Range"] = f"bytes={self.num_bytes}-"
-            else:  # nothing could show that the rest belongs to the same version
+            else:  # it could not be verified that the rest belongs to the same version
                 self._start_over()
         async with self.client.get(file.url, headers) as response:
             first, total = _parse_range(response)
@@ -207,13 +207,13 @@ def _check_reserve(file: File, temporary: Path) -> None:
     """AcquisitionError before a file of unknown size fills the disk."""
     if (file.size_bytes or file.about_bytes) is None and shutil.disk_usage(temporary.parent).free < RESERVE_BYTES:
         raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} has no known end, and {temporary.parent} has less than "
+            f"{file.path}: {plain(file.url)} has no known size, and {temporary.parent} has less than "
             f"{RESERVE_BYTES / 1e9:.1f} GB free; free some and resume, or remove {temporary} if it is too long"
         )
 
 
 def _open(temporary: Path) -> BinaryIO:
-    """Open for appending; the folder exists except for the first file, and checking it is slow."""
+    """Open for appending; create the folder only if that fails, because checking it for each file is slow."""
     try:
         return temporary.open("ab")
     except FileNotFoundError:

@@ -29,12 +29,12 @@ import openmedq
 from openmedq import paths
 from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
-from openmedq.errors import AcquisitionError, PassingError
+from openmedq.errors import AcquisitionError, TemporaryError
 from openmedq.fetch import needs
 from openmedq.fetch.client import LATER, RETRYABLE_STATUS, Client, pause_s
 from openmedq.fetch.hosts import pmc
 from openmedq.fetch.img2dataset_process import NUM_TIMEOUTS
-from openmedq.storage.fetched import PICTURES, SCHEMA, Outcomes, Status, read_outcomes
+from openmedq.storage.fetched import LINKED_IMAGES, SCHEMA, Outcomes, Status, read_outcomes
 from openmedq.storage.folders import find_all
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import remove
@@ -66,7 +66,7 @@ def fetch_linked(
     share of `max_missing` of all.
 
     Raises:
-        PassingError: more of them are unavailable now; the others are kept.
+        TemporaryError: more of them are unavailable now; the others are kept.
         AcquisitionError: the bucket's answers have another form, or the disk lacks room.
     """
     folder = needs.folder_of(dataset_id)
@@ -80,19 +80,19 @@ def fetch_linked(
     num_asked = asyncio.run(resolve())
     addresses = {each.name: each for each in pmc.read(folder / ADDRESSES)}
     links = {name: address.url for name in wanted if (address := addresses[name]).url}
-    before = read_outcomes(folder / PICTURES)
+    before = read_outcomes(folder / LINKED_IMAGES)
     sizes = {name: size_bytes for name in links if (size_bytes := addresses[name].size_bytes) is not None}
     needs.check_room(dataset_id, sum(sizes.get(name, 0) for name in links if not _is_settled(name, before)))
 
-    temporary = paths.RAW / dataset_id / needs.PARTIAL / PICTURES
-    fetch(links, sizes, folder / PICTURES, temporary, client.resolve, execution)
-    after = read_outcomes(folder / PICTURES)
+    temporary = paths.RAW / dataset_id / needs.PARTIAL / LINKED_IMAGES
+    fetch(links, sizes, folder / LINKED_IMAGES, temporary, client.resolve, execution)
+    after = read_outcomes(folder / LINKED_IMAGES)
     summary, num_left = _summarize([addresses[name] for name in wanted], after)
     if num_left > max_missing * len(wanted):
-        raise PassingError(f"{dataset_id}: {summary}{LATER}")
+        raise TemporaryError(f"{dataset_id}: {summary}{LATER}")
     if num_asked or num_left or after != before:
         _log.info(f"{dataset_id}: {summary}")
-    return [path for name in (ADDRESSES, PICTURES) for path in find_all(folder / name, "*.parquet")]
+    return [path for name in (ADDRESSES, LINKED_IMAGES) for path in find_all(folder / name, "*.parquet")]
 
 
 def _summarize(addresses: Iterable[pmc.Address], outcomes: Outcomes) -> tuple[str, int]:
@@ -105,7 +105,7 @@ def _summarize(addresses: Iterable[pmc.Address], outcomes: Outcomes) -> tuple[st
         reasons[status][reason] += 1
     num_all = sum(each.total() for each in reasons.values())
     parts = [f"{reasons[Status.SUCCESS].total()} of {num_all} images downloaded"]
-    failed = reasons[Status.NO_PICTURE] + reasons[Status.NOT_NOW]
+    failed = reasons[Status.NO_IMAGE] + reasons[Status.NOT_NOW]
     for word, why in (("missing at the host", reasons[Status.GONE]), ("failed", failed)):
         listed = "; ".join(f"{number}: {reason}" for reason, number in why.most_common(NUM_REASONS))
         parts.append(f"{why.total()} {word}" + (f" ({listed})" if listed else ""))
@@ -126,7 +126,7 @@ def fetch(
     counts as failed. `resolve` returns the URL to request for an address.
 
     Raises:
-        PassingError: img2dataset left shards undone; the others are kept.
+        TemporaryError: img2dataset left shards undone; the others are kept.
         AcquisitionError: img2dataset failed, or an address is invalid.
     """
     num_rounds = 0
@@ -173,7 +173,7 @@ def _finish(work: Path, sizes: Sizes, folder: Path, execution: Execution) -> Non
         with progress("downloading images", num_left() * SHARD_ROWS) as advance:
             _run(work, execution, lambda: advance(_collect(work, sizes, folder)))
     if num_left():
-        raise PassingError(f"img2dataset did not finish: {_last_line(work / LOG)}; run the command again")
+        raise TemporaryError(f"img2dataset did not finish: {_last_line(work / LOG)}; run the command again")
     remove(work)
 
 
@@ -219,11 +219,13 @@ def _run(work: Path, execution: Execution, collect: Callable[[], None]) -> None:
             process.wait()
     collect()
     if process.returncode:
-        raise AcquisitionError(f"img2dataset failed: {_last_line(work / LOG)}; complete shards are kept")
+        raise AcquisitionError(
+            f"img2dataset failed: {_last_line(work / LOG)}; complete shards are kept; run the command again"
+        )
 
 
 def _watch(process: subprocess.Popen[bytes], output: Path, patience_s: float, collect: Callable[[], None]) -> None:
-    """Wait for the end; PassingError if no output grows: img2dataset waits for ever for workers that were killed."""
+    """Wait for the end; TemporaryError if no output grows: img2dataset waits for ever for workers that were killed."""
     written, since = 0, time.monotonic()
     while process.poll() is None:
         time.sleep(POLL_S)
@@ -232,7 +234,7 @@ def _watch(process: subprocess.Popen[bytes], output: Path, patience_s: float, co
         if now != written:
             written, since = now, time.monotonic()
         if time.monotonic() - since > patience_s:
-            raise PassingError(f"img2dataset wrote nothing for {patience_s:.0f} s; run the command again")
+            raise TemporaryError(f"img2dataset wrote nothing for {patience_s:.0f} s; run the command again")
 
 
 def _collect(work: Path, sizes: Sizes, folder: Path) -> int:
@@ -276,7 +278,7 @@ def _check_row(row: dict[str, Any], size_bytes: int | None) -> dict[str, Any]:
     status = Status.NOT_NOW
     if row["status"] == "success":
         if not _IMAGE.match(data):
-            status, message = Status.NO_PICTURE, "not an image"
+            status, message = Status.NO_IMAGE, "not an image"
         elif size_bytes not in (None, len(data)):  # cut, where the server stated no size or a wrong one
             message = "another size than listed"
         elif hashlib.sha256(data).hexdigest() == row["sha256"]:

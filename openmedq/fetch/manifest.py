@@ -15,7 +15,7 @@ from openmedq import paths
 from openmedq.config import Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
-from openmedq.errors import MirrorError
+from openmedq.errors import LocalFolderError
 from openmedq.fetch.mirror import is_miniature, list_unmatched, match_folders, require
 from openmedq.storage import links, origin
 from openmedq.storage.progress import progress
@@ -65,7 +65,7 @@ def run(params: Params) -> None:
 
 
 def _check_links(dataset_id: str, found: origin.Origin, listed: Mapping[str, links.Link]) -> None:
-    """MirrorError if a file that links.tsv lists is missing or different."""
+    """LocalFolderError if a file that links.tsv lists is missing or different."""
     entries = {entry.path: entry for entry in found.files}
     for link in listed.values():
         owner, _, name = link.path.partition("/")
@@ -73,19 +73,19 @@ def _check_links(dataset_id: str, found: origin.Origin, listed: Mapping[str, lin
             continue
         path, entry = found.folder / name, entries.get(name)
         if entry is None:
-            raise MirrorError(f"{path}: missing, but {links.NAME} lists it; download it from {link.url}")
+            raise LocalFolderError(f"{path}: missing, but {links.NAME} lists it; download it from {link.url}")
         actual = {"size_bytes": str(entry.size_bytes), "sha256": entry.sha256}
         if link.md5 and not link.sha256:
             actual["md5"] = origin.compute_md5(path)
         for field, value in actual.items():
             if getattr(link, field) not in ("", value):
                 differing = f"{field} is {value}, but {links.NAME} lists {getattr(link, field)}"
-                raise MirrorError(f"{path}: {differing}; download it again from {link.url}")
+                raise LocalFolderError(f"{path}: {differing}; download it again from {link.url}")
 
 
 def _list_files(dataset_id: str, folder: Path, card: Card) -> list[tuple[Path, os.stat_result]]:
     with redact_paths(dataset_id, card.is_credentialed):
         files = list(origin.find_files(folder))
     if not files:
-        raise MirrorError(f"{folder}: contains no file; put the published files there or remove the folder")
+        raise LocalFolderError(f"{folder}: contains no file; put the published files there or remove the folder")
     return files

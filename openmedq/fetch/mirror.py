@@ -11,7 +11,7 @@ from pathlib import Path
 from openmedq import paths
 from openmedq.config import Download
 from openmedq.datasets.card import Card
-from openmedq.errors import MirrorError, ParamsError
+from openmedq.errors import LocalFolderError, ParamsError
 from openmedq.storage.folders import is_junk
 
 # What downloads append to a folder's name: the host, a version, a branch or commit, the number of a copy.
@@ -28,7 +28,7 @@ def require(download: Download, cards: Mapping[str, Card]) -> Path:
     """The local data folder; the one of the miniatures need not exist yet.
 
     Raises:
-        MirrorError: it is missing or matches no dataset.
+        LocalFolderError: it is missing or matches no dataset.
         ParamsError: `download.fetch` is true, but the folder is the one of the miniatures.
     """
     mirror = Path(download.mirror)
@@ -47,7 +47,7 @@ def match_folders(mirror: Path, cards: Mapping[str, Card], *, may_be_empty: bool
 
     A name `owner/name` matches folders `name`, `owner_name`, and `name` in `owner`. A folder whose name several
     datasets share, as a collection, matches a dataset if it contains one of its files, in any packaging.
-    MirrorError if the folder is missing, contains a dataset twice or, unless it `may_be_empty`, no dataset.
+    LocalFolderError if the folder is missing, contains a dataset twice or, unless it `may_be_empty`, no dataset.
     """
     try:
         folders = {path: _simplify(path.name) for path in _list_folders(mirror)}
@@ -57,7 +57,7 @@ def match_folders(mirror: Path, cards: Mapping[str, Card], *, may_be_empty: bool
             if is_miniature(mirror)
             else "set download.mirror in params.yaml to a folder that contains the datasets' folders"
         )
-        raise MirrorError(f"{mirror}: {error.strerror}; {advice}") from None
+        raise LocalFolderError(f"{mirror}: {error.strerror}; {advice}") from None
     inner: dict[Path, str] = {}
     for folder in folders:
         with suppress(OSError):
@@ -72,7 +72,7 @@ def match_folders(mirror: Path, cards: Mapping[str, Card], *, may_be_empty: bool
         candidates = candidates or [folder for folder, name in inner.items() if name in own]
         if len(candidates) > 1:
             advice = f"remove one, or move both into one folder {dataset_id}"
-            raise MirrorError(f"{candidates[0]} and {candidates[1]}: both are {dataset_id}; {advice}")
+            raise LocalFolderError(f"{candidates[0]} and {candidates[1]}: both are {dataset_id}; {advice}")
         if not candidates:
             files = (*(file.path for file in card.files), *card.other_paths)
             alike = [folder for folder, name in (folders | inner).items() if name in shared]
@@ -81,7 +81,7 @@ def match_folders(mirror: Path, cards: Mapping[str, Card], *, may_be_empty: bool
             matched[dataset_id] = candidates[0]
     if not matched and not may_be_empty:
         ids = ", ".join(sorted(cards))
-        raise MirrorError(f"{mirror}: contains no dataset; name its folders {ids}, or change download.mirror")
+        raise LocalFolderError(f"{mirror}: contains no dataset; name its folders {ids}, or change download.mirror")
     return matched
 
 

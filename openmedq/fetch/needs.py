@@ -20,7 +20,7 @@ ORIGIN = "origin.json"  # in data/raw/<id>
 FILES = "files"  # in data/raw/<id>: downloaded files, as published
 PARTIAL = ".partial"  # in data/raw/<id>: data of incomplete files
 GUARDED = (Access.CREDENTIALED, Access.REGISTRATION)
-REQUIRE = "once download.require names it: DVC does not track credentials, but runs a stage again if its params change"
+REQUIRE = "once download.require lists it: DVC tracks params, not credentials, when it decides which stages to run"
 
 
 def folder_of(dataset_id: str) -> Path:

@@ -1,4 +1,4 @@
-"""Commands `plan` and `links`: what would be downloaded, from cards, ledger and disk, without connections.
+"""Commands `plan` and `links`: list what would be downloaded, according to the cards, the ledger and the disk.
 
 Only `links --ask` connects to the hosts. Approximate sizes are marked, and files of unknown size are counted.
 """
@@ -38,8 +38,8 @@ class Step:
     present_bytes: int  # of complete and incomplete files
     missing_bytes: int  # as far as known
     num_unsized: int  # missing files of unknown size
-    is_approximate: bool  # an approximate size is among the missing ones, or among all if none is missing
-    folder: Path | None  # of the complete dataset: local data or downloaded files
+    is_approximate: bool  # a missing file has no exact size, or only linked files are missing
+    folder: Path | None  # of a complete dataset: local or downloaded
     skipped: str | None  # why nothing is downloaded
 
     @property
@@ -54,13 +54,13 @@ class Step:
 
 
 def plan(params: Params, datasets: Mapping[str, Dataset]) -> list[Step]:
-    """A step for each dataset, in the catalogue's order, as if `download.fetch` were true."""
+    """Return a step for each dataset, in the order of the catalogue, as if `download.fetch` were true."""
     local = _find_local(params.download, datasets)
     return [_plan_dataset(params, dataset.card, local.get(dataset_id)) for dataset_id, dataset in datasets.items()]
 
 
 def _find_local(settings: Download, datasets: Mapping[str, Dataset]) -> dict[str, Path]:
-    """Folders of datasets in the local data folder; none if it is the one of the miniatures, or does not exist."""
+    """Find the datasets in the local data folder; empty if it is the miniatures' folder or does not exist."""
     mirror = Path(settings.mirror)
     if is_miniature(mirror) or not mirror.is_dir():
         return {}
@@ -102,7 +102,7 @@ def _plan_dataset(params: Params, card: Card, local: Path | None) -> Step:
 
 
 def show(console: Console, steps: list[Step], settings: Download) -> bool:
-    """Print the plan; returns whether the disk has the room."""
+    """Print the plan; return whether the disk has enough space."""
     table = Table(title="Downloads", box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
     table.title_justify, table.title_style = "left", "bold"
     table.add_column("dataset", no_wrap=True)
@@ -145,10 +145,11 @@ def format_size(num_bytes: int, step: Step) -> str:
 
 
 def write_links(datasets: Mapping[str, Dataset], params: Params, *, is_asked: bool, form: str) -> Iterator[str]:
-    """Lines from which another program can download the files: tab-separated (`tsv`), or in aria2's format.
+    """Yield lines from which another program can download the files: tab-separated (`tsv`), or in aria2's format.
 
-    Below one folder, together with the list as links.tsv, the files are a local data folder that must agree with the
-    list. Files that the card's files list are included once these are present; until then a warning is logged.
+    A folder with these files and the list (as links.tsv) is a local data folder; stage `manifest` checks its files
+    against the list. Some published files list further files, such as images; these are included if the listing files
+    are present, and a warning is logged otherwise.
     """
     lines = links.render(_list_links(datasets, params, is_asked=is_asked))
     if form == "tsv":
@@ -189,7 +190,7 @@ def _add_recorded(card: Card) -> Iterator[File]:
 
 
 def _list_more(dataset: Dataset, card: Card, folder: Path) -> Iterator[File]:
-    """The files that the card's files in `folder` list."""
+    """Yield the files that the card's files in `folder` list, such as images; warn if these are missing."""
     if not card.linked_bytes:
         return
     more = getattr(dataset, "more_files", None)
@@ -199,8 +200,8 @@ def _list_more(dataset: Dataset, card: Card, folder: Path) -> Iterator[File]:
     elif all((folder / file.path).is_file() for file in card.files):
         yield from more(folder)
     else:
-        how = f"put these into {folder} and run `python -m openmedq links {card.id}` again"
-        _log.warning(f"{card.id}: its images are not listed, because other files of the dataset list them; {how}")
+        how = f"put the other files of the dataset into {folder} and run `python -m openmedq links {card.id}` again"
+        _log.warning(f"{card.id}: its images are not listed, because the files with their addresses are missing; {how}")
 
 
 def _link(dataset_id: str, file: File) -> links.Link:

@@ -80,7 +80,9 @@ def _build_new(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausal
             raise ModelError(f"train.language.{name}: null; set a number, because train.language.weights is null")
     width, num_heads = settings.width or 0, settings.num_heads or 1
     if width % (2 * num_heads):
-        raise ModelError(f"train.language.width: {width} is not an even multiple of num_heads, {num_heads}")
+        raise ModelError(
+            f"train.language.width: {width} is not an even multiple of num_heads, {num_heads}; change one of them"
+        )
     tokenizer = train_tokenizer(texts, settings.vocabulary_size or 0)
     tokenizer.chat_template = CHAT_TEMPLATE
     config = LlamaConfig(
@@ -90,7 +92,7 @@ def _build_new(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausal
         num_attention_heads=num_heads,
         intermediate_size=4 * width,
         max_position_embeddings=MAX_POSITIONS,
-        initializer_range=width**-0.5,  # unit gain: with 0.02, frozen layers would pass on almost nothing
+        initializer_range=width**-0.5,  # unit gain: with 0.02, the activations would vanish in the frozen layers
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
@@ -103,7 +105,7 @@ def _load(settings: Language, weights: str) -> tuple[LlamaForCausalLM, PreTraine
     try:
         config = AutoConfig.from_pretrained(weights, revision=settings.revision)
         if config.model_type != "llama":
-            raise ModelError(f"train.language.weights: {weights} is a {config.model_type}, not a LLaMA")
+            raise ModelError(f"train.language.weights: {weights} is a {config.model_type}, not a LLaMA; choose a LLaMA")
         tokenizer = complete(load_tokenizer(weights, settings.revision))
         model = LlamaForCausalLM.from_pretrained(weights, revision=settings.revision, dtype=torch.float32)
     except ModelError:
@@ -138,7 +140,9 @@ def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     for name, piece in (("bos_token", BOS), ("eos_token", EOS)):
         if not getattr(tokenizer, name):
             if piece not in vocabulary:
-                raise ModelError(f"train.language.weights: the tokenizer has no {name} and no piece {piece}")
+                raise ModelError(
+                    f"train.language.weights: the tokenizer has no {name} and no piece {piece}; choose other weights"
+                )
             setattr(tokenizer, name, piece)
     if not tokenizer.pad_token or tokenizer.pad_token_id == tokenizer.eos_token_id:
         tokenizer.add_special_tokens({"pad_token": PAD})
@@ -146,6 +150,8 @@ def complete(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
     ids = {name: getattr(tokenizer, f"{name}_token_id") for name in ("bos", "eos", "pad")}
     ids["image"] = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
     if None in ids.values() or len({ids["eos"], ids["pad"], ids["image"]}) < 3:
-        raise ModelError(f"train.language.weights: the tokenizer's special tokens share ids: {ids}")
+        raise ModelError(
+            f"train.language.weights: the tokenizer's special tokens share ids: {ids}; choose other weights"
+        )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer

@@ -205,7 +205,7 @@ def _fit(
     if len(ids) > max_tokens:
         raise ModelError(
             f"train.max_tokens: {max_tokens} is too small for {sample.id}: {len(sample.images)} x {num_patches} "
-            f"image slots and the shortest texts need {len(ids)}"
+            f"image slots and the shortest texts need {len(ids)}; set it to at least that"
         )
     is_answer_cut = with_answer and turns[-1].answer != sample.turns[-1].answer
     return _Fit(messages, ids, num_tokens - len(ids), is_answer_cut)

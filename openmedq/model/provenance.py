@@ -1,10 +1,10 @@
-"""`training_data.json`, saved with the weights: datasets, licences and pretrained weights that they were trained on.
+"""`training_data.json`, saved with the weights: the datasets, licences and pretrained weights of the training.
 
     {"policy": "any",
      "sources": {"roco": {"access": "open", "origin": "official", "rows": 98, "licences": {"CC-BY-4.0": 60, ...}}, ...},
      "base_weights": {"vision": {"weights": "...", "revision": "...", "licence": "MIT"}, ...}}
 
-It describes the whole mix, also rows that were not drawn. It contains no record ids and no texts.
+It describes all training rows of the mix, including rows that were not sampled. It contains no record ids or texts.
 """
 
 from __future__ import annotations
@@ -65,7 +65,9 @@ def describe(rows: pa.Table, params: Params, find_origin: Callable[[str], str]) 
 def _describe_base(part: Vision | Language) -> Tree:
     name = str(part.weights)
     return {
-        "weights": Path(name).name if Path(name).is_absolute() else name,  # absolute paths name this machine's folders
+        "weights": Path(name).name
+        if Path(name).is_absolute()
+        else name,  # an absolute path would reveal this machine's folders
         "revision": part.revision,
         "licence": part.licence and (spell(part.licence) or part.licence),
     }
@@ -84,7 +86,9 @@ def read(folder: Path) -> Tree:
     except FileNotFoundError:
         raise ExportError(f"{path}: not found, so the training data are unknown; run `dvc repro train`") from None
     except ValidationError:
-        raise ExportError(f"{path}: not a file that `train` wrote; run `dvc repro --force train`") from None
+        raise ExportError(
+            f"{path}: not a training_data.json of the stage `train`; run `dvc repro --force train`"
+        ) from None
 
 
 def refuse_export(tree: Mapping[str, Any], policy: Licences) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""The results of a run as a page and as tables in the terminal. Nothing here computes a score."""
+"""The results of a run as a page and as tables in the terminal. Scores are computed in `evaluation`."""

@@ -37,7 +37,7 @@ class Headline:
 
 
 def render(results: Results, examples: Sequence[Example]) -> str:
-    """Render the whole page as HTML that refers to no other file."""
+    """Render the whole page as self-contained HTML."""
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(f"openmedq.{name}") for name in ("reporting", "curate")]),
         autoescape=True,

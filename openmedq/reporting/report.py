@@ -12,7 +12,7 @@ from openmedq.storage.publish import publish
 
 
 def run(params: Params, log: Log) -> None:
-    """Write data/report/index.html, a page without other files; its examples are records of open sources only."""
+    """Write data/report/index.html, a self-contained page; its examples are records of open sources only."""
     results = read_results()
     page = render(results, read_examples(results.open_sources, params.report.num_examples))
     with publish(paths.REPORT) as folder:

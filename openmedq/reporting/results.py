@@ -1,4 +1,4 @@
-"""Read the outputs of the stages: counts, waterfall, verdict, losses, scores. A missing file gives None or nothing."""
+"""Read the outputs of the stages: counts, waterfall, verdict, losses, scores; None or empty if a file is missing."""
 
 from __future__ import annotations
 

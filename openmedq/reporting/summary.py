@@ -19,7 +19,7 @@ def show(console: Console) -> None:
     """Print the tables; StaleError if the pipeline has not been run."""
     results = read_results()
     if all(each.state == "not run" for each in results.datasets):
-        raise StaleError(f"{paths.MIX / 'waterfall.json'}: not found; `dvc repro` writes it")
+        raise StaleError(f"{paths.MIX / 'waterfall.json'}: not found; run `dvc repro`, which writes it")
     _show_scores(console, results)
     _show_transfer(console, results)
     _show_waterfall(console, results)

@@ -91,11 +91,11 @@ class Members:
         info, where = self._infos[path], f"{self.path.name}: {path}"
         size_bytes = info.file_size if isinstance(info, zipfile.ZipInfo) else info.size
         if size_bytes > MAX_MEMBER_BYTES:
-            raise ArchiveError(f"{where}: {size_bytes} bytes are too many to read into memory")
+            raise ArchiveError(f"{where}: {size_bytes} bytes are too many to read into memory; unpack the archive")
         with self.open(path) as file:
             data = file.read(size_bytes + 1)  # one more: `zipfile` compares the checksum at the end
         if len(data) != size_bytes:
-            raise ArchiveError(f"{where}: damaged (truncated)")
+            raise ArchiveError(f"{where}: damaged (truncated); copy the archive again")
         return data
 
     @contextmanager
@@ -176,10 +176,14 @@ class _LimitedZip:
     def read(self, num_bytes: int = -1) -> bytes:
         """The next bytes; ArchiveError if the directory is too large for memory."""
         if self.is_limited and num_bytes > MAX_DIRECTORY_BYTES:
-            raise ArchiveError(f"{self._path}: a directory of {num_bytes} bytes: a bomb, or damage; refused")
+            raise ArchiveError(
+                f"{self._path}: a directory of {num_bytes} bytes: a bomb, or damage; refused, get it again"
+            )
         data = self._file.read(num_bytes)
         if self.is_limited and data.count(_ZIP_ENTRY) > MAX_MEMBERS:
-            raise ArchiveError(f"{self._path}: has more than {MAX_MEMBERS} members; refused")
+            raise ArchiveError(
+                f"{self._path}: has more than {MAX_MEMBERS} members; refused, get the archive from its publisher"
+            )
         return data
 
 
@@ -214,7 +218,7 @@ class _LimitedTar:
         if num_bytes < 0 or self.num_read > MAX_HEADER_BYTES or self._num_read_all > MAX_DIRECTORY_BYTES:
             most = MAX_DIRECTORY_BYTES if self._num_read_all > MAX_DIRECTORY_BYTES else MAX_HEADER_BYTES
             where = f"{self._path}: the header at byte {self._file.tell()}"
-            raise ArchiveError(f"{where} has more than {most} bytes: a bomb, or damage; refused")
+            raise ArchiveError(f"{where} has more than {most} bytes: a bomb, or damage; refused, get it again")
         self.last = self._file.read(num_bytes)
         return self.last
 
@@ -239,7 +243,9 @@ def _open_tar(path: Path, file: IO[bytes], stack: ExitStack) -> Members:
     for number, info in enumerate(archive, start=1):
         limited.num_read = 0
         if number > MAX_MEMBERS:
-            raise ArchiveError(f"{path}: has more than {MAX_MEMBERS} members; refused")
+            raise ArchiveError(
+                f"{path}: has more than {MAX_MEMBERS} members; refused, get the archive from its publisher"
+            )
         if info.size < 0:
             raise ArchiveError(f"{path}: {info.name!r} has a negative size; refused, copy it again")
         if not info.isdir():
@@ -269,7 +275,10 @@ def _refuse_unsafe(path: Path, info: zipfile.ZipInfo, archive_bytes: int) -> Non
 
 def _refuse_expansion(path: Path, what: str, size_bytes: int, packed_bytes: int) -> None:
     if size_bytes > max(SMALL_BYTES, packed_bytes * MAX_EXPANSION):
-        raise ArchiveError(f"{path}: {what} would grow from {packed_bytes} to {size_bytes} bytes: a bomb; refused")
+        raise ArchiveError(
+            f"{path}: {what} would grow from {packed_bytes} to {size_bytes} bytes: a bomb; "
+            "refused, get the archive from its publisher"
+        )
 
 
 def _refuse_unsafe_name(path: Path, name: str) -> None:

@@ -69,7 +69,7 @@ def encode_image(image: Image, settings: Normalize) -> EncodedImage:
 
 
 class Decoder:
-    """Submits images to an executor and remembers recent results, so that a repeated image is decoded once."""
+    """Submits images to an executor and caches recent results, so that a repeated image is decoded once."""
 
     def __init__(self, executor: Executor, settings: Normalize) -> None:
         self._executor = executor

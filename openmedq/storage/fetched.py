@@ -19,7 +19,7 @@ from openmedq.errors import ArchiveError
 from openmedq.schema import Image
 from openmedq.storage.folders import find_all
 
-PICTURES = "pictures"  # folder of the shards, among a dataset's files
+LINKED_IMAGES = "pictures"  # folder of the shards, among a dataset's files
 SCHEMA = pa.schema(
     [
         ("name", pa.string()),
@@ -38,7 +38,7 @@ class Status(StrEnum):
 
     SUCCESS = "success"
     GONE = "gone"  # the server does not have it, or denies it
-    NO_PICTURE = "no picture"  # the server sent something else
+    NO_IMAGE = "no picture"  # the server sent something else
     NOT_NOW = "not now"  # a later round may succeed
 
 

@@ -1,6 +1,6 @@
 """Decode published images safely and encode them for storage: 8-bit gray or RGB, bounded in size, without metadata.
 
-Gray stays gray and color stays color. Files that need no other change keep their compressed pixels (see
+Gray stays gray and color stays color. Files that only need their metadata removed keep their compressed pixels (see
 `storage/metadata.py`); others become PNG if the published file is lossless, and JPEG if it is lossy.
 """
 
@@ -42,7 +42,7 @@ _UPRIGHT = {
 }
 
 
-class BrokenImage(ValueError):  # noqa: N818 it becomes a Rejected
+class BrokenImage(ValueError):  # noqa: N818 it is converted to a Rejected
     """Bytes that cannot be decoded, with the reason."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
@@ -52,9 +52,9 @@ class BrokenImage(ValueError):  # noqa: N818 it becomes a Rejected
 
 
 def encode(published: bytes, settings: Normalize) -> EncodedImage:
-    """The image as it is stored, with an empty `image_id`.
+    """Return the image in its stored form; `image_id` is empty.
 
-    BrokenImage if the bytes cannot be decoded, or have more than `max_pixels`.
+    BrokenImage if the bytes cannot be decoded, or the image has more than `max_pixels`.
     """
     seen = strip_unseen(published)
     header = _open(seen, settings)
@@ -95,7 +95,7 @@ def _load(header: PIL.Image.Image) -> PIL.Image.Image:
 def _reading(max_pixels: int) -> Iterator[None]:
     """Turn every exception of a decoder into a BrokenImage, and ignore other warnings.
 
-    Pillow compares the number of pixels with MAX_IMAGE_PIXELS when it opens a file and for each frame, and warns.
+    Pillow warns if a file or a frame has more pixels than MAX_IMAGE_PIXELS; the warning is turned into an error.
     """
     bound = PIL.Image.MAX_IMAGE_PIXELS
     PIL.Image.MAX_IMAGE_PIXELS = max_pixels
@@ -104,7 +104,7 @@ def _reading(max_pixels: int) -> Iterator[None]:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", DecompressionBombWarning)
             yield
-    except (BrokenImage, MemoryError):  # too little memory is not a fault of the image
+    except (BrokenImage, MemoryError):  # lack of memory is not an error of the image
         raise
     except Exception as error:  # SyntaxError, struct.error, KeyError, ...
         error.__traceback__ = None  # on Python 3.13 its frames are a cycle that keeps the image's bytes alive

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from openmedq.errors import MirrorError
+from openmedq.errors import LocalFolderError
 
 NAME = "links.tsv"
 
@@ -31,17 +31,19 @@ HEADER = tuple(field.name for field in fields(Link))
 
 
 def render(links: Iterable[Link]) -> Iterator[str]:
-    """The lines of the list, without line ends; MirrorError for a value that contains a tab or a line end."""
+    """The lines of the list, without line ends; LocalFolderError for a value that contains a tab or a line end."""
     yield "\t".join(HEADER)
     for link in links:
         cells = astuple(link)
         if any(letter in cell for cell in cells for letter in "\t\r\n"):
-            raise MirrorError(f"{link.path!r}: a tab or a line end in a path or address can't be listed")
+            raise LocalFolderError(
+                f"{link.path!r}: a path or address with a tab or a line end can't be listed; rename the file"
+            )
         yield "\t".join(cells)
 
 
 def read(path: Path) -> dict[str, Link]:
-    """The links by path, none if the file is missing; MirrorError if it is not such a list."""
+    """The links by path, empty if the file is missing; LocalFolderError if it is not such a list."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as lines:
             rows = [row for row in csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE) if row]
@@ -50,5 +52,5 @@ def read(path: Path) -> dict[str, Link]:
     except (OSError, UnicodeDecodeError, csv.Error):
         rows = []
     if not rows or tuple(rows[0]) != HEADER or any(len(row) != len(HEADER) for row in rows):
-        raise MirrorError(f"{path}: not a list of links; write it with `python -m openmedq links`, or remove it")
+        raise LocalFolderError(f"{path}: not a list of links; write it with `python -m openmedq links`, or remove it")
     return {row[0]: Link(*row) for row in rows[1:]}

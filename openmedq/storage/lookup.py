@@ -115,10 +115,10 @@ def open_spare(path: Path) -> Iterator[Members | None]:
         try:
             members = stack.enter_context(open_members(path))
         except ArchiveError as error:
-            _log.warning("%s; what is not unpacked is missing", error)
+            _log.warning("%s; only images that are unpacked are read", error)
             members = None
         else:
-            _log.info("%s: read for what is not unpacked", path)
+            _log.info("%s: read for images that are not unpacked", path)
         yield members
 
 

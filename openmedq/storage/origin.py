@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from openmedq.errors import MirrorError, StaleError
+from openmedq.errors import LocalFolderError, StaleError
 from openmedq.storage.folders import is_junk
 
 Kind = Literal["miniature", "mirror", "official"]
@@ -94,7 +94,7 @@ def check_sizes(origin: Origin) -> None:
 def find_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     """Files below a folder in sorted order. Links are followed; hidden files and junk are left out.
 
-    MirrorError for a folder that cannot be listed, a broken link, a link to a parent folder, or a special file.
+    LocalFolderError for a folder that cannot be listed, a broken link, a link to a parent folder, or a special file.
     """
     yield from _walk(folder, ())
 
@@ -102,11 +102,11 @@ def find_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, os.stat_result]]:
     here = folder.stat()
     if (here.st_dev, here.st_ino) in above:
-        raise MirrorError(f"{folder}: a link to a folder above itself; remove it")
+        raise LocalFolderError(f"{folder}: a link to a folder above itself; remove it")
     try:
         paths = sorted(folder.iterdir())
     except OSError as error:
-        raise MirrorError(f"{folder}: can't be listed ({error.strerror}); make it readable") from None
+        raise LocalFolderError(f"{folder}: can't be listed ({error.strerror}); make it readable") from None
     for path in paths:
         if path.name.startswith(".") or is_junk(path.name):
             continue
@@ -114,13 +114,13 @@ def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Pa
             status = path.stat()
         except OSError as error:
             link = "a link to nowhere; repair or remove it" if path.is_symlink() else f"{error.strerror}"
-            raise MirrorError(f"{path}: {link}") from None
+            raise LocalFolderError(f"{path}: {link}") from None
         if stat.S_ISDIR(status.st_mode):
             yield from _walk(path, (*above, (here.st_dev, here.st_ino)))
         elif stat.S_ISREG(status.st_mode):
             yield path, status
         else:
-            raise MirrorError(f"{path}: neither a file nor a folder; remove it")
+            raise LocalFolderError(f"{path}: neither a file nor a folder; remove it")
 
 
 def compute_md5(path: Path) -> str:
@@ -149,16 +149,18 @@ class Hashes:
         return found[1] if found and found[0] == stamp else None
 
     def compute(self, path: Path, status: os.stat_result) -> str:
-        """Read and hash the file; MirrorError if it cannot be read or changes meanwhile."""
+        """Read and hash the file; LocalFolderError if it cannot be read or changes meanwhile."""
         try:
             with path.open("rb") as file:
                 new = partial(hashlib.new, self._algorithm, usedforsecurity=False)
                 value = hashlib.file_digest(file, new).hexdigest()
                 after = os.fstat(file.fileno())
         except OSError as error:
-            raise MirrorError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from None
+            raise LocalFolderError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from None
         if _stamp(after) != _stamp(status):
-            raise MirrorError(f"{path}: changed while it was read; wait until it is copied, then run the command again")
+            raise LocalFolderError(
+                f"{path}: changed while it was read; wait until it is copied, then run the command again"
+            )
         if time.time_ns() - status.st_mtime_ns > RACY_NS:
             self.put(path, status, value)
         return value

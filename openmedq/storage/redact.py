@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from openmedq.errors import MirrorError, OpenMedQError, StaleError
+from openmedq.errors import LocalFolderError, OpenMedQError, StaleError
 
 
 @contextmanager
-def redact_paths(set_id: str, is_credentialed: bool) -> Iterator[None]:
+def redact_paths(dataset_id: str, is_credentialed: bool) -> Iterator[None]:
     """Remove paths from file errors of a credentialed dataset.
 
     SourceErrors of its reader pass, because the reader names only the dataset's tables.
     """
     try:
         yield
-    except (OSError, MirrorError, StaleError) as error:
+    except (OSError, LocalFolderError, StaleError) as error:
         if not is_credentialed:
             raise
         what = (error.strerror if isinstance(error, OSError) else None) or "a file is missing, changed or not readable"
         advice = "its name is hidden because the dataset is credentialed; check its folder and run `dvc repro`"
-        raise OpenMedQError(f"{set_id}: {what}; {advice}") from None
+        raise OpenMedQError(f"{dataset_id}: {what}; {advice}") from None

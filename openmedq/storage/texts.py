@@ -39,7 +39,7 @@ codecs.register_error(_ERRORS, _to_surrogates)
 
 @contextmanager
 def open_text(path: Path | MemberPath, newline: str = "") -> Iterator[IO[str]]:
-    """Open a text file. Its first bytes tell whether it is gzipped: browsers unpack a file and keep its name.
+    """Open a text file. Gzip is detected by the first bytes, because browsers unpack files and keep the name.
 
     Raises:
         SourceError: the file is an unexpected one, or its gzip is damaged. A truncated gzip raises EOFError within

@@ -78,7 +78,7 @@ def open_run(stage: str, artifacts: Sequence[Path], params: Params) -> Iterator[
 
 
 class RunLogger:
-    """Logs a stage to its run. The first error of the store is reported; none of them stops the stage."""
+    """Logs a stage to its run. The first error of the store is reported; errors do not stop the stage."""
 
     def __init__(self, client: Any, run: Any, stage: str, marker: store.Marker) -> None:
         """Set the run's status to RUNNING."""

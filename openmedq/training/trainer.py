@@ -37,7 +37,7 @@ from openmedq.training.schedule import scale
 
 @dataclass
 class History:
-    """Losses and counts of a training; nothing depends on the clock."""
+    """Losses and counts of a training; no times, so that they are reproducible."""
 
     losses: list[float] = field(default_factory=list)  # one per update
     num_samples: int = 0
@@ -204,7 +204,7 @@ def _count_micro_batches(settings: Train, num_processes: int) -> int:
     if settings.batch_size % share:
         raise ParamsError(
             f"train.batch_size: {settings.batch_size} is not a multiple of micro_batch_size, "
-            f"{settings.micro_batch_size}, times {num_processes} devices"
+            f"{settings.micro_batch_size}, times {num_processes} devices; change one of them"
         )
     return settings.batch_size // share
 

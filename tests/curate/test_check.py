@@ -89,7 +89,7 @@ def test_rejections_alone_are_recognised(raw: Path) -> None:
 
 
 def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SourceError, match=r"nowhere: no such folder; --raw names the folder with the published files"):
+    with pytest.raises(SourceError, match=r"nowhere: no such folder; set --raw to the folder with the published files"):
         check.check("toy_set", raw / "nowhere")
 
     def read(_: Path) -> Iterator[Sample]:
@@ -128,9 +128,9 @@ def test_settings_reach_the_reader(
 
 
 def test_settings_have_the_defaults_of_normalize() -> None:
-    assert check.dials() == Normalize()
-    assert check.dials("zh") == Normalize(languages=("zh",))
+    assert check.reader_settings() == Normalize()
+    assert check.reader_settings("zh") == Normalize(languages=("zh",))
     with pytest.raises(ParamsError, match=r"^--languages: no language given; there are en, zh, separated"):
-        check.dials(" ,")
+        check.reader_settings(" ,")
     with pytest.raises(ParamsError, match=r"^--languages: no language 'english'; there are en, zh, separated"):
-        check.dials("en,english")
+        check.reader_settings("en,english")

@@ -73,7 +73,7 @@ def _decide_plainly(lines: list[Line], keep_out: str) -> dict[str, tuple[str, st
         if same:
             found[line.id] = same[0].id, DuplicateReason.IN_EVALUATION
         elif shown:
-            found[line.id] = shown[0].id, DuplicateReason.EVALUATION_PICTURE
+            found[line.id] = shown[0].id, DuplicateReason.EVALUATION_IMAGE
         elif copies:
             exact = is_exact(copies[0], line)
             found[line.id] = (

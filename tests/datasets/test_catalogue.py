@@ -43,7 +43,9 @@ def test_the_cards_are_read_back_and_every_entry_names_its_code(path: Path) -> N
 )
 def test_a_changed_card_is_noticed(path: Path, card: Card, change: dict[str, object]) -> None:
     catalogue.check(path, card)
-    with pytest.raises(StaleError, match=r"catalogue\.yaml: vqa_rad differs from its card; run `openmedq catalogue`"):
+    with pytest.raises(
+        StaleError, match=r"catalogue\.yaml: vqa_rad differs from its card; run `python -m openmedq catalogue`"
+    ):
         catalogue.check(path, card.model_copy(update=change))
 
 
@@ -62,9 +64,9 @@ def test_a_changed_card_is_noticed(path: Path, card: Card, change: dict[str, obj
 )
 def test_what_is_no_catalogue_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "catalogue.yaml").write_text(text)
-    with pytest.raises(StaleError, match=r"catalogue\.yaml: not a catalogue; run `openmedq catalogue`"):
+    with pytest.raises(StaleError, match=r"catalogue\.yaml: not a catalogue; run `python -m openmedq catalogue`"):
         catalogue.read(tmp_path / "catalogue.yaml")
-    with pytest.raises(StaleError, match=r"missing\.yaml: not found; run `openmedq catalogue`"):
+    with pytest.raises(StaleError, match=r"missing\.yaml: not found; run `python -m openmedq catalogue`"):
         catalogue.read(tmp_path / "missing.yaml")
 
 

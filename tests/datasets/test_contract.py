@@ -100,10 +100,10 @@ def test_splits_have_roles_and_all_of_them_are_in_the_miniature(
 
 
 @every_set
-def test_dials_are_called_as_in_params(set_id: str) -> None:
-    _, *dials = inspect.signature(SETS[set_id].read).parameters.values()
-    for dial in dials:
-        assert dial.default == getattr(Normalize(), dial.name)
+def test_settings_are_named_as_in_params(set_id: str) -> None:
+    _, *settings = inspect.signature(SETS[set_id].read).parameters.values()
+    for setting in settings:
+        assert setting.default == getattr(Normalize(), setting.name)
 
 
 @every_set

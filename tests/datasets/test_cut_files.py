@@ -103,7 +103,7 @@ def test_test_questions_that_pubmedqa_does_not_hold_are_rejected(copy_of: Callab
     (absent,) = [row for row in SETS["pubmedqa"].read(raw) if getattr(row, "reason", None) is Reason.RECORD_ABSENT]
     assert (absent.id, absent.split) == ("pubmedqa/1", "test")
     truth.write_bytes(truth.read_bytes()[:-20])
-    with pytest.raises(SourceError, match="without all of it test questions would train"):
+    with pytest.raises(SourceError, match="without the complete list, test questions would train the model"):
         list(SETS["pubmedqa"].read(raw))
 
 

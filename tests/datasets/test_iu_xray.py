@@ -267,7 +267,7 @@ def test_a_damaged_report_costs_its_rows_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("reports", "problem"),
     [
-        ([], "it holds no record"),
+        ([], "it contains no record"),
         ([b"<other/>"], "the XML is not an `eCitation`, in all of its 1 records"),
         ([b"nonsense", b""], "the report is not XML: line 1, column 0, in all of its 2 records"),
         ([b"nonsense", b"<html>404</html>"], "none of its 2 records"),

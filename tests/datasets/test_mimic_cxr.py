@@ -241,7 +241,7 @@ def test_tables_may_be_unpacked_and_a_second_copy_is_named(
 def test_patients_folders_are_not_listed(copy_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     raw = copy_of("mimic_cxr")
     listed = []
-    scan = mimic_cxr.survey.__globals__["os"].scandir
+    scan = mimic_cxr.locate_files.__globals__["os"].scandir
     monkeypatch.setattr("os.scandir", lambda folder: [listed.append(Path(folder)), scan(folder)][1])
     list(read(raw))
     assert listed == [raw, raw / "files"]

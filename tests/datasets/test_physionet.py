@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openmedq.datasets.mimic_cxr.physionet import JoinedTable, find_file, list_files, survey
+from openmedq.datasets.mimic_cxr.physionet import JoinedTable, find_file, list_files, locate_files
 from openmedq.datasets.readers.tables import stream_table
 from openmedq.errors import SourceError
 
@@ -54,10 +54,10 @@ def test_a_survey_ends_a_few_levels_down(tmp_path: Path) -> None:
     near, far = tmp_path / "1/2/3/4/5/6", tmp_path / "1/2/3/4/5/6/7"
     (far / "p10").mkdir(parents=True)
     write(far / "table.csv", [])
-    assert survey(tmp_path, {"table": ("table.csv",)}) == ({}, [])
+    assert locate_files(tmp_path, {"table": ("table.csv",)}) == ({}, [])
     write(near / "table.csv", [])
     (near / "p10" / "p10000000").mkdir(parents=True)
-    assert survey(tmp_path, {"table": ("table.csv",)}) == ({"table": near / "table.csv"}, [near])
+    assert locate_files(tmp_path, {"table": ("table.csv",)}) == ({"table": near / "table.csv"}, [near])
     assert find_file([tmp_path, near], "table.csv") == near / "table.csv"
     assert find_file([near], "x" * 300) is None
 

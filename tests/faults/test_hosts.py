@@ -15,7 +15,7 @@ import pytest
 from openmedq import paths
 from openmedq.config import Execution
 from openmedq.datasets.card import File
-from openmedq.errors import AcquisitionError, ChecksumError, PassingError
+from openmedq.errors import AcquisitionError, ChecksumError, TemporaryError
 from openmedq.fetch import fetching, needs
 from openmedq.fetch.client import Client
 from tests.faults.conftest import TOKEN, Ear, log_in
@@ -220,7 +220,7 @@ def test_what_stays_is_message_and_the_next_download_goes_on(scene: Scene, ear: 
     with scene.serve(make(scene.draw(share=0.1)).on(scene.place)) as server:
         error = scene.fail(server, ear, attempts=3, timeout_s=0.3)
         assert message in str(error)
-        assert isinstance(error, PassingError) == may_pass
+        assert isinstance(error, TemporaryError) == may_pass
         server.faults.clear()
         scene.succeed(server, ear)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from openmedq.fetch.hosts.pmc import BUCKET
-from openmedq.storage.fetched import PICTURES, FetchedImages, Status, read_outcomes
+from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages, Status, read_outcomes
 from tests.fetch.test_images import FILES, HOST, LINKS, run
 from tests.processes import wait
 from tests.servers import faults, serve
@@ -44,20 +44,20 @@ def test_a_killed_run_ends_whole_and_resumes(project: Path) -> None:
         command = [sys.executable, "killed.py", server.url(BUCKET)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen(command, env=environment) as running:
-            wait(lambda: len(list((project / PICTURES).glob("*.parquet"))) == 2, "two shards are complete")
+            wait(lambda: len(list((project / LINKED_IMAGES).glob("*.parquet"))) == 2, "two shards are complete")
             server.wait(f"{HOST}/25.jpg", num_bytes=1, timeout_s=30)
             started = set(descendants(running.pid))
             assert len(started) >= 3
             running.kill()
         wait(lambda: not any((Path("/proc") / str(pid)).exists() for pid in started), "all processes end")
-        assert len(list((project / PICTURES).glob("*.parquet"))) == 2
+        assert len(list((project / LINKED_IMAGES).glob("*.parquet"))) == 2
 
         server.faults[:] = []
         num_before = len(server.requests)
         subprocess.run(command, env=environment, check=True, timeout=120)
         asked = {request.path.strip("/") for request in server.requests[num_before:]}
     assert asked == {*names[:3], *names[20:]}
-    found = FetchedImages(project / PICTURES)
+    found = FetchedImages(project / LINKED_IMAGES)
     for name in names:
         image = found.find(name)
         assert image is not None
@@ -69,7 +69,7 @@ def test_a_slow_image_does_not_block_the_others(project: Path) -> None:
         server.faults[:] = [faults.slow(20).on(f"{HOST}/PMC9_a.jpg")]
         links = LINKS | {"PMC9_a.jpg": f"{BUCKET}/PMC9_a.jpg"}
         dripping = run(server, project, links, attempts=1, timeout_s=0.5)
-        assert read_outcomes(project / PICTURES)["PMC9_a.jpg"] == (Status.NOT_NOW, "took too long")
+        assert read_outcomes(project / LINKED_IMAGES)["PMC9_a.jpg"] == (Status.NOT_NOW, "took too long")
         assert dripping == dict.fromkeys(LINKS, Status.SUCCESS) | {"PMC9_a.jpg": Status.NOT_NOW}
 
 

@@ -24,7 +24,7 @@ from openmedq.datasets.card import Card, Dataset
 from openmedq.fetch import addresses, download, images, manifest, needs
 from openmedq.schema import Rejected
 from openmedq.storage.decoding import open_executor
-from openmedq.storage.fetched import PICTURES
+from openmedq.storage.fetched import LINKED_IMAGES
 from tests.curate.corpus import make_params
 from tests.datasets.conftest import SETS
 from tests.servers import Server, publish, serve
@@ -35,7 +35,7 @@ from tests.stages import toyset
 
 MIRROR = Path("mirror")  # empty
 MEMBERS = ("read", "miniature", "more_files", "linked_images")
-MADE = (images.ADDRESSES, PICTURES)  # folders of shards of linked images
+MADE = (images.ADDRESSES, LINKED_IMAGES)  # folders of shards of linked images
 
 Rows = Counter[tuple[str, str, str]]  # id, split, and the reason of a rejected row
 

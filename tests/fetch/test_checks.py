@@ -105,12 +105,10 @@ def test_an_accepted_file_is_fetched_anew(fetch: Fetch, capsys: pytest.CaptureFi
     assert "accept slake FILE" in ledger.HEADER.format("slake")
     assert main(["accept", "slake", "a.csv"]) == 0
     kept = Path("data/.partial/replaced/slake/a.csv")
-    assert f"the next download fetches it anew, and records what it finds; the file of before is kept as {kept}\n" in (
-        capsys.readouterr().out
-    )
+    assert f"will be downloaded and recorded again; the previous file is kept as {kept}\n" in (capsys.readouterr().out)
     assert kept.read_bytes() == bad
     assert main(["accept", "slake"]) == 0
-    assert capsys.readouterr().out == "slake: its ledger remembers no file, so that nothing is refused for it\n"
+    assert capsys.readouterr().out == "slake: its ledger has no entry, so there is nothing to accept\n"
     Path("data/raw/slake").rename("data/raw/toy_set")
     with serve({f"{URL}a.csv": good}) as server:
         assert read_all(fetch(server, set_)) == {"a.csv": good}

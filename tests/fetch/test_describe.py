@@ -12,7 +12,7 @@ import pytest
 
 from openmedq.config import Execution
 from openmedq.datasets.card import File
-from openmedq.errors import AcquisitionError, ChecksumError, PassingError
+from openmedq.errors import AcquisitionError, ChecksumError, TemporaryError
 from openmedq.fetch import client, fetching, ledger
 from openmedq.fetch.client import Client
 from openmedq.fetch.hosts import hub
@@ -228,13 +228,13 @@ def test_an_invalid_answer_is_one_line(
 @pytest.mark.parametrize(("site", "file"), [(SITE, FILES[0]), (ZENODO, C_TXT), (figshare(), FILE)])
 def test_an_outage_may_pass(site: dict[str, bytes | Path], file: File, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(site, [faults.status(503).on("*/*api*"), faults.status(503).on("api.*")]) as server:
-        with pytest.raises(PassingError, match="answers 503"):
+        with pytest.raises(TemporaryError, match="answers 503"):
             describe(server, file)
         monkeypatch.setattr(client, "MAX_WAIT_S", 0.05)
         server.faults[:] = [faults.slow(100)]
         server.faults.append(faults.Fault(after=lambda *_: send_json([0] * 10_000)))
         server.faults.reverse()
-        with pytest.raises(PassingError, match="no answer in time"):
+        with pytest.raises(TemporaryError, match="no answer in time"):
             describe(server, file)
-    with pytest.raises(PassingError, match="no connection"):
+    with pytest.raises(TemporaryError, match="no connection"):
         describe(server, file)

@@ -13,7 +13,7 @@ import yaml
 
 from openmedq.config import Download, Execution
 from openmedq.datasets.card import Access, Edition, File
-from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, PassingError, StaleError
+from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, StaleError, TemporaryError
 from openmedq.fetch import fetching, ledger, needs
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
@@ -109,11 +109,11 @@ def test_failures_are_told_together_and_the_rest_comes(fetch: Fetch) -> None:
             AcquisitionError, match=r"^toy_set: 2 files failed: .*404 Not Found.*; c\.json: .*500"
         ) as error:
             fetch(server, make_set(FILES))
-        assert not isinstance(error.value, PassingError), "one of them is permanent"
+        assert not isinstance(error.value, TemporaryError), "one of them is permanent"
         assert "\n" not in str(error.value)
         assert (FOLDER / "images/b.zip").read_bytes() == DATA["images/b.zip"]
         server.faults[:] = [faults.status(500).on("*/a.csv"), faults.status(500).on("*/c.json")]
-        with pytest.raises(PassingError, match=r"^toy_set: 2 files failed"):
+        with pytest.raises(TemporaryError, match=r"^toy_set: 2 files failed"):
             fetch(server, make_set(FILES))
         server.faults.clear()
         assert read_all(fetch(server, make_set(FILES))) == DATA
@@ -122,7 +122,7 @@ def test_failures_are_told_together_and_the_rest_comes(fetch: Fetch) -> None:
 def test_a_file_that_the_set_does_not_have_is_no_part_of_it(fetch: Fetch) -> None:
     with serve(SITE) as server:
         fetch(server, make_set(FILES))
-        with pytest.raises(StaleError, match=r"^data/raw/toy_set/files/c\.json: not, or no longer, a file of"):
+        with pytest.raises(StaleError, match=r"^data/raw/toy_set/files/c\.json: not a file of"):
             fetch(server, make_set(FILES[:2]))
 
 
@@ -152,7 +152,7 @@ def test_a_full_disk_is_told_and_what_came_is_kept(fetch: Fetch) -> None:
 
 def test_terms_are_shown_before_the_first_byte(fetch: Fetch, logged: Callable[[], str]) -> None:
     with serve(SITE, [faults.status(500)]) as server:
-        with pytest.raises(PassingError):
+        with pytest.raises(TemporaryError):
             fetch(server, make_set(FILES, terms="1. Tell nobody.", access=Access.CREDENTIALED), attempts=1)
         assert "1. Tell nobody." in logged()
 
@@ -208,7 +208,7 @@ def test_an_edition_is_fetched_in_place_of_the_files() -> None:
         execution = Execution(endpoints=server.endpoints)
         found = fetching.fetch(set_, Download(editions={"toy_set": "v2", "other_set": "x"}), execution)
         assert read_all(found) == {"v2.csv": b"id\n2\n"}
-        with pytest.raises(StaleError, match=r"v2\.csv: not, or no longer, a file of this dataset; remove it"):
+        with pytest.raises(StaleError, match=r"v2\.csv: not a file of this dataset's card; remove it"):
             fetching.fetch(set_, Download(), execution)
 
 

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from openmedq.errors import AcquisitionError, ChecksumError, PassingError
+from openmedq.errors import AcquisitionError, ChecksumError, TemporaryError
 from openmedq.fetch import file as download
 from openmedq.fetch import needs
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
@@ -54,7 +54,9 @@ def test_a_cut_file_resumes(fetch: Fetch, fault: Callable[[int], faults.Fault]) 
 
 def test_after_cuts_partial_data_is_kept(fetch: Fetch) -> None:
     with serve(SITE, [faults.cut(1000).on(PLACE)]) as server:
-        with pytest.raises(PassingError, match=rf"^{NAME}: {URL}{NAME}: the connection was cut .*partial data is kept"):
+        with pytest.raises(
+            TemporaryError, match=rf"^{NAME}: {URL}{NAME}: the connection was cut .*partial data is kept"
+        ):
             fetch(server, make_set(FILES), attempts=2)
         assert 0 < PARTIAL.stat().st_size <= 2000
         assert not TARGET.exists()
@@ -96,7 +98,7 @@ def test_a_temporary_status_is_retried(fetch: Fetch, code: int) -> None:
         assert read_all(fetch(server, make_set(FILES), attempts=6)) == {NAME: DATA}
         server.faults[:] = [faults.status(code).on(PLACE)]
         TARGET.unlink()
-        with pytest.raises(PassingError, match=rf"openi\.nlm\.nih\.gov answers {code} [A-Z]\w.*\(attempt 5\)"):
+        with pytest.raises(TemporaryError, match=rf"openi\.nlm\.nih\.gov answers {code} [A-Z]\w.*\(attempt 5\)"):
             fetch(server, make_set(FILES), attempts=5)
 
 
@@ -109,7 +111,7 @@ def test_retry_after_is_respected(fetch: Fetch) -> None:
 
 def test_a_long_wait_is_given_up(fetch: Fetch) -> None:
     with serve(SITE, [faults.status(503, retry_after=7200).on(PLACE)]) as server:
-        with pytest.raises(PassingError, match=r"asks to wait 7200 s"):
+        with pytest.raises(TemporaryError, match=r"asks to wait 7200 s"):
             fetch(server, make_set(FILES))
         assert len(server.asked(PLACE)) == 1
 
@@ -203,7 +205,7 @@ def test_more_bytes_than_announced_are_refused(fetch: Fetch) -> None:
 
     begun = [faults.cut(1000).on(PLACE, times=1), faults.Fault(after=answer_with_more).on(PLACE, first=2)]
     with serve(SITE, begun) as server:
-        with pytest.raises(PassingError, match="the server sends more bytes than it announced"):
+        with pytest.raises(TemporaryError, match="the server sends more bytes than it announced"):
             fetch(server, make_set(FILES))
         assert not TARGET.exists()
         server.faults.clear()
@@ -213,7 +215,7 @@ def test_more_bytes_than_announced_are_refused(fetch: Fetch) -> None:
 def test_a_server_that_cuts_and_never_goes_on_is_given_up(fetch: Fetch) -> None:
     """Each attempt brings much, and none of it is new."""
     with serve(SITE, [faults.cut(2_000_000), faults.ignore_range()]) as server:
-        with pytest.raises(PassingError, match=r"the connection was cut \(attempt 3\)"):
+        with pytest.raises(TemporaryError, match=r"the connection was cut \(attempt 3\)"):
             fetch(server, make_set(FILES))
         assert len(server.asked(PLACE)) <= 4
 
@@ -232,7 +234,7 @@ def test_a_file_without_an_end_does_not_fill_the_disk(fetch: Fetch, monkeypatch:
     sized = (FILES[0].model_copy(update={"about_bytes": len(DATA)}),)
     chunked = faults.Fault(after=lambda request, reply, other: replace(reply, is_chunked=True))
     with serve(SITE, [chunked]) as server:
-        with pytest.raises(AcquisitionError, match=rf"has no known end.* less than 1\.1 GB free; .* remove {PARTIAL}"):
+        with pytest.raises(AcquisitionError, match=rf"has no known size.* less than 1\.1 GB free; .* remove {PARTIAL}"):
             fetch(server, make_set(FILES))
         assert PARTIAL.stat().st_size < len(DATA)
         free[:] = [len(DATA)]
@@ -255,7 +257,7 @@ def test_a_file_that_was_compressed_on_the_way_is_not_the_file(fetch: Fetch, enc
 def test_a_file_whose_end_nothing_tells_is_not_taken(fetch: Fetch) -> None:
     """A cut would look like its end. Where a hash is known, it tells."""
     with serve(SITE, [faults.Fault(after=lambda request, reply, other: replace(reply, is_endless=True))]) as server:
-        with pytest.raises(AcquisitionError, match=r"does not state where the file ends, so a cut file would"):
+        with pytest.raises(AcquisitionError, match=r"states no length, so a truncated file would"):
             fetch(server, make_set(FILES))
         assert read_all(fetch(server, make_set(PINNED))) == {NAME: DATA}
 

@@ -22,12 +22,12 @@ import pytest
 from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
 from openmedq.datasets.roco import roco
-from openmedq.errors import AcquisitionError, PassingError
+from openmedq.errors import AcquisitionError, TemporaryError
 from openmedq.fetch import images
 from openmedq.fetch.client import Client
 from openmedq.fetch.hosts.pmc import BUCKET
 from openmedq.schema import Reason, Rejected
-from openmedq.storage.fetched import PICTURES, FetchedImages, Status, read_outcomes
+from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages, Status, read_outcomes
 from tests.connections import guard, read_attempts
 from tests.fetch.conftest import Fetch
 from tests.servers import Server, faults, publish, serve
@@ -80,10 +80,10 @@ def write_shard(output: Path, number: int, rows: list[dict[str, Any]], *, is_who
         path.write_bytes(path.read_bytes()[:-50])
 
 
-def run(server: Server, folder: Path, links: dict[str, str] = LINKS, **dials: float) -> dict[str, Status]:
-    execution = Execution.model_validate({"endpoints": server.endpoints, "attempts": 3, "backoff_s": 0.001, **dials})
-    images.fetch(links, SIZES, folder / PICTURES, folder / "temporary", Client(execution).resolve, execution)
-    return {name: status for name, (status, _) in read_outcomes(folder / PICTURES).items()}
+def run(server: Server, folder: Path, links: dict[str, str] = LINKS, **settings: float) -> dict[str, Status]:
+    execution = Execution.model_validate({"endpoints": server.endpoints, "attempts": 3, "backoff_s": 0.001, **settings})
+    images.fetch(links, SIZES, folder / LINKED_IMAGES, folder / "temporary", Client(execution).resolve, execution)
+    return {name: status for name, (status, _) in read_outcomes(folder / LINKED_IMAGES).items()}
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -93,14 +93,14 @@ def test_pictures_come_as_they_are_and_only_once(tmp_path: Path) -> None:
         assert len(server.requests) == 8
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
         assert len(server.requests) == 8
-    found = FetchedImages(tmp_path / PICTURES)
+    found = FetchedImages(tmp_path / LINKED_IMAGES)
     for name, data in DATA.items():
         image = found.find(name)
         assert image is not None
         assert (image.image_id, image.data) == (name, data)
     assert found.find("PMC9_a.jpg") is None
     assert not list((tmp_path / "temporary").iterdir())
-    table = pq.read_table(tmp_path / PICTURES)
+    table = pq.read_table(tmp_path / LINKED_IMAGES)
     assert set(table["url"].to_pylist()) == set(LINKS.values()), "the official address, not that of the server"
 
 
@@ -121,10 +121,10 @@ def test_only_what_may_pass_is_asked_for_again(tmp_path: Path) -> None:
         assert numbers == [2, 3, 2, 1, 1, 1, 1, 1, 1]
         assert run(server, tmp_path, links) == outcomes
         assert len(server.requests) == sum(numbers), "a second run sends no request"
-    expected = {3: Status.GONE, 4: Status.NO_PICTURE, 5: Status.NO_PICTURE, 9: Status.GONE}
+    expected = {3: Status.GONE, 4: Status.NO_IMAGE, 5: Status.NO_IMAGE, 9: Status.GONE}
     assert outcomes == {name: expected.get(int(name[3]), Status.SUCCESS) for name in links}
-    assert sorted(path.name[:4] for path in (tmp_path / PICTURES).iterdir()) == ["0000"] * 3 + ["0001", "0002"]
-    reasons = {name: reason for name, (_, reason) in read_outcomes(tmp_path / PICTURES).items() if reason}
+    assert sorted(path.name[:4] for path in (tmp_path / LINKED_IMAGES).iterdir()) == ["0000"] * 3 + ["0001", "0002"]
+    reasons = {name: reason for name, (_, reason) in read_outcomes(tmp_path / LINKED_IMAGES).items() if reason}
     assert reasons["PMC9_a.jpg"] == "HTTP Error 404: Not Found"
 
 
@@ -140,7 +140,7 @@ def test_an_image_of_another_size_than_listed_comes_again(tmp_path: Path) -> Non
         server.faults.clear()
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
         assert len(server.requests) == 8 + 2
-    found = FetchedImages(tmp_path / PICTURES).find("PMC0_a.jpg")
+    found = FetchedImages(tmp_path / LINKED_IMAGES).find("PMC0_a.jpg")
     assert found is not None
     assert found.data == DATA["PMC0_a.jpg"]
 
@@ -181,12 +181,12 @@ def test_a_round_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(images, "_run", run_a_part)
         with pytest.raises(KeyboardInterrupt):
             run(server, tmp_path)
-        assert [path.name for path in (tmp_path / PICTURES).glob("*.parquet")] == ["0000-00001.parquet"]
+        assert [path.name for path in (tmp_path / LINKED_IMAGES).glob("*.parquet")] == ["0000-00001.parquet"]
         monkeypatch.setattr(images, "_run", run_in_its_place)
         num_before = len(server.requests)
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
         assert len(server.requests) - num_before == 2, "for the incomplete shard"
-    assert len(list((tmp_path / PICTURES).iterdir())) == 3
+    assert len(list((tmp_path / LINKED_IMAGES).iterdir())) == 3
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -199,7 +199,7 @@ def test_a_shard_that_lost_its_bytes_is_fetched_again(tmp_path: Path, monkeypatc
 
     with serve(FILES) as server:
         monkeypatch.setattr(images, "_run", run_badly)
-        with pytest.raises(PassingError, match="did not finish: shard 1 failed with error no room; run"):
+        with pytest.raises(TemporaryError, match="did not finish: shard 1 failed with error no room; run"):
             run(server, tmp_path)
         monkeypatch.setattr(images, "_run", run_in_its_place)
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
@@ -244,7 +244,7 @@ def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: 
 
     asleep = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     with asleep:
-        with pytest.raises(PassingError, match="wrote nothing"):
+        with pytest.raises(TemporaryError, match="wrote nothing"):
             images._watch(asleep, tmp_path, patience_s=0.01, collect=lambda: None)
         asleep.kill()
 

@@ -94,5 +94,5 @@ def test_what_is_here_stays_in_the_mix_without_credentials(
         assert round_trip.fetch(published, server) == found
         (published.folder / "IMAGE_FILENAMES").unlink()
         assert "no credentials for physionet.org" in round_trip.fetch(published, server)["reason"]
-        assert "mimic_cxr: `dvc repro` tries again once download.require names it" in logged()
+        assert "mimic_cxr: `dvc repro` tries again once download.require lists it" in logged()
         assert not server.requests

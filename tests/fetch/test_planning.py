@@ -170,7 +170,10 @@ def test_links_list_what_the_first_files_name_once_these_are_here(logged: Callab
     again = FILES[2].model_copy(update={"sha256": "c" * 64})
     vars(sets["toy_set"])["more_files"] = lambda folder: iter((picture, again)) if Path(folder).is_dir() else None
     assert len(render()) == 3
-    assert "because other files of the dataset list them; put these into data/raw/toy_set" in logged()
+    assert (
+        "because the files with their addresses are missing; put the other files of the dataset into data/raw/toy_set"
+        in logged()
+    )
     for path in ("questions.json", "licence.txt"):
         lie(path, 1, Path("supplied/toy_set"))
     assert render()[1:] == [
@@ -199,7 +202,7 @@ def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Monke
     monkeypatch.setenv("NETRC", str(Path("netrc").absolute()))
     Path("netrc").write_text("machine example.org login a password b")
     guarded = tell(make_sets(access=Access.CREDENTIALED), fetch=True)
-    assert "`dvc repro` downloads them once download.require names it: DVC does not track" in guarded
+    assert "`dvc repro` downloads them once download.require lists it: DVC tracks params" in guarded
     assert "it cannot be downloaded by a program: Ask." in tell(make_sets(access=Access.USER_SUPPLIED, advice="Ask."))
     lie("questions.json", 2_000_000)
     assert "missing: 2 of 3 files" in tell(make_sets())

@@ -10,7 +10,7 @@ import pytest
 
 from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
-from openmedq.errors import AcquisitionError, PassingError
+from openmedq.errors import AcquisitionError, TemporaryError
 from openmedq.fetch.client import Client
 from openmedq.fetch.hosts import pmc
 from openmedq.fetch.hosts.pmc import BUCKET, Address
@@ -25,9 +25,9 @@ def link(article: str, figure: str) -> LinkedImage:
     return LinkedImage(f"{article}_{figure}", article, figure)
 
 
-def resolve(server: Server, pictures: Iterable[LinkedImage], folder: Path, **dials: int) -> int:
+def resolve(server: Server, pictures: Iterable[LinkedImage], folder: Path, **settings: int) -> int:
     async def run() -> int:
-        quick = {"attempts": 2, "backoff_s": 0.001, **dials}
+        quick = {"attempts": 2, "backoff_s": 0.001, **settings}
         async with Client(Execution.model_validate({"endpoints": server.endpoints, **quick})) as client:
             return await pmc.resolve(client, pictures, folder)
 
@@ -104,7 +104,7 @@ def test_an_interrupted_resolution_goes_on(tmp_path: Path, monkeypatch: pytest.M
     pictures = [link(article, "a.jpg") for article in articles]
     with serve(publish(*(f"{article}.1/a.jpg" for article in articles))) as server:
         server.faults[:] = [_after(7)]
-        with pytest.raises(PassingError, match="503"):
+        with pytest.raises(TemporaryError, match="503"):
             resolve(server, pictures, tmp_path, connections=1)
         assert len(found(tmp_path)) == 7
         assert len(list(tmp_path.glob("*.parquet"))) == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.errors import AcquisitionError, PassingError
+from openmedq.errors import AcquisitionError, TemporaryError
 from openmedq.fetch import checks
 from tests.fetch.conftest import HOST, Fetch, make_files, make_set, read_all
 from tests.servers.raw import answer_with, serve_raw, start_of
@@ -33,7 +33,7 @@ def test_a_drip_of_what_is_no_progress_is_left(fetch: Fetch, name: str) -> None:
     first, drop = DRIPS[name]
     with (
         serve_raw(HOST, lambda head, number: chain([first], repeat(drop, 200)), pause_s=0.04) as server,
-        pytest.raises(PassingError, match=r"no answer in time|sends almost nothing"),
+        pytest.raises(TemporaryError, match=r"no answer in time|sends almost nothing"),
     ):
         fetch(server, make_set(FILES), attempts=1, timeout_s=0.2)
 
@@ -90,14 +90,14 @@ def test_a_server_with_another_version_each_time_is_given_up(fetch: Fetch) -> No
         status = "206 Partial Content" if start else "200 OK"
         return [answer_with(data, status, Content_Length=len(A) - start, ETag=f'"{number}"', **message)]
 
-    with serve_raw(HOST, answer) as server, pytest.raises(PassingError, match=r"\(attempt 3\)"):
+    with serve_raw(HOST, answer) as server, pytest.raises(TemporaryError, match=r"\(attempt 3\)"):
         fetch(server, make_set(FILES))
 
 
 @pytest.mark.parametrize(
     ("coding", "message"),
     [
-        ("identity", "does not state where the file ends, so a cut file would look complete"),
+        ("identity", "states no length, so a truncated file would not be noticed"),
         ("gzip", "has Transfer-Encoding 'gzip', which was not requested; download it by hand"),
         ("gzip, chunked", "has Transfer-Encoding 'gzip, chunked', which was not"),
     ],

@@ -24,7 +24,7 @@ def test_the_slots_of_the_table_exist():
 
 
 @pytest.mark.parametrize(
-    ("lines", "text", "is_passing"),
+    ("lines", "text", "is_temporary"),
     [
         (["> python x.py", "error: a.csv: no column b", "", DVC_ERROR.format(1)], "x: a.csv: no column b", False),
         (["> python x.py", "error: host: cut off", DVC_ERROR.format(75)], "x: host: cut off", True),
@@ -38,8 +38,8 @@ def test_the_slots_of_the_table_exist():
         ([], "x: no output", False),
     ],
 )
-def test_an_error_is_one_line_and_only_temporary_ones_are_retried(lines, text, is_passing):
+def test_an_error_is_one_line_and_only_temporary_ones_are_retried(lines, text, is_temporary):
     error = NodeError("x", lines)
     assert str(error) == text
     state = SimpleNamespace(result=lambda raise_on_failure: error)
-    assert is_worth_retrying(None, None, state) is is_passing
+    assert is_worth_retrying(None, None, state) is is_temporary

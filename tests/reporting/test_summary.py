@@ -65,7 +65,7 @@ def test_miniatures_are_called_so() -> None:
 
 
 def test_a_pipeline_that_was_not_run_is_one_line() -> None:
-    with pytest.raises(StaleError, match=r"data/mix/waterfall\.json: not found; `dvc repro` writes it"):
+    with pytest.raises(StaleError, match=r"data/mix/waterfall\.json: not found; run `dvc repro`, which writes it"):
         show()
 
 

@@ -14,7 +14,7 @@ import pytest
 from openmedq import paths
 from openmedq.datasets import registry
 from openmedq.datasets.card import File
-from openmedq.errors import ChecksumError, MirrorError
+from openmedq.errors import ChecksumError, LocalFolderError
 from openmedq.fetch import download, ledger, manifest
 from openmedq.storage import links, origin
 from tests.curate.corpus import make_params
@@ -63,14 +63,14 @@ def test_an_absent_set_is_recorded_as_absent_unless_it_is_required() -> None:
     absent = {"state": "absent", "reason": "not in mirror; put its files into a folder toy_set there"}
     assert _run() == absent
     assert _run(require=("other",)) == absent
-    with pytest.raises(MirrorError, match=r"^toy_set: absent, but download\.require names it: not in mirror; put"):
+    with pytest.raises(LocalFolderError, match=r"^toy_set: absent, but download\.require names it: not in mirror; put"):
         _run(require=("toy_set",))
 
 
 def test_a_set_can_be_left_out(mirror: Path) -> None:
     assert _run()["state"] == "present"
     assert _run(skip=("toy_set",)) == {"state": "absent", "reason": "download.skip names it"}
-    with pytest.raises(MirrorError, match=r"absent, but download\.require names it: download\.skip names it"):
+    with pytest.raises(LocalFolderError, match=r"absent, but download\.require names it: download\.skip names it"):
         _run(require=("toy_set",), skip=("toy_set",))
 
 
@@ -153,12 +153,12 @@ def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
     for told, link in wrong.items():
         Path("mirror/links.tsv").write_text("\n".join(links.render([other, link])) + "\n")
         with pytest.raises(
-            MirrorError, match=rf"^mirror/toy_set/(questions|more)\.json: {told}.*download it (again )?from {url}$"
+            LocalFolderError, match=rf"^mirror/toy_set/(questions|more)\.json: {told}.*download it (again )?from {url}$"
         ):
             _run()
     for text in ("", "path\turl\n", "\xff", "x" * 200_000):
         Path("mirror/links.tsv").write_text(text, encoding="latin-1")
-        with pytest.raises(MirrorError, match=r"^mirror/links\.tsv: not a list of links; write it with"):
+        with pytest.raises(LocalFolderError, match=r"^mirror/links\.tsv: not a list of links; write it with"):
             _run()
 
 

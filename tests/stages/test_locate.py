@@ -6,7 +6,7 @@ import pytest
 
 from openmedq import paths
 from openmedq.datasets import catalogue
-from openmedq.errors import MirrorError, ParamsError
+from openmedq.errors import LocalFolderError, ParamsError
 from openmedq.fetch.mirror import require
 from tests.curate.corpus import make_params
 
@@ -30,7 +30,7 @@ def test_a_wrong_folder_is_one_line() -> None:
     Path("file").write_text("x")
     Path("empty").mkdir()
     for mirror, problem in (("absent", "No such file"), ("file", "Not a directory"), ("empty", "contains no dataset")):
-        with pytest.raises(MirrorError, match=f"^{mirror}: {problem}.*download.mirror"):
+        with pytest.raises(LocalFolderError, match=f"^{mirror}: {problem}.*download.mirror"):
             _require(mirror)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openmedq import paths
-from openmedq.errors import MirrorError
+from openmedq.errors import LocalFolderError
 from openmedq.fetch import manifest
 from openmedq.storage.origin import Hashes
 from tests.curate.corpus import make_params
@@ -121,21 +121,23 @@ def test_two_runs_write_the_same_bytes() -> None:
 
 
 def test_a_wrong_mirror_is_one_line() -> None:
-    with pytest.raises(MirrorError, match=r"^nowhere: No such file or directory; set download\.mirror in params\.yaml"):
+    with pytest.raises(
+        LocalFolderError, match=r"^nowhere: No such file or directory; set download\.mirror in params\.yaml"
+    ):
         _run("nowhere")
     _write("file")
-    with pytest.raises(MirrorError, match=r"^file: Not a directory"):
+    with pytest.raises(LocalFolderError, match=r"^file: Not a directory"):
         _run("file")
     Path("mirror").mkdir()
-    with pytest.raises(MirrorError, match=r"^mirror: contains no dataset; name its folders toy_set, or change"):
+    with pytest.raises(LocalFolderError, match=r"^mirror: contains no dataset; name its folders toy_set, or change"):
         _run()
     Path("mirror/toy_set").mkdir()
-    with pytest.raises(MirrorError, match=r"^mirror/toy_set: contains no file"):
+    with pytest.raises(LocalFolderError, match=r"^mirror/toy_set: contains no file"):
         _run()
     _write("mirror/toy_set/a")
     _write("mirror/Toy-Set-2/a")
     with pytest.raises(
-        MirrorError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both are toy_set; remove one, or move"
+        LocalFolderError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both are toy_set; remove one, or move"
     ):
         _run()
     assert not paths.MANIFEST.exists()
@@ -144,7 +146,7 @@ def test_a_wrong_mirror_is_one_line() -> None:
 def test_a_dangling_link_is_one_line() -> None:
     _write("mirror/toy_set/a")
     Path("mirror/toy_set/b").symlink_to("nowhere")
-    with pytest.raises(MirrorError, match=r"^mirror/toy_set/b: a link to nowhere"):
+    with pytest.raises(LocalFolderError, match=r"^mirror/toy_set/b: a link to nowhere"):
         _run()
 
 
@@ -161,6 +163,6 @@ def test_a_file_that_cant_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -
         return opened(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", refuse)  # file modes don't bind root, who may run the tests
-    with pytest.raises(MirrorError, match=r"^mirror/toy_set/a: can't be read \(Permission denied\)"):
+    with pytest.raises(LocalFolderError, match=r"^mirror/toy_set/a: can't be read \(Permission denied\)"):
         _run()
     assert (paths.MANIFEST / "toy_set.json").read_bytes() == before

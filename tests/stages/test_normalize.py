@@ -248,6 +248,6 @@ def test_a_killed_worker_is_one_line(mirror: Path) -> None:
             return future
 
     with pytest.raises(
-        OpenMedQError, match=r"^toy_set: a worker process that decodes images was killed, probably out of memory"
+        OpenMedQError, match=r"^toy_set: a worker process that decodes images was killed: probably out of memory"
     ):
         list(normalize.rows(toyset.make_set(), mirror, make_params().normalize, Killed()))

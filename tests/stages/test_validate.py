@@ -245,7 +245,7 @@ def test_a_fetched_dataset_of_far_too_few_or_many_records_is_red(num_published: 
     write_sets(_rows(), {**CARDS, "open_set": card}, origins={"open_set": "official"})
     statement = "0.5 to 2 times as many records are found as published"
     expected = f"open_set: found 5 records, published {num_published * samples_per_row:,}, rejected 0"
-    with pytest.raises(ValidationError, match=re.escape(f"of datasets: {statement} ({expected})")):
+    with pytest.raises(ValidationError, match=re.escape(f"in table datasets: {statement} ({expected})")):
         validate.run(make_params())
     red = [one for one in _verdict()["expectations"] if not one["success"]]
     assert [(one["statement"], one["examples"]) for one in red] == [(statement, [expected])]

@@ -53,12 +53,12 @@ def test_pictures_are_found_in_any_shard_and_order(tmp_path: Path, monkeypatch: 
 
 def test_only_what_came_is_a_picture_and_the_round_in_which_it_came_counts(tmp_path: Path) -> None:
     write(tmp_path, "0000-00000", {"a": Status.NOT_NOW, "b": Status.GONE, "c": b"c", "d": Status.NOT_NOW})
-    write(tmp_path, "0001-00000", {"a": b"a", "d": Status.NO_PICTURE})
+    write(tmp_path, "0001-00000", {"a": b"a", "d": Status.NO_IMAGE})
     write(tmp_path, "0002-00000", {"c": Status.NOT_NOW})
     pictures = FetchedImages(tmp_path)
     assert [data_of(pictures, name) for name in "abcd"] == [b"a", None, b"c", None]
     statuses = {name: status for name, (status, _) in read_outcomes(tmp_path).items()}
-    assert statuses == {"a": Status.SUCCESS, "b": Status.GONE, "c": Status.SUCCESS, "d": Status.NO_PICTURE}
+    assert statuses == {"a": Status.SUCCESS, "b": Status.GONE, "c": Status.SUCCESS, "d": Status.NO_IMAGE}
 
 
 def test_bytes_that_changed_are_refused(tmp_path: Path) -> None:

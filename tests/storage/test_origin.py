@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.errors import MirrorError, StaleError
+from openmedq.errors import LocalFolderError, StaleError
 from openmedq.storage import origin
 from openmedq.storage.origin import Entry, Hashes, Origin
 
@@ -46,15 +46,15 @@ def test_files_are_found_in_order_through_links_and_hidden_ones_are_not(folder: 
 
 def test_what_cant_be_read_is_one_line(folder: Path) -> None:
     (folder / "z").symlink_to("nowhere")
-    with pytest.raises(MirrorError, match=r"set/z: a link to nowhere"):
+    with pytest.raises(LocalFolderError, match=r"set/z: a link to nowhere"):
         _names(folder)
     (folder / "z").unlink()
     (folder / "a" / "up").symlink_to(folder)
-    with pytest.raises(MirrorError, match=r"set/a/up: a link to a folder above"):
+    with pytest.raises(LocalFolderError, match=r"set/a/up: a link to a folder above"):
         _names(folder)
     (folder / "a" / "up").unlink()
     os.mkfifo(folder / "pipe")
-    with pytest.raises(MirrorError, match=r"set/pipe: neither a file nor a folder"):
+    with pytest.raises(LocalFolderError, match=r"set/pipe: neither a file nor a folder"):
         _names(folder)
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(folder: Path, hashes: 
     path = folder / "b.json"
     before = path.stat()
     path.write_text("half-copied")
-    with pytest.raises(MirrorError, match=r"b\.json: changed while it was read"):
+    with pytest.raises(LocalFolderError, match=r"b\.json: changed while it was read"):
         hashes.compute(path, before)
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from openmedq.errors import ArchiveError, MirrorError, OpenMedQError, StaleError
+from openmedq.errors import ArchiveError, LocalFolderError, OpenMedQError, StaleError
 from openmedq.storage.redact import redact_paths
 
 SECRET = "files/p10/p10000032/s50414267/x.jpg"
@@ -13,7 +13,7 @@ SECRET = "files/p10/p10000032/s50414267/x.jpg"
     [
         (PermissionError(13, "Permission denied", SECRET), "mimic_cxr: Permission denied;"),
         (StaleError(f"{SECRET}: gone"), "mimic_cxr: a file is missing"),
-        (MirrorError(f"{SECRET}: a link to nowhere"), "mimic_cxr: a file is missing"),
+        (LocalFolderError(f"{SECRET}: a link to nowhere"), "mimic_cxr: a file is missing"),
     ],
 )
 def test_files_of_a_credentialed_set_are_not_named(error: Exception, what: str) -> None:

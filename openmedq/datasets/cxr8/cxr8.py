@@ -8,8 +8,8 @@ https://nihcc.app.box.com/v/ChestXray-NIHCC:
 - `images_001.tar.gz` to `images_012.tar.gz`, read in place; or unpacked in `images/`, in Kaggle's
   `images_001/images/` and so on, or beside the table. Hugging Face has zips. Archives may be in `images/`.
 
-All of it may be up to two folders deeper. Images come in the order of the archives (see `cxr8/images.py`). Images in
-neither list, or all images if there are no lists, get the split `unlisted`, which transfer does not use.
+These files may be up to two folders deeper. Images are yielded in the order of the archives (see `cxr8/images.py`).
+Images in neither list, or all images if there are no lists, get the split `unlisted`, which transfer does not use.
 `BBox_List_2017.csv` (boxes of 984 findings) is not read.
 
 - Two column names contain a comma, so that the header has two columns each: `OriginalImage[Width` and `Height]`,
@@ -189,7 +189,7 @@ def _find_table(raw: Path) -> Path:
 
 
 def _read_lists(folder: Path) -> dict[str, str]:
-    """Return the split of each image name; a name in both lists belongs to the test."""
+    """Return the split of each image name; a name in both lists gets the test split."""
     splits: dict[str, str] = {}
     for split, name in LISTS.items():
         path = find_file(folder, name)
@@ -212,7 +212,9 @@ def _stream_table(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
     lacking = [name for name in _NEEDED if name not in names]
     if lacking:
         found = ", ".join(names)[:200] or "nothing"
-        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(_NEEDED)}; found {found}")
+        raise SourceError(
+            f"{path}: no column `{lacking[0]}`; expected {', '.join(_NEEDED)}; found {found}; get the file again"
+        )
     for number, fields in lines:
         if isinstance(fields, Unusable):
             yield number, fields

@@ -1,7 +1,7 @@
 """Join the rows of a table with images in several archives, some of which may be unpacked.
 
-A gzipped tar can only be read forwards, and its images need not have the order of the table. So the rows whose images
-are not unpacked are held in memory (250 bytes each) while every archive is read once. Rows without an image come last.
+A gzipped tar can only be read forwards, and its images may not be in the order of the table. So the rows whose images
+are not unpacked are kept in memory (250 bytes each) while every archive is read once. Rows without an image come last.
 """
 
 from __future__ import annotations

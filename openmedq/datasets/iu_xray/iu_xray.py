@@ -112,7 +112,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         if name in waiting:
             yield _show(waiting.pop(name), take)
     if num_unnamed:
-        _log.info("%s: %d images that no report names", raw, num_unnamed)
+        _log.info("%s: %d images are in no report and are not read", raw, num_unnamed)
     for name, sample in waiting.items():
         yield _reject(sample, Reason.IMAGE_MISSING, f"no image {name}")
 

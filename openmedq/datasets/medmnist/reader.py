@@ -162,7 +162,7 @@ def _read_labels(path: Path, archive: zipfile.ZipFile, split: str) -> list[int]:
     name = f"{split}_labels"
     with _open_array(path, archive, name) as (file, (shape, dtype)):
         if dtype.kind not in "iu" or len(shape) != 2 or shape[1] != 1:
-            raise SourceError(f"{path}: {name} is {dtype} {shape}; expected integers (N, 1)")
+            raise SourceError(f"{path}: {name} is {dtype} {shape}; expected integers (N, 1); get the file again")
         return [int(label) for label in np.frombuffer(file.read(shape[0] * dtype.itemsize), dtype)]
 
 
@@ -176,7 +176,7 @@ def _stream_images(
         if dtype != np.uint8 or side_px not in SIDES_PX or shape != (num_images, *pixels_shape):
             one = "(28, 28)" if num_channels == 1 else f"(28, 28, {num_channels})"
             expected = f"{num_images} of {one}, as many as labels, or of {', '.join(map(str, SIDES_PX[1:]))} px"
-            raise SourceError(f"{path}: {name} is {dtype} {shape}; expected uint8, {expected}")
+            raise SourceError(f"{path}: {name} is {dtype} {shape}; expected uint8, {expected}; get the file again")
         for _ in range(num_images):
             data = file.read(math.prod(pixels_shape))
             yield np.frombuffer(data, np.uint8).reshape(pixels_shape)
@@ -187,7 +187,9 @@ def _open_array(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[tup
     """Open an array of the npz; its header is untrusted and checked against its size."""
     member = f"{name}.npy"
     if member not in archive.namelist():
-        raise SourceError(f"{path}: no array `{name}`; expected images and labels of {', '.join(SPLITS)}")
+        raise SourceError(
+            f"{path}: no array `{name}`; expected images and labels of {', '.join(SPLITS)}; get the file again"
+        )
     try:
         with archive.open(member) as file:
             shape, is_fortran, dtype = _read_header(file)

@@ -56,7 +56,7 @@ from openmedq.datasets.mimic_cxr.physionet import (
     Texts,
     find_file,
     list_files,
-    survey,
+    locate_files,
 )
 from openmedq.datasets.mimic_cxr.report_sections import ANSWERS, read_sections
 from openmedq.datasets.readers.tables import stream_table
@@ -87,7 +87,7 @@ card = Card(
         File(path=REPORTS, url=f"https://physionet.org/files/mimic-cxr/2.1.0/{REPORTS}", about_bytes=142_000_000),
     ),
     linked_bytes=557_600_000_000,  # the images
-    # The published test never trains. The OpenMedQ paper does not evaluate on it, so it is used for validation.
+    # The test split is never trained on. The OpenMedQ paper does not evaluate on it, so it is used for validation.
     roles={"train": Role.TRAIN, "validate": Role.VALIDATION, "test": Role.VALIDATION},
     published_rows={"train": 368_960, "validate": 2_991, "test": 5_159},  # images, as the paper counts them
     terms=f"{TERMS}\nThe agreement: https://physionet.org/content/mimic-cxr-jpg/view-dua/2.1.0/",
@@ -107,7 +107,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     the whole dataset. Metadata are read in step with the split table; if the order differs, they take 120 MB more.
     """
     names = {name: (published, published.removesuffix(".gz")) for name, published in TABLES.items()}
-    found, folders = survey(raw, {**names, "reports": (REPORTS,)})
+    found, folders = locate_files(raw, {**names, "reports": (REPORTS,)})
     path = found.get("split")
     if path is None:
         raise SourceError(f"{raw}: no `{TABLES['split']}`; expected it there, as published at {card.homepage}")

@@ -50,7 +50,7 @@ PhysioNet Credentialed Health Data Use Agreement 1.5.0, in short; the agreement 
 Do not send any of the data to a third party's service, such as the API or chat of a language model that retains it
 (https://physionet.org/news/post/llm-responsible-use)."""
 
-_PICTURE = re.compile(r"files/p([0-9]{2})/p\1[0-9]+/s[0-9]+/[0-9A-Za-z-]+\.jpg")
+_IMAGE_PATH = re.compile(r"files/p([0-9]{2})/p\1[0-9]+/s[0-9]+/[0-9A-Za-z-]+\.jpg")
 _SUM = re.compile(r"([0-9a-f]{64}) +\*?(.+)")  # sha256sum writes a star before the path of a file read in binary mode
 _PATIENTS = re.compile(r"p\d\d")  # p10 to p19, which contain the folders of 65,379 patients
 _ENTERED_NEVER = re.compile(r"[ps]\d+")
@@ -58,7 +58,7 @@ _ENTERED_NEVER = re.compile(r"[ps]\d+")
 _log = logging.getLogger(__name__)
 
 
-def survey(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[str, Path], list[Path]]:
+def locate_files(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[str, Path], list[Path]]:
     """Find, below `raw`, the file with one of `names[key]`, by key, and the folders that contain p10 to p19.
 
     Of several versions the last by name is used, and the others are logged.
@@ -99,7 +99,7 @@ def list_files(raw: Path, url: str, tables: Sequence[str]) -> Iterator[File]:
     seen: set[int] = set()
     num_without = 0
     for number, line in stream_lines(raw / LISTING):
-        if not _PICTURE.fullmatch(line) or hash(line) in seen:
+        if not _IMAGE_PATH.fullmatch(line) or hash(line) in seen:
             raise SourceError(f"{raw / LISTING}: line {number}: not the path of another image; get the file again")
         seen.add(hash(line))
         file = describe(line)

@@ -52,7 +52,7 @@ def read_sections(text: str) -> dict[str, str]:
     `notification`, `unlabelled`.
     """
     parts = _divide(_RULE.sub("", text.replace("\r\n", "\n")))
-    told = {name: line for name, body in parts if name in ANSWERS and (line := _to_line(body))}
+    answers = {name: line for name, body in parts if name in ANSWERS and (line := _to_line(body))}
     others: dict[str, list[str]] = {}
     unlabelled = []
     for name, body in parts:
@@ -60,13 +60,13 @@ def read_sections(text: str) -> dict[str, str]:
             continue
         head, rest = body, ""
         if name in (*_SHORT, ""):
-            head, rest = _split_off(body, has_header=bool(name), is_told=bool(told))
+            head, rest = _split_off(body, has_header=bool(name), has_answers=bool(answers))
         if line := _to_line(head):
             others.setdefault(name, []).append(line)
         if rest:
             unlabelled.append(rest)
-    sections = {name: told[name] for name in ANSWERS if name in told}
-    if not told and unlabelled:
+    sections = {name: answers[name] for name in ANSWERS if name in answers}
+    if not answers and unlabelled:
         sections["report"] = unlabelled.pop()
     if unlabelled:
         others["unlabelled"] = unlabelled
@@ -99,13 +99,13 @@ def _recognize(header: str, *, is_answer: bool) -> str | None:
     return "findings" if _VIEW.search(words) and not is_answer else None
 
 
-def _split_off(body: str, *, has_header: bool, is_told: bool) -> tuple[str, str]:
+def _split_off(body: str, *, has_header: bool, has_answers: bool) -> tuple[str, str]:
     """Split a short section into its own paragraph and the text after it, without titles.
 
     If the report has no findings or impression, a header with an empty line after it has no paragraph of its own.
     """
     paragraphs = _BLANK_LINE.split(body)
-    if is_told:
+    if has_answers:
         paragraphs = [paragraph for paragraph in paragraphs if paragraph.strip()]
     head = paragraphs.pop(0) if has_header and paragraphs else ""
     return head, " ".join(line for line in map(_to_line, paragraphs) if line and not _is_title(line))

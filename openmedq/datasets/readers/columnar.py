@@ -62,7 +62,7 @@ def _open_arrow(path: Path, mapped: pa.MemoryMappedFile) -> Iterator[Any]:
     yield from stream
     mapped.seek(max(0, mapped.size() - len(_END)))
     if mapped.read() != _END:
-        _log.warning("%s: no end mark: rows may be missing at its end", path)
+        _log.warning("%s: no end-of-stream marker, so rows may be missing; get the file again", path)
 
 
 def _validate(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -113,7 +113,9 @@ def _check_columns(path: Path, schema: pa.Schema, needed: Sequence[str]) -> None
     lacking = [name for name in needed if name not in schema.names]
     if lacking:
         found = ", ".join(schema.names)[:200] or "nothing"
-        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; found {found}")
+        raise SourceError(
+            f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; found {found}; get the file again"
+        )
 
 
 def _damaged(path: Path, kind: str, error: Exception) -> Exception:

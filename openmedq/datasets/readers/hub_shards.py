@@ -51,7 +51,7 @@ def choose_copies(folders: Mapping[PurePath, Mapping[str, _Found]]) -> dict[str,
     for folder in sorted(folders, key=lambda folder: (len(folder.parts), folder)):
         for split, found in folders[folder].items():
             if chosen.setdefault(split, found) is not found:
-                _log.info("%s: not read: another copy of the split %s is there", folder, split)
+                _log.info("%s: not read: another copy of the split %s is used", folder, split)
     return chosen
 
 
@@ -60,10 +60,12 @@ def _check_edition(split: str, paths: Sequence[Path]) -> None:
     places = [match.group(1, 2, 3) if match else path.name for match, path in zip(matches, paths, strict=True)]
     totals = {match[3] if match else None for match in matches}
     if len(set(places)) < len(paths) or len(totals) > 1:
-        raise SourceError(f"{paths[0].parent}: two editions of the split {split} side by side; remove one of them")
+        raise SourceError(f"{paths[0].parent}: two editions of the split {split} in one folder; remove one of them")
     total = totals.pop()
     if total and int(total) != len(paths):
-        _log.warning("%s: %d of the %s files of the split %s", paths[0].parent, len(paths), total, split)
+        _log.warning(
+            "%s: only %d of the %s files of the split %s are present", paths[0].parent, len(paths), total, split
+        )
 
 
 def take_image(record: Record, name: str) -> tuple[Image, str]:
@@ -79,7 +81,7 @@ def take_image(record: Record, name: str) -> tuple[Image, str]:
         return Image(hashlib.sha256(data).hexdigest()[:16], data=data), path
     if path:
         raise Unusable(Reason.IMAGE_MISSING, f"no bytes of the image {path}")
-    raise Unusable(Reason.FIELD_MISSING, f"field `{name}` holds no picture")
+    raise Unusable(Reason.FIELD_MISSING, f"field `{name}` contains no image")
 
 
 def image_schema(*texts: str) -> pa.Schema:

@@ -53,7 +53,9 @@ def stream_lines(path: Path | MemberPath) -> Iterator[tuple[str, Any]]:
         while line := lines.readline(MAX_LINE_CHARACTERS):
             number += 1
             if len(line) == MAX_LINE_CHARACTERS:
-                raise SourceError(f"{path}: line {number} does not end; expected one JSON object a line")
+                raise SourceError(
+                    f"{path}: line {number} has no line end; expected one JSON object per line; get the file again"
+                )
             if line.strip():
                 yield str(number), _parse_line(line, is_first=number == 1)
 

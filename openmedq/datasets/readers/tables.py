@@ -44,7 +44,9 @@ def stream_table(
     lacking = [name for name in needed if name not in names]
     if lacking:
         found = "get the file again" if is_secret else f"found {', '.join(names)[:200] or 'nothing'}"
-        raise SourceError(f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; {found}")
+        raise SourceError(
+            f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; {found}; get the file again"
+        )
     for number, fields in lines:
         if isinstance(fields, Unusable):
             yield number, fields

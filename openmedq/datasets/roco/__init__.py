@@ -1,1 +1,1 @@
-"""openmedq.roco."""
+"""ROCO: the reader of both versions, and the layout of ROCOv2."""

@@ -44,7 +44,7 @@ from openmedq.datasets.roco import rocov2
 from openmedq.datasets.roco.captions import Described, read_captions, stream_captions
 from openmedq.errors import SourceError
 from openmedq.schema import Rejected, Role, Sample, Task
-from openmedq.storage.fetched import PICTURES, FetchedImages
+from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages
 from openmedq.storage.folders import find_all
 from openmedq.storage.lookup import ChainedImages, open_images
 
@@ -159,7 +159,7 @@ def _find_parts(folder: Path) -> list[tuple[str, str, list[Path]]]:
 
 def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
     seen: dict[str, str] = {}  # 88,000 ids
-    fetched = FetchedImages(raw / PICTURES)
+    fetched = FetchedImages(raw / LINKED_IMAGES)
     for split, subset, (path, *others) in _find_parts(folder):
         for other in others:
             _log.info("%s: not read, because %s has the same captions", other, path.name)

@@ -1,4 +1,4 @@
-"""The majority baseline: it answers each question with the most frequent training answer and sees no image."""
+"""The majority baseline: it answers each question with the most frequent training answer, without the image."""
 
 from __future__ import annotations
 

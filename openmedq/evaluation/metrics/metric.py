@@ -45,7 +45,7 @@ class Metric:
 
 
 def describe(metrics: Sequence[Metric]) -> list[Mapping[str, Any]]:
-    """What a reader of metrics.json has to know of the metrics in it. DVC ignores lists in metrics files."""
+    """Describe the metrics for readers of metrics.json. DVC ignores lists in metrics files."""
     names = ("name", "title", "is_headline", "has_baseline")
     return [{name: getattr(metric, name) for name in names} for metric in metrics]
 

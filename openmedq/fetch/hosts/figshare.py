@@ -29,7 +29,7 @@ async def describe(client: Client, file: File) -> File:
     """The file; one of figshare gets the address, size and md5 that it states.
 
     Raises:
-        PassingError: figshare does not answer now.
+        TemporaryError: figshare does not answer now.
         AcquisitionError: not exactly one article or file matches, or the answer has another form.
     """
     address = ADDRESS.fullmatch(file.url)

@@ -40,7 +40,7 @@ async def describe(client: Client, file: File) -> File:
     Git itself stores small files: the hub states no sha256 of them.
 
     Raises:
-        PassingError: the hub does not answer now.
+        TemporaryError: the hub does not answer now.
         AcquisitionError: the repository, revision or file does not exist, access is denied, or the card differs.
     """
     place = locate(file)

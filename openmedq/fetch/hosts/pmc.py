@@ -50,7 +50,7 @@ async def resolve(client: Client, images: Iterable[LinkedImage], folder: Path) -
     """Find the addresses that `folder` lacks and store them there; returns the number of articles listed.
 
     Raises:
-        PassingError: the bucket does not answer now; the addresses found are stored.
+        TemporaryError: the bucket does not answer now; the addresses found are stored.
         AcquisitionError: the answer is not a listing.
     """
     known = {address.name for address in read(folder)}

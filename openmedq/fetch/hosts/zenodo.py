@@ -19,7 +19,7 @@ async def describe(client: Client, file: File) -> File:
     """The file; one of Zenodo without a hash gets the size and md5 that it states.
 
     Raises:
-        PassingError: Zenodo does not answer now.
+        TemporaryError: Zenodo does not answer now.
         AcquisitionError: the record or file does not exist, or the answer has another form.
     """
     match = _URL.fullmatch(file.url)

@@ -23,7 +23,7 @@ def build(settings: Vision) -> PreTrainedModel:
     if settings.image_size_px % settings.patch_size_px:
         raise ModelError(
             f"train.vision.image_size_px: {settings.image_size_px} is not a multiple of patch_size_px, "
-            f"{settings.patch_size_px}"
+            f"{settings.patch_size_px}; change one of them"
         )
     module = importlib.import_module(f"{__name__}.{settings.encoder}")
     encoder: PreTrainedModel = module.build(settings)

@@ -101,7 +101,9 @@ def _load(settings: Vision) -> dict[str, Tensor]:
             return dict(load_file(path))
         return dict(torch.load(path, map_location="cpu", weights_only=True))  # does not run pickled code
     except Exception as error:  # torch, zip, pickle and safetensors have their own types
-        raise ModelError(f"{path}: not a checkpoint, or truncated: {' '.join(str(error).split())[:200]}") from error
+        raise ModelError(
+            f"{path}: not a checkpoint, or truncated, get it again: {' '.join(str(error).split())[:200]}"
+        ) from error
 
 
 def _find(weights: str, revision: str | None) -> Path:
@@ -110,7 +112,7 @@ def _find(weights: str, revision: str | None) -> Path:
         for name in CHECKPOINTS:
             if (folder / name).is_file():
                 return folder / name
-        raise ModelError(f"train.vision.weights: {folder}: has none of {', '.join(CHECKPOINTS)}")
+        raise ModelError(f"train.vision.weights: {folder}: no checkpoint; expected {' or '.join(CHECKPOINTS)}")
     from huggingface_hub import hf_hub_download
 
     try:

@@ -37,7 +37,7 @@ def _check(model: PreTrainedModel, settings: Vision) -> None:
     ):
         actual, expected = getattr(model.config, key, None), getattr(settings, name)
         if actual != expected:
-            raise ModelError(f"train.vision.{name}: {expected}, but {settings.weights} has {actual}")
+            raise ModelError(f"train.vision.{name}: {expected}, but {settings.weights} has {actual}; set {actual}")
     size = settings.image_size_px
     shape = (1, 1 + (size // settings.patch_size_px) ** 2, settings.width)
     try:
@@ -48,5 +48,5 @@ def _check(model: PreTrainedModel, settings: Vision) -> None:
     if tuple(tokens.shape) != shape:
         raise ModelError(
             f"train.vision.weights: {settings.weights} returns tokens {tuple(tokens.shape)}, not {shape}: "
-            "the encoder must have one class token, no registers"
+            "choose an encoder with one class token and no registers"
         )

@@ -70,7 +70,7 @@ def test_a_stream_that_is_cut_between_two_batches_is_told(tmp_path: Path, caplog
     whole = (tmp_path / "t").read_bytes()
     (tmp_path / "t").write_bytes(whole[: whole.rindex(b"\xff\xff\xff\xff", 0, -8)])  # where the last batch begins
     assert len(list(stream_arrow(tmp_path / "t", ["t"]))) == 200
-    assert caplog.messages == [f"{tmp_path / 't'}: no end mark: rows may be missing at its end"]
+    assert caplog.messages == [f"{tmp_path / 't'}: no end-of-stream marker, so rows may be missing; get the file again"]
 
 
 @pytest.mark.parametrize("write", [write_stream, write_file])

@@ -50,13 +50,13 @@ def test_of_two_copies_one_is_read_and_the_other_named(caplog: pytest.LogCapture
     names = ["data/train-00000-of-00001-ab.parquet", "data/old/train-00000-of-00001-ab.parquet"]
     assert found(*names) == {"train": names[:1]}
     assert [message.replace("\\", "/") for message in caplog.messages] == [
-        "raw/data/old: not read: another copy of the split train is there"
+        "raw/data/old: not read: another copy of the split train is used"
     ]
 
 
 @pytest.mark.parametrize("other", ["train-00000-of-00002-ff", "train-00000-of-00003", "train"])
 def test_two_editions_in_one_folder_are_one_line(other: str) -> None:
-    with pytest.raises(SourceError, match=r"raw/data: two editions of the split train side by side; remove one"):
+    with pytest.raises(SourceError, match=r"raw/data: two editions of the split train in one folder; remove one"):
         found("data/train-00000-of-00002-ab.parquet", "data/train-00001-of-00002-ab.parquet", f"data/{other}.parquet")
 
 
@@ -64,7 +64,7 @@ def test_a_lacking_shard_is_said(caplog: pytest.LogCaptureFixture) -> None:
     assert found("train-00000-of-00002.parquet", "train-00001-of-00002.parquet")
     assert not caplog.messages
     assert found("train-00001-of-00002.parquet")
-    assert caplog.messages == ["raw: 1 of the 00002 files of the split train"]
+    assert caplog.messages == ["raw: only 1 of the 00002 files of the split train are present"]
 
 
 @pytest.mark.parametrize(
