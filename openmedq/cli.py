@@ -92,35 +92,22 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="folder with the published files")
     check.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     check.add_argument("--languages", metavar="en,zh", help="languages of the questions to read; default: en")
-    check.add_argument(
-        "--allow-unofficial", action="store_true", help="read files whose checksum is not the publisher's"
-    )
+    check.add_argument("--allow-unofficial", action="store_true", help="read files with another checksum, too")
     add("plan", show_plan, "list what would be downloaded, what is skipped and why, and the needed and free disk space")
     links = add("links", list_links, "list URLs, sizes and hashes of files, for another download program")
     links.add_argument("dataset_ids", nargs="*", metavar="ID", help="datasets of data/catalogue.yaml; default: all")
     links.add_argument("--format", choices=("tsv", "aria2"), default="tsv", help="aria2: aria2c --input-file=LIST")
     links.add_argument("--ask", action="store_true", help="ask the hosts for sizes and hashes that the cards lack")
-    accept = add(
-        "accept",
-        accept_change,
-        "accept that a publisher changed files: remove their ledger entries, so that they are downloaded again",
-    )
+    accept = add("accept", accept_change, "accept that a publisher changed files, which are then downloaded again")
     accept.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     accept.add_argument("names", nargs="*", metavar="FILE", help="name in the ledger; default: all")
-    sources = add(
-        "sources", list_sources, "list every dataset: access, licence, size, local files, how to get the rest"
-    )
+    sources = add("sources", list_sources, "list every dataset: access, licence, size, how to get missing files")
     sources.add_argument("--markdown", action="store_true", help="print the README's table; reads the miniatures")
     sources.add_argument("--mirror", type=Path, metavar="DIR", help="with --markdown: a local data folder to read")
     forget = add("forget", forget_name, "exclude a record, a patient, a study or an image permanently")
+    forget.add_argument("name", metavar="ID", help="of a patient, study or image, or of a record: DATASET/ID")
     forget.add_argument(
-        "name", metavar="ID", help="id of a patient, study or image as in the dataset, or of a record: DATASET/ID"
-    )
-    forget.add_argument(
-        "--set",
-        dest="dataset_id",
-        metavar="DATASET",
-        help="exclude it from this dataset only, even if its rows are not on disk",
+        "--set", dest="dataset_id", metavar="DATASET", help="exclude it from this dataset, even if it is not on disk"
     )
     export = add("export", export_model, "copy the model to a folder, if policy.licences allows its training data")
     export.add_argument("target", type=Path, metavar="DIR", help="a folder that does not exist yet")

@@ -34,9 +34,9 @@ def _check_path(text: str) -> str:
 def _check_encoder(name: str) -> str:
     folder = Path(__file__).parent / "model" / "encoders"
     names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
-    if name not in names:
-        raise ValueError(f"unknown encoder; available: {', '.join(names)}")
-    return name
+    if name in names:
+        return name
+    raise ValueError(f"unknown encoder; available: {', '.join(names)}")
 
 
 PathText = Annotated[str, AfterValidator(_check_path)]
@@ -289,8 +289,9 @@ def _first_problem(error: ValidationError) -> str:
         text = f"{where}: missing; `python -m openmedq profile miniature` writes a complete file"
     else:
         is_shown = first["loc"][:2] != ("execution", "endpoints")  # URLs may contain a password
-        what = first["msg"].removeprefix("Value error, ")
-        text = f"{where}: {what}, not {first['input']!r}" if is_shown else f"{where}: {what}"
+        text = f"{where}: {first['msg'].removeprefix('Value error, ')}" + (
+            f", not {first['input']!r}" if is_shown else ""
+        )
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
 
 

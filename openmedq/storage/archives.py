@@ -59,14 +59,14 @@ class Members:
         self._infos: dict[str, _Info] = {}  # by path
         self._paths: dict[str, str | None] = {}  # by file name; None where several members have it
         for info in infos:
-            name = _to_path(info.filename if isinstance(info, zipfile.ZipInfo) else info.name)
+            name = (info.filename if isinstance(info, zipfile.ZipInfo) else info.name).replace("\\", "/")
             _refuse_unsafe_name(path, name)
             if is_junk(name):
                 continue
             if name in self._infos:
                 raise ArchiveError(f"{path}: holds {name!r} twice; get the archive from its publisher")
             self._infos[name] = info
-            basename = _basename(name)
+            basename = name.rpartition("/")[2]
             self._paths[basename] = None if basename in self._paths else name
 
     @property
@@ -76,8 +76,8 @@ class Members:
 
     def find(self, name: str) -> str | None:
         """The path of the member with that path or file name, or None; ArchiveError if several have the file name."""
-        name = _to_path(name)
-        basename = _basename(name)
+        name = name.replace("\\", "/")
+        basename = name.rpartition("/")[2]
         for path in (name, basename):
             if path in self._infos:
                 return path
@@ -228,7 +228,7 @@ def _open_zip(path: Path, file: IO[bytes], stack: ExitStack) -> Members:
     archive = stack.enter_context(zipfile.ZipFile(cast(IO[bytes], limited)))
     limited.is_limited = False
     archive_bytes = file.seek(0, io.SEEK_END)
-    infos = [info for info in archive.infolist() if not _to_path(info.filename).endswith("/")]
+    infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
     for info in infos:
         _refuse_unsafe(path, info, archive_bytes)
     return Members(path, infos, archive.open)
@@ -285,14 +285,6 @@ def _refuse_unsafe_name(path: Path, name: str) -> None:
     parts = name.split("/")
     if parts[0] == "" or ".." in parts or parts[0].endswith(":") or "\0" in name:
         raise ArchiveError(f"{path}: {name!r} points out of the archive; refused, get the archive from its publisher")
-
-
-def _to_path(name: str) -> str:
-    return name.replace("\\", "/")
-
-
-def _basename(name: str) -> str:
-    return name.rpartition("/")[2]
 
 
 @contextmanager
