@@ -32,8 +32,7 @@ def _check_path(text: str) -> str:
 
 
 def _check_encoder(name: str) -> str:
-    folder = Path(__file__).parent / "model" / "encoders"
-    names = sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    names = sorted(path.stem for path in Path(__file__).with_name("model").glob("encoders/[!_]*.py"))
     if name in names:
         return name
     raise ValueError(f"unknown encoder; available: {', '.join(names)}")
@@ -288,10 +287,9 @@ def _first_problem(error: ValidationError) -> str:
     elif first["type"] == "missing":
         text = f"{where}: missing; `python -m openmedq profile miniature` writes a complete file"
     else:
-        is_shown = first["loc"][:2] != ("execution", "endpoints")  # URLs may contain a password
-        text = f"{where}: {first['msg'].removeprefix('Value error, ')}" + (
-            f", not {first['input']!r}" if is_shown else ""
-        )
+        text = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        if first["loc"][:2] != ("execution", "endpoints"):  # URLs may contain a password
+            text += f", not {first['input']!r}"
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
 
 
