@@ -180,10 +180,11 @@ def write_catalogue() -> None:
 
 def write_profile(name: str) -> None:
     """Write params.yaml from a profile."""
-    from openmedq import config, config_file
+    from openmedq import config
+    from openmedq.config.render import render
     from openmedq.storage.publish import replace_text
 
-    replace_text(paths.PARAMS, config_file.render(config.profile(paths.CONF, name)))
+    replace_text(paths.PARAMS, render(config.profile(paths.CONF, name)))
     print(f"{paths.PARAMS}: profile {name}")
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openmedq import config, config_file
+from openmedq import config
 from openmedq.cli import main
+from openmedq.config.render import render
 from openmedq.errors import ParamsError
 from openmedq.paths import CATALOGUE, CONF, PARAMS
 
@@ -15,17 +16,17 @@ PROFILES = sorted(path.stem for path in CONF.glob("*.yaml"))
 
 
 def test_committed_params_are_the_default_profile() -> None:
-    assert PARAMS.read_text(encoding="utf-8") == config_file.render(config.profile(CONF, "miniature"))
+    assert PARAMS.read_text(encoding="utf-8") == render(config.profile(CONF, "miniature"))
 
 
 @pytest.mark.parametrize("name", PROFILES)
 def test_a_profile_written_and_read_is_the_same(name: str) -> None:
     profile = config.profile(CONF, name)
-    assert config.parse(yaml.safe_load(config_file.render(profile)), Path("params.yaml")) == profile
+    assert config.parse(yaml.safe_load(render(profile)), Path("params.yaml")) == profile
 
 
 def _miniature() -> dict:
-    return yaml.safe_load(config_file.render(config.profile(CONF, "miniature")))
+    return yaml.safe_load(render(config.profile(CONF, "miniature")))
 
 
 @pytest.mark.parametrize(

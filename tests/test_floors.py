@@ -19,10 +19,10 @@ FLOORS = (  # from the top; packages of one floor do not import each other
     ("curate", "fetch", "synthetic", "model", "tracking"),
     ("datasets",),
     ("storage",),
-    ("schema", "config", "config_file", "errors", "extras", "paths"),
+    ("schema", "config", "errors", "extras", "paths"),
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(reversed(FLOORS)) for name in names}
-NEIGHBORS = {("config", "schema"), ("config", "errors"), ("config_file", "config")}  # one floor, and yet imported
+NEIGHBORS = {("config", "schema"), ("config", "errors")}  # one floor, and yet imported
 
 HOMES = {
     "torch": {"openmedq.model", "openmedq.training", "openmedq.evaluation", "openmedq.demo"},

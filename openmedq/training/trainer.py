@@ -155,7 +155,7 @@ def validate(
     """Return the mean cross-entropy over the tokens with labels."""
     model.eval()
     rows = np.arange(len(dataset))[accelerator.process_index :: accelerator.num_processes]
-    size = settings.micro_batch_size
+    size = int(settings.micro_batch_size)
     order = (rows[start : start + size].tolist() for start in range(0, len(rows), size))
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     for micro in _load(dataset, order, num_workers):
@@ -200,7 +200,7 @@ def _accumulate(
 
 
 def _count_micro_batches(settings: Train, num_processes: int) -> int:
-    share = settings.micro_batch_size * num_processes
+    share = int(settings.micro_batch_size) * num_processes
     if settings.batch_size % share:
         raise ParamsError(
             f"train.batch_size: {settings.batch_size} is not a multiple of micro_batch_size, "

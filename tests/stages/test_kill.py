@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from openmedq import paths, synthetic
-from openmedq.config_file import render
+from openmedq.config.render import render
 from openmedq.datasets import catalogue, registry
 from openmedq.fetch import download, manifest
 from tests.curate.corpus import make_params

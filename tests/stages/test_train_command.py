@@ -14,7 +14,7 @@ import pytest
 
 from openmedq import paths
 from openmedq.cli import main
-from openmedq.config_file import render
+from openmedq.config.render import render
 from openmedq.tracking import runs
 from tests.servers.small_disk import small_disk
 from tests.stages.results import write_learning, write_run

@@ -1,0 +1,114 @@
+"""The settings of params.yaml: one frozen section per stage.
+
+A setting without a default must be given by each profile (`openmedq/conf/<profile>.yaml`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from openmedq.config.base import LanguageCode, Licences, Section
+from openmedq.config.data import Deduplicate, Download, Miniature, Mix, Normalize, Policy, Validate
+from openmedq.config.learning import Evaluate, Execution, Language, Lora, Report, Train, Transfer, Vision
+from openmedq.errors import ParamsError
+
+__all__ = [
+    "Deduplicate",
+    "Download",
+    "Evaluate",
+    "Execution",
+    "Language",
+    "LanguageCode",
+    "Licences",
+    "Lora",
+    "Miniature",
+    "Mix",
+    "Normalize",
+    "Params",
+    "Policy",
+    "Report",
+    "Section",
+    "Train",
+    "Transfer",
+    "Validate",
+    "Vision",
+    "load",
+    "parse",
+    "profile",
+    "read_yaml",
+]
+
+
+class Params(Section):
+    """All sections of params.yaml."""
+
+    miniature: Miniature = Miniature()
+    download: Download = Download()
+    policy: Policy = Policy()
+    normalize: Normalize = Normalize()
+    deduplicate: Deduplicate = Deduplicate()
+    mix: Mix = Mix()
+    validate_: Validate = Field(Validate(), alias="validate")
+    train: Train
+    evaluate: Evaluate
+    transfer: Transfer
+    report: Report = Report()
+    execution: Execution = Execution()
+
+
+def parse(tree: Any, where: Path) -> Params:
+    """Validate a YAML tree; ParamsError if a value is not allowed."""
+    try:
+        return Params.model_validate(tree)
+    except ValidationError as error:
+        raise ParamsError(f"{where}: {_first_problem(error)}") from None
+
+
+def load(path: Path) -> Params:
+    """Read `params.yaml`."""
+    return parse(read_yaml(path), path)
+
+
+def profile(folder: Path, name: str) -> Params:
+    """Read `<folder>/<name>.yaml`, with defaults."""
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise ParamsError(f"{name}: unknown profile; available: {', '.join(known)}")
+    return load(folder / f"{name}.yaml")
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML document; ParamsError if the file is missing or is not YAML."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(f"{path}: not found; write it with `python -m openmedq profile miniature`") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # invalid dates, too deep nesting
+        raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def _first_problem(error: ValidationError) -> str:
+    """Describe the first problem in one line, and count the others."""
+    problems = error.errors(include_url=False, include_context=True)
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = f"{where}: unknown key; allowed here: {', '.join(_allowed(first['loc'][:-1]))}"
+    elif first["type"] == "missing":
+        text = f"{where}: missing; `python -m openmedq profile miniature` writes a complete file"
+    else:
+        text = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        if first["loc"][:2] != ("execution", "endpoints"):  # URLs may contain a password
+            text += f", not {first['input']!r}"
+    return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
+
+
+def _allowed(location: tuple[int | str, ...]) -> list[str]:
+    section: type[BaseModel] = Params
+    for part in location:
+        section = next(info.annotation for name, info in section.model_fields.items() if (info.alias or name) == part)  # type: ignore[assignment]
+    return [info.alias or name for name, info in section.model_fields.items()]

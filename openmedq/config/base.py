@@ -1,0 +1,43 @@
+"""The base class of all sections, and the types of their settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Size = Annotated[int, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Licences = Literal["any", "research", "commercial", "redistributable"]
+LanguageCode = Literal["en", "zh"]
+Part = Literal["encoder", "projector", "adapters", "embeddings"]  # of the model that can be trained
+LoraTarget = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]  # of a LLaMA
+
+
+def _check_path(text: str) -> str:
+    if b"\0" in os.fsencode(text):  # encoding itself raises a ValueError for lone surrogates
+        raise ValueError("contains a character that is not allowed in paths")
+    return text
+
+
+def _check_encoder(name: str) -> str:
+    names = sorted(path.stem for path in Path(__file__).parents[1].glob("model/encoders/[!_]*.py"))
+    if name in names:
+        return name
+    raise ValueError(f"unknown encoder; available: {', '.join(names)}")
+
+
+PathText = Annotated[str, AfterValidator(_check_path)]
+EncoderName = Annotated[str, AfterValidator(_check_encoder)]
+
+
+class Section(BaseModel):
+    """Frozen; unknown keys and numbers that are not finite are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -1,0 +1,152 @@
+"""The sections of training and evaluation, and how the stages run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from openmedq.config.base import (
+    Count,
+    EncoderName,
+    Fraction,
+    LoraTarget,
+    NonNegative,
+    Part,
+    Positive,
+    Section,
+    Share,
+    Size,
+)
+
+PARTS = "encoder, projector, adapters, embeddings"
+
+
+class Vision(Section):
+    """The image encoder."""
+
+    encoder: EncoderName = Field(description="name of a module in openmedq/model/encoders")
+    weights: str | None = Field(description="folder or Hugging Face id; null: random weights")
+    revision: str | None = Field(None, description="commit of the Hugging Face repository")
+    licence: str | None = Field(None, description="licence of these weights; needed for an export")
+    image_size_px: Count
+    patch_size_px: Count
+    width: Count
+    num_layers: Count
+    num_heads: Count
+    resample: Literal["bilinear", "bicubic"] = Field("bicubic", description="filter that resizes images")
+    mean: tuple[float, float, float] = Field(description="per channel, of pixel values in [0, 1]")
+    std: tuple[float, float, float]
+    is_trained: bool = Field(True, description="false freezes the encoder")
+
+
+class Language(Section):
+    """The language model. The sizes are used only if `weights` is null."""
+
+    weights: str | None = Field(description="folder or Hugging Face id; null: random weights and a new tokenizer")
+    revision: str | None = Field(None, description="commit of the Hugging Face repository")
+    licence: str | None = Field(None, description="licence of these weights; needed for an export")
+    width: Count | None = None
+    num_layers: Count | None = None
+    num_heads: Count | None = None
+    vocabulary_size: Count | None = None
+
+
+class Lora(Section):
+    """Low-rank adapters on the language model (Hu et al., 2021)."""
+
+    rank: Count = 8
+    alpha: Count
+    dropout: Fraction = 0.0
+    targets: tuple[LoraTarget, ...] = Field(min_length=1, description="names of the language model's linear layers")
+
+
+class Train(Section):
+    """Training of the encoder, the projector and the adapters."""
+
+    seed: int = 0
+    vision: Vision
+    language: Language
+    lora: Lora
+    max_tokens: Count = Field(description="maximum length of a sample, image slots included")
+    batch_size: Count = Field(description="samples per update, over all devices")
+    micro_batch_size: Count | Literal["auto"] = Field(
+        description="samples of `max_tokens` per forward pass, more of shorter ones; auto: as a GPU's memory allows"
+    )
+    num_epochs: Positive
+    max_steps: Count | None = Field(None, description="maximum number of updates")
+    lr: Positive
+    lr_of: dict[Part, Positive] = Field({}, description="part: learning rate in place of `lr`; " + PARTS)
+    warmup: Fraction = Field(0.05, description="share of the updates in which the learning rate rises")
+    align_steps: Size = Field(0, description="updates at the start that train the projector alone (LLaVA's alignment)")
+    weight_decay: NonNegative = 0.01
+    weight_decay_of: dict[Part, NonNegative] = Field({}, description="part: decay in place of `weight_decay`")
+    max_grad_norm: Positive = 1.0
+    blank_share: Fraction = Field(0.0, description="blank-image augmentation: share of samples shown gray images")
+    next_token_weight: NonNegative = Field(1.0, description="weight of the next-token cross-entropy")
+    contrastive_weight: NonNegative = Field(0.0, description="weight of the contrastive loss; 0: not computed")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: what trains keeps fp32 weights")
+    deterministic: bool = Field(True, description="deterministic kernels on a GPU; a CPU is always deterministic")
+    activation_checkpointing: bool = Field(False, description="compute activations twice, to save memory")
+    compile: bool = Field(False, description="fuse the layers with torch.compile")
+    liger: bool = Field(False, description="Liger's fused kernels; needs a GPU and the package liger-kernel")
+    checkpoint_minutes: Positive = Field(30.0, description="time between checkpoints; one more after each epoch")
+    validate_every: Count | None = Field(None, description="updates between validations; null: at the end only")
+    validate_rows: Count = Field(512, description="validation rows of the validations during training")
+    patience: Count | None = Field(None, description="validations without a lower loss before training stops early")
+    select: Literal["last", "best"] = Field(
+        "last", description="weights to save: last, or of the lowest validation loss"
+    )
+
+
+class Evaluate(Section):
+    """Greedy answers to the evaluation splits, and their scores."""
+
+    max_new_tokens: Count
+    batch_size: Count = 32
+    max_rows: Count | None = Field(None, description="maximum number of rows per source, drawn with `seed`; null: all")
+    seed: int = 0
+    num_resamples: Count = Field(1000, description="number of bootstrap resamples")
+    confidence: Share = 0.95
+
+
+class Transfer(Section):
+    """Fine-tuning of the encoder and a linear head on classification datasets."""
+
+    benchmarks: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    num_epochs: Count
+    max_rows: Count | None = Field(None, description="maximum number of training rows per dataset; null: all")
+    batch_size: Count = 32
+    lr: Positive
+    threshold: Share = Field(0.5, description="minimum probability of a predicted class, for multi-label datasets")
+    num_parts: Annotated[int, Field(ge=2)] = Field(
+        5, description="parts of a dataset without published splits; one part is the test split"
+    )
+    division_seed: int = Field(0, description="seed of the division into parts")
+    num_resamples: Count = 1000
+    confidence: Share = 0.95
+
+
+class Report(Section):
+    """A page with scores, intervals and the waterfall."""
+
+    num_examples: Annotated[int, Field(ge=0)] = Field(12, description="number of predictions, from open sources only")
+
+
+class Execution(Section):
+    """How the stages run. No stage depends on these settings: they must not change an output."""
+
+    workers: Count = Field(1, description="number of processes that decode images")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Literal["auto"] | Count = Field(
+        "auto", description="processes of training and evaluation; auto: one per GPU"
+    )
+    sharding: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="of several devices: ddp copies the model, fsdp divides it"
+    )
+    connections: Count = Field(4, description="number of parallel downloads")
+    attempts: Count = Field(6, description="attempts per file without progress, before its download fails")
+    backoff_s: Positive = Field(1.0, description="first wait between attempts; doubles, with jitter")
+    timeout_s: Positive = Field(60.0, description="wait for data before a connection is closed")
+    endpoints: dict[str, str] = Field({}, description="host: base URL to use in its place")
