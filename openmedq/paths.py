@@ -19,6 +19,7 @@ VALIDATION = Path("data/validation")  # verdict.json
 DATA_DOCS = Path("data/docs")  # Great Expectations' pages; no stage depends on them
 MODEL = Path("data/model")  # a folder that transformers loads
 TRAINING = Path("data/training")  # metrics.json, loss.csv
+CHECKPOINTS = Path("data/checkpoints")  # of the running training; no stage depends on them
 EVALUATION = Path("data/evaluation")  # predictions.parquet, metrics.json
 TRANSFER = Path("data/transfer")  # predictions.parquet, metrics.json
 REPORT = Path("data/report")  # index.html

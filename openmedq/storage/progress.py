@@ -10,10 +10,13 @@ Log = Callable[[Mapping[str, float], int | None], None]  # takes metrics by name
 
 
 @contextmanager
-def progress(label: str, total: float | None, is_bytes: bool = False) -> Iterator[Callable[[float], None]]:
-    """Show a progress bar; yields a function that advances it. `total` is None if it is unknown."""
+def progress(label: str, total: float | None, is_bytes: bool = False) -> Iterator[Callable[..., None]]:
+    """Show a progress bar; yields a function that advances it and may change its text.
+
+    `total` is None if it is unknown.
+    """
     if not sys.stderr.isatty():
-        yield lambda _: None
+        yield lambda step, text=None: None
         return
     from rich import progress as bars
     from rich.console import Console
@@ -25,4 +28,4 @@ def progress(label: str, total: float | None, is_bytes: bool = False) -> Iterato
     columns += [bars.TimeElapsedColumn(), bars.TimeRemainingColumn()]
     with bars.Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(label, total=total)
-        yield lambda step: shown.advance(task, step)
+        yield lambda step, text=None: shown.update(task, advance=step, description=text)

@@ -1,0 +1,102 @@
+"""The devices of a training: one process each, started by accelerate or torchrun; data parallel or sharded.
+
+Counts of the batches are summed on the host, over gloo, so that no device is waited for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from openmedq.config import Train
+from openmedq.model.model import pick_device
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """This process's device, and its place among the processes."""
+
+    device: torch.device
+    rank: int = 0
+    num: int = 1
+    is_sharded: bool = False
+    host: Any = None  # the process group of the hosts; None: one process
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and logs."""
+        return self.rank == 0
+
+    def sum_on_hosts(self, values: Sequence[float]) -> list[float]:
+        """Sum numbers of the hosts over the processes."""
+        return self._reduce_on_hosts(values, dist.ReduceOp.SUM)
+
+    def max_on_hosts(self, values: Sequence[float]) -> list[float]:
+        """Return the largest of the processes, for each number."""
+        return self._reduce_on_hosts(values, dist.ReduceOp.MAX)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over the devices, in place, without waiting for it."""
+        if self.num > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.host is not None:
+            dist.barrier(self.host)
+
+    def autocast(self, settings: Train) -> AbstractContextManager[Any]:
+        """Compute in the precision of the settings."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16")
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Wrap a module so that its gradients are averaged over the devices."""
+        if self.num == 1 or self.is_sharded:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+    def accumulate(self, module: nn.Module, is_last: bool) -> AbstractContextManager[Any]:
+        """Average the gradients in the last micro batch of an update only."""
+        if self.is_sharded:
+            module.set_requires_gradient_sync(is_last)  # type: ignore[operator]  # added by fully_shard
+        return module.no_sync() if self.num > 1 and not self.is_sharded and not is_last else nullcontext()  # type: ignore[operator]
+
+    def _reduce_on_hosts(self, values: Sequence[float], operation: Any) -> list[float]:
+        if self.host is None:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, operation, self.host)
+        reduced: list[float] = tensor.tolist()
+        return reduced
+
+
+def start(settings: Train, device: str, sharding: str = "ddp") -> Devices:
+    """Set up device, seeds and determinism, and join the other processes if the environment names any.
+
+    Raises:
+        ModelError: the device is not available.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes CUDA's matrix products deterministic
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    chosen = pick_device(device)
+    torch.manual_seed(settings.seed)
+    torch.use_deterministic_algorithms(chosen.type == "cpu" or settings.deterministic, warn_only=chosen.type != "cpu")
+    num = int(os.environ.get("WORLD_SIZE", "1"))
+    if num == 1:
+        return Devices(chosen)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Devices(chosen, dist.get_rank(), num, sharding == "fsdp", dist.new_group(backend="gloo"))
