@@ -20,6 +20,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from numpy.typing import NDArray
+from peft import PeftModel
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -31,6 +32,7 @@ from openmedq.model.model import pick_device
 from openmedq.storage.progress import Log, progress
 from openmedq.training import objectives
 from openmedq.training.data import EncodedSamples, MicroBatch
+from openmedq.training.learner import Learner
 from openmedq.training.sampler import count_updates, draw_updates
 from openmedq.training.schedule import scale
 
@@ -74,7 +76,7 @@ def start(settings: Train, device: str) -> Accelerator:
 
 
 def train(
-    model: nn.Module,
+    model: PeftModel,
     dataset: EncodedSamples,
     weights: NDArray[np.float32],
     settings: Train,
@@ -90,9 +92,10 @@ def train(
     """
     num_micro = _count_micro_batches(settings, accelerator.num_processes)
     num_updates = count_updates(weights, settings.num_epochs, settings.batch_size, settings.max_steps)
-    optimizer, schedule = _configure(model, settings, num_updates)
-    model.train()
-    prepared, optimizer = accelerator.prepare_model(model), accelerator.prepare_optimizer(optimizer)
+    learner = Learner(model, settings)
+    optimizer, schedule = _configure(learner, settings, num_updates)
+    learner.train()
+    prepared, optimizer = accelerator.prepare_model(learner), accelerator.prepare_optimizer(optimizer)
     updates = draw_updates(weights, settings.seed, num_updates, settings.batch_size)
     rank, world = accelerator.process_index, accelerator.num_processes
     order = (micro.tolist() for update in updates for micro in np.split(update[rank::world], num_micro))
@@ -144,22 +147,22 @@ def _measure(model: nn.Module, micros: list[MicroBatch], accelerator: Accelerato
     """Compute the loss of the last batch again: no other loss depends on the last update."""
     total = torch.zeros((), device=accelerator.device)
     for micro in micros:
-        total += objectives.compute(model, micro.batch.to(accelerator.device)).next_token
+        total += sum(model(micro.batch.to(accelerator.device))[:2])
     return float(accelerator.reduce(total, "sum").item())
 
 
 @torch.no_grad()
 def validate(
-    model: nn.Module, dataset: EncodedSamples, settings: Train, accelerator: Accelerator, num_workers: int
+    model: PeftModel, dataset: EncodedSamples, settings: Train, accelerator: Accelerator, num_workers: int
 ) -> float:
     """Return the mean cross-entropy over the tokens with labels."""
-    model.eval()
+    learner = Learner(model, settings).to(accelerator.device).eval()
     rows = np.arange(len(dataset))[accelerator.process_index :: accelerator.num_processes]
     size = int(settings.micro_batch_size)
     order = (rows[start : start + size].tolist() for start in range(0, len(rows), size))
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     for micro in _load(dataset, order, num_workers):
-        loss = objectives.compute(model, micro.batch.to(accelerator.device)).next_token
+        loss = learner(micro.batch.to(accelerator.device)).next_token
         sums += torch.tensor([loss.item(), objectives.count_learned(micro.batch)], device=accelerator.device)
     total, num_tokens = accelerator.reduce(sums, "sum").tolist()
     return float(total / max(1, num_tokens))
@@ -190,9 +193,7 @@ def _accumulate(
     for number, micro in enumerate(micros, start=1):
         batch = micro.batch.to(accelerator.device)
         with nullcontext() if number == len(micros) else accelerator.no_sync(model):
-            losses = objectives.compute(model, batch, is_contrastive=settings.contrastive_weight > 0)
-            loss = losses.next_token / max(1, num_tokens)
-            loss = loss + settings.contrastive_weight * losses.contrastive / max(1, num_images)
+            loss = objectives.combine(model(batch), settings, num_tokens, num_images)
             # The gradients are averaged over the devices, but the counts are sums over all of them.
             accelerator.backward(loss * accelerator.num_processes)
         total += loss.detach()
