@@ -40,10 +40,13 @@ class Batch:
     ids: Tensor  # (B, T) int64
     labels: Tensor  # (B, T) int64
     mask: Tensor  # (B, T) int64
+    learned: Tensor  # (L,) int64: places in the flat (B T,) with a label, without the first of a row; found on the CPU
+    max_learned: int  # the most of them in one row
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
-        return Batch(*(tensor.to(device) for tensor in (self.pixels, self.ids, self.labels, self.mask)))
+        tensors = (self.pixels, self.ids, self.labels, self.mask, self.learned)
+        return Batch(*(tensor.to(device) for tensor in tensors), max_learned=self.max_learned)
 
     def inputs(self) -> dict[str, Tensor]:
         """Return the arguments of `forward` and `generate`; the encoder does not run on a batch without images."""
@@ -68,11 +71,16 @@ def collate(
     def pad(rows: Sequence[Tensor], value: int) -> Tensor:
         return pad_sequence(list(rows), batch_first=True, padding_value=value, padding_side=side)
 
+    padded = pad(labels, IGNORED)
+    is_learned = padded != IGNORED
+    is_learned[:, 0] = False  # no state precedes it
     return Batch(
         pixels=torch.stack(list(pixels)) if pixels else torch.zeros(0, 3, 0, 0),
         ids=pad(ids, pad_id),
-        labels=pad(labels, IGNORED),
+        labels=padded,
         mask=pad([torch.ones_like(row) for row in ids], 0),
+        learned=is_learned.flatten().nonzero()[:, 0],
+        max_learned=int(is_learned.sum(dim=1).max()),
     )
 
 

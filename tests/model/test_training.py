@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from openmedq.training import objectives, trainer
+from openmedq.training import trainer
 from openmedq.training.data import EncodedSamples
+from openmedq.training.learner import Learner
 
 from . import tiny
 
@@ -43,14 +44,14 @@ def _copy(model: torch.nn.Module) -> dict[str, Tensor]:
 def test_matrices_decay_and_vectors_do_not(
     model: torch.nn.Module, dataset: EncodedSamples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = objectives.compute
+    forward = Learner.forward
 
     def multiply_by_zero(*arguments: Any, **options: Any) -> Any:
         """A loss with zero gradient: only the decay changes the weights."""
-        found = compute(*arguments, **options)
+        found = forward(*arguments, **options)
         return found._replace(next_token=found.next_token * 0)
 
-    monkeypatch.setattr(trainer.objectives, "compute", multiply_by_zero)
+    monkeypatch.setattr(Learner, "forward", multiply_by_zero)
     tiny.shake(model)
     before = _copy(model)
     moved, rates = train(model, dataset, weight_decay=0.3, max_steps=4)

@@ -23,8 +23,9 @@ from openmedq.errors import ModelError, ParamsError, ValidationError
 from openmedq.model import model as models
 from openmedq.model import provenance
 from openmedq.storage.shards import ShardStore
-from openmedq.training import objectives, train, trainer
+from openmedq.training import train, trainer
 from openmedq.training.data import EncodedSamples
+from openmedq.training.learner import Learner
 from openmedq.training.schedule import scale
 from tests.curate.corpus import make_params
 from tests.model import tiny
@@ -154,7 +155,7 @@ def test_rows_of_the_role_validation_have_a_loss_of_their_own() -> None:
     dataset = EncodedSamples(ShardStore(paths.SAMPLES).take(rows), processor, tiny.NUM_PATCHES, 96)
     batch = dataset.collate([dataset[number] for number in range(len(rows))]).batch
     with torch.no_grad():
-        expected = objectives.compute(model, batch).next_token / objectives.count_learned(batch)
+        expected = model(**batch.inputs(), labels=batch.labels).loss
     assert metrics["validation_loss"] == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -186,13 +187,13 @@ def test_bf16_trains_too() -> None:
 def test_a_value_that_is_not_finite_is_one_line_and_writes_nothing(
     spoil: Any, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = objectives.compute
+    forward = Learner.forward
 
     def compute_spoiled(*arguments: Any, **options: Any) -> Any:
-        found = compute(*arguments, **options)
+        found = forward(*arguments, **options)
         return found._replace(next_token=spoil(found.next_token))
 
-    monkeypatch.setattr(trainer.objectives, "compute", compute_spoiled)
+    monkeypatch.setattr(Learner, "forward", compute_spoiled)
     with pytest.raises(ModelError, match=rf"^update 1: the {what} is nan; lower train.lr \(0.005\)"):
         run(params())
     assert not paths.MODEL.exists()
