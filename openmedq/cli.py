@@ -119,8 +119,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_stage(stage: str, dataset_id: str | None = None) -> None:
-    """Run a stage with the settings of params.yaml."""
+def run_stage(stage: str, dataset_id: str | None = None) -> int:
+    """Run a stage with the settings of params.yaml; return the status of its processes."""
     from openmedq.storage.processes import die_with_dvc
 
     if "DVC_STAGE" in os.environ:  # without DVC, a running stage would keep the lock on its output
@@ -130,6 +130,11 @@ def run_stage(stage: str, dataset_id: str | None = None) -> None:
     for path in row.inputs:
         if not path.exists():
             raise StaleError(f"{path}: not found; run `dvc repro`, which writes it")
+    if row.is_parallel:
+        from openmedq.training import launch
+
+        if (num := launch.count_devices(params.execution)) > 1:
+            return launch.launch(stage, num)
     run = importlib.import_module(row.module).run
     if dataset_id is not None:
         from openmedq.datasets import catalogue, registry
@@ -144,6 +149,7 @@ def run_stage(stage: str, dataset_id: str | None = None) -> None:
             run(params, log)
     else:
         run(params)
+    return 0
 
 
 def _load_params() -> Params:

@@ -96,10 +96,11 @@ def _count_chars(turns: pa.ListArray) -> NDArray[np.int64]:
     options = pc.struct_field(structs, "options")
     texts = [(parents, pc.struct_field(structs, name)) for name in ("question", "answer", "context")]
     texts.append((parents.take(pc.list_parent_indices(options)), pc.list_flatten(options)))
-    return sum(
-        np.bincount(rows.to_numpy(), pc.utf8_length(text).to_numpy(zero_copy_only=False), len(turns)).astype(np.int64)
-        for rows, text in texts
-    )
+    counts = np.zeros(len(turns), np.int64)
+    for rows, text in texts:
+        lengths = pc.utf8_length(text).to_numpy(zero_copy_only=False)
+        counts += np.bincount(rows.to_numpy(), lengths, len(turns)).astype(np.int64)
+    return counts
 
 
 def _summarize(dataset: NormalizedDataset, excluded: Counter[str], index: pa.Table) -> dict[str, Any]:

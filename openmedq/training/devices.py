@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from openmedq.config import Train
@@ -54,16 +55,38 @@ class Devices:
         if self.host is not None:
             dist.barrier(self.host)
 
-    def autocast(self, settings: Train) -> AbstractContextManager[Any]:
-        """Compute in the precision of the settings."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=settings.precision == "bf16")
+    def place(self, learner: nn.Module) -> None:
+        """Move the learner to the device; sharded: divide its parameters among the devices, layer by layer."""
+        learner.to(self.device)
+        if self.is_sharded:
+            for name, module in list(learner.named_modules()):
+                if name.rpartition(".")[2].isdigit() and ".layers" in name:
+                    fully_shard(module)
+            fully_shard(learner)
+
+    def gather(self, learner: nn.Module) -> None:
+        """Undo the sharding, on the host of the main process."""
+        modules = list(learner.modules()) if self.is_sharded else []
+        for each in modules:
+            if isinstance(each, FSDPModule):
+                each.reshard()
+        for each in modules:
+            for name, parameter in list(each.named_parameters(recurse=False)):
+                whole = parameter.full_tensor()  # type: ignore[attr-defined]
+                if self.is_main:
+                    setattr(each, name, nn.Parameter(whole.cpu(), parameter.requires_grad))
+            if isinstance(each, FSDPModule):
+                each.__class__ = type(each).__mro__[2]  # the class that fully_shard replaced
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Wrap a module so that its gradients are averaged over the devices."""
         if self.num == 1 or self.is_sharded:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(module, ids, broadcast_buffers=False, gradient_as_bucket_view=True)
+        # Buffers are constants. Sending them in each forward pass would hang where processes run different numbers.
+        buffers = [name for name, _ in module.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, buffers)
+        return DistributedDataParallel(module, ids, gradient_as_bucket_view=True)
 
     def accumulate(self, module: nn.Module, is_last: bool) -> AbstractContextManager[Any]:
         """Average the gradients in the last micro batch of an update only."""

@@ -47,7 +47,9 @@ def _find_code(folder: str) -> list[Path]:
 
 def _read_footers(index: pa.Table) -> Iterable[bytes]:
     """Yield the Parquet footers of the index's shards: sizes and smallest and largest values of all pages."""
-    shards = index.group_by(["source", "shard"]).aggregate([]).sort_by([("source", "ascending"), ("shard", "ascending")])
+    shards = (
+        index.group_by(["source", "shard"]).aggregate([]).sort_by([("source", "ascending"), ("shard", "ascending")])
+    )
     for source, shard in zip(shards["source"].to_pylist(), shards["shard"].to_pylist(), strict=True):
         with (paths.SAMPLES / source / shard).open("rb") as file:
             file.seek(-8, 2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ def load(
     num_workers: int,
     rank: int = 0,
     num_devices: int = 1,
-) -> Iterator[tuple[Job, list[Row]]]:
+) -> Generator[tuple[Job, list[Row]]]:
     """Yield each job with this device's encoded rows, in an order that does not depend on the number of processes.
 
     `draw_levels` gives the gray level of each row of a job (see `Piece`).
@@ -48,7 +48,7 @@ def load(
     def cut() -> Iterator[Piece]:
         for job in jobs:
             waiting.append(job)
-            rows, levels = (values[rank::num_devices] for values in (job.rows, draw_levels(job)))
+            rows, levels = job.rows[rank::num_devices], draw_levels(job)[rank::num_devices]
             for number in range(num_pieces):  # a loader process gets the same lanes of each update
                 yield Piece(rows[number::num_pieces], levels[number::num_pieces])
 
@@ -59,7 +59,7 @@ def load(
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_size=None,
-        sampler=cut(),  # type: ignore[arg-type]  # iterated once
+        sampler=cut(),  # iterated once
         collate_fn=pack,
         num_workers=num_workers,
         multiprocessing_context=context,

@@ -43,7 +43,9 @@ class Meter:
         self._advance(self._num_done)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stack.close()
 
     def wait_for(self, items: Iterator[T]) -> Iterator[T]:

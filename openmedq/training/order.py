@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 NUM_LANES = 8
 WINDOW_GROUPS = 8  # row groups of a lane that are read at a time, about 2 MB each
 MAX_WINDOW_ROWS = 1024  # per lane
-NUM_RUNS = 4  # runs of like length in a batch
+NUM_RUNS = 8  # runs of like length in a batch: fewer would make its mix of sources too random
 
 Rows = NDArray[np.int64]
 
@@ -108,22 +108,23 @@ class Order:
     def _sort_windows(self, rows: Rows, random: np.random.Generator) -> Rows:
         """Interleave the lanes, in windows of runs of like length."""
         num_rounds, rest = divmod(len(rows), NUM_LANES)
-        window, run = self._count_rounds(rows)
+        window, run, num_together = self._count_rounds(rows)
         lanes = np.arange(NUM_LANES)
         starts = lanes * num_rounds + np.minimum(lanes, rest)
         grid = rows[starts[:, None] + np.arange(num_rounds)]  # (lanes, rounds); the last rows of `rest` lanes follow
         windows = np.arange(num_rounds) // window
-        for lane in grid:
-            lane[:] = lane[np.lexsort((self.lengths[lane], windows))]
         runs = (np.arange(num_rounds) % window) // run
-        keys = random.random((windows.max(initial=0) + 1, window // run + 1))
-        rounds = np.lexsort((keys[windows, runs], windows))
-        tail = rows[starts[:rest] + num_rounds]
-        return np.concatenate([grid[:, rounds].T.ravel(), tail])
+        for number, lane in enumerate(grid):
+            if number % num_together == 0:  # these lanes shuffle their runs alike
+                keys = random.random((windows.max(initial=0) + 1, window // run + 1))
+                order = np.lexsort((keys[windows, runs], windows))
+            lane[:] = lane[np.lexsort((self.lengths[lane], windows))][order]
+        return np.concatenate([grid.T.ravel(), rows[starts[:rest] + num_rounds]])
 
-    def _count_rounds(self, rows: Rows) -> tuple[int, int]:
-        """Return the rows of a lane in a window, and in a run."""
-        run = max(1, self.batch_size // (NUM_LANES * NUM_RUNS))
+    def _count_rounds(self, rows: Rows) -> tuple[int, int, int]:
+        """Return the rows of a lane in a window, and in a run, and the number of lanes that have runs together."""
+        num_together = min(NUM_LANES, max(1, self.batch_size // NUM_RUNS))
+        run = max(1, self.batch_size // (num_together * NUM_RUNS))
         _, sizes = np.unique(self.groups[rows], return_counts=True)
         window = int(np.median(sizes)) * WINDOW_GROUPS if len(sizes) else 1
-        return max(run, min(window, MAX_WINDOW_ROWS) // run * run), run
+        return max(run, min(window, MAX_WINDOW_ROWS) // run * run), run, num_together

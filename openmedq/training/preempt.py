@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -17,12 +18,12 @@ class Preemption:
             self.is_requested = True
 
         self._before: Any = None
-        try:
+        with suppress(ValueError):  # in another thread, the process ends at once, as before
             self._before = signal.signal(signal.SIGTERM, request)
-        except ValueError:  # another thread: the process ends at once, as before
-            pass
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)

@@ -65,15 +65,16 @@ def run(params: Params, log: Log) -> None:
     model, processor = models.build(
         settings, _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED)))
     )
-    learner = own.place(Learner(model, settings))
+    learner = Learner(model, settings)
     with tempfile.TemporaryDirectory(dir=_make(paths.PARTIAL)) as folder:
         trainer = _prepare(learner, processor, rows, held_out, params, own, log, Path(folder))
         history = trainer.train()
     metrics = history.as_metrics()
     if len(held_out):
         metrics["validation_loss"] = history.validation_losses[str(history.num_steps)]
-    merged = models.merge(own.gather(model))
+    own.gather(learner)
     if own.is_main:
+        merged = models.merge(model)
         check_weights(merged, history.num_steps, settings)
         # All outputs are complete before the first of them replaces an old one.
         with (
@@ -111,6 +112,8 @@ def _prepare(
     groups = both.select(["source", "shard", "row_group"]).slice(0, num_rows)
     lengths = pc.add(pc.multiply(rows["num_images"].cast(pa.int64()), num_patches), pc.divide(rows["num_chars"], 4))
     sources = both["source"].combine_chunks().dictionary_encode()
+    checkpoints = Checkpoints(fingerprint.compute(settings, learner, both, own), own)  # of the weights as one piece
+    own.place(learner)
     return Trainer(
         learner,
         EncodedRows(samples, processor, num_patches, settings.max_tokens),
@@ -127,9 +130,9 @@ def _prepare(
         settings,
         own,
         log,
+        checkpoints,
         num_workers,
         processor.tokenizer.pad_token_id,
-        Checkpoints(fingerprint.compute(settings, learner, both, own), own),
     )
 
 

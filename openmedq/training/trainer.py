@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -57,10 +57,9 @@ class Trainer:
     settings: Train
     devices: Devices
     log: Log
+    checkpoints: Checkpoints
     num_workers: int = 0
     pad_id: int = 0
-    checkpoints: Checkpoints | None = None
-    history: History = field(default_factory=History)
 
     def train(self) -> History:
         """Train the learner in place.
@@ -72,8 +71,7 @@ class Trainer:
         self.num_updates = self.order.count_updates(self.settings.num_epochs, self.settings.max_steps)
         self.trained = {name: each for name, each in self.learner.named_parameters() if each.requires_grad}
         self._optimizer = optimizer.build(self.trained, self.settings)
-        if self.checkpoints:
-            self.history = self.checkpoints.resume(self.trained, self._optimizer)
+        self.history = self.checkpoints.resume(self.trained, self._optimizer)
         optimizer.set_phase(self.trained, self.history.num_steps, self.settings)
         self._wrapped = self.devices.wrap(self.learner)
         self._meter = meter.Meter(self.num_updates, self.history.num_steps, self.devices.device)
@@ -82,7 +80,7 @@ class Trainer:
         )
         with closing(jobs), Preemption() as preemption, self._meter:
             self._run(jobs, preemption)
-        if self.settings.select == "best" and self.checkpoints and self.history.best_step is not None:
+        if self.settings.select == "best" and self.history.best_step is not None:
             self.checkpoints.load_best(self.trained)
         return self.history
 
@@ -132,7 +130,8 @@ class Trainer:
                     shown = divide(rows or spare, budget, self.pad_id, self._agree_on_count(rows or spare, budget))
                     sums += self._validate(shown) * bool(rows)
                 if job.ends_validation:
-                    pending = self._fetch(pending)
+                    self._fetch(pending)
+                    pending = None
                     self._end_validation(sums)
                     if self._is_out_of_patience():
                         return
@@ -146,14 +145,16 @@ class Trainer:
                 [time.monotonic() - saved > 60 * self.settings.checkpoint_minutes, preemption.is_requested]
             )
             is_last = job.update + 1 == self.num_updates
-            if self.checkpoints and (any(is_due) or job.ends_epoch or is_last):
-                pending = self._fetch(pending)
+            if any(is_due) or job.ends_epoch or is_last:
+                self._fetch(pending)
+                pending = None
                 self._save(job.update + 1)
                 saved = time.monotonic()
             if is_due[1]:
                 raise SystemExit(128 + signal.SIGTERM)
             if is_last:
-                pending = self._fetch(pending)
+                self._fetch(pending)
+                pending = None
                 self._check_last(micros)
 
     def _agree_on_count(self, rows: list[Row], budget: int) -> int:
@@ -184,7 +185,7 @@ class Trainer:
                 losses = self._wrapped(micro.batch.to(devices.device))
                 loss = objectives.combine(losses, settings, int(num_tokens), int(num_images))
                 # The gradients are averaged over the devices, but the counts are sums over all of them.
-                (loss * devices.num).backward()
+                (loss * devices.num).backward()  # type: ignore[no-untyped-call]
             self._add(sums, losses, micro)
         lr = settings.lr * optimizer.set_rates(self._optimizer, number, self.num_updates, settings)
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), settings.max_grad_norm)
@@ -222,7 +223,6 @@ class Trainer:
             self.log(self._meter.measure(pending.step, loss, norm, by_source), pending.step)
 
     def _save(self, step: int) -> None:
-        assert self.checkpoints is not None
         name = f"update-{step:08}"
         self.checkpoints.save(name, self.trained, self._optimizer, self.history)
         if self.devices.is_main and hasattr(self.log, "checkpoint"):
@@ -250,7 +250,7 @@ class Trainer:
         self.history.validation_losses[str(step)] = loss
         if self.devices.is_main:
             self.log({"validation_loss": loss}, step)
-        if self.checkpoints and self.settings.validate_every and self.history.best_step == step:
+        if self.settings.validate_every and self.history.best_step == step:
             self.checkpoints.save(BEST, self.trained, None, self.history)
             if self.devices.is_main and hasattr(self.log, "checkpoint"):
                 self.log.checkpoint(BEST, step, {"loss": self.history.losses[-1], "validation_loss": loss})
