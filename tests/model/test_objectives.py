@@ -6,8 +6,8 @@ import torch
 from openmedq.model.prompt import IGNORED
 from openmedq.training import objectives
 
-from .tiny import make_settings
 from .test_batch import make_batch
+from .tiny import make_settings
 
 SCALE, BIAS = torch.tensor([10.0]), torch.tensor([-10.0])
 

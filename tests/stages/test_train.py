@@ -23,7 +23,7 @@ from openmedq.errors import ModelError, ParamsError, ValidationError
 from openmedq.model import model as models
 from openmedq.model import provenance
 from openmedq.storage.shards import ShardStore
-from openmedq.training import train, trainer
+from openmedq.training import train
 from openmedq.training.data import EncodedSamples
 from openmedq.training.learner import Learner
 from openmedq.training.schedule import scale
