@@ -86,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     add("locate", locate_folder, "check that the local data folder (download.mirror) exists and contains a dataset")
     add("catalogue", write_catalogue, "write data/catalogue.yaml from the cards")
     profile = add("profile", write_profile, "write params.yaml from conf/NAME.yaml")
-    profile.add_argument("name", metavar="NAME", help="a profile of openmedq/conf: miniature, small or paper")
+    profile.add_argument(
+        "name", metavar="NAME", help="a profile of openmedq/conf: miniature, small, paper or contrastive"
+    )
     check = add("check", check_folder, "read a folder in a dataset's layout and summarize it; writes nothing")
     check.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="folder with the published files")

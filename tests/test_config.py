@@ -86,8 +86,14 @@ def test_a_file_that_is_not_a_mapping_or_not_yaml_is_one_line(tmp_path: Path, te
 def test_the_errors_of_a_missing_file_and_profile(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="python -m openmedq profile miniature"):
         config.load(tmp_path / "params.yaml")
-    with pytest.raises(ParamsError, match="available: miniature, paper, small"):
+    with pytest.raises(ParamsError, match="available: contrastive, miniature, paper, small"):
         config.profile(CONF, "huge")
+
+
+def test_the_profile_contrastive_is_the_papers_with_another_objective() -> None:
+    paper, contrastive = (config.profile(CONF, name) for name in ("paper", "contrastive"))
+    train = paper.train.model_copy(update={"contrastive_weight": 1.0})
+    assert contrastive == paper.model_copy(update={"train": train})
 
 
 _WRONG = [  # setting, value, part of the message, an allowed value

@@ -45,8 +45,14 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
-        tensors = (self.pixels, self.ids, self.labels, self.mask, self.learned)
-        return Batch(*(tensor.to(device) for tensor in tensors), max_learned=self.max_learned)
+        return Batch(
+            self.pixels.to(device),
+            self.ids.to(device),
+            self.labels.to(device),
+            self.mask.to(device),
+            self.learned.to(device),
+            self.max_learned,
+        )
 
     def inputs(self) -> dict[str, Tensor]:
         """Return the arguments of `forward` and `generate`; the encoder does not run on a batch without images."""

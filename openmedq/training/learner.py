@@ -13,6 +13,7 @@ A test compares the logits with those of the stock model.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from typing import Any, cast
 
 import torch
 from peft import PeftModel
@@ -60,8 +61,8 @@ class Learner(nn.Module):
         return Losses(next_token, contrastive, of_rows, _mark_learned(batch).sum(dim=1))
 
     @property
-    def _llava(self) -> nn.Module:
-        return self.model.get_base_model()  # type: ignore[no-any-return]
+    def _llava(self) -> Any:
+        return self.model.get_base_model()
 
     def _precision(self, device: torch.device) -> AbstractContextManager[None]:
         return torch.autocast(device.type, torch.bfloat16, enabled=self._settings.precision == "bf16")
@@ -92,7 +93,7 @@ class Learner(nn.Module):
         """Return the input of the language model (B, T, D): word embeddings, and projected patches at their slots."""
         embedded = self._llava.get_input_embeddings()(ids)
         patches = tokens.flatten(0, 1)[: len(slots)].to(embedded.dtype)
-        return embedded.flatten(0, 1).index_copy(0, slots, patches).view(embedded.shape)
+        return cast(Tensor, embedded.flatten(0, 1).index_copy(0, slots, patches).view(embedded.shape))
 
     def _run(self, states: Tensor) -> Tensor:
         """Return the last hidden states (B, T, D) of causal attention without a mask."""
@@ -102,7 +103,7 @@ class Learner(nn.Module):
         rotary = llama.rotary_emb(states, position_ids=torch.arange(states.shape[1], device=states.device)[None])
         for layer in llama.layers:
             states = layer(states, position_embeddings=rotary)
-        return llama.norm(states)  # type: ignore[no-any-return]
+        return cast(Tensor, llama.norm(states))
 
     def _contrast(self, batch: Batch, tokens: Tensor, slots: Tensor) -> Tensor:
         """Return the contrastive loss between each image, the mean of its patches, and its sample's answer."""

@@ -85,9 +85,9 @@ def gather(texts: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     missing = max(sizes) - len(texts)
     if not max(sizes):
         return texts, keys
-    all_keys = [torch.zeros_like(keys).new_zeros(max(sizes)) for _ in sizes]
+    all_keys = [keys.new_zeros(max(sizes)) for _ in sizes]
     distributed.all_gather(all_keys, functional.pad(keys, (0, missing)))
-    all_texts = all_gather(functional.pad(texts, (0, 0, 0, missing)))
+    all_texts = all_gather(functional.pad(texts, (0, 0, 0, missing)))  # type: ignore[no-untyped-call]
     return (
         torch.cat([each[:size] for each, size in zip(all_texts, sizes, strict=True)]),
         torch.cat([each[:size] for each, size in zip(all_keys, sizes, strict=True)]),
