@@ -64,15 +64,14 @@ def run(params: Params, log: Log) -> None:
         metrics["validation_loss"] = trainer.validate(model, encode(held_out), settings, accelerator, num_workers)
         trainer.check_finite("the validation loss", metrics["validation_loss"], len(history.losses), settings)
     if accelerator.is_main_process:
-        merged = models.merge(model)
-        trainer.check_weights(merged, len(history.losses), settings)
+        trainer.check_weights(model, len(history.losses), settings)
         # All outputs are complete before the first of them replaces an old one.
         with (
             publish(LOSSES) as loss_file,
             publish(METRICS) as metrics_file,
-            publish(paths.MODEL, merged.get_memory_footprint()) as folder,
+            publish(paths.MODEL, models.count_bytes(model)) as folder,
         ):
-            models.save(merged, processor, folder)
+            models.save(model, processor, folder)
             tree = provenance.describe(rows, params, _find_origin)
             (folder / provenance.NAME).write_text(provenance.render(tree), encoding="utf-8")
             _write_losses(history.losses, loss_file)
