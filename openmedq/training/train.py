@@ -74,15 +74,14 @@ def run(params: Params, log: Log) -> None:
         metrics["validation_loss"] = history.validation_losses[str(history.num_steps)]
     own.gather(learner)
     if own.is_main:
-        merged = models.merge(model)
-        check_weights(merged, history.num_steps, settings)
+        check_weights(model, history.num_steps, settings)
         # All outputs are complete before the first of them replaces an old one.
         with (
             publish(LOSSES) as loss_file,
             publish(METRICS) as metrics_file,
-            publish(paths.MODEL, merged.get_memory_footprint()) as folder,
+            publish(paths.MODEL, models.count_bytes(model)) as folder,
         ):
-            models.save(merged, processor, folder)
+            models.save(model, processor, folder)
             tree = provenance.describe(rows, params, _find_origin)
             (folder / provenance.NAME).write_text(provenance.render(tree), encoding="utf-8")
             _write_losses(history, loss_file)

@@ -53,7 +53,7 @@ def _train(samples: Sequence[Sample], folder: Path) -> Callable[[Sequence[Sample
     model, processor = models.build(settings, texts)
     dataset = EncodedSamples(samples, processor, encoders.count_patches(settings.vision), settings.max_tokens)
     trainer.train(model, dataset, np.ones(len(samples), np.float32), settings, accelerator, 0, lambda *_: None)
-    models.save(models.merge(model), processor, folder)
+    models.save(model, processor, folder)
     return load_answerer(folder, device="cpu", max_new_tokens=profile.evaluate.max_new_tokens, batch_size=64)
 
 

@@ -51,7 +51,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         mix.run(params)
         torch.manual_seed(0)
         model, processor = models.build(params.train, ["is there an opacity? yes no"])
-        models.save(models.merge(model), processor, paths.MODEL)
+        models.save(model, processor, paths.MODEL)
     return root
 
 
