@@ -41,6 +41,7 @@ def connect() -> tuple[Any, str]:
         logging.getLogger(logger).setLevel(logging.ERROR)
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(MAX_RETRIES))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     root = find_root()
     server = os.environ.get("MLFLOW_TRACKING_URI")
     uri = server or f"sqlite:///{root / 'mlflow.db'}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -33,23 +32,9 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture(scope="module")
-def _store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store; its creation takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        store.connect()
-    return root / "mlflow.db"
-
-
 @pytest.fixture(autouse=True)
-def _project(_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(_store, "mlflow.db")
-    sql(f"update experiments set artifact_location = '{(tmp_path / 'mlartifacts').as_uri()}'")
+def _project(empty_store: Path) -> None:
+    """Each test has a store of its own."""
 
 
 def sql(statement: str) -> None:
