@@ -24,6 +24,7 @@ CHECKPOINTS = Path("data/checkpoints")  # of the running training; no stage depe
 EVALUATION = Path("data/evaluation")  # predictions.parquet, metrics.json
 TRANSFER = Path("data/transfer")  # predictions.parquet, metrics.json
 REPORT = Path("data/report")  # index.html
+CHECKPOINTS = Path("data/checkpoints")  # <name>/: of unfinished trainings; no DVC output, which DVC would remove
 PARTS = Path("data/parts")  # pretrained parts of the profile `small`
 
 PARTIAL = Path("data/.partial")  # unfinished outputs and their locks; never read

@@ -31,7 +31,7 @@ from openmedq.errors import SourceError
 from openmedq.evaluation.classifier import fine_tune, predict
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
 from openmedq.evaluation.metrics.intervals import bootstrap
-from openmedq.evaluation.metrics.metric import describe, flatten
+from openmedq.evaluation.metrics.metric import describe, flatten, tabulate
 from openmedq.model.batch import read_pixels
 from openmedq.model.model import load, pick_device
 from openmedq.schema import Sample
@@ -108,6 +108,7 @@ def run(params: Params, log: Log) -> None:
     with publish(METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     log(flatten({"mean": metrics.get("mean", {})}), None)
+    log.table("scores", tabulate(metrics))
 
 
 def _mean_of(scores: Sequence[Tree]) -> Tree:

@@ -16,8 +16,10 @@ from openmedq.datasets import catalogue, registry
 from openmedq.evaluation import transfer
 from openmedq.fetch import download, manifest
 from openmedq.model import model as models
+from openmedq.storage.progress import NoLog
 from openmedq.synthetic import miniature
 from tests.evaluation.metrics.scoring import macro_f1
+from tests.recorded import Recorded
 
 ROOT = Path(__file__).parents[2]
 BENCHMARK = "pneumonia_mnist"
@@ -57,10 +59,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _run(project: Path, monkeypatch: pytest.MonkeyPatch, params: Params) -> tuple[dict, list[dict], dict]:
     monkeypatch.chdir(project)
-    logged: dict = {}
-    transfer.run(params, lambda metrics, step: logged.update(metrics))
+    logged = Recorded()
+    transfer.run(params, logged)
     metrics = json.loads(transfer.METRICS.read_text(encoding="utf-8"))
-    return metrics, pq.read_table(transfer.PREDICTIONS).to_pylist(), logged
+    return metrics, pq.read_table(transfer.PREDICTIONS).to_pylist(), logged.metrics
 
 
 def test_scores_are_those_of_the_predictions(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +92,7 @@ def test_only_test_rows_are_predicted_and_only_training_rows_are_trained_on(
         transfer, "read_pixels", lambda image, processor: seen.add(image.image_id) or read(image, processor)
     )
     monkeypatch.setattr(transfer, "predict", lambda model, reader, num_rows, size, **_: [[1.0, 0.0]] * num_rows)
-    transfer.run(_params(num_epochs=1), lambda metrics, step: None)
+    transfer.run(_params(num_epochs=1), NoLog())
     assert seen
     assert all("train" in name for name in seen), "training reads images of the training split only"
 

@@ -59,3 +59,28 @@ def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif not isinstance(value, list):
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def select_headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The few scores of metrics.json that a page of runs can show; `tabulate` gives all.
+
+    Those are the headline metrics of all rows with their intervals, and the first headline metric of each source.
+    """
+    names = [metric["name"] for metric in metrics["metrics"] if metric["is_headline"]]
+    of_all = [f"{name}{bound}" for name in names for bound in ("", "_low", "_high")]
+    chosen = {
+        group: {name: scores[name] for name in (of_all if group == "all" else names[:1]) if name in scores}
+        for group, scores in metrics.items()
+        if isinstance(scores, Mapping)
+    }
+    return flatten(chosen)
+
+
+def tabulate(metrics: Mapping[str, Any], of: str = "") -> list[dict[str, Any]]:
+    """All numbers of a tree, one row for each of its nodes: `{"of": "vqa_rad/open", "bleu_1": 50.0, ...}`."""
+    numbers = {name: value for name, value in metrics.items() if not isinstance(value, (Mapping, list))}
+    rows = [{"of": of, **numbers}] if numbers else []
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            rows += tabulate(value, f"{of}/{name}" if of else name)
+    return rows
