@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import base64
 import io
+import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import PIL.Image
 import pyarrow as pa
@@ -82,16 +83,19 @@ def run(name: str) -> None:
     """
     params, console = config.load(paths.PARAMS), Console()
     record = find(name, params)
-    if record.card.is_credentialed and not console.is_terminal:
+    if record.card.is_credentialed and not sys.stdout.isatty():
         raise SourceError(f"{record.card.id}: credentialed: its records are shown in a terminal only")
     mask = reason = None
     if record.sample is not None:
         mask, reason = _mask(record.sample, params.train)
     show(console, record, mask, reason)
+    if record.sample is None:
+        return
     if record.card.is_credentialed:
         _print(console, "No page is written: the dataset is credentialed, and a page is easily passed on.", "yellow")
     else:
-        path = FOLDER / record.card.id / f"{quote(name.partition('/')[2], safe='')[:MAX_NAME_CHARS]}.html"
+        file_name = re.sub(r"[^\w.-]+", "_", name.partition("/")[2])[:MAX_NAME_CHARS]
+        path = FOLDER / record.card.id / f"{file_name}.html"
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, render(record, mask, reason))
         _print(console, f"With images: {path}", "bold")
@@ -159,7 +163,7 @@ def _explain_exclusion(sample: Sample, card: Card, params: Params) -> str:
         return "Read, and not yet decided: run `dvc repro mix`"
     decisions = read_verdicts()
     for row in decisions.filter(pc.equal(decisions["id"], sample.id)).to_pylist():
-        return f"Not in the mix: {row['reason']}: {row['kept_id']} is kept"
+        return f"Not in the mix: {row['reason']}; {row['kept_id']} is kept in its place"
     if roles[sample.split] is Role.TRAIN and params.mix.weights.get(card.id) == 0:
         return "Not in the mix: its weight is 0"
     return f"Read, and not in {INDEX}: run `dvc repro mix`"
@@ -176,7 +180,7 @@ def _describe(name: str, card: Card, outcome: str, sample: Sample, *, is_in_mix:
         "from": f"{sample.provenance.file}, {sample.provenance.record}",
         "images": ", ".join(image.image_id for image in sample.images),
         "groups": ", ".join(f"{key} {value}" for key, value in groups.items() if value),
-        "attributes": ", ".join(f"{key} {value}" for key, value in sample.attributes.items()),
+        "attributes": "; ".join(f"{key}: {value}" for key, value in sample.attributes.items()),
         "labels": ", ".join(sample.labels),
         "also accepted": ", ".join(other for turn in sample.turns for other in turn.alternatives),
     }
