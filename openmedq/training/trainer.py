@@ -225,7 +225,7 @@ class Trainer:
     def _save(self, step: int) -> None:
         name = f"update-{step:08}"
         self.checkpoints.save(name, self.trained, self._optimizer, self.history)
-        if self.devices.is_main and hasattr(self.log, "checkpoint"):
+        if self.devices.is_main:
             self.log.checkpoint(name, step, {"loss": self.history.losses[-1], **self._last_validation()})
 
     def _last_validation(self) -> dict[str, float]:
@@ -252,7 +252,7 @@ class Trainer:
             self.log({"validation_loss": loss}, step)
         if self.settings.validate_every and self.history.best_step == step:
             self.checkpoints.save(BEST, self.trained, None, self.history)
-            if self.devices.is_main and hasattr(self.log, "checkpoint"):
+            if self.devices.is_main:
                 self.log.checkpoint(BEST, step, {"loss": self.history.losses[-1], "validation_loss": loss})
 
     def _is_out_of_patience(self) -> bool:
