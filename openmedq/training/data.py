@@ -50,7 +50,10 @@ class Packed(NamedTuple):
 
     def unpack(self) -> list[Row]:
         """Return the rows, as views."""
-        parts = self.ids.split(self.num_tokens), self.labels.split(self.num_tokens), self.pixels.split(self.num_images)
+        sizes = (self.num_tokens, self.num_tokens, self.num_images)
+        parts = [
+            torch.split(each, size) for each, size in zip((self.ids, self.labels, self.pixels), sizes, strict=True)
+        ]
         return [Row(*row) for row in zip(self.numbers, *parts, self.are_cut, strict=True)]
 
 

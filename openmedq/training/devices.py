@@ -85,7 +85,7 @@ class Devices:
         ids = [self.device.index] if self.device.type == "cuda" else None
         # Buffers are constants. Sending them in each forward pass would hang where processes run different numbers.
         buffers = [name for name, _ in module.named_buffers()]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, buffers)
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, buffers)  # type: ignore[no-untyped-call]
         return DistributedDataParallel(module, ids, gradient_as_bucket_view=True)
 
     def accumulate(self, module: nn.Module, is_last: bool) -> AbstractContextManager[Any]:

@@ -74,7 +74,7 @@ def run(params: Params, log: Log) -> None:
         metrics["validation_loss"] = history.validation_losses[str(history.num_steps)]
     own.gather(learner)
     if own.is_main:
-        check_weights(model, history.num_steps, settings)
+        check_weights(model.state_dict(), history.num_steps, settings)
         # All outputs are complete before the first of them replaces an old one.
         with (
             publish(LOSSES) as loss_file,

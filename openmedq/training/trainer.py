@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -148,14 +148,12 @@ class Trainer:
             if any(is_due) or job.ends_epoch or is_last:
                 self._fetch(pending)
                 pending = None
+                if is_last:
+                    self._check_last(micros)
                 self._save(job.update + 1)
                 saved = time.monotonic()
             if is_due[1]:
                 raise SystemExit(128 + signal.SIGTERM)
-            if is_last:
-                self._fetch(pending)
-                pending = None
-                self._check_last(micros)
 
     def _agree_on_count(self, rows: list[Row], budget: int) -> int:
         """Return the number of micro batches of this update: sharded devices must have equally many."""
@@ -185,7 +183,8 @@ class Trainer:
                 losses = self._wrapped(micro.batch.to(devices.device))
                 loss = objectives.combine(losses, settings, int(num_tokens), int(num_images))
                 # The gradients are averaged over the devices, but the counts are sums over all of them.
-                (loss * devices.num).backward()  # type: ignore[no-untyped-call]
+                if loss.requires_grad:  # not of texts alone during the alignment
+                    (loss * devices.num).backward()  # type: ignore[no-untyped-call]
             self._add(sums, losses, micro)
         lr = settings.lr * optimizer.set_rates(self._optimizer, number, self.num_updates, settings)
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), settings.max_grad_norm)
@@ -223,6 +222,7 @@ class Trainer:
             self.log(self._meter.measure(pending.step, loss, norm, by_source), pending.step)
 
     def _save(self, step: int) -> None:
+        check_weights(self.trained, step, self.settings)
         name = f"update-{step:08}"
         self.checkpoints.save(name, self.trained, self._optimizer, self.history)
         if self.devices.is_main:
@@ -280,8 +280,8 @@ def check_finite(what: str, value: float, step: int, settings: Train) -> None:
     )
 
 
-def check_weights(model: nn.Module, step: int, settings: Train) -> None:
-    """Raise ModelError if a weight is not finite after the last update."""
-    for name, tensor in model.state_dict().items():
+def check_weights(weights: Mapping[str, Tensor], step: int, settings: Train) -> None:
+    """Raise ModelError if a weight is not finite after an update."""
+    for name, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             check_finite(f"a weight of {name}", math.nan, step, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,13 @@ import torch
 from openmedq.config import Train
 from openmedq.model import prompt
 from openmedq.schema import Image, Provenance, Sample, Task, Turn
+from openmedq.storage.progress import NoLog
+from openmedq.training import devices
+from openmedq.training.checkpoint import Checkpoints
+from openmedq.training.data import EncodedRows
+from openmedq.training.learner import Learner
+from openmedq.training.order import Order
+from openmedq.training.trainer import Trainer
 
 SIDE_PX, PATCH_PX, WIDTH = 32, 8, 32
 NUM_PATCHES = (SIDE_PX // PATCH_PX) ** 2
@@ -40,7 +48,7 @@ def make_settings(**changes: Any) -> Train:
         "lr": 1e-2,
     }
     for name, value in changes.items():
-        tree[name] = {**tree[name], **value} if isinstance(value, dict) else value
+        tree[name] = {**tree.get(name, {}), **value} if isinstance(value, dict) else value
     return Train.model_validate(tree)
 
 
@@ -78,6 +86,26 @@ SAMPLES = [
     make_sample(Task.REPORT, Turn("findings", "Clear."), Turn("impression", "Normal."), num_images=2, name="report"),
     make_sample(Task.CLASSIFICATION, Turn("", "normal"), labels=("normal",), name="class"),
 ]
+
+
+def make_trainer(model: Any, processor: Any, folder: Path, log: Any = None, **changes: Any) -> Trainer:
+    """A training of the samples, each a row of a row group of its own, with its checkpoints in a folder."""
+    settings = make_settings(**changes)
+    own = devices.start(settings, "cpu")
+    rows = np.arange(len(SAMPLES))
+    return Trainer(
+        learner=Learner(model, settings),
+        dataset=EncodedRows(SAMPLES, processor, NUM_PATCHES, settings.max_tokens),
+        order=Order(np.ones(len(rows), np.float32), np.full(len(rows), 9), rows, settings.seed, settings.batch_size),
+        held_out=rows[:3],
+        sources=rows % 2,
+        source_names=["even", "odd"],
+        settings=settings,
+        devices=own,
+        log=log or NoLog(),
+        checkpoints=Checkpoints({"settings": "test"}, own, folder),
+        pad_id=processor.tokenizer.pad_token_id,
+    )
 
 
 def texts() -> list[str]:
