@@ -23,6 +23,7 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "starlette": "pipeline",
     "uvicorn": "pipeline",
     "accelerate": "train",
+    "cv2": "train",
     "nltk": "train",
     "onnx": "train",
     "peft": "train",

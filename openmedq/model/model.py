@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
+from PIL.Image import Resampling
 from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -108,7 +109,7 @@ def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> Lla
     image_processor = ViTImageProcessorPil(
         do_convert_rgb=True,
         size={"height": side, "width": side},
-        resample=3,  # bicubic
+        resample=Resampling[settings.resample.upper()],
         image_mean=list(settings.mean),
         image_std=list(settings.std),
     )

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from openmedq.model.batch import Batch, collate
+from openmedq.model.batch import Batch, blank, collate
 from openmedq.model.pixels import decode
 from openmedq.model.prompt import encode
 from openmedq.schema import Sample
@@ -83,7 +83,7 @@ class EncodedRows(Dataset[list[Row]]):
     def __getitem__(self, piece: Piece) -> list[Row]:
         rows = (self._read(number) for number in piece.rows.tolist())
         return [
-            row if np.isnan(level) else row._replace(pixels=torch.full_like(row.pixels, round(255 * float(level))))
+            row if np.isnan(level) else row._replace(pixels=blank(row.pixels, float(level)))
             for row, level in zip(rows, piece.gray_levels, strict=True)
         ]
 
@@ -92,7 +92,7 @@ class EncodedRows(Dataset[list[Row]]):
             return self._cache[number]
         sample = self._samples[number]
         encoded = encode(sample, self._tokenizer, self._num_patches, self._max_tokens)
-        pixels = [decode(image.data, self._side_px, self._resample) for image in sample.images]
+        pixels = [decode(image, self._side_px, self._resample) for image in sample.images]
         shown = torch.stack(pixels) if pixels else torch.zeros(0, 3, 0, 0, dtype=torch.uint8)
         row = Row(number, encoded.ids, encoded.labels, shown, encoded.num_cut > 0)
         size_bytes = sum(tensor.nbytes for tensor in (row.ids, row.labels, row.pixels))
@@ -147,7 +147,7 @@ def _cut(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, int]]:
 def _collate(rows: Sequence[Row], pad_id: int) -> MicroBatch:
     batch = collate(
         [row.ids for row in rows],
-        [(image.float() / 255 - 0.5) / 0.25 for row in rows for image in row.pixels],  # TEMP
+        [image for row in rows for image in row.pixels],
         pad_id=pad_id,
         labels=[row.labels for row in rows],
     )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from openmedq.config import Train
 from openmedq.model.batch import Batch
+from openmedq.model.pixels import normalize
 from openmedq.training import objectives
 from openmedq.training.objectives import Losses
 
@@ -74,12 +75,13 @@ class Learner(nn.Module):
         one in collective operations, and else (0, P, D).
         """
         config = self._llava.config
-        pixels = batch.inputs().get("pixel_values")
-        if pixels is None:
-            if not objectives.is_distributed():
-                return torch.zeros(0, config.image_seq_length, config.text_config.hidden_size, device=batch.ids.device)
+        if len(batch.pixels):
+            pixels = normalize(batch.pixels, self._settings.vision.mean, self._settings.vision.std)
+        elif objectives.is_distributed():
             side = config.vision_config.image_size
             pixels = torch.zeros(1, 3, side, side, device=batch.ids.device)
+        else:
+            return torch.zeros(0, config.image_seq_length, config.text_config.hidden_size, device=batch.ids.device)
         return torch.stack(self._llava.get_image_features(pixels).pooler_output)
 
     def _find_slots(self, batch: Batch, tokens: Tensor) -> Tensor:

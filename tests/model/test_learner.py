@@ -62,7 +62,7 @@ def test_logits_are_those_of_the_masked_model_at_learned_positions(model: PeftMo
     batch = make_batch(processor, ROWS)
     assert not batch.mask.all(), "some rows are padded"
     with torch.no_grad():
-        expected = model(**batch.inputs()).logits[:, :-1][batch.labels[:, 1:] != IGNORED]
+        expected = model(**batch.inputs(processor.image_processor)).logits[:, :-1][batch.labels[:, 1:] != IGNORED]
         found = catch_logits(Learner(model, tiny.make_settings()), batch)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
 
@@ -74,7 +74,7 @@ def test_loss_and_gradients_are_those_of_transformers(model: PeftModel, processo
     with torch.no_grad():
         losses = learner(batch)
     learner.zero_grad()
-    loss = model(**batch.inputs(), labels=batch.labels).loss
+    loss = model(**batch.inputs(processor.image_processor), labels=batch.labels).loss
     torch.testing.assert_close(losses.next_token / len(batch.learned), loss)
     (loss * len(batch.learned)).backward()
     compare(found, {name: each.grad for name, each in learner.named_parameters() if each.grad is not None})

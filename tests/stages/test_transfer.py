@@ -87,10 +87,8 @@ def test_only_test_rows_are_predicted_and_only_training_rows_are_trained_on(
     tested = {row["id"] for row in index if (row["source"], row["split"]) == (BENCHMARK, "test")}
     assert {row["id"] for row in predictions} == tested
     seen: set[str] = set()
-    read = transfer.read_pixels
-    monkeypatch.setattr(
-        transfer, "read_pixels", lambda image, processor: seen.add(image.image_id) or read(image, processor)
-    )
+    decode = transfer.decode
+    monkeypatch.setattr(transfer, "decode", lambda image, *size: seen.add(image.image_id) or decode(image, *size))
     monkeypatch.setattr(transfer, "predict", lambda model, reader, num_rows, size, **_: [[1.0, 0.0]] * num_rows)
     transfer.run(_params(num_epochs=1), NoLog())
     assert seen
