@@ -8,13 +8,13 @@ random enough to learn from and local enough to read:
 1. The row groups of the shards are shuffled, and the rows within each. A row that is visited again belongs to another
    visit of its group.
 2. The sequence is cut into `NUM_LANES` lanes of equal length. Each position of the epoch belongs to one lane, in turn,
-   so that a batch mixes row groups from all over the epoch. Loader processes and devices take whole lanes: a row group
-   is read once per visit, or twice where two lanes share it.
-3. Each lane is divided into windows of about `WINDOW_GROUPS` row groups. Within a window, the rows are sorted by
-   length, cut into runs, and the runs are shuffled, so that a batch consists of a few runs of rows of like length.
+   so that an update mixes row groups from all over the epoch. Loader processes and devices take whole lanes: a row
+   group is read once per visit, or twice where two lanes share it.
+3. Each lane is divided into windows of about `WINDOW_GROUPS` row groups, and the rows of a window are shuffled.
 
-Neighbors in a shard are within one window or two adjacent ones: at most 2 x lanes x window rows apart. A batch shows
-rows of about `NUM_LANES` x `WINDOW_GROUPS` row groups. `bench/order.py` measures both.
+Neighbors in a shard are at most two windows of all lanes apart. An update shows rows of up to `NUM_LANES` x
+`WINDOW_GROUPS` row groups. Its rows are not sorted by length: that gave a worse model on the miniatures, because rows
+of like length are often of one kind. `data.divide` sorts within the update.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 NUM_LANES = 8
 WINDOW_GROUPS = 8  # row groups of a lane that are read at a time, about 2 MB each
 MAX_WINDOW_ROWS = 1024  # per lane
-NUM_RUNS = 8  # runs of like length in a batch: fewer would make its mix of sources too random
 
 Rows = NDArray[np.int64]
 
@@ -50,10 +49,9 @@ def count_open_groups(num_workers: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The order of rows with `weights` (R,), `lengths` (R,) in any unit, and row group numbers `groups` (R,)."""
+    """The order of rows with `weights` (R,) and row group numbers `groups` (R,)."""
 
     weights: NDArray[np.float32]
-    lengths: NDArray[np.int64]
     groups: NDArray[np.int64]  # ascending
     seed: int
     batch_size: int
@@ -86,7 +84,7 @@ class Order:
         random = self._random(epoch)
         visits = self._count_visits(random)
         rows = np.repeat(np.arange(len(visits)), visits)
-        return self._sort_windows(self._shuffle_groups(rows, random), random)
+        return self._interleave(self._shuffle_groups(rows, random), random)
 
     def _random(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch])
@@ -105,26 +103,18 @@ class Order:
         order: Rows = rows[shuffled[np.argsort(keys[units[shuffled]], kind="stable")]]
         return order
 
-    def _sort_windows(self, rows: Rows, random: np.random.Generator) -> Rows:
-        """Interleave the lanes, in windows of runs of like length."""
+    def _interleave(self, rows: Rows, random: np.random.Generator) -> Rows:
+        """Shuffle the windows of each lane, and take the lanes in turn."""
         num_rounds, rest = divmod(len(rows), NUM_LANES)
-        window, run, num_together = self._count_rounds(rows)
         lanes = np.arange(NUM_LANES)
         starts = lanes * num_rounds + np.minimum(lanes, rest)
         grid = rows[starts[:, None] + np.arange(num_rounds)]  # (lanes, rounds); the last rows of `rest` lanes follow
-        windows = np.arange(num_rounds) // window
-        runs = (np.arange(num_rounds) % window) // run
-        for number, lane in enumerate(grid):
-            if number % num_together == 0:  # these lanes shuffle their runs alike
-                keys = random.random((windows.max(initial=0) + 1, window // run + 1))
-                order = np.lexsort((keys[windows, runs], windows))
-            lane[:] = lane[np.lexsort((self.lengths[lane], windows))][order]
+        windows = np.arange(num_rounds) // self._count_window_rows(rows)
+        for lane in grid:
+            lane[:] = lane[np.lexsort((random.random(num_rounds), windows))]
         return np.concatenate([grid.T.ravel(), rows[starts[:rest] + num_rounds]])
 
-    def _count_rounds(self, rows: Rows) -> tuple[int, int, int]:
-        """Return the rows of a lane in a window, and in a run, and the number of lanes that have runs together."""
-        num_together = min(NUM_LANES, max(1, self.batch_size // NUM_RUNS))
-        run = max(1, self.batch_size // (num_together * NUM_RUNS))
+    def _count_window_rows(self, rows: Rows) -> int:
+        """Return the rows of a lane in a window: those of `WINDOW_GROUPS` row groups of the median size."""
         _, sizes = np.unique(self.groups[rows], return_counts=True)
-        window = int(np.median(sizes)) * WINDOW_GROUPS if len(sizes) else 1
-        return max(run, min(window, MAX_WINDOW_ROWS) // run * run), run, num_together
+        return min(MAX_WINDOW_ROWS, max(1, int(np.median(sizes)) * WINDOW_GROUPS if len(sizes) else 1))

@@ -109,7 +109,6 @@ def _prepare(
         both, num_groups=count_open_groups(num_workers), shared=folder / "rows.npy" if num_workers else None
     )
     groups = both.select(["source", "shard", "row_group"]).slice(0, num_rows)
-    lengths = pc.add(pc.multiply(rows["num_images"].cast(pa.int64()), num_patches), pc.divide(rows["num_chars"], 4))
     sources = both["source"].combine_chunks().dictionary_encode()
     checkpoints = Checkpoints(fingerprint.compute(settings, learner, both, own), own)  # of the weights as one piece
     own.place(learner)
@@ -118,7 +117,6 @@ def _prepare(
         EncodedRows(samples, processor, num_patches, settings.max_tokens),
         Order(
             rows["weight"].to_numpy().astype(np.float32),
-            lengths.to_numpy().astype(np.int64),
             _number_groups(groups),
             settings.seed,
             settings.batch_size,

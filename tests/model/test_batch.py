@@ -5,7 +5,7 @@ from peft import PeftModel
 
 from openmedq.model.batch import Batch, blank, collate
 from openmedq.model.prompt import IGNORED, encode
-from openmedq.training.data import EncodedSamples
+from openmedq.training.data import EncodedRows, Piece, collate_rows
 
 from .tiny import NUM_PATCHES, SAMPLES, SIDE_PX, WIDTH
 
@@ -13,8 +13,9 @@ MAX_TOKENS = 200
 
 
 def make_batch(processor: Any, rows: list[int]) -> Batch:
-    dataset = EncodedSamples(SAMPLES, processor, NUM_PATCHES, MAX_TOKENS)
-    return dataset.collate([dataset[row] for row in rows]).batch
+    dataset = EncodedRows(SAMPLES, processor, NUM_PATCHES, MAX_TOKENS)
+    shown = dataset[Piece(np.array(rows), np.full(len(rows), np.nan, np.float32))]
+    return collate_rows(shown, processor.tokenizer.pad_token_id).batch
 
 
 def test_the_shapes_are_those_of_the_docstring(processor: Any, model: PeftModel) -> None:

@@ -20,7 +20,8 @@ from openmedq.cli import main
 from openmedq.config import Train, profile
 from openmedq.model import encoders
 from openmedq.model import model as models
-from openmedq.model.batch import Batch, collate, read_pixels
+from openmedq.model.batch import Batch, collate
+from openmedq.model.pixels import decode
 from openmedq.model.prompt import encode
 from openmedq.training import estimate, sizes
 
@@ -55,7 +56,7 @@ def _build(settings: Train) -> tuple[torch.nn.Module, Batch]:
         encode(sample, processor.tokenizer, encoders.count_patches(settings.vision), settings.max_tokens)
         for sample in tiny.SAMPLES
     ]
-    pixels = [read_pixels(image, processor.image_processor) for sample in tiny.SAMPLES for image in sample.images]
+    pixels = [decode(image, tiny.SIDE_PX, 3) for sample in tiny.SAMPLES for image in sample.images]
     labels = [each.labels for each in encoded]
     pad_id = processor.tokenizer.pad_token_id
     return model.train(), collate([each.ids for each in encoded], pixels, pad_id=pad_id, labels=labels)

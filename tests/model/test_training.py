@@ -144,7 +144,7 @@ def test_the_loss_depends_on_no_division_and_no_order(bed: Bed, monkeypatch: pyt
         bed.train(max_steps=2, num_epochs=2, micro_batch_size=micro_batch_size)
         assert bed.history.losses == pytest.approx(whole, rel=1e-5)
     bed.restore(start)
-    monkeypatch.setattr("openmedq.training.data.MAX_PADDING", 1.0)
+    monkeypatch.setattr("openmedq.training.data.PASS_TOKENS", 10**6)
     bed.train(max_steps=2, num_epochs=2)
     assert bed.history.losses == pytest.approx(whole, rel=1e-5)
     assert max(bed.record.read("padding")) > 0.2
@@ -167,9 +167,9 @@ def test_what_is_logged_of_an_update(bed: Bed) -> None:
     last = steps[-1][1]
     speed = {"samples_per_second", "tokens_per_second", "data_wait_s", "memory_gb"}
     assert set(last) == {"loss", "lr", "grad_norm", "epoch", "padding", *speed, "loss_of/even", "loss_of/odd"}
-    assert 0 <= last["padding"] < 0.06
+    assert 0 <= last["padding"] < 0.2
     tokens = [0, 0]
-    for number, sample in enumerate(tiny.SAMPLES):
+    for number in range(len(tiny.SAMPLES)):
         tokens[number % 2] += int((bed.trainer.dataset._read(number).labels[1:] >= 0).sum())
     mean = (tokens[0] * last["loss_of/even"] + tokens[1] * last["loss_of/odd"]) / sum(tokens)
     assert mean == pytest.approx(np.mean(bed.history.losses), rel=1e-4)

@@ -96,7 +96,7 @@ def make_trainer(model: Any, processor: Any, folder: Path, log: Any = None, **ch
     return Trainer(
         learner=Learner(model, settings),
         dataset=EncodedRows(SAMPLES, processor, NUM_PATCHES, settings.max_tokens),
-        order=Order(np.ones(len(rows), np.float32), np.full(len(rows), 9), rows, settings.seed, settings.batch_size),
+        order=Order(np.ones(len(rows), np.float32), rows, settings.seed, settings.batch_size),
         held_out=rows[:3],
         sources=rows % 2,
         source_names=["even", "odd"],
