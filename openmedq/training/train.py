@@ -21,7 +21,7 @@ from openmedq import paths
 from openmedq.config import Params
 from openmedq.datasets.card import Access
 from openmedq.errors import ParamsError, ValidationError
-from openmedq.model import encoders, prompt, provenance
+from openmedq.model import encoders, prompt, provenance, speed
 from openmedq.model import model as models
 from openmedq.schema import Role
 from openmedq.storage.progress import Log
@@ -63,8 +63,9 @@ def run(params: Params, log: Log) -> None:
             f"train.batch_size: {settings.batch_size} is not a multiple of the number of devices, {own.num}; change it"
         )
     model, processor = models.build(
-        settings, _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED)))
+        settings, _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED))), own.device
     )
+    speed.prepare(model, settings, own.device)
     learner = Learner(model, settings)
     with tempfile.TemporaryDirectory(dir=_make(paths.PARTIAL)) as folder:
         trainer = _prepare(learner, processor, rows, held_out, params, own, log, Path(folder))

@@ -1,5 +1,6 @@
 from typing import Any
 
+import numpy as np
 import torch
 from peft import PeftModel
 
