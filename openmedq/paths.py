@@ -31,5 +31,4 @@ PARTIAL = Path("data/.partial")  # unfinished outputs and their locks; never rea
 
 def hide_folders(path: str) -> str:
     """Return a path, or a Hugging Face id, to publish: of a path outside the project only its last part."""
-    parts = Path(path).parts
-    return parts[-1] if Path(path).is_absolute() or ".." in parts else path
+    return Path(path).name if Path(path).is_absolute() or ".." in Path(path).parts else path

@@ -14,7 +14,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -89,7 +90,7 @@ def check_adapter(model: PeftModel, processor: LlavaProcessor, folder: Path, exp
     """
     tensors = [*model.parameters(), *model.buffers()]
     plain = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).unload()  # shares the tensors
-    with warnings.catch_warnings():  # of missing tensors, which are found below
+    with _loading("the saved adapter"), warnings.catch_warnings():  # of missing tensors, which are found below
         warnings.simplefilter("ignore")
         loaded = PeftModel.from_pretrained(plain, folder).eval()
     found = get_peft_model_state_dict(loaded, save_embedding_layers=False)
@@ -103,9 +104,26 @@ def check_adapter(model: PeftModel, processor: LlavaProcessor, folder: Path, exp
         logits = loaded(**inputs).logits
         with loaded.disable_adapter():
             base = loaded(**inputs).logits
-    if torch.equal(logits, base):
-        raise ModelError("the loaded adapter does not change the logits; train more updates, or raise train.lr")
-    return sum(bool(layer.active_adapters) for layer in lora.find_adapters(loaded).values())
+    layers = lora.find_adapters(loaded).values()
+    num_active = sum(not layer.disable_adapters and lora.NAME in layer.active_adapters for layer in layers)
+    num_expected = len(lora.find_adapters(model))
+    if num_active < num_expected or torch.equal(logits, base):
+        change = "do not change" if torch.equal(logits, base) else "change"
+        raise ModelError(
+            f"{num_active} of {num_expected} adapters are active when loaded, and they {change} the logits; "
+            "train more updates, or raise train.lr"
+        )
+    return num_active
+
+
+@contextmanager
+def _loading(what: str) -> Iterator[None]:
+    """Turn the errors of a library that loads a saved file, which have many types, into a ModelError."""
+    try:
+        yield
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError(f"{what} can't be loaded, so it was not kept: {reason}") from error
 
 
 def _make_inputs(model: PeftModel, processor: LlavaProcessor) -> dict[str, Tensor]:

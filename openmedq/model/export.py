@@ -37,15 +37,16 @@ The language model is `{base}`. In this folder:
 
 ```python
 from peft import PeftModel
-from transformers import AutoConfig, AutoProcessor, LlavaForConditionalGeneration
+from transformers import AutoConfig, AutoProcessor, GenerationConfig, LlavaForConditionalGeneration
 
 base = {arguments}
-config = AutoConfig.from_pretrained(".")  # of the whole LLaVA
-num_tokens = config.text_config.vocab_size
-config.text_config.vocab_size = AutoConfig.from_pretrained(**base).vocab_size
+config = AutoConfig.from_pretrained(".")  # of the whole LLaVA; two tokens are added to the language model below
+text, num_tokens = config.text_config, config.text_config.vocab_size
+text.vocab_size, text.pad_token_id = AutoConfig.from_pretrained(**base).vocab_size, None
 names = {{"^model": "model.language_model"}}  # transformers warns about the parts that the adapter brings
 llava = LlavaForConditionalGeneration.from_pretrained(**base, config=config, key_mapping=names)
 llava.resize_token_embeddings(num_tokens)
+llava.generation_config = GenerationConfig.from_pretrained(".")
 model = PeftModel.from_pretrained(llava, ".").eval()
 processor = AutoProcessor.from_pretrained(".")
 ```

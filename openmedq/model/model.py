@@ -37,8 +37,8 @@ def build(
     """Return the model on a device, with `requires_grad` on its trained parts, and its processor.
 
     The projector, the adapters and (if `is_trained`) the encoder are trained. Of a new language model the embeddings
-    and the head are trained too; its other layers learn through their adapters. What is trained is fp32; with precision
-    bf16, everything else is bf16. Published weights are read in this precision, straight to the device.
+    and the head are trained too; its other layers learn through their adapters. All is fp32, but with precision bf16
+    the frozen part of the language model is bf16: published weights are read in it, straight to the device.
     """
     _quiet()
     frozen = torch.bfloat16 if settings.precision == "bf16" else torch.float32
@@ -51,9 +51,10 @@ def build(
     for part in find_trained(model, settings):
         part.requires_grad_(True)
     freeze_unused(model.model.vision_tower)
-    for parameter in adapted.parameters():
-        if not parameter.requires_grad:
-            parameter.data = parameter.data.to(frozen)
+    for part in (model.model.language_model, model.lm_head):
+        for parameter in part.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(frozen)
     adapted.to(device)
     checks.remember_base(adapted)
     return adapted, build_processor(tokenizer, settings.vision)

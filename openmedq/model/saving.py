@@ -23,7 +23,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import LlavaProcessor
+from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 from transformers.core_model_loading import revert_weight_conversion
 
 from openmedq import paths
@@ -48,9 +48,7 @@ def save(model: PeftModel, processor: LlavaProcessor, folder: Path) -> None:
     num_frozen = checks.check_base(model)
     folder.mkdir(parents=True, exist_ok=True)
     _write_merged(model, folder, dtype)
-    config = copy.deepcopy(llava.config)
-    config.architectures, config.dtype = [type(llava).__name__], dtype
-    config.save_pretrained(folder)
+    _describe(llava.config, dtype).save_pretrained(folder)
     llava.generation_config.save_pretrained(folder)
     processor.save_pretrained(folder)
     num_merged = checks.check_merged(model, folder, dtype)
@@ -59,6 +57,15 @@ def save(model: PeftModel, processor: LlavaProcessor, folder: Path) -> None:
         _write_adapter(model, folder / paths.ADAPTER)
         num_active = checks.check_adapter(model, processor, folder / paths.ADAPTER, list_adapter(model))
         _log.info(f"{paths.ADAPTER}: {num_active} of {num_merged} adapters active when loaded")
+
+
+def _describe(config: LlavaConfig, dtype: torch.dtype) -> LlavaConfig:
+    """Return the configuration to write, without folders of this machine."""
+    described = copy.deepcopy(config)
+    described.architectures, described.dtype = [LlavaForConditionalGeneration.__name__], dtype
+    for part in (described.text_config, described.vision_config):
+        part.name_or_path = paths.hide_folders(part.name_or_path)
+    return described
 
 
 def has_base(model: PeftModel) -> bool:

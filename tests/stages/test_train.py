@@ -221,16 +221,15 @@ def test_a_last_update_that_breaks_the_model_is_an_error(lr: float, what: str) -
     assert not list(paths.MODEL.iterdir()) and not paths.TRAINING.exists(), "the old output stays"
 
 
-def test_weights_must_be_finite_after_the_merge(monkeypatch: pytest.MonkeyPatch) -> None:
-    merge = models.merge
+def test_weights_must_be_finite_after_the_last_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflow(model: Any, *arguments: Any) -> Any:
+        history = trainer_train(model, *arguments)
+        model.base_model.model.lm_head.weight.data[0, 0] = float("inf")
+        return history
 
-    def overflow(model: Any) -> Any:
-        merged = merge(model)
-        merged.lm_head.weight.data[0, 0] = float("inf")
-        return merged
-
-    monkeypatch.setattr(train.models, "merge", overflow)
-    with pytest.raises(ModelError, match=r"^update 6: a weight of lm_head.weight is nan; lower train.lr"):
+    trainer_train = trainer.train
+    monkeypatch.setattr(trainer, "train", overflow)
+    with pytest.raises(ModelError, match=r"^update 6: a weight of \S+lm_head.weight is nan; lower train.lr"):
         run(params())
     assert not paths.MODEL.exists()
 
