@@ -51,7 +51,7 @@ def record_checkpoint(
         )
     values = [Metric(key, value, time_ms, step, model.model_id) for key, value in metrics.items()]
     client.log_batch(run_id, metrics=values)
-    if model.status != "READY":
+    if not _is_ready(model):
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step)])
         client.finalize_logged_model(model.model_id, "READY")
 
@@ -68,19 +68,21 @@ def register(client: Any, experiment_id: str, run_id: str, digest: str, *, is_ca
     """
     from mlflow.exceptions import MlflowException
 
-    ready = _find(client, experiment_id, run_id, f"tags.md5 = '{digest}' AND status = 'READY'")
-    model = ready[0] if ready else _log_model(client, experiment_id, run_id, digest)
+    found = _find(client, experiment_id, run_id, f"tags.md5 = '{digest}'")
+    model = found[0] if found else _create_model(client, experiment_id, run_id, digest)
+    if not _is_ready(model):
+        model = _upload(client, run_id, model)
     with suppress(MlflowException):  # it exists
         client.create_registered_model(NAME, description=ABOUT)
     version = _find_version(client, run_id)
     if version is None or version.tags.get("md5") != digest:
-        run = client.get_run(run_id)
+        name = client.get_run(run_id).info.run_name
         version = client.create_model_version(
             NAME,
             model.artifact_location,
             run_id,
-            tags={"md5": digest, "run": run.info.run_name},
-            description=f"Run {run.info.run_name}: trained, not compared yet.",
+            tags={"md5": digest},
+            description=f"Not evaluated yet; run {name}",
             await_creation_for=0,
             model_id=model.model_id,
         )
@@ -90,13 +92,16 @@ def register(client: Any, experiment_id: str, run_id: str, digest: str, *, is_ca
         client.set_registered_model_alias(NAME, "candidate", version.version)
 
 
-def _log_model(client: Any, experiment_id: str, run_id: str, digest: str) -> Any:
-    from mlflow.entities import LoggedModelOutput
-
+def _create_model(client: Any, experiment_id: str, run_id: str, digest: str) -> Any:
     is_whole = sum(path.stat().st_size for path in paths.MODEL.rglob("*")) <= MAX_MODEL_BYTES
     tags = {"path": paths.MODEL.as_posix(), "is_whole": str(is_whole).lower(), "md5": digest}
-    model = client.create_logged_model(experiment_id, NAME, run_id, tags, model_type="vlm")
-    if is_whole:
+    return client.create_logged_model(experiment_id, NAME, run_id, tags, model_type="vlm")
+
+
+def _upload(client: Any, run_id: str, model: Any) -> Any:
+    from mlflow.entities import LoggedModelOutput
+
+    if model.tags["is_whole"] == "true":
         client.log_model_artifacts(model.model_id, str(paths.MODEL))
     else:
         for path in paths.MODEL.glob("*.json"):
@@ -120,20 +125,19 @@ def compare(client: Any, run_id: str, stage: str, answers: Answers) -> None:
     version = _find_version(client, run_id)
     if version is None:  # not trained here
         return
-    name = version.tags.get("run", run_id)
     score = f"{np.mean(answers.correct):.1%} of {len(answers.correct)} questions right"
     number = client.get_registered_model(NAME).aliases.get("champion")
     if str(number) == str(version.version):  # numbers from a database, texts from a server
         return
     if number is None:
-        is_better, result = True, "champion: the first evaluated model"
+        is_better, result = True, "the first evaluated model, so the champion"
     else:
         champion = client.get_model_version(NAME, number)
         is_better, result = _judge(answers, _read_correct(client, champion.run_id, path, answers.questions))
-        result = f"compared with version {number}: {result}"
-    client.set_model_version_tag(NAME, version.version, "comparison", result)
-    client.update_model_version(NAME, version.version, f"Run {name}: {score}; {result}.")
-    if is_better:  # last: a repetition then writes the texts again
+        result = f"compared with version {number}, {result}"
+    name = client.get_run(run_id).info.run_name
+    client.update_model_version(NAME, version.version, f"{score}; {result}; run {name}")
+    if is_better:  # last: a repetition then writes the text again
         client.set_registered_model_alias(NAME, "champion", version.version)
 
 
@@ -146,7 +150,7 @@ def _judge(answers: Answers, theirs: Sequence[int] | None) -> tuple[bool, str]:
         return False, "the questions are about a single image, so the champion stays"
     low, high = interval
     change = f"{100 * gains.mean():+.2f} points [{100 * low:.2f}, {100 * high:.2f}]"
-    return (True, f"{change}, champion from now on") if low > 0 else (False, f"{change}, so the champion stays")
+    return (True, f"{change}, so the champion from now on") if low > 0 else (False, f"{change}, so the champion stays")
 
 
 def difference(gains: Any, clusters: Sequence[int], confidence: float) -> tuple[float, float] | None:
@@ -173,6 +177,16 @@ def _read_correct(client: Any, run_id: str, path: str, questions: str) -> list[i
     with tempfile.TemporaryDirectory() as folder:
         stored = json.loads(Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8"))
     return [int(digit) for digit in stored["correct"]] if stored["questions"] == questions else None
+
+
+def find_trained(client: Any, experiment_id: str, run_id: str) -> str | None:
+    """Return the id of the trained model of a run, for metrics of it; None if there is none."""
+    found = _find(client, experiment_id, run_id, f"name = '{NAME}'")
+    return next((str(model.model_id) for model in found if _is_ready(model)), None)
+
+
+def _is_ready(model: Any) -> bool:
+    return bool(model.status == "READY")  # a database has no filter for it
 
 
 def _find(client: Any, experiment_id: str, run_id: str, query: str) -> list[Any]:

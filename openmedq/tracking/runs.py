@@ -129,7 +129,7 @@ def _identify(params: Params) -> dict[str, str]:
     """Return tags that are equal for equal trainings."""
     md5 = lineage.read_md5s().get(paths.MIX.as_posix())
     text = json.dumps(_dump(params)["train"], sort_keys=True)
-    digest = {"digest.train": hashlib.sha256(text.encode()).hexdigest()}
+    digest = {"digest.train": hashlib.sha256(text.encode()).hexdigest()[:16]}
     return digest | {"md5.mix": md5} if md5 else digest
 
 

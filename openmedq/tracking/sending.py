@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import logging
@@ -55,13 +56,20 @@ class Sender:
         from mlflow.entities import Metric
 
         metrics = [
-            Metric(name, value, operation["time_ms"], operation["step"])
+            Metric(name, value, operation["time_ms"], operation["step"], model_id=self._model_id)
             for operation in operations
             for name, value in operation["values"].items()
         ]
         for start in range(0, len(metrics), BATCH_METRICS):
             batch = metrics[start : start + BATCH_METRICS]
             self._attempt("metrics", lambda batch=batch: self.client.log_batch(self.run_id, metrics=batch))  # type: ignore[misc]
+
+    @functools.cached_property
+    def _model_id(self) -> str | None:
+        """The model that the metrics are about: the trained one, once it is trained."""
+        if self.stage == "train":
+            return None
+        return models.find_trained(self.client, self.experiment_id, self.run_id)
 
     def _tag(self, name: str, value: str) -> None:
         self.client.set_tag(self.run_id, name, value)

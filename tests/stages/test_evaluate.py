@@ -63,7 +63,7 @@ def test_scores_of_parts_and_sources() -> None:
     assert scores["exact_match_low"] == scores["exact_match_high"] == 50
     assert metrics["open_text"]["exact_match"] == 100
     assert metrics["open_text"]["open"] == {"num_rows": 0}
-    assert logged.metrics["open_vqa/bleu_1"] == scores["bleu_1"]
+    assert logged.metrics["bleu_1_of/open_vqa"] == scores["bleu_1"]
     (row,) = [row for row in logged.tables["scores"] if row["of"] == "open_vqa/closed"]
     assert row["bleu_1"] == 100 and row["num_rows"] == 4
 
@@ -72,7 +72,7 @@ def test_few_scores_are_metrics_of_the_run_and_all_are_in_its_table() -> None:
     _, metrics, logged = run()
     assert set(logged.metrics) == {
         *(f"all/{name}{bound}" for name in ("bleu_1", "exact_match") for bound in ("", "_low", "_high")),
-        *(f"{source}/bleu_1" for source in ("open_vqa", "secret_vqa", "open_text")),
+        *(f"bleu_1_of/{source}" for source in ("open_vqa", "secret_vqa", "open_text")),
     }
     of = {row["of"]: row for row in logged.tables["scores"]}
     assert of["all"]["exact_match_low"] == metrics["all"]["exact_match_low"]

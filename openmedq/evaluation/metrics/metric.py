@@ -64,16 +64,16 @@ def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 def select_headline(metrics: Mapping[str, Any]) -> dict[str, float]:
     """The few scores of metrics.json that a page of runs can show; `tabulate` gives all.
 
-    Those are the headline metrics of all rows with their intervals, and the first headline metric of each source.
+    Those are the headline metrics of all rows with their intervals, and the first headline metric of each source as
+    `bleu_1_of/vqa_rad`: MLflow shows what precedes the last slash as one section of charts.
     """
     names = [metric["name"] for metric in metrics["metrics"] if metric["is_headline"]]
-    of_all = [f"{name}{bound}" for name in names for bound in ("", "_low", "_high")]
-    chosen = {
-        group: {name: scores[name] for name in (of_all if group == "all" else names[:1]) if name in scores}
-        for group, scores in metrics.items()
-        if isinstance(scores, Mapping)
-    }
-    return flatten(chosen)
+    bounded = [f"{name}{bound}" for name in names for bound in ("", "_low", "_high")]
+    groups = {group: scores for group, scores in metrics.items() if isinstance(scores, Mapping)}
+    overall = groups.pop("all")
+    of_all = {f"all/{name}": overall[name] for name in bounded if name in overall}
+    first = names[0]
+    return of_all | {f"{first}_of/{source}": scores[first] for source, scores in groups.items() if first in scores}
 
 
 def tabulate(metrics: Mapping[str, Any], of: str = "") -> list[dict[str, Any]]:
