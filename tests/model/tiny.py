@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
 
-from openmedq.config import Train
+from openmedq.config import Normalize, Train
 from openmedq.model import prompt
 from openmedq.schema import Image, Provenance, Sample, Task, Turn
+from openmedq.storage.images import encode
 
 SIDE_PX, PATCH_PX, WIDTH = 32, 8, 32
 NUM_PATCHES = (SIDE_PX // PATCH_PX) ** 2
@@ -64,6 +66,12 @@ def make_sample(task: Task = Task.VQA, *turns: Turn, num_images: int = 1, name: 
         images=tuple(make_image(number) for number in range(num_images)),
         **changes,
     )
+
+
+def store(sample: Sample) -> Sample:
+    """The sample as `normalize` stores it: with encoded images."""
+    encoded = [replace(encode(image.data or b"", Normalize()), image_id=image.image_id) for image in sample.images]
+    return replace(sample, images=tuple(encoded))
 
 
 SAMPLES = [
