@@ -185,6 +185,8 @@ def test_the_largest_micro_batch_fits_and_the_next_does_not(
     model = sizes.build(paper)
     monkeypatch.setattr(sizes, "build", lambda _: model)
     params = profile(ROOT / paths.CONF, "paper")
+    epoch = estimate._add_cards(params)
+    monkeypatch.setattr(estimate, "_add_cards", lambda _: epoch)
     for fit, gpu in zip(_estimate(params, 16).fits, estimate.GPUS, strict=True):
         for checkpointed, most in ((False, fit.max_micro_batch), (True, fit.max_micro_batch_checkpointed)):
             name = "memory_checkpointed" if checkpointed else "memory"
