@@ -119,12 +119,12 @@ def _format_hours(hours: float) -> str:
 
 
 def _format(value: float) -> str:
-    """`3.2 M`, `845 M`, `23.1 E`; a number below a thousand in full."""
+    """`2,937`, `870.9 M` or `23.75 E`: a number below a million in full, another with four digits."""
     units = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
     power = 0
-    while abs(value) >= 999.5 and power < len(units) - 1:
-        value, power = value / 1000, power + 1
-    return f"{value:,.4g}{units[power]}" if power else f"{value:,.0f}"
+    while abs(value) >= 999.95 * 1000**power and power < len(units) - 1:
+        power += 1
+    return f"{value:,.0f}" if power < 2 else f"{value / 1000**power:.4g}{units[power]}"
 
 
 def _table(first: str, *numbers: str) -> Table:

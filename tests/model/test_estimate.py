@@ -17,12 +17,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from openmedq import paths
 from openmedq.cli import main
-from openmedq.config import Train, profile
+from openmedq.config import Normalize, Train, profile
 from openmedq.model import encoders
 from openmedq.model import model as models
 from openmedq.model.batch import Batch, collate
 from openmedq.model.pixels import decode
 from openmedq.model.prompt import encode
+from openmedq.storage.shards import ShardStore
 from openmedq.training import estimate, sizes
 
 from . import tiny
@@ -149,8 +150,44 @@ def test_an_epoch_sums_rows_by_weight() -> None:
     assert epoch.tokens == 1 * (16 + 10) + 0.5 * 96 + 2 * (32 + 5)
 
 
-def test_the_largest_micro_batch_fits_and_the_next_does_not(paper: Train) -> None:
+def test_tokens_of_an_index_are_measured_with_the_tokenizer(
+    project: Path, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = paths.SAMPLES / "tiny"
+    folder.mkdir(parents=True)
+    ShardStore(folder).write(map(tiny.store, tiny.SAMPLES), Normalize())
+    turns = [[(turn.question, turn.answer, turn.context) for turn in sample.turns] for sample in tiny.SAMPLES]
+    rows = [
+        {
+            "source": "tiny",
+            "shard": "shard-00000.parquet",
+            "row_group": 0,
+            "row": number,
+            "role": "train",
+            "weight": 1.0,
+            "num_images": len(sample.images),
+            "num_chars": sum(len(text) for texts in turns[number] for text in texts),
+        }
+        for number, sample in enumerate(tiny.SAMPLES)
+    ]
+    rows.append({**rows[0], "role": "evaluation"})
+    monkeypatch.setattr(estimate, "read_index", lambda: pa.Table.from_pylist(rows))
+    monkeypatch.setattr(estimate.tokenizer, "find", lambda *_, **__: tokenizer)
+    settings = tiny.make_settings(max_tokens=200)
+    epoch = estimate.read_epoch(settings)
+    encoded = [encode(sample, tokenizer, tiny.NUM_PATCHES, 200) for sample in tiny.SAMPLES]
+    assert epoch.samples == len(tiny.SAMPLES) and "measured on 6 rows" in epoch.origin
+    assert epoch.tokens == pytest.approx(sum(len(each.ids) for each in encoded), rel=1e-6)
+
+
+def test_the_largest_micro_batch_fits_and_the_next_does_not(
+    paper: Train, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = sizes.build(paper)
+    monkeypatch.setattr(sizes, "build", lambda _: model)
     params = profile(ROOT / paths.CONF, "paper")
+    epoch = estimate._add_cards(params)
+    monkeypatch.setattr(estimate, "_add_cards", lambda _: epoch)
     for fit, gpu in zip(_estimate(params, 16).fits, estimate.GPUS, strict=True):
         for checkpointed, most in ((False, fit.max_micro_batch), (True, fit.max_micro_batch_checkpointed)):
             name = "memory_checkpointed" if checkpointed else "memory"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import PIL.Image
 import torch
 
-from openmedq.config import Train
+from openmedq.config import Normalize, Train
 from openmedq.model import prompt
 from openmedq.schema import Image, Provenance, Sample, Task, Turn
+from openmedq.storage.images import encode
 from openmedq.storage.progress import NoLog
 from openmedq.training import devices
 from openmedq.training.checkpoint import Checkpoints
@@ -72,6 +74,12 @@ def make_sample(task: Task = Task.VQA, *turns: Turn, num_images: int = 1, name: 
         images=tuple(make_image(number) for number in range(num_images)),
         **changes,
     )
+
+
+def store(sample: Sample) -> Sample:
+    """The sample as `normalize` stores it: with encoded images."""
+    encoded = [replace(encode(image.data or b"", Normalize()), image_id=image.image_id) for image in sample.images]
+    return replace(sample, images=tuple(encoded))
 
 
 SAMPLES = [
