@@ -21,9 +21,9 @@ def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     """The folder of a dataset's miniature, which tests must not change."""
 
     @cache
-    def write(set_id: str) -> Path:
-        raw = tmp_path_factory.mktemp("miniature") / set_id
-        synthetic.write(set_id, raw, seed=0)
+    def write(dataset_id: str) -> Path:
+        raw = tmp_path_factory.mktemp("miniature") / dataset_id
+        synthetic.write(dataset_id, raw, seed=0)
         return raw
 
     return write
@@ -32,4 +32,4 @@ def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 @pytest.fixture
 def copy_of(miniature_of: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
     """A copy of a dataset's miniature, which tests may change."""
-    return lambda set_id: Path(shutil.copytree(miniature_of(set_id), tmp_path / set_id))
+    return lambda dataset_id: Path(shutil.copytree(miniature_of(dataset_id), tmp_path / dataset_id))

@@ -1,15 +1,11 @@
 from __future__ import annotations
 
 import logging
-import re
-import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from openmedq.datasets.breast_ultrasound import FOLDER, read
 from openmedq.errors import SourceError
@@ -126,16 +122,6 @@ def test_a_name_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> 
     assert second.reason is Reason.ID_REPEATED
 
 
-def test_a_damaged_member_is_rejected(tmp_path: Path) -> None:
-    pack(tmp_path / "a.zip", *((f"benign/benign ({number}).png", b"picture %d" % number) for number in (1, 2)))
-    data = (tmp_path / "a.zip").read_bytes()
-    (tmp_path / "a.zip").write_bytes(data.replace(b"picture 1", b"picture 7"))
-    first, second = read(tmp_path)
-    assert isinstance(first, Rejected)
-    assert (first.reason, first.id) == (Reason.IMAGE_UNREADABLE, "breast_ultrasound/benign (1)")
-    assert isinstance(second, Sample)
-
-
 def test_a_name_without_a_file_is_rejected(tmp_path: Path) -> None:
     write_whole(tmp_path)
     for number, target in ((7, "nothing"), (8, "benign (8).png")):
@@ -145,17 +131,6 @@ def test_a_name_without_a_file_is_rejected(tmp_path: Path) -> None:
     assert [(row.id, row.reason) for row in rejected] == [
         (f"breast_ultrasound/benign ({number})", Reason.IMAGE_MISSING) for number in (7, 8, 9)
     ]
-
-
-def test_a_zip_may_lie_deeper_and_a_second_copy_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    (tmp_path / "download").mkdir()
-    pack(tmp_path / "download/archive.zip", ("benign/benign (1).png", b""))
-    assert [row.provenance.file for row in read(tmp_path)] == ["download/archive.zip"]
-    write_whole(tmp_path / "a")
-    write_whole(tmp_path / "b")
-    assert len(samples(tmp_path)) == 5
-    assert any("/b: not read" in message for message in caplog.messages)
 
 
 def test_a_name_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
@@ -173,38 +148,3 @@ def test_no_picture_is_one_line(tmp_path: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(SourceError, match=FOLDER) as error:
         list(read(tmp_path))
     assert "\n" not in str(error.value)
-
-
-NAME = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=8).filter(
-    lambda text: text.strip(".") and len(text.encode()) < 100
-)
-FILE = st.tuples(
-    st.sampled_from(["benign", "malignant", "Normal", "other"]),
-    st.builds("{}{}".format, NAME | st.just("benign (1)"), st.sampled_from([".png", "_mask.png", ".jpg", ".txt", ""])),
-)
-
-
-@settings(max_examples=100)
-@given(files=st.lists(FILE, max_size=6))
-@example(files=[("benign", "\n_mask.png")])
-@example(files=[("benign", "benign (1).png"), ("malignant", "benign (1)_mask.png")])
-def test_no_name_crashes_the_reader(tmp_path: Path, files: list[tuple[str, str]]) -> None:
-    shutil.rmtree(tmp_path / "raw", ignore_errors=True)
-    for folder, name in files:
-        write(tmp_path / "raw" / folder, name)
-    expected = {
-        (folder, name)
-        for folder, name in files
-        if folder != "other"
-        and re.search(r"[^/]\.(png|jpg)\Z", name, re.IGNORECASE)
-        and not name.startswith(".")
-        and not Path(name).stem.endswith("_mask")
-    }
-    try:
-        rows = list(read(tmp_path / "raw"))
-    except SourceError as error:
-        assert "\n" not in str(error)
-        assert not expected
-    else:
-        assert sum("only its mask" not in getattr(row, "detail", "") for row in rows) == len(expected)
-        assert len({row.id for row in rows}) == len(rows)

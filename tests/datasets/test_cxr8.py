@@ -135,15 +135,6 @@ def test_a_list_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
         next(read(tmp_path))
 
 
-@pytest.mark.parametrize("column", ["Image Index", "Finding Labels", "Patient ID"])
-def test_a_renamed_column_or_no_table_is_one_line(tmp_path: Path, column: str) -> None:
-    with pytest.raises(SourceError, match=f"no column `{column}`"):
-        next(read(write(tmp_path, ROW, header=HEADER.replace(column, "Name"))))
-    (tmp_path / TABLE).unlink()
-    with pytest.raises(SourceError, match=f"no `{TABLE}`"):
-        next(read(tmp_path))
-
-
 def test_archives_are_read_in_place_unpacked_or_in_parts(mini: Path) -> None:
     def said() -> dict[str, tuple[str, str]]:
         return {row.id: (row.split, row.turns[0].answer) for row in read(mini) if isinstance(row, Sample)}

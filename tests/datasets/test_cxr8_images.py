@@ -97,10 +97,3 @@ def test_a_cut_archive_is_one_line_and_is_not_opened_for_nothing(
     with pytest.raises(SourceError, match=r"images_002\.tar\.gz: not a whole archive") as error:
         join(tmp_path, "a.png", "b.png")
     assert "\n" not in str(error.value)
-
-
-def test_one_damaged_member_costs_one_row(tmp_path: Path) -> None:
-    pack(tmp_path / "images.zip", "a.png", "b.png")
-    data = (tmp_path / "images.zip").read_bytes()
-    (tmp_path / "images.zip").write_bytes(data.replace(b"a.pnga.png", b"a.pnga.PNG", 1))
-    assert found(join(tmp_path, "a.png", "b.png")) == {"0": "damaged", "1": "archive"}

@@ -14,8 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image as PixelImage
 
 from openmedq.datasets.medmnist import blood_mnist, retina_mnist
@@ -122,12 +120,6 @@ def test_larger_sizes_are_read_by_the_side_in_the_file(tmp_path: Path, caplog: p
     assert read(write(tmp_path))[0].provenance.file == FILE  # 28 px is the size of the published scores
 
 
-def test_the_collections_folder_may_lie_in_between(tmp_path: Path) -> None:
-    (tmp_path / "MedMNIST").mkdir()
-    write(tmp_path / "MedMNIST")
-    assert {row.provenance.file for row in read(tmp_path)} == {f"MedMNIST/{FILE}"}
-
-
 def test_a_label_that_is_no_class_is_rejected(tmp_path: Path) -> None:
     rows = read(write(tmp_path, val_labels=np.array([[0], [7], [1], [-1]])))
     bad = [row for row in rows if isinstance(row, Rejected)]
@@ -229,26 +221,6 @@ def test_memory_does_not_grow_with_the_set(tmp_path: Path) -> None:
 
     small, large = peak_bytes(100), peak_bytes(2000)  # 0.08 and 1.6 MB a split
     assert large < small + 2**19
-
-
-SMALL = st.integers(-3, 30)
-
-
-@settings(max_examples=60)
-@given(
-    shape=st.lists(st.sampled_from([0, 1, 2, 3, 28, 64]), max_size=4),
-    dtype=st.sampled_from(["u1", "i1", "i8", "f4", "U3", "?", "S2", "M8[s]", "c8"]),
-    labels=st.lists(SMALL, max_size=4),
-)
-def test_no_array_crashes_the_reader(tmp_path: Path, shape: list[int], dtype: str, labels: list[int]) -> None:
-    write(tmp_path, val_images=np.zeros(shape, dtype), val_labels=np.array(labels, np.int16).reshape(-1, 1))
-    try:
-        rows = read(tmp_path)
-    except SourceError as error:
-        assert "\n" not in str(error)
-    else:
-        assert len(rows) == 8 + len(labels)
-        assert sum(isinstance(row, Rejected) for row in rows) == sum(label not in (0, 1) for label in labels)
 
 
 def test_the_real_copy_with_other_rows_is_refused_and_read_if_allowed(real_data: Path) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-import hashlib
 import io
-import logging
 import shutil
 import zipfile
 from collections import Counter, defaultdict
@@ -17,7 +15,7 @@ from typing import Any
 import pytest
 
 from openmedq.datasets.mimic_cxr import mimic_cxr
-from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY, REPORTS, TABLES, card, more_files, read
+from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY, REPORTS, TABLES, card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample
 
@@ -224,20 +222,6 @@ def test_both_projects_may_lie_where_they_were_put(
     assert tell(read(raw)) == expected
 
 
-def test_tables_may_be_unpacked_and_a_second_copy_is_named(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    raw = copy_of("mimic_cxr")
-    expected = tell(read(raw))
-    for name in TABLES.values():
-        (raw / name.removesuffix(".gz")).write_bytes(gzip.decompress((raw / name).read_bytes()))
-        if name != TABLES["split"]:
-            (raw / name).unlink()
-    caplog.set_level(logging.INFO)
-    assert tell(read(raw)) == expected
-    assert ["split.csv: not read" in message for message in caplog.messages] == [True]
-
-
 def test_patients_folders_are_not_listed(copy_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     raw = copy_of("mimic_cxr")
     listed = []
@@ -264,14 +248,3 @@ def test_splits_have_their_published_names_and_the_test_never_trains(miniature_o
     for row in samples_of(miniature_of("mimic_cxr")):
         patients[row.groups.patient].add(row.split)
     assert {len(splits) for splits in patients.values()} == {1}
-
-
-def test_the_pictures_are_files_with_the_digests_of_the_project(miniature_of: Callable[[str], Path]) -> None:
-    raw = miniature_of("mimic_cxr")
-    files = {file.path: file for file in more_files(raw)}
-    pictures = sorted(path.relative_to(raw).as_posix() for path in raw.glob("files/p*/p*/s*/*.jpg"))
-    tables = [*TABLES.values(), "IMAGE_FILENAMES"]
-    assert [*sorted(list(files)[: len(pictures)]), *list(files)[len(pictures) :]] == [*pictures, *tables]
-    for path, file in files.items():
-        assert file.sha256 == hashlib.sha256((raw / path).read_bytes()).hexdigest()
-        assert file.url == f"https://physionet.org/files/mimic-cxr-jpg/2.1.0/{path}"

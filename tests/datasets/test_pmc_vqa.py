@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import logging
 import zipfile
 from collections import Counter
@@ -11,9 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
-from openmedq.datasets import pmc_oa
 from openmedq.datasets.pmc_vqa import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
@@ -256,35 +253,6 @@ def test_a_file_without_an_answer_column_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="`Answer`"):
         list(read(write(tmp_path, "train.csv", [unanswered])))
     assert turn_of(read_one(tmp_path, unanswered | {"Answer_label": "B"})).answer == "Both"
-
-
-def test_a_damaged_image_costs_its_own_row(tmp_path: Path) -> None:
-    pack(tmp_path / "images.zip", NAME, "PMC2_F1.jpg")
-    data = (tmp_path / "images.zip").read_bytes()
-    (tmp_path / "images.zip").write_bytes(data.replace(b"not an image", b"not an imagE", 1))
-    first, second = read(write(tmp_path, "train.csv", [RECORD, RECORD | {"Figure_path": "PMC2_F1.jpg"}]))
-    assert isinstance(first, Rejected)
-    assert first.reason is Reason.IMAGE_UNREADABLE
-    assert isinstance(second, Sample)
-
-
-def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:
-    rows = list(read(miniature_of("pmc_vqa")))
-    assert Counter(row.split for row in rows) == {"train": 80, "test": 40}
-    rejected = Counter(row.reason for row in rows if isinstance(row, Rejected))
-    assert rejected == {Reason.ANSWER_EMPTY: 1, Reason.IMAGE_MISSING: 1}
-    samples = [row for row in rows if isinstance(row, Sample)]
-    assert max(Counter(row.images[0].image_id for row in samples).values()) == 2
-    assert sum("answer" in row.attributes for row in samples) == 1
-    assert sum("is_clean" in row.attributes for row in samples) == 12
-    assert sum(len(row.turns[0].options) == 3 for row in samples) == 1
-    assert sum(any(option.startswith("B:") for option in row.turns[0].options) for row in samples) == 1
-    (compound,) = [row for row in samples if "panels" in row.turns[0].question]
-    assert "\n" in compound.turns[0].question
-    assert Image.open(io.BytesIO(compound.images[0].data or b"")).size == (96, 48)
-
-    others = {row.images[0].data for row in pmc_oa.read(miniature_of("pmc_oa")) if isinstance(row, Sample)}
-    assert len({row.images[0].image_id for row in samples if row.images[0].data in others}) == 1
 
 
 def test_a_question_has_the_license_of_its_article(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:

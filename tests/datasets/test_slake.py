@@ -128,15 +128,6 @@ def test_a_repeated_id_in_a_split_is_rejected(tmp_path: Path) -> None:
     assert len({row.id for row in rows}) == 7
 
 
-@pytest.mark.parametrize("field", ["qid", "q_lang"])
-def test_a_renamed_field_is_an_error_that_names_it(copy_of: Callable[[str], Path], field: str) -> None:
-    raw = copy_of("slake")
-    text = (raw / "test.json").read_text(encoding="utf-8")
-    (raw / "test.json").write_text(text.replace(f'"{field}":', f'"{field}_":'), encoding="utf-8")
-    with pytest.raises(SourceError, match=rf"test\.json: .*`{field}`"):
-        list(read(raw))
-
-
 def test_the_error_names_a_packed_archive_of_the_project(tmp_path: Path) -> None:
     (tmp_path / "Slake1.0.zip").write_bytes(b"x")
     with pytest.raises(SourceError, match=r"unpack Slake1\.0\.zip"):
@@ -178,7 +169,6 @@ def packed_without_the_folder(raw: Path) -> None:
 @pytest.mark.parametrize(
     "lay_out",
     [
-        unpack,
         as_the_projects_archive,
         unpacked_into_a_folder_of_its_name,
         packed_without_the_folder,
@@ -207,13 +197,6 @@ def test_one_copy_of_a_split_is_read_and_the_other_is_logged(tmp_path: Path, cap
     assert caplog.text.count("validate.json: not read") == 1
 
 
-def test_without_images_every_row_is_rejected(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("slake")
-    (raw / "imgs.zip").unlink()
-    reasons = Counter(row.reason for row in read(raw, ("en", "zh")) if isinstance(row, Rejected))
-    assert reasons == {Reason.IMAGE_MISSING: 256, Reason.ANSWER_EMPTY: 1}
-
-
 @pytest.mark.parametrize("is_packed", [True, False])
 def test_an_image_is_found_by_its_folder_and_never_by_its_name_alone(
     copy_of: Callable[[str], Path], is_packed: bool
@@ -234,28 +217,6 @@ def test_an_image_is_found_by_its_folder_and_never_by_its_name_alone(
     rejected = [row for row in read(raw) if isinstance(row, Rejected) and row.reason is Reason.IMAGE_MISSING]
     assert len(rejected) == sum(row.images[0].image_id == taken for row in rows) > 0
     assert {row.images[0].image_id for row in read(raw) if isinstance(row, Sample)} == set(others)
-
-
-def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:
-    raw = miniature_of("slake")
-    records = [r for split in slake.card.roles for r in json.loads((raw / f"{split}.json").read_text(encoding="utf-8"))]
-    assert [record["qid"] for record in records] == list(range(257))
-    assert Counter(record["q_lang"] for record in records) == {"en": 129, "zh": 128}
-    assert sum(record["answer"] == "" for record in records) == 1
-    assert sum(record["base_type"] == "kvqa" for record in records) == 2 * 14
-    triplets = Counter((r["img_name"], r["question"], r["answer"]) for r in records)
-    assert sum(number > 1 for number in triplets.values()) == 4
-    closed = {r["answer"] for r in records if r["answer_type"] == "CLOSED" and r["q_lang"] == "en"}
-    assert closed == {"Yes", "No", "Left", "Right"}
-
-
-def test_the_miniature_shares_an_image_with_vqa_rad(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
-    def images(raw: Path) -> set[bytes]:
-        return {path.read_bytes() for path in raw.rglob("*.jpg")}
-
-    with zipfile.ZipFile(miniature_of("slake") / "imgs.zip") as archive:
-        archive.extractall(tmp_path)
-    assert len(images(tmp_path) & images(miniature_of("vqa_rad"))) == 1
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:

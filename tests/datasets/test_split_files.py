@@ -27,22 +27,22 @@ ABSENT = {
 }
 
 
-@pytest.mark.parametrize("set_id", sorted(ABSENT))
+@pytest.mark.parametrize("dataset_id", sorted(ABSENT))
 def test_a_split_whose_file_is_absent_is_named(
-    set_id: str, copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+    dataset_id: str, copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
-    raw = copy_of(set_id)
-    pattern, split = ABSENT[set_id]
+    raw = copy_of(dataset_id)
+    pattern, split = ABSENT[dataset_id]
     expected = f' is absent; the split "{split}" has no rows'
-    list(SETS[set_id].read(raw))
+    list(SETS[dataset_id].read(raw))
     assert not any(" is absent; " in message for message in caplog.messages)
     for path in list(raw.glob(pattern)):
         path.unlink()
-    rows = list(SETS[set_id].read(raw))
+    rows = list(SETS[dataset_id].read(raw))
     assert not any(row.split == split for row in rows)
     said = [message for message in caplog.messages if message.endswith(expected)]
     assert len(said) == 1
-    assert said[0].startswith(f"{set_id}: ")
+    assert said[0].startswith(f"{dataset_id}: ")
 
 
 def restart(path: Path, key: str) -> int:

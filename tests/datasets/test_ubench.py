@@ -277,24 +277,3 @@ def test_the_copy_with_more_shards_is_read_and_the_other_is_logged(
         (raw / "older" / name).write_bytes((raw / FOLDER / name).read_bytes())
     assert list(read(raw)) == expected
     assert "older/ubench-test: not read" in caplog.text
-
-
-def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:
-    raw = miniature_of("ubench")
-    shards = [pa.ipc.open_stream((raw / FOLDER / name).read_bytes()).read_all() for name in SHARDS]
-    published = pa.concat_tables(shards).to_pylist()
-    assert len(published) == 21
-    for entries, kind in (("questions", int), ("captions", str)):
-        given = [entry for row in published for entry in row[entries].values() if entry]
-        assert {type(entry["answer_idx"]) for entry in given} == {kind}
-        assert {entry["options"][-1] for entry in given} == {NONE}
-        assert any(entry is None for row in published for entry in row[entries].values())
-    assert Counter(Counter(row["image_id"] for row in published).values()) == {1: 19, 2: 1}
-    assert sum(row["dataset"] is None for row in published) == 1
-    assert {row["license"] for row in published} == {"CC-BY-4.0", "CC-BY-NC-4.0"}
-    assert {row["synthetic"] for row in published} == {False, True}
-    assert len({(row["label"], row["label_name"]) for row in published}) == 5
-    assert sum(row["bbox"] is not None for row in published) == 1
-    samples = [row for row in read(raw) if isinstance(row, Sample)]
-    assert Counter(sample.task for sample in samples) == {Task.MULTIPLE_CHOICE: 56, Task.CAPTION: 77}
-    assert not any("{class}" in sample.turns[0].answer for sample in samples)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import zipfile
 from collections import Counter
@@ -206,23 +205,14 @@ def all_in_one_folder(raw: Path) -> None:
         path.rename(raw / path.name)
 
 
-def one_level_down(raw: Path) -> None:
-    paths = list(raw.iterdir())
-    (raw / "10499039").mkdir()
-    for path in paths:
-        path.rename(raw / "10499039" / path.name)
-
-
 @pytest.mark.parametrize(
     "lay_out",
     [
-        unpack,
         unpack_inner,
         unpack_inner_into_its_folder,
         without_an_inner_archive,
         each_in_its_own_folder,
         all_in_one_folder,
-        one_level_down,
     ],
 )
 def test_other_places_of_the_files_are_read(copy_of: Callable[[str], Path], lay_out: Callable[[Path], None]) -> None:
@@ -239,48 +229,6 @@ def test_other_places_of_the_files_are_read(copy_of: Callable[[str], Path], lay_
     lay_out(raw)
     assert len(expected) == 123
     assert summarize(raw) == expected
-
-
-def test_one_copy_of_a_split_is_read_and_the_other_is_logged(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    raw = copy_of("vqa_med_2019")
-    write(raw, PAIRS, GOOD[PAIRS])
-    assert Counter(row.split for row in read(raw)) == {"train": 1, "validation": 20, "test": 24}
-    assert caplog.text.count(f"{TRAINING}.zip: its questions are not read") == 1
-
-
-def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:
-    def texts(folder: str) -> dict[str, bytes]:
-        with zipfile.ZipFile(miniature_of("vqa_med_2019") / f"{folder}.zip") as archive:
-            return {Path(name).name: archive.read(name) for name in archive.namelist() if not name.endswith(".jpg")}
-
-    training, validation, test = map(texts, (TRAINING, VALIDATION, TEST))
-    assert set(training) == {PAIRS, "train_ImageIDs.txt"} | {
-        f"{stem}_train.txt" for stem in ("C1_Modality", "C2_Plane", "C3_Organ", "C4_Abnormality")
-    }
-    assert (training[PAIRS].count(b"\r"), training[PAIRS].count(b"\r\n")) == (1, 0)
-    assert validation["All_QA_Pairs_val.txt"].count(b"\r\n") == 20
-    counts = Counter(line.split(b"|")[0] for line in training[PAIRS].split(b"\n") if line)
-    assert Counter(counts.values()) == {4: 19, 3: 1}
-    references = test[REFERENCES].decode().splitlines()
-    assert {line.count("|") for line in references} == {3}
-    assert sum("#" in line for line in references) == 1
-    assert sum("mass (" in line for line in references) == 2
-    assert [line.split("|")[::2][:2] for line in references] == [
-        line.split("|") for line in test[QUESTIONS].decode().splitlines()
-    ]
-    assert f"._{REFERENCES}" in test
-
-
-def test_one_image_is_also_in_vqa_rad(miniature_of: Callable[[str], Path]) -> None:
-    rad = {path.read_bytes() for path in miniature_of("vqa_rad").rglob("*.jpg")}
-    rows = [row for row in read(miniature_of("vqa_med_2019")) if isinstance(row, Sample)]
-    shared = {row.images[0].image_id for row in rows if row.images[0].data in rad}
-    assert len(shared) == 1
-    assert all(row.images[0].image_id.startswith("synpic") for row in rows)
-    assert {row.split for row in rows if row.images[0].image_id in shared} == {"train"}
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:

@@ -197,26 +197,6 @@ def test_no_fixed_answer_beats_chance_on_new_images(miniature_of: Callable[[str]
     assert {row.attributes["answer_type"] for row in new} == {"open", "closed"}
 
 
-def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:
-    raw = miniature_of("vqa_rad")
-    records = json.loads((raw / QUESTIONS).read_text(encoding="utf-8"))
-    assert records[0]["qid"] == "0"
-    assert Counter(type(record["qid"]) for record in records)[str] == 1
-    assert any(isinstance(record["answer"], int) for record in records)
-    assert sum(record["answer_type"] == "CLOSED " for record in records) == 2
-    assert sum("question_rephrase" not in record for record in records) == 2
-    assert {record["phrase_type"] for record in records} == {"freeform", "para", "test_freeform", "test_para"}
-    triplets = Counter((r["image_name"], r["question"], r["answer"]) for r in records)
-    assert sum(number > 1 for number in triplets.values()) == 4
-    links = defaultdict(list)
-    for record in records:
-        links[record["qid_linked_id"]].append(record["phrase_type"])
-    assert ["freeform", "para"] in links.values()
-    assert ["test_freeform", "test_para"] in links.values()
-    named = {record["image_name"] for record in records}
-    assert len({path.name for path in (raw / IMAGES).iterdir()} - named) == 1
-
-
 def test_real_files_are_read_whole(real_data: Path) -> None:
     rows = list(vqa_rad.read(real_data / "VQA-RAD"))
     assert all(isinstance(row, Sample) for row in rows)

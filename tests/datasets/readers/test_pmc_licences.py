@@ -4,8 +4,6 @@ import logging
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from openmedq.datasets.readers.pmc_licences import LISTS, read_article_licences
 from openmedq.errors import SourceError
@@ -72,13 +70,3 @@ def test_a_column_that_lacks_is_told(tmp_path: Path, header: str, column: str) -
 def test_a_column_that_holds_no_licences_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="more than 255 licences"):
         read_article_licences(write(tmp_path, *(line(f"PMC{number}", f"words {number}") for number in range(300))))
-
-
-@settings(max_examples=50)
-@given(st.binary(max_size=200))
-def test_no_bytes_break_it(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / LISTS[0]).write_bytes(f"{HEADER}\n{line('PMC1', 'CC BY')}\n".encode() + data)
-    try:
-        assert read_article_licences(tmp_path).find("PMC1")
-    except SourceError as error:
-        assert "\n" not in str(error)
