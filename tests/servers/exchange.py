@@ -126,9 +126,8 @@ def send_file(
     return Reply(206, {**sent, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}, content, start, stop)
 
 
-def send_json(value: Any, status: int = 200, **headers: str) -> Reply:
-    sent = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
-    return Reply(status, sent, Content(json.dumps(value).encode()))
+def send_json(value: Any, status: int = 200) -> Reply:
+    return Reply(status, {"Content-Type": "application/json"}, Content(json.dumps(value).encode()))
 
 
 def send_page(title: str, status: int = 200) -> Reply:
