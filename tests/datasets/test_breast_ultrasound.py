@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from openmedq.datasets.breast_ultrasound import FOLDER, read
-from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
 
 NAMES = ("benign/benign (1)", "benign/benign (10)", "benign/benign (2)", "malignant/malignant (1)", "normal/normal (1)")
@@ -69,15 +68,6 @@ def test_a_zip_is_read_in_place(tmp_path: Path, name: str, home: str) -> None:
     assert rows[1].provenance.record == f"{home}benign/benign (2).png"
 
 
-def test_a_folder_is_read_rather_than_a_zip_which_serves_what_it_lacks(tmp_path: Path) -> None:
-    write_whole(tmp_path / FOLDER)
-    pack(tmp_path / "Dataset_BUSI.zip", ("benign/benign (7).png", b""), ("benign/benign (1).png", b""))
-    found = {row.id: row.provenance.file for row in samples(tmp_path)}
-    assert len(found) == 6
-    assert found["breast_ultrasound/benign (7)"] == "Dataset_BUSI.zip"
-    assert found["breast_ultrasound/benign (1)"] == f"{FOLDER}/benign/benign (1).png"
-
-
 def test_one_class_alone_is_read_and_the_others_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     write(tmp_path, "Benign/benign (1).PNG", "Benign/.hidden.png", "Benign/notes.txt", "other/benign (1).png")
@@ -95,15 +85,6 @@ def test_masks_are_counted_and_are_no_records(tmp_path: Path) -> None:
     ]
     absent = [row for row in read(tmp_path) if isinstance(row, Rejected)]
     assert [(row.id, row.reason) for row in absent] == [("breast_ultrasound/benign (3)", Reason.IMAGE_MISSING)]
-
-
-def test_pictures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
-    write_whole(tmp_path)
-    assert [row.images[0].image_id for row in samples(tmp_path)][:3] == [
-        "benign (1).png",
-        "benign (2).png",
-        "benign (10).png",
-    ]
 
 
 def test_renamed_pictures_of_different_classes_are_different_records(tmp_path: Path) -> None:
@@ -140,11 +121,3 @@ def test_a_name_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
     assert bad.reason is Reason.NOT_UTF8
     for text in (bad.id, bad.provenance.file, bad.detail):
         text.encode()
-
-
-@pytest.mark.parametrize("names", [(), ("other/1.png",), ("benign/benign (1)_mask.png",), ("benign/readme.txt",)])
-def test_no_picture_is_one_line(tmp_path: Path, names: tuple[str, ...]) -> None:
-    write(tmp_path, *names)
-    with pytest.raises(SourceError, match=FOLDER) as error:
-        list(read(tmp_path))
-    assert "\n" not in str(error.value)

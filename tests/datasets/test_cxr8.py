@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -133,30 +131,6 @@ def test_a_list_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
     (write(tmp_path, ROW) / LISTS["test"]).write_text(text, encoding="utf-8")
     with pytest.raises(SourceError, match=r"test_list\.txt: not a list of images"):
         next(read(tmp_path))
-
-
-def test_archives_are_read_in_place_unpacked_or_in_parts(mini: Path) -> None:
-    def said() -> dict[str, tuple[str, str]]:
-        return {row.id: (row.split, row.turns[0].answer) for row in read(mini) if isinstance(row, Sample)}
-
-    expected = said()
-    assert len(expected) > 120
-    for name in ARCHIVES[:5]:
-        with tarfile.open(mini / name) as archive:  # Kaggle: images_001/images/
-            archive.extractall(mini / name.split(".")[0], filter="data")
-    assert said() == expected
-    for name in ARCHIVES[:5]:
-        (mini / name).unlink()
-    assert said() == expected
-    for name in ARCHIVES[5:]:
-        with tarfile.open(mini / name) as archive:  # in place: images/
-            archive.extractall(mini, filter="data")
-        (mini / name).unlink()
-    assert said() == expected
-    shutil.move(mini, mini.parent / "outer" / "ChestXray-NIHCC")
-    shutil.move(mini.parent / "outer", mini)
-    assert said() == expected
-    assert {row.provenance.file for row in read(mini)} == {f"ChestXray-NIHCC/{TABLE}"}
 
 
 def test_an_archive_that_is_absent_costs_its_pictures_and_one_that_is_cut_is_one_line(mini: Path) -> None:

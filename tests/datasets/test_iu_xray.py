@@ -6,7 +6,7 @@ import gzip
 import io
 import random
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,6 @@ def write(raw: Path, reports: list[bytes], pictures: Mapping[str, bytes] | None 
     pack(raw / "NLMCXR_reports.tgz", {f"ecgen-radiology/{n}.xml": data for n, data in enumerate(reports, start=1)})
     pack(raw / "NLMCXR_png.tgz", dict.fromkeys(names, PICTURE) if pictures is None else pictures)
     return raw
-
-
-def unpack(path: Path, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path) as archive:
-        archive.extractall(folder, filter="data")
-    path.unlink()
 
 
 def read_one(raw: Path, data: bytes) -> Sample | Rejected:
@@ -197,11 +190,6 @@ def test_the_report_states_the_licence(tmp_path: Path, url: str, licence: str) -
     assert row.licence == licence
 
 
-def unpack_both(raw: Path, reports: str, images: str) -> None:
-    unpack(raw / "NLMCXR_reports.tgz", raw / reports)
-    unpack(raw / "NLMCXR_png.tgz", raw / images)
-
-
 def repack(raw: Path) -> None:
     """Replace the tars by zips."""
     for path in list(raw.glob("*.tgz")):
@@ -209,29 +197,11 @@ def repack(raw: Path) -> None:
         path.unlink()
 
 
-LAYOUTS: dict[str, Callable[[Path], None]] = {
-    "in folders": lambda raw: unpack_both(raw, "iu/NLMCXR_reports", "iu/images/NLMCXR_png"),
-    "in one folder": lambda raw: unpack_both(raw, ".", "."),
-    "zip": repack,
-}
-
-
 def bytes_of(row: Sample | Rejected) -> bytes:
     if isinstance(row, Rejected):
         return row.reason.encode()
     (image,) = row.images
     return image.data if image.data is not None else image.path.read_bytes()  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-def test_files_may_lie_as_the_archives_unpack(layout: str, copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("iu_xray")
-    expected = {row.id: bytes_of(row) for row in read(raw)}
-    LAYOUTS[layout](raw)
-    rows = list(read(raw))
-    assert len(rows) == len(expected)
-    assert {row.id: bytes_of(row) for row in rows} == expected
-    assert all((raw / row.provenance.file).is_file() for row in rows)
 
 
 def test_the_derived_copy_alone_is_refused(tmp_path: Path) -> None:

@@ -171,21 +171,6 @@ def test_lists_and_pictures_may_lie_in_many_places(tmp_path: Path, task: str, li
 
 
 @every_task
-@pytest.mark.parametrize("name", ["MedFMC_train.zip", "{title}.zip", "{task}.zip", "MedFMC/MedFMC_val_v2.zip"])
-def test_pictures_may_lie_in_a_zip(tmp_path: Path, task: str, name: str) -> None:
-    write_lists(tmp_path / f"data_backup/MedFMC/{task}", task)
-    path = tmp_path / name.format(task=task, title=MODULES[task].card.title)
-    path.parent.mkdir(exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"MedFMC_train/{task}/images/{NAMES[task][0]}", b"picture")
-    first, second, _ = MODULES[task].read(tmp_path)
-    assert isinstance(first, Sample)
-    assert (first.images[0].data, first.images[0].image_id) == (b"picture", NAMES[task][0])
-    assert isinstance(second, Rejected)
-    assert second.reason is Reason.IMAGE_MISSING
-
-
-@every_task
 def test_a_table_in_a_zip_is_read_in_place(tmp_path: Path, task: str) -> None:
     layout, title = MODULES[task].LAYOUT, MODULES[task].card.title
     with zipfile.ZipFile(tmp_path / f"{title}.zip", "w") as archive:

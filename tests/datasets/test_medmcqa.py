@@ -189,18 +189,6 @@ def test_withheld_answers_are_rejected_one_by_one(tmp_path: Path) -> None:
     assert card.roles["test"] is card.roles["validation"] is Role.EVALUATION
 
 
-@pytest.mark.parametrize("place", ["", "data", "medmcqa", "converted"])
-def test_shards_are_found_wherever_they_lie(copy_of: Callable[[str], Path], place: str) -> None:
-    raw = copy_of("medmcqa")
-    expected = [row.id for row in read(raw)]
-    for path in sorted((raw / "data").iterdir()):
-        split = path.name.split("-")[0]
-        folder = raw / place / (f"default/{split}" if place == "converted" else "")
-        folder.mkdir(parents=True, exist_ok=True)
-        path.rename(folder / ("0000.parquet" if place == "converted" else path.name))
-    assert [row.id for row in read(raw)] == expected
-
-
 @pytest.mark.parametrize("place", ["", "medmcqa_data", "data.zip"])
 def test_lines_are_found_unpacked_and_packed(copy_of: Callable[[str], Path], place: str) -> None:
     raw = convert(copy_of("medmcqa"))
@@ -240,9 +228,6 @@ def test_of_both_layouts_the_parquet_files_are_read(
     assert rows[80].provenance.file == "original/dev.json"
 
 
-# Quirks
-
-
 def test_equal_options_are_kept(miniature_of: Callable[[str], Path]) -> None:
     rows = [
         row for row in samples(miniature_of("medmcqa")) if len(set(row.turns[0].options)) < len(row.turns[0].options)
@@ -252,9 +237,3 @@ def test_equal_options_are_kept(miniature_of: Callable[[str], Path]) -> None:
     assert len(twice) == 2
     for turn in twice:  # the prompt names the first
         assert respond(Task.MULTIPLE_CHOICE, turn) == f"{'ABCD'[turn.options.index(turn.answer)]}. {turn.answer}"
-
-
-def test_an_empty_option_is_none(miniature_of: Callable[[str], Path]) -> None:
-    rows = [row for row in samples(miniature_of("medmcqa")) if len(row.turns[0].options) == 3]
-    assert len(rows) == 2
-    assert all("" not in row.turns[0].options and row.turns[0].answer in row.turns[0].options for row in rows)

@@ -121,18 +121,6 @@ def test_a_bad_line_is_rejected_under_its_number_in_every_split(tmp_path: Path) 
     assert {row.split for row in rows} == {"train", "test"}
 
 
-@pytest.mark.parametrize("top", ["data_clean", "", "data_clean/questions", "data_clean/questions/US", "outer"])
-def test_folders_above_may_be_absent_or_more(copy_of: Callable[[str], Path], top: str) -> None:
-    raw = copy_of("medqa")
-    expected = said(raw)
-    unpack(raw)
-    if top == "outer":
-        (raw / "MedQA").mkdir()
-        (raw / "data_clean").rename(raw / "MedQA/data_clean")
-    assert said(raw / top if top != "outer" else raw) == expected
-    assert Counter(name.split("/")[1].split("-")[0] for name in expected) == {"train": 60, "dev": 16, "test": 20}
-
-
 def test_the_copy_of_hugging_face_has_no_dev(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
     raw = unpack(copy_of("medqa"))
     flat = tmp_path / "flat"

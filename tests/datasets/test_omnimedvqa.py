@@ -160,19 +160,6 @@ def test_restricted_pictures_are_the_users_to_supply(copy_of: Callable[[str], Pa
     assert {row.images[0].image_id for row in supplied} == {f"Images/3D Modality/Im00{number}.png" for number in (0, 1)}
 
 
-def test_an_archive_in_its_folder_or_without_one_inside_is_read(tmp_path: Path) -> None:
-    write(tmp_path, {"Open-access/A": [RECORD]}, top="")
-    (row,) = read(tmp_path)
-    assert isinstance(row, Sample)
-    (tmp_path / "OmniMedVQA").mkdir()
-    (tmp_path / ARCHIVE).rename(tmp_path / "OmniMedVQA" / ARCHIVE)
-    (row,) = read(tmp_path)
-    assert isinstance(row, Sample)
-    assert row.provenance.file == f"OmniMedVQA/{ARCHIVE}"
-    (tmp_path / "OmniMedVQA").rename(tmp_path / "snapshots")
-    assert [type(row) for row in read(tmp_path)] == [Sample]
-
-
 def test_lists_beside_an_archive_of_pictures_alone_are_read(tmp_path: Path) -> None:
     write(tmp_path, {})
     path = tmp_path / "QA_information/Open-access/A.json"

@@ -40,10 +40,6 @@ def samples(raw: Path) -> list[Sample]:
     return rows  # type: ignore[return-value]
 
 
-def images_of(rows: list[Sample]) -> list[tuple[str, str]]:
-    return [(row.id, row.images[0].image_id) for row in rows]
-
-
 def test_a_row_is_kept_whole(tmp_path: Path) -> None:
     (row,) = samples(write(tmp_path, [ROW]))
     assert (row.id, row.split) == ("pathvqa/train-1", "train")
@@ -190,27 +186,6 @@ def test_the_release_is_read_from_its_archive(tmp_path: Path, archive: str, pref
     assert rows[4].images[0].image_id == "test/test_0422.jpg"
     assert rows[0].provenance.file == archive
     assert rows[0].provenance.record == f"{prefix}qas/train/train_qa.pkl record 1"
-
-
-@pytest.mark.parametrize("name", ["pvqa.zip", "images.zip", "images/val.zip"])
-def test_an_archive_supplies_the_images_that_are_not_unpacked(tmp_path: Path, name: str) -> None:
-    raw = write_all(tmp_path)
-    expected = images_of(samples(raw))
-    pack(raw / "images" if name == "images/val.zip" else raw, raw / name, pattern="*.jpg")
-    (raw / "images/val/val_0422.jpg").unlink()
-    assert images_of(samples(raw)) == expected
-
-
-@pytest.mark.parametrize("place", ["images.zip", "images.tar", "images/train.zip", "pvqa/images.zip", "images"])
-def test_images_may_be_packed_or_in_one_folder(tmp_path: Path, place: str) -> None:
-    (tmp_path / "raw").mkdir()
-    write_release(tmp_path / "raw/pvqa", [QA])
-    (tmp_path / "raw/pvqa/images").rename(tmp_path / "images")
-    if place == "images":
-        shutil.move(tmp_path / "images/train", tmp_path / "raw/images")
-    else:
-        pack(tmp_path / "images", tmp_path / "raw" / place, "images/")
-    assert images_of(samples(tmp_path / "raw")) == [("pathvqa/train-1", "train/train_0422.jpg")]
 
 
 @pytest.mark.parametrize(

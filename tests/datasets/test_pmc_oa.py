@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 import zipfile
 from collections import defaultdict
 from collections.abc import Callable
@@ -118,20 +117,6 @@ def test_the_withdrawn_lists_are_read_if_there_is_no_other(tmp_path: Path) -> No
     assert [row.id for row in rows] == [f"pmc_oa/{name}-1-{stem}" for name in ("train", "valid", "test")]
     assert [row.attributes["list"] for row in rows] == ["train", "valid", "test"]
     assert {row.split for row in rows} == {"train"}
-
-
-@pytest.mark.parametrize("place", ["images", "images/deeper", "caption_T060_filtered_top4_sep_v0_subfigures"])
-def test_images_are_found_in_other_folders(copy_of: Callable[[str], Path], tmp_path: Path, place: str) -> None:
-    raw = copy_of("pmc_oa")
-    expected = [(row.id, type(row)) for row in read(raw)]
-    shutil.move(raw, tmp_path / "deeper" / "pmc_oa")
-    assert [(row.id, type(row)) for row in read(tmp_path / "deeper")] == expected
-    with zipfile.ZipFile(tmp_path / "deeper" / "pmc_oa" / "images.zip") as archive:
-        archive.extractall(tmp_path / "unpacked")
-    (tmp_path / "deeper" / "pmc_oa" / "images.zip").unlink()
-    (tmp_path / "deeper" / place).parent.mkdir(exist_ok=True)
-    shutil.move(tmp_path / "unpacked" / "caption_T060_filtered_top4_sep_v0_subfigures", tmp_path / "deeper" / place)
-    assert [(row.id, type(row)) for row in read(tmp_path / "deeper")] == expected
 
 
 def test_a_sample_has_the_license_of_its_article_if_the_list_is_present(tmp_path: Path) -> None:

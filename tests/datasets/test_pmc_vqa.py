@@ -236,18 +236,6 @@ def test_the_clean_test_replaces_a_missing_test(tmp_path: Path, copy_of: Callabl
     assert (train.split, clean.split, clean.attributes["is_clean"]) == ("train", "test", "yes")
 
 
-@pytest.mark.parametrize("place", ["images", "figures", "images/figures", "images/images/figures"])
-def test_unpacked_images_are_found(copy_of: Callable[[str], Path], place: str) -> None:
-    raw = copy_of("pmc_vqa")
-    expected = [(row.id, type(row)) for row in read(raw)]
-    with zipfile.ZipFile(raw / "images.zip") as archive:
-        archive.extractall(raw / "unpacked")
-    (raw / "images.zip").unlink()
-    (raw / place).parent.mkdir(parents=True, exist_ok=True)
-    (raw / "unpacked" / "figures").rename(raw / place)
-    assert [(row.id, type(row)) for row in read(raw)] == expected
-
-
 def test_a_file_without_an_answer_column_is_an_error(tmp_path: Path) -> None:
     unanswered = {name: text for name, text in RECORD.items() if not name.startswith("Answer")}
     with pytest.raises(SourceError, match="`Answer`"):

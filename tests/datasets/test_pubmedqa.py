@@ -127,25 +127,6 @@ def test_a_repeated_key_is_rejected(tmp_path: Path) -> None:
     assert (repeated.reason, nameless.reason) == (Reason.ID_REPEATED, Reason.FIELD_MISSING)
 
 
-@pytest.mark.parametrize(("letter", "split", "num_rows"), [("a", "artificial", 120), ("u", "unlabeled", 10)])
-def test_one_part_is_enough(
-    miniature_of: Callable[[str], Path],
-    copy_of: Callable[[str], Path],
-    tmp_path: Path,
-    letter: str,
-    split: str,
-    num_rows: int,
-) -> None:
-    shards = tmp_path / "shards"
-    shutil.copytree(miniature_of("pubmedqa") / f"pqa_{split}", shards / f"pqa_{split}")
-    raw = unshard(copy_of("pubmedqa"))
-    for path in (raw / "data").iterdir():
-        if path.name != f"ori_pqa{letter}.json":
-            path.unlink()
-    for folder in (raw, shards):
-        assert Counter(row.split for row in read(folder)) == {split: num_rows}
-
-
 def test_records_of_the_unlabeled_part_are_rejected_one_by_one(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
     hidden = [row for row in read(copy_of("pubmedqa")) if row.split == "unlabeled"]
     assert [row.reason for row in hidden if isinstance(row, Rejected)] == [Reason.ANSWER_WITHHELD] * 10
@@ -228,16 +209,6 @@ def test_the_hub_alone_does_not_have_the_test_ids(copy_of: Callable[[str], Path]
         next(read(hub))
     shutil.rmtree(hub / "pqa_labeled")
     assert Counter(row.split for row in read(hub)) == {"artificial": 120, "unlabeled": 10}
-
-
-@pytest.mark.parametrize("place", ["outer/pqa_artificial", "pqa_artificial/train", "pqa_artificial"])
-def test_shards_are_found_in_other_folders(tmp_path: Path, place: str) -> None:
-    write_hub(tmp_path, "artificial", {"7": RECORD})
-    (tmp_path / place).mkdir(parents=True, exist_ok=True)
-    name = "0000.parquet" if place.endswith("/train") else "train-00000-of-00001.parquet"
-    (tmp_path / "pqa_artificial/train-00000-of-00001.parquet").rename(tmp_path / place / name)
-    assert [row.id for row in read(tmp_path)] == ["pubmedqa/7"]
-    assert [row.id for row in read(tmp_path / place.removesuffix("/train"))] == ["pubmedqa/7"]
 
 
 def test_of_both_layouts_the_first_is_read(copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:

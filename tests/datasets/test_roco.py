@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -143,16 +142,6 @@ def test_the_other_files_may_be_absent(tmp_path: Path) -> None:
     assert (row.groups.article, row.images[0].image_id) == (None, "ROCO_00020.jpg")
 
 
-def test_the_other_files_may_have_another_order(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("roco")
-    expected = list(read(raw))
-    for name in (*CONCEPTS, "dlinks"):
-        for path in raw.rglob(f"{name}.txt"):
-            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-            path.write_text("".join(reversed(lines)), encoding="utf-8")
-    assert list(read(raw)) == expected
-
-
 def test_images_may_be_in_downloaded_shards(tmp_path: Path) -> None:
     expected = kept(write(tmp_path))
     write_shard(tmp_path / "pictures", "0000-00000", {NAME: b"fetched", f"{GOOD}.jpg": Status.GONE})
@@ -188,29 +177,6 @@ def test_links_have_the_names_under_which_images_are_read(
     )
     assert list(roco.linked_images(raw)) == links
     assert caplog.messages == [f"{path}: 9 lines without a valid link; their rows have no image"]
-
-
-@pytest.mark.parametrize("root", ["", "all_data", "roco-dataset/data", "roco-dataset-master/data"])
-def test_the_folder_may_have_other_names(tmp_path: Path, root: str, copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("roco")
-    expected = [(row.id, type(row)) for row in read(raw)]
-    (tmp_path / "other" / root).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(raw / "data", tmp_path / "other" / root, dirs_exist_ok=True)
-    assert [(row.id, type(row)) for row in read(tmp_path / "other")] == expected
-
-
-@pytest.mark.parametrize("place", [".", "pictures", "images.zip"])
-def test_images_may_be_in_other_places_of_their_folder(tmp_path: Path, place: str) -> None:
-    part = write(tmp_path) / "data/train/radiology"
-    data = (part / "images" / NAME).read_bytes()
-    shutil.rmtree(part / "images")
-    if place == "images.zip":
-        with zipfile.ZipFile(part / place, "w") as archive:
-            archive.writestr(f"images/{NAME}", data)
-    else:
-        (part / place).mkdir(exist_ok=True)
-        (part / place / NAME).write_bytes(data)
-    assert kept(tmp_path).images[0].image_id == NAME
 
 
 def test_one_copy_is_read_and_the_others_are_logged(

@@ -204,15 +204,6 @@ def test_an_image_may_be_in_rows_of_several_datasets(tmp_path: Path) -> None:
     assert len({row.id for row in repeated}) == len(repeated) == 2
 
 
-def test_a_repeated_row_in_another_shard_is_rejected(tmp_path: Path) -> None:
-    for name in SHARDS[:2]:
-        write(tmp_path, [ROW, ROW | {"image_id": name}], name)
-    rows = list(read(tmp_path))
-    assert [isinstance(row, Sample) for row in rows] == [True] * 4 + [False] * 2 + [True] * 2
-    assert len({row.id for row in rows}) == 8
-    assert [row.provenance.file for row in rows] == [f"{FOLDER}/{name}" for name in SHARDS[:2] for _ in range(4)]
-
-
 def test_a_sample_has_the_license_of_its_row(tmp_path: Path) -> None:
     stated = (("CC-BY-NC-4.0", "CC-BY-NC-4.0"), ("CC BY-NC 4.0", "CC-BY-NC-4.0"), ("own terms", "own terms"))
     for licence, expected in (*stated, (None, card.licence), ("", card.licence)):
@@ -253,27 +244,3 @@ def test_missing_shards_are_logged(copy_of: Callable[[str], Path], caplog: pytes
     left = list(read(raw))
     assert [row for row in whole if row.provenance.file.rpartition("/")[2] not in (SHARDS[2], SHARDS[5])] == left
     assert "missing shards 2, 5 of 7" in caplog.text
-
-
-@pytest.mark.parametrize("folder", ["", "snapshots/abc/perception/0.1.0"])
-def test_shards_may_be_in_any_folder(copy_of: Callable[[str], Path], folder: str) -> None:
-    raw = copy_of("ubench")
-    expected = [(row.id, row.provenance.record) for row in read(raw)]
-    shards = sorted((raw / FOLDER).glob("*.arrow"))
-    (raw / folder).mkdir(parents=True, exist_ok=True)
-    for path in shards:
-        path.rename(raw / folder / path.name)
-    assert [(row.id, row.provenance.record) for row in read(raw)] == expected
-
-
-def test_the_copy_with_more_shards_is_read_and_the_other_is_logged(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    raw = copy_of("ubench")
-    expected = list(read(raw))
-    (raw / "older").mkdir()
-    for name in SHARDS[:6]:
-        (raw / "older" / name).write_bytes((raw / FOLDER / name).read_bytes())
-    assert list(read(raw)) == expected
-    assert "older/ubench-test: not read" in caplog.text

@@ -211,28 +211,6 @@ def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
         run(server, tmp_path, {"a.jpg": address})
 
 
-@pytest.mark.parametrize(
-    ("message", "status"),
-    [
-        ("HTTP Error 404: Not Found", Status.GONE),
-        ("HTTP Error 410: Gone", Status.GONE),
-        ("HTTP Error 403: Forbidden", Status.GONE),
-        ("Use of image disallowed by X-Robots-Tag directive", Status.GONE),
-        ("HTTP Error 429: Too Many Requests", Status.NOT_NOW),
-        ("HTTP Error 503: Slow Down", Status.NOT_NOW),
-        ("<urlopen error [Errno 111] Connection refused>", Status.NOT_NOW),
-        ("The read operation timed out", Status.NOT_NOW),
-        ("IncompleteRead(20 bytes read, 83 more expected)", Status.NOT_NOW),
-        ("", Status.NOT_NOW),
-    ],
-)
-def test_what_a_message_means(message: str, status: Status) -> None:
-    row = {"name": "a", "address": "b", "status": "failed_to_download", "error_message": message, "jpg": None}
-    assert images._check_row(row | {"sha256": None}, None)["status"] is status
-    damaged = row | {"status": "success", "sha256": "0" * 64, "jpg": b"\xff\xd8\xff"}
-    assert images._check_row(damaged, None)["status"] is Status.NOT_NOW, "other bytes than img2dataset hashed"
-
-
 def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_PROGRAM", "tests.fetch.no_such_program")
     with (

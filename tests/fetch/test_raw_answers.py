@@ -148,16 +148,6 @@ def test_what_is_called_a_page_is_one_unless_its_hash_is_known(fetch: Fetch, kin
         assert read_all(fetch(server, make_set(make_files(pages)))) == pages
 
 
-@pytest.mark.parametrize("name", ["a.zip", "a.npz", "a.csv.gz", "a.TGZ", "a.tar.gz", "a.parquet"])
-def test_an_archive_begins_as_one_unless_its_hash_is_known(fetch: Fetch, name: str) -> None:
-    files = {name: b'{"error": "forbidden"}'}
-    with serve_raw(HOST, lambda head, number: [answer_with(files[name], Content_Type="text/plain")]) as server:
-        message = r"does not begin as a \.\w+ file; the host may require a login"
-        with pytest.raises(AcquisitionError, match=message):
-            fetch(server, make_set(make_files(files)))
-        assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
-
-
 @pytest.mark.parametrize("start", [b"<?xml version='1.0'?><eCitation>", b"<htmlish", b"a <html>", b"<!-- only", b""])
 def test_what_only_looks_like_a_page_is_a_file(start: bytes) -> None:
     checks.check_start(FILES[0], "application/octet-stream", start)
