@@ -48,6 +48,13 @@ def test_files_of_secrets_are_ignored_by_git() -> None:
     assert "/docker/secrets/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
 
 
+def test_the_servers_answer_to_their_own_names_only() -> None:
+    prefect, mlflow = (" ".join(SERVICES[name]["command"]) for name in ("prefect", "mlflow"))
+    assert prefect.startswith("python -m flows.server ") and "--allowed-hosts=prefect:4200" in prefect
+    assert "--allowed-hosts=mlflow:5000,127.0.0.1:5000,localhost:5000" in mlflow and "*" not in mlflow
+    assert COMPOSE["networks"]["store"] == {"internal": True} and SERVICES["postgres"]["networks"] == ["store"]
+
+
 @pytest.mark.parametrize("secret", ["plain", 'a\'b@c:/%d $HOME `id` "x" \\n', "two words ", ""])
 def test_the_entrypoint_hands_on_a_secret_unchanged_or_names_the_missing_one(secret: str, tmp_path: Path) -> None:
     text = (DOCKER / "with-secrets.sh").read_text(encoding="utf-8").replace("/run/secrets", str(tmp_path))

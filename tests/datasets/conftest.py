@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -14,10 +15,16 @@ from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.datasets.card import Dataset
 
 SETS: dict[str, Dataset] = SOURCES | BENCHMARKS
+FolderOf = Callable[[str], Path]  # from the id of a dataset
+
+
+@pytest.fixture(autouse=True)
+def _log_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
 
 
 @pytest.fixture(scope="session")
-def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> FolderOf:
     """The folder of a dataset's miniature, which tests must not change."""
 
     @cache
@@ -30,6 +37,6 @@ def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 
 
 @pytest.fixture
-def copy_of(miniature_of: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+def copy_of(miniature_of: FolderOf, tmp_path: Path) -> FolderOf:
     """A copy of a dataset's miniature, which tests may change."""
     return lambda dataset_id: Path(shutil.copytree(miniature_of(dataset_id), tmp_path / dataset_id))

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -69,7 +68,6 @@ def test_a_zip_is_read_in_place(tmp_path: Path, name: str, home: str) -> None:
 
 
 def test_one_class_alone_is_read_and_the_others_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     write(tmp_path, "Benign/benign (1).PNG", "Benign/.hidden.png", "Benign/notes.txt", "other/benign (1).png")
     assert [row.id for row in samples(tmp_path)] == ["breast_ultrasound/benign (1)"]
     assert any("malignant or normal" in message for message in caplog.messages)

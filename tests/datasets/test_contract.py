@@ -18,9 +18,11 @@ from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.datasets.card import Card, Dataset
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Rejected, Role, Sample, Task
+from tests.datasets.conftest import FolderOf
 
 SETS: dict[str, Dataset] = SOURCES | BENCHMARKS
 PACKED = (".arrow", ".gz", ".npz", ".parquet", ".tgz", ".zip")
+RowsOf = Callable[[str], list[Sample | Rejected]]
 MODALITIES = {"pathology", "radiology", "microscopy", "mixed", "text"}
 
 # By dataset: the rows of its miniature, and the reasons of those that are rejected.
@@ -74,7 +76,7 @@ def strings_of(row: Sample | Rejected) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def rows_of(miniature_of: Callable[[str], Path]) -> Callable[[str], list[Sample | Rejected]]:
+def rows_of(miniature_of: FolderOf) -> RowsOf:
     return lambda dataset_id: list(SETS[dataset_id].read(miniature_of(dataset_id)))
 
 
@@ -103,9 +105,7 @@ def test_no_id_is_used_twice_and_no_benchmark_trains() -> None:
 
 
 @every_dataset
-def test_ids_are_unique_and_say_their_set(
-    dataset_id: str, rows_of: Callable[[str], list[Sample | Rejected]], miniature_of: Callable[[str], Path]
-) -> None:
+def test_ids_are_unique_and_say_their_set(dataset_id: str, rows_of: RowsOf, miniature_of: FolderOf) -> None:
     rows = rows_of(dataset_id)
     assert rows
     assert [row_id for row_id, number in Counter(row.id for row in rows).items() if number > 1] == []
@@ -118,16 +118,14 @@ def test_ids_are_unique_and_say_their_set(
 
 
 @every_dataset
-def test_splits_have_roles_and_all_of_them_are_in_the_miniature(
-    dataset_id: str, rows_of: Callable[[str], list[Sample | Rejected]]
-) -> None:
+def test_splits_have_roles_and_all_of_them_are_in_the_miniature(dataset_id: str, rows_of: RowsOf) -> None:
     roles = SETS[dataset_id].card.roles
     assert {sample.split for sample in samples(rows_of(dataset_id))} <= set(roles)
     assert {row.split for row in rows_of(dataset_id) if row.split} == set(roles)  # a hidden test is rejected as a whole
 
 
 def test_each_miniature_has_the_rows_and_the_faults_that_its_readers_must_handle(
-    rows_of: Callable[[str], list[Sample | Rejected]],
+    rows_of: RowsOf,
 ) -> None:
     found = {}
     for dataset_id in SETS:
@@ -146,9 +144,7 @@ def test_each_miniature_has_the_rows_and_the_faults_that_its_readers_must_handle
         ("pmc_oa", "roco"),
     ],
 )
-def test_two_miniatures_share_one_image(
-    one: str, other: str, rows_of: Callable[[str], list[Sample | Rejected]]
-) -> None:
+def test_two_miniatures_share_one_image(one: str, other: str, rows_of: RowsOf) -> None:
     ours, theirs = (
         {bytes_of(image) for sample in samples(rows_of(each)) for image in sample.images} for each in (one, other)
     )
@@ -163,7 +159,7 @@ def test_settings_are_named_as_in_params(dataset_id: str) -> None:
 
 
 @every_dataset
-def test_samples_agree_with_their_card(dataset_id: str, rows_of: Callable[[str], list[Sample | Rejected]]) -> None:
+def test_samples_agree_with_their_card(dataset_id: str, rows_of: RowsOf) -> None:
     card = SETS[dataset_id].card
     for sample in samples(rows_of(dataset_id)):
         assert sample.task in (card.task, *card.other_tasks)
@@ -186,7 +182,7 @@ def test_samples_agree_with_their_card(dataset_id: str, rows_of: Callable[[str],
 
 
 @every_dataset
-def test_all_text_is_utf8_and_stripped(dataset_id: str, rows_of: Callable[[str], list[Sample | Rejected]]) -> None:
+def test_all_text_is_utf8_and_stripped(dataset_id: str, rows_of: RowsOf) -> None:
     for row in rows_of(dataset_id):
         for text in strings_of(row):
             text.encode()
@@ -194,9 +190,7 @@ def test_all_text_is_utf8_and_stripped(dataset_id: str, rows_of: Callable[[str],
 
 
 @every_dataset
-def test_pictures_can_be_decoded_and_one_name_is_one_picture(
-    dataset_id: str, rows_of: Callable[[str], list[Sample | Rejected]]
-) -> None:
+def test_pictures_can_be_decoded_and_one_name_is_one_picture(dataset_id: str, rows_of: RowsOf) -> None:
     named: dict[str, str] = {}
     for sample in samples(rows_of(dataset_id)):
         for image in sample.images:
@@ -209,7 +203,7 @@ def test_pictures_can_be_decoded_and_one_name_is_one_picture(
 
 
 @every_dataset
-def test_read_streams(dataset_id: str, miniature_of: Callable[[str], Path]) -> None:
+def test_read_streams(dataset_id: str, miniature_of: FolderOf) -> None:
     rows = SETS[dataset_id].read(miniature_of(dataset_id))
     assert isinstance(rows, Iterator)
     next(rows)
@@ -217,16 +211,12 @@ def test_read_streams(dataset_id: str, miniature_of: Callable[[str], Path]) -> N
 
 
 @every_dataset
-def test_reading_twice_gives_the_same_rows(
-    dataset_id: str, rows_of: Callable[[str], list[Sample | Rejected]], miniature_of: Callable[[str], Path]
-) -> None:
+def test_reading_twice_gives_the_same_rows(dataset_id: str, rows_of: RowsOf, miniature_of: FolderOf) -> None:
     assert rows_of(dataset_id) == list(SETS[dataset_id].read(miniature_of(dataset_id)))
 
 
 @every_dataset
-def test_the_miniature_depends_on_the_seed_alone(
-    dataset_id: str, tmp_path: Path, miniature_of: Callable[[str], Path]
-) -> None:
+def test_the_miniature_depends_on_the_seed_alone(dataset_id: str, tmp_path: Path, miniature_of: FolderOf) -> None:
     before = digest(miniature_of(dataset_id))
     (tmp_path / "again").mkdir()  # the folder may exist
     synthetic.write(dataset_id, tmp_path / "again", seed=0)
@@ -236,7 +226,7 @@ def test_the_miniature_depends_on_the_seed_alone(
 
 
 @every_dataset
-def test_the_miniature_has_the_published_names(dataset_id: str, miniature_of: Callable[[str], Path]) -> None:
+def test_the_miniature_has_the_published_names(dataset_id: str, miniature_of: FolderOf) -> None:
     raw = miniature_of(dataset_id)
     for file in SETS[dataset_id].card.files:
         assert (raw / file.path).is_file() or (raw / file.path).with_suffix("").is_dir(), file.path
@@ -253,9 +243,7 @@ def test_an_empty_or_absent_folder_is_one_line(dataset_id: str, tmp_path: Path) 
 
 @every_dataset
 @pytest.mark.parametrize("spoil", ["cut", "empty"])
-def test_a_spoilt_file_is_one_line_or_rejected_rows(
-    dataset_id: str, spoil: str, copy_of: Callable[[str], Path]
-) -> None:
+def test_a_spoilt_file_is_one_line_or_rejected_rows(dataset_id: str, spoil: str, copy_of: FolderOf) -> None:
     raw = copy_of(dataset_id)
     num_rows = len(list(SETS[dataset_id].read(raw)))
     num_errors = 0
@@ -278,9 +266,7 @@ def test_a_spoilt_file_is_one_line_or_rejected_rows(
 
 @pytest.mark.parametrize("dataset_id", sorted(key for key in SETS if not key.startswith("medfmc")))
 @pytest.mark.parametrize("name", ["The Set", "snapshots/a9083ce"])
-def test_files_may_lie_one_or_two_folders_deeper(
-    copy_of: Callable[[str], Path], tmp_path: Path, dataset_id: str, name: str
-) -> None:
+def test_files_may_lie_one_or_two_folders_deeper(copy_of: FolderOf, tmp_path: Path, dataset_id: str, name: str) -> None:
     raw = copy_of(dataset_id)
     expected = [(row.id, type(row)) for row in SETS[dataset_id].read(raw)]
     deeper = tmp_path / "raw" / name

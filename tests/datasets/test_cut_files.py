@@ -12,6 +12,7 @@ import pytest
 
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_contract import SETS
 
 _PAIRS = "ImageClef-2019-VQA-Med-Training.zip:ImageClef-2019-VQA-Med-Training/All_QA_Pairs_train.txt"
@@ -56,7 +57,7 @@ def cut(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("dataset_id", sorted(RECORDS))
-def test_whole_records_are_kept_and_the_rest_is_rejected(dataset_id: str, copy_of: Callable[[str], Path]) -> None:
+def test_whole_records_are_kept_and_the_rest_is_rejected(dataset_id: str, copy_of: FolderOf) -> None:
     raw = copy_of(dataset_id)
     before = {row.id: row for row in SETS[dataset_id].read(raw)}
     change(raw, RECORDS[dataset_id], cut)
@@ -74,7 +75,7 @@ def test_whole_records_are_kept_and_the_rest_is_rejected(dataset_id: str, copy_o
         assert len(before) - num_unlisted <= len(after) <= len(before) + 1
 
 
-def test_rows_that_ubench_counts_and_no_shard_has_are_rejected(copy_of: Callable[[str], Path]) -> None:
+def test_rows_that_ubench_counts_and_no_shard_has_are_rejected(copy_of: FolderOf) -> None:
     raw = copy_of("ubench")
     (raw / "perception/0.1.0/ubench-test-00006-of-00007.arrow").unlink()
     rows = list(SETS["ubench"].read(raw))
@@ -82,7 +83,7 @@ def test_rows_that_ubench_counts_and_no_shard_has_are_rejected(copy_of: Callable
     assert rows[-1].id == "ubench/row-21"
 
 
-def test_test_questions_that_pubmedqa_does_not_hold_are_rejected(copy_of: Callable[[str], Path]) -> None:
+def test_test_questions_that_pubmedqa_does_not_hold_are_rejected(copy_of: FolderOf) -> None:
     raw = copy_of("pubmedqa")
     truth = raw / "data/test_ground_truth.json"
     truth.write_text(json.dumps(json.loads(truth.read_text()) | {"1": "yes"}), encoding="utf-8")

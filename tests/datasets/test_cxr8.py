@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -72,7 +71,6 @@ def test_all_versions_of_the_table_are_read(tmp_path: Path, name: str, end: str,
 
 
 def test_the_newer_table_is_read_and_the_older_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     write(tmp_path, ROW.replace("Cardiomegaly", "Mass"), name=OLD_TABLE)
     row = read_one(tmp_path, ROW)
     assert isinstance(row, Sample)
@@ -112,7 +110,6 @@ def test_what_can_not_be_represented_is_rejected(tmp_path: Path, row: str, reaso
 
 
 def test_lists_say_the_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     write(tmp_path, *(ROW.replace("1_000", f"1_00{number}") for number in range(4)))
     (tmp_path / LISTS["test"]).write_text("00000001_001.png\r\n00000001_002.png\r\n", encoding="utf-8")
     assert [row.split for row in read(tmp_path)] == ["unlisted", "test", "test", "unlisted"]

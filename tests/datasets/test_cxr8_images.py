@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import logging
 import tarfile
 import zipfile
 from pathlib import Path
@@ -89,7 +88,6 @@ def test_names_do_not_leave_the_folder(tmp_path: Path, name: str) -> None:
 def test_a_cut_archive_is_one_line_and_is_not_opened_for_nothing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     pack(tmp_path / "images_001.tar.gz", "a.png")
     (tmp_path / "images_002.tar.gz").write_bytes((tmp_path / "images_001.tar.gz").read_bytes()[:60])
     assert found(join(tmp_path, "a.png")) == {"0": "archive"}

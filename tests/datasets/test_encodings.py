@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_contract import SETS
 
 TEXTS = (".json", ".jsonl", ".csv", ".txt", ".gz")
@@ -40,7 +41,7 @@ def rewrite_zip(path: Path, change: Callable[[bytes], bytes]) -> None:
         *("slake", "ubench", "vqa_med_2019", "vqa_rad"),
     ],
 )
-def test_a_byte_order_mark_changes_no_row(dataset_id: str, encoding: str, copy_of: Callable[[str], Path]) -> None:
+def test_a_byte_order_mark_changes_no_row(dataset_id: str, encoding: str, copy_of: FolderOf) -> None:
     raw = copy_of(dataset_id)
     expected = [(type(row), row.id, getattr(row, "turns", None)) for row in SETS[dataset_id].read(raw)]
     for path in [path for path in raw.rglob("*") if path.is_file()]:

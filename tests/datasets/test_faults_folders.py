@@ -11,6 +11,7 @@ import pytest
 
 from openmedq.schema import Reason
 from tests.datasets import faults
+from tests.datasets.conftest import FolderOf
 from tests.datasets.faults import SETS
 
 Read = Callable[[str], list[faults.Row]]
@@ -23,13 +24,13 @@ UNLOGGED = ("cxr8", "iu_xray", "medfmc_chest", "medfmc_colon", "medfmc_endo", "o
 
 
 @pytest.fixture(scope="session")
-def expected(miniature_of: Callable[[str], Path]) -> Read:
+def expected(miniature_of: FolderOf) -> Read:
     """The rows of a dataset's miniature."""
     return cache(lambda dataset_id: faults.read(dataset_id, miniature_of(dataset_id)))
 
 
 @pytest.mark.parametrize("dataset_id", sorted(SETS))
-def test_what_operating_systems_add_is_ignored(dataset_id: str, copy_of: Callable[[str], Path], expected: Read) -> None:
+def test_what_operating_systems_add_is_ignored(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
     raw = copy_of(dataset_id)
     faults.add_junk(raw)
     assert faults.read(dataset_id, raw) == expected(dataset_id)
@@ -38,7 +39,7 @@ def test_what_operating_systems_add_is_ignored(dataset_id: str, copy_of: Callabl
 @pytest.mark.parametrize("step", [1, 2], ids=["unpacked", "half unpacked"])
 @pytest.mark.parametrize("dataset_id", PACKED)
 def test_archives_may_be_unpacked_and_serve_what_is_not(
-    dataset_id: str, step: int, copy_of: Callable[[str], Path], expected: Read
+    dataset_id: str, step: int, copy_of: FolderOf, expected: Read
 ) -> None:
     raw = copy_of(dataset_id)
     assert faults.unpack(raw, step) > 3
@@ -58,9 +59,7 @@ def half_pack(dataset_id: str, raw: Path) -> None:
 
 
 @pytest.mark.parametrize("dataset_id", FOLDERS)
-def test_an_archive_beside_a_folder_serves_what_it_lacks(
-    dataset_id: str, copy_of: Callable[[str], Path], expected: Read
-) -> None:
+def test_an_archive_beside_a_folder_serves_what_it_lacks(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
     raw = copy_of(dataset_id)
     half_pack(dataset_id, raw)
     assert sorted(map(repr, faults.read(dataset_id, raw))) == sorted(map(repr, expected(dataset_id)))
@@ -68,7 +67,7 @@ def test_an_archive_beside_a_folder_serves_what_it_lacks(
 
 @pytest.mark.parametrize("dataset_id", ["slake", "vqa_rad", "vqa_med_2019", "breast_ultrasound"])
 def test_a_damaged_archive_beside_a_folder_is_a_warning(
-    dataset_id: str, copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+    dataset_id: str, copy_of: FolderOf, caplog: pytest.LogCaptureFixture
 ) -> None:
     raw = copy_of(dataset_id)
     if dataset_id in FOLDERS:
@@ -84,7 +83,7 @@ def test_a_damaged_archive_beside_a_folder_is_a_warning(
 
 
 @pytest.mark.parametrize("dataset_id", PACKED)
-def test_a_damaged_image_costs_its_rows_alone(dataset_id: str, copy_of: Callable[[str], Path], expected: Read) -> None:
+def test_a_damaged_image_costs_its_rows_alone(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
     raw = copy_of(dataset_id)
     assert faults.damage_an_image(raw)
     before = {row[0]: row for row in expected(dataset_id)}
@@ -95,9 +94,8 @@ def test_a_damaged_image_costs_its_rows_alone(dataset_id: str, copy_of: Callable
 
 @pytest.mark.parametrize("dataset_id", sorted(SETS))
 def test_of_two_copies_one_is_read_and_the_other_is_logged(
-    dataset_id: str, copy_of: Callable[[str], Path], expected: Read, caplog: pytest.LogCaptureFixture
+    dataset_id: str, copy_of: FolderOf, expected: Read, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     raw = copy_of(dataset_id)
     faults.copy(raw, raw.parent / "other").rename(raw / "other")
     assert faults.read(dataset_id, raw) == expected(dataset_id)
@@ -106,9 +104,7 @@ def test_of_two_copies_one_is_read_and_the_other_is_logged(
 
 
 @pytest.mark.parametrize("dataset_id", ["medqa"])
-def test_an_archive_serves_the_splits_that_are_not_unpacked(
-    dataset_id: str, copy_of: Callable[[str], Path], expected: Read
-) -> None:
+def test_an_archive_serves_the_splits_that_are_not_unpacked(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
     raw = copy_of(dataset_id)
     for archive in faults.find_files(raw, ".zip"):
         for name, data in list(faults.members_of(archive).items())[::3]:
@@ -122,7 +118,7 @@ def with_backslashes(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.mark.parametrize("dataset_id", [*PACKED, *FOLDERS, "medqa", "mimic_cxr"])
-def test_archives_with_backslashes_are_read(dataset_id: str, copy_of: Callable[[str], Path], expected: Read) -> None:
+def test_archives_with_backslashes_are_read(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
     raw = copy_of(dataset_id)
     if dataset_id in FOLDERS:
         half_pack(dataset_id, raw)
@@ -135,7 +131,7 @@ def test_archives_with_backslashes_are_read(dataset_id: str, copy_of: Callable[[
 )
 @pytest.mark.parametrize("dataset_id", ["mimic_cxr", "iu_xray", "cxr8"])
 def test_gzips_that_a_browser_has_unpacked_are_read(
-    dataset_id: str, rename: Callable[[str], str], copy_of: Callable[[str], Path], expected: Read
+    dataset_id: str, rename: Callable[[str], str], copy_of: FolderOf, expected: Read
 ) -> None:
     raw = copy_of(dataset_id)
     assert faults.unpack_gzips(raw, rename)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import logging
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,13 +12,13 @@ import pytest
 from openmedq.datasets.iu_xray.iu_xray import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Turn
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_iu_xray import PICTURE, bytes_of, samples
 
 
 def test_of_several_copies_one_is_read_and_the_others_named(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+    copy_of: FolderOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     raw = copy_of("iu_xray")
     with tarfile.open(raw / "NLMCXR_reports.tgz") as archive:
         archive.extractall(raw, filter="data")
@@ -127,7 +125,6 @@ def test_a_stray_xml_beside_the_tables_is_no_report(tmp_path: Path) -> None:
 
 
 def test_kaggles_pictures_may_be_zipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     raw = write_tables(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
     with zipfile.ZipFile(raw / "archive.zip", "w") as archive:
         archive.writestr("indiana_reports.csv", "no picture")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -186,7 +185,6 @@ def test_a_table_in_a_zip_is_read_in_place(tmp_path: Path, task: str) -> None:
 
 @every_task
 def test_lists_of_two_folders_are_not_mixed(tmp_path: Path, caplog: pytest.LogCaptureFixture, task: str) -> None:
-    caplog.set_level(logging.INFO)
     write_lists(tmp_path / f"data_backup/MedFMC/{task}", task, test_WithLabel=None, test_WithoutLabel=None)
     write_lists(tmp_path / f"data/MedFMC/{task}", task)
     write_images(tmp_path / f"data/MedFMC/{task}/images", task, 0, 1, 2)

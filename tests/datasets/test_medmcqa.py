@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from openmedq.datasets.medmcqa import card, read
 from openmedq.errors import SourceError
 from openmedq.model.prompt import respond
 from openmedq.schema import Reason, Rejected, Role, Sample, Task
+from tests.datasets.conftest import FolderOf
 
 SHARD = "data/{}-00000-of-00001.parquet"
 ROW: dict[str, Any] = {
@@ -137,7 +136,7 @@ def test_cop_may_be_written_as_pandas_does(tmp_path: Path, cop: Any) -> None:
     assert row.turns[0].answer == "Femur"
 
 
-def test_both_layouts_say_the_same(copy_of: Callable[[str], Path]) -> None:
+def test_both_layouts_say_the_same(copy_of: FolderOf) -> None:
     raw = copy_of("medmcqa")
     said = [(row.id, row.split, getattr(row, "turns", None), getattr(row, "attributes", None)) for row in read(raw)]
     assert Counter(split for _, split, *_ in said) == {"train": 80, "validation": 24, "test": 12}
@@ -190,7 +189,7 @@ def test_withheld_answers_are_rejected_one_by_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["", "medmcqa_data", "data.zip"])
-def test_lines_are_found_unpacked_and_packed(copy_of: Callable[[str], Path], place: str) -> None:
+def test_lines_are_found_unpacked_and_packed(copy_of: FolderOf, place: str) -> None:
     raw = convert(copy_of("medmcqa"))
     expected = [row.id for row in read(raw)]
     names = ["train.json", "dev.json", "test.json"]
@@ -210,9 +209,8 @@ def test_lines_are_found_unpacked_and_packed(copy_of: Callable[[str], Path], pla
 
 
 def test_of_both_layouts_the_parquet_files_are_read(
-    copy_of: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    copy_of: FolderOf, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     raw = copy_of("medmcqa")
     expected = [row.id for row in read(raw)]
     lines = convert(Path(shutil.copytree(raw, tmp_path / "lines")))
@@ -228,7 +226,7 @@ def test_of_both_layouts_the_parquet_files_are_read(
     assert rows[80].provenance.file == "original/dev.json"
 
 
-def test_equal_options_are_kept(miniature_of: Callable[[str], Path]) -> None:
+def test_equal_options_are_kept(miniature_of: FolderOf) -> None:
     rows = [
         row for row in samples(miniature_of("medmcqa")) if len(set(row.turns[0].options)) < len(row.turns[0].options)
     ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import tracemalloc
 import zipfile
 from collections import Counter
@@ -88,13 +87,11 @@ def test_another_file_than_the_published_is_refused_in_one_line(tmp_path: Path) 
 def test_another_file_is_read_and_named_where_the_dial_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     assert len(read(write(tmp_path))) == 12
     assert any("not the published file" in message and FILE in message for message in caplog.messages)
 
 
 def test_the_published_file_is_read_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     path = write(tmp_path) / FILE
     md5s = {FILE: hashlib.md5(path.read_bytes()).hexdigest()}
     assert len(list(read_npz(tmp_path, gray.card, md5s, num_channels=1, allow_unofficial=False))) == 12
@@ -111,7 +108,6 @@ def test_a_miniature_says_that_it_is_one(tmp_path: Path) -> None:
 
 
 def test_larger_sizes_are_read_by_the_side_in_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     for side_px in (224, 64):
         row = read(write(tmp_path, f"pneumoniamnist_{side_px}.npz", side_px))[0]
         assert isinstance(row, Sample)

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import pytest
 from openmedq.datasets.medqa import read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
+from tests.datasets.conftest import FolderOf
 
 FOUR = "data_clean/questions/US/4_options/phrases_no_exclude_{}.jsonl"
 FIVE = "data_clean/questions/US/{}.jsonl"
@@ -121,17 +120,7 @@ def test_a_bad_line_is_rejected_under_its_number_in_every_split(tmp_path: Path) 
     assert {row.split for row in rows} == {"train", "test"}
 
 
-def test_the_copy_of_hugging_face_has_no_dev(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
-    raw = unpack(copy_of("medqa"))
-    flat = tmp_path / "flat"
-    flat.mkdir()
-    for split in ("train", "test"):
-        (raw / FOUR.format(split)).rename(flat / f"phrases_no_exclude_{split}.jsonl")
-    assert Counter(row.split for row in read(flat)) == {"train": 60, "test": 20}
-
-
-def test_four_and_five_options_agree(copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_four_and_five_options_agree(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = unpack(copy_of("medqa"))
     four = [row for row in read(raw) if isinstance(row, Sample)]
     assert any(f"{FIVE.format('train')}: not read: the same questions" in message for message in caplog.messages)
@@ -154,8 +143,7 @@ def test_one_split_alone_is_enough(tmp_path: Path, name: str) -> None:
     assert Counter(row.split for row in read(write(tmp_path, [RECORD], name))) == {"dev": 1}
 
 
-def test_the_question_bank_is_never_read(copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_the_question_bank_is_never_read(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("medqa")
     test = {question for row_id, (question, _) in said(raw).items() if row_id.startswith("medqa/test")}
     assert any("US_qbank.jsonl: not read" in message for message in caplog.messages)

@@ -18,6 +18,7 @@ from openmedq.datasets.mimic_cxr import mimic_cxr
 from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY, REPORTS, TABLES, card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample
+from tests.datasets.conftest import FolderOf
 
 # Not real ids: PhysioNet's are larger.
 DICOM = "0badcafe-00000001-00000002-00000003-00000004"
@@ -168,7 +169,7 @@ def test_a_report_that_is_absent_or_another_patients_is_rejected(tmp_path: Path)
     assert isinstance(row, Rejected)
 
 
-def test_what_only_describes_may_be_absent(tmp_path: Path, miniature_of: Callable[[str], Path]) -> None:
+def test_what_only_describes_may_be_absent(tmp_path: Path, miniature_of: FolderOf) -> None:
     write(tmp_path)
     for name in ("metadata", "chexpert", "negbio"):
         (tmp_path / TABLES[name]).unlink()
@@ -177,18 +178,6 @@ def test_what_only_describes_may_be_absent(tmp_path: Path, miniature_of: Callabl
     assert row.attributes == {"examination": "CHEST (PORTABLE AP)"}
     views = Counter(row.attributes.get("view_position") for row in samples_of(miniature_of("mimic_cxr")))
     assert set(views) == {"PA", "LATERAL", None}
-
-
-def test_tables_join_whatever_their_order(copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of("mimic_cxr")
-    expected = list(read(raw))
-    for name in ("metadata", "chexpert", "negbio"):
-        rewrite(raw / TABLES[name], lambda lines: [lines[0], *reversed(lines[1:])])
-    assert list(read(raw)) == expected
-    rewrite(raw / TABLES["split"], lambda lines: [lines[0], *sorted(lines[1:])])
-    assert sorted(row.id for row in read(raw)) == sorted(row.id for row in expected)
-    described = {row.id: row.attributes for row in expected if isinstance(row, Sample)}
-    assert {row.id: row.attributes for row in samples_of(raw)} == described
 
 
 def samples_of(raw: Path) -> list[Sample]:
@@ -207,7 +196,7 @@ def tell(rows: Iterator[Sample | Rejected]) -> list[Any]:
 @pytest.mark.parametrize("dicom", ["mimic-cxr/2.1.0", ".", "physionet.org/files/mimic-cxr/2.1.0"])
 @pytest.mark.parametrize("unpacked", [None, ".", "mimic-cxr-reports"])
 def test_both_projects_may_lie_where_they_were_put(
-    copy_of: Callable[[str], Path], tmp_path: Path, jpg: str, dicom: str, unpacked: str | None
+    copy_of: FolderOf, tmp_path: Path, jpg: str, dicom: str, unpacked: str | None
 ) -> None:
     flat = copy_of("mimic_cxr")
     expected = tell(read(flat))
@@ -222,7 +211,7 @@ def test_both_projects_may_lie_where_they_were_put(
     assert tell(read(raw)) == expected
 
 
-def test_patients_folders_are_not_listed(copy_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_patients_folders_are_not_listed(copy_of: FolderOf, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = copy_of("mimic_cxr")
     listed = []
     scan = mimic_cxr.locate_files.__globals__["os"].scandir
@@ -241,7 +230,7 @@ def test_without_any_report_it_is_said_once(tmp_path: Path) -> None:
         next(read(tmp_path))
 
 
-def test_splits_have_their_published_names_and_the_test_never_trains(miniature_of: Callable[[str], Path]) -> None:
+def test_splits_have_their_published_names_and_the_test_never_trains(miniature_of: FolderOf) -> None:
     assert {row.split for row in samples_of(miniature_of("mimic_cxr"))} == {"train", "validate", "test"}
     assert [split for split, role in card.roles.items() if role is Role.TRAIN] == ["train"]
     patients = defaultdict(set)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 from openmedq.datasets.omnimedvqa import ARCHIVE, read
 from openmedq.errors import SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Sample
+from tests.datasets.conftest import FolderOf
 
 RECORD = {
     "dataset": "ACRIMA",
@@ -146,7 +146,7 @@ def test_a_picture_of_the_same_name_is_not_taken_for_another(tmp_path: Path) -> 
     assert row.reason is Reason.IMAGE_MISSING
 
 
-def test_restricted_pictures_are_the_users_to_supply(copy_of: Callable[[str], Path]) -> None:
+def test_restricted_pictures_are_the_users_to_supply(copy_of: FolderOf) -> None:
     raw = copy_of("omnimedvqa")
     absent = [row for row in read(raw) if isinstance(row, Rejected)]
     assert {(row.reason, row.split) for row in absent} == {(Reason.IMAGE_MISSING, "restricted_access")}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import pickle
 import shutil
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from openmedq.datasets.pathvqa.pathvqa import read
 from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason, Rejected, Sample
+from tests.datasets.conftest import FolderOf
 
 SHARD = "data/train-00000-of-00001-0123456789abcdef.parquet"
 ROW = {"image": {"bytes": b"no image", "path": "train_0001.jpg"}, "question": " is it so? ", "answer": "Yes "}
@@ -79,7 +78,7 @@ def test_invalid_text_costs_one_row_and_ids_stay_unique(tmp_path: Path) -> None:
     ]
 
 
-def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: Callable[[str], Path]) -> None:
+def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: FolderOf) -> None:
     rows = samples(miniature_of("pathvqa"))
     assert [row.id for row in rows if row.split == "test"] == [f"pathvqa/test-{n}" for n in range(1, 43)]
     assert [row.split for row in rows] == ["train"] * 85 + ["validation"] * 18 + ["test"] * 42
@@ -234,10 +233,7 @@ def test_a_pickle_without_records_is_an_error(tmp_path: Path, content: Any) -> N
         list(read(write_release(tmp_path, content, protocol=4)))
 
 
-def test_one_layout_is_read_and_the_others_are_logged(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_one_layout_is_read_and_the_others_are_logged(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("pathvqa")
     expected = samples(raw)
     write_all(raw / "pvqa")

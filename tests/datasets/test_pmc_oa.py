@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 
 from openmedq.datasets.pmc_oa import card, read
 from openmedq.schema import Reason, Rejected, Sample
+from tests.datasets.conftest import FolderOf
 
 NAME = "PMC1043860_pbio-0030085-g005_1483.jpg"
 RECORD = {"image": NAME, "caption": " A figure. "}
@@ -77,10 +76,7 @@ def test_an_unusable_line_is_rejected(tmp_path: Path, line: Any, reason: Reason)
     assert row.provenance.record == "line 1"
 
 
-def test_one_list_is_read_and_the_others_are_logged(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_one_list_is_read_and_the_others_are_logged(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("pmc_oa")
     (raw / "test.jsonl").write_bytes((raw / "pmc_oa.jsonl").read_bytes())
     assert {row.provenance.file for row in read(raw)} == {"pmc_oa.jsonl"}
@@ -88,7 +84,7 @@ def test_one_list_is_read_and_the_others_are_logged(
         assert f"{name}: not read" in caplog.text
 
 
-def test_the_beta_list_alone_repeats_whole_captions(copy_of: Callable[[str], Path]) -> None:
+def test_the_beta_list_alone_repeats_whole_captions(copy_of: FolderOf) -> None:
     raw = copy_of("pmc_oa")
     (raw / "pmc_oa.jsonl").unlink()
     rows = [row for row in read(raw) if isinstance(row, Sample)]

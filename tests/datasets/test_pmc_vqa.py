@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import csv
-import logging
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from openmedq.datasets.pmc_vqa import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
+from tests.datasets.conftest import FolderOf
 
 NAME = "PMC1064097_F1.jpg"
 RECORD = {
@@ -174,7 +173,6 @@ def test_other_spellings_are_the_same_layout(tmp_path: Path) -> None:
 
 
 def test_version_2_alone_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     pack(tmp_path / "images_2.zip", SECOND["Figure_path"])
     trained = SECOND | {"split": "train"}
     write(tmp_path, "train_2.csv", [trained, SECOND, trained | {"Answer": " A "}])
@@ -192,10 +190,7 @@ def test_version_2_alone_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert "test_clean.csv: not read" in caplog.text
 
 
-def test_version_1_is_read_and_version_2_is_logged(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_version_1_is_read_and_version_2_is_logged(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("pmc_vqa")
     assert {row.provenance.file for row in read(raw)} == {"train.csv", "test.csv"}
     for name in ("train_2.csv", "test_2.csv"):
@@ -219,7 +214,7 @@ def test_rows_of_the_clean_test_are_marked_and_read_once(tmp_path: Path) -> None
     ]
 
 
-def test_the_clean_test_replaces_a_missing_test(tmp_path: Path, copy_of: Callable[[str], Path]) -> None:
+def test_the_clean_test_replaces_a_missing_test(tmp_path: Path, copy_of: FolderOf) -> None:
     raw = copy_of("pmc_vqa")
     for path in raw.iterdir():
         if path.name != "test_clean.csv":
@@ -243,7 +238,7 @@ def test_a_file_without_an_answer_column_is_an_error(tmp_path: Path) -> None:
     assert turn_of(read_one(tmp_path, unanswered | {"Answer_label": "B"})).answer == "Both"
 
 
-def test_a_question_has_the_license_of_its_article(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_question_has_the_license_of_its_article(miniature_of: FolderOf, tmp_path: Path) -> None:
     licences = Counter(row.licence for row in read(miniature_of("pmc_vqa")) if isinstance(row, Sample))
     assert licences.keys() == {"CC-BY", "CC0-1.0", "CC-BY-SA", "CC-BY-ND"}
     header = ["File", "AccessionID", "License"]

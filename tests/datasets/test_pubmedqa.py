@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from openmedq.datasets import pubmedqa
 from openmedq.datasets.pubmedqa import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample
+from tests.datasets.conftest import FolderOf
 
 RECORD = {
     "QUESTION": " Does it help? ",
@@ -85,7 +84,7 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     assert row.images == ()
 
 
-def test_the_conclusion_is_not_part_of_the_prompt(miniature_of: Callable[[str], Path]) -> None:
+def test_the_conclusion_is_not_part_of_the_prompt(miniature_of: FolderOf) -> None:
     for row in samples(miniature_of("pubmedqa")):
         assert row.attributes["long_answer"] not in row.turns[0].context + row.turns[0].question
 
@@ -127,7 +126,7 @@ def test_a_repeated_key_is_rejected(tmp_path: Path) -> None:
     assert (repeated.reason, nameless.reason) == (Reason.ID_REPEATED, Reason.FIELD_MISSING)
 
 
-def test_records_of_the_unlabeled_part_are_rejected_one_by_one(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_records_of_the_unlabeled_part_are_rejected_one_by_one(copy_of: FolderOf, tmp_path: Path) -> None:
     hidden = [row for row in read(copy_of("pubmedqa")) if row.split == "unlabeled"]
     assert [row.reason for row in hidden if isinstance(row, Rejected)] == [Reason.ANSWER_WITHHELD] * 10
     assert card.published_rows["unlabeled"] == 61_249
@@ -181,7 +180,7 @@ def convert(raw: Path, hub: Path) -> Path:
     return hub
 
 
-def test_both_layouts_and_their_mix_give_the_same_samples(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_both_layouts_and_their_mix_give_the_same_samples(copy_of: FolderOf, tmp_path: Path) -> None:
     raw = copy_of("pubmedqa")
     mixed = list(read(raw))
     unshard(raw)
@@ -200,7 +199,7 @@ def test_both_layouts_and_their_mix_give_the_same_samples(copy_of: Callable[[str
     assert {row.attributes.get("reasoning_free_pred") for row in samples(hub)} == {"yes", "no", "maybe", None}
 
 
-def test_the_hub_alone_does_not_have_the_test_ids(copy_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_hub_alone_does_not_have_the_test_ids(copy_of: FolderOf, tmp_path: Path) -> None:
     hub = convert(unshard(copy_of("pubmedqa")), tmp_path / "hub")
     (hub / "test_ground_truth.json").unlink()
     with pytest.raises(
@@ -211,8 +210,7 @@ def test_the_hub_alone_does_not_have_the_test_ids(copy_of: Callable[[str], Path]
     assert Counter(row.split for row in read(hub)) == {"artificial": 120, "unlabeled": 10}
 
 
-def test_of_both_layouts_the_first_is_read(copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_of_both_layouts_the_first_is_read(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = unshard(copy_of("pubmedqa"))
     expected = list(read(raw))
     convert(raw, raw)
@@ -223,7 +221,7 @@ def test_of_both_layouts_the_first_is_read(copy_of: Callable[[str], Path], caplo
     assert [row.id for row in read(raw)] == [row.id for row in expected]
 
 
-def test_the_ground_truth_is_the_test(miniature_of: Callable[[str], Path]) -> None:
+def test_the_ground_truth_is_the_test(miniature_of: FolderOf) -> None:
     raw = miniature_of("pubmedqa")
     rows = [row for row in read(raw) if isinstance(row, Sample)]
     truth = json.loads((raw / "data/test_ground_truth.json").read_text(encoding="utf-8"))

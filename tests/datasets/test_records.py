@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
 from tests.datasets import faults
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_contract import SETS
 from tests.datasets.test_cut_files import RECORDS, change
 
@@ -140,9 +141,7 @@ def read_rows(dataset_id: str, raw: Path) -> list[Sample | Rejected] | None:
 
 
 @pytest.mark.parametrize(("dataset_id", "place"), sorted([*RECORDS.items(), *TABLES.items()]))
-def test_one_record_gives_one_row_whatever_it_holds(
-    dataset_id: str, place: str, copy_of: Callable[[str], Path]
-) -> None:
+def test_one_record_gives_one_row_whatever_it_holds(dataset_id: str, place: str, copy_of: FolderOf) -> None:
     raw, is_typed = copy_of(dataset_id), place.endswith(TYPED)
     shorten(raw, place)
     name = place.partition(":")[0]
@@ -170,7 +169,7 @@ def test_one_record_gives_one_row_whatever_it_holds(
 
 
 @pytest.mark.parametrize("dataset_id", sorted(FIELDS))
-def test_a_renamed_field_is_one_line_that_names_it(dataset_id: str, copy_of: Callable[[str], Path]) -> None:
+def test_a_renamed_field_is_one_line_that_names_it(dataset_id: str, copy_of: FolderOf) -> None:
     raw, (field, _), place = copy_of(dataset_id), FIELDS[dataset_id], (RECORDS | TABLES)[dataset_id]
 
     def rename(records: list[Any]) -> list[Any]:
@@ -190,7 +189,7 @@ def test_a_renamed_field_is_one_line_that_names_it(dataset_id: str, copy_of: Cal
 
 
 @pytest.mark.parametrize("dataset_id", sorted(key for key, (_, has_id) in FIELDS.items() if has_id))
-def test_an_id_that_comes_twice_is_rejected_the_second_time(dataset_id: str, copy_of: Callable[[str], Path]) -> None:
+def test_an_id_that_comes_twice_is_rejected_the_second_time(dataset_id: str, copy_of: FolderOf) -> None:
     raw, place = copy_of(dataset_id), (RECORDS | TABLES)[dataset_id]
     shorten(raw, place)
     rewrite(raw, place, lambda records: [*records, records[-1]])
@@ -201,7 +200,7 @@ def test_an_id_that_comes_twice_is_rejected_the_second_time(dataset_id: str, cop
 
 
 @pytest.mark.parametrize("dataset_id", WITH_ARCHIVES)
-def test_memory_does_not_grow_with_the_images(dataset_id: str, copy_of: Callable[[str], Path]) -> None:
+def test_memory_does_not_grow_with_the_images(dataset_id: str, copy_of: FolderOf) -> None:
     raw = copy_of(dataset_id)
     image = bytes(range(256)) * 400  # readers do not decode
     num_images = 0
@@ -221,7 +220,7 @@ def test_memory_does_not_grow_with_the_images(dataset_id: str, copy_of: Callable
 
 
 @pytest.mark.parametrize("dataset_id", TEXTS)
-def test_memory_does_not_grow_with_the_records(dataset_id: str, copy_of: Callable[[str], Path]) -> None:
+def test_memory_does_not_grow_with_the_records(dataset_id: str, copy_of: FolderOf) -> None:
     raw, place = copy_of(dataset_id), RECORDS[dataset_id]
 
     def measure(num_records: int) -> int:

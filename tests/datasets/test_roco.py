@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from openmedq.datasets.roco import roco
 from openmedq.datasets.roco.roco import CONCEPTS, read
 from openmedq.schema import Image, Reason, Rejected, Sample
 from openmedq.storage.fetched import Status
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_rocov2 import write_v2
 from tests.storage.test_fetched import write as write_shard
 
@@ -106,7 +105,7 @@ def test_invalid_text_in_another_file_rejects_the_record(tmp_path: Path, name: s
     assert row.reason is Reason.NOT_UTF8
 
 
-def test_each_sample_has_its_own_license(miniature_of: Callable[[str], Path], tmp_path: Path) -> None:
+def test_each_sample_has_its_own_license(miniature_of: FolderOf, tmp_path: Path) -> None:
     licences = Counter(row.licence for row in samples(miniature_of("roco")))
     assert licences[roco.card.licence] == 1
     assert licences.keys() >= {"CC-BY", "CC-BY-NC-SA", "CC-BY-NC-ND", "CC-BY-ND", "CC0-1.0", "no CC licence"}
@@ -151,10 +150,7 @@ def test_images_may_be_in_downloaded_shards(tmp_path: Path) -> None:
     assert kept(tmp_path).images == (Image(NAME, data=b"fetched"),)
 
 
-def test_links_have_the_names_under_which_images_are_read(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_links_have_the_names_under_which_images_are_read(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("roco")
     links = list(roco.linked_images(raw))
     assert not caplog.messages
@@ -179,10 +175,7 @@ def test_links_have_the_names_under_which_images_are_read(
     assert caplog.messages == [f"{path}: 9 lines without a valid link; their rows have no image"]
 
 
-def test_one_copy_is_read_and_the_others_are_logged(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_one_copy_is_read_and_the_others_are_logged(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("roco")
     num_rows = len(list(read(raw)))
     shutil.copytree(raw / "data", raw / "roco" / "data")
@@ -194,7 +187,6 @@ def test_one_copy_is_read_and_the_others_are_logged(
 
 @pytest.mark.parametrize("place", ["train/radiology/traindata.csv", "train/radiologytraindata.csv"])
 def test_the_table_of_kaggles_copy_is_read(tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     raw = write(tmp_path, folder="all_data/train")
     table = f'id,name,caption\nROCO_00020,{NAME},"  A scan, of the pelvis.\n"\n'
     (raw / "all_data" / place).write_text(table, encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import zipfile
 from collections import Counter
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from openmedq.datasets import slake
 from openmedq.datasets.slake import read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
+from tests.datasets.conftest import FolderOf
 
 RECORD = {
     "img_id": 1,
@@ -98,16 +98,7 @@ def test_an_unusable_record_is_rejected(tmp_path: Path, changes: dict[str, Any],
     assert "\n" not in row.detail
 
 
-def test_optional_fields_may_be_absent(tmp_path: Path) -> None:
-    for name in ("location", "modality", "answer_type", "base_type", "content_type", "triple", "img_id"):
-        for value in (None, ..., {}, [1]):
-            row = read_one(tmp_path, **{name: value})
-            assert isinstance(row, Sample)
-            assert name not in row.attributes
-    assert "answer_type" not in read_one(tmp_path, answer_type="BOTH").attributes  # type: ignore[union-attr]
-
-
-def test_the_setting_decides_which_languages_are_read(miniature_of: Callable[[str], Path]) -> None:
+def test_the_setting_decides_which_languages_are_read(miniature_of: FolderOf) -> None:
     raw = miniature_of("slake")
     rejected = [row for row in read(raw) if isinstance(row, Rejected)]
     assert Counter(row.reason for row in rejected) == {Reason.LANGUAGE_EXCLUDED: 128, Reason.ANSWER_EMPTY: 1}
@@ -174,7 +165,7 @@ def packed_without_the_folder(raw: Path) -> None:
         packed_without_the_folder,
     ],
 )
-def test_other_names_of_the_layout_are_read(copy_of: Callable[[str], Path], lay_out: Callable[[Path], None]) -> None:
+def test_other_names_of_the_layout_are_read(copy_of: FolderOf, lay_out: Callable[[Path], None]) -> None:
     def summarize(raw: Path) -> list[Any]:
         rows = [row for row in read(raw) if isinstance(row, Sample)]
         return [
@@ -190,7 +181,6 @@ def test_other_names_of_the_layout_are_read(copy_of: Callable[[str], Path], lay_
 
 
 def test_one_copy_of_a_split_is_read_and_the_other_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     write(tmp_path, [RECORD], "validation.json")
     write(tmp_path, [RECORD | {"qid": 8}], "validate.json")
     assert [(row.id, row.split) for row in read(tmp_path)] == [("slake/7", "validation")]
@@ -198,9 +188,7 @@ def test_one_copy_of_a_split_is_read_and_the_other_is_logged(tmp_path: Path, cap
 
 
 @pytest.mark.parametrize("is_packed", [True, False])
-def test_an_image_is_found_by_its_folder_and_never_by_its_name_alone(
-    copy_of: Callable[[str], Path], is_packed: bool
-) -> None:
+def test_an_image_is_found_by_its_folder_and_never_by_its_name_alone(copy_of: FolderOf, is_packed: bool) -> None:
     raw = copy_of("slake")
     rows = [row for row in read(raw) if isinstance(row, Sample)]
     images = {row.images[0].image_id: row.images[0].data for row in rows}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ import pytest
 
 from openmedq.datasets.ubench import FOLDER, NONE, SHARDS, card, read
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample, Task, Turn
+from tests.datasets.conftest import FolderOf
 
 QUESTION = {
     "answer": "light microscopy",
@@ -221,20 +220,7 @@ def test_optional_columns_may_be_null_or_absent(tmp_path: Path) -> None:
     assert all(isinstance(each, Sample) and "dataset" not in each.attributes for each in read(tmp_path))
 
 
-def test_outlines_are_counted_in_both_revisions(tmp_path: Path) -> None:
-    boxes, outlines = [[0.0, 0.0, 1.0, 1.0]] * 2, [[[0.0, 0.0], [1.0, 1.0]]] * 3
-    for columns, expected in (
-        ({"bbox": boxes, "polygon": outlines}, {"num_bbox": "2", "num_polygon": "3"}),
-        ({"instances": [{"bbox": [0.0]}]}, {"num_instances": "1"}),
-        ({"bbox": [], "polygon": None}, {}),
-    ):
-        row, _ = read_two(tmp_path, **columns)
-        assert isinstance(row, Sample)
-        assert {name: value for name, value in row.attributes.items() if name.startswith("num_")} == expected
-
-
-def test_missing_shards_are_logged(copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
+def test_missing_shards_are_logged(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("ubench")
     whole = list(read(raw))
     assert not caplog.messages

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected
 from openmedq.storage import unexpected
 from openmedq.storage.decoding import Inline
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_contract import SETS, every_dataset
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 212343373\n"
@@ -30,7 +30,7 @@ UNREAD_PARTS = ("_2.", "_20.", "1-shot", "_train.", "_val.")  # files whose reco
 
 @every_dataset
 @pytest.mark.parametrize("what", UNEXPECTED)
-def test_an_unexpected_file_is_named_and_not_read(dataset_id: str, what: str, copy_of: Callable[[str], Path]) -> None:
+def test_an_unexpected_file_is_named_and_not_read(dataset_id: str, what: str, copy_of: FolderOf) -> None:
     raw = copy_of(dataset_id)
     published = [path for path in sorted(raw.rglob("*")) if path.is_file() and path.suffix not in IMAGES]
     num_named = 0
@@ -52,9 +52,7 @@ def test_an_unexpected_file_is_named_and_not_read(dataset_id: str, what: str, co
 
 @pytest.mark.parametrize("dataset_id", [*("vqa_rad", "mimic_cxr", "medfmc_chest", "medfmc_colon", "medfmc_endo")])
 @pytest.mark.parametrize("what", UNEXPECTED)
-def test_an_unexpected_file_among_the_images_costs_its_records(
-    dataset_id: str, what: str, copy_of: Callable[[str], Path]
-) -> None:
+def test_an_unexpected_file_among_the_images_costs_its_records(dataset_id: str, what: str, copy_of: FolderOf) -> None:
     raw = copy_of(dataset_id)
     images = [path for path in raw.rglob("*") if path.suffix in IMAGES]
     for path in images:

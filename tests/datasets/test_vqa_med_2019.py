@@ -15,6 +15,7 @@ from openmedq.datasets.vqa_med_2019 import vqa_med_2019
 from openmedq.datasets.vqa_med_2019.vqa_med_2019 import read
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason, Rejected, Sample, Turn
+from tests.datasets.conftest import FolderOf
 
 TRAINING, VALIDATION, TEST = "ImageClef-2019-VQA-Med-Training", "ImageClef-2019-VQA-Med-Validation", "VQAMed2019Test"
 PAIRS, REFERENCES = "All_QA_Pairs_train.txt", "VQAMed2019_Test_Questions_w_Ref_Answers.txt"
@@ -126,7 +127,7 @@ def test_an_image_is_found_without_its_extension(tmp_path: Path, text: str) -> N
     assert names == ["synpic1.jpg", "synpic2.png", "synpic2.png"]
 
 
-def test_categories_come_from_their_files(copy_of: Callable[[str], Path]) -> None:
+def test_categories_come_from_their_files(copy_of: FolderOf) -> None:
     raw = copy_of("vqa_med_2019")
     rows = [row for row in read(raw) if isinstance(row, Sample)]
     asked = {(row.attributes["category"], row.turns[0].question.split()[1]) for row in rows}
@@ -215,7 +216,7 @@ def all_in_one_folder(raw: Path) -> None:
         all_in_one_folder,
     ],
 )
-def test_other_places_of_the_files_are_read(copy_of: Callable[[str], Path], lay_out: Callable[[Path], None]) -> None:
+def test_other_places_of_the_files_are_read(copy_of: FolderOf, lay_out: Callable[[Path], None]) -> None:
     def summarize(raw: Path) -> list[Any]:
         rows = [row for row in read(raw) if isinstance(row, Sample)]
         assert all((raw / row.provenance.file).is_file() for row in rows)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import logging
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from openmedq.datasets import vqa_rad
 from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.datasets.vqa_rad import IMAGES, QUESTIONS, read
 from openmedq.schema import Reason, Rejected, Sample
+from tests.datasets.conftest import FolderOf
 
 RECORD = {
     "qid": 7,
@@ -102,9 +101,7 @@ def test_an_unusable_record_is_rejected(tmp_path: Path, changes: dict[str, Any],
         (QUESTIONS, "VQA_RAD_Image_Folder.zip", "VQA_RAD Image Folder/"),
     ],
 )
-def test_other_names_of_the_layout_are_read(
-    copy_of: Callable[[str], Path], questions: str, images: str, folder: str
-) -> None:
+def test_other_names_of_the_layout_are_read(copy_of: FolderOf, questions: str, images: str, folder: str) -> None:
     raw = copy_of("vqa_rad")
     expected = [(row.id, row.turns) for row in read(raw) if isinstance(row, Sample)]
     (raw / QUESTIONS).rename(raw / questions)
@@ -132,7 +129,6 @@ DERIVED = {
 
 
 def test_the_derived_copy_is_read_if_the_original_is_absent(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     write(tmp_path, [DERIVED], "data_RAD/trainset.json")
     write(tmp_path, [DERIVED | {"qid": 2, "phrase_type": "freeform"}], "data_RAD/testset.json")
     derived = list(read(tmp_path))
@@ -145,7 +141,6 @@ def test_the_derived_copy_is_read_if_the_original_is_absent(tmp_path: Path, capl
 
 
 def test_the_copy_of_the_hub_is_read_if_there_is_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     hub = [
         {"image": {"bytes": b"one", "path": None}, "question": "is it so?", "answer": "yes"},
         {"image": {"bytes": b"one", "path": None}, "question": "where is it?", "answer": "left lung"},
@@ -176,7 +171,7 @@ def test_the_copy_of_the_hub_is_read_if_there_is_no_other(tmp_path: Path, caplog
 # The learning test needs these properties of the miniature
 
 
-def test_no_fixed_answer_beats_chance_on_new_images(miniature_of: Callable[[str], Path]) -> None:
+def test_no_fixed_answer_beats_chance_on_new_images(miniature_of: FolderOf) -> None:
     rows = [row for row in read(miniature_of("vqa_rad")) if isinstance(row, Sample)]
     trained = {row.images[0].image_id for row in rows if row.split == "train"}
     new = [row for row in rows if row.split == "test" and row.images[0].image_id not in trained]

@@ -15,9 +15,10 @@ import pytest
 from openmedq import paths
 from openmedq.config import Execution
 from openmedq.datasets.card import File
-from openmedq.errors import AcquisitionError, ChecksumError, TemporaryError
+from openmedq.errors import AcquisitionError, ChecksumError
 from openmedq.fetch import fetching, needs
 from openmedq.fetch.client import Client
+from tests.datasets.conftest import FolderOf
 from tests.faults.conftest import TOKEN, Ear, log_in
 from tests.fetch.round_trip import Published, enter, fetch, hold_to_served, publish_set
 from tests.servers import Server, faults, serve
@@ -110,7 +111,7 @@ def _describe(file: File, server: Server) -> File:
 
 
 @pytest.fixture(scope="module")
-def _scene_of(miniature_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scene]:
+def _scene_of(miniature_of: FolderOf, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scene]:
     @cache
     def publish(dataset_id: str) -> Published:
         return publish_set(dataset_id, miniature_of(dataset_id))
@@ -172,49 +173,12 @@ def test_a_server_that_stalls_is_asked_again(scene: Scene, ear: Ear) -> None:
         assert len(server.asked(scene.place)) == 2
 
 
-def test_five_errors_are_waited_for_where_the_bytes_come_from(scene: Scene, ear: Ear) -> None:
-    with scene.serve(faults.status(500).on(scene.place, times=5)) as server:
-        scene.succeed(server, ear)
-        assert [request.status for request in server.asked(scene.place)] == [500] * 5 + [200]
-
-
 def test_another_host_gets_no_password(scene: Scene, ear: Ear) -> None:
     fault = faults.redirect_to("elsewhere.example.org").on(scene.place)
     with scene.serve(fault, elsewhere=scene.data) as server:
         scene.succeed(server, ear)
         (there,) = server.asked("elsewhere.example.org/*")
         assert not {"authorization", "cookie"} & {name.lower() for name in there.headers}
-
-
-LASTING = {  # a fault at every attempt, given an early byte; its message, and whether it may pass
-    "cut": (lambda at: faults.cut(at), "the connection was cut", True),
-    "truncated": (lambda at: faults.truncate(at), "the connection was cut", True),
-    "stalled": (lambda at: faults.stall(at), "no answer in time", True),
-    "busy": (lambda at: faults.status(429, retry_after=0), "answers 429 Too Many Requests", True),
-    "busy for long": (lambda at: faults.status(503, retry_after=7200), "asks to wait 7200 s", True),
-    "broken": (lambda at: faults.status(500), "answers 500 Internal Server Error", True),
-    "a page": (lambda at: faults.html(), "sends an HTML page, not the published file", False),
-    "a disguised page": (lambda at: faults.html(is_disguised=True), "sends an HTML page, not the published", False),
-    "gone": (lambda at: faults.not_found(), "answers 404 Not Found", False),
-    "an unprotected place": (
-        lambda at: faults.redirect_to("ftp://elsewhere.example.org/x"),
-        "redirects to an unprotected ftp:// address",
-        False,
-    ),
-    "a challenge": (lambda at: faults.challenge(), "answers 202", False),
-}
-
-
-@pytest.mark.parametrize("scene", ["hub", "zenodo", "open_i", "physionet_image"], indirect=True)
-@pytest.mark.parametrize("name", LASTING)
-def test_what_stays_is_message_and_the_next_download_goes_on(scene: Scene, ear: Ear, name: str) -> None:
-    make, message, may_pass = LASTING[name]
-    with scene.serve(make(scene.draw(share=0.1)).on(scene.place)) as server:
-        error = scene.fail(server, ear, attempts=3, timeout_s=0.3)
-        assert message in str(error)
-        assert isinstance(error, TemporaryError) == may_pass
-        server.faults.clear()
-        scene.succeed(server, ear)
 
 
 def test_a_page_where_the_address_leads_is_message(scene: Scene, ear: Ear) -> None:

@@ -106,15 +106,6 @@ def test_a_memory_that_is_damaged_in_its_middle_is_forgotten(tmp_path: Path, fol
     assert set(known) == {"1" * 64}
 
 
-def test_hashes_of_two_algorithms_have_a_memory_each(tmp_path: Path, folder: Path) -> None:
-    path = folder / "b.json"
-    with origin.open_hashes(tmp_path / "cache") as hashes, origin.open_hashes(tmp_path / "md5", "md5") as md5s:
-        assert md5s.compute(path, path.stat()) == hashlib.md5(b"b.json", usedforsecurity=False).hexdigest()
-        assert (hashes.get(path, path.stat()), len(md5s.get(path, path.stat()) or "")) == (None, 32)
-    with origin.open_hashes(tmp_path / "md5") as hashes:  # one in place of the other is none
-        assert hashes.get(path, path.stat()) is None
-
-
 def test_hashes_are_known_at_once_and_kept_whatever_ends_the_work(tmp_path: Path, folder: Path) -> None:
     paths = [path for path, _ in origin.find_files(folder)]
     with pytest.raises(KeyboardInterrupt), origin.open_hashes(tmp_path / "cache") as hashes:

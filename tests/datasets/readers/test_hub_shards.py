@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,6 @@ def test_they_may_lie_where_an_archive_unpacks_them(names: tuple[str, str]) -> N
 
 
 def test_of_two_copies_one_is_read_and_the_other_named(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     names = ["data/train-00000-of-00001-ab.parquet", "data/old/train-00000-of-00001-ab.parquet"]
     assert found(*names) == {"train": names[:1]}
     assert [message.replace("\\", "/") for message in caplog.messages] == [

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import pytest
@@ -42,7 +41,6 @@ def test_without_a_list_no_article_has_a_licence(tmp_path: Path) -> None:
 
 
 def test_both_spellings_of_the_column_and_both_lists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     write(tmp_path, line("PMC1", "CC BY"))
     write(
         tmp_path / "below",
@@ -55,7 +53,6 @@ def test_both_spellings_of_the_column_and_both_lists(tmp_path: Path, caplog: pyt
 
 
 def test_odd_rows_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     write(tmp_path, "short,row", line("no id", "CC BY"), line("PMC5", "CC BY"))
     assert read_article_licences(tmp_path).find("PMC5") == "CC-BY"
     assert "2 rows without a PMC id" in caplog.text
