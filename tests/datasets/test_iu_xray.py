@@ -130,7 +130,6 @@ def test_a_section_in_two_parts_is_one_text(tmp_path: Path) -> None:
 )
 def test_what_can_not_be_represented_is_rejected(tmp_path: Path, data: bytes, reason: Reason) -> None:
     row = read_one(tmp_path, data)
-    assert isinstance(row, Rejected)
     assert row.reason is reason
     assert row.provenance.file == "NLMCXR_reports.tgz"
     assert row.provenance.record.startswith("ecgen-radiology/1.xml, ")
@@ -165,7 +164,6 @@ BOMB = b"".join(b'<!ENTITY a%d "%s">' % (n, b"&a%d;" % (n - 1) * 10) for n in ra
 def test_entities_are_neither_expanded_nor_fetched(tmp_path: Path, doctype: bytes) -> None:
     data = report().replace(b"<eCitation>", doctype + b"<eCitation>", 1).replace(b"Cough", b"&a9;")
     row = read_one(tmp_path, data)
-    assert isinstance(row, Rejected)
     assert row.reason is Reason.FIELD_MISSING
     assert "a9" not in row.detail
 
@@ -216,7 +214,6 @@ def test_a_damaged_report_costs_its_rows_alone(tmp_path: Path) -> None:
     data = (raw / "NLMCXR_reports.zip").read_bytes()
     (raw / "NLMCXR_reports.zip").write_bytes(data.replace(b"Cough.", b"Fever.", 1))
     rejected, kept = read(raw)
-    assert isinstance(rejected, Rejected)
     assert rejected.reason is Reason.FIELD_MISSING
     assert isinstance(kept, Sample)
 

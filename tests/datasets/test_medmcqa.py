@@ -124,7 +124,6 @@ def test_what_can_not_be_represented_is_rejected(
     first, second = read(write_lines(tmp_path, [record, GOOD]))
     if reason is None:
         first, reason = second, Reason.ID_REPEATED
-    assert isinstance(first, Rejected)
     assert (first.reason, first.split) == (reason, "train")
     assert "Femur" not in first.detail
 
@@ -181,7 +180,6 @@ def test_withheld_answers_are_rejected_one_by_one(tmp_path: Path) -> None:
         *list(read(write_lines(tmp_path / "4", [{k: v for k, v in ROW.items() if k != "cop"}], "test.json"))),
         *list(read(write_lines(tmp_path / "5", [ROW | {"cop": float("nan")}], "test.json"))),
     ):
-        assert isinstance(row, Rejected)
         assert (row.reason, row.id) == (Reason.ANSWER_WITHHELD, "medmcqa/7f0a")
     (known,) = read(write_lines(tmp_path / "6", [ROW], "test.json"))
     assert isinstance(known, Sample)

@@ -140,7 +140,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
 )
 def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[str, str], reason: Reason) -> None:
     row = read_one(tmp_path, **changes)
-    assert isinstance(row, Rejected)
     assert row.reason is reason
     assert not any(value in row.detail for value in (CANARY, DICOM, ROW["study_id"], ROW["subject_id"]))
 
@@ -155,13 +154,11 @@ def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[s
 )
 def test_a_report_may_be_the_reason(tmp_path: Path, report: str | bytes, reason: Reason) -> None:
     (row,) = read(write(tmp_path, report=report))
-    assert isinstance(row, Rejected)
     assert row.reason is reason
 
 
 def test_a_report_that_is_absent_or_another_patients_is_rejected(tmp_path: Path) -> None:
     (row,) = read(write(tmp_path, report=None))
-    assert isinstance(row, Rejected)
     assert (row.reason, row.detail) == (Reason.FIELD_MISSING, NO_REPORT)
     with zipfile.ZipFile(tmp_path / REPORTS, "w") as archive:
         archive.writestr("files/p10/p10000001/s50000000.txt", REPORT)

@@ -87,7 +87,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
 )
 def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
     row = read_one(tmp_path, **changes)
-    assert isinstance(row, Rejected)
     assert row.reason is reason
     assert row.provenance == Provenance(ARCHIVE, "Open-access/ACRIMA.json record 1")
 
@@ -142,7 +141,6 @@ def test_ids_repeat_within_a_file_but_not_across(tmp_path: Path) -> None:
 def test_a_picture_of_the_same_name_is_not_taken_for_another(tmp_path: Path) -> None:
     """`storage.archives` would find a member by a unique last part."""
     row = read_one(tmp_path, image_path="Images/AMOS2022/1.png")
-    assert isinstance(row, Rejected)
     assert row.reason is Reason.IMAGE_MISSING
 
 

@@ -61,7 +61,6 @@ def test_a_row_is_kept_whole(tmp_path: Path) -> None:
 )
 def test_an_unusable_row_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
     row, _ = read(write(tmp_path, [ROW | changes, ROW]))
-    assert isinstance(row, Rejected)
     assert (row.reason, row.id, row.split) == (reason, "pathvqa/train-1", "train")
 
 
@@ -208,7 +207,6 @@ def test_the_release_is_read_from_its_archive(tmp_path: Path, archive: str, pref
 )
 def test_an_unusable_record_is_rejected(tmp_path: Path, name: str, changes: dict[str, Any], reason: Reason) -> None:
     row = read_record(tmp_path, f"qas/{name}.pkl", **changes)
-    assert isinstance(row, Rejected)
     assert (row.reason, row.id) == (reason, "pathvqa/train-1")
 
 

@@ -102,7 +102,6 @@ def test_the_conclusion_is_not_part_of_the_prompt(miniature_of: FolderOf) -> Non
 )
 def test_an_unusable_record_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
     row = read_one(tmp_path, **changes)
-    assert isinstance(row, Rejected)
     assert row.reason is reason
 
 
@@ -121,8 +120,6 @@ def test_a_repeated_key_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "data/ori_pqal.json").write_text(f'{{"7": {one}, "7": {one}, "": {one}}}', encoding="utf-8")
     kept, repeated, nameless, *_ = read(tmp_path)
     assert isinstance(kept, Sample)
-    assert isinstance(repeated, Rejected)
-    assert isinstance(nameless, Rejected)
     assert (repeated.reason, nameless.reason) == (Reason.ID_REPEATED, Reason.FIELD_MISSING)
 
 
@@ -132,11 +129,9 @@ def test_records_of_the_unlabeled_part_are_rejected_one_by_one(copy_of: FolderOf
     assert card.published_rows["unlabeled"] == 61_249
     records = {"1": {**RECORD, "final_decision": None}, "2": RECORD, "3": {**RECORD, "QUESTION": ""}}
     first, decided, empty = read(write(tmp_path / "mixed", records, name="data/ori_pqau.json"))
-    assert isinstance(first, Rejected)
     assert first.reason is Reason.ANSWER_WITHHELD
     assert isinstance(decided, Sample)
     assert card.roles[decided.split] is Role.VALIDATION
-    assert isinstance(empty, Rejected)
     assert empty.reason is Reason.QUESTION_EMPTY
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +92,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
 )
 def test_an_unusable_record_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
     row = read_one(tmp_path, **changes)
-    assert isinstance(row, Rejected)
     assert row.reason is reason
     assert "\n" not in row.detail
 
@@ -131,53 +129,11 @@ def unpack(raw: Path) -> None:
     (raw / "imgs.zip").unlink()
 
 
-def as_the_projects_archive(raw: Path) -> None:
-    unpack(raw)
-    (raw / "validation.json").rename(raw / "validate.json")
-    paths = list(raw.iterdir())
-    (raw / "Slake1.0").mkdir()
-    for path in paths:
-        path.rename(raw / "Slake1.0" / path.name)
-
-
-def unpacked_into_a_folder_of_its_name(raw: Path) -> None:
-    unpack(raw)
-    (raw / "imgs").rename(raw / "inner")
-    (raw / "imgs").mkdir()
-    (raw / "inner").rename(raw / "imgs" / "imgs")
-
-
-def packed_without_the_folder(raw: Path) -> None:
-    unpack(raw)
-    with zipfile.ZipFile(raw / "imgs.zip", "w") as archive:
-        archive.writestr("__MACOSX/._source.jpg", b"junk")
-        for path in sorted((raw / "imgs").rglob("*.*")):
-            archive.write(path, f"./{path.relative_to(raw / 'imgs').as_posix()}")
-            path.unlink()
-    (raw / "imgs").rename(raw / "elsewhere")
-
-
-@pytest.mark.parametrize(
-    "lay_out",
-    [
-        as_the_projects_archive,
-        unpacked_into_a_folder_of_its_name,
-        packed_without_the_folder,
-    ],
-)
-def test_other_names_of_the_layout_are_read(copy_of: FolderOf, lay_out: Callable[[Path], None]) -> None:
-    def summarize(raw: Path) -> list[Any]:
-        rows = [row for row in read(raw) if isinstance(row, Sample)]
-        return [
-            (row.id, row.turns, [(i.image_id, i.data or (i.path and i.path.read_bytes())) for i in row.images])
-            for row in rows
-        ]
-
+def test_the_projects_archive_has_another_name_for_a_split(copy_of: FolderOf) -> None:
     raw = copy_of("slake")
-    expected = summarize(raw)
-    lay_out(raw)
-    assert len(expected) == 128
-    assert summarize(raw) == expected
+    expected = [(row.id, row.turns) for row in read(raw) if isinstance(row, Sample)]
+    (raw / "validation.json").rename(raw / "validate.json")
+    assert [(row.id, row.turns) for row in read(raw) if isinstance(row, Sample)] == expected
 
 
 def test_one_copy_of_a_split_is_read_and_the_other_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

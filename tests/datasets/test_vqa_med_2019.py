@@ -103,7 +103,6 @@ def test_alternatives_and_optional_parts(tmp_path: Path, published: str, expecte
 )
 def test_an_unusable_line_is_rejected(tmp_path: Path, text: str, line: bytes, reason: Reason) -> None:
     row = read_one(tmp_path, line, text)
-    assert isinstance(row, Rejected)
     assert row.reason is reason
 
 
@@ -172,28 +171,12 @@ def unpack_inner(raw: Path) -> None:
     packed.unlink()
 
 
-def unpack_inner_into_its_folder(raw: Path) -> None:
-    unpack_inner(raw)
-    images = raw / TEST / "VQAMed2019_Test_Images"
-    images.rename(raw / TEST / "inner")
-    images.mkdir()
-    (raw / TEST / "inner").rename(images / "VQAMed2019_Test_Images")
-
-
 def without_an_inner_archive(raw: Path) -> None:
     unpack_inner(raw)
     with zipfile.ZipFile(raw / f"{TEST}.zip", "w") as archive:
         for path in sorted((raw / TEST).rglob("*.*")):
             archive.write(path, path.relative_to(raw).as_posix())
     shutil.rmtree(raw / TEST)
-
-
-def each_in_its_own_folder(raw: Path) -> None:
-    unpack(raw)
-    for folder in (TRAINING, VALIDATION, TEST):
-        (raw / folder).rename(raw / "inner")
-        (raw / folder).mkdir()
-        (raw / "inner").rename(raw / folder / folder)
 
 
 def all_in_one_folder(raw: Path) -> None:
@@ -210,9 +193,7 @@ def all_in_one_folder(raw: Path) -> None:
     "lay_out",
     [
         unpack_inner,
-        unpack_inner_into_its_folder,
         without_an_inner_archive,
-        each_in_its_own_folder,
         all_in_one_folder,
     ],
 )

@@ -87,7 +87,6 @@ def test_answers_become_text(tmp_path: Path, answer: Any, expected: str) -> None
 )
 def test_an_unusable_record_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
     row = read_one(tmp_path, **changes)
-    assert isinstance(row, Rejected)
     assert row.reason is reason
     assert "\n" not in row.detail
 
