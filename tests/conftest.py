@@ -72,7 +72,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _checkout_stays() -> Iterator[None]:
-    """A stage that a test runs in the checkout, instead of its own project, fails the test; the catalogue comes back."""
+    """Fail a test that writes the catalogue of the checkout instead of its own project's, and restore it."""
     before = CATALOGUE.stat().st_mtime_ns
     yield
     if CATALOGUE.stat().st_mtime_ns != before:

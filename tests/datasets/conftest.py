@@ -1,7 +1,5 @@
 """Miniatures: written once per session, copied for tests that change them."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from collections.abc import Callable

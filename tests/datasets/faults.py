@@ -1,7 +1,5 @@
 """Changes that file systems and programs make to published files, for any dataset; and the rows of a folder."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

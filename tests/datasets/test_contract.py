@@ -1,7 +1,5 @@
 """The contract of a dataset, tested over all of the registry: card, rows, streaming, miniature, errors."""
 
-from __future__ import annotations
-
 import hashlib
 import inspect
 import io

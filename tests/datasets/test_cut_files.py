@@ -1,7 +1,5 @@
 """Cut files: whole records are kept, the cut one is rejected, and so are those that only a sibling file lists."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import zipfile

@@ -1,7 +1,5 @@
 """Text files in other encodings with a byte order mark yield the same rows."""
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import zipfile

@@ -1,7 +1,5 @@
 """Faults of users' folders and archives, each over all datasets that it concerns."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Iterator
 from functools import cache

@@ -1,7 +1,5 @@
 """The official files in the cards: addresses, revisions, sizes and checksums."""
 
-from __future__ import annotations
-
 import re
 from pathlib import PurePosixPath
 

@@ -1,7 +1,5 @@
 """IU X-Ray as Open-i publishes it: reports in XML."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import random

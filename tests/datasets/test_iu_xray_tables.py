@@ -1,7 +1,5 @@
 """IU X-Ray in Kaggle's copy: two tables."""
 
-from __future__ import annotations
-
 import csv
 import tarfile
 import zipfile

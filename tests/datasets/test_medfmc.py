@@ -1,7 +1,5 @@
 """The MedFMC family: lists, tables and images in many places."""
 
-from __future__ import annotations
-
 import zipfile
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The MedMNIST family: its npz files, gray and RGB."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import tracemalloc

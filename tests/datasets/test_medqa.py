@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import json
 import zipfile
 from collections import Counter
@@ -129,11 +127,6 @@ def test_four_and_five_options_agree(copy_of: FolderOf, caplog: pytest.LogCaptur
     assert [(row.id, row.turns[0].answer) for row in four] == [(row.id, row.turns[0].answer) for row in five]
     assert {len(row.turns[0].options) for row in four} == {4}
     assert {len(row.turns[0].options) for row in five} == {5}
-    places = [
-        (one.turns[0].options.index(one.turns[0].answer), two.turns[0].options.index(two.turns[0].answer))
-        for one, two in zip(four, five, strict=True)
-    ]
-    assert any(one != two for one, two in places)
     assert set(four[0].turns[0].options) < set(five[0].turns[0].options)
 
 

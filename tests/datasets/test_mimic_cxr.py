@@ -1,7 +1,5 @@
 """MIMIC-CXR: fields, layouts and files to download."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

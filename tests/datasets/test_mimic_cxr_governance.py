@@ -1,7 +1,5 @@
 """MIMIC-CXR: errors, logs and details of rejected rows contain no text and no id of a record."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import logging

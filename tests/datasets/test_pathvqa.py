@@ -1,7 +1,5 @@
 """PathVQA: the Parquet files of the hub, and the pickles of the original release."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import pickle

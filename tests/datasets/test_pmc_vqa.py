@@ -1,7 +1,5 @@
 """PMC-VQA: two versions, options and their letters, the clean test."""
 
-from __future__ import annotations
-
 import csv
 import zipfile
 from collections import Counter

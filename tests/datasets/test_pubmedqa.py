@@ -1,7 +1,5 @@
 """PubMedQA: three parts in two layouts, and the ids of the test split."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections import Counter

@@ -1,7 +1,5 @@
 """Hostile records, over all datasets whose records are texts or Parquet rows: one row per record, or one error line."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

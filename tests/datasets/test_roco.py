@@ -1,7 +1,5 @@
 """ROCO: lists of captions, the files next to them, images by two names, links."""
 
-from __future__ import annotations
-
 import shutil
 from collections import Counter
 from pathlib import Path

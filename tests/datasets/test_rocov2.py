@@ -1,7 +1,5 @@
 """ROCOv2: the second version of ROCO, which replaces it where it is the only one."""
 
-from __future__ import annotations
-
 import csv
 import zipfile
 from collections import Counter

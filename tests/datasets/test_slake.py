@@ -1,7 +1,5 @@
 """SLAKE: languages, images by folder and name, the names of the layout."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections import Counter

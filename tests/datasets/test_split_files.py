@@ -1,7 +1,5 @@
 """Datasets with a file per split: an absent file is logged, and ids that restart in each file stay unique."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

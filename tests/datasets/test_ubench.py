@@ -1,7 +1,5 @@
 """u-Bench: questions and captions as entries of rows, shards in Arrow files."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A Git LFS pointer, an HTML page or an XML error in place of a published file is reported as such."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

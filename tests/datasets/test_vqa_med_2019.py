@@ -1,7 +1,5 @@
 """VQA-Med 2019: the lines of three splits, their alternatives and categories, and where the files are."""
 
-from __future__ import annotations
-
 import shutil
 import zipfile
 from collections import Counter
@@ -14,7 +12,7 @@ import pytest
 from openmedq.datasets.vqa_med_2019 import vqa_med_2019
 from openmedq.datasets.vqa_med_2019.vqa_med_2019 import read
 from openmedq.errors import SourceError
-from openmedq.schema import Image, Reason, Rejected, Sample, Turn
+from openmedq.schema import Image, Reason, Rejected, Sample
 from tests.datasets.conftest import FolderOf
 
 TRAINING, VALIDATION, TEST = "ImageClef-2019-VQA-Med-Training", "ImageClef-2019-VQA-Med-Validation", "VQAMed2019Test"
@@ -136,16 +134,6 @@ def test_categories_come_from_their_files(copy_of: FolderOf) -> None:
     shutil.rmtree(raw / TRAINING / "QAPairsByCategory")
     without = Counter((row.split, row.attributes.get("category")) for row in read(raw) if isinstance(row, Sample))
     assert [without["train", None], without["validation", None], without["test", "organ"]] == [79, 5, 6]
-
-
-def test_line_ends_are_not_part_of_a_record(tmp_path: Path) -> None:
-    lines = [b"synpic1|what?|this", b"", b" ", b"synpic1|wh\rat?\r|that\r"]
-    for end in (b"\n", b"\r\n"):
-        for start in (b"", b"\xef\xbb\xbf"):
-            write(tmp_path, PAIRS, start + lines[0], *lines[1:], end=end)
-            rows = [row for row in read(tmp_path) if isinstance(row, Sample)]
-            assert [row.id.split("-")[1] for row in rows] == ["1", "4"]
-            assert [row.turns[0] for row in rows] == [Turn("what?", "this"), Turn("wh\rat?", "that")]
 
 
 def test_an_archive_without_the_text_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """VQA-RAD: the file of OSF, the derived copy and the copy of the hub."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from collections import Counter, defaultdict

@@ -124,13 +124,9 @@ def test_data_that_fail_the_validation_stop_the_graph(copy: Copy) -> None:
     assert "Traceback" not in printed
 
 
-def test_metrics_plots_and_experiments_are_dvcs(copy: Copy) -> None:
-    project = copy()
+def test_metrics_and_plots_are_dvcs(project: Project) -> None:
     assert "bleu_1" in project.run("dvc", "metrics", "show")
-    project.run("dvc", "plots", "show")
-    project.run("git", "-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "-qam", "quick")
-    project.run("dvc", "exp", "run", "-S", "report.num_examples=3", "-n", "shorter")
-    assert "shorter" in project.run("dvc", "exp", "show", "--csv")
+    project.run("dvc", "plots", "show", "--json")
 
 
 def test_a_local_data_folder_is_read_in_place(copy: Copy, real_data: Path) -> None:

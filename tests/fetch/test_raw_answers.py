@@ -129,12 +129,6 @@ def test_a_page_is_no_file_however_it_begins_and_comes(fetch: Fetch, page: bytes
         fetch(server, make_set(FILES))
 
 
-@pytest.mark.parametrize("comment", [b"<!-- -->", b"<<!-- -->!-- -->"])
-def test_many_comments_are_checked_quickly(comment: bytes) -> None:
-    """Each could end at any later end: backtracking would take hours."""
-    checks.check_start(FILES[0], "", comment * 100 + b"a")
-
-
 @pytest.mark.parametrize("kind", ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml"])
 def test_what_is_called_a_page_is_one_unless_its_hash_is_known(fetch: Fetch, kind: str) -> None:
     files = {"a.csv": b"id\n1\n"}

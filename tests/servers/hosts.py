@@ -53,10 +53,10 @@ class Server:
         query = f"?{parts.query}" if parts.query else ""
         return f"{self.site.url(parts.netloc)}{parts.path}{query}"
 
-    def asked(self, place: str = "*", method: str = "*") -> list[Request]:
+    def asked(self, place: str = "*") -> list[Request]:
         """The requests for a place, `host/path` with `*`."""
         with self._changed:
-            return [r for r in self.requests if fnmatchcase(r.place, place) and method in ("*", r.method)]
+            return [r for r in self.requests if fnmatchcase(r.place, place)]
 
     def wait(self, place: str = "*", *, num_bytes: int = 0, timeout_s: float = 10) -> Request:
         """Wait for a request to `place` that got so many bytes of body; TimeoutError if there is none."""
