@@ -184,6 +184,14 @@ def test_the_release_is_read_from_its_archive(tmp_path: Path, archive: str, pref
     assert rows[0].provenance.record == f"{prefix}qas/train/train_qa.pkl record 1"
 
 
+@pytest.mark.parametrize("name", ["pvqa.zip", "images.zip", "images/val.zip"])
+def test_an_archive_supplies_the_images_that_are_not_unpacked(tmp_path: Path, name: str) -> None:
+    raw = write_all(tmp_path)
+    pack(raw / "images" if name == "images/val.zip" else raw, raw / name, pattern="*.jpg")
+    (raw / "images/val/val_0422.jpg").unlink()
+    assert [row.images[0].image_id for row in samples(raw)][2] == "val/val_0422.jpg"
+
+
 @pytest.mark.parametrize(
     ("name", "changes", "reason"),
     [

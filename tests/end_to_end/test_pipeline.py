@@ -124,9 +124,10 @@ def test_data_that_fail_the_validation_stop_the_graph(copy: Copy) -> None:
     assert "Traceback" not in printed
 
 
-def test_metrics_and_plots_are_dvcs(project: Project) -> None:
+def test_metrics_and_plots_are_dvcs(copy: Copy) -> None:
+    project = copy()
     assert "bleu_1" in project.run("dvc", "metrics", "show")
-    project.run("dvc", "plots", "show", "--json")
+    project.run("dvc", "plots", "show")
 
 
 def test_a_local_data_folder_is_read_in_place(copy: Copy, real_data: Path) -> None:
