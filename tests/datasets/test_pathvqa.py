@@ -1,30 +1,24 @@
 """PathVQA: the Parquet files of the hub, and the pickles of the original release."""
 
-from __future__ import annotations
-
 import hashlib
-import io
-import logging
 import os
 import pickle
 import shutil
 import tarfile
 import zipfile
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image as Pillow
 
 from openmedq.datasets.pathvqa import pathvqa
 from openmedq.datasets.pathvqa.pathvqa import read
 from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason, Rejected, Sample
+from tests.datasets.conftest import FolderOf
 
 SHARD = "data/train-00000-of-00001-0123456789abcdef.parquet"
 ROW = {"image": {"bytes": b"no image", "path": "train_0001.jpg"}, "question": " is it so? ", "answer": "Yes "}
@@ -41,10 +35,6 @@ def samples(raw: Path) -> list[Sample]:
     rows = list(read(raw))
     assert all(isinstance(row, Sample) for row in rows)
     return rows  # type: ignore[return-value]
-
-
-def images_of(rows: list[Sample]) -> list[tuple[str, str]]:
-    return [(row.id, row.images[0].image_id) for row in rows]
 
 
 def test_a_row_is_kept_whole(tmp_path: Path) -> None:
@@ -69,7 +59,6 @@ def test_a_row_is_kept_whole(tmp_path: Path) -> None:
 )
 def test_an_unusable_row_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
     row, _ = read(write(tmp_path, [ROW | changes, ROW]))
-    assert isinstance(row, Rejected)
     assert (row.reason, row.id, row.split) == (reason, "pathvqa/train-1", "train")
 
 
@@ -86,7 +75,7 @@ def test_invalid_text_costs_one_row_and_ids_stay_unique(tmp_path: Path) -> None:
     ]
 
 
-def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: Callable[[str], Path]) -> None:
+def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: FolderOf) -> None:
     rows = samples(miniature_of("pathvqa"))
     assert [row.id for row in rows if row.split == "test"] == [f"pathvqa/test-{n}" for n in range(1, 43)]
     assert [row.split for row in rows] == ["train"] * 85 + ["validation"] * 18 + ["test"] * 42
@@ -198,22 +187,9 @@ def test_the_release_is_read_from_its_archive(tmp_path: Path, archive: str, pref
 @pytest.mark.parametrize("name", ["pvqa.zip", "images.zip", "images/val.zip"])
 def test_an_archive_supplies_the_images_that_are_not_unpacked(tmp_path: Path, name: str) -> None:
     raw = write_all(tmp_path)
-    expected = images_of(samples(raw))
     pack(raw / "images" if name == "images/val.zip" else raw, raw / name, pattern="*.jpg")
     (raw / "images/val/val_0422.jpg").unlink()
-    assert images_of(samples(raw)) == expected
-
-
-@pytest.mark.parametrize("place", ["images.zip", "images.tar", "images/train.zip", "pvqa/images.zip", "images"])
-def test_images_may_be_packed_or_in_one_folder(tmp_path: Path, place: str) -> None:
-    (tmp_path / "raw").mkdir()
-    write_release(tmp_path / "raw/pvqa", [QA])
-    (tmp_path / "raw/pvqa/images").rename(tmp_path / "images")
-    if place == "images":
-        shutil.move(tmp_path / "images/train", tmp_path / "raw/images")
-    else:
-        pack(tmp_path / "images", tmp_path / "raw" / place, "images/")
-    assert images_of(samples(tmp_path / "raw")) == [("pathvqa/train-1", "train/train_0422.jpg")]
+    assert [row.images[0].image_id for row in samples(raw)][2] == "val/val_0422.jpg"
 
 
 @pytest.mark.parametrize(
@@ -237,7 +213,6 @@ def test_images_may_be_packed_or_in_one_folder(tmp_path: Path, place: str) -> No
 )
 def test_an_unusable_record_is_rejected(tmp_path: Path, name: str, changes: dict[str, Any], reason: Reason) -> None:
     row = read_record(tmp_path, f"qas/{name}.pkl", **changes)
-    assert isinstance(row, Rejected)
     assert (row.reason, row.id) == (reason, "pathvqa/train-1")
 
 
@@ -262,10 +237,7 @@ def test_a_pickle_without_records_is_an_error(tmp_path: Path, content: Any) -> N
         list(read(write_release(tmp_path, content, protocol=4)))
 
 
-def test_one_layout_is_read_and_the_others_are_logged(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_one_layout_is_read_and_the_others_are_logged(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("pathvqa")
     expected = samples(raw)
     write_all(raw / "pvqa")
@@ -280,21 +252,3 @@ def test_one_layout_is_read_and_the_others_are_logged(
     assert len(samples(raw)) == 6
     assert "train_vqa.pkl: not read" in caplog.text
     assert "pvqa/old" in caplog.text
-
-
-def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:
-    rows = samples(miniature_of("pathvqa"))
-    assert 0 < sum("image_path" not in row.attributes for row in rows) < len(rows) / 2
-    data = {row.images[0].image_id: row.images[0].data or b"" for row in rows}
-    assert len(data) == len(set(data.values())) == 24
-    kinds = set()
-    for content in data.values():
-        with Pillow.open(io.BytesIO(content)) as image:
-            kinds.add((image.format, image.mode))
-            if image.mode == "CMYK":
-                assert b"Adobe" in content
-                assert image.convert("RGB").getextrema()[0][1] > 150  # the mass is bright, not inverted
-    assert kinds == {("JPEG", "CMYK"), ("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB")}
-    answers = Counter(row.attributes["answer_type"] for row in rows if row.split == "test")
-    assert answers["open"] == answers["closed"]
-    assert len({(row.split, row.images[0].image_id, row.turns[0]) for row in rows}) == len(rows) - 1
