@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = add("demo", _lazily("openmedq.demo", "serve"), "serve a web page that queries the trained model")
     demo.add_argument("--host", default="127.0.0.1", help="address to serve on; the page has no password")
     demo.add_argument("--port", type=int, default=8501)
-    estimate = add("estimate", _lazily("openmedq.reporting.estimate"), "memory, FLOPs and hours that a training needs")
+    estimate = add("estimate", _lazily("openmedq.reporting.estimate_tables"), "memory, FLOPs and hours of the training")
     estimate.add_argument("--profile", metavar="NAME", help="a profile in place of params.yaml and the index")
     estimate.add_argument("--mfu", type=float, metavar="PERCENT", help="model FLOPs utilization; default: 20 and 36")
     estimate.add_argument("--json", action="store_true", help="print one JSON object instead of tables")

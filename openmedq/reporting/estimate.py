@@ -1,135 +1,225 @@
-"""Command `estimate`: parameters, memory, data, FLOPs and times of a training, as tables or as JSON."""
+"""Command `estimate`: parameters, memory, FLOPs and hours of a training, without weights and without a GPU."""
 
 from __future__ import annotations
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 
-from openmedq import config, paths
-from openmedq.errors import ParamsError
-from openmedq.storage.tables import INDEX
-from openmedq.training.estimate import AIMED_MFU, GIB, MEASURED_MFU, Estimate, estimate
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-MIB = 2**20
-HOURS_OF_DAY = 24
-CONVENTION = (
-    "FLOPs by the convention for frozen weights under LoRA: 4 N a token for frozen weights that gradients pass "
-    "through, 6 N for trained ones, N weights of matrix products; attention is added."
+from openmedq import paths
+from openmedq.config import Mix, Params, Train
+from openmedq.datasets import catalogue
+from openmedq.datasets.card import Card
+from openmedq.datasets.licences import refuse_card
+from openmedq.errors import StaleError
+from openmedq.model import encoders, sizes, tokenizer
+from openmedq.model.prompt import encode
+from openmedq.model.sizes import Memory, Part
+from openmedq.schema import Role, Task
+from openmedq.storage.shards import ShardStore
+from openmedq.storage.tables import INDEX, read_index, remake
+
+GIB = 2**30
+MEASURED_MFU, AIMED_MFU = 0.20, 0.36  # of one H100: measured with samples in memory; aim
+NUM_ENCODED = 300  # rows that are tokenized to find the characters of a token
+CHARS_OF_TOKEN = 4.0  # without a tokenizer
+TEXT_TOKENS = {  # of a sample, prompt and answer: assumed where no index states the lengths
+    Task.VQA: 30,
+    Task.MULTIPLE_CHOICE: 90,
+    Task.CAPTION: 80,
+    Task.REPORT: 120,
+    Task.TEXT_QA: 300,
+    Task.CLASSIFICATION: 30,
+}
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU."""
+
+    name: str
+    memory_bytes: int  # that torch can allocate, without CUDA's own part
+    peaks: Mapping[str, float]  # dense TFLOP/s by precision, as NVIDIA states them
+
+
+GPUS = (
+    Gpu("A100 80 GB", 78 * GIB, {"bf16": 312, "fp32": 19.5}),
+    Gpu("H100 SXM 80 GB", 78 * GIB, {"bf16": 989, "fp32": 67}),
+    Gpu("RTX 4090 24 GB", int(22.5 * GIB), {"bf16": 165, "fp32": 83}),
 )
-LIMITS = (
-    "Memory of one GPU, without torch.compile and Liger's kernels; all positions that are not image slots count as "
-    "learned. Times are of training alone, on one GPU, with dense peaks as NVIDIA states them. An MFU of 20 % was "
-    "measured on an H100; 36 % is the aim."
-)
 
 
-def run(profile: str | None, mfu: float | None, json: bool) -> None:
-    """Print what a training needs: of params.yaml and the index, or of a profile and the published datasets.
+@dataclass(frozen=True)
+class Epoch:
+    """What one epoch contains, with the weights of the mix."""
+
+    origin: str  # where the numbers are from
+    samples: float
+    images: float
+    tokens: float  # image slots included; no padding
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A training on one GPU."""
+
+    name: str
+    peak_tflops: float
+    memory_gib: float
+    is_fitting: bool  # with the settings as they are
+    max_micro_batch: int  # 0: not even one sample
+    max_micro_batch_checkpointed: int
+    hours: Mapping[str, float]  # by MFU
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The whole estimate."""
+
+    precision: str
+    micro_batch_size: int
+    max_tokens: int
+    activation_checkpointing: bool
+    parts: Sequence[Part]
+    memory: Memory
+    memory_checkpointed: Memory
+    epoch: Epoch
+    num_epochs: float  # less than train.num_epochs if train.max_steps ends it
+    num_updates: int
+    tokens: float  # of all epochs
+    flops: Mapping[str, float]  # of the whole training, by part
+    fits: Sequence[Fit]
+
+    def as_json(self) -> str:
+        """Return the numbers, in bytes, tokens, FLOPs and hours, as one JSON object."""
+        return json.dumps({"convention": "4N a token for frozen weights, 6N for trained ones", **asdict(self)})
+
+
+def estimate(params: Params, mfus: Sequence[float], *, has_index: bool) -> Estimate:
+    """Estimate the training of `params`; the rows are those of the index, or the published ones.
 
     Raises:
-        ModelError: the sizes of the language model are unknown.
-        ParamsError: `mfu` is not a percentage, or the profile does not exist.
+        ModelError: the sizes of the language model are unknown, or its tokenizer can't be loaded.
+        StaleError: the index or a shard is damaged, or the catalogue is missing.
     """
-    if mfu is not None and not 0 < mfu <= 100:
-        raise ParamsError(f"--mfu: {mfu:g} is not a percentage above 0 and at most 100")
-    params = config.profile(paths.CONF, profile) if profile else config.load(paths.PARAMS)
-    mfus = (MEASURED_MFU, AIMED_MFU) if mfu is None else (mfu / 100,)
-    found = estimate(params, mfus, has_index=profile is None and INDEX.exists())
-    if json:
-        Console().print_json(found.as_json())
+    settings = params.train
+    epoch = read_epoch(settings) if has_index else _add_cards(params)
+    model = sizes.build(settings)
+    images, texts = (
+        epoch.images / epoch.tokens,
+        1 - epoch.images * encoders.count_patches(settings.vision) / epoch.tokens,
+    )
+
+    def measure(micro: int, *, is_checkpointed: bool) -> Memory:
+        """Learned positions, which need logits, are at most all positions without image slots."""
+        tokens = micro * settings.max_tokens
+        return sizes.find_memory(
+            model, settings, tokens, tokens * images, tokens * texts, is_checkpointed=is_checkpointed
+        )
+
+    def most(gpu: Gpu, *, is_checkpointed: bool) -> int:
+        memory = measure(1, is_checkpointed=is_checkpointed)
+        return max(0, (gpu.memory_bytes - memory.fixed) // (memory.total - memory.fixed))
+
+    if settings.micro_batch_size == "auto":
+        micro = min(settings.batch_size, max(1, most(GPUS[1], is_checkpointed=settings.activation_checkpointing)))
     else:
-        show(Console(), found, f"the profile `{profile}`" if profile else str(paths.PARAMS))
+        micro = settings.micro_batch_size
+    memories = [measure(micro, is_checkpointed=is_checkpointed) for is_checkpointed in (False, True)]
+    num_updates = math.ceil(epoch.samples * settings.num_epochs / settings.batch_size)
+    num_updates = max(1, min(num_updates, settings.max_steps or num_updates))
+    num_epochs = num_updates * settings.batch_size / epoch.samples
+    length = epoch.tokens / epoch.samples
+    flops = sizes.count_flops(model, settings, epoch.tokens * num_epochs, epoch.images * num_epochs, length)
+    seconds = {gpu.name: sum(flops.values()) / (gpu.peaks[settings.precision] * 1e12) for gpu in GPUS}  # at an MFU of 1
+    fits = [
+        Fit(
+            name=gpu.name,
+            peak_tflops=gpu.peaks[settings.precision],
+            memory_gib=gpu.memory_bytes / GIB,
+            is_fitting=memories[settings.activation_checkpointing].total <= gpu.memory_bytes,
+            max_micro_batch=most(gpu, is_checkpointed=False),
+            max_micro_batch_checkpointed=most(gpu, is_checkpointed=True),
+            hours={f"{mfu:.0%}": seconds[gpu.name] / mfu / 3600 for mfu in mfus},
+        )
+        for gpu in GPUS
+    ]
+    return Estimate(
+        precision=settings.precision,
+        micro_batch_size=micro,
+        max_tokens=settings.max_tokens,
+        activation_checkpointing=settings.activation_checkpointing,
+        parts=sizes.list_parts(model),
+        memory=memories[0],
+        memory_checkpointed=memories[1],
+        epoch=epoch,
+        num_epochs=num_epochs,
+        num_updates=num_updates,
+        tokens=epoch.tokens * num_epochs,
+        flops=flops,
+        fits=fits,
+    )
 
 
-def show(console: Console, estimate: Estimate, title: str) -> None:
-    """Print four tables and the conventions behind them."""
-    console.print(Text(f"Estimate of the training of {title}", style="bold"), end="\n\n")
-    micro = f"micro batch of {estimate.micro_batch_size} x {estimate.max_tokens} tokens in {estimate.precision}"
-    for heading, table in (
-        ("Parameters", _list_parts(estimate)),
-        (f"Memory: {micro}", _list_memory(estimate)),
-        (f"Data: {estimate.epoch.origin}", _list_work(estimate)),
-        (f"One GPU: largest micro batch, and time of {estimate.num_epochs:,.3g} epochs", _list_gpus(estimate)),
-    ):
-        console.print(Text(heading, style="bold"))
-        console.print(table)
-        console.print()
-    for text in (CONVENTION, LIMITS):
-        console.print(Text(text, style="dim"))
+def read_epoch(settings: Train) -> Epoch:
+    """Sum the training rows of data/mix; tokens from the lengths in the index and the characters of a token."""
+    index = read_index()
+    if "num_chars" not in index.column_names:
+        raise StaleError(f"{INDEX}: has no lengths; {remake(INDEX)}")
+    rows = index.filter(pc.equal(index["role"], Role.TRAIN.value))
+    chars_of_token, how = _measure_chars(rows, settings)
+    return sum_rows(rows, settings, chars_of_token, f"{INDEX}, {chars_of_token:.1f} characters a token ({how})")
 
 
-def _list_parts(estimate: Estimate) -> Table:
-    table = _table("part", "all", "trained", "FLOPs a token")
-    for part in estimate.parts:
-        trained = f"{part.num_trained:,}" if part.num_trained else "-"
-        table.add_row(part.name, f"{part.num_parameters:,}", trained, _format(part.flops))
-    names = ("num_parameters", "num_trained")
-    table.add_section()
-    table.add_row("all", *(f"{sum(getattr(part, name) for part in estimate.parts):,}" for name in names), style="bold")
-    return table
+def sum_rows(rows: pa.Table, settings: Train, chars_of_token: float, origin: str) -> Epoch:
+    """Sum rows of the index by weight."""
+    weights, images, chars = (
+        rows[name].to_numpy().astype(np.float64) for name in ("weight", "num_images", "num_chars")
+    )
+    slots = images * encoders.count_patches(settings.vision)
+    tokens = np.minimum(slots + chars / chars_of_token, settings.max_tokens)
+    return Epoch(origin, float(weights.sum()), float(weights @ images), float(weights @ tokens))
 
 
-def _list_memory(estimate: Estimate) -> Table:
-    titles = ["activations\nkept", "activation\ncheckpointing"]
-    titles[estimate.activation_checkpointing] += "\n(as set)"
-    both = (estimate.memory, estimate.memory_checkpointed)
-    unit, size = ("GiB", GIB) if both[0].total >= GIB else ("MiB", MIB)
-    table = _table(unit, *titles)
-    for name in ("weights", "gradients", "optimizer", "activations", "logits"):
-        table.add_row(name, *(f"{getattr(memory, name) / size:,.1f}" for memory in both))
-    table.add_section()
-    table.add_row("peak", *(f"{memory.total / size:,.1f}" for memory in both), style="bold")
-    return table
+def _measure_chars(rows: pa.Table, settings: Train) -> tuple[float, str]:
+    """Return the characters of a token, the chat template included, and how they were found."""
+    found = tokenizer.find(settings.language, is_offline=True)
+    if found is None or not len(rows):
+        return CHARS_OF_TOKEN, "assumed: no tokenizer yet"
+    random = np.random.default_rng(0)
+    drawn = rows.take(np.sort(random.permutation(len(rows))[:NUM_ENCODED]))
+    patches, num_tokens = encoders.count_patches(settings.vision), 0
+    for sample in ShardStore(paths.SAMPLES).take(drawn, with_images=False):
+        encoded = encode(sample, found, patches, settings.max_tokens)
+        num_tokens += len(encoded.ids) + encoded.num_cut - len(sample.images) * patches
+    return pc.sum(drawn["num_chars"]).as_py() / max(1, num_tokens), f"measured on {len(drawn)} rows"
 
 
-def _list_work(estimate: Estimate) -> Table:
-    epoch = estimate.epoch
-    table = _table("", "one epoch", f"{estimate.num_epochs:,.3g} epochs")
-    for name, value in (("samples", epoch.samples), ("images", epoch.images), ("tokens", epoch.tokens)):
-        table.add_row(name, _format(value), _format(value * estimate.num_epochs))
-    table.add_row("tokens a sample", f"{epoch.tokens / epoch.samples:,.0f}", "")
-    table.add_row("updates", "", f"{estimate.num_updates:,}")
-    total = sum(estimate.flops.values())
-    table.add_row("FLOPs", _format(total / estimate.num_epochs), _format(total), style="bold")
-    for name, value in estimate.flops.items():
-        table.add_row(f"  {name}", "", f"{value / total:.1%}", style="dim")
-    return table
+def _add_cards(params: Params) -> Epoch:
+    """Sum the published row counts of the sources; one image a row, except of text."""
+    cards = [
+        card
+        for card in catalogue.read(paths.CATALOGUE).values()
+        if card.kind == "source" and card.id not in params.download.skip
+        if not refuse_card(card, params.policy.licences)
+    ]
+    patches, settings = encoders.count_patches(params.train.vision), params.train
+    samples = images = tokens = 0.0
+    for card in cards:
+        num_rows = _count_training_rows(card, params.mix)
+        num_images = 0 if card.modality == "text" else 1
+        samples += num_rows
+        images += num_rows * num_images
+        tokens += num_rows * min(settings.max_tokens, num_images * patches + TEXT_TOKENS[card.task])
+    return Epoch(f"published row counts of {len(cards)} datasets, assumed lengths of texts", samples, images, tokens)
 
 
-def _list_gpus(estimate: Estimate) -> Table:
-    mfus = list(estimate.fits[0].hours)
-    columns = (f"{estimate.precision}\nTFLOP/s", "usable\nGiB", "as\nset", "kept", "check-\npointing")
-    table = _table("GPU", *columns, *(f"at {mfu}\nMFU" for mfu in mfus))
-    for fit in estimate.fits:
-        as_set = Text("fits", style="green") if fit.is_fitting else Text("too large", style="bold red")
-        micro = (fit.max_micro_batch, fit.max_micro_batch_checkpointed)
-        times = (_format_hours(fit.hours[mfu]) if max(micro) else "-" for mfu in mfus)
-        cells = (f"{number:,}" if number else "none" for number in micro)
-        table.add_row(fit.name, f"{fit.peak_tflops:g}", f"{fit.memory_gib:g}", as_set, *cells, *times)
-    return table
-
-
-def _format_hours(hours: float) -> str:
-    """`2.5 min`, `7.0 h` or `21 days`."""
-    if hours < 1:
-        return f"{hours * 60:,.1f} min" if hours * 60 >= 0.1 else "< 0.1 min"
-    return f"{hours:,.1f} h" if hours < 3 * HOURS_OF_DAY else f"{hours / HOURS_OF_DAY:,.0f} days"
-
-
-def _format(value: float) -> str:
-    """`2,937`, `870.9 M` or `23.75 E`: a number below a million in full, another with four digits."""
-    units = ("", " k", " M", " G", " T", " P", " E", " Z", " Y")
-    power = 0
-    while abs(value) >= 999.95 * 1000**power and power < len(units) - 1:
-        power += 1
-    return f"{value:,.0f}" if power < 2 else f"{value / 1000**power:.4g}{units[power]}"
-
-
-def _table(first: str, *numbers: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for header in numbers:
-        table.add_column(header, justify="right", no_wrap=True)
-    return table
+def _count_training_rows(card: Card, mix: Mix) -> float:
+    roles = {**card.roles, **mix.roles.get(card.id, {})}
+    rows = sum(number for split, number in card.published_rows.items() if roles.get(split) is Role.TRAIN)
+    return rows * card.samples_per_row * mix.weights.get(card.id, 1.0)

@@ -18,13 +18,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from openmedq import paths
 from openmedq.cli import main
 from openmedq.config import Normalize, Train, profile
-from openmedq.model import encoders
+from openmedq.model import encoders, sizes
 from openmedq.model import model as models
 from openmedq.model.batch import Batch, collate
 from openmedq.model.pixels import decode
 from openmedq.model.prompt import encode
+from openmedq.reporting import estimate
 from openmedq.storage.shards import ShardStore
-from openmedq.training import estimate, sizes
 
 from . import tiny
 
