@@ -22,7 +22,6 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "sqlalchemy": "pipeline",
     "starlette": "pipeline",
     "uvicorn": "pipeline",
-    "accelerate": "train",
     "cv2": "train",
     "nltk": "train",
     "onnx": "train",

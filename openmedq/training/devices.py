@@ -1,4 +1,4 @@
-"""The devices of a training: one process each, started by accelerate or torchrun; data parallel or sharded.
+"""The devices of a training: one process each, started by torchrun; data parallel or sharded.
 
 Counts of the batches are summed on the host, over gloo, so that no device is waited for.
 """
