@@ -1,7 +1,5 @@
 """The licence policy excludes rows whose licence is not stated."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pyarrow as pa

@@ -1,7 +1,5 @@
 """The vectorized decisions equal those of a slow, plain program of the rules."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

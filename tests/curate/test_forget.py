@@ -1,7 +1,5 @@
 """A forgotten record, patient, study or image is in no row from the next run on, and is counted."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -137,3 +137,13 @@ def test_of_kaggles_archive_alone_it_is_said_what_to_do(tmp_path: Path) -> None:
         archive.writestr("indiana_reports.csv", "uid")
     with pytest.raises(SourceError, match=r"no report; expected .*, or Kaggle's `archive\.zip` unpacked"):
         next(read(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["indiana_projections.csv", "indiana_reports.csv"])
+def test_one_table_alone_is_no_set(tmp_path: Path, name: str) -> None:
+    raw = write_kaggle(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
+    (raw / name).unlink()
+    with pytest.raises(SourceError) as error:
+        next(read(raw))
+    assert "\n" not in str(error.value)
+    assert str(raw) in str(error.value)

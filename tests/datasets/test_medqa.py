@@ -158,3 +158,11 @@ def test_other_languages_are_not_read(tmp_path: Path) -> None:
     pack(tmp_path, **{"data_clean/questions/Mainland/train.jsonl": [RECORD]})
     with pytest.raises(SourceError, match=r"no `data_clean\.zip`"):
         list(read(tmp_path))
+
+
+def test_of_two_copies_the_one_further_up_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, [RECORD, RECORD], f"old/{FOUR.format('train')}")
+    write(tmp_path, [RECORD])
+    pack(tmp_path, **{FOUR.format("test"): [RECORD]})
+    assert [row.split for row in read(tmp_path)] == ["train", "test"]  # the test is not unpacked
+    assert any("old" in message and "another copy" in message for message in caplog.messages)

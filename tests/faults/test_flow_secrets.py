@@ -1,7 +1,5 @@
 """A wrong password is in no log, state or artifact of Prefect, and in no output or file of DVC."""
 
-from __future__ import annotations
-
 import base64
 import sqlite3
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Each fault at each kind of host: the expected bytes or an error, never a part of a file, never a secret."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Callable

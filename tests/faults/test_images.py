@@ -1,7 +1,5 @@
 """img2dataset itself: a killed run ends with all its processes and resumes; a slow image does not block the others."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

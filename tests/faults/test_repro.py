@@ -1,7 +1,5 @@
 """After a cut connection or a killed process, the next `dvc repro` resumes the download."""
 
-from __future__ import annotations
-
 import os
 import random
 import re

@@ -1,7 +1,5 @@
 """Files of unknown hash: an incomplete or another file is refused, and not recorded."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 import zipfile

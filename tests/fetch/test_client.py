@@ -1,7 +1,5 @@
 """Credentials go to their own host only, redirects are bounded, and no message has a secret."""
 
-from __future__ import annotations
-
 import asyncio
 import base64
 import logging

@@ -1,7 +1,5 @@
 """Sizes, hashes and commits that the hub, Zenodo and figshare state, and their invalid answers."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

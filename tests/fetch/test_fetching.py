@@ -1,7 +1,5 @@
 """All files of a dataset: the ledger, the summary of failures, room on the disk, and unnecessary requests."""
 
-from __future__ import annotations
-
 import errno
 import hashlib
 import io

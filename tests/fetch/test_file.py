@@ -1,7 +1,5 @@
 """One file and each fault: the expected bytes or an error, never a part of a file."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Callable

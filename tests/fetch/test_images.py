@@ -1,7 +1,5 @@
 """Rounds of linked images, with a stand-in for img2dataset and with img2dataset itself."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import re

@@ -1,7 +1,5 @@
 """Files that the card's files list: MIMIC-CXR's images, with hashes; no message names one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,7 +1,5 @@
 """`plan`, `links` and `sources`: what would be downloaded, from cards, ledger and disk."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Addresses in PubMed Central's bucket: which file matches, invalid listings, and resumption."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path

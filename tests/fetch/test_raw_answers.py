@@ -1,7 +1,5 @@
 """Answers that no HTTP library sends: endless slow headers, bodies whose end looks like a cut."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Iterable
 from itertools import chain, repeat

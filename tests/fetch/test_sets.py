@@ -1,7 +1,5 @@
 """Each dataset from its official hosts to the rows of its miniature; `make test-faults` runs most of them."""
 
-from __future__ import annotations
-
 import json
 import random
 from collections.abc import Callable
