@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from openmedq import paths
+from openmedq import cli, paths
 from openmedq.datasets import SOURCES
 from openmedq.errors import ExportError
 from openmedq.model import export, provenance
@@ -93,6 +93,60 @@ def test_an_allowed_model_is_exported_with_its_card() -> None:
         assert words in card
     assert "Credentialed data" not in card
     assert not list(Path("some").glob(".*"))
+
+
+def write_adapter() -> None:
+    for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "config.json", "tokenizer.json"):
+        (paths.MODEL / name).write_text("of the merged model")
+    (paths.MODEL / "adapter").mkdir()
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (paths.MODEL / "adapter" / name).write_text("of the adapter")
+
+
+BASE = {"weights": "org/base", "revision": "abc", "licence": "Apache-2.0"}
+
+
+def test_the_adapter_is_exported_without_the_merged_weights_and_the_other_way_round() -> None:
+    write(describe(language=BASE))
+    write_adapter()
+    export.export(Path("adapter"), "research", CARDS, "adapter")
+    common = {"README.md", "config.json", "tokenizer.json", "deep", provenance.NAME}
+    assert {path.name for path in Path("adapter").iterdir()} == common | {
+        *("adapter_config.json", "adapter_model.safetensors"),
+    }
+    card = Path("adapter/README.md").read_text(encoding="utf-8")
+    assert "library_name: peft" in card
+    assert 'base = {"pretrained_model_name_or_path": "org/base", "revision": "abc"}' in card
+    assert "| language | org/base | abc | Apache-2.0 |" in card
+    export.export(Path("merged"), "research", CARDS)
+    assert {path.name for path in Path("merged").iterdir()} == common | {
+        *("model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json"),
+    }
+    assert "library_name: transformers" in Path("merged/README.md").read_text(encoding="utf-8")
+
+
+def test_the_adapter_needs_the_same_licences() -> None:
+    write(describe(language=BASE))
+    write_adapter()
+    with pytest.raises(ExportError, match="roco 2 rows"):
+        export.export(Path("out"), "commercial", CARDS, "adapter")
+    assert not Path("out").exists()
+
+
+def test_a_new_language_model_has_no_adapter_to_export() -> None:
+    write(describe())
+    with pytest.raises(ExportError, match=r"data/model: has no adapter, .*; export it with --merged"):
+        export.export(Path("out"), "any", CARDS, "adapter")
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(("options", "form"), [([], "merged"), (["--merged"], "merged"), (["--adapter"], "adapter")])
+def test_the_form_is_an_option(options: list[str], form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    forms = []
+    monkeypatch.setattr(export, "export", lambda target, policy, cards, form: forms.append(form))
+    monkeypatch.setattr(cli, "_load_params", make_params)
+    assert cli.main(["export", "out", *options]) == 0
+    assert forms == [form]
 
 
 def test_any_allows_everything() -> None:

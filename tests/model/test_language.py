@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, LlamaConfig, LlamaForCausalLM, LlamaTokenizer
 
 from openmedq.config import Language
@@ -88,6 +90,52 @@ def test_missing_special_tokens_are_added_to_published_weights(tmp_path: Path, i
     encoded = encode(tiny.SAMPLES[0], tokenizer, 4, 99)
     assert encoded.ids[0] == tokenizer.bos_token_id
     assert encoded.ids[-1] == encoded.labels[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize(
+    ("published", "wanted"), [("bfloat16", "bfloat16"), ("float16", "bfloat16"), ("bfloat16", "float32")]
+)
+def test_weights_are_read_in_the_wanted_precision_onto_the_device(
+    published: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path)
+    model = LlamaForCausalLM.from_pretrained(tmp_path).to(getattr(torch, published))
+    model.save_pretrained(tmp_path)
+    settings, dtype = Language(weights=str(tmp_path)), getattr(torch, wanted)
+    loaded, _ = language.build(settings, [], dtype)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {dtype}
+    assert torch.equal(loaded.model.norm.weight, model.model.norm.weight.to(dtype))
+    # No weight reaches the memory of the CPU on its way to another device.
+    elsewhere, _ = language.build(settings, [], dtype, "meta")
+    assert {parameter.device.type for parameter in elsewhere.parameters()} == {"meta"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("dtype", "is_mapped"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_weights_of_the_same_precision_are_mapped_not_copied(
+    dtype: torch.dtype, is_mapped: bool, tmp_path: Path
+) -> None:
+    publish(tmp_path)
+    LlamaForCausalLM.from_pretrained(tmp_path).bfloat16().save_pretrained(tmp_path)
+    model, _ = language.build(Language(weights=str(tmp_path)), [], dtype)
+    assert (str(tmp_path / "model.safetensors") in Path("/proc/self/maps").read_text()) == is_mapped
+    del model
+
+
+def test_new_rows_are_the_mean_of_the_others_so_that_they_are_never_generated(tmp_path: Path) -> None:
+    model, tokenizer = language.build(Language(weights=str(publish(tmp_path))), [])
+    num_old = LlamaConfig.from_pretrained(tmp_path).vocab_size
+    assert len(tokenizer) == num_old + 2
+    for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+        torch.testing.assert_close(layer.weight[num_old:], layer.weight[:num_old].mean(dim=0).expand(2, -1))
+
+
+def test_a_missing_tensor_is_an_error_and_not_a_random_one(tmp_path: Path) -> None:
+    tensors = load_file(publish(tmp_path) / "model.safetensors")
+    del tensors["model.layers.0.mlp.up_proj.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 tensors are missing, such as model.layers.0.mlp.up_proj.weight"):
+        language.build(Language(weights=str(tmp_path)), [])
 
 
 @pytest.mark.parametrize("change", [{"tokenizer_class": "LLaMATokenizer"}, {"bos_token": "", "eos_token": ""}])

@@ -10,9 +10,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor, LlavaForCon
 from openmedq.config.base import LoraTarget
 from openmedq.errors import ModelError
 from openmedq.evaluation import generate
+from openmedq.model import encoders, prompt
 from openmedq.model import model as models
 from openmedq.model import projector as projectors
-from openmedq.model import prompt
 
 from . import tiny
 from .test_batch import make_batch
@@ -92,6 +92,27 @@ def test_the_projector_is_one_linear_layer(model: PeftModel) -> None:
         "linear_1.bias",
     ]
     assert torch.equal(projector.linear_2.weight, torch.eye(tiny.WIDTH))
+
+
+@pytest.mark.parametrize("factor", [1, 50])
+def test_projected_tokens_start_as_long_as_word_embeddings(factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def build_long(settings: Any) -> Any:
+        vision = build(settings)
+        for layer in vision.layers:  # residual branches, so that the tokens before the last norm are long
+            layer.mlp.fc2.weight.data *= factor
+        return vision
+
+    build = encoders.build
+    monkeypatch.setattr(models.encoders, "build", build_long)
+    torch.manual_seed(0)
+    llava = models.build(tiny.make_settings(), tiny.texts())[0].base_model.model
+    images = 4 * torch.rand(4, 3, tiny.SIDE_PX, tiny.SIDE_PX) - 2
+    with torch.no_grad():
+        words = llava.get_input_embeddings().weight.norm(dim=-1).mean()
+        tokens = llava.model.vision_tower(pixel_values=images, output_hidden_states=True).hidden_states[-1][:, 1:]
+        length = llava.model.multi_modal_projector(tokens).norm(dim=-1).mean()
+    assert float(length / words) == pytest.approx(1, abs=0.15)
+    assert llava.model.vision_tower.training == llava.training
 
 
 def test_adapters_are_on_the_language_model_alone_and_begin_as_the_identity(processor: Any) -> None:
