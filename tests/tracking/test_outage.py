@@ -36,11 +36,13 @@ class Outage:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from mlflow.exceptions import MlflowException
 
-        self.is_on, self.num_attempts = False, 0
+        self.is_on, self.kills, self.num_attempts = False, False, 0
         send = Sender.send
 
         def attempt(sender: Sender, operations: list[outbox.Operation]) -> None:
             self.num_attempts += 1
+            if self.kills:  # while it waits for an answer
+                os.kill(os.getpid(), signal.SIGKILL)
             if self.is_on:
                 raise MlflowException("the database is gone\nat /some/line")
             send(sender, operations)
@@ -135,14 +137,15 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_stage(outage, logged) -> No
     )
 
 
-def test_a_training_killed_in_an_outage_has_lost_nothing_before_its_checkpoint() -> None:
+@pytest.mark.parametrize("moment", ["    outage.is_on = True\n", "    outage.kills = True\n"], ids=["after", "during"])
+def test_a_training_killed_in_an_outage_has_lost_nothing_before_its_checkpoint(moment: str) -> None:
     (paths.CHECKPOINTS / "step-3").mkdir(parents=True)
     code = (
         "import os, pytest, signal\nfrom openmedq.tracking import runs\n"
         "from tests.tracking.test_outage import Outage, Settings\n"
         "outage = Outage(pytest.MonkeyPatch())\n"
         "with runs.open_run('train', (), Settings()) as log:\n"
-        "    outage.is_on = True\n"
+        f"{moment}"
         "    for step in (1, 2, 3):\n        log({'loss': 1.0}, step)\n"
         "    log.checkpoint('step-3', 3, {'loss': 1.0})\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

@@ -27,7 +27,7 @@ class Metric:
     of_row: Callable[..., ArrayLike]  # K numbers of a row
     of_sums: Callable[[Numbers, Count], Numbers] = mean_percent  # (..., K) sums, number of rows -> (...)
     columns: tuple[str, ...] = ()  # names of the K numbers in predictions.parquet; by default the metric's own
-    is_headline: bool = False  # shown at the top of the report, and with its interval in the summary
+    is_headline: bool = False  # at the top of the report, with its interval in the summary, a metric of MLflow's run
     has_baseline: bool = False  # scored for the majority baseline too
 
     @property
