@@ -19,7 +19,8 @@ from openmedq import paths
 from openmedq.errors import ModelError
 from openmedq.model import export, lora, prompt, saving
 from openmedq.model import model as models
-from openmedq.model.batch import collate, read_pixels
+from openmedq.model.batch import collate
+from openmedq.model.pixels import decode
 from openmedq.schema import Task, Turn
 
 from . import tiny
@@ -72,10 +73,10 @@ def export_adapter(base: str) -> tuple[Any, Any]:
 def ask(model: Any, processor: Any, sample: Any) -> list[int]:
     """Greedy tokens of the answer."""
     ids = prompt.encode_prompt(sample, processor.tokenizer, tiny.NUM_PATCHES, 200)
-    pixels = [read_pixels(image, processor.image_processor) for image in sample.images]
+    pixels = [decode(image, tiny.SIDE_PX, 3) for image in sample.images]
     batch = collate([ids], pixels, pad_id=processor.tokenizer.pad_token_id, side="left")
     with torch.no_grad():
-        written: Tensor = model.generate(**batch.inputs(), max_new_tokens=8, do_sample=False)
+        written: Tensor = model.generate(**batch.inputs(processor.image_processor), max_new_tokens=8, do_sample=False)
     return written[0, len(ids) :].tolist()
 
 
