@@ -65,7 +65,7 @@ def _build(settings: Train) -> tuple[torch.nn.Module, Batch]:
 
 def _run(model: torch.nn.Module, batch: Batch, settings: Train) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16, enabled=settings.precision == "bf16"):
-        loss: Tensor = model(**batch.inputs(), labels=batch.labels, use_cache=False).loss
+        loss: Tensor = model(**batch.inputs(tiny.NORMALIZATION), labels=batch.labels, use_cache=False).loss
     return loss
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from openmedq.training.trainer import Trainer
 
 SIDE_PX, PATCH_PX, WIDTH = 32, 8, 32
 NUM_PATCHES = (SIDE_PX // PATCH_PX) ** 2
+NORMALIZATION = SimpleNamespace(image_mean=[0.5, 0.4, 0.3], image_std=[0.25, 0.26, 0.27])  # of the image processor
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
@@ -38,8 +40,8 @@ def make_settings(**changes: Any) -> Train:
             "width": 24,
             "num_layers": 2,
             "num_heads": 2,
-            "mean": [0.5, 0.4, 0.3],
-            "std": [0.25, 0.26, 0.27],
+            "mean": NORMALIZATION.image_mean,
+            "std": NORMALIZATION.image_std,
         },
         "language": {"weights": None, "width": WIDTH, "num_layers": 2, "num_heads": 2, "vocabulary_size": 320},
         "lora": {"rank": 4, "alpha": 16, "targets": TARGETS},
