@@ -34,11 +34,11 @@ from typing import Any
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import (
+    Content,
     Record,
     Unusable,
     keep,
     list_absent,
-    make_sample,
     represent,
     take_optional_text,
     take_text,
@@ -49,7 +49,7 @@ from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import find_shards
 from openmedq.datasets.readers.json_stream import stream_object
 from openmedq.errors import SourceError
-from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.origin import find_files
 
 DECISIONS = ("yes", "no", "maybe")
@@ -131,7 +131,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         for path in paths:
             yield from _read_file(raw, path, test_ids, split, seen)
         absent_ids = sorted(test_ids - seen)
-        yield from list_absent(absent_ids, source=card.id, split="test", raw=raw, path=truth, unit="PubMed id")
+        yield from list_absent(card, absent_ids, split="test", raw=raw, path=truth, unit="PubMed id")
 
 
 def _find_shards(raw: Path, files: list[Path], folder: str) -> list[Path]:
@@ -163,7 +163,7 @@ def _read_file(
         seen.add(pubmed_id)
         return pubmed_id, "test" if pubmed_id in test_ids else split
 
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def build(record: Record, split: str) -> Content:
         question = take_text(record, "QUESTION", empty=Reason.QUESTION_EMPTY)
         context = _context(record)
         if split == "unlabeled" and not record.get("final_decision"):
@@ -171,13 +171,9 @@ def _read_file(
         decision = take_text(record, "final_decision", empty=Reason.ANSWER_EMPTY)
         if decision not in DECISIONS:
             raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `final_decision` is not yes, no or maybe")
-        return make_sample(
-            card,
-            sample_id,
-            split,
-            provenance,
-            turns=(Turn(question, decision, context=context, options=DECISIONS),),
-            attributes=keep(
+        return {
+            "turns": (Turn(question, decision, context=context, options=DECISIONS),),
+            "attributes": keep(
                 answer_type="closed",
                 long_answer=take_optional_text(record, "LONG_ANSWER"),
                 meshes="; ".join(take_texts(record, "MESHES")) if isinstance(record.get("MESHES"), list) else "",
@@ -185,11 +181,11 @@ def _read_file(
                 reasoning_required_pred=_prediction(record, "reasoning_required_pred"),
                 reasoning_free_pred=_prediction(record, "reasoning_free_pred"),
             ),
-        )
+        }
 
     return represent(
+        card,
         _stream_table(path) if is_table else stream_object(path),
-        source=card.id,
         unit="row" if is_table else "PubMed id",
         raw=raw,
         path=path,

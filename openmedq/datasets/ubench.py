@@ -36,11 +36,11 @@ from typing import Any
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import (
+    Content,
     Record,
     Unusable,
     keep,
     list_absent,
-    make_sample,
     represent,
     take_optional_text,
     take_text,
@@ -141,13 +141,11 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             raise Unusable(Reason.ID_REPEATED, f"{name} is the id of an earlier row too")
         return f"{name}/{record['kind']}/{record['key']}", "test"
 
-    rows = represent(
-        records(), source=card.id, unit="row", raw=raw, path=shard.parent, identify=identify, build=_build, seen=None
-    )
+    rows = represent(card, records(), unit="row", raw=raw, path=shard.parent, identify=identify, build=_build)
     for row in rows:
         yield replace(row, provenance=Provenance(shard.relative_to(raw).as_posix(), row.provenance.record))
     absent = (f"row-{number}" for number in range(num_rows + 1, num_published + 1))
-    yield from list_absent(absent, source=card.id, split="test", raw=raw, path=shards[0].parent / _INFO)
+    yield from list_absent(card, absent, split="test", raw=raw, path=shards[0].parent / _INFO)
 
 
 def _read_info(folder: Path) -> int:
@@ -200,7 +198,7 @@ def _is_null(entry: Any) -> bool:
     return entry is None or (isinstance(entry, dict) and not any(entry.values()))
 
 
-def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+def _build(record: Record, split: str) -> Content:
     row, entry = record["row"], record["entry"]
     if not isinstance(entry, dict):
         raise Unusable(Reason.FIELD_MISSING, f"`{record['kind']}` does not contain entries")
@@ -211,17 +209,15 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     turn = Turn("", _fill(question, answer)) if is_caption else Turn(question, answer, options=options)
     attributes = {name: take_optional_text(row, name) for name in _ATTRIBUTES}
     licence = take_optional_text(row, "license")
-    return make_sample(
-        card,
-        sample_id,
-        split,
-        provenance,
-        task=Task.CAPTION if is_caption else Task.MULTIPLE_CHOICE,
-        licence=spell(licence) or licence or card.licence,
-        turns=(turn,),
-        images=(_take_image(row),),
-        groups=Groups(question=take_optional_text(entry, "id") or None),  # two wordings of a caption have the same id
-        attributes=keep(
+    return {
+        "task": Task.CAPTION if is_caption else Task.MULTIPLE_CHOICE,
+        "licence": spell(licence) or licence or card.licence,
+        "turns": (turn,),
+        "images": (_take_image(row),),
+        "groups": Groups(
+            question=take_optional_text(entry, "id") or None
+        ),  # two wordings of a caption have the same id
+        "attributes": keep(
             question_type=take_optional_text(entry, "name"),
             tags="; ".join(tag for tag in entry.get("tags") or [] if isinstance(tag, str) and tag),
             microns_per_pixel=_to_number(row.get("microns_per_pixel")),
@@ -229,7 +225,7 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
             **{f"num_{name}": _count(row.get(name)) for name in ("bbox", "polygon", "instances")},
             **attributes,
         ),
-    )
+    }
 
 
 def _take_answer(entry: Record, options: tuple[str, ...]) -> str:

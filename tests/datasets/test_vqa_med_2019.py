@@ -119,14 +119,6 @@ def test_questions_alone_are_withheld(tmp_path: Path) -> None:
     assert {getattr(row, "reason", None) for row in others} == {Reason.RECORD_ABSENT}
 
 
-@pytest.mark.parametrize("text", [PAIRS, REFERENCES])
-def test_an_image_is_found_without_its_extension(tmp_path: Path, text: str) -> None:
-    rest = GOOD[text].removeprefix(b"synpic1")
-    rows = read(write(tmp_path, text, b"synpic1" + rest, b"synpic2" + rest, b"synpic2.png" + rest))
-    names = [row.images[0].image_id for row in rows if isinstance(row, Sample)]
-    assert names == ["synpic1.jpg", "synpic2.png", "synpic2.png"]
-
-
 def test_categories_come_from_their_files(copy_of: Callable[[str], Path]) -> None:
     raw = copy_of("vqa_med_2019")
     rows = [row for row in read(raw) if isinstance(row, Sample)]

@@ -32,11 +32,11 @@ from pathlib import Path, PurePosixPath
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.cxr8.images import join_images, take_image
 from openmedq.datasets.fields import (
+    Content,
     Record,
     Unusable,
     keep,
     list_absent,
-    make_sample,
     represent,
     take_optional_text,
     take_text,
@@ -44,7 +44,7 @@ from openmedq.datasets.fields import (
 from openmedq.datasets.readers import find_file, warn_absent
 from openmedq.datasets.readers.tables import Row, stream_lines, stream_rows, take_header
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.folders import walk
 
 HOMEPAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
@@ -133,8 +133,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     splits = _read_lists(table.parent)
     seen: dict[str, str] = {}
     yield from represent(
+        card,
         join_images(_stream_table(table), "Image Index", table.parent, "images"),
-        source=card.id,
         unit="line",
         raw=raw,
         path=table,
@@ -144,7 +144,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     )
     for split, name in LISTS.items():
         absent = [image for image, its_split in splits.items() if its_split == split and image not in seen]
-        yield from list_absent(absent, source=card.id, split=split, raw=raw, path=table.parent / name)
+        yield from list_absent(card, absent, split=split, raw=raw, path=table.parent / name)
 
 
 def _identify(record: Record, splits: dict[str, str]) -> tuple[str, str]:
@@ -154,7 +154,7 @@ def _identify(record: Record, splits: dict[str, str]) -> tuple[str, str]:
     return name, splits.get(name, "unlisted")
 
 
-def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+def _build(record: Record, split: str) -> Content:
     findings = [name.strip() for name in take_text(record, "Finding Labels", empty=Reason.ANSWER_EMPTY).split("|")]
     if not set(findings) <= {*card.classes, NO_FINDING}:
         raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `Finding Labels` has a finding that is not a class")
@@ -165,17 +165,13 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     attributes = {
         attribute: take_optional_text(record, name) for name, attribute in _ATTRIBUTES.items() if name in record
     }
-    return make_sample(
-        card,
-        sample_id,
-        split,
-        provenance,
-        turns=(Turn("", ", ".join(labels) or NO_FINDING),),
-        images=(image,),
-        groups=Groups(patient=take_optional_text(record, "Patient ID") or None),
-        labels=labels,
-        attributes=keep(**attributes),
-    )
+    return {
+        "turns": (Turn("", ", ".join(labels) or NO_FINDING),),
+        "images": (image,),
+        "groups": Groups(patient=take_optional_text(record, "Patient ID") or None),
+        "labels": labels,
+        "attributes": keep(**attributes),
+    }
 
 
 def _find_table(raw: Path) -> Path:

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, make_sample, represent, take_text, to_line
+from openmedq.datasets.fields import Content, Record, Unusable, find_image, represent, take_text, to_line
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import MemberPath, open_members
 from openmedq.storage.folders import find_all
 from openmedq.storage.lookup import ChainedImages, ImageLookup, open_images
@@ -146,8 +146,8 @@ class _Reader:
             return name if is_id else f"{path.stem}-line-{key}", split
 
         return represent(
+            self.card,
             records,
-            source=self.card.id,
             unit="line",
             raw=self.raw,
             path=path,
@@ -156,7 +156,7 @@ class _Reader:
             seen=None,
         )
 
-    def _build(self, record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def _build(self, record: Record, split: str) -> Content:
         if "problem" in record:
             raise record["problem"]
         name = take_text(record, "img_id")
@@ -165,19 +165,13 @@ class _Reader:
             record, "labels", empty=Reason.ANSWER_WITHHELD if is_hidden else Reason.FIELD_MISSING
         ).replace(",", " ")
         labels = self._to_labels(values.split())
-        image = self.images.find(name)
-        if image is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} {self.images.where}")
-        return make_sample(
-            self.card,
-            sample_id,
-            split,
-            provenance,
-            turns=(Turn("", ", ".join(labels)),),
-            images=(image,),
-            groups=self.layout.to_groups(name),
-            labels=labels,
-        )
+        image = find_image(self.images, name)
+        return {
+            "turns": (Turn("", ", ".join(labels)),),
+            "images": (image,),
+            "groups": self.layout.to_groups(name),
+            "labels": labels,
+        }
 
     def _to_labels(self, values: Sequence[str]) -> tuple[str, ...]:
         if len(values) != len(self.layout.columns):

@@ -28,7 +28,7 @@ from PIL import Image as PixelImage
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import make_sample
-from openmedq.datasets.readers import find_below
+from openmedq.datasets.readers import find_files_below
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
@@ -96,7 +96,7 @@ def read_npz(
     Raises:
         SourceError: No file, or a file that is damaged, has other arrays, or is not the published one.
     """
-    paths = [path for path in find_below(raw, *official_md5s) if path.is_file()]
+    paths = find_files_below(raw, *official_md5s)
     if not paths:
         raise SourceError(
             f"{raw}: no `{next(iter(official_md5s))}`; expected it there, as published at {card.homepage}"

@@ -173,8 +173,8 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
             is_table = path.suffix == ".csv"
             num_rows = 0
             for row in read_captions(
+                card,
                 stream_table(path, ("id", "name", "caption")) if is_table else stream_captions(path, "ROCO_"),
-                source=card.id,
                 split=split,
                 modality=SUBSETS[subset],
                 raw=raw,
@@ -192,9 +192,7 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 absent = [record_id for record_id in record_ids if _ID.fullmatch(record_id) and record_id not in seen]
                 seen |= dict.fromkeys(absent, split)
                 path = part / f"{name}.txt"
-                yield from list_absent(
-                    absent, source=card.id, split=split, raw=raw, path=path, num_other=max(0, num_other)
-                )
+                yield from list_absent(card, absent, split=split, raw=raw, path=path, num_other=max(0, num_other))
                 num_other -= len(absent)
 
 

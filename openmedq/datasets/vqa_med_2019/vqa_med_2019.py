@@ -32,12 +32,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, list_absent, represent, take_text
+from openmedq.datasets.fields import Content, Record, Unusable, find_image, keep, list_absent, represent, take_text
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.vqa_med_2019.places import Place, find_places, open_place
 from openmedq.errors import SourceError
-from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.lookup import ImageLookup
+from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.texts import decode_text
 
 _URL = "https://zenodo.org/records/10499039/files"
@@ -123,7 +122,7 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
         present.add(_to_question(record))
         return f"{split.name}-{number}", split.name
 
-    def build(record: Record, sample_id: str, split_name: str, provenance: Provenance) -> Sample:
+    def build(record: Record, _: str) -> Content:
         image_id = take_text(record, "image_id")
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
         if name == QUESTIONS:
@@ -135,26 +134,16 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
             category = take_text(record, "category").lower()
             if category not in CATEGORIES:
                 raise Unusable(Reason.FIELD_MISSING, "field `category` is not one of " + ", ".join(CATEGORIES))
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split_name,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
-            turns=(Turn(question, answer, alternatives=tuple(alternatives)),),
-            images=(_find_image(place.images, image_id),),
-            attributes=keep(
-                answer_type="closed" if answer.lower() in ("yes", "no") else "open",
-                category=category,
-                image_id=image_id,
-            ),
-        )
+        answer_type = "closed" if answer.lower() in ("yes", "no") else "open"
+        return {
+            "turns": (Turn(question, answer, alternatives=tuple(alternatives)),),
+            "images": (find_image(place.images, f"{image_id}.jpg"),),
+            "attributes": keep(answer_type=answer_type, category=category, image_id=image_id),
+        }
 
     yield from represent(
+        card,
         _parse(data, fields),
-        source=card.id,
         unit=f"{name} line" if place.members else "line",
         raw=raw,
         path=place.locate(name),
@@ -166,7 +155,7 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
     known = categories if split.suffix else _read_questions(place)
     numbers = (f"{split.name}-absent-{number}" for number in range(1, 1 + len(known.keys() - present)))
     yield from list_absent(
-        numbers, source=card.id, split=split.name, raw=raw, path=place.locate(name), sibling=sibling, unit=sibling
+        card, numbers, split=split.name, raw=raw, path=place.locate(name), sibling=sibling, unit=sibling
     )
 
 
@@ -210,10 +199,3 @@ def _list_accepted(answer: str) -> list[str]:
     if not accepted:
         raise Unusable(Reason.ANSWER_EMPTY, "field `answer` is empty")
     return accepted
-
-
-def _find_image(images: ImageLookup, image_id: str) -> Image:
-    for ending in (".jpg", ".png", ".jpeg", ""):
-        if image := images.find(image_id + ending):
-            return image
-    raise Unusable(Reason.IMAGE_MISSING, f"no file {image_id}.jpg {images.where}")
