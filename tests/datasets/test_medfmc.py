@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import zipfile
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -202,18 +201,6 @@ def test_a_table_in_a_zip_is_read_in_place(tmp_path: Path, task: str) -> None:
 
 
 @every_task
-def test_tables_without_all_labels_are_logged(
-    miniature_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture, task: str
-) -> None:
-    caplog.set_level(logging.INFO)
-    rows = list(MODULES[task].read(miniature_of(f"medfmc_{task}")))
-    assert len(rows) == 120
-    messages = "\n".join(caplog.messages)
-    for part in ("train", "val"):
-        assert f"{task}_{part}.csv: not read" in messages
-
-
-@every_task
 def test_lists_of_two_folders_are_not_mixed(tmp_path: Path, caplog: pytest.LogCaptureFixture, task: str) -> None:
     caplog.set_level(logging.INFO)
     write_lists(tmp_path / f"data_backup/MedFMC/{task}", task, test_WithLabel=None, test_WithoutLabel=None)
@@ -237,8 +224,8 @@ def test_labels_published_later_are_those_of_the_hidden_test(tmp_path: Path, tas
 
 @every_task
 def test_images_that_only_tables_name_are_unlisted(tmp_path: Path, task: str) -> None:
-    write_table(tmp_path / f"MedFMC_train/{task}/{task}_train.csv", task, {0: f"{LABELS[task]}", 1: LABELS[task]})
-    write_table(tmp_path / f"MedFMC_val/{task}/{task}_val.csv", task, {2: None, 3: None})
+    layout, title = MODULES[task].LAYOUT, MODULES[task].card.title
+    write_table(tmp_path / title / layout.table, task, {0: LABELS[task], 1: LABELS[task], 2: None, 3: None})
     write_images(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1, 2, 3)
     rows = list(MODULES[task].read(tmp_path))
     assert [row.split for row in rows] == ["unlisted"] * 4
@@ -255,12 +242,12 @@ def test_images_that_only_tables_name_are_unlisted(tmp_path: Path, task: str) ->
 
 @every_task
 def test_a_renamed_column_is_one_line(tmp_path: Path, task: str) -> None:
-    path = tmp_path / f"MedFMC_train/{task}/{task}_train.csv"
+    path = tmp_path / MODULES[task].card.title / MODULES[task].LAYOUT.table
     write_table(path, task, {0: LABELS[task]})
     text = path.read_text(encoding="utf-8")
     for column in ("img_id", MODULES[task].LAYOUT.columns[-1]):
         path.write_text(text.replace(column, "renamed"), encoding="utf-8")
-        with pytest.raises(SourceError, match=rf"_train\.csv: no column `{column}`"):
+        with pytest.raises(SourceError, match=rf"\.csv: no column `{column}`"):
             list(MODULES[task].read(tmp_path))
 
 

@@ -7,8 +7,6 @@ Class 1 is the tables' column `tumor`; openmedlab/MedFM names the classes negati
 - A file name states the case (not always), the time of the scan, the region of the scan (the tables' `slide_id`) and
   the patch. No region is in both trainval and test_WithLabel, but 50 of the 68 scans of trainval are.
 - The label is 0 or 1. The share of tumor differs: 887 of 2,358 in trainval, 1,000 of 3,296 in test_WithLabel.
-- The labels of test_WithoutLabel are empty in the challenge's table; the published table has them.
-- The published lists name all 10,009 images, so no image is `unlisted`.
 - Lists from before June 2023 have the same images in other splits; their test_WithLabel has no tumor.
 """
 

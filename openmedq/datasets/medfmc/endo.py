@@ -8,8 +8,6 @@ order of the classes are those of the published tables and of openmedlab/MedFM: 
 - A file name begins with its study, `13333_2021.11_0003_55200268.png`, which the publishers count as one patient. No
   study is in both trainval and test_WithLabel; one study is in both test splits.
 - The published table ends with a column without a name, which lists some studies and does not belong to the rows.
-- The labels of test_WithoutLabel are empty in the challenge's table; the published table has them.
-- The published lists name all 3,865 images, so no image is `unlisted`.
 """
 
 from __future__ import annotations
