@@ -235,12 +235,6 @@ def test_files_may_lie_as_the_archives_unpack(layout: str, copy_of: Callable[[st
     assert all((raw / row.provenance.file).is_file() for row in rows)
 
 
-def test_the_derived_copy_alone_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "annotation.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(SourceError, match=r"annotation\.json: R2Gen's copy.*expected `NLMCXR_reports\.tgz`"):
-        next(read(tmp_path))
-
-
 def test_a_damaged_picture_costs_its_row_alone(tmp_path: Path) -> None:
     raw = write(tmp_path, [report(), GOOD])
     repack(raw)

@@ -16,10 +16,8 @@ Images in neither list, or all images if there are no lists, get the split `unli
   `OriginalImagePixelSpacing[x` and `y]`.
 - In some versions, header or rows end with a comma. The column is `Patient Gender` or `Patient Sex`.
 - `No Finding` is listed like a finding but is not a class: such a row has no label.
-- All images of a patient are in the same list.
 - Some ages are impossible (411); they are kept.
 - A few images are RGBA, the others gray.
-- Some images are also part of SLAKE, a source of the training mix.
 """
 
 from __future__ import annotations
@@ -42,7 +40,7 @@ from openmedq.datasets.fields import (
     take_text,
 )
 from openmedq.datasets.readers import find_file, warn_absent
-from openmedq.datasets.readers.tables import Row, stream_lines, stream_rows, take_header
+from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.folders import walk
@@ -134,7 +132,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     seen: dict[str, str] = {}
     yield from represent(
         card,
-        join_images(_stream_table(table), "Image Index", table.parent, "images"),
+        join_images(stream_table(table, _NEEDED), "Image Index", table.parent, "images"),
         unit="line",
         raw=raw,
         path=table,
@@ -197,25 +195,3 @@ def _read_lists(folder: Path) -> dict[str, str]:
             raise SourceError(f"{path}: not a list of images; expected one file name per line, get the file again")
         splits |= dict.fromkeys(names, split)
     return splits
-
-
-def _stream_table(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
-    """Yield the rows as dicts, whether or not header and rows end with a comma."""
-    lines = stream_rows(path)
-    names = take_header(lines)
-    while names and not names[-1]:
-        names.pop()
-    lacking = [name for name in _NEEDED if name not in names]
-    if lacking:
-        found = ", ".join(names)[:200] or "nothing"
-        raise SourceError(
-            f"{path}: no column `{lacking[0]}`; expected {', '.join(_NEEDED)}; found {found}; get the file again"
-        )
-    for number, fields in lines:
-        if isinstance(fields, Unusable):
-            yield number, fields
-        elif len(fields) < len(names) or any(fields[len(names) :]):
-            problem = f"the row has {len(fields)} fields, the header {len(names)}"
-            yield number, Unusable(Reason.FIELD_MISSING, problem)
-        else:
-            yield number, dict(zip(names, fields, strict=False))

@@ -35,13 +35,15 @@ def stream_table(
     """Yield the rows below a header as dicts, each with the number of its last line; empty lines are skipped.
 
     A row with another number of fields than the header yields an `Unusable`. A column without a name (a pandas index)
-    is named "". If `is_secret`, errors do not quote the header.
+    is named "" if it is not the last. Header and rows may end with commas. If `is_secret`, errors do not quote the
+    header.
 
     Raises:
         SourceError: No header, a header without one of the `needed` columns, or an unclosed quote far above the end.
     """
     lines = stream_rows(path)
-    names = take_header(lines)
+    header = take_header(lines)
+    names = header[: max((place for place, name in enumerate(header, start=1) if name), default=0)]
     lacking = [name for name in needed if name not in names]
     if lacking:
         found = "get the file again" if is_secret else f"found {', '.join(names)[:200] or 'nothing'}"
@@ -51,11 +53,11 @@ def stream_table(
     for number, fields in lines:
         if isinstance(fields, Unusable):
             yield number, fields
-        elif len(fields) != len(names):
+        elif len(fields) < len(names) or any(fields[len(header) :]):
             problem = f"the row has {len(fields)} fields, the header {len(names)}"
             yield number, Unusable(Reason.FIELD_MISSING, problem)
         else:
-            yield number, dict(zip(names, fields, strict=True))
+            yield number, dict(zip(names, fields, strict=False))
 
 
 def stream_rows(path: Path | MemberPath) -> Iterator[tuple[str, list[str] | Unusable]]:
