@@ -10,11 +10,8 @@ and order of the classes are those of the published tables and of openmedlab/Med
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from openmedq.datasets.medfmc import reader
-from openmedq.schema import Groups, Rejected, Sample
+from openmedq.schema import Groups
 
 CLASSES = (
     "pleural_effusion",
@@ -60,7 +57,4 @@ card = reader.make_card(
     classes=CLASSES,
 )
 
-
-def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the images; SourceError if there are neither lists nor tables, or they have another layout."""
-    return reader.read(raw, card, LAYOUT)
+read = reader.make_reader(card, LAYOUT)

@@ -13,11 +13,9 @@ Class 1 is the tables' column `tumor`; openmedlab/MedFM names the classes negati
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 from openmedq.datasets.medfmc import reader
-from openmedq.schema import Groups, Rejected, Sample
+from openmedq.schema import Groups
 
 _NAME = re.compile(r"(?P<scan>(?P<case>[A-Z]?\d{4}[-_]\d{5}(?=[-_]))?.*?)-lv\d+(?:-\d+){4}p\d+\.\w+")
 
@@ -49,7 +47,4 @@ card = reader.make_card(
     classes=("negative", "positive"),
 )
 
-
-def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the images; SourceError if there are neither lists nor tables, or they have another layout."""
-    return reader.read(raw, card, LAYOUT)
+read = reader.make_reader(card, LAYOUT)

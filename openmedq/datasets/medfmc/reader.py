@@ -100,7 +100,12 @@ def make_card(
     )
 
 
-def read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
+def make_reader(card: Card, layout: Layout) -> Callable[[Path], Iterator[Sample | Rejected]]:
+    """Return the `read` of a task's module."""
+    return lambda raw: _read(raw, card, layout)
+
+
+def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     """Stream the images of one task; SourceError if there is neither a list nor a table of it."""
     lists = _find_lists(raw, card, layout)
     path, table = _find_table(raw, card, layout)
