@@ -10,11 +10,9 @@ beside the zip or beside the unpacked annotations; questions without their image
 A record is named by its file and question_id. The published answer is a text. It stands for the option that equals it,
 or else for the first that differs only in case, spaces, quotes or full stops.
 
-- Files and folders have spaces in their names (`Chest CT Scan.json`).
 - `option_C` and `option_D` may be absent, null or empty. Options of one question may be equal.
 - Records of one file have `modality` instead of `modality_type`.
 - Folders of images share file names, so an image is found by its whole path only.
-- Several questions share an image. One image is tiny and blank; some are also in other datasets.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ LONG_ANSWER is the conclusion of the abstract and reveals the answer. It is an a
 
 Known irregularities of the published files, which the miniature reproduces:
 
-- PQA-A has no maybe, and most of its decisions are yes.
 - YEAR is null in some records and absent on Hugging Face.
 - Hugging Face stores the predictions of PQA-L as lists of single letters; they are joined again.
 - `final_decision` and the predictions are spelled in lower case, the other fields in capitals.
@@ -44,13 +43,12 @@ from openmedq.datasets.fields import (
     take_text,
     take_texts,
 )
-from openmedq.datasets.readers import warn_absent
+from openmedq.datasets.readers import list_files, warn_absent
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import find_shards
 from openmedq.datasets.readers.json_stream import stream_object
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.origin import find_files
 
 DECISIONS = ("yes", "no", "maybe")
 
@@ -108,7 +106,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
     Memory: all PubMed ids (20 MB), to detect repeated ones.
     """
-    files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
+    files = list_files(raw)
     named = {path.name: path for path in sorted(files, key=lambda path: (len(path.parts), path), reverse=True)}
     parts = {}
     for split, (name, folder) in _PARTS.items():
@@ -136,7 +134,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
 def _find_shards(raw: Path, files: list[Path], folder: str) -> list[Path]:
     inside = [path for path in files if folder in (raw.name, *path.relative_to(raw).parts)]
-    return find_shards(inside, {"train": "train"}).get("train", [])
+    return find_shards(inside, ("train",)).get("train", [])
 
 
 def _read_test_ids(path: Path) -> frozenset[str]:

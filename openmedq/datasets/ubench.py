@@ -14,7 +14,6 @@ shard contains are rejected. If several folders contain shards, the one with the
 
 Known irregularities of the published files, which the miniature reproduces:
 
-- The only split is called test. The paper trains on it.
 - Every struct has the keys of all rows. An entry that a row does not have is null.
 - `answer_idx` is text in captions and a number in questions. The last option is "none of the above".
 - An image, with its `image_id`, may be part of several datasets. The sample id therefore includes the dataset.

@@ -12,12 +12,8 @@ in memory (10 MB) and rows come in the order of the images. Reports without imag
 - 502 reports have only an impression, 6 only findings. The images of 28 reports with neither are rejected.
 - 104 reports name no image; each is one rejected row.
 - Up to five images of a study share a report and a caption; only Kaggle's copy states which view an image shows.
-- INDICATION is empty in 90 reports.
 - The id of an image does not always follow from its report's: CXR1 has `CXR1_1_IM-0001-3001`, some end in `-0001-0002`.
-- 1,391 normal studies have only the MeSH term "normal" and no automatic terms. Some terms end with a space.
 - Some named images are absent. Images that no report names have no record and are counted in the log.
-- `./Thumbs.db` is among the images.
-- Each report states its licence.
 """
 
 from __future__ import annotations

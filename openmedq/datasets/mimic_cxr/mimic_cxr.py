@@ -14,15 +14,10 @@ A sample is an image with the sections of its study's report (see `mimic_cxr/rep
 Users have agreed not to share the data. So errors, logs and the details of rejected rows contain no text, image or id;
 they name only tables and archives. Ids are only in the rows that are written.
 
-- The second split is named `validate`.
 - The images of a study, one to several, share its report. Two studies can have the same report.
 - `___` replaces names, dates and ages that were removed.
-- Headers vary: REASON FOR EXAM and HISTORY are the indication, CHEST, TWO VIEWS the findings, CONCLUSION and the
-  misspelled IMPRESSON the impression. A wet read precedes the final report.
-- Some reports have no findings; some have neither findings nor impression, and their last paragraph is the report.
-  Some have no headers, some are empty.
+- Some reports have neither findings nor impression, and their last paragraph is the report. Some are empty.
 - Some reports compare with an earlier study that is not part of the sample.
-- `ViewPosition` is empty for many images.
 - Labels are 1.0, 0.0, -1.0 (uncertain) or empty; a few studies have none.
 - A few studies lack their report, and a few images are absent.
 """

@@ -16,14 +16,12 @@ Known irregularities of the published files, which the miniature reproduces:
 
 - Captions start with a space. Some are one word ("CT.") or continue on a line without an id. The miniature has one
   empty caption, which is rejected.
-- Captions are repeated within a split, and one in eight is not ASCII.
 - The second field of keywords, cuis and semtypes is always empty. Some records have no concepts.
 - Some records are missing from `licences.txt`. Many have "NO-CC CODE", a license without derivatives or a
   non-commercial license. Each sample has its own.
 - Images are named by ROCO id (`fetch.py` since 2022) or `PMC<article>_<figure>.jpg` (earlier, and Kaggle's copy).
 - Two thirds of the articles in the test split are also in train; see `groups.article`.
-- 86 images are both radiology and non-radiology, with two ids, in the same split or in two.
-- Some images are no longer available. Some figures are also in PMC-OA.
+- Some images are no longer available.
 """
 
 from __future__ import annotations

@@ -15,10 +15,8 @@ Known irregularities of the published files, which the miniature reproduces:
 - In the test split `#` separates alternative answers: the first one is the answer, the others are alternatives.
 - In the test split `(...)` is an optional part of an answer: the answer keeps it, an alternative omits it. In the other
   splits parentheses belong to a class name (`ct w/contrast (iv)`), and `#` has no documented meaning.
-- Image names have no extension.
 - Training and validation lines have no category. It comes from the files in `QAPairsByCategory`.
 - The test images are a zip inside the test zip, with a folder of the same name in it. That zip also has `__MACOSX`.
-- A few training images have fewer than four questions. Questions are templates that many images share.
 - Line ends are LF or CRLF, and a carriage return may occur within a line.
 - The images are from MedPix, like those of VQA-RAD, and have the same names there.
 """
