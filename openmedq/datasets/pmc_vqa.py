@@ -205,7 +205,7 @@ def _read_file(
             ),
         }
 
-    return represent(card, _stream(path), unit="row", raw=raw, path=path, identify=identify, build=build, seen=None)
+    return represent(card, _stream(path), unit="row", raw=raw, path=path, identify=identify, build=build)
 
 
 def _take_answer(record: Record) -> tuple[tuple[str, ...], str, str]:

@@ -189,7 +189,6 @@ def _read_file(
         path=path,
         identify=identify,
         build=build,
-        seen=None,
     )
 
 

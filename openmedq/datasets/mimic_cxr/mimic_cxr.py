@@ -163,7 +163,6 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             path=path,
             identify=identify,
             build=build,
-            seen=None,
         ):
             num_rows += 1
             yield row

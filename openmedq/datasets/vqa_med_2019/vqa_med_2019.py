@@ -6,9 +6,9 @@ Layout, in the raw folder or up to two folders below it: `ImageClef-2019-VQA-Med
 `ImageClef-2019-VQA-Med-Validation.zip` and `VQAMed2019Test.zip`, which are read in place, or the unpacked folders.
 
 - `All_QA_Pairs_{train,val}.txt` has the lines `image|question|answer`. Images: `{Train,Val}_images/<image>.jpg`.
-- `VQAMed2019_Test_Questions_w_Ref_Answers.txt` has the lines `image|category|question|answer`. If only
-  `VQAMed2019_Test_Questions.txt` is present, the test answers are withheld.
-- A question that these files lack, but `QAPairsByCategory/` or the file of test questions has, is rejected as absent.
+- `VQAMed2019_Test_Questions_w_Ref_Answers.txt` has the lines `image|category|question|answer`.
+- A question that these files lack, but `QAPairsByCategory/` or `VQAMed2019_Test_Questions.txt` has, is rejected as
+  absent.
 
 Known irregularities of the published files, which the miniature reproduces:
 
@@ -89,28 +89,24 @@ _log = logging.getLogger(__name__)
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no split is present or a file is damaged."""
-    is_found, absent = False, []
+    absent = []
     for split in SPLITS:
-        withheld = () if split.suffix else (QUESTIONS,)
-        paths = find_places(raw, split.text, f"{split.folder}.zip", *withheld)
+        paths = find_places(raw, split.text, f"{split.folder}.zip")
         for other in paths[1:]:
             _log.info("%s: its questions are not read, because %s is the same split", other, paths[0])
         if not paths:
             absent.append(split)
         for path in paths[:1]:
-            is_found = True
             with open_place(path, split.images, paths[1:]) as place:
                 yield from _read_split(raw, place, split)
-    if not is_found:
+    if len(absent) == len(SPLITS):
         raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected the files of {card.homepage}")
     for split in absent:
         warn_absent(card.id, split.text, split.name)
 
 
 def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Rejected]:
-    name, fields, data = split.text, split.fields, place.read(split.text)
-    if data is None and not split.suffix:
-        name, fields, data = QUESTIONS, ("image_id", "question"), place.read(QUESTIONS)
+    name, data = split.text, place.read(split.text)
     if data is None:
         raise SourceError(f"{place.path}: the archive has no `{split.text}`; download it again from {card.homepage}")
     categories = _read_categories(place, split)
@@ -123,8 +119,6 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
     def build(record: Record, _: str) -> Content:
         image_id = take_text(record, "image_id")
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
-        if name == QUESTIONS:
-            raise Unusable(Reason.ANSWER_WITHHELD, f"{name} contains no answers")
         answer, *alternatives = [take_text(record, "answer", empty=Reason.ANSWER_EMPTY)]
         category = categories.get((image_id, question), "")
         if name == REFERENCES:
@@ -141,13 +135,12 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
 
     yield from represent(
         card,
-        _parse(data, fields),
+        _parse(data, split.fields),
         unit=f"{name} line" if place.members else "line",
         raw=raw,
         path=place.locate(name),
         identify=identify,
         build=build,
-        seen=None,  # line numbers are unique
     )
     sibling = "QAPairsByCategory" if split.suffix else QUESTIONS
     known = categories if split.suffix else _read_questions(place)
