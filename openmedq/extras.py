@@ -23,6 +23,7 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "starlette": "pipeline",
     "uvicorn": "pipeline",
     "accelerate": "train",
+    "cv2": "train",
     "nltk": "train",
     "onnx": "train",
     "peft": "train",
@@ -32,6 +33,7 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "torch": "train",
     "transformers": "train",
     "streamlit": "demo",
+    "liger_kernel": "liger",
 }
 
 

@@ -18,10 +18,17 @@ MIX = Path("data/mix")  # index.parquet, waterfall.json
 VALIDATION = Path("data/validation")  # verdict.json
 DATA_DOCS = Path("data/docs")  # Great Expectations' pages; no stage depends on them
 MODEL = Path("data/model")  # a folder that transformers loads
+ADAPTER = "adapter"  # folder in MODEL: the same as an adapter, if the language model is a published one
 TRAINING = Path("data/training")  # metrics.json, loss.csv
 EVALUATION = Path("data/evaluation")  # predictions.parquet, metrics.json
 TRANSFER = Path("data/transfer")  # predictions.parquet, metrics.json
 REPORT = Path("data/report")  # index.html
+CHECKPOINTS = Path("data/checkpoints")  # <name>/: of unfinished trainings; no DVC output, which DVC would remove
 PARTS = Path("data/parts")  # pretrained parts of the profile `small`
 
 PARTIAL = Path("data/.partial")  # unfinished outputs and their locks; never read
+
+
+def hide_folders(path: str) -> str:
+    """Return a path, or a Hugging Face id, to publish: of a path outside the project only its last part."""
+    return Path(path).name if Path(path).is_absolute() or ".." in Path(path).parts else path

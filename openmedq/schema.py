@@ -221,5 +221,7 @@ INDEX_SCHEMA = pa.schema(
         pa.field("licence", pa.string(), False),  # the row's
         pa.field("access", pa.string(), False),  # the card's; the tokenizer is not trained on credentialed datasets
         pa.field("weight", pa.float32(), False),  # relative frequency of the row in an epoch
+        pa.field("num_images", pa.int16(), False),
+        pa.field("num_chars", pa.int32(), False),  # of all texts; `estimate` counts tokens from it
     ]
 )

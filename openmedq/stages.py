@@ -21,6 +21,7 @@ class Stage:
     module: str
     is_per_dataset: bool = False
     is_tracked: bool = False  # belongs to an MLflow run
+    is_parallel: bool = False  # runs as one process per device
     inputs: tuple[Path, ...] = ()  # must exist when the stage is run by hand
     artifacts: tuple[Path, ...] = ()  # logged to the MLflow run when the stage has succeeded
     retry_delays_s: tuple[float, ...] = ()  # the wait before each of Prefect's retries
@@ -75,6 +76,7 @@ STAGES = {
             "train the encoder, the projector and the adapters",
             "openmedq.training.train",
             is_tracked=True,
+            is_parallel=True,
             inputs=(_INDEX, paths.VALIDATION / "verdict.json"),
             artifacts=(
                 paths.TRAINING / "metrics.json",

@@ -49,6 +49,8 @@ settings.register_profile("repeat", _UNTIMED, derandomize=True)
 settings.register_profile("explore", _UNTIMED)
 settings.load_profile("repeat")
 
+CATALOGUE = Path(__file__).parents[1] / "data/catalogue.yaml"
+_CATALOGUE_BYTES = CATALOGUE.read_bytes()
 TOY = Path(__file__).parent / "toy"  # dvc.yaml, params.yaml, stage.py, data/catalogue.yaml
 
 
@@ -66,6 +68,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         used = set(getattr(item, "fixturenames", ()))
         if "prefect_server" in used and "project" not in used:  # the whole graph, run once, takes longer still
             item.add_marker(pytest.mark.xdist_group("prefect"))
+
+
+@pytest.fixture(autouse=True)
+def _checkout_stays() -> Iterator[None]:
+    """Fail a test that writes the catalogue of the checkout instead of its own project's, and restore it."""
+    before = CATALOGUE.stat().st_mtime_ns
+    yield
+    if CATALOGUE.stat().st_mtime_ns != before:
+        CATALOGUE.write_bytes(_CATALOGUE_BYTES)
+        pytest.fail(f"the test wrote {CATALOGUE}")
 
 
 @pytest.fixture(scope="session")

@@ -64,15 +64,6 @@ def test_the_value_of_an_endpoint_is_not_printed(value: object) -> None:
     assert "battery" not in str(caught.value)
 
 
-def test_an_unknown_key_deep_in_train_names_its_neighbors() -> None:
-    tree = _miniature()
-    tree["train"]["lora"]["rnak"] = 8
-    with pytest.raises(
-        ParamsError, match=r"train\.lora\.rnak: unknown key; allowed here: rank, alpha, dropout, targets"
-    ):
-        config.parse(tree, Path("params.yaml"))
-
-
 @pytest.mark.parametrize(
     "text", ["", "[]", "train: [", "\tx: 1", "a: b: c", pytest.param("[" * 3000, id="deep"), "a: 2026-99-99"]
 )
@@ -86,8 +77,14 @@ def test_a_file_that_is_not_a_mapping_or_not_yaml_is_one_line(tmp_path: Path, te
 def test_the_errors_of_a_missing_file_and_profile(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="python -m openmedq profile miniature"):
         config.load(tmp_path / "params.yaml")
-    with pytest.raises(ParamsError, match="available: miniature, paper, small"):
+    with pytest.raises(ParamsError, match="available: contrastive, miniature, paper, small"):
         config.profile(CONF, "huge")
+
+
+def test_the_profile_contrastive_is_the_papers_with_another_objective() -> None:
+    paper, contrastive = (config.profile(CONF, name) for name in ("paper", "contrastive"))
+    train = paper.train.model_copy(update={"contrastive_weight": 1.0})
+    assert contrastive == paper.model_copy(update={"train": train})
 
 
 _WRONG = [  # setting, value, part of the message, an allowed value
@@ -140,8 +137,3 @@ def test_the_error_of_a_value_lists_the_allowed_ones(
     message = capsys.readouterr().err
     assert message.startswith(f"error: params.yaml: {setting}") and message.count("\n") == 1
     assert named in message and allowed in message
-
-
-def test_params_are_frozen() -> None:
-    with pytest.raises(ValueError, match="frozen"):
-        config.profile(CONF, "miniature").train.seed = 1  # type: ignore[misc]

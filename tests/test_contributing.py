@@ -68,8 +68,3 @@ def test_the_encoder_has_a_class_token_and_patches(monkeypatch: pytest.MonkeyPat
     pixels = torch.zeros(2, 3, tiny.SIDE_PX, tiny.SIDE_PX)
     tokens = encoders.build(settings)(pixels, output_hidden_states=True).hidden_states[-1]
     assert tokens.shape == (2, 1 + tiny.NUM_PATCHES, settings.width)
-
-
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.splitlines()[0])
-def test_every_code_block_compiles(block: str) -> None:
-    compile(block, "CONTRIBUTING.md", "exec")

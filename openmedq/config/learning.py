@@ -41,7 +41,7 @@ class Vision(Section):
 
 
 class Language(Section):
-    """The language model. The sizes are used only if `weights` is null."""
+    """The language model. The sizes are used if `weights` is null; else by `estimate`, if it finds no config."""
 
     weights: str | None = Field(description="folder or Hugging Face id; null: random weights and a new tokenizer")
     revision: str | None = Field(None, description="commit of the Hugging Face repository")

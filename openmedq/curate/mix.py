@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from openmedq import paths
 from openmedq.config import Licences, Params
@@ -20,6 +21,7 @@ from openmedq.schema import INDEX_SCHEMA, Role
 from openmedq.storage.publish import publish
 from openmedq.storage.tables import INDEX, open_writer, read_verdicts
 
+_COLUMNS = ["id", "source", "split", "task", "licence", "turns", "images.list.element.image_id"]
 ROLE_NULL = "role null"
 WEIGHT_ZERO = "weight 0"
 
@@ -66,18 +68,39 @@ def _index(
 
 
 def _read_positions(dataset: NormalizedDataset) -> Iterator[pa.Table]:
-    """Id, source, split, task, licence and position of each row, shard by shard."""
-    groups = dataset.store.scan(["id", "source", "split", "task", "licence"])
+    """Id, source, split, task, licence, size and position of each row, shard by shard."""
+    groups = dataset.store.scan(_COLUMNS)
     for shard, own in itertools.groupby(groups, lambda group: group.shard):
         batches, numbers, places = [], [], []
         for group in own:
-            batches.append(group.rows)
+            batches.append(_measure(group.rows))
             numbers.append(np.full(len(group.rows), group.number, np.int32))
             places.append(np.arange(len(group.rows), dtype=np.int32))
         rows = pa.Table.from_batches(batches).combine_chunks()
         rows = rows.append_column("shard", pa.array([shard] * len(rows), pa.string()))
         rows = rows.append_column("row_group", pa.array(np.concatenate(numbers)))
         yield rows.append_column("row", pa.array(np.concatenate(places)))
+
+
+def _measure(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Replace images and texts by their numbers: num_images, num_chars."""
+    num_images = pc.fill_null(pc.list_value_length(rows["images"]), 0)
+    num_chars = pa.array(_count_chars(rows["turns"]))
+    rows = rows.drop_columns(["images", "turns"]).append_column("num_images", num_images)
+    return rows.append_column("num_chars", num_chars)
+
+
+def _count_chars(turns: pa.ListArray) -> NDArray[np.int64]:
+    """The number of characters of the texts of each row's turns."""
+    parents, structs = pc.list_parent_indices(turns), pc.list_flatten(turns)
+    options = pc.struct_field(structs, "options")
+    texts = [(parents, pc.struct_field(structs, name)) for name in ("question", "answer", "context")]
+    texts.append((parents.take(pc.list_parent_indices(options)), pc.list_flatten(options)))
+    counts = np.zeros(len(turns), np.int64)
+    for rows, text in texts:
+        lengths = pc.utf8_length(text).to_numpy(zero_copy_only=False)
+        counts += np.bincount(rows.to_numpy(), lengths, len(turns)).astype(np.int64)
+    return counts
 
 
 def _summarize(dataset: NormalizedDataset, excluded: Counter[str], index: pa.Table) -> dict[str, Any]:

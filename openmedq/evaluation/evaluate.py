@@ -18,10 +18,17 @@ import pyarrow.parquet as pq
 from openmedq import paths
 from openmedq.config import Params
 from openmedq.datasets import catalogue
+from openmedq.datasets.card import Access
 from openmedq.evaluation import generate
 from openmedq.evaluation.metrics.baseline import MostFrequentAnswer
-from openmedq.evaluation.metrics.metric import flatten
-from openmedq.evaluation.metrics.predictions import answer_type_of, prediction_schema, score_predictions, score_row
+from openmedq.evaluation.metrics.metric import select_headline, tabulate
+from openmedq.evaluation.metrics.predictions import (
+    answer_type_of,
+    prediction_schema,
+    score_predictions,
+    score_row,
+    summarize_answers,
+)
 from openmedq.schema import Role, Sample
 from openmedq.storage.progress import Log, progress
 from openmedq.storage.publish import publish
@@ -35,7 +42,7 @@ METRICS = paths.EVALUATION / "metrics.json"
 
 
 def run(params: Params, log: Log) -> None:
-    """Write predictions.parquet and metrics.json to data/evaluation, and log the final scores."""
+    """Write predictions.parquet and metrics.json to data/evaluation, and log the final scores and answers."""
     settings = params.evaluate
     index, store = read_index(), ShardStore(paths.SAMPLES)
     available = _find_evaluation_rows(index)
@@ -67,7 +74,10 @@ def run(params: Params, log: Log) -> None:
         pq.write_table(predictions, path, compression="zstd")
     with publish(METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    log(flatten(metrics), None)
+    log(select_headline(metrics), None)
+    log.table("scores", tabulate(metrics))
+    if pc.any(is_shown := pc.not_equal(asked["access"], Access.CREDENTIALED)).as_py():
+        log.answers(summarize_answers(predictions, is_shown, settings.confidence))
 
 
 def _find_evaluation_rows(index: pa.Table) -> pa.Table:

@@ -9,8 +9,9 @@ import torch
 from transformers import GenerationConfig
 
 from openmedq.evaluation.metrics.choices import read_answer
-from openmedq.model.batch import collate, read_pixels
+from openmedq.model.batch import collate
 from openmedq.model.model import load, pick_device
+from openmedq.model.pixels import decode
 from openmedq.model.prompt import encode_prompt
 from openmedq.schema import Sample
 
@@ -24,7 +25,8 @@ def load_answerer(folder: Path, *, device: str, max_new_tokens: int, batch_size:
         ModelError: the folder holds no model, or the device is not available.
     """
     model, processor = load(folder, pick_device(device))
-    tokenizer = processor.tokenizer
+    tokenizer, image_processor = processor.tokenizer, processor.image_processor
+    side_px, resample = image_processor.size["height"], image_processor.resample
     greedy = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
@@ -37,9 +39,9 @@ def load_answerer(folder: Path, *, device: str, max_new_tokens: int, batch_size:
     def answer_batch(samples: Sequence[Sample]) -> list[str]:
         slots, length = model.config.image_seq_length, tokenizer.model_max_length
         ids = [encode_prompt(sample, tokenizer, slots, length) for sample in samples]
-        pixels = [read_pixels(image, processor.image_processor) for sample in samples for image in sample.images]
+        pixels = [decode(image, side_px, resample) for sample in samples for image in sample.images]
         batch = collate(ids, pixels, pad_id=tokenizer.pad_token_id, side="left").to(model.device)
-        written = model.generate(**batch.inputs(), generation_config=greedy)[:, batch.ids.shape[1] :]
+        written = model.generate(**batch.inputs(image_processor), generation_config=greedy)[:, batch.ids.shape[1] :]
         texts = tokenizer.batch_decode(written, skip_special_tokens=True)
         return [read_answer(text, sample) for text, sample in zip(texts, samples, strict=True)]
 

@@ -31,9 +31,9 @@ from openmedq.errors import SourceError
 from openmedq.evaluation.classifier import fine_tune, predict
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
 from openmedq.evaluation.metrics.intervals import bootstrap
-from openmedq.evaluation.metrics.metric import describe, flatten
-from openmedq.model.batch import read_pixels
+from openmedq.evaluation.metrics.metric import describe, flatten, tabulate
 from openmedq.model.model import load, pick_device
+from openmedq.model.pixels import decode, normalize
 from openmedq.schema import Sample
 from openmedq.storage.progress import Log, progress
 from openmedq.storage.publish import publish
@@ -108,6 +108,7 @@ def run(params: Params, log: Log) -> None:
     with publish(METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     log(flatten({"mean": metrics.get("mean", {})}), None)
+    log.table("scores", tabulate(metrics))
 
 
 def _mean_of(scores: Sequence[Tree]) -> Tree:
@@ -205,14 +206,16 @@ class Benchmark:
         return samples
 
     def _reader(self, samples: Sequence[Sample]) -> Callable[[Sequence[int]], torch.Tensor]:
-        """Pixels of rows by number, each decoded once."""
+        """Normalized pixels (N, 3, S, S) of rows by number, each decoded once."""
+        processor = self._image_processor
+        side_px, resample = processor.size["height"], processor.resample
         kept: dict[int, torch.Tensor] = {}
 
         def read_rows(rows: Sequence[int]) -> torch.Tensor:
             for row in rows:
                 if row not in kept:
-                    kept[row] = read_pixels(samples[row].images[0], self._image_processor)
-            return torch.stack([kept[row] for row in rows])
+                    kept[row] = decode(samples[row].images[0], side_px, resample)
+            return normalize(torch.stack([kept[row] for row in rows]), processor.image_mean, processor.image_std)
 
         return read_rows
 

@@ -4,8 +4,9 @@ The shapes on the way from a sample to the loss (a test checks them):
 
     Sample
       | prompt.encode         ids (T,)  labels (T,), -100 on the prompt and on image slots
-      | read_pixels           (3, S, S) for each of its images
+      | pixels.decode         (3, S, S) uint8 for each of its images
     Batch                     pixels (N, 3, S, S)   ids (B, T)   labels (B, T)   mask (B, T)
+      | pixels.normalize      (N, 3, S, S) float32
       | vision tower          (N, 1 + P, Dv), before the last normalization; the class token is dropped
       | projector             (N, P, D)
       | placed at image slots (B, T, D): N x P slots, in the order of the images
@@ -17,38 +18,49 @@ N counts the images of all B samples; it is 0 in a batch without images.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import PIL.Image
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from openmedq.errors import ModelError
+from openmedq.model.pixels import normalize
 from openmedq.model.prompt import IGNORED
-from openmedq.schema import Image
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     """The input of one forward pass. `mask` is 0 on padding."""
 
-    pixels: Tensor  # (N, 3, S, S) float32
+    pixels: Tensor  # (N, 3, S, S) uint8
     ids: Tensor  # (B, T) int64
     labels: Tensor  # (B, T) int64
     mask: Tensor  # (B, T) int64
+    learned: Tensor  # (L,) int64: places in the flat (B T,) with a label, without the first of a row; found on the CPU
+    max_learned: int  # the most of them in one row
 
     def to(self, device: torch.device | str) -> Batch:
         """Return the batch on a device."""
-        return Batch(*(tensor.to(device) for tensor in (self.pixels, self.ids, self.labels, self.mask)))
+        return Batch(
+            self.pixels.to(device),
+            self.ids.to(device),
+            self.labels.to(device),
+            self.mask.to(device),
+            self.learned.to(device),
+            self.max_learned,
+        )
 
-    def inputs(self) -> dict[str, Tensor]:
-        """Return the arguments of `forward` and `generate`; the encoder does not run on a batch without images."""
+    def inputs(self, image_processor: Any) -> dict[str, Tensor]:
+        """Return the arguments of `forward` and `generate`, with pixels normalized as the processor does.
+
+        The encoder does not run on a batch without images.
+        """
         inputs = {"input_ids": self.ids, "attention_mask": self.mask}
-        return {**inputs, "pixel_values": self.pixels} if len(self.pixels) else inputs
+        if len(self.pixels):
+            inputs["pixel_values"] = normalize(self.pixels, image_processor.image_mean, image_processor.image_std)
+        return inputs
 
 
 def collate(
@@ -61,37 +73,29 @@ def collate(
 ) -> Batch:
     """Pad ids and labels, each (T_i,), to (B, T): on the right for training, on the left for generation.
 
-    `pixels` holds the images of all samples in order, each (3, S, S).
+    `pixels` holds the images of all samples in order, each (3, S, S) uint8.
     """
     labels = [torch.full_like(row, IGNORED) for row in ids] if labels is None else labels
 
     def pad(rows: Sequence[Tensor], value: int) -> Tensor:
         return pad_sequence(list(rows), batch_first=True, padding_value=value, padding_side=side)
 
+    padded = pad(labels, IGNORED)
+    is_learned = padded != IGNORED
+    is_learned[:, 0] = False  # no state precedes it
     return Batch(
-        pixels=torch.stack(list(pixels)) if pixels else torch.zeros(0, 3, 0, 0),
+        pixels=torch.stack(list(pixels)) if pixels else torch.zeros(0, 3, 0, 0, dtype=torch.uint8),
         ids=pad(ids, pad_id),
-        labels=pad(labels, IGNORED),
+        labels=padded,
         mask=pad([torch.ones_like(row) for row in ids], 0),
+        learned=is_learned.flatten().nonzero()[:, 0],
+        max_learned=int(is_learned.sum(dim=1).max()),
     )
 
 
-def blank(
-    pixels: Tensor, share: float, mean: Sequence[float], std: Sequence[float], generator: torch.Generator
-) -> Tensor:
-    """Replace a random share of the images (N, 3, S, S) by uniform gray of a random level.
+def blank(pixels: Tensor, level: float) -> Tensor:
+    """Replace images (N, 3, S, S) uint8 by uniform gray; `level` is in [0, 1].
 
     Blank-image augmentation: it teaches the model to fall back to the language prior.
     """
-    drawn = torch.rand(2, len(pixels), 1, 1, 1, generator=generator)
-    centers, spreads = (torch.tensor(values).reshape(3, 1, 1) for values in (mean, std))
-    return torch.where(drawn[0] < share, (drawn[1] - centers) / spreads, pixels)
-
-
-def read_pixels(image: Image, image_processor: Any) -> Tensor:
-    """Decode an image and apply the saved processor: (3, S, S), converted to RGB, resized, normalized."""
-    if image.data is None and image.path is None:
-        raise ModelError(f"{image.image_id}: the sample was read without its images")
-    with PIL.Image.open(io.BytesIO(image.data) if image.data is not None else image.path) as opened:  # type: ignore[arg-type]
-        pixels: Tensor = image_processor(opened.convert("RGB"), return_tensors="pt")["pixel_values"][0]
-    return pixels
+    return torch.full_like(pixels, round(255 * level))

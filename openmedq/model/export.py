@@ -1,12 +1,13 @@
-"""Export the trained model to a folder with a model card, if the licence policy allows its training data."""
+"""Export the trained model, merged or as an adapter, with a model card, if the licence policy allows its data."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from openmedq import paths
 from openmedq.config import Licences
@@ -15,26 +16,56 @@ from openmedq.errors import ExportError
 from openmedq.model import provenance
 from openmedq.storage.publish import remove
 
+Form = Literal["merged", "adapter"]
+
 _HEAD = """---
-library_name: transformers
+library_name: {library}
 pipeline_tag: image-text-to-text
 license: other
 ---
 
 # A medical vision-language model, trained with OpenMedQ
 
-A LLaVA model: load this folder with `AutoModelForImageTextToText` and `AutoProcessor` of transformers. Its answers are
-not medical advice. It has not been tested for clinical use.
+{loading}
+Its answers are not medical advice. It has not been tested for clinical use.
+"""
+_MERGED = "A LLaVA model: load this folder with `AutoModelForImageTextToText` and `AutoProcessor` of transformers."
+_ADAPTER = "The encoder, the projector and a LoRA adapter of a LLaVA model; its language model is not in this folder."
+_RECIPE = """## Loading
+
+The language model is `{base}`. In this folder:
+
+```python
+from peft import PeftModel
+from transformers import AutoConfig, AutoProcessor, GenerationConfig, LlavaForConditionalGeneration
+
+base = {arguments}
+config = AutoConfig.from_pretrained(".")  # of the whole LLaVA; two tokens are added to the language model below
+text, num_tokens = config.text_config, config.text_config.vocab_size
+text.vocab_size, text.pad_token_id = AutoConfig.from_pretrained(**base).vocab_size, None
+names = {{"^model": "model.language_model"}}  # transformers warns about the parts that the adapter brings
+llava = LlavaForConditionalGeneration.from_pretrained(**base, config=config, key_mapping=names)
+llava.resize_token_embeddings(num_tokens)
+llava.generation_config = GenerationConfig.from_pretrained(".")
+model = PeftModel.from_pretrained(llava, ".").eval()
+processor = AutoProcessor.from_pretrained(".")
+```
 """
 
 
-def export(target: Path, policy: Licences, cards: Mapping[str, Card]) -> None:
+def export(target: Path, policy: Licences, cards: Mapping[str, Card], form: Form = "merged") -> None:
     """Copy data/model to `target`, completely or not at all, with a model card (README.md).
 
     Raises:
-        ExportError: `target` exists or lies in data/model, or `policy` does not allow the training data.
+        ExportError: `target` exists or lies in data/model, `policy` does not allow the training data, or there is no
+            adapter.
     """
     tree = provenance.read(paths.MODEL)
+    if form == "adapter" and not (paths.MODEL / paths.ADAPTER).is_dir():
+        raise ExportError(
+            f"{paths.MODEL}: has no adapter, because its language model is new and has no published base "
+            "(train.language.weights: null); export it with --merged"
+        )
     if refused := list(provenance.refuse_export(tree, policy)):
         raise ExportError(
             f"policy.licences: {policy} does not allow the training data of {paths.MODEL}: {'; '.join(refused)}; "
@@ -49,17 +80,39 @@ def export(target: Path, policy: Licences, cards: Mapping[str, Card]) -> None:
     temporary = target.with_name(f".{target.name}.partial")  # on the target's own disk, so that it can be renamed
     remove(temporary)
     try:
-        shutil.copytree(paths.MODEL, temporary, copy_function=shutil.copyfile)  # DVC's files may be read-only links
-        (temporary / "README.md").write_text(render_card(tree, policy, cards), encoding="utf-8")
+        _copy(temporary, form)
+        (temporary / "README.md").write_text(render_card(tree, policy, cards, form), encoding="utf-8")
         temporary.rename(target)
     except BaseException:
         remove(temporary)
         raise
 
 
-def render_card(tree: Mapping[str, Any], policy: Licences, cards: Mapping[str, Card]) -> str:
-    """Return the model card: training data, pretrained weights and terms."""
-    return "\n".join([_HEAD, *_render_data(tree, policy, cards), *_render_bases(tree), *_render_terms(tree)]) + "\n"
+def _copy(target: Path, form: Form) -> None:
+    """Copy the files of one form; copyfile, because DVC's files may be read-only links."""
+    weights = ["model*.safetensors*"] if form == "adapter" else []
+    ignored = shutil.ignore_patterns(paths.ADAPTER, *weights)
+    shutil.copytree(paths.MODEL, target, ignore=ignored, copy_function=shutil.copyfile)
+    if form == "adapter":
+        shutil.copytree(paths.MODEL / paths.ADAPTER, target, copy_function=shutil.copyfile, dirs_exist_ok=True)
+
+
+def render_card(tree: Mapping[str, Any], policy: Licences, cards: Mapping[str, Card], form: Form = "merged") -> str:
+    """Return the model card: how to load the model, training data, pretrained weights and terms."""
+    parts = [*_render_data(tree, policy, cards), *_render_bases(tree), *_render_terms(tree)]
+    return "\n".join([*_render_head(tree, form), *parts]) + "\n"
+
+
+def _render_head(tree: Mapping[str, Any], form: Form) -> Iterator[str]:
+    if form == "merged":
+        yield _HEAD.format(library="transformers", loading=_MERGED)
+        return
+    language = tree["base_weights"]["language"]
+    arguments = {"pretrained_model_name_or_path": language["weights"]}
+    if language["revision"]:
+        arguments["revision"] = language["revision"]
+    yield _HEAD.format(library="peft", loading=_ADAPTER)
+    yield _RECIPE.format(base=language["weights"], arguments=json.dumps(arguments))
 
 
 def _render_data(tree: Mapping[str, Any], policy: Licences, cards: Mapping[str, Card]) -> Iterator[str]:

@@ -41,15 +41,20 @@ BOS, EOS, PAD, UNK = "<s>", "</s>", "<pad>", "<unk>"
 MAX_POSITIONS = 4096  # of a new model; rotary positions have no weights
 
 
-def build(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    """Return the model in fp32 and its tokenizer; `texts` are read only to train a new tokenizer.
+def build(
+    settings: Language, texts: Iterable[str], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+    """Return the model and its tokenizer; `texts` are read only to train a new tokenizer.
+
+    A new model is fp32 and on the CPU, so that its random weights do not depend on the device. Published weights are
+    read as `dtype` onto `device`, tensor by tensor.
 
     Raises:
         ModelError: the weights can't be loaded or are not a LLaMA, or sizes are missing.
     """
     if settings.weights is None:
         return _build_new(settings, texts)
-    return _load(settings, settings.weights)
+    return _load(settings, settings.weights, dtype, device)
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
@@ -101,13 +106,17 @@ def _build_new(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausal
     return LlamaForCausalLM(config), tokenizer
 
 
-def _load(settings: Language, weights: str) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+def _load(
+    settings: Language, weights: str, dtype: torch.dtype, device: torch.device | str
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     try:
         config = AutoConfig.from_pretrained(weights, revision=settings.revision)
         if config.model_type != "llama":
             raise ModelError(f"train.language.weights: {weights} is a {config.model_type}, not a LLaMA; choose a LLaMA")
         tokenizer = complete(load_tokenizer(weights, settings.revision))
-        model = LlamaForCausalLM.from_pretrained(weights, revision=settings.revision, dtype=torch.float32)
+        model, names = LlamaForCausalLM.from_pretrained(
+            weights, revision=settings.revision, dtype=dtype, device_map=device, output_loading_info=True
+        )
     except ModelError:
         raise
     except Exception as error:  # missing folder, no network, damaged files: many exception types
@@ -115,12 +124,29 @@ def _load(settings: Language, weights: str) -> tuple[LlamaForCausalLM, PreTraine
         if "tiktoken" in reason and find_spec("sentencepiece") is None:
             reason = "its tokenizer.model requires the package `sentencepiece`; run `pip install sentencepiece`"
         raise ModelError(f"train.language.weights: {weights}: can't be loaded: {reason}") from error
-    if len(tokenizer) > model.config.vocab_size:
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)  # the new rows are not used
+    if names["missing_keys"]:
+        raise ModelError(
+            f"train.language.weights: {weights}: {len(names['missing_keys'])} tensors are missing, such as "
+            f"{min(names['missing_keys'])}; get the weights again, or choose others"
+        )
+    _add_rows(model, len(tokenizer))
     for name in ("bos_token_id", "eos_token_id", "pad_token_id"):
         setattr(model.config, name, getattr(tokenizer, name))
         setattr(model.generation_config, name, getattr(tokenizer, name))
     return model, tokenizer
+
+
+@torch.no_grad()
+def _add_rows(model: LlamaForCausalLM, num_tokens: int) -> None:
+    """Add rows for new tokens, as the mean of the others: the mean logit is never the largest, so none is generated.
+
+    transformers' `resize_token_embeddings` does the same but for noise, on a base to which an adapter is added.
+    """
+    num_old = model.config.vocab_size
+    if num_tokens > num_old:
+        model.resize_token_embeddings(num_tokens, mean_resizing=False)
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            layer.weight[num_old:] = layer.weight[:num_old].mean(dim=0, dtype=torch.float32)
 
 
 def load_tokenizer(weights: str, revision: str | None = None) -> PreTrainedTokenizerBase:

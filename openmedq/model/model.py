@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import torch
 from peft import PeftModel
+from PIL.Image import Resampling
 from transformers import (
     LlavaConfig,
     LlavaForConditionalGeneration,
@@ -24,31 +25,38 @@ from transformers.utils import logging as transformers_logging
 
 from openmedq.config import Train, Vision
 from openmedq.errors import ModelError
-from openmedq.model import encoders, language, lora, projector
+from openmedq.model import checks, encoders, language, lora, projector
 from openmedq.model.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
+from openmedq.model.saving import count_bytes as count_bytes
+from openmedq.model.saving import save as save
 
 
-def build(settings: Train, texts: Iterable[str]) -> tuple[PeftModel, LlavaProcessor]:
-    """Return the model in fp32, with `requires_grad` on its trained parts, and its processor.
+def build(
+    settings: Train, texts: Iterable[str], device: torch.device | str = "cpu"
+) -> tuple[PeftModel, LlavaProcessor]:
+    """Return the model on a device, with `requires_grad` on its trained parts, and its processor.
 
     The projector, the adapters and (if `is_trained`) the encoder are trained. Of a new language model the embeddings
-    and the head are trained too; its other layers learn through their adapters. With precision bf16, the frozen part
-    of the language model is stored in bf16.
+    and the head are trained too; its other layers learn through their adapters. All is fp32, but with precision bf16
+    the frozen part of the language model is bf16: published weights are read in it, straight to the device.
     """
     _quiet()
+    frozen = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     vision = encoders.build(settings.vision)
-    llama, tokenizer = language.build(settings.language, texts)
+    llama, tokenizer = language.build(settings.language, texts, frozen, device)
     tokenizer.model_max_length = settings.max_tokens
     model = assemble(vision, llama, tokenizer, settings.vision)
-    adapted = lora.adapt(model, settings.lora)
+    projector.fit_norm(model.model.multi_modal_projector, vision, llama.get_input_embeddings().weight, settings.vision)
+    adapted = lora.adapt(model, settings.lora, settings.language)
     for part in find_trained(model, settings):
         part.requires_grad_(True)
     freeze_unused(model.model.vision_tower)
-    if settings.precision == "bf16":
-        for part in (model.model.language_model, model.lm_head):
-            for parameter in part.parameters():
-                if not parameter.requires_grad:
-                    parameter.data = parameter.data.bfloat16()
+    for part in (model.model.language_model, model.lm_head):
+        for parameter in part.parameters():
+            if not parameter.requires_grad:
+                parameter.data = parameter.data.to(frozen)
+    adapted.to(device)
+    checks.remember_base(adapted)
     return adapted, build_processor(tokenizer, settings.vision)
 
 
@@ -102,7 +110,7 @@ def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> Lla
     image_processor = ViTImageProcessorPil(
         do_convert_rgb=True,
         size={"height": side, "width": side},
-        resample=3,  # bicubic
+        resample=Resampling[settings.resample.upper()],
         image_mean=list(settings.mean),
         image_std=list(settings.std),
     )
@@ -117,32 +125,18 @@ def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> Lla
     )
 
 
-def merge(model: PeftModel) -> LlavaForConditionalGeneration:
-    """Add the adapters to the weights, in place, and return the model to save: in bf16 if a part of it was."""
-    has_bf16 = any(parameter.dtype is torch.bfloat16 for parameter in model.parameters())
-    merged = lora.merge(model)
-    merged.to(torch.bfloat16 if has_bf16 else torch.float32)
-    return merged
-
-
-def save(model: LlavaForConditionalGeneration, processor: LlavaProcessor, folder: Path) -> None:
-    """Write a merged model and its processor."""
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-
-
 def load(folder: Path, device: torch.device | str = "cpu") -> tuple[LlavaForConditionalGeneration, Any]:
     """Load a saved model in evaluation mode, and its processor; ModelError if the folder has none."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     _quiet()
     try:
-        model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True)
+        model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, device_map=device)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # missing folder, truncated files: many exception types
         reason = " ".join(str(error).split())[:200]
         raise ModelError(f"{folder}: the model can't be loaded: {reason}") from error
-    return cast(LlavaForConditionalGeneration, model.to(device).eval()), processor
+    return cast(LlavaForConditionalGeneration, model.eval()), processor
 
 
 def pick_device(device: str) -> torch.device:

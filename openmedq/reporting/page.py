@@ -36,9 +36,9 @@ class Headline:
     notes: Sequence[str]
 
 
-def render(results: Results, examples: Sequence[Example]) -> str:
-    """Render the whole page as self-contained HTML."""
-    environment = jinja2.Environment(
+def make_environment() -> jinja2.Environment:
+    """Return the environment of this package's pages; they share their style with the validation page."""
+    return jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(f"openmedq.{name}") for name in ("reporting", "curate")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -46,6 +46,11 @@ def render(results: Results, examples: Sequence[Example]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+
+
+def render(results: Results, examples: Sequence[Example]) -> str:
+    """Render the whole page as self-contained HTML."""
+    environment = make_environment()
     environment.filters.update(count="{:,}".format, score=_format_score, span=_format_span, interval=find_interval)
     return environment.get_template("report.html.j2").render(
         results=results,

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -86,12 +87,16 @@ class ShardStore:
             for group in _read_groups(self.folder / source / shard, columns, sorted(rows_of)):
                 yield group._replace(rows=group.rows.take(pa.array(sorted(rows_of[group.number]))))
 
-    def take(self, index: pa.Table, *, with_images: bool = True) -> Sequence[Sample]:
+    def take(
+        self, index: pa.Table, *, with_images: bool = True, num_groups: int = 32, shared: Path | None = None
+    ) -> Sequence[Sample]:
         """The samples of an index (source, shard, row_group, row), each read on access.
 
-        `data` of an image is the stored bytes, or None without `with_images`.
+        `data` of an image is the stored bytes, or None without `with_images`. The last `num_groups` row groups stay in
+        memory, about 2 MB each. With `shared`, the positions are written to that file, which other processes map into
+        their memory: a copy for them is small, however many rows there are.
         """
-        return _Samples(self.folder, index, with_images)
+        return _Samples(self.folder, index, with_images, num_groups, shared)
 
 
 def find_shards(folder: Path) -> list[Path]:
@@ -162,15 +167,15 @@ def _read_groups(path: Path, columns: Sequence[str], numbers: Sequence[int] | No
 class _Samples(Sequence[Sample]):
     """Random access to rows. Each process opens its own files, so that it can be pickled and forked."""
 
-    NUM_GROUPS = 32  # row groups in memory, about 2 MB each
-
-    def __init__(self, root: Path, index: pa.Table, with_images: bool) -> None:
-        self._root = root
+    def __init__(self, root: Path, index: pa.Table, with_images: bool, num_groups: int, shared: Path | None) -> None:
+        self._root, self._num_groups, self._shared = root, num_groups, shared
         files = pc.binary_join_element_wise(index["source"], index["shard"], "/").combine_chunks().dictionary_encode()
         self._names: list[str] = files.dictionary.to_pylist()
-        self._name_of = files.indices.to_numpy()  # (rows,)
-        self._group_of = index["row_group"].combine_chunks().to_numpy()
-        self._row_of = index["row"].combine_chunks().to_numpy()
+        # (rows, 3): file, row group, row
+        self._places = np.stack([np.asarray(each) for each in (files.indices, index["row_group"], index["row"])], 1)
+        if shared is not None:
+            np.save(shared, self._places)
+            self._places = np.load(shared, mmap_mode="r")
         self._columns = [name for name in SAMPLE_SCHEMA.names if name != "images"]
         self._columns.append("images.list.element.image_id")
         if with_images:
@@ -178,7 +183,7 @@ class _Samples(Sequence[Sample]):
         self._forget()
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return len(self._places)
 
     @overload
     def __getitem__(self, place: int) -> Sample: ...
@@ -191,8 +196,8 @@ class _Samples(Sequence[Sample]):
             return [self[each] for each in range(*place.indices(len(self)))]
         if self._process_id != os.getpid():  # Arrow's readers are not safe to use after a fork
             self._forget()
-        group = self._load(int(self._name_of[place]), int(self._group_of[place]))
-        return to_sample(group.slice(int(self._row_of[place]), 1).to_pylist()[0])
+        name, group, row = self._places[place].tolist()
+        return to_sample(self._load(name, group).slice(row, 1).to_pylist()[0])
 
     def _load(self, name: int, group: int) -> pa.RecordBatch:
         key = (name, group)
@@ -200,7 +205,7 @@ class _Samples(Sequence[Sample]):
             path = self._root / self._names[name]
             if name not in self._files:
                 self._files[name] = open_parquet(path, SAMPLE_SCHEMA)
-            while len(self._groups) >= self.NUM_GROUPS:
+            while len(self._groups) >= self._num_groups:
                 self._groups.popitem(last=False)
             self._groups[key] = _read_group(self._files[name], path, group, self._columns)
         self._groups.move_to_end(key)
@@ -212,4 +217,10 @@ class _Samples(Sequence[Sample]):
         self._groups: OrderedDict[tuple[int, int], pa.RecordBatch] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_process_id": -1, "_files": {}, "_groups": OrderedDict()}
+        state = {**self.__dict__, "_process_id": -1, "_files": {}, "_groups": OrderedDict()}
+        return state if self._shared is None else {**state, "_places": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._shared is not None:
+            self._places = np.load(self._shared, mmap_mode="r")

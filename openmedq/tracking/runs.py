@@ -11,174 +11,159 @@ DVC hashes the data and MLflow records the runs, so that a score can be traced t
 Never logged: texts and ids of records (except for the report page, which shows predictions of open sources only), the
 environment, user and host names, folders outside the project, passwords in URLs.
 
+A training that was killed, stopped or has failed goes on in its run, if data/checkpoints has a checkpoint and data and
+settings are the same (tags `md5.mix` and `digest.train`).
+
 The store is `mlflow.db` with `mlartifacts/` in the project's root (of DVC's queued experiments: the original project's
 root), or the server in MLFLOW_TRACKING_URI. `evaluate`, `transfer` and `report` find their run by the md5 of
 data/model: if DVC restores a model from its cache, they join the run of its training. If the store has no such run, the
-first of them starts one, tagged `restored: true`. Errors of the store while a stage runs do not stop the stage.
+first of them starts one, tagged `restored: true`. Errors of the store while a stage runs do not stop the stage: what
+the run lacks is kept and sent later (`outbox.py`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
-import logging
 import os
 import signal
 import tempfile
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from openmedq import paths
+from openmedq import config, paths
 from openmedq.config import Params
-from openmedq.storage.progress import Log
+from openmedq.storage.progress import Log, NoLog
 from openmedq.tracking import lineage, store
+from openmedq.tracking.logger import RunLogger
+from openmedq.tracking.outbox import Outbox, find_left
+from openmedq.tracking.sending import Sender
 
-_log = logging.getLogger(__name__)
-
-EXPERIMENT = "openmedq"
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # selects the layout of MLflow's pages
-MAX_MODEL_BYTES = 200 * 2**20  # larger weights are stored by DVC only
-MAX_PARAM_CHARS = 6000  # this and the next two: limits of MLflow
+MAX_PARAM_CHARS = 6000  # this and the next: limits of MLflow
 BATCH_PARAMS = 100
-BATCH_METRICS = 1000
-FLUSH_SECONDS = 5.0
+KILLED = "the process ended without closing the run: it was killed, or the machine lost power"
+UNFINISHED = ("failed", "stopped")  # states of a stage that may go on in its run
+OWN_SECTIONS = ("download", "execution")  # of params: where files are and how stages run; no profile is meant by them
 
 
 @contextlib.contextmanager
 def open_run(stage: str, artifacts: Sequence[Path], params: Params) -> Iterator[Log]:
-    """Start the run of a training, or join the run of data/model; yield a function that logs metrics.
+    """Start or resume the run of a training, or join the run of data/model; yield what logs to it.
 
-    `log({"loss": 0.3}, step)` is buffered; step None is for a final score. The run ends as FAILED if the stage raises.
-    In a distributed training, only the main process has a run.
+    `log({"loss": 0.3}, step)` is buffered; step None is for a final score. The run ends as FAILED if the stage raises,
+    and as KILLED if it exits, as after SIGTERM. A stage may install its own handler of SIGTERM, and should then raise
+    SystemExit. In a distributed training, only the main process has a run.
 
     Raises:
         TrackingError: the store does not answer.
     """
     if os.environ.get("RANK", "0") != "0":
-        yield lambda metrics, step: None
+        yield NoLog()
         return
-    client, experiment_id = _connect()
+    client, experiment_id = store.connect()
     root = store.find_root()
-    marker = store.Marker(root, stage)
-    with _as_tracking_error():
-        store.close_dead_runs(client, root)
-        run = (_create if stage == "train" else _join)(client, experiment_id, params, marker)
-    logger = RunLogger(client, run, stage, marker)
-    with _exit_on_sigterm(), contextlib.closing(marker):
+    box = Outbox(root, stage)
+    with _exit_on_sigterm(), contextlib.closing(box):
+        with store.as_tracking_error():
+            close_dead_runs(client, root)
+            if stage == "train":
+                logger = _open_training(client, experiment_id, params, box)
+            else:
+                logger = _join(client, experiment_id, params, box)
         try:
-            yield logger.log
-        except BaseException:
-            logger.close("failed")
+            yield logger
+            logger.attach_outputs(artifacts)
+        except BaseException as error:
+            logger.close(error)
             raise
-    logger.attach_outputs(artifacts)
-    logger.close("finished")
+        logger.close()
 
 
-class RunLogger:
-    """Logs a stage to its run. The first error of the store is reported; errors do not stop the stage."""
+def close_dead_runs(client: Any, root: Path) -> None:
+    """Send what dead processes have left, and close their runs. Runs that this store does not have are ignored."""
+    from mlflow.exceptions import MlflowException
 
-    def __init__(self, client: Any, run: Any, stage: str, marker: store.Marker) -> None:
-        """Set the run's status to RUNNING."""
-        self.client, self.stage, self._marker = client, stage, marker
-        self.run_id, self.experiment_id = run.info.run_id, run.info.experiment_id
-        self._metrics: list[Any] = []
-        self._flushed = time.monotonic()
-        self._has_warned = False
-        self._try(lambda: client.update_run(self.run_id, status="RUNNING"))
-
-    def log(self, metrics: Mapping[str, float], step: int | None) -> None:
-        """Log metrics of a step, or final ones (None), with the stage as prefix: `train/loss`."""
-        from mlflow.entities import Metric
-
-        now_ms = int(time.time() * 1000)
-        self._metrics += [
-            Metric(f"{self.stage}/{name}", float(value), now_ms, step or 0) for name, value in metrics.items()
-        ]
-        if len(self._metrics) >= BATCH_METRICS or time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._flush()
-
-    def attach_outputs(self, artifacts: Sequence[Path]) -> None:
-        """Attach the stage's artifacts and, after a training, the model and its md5."""
-        for path in artifacts:
-            if path.exists():
-                self._try(lambda path=path: self._attach(path))  # type: ignore[misc]
-        if self.stage == "train" and paths.MODEL.is_dir():
-            self._try(lambda: self.client.set_tag(self.run_id, "md5.model", lineage.hash_folder(paths.MODEL)))
-            self._try(self._attach_model)
-
-    def close(self, state: str) -> None:
-        """End the stage; the run is FAILED while one of its stages is."""
-        self._flush()
-        if self._try(lambda: self._set_state(state)):
-            self._marker.clear()
-
-    def _flush(self) -> None:
-        """Send the buffered metrics; they stay buffered if the store fails."""
-        while self._metrics:
-            batch = self._metrics[:BATCH_METRICS]
-            if not self._try(lambda batch=batch: self.client.log_batch(self.run_id, metrics=batch)):  # type: ignore[misc]
-                break
-            del self._metrics[: len(batch)]
-        self._flushed = time.monotonic()
-
-    def _attach(self, path: Path) -> None:
-        if path.is_dir():
-            self.client.log_artifacts(self.run_id, str(path), path.name)
-        else:
-            self.client.log_artifact(self.run_id, str(path), path.parent.name)
-
-    def _attach_model(self) -> None:
-        """Log the model, which transformers loads from its folder; of a large model only the JSON files."""
-        from mlflow.entities import LoggedModelOutput
-
-        is_whole = sum(path.stat().st_size for path in paths.MODEL.rglob("*")) <= MAX_MODEL_BYTES
-        tags = {"path": paths.MODEL.as_posix(), "is_whole": str(is_whole).lower()}
-        model = self.client.create_logged_model(self.experiment_id, EXPERIMENT, self.run_id, tags, model_type="vlm")
-        if is_whole:
-            self.client.log_model_artifacts(model.model_id, str(paths.MODEL))
-        else:
-            for path in paths.MODEL.glob("*.json"):
-                self.client.log_model_artifact(model.model_id, str(path))
-        self.client.finalize_logged_model(model.model_id, "READY")
-        self.client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step=0)])
-
-    def _set_state(self, state: str) -> None:
-        self.client.set_tag(self.run_id, f"stage.{self.stage}", state)
-        tags = self.client.get_run(self.run_id).data.tags
-        if state == "finished" and f"stage.{self.stage}.reason" in tags:  # of an earlier process that was killed
-            self.client.delete_tag(self.run_id, f"stage.{self.stage}.reason")
-        has_failed = any(name.startswith("stage.") and value == "failed" for name, value in tags.items())
-        self.client.set_terminated(self.run_id, status="FAILED" if has_failed else "FINISHED")
-
-    def _try(self, action: Callable[[], object]) -> bool:
-        try:
-            action()
-        except _store_errors() as error:
-            if not self._has_warned:
-                reason = store.redact_secrets(str(error).partition("\n")[0])
-                _log.warning(f"{store.name()}: the run may be incomplete: {reason}")
-                self._has_warned = True
-            return False
-        return True
+    left, alive = find_left(root)
+    try:
+        for box in left:
+            with contextlib.suppress(MlflowException):
+                sender = Sender(client, client.get_run(box.run_id), box.stage, is_late=True)
+                box.flush(sender.send)
+                if not sender.has_ended and client.get_run(box.run_id).info.status == "RUNNING":
+                    client.set_tag(box.run_id, f"stage.{box.stage}", "failed")
+                    client.set_tag(box.run_id, f"stage.{box.stage}.reason", KILLED)
+                    if box.run_id not in alive:
+                        client.set_terminated(box.run_id, status="FAILED")
+                box.remove()
+    finally:
+        for box in left:
+            box.close()
 
 
-def _create(client: Any, experiment_id: str, params: Params, marker: store.Marker, **more_tags: str) -> Any:
+def _open_training(client: Any, experiment_id: str, params: Params, box: Outbox) -> RunLogger:
+    def create() -> Any:
+        return _create(client, experiment_id, params, box)
+
+    run = _find_unfinished(client, experiment_id, params)
+    if run is None:
+        return RunLogger(client, create(), "train", box)
+    box.open(run.info.run_id)
+    return RunLogger(client, run, "train", box, renew=create)
+
+
+def _find_unfinished(client: Any, experiment_id: str, params: Params) -> Any | None:
+    """Return the run that a training of the same data and settings has left unfinished; None without a checkpoint."""
+    if not any(paths.CHECKPOINTS.glob("[!.]*")):
+        return None
+    wanted = _identify(params)
+    query = " AND ".join(f"tags.`{name}` = '{value}'" for name, value in wanted.items())
+    found = client.search_runs([experiment_id], query, order_by=["attributes.start_time DESC"], max_results=1)
+    is_unfinished = found and found[0].info.status != "RUNNING" and found[0].data.tags.get("stage.train") in UNFINISHED
+    return found[0] if is_unfinished else None
+
+
+def _identify(params: Params) -> dict[str, str]:
+    """Return tags that are equal for equal trainings."""
+    md5 = lineage.read_md5s().get(paths.MIX.as_posix())
+    text = json.dumps(_dump(params)["train"], sort_keys=True)
+    digest = {"digest.train": hashlib.sha256(text.encode()).hexdigest()[:16]}
+    return digest | {"md5.mix": md5} if md5 else digest
+
+
+def _dump(params: Params) -> dict[str, Any]:
+    return params.model_dump(mode="json", by_alias=True)
+
+
+def _find_profile(params: Params) -> str:
+    """Return the name of the profile that the params equal, except for OWN_SECTIONS; `custom` if there is none."""
+
+    def compared(tree: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: section for name, section in tree.items() if name not in OWN_SECTIONS}
+
+    ours = compared(_dump(params))
+    names = sorted(path.stem for path in paths.CONF.glob("*.yaml"))
+    return next((name for name in names if compared(_dump(config.profile(paths.CONF, name))) == ours), "custom")
+
+
+def _create(client: Any, experiment_id: str, params: Params, box: Outbox, **more_tags: str) -> Any:
     """Create a run with tags, params, dataset inputs and lineage.json."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
     md5s = lineage.read_md5s()
     hashed = [path for path in (paths.MIX, paths.VALIDATION) if path.as_posix() in md5s]
     tags = lineage.read_git() | {f"md5.{path.name}": md5s[path.as_posix()] for path in hashed} | more_tags
-    name = tags.get("dvc.experiment") or tags.get("git.commit", "")[:8] or None
-    run = client.create_run(experiment_id, run_name=name)
+    tags |= _identify(params) | {"profile": _find_profile(params)}
+    run = client.create_run(experiment_id)
     run_id = run.info.run_id
-    marker.mark(run_id)
+    box.open(run_id)
+    short = tags.get("dvc.experiment") or run_id[:6]
+    client.update_run(run_id, name=f"{tags['profile']} {datetime.now(UTC):%Y-%m-%d} {short}")
 
     client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-    flat = lineage.flatten(params.model_dump(mode="json", by_alias=True), MAX_PARAM_CHARS)
+    flat = lineage.flatten(_dump(params), MAX_PARAM_CHARS)
     settings = [Param(name, value) for name, value in flat.items()]
     for start in range(0, len(settings), BATCH_PARAMS):
         client.log_batch(run_id, params=settings[start : start + BATCH_PARAMS])
@@ -200,53 +185,17 @@ def _create(client: Any, experiment_id: str, params: Params, marker: store.Marke
     return run
 
 
-def _join(client: Any, experiment_id: str, params: Params, marker: store.Marker) -> Any:
-    """Return the latest run of data/model, or a new run if the store has none."""
+def _join(client: Any, experiment_id: str, params: Params, box: Outbox) -> RunLogger:
+    """Log to the latest run of data/model, or to a new run if the store has none."""
     md5 = lineage.hash_folder(paths.MODEL)
     query, order = f"tags.`md5.model` = '{md5}'", ["attributes.start_time DESC"]
     found = client.search_runs([experiment_id], query, order_by=order, max_results=1)
-    if not found:
-        return _create(client, experiment_id, params, marker, **{"restored": "true", "md5.model": md5})
-    marker.mark(found[0].info.run_id)
-    return found[0]
-
-
-def _connect() -> tuple[Any, str]:
-    """Return a client and the experiment's id; TrackingError if the store does not answer."""
-    for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry"):  # they log a new store's schema
-        logging.getLogger(name).setLevel(logging.ERROR)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # MLflow's default of 7 waits for minutes
-    root = store.find_root()
-    server = os.environ.get("MLFLOW_TRACKING_URI")
-    uri = server or f"sqlite:///{root / 'mlflow.db'}"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # from MLflow's use of SQLAlchemy
-        from mlflow import MlflowClient
-
-        with _as_tracking_error():
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            experiment = client.get_experiment_by_name(EXPERIMENT)
-            if experiment is not None:
-                return client, str(experiment.experiment_id)
-            artifacts = None if server else (root / "mlartifacts").as_uri()
-            return client, str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
-
-
-@contextlib.contextmanager
-def _as_tracking_error() -> Iterator[None]:
-    try:
-        yield
-    except _store_errors() as error:
-        raise store.describe(error) from None
-
-
-def _store_errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that MLflow raises if its store fails, a driver is missing or the URI is invalid."""
-    from alembic.util import CommandError
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return MlflowException, SQLAlchemyError, CommandError, OSError, ImportError, ValueError
+    if found:
+        box.open(found[0].info.run_id)
+        return RunLogger(client, found[0], box.stage, box)
+    logger = RunLogger(client, _create(client, experiment_id, params, box, restored="true"), box.stage, box)
+    logger.attach_model(md5)
+    return logger
 
 
 @contextlib.contextmanager

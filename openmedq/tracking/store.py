@@ -1,24 +1,24 @@
-"""The MLflow store: one-line error messages, and runs that killed processes left open.
-
-A stage locks a file that is named after its run. The lock ends with the process, also if the process is killed, so an
-unlocked file marks a run without a process. The files are in the project: runs of other projects are not touched.
-"""
+"""The MLflow store: how it is opened, and one-line messages of its errors."""
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
+import logging
 import os
 import re
+import warnings
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from openmedq import paths
 from openmedq.errors import TrackingError
 
+EXPERIMENT = "openmedq"
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # selects the layout of MLflow's pages
 MAX_REASON_CHARS = 500
-KILLED = "the process ended without closing the run: it was killed, or the machine lost power"
+MAX_RETRIES, TIMEOUT_S = 2, 30  # of a request; MLflow's own 7 and 120 would stop a training for minutes
 
 _ADVICE = (  # pattern in MLflow's message, and what to do
     (r"database schema|locate revision", "back it up and run `mlflow db upgrade {uri}`, with the newer MLflow version"
@@ -35,6 +35,47 @@ _ADVICE = (  # pattern in MLflow's message, and what to do
 )  # fmt: skip
 
 
+def connect() -> tuple[Any, str]:
+    """Return a client and the experiment's id; TrackingError if the store does not answer."""
+    for logger in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry"):  # they log a new store's schema
+        logging.getLogger(logger).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(MAX_RETRIES))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    root = find_root()
+    server = os.environ.get("MLFLOW_TRACKING_URI")
+    uri = server or f"sqlite:///{root / 'mlflow.db'}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from MLflow's use of SQLAlchemy
+        from mlflow import MlflowClient
+
+        with as_tracking_error():
+            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is not None:
+                return client, str(experiment.experiment_id)
+            artifacts = None if server else (root / "mlartifacts").as_uri()
+            return client, str(client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=EXPERIMENT_TAGS))
+
+
+@contextlib.contextmanager
+def as_tracking_error() -> Iterator[None]:
+    """Turn errors of the store into a TrackingError."""
+    try:
+        yield
+    except errors() as error:
+        raise describe(error) from None
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Return the exceptions that MLflow raises if its store fails, a driver is missing or the URI is invalid."""
+    from alembic.util import CommandError
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return MlflowException, SQLAlchemyError, CommandError, OSError, ImportError, ValueError
+
+
 def describe(error: Exception) -> TrackingError:
     """Return one line with MLflow's message and what to do, without passwords of the store's address."""
     uri = os.environ.get("MLFLOW_TRACKING_URI")
@@ -48,6 +89,11 @@ def describe(error: Exception) -> TrackingError:
 def name() -> str:
     """Return a name of the store without its address."""
     return "the server of MLFLOW_TRACKING_URI" if os.environ.get("MLFLOW_TRACKING_URI") else "mlflow.db"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of a message, without the store's passwords."""
+    return redact_secrets(str(error).partition("\n")[0])
 
 
 def redact_secrets(text: str) -> str:
@@ -70,74 +116,3 @@ def find_root() -> Path:
         if parent.parts[-3:] == (".dvc", "tmp", "exps"):
             return parent.parents[2]
     return here
-
-
-class Marker:
-    """A stage's file for its run, locked while the process lives."""
-
-    def __init__(self, root: Path, stage: str) -> None:
-        self._folder, self._stage = root / paths.PARTIAL / "runs", stage
-        self._path: Path | None = None
-        self._file: IO[str] | None = None
-
-    def mark(self, run_id: str) -> None:
-        """Create the locked file."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        temporary = self._folder / f".{run_id}.{self._stage}"
-        self._file = temporary.open("w")
-        fcntl.lockf(self._file, fcntl.LOCK_EX)
-        self._path = temporary.replace(self._folder / f"{run_id}.{self._stage}")  # never visible without its lock
-
-    def clear(self) -> None:
-        """Remove the file after the run was closed."""
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Release the lock; the file remains if the run could not be closed."""
-        if self._file is not None:
-            self._file.close()
-
-
-def close_dead_runs(client: Any, root: Path) -> None:
-    """Mark the runs of dead processes as failed. Runs that this store does not have are ignored."""
-    from mlflow.exceptions import MlflowException
-
-    alive, dead = set(), []
-    try:
-        for path in sorted((root / paths.PARTIAL / "runs").glob("[!.]*.*")):
-            file = _lock(path)
-            if file is None:
-                alive.add(path.stem)
-            else:
-                dead.append((path, file))
-        for path, _ in dead:
-            with suppress(MlflowException):
-                _close(client, path.stem, path.suffix[1:], is_shared=path.stem in alive)
-                path.unlink()
-    finally:
-        for _, file in dead:
-            file.close()
-
-
-def _lock(path: Path) -> IO[str] | None:
-    """Return the file, locked; None if another process holds the lock or has removed the file."""
-    try:
-        file = path.open("r+")
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return None
-    return file
-
-
-def _close(client: Any, run_id: str, stage: str, *, is_shared: bool) -> None:
-    if client.get_run(run_id).info.status != "RUNNING":
-        return
-    client.set_tag(run_id, f"stage.{stage}", "failed")
-    client.set_tag(run_id, f"stage.{stage}.reason", KILLED)
-    if not is_shared:
-        client.set_terminated(run_id, status="FAILED")

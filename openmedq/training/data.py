@@ -1,73 +1,160 @@
-"""A torch dataset that encodes samples on access, so that loader processes share the work.
-
-Encoded samples are cached for the next epochs, up to a memory limit.
-"""
+"""Rows of the mix as tokens and pixels, encoded by loader processes, and divided into micro batches of like length."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from openmedq.model.batch import Batch, collate, read_pixels
-from openmedq.model.prompt import Encoded, encode
+from openmedq.model.batch import Batch, blank, collate
+from openmedq.model.pixels import decode
+from openmedq.model.prompt import encode
 from openmedq.schema import Sample
 
-MAX_CACHE_BYTES = 128 * 2**20  # per process
+MAX_CACHE_BYTES = 64 * 2**20  # of encoded rows, per process
+PASS_TOKENS = 150  # what a forward pass costs beside its tokens, in tokens
 
 
-class Item(NamedTuple):
-    """One encoded sample."""
+class Piece(NamedTuple):
+    """Rows of an update that one loader process encodes."""
 
-    encoded: Encoded
-    pixels: list[Tensor]  # (3, S, S) each
+    rows: NDArray[np.int64]  # (n,)
+    gray_levels: NDArray[np.float32]  # (n,) of the image shown in place of the row's images; NaN: the row's images
 
-    @property
-    def size_bytes(self) -> int:
-        """Approximate size in memory."""
-        return sum(tensor.nbytes for tensor in (self.encoded.ids, self.encoded.labels, *self.pixels))
+
+class Row(NamedTuple):
+    """One encoded row."""
+
+    number: int  # in the mix
+    ids: Tensor  # (T,) int64
+    labels: Tensor  # (T,) int64
+    pixels: Tensor  # (N, 3, S, S) uint8
+    is_cut: bool  # it had more than `max_tokens`
+
+
+class Packed(NamedTuple):
+    """Rows in three tensors: each tensor that a loader process sends costs a file descriptor."""
+
+    numbers: list[int]
+    num_tokens: list[int]
+    num_images: list[int]
+    are_cut: list[bool]
+    ids: Tensor  # (sum of T,)
+    labels: Tensor  # (sum of T,)
+    pixels: Tensor  # (sum of N, 3, S, S)
+
+    def unpack(self) -> list[Row]:
+        """Return the rows, as views."""
+        sizes = (self.num_tokens, self.num_tokens, self.num_images)
+        parts = [
+            torch.split(each, size) for each, size in zip((self.ids, self.labels, self.pixels), sizes, strict=True)
+        ]
+        return [Row(*row) for row in zip(self.numbers, *parts, self.are_cut, strict=True)]
 
 
 class MicroBatch(NamedTuple):
-    """A batch, and how many of its samples were cut to `max_tokens`."""
+    """The rows of one forward pass."""
 
     batch: Batch
-    num_cut_samples: int
+    rows: NDArray[np.int64]  # (B,)
+    num_cut: int
 
 
-class EncodedSamples(Dataset[Item]):
-    """Samples as tokens and pixels."""
+class EncodedRows(Dataset[list[Row]]):
+    """Encodes pieces of the mix; small encoded rows stay in memory for the next epochs."""
 
     def __init__(self, samples: Sequence[Sample], processor: Any, num_patches: int, max_tokens: int) -> None:
-        self._samples = samples
-        self._processor = processor
-        self._num_patches = num_patches
-        self._max_tokens = max_tokens
-        self._cache: dict[int, Item] = {}
+        """`samples` are read on access, and cheap to copy to other processes."""
+        self._samples, self._num_patches, self._max_tokens = samples, num_patches, max_tokens
+        self._tokenizer = processor.tokenizer
+        size = processor.image_processor.size
+        self._side_px, self._resample = size["height"], int(processor.image_processor.resample)
+        self._cache: dict[int, Row] = {}
         self._cached_bytes = 0
 
     def __len__(self) -> int:
         return len(self._samples)
 
-    def __getitem__(self, number: int) -> Item:
+    def __getitem__(self, piece: Piece) -> list[Row]:
+        rows = (self._read(number) for number in piece.rows.tolist())
+        return [
+            row if np.isnan(level) else row._replace(pixels=blank(row.pixels, float(level)))
+            for row, level in zip(rows, piece.gray_levels, strict=True)
+        ]
+
+    def _read(self, number: int) -> Row:
         if number in self._cache:
             return self._cache[number]
         sample = self._samples[number]
-        encoded = encode(sample, self._processor.tokenizer, self._num_patches, self._max_tokens)
-        item = Item(encoded, [read_pixels(image, self._processor.image_processor) for image in sample.images])
-        if self._cached_bytes + item.size_bytes <= MAX_CACHE_BYTES:
-            self._cache[number] = item
-            self._cached_bytes += item.size_bytes
-        return item
+        encoded = encode(sample, self._tokenizer, self._num_patches, self._max_tokens)
+        pixels = [decode(image, self._side_px, self._resample) for image in sample.images]
+        shown = torch.stack(pixels) if pixels else torch.zeros(0, 3, 0, 0, dtype=torch.uint8)
+        row = Row(number, encoded.ids, encoded.labels, shown, encoded.num_cut > 0)
+        size_bytes = sum(tensor.nbytes for tensor in (row.ids, row.labels, row.pixels))
+        if self._cached_bytes + size_bytes <= MAX_CACHE_BYTES:
+            self._cache[number] = row
+            self._cached_bytes += size_bytes
+        return row
 
-    def collate(self, items: Sequence[Item]) -> MicroBatch:
-        """Collate a training batch, padded on the right."""
-        batch = collate(
-            [item.encoded.ids for item in items],
-            [pixels for item in items for pixels in item.pixels],
-            pad_id=self._processor.tokenizer.pad_token_id,
-            labels=[item.encoded.labels for item in items],
-        )
-        return MicroBatch(batch, sum(item.encoded.num_cut > 0 for item in items))
+
+def pack(rows: Sequence[Row]) -> Packed:
+    """Pack the rows of a piece; it may have none."""
+    none = torch.zeros(0, dtype=torch.int64)
+    shown = [row.pixels for row in rows if len(row.pixels)]
+    return Packed(
+        [row.number for row in rows],
+        [len(row.ids) for row in rows],
+        [len(row.pixels) for row in rows],
+        [row.is_cut for row in rows],
+        torch.cat([none, *(row.ids for row in rows)]),
+        torch.cat([none, *(row.labels for row in rows)]),
+        torch.cat(shown) if shown else torch.zeros(0, 3, 0, 0, dtype=torch.uint8),
+    )
+
+
+def divide(rows: Sequence[Row], max_tokens: int, pad_id: int, at_least: int = 1) -> list[MicroBatch]:
+    """Divide rows into micro batches of like length, with at most `max_tokens` tokens each.
+
+    Padding and the number of micro batches are as small as they can be together. On a mix of captions and questions,
+    updates of 64 rows have 3.5 % padding in 6 micro batches. There are at least `at_least` of them, if there are as
+    many rows.
+    """
+    ordered = sorted(rows, key=lambda row: len(row.ids))
+    parts = [ordered[start:end] for start, end in _cut([len(row.ids) for row in ordered], max_tokens)]
+    while len(parts) < min(at_least, len(rows)):
+        largest = max(range(len(parts)), key=lambda number: len(parts[number]))
+        part = parts[largest]
+        parts[largest : largest + 1] = [part[: len(part) // 2], part[len(part) // 2 :]]
+    return [collate_rows(part, pad_id) for part in parts]
+
+
+def _cut(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, int]]:
+    """Return start and end of the micro batches of ascending lengths: the cheapest division, by dynamic programming."""
+    costs, starts = [0], [0]
+    for end in range(1, len(lengths) + 1):
+        length, best = lengths[end - 1], (costs[end - 1] + lengths[end - 1] + PASS_TOKENS, end - 1)
+        for start in range(end - 2, max(-1, end - 1 - max_tokens // length), -1):
+            best = min(best, (costs[start] + (end - start) * length + PASS_TOKENS, start))
+        costs.append(best[0])
+        starts.append(best[1])
+    cuts, end = [], len(lengths)
+    while end:
+        cuts.append((starts[end], end))
+        end = starts[end]
+    return cuts[::-1]
+
+
+def collate_rows(rows: Sequence[Row], pad_id: int) -> MicroBatch:
+    """Collate rows to a micro batch, padded on the right."""
+    batch = collate(
+        [row.ids for row in rows],
+        [image for row in rows for image in row.pixels],
+        pad_id=pad_id,
+        labels=[row.labels for row in rows],
+    )
+    return MicroBatch(batch, np.array([row.number for row in rows]), sum(row.is_cut for row in rows))

@@ -1,6 +1,11 @@
-"""Training objectives: next-token cross-entropy and an optional contrastive loss.
+"""Training objectives: next-token cross-entropy and the pairwise sigmoid loss between images and answers.
 
-The losses are sums, not means: in an update of several batches on several devices, each token has the same weight.
+The losses are sums, not means: the loss of an update does not depend on how its samples are divided into micro batches
+and over devices.
+
+The contrastive loss is SigLIP's (Zhai et al., 2023), not CLIP's softmax: many answers of a batch are equal ("yes"), so
+that an image has several matching texts. Each pair is a term of its own, and a device without images adds zero. Its
+negative pairs are those of one micro batch, over all devices.
 """
 
 from __future__ import annotations
@@ -8,69 +13,82 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed
+from torch.distributed.nn.functional import all_gather
 from torch.nn import functional
 
+from openmedq.config import Train
 from openmedq.model.batch import Batch
-from openmedq.model.prompt import IGNORED
 
-SCALE, BIAS = 10.0, -5.0  # of cosine similarities, before the sigmoid
+LOG_SCALE, BIAS = 2.302585092994046, -10.0  # the start of SigLIP's temperature, exp(log 10), and bias
 
 
 class Losses(NamedTuple):
-    """The losses of one batch."""
+    """The losses of one micro batch."""
 
-    next_token: Tensor  # (), the sum over tokens with labels
+    next_token: Tensor  # (), the sum over learned tokens; 0 if it is not computed
     contrastive: Tensor  # (), the sum over images; 0 if it is not computed
+    of_rows: Tensor  # (B,), `next_token` by row, without a gradient
+    num_tokens: Tensor  # (B,), learned tokens by row
 
 
 def count_learned(batch: Batch) -> int:
     """Count the tokens in the cross-entropy: those with labels, except the first of a row."""
-    return int((batch.labels[:, 1:] != IGNORED).sum())
+    return len(batch.learned)
 
 
-def compute(model: nn.Module, batch: Batch, *, is_contrastive: bool = False) -> Losses:
-    """Compute the losses; the logits (B, T, V) of each position are compared with the next label."""
-    outputs = model(**batch.inputs(), use_cache=False)
-    logits = outputs.logits[:, :-1].float()  # (B, T - 1, V)
-    next_token = functional.cross_entropy(
-        logits.flatten(0, 1), batch.labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="sum"
+def combine(losses: Losses, settings: Train, num_tokens: int, num_images: int) -> Tensor:
+    """Return the part of a micro batch in the loss of its update, which has `num_tokens` and `num_images` in all."""
+    next_token = settings.next_token_weight * losses.next_token / max(1, num_tokens)
+    return next_token + settings.contrastive_weight * losses.contrastive / max(1, num_images)
+
+
+def cross_entropy(logits: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return the cross-entropy of the logits (L, V) that precede the learned tokens: its sum, and by row (B,)."""
+    labels = batch.labels.flatten()
+    losses = functional.cross_entropy(logits.float(), labels[batch.learned], reduction="none")
+    placed = losses.new_zeros(labels.shape).index_copy(0, batch.learned, losses.detach())
+    return losses.sum(), placed.view(batch.labels.shape).sum(dim=1)
+
+
+def contrast(images: Tensor, texts: Tensor, is_same: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+    """Compute the pairwise sigmoid loss, summed over the pairs of N images (N, D) and M texts (M, D).
+
+    `is_same` (N, M) is true where text j equals the text of image i: equal answers must not count as negative pairs.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        similarity = functional.normalize(images.float(), dim=-1) @ functional.normalize(texts.float(), dim=-1).T
+        sign = torch.where(is_same, 1.0, -1.0)
+        return -functional.logsigmoid(sign * (scale * similarity + bias)).sum()
+
+
+def fingerprint(ids: Tensor, mask: Tensor) -> Tensor:
+    """Return a 64-bit polynomial hash (B,) of the ids (B, A) where `mask` is true, which has no gaps."""
+    powers = torch.full_like(ids[0], 6364136223846793005).cumprod(dim=0)  # Knuth's multiplier; the products wrap
+    return ((ids + 1) * mask * powers).sum(dim=1)
+
+
+def is_distributed() -> bool:
+    """Return whether several processes train together."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def gather(texts: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the texts (N, D) and keys (N,) of all devices, in their order, with gradients of the texts.
+
+    The number of texts differs by device, and each device must know the largest: one wait for the device.
+    """
+    count = torch.tensor([len(texts)], device=texts.device)
+    counts = [torch.zeros_like(count) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(counts, count)
+    sizes = torch.cat(counts).tolist()
+    missing = max(sizes) - len(texts)
+    if not max(sizes):
+        return texts, keys
+    all_keys = [keys.new_zeros(max(sizes)) for _ in sizes]
+    distributed.all_gather(all_keys, functional.pad(keys, (0, missing)))
+    all_texts = all_gather(functional.pad(texts, (0, 0, 0, missing)))  # type: ignore[no-untyped-call]
+    return (
+        torch.cat([each[:size] for each, size in zip(all_texts, sizes, strict=True)]),
+        torch.cat([each[:size] for each, size in zip(all_keys, sizes, strict=True)]),
     )
-    contrastive = logits.new_zeros(())
-    if is_contrastive and len(batch.pixels) == len(batch.ids):  # pairs exist only with one image per sample
-        contrastive = contrast(_pool_images(outputs.image_hidden_states, len(batch.ids)), *_pool_answers(model, batch))
-    return Losses(next_token, contrastive)
-
-
-def contrast(images: Tensor, texts: Tensor, is_same: Tensor) -> Tensor:
-    """Compute the pairwise sigmoid loss of SigLIP (Zhai et al., 2023), summed over images.
-
-    `images` and `texts` are (B, D). `is_same` (B, B) is true where text j equals the text of image i: many answers in a
-    batch are "yes", and they must not count as negative pairs.
-    """
-    similarity = functional.normalize(images, dim=-1) @ functional.normalize(texts, dim=-1).T  # (B, B)
-    sign = torch.where(is_same, 1.0, -1.0)
-    return -functional.logsigmoid(sign * (SCALE * similarity + BIAS)).sum()
-
-
-def _pool_images(tokens: Tensor, num_images: int) -> Tensor:
-    """(N P, D) projected patches -> (N, D)."""
-    return tokens.reshape(num_images, -1, tokens.shape[-1]).float().mean(dim=1)
-
-
-def _pool_answers(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the mean of the last hidden states over each answer, (B, D), and which answers are equal, (B, B).
-
-    The answers are run again without image and prompt: their states in the first pass depend on the image.
-    """
-    is_answer = batch.labels != IGNORED
-    order = torch.argsort(is_answer.int(), dim=1, descending=True, stable=True)  # moves the answers to the front
-    num_tokens = int(is_answer.sum(dim=1).max())
-    mask = is_answer.gather(1, order)[:, :num_tokens]
-    ids = batch.ids.gather(1, order)[:, :num_tokens] * mask
-    plain = getattr(model, "module", model)  # DistributedDataParallel supports one forward pass per update
-    states = plain(input_ids=ids, attention_mask=mask.long(), use_cache=False, output_hidden_states=True).hidden_states
-    last = states[-1].float() * mask[..., None]
-    pooled = last.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-    is_same = ((ids[:, None] == ids[None]) & (mask[:, None] == mask[None])).all(dim=-1)
-    return pooled, is_same

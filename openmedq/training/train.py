@@ -7,78 +7,147 @@ from __future__ import annotations
 
 import csv
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from openmedq import paths
 from openmedq.config import Params
 from openmedq.datasets.card import Access
-from openmedq.errors import ValidationError
-from openmedq.model import encoders, prompt, provenance
+from openmedq.errors import ParamsError, ValidationError
+from openmedq.model import encoders, prompt, provenance, speed
 from openmedq.model import model as models
 from openmedq.schema import Role
 from openmedq.storage.progress import Log
 from openmedq.storage.publish import publish
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import INDEX, read_counts, read_index
-from openmedq.training import trainer
-from openmedq.training.data import EncodedSamples
+from openmedq.training import devices, fingerprint
+from openmedq.training.checkpoint import Checkpoints
+from openmedq.training.data import EncodedRows
+from openmedq.training.history import History
+from openmedq.training.learner import Learner
+from openmedq.training.order import Order, count_open_groups
+from openmedq.training.trainer import Trainer, check_weights
 
 METRICS = paths.TRAINING / "metrics.json"
 LOSSES = paths.TRAINING / "loss.csv"
 
 
 def run(params: Params, log: Log) -> None:
-    """Write data/model, data/training/metrics.json and loss.csv; log loss, lr and speed of each update.
+    """Write data/model, data/training/metrics.json and loss.csv; log loss, learning rate and speed of each update.
+
+    A training that was killed goes on from its last checkpoint in data/checkpoints.
 
     Raises:
-        DiskFullError: no space for the model.
+        DiskFullError: no space for the model or a checkpoint.
         ModelError: pretrained weights can't be loaded; a loss, a gradient or a trained weight is not finite.
         ParamsError: the batch size can't be divided among the devices.
         ValidationError: the mix has no training row.
     """
     settings = params.train
-    accelerator = trainer.start(settings, params.execution.device)
+    own = devices.start(settings, params.execution.device, params.execution.sharding)
     index, store = read_index(), ShardStore(paths.SAMPLES)
     rows = index.filter(pc.equal(index["role"], Role.TRAIN.value))
     held_out = index.filter(pc.equal(index["role"], Role.VALIDATION.value))
     if not len(rows):
         raise ValidationError(f"{INDEX}: no training rows; {paths.MIX / 'waterfall.json'} lists why rows were excluded")
+    if settings.batch_size % own.num:
+        raise ParamsError(
+            f"train.batch_size: {settings.batch_size} is not a multiple of the number of devices, {own.num}; change it"
+        )
     model, processor = models.build(
-        settings, _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED)))
+        settings, _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED))), own.device
     )
-    num_patches = encoders.count_patches(settings.vision)
-
-    def encode(rows: pa.Table) -> EncodedSamples:
-        return EncodedSamples(store.take(rows), processor, num_patches, settings.max_tokens)
-
-    num_workers = params.execution.workers if params.execution.workers > 1 else 0
-    weights = rows["weight"].to_numpy().astype(np.float32)
-    history = trainer.train(model, encode(rows), weights, settings, accelerator, num_workers, log)
+    speed.prepare(model, settings, own.device)
+    learner = Learner(model, settings)
+    with tempfile.TemporaryDirectory(dir=_make(paths.PARTIAL)) as folder:
+        trainer = _prepare(learner, processor, rows, held_out, params, own, log, Path(folder))
+        history = trainer.train()
     metrics = history.as_metrics()
     if len(held_out):
-        metrics["validation_loss"] = trainer.validate(model, encode(held_out), settings, accelerator, num_workers)
-        trainer.check_finite("the validation loss", metrics["validation_loss"], len(history.losses), settings)
-    if accelerator.is_main_process:
-        merged = models.merge(model)
-        trainer.check_weights(merged, len(history.losses), settings)
+        metrics["validation_loss"] = history.validation_losses[str(history.num_steps)]
+    own.gather(learner)
+    if own.is_main:
+        check_weights(model.state_dict(), history.num_steps, settings)
         # All outputs are complete before the first of them replaces an old one.
         with (
             publish(LOSSES) as loss_file,
             publish(METRICS) as metrics_file,
-            publish(paths.MODEL, merged.get_memory_footprint()) as folder,
+            publish(paths.MODEL, models.count_bytes(model)) as folder,
         ):
-            models.save(merged, processor, folder)
+            models.save(model, processor, folder)
             tree = provenance.describe(rows, params, _find_origin)
             (folder / provenance.NAME).write_text(provenance.render(tree), encoding="utf-8")
-            _write_losses(history.losses, loss_file)
+            _write_losses(history, loss_file)
             metrics_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
         log({name: value for name, value in metrics.items() if name.endswith("loss")}, None)
-    accelerator.wait_for_everyone()
+    trainer.checkpoints.clear()
+
+
+def _prepare(
+    learner: Learner,
+    processor: Any,
+    rows: pa.Table,
+    held_out: pa.Table,
+    params: Params,
+    own: devices.Devices,
+    log: Log,
+    folder: Path,
+) -> Trainer:
+    """Prepare the training; `folder` holds what loader processes share."""
+    settings, num_rows = params.train, len(rows)
+    both = pa.concat_tables([rows, held_out]).combine_chunks()
+    num_workers = params.execution.workers if params.execution.workers > 1 else 0
+    num_patches = encoders.count_patches(settings.vision)
+    samples = ShardStore(paths.SAMPLES).take(
+        both, num_groups=count_open_groups(num_workers), shared=folder / "rows.npy" if num_workers else None
+    )
+    groups = both.select(["source", "shard", "row_group"]).slice(0, num_rows)
+    sources = both["source"].combine_chunks().dictionary_encode()
+    checkpoints = Checkpoints(fingerprint.compute(settings, learner, both, own), own)  # of the weights as one piece
+    own.place(learner)
+    return Trainer(
+        learner,
+        EncodedRows(samples, processor, num_patches, settings.max_tokens),
+        Order(
+            rows["weight"].to_numpy().astype(np.float32),
+            _number_groups(groups),
+            settings.seed,
+            settings.batch_size,
+        ),
+        np.arange(num_rows, len(both)),
+        sources.indices.to_numpy().astype(np.int64),
+        sources.dictionary.to_pylist(),
+        settings,
+        own,
+        log,
+        checkpoints,
+        num_workers,
+        processor.tokenizer.pad_token_id,
+    )
+
+
+def _number_groups(groups: pa.Table) -> NDArray[np.int64]:
+    """Number the row groups (source, shard, row_group) in the order of the index, (rows,)."""
+    columns = [groups[name].combine_chunks() for name in ("source", "shard")]
+    codes = [column.dictionary_encode().indices.to_numpy() for column in columns] + [groups["row_group"].to_numpy()]
+    changes = np.zeros(len(groups), bool)
+    for code in codes:
+        changes[1:] |= code[1:] != code[:-1]
+    numbers: NDArray[np.int64] = np.cumsum(changes)
+    return numbers
+
+
+def _make(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _read_texts(store: ShardStore, rows: pa.Table) -> Iterator[str]:
@@ -93,8 +162,9 @@ def _find_origin(source: str) -> str:
     return str(read_counts(paths.SAMPLES / source)["origin"])
 
 
-def _write_losses(losses: list[float], path: Path) -> None:
+def _write_losses(history: History, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", "loss"])
-        writer.writerows(enumerate(losses, start=1))
+        writer.writerow(["step", "loss", "validation_loss"])
+        for step, loss in enumerate(history.losses, start=1):
+            writer.writerow([step, loss, history.validation_losses.get(str(step), "")])

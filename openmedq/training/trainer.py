@@ -1,128 +1,276 @@
-"""The training loop: AdamW updates over batches of samples, on one or several devices.
+"""The training loop: AdamW updates over micro batches, validations and checkpoints, on one or several devices.
 
-Runs as one process, or as one process per device under `accelerate launch`. Each token of an update has the same
-weight, for any number of micro batches and devices.
+Each token of an update has the same weight, for any number of micro batches and devices. Random numbers of an update
+follow from the seed and its number, so that a training resumes without their state.
 """
 
 from __future__ import annotations
 
 import math
-import os
+import signal
 import time
-from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.state import AcceleratorState
-from accelerate.utils import set_seed
 from numpy.typing import NDArray
-from torch import nn
-from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch import Tensor, nn
 
 from openmedq.config import Train
-from openmedq.errors import ModelError, OpenMedQError, ParamsError
-from openmedq.model.batch import blank
-from openmedq.model.model import pick_device
-from openmedq.storage.progress import Log, progress
-from openmedq.training import objectives
-from openmedq.training.data import EncodedSamples, MicroBatch
-from openmedq.training.sampler import count_updates, draw_updates
-from openmedq.training.schedule import scale
+from openmedq.errors import ModelError
+from openmedq.storage.progress import Log
+from openmedq.training import meter, objectives, optimizer
+from openmedq.training.checkpoint import BEST, Checkpoints
+from openmedq.training.data import EncodedRows, MicroBatch, Row, divide
+from openmedq.training.devices import Devices
+from openmedq.training.history import History
+from openmedq.training.loader import Job, load
+from openmedq.training.order import Order
+from openmedq.training.preempt import Preemption
+
+BLANKS = 1  # stream of random numbers, beside the order's
+
+
+class _Pending(NamedTuple):
+    """What an update computed on the device; it is fetched after the next one has been queued."""
+
+    step: int
+    sums: Tensor  # (2 + 2 S,): next-token and contrastive loss, then loss and tokens by source
+    norm: Tensor  # ()
+    num_tokens: float
+    num_images: float
 
 
 @dataclass
-class History:
-    """Losses and counts of a training; no times, so that they are reproducible."""
+class Trainer:
+    """One training: `train` runs or resumes it and returns its history; the trained weights are the learner's."""
 
-    losses: list[float] = field(default_factory=list)  # one per update
-    num_samples: int = 0
-    num_tokens: int = 0  # tokens with labels
-    num_cut_samples: int = 0
+    learner: nn.Module
+    dataset: EncodedRows
+    order: Order
+    held_out: NDArray[np.int64]  # validation rows of the dataset
+    sources: NDArray[np.int64]  # of each row of the dataset
+    source_names: list[str]
+    settings: Train
+    devices: Devices
+    log: Log
+    checkpoints: Checkpoints
+    num_workers: int = 0
+    pad_id: int = 0
 
-    def as_metrics(self) -> dict[str, float]:
-        """Return the counts, and the mean loss of the last tenth of the updates."""
-        tail = self.losses[-max(1, len(self.losses) // 10) :]
-        return {
-            "loss": sum(tail) / len(tail),
-            "num_steps": len(self.losses),
-            "num_samples": self.num_samples,
-            "num_tokens": self.num_tokens,
-            "num_cut_samples": self.num_cut_samples,
-        }
+    def train(self) -> History:
+        """Train the learner in place.
 
+        Raises:
+            ModelError: a loss or a gradient is not finite.
+            SystemExit: the process was asked to end (SIGTERM); a checkpoint was written.
+        """
+        self.num_updates = self.order.count_updates(self.settings.num_epochs, self.settings.max_steps)
+        self.trained = {name: each for name, each in self.learner.named_parameters() if each.requires_grad}
+        self._optimizer = optimizer.build(self.trained, self.settings)
+        self.history = self.checkpoints.resume(self.trained, self._optimizer)
+        optimizer.set_phase(self.trained, self.history.num_steps, self.settings)
+        self._wrapped = self.devices.wrap(self.learner)
+        self._meter = meter.Meter(self.num_updates, self.history.num_steps, self.devices.device)
+        jobs = load(
+            self.dataset, self._plan(), self._draw_levels, self.num_workers, self.devices.rank, self.devices.num
+        )
+        with closing(jobs), Preemption() as preemption, self._meter:
+            self._run(jobs, preemption)
+        if self.settings.select == "best" and self.history.best_step is not None:
+            self.checkpoints.load_best(self.trained)
+        return self.history
 
-def start(settings: Train, device: str) -> Accelerator:
-    """Set up device, precision, seeds and determinism; ModelError if the device is not available."""
-    is_cpu = pick_device(device).type == "cpu"
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # makes CUDA's matrix products deterministic
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    AcceleratorState._reset_state()  # drops the state of an earlier training in this process
-    accelerator = Accelerator(
-        cpu=is_cpu,
-        mixed_precision="bf16" if settings.precision == "bf16" else "no",
-        # In a batch without images the encoder gets no gradient.
-        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
-    )
-    set_seed(settings.seed)
-    torch.use_deterministic_algorithms(True, warn_only=not is_cpu)
-    return accelerator
+    def _plan(self) -> Iterator[Job]:
+        """Yield the jobs that are left: the updates, and after some of them the batches of a validation."""
+        every, done = self.settings.validate_every, self.history.num_steps
+        if done < self.num_updates and self._is_validated(done) and str(done) not in self.history.validation_losses:
+            yield from self._plan_validation(self.settings.validate_rows)  # the checkpoint preceded the validation
+        for update in self.order.updates(done, self.num_updates):
+            yield Job(update.rows, update.number, update.epoch, update.ends_epoch)
+            if every and self._is_validated(update.number + 1):
+                yield from self._plan_validation(self.settings.validate_rows)
+        yield from self._plan_validation(None)
 
+    def _is_validated(self, step: int) -> bool:
+        """Return whether a validation follows `step` updates; the last one has the final validation."""
+        every = self.settings.validate_every
+        return bool(every and len(self.held_out) and step and step % every == 0 and step < self.num_updates)
 
-def train(
-    model: nn.Module,
-    dataset: EncodedSamples,
-    weights: NDArray[np.float32],
-    settings: Train,
-    accelerator: Accelerator,
-    num_workers: int,
-    log: Log,
-) -> History:
-    """Train the model in place; log loss, lr and samples per second of each update.
+    def _plan_validation(self, max_rows: int | None) -> Iterator[Job]:
+        rows = self.held_out
+        if max_rows is not None and max_rows < len(rows):
+            rows = np.sort(np.random.default_rng([self.settings.seed]).choice(rows, max_rows, replace=False))
+        starts = range(0, len(rows), self.settings.batch_size)
+        for start in starts:
+            is_last = start == starts[-1]
+            yield Job(rows[start : start + self.settings.batch_size], None, ends_validation=is_last)
 
-    Raises:
-        ModelError: a loss or a gradient is not finite.
-        ParamsError: the batch size can't be divided among devices and micro batches.
-    """
-    num_micro = _count_micro_batches(settings, accelerator.num_processes)
-    num_updates = count_updates(weights, settings.num_epochs, settings.batch_size, settings.max_steps)
-    optimizer, schedule = _configure(model, settings, num_updates)
-    model.train()
-    prepared, optimizer = accelerator.prepare_model(model), accelerator.prepare_optimizer(optimizer)
-    updates = draw_updates(weights, settings.seed, num_updates, settings.batch_size)
-    rank, world = accelerator.process_index, accelerator.num_processes
-    order = (micro.tolist() for update in updates for micro in np.split(update[rank::world], num_micro))
-    batches = _load(dataset, order, num_workers)
-    generator = torch.Generator().manual_seed(settings.seed * world + rank)
-    history = History()
-    with progress("train", num_updates) as advance:
-        for step in range(1, num_updates + 1):
-            started = time.perf_counter()
-            micros = [_blank(next(batches), settings, generator) for _ in range(num_micro)]
-            loss = _accumulate(prepared, micros, settings, accelerator, history)
-            check_finite("the loss", loss, step, settings)
-            norm = accelerator.clip_grad_norm_(prepared.parameters(), settings.max_grad_norm)
-            check_finite("the norm of the gradient", float(norm), step, settings)
-            lr = schedule.get_last_lr()[0]
-            optimizer.step()
-            schedule.step()
-            optimizer.zero_grad()
-            history.losses.append(loss)
-            history.num_samples += settings.batch_size
-            if accelerator.is_main_process:
-                speed = settings.batch_size / (time.perf_counter() - started)
-                log({"loss": loss, "lr": lr, "samples_per_second": speed}, step)
-            advance(1)
-    check_finite("the loss after the update", _measure(prepared, micros, accelerator), num_updates, settings)
-    return history
+    def _draw_levels(self, job: Job) -> NDArray[np.float32]:
+        """Draw the blank-image augmentation of an update: NaN, or the gray level of the images of a row."""
+        if job.update is None:
+            return np.full(len(job.rows), np.nan, np.float32)
+        drawn = np.random.default_rng([self.settings.seed, BLANKS, job.update]).random((2, len(job.rows)))
+        return np.where(drawn[0] < self.settings.blank_share, drawn[1], np.nan).astype(np.float32)
+
+    def _run(self, jobs: Iterator[tuple[Job, list[Row]]], preemption: Preemption) -> None:
+        pending: _Pending | None = None
+        sums = torch.zeros(2, dtype=torch.float64, device=self.devices.device)
+        micros: list[MicroBatch] = []
+        saved = time.monotonic()
+        spare: list[Row] = []  # sharded devices without a row of a validation must take part in its forward passes
+        for job, rows in self._meter.wait_for(jobs):
+            budget = int(self.settings.micro_batch_size) * self.settings.max_tokens
+            if job.update is None:
+                spare = rows[:1] or spare
+                if rows or self.devices.is_sharded:
+                    shown = divide(rows or spare, budget, self.pad_id, self._agree_on_count(rows or spare, budget))
+                    sums += self._validate(shown) * bool(rows)
+                if job.ends_validation:
+                    self._fetch(pending)
+                    pending = None
+                    self._end_validation(sums)
+                    if self._is_out_of_patience():
+                        return
+                    sums.zero_()
+                continue
+            micros = divide(rows, budget, self.pad_id, self._agree_on_count(rows, budget))
+            current = self._update(job.update, job.epoch, micros)
+            self._fetch(pending)
+            pending = current
+            is_due = self.devices.max_on_hosts(
+                [time.monotonic() - saved > 60 * self.settings.checkpoint_minutes, preemption.is_requested]
+            )
+            is_last = job.update + 1 == self.num_updates
+            if any(is_due) or job.ends_epoch or is_last:
+                self._fetch(pending)
+                pending = None
+                if is_last:
+                    self._check_last(micros)
+                self._save(job.update + 1)
+                saved = time.monotonic()
+            if is_due[1]:
+                raise SystemExit(128 + signal.SIGTERM)
+
+    def _agree_on_count(self, rows: list[Row], budget: int) -> int:
+        """Return the number of micro batches of this update: sharded devices must have equally many."""
+        if not self.devices.is_sharded:
+            return 1
+        return int(self.devices.max_on_hosts([len(divide(rows, budget, self.pad_id))])[0])
+
+    def _update(self, number: int, epoch: int, micros: list[MicroBatch]) -> _Pending:
+        """Run one update; nothing in it waits for the device."""
+        settings, devices = self.settings, self.devices
+        torch.manual_seed(int(np.random.SeedSequence([settings.seed, number, devices.rank]).generate_state(1)[0]))
+        if optimizer.set_phase(self.trained, number, settings):
+            self._wrapped = devices.wrap(self.learner)
+        counts = [
+            sum(objectives.count_learned(micro.batch) for micro in micros),
+            sum(len(micro.batch.pixels) for micro in micros),
+            sum(micro.num_cut for micro in micros),
+            sum(len(micro.rows) for micro in micros),
+            sum(int(micro.batch.mask.sum()) for micro in micros),
+            sum(micro.batch.mask.numel() for micro in micros),
+        ]
+        num_tokens, num_images, num_cut, num_rows, num_real, num_slots = devices.sum_on_hosts(counts)
+        self.learner.train()
+        sums = torch.zeros(2 + 2 * len(self.source_names), device=devices.device)
+        for place, micro in enumerate(micros, start=1):
+            with devices.accumulate(self._wrapped, is_last=place == len(micros)):
+                losses = self._wrapped(micro.batch.to(devices.device))
+                loss = objectives.combine(losses, settings, int(num_tokens), int(num_images))
+                # The gradients are averaged over the devices, but the counts are sums over all of them.
+                if loss.requires_grad:  # not of texts alone during the alignment
+                    (loss * devices.num).backward()  # type: ignore[no-untyped-call]
+            self._add(sums, losses, micro)
+        lr = settings.lr * optimizer.set_rates(self._optimizer, number, self.num_updates, settings)
+        norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), settings.max_grad_norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.history.num_samples += int(num_rows)
+        self.history.num_tokens += int(num_tokens)
+        self.history.num_cut_samples += int(num_cut)
+        self._meter.count(number + 1, lr, epoch, num_rows, num_real, num_slots)
+        return _Pending(number + 1, devices.sum(sums), norm, num_tokens, num_images)
+
+    def _add(self, sums: Tensor, losses: objectives.Losses, micro: MicroBatch) -> None:
+        """Add the losses of a micro batch, in all and by source."""
+        sums[0] += losses.next_token.detach()
+        sums[1] += losses.contrastive.detach()
+        sources = torch.from_numpy(self.sources[micro.rows]).to(sums.device, non_blocking=True)
+        num_sources = len(self.source_names)
+        sums[2 : 2 + num_sources].index_add_(0, sources, losses.of_rows.float())
+        sums[2 + num_sources :].index_add_(0, sources, losses.num_tokens.float())
+
+    def _fetch(self, pending: _Pending | None) -> None:
+        """Wait for an update, check its values and log them."""
+        if pending is None:
+            return
+        settings, sums = self.settings, pending.sums.tolist()
+        norm = float(pending.norm.full_tensor() if hasattr(pending.norm, "full_tensor") else pending.norm)
+        loss = settings.next_token_weight * sums[0] / max(1, pending.num_tokens)
+        loss += settings.contrastive_weight * sums[1] / max(1, pending.num_images)
+        check_finite("the loss", loss, pending.step, settings)
+        check_finite("the norm of the gradient", norm, pending.step, settings)
+        self.history.losses.append(loss)
+        num_sources = len(self.source_names)
+        by_source = dict(zip(self.source_names, zip(sums[2:], sums[2 + num_sources :], strict=False), strict=True))
+        if self.devices.is_main:
+            self.log(self._meter.measure(pending.step, loss, norm, by_source), pending.step)
+
+    def _save(self, step: int) -> None:
+        check_weights(self.trained, step, self.settings)
+        name = f"update-{step:08}"
+        self.checkpoints.save(name, self.trained, self._optimizer, self.history)
+        if self.devices.is_main:
+            self.log.checkpoint(name, step, {"loss": self.history.losses[-1], **self._last_validation()})
+
+    def _last_validation(self) -> dict[str, float]:
+        losses = list(self.history.validation_losses.values())
+        return {"validation_loss": losses[-1]} if losses else {}
+
+    @torch.no_grad()
+    def _validate(self, micros: list[MicroBatch]) -> Tensor:
+        """Return the sum of the next-token losses and the number of learned tokens, (2,) float64."""
+        self.learner.eval()
+        sums = torch.zeros(2, dtype=torch.float64, device=self.devices.device)
+        for micro in micros:
+            losses = self.learner(micro.batch.to(self.devices.device))
+            sums[0] += losses.next_token if self.settings.next_token_weight else losses.contrastive
+            sums[1] += losses.num_tokens.sum() if self.settings.next_token_weight else len(micro.batch.pixels)
+        return sums
+
+    def _end_validation(self, sums: Tensor) -> None:
+        total, count = self.devices.sum(sums).tolist()
+        step, loss = self.history.num_steps, total / max(1, count)
+        check_finite("the validation loss", loss, step, self.settings)
+        self.history.validation_losses[str(step)] = loss
+        if self.devices.is_main:
+            self.log({"validation_loss": loss}, step)
+        if self.settings.validate_every and self.history.best_step == step:
+            self.checkpoints.save(BEST, self.trained, None, self.history)
+            if self.devices.is_main:
+                self.log.checkpoint(BEST, step, {"loss": self.history.losses[-1], "validation_loss": loss})
+
+    def _is_out_of_patience(self) -> bool:
+        patience = self.settings.patience
+        return patience is not None and self.history.count_worse() >= patience
+
+    @torch.no_grad()
+    def _check_last(self, micros: list[MicroBatch]) -> None:
+        """Compute the loss of the last batch again: no other loss depends on the last update."""
+        total = torch.zeros((), device=self.devices.device)
+        for micro in micros:
+            losses = self.learner(micro.batch.to(self.devices.device))
+            total += losses.next_token + losses.contrastive
+        check_finite("the loss after the update", float(self.devices.sum(total)), self.num_updates, self.settings)
 
 
 def check_finite(what: str, value: float, step: int, settings: Train) -> None:
-    """Raise ModelError if a value of an update is not finite, before it reaches the weights."""
+    """Raise ModelError if a value of an update is not finite."""
     if math.isfinite(value):
         return
     precision = " or set train.precision: fp32" if settings.precision != "fp32" else ""
@@ -132,106 +280,8 @@ def check_finite(what: str, value: float, step: int, settings: Train) -> None:
     )
 
 
-def check_weights(model: nn.Module, step: int, settings: Train) -> None:
-    """Raise ModelError if a weight is not finite after the last update."""
-    for name, tensor in model.state_dict().items():
+def check_weights(weights: Mapping[str, Tensor], step: int, settings: Train) -> None:
+    """Raise ModelError if a weight is not finite after an update."""
+    for name, tensor in weights.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             check_finite(f"a weight of {name}", math.nan, step, settings)
-
-
-@torch.no_grad()
-def _measure(model: nn.Module, micros: list[MicroBatch], accelerator: Accelerator) -> float:
-    """Compute the loss of the last batch again: no other loss depends on the last update."""
-    total = torch.zeros((), device=accelerator.device)
-    for micro in micros:
-        total += objectives.compute(model, micro.batch.to(accelerator.device)).next_token
-    return float(accelerator.reduce(total, "sum").item())
-
-
-@torch.no_grad()
-def validate(
-    model: nn.Module, dataset: EncodedSamples, settings: Train, accelerator: Accelerator, num_workers: int
-) -> float:
-    """Return the mean cross-entropy over the tokens with labels."""
-    model.eval()
-    rows = np.arange(len(dataset))[accelerator.process_index :: accelerator.num_processes]
-    size = int(settings.micro_batch_size)
-    order = (rows[start : start + size].tolist() for start in range(0, len(rows), size))
-    sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
-    for micro in _load(dataset, order, num_workers):
-        loss = objectives.compute(model, micro.batch.to(accelerator.device)).next_token
-        sums += torch.tensor([loss.item(), objectives.count_learned(micro.batch)], device=accelerator.device)
-    total, num_tokens = accelerator.reduce(sums, "sum").tolist()
-    return float(total / max(1, num_tokens))
-
-
-def _blank(micro: MicroBatch, settings: Train, generator: torch.Generator) -> MicroBatch:
-    if not settings.blank_share or not len(micro.batch.pixels):
-        return micro
-    vision = settings.vision
-    pixels = blank(micro.batch.pixels, settings.blank_share, vision.mean, vision.std, generator)
-    return micro._replace(batch=replace(micro.batch, pixels=pixels))
-
-
-def _accumulate(
-    model: nn.Module, micros: list[MicroBatch], settings: Train, accelerator: Accelerator, history: History
-) -> float:
-    """Accumulate the gradients of one update and update the counts; return its loss over all devices."""
-    counts = [
-        sum(objectives.count_learned(micro.batch) for micro in micros),
-        sum(len(micro.batch.pixels) for micro in micros),
-        sum(micro.num_cut_samples for micro in micros),
-    ]
-    summed = accelerator.reduce(torch.tensor(counts, device=accelerator.device), "sum")
-    num_tokens, num_images, num_cut_samples = summed.tolist()
-    history.num_tokens += num_tokens
-    history.num_cut_samples += num_cut_samples
-    total = torch.zeros((), device=accelerator.device)
-    for number, micro in enumerate(micros, start=1):
-        batch = micro.batch.to(accelerator.device)
-        with nullcontext() if number == len(micros) else accelerator.no_sync(model):
-            losses = objectives.compute(model, batch, is_contrastive=settings.contrastive_weight > 0)
-            loss = losses.next_token / max(1, num_tokens)
-            loss = loss + settings.contrastive_weight * losses.contrastive / max(1, num_images)
-            # The gradients are averaged over the devices, but the counts are sums over all of them.
-            accelerator.backward(loss * accelerator.num_processes)
-        total += loss.detach()
-    return float(accelerator.reduce(total, "sum").item())
-
-
-def _count_micro_batches(settings: Train, num_processes: int) -> int:
-    share = int(settings.micro_batch_size) * num_processes
-    if settings.batch_size % share:
-        raise ParamsError(
-            f"train.batch_size: {settings.batch_size} is not a multiple of micro_batch_size, "
-            f"{settings.micro_batch_size}, times {num_processes} devices; change one of them"
-        )
-    return settings.batch_size // share
-
-
-def _configure(model: nn.Module, settings: Train, num_updates: int) -> tuple[Any, Any]:
-    """Return AdamW, without decay on vectors (biases, norms), and the learning rate schedule."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=settings.lr)
-    num_warmup = round(settings.warmup * num_updates)
-    return optimizer, LambdaLR(optimizer, lambda update: scale(update, num_warmup, num_updates))
-
-
-def _load(dataset: EncodedSamples, order: Iterator[list[int]], num_workers: int) -> Iterator[MicroBatch]:
-    loader: DataLoader[Any] = DataLoader(
-        dataset,
-        batch_sampler=order,
-        collate_fn=dataset.collate,
-        num_workers=num_workers,
-        # After a fork, locks of torch's and Arrow's threads may stay locked forever.
-        multiprocessing_context="spawn" if num_workers else None,
-    )
-    try:
-        yield from loader
-    except OpenMedQError as error:  # torch adds the loader process's stack trace to the message
-        _, _, line = str(error).rstrip().rpartition(f"{type(error).__qualname__}: ")
-        raise type(error)(line) from None

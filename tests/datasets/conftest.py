@@ -1,7 +1,6 @@
 """Miniatures: written once per session, copied for tests that change them."""
 
-from __future__ import annotations
-
+import logging
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -14,22 +13,28 @@ from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.datasets.card import Dataset
 
 SETS: dict[str, Dataset] = SOURCES | BENCHMARKS
+FolderOf = Callable[[str], Path]  # from the id of a dataset
+
+
+@pytest.fixture(autouse=True)
+def _log_info(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
 
 
 @pytest.fixture(scope="session")
-def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> FolderOf:
     """The folder of a dataset's miniature, which tests must not change."""
 
     @cache
-    def write(set_id: str) -> Path:
-        raw = tmp_path_factory.mktemp("miniature") / set_id
-        synthetic.write(set_id, raw, seed=0)
+    def write(dataset_id: str) -> Path:
+        raw = tmp_path_factory.mktemp("miniature") / dataset_id
+        synthetic.write(dataset_id, raw, seed=0)
         return raw
 
     return write
 
 
 @pytest.fixture
-def copy_of(miniature_of: Callable[[str], Path], tmp_path: Path) -> Callable[[str], Path]:
+def copy_of(miniature_of: FolderOf, tmp_path: Path) -> FolderOf:
     """A copy of a dataset's miniature, which tests may change."""
-    return lambda set_id: Path(shutil.copytree(miniature_of(set_id), tmp_path / set_id))
+    return lambda dataset_id: Path(shutil.copytree(miniature_of(dataset_id), tmp_path / dataset_id))

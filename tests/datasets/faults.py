@@ -1,7 +1,5 @@
 """Changes that file systems and programs make to published files, for any dataset; and the rows of a folder."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io
@@ -23,10 +21,10 @@ TARS = (".tgz", ".tar.gz")
 Row = tuple[object, ...]
 
 
-def read(set_id: str, raw: Path) -> list[Row]:
+def read(dataset_id: str, raw: Path) -> list[Row]:
     """The rows without their provenance, with digests of their images."""
     rows: list[Row] = []
-    for row in SETS[set_id].read(raw):
+    for row in SETS[dataset_id].read(raw):
         if isinstance(row, Rejected):
             rows.append((row.id, row.split, row.reason))
         else:
@@ -109,19 +107,38 @@ def add_junk(raw: Path) -> None:
                 (raw / name).write_bytes(data)
 
 
-def half_unpack(raw: Path) -> int:
-    """Unpack every second image and all texts of each archive; return how many images are still packed."""
-    num_left = 0
+def unpack(raw: Path, step: int) -> int:
+    """Unpack all texts and every `step`th image of each archive; return their number. Step 1 removes the archives."""
+    num_images = 0
     for archive in find_files(raw, ".zip", *TARS):
         members = members_of(archive)
         tops = {name.removeprefix("./").split("/")[0] for name in members}
         folder = archive.parent if len(tops) == 1 else archive.parent / archive.name.split(".")[0]
         images = [name for name in members if name.endswith(IMAGES)]
-        num_left += len(images[1::2])
-        for name in set(members) - set(images[1::2]):
+        num_images += len(images[::step])
+        if step == 1:
+            archive.unlink()
+        for name in members.keys() - set(images) | set(images[::step]):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_bytes(members[name])
-    return num_left
+    return num_images
+
+
+def damage_an_image(raw: Path) -> bool:
+    """Change a byte of an image in an archive that has a checksum for it; a tar has none, and becomes a zip."""
+    for archive in find_files(raw, ".zip", *TARS):
+        members = members_of(archive)
+        image = next((data for name, data in members.items() if name.endswith(IMAGES)), None)
+        if image is None:
+            continue
+        archive.unlink()
+        packed = _zip(members)
+        middle = packed.index(image) + len(image) // 2
+        archive.with_name(archive.name.split(".")[0] + ".zip").write_bytes(
+            packed[:middle] + bytes([packed[middle] ^ 0xFF]) + packed[middle + 1 :]
+        )
+        return True
+    return False
 
 
 def half_pack(folder: Path, archive: Path, prefix: str = "") -> None:

@@ -1,8 +1,3 @@
-from __future__ import annotations
-
-import logging
-import shutil
-import tarfile
 from pathlib import Path
 
 import pytest
@@ -74,7 +69,6 @@ def test_all_versions_of_the_table_are_read(tmp_path: Path, name: str, end: str,
 
 
 def test_the_newer_table_is_read_and_the_older_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     write(tmp_path, ROW.replace("Cardiomegaly", "Mass"), name=OLD_TABLE)
     row = read_one(tmp_path, ROW)
     assert isinstance(row, Sample)
@@ -114,7 +108,6 @@ def test_what_can_not_be_represented_is_rejected(tmp_path: Path, row: str, reaso
 
 
 def test_lists_say_the_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     write(tmp_path, *(ROW.replace("1_000", f"1_00{number}") for number in range(4)))
     (tmp_path / LISTS["test"]).write_text("00000001_001.png\r\n00000001_002.png\r\n", encoding="utf-8")
     assert [row.split for row in read(tmp_path)] == ["unlisted", "test", "test", "unlisted"]
@@ -133,39 +126,6 @@ def test_a_list_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
     (write(tmp_path, ROW) / LISTS["test"]).write_text(text, encoding="utf-8")
     with pytest.raises(SourceError, match=r"test_list\.txt: not a list of images"):
         next(read(tmp_path))
-
-
-@pytest.mark.parametrize("column", ["Image Index", "Finding Labels", "Patient ID"])
-def test_a_renamed_column_or_no_table_is_one_line(tmp_path: Path, column: str) -> None:
-    with pytest.raises(SourceError, match=f"no column `{column}`"):
-        next(read(write(tmp_path, ROW, header=HEADER.replace(column, "Name"))))
-    (tmp_path / TABLE).unlink()
-    with pytest.raises(SourceError, match=f"no `{TABLE}`"):
-        next(read(tmp_path))
-
-
-def test_archives_are_read_in_place_unpacked_or_in_parts(mini: Path) -> None:
-    def said() -> dict[str, tuple[str, str]]:
-        return {row.id: (row.split, row.turns[0].answer) for row in read(mini) if isinstance(row, Sample)}
-
-    expected = said()
-    assert len(expected) > 120
-    for name in ARCHIVES[:5]:
-        with tarfile.open(mini / name) as archive:  # Kaggle: images_001/images/
-            archive.extractall(mini / name.split(".")[0], filter="data")
-    assert said() == expected
-    for name in ARCHIVES[:5]:
-        (mini / name).unlink()
-    assert said() == expected
-    for name in ARCHIVES[5:]:
-        with tarfile.open(mini / name) as archive:  # in place: images/
-            archive.extractall(mini, filter="data")
-        (mini / name).unlink()
-    assert said() == expected
-    shutil.move(mini, mini.parent / "outer" / "ChestXray-NIHCC")
-    shutil.move(mini.parent / "outer", mini)
-    assert said() == expected
-    assert {row.provenance.file for row in read(mini)} == {f"ChestXray-NIHCC/{TABLE}"}
 
 
 def test_an_archive_that_is_absent_costs_its_pictures_and_one_that_is_cut_is_one_line(mini: Path) -> None:

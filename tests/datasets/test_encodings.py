@@ -1,7 +1,5 @@
 """Text files in other encodings with a byte order mark yield the same rows."""
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import zipfile
@@ -10,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_contract import SETS
 
 TEXTS = (".json", ".jsonl", ".csv", ".txt", ".gz")
@@ -34,15 +33,15 @@ def rewrite_zip(path: Path, change: Callable[[bytes], bytes]) -> None:
 
 @pytest.mark.parametrize("encoding", MARKS)
 @pytest.mark.parametrize(
-    "set_id",
+    "dataset_id",
     [
         *("cxr8", "medfmc_chest", "medqa", "mimic_cxr", "omnimedvqa", "pmc_oa", "pmc_vqa", "pubmedqa", "roco"),
         *("slake", "ubench", "vqa_med_2019", "vqa_rad"),
     ],
 )
-def test_a_byte_order_mark_changes_no_row(set_id: str, encoding: str, copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of(set_id)
-    expected = [(type(row), row.id, getattr(row, "turns", None)) for row in SETS[set_id].read(raw)]
+def test_a_byte_order_mark_changes_no_row(dataset_id: str, encoding: str, copy_of: FolderOf) -> None:
+    raw = copy_of(dataset_id)
+    expected = [(type(row), row.id, getattr(row, "turns", None)) for row in SETS[dataset_id].read(raw)]
     for path in [path for path in raw.rglob("*") if path.is_file()]:
         if path.suffix == ".zip":
             rewrite_zip(path, lambda data: encode(data, encoding))
@@ -50,4 +49,4 @@ def test_a_byte_order_mark_changes_no_row(set_id: str, encoding: str, copy_of: C
             path.write_bytes(gzip.compress(encode(gzip.decompress(path.read_bytes()), encoding)))
         elif path.suffix in TEXTS and not path.name.endswith(".tar.gz"):
             path.write_bytes(encode(path.read_bytes(), encoding))
-    assert [(type(row), row.id, getattr(row, "turns", None)) for row in SETS[set_id].read(raw)] == expected
+    assert [(type(row), row.id, getattr(row, "turns", None)) for row in SETS[dataset_id].read(raw)] == expected

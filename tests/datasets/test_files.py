@@ -1,7 +1,5 @@
 """The official files in the cards: addresses, revisions, sizes and checksums."""
 
-from __future__ import annotations
-
 import re
 from pathlib import PurePosixPath
 
@@ -13,7 +11,7 @@ from openmedq.datasets.card import Access, Card, File
 from openmedq.fetch import needs
 from openmedq.fetch.hosts import figshare, hub
 
-CARDS = {set_id: set_.card for set_id, set_ in (SOURCES | BENCHMARKS).items()}
+CARDS = {dataset_id: set_.card for dataset_id, set_ in (SOURCES | BENCHMARKS).items()}
 EDITIONS = [card.choose(edition) for card in CARDS.values() for edition in (None, *card.editions)]
 FILES = [(card, file) for card in EDITIONS for file in card.files]
 PAGES = ("drive.google.com", "doi.org", "github.com", "figshare.com", "springernature.figshare.com")  # for people

@@ -1,12 +1,8 @@
 """IU X-Ray in Kaggle's copy: two tables."""
 
-from __future__ import annotations
-
 import csv
-import logging
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,13 +10,13 @@ import pytest
 from openmedq.datasets.iu_xray.iu_xray import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Turn
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_iu_xray import PICTURE, bytes_of, samples
 
 
 def test_of_several_copies_one_is_read_and_the_others_named(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+    copy_of: FolderOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     raw = copy_of("iu_xray")
     with tarfile.open(raw / "NLMCXR_reports.tgz") as archive:
         archive.extractall(raw, filter="data")
@@ -126,7 +122,6 @@ def test_a_stray_xml_beside_the_tables_is_no_report(tmp_path: Path) -> None:
 
 
 def test_kaggles_pictures_may_be_zipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     raw = write_tables(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
     with zipfile.ZipFile(raw / "archive.zip", "w") as archive:
         archive.writestr("indiana_reports.csv", "no picture")
@@ -141,22 +136,3 @@ def test_of_kaggles_archive_alone_it_is_said_what_to_do(tmp_path: Path) -> None:
         archive.writestr("indiana_reports.csv", "uid")
     with pytest.raises(SourceError, match=r"no report; expected .*, or Kaggle's `archive\.zip` unpacked"):
         next(read(tmp_path))
-
-
-@pytest.mark.parametrize(("name", "column"), [("indiana_reports", "findings"), ("indiana_projections", "filename")])
-def test_a_renamed_column_is_one_line(tmp_path: Path, name: str, column: str) -> None:
-    raw = write_kaggle(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
-    path = raw / f"{name}.csv"
-    path.write_text(path.read_text(encoding="utf-8").replace(column, "renamed", 1), encoding="utf-8")
-    with pytest.raises(SourceError, match=rf"{name}\.csv: no column `{column}`"):
-        list(read(raw))
-
-
-@pytest.mark.parametrize("name", ["indiana_projections.csv", "indiana_reports.csv"])
-def test_one_table_alone_is_no_set(tmp_path: Path, name: str) -> None:
-    raw = write_kaggle(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
-    (raw / name).unlink()
-    with pytest.raises(SourceError) as error:
-        next(read(raw))
-    assert "\n" not in str(error.value)
-    assert str(raw) in str(error.value)

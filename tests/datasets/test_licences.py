@@ -1,7 +1,5 @@
 """Licences: spellings, policies, and texts that are not a known licence."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import pytest

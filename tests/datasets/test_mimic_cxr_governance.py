@@ -1,14 +1,11 @@
 """MIMIC-CXR: errors, logs and details of rejected rows contain no text and no id of a record."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import logging
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ import pytest
 from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY, REPORTS, TABLES, read
 from openmedq.errors import SourceError
 from openmedq.schema import Rejected
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_mimic_cxr import ROW, rewrite
 
 
@@ -26,7 +24,7 @@ def ids_in(raw: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_a_renamed_column_is_one_line_that_quotes_nothing(copy_of: Callable[[str], Path], name: str) -> None:
+def test_a_renamed_column_is_one_line_that_quotes_nothing(copy_of: FolderOf, name: str) -> None:
     raw = copy_of("mimic_cxr")
     column = "study_id" if name in ("chexpert", "negbio") else "dicom_id"
     rewrite(raw / TABLES[name], lambda lines: [lines[0].replace(column, column.upper()), *lines[1:]])
@@ -47,7 +45,7 @@ def copy_of_split(raw: Path, name: str) -> Path:
 
 @pytest.mark.parametrize("spoil", ["cut", "unsafe", "linked", "damaged", "twice", "text", "repeated", "no folder"])
 def test_no_error_no_log_and_no_detail_tells_of_a_record(
-    copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture, spoil: str
+    copy_of: FolderOf, caplog: pytest.LogCaptureFixture, spoil: str
 ) -> None:
     raw = copy_of("mimic_cxr")
     caplog.set_level(logging.DEBUG)

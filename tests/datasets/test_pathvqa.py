@@ -1,23 +1,18 @@
 """PathVQA: the Parquet files of the hub."""
 
-from __future__ import annotations
-
 import hashlib
-import io
-from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image as Pillow
 
 from openmedq.datasets import pathvqa
 from openmedq.datasets.pathvqa import read
 from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.schema import Reason, Rejected, Sample
+from tests.datasets.conftest import FolderOf
 
 SHARD = "data/train-00000-of-00001-0123456789abcdef.parquet"
 ROW = {"image": {"bytes": b"no image", "path": "train_0001.jpg"}, "question": " is it so? ", "answer": "Yes "}
@@ -57,7 +52,6 @@ def test_a_row_is_kept_whole(tmp_path: Path) -> None:
 )
 def test_an_unusable_row_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
     row, _ = read(write(tmp_path, [ROW | changes, ROW]))
-    assert isinstance(row, Rejected)
     assert (row.reason, row.id, row.split) == (reason, "pathvqa/train-1", "train")
 
 
@@ -74,27 +68,9 @@ def test_invalid_text_costs_one_row_and_ids_stay_unique(tmp_path: Path) -> None:
     ]
 
 
-def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: Callable[[str], Path]) -> None:
+def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: FolderOf) -> None:
     rows = samples(miniature_of("pathvqa"))
     assert [row.id for row in rows if row.split == "test"] == [f"pathvqa/test-{n}" for n in range(1, 43)]
     assert [row.split for row in rows] == ["train"] * 85 + ["validation"] * 18 + ["test"] * 42
     files = list(dict.fromkeys(row.provenance.file for row in rows))
     assert files == [file.path for file in pathvqa.card.files]
-
-
-def test_the_miniature_has_the_irregularities(miniature_of: Callable[[str], Path]) -> None:
-    rows = samples(miniature_of("pathvqa"))
-    assert 0 < sum("image_path" not in row.attributes for row in rows) < len(rows) / 2
-    data = {row.images[0].image_id: row.images[0].data or b"" for row in rows}
-    assert len(data) == len(set(data.values())) == 24
-    kinds = set()
-    for content in data.values():
-        with Pillow.open(io.BytesIO(content)) as image:
-            kinds.add((image.format, image.mode))
-            if image.mode == "CMYK":
-                assert b"Adobe" in content
-                assert image.convert("RGB").getextrema()[0][1] > 150  # the mass is bright, not inverted
-    assert kinds == {("JPEG", "CMYK"), ("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB")}
-    answers = Counter(row.attributes["answer_type"] for row in rows if row.split == "test")
-    assert answers["open"] == answers["closed"]
-    assert len({(row.split, row.images[0].image_id, row.turns[0]) for row in rows}) == len(rows) - 1

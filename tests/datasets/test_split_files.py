@@ -1,14 +1,12 @@
 """Datasets with a file per split: an absent file is logged, and ids that restart in each file stay unique."""
 
-from __future__ import annotations
-
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from openmedq.schema import Rejected
+from tests.datasets.conftest import FolderOf
 from tests.datasets.test_contract import SETS
 
 # By dataset: the files of a split, and the split.
@@ -27,22 +25,22 @@ ABSENT = {
 }
 
 
-@pytest.mark.parametrize("set_id", sorted(ABSENT))
+@pytest.mark.parametrize("dataset_id", sorted(ABSENT))
 def test_a_split_whose_file_is_absent_is_named(
-    set_id: str, copy_of: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+    dataset_id: str, copy_of: FolderOf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    raw = copy_of(set_id)
-    pattern, split = ABSENT[set_id]
+    raw = copy_of(dataset_id)
+    pattern, split = ABSENT[dataset_id]
     expected = f' is absent; the split "{split}" has no rows'
-    list(SETS[set_id].read(raw))
+    list(SETS[dataset_id].read(raw))
     assert not any(" is absent; " in message for message in caplog.messages)
     for path in list(raw.glob(pattern)):
         path.unlink()
-    rows = list(SETS[set_id].read(raw))
+    rows = list(SETS[dataset_id].read(raw))
     assert not any(row.split == split for row in rows)
     said = [message for message in caplog.messages if message.endswith(expected)]
     assert len(said) == 1
-    assert said[0].startswith(f"{set_id}: ")
+    assert said[0].startswith(f"{dataset_id}: ")
 
 
 def restart(path: Path, key: str) -> int:
@@ -53,7 +51,7 @@ def restart(path: Path, key: str) -> int:
     return len(records)
 
 
-def test_question_ids_that_restart_carry_the_split(copy_of: Callable[[str], Path]) -> None:
+def test_question_ids_that_restart_carry_the_split(copy_of: FolderOf) -> None:
     raw = copy_of("slake")
     numbers = {name: restart(raw / f"{name}.json", "qid") for name in ("train", "validation", "test")}
     rows = list(SETS["slake"].read(raw, languages=("en", "zh")))  # type: ignore[call-arg]
@@ -63,7 +61,7 @@ def test_question_ids_that_restart_carry_the_split(copy_of: Callable[[str], Path
     assert not any("repeated" in row.reason for row in rows if isinstance(row, Rejected))
 
 
-def test_derived_copies_carry_it_too(copy_of: Callable[[str], Path]) -> None:
+def test_derived_copies_carry_it_too(copy_of: FolderOf) -> None:
     raw = copy_of("vqa_rad")
     whole = raw / "VQA_RAD Dataset Public.json"
     records = json.loads(whole.read_text(encoding="utf-8"))

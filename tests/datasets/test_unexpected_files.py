@@ -1,8 +1,5 @@
 """A Git LFS pointer, an HTML page or an XML error in place of a published file is reported as such."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,7 +10,8 @@ from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected
 from openmedq.storage import unexpected
 from openmedq.storage.decoding import Inline
-from tests.datasets.test_contract import SETS, every_set
+from tests.datasets.conftest import FolderOf
+from tests.datasets.test_contract import SETS, every_dataset
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 212343373\n"
 UNEXPECTED = {
@@ -28,17 +26,17 @@ UNREAD = ("README-VQA-Med-2019-Data.txt", "SHA256SUMS.txt", "IMAGE_FILENAMES", "
 UNREAD_PARTS = ("_2.", "_20.", "1-shot", "_train.", "_val.")  # files whose records are in another file too
 
 
-@every_set
+@every_dataset
 @pytest.mark.parametrize("what", UNEXPECTED)
-def test_an_unexpected_file_is_named_and_not_read(set_id: str, what: str, copy_of: Callable[[str], Path]) -> None:
-    raw = copy_of(set_id)
+def test_an_unexpected_file_is_named_and_not_read(dataset_id: str, what: str, copy_of: FolderOf) -> None:
+    raw = copy_of(dataset_id)
     published = [path for path in sorted(raw.rglob("*")) if path.is_file() and path.suffix not in IMAGES]
     num_named = 0
     for path in published[:12]:  # of ROCO's 36 lists and PathVQA's 13 shards, each kind is among them
         whole = path.read_bytes()
         path.write_bytes(UNEXPECTED[what])
         try:
-            list(SETS[set_id].read(raw))
+            list(SETS[dataset_id].read(raw))
         except SourceError as error:
             num_named += 1
             assert "\n" not in str(error)
@@ -50,16 +48,14 @@ def test_an_unexpected_file_is_named_and_not_read(set_id: str, what: str, copy_o
     assert num_named
 
 
-@pytest.mark.parametrize("set_id", [*("vqa_rad", "mimic_cxr", "medfmc_chest", "medfmc_colon", "medfmc_endo")])
+@pytest.mark.parametrize("dataset_id", [*("vqa_rad", "mimic_cxr", "medfmc_chest", "medfmc_colon", "medfmc_endo")])
 @pytest.mark.parametrize("what", UNEXPECTED)
-def test_an_unexpected_file_among_the_images_costs_its_records(
-    set_id: str, what: str, copy_of: Callable[[str], Path]
-) -> None:
-    raw = copy_of(set_id)
+def test_an_unexpected_file_among_the_images_costs_its_records(dataset_id: str, what: str, copy_of: FolderOf) -> None:
+    raw = copy_of(dataset_id)
     images = [path for path in raw.rglob("*") if path.suffix in IMAGES]
     for path in images:
         path.write_bytes(UNEXPECTED[what])
-    found = list(rows(SETS[set_id], raw, Normalize(), Inline()))
+    found = list(rows(SETS[dataset_id], raw, Normalize(), Inline()))
     assert all(isinstance(row, Rejected) for row in found)
     spoilt = [row for row in found if isinstance(row, Rejected) and row.reason is Reason.IMAGE_UNEXPECTED]
     assert spoilt

@@ -16,21 +16,6 @@ from tests.connections import SHIM, read_attempts
 
 ROOT = Path(__file__).parents[2]
 
-# Records the modules of the package that each `python -m openmedq` process loads.
-WATCH = """
-import atexit, json, os, sys
-
-def write():
-    root = os.getcwd()
-    ours = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "openmedq"]
-    loaded = sorted({os.path.relpath(module.__file__, root) for module in ours if getattr(module, "__file__", None)})
-    with open(os.path.join(os.environ["OPENMEDQ_WATCH"], f"{os.getpid()}.json"), "w") as out:
-        json.dump({"arguments": sys.argv[1:], "loaded": loaded}, out)
-
-if "OPENMEDQ_WATCH" in os.environ:
-    atexit.register(write)
-"""
-
 # Every task and kind of access, a dataset without a published split, and those of the real data. Other tests run the
 # stages of all datasets.
 SOURCES = ("mimic_cxr", "pmc_oa", "pmc_vqa", "pubmedqa", "roco", "slake", "vqa_med_2019", "vqa_rad")
@@ -54,17 +39,17 @@ class Project:
     """A checkout; `run` runs a command in it and expects an exit code."""
 
     root: Path
-    watch: Path  # where `python -m openmedq` processes write the modules that they loaded
+    shim: Path  # a folder whose `sitecustomize.py` keeps processes from the network
 
     @property
     def printed(self) -> Path:
         """The output of the fixture's `dvc repro`."""
-        return self.watch.parent / "printed.txt"
+        return self.shim / "printed.txt"
 
     @property
     def attempts(self) -> list[str]:
         """Connections of any process to hosts other than loopback."""
-        return read_attempts(self.watch.parent)
+        return read_attempts(self.shim)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -72,9 +57,8 @@ class Project:
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "DVC", "GIT"))},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": str(self.watch.parent),
-            "OPENMEDQ_WATCH": str(self.watch),
-            "OPENMEDQ_ATTEMPTS": str(self.watch.parent / "attempts.txt"),
+            "PYTHONPATH": str(self.shim),
+            "OPENMEDQ_ATTEMPTS": str(self.shim / "attempts.txt"),
             "OMP_NUM_THREADS": "1",
         }
 
@@ -111,10 +95,10 @@ def checkout(folder: Path) -> Project:
         if name and (ROOT / name).is_file():
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, root / name)
-    watch = folder / "shim" / "watched"
-    watch.mkdir(parents=True)
-    (watch.parent / "sitecustomize.py").write_text(SHIM + WATCH, encoding="utf-8")
-    project = Project(root, watch)
+    shim = folder / "shim"
+    shim.mkdir()
+    (shim / "sitecustomize.py").write_text(SHIM, encoding="utf-8")
+    project = Project(root, shim)
     (root / "dvc.lock").unlink(missing_ok=True)
     project.run("git", "init", "--quiet")
     project.run("git", "add", ".")
@@ -142,6 +126,6 @@ def copy(project: Project, tmp_path: Path) -> Callable[[], Project]:
 
     def make() -> Project:
         shutil.copytree(project.root, tmp_path / "project", symlinks=True)
-        return Project(tmp_path / "project", project.watch)
+        return Project(tmp_path / "project", project.shim)
 
     return make

@@ -64,6 +64,6 @@ def make(folder: Path) -> Project:
 def copy(project: Project, folder: Path, server: Server) -> Project:
     """A copy of it that asks the server in every host's place."""
     root = Path(shutil.copytree(project.root, folder / "project", symlinks=True))
-    made = Project(root, project.watch)
+    made = Project(root, project.shim)
     made.change("params.yaml", "endpoints: {}", f"endpoints: {server.endpoints}")
     return made

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 from flows.build import build
 from flows.walk import WalkError
 from openmedq import paths
-from tests.datasets.conftest import miniature_of
+from tests.datasets.conftest import FolderOf, miniature_of
 from tests.end_to_end.conftest import checkout
 from tests.fetch.round_trip import publish_set
 from tests.servers import serve
@@ -29,7 +28,7 @@ SET_ID = "mimic_cxr"
 
 def test_a_password_is_in_nothing_that_prefect_or_dvc_keeps(
     prefect_server: Path,
-    miniature_of: Callable[[str], Path],
+    miniature_of: FolderOf,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],

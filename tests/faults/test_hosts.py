@@ -15,9 +15,10 @@ import pytest
 from openmedq import paths
 from openmedq.config import Execution
 from openmedq.datasets.card import File
-from openmedq.errors import AcquisitionError, ChecksumError, TemporaryError
+from openmedq.errors import AcquisitionError, ChecksumError
 from openmedq.fetch import fetching, needs
 from openmedq.fetch.client import Client
+from tests.datasets.conftest import FolderOf
 from tests.faults.conftest import TOKEN, Ear, log_in
 from tests.fetch.round_trip import Published, enter, fetch, hold_to_served, publish_set
 from tests.servers import Server, faults, serve
@@ -30,18 +31,17 @@ pytestmark = pytest.mark.faults
 class Case:
     """A file at a host."""
 
-    set_id: str
+    dataset_id: str
     path: str
-    has_ranges: bool = True
     repository: str = ""  # of the hub, gated here
 
     @property
     def target(self) -> Path:
-        return needs.folder_of(self.set_id) / self.path
+        return needs.folder_of(self.dataset_id) / self.path
 
     @property
     def temporary(self) -> Path:
-        return paths.RAW / self.set_id / needs.PARTIAL / self.path
+        return paths.RAW / self.dataset_id / needs.PARTIAL / self.path
 
 
 IMAGE = "files/*"  # the first that is listed
@@ -49,15 +49,10 @@ CASES = {
     "hub": Case("slake", "imgs.zip", repository="BoKelvin/SLAKE"),
     "hub_text": Case("slake", "train.json", repository="BoKelvin/SLAKE"),
     "zenodo": Case("vqa_med_2019", "ImageClef-2019-VQA-Med-Training.zip"),
-    "osf": Case("vqa_rad", "VQA_RAD Dataset Public.json"),
-    "osf_folder": Case("vqa_rad", "VQA_RAD Image Folder.zip", has_ranges=False),
     "open_i": Case("iu_xray", "NLMCXR_png.tgz"),
     "physionet": Case("mimic_cxr", "mimic-cxr-reports.zip"),
     "physionet_image": Case("mimic_cxr", IMAGE),
     "figshare": Case("medfmc_endo", "Endo.zip"),
-    "box": Case("cxr8", "images_001.tar.gz"),
-    "github": Case("pubmedqa", "data/ori_pqal.json"),
-    "scholar": Case("breast_ultrasound", "Dataset_BUSI.zip"),
 }
 
 
@@ -70,7 +65,6 @@ class Scene:
     place: str = ""  # host and path that serve the file's bytes, in the form that faults use
     front: str = ""  # host and path of its address
     has_hash: bool = True  # the card or the host states one
-    is_stable: bool = True  # the ledger records it
 
     @property
     def data(self) -> bytes:
@@ -102,7 +96,7 @@ class Scene:
         error = self.fetch(server, ear, **execution)
         assert isinstance(error, (AcquisitionError, ChecksumError))
         assert not self.case.target.exists()
-        assert not (paths.RAW / self.case.set_id / "origin.json").exists()
+        assert not (paths.RAW / self.case.dataset_id / "origin.json").exists()
         return error
 
 
@@ -117,18 +111,18 @@ def _describe(file: File, server: Server) -> File:
 
 
 @pytest.fixture(scope="module")
-def _scene_of(miniature_of: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scene]:
+def _scene_of(miniature_of: FolderOf, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Scene]:
     @cache
-    def publish(set_id: str) -> Published:
-        return publish_set(set_id, miniature_of(set_id))
+    def publish(dataset_id: str) -> Published:
+        return publish_set(dataset_id, miniature_of(dataset_id))
 
     @cache
     def find(name: str) -> Scene:
         """Download once without a fault, to find which request gets the file's bytes."""
-        case, published = CASES[name], publish(CASES[name].set_id)
+        case, published = CASES[name], publish(CASES[name].dataset_id)
         if case.path == IMAGE:
             first = next(published.raw.glob("files/*/*/*/*.jpg")).relative_to(published.raw).as_posix()
-            case = Case(case.set_id, first)
+            case = Case(case.dataset_id, first)
         scene = Scene(case, published)
         with pytest.MonkeyPatch.context() as patch, scene.serve() as server:
             patch.chdir(tmp_path_factory.mktemp("undisturbed"))
@@ -144,7 +138,7 @@ def _scene_of(miniature_of: Callable[[str], Path], tmp_path_factory: pytest.Temp
                     address = urlsplit(file.url)
                     front = address.netloc + unquote(address.path).replace("/resolve/main/", "/resolve/*/")
                     has_hash = bool(_describe(file, server).sha256 or _describe(file, server).md5)
-                    return Scene(case, published, place, front, has_hash, file.is_stable)
+                    return Scene(case, published, place, front, has_hash)
             return Scene(case, published, place, place)
 
     return find
@@ -168,10 +162,9 @@ def test_a_cut_or_truncated_file_resumes(scene: Scene, ear: Ear, fault: Callable
     assert (first.num_bytes, first.headers["Range"]) == (at, None)
     kept = int((second.headers["Range"] or "bytes=0-").removeprefix("bytes=").removesuffix("-"))
     assert kept <= at
-    if scene.case.has_ranges:
-        assert kept or at < 2**14, "partial data is requested again"
-        assert second.num_bytes == len(scene.data) - kept
-        assert second.status == (206 if kept else 200)
+    assert kept or at < 2**14, "partial data is requested again"
+    assert second.num_bytes == len(scene.data) - kept
+    assert second.status == (206 if kept else 200)
 
 
 def test_a_server_that_stalls_is_asked_again(scene: Scene, ear: Ear) -> None:
@@ -180,49 +173,12 @@ def test_a_server_that_stalls_is_asked_again(scene: Scene, ear: Ear) -> None:
         assert len(server.asked(scene.place)) == 2
 
 
-def test_five_errors_are_waited_for_where_the_bytes_come_from(scene: Scene, ear: Ear) -> None:
-    with scene.serve(faults.status(500).on(scene.place, times=5)) as server:
-        scene.succeed(server, ear)
-        assert [request.status for request in server.asked(scene.place)] == [500] * 5 + [200]
-
-
 def test_another_host_gets_no_password(scene: Scene, ear: Ear) -> None:
     fault = faults.redirect_to("elsewhere.example.org").on(scene.place)
     with scene.serve(fault, elsewhere=scene.data) as server:
         scene.succeed(server, ear)
         (there,) = server.asked("elsewhere.example.org/*")
         assert not {"authorization", "cookie"} & {name.lower() for name in there.headers}
-
-
-LASTING = {  # a fault at every attempt, given an early byte; its message, and whether it may pass
-    "cut": (lambda at: faults.cut(at), "the connection was cut", True),
-    "truncated": (lambda at: faults.truncate(at), "the connection was cut", True),
-    "stalled": (lambda at: faults.stall(at), "no answer in time", True),
-    "busy": (lambda at: faults.status(429, retry_after=0), "answers 429 Too Many Requests", True),
-    "busy for long": (lambda at: faults.status(503, retry_after=7200), "asks to wait 7200 s", True),
-    "broken": (lambda at: faults.status(500), "answers 500 Internal Server Error", True),
-    "a page": (lambda at: faults.html(), "sends an HTML page, not the published file", False),
-    "a disguised page": (lambda at: faults.html(is_disguised=True), "sends an HTML page, not the published", False),
-    "gone": (lambda at: faults.not_found(), "answers 404 Not Found", False),
-    "an unprotected place": (
-        lambda at: faults.redirect_to("ftp://elsewhere.example.org/x"),
-        "redirects to an unprotected ftp:// address",
-        False,
-    ),
-    "a challenge": (lambda at: faults.challenge(), "answers 202", False),
-}
-
-
-@pytest.mark.parametrize("scene", ["hub", "zenodo", "osf_folder", "physionet_image"], indirect=True)
-@pytest.mark.parametrize("name", LASTING)
-def test_what_stays_is_message_and_the_next_download_goes_on(scene: Scene, ear: Ear, name: str) -> None:
-    make, message, may_pass = LASTING[name]
-    with scene.serve(make(scene.draw(share=0.1)).on(scene.place)) as server:
-        error = scene.fail(server, ear, attempts=3, timeout_s=0.3)
-        assert message in str(error)
-        assert isinstance(error, TemporaryError) == may_pass
-        server.faults.clear()
-        scene.succeed(server, ear)
 
 
 def test_a_page_where_the_address_leads_is_message(scene: Scene, ear: Ear) -> None:
@@ -234,13 +190,11 @@ def test_a_page_where_the_address_leads_is_message(scene: Scene, ear: Ear) -> No
 
 def test_wrong_bytes_of_the_right_length_are_found_out(scene: Scene, ear: Ear) -> None:
     """By the published hash, else by the ledger's hash of the first download."""
-    if not (scene.has_hash or scene.is_stable):
-        pytest.skip("packed for each request: its reader checks the CRCs inside")
     with scene.serve() as server:
         if not scene.has_hash:
             scene.succeed(server, ear)
             scene.case.target.unlink()
-            (paths.RAW / scene.case.set_id / "origin.json").unlink()
+            (paths.RAW / scene.case.dataset_id / "origin.json").unlink()
         server.faults.append(faults.corrupt(scene.draw()).on(scene.place))
         assert isinstance(scene.fail(server, ear), ChecksumError)
         if not scene.has_hash:

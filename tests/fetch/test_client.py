@@ -6,7 +6,6 @@ import asyncio
 import base64
 import logging
 import re
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -216,14 +215,6 @@ def test_blanks_of_a_redirect_are_quoted(fetch: Fetch, place: str) -> None:
     blank = faults.Fault(after=lambda request, reply, other: faults.redirect(place, 302)).on("*/imgs/a.csv")
     with serve({f"{URL}a%20b.csv": DATA["a.csv"]}, [blank]) as server:
         assert read_all(fetch(server, make_set(make_files(DATA)), attempts=1)) == DATA
-
-
-def test_a_proxy_of_the_environment_is_used(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(urllib.request, "proxy_bypass", lambda host: asked.append(host) or True)
-    with serve({f"{URL}a.csv": b"a", f"{URL}b.csv": b"b"}) as server:
-        fetch(server, make_set(make_files({"a.csv": b"a", "b.csv": b"b"})))
-    assert asked == ["127.0.0.1"], "once per host: asking the system takes longer than a small file"
 
 
 @pytest.mark.parametrize("prefix", ["http://", ""])

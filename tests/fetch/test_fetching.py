@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import yaml
 from openmedq.config import Download, Execution
 from openmedq.datasets.card import Access, Edition, File
 from openmedq.errors import AcquisitionError, ChecksumError, OpenMedQError, ParamsError, StaleError, TemporaryError
-from openmedq.fetch import fetching, ledger, needs
+from openmedq.fetch import fetching, file, ledger, needs
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
 
@@ -137,17 +139,20 @@ def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: p
         assert not server.requests
 
 
-def test_a_full_disk_is_told_and_what_came_is_kept(fetch: Fetch) -> None:
-    """/dev/full is a full disk."""
-    aside = Path("data/raw/toy_set/.partial/a.csv")
-    aside.parent.mkdir(parents=True)
-    aside.symlink_to("/dev/full")
-    with (
-        serve(SITE) as server,
-        pytest.raises(AcquisitionError, match=r"^data/raw/toy_set/files: the disk is full; free some"),
-    ):
-        fetch(server, make_set(FILES[:1]))
-    assert not (FOLDER / "a.csv").exists()
+def test_a_full_disk_is_one_line_and_the_next_download_resumes(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.FileIO):
+        def write(self, data: bytes) -> int:  # type: ignore[override]
+            super().write(data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with serve(SITE) as server:
+        message = r"^data/raw/toy_set/files: the disk is full; free some"
+        with monkeypatch.context() as patch, pytest.raises(AcquisitionError, match=message):
+            patch.setattr(file, "_open", lambda path: path.parent.mkdir(parents=True) or Full(path, "a"))
+            fetch(server, make_set(FILES[1:2]))
+        assert not (FOLDER / "images/b.zip").exists()
+        assert read_all(fetch(server, make_set(FILES[1:2]))) == {"images/b.zip": DATA["images/b.zip"]}
+        assert [bool(request.headers["Range"]) for request in server.requests] == [False, True]
 
 
 def test_terms_are_shown_before_the_first_byte(fetch: Fetch, logged: Callable[[], str]) -> None:

@@ -29,6 +29,7 @@ from openmedq.fetch.hosts.pmc import BUCKET
 from openmedq.schema import Reason, Rejected
 from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages, Status, read_outcomes
 from tests.connections import guard, read_attempts
+from tests.datasets.conftest import FolderOf
 from tests.fetch.conftest import Fetch
 from tests.servers import Server, faults, publish, serve
 
@@ -84,24 +85,6 @@ def run(server: Server, folder: Path, links: dict[str, str] = LINKS, **settings:
     execution = Execution.model_validate({"endpoints": server.endpoints, "attempts": 3, "backoff_s": 0.001, **settings})
     images.fetch(links, SIZES, folder / LINKED_IMAGES, folder / "temporary", Client(execution).resolve, execution)
     return {name: status for name, (status, _) in read_outcomes(folder / LINKED_IMAGES).items()}
-
-
-@pytest.mark.usefixtures("stand_in")
-def test_pictures_come_as_they_are_and_only_once(tmp_path: Path) -> None:
-    with serve(FILES) as server:
-        assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
-        assert len(server.requests) == 8
-        assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
-        assert len(server.requests) == 8
-    found = FetchedImages(tmp_path / LINKED_IMAGES)
-    for name, data in DATA.items():
-        image = found.find(name)
-        assert image is not None
-        assert (image.image_id, image.data) == (name, data)
-    assert found.find("PMC9_a.jpg") is None
-    assert not list((tmp_path / "temporary").iterdir())
-    table = pq.read_table(tmp_path / LINKED_IMAGES)
-    assert set(table["url"].to_pylist()) == set(LINKS.values()), "the official address, not that of the server"
 
 
 @pytest.mark.usefixtures("stand_in")
@@ -211,28 +194,6 @@ def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
         run(server, tmp_path, {"a.jpg": address})
 
 
-@pytest.mark.parametrize(
-    ("message", "status"),
-    [
-        ("HTTP Error 404: Not Found", Status.GONE),
-        ("HTTP Error 410: Gone", Status.GONE),
-        ("HTTP Error 403: Forbidden", Status.GONE),
-        ("Use of image disallowed by X-Robots-Tag directive", Status.GONE),
-        ("HTTP Error 429: Too Many Requests", Status.NOT_NOW),
-        ("HTTP Error 503: Slow Down", Status.NOT_NOW),
-        ("<urlopen error [Errno 111] Connection refused>", Status.NOT_NOW),
-        ("The read operation timed out", Status.NOT_NOW),
-        ("IncompleteRead(20 bytes read, 83 more expected)", Status.NOT_NOW),
-        ("", Status.NOT_NOW),
-    ],
-)
-def test_what_a_message_means(message: str, status: Status) -> None:
-    row = {"name": "a", "address": "b", "status": "failed_to_download", "error_message": message, "jpg": None}
-    assert images._check_row(row | {"sha256": None}, None)["status"] is status
-    damaged = row | {"status": "success", "sha256": "0" * 64, "jpg": b"\xff\xd8\xff"}
-    assert images._check_row(damaged, None)["status"] is Status.NOT_NOW, "other bytes than img2dataset hashed"
-
-
 def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_PROGRAM", "tests.fetch.no_such_program")
     with (
@@ -263,7 +224,7 @@ def take_bytes(raw: Path) -> dict[str, bytes | Reason]:
 
 def test_rocos_pictures_come_from_the_bucket(
     fetch: Fetch,
-    miniature_of: Callable[[str], Path],
+    miniature_of: FolderOf,
     capfd: pytest.CaptureFixture[str],
     logged: Callable[[], str],
     tmp_path: Path,

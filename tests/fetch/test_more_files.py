@@ -13,7 +13,10 @@ from openmedq.datasets.card import Dataset
 from openmedq.datasets.mimic_cxr import mimic_cxr
 from openmedq.errors import AcquisitionError, ChecksumError
 from openmedq.fetch import addresses, ledger
-from tests.datasets.conftest import miniature_of  # noqa: F401  the fixture
+from tests.datasets.conftest import (
+    FolderOf,
+    miniature_of,  # noqa: F401  the fixture
+)
 from tests.fetch import round_trip
 from tests.fetch.conftest import Fetch, read_all
 from tests.servers import faults, publish, serve
@@ -29,7 +32,7 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def raw(miniature_of: Callable[[str], Path]) -> Path:  # noqa: F811
+def raw(miniature_of: FolderOf) -> Path:  # noqa: F811
     return miniature_of("mimic_cxr")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from openmedq import paths
 from openmedq.datasets.card import Access, Dataset, File
 from openmedq.fetch import ledger, needs, planning
 from openmedq.reporting import listing
-from openmedq.storage import origin
 from tests.curate.corpus import make_params
 from tests.servers import serve
 from tests.stages import toyset
@@ -77,12 +74,6 @@ def test_what_is_here_and_what_is_begun_is_not_fetched_again() -> None:
     assert plan(make_sets()).skipped == "downloaded"
 
 
-def test_the_ledger_knows_sizes() -> None:
-    ledger.write("toy_set", {"licence.txt": ledger.Entry(FILES[2].url, "c" * 64, 1000)})
-    step = plan(make_sets())
-    assert (step.num_bytes, step.num_unsized) == (1_502_001_000, 0)
-
-
 @pytest.mark.parametrize(
     ("update", "sections", "message"),
     [
@@ -107,19 +98,6 @@ def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, An
 def test_what_the_mirror_holds_is_taken_from_there() -> None:
     lie("questions.json", 1, Path("supplied/toy_set"))
     assert plan(make_sets()).skipped == "present in supplied/toy_set"
-
-
-def test_a_miniature_takes_no_published_file_s_place() -> None:
-    miniatures = {"mirror": str(paths.MINIATURE), "fetch": False}
-    lie("questions.json", 1, paths.MINIATURE / "toy_set")
-    step = plan(make_sets(), download=miniatures)
-    assert (step.skipped, step.num_bytes) == (None, 1_502_000_000)
-    text = io.StringIO()
-    planning.show(Console(file=text, width=200), [step], make_params(download=miniatures).download)
-    assert "download.mirror is data/miniature, generated data: `dvc repro` downloads nothing until" in text.getvalue()
-    text = io.StringIO()
-    listing.show(Console(file=text, width=300), make_sets(), make_params(download=miniatures))
-    assert "downloads them once download.mirror is your own folder and download.fetch is true" in text.getvalue()
 
 
 def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,41 +189,3 @@ def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Monke
     assert "present: data/raw/toy_set/files" in tell(make_sets())
     lie("questions.json", 1, Path("supplied/toy_set"))
     assert "present: supplied/toy_set" in tell(make_sets())
-
-
-COUNTS = {"state": "present", "origin": "mirror", "found": 4, "read": 3, "num_images": 3}
-COUNTS |= {"splits": {"train": 3}, "rejected": {"image_missing": 1}}
-
-
-def test_counts_that_are_damaged_are_none() -> None:
-    def tell(text: str) -> str:
-        path = paths.SAMPLES / "toy_set/counts.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        shown = io.StringIO()
-        listing.show(Console(file=shown, width=200), make_sets(), make_params(download={"mirror": "supplied"}))
-        return " ".join(shown.getvalue().split())
-
-    assert "train 3; 1 rejected mirror" in tell(json.dumps(COUNTS))
-    parts = [{name: COUNTS[name] for name in COUNTS if name != left} for left in ("splits", "rejected")]
-    others = [COUNTS | {"splits": [3]}, COUNTS | {"rejected": {"x": "1"}}, COUNTS | {"splits": {"train": "3"}}]
-    for text in ("", "{}", "[]", "{", "[" * 100_000, *map(json.dumps, (*parts, *others))):
-        assert "toy_set open ~1.5 GB +1? - - not run" in tell(text)
-
-
-def test_files_that_others_name_count_until_the_set_is_whole() -> None:
-    sets = make_sets(files=FILES[:1], linked_bytes=10_000_000)
-    assert plan(sets).num_bytes == 12_000_000
-    lie("questions.json", 2_000_000)
-    lie("files/p1/a.jpg", 4_000_000)
-    step = plan(sets)
-    assert (step.num_bytes, step.present_bytes, step.skipped) == (6_000_000, 6_000_000, None)
-    manifest = needs.folder_of("toy_set").parent / needs.ORIGIN
-    origin.write(origin.Origin(needs.folder_of("toy_set"), "official"), manifest)
-    assert plan(sets).skipped == "downloaded"
-
-
-def test_a_set_whose_files_have_no_sizes_may_have_one_itself() -> None:
-    sets = make_sets(files=FILES[2:], about_bytes=5_000_000)
-    step = plan(sets)
-    assert (step.num_bytes, step.num_unsized, step.is_approximate) == (5_000_000, 0, True)

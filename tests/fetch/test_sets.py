@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from openmedq import paths
 from openmedq.fetch.needs import FILES
-from tests.datasets.conftest import SETS, miniature_of
+from tests.datasets.conftest import SETS, FolderOf, miniature_of
 from tests.fetch.round_trip import enter, fetch, go_round, publish_set
 from tests.servers import serve
 
@@ -24,13 +23,13 @@ DRAWN = random.Random(0).sample(sorted(SETS), 4)
     "set_id", [pytest.param(each, marks=() if each in DRAWN else pytest.mark.faults) for each in sorted(SETS)]
 )
 def test_official_files_give_the_rows_of_the_miniature(
-    set_id: str, miniature_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+    set_id: str, miniature_of: FolderOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_round(publish_set(set_id, miniature_of(set_id)), monkeypatch)
 
 
 def test_without_credentials_mimic_is_skipped_with_the_reason(
-    miniature_of: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
+    miniature_of: FolderOf, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
 ) -> None:
     published = publish_set("mimic_cxr", miniature_of("mimic_cxr"))
     enter(published, monkeypatch)

@@ -4,7 +4,6 @@ import sys
 import pytest
 
 from flows import ui
-from openmedq import paths
 from openmedq.errors import OpenMedQError
 
 
@@ -42,19 +41,6 @@ def test_the_error_of_a_dead_server_names_its_command():
     line = r"^MLflow: ended while it started; run `python -c raise SystemExit\(3\)` to see why$"
     with pytest.raises(OpenMedQError, match=line), ui.serve([page(find_port(), "raise SystemExit(3)")]):
         pytest.fail("the server is dead")
-
-
-def test_existing_pages_are_listed(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    index = tmp_path / paths.DATA_DOCS / "index.html"
-    (index.parent / "expectations").mkdir(parents=True)
-    (index.parent / "expectations" / "index.html").touch()  # a page of a subfolder is not the start page
-    ui._print_pages([ui.prefect_page("127.0.0.1", 4200)])
-    missing = "missing; run `dvc repro`"
-    assert capsys.readouterr().out.splitlines()[1:3] == [f"Report      {missing}", f"Validation  {missing}"]
-    index.touch()
-    ui._print_pages([ui.prefect_page("127.0.0.1", 4200)])
-    assert capsys.readouterr().out.splitlines()[1:3] == [f"Report      {missing}", "Validation  data/docs/index.html"]
 
 
 def test_pages_are_on_loopback_without_telemetry():

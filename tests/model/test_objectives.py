@@ -2,62 +2,60 @@ from typing import Any
 
 import pytest
 import torch
-from peft import PeftModel
 
 from openmedq.model.prompt import IGNORED
 from openmedq.training import objectives
 
-from . import tiny
 from .test_batch import make_batch
+from .tiny import make_settings
+
+SCALE, BIAS = torch.tensor([10.0]), torch.tensor([-10.0])
 
 
-def test_cross_entropy_is_that_of_transformers(model: PeftModel, processor: Any) -> None:
+def test_each_token_counts_in_its_own_row(processor: Any) -> None:
     batch = make_batch(processor, [0, 1, 4])
-    with torch.no_grad():
-        expected = model(**batch.inputs(), labels=batch.labels).loss
-        losses = objectives.compute(model, batch)
-    torch.testing.assert_close(losses.next_token / objectives.count_learned(batch), expected)
-    assert losses.contrastive == 0
+    logits = torch.randn(len(batch.learned), len(processor.tokenizer), generator=torch.Generator().manual_seed(0))
+    total, of_rows = objectives.cross_entropy(logits, batch)
+    labels = batch.labels[:, 1:]
+    expected = torch.nn.functional.cross_entropy(logits, labels[labels != IGNORED], reduction="none")
+    torch.testing.assert_close(total, expected.sum())
+    counts = (labels != IGNORED).sum(dim=1).tolist()
+    torch.testing.assert_close(of_rows, torch.stack([part.sum() for part in expected.split(counts)]))
 
 
-def test_tokens_without_labels_have_no_gradient(model: PeftModel, processor: Any) -> None:
-    batch = make_batch(processor, [0])
-    embedded = model.get_input_embeddings()(batch.ids).detach().requires_grad_()
-    logits = model(inputs_embeds=embedded, attention_mask=batch.mask).logits
-    logits.retain_grad()
-    torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), batch.labels[:, 1:].flatten()).backward()
-    touched = logits.grad[0].abs().sum(dim=-1) > 0
-    assert touched[:-1].tolist() == (batch.labels[0, 1:] != IGNORED).tolist()
+def test_contrast_is_the_sum_of_the_pairs() -> None:
+    images, texts = torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0))
+    is_same = torch.eye(3, dtype=torch.bool)
+    expected = torch.zeros(())
+    for i, image in enumerate(images):
+        for j, text in enumerate(texts):
+            similarity = torch.nn.functional.cosine_similarity(image, text, dim=0)
+            expected -= torch.log(torch.sigmoid((1 if i == j else -1) * (10 * similarity - 10)))
+    torch.testing.assert_close(objectives.contrast(images, texts, is_same, SCALE, BIAS), expected)
 
 
 def test_contrast_prefers_matching_texts() -> None:
-    texts = torch.eye(4)
-    matching = objectives.contrast(texts, texts, torch.eye(4, dtype=torch.bool))
-    crossed = objectives.contrast(texts.roll(1, 0), texts, torch.eye(4, dtype=torch.bool))
-    assert matching < crossed
+    texts, is_same = torch.eye(4), torch.eye(4, dtype=torch.bool)
+    matching = objectives.contrast(texts, texts, is_same, SCALE, BIAS)
+    assert matching < objectives.contrast(texts.roll(1, 0), texts, is_same, SCALE, BIAS)
 
 
-def test_equal_texts_are_no_negative_pairs(model: PeftModel, processor: Any) -> None:
-    pooled, is_same = objectives._pool_answers(model, make_batch(processor, [0, 3, 0]))
-    assert is_same.tolist() == [[True, False, True], [False, True, False], [True, False, True]]
-    torch.testing.assert_close(pooled[0], pooled[2])
+def test_the_start_of_temperature_and_bias_is_siglips() -> None:
+    assert torch.tensor(objectives.LOG_SCALE).exp() == pytest.approx(10)
+    assert objectives.BIAS == -10
 
 
-def test_the_pooled_text_does_not_depend_on_the_image(model: PeftModel, processor: Any) -> None:
-    model.eval()
-    batch = make_batch(processor, [0, 3])
-    blank = type(batch)(torch.zeros_like(batch.pixels), batch.ids, batch.labels, batch.mask)
-    with torch.no_grad():
-        assert torch.equal(objectives._pool_answers(model, batch)[0], objectives._pool_answers(model, blank)[0])
+def test_fingerprints_are_of_ids_and_order_alone() -> None:
+    ids = torch.tensor([[5, 6, 9], [5, 6, 0], [6, 5, 0], [5, 6, 7], [0, 5, 6], [5, 0, 0]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1], [1, 1, 0]])
+    keys = objectives.fingerprint(ids, mask).tolist()
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 5
+    assert objectives.fingerprint(ids[:, :2], mask[:, :2])[0] == keys[0]
 
 
-@pytest.mark.parametrize("rows", [[0, 3], [1, 2], [0, 1]])
-def test_contrast_needs_one_image_per_sample(model: PeftModel, processor: Any, rows: list[int]) -> None:
-    tiny.shake(model)
-    batch = make_batch(processor, rows)
-    loss = objectives.compute(model, batch, is_contrastive=True).contrastive
-    if rows == [0, 3]:
-        loss.backward()
-        assert model.model.model.multi_modal_projector.linear_1.weight.grad.abs().sum() > 0
-    else:
-        assert loss == 0
+def test_losses_are_weighed_per_token_and_per_image() -> None:
+    losses = objectives.Losses(torch.tensor(6.0), torch.tensor(8.0), torch.zeros(1), torch.zeros(1))
+    settings = make_settings(next_token_weight=0.5, contrastive_weight=0.25)
+    assert objectives.combine(losses, settings, num_tokens=3, num_images=4) == 0.5 * 2 + 0.25 * 2
+    assert objectives.combine(losses, settings, num_tokens=0, num_images=0) == 0.5 * 6 + 0.25 * 8

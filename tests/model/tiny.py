@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import torch
 
-from openmedq.config import Train
+from openmedq.config import Normalize, Train
 from openmedq.model import prompt
 from openmedq.schema import Image, Provenance, Sample, Task, Turn
+from openmedq.storage.images import encode
+from openmedq.storage.progress import NoLog
+from openmedq.training import devices
+from openmedq.training.checkpoint import Checkpoints
+from openmedq.training.data import EncodedRows
+from openmedq.training.learner import Learner
+from openmedq.training.order import Order
+from openmedq.training.trainer import Trainer
 
 SIDE_PX, PATCH_PX, WIDTH = 32, 8, 32
 NUM_PATCHES = (SIDE_PX // PATCH_PX) ** 2
@@ -40,7 +50,7 @@ def make_settings(**changes: Any) -> Train:
         "lr": 1e-2,
     }
     for name, value in changes.items():
-        tree[name] = {**tree[name], **value} if isinstance(value, dict) else value
+        tree[name] = {**tree.get(name, {}), **value} if isinstance(value, dict) else value
     return Train.model_validate(tree)
 
 
@@ -66,6 +76,12 @@ def make_sample(task: Task = Task.VQA, *turns: Turn, num_images: int = 1, name: 
     )
 
 
+def store(sample: Sample) -> Sample:
+    """The sample as `normalize` stores it: with encoded images."""
+    encoded = [replace(encode(image.data or b"", Normalize()), image_id=image.image_id) for image in sample.images]
+    return replace(sample, images=tuple(encoded))
+
+
 SAMPLES = [
     make_sample(),
     make_sample(
@@ -78,6 +94,26 @@ SAMPLES = [
     make_sample(Task.REPORT, Turn("findings", "Clear."), Turn("impression", "Normal."), num_images=2, name="report"),
     make_sample(Task.CLASSIFICATION, Turn("", "normal"), labels=("normal",), name="class"),
 ]
+
+
+def make_trainer(model: Any, processor: Any, folder: Path, log: Any = None, **changes: Any) -> Trainer:
+    """A training of the samples, each a row of a row group of its own, with its checkpoints in a folder."""
+    settings = make_settings(**changes)
+    own = devices.start(settings, "cpu")
+    rows = np.arange(len(SAMPLES))
+    return Trainer(
+        learner=Learner(model, settings),
+        dataset=EncodedRows(SAMPLES, processor, NUM_PATCHES, settings.max_tokens),
+        order=Order(np.ones(len(rows), np.float32), rows, settings.seed, settings.batch_size),
+        held_out=rows[:3],
+        sources=rows % 2,
+        source_names=["even", "odd"],
+        settings=settings,
+        devices=own,
+        log=log or NoLog(),
+        checkpoints=Checkpoints({"settings": "test"}, own, folder),
+        pad_id=processor.tokenizer.pad_token_id,
+    )
 
 
 def texts() -> list[str]:

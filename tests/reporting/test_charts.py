@@ -32,11 +32,6 @@ def test_a_chart_stands_alone_has_a_title_and_the_same_bytes_at_each_run(draw: C
     assert draw() == draw()
 
 
-def test_labels_are_text() -> None:
-    texts = {text.text for text in ElementTree.fromstring(CHARTS["outcomes"]()).iter(f"{SVG}text")}
-    assert {"<a> (40)", "none (0)", *OUTCOMES} <= texts
-
-
 def test_a_bar_is_as_long_as_its_share() -> None:
     svg = ElementTree.fromstring(draw_outcomes("Outcomes", [("a", EMPTY | {"train": 30, "rejected": 10})]))
     widths: dict[str, float] = {}

@@ -16,7 +16,9 @@ from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.metric import Metric
 from openmedq.reporting import report, summary
 from openmedq.schema import Sample
+from openmedq.storage.progress import NoLog
 from tests.curate.corpus import make_params
+from tests.recorded import Recorded
 from tests.stages.results import write_learning, write_run
 
 
@@ -31,18 +33,16 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float
     monkeypatch.chdir(tmp_path)
     toy = Metric("first_letter", "First letter", first_letter, is_headline=True, has_baseline=True)
     monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: _answer)
-    logged: dict[str, float] = {}
+    logged = Recorded()
     write_run()
     METRICS.append(toy)
     try:
-        evaluate.run(
-            make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), lambda scores, _: logged.update(scores)
-        )
+        evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), logged)
     finally:
         METRICS.remove(toy)
     write_learning()
-    report.run(make_params(), lambda *_: None)
-    return logged
+    report.run(make_params(), NoLog())
+    return logged.metrics
 
 
 def _answer(samples: Sequence[Sample]) -> Iterator[str]:
@@ -50,9 +50,10 @@ def _answer(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def test_a_new_metric_is_scored_logged_and_shown(finished: dict[str, float]) -> None:
-    scores: dict[str, Any] = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))["open_vqa"]
+    metrics: dict[str, Any] = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))
+    scores = metrics["open_vqa"]
     assert 0 < scores["first_letter_low"] <= scores["first_letter"] < 100
-    assert finished["open_vqa/first_letter"] == scores["first_letter"]
+    assert finished["all/first_letter"] == metrics["all"]["first_letter"]
     rows = pq.read_table(evaluate.PREDICTIONS).to_pylist()
     for name in ("first_letter", "baseline_first_letter"):
         own = [row[name] for row in rows if row["source"] == "open_vqa"]

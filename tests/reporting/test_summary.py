@@ -13,6 +13,7 @@ from openmedq.errors import StaleError
 from openmedq.evaluation import evaluate
 from openmedq.reporting import summary
 from openmedq.schema import Sample
+from openmedq.storage.progress import NoLog
 from tests.curate.corpus import make_params
 from tests.stages.results import call_miniatures, write_learning, write_run
 
@@ -26,7 +27,7 @@ def _finished(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
     write_run()
-    evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), lambda scores, step: None)
+    evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), NoLog())
     write_learning()
 
 

@@ -100,7 +100,6 @@ def send_file(
     name: str = "",
     etag: str | None = None,
     headers: Mapping[str, str] | None = None,
-    has_ranges: bool = True,
 ) -> Reply:
     """The file, or the requested range; 416 if it begins after the end. Respects If-Range."""
     etag = f'"{content.md5}"' if etag is None else etag
@@ -109,11 +108,11 @@ def send_file(
         "Content-Type": (kind[0] if not kind[1] else None) or "application/octet-stream",
         "Last-Modified": LAST_MODIFIED,
         "ETag": etag,
-        "Accept-Ranges": "bytes" if has_ranges else "none",
+        "Accept-Ranges": "bytes",
         **(headers or {}),
     }
     size = content.size_bytes
-    asked = _RANGE.fullmatch(request.headers.get("Range", "")) if has_ranges else None
+    asked = _RANGE.fullmatch(request.headers.get("Range", ""))
     is_same = request.headers.get("If-Range", etag) in (etag, LAST_MODIFIED)
     if not asked or not is_same or asked[0] == "bytes=-":
         return Reply(200, sent, content, 0, size)
@@ -126,9 +125,8 @@ def send_file(
     return Reply(206, {**sent, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}, content, start, stop)
 
 
-def send_json(value: Any, status: int = 200, **headers: str) -> Reply:
-    sent = {"Content-Type": "application/json", **{name.replace("_", "-"): text for name, text in headers.items()}}
-    return Reply(status, sent, Content(json.dumps(value).encode()))
+def send_json(value: Any, status: int = 200) -> Reply:
+    return Reply(status, {"Content-Type": "application/json"}, Content(json.dumps(value).encode()))
 
 
 def send_page(title: str, status: int = 200) -> Reply:

@@ -1,7 +1,7 @@
 """Faults of the servers. They compose: each changes the result of the one before.
 
 `faults.status(500).on("zenodo.org/*", times=5)`: attempts are counted from 1 by method and place, which is `host/path`
-with `*` as wildcard. Without `on` a fault applies to every GET. Faults of bytes do not change redirects and errors.
+with `*` as wildcard. Without `on` a fault applies to every request. Faults of bytes do not change redirects and errors.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ class Fault:
     place: str = "*"
     first: int = 1
     times: int | None = None  # always
-    method: str = "GET"  # or "*"
 
-    def on(self, place: str = "*", *, first: int = 1, times: int | None = None, method: str = "GET") -> Fault:
+    def on(self, place: str = "*", *, first: int = 1, times: int | None = None) -> Fault:
         """The same fault at these places, from attempt `first` on, for `times` attempts."""
-        return replace(self, place=place, first=first, times=times, method=method)
+        return replace(self, place=place, first=first, times=times)
 
     def strikes(self, request: Request) -> bool:
         is_due = self.first <= request.attempt and (self.times is None or request.attempt < self.first + self.times)
-        return is_due and self.method in ("*", request.method) and fnmatchcase(request.place, self.place)
+        return is_due and fnmatchcase(request.place, self.place)
 
 
 def _on_files(change: Callable[[Reply], Reply]) -> Fault:
@@ -43,8 +42,7 @@ def _instead(other_than: Callable[[Content], Content]) -> Fault:
         if not reply.is_file:
             return reply
         headers = {name: text for name, text in reply.headers.items() if name not in ("ETag", "Content-Range")}
-        has_ranges = headers.get("Accept-Ranges") != "none"
-        return send_file(request, other_than(reply.content), headers=headers, has_ranges=has_ranges)
+        return send_file(request, other_than(reply.content), headers=headers)
 
     return Fault(after=swap)
 

@@ -1,8 +1,4 @@
-"""figshare: files by number, redirected to a signed storage link.
-
-As reported in 2026, figshare.com/ndownloader/files/<id> answers programs with 202, a challenge and no byte, while
-ndownloader.figshare.com/files/<id> redirects to the storage.
-"""
+"""figshare: files by number, redirected to a signed storage link."""
 
 from __future__ import annotations
 
@@ -11,8 +7,7 @@ import re
 from tests.servers.exchange import NOT_FOUND, Content, Reply, Request, redirect, send_file, send_json
 from tests.servers.site import Site
 
-HOSTS = ("figshare.com", "ndownloader.figshare.com")
-_ID = re.compile(r"/(?:ndownloader/)?files/(\d+)/?")
+_ID = re.compile(r"/files/(\d+)/?")
 _ARTICLE = re.compile(r"/v2/articles/\d+/files")
 
 
@@ -22,10 +17,6 @@ def answer(site: Site, request: Request) -> Reply:
     if not match or content is None:
         return NOT_FOUND
     return redirect(site.sign("s3-eu-west-1.amazonaws.com", f"/pfigshare-u-files/{match[1]}/file.zip", content))
-
-
-def answer_guarded(site: Site, request: Request) -> Reply:
-    return Reply(202, {"x-amzn-waf-action": "challenge"}) if _ID.fullmatch(request.path) else NOT_FOUND
 
 
 def answer_api(site: Site, request: Request) -> Reply:
@@ -44,5 +35,5 @@ def answer_api(site: Site, request: Request) -> Reply:
 
 
 def _find(site: Site) -> dict[str, Content]:
-    published = ((_ID.fullmatch(path), each) for host in HOSTS for path, each in site.files.get(host, {}).items())
+    published = ((_ID.fullmatch(path), each) for path, each in site.files.get("ndownloader.figshare.com", {}).items())
     return {match[1]: content for match, content in published if match}

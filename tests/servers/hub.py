@@ -19,29 +19,29 @@ _ROUTE = re.compile(
     r"(?:/(?P<what>revision|resolve|[0-9a-f]{40})(?:/(?P<rest>.*))?)?"
 )
 _TEXT = (".json", ".md", ".txt", ".gitattributes")
+_MISSING = send_json({"error": "Entry not found"}, 404)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def answer(site: Site, request: Request) -> Reply:
     match = _ROUTE.fullmatch(request.path)
     if not match:
-        return _error("EntryNotFound", "Not found", 404)
+        return _MISSING
     repo, what, rest = match["repo"], match["what"], match["rest"]
     files, revisions, sha = _read(site, repo)
     if not files:
-        return _error("RepoNotFound", "Repository not found", 401)
+        return send_json({"error": "Repository not found"}, 401)
     if match["cache"]:
-        content = files.get(rest)
-        return send_file(request, content, etag=f'"{_oid(rest, content)}"') if content else _missing()
+        return send_file(request, files[rest]) if rest in files else _MISSING
     revision, _, name = (rest or "main").partition("/")
     commit = revision if _COMMIT.fullmatch(revision) and revision in revisions | {sha} else None
     commit = commit or (sha if unquote(revision) in revisions else None)
     if commit is None:
-        return _error("RevisionNotFound", f"Invalid rev id: {revision}", 404)
+        return _MISSING
     if what == "resolve" and not match["api"]:
         token, sent = site.gated.get(repo), request.headers.get("Authorization")
         if token is not None and sent != f"Bearer {token}":
-            return _error("GatedRepo", f"Access to dataset {repo} is restricted.", 401 if sent is None else 403)
+            return send_json({"error": f"Access to dataset {repo} is restricted."}, 401 if sent is None else 403)
         return _resolve(site, request, repo, commit, name, files.get(name))
     siblings = [_describe(path, content, request.argument("blobs")) for path, content in sorted(files.items())]
     return send_json({"id": repo, "sha": commit, "private": False, "siblings": siblings})
@@ -62,7 +62,7 @@ def _read(site: Site, repo: str) -> tuple[dict[str, Content], set[str], str]:
 
 def _resolve(site: Site, request: Request, repo: str, commit: str, name: str, content: Content | None) -> Reply:
     if content is None:
-        return _missing()
+        return _MISSING
     if name.endswith(_TEXT):
         own = site.url(request.host).removeprefix(site.base)
         return redirect(f"{own}/api/resolve-cache/datasets/{repo}/{commit}/{quote(name)}", 307)
@@ -72,27 +72,6 @@ def _resolve(site: Site, request: Request, repo: str, commit: str, name: str, co
 def _describe(name: str, content: Content, has_blobs: str | None) -> dict[str, Any]:
     if not has_blobs:
         return {"rfilename": name}
-    entry = {"rfilename": name, "size": content.size_bytes, "blobId": _oid(name, content)}
-    if name.endswith(_TEXT):
-        return entry
-    lfs = {"sha256": content.sha256, "size": content.size_bytes, "pointerSize": len(_pointer(content))}
-    return {**entry, "lfs": lfs}
-
-
-def _oid(name: str, content: Content) -> str:
-    """The id of the file's blob in git: its own, or that of its pointer."""
-    data = content.read() if name.endswith(_TEXT) else _pointer(content)
-    return hashlib.sha1(b"blob %d\0%b" % (len(data), data), usedforsecurity=False).hexdigest()
-
-
-def _pointer(content: Content) -> bytes:
-    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{content.sha256}\nsize {content.size_bytes}\n"
-    return pointer.encode()
-
-
-def _missing() -> Reply:
-    return _error("EntryNotFound", "Entry not found", 404)
-
-
-def _error(code: str, message: str, status: int) -> Reply:
-    return send_json({"error": message}, status, X_Error_Code=code, X_Error_Message=message)
+    entry = {"rfilename": name, "size": content.size_bytes}
+    lfs = {} if name.endswith(_TEXT) else {"lfs": {"sha256": content.sha256, "size": content.size_bytes}}
+    return entry | lfs

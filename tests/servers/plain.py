@@ -1,4 +1,4 @@
-"""Hosts that send plain files (Open-i, scholar.cu.edu.eg, GitHub's raw files), and hosts of pages for people."""
+"""Hosts that send plain files (Open-i, Box, OSF, scholar.cu.edu.eg, GitHub's raw files), and pages for people."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from tests.servers.site import Site
 
 
 def answer(site: Site, request: Request) -> Reply:
-    content = site.files[request.host].get(request.path)
+    files = site.files[request.host]
+    content = files.get(request.path) or files.get(f"{request.path}?{request.query}")
     return send_file(request, content) if content else NOT_FOUND
 
 

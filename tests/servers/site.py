@@ -16,7 +16,6 @@ Files = Mapping[str, Content]  # by path on its host
 _LINKS = {  # host -> the form of its signatures
     "cdn-lfs.hf.co": "Expires=1790000000&Policy=e30&Key-Pair-Id=K3&Signature={}",
     "s3-eu-west-1.amazonaws.com": "X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=10&X-Amz-Signature={}",
-    "public.boxcloud.com": "session={}",
 }
 STORAGES = tuple(_LINKS)
 

@@ -19,6 +19,7 @@ from openmedq.curate import deduplicate, forget, mix
 from openmedq.errors import StaleError
 from openmedq.evaluation import evaluate, transfer
 from openmedq.reporting import examples, results
+from openmedq.storage.progress import NoLog
 from openmedq.storage.shards import ShardStore, find_shards
 from openmedq.storage.tables import INDEX, VERDICT_TABLE
 from openmedq.tracking import lineage
@@ -44,7 +45,7 @@ def _train(workers: int = 1) -> None:
 
 
 def _transfer() -> None:
-    transfer.run(make_params(transfer={"benchmarks": ["bench"], "num_epochs": 1, "lr": 1e-3}), lambda *_: None)
+    transfer.run(make_params(transfer={"benchmarks": ["bench"], "num_epochs": 1, "lr": 1e-3}), NoLog())
 
 
 READERS: dict[str, Callable[[], object]] = {
@@ -52,7 +53,7 @@ READERS: dict[str, Callable[[], object]] = {
     "mix": lambda: mix.run(make_params()),
     "validate": lambda: validate.run(make_params()),
     "train": _train,
-    "evaluate": lambda: evaluate.run(make_params(), lambda *_: None),
+    "evaluate": lambda: evaluate.run(make_params(), NoLog()),
     "transfer": _transfer,
     "report": lambda: examples.read_examples(["open_vqa"], 9),
     "forget": lambda: forget.forget("open_vqa/0-Is"),
@@ -72,7 +73,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         catalogue["datasets"]["bench"] |= {"is_multi_label": False, "fitted": [], "scored": []}
         paths.CATALOGUE.write_text(yaml.safe_dump(catalogue, sort_keys=False), encoding="utf-8")
         paths.FORGOTTEN.write_text("{}\n", encoding="utf-8")
-        evaluate.run(make_params(), lambda *_: None)
+        evaluate.run(make_params(), NoLog())
     return root
 
 

@@ -13,6 +13,7 @@ from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.predictions import answer_type_of, prediction_schema, score_predictions
 from openmedq.schema import Sample
 from tests.curate.corpus import make_params
+from tests.recorded import Recorded
 from tests.stages.results import write_run
 
 SETTINGS = {"max_new_tokens": 4, "num_resamples": 50}
@@ -32,16 +33,10 @@ def answer_by_rule(samples: Sequence[Sample]) -> Iterator[str]:
         yield reference.upper() if reference in ("yes", "no") else "nowhere"
 
 
-def run(**settings: Any) -> tuple[Any, dict[str, Any], dict[str, float]]:
-    logged: dict[str, float] = {}
-    steps = []
-
-    def log(scores: Any, step: int | None) -> None:
-        logged.update(scores)
-        steps.append(step)
-
-    evaluate.run(make_params(evaluate=SETTINGS | settings), log)
-    assert steps == [None]
+def run(**settings: Any) -> tuple[Any, dict[str, Any], Recorded]:
+    logged = Recorded()
+    evaluate.run(make_params(evaluate=SETTINGS | settings), logged)
+    assert logged.steps == [None]
     return pq.read_table(evaluate.PREDICTIONS), json.loads(evaluate.METRICS.read_text()), logged
 
 
@@ -68,7 +63,37 @@ def test_scores_of_parts_and_sources() -> None:
     assert scores["exact_match_low"] == scores["exact_match_high"] == 50
     assert metrics["open_text"]["exact_match"] == 100
     assert metrics["open_text"]["open"] == {"num_rows": 0}
-    assert logged["open_vqa/closed/bleu_1"] == 100
+    assert logged.metrics["bleu_1_of/open_vqa"] == scores["bleu_1"]
+    (row,) = [row for row in logged.tables["scores"] if row["of"] == "open_vqa/closed"]
+    assert row["bleu_1"] == 100 and row["num_rows"] == 4
+
+
+def test_few_scores_are_metrics_of_the_run_and_all_are_in_its_table() -> None:
+    _, metrics, logged = run()
+    assert set(logged.metrics) == {
+        *(f"all/{name}{bound}" for name in ("bleu_1", "exact_match") for bound in ("", "_low", "_high")),
+        *(f"bleu_1_of/{source}" for source in ("open_vqa", "secret_vqa", "open_text")),
+    }
+    of = {row["of"]: row for row in logged.tables["scores"]}
+    assert of["all"]["exact_match_low"] == metrics["all"]["exact_match_low"]
+    assert of["open_text/open"] == {"of": "open_text/open", "num_rows": 0}
+
+
+def test_answers_are_logged_without_those_of_a_credentialed_dataset() -> None:
+    predictions, _, logged = run()
+    shown = predictions.filter(pc.not_equal(predictions["source"], "secret_vqa"))
+    answers = logged.answered
+    assert answers is not None and len(shown) == len(predictions) - 8
+    assert list(answers.correct) == shown["exact_match"].to_pylist()
+    images = [
+        tuple(image_ids) or row_id
+        for image_ids, row_id in zip(shown["image_ids"].to_pylist(), shown["id"].to_pylist(), strict=True)
+    ]
+    assert len(set(zip(images, answers.clusters, strict=True))) == len(set(images)) == len(set(answers.clusters))
+    again = run()[2].answered
+    assert again is not None and again.questions == answers.questions
+    other = run(max_rows=2)[2].answered
+    assert other is not None and other.questions != answers.questions
 
 
 def test_an_image_is_new_if_no_training_row_of_the_mix_shows_it() -> None:
@@ -126,7 +151,7 @@ def test_without_evaluation_rows_nothing_is_asked(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(evaluate.generate, "load_answerer", None)
     predictions, metrics, logged = run()
     assert len(predictions) == 0
-    assert metrics["all"]["num_rows"] == logged["all/num_rows"] == 0
+    assert metrics["all"]["num_rows"] == 0 and logged.metrics == {} and logged.answered is None
 
 
 @pytest.mark.parametrize(

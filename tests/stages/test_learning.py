@@ -20,8 +20,13 @@ from openmedq.evaluation.metrics.answers import mean_exact_match
 from openmedq.model import encoders, prompt
 from openmedq.model import model as models
 from openmedq.schema import Image, Sample
-from openmedq.training import trainer
-from openmedq.training.data import EncodedSamples
+from openmedq.storage.progress import NoLog
+from openmedq.training import devices
+from openmedq.training.checkpoint import Checkpoints
+from openmedq.training.data import EncodedRows
+from openmedq.training.learner import Learner
+from openmedq.training.order import Order
+from openmedq.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
@@ -44,16 +49,28 @@ def _train(samples: Sequence[Sample], folder: Path) -> Callable[[Sequence[Sample
     """Train with the profile's settings, save, and load the saved model."""
     profile = config.profile(ROOT / paths.CONF, "miniature")
     settings = profile.train.model_copy(update={"seed": SEED, "max_steps": NUM_UPDATES})
-    accelerator = trainer.start(settings, "cpu")
+    own = devices.start(settings, "cpu")
     texts = (
         f"{prompt.request(sample.task, turn)}\nAnswer: {prompt.respond(sample.task, turn)}"
         for sample in samples
         for turn in sample.turns
     )
     model, processor = models.build(settings, texts)
-    dataset = EncodedSamples(samples, processor, encoders.count_patches(settings.vision), settings.max_tokens)
-    trainer.train(model, dataset, np.ones(len(samples), np.float32), settings, accelerator, 0, lambda *_: None)
-    models.save(models.merge(model), processor, folder)
+    num_patches, rows = encoders.count_patches(settings.vision), np.arange(len(samples))
+    Trainer(
+        learner=Learner(model, settings),
+        dataset=EncodedRows(samples, processor, num_patches, settings.max_tokens),
+        order=Order(np.ones(len(rows), np.float32), rows // 100, settings.seed, settings.batch_size),
+        held_out=rows[:0],
+        sources=rows * 0,
+        source_names=["vqa_rad"],
+        settings=settings,
+        devices=own,
+        log=NoLog(),
+        checkpoints=Checkpoints({}, own, folder.with_name("checkpoints")),
+        pad_id=processor.tokenizer.pad_token_id,
+    ).train()
+    models.save(model, processor, folder)
     return load_answerer(folder, device="cpu", max_new_tokens=profile.evaluate.max_new_tokens, batch_size=64)
 
 

@@ -9,6 +9,7 @@ from openmedq import paths
 from openmedq.evaluation import evaluate
 from openmedq.reporting import published, report
 from openmedq.schema import Sample
+from openmedq.storage.progress import NoLog
 from tests.curate.corpus import make_params
 from tests.stages.results import call_miniatures, write_learning, write_run
 
@@ -21,7 +22,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
     write_run()
-    evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), lambda scores, step: None)
+    evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), NoLog())
     write_learning()
 
 
@@ -33,7 +34,7 @@ def answer_by_rule(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 def write(num_examples: int = 12) -> str:
-    report.run(make_params(report={"num_examples": num_examples}), lambda scores, step: None)
+    report.run(make_params(report={"num_examples": num_examples}), NoLog())
     return PAGE.read_text(encoding="utf-8")
 
 

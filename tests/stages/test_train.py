@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -23,11 +24,14 @@ from openmedq.errors import ModelError, ParamsError, ValidationError
 from openmedq.model import model as models
 from openmedq.model import provenance
 from openmedq.storage.shards import ShardStore
-from openmedq.training import objectives, train, trainer
-from openmedq.training.data import EncodedSamples
+from openmedq.training import train
+from openmedq.training.data import EncodedRows, Piece, collate_rows
+from openmedq.training.devices import Devices
+from openmedq.training.learner import Learner
 from openmedq.training.schedule import scale
 from tests.curate.corpus import make_params
 from tests.model import tiny
+from tests.model.test_training import Record
 from tests.stages.results import write_run
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
@@ -49,7 +53,9 @@ def params(workers: int = 1, **changes: Any) -> Params:
 
 def run(settings: Params) -> tuple[dict[str, float], list[tuple[int | None, Mapping[str, float]]]]:
     logged: list[tuple[int | None, Mapping[str, float]]] = []
-    train.run(settings, lambda metrics, step: logged.append((step, dict(metrics))))
+    log = Record()
+    train.run(settings, log)
+    logged += log.steps
     return json.loads(train.METRICS.read_text()), logged
 
 
@@ -72,7 +78,7 @@ def test_it_writes_a_model_its_losses_and_its_counts() -> None:
     assert model.config.image_seq_length == tiny.NUM_PATCHES
     assert processor.tokenizer.model_max_length == 96
     lines = train.LOSSES.read_text().splitlines()
-    assert lines[0] == "step,loss"
+    assert lines[0] == "step,loss,validation_loss"
     assert [int(line.split(",")[0]) for line in lines[1:]] == [1, 2, 3, 4, 5, 6]
     assert metrics["num_steps"] == 6
     assert metrics["num_samples"] == 48
@@ -82,7 +88,7 @@ def test_it_writes_a_model_its_losses_and_its_counts() -> None:
     assert set(metrics) == {"loss", "num_steps", "num_samples", "num_tokens", "num_cut_samples"}
     assert [step for step, _ in logged] == [1, 2, 3, 4, 5, 6, None]
     assert [values["loss"] for _, values in logged[:-1]] == losses()
-    assert all({"loss", "lr", "samples_per_second"} == values.keys() for _, values in logged[:-1])
+    assert {"loss_of/open_vqa", "loss_of/secret_vqa", "loss_of/open_text"} <= logged[-2][1].keys()
     assert [values["lr"] for _, values in logged[:-1]] == [5e-3 * scale(update, 0, 6) for update in range(6)]
     assert logged[-1][1] == {"loss": metrics["loss"]}
     assert not list(paths.PARTIAL.glob("*model"))
@@ -129,13 +135,13 @@ def test_micro_batches_weigh_each_token_alike() -> None:
 
 def test_only_training_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     read_ids: set[str] = set()
-    take = EncodedSamples.__getitem__
+    take = EncodedRows.__getitem__
 
-    def spy(self: EncodedSamples, number: int) -> Any:
-        read_ids.add(self._samples[number].id)
-        return take(self, number)
+    def spy(self: EncodedRows, piece: Piece) -> Any:
+        read_ids.update(self._samples[number].id for number in piece.rows.tolist())
+        return take(self, piece)
 
-    monkeypatch.setattr(EncodedSamples, "__getitem__", spy)
+    monkeypatch.setattr(EncodedRows, "__getitem__", spy)
     run(params())
     index = pq.read_table(train.INDEX)
     roles = dict(zip(index["id"].to_pylist(), index["role"].to_pylist(), strict=True))
@@ -147,14 +153,16 @@ def test_rows_of_the_role_validation_have_a_loss_of_their_own() -> None:
     write_run(mix={"roles": {"open_vqa": {"test": "validation"}}})
     metrics, logged = run(params())
     assert logged[-1][1] == {"loss": metrics["loss"], "validation_loss": metrics["validation_loss"]}
+    assert float(train.LOSSES.read_text().splitlines()[-1].split(",")[2]) == metrics["validation_loss"]
     model, processor = models.load(paths.MODEL)
     index = pq.read_table(train.INDEX)
     rows = index.filter(pc.equal(index["role"], "validation"))
     assert len(rows) > 0
-    dataset = EncodedSamples(ShardStore(paths.SAMPLES).take(rows), processor, tiny.NUM_PATCHES, 96)
-    batch = dataset.collate([dataset[number] for number in range(len(rows))]).batch
+    dataset = EncodedRows(ShardStore(paths.SAMPLES).take(rows), processor, tiny.NUM_PATCHES, 96)
+    shown = dataset[Piece(np.arange(len(rows)), np.full(len(rows), np.nan, np.float32))]
+    batch = collate_rows(shown, processor.tokenizer.pad_token_id).batch
     with torch.no_grad():
-        expected = objectives.compute(model, batch).next_token / objectives.count_learned(batch)
+        expected = model(**batch.inputs(processor.image_processor), labels=batch.labels).loss
     assert metrics["validation_loss"] == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -186,13 +194,13 @@ def test_bf16_trains_too() -> None:
 def test_a_value_that_is_not_finite_is_one_line_and_writes_nothing(
     spoil: Any, what: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = objectives.compute
+    forward = Learner.forward
 
     def compute_spoiled(*arguments: Any, **options: Any) -> Any:
-        found = compute(*arguments, **options)
+        found = forward(*arguments, **options)
         return found._replace(next_token=spoil(found.next_token))
 
-    monkeypatch.setattr(trainer.objectives, "compute", compute_spoiled)
+    monkeypatch.setattr(Learner, "forward", compute_spoiled)
     with pytest.raises(ModelError, match=rf"^update 1: the {what} is nan; lower train.lr \(0.005\)"):
         run(params())
     assert not paths.MODEL.exists()
@@ -213,25 +221,23 @@ def test_a_last_update_that_breaks_the_model_is_an_error(lr: float, what: str) -
     assert not list(paths.MODEL.iterdir()) and not paths.TRAINING.exists(), "the old output stays"
 
 
-def test_weights_must_be_finite_after_the_merge(monkeypatch: pytest.MonkeyPatch) -> None:
-    merge = models.merge
+def test_weights_must_be_finite_after_the_last_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    def overflow(model: Any, *arguments: Any) -> Any:
+        history = trainer_train(model, *arguments)
+        model.base_model.model.lm_head.weight.data[0, 0] = float("inf")
+        return history
 
-    def overflow(model: Any) -> Any:
-        merged = merge(model)
-        merged.lm_head.weight.data[0, 0] = float("inf")
-        return merged
-
-    monkeypatch.setattr(train.models, "merge", overflow)
-    with pytest.raises(ModelError, match=r"^update 6: a weight of lm_head.weight is nan; lower train.lr"):
+    trainer_train = trainer.train
+    monkeypatch.setattr(trainer, "train", overflow)
+    with pytest.raises(ModelError, match=r"^update 6: a weight of \S+lm_head.weight is nan; lower train.lr"):
         run(params())
     assert not paths.MODEL.exists()
 
 
-def test_a_batch_that_can_not_be_divided_is_an_error() -> None:
-    with pytest.raises(
-        ParamsError, match=r"train.batch_size: 8 is not a multiple of micro_batch_size, 3, times 1 devices"
-    ):
-        run(params(micro_batch_size=3))
+def test_a_batch_that_can_not_be_divided_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train.devices, "start", lambda *_: Devices(torch.device("cpu"), num=3))
+    with pytest.raises(ParamsError, match=r"train.batch_size: 8 is not a multiple of the number of devices, 3"):
+        run(params())
 
 
 def test_a_mix_without_training_rows_is_an_error() -> None:
@@ -257,9 +263,10 @@ import sys
 sys.path.insert(0, {root!r})
 from pathlib import Path
 from openmedq import config
+from openmedq.storage.progress import NoLog
 from openmedq.training import train
 if __name__ == "__main__":
-    train.run(config.load(Path("params.yaml")), lambda metrics, step: None)
+    train.run(config.load(Path("params.yaml")), NoLog())
 """
 
 

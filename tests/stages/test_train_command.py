@@ -15,7 +15,7 @@ import pytest
 from openmedq import paths
 from openmedq.cli import main
 from openmedq.config.render import render
-from openmedq.tracking import runs
+from openmedq.tracking import store
 from tests.servers.small_disk import small_disk
 from tests.stages.results import write_learning, write_run
 from tests.stages.test_train import params
@@ -43,7 +43,7 @@ def test_a_training_that_fails_is_one_line_and_a_failed_run(capsys: pytest.Captu
     assert main(["train"]) == 1
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "update 1: " in line and "lower train.lr (1e+30)" in line
-    client, experiment_id = runs._connect()
+    client, experiment_id = store.connect()
     (trained,) = client.search_runs([experiment_id])
     assert trained.info.status == "FAILED" and "md5.model" not in trained.data.tags
 

@@ -1,9 +1,6 @@
-import bz2
 import gzip
-import lzma
 import tracemalloc
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,35 +82,9 @@ def test_a_last_part_that_several_share_is_never_guessed(tmp_path: Path, name: s
         members.read("1.png")
 
 
-def test_junk_of_operating_systems_and_folders_are_no_members(tmp_path: Path) -> None:
-    path = write_zip(
-        tmp_path / "x.zip",
-        {
-            "a.jpg": b"a",
-            "folder/": b"",
-            "__MACOSX/a.jpg": b"junk",
-            ".DS_Store": b"junk",
-            "x/._a.jpg": b"",
-            "x/Thumbs.db": b"",
-        },
-    )
-    assert read_all(path) == {"a.jpg": b"a"}
-
-
 def test_long_names_are_read(tmp_path: Path) -> None:
     content = {f"{'folder/' * 300}{number}.png": b"x" for number in range(40)}
     assert read_all(write_tar(tmp_path / "x.tgz", content)) == content
-
-
-@pytest.mark.parametrize("packed", [bz2.compress, lzma.compress])
-def test_a_tar_is_plain_or_gzipped_whatever_its_name(tmp_path: Path, packed: Callable[[bytes], bytes]) -> None:
-    plain = write_tar(tmp_path / "x.tar", CONTENT).read_bytes()
-    for name, data in (("a.tgz", plain), ("b.tar", gzip.compress(plain))):
-        (tmp_path / name).write_bytes(data)
-        assert read_all(tmp_path / name) == CONTENT
-    (tmp_path / "c.tgz").write_bytes(packed(plain))
-    with pytest.raises(ArchiveError, match="not a whole archive"):
-        read_all(tmp_path / "c.tgz")
 
 
 @ENDINGS

@@ -5,7 +5,6 @@ import io
 import struct
 import tracemalloc
 import zlib
-from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -73,22 +72,6 @@ def test_jpeg_metadata_cost_no_image(side_px: int, name: str) -> None:
     published = plain[:20] + _JPEG_METADATA[name] + plain[20:]
     bounded = SETTINGS.model_copy(update={"max_side_px": side_px})
     assert encode(published, bounded).data == encode(plain, bounded).data
-
-
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        ("TIFF", {"icc_profile": bytes(2**24)}),
-        ("TIFF", {"tiffinfo": {270: "a" * 2**24, 700: bytes(2**24)}, "compression": "tiff_lzw"}),
-        ("WEBP", {"exif": b"Exif\0\0" + bytes(2**24), "xmp": bytes(2**24), "icc_profile": bytes(2**24)}),
-        ("GIF", {"comment": bytes(2**22)}),
-    ],
-)
-def test_metadata_of_other_formats_cost_no_image(kind: str, options: dict[str, Any]) -> None:
-    assert (
-        encode(save(drawing.color(), kind, **options), SETTINGS).data
-        == encode(save(drawing.color(), kind), SETTINGS).data
-    )
 
 
 def test_jpeg_metadata_go_and_the_pixels_stay() -> None:

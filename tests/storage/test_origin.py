@@ -58,17 +58,6 @@ def test_what_cant_be_read_is_one_line(folder: Path) -> None:
         _names(folder)
 
 
-def test_a_hash_that_finds_no_room_is_computed_again(folder: Path, hashes: Hashes) -> None:
-    path, _ = next(origin.find_files(folder))
-    hashes._connection.execute("PRAGMA max_page_count = 1")
-    names = [folder / f"{number}{'x' * 200}" for number in range(200)]
-    for name in names:
-        hashes.put(name, path.stat(), "0" * 64)
-    hashes.commit()
-    known = [hashes.get(name, path.stat()) for name in names]
-    assert set(known) == {"0" * 64, None}
-
-
 @pytest.mark.parametrize("change", ["size", "time", "inode"])
 def test_a_changed_file_has_no_hash(folder: Path, hashes: Hashes, change: str) -> None:
     path = folder / "b.json"
@@ -101,16 +90,6 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(folder: Path, hashes: 
         hashes.compute(path, before)
 
 
-def test_a_damaged_memory_is_forgotten(tmp_path: Path, folder: Path) -> None:
-    (tmp_path / "cache").write_bytes(b"SQLite format 3\0 and then nonsense" * 99)
-    path = folder / "b.json"
-    with origin.open_hashes(tmp_path / "cache") as hashes:
-        assert hashes.get(path, path.stat()) is None
-        hashes.compute(path, path.stat())
-    with origin.open_hashes(tmp_path / "cache") as hashes:
-        assert hashes.get(path, path.stat())
-
-
 def test_a_memory_that_is_damaged_in_its_middle_is_forgotten(tmp_path: Path, folder: Path) -> None:
     path = folder / "b.json"
     with origin.open_hashes(tmp_path / "cache") as hashes:
@@ -125,15 +104,6 @@ def test_a_memory_that_is_damaged_in_its_middle_is_forgotten(tmp_path: Path, fol
             for number in range(2000):
                 hashes.put(folder / str(number), path.stat(), "1" * 64)
     assert set(known) == {"1" * 64}
-
-
-def test_hashes_of_two_algorithms_have_a_memory_each(tmp_path: Path, folder: Path) -> None:
-    path = folder / "b.json"
-    with origin.open_hashes(tmp_path / "cache") as hashes, origin.open_hashes(tmp_path / "md5", "md5") as md5s:
-        assert md5s.compute(path, path.stat()) == hashlib.md5(b"b.json", usedforsecurity=False).hexdigest()
-        assert (hashes.get(path, path.stat()), len(md5s.get(path, path.stat()) or "")) == (None, 32)
-    with origin.open_hashes(tmp_path / "md5") as hashes:  # one in place of the other is none
-        assert hashes.get(path, path.stat()) is None
 
 
 def test_hashes_are_known_at_once_and_kept_whatever_ends_the_work(tmp_path: Path, folder: Path) -> None:
@@ -191,16 +161,3 @@ def test_sizes_are_held(folder: Path) -> None:
     (folder / "b.json").unlink()
     with pytest.raises(StaleError, match=r"b\.json: missing since"):
         origin.check_sizes(recorded)
-
-
-def test_md5_can_be_computed_where_it_is_barred_as_insecure(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected, md5 = hashlib.md5(b"b.json").hexdigest(), hashlib.md5
-
-    def refuse(*arguments: object, usedforsecurity: bool = True) -> "hashlib._Hash":
-        if usedforsecurity:
-            raise ValueError("disabled for FIPS")
-        return md5(usedforsecurity=False)
-
-    monkeypatch.setattr(hashlib, "md5", refuse)
-    monkeypatch.setattr(hashlib, "new", refuse)
-    assert origin.compute_md5(folder / "b.json") == expected

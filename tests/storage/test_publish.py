@@ -99,19 +99,6 @@ def test_writers_take_turns() -> None:
     assert "data/samples/toy: another process is writing it; waiting\n" in said[1]
 
 
-def test_who_waited_for_a_lock_that_was_removed_takes_a_new_one() -> None:
-    first = _start("a", 1.5)
-    _wait_until_it_writes()
-    second = _start("b", 1.5)
-    assert second.stderr is not None
-    assert b"waiting" in second.stderr.readline()
-    (PARTIAL / "data-samples-toy.lock").unlink()  # someone tidies up
-    first.communicate()
-    third = _start("c", 0.1)
-    assert [writer.communicate() and writer.returncode for writer in (second, third)] == [0, 0]
-    assert Path("log").read_text().split() == ["+a", "-a", "+b", "-b", "+c", "-c"]
-
-
 @pytest.mark.parametrize(
     "error",
     [

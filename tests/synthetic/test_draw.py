@@ -6,8 +6,7 @@ import pytest
 from imagehash import phash
 from PIL import Image
 
-from openmedq.synthetic import draw as drawing
-from openmedq.synthetic.draw import Figure, draw, draw_figures, shared_figure, with_shared_figure
+from openmedq.synthetic.draw import Figure, draw, draw_figures
 
 PROPERTIES = ("organ", "position", "is_large", "is_bright", "num_clips")
 
@@ -40,14 +39,6 @@ def test_two_pictures_are_no_near_duplicates() -> None:
                 assert np.abs(thumbnails[i] - thumbnails[j]).mean() > 6
 
 
-def test_the_shared_figure_takes_the_place_of_its_combination() -> None:
-    figures = draw_figures(0, "x", 1)
-    mixed = with_shared_figure(figures, 0)
-    assert shared_figure(0) in mixed
-    assert Counter(f.position for f in mixed) == Counter(f.position for f in figures)
-    assert sum(figure not in figures for figure in mixed) == 1
-
-
 def test_each_property_shows() -> None:
     """A nearest-mean classifier on 32 px predicts each property."""
     train, test = draw_figures(0, "train", 3), draw_figures(0, "test", 1)
@@ -65,12 +56,3 @@ def test_each_property_shows() -> None:
         guesses = [values[index] for index in distances.argmin(1)]
         share = np.mean([guess == getattr(figure, name) for guess, figure in zip(guesses, test, strict=True)])
         assert share > 1 / len(values) + 0.15, name
-
-
-def test_the_radiograph_with_an_opacity_is_brighter() -> None:
-    random = drawing.generator(0, "x")
-    with_, without = (
-        [drawing.draw_radiograph(random, has_opacity=flag, side_px=28).mean() for _ in range(20)]
-        for flag in (True, False)
-    )
-    assert np.mean(with_) > np.mean(without)

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from openmedq import paths
 from openmedq.stages import STAGES
-from openmedq.tracking import runs, store
+from openmedq.tracking import logger, models, runs, store
 from tests.conftest import run as run_command
 from tests.connections import guard, read_attempts
 
@@ -39,7 +39,7 @@ def _built(tmp_path_factory, request):
     before = Path.cwd()
     os.chdir(root)
     try:
-        runs._connect()
+        store.connect()
     finally:
         os.chdir(before)
     return root
@@ -49,15 +49,15 @@ def _built(tmp_path_factory, request):
 def project(_built, tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     root = Path(shutil.copytree(_built, tmp_path / "project"))
-    with sqlite3.connect(root / "mlflow.db") as store:
-        store.execute("update experiments set artifact_location = ?", [(root / "mlartifacts").as_uri()])
-    store.close()
+    with sqlite3.connect(root / "mlflow.db") as database:
+        database.execute("update experiments set artifact_location = ?", [(root / "mlartifacts").as_uri()])
+    database.close()
     monkeypatch.chdir(root)
     return root
 
 
 def connect():
-    return runs._connect()
+    return store.connect()
 
 
 def read_runs():
@@ -144,7 +144,7 @@ def test_model_and_artifacts_are_logged(project):
 
 
 def test_large_weights_are_not_logged(project, monkeypatch):
-    monkeypatch.setattr(runs, "MAX_MODEL_BYTES", 10)
+    monkeypatch.setattr(models, "MAX_MODEL_BYTES", 10)
     Path("data/model/model.safetensors").write_bytes(b"w" * 11)
     client, _ = connect()
     (output,) = client.get_run(train()).outputs.model_outputs
@@ -182,7 +182,8 @@ def test_a_terminated_training_closes_its_run(project):
     with pytest.raises(SystemExit) as raised, runs.open_run("train", STAGES["train"].artifacts, Settings()):
         os.kill(os.getpid(), signal.SIGTERM)
     assert raised.value.code == 143
-    assert read_runs()[0].info.status == "FAILED"
+    (run,) = read_runs()
+    assert run.info.status == "KILLED" and run.data.tags["stage.train.reason"] == "the process was asked to stop"
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -240,11 +241,12 @@ def test_only_the_main_process_has_a_run(project, monkeypatch):
 def test_nothing_private_enters_a_run(project, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter3")
     train()
-    with sqlite3.connect("mlflow.db") as store:
+    with sqlite3.connect("mlflow.db") as database:
         tables = ("tags", "params", "inputs", "input_tags", "datasets", "logged_models", "logged_model_tags")
-        rows = [row for table in tables for row in store.execute(f"select * from {table}")]
-        users = {row[0] for row in store.execute("select user_id from runs")}
-    store.close()
+        tables += ("registered_models", "model_versions", "model_version_tags", "latest_metrics")
+        rows = [row for table in tables for row in database.execute(f"select * from {table}")]
+        users = {row[0] for row in database.execute("select user_id from runs")}
+    database.close()
     text = json.dumps(rows, default=str)
     text += "".join(p.read_text() for p in Path("mlartifacts").rglob("*") if p.is_file())
     counts = Counter({word: text.count(word) for word in ("alice", "hunter2", "hunter3", "bob:", socket.gethostname())})
@@ -261,12 +263,15 @@ def test_errors_of_the_store_do_not_stop_the_training(project, monkeypatch, logg
     def refuse(*arguments, **options):
         raise MlflowException("http://bob:hunter2@host is gone\nand so on")
 
-    monkeypatch.setattr(runs, "BATCH_METRICS", 2)
+    monkeypatch.setattr(logger, "FLUSH_S", 0.0)
     with runs.open_run("train", STAGES["train"].artifacts, Settings()) as log, monkeypatch.context() as broken:
         broken.setattr(MlflowClient, "log_batch", refuse)
         for step in range(5):
             log({"loss": 1.0}, step)
-    assert logged() == "mlflow.db: the run may be incomplete: http://host is gone\n"
+    assert logged() == (
+        "mlflow.db: does not answer: http://host is gone; what the run lacks is kept in data/.partial/runs and sent "
+        "later\n"
+    )
     client, _ = connect()
     (run,) = read_runs()
     assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 5, "kept until the store answered again"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -25,31 +24,17 @@ ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys
 from pathlib import Path
-from openmedq.tracking.store import Marker
-marker = Marker(Path(), sys.argv[2])
-marker.mark(sys.argv[1])
+from openmedq.tracking.outbox import Outbox
+outbox = Outbox(Path(), sys.argv[2])
+outbox.open(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.read()
 """
 
 
-@pytest.fixture(scope="module")
-def _store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store; its creation takes seconds."""
-    root = tmp_path_factory.mktemp("store")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        runs._connect()
-    return root / "mlflow.db"
-
-
 @pytest.fixture(autouse=True)
-def _project(_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.chdir(tmp_path)
-    shutil.copy(_store, "mlflow.db")
-    sql(f"update experiments set artifact_location = '{(tmp_path / 'mlartifacts').as_uri()}'")
+def _project(empty_store: Path) -> None:
+    """Each test has a store of its own."""
 
 
 def sql(statement: str) -> None:
@@ -68,7 +53,7 @@ def refused() -> str:
 
 
 def test_the_error_of_a_deleted_experiment() -> None:
-    client, experiment_id = runs._connect()
+    client, experiment_id = store.connect()
     client.delete_experiment(experiment_id)
     assert "; `mlflow experiments restore -x ID` restores it" in refused()
 
@@ -117,7 +102,7 @@ def statuses(client: Any, *run_ids: str) -> list[str]:
 
 
 def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> None:
-    client, experiment_id = runs._connect()
+    client, experiment_id = store.connect()
     killed, living, elsewhere, shared = (open_left(client, experiment_id) for _ in range(4))
     with living_process(killed, "train"), living_process(shared, "evaluate"):
         pass
@@ -126,18 +111,18 @@ def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> No
             pass
         assert statuses(client, killed, living, elsewhere, shared) == ["FAILED", "RUNNING", "RUNNING", "RUNNING"]
     tags = client.get_run(killed).data.tags
-    assert (tags["stage.train"], tags["stage.train.reason"]) == ("failed", store.KILLED)
+    assert (tags["stage.train"], tags["stage.train.reason"]) == ("failed", runs.KILLED)
     assert client.get_run(shared).data.tags["stage.evaluate"] == "failed"
-    store.close_dead_runs(client, Path())
+    runs.close_dead_runs(client, Path())
     assert statuses(client, killed, living, elsewhere, shared) == ["FAILED", "FAILED", "RUNNING", "FAILED"]
     assert list((paths.PARTIAL / "runs").iterdir()) == []
 
 
 def test_a_run_of_another_store_is_ignored() -> None:
-    client, _ = runs._connect()
+    client, _ = store.connect()
     with living_process("0" * 32, "train"):
         pass
-    store.close_dead_runs(client, Path())
+    runs.close_dead_runs(client, Path())
     assert [path.name for path in (paths.PARTIAL / "runs").iterdir()] == ["0" * 32 + ".train"]
 
 
@@ -148,7 +133,7 @@ def test_a_killed_training_is_closed_by_the_next_stage() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
     assert done.returncode == -signal.SIGKILL
-    client, experiment_id = runs._connect()
+    client, experiment_id = store.connect()
     (killed,) = client.search_runs([experiment_id])
     assert killed.info.status == "RUNNING" and "md5.model" not in killed.data.tags
     with runs.open_run("evaluate", STAGES["evaluate"].artifacts, Settings()):  # type: ignore[arg-type]

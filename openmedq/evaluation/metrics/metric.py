@@ -59,3 +59,28 @@ def flatten(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
         elif not isinstance(value, list):
             flat[f"{prefix}{name}"] = value
     return flat
+
+
+def select_headline(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """The few scores of metrics.json that a page of runs can show; `tabulate` gives all.
+
+    Those are the headline metrics of all rows with their intervals, and the first headline metric of each source as
+    `bleu_1_of/vqa_rad`: MLflow shows what precedes the last slash as one section of charts.
+    """
+    names = [metric["name"] for metric in metrics["metrics"] if metric["is_headline"]]
+    bounded = [f"{name}{bound}" for name in names for bound in ("", "_low", "_high")]
+    groups = {group: scores for group, scores in metrics.items() if isinstance(scores, Mapping)}
+    overall = groups.pop("all")
+    of_all = {f"all/{name}": overall[name] for name in bounded if name in overall}
+    first = names[0]
+    return of_all | {f"{first}_of/{source}": scores[first] for source, scores in groups.items() if first in scores}
+
+
+def tabulate(metrics: Mapping[str, Any], of: str = "") -> list[dict[str, Any]]:
+    """All numbers of a tree, one row for each of its nodes: `{"of": "vqa_rad/open", "bleu_1": 50.0, ...}`."""
+    numbers = {name: value for name, value in metrics.items() if not isinstance(value, (Mapping, list))}
+    rows = [{"of": of, **numbers}] if numbers else []
+    for name, value in metrics.items():
+        if isinstance(value, Mapping):
+            rows += tabulate(value, f"{of}/{name}" if of else name)
+    return rows

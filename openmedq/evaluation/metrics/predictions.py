@@ -6,6 +6,8 @@ published record with its licence.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.answers import normalize_answer
 from openmedq.evaluation.metrics.intervals import bootstrap
 from openmedq.evaluation.metrics.metric import Metric, Numbers, describe
+from openmedq.storage.progress import Answers
 
 OPEN, CLOSED = "open", "closed"
 BASELINE = "baseline_"  # prefix of the majority baseline's columns and scores
@@ -107,6 +110,18 @@ def _score(rows: pa.Table, options: Mapping[str, Any]) -> dict[str, Any]:
     for metric in _with_baseline():
         scores[f"{BASELINE}{metric.name}"] = metric.score(_numbers_of(rows, metric, BASELINE))
     return {"num_rows": len(rows), **{name: round(value, 4) for name, value in scores.items()}}
+
+
+def summarize_answers(predictions: pa.Table, is_shown: pa.ChunkedArray, confidence: float) -> Answers:
+    """Which questions were answered right, of the rows that `is_shown` selects, to compare models.
+
+    Questions are the same if their ids, texts and references are.
+    """
+    rows = predictions.filter(is_shown)
+    asked = json.dumps(rows.select(["id", "question", "reference"]).to_pydict())
+    correct = (rows["exact_match"].to_numpy() == 1).astype(int)
+    _, clusters = np.unique(np.array(_images_of(rows), dtype=object).astype(str), return_inverse=True)
+    return Answers(hashlib.sha256(asked.encode()).hexdigest(), correct.tolist(), clusters.tolist(), confidence)
 
 
 def _numbers_of(rows: pa.Table, metric: Metric, prefix: str = "") -> Numbers:

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,10 +56,3 @@ def test_another_layout_is_one_line(tmp_path: Path, data: bytes) -> None:
         lines.find("a")
     with open_table_beside(path, "ID", "x") as rows, pytest.raises(SourceError, match=r"t\.txt: no column `ID`"):
         rows.find("a")
-
-
-def test_the_file_is_closed_with_the_context(tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_bytes(b"a\t1\nb\t2\n")
-    with open_lines_beside(tmp_path / "t.txt") as lines:
-        assert lines.find("a") == "1"
-    assert lines.find("b") is None

@@ -1,0 +1,281 @@
+"""Command `show`: one record in the terminal and as a page, with its images, its loss mask and what became of it.
+
+A record of a credentialed dataset is shown in a terminal only: a page, or redirected output, is easily passed on.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import PIL.Image
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from openmedq import config, paths
+from openmedq.config import Params, Train
+from openmedq.datasets import catalogue
+from openmedq.datasets.card import Card
+from openmedq.datasets.licences import refuse
+from openmedq.errors import ModelError, SourceError, StaleError
+from openmedq.model import encoders, tokenizer
+from openmedq.model.prompt import IGNORED, IMAGE_TOKEN, Encoded, encode
+from openmedq.reporting.page import make_environment
+from openmedq.schema import REJECTED_SCHEMA, Role, Sample
+from openmedq.storage.publish import replace_text
+from openmedq.storage.shards import REJECTED, ShardStore
+from openmedq.storage.tables import INDEX, VERDICT_TABLE, read_index, read_table, read_verdicts
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+FOLDER = Path("data/show")  # <dataset>/<record>.html
+MAX_NAME_CHARS = 200  # of a page
+STYLES = {"image": "cyan", "prompt": "bright_black", "learned": "bold green"}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record, and what became of it."""
+
+    id: str
+    card: Card
+    outcome: str  # one sentence
+    is_in_mix: bool
+    sample: Sample | None = None  # None: rejected
+    facts: tuple[tuple[str, str], ...] = ()  # name and value
+
+
+@dataclass(frozen=True)
+class Run:
+    """Neighboring tokens of one kind."""
+
+    kind: str  # image, prompt or learned
+    tokens: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The tokens that training reads, and which of them it learns."""
+
+    runs: tuple[Run, ...]
+    num_tokens: int
+    num_learned: int
+    num_cut: int
+
+
+def run(name: str) -> None:
+    """Print the record `name`, `<dataset>/<record>`, and write its page, unless the dataset is credentialed.
+
+    Raises:
+        ModelError: the tokenizer can't be loaded.
+        SourceError: there is no such record, or it may not be written to redirected output.
+        StaleError: an output of a stage is missing or damaged.
+    """
+    params, console = config.load(paths.PARAMS), Console()
+    record = find(name, params)
+    if record.card.is_credentialed and not sys.stdout.isatty():
+        raise SourceError(f"{record.card.id}: credentialed: its records are shown in a terminal only")
+    mask = reason = None
+    if record.sample is not None:
+        mask, reason = _mask(record.sample, params.train)
+    show(console, record, mask, reason)
+    if record.sample is None:
+        return
+    if record.card.is_credentialed:
+        _print(console, "No page is written: the dataset is credentialed, and a page is easily passed on.", "yellow")
+    else:
+        file_name = re.sub(r"[^\w.-]+", "_", name.partition("/")[2])[:MAX_NAME_CHARS]
+        path = FOLDER / record.card.id / f"{file_name}.html"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(path, render(record, mask, reason))
+        _print(console, f"With images: {path}", "bold")
+
+
+def find(name: str, params: Params) -> Record:
+    """Find a record in the index, then in its dataset's shards, then among the rejected ones."""
+    cards = catalogue.read(paths.CATALOGUE)
+    card = cards.get(name.partition("/")[0])
+    if card is None:
+        raise SourceError(f"{name}: not a record's ID, DATASET/RECORD; the datasets are {', '.join(cards)}")
+    row = _find_indexed(name) if INDEX.exists() else None
+    if row is not None:
+        outcome = f"In the mix, for {'training' if row['role'] == Role.TRAIN else row['role']}"
+        outcome += f" with weight {row['weight']:g}" if row["role"] == Role.TRAIN else ", never for training"
+        return _describe(name, card, outcome, _take(name, row), is_in_mix=True)
+    row = _find_stored(name, card.id)
+    if row is not None:
+        sample = _take(name, row)
+        return _describe(name, card, _explain_exclusion(sample, card, params), sample, is_in_mix=False)
+    rejected = read_table(paths.SAMPLES / card.id / REJECTED, REJECTED_SCHEMA)
+    rows = rejected.filter(pc.equal(rejected["id"], name)).to_pylist()
+    if not rows:
+        raise SourceError(f"{name}: {paths.SAMPLES / card.id} has no such record, neither read nor rejected")
+    reasons = "; ".join(f"{each['reason']} ({each['detail']})" for each in rows)
+    origin = rows[0]["provenance"]
+    facts = (("dataset", card.title), ("split", rows[0]["split"]), ("from", f"{origin['file']}, {origin['record']}"))
+    return Record(name, card, f"Rejected: {reasons}", is_in_mix=False, facts=facts)
+
+
+def _find_indexed(name: str) -> dict[str, Any] | None:
+    index = read_index()
+    rows = index.filter(pc.equal(index["id"], name)).to_pylist()
+    return rows[0] if rows else None
+
+
+def _find_stored(name: str, source: str) -> dict[str, Any] | None:
+    folder = paths.SAMPLES / source
+    if not folder.exists():
+        raise StaleError(f"{folder}: not found; `dvc repro normalize@{source}` writes it")
+    for group in ShardStore(folder).scan(["id"]):
+        row = pc.index(group.rows["id"], name).as_py()
+        if row >= 0:
+            return {"source": source, "shard": group.shard, "row_group": group.number, "row": row}
+    return None
+
+
+def _take(name: str, row: dict[str, Any]) -> Sample:
+    place = pa.Table.from_pylist([{key: row[key] for key in ("source", "shard", "row_group", "row")}])
+    sample = ShardStore(paths.SAMPLES).take(place)[0]
+    if sample.id != name:
+        raise StaleError(f"{INDEX}: is older than the shards of {row['source']}; `dvc repro mix` writes it again")
+    return sample
+
+
+def _explain_exclusion(sample: Sample, card: Card, params: Params) -> str:
+    """Why a stored record is not in the mix: the reasons of `mix`, in its order."""
+    roles = {**card.roles, **params.mix.roles.get(card.id, {})}
+    reason = refuse(sample.licence, params.policy.licences, is_credentialed=card.is_credentialed)
+    if roles.get(sample.split) is None:
+        return f"Not in the mix: the split {sample.split} has no role"
+    if reason:
+        return f"Not in the mix: policy.licences, {params.policy.licences}, excludes it: {reason}"
+    if not VERDICT_TABLE.exists():
+        return "Read, and not yet decided: run `dvc repro mix`"
+    decisions = read_verdicts()
+    for row in decisions.filter(pc.equal(decisions["id"], sample.id)).to_pylist():
+        return f"Not in the mix: {row['reason']}; {row['kept_id']} is kept in its place"
+    if roles[sample.split] is Role.TRAIN and params.mix.weights.get(card.id) == 0:
+        return "Not in the mix: its weight is 0"
+    return f"Read, and not in {INDEX}: run `dvc repro mix`"
+
+
+def _describe(name: str, card: Card, outcome: str, sample: Sample, *, is_in_mix: bool) -> Record:
+    groups = {key: getattr(sample.groups, key) for key in ("patient", "study", "article", "case", "question")}
+    facts = {
+        "dataset": card.title,
+        "split": sample.split,
+        "task": f"{sample.task}, {sample.modality}",
+        "licence": sample.licence,
+        "access": card.access,
+        "from": f"{sample.provenance.file}, {sample.provenance.record}",
+        "images": ", ".join(image.image_id for image in sample.images),
+        "groups": ", ".join(f"{key} {value}" for key, value in groups.items() if value),
+        "attributes": "; ".join(f"{key}: {value}" for key, value in sample.attributes.items()),
+        "labels": ", ".join(sample.labels),
+        "also accepted": ", ".join(other for turn in sample.turns for other in turn.alternatives),
+    }
+    return Record(name, card, outcome, is_in_mix, sample, tuple((key, value) for key, value in facts.items() if value))
+
+
+def _mask(sample: Sample, settings: Train) -> tuple[Mask | None, str | None]:
+    """Encode the sample as training does; None and the reason if that is not possible yet."""
+    found = tokenizer.find(settings.language)
+    if found is None:
+        return None, f"No tokens: the tokenizer is trained with the model; run `dvc repro train` ({paths.MODEL})"
+    patches = encoders.count_patches(settings.vision)
+    try:
+        encoded = encode(sample, found, patches, settings.max_tokens)
+    except ModelError as error:
+        return None, str(error)
+    num_learned = int((encoded.labels != IGNORED).sum())
+    return Mask(tuple(split(encoded, found, patches)), len(encoded.ids), num_learned, encoded.num_cut), None
+
+
+def split(encoded: Encoded, tokenizer: PreTrainedTokenizerBase, num_patches: int) -> Iterator[Run]:
+    """Yield runs of tokens of one kind; an image's slots are one run with one token."""
+    slot = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
+    ids, labels = encoded.ids.tolist(), encoded.labels.tolist()
+    start = 0
+    while start < len(ids):
+        if ids[start] == slot:
+            yield Run("image", (f"{num_patches} x {IMAGE_TOKEN}",))
+            start += num_patches
+            continue
+        end = next((place for place in range(start, len(ids)) if ids[place] == slot), len(ids))
+        tokens: list[tuple[str, str]] = []  # kind and text
+        shown = ""
+        for place in range(start, end):
+            text = tokenizer.decode(ids[start : place + 1], clean_up_tokenization_spaces=False)
+            if text.endswith("\ufffd") and place + 1 < end:  # a part of a character
+                continue
+            tokens.append(("prompt" if labels[place] == IGNORED else "learned", text[len(shown) :]))
+            shown = text
+        yield from _join(tokens)
+        start = end
+
+
+def _join(tokens: list[tuple[str, str]]) -> Iterator[Run]:
+    run: list[str] = []
+    for number, (kind, text) in enumerate(tokens):
+        run.append(text)
+        if number + 1 == len(tokens) or tokens[number + 1][0] != kind:
+            yield Run(kind, tuple(run))
+            run = []
+
+
+def show(console: Console, record: Record, mask: Mask | None, reason: str | None) -> None:
+    """Print outcome, facts and loss mask."""
+    _print(console, record.id, "bold")
+    _print(console, record.outcome, "green" if record.is_in_mix else "yellow")
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    for name, value in record.facts:
+        grid.add_row(Text(name, style="bright_black"), Text(value))
+    console.print(grid)
+    if mask is None:
+        turns = record.sample.turns if record.sample else ()
+        lines = [f"{turn.question}\n{turn.answer}".strip() for turn in turns]
+        _print(console, "\n".join(["", *lines, *filter(None, [reason])]))
+        return
+    console.print()
+    text = Text()
+    for run in mask.runs:
+        marks = {"image": ("[", "]"), "learned": ("⟦", "⟧")}.get(run.kind, ("", ""))
+        text.append("".join(run.tokens).join(marks), STYLES[run.kind])
+    console.print(text)
+    _print(console, f"\n{describe(mask)}", "bright_black")
+
+
+def describe(mask: Mask) -> str:
+    """`235 tokens, 5 learned (in ⟦⟧), none cut`."""
+    cut = f"{mask.num_cut:,} more were cut" if mask.num_cut else "none cut"
+    return f"{mask.num_tokens:,} tokens, {mask.num_learned:,} learned (in ⟦⟧), {cut}"
+
+
+def render(record: Record, mask: Mask | None, reason: str | None) -> str:
+    """Render the record as one self-contained page."""
+    images = [_embed(image.image_id, image.data) for image in record.sample.images] if record.sample else []
+    template = make_environment().get_template("sample.html.j2")
+    return template.render(record=record, mask=mask, reason=reason, images=images)
+
+
+def _embed(name: str, data: bytes | None) -> dict[str, Any]:
+    with PIL.Image.open(io.BytesIO(data or b"")) as opened:
+        width, height, kind = opened.width, opened.height, f"image/{(opened.format or '').lower()}"
+    uri = f"data:{kind};base64,{base64.b64encode(data or b'').decode()}"
+    return {"name": name, "uri": uri, "width": width, "height": height}
+
+
+def _print(console: Console, text: str, style: str = "") -> None:
+    console.print(Text(text, style=style))

@@ -1,0 +1,125 @@
+"""The devices of a training: one process each, started by accelerate or torchrun; data parallel or sharded.
+
+Counts of the batches are summed on the host, over gloo, so that no device is waited for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.nn.parallel import DistributedDataParallel
+
+from openmedq.config import Train
+from openmedq.model.model import pick_device
+from openmedq.model.speed import make_deterministic
+
+
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """This process's device, and its place among the processes."""
+
+    device: torch.device
+    rank: int = 0
+    num: int = 1
+    is_sharded: bool = False
+    host: Any = None  # the process group of the hosts; None: one process
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and logs."""
+        return self.rank == 0
+
+    def sum_on_hosts(self, values: Sequence[float]) -> list[float]:
+        """Sum numbers of the hosts over the processes."""
+        return self._reduce_on_hosts(values, dist.ReduceOp.SUM)
+
+    def max_on_hosts(self, values: Sequence[float]) -> list[float]:
+        """Return the largest of the processes, for each number."""
+        return self._reduce_on_hosts(values, dist.ReduceOp.MAX)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Sum a tensor over the devices, in place, without waiting for it."""
+        if self.num > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def wait(self) -> None:
+        """Wait for all processes."""
+        if self.host is not None:
+            dist.barrier(self.host)
+
+    def place(self, learner: nn.Module) -> None:
+        """Move the learner to the device; sharded: divide its parameters among the devices, layer by layer."""
+        learner.to(self.device)
+        if self.is_sharded:
+            for name, module in list(learner.named_modules()):
+                if name.rpartition(".")[2].isdigit() and ".layers" in name:
+                    fully_shard(module)
+            fully_shard(learner)
+
+    def gather(self, learner: nn.Module) -> None:
+        """Undo the sharding, on the host of the main process."""
+        modules = list(learner.modules()) if self.is_sharded else []
+        for each in modules:
+            if isinstance(each, FSDPModule):
+                each.reshard()
+        for each in modules:
+            for name, parameter in list(each.named_parameters(recurse=False)):
+                whole = parameter.full_tensor()  # type: ignore[attr-defined]
+                if self.is_main:
+                    setattr(each, name, nn.Parameter(whole.cpu(), parameter.requires_grad))
+            if isinstance(each, FSDPModule):
+                each.__class__ = type(each).__mro__[2]  # the class that fully_shard replaced
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Wrap a module so that its gradients are averaged over the devices."""
+        if self.num == 1 or self.is_sharded:
+            return module
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        # Buffers are constants. Sending them in each forward pass would hang where processes run different numbers.
+        buffers = [name for name, _ in module.named_buffers()]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, buffers)  # type: ignore[no-untyped-call]
+        return DistributedDataParallel(module, ids, gradient_as_bucket_view=True)
+
+    def accumulate(self, module: nn.Module, is_last: bool) -> AbstractContextManager[Any]:
+        """Average the gradients in the last micro batch of an update only."""
+        if self.is_sharded:
+            module.set_requires_gradient_sync(is_last)  # type: ignore[operator]  # added by fully_shard
+        return module.no_sync() if self.num > 1 and not self.is_sharded and not is_last else nullcontext()  # type: ignore[operator]
+
+    def _reduce_on_hosts(self, values: Sequence[float], operation: Any) -> list[float]:
+        if self.host is None:
+            return list(values)
+        tensor = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(tensor, operation, self.host)
+        reduced: list[float] = tensor.tolist()
+        return reduced
+
+
+def start(settings: Train, device: str, sharding: str = "ddp") -> Devices:
+    """Set up device, seeds and determinism, and join the other processes if the environment names any.
+
+    Raises:
+        ModelError: the device is not available.
+    """
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    chosen = pick_device(device)
+    torch.manual_seed(settings.seed)
+    make_deterministic(settings, chosen)
+    num = int(os.environ.get("WORLD_SIZE", "1"))
+    if num == 1:
+        return Devices(chosen)
+    if chosen.type == "cuda":
+        chosen = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(chosen)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    return Devices(chosen, dist.get_rank(), num, sharding == "fsdp", dist.new_group(backend="gloo"))

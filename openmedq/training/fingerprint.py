@@ -1,0 +1,67 @@
+"""The fingerprint of a training: what decides whether a checkpoint belongs to it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+import transformers
+from torch import nn
+
+from openmedq import model, paths, training
+from openmedq.config import Train
+from openmedq.storage.tables import INDEX
+from openmedq.training.devices import Devices
+
+WITHOUT_EFFECT = {"checkpoint_minutes"}  # settings that change no weight
+NUM_PICKED = 64  # values per tensor
+
+
+def compute(settings: Train, learner: nn.Module, index: pa.Table, devices: Devices) -> dict[str, str]:
+    """Return a digest for each part: data, settings, weights (initial), code, versions, devices."""
+    return {
+        "data": _hash([INDEX.read_bytes(), *_read_footers(index)]),
+        "settings": _hash([json.dumps(settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)).encode()]),
+        "weights": _hash(_pick(learner)),
+        "code": _hash(path.read_bytes() for package in (model, training) for path in _find_code(package.__path__[0])),
+        "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
+        "devices": f"{devices.num} {devices.device.type}, {torch.get_num_threads()} threads",
+    }
+
+
+def _hash(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.hexdigest()
+
+
+def _find_code(folder: str) -> list[Path]:
+    return sorted(Path(folder).rglob("*.py"))
+
+
+def _read_footers(index: pa.Table) -> Iterable[bytes]:
+    """Yield the Parquet footers of the index's shards: sizes and smallest and largest values of all pages."""
+    shards = (
+        index.group_by(["source", "shard"]).aggregate([]).sort_by([("source", "ascending"), ("shard", "ascending")])
+    )
+    for source, shard in zip(shards["source"].to_pylist(), shards["shard"].to_pylist(), strict=True):
+        with (paths.SAMPLES / source / shard).open("rb") as file:
+            file.seek(-8, 2)
+            size = int.from_bytes(file.read(4), "little")
+            file.seek(-8 - size, 2)
+            yield file.read(size)
+
+
+def _pick(learner: nn.Module) -> Iterable[bytes]:
+    """Yield names, types, shapes and some values of all tensors: enough to tell other weights."""
+    for name, tensor in sorted(learner.state_dict().items()):
+        flat = tensor.detach().flatten()
+        places = torch.linspace(0, max(0, len(flat) - 1), min(NUM_PICKED, len(flat)), device=flat.device).long()
+        yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
+        yield np.asarray(flat[places].float().cpu()).tobytes()

@@ -1,0 +1,44 @@
+"""Losses and counts of a training: what its metrics are made of, and what a checkpoint carries on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class History:
+    """Losses and counts; no times, so that they are reproducible."""
+
+    losses: list[float] = field(default_factory=list)  # one per update
+    num_samples: int = 0
+    num_tokens: int = 0  # learned tokens
+    num_cut_samples: int = 0
+    validation_losses: dict[str, float] = field(default_factory=dict)  # number of updates (JSON has no int keys): loss
+
+    @property
+    def num_steps(self) -> int:
+        """Updates done."""
+        return len(self.losses)
+
+    @property
+    def best_step(self) -> int | None:
+        """The updates before the first of the lowest validation losses; None without a validation."""
+        if not self.validation_losses:
+            return None
+        return int(min(self.validation_losses, key=lambda step: (self.validation_losses[step], int(step))))
+
+    def count_worse(self) -> int:
+        """Return the number of validations since the best."""
+        best = self.best_step
+        return 0 if best is None else sum(int(step) > best for step in self.validation_losses)
+
+    def as_metrics(self) -> dict[str, float]:
+        """Return the counts, and the mean loss of the last tenth of the updates."""
+        tail = self.losses[-max(1, len(self.losses) // 10) :]
+        return {
+            "loss": sum(tail) / len(tail),
+            "num_steps": self.num_steps,
+            "num_samples": self.num_samples,
+            "num_tokens": self.num_tokens,
+            "num_cut_samples": self.num_cut_samples,
+        }

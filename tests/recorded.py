@@ -1,0 +1,31 @@
+"""A `Log` that keeps what a stage logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from openmedq.storage.progress import Answers
+
+
+class Recorded:
+    """The last value of each metric, the steps in order, the tables and the answers."""
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.steps: list[int | None] = []
+        self.checkpoints: list[str] = []
+        self.tables: dict[str, list[dict[str, object]]] = {}
+        self.answered: Answers | None = None
+
+    def __call__(self, metrics: Mapping[str, float], step: int | None) -> None:
+        self.metrics.update(metrics)
+        self.steps.append(step)
+
+    def checkpoint(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        self.checkpoints.append(name)
+
+    def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+        self.tables[name] = [dict(row) for row in rows]
+
+    def answers(self, answers: Answers) -> None:
+        self.answered = answers

@@ -1,0 +1,215 @@
+"""A store that does not answer while a stage runs: nothing is lost, and the stage is not slowed down."""
+
+import itertools
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from openmedq import paths
+from openmedq.tracking import logger, outbox, runs, store
+from openmedq.tracking.sending import Sender
+from tests.processes import wait
+from tests.tracking.test_runs import Settings
+
+WARNING = (
+    "mlflow.db: does not answer: the database is gone; what the run lacks is kept in data/.partial/runs and sent "
+    "later\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def _in_store(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logger, "FLUSH_S", 0.0)
+
+
+class Outage:
+    """Fails all requests while it `is_on`, and counts them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from mlflow.exceptions import MlflowException
+
+        self.is_on, self.num_attempts = False, 0
+        send = Sender.send
+
+        def attempt(sender: Sender, operations: list[outbox.Operation]) -> None:
+            self.num_attempts += 1
+            if self.is_on:
+                raise MlflowException("the database is gone\nat /some/line")
+            send(sender, operations)
+
+        monkeypatch.setattr(Sender, "send", attempt)
+
+
+@pytest.fixture
+def outage(monkeypatch: pytest.MonkeyPatch) -> Outage:
+    return Outage(monkeypatch)
+
+
+def read_run():
+    client, experiment_id = store.connect()
+    (run,) = client.search_runs([experiment_id])
+    return run
+
+
+def read_steps(name: str = "train/loss") -> list[int]:
+    client, _ = store.connect()
+    return [metric.step for metric in client.get_metric_history(read_run().info.run_id, name)]
+
+
+def left() -> list[Path]:
+    return list((paths.PARTIAL / "runs").iterdir())
+
+
+def test_what_an_outage_kept_is_sent_when_the_store_answers_again(outage, logged) -> None:
+    with runs.open_run("train", (), Settings()) as log:
+        log({"loss": 1.0}, 1)
+        outage.is_on, outage.num_attempts = True, 0
+        for step in range(2, 500):
+            log({"loss": float("nan")}, step)
+        log.checkpoint("step-499", 499, {"validation_loss": 0.5})
+        assert outage.num_attempts == 1, "within a pause the store is left alone"
+        assert len(left()[0].read_text().splitlines()) == 499
+        outage.is_on = False
+        log._box.end_pause()
+        log({"loss": 1.0}, 500)
+        assert left()[0].read_text() == ""
+        assert read_steps() == list(range(1, 501))
+    assert read_run().info.status == "FINISHED" and left() == []
+    assert logged() == WARNING, "one line"
+
+
+def test_the_pauses_grow_to_five_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(outbox.time, "monotonic", lambda: now[0])
+    box = outbox.Outbox(Path(), "train")
+    box.open("1")
+    attempts = []
+
+    def refuse(operations: object) -> None:
+        attempts.append(now[0])
+        raise OSError
+
+    box.add("tag", name="a", value="b")
+    for _ in range(2000):
+        with suppress(OSError):
+            box.flush(refuse)
+        now[0] += 1
+    box.close()
+    gaps = [after - before for before, after in itertools.pairwise(attempts)]
+    assert gaps == [5, 10, 20, 40, 80, 160, 300, 300, 300, 300, 300]
+
+
+def test_what_is_left_at_the_end_is_sent_by_the_next_stage(outage, logged) -> None:
+    Path("data/training").mkdir()
+    (paths.TRAINING / "metrics.json").write_text("{}")
+    (paths.TRAINING / "loss.csv").write_text("step,loss\n")
+    with runs.open_run("train", (paths.TRAINING / "metrics.json", paths.TRAINING / "loss.csv"), Settings()) as log:
+        outage.is_on = True
+        log({"loss": 1.0}, 1)
+        log.table("losses", [{"step": 1, "loss": float("inf")}])
+    assert read_run().info.status == "RUNNING" and len(left()) == 1
+    assert logged() == WARNING
+    outage.is_on = False
+    (paths.TRAINING / "loss.csv").write_text("of another training")
+    with runs.open_run("evaluate", (), Settings()) as log:
+        log({"score": 1.0}, None)
+    run = read_run()
+    assert run.info.status == "FINISHED" and run.data.tags["stage.train"] == "finished"
+    assert set(run.data.metrics) == {"train/loss", "evaluate/score"}, "found by the md5 of its model"
+    client, _ = store.connect()
+    assert [item.path for item in client.list_artifacts(run.info.run_id, "training")] == ["training/metrics.json"]
+    table = Path(client.download_artifacts(run.info.run_id, "train/losses.json")).read_text()
+    assert table == '{"columns": ["step", "loss"], "data": [[1, null]]}'
+    assert client.get_registered_model("openmedq").aliases == {"candidate": 1}
+    assert left() == []
+    assert logged() == (
+        "data/training/loss.csv: has changed while mlflow.db did not answer; its run stays without it\n"
+    )
+
+
+def test_a_training_killed_in_an_outage_has_lost_nothing_before_its_checkpoint() -> None:
+    (paths.CHECKPOINTS / "step-3").mkdir(parents=True)
+    code = (
+        "import os, pytest, signal\nfrom openmedq.tracking import runs\n"
+        "from tests.tracking.test_outage import Outage, Settings\n"
+        "outage = Outage(pytest.MonkeyPatch())\n"
+        "with runs.open_run('train', (), Settings()) as log:\n"
+        "    outage.is_on = True\n"
+        "    for step in (1, 2, 3):\n        log({'loss': 1.0}, step)\n"
+        "    log.checkpoint('step-3', 3, {'loss': 1.0})\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    with (left()[0]).open("a") as file:
+        file.write('{"kind": "metrics", "val')  # a line that was being written
+    with runs.open_run("train", (), Settings()) as log:
+        assert read_steps() == [1, 2, 3]
+        log({"loss": 1.0}, 4)
+    assert read_steps() == [1, 2, 3, 4]
+    assert read_run().info.status == "FINISHED" and left() == []
+
+
+def test_what_the_store_refuses_for_good_does_not_block_the_rest(logged) -> None:
+    with runs.open_run("train", (), Settings()) as log:
+        log({"loss of $bad": 1.0}, 1)
+        log({"loss": 1.0}, 2)
+    assert set(read_run().data.metrics) == {"train/loss"} and read_run().info.status == "FINISHED"
+    assert logged().startswith("mlflow.db: refuses a part of the run (metrics): Invalid value")
+
+
+@contextmanager
+def server(root: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    """MLflow's server; killed at the end."""
+    command = (sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+    folders = ("--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "mlartifacts")
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True}
+    with subprocess.Popen([*command, *folders], cwd=root, env=environment, **quiet) as process:
+        try:
+            wait(lambda: answers(port), "MLflow's server")
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.faults
+def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    root = tmp_path / "server"
+    root.mkdir()
+    shutil.move("mlflow.db", root)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with server(root, port):
+        session = runs.open_run("train", (), Settings())
+        log = session.__enter__()
+        log({"loss": 1.0}, 1)
+    for step in range(2, 50):
+        log({"loss": 1.0}, step)
+    log.checkpoint("step-49", 49, {"validation_loss": 0.5})
+    assert logged().count("does not answer") == 1
+    with server(root, port):
+        log._box.end_pause()
+        log({"loss": 1.0}, 50)
+        session.__exit__(None, None, None)
+        assert read_steps() == list(range(1, 51)) and read_run().info.status == "FINISHED"
+        client, _ = store.connect()
+        assert client.get_registered_model("openmedq").aliases == {"candidate": "1"}, "a source that a server accepts"
+    assert left() == []

@@ -1,0 +1,208 @@
+"""A training that was killed, stopped or has failed goes on in its run."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from openmedq import config, paths
+from openmedq.config.render import render
+from openmedq.errors import ModelError
+from openmedq.tracking import logger, runs, store
+from tests.tracking.test_runs import Settings
+
+ROOT = Path(__file__).parents[2]
+KILLED = """
+import os, signal, sys
+from openmedq.tracking import logger, runs
+from tests.tracking.test_runs import Settings
+with runs.open_run("train", (), Settings()) as log:
+    for step in range(1, 6):
+        log({"loss": float(step)}, step)
+        if step == 3:
+            log.checkpoint("step-3", 3, {"loss": 3.0})
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_store(empty_store: Path) -> None:
+    Path("dvc.lock").write_text('stages: {mix: {outs: [{path: data/mix, md5: "1.dir"}]}}\n')
+
+
+def read_runs():
+    client, experiment_id = store.connect()
+    return client.search_runs([experiment_id], order_by=["attributes.start_time"])
+
+
+def leave_checkpoint() -> None:
+    (paths.CHECKPOINTS / "step-3").mkdir(parents=True, exist_ok=True)
+
+
+def fail(settings=None, error: BaseException | None = None, last_step: int = 5):
+    with (
+        pytest.raises((ModelError, SystemExit, KeyboardInterrupt)),
+        runs.open_run("train", (), settings or Settings()) as log,
+    ):
+        for step in range(1, last_step + 1):
+            log({"loss": float(step)}, step)
+        raise error or ModelError("update 6: the loss is nan")
+
+
+def resume(settings=None, first_step: int = 4):
+    with runs.open_run("train", (), settings or Settings()) as log:
+        for step in range(first_step, 9):
+            log({"loss": float(step)}, step)
+
+
+def test_a_killed_training_goes_on_in_its_run() -> None:
+    leave_checkpoint()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", KILLED], env=environment)
+    assert done.returncode == -signal.SIGKILL
+    (run,) = read_runs()
+    client, _ = store.connect()
+    before = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
+    assert run.info.status == "RUNNING" and before[:3] == [1, 2, 3], "up to the checkpoint nothing is lost"
+    resume()
+    (run,) = read_runs()
+    assert run.info.status == "FINISHED" and run.data.tags["resumed"] == "1"
+    assert run.data.tags["stage.train"] == "finished" and "stage.train.reason" not in run.data.tags
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
+    assert steps == list(range(1, 9)), "each update once, also those computed again"
+    assert not list((paths.PARTIAL / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "reason"),
+    [
+        (
+            ModelError("update 6: the loss is nan; see /home/alice/log"),
+            "FAILED",
+            "update 6: the loss is nan; see …/log",
+        ),
+        (SystemExit(143), "KILLED", "the process was asked to stop"),
+        (KeyboardInterrupt(), "KILLED", "the process was asked to stop"),
+    ],
+)
+def test_why_a_training_ended_is_a_tag_until_it_is_finished(error: BaseException, status: str, reason: str) -> None:
+    leave_checkpoint()
+    fail(error=error)
+    (run,) = read_runs()
+    assert (run.info.status, run.data.tags["stage.train.reason"]) == (status, reason)
+    resume()
+    (run,) = read_runs()
+    assert run.info.status == "FINISHED" and "stage.train.reason" not in run.data.tags
+
+
+def test_a_stage_that_handles_sigterm_itself_is_stopped_and_resumed() -> None:
+    """As training does: finish the update, write a checkpoint, then exit."""
+    leave_checkpoint()
+    outer = signal.getsignal(signal.SIGTERM)
+    asked = []
+    with pytest.raises(SystemExit) as raised, runs.open_run("train", (), Settings()) as log:
+        before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert asked == [signal.SIGTERM], "the stage goes on after the signal"
+            log({"loss": 1.0}, 1)
+            log.checkpoint("step-1", 1, {"loss": 1.0})
+            raise SystemExit(143)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    assert raised.value.code == 143 and signal.getsignal(signal.SIGTERM) is outer
+    assert read_runs()[0].info.status == "KILLED"
+    resume(first_step=2)
+    (run,) = read_runs()
+    assert run.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("change", ["settings", "data", "no checkpoint"])
+def test_another_training_has_a_run_of_its_own(change: str) -> None:
+    if change != "no checkpoint":
+        leave_checkpoint()
+    fail()
+    if change == "data":
+        Path("dvc.lock").write_text('stages: {mix: {outs: [{path: data/mix, md5: "2.dir"}]}}\n')
+    resume(Settings(train={"lr": 0.5}) if change == "settings" else None)
+    assert [run.info.status for run in read_runs()] == ["FAILED", "FINISHED"]
+
+
+def test_a_finished_training_is_not_resumed() -> None:
+    leave_checkpoint()
+    resume()
+    with pytest.raises(ModelError), runs.open_run("transfer", (), Settings()):
+        raise ModelError("of a later stage")
+    resume()
+    assert len([run for run in read_runs() if "stage.train" in run.data.tags]) == 2
+
+
+def test_a_training_that_starts_anew_leaves_the_run_as_it_was() -> None:
+    leave_checkpoint()  # of other weights, which the training sees and this package does not
+    fail()
+    resume(first_step=1)
+    first, second = read_runs()
+    assert (first.info.status, second.info.status) == ("FAILED", "FINISHED")
+    assert first.data.tags["stage.train.reason"] == "update 6: the loss is nan" and "resumed" not in first.data.tags
+    client, _ = store.connect()
+    steps = [metric.step for metric in client.get_metric_history(second.info.run_id, "train/loss")]
+    assert steps == list(range(1, 9))
+    assert not list((paths.PARTIAL / "runs").iterdir())
+
+
+def test_a_run_is_called_by_profile_date_and_id() -> None:
+    params = config.profile(paths.CONF, "small")
+    mirror = params.download.model_copy(update={"mirror": "/data"})
+    for settings, profile in (
+        (params, "small"),
+        (params.model_copy(update={"download": mirror}), "small"),
+        (Settings(), "custom"),
+    ):
+        with runs.open_run("train", (), settings):
+            pass
+        run = read_runs()[-1]
+        name, date, short = run.info.run_name.split()
+        assert (name, run.data.tags["profile"]) == (profile, profile) and run.info.run_id.startswith(short)
+        assert len(date) == 10 and date[4] == date[7] == "-"
+    changed = params.model_copy(update={"train": params.train.model_copy(update={"seed": 7})})
+    assert render(changed) != render(params) and runs._find_profile(changed) == "custom"
+
+
+def test_a_run_has_at_most_60_metrics_and_says_so(logged) -> None:
+    with runs.open_run("train", (), Settings()) as log:
+        log({f"loss_of/set{number:02}": 1.0 for number in range(70)}, 1)
+        log({"loss_of/set01": 1.0, "loss_of/set69": 1.0}, 2)
+    (run,) = read_runs()
+    assert len(run.data.metrics) == logger.MAX_METRICS == 60
+    assert logged() == "a run has at most 60 metrics: train/loss_of/set60 and further ones are not logged\n"
+
+
+def test_system_metrics_name_no_machine_and_count_no_gpu_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logger, "SYSTEM_S", 0.0)
+    with runs.open_run("train", (), Settings()) as log:
+        log._system._monitors.append(TwoGpus())
+        log({"loss": 1.0}, 7)
+    (run,) = read_runs()
+    of_system = {name: value for name, value in run.data.metrics.items() if name.startswith("system/")}
+    assert set(of_system) == {
+        "system/cpu_utilization_percentage",
+        "system/system_memory_usage_percentage",
+        "system/gpu_utilization_percentage",
+    }
+    assert of_system["system/gpu_utilization_percentage"] == 75
+    client, _ = store.connect()
+    (metric,) = client.get_metric_history(run.info.run_id, "system/gpu_utilization_percentage")
+    assert metric.step == 7, "the same axis as the loss"
+
+
+class TwoGpus:
+    def collect_metrics(self) -> None:
+        pass
+
+    clear_metrics = collect_metrics
+
+    def aggregate_metrics(self) -> dict[str, float]:
+        return {"gpu_0_utilization_percentage": 50, "gpu_1_utilization_percentage": 100, "gpu_0_power_usage_watts": 9}
