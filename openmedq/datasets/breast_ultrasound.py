@@ -7,11 +7,9 @@ zip beside the folders provides images that they lack. There are no splits and n
 transfer divides the dataset by groups of near duplicates.
 
 - Masks are beside the images, `benign (1)_mask.png`, several if there are several lesions (`_mask_1.png`). They are
-  only counted; a mask without its image is a rejected row. The masks of normal images are black.
+  only counted; a mask without its image is a rejected row.
 - File names contain spaces and parentheses and are numbered from 1; rows are in the order of the numbers.
 - Some images occur under several names, a few as both benign and malignant; each is a row.
-- Images differ in size, and are RGB, gray or RGBA.
-- The classes are unbalanced: 437, 210 and 133 images.
 """
 
 from __future__ import annotations
@@ -21,12 +19,13 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import make_sample, to_line
-from openmedq.errors import ArchiveError, SourceError
+from openmedq.datasets.fields import Content, Record, Unusable, represent, to_line
+from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import Members, open_members
 from openmedq.storage.folders import is_junk, walk
@@ -88,6 +87,12 @@ class _Found(NamedTuple):
         match = _MASK.fullmatch(self.stem)
         return match[1] if match else None
 
+    @property
+    def image_name(self) -> str:
+        """The id of the image in the dataset; some copies number the files of each folder from 1."""
+        stem = self.stem if self.masked is None else self.masked
+        return stem if stem.startswith(self.label) else f"{self.label}/{stem}"
+
     def order(self) -> tuple[int, int, str]:
         """Sort key: class, number in the name, name."""
         number = re.search(r"\d{1,9}", self.stem)
@@ -96,14 +101,15 @@ class _Found(NamedTuple):
     def locate(self, raw: Path) -> Provenance:
         if isinstance(self.place, Members):
             return Provenance(self.place.path.relative_to(raw).as_posix(), to_line(self.name))
-        return Provenance((self.place / self.name).relative_to(raw).as_posix(), "the picture")
+        return Provenance(to_line((self.place / self.name).relative_to(raw).as_posix()), "the picture")
 
-    def read(self, image_id: str) -> Image | None:
-        """Return the image; None for a link to a file that is absent, ArchiveError if it is damaged."""
+    def read(self, image_id: str) -> Image:
         if isinstance(self.place, Members):
             return Image(image_id, data=self.place.read(self.name))
         path = self.place / self.name
-        return Image(image_id, path=path) if path.is_file() else None
+        if not path.is_file():
+            raise Unusable(Reason.IMAGE_MISSING, "the link leads to no file")
+        return Image(image_id, path=path)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
@@ -150,59 +156,34 @@ def _keep_images(place: Path | Members, names: Iterable[str]) -> list[_Found]:
 
 
 def _read_found(raw: Path, found: list[_Found]) -> Iterator[Sample | Rejected]:
-    images = [each for each in found if each.masked is None]
-    masks = Counter((each.label, each.masked) for each in found if each.masked is not None)
-    if missing := set(CLASSES) - {each.label for each in images}:
+    """Represent the images, then the masks whose image is absent, one for each image."""
+    shown = [each for each in found if each.masked is None]
+    images = {(each.label, each.stem) for each in shown}
+    masks = [each for each in found if each.masked is not None]
+    num_masks = Counter((each.label, each.masked) for each in masks)
+    alone = {(each.label, each.masked): each for each in masks if (each.label, each.masked) not in images}
+    if missing := set(CLASSES) - {each.label for each in shown}:
         _log.info("%s: no images of %s", raw, " or ".join(sorted(missing)))
-    seen: set[str] = set()
-    for number, image in enumerate(images, start=1):
-        yield _represent(raw, image, number, seen, masks[image.label, image.stem])
-    named: set[tuple[str, str | None]] = {(each.label, each.stem) for each in images}
-    for number, each in enumerate(found, start=1):
-        if each.masked is not None and (each.label, each.masked) not in named:
-            named.add((each.label, each.masked))
-            name = _name(each.label, each.masked)
-            if name in seen or to_line(name) != name:
-                name = f"mask-{number}"
-            seen.add(name)
-            provenance = each.locate(raw)
-            provenance = Provenance(to_line(provenance.file), provenance.record)
-            detail = "only its mask is there"
-            yield Rejected(f"{card.id}/{name}", card.id, "all", Reason.IMAGE_MISSING, detail, provenance)
+
+    def build(record: Record, _: str) -> Content:
+        each = record["found"]
+        if each.masked is not None:
+            raise Unusable(Reason.IMAGE_MISSING, "only its mask is there")
+        return {
+            "turns": (Turn("", each.label),),
+            "images": (each.read(f"{each.image_name}{PurePosixPath(each.name).suffix}"),),
+            "labels": (each.label,),
+            "attributes": {"num_masks": str(num_masks[each.label, each.stem])},
+        }
+
+    listed = [*shown, *alone.values()]
+    records = ((str(number), {"found": each}) for number, each in enumerate(listed, start=1))
+    rows = represent(card, records, raw=raw, path=raw / FOLDER, identify=_identify, build=build, seen={})
+    for each, row in zip(listed, rows, strict=True):
+        yield replace(row, provenance=each.locate(raw))
 
 
-def _name(label: str, stem: str) -> str:
-    """Return the id of an image in the dataset; some copies number the files of each folder from 1."""
-    return stem if stem.startswith(label) else f"{label}/{stem}"
-
-
-def _represent(raw: Path, found: _Found, number: int, seen: set[str], num_masks: int) -> Sample | Rejected:
-    label = found.label
-    key = _name(label, found.stem)
-    provenance = found.locate(raw)
-
-    def reject(row_name: str, reason: Reason, detail: str) -> Rejected:
-        return Rejected(f"{card.id}/{row_name}", card.id, "all", reason, detail, provenance)
-
-    if to_line(found.key) != found.key:
-        provenance = Provenance(to_line(provenance.file), provenance.record)
-        return reject(f"picture-{number}", Reason.NOT_UTF8, "the file's name is not one line of UTF-8")
-    if key in seen:
-        return reject(f"picture-{number}", Reason.ID_REPEATED, f"an earlier image has the id {key} too")
-    seen.add(key)
-    try:
-        image = found.read(f"{key}{PurePosixPath(found.name).suffix}")
-    except ArchiveError as error:
-        return reject(key, Reason.IMAGE_UNREADABLE, to_line(str(error)))
-    if image is None:
-        return reject(key, Reason.IMAGE_MISSING, "the link leads to no file")
-    return make_sample(
-        card,
-        f"{card.id}/{key}",
-        "all",
-        provenance,
-        turns=(Turn("", label),),
-        images=(image,),
-        labels=(label,),
-        attributes={"num_masks": str(num_masks)},
-    )
+def _identify(_: str, record: Record) -> tuple[str, str]:
+    if to_line(record["found"].key) != record["found"].key:
+        raise Unusable(Reason.NOT_UTF8, "the file's name is not one line of UTF-8")
+    return record["found"].image_name, "all"

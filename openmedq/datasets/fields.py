@@ -14,9 +14,11 @@ from typing import Any
 
 from openmedq.datasets.card import Card
 from openmedq.errors import ArchiveError, SourceError
-from openmedq.schema import Provenance, Reason, Rejected, Sample
+from openmedq.schema import Image, Provenance, Reason, Rejected, Sample
+from openmedq.storage.lookup import ImageLookup
 
 Record = Mapping[str, Any]
+Content = dict[str, Any]  # fields of a Sample: turns, images, attributes ...
 
 
 class Unusable(Exception):  # noqa: N818 readers convert it to a Rejected row
@@ -58,6 +60,14 @@ def take_texts(record: Record, name: str) -> list[str]:
     return [_to_text(value, name) or "" for value in values]
 
 
+def find_image(images: ImageLookup, *names: str) -> Image:
+    """Return the first image with one of these names; Unusable if there is none."""
+    image = next(filter(None, map(images.find, names)), None)
+    if image is None:
+        raise Unusable(Reason.IMAGE_MISSING, f"no file {' or '.join(names)} {images.where}")
+    return image
+
+
 def keep(**attributes: str) -> dict[str, str]:
     """Drop empty attributes."""
     return {name: value for name, value in attributes.items() if value}
@@ -65,20 +75,21 @@ def keep(**attributes: str) -> dict[str, str]:
 
 def make_sample(card: Card, sample_id: str, split: str, provenance: Provenance, **content: Any) -> Sample:
     """Build a sample with the task, modality and licence of the card, unless `content` has them."""
-    defaults = {"task": card.task, "modality": card.modality, "licence": card.licence}
+    defaults: Content = {"task": card.task, "modality": card.modality, "licence": card.licence}
     return Sample(sample_id, card.id, split, provenance=provenance, **(defaults | content))
 
 
 def represent(
+    card: Card,
     records: Iterable[tuple[str, Any]],
     *,
-    source: str,
-    unit: str,
     raw: Path,
     path: Path,
     identify: Callable[[str, Record], tuple[str, str]],
-    build: Callable[[Record, str, str, Provenance], Sample],
-    seen: dict[str, str] | None,
+    build: Callable[[Record, str], Content],
+    unit: str = "record",
+    seen: dict[str, str] | None = None,
+    is_keyed: bool = False,
 ) -> Iterator[Sample | Rejected]:
     """Yield one sample or rejected row for each record of the file at `path`.
 
@@ -86,14 +97,15 @@ def represent(
     rejected.
 
     Args:
+        card: Card of the dataset.
         records: Pairs of key (or number in the file) and record.
-        source: Id of the dataset.
-        unit: What the key counts, for the provenance: "line", "PubMed id".
         raw: Folder that provenance paths are relative to.
         path: The file, below `raw`.
         identify: Maps key and record to the record's id and split.
-        build: Maps record, id, split and provenance to the sample.
+        build: Maps record and split to the content of the sample.
+        unit: What the key counts, for the provenance: "line", "PubMed id".
         seen: Split by id, for all ids so far; updated. None if ids cannot repeat.
+        is_keyed: `identify` needs only the key, so that a record that was not parsed gets its id too.
 
     Raises:
         SourceError: The file has no record, or all records lack the same field.
@@ -104,8 +116,8 @@ def represent(
     is_any_other = False
     for key, record in records:
         num_records += 1
-        sample_id, split = f"{source}/{file}-{num_records}", ""
-        provenance = Provenance(file, f"{unit} {to_line(key)}")
+        record_id, split = identify(key, {}) if is_keyed else (f"{file}-{num_records}", "")
+        sample_id, provenance = f"{card.id}/{record_id}", Provenance(file, f"{unit} {to_line(key)}")
         try:
             if isinstance(record, Unusable):
                 raise record
@@ -119,11 +131,11 @@ def represent(
                 if record_id in seen:
                     raise Unusable(Reason.ID_REPEATED, f"an earlier record has the id {record_id} too")
                 seen[record_id] = split
-            sample_id = f"{source}/{record_id}"
-            sample = build(record, sample_id, split, provenance)
+            sample_id = f"{card.id}/{record_id}"
+            sample = make_sample(card, sample_id, split, provenance, **build(record, split))
         except (Unusable, ArchiveError) as problem:
             reason = problem.reason if isinstance(problem, Unusable) else Reason.IMAGE_UNREADABLE
-            yield Rejected(sample_id, source, split, reason, to_line(str(problem)), provenance)
+            yield Rejected(sample_id, card.id, split, reason, to_line(str(problem)), provenance)
             if reason is Reason.FIELD_MISSING:
                 missing.add(str(problem))
             elif reason is not Reason.FILE_TRUNCATED:
@@ -142,9 +154,9 @@ def represent(
 
 
 def list_absent(
+    card: Card,
     names: Iterable[str],
     *,
-    source: str,
     split: str,
     raw: Path,
     path: Path,
@@ -158,13 +170,10 @@ def list_absent(
     names are skipped: they belong to records of the split whose own names are damaged.
     """
     file = path.relative_to(raw).as_posix()
+    detail = f"listed in {sibling or path.name}, but absent from the file of the split's records; get that file again"
     for name in map(to_line, islice(names, num_other, None)):
-        detail = (
-            f"listed in {sibling or path.name}, but absent from the file of the split's records; get that file again"
-        )
-        yield Rejected(
-            f"{source}/{name}", source, split, Reason.RECORD_ABSENT, detail, Provenance(file, f"{unit} {name}")
-        )
+        provenance = Provenance(file, f"{unit} {name}")
+        yield Rejected(f"{card.id}/{name}", card.id, split, Reason.RECORD_ABSENT, detail, provenance)
 
 
 def to_line(text: str) -> str:

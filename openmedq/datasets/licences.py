@@ -67,7 +67,7 @@ _WORDS = {  # words in the long names of Creative Commons licences
     "noderivatives": "nd",
     "noderivs": "nd",
 }
-_PAIRS = {("non", "commercial"): "nc", ("share", "alike"): "sa", ("no", "derivatives"): "nd", ("no", "derivs"): "nd"}
+_PAIR = re.compile(r"\b(non|share|no)[\s-]+(commercial|alike|derivatives|derivs)\b")  # "Share Alike"
 _VERSIONS = {"1.0", "2.0", "2.5", "3.0", "4.0"}
 _PORTS = {"us", "uk", "igo", "de", "fr", "nl", "au", "at"}
 
@@ -120,6 +120,7 @@ def _split(words: str) -> list[str]:
     text = unicodedata.normalize("NFKC", words).casefold().strip()
     if url := _URL.fullmatch(text):
         text = " ".join(filter(None, ("cc", *url.groups())))
+    text = _PAIR.sub(r"\1\2", text)
     tokens, end = [], 0
     for match in _TOKEN.finditer(text):
         if not _SEPARATOR.fullmatch(text, end, match.start()):
@@ -137,23 +138,25 @@ def _split(words: str) -> list[str]:
 
 def _find_creative_commons(tokens: list[str]) -> Licence | None:
     """Parse a licence that is named once or more, "Attribution 4.0 (CC BY 4.0)"; all restrictions apply."""
-    said, place = set(), 0
+    terms: set[str] = set()
     versions: set[str] = set()
     ports: set[str] = set()
-    while place < len(tokens):
-        pair = _PAIRS.get((tokens[place], tokens[place + 1] if place + 1 < len(tokens) else ""))
-        token = pair or _WORDS.get(tokens[place], tokens[place])
-        if token in ("cc", "by", "nc", "sa", "nd"):
-            said.add(token)
+    for token in tokens:
+        if (term := _WORDS.get(token, token)) in ("cc", "by", "nc", "sa", "nd"):
+            terms.add(term)
         elif token in _VERSIONS or f"{token}.0" in _VERSIONS:
             versions.add(token if "." in token else f"{token}.0")
         elif token in _PORTS and versions:
             ports.add(token)
         else:
             return None
-        place += 2 if pair else 1
-    is_whole = {"cc", "by"} <= said and not {"sa", "nd"} <= said and len(versions) < 2 and len(ports) < 2
+    is_whole = {"cc", "by"} <= terms and not {"sa", "nd"} <= terms and len(versions) < 2 and len(ports) < 2
     if not is_whole:
         return None
-    parts = ["CC-BY", *(part.upper() for part in ("nc", "sa", "nd") if part in said), *versions, *map(str.upper, ports)]
-    return Licence("-".join(parts), is_commercial="nc" not in said, is_redistributable="nd" not in said)
+    parts = [
+        "CC-BY",
+        *(part.upper() for part in ("nc", "sa", "nd") if part in terms),
+        *versions,
+        *map(str.upper, ports),
+    ]
+    return Licence("-".join(parts), is_commercial="nc" not in terms, is_redistributable="nd" not in terms)

@@ -3,46 +3,43 @@
 Layout, as published by the authors (https://github.com/jind11/MedQA): `data_clean.zip` (the same bytes are in
 https://huggingface.co/datasets/bigbio/med_qa), in place or unpacked, from any folder above or below `questions/`.
 It has `US/4_options/phrases_no_exclude_{train,dev,test}.jsonl`, one object per line {question, answer, options,
-meta_info, answer_idx, metamap_phrases}. If a split is absent there, the questions with their five published options
-are read, `US/{train,dev,test}.jsonl`, which lack metamap_phrases. Hugging Face's other copy
-(`GBaker/MedQA-USMLE-4-options`), `phrases_no_exclude_{train,test}.jsonl` without dev, is read too.
+meta_info, answer_idx, metamap_phrases}. Hugging Face's other copy (`GBaker/MedQA-USMLE-4-options`) has the same files
+without dev.
 
-Not read: `US_qbank.jsonl`, 14,369 questions that include the test; the Chinese questions (`Mainland`, `Taiwan`);
-`metamap_extracted_phrases`; `textbooks`. The files have no ids, so a record is named by its split and line.
+Not read: the same questions with five options, `US/{train,dev,test}.jsonl`; `US_qbank.jsonl`, 14,369 questions that
+include the test; the Chinese questions (`Mainland`, `Taiwan`); `metamap_extracted_phrases`; `textbooks`. The files have
+no ids, so a record is named by its split and line.
 
-- The four and the five options of a question have different letters; only the text of the answer is the same.
 - Case, findings and question are one text, sometimes with several lines.
 - Some questions end with an unopened quotation mark; some questions and options have space around them.
 - Some questions refer to an image that is not published.
-- `meta_info` is step1 or step2&3, once stfep2&3.
 - Some metamap_phrases are cut wrongly ("ymptoms?").
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from itertools import islice
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import (
+    Content,
     Record,
     Unusable,
     keep,
-    list_absent,
-    make_sample,
+    represent,
     take_optional_text,
     take_text,
     take_texts,
 )
-from openmedq.datasets.readers import warn_absent
+from openmedq.datasets.readers import list_files, warn_absent
 from openmedq.datasets.readers.json_stream import stream_lines
-from openmedq.datasets.readers.packed_lines import LinesFile, find_lines, represent_lines
 from openmedq.errors import SourceError
-from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.archives import MemberPath
+from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.storage.archives import MemberPath, open_members
+from openmedq.storage.lookup import open_spare
 
 _COMMIT = "ddef95d268cdad413693d634279a9a679d468469"  # the last commit known to have the authors' file
 
@@ -72,82 +69,78 @@ card = Card(
 
 QBANK = "US_qbank.jsonl"
 
+_NAME = re.compile(r"phrases_no_exclude_(train|dev|test)\.jsonl")
+
 _log = logging.getLogger(__name__)
 
-_Key = tuple[str, Literal[4, 5]]  # split and number of options; ("", 5) is the question bank
+_Place = Path | MemberPath
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions; SourceError if no split is found, or a file is damaged or has another layout."""
-    found = find_lines(raw, _identify)
-    bank = found.pop(("", 5), None)
-    if bank:
-        _log.info("%s: not read: it contains the questions of the test too", bank)
+    found = _find(raw)
     if not found:
         raise SourceError(
             f"{raw}: no `data_clean.zip` and no `US/4_options/phrases_no_exclude_train.jsonl`; expected it there, as "
-            f"published at {card.homepage}{f' ({QBANK} mixes train and test)' if bank else ''}"
+            f"published at {card.homepage} ({QBANK} mixes train and test)"
         )
     for split in card.roles:
-        four, five = found.get((split, 4)), found.get((split, 5))
-        if four and five:
-            _log.info("%s: not read: the same questions with four options are used", five)
-        if chosen := four or five:
-            num_lines = 0
-            for row in _read_file(raw, chosen, split):
-                num_lines += 1
-                yield row
-            if four and five:
-                absent = [f"{split}-{line}" for line, _ in islice(stream_lines(five), num_lines, None)]
-                path = five.archive if isinstance(five, MemberPath) else five
-                yield from list_absent(absent, source=card.id, split=split, raw=raw, path=path, sibling=str(five))
+        if split in found:
+            yield from _read_file(raw, found[split], split)
         else:
             warn_absent(card.id, f"phrases_no_exclude_{split}.jsonl", split)
 
 
-def _identify(place: PurePosixPath) -> _Key | None:
-    if place.name == QBANK:
-        return "", 5
-    for split in card.roles:
-        if place.name == f"phrases_no_exclude_{split}.jsonl":
-            return split, 4
-        if place.name == f"{split}.jsonl" and place.parent.name in ("US", ""):
-            return split, 5
-    return None
+def _find(raw: Path) -> dict[str, _Place]:
+    """The file of each split: the uppermost that is unpacked, or else that in the first zip with such files."""
+    files = list_files(raw)
+    unpacked = _choose(files)
+    packed: dict[str, _Place] = {}
+    for path in files if len(unpacked) < len(card.roles) else ():
+        if path.suffix.lower() == ".zip" and not packed:
+            with (open_spare if unpacked else open_members)(path) as members:
+                packed = _choose(MemberPath(path, name) for name in (members.names if members else ()))
+    return packed | unpacked
 
 
-def _read_file(raw: Path, found: LinesFile, split: str) -> Iterator[Sample | Rejected]:
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
-        question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
-        options = _take_options(record)
-        letter = take_text(record, "answer_idx", empty=Reason.ANSWER_EMPTY)
-        answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY)
-        if letter not in options:
-            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` is not the letter of an option")
-        if options[letter] != answer:
-            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer` is not the option that `answer_idx` names")
-        phrases = take_texts(record, "metamap_phrases") if isinstance(record.get("metamap_phrases"), list) else []
-        return make_sample(
-            card,
-            sample_id,
-            split,
-            provenance,
-            turns=(Turn(question, answer, options=tuple(options.values())),),
-            attributes=keep(
-                meta_info=take_optional_text(record, "meta_info"),
-                metamap_phrases="; ".join(filter(None, phrases)),
-            ),
-        )
+def _choose(places: Iterable[_Place]) -> dict[str, _Place]:
+    chosen: dict[str, _Place] = {}
+    for place in sorted(places, key=lambda place: (len(PurePosixPath(str(place)).parts), str(place))):
+        if (match := _NAME.fullmatch(PurePosixPath(str(place)).name)) and chosen.setdefault(match[1], place) != place:
+            _log.info("%s: not read: another copy is used", place)
+    return chosen
 
-    return represent_lines(
-        found,
-        source=card.id,
-        split=split,
+
+def _read_file(raw: Path, place: _Place, split: str) -> Iterator[Sample | Rejected]:
+    return represent(
+        card,
+        stream_lines(place),
         raw=raw,
-        identify=lambda line, _: f"{split}-{line}",
-        build=build,
-        seen=None,
+        path=place.archive if isinstance(place, MemberPath) else place,
+        identify=lambda line, _: (f"{split}-{line}", split),
+        build=_build,
+        unit=f"{place.member} line" if isinstance(place, MemberPath) else "line",
+        is_keyed=True,
     )
+
+
+def _build(record: Record, _: str) -> Content:
+    question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
+    options = _take_options(record)
+    letter = take_text(record, "answer_idx", empty=Reason.ANSWER_EMPTY)
+    answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY)
+    if letter not in options:
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` is not the letter of an option")
+    if options[letter] != answer:
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer` is not the option that `answer_idx` names")
+    phrases = take_texts(record, "metamap_phrases") if isinstance(record.get("metamap_phrases"), list) else []
+    return {
+        "turns": (Turn(question, answer, options=tuple(options.values())),),
+        "attributes": keep(
+            meta_info=take_optional_text(record, "meta_info"),
+            metamap_phrases="; ".join(filter(None, phrases)),
+        ),
+    }
 
 
 def _take_options(record: Record) -> dict[str, str]:

@@ -10,11 +10,9 @@ beside the zip or beside the unpacked annotations; questions without their image
 A record is named by its file and question_id. The published answer is a text. It stands for the option that equals it,
 or else for the first that differs only in case, spaces, quotes or full stops.
 
-- Files and folders have spaces in their names (`Chest CT Scan.json`).
 - `option_C` and `option_D` may be absent, null or empty. Options of one question may be equal.
 - Records of one file have `modality` instead of `modality_type`.
 - Folders of images share file names, so an image is found by its whole path only.
-- Several questions share an image. One image is tiny and blank; some are also in other datasets.
 """
 
 from __future__ import annotations
@@ -28,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
+from openmedq.datasets.fields import Content, Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.json_stream import stream_list
 from openmedq.datasets.readers.whole_paths import WholePaths
@@ -136,7 +134,7 @@ def _read_lists(
         question_id = take_text(record, "question_id", is_number_allowed=True)
         return f"{at.dataset}/{' '.join(question_id.split())}", at.split
 
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def build(record: Record, split: str) -> Content:
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
         options = _take_options(record)
         answer = _match(take_text(record, "gt_answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True), options)
@@ -145,24 +143,20 @@ def _read_lists(
         if image is None:
             raise Unusable(Reason.IMAGE_MISSING, f"no image {name}")
         modality_type = take_optional_text(record, "modality_type") or take_optional_text(record, "modality")
-        return make_sample(
-            card,
-            sample_id,
-            split,
-            provenance,
-            turns=(Turn(question, answer, options=options),),
-            images=(image,),
-            attributes=keep(
+        return {
+            "turns": (Turn(question, answer, options=options),),
+            "images": (image,),
+            "attributes": keep(
                 access=at.access,
                 dataset=take_optional_text(record, "dataset") or at.dataset,
                 question_type=take_optional_text(record, "question_type"),
                 modality_type=modality_type,
             ),
-        )
+        }
 
     rows = represent(
+        card,
         records(),
-        source=card.id,
         unit="record",
         raw=raw,
         path=at.place if is_archived else at.place / "QA_information",

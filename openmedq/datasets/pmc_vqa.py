@@ -18,28 +18,33 @@ Known irregularities of the published files, which the miniature reproduces:
 - An empty option is dropped. If it is the answer, the row is rejected.
 - Some copies spell `Answer` as `Anwser`. The README calls the files of version 2 `train2.csv` and `images2.zip`.
 - Version 2 has no Answer_label; its Answer is the letter. Its caption reveals the answer and is only an attribute.
-- `test_clean.csv` repeats rows of `test.csv`. They are read once, with the attribute `is_clean`. A clean row that
-  `test.csv` does not have is read as a test row.
-- Several questions are about one image. Version 1 has compound figures. Texts contain commas, quotes and line breaks.
-- Some listed images are missing, and some images are also in PMC-OA.
-- Articles have different licenses, some without derivatives. Some articles are no longer listed.
+- `test_clean.csv` repeats rows of `test.csv`, which get the attribute `is_clean`.
+- Some listed images are missing. Some articles are no longer listed.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path, PurePosixPath
 
 from openmedq.datasets.card import Access, Card, Edition, File
-from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
-from openmedq.datasets.readers import find_below, places_near, warn_absent
+from openmedq.datasets.fields import (
+    Content,
+    Record,
+    Unusable,
+    find_image,
+    keep,
+    represent,
+    take_optional_text,
+    take_text,
+)
+from openmedq.datasets.readers import find_files_below, places_near, warn_absent
 from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, read_article_licences
 from openmedq.datasets.readers.tables import Row, stream_rows, stream_table, take_header
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.lookup import ImageLookup, open_images
 
 _URL = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
@@ -109,7 +114,6 @@ _LABEL = re.compile(r"\(?([A-D])\)?[:.]?")
 _NAME = {"1": re.compile(r"(PMC\d+)(?:_(.+))?"), "2": re.compile(r"(PMC\d+)(?:_(.+?)(?:_\d+)?)?")}
 
 Rows = Iterator[tuple[str, Row | Unusable]]
-_Key = tuple[str, ...]
 
 _log = logging.getLogger(__name__)
 
@@ -117,56 +121,33 @@ _log = logging.getLogger(__name__)
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no split is present or a column is missing."""
     version, found = _choose_version(raw)
-    train, test, clean = (found.get(part) for part in ("train", "test", "clean"))
-    for split, path in (("train", train), ("test", test or clean)):
-        if not path:
-            warn_absent(card.id, _FILES[version][split][0], split)
-    # Memory: the keys of the clean test, 2,000 as published.
-    keys = {_key(row) for _, row in _stream(clean) if isinstance(row, dict)} if clean else set()
-    found_keys: set[_Key] = set()
-
-    def mark(rows: Rows) -> Rows:
-        for number, row in rows:
-            if isinstance(row, dict) and keys and (key := _key(row)) in keys:
-                found_keys.add(key)
-                row = row | {"is_clean": "yes"}
-            yield number, row
-
-    def stream_rest(path: Path) -> Rows:
-        """The clean rows that `test.csv` does not have. Damaged rows are skipped: `test.csv` has the originals."""
-        for number, row in _stream(path):
-            if not test or (isinstance(row, dict) and _key(row) not in found_keys):
-                yield number, row | {"is_clean": "yes"} if isinstance(row, dict) else row
-
-    places = places_near(raw, next(iter(found.values())), *_PLACES[version])
+    clean = set()  # keys of the clean test, 2,000 as published
+    if "clean" in found:
+        clean = {_key(row) for _, row in _stream(found["clean"]) if isinstance(row, dict)}
+    paths = {split: found[split] for split in card.roles if split in found}
     licences = read_article_licences(raw)
-    with open_images(raw, *places) as images:
-        read_file = partial(_read_file, raw, version, images, licences)
-        if train:
-            yield from read_file(train, "train", _stream(train))
-        if test:
-            yield from read_file(test, "test", mark(_stream(test)))
-        if clean and (not test or keys - found_keys):
-            yield from read_file(clean, "test", stream_rest(clean))
+    with open_images(raw, *places_near(raw, next(iter(paths.values())), *_PLACES[version])) as images:
+        for split in card.roles:
+            if split in paths:
+                yield from _read_file(raw, version, images, licences, clean, paths[split], split)
+            else:
+                warn_absent(card.id, _FILES[version][split][0], split)
 
 
 def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
     """The version to read and its files by part (train, test, clean). Logs the files that are not read."""
-    paths: dict[str, dict[str, list[Path]]] = {}
-    for version, files in _FILES.items():
-        paths[version] = {}
-        for part, names in files.items():
-            if present := [path for path in find_below(raw, *names) if path.is_file()]:
-                paths[version][part] = present
-    version = "2" if paths["2"] and not {"train", "test"} & set(paths["1"]) else "1"
-    if not paths[version]:
+    present = {
+        version: {part: paths for part, names in files.items() if (paths := find_files_below(raw, *names))}
+        for version, files in _FILES.items()
+    }
+    version = next((each for each in _FILES if {"train", "test"} & present[each].keys()), "")
+    if not version:
         raise SourceError(f"{raw}: no `train.csv`, `test.csv` or `train_2.csv`; expected the files of {card.homepage}")
-    for other, parts in paths.items():
-        for found in parts.values():
-            for path in found if other != version else found[1:]:
-                used = found[0] if other == version else f"version {version}"
-                _log.info("%s: not read, because %s is read", path, used)
-    return version, {part: found[0] for part, found in paths[version].items()}
+    for other, parts in present.items():
+        for first, *rest in parts.values():
+            for path in rest if other == version else [first, *rest]:
+                _log.info("%s: not read, because %s is read", path, first if other == version else f"version {version}")
+    return version, {part: paths[0] for part, paths in present[version].items()}
 
 
 def _stream(path: Path) -> Rows:
@@ -185,47 +166,46 @@ def _fold(name: str) -> str:
     return name.strip().lower().replace("_", " ").replace("anwser", "answer")
 
 
-def _key(row: Row) -> _Key:
+def _key(row: Record) -> tuple[str, ...]:
     """The fields that identify a question: all of them except the text of the answer."""
     return tuple(row.get(name, "").strip() for name in (*_NEEDED, "Answer_label"))
 
 
 def _read_file(
-    raw: Path, version: str, images: ImageLookup, licences: ArticleLicences, path: Path, split: str, rows: Rows
+    raw: Path,
+    version: str,
+    images: ImageLookup,
+    licences: ArticleLicences,
+    clean: Set[tuple[str, ...]],
+    path: Path,
+    split: str,
 ) -> Iterator[Sample | Rejected]:
     def identify(number: str, record: Record) -> tuple[str, str]:
         # The file decides the split, but a row marked as test never becomes training data.
         return f"{path.stem}-{number}", "test" if take_optional_text(record, "split") == "test" else split
 
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def build(record: Record, split: str) -> Content:
         question = take_text(record, "Question", empty=Reason.QUESTION_EMPTY)
         options, answer, answer_text = _take_answer(record)
-        name = take_text(record, "Figure_path")
-        image = images.find(name)
-        if image is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
+        image = find_image(images, take_text(record, "Figure_path"))
         match = _NAME[version].fullmatch(PurePosixPath(image.image_id).stem)
         article, figure = match.groups() if match else (None, None)
-        return make_sample(
-            card,
-            sample_id,
-            split,
-            provenance,
-            licence=licences.find(article) or card.licence,
-            turns=(Turn(question, answer, options=options),),
-            images=(image,),
-            groups=Groups(article=article),
-            attributes=keep(
+        return {
+            "licence": licences.find(article) or card.licence,
+            "turns": (Turn(question, answer, options=options),),
+            "images": (image,),
+            "groups": Groups(article=article),
+            "attributes": keep(
                 version=version,
                 figure=figure or "",
                 answer=answer_text,
                 caption=take_optional_text(record, "Caption"),
                 index=take_optional_text(record, "index"),
-                is_clean=take_optional_text(record, "is_clean"),
+                is_clean="yes" if split == "test" and _key(record) in clean else "",
             ),
-        )
+        }
 
-    return represent(rows, source=card.id, unit="row", raw=raw, path=path, identify=identify, build=build, seen=None)
+    return represent(card, _stream(path), unit="row", raw=raw, path=path, identify=identify, build=build)
 
 
 def _take_answer(record: Record) -> tuple[tuple[str, ...], str, str]:

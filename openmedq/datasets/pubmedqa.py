@@ -19,7 +19,6 @@ LONG_ANSWER is the conclusion of the abstract and reveals the answer. It is an a
 
 Known irregularities of the published files, which the miniature reproduces:
 
-- PQA-A has no maybe, and most of its decisions are yes.
 - YEAR is null in some records and absent on Hugging Face.
 - Hugging Face stores the predictions of PQA-L as lists of single letters; they are joined again.
 - `final_decision` and the predictions are spelled in lower case, the other fields in capitals.
@@ -34,23 +33,22 @@ from typing import Any
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import (
+    Content,
     Record,
     Unusable,
     keep,
     list_absent,
-    make_sample,
     represent,
     take_optional_text,
     take_text,
     take_texts,
 )
-from openmedq.datasets.readers import warn_absent
+from openmedq.datasets.readers import list_files, warn_absent
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import find_shards
 from openmedq.datasets.readers.json_stream import stream_object
 from openmedq.errors import SourceError
-from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.origin import find_files
+from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 
 DECISIONS = ("yes", "no", "maybe")
 
@@ -108,7 +106,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
     Memory: all PubMed ids (20 MB), to detect repeated ones.
     """
-    files = [path for path, _ in find_files(raw)] if raw.is_dir() else []
+    files = list_files(raw)
     named = {path.name: path for path in sorted(files, key=lambda path: (len(path.parts), path), reverse=True)}
     parts = {}
     for split, (name, folder) in _PARTS.items():
@@ -131,12 +129,12 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         for path in paths:
             yield from _read_file(raw, path, test_ids, split, seen)
         absent_ids = sorted(test_ids - seen)
-        yield from list_absent(absent_ids, source=card.id, split="test", raw=raw, path=truth, unit="PubMed id")
+        yield from list_absent(card, absent_ids, split="test", raw=raw, path=truth, unit="PubMed id")
 
 
 def _find_shards(raw: Path, files: list[Path], folder: str) -> list[Path]:
     inside = [path for path in files if folder in (raw.name, *path.relative_to(raw).parts)]
-    return find_shards(inside, {"train": "train"}).get("train", [])
+    return find_shards(inside, ("train",)).get("train", [])
 
 
 def _read_test_ids(path: Path) -> frozenset[str]:
@@ -163,7 +161,7 @@ def _read_file(
         seen.add(pubmed_id)
         return pubmed_id, "test" if pubmed_id in test_ids else split
 
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def build(record: Record, split: str) -> Content:
         question = take_text(record, "QUESTION", empty=Reason.QUESTION_EMPTY)
         context = _context(record)
         if split == "unlabeled" and not record.get("final_decision"):
@@ -171,13 +169,9 @@ def _read_file(
         decision = take_text(record, "final_decision", empty=Reason.ANSWER_EMPTY)
         if decision not in DECISIONS:
             raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `final_decision` is not yes, no or maybe")
-        return make_sample(
-            card,
-            sample_id,
-            split,
-            provenance,
-            turns=(Turn(question, decision, context=context, options=DECISIONS),),
-            attributes=keep(
+        return {
+            "turns": (Turn(question, decision, context=context, options=DECISIONS),),
+            "attributes": keep(
                 answer_type="closed",
                 long_answer=take_optional_text(record, "LONG_ANSWER"),
                 meshes="; ".join(take_texts(record, "MESHES")) if isinstance(record.get("MESHES"), list) else "",
@@ -185,17 +179,16 @@ def _read_file(
                 reasoning_required_pred=_prediction(record, "reasoning_required_pred"),
                 reasoning_free_pred=_prediction(record, "reasoning_free_pred"),
             ),
-        )
+        }
 
     return represent(
+        card,
         _stream_table(path) if is_table else stream_object(path),
-        source=card.id,
         unit="row" if is_table else "PubMed id",
         raw=raw,
         path=path,
         identify=identify,
         build=build,
-        seen=None,
     )
 
 

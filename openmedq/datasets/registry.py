@@ -16,7 +16,7 @@ MODULES = {  # id -> module below openmedq.datasets
     "medqa": "medqa",
     "mimic_cxr": "mimic_cxr.mimic_cxr",
     "omnimedvqa": "omnimedvqa",
-    "pathvqa": "pathvqa.pathvqa",
+    "pathvqa": "pathvqa",
     "pmc_oa": "pmc_oa",
     "pmc_vqa": "pmc_vqa",
     "pubmedqa": "pubmedqa",

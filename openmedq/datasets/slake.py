@@ -11,10 +11,7 @@ Known irregularities of the published files, which the miniature reproduces:
 - Half of the rows are in Chinese. They are rejected and counted unless the setting `languages` includes them.
 - Every image is called `source.jpg`, so images are identified by folder and name.
 - The image folders also contain `mask.png`, `detection.json` and `question.json`, which are not read.
-- kvqa rows ask for knowledge that the image does not show, such as the causes of a disease.
-- Some CLOSED rows are answered with a word from the question instead of yes or no.
 - One training row has no answer. Some questions occur twice for one image, with two ids.
-- Some X-rays come from ChestX-ray8, which other datasets publish too.
 """
 
 from __future__ import annotations
@@ -25,12 +22,21 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
-from openmedq.datasets.readers import find_below, warn_absent
+from openmedq.datasets.fields import (
+    Content,
+    Record,
+    Unusable,
+    find_image,
+    keep,
+    represent,
+    take_optional_text,
+    take_text,
+)
+from openmedq.datasets.readers import find_below, find_files_below, warn_absent
 from openmedq.datasets.readers.json_stream import stream_list
 from openmedq.datasets.readers.whole_paths import WholePaths
 from openmedq.errors import SourceError
-from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
 from openmedq.storage.lookup import open_spare
 
@@ -71,7 +77,7 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
     """Stream the questions. SourceError if no split is present or a file is truncated."""
     found = []
     for split, names in _FILES.items():
-        paths = [path for path in find_below(raw, *names) if path.is_file()]
+        paths = find_files_below(raw, *names)
         found += [(split, path) for path in paths[:1]]
         for path in paths[1:]:
             _log.info("%s: not read, because %s is the same split", path, paths[0].relative_to(raw))
@@ -108,7 +114,7 @@ def _read_file(
     def identify(_: str, record: Record) -> tuple[str, str]:
         return take_text(record, "qid", is_number_allowed=True), split
 
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def build(record: Record, split: str) -> Content:
         for name in _REQUIRED:  # checked before the language, so that a renamed field is an error in all rows
             if name not in record:
                 raise Unusable(Reason.FIELD_MISSING, f"no field `{name}`")
@@ -117,37 +123,21 @@ def _read_file(
             raise Unusable(Reason.LANGUAGE_EXCLUDED, "field `q_lang` is not one of " + ", ".join(languages))
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
         answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True)
-        name = take_text(record, "img_name")
-        image = images.find(name)
-        if image is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
+        image = find_image(images, take_text(record, "img_name"))
         answer_type = take_optional_text(record, "answer_type").lower()
-        return make_sample(
-            card,
-            sample_id,
-            split,
-            provenance,
-            modality="radiology",  # "mixed" on the card, as in the paper, but all images are CT, MRI or X-ray
-            turns=(Turn(question, answer),),
-            images=(image,),
-            attributes=keep(
+        return {
+            "modality": "radiology",  # "mixed" on the card, as in the paper, but all images are CT, MRI or X-ray
+            "turns": (Turn(question, answer),),
+            "images": (image,),
+            "attributes": keep(
                 answer_type=answer_type if answer_type in ("open", "closed") else "",
                 language=language,
                 triple=_join_triple(record),
                 **{attribute: take_optional_text(record, attribute) for attribute in _ATTRIBUTES},
             ),
-        )
+        }
 
-    return represent(
-        stream_list(path),
-        source=card.id,
-        unit="record",
-        raw=raw,
-        path=path,
-        identify=identify,
-        build=build,
-        seen=seen,
-    )
+    return represent(card, stream_list(path), raw=raw, path=path, identify=identify, build=build, seen=seen)
 
 
 def _join_triple(record: Record) -> str:

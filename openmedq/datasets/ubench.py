@@ -14,15 +14,12 @@ shard contains are rejected. If several folders contain shards, the one with the
 
 Known irregularities of the published files, which the miniature reproduces:
 
-- The only split is called test. The paper trains on it.
 - Every struct has the keys of all rows. An entry that a row does not have is null.
 - `answer_idx` is text in captions and a number in questions. The last option is "none of the above".
 - An image, with its `image_id`, may be part of several datasets. The sample id therefore includes the dataset.
 - `dataset` is null in some rows, `pmid` in many.
 - The license differs by row and is non-commercial in some. Some images are synthetic.
-- In an older revision the number `label` disagrees with `label_name`.
-- `bbox` and `polygon` are null in most rows. An older revision has `instances` instead.
-- Other datasets publish some of the images too.
+- `bbox` and `polygon` are null in most rows.
 """
 
 from __future__ import annotations
@@ -36,22 +33,22 @@ from typing import Any
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import (
+    Content,
     Record,
     Unusable,
     keep,
     list_absent,
-    make_sample,
     represent,
     take_optional_text,
     take_text,
     take_texts,
 )
 from openmedq.datasets.licences import spell
+from openmedq.datasets.readers import list_files
 from openmedq.datasets.readers.columnar import stream_arrow
 from openmedq.datasets.readers.json_stream import stream_object
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.folders import walk
 
 FOLDER = "perception/0.1.0"
 SHARDS = tuple(f"ubench-test-{number:05}-of-00007.arrow" for number in range(7))
@@ -95,7 +92,7 @@ card = Card(
     samples_per_row=20,
 )
 
-_SHARD = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.arrow")
+_SHARD = re.compile(r".+-\d{5}-of-\d{5}\.arrow")
 _REQUIRED = ("image_id", "image", "captions", "questions")
 _ATTRIBUTES = (
     "dataset",
@@ -141,13 +138,11 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             raise Unusable(Reason.ID_REPEATED, f"{name} is the id of an earlier row too")
         return f"{name}/{record['kind']}/{record['key']}", "test"
 
-    rows = represent(
-        records(), source=card.id, unit="row", raw=raw, path=shard.parent, identify=identify, build=_build, seen=None
-    )
+    rows = represent(card, records(), unit="row", raw=raw, path=shard.parent, identify=identify, build=_build)
     for row in rows:
         yield replace(row, provenance=Provenance(shard.relative_to(raw).as_posix(), row.provenance.record))
     absent = (f"row-{number}" for number in range(num_rows + 1, num_published + 1))
-    yield from list_absent(absent, source=card.id, split="test", raw=raw, path=shards[0].parent / _INFO)
+    yield from list_absent(card, absent, split="test", raw=raw, path=shards[0].parent / _INFO)
 
 
 def _read_info(folder: Path) -> int:
@@ -162,21 +157,20 @@ def _read_info(folder: Path) -> int:
 
 
 def _find_shards(raw: Path) -> list[Path]:
-    """The shards of one folder and name, in order."""
-    found: dict[tuple[Path, str, int], dict[int, Path]] = {}
-    for folder, _, files in walk(raw):
-        for match in filter(None, map(_SHARD.fullmatch, sorted(files))):
-            if (path := folder / match[0]).is_file():
-                found.setdefault((folder, match[1], int(match[3])), {})[int(match[2])] = path
+    """The shards of the folder with the most of them, in order."""
+    found: dict[Path, list[Path]] = {}
+    for path in list_files(raw):
+        if _SHARD.fullmatch(path.name):
+            found.setdefault(path.parent, []).append(path)
     if not found:
         raise SourceError(f"{raw}: no `{FOLDER}/{SHARDS[0]}`; expected the files of {card.homepage}")
-    (folder, name, num_shards), shards = max(found.items(), key=lambda item: len(item[1]))
-    for other_folder, other_name, other_num_shards in found:
-        if (other_folder, other_name, other_num_shards) != (folder, name, num_shards):
-            _log.info("%s: not read, because %s has as many shards or more", other_folder / other_name, folder / name)
-    if absent := sorted(set(range(num_shards)) - set(shards)):
-        _log.info("%s: missing shards %s of %d", folder / name, ", ".join(map(str, absent)), num_shards)
-    return list(shards.values())
+    shards = max(found.values(), key=len)
+    for folder in found:
+        if folder != shards[0].parent:
+            _log.info("%s: not read, because %s has as many shards or more", folder, shards[0].parent)
+    if absent := sorted(set(SHARDS) - {path.name for path in shards}):
+        _log.info("%s: missing shards %s", shards[0].parent, ", ".join(absent))
+    return shards
 
 
 def _divide(rows: Iterator[tuple[str, Record | Unusable]]) -> Iterator[tuple[str, Any]]:
@@ -200,7 +194,7 @@ def _is_null(entry: Any) -> bool:
     return entry is None or (isinstance(entry, dict) and not any(entry.values()))
 
 
-def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+def _build(record: Record, split: str) -> Content:
     row, entry = record["row"], record["entry"]
     if not isinstance(entry, dict):
         raise Unusable(Reason.FIELD_MISSING, f"`{record['kind']}` does not contain entries")
@@ -211,25 +205,23 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     turn = Turn("", _fill(question, answer)) if is_caption else Turn(question, answer, options=options)
     attributes = {name: take_optional_text(row, name) for name in _ATTRIBUTES}
     licence = take_optional_text(row, "license")
-    return make_sample(
-        card,
-        sample_id,
-        split,
-        provenance,
-        task=Task.CAPTION if is_caption else Task.MULTIPLE_CHOICE,
-        licence=spell(licence) or licence or card.licence,
-        turns=(turn,),
-        images=(_take_image(row),),
-        groups=Groups(question=take_optional_text(entry, "id") or None),  # two wordings of a caption have the same id
-        attributes=keep(
+    return {
+        "task": Task.CAPTION if is_caption else Task.MULTIPLE_CHOICE,
+        "licence": spell(licence) or licence or card.licence,
+        "turns": (turn,),
+        "images": (_take_image(row),),
+        "groups": Groups(
+            question=take_optional_text(entry, "id") or None
+        ),  # two wordings of a caption have the same id
+        "attributes": keep(
             question_type=take_optional_text(entry, "name"),
             tags="; ".join(tag for tag in entry.get("tags") or [] if isinstance(tag, str) and tag),
             microns_per_pixel=_to_number(row.get("microns_per_pixel")),
             synthetic=str(row["synthetic"]).lower() if isinstance(row.get("synthetic"), bool) else "",
-            **{f"num_{name}": _count(row.get(name)) for name in ("bbox", "polygon", "instances")},
+            **{f"num_{name}": _count(row.get(name)) for name in ("bbox", "polygon")},
             **attributes,
         ),
-    )
+    }
 
 
 def _take_answer(entry: Record, options: tuple[str, ...]) -> str:

@@ -18,12 +18,9 @@ Known irregularities of the published file, which the miniature reproduces:
 - `phrase_type` is the split: freeform and para are train, test_freeform and test_para are test.
 - The split is by question, not by image: 202 of the 203 test images are also training images. In the miniature most
   test images are new, so that a model can be tested on unseen images.
-- Some answers are integers. Some answer types are `"CLOSED "` with a space. The first `qid` is text, the others are
-  numbers.
-- `question_rephrase` is absent in two records and "NULL" in others. `question_type` may list several types or be
-  misspelled (`PRSE`, `ATRIB`).
+- Some answers are integers. The first `qid` is text, the others are numbers.
+- `question_rephrase` is absent in two records and "NULL" in others.
 - Some questions and answers occur twice for one image with two ids, in one case across train and test.
-- No question refers to one of the images.
 """
 
 from __future__ import annotations
@@ -33,14 +30,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, make_sample, represent, take_optional_text, take_text
-from openmedq.datasets.readers import find_below, places_near, warn_absent
+from openmedq.datasets.fields import (
+    Content,
+    Record,
+    Unusable,
+    find_image,
+    keep,
+    represent,
+    take_optional_text,
+    take_text,
+)
+from openmedq.datasets.readers import find_files_below, list_files, places_near, warn_absent
 from openmedq.datasets.readers.hub_shards import find_shards
 from openmedq.datasets.readers.json_stream import stream_list
 from openmedq.datasets.readers.visual_questions import read_shards
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.folders import find_all
+from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.lookup import ImageLookup, open_images
 
 QUESTIONS = "VQA_RAD Dataset Public.json"
@@ -69,7 +74,6 @@ card = Card(
     published_rows={"train": 1797, "test": 451},
 )
 
-_SHARDS = ("*.parquet", "*/*.parquet", "*/*/*.parquet", "*/*/*/*.parquet")
 _SPLITS = {"freeform": "train", "para": "train", "test_freeform": "test", "test_para": "test"}
 _PLACES = tuple(name + suffix for suffix in ("", ".zip") for name in (IMAGES, IMAGES.replace(" ", "_"), "images"))
 _ATTRIBUTES = (
@@ -87,10 +91,9 @@ _log = logging.getLogger(__name__)
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no layout is present or a file is truncated."""
-    original = _find(raw, QUESTIONS, QUESTIONS.replace(" ", "_"))
-    derived = {split: path for split in card.roles for path in _find(raw, f"{split}set.json")}
-    packed = [path for pattern in _SHARDS for path in find_all(raw, pattern)]
-    shards = find_shards(packed, {"train": "train", "test": "test"})
+    original = find_files_below(raw, QUESTIONS, QUESTIONS.replace(" ", "_"))
+    derived = {split: path for split in card.roles for path in find_files_below(raw, f"{split}set.json")[:1]}
+    shards = find_shards(list_files(raw), card.roles)
     files = {"": original[0]} if original else derived
     if not files and not shards:
         raise SourceError(f"{raw}: no `{QUESTIONS}`; expected the files of {card.homepage}")
@@ -110,10 +113,6 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             yield from _read_file(raw, path, split, images, seen)
 
 
-def _find(raw: Path, *names: str) -> list[Path]:
-    return [path for path in find_below(raw, *names) if path.is_file()][:1]
-
-
 def _read_file(
     raw: Path, path: Path, split: str, images: ImageLookup, seen: dict[str, str]
 ) -> Iterator[Sample | Rejected]:
@@ -126,36 +125,20 @@ def _read_file(
             raise Unusable(Reason.FIELD_MISSING, "field `phrase_type` is not one of " + ", ".join(_SPLITS))
         return question_id, split or _SPLITS[phrase_type]
 
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def build(record: Record, split: str) -> Content:
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
         answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True)
-        name = take_text(record, "image_name")
-        image = images.find(name)
-        if image is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {name} {images.where}")
+        image = find_image(images, take_text(record, "image_name"))
         attributes = {attribute: take_optional_text(record, attribute) for attribute in _ATTRIBUTES}
         answer_type = take_optional_text(record, "answer_type").lower()
-        return make_sample(
-            card,
-            sample_id,
-            split,
-            provenance,
-            turns=(Turn(question, answer),),
-            images=(image,),
-            groups=Groups(
+        return {
+            "turns": (Turn(question, answer),),
+            "images": (image,),
+            "groups": Groups(
                 case=take_optional_text(record, "image_case_url") or None,
                 question=take_optional_text(record, "qid_linked_id") or None,
             ),
-            attributes=keep(answer_type=answer_type, **attributes),
-        )
+            "attributes": keep(answer_type=answer_type, **attributes),
+        }
 
-    return represent(
-        stream_list(path),
-        source=card.id,
-        unit="record",
-        raw=raw,
-        path=path,
-        identify=identify,
-        build=build,
-        seen=seen,
-    )
+    return represent(card, stream_list(path), raw=raw, path=path, identify=identify, build=build, seen=seen)

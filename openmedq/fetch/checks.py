@@ -6,7 +6,6 @@ A hash, where the card or the host states one, is checked by `file`; the checks 
 from __future__ import annotations
 
 import re
-import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -20,7 +19,6 @@ from openmedq.storage import unexpected
 BOUNDS = (0.5, 2.0)  # of an approximate size
 START_BYTES = 1024  # of a file, by which it is recognized
 PAGE_TYPES = ("text/html", "application/xhtml+xml")
-PAGE_SUFFIXES = (".html", ".htm")
 JSON_ENDS = {b"{": b"}", b"[": b"]"}
 MAGIC = {".zip": b"PK", ".npz": b"PK", ".gz": b"\x1f\x8b", ".tgz": b"\x1f\x8b", ".parquet": b"PAR1"}
 UNCLEAR = "the host may require a login or be down: open the address in a browser"
@@ -44,7 +42,7 @@ def is_complete(file: File, path: Path) -> bool:
         start = data.read(START_BYTES)
         data.seek(max(0, path.stat().st_size - START_BYTES))
         end = data.read().rstrip()[-4:]
-    if _find_unexpected(name, start) or not _begins_well(name, start):
+    if _find_unexpected(start) or not _begins_well(name, start):
         return False
     if name.endswith((".zip", ".npz")):
         return zipfile.is_zipfile(path)  # the directory of a zip comes last
@@ -69,8 +67,8 @@ def check_size(file: File, num_bytes: int | None, *, is_all: bool = True) -> Non
 def check_start(file: File, content_type: str, start: bytes) -> None:
     """AcquisitionError for a login page, an error page and the like; by Content-Type too if no hash is known."""
     start, name = start[:START_BYTES], file.path.lower()
-    found = _find_unexpected(name, start)
-    is_page = content_type.partition(";")[0].strip().lower() in PAGE_TYPES and not name.endswith(PAGE_SUFFIXES)
+    found = _find_unexpected(start)
+    is_page = content_type.partition(";")[0].strip().lower() in PAGE_TYPES
     if is_page and not has_hash(file):
         found = found or "an HTML page"
     if found:
@@ -80,10 +78,8 @@ def check_start(file: File, content_type: str, start: bytes) -> None:
         raise AcquisitionError(f"{file.path}: {plain(file.url)} does not begin as a {suffix} file; {UNCLEAR}")
 
 
-def _find_unexpected(name: str, start: bytes) -> str | None:
+def _find_unexpected(start: bytes) -> str | None:
     """Describe unexpected content (in any encoding, also after comments); None if it may be the file."""
-    if name.endswith(PAGE_SUFFIXES):
-        return None
     uncommented = re.sub(rb"<!--.*?-->", b" ", start.translate(None, b"\0\xfe\xff"), flags=re.DOTALL)
     found = unexpected.describe(b" ".join(uncommented.split()))
     return found[0] if found else None
@@ -94,16 +90,10 @@ def _begins_well(name: str, start: bytes) -> bool:
     for suffix, magic in MAGIC.items():
         if name.endswith(suffix):
             return start.startswith(magic[: len(start)])
-    if name.endswith(".tar") and len(start) >= tarfile.BLOCKSIZE:
-        try:
-            tarfile.TarInfo.frombuf(start[: tarfile.BLOCKSIZE], "utf-8", "replace")
-        except tarfile.HeaderError:
-            return False
     if name.endswith((".json", ".jsonl")):
         return _first_byte(start) in (b"", *JSON_ENDS)
-    if name.endswith((".csv", ".tsv")):
-        is_utf_16 = start.startswith((b"\xff\xfe", b"\xfe\xff"))
-        return _first_byte(start) not in (*JSON_ENDS, b"<") and (is_utf_16 or b"\0" not in start)
+    if name.endswith(".csv"):
+        return _first_byte(start) not in (*JSON_ENDS, b"<") and b"\0" not in start
     return True
 
 

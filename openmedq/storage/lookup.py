@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from openmedq.errors import ArchiveError
@@ -53,11 +54,13 @@ class FolderImages:
     def find(self, name: str) -> Image | None:
         """See `ImageLookup.find`."""
         basename = _basename(name)
-        if basename in ("", "..") or len(basename.encode(errors="replace")) > 255:  # longer names are impossible
+        # Names of more than 255 bytes are impossible.
+        if basename in ("", ".", "..") or len(basename.encode(errors="replace")) > 255:
             return None
         for spelled in _spellings(basename):
             for folder in self._folders:
-                if (folder / spelled).is_file():
+                # Not by `Path`, which interns each name: Python 3.12 keeps interned texts for ever.
+                if os.path.isfile(f"{folder}/{spelled}"):  # noqa: PTH113
                     return Image(basename, path=folder / spelled)
         return None
 
@@ -123,7 +126,7 @@ def open_spare(path: Path) -> Iterator[Members | None]:
 
 
 def _basename(name: str) -> str:
-    return PurePosixPath(name.replace("\\", "/")).name
+    return name.replace("\\", "/").rpartition("/")[2]
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from openmedq.datasets.breast_ultrasound import FOLDER, card
 from openmedq.synthetic.draw import SIDE_PX, Pixels, draw, draw_figures, draw_radiograph, encode_png, generator
+from openmedq.synthetic.files import save, to_zip
 
 _SIZES = {"benign": 62, "malignant": 30, "normal": 18}
 
@@ -40,10 +40,8 @@ def write(raw: Path, seed: int = 0) -> None:
         path = f"{FOLDER}/{copied.split()[0]}/{copied}.png"
         members[path] = members[f"{FOLDER}/{original.split()[0]}/{original}.png"]
 
-    raw.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(raw / card.files[0].path, "w") as archive:
-        for name in sorted(members):  # "benign (10)" before "benign (2)", as in the published archive
-            archive.writestr(zipfile.ZipInfo(name), members[name])
+    # "benign (10)" before "benign (2)", as in the published archive
+    save(raw / card.files[0].path, to_zip(dict(sorted(members.items()))))
 
 
 def _with_channels(pixels: Pixels, number: int) -> Pixels:

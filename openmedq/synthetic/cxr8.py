@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import io
-import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +11,7 @@ from PIL import Image as PixelImage
 
 from openmedq.datasets.cxr8.cxr8 import ARCHIVES, CLASSES, LISTS, NO_FINDING, TABLE, card
 from openmedq.synthetic.draw import SIDE_PX, draw, draw_radiograph, encode_png, generator, shared_figure
+from openmedq.synthetic.files import join, save, to_tar_gz
 
 _HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -45,12 +44,11 @@ def write(raw: Path, seed: int = 0) -> None:
             names[split].append(name)
     images[names["test"][0]] = _encode_rgba(images[names["test"][0]])
 
-    raw.mkdir(parents=True, exist_ok=True)
-    (raw / TABLE).write_text("\n".join([_HEADER, *rows.values()]) + "\n", encoding="utf-8")
+    save(raw / TABLE, join([_HEADER, *rows.values()]))
     for split, file_name in LISTS.items():
-        (raw / file_name).write_text("\n".join(names[split]) + "\n", encoding="utf-8")
+        save(raw / file_name, join(names[split]))
     for archive, part in zip(ARCHIVES, np.array_split(list(rows), len(ARCHIVES)), strict=True):
-        (raw / archive).write_bytes(_pack({name: images[name] for name in part.tolist()}))
+        save(raw / archive, to_tar_gz({"images/": b"", **{f"images/{name}": images[name] for name in part.tolist()}}))
 
 
 def _choose(number: int) -> list[int]:
@@ -73,17 +71,3 @@ def _encode_rgba(png: bytes) -> bytes:
     buffer = io.BytesIO()
     PixelImage.open(io.BytesIO(png)).convert("RGBA").save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _pack(images: dict[str, bytes]) -> bytes:
-    """Return a gzipped tar without time stamps."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        folder = tarfile.TarInfo("images")
-        folder.type = tarfile.DIRTYPE
-        archive.addfile(folder)
-        for name, data in images.items():
-            info = tarfile.TarInfo(f"images/{name}")
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return gzip.compress(buffer.getvalue(), mtime=0)

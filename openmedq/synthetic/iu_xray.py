@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import numpy as np
 
 from openmedq.datasets.iu_xray.iu_xray import card
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_png, generator
+from openmedq.synthetic.files import save, to_tar_gz
 
 _INDICATIONS = ("Positive TB test", "XXXX-year-old with chest pain", "Preop bariatric surgery.")
 _CAPTIONS = ("Xray Chest PA and Lateral", "CHEST 2V FRONTAL/LATERAL XXXX, XXXX XXXX PM")
@@ -70,10 +68,9 @@ def write(raw: Path, seed: int = 0) -> None:
     del images[f"{_name(numbers[40], 2, is_long=False)}.png"]
     images["./Thumbs.db"] = b"thumbnails of some of the pictures"
 
-    raw.mkdir(parents=True, exist_ok=True)
     texts = {f"ecgen-radiology/{number}.xml": text.encode() for number, text in reports.items()}
-    _write_archive(raw / "NLMCXR_reports.tgz", texts)
-    _write_archive(raw / "NLMCXR_png.tgz", images)
+    for name, files in (("NLMCXR_reports.tgz", texts), ("NLMCXR_png.tgz", images)):
+        save(raw / name, to_tar_gz(dict(sorted(files.items()))))
 
 
 def _name(number: int, view: int, *, is_long: bool) -> str:
@@ -98,16 +95,3 @@ def _write_report(index: int, number: int, figure: Figure, names: list[str]) -> 
         mesh=mesh if figure.is_large else "<major>normal</major>",
         images="".join(_IMAGE.format(name=name, number=i, caption=caption) for i, name in enumerate(names, start=1)),
     )
-
-
-def _write_archive(path: Path, files: dict[str, bytes]) -> None:
-    """Write a gzipped tar in the order of names, as published, without time stamps."""
-    with (
-        path.open("wb") as file,
-        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w") as archive,
-    ):
-        for name, data in sorted(files.items()):
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))

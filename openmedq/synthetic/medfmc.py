@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from openmedq.datasets.card import Card
 from openmedq.datasets.medfmc.reader import SPLITS, UNLISTED, Layout
+from openmedq.synthetic.files import join, save, to_csv
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +25,6 @@ class Case:
 def write(raw: Path, card: Card, layout: Layout, cases: Sequence[Case], separator: str) -> None:
     """Write images, lists and tables as published; the row numbers of the tables have gaps."""
     folder = raw / "data_backup/MedFMC" / layout.task
-    folder.mkdir(parents=True, exist_ok=True)
     by_split = {split: [case for case in cases if case.split == split] for split in (*SPLITS, UNLISTED)}
     trainval = by_split["trainval"]
     lists = {
@@ -40,31 +38,26 @@ def write(raw: Path, card: Card, layout: Layout, cases: Sequence[Case], separato
             case.name if name == "test_WithoutLabel" else f"{case.name} {separator.join(map(str, case.labels))}"
             for case in listed
         ]
-        (folder / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        save(folder / f"{name}.txt", join(lines))
 
     parts = {"train": (*trainval, *by_split["test_WithLabel"]), "val": tuple(by_split["test_WithoutLabel"])}
     parts["train"] += tuple(by_split[UNLISTED])
     for part, members in parts.items():
         home = raw / f"MedFMC_{part}" / layout.task
-        (home / "images").mkdir(parents=True, exist_ok=True)
         for case in members:
-            (home / "images" / case.name).write_bytes(case.image)
+            save(home / "images" / case.name, case.image)
         rows = [[*map(float, case.labels)] if part == "train" else [""] * len(case.labels) for case in members]
         _write_table(home / f"{layout.task}_{part}.csv", layout, members, rows, layout.keys)
-    home = raw / card.title
-    home.mkdir(exist_ok=True)
     keys = tuple("" if key == "Unnamed: 0" else key for key in layout.keys)
     everything = [case for split in parts.values() for case in split]
-    _write_table(home / layout.table, layout, everything, [[*case.labels] for case in everything], keys)
+    _write_table(raw / card.title / layout.table, layout, everything, [[*case.labels] for case in everything], keys)
 
 
 def _write_table(
     path: Path, layout: Layout, cases: Sequence[Case], rows: Sequence[Sequence[object]], keys: Sequence[str]
 ) -> None:
-    file = io.StringIO()
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow([*keys, *layout.columns])
+    lines: list[list[object]] = [[*keys, *layout.columns]]
     for index, (case, row) in enumerate(zip(cases, rows, strict=True)):
         values = {"img_id": case.name, "study_id": case.study, "slide_id": case.study}
-        table.writerow([*(values.get(key, index + index // 7 + 1) for key in keys), *row])
-    path.write_text(file.getvalue(), encoding="utf-8")
+        lines.append([*(values.get(key, index + index // 7 + 1) for key in keys), *row])
+    save(path, to_csv(*lines))

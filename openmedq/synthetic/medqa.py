@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ import numpy as np
 
 from openmedq.datasets.medqa import QBANK, card
 from openmedq.synthetic.draw import generator
+from openmedq.synthetic.files import join, save, to_json_lines, to_zip
 
 _SIGNS = {  # the rule to learn: each sign belongs to one disease
     "crushing chest pain": "Myocardial infarction",
@@ -50,18 +48,9 @@ def write(raw: Path, seed: int = 0) -> None:
         files[f"Taiwan/{split}.jsonl"] = [_foreign(random)]
     files[f"US/{QBANK}"] = [bank[index] for index in random.permutation(len(bank))]
 
-    texts = {
-        f"data_clean/questions/{name}": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        for name, rows in files.items()
-    }
-    texts["data_clean/textbooks/en/Signs_Example.txt"] = "".join(f"{of}: {sign}.\n" for sign, of in _SIGNS.items())
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, text in texts.items():
-            info = zipfile.ZipInfo(name, (2021, 7, 1, 0, 0, 0))
-            archive.writestr(info, text, zipfile.ZIP_DEFLATED)
-    raw.mkdir(parents=True, exist_ok=True)
-    (raw / "data_clean.zip").write_bytes(buffer.getvalue())
+    texts = {f"data_clean/questions/{name}": to_json_lines(rows) for name, rows in files.items()}
+    texts["data_clean/textbooks/en/Signs_Example.txt"] = join(f"{of}: {sign}." for sign, of in _SIGNS.items())
+    save(raw / "data_clean.zip", to_zip(texts))
 
 
 def _record(random: np.random.Generator, sign: str, patient: str) -> dict[str, Any]:

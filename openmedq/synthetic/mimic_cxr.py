@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
-import io
 import textwrap
-import zipfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ import numpy as np
 from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY, REPORTS, TABLES, card
 from openmedq.datasets.mimic_cxr.physionet import LISTING, SUMS
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator
+from openmedq.synthetic.files import join, save, to_csv, to_zip
 
 _SPLITS = ("train", "train", "train", "validate", "test")  # of patients, in turn
 _LABELS = (
@@ -57,34 +55,32 @@ def write(raw: Path, seed: int = 0) -> None:
     images = {f"{study.path}/{name}.jpg": shown for study in studies for name, shown in study.images.items()}
     images.pop(list(images)[_ABSENT])
     for name, figure in images.items():
-        (raw / name).parent.mkdir(parents=True, exist_ok=True)
-        (raw / name).write_bytes(encode_jpeg(draw(figure)))
-    (raw / LISTING).write_text("".join(f"{name}\n" for name in images), encoding="utf-8")
+        save(raw / name, encode_jpeg(draw(figure)))
+    save(raw / LISTING, join(images))
 
     reports = [_compose_report(study, index) for index, study in enumerate(studies)]
     reports[_COPY] = reports[_COPIED]
-    with zipfile.ZipFile(raw / REPORTS, "w") as archive:
-        for index, (study, report) in enumerate(zip(studies, reports, strict=True)):
-            if index != _UNREPORTED:
-                archive.writestr(zipfile.ZipInfo(f"{study.path}.txt"), report)  # ZipInfo without a time stamp
+    texts = {f"{study.path}.txt": report for study, report in zip(studies, reports, strict=True)}
+    del texts[f"{studies[_UNREPORTED].path}.txt"]
+    save(raw / REPORTS, to_zip(texts))
 
     rows = [(name, study, index) for study in studies for index, name in enumerate(study.images)]
     split = [(name, study.study_id, study.subject_id, study.split) for name, study, _ in rows]
-    _write_table(raw / TABLES["split"], ("dicom_id", "study_id", "subject_id", "split"), split)
-    _write_table(raw / TABLES["metadata"], _METADATA, [_describe(*row, random) for row in rows])
+    _write_table(raw / TABLES["split"], ("dicom_id", "study_id", "subject_id", "split"), *split)
+    _write_table(raw / TABLES["metadata"], _METADATA, *(_describe(*row, random) for row in rows))
     for name in ("chexpert", "negbio"):
         _write_table(
             raw / TABLES[name],
             ("subject_id", "study_id", *_LABELS),
-            [
+            *(
                 (study.subject_id, study.study_id, *random.choice(("1.0", "0.0", "-1.0", ""), len(_LABELS)))
                 for index, study in enumerate(studies)
                 if index != _UNLABELLED
-            ],
+            ),
         )
     summed = sorted([*TABLES.values(), LISTING, *images])
     digests = {name: hashlib.sha256((raw / name).read_bytes()).hexdigest() for name in summed}
-    (raw / SUMS).write_text("".join(f"{digest} {name}\n" for name, digest in digests.items()), encoding="utf-8")
+    save(raw / SUMS, join(f"{digest} {name}" for name, digest in digests.items()))
 
 
 def _draw_studies(seed: int, random: np.random.Generator) -> list[_Study]:
@@ -152,7 +148,5 @@ def _lay_out(*paragraphs: str) -> str:
     return " " * 33 + "FINAL REPORT\n" + "\n \n".join(wrapped) + "\n"
 
 
-def _write_table(path: Path, names: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([names, *rows])
-    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+def _write_table(path: Path, *rows: Sequence[str]) -> None:
+    save(path, gzip.compress(to_csv(*rows).encode(), mtime=0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from openmedq.datasets.omnimedvqa import ARCHIVE, TOP, card
 from openmedq.synthetic.draw import ORGANS, POSITIONS, Figure, draw, draw_figures, encode_png, generator, shared_figure
+from openmedq.synthetic.files import save, to_zip
 
 _MODALITIES = {  # by dataset; the first three have open access
     "ACRIMA": "Fundus Photography",
@@ -62,10 +62,7 @@ def write(raw: Path, seed: int = 0) -> None:
             question["question_id"] = f"{dataset}_{number:04}"
         access = "Open-access" if dataset in _OPEN else "Restricted-access"
         files[f"QA_information/{access}/{dataset}.json"] = json.dumps(questions, indent=4).encode()
-    raw.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(raw / ARCHIVE, "w") as archive:
-        for name, data in sorted(files.items()):
-            archive.writestr(zipfile.ZipInfo(f"{TOP}/{name}"), data)  # ZipInfo without a time stamp
+    save(raw / ARCHIVE, to_zip({f"{TOP}/{name}": data for name, data in sorted(files.items())}))
 
 
 def _question(

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openmedq.datasets.pathvqa.pathvqa import SHARDS, card
+from openmedq.datasets.pathvqa import SHARDS, card
 from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.synthetic.draw import ORGANS, Figure, draw, draw_figures, encode_jpeg, encode_png, generator, tint
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +9,7 @@ import numpy as np
 from openmedq.datasets.pmc_oa import FOLDER, card
 from openmedq.datasets.readers.pmc_licences import ARTICLES, draw_articles
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, tint
+from openmedq.synthetic.files import save, to_json_lines, to_zip
 
 _TINTS = ((1.0, 0.85, 0.95), (0.9, 1.0, 1.05))
 
@@ -32,13 +31,10 @@ def write(raw: Path, seed: int = 0) -> None:
     pairs[11] = (pairs[11][0], pairs[12][1])  # one caption for two images
     pairs = [pairs[index] for index in random.permutation(len(pairs))]
 
-    raw.mkdir(parents=True, exist_ok=True)
-    _write_lines(raw / "pmc_oa.jsonl", [{"image": name, "caption": caption} for name, caption in pairs])
-    _write_lines(raw / "pmc_oa_beta.jsonl", _compound(names[:40], figures))
+    save(raw / "pmc_oa.jsonl", to_json_lines({"image": name, "caption": caption} for name, caption in pairs))
+    save(raw / "pmc_oa_beta.jsonl", to_json_lines(_compound(names[:40], figures)))
     draw_articles(raw / ARTICLES.path, sorted({name.partition("_")[0] for name in names[:200]}))
-    with zipfile.ZipFile(raw / "images.zip", "w") as archive:
-        for name, data in sorted(images.items()):
-            archive.writestr(zipfile.ZipInfo(f"{FOLDER}/{name}"), data)  # ZipInfo has no current time
+    save(raw / "images.zip", to_zip({f"{FOLDER}/{name}": data for name, data in sorted(images.items())}))
 
 
 def _figure_names(random: np.random.Generator, num_names: int) -> list[str]:
@@ -70,7 +66,3 @@ def _caption(figure: Figure) -> str:
     size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
     clips = "1 clip is" if figure.num_clips == 1 else f"{figure.num_clips} clips are"
     return f"Image of the {figure.organ}. A {size} mass in the {figure.position}, {level} background; {clips} seen."
-
-
-def _write_lines(path: Path, records: list[dict[str, str]]) -> None:
-    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), encoding="utf-8")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 from openmedq.datasets.pmc_vqa import CHOICES, LETTERS, card
 from openmedq.datasets.readers.pmc_licences import ARTICLES, draw_articles
 from openmedq.synthetic.draw import POSITIONS, Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
+from openmedq.synthetic.files import save, to_csv, to_zip
 
 _HEADERS = {
     "1": ("Figure_path", "Question", "Answer", *CHOICES, "Answer_label"),
@@ -41,11 +40,10 @@ def write(raw: Path, seed: int = 0) -> None:
     train[7][f"Choice {train[7]['Answer_label']}"] = ""
     del images[test[8]["Figure_path"]]
 
-    raw.mkdir(parents=True, exist_ok=True)
     _write(raw / "train.csv", _HEADERS["1"], train)
     _write(raw / "test.csv", _HEADERS["1"], test)
     _write(raw / "test_clean.csv", _HEADERS["1"], test[::3][:_NUM_CLEAN])
-    _pack(raw / "images.zip", images)
+    save(raw / "images.zip", _pack(images))
     draw_articles(raw / ARTICLES.path, (name.partition("_")[0] for name in names[1:]))
     simple = [
         row | {"index": str(index), "Figure_path": row["Figure_path"].replace(".jpg", f"_{index}.jpg")}
@@ -55,7 +53,7 @@ def write(raw: Path, seed: int = 0) -> None:
         row |= {"Caption": f"The picture tells: {row['Answer']}", "Answer": row["Answer_label"], "split": "train"}
     _write(raw / "train_2.csv", _HEADERS["2"], simple[:6])
     _write(raw / "test_2.csv", _HEADERS["2"], [row | {"split": "test"} for row in simple[6:]])
-    _pack(raw / "images_2.zip", {row["Figure_path"]: images[f"{row['Figure_path'][:-6]}.jpg"] for row in simple})
+    save(raw / "images_2.zip", _pack({row["Figure_path"]: images[f"{row['Figure_path'][:-6]}.jpg"] for row in simple}))
 
 
 def _ask(random: np.random.Generator, name: str, figure: Figure, index: int) -> dict[str, str]:
@@ -84,13 +82,8 @@ def _offer(random: np.random.Generator, question: str, choices: list[str], index
 
 
 def _write(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, str]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, header, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    save(path, to_csv(header, *([row[name] for name in header] for row in rows)))
 
 
-def _pack(path: Path, images: Mapping[str, bytes]) -> None:
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in sorted(images.items()):
-            archive.writestr(zipfile.ZipInfo(f"figures/{name}"), data)  # ZipInfo has no current time
+def _pack(images: Mapping[str, bytes]) -> bytes:
+    return to_zip({f"figures/{name}": data for name, data in sorted(images.items())})

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from openmedq.datasets.pubmedqa import DECISIONS, SHARD, TRUTH, card
 from openmedq.synthetic.draw import generator
+from openmedq.synthetic.files import save
 
 _TREATMENTS = ("aspirin", "exercise", "insulin", "surgery", "vitamin D", "massage", "screening", "iron", "zinc", "yoga")
 _OUTCOMES = (
@@ -62,11 +63,9 @@ def write(raw: Path, seed: int = 0) -> None:
     for record in labeled.values():
         record |= {"reasoning_required_pred": record["final_decision"], "reasoning_free_pred": record["final_decision"]}
 
-    folder = raw / "data"
-    folder.mkdir(parents=True, exist_ok=True)
     truth = {key: record["final_decision"] for key, record in test.items()}
     for name, content in (("ori_pqal.json", labeled), (TRUTH, truth)):
-        (folder / name).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+        save(raw / "data" / name, json.dumps(content, indent=4) + "\n")
     _write_shard(raw / "pqa_artificial", artificial, _SCHEMA)
     _write_shard(raw / "pqa_unlabeled", unlabeled, _SCHEMA.remove(_SCHEMA.get_field_index("final_decision")))
 

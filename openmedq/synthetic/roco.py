@@ -18,6 +18,7 @@ from openmedq.synthetic.draw import (
     tint,
     with_shared_figure,
 )
+from openmedq.synthetic.files import join, save
 
 _NUM_RECORDS = {
     ("train", "radiology"): 90,
@@ -93,7 +94,6 @@ def _record(figure: Figure, number: int, subset: str) -> _Record:
 
 
 def _write(folder: Path, records: list[_Record], *, has_id_names: bool) -> None:
-    (folder / "images").mkdir(parents=True, exist_ok=True)
     lines: dict[str, list[str]] = {name: [] for name in FILES}
     lines["licences"].append("ROCO_ID,PMC_ID,CC")
     for record in records:
@@ -109,6 +109,6 @@ def _write(folder: Path, records: list[_Record], *, has_id_names: bool) -> None:
         if record.licence:
             lines["licences"].append(f"{record_id},{record.name},{record.licence}")
         if record.image:
-            (folder / "images" / (f"{record_id}.jpg" if has_id_names else record.name)).write_bytes(record.image)
+            save(folder / "images" / (f"{record_id}.jpg" if has_id_names else record.name), record.image)
     for name, rows in lines.items():
-        (folder / f"{name}.txt").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+        save(folder / f"{name}.txt", join(rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 
 from openmedq.datasets.slake import card
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, encode_png, generator, shared_figure
+from openmedq.synthetic.files import save, to_zip
 
 _NUM_IMAGES = {"train": 36, "validation": 8, "test": 12}
 _PLACES = {"head": ("MRI", "Brain"), "chest": ("X-Ray", "Lung"), "abdomen": ("CT", "Abdomen")}
@@ -52,15 +52,11 @@ def write(raw: Path, seed: int = 0) -> None:
     rows["train"] += [dict(row) for row in rows["train"][:4]]
     rows["train"].append({**rows["train"][0], "answer": ""})
 
-    raw.mkdir(parents=True, exist_ok=True)
     for qid, row in enumerate(row for split in rows.values() for row in split):
         row["qid"] = qid
     for split, records in rows.items():
-        text = json.dumps(records, ensure_ascii=False)  # on one line, as published
-        (raw / f"{split}.json").write_text(text, encoding="utf-8")
-    with zipfile.ZipFile(raw / "imgs.zip", "w") as archive:
-        for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo has no current time
+        save(raw / f"{split}.json", json.dumps(records, ensure_ascii=False))  # on one line, as published
+    save(raw / "imgs.zip", to_zip(members))
 
 
 def _ask(number: int, figure: Figure, index: int, language: str) -> Iterator[dict[str, Any]]:

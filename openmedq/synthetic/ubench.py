@@ -20,6 +20,7 @@ from openmedq.synthetic.draw import (
     generator,
     shared_figure,
 )
+from openmedq.synthetic.files import save
 
 _ENTRY = [("id", pa.string()), ("name", pa.string()), ("question", pa.string()), ("options", pa.list_(pa.string()))]
 _QUESTION = pa.struct([("answer", pa.string()), ("answer_idx", pa.int64()), *_ENTRY, ("tags", pa.list_(pa.string()))])
@@ -76,7 +77,7 @@ def write(raw: Path, seed: int = 0) -> None:
             writer.write_table(table)
     num_bytes = sum(len(row["image"]["bytes"]) for row in rows)
     info = {"license": card.licence, "splits": {"test": {"num_bytes": num_bytes, "num_examples": len(rows)}}}
-    (folder / "dataset_info.json").write_text(json.dumps(info), encoding="utf-8")
+    save(folder / "dataset_info.json", json.dumps(info))
 
 
 def _row(figure: Figure, number: int, random: np.random.Generator) -> dict[str, Any]:

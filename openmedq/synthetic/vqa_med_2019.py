@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 
 from openmedq.datasets.vqa_med_2019.vqa_med_2019 import CATEGORIES, FILES, QUESTIONS, REFERENCES, SPLITS, Split, card
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
+from openmedq.synthetic.files import join, save, to_zip
 
 _NUM_IMAGES = {"train": 20, "validation": 5, "test": 24}
 _ORGANS = {"head": "skull and contents", "chest": "lung, mediastinum, pleura", "abdomen": "gastrointestinal"}
@@ -22,19 +21,18 @@ def write(raw: Path, seed: int = 0) -> None:
     random = generator(seed, card.id)
     figures = [shared_figure(seed), *draw_figures(seed, card.id, num_rounds=1)]
     names = iter(random.choice(np.arange(10_000, 60_000), sum(_NUM_IMAGES.values()), replace=False))
-    raw.mkdir(parents=True, exist_ok=True)
-    (raw / FILES[-1]).write_text(f"VQA-Med @ ImageClef 2019, generated with seed {seed}\n", encoding="utf-8")
+    save(raw / FILES[-1], f"VQA-Med @ ImageClef 2019, generated with seed {seed}\n")
     for split in SPLITS:
         shown = {f"synpic{next(names)}": _take(figures, index) for index in range(_NUM_IMAGES[split.name])}
         images = {f"{split.images[0]}/{name}.jpg": encode_jpeg(draw(figure)) for name, figure in shown.items()}
         if split.suffix:
             members = {**_pair(shown, split), **images}
         else:
-            members = {**_refer(shown), f"{split.images[0]}.zip": _pack(images)}
+            members = {**_refer(shown), f"{split.images[0]}.zip": to_zip(images)}
         packed = {f"{split.folder}/{name}": data for name, data in members.items()}
         if not split.suffix:
             packed[f"__MACOSX/{split.folder}/._{split.text}"] = b"Mac OS X"
-        (raw / f"{split.folder}.zip").write_bytes(_pack(packed))
+        save(raw / f"{split.folder}.zip", to_zip(packed))
 
 
 def _take(figures: list[Figure], index: int) -> Figure:
@@ -71,7 +69,7 @@ def _pair(shown: Mapping[str, Figure], split: Split) -> dict[str, bytes]:
     texts |= {f"QAPairsByCategory/{CATEGORIES[name]}_{split.suffix}.txt": lines[name] for name in CATEGORIES}
     texts[f"{split.suffix}_ImageIDs.txt"] = list(shown)
     end = "\n" if split.name == "train" else "\r\n"
-    return {name: "".join(line + end for line in text).encode() for name, text in texts.items()}
+    return {name: join(text, end).encode() for name, text in texts.items()}
 
 
 def _refer(shown: Mapping[str, Figure]) -> dict[str, bytes]:
@@ -87,11 +85,3 @@ def _refer(shown: Mapping[str, Figure]) -> dict[str, bytes]:
     rule = "# denotes several possible answers, () denotes an optional part\n"
     texts = {QUESTIONS: questions, REFERENCES: references, "README-VQA-Med-2019-TestSet.txt": rule}
     return {name: text.encode() for name, text in texts.items()}
-
-
-def _pack(members: Mapping[str, bytes]) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo has no current time
-    return buffer.getvalue()

@@ -20,6 +20,7 @@ from openmedq.synthetic.draw import (
     shared_figure,
     with_shared_figure,
 )
+from openmedq.synthetic.files import save
 
 
 class _Property(NamedTuple):
@@ -59,16 +60,14 @@ def write(raw: Path, seed: int = 0) -> None:
     train[1::7] = [case._replace(url=train[7 * i].url) for i, case in enumerate(train[1::7])]  # two images, one case
     test = [_Case(figure, f"synpic{next(names)}.jpg", _case_url(random)) for figure in test_figures]
 
-    folder = raw / IMAGES
-    folder.mkdir(parents=True, exist_ok=True)
     for case in (*train, *test):
-        (folder / case.image_name).write_bytes(encode_jpeg(draw(case.figure)))
+        save(raw / IMAGES / case.image_name, encode_jpeg(draw(case.figure)))
     unasked = replace(shared_figure(seed), texture=int(random.integers(2**62)))
-    (folder / f"synpic{next(names)}.jpg").write_bytes(encode_jpeg(draw(unasked)))
+    save(raw / IMAGES / f"synpic{next(names)}.jpg", encode_jpeg(draw(unasked)))
 
     records = _ask(train, test, random)
     _add_irregularities(records)
-    (raw / QUESTIONS).write_text(json.dumps(records, indent=2) + "\n", encoding="utf-8")
+    save(raw / QUESTIONS, json.dumps(records, indent=2) + "\n")
 
 
 def _ask(train: list[_Case], test: list[_Case], random: np.random.Generator) -> list[dict[str, Any]]:

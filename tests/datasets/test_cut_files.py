@@ -32,7 +32,7 @@ RECORDS = {
     "vqa_rad": "VQA_RAD Dataset Public.json",
 }
 # A sibling file lists the records too, so that a cut file yields as many rows as the whole one.
-WITH_SIBLINGS = {"cxr8", "medqa", "mimic_cxr", "roco", "vqa_med_2019"}
+WITH_SIBLINGS = {"cxr8", "mimic_cxr", "roco", "vqa_med_2019"}
 
 
 def change(raw: Path, place: str, edit: Callable[[bytes], bytes]) -> None:

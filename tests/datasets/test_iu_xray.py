@@ -200,12 +200,6 @@ def bytes_of(row: Sample | Rejected) -> bytes:
     return image.data if image.data is not None else image.path.read_bytes()  # type: ignore[union-attr]
 
 
-def test_the_derived_copy_alone_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "annotation.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(SourceError, match=r"annotation\.json: R2Gen's copy.*expected `NLMCXR_reports\.tgz`"):
-        next(read(tmp_path))
-
-
 def test_a_damaged_report_costs_its_rows_alone(tmp_path: Path) -> None:
     raw = write(tmp_path, [report(), GOOD])
     repack(raw)

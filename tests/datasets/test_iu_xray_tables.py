@@ -20,10 +20,9 @@ def test_of_several_copies_one_is_read_and_the_others_named(
     raw = copy_of("iu_xray")
     with tarfile.open(raw / "NLMCXR_reports.tgz") as archive:
         archive.extractall(raw, filter="data")
-    (raw / "annotation.json").write_text("{}", encoding="utf-8")
     write_tables(raw, [KAGGLE_REPORT], [KAGGLE_PICTURE])
     assert {row.provenance.file for row in read(raw)} == {"NLMCXR_reports.tgz"}
-    for name in ("ecgen-radiology", "annotation.json", "indiana_reports.csv"):
+    for name in ("ecgen-radiology", "indiana_reports.csv"):
         assert any(f"{name}: not read" in message for message in caplog.messages)
 
 

@@ -202,8 +202,8 @@ def test_labels_published_later_are_those_of_the_hidden_test(tmp_path: Path, tas
 
 @every_task
 def test_images_that_only_tables_name_are_unlisted(tmp_path: Path, task: str) -> None:
-    write_table(tmp_path / f"MedFMC_train/{task}/{task}_train.csv", task, {0: f"{LABELS[task]}", 1: LABELS[task]})
-    write_table(tmp_path / f"MedFMC_val/{task}/{task}_val.csv", task, {2: None, 3: None})
+    layout, title = MODULES[task].LAYOUT, MODULES[task].card.title
+    write_table(tmp_path / title / layout.table, task, {0: LABELS[task], 1: LABELS[task], 2: None, 3: None})
     write_images(tmp_path / f"MedFMC_train/{task}/images", task, 0, 1, 2, 3)
     rows = list(MODULES[task].read(tmp_path))
     assert [row.split for row in rows] == ["unlisted"] * 4

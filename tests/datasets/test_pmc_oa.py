@@ -74,10 +74,8 @@ def test_an_unusable_line_is_rejected(tmp_path: Path, line: Any, reason: Reason)
 
 def test_one_list_is_read_and_the_others_are_logged(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("pmc_oa")
-    (raw / "test.jsonl").write_bytes((raw / "pmc_oa.jsonl").read_bytes())
     assert {row.provenance.file for row in read(raw)} == {"pmc_oa.jsonl"}
-    for name in ("pmc_oa_beta.jsonl", "test.jsonl"):
-        assert f"{name}: not read" in caplog.text
+    assert "pmc_oa_beta.jsonl: not read" in caplog.text
 
 
 def test_the_beta_list_alone_repeats_whole_captions(copy_of: FolderOf) -> None:
@@ -89,18 +87,6 @@ def test_the_beta_list_alone_repeats_whole_captions(copy_of: FolderOf) -> None:
     assert {row.attributes["url_name"] for row in rows} == {"F1.jpg", "F2.jpg", "F3.jpg"}
     assert all(row.groups.article == row.images[0].image_id.split("_")[0] for row in rows)
     assert len({row.turns[0].answer for row in rows}) == 20
-
-
-def test_the_withdrawn_lists_are_read_if_there_is_no_other(tmp_path: Path) -> None:
-    write(tmp_path, [])
-    (tmp_path / "pmc_oa.jsonl").unlink()
-    for name in ("train", "valid", "test"):
-        (tmp_path / f"{name}.jsonl").write_text(json.dumps(RECORD | {"pmcid": "PMC7"}) + "\n")
-    rows = [row for row in read(tmp_path) if isinstance(row, Sample)]
-    stem = NAME.removesuffix(".jpg")
-    assert [row.id for row in rows] == [f"pmc_oa/{name}-1-{stem}" for name in ("train", "valid", "test")]
-    assert [row.attributes["list"] for row in rows] == ["train", "valid", "test"]
-    assert {row.split for row in rows} == {"train"}
 
 
 def test_a_sample_has_the_license_of_its_article_if_the_list_is_present(tmp_path: Path) -> None:

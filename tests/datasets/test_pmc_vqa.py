@@ -186,38 +186,14 @@ def test_version_2_alone_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     assert "test_clean.csv: not read" in caplog.text
 
 
-def test_rows_of_the_clean_test_are_marked_and_read_once(tmp_path: Path) -> None:
+def test_rows_of_the_clean_test_are_marked(tmp_path: Path) -> None:
     pack(tmp_path / "images.zip", NAME)
-    other, third = RECORD | {"Question": "And what else?"}, RECORD | {"Answer_label": "A"}
-    absent = RECORD | {"Question": "And where?", "Figure_path": "absent.jpg"}
-    write(tmp_path, "test.csv", [RECORD, other, absent])
-    write(tmp_path, "test_clean.csv", [absent, RECORD | {"Question": "What is seen?"}, third, third])
-    rows = list(read(tmp_path))
-    marks = [(row.id, row.attributes.get("is_clean") if isinstance(row, Sample) else row.reason) for row in rows]
-    assert marks == [
-        ("pmc_vqa/test-1", "yes"),
-        ("pmc_vqa/test-2", None),
-        ("pmc_vqa/test-3", Reason.IMAGE_MISSING),
-        ("pmc_vqa/test_clean-3", "yes"),  # not in test.csv
-        ("pmc_vqa/test_clean-4", "yes"),
-    ]
-
-
-def test_the_clean_test_replaces_a_missing_test(tmp_path: Path, copy_of: FolderOf) -> None:
-    raw = copy_of("pmc_vqa")
-    for path in raw.iterdir():
-        if path.name != "test_clean.csv":
-            path.unlink()
-    rows = list(read(raw))
-    assert [row.id for row in rows] == [f"pmc_vqa/test_clean-{number}" for number in range(1, 13)]
-    assert {(row.split, row.reason) for row in rows if isinstance(row, Rejected)} == {("test", Reason.IMAGE_MISSING)}
-
-    pack(tmp_path / "train" / "images.zip", NAME)
-    write(write(tmp_path / "train", "train.csv", [RECORD]), "test_clean.csv", [RECORD, {"cut": "row"}])
-    train, clean, cut = read(tmp_path / "train")
-    assert isinstance(clean, Sample)
-    assert isinstance(cut, Rejected)
-    assert (train.split, clean.split, clean.attributes["is_clean"]) == ("train", "test", "yes")
+    other = RECORD | {"Question": "And what else?"}
+    write(tmp_path, "train.csv", [RECORD])
+    write(tmp_path, "test.csv", [RECORD, other])
+    write(tmp_path, "test_clean.csv", [RECORD | {"Answer": "both"}])
+    marks = [(row.id, row.attributes.get("is_clean")) for row in kept(list(read(tmp_path)))]
+    assert marks == [("pmc_vqa/train-1", None), ("pmc_vqa/test-1", "yes"), ("pmc_vqa/test-2", None)]
 
 
 def test_a_file_without_an_answer_column_is_an_error(tmp_path: Path) -> None:

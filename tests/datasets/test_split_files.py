@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.schema import Rejected, Sample
+from openmedq.schema import Rejected
 from tests.datasets.conftest import FolderOf
 from tests.datasets.test_contract import SETS
 
@@ -61,7 +61,7 @@ def test_question_ids_that_restart_carry_the_split(copy_of: FolderOf) -> None:
     assert not any("repeated" in row.reason for row in rows if isinstance(row, Rejected))
 
 
-def test_derived_copies_and_lines_carry_it_too(copy_of: FolderOf, tmp_path: Path) -> None:
+def test_derived_copies_carry_it_too(copy_of: FolderOf) -> None:
     raw = copy_of("vqa_rad")
     whole = raw / "VQA_RAD Dataset Public.json"
     records = json.loads(whole.read_text(encoding="utf-8"))
@@ -69,11 +69,3 @@ def test_derived_copies_and_lines_carry_it_too(copy_of: FolderOf, tmp_path: Path
         (raw / f"{name}.json").write_text(json.dumps(records[:5]), encoding="utf-8")
     whole.unlink()
     assert [row.id for row in SETS["vqa_rad"].read(raw)][::5] == ["vqa_rad/0", "vqa_rad/test-0"]
-
-    lines = tmp_path / "medmcqa_lines"
-    lines.mkdir()
-    record = {"id": "1", "question": "which?", "opa": "a", "opb": "b", "opc": "c", "opd": "d", "cop": 1}
-    for name in ("train", "dev"):
-        (lines / f"{name}.json").write_text(json.dumps(record) + "\n", encoding="utf-8")
-    rows = list(SETS["medmcqa"].read(lines))
-    assert [row.id for row in rows if isinstance(row, Sample)] == ["medmcqa/1", "medmcqa/validation-1"]

@@ -18,7 +18,7 @@ from tests.datasets.conftest import FolderOf
 TRAINING, VALIDATION, TEST = "ImageClef-2019-VQA-Med-Training", "ImageClef-2019-VQA-Med-Validation", "VQAMed2019Test"
 PAIRS, REFERENCES = "All_QA_Pairs_train.txt", "VQAMed2019_Test_Questions_w_Ref_Answers.txt"
 QUESTIONS = "VQAMed2019_Test_Questions.txt"
-GOOD = {PAIRS: b"synpic1|good?|yes", REFERENCES: b"synpic1|plane|good?|axial", QUESTIONS: b"synpic1|good?"}
+GOOD = {PAIRS: b"synpic1|good?|yes", REFERENCES: b"synpic1|plane|good?|axial"}
 
 
 def write(raw: Path, text: str, *lines: bytes, end: bytes = b"\n") -> Path:
@@ -102,26 +102,6 @@ def test_alternatives_and_optional_parts(tmp_path: Path, published: str, expecte
 def test_an_unusable_line_is_rejected(tmp_path: Path, text: str, line: bytes, reason: Reason) -> None:
     row = read_one(tmp_path, line, text)
     assert row.reason is reason
-
-
-def test_questions_alone_are_withheld(tmp_path: Path) -> None:
-    write(tmp_path, QUESTIONS, b"synpic1|what?", b"synpic1|which?", b"synpic1|")
-    rows = list(read(tmp_path))
-    assert [(row.id, row.split) for row in rows] == [(f"vqa_med_2019/test-{n}", "test") for n in (1, 2, 3)]
-    reasons = [row.reason for row in rows if isinstance(row, Rejected)]
-    assert reasons == [Reason.ANSWER_WITHHELD, Reason.ANSWER_WITHHELD, Reason.QUESTION_EMPTY]
-    write(tmp_path, REFERENCES, GOOD[REFERENCES])
-    first, *others = read(tmp_path)
-    assert isinstance(first, Sample)
-    assert {getattr(row, "reason", None) for row in others} == {Reason.RECORD_ABSENT}
-
-
-@pytest.mark.parametrize("text", [PAIRS, REFERENCES])
-def test_an_image_is_found_without_its_extension(tmp_path: Path, text: str) -> None:
-    rest = GOOD[text].removeprefix(b"synpic1")
-    rows = read(write(tmp_path, text, b"synpic1" + rest, b"synpic2" + rest, b"synpic2.png" + rest))
-    names = [row.images[0].image_id for row in rows if isinstance(row, Sample)]
-    assert names == ["synpic1.jpg", "synpic2.png", "synpic2.png"]
 
 
 def test_categories_come_from_their_files(copy_of: FolderOf) -> None:

@@ -3,7 +3,6 @@
 import random
 from collections.abc import Iterable
 from itertools import chain, repeat
-from pathlib import Path
 
 import pytest
 
@@ -134,10 +133,6 @@ def test_what_is_called_a_page_is_one_unless_its_hash_is_known(fetch: Fetch, kin
         with pytest.raises(AcquisitionError, match="sends an HTML page, not the published file"):
             fetch(server, make_set(make_files(files)))
         assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
-    Path("data/raw/toy_set/files/a.csv").unlink()
-    pages = {"a.html": b"<html>"}
-    with serve_raw(HOST, lambda head, number: [answer_with(pages["a.html"], Content_Type=kind)]) as server:
-        assert read_all(fetch(server, make_set(make_files(pages)))) == pages
 
 
 @pytest.mark.parametrize("start", [b"<?xml version='1.0'?><eCitation>", b"<htmlish", b"a <html>", b"<!-- only", b""])

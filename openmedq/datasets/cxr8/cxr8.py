@@ -16,10 +16,8 @@ Images in neither list, or all images if there are no lists, get the split `unli
   `OriginalImagePixelSpacing[x` and `y]`.
 - In some versions, header or rows end with a comma. The column is `Patient Gender` or `Patient Sex`.
 - `No Finding` is listed like a finding but is not a class: such a row has no label.
-- All images of a patient are in the same list.
 - Some ages are impossible (411); they are kept.
 - A few images are RGBA, the others gray.
-- Some images are also part of SLAKE, a source of the training mix.
 """
 
 from __future__ import annotations
@@ -32,19 +30,19 @@ from pathlib import Path, PurePosixPath
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.cxr8.images import join_images, take_image
 from openmedq.datasets.fields import (
+    Content,
     Record,
     Unusable,
     keep,
     list_absent,
-    make_sample,
     represent,
     take_optional_text,
     take_text,
 )
 from openmedq.datasets.readers import find_file, warn_absent
-from openmedq.datasets.readers.tables import Row, stream_lines, stream_rows, take_header
+from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.folders import walk
 
 HOMEPAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
@@ -133,8 +131,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     splits = _read_lists(table.parent)
     seen: dict[str, str] = {}
     yield from represent(
-        join_images(_stream_table(table), "Image Index", table.parent, "images"),
-        source=card.id,
+        card,
+        join_images(stream_table(table, _NEEDED), "Image Index", table.parent, "images"),
         unit="line",
         raw=raw,
         path=table,
@@ -144,7 +142,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     )
     for split, name in LISTS.items():
         absent = [image for image, its_split in splits.items() if its_split == split and image not in seen]
-        yield from list_absent(absent, source=card.id, split=split, raw=raw, path=table.parent / name)
+        yield from list_absent(card, absent, split=split, raw=raw, path=table.parent / name)
 
 
 def _identify(record: Record, splits: dict[str, str]) -> tuple[str, str]:
@@ -154,7 +152,7 @@ def _identify(record: Record, splits: dict[str, str]) -> tuple[str, str]:
     return name, splits.get(name, "unlisted")
 
 
-def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+def _build(record: Record, split: str) -> Content:
     findings = [name.strip() for name in take_text(record, "Finding Labels", empty=Reason.ANSWER_EMPTY).split("|")]
     if not set(findings) <= {*card.classes, NO_FINDING}:
         raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `Finding Labels` has a finding that is not a class")
@@ -165,17 +163,13 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     attributes = {
         attribute: take_optional_text(record, name) for name, attribute in _ATTRIBUTES.items() if name in record
     }
-    return make_sample(
-        card,
-        sample_id,
-        split,
-        provenance,
-        turns=(Turn("", ", ".join(labels) or NO_FINDING),),
-        images=(image,),
-        groups=Groups(patient=take_optional_text(record, "Patient ID") or None),
-        labels=labels,
-        attributes=keep(**attributes),
-    )
+    return {
+        "turns": (Turn("", ", ".join(labels) or NO_FINDING),),
+        "images": (image,),
+        "groups": Groups(patient=take_optional_text(record, "Patient ID") or None),
+        "labels": labels,
+        "attributes": keep(**attributes),
+    }
 
 
 def _find_table(raw: Path) -> Path:
@@ -201,25 +195,3 @@ def _read_lists(folder: Path) -> dict[str, str]:
             raise SourceError(f"{path}: not a list of images; expected one file name per line, get the file again")
         splits |= dict.fromkeys(names, split)
     return splits
-
-
-def _stream_table(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
-    """Yield the rows as dicts, whether or not header and rows end with a comma."""
-    lines = stream_rows(path)
-    names = take_header(lines)
-    while names and not names[-1]:
-        names.pop()
-    lacking = [name for name in _NEEDED if name not in names]
-    if lacking:
-        found = ", ".join(names)[:200] or "nothing"
-        raise SourceError(
-            f"{path}: no column `{lacking[0]}`; expected {', '.join(_NEEDED)}; found {found}; get the file again"
-        )
-    for number, fields in lines:
-        if isinstance(fields, Unusable):
-            yield number, fields
-        elif len(fields) < len(names) or any(fields[len(names) :]):
-            problem = f"the row has {len(fields)} fields, the header {len(names)}"
-            yield number, Unusable(Reason.FIELD_MISSING, problem)
-        else:
-            yield number, dict(zip(names, fields, strict=False))

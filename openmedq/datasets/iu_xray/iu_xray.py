@@ -12,12 +12,8 @@ in memory (10 MB) and rows come in the order of the images. Reports without imag
 - 502 reports have only an impression, 6 only findings. The images of 28 reports with neither are rejected.
 - 104 reports name no image; each is one rejected row.
 - Up to five images of a study share a report and a caption; only Kaggle's copy states which view an image shows.
-- INDICATION is empty in 90 reports.
 - The id of an image does not always follow from its report's: CXR1 has `CXR1_1_IM-0001-3001`, some end in `-0001-0002`.
-- 1,391 normal studies have only the MeSH term "normal" and no automatic terms. Some terms end with a space.
 - Some named images are absent. Images that no report names have no record and are counted in the log.
-- `./Thumbs.db` is among the images.
-- Each report states its licence.
 """
 
 from __future__ import annotations
@@ -29,10 +25,10 @@ from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import (
+    Content,
     Record,
     Unusable,
     keep,
-    make_sample,
     represent,
     take_optional_text,
     take_text,
@@ -41,7 +37,7 @@ from openmedq.datasets.fields import (
 from openmedq.datasets.iu_xray.open_i import open_entries, stream_images
 from openmedq.datasets.licences import spell
 from openmedq.errors import ArchiveError
-from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Groups, Image, Reason, Rejected, Role, Sample, Task, Turn
 
 _URL = "https://openi.nlm.nih.gov/imgs/collections"
 
@@ -88,8 +84,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     path, stream = open_entries(raw)
     entries = list(stream)
     rows = represent(
+        card,
         ((entry.provenance.record, entry.record) for entry in entries),
-        source=card.id,
         unit="report",
         raw=raw,
         path=path,
@@ -117,7 +113,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         yield _reject(sample, Reason.IMAGE_MISSING, f"no image {name}")
 
 
-def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+def _build(record: Record, split: str) -> Content:
     """Build the sample with the name of its image only."""
     uid, image = take_text(record, "uid"), take_optional_text(record, "image")
     if not image:
@@ -129,17 +125,13 @@ def _build(record: Record, sample_id: str, split: str, provenance: Provenance) -
     if indication := take_optional_text(record, "indication"):
         turns[0] = replace(turns[0], context=f"Indication: {indication}")
     url = take_optional_text(record, "licence_url")
-    return make_sample(
-        card,
-        sample_id,
-        split,
-        provenance,
-        licence=spell(url) or url or card.licence,
-        turns=tuple(turns),
-        images=(Image(image),),
-        groups=Groups(study=uid),
-        attributes=keep(**{name: take_optional_text(record, name) for name in _ATTRIBUTES}),
-    )
+    return {
+        "licence": spell(url) or url or card.licence,
+        "turns": tuple(turns),
+        "images": (Image(image),),
+        "groups": Groups(study=uid),
+        "attributes": keep(**{name: take_optional_text(record, name) for name in _ATTRIBUTES}),
+    }
 
 
 def _show(sample: Sample, take: Callable[[], Image]) -> Sample | Rejected:

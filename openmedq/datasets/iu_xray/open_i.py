@@ -48,16 +48,13 @@ class Entry(NamedTuple):
 
 def open_entries(raw: Path) -> tuple[Path, Iterator[Entry]]:
     """Return the place of the reports and their entries; SourceError if there are none. Other copies are logged."""
-    archive, table, derived = (
-        find(raw, *names) for names in (_REPORTS, ("indiana_reports.csv",), ("annotation.json",))
-    )
+    archive, table = find(raw, *_REPORTS), find(raw, "indiana_reports.csv")
     files, *copies = _group(find_all(raw, "ecgen-radiology/*.xml") or (find_all(raw, "*.xml") if table is None else []))
-    places = [path for path in (archive, files[0].parent if files else None, table, derived) if path]
+    places = [path for path in (archive, files[0].parent if files else None, table) if path]
     places += [paths[0].parent for paths in copies]
-    if not places or places[0] == derived:
-        what = f"{derived}: R2Gen's copy, which has its own splits, is not read" if derived else f"{raw}: no report"
-        packed = ", or Kaggle's `archive.zip` unpacked" if find(raw, "archive.zip") else ""
-        raise SourceError(f"{what}; expected `NLMCXR_reports.tgz`, or it unpacked, as published{packed}")
+    if not places:
+        expected = "`NLMCXR_reports.tgz`, or it unpacked, as published, or Kaggle's `archive.zip` unpacked"
+        raise SourceError(f"{raw}: no report; expected {expected}")
     for other in places[1:]:
         _log.info("%s: not read: %s is used", other, places[0])
     if archive:

@@ -6,18 +6,12 @@ and order of the classes are those of the published tables and of openmedlab/Med
 - Multi-label: `name.png 0,1,0,...`; a quarter of the images have no finding, a row of zeros.
 - Five of the 19 findings occur in fewer than 20 of the 979 images of trainval.
 - File names are short hexadecimal numbers or DICOM UIDs with many dots (`DX.1.2.840.113619....png`).
-- The labels of test_WithoutLabel are in the table that was published later; they are empty in the challenge's table.
-- Labels are 0.0 and 1.0 in the challenge's tables, 0 and 1 elsewhere. The row numbers of the tables have gaps.
-- The published lists name all 4,848 images, so no image is `unlisted`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from openmedq.datasets.medfmc import reader
-from openmedq.schema import Groups, Rejected, Sample
+from openmedq.schema import Groups
 
 CLASSES = (
     "pleural_effusion",
@@ -63,7 +57,4 @@ card = reader.make_card(
     classes=CLASSES,
 )
 
-
-def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the images; SourceError if there are neither lists nor tables, or they have another layout."""
-    return reader.read(raw, card, LAYOUT)
+read = reader.make_reader(card, LAYOUT)

@@ -7,19 +7,15 @@ Class 1 is the tables' column `tumor`; openmedlab/MedFM names the classes negati
 - A file name states the case (not always), the time of the scan, the region of the scan (the tables' `slide_id`) and
   the patch. No region is in both trainval and test_WithLabel, but 50 of the 68 scans of trainval are.
 - The label is 0 or 1. The share of tumor differs: 887 of 2,358 in trainval, 1,000 of 3,296 in test_WithLabel.
-- The labels of test_WithoutLabel are empty in the challenge's table; the published table has them.
-- The published lists name all 10,009 images, so no image is `unlisted`.
 - Lists from before June 2023 have the same images in other splits; their test_WithLabel has no tumor.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 from openmedq.datasets.medfmc import reader
-from openmedq.schema import Groups, Rejected, Sample
+from openmedq.schema import Groups
 
 _NAME = re.compile(r"(?P<scan>(?P<case>[A-Z]?\d{4}[-_]\d{5}(?=[-_]))?.*?)-lv\d+(?:-\d+){4}p\d+\.\w+")
 
@@ -51,7 +47,4 @@ card = reader.make_card(
     classes=("negative", "positive"),
 )
 
-
-def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the images; SourceError if there are neither lists nor tables, or they have another layout."""
-    return reader.read(raw, card, LAYOUT)
+read = reader.make_reader(card, LAYOUT)

@@ -8,18 +8,14 @@ order of the classes are those of the published tables and of openmedlab/MedFM: 
 - A file name begins with its study, `13333_2021.11_0003_55200268.png`, which the publishers count as one patient. No
   study is in both trainval and test_WithLabel; one study is in both test splits.
 - The published table ends with a column without a name, which lists some studies and does not belong to the rows.
-- The labels of test_WithoutLabel are empty in the challenge's table; the published table has them.
-- The published lists name all 3,865 images, so no image is `unlisted`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 from openmedq.datasets.medfmc import reader
-from openmedq.schema import Groups, Rejected, Sample
+from openmedq.schema import Groups
 
 CLASSES = ("ulcer", "erosion", "polyp", "tumor")
 
@@ -51,7 +47,4 @@ card = reader.make_card(
     classes=CLASSES,
 )
 
-
-def read(raw: Path) -> Iterator[Sample | Rejected]:
-    """Stream the images; SourceError if there are neither lists nor tables, or they have another layout."""
-    return reader.read(raw, card, LAYOUT)
+read = reader.make_reader(card, LAYOUT)

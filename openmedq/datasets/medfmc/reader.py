@@ -5,31 +5,31 @@ Images are in folders or zips. Two kinds of files state their labels:
 - Lists of https://github.com/openmedlab/MedFM,
   `data_backup/MedFMC/<task>/{trainval,test_WithLabel,test_WithoutLabel}.txt`, or beside the images as in its README,
   `data/MedFMC/<task>/`. A line is a file name and its labels. The lists define the splits.
-- Tables: figshare's `<title>/<table>` with the labels of all images (https://doi.org/10.6084/m9.figshare.c.6476047.v1),
-  or else the challenge's `MedFMC_train/<task>/<task>_train.csv` and `MedFMC_val/<task>/<task>_val.csv`, the latter with
-  empty labels. They provide the labels of test_WithoutLabel. Images in no list, or all images if there are no lists,
-  get the split `unlisted`.
+- figshare's `<title>/<table>` with the labels of all images (https://doi.org/10.6084/m9.figshare.c.6476047.v1), also of
+  test_WithoutLabel. Images in no list, or all images if there are no lists, get the split `unlisted`.
 
-`train_20.txt`, `val_20.txt` and the few-shot lists repeat parts of trainval.txt and are not read.
+The challenge's tables beside the images, `train_20.txt`, `val_20.txt` and the few-shot lists have no further labels and
+are not read.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, make_sample, represent, take_text, to_line
+from openmedq.datasets.fields import Content, Record, Unusable, find_image, represent, take_text, to_line
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import MemberPath, open_members
 from openmedq.storage.folders import find_all
 from openmedq.storage.lookup import ChainedImages, ImageLookup, open_images
@@ -100,124 +100,90 @@ def make_card(
     )
 
 
-def read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
+def make_reader(card: Card, layout: Layout) -> Callable[[Path], Iterator[Sample | Rejected]]:
+    """Return the `read` of a task's module."""
+    return lambda raw: _read(raw, card, layout)
+
+
+def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     """Stream the images of one task; SourceError if there is neither a list nor a table of it."""
-    lists, tables = _find_lists(raw, card, layout), _find_tables(raw, card, layout)
-    if not lists and not tables:
+    lists = _find_lists(raw, card, layout)
+    path, table = _find_table(raw, card, layout)
+    if not lists and not path:
         expected = f"data_backup/MedFMC/{layout.task}/trainval.txt"
         raise SourceError(f"{raw}: no list as `{expected}`, no table as `{card.title}/{layout.table}`; see {HOMEPAGE}")
-
     for split in SPLITS if lists else ():
         if split not in dict(lists):
             warn_absent(card.id, f"data_backup/MedFMC/{layout.task}/{split}.txt", split)
-    # Labels by image name; a dataset has at most ten thousand images.
-    published = dict(_labels_of(tables, layout)) if lists else {}
+    rows = list(_rows_of(table, layout)) if table else []  # a dataset has at most ten thousand
+    published = {row["img_id"]: row["labels"] for _, row in rows if isinstance(row, dict)}
     seen: set[str] = set()
+
+    def identify(split: str, key: str, record: Record) -> tuple[str, str]:
+        name = record["img_id"]
+        if name in seen:  # also across lists, because the id is the image name
+            raise Unusable(Reason.ID_REPEATED, f"an earlier record has the id {to_line(name)} too")
+        seen.add(name)
+        return name if to_line(name) == name else f"{split}-line-{key}", split
+
     with ExitStack() as stack:
         places = [stack.enter_context(open_images(raw, name)) for name in _find_places(raw, card, layout)]
-        reader = _Reader(raw, card, layout, ChainedImages(places), seen)
-        for split, path in lists:
-            yield from reader.represent(_lines_of(path, published, layout), path, split)
-        for path, table in tables:
-            records = _rows_of(table, layout)
-            if lists:  # skip images that are in the lists
-                left = [item for item in records if "problem" not in item[1] and item[1]["img_id"] not in seen]
-                if not left:
-                    continue
-                records = iter(left)
-            yield from reader.represent(records, path, UNLISTED)
+        build = partial(_build, card, layout, ChainedImages(places))
+
+        def represent_all(split: str, file: Path, records: Iterable[tuple[str, Any]]) -> Iterator[Sample | Rejected]:
+            named = partial(identify, split)
+            return represent(card, records, raw=raw, path=file, identify=named, build=build, unit="line")
+
+        for split, file in lists:
+            yield from represent_all(split, file, _lines_of(file, published, layout))
+        if lists:  # skip images that are in the lists
+            rows = [(key, row) for key, row in rows if isinstance(row, dict) and row["img_id"] not in seen]
+        if path and (rows or not lists):
+            yield from represent_all(UNLISTED, path, rows)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    raw: Path
-    card: Card
-    layout: Layout
-    images: ImageLookup
-    seen: set[str]
-
-    def represent(self, records: Iterable[tuple[str, Any]], path: Path, split: str) -> Iterator[Sample | Rejected]:
-        def identify(key: str, record: Record) -> tuple[str, str]:
-            name = record.get("img_id", "")
-            is_id = name and to_line(name) == name
-            if name and name in self.seen:  # also across lists, because the id is the image name
-                raise Unusable(Reason.ID_REPEATED, f"an earlier record has the id {to_line(name)} too")
-            self.seen.add(name)
-            return name if is_id else f"{path.stem}-line-{key}", split
-
-        return represent(
-            records,
-            source=self.card.id,
-            unit="line",
-            raw=self.raw,
-            path=path,
-            identify=identify,
-            build=self._build,
-            seen=None,
-        )
-
-    def _build(self, record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
-        if "problem" in record:
-            raise record["problem"]
-        name = take_text(record, "img_id")
-        is_hidden = split in ("test_WithoutLabel", UNLISTED)
-        values = take_text(
-            record, "labels", empty=Reason.ANSWER_WITHHELD if is_hidden else Reason.FIELD_MISSING
-        ).replace(",", " ")
-        labels = self._to_labels(values.split())
-        image = self.images.find(name)
-        if image is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} {self.images.where}")
-        return make_sample(
-            self.card,
-            sample_id,
-            split,
-            provenance,
-            turns=(Turn("", ", ".join(labels)),),
-            images=(image,),
-            groups=self.layout.to_groups(name),
-            labels=labels,
-        )
-
-    def _to_labels(self, values: Sequence[str]) -> tuple[str, ...]:
-        if len(values) != len(self.layout.columns):
-            detail = f"the record has {len(values)} labels; expected {len(self.layout.columns)}"
-            raise Unusable(Reason.FIELD_MISSING, detail)
-        if not all(value in _VALUES for value in values):
-            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "a label is neither 0 nor 1")
-        numbers = [_VALUES[value] for value in values]
-        if self.card.is_multi_label:
-            return tuple(label for label, number in zip(self.card.classes, numbers, strict=True) if number)
-        return (self.card.classes[numbers[0]],)
+def _build(card: Card, layout: Layout, images: ImageLookup, record: Record, split: str) -> Content:
+    name = take_text(record, "img_id")
+    is_hidden = split in ("test_WithoutLabel", UNLISTED)
+    text = take_text(record, "labels", empty=Reason.ANSWER_WITHHELD if is_hidden else Reason.FIELD_MISSING)
+    values = text.replace(",", " ").split()
+    if len(values) != len(layout.columns):
+        detail = f"the record has {len(values)} labels; expected {len(layout.columns)}"
+        raise Unusable(Reason.FIELD_MISSING, detail)
+    if not all(value in _VALUES for value in values):
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "a label is neither 0 nor 1")
+    numbers = [_VALUES[value] for value in values]
+    labels: tuple[str, ...] = (card.classes[numbers[0]],)
+    if card.is_multi_label:
+        labels = tuple(label for label, number in zip(card.classes, numbers, strict=True) if number)
+    return {
+        "turns": (Turn("", ", ".join(labels)),),
+        "images": (find_image(images, name),),
+        "groups": layout.to_groups(name),
+        "labels": labels,
+    }
 
 
-def _lines_of(path: Path, published: dict[str, str], layout: Layout) -> Iterator[tuple[str, Any]]:
+def _lines_of(path: Path, published: Mapping[str, str], layout: Layout) -> Iterator[tuple[str, Record | Unusable]]:
     is_cut = not path.read_bytes().endswith(b"\n")
     for (number, line), (_, next_line) in pairwise(chain(stream_lines(path), [("", "")])):
         match = _LINE.fullmatch(line.strip())
         num_labels = len((match[2] or "").replace(",", " ").split()) if match else 0
         if is_cut and not next_line and (not match or num_labels not in (0, len(layout.columns))):
-            yield number, {"problem": Unusable(Reason.FILE_TRUNCATED, "the file ends within the line; get it again")}
+            yield number, Unusable(Reason.FILE_TRUNCATED, "the file ends within the line; get it again")
         elif match is None:
-            yield number, {"problem": Unusable(Reason.FIELD_MISSING, "the line names no image")}
+            yield number, Unusable(Reason.FIELD_MISSING, "the line names no image")
         else:
             yield number, {"img_id": match[1], "labels": match[2] or published.get(match[1], "")}
 
 
-def _rows_of(table: Path, layout: Layout) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows_of(table: Path | MemberPath, layout: Layout) -> Iterator[tuple[str, Record | Unusable]]:
     for number, row in stream_table(table, ("img_id", *layout.columns)):
-        if isinstance(row, Unusable):
-            yield number, {"problem": row}
-        else:
+        if isinstance(row, dict):
             labels = " ".join(row[column].strip() for column in layout.columns).strip()
             yield number, {"img_id": row["img_id"].strip(), "labels": labels}
-
-
-def _labels_of(tables: Iterable[tuple[Path, Path]], layout: Layout) -> Iterator[tuple[str, str]]:
-    for _, table in tables:
-        for _, record in _rows_of(table, layout):
-            if record.get("labels"):
-                yield record["img_id"], record["labels"]
+        else:
+            yield number, row
 
 
 def _find_lists(raw: Path, card: Card, layout: Layout) -> list[tuple[str, Path]]:
@@ -232,30 +198,17 @@ def _find_lists(raw: Path, card: Card, layout: Layout) -> list[tuple[str, Path]]
     return whole
 
 
-def _find_tables(raw: Path, card: Card, layout: Layout) -> list[tuple[Path, Path]]:
-    """Find the tables to read: the file that contains each, and the table itself, which may be a member of a zip."""
-    archives = [raw / name for name in _find_archives(raw, card, layout)]
-
-    def find(name: str, *folders: str) -> list[tuple[Path, Path]]:
-        paths = [raw / root / folder / name for root in _ROOTS for folder in folders]
-        return ([(path, path) for path in paths if path.is_file()] or list(_find_members(archives, name)))[:1]
-
-    published = find(layout.table, card.title, "MedFMC_trainval_annotation", layout.task, "")
-    challenge = [
-        table
-        for part in ("train", "val")
-        for table in find(f"{layout.task}_{part}.csv", f"MedFMC_{part}/{layout.task}", layout.task, "")
-    ]
-    for _, table in challenge if published else ():
-        _log.info("%s: not read: %s, which has the labels of all images, is used", table, published[0][1])
-    return published or challenge
-
-
-def _find_members(archives: Iterable[Path], name: str) -> Iterator[tuple[Path, Path]]:
-    for path in archives:
+def _find_table(raw: Path, card: Card, layout: Layout) -> tuple[Path | None, Path | MemberPath | None]:
+    """Find the table of figshare: the file that contains it, and the table itself, which may be a member of a zip."""
+    for folder in (card.title, "MedFMC_trainval_annotation", layout.task, ""):
+        for root in _ROOTS:
+            if (path := raw / root / folder / layout.table).is_file():
+                return path, path
+    for path in (raw / name for name in _find_archives(raw, card, layout)):
         with open_members(path) as members:
-            if member := members.find(name):
-                yield path, cast(Path, MemberPath(path, member))  # has the same `open`
+            if member := members.find(layout.table):
+                return path, MemberPath(path, member)
+    return None, None
 
 
 def _find_places(raw: Path, card: Card, layout: Layout) -> list[str]:

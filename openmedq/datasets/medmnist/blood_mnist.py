@@ -7,12 +7,8 @@ parenthesis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from openmedq.datasets.card import File
-from openmedq.datasets.medmnist.reader import URL, make_card, name_files, read_npz
-from openmedq.schema import Rejected, Sample
+from openmedq.datasets.medmnist.reader import URL, make_card, make_reader, name_files
 
 FILE = "bloodmnist.npz"
 
@@ -51,7 +47,4 @@ card = make_card(
     ),
 )
 
-
-def read(raw: Path, allow_unofficial: bool = False) -> Iterator[Sample | Rejected]:
-    """Stream the images; SourceError if the file is absent, damaged or not the published one."""
-    return read_npz(raw, card, _OFFICIAL_MD5S, num_channels=3, allow_unofficial=allow_unofficial)
+read = make_reader(card, _OFFICIAL_MD5S, num_channels=3)

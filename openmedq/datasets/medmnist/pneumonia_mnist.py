@@ -6,12 +6,8 @@ medmnist 3.0.2. Three of four images show pneumonia.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from openmedq.datasets.card import File
-from openmedq.datasets.medmnist.reader import URL, make_card, name_files, read_npz
-from openmedq.schema import Rejected, Sample
+from openmedq.datasets.medmnist.reader import URL, make_card, make_reader, name_files
 
 FILE = "pneumoniamnist.npz"
 
@@ -35,7 +31,4 @@ card = make_card(
     classes=("normal", "pneumonia"),
 )
 
-
-def read(raw: Path, allow_unofficial: bool = False) -> Iterator[Sample | Rejected]:
-    """Stream the images; SourceError if the file is absent, damaged or not the published one."""
-    return read_npz(raw, card, _OFFICIAL_MD5S, num_channels=1, allow_unofficial=allow_unofficial)
+read = make_reader(card, _OFFICIAL_MD5S, num_channels=1)

@@ -17,7 +17,7 @@ import math
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +28,7 @@ from PIL import Image as PixelImage
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import make_sample
-from openmedq.datasets.readers import find_below
+from openmedq.datasets.readers import find_files_below
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
@@ -46,6 +46,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplemente
 
 _log = logging.getLogger(__name__)
 
+Rows = Iterator[Sample | Rejected]
 Array = tuple[tuple[int, ...], np.dtype[Any]]  # shape and type of an array
 
 
@@ -96,7 +97,7 @@ def read_npz(
     Raises:
         SourceError: No file, or a file that is damaged, has other arrays, or is not the published one.
     """
-    paths = [path for path in find_below(raw, *official_md5s) if path.is_file()]
+    paths = find_files_below(raw, *official_md5s)
     if not paths:
         raise SourceError(
             f"{raw}: no `{next(iter(official_md5s))}`; expected it there, as published at {card.homepage}"
@@ -113,6 +114,16 @@ def read_npz(
             images = _stream_images(path, archive, split, len(labels), num_channels)
             for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
                 yield _represent(card, path.relative_to(raw).as_posix(), split, index, pixels, int(label))
+
+
+def make_reader(card: Card, official_md5s: Mapping[str, str], num_channels: int) -> Callable[..., Rows]:
+    """Return the `read` of a dataset's module."""
+
+    def read(raw: Path, allow_unofficial: bool = False) -> Rows:
+        """Stream the images; SourceError if the file is absent, damaged or not the published one."""
+        return read_npz(raw, card, official_md5s, num_channels=num_channels, allow_unofficial=allow_unofficial)
+
+    return read
 
 
 def name_files(stem: str, md5s: Mapping[int, str]) -> dict[str, str]:

@@ -7,12 +7,8 @@ here they are five classes. Almost half of the images have grade 0, very few hav
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 from openmedq.datasets.card import File
-from openmedq.datasets.medmnist.reader import URL, make_card, name_files, read_npz
-from openmedq.schema import Rejected, Sample
+from openmedq.datasets.medmnist.reader import URL, make_card, make_reader, name_files
 
 FILE = "retinamnist.npz"
 
@@ -36,7 +32,4 @@ card = make_card(
     classes=("0", "1", "2", "3", "4"),
 )
 
-
-def read(raw: Path, allow_unofficial: bool = False) -> Iterator[Sample | Rejected]:
-    """Stream the images; SourceError if the file is absent, damaged or not the published one."""
-    return read_npz(raw, card, _OFFICIAL_MD5S, num_channels=3, allow_unofficial=allow_unofficial)
+read = make_reader(card, _OFFICIAL_MD5S, num_channels=3)

@@ -14,15 +14,10 @@ A sample is an image with the sections of its study's report (see `mimic_cxr/rep
 Users have agreed not to share the data. So errors, logs and the details of rejected rows contain no text, image or id;
 they name only tables and archives. Ids are only in the rows that are written.
 
-- The second split is named `validate`.
 - The images of a study, one to several, share its report. Two studies can have the same report.
 - `___` replaces names, dates and ages that were removed.
-- Headers vary: REASON FOR EXAM and HISTORY are the indication, CHEST, TWO VIEWS the findings, CONCLUSION and the
-  misspelled IMPRESSON the impression. A wet read precedes the final report.
-- Some reports have no findings; some have neither findings nor impression, and their last paragraph is the report.
-  Some have no headers, some are empty.
+- Some reports have neither findings nor impression, and their last paragraph is the report. Some are empty.
 - Some reports compare with an earlier study that is not part of the sample.
-- `ViewPosition` is empty for many images.
 - Labels are 1.0, 0.0, -1.0 (uncertain) or empty; a few studies have none.
 - A few studies lack their report, and a few images are absent.
 """
@@ -38,11 +33,11 @@ from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import (
+    Content,
     Record,
     Unusable,
     keep,
     list_absent,
-    make_sample,
     represent,
     take_optional_text,
     take_text,
@@ -61,7 +56,7 @@ from openmedq.datasets.mimic_cxr.physionet import (
 from openmedq.datasets.mimic_cxr.report_sections import ANSWERS, read_sections
 from openmedq.datasets.readers.tables import stream_table
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from openmedq.schema import Groups, Image, Reason, Rejected, Role, Sample, Task, Turn
 
 TABLES = {name: f"mimic-cxr-2.0.0-{name}.csv.gz" for name in ("split", "metadata", "chexpert", "negbio")}
 REPORTS = "mimic-cxr-reports.zip"
@@ -127,7 +122,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         seen.add(dicom_id)
         return dicom_id, split
 
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def build(record: Record, split: str) -> Content:
         dicom_id = _take_id(record, "dicom_id", _DICOM_ID)
         described = metadata.take(dicom_id)  # also for a rejected record, since skipped rows stay in memory
         subject_id, study_id = (_take_id(record, name, _NUMBER) for name in ("subject_id", "study_id"))
@@ -144,16 +139,12 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             turns[0] = replace(turns[0], context=f"Indication: {context}")
         attributes = {_to_snake_case(name): take_optional_text(described, name) for name in described}
         attributes |= {name: _join_labels(table.take(study_id)) for name, table in labels.items()}
-        return make_sample(
-            card,
-            sample_id,
-            split,
-            provenance,
-            turns=tuple(turns),
-            images=(Image(dicom_id, path=image_path),),
-            groups=Groups(patient=subject_id, study=study_id),
-            attributes=keep(**(attributes | sections)),
-        )
+        return {
+            "turns": tuple(turns),
+            "images": (Image(dicom_id, path=image_path),),
+            "groups": Groups(patient=subject_id, study=study_id),
+            "attributes": keep(**(attributes | sections)),
+        }
 
     with ExitStack() as stack:
         absent = f"no report of the study; `{REPORTS}` of the project MIMIC-CXR contains it"
@@ -165,21 +156,20 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
         num_rows = 0
         for row in represent(
+            card,
             stream_table(path, (*_IDS, "split"), is_secret=True),
-            source=card.id,
             unit="line",
             raw=raw,
             path=path,
             identify=identify,
             build=build,
-            seen=None,
         ):
             num_rows += 1
             yield row
         num_unread = metadata.count_rest(_DICOM_ID)
         unread = (f"absent-{number}" for number in range(1, 1 + num_unread))  # numbered, to name no id
         where, num_other = found.get("metadata", path), num_rows - metadata.num_taken
-        yield from list_absent(unread, source=card.id, split="", raw=raw, path=where, num_other=num_other)
+        yield from list_absent(card, unread, split="", raw=raw, path=where, num_other=num_other)
 
 
 def more_files(raw: Path) -> Iterator[File]:

@@ -149,8 +149,8 @@ class JoinedTable:
                 continue
             if isinstance(row, Unusable):  # it is not a record, so there is no rejected row to report it
                 raise SourceError(f"{self._path}: line {number}: {row.detail}; get the file again")
-            said = {name: value for name, value in row.items() if name and value.strip() and name not in self._ids}
-            packed = json.dumps(said, separators=(",", ":"))
+            fields = {name: value for name, value in row.items() if name and value.strip() and name not in self._ids}
+            packed = json.dumps(fields, separators=(",", ":"))
             self._waiting.setdefault(row[self._key].strip(), packed if self._is_once else sys.intern(packed))
         self.num_taken += 1
         packed = self._waiting.pop(key) if self._is_once else self._waiting[key]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openmedq.storage.folders import find_all
+from openmedq.storage.origin import find_files
 
 _log = logging.getLogger(__name__)
 
@@ -14,6 +15,11 @@ _log = logging.getLogger(__name__)
 def warn_absent(dataset_id: str, name: str, split: str) -> None:
     """Log that the file of a split is absent."""
     _log.warning('%s: %s is absent; the split "%s" has no rows', dataset_id, name, split)
+
+
+def list_files(raw: Path) -> list[Path]:
+    """List all files below `raw`, sorted, without junk."""
+    return [path for path, _ in find_files(raw)] if raw.is_dir() else []
 
 
 def find_file(raw: Path, *names: str) -> Path | None:
@@ -27,6 +33,11 @@ def find_below(raw: Path, *names: str) -> list[Path]:
     Archives and clones often unpack into a folder, or into a folder in a folder of the same name.
     """
     return [path for name in names for depth in ("", "*/", "*/*/") for path in find_all(raw, depth + name)]
+
+
+def find_files_below(raw: Path, *names: str) -> list[Path]:
+    """Like `find_below`, for files only."""
+    return [path for path in find_below(raw, *names) if path.is_file()]
 
 
 def places_near(raw: Path, path: Path, *names: str) -> Iterator[str]:

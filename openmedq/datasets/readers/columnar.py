@@ -36,33 +36,18 @@ def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Rec
 
 
 def stream_arrow(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
-    """Yield the rows of an Arrow file of `datasets` (IPC stream or IPC file) like `stream_parquet`."""
+    """Yield the rows of an Arrow file of `datasets` (an IPC stream) like `stream_parquet`."""
     unexpected.refuse(path)
     try:
         with pa.memory_map(str(path)) as mapped:
-            batches = _open_arrow(path, mapped)
-            schema = next(batches)
-            _check_columns(path, schema, needed)
-            yield from _stream(map(_validate, batches))
+            stream = pa.ipc.open_stream(mapped)
+            _check_columns(path, stream.schema, needed)
+            yield from _stream(map(_validate, stream))
+            mapped.seek(max(0, mapped.size() - len(_END)))
+            if mapped.read() != _END:
+                _log.warning("%s: no end-of-stream marker, so rows may be missing; get the file again", path)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, "Arrow", error) from None
-
-
-def _open_arrow(path: Path, mapped: pa.MemoryMappedFile) -> Iterator[Any]:
-    """Yield the schema, then the batches."""
-    if mapped.read(6) == b"ARROW1":
-        file = pa.ipc.open_file(mapped)
-        yield file.schema
-        for number in range(file.num_record_batches):
-            yield file.get_batch(number)
-        return
-    mapped.seek(0)
-    stream = pa.ipc.open_stream(mapped)
-    yield stream.schema
-    yield from stream
-    mapped.seek(max(0, mapped.size() - len(_END)))
-    if mapped.read() != _END:
-        _log.warning("%s: no end-of-stream marker, so rows may be missing; get the file again", path)
 
 
 def _validate(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -6,9 +6,8 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePath
-from typing import TypeVar
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -20,39 +19,31 @@ _SHARD = re.compile(r"([a-z]+)(?:-(\d+)-of-(\d+).*)?\.parquet")
 
 _log = logging.getLogger(__name__)
 
-_Found = TypeVar("_Found")
 
+def find_shards(files: Iterable[Path], splits: Collection[str]) -> dict[str, list[Path]]:
+    """Find the Parquet files of each split, in order; of several copies, the uppermost is used and others are logged.
 
-def find_shards(files: Iterable[Path], splits: Mapping[str, str]) -> dict[str, list[Path]]:
-    """Find the Parquet files of each split, in order; `splits` maps the word in a file's name to the split.
-
-    The names are `<word>-00000-of-00007-<hash>.parquet`, in one folder or one per word, or `<word>/0000.parquet` in the
-    hub's automatic conversion.
+    The names are `<split>-00000-of-00007-<hash>.parquet`, in one folder or one per split, or `<split>/0000.parquet` in
+    the hub's automatic conversion.
 
     Raises:
         SourceError: A folder has two versions of a split, whose rows would be duplicated.
     """
-    folders: dict[PurePath, dict[str, list[Path]]] = {}
+    copies: dict[tuple[Path, str], list[Path]] = {}
     for path in sorted(files):
         match = _SHARD.fullmatch(path.name)
-        word = match[1] if match else path.parent.name if path.suffix == ".parquet" and path.stem.isdigit() else ""
-        if word in splits:
-            folder = path.parent.parent if path.parent.name == word else path.parent
-            folders.setdefault(folder, {}).setdefault(splits[word], []).append(path)
-    shards = choose_copies(folders)
-    for split, paths in shards.items():
-        _check_edition(split, paths)
+        split = match[1] if match else path.parent.name if path.suffix == ".parquet" and path.stem.isdigit() else ""
+        if split in splits:
+            folder = path.parent.parent if path.parent.name == split else path.parent
+            copies.setdefault((folder, split), []).append(path)
+    shards: dict[str, list[Path]] = {}
+    for folder, split in sorted(copies, key=lambda copy: (len(copy[0].parts), copy)):
+        if split in shards:
+            _log.info("%s: not read: another copy of the split %s is used", folder, split)
+        else:
+            shards[split] = copies[folder, split]
+            _check_edition(split, shards[split])
     return shards
-
-
-def choose_copies(folders: Mapping[PurePath, Mapping[str, _Found]]) -> dict[str, _Found]:
-    """Of each split's copies in several folders, choose the uppermost; the others are logged."""
-    chosen: dict[str, _Found] = {}
-    for folder in sorted(folders, key=lambda folder: (len(folder.parts), folder)):
-        for split, found in folders[folder].items():
-            if chosen.setdefault(split, found) is not found:
-                _log.info("%s: not read: another copy of the split %s is used", folder, split)
-    return chosen
 
 
 def _check_edition(split: str, paths: Sequence[Path]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from openmedq.datasets.card import File
 from openmedq.datasets.fields import Unusable
 from openmedq.datasets.licences import spell
-from openmedq.datasets.readers import find_below
+from openmedq.datasets.readers import find_files_below
 from openmedq.datasets.readers.tables import stream_rows, take_header
 from openmedq.errors import SourceError
 
@@ -64,7 +64,7 @@ def read_article_licences(raw: Path) -> ArticleLicences:
 
     Rows that lack a field or a PMC id are skipped and counted in the log. SourceError if a column is missing.
     """
-    paths = [path for path in find_below(raw, *LISTS) if path.is_file()]
+    paths = find_files_below(raw, *LISTS)
     articles, codes = array("I"), bytearray()
     words: dict[str, int] = {}  # number of each licence
     for path in paths[:1]:

@@ -10,11 +10,12 @@ import csv
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO
 
 from openmedq.datasets.fields import Unusable
 from openmedq.errors import SourceError
 from openmedq.schema import Reason
+from openmedq.storage.archives import MemberPath
 from openmedq.storage.texts import open_text
 
 MAX_ROW_CHARACTERS = 2**24  # a longer row is an unclosed quote, or the file is not a table
@@ -29,18 +30,20 @@ Row = dict[str, str]
 
 
 def stream_table(
-    path: Path, needed: Sequence[str], *, delimiter: str = ",", is_quoted: bool = True, is_secret: bool = False
+    path: Path | MemberPath, needed: Sequence[str], *, is_secret: bool = False
 ) -> Iterator[tuple[str, Row | Unusable]]:
     """Yield the rows below a header as dicts, each with the number of its last line; empty lines are skipped.
 
     A row with another number of fields than the header yields an `Unusable`. A column without a name (a pandas index)
-    is named "". If `is_secret`, errors do not quote the header.
+    is named "" if it is not the last. Header and rows may end with commas. If `is_secret`, errors do not quote the
+    header.
 
     Raises:
         SourceError: No header, a header without one of the `needed` columns, or an unclosed quote far above the end.
     """
-    lines = stream_rows(path, delimiter=delimiter, is_quoted=is_quoted)
-    names = take_header(lines)
+    lines = stream_rows(path)
+    header = take_header(lines)
+    names = header[: max((place for place, name in enumerate(header, start=1) if name), default=0)]
     lacking = [name for name in needed if name not in names]
     if lacking:
         found = "get the file again" if is_secret else f"found {', '.join(names)[:200] or 'nothing'}"
@@ -50,21 +53,18 @@ def stream_table(
     for number, fields in lines:
         if isinstance(fields, Unusable):
             yield number, fields
-        elif len(fields) != len(names):
+        elif len(fields) < len(names) or any(fields[len(header) :]):
             problem = f"the row has {len(fields)} fields, the header {len(names)}"
             yield number, Unusable(Reason.FIELD_MISSING, problem)
         else:
-            yield number, dict(zip(names, fields, strict=True))
+            yield number, dict(zip(names, fields, strict=False))
 
 
-def stream_rows(
-    path: Path, *, delimiter: str = ",", is_quoted: bool = True
-) -> Iterator[tuple[str, list[str] | Unusable]]:
+def stream_rows(path: Path | MemberPath) -> Iterator[tuple[str, list[str] | Unusable]]:
     """Yield the fields of each row, the header included, with the number of its last line; empty lines are skipped."""
     with open_text(path) as file:
-        quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if is_quoted else csv.QUOTE_NONE
         lines = _Lines(path, file)
-        reader = csv.reader(chain(lines, [_END]), delimiter=delimiter, quoting=quoting)
+        reader = csv.reader(chain(lines, [_END]))
         number = num_columns = 0  # `number` is the last line of the previous row
         try:
             for fields in reader:
@@ -114,7 +114,7 @@ def stream_lines(path: Path) -> Iterator[tuple[str, str]]:
 class _Lines(Iterator[str]):
     """The lines of a text; SourceError if the lines of one row have more than `num_left` characters."""
 
-    def __init__(self, path: Path, file: IO[str]) -> None:
+    def __init__(self, path: Path | MemberPath, file: IO[str]) -> None:
         self.num_left = MAX_ROW_CHARACTERS  # the caller resets it after each row
         self.num_lines = 0
         self.is_open = False  # the last line has no line end

@@ -8,9 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openmedq.datasets.fields import Record, Unusable, represent, take_text
+from openmedq.datasets.card import Card
+from openmedq.datasets.fields import Content, Record, Unusable, find_image, represent, take_text
 from openmedq.datasets.readers.tables import stream_lines
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Task, Turn
+from openmedq.schema import Groups, Reason, Rejected, Sample, Turn
 from openmedq.storage.lookup import ImageLookup
 
 _ID = re.compile(r"[\w.-]+", re.ASCII)
@@ -53,9 +54,9 @@ def stream_captions(path: Path, prefix: str) -> Iterator[tuple[str, dict[str, st
 
 
 def read_captions(
+    card: Card,
     records: Iterable[tuple[str, Any]],
     *,
-    source: str,
     split: str,
     modality: str,
     raw: Path,
@@ -77,24 +78,17 @@ def read_captions(
             raise Unusable(Reason.FIELD_MISSING, f"field `{id_field}` is not an id")
         return record_id, split
 
-    def build(record: Record, sample_id: str, split: str, provenance: Provenance) -> Sample:
+    def build(record: Record, _: str) -> Content:
         described = describe(record, take_text(record, id_field))
         caption = take_text(record, caption_field, empty=Reason.ANSWER_EMPTY)
-        image = next(filter(None, map(images.find, described.names)), None)
-        if image is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no file {' or '.join(described.names)} {images.where}")
-        return Sample(
-            id=sample_id,
-            source=source,
-            split=split,
-            task=Task.CAPTION,
-            modality=modality,
-            licence=described.licence,
-            provenance=provenance,
-            turns=(Turn("", caption),),
-            images=(replace(image, image_id=described.names[0]),),
-            groups=Groups(article=described.article or None),
-            attributes=described.attributes,
-        )
+        image = find_image(images, *described.names)
+        return {
+            "modality": modality,
+            "licence": described.licence,
+            "turns": (Turn("", caption),),
+            "images": (replace(image, image_id=described.names[0]),),
+            "groups": Groups(article=described.article or None),
+            "attributes": described.attributes,
+        }
 
-    return represent(records, source=source, unit="line", raw=raw, path=path, identify=identify, build=build, seen=seen)
+    return represent(card, records, raw=raw, path=path, identify=identify, build=build, unit="line", seen=seen)

@@ -16,14 +16,12 @@ Known irregularities of the published files, which the miniature reproduces:
 
 - Captions start with a space. Some are one word ("CT.") or continue on a line without an id. The miniature has one
   empty caption, which is rejected.
-- Captions are repeated within a split, and one in eight is not ASCII.
 - The second field of keywords, cuis and semtypes is always empty. Some records have no concepts.
 - Some records are missing from `licences.txt`. Many have "NO-CC CODE", a license without derivatives or a
   non-commercial license. Each sample has its own.
 - Images are named by ROCO id (`fetch.py` since 2022) or `PMC<article>_<figure>.jpg` (earlier, and Kaggle's copy).
 - Two thirds of the articles in the test split are also in train; see `groups.article`.
-- 86 images are both radiology and non-radiology, with two ids, in the same split or in two.
-- Some images are no longer available. Some figures are also in PMC-OA.
+- Some images are no longer available.
 """
 
 from __future__ import annotations
@@ -173,8 +171,8 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
             is_table = path.suffix == ".csv"
             num_rows = 0
             for row in read_captions(
+                card,
                 stream_table(path, ("id", "name", "caption")) if is_table else stream_captions(path, "ROCO_"),
-                source=card.id,
                 split=split,
                 modality=SUBSETS[subset],
                 raw=raw,
@@ -192,9 +190,7 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                 absent = [record_id for record_id in record_ids if _ID.fullmatch(record_id) and record_id not in seen]
                 seen |= dict.fromkeys(absent, split)
                 path = part / f"{name}.txt"
-                yield from list_absent(
-                    absent, source=card.id, split=split, raw=raw, path=path, num_other=max(0, num_other)
-                )
+                yield from list_absent(card, absent, split=split, raw=raw, path=path, num_other=max(0, num_other))
                 num_other -= len(absent)
 
 

@@ -63,8 +63,8 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
                 open_table_beside(folder / f"{prefix}_concepts_manual.csv", "ID", "CUIs") as manual,
             ):
                 yield from read_captions(
+                    card,
                     stream_table(path, ("ID", "Caption")),
-                    source=card.id,
                     split=split,
                     modality="radiology",
                     raw=raw,
@@ -76,7 +76,7 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
                 )
                 absent = [record_id for record_id in concepts.rest() if record_id not in seen]
                 path = folder / f"{prefix}_concepts.csv"
-                yield from list_absent(absent, source=card.id, split=split, raw=raw, path=path)
+                yield from list_absent(card, absent, split=split, raw=raw, path=path)
 
 
 def _describe(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from openmedq.datasets.readers import find_below, find_file
+from openmedq.datasets.readers import find_file, find_files_below
 from openmedq.storage import unexpected
 from openmedq.storage.archives import Members, open_inner, open_members
 from openmedq.storage.lookup import ArchivedImages, ChainedImages, ImageLookup, open_images, open_spare
@@ -49,7 +49,7 @@ def find_places(raw: Path, *names: str) -> list[Path]:
 
     They are sorted by the order of `names`, then by depth.
     """
-    found = [path for path in find_below(raw, *names) if path.is_file()]
+    found = find_files_below(raw, *names)
     return list(dict.fromkeys(path if path.suffix == ".zip" else path.parent for path in found))
 
 

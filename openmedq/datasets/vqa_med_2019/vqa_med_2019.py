@@ -6,19 +6,17 @@ Layout, in the raw folder or up to two folders below it: `ImageClef-2019-VQA-Med
 `ImageClef-2019-VQA-Med-Validation.zip` and `VQAMed2019Test.zip`, which are read in place, or the unpacked folders.
 
 - `All_QA_Pairs_{train,val}.txt` has the lines `image|question|answer`. Images: `{Train,Val}_images/<image>.jpg`.
-- `VQAMed2019_Test_Questions_w_Ref_Answers.txt` has the lines `image|category|question|answer`. If only
-  `VQAMed2019_Test_Questions.txt` is present, the test answers are withheld.
-- A question that these files lack, but `QAPairsByCategory/` or the file of test questions has, is rejected as absent.
+- `VQAMed2019_Test_Questions_w_Ref_Answers.txt` has the lines `image|category|question|answer`.
+- A question that these files lack, but `QAPairsByCategory/` or `VQAMed2019_Test_Questions.txt` has, is rejected as
+  absent.
 
 Known irregularities of the published files, which the miniature reproduces:
 
 - In the test split `#` separates alternative answers: the first one is the answer, the others are alternatives.
 - In the test split `(...)` is an optional part of an answer: the answer keeps it, an alternative omits it. In the other
   splits parentheses belong to a class name (`ct w/contrast (iv)`), and `#` has no documented meaning.
-- Image names have no extension.
 - Training and validation lines have no category. It comes from the files in `QAPairsByCategory`.
 - The test images are a zip inside the test zip, with a folder of the same name in it. That zip also has `__MACOSX`.
-- A few training images have fewer than four questions. Questions are templates that many images share.
 - Line ends are LF or CRLF, and a carriage return may occur within a line.
 - The images are from MedPix, like those of VQA-RAD, and have the same names there.
 """
@@ -32,12 +30,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Record, Unusable, keep, list_absent, represent, take_text
+from openmedq.datasets.fields import Content, Record, Unusable, find_image, keep, list_absent, represent, take_text
 from openmedq.datasets.readers import warn_absent
 from openmedq.datasets.vqa_med_2019.places import Place, find_places, open_place
 from openmedq.errors import SourceError
-from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.lookup import ImageLookup
+from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.texts import decode_text
 
 _URL = "https://zenodo.org/records/10499039/files"
@@ -92,28 +89,24 @@ _log = logging.getLogger(__name__)
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no split is present or a file is damaged."""
-    is_found, absent = False, []
+    absent = []
     for split in SPLITS:
-        withheld = () if split.suffix else (QUESTIONS,)
-        paths = find_places(raw, split.text, f"{split.folder}.zip", *withheld)
+        paths = find_places(raw, split.text, f"{split.folder}.zip")
         for other in paths[1:]:
             _log.info("%s: its questions are not read, because %s is the same split", other, paths[0])
         if not paths:
             absent.append(split)
         for path in paths[:1]:
-            is_found = True
             with open_place(path, split.images, paths[1:]) as place:
                 yield from _read_split(raw, place, split)
-    if not is_found:
+    if len(absent) == len(SPLITS):
         raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected the files of {card.homepage}")
     for split in absent:
         warn_absent(card.id, split.text, split.name)
 
 
 def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Rejected]:
-    name, fields, data = split.text, split.fields, place.read(split.text)
-    if data is None and not split.suffix:
-        name, fields, data = QUESTIONS, ("image_id", "question"), place.read(QUESTIONS)
+    name, data = split.text, place.read(split.text)
     if data is None:
         raise SourceError(f"{place.path}: the archive has no `{split.text}`; download it again from {card.homepage}")
     categories = _read_categories(place, split)
@@ -123,11 +116,9 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
         present.add(_to_question(record))
         return f"{split.name}-{number}", split.name
 
-    def build(record: Record, sample_id: str, split_name: str, provenance: Provenance) -> Sample:
+    def build(record: Record, _: str) -> Content:
         image_id = take_text(record, "image_id")
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
-        if name == QUESTIONS:
-            raise Unusable(Reason.ANSWER_WITHHELD, f"{name} contains no answers")
         answer, *alternatives = [take_text(record, "answer", empty=Reason.ANSWER_EMPTY)]
         category = categories.get((image_id, question), "")
         if name == REFERENCES:
@@ -135,38 +126,27 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
             category = take_text(record, "category").lower()
             if category not in CATEGORIES:
                 raise Unusable(Reason.FIELD_MISSING, "field `category` is not one of " + ", ".join(CATEGORIES))
-        return Sample(
-            id=sample_id,
-            source=card.id,
-            split=split_name,
-            task=card.task,
-            modality=card.modality,
-            licence=card.licence,
-            provenance=provenance,
-            turns=(Turn(question, answer, alternatives=tuple(alternatives)),),
-            images=(_find_image(place.images, image_id),),
-            attributes=keep(
-                answer_type="closed" if answer.lower() in ("yes", "no") else "open",
-                category=category,
-                image_id=image_id,
-            ),
-        )
+        answer_type = "closed" if answer.lower() in ("yes", "no") else "open"
+        return {
+            "turns": (Turn(question, answer, alternatives=tuple(alternatives)),),
+            "images": (find_image(place.images, f"{image_id}.jpg"),),
+            "attributes": keep(answer_type=answer_type, category=category, image_id=image_id),
+        }
 
     yield from represent(
-        _parse(data, fields),
-        source=card.id,
+        card,
+        _parse(data, split.fields),
         unit=f"{name} line" if place.members else "line",
         raw=raw,
         path=place.locate(name),
         identify=identify,
         build=build,
-        seen=None,  # line numbers are unique
     )
     sibling = "QAPairsByCategory" if split.suffix else QUESTIONS
     known = categories if split.suffix else _read_questions(place)
     numbers = (f"{split.name}-absent-{number}" for number in range(1, 1 + len(known.keys() - present)))
     yield from list_absent(
-        numbers, source=card.id, split=split.name, raw=raw, path=place.locate(name), sibling=sibling, unit=sibling
+        card, numbers, split=split.name, raw=raw, path=place.locate(name), sibling=sibling, unit=sibling
     )
 
 
@@ -210,10 +190,3 @@ def _list_accepted(answer: str) -> list[str]:
     if not accepted:
         raise Unusable(Reason.ANSWER_EMPTY, "field `answer` is empty")
     return accepted
-
-
-def _find_image(images: ImageLookup, image_id: str) -> Image:
-    for ending in (".jpg", ".png", ".jpeg", ""):
-        if image := images.find(image_id + ending):
-            return image
-    raise Unusable(Reason.IMAGE_MISSING, f"no file {image_id}.jpg {images.where}")

@@ -22,8 +22,6 @@ DOWNLOAD = "https://ndownloader.figshare.com/files"
 _PAGE = "page_size=1000"  # the maximum; the collections here are smaller
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
-Record = dict[str, Any]
-
 
 async def describe(client: Client, file: File) -> File:
     """The file; one of figshare gets the address, size and md5 that it states.
@@ -36,37 +34,27 @@ async def describe(client: Client, file: File) -> File:
     if address is None:
         return file
     collection, title, name = address.groups()
-    articles = await _list(client, f"{collection}?{_PAGE}")
+    articles = await client.read_json(f"{collection}?{_PAGE}")
     article = _choose(file, articles, "title", lambda found: found.casefold().startswith(title.casefold()))
-    entries = await _list(client, f"{API}/articles/{_id_of(file, article)}/files?{_PAGE}")
+    entries = await client.read_json(f"{API}/articles/{article['id']}/files?{_PAGE}")
     entry = _choose(file, entries, "name", lambda found: fnmatchcase(found.casefold(), name.casefold()))
     size_bytes, md5 = entry.get("size"), entry.get("computed_md5")
     if type(size_bytes) is not int or size_bytes < 1 or not _MD5.fullmatch(str(md5)):
         raise AcquisitionError(f"{file.path}: figshare states no size or md5; its API may have changed")
-    url = f"{DOWNLOAD}/{_id_of(file, entry)}"
-    return file.model_copy(update={"url": url, "size_bytes": size_bytes, "md5": str(md5)})
+    return file.model_copy(update={"url": f"{DOWNLOAD}/{entry['id']}", "size_bytes": size_bytes, "md5": str(md5)})
 
 
-async def _list(client: Client, url: str) -> list[Record]:
-    records = await client.read_json(url)
-    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-        raise AcquisitionError(f"{url.partition('?')[0]}: expected a list of records; figshare's API may have changed")
-    return records
-
-
-def _choose(file: File, records: list[Record], key: str, matches: Callable[[str], bool]) -> Record:
+def _choose(file: File, records: Any, key: str, matches: Callable[[str], bool]) -> dict[str, Any]:
     """The only record that matches; AcquisitionError, with the records' names, if there is none or several."""
-    found = [record for record in records if matches(str(record.get(key)))]
+    if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+        raise AcquisitionError(f"{file.path}: expected a list of records; figshare's API may have changed")
+    found: list[dict[str, Any]] = [record for record in records if matches(str(record.get(key)))]
     if len(found) != 1:
         names = ", ".join(repr(str(record.get(key))[:60]) for record in records[:8]) or "nothing"
         raise AcquisitionError(
             f"{file.path}: {len(found)} of figshare's {key}s match `{file.url.partition('#')[2]}`, found {names}; "
             "download it by hand into the local data folder, or correct the card"
         )
-    return found[0]
-
-
-def _id_of(file: File, record: Record) -> int:
-    if type(record.get("id")) is not int:
+    if type(found[0].get("id")) is not int:
         raise AcquisitionError(f"{file.path}: figshare states no id; its API may have changed")
-    return int(record["id"])
+    return found[0]

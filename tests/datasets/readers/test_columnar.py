@@ -24,15 +24,10 @@ def write_stream(table: pa.Table, path: Path) -> None:
         writer.write_table(table, max_chunksize=100)
 
 
-def write_file(table: pa.Table, path: Path) -> None:
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table, max_chunksize=100)
-
-
 KINDS = pytest.mark.parametrize(
     ("write", "stream"),
-    [(write_parquet, stream_parquet), (write_stream, stream_arrow), (write_file, stream_arrow)],
-    ids=["parquet", "arrow-stream", "arrow-file"],
+    [(write_parquet, stream_parquet), (write_stream, stream_arrow)],
+    ids=["parquet", "arrow"],
 )
 TABLE = pa.table({"n": list(range(250)), "t": [f"text {n}" for n in range(250)]})
 
@@ -71,7 +66,7 @@ def test_a_stream_that_is_cut_between_two_batches_is_told(tmp_path: Path, caplog
     assert caplog.messages == [f"{tmp_path / 't'}: no end-of-stream marker, so rows may be missing; get the file again"]
 
 
-@pytest.mark.parametrize("write", [write_stream, write_file])
+@pytest.mark.parametrize("write", [write_stream])
 def test_an_offset_that_points_elsewhere_is_one_line(tmp_path: Path, write: Write) -> None:
     texts = pa.array(["a" * 77_777, "b"])  # the offsets are 0, 77,777 and 77,778
     offset = (77_777).to_bytes(4, "little")
@@ -84,7 +79,7 @@ def test_an_offset_that_points_elsewhere_is_one_line(tmp_path: Path, write: Writ
             list(stream_arrow(tmp_path / "t", ["t"]))
 
 
-@pytest.mark.parametrize("write", [write_stream, write_file])
+@pytest.mark.parametrize("write", [write_stream])
 def test_a_column_whose_name_is_damaged_is_one_line(tmp_path: Path, write: Write) -> None:
     write(pa.table({"t": ["a"], "other": ["b"]}), tmp_path / "t")
     (tmp_path / "t").write_bytes((tmp_path / "t").read_bytes().replace(b"other", b"oth\xffr"))

@@ -8,7 +8,7 @@ from openmedq.datasets.readers.hub_shards import find_shards, take_image
 from openmedq.errors import SourceError
 from openmedq.schema import Reason
 
-SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
+SPLITS = ("train", "validation", "test")
 
 
 def found(*names: str) -> dict[str, list[str]]:
@@ -17,7 +17,7 @@ def found(*names: str) -> dict[str, list[str]]:
 
 
 def test_shards_come_by_split_and_in_order() -> None:
-    names = ["data/train-00001-of-00002-ab.parquet", "data/train-00000-of-00002-ff.parquet", "data/val.parquet"]
+    names = ["data/train-00001-of-00002-ab.parquet", "data/train-00000-of-00002-ff.parquet", "data/validation.parquet"]
     assert found(*names, "data/README.md", "data/other.parquet", "0.parquet", "data/train.csv") == {
         "train": [names[1], names[0]],
         "validation": [names[2]],

@@ -94,12 +94,6 @@ def test_rows_that_end_may_be_many(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert len(list(stream_lines(path))) == 19
 
 
-def test_quotes_may_be_letters(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.txt", b'1|"open|b\n2|c"d|e\n')
-    rows = list(stream_rows(path, delimiter="|", is_quoted=False))
-    assert rows == [("1", ["1", '"open', "b"]), ("2", ["2", 'c"d', "e"])]
-
-
 def test_lines_keep_their_numbers(tmp_path: Path) -> None:
     assert list(stream_lines(write(tmp_path / "t.txt", b"a \r\n\n b\tc"))) == [("1", "a "), ("3", " b\tc")]
 
