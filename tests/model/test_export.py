@@ -28,9 +28,10 @@ ROWS = [  # source, access, licence
 
 def describe(rows: list[tuple[str, str, str]] = ROWS, **train: Any) -> dict[str, Any]:
     columns = dict(zip(("source", "access", "licence"), map(list, zip(*rows, strict=True)), strict=True))
-    empty = {"row_group": [0], "row": [0], "weight": [1.0]}
+    numbers = ("row_group", "row", "weight", "num_images", "num_chars")
     table = pa.table(
-        {name: columns.get(name) or empty.get(name, [""]) * len(rows) for name in INDEX_SCHEMA.names}, INDEX_SCHEMA
+        {name: columns.get(name) or [0 if name in numbers else ""] * len(rows) for name in INDEX_SCHEMA.names},
+        INDEX_SCHEMA,
     )
     params = make_params()
     parts = {name: getattr(params.train, name).model_copy(update=change) for name, change in train.items()}
