@@ -41,7 +41,7 @@ pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 def _train(workers: int = 1) -> None:
     settings = tiny.make_settings(max_steps=1).model_dump(mode="json")
     execution = {"device": "cpu", "workers": workers}
-    train.run(make_params(train=settings, execution=execution), lambda metrics, step: None)
+    train.run(make_params(train=settings, execution=execution), NoLog())
 
 
 def _transfer() -> None:
