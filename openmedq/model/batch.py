@@ -42,13 +42,18 @@ class Batch:
     max_learned: int  # the most of them in one row
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on a device."""
+        """Return the batch on a device; a GPU copies it while it computes."""
+        is_gpu = torch.device(device).type == "cuda"
+
+        def move(tensor: Tensor) -> Tensor:
+            return (tensor.pin_memory() if is_gpu else tensor).to(device, non_blocking=is_gpu)
+
         return Batch(
-            self.pixels.to(device),
-            self.ids.to(device),
-            self.labels.to(device),
-            self.mask.to(device),
-            self.learned.to(device),
+            move(self.pixels),
+            move(self.ids),
+            move(self.labels),
+            move(self.mask),
+            move(self.learned),
             self.max_learned,
         )
 
