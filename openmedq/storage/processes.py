@@ -10,6 +10,8 @@ from itertools import takewhile
 
 import psutil
 
+TERM_SECONDS = 60.0  # in which a stage may end by itself
+
 
 def die_with_parent(poll_seconds: float = 0.5) -> None:
     """Watch the parent process from a thread, and kill this process when the parent ends.
@@ -21,13 +23,15 @@ def die_with_parent(poll_seconds: float = 0.5) -> None:
 
 
 def die_with_dvc(poll_seconds: float = 0.5) -> None:
-    """Kill this process, a DVC stage, when the `dvc` that runs it ends.
+    """End this process, a DVC stage, when the `dvc` that runs it ends: by SIGTERM, or, after a minute, by SIGKILL.
+
+    A training saves a checkpoint at SIGTERM. If it and dvc are asked to stop together, dvc ends first.
 
     DVC starts the command in a shell. Some shells replace themselves by the command (bash), others stay its parent and
     outlive dvc (dash). The processes of a stage have its name in their environment; dvc itself does not.
     """
     this = psutil.Process()
-    _watch([this, *takewhile(_is_of_this_stage, this.parents())], poll_seconds)
+    _watch([this, *takewhile(_is_of_this_stage, this.parents())], poll_seconds, TERM_SECONDS)
 
 
 def be_worker() -> None:
@@ -43,13 +47,16 @@ def _is_of_this_stage(process: psutil.Process) -> bool:
         return False
 
 
-def _watch(chain: list[psutil.Process], poll_seconds: float) -> None:
-    """Kill this process when the parent of any process in the chain changes."""
+def _watch(chain: list[psutil.Process], poll_seconds: float, term_seconds: float = 0) -> None:
+    """Kill this process when the parent of any process in the chain changes, `term_seconds` after a SIGTERM."""
     parents = _parents(chain)
 
     def watch() -> None:
         while parents and _parents(chain) == parents:
             time.sleep(poll_seconds)
+        if term_seconds:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(term_seconds)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, name="die_with_parent", daemon=True).start()

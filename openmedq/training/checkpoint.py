@@ -1,12 +1,12 @@
 """Checkpoints of a training, in data/checkpoints: the last two, and the weights of the lowest validation loss.
 
     update-00000200/state.safetensors   what trains and its AdamW moments, under their names; the losses
-    update-00000200/state.json          fingerprint, counts, sha256 of the tensors
+    update-00000200/state.json          fingerprint, step, counts, sha256 of the tensors
     best/                               the same, without the moments
 
 The folder is no DVC output, because DVC removes a stage's outputs before it runs the stage. Random numbers need no
-state: every update seeds them. A training with another fingerprint (data, settings, initial weights) starts anew. Other
-code, versions, devices or a smaller micro batch resume, with a warning: their sums have another order.
+state: every update seeds them. A training with another fingerprint (data, settings, initial weights) starts anew; its
+first checkpoint replaces those of the other training. Other code, versions or devices resume, with a warning.
 """
 
 from __future__ import annotations
@@ -14,9 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -32,12 +35,14 @@ from openmedq.training.optimizer import Trained
 
 _log = logging.getLogger(__name__)
 
+TENSORS = "state.safetensors"
 NUM_KEPT = 2
 BEST = "best"
+NEW = "new"  # a checkpoint before it has its name: one name, so that there is one lock file
 SCHEMA = 1  # of the files
 
 Fingerprint = Mapping[str, str]  # part: digest; parts of `SOFT` may differ
-SOFT = ("code", "versions", "devices")
+SOFT = frozenset(("code", "versions", "devices"))
 
 
 @dataclass
@@ -47,77 +52,125 @@ class Checkpoints:
     fingerprint: Fingerprint
     devices: Devices
     folder: Path = field(default=paths.CHECKPOINTS)
+    _names: deque[str] = field(default_factory=lambda: deque(maxlen=NUM_KEPT))  # of this training's checkpoints
 
-    def save(self, name: str, trained: Trained, optimizer: torch.optim.Optimizer | None, history: History) -> None:
-        """Write a checkpoint whole or not at all, and remove all but the last two; DiskFullError."""
-        tensors = dict(_read(trained, optimizer))
+    def save(self, trained: Trained, optimizer: torch.optim.Optimizer, history: History) -> str:
+        """Write a checkpoint whole or not at all; return its name. Only the last two are kept; DiskFullError."""
+        name = f"update-{history.num_steps:08}"
+        self._save(NEW, trained, optimizer, history)
         if self.devices.is_main:
-            tensors["history.losses"] = torch.tensor(history.losses, dtype=torch.float64)
-            size_bytes = sum(tensor.nbytes for tensor in tensors.values())
-            with publish(self.folder / name, size_bytes) as folder:
-                folder.mkdir()
-                save_file(tensors, folder / "state.safetensors")
-                counts = {key: value for key, value in asdict(history).items() if key != "losses"}
-                state = {
-                    "schema": SCHEMA,
-                    "fingerprint": dict(self.fingerprint),
-                    "sha256": hash_file(folder / "state.safetensors"),
-                    "history": counts,
-                }
-                (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-            for old in self._list()[:-NUM_KEPT]:
-                remove(old)
+            remove(self.folder / name)  # damaged, or of another training
+            (self.folder / NEW).replace(self.folder / name)
+            self._names.append(name)
+            for old in self._list():
+                if old.name not in self._names:
+                    remove(old)
+        self.devices.wait()
+        return name
+
+    def save_best(self, trained: Trained, history: History) -> None:
+        """Write the weights of the lowest validation loss; DiskFullError."""
+        self._save(BEST, trained, None, history)
         self.devices.wait()
 
     def resume(self, trained: Trained, optimizer: torch.optim.Optimizer) -> History:
         """Load the newest checkpoint that is whole and fits; return its history, or a new one."""
+        skipped = []
         for folder in reversed(self._list()):
-            try:
-                history = self._load(folder, trained, optimizer)
-            except StaleError as error:
-                _log.warning(str(error))
+            if (state := _read_state(folder)) is None:
+                skipped.append(f"{folder}: the checkpoint is damaged")
                 continue
-            if history is not None:
-                _log.info(f"{folder}: resuming after update {history.num_steps}")
-                return history
+            differing = self._compare(state)
+            if hard := [part for part in differing if part not in SOFT]:
+                skipped.append(f"{folder}: of a training with other {', '.join(hard)}")
+                continue
+            history = _load(folder, state, trained, optimizer)
+            self._names.append(folder.name)
+            for line in skipped:
+                self._log(logging.WARNING, f"{line}; the one before is used")
+            if differing:
+                also = "results can differ by rounding or more"
+                self._log(logging.WARNING, f"{folder}: saved with other {', '.join(differing)}; {also}")
+            self._log(logging.INFO, f"{folder}: resuming after update {history.num_steps}")
+            return history
+        if skipped:
+            self._log(
+                logging.WARNING, f"{skipped[0]}; training starts anew, and its first checkpoint replaces the old ones"
+            )
         return History()
 
-    def load_best(self, trained: Trained) -> None:
-        """Load the weights of the lowest validation loss."""
-        self._load(self.folder / BEST, trained, None)
+    def load_best(self, trained: Trained, step: int) -> None:
+        """Load the weights of the lowest validation loss; StaleError if they are damaged or of another update."""
+        folder = self.folder / BEST
+        state = _read_state(folder)
+        if state is None or state["step"] != step or not SOFT.issuperset(self._compare(state)):
+            raise StaleError(
+                f"{folder}: damaged, or not the weights after update {step}, which have the lowest validation loss; "
+                f"set train.select: last to keep the last weights, or remove {self.folder} to train anew"
+            )
+        _load(folder, state, trained, None)
 
     def clear(self) -> None:
         """Remove all checkpoints, at the end of the training."""
         if self.devices.is_main:
-            remove(self.folder)
+            for folder in (*self._list(), self.folder / BEST, self.folder / NEW):
+                remove(folder)
+            with suppress(OSError):  # a user's file is in it, or it does not exist
+                self.folder.rmdir()
         self.devices.wait()
 
     def _list(self) -> list[Path]:
         return sorted(self.folder.glob("update-*"))
 
-    def _load(self, folder: Path, trained: Trained, optimizer: torch.optim.Optimizer | None) -> History | None:
-        try:
-            state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-            saved, counts, sha256 = state["fingerprint"], state["history"], state["sha256"]
-            is_whole = state["schema"] == SCHEMA and sha256 == hash_file(folder / "state.safetensors")
-        except (OSError, ValueError, KeyError, TypeError):
-            is_whole = False
-        if not is_whole:
-            raise StaleError(f"{folder}: the checkpoint is damaged and is not used; remove it")
-        differing = [part for part in self.fingerprint if saved.get(part) != self.fingerprint[part]]
-        if hard := [part for part in differing if part not in SOFT]:
-            _log.warning(f"{folder}: of another training ({', '.join(hard)} differ); training starts anew")
-            return None
-        if differing:
-            _log.warning(f"{folder}: {', '.join(differing)} differ since it was saved; results are equal to about 1e-5")
-        tensors = load_file(folder / "state.safetensors")
-        losses = tensors.pop("history.losses").tolist()
-        _write(trained, optimizer, tensors)
-        return History(losses=losses, **counts)
+    def _log(self, level: int, line: str) -> None:
+        if self.devices.is_main:
+            _log.log(level, line)
+
+    def _compare(self, state: Mapping[str, Any]) -> list[str]:
+        """Return the parts of the fingerprint that differ."""
+        saved = state["fingerprint"]
+        return [part for part in self.fingerprint if saved.get(part) != self.fingerprint[part]]
+
+    def _save(self, name: str, trained: Trained, optimizer: torch.optim.Optimizer | None, history: History) -> None:
+        tensors = {}
+        for key, tensor in _read(trained, optimizer):  # of sharded devices, all take part
+            if self.devices.is_main:
+                tensors[key] = tensor.cpu().contiguous()
+        if not self.devices.is_main:
+            return
+        tensors["history.losses"] = torch.tensor(history.losses, dtype=torch.float64)
+        with publish(self.folder / name, sum(tensor.nbytes for tensor in tensors.values())) as folder:
+            folder.mkdir()
+            save_file(tensors, folder / TENSORS)
+            state = {
+                "schema": SCHEMA,
+                "fingerprint": dict(self.fingerprint),
+                "sha256": hash_file(folder / TENSORS),
+                "step": history.num_steps,
+                "history": {key: value for key, value in asdict(history).items() if key != "losses"},
+            }
+            (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+
+
+def _read_state(folder: Path) -> dict[str, Any] | None:
+    """Return the state of a checkpoint; None if the checkpoint is damaged."""
+    try:
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        is_whole = state["schema"] == SCHEMA and state["sha256"] == hash_file(folder / TENSORS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return state if is_whole else None
+
+
+def _load(folder: Path, state: Mapping[str, Any], trained: Trained, optimizer: torch.optim.Optimizer | None) -> History:
+    tensors = load_file(folder / TENSORS)
+    losses = tensors.pop("history.losses").tolist()
+    _write(trained, optimizer, tensors)
+    return History(losses=losses, **state["history"])
 
 
 def _read(trained: Trained, optimizer: torch.optim.Optimizer | None) -> Iterator[tuple[str, Tensor]]:
-    """Yield what trains and its moments, whole, on the host."""
+    """Yield what trains and its moments, whole."""
     for name, parameter in trained.items():
         yield f"weights.{name}", _gather(parameter.detach())
         for key, value in (optimizer.state.get(parameter, {}) if optimizer else {}).items():
@@ -125,8 +178,7 @@ def _read(trained: Trained, optimizer: torch.optim.Optimizer | None) -> Iterator
 
 
 def _gather(tensor: Tensor) -> Tensor:
-    whole = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-    return whole.cpu().contiguous().clone()
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 @torch.no_grad()
@@ -148,8 +200,8 @@ def hash_file(path: Path) -> str:
 
 
 def _like(value: Tensor, parameter: Tensor) -> Tensor:
-    """Place a tensor as a parameter is placed."""
-    value = value.to(parameter.device)
+    """Copy a tensor, which is mapped from the file, to where a parameter is."""
+    value = value.to(parameter.device, copy=True)
     if isinstance(parameter, DTensor):
         return distribute_tensor(value, parameter.device_mesh, parameter.placements)
     return value

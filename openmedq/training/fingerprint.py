@@ -18,7 +18,7 @@ from openmedq.config import Train
 from openmedq.storage.tables import INDEX
 from openmedq.training.devices import Devices
 
-WITHOUT_EFFECT = {"checkpoint_minutes"}  # settings that change no weight
+WITHOUT_EFFECT = {"checkpoint_minutes", "select"}  # settings that change no update
 NUM_PICKED = 64  # values per tensor
 
 

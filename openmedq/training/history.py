@@ -14,6 +14,7 @@ class History:
     num_tokens: int = 0  # learned tokens
     num_cut_samples: int = 0
     validation_losses: dict[str, float] = field(default_factory=dict)  # number of updates (JSON has no int keys): loss
+    validation_loss: float | None = None  # at the end: of all validation rows, with the weights that are kept
 
     @property
     def num_steps(self) -> int:
@@ -33,12 +34,13 @@ class History:
         return 0 if best is None else sum(int(step) > best for step in self.validation_losses)
 
     def as_metrics(self) -> dict[str, float]:
-        """Return the counts, and the mean loss of the last tenth of the updates."""
+        """Return the counts, the mean loss of the last tenth of the updates, and the validation loss."""
         tail = self.losses[-max(1, len(self.losses) // 10) :]
+        validation = {} if self.validation_loss is None else {"validation_loss": self.validation_loss}
         return {
             "loss": sum(tail) / len(tail),
             "num_steps": self.num_steps,
             "num_samples": self.num_samples,
             "num_tokens": self.num_tokens,
             "num_cut_samples": self.num_cut_samples,
-        }
+        } | validation

@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from openmedq.errors import OpenMedQError
+from openmedq.errors import ModelError, OpenMedQError
 from openmedq.training.data import Piece, Row, pack
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Rows that are encoded together: those of an update, or some of a validation."""
+    """Rows that are encoded together: those of an update, or some of a validation, or none."""
 
     rows: np.ndarray[Any, np.dtype[np.int64]]  # (B,), of all devices
     update: int | None  # None: of a validation
     epoch: int = 0
     ends_epoch: bool = False
     ends_validation: bool = False
+    ends_updates: bool = False  # it has no rows: the final validation follows
 
 
 def load(
@@ -41,6 +42,10 @@ def load(
     """Yield each job with this device's encoded rows, in an order that does not depend on the number of processes.
 
     `draw_levels` gives the gray level of each row of a job (see `Piece`).
+
+    Raises:
+        ModelError: a loader process was killed.
+        StaleError: a shard is damaged.
     """
     waiting: deque[Job] = deque()
     num_pieces = max(1, num_workers)
@@ -75,6 +80,12 @@ def load(
     except OpenMedQError as error:  # torch adds the loader process's stack trace to the message
         _, _, line = str(error).rstrip().rpartition(f"{type(error).__qualname__}: ")
         raise type(error)(line) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise ModelError(
+            "a loader process was killed, perhaps for lack of memory; lower execution.workers and run the command again"
+        ) from error
 
 
 def _interleave(pieces: Sequence[Sequence[Row]]) -> list[Row]:

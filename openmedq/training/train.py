@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import csv
 import json
-import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +25,17 @@ from openmedq.model import encoders, prompt, provenance, speed
 from openmedq.model import model as models
 from openmedq.schema import Role
 from openmedq.storage.progress import Log
-from openmedq.storage.publish import publish
+from openmedq.storage.publish import exclusive, publish, remove
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import INDEX, read_counts, read_index
 from openmedq.training import devices, fingerprint
 from openmedq.training.checkpoint import Checkpoints
 from openmedq.training.data import EncodedRows
+from openmedq.training.finite import check_weights
 from openmedq.training.history import History
 from openmedq.training.learner import Learner
 from openmedq.training.order import Order, count_open_groups
-from openmedq.training.trainer import Trainer, check_weights
+from openmedq.training.trainer import Trainer
 
 METRICS = paths.TRAINING / "metrics.json"
 LOSSES = paths.TRAINING / "loss.csv"
@@ -43,16 +44,23 @@ LOSSES = paths.TRAINING / "loss.csv"
 def run(params: Params, log: Log) -> None:
     """Write data/model, data/training/metrics.json and loss.csv; log loss, learning rate and speed of each update.
 
-    A training that was killed goes on from its last checkpoint in data/checkpoints.
+    A training that was killed goes on from its last checkpoint in data/checkpoints. Of two trainings of a project, the
+    second waits for the first.
 
     Raises:
         DiskFullError: no space for the model or a checkpoint.
         ModelError: pretrained weights can't be loaded; a loss, a gradient or a trained weight is not finite.
         ParamsError: the batch size can't be divided among the devices.
+        StaleError: a shard or the best checkpoint is damaged.
         ValidationError: the mix has no training row.
     """
+    own = devices.start(params.train, params.execution.device, params.execution.sharding)
+    with exclusive(paths.CHECKPOINTS) if own.is_main else nullcontext():
+        _run(params, own, log)
+
+
+def _run(params: Params, own: devices.Devices, log: Log) -> None:
     settings = params.train
-    own = devices.start(settings, params.execution.device, params.execution.sharding)
     index, store = read_index(), ShardStore(paths.SAMPLES)
     rows = index.filter(pc.equal(index["role"], Role.TRAIN.value))
     held_out = index.filter(pc.equal(index["role"], Role.VALIDATION.value))
@@ -67,12 +75,10 @@ def run(params: Params, log: Log) -> None:
     )
     speed.prepare(model, settings, own.device)
     learner = Learner(model, settings)
-    with tempfile.TemporaryDirectory(dir=_make(paths.PARTIAL)) as folder:
-        trainer = _prepare(learner, processor, rows, held_out, params, own, log, Path(folder))
+    with _make_temporary(paths.PARTIAL / f"train-{own.rank}") as folder:
+        trainer = _prepare(learner, processor, rows, held_out, params, own, log, folder)
         history = trainer.train()
     metrics = history.as_metrics()
-    if len(held_out):
-        metrics["validation_loss"] = history.validation_losses[str(history.num_steps)]
     own.gather(learner)
     if own.is_main:
         check_weights(model.state_dict(), history.num_steps, settings)
@@ -145,9 +151,13 @@ def _number_groups(groups: pa.Table) -> NDArray[np.int64]:
     return numbers
 
 
-def _make(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+@contextmanager
+def _make_temporary(folder: Path) -> Iterator[Path]:
+    """Make an empty folder, and remove it at the end; a process that was killed leaves it to the next one."""
+    remove(folder)
+    folder.mkdir(parents=True)
+    yield folder
+    remove(folder)
 
 
 def _read_texts(store: ShardStore, rows: pa.Table) -> Iterator[str]:
@@ -163,8 +173,10 @@ def _find_origin(source: str) -> str:
 
 
 def _write_losses(history: History, path: Path) -> None:
+    """Write the losses of all updates and of the validations during the training, or else of the final one."""
+    validated: dict[str, float | None] = {str(history.num_steps): history.validation_loss, **history.validation_losses}
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["step", "loss", "validation_loss"])
         for step, loss in enumerate(history.losses, start=1):
-            writer.writerow([step, loss, history.validation_losses.get(str(step), "")])
+            writer.writerow([step, loss, validated.get(str(step))])

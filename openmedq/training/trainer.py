@@ -6,10 +6,9 @@ follow from the seed and its number, so that a training resumes without their st
 
 from __future__ import annotations
 
-import math
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,18 +19,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from openmedq.config import Train
-from openmedq.errors import ModelError
+from openmedq.errors import StaleError
 from openmedq.storage.progress import Log
 from openmedq.training import meter, objectives, optimizer
 from openmedq.training.checkpoint import BEST, Checkpoints
 from openmedq.training.data import EncodedRows, MicroBatch, Row, divide
 from openmedq.training.devices import Devices
+from openmedq.training.finite import check_finite, check_weights
 from openmedq.training.history import History
 from openmedq.training.loader import Job, load
 from openmedq.training.order import Order
+from openmedq.training.plan import Plan
 from openmedq.training.preempt import Preemption
-
-BLANKS = 1  # stream of random numbers, beside the order's
 
 
 class _Pending(NamedTuple):
@@ -66,100 +65,94 @@ class Trainer:
 
         Raises:
             ModelError: a loss or a gradient is not finite.
+            StaleError: the processes do not find the same checkpoint; the best weights are damaged.
             SystemExit: the process was asked to end (SIGTERM); a checkpoint was written.
         """
         self.num_updates = self.order.count_updates(self.settings.num_epochs, self.settings.max_steps)
+        self._plan = Plan(self.order, self.held_out, self.settings, self.num_updates)
         self.trained = {name: each for name, each in self.learner.named_parameters() if each.requires_grad}
         self._optimizer = optimizer.build(self.trained, self.settings)
         self.history = self.checkpoints.resume(self.trained, self._optimizer)
+        self._check_start()
         optimizer.set_phase(self.trained, self.history.num_steps, self.settings)
         self._wrapped = self.devices.wrap(self.learner)
         self._meter = meter.Meter(self.num_updates, self.history.num_steps, self.devices.device)
+        self._pending: _Pending | None = None
+        self._spare: list[Row] = []
+        self._saved_step, self._saved_s = self.history.num_steps, time.monotonic()
         jobs = load(
-            self.dataset, self._plan(), self._draw_levels, self.num_workers, self.devices.rank, self.devices.num
+            self.dataset,
+            self._plan.list_jobs(self.history),
+            self._plan.draw_levels,
+            self.num_workers,
+            self.devices.rank,
+            self.devices.num,
         )
         with closing(jobs), Preemption() as preemption, self._meter:
-            self._run(jobs, preemption)
-        if self.settings.select == "best" and self.history.best_step is not None:
-            self.checkpoints.load_best(self.trained)
+            taken = self._take(jobs, preemption)
+            self._run(taken)
+            self._save()
+            if self.settings.select == "best" and self.history.best_step is not None:
+                self.checkpoints.load_best(self.trained, self.history.best_step)
+            self._validate_all(taken)
         return self.history
 
-    def _plan(self) -> Iterator[Job]:
-        """Yield the jobs that are left: the updates, and after some of them the batches of a validation."""
-        every, done = self.settings.validate_every, self.history.num_steps
-        if done < self.num_updates and self._is_validated(done) and str(done) not in self.history.validation_losses:
-            yield from self._plan_validation(self.settings.validate_rows)  # the checkpoint preceded the validation
-        for update in self.order.updates(done, self.num_updates):
-            yield Job(update.rows, update.number, update.epoch, update.ends_epoch)
-            if every and self._is_validated(update.number + 1):
-                yield from self._plan_validation(self.settings.validate_rows)
-        yield from self._plan_validation(None)
+    def _check_start(self) -> None:
+        done = self.history.num_steps
+        first, last = self.devices.max_on_hosts([-done, done])
+        if -first != last:
+            raise StaleError(
+                f"{self.checkpoints.folder}: the processes find checkpoints of updates {-first:.0f} and {last:.0f}; "
+                "all machines must share the folder"
+            )
 
-    def _is_validated(self, step: int) -> bool:
-        """Return whether a validation follows `step` updates; the last one has the final validation."""
-        every = self.settings.validate_every
-        return bool(every and len(self.held_out) and step and step % every == 0 and step < self.num_updates)
+    def _take(self, jobs: Iterator[tuple[Job, list[Row]]], preemption: Preemption) -> Iterator[tuple[Job, list[Row]]]:
+        """Yield the jobs. Between them, save a checkpoint if it is time, or if a process was asked to end."""
+        for taken in self._meter.wait_for(preemption.until_requested(jobs)):
+            self._pause(preemption)
+            yield taken
+        self._pause(preemption)
 
-    def _plan_validation(self, max_rows: int | None) -> Iterator[Job]:
-        rows = self.held_out
-        if max_rows is not None and max_rows < len(rows):
-            rows = np.sort(np.random.default_rng([self.settings.seed]).choice(rows, max_rows, replace=False))
-        starts = range(0, len(rows), self.settings.batch_size)
-        for start in starts:
-            is_last = start == starts[-1]
-            yield Job(rows[start : start + self.settings.batch_size], None, ends_validation=is_last)
+    def _pause(self, preemption: Preemption) -> None:
+        is_due = time.monotonic() - self._saved_s > 60 * self.settings.checkpoint_minutes
+        any_due, any_requested = self.devices.max_on_hosts([is_due, preemption.is_requested])
+        if any_due or any_requested:
+            self._save()
+        if any_requested:
+            raise SystemExit(128 + signal.SIGTERM)
 
-    def _draw_levels(self, job: Job) -> NDArray[np.float32]:
-        """Draw the blank-image augmentation of an update: NaN, or the gray level of the images of a row."""
-        if job.update is None:
-            return np.full(len(job.rows), np.nan, np.float32)
-        drawn = np.random.default_rng([self.settings.seed, BLANKS, job.update]).random((2, len(job.rows)))
-        return np.where(drawn[0] < self.settings.blank_share, drawn[1], np.nan).astype(np.float32)
-
-    def _run(self, jobs: Iterator[tuple[Job, list[Row]]], preemption: Preemption) -> None:
-        pending: _Pending | None = None
+    def _run(self, taken: Iterator[tuple[Job, list[Row]]]) -> None:
+        """Run the updates and the validations between them."""
         sums = torch.zeros(2, dtype=torch.float64, device=self.devices.device)
-        micros: list[MicroBatch] = []
-        saved = time.monotonic()
-        spare: list[Row] = []  # sharded devices without a row of a validation must take part in its forward passes
-        for job, rows in self._meter.wait_for(jobs):
-            budget = int(self.settings.micro_batch_size) * self.settings.max_tokens
+        for job, rows in taken:
+            if job.ends_updates:
+                return
+            if self._plan.is_out_of_patience(self.history):  # these rows were loaded ahead
+                continue
             if job.update is None:
-                spare = rows[:1] or spare
-                if rows or self.devices.is_sharded:
-                    shown = divide(rows or spare, budget, self.pad_id, self._agree_on_count(rows or spare, budget))
-                    sums += self._validate(shown) * bool(rows)
+                sums += self._validate(rows)
                 if job.ends_validation:
-                    self._fetch(pending)
-                    pending = None
                     self._end_validation(sums)
-                    if self._is_out_of_patience():
-                        return
                     sums.zero_()
                 continue
-            micros = divide(rows, budget, self.pad_id, self._agree_on_count(rows, budget))
+            micros = self._divide(rows)
             current = self._update(job.update, job.epoch, micros)
-            self._fetch(pending)
-            pending = current
-            is_due = self.devices.max_on_hosts(
-                [time.monotonic() - saved > 60 * self.settings.checkpoint_minutes, preemption.is_requested]
-            )
+            self._fetch()
+            self._pending = current
             is_last = job.update + 1 == self.num_updates
-            if any(is_due) or job.ends_epoch or is_last:
-                self._fetch(pending)
-                pending = None
-                if is_last:
-                    self._check_last(micros)
-                self._save(job.update + 1)
-                saved = time.monotonic()
-            if is_due[1]:
-                raise SystemExit(128 + signal.SIGTERM)
+            if is_last:
+                self._fetch()
+                self._check_last(micros)
+            if is_last or job.ends_epoch:
+                self._save()
 
-    def _agree_on_count(self, rows: list[Row], budget: int) -> int:
-        """Return the number of micro batches of this update: sharded devices must have equally many."""
+    def _divide(self, rows: list[Row]) -> list[MicroBatch]:
+        """Divide rows into micro batches; sharded devices must have equally many."""
+        budget = int(self.settings.micro_batch_size) * self.settings.max_tokens
+        micros = divide(rows, budget, self.pad_id)
         if not self.devices.is_sharded:
-            return 1
-        return int(self.devices.max_on_hosts([len(divide(rows, budget, self.pad_id))])[0])
+            return micros
+        return divide(rows, budget, self.pad_id, int(self.devices.max_on_hosts([len(micros)])[0]))
 
     def _update(self, number: int, epoch: int, micros: list[MicroBatch]) -> _Pending:
         """Run one update; nothing in it waits for the device."""
@@ -205,8 +198,9 @@ class Trainer:
         sums[2 : 2 + num_sources].index_add_(0, sources, losses.of_rows.float())
         sums[2 + num_sources :].index_add_(0, sources, losses.num_tokens.float())
 
-    def _fetch(self, pending: _Pending | None) -> None:
-        """Wait for an update, check its values and log them."""
+    def _fetch(self) -> None:
+        """Wait for the pending update, check its values and log them."""
+        pending, self._pending = self._pending, None
         if pending is None:
             return
         settings, sums = self.settings, pending.sums.tolist()
@@ -221,43 +215,65 @@ class Trainer:
         if self.devices.is_main:
             self.log(self._meter.measure(pending.step, loss, norm, by_source), pending.step)
 
-    def _save(self, step: int) -> None:
+    def _save(self) -> None:
+        """Save a checkpoint, if there was an update since the last one."""
+        self._fetch()
+        step, self._saved_s = self.history.num_steps, time.monotonic()
+        if step == self._saved_step:
+            return
         check_weights(self.trained, step, self.settings)
-        name = f"update-{step:08}"
-        self.checkpoints.save(name, self.trained, self._optimizer, self.history)
+        name = self.checkpoints.save(self.trained, self._optimizer, self.history)
         if self.devices.is_main:
             self.log.checkpoint(name, step, {"loss": self.history.losses[-1], **self._last_validation()})
+        self._saved_step = step
 
     def _last_validation(self) -> dict[str, float]:
         losses = list(self.history.validation_losses.values())
         return {"validation_loss": losses[-1]} if losses else {}
 
     @torch.no_grad()
-    def _validate(self, micros: list[MicroBatch]) -> Tensor:
-        """Return the sum of the next-token losses and the number of learned tokens, (2,) float64."""
+    def _validate(self, rows: list[Row]) -> Tensor:
+        """Return the sum of the next-token losses and the number of learned tokens, (2,) float64.
+
+        Sharded devices take part in each other's forward passes: one without rows shows earlier ones, uncounted.
+        """
         self.learner.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.devices.device)
-        for micro in micros:
+        self._spare = rows[:1] or self._spare
+        if not rows and not self.devices.is_sharded:
+            return sums
+        for micro in self._divide(rows or self._spare):
             losses = self.learner(micro.batch.to(self.devices.device))
             sums[0] += losses.next_token if self.settings.next_token_weight else losses.contrastive
             sums[1] += losses.num_tokens.sum() if self.settings.next_token_weight else len(micro.batch.pixels)
-        return sums
+        return sums * bool(rows)
 
     def _end_validation(self, sums: Tensor) -> None:
-        total, count = self.devices.sum(sums).tolist()
-        step, loss = self.history.num_steps, total / max(1, count)
-        check_finite("the validation loss", loss, step, self.settings)
+        """Log the loss of a validation during the training; keep the weights if it is the lowest."""
+        self._fetch()
+        step, loss = self.history.num_steps, self._average(sums)
         self.history.validation_losses[str(step)] = loss
         if self.devices.is_main:
             self.log({"validation_loss": loss}, step)
-        if self.settings.validate_every and self.history.best_step == step:
-            self.checkpoints.save(BEST, self.trained, None, self.history)
+        if self.history.best_step == step:
+            self.checkpoints.save_best(self.trained, self.history)
             if self.devices.is_main:
                 self.log.checkpoint(BEST, step, {"loss": self.history.losses[-1], "validation_loss": loss})
 
-    def _is_out_of_patience(self) -> bool:
-        patience = self.settings.patience
-        return patience is not None and self.history.count_worse() >= patience
+    def _validate_all(self, taken: Iterator[tuple[Job, list[Row]]]) -> None:
+        """Compute the loss of all validation rows with the weights that the training gives."""
+        sums = sum(self._validate(rows) for _, rows in taken)
+        if self._plan.validates_all_rows:
+            step = self.history.best_step if self.settings.select == "best" else self.history.num_steps
+            self.history.validation_loss = self.history.validation_losses.get(str(step))
+        elif isinstance(sums, Tensor):
+            self.history.validation_loss = self._average(sums)
+
+    def _average(self, sums: Tensor) -> float:
+        total, count = self.devices.sum(sums).tolist()
+        loss: float = total / max(1, count)
+        check_finite("the validation loss", loss, self.history.num_steps, self.settings)
+        return loss
 
     @torch.no_grad()
     def _check_last(self, micros: list[MicroBatch]) -> None:
@@ -267,21 +283,3 @@ class Trainer:
             losses = self.learner(micro.batch.to(self.devices.device))
             total += losses.next_token + losses.contrastive
         check_finite("the loss after the update", float(self.devices.sum(total)), self.num_updates, self.settings)
-
-
-def check_finite(what: str, value: float, step: int, settings: Train) -> None:
-    """Raise ModelError if a value of an update is not finite."""
-    if math.isfinite(value):
-        return
-    precision = " or set train.precision: fp32" if settings.precision != "fp32" else ""
-    raise ModelError(
-        f"update {step}: {what} is {value}; lower train.lr ({settings.lr}) or train.max_grad_norm "
-        f"({settings.max_grad_norm}), raise train.warmup ({settings.warmup}){precision}"
-    )
-
-
-def check_weights(weights: Mapping[str, Tensor], step: int, settings: Train) -> None:
-    """Raise ModelError if a weight is not finite after an update."""
-    for name, tensor in weights.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            check_finite(f"a weight of {name}", math.nan, step, settings)

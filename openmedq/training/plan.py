@@ -1,0 +1,70 @@
+"""The jobs of a training: its updates, the validations between them, and the final validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openmedq.config import Train
+from openmedq.training.history import History
+from openmedq.training.loader import Job
+from openmedq.training.order import Order
+
+BLANKS = 1  # stream of random numbers, beside the order's
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Lists jobs, in an order that depends on the settings and the data alone."""
+
+    order: Order
+    held_out: NDArray[np.int64]  # validation rows of the dataset
+    settings: Train
+    num_updates: int
+
+    def list_jobs(self, history: History) -> Iterator[Job]:
+        """Yield the jobs that are left after a history, which grows meanwhile."""
+        done = history.num_steps
+        if self._is_validated(done) and str(done) not in history.validation_losses:
+            yield from self._validate(self.settings.validate_rows)  # the checkpoint preceded the validation
+        for update in self.order.updates(done, self.num_updates):
+            if self.is_out_of_patience(history):
+                break
+            yield Job(update.rows, update.number, update.epoch, update.ends_epoch)
+            if self._is_validated(update.number + 1):
+                yield from self._validate(self.settings.validate_rows)
+        yield Job(self.held_out[:0], None, ends_updates=True)
+        if not self.validates_all_rows:
+            yield from self._validate(len(self.held_out))
+
+    @property
+    def validates_all_rows(self) -> bool:
+        """Whether the validations during the training are of all rows, so that no final one is needed."""
+        return bool(self.settings.validate_every) and len(self.held_out) <= self.settings.validate_rows
+
+    def is_out_of_patience(self, history: History) -> bool:
+        """Return whether the training stops early."""
+        patience = self.settings.patience
+        return patience is not None and history.count_worse() >= patience
+
+    def draw_levels(self, job: Job) -> NDArray[np.float32]:
+        """Draw the blank-image augmentation of an update: NaN, or the gray level of the images of a row."""
+        if job.update is None:
+            return np.full(len(job.rows), np.nan, np.float32)
+        drawn = np.random.default_rng([self.settings.seed, BLANKS, job.update]).random((2, len(job.rows)))
+        return np.where(drawn[0] < self.settings.blank_share, drawn[1], np.nan).astype(np.float32)
+
+    def _is_validated(self, step: int) -> bool:
+        """Return whether a validation during the training follows `step` updates; one follows the last update."""
+        every = self.settings.validate_every
+        return bool(every and len(self.held_out) and step and (step % every == 0 or step == self.num_updates))
+
+    def _validate(self, max_rows: int) -> Iterator[Job]:
+        rows, size = self.held_out, self.settings.batch_size
+        if max_rows < len(rows):
+            rows = np.sort(np.random.default_rng([self.settings.seed]).choice(rows, max_rows, replace=False))
+        for start in range(0, len(rows), size):
+            yield Job(rows[start : start + size], None, ends_validation=start + size >= len(rows))

@@ -1,0 +1,238 @@
+"""`openmedq train` that is killed or asked to stop, and run again: the outputs are those of an undisturbed training."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openmedq import paths
+from openmedq.cli import main
+from openmedq.config.render import render
+from openmedq.tracking import store
+from openmedq.training import trainer
+from openmedq.training.data import EncodedRows
+from openmedq.training.trainer import Trainer
+from tests.stages import stopping
+from tests.stages.results import write_learning, write_run
+from tests.stages.test_train import params
+from tests.tracking.test_outage import Outage
+
+pytestmark = [pytest.mark.usefixtures("torch_on_one_thread"), pytest.mark.xdist_group("resume")]
+
+NUM_UPDATES = 12  # of 8 of about 40 rows
+SETTINGS = {
+    "max_steps": NUM_UPDATES,
+    "micro_batch_size": 2,
+    "blank_share": 0.3,
+    "lora": {"dropout": 0.1},
+    "validate_every": 5,
+    "validate_rows": 4,
+}
+
+
+def write_params(workers: int = 1, devices: int = 1, **changes: Any) -> None:
+    settings = params(workers, **SETTINGS | {"checkpoint_minutes": 1e-9} | changes)
+    execution = settings.execution.model_copy(update={"devices": devices})
+    paths.PARAMS.write_text(render(settings.model_copy(update={"execution": execution})), encoding="utf-8")
+
+
+def write_project() -> None:
+    """Write the inputs of `openmedq train` into the current folder."""
+    write_run(mix={"roles": {"open_vqa": {"test": "validation"}}})
+    write_learning()
+    shutil.rmtree(paths.TRAINING)
+    write_params()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_project()
+    stopping.write_hook(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("undisturbed"))
+        write_project()
+        assert main(["train"]) == 0
+        return read_outputs()
+
+
+def read_outputs() -> dict[str, bytes]:
+    files = [path for folder in (paths.MODEL, paths.TRAINING) for path in folder.rglob("*") if path.is_file()]
+    return {str(path): path.read_bytes() for path in sorted(files)}
+
+
+def start(folder: Path, stop: str = "never:-1") -> tuple[int, str]:
+    """Run `python -m openmedq train`; return its status and what it said."""
+    command = [sys.executable, "-m", "openmedq", "train"]
+    done = subprocess.run(command, env=stopping.environment(folder, stop), capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def read_runs() -> list[Any]:
+    client, experiment_id = store.connect()
+    return list(client.search_runs([experiment_id]))
+
+
+def check_one_run() -> None:
+    """The training had one run, which has each update once."""
+    (run,) = read_runs()
+    assert run.info.status == "FINISHED" and int(run.data.tags["resumed"]) >= 1
+    client, _ = store.connect()
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/lr")]
+    assert steps == list(range(1, NUM_UPDATES + 1))
+    assert not list((paths.PARTIAL / "runs").iterdir())
+
+
+def test_kill_9(folder: Path, undisturbed: dict[str, bytes]) -> None:
+    status, said = start(folder, "update:7")
+    assert status == -signal.SIGKILL, said
+    assert not paths.MODEL.exists() and paths.CHECKPOINTS.exists()
+    assert main(["train"]) == 0
+    assert read_outputs() == undisturbed
+    assert not paths.CHECKPOINTS.exists()
+    check_one_run()
+
+
+def stop_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, number: int) -> None:
+    """Ask this process to stop in call `number` of a method."""
+    original, count = getattr(where, name), [0]
+
+    def stop(*arguments: Any) -> Any:
+        count[0] += 1
+        if count[0] == number:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(where, name, stop)
+
+
+@pytest.mark.parametrize(("name", "number", "done"), [("_update", 6, 6), ("_validate", 1, 5), ("_validate_all", 1, 12)])
+def test_sigterm_saves_a_checkpoint(
+    name: str, number: int, done: int, folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_params(checkpoint_minutes=30)
+    with monkeypatch.context() as patch, pytest.raises(SystemExit) as raised:
+        stop_once(patch, Trainer, name, number)
+        main(["train"])
+    assert raised.value.code == 143
+    assert sorted(paths.CHECKPOINTS.glob("update-*"))[-1].name == f"update-{done:08}"
+    (run,) = read_runs()
+    assert run.info.status == "KILLED" and run.data.tags["stage.train.reason"] == "the process was asked to stop"
+    assert not paths.MODEL.exists()
+    assert main(["train"]) == 0
+    assert read_outputs() == undisturbed
+    if done < NUM_UPDATES:
+        check_one_run()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_ends_a_wait_for_data(
+    workers: int, folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A storage that does not answer: the read would last longer than the test may."""
+    write_params(workers, checkpoint_minutes=30)
+    is_stuck = threading.Event()
+
+    def wait_for_ever(jobs: Any) -> Iterator[Any]:
+        for number, job in enumerate(jobs):
+            if number == 3:
+                threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                is_stuck.wait(600)
+            yield job
+
+    load = trainer.load
+    with monkeypatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(trainer, "load", lambda *arguments: wait_for_ever(load(*arguments)))
+        main(["train"])
+    assert [path.name for path in paths.CHECKPOINTS.iterdir()] == ["update-00000003"]
+    assert main(["train"]) == 0
+    assert read_outputs() == undisturbed
+
+
+def test_a_full_disk_at_the_end_costs_no_update(
+    folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
+
+    paths.MODEL.mkdir()
+    (paths.MODEL / "config.json").write_text("the last good one")
+    with monkeypatch.context() as patch:
+        patch.setattr("openmedq.model.saving.save_file", fail)
+        assert main(["train"]) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: data/model: no space left on the disk of data (")
+    assert (paths.MODEL / "config.json").read_text() == "the last good one" and not paths.TRAINING.exists()
+    monkeypatch.setattr(Trainer, "_update", None)
+    assert main(["train"]) == 0
+    assert read_outputs() == undisturbed
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_corrupt_page_is_one_line(workers: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_params(workers)
+    shard = paths.SAMPLES / "open_vqa/shard-00000.parquet"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 3] ^= 1
+    shard.write_bytes(content)
+    assert main(["train"]) == 1
+    said = capsys.readouterr().err
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert line.startswith(f"error: {shard}: row group ") and "Traceback" not in said
+
+
+def test_a_loader_process_that_is_killed_is_one_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_params(workers=2)
+    monkeypatch.setattr(
+        EncodedRows, "__getstate__", lambda self: {**self.__dict__, "_samples": Killer()}, raising=False
+    )
+    assert main(["train"]) == 1
+    said = capsys.readouterr().err
+    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: a loader process was killed") and "Traceback" not in said
+
+
+class Killer:
+    def __getitem__(self, number: int) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_metrics_are_kept_while_the_store_does_not_answer(
+    folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outage = Outage(monkeypatch)
+    update = Trainer._update
+
+    def take_down(self: Trainer, number: int, *rest: Any) -> Any:
+        outage.is_on = number > 3
+        return update(self, number, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_update", take_down)
+        assert main(["train"]) == 0
+    assert read_outputs() == undisturbed
+    assert len(list((paths.PARTIAL / "runs").iterdir())) == 1
+    outage.is_on = False
+    from openmedq.tracking import runs
+
+    client, _ = store.connect()
+    runs.close_dead_runs(client, store.find_root())
+    (run,) = read_runs()
+    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/lr")]
+    assert steps == list(range(1, NUM_UPDATES + 1)) and run.info.status == "FINISHED"
