@@ -28,7 +28,7 @@ from openmedq.storage.progress import Log
 from openmedq.storage.publish import publish
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import INDEX, read_counts, read_index
-from openmedq.training import devices, fingerprint
+from openmedq.training import devices, fingerprint, memory
 from openmedq.training.checkpoint import Checkpoints
 from openmedq.training.data import EncodedRows
 from openmedq.training.history import History
@@ -48,7 +48,7 @@ def run(params: Params, log: Log) -> None:
     Raises:
         DiskFullError: no space for the model or a checkpoint.
         ModelError: pretrained weights can't be loaded; a loss, a gradient or a trained weight is not finite.
-        ParamsError: the batch size can't be divided among the devices.
+        ParamsError: the batch size can't be divided among the devices; the micro batch is `auto`, without a GPU.
         ValidationError: the mix has no training row.
     """
     settings = params.train
@@ -62,9 +62,9 @@ def run(params: Params, log: Log) -> None:
         raise ParamsError(
             f"train.batch_size: {settings.batch_size} is not a multiple of the number of devices, {own.num}; change it"
         )
-    model, processor = models.build(
-        settings, _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED))), own.device
-    )
+    texts = _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED)))
+    memory.check_micro_batch(settings, own)
+    model, processor = models.build(settings, texts, own.device, own.share)
     speed.prepare(model, settings, own.device)
     learner = Learner(model, settings)
     with tempfile.TemporaryDirectory(dir=_make(paths.PARTIAL)) as folder:
@@ -83,7 +83,8 @@ def run(params: Params, log: Log) -> None:
             publish(paths.MODEL, models.count_bytes(model)) as folder,
         ):
             models.save(model, processor, folder)
-            tree = provenance.describe(rows, params, _find_origin)
+            micro = int(trainer.settings.micro_batch_size)
+            tree = provenance.describe(rows, params, _find_origin, num_devices=own.num, micro_batch_size=micro)
             (folder / provenance.NAME).write_text(provenance.render(tree), encoding="utf-8")
             _write_losses(history, loss_file)
             metrics_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
@@ -113,6 +114,7 @@ def _prepare(
     sources = both["source"].combine_chunks().dictionary_encode()
     checkpoints = Checkpoints(fingerprint.compute(settings, learner, both, own), own)  # of the weights as one piece
     own.place(learner)
+    settings = memory.choose_micro_batch(learner, settings, own)
     return Trainer(
         learner,
         EncodedRows(samples, processor, num_patches, settings.max_tokens),

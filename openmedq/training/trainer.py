@@ -121,14 +121,10 @@ class Trainer:
         sums = torch.zeros(2, dtype=torch.float64, device=self.devices.device)
         micros: list[MicroBatch] = []
         saved = time.monotonic()
-        spare: list[Row] = []  # sharded devices without a row of a validation must take part in its forward passes
         for job, rows in self._meter.wait_for(jobs):
             budget = int(self.settings.micro_batch_size) * self.settings.max_tokens
             if job.update is None:
-                spare = rows[:1] or spare
-                if rows or self.devices.is_sharded:
-                    shown = divide(rows or spare, budget, self.pad_id, self._agree_on_count(rows or spare, budget))
-                    sums += self._validate(shown) * bool(rows)
+                sums += self._validate(divide(rows, budget, self.pad_id, self._agree_on_count(rows, budget)))
                 if job.ends_validation:
                     self._fetch(pending)
                     pending = None
@@ -156,8 +152,8 @@ class Trainer:
                 raise SystemExit(128 + signal.SIGTERM)
 
     def _agree_on_count(self, rows: list[Row], budget: int) -> int:
-        """Return the number of micro batches of this update: sharded devices must have equally many."""
-        if not self.devices.is_sharded:
+        """Return how many micro batches are needed: as many on all devices if forward passes wait for each other."""
+        if self.devices.num == 1 or not (self.devices.is_sharded or self.settings.contrastive_weight):
             return 1
         return int(self.devices.max_on_hosts([len(divide(rows, budget, self.pad_id))])[0])
 

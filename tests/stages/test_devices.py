@@ -1,0 +1,181 @@
+"""Two processes train and evaluate as one does, sharded or not; faults of one of them end all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from openmedq import config, paths
+from openmedq.config.render import render
+from openmedq.model import model as models
+from openmedq.storage.progress import NoLog
+from openmedq.training import train
+from tests.stages.results import write_run
+from tests.stages.test_train import params
+
+pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
+
+ROOT = Path(__file__).parents[2]
+WAYS = ("ddp", "fsdp")
+CASES: dict[str, dict[str, Any]] = {
+    # Micro batches of few tokens, of which devices have different numbers; one validation row for two devices.
+    "phases": {"micro_batch_size": 1, "align_steps": 2, "blank_share": 0.3, "validate_every": 2},
+    "text beside images": {"batch_size": 2, "micro_batch_size": 1, "max_steps": 8},
+    "contrastive": {"contrastive_weight": 0.5},
+    "contrastive in parts": {"contrastive_weight": 0.5, "micro_batch_size": 1},
+    "bf16": {"precision": "bf16", "micro_batch_size": 2},
+}
+EQUAL = ("phases", "text beside images", "contrastive")  # to what one process computes
+# lr is small: where a gradient is zero but for rounding, AdamW makes of it a step of full length.
+COMMON = {"lr": 1e-4, "max_steps": 6}
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def write_params(folder: Path, way: str, changes: dict[str, Any]) -> Path:
+    tree = params(**COMMON | changes).model_dump(mode="json", by_alias=True)
+    tree["execution"] |= {"sharding": way, "devices": 2}
+    (folder / paths.PARAMS).write_text(render(config.parse(tree, paths.PARAMS)), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A project with one validation row, whose copies are trained in."""
+    folder = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_run(mix={"roles": {"open_vqa": {"test": "validation"}}})
+        index = pq.read_table(train.INDEX)
+        is_validation = pc.equal(index["role"], "validation").to_numpy()
+        is_first = pa.array(~is_validation | (is_validation.cumsum() == 1))
+        pq.write_table(index.filter(is_first), train.INDEX)
+    yield folder
+
+
+def copy(project: Path, name: str) -> Path:
+    return Path(shutil.copytree(project, project.parent / name.replace(" ", "-")))
+
+
+@pytest.fixture(scope="module")
+def trained(project: Path) -> dict[tuple[str, str], Path]:
+    """The folders of all cases, trained by two processes that `torchrun` starts once."""
+    folders = {}
+    for way in WAYS:
+        for name, changes in CASES.items():
+            folders[name, way] = write_params(copy(project, f"{name} {way}"), way, changes)
+        folders["again", way] = write_params(copy(project, f"again {way}"), way, CASES["phases"])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["-m", "tests.stages.several", *map(str, folders.values())]
+    done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folders
+
+
+@pytest.fixture(scope="module")
+def alone(project: Path) -> dict[str, Path]:
+    """The same, trained by one process."""
+    folders = {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    for name in EQUAL:
+        folders[name] = write_params(copy(project, name), "ddp", CASES[name])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folders[name])
+            train.run(config.load(paths.PARAMS), NoLog())
+    torch.set_num_threads(threads)
+    return folders
+
+
+def read_losses(folder: Path) -> list[float]:
+    lines = (folder / train.LOSSES).read_text(encoding="utf-8").splitlines()[1:]
+    return [float(value) for line in lines for value in line.split(",")[1:] if value]
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / paths.MODEL / "model.safetensors")
+
+
+def read_seen(folder: Path) -> list[dict[str, Any]]:
+    seen: list[dict[str, Any]] = json.loads((folder / "seen.json").read_text(encoding="utf-8"))
+    return seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", EQUAL)
+def test_two_processes_train_as_one_does(
+    name: str, way: str, trained: dict[tuple[str, str], Path], alone: dict[str, Path]
+) -> None:
+    folder = trained[name, way]
+    assert read_losses(folder) == pytest.approx(read_losses(alone[name]), rel=1e-5)
+    expected = read_weights(alone[name])
+    for key, weight in read_weights(folder).items():
+        torch.testing.assert_close(weight, expected[key], atol=1e-5, rtol=0, msg=lambda text, key=key: f"{key}: {text}")
+    models.load(folder / paths.MODEL)
+    counted, counts = (json.loads((each / train.METRICS).read_text()) for each in (folder, alone[name]))
+    assert counted == pytest.approx(counts, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_the_cases_are_what_they_are_called(trained: dict[tuple[str, str], Path]) -> None:
+    for way in WAYS:
+        first, second = read_seen(trained["phases", way])
+        assert any(one != two for one, two in zip(first["micros"], second["micros"], strict=True))
+        assert 0 in second["micros"], "one validation row"
+        first, second = read_seen(trained["text beside images", way])
+        assert any(bool(one) != bool(two) for one, two in zip(first["images"], second["images"], strict=True))
+
+
+@pytest.mark.slow
+def test_sharding_divides_every_tensor(trained: dict[tuple[str, str], Path]) -> None:
+    for each in read_seen(trained["phases", "fsdp"]):
+        assert each["num_sharded"] == each["num_tensors"] and 0.45 < each["share"] < 0.55
+    for each in read_seen(trained["phases", "ddp"]):
+        assert each["num_sharded"] == 0 and each["share"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_equal_devices_give_equal_bytes(way: str, trained: dict[tuple[str, str], Path]) -> None:
+    for path in (paths.MODEL / "model.safetensors", train.LOSSES, train.METRICS):
+        assert (trained["phases", way] / path).read_bytes() == (trained["again", way] / path).read_bytes()
+
+
+@pytest.mark.slow
+def test_one_process_trains_the_tokenizer_and_all_start_with_the_same_weights(
+    trained: dict[tuple[str, str], Path],
+) -> None:
+    for folder in trained.values():
+        first, second = read_seen(folder)
+        assert (first["num_tokenizers"], second["num_tokenizers"]) == (1, 0)
+        assert first["weights"] == second["weights"]
+
+
+@pytest.mark.slow
+def test_the_model_says_how_many_devices_trained_it(trained: dict[tuple[str, str], Path]) -> None:
+    tree = json.loads((trained["phases", "ddp"] / paths.MODEL / "training_data.json").read_text(encoding="utf-8"))
+    assert (tree["num_devices"], tree["micro_batch_size"]) == (2, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
+def test_bf16_trains_on_two_devices(way: str, trained: dict[tuple[str, str], Path], alone: dict[str, Path]) -> None:
+    folder = trained["bf16", way]
+    assert {weight.dtype for weight in read_weights(folder).values()} == {torch.bfloat16}
+    assert read_losses(folder)[0] == pytest.approx(read_losses(alone["text beside images"])[0], rel=0.2)
