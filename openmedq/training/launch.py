@@ -46,7 +46,8 @@ def launch(stage: str, num: int) -> int:
 
     If one of them fails, the others are ended. SIGTERM goes on to the processes, which save a checkpoint.
     """
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for module in ("multiprocessing.api", "agent.server.api"):  # each logger has a level of its own
+        logging.getLogger(f"torch.distributed.elastic.{module}").setLevel(logging.CRITICAL)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // num)))
     with tempfile.TemporaryDirectory() as folder:
         config = LaunchConfig(

@@ -13,6 +13,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from openmedq import config, paths
+from openmedq.evaluation import evaluate
 from openmedq.model import language
 from openmedq.storage.progress import NoLog
 from openmedq.training import train, trainer
@@ -60,7 +61,10 @@ def main(folders: list[str]) -> None:
     for folder in folders:
         os.chdir(folder)
         seen.update(micros=[], images=[], num_tokenizers=0)
-        train.run(config.load(paths.PARAMS), NoLog())
+        params = config.load(paths.PARAMS)
+        train.run(params, NoLog())
+        if params.evaluate.batch_size == 2:
+            evaluate.run(params, NoLog())
         everyone: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(everyone, seen)
         if torch.distributed.get_rank() == 0:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,9 +22,11 @@ from safetensors.torch import load_file
 
 from openmedq import config, paths
 from openmedq.config.render import render
+from openmedq.evaluation import evaluate
 from openmedq.model import model as models
 from openmedq.storage.progress import NoLog
 from openmedq.training import train
+from tests.processes import find_stages, wait
 from tests.stages.results import write_run
 from tests.stages.test_train import params
 
@@ -30,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
 ROOT = Path(__file__).parents[2]
 WAYS = ("ddp", "fsdp")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
 CASES: dict[str, dict[str, Any]] = {
     # Micro batches of few tokens, of which devices have different numbers; one validation row for two devices.
     "phases": {"micro_batch_size": 1, "align_steps": 2, "blank_share": 0.3, "validate_every": 2},
@@ -47,9 +52,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def write_params(folder: Path, way: str, changes: dict[str, Any]) -> Path:
+def write_params(folder: Path, way: str, changes: dict[str, Any], is_evaluated: bool = False) -> Path:
     tree = params(**COMMON | changes).model_dump(mode="json", by_alias=True)
     tree["execution"] |= {"sharding": way, "devices": 2}
+    tree["evaluate"] |= {"max_new_tokens": 4, "num_resamples": 20, "batch_size": 2 if is_evaluated else 32}
     (folder / paths.PARAMS).write_text(render(config.parse(tree, paths.PARAMS)), encoding="utf-8")
     return folder
 
@@ -79,10 +85,9 @@ def trained(project: Path) -> dict[tuple[str, str], Path]:
     for way in WAYS:
         for name, changes in CASES.items():
             folders[name, way] = write_params(copy(project, f"{name} {way}"), way, changes)
-        folders["again", way] = write_params(copy(project, f"again {way}"), way, CASES["phases"])
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "tests.stages.several", *map(str, folders.values())]
-    done = subprocess.run(command, env=environment(), cwd=ROOT, capture_output=True, text=True)
+        folders["again", way] = write_params(copy(project, f"again {way}"), way, CASES["phases"], is_evaluated=True)
+    command = [*TORCHRUN, "tests.stages.several", *map(str, folders.values())]
+    done = subprocess.run([sys.executable, *command], env=environment(), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return folders
 
@@ -168,6 +173,18 @@ def test_one_process_trains_the_tokenizer_and_all_start_with_the_same_weights(
 
 
 @pytest.mark.slow
+def test_two_processes_answer_as_one_does(
+    trained: dict[tuple[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained["again", "ddp"])
+    files = (evaluate.PREDICTIONS, evaluate.METRICS)
+    before = [path.read_bytes() for path in files]
+    assert len(pq.read_table(evaluate.PREDICTIONS)) == 11, "six batches of two, of which the last has one row"
+    evaluate.run(config.load(paths.PARAMS), NoLog())
+    assert [path.read_bytes() for path in files] == before
+
+
+@pytest.mark.slow
 def test_the_model_says_how_many_devices_trained_it(trained: dict[tuple[str, str], Path]) -> None:
     tree = json.loads((trained["phases", "ddp"] / paths.MODEL / "training_data.json").read_text(encoding="utf-8"))
     assert (tree["num_devices"], tree["micro_batch_size"]) == (2, 1)
@@ -179,3 +196,98 @@ def test_bf16_trains_on_two_devices(way: str, trained: dict[tuple[str, str], Pat
     folder = trained["bf16", way]
     assert {weight.dtype for weight in read_weights(folder).values()} == {torch.bfloat16}
     assert read_losses(folder)[0] == pytest.approx(read_losses(alone["text beside images"])[0], rel=0.2)
+
+
+def start(folder: Path, *command: str, **more: str) -> subprocess.Popen[str]:
+    environ = environment() | more
+    return subprocess.Popen(
+        [sys.executable, *command], env=environ, cwd=folder, stdout=-1, stderr=subprocess.PIPE, text=True
+    )
+
+
+def read_errors(process: subprocess.Popen[str]) -> list[str]:
+    _, errors = process.communicate(timeout=120)
+    return errors.splitlines()
+
+
+@pytest.mark.slow
+def test_a_stage_starts_its_processes_and_prints_one_error(project: Path) -> None:
+    folder = write_params(copy(project, "failing"), "ddp", {})
+    (folder / paths.MODEL).mkdir()
+    process = start(folder, "-m", "openmedq", "evaluate")
+    (line,) = read_errors(process)
+    assert line.startswith("error: data/model: the model can't be loaded") and process.returncode == 1
+
+
+SPOIL = """
+import os
+if os.environ.get("RANK") == "1":
+    from openmedq.errors import ModelError
+    from openmedq.training.trainer import Trainer
+
+    def update(self, *rest):
+        if os.environ["FAULT"] == "killed":
+            os.kill(os.getpid(), 9)
+        raise ModelError("update 1: wrong")
+
+    Trainer._update = update
+"""
+
+
+def write_project(project: Path, name: str, **changes: Any) -> Path:
+    folder = write_params(copy(project, name), "ddp", changes)
+    (folder / paths.VALIDATION).mkdir(exist_ok=True)
+    (folder / paths.VALIDATION / "verdict.json").write_text("{}", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    ("fault", "line", "status"),
+    [("wrong", "error: update 1: wrong", 1), ("killed", "error: train: process 1 was ended by SIGKILL", 137)],
+)
+def test_a_process_that_fails_ends_the_others(project: Path, fault: str, line: str, status: int) -> None:
+    folder = write_project(project, fault)
+    (folder / "sitecustomize.py").write_text(SPOIL, encoding="utf-8")
+    process = start(folder, "-m", "openmedq", "train", FAULT=fault, PYTHONPATH=f"{ROOT}{os.pathsep}{folder}")
+    (error,) = read_errors(process)
+    assert error.startswith(line) and process.returncode == status
+    assert not find_stages("train", folder)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("moment", ["at the start", "in training"])
+def test_sigterm_ends_all_processes(project: Path, moment: str) -> None:
+    folder = write_project(
+        project, moment, max_steps=10**6, num_epochs=10**6, checkpoint_minutes=1e-3, validate_every=None
+    )
+    process = start(folder, "-m", "openmedq", "train")
+    if moment == "at the start":
+        wait(lambda: len(find_stages("train", folder)) == 3, "two processes and their launcher")
+    else:
+        wait(lambda: any((folder / paths.CHECKPOINTS).glob("update-*/state.json")), "a checkpoint")
+    process.send_signal(signal.SIGTERM)
+    assert not [line for line in read_errors(process) if not line.startswith("INFO")]
+    assert process.returncode == 143 and not find_stages("train", folder)
+
+
+@pytest.mark.faults
+def test_torchrun_and_processes_with_its_environment_work_too(project: Path) -> None:
+    folder = write_project(project, "torchrun")
+    run = start(folder, *TORCHRUN, "openmedq", "train")
+    read_errors(run)
+    assert run.returncode == 0
+    weights = (folder / paths.MODEL / "model.safetensors").read_bytes()
+    shutil.rmtree(folder / paths.MODEL)
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(find_port())}
+    members = [start(folder, "-m", "openmedq", "train", RANK=rank, LOCAL_RANK=rank, **place) for rank in ("0", "1")]
+    for member in members:
+        read_errors(member)
+        assert member.returncode == 0
+    assert (folder / paths.MODEL / "model.safetensors").read_bytes() == weights
+
+
+def find_port() -> int:
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return int(one.getsockname()[1])
