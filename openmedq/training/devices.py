@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
@@ -36,6 +37,11 @@ class Devices:
     num: int = 1
     is_sharded: bool = False
     host: Any = None  # the process group of the hosts; None: one process
+
+    @property
+    def load_device(self) -> torch.device:
+        """Where the model is built, before `place`."""
+        return torch.device("cpu") if self.is_sharded else self.device
 
     @property
     def is_main(self) -> bool:
@@ -78,12 +84,16 @@ class Devices:
             dist.barrier(self.host)
 
     def place(self, learner: nn.Module) -> None:
-        """Move the learner to the device; sharded: divide its parameters among the devices, layer by layer."""
-        learner.to(self.device)
-        if self.is_sharded:
-            for layer in find_layers(learner):
-                fully_shard(layer)
-            fully_shard(learner)
+        """Move the learner to the device; sharded: divide its parameters among the devices, layer by layer.
+
+        A sharded learner is built on the host, because as a whole it may be too large for the device.
+        """
+        if not self.is_sharded:
+            learner.to(self.device)
+            return
+        mesh = init_device_mesh(self.device.type, (self.num,))
+        for part in (*find_layers(learner), learner):
+            fully_shard(part, mesh=mesh)
 
     def gather(self, learner: nn.Module) -> None:
         """Undo the sharding, on the host of the main process."""

@@ -64,7 +64,7 @@ def run(params: Params, log: Log) -> None:
         )
     texts = _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED)))
     memory.check_micro_batch(settings, own)
-    model, processor = models.build(settings, texts, own.device, own.share)
+    model, processor = models.build(settings, texts, own.load_device, own.share)
     speed.prepare(model, settings, own.device)
     learner = Learner(model, settings)
     with tempfile.TemporaryDirectory(dir=_make(paths.PARTIAL)) as folder:

@@ -197,9 +197,9 @@ class Trainer:
         sums[0] += losses.next_token.detach()
         sums[1] += losses.contrastive.detach()
         sources = torch.from_numpy(self.sources[micro.rows]).to(sums.device, non_blocking=True)
-        num_sources = len(self.source_names)
-        sums[2 : 2 + num_sources].index_add_(0, sources, losses.of_rows.float())
-        sums[2 + num_sources :].index_add_(0, sources, losses.num_tokens.float())
+        num_sources, num_rows = len(self.source_names), len(sources)  # no row: the device waited for others
+        sums[2 : 2 + num_sources].index_add_(0, sources, losses.of_rows[:num_rows].float())
+        sums[2 + num_sources :].index_add_(0, sources, losses.num_tokens[:num_rows].float())
 
     def _fetch(self, pending: _Pending | None) -> None:
         """Wait for an update, check its values and log them."""
