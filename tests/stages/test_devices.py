@@ -30,7 +30,7 @@ from tests.processes import find_stages, wait
 from tests.stages.results import write_run
 from tests.stages.test_train import params
 
-pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
+pytestmark = [pytest.mark.usefixtures("torch_on_one_thread"), pytest.mark.xdist_group("devices")]  # one launch
 
 ROOT = Path(__file__).parents[2]
 WAYS = ("ddp", "fsdp")
