@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import io
+import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -36,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     name = options.pop("name_of_command")
     command: Callable[..., int | None] = options.pop("command")
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    logging.getLogger("openmedq").setLevel(logging.INFO)
+    is_main = os.environ.get("RANK", "0") == "0"  # of several processes, one logs
+    logging.getLogger("openmedq").setLevel(logging.INFO if is_main else logging.ERROR)
     try:
         return command(**options) or 0
     except TemporaryError as error:
@@ -63,7 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(line: str, code: int = 1) -> int:
-    print(f"error: {' '.join(line.split())}", file=sys.stderr)
+    line = f"error: {' '.join(line.split())}"
+    if file := os.environ.get("TORCHELASTIC_ERROR_FILE"):  # one of several processes: their launcher prints one error
+        Path(file).write_text(json.dumps({"message": line, "timestamp": int(time.time())}), encoding="utf-8")
+    else:
+        print(line, file=sys.stderr)
     return code
 
 
@@ -137,10 +144,12 @@ def _lazily(module: str, function: str = "run") -> Callable[..., int | None]:
 
 def run_stage(stage: str, dataset_id: str | None = None) -> int:
     """Run a stage with the settings of params.yaml; return the status of its processes."""
-    from openmedq.storage.processes import die_with_dvc
+    from openmedq.storage.processes import die_with_dvc, die_with_parent
 
     if "DVC_STAGE" in os.environ:  # without DVC, a running stage would keep the lock on its output
         die_with_dvc()
+    elif "TORCHELASTIC_RUN_ID" in os.environ:  # one of several processes: not without their launcher
+        die_with_parent()
     params = _load_params()
     row = STAGES[stage]
     for path in row.inputs:
@@ -152,6 +161,8 @@ def run_stage(stage: str, dataset_id: str | None = None) -> int:
         if (num := launch.count_devices(params.execution)) > 1:
             return launch.launch(stage, num)
     run = importlib.import_module(row.module).run
+    if row.is_parallel:
+        run = launch.as_member(run)
     if dataset_id is not None:
         from openmedq.datasets import catalogue, registry
 

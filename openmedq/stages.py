@@ -91,6 +91,7 @@ STAGES = {
             "generate answers to the evaluation splits and score them",
             "openmedq.evaluation.evaluate",
             is_tracked=True,
+            is_parallel=True,
             inputs=(_INDEX, paths.MODEL),
             artifacts=(paths.EVALUATION / "metrics.json",),
             slot="gpu",

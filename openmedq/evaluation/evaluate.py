@@ -1,5 +1,6 @@
 """Stage evaluate: answer the evaluation splits of the sources greedily, keep every answer, and score them.
 
+Several devices take whole batches in turn: padding, and with it an answer, depends on the other rows of the batch.
 Benchmarks belong to the stage transfer.
 """
 
@@ -11,12 +12,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from openmedq import paths
-from openmedq.config import Params
+from openmedq.config import Evaluate, Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access
 from openmedq.evaluation import generate
@@ -34,6 +36,8 @@ from openmedq.storage.progress import Log, progress
 from openmedq.storage.publish import publish
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_index
+from openmedq.training import devices
+from openmedq.training.devices import Devices
 
 Record = dict[str, Any]
 
@@ -47,21 +51,13 @@ def run(params: Params, log: Log) -> None:
     index, store = read_index(), ShardStore(paths.SAMPLES)
     available = _find_evaluation_rows(index)
     asked = _draw(available, settings.max_rows, settings.seed)
+    own = devices.join(params.execution.device)
+    answers = _answer(store, asked, settings, own)
+    if not own.is_main:
+        return
     training = _Training(store, index, asked)
-    records = []
-    if len(asked):
-        samples = store.take(asked)
-        answers = generate.load_answerer(
-            paths.MODEL,
-            device=params.execution.device,
-            max_new_tokens=settings.max_new_tokens,
-            batch_size=settings.batch_size,
-        )
-        with progress("answering", len(samples)) as advance:
-            texts = store.take(asked, with_images=False)
-            for sample, answer in zip(texts, answers(samples), strict=True):
-                records.append(_describe(sample, answer, training))
-                advance(1)
+    texts = store.take(asked, with_images=False)
+    records = [_describe(sample, answer, training) for sample, answer in zip(texts, answers, strict=True)]
     predictions = pa.Table.from_pylist(records, prediction_schema())
     metrics = score_predictions(
         predictions,
@@ -97,6 +93,24 @@ def _draw(rows: pa.Table, max_rows: int | None, seed: int) -> pa.Table:
         ids = sorted(rows.filter(pc.equal(rows["source"], source))["id"].to_pylist())
         drawn += random.Random(f"{seed} {source}").sample(ids, min(max_rows, len(ids)))
     return rows.filter(pc.is_in(rows["id"], pa.array(drawn, pa.string())))
+
+
+def _answer(store: ShardStore, asked: pa.Table, settings: Evaluate, own: Devices) -> list[str]:
+    """Return the answers to all rows, in their order; each device answers some of the batches."""
+    if not len(asked):
+        return []
+    batches = np.arange(len(asked)) // settings.batch_size
+    mine = np.flatnonzero(batches % own.num == own.rank)
+    answer = generate.load_answerer(
+        paths.MODEL, device=own.device, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
+    )
+    written = []
+    with progress("answering", len(mine)) as advance:
+        for text in answer(store.take(asked.take(mine))):
+            written.append(text)
+            advance(1)
+    everything = dict(pair for part in own.collect(list(zip(mine.tolist(), written, strict=True))) for pair in part)
+    return [everything[row] for row in range(len(asked))]
 
 
 def _describe(sample: Sample, answer: str, training: _Training) -> Record:

@@ -18,13 +18,13 @@ from openmedq.schema import Sample
 Answerer = Callable[[Sequence[Sample]], Iterator[str]]
 
 
-def load_answerer(folder: Path, *, device: str, max_new_tokens: int, batch_size: int) -> Answerer:
+def load_answerer(folder: Path, *, device: torch.device | str, max_new_tokens: int, batch_size: int) -> Answerer:
     """Load a model and return a function that yields the answer to the last question of each sample, in order.
 
     Raises:
         ModelError: the folder holds no model, or the device is not available.
     """
-    model, processor = load(folder, pick_device(device))
+    model, processor = load(folder, pick_device(device) if isinstance(device, str) else device)
     tokenizer, image_processor = processor.tokenizer, processor.image_processor
     side_px, resample = image_processor.size["height"], image_processor.resample
     greedy = GenerationConfig(

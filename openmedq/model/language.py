@@ -16,7 +16,7 @@ The tokenizer holds the chat template (see `prompt.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Any, cast
 
@@ -40,11 +40,22 @@ from openmedq.model.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
 BOS, EOS, PAD, UNK = "<s>", "</s>", "<pad>", "<unk>"
 MAX_POSITIONS = 4096  # of a new model; rotary positions have no weights
 
+Share = Callable[[Callable[[], Any]], Any]  # of several processes, one makes a thing, and all get it
+
+
+def make_alone(make: Callable[[], Any]) -> Any:
+    """Share nothing: there is one process."""
+    return make()
+
 
 def build(
-    settings: Language, texts: Iterable[str], dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
+    settings: Language,
+    texts: Iterable[str],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    share: Share = make_alone,
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    """Return the model and its tokenizer; `texts` are read only to train a new tokenizer.
+    """Return the model and its tokenizer; `texts` are read only to train a new tokenizer, in one process.
 
     A new model is fp32 and on the CPU, so that its random weights do not depend on the device. Published weights are
     read as `dtype` onto `device`, tensor by tensor.
@@ -53,7 +64,7 @@ def build(
         ModelError: the weights can't be loaded or are not a LLaMA, or sizes are missing.
     """
     if settings.weights is None:
-        return _build_new(settings, texts)
+        return _build_new(settings, texts, share)
     return _load(settings, settings.weights, dtype, device)
 
 
@@ -79,7 +90,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
     )
 
 
-def _build_new(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
+def _build_new(
+    settings: Language, texts: Iterable[str], share: Share
+) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     for name in ("width", "num_layers", "num_heads", "vocabulary_size"):
         if getattr(settings, name) is None:
             raise ModelError(f"train.language.{name}: null; set a number, because train.language.weights is null")
@@ -88,7 +101,7 @@ def _build_new(settings: Language, texts: Iterable[str]) -> tuple[LlamaForCausal
         raise ModelError(
             f"train.language.width: {width} is not an even multiple of num_heads, {num_heads}; change one of them"
         )
-    tokenizer = train_tokenizer(texts, settings.vocabulary_size or 0)
+    tokenizer: PreTrainedTokenizerFast = share(lambda: train_tokenizer(texts, settings.vocabulary_size or 0))
     tokenizer.chat_template = CHAT_TEMPLATE
     config = LlamaConfig(
         vocab_size=len(tokenizer),

@@ -32,7 +32,10 @@ from openmedq.model.saving import save as save
 
 
 def build(
-    settings: Train, texts: Iterable[str], device: torch.device | str = "cpu"
+    settings: Train,
+    texts: Iterable[str],
+    device: torch.device | str = "cpu",
+    share: language.Share = language.make_alone,
 ) -> tuple[PeftModel, LlavaProcessor]:
     """Return the model on a device, with `requires_grad` on its trained parts, and its processor.
 
@@ -43,7 +46,7 @@ def build(
     _quiet()
     frozen = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     vision = encoders.build(settings.vision)
-    llama, tokenizer = language.build(settings.language, texts, frozen, device)
+    llama, tokenizer = language.build(settings.language, texts, frozen, device, share)
     tokenizer.model_max_length = settings.max_tokens
     model = assemble(vision, llama, tokenizer, settings.vision)
     projector.fit_norm(model.model.multi_modal_projector, vision, llama.get_input_embeddings().weight, settings.vision)

@@ -2,9 +2,11 @@
 
     {"policy": "any",
      "sources": {"roco": {"access": "open", "origin": "official", "rows": 98, "licences": {"CC-BY-4.0": 60, ...}}, ...},
-     "base_weights": {"vision": {"weights": "...", "revision": "...", "licence": "MIT"}, ...}}
+     "base_weights": {"vision": {"weights": "...", "revision": "...", "licence": "MIT"}, ...},
+     "num_devices": 1, "micro_batch_size": 8}
 
 It describes all training rows of the mix, including rows that were not sampled. It contains no record ids or texts.
+Weights are reproducible to the byte with the same number of devices and the same micro batch.
 """
 
 from __future__ import annotations
@@ -46,10 +48,15 @@ class _File(BaseModel):
     policy: str
     sources: dict[str, _Source]
     base_weights: dict[str, _Base]
+    num_devices: int | None = None
+    micro_batch_size: int | None = None
 
 
-def describe(rows: pa.Table, params: Params, find_origin: Callable[[str], str]) -> Tree:
-    """Describe the training rows (of INDEX_SCHEMA); `find_origin` returns the origin of a source's files."""
+def describe(rows: pa.Table, params: Params, find_origin: Callable[[str], str], **execution: int) -> Tree:
+    """Describe the training rows (of INDEX_SCHEMA), and the `execution`: number of devices and micro batch.
+
+    `find_origin` returns the origin of a source's files.
+    """
     columns = [rows[name].to_pylist() for name in ("source", "access", "licence")]
     sources: dict[str, Tree] = {}
     for (source, access, licence), number in sorted(Counter(zip(*columns, strict=True)).items()):
@@ -60,7 +67,7 @@ def describe(rows: pa.Table, params: Params, find_origin: Callable[[str], str]) 
         entry["licences"][name] = entry["licences"].get(name, 0) + number
     parts: dict[str, Vision | Language] = {"vision": params.train.vision, "language": params.train.language}
     bases = {name: _describe_base(part) for name, part in parts.items() if part.weights is not None}
-    return {"policy": params.policy.licences, "sources": sources, "base_weights": bases}
+    return {"policy": params.policy.licences, "sources": sources, "base_weights": bases, **execution}
 
 
 def _describe_base(part: Vision | Language) -> Tree:

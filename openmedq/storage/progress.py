@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ def progress(label: str, total: float | None, is_bytes: bool = False) -> Iterato
 
     `total` is None if it is unknown.
     """
-    if not sys.stderr.isatty():
+    if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":  # of several processes, one shows it
         yield lambda step, text=None: None
         return
     from rich import progress as bars

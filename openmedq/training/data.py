@@ -121,16 +121,13 @@ def divide(rows: Sequence[Row], max_tokens: int, pad_id: int, at_least: int = 1)
     """Divide rows into micro batches of like length, with at most `max_tokens` tokens each.
 
     Padding and the number of micro batches are as small as they can be together. On a mix of captions and questions,
-    updates of 64 rows have 3.5 % padding in 6 micro batches. There are at least `at_least` of them, if there are as
-    many rows.
+    updates of 64 rows have 3.5 % padding in 6 micro batches. There are at least `at_least` of them: devices in lockstep
+    need equally many, and the missing ones have no row of the mix, but one token of padding.
     """
     ordered = sorted(rows, key=lambda row: len(row.ids))
     parts = [ordered[start:end] for start, end in _cut([len(row.ids) for row in ordered], max_tokens)]
-    while len(parts) < min(at_least, len(rows)):
-        largest = max(range(len(parts)), key=lambda number: len(parts[number]))
-        part = parts[largest]
-        parts[largest : largest + 1] = [part[: len(part) // 2], part[len(part) // 2 :]]
-    return [collate_rows(part, pad_id) for part in parts]
+    empty = MicroBatch(collate([torch.tensor([pad_id])], [], pad_id=pad_id), np.zeros(0, np.int64), 0)
+    return [collate_rows(part, pad_id) for part in parts] + [empty] * (at_least - len(parts))
 
 
 def _cut(lengths: Sequence[int], max_tokens: int) -> list[tuple[int, int]]:

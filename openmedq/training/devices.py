@@ -6,20 +6,26 @@ Counts of the batches are summed on the host, over gloo, so that no device is wa
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.parallel import DistributedDataParallel
 
 from openmedq.config import Train
 from openmedq.model.model import pick_device
-from openmedq.model.speed import make_deterministic
+from openmedq.model.speed import find_layers, make_deterministic
+
+HOST_TIMEOUT = timedelta(days=1)  # one process trains the tokenizer or saves the model while the others wait
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,11 @@ class Devices:
     num: int = 1
     is_sharded: bool = False
     host: Any = None  # the process group of the hosts; None: one process
+
+    @property
+    def load_device(self) -> torch.device:
+        """Where the model is built, before `place`."""
+        return torch.device("cpu") if self.is_sharded else self.device
 
     @property
     def is_main(self) -> bool:
@@ -45,6 +56,22 @@ class Devices:
         """Return the largest of the processes, for each number."""
         return self._reduce_on_hosts(values, dist.ReduceOp.MAX)
 
+    def share(self, make: Callable[[], T]) -> T:
+        """Return what `make` returns in the main process, in all processes; it must be picklable."""
+        if self.host is None:
+            return make()
+        shared = [make() if self.is_main else None]
+        dist.broadcast_object_list(shared, group=self.host)
+        return shared[0]  # type: ignore[return-value]
+
+    def collect(self, value: T) -> list[T]:
+        """Return the values of all processes, by rank; they must be picklable."""
+        if self.host is None:
+            return [value]
+        values: list[Any] = [None] * self.num
+        dist.all_gather_object(values, value, self.host)
+        return values
+
     def sum(self, tensor: Tensor) -> Tensor:
         """Sum a tensor over the devices, in place, without waiting for it."""
         if self.num > 1:
@@ -57,20 +84,21 @@ class Devices:
             dist.barrier(self.host)
 
     def place(self, learner: nn.Module) -> None:
-        """Move the learner to the device; sharded: divide its parameters among the devices, layer by layer."""
-        learner.to(self.device)
-        if self.is_sharded:
-            for name, module in list(learner.named_modules()):
-                if name.rpartition(".")[2].isdigit() and ".layers" in name:
-                    fully_shard(module)
-            fully_shard(learner)
+        """Move the learner to the device; sharded: divide its parameters among the devices, layer by layer.
+
+        A sharded learner is built on the host, because as a whole it may be too large for the device.
+        """
+        if not self.is_sharded:
+            learner.to(self.device)
+            return
+        mesh = init_device_mesh(self.device.type, (self.num,))
+        for part in (*find_layers(learner), learner):
+            fully_shard(part, mesh=mesh)
 
     def gather(self, learner: nn.Module) -> None:
         """Undo the sharding, on the host of the main process."""
+        _reshard(learner)
         modules = list(learner.modules()) if self.is_sharded else []
-        for each in modules:
-            if isinstance(each, FSDPModule):
-                each.reshard()
         for each in modules:
             for name, parameter in list(each.named_parameters(recurse=False)):
                 whole = parameter.full_tensor()  # type: ignore[attr-defined]
@@ -80,7 +108,8 @@ class Devices:
                 each.__class__ = type(each).__mro__[2]  # the class that fully_shard replaced
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Wrap a module so that its gradients are averaged over the devices."""
+        """Wrap a module so that its gradients are averaged over the devices; again when other parameters train."""
+        _reshard(module)  # parameters that a validation has left whole would not notice that they train now
         if self.num == 1 or self.is_sharded:
             return module
         ids = [self.device.index] if self.device.type == "cuda" else None
@@ -104,16 +133,33 @@ class Devices:
         return reduced
 
 
+def _reshard(learner: nn.Module) -> None:
+    for module in learner.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
 def start(settings: Train, device: str, sharding: str = "ddp") -> Devices:
-    """Set up device, seeds and determinism, and join the other processes if the environment names any.
+    """Set up seeds and determinism of a training, and join the other processes: `join`.
+
+    All processes draw the same initial weights, because their seed is the same until the first update.
 
     Raises:
         ModelError: the device is not available.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    chosen = pick_device(device)
     torch.manual_seed(settings.seed)
-    make_deterministic(settings, chosen)
+    make_deterministic(settings, pick_device(device))
+    return join(device, sharding)
+
+
+def join(device: str, sharding: str = "ddp") -> Devices:
+    """Return this process's device, and join the other processes if the environment names any, as torchrun's does.
+
+    Raises:
+        ModelError: the device is not available.
+    """
+    chosen = pick_device(device)
     num = int(os.environ.get("WORLD_SIZE", "1"))
     if num == 1:
         return Devices(chosen)
@@ -122,4 +168,5 @@ def start(settings: Train, device: str, sharding: str = "ddp") -> Devices:
         torch.cuda.set_device(chosen)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
-    return Devices(chosen, dist.get_rank(), num, sharding == "fsdp", dist.new_group(backend="gloo"))
+    host = dist.new_group(backend="gloo", timeout=HOST_TIMEOUT)
+    return Devices(chosen, dist.get_rank(), num, sharding == "fsdp", host)

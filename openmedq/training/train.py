@@ -28,7 +28,7 @@ from openmedq.storage.progress import Log
 from openmedq.storage.publish import exclusive, publish, remove
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import INDEX, read_counts, read_index
-from openmedq.training import devices, fingerprint
+from openmedq.training import devices, fingerprint, memory
 from openmedq.training.checkpoint import Checkpoints
 from openmedq.training.data import EncodedRows
 from openmedq.training.finite import check_weights
@@ -50,7 +50,7 @@ def run(params: Params, log: Log) -> None:
     Raises:
         DiskFullError: no space for the model or a checkpoint.
         ModelError: pretrained weights can't be loaded; a loss, a gradient or a trained weight is not finite.
-        ParamsError: the batch size can't be divided among the devices.
+        ParamsError: the batch size can't be divided among the devices; the micro batch is `auto`, without a GPU.
         StaleError: a shard or the best checkpoint is damaged.
         ValidationError: the mix has no training row.
     """
@@ -70,9 +70,9 @@ def _run(params: Params, own: devices.Devices, log: Log) -> None:
         raise ParamsError(
             f"train.batch_size: {settings.batch_size} is not a multiple of the number of devices, {own.num}; change it"
         )
-    model, processor = models.build(
-        settings, _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED))), own.device
-    )
+    texts = _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED)))
+    memory.check_micro_batch(settings, own)
+    model, processor = models.build(settings, texts, own.load_device, own.share)
     speed.prepare(model, settings, own.device)
     learner = Learner(model, settings)
     with _make_temporary(paths.PARTIAL / f"train-{own.rank}") as folder:
@@ -89,7 +89,8 @@ def _run(params: Params, own: devices.Devices, log: Log) -> None:
             publish(paths.MODEL, models.count_bytes(model)) as folder,
         ):
             models.save(model, processor, folder)
-            tree = provenance.describe(rows, params, _find_origin)
+            micro = int(trainer.settings.micro_batch_size)
+            tree = provenance.describe(rows, params, _find_origin, num_devices=own.num, micro_batch_size=micro)
             (folder / provenance.NAME).write_text(provenance.render(tree), encoding="utf-8")
             _write_losses(history, loss_file)
             metrics_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
@@ -119,6 +120,7 @@ def _prepare(
     sources = both["source"].combine_chunks().dictionary_encode()
     checkpoints = Checkpoints(fingerprint.compute(settings, learner, both, own), own)  # of the weights as one piece
     own.place(learner)
+    settings = memory.choose_micro_batch(learner, settings, own)
     return Trainer(
         learner,
         EncodedRows(samples, processor, num_patches, settings.max_tokens),

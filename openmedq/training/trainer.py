@@ -78,7 +78,6 @@ class Trainer:
         self._wrapped = self.devices.wrap(self.learner)
         self._meter = meter.Meter(self.num_updates, self.history.num_steps, self.devices.device)
         self._pending: _Pending | None = None
-        self._spare: list[Row] = []
         self._saved_step, self._saved_s = self.history.num_steps, time.monotonic()
         jobs = load(
             self.dataset,
@@ -147,10 +146,10 @@ class Trainer:
                 self._save()
 
     def _divide(self, rows: list[Row]) -> list[MicroBatch]:
-        """Divide rows into micro batches; sharded devices must have equally many."""
+        """Divide rows into micro batches, as many on all devices if forward passes wait for each other."""
         budget = int(self.settings.micro_batch_size) * self.settings.max_tokens
         micros = divide(rows, budget, self.pad_id)
-        if not self.devices.is_sharded:
+        if self.devices.num == 1 or not (self.devices.is_sharded or self.settings.contrastive_weight):
             return micros
         return divide(rows, budget, self.pad_id, int(self.devices.max_on_hosts([len(micros)])[0]))
 
@@ -194,9 +193,9 @@ class Trainer:
         sums[0] += losses.next_token.detach()
         sums[1] += losses.contrastive.detach()
         sources = torch.from_numpy(self.sources[micro.rows]).to(sums.device, non_blocking=True)
-        num_sources = len(self.source_names)
-        sums[2 : 2 + num_sources].index_add_(0, sources, losses.of_rows.float())
-        sums[2 + num_sources :].index_add_(0, sources, losses.num_tokens.float())
+        num_sources, num_rows = len(self.source_names), len(sources)  # no row: the device waited for others
+        sums[2 : 2 + num_sources].index_add_(0, sources, losses.of_rows[:num_rows].float())
+        sums[2 + num_sources :].index_add_(0, sources, losses.num_tokens[:num_rows].float())
 
     def _fetch(self) -> None:
         """Wait for the pending update, check its values and log them."""
@@ -233,20 +232,14 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, rows: list[Row]) -> Tensor:
-        """Return the sum of the next-token losses and the number of learned tokens, (2,) float64.
-
-        Sharded devices take part in each other's forward passes: one without rows shows earlier ones, uncounted.
-        """
+        """Return the sum of the next-token losses and the number of learned tokens, (2,) float64."""
         self.learner.eval()
         sums = torch.zeros(2, dtype=torch.float64, device=self.devices.device)
-        self._spare = rows[:1] or self._spare
-        if not rows and not self.devices.is_sharded:
-            return sums
-        for micro in self._divide(rows or self._spare):
+        for micro in self._divide(rows):
             losses = self.learner(micro.batch.to(self.devices.device))
             sums[0] += losses.next_token if self.settings.next_token_weight else losses.contrastive
             sums[1] += losses.num_tokens.sum() if self.settings.next_token_weight else len(micro.batch.pixels)
-        return sums * bool(rows)
+        return sums
 
     def _end_validation(self, sums: Tensor) -> None:
         """Log the loss of a validation during the training; keep the weights if it is the lowest."""

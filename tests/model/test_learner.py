@@ -11,7 +11,6 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from openmedq.model import model as models
 from openmedq.model.batch import Batch, collate
 from openmedq.model.prompt import IGNORED
 from openmedq.training.learner import Learner

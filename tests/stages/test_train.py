@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,7 +34,6 @@ from tests.stages.results import write_run
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
-ROOT = Path(__file__).parents[2]
 SETTINGS = {"batch_size": 8, "micro_batch_size": 8, "max_steps": 6, "num_epochs": 9, "lr": 5e-3}
 
 
@@ -107,6 +103,8 @@ def test_the_model_describes_its_training_data() -> None:
             for source, access in (("open_vqa", "open"), ("secret_vqa", "credentialed"))
         },
         "base_weights": {},
+        "num_devices": 1,
+        "micro_batch_size": 8,
     }
 
 
@@ -224,11 +222,11 @@ def test_a_last_update_that_breaks_the_model_is_an_error(lr: float, what: str) -
 
 def test_weights_must_be_finite_after_the_last_update(monkeypatch: pytest.MonkeyPatch) -> None:
     def overflow(self: Trainer) -> Any:
-        history = before(self)
-        self.learner.model.base_model.model.lm_head.weight.data[0, 0] = float("inf")  # type: ignore[union-attr]
+        history = train_plainly(self)
+        self.learner.model.base_model.model.lm_head.weight.data[0, 0] = float("inf")  # type: ignore[union-attr, index]
         return history
 
-    before = Trainer.train
+    train_plainly = Trainer.train
     monkeypatch.setattr(Trainer, "train", overflow)
     with pytest.raises(ModelError, match=r"^update 6: a weight of \S+lm_head.weight is nan; lower train.lr"):
         run(params())
@@ -257,34 +255,3 @@ def test_weights_of_the_index_count() -> None:
     num_rows = len(index.filter(pc.equal(index["role"], "train")))
     metrics, _ = run(params(max_steps=None, num_epochs=2))
     assert metrics["num_steps"] == -(-num_rows // 8)
-
-
-DISTRIBUTED = """
-import sys
-sys.path.insert(0, {root!r})
-from pathlib import Path
-from openmedq import config
-from openmedq.storage.progress import NoLog
-from openmedq.training import train
-if __name__ == "__main__":
-    train.run(config.load(Path("params.yaml")), NoLog())
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_train_as_one_does() -> None:
-    import yaml
-
-    settings = params(micro_batch_size=4, max_steps=4)
-    counts, _ = run(settings)
-    alone = losses()
-    Path("params.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json", by_alias=True)))
-    Path("two.py").write_text(DISTRIBUTED.format(root=str(ROOT)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "two.py"]
-    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert losses() == pytest.approx(alone, rel=2e-3)
-    assert losses()[0] == pytest.approx(alone[0], rel=1e-5)
-    models.load(paths.MODEL)
-    counted = json.loads(train.METRICS.read_text())
-    assert {**counted, "loss": 0} == {**counts, "loss": 0}

@@ -1,0 +1,105 @@
+"""The largest micro batch for a GPU's memory (`train.micro_batch_size: auto`), by measurement.
+
+The peak of a forward and backward pass grows by the same amount with each sample: two measurements give the line. The
+batch that the line allows is tried before it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+import torch
+from torch import nn
+
+from openmedq.config import Train
+from openmedq.errors import ModelError, ParamsError
+from openmedq.model import encoders
+from openmedq.model.batch import Batch, collate
+from openmedq.model.prompt import IGNORED
+from openmedq.training import objectives
+from openmedq.training.devices import Devices
+
+SHARE = 0.9  # of the free memory: the rest is for fragments, and for what other libraries allocate
+MOMENT_BYTES = 8  # of AdamW, per trained value
+
+
+def check_micro_batch(settings: Train, devices: Devices) -> None:
+    """Raise ParamsError if the micro batch is to be measured, and there is no GPU."""
+    if settings.micro_batch_size == "auto" and devices.device.type != "cuda":
+        raise ParamsError("train.micro_batch_size: auto measures the memory of a GPU, and there is none; set a number")
+
+
+def choose_micro_batch(learner: nn.Module, settings: Train, devices: Devices) -> Train:
+    """Return the settings with a number as micro batch, the same on all devices."""
+    if settings.micro_batch_size != "auto":
+        return settings
+    batches = [_make(learner, settings, num_images) for num_images in {0, _count_images(settings)}]
+
+    def measure(num_samples: int) -> float:
+        return max(_measure(learner, settings, batch(num_samples), devices.device) for batch in batches)
+
+    torch.cuda.empty_cache()
+    trained = sum(each.to_local().numel() if hasattr(each, "to_local") else each.numel() for each in _trained(learner))
+    free_bytes = torch.cuda.mem_get_info(devices.device)[0] - MOMENT_BYTES * trained
+    most = settings.batch_size // devices.num
+    size = fit(measure, SHARE * free_bytes, most, lambda number: -devices.max_on_hosts([-number])[0])
+    if not size:
+        raise ModelError(
+            f"train.max_tokens: a sample of {settings.max_tokens} tokens does not fit into the GPU's memory "
+            f"({free_bytes / 2**30:.1f} GiB free); lower it, or set train.activation_checkpointing: true"
+        )
+    return settings.model_copy(update={"micro_batch_size": size})
+
+
+def fit(measure: Callable[[int], float], free_bytes: float, most: int, agree: Callable[[float], float]) -> int:
+    """Return the largest number of samples, at most `most`, whose measured bytes are at most `free_bytes`; 0: none.
+
+    `measure` returns infinity if memory runs out. `agree` returns the smallest of the devices' numbers.
+    """
+    one, two = measure(1), measure(2)
+    if two == inf:
+        size = agree(float(one <= free_bytes))
+    else:
+        each = max(1.0, two - one)
+        size = agree(min(most, (free_bytes - one + each) // each))
+    while size > 2 and not agree(float(measure(int(size)) <= free_bytes)):
+        size = max(2.0, size * 0.9 // 1)
+    return max(0, int(size))
+
+
+def _trained(learner: nn.Module) -> list[Any]:
+    return [each for each in learner.parameters() if each.requires_grad]
+
+
+def _count_images(settings: Train) -> int:
+    """Return the most images that a sample can have: short samples share a micro batch, so that images can fill it."""
+    return settings.max_tokens // encoders.count_patches(settings.vision)
+
+
+def _make(learner: Any, settings: Train, num_images: int) -> Callable[[int], Batch]:
+    """Return a function that makes batches of samples of `max_tokens`: image slots, then learned tokens."""
+    config, side = learner.model.get_base_model().config, settings.vision.image_size_px
+    slots = num_images * encoders.count_patches(settings.vision)
+    ids = torch.full((settings.max_tokens,), config.text_config.eos_token_id)
+    ids[:slots] = config.image_token_index
+    labels = ids.clone()
+    labels[:slots] = IGNORED
+    image = torch.zeros(3, side, side, dtype=torch.uint8)
+    return lambda num: collate([ids] * num, [image] * num_images * num, pad_id=0, labels=[labels] * num)
+
+
+def _measure(learner: nn.Module, settings: Train, batch: Batch, device: torch.device) -> float:
+    """Return the bytes that a forward and backward pass adds to the memory in use, at its peak; inf: out of memory."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_reserved(device)
+    try:
+        losses = learner(batch.to(device))
+        objectives.combine(losses, settings, len(batch.learned), len(batch.pixels)).backward()  # type: ignore[no-untyped-call]
+        return torch.cuda.max_memory_reserved(device) - before
+    except torch.OutOfMemoryError:
+        return inf
+    finally:
+        learner.zero_grad(set_to_none=True)
