@@ -42,15 +42,14 @@ class Batch:
     max_learned: int  # the most of them in one row
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on a device."""
-        return Batch(
-            self.pixels.to(device),
-            self.ids.to(device),
-            self.labels.to(device),
-            self.mask.to(device),
-            self.learned.to(device),
-            self.max_learned,
-        )
+        """Return the batch on a device. The copies to a GPU are queued, from pinned memory: nothing waits for it."""
+        is_gpu = torch.device(device).type == "cuda"
+
+        def move(tensor: Tensor) -> Tensor:
+            return (tensor.pin_memory() if is_gpu and not tensor.is_cuda else tensor).to(device, non_blocking=is_gpu)
+
+        tensors = (self.pixels, self.ids, self.labels, self.mask, self.learned)
+        return Batch(*map(move, tensors), self.max_learned)
 
     def inputs(self, image_processor: Any) -> dict[str, Tensor]:
         """Return the arguments of `forward` and `generate`, with pixels normalized as the processor does.

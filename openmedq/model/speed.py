@@ -35,6 +35,7 @@ def make_deterministic(settings: Train, device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # of CUDA's matrix products
         torch.backends.cuda.enable_cudnn_sdp(False)  # its backward pass is not deterministic; flash attention's is
     torch.use_deterministic_algorithms(is_cpu or settings.deterministic, warn_only=not is_cpu)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a write to each new tensor; nothing reads it before
 
 
 def prepare(model: PeftModel, settings: Train, device: torch.device) -> None:

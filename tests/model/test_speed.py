@@ -120,9 +120,9 @@ def test_attention_on_a_cpu_is_fp32_with_the_same_masks(processor: Any, monkeypa
         return attend(query, *arguments, **options)
 
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        expected = plain(**batch.inputs()).logits
+        expected = plain(**batch.inputs(processor.image_processor)).logits
         monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watch)
-        found = prepared(**batch.inputs()).logits
+        found = prepared(**batch.inputs(processor.image_processor)).logits
     assert seen == {torch.float32}
     torch.testing.assert_close(found, expected, atol=0.3, rtol=0.1)
 
