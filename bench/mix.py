@@ -38,7 +38,6 @@ from openmedq.training.schedule import scale
 from openmedq.training.trainer import Trainer
 
 SOURCE = "bench"
-MAX_SIDE_PX = 768
 NUM_IMAGES = 192  # different ones, shared by the rows
 
 
@@ -95,12 +94,12 @@ class Clock:
 # Data -----------------------------------------------------------------------------------------------------------------
 
 
-def make_samples(num_rows: int, num_words: int, caption_words: int, seed: int = 0) -> Iterator[Sample]:
+def make_samples(num_rows: int, num_words: int, caption_words: int, sides_px: tuple[int, int]) -> Iterator[Sample]:
     """Generate rows of the mix, over a vocabulary of `num_words` words."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     letters = np.array(list("abcdefghiklmnoprstuvy"))
     words = np.array(["".join(random.choice(letters, random.integers(2, 9))) for _ in range(num_words)])
-    images = [_make_image(random, number) for number in range(NUM_IMAGES)]
+    images = [_make_image(random, number, sides_px) for number in range(NUM_IMAGES)]
 
     def say(mean: int) -> str:
         return " ".join(random.choice(words, max(1, round(mean * random.lognormal(-0.1, 0.45)))))
@@ -126,9 +125,9 @@ def make_samples(num_rows: int, num_words: int, caption_words: int, seed: int = 
         )
 
 
-def _make_image(random: np.random.Generator, number: int) -> EncodedImage:
-    """Draw coarse shapes with fine noise, gray or RGB: a JPEG of 20 to 250 kB."""
-    width, height = random.integers(200, MAX_SIDE_PX + 1, 2).tolist()
+def _make_image(random: np.random.Generator, number: int, sides_px: tuple[int, int]) -> EncodedImage:
+    """Draw coarse shapes with fine noise, gray or RGB, as a JPEG."""
+    width, height = random.integers(*sides_px, 2).tolist()
     channels = 3 if random.random() < 0.5 else 1
     coarse = random.integers(0, 256, (12, 12, channels), np.uint8)
     shapes = np.stack([_enlarge(coarse[..., each], width, height) for each in range(channels)], axis=2)
@@ -152,10 +151,12 @@ def _enlarge(channel: np.ndarray[Any, np.dtype[np.uint8]], width: int, height: i
     return np.asarray(PIL.Image.fromarray(channel).resize((width, height), PIL.Image.Resampling.BICUBIC), np.float32)
 
 
-def write_shards(folder: Path, num_rows: int, num_words: int, caption_words: int = 40) -> pa.Table:
+def write_shards(
+    folder: Path, num_rows: int, num_words: int, caption_words: int = 40, sides_px: tuple[int, int] = (200, 768)
+) -> pa.Table:
     """Write the rows as shards below `folder`; return their index."""
     (folder / SOURCE).mkdir(parents=True)
-    ShardStore(folder / SOURCE).write(make_samples(num_rows, num_words, caption_words), Normalize())
+    ShardStore(folder / SOURCE).write(make_samples(num_rows, num_words, caption_words, sides_px), Normalize())
     return read_index(folder)
 
 

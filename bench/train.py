@@ -35,6 +35,7 @@ from openmedq.training.order import Order
 
 SKIP = 4  # updates that are not counted
 NUM_WORDS = 250  # of the vocabulary of 768 tokens
+SIDES_PX = (64, 160)
 CAPTION_WORDS = 20  # about half of the token slots are padding then, as on the miniature mix
 PAIRS = (("openmedq", "Trainer"), ("openmedq", "Trainer, by length"), ("openmedq, in memory", "Trainer, in memory"))
 
@@ -53,7 +54,7 @@ def main() -> None:
         folder = Path(name)
         miniature = config.profile(Path(openmedq.__file__).parent / "conf", "miniature").train
         num_updates = SKIP + arguments.updates
-        index = mix.write_shards(folder, num_updates * miniature.batch_size, NUM_WORDS, CAPTION_WORDS)
+        index = mix.write_shards(folder, num_updates * miniature.batch_size, NUM_WORDS, CAPTION_WORDS, SIDES_PX)
         texts = list(mix.read_texts(mix.open_rows(folder, index, 0)))
         for precision in arguments.precision:
             settings = miniature.model_copy(update={"precision": precision, "blank_share": 0.0})

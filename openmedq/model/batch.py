@@ -48,8 +48,8 @@ class Batch:
         def move(tensor: Tensor) -> Tensor:
             return (tensor.pin_memory() if is_gpu and not tensor.is_cuda else tensor).to(device, non_blocking=is_gpu)
 
-        tensors = (self.pixels, self.ids, self.labels, self.mask, self.learned)
-        return Batch(*map(move, tensors), self.max_learned)
+        ids, labels = move(self.ids), move(self.labels)
+        return Batch(move(self.pixels), ids, labels, move(self.mask), move(self.learned), self.max_learned)
 
     def inputs(self, image_processor: Any) -> dict[str, Tensor]:
         """Return the arguments of `forward` and `generate`, with pixels normalized as the processor does.

@@ -202,7 +202,7 @@ class Trainer:
         """Queue the copy of an update's values to the host."""
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         sums, norm = sums.to("cpu", non_blocking=True), norm.to("cpu", non_blocking=True)
-        is_there = torch.cuda.Event() if self.devices.device.type == "cuda" else None
+        is_there = torch.cuda.Event() if self.devices.device.type == "cuda" else None  # type: ignore[no-untyped-call]
         if is_there is not None:
             is_there.record()
         return _Pending(step, sums, norm, num_tokens, num_images, is_there)
