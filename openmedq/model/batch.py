@@ -42,20 +42,14 @@ class Batch:
     max_learned: int  # the most of them in one row
 
     def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on a device; a GPU copies it while it computes."""
+        """Return the batch on a device. The copies to a GPU are queued, from pinned memory: nothing waits for it."""
         is_gpu = torch.device(device).type == "cuda"
 
         def move(tensor: Tensor) -> Tensor:
-            return (tensor.pin_memory() if is_gpu else tensor).to(device, non_blocking=is_gpu)
+            return (tensor.pin_memory() if is_gpu and not tensor.is_cuda else tensor).to(device, non_blocking=is_gpu)
 
-        return Batch(
-            move(self.pixels),
-            move(self.ids),
-            move(self.labels),
-            move(self.mask),
-            move(self.learned),
-            self.max_learned,
-        )
+        ids, labels = move(self.ids), move(self.labels)
+        return Batch(move(self.pixels), ids, labels, move(self.mask), move(self.learned), self.max_learned)
 
     def inputs(self, image_processor: Any) -> dict[str, Tensor]:
         """Return the arguments of `forward` and `generate`, with pixels normalized as the processor does.

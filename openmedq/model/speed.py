@@ -23,6 +23,7 @@ from openmedq.config import Train
 from openmedq.errors import ModelError
 
 FP32_ATTENTION = "sdpa_fp32"
+RECOMPILE_LIMIT = 64
 
 
 def make_deterministic(settings: Train, device: torch.device) -> None:
@@ -35,6 +36,8 @@ def make_deterministic(settings: Train, device: torch.device) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # of CUDA's matrix products
         torch.backends.cuda.enable_cudnn_sdp(False)  # its backward pass is not deterministic; flash attention's is
     torch.use_deterministic_algorithms(is_cpu or settings.deterministic, warn_only=not is_cpu)
+    # It writes to each new tensor, for code that reads before it writes.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def prepare(model: PeftModel, settings: Train, device: torch.device) -> None:
@@ -51,6 +54,9 @@ def prepare(model: PeftModel, settings: Train, device: torch.device) -> None:
     if settings.activation_checkpointing:
         llava.activation_checkpointing_enable({"use_reentrant": False})
     if settings.compile:
+        # All layers share transformers' `forward_with_checkpointing`: beyond 8 variants (model, mode, shapes of one row
+        # or several), torch would run them uncompiled.
+        torch._dynamo.config.recompile_limit = RECOMPILE_LIMIT
         for layer in find_layers(llava):
             layer.compile(dynamic=True)  # in place; `torch.compile` would wrap the layer and change names
 

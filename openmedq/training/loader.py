@@ -18,6 +18,10 @@ from torch.utils.data import DataLoader, Dataset
 from openmedq.errors import ModelError, OpenMedQError
 from openmedq.training.data import Piece, Row, pack
 
+# Unpickling a dataset imports the modules of its samples and of its tokenizer. Without them here, each process imports
+# them, and the training waits for it: a tokenizer is larger than a pipe's buffer.
+PRELOADED = ["openmedq.training.data", "openmedq.storage.shards", "transformers.tokenization_utils_tokenizers"]
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -60,7 +64,7 @@ def load(
     context = None
     if num_workers:
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["openmedq.training.data"])
+        context.set_forkserver_preload(PRELOADED)
     loader: DataLoader[Any] = DataLoader(
         dataset,
         batch_size=None,

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from openmedq.config import Train
 from openmedq.errors import StaleError
@@ -34,13 +35,14 @@ from openmedq.training.preempt import Preemption
 
 
 class _Pending(NamedTuple):
-    """What an update computed on the device; it is fetched after the next one has been queued."""
+    """What an update computed; it is fetched after the next one has been queued, without waiting for that one."""
 
     step: int
     sums: Tensor  # (2 + 2 S,): next-token and contrastive loss, then loss and tokens by source
     norm: Tensor  # ()
     num_tokens: float
     num_images: float
+    is_there: torch.cuda.Event | None  # `sums` and `norm` have arrived on the host; None: they were computed there
 
 
 @dataclass
@@ -186,7 +188,16 @@ class Trainer:
         self.history.num_tokens += int(num_tokens)
         self.history.num_cut_samples += int(num_cut)
         self._meter.count(number + 1, lr, epoch, num_rows, num_real, num_slots)
-        return _Pending(number + 1, devices.sum(sums), norm, num_tokens, num_images)
+        return self._send(number + 1, devices.sum(sums), norm, num_tokens, num_images)
+
+    def _send(self, step: int, sums: Tensor, norm: Tensor, num_tokens: float, num_images: float) -> _Pending:
+        """Queue the copy of an update's values to the host."""
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        sums, norm = sums.to("cpu", non_blocking=True), norm.to("cpu", non_blocking=True)
+        is_there = torch.cuda.Event() if self.devices.device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        if is_there is not None:
+            is_there.record()
+        return _Pending(step, sums, norm, num_tokens, num_images, is_there)
 
     def _add(self, sums: Tensor, losses: objectives.Losses, micro: MicroBatch) -> None:
         """Add the losses of a micro batch, in all and by source."""
@@ -202,8 +213,9 @@ class Trainer:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        settings, sums = self.settings, pending.sums.tolist()
-        norm = float(pending.norm.full_tensor() if hasattr(pending.norm, "full_tensor") else pending.norm)
+        if pending.is_there is not None:
+            pending.is_there.synchronize()
+        settings, sums, norm = self.settings, pending.sums.tolist(), float(pending.norm)
         loss = settings.next_token_weight * sums[0] / max(1, pending.num_tokens)
         loss += settings.contrastive_weight * sums[1] / max(1, pending.num_images)
         check_finite("the loss", loss, pending.step, settings)
