@@ -17,6 +17,7 @@ EXEMPT = {
     "openmedq/__init__.py",  # telemetry off
     "openmedq/__main__.py",
     "openmedq/cli.py",
+    "openmedq/commands.py",
     "openmedq/stages.py",
     "openmedq/errors.py",
     "openmedq/extras.py",

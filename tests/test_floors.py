@@ -12,6 +12,7 @@ MODULES = sorted([*ROOT.glob("openmedq/**/*.py"), *ROOT.glob("flows/*.py")])
 FLOORS = (  # from the top; packages of one floor do not import each other
     ("flows", "__main__"),
     ("cli",),
+    ("commands",),
     ("stages",),
     ("demo",),
     ("reporting", "evaluation"),

@@ -1,0 +1,189 @@
+"""The commands that need more than a call of another package. They import the code that they need when they run."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from openmedq import paths
+from openmedq.errors import ParamsError, StaleError
+from openmedq.stages import STAGES
+
+if TYPE_CHECKING:
+    from openmedq.config import Params
+
+
+def run_stage(stage: str, dataset_id: str | None = None) -> int:
+    """Run a stage with the settings of params.yaml; return the status of its processes."""
+    from openmedq.storage.processes import die_with_dvc, die_with_parent
+
+    if "DVC_STAGE" in os.environ:  # without DVC, a running stage would keep the lock on its output
+        die_with_dvc()
+    elif "TORCHELASTIC_RUN_ID" in os.environ:  # one of several processes: not without their launcher
+        die_with_parent()
+    params = _load_params()
+    row = STAGES[stage]
+    for path in row.inputs:
+        if not path.exists():
+            raise StaleError(f"{path}: not found; run `dvc repro`, which writes it")
+    if row.is_parallel:
+        from openmedq.training import launch
+
+        if (num := launch.count_devices(params.execution)) > 1:
+            return launch.launch(stage, num)
+    run = importlib.import_module(row.module).run
+    if row.is_parallel:
+        run = launch.as_member(run)
+    if dataset_id is not None:
+        from openmedq.datasets import catalogue, registry
+
+        dataset = registry.load(dataset_id)
+        catalogue.check(paths.CATALOGUE, dataset.card)
+        run(params, dataset)
+    elif row.is_tracked:
+        from openmedq.tracking import runs
+
+        with runs.open_run(stage, row.artifacts, params) as log:
+            run(params, log)
+    else:
+        run(params)
+    return 0
+
+
+def _load_params() -> Params:
+    from openmedq import config
+    from openmedq.datasets import catalogue
+
+    params = config.load(paths.PARAMS)
+    catalogue.check_names(catalogue.read(paths.CATALOGUE), params)
+    return params
+
+
+def locate_folder() -> None:
+    """Check the local data folder before DVC hashes it."""
+    from openmedq.datasets import catalogue
+    from openmedq.fetch.mirror import require
+
+    require(_load_params().download, catalogue.read(paths.CATALOGUE))
+
+
+def write_catalogue() -> None:
+    """Write data/catalogue.yaml from the cards, and add new datasets to data/forgotten.yaml."""
+    from openmedq.curate import forget
+    from openmedq.datasets import DATASETS, catalogue, registry
+    from openmedq.storage.publish import replace_text
+
+    cards = {dataset_id: dataset.card for dataset_id, dataset in DATASETS.items()}
+    text = catalogue.render(cards, {dataset_id: registry.dependency(dataset_id) for dataset_id in cards})
+    paths.CATALOGUE.parent.mkdir(exist_ok=True)
+    replace_text(paths.CATALOGUE, text)
+    digests = forget.read(paths.FORGOTTEN) if paths.FORGOTTEN.exists() else {}
+    replace_text(paths.FORGOTTEN, forget.render(digests, cards))
+    print(f"{paths.CATALOGUE}: {len(cards)} datasets")
+
+
+def write_profile(name: str) -> None:
+    """Write params.yaml from a profile."""
+    from openmedq import config
+    from openmedq.config.render import render
+    from openmedq.storage.publish import replace_text
+
+    replace_text(paths.PARAMS, render(config.profile(paths.CONF, name)))
+    print(f"{paths.PARAMS}: profile {name}")
+
+
+def check_folder(dataset_id: str, raw: Path, json: bool, languages: str | None, allow_unofficial: bool) -> None:
+    """Print a summary of what a dataset's reader finds in a folder."""
+    from openmedq.curate import check
+
+    summary = check.check(dataset_id, raw, check.reader_settings(languages, allow_unofficial=allow_unofficial))
+    print(check.render(summary))
+    if json:
+        print(check.as_json(summary))
+
+
+def list_sources(markdown: bool, mirror: Path | None) -> None:
+    """Print the table of all datasets."""
+    from openmedq.datasets import DATASETS
+    from openmedq.reporting import listing
+
+    if mirror is not None and not markdown:
+        raise ParamsError("--mirror: works with --markdown only; otherwise set download.mirror in params.yaml")
+    if markdown:
+        logging.getLogger("openmedq").setLevel(logging.WARNING)  # hides the layout that each reader detects
+        print(listing.render_markdown(DATASETS, mirror), end="")
+        return
+    from rich.console import Console
+
+    listing.show(Console(), DATASETS, _load_params())
+
+
+def show_plan() -> int:
+    """Print what `download` would do; return 1 if the disk is too small."""
+    from rich.console import Console
+
+    from openmedq.datasets import DATASETS
+    from openmedq.fetch import planning
+
+    params = _load_params()
+    return 0 if planning.show(Console(), planning.plan(params, DATASETS), params.download) else 1
+
+
+def list_links(dataset_ids: list[str], format: str, ask: bool) -> None:
+    """Print the files of the given datasets, or of all."""
+    from openmedq.datasets import catalogue, registry
+    from openmedq.fetch import planning
+
+    datasets = {dataset_id: registry.load(dataset_id) for dataset_id in dataset_ids or catalogue.read(paths.CATALOGUE)}
+    for line in planning.write_links(datasets, _load_params(), is_asked=ask, form=format):
+        print(line)
+
+
+def accept_change(dataset_id: str, names: list[str]) -> None:
+    """Remove entries from a dataset's ledger, and move their files to another path."""
+    from openmedq.datasets import registry
+    from openmedq.fetch import fetching, ledger
+
+    registry.load(dataset_id)
+    removed = ledger.accept(dataset_id, names)
+    for name in removed:
+        kept = fetching.set_aside(dataset_id, name)
+        previous = f"; the previous file is kept as {kept}" if kept else ""
+        print(f"{dataset_id}: {name}: will be downloaded and recorded again{previous}")
+    if not removed:
+        print(f"{dataset_id}: its ledger has no entry, so there is nothing to accept")
+
+
+def forget_name(name: str, dataset_id: str | None) -> None:
+    """Add an id to the list of ids that are excluded by request."""
+    from openmedq.curate.forget import forget
+
+    for each, number in forget(name, dataset_id).items():
+        if number:
+            print(f"{each}: {number} {'row' if number == 1 else 'rows'} will be removed by the next `dvc repro`")
+        else:
+            print(f"{each}: no row on disk has this id (of a record: DATASET/ID); rows read later will be excluded")
+    print(f"Commit {paths.FORGOTTEN}. Earlier outputs still contain the rows:")
+    print("`dvc gc --workspace` removes old data from DVC's cache; remove earlier models and MLflow runs yourself.")
+
+
+def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
+    """Copy the trained model or its adapter, with a model card."""
+    from openmedq.datasets import SOURCES
+    from openmedq.model import export
+
+    policy = _load_params().policy.licences
+    export.export(target, policy, {name: source.card for name, source in SOURCES.items()}, form)
+    print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")
+
+
+def show_summary() -> None:
+    """Print the scores, the row counts of each step, and where to look next."""
+    from rich.console import Console
+
+    from openmedq.reporting import summary
+
+    summary.show(Console())
