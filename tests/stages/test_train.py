@@ -29,6 +29,7 @@ from openmedq.training.data import EncodedRows, Piece, collate_rows
 from openmedq.training.devices import Devices
 from openmedq.training.learner import Learner
 from openmedq.training.schedule import scale
+from openmedq.training.trainer import Trainer
 from tests.curate.corpus import make_params
 from tests.model import tiny
 from tests.model.test_training import Record
@@ -222,13 +223,13 @@ def test_a_last_update_that_breaks_the_model_is_an_error(lr: float, what: str) -
 
 
 def test_weights_must_be_finite_after_the_last_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    def overflow(model: Any, *arguments: Any) -> Any:
-        history = trainer_train(model, *arguments)
-        model.base_model.model.lm_head.weight.data[0, 0] = float("inf")
+    def train_and_overflow(self: Trainer) -> Any:
+        history = original(self)
+        self.learner.model.get_base_model().lm_head.weight.data[0, 0] = float("inf")
         return history
 
-    trainer_train = trainer.train
-    monkeypatch.setattr(trainer, "train", overflow)
+    original = Trainer.train
+    monkeypatch.setattr(Trainer, "train", train_and_overflow)
     with pytest.raises(ModelError, match=r"^update 6: a weight of \S+lm_head.weight is nan; lower train.lr"):
         run(params())
     assert not paths.MODEL.exists()
