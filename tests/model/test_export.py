@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from openmedq import cli, paths
+from openmedq import cli, commands, paths
 from openmedq.datasets import SOURCES
 from openmedq.errors import ExportError
 from openmedq.model import export, provenance
@@ -145,7 +145,7 @@ def test_a_new_language_model_has_no_adapter_to_export() -> None:
 def test_the_form_is_an_option(options: list[str], form: str, monkeypatch: pytest.MonkeyPatch) -> None:
     forms = []
     monkeypatch.setattr(export, "export", lambda target, policy, cards, form: forms.append(form))
-    monkeypatch.setattr(cli, "_load_params", make_params)
+    monkeypatch.setattr(commands, "_load_params", make_params)
     assert cli.main(["export", "out", *options]) == 0
     assert forms == [form]
 

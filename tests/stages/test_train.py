@@ -221,13 +221,13 @@ def test_a_last_update_that_breaks_the_model_is_an_error(lr: float, what: str) -
 
 
 def test_weights_must_be_finite_after_the_last_update(monkeypatch: pytest.MonkeyPatch) -> None:
-    def overflow(self: Trainer) -> Any:
-        history = train_plainly(self)
-        self.learner.model.base_model.model.lm_head.weight.data[0, 0] = float("inf")  # type: ignore[union-attr, index]
+    def train_and_overflow(self: Trainer) -> Any:
+        history = original(self)
+        self.learner.model.get_base_model().lm_head.weight.data[0, 0] = float("inf")
         return history
 
-    train_plainly = Trainer.train
-    monkeypatch.setattr(Trainer, "train", overflow)
+    original = Trainer.train
+    monkeypatch.setattr(Trainer, "train", train_and_overflow)
     with pytest.raises(ModelError, match=r"^update 6: a weight of \S+lm_head.weight is nan; lower train.lr"):
         run(params())
     assert not paths.MODEL.exists()
