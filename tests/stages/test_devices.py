@@ -264,10 +264,14 @@ def test_sigterm_ends_all_processes(project: Path, moment: str) -> None:
         project, moment, max_steps=10**6, num_epochs=10**6, checkpoint_minutes=1e-3, validate_every=None
     )
     process = start(folder, "-m", "openmedq", "train")
-    if moment == "at the start":
-        wait(lambda: len(find_stages("train", folder)) == 3, "two processes and their launcher")
-    else:
-        wait(lambda: any((folder / paths.CHECKPOINTS).glob("update-*/state.json")), "a checkpoint")
+    try:
+        if moment == "at the start":
+            wait(lambda: len(find_stages("train", folder)) == 3, "two processes and their launcher")
+        else:
+            wait(lambda: any((folder / paths.CHECKPOINTS).glob("update-*/state.json")), "a checkpoint")
+    except AssertionError:
+        process.kill()  # its processes end with it
+        raise
     process.send_signal(signal.SIGTERM)
     assert not [line for line in read_errors(process) if not line.startswith("INFO")]
     assert process.returncode == 143 and not find_stages("train", folder)
