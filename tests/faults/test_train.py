@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -78,6 +77,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[int]]:
         return stopping.read_rows(root)
 
 
+@pytest.mark.timeout(900)
 def test_ten_kills_at_random_updates_with_other_numbers_of_processes(
     folder: Path, undisturbed: dict[str, bytes], rows: dict[int, list[int]]
 ) -> None:
@@ -96,8 +96,7 @@ def test_kills_at_an_epochs_end_in_an_accumulation_in_a_checkpoint_and_before_th
     kill(folder, f"update:{EPOCH_UPDATES}")
     assert list(paths.CHECKPOINTS.glob("update-*"))
     kill(folder, f"micro:{EPOCH_UPDATES + 2}")
-    write_params()
-    kill(folder, f"save:{EPOCH_UPDATES + 3}")
+    kill(folder, f"save:{NUM_UPDATES - 1}")
     assert list(paths.PARTIAL.glob("data-checkpoints-new/*"))
     kill(folder, "publish:0")
     assert [path.name for path in sorted(paths.CHECKPOINTS.glob("update-*"))][-1] == f"update-{NUM_UPDATES:08}"
@@ -178,8 +177,7 @@ def test_dvc_repro_resumes(stop: str, dvc: Path, undisturbed: dict[str, bytes]) 
     write_params(checkpoint_minutes=30 if stop == "group:7" else 1e-9)
     assert repro(dvc, stop).wait(120) != 0
     if stop == "group:7":
-        (saved,) = [0] and [paths.CHECKPOINTS / "update-00000008"]
-        wait(saved.exists, "the checkpoint")
+        wait((paths.CHECKPOINTS / "update-00000008").exists, "the checkpoint")
         wait(lambda: read_runs()[0].info.status == "KILLED", "the run is closed")
     assert not paths.MODEL.exists()
     second = repro(dvc)
@@ -208,4 +206,4 @@ def test_no_process_outlives_a_killed_training(folder: Path) -> None:
         return [number for number in found if is_alive(number)]
 
     wait(lambda: not find_left(), "loader processes end")
-    assert shutil.which("python") and main(["train"]) == 0
+    assert main(["train"]) == 0

@@ -20,6 +20,7 @@ import torch
 from openmedq import paths
 from openmedq.cli import main
 from openmedq.config.render import render
+from openmedq.storage.tables import open_writer
 from openmedq.tracking import store
 from openmedq.training import trainer
 from openmedq.training.data import EncodedRows
@@ -217,6 +218,11 @@ def test_a_full_disk_at_the_end_costs_no_update(
 def test_a_corrupt_page_is_one_line(workers: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_params(workers)
     shard = paths.SAMPLES / "open_vqa/shard-00000.parquet"
+    file = pq.ParquetFile(shard)
+    groups = [file.read_row_group(number) for number in range(file.num_row_groups)]
+    with shard.open("wb") as target, open_writer(target, file.schema_arrow) as writer:  # with checksums
+        for group in groups:
+            writer.write_table(group)
     group = pq.read_metadata(shard).row_group(0)
     columns = [group.column(number) for number in range(group.num_columns)]
     (images,) = [each for each in columns if each.path_in_schema == "images.list.element.image.bytes"]

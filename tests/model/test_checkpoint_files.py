@@ -1,0 +1,146 @@
+"""Which checkpoints are written, kept, used and refused."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import SafetensorError
+
+from openmedq.errors import DiskFullError, ModelError
+from openmedq.training import checkpoint
+from openmedq.training.trainer import Trainer
+
+from .bench import FINGERPRINT, NUM_UPDATES, Bench, at_update, bench, flip, undisturbed
+
+__all__ = ["bench", "undisturbed"]
+
+pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
+
+
+@pytest.mark.parametrize("file", ["state.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_not_used(
+    file: str, bench: Bench, undisturbed: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.stop(at_update(5))
+    assert bench.names() == ["best", "update-00000004", "update-00000005"]
+    (bench.folder / "update-00000005" / file).write_bytes(b"{")
+    caplog.set_level(logging.INFO)
+    assert bench.train() == undisturbed()
+    newest = bench.folder / "update-00000005"
+    older = bench.folder / "update-00000004"
+    assert caplog.messages == [
+        f"{newest}: the checkpoint is damaged; the one before is used",
+        f"{older}: resuming after update 4",
+    ]
+
+
+def test_one_flipped_bit_is_damage_and_without_another_checkpoint_training_starts_anew(
+    bench: Bench, undisturbed: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.stop(at_update(5))
+    for name in bench.names():
+        flip(bench.folder / name / "state.safetensors")
+    assert bench.train() == undisturbed()
+    (line,) = caplog.messages
+    assert line.endswith(
+        "update-00000005: the checkpoint is damaged; training starts anew, and its first checkpoint "
+        "replaces the old ones"
+    )
+    assert len(bench.record.read("lr")) == NUM_UPDATES
+
+
+@pytest.mark.parametrize("part", ["data", "settings", "weights"])
+def test_another_training_names_what_differs_and_replaces_the_checkpoints(
+    part: str, bench: Bench, undisturbed: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.stop(at_update(5))
+    bench.stop(at_update(2), fingerprint={**FINGERPRINT, part: "2"})
+    (line,) = caplog.messages
+    assert line == (
+        f"{bench.folder}/update-00000005: of a training with other {part}; training starts anew, and its first "
+        "checkpoint replaces the old ones"
+    )
+    assert bench.names()[-2:] == ["update-00000001", "update-00000002"], "of a lower number than those of the other"
+    caplog.clear()
+    assert bench.train(fingerprint={**FINGERPRINT, part: "2"}) == undisturbed()
+    assert not caplog.messages and len(bench.record.read("lr")) == NUM_UPDATES - 2
+
+
+@pytest.mark.parametrize("part", ["code", "versions", "devices"])
+def test_what_changes_sums_only_is_a_warning(
+    part: str, bench: Bench, undisturbed: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.stop(at_update(5))
+    assert bench.train(fingerprint={**FINGERPRINT, part: "2"}) == undisturbed()
+    folder = bench.folder / "update-00000005"
+    assert caplog.messages == [f"{folder}: saved with other {part}; results can differ by rounding or more"]
+
+
+def test_nothing_grows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def watch(trainer: Trainer) -> None:
+        pause = trainer._pause
+
+        def look(preemption: Any) -> None:
+            pause(preemption)
+            if trainer.history.num_steps > 3:
+                seen.append(bench.names())
+
+        trainer._pause = look  # type: ignore[method-assign]
+
+    bench.train(watch, max_steps=20, num_epochs=20)
+    assert len(seen) > 10 and {len(names) for names in seen} == {3} and all(names[0] == "best" for names in seen)
+    partial = {path.name for path in Path("data/.partial").iterdir()}
+    assert partial == {"data-checkpoints-new.lock", "data-checkpoints-best.lock"}
+
+
+def test_clearing_removes_checkpoints_and_nothing_else(bench: Bench) -> None:
+    trainers: list[Trainer] = []
+    bench.train(trainers.append)
+    (bench.folder / "notes.txt").write_text("of a user")
+    trainers[0].checkpoints.clear()
+    assert bench.names() == ["notes.txt"]
+    (bench.folder / "notes.txt").unlink()
+    trainers[0].checkpoints.clear()
+    assert not bench.folder.exists()
+    trainers[0].checkpoints.clear()
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    bench: Bench, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.stop(at_update(3), validate_every=None)
+    before, save_file = bench.names(), checkpoint.save_file
+
+    def write_half(tensors: Any, path: Path) -> None:
+        save_file(tensors, path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch, pytest.raises(DiskFullError) as raised:
+        patch.setattr(checkpoint, "save_file", write_half)
+        bench.train(validate_every=None)
+    assert str(raised.value).startswith(f"{bench.folder}/new: no space left on the disk of data (")
+    assert bench.names() == before
+    assert bench.train(validate_every=None) == undisturbed(validate_every=None)
+
+
+def test_no_checkpoint_has_a_weight_that_is_not_finite(bench: Bench) -> None:
+    def spoil(trainer: Trainer) -> None:
+        update = trainer._update
+
+        def spoiling(number: int, epoch: int, micros: Any) -> Any:
+            found = update(number, epoch, micros)
+            if number == 4:
+                next(iter(trainer.trained.values())).data[0] = float("nan")
+            return found
+
+        trainer._update = spoiling  # type: ignore[method-assign]
+
+    with pytest.raises(ModelError, match=r"^update 5: a weight of \S+ is nan; lower train.lr"):
+        bench.train(spoil)
+    assert bench.names()[-1] == "update-00000004"
