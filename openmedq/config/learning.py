@@ -19,6 +19,7 @@ from openmedq.config.base import (
     Size,
 )
 
+WITHOUT_EFFECT = {"checkpoint_minutes", "select"}  # settings of Train that change no update
 PARTS = "encoder, projector, adapters, embeddings"
 
 

@@ -15,10 +15,10 @@ from torch import nn
 
 from openmedq import model, paths, training
 from openmedq.config import Train
+from openmedq.config.learning import WITHOUT_EFFECT
 from openmedq.storage.tables import INDEX
 from openmedq.training.devices import Devices
 
-WITHOUT_EFFECT = {"checkpoint_minutes", "select"}  # settings that change no update
 NUM_PICKED = 64  # values per tensor
 
 
