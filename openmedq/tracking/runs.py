@@ -129,7 +129,8 @@ def _find_unfinished(client: Any, experiment_id: str, params: Params) -> Any | N
 def _identify(params: Params) -> dict[str, str]:
     """Return tags that are equal for equal trainings."""
     md5 = lineage.read_md5s().get(paths.MIX.as_posix())
-    text = json.dumps(params.train.model_dump(mode="json", exclude=WITHOUT_EFFECT), sort_keys=True)
+    settings = {name: value for name, value in _dump(params)["train"].items() if name not in WITHOUT_EFFECT}
+    text = json.dumps(settings, sort_keys=True)
     digest = {"digest.train": hashlib.sha256(text.encode()).hexdigest()[:16]}
     return digest | {"md5.mix": md5} if md5 else digest
 
