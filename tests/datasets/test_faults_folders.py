@@ -18,7 +18,7 @@ PACKED = ("pmc_oa", "pmc_vqa", "slake", "vqa_med_2019", "iu_xray", "omnimedvqa",
 FOLDERS = ("vqa_rad", "roco", "medfmc_chest", "medfmc_colon", "medfmc_endo")
 
 # Their readers look for each file by name and take the first.
-UNLOGGED = ("cxr8", "iu_xray", "medfmc_chest", "medfmc_colon", "medfmc_endo", "omnimedvqa", "vqa_rad")
+UNLOGGED = ("cxr8", "iu_xray", "medfmc_chest", "medfmc_colon", "medfmc_endo", "medqa", "omnimedvqa", "vqa_rad")
 
 
 @pytest.fixture(scope="session")
