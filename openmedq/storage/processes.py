@@ -40,6 +40,12 @@ def be_worker() -> None:
     die_with_parent()
 
 
+def be_loader(number: int) -> None:
+    """Initialize a loader process, whose parent is a fork server: it ends with the process that started the server."""
+    this = psutil.Process()
+    _watch([this, *this.parents()[:1]], poll_seconds=0.5)
+
+
 def _is_of_this_stage(process: psutil.Process) -> bool:
     try:
         return bool(process.environ().get("DVC_STAGE") == os.environ["DVC_STAGE"])

@@ -16,6 +16,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from openmedq.errors import ModelError, OpenMedQError
+from openmedq.storage.processes import be_loader
 from openmedq.training.data import Piece, Row, pack
 
 # Unpickling a dataset imports the modules of its samples and of its tokenizer. Without them here, each process imports
@@ -71,6 +72,7 @@ def load(
         sampler=cut(),  # iterated once
         collate_fn=pack,
         num_workers=num_workers,
+        worker_init_fn=be_loader,
         multiprocessing_context=context,
         prefetch_factor=2 if num_workers else None,
     )
