@@ -11,11 +11,12 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from itertools import takewhile
 
 import numpy as np
 
-from openmedq.evaluation.metrics.metric import Count, Numbers
+from openmedq.evaluation.metrics.metric import CACHED_TEXTS, Count, Numbers
 from openmedq.evaluation.metrics.tokens import split_naively, stem, tokenize, tokenize_13a
 
 Tokens = Sequence[str]
@@ -84,9 +85,9 @@ def imageclef_bleu_old(answer: str, references: Sequence[str]) -> float:
     """
 
     def combine(precisions: Sequence[float]) -> float:
-        return math.fsum(math.log(each) / MAX_ORDER for each in takewhile(bool, precisions))
+        return math.prod(takewhile(bool, precisions)) ** (1 / MAX_ORDER)
 
-    return max(_score_stems(answer, reference, combine) for reference in _split_references(references))
+    return max(_combine_orders(answer, reference, combine) for reference in _split_references(references))
 
 
 def imageclef_bleu(answer: str, references: Sequence[str]) -> float:
@@ -97,9 +98,9 @@ def imageclef_bleu(answer: str, references: Sequence[str]) -> float:
     """
 
     def combine(precisions: Sequence[float]) -> float:
-        return math.fsum(math.log(each or sys.float_info.min) / MAX_ORDER for each in precisions)
+        return math.prod((each or sys.float_info.min) ** (1 / MAX_ORDER) for each in precisions)
 
-    return max(_score_stems(answer, reference, combine) for reference in _split_references(references))
+    return max(_combine_orders(answer, reference, combine) for reference in _split_references(references))
 
 
 def _split_references(references: Sequence[str]) -> list[str]:
@@ -107,19 +108,24 @@ def _split_references(references: Sequence[str]) -> list[str]:
     return [part for reference in references for part in reference.split("#")]
 
 
-def _score_stems(answer: str, reference: str, combine: Callable[[Sequence[float]], float]) -> float:
+def _combine_orders(answer: str, reference: str, combine: Callable[[Sequence[float]], float]) -> float:
     given, wanted = stem(answer), stem(reference)
     if not given and not wanted:
         return 1.0
-    precisions = [_precision(given, wanted, order) for order in range(1, MAX_ORDER + 1)]
-    return _penalize(given, wanted) * math.exp(combine(precisions)) if precisions[0] else 0.0
+    precisions = _precisions(given, wanted)
+    return _penalize(given, wanted) * combine(precisions) if precisions[0] else 0.0
 
 
-def _precision(given: Tokens, wanted: Tokens, order: int) -> float:
-    given_ngrams, wanted_ngrams = (
-        list(zip(*(each[n:] for n in range(order)), strict=False)) for each in (given, wanted)
-    )
-    return _count_matches(given_ngrams, wanted_ngrams) / max(len(given_ngrams), 1)
+@lru_cache(maxsize=CACHED_TEXTS)
+def _precisions(given: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[float, ...]:
+    """The precision of each order; those after one without a match are 0 too."""
+    found: list[float] = []
+    for order in range(1, MAX_ORDER + 1):
+        if order > len(given) or (found and not found[-1]):
+            return (*found, *(0.0 for _ in range(MAX_ORDER - len(found))))
+        mine, others = (list(zip(*(each[n:] for n in range(order)), strict=False)) for each in (given, wanted))
+        found.append(_count_matches(mine, others) / len(mine))
+    return tuple(found)
 
 
 def _score_unigrams(given: Tokens, wanted: Tokens) -> float:
