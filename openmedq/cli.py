@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     links.add_argument("dataset_ids", nargs="*", metavar="ID", help="datasets of data/catalogue.yaml; default: all")
     links.add_argument("--format", choices=("tsv", "aria2"), default="tsv", help="aria2: aria2c --input-file=LIST")
     links.add_argument("--ask", action="store_true", help="ask the hosts for sizes and hashes that the cards lack")
-    accept = add("accept", accept_change, "accept that a publisher changed files, which are then downloaded again")
+    accept = add("accept", _lazily("openmedq.fetch.accept"), "accept that a publisher changed files")
     accept.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     accept.add_argument("names", nargs="*", metavar="FILE", help="name in the ledger; default: all")
     sources = add("sources", list_sources, "list every dataset: access, licence, size, how to get missing files")
@@ -126,7 +126,23 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     show = add("show", _lazily("openmedq.reporting.sample"), "show a record, its loss mask, and why it was excluded")
     show.add_argument("name", metavar="ID", help="DATASET/RECORD, as in data/mix/index.parquet")
-    add("summary", show_summary, "print the scores, the row counts of each step, and where to look next")
+    ask = add("questions", _lazily("openmedq.evaluation.questions"), "write a dataset's questions for another system")
+    ask.add_argument("dataset_id", metavar="ID", help="a source of data/catalogue.yaml with an evaluation split")
+    ask.add_argument("--raw", type=Path, required=True, metavar="DIR", help="folder with the published files")
+    ask.add_argument("target", type=Path, metavar="OUT", help="a folder that does not exist or is empty")
+    score = add("score", _lazily("openmedq.evaluation.score"), "score any system's answers to a dataset's questions")
+    score.add_argument("file", type=Path, metavar="FILE", help=".jsonl, .csv, .parquet: id or question, image; answer")
+    score.add_argument("--dataset", dest="dataset_id", required=True, metavar="ID", help="as of `questions`")
+    score.add_argument("--raw", type=Path, metavar="DIR", help="the published files; default: data/samples/ID")
+    score.add_argument("--output", type=Path, metavar="TABLE", help="write a .parquet file that `compare` reads")
+    compare = add("compare", _lazily("openmedq.evaluation.compare"), "compare two tables of answers, A and B")
+    for name in ("first", "second"):
+        compare.add_argument(name, type=Path, metavar="TABLE", help="predictions.parquet, or of `score --output`")
+    for command in (score, compare):
+        command.add_argument("--resamples", type=int, default=10_000, metavar="N", help="of images; default: 10000")
+        command.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    summary = _lazily("openmedq.reporting.summary", "print_summary")
+    add("summary", summary, "print the scores, the row counts of each step, and where to look next")
     return parser
 
 
@@ -257,21 +273,6 @@ def list_links(dataset_ids: list[str], format: str, ask: bool) -> None:
         print(line)
 
 
-def accept_change(dataset_id: str, names: list[str]) -> None:
-    """Remove entries from a dataset's ledger, and move their files to another path."""
-    from openmedq.datasets import registry
-    from openmedq.fetch import fetching, ledger
-
-    registry.load(dataset_id)
-    removed = ledger.accept(dataset_id, names)
-    for name in removed:
-        kept = fetching.set_aside(dataset_id, name)
-        previous = f"; the previous file is kept as {kept}" if kept else ""
-        print(f"{dataset_id}: {name}: will be downloaded and recorded again{previous}")
-    if not removed:
-        print(f"{dataset_id}: its ledger has no entry, so there is nothing to accept")
-
-
 def forget_name(name: str, dataset_id: str | None) -> None:
     """Add an id to the list of ids that are excluded by request."""
     from openmedq.curate.forget import forget
@@ -293,12 +294,3 @@ def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     policy = _load_params().policy.licences
     export.export(target, policy, {name: source.card for name, source in SOURCES.items()}, form)
     print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")
-
-
-def show_summary() -> None:
-    """Print the scores, the row counts of each step, and where to look next."""
-    from rich.console import Console
-
-    from openmedq.reporting import summary
-
-    summary.show(Console())

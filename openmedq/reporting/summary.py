@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from openmedq import paths
 from openmedq.errors import StaleError
+from openmedq.evaluation.terminal import make_table
 from openmedq.reporting.results import EXCLUDED, WHERE_NEXT, DatasetResult, Results, Tree, read_results
 from openmedq.schema import Role
+
+
+def print_summary() -> None:
+    """Print the tables on the standard output."""
+    show(Console())
 
 
 def show(console: Console) -> None:
@@ -50,7 +55,7 @@ def _tabulate_scores(results: Results, *, is_headline: bool) -> Table:
             if metric["has_baseline"]:
                 columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
     title = "Scores of answers, percent" if is_headline else "More scores"
-    table = _table(title, "source", "rows", *(title for title, _, _ in columns))
+    table = make_table(title, "source", "rows", *(title for title, _, _ in columns))
     for name, scores in _iterate_scores(results):
         cells = (_format(scores, score, has_interval=has_interval) for _, score, has_interval in columns)
         table.add_row(name, f"{scores['num_rows']:,}", *cells)
@@ -69,7 +74,7 @@ def _iterate_scores(results: Results) -> Iterator[tuple[str, Tree]]:
 
 def _show_transfer(console: Console, results: Results) -> None:
     for metric in results.transfer_metrics:
-        table = _table(f"Transfer of the encoder, {metric['title']}", "benchmark", "test rows", *results.encoders)
+        table = make_table(f"Transfer of the encoder, {metric['title']}", "benchmark", "test rows", *results.encoders)
         for data, scores in results.iterate_transfers():
             cells = (_format(scores[encoder], metric["name"], 3, has_interval=True) for encoder in results.encoders)
             table.add_row(data.card.id, f"{scores['num_test_rows']:,}", *cells)
@@ -78,7 +83,7 @@ def _show_transfer(console: Console, results: Results) -> None:
 
 
 def _show_waterfall(console: Console, results: Results) -> None:
-    table = _table("Rows, from the published files to the mix", "dataset", "found", "read", *EXCLUDED)
+    table = make_table("Rows, from the published files to the mix", "dataset", "found", "read", *EXCLUDED)
     table.add_column("in the mix")
     for each in results.datasets:
         if each.is_present:
@@ -107,15 +112,6 @@ def _show_where_next(console: Console) -> None:
     for name, place, text in WHERE_NEXT:
         table.add_row(f"  {name}", Text(place, style="cyan"), Text(text, style="dim"))
     console.print(table)
-
-
-def _table(title: str, first: str, *numbers: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
-    table.title_justify, table.title_style = "left", "bold"
-    table.add_column(first, no_wrap=True)
-    for header in numbers:
-        table.add_column(header, justify="right")
-    return table
 
 
 def _format(scores: Tree, name: str, digits: int = 1, *, has_interval: bool = False) -> str:

@@ -85,7 +85,7 @@ def imageclef_bleu_old(answer: str, references: Sequence[str]) -> float:
     """
 
     def combine(precisions: Sequence[float]) -> float:
-        return math.prod(takewhile(bool, precisions)) ** (1 / MAX_ORDER)
+        return math.pow(math.prod(takewhile(bool, precisions)), 1 / MAX_ORDER)
 
     return max(_combine_orders(answer, reference, combine) for reference in _split_references(references))
 
@@ -98,7 +98,7 @@ def imageclef_bleu(answer: str, references: Sequence[str]) -> float:
     """
 
     def combine(precisions: Sequence[float]) -> float:
-        return math.prod((each or sys.float_info.min) ** (1 / MAX_ORDER) for each in precisions)
+        return math.prod(math.pow(each or sys.float_info.min, 1 / MAX_ORDER) for each in precisions)
 
     return max(_combine_orders(answer, reference, combine) for reference in _split_references(references))
 
