@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from openmedq.evaluation.metrics.metric import Metric, Numbers
 
@@ -122,10 +123,11 @@ def resample(parts: Sequence[Numbers], num_resamples: int, rng: np.random.Genera
         # Metrics and parts share columns, such as the number of rows: each distinct one is multiplied once.
         products.append((columns, rows, *np.unique(stacked[np.ix_(rows, columns)], axis=1, return_inverse=True)))
     result = np.empty((num_resamples, ends[-1]))
-    for start, counts in _count_draws(num_groups, num_resamples, rng):
-        for columns, rows, sums, places in products:
-            drawn = counts if len(rows) == num_groups else counts[:, rows]
-            result[start : start + len(counts), columns] = (drawn @ sums)[:, places]
+    with threadpool_limits(1):  # threads of a product so narrow wait for each other, for minutes on a busy machine
+        for start, counts in _count_draws(num_groups, num_resamples, rng):
+            for columns, rows, sums, places in products:
+                drawn = counts if len(rows) == num_groups else counts[:, rows]
+                result[start : start + len(counts), columns] = (drawn @ sums)[:, places]
     return np.split(result, ends[:-1], axis=1)
 
 

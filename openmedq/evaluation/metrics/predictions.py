@@ -105,6 +105,8 @@ class Scorer:
     def __init__(self, rows: pa.Table, *, num_resamples: int, confidence: float, seed: int) -> None:
         self.rows = rows
         self.sums, self.columns = measure(rows, METRICS)
+        variants = [own for metric, own in zip(METRICS, self.columns, strict=True) if metric.is_variant]
+        self._of_variants = np.r_[*variants] if variants else []
         self._with_baseline = [metric for metric in METRICS if metric.has_baseline]
         self._baseline, self._baseline_columns = measure(rows, self._with_baseline, "baseline_answer")
         self._num_resamples, self._confidence, self._seed = num_resamples, confidence, seed
@@ -114,7 +116,12 @@ class Scorer:
         taken = np.flatnonzero(equal(self.rows["source"], source))
         groups = number_groups(images_of(self.rows.take(taken)))
         masks = {name: mask[taken] for name, mask in parts.items() if mask[taken].any()}
-        sums = [sum_by_group(self.sums[taken[mask]], groups[mask], int(groups.max()) + 1) for mask in masks.values()]
+        sums = []
+        for name, mask in masks.items():
+            part = sum_by_group(self.sums[taken[mask]], groups[mask], int(groups.max()) + 1)
+            if isinstance(name, tuple):  # a value of a grouping: without a row, a metric has no score
+                part[:, self._of_variants] = 0
+            sums.append(part)
         # Of the source, so that its intervals do not depend on other sources, and those of two sources are independent.
         own = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8])
         drawn = resample(sums, self._num_resamples, np.random.default_rng([self._seed, own])) if sums else []
@@ -160,7 +167,8 @@ def score_predictions(
 
     Scores are `num_rows` of `num_available`, each metric with `_low` and `_high` (intervals clustered by image, images
     drawn within their source), and `baseline_<metric>`; under `open`, `closed` and `new_images` the same of a part of
-    the rows, and of a source under each of GROUPINGS that its records state. Without rows there are no scores. `all`
+    the rows, and of a source under each of GROUPINGS that its records
+    state, without the variants. Without rows there are no scores. `all`
     states the `confidence` of the intervals.
     """
     scorer = Scorer(predictions, num_resamples=num_resamples, confidence=confidence, seed=seed)
