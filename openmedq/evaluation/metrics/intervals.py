@@ -7,6 +7,7 @@ resample draws each image, times the sums of each image. It is computed in block
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -111,17 +112,16 @@ def resample(parts: Sequence[Numbers], num_resamples: int, rng: np.random.Genera
     num_groups = len(parts[0])
     stacked = np.hstack(parts)
     ends = np.cumsum([part.shape[1] for part in parts])
-    # Parts of most groups are multiplied together, a part of few groups with the counts of its own groups only.
+    # Picking counts costs ten times the product: only a part of few groups is multiplied with those of its own.
     is_wide = np.repeat(
-        [2 * np.count_nonzero(part.any(axis=1)) > num_groups for part in parts], np.diff(ends, prepend=0)
+        [10 * np.count_nonzero(part.any(axis=1)) > num_groups for part in parts], np.diff(ends, prepend=0)
     )
     batches = [np.flatnonzero(is_wide)]
     batches += [own for own in np.split(np.arange(ends[-1]), ends[:-1]) if not is_wide[own[0]]]
     products = []
     for columns in batches:
         rows = np.flatnonzero(stacked[:, columns].any(axis=1))
-        # Metrics and parts share columns, such as the number of rows: each distinct one is multiplied once.
-        products.append((columns, rows, *np.unique(stacked[np.ix_(rows, columns)], axis=1, return_inverse=True)))
+        products.append((columns, rows, *_find_distinct(stacked[np.ix_(rows, columns)])))
     result = np.empty((num_resamples, ends[-1]))
     with threadpool_limits(1):  # threads of a product so narrow wait for each other, for minutes on a busy machine
         for start, counts in _count_draws(num_groups, num_resamples, rng):
@@ -129,6 +129,13 @@ def resample(parts: Sequence[Numbers], num_resamples: int, rng: np.random.Genera
                 drawn = counts if len(rows) == num_groups else counts[:, rows]
                 result[start : start + len(counts), columns] = (drawn @ sums)[:, places]
     return np.split(result, ends[:-1], axis=1)
+
+
+def _find_distinct(sums: Numbers) -> tuple[Numbers, list[int]]:
+    """The distinct columns, and the place of each column among them: metrics and parts share many."""
+    found: dict[bytes, int] = {}
+    places = [found.setdefault(hashlib.sha256(column.tobytes()).digest(), len(found)) for column in sums.T]
+    return sums[:, [places.index(number) for number in range(len(found))]], places
 
 
 def permute(differences: Numbers, num_permutations: int, rng: np.random.Generator) -> Numbers:
