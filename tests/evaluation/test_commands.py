@@ -1,6 +1,7 @@
 """`questions`, `score` and `compare` on a folder of published files, in a folder where no stage has run."""
 
 import csv
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -234,6 +235,20 @@ def test_compare_finds_the_better_system_and_says_where(capsys: pytest.CaptureFi
         assert (one["A"], one["B"], one["difference"]) == (other["B"], other["A"], -other["difference"])
         assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]), abs=1e-4)
     assert compare(capsys, "a.parquet", "b.parquet") == tree, "deterministic"
+
+
+def test_p_is_the_share_of_exchanges_of_images(capsys: pytest.CaptureFixture[str]) -> None:
+    make_tables()
+    tables = [pq.read_table(name).to_pylist() for name in ("a.parquet", "b.parquet")]
+    gains: dict[str, int] = {}
+    for one, other in zip(*tables, strict=True):
+        gain = (other["answer"] == other["reference"]) - (one["answer"] == one["reference"])
+        gains[one["image_ids"][0]] = gains.get(one["image_ids"][0], 0) + gain
+    sums = [sum(signed) for signed in itertools.product(*((gain, -gain) for gain in gains.values() if gain))]
+    exact = sum(abs(each) >= sum(gains.values()) for each in sums) / len(sums)
+    (row,) = [row for row in compare(capsys, "a.parquet", "b.parquet")["metrics"] if row["name"] == "exact_match"]
+    assert 0 < exact < 0.5
+    assert row["p"] == pytest.approx(exact, abs=0.03)
 
 
 def test_a_system_does_not_differ_from_itself(capsys: pytest.CaptureFixture[str]) -> None:
