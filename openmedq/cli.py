@@ -107,9 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     links.add_argument("dataset_ids", nargs="*", metavar="ID", help="datasets of data/catalogue.yaml; default: all")
     links.add_argument("--format", choices=("tsv", "aria2"), default="tsv", help="aria2: aria2c --input-file=LIST")
     links.add_argument("--ask", action="store_true", help="ask the hosts for sizes and hashes that the cards lack")
-    accept = add(
-        "accept", commands.accept_change, "accept that a publisher changed files, which are then downloaded again"
-    )
+    accept = add("accept", _lazily("openmedq.fetch.accept"), "accept that a publisher changed files")
     accept.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
     accept.add_argument("names", nargs="*", metavar="FILE", help="name in the ledger; default: all")
     sources = add(
@@ -139,7 +137,23 @@ def _parser() -> argparse.ArgumentParser:
     estimate.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
     show = add("show", _lazily("openmedq.reporting.sample"), "show a record, its loss mask, and why it was excluded")
     show.add_argument("name", metavar="ID", help="DATASET/RECORD, as in data/mix/index.parquet")
-    add("summary", commands.show_summary, "print the scores, the row counts of each step, and where to look next")
+    ask = add("questions", _lazily("openmedq.evaluation.questions"), "write a dataset's questions for another system")
+    ask.add_argument("dataset_id", metavar="ID", help="a source of data/catalogue.yaml with an evaluation split")
+    ask.add_argument("--raw", type=Path, required=True, metavar="DIR", help="folder with the published files")
+    ask.add_argument("target", type=Path, metavar="OUT", help="a folder that does not exist or is empty")
+    score = add("score", _lazily("openmedq.evaluation.score"), "score any system's answers to a dataset's questions")
+    score.add_argument("file", type=Path, metavar="FILE", help=".jsonl, .csv, .parquet: id or question, image; answer")
+    score.add_argument("--dataset", dest="dataset_id", required=True, metavar="ID", help="as of `questions`")
+    score.add_argument("--raw", type=Path, metavar="DIR", help="the published files; default: data/samples/ID")
+    score.add_argument("--output", type=Path, metavar="TABLE", help="write a .parquet file that `compare` reads")
+    compare = add("compare", _lazily("openmedq.evaluation.compare"), "compare two tables of answers, A and B")
+    for name in ("first", "second"):
+        compare.add_argument(name, type=Path, metavar="TABLE", help="predictions.parquet, or of `score --output`")
+    for command in (score, compare):
+        command.add_argument("--resamples", type=int, default=10_000, metavar="N", help="of images; default: 10000")
+        command.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    summary = _lazily("openmedq.reporting.summary", "print_summary")
+    add("summary", summary, "print the scores, the row counts of each step, and where to look next")
     return parser
 
 

@@ -142,21 +142,6 @@ def list_links(dataset_ids: list[str], format: str, ask: bool) -> None:
         print(line)
 
 
-def accept_change(dataset_id: str, names: list[str]) -> None:
-    """Remove entries from a dataset's ledger, and move their files to another path."""
-    from openmedq.datasets import registry
-    from openmedq.fetch import fetching, ledger
-
-    registry.load(dataset_id)
-    removed = ledger.accept(dataset_id, names)
-    for name in removed:
-        kept = fetching.set_aside(dataset_id, name)
-        previous = f"; the previous file is kept as {kept}" if kept else ""
-        print(f"{dataset_id}: {name}: will be downloaded and recorded again{previous}")
-    if not removed:
-        print(f"{dataset_id}: its ledger has no entry, so there is nothing to accept")
-
-
 def forget_name(name: str, dataset_id: str | None) -> None:
     """Add an id to the list of ids that are excluded by request."""
     from openmedq.curate.forget import forget
@@ -178,12 +163,3 @@ def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     policy = _load_params().policy.licences
     export.export(target, policy, {name: source.card for name, source in SOURCES.items()}, form)
     print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")
-
-
-def show_summary() -> None:
-    """Print the scores, the row counts of each step, and where to look next."""
-    from rich.console import Console
-
-    from openmedq.reporting import summary
-
-    summary.show(Console())

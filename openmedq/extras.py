@@ -28,6 +28,7 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "peft": "train",
     "punkt": "train",
     "safetensors": "train",
+    "threadpoolctl": "train",
     "tokenizers": "train",
     "torch": "train",
     "transformers": "train",

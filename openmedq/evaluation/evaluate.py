@@ -25,10 +25,9 @@ from openmedq.evaluation import generate
 from openmedq.evaluation.metrics.baseline import MostFrequentAnswer
 from openmedq.evaluation.metrics.metric import select_headline, tabulate
 from openmedq.evaluation.metrics.predictions import (
-    answer_type_of,
+    describe_answer,
     prediction_schema,
     score_predictions,
-    score_row,
     summarize_answers,
 )
 from openmedq.schema import Role, Sample
@@ -115,26 +114,8 @@ def _answer(store: ShardStore, asked: pa.Table, settings: Evaluate, own: Devices
 
 def _describe(sample: Sample, answer: str, training: _Training) -> Record:
     """One row of predictions.parquet."""
-    turn = sample.turns[-1]
-    baseline = training.baseline.answer(sample.source, turn.question)
-    return {
-        "id": sample.id,
-        "source": sample.source,
-        "split": sample.split,
-        "task": str(sample.task),
-        "question": turn.question,
-        "options": list(turn.options),
-        "reference": turn.answer,
-        "alternatives": list(turn.alternatives),
-        "answer": answer,
-        "answer_type": answer_type_of(sample.attributes, turn.options, turn.answer),
-        "image_ids": [image.image_id for image in sample.images],
-        "is_image_new": training.is_image_new(sample.id),
-        "baseline_answer": baseline,
-        **score_row(answer, baseline, (turn.answer, *turn.alternatives)),
-        "provenance": {"file": sample.provenance.file, "record": sample.provenance.record},
-        "licence": sample.licence,
-    }
+    baseline = training.baseline.answer(sample.source, sample.turns[-1].question)
+    return describe_answer(sample, answer, is_image_new=training.is_image_new(sample.id), baseline_answer=baseline)
 
 
 class _Training:

@@ -62,6 +62,33 @@ def draw_scores(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, An
         return _render(figure, f"{title} by source in percent, with the majority baseline")
 
 
+def draw_definitions(title: str, name: str, rows: Sequence[tuple[str, Mapping[str, Any], Sequence[float]]]) -> Markup:
+    """A row for each definition of one score: its value as a dot, its interval as a line, each source as a circle.
+
+    Args:
+        title: of the chart.
+        name: of what the dots are of, for the legend.
+        rows: label of the definition, `{"value", "low", "high"}`, and the values of single sources.
+    """
+    with rc_context(_STYLE):
+        figure, axes = _open([label for label, _, _ in rows])
+        places = range(len(rows))
+        values = [score["value"] for _, score, _ in rows]
+        bounds = [
+            [score[end] if score[end] is not None else score["value"] for _, score, _ in rows]
+            for end in ("low", "high")
+        ]
+        axes.hlines(places, *bounds, color=_ACCENT, alpha=0.35, linewidth=5)
+        pairs = [(value, place) for place, (_, _, of_sources) in enumerate(rows) for value in of_sources]
+        if pairs:
+            xs, ys = zip(*pairs, strict=True)
+            axes.plot(xs, ys, "o", color=_BASELINE, mfc="none", ms=5, clip_on=False, label="each source")
+        axes.plot(values, places, "o", color=_ACCENT, ms=6, clip_on=False, label=f"{name}, with interval")
+        axes.set_xlim(0, 100)
+        axes.grid(axis="x")
+        return _render(figure, title)
+
+
 def draw_outcomes(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
     """A stacked bar a row, all of the same length: the shares of a dataset's records by outcome."""
     with rc_context(_STYLE):

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from openmedq import paths
+from openmedq.evaluation.metrics.answers import exact_match
 from openmedq.schema import Sample
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_index, read_table
@@ -58,7 +59,11 @@ def pick_predictions(sources: Collection[str], most: int) -> list[tuple[Row, Sam
 
 
 def _mix_right_and_wrong(rows: list[Row]) -> list[Row]:
-    return list(_in_turn(_spread([row for row in rows if row["exact_match"] == wanted]) for wanted in (1, 0)))
+    return list(_in_turn(_spread([row for row in rows if _is_right(row) == wanted]) for wanted in (True, False)))
+
+
+def _is_right(row: Row) -> bool:
+    return bool(exact_match(row["answer"], [row["reference"], *row["alternatives"]]))
 
 
 def _in_turn(lists: Iterable[list[Row]]) -> Iterator[Row]:
@@ -85,7 +90,7 @@ def _describe(row: Row, sample: Sample) -> Example:
         question=_shorten(row["question"]) or f"({row['task']})",
         reference=_shorten(row["reference"]),
         answer=_shorten(row["answer"]),
-        is_right=row["exact_match"] == 1,
+        is_right=_is_right(row),
         licence=row["licence"],
         record=f"{row['provenance']['file']}, {row['provenance']['record']}",
         images=tuple(_to_data_uri(image.data) for image in sample.images[:MAX_IMAGES] if image.data),

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 import jinja2
 from markupsafe import Markup
 
-from openmedq.reporting.charts import draw_loss, draw_outcomes, draw_scores
+from openmedq.reporting.charts import draw_definitions, draw_loss, draw_outcomes, draw_scores
 from openmedq.reporting.examples import Example
-from openmedq.reporting.published import FIGURES, NUM_SOURCES, Figure
+from openmedq.reporting.published import DEFINITIONS, FIGURES, NUM_SOURCES, Figure
 from openmedq.reporting.results import OUTCOMES, WHERE_NEXT, DatasetResult, Results, Tree
 from openmedq.schema import Role
+
+GROUPINGS = ("question_type", "organ", "modality")
+MAX_GROUPS = 8  # of one source that the page shows; metrics.json has all
 
 PARTS = (("all rows", None), ("open", "open"), ("closed", "closed"), ("new images", "new_images"))
 
@@ -70,6 +73,9 @@ def render(results: Results, examples: Sequence[Example]) -> str:
         outcomes=OUTCOMES,
         reasons=[(each.card.title, *reason) for each in results.datasets for reason in each.exclusion_reasons],
         score_charts=list(_draw_scores(results)),
+        definitions=DEFINITIONS,
+        definitions_chart=_draw_definitions(results),
+        groupings=list(_list_groupings(results)),
         outcomes_chart=draw_outcomes(
             "Outcomes of the records found, by dataset", [(each.card.title, each.outcomes) for each in results.datasets]
         ),
@@ -149,6 +155,32 @@ def _draw_scores(results: Results) -> Iterator[Markup]:
     for metric in results.metrics if rows else ():
         if metric["has_baseline"]:
             yield draw_scores(metric["name"], metric["title"], rows)
+
+
+def _draw_definitions(results: Results) -> Markup | None:
+    """The spread of BLEU-1 over its definitions on this run's answers."""
+    scores = [scores for _, scores in results.iterate_scores()]
+    overall = results.evaluation.get("all", {})
+    rows = [
+        (metric["title"], find_interval(overall, metric["name"]), _values_of(scores, metric["name"]))
+        for metric in results.definitions
+        if metric["name"] in overall
+    ]
+    return draw_definitions("BLEU-1 of the same answers by definition, in percent", "all rows", rows) if rows else None
+
+
+def _values_of(scores: Sequence[Tree], name: str) -> list[float]:
+    """The values of single sources, if there are several."""
+    return [each[name] for each in scores if name in each] if len(scores) > 1 else []
+
+
+def _list_groupings(results: Results) -> Iterator[tuple[str, str, list[tuple[str, Tree]], int]]:
+    """Source, what its rows are grouped by, the largest groups with their scores, and how many groups are left out."""
+    for data, scores in results.iterate_scores():
+        for name in GROUPINGS:
+            groups = sorted(scores.get(name, {}).items(), key=lambda group: -group[1]["num_rows"])
+            if len(groups) > 1:
+                yield data.card.title, name.replace("_", " "), groups[:MAX_GROUPS], len(groups[MAX_GROUPS:])
 
 
 def _format_score(value: float, digits: int = 1) -> str:

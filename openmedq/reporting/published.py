@@ -32,3 +32,39 @@ FIGURES = (
         (("PubMedCLIP", 0.746), ("PMC-CLIP", 0.745), ("BiomedCLIP", 0.745), ("from scratch", 0.616)),
     ),
 )
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Which of our definitions of BLEU-1 a published figure may be held against, and why."""
+
+    source: str  # our dataset
+    name: str
+    value: float
+    metrics: tuple[str, ...]  # our metrics; none if the definition is not known
+    reason: str
+
+
+_OURS = "the paper gives no definition; other public code of its first author computes these two"
+
+DEFINITIONS = (
+    Definition("pathvqa", "OpenMedQ, paper", 75.9, ("bleu_1", "bleu_1_sentence"), _OURS),
+    Definition("pathvqa", "Med-PaLM M, up to 562B", 72.27, (), "its code is not public"),
+    Definition(
+        "pathvqa",
+        "prefix tuning",
+        70.3,
+        ("bleu_characters",),
+        "its public code passes strings to NLTK, which compares characters; an answer equal to the reference scores "
+        "less than 100. It is not verified that this code made the figure",
+    ),
+    Definition("vqa_med_2019", "OpenMedQ, paper", 64.5, ("bleu_1", "bleu_1_sentence"), _OURS),
+    Definition(
+        "vqa_med_2019",
+        "best of the 2019 challenge",
+        64.4,
+        ("bleu_imageclef_old",),
+        "the challenge's evaluator of 2020 (that of 2019 is not published) gives such scores under NLTK 3.2.5 or older "
+        "only; under current NLTK it scores an answer of fewer than four tokens as almost 0",
+    ),
+)

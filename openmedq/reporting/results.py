@@ -111,8 +111,13 @@ class Results:
 
     @property
     def metrics(self) -> Sequence[Tree]:
-        """The metrics of answers: name, title, is_headline, has_baseline."""
-        return list(self.evaluation.get("metrics", ()))
+        """The metrics of answers in the main tables: name, title, is_headline, has_baseline."""
+        return [metric for metric in self.evaluation.get("metrics", ()) if not metric.get("is_variant")]
+
+    @property
+    def definitions(self) -> Sequence[Tree]:
+        """The metrics of answers that are definitions of BLEU-1, the canonical ones first."""
+        return [metric for metric in self.evaluation.get("metrics", ()) if metric.get("family")]
 
     @property
     def transfer_metrics(self) -> Sequence[Tree]:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from openmedq import paths
 from openmedq.errors import StaleError
+from openmedq.evaluation.terminal import make_table
 from openmedq.reporting.results import EXCLUDED, WHERE_NEXT, DatasetResult, Results, Tree, read_results
 from openmedq.schema import Role
+
+
+def print_summary() -> None:
+    """Print the tables on the standard output."""
+    show(Console())
 
 
 def show(console: Console) -> None:
@@ -30,22 +35,31 @@ def _show_scores(console: Console, results: Results) -> None:
     if not results.evaluation:
         _print(console, f"No scores: {paths.EVALUATION / 'metrics.json'} not found; `dvc repro evaluate` writes it.")
         return
-    columns: list[tuple[str, str, bool]] = []  # title, score, whether with its interval
-    for metric in results.metrics:
-        columns.append((metric["title"].replace(" ", "\n"), metric["name"], metric["is_headline"]))
-        if metric["has_baseline"]:
-            columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
-    table = _table("Scores of answers, percent", "source", "rows", *(title for title, _, _ in columns))
-    for name, scores in _iterate_scores(results):
-        cells = (_format(scores, score, has_interval=has_interval) for _, score, has_interval in columns)
-        table.add_row(name, f"{scores['num_rows']:,}", *cells)
-    if table.row_count:
-        console.print(table)
+    shown = [_tabulate_scores(results, is_headline=is_headline) for is_headline in (True, False)]
+    if shown[0].row_count:
+        for table in shown:
+            console.print(table)
     else:
         _print(console, "No scores: the mix has no row of an evaluation split.")
     if miniatures := [each.card.id for each in results.datasets if each.is_miniature]:
         _print(console, f"Generated miniatures, not comparable with published figures: {', '.join(miniatures)}.")
     console.print()
+
+
+def _tabulate_scores(results: Results, *, is_headline: bool) -> Table:
+    """The headline metrics with intervals and baselines, or the other ones, which do not fit beside them."""
+    columns: list[tuple[str, str, bool]] = []  # title, score, whether with its interval
+    for metric in results.metrics:
+        if metric["is_headline"] == is_headline:
+            columns.append((metric["title"].replace(" ", "\n"), metric["name"], is_headline))
+            if metric["has_baseline"]:
+                columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
+    title = "Scores of answers, percent" if is_headline else "More scores"
+    table = make_table(title, "source", "rows", *(title for title, _, _ in columns))
+    for name, scores in _iterate_scores(results):
+        cells = (_format(scores, score, has_interval=has_interval) for _, score, has_interval in columns)
+        table.add_row(name, f"{scores['num_rows']:,}", *cells)
+    return table
 
 
 def _iterate_scores(results: Results) -> Iterator[tuple[str, Tree]]:
@@ -60,7 +74,7 @@ def _iterate_scores(results: Results) -> Iterator[tuple[str, Tree]]:
 
 def _show_transfer(console: Console, results: Results) -> None:
     for metric in results.transfer_metrics:
-        table = _table(f"Transfer of the encoder, {metric['title']}", "benchmark", "test rows", *results.encoders)
+        table = make_table(f"Transfer of the encoder, {metric['title']}", "benchmark", "test rows", *results.encoders)
         for data, scores in results.iterate_transfers():
             cells = (_format(scores[encoder], metric["name"], 3, has_interval=True) for encoder in results.encoders)
             table.add_row(data.card.id, f"{scores['num_test_rows']:,}", *cells)
@@ -69,7 +83,7 @@ def _show_transfer(console: Console, results: Results) -> None:
 
 
 def _show_waterfall(console: Console, results: Results) -> None:
-    table = _table("Rows, from the published files to the mix", "dataset", "found", "read", *EXCLUDED)
+    table = make_table("Rows, from the published files to the mix", "dataset", "found", "read", *EXCLUDED)
     table.add_column("in the mix")
     for each in results.datasets:
         if each.is_present:
@@ -100,17 +114,10 @@ def _show_where_next(console: Console) -> None:
     console.print(table)
 
 
-def _table(title: str, first: str, *numbers: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
-    table.title_justify, table.title_style = "left", "bold"
-    table.add_column(first, no_wrap=True)
-    for header in numbers:
-        table.add_column(header, justify="right")
-    return table
-
-
 def _format(scores: Tree, name: str, digits: int = 1, *, has_interval: bool = False) -> str:
     """`65.2`, or `65.2 (62-68)` with its interval."""
+    if name not in scores:  # such as the recall of open questions where all are closed
+        return "-"
     value = f"{scores[name]:.{digits}f}"
     if not has_interval or f"{name}_low" not in scores:
         return value

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from openmedq.reporting.charts import MAX_POINTS, draw_loss, draw_outcomes, draw_scores
+from openmedq.reporting.charts import MAX_POINTS, draw_definitions, draw_loss, draw_outcomes, draw_scores
 from openmedq.reporting.results import OUTCOMES
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -16,6 +16,11 @@ EMPTY = dict.fromkeys(OUTCOMES, 0)
 SCORES = {"num_rows": 3, "f": 50, "baseline_f": 100}
 CHARTS: dict[str, Callable[[], Markup]] = {
     "scores": lambda: draw_scores("f", "F1", [("<a>", SCORES | {"f_low": 40, "f_high": 70}), ("b", SCORES)]),
+    "definitions": lambda: draw_definitions(
+        "Definitions",
+        "all",
+        [("<a>", {"value": 50, "low": 40, "high": 60}, [10, 90]), ("b", {"value": 5, "low": None, "high": None}, [])],
+    ),
     "outcomes": lambda: draw_outcomes("Outcomes", [("<a>", EMPTY | {"train": 30, "rejected": 10}), ("none", EMPTY)]),
     "no outcomes": lambda: draw_outcomes("Outcomes", []),
     "loss": lambda: draw_loss("Loss", [(1, 2.0), (2, 1.0), (3, 0.5)]),

@@ -55,8 +55,8 @@ def test_a_new_metric_is_scored_logged_and_shown(finished: dict[str, float]) -> 
     assert 0 < scores["first_letter_low"] <= scores["first_letter"] < 100
     assert finished["all/first_letter"] == metrics["all"]["first_letter"]
     rows = pq.read_table(evaluate.PREDICTIONS).to_pylist()
-    for name in ("first_letter", "baseline_first_letter"):
-        own = [row[name] for row in rows if row["source"] == "open_vqa"]
+    for name, answer in (("first_letter", "answer"), ("baseline_first_letter", "baseline_answer")):
+        own = [first_letter(row[answer], [row["reference"]]) for row in rows if row["source"] == "open_vqa"]
         assert scores[name] == pytest.approx(100 * sum(own) / len(own), abs=1e-4)
 
     page = (paths.REPORT / "index.html").read_text(encoding="utf-8")

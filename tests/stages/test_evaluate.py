@@ -84,7 +84,7 @@ def test_answers_are_logged_without_those_of_a_credentialed_dataset() -> None:
     shown = predictions.filter(pc.not_equal(predictions["source"], "secret_vqa"))
     answers = logged.answered
     assert answers is not None and len(shown) == len(predictions) - 8
-    assert list(answers.correct) == shown["exact_match"].to_pylist()
+    assert list(answers.correct) == [int(row["answer"].lower() == row["reference"]) for row in shown.to_pylist()]
     images = [
         tuple(image_ids) or row_id
         for image_ids, row_id in zip(shown["image_ids"].to_pylist(), shown["id"].to_pylist(), strict=True)
@@ -111,8 +111,9 @@ def test_the_baseline_is_the_most_frequent_training_answer_to_the_question() -> 
     rows = {row["id"]: row for row in predictions.to_pylist()}
     assert rows["open_vqa/9-Is"]["baseline_answer"] == "yes"
     assert rows["open_text/1"]["baseline_answer"] == "yes"  # a question that training did not ask: its source's answer
-    assert rows["open_vqa/8-Is"]["baseline_exact_match"] == 0  # where the answer is no
+    assert rows["open_vqa/8-Is"]["reference"] == "no"
     assert metrics["open_text"]["baseline_exact_match"] == 100
+    assert metrics["open_vqa"]["closed"]["baseline_exact_match"] == 75  # "yes" to four questions
 
 
 def test_scores_follow_from_the_predictions_alone() -> None:
@@ -120,9 +121,20 @@ def test_scores_follow_from_the_predictions_alone() -> None:
     available = {name: scores["num_available"] for name, scores in metrics.items() if name not in ("metrics", "all")}
     again = score_predictions(predictions, available, num_resamples=50, confidence=0.95, seed=0)
     assert again == metrics
-    rows = [(row["answer"], [row["reference"], *row["alternatives"]]) for row in predictions.to_pylist()]
     for metric in METRICS:
+        rows = [
+            (row["answer"], [row["reference"], *row["alternatives"]])
+            for row in predictions.to_pylist()
+            if metric.answer_type in (None, row["answer_type"])
+        ]
         assert metrics["all"][metric.name] == pytest.approx(metric.score(metric.measure(rows)), abs=1e-4)
+
+
+def test_predictions_hold_texts_and_no_scores() -> None:
+    predictions, _, _ = run()
+    assert not {name for metric in METRICS for name in (metric.name, f"baseline_{metric.name}")} & {
+        *predictions.column_names
+    }
 
 
 def test_a_drawn_part_is_named_as_such_and_the_same_each_time() -> None:

@@ -89,6 +89,25 @@ def test_what_may_not_be_shown_is_not_shown() -> None:
     assert page.count('<article class="example">') == num_open_images + 3  # the rows without an image
 
 
+def test_the_definitions_of_bleu_1_stand_beside_each_other_and_what_they_may_be_held_against() -> None:
+    page = write()
+    scores = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))
+    definitions = [metric for metric in scores["metrics"] if metric["family"]]
+    assert len(definitions) == 8
+    assert "BLEU-1 of the same answers by definition, in percent" in page  # the chart
+    for metric in definitions:
+        assert f'<th scope="row">{metric["title"]}</th>' in page
+        assert f"{scores['open_vqa'][metric['name']]:.1f}" in page
+    names = {metric["name"] for metric in definitions}
+    for each in published.DEFINITIONS:
+        assert set(each.metrics) <= names
+        assert f'<th scope="row">{each.name}, {each.source}</th><td class="number">{each.value}</td>' in page
+
+
+def test_a_definition_that_fits_no_metric_is_none() -> None:
+    assert re.search(r"Med-PaLM M, up to 562B, pathvqa</th>.*\s*<td>none</td>", write())
+
+
 @pytest.mark.parametrize("most", [0, 1, 5])
 def test_so_many_examples_as_asked_for(most: int) -> None:
     assert write(num_examples=most).count('<article class="example">') == most

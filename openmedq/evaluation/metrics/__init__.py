@@ -7,17 +7,50 @@ as the paper prints them.
 
 from __future__ import annotations
 
+from openmedq.evaluation.metrics import bleu, overlap
 from openmedq.evaluation.metrics.answers import exact_match, token_f1
-from openmedq.evaluation.metrics.bleu import UNIGRAM_COUNTS, bleu_of_sums, count_unigrams, sentence_bleu
 from openmedq.evaluation.metrics.classification import count_outcomes, macro_f1_of_sums
-from openmedq.evaluation.metrics.metric import Metric
+from openmedq.evaluation.metrics.metric import CLOSED, OPEN, Metric
+
+BLEU = "BLEU-1"  # family: canonical and other definitions of one published figure
 
 # `of_row` takes an answer and its accepted references, of which the first is the record's own.
 METRICS = [
-    Metric("bleu_1", "BLEU-1", count_unigrams, bleu_of_sums, columns=UNIGRAM_COUNTS, is_headline=True),
-    Metric("bleu_1_sentence", "Sentence BLEU-1", sentence_bleu),
+    Metric("bleu_1", "BLEU-1", bleu.count_unigrams, bleu.bleu_of_sums, is_headline=True, family=BLEU),
+    Metric("bleu_1_sentence", "Sentence BLEU-1", bleu.sentence_bleu, family=BLEU),
     Metric("exact_match", "Exact match", exact_match, is_headline=True, has_baseline=True),
     Metric("token_f1", "Token F1", token_f1),
+    Metric("rouge_l", "ROUGE-L", overlap.rouge_l),
+    Metric("open_recall", "Open recall", overlap.open_recall, answer_type=OPEN),
+    Metric("closed_accuracy", "Closed accuracy", overlap.closed_accuracy, answer_type=CLOSED),
+    Metric(
+        "yes_no_accuracy",
+        "Yes/no by first word",
+        overlap.leading_word,
+        overlap.share_of_sums,
+        answer_type=CLOSED,
+        is_variant=True,
+    ),
+    Metric("bleu_imageclef_old", "ImageCLEF, NLTK ≤ 3.2.5", bleu.imageclef_bleu_old, family=BLEU, is_variant=True),
+    Metric("bleu_imageclef", "ImageCLEF, current NLTK", bleu.imageclef_bleu, family=BLEU, is_variant=True),
+    Metric("bleu_characters", "Characters (prefix tuning)", bleu.character_bleu, family=BLEU, is_variant=True),
+    Metric("bleu_medevalkit", "MedEvalKit, open only", bleu.naive_bleu, answer_type=OPEN, family=BLEU, is_variant=True),
+    Metric(
+        "bleu_sacrebleu",
+        "sacrebleu, order 1, lower case, 13a",
+        bleu.count_unigrams_13a,
+        bleu.bleu_of_sums,
+        family=BLEU,
+        is_variant=True,
+    ),
+    Metric(
+        "bleu_precision",
+        "Unigram precision, no brevity penalty",
+        bleu.count_unigrams,
+        bleu.precision_of_sums,
+        family=BLEU,
+        is_variant=True,
+    ),
 ]
 
 # `of_row` takes the labels of a row, the predicted classes, and all classes of the dataset.

@@ -21,27 +21,35 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
+from openmedq.evaluation.metrics.metric import CACHED_TEXTS
+
 _APOSTROPHES = re.compile("['\u2018\u2019\u02bc]")
 _MINUS_SIGNS = re.compile("[\u2212\u2010\u2011]")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _POINT = r"(?<![^\W\d_])\.(?=\d)"  # before a digit and not after a letter: "0.5", ".5", but not "fig.5"
 _KEPT_SYMBOLS = "<>=+%±≤≥≈°"
 _SIGN = rf"(?<![^\s{_KEPT_SYMBOLS}])-(?=\.?\d)"  # at the start of a number: "-5", "<-5", but not "t2-weighted" or "3-5"
-_TOKEN_CHARACTER = re.compile(rf"{_POINT}|{_SIGN}|[^\W_]|[{_KEPT_SYMBOLS}]")
+_OTHER_CHARACTER = re.compile(rf"(?!{_POINT}|{_SIGN}|[^\W_]|[{_KEPT_SYMBOLS}]).", re.DOTALL)
+_PLAIN = re.compile(r"[a-z0-9]+(?: [a-z0-9]+)*\.?")  # most answers: nothing to normalize but words
 _JOINTS = re.compile(rf"(?<=\d)(?=[^\W\d_])|(?=[{_KEPT_SYMBOLS}])|(?<=[{_KEPT_SYMBOLS}])")  # number|unit, symbol|any
 _NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _DIGITS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS)}
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=CACHED_TEXTS)
 def normalize_answer(text: str) -> str:
     """Normalize by the steps of the module's docstring; idempotent."""
-    plain = _to_plain_characters(text)
-    words = [_DIGITS.get(word, word) for word in _split_words(plain)]
+    plain = text.lower()
+    if _PLAIN.fullmatch(plain):
+        split = plain.removesuffix(".").split()
+    else:
+        plain = _to_plain_characters(text)
+        split = _split_words(plain)
+    words = [_DIGITS.get(word, word) for word in split]
     return " ".join(_drop_articles(words) or words) or " ".join(plain.split())
 
 
-@lru_cache(maxsize=65536)
+@lru_cache(maxsize=CACHED_TEXTS)
 def match_key(text: str) -> str:
     """What exact match compares: the normalized text with a space before each unit and around each symbol.
 
@@ -67,9 +75,9 @@ def mean_exact_match(answers: Sequence[str], references: Sequence[str]) -> float
 
 
 def _overlap(answer: str, reference: str) -> float:
-    given, wanted = normalize_answer(answer).split(), normalize_answer(reference).split()
     if match_key(answer) == match_key(reference):
         return 1.0
+    given, wanted = normalize_answer(answer).split(), normalize_answer(reference).split()
     num_common = sum((Counter(given) & Counter(wanted)).values())
     return 2 * num_common / (len(given) + len(wanted))
 
@@ -81,9 +89,9 @@ def _to_plain_characters(text: str) -> str:
 
 
 def _split_words(plain: str) -> list[str]:
-    kept = {match.start() for match in _TOKEN_CHARACTER.finditer(plain)}
-    is_kept = (index in kept or unicodedata.category(character)[0] == "M" for index, character in enumerate(plain))
-    return "".join(character if keep else " " for character, keep in zip(plain, is_kept, strict=True)).split()
+    return _OTHER_CHARACTER.sub(
+        lambda match: match[0] if unicodedata.category(match[0])[0] == "M" else " ", plain
+    ).split()
 
 
 def _drop_articles(words: list[str]) -> list[str]:

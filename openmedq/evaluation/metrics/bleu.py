@@ -1,45 +1,56 @@
-"""BLEU-1 as in the authors' public code: tokens of `nltk.word_tokenize` of the lower-cased text, one reference.
+"""BLEU-1 as in the authors' public code, and the other definitions by which published figures were computed.
 
-`word_tokenize` splits English sentences with Punkt (here the model of the package `punkt`, because NLTK would download
-its own), then words with `NLTKWordTokenizer`. Lower case is the only normalization; punctuation counts.
+The canonical two, `bleu_1` and `bleu_1_sentence`, take tokens of `nltk.word_tokenize` of the lower-cased text and one
+reference. Lower case is the only normalization; punctuation counts. All functions of a row return sums or a score in
+[0, 1] from an answer and its accepted references, of which the first is the record's own.
 """
 
 from __future__ import annotations
 
+import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
+from itertools import takewhile
 
 import numpy as np
 
-from openmedq.evaluation.metrics.metric import Count, Numbers
+from openmedq.evaluation.metrics.metric import CACHED_TEXTS, Count, Numbers
+from openmedq.evaluation.metrics.tokens import split_naively, stem, tokenize, tokenize_13a
 
-UNIGRAM_COUNTS = ("num_matches", "num_tried_tokens", "num_answer_tokens", "num_reference_tokens")
+Tokens = Sequence[str]
+Counts = tuple[int, int, int, int]  # matches, tried tokens, answer tokens, reference tokens
 
-
-@lru_cache(maxsize=65536)
-def tokenize(text: str) -> tuple[str, ...]:
-    """Tokens of `nltk.word_tokenize(text.lower())`."""
-    split_sentences, split_words = _tokenizers()
-    return tuple(token for sentence in split_sentences(text.lower()) for token in split_words(sentence))
+MAX_ORDER = 4  # of the n-grams of NLTK's default weights
 
 
-def count_unigrams(answer: str, references: Sequence[str]) -> tuple[int, int, int, int]:
-    """The numbers named in UNIGRAM_COUNTS, from the answer and the first reference.
+def count_unigrams(answer: str, references: Sequence[str]) -> Counts:
+    """Matches, tried tokens, answer tokens and reference tokens, of the answer and the first reference.
 
     Matches are answer tokens that are in the reference, each at most as often as there. Tried tokens are answer
     tokens, but at least 1: NLTK's precision counts an empty answer as one wrong token.
     """
     given, wanted = tokenize(answer), tokenize(references[0])
-    num_matches = sum((Counter(given) & Counter(wanted)).values())
-    return num_matches, max(len(given), 1), len(given), len(wanted)
+    return _count_matches(given, wanted), max(len(given), 1), len(given), len(wanted)
+
+
+def count_unigrams_13a(answer: str, references: Sequence[str]) -> Counts:
+    """As `count_unigrams`, of sacrebleu's tokens in lower case; an empty answer has no token, as there."""
+    given, wanted = tokenize_13a(answer), tokenize_13a(references[0])
+    return _count_matches(given, wanted), len(given), len(given), len(wanted)
 
 
 def bleu_of_sums(sums: Numbers, num_rows: Count) -> Numbers:
-    """Corpus BLEU-1 in percent of (..., 4) sums of UNIGRAM_COUNTS: precision times brevity penalty, no smoothing."""
+    """Corpus BLEU-1 in percent of (..., 4) sums of Counts: precision times brevity penalty, no smoothing."""
     num_matches, num_tried, num_answered, num_wanted = np.moveaxis(sums, -1, 0)
     penalty = np.exp(np.minimum(0.0, 1 - num_wanted / np.maximum(num_answered, 1)))
-    return np.asarray(100 * num_matches / num_tried * penalty)
+    return np.asarray(100 * num_matches / np.maximum(num_tried, 1) * penalty)
+
+
+def precision_of_sums(sums: Numbers, num_rows: Count) -> Numbers:
+    """Unigram precision over the corpus in percent, without the brevity penalty."""
+    return np.asarray(100 * sums[..., 0] / np.maximum(sums[..., 1], 1))
 
 
 def sentence_bleu(answer: str, references: Sequence[str]) -> float:
@@ -47,14 +58,88 @@ def sentence_bleu(answer: str, references: Sequence[str]) -> float:
 
     Equals NLTK's `sentence_bleu` with smoothing method 1: a row without a match scores 0 there too.
     """
-    counts = np.array(count_unigrams(answer, references), dtype=np.float64)
-    return float(bleu_of_sums(counts, 1)) / 100
+    return _score_unigrams(tokenize(answer), tokenize(references[0]))
 
 
-@cache
-def _tokenizers() -> tuple[Callable[[str], list[str]], Callable[[str], list[str]]]:
-    # Imported here because NLTK takes seconds to load, and `transfer` does not need it.
-    import punkt
-    from nltk.tokenize.destructive import NLTKWordTokenizer
+def naive_bleu(answer: str, references: Sequence[str]) -> float:
+    """BLEU-1 of MedEvalKit, in [0, 1]; it scores open questions only.
 
-    return punkt.tokenizer_for("english").tokenize, NLTKWordTokenizer().tokenize
+    Source: MedEvalKit, utils/utils.py, without its search for a final answer in the text of a reasoning model.
+    """
+    return _score_unigrams(split_naively(answer), split_naively(references[0]))
+
+
+def character_bleu(answer: str, references: Sequence[str]) -> float:
+    """What NLTK's `sentence_bleu` with weights (1, 0, 0, 0) returns for two strings instead of tokens, in [0, 1].
+
+    Each character of the reference is then a reference of its own, so that each distinct character of the answer
+    matches once, and the brevity penalty is 1. Source: open-ended-medical-vqa (prefix tuning), predict.py.
+    """
+    return len({*answer} & {*references[0]}) / max(len(answer), 1)
+
+
+def imageclef_bleu_old(answer: str, references: Sequence[str]) -> float:
+    """BLEU of the ImageCLEF VQA-Med evaluator under NLTK 3.2.5 or older, in [0, 1].
+
+    These versions stop at the first order without a match and do not normalize the remaining weights.
+    """
+
+    def combine(precisions: Sequence[float]) -> float:
+        return math.pow(math.prod(takewhile(bool, precisions)), 1 / MAX_ORDER)
+
+    return max(_combine_orders(answer, reference, combine) for reference in _split_references(references))
+
+
+def imageclef_bleu(answer: str, references: Sequence[str]) -> float:
+    """BLEU of the ImageCLEF VQA-Med evaluator under current NLTK, in [0, 1].
+
+    An order without a match counts as the smallest positive float, so that answers of fewer than four tokens score
+    almost 0. Source of both: VQA-Med-2020, Evaluator-VQA-Med-2020.py; 2019's own evaluator was not published.
+    """
+
+    def combine(precisions: Sequence[float]) -> float:
+        return math.prod(math.pow(each or sys.float_info.min, 1 / MAX_ORDER) for each in precisions)
+
+    return max(_combine_orders(answer, reference, combine) for reference in _split_references(references))
+
+
+def _split_references(references: Sequence[str]) -> list[str]:
+    """The evaluator's file of references separates accepted answers by `#`."""
+    return [part for reference in references for part in reference.split("#")]
+
+
+def _combine_orders(answer: str, reference: str, combine: Callable[[Sequence[float]], float]) -> float:
+    given, wanted = stem(answer), stem(reference)
+    if not given and not wanted:
+        return 1.0
+    precisions = _precisions(given, wanted)
+    return _penalize(given, wanted) * combine(precisions) if precisions[0] else 0.0
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def _precisions(given: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[float, ...]:
+    """The precision of each order; those after one without a match are 0 too."""
+    found: list[float] = []
+    for order in range(1, MAX_ORDER + 1):
+        if order > len(given) or (found and not found[-1]):
+            return (*found, *(0.0 for _ in range(MAX_ORDER - len(found))))
+        mine, others = (list(zip(*(each[n:] for n in range(order)), strict=False)) for each in (given, wanted))
+        found.append(_count_matches(mine, others) / len(mine))
+    return tuple(found)
+
+
+def _score_unigrams(given: Tokens, wanted: Tokens) -> float:
+    return _penalize(given, wanted) * _count_matches(given, wanted) / max(len(given), 1)
+
+
+def _count_matches(given: Sequence[object], wanted: Sequence[object]) -> int:
+    if given == wanted:
+        return len(given)
+    if len(given) == 1:  # as most answers
+        return int(given[0] in wanted)
+    return sum((Counter(given) & Counter(wanted)).values())
+
+
+def _penalize(given: Tokens, wanted: Tokens) -> float:
+    """The brevity penalty."""
+    return math.exp(min(0.0, 1 - len(wanted) / len(given))) if given else 0.0

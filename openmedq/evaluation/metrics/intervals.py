@@ -1,18 +1,22 @@
 """Bootstrap confidence intervals, clustered: images are drawn with all their questions, not single rows.
 
 Questions about one image are answered right or wrong together; drawing them one by one would give too narrow an
-interval. Every score is a function of sums over rows, so that one matrix product gives all resamples of all metrics.
+interval. Every score is a function of sums over rows. The sums of all resamples are one matrix product: how often each
+resample draws each image, times the sums of each image. It is computed in blocks, so that memory is bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from openmedq.evaluation.metrics.metric import Metric, Numbers
 
-_CHUNK_SIZE = 4_000_000  # draws in memory at once: 32 MB
+_CHUNK_SIZE = 16_000_000  # counts in memory at once: 128 MB; with fewer, the product is too narrow to be fast
 
 
 def bootstrap(
@@ -42,36 +46,116 @@ def bootstrap(
     num_rows = len(groups)
     if num_rows == 0 or any(len(each) != num_rows for each in numbers):
         raise ValueError(f"{num_rows} groups for {[len(each) for each in numbers]} rows; expected one group a row")
-    sums = _sum_by_group(np.hstack([*numbers, np.ones((num_rows, 1))]), groups)  # (G, sum of K + 1)
-    resampled = _resample(sums, num_resamples, np.random.default_rng(seed)) if len(sums) > 1 else None
+    ones = np.ones((num_rows, 1))
+    sums = sum_by_group(np.hstack([part for own in numbers for part in (own, ones)]), number_groups(groups))
+    resampled = None
+    if len(sums) > 1:
+        (resampled,) = resample([sums], num_resamples, np.random.default_rng(seed))
+    columns = place(numbers)
+    return score_sums(metrics, columns, sums.sum(axis=0), resampled, confidence)
+
+
+def place(numbers: Sequence[Numbers]) -> list[slice]:
+    """The columns of each metric in a row of all sums: its K numbers, then the number of rows that count."""
+    ends = np.cumsum([own.shape[1] + 1 for own in numbers]).tolist()
+    return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def score_sums(
+    metrics: Sequence[Metric],
+    columns: Sequence[slice],
+    sums: Numbers,
+    resampled: Numbers | None,
+    confidence: float,
+) -> dict[str, float]:
+    """Scores of sums (K), with bounds if there are sums of resamples (N, K); a metric without a row has no score."""
     tail = 50 * (1 - confidence)
     scores: dict[str, float] = {}
-    start = 0
-    for metric, own in zip(metrics, numbers, strict=True):
-        part = slice(start, start := start + own.shape[1])
-        scores[metric.name] = float(metric.of_sums(sums[:, part].sum(axis=0), num_rows))
+    for metric, own in zip(metrics, columns, strict=True):
+        value = score_all(metric, sums[own])
+        if not np.isfinite(value):
+            continue
+        scores[metric.name] = float(value)
         if resampled is not None:
-            low, high = np.percentile(metric.of_sums(resampled[:, part], resampled[:, -1]), [tail, 100 - tail])
+            drawn = score_all(metric, resampled[:, own])  # NaN if a resample has no row that counts
+            low, high = np.percentile(drawn[np.isfinite(drawn)], [tail, 100 - tail])
             scores |= {f"{metric.name}_low": float(low), f"{metric.name}_high": float(high)}
     return scores
 
 
-def _sum_by_group(numbers: Numbers, groups: Sequence[str]) -> Numbers:
-    names, membership = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
-    sums = np.zeros((len(names), numbers.shape[1]))
-    np.add.at(sums, membership, numbers)
+def score_all(metric: Metric, sums: Numbers) -> Numbers:
+    """The metric of sums (..., K + 1), of which the last is the number of rows; NaN without rows."""
+    num_rows = sums[..., -1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(num_rows > 0, metric.of_sums(sums[..., :-1], num_rows), np.nan)
+
+
+def number_groups(groups: Sequence[str]) -> NDArray[np.intp]:
+    """The number of each row's group, in the order of their names."""
+    ordered = {name: number for number, name in enumerate(sorted(set(groups)))}
+    return np.array([ordered[name] for name in groups], dtype=np.intp)
+
+
+def sum_by_group(numbers: Numbers, groups: NDArray[np.intp], num_groups: int | None = None) -> Numbers:
+    """(groups, K): the sums of the rows of each group."""
+    sums = np.zeros((num_groups if num_groups is not None else groups.max(initial=-1) + 1, numbers.shape[1]))
+    np.add.at(sums, groups, numbers)
     return sums
 
 
-def _resample(sums: Numbers, num_resamples: int, rng: np.random.Generator) -> Numbers:
-    """(num_resamples, K): sums over as many groups as there are, drawn with replacement."""
-    num_groups = len(sums)
-    chunk = max(1, _CHUNK_SIZE // num_groups)
-    parts = []
-    for start in range(0, num_resamples, chunk):
-        num_rows = min(chunk, num_resamples - start)
-        drawn = rng.integers(num_groups, size=(num_rows, num_groups))
-        drawn += num_groups * np.arange(num_rows)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=num_rows * num_groups).reshape(num_rows, num_groups)
-        parts.append(times @ sums)
-    return np.concatenate(parts)
+def resample(parts: Sequence[Numbers], num_resamples: int, rng: np.random.Generator) -> list[Numbers]:
+    """For each part (G, K) the sums (num_resamples, K) over G groups that are drawn with replacement.
+
+    All parts see the same draws, because they are sums over the same groups. A group that has no row of a part is
+    zero in it.
+    """
+    num_groups = len(parts[0])
+    stacked = np.hstack(parts)
+    ends = np.cumsum([part.shape[1] for part in parts])
+    # Picking counts costs ten times the product: only a part of few groups is multiplied with those of its own.
+    is_wide = np.repeat(
+        [10 * np.count_nonzero(part.any(axis=1)) > num_groups for part in parts], np.diff(ends, prepend=0)
+    )
+    batches = [np.flatnonzero(is_wide)]
+    batches += [own for own in np.split(np.arange(ends[-1]), ends[:-1]) if not is_wide[own[0]]]
+    products = []
+    for columns in batches:
+        rows = np.flatnonzero(stacked[:, columns].any(axis=1))
+        products.append((columns, rows, *_find_distinct(stacked[np.ix_(rows, columns)])))
+    result = np.empty((num_resamples, ends[-1]))
+    with threadpool_limits(1):  # threads of a product so narrow wait for each other, for minutes on a busy machine
+        for start, counts in _count_draws(num_groups, num_resamples, rng):
+            for columns, rows, sums, places in products:
+                drawn = counts if len(rows) == num_groups else counts[:, rows]
+                result[start : start + len(counts), columns] = (drawn @ sums)[:, places]
+    return np.split(result, ends[:-1], axis=1)
+
+
+def _find_distinct(sums: Numbers) -> tuple[Numbers, list[int]]:
+    """The distinct columns, and the place of each column among them: metrics and parts share many."""
+    found: dict[bytes, int] = {}
+    places = [found.setdefault(hashlib.sha256(column.tobytes()).digest(), len(found)) for column in sums.T]
+    return sums[:, [places.index(number) for number in range(len(found))]], places
+
+
+def permute(differences: Numbers, num_permutations: int, rng: np.random.Generator) -> Numbers:
+    """(num_permutations, K): sums of the differences (G, K) of the groups, each kept or dropped with equal chance.
+
+    Added to one side and taken from the other, they exchange two systems' answers within groups.
+    """
+    block = max(1, _CHUNK_SIZE // max(len(differences), 1))
+    results = []
+    for start in range(0, num_permutations, block):
+        num_rows = min(block, num_permutations - start)
+        results.append(rng.integers(2, size=(num_rows, len(differences)), dtype=np.int8).astype(float) @ differences)
+    return np.concatenate(results)
+
+
+def _count_draws(num_groups: int, num_resamples: int, rng: np.random.Generator) -> Iterator[tuple[int, Numbers]]:
+    """Yield blocks of (resamples, groups): how often each is drawn, with the number of the block's first resample."""
+    block = max(1, _CHUNK_SIZE // num_groups)
+    for start in range(0, num_resamples, block):
+        counts = np.empty((min(block, num_resamples - start), num_groups))
+        for row in counts:  # one by one, because the counters of one resample fit the processor's cache
+            row[:] = np.bincount(rng.integers(num_groups, size=num_groups, dtype=np.uint32), minlength=num_groups)
+        yield start, counts

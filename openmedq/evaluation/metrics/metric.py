@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,10 @@ from numpy.typing import ArrayLike, NDArray
 
 Numbers = NDArray[np.float64]
 Count = float | Numbers  # of rows, for one sum or for each of several
+
+OPEN, CLOSED = "open", "closed"  # types of answers
+CHUNK_ROWS = 2**15  # that all metrics measure before the next ones
+CACHED_TEXTS = 2**17  # of each cache of tokens: more than the distinct texts of a chunk
 
 
 def mean_percent(sums: Numbers, num_rows: Count) -> Numbers:
@@ -26,27 +30,35 @@ class Metric:
     title: str  # in tables
     of_row: Callable[..., ArrayLike]  # K numbers of a row
     of_sums: Callable[[Numbers, Count], Numbers] = mean_percent  # (..., K) sums, number of rows -> (...)
-    columns: tuple[str, ...] = ()  # names of the K numbers in predictions.parquet; by default the metric's own
     is_headline: bool = False  # at the top of the report, with its interval in the summary, a metric of MLflow's run
     has_baseline: bool = False  # scored for the majority baseline too
+    answer_type: str | None = None  # OPEN or CLOSED: rows of the other type do not count
+    family: str = ""  # the figure of which it is one definition; the report compares the definitions
+    is_variant: bool = False  # only in metrics.json and in the comparison of definitions
 
-    @property
-    def column_names(self) -> tuple[str, ...]:
-        """Columns of predictions.parquet that hold the numbers of a row."""
-        return self.columns or (self.name,)
-
-    def measure(self, rows: Iterable[tuple[Any, ...]]) -> Numbers:
+    def measure(self, rows: Sequence[tuple[Any, ...]]) -> Numbers:
         """The numbers of all rows, (rows, K); each row is the arguments of `of_row`."""
-        return np.array([np.atleast_1d(self.of_row(*row)) for row in rows], dtype=np.float64)
+        numbers = np.array([self.of_row(*row) for row in rows], dtype=np.float64)
+        return numbers.reshape(len(rows), -1) if len(rows) else np.zeros((0, 1))
 
     def score(self, numbers: Numbers) -> float:
         """The score of rows, given their numbers (rows, K)."""
         return float(self.of_sums(numbers.sum(axis=0), len(numbers)))
 
 
+def measure_rows(metrics: Sequence[Metric], rows: Sequence[tuple[Any, ...]]) -> list[Numbers]:
+    """The numbers of all rows for each metric, (rows, K); equal rows are measured once."""
+    places: dict[tuple[Any, ...], int] = {}
+    of_row = [places.setdefault(row, len(places)) for row in rows]
+    distinct = list(places)
+    chunks = [distinct[start : start + CHUNK_ROWS] for start in range(0, max(len(distinct), 1), CHUNK_ROWS)]
+    measured = [[metric.measure(chunk) for metric in metrics] for chunk in chunks]
+    return [np.concatenate(parts)[of_row] for parts in zip(*measured, strict=True)]
+
+
 def describe(metrics: Sequence[Metric]) -> list[Mapping[str, Any]]:
     """Describe the metrics for readers of metrics.json. DVC ignores lists in metrics files."""
-    names = ("name", "title", "is_headline", "has_baseline")
+    names = ("name", "title", "is_headline", "has_baseline", "family", "is_variant")
     return [{name: getattr(metric, name) for name in names} for metric in metrics]
 
 

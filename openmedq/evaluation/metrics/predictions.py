@@ -1,33 +1,42 @@
 """The table predictions.parquet and its scores, which need no model.
 
-A row holds the question, the references, the answer, the numbers that the metrics sum up, and the way back to the
-published record with its licence.
+A row holds the question, the references, the answer, what the rows can be grouped by, and the way back to the published
+record with its licence. It holds no score: what the metrics sum up is computed from the texts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from openmedq.evaluation.metrics import METRICS
-from openmedq.evaluation.metrics.answers import normalize_answer
-from openmedq.evaluation.metrics.intervals import bootstrap
-from openmedq.evaluation.metrics.metric import Metric, Numbers, describe
+from openmedq.evaluation.metrics.answers import exact_match, normalize_answer
+from openmedq.evaluation.metrics.intervals import number_groups, place, resample, score_sums, sum_by_group
+from openmedq.evaluation.metrics.metric import CLOSED, OPEN, Metric, Numbers, describe, measure_rows
+from openmedq.schema import Sample
 from openmedq.storage.progress import Answers
 
-OPEN, CLOSED = "open", "closed"
-BASELINE = "baseline_"  # prefix of the majority baseline's columns and scores
+BASELINE = "baseline_"  # prefix of the majority baseline's scores
+NEW_IMAGES = "new_images"
+
+# What rows are grouped by, and the attributes of a record that give it, the first one present.
+GROUPINGS = {
+    "question_type": ("question_type", "content_type", "category"),
+    "organ": ("image_organ", "location"),
+    "modality": ("modality", "modality_type"),
+}
 
 
 def prediction_schema() -> pa.Schema:
-    """The columns of predictions.parquet, with those of all metrics."""
-    names = [*_columns_of(METRICS), *(f"{BASELINE}{name}" for name in _columns_of(_with_baseline()))]
+    """The columns of predictions.parquet."""
     return pa.schema(
         [
             *(pa.field(name, pa.string(), False) for name in ("id", "source", "split", "task", "question")),
@@ -36,24 +45,40 @@ def prediction_schema() -> pa.Schema:
             pa.field("alternatives", pa.list_(pa.string()), False),  # other accepted answers
             pa.field("answer", pa.string(), False),
             pa.field("answer_type", pa.string(), False),  # open or closed
+            *(pa.field(name, pa.string()) for name in GROUPINGS),  # as the record states it; null if it does not
             pa.field("image_ids", pa.list_(pa.string()), False),
             pa.field("is_image_new", pa.bool_()),  # no training row shows the same pixels; null without an image
-            pa.field("baseline_answer", pa.string(), False),  # normalized; see metrics.baseline
-            *(pa.field(name, pa.float64(), False) for name in names),
+            pa.field("baseline_answer", pa.string()),  # normalized; see metrics.baseline; null for another system
             pa.field("provenance", pa.struct([pa.field(name, pa.string()) for name in ("file", "record")]), False),
             pa.field("licence", pa.string(), False),
         ]
     )
 
 
-def score_row(answer: str, baseline_answer: str, references: Sequence[str]) -> dict[str, float]:
-    """The metrics' columns of one row; `references` are all accepted answers, the record's own first."""
-    row: dict[str, float] = {}
-    for prefix, text, metrics in (("", answer, METRICS), (BASELINE, baseline_answer, _with_baseline())):
-        for metric in metrics:
-            numbers = metric.measure([(text, references)])[0].tolist()
-            row |= {f"{prefix}{name}": number for name, number in zip(metric.column_names, numbers, strict=True)}
-    return row
+def describe_answer(
+    sample: Sample, answer: str, *, is_image_new: bool | None = None, baseline_answer: str | None = None
+) -> dict[str, Any]:
+    """One row of predictions.parquet: the answer to the last question of a sample."""
+    turn, given = sample.turns[-1], sample.attributes
+    groupings = {name: next(filter(None, map(given.get, keys)), None) for name, keys in GROUPINGS.items()}
+    return {
+        "id": sample.id,
+        "source": sample.source,
+        "split": sample.split,
+        "task": str(sample.task),
+        "question": turn.question,
+        "options": list(turn.options),
+        "reference": turn.answer,
+        "alternatives": list(turn.alternatives),
+        "answer": answer,
+        "answer_type": answer_type_of(given, turn.options, turn.answer),
+        **groupings,
+        "image_ids": [image.image_id for image in sample.images],
+        "is_image_new": is_image_new,
+        "baseline_answer": baseline_answer,
+        "provenance": {"file": sample.provenance.file, "record": sample.provenance.record},
+        "licence": sample.licence,
+    }
 
 
 def answer_type_of(attributes: Mapping[str, str], options: tuple[str, ...], reference: str) -> str:
@@ -62,6 +87,72 @@ def answer_type_of(attributes: Mapping[str, str], options: tuple[str, ...], refe
     if stated in (OPEN, CLOSED):
         return stated
     return CLOSED if options or normalize_answer(reference) in ("yes", "no") else OPEN
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sums over some rows, and the same sums over the rows of each resample if they are of more than one image."""
+
+    num_rows: int
+    sums: Numbers  # (K)
+    resampled: Numbers | None  # (resamples, K)
+    baseline: Numbers  # as `sums`, of the metrics with a baseline
+
+
+class Scorer:
+    """The sums of each row of a table of predictions, and the scores of parts of the rows."""
+
+    def __init__(self, rows: pa.Table, *, num_resamples: int, confidence: float, seed: int) -> None:
+        self.rows = rows
+        self.sums, self.columns = measure(rows, METRICS)
+        variants = [own for metric, own in zip(METRICS, self.columns, strict=True) if metric.is_variant]
+        self._of_variants = np.r_[*variants] if variants else []
+        self._with_baseline = [metric for metric in METRICS if metric.has_baseline]
+        self._baseline, self._baseline_columns = measure(rows, self._with_baseline, "baseline_answer")
+        self._num_resamples, self._confidence, self._seed = num_resamples, confidence, seed
+
+    def cut(self, source: str, parts: Mapping[Any, NDArray[np.bool_]]) -> dict[Any, Part]:
+        """The parts of one source that have rows; masks are of all rows. All parts see the same draws of images."""
+        taken = np.flatnonzero(equal(self.rows["source"], source))
+        groups = number_groups(images_of(self.rows.take(taken)))
+        masks = {name: mask[taken] for name, mask in parts.items() if mask[taken].any()}
+        sums = []
+        for name, mask in masks.items():
+            part = sum_by_group(self.sums[taken[mask]], groups[mask], int(groups.max()) + 1)
+            if isinstance(name, tuple):  # a value of a grouping: without a row, a metric has no score
+                part[:, self._of_variants] = 0
+            sums.append(part)
+        # Of the source, so that its intervals do not depend on other sources, and those of two sources are independent.
+        own = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8])
+        drawn = resample(sums, self._num_resamples, np.random.default_rng([self._seed, own])) if sums else []
+        return {
+            name: Part(
+                int(mask.sum()),
+                part.sum(axis=0),
+                resampled if np.count_nonzero(part.any(axis=1)) > 1 else None,
+                self._baseline[taken[mask]].sum(axis=0),
+            )
+            for (name, mask), part, resampled in zip(masks.items(), sums, drawn, strict=True)
+        }
+
+    def score(self, parts: Iterable[Part | None]) -> dict[str, Any]:
+        """Scores of parts of different sources together, rounded to 4 decimals."""
+        found = [part for part in parts if part is not None]
+        if not found:
+            return {"num_rows": 0}
+        sums: Numbers = np.sum([part.sums for part in found], axis=0)
+        baseline: Numbers = np.sum([part.baseline for part in found], axis=0)
+        resampled = None
+        if any(part.resampled is not None for part in found):
+            # A part of one image is the same in each resample.
+            shape = (self._num_resamples, len(sums))
+            each = [np.broadcast_to(part.sums if part.resampled is None else part.resampled, shape) for part in found]
+            resampled = np.add.reduce(each)
+        scores = score_sums(METRICS, self.columns, sums, resampled, self._confidence)
+        floors = score_sums(self._with_baseline, self._baseline_columns, baseline, None, self._confidence)
+        scores |= {f"{BASELINE}{name}": value for name, value in floors.items()}
+        num_rows = sum(part.num_rows for part in found)
+        return {"num_rows": num_rows, **{name: round(value, 4) for name, value in scores.items()}}
 
 
 def score_predictions(
@@ -74,42 +165,53 @@ def score_predictions(
 ) -> dict[str, Any]:
     """`{"metrics": descriptions, "all": scores, "<source>": scores, ...}`, sources by id, values with 4 decimals.
 
-    Scores are `num_rows` of `num_available`, each metric with `_low` and `_high` (intervals clustered by image), and
-    `baseline_<metric>`; under `open`, `closed` and `new_images` the same of a part of the rows. Without rows there are
-    no scores. `all` states the `confidence` of the intervals.
+    Scores are `num_rows` of `num_available`, each metric with `_low` and `_high` (intervals clustered by image, images
+    drawn within their source), and `baseline_<metric>`; under `open`, `closed` and `new_images` the same of a part of
+    the rows, and of a source under each of GROUPINGS that its records
+    state, without the variants. Without rows there are no scores. `all`
+    states the `confidence` of the intervals.
     """
-    options = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
-    overall = _score_with_parts(predictions, sum(num_available.values()), options)
-    metrics: dict[str, Any] = {"metrics": describe(METRICS), "all": overall | {"confidence": confidence}}
-    for source in sorted(num_available):
-        rows = predictions.filter(pc.equal(predictions["source"], source))
-        metrics[source] = _score_with_parts(rows, num_available[source], options)
+    scorer = Scorer(predictions, num_resamples=num_resamples, confidence=confidence, seed=seed)
+    parts: dict[str | None, NDArray[np.bool_]] = {
+        None: np.ones(len(predictions), dtype=bool),
+        OPEN: equal(predictions["answer_type"], OPEN),
+        CLOSED: equal(predictions["answer_type"], CLOSED),
+        NEW_IMAGES: pc.fill_null(predictions["is_image_new"], False).to_numpy(),
+    }
+    groups = {
+        (name, value): equal(predictions[name], value)
+        for name in GROUPINGS
+        for value in sorted(filter(None, predictions[name].unique().to_pylist()))
+    }
+    cut = {source: scorer.cut(source, {**parts, **groups}) for source in sorted(num_available)}
+
+    def score(sources: Sequence[str]) -> dict[str, Any]:
+        whole, *others = (scorer.score(cut[source].get(name) for source in sources) for name in parts)
+        num_rows = {"num_rows": whole.pop("num_rows"), "num_available": sum(num_available[name] for name in sources)}
+        return {**num_rows, **whole, **dict(zip((OPEN, CLOSED, NEW_IMAGES), others, strict=True))}
+
+    metrics: dict[str, Any] = {"metrics": describe(METRICS), "all": score(list(cut)) | {"confidence": confidence}}
+    for source, found in cut.items():
+        metrics[source] = score([source])
+        for name in GROUPINGS:
+            if values := {key[1]: scorer.score([part]) for key, part in found.items() if key and key[0] == name}:
+                metrics[source][name] = values
     return metrics
 
 
-def _score_with_parts(rows: pa.Table, num_available: int, options: Mapping[str, Any]) -> dict[str, Any]:
-    parts = {
-        OPEN: pc.equal(rows["answer_type"], OPEN),
-        CLOSED: pc.equal(rows["answer_type"], CLOSED),
-        "new_images": pc.fill_null(rows["is_image_new"], False),
-    }
-    scores = _score(rows, options)
-    return {
-        "num_rows": scores.pop("num_rows"),
-        "num_available": num_available,
-        **scores,
-        **{name: _score(rows.filter(is_part), options) for name, is_part in parts.items()},
-    }
-
-
-def _score(rows: pa.Table, options: Mapping[str, Any]) -> dict[str, Any]:
-    if not len(rows):
-        return {"num_rows": 0}
-    numbers = [_numbers_of(rows, metric) for metric in METRICS]
-    scores = bootstrap(METRICS, numbers, _images_of(rows), **options)
-    for metric in _with_baseline():
-        scores[f"{BASELINE}{metric.name}"] = metric.score(_numbers_of(rows, metric, BASELINE))
-    return {"num_rows": len(rows), **{name: round(value, 4) for name, value in scores.items()}}
+def measure(rows: pa.Table, metrics: Sequence[Metric], answers: str = "answer") -> tuple[Numbers, list[slice]]:
+    """The sums of each row, (rows, K), and each metric's columns; a null answer counts in no metric."""
+    texts = rows[answers].to_pylist()
+    references = (rows[name].to_pylist() for name in ("reference", "alternatives"))
+    accepted = [(reference, *others) for reference, others in zip(*references, strict=True)]
+    numbers = measure_rows(metrics, list(zip([text or "" for text in texts], accepted, strict=True)))
+    is_given = np.array([text is not None for text in texts], dtype=bool)
+    counted = [
+        is_given if metric.answer_type is None else is_given & equal(rows["answer_type"], metric.answer_type)
+        for metric in metrics
+    ]
+    masked = [part for own, mask in zip(numbers, counted, strict=True) for part in (own * mask[:, None], mask[:, None])]
+    return np.hstack([np.zeros((len(texts), 0)), *masked]), place(numbers)
 
 
 def summarize_answers(predictions: pa.Table, is_shown: pa.ChunkedArray, confidence: float) -> Answers:
@@ -118,25 +220,20 @@ def summarize_answers(predictions: pa.Table, is_shown: pa.ChunkedArray, confiden
     Questions are the same if their ids, texts and references are.
     """
     rows = predictions.filter(is_shown)
-    asked = json.dumps(rows.select(["id", "question", "reference"]).to_pydict())
-    correct = (rows["exact_match"].to_numpy() == 1).astype(int)
-    _, clusters = np.unique(np.array(_images_of(rows), dtype=object).astype(str), return_inverse=True)
-    return Answers(hashlib.sha256(asked.encode()).hexdigest(), correct.tolist(), clusters.tolist(), confidence)
+    asked = rows.select(["id", "question", "reference"]).to_pydict()
+    texts = zip(*(rows[name].to_pylist() for name in ("answer", "reference", "alternatives")), strict=True)
+    correct = [int(exact_match(answer, (reference, *others))) for answer, reference, others in texts]
+    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    return Answers(digest, correct, number_groups(images_of(rows)).tolist(), confidence)
 
 
-def _numbers_of(rows: pa.Table, metric: Metric, prefix: str = "") -> Numbers:
-    return np.column_stack([rows[f"{prefix}{name}"].to_numpy() for name in metric.column_names])
+def equal(column: pa.ChunkedArray, value: str) -> NDArray[np.bool_]:
+    """Which values of a column of texts equal the given one."""
+    mask: NDArray[np.bool_] = pc.fill_null(pc.equal(column, value), False).to_numpy()
+    return mask
 
 
-def _with_baseline() -> list[Metric]:
-    return [metric for metric in METRICS if metric.has_baseline]
-
-
-def _columns_of(metrics: Sequence[Metric]) -> list[str]:
-    return [name for metric in metrics for name in metric.column_names]
-
-
-def _images_of(rows: pa.Table) -> list[str]:
+def images_of(rows: pa.Table) -> list[str]:
     """The keys of the bootstrap's groups: rows on the same images are one group, a row without an image is its own."""
     columns = (rows[name].to_pylist() for name in ("source", "image_ids", "id"))
     return [

@@ -1,0 +1,185 @@
+"""`compare`: two systems' answers to the same questions.
+
+Both files are predictions.parquet of `evaluate`, or written by `score --output`. Intervals of differences come from
+the same resamples of images for both systems. The permutation test exchanges the two systems' answers to all questions
+about an image with equal chance; p is the share of exchanges with a difference at least as large, in either direction.
+"""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from rich.console import Console
+
+from openmedq.errors import SourceError
+from openmedq.evaluation.metrics import METRICS
+from openmedq.evaluation.metrics.intervals import number_groups, permute, resample, score_all, sum_by_group
+from openmedq.evaluation.metrics.metric import Metric, Numbers
+from openmedq.evaluation.metrics.predictions import GROUPINGS, equal, images_of, measure, prediction_schema
+from openmedq.evaluation.terminal import check_resamples, make_table
+from openmedq.storage.tables import open_parquet
+
+CONFIDENCE = 0.95
+SAME = ("source", "question", "reference", "alternatives")  # columns that must be equal for a common id
+WHERE = ("source", "answer_type", *GROUPINGS)
+MIN_ROWS = 10  # of a group that is compared
+
+Tree = dict[str, Any]
+
+
+def run(first: Path, second: Path, resamples: int, json: bool) -> None:
+    """Print the difference of each metric, second minus first, and which system is better in which group of rows.
+
+    Raises:
+        SourceError: a file is not a table of predictions, or the files have no question in common.
+    """
+    check_resamples(resamples)
+    ours, theirs, only = align(first, second)
+    compared = compare(ours, theirs, num_resamples=resamples, seed=0)
+    compared["only_in"] = dict(zip("AB", only, strict=True))
+    show(Console(), compared, first, second)
+    if json:
+        print(json_format.dumps(compared))
+
+
+def align(first: Path, second: Path) -> tuple[pa.Table, pa.Table, tuple[int, int]]:
+    """The rows of both files with a common id, in the same order, and the numbers of the other rows."""
+    tables = [_read(path) for path in (first, second)]
+    ids = [table["id"] for table in tables]
+    common = sorted(set(ids[0].to_pylist()) & set(ids[1].to_pylist()))
+    if not common:
+        raise SourceError(f"{first}, {second}: have no id in common; compare answers to the same questions")
+    wanted = pa.array(common, pa.string())
+    ours, theirs = (table.take(pc.index_in(wanted, table["id"])) for table in tables)
+    for name in SAME:
+        pairs = zip(ours[name].to_pylist(), theirs[name].to_pylist(), strict=True)
+        num_other = sum(one != other for one, other in pairs)
+        if num_other:
+            raise SourceError(
+                f"{first}, {second}: {num_other:,} of {len(common):,} common ids have another {name}; "
+                "the files are of different versions of the dataset"
+            )
+    return ours, theirs, (len(ids[0]) - len(common), len(ids[1]) - len(common))
+
+
+def _read(path: Path) -> pa.Table:
+    table = open_parquet(path).read() if path.suffix == ".parquet" else None
+    if table is None or not table.schema.equals(prediction_schema()):
+        raise SourceError(
+            f"{path}: is not a table of predictions; `score FILE --dataset ID --output TABLE.parquet` makes one"
+        )
+    if len(table["id"].unique()) != len(table):
+        raise SourceError(f"{path}: has an id twice; write it again")
+    return table
+
+
+def compare(ours: pa.Table, theirs: pa.Table, *, num_resamples: int, seed: int) -> Tree:
+    """`{"metrics": [...], "where": [...], "exact_match": {...}}` of two tables with the same questions in order.
+
+    Each entry of a list has `num_rows`, `A`, `B`, `difference` (B minus A) with `low` and `high`, `p` and `better`,
+    which is "A", "B", or "" if p is at least 1 - CONFIDENCE.
+    """
+    groups = number_groups(images_of(ours))
+    measured, columns = measure(ours, METRICS)
+    others, _ = measure(theirs, METRICS)
+    everything = np.ones(len(ours), dtype=bool)
+    options = {"num_resamples": num_resamples, "seed": seed}
+    exact = next(number for number, metric in enumerate(METRICS) if metric.name == "exact_match")
+    return {
+        "num_rows": len(ours),
+        "num_images": int(groups.max()) + 1,
+        "confidence": CONFIDENCE,
+        "metrics": _compare(measured, others, METRICS, columns, groups, everything, options),
+        "where": [
+            {"group": name, "value": value, **each}
+            for name, value, mask in _list_groups(ours)
+            for each in _compare(measured, others, [METRICS[exact]], [columns[exact]], groups, mask, options)
+        ],
+        "exact_match": _count_wins(measured[:, columns[exact].start], others[:, columns[exact].start]),
+    }
+
+
+def _list_groups(rows: pa.Table) -> Iterator[tuple[str, str, NDArray[np.bool_]]]:
+    for name in WHERE:
+        values = sorted(filter(None, rows[name].unique().to_pylist()))
+        masks = ((value, equal(rows[name], value)) for value in values)
+        yield from ((name, value, mask) for value, mask in masks if len(values) > 1 and mask.sum() >= MIN_ROWS)
+
+
+def _compare(
+    measured: Numbers,
+    others: Numbers,
+    metrics: Sequence[Metric],
+    columns: Sequence[slice],
+    groups: NDArray[np.intp],
+    mask: NDArray[np.bool_],
+    options: dict[str, int],
+) -> list[Tree]:
+    """Each metric of the rows of a mask; one without a row that counts is left out."""
+    _, own = np.unique(groups[mask], return_inverse=True)
+    a, b = (sum_by_group(each[mask], own) for each in (measured, others))
+    total_a, total_b = a.sum(axis=0), b.sum(axis=0)
+    rng = np.random.default_rng(options["seed"])
+    num = options["num_resamples"]
+    drawn = resample([a, b], num, rng) if len(a) > 1 else None
+    moved = permute(b - a, num, rng)
+    compared = []
+    for metric, part in zip(metrics, columns, strict=True):
+        value_a, value_b = (float(score_all(metric, total[part])) for total in (total_a, total_b))
+        if not np.isfinite(value_b - value_a):
+            continue
+        exchanged = score_all(metric, (total_b - moved)[:, part]) - score_all(metric, (total_a + moved)[:, part])
+        difference = value_b - value_a
+        p = (1 + np.count_nonzero(np.abs(exchanged) >= abs(difference) - 1e-9)) / (num + 1)
+        row: Tree = {"name": metric.name, "title": metric.title, "num_rows": int(total_a[part][-1])}
+        row |= {"A": round(value_a, 4), "B": round(value_b, 4), "difference": round(difference, 4)}
+        if drawn is not None:
+            differences = score_all(metric, drawn[1][:, part]) - score_all(metric, drawn[0][:, part])
+            tail = 50 * (1 - CONFIDENCE)
+            bounds = np.percentile(differences[np.isfinite(differences)], [tail, 100 - tail]).tolist()
+            row |= dict(zip(("low", "high"), (round(bound, 4) for bound in bounds), strict=True))
+        better = ("B" if difference > 0 else "A") if p < 1 - CONFIDENCE else ""
+        compared.append({**row, "p": round(float(p), 5), "better": better})
+    return compared
+
+
+def _count_wins(ours: Numbers, theirs: Numbers) -> dict[str, int]:
+    """How many rows both systems answer right, only one, or none."""
+    a, b = ours == 1, theirs == 1
+    counts = {"both": a & b, "only_A": a & ~b, "only_B": b & ~a, "neither": ~a & ~b}
+    return {name: int(mask.sum()) for name, mask in counts.items()}
+
+
+def show(console: Console, compared: Tree, first: Path, second: Path) -> None:
+    """Print the comparison; no text of a record."""
+    lines = [f"A: {first}", f"B: {second}", f"{compared['num_rows']:,} questions on {compared['num_images']:,} images"]
+    lines += [f"not compared: {number:,} rows only in {name}" for name, number in compared["only_in"].items() if number]
+    wins = compared["exact_match"]
+    lines.append(
+        f"right by exact match: both {wins['both']:,}, only A {wins['only_A']:,}, only B {wins['only_B']:,}, "
+        f"neither {wins['neither']:,}"
+    )
+    console.print("\n".join(lines), highlight=False, markup=False)
+    headers = ("rows", "A", "B", "B - A", "p", "better")
+    table = make_table("Scores, percent", "metric", *headers)
+    for each in compared["metrics"]:
+        table.add_row(each["title"], *_cells(each))
+    console.print(table)
+    if compared["where"]:
+        table = make_table("Exact match by group; p is not corrected for their number", "group", *headers)
+        for each in compared["where"]:
+            table.add_row(f"{each['group'].replace('_', ' ')}: {each['value']}", *_cells(each))
+        console.print(table)
+
+
+def _cells(each: Tree) -> tuple[str, ...]:
+    bounds = f" ({each['low']:+.1f} to {each['high']:+.1f})" if "low" in each else ""
+    numbers = (f"{each['num_rows']:,}", f"{each['A']:.1f}", f"{each['B']:.1f}", f"{each['difference']:+.1f}{bounds}")
+    return (*numbers, f"{each['p']:.4f}", each["better"] or "-")

@@ -1,0 +1,91 @@
+"""Tokens of a text under each definition. Equal texts are tokenized once."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable
+from functools import cache, lru_cache
+
+from openmedq.evaluation.metrics.metric import CACHED_TEXTS
+from openmedq.evaluation.metrics.stop_words import ENGLISH_179
+
+# Texts of plain words, most of all answers: NLTK's thirty substitutions leave the words as they are.
+_PLAIN = re.compile(r"[a-z0-9]+(?:(?:,? |-)[a-z0-9]+)*[.?]?")
+_JOINED = re.compile(r"\b(?:cannot|gimme|gonna|gotta|lemme|wanna)\b")  # which NLTK splits
+_NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_13A = (
+    (re.compile(r"([{-~\[-` -&(-+:-@/])"), r" \1 "),
+    (re.compile(r"([^0-9])([.,])"), r"\1 \2 "),
+    (re.compile(r"([.,])([^0-9])"), r" \1 \2"),
+    (re.compile(r"([0-9])(-)"), r"\1 \2 "),
+)
+_13A_ENTITIES = (("&quot;", '"'), ("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">"))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def tokenize(text: str) -> tuple[str, ...]:
+    """Tokens of `nltk.word_tokenize(text.lower())`.
+
+    `word_tokenize` splits English sentences with Punkt (here the model of the package `punkt`, because NLTK would
+    download its own), then words with `NLTKWordTokenizer`.
+    """
+    lowered = text.lower()
+    if _PLAIN.fullmatch(lowered) and not _JOINED.search(lowered):
+        end = lowered[-1] if lowered[-1] in ".?" else ""
+        return tuple(f"{lowered.removesuffix(end).replace(',', ' ,')} {end}".split())
+    split_sentences, split_words = _tokenizers()
+    return tuple(token for sentence in split_sentences(lowered) for token in split_words(sentence))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def stem(text: str) -> tuple[str, ...]:
+    """The tokens that the ImageCLEF evaluators compare: without ASCII punctuation and stop words, Snowball stems."""
+    tokens = tokenize(text.lower().translate(_NO_PUNCTUATION))
+    return tuple(_stem_word(token) for token in tokens if token not in ENGLISH_179)
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def tokenize_13a(text: str) -> tuple[str, ...]:
+    """Tokens of sacrebleu's tokenizer 13a, that of `mteval-v13a.pl`, of the text in lower case."""
+    line = text.lower().rstrip().replace("<skipped>", "").replace("-\n", "").replace("\n", " ")
+    for entity, character in _13A_ENTITIES:
+        line = line.replace(entity, character)
+    line = f" {line} "
+    for pattern, replacement in _13A:
+        line = pattern.sub(replacement, line)
+    return tuple(line.split())
+
+
+def split_naively(text: str) -> tuple[str, ...]:
+    """Tokens of MedEvalKit: split at each space, a space before each full stop."""
+    return tuple(text.lower().strip().replace(".", " .").split(" "))
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def split_alphanumeric(text: str) -> tuple[str, ...]:
+    """Tokens of the package `rouge_score` without its stemmer: runs of a-z and 0-9 of the text in lower case."""
+    return tuple(re.findall("[a-z0-9]+", text.lower()))
+
+
+@cache
+def _tokenizers() -> tuple[Callable[[str], list[str]], Callable[[str], list[str]]]:
+    # Imported here because NLTK takes seconds to load, and `transfer` does not need it.
+    import punkt
+    from nltk.tokenize.destructive import NLTKWordTokenizer
+
+    return punkt.tokenizer_for("english").tokenize, NLTKWordTokenizer().tokenize
+
+
+@lru_cache(maxsize=CACHED_TEXTS)
+def _stem_word(word: str) -> str:
+    stemmed: str = _stemmer()(word)
+    return stemmed
+
+
+@cache
+def _stemmer() -> Callable[[str], str]:
+    from nltk.stem.snowball import SnowballStemmer
+
+    stem_word: Callable[[str], str] = SnowballStemmer("english").stem
+    return stem_word

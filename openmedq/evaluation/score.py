@@ -1,0 +1,132 @@
+"""`score`: the scores of any system's answers to the questions of a dataset, without a model and without a run."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from rich.console import Console
+
+from openmedq.datasets import registry
+from openmedq.errors import SourceError
+from openmedq.evaluation.answer_files import Matched, match, read_answers
+from openmedq.evaluation.metrics.choices import read_answer
+from openmedq.evaluation.metrics.metric import CLOSED, OPEN
+from openmedq.evaluation.metrics.predictions import GROUPINGS, describe_answer, prediction_schema, score_predictions
+from openmedq.evaluation.questions import scan
+from openmedq.evaluation.terminal import check_resamples, format_score, make_table
+from openmedq.schema import Rejected, Sample
+from openmedq.storage.publish import publish
+from openmedq.storage.tables import write_table
+
+NUM_NAMED = 5  # ids in a line
+
+
+def run(file: Path, dataset_id: str, raw: Path | None, output: Path | None, resamples: int, json: bool) -> None:
+    """Print the scores of the answers in `file`, and write the rows of predictions.parquet to `output`.
+
+    Questions without an answer are counted and named, and not scored.
+
+    Raises:
+        SourceError: the file can't be read, or none of its rows belongs to a question of the dataset.
+    """
+    check_resamples(resamples)
+    answers = read_answers(file)
+    samples: dict[str, Sample] = {}
+    rejected: Counter[str] = Counter()
+    for item in scan(dataset_id, raw):
+        if isinstance(item, Rejected):
+            rejected[str(item.reason)] += 1
+        else:  # without the bytes of its images
+            samples[item.id] = replace(item, images=tuple(replace(image, data=None) for image in item.images))
+    if not samples:
+        raise SourceError(f"{raw or dataset_id}: no question can be read: {_list(rejected)}; complete the folder")
+    matched = match(answers, samples)
+    if not matched.answers:
+        example = f"{dataset_id}/..." if registry.load(dataset_id).card.is_credentialed else next(iter(samples), "")
+        raise SourceError(f"{file}: no row belongs to a question of {dataset_id}, whose ids are like {example}")
+    rows = [
+        describe_answer(sample, read_answer(matched.answers[name], sample))
+        for name, sample in samples.items()
+        if name in matched.answers
+    ]
+    predictions = pa.Table.from_pylist(rows, prediction_schema())
+    scores = score_predictions(
+        predictions, {dataset_id: len(samples)}, num_resamples=resamples, confidence=0.95, seed=0
+    )
+    if output is not None:
+        with publish(output) as path:
+            write_table(predictions, path)
+    counts = count(matched, samples, rejected)
+    console = Console()
+    for line in describe_counts(dataset_id, matched, samples, rejected):
+        console.print(line, highlight=False, markup=False)
+    show(console, scores, dataset_id)
+    if json:
+        print(json_format.dumps({"counts": counts, **scores}))
+
+
+def count(matched: Matched, samples: dict[str, Sample], rejected: Counter[str]) -> dict[str, int]:
+    """The numbers of `describe_counts`."""
+    return {
+        "scored": len(matched.answers),
+        "questions": len(samples),
+        "missing": len(samples) - len(matched.answers),
+        "duplicate": len(matched.duplicate),
+        "unknown": len(matched.unknown),
+        "empty": matched.num_empty,
+        "not_readable": rejected.total(),
+    }
+
+
+def describe_counts(dataset_id: str, matched: Matched, samples: dict[str, Sample], rejected: Counter[str]) -> list[str]:
+    """One line for the scored rows and one for each fault. The ids of a credentialed dataset are not named."""
+    missing = [name for name in samples if name not in matched.answers]
+    is_credentialed = registry.load(dataset_id).card.is_credentialed
+    lines = [f"{dataset_id}: {len(matched.answers):,} of {len(samples):,} questions have an answer and are scored"]
+    if missing:
+        lines.append(f"no answer, not scored: {_name(missing, is_shown=not is_credentialed)}")
+    if matched.duplicate:
+        lines.append(f"answered again, only the first answer counts: {_name(matched.duplicate)}")
+    if matched.unknown:
+        lines.append(f"not a question of the evaluation splits, ignored: {_name(matched.unknown)}")
+    if matched.num_empty:
+        lines.append(f"empty answers, scored as wrong: {matched.num_empty:,}")
+    if rejected:
+        lines.append(f"records of the evaluation splits that are not questions: {_list(rejected)}")
+    return lines
+
+
+def _list(rejected: Counter[str]) -> str:
+    return ", ".join(f"{number:,} {reason}" for reason, number in sorted(rejected.items()))
+
+
+def _name(names: Sequence[str], *, is_shown: bool = True) -> str:
+    if not is_shown:
+        return f"{len(names):,}"
+    more = ", ..." if len(names) > NUM_NAMED else ""
+    return f"{len(names):,} ({', '.join(names[:NUM_NAMED])}{more})"
+
+
+def show(console: Console, scores: dict[str, Any], dataset_id: str) -> None:
+    """Print all metrics for all rows, open and closed ones, and the headline metrics by group."""
+    own = scores[dataset_id]
+    parts = [("all", own), *((name, own[name]) for name in (OPEN, CLOSED) if own[name]["num_rows"])]
+    table = make_table("Scores, percent", "metric", *(f"{name}\n{part['num_rows']:,} rows" for name, part in parts))
+    for metric in scores["metrics"]:
+        table.add_row(metric["title"], *(format_score(part, metric["name"]) for _, part in parts))
+    console.print(table)
+    headline = [metric for metric in scores["metrics"] if metric["is_headline"]]
+    for name in GROUPINGS:
+        groups = own.get(name, {})
+        if len(groups) < 2:
+            continue
+        table = make_table(f"By {name.replace('_', ' ')}", "group", "rows", *(each["title"] for each in headline))
+        for value, part in sorted(groups.items(), key=lambda group: -group[1]["num_rows"]):
+            table.add_row(value, f"{part['num_rows']:,}", *(format_score(part, each["name"]) for each in headline))
+        console.print(table)

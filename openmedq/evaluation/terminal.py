@@ -1,0 +1,36 @@
+"""What `score` and `compare` share: an argument, and tables of scores in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from openmedq.errors import ParamsError
+
+
+def check_resamples(number: int) -> None:
+    """ParamsError if the argument --resamples is not positive."""
+    if number < 1:
+        raise ParamsError(f"--resamples: must be at least 1, not {number}")
+
+
+def make_table(title: str, first: str, *numbers: str) -> Table:
+    """A table with a column of names and columns of numbers."""
+    table = Table(title=title, box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, 1), pad_edge=False)
+    table.title_justify, table.title_style = "left", "bold"
+    table.add_column(first)
+    for header in numbers:
+        table.add_column(header, justify="right", no_wrap=True)
+    return table
+
+
+def format_score(scores: Mapping[str, Any], name: str) -> str:
+    """`65.2 (62.0-68.1)`; "-" if the part has no such score."""
+    if name not in scores:
+        return "-"
+    if f"{name}_low" not in scores:
+        return f"{scores[name]:.1f}"
+    return f"{scores[name]:.1f} ({scores[f'{name}_low']:.1f}-{scores[f'{name}_high']:.1f})"

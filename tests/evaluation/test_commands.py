@@ -1,0 +1,291 @@
+"""`questions`, `score` and `compare` on a folder of published files, in a folder where no stage has run."""
+
+import csv
+import itertools
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq import synthetic
+from openmedq.cli import main
+from openmedq.datasets.card import Access
+from openmedq.evaluation.metrics import METRICS
+from openmedq.evaluation.metrics.predictions import prediction_schema, score_predictions
+from openmedq.evaluation.questions import scan
+from openmedq.schema import Sample
+
+Row = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("raw").mkdir()
+    synthetic.write("slake", Path("raw"), seed=0)
+
+
+def samples() -> list[Sample]:
+    return [item for item in scan("slake", Path("raw")) if isinstance(item, Sample)]
+
+
+def rows(*, wrong: int = 0) -> list[Row]:
+    """The right answer to each question but the first `wrong` ones."""
+    return [
+        {"id": sample.id, "answer": "nothing" if number < wrong else sample.turns[-1].answer}
+        for number, sample in enumerate(samples())
+    ]
+
+
+def write_jsonl(given: list[Row], name: str = "answers.jsonl", encoding: str = "utf-8") -> str:
+    Path(name).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in given), encoding)
+    return name
+
+
+def score(file: str, *options: str) -> int:
+    return main(["score", file, "--dataset", "slake", "--raw", "raw", "--resamples", "50", *options])
+
+
+def scored(file: str, capsys: pytest.CaptureFixture[str]) -> Row:
+    capsys.readouterr()
+    assert score(file, "--json") == 0
+    tree: Row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return tree
+
+
+def test_questions_have_ids_and_images_and_no_answers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["questions", "slake", "--raw", "raw", "out"]) == 0
+    lines = [json.loads(line) for line in Path("out/questions.jsonl").read_text("utf-8").splitlines()]
+    assert [line["id"] for line in lines] == [sample.id for sample in samples()]
+    assert all(set(line) == {"id", "question", "options", "context", "task", "images", "image_ids"} for line in lines)
+    images = {name for line in lines for name in line["images"]}
+    assert {str(path.relative_to("out")) for path in Path("out/images").iterdir()} == images
+    assert f"{len(lines)} questions, {len(images)} images" in capsys.readouterr().out
+    assert main(["questions", "slake", "--raw", "raw", "out"]) == 1
+    assert capsys.readouterr().err == "error: out: exists and is not an empty folder; choose another one\n"
+
+
+def test_an_answer_to_each_question_scores_100(capsys: pytest.CaptureFixture[str]) -> None:
+    tree = scored(write_jsonl(rows()), capsys)
+    assert tree["counts"] == {
+        "scored": len(rows()),
+        "questions": len(rows()),
+        **dict.fromkeys(("missing", "duplicate", "unknown", "empty"), 0),
+        "not_readable": tree["counts"]["not_readable"],
+    }
+    own = tree["slake"]
+    assert own["exact_match"] == own["bleu_1"] == own["open_recall"] == own["closed_accuracy"] == 100
+    assert set(own["modality"]) == {"CT", "MRI", "X-Ray"}
+    assert sum(part["num_rows"] for part in own["organ"].values()) == own["num_rows"]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "utf-16", "utf-8-sig", "short ids", "by question", "its own table"])
+def test_each_form_of_the_file_scores_alike(form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = rows(wrong=3)
+    expected = scored(write_jsonl(given), capsys)
+    if form == "csv":
+        file = "answers.csv"
+        with Path(file).open("w", newline="", encoding="utf-8") as opened:
+            writer = csv.DictWriter(opened, ["answer", "id", "note"])
+            writer.writeheader()
+            writer.writerows(row | {"note": "a, b"} for row in given)
+    elif form == "parquet":
+        file = "answers.parquet"
+        pq.write_table(pa.Table.from_pylist(given), file)
+    elif form == "short ids":
+        file = write_jsonl([row | {"id": row["id"].removeprefix("slake/")} for row in given], "other.jsonl")
+    elif form == "by question":
+        asked = [
+            {
+                "question": f" {sample.turns[-1].question.upper()} ",
+                "image": f"/data/imgs/{sample.images[0].image_id}",
+                "answer": row["answer"],
+            }
+            for sample, row in zip(samples(), given, strict=True)
+        ]
+        file = write_jsonl(asked, "other.jsonl")
+    elif form == "its own table":
+        file = "table.parquet"
+        assert score("answers.jsonl", "--output", file) == 0
+    else:
+        file = write_jsonl(given, "other.jsonl", form)
+    assert scored(file, capsys) == expected
+
+
+def test_faults_are_counted_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    given = rows()
+    missing = given.pop()["id"]
+    given[1]["answer"] = None
+    given += [{"id": given[0]["id"], "answer": "again"}, {"id": "slake/none", "answer": "x"}]
+    tree = scored(write_jsonl(given), capsys)
+    counts = tree["counts"]
+    assert [counts[name] for name in ("missing", "duplicate", "unknown", "empty")] == [1, 1, 1, 1]
+    assert tree["slake"]["num_rows"] == tree["slake"]["num_available"] - 1
+    assert tree["slake"]["exact_match"] == pytest.approx(100 * (1 - 1 / counts["scored"]), abs=1e-4)
+    assert score("answers.jsonl") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"no answer, not scored: 1 ({missing})" in shown
+    assert f"answered again, only the first answer counts: 1 ({given[0]['id']})" in shown
+    assert "not a question of the evaluation splits, ignored: 1 (slake/none)" in shown
+    assert "empty answers, scored as wrong: 1" in shown
+
+
+def break_encoding() -> None:
+    Path("answers.jsonl").write_bytes(b'{"id": "1", "answer": "x"}\n{"id": "2", "answer": "caf\xe9"}\n')
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (break_encoding, "answers.jsonl, line 2: is not UTF-8; save it as UTF-8"),
+        (lambda: Path("answers.jsonl").write_text("[1]\n"), "line 1: is no JSON object"),
+        (lambda: Path("answers.jsonl").write_text(""), "answers.jsonl: has no row"),
+        (lambda: write_jsonl([{"id": "1"}]), "answers.jsonl, line 1: has no answer; expected answer and id, or"),
+        (lambda: write_jsonl([{"question": "?", "answer": "x"}]), "line 1: has no image"),
+        (lambda: write_jsonl([{"id": "1", "answer": ["x"]}]), "line 1: answer is no text"),
+        (
+            lambda: write_jsonl([{"id": "1", "answer": "x"}]),
+            "no row belongs to a question of slake, whose ids are",
+        ),
+        (lambda: None, "answers.jsonl: No such file"),
+    ],
+)
+def test_a_file_that_cannot_be_scored_is_one_line(
+    make: Callable[[], object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make()
+    assert score("answers.jsonl") == 1
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and line.count("\n") == 1 and said in line
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--dataset", "nothing"], "nothing: no such dataset"),
+        (["--dataset", "cxr8"], "cxr8: has no questions for evaluation"),
+        (["--dataset", "slake"], "data/samples/slake: not found; add --raw DIR"),
+        (["--dataset", "slake", "--raw", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_a_dataset_that_cannot_be_read_is_one_line(
+    options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["score", write_jsonl(rows()), *options]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_resamples_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_jsonl(rows())
+    assert main(["score", file, "--dataset", "slake", "--raw", "raw", "--resamples", "0"]) == 1
+    assert main(["compare", "a.parquet", "b.parquet", "--resamples", "-1"]) == 1
+    assert capsys.readouterr().err.count("--resamples: must be at least 1") == 2
+
+
+def test_a_parquet_file_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("answers.parquet").write_bytes(b"nothing")
+    assert score("answers.parquet") == 1
+    assert "answers.parquet: is not a Parquet file" in capsys.readouterr().err
+
+
+def test_records_of_a_credentialed_dataset_are_not_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from openmedq.datasets import slake
+
+    monkeypatch.setattr(slake, "card", slake.card.model_copy(update={"access": Access.CREDENTIALED}))
+    texts = {sample.turns[-1].question for sample in samples()} | {sample.id for sample in samples()}
+    assert score(write_jsonl(rows()[:-2])) == 0
+    assert score(write_jsonl([{"id": "x", "answer": "y"}])) == 1
+    shown = "".join(capsys.readouterr())
+    assert "no answer, not scored: 2\n" in shown
+    assert not [text for text in texts if text in shown]
+
+
+def make_tables() -> None:
+    for name, wrong in (("a", 12), ("b", 2)):
+        assert score(write_jsonl(rows(wrong=wrong)), "--output", f"{name}.parquet") == 0
+
+
+def compare(capsys: pytest.CaptureFixture[str], *files: str) -> Row:
+    capsys.readouterr()
+    assert main(["compare", *files, "--resamples", "2000", "--json"]) == 0
+    tree: Row = json.loads(capsys.readouterr().out.splitlines()[-1])
+    return tree
+
+
+def test_compare_finds_the_better_system_and_says_where(capsys: pytest.CaptureFixture[str]) -> None:
+    make_tables()
+    tree = compare(capsys, "a.parquet", "b.parquet")
+    of = {each["name"]: each for each in tree["metrics"]}
+    assert set(of) == {metric.name for metric in METRICS}
+    exact = of["exact_match"]
+    num_rows = len(rows())
+    assert exact["difference"] == pytest.approx(100 * 10 / num_rows, abs=1e-4)
+    assert exact["low"] < exact["difference"] < exact["high"]
+    assert exact["better"] == ("B" if exact["p"] < 0.05 else "")
+    assert tree["exact_match"] == {"both": num_rows - 12, "only_A": 0, "only_B": 10, "neither": 2}
+    assert {each["group"] for each in tree["where"]} >= {"answer_type", "modality"}
+    swapped = compare(capsys, "b.parquet", "a.parquet")
+    for one, other in zip(tree["metrics"], swapped["metrics"], strict=True):
+        assert (one["A"], one["B"], one["difference"]) == (other["B"], other["A"], -other["difference"])
+        assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]), abs=1e-4)
+    assert compare(capsys, "a.parquet", "b.parquet") == tree, "deterministic"
+
+
+def test_p_is_the_share_of_exchanges_of_images(capsys: pytest.CaptureFixture[str]) -> None:
+    make_tables()
+    tables = [pq.read_table(name).to_pylist() for name in ("a.parquet", "b.parquet")]
+    gains: dict[str, int] = {}
+    for one, other in zip(*tables, strict=True):
+        gain = (other["answer"] == other["reference"]) - (one["answer"] == one["reference"])
+        gains[one["image_ids"][0]] = gains.get(one["image_ids"][0], 0) + gain
+    sums = [sum(signed) for signed in itertools.product(*((gain, -gain) for gain in gains.values() if gain))]
+    exact = sum(abs(each) >= sum(gains.values()) for each in sums) / len(sums)
+    (row,) = [row for row in compare(capsys, "a.parquet", "b.parquet")["metrics"] if row["name"] == "exact_match"]
+    assert 0 < exact < 0.5
+    assert row["p"] == pytest.approx(exact, abs=0.03)
+
+
+def test_a_system_does_not_differ_from_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    make_tables()
+    for each in compare(capsys, "a.parquet", "a.parquet")["metrics"]:
+        assert (each["difference"], each["low"], each["high"], each["p"], each["better"]) == (0, 0, 0, 1, "")
+
+
+def test_only_common_questions_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    make_tables()
+    table = pq.read_table("b.parquet")
+    pq.write_table(table.slice(5).take(list(reversed(range(len(table) - 5)))), "b.parquet")
+    tree = compare(capsys, "a.parquet", "b.parquet")
+    assert (tree["num_rows"], tree["only_in"]) == (len(table) - 5, {"A": 5, "B": 0})
+    assert main(["compare", "a.parquet", "b.parquet"]) == 0
+    shown = capsys.readouterr().out
+    assert "not compared: 5 rows only in A" in shown
+    assert not any(sample.turns[-1].question in shown for sample in samples())
+
+
+@pytest.mark.parametrize(
+    ("column", "said"), [("id", "have no id in common"), ("reference", "common ids have another reference")]
+)
+def test_other_questions_are_not_compared(column: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    make_tables()
+    changed = [row | {column: f"{row[column]}-"} for row in pq.read_table("b.parquet").to_pylist()]
+    pq.write_table(pa.Table.from_pylist(changed, prediction_schema()), "b.parquet")
+    assert main(["compare", "a.parquet", "b.parquet"]) == 1
+    assert said in capsys.readouterr().err
+    assert main(["compare", "a.parquet", write_jsonl(rows())]) == 1
+    assert "answers.jsonl: is not a table of predictions" in capsys.readouterr().err
+
+
+def test_scores_of_a_table_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    make_tables()
+    own = scored("a.parquet", capsys)
+    again = score_predictions(
+        pq.read_table("a.parquet"), {"slake": len(rows())}, num_resamples=50, confidence=0.95, seed=0
+    )
+    assert own.pop("counts") and own == json.loads(json.dumps(again))
