@@ -13,12 +13,13 @@ from pydantic import BaseModel, Field, ValidationError
 
 from openmedq.config.base import LanguageCode, Licences, Section
 from openmedq.config.data import Deduplicate, Download, Miniature, Mix, Normalize, Policy, Validate
-from openmedq.config.learning import Evaluate, Execution, Language, Lora, Report, Train, Transfer, Vision
+from openmedq.config.learning import Encoder, Evaluate, Execution, Language, Lora, Report, Train, Transfer, Vision
 from openmedq.errors import ParamsError
 
 __all__ = [
     "Deduplicate",
     "Download",
+    "Encoder",
     "Evaluate",
     "Execution",
     "Language",

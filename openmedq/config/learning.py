@@ -110,6 +110,14 @@ class Evaluate(Section):
     confidence: Share = 0.95
 
 
+class Encoder(Section):
+    """An image encoder that transfer compares."""
+
+    weights: str | None = Field(None, description="folder, file or Hugging Face id; null: of `ours` and `scratch`")
+    revision: str | None = Field(None, description="commit of the Hugging Face repository")
+    licence: str | None = Field(None, description="licence of these weights")
+
+
 class Transfer(Section):
     """Fine-tuning of the encoder and a linear head on classification datasets."""
 
