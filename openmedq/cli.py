@@ -82,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(stage=stage.name)
         if stage.is_per_dataset:
             command.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
+        if stage.is_per_encoder:
+            command.add_argument("encoder", metavar="ENCODER", help="a name of transfer.encoders")
 
     add("locate", locate_folder, "check that the local data folder (download.mirror) exists and contains a dataset")
     add("catalogue", write_catalogue, "write data/catalogue.yaml from the cards")
@@ -135,16 +137,18 @@ def _lazily(module: str, function: str = "run") -> Callable[..., int | None]:
     return lambda **options: getattr(importlib.import_module(module), function)(**options)
 
 
-def run_stage(stage: str, dataset_id: str | None = None) -> int:
+def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = None) -> int:
     """Run a stage with the settings of params.yaml; return the status of its processes."""
+    from openmedq.config import OURS
     from openmedq.storage.processes import die_with_dvc
 
     if "DVC_STAGE" in os.environ:  # without DVC, a running stage would keep the lock on its output
         die_with_dvc()
     params = _load_params()
     row = STAGES[stage]
+    needs_model = encoder in (None, OURS)
     for path in row.inputs:
-        if not path.exists():
+        if not path.exists() and (needs_model or path != paths.MODEL):
             raise StaleError(f"{path}: not found; run `dvc repro`, which writes it")
     if row.is_parallel:
         from openmedq.training import launch
@@ -158,11 +162,15 @@ def run_stage(stage: str, dataset_id: str | None = None) -> int:
         dataset = registry.load(dataset_id)
         catalogue.check(paths.CATALOGUE, dataset.card)
         run(params, dataset)
+    elif not needs_model:
+        from openmedq.storage.progress import NoLog
+
+        run(params, encoder, NoLog())
     elif row.is_tracked:
         from openmedq.tracking import runs
 
         with runs.open_run(stage, row.artifacts, params) as log:
-            run(params, log)
+            run(params, *([encoder] if encoder else []), log)
     else:
         run(params)
     return 0
