@@ -34,7 +34,7 @@ from openmedq.training.data import Piece, Row
 from openmedq.training.loader import Job, load
 from openmedq.training.order import Order, count_open_groups
 
-MAX_CACHE_BYTES = 2**30  # of decoded pixels, over all loader processes
+MAX_CACHE_BYTES = 2**29  # of decoded pixels of the train rows, and of the test rows, over all loader processes
 
 FACTS = ("id", "labels", "groups.patient", "images.list.element.pixels_sha256")
 _FINGERPRINTS = ("images.list.element.phash", "images.list.element.thumbnail")

@@ -1,6 +1,7 @@
 """Stage transfer: fine-tune an image encoder with a linear head on the benchmarks, which are not trained on.
 
-All encoders of `transfer.encoders` get the same recipe (`classifier.py`), each in its own DVC node. If a row may have
+All encoders of `transfer.encoders` get the same recipe (`classifier.py`), each in its own DVC node; `probes.py` scores
+their frozen features beside it. If a row may have
 several classes, those with a probability above `transfer.threshold` are predicted. A benchmark without a row in the mix
 is skipped with a log message.
 
@@ -30,6 +31,7 @@ from openmedq import model as models
 from openmedq.config import OURS, SCRATCH, Params
 from openmedq.datasets import catalogue
 from openmedq.errors import ParamsError, StaleError
+from openmedq.evaluation import probes
 from openmedq.evaluation.benchmark import Benchmark, Part, Rows
 from openmedq.evaluation.classifier import fine_tune, predict
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
@@ -95,7 +97,7 @@ def run(params: Params, encoder: str, log: Log) -> None:
                 own_tables.append(_predict(benchmark, tower, encoder, seed, params, advance))
         tables += own_tables
         sizes = {"num_train_rows": len(benchmark.train), "num_test_rows": len(benchmark.test)}
-        scores[name] = {**sizes, encoder: _score(benchmark, own_tables, params)}
+        scores[name] = {**sizes, encoder: _score(benchmark, own_tables, params) | _probe(benchmark, tower, params)}
     metrics: Tree = {}
     if scores:
         metrics = {
@@ -173,6 +175,23 @@ def _predict(
     return table
 
 
+def _probe(benchmark: Benchmark, tower: Tower, params: Params) -> Tree:
+    """Scores of the frozen encoder's features, by the name of the companion."""
+    settings, train, test = params.transfer, benchmark.train, benchmark.test
+    picked = benchmark.pick(settings.max_rows, settings.seeds[0])
+    parts = (picked[start : start + settings.batch_size] for start in range(0, len(picked), settings.batch_size))
+    targets = probes.mark([train.labels[row] for row in picked.tolist()], benchmark.classes)
+    return probes.compare(
+        (probes.extract(tower, train.read(parts)), targets),
+        probes.extract(tower, test.read(_in_order(test, settings.batch_size))),
+        lambda probabilities: probes.score(
+            test.labels, probabilities, benchmark.classes, lambda row: benchmark.decide(row, settings.threshold)
+        ),
+        settings.seeds,
+        is_multi_label=benchmark.is_multi_label,
+    )
+
+
 def _in_order(part: Part, batch_size: int) -> Iterator[Rows]:
     return (np.arange(start, min(start + batch_size, len(part))) for start in range(0, len(part), batch_size))
 
@@ -193,7 +212,7 @@ def _digest(benchmark: Benchmark, tower: Tower, params: Params) -> str:
 
 
 def _score(benchmark: Benchmark, tables: Sequence[pa.Table], params: Params) -> dict[str, float]:
-    """Each metric with its interval, the mean over seeds."""
+    """Each metric with its interval, balanced accuracy and AUROC, the mean over seeds."""
     settings = params.transfer
     per_seed = []
     for table in tables:
@@ -207,5 +226,12 @@ def _score(benchmark: Benchmark, tables: Sequence[pa.Table], params: Params) -> 
             confidence=settings.confidence,
             seed=0,
         )
-        per_seed.append(scores)
+        probabilities = np.array(table["probabilities"].to_pylist())
+        more = probes.score(
+            benchmark.test.labels,
+            probabilities,
+            benchmark.classes,
+            lambda row: benchmark.decide(row, settings.threshold),
+        )
+        per_seed.append(more | scores)
     return {name: mean(each[name] for each in per_seed) for name in per_seed[0]}

@@ -98,6 +98,7 @@ def test_only_test_rows_are_predicted_and_only_training_rows_are_trained_on(
     decode = benchmark.decode
     monkeypatch.setattr(benchmark, "decode", lambda image, *size: seen.append(image.image_id) or decode(image, *size))
     monkeypatch.setattr(transfer, "predict", lambda *_, **__: [[1.0, 0.0]] * len(tested))
+    monkeypatch.setattr(transfer, "_probe", lambda *_: {})  # it reads the test rows too
     transfer.run(_params(num_epochs=2), SCRATCH, NoLog())
     assert len(seen) == len(set(seen)) > 0, "each image is decoded once"
     assert all("train" in name for name in seen), "training reads images of the training split only"
