@@ -81,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(stage=stage.name)
         if stage.is_per_dataset:
             command.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
+        if stage.is_per_encoder:
+            command.add_argument("encoder", metavar="ENCODER", help="a name of transfer.encoders")
 
     add(
         "locate",

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from openmedq.config import Params
 
 
-def run_stage(stage: str, dataset_id: str | None = None) -> int:
+def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = None) -> int:
     """Run a stage with the settings of params.yaml; return the status of its processes."""
+    from openmedq.config import OURS
     from openmedq.storage.processes import die_with_dvc, die_with_parent
 
     if "DVC_STAGE" in os.environ:  # without DVC, a running stage would keep the lock on its output
@@ -26,8 +27,9 @@ def run_stage(stage: str, dataset_id: str | None = None) -> int:
         die_with_parent()
     params = _load_params()
     row = STAGES[stage]
+    needs_model = encoder in (None, OURS)
     for path in row.inputs:
-        if not path.exists():
+        if not path.exists() and (needs_model or path != paths.MODEL):
             raise StaleError(f"{path}: not found; run `dvc repro`, which writes it")
     if row.is_parallel:
         from openmedq.training import launch
@@ -43,11 +45,15 @@ def run_stage(stage: str, dataset_id: str | None = None) -> int:
         dataset = registry.load(dataset_id)
         catalogue.check(paths.CATALOGUE, dataset.card)
         run(params, dataset)
+    elif not needs_model:
+        from openmedq.storage.progress import NoLog
+
+        run(params, encoder, NoLog())
     elif row.is_tracked:
         from openmedq.tracking import runs
 
         with runs.open_run(stage, row.artifacts, params) as log:
-            run(params, log)
+            run(params, *([encoder] if encoder else []), log)
     else:
         run(params)
     return 0

@@ -1,7 +1,8 @@
 """The table of stages. The CLI, the checks of inputs, MLflow's artifacts and Prefect's retries are read from it.
 
 A stage's name is also its DVC node, its command and its section of params.yaml. `module` is imported when the stage
-runs; its `run` takes the params, then the dataset (`is_per_dataset`) or the function that logs metrics (`is_tracked`).
+runs; its `run` takes the params, then the dataset (`is_per_dataset`) or the encoder's name (`is_per_encoder`), then the
+function that logs metrics (`is_tracked`).
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ class Stage:
     help: str
     module: str
     is_per_dataset: bool = False
-    is_tracked: bool = False  # belongs to an MLflow run
+    is_per_encoder: bool = False
+    is_tracked: bool = False  # belongs to an MLflow run, that of data/model: of the encoders only `ours` does
     is_parallel: bool = False  # runs as one process per device
     inputs: tuple[Path, ...] = ()  # must exist when the stage is run by hand
     artifacts: tuple[Path, ...] = ()  # logged to the MLflow run when the stage has succeeded
@@ -98,11 +100,12 @@ STAGES = {
         ),
         Stage(
             "transfer",
-            "fine-tune the encoder on unseen classification datasets",
+            "fine-tune an encoder on unseen classification datasets",
             "openmedq.evaluation.transfer",
+            is_per_encoder=True,
             is_tracked=True,
             inputs=(_INDEX, paths.MODEL),
-            artifacts=(paths.TRANSFER / "metrics.json",),
+            artifacts=(paths.TRANSFER / "ours" / "metrics.json",),
             slot="gpu",
         ),
         Stage(

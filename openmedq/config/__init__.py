@@ -13,12 +13,27 @@ from pydantic import BaseModel, Field, ValidationError
 
 from openmedq.config.base import LanguageCode, Licences, Section
 from openmedq.config.data import Deduplicate, Download, Miniature, Mix, Normalize, Policy, Validate
-from openmedq.config.learning import Evaluate, Execution, Language, Lora, Report, Train, Transfer, Vision
+from openmedq.config.learning import (
+    OURS,
+    SCRATCH,
+    Encoder,
+    Evaluate,
+    Execution,
+    Language,
+    Lora,
+    Report,
+    Train,
+    Transfer,
+    Vision,
+)
 from openmedq.errors import ParamsError
 
 __all__ = [
+    "OURS",
+    "SCRATCH",
     "Deduplicate",
     "Download",
+    "Encoder",
     "Evaluate",
     "Execution",
     "Language",

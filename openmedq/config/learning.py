@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from openmedq.config.base import (
     Count,
@@ -13,6 +13,7 @@ from openmedq.config.base import (
     LoraTarget,
     NonNegative,
     Part,
+    PathText,
     Positive,
     Section,
     Share,
@@ -20,6 +21,10 @@ from openmedq.config.base import (
 )
 
 WITHOUT_EFFECT = {"checkpoint_minutes", "select"}  # settings of Train that change no update
+OURS, SCRATCH = "ours", "scratch"  # the encoders of transfer without weights of others
+
+EncoderKey = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]  # part of file names and of DVC's node names
+
 PARTS = "encoder, projector, adapters, embeddings"
 
 
@@ -111,11 +116,35 @@ class Evaluate(Section):
     confidence: Share = 0.95
 
 
+def _check_encoders(encoders: dict[str, Encoder]) -> dict[str, Encoder]:
+    for name, encoder in encoders.items():
+        if (encoder.weights is None) != (name in (OURS, SCRATCH)):
+            state = "needs weights: a folder, a file or a Hugging Face id" if encoder.weights is None else "has its own"
+            raise ValueError(f"{name}: {state}")
+    if OURS in encoders and encoders[OURS].depends != "data/model":
+        raise ValueError(f"{OURS}: depends must be data/model")
+    return encoders
+
+
+class Encoder(Section):
+    """An image encoder that transfer compares."""
+
+    depends: PathText = "data/mix"  # a further dependency of its DVC node; data/mix: none, because all depend on it
+    weights: str | None = None  # folder, file or Hugging Face id
+    revision: str | None = None  # commit of the Hugging Face repository
+    licence: str | None = None  # of these weights
+
+
 class Transfer(Section):
     """Fine-tuning of the encoder and a linear head on classification datasets."""
 
+    encoders: Annotated[dict[EncoderKey, Encoder], AfterValidator(_check_encoders)] = Field(
+        {OURS: Encoder(depends="data/model"), SCRATCH: Encoder()},
+        min_length=1,
+        description="name: its weights; ours: the trained encoder; scratch: random weights",
+    )
     benchmarks: tuple[str, ...]
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
     num_epochs: Count
     max_rows: Count | None = Field(None, description="maximum number of training rows per dataset; null: all")
     batch_size: Count = 32

@@ -1,16 +1,21 @@
-"""Stage transfer: fine-tune image encoders with a linear head on the benchmarks, which are not trained on.
+"""Stage transfer: fine-tune an image encoder with a linear head on the benchmarks, which are not trained on.
 
-All encoders of ENCODERS get the same recipe (`classifier.py`). The card of a benchmark names its train and test
-splits; a benchmark without published splits is divided by patients and image fingerprints. If a row may have several
-classes, those with a probability above `transfer.threshold` are predicted. A benchmark without a row in the mix is
-skipped with a log message.
+All encoders of `transfer.encoders` get the same recipe (`classifier.py`), each in its own DVC node; `probes.py` scores
+their frozen features beside it. If a row may have
+several classes, those with a probability above `transfer.threshold` are predicted. A benchmark without a row in the mix
+is skipped with a log message.
+
+A stage that was killed goes on: predictions of a finished benchmark and seed are kept until the stage ends, and are
+used again if the encoder's weights, rows, settings and code are the same.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -19,31 +24,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-from transformers import AutoModel, LlavaForConditionalGeneration, PreTrainedModel
+import transformers
 
-from openmedq import paths
-from openmedq.config import Params
-from openmedq.curate.division import divide
-from openmedq.curate.images import group_images
+from openmedq import evaluation, paths
+from openmedq import model as models
+from openmedq.config import OURS, SCRATCH, Params
 from openmedq.datasets import catalogue
-from openmedq.datasets.card import Card
-from openmedq.errors import SourceError
+from openmedq.errors import ParamsError, StaleError
+from openmedq.evaluation import probes
+from openmedq.evaluation.benchmark import Benchmark, Part, Rows
 from openmedq.evaluation.classifier import fine_tune, predict
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
 from openmedq.evaluation.metrics.intervals import bootstrap
 from openmedq.evaluation.metrics.metric import describe, flatten, tabulate
-from openmedq.model.model import load, pick_device
-from openmedq.model.pixels import decode, normalize
-from openmedq.schema import Sample
+from openmedq.evaluation.towers import own, published
+from openmedq.evaluation.towers.tower import Tower
+from openmedq.model.model import pick_device
 from openmedq.storage.progress import Log, progress
-from openmedq.storage.publish import publish
-from openmedq.storage.shards import ShardStore
-from openmedq.storage.tables import read_index
+from openmedq.storage.publish import publish, remove
+from openmedq.storage.tables import read_index, read_table
 
 Tree = dict[str, Any]
 
-PREDICTIONS = paths.TRANSFER / "predictions.parquet"
-METRICS = paths.TRANSFER / "metrics.json"
+PREDICTIONS = "predictions.parquet"
+METRICS = "metrics.json"
+KEPT = paths.PARTIAL / "transfer"  # <encoder>/<benchmark>-<seed>-<digest>.parquet, until the stage ends
 PREDICTION_SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string(), False) for name in ("benchmark", "encoder")),
@@ -57,58 +62,68 @@ PREDICTION_SCHEMA = pa.schema(
 logger = logging.getLogger(__name__)
 
 
-def _build_scratch(model: LlavaForConditionalGeneration, seed: int) -> PreTrainedModel:
-    """The architecture of the trained encoder with random weights."""
-    torch.manual_seed(seed)
-    encoder: PreTrainedModel = AutoModel.from_config(model.config.vision_config)
-    return encoder
-
-
-# The encoders to compare, by their name in predictions, metrics.json and the report. Each value is a function of the
-# trained model and a seed. It returns an encoder that takes the pixels of the model's image processor and has a class
-# token, as in `openmedq.model.encoders`. The report compares the first encoder with the others.
-ENCODERS: dict[str, Callable[[LlavaForConditionalGeneration, int], PreTrainedModel]] = {
-    "trained": lambda model, _: model.model.vision_tower,
-    "scratch": _build_scratch,
-}
-
-
-def run(params: Params, log: Log) -> None:
-    """Write predictions.parquet (PREDICTION_SCHEMA) and metrics.json to data/transfer, and log the mean scores.
+def run(params: Params, encoder: str, log: Log) -> None:
+    """Write predictions.parquet and metrics.json to data/transfer/<encoder>, and log the mean scores.
 
     Raises:
+        ModelError: the encoder can't be loaded; a loss is not finite.
+        ParamsError: `transfer.encoders` has no such encoder.
         SourceError: a benchmark has no train or test rows, or not exactly one label where its card states one.
     """
     settings = params.transfer
+    if encoder not in settings.encoders:
+        raise ParamsError(
+            f"params.yaml: transfer.encoders: no encoder {encoder!r}; there are {', '.join(settings.encoders)}"
+        )
     cards = catalogue.read(paths.CATALOGUE)
     torch.use_deterministic_algorithms(True, warn_only=True)
     index = read_index()
-    device = pick_device(params.execution.device)
-    model, processor = load(paths.MODEL, device)
-
-    records: list[Tree] = []
+    build = _choose(params, encoder)
+    tower = build(settings.seeds[0])
+    tables: list[pa.Table] = [PREDICTION_SCHEMA.empty_table()]
     scores: dict[str, Tree] = {}
     for name in settings.benchmarks:
         rows = index.filter(pc.equal(index["source"], name))
         if not len(rows):
             logger.info("%s: skipped, because it has no row in the mix", name)
             continue
-        benchmark = Benchmark(name, cards[name], rows, processor.image_processor, params)
-        with progress(f"fine-tuning on {name}", benchmark.num_updated_rows) as advance:
-            for encoder, build in ENCODERS.items():
-                for seed in settings.seeds:
-                    records += benchmark.predict(build(model, seed).to(device), encoder, seed, advance)
-        scores[name] = benchmark.score(records)
+        benchmark = Benchmark(cards[name], rows, params, tower.preprocessing)
+        num_rows = settings.num_epochs * min(len(benchmark.train), settings.max_rows or len(benchmark.train))
+        with progress(f"{encoder}: fine-tuning on {name}", num_rows * len(settings.seeds)) as advance:
+            own_tables = []
+            for seed in settings.seeds:
+                if encoder == SCRATCH:
+                    tower = build(seed)
+                own_tables.append(_predict(benchmark, tower, encoder, seed, params, advance))
+        tables += own_tables
+        sizes = {"num_train_rows": len(benchmark.train), "num_test_rows": len(benchmark.test)}
+        scores[name] = {**sizes, encoder: _score(benchmark, own_tables, params) | _probe(benchmark, tower, params)}
     metrics: Tree = {}
     if scores:
-        means = {encoder: _mean_of([each[encoder] for each in scores.values()]) for encoder in ENCODERS}
-        metrics = {"metrics": describe(CLASSIFICATION_METRICS), **scores, "mean": means}
-    with publish(PREDICTIONS) as path:
-        pq.write_table(pa.Table.from_pylist(records, PREDICTION_SCHEMA), path, compression="zstd")
-    with publish(METRICS) as path:
+        metrics = {
+            "metrics": describe(CLASSIFICATION_METRICS),
+            **scores,
+            "mean": {encoder: _mean_of([each[encoder] for each in scores.values()])},
+        }
+    folder = paths.TRANSFER / encoder
+    with publish(folder / PREDICTIONS) as path:
+        pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+    with publish(folder / METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     log(flatten({"mean": metrics.get("mean", {})}), None)
     log.table("scores", tabulate(metrics))
+    remove(KEPT / encoder)
+
+
+def _choose(params: Params, encoder: str) -> Callable[[int], Tower]:
+    """Return a function that builds the encoder, given a seed."""
+    device = pick_device(params.execution.device)
+    if encoder == OURS:
+        return lambda _: own.load(device)
+    if encoder == SCRATCH:
+        return lambda seed: own.draw(params.train.vision, seed).to(device)
+    where = f"transfer.encoders.{encoder}"
+    return lambda _: published.load(params.transfer.encoders[encoder], where).to(device)
 
 
 def _mean_of(scores: Sequence[Tree]) -> Tree:
@@ -116,137 +131,107 @@ def _mean_of(scores: Sequence[Tree]) -> Tree:
     return {metric.name: mean(each[metric.name] for each in scores) for metric in CLASSIFICATION_METRICS}
 
 
-class Benchmark:
-    """One classification dataset: its train and test rows, predictions and scores."""
+def _predict(
+    benchmark: Benchmark, tower: Tower, encoder: str, seed: int, params: Params, advance: Callable[[int], None]
+) -> pa.Table:
+    """Fine-tune the encoder and predict the test rows, unless an earlier process did: a table of PREDICTION_SCHEMA."""
+    settings = params.transfer
+    picked = benchmark.pick(settings.max_rows, seed)
+    digest = _digest(benchmark, tower, params)
+    path = KEPT / encoder / f"{benchmark.name}-{seed}-{digest[:32]}.parquet"
+    try:
+        table = read_table(path, PREDICTION_SCHEMA)
+    except StaleError:  # there is none
+        pass
+    else:
+        logger.info("%s: seed %d is done, by an earlier process", benchmark.name, seed)
+        advance(settings.num_epochs * len(picked))
+        return table
+    num_updates = settings.num_epochs * -(-len(picked) // settings.batch_size)
+    batches = benchmark.train.shuffle(picked, settings.batch_size, settings.num_epochs, seed)
+    targets = benchmark.targets(benchmark.train.labels)
+    num_classes = len(benchmark.classes)
+    model = fine_tune(tower, benchmark.train.read(batches), targets, num_updates, num_classes, settings, seed, advance)
+    test = benchmark.test
+    predicted = predict(model, test.read(_in_order(test, settings.batch_size)), is_multi_label=benchmark.is_multi_label)
+    rows = zip(test.ids, test.labels, predicted, strict=True)
+    records = [
+        {
+            "benchmark": benchmark.name,
+            "encoder": encoder,
+            "seed": seed,
+            "id": row_id,
+            "labels": labels,
+            "predictions": benchmark.decide(probabilities, settings.threshold),
+            "probabilities": probabilities,
+        }
+        for row_id, labels, probabilities in rows
+    ]
+    table = pa.Table.from_pylist(records, PREDICTION_SCHEMA)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    pq.write_table(table, unfinished, compression="zstd")
+    unfinished.replace(path)
+    return table
 
-    def __init__(self, name: str, card: Card, rows: pa.Table, image_processor: Any, params: Params):
-        self.name, self.classes, self.settings = name, list(card.classes), params.transfer
-        self.is_multi_label = card.is_multi_label
-        self._image_processor = image_processor
-        if card.fitted:
-            train, test = (_of_splits(name, rows, splits) for splits in (card.fitted, card.scored))
-        else:
-            train, test = _divide(name, rows, params)
-        self._train, self._test = self._read(train), self._read(test)
 
-    @property
-    def num_updated_rows(self) -> int:
-        """Number of training rows that all fine-tuning runs process in total."""
-        num_rows = min(len(self._train), self.settings.max_rows or len(self._train))
-        return len(ENCODERS) * len(self.settings.seeds) * self.settings.num_epochs * num_rows
+def _probe(benchmark: Benchmark, tower: Tower, params: Params) -> Tree:
+    """Scores of the frozen encoder's features, by the name of the companion."""
+    settings, train, test = params.transfer, benchmark.train, benchmark.test
+    picked = benchmark.pick(settings.max_rows, settings.seeds[0])
+    parts = (picked[start : start + settings.batch_size] for start in range(0, len(picked), settings.batch_size))
+    targets = probes.mark([train.labels[row] for row in picked.tolist()], benchmark.classes)
+    return probes.compare(
+        (probes.extract(tower, train.read(parts)), targets),
+        probes.extract(tower, test.read(_in_order(test, settings.batch_size))),
+        lambda probabilities: probes.score(
+            test.labels, probabilities, benchmark.classes, lambda row: benchmark.decide(row, settings.threshold)
+        ),
+        settings.seeds,
+        is_multi_label=benchmark.is_multi_label,
+    )
 
-    def predict(self, encoder: PreTrainedModel, name: str, seed: int, advance: Callable[[int], None]) -> list[Tree]:
-        """Fine-tune the encoder and predict the test rows: rows of PREDICTION_SCHEMA."""
-        generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randperm(len(self._train), generator=generator)[: self.settings.max_rows].tolist()
-        train = [self._train[row] for row in sorted(drawn)]
-        targets = self._targets(train)
-        model = fine_tune(encoder, self._reader(train), targets, len(self.classes), self.settings, seed, advance)
-        predicted = predict(
-            model,
-            self._reader(self._test),
-            len(self._test),
-            self.settings.batch_size,
-            is_multi_label=self.is_multi_label,
-        )
-        return [
-            {
-                "benchmark": self.name,
-                "encoder": name,
-                "seed": seed,
-                "id": sample.id,
-                "labels": list(sample.labels),
-                "predictions": self._decide(probabilities),
-                "probabilities": probabilities,
-            }
-            for sample, probabilities in zip(self._test, predicted, strict=True)
-        ]
 
-    def score(self, records: Sequence[Tree]) -> Tree:
-        """Each metric of each encoder with its interval, the mean over seeds."""
-        scores: Tree = {"num_train_rows": len(self._train), "num_test_rows": len(self._test)}
-        for encoder in ENCODERS:
-            per_seed = [self._score_run(records, encoder, seed) for seed in self.settings.seeds]
-            scores[encoder] = {name: mean(each[name] for each in per_seed) for name in per_seed[0]}
-        return scores
+def _in_order(part: Part, batch_size: int) -> Iterator[Rows]:
+    return (np.arange(start, min(start + batch_size, len(part))) for start in range(0, len(part), batch_size))
 
-    def _score_run(self, records: Sequence[Tree], encoder: str, seed: int) -> dict[str, float]:
-        run = (self.name, encoder, seed)
-        own = [row for row in records if (row["benchmark"], row["encoder"], row["seed"]) == run]
-        rows = [(row["labels"], row["predictions"], self.classes) for row in own]
-        return bootstrap(
+
+def _digest(benchmark: Benchmark, tower: Tower, params: Params) -> str:
+    """Digest what predictions follow from: rows, encoder, settings, code and versions."""
+    digest = hashlib.sha256()
+    settings = params.transfer.model_dump(mode="json", exclude={"encoders", "benchmarks", "seeds"})
+    facts = [benchmark.train.digest, benchmark.test.digest, tower.preprocessing, settings, str(tower.network)]
+    digest.update(json.dumps([*facts, torch.__version__, transformers.__version__]).encode())
+    for package in (evaluation, models):
+        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(file.read_bytes())
+    for name, tensor in sorted(tower.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _score(benchmark: Benchmark, tables: Sequence[pa.Table], params: Params) -> dict[str, float]:
+    """Each metric with its interval, balanced accuracy and AUROC, the mean over seeds."""
+    settings = params.transfer
+    per_seed = []
+    for table in tables:
+        pairs = zip(table["labels"].to_pylist(), table["predictions"].to_pylist(), strict=True)
+        rows = [(labels, predictions, benchmark.classes) for labels, predictions in pairs]
+        scores = bootstrap(
             CLASSIFICATION_METRICS,
             [metric.measure(rows) for metric in CLASSIFICATION_METRICS],
-            [sample.groups.patient or sample.id for sample in self._test],
-            num_resamples=self.settings.num_resamples,
-            confidence=self.settings.confidence,
+            [patient or row for patient, row in zip(benchmark.test.patients, benchmark.test.ids, strict=True)],
+            num_resamples=settings.num_resamples,
+            confidence=settings.confidence,
             seed=0,
         )
-
-    def _targets(self, samples: Sequence[Sample]) -> torch.Tensor:
-        """(rows,) classes, or (rows, m) of 0 and 1 if a row may have several."""
-        if not self.is_multi_label:
-            return torch.tensor([self.classes.index(sample.labels[0]) for sample in samples])
-        return torch.tensor([[float(name in sample.labels) for name in self.classes] for sample in samples])
-
-    def _decide(self, probabilities: Sequence[float]) -> list[str]:
-        """The predicted classes: those above the threshold, or the most probable one if a row has exactly one."""
-        if self.is_multi_label:
-            pairs = zip(self.classes, probabilities, strict=True)
-            return [name for name, probability in pairs if probability > self.settings.threshold]
-        return [self.classes[probabilities.index(max(probabilities))]]
-
-    def _read(self, rows: pa.Table) -> list[Sample]:
-        samples = list(ShardStore(paths.SAMPLES).take(rows))
-        odd = next((sample for sample in samples if len(sample.labels) != 1), None)
-        if odd is not None and not self.is_multi_label:
-            raise SourceError(
-                f"{odd.id}: has {len(odd.labels)} labels; expected one, because its card is not multi-label"
-            )
-        return samples
-
-    def _reader(self, samples: Sequence[Sample]) -> Callable[[Sequence[int]], torch.Tensor]:
-        """Normalized pixels (N, 3, S, S) of rows by number, each decoded once."""
-        processor = self._image_processor
-        side_px, resample = processor.size["height"], processor.resample
-        kept: dict[int, torch.Tensor] = {}
-
-        def read_rows(rows: Sequence[int]) -> torch.Tensor:
-            for row in rows:
-                if row not in kept:
-                    kept[row] = decode(samples[row].images[0], side_px, resample)
-            return normalize(torch.stack([kept[row] for row in rows]), processor.image_mean, processor.image_std)
-
-        return read_rows
-
-
-def _of_splits(name: str, rows: pa.Table, splits: Sequence[str]) -> pa.Table:
-    found = rows.filter(pc.is_in(rows["split"], pa.array(splits)))
-    if not len(found):
-        raise SourceError(
-            f"{name}: no row of split {' or '.join(splits)} in the mix; add its files to the local data folder"
+        probabilities = np.array(table["probabilities"].to_pylist())
+        more = probes.score(
+            benchmark.test.labels,
+            probabilities,
+            benchmark.classes,
+            lambda row: benchmark.decide(row, settings.threshold),
         )
-    return found
-
-
-def _divide(name: str, rows: pa.Table, params: Params) -> tuple[pa.Table, pa.Table]:
-    """The train and test rows of a benchmark without published splits."""
-    columns = ["id", "labels", "groups.patient", "images.list.element.phash", "images.list.element.thumbnail"]
-    table = ShardStore(paths.SAMPLES / name).read(columns)
-    facts = table.take(pc.index_in(rows["id"], table["id"])).to_pylist()
-    images = [row["images"][0] for row in facts]
-    fingerprints = group_images(
-        np.array([image["phash"] for image in images], np.uint64),
-        np.stack([np.frombuffer(image["thumbnail"], np.uint8) for image in images]),
-        params.deduplicate.hamming_radius,
-        params.deduplicate.thumbnail_distance,
-    )
-    groups = [
-        row["groups"]["patient"] or f"fingerprint {number}" for row, number in zip(facts, fingerprints, strict=True)
-    ]
-    settings = params.transfer
-    try:
-        train, test = divide([row["labels"] for row in facts], groups, settings.num_parts, settings.division_seed)
-    except SourceError as error:
-        raise SourceError(f"{name}: {error}; lower transfer.num_parts") from None
-    return rows.take(train), rows.take(test)
+        per_seed.append(more | scores)
+    return {name: mean(each[name] for each in per_seed) for name in per_seed[0]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openmedq import paths
-from openmedq.config import Params
+from openmedq.config import OURS, Params
 from openmedq.reporting.examples import read_examples
 from openmedq.reporting.page import render
 from openmedq.reporting.results import read_results
@@ -12,9 +12,17 @@ from openmedq.storage.publish import publish
 
 
 def run(params: Params, log: Log) -> None:
-    """Write data/report/index.html, a self-contained page; its examples are records of open sources only."""
+    """Write data/report/index.html, a self-contained page; its examples are records of open sources only.
+
+    Log the scores of the encoders that are not the model's: no other stage that runs after the training has them.
+    """
     results = read_results()
     page = render(results, read_examples(results.open_sources, params.report.num_examples))
     with publish(paths.REPORT) as folder:
         folder.mkdir()
         (folder / "index.html").write_text(page, encoding="utf-8")
+    others = {name: results.transfer["mean"][name] for name in results.encoders if name != OURS}
+    log(
+        {f"transfer/{name}/{metric}": score for name, scores in others.items() for metric, score in scores.items()},
+        None,
+    )

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from openmedq import paths
+from openmedq import config, paths
+from openmedq.config import OURS
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access, Card
 from openmedq.schema import Role
 from openmedq.storage.tables import read_counts, read_json
 
 Tree = Mapping[str, Any]
+
+_log = logging.getLogger(__name__)
 
 EXCLUDED = ("rejected", "duplicate", "kept out")  # why a row is not in the mix
 OUTCOMES = (*EXCLUDED, *(role.value for role in Role))
@@ -148,7 +152,7 @@ def read_results() -> Results:
         training=_read_json(paths.TRAINING / "metrics.json"),
         losses=_read_losses(paths.TRAINING / "loss.csv"),
         evaluation=_read_json(paths.EVALUATION / "metrics.json") or {},
-        transfer=_read_json(paths.TRANSFER / "metrics.json") or {},
+        transfer=_read_transfer(),
     )
 
 
@@ -156,6 +160,23 @@ def _read_dataset(card: Card, counts: Tree) -> DatasetResult:
     folder = paths.SAMPLES / card.id
     origin = read_counts(folder)["origin"] if folder.exists() else None
     return DatasetResult(card, origin, **{name: value for name, value in counts.items() if name != "kind"})
+
+
+def _read_transfer() -> Tree:
+    """metrics.json of all encoders of the settings in one tree, ours first; of those with ours' benchmarks."""
+    wanted = config.load(paths.PARAMS).transfer.encoders if paths.PARAMS.exists() else None
+    found = sorted(paths.TRANSFER.glob("*/metrics.json"), key=lambda path: (path.parent.name != OURS, path))
+    merged: dict[str, Any] = {}
+    for path in found:
+        tree = read_json(path)
+        if wanted is not None and path.parent.name not in wanted:
+            continue
+        if merged and tree.keys() != merged.keys():
+            _log.warning(f"{path}: is not shown, because it is of other benchmarks; run `dvc repro`")
+            continue
+        for name, value in tree.items():
+            merged[name] = value if name == "metrics" else merged.get(name, {}) | value
+    return merged
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -28,7 +28,6 @@ _STAGES = {  # that write a folder
     paths.VALIDATION: "validate",
     paths.TRAINING: "train",
     paths.EVALUATION: "evaluate",
-    paths.TRANSFER: "transfer",
 }
 
 
@@ -134,4 +133,5 @@ def _as_missing(path: Path) -> StaleError:
 
 
 def _stage_of(path: Path) -> str:
-    return _STAGES.get(path.parent, f"normalize@{path.parent.name}")
+    foreach = "transfer" if path.parent.parent == paths.TRANSFER else "normalize"
+    return _STAGES.get(path.parent, f"{foreach}@{path.parent.name}")

@@ -93,7 +93,8 @@ class Sender:
         if local.is_dir():
             self.client.log_artifacts(self.run_id, path, local.name)
         else:
-            self.client.log_artifact(self.run_id, path, local.parent.name)
+            folder = local.parent.relative_to("data") if local.parts[0] == "data" else Path(local.parent.name)
+            self.client.log_artifact(self.run_id, path, folder.as_posix())
 
     def _has_changed(self, path: Path, digest: str) -> bool:
         has_changed = self._is_late and (not path.exists() or lineage.hash_path(path) != digest)

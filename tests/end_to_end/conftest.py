@@ -29,7 +29,7 @@ QUICK = {  # a short training, evaluation and transfer
     "max_steps: 400  #": "max_steps: 4  #",
     "max_rows: null  # maximum number of rows": "max_rows: 12  # maximum number of rows",
     "max_rows: null  # maximum number of training rows": "max_rows: 32  # maximum number of training rows",
-    "num_epochs: 12\n": "num_epochs: 1\n",
+    "num_epochs: 9\n": "num_epochs: 1\n",
     "num_resamples: 1000": "num_resamples: 20",
 }
 

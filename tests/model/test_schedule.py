@@ -11,7 +11,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from openmedq.config import Transfer
 from openmedq.evaluation import classifier
-from openmedq.model import encoders
+from openmedq.evaluation.towers import own
 from openmedq.training.schedule import scale
 from tests.model import tiny
 
@@ -33,13 +33,14 @@ def test_a_short_training(num_warmup: int, expected: list[float]) -> None:
 )
 def test_a_classifier_warms_up_for_a_tenth_and_at_least_one_update(num_epochs: int, expected: list[float]) -> None:
     rates: list[float] = []
-    pixels = torch.from_numpy(np.random.default_rng(0).random((4, 3, tiny.SIDE_PX, tiny.SIDE_PX), np.float32))
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, tiny.SIDE_PX, tiny.SIDE_PX), np.uint8))
     settings = Transfer(benchmarks=("any",), num_epochs=num_epochs, batch_size=2, lr=1e-3)
-    encoder = encoders.build(tiny.make_settings().vision)
+    tower = own.draw(tiny.make_settings().vision, 0)
+    batches = [(rows, pixels[rows]) for _ in range(num_epochs) for rows in (np.array([0, 1]), np.array([2, 3]))]
     recorder = register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
     targets = torch.tensor([0, 1, 0, 1])
     try:
-        classifier.fine_tune(encoder, lambda rows: pixels[rows], targets, 2, settings, 0, lambda _: None)
+        classifier.fine_tune(tower, batches, targets, len(batches), 2, settings, 0, lambda _: None)
     finally:
         recorder.remove()
     assert rates == pytest.approx([1e-3 * share for share in expected])

@@ -6,7 +6,6 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -45,7 +44,9 @@ def _train(workers: int = 1) -> None:
 
 
 def _transfer() -> None:
-    transfer.run(make_params(transfer={"benchmarks": ["bench"], "num_epochs": 1, "lr": 1e-3}), NoLog())
+    settings = tiny.make_settings(max_steps=1).model_dump(mode="json")
+    own = {"benchmarks": ["bench"], "num_epochs": 1, "lr": 1e-3}
+    transfer.run(make_params(train=settings, transfer=own), "scratch", NoLog())
 
 
 READERS: dict[str, Callable[[], object]] = {
@@ -81,7 +82,6 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shutil.copytree(_template, tmp_path / "project"))
     monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
-    monkeypatch.setattr(transfer, "load", lambda *_: (None, SimpleNamespace(image_processor=None)))
 
 
 def flip(path: Path, place: int) -> None:

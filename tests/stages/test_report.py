@@ -10,8 +10,9 @@ from openmedq.evaluation import evaluate
 from openmedq.reporting import published, report
 from openmedq.schema import Sample
 from openmedq.storage.progress import NoLog
+from openmedq.storage.publish import remove
 from tests.curate.corpus import make_params
-from tests.stages.results import call_miniatures, write_learning, write_run
+from tests.stages.results import call_miniatures, write_learning, write_run, write_transfer
 
 PAGE = paths.REPORT / "index.html"
 SECRET = "secret_vqa side"  # in answers of the credentialed dataset
@@ -63,19 +64,21 @@ def test_scores_stand_with_their_intervals_and_floors() -> None:
     assert '0.810 <span class="span">0.700\u2009–\u20090.900</span>' in page
 
 
-def test_every_encoder_and_metric_of_transfer_is_shown() -> None:
-    path = paths.TRANSFER / "metrics.json"
-    transfer = json.loads(path.read_text(encoding="utf-8"))
-    for scores in (transfer["bench"], transfer["mean"]):
-        scores["other_clip"] = {"macro_f1": 0.7654}
-        for encoder in ("trained", "scratch", "other_clip"):
-            scores[encoder]["accuracy"] = 0.4321
-    transfer["metrics"].append({"name": "accuracy", "title": "Accuracy", "is_headline": False, "has_baseline": False})
-    path.write_text(json.dumps(transfer), encoding="utf-8")
+def test_every_encoder_and_metric_of_transfer_is_shown(caplog: pytest.LogCaptureFixture) -> None:
+    described = [
+        {"name": name, "title": name, "is_headline": name == "macro_f1", "has_baseline": False}
+        for name in ("macro_f1", "accuracy")
+    ]
+    for encoder, score in (("ours", 0.81), ("scratch", 0.62), ("other_clip", 0.7654)):
+        write_transfer(encoder, {"macro_f1": score, "accuracy": 0.4321}, metrics=described)
+    write_transfer("old_one", {"macro_f1": 0.5}, more={})
     page = write()
     assert page.count('<th class="number">Other_clip</th>') == 2
     assert '<td class="number">0.765</td>' in page
     assert page.count('<td class="number">0.432</td>') == 3
+    assert (
+        "Old_one" not in page and "old_one/metrics.json: is not shown, because it is of other benchmarks" in caplog.text
+    )
     assert "other_clip 0.765" in page  # next to the headline of the trained encoder
 
 
@@ -197,11 +200,11 @@ def test_two_runs_leave_the_same_bytes() -> None:
     [
         (paths.EVALUATION / "metrics.json", "No scores"),
         (paths.EVALUATION / "predictions.parquet", "Answers to the evaluation splits"),
-        (paths.TRANSFER / "metrics.json", "No benchmark"),
+        (paths.TRANSFER, "No benchmark"),
         (paths.TRAINING / "loss.csv", "No losses"),
         (paths.VALIDATION / "verdict.json", "No verdict"),
     ],
 )
 def test_a_missing_piece_is_said(path: Path, said: str) -> None:
-    path.unlink()
+    remove(path)
     assert said in write()

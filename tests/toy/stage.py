@@ -50,7 +50,10 @@ OUTPUTS = {
         "data/training/metrics.json": '{"loss": 1.0}',
     },
     "evaluate": {"data/evaluation/predictions.parquet": "p", "data/evaluation/metrics.json": '{"all": {"bleu_1": 1}}'},
-    "transfer": {"data/transfer/predictions.parquet": "p", "data/transfer/metrics.json": '{"all": {"macro_f1": 1}}'},
+    "transfer": {
+        "data/transfer/ours/predictions.parquet": "p",
+        "data/transfer/ours/metrics.json": '{"all": {"macro_f1": 1}}',
+    },
     "report": {"data/report/index.html": "<p>report</p>"},
 }
 for name, text in OUTPUTS[stage].items():

@@ -125,7 +125,7 @@ def test_model_and_artifacts_are_logged(project):
         with runs.open_run(stage, STAGES[stage].artifacts, Settings()):
             pass
     client, _ = connect()
-    folders = ("", "training", "mix", "validation", "evaluation", "transfer", "report")
+    folders = ("", "training", "mix", "validation", "evaluation", "transfer/ours", "report")
     found = {item.path for folder in folders for item in client.list_artifacts(run_id, folder) if not item.is_dir}
     assert found == {
         "lineage.json",
@@ -134,7 +134,7 @@ def test_model_and_artifacts_are_logged(project):
         "mix/waterfall.json",
         "validation/verdict.json",
         "evaluation/metrics.json",
-        "transfer/metrics.json",
+        "transfer/ours/metrics.json",
         "report/index.html",
     }
     (output,) = client.get_run(run_id).outputs.model_outputs

@@ -1,0 +1,202 @@
+"""A classification dataset with its train and test rows, read from the shards as they are needed.
+
+The card names the train and test splits; a benchmark without published splits is divided by patients and image
+fingerprints. Memory is bounded: labels and ids of all rows, the row groups in use, and MAX_CACHE_BYTES of pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from openmedq import paths
+from openmedq.config import Params
+from openmedq.curate.division import divide
+from openmedq.curate.images import group_images
+from openmedq.datasets.card import Card
+from openmedq.errors import SourceError
+from openmedq.evaluation.towers.tower import Preprocessing
+from openmedq.model.pixels import decode
+from openmedq.schema import Sample
+from openmedq.storage.shards import ShardStore
+from openmedq.training.data import Piece, Row
+from openmedq.training.loader import Job, load
+from openmedq.training.order import Order, count_open_groups
+
+MAX_CACHE_BYTES = 2**29  # of decoded pixels of the train rows, and of the test rows, over all loader processes
+
+FACTS = ("id", "labels", "groups.patient", "images.list.element.pixels_sha256")
+_FINGERPRINTS = ("images.list.element.phash", "images.list.element.thumbnail")
+_NONE = torch.zeros(0, dtype=torch.int64)
+
+Rows = NDArray[np.int64]
+
+
+class Images(Dataset[list[Row]]):
+    """The pixels of rows, without tokens; small datasets stay in memory for the next epochs and seeds."""
+
+    def __init__(self, samples: Sequence[Sample], preprocessing: Preprocessing, cache_bytes: int) -> None:
+        self._samples, self._preprocessing, self._cache_bytes = samples, preprocessing, cache_bytes
+        self._cache: dict[int, Tensor] = {}
+
+    def __getitem__(self, piece: Piece) -> list[Row]:
+        return [Row(number, _NONE, _NONE, self._read(number)[None], False) for number in piece.rows.tolist()]
+
+    def stack(self, rows: Rows) -> Tensor:
+        """Return the pixels of rows, (B, 3, S, S) uint8."""
+        return torch.stack([self._read(number) for number in rows.tolist()])
+
+    def _read(self, number: int) -> Tensor:
+        if number in self._cache:
+            return self._cache[number]
+        side_px, resample = self._preprocessing.side_px, int(self._preprocessing.resample)
+        pixels = decode(self._samples[number].images[0], side_px, resample)
+        if (len(self._cache) + 1) * pixels.nbytes <= self._cache_bytes:
+            self._cache[number] = pixels
+        return pixels
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training rows or the test rows, in the order of the index."""
+
+    ids: list[str]
+    labels: list[list[str]]
+    patients: list[str | None]
+    digest: str  # of ids, labels, patients and pixels
+    images: Images
+    groups: Rows  # (rows,) number of each row's row group
+    num_workers: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def shuffle(self, picked: Rows, batch_size: int, num_epochs: int, seed: int) -> Iterator[Rows]:
+        """Yield the batches of a training on some of the rows, local enough to read; an epoch ends with a batch."""
+        order = Order(np.ones(len(picked), np.float32), self.groups[picked], seed, batch_size)
+        for epoch in range(num_epochs):
+            drawn = picked[order.draw(epoch)]
+            yield from (drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size))
+
+    def read(self, batches: Iterable[Rows]) -> Iterator[tuple[Rows, Tensor]]:
+        """Yield rows by number, and their pixels (B, 3, S, S) uint8, of any number of batches."""
+        if not self.num_workers:
+            yield from ((rows, self.images.stack(rows)) for rows in batches)
+            return
+        jobs = (Job(rows, None) for rows in batches)
+        for job, rows in load(self.images, jobs, _draw_no_levels, self.num_workers):
+            yield job.rows, torch.cat([row.pixels for row in rows])
+
+
+def _draw_no_levels(job: Job) -> NDArray[np.float32]:
+    return np.full(len(job.rows), np.nan, np.float32)
+
+
+class Benchmark:
+    """The train and test rows of one classification dataset, for one encoder."""
+
+    def __init__(self, card: Card, rows: pa.Table, params: Params, preprocessing: Preprocessing) -> None:
+        """Divide the rows of the index, and read labels and ids.
+
+        Raises:
+            SourceError: there are no train or test rows, or not exactly one label where the card states one.
+        """
+        self.name, self.classes, self.is_multi_label = card.id, list(card.classes), card.is_multi_label
+        self._preprocessing = preprocessing
+        self._num_workers = params.execution.workers if params.execution.workers > 1 else 0
+        columns = FACTS if card.fitted else (*FACTS, *_FINGERPRINTS)
+        facts = ShardStore(paths.SAMPLES / self.name).read(list(columns))
+        facts = facts.take(pc.index_in(rows["id"], facts["id"]))
+        if card.fitted:
+            train, test = (_of_splits(self.name, rows, splits) for splits in (card.fitted, card.scored))
+        else:
+            train, test = _divide(self.name, facts, params)
+        self.train, self.test = (self._describe(rows.take(part), facts.take(part)) for part in (train, test))
+
+    def pick(self, max_rows: int | None, seed: int) -> Rows:
+        """Return the training rows to use, at most `max_rows`."""
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.randperm(len(self.train), generator=generator)[:max_rows]
+        return drawn.sort().values.numpy()
+
+    def targets(self, labels: Sequence[Sequence[str]]) -> Tensor:
+        """(rows,) classes, or (rows, m) of 0 and 1 if a row may have several."""
+        if not self.is_multi_label:
+            return torch.tensor([self.classes.index(each[0]) for each in labels])
+        return torch.tensor([[float(name in each) for name in self.classes] for each in labels])
+
+    def decide(self, probabilities: Sequence[float], threshold: float) -> list[str]:
+        """The predicted classes: those above the threshold, or the most probable one if a row has exactly one."""
+        if self.is_multi_label:
+            pairs = zip(self.classes, probabilities, strict=True)
+            return [name for name, probability in pairs if probability > threshold]
+        return [self.classes[probabilities.index(max(probabilities))]]
+
+    def _describe(self, rows: pa.Table, facts: pa.Table) -> Part:
+        ids, labels = facts["id"].to_pylist(), facts["labels"].to_pylist()
+        odd = next((row for row, each in enumerate(labels) if len(each) != 1), None)
+        if odd is not None and not self.is_multi_label:
+            raise SourceError(
+                f"{ids[odd]}: has {len(labels[odd])} labels; expected one, because its card is not multi-label"
+            )
+        text = json.dumps([ids, labels, facts["groups"].to_pylist(), facts["images"].to_pylist()], default=bytes.hex)
+        return Part(
+            ids=ids,
+            labels=labels,
+            patients=pc.struct_field(facts["groups"], "patient").to_pylist(),
+            digest=hashlib.sha256(text.encode()).hexdigest(),
+            images=Images(
+                ShardStore(paths.SAMPLES).take(rows, num_groups=count_open_groups(self._num_workers)),
+                self._preprocessing,
+                MAX_CACHE_BYTES // max(1, self._num_workers),
+            ),
+            groups=_number_groups(rows),
+            num_workers=self._num_workers,
+        )
+
+
+def _number_groups(rows: pa.Table) -> Rows:
+    """Number the row groups of rows, ascending, (rows,)."""
+    shards = rows["shard"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    _, numbers = np.unique(np.stack([shards, rows["row_group"].to_numpy()]), axis=1, return_inverse=True)
+    return numbers.ravel()
+
+
+def _of_splits(name: str, rows: pa.Table, splits: Sequence[str]) -> Rows:
+    found: Rows = np.flatnonzero(pc.is_in(rows["split"], pa.array(splits)).to_numpy())
+    if not len(found):
+        raise SourceError(
+            f"{name}: no row of split {' or '.join(splits)} in the mix; add its files to the local data folder"
+        )
+    return found
+
+
+def _divide(name: str, facts: pa.Table, params: Params) -> tuple[Rows, Rows]:
+    """The train and test rows of a benchmark without published splits."""
+    rows: list[dict[str, Any]] = facts.to_pylist()
+    images = [row["images"][0] for row in rows]
+    fingerprints = group_images(
+        np.array([image["phash"] for image in images], np.uint64),
+        np.stack([np.frombuffer(image["thumbnail"], np.uint8) for image in images]),
+        params.deduplicate.hamming_radius,
+        params.deduplicate.thumbnail_distance,
+    )
+    groups = [
+        row["groups"]["patient"] or f"fingerprint {number}" for row, number in zip(rows, fingerprints, strict=True)
+    ]
+    settings = params.transfer
+    try:
+        return divide([row["labels"] for row in rows], groups, settings.num_parts, settings.division_seed)
+    except SourceError as error:
+        raise SourceError(f"{name}: {error}; lower transfer.num_parts") from None

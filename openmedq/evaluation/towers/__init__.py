@@ -1,0 +1,1 @@
+"""The image encoders that `transfer` compares, under one contract: `Tower`."""

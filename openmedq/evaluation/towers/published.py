@@ -1,0 +1,174 @@
+"""Load a published image encoder: its layout is recognized by its files and the names of its tensors.
+
+    config.json with `model_type`       any vision model of transformers, alone or within a CLIP-like model
+    `attnpool.positional_embedding`     CLIP's modified ResNet, as PMC-CLIP's `checkpoint.pt`
+    `class_embedding`                   OpenAI CLIP's ViT, as PubMedCLIP's `PubMedCLIP_ViT32.pth`
+    `cls_token`                         timm's ViT, as BiomedCLIP's under `visual.trunk.`
+
+The names may have any prefix (`module.visual.`, `visual.`, none). All tensors with this prefix belong to the image
+encoder: none may be missing or left over. Other tensors, as of text encoders, are not used.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from PIL.Image import Resampling
+from torch import Tensor
+from transformers.utils import logging as transformers_logging
+
+from openmedq.config import Encoder
+from openmedq.errors import ModelError
+from openmedq.evaluation.towers import resnet
+from openmedq.evaluation.towers.tower import Preprocessing, Tower
+from openmedq.model import layouts, weights
+
+FILES = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+    "checkpoint.pt",
+    "PubMedCLIP_ViT32.pth",
+)
+RESNET, CLIP, TIMM = "attnpool.positional_embedding", "class_embedding", "cls_token"
+UNUSED = {RESNET: (), CLIP: ("proj",), TIMM: ("head.", "head_dist.")}  # what follows the image encoder
+TRUNK, HEAD = "trunk.", "head."  # open_clip's names of a timm network and of what follows it
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5)
+
+_log = logging.getLogger(__name__)
+
+
+def load(settings: Encoder, where: str) -> Tower:
+    """Load an encoder in fp32.
+
+    Args:
+        settings: `weights` is a file, a folder or a Hugging Face id (of a dataset repository: `datasets/...`).
+        where: begins the message of errors.
+
+    Raises:
+        ModelError: the weights are missing or damaged, or a tensor is missing, left over, or of another shape.
+    """
+    if settings.weights is None:
+        raise ModelError(f"{where}.weights: null; give a folder, a file or a Hugging Face id")
+    config = weights.read_config(settings.weights, settings.revision, "config.json")
+    label = f"{where}.weights: {settings.weights}"
+    if "model_type" in config:
+        return _load_transformers(settings, label)
+    path = weights.find(settings.weights, settings.revision, FILES, f"{where}.weights")
+    tensors = weights.read(path)
+    layout, prefix = _recognize(tensors, label)
+    own = _select(tensors, layout, prefix, label)
+    stated = config or weights.read_config(settings.weights, settings.revision, "open_clip_config.json")
+    if layout == RESNET:
+        network: Any
+        network, side_px = resnet.build(own, label)
+    else:
+        num_heads = config.get("model_args", {}).get("num_heads")
+        network = layouts.build(layouts.CLIP if layout == CLIP else layouts.TIMM, own, label, num_heads)
+        side_px = network.config.image_size
+    return Tower(network, _describe(stated, side_px, layout == TIMM and not prefix, label), label)
+
+
+def _recognize(tensors: Mapping[str, Tensor], where: str) -> tuple[str, str]:
+    """Return the layout and the prefix of the image encoder's tensors."""
+    found = [
+        (layout, name.removesuffix(layout))
+        for name in tensors
+        for layout in (RESNET, CLIP, TIMM)
+        if name == layout or name.endswith(f".{layout}")
+    ]
+    if len(found) != 1:
+        few = ", ".join(list(tensors)[:3])
+        raise ModelError(
+            f"{where}: has {len(found)} image encoders of a known layout; expected one tensor named {RESNET}, {CLIP} "
+            f"or {TIMM}, with any prefix; it has {len(tensors)} tensors: {few}, ..."
+        )
+    return found[0]
+
+
+def _select(tensors: Mapping[str, Tensor], layout: str, prefix: str, where: str) -> dict[str, Tensor]:
+    """Return the image encoder's tensors without the prefix."""
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    own = {name: tensor for name, tensor in own.items() if not (UNUSED[layout] and name.startswith(UNUSED[layout]))}
+    if prefix.endswith(TRUNK):
+        outer = prefix.removesuffix(TRUNK)
+        left = [name for name in tensors if name.startswith(outer) and not name.startswith((prefix, outer + HEAD))]
+        layouts.compare({}, dict.fromkeys(left), where)
+    return own
+
+
+def _describe(stated: Mapping[str, Any], side_px: int, is_plain: bool, where: str) -> Preprocessing:
+    """Return the preprocessing that a config of timm or open_clip states, or CLIP's; of a plain timm ViT 0.5."""
+    tree: Mapping[str, Any] = stated.get("pretrained_cfg") or stated.get("preprocess_cfg") or {}
+    sizes = (tree.get("input_size") or [None])[-1], stated.get("model_cfg", {}).get("vision_cfg", {}).get("image_size")
+    for size in sizes:
+        if size not in (None, side_px):
+            raise ModelError(
+                f"{where}: its position embeddings are of images of {side_px} px, and its config of {size} px"
+            )
+    if is_plain and "mean" not in tree:
+        _log.warning(f"{where}: no config.json with mean and std of its pixels; uses 0.5 and 0.5, timm's for most ViTs")
+    mean, std = (HALF, HALF) if is_plain else (CLIP_MEAN, CLIP_STD)
+    name = str(tree.get("interpolation", "bicubic"))
+    resample = Resampling.BILINEAR if name == "bilinear" else Resampling.BICUBIC
+    return Preprocessing(side_px, tuple(tree.get("mean", mean)), tuple(tree.get("std", std)), resample)
+
+
+def _load_transformers(settings: Encoder, where: str) -> Tower:
+    import torch
+    from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+
+    source = {"pretrained_model_name_or_path": settings.weights, "revision": settings.revision}
+    try:
+        config = AutoConfig.from_pretrained(**source)
+        vision = getattr(config, "vision_config", None)
+        kind = AutoModel if vision is None else MODEL_MAPPING[type(vision)]
+        with _silence():
+            network, names = kind.from_pretrained(**source, dtype=torch.float32, output_loading_info=True)
+    except Exception as error:  # missing folder, no network, damaged files, unknown models: many exception types
+        raise ModelError(f"{where}: can't be loaded: {' '.join(str(error).split())[:200]}") from error
+    missing = [name for name in names["missing_keys"] if "pooler" not in name.split(".")]  # which is not used
+    children = tuple(f"{name}." for name, _ in network.named_children())
+    base = [name.removeprefix(f"{network.base_model_prefix}.") for name in names["unexpected_keys"]]
+    left = [name for name in base if name.startswith(children)]  # the rest is of heads and text encoders
+    layouts.compare(dict.fromkeys(missing), dict.fromkeys(left), where)
+    return Tower(network, _read_processor(source, network.config, where), where)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Suppress transformers' list of tensors that are missing or left over, which is checked here."""
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+
+
+def _read_processor(source: Mapping[str, Any], config: Any, where: str) -> Preprocessing:
+    """Return the preprocessing of a folder of transformers."""
+    from transformers import AutoImageProcessor
+
+    size = getattr(config, "image_size", None)
+    stated_px = size[0] if isinstance(size, (list, tuple)) else size
+    try:
+        processor = AutoImageProcessor.from_pretrained(**source, backend="pil")
+    except Exception as error:  # no file, no network, unknown kinds: many exception types
+        if not stated_px:
+            raise ModelError(f"{where}: has no preprocessor_config.json, and its config no image_size") from error
+        is_clip = str(config.model_type).startswith("clip")
+        mean, std = (CLIP_MEAN, CLIP_STD) if is_clip else (HALF, HALF)
+        _log.warning(f"{where}: no preprocessor_config.json; uses mean {mean} and std {std} of its pixels")
+        return Preprocessing(stated_px, mean, std, Resampling.BICUBIC)
+    crop = processor.crop_size if getattr(processor, "do_center_crop", False) else None
+    shape = crop or processor.size
+    side_px = int(shape.get("height") or shape.get("shortest_edge") or stated_px or 0)
+    resample = Resampling.BILINEAR if processor.resample == Resampling.BILINEAR else Resampling.BICUBIC
+    return Preprocessing(side_px, tuple(processor.image_mean), tuple(processor.image_std), resample)

@@ -1,0 +1,71 @@
+"""One contract for image encoders: pixels in, two pooled vectors and the encoder's own preprocessing out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from openmedq.errors import ModelError
+
+# Learned tokens that precede the patches; the class token is the first.
+PREFIX_TOKENS = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
+
+
+class Preprocessing(NamedTuple):
+    """How an encoder expects its images: S x S pixels, less `mean` and divided by `std`, of values in [0, 1]."""
+
+    side_px: int  # S
+    mean: tuple[float, ...]  # (3,)
+    std: tuple[float, ...]  # (3,)
+    resample: int  # a PIL.Image.Resampling: BILINEAR or BICUBIC
+
+
+class Tower(nn.Module):
+    """An image encoder: pixels (N, 3, S, S) to two pooled vectors (N, D).
+
+    With a class token, they are the class token and the mean of the patches, of the last layer before the last
+    normalization, as LLaVA takes them. Without, they are the mean and the maximum of the last feature map.
+    """
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, where: str) -> None:
+        """Try the network on one image.
+
+        Args:
+            network: takes `pixel_values` and returns `hidden_states` or `last_hidden_state`, as in transformers.
+            preprocessing: of the images.
+            where: begins the message of errors.
+
+        Raises:
+            ModelError: the network does not take images of this size, or returns neither tokens nor a feature map.
+        """
+        super().__init__()
+        self.network, self.preprocessing = network, preprocessing
+        self.num_prefix = _count_prefix(network)
+        side = preprocessing.side_px
+        try:
+            device = next(network.parameters()).device
+            with torch.inference_mode():
+                first, _ = self.eval()(torch.zeros(1, 3, side, side, device=device))
+        except (ValueError, RuntimeError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{where}: can't encode RGB images of {side} x {side} px: {reason}") from error
+        self.width = int(first.shape[1])  # D
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the two vectors, (N, D) each."""
+        output: Any = self.network(pixel_values=pixels, output_hidden_states=self.num_prefix > 0)
+        if self.num_prefix:
+            tokens = output.hidden_states[-1]  # (N, prefix + P, D)
+            return tokens[:, 0], tokens[:, self.num_prefix :].mean(dim=1)
+        features = output.last_hidden_state  # (N, D, H, W), or (N, P, D)
+        features = features.flatten(2) if features.dim() == 4 else features.transpose(1, 2)
+        return features.mean(dim=2), features.amax(dim=2)
+
+
+def _count_prefix(network: nn.Module) -> int:
+    """Return the number of learned tokens before the patches; 0 without a class token."""
+    sizes = {name.rpartition(".")[2]: tensor for name, tensor in network.named_parameters()}
+    found = [sizes[name] for name in PREFIX_TOKENS if name in sizes]
+    return sum(tensor.shape[-2] if tensor.dim() > 1 else 1 for tensor in found)

@@ -1,0 +1,211 @@
+"""Small checkpoints in the layouts of published image encoders, and forward passes from the layouts' definitions."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Checkpoint = dict[str, Tensor]
+WIDTH, HEADS, PATCH, GRID = 128, 2, 8, 3  # of the ViTs; a head is 64 wide
+SIDE = PATCH * GRID
+
+
+class Draw:
+    """Random tensors, the same in each test."""
+
+    def __init__(self, scale: float = 0.1) -> None:
+        self.generator, self.scale = torch.Generator().manual_seed(0), scale
+
+    def __call__(self, *shape: int) -> Tensor:
+        return self.scale * torch.randn(shape, generator=self.generator)
+
+
+def linear(weights: Checkpoint, name: str, tokens: Tensor) -> Tensor:
+    return functional.linear(tokens, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+
+
+def norm(weights: Checkpoint, name: str, tokens: Tensor, epsilon: float) -> Tensor:
+    return functional.layer_norm(tokens, tokens.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon)
+
+
+def attend(fused: Tensor, num_heads: int) -> Tensor:
+    """Self-attention of (N, T, 3 D): queries, then keys, then values."""
+    query, key, value = (
+        part.reshape(*part.shape[:2], num_heads, -1).transpose(1, 2) for part in fused.chunk(3, dim=-1)
+    )
+    share = (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).softmax(dim=-1)
+    return (share @ value).transpose(1, 2).flatten(2)
+
+
+# timm's ViT, as in BiomedCLIP ----------------------------------------------------------------------------------------
+
+
+def draw_timm() -> Checkpoint:
+    draw = Draw()
+    tensors = {
+        "cls_token": draw(1, 1, WIDTH),
+        "pos_embed": draw(1, GRID**2 + 1, WIDTH),
+        "patch_embed.proj.weight": draw(WIDTH, 3, PATCH, PATCH),
+        "patch_embed.proj.bias": draw(WIDTH),
+        "norm.weight": draw(WIDTH),
+        "norm.bias": draw(WIDTH),
+    }
+    for number in range(2):
+        for name, shape in {
+            "norm1": (WIDTH,),
+            "norm2": (WIDTH,),
+            "attn.qkv": (3 * WIDTH, WIDTH),
+            "attn.proj": (WIDTH, WIDTH),
+            "mlp.fc1": (4 * WIDTH, WIDTH),
+            "mlp.fc2": (WIDTH, 4 * WIDTH),
+        }.items():
+            tensors[f"blocks.{number}.{name}.weight"] = draw(*shape)
+            tensors[f"blocks.{number}.{name}.bias"] = draw(shape[0])
+    return tensors
+
+
+def see_timm(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    patches = functional.conv2d(
+        pixels, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=PATCH
+    )
+    tokens = torch.cat([weights["cls_token"].expand(len(pixels), -1, -1), patches.flatten(2).mT], dim=1)
+    tokens = tokens + weights["pos_embed"]
+    for number in range(2):
+        block = f"blocks.{number}"
+        fused = linear(weights, f"{block}.attn.qkv", norm(weights, f"{block}.norm1", tokens, 1e-6))
+        tokens = tokens + linear(weights, f"{block}.attn.proj", attend(fused, HEADS))
+        hidden = linear(weights, f"{block}.mlp.fc1", norm(weights, f"{block}.norm2", tokens, 1e-6))
+        tokens = tokens + linear(weights, f"{block}.mlp.fc2", functional.gelu(hidden))
+    return tokens[:, 0], tokens[:, 1:].mean(dim=1)
+
+
+# OpenAI CLIP's ViT, as in PubMedCLIP ---------------------------------------------------------------------------------
+
+
+def draw_clip() -> Checkpoint:
+    draw = Draw()
+    tensors = {
+        "class_embedding": draw(WIDTH),
+        "positional_embedding": draw(GRID**2 + 1, WIDTH),
+        "conv1.weight": draw(WIDTH, 3, PATCH, PATCH),
+        "proj": draw(WIDTH, 32),
+    }
+    for name in ("ln_pre", "ln_post"):
+        tensors |= {f"{name}.weight": draw(WIDTH), f"{name}.bias": draw(WIDTH)}
+    for number in range(2):
+        block = f"transformer.resblocks.{number}"
+        tensors[f"{block}.attn.in_proj_weight"] = draw(3 * WIDTH, WIDTH)
+        tensors[f"{block}.attn.in_proj_bias"] = draw(3 * WIDTH)
+        for name, shape in {
+            "ln_1": (WIDTH,),
+            "ln_2": (WIDTH,),
+            "attn.out_proj": (WIDTH, WIDTH),
+            "mlp.c_fc": (4 * WIDTH, WIDTH),
+            "mlp.c_proj": (WIDTH, 4 * WIDTH),
+        }.items():
+            tensors[f"{block}.{name}.weight"] = draw(*shape)
+            tensors[f"{block}.{name}.bias"] = draw(shape[0])
+    return tensors
+
+
+def see_clip(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    patches = functional.conv2d(pixels, weights["conv1.weight"], stride=PATCH).flatten(2).mT
+    tokens = torch.cat([weights["class_embedding"].expand(len(pixels), 1, -1), patches], dim=1)
+    tokens = norm(weights, "ln_pre", tokens + weights["positional_embedding"], 1e-5)
+    for number in range(2):
+        block = f"transformer.resblocks.{number}"
+        seen = norm(weights, f"{block}.ln_1", tokens, 1e-5)
+        fused = functional.linear(seen, weights[f"{block}.attn.in_proj_weight"], weights[f"{block}.attn.in_proj_bias"])
+        tokens = tokens + linear(weights, f"{block}.attn.out_proj", attend(fused, HEADS))
+        hidden = linear(weights, f"{block}.mlp.c_fc", norm(weights, f"{block}.ln_2", tokens, 1e-5))
+        tokens = tokens + linear(weights, f"{block}.mlp.c_proj", hidden * torch.sigmoid(1.702 * hidden))
+    return tokens[:, 0], tokens[:, 1:].mean(dim=1)
+
+
+# CLIP's modified ResNet, as in PMC-CLIP ------------------------------------------------------------------------------
+
+LAYERS, STEM, RESNET_GRID = (3, 4, 6, 3), 4, 2
+RESNET_SIDE = 32 * RESNET_GRID
+
+
+def draw_resnet(stem: int = STEM, outputs: int = 24, grid: int = RESNET_GRID) -> Checkpoint:
+    draw = Draw(0.3)
+    tensors: Checkpoint = {}
+
+    def layer(name: str, number: str, outputs: int, inputs: int, side: int) -> None:
+        tensors[f"{name}conv{number}.weight"] = draw(outputs, inputs, side, side) * 4 / math.sqrt(inputs * side**2)
+        fill(f"{name}bn{number}", outputs)
+
+    def fill(name: str, width: int) -> None:
+        tensors[f"{name}.weight"], tensors[f"{name}.bias"] = 1 + draw(width), draw(width)
+        tensors[f"{name}.running_mean"], tensors[f"{name}.running_var"] = draw(width), 1 + draw(width).abs()
+        tensors[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+    layer("", "1", stem // 2, 3, 3)
+    layer("", "2", stem // 2, stem // 2, 3)
+    layer("", "3", stem, stem // 2, 3)
+    inputs = stem
+    for stage, num in enumerate(LAYERS):
+        width = stem * 2**stage
+        for place in range(num):
+            block = f"layer{stage + 1}.{place}."
+            layer(block, "1", width, inputs, 1)
+            layer(block, "2", width, width, 3)
+            layer(block, "3", 4 * width, width, 1)
+            if place == 0:
+                tensors[f"{block}downsample.0.weight"] = draw(4 * width, inputs, 1, 1)
+                fill(f"{block}downsample.1", 4 * width)
+            inputs = 4 * width
+    tensors["attnpool.positional_embedding"] = draw(grid**2 + 1, inputs)
+    for letter, size in (("q", inputs), ("k", inputs), ("v", inputs), ("c", outputs)):
+        tensors[f"attnpool.{letter}_proj.weight"] = draw(size, inputs) / math.sqrt(inputs)
+        tensors[f"attnpool.{letter}_proj.bias"] = draw(size)
+    return tensors
+
+
+def map_resnet(weights: Checkpoint, pixels: Tensor) -> Tensor:
+    """The last feature map, (N, 32 width, S / 32, S / 32)."""
+
+    def convolve(name: str, normalization: str, features: Tensor, stride: int = 1) -> Tensor:
+        kernel = weights[f"{name}.weight"]
+        features = functional.conv2d(features, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+        parts = [weights[f"{normalization}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        mean, variance, weight, bias = (part[:, None, None] for part in parts)
+        return (features - mean) / torch.sqrt(variance + 1e-5) * weight + bias
+
+    features = convolve("conv1", "bn1", pixels, stride=2).relu()
+    features = convolve("conv2", "bn2", features).relu()
+    features = functional.avg_pool2d(convolve("conv3", "bn3", features).relu(), 2)
+    for stage, num in enumerate(LAYERS):
+        for place in range(num):
+            block, stride = f"layer{stage + 1}.{place}", 2 if stage and not place else 1
+            hidden = convolve(f"{block}.conv1", f"{block}.bn1", features).relu()
+            hidden = convolve(f"{block}.conv2", f"{block}.bn2", hidden).relu()
+            hidden = functional.avg_pool2d(hidden, stride)
+            hidden = convolve(f"{block}.conv3", f"{block}.bn3", hidden)
+            if place == 0:
+                shrunk = functional.avg_pool2d(features, stride)
+                features = convolve(f"{block}.downsample.0", f"{block}.downsample.1", shrunk)
+            features = (hidden + features).relu()
+    return features
+
+
+def pool_resnet(weights: Checkpoint, features: Tensor, num_heads: int) -> Tensor:
+    """CLIP's attention pool: the mean of the positions attends to itself and to all positions."""
+    tokens = features.flatten(2).permute(2, 0, 1)
+    tokens = torch.cat([tokens.mean(0, keepdim=True), tokens]) + weights["attnpool.positional_embedding"][:, None]
+    letters = [f"attnpool.{letter}_proj" for letter in "qkv"]
+    pooled, _ = functional.multi_head_attention_forward(
+        tokens[:1], tokens, tokens, tokens.shape[-1], num_heads, None,
+        torch.cat([weights[f"{name}.bias"] for name in letters]), None, None, False, 0.0,
+        weights["attnpool.c_proj.weight"], weights["attnpool.c_proj.bias"], training=False, need_weights=False,
+        use_separate_proj_weight=True, q_proj_weight=weights[f"{letters[0]}.weight"],
+        k_proj_weight=weights[f"{letters[1]}.weight"], v_proj_weight=weights[f"{letters[2]}.weight"],
+    )  # fmt: skip
+    return pooled[0]
+
+
+def see_resnet(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    features = map_resnet(weights, pixels)
+    return features.mean(dim=(2, 3)), features.amax(dim=(2, 3))
