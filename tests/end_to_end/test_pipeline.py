@@ -23,7 +23,7 @@ def _graph(project: Project) -> dict:
 
 
 def _stages(project: Project) -> dict[str, dict]:
-    """The stages of dvc.yaml, `foreach` expanded for each dataset."""
+    """The stages of dvc.yaml, `foreach` expanded for each dataset or encoder."""
     catalogue = yaml.safe_load((project.root / paths.CATALOGUE).read_text(encoding="utf-8"))
     params = yaml.safe_load((project.root / paths.PARAMS).read_text(encoding="utf-8"))
     found = {}
@@ -32,9 +32,10 @@ def _stages(project: Project) -> dict[str, dict]:
             text = yaml.safe_dump(stage).replace("${download.mirror}", params["download"]["mirror"])
             found[name] = yaml.safe_load(text)
             continue
-        for key, item in catalogue["datasets"].items():
+        is_encoder = stage["foreach"] == "${transfer.encoders}"
+        for key, item in (params["transfer"]["encoders"] if is_encoder else catalogue["datasets"]).items():
             text = yaml.safe_dump(stage["do"]).replace("${key}", key)
-            for field in ("module", "title"):
+            for field in {"module", "title", "depends"} & item.keys():
                 text = text.replace(f"${{item.{field}}}", item[field])
             found[f"{name}@{key}"] = yaml.safe_load(text)
     return found
