@@ -48,7 +48,7 @@ Tree = dict[str, Any]
 
 PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.json"
-KEPT = paths.PARTIAL / "transfer"  # <encoder>/<benchmark>-<seed>-<digest>.parquet, until the stage ends
+KEPT = paths.PARTIAL  # transfer-<encoder>/<benchmark>-<seed>-<digest>.parquet, until the stage ends
 PREDICTION_SCHEMA = pa.schema(
     [
         *(pa.field(name, pa.string(), False) for name in ("benchmark", "encoder")),
@@ -112,7 +112,7 @@ def run(params: Params, encoder: str, log: Log) -> None:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     log(flatten({"mean": metrics.get("mean", {})}), None)
     log.table("scores", tabulate(metrics))
-    remove(KEPT / encoder)
+    remove(KEPT / f"transfer-{encoder}")
 
 
 def _choose(params: Params, encoder: str) -> Callable[[int], Tower]:
@@ -138,7 +138,7 @@ def _predict(
     settings = params.transfer
     picked = benchmark.pick(settings.max_rows, seed)
     digest = _digest(benchmark, tower, params)
-    path = KEPT / encoder / f"{benchmark.name}-{seed}-{digest[:32]}.parquet"
+    path = KEPT / f"transfer-{encoder}" / f"{benchmark.name}-{seed}-{digest[:32]}.parquet"
     try:
         table = read_table(path, PREDICTION_SCHEMA)
     except StaleError:  # there is none

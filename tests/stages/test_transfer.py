@@ -129,7 +129,7 @@ def test_what_is_done_is_not_done_again_after_a_kill(
     shutil.copytree(project / "data", tmp_path / "data")
     params = _params(benchmarks=(BENCHMARK, NO_SPLIT), seeds=(0, 1), num_epochs=1)
     whole = _run(tmp_path, monkeypatch, params)
-    assert not (tmp_path / transfer.KEPT / SCRATCH).exists()
+    assert not (tmp_path / transfer.KEPT / f"transfer-{SCRATCH}").exists()
     done: list[int] = []
     fine_tune = transfer.fine_tune
 
