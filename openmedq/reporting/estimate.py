@@ -16,13 +16,12 @@ from openmedq.config import Mix, Params, Train
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.datasets.licences import refuse_card
-from openmedq.errors import StaleError
 from openmedq.model import encoders, sizes, tokenizer
 from openmedq.model.prompt import encode
 from openmedq.model.sizes import Memory, Part
 from openmedq.schema import Role, Task
 from openmedq.storage.shards import ShardStore
-from openmedq.storage.tables import INDEX, read_index, remake
+from openmedq.storage.tables import INDEX, read_index
 
 GIB = 2**30
 MEASURED_MFU, AIMED_MFU = 0.20, 0.36  # of one H100: measured with samples in memory; aim
@@ -169,8 +168,6 @@ def estimate(params: Params, mfus: Sequence[float], *, has_index: bool) -> Estim
 def read_epoch(settings: Train) -> Epoch:
     """Sum the training rows of data/mix; tokens from the lengths in the index and the characters of a token."""
     index = read_index()
-    if "num_chars" not in index.column_names:
-        raise StaleError(f"{INDEX}: has no lengths; {remake(INDEX)}")
     rows = index.filter(pc.equal(index["role"], Role.TRAIN.value))
     chars_of_token, how = _measure_chars(rows, settings)
     return sum_rows(rows, settings, chars_of_token, f"{INDEX}, {chars_of_token:.1f} characters a token ({how})")
