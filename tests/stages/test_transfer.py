@@ -201,11 +201,11 @@ def test_several_labels_a_row_are_those_above_the_threshold(project: Path, monke
 
 
 def test_several_labels_are_learned(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics, predictions, _ = _run(project, monkeypatch, _params(benchmarks=(SEVERAL_LABELS,), num_epochs=40))
+    metrics, predictions, _ = _run(project, monkeypatch, _params(benchmarks=(SEVERAL_LABELS,), num_epochs=60))
     classes = catalogue.read(project / paths.CATALOGUE)[SEVERAL_LABELS].classes
     labels = [row["labels"] for row in predictions]
     blind = macro_f1(labels, [classes] * len(labels), classes)  # every class to every row
-    assert metrics[SEVERAL_LABELS]["scratch"]["macro_f1"] > blind + 0.05, blind
+    assert metrics[SEVERAL_LABELS]["scratch"]["macro_f1"] > blind + 0.1, blind
 
 
 def test_a_dataset_without_a_split_is_divided_and_no_copy_is_on_both_sides(
