@@ -40,8 +40,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from openmedq.config import Normalize
 from openmedq.model.pixels import decode
 from openmedq.schema import EncodedImage, Provenance, Sample, Task, Turn
@@ -158,7 +156,7 @@ def read_shards(folder: Path, side_px: int, *, with_text: bool) -> Iterator[int]
     )
     dataset = (EncodedRows if with_text else Images)(samples, make_processor(side_px), 196, 512)
     groups = index["row_group"].to_numpy()
-    order = Order(np.ones(len(rows), np.float32), np.full(len(rows), 300), groups, 0, BATCH)
+    order = Order(np.ones(len(rows), np.float32), groups, 0, BATCH)
     jobs = (Job(update.rows, update.number) for update in order.updates(0, order.count_updates(1, None)))
     for _, encoded in load(dataset, jobs, lambda job: np.full(len(job.rows), np.nan, np.float32), WORKERS):
         yield sum(len(row.pixels) for row in encoded)

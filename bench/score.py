@@ -19,12 +19,9 @@ import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from openmedq.evaluation.metrics.predictions import prediction_schema, score_predictions
 from openmedq.evaluation.metrics.tokens import stem, tokenize
