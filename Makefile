@@ -2,12 +2,13 @@
 # make test         the tests, offline
 # make test-faults  tests with faulty servers and killed processes
 # make check        ruff and mypy
+# make docs         generated pages, and the site of docs/ in site/
 # make ui           the Prefect and MLflow pages on loopback
 # make lock         requirements.lock from pyproject.toml; keeps versions that still fit (needs uv: pip install uv)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run test test-faults check ui lock .venv
+.PHONY: run test test-faults check docs ui lock .venv
 
 TORCH := torch==2.13.0
 IS_SUPPORTED := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null
@@ -38,6 +39,10 @@ check: .venv
 	@ruff check .
 	@mypy
 	@MYPYPATH=bench mypy bench --implicit-reexport --allow-subclassing-any
+
+docs: .venv
+	@python docs/generate.py
+	@zensical build --strict
 
 ui: .venv
 	@python -m flows.ui

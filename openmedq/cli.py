@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # characters that the terminal's encoding lacks
-    options = vars(_parser().parse_args(arguments))
+    program = "openmedq" if Path(sys.argv[0]).name == "openmedq" else "python -m openmedq"
+    options = vars(make_parser(program).parse_args(arguments))
     name = options.pop("name_of_command")
     command: Callable[..., int | None] = options.pop("command")
     logging.basicConfig(format="%(levelname)s: %(message)s")
@@ -66,8 +67,8 @@ def _fail(line: str, code: int = 1) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    program = "openmedq" if Path(sys.argv[0]).name == "openmedq" else "python -m openmedq"
+def make_parser(program: str) -> argparse.ArgumentParser:
+    """Return the parser of all commands; `program` is the name that its messages show."""
     parser = argparse.ArgumentParser(prog=program, description=__import__("openmedq").__doc__)
     chosen = parser.add_subparsers(required=True, metavar="COMMAND", dest="name_of_command")
 
@@ -84,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         if stage.is_per_encoder:
             command.add_argument("encoder", metavar="ENCODER", help="a name of transfer.encoders")
 
+    doctor = add("doctor", commands.examine_machine, "show what this machine has and lacks, and what to do")
+    doctor.add_argument("--profile", metavar="NAME", help="a profile in place of params.yaml")
     add(
         "locate",
         commands.locate_folder,

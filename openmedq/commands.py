@@ -68,6 +68,17 @@ def _load_params() -> Params:
     return params
 
 
+def examine_machine(profile: str | None) -> int:
+    """Print what this machine has and lacks; return 1 if something is missing."""
+    from rich.console import Console
+
+    from openmedq import config
+    from openmedq.reporting import doctor
+
+    params = config.profile(paths.CONF, profile) if profile else config.load(paths.PARAMS)
+    return doctor.run(params, Console())
+
+
 def locate_folder() -> None:
     """Check the local data folder before DVC hashes it."""
     from openmedq.datasets import catalogue

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
+import runpy
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from openmedq.cli import make_parser
 from openmedq.config import Params
 from openmedq.stages import STAGES
 
 DOCS = Path(__file__).parents[1] / "docs"
-SCRIPT = DOCS / "slurm.sh"
-TEXTS = {path.name: path.read_text(encoding="utf-8") for path in sorted(DOCS.iterdir())}
+SCRIPT = DOCS / "how-to" / "slurm.sh"
+PAGES = [DOCS.parent / "README.md", DOCS.parent / "CONTRIBUTING.md", SCRIPT, *sorted(DOCS.rglob("*.md"))]
+TEXTS = {path.name: path.read_text(encoding="utf-8") for path in PAGES}
 
 
 def find(pattern: str) -> set[str]:
     return {found for text in TEXTS.values() for found in re.findall(pattern, text)}
 
 
-def test_every_named_stage_and_setting_exists() -> None:
-    commands = find(r"-m openmedq (\w+)")
-    assert commands and commands <= set(STAGES)
-    settings = find(r"`((?:train|execution|evaluate)\.\w+)\b")
+def test_every_named_command_and_setting_exists() -> None:
+    (chosen,) = (each for each in make_parser("openmedq")._actions if isinstance(each, argparse._SubParsersAction))
+    commands = find(r"-m openmedq ([a-z-]+)")
+    assert commands and commands <= set(chosen.choices)
+    settings = find(rf"`((?:{'|'.join(set(STAGES) & set(Params.model_fields))}|execution|policy)\.\w+)\b")
     assert settings
     for name in settings:
         section, _, key = name.partition(".")
@@ -33,8 +40,29 @@ def test_every_named_stage_and_setting_exists() -> None:
 
 
 def test_every_named_file_exists() -> None:
-    for name in find(r"\b(docs/[\w./-]+\w)"):
+    for name in find(r"(?<![\w/])(docs/[\w./-]+\w)"):
         assert (DOCS.parent / name).exists(), name
+
+
+def test_the_generated_pages_are_up_to_date() -> None:
+    module = runpy.run_path(str(DOCS / "generate.py"))
+    for name, text in module["make_pages"]().items():
+        assert (DOCS / "reference" / name).read_text(encoding="utf-8") == text, "run `make docs`"
+
+
+def test_the_pages_build_without_a_broken_link(tmp_path: Path) -> None:
+    shutil.copytree(DOCS, tmp_path / "docs")
+    for name in ("data/README.md", "mkdocs.yml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(DOCS.parent / name, tmp_path / name)
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'src="http' not in (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    assert len(TEXTS["README.md"].splitlines()) <= 130
 
 
 @pytest.mark.parametrize("command", sorted(find(r"\bdvc (?:commit|repro)[\w -]*")))

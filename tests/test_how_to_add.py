@@ -1,4 +1,4 @@
-"""The code of CONTRIBUTING.md works: its dataset runs through the stages, and its encoder returns tokens."""
+"""The code of docs/how-to/add-*.md works: the dataset runs through the stages, and the encoder returns tokens."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from openmedq.errors import SourceError
 from openmedq.model import encoders
 from tests.model import tiny
 
-PAGE = Path(__file__).parents[1] / "CONTRIBUTING.md"
+FOLDER = Path(__file__).parents[1] / "docs" / "how-to"
+TEXTS = [(FOLDER / f"add-{name}.md").read_text(encoding="utf-8") for name in ("dataset", "encoder")]
 BLOCKS = [
     textwrap.dedent(block)
-    for block in re.findall(r"^ *```python\n(.*?)^ *```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    for text in TEXTS
+    for block in re.findall(r"^ *```python\n(.*?)^ *```$", text, re.DOTALL | re.MULTILINE)
 ]
 
 

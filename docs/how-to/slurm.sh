@@ -1,5 +1,5 @@
 #!/bin/bash
-# Trains on several nodes with Slurm: `sbatch docs/slurm.sh` in the project's folder, which all nodes must share.
+# Trains on several nodes with Slurm: `sbatch docs/how-to/slurm.sh` in the project's folder, which all nodes must share.
 # Adapt the resources. The job is queued again until the training is complete, and resumes from its last checkpoint.
 
 #SBATCH --job-name=openmedq
