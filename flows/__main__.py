@@ -8,10 +8,10 @@ from pathlib import Path
 from prefect import flow
 
 from flows.graph import ancestors, nodes
-from flows.walk import run_by_hand, walk
+from flows.walk import name_run, run_by_hand, walk
 
 
-@flow
+@flow(flow_run_name=name_run)
 def pipeline(targets: list[str] | None = None, max_workers: int = 2) -> None:
     """Reproduce the targets (nodes or stages) and the nodes that they depend on; default: the whole graph."""
     root = Path.cwd()

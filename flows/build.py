@@ -8,12 +8,12 @@ from pathlib import Path
 from prefect import flow
 
 from flows.graph import ancestors, nodes
-from flows.walk import run_by_hand, walk
+from flows.walk import name_run, run_by_hand, walk
 
 LAST_STAGE = "validate"
 
 
-@flow
+@flow(flow_run_name=name_run)
 def build(targets: list[str] | None = None, max_workers: int = 2) -> None:
     """Reproduce the targets (nodes or stages) and the nodes that they depend on; default: the validated data."""
     root = Path.cwd()

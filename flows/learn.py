@@ -9,11 +9,11 @@ from prefect import flow
 
 from flows.build import LAST_STAGE
 from flows.graph import ancestors, descendants, list_changed, nodes
-from flows.walk import run_by_hand, walk
+from flows.walk import name_run, run_by_hand, walk
 from openmedq.errors import StaleError
 
 
-@flow
+@flow(flow_run_name=name_run)
 def learn(targets: list[str] | None = None, max_workers: int = 2) -> None:
     """Train, evaluate, transfer and report: the targets and the nodes that they depend on; default: all four.
 

@@ -16,6 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
 from prefect.futures import wait
+from prefect.runtime import flow_run
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
@@ -30,6 +31,7 @@ from openmedq import paths
 from openmedq.errors import OpenMedQError
 
 PAGES = {"report": paths.REPORT / "index.html", "validation": paths.DATA_DOCS / "index.html"}
+REPORT = paths.REPORT / "report.md"  # scores and waterfall
 NOT_RUN = "not run"
 
 
@@ -53,7 +55,7 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
         try:
             for node in selected:
                 futures[node.name] = runner.submit(
-                    task_for(node),
+                    task_for(node).with_options(tags=node.name.split("@")),  # the stage and, of most nodes, the dataset
                     {"name": node.name, "stage": node.stage, "root": str(root)},
                     wait_for=[futures[name] for name in node.upstream if name in futures],
                 )
@@ -93,6 +95,12 @@ def render(outcomes: Sequence[Outcome]) -> str:
     rows = [f"| `{outcome.name}` | {outcome.state} | {outcome.seconds:.1f} |" for outcome in outcomes]
     head = ", ".join(f"{number} {state}" for state, number in counts.items())
     return "\n".join([head, "", "| node | state | seconds |", "|---|---|---:|", *rows])
+
+
+def name_run() -> str:
+    """Return the name of the current flow run: the flow and its targets."""
+    targets = flow_run.parameters.get("targets")
+    return f"{flow_run.flow_name}: {', '.join(targets)}" if targets else str(flow_run.flow_name)
 
 
 def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
@@ -135,6 +143,9 @@ def _outcome(name: str, state: State[Any]) -> Outcome:
 
 def _publish_artifacts(root: Path, outcomes: Sequence[Outcome]) -> None:
     create_markdown_artifact(key="nodes", markdown=render(outcomes), description="result of each node")
+    if (root / REPORT).exists():
+        text = (root / REPORT).read_text(encoding="utf-8")
+        create_markdown_artifact(key="results", markdown=text, description="scores and rows at each step")
     for key, page in PAGES.items():
         path = root / page
         if path.exists():

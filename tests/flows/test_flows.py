@@ -43,6 +43,7 @@ def test_the_whole_flow_runs_every_node_and_a_second_flow_none(toy, dvc, prefect
     assert dvc("status").stdout.strip() == "Data and pipelines are up to date."
     runs = {run.name: run for run in read_runs() if run.id not in before}
     assert set(runs) == {node.name for node in nodes(toy)}
+    assert {"normalize", "apple"} <= set(runs["normalize@apple"].tags)
     assert runs["train"].end_time <= runs["evaluate"].start_time
     assert taken == ["gpu"] * 3
 
@@ -50,6 +51,7 @@ def test_the_whole_flow_runs_every_node_and_a_second_flow_none(toy, dvc, prefect
     with get_client(sync_client=True) as client:
         artifacts = {artifact.key: artifact for artifact in client.read_latest_artifacts()}
     assert artifacts["nodes"].data.startswith("4 cached\n") and "| `train` | cached |" in artifacts["nodes"].data
+    assert "| PathVQA |" in artifacts["results"].data
     assert (toy / "data/report/index.html").as_uri() in artifacts["report"].data
     assert (toy / "data/docs/index.html").as_uri() in artifacts["validation"].data
     with get_client(sync_client=True) as client:
@@ -79,6 +81,8 @@ def test_temporary_errors_are_retried_and_user_errors_are_not(toy, monkeypatch):
     failures_left = {name: Path(f"fail-miniature@{name}").read_text().split()[1] for name in ("apple", "plum")}
     assert failures_left == {"apple": "0", "plum": "8"}, "apple was retried, plum was not"
     assert (toy / "data/miniature/apple").exists()
+    with get_client(sync_client=True) as client:
+        assert "build: miniature" in {run.name for run in client.read_flow_runs()}
 
 
 @pytest.fixture
