@@ -16,6 +16,7 @@ class Recorded:
         self.checkpoints: list[str] = []
         self.tables: dict[str, list[dict[str, object]]] = {}
         self.answered: Answers | None = None
+        self.description = ""
 
     def __call__(self, metrics: Mapping[str, float], step: int | None) -> None:
         self.metrics.update(metrics)
@@ -26,6 +27,9 @@ class Recorded:
 
     def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
         self.tables[name] = [dict(row) for row in rows]
+
+    def describe(self, text: str) -> None:
+        self.description = text
 
     def answers(self, answers: Answers) -> None:
         self.answered = answers

@@ -32,6 +32,9 @@ class Log(Protocol):
     def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
         """Log a table; a later one of the same name replaces it. Cells are numbers, texts or None."""
 
+    def describe(self, text: str) -> None:
+        """Set the run's description, in Markdown."""
+
     def answers(self, answers: Answers) -> None:
         """Log the answers by which the model is compared with the champion."""
 
@@ -46,6 +49,9 @@ class NoLog:
         """Do nothing."""
 
     def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Do nothing."""
+
+    def describe(self, text: str) -> None:
         """Do nothing."""
 
     def answers(self, answers: Answers) -> None:

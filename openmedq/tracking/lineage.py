@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +78,22 @@ def read_inputs(md5s: Mapping[str, str]) -> list[Input]:
             }
             inputs.append(Input(dataset_id, path.as_posix(), md5s[path.as_posix()], rows, profile))
     return inputs
+
+
+def describe(inputs: Sequence[Input]) -> str:
+    """Return the data of a training as Markdown, for the run's page until `report` has its scores."""
+    num_rows = sum(each.rows.get("train", 0) for each in inputs)
+    num_datasets = sum("train" in each.rows for each in inputs)
+    lines = [
+        f"Trained on {num_rows:,} rows of {num_datasets} datasets.",
+        "",
+        "| dataset | train | validation |",
+        "|---|--:|--:|",
+    ]
+    for each in inputs:
+        cells = (f"{each.rows.get(role, 0):,}" for role in ("train", "validation"))
+        lines.append(f"| {each.dataset_id} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def trace_back(md5s: Mapping[str, str]) -> dict[str, Any]:

@@ -87,6 +87,10 @@ class RunLogger:
         data = [[_as_cell(row.get(column)) for column in columns] for row in rows]
         self._box.add("table", name=name, columns=columns, data=data)
 
+    def describe(self, text: str) -> None:
+        """Set the run's description, in Markdown."""
+        self._box.add("tag", name=store.DESCRIPTION, value=text)
+
     def answers(self, answers: Answers) -> None:
         """Store which questions were answered right, and compare the model with the champion."""
         self._box.add("answers", **asdict(answers))

@@ -137,6 +137,7 @@ def compare(client: Any, run_id: str, stage: str, answers: Answers) -> None:
         result = f"compared with version {number}, {result}"
     name = client.get_run(run_id).info.run_name
     client.update_model_version(NAME, version.version, f"{score}; {result}; run {name}")
+    client.set_tag(run_id, "comparison", f"{score}; {result}")  # MLflow's page of two runs shows tags
     if is_better:  # last: a repetition then writes the text again
         client.set_registered_model_alias(NAME, "champion", version.version)
 

@@ -158,6 +158,8 @@ def _create(client: Any, experiment_id: str, params: Params, box: Outbox, **more
     hashed = [path for path in (paths.MIX, paths.VALIDATION) if path.as_posix() in md5s]
     tags = lineage.read_git() | {f"md5.{path.name}": md5s[path.as_posix()] for path in hashed} | more_tags
     tags |= _identify(params) | {"profile": _find_profile(params)}
+    inputs = lineage.read_inputs(md5s)
+    tags |= {store.DESCRIPTION: lineage.describe(inputs)} if inputs else {}
     run = client.create_run(experiment_id)
     run_id = run.info.run_id
     box.open(run_id)
@@ -171,7 +173,7 @@ def _create(client: Any, experiment_id: str, params: Params, box: Outbox, **more
         client.log_batch(run_id, params=settings[start : start + BATCH_PARAMS])
 
     datasets = []
-    for each in lineage.read_inputs(md5s):
+    for each in inputs:
         source = json.dumps({"path": each.path, "md5": each.md5})
         dataset = Dataset(each.dataset_id, each.md5, "dvc", source, profile=json.dumps(each.profile))
         context = "training" if "train" in each.rows else next(iter(each.rows))

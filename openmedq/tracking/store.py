@@ -17,6 +17,7 @@ from openmedq.errors import TrackingError
 
 EXPERIMENT = "openmedq"
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # selects the layout of MLflow's pages
+DESCRIPTION = "mlflow.note.content"  # tag of a run that MLflow's page shows as Markdown
 MAX_REASON_CHARS = 500
 MAX_RETRIES, TIMEOUT_S = 2, 30  # of a request; MLflow's own 7 and 120 would stop a training for minutes
 

@@ -101,6 +101,7 @@ def test_candidate_follows_the_training_and_champion_the_better_answers() -> Non
     assert champion == "4" and "-20.00 points [" in text
 
     version = client.get_model_version("openmedq", "4")
+    assert "+10.00 points [" in client.get_run(version.run_id).data.tags["comparison"]
     assert version.tags["md5"].endswith(".dir")
     assert client.get_registered_model("openmedq").aliases == {"candidate": 5, "champion": 4}
 

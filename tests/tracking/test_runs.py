@@ -103,9 +103,19 @@ def test_each_dataset_of_the_mix_is_an_input_with_dvcs_md5(project):
     assert set(inputs) == {"apple", "cherry", "plum"}
     for set_id, given in inputs.items():
         assert given.dataset.digest == outs(f"normalize@{set_id}")[f"data/samples/{set_id}"]
+    text = run.data.tags["mlflow.note.content"]
+    assert text.startswith("Trained on ") and "\n| apple | 2 | 0 |" in text
     tags = {tag.key: tag.value for tag in inputs["apple"].tags}
     assert tags == {"mlflow.data.context": "training", "num_train_rows": "2", "num_evaluation_rows": "1"}
     assert {tag.key: tag.value for tag in inputs["plum"].tags}["mlflow.data.context"] == "evaluation"
+
+
+def test_a_later_stage_replaces_the_description(project):
+    run_id = train()
+    with runs.open_run("report", (), Settings()) as log:
+        log.describe("| source | BLEU-1 |")
+    client, _ = connect()
+    assert client.get_run(run_id).data.tags["mlflow.note.content"] == "| source | BLEU-1 |"
 
 
 def test_lineage_leads_to_url_and_sha256(project):
@@ -136,6 +146,7 @@ def test_model_and_artifacts_are_logged(project):
         "evaluation/metrics.json",
         "transfer/ours/metrics.json",
         "report/index.html",
+        "report/report.md",
     }
     (output,) = client.get_run(run_id).outputs.model_outputs
     model = client.get_logged_model(output.model_id)
