@@ -1,4 +1,5 @@
 # make run          the whole pipeline (PROFILE=miniature|small|paper selects other settings)
+# make real-data    links published files of FROM="DIR ..." into data/real, for the profile real
 # make test         the tests, offline
 # make test-faults  tests with faulty servers and killed processes
 # make check        ruff and mypy
@@ -8,11 +9,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run test test-faults check docs ui lock .venv
+.PHONY: run real-data test test-faults check docs ui lock .venv
 
 TORCH := torch==2.13.0
 IS_SUPPORTED := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null
 PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3.13 python3,$(shell $(name) $(IS_SUPPORTED) && echo $(name))))
+REAL := VQA-RAD SLAKE PubMedQA MedQA MedMNIST
 BIN := $(CURDIR)/.venv/bin
 export PATH := $(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
@@ -21,12 +23,19 @@ run: .venv
 ifdef PROFILE
 	@python -m openmedq profile $(PROFILE)
 endif
-ifeq ($(PROFILE),small)
+ifneq ($(filter $(PROFILE),small real),)
 	@python -m openmedq parts
 endif
 	@python -m openmedq locate
 	@dvc repro
 	@python -m openmedq summary
+
+real-data:
+	@test -n "$(FROM)" || { echo 'error: name the folders of the published files: make real-data FROM="DIR DIR"' >&2; exit 1; }
+	@mkdir -p data/real
+	@for folder in $(FROM); do for name in $(REAL); do \
+	  if test -d "$$folder/$$name"; then ln -sfn "$$(realpath "$$folder/$$name")" data/real/$$name; fi; done; done
+	@ls data/real | grep . || { echo 'error: $(FROM): no folder is named $(REAL)' >&2; exit 1; }
 
 test: .venv
 	@python -m pytest -n 2 --dist loadgroup

@@ -22,7 +22,7 @@ from openmedq.paths import CONF
 from openmedq.stages import STAGES
 
 FOLDER = Path(__file__).parent / "reference"
-PROFILES = ("miniature", "small", "paper")
+PROFILES = ("miniature", "real", "paper")
 CLASSES = (
     schema.Sample,
     schema.Turn,

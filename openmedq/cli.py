@@ -95,7 +95,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     add("catalogue", commands.write_catalogue, "write data/catalogue.yaml from the cards")
     profile = add("profile", commands.write_profile, "write params.yaml from conf/NAME.yaml")
     profile.add_argument(
-        "name", metavar="NAME", help="a profile of openmedq/conf: miniature, small, paper or contrastive"
+        "name", metavar="NAME", help="a profile of openmedq/conf: miniature, small, real, paper or contrastive"
     )
     check = add("check", commands.check_folder, "read a folder in a dataset's layout and summarize it; writes nothing")
     check.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
