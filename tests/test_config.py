@@ -77,7 +77,7 @@ def test_a_file_that_is_not_a_mapping_or_not_yaml_is_one_line(tmp_path: Path, te
 def test_the_errors_of_a_missing_file_and_profile(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="python -m openmedq profile miniature"):
         config.load(tmp_path / "params.yaml")
-    with pytest.raises(ParamsError, match="available: contrastive, miniature, paper, small"):
+    with pytest.raises(ParamsError, match="available: contrastive, miniature, paper, real, small"):
         config.profile(CONF, "huge")
 
 
