@@ -12,7 +12,7 @@ An answer includes its end, `</s>`: of "2" and "2 cm", both are whole answers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from openmedq.evaluation.generate import divide
 from openmedq.evaluation.metrics.answers import normalize_answer
 from openmedq.evaluation.metrics.calibration import YES_NO
 from openmedq.model.model import load
@@ -173,18 +174,6 @@ def _mask(owner: Tensor, dtype: torch.dtype) -> Tensor:
     ]
 
 
-def divide(rows: Iterable[tuple[int, Candidates]], max_tokens: int) -> Iterator[list[tuple[int, Candidates]]]:
-    """Yield batches of rows of like length, of at most `max_tokens` tokens with padding, or of one row."""
-    batch: list[tuple[int, Candidates]] = []
-    for row in sorted(rows, key=lambda row: -len(row[1].ids)):
-        if batch and (len(batch) + 1) * len(batch[0][1].ids) > max_tokens:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
-
-
 def list_answers(sample: Sample) -> tuple[str, ...]:
     """Return the answers whose probability is measured: the options, or SPELLINGS of a yes/no question without any."""
     turn = sample.turns[-1]
@@ -204,12 +193,12 @@ def measure(scorer: Scorer, store: ShardStore, asked: pa.Table, own: Devices) ->
     with progress("likelihood of options", len(mine)) as advance:
         for start in range(0, len(mine), WINDOW_ROWS):
             window = mine[start : start + WINDOW_ROWS]
-            encoded = ((number, scorer.encode(sample, list_answers(sample))) for number, sample in window)
-            for batch in divide(encoded, scorer.max_batch_tokens):
-                numbers, rows = zip(*batch, strict=True)
-                scored = scorer.score(rows, scorer.read_images([shown[number] for number in numbers]))
-                found |= zip(numbers, scored, strict=True)
-                advance(len(batch))
+            encoded = [scorer.encode(sample, list_answers(sample)) for _, sample in window]
+            for places in divide([len(row.ids) for row in encoded], scorer.max_batch_tokens):
+                numbers = [window[place][0] for place in places]
+                pixels = scorer.read_images([shown[number] for number in numbers])
+                found |= zip(numbers, scorer.score([encoded[place] for place in places], pixels), strict=True)
+                advance(len(places))
     everything = {number: each for part in own.collect(found) for number, each in part.items()}
     columns = {number: _describe(sample, everything[number]) for number, sample in given}
     return [columns.get(number, {}) for number in range(len(asked))]

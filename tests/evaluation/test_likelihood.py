@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from openmedq.evaluation import likelihood
-from openmedq.evaluation.likelihood import Candidates, Likelihood, Scorer, lay_out
-from openmedq.model import model as models
+from openmedq.evaluation.likelihood import Likelihood, Scorer, lay_out
 from openmedq.model import prompt
 from openmedq.model.pixels import normalize
 from openmedq.model.prompt import IGNORED, Encoded
@@ -38,22 +36,6 @@ SAMPLES = {
     ),
 }
 YES_NO = tiny.make_sample(Task.VQA, Turn("Is it large?", "No."))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A saved model."""
-    path = tmp_path_factory.mktemp("model") / "model"
-    torch.manual_seed(0)
-    model, processor = models.build(tiny.make_settings(), tiny.texts())
-    tiny.shake(model)
-    models.save(model, processor, path)
-    return path
-
-
-@pytest.fixture
-def scorer(folder: Path) -> Scorer:
-    return Scorer(folder, torch.device("cpu"), batch_size=2)
 
 
 def score(scorer: Scorer, *samples: Sample) -> list[Likelihood]:
@@ -123,17 +105,6 @@ def test_prompts_that_differ_are_not_shared() -> None:
     assert row.ids.tolist() == [1, 2, 3, 9, 4, 3, 9]
     assert row.previous.tolist() == [2, 5]
     assert row.num_tokens == [1, 1]
-
-
-def test_batches_hold_as_many_tokens_as_allowed() -> None:
-    rows = [(number, _row(length)) for number, length in enumerate((3, 8, 2, 3, 20))]
-    batches = [[number for number, _ in batch] for batch in likelihood.divide(rows, 9)]
-    assert batches == [[4], [1], [0, 3, 2]]
-
-
-def _row(length: int) -> Candidates:
-    ids = torch.arange(length)
-    return Candidates(ids, ids, ids, ids, ids, [length])
 
 
 def test_what_is_asked_of_a_question() -> None:
