@@ -1,14 +1,13 @@
 """Questions answered per second beside transformers' `pipeline("image-text-to-text")`: same model, same answers.
 
-Needs a finished run (`make run`): its model, and the questions of its evaluation splits with one image. Both decode greedily. Reading
-is included:
+Needs a finished run (`make run`): its model, and the questions of its evaluation splits that have one image. Both
+decode greedily. Reading is included:
 
     openmedq    the stage's answerer on rows of the shards
     pipeline    conversations with image files, as written by `questions`, in the best of `--pipeline-batch-sizes`
 
 Two threads; the rounds take turns, and the median counts. CPU seconds vary less than the speed where processors are
-shared. `--precision bf16` also shows which share of the answers equals those in fp32, and `--cache` times generate()'s
-caches on the same prompts.
+shared.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def load_answerer(folder: Path, *, device: torch.device | str, max_new_tokens: i
     max_tokens = batch_size * (processor.tokenizer.model_max_length + max_new_tokens)
     size = count_window_rows(batch_size)
 
-    def read(samples: Sequence[Sample]) -> list[_Row]:
-        return [_read(sample, model, processor) for sample in samples]
+    def read(samples: Sequence[Sample], start: int) -> list[_Row]:
+        return [_read(sample, model, processor) for sample in samples[start : start + size]]
 
     def answer_window(rows: Sequence[_Row]) -> list[Answer]:
         answers: dict[int, Answer] = {}
@@ -78,10 +78,10 @@ def load_answerer(folder: Path, *, device: torch.device | str, max_new_tokens: i
 
     def answer(samples: Sequence[Sample]) -> Iterator[Answer]:
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(lambda: read(samples[:size]))
-            for start in range(size, len(samples) + size, size):
+            ahead = reader.submit(read, samples, 0)
+            for start in range(0, len(samples), size):
                 rows = ahead.result()
-                ahead = reader.submit(lambda start=start: read(samples[start : start + size]))
+                ahead = reader.submit(read, samples, start + size)
                 yield from answer_window(rows)
 
     return answer
