@@ -92,11 +92,11 @@ class Scorer:
 
     def __init__(self, folder: Path, device: torch.device, batch_size: int) -> None:
         """`batch_size` is the number of rows of the greatest length per forward pass; more of shorter ones."""
-        self._folder, self._device, self._batch_size = folder, device, batch_size
+        self._folder, self.device, self._batch_size = folder, device, batch_size
 
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
-        return load(self._folder, self._device)
+        return load(self._folder, self.device)
 
     @property
     def model(self) -> Any:
@@ -139,18 +139,18 @@ class Scorer:
         """
         model, images = self.model, self.processor.image_processor
         ids, owner, positions = (
-            pad_sequence([getattr(row, name) for row in rows], batch_first=True, padding_value=value).to(model.device)
+            pad_sequence([getattr(row, name) for row in rows], batch_first=True, padding_value=value).to(self.device)
             for name, value in (("ids", 0), ("owner", _PADDING), ("positions", 0))
         )
         shown = {}
         if len(pixels):
-            shown["pixel_values"] = normalize(pixels.to(model.device), images.image_mean, images.image_std)
+            shown["pixel_values"] = normalize(pixels.to(self.device), images.image_mean, images.image_std)
         mask = _mask(owner, model.dtype)
         states = model.model(
             input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False, **shown
         ).last_hidden_state.flatten(0, 1)
         places, previous = (
-            torch.cat([getattr(row, name) + number * ids.shape[1] for number, row in enumerate(rows)]).to(model.device)
+            torch.cat([getattr(row, name) + number * ids.shape[1] for number, row in enumerate(rows)]).to(self.device)
             for name in ("places", "previous")
         )
         losses = [

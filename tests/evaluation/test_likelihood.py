@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
+from openmedq import paths
+from openmedq.curate import deduplicate, mix
 from openmedq.evaluation import likelihood
 from openmedq.evaluation.likelihood import Likelihood, Scorer, lay_out
 from openmedq.model import prompt
 from openmedq.model.pixels import normalize
 from openmedq.model.prompt import IGNORED, Encoded
 from openmedq.schema import Sample, Task, Turn
+from openmedq.storage.shards import ShardStore
+from openmedq.storage.tables import read_index
+from openmedq.training.devices import Devices
+from tests.curate.corpus import make_params, picture, row, write_sets
 from tests.model import tiny
+from tests.stages.results import encode as draw_png
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
@@ -111,3 +121,57 @@ def test_what_is_asked_of_a_question() -> None:
     assert likelihood.list_answers(SAMPLES["letters"]) == ORGANS
     assert likelihood.list_answers(YES_NO) == likelihood.SPELLINGS
     assert likelihood.list_answers(tiny.make_sample()) == ()
+
+
+@pytest.fixture
+def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pa.Table:
+    """An index of questions of each kind."""
+    monkeypatch.chdir(tmp_path)
+    shown = picture(7) | {"image": {"bytes": draw_png(7), "path": None}}
+    rows = [
+        row("vqa/open", "test", "Where is it?", "left", shown),
+        row("vqa/yes", "test", "Is it large?", "Yes", shown),
+        row("vqa/choice", "test", "Which organ?", "lung", shown, options=["lung", "heart"], task="multiple_choice"),
+        row("vqa/text", "test", "Does it help?", "maybe", options=["yes", "no", "maybe"]),
+    ]
+    write_sets(rows, {"vqa": {}})
+    deduplicate.run(make_params())
+    mix.run(make_params())
+    return read_index()
+
+
+def test_columns_of_predictions(scorer: Scorer, asked: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ShardStore(paths.SAMPLES)
+    columns = likelihood.measure(scorer, store, asked, Devices(scorer.device))
+    found = dict(zip(asked["id"].to_pylist(), columns, strict=True))
+    samples = {sample.id: sample for sample in store.take(asked)}
+    assert found["vqa/open"] == {}
+    for name in ("vqa/choice", "vqa/text"):
+        expected = [compute_loss(scorer, samples[name], option) for option in samples[name].turns[-1].options]
+        assert found[name]["option_num_tokens"] == [number for _, number in expected]
+        np.testing.assert_allclose(found[name]["option_log_probs"], [value for value, _ in expected], rtol=0, atol=1e-5)
+    losses = {answer: compute_loss(scorer, samples["vqa/yes"], answer)[0] for answer in likelihood.SPELLINGS}
+    expected = [np.logaddexp(losses["yes"], losses["Yes"]), np.logaddexp(losses["no"], losses["No"])]
+    np.testing.assert_allclose(found["vqa/yes"]["yes_no_log_probs"], expected, rtol=0, atol=1e-5)
+    monkeypatch.setattr(likelihood, "WINDOW_ROWS", 1)
+    for one, other in zip(columns, likelihood.measure(scorer, store, asked, Devices(scorer.device)), strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_allclose(one[name], other[name], rtol=0, atol=1e-5)
+
+
+def test_each_device_measures_some_of_the_rows(
+    scorer: Scorer, asked: pa.Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ShardStore(paths.SAMPLES)
+    alone = likelihood.measure(scorer, store, asked, Devices(scorer.device))
+    parts: list[Any] = []
+    monkeypatch.setattr(Devices, "collect", lambda _, value: parts.append(value) or parts)
+    with pytest.raises(KeyError):  # of rows of the other device
+        likelihood.measure(scorer, store, asked, Devices(scorer.device, rank=0, num=2))
+    both = likelihood.measure(scorer, store, asked, Devices(scorer.device, rank=1, num=2))
+    assert [len(part) for part in parts] == [2, 1]
+    for one, other in zip(alone, both, strict=True):
+        assert one.keys() == other.keys()
+        for name in one:
+            np.testing.assert_allclose(one[name], other[name], rtol=0, atol=1e-5)
