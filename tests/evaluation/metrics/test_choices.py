@@ -110,14 +110,15 @@ def test_accuracies_of_multiple_choice() -> None:
     scores = _score(
         [
             {**CHOICE, "reference": "left lung", "answer": "lung", "option_log_probs": [-3.0, -4.0, -9.0]},
+            {**CHOICE, "reference": "left lung", "answer": "heart", "option_log_probs": [-8.0, -9.0, -7.0]},
             {**CHOICE, "reference": "heart", "answer": "heart", "option_log_probs": [-3.0, -4.0, -1.9]},
             {**CHOICE, "reference": "lung", "answer": "B-cell", "option_log_probs": [-2.0, -2.0, -2.0]},
             {"options": [], "reference": "yes", "answer": "yes"},  # does not count
         ]
     )
-    assert scores["choice_accuracy"] == pytest.approx(100 / 3, abs=1e-4)
-    assert scores["likelihood_accuracy"] == pytest.approx(200 / 3, abs=1e-4)  # of equals, the first
-    assert scores["likelihood_accuracy_normalized"] == pytest.approx(200 / 3, abs=1e-4)
+    assert scores["choice_accuracy"] == 25
+    assert scores["likelihood_accuracy"] == 50  # of equals, the first
+    assert scores["likelihood_accuracy_normalized"] == 75
 
 
 def test_another_system_has_no_likelihoods() -> None:
