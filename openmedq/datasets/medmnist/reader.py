@@ -80,6 +80,7 @@ def make_card(
         classes=classes,
         class_names=class_names or {},
         fitted=("train",),
+        validated=("val",),
         scored=("test",),
     )
 
