@@ -1,7 +1,8 @@
 """Stage evaluate: answer the evaluation splits of the sources greedily, keep every answer, and score them.
 
 The controls answer the same questions again; see `controls`. Several devices take whole windows of rows in turn, so
-that the batches, on which rounding depends, are those of one device. Benchmarks belong to the stage transfer.
+that the batches, on which rounding depends, are those of one device. Benchmarks are classified zero-shot; the stage
+transfer fine-tunes on them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from openmedq import paths
 from openmedq.config import Evaluate, Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access
-from openmedq.evaluation import controls, generate, likelihood
+from openmedq.evaluation import controls, generate, likelihood, zero_shot
 from openmedq.evaluation.generate import Answer, Answerer
 from openmedq.evaluation.metrics.answers import exact_match
 from openmedq.evaluation.metrics.baseline import MostFrequentAnswer
@@ -47,11 +48,12 @@ from openmedq.training.devices import Devices
 
 PREDICTIONS = paths.EVALUATION / "predictions.parquet"
 CONTROLS = paths.EVALUATION / "controls.parquet"
+ZERO_SHOT = paths.EVALUATION / "zero_shot.parquet"
 METRICS = paths.EVALUATION / "metrics.json"
 
 
 def run(params: Params, log: Log) -> None:
-    """Write predictions.parquet, controls.parquet and metrics.json to data/evaluation.
+    """Write predictions.parquet, controls.parquet, zero_shot.parquet and metrics.json to data/evaluation.
 
     The final scores and answers are logged.
     """
@@ -74,6 +76,8 @@ def run(params: Params, log: Log) -> None:
     del answer  # frees the model, which is loaded again
     scorer = likelihood.Scorer(paths.MODEL, own.device, settings.batch_size)
     likelihoods = likelihood.measure(scorer, store, asked, own)
+    cards = catalogue.read(paths.CATALOGUE)
+    classified, zero_shot_scores = zero_shot.classify(scorer, cards, index, params, own)
     if not own.is_main:
         return
     predictions = _describe(store, index, asked, answers, likelihoods)
@@ -81,8 +85,8 @@ def run(params: Params, log: Log) -> None:
     drawing: dict[str, Any] = {name: getattr(settings, name) for name in ("num_resamples", "confidence", "seed")}
     metrics = score_predictions(predictions, Counter(available["source"].to_pylist()), **drawing)
     metrics["controls"] = score_controls(predictions, control_answers, **drawing)
-    metrics["calibration"] = calibrate(predictions)
-    for target, table in ((PREDICTIONS, predictions), (CONTROLS, control_answers)):
+    metrics |= {"calibration": calibrate(predictions), "zero_shot": zero_shot_scores}
+    for target, table in ((PREDICTIONS, predictions), (CONTROLS, control_answers), (ZERO_SHOT, classified)):
         with publish(target) as path:
             pq.write_table(table, path, compression="zstd")
     with publish(METRICS) as path:
