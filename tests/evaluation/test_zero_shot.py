@@ -99,7 +99,10 @@ def test_the_test_rows_are_scored_and_no_other(scorer: Scorer) -> None:
         assert "similarity" not in scores[name]
 
 
-def test_a_score_is_the_mean_log_probability_of_the_tokens_of_a_name(scorer: Scorer) -> None:
+def test_a_score_is_the_mean_log_probability_of_the_tokens_of_a_name(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(zero_shot, "QUESTIONS", ("What does the image show?", "What is it?"))
     table, _ = classify(scorer)
     images = {sample.id: sample for sample in _read("single")}
     for each in take(table, "single")[:3]:
