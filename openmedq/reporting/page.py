@@ -17,7 +17,7 @@ from openmedq.schema import Role
 GROUPINGS = ("question_type", "organ", "modality")
 MAX_GROUPS = 8  # of one source that the page shows; metrics.json has all
 
-PARTS = (("all rows", None), ("open", "open"), ("closed", "closed"), ("new images", "new_images"))
+PARTS = (("all rows", None), ("open", "open"), ("closed", "closed"), ("clean rows", "clean"))
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ def _answer_headlines(results: Results) -> Iterator[Headline]:
         if not metric["is_headline"] or not overall["num_rows"]:
             continue
         parts = [(metric["title"], overall)]
-        if f"{metric['name']}_low" in overall["new_images"]:  # a few rows on one image are no headline
-            parts.append((f"{metric['title']}, new images", overall["new_images"]))
+        if f"{metric['name']}_low" in overall["clean"]:  # a few rows on one image are no headline
+            parts.append((f"{metric['title']}, clean rows", overall["clean"]))
         for title, scores in parts if metric["has_baseline"] else parts[:1]:
             notes = [f"{scores['num_rows']:,} answers"]
             if metric["has_baseline"]:
