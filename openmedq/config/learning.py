@@ -117,6 +117,9 @@ class Evaluate(Section):
         ("blank", "shuffled", "no_image"), description="also answer with gray images, other images, without images"
     )
     control_rows: Count | None = Field(1000, description="maximum number of rows per source and control; null: all")
+    zero_shot_rows: Size | None = Field(
+        None, description="maximum number of test rows per benchmark to classify zero-shot; null: all, 0: none"
+    )
     seed: int = 0
     num_resamples: Count = Field(1000, description="number of bootstrap resamples")
     confidence: Share = 0.95
@@ -152,12 +155,17 @@ class Transfer(Section):
     benchmarks: tuple[str, ...]
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     num_epochs: Count
-    max_rows: Count | None = Field(None, description="maximum number of training rows per dataset; null: all")
+    max_rows: Count | None = Field(
+        None, description="maximum number of training rows, and of validation rows, per dataset; null: all"
+    )
     batch_size: Count = 32
     lr: Positive
     threshold: Share = Field(0.5, description="minimum probability of a predicted class, for multi-label datasets")
     num_parts: Annotated[int, Field(ge=2)] = Field(
         5, description="parts of a dataset without published splits; one part is the test split"
+    )
+    num_validation_parts: Annotated[int, Field(ge=2)] = Field(
+        5, description="parts of the training rows without a published validation split; one part picks the best epoch"
     )
     division_seed: int = Field(0, description="seed of the division into parts")
     num_resamples: Count = 1000

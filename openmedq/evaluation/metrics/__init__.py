@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from openmedq.evaluation.metrics import bleu, overlap
 from openmedq.evaluation.metrics.answers import exact_match, token_f1
-from openmedq.evaluation.metrics.classification import count_outcomes, macro_f1_of_sums
+from openmedq.evaluation.metrics.classification import balanced_accuracy_of_sums, count_outcomes, macro_f1_of_sums
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN, Metric
 
 BLEU = "BLEU-1"  # family: canonical and other definitions of one published figure
@@ -30,6 +30,14 @@ METRICS = [
         overlap.share_of_sums,
         answer_type=CLOSED,
         is_variant=True,
+    ),
+    Metric("choice_accuracy", "Multiple choice, generated", exact_match, scores="choice"),
+    Metric("likelihood_accuracy", "Multiple choice by likelihood", exact_match, scores="likeliest_choice"),
+    Metric(
+        "likelihood_accuracy_normalized",
+        "Multiple choice by likelihood per token",
+        exact_match,
+        scores="likeliest_choice_per_token",
     ),
     Metric("bleu_imageclef_old", "ImageCLEF, NLTK ≤ 3.2.5", bleu.imageclef_bleu_old, family=BLEU, is_variant=True),
     Metric("bleu_imageclef", "ImageCLEF, current NLTK", bleu.imageclef_bleu, family=BLEU, is_variant=True),
@@ -56,4 +64,5 @@ METRICS = [
 # `of_row` takes the labels of a row, the predicted classes, and all classes of the dataset.
 CLASSIFICATION_METRICS = [
     Metric("macro_f1", "Macro-F1", count_outcomes, macro_f1_of_sums, is_headline=True),
+    Metric("balanced_accuracy", "Balanced accuracy", count_outcomes, balanced_accuracy_of_sums),
 ]
