@@ -5,8 +5,9 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from openmedq import paths
 from openmedq.errors import ParamsError, StaleError
@@ -39,6 +40,9 @@ def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = N
     run = importlib.import_module(row.module).run
     if row.is_parallel:
         run = launch.as_member(run)
+    if row.slot == "gpu":
+        output = paths.TRANSFER / encoder / "metrics.json" if encoder else row.artifacts[0]
+        run = _timed(run, "-".join(filter(None, (stage, encoder))), output, params)
     if dataset_id is not None:
         from openmedq.datasets import catalogue, registry
 
@@ -57,6 +61,21 @@ def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = N
     else:
         run(params)
     return 0
+
+
+def _timed(run: Callable[..., None], node: str, output: Path, params: Params) -> Callable[..., None]:
+    """Return the `run` of a stage that records its wall time; of several processes, the first one does."""
+    if os.environ.get("RANK", "0") != "0":
+        return run
+    from openmedq.model.model import name_device
+    from openmedq.storage import timing
+
+    def run_timed(*arguments: Any) -> None:
+        with timing.record(node, output, device, int(os.environ.get("WORLD_SIZE", "1"))):
+            run(*arguments)
+
+    device = name_device(params.execution.device)
+    return run_timed
 
 
 def _load_params() -> Params:
@@ -163,9 +182,10 @@ def forget_name(name: str, dataset_id: str | None) -> None:
 
 def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     """Copy the trained model or its adapter, with a model card."""
-    from openmedq.datasets import SOURCES
     from openmedq.model import export
+    from openmedq.reporting import model_card
+    from openmedq.reporting.results import read_results
 
     policy = _load_params().policy.licences
-    export.export(target, policy, {name: source.card for name, source in SOURCES.items()}, form)
+    export.export(target, policy, lambda tree: model_card.render(read_results(), tree, policy, form), form)
     print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")
