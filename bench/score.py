@@ -94,7 +94,7 @@ def make_rows(num_rows: int, distinct: float, num_questions: int) -> list[dict[s
                 "organ": ORGANS[number // num_questions % len(ORGANS)],
                 "modality": ("CT", "MRI", "X-Ray")[number // num_questions % 3],
                 "image_ids": [image],
-                "is_image_new": number // num_questions % 2 == 0,
+                "contamination": None if number // num_questions % 2 == 0 else "same pixels",
                 "baseline_answer": "no",
                 "provenance": {"file": "rows.json", "record": str(number)},
                 "licence": "",

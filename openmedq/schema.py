@@ -208,6 +208,8 @@ REJECTED_SCHEMA = pa.schema(list(_arrow_fields(Rejected)))
 
 VERDICT_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "kept_id", "reason")])
 
+CLEAN_SCHEMA = pa.schema([pa.field("id", pa.string(), False), pa.field("reason", pa.string())])
+
 INDEX_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), False),

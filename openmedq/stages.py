@@ -94,7 +94,7 @@ STAGES = {
             "openmedq.evaluation.evaluate",
             is_tracked=True,
             is_parallel=True,
-            inputs=(_INDEX, paths.MODEL),
+            inputs=(_VERDICTS.with_name("clean.parquet"), _INDEX, paths.MODEL),
             artifacts=(paths.EVALUATION / "metrics.json",),
             slot="gpu",
         ),

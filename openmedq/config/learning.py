@@ -23,6 +23,8 @@ from openmedq.config.base import (
 WITHOUT_EFFECT = {"checkpoint_minutes", "select"}  # settings of Train that change no update
 OURS, SCRATCH = "ours", "scratch"  # the encoders of transfer without weights of others
 
+Control = Literal["blank", "shuffled", "no_image"]  # see evaluation/controls.py
+
 EncoderKey = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]  # part of file names and of DVC's node names
 
 PARTS = "encoder, projector, adapters, embeddings"
@@ -108,9 +110,13 @@ class Train(Section):
 class Evaluate(Section):
     """Greedy answers to the evaluation splits, and their scores."""
 
-    max_new_tokens: Count
-    batch_size: Count = 32
+    max_new_tokens: Count = Field(description="maximum length of an answer, in tokens")
+    batch_size: Count = Field(32, description="rows of maximum length per forward pass, more of shorter ones")
     max_rows: Count | None = Field(None, description="maximum number of rows per source, drawn with `seed`; null: all")
+    controls: tuple[Control, ...] = Field(
+        ("blank", "shuffled", "no_image"), description="also answer with gray images, other images, without images"
+    )
+    control_rows: Count | None = Field(1000, description="maximum number of rows per source and control; null: all")
     seed: int = 0
     num_resamples: Count = Field(1000, description="number of bootstrap resamples")
     confidence: Share = 0.95

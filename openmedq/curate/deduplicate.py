@@ -20,9 +20,10 @@ from openmedq.curate import duplicates
 from openmedq.curate.datasets import NormalizedDataset, load_datasets
 from openmedq.curate.fingerprints import make_keys
 from openmedq.curate.images import group_images
-from openmedq.schema import Role
+from openmedq.curate.links import Link, Tier, find_contaminated
+from openmedq.schema import CLEAN_SCHEMA, Role
 from openmedq.storage.publish import publish
-from openmedq.storage.tables import VERDICT_TABLE, write_table
+from openmedq.storage.tables import CLEAN_TABLE, VERDICT_TABLE, write_table
 
 RANKS = {Role.EVALUATION: duplicates.EVALUATION, Role.VALIDATION: duplicates.VALIDATION, Role.TRAIN: duplicates.TRAIN}
 FINGERPRINTS = ("pixels_sha256", "phash", "thumbnail")
@@ -32,12 +33,18 @@ _COLUMNS = ["id", "split", "licence", "turns", "labels", *(f"images.list.element
 
 
 def run(params: Params) -> None:
-    """Write data/verdicts: verdicts.parquet (VERDICT_SCHEMA) and counts.json ({dataset: {reason: rows}})."""
+    """Write data/verdicts.
+
+    verdicts.parquet (VERDICT_SCHEMA) holds the decisions, counts.json their number as {dataset: {reason: rows}}, and
+    clean.parquet (CLEAN_SCHEMA) for each evaluation row which kind of copy of it is trained on.
+    """
     datasets = load_datasets(params.mix.roles)
-    table = duplicates.decide(_collect(datasets, params), params.deduplicate.keep_out)
+    rows = _collect(datasets, params)
+    table = duplicates.decide(rows, params.deduplicate.keep_out)
     with publish(paths.VERDICTS) as folder:
         folder.mkdir()
         write_table(table, folder / VERDICT_TABLE.name)
+        write_table(_find_clean(rows, table), folder / CLEAN_TABLE.name)
         text = json.dumps(_count(table, datasets), indent=2) + "\n"
         (folder / "counts.json").write_text(text, encoding="utf-8")
 
@@ -95,6 +102,20 @@ def _read(dataset: NormalizedDataset, policy: Licences) -> Iterator[pa.RecordBat
         is_excluded = pc.is_valid(dataset.find_exclusions(rows["licence"], policy))
         is_excluded = pc.and_(is_excluded, pc.invert(pc.is_in(rows["split"], evaluated)))
         yield rows.filter(pc.invert(pc.or_(is_excluded, pc.is_in(rows["split"], unused))))
+
+
+def _find_clean(rows: duplicates.Rows, decisions: pa.Table) -> pa.Table:
+    """For each evaluation row, which kind of copy of it is trained on, or null: CLEAN_SCHEMA, sorted by id."""
+    is_evaluation = rows.ranks == duplicates.EVALUATION
+    is_trained = (rows.ranks == duplicates.TRAIN) & ~np.asarray(pc.is_in(rows.ids, decisions["id"].combine_chunks()))
+    without_images = np.flatnonzero(np.bincount(rows.shown_by, minlength=len(rows.ids)) == 0)
+    links = [
+        Link(Tier.SAME_PIXELS, rows.shown_by, rows.pixels),
+        Link(Tier.SAME_LOOK, rows.shown_by, rows.groups),
+        Link(Tier.SAME_TEXT, without_images, rows.texts[without_images]),
+    ]
+    reasons = find_contaminated(links, is_evaluation, is_trained)
+    return pa.table([rows.ids.filter(pa.array(is_evaluation)), reasons], schema=CLEAN_SCHEMA).sort_by("id")
 
 
 def _count(table: pa.Table, datasets: list[NormalizedDataset]) -> dict[str, dict[str, int]]:

@@ -102,7 +102,7 @@ def _ask(sample: Sample) -> Sample | None:
 
 def _answer(sample: Sample, row: Row | None, params: Params) -> None:
     answerer = _load_answerer(_version(paths.MODEL), params.execution.device, params.evaluate.max_new_tokens)
-    answer, *blind = answerer([sample, blacken(sample)] if sample.images else [sample])
+    answer, *blind = (each.text for each in answerer([sample, blacken(sample)] if sample.images else [sample]))
     texts = {"Answer of the model": answer}
     if blind:
         texts["Answer to a black image"] = blind[0]

@@ -9,7 +9,7 @@ import csv
 import io
 import json
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,15 @@ def read_answers(path: Path) -> list[dict[str, str]]:
     if not rows:
         raise SourceError(f"{path}: has no row")
     return rows
+
+
+def read_contamination(path: Path) -> dict[str, str | None]:
+    """Why a question is not clean, None if it is, by the ids in a file with the columns of clean.parquet."""
+    columns = ("id", "reason")
+    rows = [row for _, row in _read_parquet(path, columns)] if path.suffix.lower() == ".parquet" else []
+    if not rows or any(name not in rows[0] for name in columns):
+        raise SourceError(f"{path}: is not a .parquet file with rows of id and reason, as `deduplicate` writes it")
+    return {str(row["id"]): row["reason"] for row in rows}
 
 
 def match(rows: Iterable[Mapping[str, str]], samples: Mapping[str, Sample]) -> Matched:
@@ -125,10 +134,12 @@ def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise SourceError(f"{path}, line {reader.line_num}: is not valid CSV ({error})") from None
 
 
-def _read_parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _read_parquet(
+    path: Path, columns: Sequence[str] = (ID, QUESTION, IMAGE, ANSWER)
+) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         file = pq.ParquetFile(path)
-        names = [name for name in (ID, QUESTION, IMAGE, ANSWER) if name in file.schema_arrow.names]
+        names = [name for name in columns if name in file.schema_arrow.names]
         for number, row in enumerate(file.read(columns=names).to_pylist(), 1):
             yield f"row {number}", row
     except pa.ArrowException as error:

@@ -1,52 +1,158 @@
-"""Answer questions with a saved model, by greedy decoding."""
+"""Answer questions with a saved model, by greedy decoding.
+
+Rows are read in windows. While the device answers a window, a thread reads the next one: it tokenizes the prompts and
+decodes the images. The rows of a window are sorted by length and divided into batches with a limit of tokens. A row
+leaves its batch when its answer ends, so that long answers do not wait for short ones or the reverse.
+
+In fp32 the answers do not depend on the batches and the order of the rows. In bf16 rounding does: see `load_answerer`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from transformers import GenerationConfig
+from torch import Tensor
+from transformers import DynamicCache, LlavaForConditionalGeneration
 
 from openmedq.evaluation.metrics.choices import read_answer
-from openmedq.model.batch import collate
+from openmedq.model.batch import Batch, collate
 from openmedq.model.model import load, pick_device
 from openmedq.model.pixels import decode
-from openmedq.model.prompt import encode_prompt
+from openmedq.model.prompt import fit_prompt
 from openmedq.schema import Sample
 
-Answerer = Callable[[Sequence[Sample]], Iterator[str]]
+END, LENGTH = "end", "length"  # why an answer stops: the model ended it, or it has `max_new_tokens` tokens
+WINDOW = 8  # rows of a window, in rows of a batch
+
+
+class Answer(NamedTuple):
+    """The answer to one question."""
+
+    text: str
+    num_tokens: int  # that the model wrote, without the end
+    stop: str  # END or LENGTH
+    is_cut: bool  # the prompt was longer than the model's limit, and was shortened
+    probability: float  # of these tokens and, with END, of the end
+
+
+Answerer = Callable[[Sequence[Sample]], Iterator[Answer]]
+
+
+class _Row(NamedTuple):
+    """A question as the model reads it."""
+
+    sample: Sample  # without its images
+    ids: Tensor  # (T,) int64
+    pixels: list[Tensor]  # each (3, S, S) uint8
+    is_cut: bool
 
 
 def load_answerer(folder: Path, *, device: torch.device | str, max_new_tokens: int, batch_size: int) -> Answerer:
     """Load a model and return a function that yields the answer to the last question of each sample, in order.
 
+    `batch_size` is the number of rows of maximum length in a forward pass; of shorter rows there are more. The cache of
+    keys and values grows with the answers: answers are short, and on a CPU a cache of fixed size takes longer, because
+    each token attends to all of it.
+
     Raises:
         ModelError: the folder holds no model, or the device is not available.
     """
     model, processor = load(folder, pick_device(device) if isinstance(device, str) else device)
-    tokenizer, image_processor = processor.tokenizer, processor.image_processor
-    side_px, resample = image_processor.size["height"], image_processor.resample
-    greedy = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
+    max_tokens = batch_size * (processor.tokenizer.model_max_length + max_new_tokens)
+    size = count_window_rows(batch_size)
 
-    @torch.inference_mode()
-    def answer_batch(samples: Sequence[Sample]) -> list[str]:
-        slots, length = model.config.image_seq_length, tokenizer.model_max_length
-        ids = [encode_prompt(sample, tokenizer, slots, length) for sample in samples]
-        pixels = [decode(image, side_px, resample) for sample in samples for image in sample.images]
-        batch = collate(ids, pixels, pad_id=tokenizer.pad_token_id, side="left").to(model.device)
-        written = model.generate(**batch.inputs(image_processor), generation_config=greedy)[:, batch.ids.shape[1] :]
-        texts = tokenizer.batch_decode(written, skip_special_tokens=True)
-        return [read_answer(text, sample) for text, sample in zip(texts, samples, strict=True)]
+    def read(samples: Sequence[Sample], start: int) -> list[_Row]:
+        return [_read(sample, model, processor) for sample in samples[start : start + size]]
 
-    def answer(samples: Sequence[Sample]) -> Iterator[str]:
-        for start in range(0, len(samples), batch_size):
-            yield from answer_batch(samples[start : start + batch_size])
+    def answer_window(rows: Sequence[_Row]) -> list[Answer]:
+        answers: dict[int, Answer] = {}
+        for places in divide([len(row.ids) + max_new_tokens for row in rows], max_tokens):
+            batch = [rows[place] for place in places]
+            answers.update(zip(places, _answer(batch, model, processor, max_new_tokens), strict=True))
+        return [answers[place] for place in range(len(rows))]
+
+    def answer(samples: Sequence[Sample]) -> Iterator[Answer]:
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(read, samples, 0)
+            for start in range(0, len(samples), size):
+                rows = ahead.result()
+                ahead = reader.submit(read, samples, start + size)
+                yield from answer_window(rows)
 
     return answer
+
+
+def count_window_rows(batch_size: int) -> int:
+    """The number of rows that are read and sorted together. Windows are answered independently of each other."""
+    return WINDOW * batch_size
+
+
+def divide(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Divide rows into batches of at most `max_tokens` tokens with padding, and at least one row; the longest first."""
+    batches: list[list[int]] = []
+    most = 0
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):  # the first is the longest
+        if not batches or len(batches[-1]) == most:
+            batches.append([])
+            most = max(1, max_tokens // lengths[place])
+        batches[-1].append(place)
+    return batches
+
+
+def _read(sample: Sample, model: LlavaForConditionalGeneration, processor: Any) -> _Row:
+    tokenizer, images = processor.tokenizer, processor.image_processor
+    ids, num_cut = fit_prompt(sample, tokenizer, model.config.image_seq_length, tokenizer.model_max_length)
+    pixels = [decode(image, images.size["height"], images.resample) for image in sample.images]
+    return _Row(replace(sample, images=()), ids, pixels, num_cut > 0)
+
+
+def _answer(
+    rows: Sequence[_Row], model: LlavaForConditionalGeneration, processor: Any, max_new_tokens: int
+) -> list[Answer]:
+    tokenizer = processor.tokenizer
+    pixels = [image for row in rows for image in row.pixels]
+    batch = collate([row.ids for row in rows], pixels, pad_id=tokenizer.pad_token_id, side="left").to(model.device)
+    written, log_probs = _decode(batch, model, processor, max_new_tokens)
+    answers = []
+    for row, ids, probability in zip(rows, written.tolist(), log_probs.exp().tolist(), strict=True):
+        is_ended = tokenizer.eos_token_id in ids
+        ids = ids[: ids.index(tokenizer.eos_token_id)] if is_ended else ids
+        text = read_answer(tokenizer.decode(ids, skip_special_tokens=True), row.sample)
+        answers.append(Answer(text, len(ids), END if is_ended else LENGTH, row.is_cut, probability))
+    return answers
+
+
+@torch.inference_mode()
+def _decode(
+    batch: Batch, model: LlavaForConditionalGeneration, processor: Any, max_new_tokens: int
+) -> tuple[Tensor, Tensor]:
+    """Return the most likely tokens, (B, max_new_tokens), and the sum of their log-probabilities, (B,)."""
+    end, pad = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
+    inputs = batch.inputs(processor.image_processor)
+    mask = inputs["attention_mask"]  # of padding on the left
+    positions = (mask.cumsum(1) - 1).clamp_min(0)
+    written = torch.full((len(mask), max_new_tokens), pad, device=mask.device)
+    log_probs = torch.zeros(len(mask), device=mask.device)
+    going = torch.arange(len(mask), device=mask.device)  # rows whose answer has not ended
+    cache = DynamicCache(config=model.config)
+    inputs["position_ids"] = positions
+    for step in range(max_new_tokens):
+        logits = model(**inputs, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1].float()
+        tokens = logits.argmax(-1)
+        written[going, step] = tokens
+        log_probs[going] += logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(-1)
+        kept = (tokens != end).nonzero()[:, 0]
+        if not len(kept):
+            break
+        if len(kept) < len(going):
+            cache.batch_select_indices(kept)
+            going, tokens, mask, positions = going[kept], tokens[kept], mask[kept], positions[kept]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        positions = positions[:, -1:] + 1
+        inputs = {"input_ids": tokens[:, None], "attention_mask": mask, "position_ids": positions}
+    return written, log_probs

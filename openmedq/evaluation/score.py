@@ -14,12 +14,19 @@ from rich.console import Console
 
 from openmedq.datasets import registry
 from openmedq.errors import SourceError
-from openmedq.evaluation.answer_files import Matched, match, read_answers
+from openmedq.evaluation.answer_files import Matched, match, read_answers, read_contamination
 from openmedq.evaluation.metrics.choices import read_answer
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN
-from openmedq.evaluation.metrics.predictions import GROUPINGS, describe_answer, prediction_schema, score_predictions
+from openmedq.evaluation.metrics.predictions import (
+    CLEAN,
+    GROUPINGS,
+    NOT_CHECKED,
+    describe_answer,
+    prediction_schema,
+    score_predictions,
+)
 from openmedq.evaluation.questions import scan
-from openmedq.evaluation.terminal import check_resamples, format_score, make_table
+from openmedq.evaluation.terminal import check_resamples, format_difference, format_score, make_table
 from openmedq.schema import Rejected, Sample
 from openmedq.storage.publish import publish
 from openmedq.storage.tables import write_table
@@ -27,16 +34,26 @@ from openmedq.storage.tables import write_table
 NUM_NAMED = 5  # ids in a line
 
 
-def run(file: Path, dataset_id: str, raw: Path | None, output: Path | None, resamples: int, json: bool) -> None:
+def run(
+    file: Path,
+    dataset_id: str,
+    raw: Path | None,
+    clean: Path | None,
+    output: Path | None,
+    resamples: int,
+    json: bool,
+) -> None:
     """Print the scores of the answers in `file`, and write the rows of predictions.parquet to `output`.
 
-    Questions without an answer are counted and named, and not scored.
+    Questions without an answer are counted and named, and not scored. `clean` is a file like clean.parquet of
+    `deduplicate`: which questions have a copy in the training data of the system.
 
     Raises:
-        SourceError: the file can't be read, or none of its rows belongs to a question of the dataset.
+        SourceError: a file can't be read, or none of its rows belongs to a question of the dataset.
     """
     check_resamples(resamples)
     answers = read_answers(file)
+    contamination = read_contamination(clean) if clean is not None else {}
     samples: dict[str, Sample] = {}
     rejected: Counter[str] = Counter()
     for item in scan(dataset_id, raw):
@@ -46,12 +63,16 @@ def run(file: Path, dataset_id: str, raw: Path | None, output: Path | None, resa
             samples[item.id] = replace(item, images=tuple(replace(image, data=None) for image in item.images))
     if not samples:
         raise SourceError(f"{raw or dataset_id}: no question can be read: {_list(rejected)}; complete the folder")
+    if clean is not None and contamination.keys().isdisjoint(samples):
+        raise SourceError(f"{clean}: has no question of {dataset_id}; `dvc repro deduplicate` writes one that has")
     matched = match(answers, samples)
     if not matched.answers:
         example = f"{dataset_id}/..." if registry.load(dataset_id).card.is_credentialed else next(iter(samples), "")
         raise SourceError(f"{file}: no row belongs to a question of {dataset_id}, whose ids are like {example}")
     rows = [
-        describe_answer(sample, read_answer(matched.answers[name], sample))
+        describe_answer(
+            sample, read_answer(matched.answers[name], sample), contamination=contamination.get(name, NOT_CHECKED)
+        )
         for name, sample in samples.items()
         if name in matched.answers
     ]
@@ -114,14 +135,17 @@ def _name(names: Sequence[str], *, is_shown: bool = True) -> str:
 
 
 def show(console: Console, scores: dict[str, Any], dataset_id: str) -> None:
-    """Print all metrics for all rows, open and closed ones, and the headline metrics by group."""
+    """Print all metrics for all rows, open, closed and clean ones, and the headline metrics by group."""
     own = scores[dataset_id]
-    parts = [("all", own), *((name, own[name]) for name in (OPEN, CLOSED) if own[name]["num_rows"])]
+    parts = [("all", own), *((name, own[name]) for name in (OPEN, CLOSED, CLEAN) if own[name]["num_rows"])]
     table = make_table("Scores, percent", "metric", *(f"{name}\n{part['num_rows']:,} rows" for name, part in parts))
     for metric in scores["metrics"]:
         table.add_row(metric["title"], *(format_score(part, metric["name"]) for _, part in parts))
     console.print(table)
     headline = [metric for metric in scores["metrics"] if metric["is_headline"]]
+    for metric in headline if own[CLEAN]["num_rows"] else ():
+        difference = format_difference(own, f"difference_{CLEAN}_{metric['name']}")
+        console.print(f"{metric['title']}, clean rows minus all: {difference}", highlight=False)
     for name in GROUPINGS:
         groups = own.get(name, {})
         if len(groups) < 2:

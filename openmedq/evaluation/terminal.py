@@ -34,3 +34,11 @@ def format_score(scores: Mapping[str, Any], name: str) -> str:
     if f"{name}_low" not in scores:
         return f"{scores[name]:.1f}"
     return f"{scores[name]:.1f} ({scores[f'{name}_low']:.1f}-{scores[f'{name}_high']:.1f})"
+
+
+def format_difference(scores: Mapping[str, Any], name: str) -> str:
+    """`-1.2 (-3.4 to +0.9)`; "-" if the part has no such difference."""
+    if name not in scores:
+        return "-"
+    bounds = f" ({scores[f'{name}_low']:+.1f} to {scores[f'{name}_high']:+.1f})" if f"{name}_low" in scores else ""
+    return f"{scores[name]:+.1f}{bounds}"

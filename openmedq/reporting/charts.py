@@ -150,15 +150,16 @@ def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
     with rc_context(_STYLE | {"ytick.color": "#8a9096", "ytick.left": True}):
         figure = Figure((WIDTH_IN, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
+        start = 0.5 if all(each["low"] >= 0.5 for each in bins) else 0  # the more probable of two answers has 0.5
         xs, ys = ([each[name] for each in bins] for name in ("confidence", "accuracy"))
         left.plot([0, 1], [0, 1], color="#8a9096", linewidth=1, linestyle="--", label="calibrated")
         left.vlines(xs, xs, ys, color=_BASELINE, linewidth=1.4, label="distance")
         left.plot(xs, ys, "o", color=_ACCENT, ms=6, clip_on=False, label="bin")
-        left.set(xlim=(0, 1), ylim=(0, 1), xlabel="mean confidence", ylabel="accuracy", aspect="equal")
+        left.set(xlim=(start, 1), ylim=(0, 1), xlabel="mean confidence", ylabel="accuracy")
         left.grid()
         lows, widths = ([each["low"] for each in bins], [each["high"] - each["low"] for each in bins])
         right.bar(lows, [each["num_rows"] for each in bins], widths, align="edge", color=_ACCENT, alpha=0.6)
-        right.set(xlim=(0, 1), xlabel="confidence", ylabel="rows")
+        right.set(xlim=(start, 1), xlabel="confidence", ylabel="rows")
         right.grid(axis="y")
         return _render(figure, title)
 

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from openmedq import config, paths
 from openmedq.config import OURS, Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access, Card
 from openmedq.schema import Role
-from openmedq.storage.tables import read_counts, read_json
+from openmedq.storage.tables import damage_as_stale, open_parquet, read_counts, read_json
 from openmedq.storage.timing import Timing
 from openmedq.storage.timing import read as read_timing
 
@@ -140,12 +139,6 @@ class Results:
         return [metric for metric in self.evaluation.get("metrics", ()) if metric.get("family")]
 
     @property
-    def other_metrics(self) -> Sequence[Tree]:
-        """The metrics of answers that are in neither of these."""
-        shown = [metric["name"] for metric in (*self.metrics, *self.definitions)]
-        return [metric for metric in self.evaluation.get("metrics", ()) if metric["name"] not in shown]
-
-    @property
     def transfer_metrics(self) -> Sequence[Tree]:
         """The metrics of classification, described alike."""
         return list(self.transfer.get("metrics", ()))
@@ -209,8 +202,9 @@ def _read_predictions(path: Path) -> dict[str, Any]:
     """Counts of predictions.parquet; older tables lack some of the columns."""
     if not path.exists():
         return {"contamination": {}, "generation": {}}
-    names = set(pq.read_schema(path).names)
-    rows = pq.read_table(path, columns=[*names & {"source", "contamination", "num_tokens", "is_cut", "stop"}])
+    with open_parquet(path) as file, damage_as_stale(path):
+        names = set(file.schema_arrow.names)
+        rows = file.read(sorted(names & {"source", "contamination", "num_tokens", "is_cut", "stop"}))
     found: dict[str, Counter[str]] = {}
     if "contamination" in names:
         copies = rows.filter(pc.is_valid(rows["contamination"]))

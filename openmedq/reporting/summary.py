@@ -67,9 +67,9 @@ def _iterate_scores(results: Results) -> Iterator[tuple[str, Tree]]:
     yield from scored
     if len(scored) > 1:
         yield "all", results.evaluation["all"]
-    new = results.evaluation["all"].get("new_images", {"num_rows": 0})
-    if new["num_rows"]:
-        yield "  new images", new
+    clean = results.evaluation["all"].get("clean", {"num_rows": 0})
+    if clean["num_rows"]:
+        yield "  clean rows", clean
 
 
 def _show_transfer(console: Console, results: Results) -> None:

@@ -14,10 +14,11 @@ from pydantic import BaseModel, ValidationError
 
 from openmedq import paths
 from openmedq.errors import StaleError
-from openmedq.schema import INDEX_SCHEMA, VERDICT_SCHEMA
+from openmedq.schema import CLEAN_SCHEMA, INDEX_SCHEMA, VERDICT_SCHEMA
 
 INDEX = paths.MIX / "index.parquet"
 VERDICT_TABLE = paths.VERDICTS / "verdicts.parquet"
+CLEAN_TABLE = paths.VERDICTS / "clean.parquet"
 COUNTS = "counts.json"
 
 MAX_REASON_CHARS = 160
@@ -83,6 +84,11 @@ def read_index() -> pa.Table:
 def read_verdicts() -> pa.Table:
     """data/verdicts/verdicts.parquet, the duplicate decisions, of VERDICT_SCHEMA."""
     return read_table(VERDICT_TABLE, VERDICT_SCHEMA)
+
+
+def read_clean() -> pa.Table:
+    """data/verdicts/clean.parquet, which kind of copy of each evaluation row is trained on, of CLEAN_SCHEMA."""
+    return read_table(CLEAN_TABLE, CLEAN_SCHEMA)
 
 
 def read_counts(folder: Path) -> dict[str, Any]:

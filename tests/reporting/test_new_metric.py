@@ -12,6 +12,7 @@ from rich.console import Console
 
 from openmedq import paths
 from openmedq.evaluation import evaluate
+from openmedq.evaluation.generate import Answer
 from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.metric import Metric
 from openmedq.reporting import report, summary
@@ -19,7 +20,7 @@ from openmedq.schema import Sample
 from openmedq.storage.progress import NoLog
 from tests.curate.corpus import make_params
 from tests.recorded import Recorded
-from tests.stages.results import write_learning, write_run
+from tests.stages.results import reply, write_learning, write_run
 
 
 def first_letter(answer: str, references: Sequence[str]) -> float:
@@ -45,8 +46,8 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float
     return logged.metrics
 
 
-def _answer(samples: Sequence[Sample]) -> Iterator[str]:
-    yield from ("yes" for _ in samples)
+def _answer(samples: Sequence[Sample]) -> Iterator[Answer]:
+    yield from (reply("yes") for _ in samples)
 
 
 def test_a_new_metric_is_scored_logged_and_shown(finished: dict[str, float]) -> None:
@@ -61,7 +62,7 @@ def test_a_new_metric_is_scored_logged_and_shown(finished: dict[str, float]) -> 
 
     page = (paths.REPORT / "index.html").read_text(encoding="utf-8")
     assert page.count('<th class="number">First letter</th><th class="number">Majority baseline</th>') == 1
-    assert "<dt>First letter</dt>" in page
+    assert "<dt>First letter, clean rows</dt>" in page
     assert "First letter by dataset in percent, with the majority baseline" in page  # a chart of its own
     low, high = scores["first_letter_low"], scores["first_letter_high"]
     assert f'{scores["first_letter"]:.1f} <span class="span">{low:.1f}\u2009–\u2009{high:.1f}</span>' in page

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from openmedq.reporting import report
 from openmedq.tracking import runs, store
 from tests.conftest import run as run_command
 from tests.curate.corpus import make_params
+from tests.reporting.conftest import answer_by_rule
 from tests.reporting.tables import Table, read_html, read_markdown
 from tests.stages.results import write_learning, write_run, write_transfer
 from tests.tracking.conftest import _new_store, empty_store  # noqa: F401  fixtures
@@ -35,7 +35,7 @@ TREE = {
 @pytest.fixture
 def outputs(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:  # noqa: F811
     """metrics.json of evaluate, and what the stages have logged to MLflow: metrics, and the table of scores."""
-    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: lambda samples: _answer(samples))
+    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
     (paths.MODEL / provenance.NAME).write_text(provenance.render(TREE), encoding="utf-8")
     params = make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50})
     write_run()
@@ -57,12 +57,6 @@ def outputs(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
         "logged": run.data.metrics,
         "table": {row.pop("of"): row for row in rows},
     }
-
-
-def _answer(samples: Any) -> Iterator[str]:
-    for sample in samples:
-        reference = sample.turns[-1].answer
-        yield reference if reference in ("yes", "no") else f"{reference.split()[0]} corner"
 
 
 def _find(tables: list[Table], title: str, dataset: str) -> str:

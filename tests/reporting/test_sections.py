@@ -46,6 +46,17 @@ def read(*header: str) -> Table:
     return rows
 
 
+def set_columns(**columns: list[Any]) -> int:
+    """Change columns of predictions.parquet; return the number of rows."""
+    rows = pq.read_table(evaluate.PREDICTIONS)
+    for name, values in columns.items():
+        place = rows.schema.get_field_index(name)
+        filled = values + [values[-1]] * (len(rows) - len(values))
+        rows = rows.set_column(place, rows.schema.field(place), pa.array(filled, rows.schema.field(place).type))
+    pq.write_table(rows, evaluate.PREDICTIONS)
+    return len(rows)
+
+
 def test_both_forms_have_the_same_tables() -> None:
     add_parts()
     page, text = write(num_examples=0)
@@ -58,6 +69,15 @@ def test_both_forms_have_the_same_tables() -> None:
 
 
 def test_an_older_run_has_none_of_the_parts_and_names_them() -> None:
+    tree = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))
+    for name in ("controls", "zero_shot", "calibration"):
+        tree.pop(name, None)
+    for scores in tree.values():
+        if isinstance(scores, dict):
+            scores.pop("clean", None)
+    evaluate.METRICS.write_text(json.dumps(tree), encoding="utf-8")
+    rows = pq.read_table(evaluate.PREDICTIONS)
+    pq.write_table(rows.drop_columns(["contamination", "num_tokens", "stop", "is_cut"]), evaluate.PREDICTIONS)
     page, text = write()
     for title in OPTIONAL:
         assert f"<h2>{title}</h2>" not in page and f"## {title}\n" not in text
@@ -97,9 +117,7 @@ def test_clean_rows_stand_beside_all_rows_with_the_difference() -> None:
 
 def test_copies_in_training_are_counted_by_kind() -> None:
     add_parts()
-    rows = pq.read_table(evaluate.PREDICTIONS)
-    kinds = ["same look", "near text"] + [None] * (len(rows) - 2)
-    pq.write_table(rows.append_column("contamination", pa.array(kinds, pa.string())), evaluate.PREDICTIONS)
+    set_columns(contamination=["same look", "near text", None])
     found = read("Dataset", "Near text", "Same look")
     assert [row[1:] for row in found] == [["1", "1"]]
 
@@ -133,17 +151,9 @@ def test_the_cost_is_counted_and_timed() -> None:
 
 
 def test_generated_tokens_and_cut_answers_are_counted() -> None:
-    rows = pq.read_table(evaluate.PREDICTIONS)
-    columns: dict[str, list[Any]] = {
-        "num_tokens": [7] * len(rows),
-        "stop": ["length"] * 2 + ["end"] * (len(rows) - 2),
-        "is_cut": [True] + [False] * (len(rows) - 1),
-    }
-    for name, values in columns.items():
-        rows = rows.append_column(name, pa.array(values))
-    pq.write_table(rows, evaluate.PREDICTIONS)
+    num_rows = set_columns(num_tokens=[7], stop=["length", "length", "end"], is_cut=[True, False])
     counts = read("Stage", "Counts")[1][1]
-    assert counts == f"{len(rows)} answers, {7 * len(rows)} tokens generated, 1 prompts cut, 2 answers cut"
+    assert counts == f"{num_rows} answers, {7 * num_rows} tokens generated, 1 prompts cut, 2 answers cut"
 
 
 def test_the_markdown_shows_the_images_beside_it() -> None:

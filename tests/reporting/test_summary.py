@@ -11,19 +11,20 @@ from rich.console import Console
 from openmedq import paths
 from openmedq.errors import StaleError
 from openmedq.evaluation import evaluate
+from openmedq.evaluation.generate import Answer
 from openmedq.reporting import summary
 from openmedq.schema import Sample
 from openmedq.storage.progress import NoLog
 from tests.curate.corpus import make_params
-from tests.stages.results import call_miniatures, write_learning, write_run
+from tests.stages.results import call_miniatures, reply, write_learning, write_run
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
 
 @pytest.fixture
 def _finished(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(samples: Sequence[Sample]) -> Iterator[str]:
-        yield from (sample.turns[-1].answer for sample in samples)
+    def answer(samples: Sequence[Sample]) -> Iterator[Answer]:
+        yield from (reply(sample.turns[-1].answer) for sample in samples)
 
     monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
     write_run()
@@ -46,7 +47,7 @@ def test_shows_scores_waterfall_and_where_to_look() -> None:
         assert words in text
     assert "open_vqa: 2 rejected: image missing" in text
     assert "absent_vqa  absent" in text
-    assert re.search(r"^  new images +12 ", text, re.MULTILINE)  # of the 19 that were asked
+    assert re.search(r"^  clean rows +15 ", text, re.MULTILINE)  # of the 19 that were asked
     for words in ("data/report/index.html", "make ui", "data/docs/index.html"):
         assert words in text
 

@@ -12,6 +12,7 @@ import yaml
 
 from openmedq import paths
 from openmedq.curate import deduplicate, mix
+from openmedq.evaluation.generate import END, Answer
 from tests.curate.corpus import Row, make_params, picture, row, write_sets
 
 CARDS: dict[str, dict[str, Any]] = {
@@ -21,6 +22,11 @@ CARDS: dict[str, dict[str, Any]] = {
     "absent_vqa": {"access": "open"},
     "bench": {"kind": "benchmark", "task": "classification", "roles": {"train": "evaluation", "test": "evaluation"}},
 }
+
+
+def reply(text: str) -> Answer:
+    """The answer of a model that is not one."""
+    return Answer(text, len(text.split()), END, False, 0.5)
 
 
 def write_run(**sections: Any) -> None:

@@ -63,7 +63,7 @@ def main(folders: list[str]) -> None:
         seen.update(micros=[], images=[], num_tokenizers=0)
         params = config.load(paths.PARAMS)
         train.run(params, NoLog())
-        if params.evaluate.batch_size == 2:
+        if params.evaluate.batch_size == 1:
             evaluate.run(params, NoLog())
         everyone: list[Any] = [None] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(everyone, seen)

@@ -7,6 +7,7 @@ import pytest
 from openmedq import paths
 from openmedq.curate import deduplicate
 from openmedq.errors import ParamsError, StaleError
+from openmedq.storage.tables import read_clean
 from tests.curate.corpus import ROLES, Row, make_params, picture, row, write_sets
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -114,6 +115,28 @@ def test_picture_bytes_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
     _run()
     assert asked
     assert not any(name == "images" or name.startswith("images.list.element.image.") for name in asked)
+
+
+@pytest.mark.parametrize(
+    ("keep_out", "kinds"),
+    [
+        ("none", {"b_first/5": "same pixels", "b_first/6": "same look", "text/3": None}),
+        ("cross_source", {"b_first/5": "same pixels", "b_first/6": None, "text/3": None}),
+        ("all", {"b_first/5": None, "b_first/6": None, "text/3": None}),
+    ],
+)
+def test_evaluation_rows_that_training_repeats(keep_out: str, kinds: dict[str, str | None]) -> None:
+    """b_first/5 has its image in the training split of its own dataset, and b_first/6 a copy of it in another's."""
+    shown = [
+        row("b_first/6", "test", "Where?", "here", picture(7)),
+        row("b_first/7", "train", "Is it large?", "no", picture(2)),
+    ]
+    shown += [row("a_second/6", "train", "Why?", "so", picture(7, flip_bits=1))]
+    write_sets([*(each for each in _rows() if each["id"] != "b_first/6"), *shown], CARDS)
+    _run(deduplicate={"keep_out": keep_out})
+    table = read_clean().to_pylist()
+    assert {each["id"]: each["reason"] for each in table} == kinds
+    assert [each["id"] for each in table] == sorted(kinds)
 
 
 def test_all_sets_absent() -> None:

@@ -55,7 +55,7 @@ def environment() -> dict[str, str]:
 def write_params(folder: Path, way: str, changes: dict[str, Any], is_evaluated: bool = False) -> Path:
     tree = params(**COMMON | changes).model_dump(mode="json", by_alias=True)
     tree["execution"] |= {"sharding": way, "devices": 2}
-    tree["evaluate"] |= {"max_new_tokens": 4, "num_resamples": 20, "batch_size": 2 if is_evaluated else 32}
+    tree["evaluate"] |= {"max_new_tokens": 4, "num_resamples": 20, "batch_size": 1 if is_evaluated else 32}
     (folder / paths.PARAMS).write_text(render(config.parse(tree, paths.PARAMS)), encoding="utf-8")
     return folder
 
@@ -179,9 +179,9 @@ def test_two_processes_answer_as_one_does(
     trained: dict[tuple[str, str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(trained["again", "ddp"])
-    files = (evaluate.PREDICTIONS, evaluate.METRICS)
+    files = (evaluate.PREDICTIONS, evaluate.CONTROLS, evaluate.METRICS)
     before = [path.read_bytes() for path in files]
-    assert len(pq.read_table(evaluate.PREDICTIONS)) == 11, "six batches of two, of which the last has one row"
+    assert len(pq.read_table(evaluate.PREDICTIONS)) == 11, "two windows, one for each process"
     evaluate.run(config.load(paths.PARAMS), NoLog())
     assert [path.read_bytes() for path in files] == before
 

@@ -71,7 +71,8 @@ def _train(samples: Sequence[Sample], folder: Path) -> Callable[[Sequence[Sample
         pad_id=processor.tokenizer.pad_token_id,
     ).train()
     models.save(model, processor, folder)
-    return load_answerer(folder, device="cpu", max_new_tokens=profile.evaluate.max_new_tokens, batch_size=64)
+    answer = load_answerer(folder, device="cpu", max_new_tokens=profile.evaluate.max_new_tokens, batch_size=64)
+    return lambda asked: (each.text for each in answer(asked))
 
 
 def _blank(level: int) -> Image:

@@ -7,12 +7,13 @@ import pytest
 
 from openmedq import paths
 from openmedq.evaluation import evaluate
+from openmedq.evaluation.generate import Answer
 from openmedq.reporting import published, report
 from openmedq.schema import Sample
 from openmedq.storage.progress import NoLog
 from openmedq.storage.publish import remove
 from tests.curate.corpus import make_params
-from tests.stages.results import call_miniatures, write_learning, write_run, write_transfer
+from tests.stages.results import call_miniatures, reply, write_learning, write_run, write_transfer
 
 PAGE = paths.REPORT / "index.html"
 SECRET = "secret_vqa side"  # in answers of the credentialed dataset
@@ -27,11 +28,11 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_learning()
 
 
-def answer_by_rule(samples: Sequence[Sample]) -> Iterator[str]:
+def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
     """Right on closed questions, the reference within hostile markup on others."""
     for sample in samples:
         reference = sample.turns[-1].answer
-        yield reference if reference in ("yes", "no") else f"<script>{reference}</script>"
+        yield reply(reference if reference in ("yes", "no") else f"<script>{reference}</script>")
 
 
 def write(num_examples: int = 12) -> str:

@@ -7,7 +7,6 @@ record with its licence. It holds no score: what the metrics sum up is computed 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,14 +17,22 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from openmedq.evaluation.metrics import METRICS
-from openmedq.evaluation.metrics.answers import exact_match, normalize_answer
-from openmedq.evaluation.metrics.intervals import number_groups, place, resample, score_sums, sum_by_group
+from openmedq.evaluation.metrics.answers import normalize_answer
+from openmedq.evaluation.metrics.intervals import (
+    number_groups,
+    place,
+    resample,
+    score_all,
+    score_sums,
+    sum_by_group,
+)
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN, Metric, Numbers, describe, measure_rows
 from openmedq.schema import Sample
-from openmedq.storage.progress import Answers
 
-BASELINE = "baseline_"  # prefix of the majority baseline's scores
-NEW_IMAGES = "new_images"
+# Prefixes of the scores of the baselines without a model, and the columns of their answers; see metrics.baseline.
+BASELINES = {"baseline_": "baseline_answer", "majority_": "majority_answer"}
+CLEAN = "clean"  # the rows that no training row repeats
+NOT_CHECKED = "not checked"  # a value of the column `contamination`
 
 # What rows are grouped by, and the attributes of a record that give it, the first one present.
 GROUPINGS = {
@@ -47,18 +54,26 @@ def prediction_schema() -> pa.Schema:
             pa.field("answer_type", pa.string(), False),  # open or closed
             *(pa.field(name, pa.string()) for name in GROUPINGS),  # as the record states it; null if it does not
             pa.field("image_ids", pa.list_(pa.string()), False),
-            pa.field("is_image_new", pa.bool_()),  # no training row shows the same pixels; null without an image
-            pa.field("baseline_answer", pa.string()),  # normalized; see metrics.baseline; null for another system
+            pa.field("contamination", pa.string()),  # which kind of copy is trained on, or "not checked"; null: none
+            # Of the model; null for another system. See evaluation/generate.py.
+            pa.field("num_tokens", pa.int32()),  # of the answer, without its end
+            pa.field("stop", pa.string()),  # end or length
+            pa.field("is_cut", pa.bool_()),  # the prompt did not fit and was shortened
+            pa.field("probability", pa.float32()),  # of the answer
+            # Normalized training answers, see metrics.baseline; null for another system.
+            pa.field("baseline_answer", pa.string()),  # the most frequent one to the question
+            pa.field("majority_answer", pa.string()),  # the most frequent one of the source
             pa.field("provenance", pa.struct([pa.field(name, pa.string()) for name in ("file", "record")]), False),
             pa.field("licence", pa.string(), False),
         ]
     )
 
 
-def describe_answer(
-    sample: Sample, answer: str, *, is_image_new: bool | None = None, baseline_answer: str | None = None
-) -> dict[str, Any]:
-    """One row of predictions.parquet: the answer to the last question of a sample."""
+def describe_answer(sample: Sample, answer: str, *, contamination: str | None, **own: Any) -> dict[str, Any]:
+    """One row of predictions.parquet: the answer to the last question of a sample.
+
+    `own` are the columns that only the stage evaluate fills.
+    """
     turn, given = sample.turns[-1], sample.attributes
     groupings = {name: next(filter(None, map(given.get, keys)), None) for name, keys in GROUPINGS.items()}
     return {
@@ -74,8 +89,8 @@ def describe_answer(
         "answer_type": answer_type_of(given, turn.options, turn.answer),
         **groupings,
         "image_ids": [image.image_id for image in sample.images],
-        "is_image_new": is_image_new,
-        "baseline_answer": baseline_answer,
+        "contamination": contamination,
+        **own,
         "provenance": {"file": sample.provenance.file, "record": sample.provenance.record},
         "licence": sample.licence,
     }
@@ -96,19 +111,21 @@ class Part:
     num_rows: int
     sums: Numbers  # (K)
     resampled: Numbers | None  # (resamples, K)
-    baseline: Numbers  # as `sums`, of the metrics with a baseline
+    baselines: list[Numbers]  # as `sums`, of the metrics with a baseline, for each of BASELINES
 
 
 class Scorer:
     """The sums of each row of a table of predictions, and the scores of parts of the rows."""
 
-    def __init__(self, rows: pa.Table, *, num_resamples: int, confidence: float, seed: int) -> None:
-        self.rows = rows
-        self.sums, self.columns = measure(rows, METRICS)
-        variants = [own for metric, own in zip(METRICS, self.columns, strict=True) if metric.is_variant]
+    def __init__(
+        self, rows: pa.Table, metrics: Sequence[Metric] = METRICS, *, num_resamples: int, confidence: float, seed: int
+    ) -> None:
+        self.rows, self.metrics = rows, metrics
+        self.sums, self.columns = measure(rows, metrics)
+        variants = [own for metric, own in zip(metrics, self.columns, strict=True) if metric.is_variant]
         self._of_variants = np.r_[*variants] if variants else []
-        self._with_baseline = [metric for metric in METRICS if metric.has_baseline]
-        self._baseline, self._baseline_columns = measure(rows, self._with_baseline, "baseline_answer")
+        self._with_baseline = [metric for metric in metrics if metric.has_baseline]
+        self._baselines = [measure(rows, self._with_baseline, column) for column in BASELINES.values()]
         self._num_resamples, self._confidence, self._seed = num_resamples, confidence, seed
 
     def cut(self, source: str, parts: Mapping[Any, NDArray[np.bool_]]) -> dict[Any, Part]:
@@ -130,7 +147,7 @@ class Scorer:
                 int(mask.sum()),
                 part.sum(axis=0),
                 resampled if np.count_nonzero(part.any(axis=1)) > 1 else None,
-                self._baseline[taken[mask]].sum(axis=0),
+                [own[taken[mask]].sum(axis=0) for own, _ in self._baselines],
             )
             for (name, mask), part, resampled in zip(masks.items(), sums, drawn, strict=True)
         }
@@ -140,19 +157,47 @@ class Scorer:
         found = [part for part in parts if part is not None]
         if not found:
             return {"num_rows": 0}
-        sums: Numbers = np.sum([part.sums for part in found], axis=0)
-        baseline: Numbers = np.sum([part.baseline for part in found], axis=0)
-        resampled = None
-        if any(part.resampled is not None for part in found):
-            # A part of one image is the same in each resample.
-            shape = (self._num_resamples, len(sums))
-            each = [np.broadcast_to(part.sums if part.resampled is None else part.resampled, shape) for part in found]
-            resampled = np.add.reduce(each)
-        scores = score_sums(METRICS, self.columns, sums, resampled, self._confidence)
-        floors = score_sums(self._with_baseline, self._baseline_columns, baseline, None, self._confidence)
-        scores |= {f"{BASELINE}{name}": value for name, value in floors.items()}
+        sums, resampled = self._add(found)
+        scores = score_sums(self.metrics, self.columns, sums, resampled, self._confidence)
+        for number, (prefix, (_, columns)) in enumerate(zip(BASELINES, self._baselines, strict=True)):
+            own = np.sum([part.baselines[number] for part in found], axis=0)
+            floors = score_sums(self._with_baseline, columns, own, None, self._confidence)
+            scores |= {f"{prefix}{name}": value for name, value in floors.items()}
         num_rows = sum(part.num_rows for part in found)
         return {"num_rows": num_rows, **{name: round(value, 4) for name, value in scores.items()}}
+
+    def subtract(self, parts: Iterable[Part | None], others: Iterable[Part | None], prefix: str) -> dict[str, float]:
+        """`{prefix}{metric}` of each headline metric, with `_low` and `_high`: the score of `parts` minus the others'.
+
+        Both sides see the same draws of images. A metric that one of them lacks is left out.
+        """
+        sides = [[part for part in side if part is not None] for side in (parts, others)]
+        if not all(sides):
+            return {}
+        (ours, ours_drawn), (theirs, theirs_drawn) = map(self._add, sides)
+        differences: dict[str, float] = {}
+        for metric, own in zip(self.metrics, self.columns, strict=True):
+            value = float(score_all(metric, ours[own]) - score_all(metric, theirs[own]))
+            if not metric.is_headline or not np.isfinite(value):
+                continue
+            differences[f"{prefix}{metric.name}"] = round(value, 4)
+            if ours_drawn is not None and theirs_drawn is not None:
+                drawn = score_all(metric, ours_drawn[:, own]) - score_all(metric, theirs_drawn[:, own])
+                tail = 50 * (1 - self._confidence)
+                bounds = np.percentile(drawn[np.isfinite(drawn)], [tail, 100 - tail]).tolist()
+                names = (f"{prefix}{metric.name}_{bound}" for bound in ("low", "high"))
+                differences |= {name: round(bound, 4) for name, bound in zip(names, bounds, strict=True)}
+        return differences
+
+    def _add(self, parts: Sequence[Part]) -> tuple[Numbers, Numbers | None]:
+        """Sums over parts of different sources, and of their resamples, if one of them has any."""
+        sums: Numbers = np.sum([part.sums for part in parts], axis=0)
+        if all(part.resampled is None for part in parts):
+            return sums, None
+        # A part of one image is the same in each resample.
+        shape = (self._num_resamples, len(sums))
+        each = [np.broadcast_to(part.sums if part.resampled is None else part.resampled, shape) for part in parts]
+        return sums, np.add.reduce(each)
 
 
 def score_predictions(
@@ -166,17 +211,17 @@ def score_predictions(
     """`{"metrics": descriptions, "all": scores, "<source>": scores, ...}`, sources by id, values with 4 decimals.
 
     Scores are `num_rows` of `num_available`, each metric with `_low` and `_high` (intervals clustered by image, images
-    drawn within their source), and `baseline_<metric>`; under `open`, `closed` and `new_images` the same of a part of
-    the rows, and of a source under each of GROUPINGS that its records
-    state, without the variants. Without rows there are no scores. `all`
-    states the `confidence` of the intervals.
+    drawn within their source), `baseline_<metric>` and `majority_<metric>`; under `open`, `closed` and `clean` the same
+    of a part of the rows, and of a source under each of GROUPINGS that its records state, without the variants.
+    `difference_clean_<headline metric>` is the score of the clean rows minus that of all. Without rows there are no
+    scores. `all` states the `confidence` of the intervals.
     """
     scorer = Scorer(predictions, num_resamples=num_resamples, confidence=confidence, seed=seed)
     parts: dict[str | None, NDArray[np.bool_]] = {
         None: np.ones(len(predictions), dtype=bool),
         OPEN: equal(predictions["answer_type"], OPEN),
         CLOSED: equal(predictions["answer_type"], CLOSED),
-        NEW_IMAGES: pc.fill_null(predictions["is_image_new"], False).to_numpy(),
+        CLEAN: pc.is_null(predictions["contamination"]).to_numpy(),
     }
     groups = {
         (name, value): equal(predictions[name], value)
@@ -188,7 +233,9 @@ def score_predictions(
     def score(sources: Sequence[str]) -> dict[str, Any]:
         whole, *others = (scorer.score(cut[source].get(name) for source in sources) for name in parts)
         num_rows = {"num_rows": whole.pop("num_rows"), "num_available": sum(num_available[name] for name in sources)}
-        return {**num_rows, **whole, **dict(zip((OPEN, CLOSED, NEW_IMAGES), others, strict=True))}
+        clean, all_rows = ([cut[source].get(name) for source in sources] for name in (CLEAN, None))
+        differences = scorer.subtract(clean, all_rows, f"difference_{CLEAN}_")
+        return {**num_rows, **whole, **differences, **dict(zip((OPEN, CLOSED, CLEAN), others, strict=True))}
 
     metrics: dict[str, Any] = {"metrics": describe(METRICS), "all": score(list(cut)) | {"confidence": confidence}}
     for source, found in cut.items():
@@ -212,19 +259,6 @@ def measure(rows: pa.Table, metrics: Sequence[Metric], answers: str = "answer") 
     ]
     masked = [part for own, mask in zip(numbers, counted, strict=True) for part in (own * mask[:, None], mask[:, None])]
     return np.hstack([np.zeros((len(texts), 0)), *masked]), place(numbers)
-
-
-def summarize_answers(predictions: pa.Table, is_shown: pa.ChunkedArray, confidence: float) -> Answers:
-    """Which questions were answered right, of the rows that `is_shown` selects, to compare models.
-
-    Questions are the same if their ids, texts and references are.
-    """
-    rows = predictions.filter(is_shown)
-    asked = rows.select(["id", "question", "reference"]).to_pydict()
-    texts = zip(*(rows[name].to_pylist() for name in ("answer", "reference", "alternatives")), strict=True)
-    correct = [int(exact_match(answer, (reference, *others))) for answer, reference, others in texts]
-    digest = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-    return Answers(digest, correct, number_groups(images_of(rows)).tolist(), confidence)
 
 
 def equal(column: pa.ChunkedArray, value: str) -> NDArray[np.bool_]:

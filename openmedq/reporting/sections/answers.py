@@ -12,6 +12,7 @@ from openmedq.reporting.results import Results, Tree
 ALL = "All datasets"
 GROUPINGS = ("question_type", "organ", "modality")
 MAX_GROUPS = 8  # of one dataset that the report shows; metrics.json has all
+BASELINES = {"baseline_": "Majority baseline", "majority_": "Majority of the dataset"}  # by prefix of the score
 PARTS = ("open", "closed", "clean")  # of the rows of a dataset
 
 
@@ -34,43 +35,50 @@ def _show_scores(results: Results) -> Iterator[Block]:
         yield Text("No scores: `evaluate` has not been run, or the mix has no row of an evaluation split.", "")
         return
     yield Text(
-        "Greedy answers, scored against the references. The majority baseline answers each question with its most "
-        "frequent training answer and sees no image: only a score above it shows that the model uses the image or the "
-        "text."
+        "Greedy answers, scored against the references. The majority baselines see no image: one answers each question "
+        "with its most frequent training answer, the other with the most frequent one of the dataset. Only a score "
+        "above them shows that the model uses the image or the text."
     )
     for metric in results.metrics:
         if metric["has_baseline"]:
             title = f"{metric['title']} by dataset in percent, with the majority baseline"
             yield Figure(metric["name"], title, draw_scores(metric["name"], metric["title"], scored))
-    header = ["Dataset", "Rows"]
-    for metric in results.metrics:
-        header += [metric["title"], "Majority baseline"] if metric["has_baseline"] else [metric["title"]]
-    yield Table(header, [row for title, scores in scored for row in _list_parts(results, title, scores)])
-    if others := results.other_metrics:
-        yield Heading("More scores")
+    columns = list(_list_columns(results, [scores for _, scores in scored]))
+    header = ["Dataset", "Rows", *(title for _, title in columns)]
+    names = [name for name, _ in columns]
+    yield Table(header, [row for title, scores in scored for row in _list_parts(names, title, scores)])
+    shown = [*names, *(metric["name"] for metric in results.definitions)]
+    if others := [metric for metric in results.evaluation["metrics"] if metric["name"] not in shown]:
+        yield Heading("Scores of some of the questions")
         yield _tabulate_metrics("Score", others, scored)
 
 
-def _list_parts(results: Results, title: str, scores: Tree) -> Iterator[Row]:
+def _list_columns(results: Results, scored: Sequence[Tree]) -> Iterator[tuple[str, str]]:
+    """(name, title) of the scores that every dataset has, and of their baselines."""
+    for metric in results.metrics:
+        name = metric["name"]
+        if metric["is_headline"] or all(name in scores for scores in scored):
+            yield name, metric["title"]
+            for prefix, title in BASELINES.items():
+                if any(f"{prefix}{name}" in scores for scores in scored):
+                    yield f"{prefix}{name}", title
+
+
+def _list_parts(names: Sequence[str], title: str, scores: Tree) -> Iterator[Row]:
     """The rows of a dataset: all of it, and its parts that are not all of it."""
-    yield Row(_list_cells(results, title, scores))
+    yield Row(_list_cells(names, title, scores))
     for name in PARTS:
         part = scores.get(name)
         if part and 0 < part["num_rows"] < scores["num_rows"]:
-            yield Row(_list_cells(results, name, part), is_part=True)
+            yield Row(_list_cells(names, name, part), is_part=True)
 
 
-def _list_cells(results: Results, title: str, scores: Tree) -> list[Cell]:
+def _list_cells(names: Sequence[str], title: str, scores: Tree) -> list[Cell]:
     num_rows, num_available = scores["num_rows"], scores.get("num_available", scores["num_rows"])
     number = count(num_rows)
     if num_rows != num_available:
         number = Cell(number.text, f"of {num_available:,}", number.kind)
-    cells = [text(title), number]
-    for metric in results.metrics:
-        cells.append(score(scores, metric["name"]))
-        if metric["has_baseline"]:
-            cells.append(score(scores, f"baseline_{metric['name']}"))
-    return cells
+    return [text(title), number, *(score(scores, name) for name in names)]
 
 
 def _tabulate_metrics(title: str, metrics: Iterable[Tree], scored: Sequence[tuple[str, Tree]]) -> Table:
@@ -162,7 +170,7 @@ def describe_clean(results: Results) -> Section | None:
     if results.contamination:
         kinds = sorted({kind for kinds in results.contamination.values() for kind in kinds})
         blocks += [
-            Heading("Evaluation rows that training rows repeat"),
+            Heading("Evaluation rows that are not clean"),
             Table(
                 ["Dataset", *(kind.capitalize() for kind in kinds)],
                 [

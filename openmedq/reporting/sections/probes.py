@@ -109,13 +109,14 @@ def describe_calibration(results: Results) -> Section | None:
     if not tree or not tree["num_rows"]:
         return None
     bins = [each for each in tree["bins"] if each["num_rows"]]
-    title = "Confidence and accuracy of closed answers"
+    title = "Confidence and accuracy of the answers to yes/no questions"
     error = format_number(tree["expected_calibration_error"], 3)
     blocks: list[Block] = [
         Text(
-            "The probability that the model gives to its answer, and the share of right answers among those of equal "
-            f"probability. Over {tree['num_rows']:,} closed questions the expected calibration error is **{error}**: "
-            "the mean distance of the dots from the diagonal, weighted by rows; 0 is best."
+            "The confidence is the probability that the model gives to the more probable of yes and no, divided by "
+            "that of both; the accuracy is the share of right answers among those of like confidence. Over "
+            f"{tree['num_rows']:,} yes/no questions the expected calibration error is **{error}**: the mean distance "
+            "of the dots from the diagonal, weighted by rows; 0 is best."
         ),
         Figure("calibration", title, draw_calibration(title, bins)),
         Heading("Bins of confidence"),

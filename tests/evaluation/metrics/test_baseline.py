@@ -17,6 +17,7 @@ def test_falls_back_from_question_to_source_to_all() -> None:
     assert baseline.answer("b", "Where?") == "left lung"
     assert baseline.answer("z", "Where?") == "no"
     assert baseline.answer("z", "") == "no"
+    assert [baseline.answer_of_source(source) for source in "abz"] == ["no", "left lung", "no"]
 
 
 def test_ties_go_by_the_alphabet_and_no_training_knows_nothing() -> None:
