@@ -152,12 +152,17 @@ class Transfer(Section):
     benchmarks: tuple[str, ...]
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     num_epochs: Count
-    max_rows: Count | None = Field(None, description="maximum number of training rows per dataset; null: all")
+    max_rows: Count | None = Field(
+        None, description="maximum number of training rows, and of validation rows, per dataset; null: all"
+    )
     batch_size: Count = 32
     lr: Positive
     threshold: Share = Field(0.5, description="minimum probability of a predicted class, for multi-label datasets")
     num_parts: Annotated[int, Field(ge=2)] = Field(
         5, description="parts of a dataset without published splits; one part is the test split"
+    )
+    num_validation_parts: Annotated[int, Field(ge=2)] = Field(
+        5, description="parts of the training rows without a published validation split; one part picks the best epoch"
     )
     division_seed: int = Field(0, description="seed of the division into parts")
     num_resamples: Count = 1000

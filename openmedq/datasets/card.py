@@ -76,6 +76,7 @@ class Card(BaseModel):
     classes: tuple[str, ...] = ()  # classification only, in the published order
     is_multi_label: bool = False
     fitted: tuple[str, ...] = ()  # classification only: the splits that transfer trains on
+    validated: tuple[str, ...] = ()  # the splits by which it picks the best epoch; empty: a part of the training rows
     scored: tuple[str, ...] = ()  # the splits that it tests on; if both are empty, it divides the dataset by groups
     about_bytes: int | None = None  # rounded size of all files, if the page does not state the size of each file
     linked_bytes: int = 0  # approximate size of the further files that the listed files name

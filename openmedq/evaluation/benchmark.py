@@ -1,16 +1,16 @@
-"""A classification dataset with its train and test rows, read from the shards as they are needed.
+"""A classification dataset with its train, validation and test rows, read from the shards as they are needed.
 
-The card names the train and test splits; a benchmark without published splits is divided by patients and image
-fingerprints. Memory is bounded: labels and ids of all rows, the row groups in use, and MAX_CACHE_BYTES of pixels.
+The card names the splits; what has no published splits is divided by patients and image fingerprints. Memory is
+bounded: labels and ids of all rows, the row groups in use, and MAX_CACHE_BYTES of pixels.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,9 +34,9 @@ from openmedq.training.data import Piece, Row
 from openmedq.training.loader import Job, load
 from openmedq.training.order import Order, count_open_groups
 
-MAX_CACHE_BYTES = 2**29  # of decoded pixels of the train rows, and of the test rows, over all loader processes
+MAX_CACHE_BYTES = 2**29  # of decoded pixels of a benchmark, over all loader processes
 
-FACTS = ("id", "labels", "groups.patient", "images.list.element.pixels_sha256")
+FACTS = ("labels", "groups.patient", "images.list.element.pixels_sha256")
 _FINGERPRINTS = ("images.list.element.phash", "images.list.element.thumbnail")
 _NONE = torch.zeros(0, dtype=torch.int64)
 
@@ -69,11 +69,11 @@ class Images(Dataset[list[Row]]):
 
 @dataclass(frozen=True)
 class Part:
-    """The training rows or the test rows, in the order of the index."""
+    """The training and validation rows, or the test rows, in the order of the index."""
 
     ids: list[str]
     labels: list[list[str]]
-    patients: list[str | None]
+    clusters: Rows  # (rows,) number of each row's patient, or of its image if the dataset names no patient
     digest: str  # of ids, labels, patients and pixels
     images: Images
     groups: Rows  # (rows,) number of each row's row group
@@ -82,12 +82,10 @@ class Part:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def shuffle(self, picked: Rows, batch_size: int, num_epochs: int, seed: int) -> Iterator[Rows]:
-        """Yield the batches of a training on some of the rows, local enough to read; an epoch ends with a batch."""
+    def shuffle(self, picked: Rows, batch_size: int, seed: int) -> Iterator[list[Rows]]:
+        """Yield the batches of each epoch of a training on some of the rows, local enough to read, without end."""
         order = Order(np.ones(len(picked), np.float32), self.groups[picked], seed, batch_size)
-        for epoch in range(num_epochs):
-            drawn = picked[order.draw(epoch)]
-            yield from (drawn[start : start + batch_size] for start in range(0, len(drawn), batch_size))
+        return (cut(picked[order.draw(epoch)], batch_size) for epoch in itertools.count())
 
     def read(self, batches: Iterable[Rows]) -> Iterator[tuple[Rows, Tensor]]:
         """Yield rows by number, and their pixels (B, 3, S, S) uint8, of any number of batches."""
@@ -99,36 +97,47 @@ class Part:
             yield job.rows, torch.cat([row.pixels for row in rows])
 
 
+def cut(rows: Rows, batch_size: int) -> list[Rows]:
+    """Divide rows into batches, in order."""
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+
 def _draw_no_levels(job: Job) -> NDArray[np.float32]:
     return np.full(len(job.rows), np.nan, np.float32)
 
 
 class Benchmark:
-    """The train and test rows of one classification dataset, for one encoder."""
+    """The rows of one classification dataset, for one encoder.
+
+    Attributes:
+        train: the training rows and the validation rows.
+        fitted: numbers of the training rows in `train`.
+        validated: numbers of the validation rows in `train`. They pick the best epoch.
+        test: the test rows.
+    """
 
     def __init__(self, card: Card, rows: pa.Table, params: Params, preprocessing: Preprocessing) -> None:
         """Divide the rows of the index, and read labels and ids.
 
         Raises:
-            SourceError: there are no train or test rows, or not exactly one label where the card states one.
+            SourceError: there are no train, validation or test rows, a label is not among the card's classes, or a row
+                has not exactly one label where the card states one.
         """
         self.name, self.classes, self.is_multi_label = card.id, list(card.classes), card.is_multi_label
         self._preprocessing = preprocessing
         self._num_workers = params.execution.workers if params.execution.workers > 1 else 0
-        columns = FACTS if card.fitted else (*FACTS, *_FINGERPRINTS)
-        facts = ShardStore(paths.SAMPLES / self.name).read(list(columns))
-        facts = facts.take(pc.index_in(rows["id"], facts["id"]))
-        if card.fitted:
-            train, test = (_of_splits(self.name, rows, splits) for splits in (card.fitted, card.scored))
-        else:
-            train, test = _divide(self.name, facts, params)
-        self.train, self.test = (self._describe(rows.take(part), facts.take(part)) for part in (train, test))
+        facts = self._read(rows, FACTS)
+        fitted, validated, test = self._divide(card, rows, facts, params)
+        both = np.sort(np.concatenate([fitted, validated]))
+        self.fitted, self.validated = (np.searchsorted(both, part) for part in (fitted, validated))
+        self.train, self.test = (self._describe(rows.take(part), facts.take(part), len(rows)) for part in (both, test))
 
-    def pick(self, max_rows: int | None, seed: int) -> Rows:
-        """Return the training rows to use, at most `max_rows`."""
+    def pick(self, rows: Rows, max_rows: int | None, seed: int) -> Rows:
+        """Return at most `max_rows` of the rows."""
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randperm(len(self.train), generator=generator)[:max_rows]
-        return drawn.sort().values.numpy()
+        drawn = torch.randperm(len(rows), generator=generator)[:max_rows].sort().values.numpy()
+        picked: Rows = rows[drawn]
+        return picked
 
     def targets(self, labels: Sequence[Sequence[str]]) -> Tensor:
         """(rows,) classes, or (rows, m) of 0 and 1 if a row may have several."""
@@ -143,8 +152,49 @@ class Benchmark:
             return [name for name, probability in pairs if probability > threshold]
         return [self.classes[probabilities.index(max(probabilities))]]
 
-    def _describe(self, rows: pa.Table, facts: pa.Table) -> Part:
+    def _read(self, rows: pa.Table, columns: Sequence[str]) -> pa.Table:
+        facts = ShardStore(paths.SAMPLES / self.name).read(["id", *columns])
+        return facts.take(pc.index_in(rows["id"], facts["id"]))
+
+    def _divide(self, card: Card, rows: pa.Table, facts: pa.Table, params: Params) -> tuple[Rows, Rows, Rows]:
+        """The training rows, the validation rows and the test rows, each ascending."""
+        if card.fitted:
+            train, test = (_of_splits(self.name, rows, splits) for splits in (card.fitted, card.scored))
+        else:
+            train, test = self._cut(rows, facts, params, "num_parts")
+        if card.validated:
+            return train, _of_splits(self.name, rows, card.validated), test
+        fitted, validated = self._cut(rows.take(train), facts.take(train), params, "num_validation_parts")
+        return train[fitted], train[validated], test
+
+    def _cut(self, rows: pa.Table, facts: pa.Table, params: Params, setting: str) -> tuple[Rows, Rows]:
+        """Divide rows by patients and looks; the second part is one of as many as the setting states."""
+        num_parts, keys = getattr(params.transfer, setting), self._group(rows, facts, params)
+        try:
+            return divide(facts["labels"].to_pylist(), keys, num_parts, params.transfer.division_seed)
+        except SourceError as error:
+            raise SourceError(f"{self.name}: {error}; lower transfer.{setting}") from None
+
+    def _group(self, rows: pa.Table, facts: pa.Table, params: Params) -> list[str]:
+        """The key of each row's group: its patient, or the images that look the same."""
+        patients: list[str] = pc.struct_field(facts["groups"], "patient").to_pylist()
+        if all(patients):
+            return patients
+        images = [row[0] for row in self._read(rows, _FINGERPRINTS)["images"].to_pylist()]
+        fingerprints = group_images(
+            np.array([image["phash"] for image in images], np.uint64),
+            np.stack([np.frombuffer(image["thumbnail"], np.uint8) for image in images]),
+            params.deduplicate.hamming_radius,
+            params.deduplicate.thumbnail_distance,
+        )
+        pairs = zip(patients, fingerprints, strict=True)
+        return [patient or f"fingerprint {number}" for patient, number in pairs]
+
+    def _describe(self, rows: pa.Table, facts: pa.Table, num_all: int) -> Part:
         ids, labels = facts["id"].to_pylist(), facts["labels"].to_pylist()
+        for row_id, own in zip(ids, labels, strict=True):
+            if unknown := set(own).difference(self.classes):
+                raise SourceError(f"{row_id}: label {min(unknown)!r} is not among the classes of its dataset's card")
         odd = next((row for row, each in enumerate(labels) if len(each) != 1), None)
         if odd is not None and not self.is_multi_label:
             raise SourceError(
@@ -154,12 +204,12 @@ class Benchmark:
         return Part(
             ids=ids,
             labels=labels,
-            patients=pc.struct_field(facts["groups"], "patient").to_pylist(),
+            clusters=_number_clusters(facts),
             digest=hashlib.sha256(text.encode()).hexdigest(),
             images=Images(
                 ShardStore(paths.SAMPLES).take(rows, num_groups=count_open_groups(self._num_workers)),
                 self._preprocessing,
-                MAX_CACHE_BYTES // max(1, self._num_workers),
+                MAX_CACHE_BYTES * len(rows) // num_all // max(1, self._num_workers),
             ),
             groups=_number_groups(rows),
             num_workers=self._num_workers,
@@ -173,6 +223,14 @@ def _number_groups(rows: pa.Table) -> Rows:
     return numbers.ravel()
 
 
+def _number_clusters(facts: pa.Table) -> Rows:
+    patients = pc.struct_field(facts["groups"], "patient").to_pylist()
+    pairs = zip(patients, facts["images"].to_pylist(), strict=True)
+    keys = [("patient", patient) if patient else ("image", images[0]["pixels_sha256"]) for patient, images in pairs]
+    numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    return np.array([numbers[key] for key in keys], np.int64)
+
+
 def _of_splits(name: str, rows: pa.Table, splits: Sequence[str]) -> Rows:
     found: Rows = np.flatnonzero(pc.is_in(rows["split"], pa.array(splits)).to_numpy())
     if not len(found):
@@ -180,23 +238,3 @@ def _of_splits(name: str, rows: pa.Table, splits: Sequence[str]) -> Rows:
             f"{name}: no row of split {' or '.join(splits)} in the mix; add its files to the local data folder"
         )
     return found
-
-
-def _divide(name: str, facts: pa.Table, params: Params) -> tuple[Rows, Rows]:
-    """The train and test rows of a benchmark without published splits."""
-    rows: list[dict[str, Any]] = facts.to_pylist()
-    images = [row["images"][0] for row in rows]
-    fingerprints = group_images(
-        np.array([image["phash"] for image in images], np.uint64),
-        np.stack([np.frombuffer(image["thumbnail"], np.uint8) for image in images]),
-        params.deduplicate.hamming_radius,
-        params.deduplicate.thumbnail_distance,
-    )
-    groups = [
-        row["groups"]["patient"] or f"fingerprint {number}" for row, number in zip(rows, fingerprints, strict=True)
-    ]
-    settings = params.transfer
-    try:
-        return divide([row["labels"] for row in rows], groups, settings.num_parts, settings.division_seed)
-    except SourceError as error:
-        raise SourceError(f"{name}: {error}; lower transfer.num_parts") from None

@@ -1,13 +1,16 @@
 """An image encoder with a linear head, fine-tuned on one classification dataset.
 
 The head is linear, R^{2d x m}, on the two pooled vectors of the encoder (`towers`); all encoders get the same recipe.
+The weights are those of the epoch with the lowest validation loss.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -45,48 +48,84 @@ class Classifier(nn.Module):
         return logits.float()
 
 
+class Plan(NamedTuple):
+    """The batches of a training: `num_epochs` times those of an epoch, then those of its validation."""
+
+    batches: Batches
+    num_epochs: int
+    num_updates: int  # of an epoch
+    num_validations: int  # batches
+    fitted: NDArray[np.int64]  # the training rows, by number; the others validate
+
+
 def fine_tune(
     tower: Tower,
-    batches: Batches,
+    plan: Plan,
     targets: Tensor,
-    num_updates: int,
     num_classes: int,
     settings: Transfer,
     seed: int,
     advance: Callable[[int], None],
-) -> Classifier:
+) -> tuple[Classifier, int]:
     """Fine-tune a copy of the encoder and a new head with AdamW, linear warm-up and cosine decay.
 
     Args:
         tower: any image encoder of `towers`.
-        batches: one for each update.
+        plan: the rows of each update and of each validation.
         targets: (rows,) int64, the class of each row; or (rows, m) float, 1 for each of its classes.
-        num_updates: number of batches.
         num_classes: m.
         settings: learning rate.
         seed: of the head's weights.
         advance: called with the number of rows of each update.
 
+    Returns:
+        The model of the epoch with the lowest mean loss of the validation rows, and its number, from 1.
+
     Raises:
-        ModelError: the loss is not finite.
+        ModelError: a loss is not finite.
     """
     torch.manual_seed(seed)
     device = next(tower.parameters()).device
-    model = Classifier(copy.deepcopy(tower).requires_grad_(True), num_classes).to(device).train()
+    model = Classifier(copy.deepcopy(tower).requires_grad_(True), num_classes).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, fused=True)
+    num_updates = plan.num_epochs * plan.num_updates
     num_warmup = max(1, round(WARMUP * num_updates))
     schedule = LambdaLR(optimizer, lambda update: scale(update, num_warmup, num_updates))
-    minimize = _objective(targets)
-    for rows, pixels in batches:
-        loss = minimize(model(pixels), targets[torch.from_numpy(rows)].to(device))
-        if not math.isfinite(loss.item()):
-            raise ModelError(f"transfer: the loss is {loss.item()}; lower transfer.lr ({settings.lr})")
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        advance(len(rows))
-    return model.eval()
+    minimize = _objective(targets[torch.from_numpy(plan.fitted)])
+    batches: Iterator[tuple[NDArray[np.int64], Tensor]] = iter(plan.batches)
+    lowest, best, weights = math.inf, 0, model.state_dict()
+
+    def measure(rows: NDArray[np.int64], pixels: Tensor) -> Tensor:
+        return minimize(model(pixels), targets[torch.from_numpy(rows)].to(device))
+
+    for epoch in range(1, plan.num_epochs + 1):
+        total = torch.zeros((), device=device)  # stays on the device: reading it would wait for each update
+        model.train()
+        for rows, pixels in islice(batches, plan.num_updates):
+            loss = measure(rows, pixels)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            total += loss.detach()
+            advance(len(rows))
+        validated = _validate(model, islice(batches, plan.num_validations), measure)
+        for kind, value in (("training", total.item()), ("validation", validated)):
+            if not math.isfinite(value):
+                raise ModelError(f"epoch {epoch}: the {kind} loss is {value}; lower transfer.lr ({settings.lr})")
+        if validated < lowest:
+            lowest, best = validated, epoch
+            weights = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    model.load_state_dict(weights)
+    return model.eval(), best
+
+
+@torch.inference_mode()
+def _validate(model: Classifier, batches: Batches, measure: Callable[[NDArray[np.int64], Tensor], Tensor]) -> float:
+    """Mean loss of the rows."""
+    model.eval()
+    losses = [(measure(rows, pixels), len(rows)) for rows, pixels in batches]
+    return sum(loss.item() * num_rows for loss, num_rows in losses) / sum(num_rows for _, num_rows in losses)
 
 
 def _objective(targets: Tensor) -> Callable[[Tensor, Tensor], Tensor]:

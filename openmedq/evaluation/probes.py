@@ -5,22 +5,24 @@
 - `few_shot_1`, `few_shot_5`, `few_shot_10`: logistic regression on as many training rows of each class, drawn once per
   seed, as in MedFMC's protocol.
 
-Features are the two pooled vectors, standardized (of `knn`: centered) with the
-training rows in use.
+Features are the two pooled vectors, standardized (of `knn`: centered) with the training rows in use. They are changed
+in place, because those of a large dataset are a third of the memory that the stage may use.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from threadpoolctl import threadpool_limits
 
 from openmedq.evaluation.classifier import Batches
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
+from openmedq.evaluation.metrics.classification import auroc
 from openmedq.evaluation.towers.tower import Tower
 from openmedq.model.pixels import normalize
 
@@ -28,18 +30,27 @@ NUM_NEIGHBORS = 20
 SHOTS = (1, 5, 10)  # rows of each class
 MAX_ITERATIONS = 1000
 
+_SMALL = 2**22  # numbers: threads of an optimizer of fewer wait for each other
+_COMPARED_AT_ONCE = 2**24  # similarities: 64 MB
+
 Numbers = NDArray[np.float64]
 Features = NDArray[np.float32]  # (rows, 2 D)
 
 
 @torch.inference_mode()
-def extract(tower: Tower, batches: Batches) -> Features:
+def extract(tower: Tower, batches: Batches, num_rows: int, advance: Callable[[int], None]) -> Features:
     """Compute the features of rows with the frozen encoder, (rows, 2 D)."""
     _, mean, std, _ = tower.preprocessing
     device = next(tower.parameters()).device
     tower.eval()
-    found = [torch.cat(tower(normalize(pixels.to(device), mean, std)), dim=1).cpu().numpy() for _, pixels in batches]
-    return np.concatenate(found)
+    features = np.empty((num_rows, 2 * tower.width), np.float32)
+    start = 0
+    for rows, pixels in batches:
+        pooled = tower(normalize(pixels.to(device), mean, std))
+        features[start : start + len(rows)] = torch.cat(pooled, dim=1).cpu().numpy()
+        start += len(rows)
+        advance(len(rows))
+    return features
 
 
 def score(
@@ -48,62 +59,51 @@ def score(
     classes: Sequence[str],
     decide: Callable[[Sequence[float]], list[str]],
 ) -> dict[str, float]:
-    """Score probabilities (rows, m): CLASSIFICATION_METRICS, balanced accuracy and AUROC, in [0, 1].
+    """Score probabilities (rows, m): CLASSIFICATION_METRICS and AUROC, in [0, 1].
 
-    Of rows with one class, balanced accuracy is the mean recall of the classes; of rows with several, the mean over
-    classes of the means of recall and specificity. AUROC is the mean of one class against the rest. Classes without
-    rows, or without other rows, are left out; without any class left, the score is left out.
+    AUROC is the mean of one class against the rest. Classes without rows, or without other rows, are left out; without
+    any class left, the score is left out.
     """
-    decided = [decide(row) for row in probabilities.tolist()]
-    rows = [(own, predicted, classes) for own, predicted in zip(labels, decided, strict=True)]
+    rows = [(own, decide(row), classes) for own, row in zip(labels, probabilities.tolist(), strict=True)]
     scores = {metric.name: metric.score(metric.measure(rows)) for metric in CLASSIFICATION_METRICS}
-    true, predicted = (mark(each, classes) for each in (labels, decided))
-    num_true = true.sum(axis=0)
-    both = (num_true > 0) & (num_true < len(true))
-    if not both.any():
-        return scores
-    true, predicted, probabilities = (each[:, both] for each in (true, predicted, probabilities))
-    num_true, num_other = num_true[both], len(true) - num_true[both]
-    recall = (true * predicted).sum(axis=0) / num_true
-    specificity = ((1 - true) * (1 - predicted)).sum(axis=0) / num_other
-    is_single = all(len(own) == 1 for own in labels)
-    scores["balanced_accuracy"] = float((recall if is_single else (recall + specificity) / 2).mean())
-    # The area is the share of pairs of a row of the class and another row that are in order; ties count half.
-    ranks = rankdata(probabilities, axis=0)
-    in_order = (true * ranks).sum(axis=0) - num_true * (num_true + 1) / 2
-    scores["auroc"] = float((in_order / (num_true * num_other)).mean())
-    return scores
+    everyone = np.arange(len(rows))
+    areas = auroc(mark(labels, classes) > 0, probabilities, everyone, np.ones((1, len(rows))))
+    scores["auroc"] = float(np.mean(areas[np.isfinite(areas)])) if np.isfinite(areas).any() else np.nan
+    return {name: value for name, value in scores.items() if np.isfinite(value)}
 
 
-def compare(
-    train: tuple[Features, Numbers],
-    test: Features,
-    measure: Callable[[Numbers], dict[str, float]],
-    seeds: Sequence[int],
-    *,
-    is_multi_label: bool,
-) -> dict[str, dict[str, float]]:
-    """Score all companions.
+def predict(
+    train: tuple[Features, Numbers], test: Features, seeds: Sequence[int], *, is_multi_label: bool
+) -> Iterator[tuple[str, int, Numbers]]:
+    """Yield the probabilities (rows, m) of the test rows by each companion and seed: (name, seed, probabilities).
 
     Args:
-        train: features and targets (rows, m) of 0 and 1 of the training rows.
-        test: features of the test rows.
-        measure: scores probabilities (rows, m) of the test rows.
-        seeds: of the draws of training rows; scores are the mean over seeds.
+        train: features and targets (rows, m) of 0 and 1 of the training rows. The features are overwritten.
+        test: features of the test rows. They are overwritten.
+        seeds: of the draws of training rows; what draws none has the first.
         is_multi_label: whether a row may have several classes.
     """
     features, targets = train
-    found = {
-        "linear_probe": measure(fit(features, targets, test, is_multi_label=is_multi_label)),
-        "knn": measure(find_nearest(features, targets, test)),
-    }
-    for num in SHOTS:
-        runs = []
-        for seed in seeds:
-            drawn = draw(targets, num, seed)
-            runs.append(measure(fit(features[drawn], targets[drawn], test, is_multi_label=is_multi_label)))
-        found[f"few_shot_{num}"] = {name: float(np.mean([each[name] for each in runs])) for name in runs[0]}
-    return found
+    with threadpool_limits(1) if features.size < _SMALL else nullcontext():
+        for num in SHOTS:
+            for seed in seeds:
+                drawn = draw(targets, num, seed)
+                mean, std = _spread(features[drawn])
+                own, others = (features[drawn] - mean) / std, (test - mean) / std
+                yield f"few_shot_{num}", seed, fit(own, targets[drawn], others, is_multi_label=is_multi_label)
+        mean, std = _spread(features)
+        for each in (features, test):
+            each -= mean
+        yield "knn", seeds[0], find_nearest(features, targets, test)
+        for each in (features, test):
+            each /= std
+        yield "linear_probe", seeds[0], fit(features, targets, test, is_multi_label=is_multi_label)
+
+
+def _spread(features: Features) -> tuple[Features, Features]:
+    """Mean and standard deviation of each column; 1 for a column that is constant."""
+    std = features.std(axis=0)
+    return features.mean(axis=0), np.where(std > 0, std, 1)
 
 
 def mark(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> Numbers:
@@ -120,11 +120,9 @@ def draw(targets: Numbers, num: int, seed: int) -> NDArray[np.int64]:
 
 def fit(features: Features, targets: Numbers, test: Features, *, is_multi_label: bool) -> Numbers:
     """Fit a logistic regression, of each class if rows may have several; return probabilities (rows, m)."""
-    mean, std = features.mean(axis=0), features.std(axis=0)
-    train, test = ((each - mean) / np.where(std > 0, std, 1) for each in (features, test))
     if not is_multi_label:
-        return _regress(train, targets.argmax(axis=1), test, targets.shape[1])
-    columns = [_regress(train, column.astype(int), test, 2)[:, 1] for column in targets.T]
+        return _regress(features, targets.argmax(axis=1), test, targets.shape[1])
+    columns = [_regress(features, column.astype(int), test, 2)[:, 1] for column in targets.T]
     return np.stack(columns, axis=1)
 
 
@@ -142,11 +140,13 @@ def _regress(train: Any, labels: NDArray[np.int64], test: Any, num_classes: int)
 
 
 def find_nearest(features: Features, targets: Numbers, test: Features) -> Numbers:
-    """The share of each class among the nearest training rows, (rows, m)."""
-    from sklearn.neighbors import NearestNeighbors
-
-    mean = features.mean(axis=0)
-    index = NearestNeighbors(n_neighbors=min(NUM_NEIGHBORS, len(features)), metric="cosine", algorithm="brute")
-    nearest = index.fit(features - mean).kneighbors(test - mean, return_distance=False)
-    shares: Numbers = targets[nearest].mean(axis=1)
+    """The share of each class among the nearest training rows by the cosine of centered features, (rows, m)."""
+    norms = np.maximum(np.linalg.norm(features, axis=1), np.finfo(np.float32).tiny)
+    num = min(NUM_NEIGHBORS, len(features))
+    block = max(1, _COMPARED_AT_ONCE // len(features))
+    shares = np.empty((len(test), targets.shape[1]))
+    for start in range(0, len(test), block):
+        similarities = test[start : start + block] @ features.T / norms
+        nearest = np.argpartition(similarities, len(features) - num, axis=1)[:, len(features) - num :]
+        shares[start : start + block] = targets[nearest].mean(axis=1)
     return shares

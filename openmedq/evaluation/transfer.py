@@ -1,22 +1,20 @@
 """Stage transfer: fine-tune an image encoder with a linear head on the benchmarks, which are not trained on.
 
-All encoders of `transfer.encoders` get the same recipe (`classifier.py`), each in its own DVC node; `probes.py` scores
-their frozen features beside it. If a row may have
-several classes, those with a probability above `transfer.threshold` are predicted. A benchmark without a row in the mix
-is skipped with a log message.
+All encoders of `transfer.encoders` get the same recipe (`classifier.py`), each in its own DVC node; `probes.py`
+predicts from their frozen features beside it. The epoch is picked by the loss of validation rows: no test row
+influences it. If a row may have several classes, those with a probability above `transfer.threshold` are predicted. A
+benchmark without a row in the mix is skipped with a log message.
 
-A stage that was killed goes on: predictions of a finished benchmark and seed are kept until the stage ends, and are
-used again if the encoder's weights, rows, settings and code are the same.
+A stage that was killed goes on: features and predictions of a finished benchmark and seed are kept until the stage
+ends, and are used again if the encoder's weights, rows, settings and code are the same.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from statistics import mean
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -24,40 +22,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
-import transformers
 
-from openmedq import evaluation, paths
-from openmedq import model as models
+from openmedq import paths
 from openmedq.config import OURS, SCRATCH, Params
 from openmedq.datasets import catalogue
-from openmedq.errors import ParamsError, StaleError
-from openmedq.evaluation import probes
-from openmedq.evaluation.benchmark import Benchmark, Part, Rows
-from openmedq.evaluation.classifier import fine_tune, predict
-from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
-from openmedq.evaluation.metrics.intervals import bootstrap
-from openmedq.evaluation.metrics.metric import describe, flatten, tabulate
+from openmedq.errors import ModelError, ParamsError
+from openmedq.evaluation import encoder_table, probes
+from openmedq.evaluation.benchmark import Benchmark, cut
+from openmedq.evaluation.classifier import Plan, fine_tune, predict
+from openmedq.evaluation.encoder_table import FINE_TUNED, PREDICTION_SCHEMA
+from openmedq.evaluation.kept import Kept, digest_tower
+from openmedq.evaluation.metrics.metric import Numbers, flatten, tabulate
 from openmedq.evaluation.towers import own, published
 from openmedq.evaluation.towers.tower import Tower
 from openmedq.model.model import pick_device
 from openmedq.storage.progress import Log, progress
 from openmedq.storage.publish import publish, remove
-from openmedq.storage.tables import read_index, read_table
+from openmedq.storage.tables import read_index
 
 Tree = dict[str, Any]
 
 PREDICTIONS = "predictions.parquet"
 METRICS = "metrics.json"
-KEPT = paths.PARTIAL  # transfer-<encoder>/<benchmark>-<seed>-<digest>.parquet, until the stage ends
-PREDICTION_SCHEMA = pa.schema(
-    [
-        *(pa.field(name, pa.string(), False) for name in ("benchmark", "encoder")),
-        pa.field("seed", pa.int64(), False),
-        pa.field("id", pa.string(), False),
-        *(pa.field(name, pa.list_(pa.string()), False) for name in ("labels", "predictions")),
-        pa.field("probabilities", pa.list_(pa.float32()), False),  # (m,), in the card's order of classes
-    ]
-)
+KEPT = paths.PARTIAL  # transfer-<encoder>/<benchmark>-*, until the stage ends
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +55,7 @@ def run(params: Params, encoder: str, log: Log) -> None:
     Raises:
         ModelError: the encoder can't be loaded; a loss is not finite.
         ParamsError: `transfer.encoders` has no such encoder.
-        SourceError: a benchmark has no train or test rows, or not exactly one label where its card states one.
+        SourceError: a benchmark has no train, validation or test rows, or a row has other labels than its card states.
     """
     settings = params.transfer
     if encoder not in settings.encoders:
@@ -82,28 +69,27 @@ def run(params: Params, encoder: str, log: Log) -> None:
     tower = build(settings.seeds[0])
     tables: list[pa.Table] = [PREDICTION_SCHEMA.empty_table()]
     scores: dict[str, Tree] = {}
+    measured: dict[str, list[Mapping[str, Numbers]]] = {}
     for name in settings.benchmarks:
         rows = index.filter(pc.equal(index["source"], name))
         if not len(rows):
             logger.info("%s: skipped, because it has no row in the mix", name)
             continue
         benchmark = Benchmark(cards[name], rows, params, tower.preprocessing)
-        num_rows = settings.num_epochs * min(len(benchmark.train), settings.max_rows or len(benchmark.train))
-        with progress(f"{encoder}: fine-tuning on {name}", num_rows * len(settings.seeds)) as advance:
-            own_tables = []
-            for seed in settings.seeds:
-                if encoder == SCRATCH:
-                    tower = build(seed)
-                own_tables.append(_predict(benchmark, tower, encoder, seed, params, advance))
+        own_tables = _predict_all(benchmark, tower, encoder, params, build)
         tables += own_tables
-        sizes = {"num_train_rows": len(benchmark.train), "num_test_rows": len(benchmark.test)}
-        scores[name] = {**sizes, encoder: _score(benchmark, own_tables, params) | _probe(benchmark, tower, params)}
+        found = {method: _measure(own_tables, method, benchmark, params) for method in _list_methods(own_tables)}
+        for method, each in found.items():
+            measured.setdefault(method, []).append(each)
+        scores[name] = _count(benchmark) | {encoder: _score(benchmark, found, own_tables, params)}
     metrics: Tree = {}
     if scores:
+        means = {method: _bound(encoder_table.average(each), params) for method, each in measured.items()}
         metrics = {
-            "metrics": describe(CLASSIFICATION_METRICS),
+            "metrics": encoder_table.describe_metrics(),
             **scores,
-            "mean": {encoder: _mean_of([each[encoder] for each in scores.values()])},
+            "mean": {encoder: means.pop(FINE_TUNED)},
+            "mean_of_frozen": {encoder: means},
         }
     folder = paths.TRANSFER / encoder
     with publish(folder / PREDICTIONS) as path:
@@ -126,112 +112,144 @@ def _choose(params: Params, encoder: str) -> Callable[[int], Tower]:
     return lambda _: published.load(params.transfer.encoders[encoder], where).to(device)
 
 
-def _mean_of(scores: Sequence[Tree]) -> Tree:
-    """Return each metric's mean over the benchmarks, without bounds: intervals of benchmarks cannot be averaged."""
-    return {metric.name: mean(each[metric.name] for each in scores) for metric in CLASSIFICATION_METRICS}
-
-
-def _predict(
-    benchmark: Benchmark, tower: Tower, encoder: str, seed: int, params: Params, advance: Callable[[int], None]
-) -> pa.Table:
-    """Fine-tune the encoder and predict the test rows, unless an earlier process did: a table of PREDICTION_SCHEMA."""
+def _predict_all(
+    benchmark: Benchmark, tower: Tower, encoder: str, params: Params, build: Callable[[int], Tower]
+) -> list[pa.Table]:
+    """The predictions of the test rows by all methods and seeds, unless an earlier process made them."""
     settings = params.transfer
-    picked = benchmark.pick(settings.max_rows, seed)
-    digest = _digest(benchmark, tower, params)
-    path = KEPT / f"transfer-{encoder}" / f"{benchmark.name}-{seed}-{digest[:32]}.parquet"
-    try:
-        table = read_table(path, PREDICTION_SCHEMA)
-    except StaleError:  # there is none
-        pass
-    else:
-        logger.info("%s: seed %d is done, by an earlier process", benchmark.name, seed)
-        advance(settings.num_epochs * len(picked))
-        return table
-    num_updates = settings.num_epochs * -(-len(picked) // settings.batch_size)
-    batches = benchmark.train.shuffle(picked, settings.batch_size, settings.num_epochs, seed)
-    targets = benchmark.targets(benchmark.train.labels)
-    num_classes = len(benchmark.classes)
-    model = fine_tune(tower, benchmark.train.read(batches), targets, num_updates, num_classes, settings, seed, advance)
-    test = benchmark.test
-    predicted = predict(model, test.read(_in_order(test, settings.batch_size)), is_multi_label=benchmark.is_multi_label)
-    rows = zip(test.ids, test.labels, predicted, strict=True)
-    records = [
-        {
-            "benchmark": benchmark.name,
-            "encoder": encoder,
-            "seed": seed,
-            "id": row_id,
-            "labels": labels,
-            "predictions": benchmark.decide(probabilities, settings.threshold),
-            "probabilities": probabilities,
-        }
-        for row_id, labels, probabilities in rows
+    folder, title = KEPT / f"transfer-{encoder}", f"{encoder}: {benchmark.name}"
+    facts = [
+        [benchmark.train.digest, benchmark.validated.tolist(), benchmark.test.digest],
+        settings.model_dump(mode="json", exclude={"encoders", "benchmarks", "seeds"}),
     ]
-    table = pa.Table.from_pylist(records, PREDICTION_SCHEMA)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".unfinished")
-    pq.write_table(table, unfinished, compression="zstd")
-    unfinished.replace(path)
-    return table
+    num_fitted = min(len(benchmark.fitted), settings.max_rows or len(benchmark.fitted))
+    tables = []
+    with progress(f"{title}: fine-tuning", settings.num_epochs * num_fitted * len(settings.seeds)) as advance:
+        for seed in settings.seeds:
+            drawn = build(seed) if encoder == SCRATCH else tower
+            kept = Kept(folder, PREDICTION_SCHEMA, *facts, digest_tower(drawn))
+
+            def make(seed: int = seed, drawn: Tower = drawn) -> pa.Table:
+                found, epoch = _fine_tune(benchmark, drawn, seed, params, advance)
+                return _tabulate(benchmark, encoder, FINE_TUNED, seed, epoch, found, params)
+
+            tables.append(kept.table(f"{benchmark.name}-{seed}", make))
+    kept = Kept(folder, PREDICTION_SCHEMA, *facts, settings.seeds, digest_tower(tower))
+
+    def make_frozen() -> pa.Table:
+        features = kept.arrays(f"{benchmark.name}-features", lambda: _extract(benchmark, tower, title, params))
+        picked = benchmark.pick(benchmark.fitted, settings.max_rows, settings.seeds[0])
+        targets = probes.mark([benchmark.train.labels[row] for row in picked.tolist()], benchmark.classes)
+        train, test = (features["train"], targets), features["test"]
+        found = probes.predict(train, test, settings.seeds, is_multi_label=benchmark.is_multi_label)
+        own_tables = [_tabulate(benchmark, encoder, *each[:2], None, each[2].tolist(), params) for each in found]
+        return pa.concat_tables(own_tables)
+
+    return [*tables, kept.table(f"{benchmark.name}-frozen", make_frozen)]
 
 
-def _probe(benchmark: Benchmark, tower: Tower, params: Params) -> Tree:
-    """Scores of the frozen encoder's features, by the name of the companion."""
+def _fine_tune(
+    benchmark: Benchmark, tower: Tower, seed: int, params: Params, advance: Callable[[int], None]
+) -> tuple[list[list[float]], int]:
+    """Probabilities (rows, m) of the test rows, and the epoch whose weights give them."""
     settings, train, test = params.transfer, benchmark.train, benchmark.test
-    picked = benchmark.pick(settings.max_rows, settings.seeds[0])
-    parts = (picked[start : start + settings.batch_size] for start in range(0, len(picked), settings.batch_size))
-    targets = probes.mark([train.labels[row] for row in picked.tolist()], benchmark.classes)
-    return probes.compare(
-        (probes.extract(tower, train.read(parts)), targets),
-        probes.extract(tower, test.read(_in_order(test, settings.batch_size))),
-        lambda probabilities: probes.score(
-            test.labels, probabilities, benchmark.classes, lambda row: benchmark.decide(row, settings.threshold)
-        ),
-        settings.seeds,
-        is_multi_label=benchmark.is_multi_label,
-    )
+    picked = benchmark.pick(benchmark.fitted, settings.max_rows, seed)
+    validation = cut(benchmark.pick(benchmark.validated, settings.max_rows, 0), settings.batch_size)
+    epochs = islice(train.shuffle(picked, settings.batch_size, seed), settings.num_epochs)
+    batches = chain.from_iterable([*epoch, *validation] for epoch in epochs)
+    num_updates = -(-len(picked) // settings.batch_size)
+    plan = Plan(train.read(batches), settings.num_epochs, num_updates, len(validation), benchmark.fitted)
+    try:
+        targets = benchmark.targets(train.labels)
+        model, epoch = fine_tune(tower, plan, targets, len(benchmark.classes), settings, seed, advance)
+    except ModelError as error:
+        raise ModelError(f"transfer: {benchmark.name}, seed {seed}: {error}") from None
+    tested = cut(np.arange(len(test)), settings.batch_size)
+    return predict(model, test.read(tested), is_multi_label=benchmark.is_multi_label), epoch
 
 
-def _in_order(part: Part, batch_size: int) -> Iterator[Rows]:
-    return (np.arange(start, min(start + batch_size, len(part))) for start in range(0, len(part), batch_size))
-
-
-def _digest(benchmark: Benchmark, tower: Tower, params: Params) -> str:
-    """Digest what predictions follow from: rows, encoder, settings, code and versions."""
-    digest = hashlib.sha256()
-    settings = params.transfer.model_dump(mode="json", exclude={"encoders", "benchmarks", "seeds"})
-    facts = [benchmark.train.digest, benchmark.test.digest, tower.preprocessing, settings, str(tower.network)]
-    digest.update(json.dumps([*facts, torch.__version__, transformers.__version__]).encode())
-    for package in (evaluation, models):
-        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
-            digest.update(file.read_bytes())
-    for name, tensor in sorted(tower.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _score(benchmark: Benchmark, tables: Sequence[pa.Table], params: Params) -> dict[str, float]:
-    """Each metric with its interval, balanced accuracy and AUROC, the mean over seeds."""
+def _extract(benchmark: Benchmark, tower: Tower, title: str, params: Params) -> dict[str, probes.Features]:
+    """The features of the training rows and of the test rows."""
     settings = params.transfer
-    per_seed = []
-    for table in tables:
-        pairs = zip(table["labels"].to_pylist(), table["predictions"].to_pylist(), strict=True)
-        rows = [(labels, predictions, benchmark.classes) for labels, predictions in pairs]
-        scores = bootstrap(
-            CLASSIFICATION_METRICS,
-            [metric.measure(rows) for metric in CLASSIFICATION_METRICS],
-            [patient or row for patient, row in zip(benchmark.test.patients, benchmark.test.ids, strict=True)],
-            num_resamples=settings.num_resamples,
-            confidence=settings.confidence,
-            seed=0,
-        )
-        probabilities = np.array(table["probabilities"].to_pylist())
-        more = probes.score(
-            benchmark.test.labels,
-            probabilities,
-            benchmark.classes,
-            lambda row: benchmark.decide(row, settings.threshold),
-        )
-        per_seed.append(more | scores)
-    return {name: mean(each[name] for each in per_seed) for name in per_seed[0]}
+    picked = benchmark.pick(benchmark.fitted, settings.max_rows, settings.seeds[0])
+    parts = {"train": (benchmark.train, picked), "test": (benchmark.test, np.arange(len(benchmark.test)))}
+    with progress(f"{title}: features", sum(len(rows) for _, rows in parts.values())) as advance:
+        return {
+            name: probes.extract(tower, part.read(cut(rows, settings.batch_size)), len(rows), advance)
+            for name, (part, rows) in parts.items()
+        }
+
+
+def _tabulate(
+    benchmark: Benchmark,
+    encoder: str,
+    method: str,
+    seed: int,
+    epoch: int | None,
+    found: Sequence[Sequence[float]],
+    params: Params,
+) -> pa.Table:
+    """The predictions of the test rows as a table of PREDICTION_SCHEMA; classes are decided by the stored numbers."""
+    test, num_rows = benchmark.test, len(benchmark.test)
+    probabilities = np.asarray(found, np.float32).tolist()
+    columns = {
+        "benchmark": [benchmark.name] * num_rows,
+        "encoder": [encoder] * num_rows,
+        "method": [method] * num_rows,
+        "seed": [seed] * num_rows,
+        "epoch": [epoch] * num_rows,
+        "id": test.ids,
+        "group": test.clusters,
+        "labels": test.labels,
+        "predictions": [benchmark.decide(row, params.transfer.threshold) for row in probabilities],
+        "probabilities": probabilities,
+    }
+    return pa.table(columns, PREDICTION_SCHEMA)
+
+
+def _list_methods(tables: Sequence[pa.Table]) -> list[str]:
+    return list(dict.fromkeys(name for table in tables for name in table["method"].unique().to_pylist()))
+
+
+def _measure(tables: Sequence[pa.Table], method: str, benchmark: Benchmark, params: Params) -> dict[str, Numbers]:
+    own_rows = pa.concat_tables(table.filter(pc.equal(table["method"], method)) for table in tables)
+    return encoder_table.measure(own_rows, benchmark.classes, params.transfer.num_resamples)
+
+
+def _count(benchmark: Benchmark) -> Tree:
+    """Numbers of rows, and the classes without some: their scores are left out of the means."""
+    found: Tree = {
+        "num_train_rows": len(benchmark.fitted),
+        "num_validation_rows": len(benchmark.validated),
+        "num_test_rows": len(benchmark.test),
+    }
+    train = [benchmark.train.labels[row] for row in benchmark.fitted.tolist()]
+    for name, labels in (("train", train), ("test", benchmark.test.labels)):
+        absent = sorted(set(benchmark.classes).difference(*labels))
+        found[f"classes_without_{name}_rows"] = absent
+        if absent:
+            logger.info("%s: no %s row has the class %s", benchmark.name, name, ", ".join(absent))
+    return found
+
+
+def _score(
+    benchmark: Benchmark, found: Mapping[str, Mapping[str, Numbers]], tables: Sequence[pa.Table], params: Params
+) -> Tree:
+    """Each metric with its interval, the mean over seeds; the same of the companions, by name; AUROC of each class."""
+    methods = {method: _bound(measured, params) for method, measured in found.items()}
+    scores: Tree = methods.pop(FINE_TUNED) | methods
+    epochs = [table["epoch"][0].as_py() for table in tables]
+    scores["best_epochs"] = [epoch for epoch in epochs if epoch is not None]  # by seed
+    if benchmark.is_multi_label:
+        columns = zip(benchmark.classes, found[FINE_TUNED]["auroc_of"].T, strict=True)
+        of_class = {name: encoder_table.bound("auroc", column, params.transfer.confidence) for name, column in columns}
+        scores["auroc_of"] = {name: each for name, each in of_class.items() if each}
+    return scores
+
+
+def _bound(measured: Mapping[str, Numbers], params: Params) -> Tree:
+    scores: Tree = {}
+    for name, values in measured.items():
+        if name != "auroc_of":
+            scores |= encoder_table.bound(name, values, params.transfer.confidence)
+    return scores

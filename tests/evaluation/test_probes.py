@@ -1,12 +1,14 @@
 """Scores and companions of frozen features, against scikit-learn."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from openmedq.evaluation import probes
@@ -57,17 +59,34 @@ def test_a_class_without_rows_is_left_out() -> None:
     assert "auroc" not in probes.score([["a"], ["a"], ["a"]], probabilities, CLASSES, decide)
 
 
-def test_the_linear_probe_and_the_neighbors_are_scikit_learns() -> None:
+def test_companions_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "_COMPARED_AT_ONCE", 100)  # blocks of two test rows
     features, labels = draw()
+    features = 3 * features + 5
     targets = np.eye(3)[labels]
-    scaler = StandardScaler().fit(features[:40])
-    model = LogisticRegression(max_iter=1000).fit(scaler.transform(features[:40]), labels[:40])
-    found = probes.fit(features[:40], targets[:40], features[40:], is_multi_label=False)
-    np.testing.assert_allclose(found, model.predict_proba(scaler.transform(features[40:])), atol=1e-4)
-    centered = features - features[:40].mean(axis=0)
-    nearest = KNeighborsClassifier(probes.NUM_NEIGHBORS, metric="cosine").fit(centered[:40], labels[:40])
-    shares = probes.find_nearest(features[:40], targets[:40], features[40:])
-    np.testing.assert_allclose(shares, nearest.predict_proba(centered[40:]))
+    raw = features.copy()
+    found = list(probes.predict((features[:40], targets[:40]), features[40:], (0, 1), is_multi_label=False))
+    names = [name for name, _, _ in found]
+    assert names == [
+        "few_shot_1",
+        "few_shot_1",
+        "few_shot_5",
+        "few_shot_5",
+        "few_shot_10",
+        "few_shot_10",
+        "knn",
+        "linear_probe",
+    ]
+    for name, seed, probabilities in found:
+        rows = np.arange(40) if name in ("knn", "linear_probe") else probes.draw(targets[:40], int(name[9:]), seed)
+        if name == "knn":
+            centered = raw - raw[:40].mean(axis=0)
+            model: Any = KNeighborsClassifier(probes.NUM_NEIGHBORS, metric="cosine").fit(centered[:40], labels[:40])
+            expected = model.predict_proba(centered[40:])
+        else:
+            model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(raw[rows], labels[rows])
+            expected = model.predict_proba(raw[40:])
+        np.testing.assert_allclose(probabilities, expected, atol=2e-3, err_msg=name)
 
 
 def test_each_class_of_several_is_a_regression_of_its_own() -> None:
@@ -89,13 +108,10 @@ def test_few_shots_are_so_many_rows_of_each_class() -> None:
 
 def test_more_shots_are_better() -> None:
     features, labels = draw(600)
-
-    def measure(probabilities: np.ndarray) -> dict[str, float]:
-        return probes.score([[CLASSES[label]] for label in labels[300:]], probabilities, CLASSES, decide)
-
-    train = features[:300], np.eye(3)[labels[:300]]
-    found = probes.compare(train, features[300:], measure, (0, 1, 2), is_multi_label=False)
-    assert list(found) == ["linear_probe", "knn", "few_shot_1", "few_shot_5", "few_shot_10"]
-    scores = {name: each["macro_f1"] for name, each in found.items()}
+    train, own = (features[:300], np.eye(3)[labels[:300]]), [[CLASSES[label]] for label in labels[300:]]
+    found: dict[str, list[float]] = {}
+    for name, _, each in probes.predict(train, features[300:], (0, 1, 2), is_multi_label=False):
+        found.setdefault(name, []).append(probes.score(own, each, CLASSES, decide)["macro_f1"])
+    scores = {name: sum(each) / len(each) for name, each in found.items()}
     assert scores["few_shot_1"] < scores["few_shot_10"] < scores["linear_probe"]
     assert scores["knn"] > scores["few_shot_1"] > 1 / 3

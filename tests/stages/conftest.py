@@ -6,7 +6,7 @@ import pytest
 
 from openmedq.datasets import registry
 
-from . import toyset
+from . import toyset, transfers
 
 
 @pytest.fixture
@@ -15,3 +15,11 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(registry, "load", lambda _: toyset.make_set())
     toyset.write_catalogue(toyset.CARD)
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mix that holds three benchmarks alone, and a model that has not been trained."""
+    root = tmp_path_factory.mktemp("transfer")
+    transfers.make_project(root)
+    return root

@@ -78,6 +78,7 @@ def make_card(
         published_rows=dict(zip(SPLITS, num_rows, strict=True)),
         classes=classes,
         fitted=("train",),
+        validated=("val",),
         scored=("test",),
     )
 

@@ -124,7 +124,7 @@ def resample(parts: Sequence[Numbers], num_resamples: int, rng: np.random.Genera
         products.append((columns, rows, *_find_distinct(stacked[np.ix_(rows, columns)])))
     result = np.empty((num_resamples, ends[-1]))
     with threadpool_limits(1):  # threads of a product so narrow wait for each other, for minutes on a busy machine
-        for start, counts in _count_draws(num_groups, num_resamples, rng):
+        for start, counts in count_draws(num_groups, num_resamples, rng):
             for columns, rows, sums, places in products:
                 drawn = counts if len(rows) == num_groups else counts[:, rows]
                 result[start : start + len(counts), columns] = (drawn @ sums)[:, places]
@@ -151,7 +151,7 @@ def permute(differences: Numbers, num_permutations: int, rng: np.random.Generato
     return np.concatenate(results)
 
 
-def _count_draws(num_groups: int, num_resamples: int, rng: np.random.Generator) -> Iterator[tuple[int, Numbers]]:
+def count_draws(num_groups: int, num_resamples: int, rng: np.random.Generator) -> Iterator[tuple[int, Numbers]]:
     """Yield blocks of (resamples, groups): how often each is drawn, with the number of the block's first resample."""
     block = max(1, _CHUNK_SIZE // num_groups)
     for start in range(0, num_resamples, block):

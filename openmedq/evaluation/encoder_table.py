@@ -1,0 +1,234 @@
+"""Scores of encoders on the benchmarks with intervals, and their paired comparison, from their predictions alone.
+
+Patients, or images where a dataset names no patients, are drawn with all their rows. Scores are means over the seeds,
+of the rows and of each resample, so that an interval is of the mean; so are means over benchmarks, each of which is
+resampled independently.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
+from openmedq.evaluation.metrics.classification import auroc
+from openmedq.evaluation.metrics.intervals import count_draws, permute, place, resample, score_all, sum_by_group
+from openmedq.evaluation.metrics.metric import Metric, Numbers, describe, measure_rows
+
+PREDICTION_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string(), False) for name in ("benchmark", "encoder", "method")),
+        pa.field("seed", pa.int64(), False),
+        pa.field("epoch", pa.int32()),  # whose weights predict, from 1; null for frozen encoders
+        pa.field("id", pa.string(), False),
+        pa.field("group", pa.int32(), False),  # of the row's patient, or else of its image, in this benchmark
+        *(pa.field(name, pa.list_(pa.string()), False) for name in ("labels", "predictions")),
+        pa.field("probabilities", pa.list_(pa.float32()), False),  # (m,), in the card's order of classes
+    ]
+)
+FINE_TUNED = "fine_tuned"  # the method of transfer; the others are those of `probes`
+AUROC = "auroc"  # no function of sums over rows, so no `Metric`
+
+NUM_RESAMPLES = 2000  # of a comparison
+CONFIDENCE = 0.95
+
+Tree = dict[str, Any]
+
+
+def describe_metrics() -> list[Mapping[str, Any]]:
+    """The metrics of classes, for readers of metrics.json."""
+    (one,) = describe(CLASSIFICATION_METRICS[:1])
+    return [*describe(CLASSIFICATION_METRICS), {**one, "name": AUROC, "title": "AUROC", "is_headline": False}]
+
+
+def measure(predictions: pa.Table, classes: Sequence[str], num_resamples: int) -> dict[str, Numbers]:
+    """Each metric of one encoder, method and benchmark, the mean over seeds: of the rows, then of each resample.
+
+    Args:
+        predictions: of PREDICTION_SCHEMA, with the same rows in the same order for each seed.
+        classes: those of the benchmark, in the order of the probabilities.
+        num_resamples: number of resamples; there are none of a single group.
+
+    Returns:
+        Arrays (1 + resamples,) by metric, and `auroc_of`: (1 + resamples, classes). NaN where a score is undefined.
+    """
+    runs = _split_seeds(predictions)
+    groups, num_groups = _read_groups(runs[0])
+    sums = [_sum(run, CLASSIFICATION_METRICS, classes) for run in runs]
+    columns = sums[0][1]
+    marks = np.array([[name in own for name in classes] for own in runs[0]["labels"].to_pylist()])
+    probabilities = [np.array(run["probabilities"].to_pylist()) for run in runs]
+    scores, areas = [], []
+    with threadpool_limits(1):  # narrow products, as in `resample`
+        for draws in _draw(num_groups, num_resamples, _seed(predictions)):
+            drawn = [draws @ own for own, _ in sums]
+            scores.append(
+                [_score(metric, drawn, own) for metric, own in zip(CLASSIFICATION_METRICS, columns, strict=True)]
+            )
+            areas.append(np.mean([auroc(marks, each, groups, draws) for each in probabilities], axis=0))
+    found = dict(zip((metric.name for metric in CLASSIFICATION_METRICS), np.concatenate(scores, axis=1), strict=True))
+    of_classes = np.concatenate(areas)
+    return {**found, AUROC: _mean_of_known(of_classes), "auroc_of": of_classes}
+
+
+def average(measured: Sequence[Mapping[str, Numbers]]) -> dict[str, Numbers]:
+    """The mean over benchmarks of what `measure` returns, for each metric that all of them have."""
+    shared = [
+        name for name in measured[0] if name != "auroc_of" and all(np.isfinite(each[name][0]) for each in measured)
+    ]
+    return {name: np.mean([each[name] for each in measured], axis=0) for name in shared}
+
+
+def bound(name: str, values: Numbers, confidence: float = CONFIDENCE) -> dict[str, float]:
+    """`{name, name_low, name_high}` of a value and its resamples; without bounds, or empty, if they are undefined."""
+    if not np.isfinite(values[0]):
+        return {}
+    scores, drawn = {name: float(values[0])}, values[1:][np.isfinite(values[1:])]
+    if len(drawn):
+        tail = 50 * (1 - confidence)
+        low, high = np.percentile(drawn, [tail, 100 - tail])
+        scores |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+    return scores
+
+
+def compare(predictions: Mapping[str, pa.Table], reference: str, *, num_resamples: int = NUM_RESAMPLES) -> Tree:
+    """Compare an encoder with each other one on the benchmarks that both have, by macro-F1.
+
+    Intervals are of the same resamples for both. The permutation test exchanges the predictions of all seeds for a
+    group of rows with equal chance; p is the share of exchanges with a difference at least as large, in either
+    direction. `p_holm` is corrected for the number of benchmarks (Holm, 1979).
+
+    Args:
+        predictions: of PREDICTION_SCHEMA, by encoder.
+        reference: the encoder whose differences to the others are computed: positive where it is better.
+        num_resamples: number of resamples, and of exchanges.
+
+    Returns:
+        For each other encoder `{"benchmarks": {name: {"difference", "low", "high", "p", "p_holm", "num_rows",
+        "num_groups"}}, "mean": {"difference", "low", "high", "p"}, "left_out": [benchmarks]}`. Left out are benchmarks
+        of which the two have other rows or other seeds; without any left, there is no mean.
+    """
+    tuned = {name: table.filter(pc.equal(table["method"], FINE_TUNED)) for name, table in predictions.items()}
+    return {
+        name: _compare(tuned[reference], table, num_resamples) for name, table in tuned.items() if name != reference
+    }
+
+
+def _compare(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> Tree:
+    compared: Tree = {"benchmarks": {}, "left_out": []}
+    drawn, moved = [], []
+    for name in sorted(set(ours["benchmark"].unique().to_pylist()) | set(theirs["benchmark"].unique().to_pylist())):
+        pair = [table.filter(pc.equal(table["benchmark"], name)) for table in (ours, theirs)]
+        if not all(pair[0].select([key]).equals(pair[1].select([key])) for key in ("seed", "id", "group", "labels")):
+            compared["left_out"].append(name)
+            continue
+        differences, exchanged = _draw_differences(pair[0], pair[1], num_resamples)
+        num_groups = _read_groups(pair[0])[1]
+        row = {"num_rows": len(_split_seeds(pair[0])[0]), "num_groups": num_groups}
+        compared["benchmarks"][name] = _describe(differences, exchanged) | row
+        drawn.append(differences)
+        moved.append(exchanged)
+    rows = list(compared["benchmarks"].values())
+    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
+        row["p_holm"] = p
+    if rows:
+        num = min(map(len, drawn))  # a benchmark of one group has no resamples
+        compared["mean"] = _describe(np.mean([each[:num] for each in drawn], axis=0), np.mean(moved, axis=0))
+    return compared
+
+
+def _draw_differences(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> tuple[Numbers, Numbers]:
+    """Differences of the means over seeds: of the rows and each resample (1 + N,), and of each exchange (N,)."""
+    metric = CLASSIFICATION_METRICS[0]
+    runs = [_split_seeds(table) for table in (ours, theirs)]
+    texts = [table[column].to_pylist() for table in (ours, theirs) for column in ("labels", "predictions")]
+    classes = sorted({name for rows in texts for own in rows for name in own})
+    a, b = ([_sum(run, [metric], classes)[0] for run in side] for side in runs)
+    rng = np.random.default_rng(_seed(ours))
+    every = slice(None)
+
+    def subtract(first: Sequence[Numbers], second: Sequence[Numbers]) -> Numbers:
+        return _score(metric, first, every) - _score(metric, second, every)
+
+    totals_a, totals_b = ([each.sum(axis=0, keepdims=True) for each in side] for side in (a, b))
+    values = subtract(totals_a, totals_b)
+    if len(a[0]) > 1:
+        drawn = resample([*a, *b], num_resamples, rng)
+        values = np.concatenate([values, subtract(drawn[: len(a)], drawn[len(a) :])])
+    steps = permute(np.hstack([one - other for one, other in zip(a, b, strict=True)]), num_resamples, rng)
+    moved = np.split(steps, len(a), axis=1)
+    exchanged = subtract(
+        [total - step for total, step in zip(totals_a, moved, strict=True)],
+        [total + step for total, step in zip(totals_b, moved, strict=True)],
+    )
+    return values, exchanged
+
+
+def _describe(differences: Numbers, exchanged: Numbers) -> dict[str, float]:
+    bounds = bound("difference", differences)
+    named = {name.removeprefix("difference_"): value for name, value in bounds.items()}
+    at_least = np.count_nonzero(np.abs(exchanged) >= abs(differences[0]) - 1e-12)
+    return {**named, "p": (1 + at_least) / (len(exchanged) + 1)}
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """The p of each of several tests, corrected for their number: 1 - p bounds the chance of any false one."""
+    corrected, lowest = [0.0] * len(ps), 0.0
+    for num_smaller, number in enumerate(np.argsort(ps, kind="stable").tolist()):
+        lowest = max(lowest, min(1.0, (len(ps) - num_smaller) * ps[number]))
+        corrected[number] = lowest
+    return corrected
+
+
+def _seed(predictions: pa.Table) -> int:
+    """Of the draws: the same for all encoders, another for each benchmark."""
+    return zlib.crc32(predictions["benchmark"][0].as_py().encode())
+
+
+def _draw(num_groups: int, num_resamples: int, seed: int) -> Iterator[Numbers]:
+    """Yield how often each group is drawn, (draws, groups): once each, then blocks of resamples."""
+    yield np.ones((1, num_groups))
+    if num_groups > 1:
+        yield from (counts for _, counts in count_draws(num_groups, num_resamples, np.random.default_rng(seed)))
+
+
+def _split_seeds(predictions: pa.Table) -> list[pa.Table]:
+    seeds = predictions["seed"].unique().to_pylist()
+    return [predictions.filter(pc.equal(predictions["seed"], seed)) for seed in seeds]
+
+
+def _read_groups(run: pa.Table) -> tuple[NDArray[np.intp], int]:
+    groups = run["group"].to_numpy().astype(np.intp)
+    return groups, int(groups.max()) + 1
+
+
+def _sum(run: pa.Table, metrics: Sequence[Metric], classes: Sequence[str]) -> tuple[Numbers, list[slice]]:
+    """Sums (groups, K) of the rows of each group, and the columns of each metric."""
+    groups, num_groups = _read_groups(run)
+    pairs = zip(*(map(tuple, run[column].to_pylist()) for column in ("labels", "predictions")), strict=True)
+    numbers = measure_rows(metrics, [(*pair, tuple(classes)) for pair in pairs])
+    ones = np.ones((len(run), 1))
+    return sum_by_group(np.hstack([part for own in numbers for part in (own, ones)]), groups, num_groups), place(
+        numbers
+    )
+
+
+def _score(metric: Metric, sums: Sequence[Numbers], columns: slice) -> Numbers:
+    """The mean of a metric over the seeds, of sums (draws, K) of each."""
+    mean: Numbers = np.mean([score_all(metric, own[:, columns]) for own in sums], axis=0)
+    return mean
+
+
+def _mean_of_known(values: Numbers) -> Numbers:
+    """The mean of each row (draws, m) without its NaN; NaN if it has nothing else."""
+    is_known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        mean: Numbers = np.where(is_known, values, 0).sum(axis=1) / is_known.sum(axis=1)
+    return mean

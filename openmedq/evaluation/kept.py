@@ -1,0 +1,74 @@
+"""What a stage has computed when it is killed: kept until the stage ends, and used again if nothing has changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+import transformers
+from safetensors.numpy import load_file, save_file
+
+from openmedq import evaluation
+from openmedq import model as models
+from openmedq.errors import StaleError
+from openmedq.evaluation.towers.tower import Tower
+from openmedq.storage.tables import read_table
+
+_log = logging.getLogger(__name__)
+
+
+class Kept:
+    """Tables and arrays in a folder, by name and by a digest of all that they follow from."""
+
+    def __init__(self, folder: Path, schema: pa.Schema, *facts: Any) -> None:
+        """`facts` are plain values: rows, settings and `digest_tower`. Code and versions are added to them."""
+        self._folder, self._schema = folder, schema
+        digest = hashlib.sha256(json.dumps([*facts, torch.__version__, transformers.__version__]).encode())
+        for package in (evaluation, models):
+            for file in sorted(Path(package.__path__[0]).rglob("*.py")):
+                digest.update(file.read_bytes())
+        self._digest = digest.hexdigest()[:32]
+
+    def table(self, name: str, make: Callable[[], pa.Table]) -> pa.Table:
+        """Return the table that an earlier process has kept, or make and keep it."""
+        path = self._folder / f"{name}-{self._digest}.parquet"
+        try:
+            table = read_table(path, self._schema)
+        except StaleError:  # there is none
+            table = make()
+            self._write(path, lambda unfinished: pq.write_table(table, unfinished, compression="zstd"))
+        else:
+            _log.info("%s: done, by an earlier process", name)
+        return table
+
+    def arrays(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Return the numpy arrays that an earlier process has kept, or make and keep them."""
+        path = self._folder / f"{name}-{self._digest}.safetensors"
+        if path.exists():
+            kept: dict[str, Any] = load_file(path)
+            return kept
+        made = make()
+        self._write(path, lambda unfinished: save_file(made, unfinished))
+        return made
+
+    def _write(self, path: Path, write: Callable[[Path], None]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = path.with_suffix(".unfinished")
+        write(unfinished)
+        unfinished.replace(path)
+
+
+def digest_tower(tower: Tower) -> str:
+    """Digest an encoder: its structure, preprocessing and weights."""
+    digest = hashlib.sha256(json.dumps([tower.preprocessing, str(tower.network)]).encode())
+    for name, tensor in sorted(tower.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
