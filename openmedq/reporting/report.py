@@ -28,8 +28,10 @@ def run(params: Params, log: Log) -> None:
             (folder / name).write_text(text, encoding="utf-8")
         for name, content in page.render_images(document):
             (folder / name).write_bytes(content)
-    others = {name: results.transfer["mean"][name] for name in results.encoders if name != OURS}
-    log(
-        {f"transfer/{name}/{metric}": score for name, scores in others.items() for metric, score in scores.items()},
-        None,
-    )
+    others = [encoder for encoder in results.encoders if encoder != OURS]
+    means = {
+        f"transfer/{encoder}/{metric['name']}": results.transfer["mean"][encoder].get(metric["name"])
+        for encoder in others
+        for metric in results.transfer_metrics
+    }
+    log({name: score for name, score in means.items() if score is not None}, None)
