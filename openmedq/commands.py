@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import logging
 import os
@@ -15,6 +16,8 @@ from openmedq.stages import STAGES
 
 if TYPE_CHECKING:
     from openmedq.config import Params
+
+_log = logging.getLogger(__name__)
 
 
 def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = None) -> int:
@@ -185,7 +188,15 @@ def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     from openmedq.model import export
     from openmedq.reporting import model_card
     from openmedq.reporting.results import read_results
+    from openmedq.tracking import lineage
+
+    def render_card(tree: dict[str, Any]) -> str:
+        results = read_results()
+        if lineage.read_input_md5("evaluate", paths.MODEL) not in (None, lineage.hash_folder(paths.MODEL)):
+            _log.warning(f"{paths.EVALUATION}: scores of another model, so the model card has none; run `dvc repro`")
+            results = dataclasses.replace(results, evaluation={}, transfer={})
+        return model_card.render(results, tree, policy, form)
 
     policy = _load_params().policy.licences
-    export.export(target, policy, lambda tree: model_card.render(read_results(), tree, policy, form), form)
+    export.export(target, policy, render_card, form)
     print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,7 @@ from openmedq.model import provenance
 from openmedq.reporting import model_card, report
 from openmedq.reporting.results import DatasetResult, Results, read_results
 from openmedq.storage.progress import NoLog
+from openmedq.tracking import lineage
 from tests.curate.corpus import make_params
 from tests.stages.results import call_miniatures
 
@@ -99,3 +102,21 @@ def test_the_report_and_the_export_write_the_same_card(monkeypatch: pytest.Monke
     assert cli.main(["export", "out"]) == 0
     card = (paths.REPORT / "model_card.md").read_text(encoding="utf-8")
     assert (paths.MODEL.parents[1] / "out" / "README.md").read_text(encoding="utf-8") == card
+
+
+@pytest.mark.usefixtures("finished")
+def test_scores_of_another_model_are_not_exported(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths.MODEL.mkdir(parents=True)
+    (paths.MODEL / provenance.NAME).write_text(provenance.render(describe("open_vqa")), encoding="utf-8")
+    monkeypatch.setattr(commands, "_load_params", make_params)
+    for md5, target in ((lineage.hash_folder(paths.MODEL), "same"), ("0.dir", "other")):
+        deps = [{"path": "data/mix", "md5": "1.dir"}, {"path": "data/model", "md5": md5}]
+        paths.DVC_LOCK.write_text(json.dumps({"stages": {"evaluate": {"deps": deps}}}), encoding="utf-8")
+        commands.export_model(Path(target), "merged")
+    assert "model-index" in Path("same/README.md").read_text(encoding="utf-8")
+    assert "model-index" not in Path("other/README.md").read_text(encoding="utf-8")
+    assert caplog.messages == [
+        "data/evaluation: scores of another model, so the model card has none; run `dvc repro`",
+    ]

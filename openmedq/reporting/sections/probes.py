@@ -81,7 +81,7 @@ def describe_zero_shot(results: Results) -> Section | None:
     tuned = {data.card.id: scores.get(OURS, {}) for data, scores in results.iterate_transfers()}
     blocks: list[Block] = [
         Text(
-            "Classification without any training on the dataset, beside the fine-tuned encoder on the same test rows. "
+            "Classification of test rows without any training on the dataset, beside the fine-tuned encoder. "
             + " ".join(f"**{name.capitalize()}** is the {METHODS[name]}." for name in methods)
             + " Scores are between 0 and 1."
         )
