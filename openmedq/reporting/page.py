@@ -126,6 +126,8 @@ def _answer_headlines(results: Results) -> Iterator[Headline]:
 def _transfer_headlines(results: Results) -> Iterator[Headline]:
     transfers = list(results.iterate_transfers())
     for metric in results.transfer_metrics if transfers else ():
+        if not metric["is_headline"]:
+            continue
         data, scores = transfers[0]
         title, scores = (data.card.title, scores) if len(transfers) == 1 else ("mean", results.transfer["mean"])
         ours, *others = results.encoders
