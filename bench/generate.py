@@ -3,11 +3,12 @@
 Needs a finished run (`make run`): its model, and the questions of its evaluation splits that have one image. Both
 decode greedily. Reading is included:
 
-    openmedq    the stage's answerer on rows of the shards
-    pipeline    conversations with image files, as written by `questions`, in the best of `--pipeline-batch-sizes`
+    openmedq          the stage's answerer on rows of the shards
+    openmedq, bf16    the same with the model's weights in bf16, in batches of the same and of another size
+    pipeline          conversations with image files
 
-Two threads; the rounds take turns, and the median counts. CPU seconds vary less than the speed where processors are
-shared.
+The rounds take turns, and the median counts. CPU seconds vary less than the speed where processors are shared. Each
+way's answers are compared with those of the first.
 """
 
 from __future__ import annotations
@@ -51,11 +52,19 @@ def main() -> None:
     rows = rows.filter(pc.equal(rows["num_images"], 1))  # the pipeline can't put texts beside images into a batch
     rows = rows.take(np.arange(0, len(rows), max(1, len(rows) // arguments.rows)))
     samples = ShardStore(paths.SAMPLES).take(rows)
-    ours = generate.load_answerer(
-        paths.MODEL, device="cpu", max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        chats = write_chats(samples, Path(folder))
+
+    def load_ours(model: Path, batch_size: int) -> Callable[[], list[str]]:
+        options: dict[str, Any] = {"device": "cpu", "max_new_tokens": settings.max_new_tokens}
+        answer = generate.load_answerer(model, **options, batch_size=batch_size)
+        return lambda: [each.text for each in answer(samples)]
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        chats = write_chats(samples, folder)
+        ways = {"openmedq": load_ours(paths.MODEL, settings.batch_size)}
+        small = save_in_bf16(folder / "bf16")
+        for size in (settings.batch_size, 1):
+            ways[f"openmedq, bf16, batch_size {size}"] = load_ours(small, size)
         theirs = pipeline("image-text-to-text", model=str(paths.MODEL), device="cpu")
         theirs.tokenizer.padding_side = theirs.processor.tokenizer.padding_side = "left"
         options = {"do_sample": False, "max_new_tokens": settings.max_new_tokens}
@@ -64,10 +73,17 @@ def main() -> None:
             given = theirs(text=chats, batch_size=batch_size, return_full_text=False, generate_kwargs=options)
             return [read_answer(row[0]["generated_text"], each) for row, each in zip(given, samples, strict=True)]
 
-        ways: dict[str, Callable[[], list[str]]] = {"openmedq": lambda: [each.text for each in ours(samples)]}
         for size in arguments.pipeline_batch_sizes:
             ways[f"pipeline, batches of {size}"] = lambda size=size: ask(size)
         measure(ways, len(samples), arguments.rounds)
+
+
+def save_in_bf16(folder: Path) -> Path:
+    """Save the model with bf16 weights."""
+    model, processor = load(paths.MODEL)
+    model.bfloat16().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
 
 
 def write_chats(samples: Sequence[Sample], folder: Path) -> list[list[dict[str, Any]]]:
@@ -97,11 +113,11 @@ def measure(ways: dict[str, Callable[[], list[str]]], num_rows: int, num_rounds:
             answers[name] = way()
             times[name].append((time.perf_counter() - start, time.process_time() - start_cpu))
     print(f"{num_rows:,} questions")
-    print(f"{'way':<28} {'wall s':>7} {'CPU s':>7} {'rows/s':>7} {'equal answers':>14}")
+    print(f"{'way':<30} {'wall s':>7} {'CPU s':>7} {'rows/s':>7} {'equal answers':>14}")
     for name, pairs in times.items():
         wall_s, cpu_s = (statistics.median(values) for values in zip(*pairs, strict=True))
         equal = sum(one == other for one, other in zip(answers[name], answers["openmedq"], strict=True)) / num_rows
-        print(f"{name:<28} {wall_s:>7.1f} {cpu_s:>7.1f} {num_rows / wall_s:>7.0f} {equal:>14.1%}")
+        print(f"{name:<30} {wall_s:>7.1f} {cpu_s:>7.1f} {num_rows / wall_s:>7.0f} {equal:>14.1%}")
 
 
 if __name__ == "__main__":

@@ -117,6 +117,9 @@ class Evaluate(Section):
         ("blank", "shuffled", "no_image"), description="also answer with gray images, other images, without images"
     )
     control_rows: Count | None = Field(1000, description="maximum number of rows per source and control; null: all")
+    zero_shot_rows: Size | None = Field(
+        None, description="maximum number of test rows per benchmark to classify zero-shot; null: all, 0: none"
+    )
     seed: int = 0
     num_resamples: Count = Field(1000, description="number of bootstrap resamples")
     confidence: Share = 0.95

@@ -54,6 +54,7 @@ card = Card(
     advice="the certificate of its server is sometimes invalid: then download Dataset_BUSI.zip in a browser from the "
     "dataset's page, into the folder breast_ultrasound of your local data folder",
     classes=CLASSES,
+    class_names={"benign": "benign tumor", "malignant": "malignant tumor", "normal": "normal breast tissue"},
 )
 
 _MASK = re.compile(r"(.*)_mask(?:_\d+)?", re.DOTALL)

@@ -74,6 +74,7 @@ class Card(BaseModel):
     published_rows: Mapping[str, int]  # by published split: number of records, as the publisher counts them
     samples_per_row: int = 1  # approximate number of samples that one published record yields
     classes: tuple[str, ...] = ()  # classification only, in the published order
+    class_names: Mapping[str, str] = {}  # by class: its name in words, where the class is a code or not a whole name
     is_multi_label: bool = False
     fitted: tuple[str, ...] = ()  # classification only: the splits that transfer trains on
     validated: tuple[str, ...] = ()  # the splits by which it picks the best epoch; empty: a part of the training rows
@@ -98,6 +99,11 @@ class Card(BaseModel):
     def num_published(self) -> int:
         """Approximate number of samples in the published records."""
         return sum(self.published_rows.values()) * self.samples_per_row
+
+    @property
+    def readable_classes(self) -> list[str]:
+        """The classes in words."""
+        return [self.class_names.get(name, name.replace("_", " ").lower()) for name in self.classes]
 
     @property
     def is_credentialed(self) -> bool:

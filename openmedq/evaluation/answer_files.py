@@ -107,7 +107,12 @@ def _to_text(value: Any, place: str) -> str:
         return ""
     if isinstance(value, (dict, list, bytes)):
         raise SourceError(f"{place} is no text")
-    return str(value)
+    text = str(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise SourceError(f"{place} has half of a UTF-16 surrogate pair; write whole characters") from None
+    return text
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -118,6 +123,8 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
+        if isinstance(row, list) or line.strip() == "[":
+            raise SourceError(f"{path}: is a JSON list; write its objects without the brackets, one on each line")
         if not isinstance(row, dict):
             raise SourceError(f"{path}, line {number}: is no JSON object; expected one on each line")
         yield f"line {number}", row
@@ -126,6 +133,11 @@ def _read_jsonl(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(_decode(path), newline=""), strict=True)
     try:
+        names = reader.fieldnames or []
+        if names and ANSWER not in names:
+            raise SourceError(f"{path}, line 1: has no {ANSWER}; it must name the columns, separated by commas")
+        if twice := [name for name in (ID, QUESTION, IMAGE, ANSWER) if names.count(name) > 1]:
+            raise SourceError(f"{path}, line 1: has {twice[0]} twice; remove a column")
         for row in reader:
             if None in row:
                 raise SourceError(f"{path}, line {reader.line_num}: has more cells than the first line")
@@ -137,21 +149,28 @@ def _read_csv(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _read_parquet(
     path: Path, columns: Sequence[str] = (ID, QUESTION, IMAGE, ANSWER)
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        file = pq.ParquetFile(path)
-        names = [name for name in columns if name in file.schema_arrow.names]
-        for number, row in enumerate(file.read(columns=names).to_pylist(), 1):
-            yield f"row {number}", row
-    except pa.ArrowException as error:
-        raise SourceError(f"{path}: is not a Parquet file ({' '.join(str(error).split())[:160]})") from None
+    with path.open("rb") as opened:
+        try:
+            file = pq.ParquetFile(opened)
+            names = [name for name in columns if name in file.schema_arrow.names]
+            rows = file.read(columns=names).to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            reason = " ".join(str(error).split())[:160]
+            raise SourceError(f"{path}: is not a complete Parquet file ({reason})") from None
+    yield from ((f"row {number}", row) for number, row in enumerate(rows, 1))
 
 
 def _decode(path: Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 with a byte order mark."""
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark; text with NUL is of another encoding."""
     data = path.read_bytes()
     encoding, name = ("utf-16", "UTF-16") if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8-sig", "UTF-8")
     try:
-        return data.decode(encoding)
+        text = data.decode(encoding)
+        place = text.find("\0")
+        line = text.count("\n", 0, place) + 1
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise SourceError(f"{path}, line {line}: is not {name}; save it as UTF-8") from None
+        place = error.start
+        line = data.count(b"\n", 0, place) + 1
+    if place >= 0:
+        raise SourceError(f"{path}, line {line}: is not {name}; save it as UTF-8")
+    return text

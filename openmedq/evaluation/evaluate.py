@@ -1,7 +1,8 @@
 """Stage evaluate: answer the evaluation splits of the sources greedily, keep every answer, and score them.
 
 The controls answer the same questions again; see `controls`. Several devices take whole windows of rows in turn, so
-that the batches, on which rounding depends, are those of one device. Benchmarks belong to the stage transfer.
+that the batches, on which rounding depends, are those of one device. Benchmarks are classified zero-shot; the stage
+transfer fine-tunes on them.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from openmedq import paths
 from openmedq.config import Evaluate, Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access
-from openmedq.evaluation import controls, generate
+from openmedq.evaluation import controls, generate, likelihood, zero_shot
 from openmedq.evaluation.generate import Answer, Answerer
 from openmedq.evaluation.metrics.answers import exact_match
 from openmedq.evaluation.metrics.baseline import MostFrequentAnswer
+from openmedq.evaluation.metrics.calibration import calibrate
 from openmedq.evaluation.metrics.controls import score_controls
 from openmedq.evaluation.metrics.intervals import number_groups
 from openmedq.evaluation.metrics.metric import select_headline, tabulate
@@ -46,11 +48,12 @@ from openmedq.training.devices import Devices
 
 PREDICTIONS = paths.EVALUATION / "predictions.parquet"
 CONTROLS = paths.EVALUATION / "controls.parquet"
+ZERO_SHOT = paths.EVALUATION / "zero_shot.parquet"
 METRICS = paths.EVALUATION / "metrics.json"
 
 
 def run(params: Params, log: Log) -> None:
-    """Write predictions.parquet, controls.parquet and metrics.json to data/evaluation.
+    """Write predictions.parquet, controls.parquet, zero_shot.parquet and metrics.json to data/evaluation.
 
     The final scores and answers are logged.
     """
@@ -70,14 +73,20 @@ def run(params: Params, log: Log) -> None:
             rows["id"].to_pylist(), _answer(samples, f"control {control}", answer, settings, own), strict=True
         )
     ]
+    del answer  # frees the model, which is loaded again
+    scorer = likelihood.Scorer(paths.MODEL, own.device, settings.batch_size)
+    likelihoods = likelihood.measure(scorer, store, asked, own)
+    cards = catalogue.read(paths.CATALOGUE)
+    classified, zero_shot_scores = zero_shot.classify(scorer, cards, index, params, own)
     if not own.is_main:
         return
-    predictions = _describe(store, index, asked, answers)
+    predictions = _describe(store, index, asked, answers, likelihoods)
     control_answers = pa.Table.from_pylist(given, controls.CONTROL_SCHEMA)
     drawing: dict[str, Any] = {name: getattr(settings, name) for name in ("num_resamples", "confidence", "seed")}
     metrics = score_predictions(predictions, Counter(available["source"].to_pylist()), **drawing)
     metrics["controls"] = score_controls(predictions, control_answers, **drawing)
-    for target, table in ((PREDICTIONS, predictions), (CONTROLS, control_answers)):
+    metrics |= {"calibration": calibrate(predictions), "zero_shot": zero_shot_scores}
+    for target, table in ((PREDICTIONS, predictions), (CONTROLS, control_answers), (ZERO_SHOT, classified)):
         with publish(target) as path:
             pq.write_table(table, path, compression="zstd")
     with publish(METRICS) as path:
@@ -130,15 +139,22 @@ def _answer(samples: Sequence[Sample], label: str, answer: Answerer, settings: E
     return [everything[place] for place in range(len(samples))]
 
 
-def _describe(store: ShardStore, index: pa.Table, asked: pa.Table, answers: Sequence[Answer]) -> pa.Table:
+def _describe(
+    store: ShardStore,
+    index: pa.Table,
+    asked: pa.Table,
+    answers: Sequence[Answer],
+    likelihoods: Sequence[dict[str, Any]],
+) -> pa.Table:
     """The rows of predictions.parquet."""
     baseline = _count_training_answers(store, index, asked)
     clean = read_clean()
     contamination = dict(zip(clean["id"].to_pylist(), clean["reason"].to_pylist(), strict=True))
     records = []
-    for sample, answer in zip(store.take(asked, with_images=False), answers, strict=True):
+    for sample, answer, columns in zip(store.take(asked, with_images=False), answers, likelihoods, strict=True):
         own = {
             **answer._asdict(),
+            **columns,
             "contamination": contamination.get(sample.id, NOT_CHECKED),
             "baseline_answer": baseline.answer(sample.source, sample.turns[-1].question),
             "majority_answer": baseline.answer_of_source(sample.source),

@@ -4,7 +4,8 @@ Rows are read in windows. While the device answers a window, a thread reads the 
 decodes the images. The rows of a window are sorted by length and divided into batches with a limit of tokens. A row
 leaves its batch when its answer ends, so that long answers do not wait for short ones or the reverse.
 
-In fp32 the answers do not depend on the batches and the order of the rows. In bf16 rounding does: see `load_answerer`.
+In fp32 the answers do not depend on the batches and the order of the rows. In bf16 rounding decides between tokens of
+nearly equal probability, and it depends on the batch; `bench/generate.py` shows the share of equal answers.
 """
 
 from __future__ import annotations
@@ -55,9 +56,11 @@ class _Row(NamedTuple):
 def load_answerer(folder: Path, *, device: torch.device | str, max_new_tokens: int, batch_size: int) -> Answerer:
     """Load a model and return a function that yields the answer to the last question of each sample, in order.
 
-    `batch_size` is the number of rows of maximum length in a forward pass; of shorter rows there are more. The cache of
-    keys and values grows with the answers: answers are short, and on a CPU a cache of fixed size takes longer, because
-    each token attends to all of it.
+    `batch_size` is the number of rows of maximum length in a forward pass; of shorter rows there are more.
+
+    The cache of keys and values grows with the answers, so that rows can leave it. For the tokens after the prompt, on
+    a CPU with the miniature's 1,106 answers, that takes 0.19 s, without leaving 0.53 s, and with a static cache, which
+    no row can leave, 0.42 s. It has not been measured on a GPU, where a static cache allows CUDA graphs.
 
     Raises:
         ModelError: the folder holds no model, or the device is not available.

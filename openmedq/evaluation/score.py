@@ -135,17 +135,20 @@ def _name(names: Sequence[str], *, is_shown: bool = True) -> str:
 
 
 def show(console: Console, scores: dict[str, Any], dataset_id: str) -> None:
-    """Print all metrics for all rows, open, closed and clean ones, and the headline metrics by group."""
+    """Print all metrics for all rows, open and closed ones, and the headline metrics of clean rows and by group."""
     own = scores[dataset_id]
-    parts = [("all", own), *((name, own[name]) for name in (OPEN, CLOSED, CLEAN) if own[name]["num_rows"])]
+    parts = [("all", own), *((name, own[name]) for name in (OPEN, CLOSED) if own[name]["num_rows"])]
     table = make_table("Scores, percent", "metric", *(f"{name}\n{part['num_rows']:,} rows" for name, part in parts))
     for metric in scores["metrics"]:
         table.add_row(metric["title"], *(format_score(part, metric["name"]) for _, part in parts))
     console.print(table)
     headline = [metric for metric in scores["metrics"] if metric["is_headline"]]
-    for metric in headline if own[CLEAN]["num_rows"] else ():
-        difference = format_difference(own, f"difference_{CLEAN}_{metric['name']}")
-        console.print(f"{metric['title']}, clean rows minus all: {difference}", highlight=False)
+    if clean := own[CLEAN]["num_rows"]:
+        table = make_table("Questions without a copy in training", "metric", f"{clean:,} rows", "difference to all")
+        for each in headline:
+            difference = format_difference(own, f"difference_{CLEAN}_{each['name']}")
+            table.add_row(each["title"], format_score(own[CLEAN], each["name"]), difference)
+        console.print(table)
     for name in GROUPINGS:
         groups = own.get(name, {})
         if len(groups) < 2:

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,6 +95,10 @@ def test_the_card_is_whole(dataset_id: str) -> None:
     assert {*card.fitted, *card.scored} <= set(card.roles)
     assert bool(card.fitted) == bool(card.scored)
     assert not set(card.fitted) & set(card.scored)
+    assert set(card.class_names) <= set(card.classes)
+    assert len(set(card.readable_classes)) == len(card.classes)
+    for name in card.readable_classes:
+        assert re.fullmatch(r"[a-z]{2,}( [a-z]+)*", name), f"{name!r} is not readable"
 
 
 def test_no_id_is_used_twice_and_no_benchmark_trains() -> None:

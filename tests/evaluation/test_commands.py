@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,12 @@ def break_encoding() -> None:
     ("make", "said"),
     [
         (break_encoding, "answers.jsonl, line 2: is not UTF-8; save it as UTF-8"),
-        (lambda: Path("answers.jsonl").write_text("[1]\n"), "line 1: is no JSON object"),
+        (lambda: Path("answers.jsonl").write_text("1\n"), "line 1: is no JSON object"),
+        (lambda: Path("answers.jsonl").write_text(json.dumps(rows())), "answers.jsonl: is a JSON list; write its"),
+        (lambda: Path("answers.jsonl").write_text(json.dumps(rows(), indent=1)), "answers.jsonl: is a JSON list"),
+        (lambda: write_jsonl(rows(), encoding="utf-16-le"), "answers.jsonl, line 1: is not UTF-8"),
+        (lambda: write_jsonl(rows(), encoding="utf-32"), "answers.jsonl, line 1: is not UTF-16; save it as UTF-8"),
+        (lambda: Path("answers.jsonl").write_text('{"id": "1", "answer": "\\ud800"}'), "line 1: answer has half of"),
         (lambda: Path("answers.jsonl").write_text(""), "answers.jsonl: has no row"),
         (lambda: write_jsonl([{"id": "1"}]), "answers.jsonl, line 1: has no answer; expected answer and id, or"),
         (lambda: write_jsonl([{"question": "?", "answer": "x"}]), "line 1: has no image"),
@@ -186,10 +192,78 @@ def test_resamples_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.count("--resamples: must be at least 1") == 2
 
 
-def test_a_parquet_file_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("answers.parquet").write_bytes(b"nothing")
+@pytest.mark.parametrize("fault", ["cut", "damaged", "another file"])
+def test_a_parquet_file_that_cannot_be_read_is_one_line(fault: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("answers.parquet")
+    pq.write_table(pa.Table.from_pylist(rows()), path)
+    data = path.read_bytes()
+    damaged = data[:60] + bytes(byte ^ 0xFF for byte in data[60:80]) + data[80:]
+    path.write_bytes({"cut": data[: len(data) // 2], "damaged": damaged, "another file": b"nothing"}[fault])
     assert score("answers.parquet") == 1
-    assert "answers.parquet: is not a Parquet file" in capsys.readouterr().err
+    line = capsys.readouterr().err
+    assert line.startswith("error: answers.parquet: is not a complete Parquet file (") and line.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("id\n1\n", "answers.csv, line 1: has no answer; it must name the columns, separated by commas"),
+        ("id;answer\n1;yes\n", "answers.csv, line 1: has no answer; it must name the columns, separated by commas"),
+        ("answer\nyes\n", "answers.csv, line 2: has no question and no image"),
+        ("id,answer,answer\n1,yes,no\n", "answers.csv, line 1: has answer twice; remove a column"),
+        ("id,answer\n1,yes,no\n", "answers.csv, line 2: has more cells than the first line"),
+        ("id,answer\n", "answers.csv: has no row"),
+    ],
+)
+def test_a_csv_file_without_its_columns_is_one_line(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("answers.csv").write_text(text)
+    assert score("answers.csv") == 1
+    line = capsys.readouterr().err
+    assert line.startswith(f"error: {said}") and line.count("\n") == 1
+
+
+def write_clean(reasons: dict[str, str | None]) -> str:
+    pq.write_table(
+        pa.Table.from_pylist([{"id": name, "reason": reason} for name, reason in reasons.items()]), "c.parquet"
+    )
+    return "c.parquet"
+
+
+def test_clean_questions_are_scored_beside_all(capsys: pytest.CaptureFixture[str]) -> None:
+    given = rows(wrong=6)
+    reasons = {row["id"]: "near text" if number < 4 else None for number, row in enumerate(given[:-1])}
+    capsys.readouterr()
+    assert score(write_jsonl(given), "--clean", write_clean(reasons), "--output", "t.parquet", "--json") == 0
+    shown, _, line = capsys.readouterr().out.rstrip().rpartition("\n")
+    own = json.loads(line)["slake"]
+    num = len(given)
+    assert own["clean"]["num_rows"] == num - 5
+    difference = 100 * ((num - 7) / (num - 5) - (num - 6) / num)
+    assert own["difference_clean_exact_match"] == pytest.approx(difference, abs=1e-4)
+    assert re.search(rf"Exact match .* {re.escape(f'{difference:+.1f}')} \(", shown)
+    kept = pq.read_table("t.parquet")["contamination"].to_pylist()
+    assert kept == ["near text"] * 4 + [None] * (num - 5) + ["not checked"]
+    assert score("answers.jsonl", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["slake"]["clean"] == {"num_rows": 0}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: write_clean({"pathvqa/1": None}), "c.parquet: has no question of slake"),
+        (lambda: pq.write_table(pa.table({"id": ["slake/1"]}), "c.parquet"), "c.parquet: is not a .parquet file with"),
+        (lambda: write_clean({}), "c.parquet: is not a .parquet file with rows of id and reason"),
+        (lambda: Path("c.parquet").write_bytes(b"PAR1"), "c.parquet: is not a complete Parquet file"),
+        (lambda: None, "c.parquet: No such file"),
+    ],
+)
+def test_a_file_of_copies_that_cannot_be_used_is_one_line(
+    make: Callable[[], object], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make()
+    assert score(write_jsonl(rows()), "--clean", "c.parquet") == 1
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and said in line and line.count("\n") == 1
 
 
 def test_records_of_a_credentialed_dataset_are_not_named(

@@ -103,6 +103,7 @@ card = Card(
     roles=dict.fromkeys((*LISTS, "unlisted"), Role.EVALUATION),
     published_rows={"train_val": 86_524, "test": 25_596, "unlisted": 0},
     classes=CLASSES,
+    class_names={"Effusion": "pleural effusion", "Edema": "pulmonary edema"},
     is_multi_label=True,
     fitted=("train_val",),
     scored=("test",),

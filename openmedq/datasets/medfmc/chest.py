@@ -55,6 +55,7 @@ card = reader.make_card(
     layout=LAYOUT,
     num_rows=(979, 1161, 2708),
     classes=CLASSES,
+    class_names={"fracture_old": "old fracture", "TB": "tuberculosis"},
 )
 
 read = reader.make_reader(card, LAYOUT)

@@ -45,6 +45,7 @@ card = reader.make_card(
     layout=LAYOUT,
     num_rows=(2358, 3296, 4355),
     classes=("negative", "positive"),
+    class_names={"negative": "tissue without tumor", "positive": "tumor tissue"},
 )
 
 read = reader.make_reader(card, LAYOUT)

@@ -65,7 +65,14 @@ class Layout:
 
 
 def make_card(
-    *, id: str, title: str, modality: str, layout: Layout, num_rows: tuple[int, int, int], classes: tuple[str, ...]
+    *,
+    id: str,
+    title: str,
+    modality: str,
+    layout: Layout,
+    num_rows: tuple[int, int, int],
+    classes: tuple[str, ...],
+    class_names: Mapping[str, str] | None = None,
 ) -> Card:
     """Return the card of one task; `num_rows` are those of SPLITS."""
     lists = {f"data_backup/MedFMC/{layout.task}/{split}.txt": layout.lists[split] for split in SPLITS}
@@ -94,6 +101,7 @@ def make_card(
         roles=dict.fromkeys((*SPLITS, UNLISTED), Role.EVALUATION),
         published_rows={**dict(zip(SPLITS, num_rows, strict=True)), UNLISTED: 0},
         classes=classes,
+        class_names=class_names or {},
         is_multi_label=len(layout.columns) > 1,
         fitted=("trainval",),
         scored=("test_WithLabel",),

@@ -45,6 +45,9 @@ card = make_card(
         "neutrophil",
         "platelet",
     ),
+    class_names={
+        "immature granulocytes(myelocytes, metamyelocytes and promyelocytes)": "immature granulocyte",
+    },
 )
 
 read = make_reader(card, _OFFICIAL_MD5S, num_channels=3)

@@ -59,6 +59,7 @@ def make_card(
     file: File,
     num_rows: tuple[int, int, int],
     classes: tuple[str, ...],
+    class_names: Mapping[str, str] | None = None,
 ) -> Card:
     """Return the card of one dataset; `num_rows` are those of SPLITS, which are the benchmark's own."""
     return Card(
@@ -77,6 +78,7 @@ def make_card(
         roles=dict.fromkeys(SPLITS, Role.EVALUATION),
         published_rows=dict(zip(SPLITS, num_rows, strict=True)),
         classes=classes,
+        class_names=class_names or {},
         fitted=("train",),
         validated=("val",),
         scored=("test",),

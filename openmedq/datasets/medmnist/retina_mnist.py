@@ -1,8 +1,9 @@
 """RetinaMNIST: fundus photographs, graded for diabetic retinopathy, RGB (Liu et al., 2022; Yang et al., 2023).
 
 See `medmnist/reader.py` for the layout (https://zenodo.org/records/10519652). Numbers of rows and md5s are those of
-medmnist 3.0.2. The classes are the grades 0 to 4, which have no names. MedMNIST scores them as an ordinal regression;
-here they are five classes. Almost half of the images have grade 0, very few have grade 4.
+medmnist 3.0.2. The classes are the grades 0 to 4; their names are those of the international scale (Wilkinson et al.,
+2003), by which DeepDRiD grades. MedMNIST scores them as an ordinal regression; here they are five classes. Almost half
+of the images have grade 0, very few have grade 4.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ card = make_card(
     file=File(path=FILE, url=f"{URL}/{FILE}?download=1", md5=_OFFICIAL_MD5S[FILE], about_bytes=3_290_000),
     num_rows=(1_080, 120, 400),
     classes=("0", "1", "2", "3", "4"),
+    class_names={
+        "0": "no diabetic retinopathy",
+        "1": "mild nonproliferative diabetic retinopathy",
+        "2": "moderate nonproliferative diabetic retinopathy",
+        "3": "severe nonproliferative diabetic retinopathy",
+        "4": "proliferative diabetic retinopathy",
+    },
 )
 
 read = make_reader(card, _OFFICIAL_MD5S, num_channels=3)

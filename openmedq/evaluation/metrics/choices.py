@@ -1,9 +1,17 @@
-"""Find the option that a generated answer to a multiple-choice question gives: by letter, by text, or by both."""
+"""The option that is the answer to a multiple-choice question: as generated, or the likeliest one.
+
+A generated answer gives it by letter, by text, or by both.
+"""
 
 from __future__ import annotations
 
 import re
 import string
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
 
 from openmedq.evaluation.metrics.answers import match_key
 from openmedq.schema import Sample, Task
@@ -43,3 +51,30 @@ def read_answer(text: str, sample: Sample) -> str:
     if is_word or f"{match_key(bare)} ".startswith(tuple(starts)):
         return text
     return by_text.get(rest, options[number])
+
+
+def _take_generated(rows: pa.Table) -> list[str | None]:
+    """The answers to questions with options."""
+    pairs = zip(rows["answer"].to_pylist(), rows["options"].to_pylist(), strict=True)
+    return [answer if options else None for answer, options in pairs]
+
+
+def _take_likeliest(rows: pa.Table, *, per_token: bool) -> list[str | None]:
+    """The option with the greatest log-probability, the first one of equals."""
+    columns = (rows[name].to_pylist() for name in ("options", "option_log_probs", "option_num_tokens"))
+    chosen: list[str | None] = []
+    for options, log_probs, num_tokens in zip(*columns, strict=True):
+        if log_probs:
+            values = np.divide(log_probs, num_tokens if per_token else 1)
+            chosen.append(options[int(values.argmax())])
+        else:
+            chosen.append(None)
+    return chosen
+
+
+# What a metric may score beside the columns of predictions.parquet: a text of each row, None for other questions.
+CHOICES: Mapping[str, Callable[[pa.Table], list[str | None]]] = {
+    "choice": _take_generated,
+    "likeliest_choice": partial(_take_likeliest, per_token=False),
+    "likeliest_choice_per_token": partial(_take_likeliest, per_token=True),
+}

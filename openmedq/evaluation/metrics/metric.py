@@ -33,6 +33,7 @@ class Metric:
     is_headline: bool = False  # at the top of the report, with its interval in the summary, a metric of MLflow's run
     has_baseline: bool = False  # scored for the majority baseline too
     answer_type: str | None = None  # OPEN or CLOSED: rows of the other type do not count
+    scores: str = "answer"  # what is scored: a column of predictions.parquet, or a name in `choices.CHOICES`
     family: str = ""  # the figure of which it is one definition; the report compares the definitions
     is_variant: bool = False  # only in metrics.json and in the comparison of definitions
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.answers import normalize_answer
+from openmedq.evaluation.metrics.choices import CHOICES
 from openmedq.evaluation.metrics.intervals import (
     number_groups,
     place,
@@ -55,11 +56,14 @@ def prediction_schema() -> pa.Schema:
             *(pa.field(name, pa.string()) for name in GROUPINGS),  # as the record states it; null if it does not
             pa.field("image_ids", pa.list_(pa.string()), False),
             pa.field("contamination", pa.string()),  # which kind of copy is trained on, or "not checked"; null: none
-            # Of the model; null for another system. See evaluation/generate.py.
+            # Of the model; null for another system. See evaluation/generate.py and likelihood.py.
             pa.field("num_tokens", pa.int32()),  # of the answer, without its end
             pa.field("stop", pa.string()),  # end or length
             pa.field("is_cut", pa.bool_()),  # the prompt did not fit and was shortened
             pa.field("probability", pa.float32()),  # of the answer
+            pa.field("option_log_probs", pa.list_(pa.float32())),  # of each option; null without options
+            pa.field("option_num_tokens", pa.list_(pa.int32())),
+            pa.field("yes_no_log_probs", pa.list_(pa.float32())),  # of yes and of no; null for other questions
             # Normalized training answers, see metrics.baseline; null for another system.
             pa.field("baseline_answer", pa.string()),  # the most frequent one to the question
             pa.field("majority_answer", pa.string()),  # the most frequent one of the source
@@ -246,19 +250,27 @@ def score_predictions(
     return metrics
 
 
-def measure(rows: pa.Table, metrics: Sequence[Metric], answers: str = "answer") -> tuple[Numbers, list[slice]]:
-    """The sums of each row, (rows, K), and each metric's columns; a null answer counts in no metric."""
-    texts = rows[answers].to_pylist()
+def measure(rows: pa.Table, metrics: Sequence[Metric], answers: str | None = None) -> tuple[Numbers, list[slice]]:
+    """The sums of each row, (rows, K), and each metric's columns; a null answer counts in no metric.
+
+    `answers` is the column to score in place of what each metric scores.
+    """
     references = (rows[name].to_pylist() for name in ("reference", "alternatives"))
     accepted = [(reference, *others) for reference, others in zip(*references, strict=True)]
-    numbers = measure_rows(metrics, list(zip([text or "" for text in texts], accepted, strict=True)))
-    is_given = np.array([text is not None for text in texts], dtype=bool)
-    counted = [
-        is_given if metric.answer_type is None else is_given & equal(rows["answer_type"], metric.answer_type)
-        for metric in metrics
-    ]
-    masked = [part for own, mask in zip(numbers, counted, strict=True) for part in (own * mask[:, None], mask[:, None])]
-    return np.hstack([np.zeros((len(texts), 0)), *masked]), place(numbers)
+    scored = [answers or metric.scores for metric in metrics]
+    parts: dict[int, tuple[Numbers, NDArray[Any]]] = {}
+    for name in dict.fromkeys(scored):
+        texts = CHOICES[name](rows) if name in CHOICES else rows[name].to_pylist()
+        is_given = np.array([text is not None for text in texts], dtype=bool)
+        pairs = [("", ("",)) if text is None else (text, each) for text, each in zip(texts, accepted, strict=True)]
+        own = [number for number, each in enumerate(scored) if each == name]
+        for number, measured in zip(own, measure_rows([metrics[each] for each in own], pairs), strict=True):
+            kind = metrics[number].answer_type
+            counts = is_given if kind is None else is_given & equal(rows["answer_type"], kind)
+            parts[number] = measured * counts[:, None], counts[:, None]
+    ordered = [parts[number] for number in range(len(metrics))]
+    columns = [np.zeros((len(rows), 0)), *(part for pair in ordered for part in pair)]
+    return np.hstack(columns), place([measured for measured, _ in ordered])
 
 
 def equal(column: pa.ChunkedArray, value: str) -> NDArray[np.bool_]:

@@ -1,8 +1,10 @@
 """Answers to multiple-choice questions: which option each gives, and which give none."""
 
+import pyarrow as pa
 import pytest
 
 from openmedq.evaluation.metrics.choices import read_answer
+from openmedq.evaluation.metrics.predictions import prediction_schema, score_predictions
 from openmedq.model.prompt import respond
 from openmedq.schema import Task, Turn
 from tests.model.tiny import SAMPLES, make_sample
@@ -88,3 +90,38 @@ def test_what_training_taught_is_read_back() -> None:
 
 def test_other_tasks_have_no_letters() -> None:
     assert read_answer(" B. heart ", SAMPLES[0]) == "B. heart"
+
+
+def _score(rows: list[dict[str, object]]) -> dict[str, float]:
+    given: dict[str, object] = dict.fromkeys(("id", "split", "question", "licence"), "")
+    given |= {"source": "a", "task": "multiple_choice", "answer_type": "closed", "alternatives": [], "image_ids": []}
+    given |= {"provenance": {"file": "", "record": ""}}
+    table = pa.Table.from_pylist([given | row for row in rows], prediction_schema())
+    metrics = score_predictions(table, {"a": len(rows)}, num_resamples=2, confidence=0.95, seed=0)
+    scores: dict[str, float] = metrics["all"]
+    return scores
+
+
+OPTIONS = ["lung", "left lung", "heart"]
+CHOICE = {"options": OPTIONS, "option_num_tokens": [2, 4, 2]}
+
+
+def test_accuracies_of_multiple_choice() -> None:
+    scores = _score(
+        [
+            {**CHOICE, "reference": "left lung", "answer": "lung", "option_log_probs": [-3.0, -4.0, -9.0]},
+            {**CHOICE, "reference": "left lung", "answer": "heart", "option_log_probs": [-8.0, -9.0, -7.0]},
+            {**CHOICE, "reference": "heart", "answer": "heart", "option_log_probs": [-3.0, -4.0, -1.9]},
+            {**CHOICE, "reference": "lung", "answer": "B-cell", "option_log_probs": [-2.0, -2.0, -2.0]},
+            {"options": [], "reference": "yes", "answer": "yes"},  # does not count
+        ]
+    )
+    assert scores["choice_accuracy"] == 25
+    assert scores["likelihood_accuracy"] == 50  # of equals, the first
+    assert scores["likelihood_accuracy_normalized"] == 75
+
+
+def test_another_system_has_no_likelihoods() -> None:
+    scores = _score([{"options": OPTIONS, "reference": "heart", "answer": "heart"}])
+    assert scores["choice_accuracy"] == 100
+    assert not {name for name in scores if name.startswith("likelihood")}
