@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from openmedq import paths
 from openmedq.errors import ParamsError, StaleError
@@ -14,6 +16,8 @@ from openmedq.stages import STAGES
 
 if TYPE_CHECKING:
     from openmedq.config import Params
+
+_log = logging.getLogger(__name__)
 
 
 def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = None) -> int:
@@ -39,6 +43,9 @@ def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = N
     run = importlib.import_module(row.module).run
     if row.is_parallel:
         run = launch.as_member(run)
+    if row.slot == "gpu":
+        output = paths.TRANSFER / encoder / "metrics.json" if encoder else row.artifacts[0]
+        run = _timed(run, "-".join(filter(None, (stage, encoder))), output, params)
     if dataset_id is not None:
         from openmedq.datasets import catalogue, registry
 
@@ -57,6 +64,21 @@ def run_stage(stage: str, dataset_id: str | None = None, encoder: str | None = N
     else:
         run(params)
     return 0
+
+
+def _timed(run: Callable[..., None], node: str, output: Path, params: Params) -> Callable[..., None]:
+    """Return the `run` of a stage that records its wall time; of several processes, the first one does."""
+    if os.environ.get("RANK", "0") != "0":
+        return run
+    from openmedq.model.model import name_device
+    from openmedq.storage import timing
+
+    def run_timed(*arguments: Any) -> None:
+        with timing.record(node, output, device, int(os.environ.get("WORLD_SIZE", "1"))):
+            run(*arguments)
+
+    device = name_device(params.execution.device)
+    return run_timed
 
 
 def _load_params() -> Params:
@@ -174,9 +196,18 @@ def forget_name(name: str, dataset_id: str | None) -> None:
 
 def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     """Copy the trained model or its adapter, with a model card."""
-    from openmedq.datasets import SOURCES
     from openmedq.model import export
+    from openmedq.reporting import model_card
+    from openmedq.reporting.results import read_results
+    from openmedq.tracking import lineage
+
+    def render_card(tree: dict[str, Any]) -> str:
+        results = read_results()
+        if lineage.read_input_md5("evaluate", paths.MODEL) not in (None, lineage.hash_folder(paths.MODEL)):
+            _log.warning(f"{paths.EVALUATION}: scores of another model, so the model card has none; run `dvc repro`")
+            results = dataclasses.replace(results, evaluation={}, transfer={})
+        return model_card.render(results, tree, policy, form)
 
     policy = _load_params().policy.licences
-    export.export(target, policy, {name: source.card for name, source in SOURCES.items()}, form)
+    export.export(target, policy, render_card, form)
     print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")

@@ -22,7 +22,8 @@ ADAPTER = "adapter"  # folder in MODEL: the same as an adapter, if the language 
 TRAINING = Path("data/training")  # metrics.json, loss.csv
 EVALUATION = Path("data/evaluation")  # predictions.parquet, controls.parquet, metrics.json
 TRANSFER = Path("data/transfer")  # <encoder>/predictions.parquet, metrics.json
-REPORT = Path("data/report")  # index.html
+REPORT = Path("data/report")  # index.html, report.md with figures/, model_card.md
+TIMINGS = Path("data/timings")  # <node>.jsonl: wall time of the stages on a device; no DVC output
 CHECKPOINTS = Path("data/checkpoints")  # <name>/: of unfinished trainings; no DVC output, which DVC would remove
 PARTS = Path("data/parts")  # pretrained parts of the profile `small`
 

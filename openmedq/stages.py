@@ -110,7 +110,7 @@ STAGES = {
         ),
         Stage(
             "report",
-            "write one page with scores, intervals and the waterfall",
+            "write one page with scores, intervals and the waterfall, and the model card",
             "openmedq.reporting.report",
             is_tracked=True,
             inputs=(paths.MIX / "waterfall.json", paths.MODEL),

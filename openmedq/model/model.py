@@ -149,6 +149,12 @@ def pick_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def name_device(device: str) -> str:
+    """Return the name of the GPU that `pick_device` picks, or CPU."""
+    picked = pick_device(device)
+    return torch.cuda.get_device_name(picked) if picked.type == "cuda" else "CPU"
+
+
 def _quiet() -> None:
     if not sys.stderr.isatty():
         transformers_logging.disable_progress_bar()

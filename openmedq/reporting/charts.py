@@ -1,4 +1,6 @@
-"""The report's charts: scores with intervals, outcomes of records, training loss. Each returns an inline SVG element.
+"""The report's charts: scores with intervals, calibration, outcomes of records, training loss.
+
+Each returns an inline SVG element.
 
 matplotlib draws the same bytes at each run. Colors are readable on light and dark pages; the page's style sheet sets
 the color of the text.
@@ -36,6 +38,7 @@ _STYLE = {
     "legend.frameon": False,
 }
 _ACCENT, _BASELINE = "#3d85b8", "#d9922e"
+_SERIES = (_ACCENT, _BASELINE, "#6a9a58")
 _OUTCOME_COLORS = {
     "train": "#3d85b8",
     "validation": "#8bbbd9",
@@ -59,16 +62,16 @@ def draw_scores(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, An
         axes.plot(baselines, places, "|", color=_BASELINE, ms=12, mew=2, clip_on=False, label="majority baseline")
         axes.set_xlim(0, 100)
         axes.grid(axis="x")
-        return _render(figure, f"{title} by source in percent, with the majority baseline")
+        return _render(figure, f"{title} by dataset in percent, with the majority baseline")
 
 
 def draw_definitions(title: str, name: str, rows: Sequence[tuple[str, Mapping[str, Any], Sequence[float]]]) -> Markup:
-    """A row for each definition of one score: its value as a dot, its interval as a line, each source as a circle.
+    """A row for each definition of one score: its value as a dot, its interval as a line, each dataset as a circle.
 
     Args:
         title: of the chart.
         name: of what the dots are of, for the legend.
-        rows: label of the definition, `{"value", "low", "high"}`, and the values of single sources.
+        rows: label of the definition, `{"value", "low", "high"}`, and the values of single datasets.
     """
     with rc_context(_STYLE):
         figure, axes = _open([label for label, _, _ in rows])
@@ -82,7 +85,7 @@ def draw_definitions(title: str, name: str, rows: Sequence[tuple[str, Mapping[st
         pairs = [(value, place) for place, (_, _, of_sources) in enumerate(rows) for value in of_sources]
         if pairs:
             xs, ys = zip(*pairs, strict=True)
-            axes.plot(xs, ys, "o", color=_BASELINE, mfc="none", ms=5, clip_on=False, label="each source")
+            axes.plot(xs, ys, "o", color=_BASELINE, mfc="none", ms=5, clip_on=False, label="each dataset")
         axes.plot(values, places, "o", color=_ACCENT, ms=6, clip_on=False, label=f"{name}, with interval")
         axes.set_xlim(0, 100)
         axes.grid(axis="x")
@@ -120,9 +123,50 @@ def draw_loss(title: str, losses: Sequence[tuple[int, float]]) -> Markup:
         return _render(figure, title)
 
 
-def _open(labels: Sequence[str]) -> tuple[Figure, Axes]:
-    """A figure with a row for each label, the first on top."""
-    figure = Figure((WIDTH_IN, 0.9 + 0.3 * len(labels)), layout="constrained")
+def draw_differences(title: str, rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Markup:
+    """A row for each label with a dot and an interval for each of up to three series, and a line at 0.
+
+    Each is `{"label", "value", "low", "high"}`, the numbers None where there are none.
+    """
+    with rc_context(_STYLE):
+        figure, axes = _open([label for label, _ in rows], height=0.45)
+        for number, color in zip(range(len(rows[0][1])), _SERIES, strict=False):
+            places = np.arange(len(rows)) + 0.22 * (number - 1)
+            found = [(place, row[number]) for place, (_, row) in zip(places, rows, strict=True)]
+            found = [(place, each) for place, each in found if each["value"] is not None]
+            bounded = [(place, each) for place, each in found if each["low"] is not None]
+            ends = ([each[end] for _, each in bounded] for end in ("low", "high"))
+            axes.hlines([place for place, _ in bounded], *ends, color=color, alpha=0.4, linewidth=4)
+            values, label = [each["value"] for _, each in found], rows[0][1][number]["label"]
+            axes.plot(values, [place for place, _ in found], "o", color=color, ms=5, label=label)
+        axes.axvline(0, color="#8a9096", linewidth=1)
+        axes.set_xlabel(title)
+        axes.grid(axis="x")
+        return _render(figure, title)
+
+
+def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
+    """The accuracy of each bin over its mean confidence, and beside it the rows of each bin."""
+    with rc_context(_STYLE | {"ytick.color": "#8a9096", "ytick.left": True}):
+        figure = Figure((WIDTH_IN, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        start = 0.5 if all(each["low"] >= 0.5 for each in bins) else 0  # the more probable of two answers has 0.5
+        xs, ys = ([each[name] for each in bins] for name in ("confidence", "accuracy"))
+        left.plot([0, 1], [0, 1], color="#8a9096", linewidth=1, linestyle="--", label="calibrated")
+        left.vlines(xs, xs, ys, color=_BASELINE, linewidth=1.4, label="distance")
+        left.plot(xs, ys, "o", color=_ACCENT, ms=6, clip_on=False, label="bin")
+        left.set(xlim=(start, 1), ylim=(0, 1), xlabel="mean confidence", ylabel="accuracy")
+        left.grid()
+        lows, widths = ([each["low"] for each in bins], [each["high"] - each["low"] for each in bins])
+        right.bar(lows, [each["num_rows"] for each in bins], widths, align="edge", color=_ACCENT, alpha=0.6)
+        right.set(xlim=(start, 1), xlabel="confidence", ylabel="rows")
+        right.grid(axis="y")
+        return _render(figure, title)
+
+
+def _open(labels: Sequence[str], height: float = 0.3) -> tuple[Figure, Axes]:
+    """A figure with a row for each label, the first on top; `height` of a row in inches."""
+    figure = Figure((WIDTH_IN, 0.9 + height * len(labels)), layout="constrained")
     axes = figure.subplots()
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)

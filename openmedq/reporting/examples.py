@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
@@ -31,19 +31,24 @@ class Example:
     """A prediction as the report shows it."""
 
     id: str
-    source: str
+    title: str  # of the source
     question: str
     reference: str
     answer: str
     is_right: bool
     licence: str
     record: str
-    images: tuple[str, ...]  # data URIs
+    images: tuple[bytes, ...]  # JPEG files
+
+    @property
+    def image_uris(self) -> list[str]:
+        """The images as data URIs."""
+        return [f"data:image/jpeg;base64,{base64.b64encode(image).decode()}" for image in self.images]
 
 
-def read_examples(sources: Collection[str], most: int) -> list[Example]:
-    """At most `most` predictions of `sources`, as the report shows them."""
-    return [_describe(row, sample) for row, sample in pick_predictions(sources, most)]
+def read_examples(titles: Mapping[str, str], most: int) -> list[Example]:
+    """At most `most` predictions of the sources with these titles, as the report shows them."""
+    return [_describe(row, sample, titles[row["source"]]) for row, sample in pick_predictions(titles, most)]
 
 
 def pick_predictions(sources: Collection[str], most: int) -> list[tuple[Row, Sample]]:
@@ -83,17 +88,17 @@ def _read_samples(ids: list[str]) -> dict[str, Sample]:
     return {sample.id: sample for sample in ShardStore(paths.SAMPLES).take(rows)}
 
 
-def _describe(row: Row, sample: Sample) -> Example:
+def _describe(row: Row, sample: Sample, title: str) -> Example:
     return Example(
         id=row["id"],
-        source=row["source"],
+        title=title,
         question=_shorten(row["question"]) or f"({row['task']})",
         reference=_shorten(row["reference"]),
         answer=_shorten(row["answer"]),
         is_right=_is_right(row),
         licence=row["licence"],
         record=f"{row['provenance']['file']}, {row['provenance']['record']}",
-        images=tuple(_to_data_uri(image.data) for image in sample.images[:MAX_IMAGES] if image.data),
+        images=tuple(_shrink(image.data) for image in sample.images[:MAX_IMAGES] if image.data),
     )
 
 
@@ -102,10 +107,10 @@ def _shorten(text: str) -> str:
     return plain if len(plain) <= MAX_CHARS else f"{plain[: MAX_CHARS - 1]}…"
 
 
-def _to_data_uri(data: bytes) -> str:
+def _shrink(data: bytes) -> bytes:
     with PIL.Image.open(io.BytesIO(data)) as image:
         small = image.convert("L" if image.mode == "L" else "RGB")
     small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()

@@ -1,125 +1,110 @@
-"""Render the report page: select what to show of the results, and fill in the template."""
+"""Compose the report of the results and render it: as a self-contained HTML page, and as Markdown."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from openmedq.reporting.charts import draw_definitions, draw_loss, draw_outcomes, draw_scores
+from openmedq.reporting.document import Document, Examples, Headline, Section, Text, score
 from openmedq.reporting.examples import Example
-from openmedq.reporting.published import DEFINITIONS, FIGURES, NUM_SOURCES, Figure
-from openmedq.reporting.results import OUTCOMES, WHERE_NEXT, DatasetResult, Results, Tree
+from openmedq.reporting.published import NUM_SOURCES
+from openmedq.reporting.results import Results
+from openmedq.reporting.sections import answers, data, encoders, probes, training
 from openmedq.schema import Role
-
-GROUPINGS = ("question_type", "organ", "modality")
-MAX_GROUPS = 8  # of one source that the page shows; metrics.json has all
-
-PARTS = (("all rows", None), ("open", "open"), ("closed", "closed"), ("clean rows", "clean"))
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """A figure of the paper next to ours, and why the two are not comparable."""
-
-    figure: Figure
-    ours: Tree | None  # {"value", "low", "high"}
-    caveat: str
-
-
-@dataclass(frozen=True)
-class Headline:
-    """A number at the top of the page."""
-
-    name: str
-    interval: Tree  # {"value", "low", "high"}
-    digits: int
-    notes: Sequence[str]
 
 
 def make_environment() -> jinja2.Environment:
     """Return the environment of this package's pages; they share their style with the validation page."""
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(f"openmedq.{name}") for name in ("reporting", "curate")]),
-        autoescape=True,
+        autoescape=lambda name: name is None or ".html" in name,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters.update(inline=_render_inline, md=escape_markdown)
+    return environment
 
 
-def render(results: Results, examples: Sequence[Example]) -> str:
-    """Render the whole page as self-contained HTML."""
-    environment = make_environment()
-    environment.filters.update(count="{:,}".format, score=_format_score, span=_format_span, interval=find_interval)
-    return environment.get_template("report.html.j2").render(
-        results=results,
-        examples=sorted(examples, key=lambda example: not example.images),
-        comparisons=[_compare(results, figure) for figure in FIGURES],
+def compose(results: Results, examples: Sequence[Example]) -> Document:
+    """Select and order the content of the report."""
+    sections = (
+        answers.describe_answers(results),
+        probes.describe_controls(results),
+        answers.describe_clean(results),
+        answers.describe_definitions(results),
+        encoders.describe_paper(results),
+        answers.describe_groups(results),
+        probes.describe_calibration(results),
+        encoders.describe_transfer(results),
+        probes.describe_zero_shot(results),
+        _describe_examples(examples),
+        data.describe_waterfall(results),
+        data.describe_validation(results),
+        training.describe_training(results),
+        training.describe_cost(results),
+        data.describe_missing(results),
+        data.describe_datasets(results),
+        data.describe_next(),
+    )
+    num_present = sum(each.is_present for each in results.sources)
+    num_rows = {role.value: sum(each.outcomes[role.value] for each in results.sources) for role in Role}
+    return Document(
+        lead="Broad open pretraining for medical vision-language models. This run uses "
+        f"{num_present} of the paper’s {NUM_SOURCES} sources: {num_rows['train']:,} rows for training, "
+        f"{num_rows['validation']:,} for validation, {num_rows['evaluation']:,} for evaluation.",
+        notice=_warn_of_miniatures(results),
         headlines=[*_answer_headlines(results), *_transfer_headlines(results)],
-        parts=PARTS,
-        num_sources=NUM_SOURCES,
-        confidence=results.evaluation.get("all", {}).get("confidence"),
-        where_next=WHERE_NEXT,
-        miniatures=[each for each in results.datasets if each.is_miniature],
-        num_present=sum(each.is_present for each in results.sources),
-        num_rows={role.value: sum(each.outcomes[role.value] for each in results.sources) for role in Role},
-        not_evaluated=[
-            f"{each.card.title} ({reason})" for each in results.sources if (reason := _why_not_evaluated(results, each))
-        ],
-        outcomes=OUTCOMES,
-        reasons=[(each.card.title, *reason) for each in results.datasets for reason in each.exclusion_reasons],
-        score_charts=list(_draw_scores(results)),
-        definitions=DEFINITIONS,
-        definitions_chart=_draw_definitions(results),
-        groupings=list(_list_groupings(results)),
-        outcomes_chart=draw_outcomes(
-            "Outcomes of the records found, by dataset", [(each.card.title, each.outcomes) for each in results.datasets]
-        ),
-        loss_chart=draw_loss("Training loss over updates", results.losses) if results.losses else None,
+        sections=[section for section in sections if section],
+        definitions=list(_define_scores(results)),
     )
 
 
-def find_interval(scores: Tree, name: str) -> Tree:
-    """`{"value", "low", "high"}` of a score; the bounds are None if it has no interval."""
-    return {"value": scores[name], "low": scores.get(f"{name}_low"), "high": scores.get(f"{name}_high")}
+def render_html(document: Document) -> str:
+    """Render the document as one HTML page that loads no other file."""
+    return make_environment().get_template("report.html.j2").render(document=document)
 
 
-def _compare(results: Results, figure: Figure) -> Comparison:
-    if figure.source is None:
-        benchmarks = [data for data, _ in results.iterate_transfers()]
-        if not benchmarks:
-            return Comparison(figure, None, "no benchmark in this run")
-        titles = ", ".join(data.card.title for data in benchmarks)
-        kind = "generated miniatures" if any(data.is_miniature for data in benchmarks) else "not the paper's eight"
-        ours = find_interval(results.transfer["mean"][results.encoders[0]], figure.metric)
-        return Comparison(figure, ours, f"ours is of {titles}, {kind}: not comparable")
-    data = results.find(figure.source)
-    scores = results.evaluation.get(figure.source)
-    if data is None or not data.is_present or not scores or not scores["num_rows"]:
-        return Comparison(figure, None, "not in this run")
-    num_rows, num_published = scores["num_rows"], data.num_published_evaluation_rows
-    if data.is_miniature:
-        caveat = "ours is of a generated miniature: not comparable"
-    elif num_rows != num_published:
-        caveat = f"ours is of {num_rows:,} rows, the published test has {num_published:,}: not comparable"
-    else:
-        caveat = "the published test; the paper does not state its tokenizer"
-    return Comparison(figure, find_interval(scores, figure.metric), caveat)
+def render_markdown(document: Document) -> str:
+    """Render the document as Markdown, which shows the images of `render_images`."""
+    text = make_environment().get_template("report.md.j2").render(document=document)
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def _why_not_evaluated(results: Results, data: DatasetResult) -> str:
-    """Why a source has no scores; "" if it has."""
-    if not data.is_present:
-        return data.state
-    if results.evaluation.get(data.card.id, {}).get("num_rows"):
+def render_images(document: Document) -> Iterator[tuple[str, bytes]]:
+    """The files that the Markdown shows: (path, content), charts for light and dark pages and images of records."""
+    style = "<style>text{fill:#1d1f22!important}@media(prefers-color-scheme:dark){text{fill:#e6e6e3!important}}</style>"
+    for figure in document.figures:
+        head, start, rest = figure.svg.partition(">")
+        yield f"figures/{figure.file}.svg", f"{head}{start}{style}{rest}".encode()
+    for place, example in enumerate(document.examples, start=1):
+        for number, image in enumerate(example.images, start=1):
+            yield f"figures/example-{place}-{number}.jpg", image
+
+
+def _describe_examples(examples: Sequence[Example]) -> Section | None:
+    if not examples:
+        return None
+    why = "Right and wrong answers alternate. They are picked by their position in the file, from open sources only."
+    shown = sorted(examples, key=lambda example: not example.images)
+    return Section("examples", "Predictions", [Text(why), Examples(shown)])
+
+
+def _warn_of_miniatures(results: Results) -> str:
+    titles = [each.card.title for each in results.datasets if each.is_miniature]
+    if not titles:
         return ""
-    if data.mix.get(Role.EVALUATION):
-        return "not evaluated"
-    return "its evaluation rows are excluded" if Role.EVALUATION in data.card.roles.values() else "no evaluation split"
+    is_all = len(titles) == sum(each.is_present for each in results.datasets)
+    generated = f"all {len(titles)} datasets" if is_all else ", ".join(titles)
+    return (
+        f"**These are scores on generated miniatures.** The pipeline generated {generated} in the layout of "
+        "the published files. The scores show that every step works and that a small model learns from images. They "
+        "are no evidence about medicine and not comparable with any published figure."
+    )
 
 
 def _answer_headlines(results: Results) -> Iterator[Headline]:
@@ -127,68 +112,54 @@ def _answer_headlines(results: Results) -> Iterator[Headline]:
     for metric in results.metrics:
         if not metric["is_headline"] or not overall["num_rows"]:
             continue
-        parts = [(metric["title"], overall)]
-        if f"{metric['name']}_low" in overall["clean"]:  # a few rows on one image are no headline
-            parts.append((f"{metric['title']}, clean rows", overall["clean"]))
-        for title, scores in parts if metric["has_baseline"] else parts[:1]:
+        name, title = metric["name"], metric["title"]
+        parts = [(title, overall)]
+        if f"{name}_low" in overall.get("clean", {}):  # a few rows on one image are no headline
+            parts.append((f"{title}, clean rows", overall["clean"]))
+        for shown, scores in parts if metric["has_baseline"] else parts[:1]:
             notes = [f"{scores['num_rows']:,} answers"]
             if metric["has_baseline"]:
-                notes.append(f"majority baseline {scores['baseline_' + metric['name']]:.1f}")
-            yield Headline(title, find_interval(scores, metric["name"]), 1, notes)
+                notes.append(f"majority baseline {scores['baseline_' + name]:.1f}")
+            yield Headline(shown, score(scores, name), notes)
 
 
 def _transfer_headlines(results: Results) -> Iterator[Headline]:
     transfers = list(results.iterate_transfers())
     for metric in results.transfer_metrics if transfers else ():
+        if not metric["is_headline"]:
+            continue
         data, scores = transfers[0]
         title, scores = (data.card.title, scores) if len(transfers) == 1 else ("mean", results.transfer["mean"])
         ours, *others = results.encoders
         notes = [f"{encoder} {scores[encoder][metric['name']]:.3f}" for encoder in others]
-        yield Headline(f"{metric['title']}, {title}", find_interval(scores[ours], metric["name"]), 3, notes)
+        yield Headline(f"{metric['title']}, {title}", score(scores[ours], metric["name"], 3), notes)
 
 
-def _draw_scores(results: Results) -> Iterator[Markup]:
-    """A chart of each metric that has a majority baseline."""
-    rows = [(data.card.title, scores) for data, scores in results.iterate_scores()]
-    if len(rows) > 1:
-        rows.insert(0, ("all sources", results.evaluation["all"]))
-    for metric in results.metrics if rows else ():
-        if metric["has_baseline"]:
-            yield draw_scores(metric["name"], metric["title"], rows)
+def _define_scores(results: Results) -> Iterator[str]:
+    confidence = results.evaluation.get("all", {}).get("confidence")
+    share = f" that contain {100 * confidence:g} % of the resamples" if confidence else ""
+    yield (
+        "**BLEU-1** is computed over the corpus, in percent, with one reference and without smoothing, on the tokens "
+        "of NLTK’s `word_tokenize` in lower case; **sentence BLEU-1** is the mean of each row’s own."
+    )
+    yield (
+        "**Exact match** and **token F1** are in percent, after the normalization of the VQA challenge, and take the "
+        "best of the accepted answers. **ROUGE-L** is the F-measure of `rouge_score` without stemming."
+    )
+    yield (
+        "**Open recall** and **closed accuracy** are LLaVA-Med’s: the share of the reference’s tokens in the answer, "
+        "of open questions, and the share of closed questions whose answer contains the reference."
+    )
+    yield f"**Intervals** are percentile bootstrap intervals{share}; images are drawn with all their questions."
+    yield "`data/evaluation/predictions.parquet` holds every answer with its published record."
 
 
-def _draw_definitions(results: Results) -> Markup | None:
-    """The spread of BLEU-1 over its definitions on this run's answers."""
-    scores = [scores for _, scores in results.iterate_scores()]
-    overall = results.evaluation.get("all", {})
-    rows = [
-        (metric["title"], find_interval(overall, metric["name"]), _values_of(scores, metric["name"]))
-        for metric in results.definitions
-        if metric["name"] in overall
-    ]
-    return draw_definitions("BLEU-1 of the same answers by definition, in percent", "all rows", rows) if rows else None
+def _render_inline(text: str) -> Markup:
+    """Escape a text of ours and render its inline markup."""
+    marked = re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r"\*\*([^*]+)\*\*", r"<strong>\1</strong>", marked))
 
 
-def _values_of(scores: Sequence[Tree], name: str) -> list[float]:
-    """The values of single sources, if there are several."""
-    return [each[name] for each in scores if name in each] if len(scores) > 1 else []
-
-
-def _list_groupings(results: Results) -> Iterator[tuple[str, str, list[tuple[str, Tree]], int]]:
-    """Source, what its rows are grouped by, the largest groups with their scores, and how many groups are left out."""
-    for data, scores in results.iterate_scores():
-        for name in GROUPINGS:
-            groups = sorted(scores.get(name, {}).items(), key=lambda group: -group[1]["num_rows"])
-            if len(groups) > 1:
-                yield data.card.title, name.replace("_", " "), groups[:MAX_GROUPS], len(groups[MAX_GROUPS:])
-
-
-def _format_score(value: float, digits: int = 1) -> str:
-    return f"{value:.{digits}f}"
-
-
-def _format_span(interval: Tree, digits: int = 1) -> str:
-    """`62.1 – 70.3`; "" if there is no interval."""
-    if interval["low"] is None:
-        return ""
-    return f"{interval['low']:.{digits}f}\u2009–\u2009{interval['high']:.{digits}f}"
+def escape_markdown(text: str) -> str:
+    """Escape a text that may hold anything, for a cell of a table or a list."""
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", " ".join(text.split()))

@@ -8,6 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NUM_SOURCES = 14  # of the paper's mix
+ENCODERS = {  # that the paper compares its own with: our name and the title
+    "biomedclip": "BiomedCLIP",
+    "pmc_clip": "PMC-CLIP",
+    "pubmedclip": "PubMedCLIP",
+    "scratch": "an encoder from scratch",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Definition:
     """Which of our definitions of BLEU-1 a published figure may be held against, and why."""
 
     source: str  # our dataset
+    title: str  # its title
     name: str
     value: float
     metrics: tuple[str, ...]  # our metrics; none if the definition is not known
@@ -48,19 +55,21 @@ class Definition:
 _OURS = "the paper gives no definition; other public code of its first author computes these two"
 
 DEFINITIONS = (
-    Definition("pathvqa", "OpenMedQ, paper", 75.9, ("bleu_1", "bleu_1_sentence"), _OURS),
-    Definition("pathvqa", "Med-PaLM M, up to 562B", 72.27, (), "its code is not public"),
+    Definition("pathvqa", "PathVQA", "OpenMedQ, paper", 75.9, ("bleu_1", "bleu_1_sentence"), _OURS),
+    Definition("pathvqa", "PathVQA", "Med-PaLM M, up to 562B", 72.27, (), "its code is not public"),
     Definition(
         "pathvqa",
+        "PathVQA",
         "prefix tuning",
         70.3,
         ("bleu_characters",),
         "its public code passes strings to NLTK, which compares characters; an answer equal to the reference scores "
         "less than 100. It is not verified that this code made the figure",
     ),
-    Definition("vqa_med_2019", "OpenMedQ, paper", 64.5, ("bleu_1", "bleu_1_sentence"), _OURS),
+    Definition("vqa_med_2019", "VQA-Med 2019", "OpenMedQ, paper", 64.5, ("bleu_1", "bleu_1_sentence"), _OURS),
     Definition(
         "vqa_med_2019",
+        "VQA-Med 2019",
         "best of the 2019 challenge",
         64.4,
         ("bleu_imageclef_old",),

@@ -1,28 +1,37 @@
-"""Stage report: one page with scores, intervals, examples and the waterfall."""
+"""Stage report: the scores, intervals, examples and the waterfall as one page and as Markdown, and the model card."""
 
 from __future__ import annotations
 
 from openmedq import paths
 from openmedq.config import OURS, Params
+from openmedq.reporting import model_card, page
 from openmedq.reporting.examples import read_examples
-from openmedq.reporting.page import render
 from openmedq.reporting.results import read_results
 from openmedq.storage.progress import Log
 from openmedq.storage.publish import publish
 
 
 def run(params: Params, log: Log) -> None:
-    """Write data/report/index.html, a self-contained page; its examples are records of open sources only.
+    """Write index.html, report.md with its figures and model_card.md to data/report.
 
-    Log the scores of the encoders that are not the model's: no other stage that runs after the training has them.
+    index.html needs no other file. The examples are records of open sources only. Log the scores of the encoders that
+    are not the model's: no other stage that runs after the training has them.
     """
     results = read_results()
-    page = render(results, read_examples(results.open_sources, params.report.num_examples))
+    document = page.compose(results, read_examples(results.open_sources, params.report.num_examples))
+    files = {"index.html": page.render_html(document), "report.md": page.render_markdown(document)}
+    if card := model_card.read_and_render(results):
+        files["model_card.md"] = card
     with publish(paths.REPORT) as folder:
-        folder.mkdir()
-        (folder / "index.html").write_text(page, encoding="utf-8")
-    others = {name: results.transfer["mean"][name] for name in results.encoders if name != OURS}
-    log(
-        {f"transfer/{name}/{metric}": score for name, scores in others.items() for metric, score in scores.items()},
-        None,
-    )
+        (folder / "figures").mkdir(parents=True)
+        for name, text in files.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        for name, content in page.render_images(document):
+            (folder / name).write_bytes(content)
+    others = [encoder for encoder in results.encoders if encoder != OURS]
+    means = {
+        f"transfer/{encoder}/{metric['name']}": results.transfer["mean"][encoder].get(metric["name"])
+        for encoder in others
+        for metric in results.transfer_metrics
+    }
+    log({name: score for name, score in means.items() if score is not None}, None)

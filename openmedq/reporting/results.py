@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from openmedq import config, paths
-from openmedq.config import OURS
+from openmedq.config import OURS, Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access, Card
 from openmedq.schema import Role
-from openmedq.storage.tables import read_counts, read_json
+from openmedq.storage.tables import damage_as_stale, open_parquet, read_counts, read_json
+from openmedq.storage.timing import Timing
+from openmedq.storage.timing import read as read_timing
 
 Tree = Mapping[str, Any]
 
@@ -93,6 +98,10 @@ class Results:
     losses: tuple[tuple[int, float], ...]  # (step, loss)
     evaluation: Tree  # metrics.json of evaluate and of transfer, empty before they have run
     transfer: Tree
+    contamination: Mapping[str, Mapping[str, int]]  # source -> kind of copy in training -> evaluated rows
+    generation: Mapping[str, int]  # num_tokens, num_cut (prompts) and num_unended (answers), if they are recorded
+    timings: Mapping[str, Timing]  # by node, such as transfer-ours
+    languages: tuple[str, ...]  # of the rows, as two letters
 
     @property
     def sources(self) -> list[DatasetResult]:
@@ -100,9 +109,10 @@ class Results:
         return [each for each in self.datasets if each.card.kind == "source"]
 
     @property
-    def open_sources(self) -> set[str]:
-        """Ids of the sources whose records may be shown to anyone."""
-        return {each.card.id for each in self.sources if each.card.access is Access.OPEN and each.is_present}
+    def open_sources(self) -> dict[str, str]:
+        """Ids and titles of the sources whose records may be shown to anyone."""
+        shown = (each.card for each in self.sources if each.card.access is Access.OPEN and each.is_present)
+        return {card.id: card.title for card in shown}
 
     @property
     def encoders(self) -> list[str]:
@@ -112,6 +122,11 @@ class Results:
     def find(self, dataset_id: str) -> DatasetResult | None:
         """One dataset by id."""
         return next((each for each in self.datasets if each.card.id == dataset_id), None)
+
+    def title_of(self, dataset_id: str) -> str:
+        """The title of a dataset; its id if the catalogue lacks it."""
+        data = self.find(dataset_id)
+        return data.card.title if data else dataset_id
 
     @property
     def metrics(self) -> Sequence[Tree]:
@@ -146,13 +161,17 @@ def read_results() -> Results:
     """Read the outputs below the current folder."""
     cards = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else {}
     waterfall = _read_json(paths.MIX / "waterfall.json") or {}
+    params = config.load(paths.PARAMS) if paths.PARAMS.exists() else None
     return Results(
         datasets=tuple(_read_dataset(card, waterfall.get(card.id, {})) for card in cards.values()),
         verdict=_read_json(paths.VALIDATION / "verdict.json"),
         training=_read_json(paths.TRAINING / "metrics.json"),
         losses=_read_losses(paths.TRAINING / "loss.csv"),
         evaluation=_read_json(paths.EVALUATION / "metrics.json") or {},
-        transfer=_read_transfer(),
+        transfer=_read_transfer(params),
+        **_read_predictions(paths.EVALUATION / "predictions.parquet"),
+        timings=dict(_read_timings()),
+        languages=params.normalize.languages if params else ("en",),
     )
 
 
@@ -162,9 +181,9 @@ def _read_dataset(card: Card, counts: Tree) -> DatasetResult:
     return DatasetResult(card, origin, **{name: value for name, value in counts.items() if name != "kind"})
 
 
-def _read_transfer() -> Tree:
+def _read_transfer(params: Params | None) -> Tree:
     """metrics.json of all encoders of the settings in one tree, ours first; of those with ours' benchmarks."""
-    wanted = config.load(paths.PARAMS).transfer.encoders if paths.PARAMS.exists() else None
+    wanted = params.transfer.encoders if params else None
     found = sorted(paths.TRANSFER.glob("*/metrics.json"), key=lambda path: (path.parent.name != OURS, path))
     merged: dict[str, Any] = {}
     for path in found:
@@ -177,6 +196,36 @@ def _read_transfer() -> Tree:
         for name, value in tree.items():
             merged[name] = value if name == "metrics" else merged.get(name, {}) | value
     return merged
+
+
+def _read_predictions(path: Path) -> dict[str, Any]:
+    """Counts of predictions.parquet; older tables lack some of the columns."""
+    if not path.exists():
+        return {"contamination": {}, "generation": {}}
+    with open_parquet(path) as file, damage_as_stale(path):
+        names = set(file.schema_arrow.names)
+        rows = file.read(sorted(names & {"source", "contamination", "num_tokens", "is_cut", "stop"}))
+    found: dict[str, Counter[str]] = {}
+    if "contamination" in names:
+        copies = rows.filter(pc.is_valid(rows["contamination"]))
+        for source, kind in zip(copies["source"].to_pylist(), copies["contamination"].to_pylist(), strict=True):
+            found.setdefault(source, Counter())[kind] += 1
+    generation = {}
+    if "num_tokens" in names:
+        generation["num_tokens"] = pc.sum(rows["num_tokens"]).as_py()
+    if "is_cut" in names:
+        generation["num_cut"] = pc.sum(rows["is_cut"]).as_py()
+    if "stop" in names:
+        generation["num_unended"] = pc.sum(pc.equal(rows["stop"], "length")).as_py()
+    return {"contamination": found, "generation": {name: number or 0 for name, number in generation.items()}}
+
+
+def _read_timings() -> Iterator[tuple[str, Timing]]:
+    outputs = {"train": paths.TRAINING, "evaluate": paths.EVALUATION}
+    outputs |= {f"transfer-{path.parent.name}": path.parent for path in paths.TRANSFER.glob("*/metrics.json")}
+    for node, folder in outputs.items():
+        if timing := read_timing(node, folder / "metrics.json"):
+            yield node, timing
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

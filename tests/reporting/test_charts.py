@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from openmedq.reporting.charts import MAX_POINTS, draw_definitions, draw_loss, draw_outcomes, draw_scores
+from openmedq.reporting.charts import (
+    MAX_POINTS,
+    draw_calibration,
+    draw_definitions,
+    draw_differences,
+    draw_loss,
+    draw_outcomes,
+    draw_scores,
+)
 from openmedq.reporting.results import OUTCOMES
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -20,6 +28,16 @@ CHARTS: dict[str, Callable[[], Markup]] = {
         "Definitions",
         "all",
         [("<a>", {"value": 50, "low": 40, "high": 60}, [10, 90]), ("b", {"value": 5, "low": None, "high": None}, [])],
+    ),
+    "differences": lambda: draw_differences(
+        "Differences",
+        [
+            ("<a>", [{"label": "blank", "value": 5, "low": -1, "high": 9}, {"label": "none", "value": 3, "low": None}]),
+            ("b", [{"label": "blank", "value": None}, {"label": "none", "value": None}]),
+        ],
+    ),
+    "calibration": lambda: draw_calibration(
+        "Calibration", [{"low": 0.5, "high": 0.6, "num_rows": 4, "confidence": 0.55, "accuracy": 0.5}]
     ),
     "outcomes": lambda: draw_outcomes("Outcomes", [("<a>", EMPTY | {"train": 30, "rejected": 10}), ("none", EMPTY)]),
     "no outcomes": lambda: draw_outcomes("Outcomes", []),

@@ -63,7 +63,7 @@ def test_a_new_metric_is_scored_logged_and_shown(finished: dict[str, float]) -> 
     page = (paths.REPORT / "index.html").read_text(encoding="utf-8")
     assert page.count('<th class="number">First letter</th><th class="number">Majority baseline</th>') == 1
     assert "<dt>First letter, clean rows</dt>" in page
-    assert "First letter by source in percent, with the majority baseline" in page  # a chart of its own
+    assert "First letter by dataset in percent, with the majority baseline" in page  # a chart of its own
     low, high = scores["first_letter_low"], scores["first_letter_high"]
     assert f'{scores["first_letter"]:.1f} <span class="span">{low:.1f}\u2009–\u2009{high:.1f}</span>' in page
 

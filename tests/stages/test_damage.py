@@ -56,7 +56,7 @@ READERS: dict[str, Callable[[], object]] = {
     "train": _train,
     "evaluate": lambda: evaluate.run(make_params(), NoLog()),
     "transfer": _transfer,
-    "report": lambda: examples.read_examples(["open_vqa"], 9),
+    "report": lambda: examples.read_examples({"open_vqa": "Open VQA"}, 9),
     "forget": lambda: forget.forget("open_vqa/0-Is"),
 }
 

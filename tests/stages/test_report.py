@@ -105,11 +105,12 @@ def test_the_definitions_of_bleu_1_stand_beside_each_other_and_what_they_may_be_
     names = {metric["name"] for metric in definitions}
     for each in published.DEFINITIONS:
         assert set(each.metrics) <= names
-        assert f'<th scope="row">{each.name}, {each.source}</th><td class="number">{each.value}</td>' in page
+        assert f'<th scope="row">{each.title}, {each.name}</th><td class="number">{each.value}</td>' in page
+        assert each.source not in page
 
 
 def test_a_definition_that_fits_no_metric_is_none() -> None:
-    assert re.search(r"Med-PaLM M, up to 562B, pathvqa</th>.*\s*<td>none</td>", write())
+    assert re.search(r"PathVQA, Med-PaLM M, up to 562B</th><td [^>]*>72.27</td><td>none</td>", write())
 
 
 @pytest.mark.parametrize("most", [0, 1, 5])
@@ -129,9 +130,7 @@ def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
 def test_the_waterfall_holds_every_number(name: str) -> None:
     page = write()
     waterfall = json.loads((paths.MIX / "waterfall.json").read_text(encoding="utf-8"))[name]
-    row = re.search(
-        rf'<th scope="row">Title of {name}</th>\s*<td class="">local folder</td>(.*?)</tr>', page, re.DOTALL
-    )
+    row = re.search(rf'<th scope="row">Title of {name}</th>\s*<td>local folder</td>(.*?)</tr>', page, re.DOTALL)
     assert row is not None
     numbers = re.findall(r'<td class="number[^"]*">([^<]*)</td>', row[1])
     mix = waterfall["mix"]
@@ -143,7 +142,7 @@ def test_the_waterfall_holds_every_number(name: str) -> None:
 
 def test_what_is_absent_is_said() -> None:
     page = write()
-    assert "Title of absent_vqa (absent)" in page
+    assert '<th scope="row">Title of absent_vqa</th><td class="why">absent</td>' in page
     assert '<td class="none">absent</td>' in page
 
 
@@ -164,7 +163,8 @@ def test_a_set_without_evaluation_rows_says_why_it_is_not_asked() -> None:
     metrics = paths.EVALUATION / "metrics.json"
     scores = json.loads(metrics.read_text(encoding="utf-8"))
     metrics.write_text(json.dumps({name: each for name, each in scores.items() if name != "open_text"}))
-    assert "Title of open_text (its evaluation rows are excluded)" in write()
+    reason = '<th scope="row">Answers to Title of open_text</th><td class="why">its evaluation rows are excluded</td>'
+    assert reason in write()
 
 
 def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() -> None:
@@ -178,7 +178,7 @@ def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() ->
 
 def test_a_part_of_the_published_test_does_not_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     figures = (published.Figure("open_vqa, BLEU-1", "open_vqa", "bleu_1", 75.9, (("other", 70.3),)),)
-    monkeypatch.setattr("openmedq.reporting.page.FIGURES", figures)
+    monkeypatch.setattr("openmedq.reporting.sections.encoders.FIGURES", figures)
     assert "not comparable" not in write()
     catalogue = paths.CATALOGUE.read_text(encoding="utf-8")
     paths.CATALOGUE.write_text(catalogue.replace("test: 8", "test: 800"), encoding="utf-8")

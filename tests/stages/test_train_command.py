@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,11 @@ import pytest
 
 from openmedq import paths
 from openmedq.cli import main
+from openmedq.config import Params
 from openmedq.config.render import render
+from openmedq.evaluation import transfer
+from openmedq.storage import timing
+from openmedq.storage.progress import Log
 from openmedq.tracking import store
 from tests.stages.results import write_learning, write_run
 from tests.stages.test_train import params
@@ -39,3 +44,23 @@ def test_a_training_that_fails_is_one_line_and_a_failed_run(capsys: pytest.Captu
     client, experiment_id = store.connect()
     (trained,) = client.search_runs([experiment_id])
     assert trained.info.status == "FAILED" and "md5.model" not in trained.data.tags
+    attempt = json.loads((paths.TIMINGS / "train.jsonl").read_text(encoding="utf-8"))
+    assert (attempt["output"], attempt["device"], attempt["num_devices"]) == (None, "CPU", 1)
+
+
+@pytest.mark.parametrize(("rank", "is_timed"), [("0", True), ("1", False)])
+def test_the_first_of_several_processes_records_the_time(
+    rank: str, is_timed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = paths.TRANSFER / "scratch" / "metrics.json"
+
+    def run(settings: Params, encoder: str, log: Log) -> None:
+        output.write_text("{}", encoding="utf-8")
+
+    write_project()
+    monkeypatch.setattr(transfer, "run", run)
+    monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["transfer", "scratch"]) == 0
+    found = timing.read("transfer-scratch", output)
+    assert found.num_devices == 2 if is_timed else found is None

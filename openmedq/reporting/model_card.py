@@ -1,0 +1,180 @@
+"""The model card: front matter of the Hugging Face Hub with the scores, and the terms of the training data.
+
+Results on generated data are named so, and generated datasets are not listed as the published ones.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from openmedq import paths
+from openmedq.config import OURS, Licences
+from openmedq.datasets.card import Access
+from openmedq.model import provenance
+from openmedq.reporting.document import Cell, Row, Table, count, score, text
+from openmedq.reporting.page import make_environment
+from openmedq.reporting.results import DatasetResult, Results
+from openmedq.reporting.sections.answers import iterate_scores
+from openmedq.schema import Task
+
+Form = Literal["merged", "adapter"]
+Tree = Mapping[str, Any]
+
+MODEL_NAME = "OpenMedQ"
+_HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_TASKS = {  # of the Hub
+    Task.CAPTION: "image-to-text",
+    Task.REPORT: "image-to-text",
+    Task.CLASSIFICATION: "image-classification",
+}
+
+
+def read_and_render(results: Results) -> str | None:
+    """The card of data/model with the licence policy of its training; None if there is no model."""
+    if not (paths.MODEL / provenance.NAME).exists():
+        return None
+    tree = provenance.read(paths.MODEL)
+    return render(results, tree, tree["policy"])
+
+
+def render(results: Results, tree: Tree, policy: Licences, form: Form = "merged") -> str:
+    """Render the card.
+
+    Args:
+        results: of the run; without scores the card has no `model-index`.
+        tree: training_data.json.
+        policy: licence policy of the export.
+        form: of the exported weights.
+    """
+    sources = tree["sources"]
+    language = tree["base_weights"].get("language", {})
+    arguments = {"pretrained_model_name_or_path": language.get("weights")}
+    if language.get("revision"):
+        arguments["revision"] = language["revision"]
+    scored = list(iterate_scores(results))
+    credentialed = [name for name, entry in sources.items() if entry["access"] == Access.CREDENTIALED]
+    miniatures = [name for name, entry in sources.items() if entry["origin"] == "miniature"]
+    return (
+        make_environment()
+        .get_template("model_card.md.j2")
+        .render(
+            front_matter=_describe(results, tree, form).to_yaml(),
+            form=form,
+            language=language,
+            arguments=json.dumps(arguments),
+            policies=(tree["policy"], policy),
+            credentialed=[results.title_of(name) for name in credentialed],
+            miniatures=[results.title_of(name) for name in miniatures],
+            scores=_tabulate_scores(results) if scored else None,
+            transfer=_tabulate_transfer(results) if list(results.iterate_transfers()) else None,
+            confidence=results.evaluation.get("all", {}).get("confidence"),
+            sources=_tabulate_sources(results, sources),
+            bases=_tabulate_bases(tree["base_weights"]),
+        )
+    )
+
+
+def _describe(results: Results, tree: Tree, form: Form) -> ModelCardData:
+    """The front matter."""
+    published = [results.find(name) for name, entry in tree["sources"].items() if entry["origin"] != "miniature"]
+    bases = [base["weights"] for base in tree["base_weights"].values() if _HUB_ID.fullmatch(base["weights"])]
+    tags = ["medical", "vision-language", "radiology", "pathology", "visual-question-answering", "openmedq"]
+    if len(published) < len(tree["sources"]):
+        tags.append("generated-data")
+    return ModelCardData(
+        model_name=MODEL_NAME,
+        language=list(results.languages),
+        license="other",
+        license_name="licences-of-the-training-data",
+        license_link="README.md",
+        library_name="transformers" if form == "merged" else "peft",
+        pipeline_tag="image-text-to-text",
+        base_model=bases or None,
+        datasets=sorted(set(filter(None, map(_find_hub_id, filter(None, published))))) or None,
+        tags=tags,
+        eval_results=[*_list_answers(results), *_list_transfer(results)] or None,
+    )
+
+
+def _find_hub_id(data: DatasetResult) -> str | None:
+    """The id of a dataset on the Hub, if it is published there."""
+    found = (_HUB.match(url) for url in (data.card.homepage, *(file.url for file in data.card.files)))
+    return next((match[1] for match in found if match), None)
+
+
+def _list_answers(results: Results) -> Iterator[EvalResult]:
+    for data, scores in results.iterate_scores():
+        for metric in results.evaluation["metrics"]:
+            if metric["name"] in scores:
+                yield _evaluate(data, metric, scores)
+
+
+def _list_transfer(results: Results) -> Iterator[EvalResult]:
+    for data, scores in results.iterate_transfers():
+        for metric in results.transfer_metrics:
+            own = scores.get(OURS, {})
+            if metric["name"] in own:
+                yield _evaluate(data, metric, own | {"num_rows": scores["num_test_rows"]})
+
+
+def _evaluate(data: DatasetResult, metric: Tree, scores: Tree) -> EvalResult:
+    """One entry of model-index; the interval and the number of rows are arguments of the metric."""
+    name, card = metric["name"], data.card
+    arguments = {"num_rows": scores["num_rows"]}
+    arguments |= {bound: scores[f"{name}_{bound}"] for bound in ("low", "high") if f"{name}_{bound}" in scores}
+    task = "question-answering" if card.modality == "text" else _TASKS.get(card.task, "visual-question-answering")
+    return EvalResult(
+        task_type=task,
+        dataset_type=f"generated-miniature/{card.id}" if data.is_miniature else _find_hub_id(data) or card.id,
+        dataset_name=f"{card.title} (generated miniature)" if data.is_miniature else card.title,
+        metric_type=name,
+        metric_name=metric["title"],
+        metric_value=scores[name],
+        metric_args=arguments,
+        verified=False,
+    )
+
+
+def _tabulate_scores(results: Results) -> Table:
+    rows = [
+        Row([text(title), count(scores["num_rows"]), *(score(scores, metric["name"]) for metric in results.metrics)])
+        for title, scores in iterate_scores(results)
+    ]
+    return Table(["Dataset", "Rows", *(metric["title"] for metric in results.metrics)], rows)
+
+
+def _tabulate_transfer(results: Results) -> Table:
+    rows = []
+    for data, scores in results.iterate_transfers():
+        own = (score(scores.get(OURS, {}), metric["name"], 3) for metric in results.transfer_metrics)
+        rows.append(Row([text(data.card.title), count(scores["num_test_rows"]), *own]))
+    return Table(["Dataset", "Test rows", *(metric["title"] for metric in results.transfer_metrics)], rows)
+
+
+def _tabulate_sources(results: Results, sources: Tree) -> Table:
+    rows = []
+    for name, entry in sources.items():
+        data = results.find(name)
+        title = Cell(data.card.title, link=data.card.homepage) if data else text(name)
+        licences = "; ".join(f"{licence}: {number:,}" for licence, number in entry["licences"].items())
+        citation = data.card.citation if data else ""
+        rows.append(
+            Row([title, count(entry["rows"]), *map(text, (licences, entry["access"], entry["origin"], citation))])
+        )
+    return Table(["Dataset", "Training rows", "Licences of the rows", "Access", "Origin", "Citation"], rows)
+
+
+def _tabulate_bases(bases: Tree) -> Table | None:
+    rows = [
+        Row(
+            [text(part), *(text(base[name]) for name in ("weights", "revision")), text(base["licence"] or "not stated")]
+        )
+        for part, base in bases.items()
+    ]
+    return Table(["Part", "Weights", "Revision", "Licence"], rows) if rows else None

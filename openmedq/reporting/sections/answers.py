@@ -1,0 +1,209 @@
+"""The scores of the answers: by dataset and part, by definition, on the clean rows, by group."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from openmedq.reporting.charts import draw_definitions, draw_scores
+from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Section, Table, Text, count, score, text
+from openmedq.reporting.published import DEFINITIONS, Definition
+from openmedq.reporting.results import Results, Tree
+
+ALL = "All datasets"
+GROUPINGS = ("question_type", "organ", "modality")
+MAX_GROUPS = 8  # of one dataset that the report shows; metrics.json has all
+BASELINES = {"baseline_": "Majority baseline", "majority_": "Majority of the dataset"}  # by prefix of the score
+PARTS = ("open", "closed", "clean")  # of the rows of a dataset
+
+
+def iterate_scores(results: Results) -> Iterator[tuple[str, Tree]]:
+    """(title, scores) of all rows together, if there are several datasets, and of each dataset."""
+    scored = [(data.card.title, scores) for data, scores in results.iterate_scores()]
+    if len(scored) > 1:
+        yield ALL, results.evaluation["all"]
+    yield from scored
+
+
+def describe_answers(results: Results) -> Section:
+    """The scores of each dataset and its parts, with intervals and the majority baseline."""
+    return Section("scores", "Answers to the evaluation splits", list(_show_scores(results)))
+
+
+def _show_scores(results: Results) -> Iterator[Block]:
+    scored = list(iterate_scores(results))
+    if not scored:
+        yield Text("No scores: `evaluate` has not been run, or the mix has no row of an evaluation split.", "")
+        return
+    yield Text(
+        "Greedy answers, scored against the references. The majority baselines see no image: one answers each question "
+        "with its most frequent training answer, the other with the most frequent one of the dataset. Only a score "
+        "above them shows that the model uses the image or the text."
+    )
+    for metric in results.metrics:
+        if metric["has_baseline"]:
+            title = f"{metric['title']} by dataset in percent, with the majority baseline"
+            yield Figure(metric["name"], title, draw_scores(metric["name"], metric["title"], scored))
+    columns = list(_list_columns(results, [scores for _, scores in scored]))
+    header = ["Dataset", "Rows", *(title for _, title in columns)]
+    names = [name for name, _ in columns]
+    yield Table(header, [row for title, scores in scored for row in _list_parts(names, title, scores)])
+    shown = [*names, *(metric["name"] for metric in results.definitions)]
+    if others := [metric for metric in results.evaluation["metrics"] if metric["name"] not in shown]:
+        yield Heading("Scores of some of the questions")
+        yield _tabulate_metrics("Score", others, scored)
+
+
+def _list_columns(results: Results, scored: Sequence[Tree]) -> Iterator[tuple[str, str]]:
+    """(name, title) of the scores that every dataset has, and of their baselines."""
+    for metric in results.metrics:
+        name = metric["name"]
+        if metric["is_headline"] or all(name in scores for scores in scored):
+            yield name, metric["title"]
+            for prefix, title in BASELINES.items():
+                if any(f"{prefix}{name}" in scores for scores in scored):
+                    yield f"{prefix}{name}", title
+
+
+def _list_parts(names: Sequence[str], title: str, scores: Tree) -> Iterator[Row]:
+    """The rows of a dataset: all of it, and its parts that are not all of it."""
+    yield Row(_list_cells(names, title, scores))
+    for name in PARTS:
+        part = scores.get(name)
+        if part and 0 < part["num_rows"] < scores["num_rows"]:
+            yield Row(_list_cells(names, name, part), is_part=True)
+
+
+def _list_cells(names: Sequence[str], title: str, scores: Tree) -> list[Cell]:
+    num_rows, num_available = scores["num_rows"], scores.get("num_available", scores["num_rows"])
+    number = count(num_rows)
+    if num_rows != num_available:
+        number = Cell(number.text, f"of {num_available:,}", number.kind)
+    return [text(title), number, *(score(scores, name) for name in names)]
+
+
+def _tabulate_metrics(title: str, metrics: Iterable[Tree], scored: Sequence[tuple[str, Tree]]) -> Table:
+    """A row for each metric, a column for each dataset."""
+    rows = [
+        Row([text(metric["title"]), *(score(scores, metric["name"]) for _, scores in scored)]) for metric in metrics
+    ]
+    return Table([title, *(name for name, _ in scored)], rows)
+
+
+def describe_definitions(results: Results) -> Section | None:
+    """BLEU-1 of the same answers by definition, and the published figures that each can be compared with."""
+    scored = list(iterate_scores(results))
+    if not scored or not results.definitions:
+        return None
+    title = "BLEU-1 of the same answers by definition, in percent"
+    overall = scored[0][1]
+    of_datasets = [scores for _, scores in scored[1:]]
+    rows = [
+        (
+            metric["title"],
+            {"value": overall[metric["name"]], **_bounds(overall, metric["name"])},
+            [each[metric["name"]] for each in of_datasets if metric["name"] in each],
+        )
+        for metric in results.definitions
+        if metric["name"] in overall
+    ]
+    blocks: list[Block] = [
+        Text(
+            "The same answers under each definition by which published figures were computed. Two figures can be "
+            "compared only if one definition gave both."
+        ),
+        Figure("definitions", title, draw_definitions(title, "all rows", rows)),
+        _tabulate_metrics("Definition", results.definitions, scored),
+        Heading("Which published figure can be compared with which definition"),
+        Table(
+            ["Published figure", "Published", "Comparable definition: this run", "Reason"],
+            [_match(results, each) for each in DEFINITIONS],
+        ),
+    ]
+    return Section("definitions", "BLEU-1 by definition", blocks)
+
+
+def _bounds(scores: Tree, name: str) -> Tree:
+    return {bound: scores.get(f"{name}_{bound}") for bound in ("low", "high")}
+
+
+def _match(results: Results, each: Definition) -> Row:
+    """A published figure and our scores under the definitions that it can be compared with."""
+    scores = results.evaluation.get(each.source, {})
+    ours = [
+        f"{metric['title']}: {score(scores, metric['name']).text}"
+        for metric in results.definitions
+        if metric["name"] in each.metrics
+    ]
+    return Row(
+        [
+            text(f"{each.title}, {each.name}"),
+            Cell(str(each.value), kind="number"),
+            text("; ".join(ours) or "none"),
+            text(each.reason, "why"),
+        ]
+    )
+
+
+def describe_clean(results: Results) -> Section | None:
+    """The rows that no training row repeats, beside all rows."""
+    scored = [(title, scores) for title, scores in iterate_scores(results) if scores.get("clean", {}).get("num_rows")]
+    if not scored:
+        return None
+    names = [(metric["name"], metric["title"]) for metric in results.metrics if metric["is_headline"]]
+    header = ["Dataset", "Rows", "Clean rows"]
+    for _, title in names:
+        header += [title, f"{title}, clean", "Difference"]
+    rows = []
+    for title, scores in scored:
+        cells = [text(title), count(scores["num_rows"]), count(scores["clean"]["num_rows"])]
+        for name, _ in names:
+            cells += [score(scores, name), score(scores["clean"], name)]
+            cells.append(score(scores, f"difference_clean_{name}", is_signed=True))
+        rows.append(Row(cells))
+    blocks: list[Block] = [
+        Text(
+            "An evaluation row is clean if no training row shows its image or asks its question with its answer. The "
+            "difference is the score on the clean rows minus the score on all rows."
+        ),
+        Table(header, rows),
+    ]
+    if results.contamination:
+        kinds = sorted({kind for kinds in results.contamination.values() for kind in kinds})
+        blocks += [
+            Heading("Evaluation rows that are not clean"),
+            Table(
+                ["Dataset", *(kind.capitalize() for kind in kinds)],
+                [
+                    Row([text(results.title_of(source)), *(count(kinds_of.get(kind)) for kind in kinds)])
+                    for source, kinds_of in results.contamination.items()
+                ],
+            ),
+        ]
+    return Section("clean", "Clean rows", blocks)
+
+
+def describe_groups(results: Results) -> Section | None:
+    """The scores by question type, organ and modality."""
+    rows = []
+    for data, scores in results.iterate_scores():
+        for name in GROUPINGS:
+            groups = sorted(scores.get(name, {}).items(), key=lambda group: -group[1]["num_rows"])
+            if len(groups) < 2:
+                continue
+            for place, (value, part) in enumerate(groups[:MAX_GROUPS]):
+                title = f"{data.card.title}, {name.replace('_', ' ')}" if not place else ""
+                cells = (score(part, metric["name"]) for metric in results.metrics)
+                rows.append(
+                    Row([Cell(title), text(value), count(part["num_rows"]), *cells], is_part=bool(place)),
+                )
+            if others := len(groups[MAX_GROUPS:]):
+                rows.append(Row([Cell(""), Cell(f"and {others} more", kind="none")], is_part=True))
+    if not rows:
+        return None
+    blocks: list[Block] = [
+        Text(
+            "As the records state them; the largest groups of each dataset. `data/evaluation/metrics.json` has all.",
+        ),
+        Table(["Dataset", "Group", "Rows", *(metric["title"] for metric in results.metrics)], rows),
+    ]
+    return Section("groups", "By question type, organ and modality", blocks)

@@ -1,0 +1,146 @@
+"""The data: rows from the published files to the mix, validation, licences, and what this run has left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from openmedq.reporting.charts import draw_outcomes
+from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Section, Table, Text, count, text
+from openmedq.reporting.published import ENCODERS
+from openmedq.reporting.results import OUTCOMES, WHERE_NEXT, DatasetResult, Results
+from openmedq.schema import Role
+
+_ORIGINS = {"mirror": "local folder"}
+
+
+def describe_waterfall(results: Results) -> Section:
+    """The number of records of each dataset by outcome."""
+    title = "Outcomes of the records found, by dataset"
+    blocks: list[Block] = [
+        Text(
+            "Every record found is in the mix or excluded for a reason. All bars have the same length; their parts are "
+            "shares of the dataset’s records."
+        ),
+        Figure(
+            "outcomes", title, draw_outcomes(title, [(each.card.title, each.outcomes) for each in results.datasets])
+        ),
+        Table(
+            ["Dataset", "Files", "Found", "Read", *(name.capitalize() for name in OUTCOMES)],
+            [_count_outcomes(each) for each in results.datasets],
+        ),
+    ]
+    reasons = [
+        Row([text(each.card.title if not place else ""), text(reason), count(number)], is_part=bool(place))
+        for each in results.datasets
+        for place, (reason, number) in enumerate(each.exclusion_reasons)
+    ]
+    if reasons:
+        blocks += [Heading("Exclusion reasons"), Table(["Dataset", "Reason", "Records"], reasons)]
+    return Section("waterfall", "From the published files to the mix", blocks)
+
+
+def _count_outcomes(data: DatasetResult) -> Row:
+    title = Cell(data.card.title, "benchmark" if data.card.kind == "benchmark" else "")
+    if data.is_present:
+        files = text(_ORIGINS.get(data.origin or "", data.origin))
+    else:
+        files = text(f"{data.state}: {data.reason}" if data.reason else data.state, "none")
+    return Row([title, files, *map(count, (data.found, data.read, *(data.outcomes[name] for name in OUTCOMES)))])
+
+
+def describe_validation(results: Results) -> Section:
+    """The expectations by table."""
+    return Section("validation", "Data validation", list(_show_validation(results)))
+
+
+def _show_validation(results: Results) -> Iterator[Block]:
+    verdict = results.verdict
+    if not verdict:
+        yield Text("No verdict: `validate` has not been run.", "")
+        return
+    total, red = verdict["num_expectations"], verdict["num_red"]
+    result = (
+        f"All {total} expectations are met." if verdict["success"] else f"{red} of {total} expectations are not met."
+    )
+    yield Text(f"**{'Green' if verdict['success'] else 'Red'}.** {result} Training starts on green data only.", "")
+    rows = []
+    for table in sorted({each["table"] for each in verdict["expectations"]}):
+        own = [each for each in verdict["expectations"] if each["table"] == table]
+        failed = [each["statement"] for each in own if not each["success"]]
+        statements = text("; ".join(failed), "bad")
+        rows.append(Row([text(table), count(len(own)), count(len(own) - len(failed)), statements]))
+    yield Table(["Table", "Expectations", "Met", "Not met"], rows)
+
+
+def describe_datasets(results: Results) -> Section:
+    """Licence and access of each dataset."""
+    rows = [
+        Row(
+            [
+                Cell(each.card.title, link=each.card.homepage),
+                *map(text, (each.card.licence, each.card.access)),
+                *map(text, (each.card.task.replace("_", " "), each.card.modality)),
+            ]
+        )
+        for each in results.datasets
+    ]
+    blocks: list[Block] = [
+        Text(
+            "Each row keeps the licence of its own record, if the record states one, and the dataset’s otherwise. This "
+            "report shows texts and images of open datasets only."
+        ),
+        Table(["Dataset", "Licence", "Access", "Task", "Modality"], rows),
+    ]
+    return Section("datasets", "Datasets and their terms", blocks)
+
+
+def describe_missing(results: Results) -> Section | None:
+    """What this run has not done, and why."""
+    rows = [Row([text(what), text(reason, "why")]) for what, reason in _list_missing(results)]
+    return Section("missing", "What was not run", [Table(["What", "Reason"], rows)]) if rows else None
+
+
+def _list_missing(results: Results) -> Iterator[tuple[str, str]]:
+    for data in results.datasets:
+        if not data.is_present:
+            yield data.card.title, f"{data.state}: {data.reason}" if data.reason else data.state
+    for data in results.sources:
+        if data.is_present and (reason := _why_not_evaluated(results, data)):
+            yield f"Answers to {data.card.title}", reason
+    for data, scores in results.iterate_scores():
+        if scores["num_rows"] != scores["num_available"]:
+            number = scores["num_available"] - scores["num_rows"]
+            yield f"{number:,} rows of {data.card.title}", "evaluate.max_rows limits the rows of a dataset"
+    scored = {data.card.id for data, _ in results.iterate_transfers()}
+    for data in results.datasets:
+        if data.card.kind == "benchmark" and data.is_present and data.card.id not in scored:
+            yield f"Transfer to {data.card.title}", "transfer has not scored it"
+    for name, title in ENCODERS.items():
+        if results.encoders and name not in results.encoders:
+            yield f"Transfer of {title}", "transfer.encoders does not name it"
+    if not results.evaluation:
+        return
+    if not results.evaluation.get("controls"):
+        yield "Controls without the image", "the evaluation has none (evaluate.controls)"
+    zero_shot = results.evaluation.get("zero_shot", {})
+    if not zero_shot:
+        yield "Zero-shot classification", "the evaluation has none (evaluate.zero_shot_rows)"
+    elif not any("similarity" in scores for name, scores in zero_shot.items() if name != "metrics"):
+        yield "Zero-shot classification by similarity", "the model was not trained with the contrastive loss"
+    if not results.evaluation.get("calibration"):
+        yield "Calibration of closed answers", "the evaluation has none"
+
+
+def _why_not_evaluated(results: Results, data: DatasetResult) -> str:
+    """Why a source has no scores; "" if it has."""
+    if results.evaluation.get(data.card.id, {}).get("num_rows"):
+        return ""
+    if data.mix.get(Role.EVALUATION):
+        return "not evaluated"
+    return "its evaluation rows are excluded" if Role.EVALUATION in data.card.roles.values() else "no evaluation split"
+
+
+def describe_next() -> Section:
+    """Where the other outputs are."""
+    rows = [Row([text(name), Cell(place, kind="code"), text(words, "why")]) for name, place, words in WHERE_NEXT]
+    return Section("next", "Where to look next", [Table(["What", "Where", "Content"], rows)])

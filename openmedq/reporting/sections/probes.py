@@ -1,0 +1,138 @@
+"""What the scores rest on: answers without the image, zero-shot classification, and how reliable confidences are."""
+
+from __future__ import annotations
+
+from openmedq.config import OURS
+from openmedq.reporting.charts import draw_calibration, draw_differences
+from openmedq.reporting.document import (
+    Block,
+    Figure,
+    Heading,
+    Row,
+    Section,
+    Table,
+    Text,
+    count,
+    format_number,
+    score,
+    text,
+)
+from openmedq.reporting.results import Results, Tree
+from openmedq.reporting.sections.answers import ALL
+
+CONTROLS = {"blank": "Blank image", "shuffled": "Image of another question", "no_image": "No image"}
+METHODS = {"likelihood": "likelihood of the class names", "similarity": "similarity of image and class text"}
+
+
+def describe_controls(results: Results) -> Section | None:
+    """The same questions and model with other images or none."""
+    controls = results.evaluation.get("controls", {})
+    shown = {name: title for name, title in CONTROLS.items() if name in controls}
+    sources = [("all", ALL), *((data.card.id, data.card.title) for data, _ in results.iterate_scores())]
+    sources = [(key, title) for key, title in sources if any(_has_rows(controls[name], key) for name in shown)]
+    if not sources:
+        return None
+    blocks: list[Block] = [
+        Text(
+            "The same model answers the same questions without their images. A difference near 0 means that the model "
+            "answers from the question alone. Questions without an image are left out."
+        )
+    ]
+    for metric in results.metrics:
+        if not metric["is_headline"]:
+            continue
+        name, title = metric["name"], f"{metric['title']}: the model minus each control, in percent"
+        differences = [
+            (
+                label,
+                [{"label": shown[each], **_find(controls[each].get(key, {}), f"difference_{name}")} for each in shown],
+            )
+            for key, label in sources
+        ]
+        blocks.append(Figure(f"controls-{name}", title, draw_differences(title, differences)))
+        rows = []
+        for key, label in sources:
+            parts = [controls[each].get(key, {}) for each in shown]
+            cells = [text(label), count(max(part.get("num_rows", 0) for part in parts))]
+            for part in parts:
+                cells += [score(part, name), score(part, f"difference_{name}", is_signed=True)]
+            rows.append(Row(cells))
+        header = [cell for label in shown.values() for cell in (label, "Difference")]
+        blocks.append(Table([metric["title"], "Rows", *header], rows))
+    return Section("controls", "Controls without the image", blocks)
+
+
+def _has_rows(parts: Tree, key: str) -> bool:
+    return bool(parts.get(key, {}).get("num_rows"))
+
+
+def _find(part: Tree, name: str) -> Tree:
+    """`{"value", "low", "high"}` of a score, None where it has none."""
+    return {"value": part.get(name), "low": part.get(f"{name}_low"), "high": part.get(f"{name}_high")}
+
+
+def describe_zero_shot(results: Results) -> Section | None:
+    """Zero-shot classification beside the encoder fine-tuned on the same dataset."""
+    tree = results.evaluation.get("zero_shot")
+    if not tree:
+        return None
+    scored = [(data, tree[data.card.id]) for data in results.datasets if data.card.id in tree]
+    methods = [name for name in METHODS if any(name in scores for _, scores in scored)]
+    tuned = {data.card.id: scores.get(OURS, {}) for data, scores in results.iterate_transfers()}
+    blocks: list[Block] = [
+        Text(
+            "Classification of test rows without any training on the dataset, beside the fine-tuned encoder. "
+            + " ".join(f"**{name.capitalize()}** is the {METHODS[name]}." for name in methods)
+            + " Scores are between 0 and 1."
+        )
+    ]
+    for metric in tree["metrics"]:
+        name = metric["name"]
+        rows = [
+            Row(
+                [
+                    text(data.card.title),
+                    count(scores["num_rows"]),
+                    *(score(scores.get(method, {}), name, 3) for method in methods),
+                    score(tuned.get(data.card.id, {}), name, 3),
+                ]
+            )
+            for data, scores in scored
+        ]
+        blocks.append(Table([metric["title"], "Rows", *(name.capitalize() for name in methods), "Fine-tuned"], rows))
+    return Section("zero-shot", "Zero-shot classification", blocks)
+
+
+def describe_calibration(results: Results) -> Section | None:
+    """Confidence against accuracy of the answers to closed questions."""
+    tree = results.evaluation.get("calibration")
+    if not tree or not tree["num_rows"]:
+        return None
+    bins = [each for each in tree["bins"] if each["num_rows"]]
+    title = "Confidence and accuracy of the answers to yes/no questions"
+    error = format_number(tree["expected_calibration_error"], 3)
+    blocks: list[Block] = [
+        Text(
+            "The confidence is the probability that the model gives to the more probable of yes and no, divided by "
+            "that of both; the accuracy is the share of right answers among those of like confidence. Over "
+            f"{tree['num_rows']:,} yes/no questions the expected calibration error is **{error}**: the mean distance "
+            "of the dots from the diagonal, weighted by rows; 0 is best."
+        ),
+        Figure("calibration", title, draw_calibration(title, bins)),
+        Heading("Bins of confidence"),
+        Table(
+            ["Confidence", "Rows", "Mean confidence", "Accuracy"],
+            [
+                Row(
+                    [
+                        text(f"{each['low']:.2f}\u2009–\u2009{each['high']:.2f}"),
+                        count(each["num_rows"]),
+                        score(each, "confidence", 3),
+                        score(each, "accuracy", 3),
+                    ]
+                )
+                for each in bins
+            ],
+        ),
+    ]
+    return Section("calibration", "Calibration of closed answers", blocks)

@@ -1,0 +1,94 @@
+"""The training, and what the run has cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from openmedq.reporting.charts import draw_loss
+from openmedq.reporting.document import NOTHING, Block, Cell, Figure, Row, Section, Table, Text, text
+from openmedq.reporting.results import Results
+from openmedq.storage.timing import Timing
+
+
+def describe_training(results: Results) -> Section:
+    """The loss over the updates."""
+    return Section("training", "Training", list(_show_training(results)))
+
+
+def _show_training(results: Results) -> Iterator[Block]:
+    if not results.losses:
+        yield Text("No losses: `train` has not been run.", "")
+        return
+    words = "Next-token cross-entropy"
+    if training := results.training:
+        words += f" over {training['num_steps']:,} updates and {training['num_samples']:,} samples; "
+        words += f"at the end {training['loss']:.3f}"
+        if "validation_loss" in training:
+            words += f", on the validation rows {training['validation_loss']:.3f}"
+    yield Text(f"{words}.")
+    yield Figure("loss", "Training loss over updates", draw_loss("Training loss over updates", results.losses))
+
+
+def describe_cost(results: Results) -> Section | None:
+    """Time and counts of the stages that occupy a device."""
+    rows = [
+        Row([text(title), text(counts), *_list_times(results.timings.get(node))])
+        for node, title, counts in _list_stages(results)
+    ]
+    if not rows:
+        return None
+    blocks: list[Block] = [
+        Text(
+            "Wall time from the start of a stage to its end, attempts that were interrupted included. Device hours are "
+            "wall time times devices. Times are known only where the outputs were made on this machine."
+        ),
+        Table(["Stage", "Counts", "Device", "Wall time", "Device hours"], rows),
+    ]
+    return Section("cost", "Cost", blocks)
+
+
+def _list_stages(results: Results) -> Iterator[tuple[str, str, str]]:
+    """(node, title, counts) of each stage that has been run."""
+    if training := results.training:
+        counts = f"{training['num_steps']:,} updates, {training['num_samples']:,} samples"
+        if "num_tokens" in training:
+            counts += f", {training['num_tokens']:,} tokens in the loss"
+        if training.get("num_cut_samples"):
+            counts += f", {training['num_cut_samples']:,} samples cut to train.max_tokens"
+        yield "train", "Training", counts
+    if results.evaluation:
+        counts = f"{results.evaluation['all']['num_rows']:,} answers"
+        for name, words in (
+            ("num_tokens", "tokens generated"),
+            ("num_cut", "prompts cut"),
+            ("num_unended", "answers cut"),
+        ):
+            if number := results.generation.get(name):
+                counts += f", {number:,} {words}"
+        yield "evaluate", "Evaluation", counts
+    for encoder in results.encoders:
+        num = len(list(results.iterate_transfers()))
+        yield f"transfer-{encoder}", f"Transfer, {encoder}", f"{num} datasets"
+
+
+def _list_times(timing: Timing | None) -> list[Cell]:
+    if timing is None:
+        return [Cell("not recorded", kind="none"), *[Cell(NOTHING, kind="number none")] * 2]
+    device = timing.device if timing.num_devices == 1 else f"{timing.num_devices} × {timing.device}"
+    attempts = f"{timing.num_attempts} attempts" if timing.num_attempts > 1 else ""
+    return [
+        text(device),
+        Cell(_format_time(timing.seconds), attempts, "number"),
+        Cell(
+            f"{timing.device_hours:,.2f}" if timing.device_hours >= 0.1 else f"{timing.device_hours:.4f}", "", "number"
+        ),
+    ]
+
+
+def _format_time(seconds: float) -> str:
+    """`7 s`, `3 min 20 s` or `12 h 5 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_of_hour = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes_of_hour} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,62 @@
+"""What a run may add to metrics.json: clean rows, controls, zero-shot classification, calibration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from openmedq.evaluation import evaluate
+
+Tree = dict[str, Any]
+
+ZERO_SHOT_METRIC = {"name": "balanced_accuracy", "title": "Balanced accuracy", "is_headline": True}
+
+
+def add_parts(benchmarks: Sequence[str] = ("bench",)) -> Tree:
+    """Add the parts to metrics.json and return it; the numbers have no meaning."""
+    tree: Tree = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))
+    headlines = [metric["name"] for metric in tree["metrics"] if metric["is_headline"]]
+    scored = {name: each for name, each in tree.items() if isinstance(each, dict) and each.get("num_rows")}
+    parts: Tree = {}
+    for name, scores in scored.items():
+        scores.pop("new_images", None)
+        baselines = [key for key in scores if key.startswith("baseline_")]
+        scores["clean"] = {"num_rows": scores["num_rows"] - 1, **{key: scores[key] for key in baselines}}
+        parts[name] = {"num_rows": scores["num_rows"]}
+        for metric in headlines:
+            scores["clean"] |= _interval(metric, scores[metric] - 2.25)
+            scores |= _interval(f"difference_clean_{metric}", -2.25)
+            parts[name] |= _interval(metric, scores[metric] / 2) | _interval(f"difference_{metric}", scores[metric] / 2)
+    tree["controls"] = dict.fromkeys(("blank", "shuffled", "no_image"), parts)
+    tree["zero_shot"] = {"metrics": [ZERO_SHOT_METRIC]} | {
+        name: {
+            "num_rows": 40,
+            "likelihood": _interval("balanced_accuracy", 0.5125, 0.05),
+            "similarity": _interval("balanced_accuracy", 0.4375, 0.05),
+        }
+        for name in benchmarks
+    }
+    bounds = [(place / 5, (place + 1) / 5) for place in range(5)]
+    tree["calibration"] = {
+        "num_rows": 60,
+        "expected_calibration_error": 0.0817,
+        "bins": [
+            {
+                "low": low,
+                "high": high,
+                "num_rows": 20 * place,
+                "confidence": low + 0.1,
+                "accuracy": max(0.0, low - 0.05),
+            }
+            if place
+            else {"low": low, "high": high, "num_rows": 0, "confidence": None, "accuracy": None}
+            for place, (low, high) in enumerate(bounds)
+        ],
+    }
+    evaluate.METRICS.write_text(json.dumps(tree), encoding="utf-8")
+    return tree
+
+
+def _interval(name: str, value: float, width: float = 4.5) -> Tree:
+    return {name: value, f"{name}_low": value - width, f"{name}_high": value + width}

@@ -1,0 +1,142 @@
+"""A metric of the registry has the same numbers in metrics.json, DVC, MLflow, the page, the Markdown and the card."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+
+from openmedq import paths
+from openmedq.evaluation import evaluate
+from openmedq.evaluation.metrics import CLASSIFICATION_METRICS, METRICS
+from openmedq.evaluation.metrics.metric import Metric
+from openmedq.model import provenance
+from openmedq.reporting import report
+from openmedq.tracking import runs, store
+from tests.conftest import run as run_command
+from tests.curate.corpus import make_params
+from tests.reporting.conftest import answer_by_rule
+from tests.reporting.tables import Table, read_html, read_markdown
+from tests.stages.results import write_learning, write_run, write_transfer
+from tests.tracking.conftest import _new_store, empty_store  # noqa: F401  fixtures
+
+SOURCES = {"open_vqa": "Title of open_vqa", "open_text": "Title of open_text", "secret_vqa": "Title of secret_vqa"}
+TREE = {
+    "policy": "any",
+    "sources": {name: {"access": "open", "origin": "mirror", "rows": 9, "licences": {"MIT": 9}} for name in SOURCES},
+    "base_weights": {},
+}
+
+
+@pytest.fixture
+def outputs(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:  # noqa: F811
+    """metrics.json of evaluate, and what the stages have logged to MLflow: metrics, and the table of scores."""
+    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
+    (paths.MODEL / provenance.NAME).write_text(provenance.render(TREE), encoding="utf-8")
+    params = make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50})
+    write_run()
+    with runs.open_run("evaluate", (), params) as log:
+        evaluate.run(params, log)
+    write_learning()
+    described = [{"name": m.name, "title": m.title, "is_headline": m.is_headline} for m in CLASSIFICATION_METRICS]
+    for place, encoder in enumerate(("ours", "scratch")):
+        scores = {metric.name: 0.8125 - 0.5 * place for metric in CLASSIFICATION_METRICS}
+        write_transfer(encoder, scores, metrics=described)
+    with runs.open_run("report", (), params) as log:
+        report.run(params, log)
+    client, experiment = store.connect()
+    (run,) = client.search_runs([experiment])
+    table = json.loads(Path(client.download_artifacts(run.info.run_id, "evaluate/scores.json")).read_text())
+    rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    return {
+        "metrics": json.loads(evaluate.METRICS.read_text(encoding="utf-8")),
+        "logged": run.data.metrics,
+        "table": {row.pop("of"): row for row in rows},
+    }
+
+
+def _find(tables: list[Table], title: str, dataset: str) -> str:
+    """The cell of a metric and a dataset, of which one is the row and the other the column."""
+    for header, *rows in tables:
+        for row in rows:
+            for name, column in ((dataset, title), (title, dataset)):
+                if row[0] == name and column in header[1:]:
+                    return row[header.index(column)]
+    raise AssertionError(f"{title} of {dataset} is in no table")
+
+
+def _format(scores: dict[str, float], name: str, digits: int = 1) -> str:
+    if name not in scores:
+        return "–"
+    value = f"{scores[name]:.{digits}f}"
+    low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
+    return value if low is None else f"{value} ({low:.{digits}f} – {high:.{digits}f})"
+
+
+def test_the_numbers_of_every_metric_are_equal_everywhere(outputs: dict[str, Any]) -> None:
+    metrics = outputs["metrics"]
+    run_command([sys.executable, "-m", "dvc", "init", "--no-scm", "-q"], Path())
+    shown = run_command([sys.executable, "-m", "dvc", "metrics", "show", "--json", str(evaluate.METRICS)], Path())
+    (of_dvc,) = json.loads(shown.stdout)[""]["data"].values()
+    pages = [
+        read_html((paths.REPORT / "index.html").read_text(encoding="utf-8")),
+        read_markdown((paths.REPORT / "report.md").read_text(encoding="utf-8")),
+    ]
+    card = ModelCard.load(paths.REPORT / "model_card.md")
+    results = {(result.dataset_name, result.metric_type): result for result in card.data.eval_results}
+    assert {metric["name"] for metric in metrics["metrics"]} == {metric.name for metric in METRICS}
+    for source, title in SOURCES.items():
+        for metric in METRICS:
+            _compare(metric, metrics[source], of_dvc["data"][source], outputs["table"][source])
+            for tables in pages:
+                assert _find(tables, metric.title, title) == _format(metrics[source], metric.name), metric.name
+            if metric.name in metrics[source]:
+                result = results[title, metric.name]
+                assert result.metric_value == metrics[source][metric.name]
+                bounds = {end: metrics[source].get(f"{metric.name}_{end}") for end in ("low", "high")}
+                assert {end: result.metric_args.get(end) for end in bounds} == bounds
+            else:
+                assert (title, metric.name) not in results
+    for metric in METRICS:
+        for tables in pages:
+            assert _find(tables, metric.title, "All datasets") == _format(metrics["all"], metric.name)
+        if metric.is_headline:
+            assert outputs["logged"][f"evaluate/all/{metric.name}"] == metrics["all"][metric.name]
+
+
+def _compare(metric: Metric, wanted: dict[str, Any], *others: dict[str, Any]) -> None:
+    """A metric that is not of the rows' kind, such as one of open questions, is absent everywhere."""
+    names = [metric.name, f"{metric.name}_low", f"{metric.name}_high"]
+    names += [f"baseline_{metric.name}"] if metric.has_baseline else []
+    for name in names:
+        for other in others:
+            assert other.get(name) == wanted.get(name), name
+    assert metric.answer_type or metric.name in wanted
+
+
+def test_the_numbers_of_transfer_are_equal_everywhere(outputs: dict[str, Any]) -> None:
+    pages = [
+        read_html((paths.REPORT / "index.html").read_text(encoding="utf-8")),
+        read_markdown((paths.REPORT / "report.md").read_text(encoding="utf-8")),
+    ]
+    card = ModelCard.load(paths.REPORT / "model_card.md")
+    found = {(each.dataset_name, each.metric_type): each.metric_value for each in card.data.eval_results}
+    for metric in CLASSIFICATION_METRICS:
+        for tables in pages:
+            header = next(table[0] for table in tables if table[0][0] == metric.title)
+            assert header[2:4] == ["Ours", "Scratch"]
+            rows = next(table[1:] for table in tables if table[0][0] == metric.title)
+            assert rows[0] == ["Title of bench", "40", "0.812", "0.312"]
+        assert outputs["logged"][f"report/transfer/scratch/{metric.name}"] == 0.3125
+        assert found["Title of bench", metric.name] == 0.8125
+
+
+def test_a_metric_that_no_table_shows_is_noticed() -> None:
+    tables = [[["Score", "All datasets"], ["BLEU-1", "1.0"]]]
+    assert _find(tables, "BLEU-1", "All datasets") == "1.0"
+    with pytest.raises(AssertionError, match="ROUGE-L of All datasets is in no table"):
+        _find(tables, "ROUGE-L", "All datasets")

@@ -1,0 +1,180 @@
+"""The sections of parts that a run may lack, in both forms."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq import paths
+from openmedq.evaluation import evaluate
+from openmedq.reporting import report
+from openmedq.reporting.document import format_number
+from openmedq.reporting.page import escape_markdown
+from openmedq.storage import timing
+from openmedq.storage.progress import NoLog
+from tests.curate.corpus import make_params
+from tests.reporting.parts import add_parts
+from tests.reporting.tables import Table, read_html, read_markdown
+
+pytestmark = pytest.mark.usefixtures("finished")
+
+OPTIONAL = ("Controls without the image", "Clean rows", "Zero-shot classification", "Calibration of closed answers")
+
+
+def write(num_examples: int = 6) -> tuple[str, str]:
+    """The page and the Markdown."""
+    report.run(make_params(report={"num_examples": num_examples}), NoLog())
+    page, text = ((paths.REPORT / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
+    return page, text
+
+
+def table(tables: list[Table], *header: str) -> Table:
+    """The rows of the table whose header begins so."""
+    return next(rows for first, *rows in tables if first[: len(header)] == list(header))
+
+
+def read(*header: str) -> Table:
+    """The rows of a table, which are those of both forms."""
+    page, text = write()
+    rows = table(read_html(page), *header)
+    assert table(read_markdown(text), *header) == rows
+    return rows
+
+
+def set_columns(**columns: list[Any]) -> int:
+    """Change columns of predictions.parquet; return the number of rows."""
+    rows = pq.read_table(evaluate.PREDICTIONS)
+    for name, values in columns.items():
+        place = rows.schema.get_field_index(name)
+        filled = values + [values[-1]] * (len(rows) - len(values))
+        rows = rows.set_column(place, rows.schema.field(place), pa.array(filled, rows.schema.field(place).type))
+    pq.write_table(rows, evaluate.PREDICTIONS)
+    return len(rows)
+
+
+def test_both_forms_have_the_same_tables() -> None:
+    add_parts()
+    page, text = write(num_examples=0)
+    in_page = read_html(page)
+    headlines, *in_text = read_markdown(text)
+    assert len(in_page) > 12
+    filled = [[row + [""] * (len(rows[0]) - len(row)) for row in rows] for rows in in_page]
+    assert in_text == filled
+    assert headlines[0][:3] == ["Score", "Value", "Interval"]
+
+
+def test_an_older_run_has_none_of_the_parts_and_names_them() -> None:
+    tree = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))
+    for name in ("controls", "zero_shot", "calibration"):
+        tree.pop(name, None)
+    for scores in tree.values():
+        if isinstance(scores, dict):
+            scores.pop("clean", None)
+    evaluate.METRICS.write_text(json.dumps(tree), encoding="utf-8")
+    rows = pq.read_table(evaluate.PREDICTIONS)
+    pq.write_table(rows.drop_columns(["contamination", "num_tokens", "stop", "is_cut"]), evaluate.PREDICTIONS)
+    page, text = write()
+    for title in OPTIONAL:
+        assert f"<h2>{title}</h2>" not in page and f"## {title}\n" not in text
+    missing = dict(row for row in read("What", "Reason"))
+    assert missing["Controls without the image"] == "the evaluation has none (evaluate.controls)"
+    assert missing["Zero-shot classification"] == "the evaluation has none (evaluate.zero_shot_rows)"
+    assert missing["Title of absent_vqa"] == "absent"
+    assert missing["Transfer of BiomedCLIP"] == "transfer.encoders does not name it"
+
+
+def test_a_run_with_all_parts_shows_them() -> None:
+    add_parts()
+    page, text = write()
+    for title in OPTIONAL:
+        assert f"<h2>{title}</h2>" in page and f"## {title}\n" in text
+        assert title not in dict(read("What", "Reason"))
+    assert "<dt>Exact match, clean rows</dt>" in page
+
+
+def test_controls_stand_beside_their_difference() -> None:
+    scores = add_parts()["controls"]["blank"]["open_vqa"]
+    header = ["Exact match", "Rows", "Blank image", "Difference"]
+    row = next(row for row in read(*header) if row[0] == "Title of open_vqa")
+    value, difference = scores["exact_match"], scores["difference_exact_match"]
+    assert row[:2] == ["Title of open_vqa", str(scores["num_rows"])]
+    assert row[2] == f"{value:.1f} ({value - 4.5:.1f} – {value + 4.5:.1f})"
+    assert row[3] == f"+{difference:.1f} (+{difference - 4.5:.1f} to +{difference + 4.5:.1f})"
+
+
+def test_clean_rows_stand_beside_all_rows_with_the_difference() -> None:
+    tree = add_parts()
+    row = next(row for row in read("Dataset", "Rows", "Clean rows") if row[0] == "All datasets")
+    assert row[1:3] == [str(tree["all"]["num_rows"]), str(tree["all"]["num_rows"] - 1)]
+    assert row[4].startswith(f"{tree['all']['clean']['bleu_1']:.1f} (")
+    assert row[5] == "\N{MINUS SIGN}2.2 (\N{MINUS SIGN}6.8 to +2.2)"
+
+
+def test_copies_in_training_are_counted_by_kind() -> None:
+    add_parts()
+    set_columns(contamination=["same look", "near text", None])
+    found = read("Dataset", "Near text", "Same look")
+    assert [row[1:] for row in found] == [["1", "1"]]
+
+
+def test_zero_shot_stands_beside_the_fine_tuned_score() -> None:
+    add_parts()
+    transfer = paths.TRANSFER / "ours" / "metrics.json"
+    tree = json.loads(transfer.read_text(encoding="utf-8"))
+    tree["bench"]["ours"]["balanced_accuracy"] = 0.75
+    transfer.write_text(json.dumps(tree), encoding="utf-8")
+    row = read("Balanced accuracy", "Rows", "Likelihood", "Similarity", "Fine-tuned")[0]
+    assert row == ["Title of bench", "40", "0.512 (0.462 – 0.562)", "0.438 (0.388 – 0.487)", "0.750"]
+
+
+def test_calibration_has_its_bins_and_its_error() -> None:
+    add_parts()
+    page, _ = write()
+    assert "expected calibration error is <strong>0.082</strong>" in page
+    rows = read("Confidence", "Rows", "Mean confidence", "Accuracy")
+    assert rows[0] == ["0.20 – 0.40", "20", "0.300", "0.150"] and len(rows) == 4  # without the empty bin
+
+
+def test_the_cost_is_counted_and_timed() -> None:
+    assert read("Stage", "Counts")[0] == ["Training", "3 updates, 24 samples", "not recorded", "–", "–"]
+    with timing.record("train", paths.TRAINING / "metrics.json", "NVIDIA H100", 8):
+        pass
+    path = paths.TIMINGS / "train.jsonl"
+    line = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(line | {"seconds": 5400.0}), encoding="utf-8")
+    assert read("Stage", "Counts")[0][2:] == ["8 × NVIDIA H100", "1 h 30 min", "12.00"]
+
+
+def test_generated_tokens_and_cut_answers_are_counted() -> None:
+    num_rows = set_columns(num_tokens=[7], stop=["length", "length", "end"], is_cut=[True, False])
+    counts = read("Stage", "Counts")[1][1]
+    assert counts == f"{num_rows} answers, {7 * num_rows} tokens generated, 1 prompts cut, 2 answers cut"
+
+
+def test_the_markdown_shows_the_images_beside_it() -> None:
+    add_parts()
+    _, text = write()
+    linked = {part.split(")")[0] for part in text.split("](figures/")[1:]}
+    assert linked == {path.name for path in (paths.REPORT / "figures").iterdir()}
+    assert {"calibration.svg", "example-1-1.jpg"} <= linked
+    assert Path(paths.REPORT, "figures/example-1-1.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_texts_of_records_are_no_markup() -> None:
+    page, text = write(num_examples=12)
+    assert "Is &lt;b&gt;it&lt;/b&gt; large?" in page
+    assert r"Is \<b\>it\</b\> large?" in text
+    assert escape_markdown("a | b\n# [c](d) `e` *f*") == r"a \| b \# \[c\](d) \`e\` \*f\*"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_signed", "wanted"),
+    [(2.25, True, "+2.2"), (-0.01, True, "0.0"), (0, True, "0.0"), (-3, False, "\N{MINUS SIGN}3.0"), (3, False, "3.0")],
+)
+def test_a_number_has_a_sign_if_it_is_a_difference(value: float, is_signed: bool, wanted: str) -> None:
+    assert format_number(value, 1, is_signed) == wanted
