@@ -92,7 +92,7 @@ def collect(datasets: Sequence[NormalizedDataset], params: Params, spill: Path) 
         **numbered,
         pairs=[_pair_looks(np.array(phashes, np.uint64), spill, params)],
         links=[near, *identities.link()],
-        overrides=overrides.read(Path(params.deduplicate.overrides), all_ids),
+        overrides=overrides.read(Path(params.deduplicate.overrides), all_ids, numbered["ranks"] == EVALUATION),
     )
 
 

@@ -6,8 +6,10 @@ import csv
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from openmedq.errors import ParamsError
 
@@ -23,8 +25,8 @@ class Override(NamedTuple):
     is_copy: bool
 
 
-def read(path: Path, ids: pa.Array) -> list[Override]:
-    """The decisions; `ids` (R,) are those of the rows that take part.
+def read(path: Path, ids: pa.Array, is_evaluation: NDArray[np.bool_]) -> list[Override]:
+    """The decisions about the rows that take part, given their ids and whether they are of evaluation splits: (R,).
 
     Raises:
         ParamsError: the file is missing, or a line is not two different known ids and a decision. The message names
@@ -54,6 +56,10 @@ def read(path: Path, ids: pa.Array) -> list[Override]:
                 field = HEADER[0] if row is None else HEADER[1]
                 raise ParamsError(
                     f"{path}: line {number}: no row that takes part has the id in {field}; remove the line"
+                )
+            if is_evaluation[row] and is_evaluation[other]:
+                raise ParamsError(
+                    f"{path}: line {number}: both rows are evaluation rows, which are always kept; remove it"
                 )
             found.append(Override(row, other, line[2] == COPY))
     return found

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher, get_close_matches
 from functools import cached_property
 from itertools import chain, combinations
+from typing import NamedTuple
 
 from openmedq.curate.fingerprints import normalize_text
 
 MAX_CHANGED_WORDS = 3  # or MAX_CHANGED_SHARE of the words, in long stems
-MAX_CHANGED_WORDS_CONTEXT = 5  # if the context or the image is the same
+MAX_CHANGED_WORDS_SAME = 5  # if the context or the image is the same
 MAX_CHANGED_SHARE = 0.1
 # Below which share of the content words may differ, by what else is the same; none in a question of fewer than
 # MIN_LONG_WORDS content words if it is the answer alone.
@@ -26,6 +27,7 @@ MIN_LONG_WORDS = 10
 SHARE_WEAK_ANSWER = 0.12  # "yes": the answer tells little
 SHARE_ANSWER = 0.2
 SHARE_OPTIONS = 0.36  # two distractors
+MIN_EQUAL = 0.5  # of all words, unless the context is the same
 SHARE_IMAGE = 0.6  # the image, and an answer that tells something
 SHARE_CONTEXT = 1.1  # a text of MIN_CONTEXT_WORDS words: the number of changed words decides
 MIN_CONTEXT_WORDS = 30
@@ -41,12 +43,14 @@ _OPTIONS = re.compile(
 )
 _OPTION = re.compile(r"(?<!\w)\(?([a-e1-5])[).:]\s+(.*?)(?=\s+\(?[a-e1-5][).:]\s|\s*$)", re.I | re.S)
 _LETTER = re.compile(r"\s*\(?([a-h]|\d)\s*[).:]\s+", re.I)
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _NUMBERING = re.compile(
     r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}|[a-h]|[ivx]{1,5})|q|question"
 )
 
 # Words that a question can exchange: its grammar, and what medical questions have in common.
-_COMMON = """a an the this that these those it its he she his her him they their them we you your our i my of in on at
+_COMMON = """any some within among
+    a an the this that these those it its he she his her him they their them we you your our i my of in on at
     to by for from with as into onto over under about between through during and or but if then than so also is are was
     were be been being am do does did has have had can could may might shall should will would must there here what
     which who whom whose when where why how following given below above s t very just please
@@ -139,6 +143,13 @@ class Question:
         return _split(f"{self.context}\n{self.question}")
 
 
+class Allowance(NamedTuple):
+    """How much of a question may differ."""
+
+    share: float  # of the content words
+    words: int
+
+
 def compare(one: Question, other: Question, *, is_image_same: bool = False) -> float | None:
     """The share of words that two copies have in common, or None if the questions are not copies."""
     if one.answer_words != other.answer_words or not one.answer_words:
@@ -155,30 +166,32 @@ def compare(one: Question, other: Question, *, is_image_same: bool = False) -> f
     return _align(one.stem or one.whole, other.stem or other.whole, allowed)
 
 
-def _allow(one: Question, other: Question, is_image_same: bool) -> float | None:
-    """The allowed share of changed content words; None if the contexts are different texts."""
+def _allow(one: Question, other: Question, is_image_same: bool) -> Allowance | None:
+    """How much of the question may differ; None if the contexts are different texts."""
+    words = MAX_CHANGED_WORDS_SAME if is_image_same else MAX_CHANGED_WORDS
     if all(word in _IS_WEAK or word.isdecimal() for word in one.answer_words):
-        allowed = SHARE_WEAK_ANSWER
+        share = SHARE_WEAK_ANSWER
     elif is_image_same:
-        allowed = SHARE_IMAGE
+        share = SHARE_IMAGE
     else:
-        allowed = SHARE_OPTIONS if len(one.option_keys & other.option_keys) > 2 else SHARE_ANSWER
+        share = SHARE_OPTIONS if len(one.option_keys & other.option_keys) > 2 else SHARE_ANSWER
     smaller, larger = sorted((one.context_words, other.context_words), key=len)
     if smaller:
         containment = len(smaller & larger) / len(smaller)
         if containment < MIN_CONTEXT:
             return None
         if containment >= SAME_CONTEXT and len(smaller) >= MIN_CONTEXT_WORDS:
-            allowed = max(allowed, SHARE_CONTEXT)
-    return allowed
+            return Allowance(max(share, SHARE_CONTEXT), MAX_CHANGED_WORDS_SAME)
+    return Allowance(share, words)
 
 
 def _split(text: str) -> list[Words]:
+    text = _THOUSANDS.sub("", text)
     sentences = [normalize_text(sentence).split() for sentence in _SENTENCE_END.split(text)]
     return [words for words in sentences if words]
 
 
-def _align(left: list[Words], right: list[Words], allowed: float) -> float | None:
+def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float | None:
     """Compare two stems; the share of equal words, or None if they differ by too much."""
     left, right = _strip_numbering(left, right), _strip_numbering(right, left)
     one, other = [*chain(*left)], [*chain(*right)]
@@ -200,16 +213,17 @@ def _align(left: list[Words], right: list[Words], allowed: float) -> float | Non
         return None
     changed_left, changed_right = _drop_alike(changed_left, changed_right)
     changed = max(len(changed_left), len(changed_right))
-    size = min(len(one) - len(added_left), len(other) - len(added_right))
-    most = MAX_CHANGED_WORDS if allowed < SHARE_IMAGE else MAX_CHANGED_WORDS_CONTEXT
-    if changed > max(most, MAX_CHANGED_SHARE * size):
+    sizes = len(one) - len(added_left), len(other) - len(added_right)
+    if changed > max(allowed.words, MAX_CHANGED_SHARE * min(sizes)):
         return None
     if any(map(_is_decisive, changed_left + changed_right)) or _has_opposites(changed_left, changed_right):
         return None
     differing = (_count_content(changed_left) + _count_content(changed_right)) / 2
-    if differing and (differing >= allowed * content or (content < MIN_LONG_WORDS and allowed <= SHARE_ANSWER)):
+    is_short = content < MIN_LONG_WORDS and allowed.share <= SHARE_ANSWER
+    if differing and (differing >= allowed.share * content or is_short):
         return None
-    return 1 - changed / max(size, changed)
+    equal = 1 - changed / max(sizes)
+    return equal if equal >= MIN_EQUAL or allowed.share > 1 else None
 
 
 def _strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:
@@ -233,7 +247,7 @@ def _collect(stem: list[Words], same: set[int]) -> tuple[Words, Words]:
     for sentence in stem:
         lacking = [word for place, word in enumerate(sentence, start) if place not in same]
         start += len(sentence)
-        if 2 * len(lacking) > len(sentence):
+        if 2 * len(lacking) > len(sentence) and len(stem) > 1:
             added += sentence
         else:
             changed += lacking
