@@ -206,7 +206,13 @@ SAMPLE_SCHEMA = _with_features(pa.schema(list(_arrow_fields(Sample))))
 
 REJECTED_SCHEMA = pa.schema(list(_arrow_fields(Rejected)))
 
-VERDICT_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("id", "kept_id", "reason")])
+VERDICT_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string(), False) for name in ("id", "kept_id", "reason")),
+        pa.field("tier", pa.string(), False),  # what the two rows share
+        pa.field("evidence", pa.float32()),  # how alike that is, 0 to 1; null where it is equal
+    ]
+)
 
 CLEAN_SCHEMA = pa.schema([pa.field("id", pa.string(), False), pa.field("reason", pa.string())])
 

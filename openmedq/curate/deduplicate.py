@@ -1,126 +1,76 @@
 """`deduplicate`: which rows are copies of others, and which training rows repeat evaluation rows.
 
-It writes a decision for each such row and copies no row. Image bytes are not read, only fingerprints; the rules are in
-`curate/duplicates.py`.
+It writes a decision for each such row and copies no row. The rules are in `curate/duplicates.py`.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from openmedq import paths
-from openmedq.config import Licences, Params
-from openmedq.curate import duplicates
+from openmedq.config import Params
+from openmedq.curate.collect import collect, compare_rows
 from openmedq.curate.datasets import NormalizedDataset, load_datasets
-from openmedq.curate.fingerprints import make_keys
-from openmedq.curate.images import group_images
-from openmedq.curate.links import Link, Tier, find_contaminated
-from openmedq.schema import CLEAN_SCHEMA, Role
+from openmedq.curate.duplicates import NAMES, Decisions, decide
+from openmedq.curate.links import count, find_contaminated
+from openmedq.curate.reasons import Tier
+from openmedq.curate.rows import TRAIN
+from openmedq.schema import CLEAN_SCHEMA
 from openmedq.storage.publish import publish
 from openmedq.storage.tables import CLEAN_TABLE, VERDICT_TABLE, write_table
 
-RANKS = {Role.EVALUATION: duplicates.EVALUATION, Role.VALIDATION: duplicates.VALIDATION, Role.TRAIN: duplicates.TRAIN}
-FINGERPRINTS = ("pixels_sha256", "phash", "thumbnail")
-THUMBNAIL_SIZE_BYTES = 1024
-
-_COLUMNS = ["id", "split", "licence", "turns", "labels", *(f"images.list.element.{name}" for name in FINGERPRINTS)]
+COPIES = (
+    *(Tier.PERSON, Tier.SAME_PIXELS, Tier.SAME_LOOK, Tier.NEAR_IMAGE, Tier.SAME_TEXT, Tier.NEAR_TEXT),
+    *NAMES,
+)
 
 
 def run(params: Params) -> None:
     """Write data/verdicts.
 
-    verdicts.parquet (VERDICT_SCHEMA) holds the decisions, counts.json their number as {dataset: {reason: rows}}, and
-    clean.parquet (CLEAN_SCHEMA) for each evaluation row which kind of copy of it is trained on.
+    - verdicts.parquet (VERDICT_SCHEMA): the decisions.
+    - counts.json: their number, as {dataset: {reason: rows}}.
+    - clean.parquet (CLEAN_SCHEMA): for each evaluation row, which kind of copy of it is trained on.
+    - contamination.json: {source: {evaluation dataset: {tier: {training_rows, kept, evaluation_rows}}}}, by what rows
+      share; `kept` of the training rows are trained on.
     """
     datasets = load_datasets(params.mix.roles)
-    rows = _collect(datasets, params)
-    table = duplicates.decide(rows, params.deduplicate.keep_out)
     with publish(paths.VERDICTS) as folder:
         folder.mkdir()
+        spill = folder / "thumbnails"
+        rows = collect(datasets, params, spill)
+        spill.unlink()
+        keep_out = params.deduplicate.keep_out
+        found = decide(rows, keep_out, lambda pairs: compare_rows(datasets, params, pairs))
+        table = found.tabulate()
         write_table(table, folder / VERDICT_TABLE.name)
-        write_table(_find_clean(rows, table), folder / CLEAN_TABLE.name)
-        text = json.dumps(_count(table, datasets), indent=2) + "\n"
-        (folder / "counts.json").write_text(text, encoding="utf-8")
+        write_table(_find_clean(found), folder / CLEAN_TABLE.name)
+        _write_json(folder / "counts.json", _count(table, datasets))
+        names = [dataset.id for dataset in datasets]
+        shared = count(found.links, found.roles, names, rows.ranks == TRAIN, found.is_trained)
+        _write_json(folder / "contamination.json", shared)
 
 
-def _collect(datasets: list[NormalizedDataset], params: Params) -> duplicates.Rows:
-    """The rows of all datasets, with texts and images numbered in order of appearance."""
-    texts: dict[bytes, int] = {}  # text key -> number
-    images: dict[str, int] = {}  # decoded pixels -> number
-    phashes: list[int] = []  # of each number
-    thumbnails: list[bytes] = []
-    ids: list[pa.Array] = []
-    columns: dict[str, list[np.ndarray]] = defaultdict(lambda: [np.empty(0, np.int64)])
-    num_rows = 0
-    for place, dataset in enumerate(datasets):
-        for batch in _read(dataset, params.policy.licences):
-            shown = batch["images"].flatten()
-            fingerprints = [shown.field(name).to_pylist() for name in FINGERPRINTS]
-            for pixels, phash, thumbnail in zip(*fingerprints, strict=True):
-                if pixels not in images:
-                    images[pixels] = len(images)
-                    phashes.append(phash)
-                    thumbnails.append(thumbnail)
-            keys = make_keys(batch["turns"], batch["labels"])
-            ids.append(batch["id"])
-            for name, numbers in {
-                "datasets": [place] * len(batch),
-                "ranks": [RANKS[role] for split in batch["split"].to_pylist() if (role := dataset.role_of(split))],
-                "texts": [texts.setdefault(key, len(texts)) for key in keys],
-                "shown_by": pc.list_parent_indices(batch["images"]).to_numpy() + num_rows,
-                "pixels": [images[pixels] for pixels in fingerprints[0]],
-            }.items():
-                columns[name].append(np.array(numbers, np.int64))
-            num_rows += len(batch)
-    groups = group_images(
-        np.array(phashes, np.uint64),
-        np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_SIZE_BYTES),
-        params.deduplicate.hamming_radius,
-        params.deduplicate.thumbnail_distance,
-    )
-    names = ("datasets", "ranks", "texts", "shown_by", "pixels")
-    numbers_of = {name: np.concatenate(columns[name]) for name in names}
-    all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
-    return duplicates.Rows(ids=all_ids, **numbers_of, groups=groups[numbers_of["pixels"]])
-
-
-def _read(dataset: NormalizedDataset, policy: Licences) -> Iterator[pa.RecordBatch]:
-    """The rows of a dataset that have a role and that the policy does not exclude.
-
-    Evaluation rows are included whatever their licence, because weights may be scored under another policy.
-    """
-    unused = pa.array([split for split, role in dataset.roles.items() if role is None], pa.string())
-    evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
-    for group in dataset.store.scan(_COLUMNS):
-        rows = group.rows
-        is_excluded = pc.is_valid(dataset.find_exclusions(rows["licence"], policy))
-        is_excluded = pc.and_(is_excluded, pc.invert(pc.is_in(rows["split"], evaluated)))
-        yield rows.filter(pc.invert(pc.or_(is_excluded, pc.is_in(rows["split"], unused))))
-
-
-def _find_clean(rows: duplicates.Rows, decisions: pa.Table) -> pa.Table:
+def _find_clean(found: Decisions) -> pa.Table:
     """For each evaluation row, which kind of copy of it is trained on, or null: CLEAN_SCHEMA, sorted by id."""
-    is_evaluation = rows.ranks == duplicates.EVALUATION
-    is_trained = (rows.ranks == duplicates.TRAIN) & ~np.asarray(pc.is_in(rows.ids, decisions["id"].combine_chunks()))
-    without_images = np.flatnonzero(np.bincount(rows.shown_by, minlength=len(rows.ids)) == 0)
-    links = [
-        Link(Tier.SAME_PIXELS, rows.shown_by, rows.pixels),
-        Link(Tier.SAME_LOOK, rows.shown_by, rows.groups),
-        Link(Tier.SAME_TEXT, without_images, rows.texts[without_images]),
-    ]
-    reasons = find_contaminated(links, is_evaluation, is_trained)
-    return pa.table([rows.ids.filter(pa.array(is_evaluation)), reasons], schema=CLEAN_SCHEMA).sort_by("id")
+    is_evaluation = found.roles.is_evaluation
+    copies = [link for link in found.links if link.tier in COPIES]
+    tiers = find_contaminated(copies, is_evaluation, found.is_trained)
+    return pa.table([found.rows.ids.filter(pa.array(is_evaluation)), tiers], schema=CLEAN_SCHEMA).sort_by("id")
 
 
-def _count(table: pa.Table, datasets: list[NormalizedDataset]) -> dict[str, dict[str, int]]:
+def _count(table: pa.Table, datasets: Sequence[NormalizedDataset]) -> dict[str, dict[str, int]]:
     """Number of decisions by dataset and reason; an id begins with its dataset."""
     counts: dict[str, Counter[str]] = {dataset.id: Counter() for dataset in datasets}
     for row_id, reason in zip(table["id"].to_pylist(), table["reason"].to_pylist(), strict=True):
         counts[row_id.split("/", 1)[0]][reason] += 1
     return {name: dict(sorted(found.items())) for name, found in counts.items()}
+
+
+def _write_json(path: Path, tree: object) -> None:
+    path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")

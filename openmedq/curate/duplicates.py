@@ -1,16 +1,21 @@
 """Duplicate decisions: for each row that must not be trained on, the row that is kept in its place, and why.
 
 The rules, in order. Rows of evaluation splits are never excluded, because published protocols count all of them.
-1. A row with the same text and images as an evaluation row is excluded ("in evaluation").
-2. A row with an image of an evaluation row is excluded ("evaluation picture"), depending on `keep_out`.
-3. Of the remaining copies the first is kept: validation before training, then by order of datasets, then by id.
-A kept row is never excluded itself. The decisions do not depend on the order of the rows.
+1. A row with the same text and images as an evaluation row is excluded ("in evaluation"); images may look the same or
+   be near copies, and the text may be a near copy.
+2. A row with an image of an evaluation row is excluded ("evaluation picture"), depending on `keep_out`; an image may
+   also look the same, be a near copy, or have the same name.
+3. Of the remaining copies with the same text and images that look the same the first is kept: validation before
+   training, then by order of datasets, then by id. What else is near is kept.
+A decision compares a row with the row that is kept, never along a chain, and a kept row is never excluded itself. The
+decisions do not depend on the order of the rows.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -18,113 +23,196 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from openmedq.curate.contents import Edges, link_copies, link_images, number_contents, pair_contents
+from openmedq.curate.links import (
+    Flags,
+    Link,
+    Numbers,
+    Roles,
+    Shares,
+    find_first,
+    first_of,
+    link_pairs,
+    narrow,
+    separate,
+)
+from openmedq.curate.reasons import DuplicateReason, Tier
+from openmedq.curate.rows import EVALUATION, TRAIN, Rows
+from openmedq.errors import ParamsError
 from openmedq.schema import VERDICT_SCHEMA
 
-EVALUATION, VALIDATION, TRAIN = range(3)  # ranks of roles: of two copies, the lower rank is kept
+NAMES = (Tier.SAME_FIGURE, Tier.SAME_NAME, Tier.SAME_QUESTION)  # links that exclude a row as an equal image does
 
-Numbers = NDArray[np.int64]
-
-
-class DuplicateReason(StrEnum):
-    """Why a row is not in the mix; `kept_id` is the id of the row that is kept instead."""
-
-    DUPLICATE_EXACT = "duplicate exact"  # same text, same decoded pixels (or no images)
-    DUPLICATE_PERCEPTUAL = "duplicate perceptual"  # same text, images that look the same
-    IN_EVALUATION = "in evaluation"  # an exact or perceptual duplicate of an evaluation row
-    EVALUATION_IMAGE = "evaluation picture"  # an image of an evaluation row, with another text
+RowPairs = Iterable[tuple[int, int, float]]  # (row, evaluation row, share of equal words)
 
 
-@dataclass(frozen=True)
-class Rows:
-    """The R rows of all datasets that have a role, and their S images, one entry per row and image."""
+@dataclass
+class Decisions:
+    """The decisions about the R rows, and the links that led to them."""
 
-    ids: pa.Array  # (R,) string
-    datasets: Numbers  # (R,) position of the row's dataset in the catalogue
-    ranks: Numbers  # (R,) EVALUATION, VALIDATION or TRAIN
-    texts: Numbers  # (R,) number of the text key
-    shown_by: Numbers  # (S,) row, ascending
-    pixels: Numbers  # (S,) number of the decoded pixels
-    groups: Numbers  # (S,) number of the group of images that look the same
+    rows: Rows
+    links: list[Link]
+    roles: Roles
+    kept: Numbers = field(init=False)  # (R,) row that is kept instead, or -1
+    reasons: NDArray[np.object_] = field(init=False)  # (R,) DuplicateReason or None
+    tiers: NDArray[np.object_] = field(init=False)  # (R,) Tier or None
+    evidence: Shares = field(init=False)  # (R,) NaN where the rows are equal
+
+    def __post_init__(self) -> None:
+        num_rows = len(self.rows.ids)
+        self.kept = np.full(num_rows, -1)
+        self.reasons, self.tiers = np.full(num_rows, None, object), np.full(num_rows, None, object)
+        self.evidence = np.full(num_rows, np.nan, np.float32)
+
+    @property
+    def is_left(self) -> Flags:
+        """Whether a row is neither an evaluation row nor excluded: (R,)."""
+        return ~self.roles.is_evaluation & (self.kept < 0)
+
+    @property
+    def is_trained(self) -> Flags:
+        """Whether a row is trained on: (R,)."""
+        is_trained: Flags = (self.rows.ranks == TRAIN) & (self.kept < 0)
+        return is_trained
+
+    def settle(self, where: Flags, winners: Numbers, reason: DuplicateReason, tier: Tier, evidence: Shares) -> None:
+        """Exclude rows."""
+        self.kept[where], self.reasons[where], self.tiers[where] = winners[where], reason.value, tier.value
+        self.evidence[where] = evidence[where]
+
+    def follow(self, link: Link, reason: DuplicateReason, *, is_other_dataset_only: bool = False) -> None:
+        """Exclude the rows that a link finds."""
+        winners, evidence = find_first(link, self.roles, is_other_dataset_only=is_other_dataset_only)
+        self.settle(self.is_left & (winners >= 0), winners, reason, link.tier, evidence)
+        self.links.append(link)
+
+    def tabulate(self) -> pa.Table:
+        """The decisions as VERDICT_SCHEMA, sorted by id."""
+        decided = np.flatnonzero(self.kept >= 0)
+        columns = [self.rows.ids.take(decided), self.rows.ids.take(self.kept[decided])]
+        columns += [pa.array(each[decided], pa.string()) for each in (self.reasons, self.tiers)]
+        columns.append(pa.array(self.evidence[decided], from_pandas=True))
+        return pa.table(columns, schema=VERDICT_SCHEMA).sort_by("id")
 
 
-def decide(rows: Rows, keep_out: str) -> pa.Table:
-    """The decisions as VERDICT_SCHEMA, sorted by id. `keep_out`: none, cross_source or all (rule 2)."""
-    exact = _number_contents(rows, rows.pixels)
-    near = _number_contents(rows, rows.groups)
-    order = _order_by_preference(rows)
-    is_evaluation = rows.ranks == EVALUATION
-    kept = np.full(len(rows.ids), -1)
-    reasons = np.full(len(rows.ids), None, object)
+def decide(rows: Rows, keep_out: str, compare: Callable[[Numbers], RowPairs]) -> Decisions:
+    """Decide about all rows.
 
-    def settle(where: NDArray[np.bool_], winners: Numbers, reason: DuplicateReason) -> None:
-        kept[where], reasons[where] = winners[where], reason.value
+    Args:
+        rows: the rows.
+        keep_out: none, cross_source or all (rule 2).
+        compare: yields the near copies among pairs (row, evaluation row) with an equal or near image, given as (P, 2).
+    """
+    roles = Roles(rows.ranks == EVALUATION, rows.datasets, _find_places(rows))
+    found = Decisions(rows, [], roles)
+    apart = [
+        (pair if roles.is_evaluation[pair[1]] else pair[::-1])
+        for pair in ((each.row, each.other) for each in rows.overrides if not each.is_copy)
+        if roles.is_evaluation[pair[0]] != roles.is_evaluation[pair[1]]
+    ]
 
-    evaluation = order[is_evaluation[order]]
-    for content in (exact, near):
-        winners = _first(content, evaluation)
-        settle(~is_evaluation & (kept < 0) & (winners >= 0), winners, DuplicateReason.IN_EVALUATION)
+    def prepare(link: Link) -> Link:
+        link = narrow(link, roles.is_evaluation)
+        return separate(link, apart) if apart else link
 
-    if keep_out != "none":
-        winners = _find_shown_in_evaluation(rows, order, is_other_dataset_only=keep_out == "cross_source")
-        settle(~is_evaluation & (kept < 0) & (winners >= 0), winners, DuplicateReason.EVALUATION_IMAGE)
+    exact, alike = number_contents(rows, rows.pixels), number_contents(rows, rows.looks)
+    edges = [pair_contents(rows, alike, pairs) for pairs in rows.pairs]
+    texts = [link for link in rows.links if link.tier is Tier.NEAR_TEXT]
+    for link in [*link_copies(rows, exact, alike, edges), *texts]:
+        found.follow(prepare(link), DuplicateReason.IN_EVALUATION)
+    shown = [prepare(link) for link in link_images(rows)]
+    images = [link for link in shown if link.tier is not Tier.SAME_SERIES]
+    for link in [*images, *(prepare(each) for each in rows.links if each.tier in NAMES)]:
+        if keep_out == "none":
+            found.links.append(link)
+        else:
+            found.follow(link, DuplicateReason.EVALUATION_IMAGE, is_other_dataset_only=keep_out == "cross_source")
+    near = link_pairs(Tier.NEAR_TEXT, compare(_pair_rows(images, found)))
+    found.follow(prepare(near), DuplicateReason.IN_EVALUATION)
+    found.links += [link for link in shown if link.tier is Tier.SAME_SERIES]
+    found.links += [prepare(each) for each in rows.links if each.tier not in (Tier.NEAR_TEXT, *NAMES)]
+    _keep_first(found, exact, alike, [each for each in edges if each.tier is Tier.SAME_LOOK])
+    return found
 
-    is_left = ~is_evaluation & (kept < 0)
-    winners = _first(near, order[is_left[order]])
-    is_copy = is_left & (winners != np.arange(len(kept)))
-    is_exact = exact == exact[winners]
-    settle(is_copy & is_exact, winners, DuplicateReason.DUPLICATE_EXACT)
-    settle(is_copy & ~is_exact, winners, DuplicateReason.DUPLICATE_PERCEPTUAL)
 
-    decided = np.flatnonzero(kept >= 0)
-    columns = [rows.ids.take(decided), rows.ids.take(kept[decided]), pa.array(reasons[decided], pa.string())]
-    return pa.table(columns, schema=VERDICT_SCHEMA).sort_by("id")
+def _pair_rows(images: list[Link], found: Decisions) -> Numbers:
+    """The pairs (row, evaluation row) that share an image, of rows that are not excluded: (P, 2)."""
+    tables = [np.empty((0, 2), np.int64)]
+    for link in images:
+        entries = pd.DataFrame({"row": link.rows, "key": link.keys})
+        evaluated = entries[found.roles.is_evaluation[link.rows]]
+        left = entries[found.is_left[link.rows]]
+        tables.append(left.merge(evaluated, on="key")[["row_x", "row_y"]].to_numpy(np.int64))
+    pairs: Numbers = np.unique(np.concatenate(tables), axis=0)
+    return pairs
 
 
-def _order_by_preference(rows: Rows) -> Numbers:
-    """Row numbers, in the order in which copies are kept: (R,)."""
+def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Edges]) -> None:
+    """Of the rows that are left, keep the first of each content and of contents that are alike."""
+    places, is_left = found.roles.places, found.is_left
+    order = np.argsort(places)
+    first = first_of(alike, order[is_left[order]])  # (R,) the row that stands for the row's content
+    likeness = _find_neighbors(found, alike, first, edges)
+    winner: dict[int, int] = {}  # row that stands for a content -> that of another content
+    for row in sorted(likeness, key=lambda row: int(places[row])):
+        kept = [other for other in likeness[row] if places[other] < places[row] and other not in winner]
+        if kept:
+            winner[row] = min(kept, key=lambda other: int(places[other]))
+    winners = first.copy()
+    tiers = np.full(len(winners), Tier.SAME_LOOK.value, object)
+    evidence = np.full(len(winners), np.nan, np.float32)
+    for row, other in winner.items():
+        is_content = first == row
+        winners[is_content] = other
+        tiers[is_content], evidence[is_content] = likeness[row][other]
+    is_copy = is_left & (winners != np.arange(len(winners)))
+    is_exact = is_copy & (exact == exact[winners])
+    has_image = np.bincount(found.rows.shown_by, minlength=len(winners)) > 0
+    for tier, where in ((Tier.SAME_PIXELS, is_exact & has_image), (Tier.SAME_TEXT, is_exact & ~has_image)):
+        found.settle(where, winners, DuplicateReason.DUPLICATE_EXACT, tier, evidence)
+    for tier in (Tier.SAME_LOOK, Tier.PERSON):
+        where = is_copy & ~is_exact & (tiers == tier.value)
+        found.settle(where, winners, DuplicateReason.DUPLICATE_PERCEPTUAL, tier, evidence)
+
+
+def _find_neighbors(
+    found: Decisions, alike: Numbers, first: Numbers, edges: list[Edges]
+) -> dict[int, dict[int, tuple[str, float]]]:
+    """For each row that stands for a content, the rows of contents that are alike, with tier and evidence."""
+    near: dict[int, dict[int, tuple[str, float]]] = defaultdict(dict)
+    of_content = np.full(alike.max(initial=-1) + 1, -1)
+    of_content[alike[found.is_left]] = first[found.is_left]
+
+    def add(left: int, right: int, tier: Tier, share: float) -> None:
+        if left >= 0 and right >= 0 and left != right:
+            near[left][right] = near[right][left] = (tier.value, share)
+
+    for each in edges:
+        ends = zip(of_content[each.left].tolist(), of_content[each.right].tolist(), each.evidence.tolist(), strict=True)
+        for left, right, share in ends:
+            add(left, right, each.tier, share)
+    for row, other, is_copy in found.rows.overrides:
+        left, right = int(of_content[alike[row]]), int(of_content[alike[other]])
+        if not (found.is_left[row] and found.is_left[other]):
+            continue
+        if is_copy:
+            add(left, right, Tier.PERSON, np.nan)
+        elif left == right:
+            raise ParamsError(
+                "deduplicate.overrides: two rows are named different, but their texts and the fingerprints of their "
+                "images are equal; remove the line"
+            )
+        else:
+            near[left].pop(right, None)
+            near[right].pop(left, None)
+    return near
+
+
+def _find_places(rows: Rows) -> Numbers:
+    """The place of each row in the order in which copies are kept: (R,)."""
     table = pa.table({"rank": rows.ranks, "dataset": rows.datasets, "id": rows.ids})
     keys = [("rank", "ascending"), ("dataset", "ascending"), ("id", "ascending")]
-    order: Numbers = pc.sort_indices(table, sort_keys=keys).to_numpy().astype(np.int64)
-    return order
-
-
-def _number_contents(rows: Rows, images: Numbers) -> Numbers:
-    """The number of each row's content, which is its text and its images in any order: (R,)."""
-    order = np.lexsort((images, rows.shown_by))
-    shown = images[order]
-    ends = np.cumsum(np.bincount(rows.shown_by, minlength=len(rows.ids)))
-    starts = np.concatenate([[0], ends[:-1]]).astype(np.int64) if len(ends) else ends
-    image_keys = [shown[start:end].tobytes() for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
-    contents = pd.factorize(np.array(image_keys, object))[0].astype(np.int64)
-    return np.unique(contents * (rows.texts.max(initial=0) + 1) + rows.texts, return_inverse=True)[1]
-
-
-def _first(keys: Numbers, candidates: Numbers) -> Numbers:
-    """For each row, the first candidate with the row's key, or -1: (R,)."""
-    first = np.full(keys.max(initial=-1) + 1, -1)
-    first[keys[candidates[::-1]]] = candidates[::-1]  # the last assignment to an index wins
-    return first[keys]
-
-
-def _find_shown_in_evaluation(rows: Rows, order: Numbers, is_other_dataset_only: bool) -> Numbers:
-    """For each row, the first evaluation row (of another dataset) with an image of the same group, or -1: (R,)."""
-    places = np.empty_like(order)
+    order = pc.sort_indices(table, sort_keys=keys).to_numpy().astype(np.int64)
+    places: Numbers = np.empty_like(order)
     places[order] = np.arange(len(order))
-    by_preference = np.argsort(places[rows.shown_by], kind="stable")
-    by_evaluation = by_preference[rows.ranks[rows.shown_by[by_preference]] == EVALUATION]
-    datasets = rows.datasets[rows.shown_by]
-
-    first = _first(rows.groups, by_evaluation)  # (S,) index into S, not a row
-    if (
-        is_other_dataset_only
-    ):  # the first and the second are of different datasets, so at least one of them is of another dataset than the row
-        of_other = by_evaluation[datasets[by_evaluation] != datasets[first[by_evaluation]]]
-        second = _first(rows.groups, of_other)
-        first = np.where((first >= 0) & (datasets[first] == datasets), second, first)
-
-    nowhere = len(order)
-    best = np.full(nowhere, nowhere)
-    is_shown = first >= 0
-    np.minimum.at(best, rows.shown_by[is_shown], places[rows.shown_by[first[is_shown]]])
-    winners: Numbers = np.append(order, -1)[best]
-    return winners
+    return places

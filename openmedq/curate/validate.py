@@ -22,7 +22,7 @@ from great_expectations.data_context.types.base import (
 from openmedq import paths
 from openmedq.config import Params, Validate
 from openmedq.curate.data_docs import render_page
-from openmedq.curate.duplicates import DuplicateReason
+from openmedq.curate.reasons import DuplicateReason
 from openmedq.curate.tables import make_tables
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card

@@ -58,7 +58,7 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Any) ->
             detail = "field `answer` is empty"
             reject(Rejected(f"{source}/empty", source, "train", Reason.ANSWER_EMPTY, detail, where))
     _write_index("vqa_rad/1", "mimic_cxr/1")
-    decision = {"id": "vqa_rad/copy", "kept_id": "slake/3", "reason": "duplicate exact"}
+    decision = {"id": "vqa_rad/copy", "kept_id": "slake/3", "reason": "duplicate exact", "tier": "same text"}
     write_table(pa.Table.from_pylist([decision], VERDICT_SCHEMA), VERDICT_TABLE)
 
 

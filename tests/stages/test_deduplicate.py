@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 CARDS: dict[str, dict[str, Any]] = {"b_first": {}, "a_second": {}, "text": {}, "absent": {}}
 
 
-def _rows() -> list[Row]:
+def make_rows() -> list[Row]:
     return [
         row("b_first/1", "train", "What organ?", "Lung", picture(1)),
         row("b_first/2", "train", "what ORGAN ?", "lung.", picture(1)),
@@ -49,15 +49,15 @@ EXPECTED = {
 }
 
 
-def _run(**sections: Any) -> dict[str, tuple[str, str]]:
+def run_stage(**sections: Any) -> dict[str, tuple[str, str]]:
     deduplicate.run(make_params(**sections))
     rows = pq.read_table(paths.VERDICTS / "verdicts.parquet").to_pylist()
     return {row["id"]: (row["kept_id"], row["reason"]) for row in rows}
 
 
 def test_verdicts_and_counts() -> None:
-    write_sets(_rows(), CARDS)
-    assert _run() == EXPECTED
+    write_sets(make_rows(), CARDS)
+    assert run_stage() == EXPECTED
     assert json.loads((paths.VERDICTS / "counts.json").read_text()) == {
         "b_first": {"duplicate exact": 2, "duplicate perceptual": 1},
         "a_second": {"duplicate exact": 1, "evaluation picture": 1, "in evaluation": 1},
@@ -67,11 +67,11 @@ def test_verdicts_and_counts() -> None:
 
 
 def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
-    write_sets(_rows(), CARDS)
-    _run()
+    write_sets(make_rows(), CARDS)
+    run_stage()
     before = {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()}
-    write_sets(_rows()[::-1], CARDS, rows_a_shard=3, rows_a_group=1)
-    _run()
+    write_sets(make_rows()[::-1], CARDS, rows_a_shard=3, rows_a_group=1)
+    run_stage()
     assert {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()} == before
 
 
@@ -80,14 +80,14 @@ def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
     [("none", []), ("cross_source", ["a_second/3"]), ("all", ["a_second/3", "b_first/6"])],
 )
 def test_keep_out(keep_out: str, pictures: list[str]) -> None:
-    write_sets(_rows(), CARDS)
-    found = _run(deduplicate={"keep_out": keep_out})
+    write_sets(make_rows(), CARDS)
+    found = run_stage(deduplicate={"keep_out": keep_out})
     assert sorted(name for name, (_, reason) in found.items() if reason == "evaluation picture") == pictures
 
 
 def test_a_split_left_out_neither_keeps_nor_loses() -> None:
-    write_sets(_rows(), CARDS)
-    found = _run(mix={"roles": {"b_first": {"train": None, "test": None}}})
+    write_sets(make_rows(), CARDS)
+    found = run_stage(mix={"roles": {"b_first": {"train": None, "test": None}}})
     assert found == {
         "text/1": ("text/3", "in evaluation"),
         "text/2": ("text/3", "in evaluation"),
@@ -96,14 +96,14 @@ def test_a_split_left_out_neither_keeps_nor_loses() -> None:
 
 
 def test_a_role_in_force_counts_not_the_cards() -> None:
-    write_sets(_rows(), CARDS)
-    found = _run(mix={"roles": {"a_second": {"train": "evaluation"}}})
+    write_sets(make_rows(), CARDS)
+    found = run_stage(mix={"roles": {"a_second": {"train": "evaluation"}}})
     assert found["b_first/1"] == ("a_second/1", "in evaluation")
     assert not any(name.startswith("a_second/") for name in found if name != "a_second/4")
 
 
 def test_picture_bytes_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    write_sets(_rows(), CARDS)
+    write_sets(make_rows(), CARDS)
     asked: list[str] = []
     read = pq.ParquetFile.read_row_group
 
@@ -112,7 +112,7 @@ def test_picture_bytes_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
         return read(self, number, columns=columns, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
-    _run()
+    run_stage()
     assert asked
     assert not any(name == "images" or name.startswith("images.list.element.image.") for name in asked)
 
@@ -132,8 +132,8 @@ def test_evaluation_rows_that_training_repeats(keep_out: str, kinds: dict[str, s
         row("b_first/7", "train", "Is it large?", "no", picture(2)),
     ]
     shown += [row("a_second/6", "train", "Why?", "so", picture(7, flip_bits=1))]
-    write_sets([*(each for each in _rows() if each["id"] != "b_first/6"), *shown], CARDS)
-    _run(deduplicate={"keep_out": keep_out})
+    write_sets([*(each for each in make_rows() if each["id"] != "b_first/6"), *shown], CARDS)
+    run_stage(deduplicate={"keep_out": keep_out})
     table = read_clean().to_pylist()
     assert {each["id"]: each["reason"] for each in table} == kinds
     assert [each["id"] for each in table] == sorted(kinds)
@@ -141,35 +141,35 @@ def test_evaluation_rows_that_training_repeats(keep_out: str, kinds: dict[str, s
 
 def test_all_sets_absent() -> None:
     write_sets([], CARDS)
-    assert _run() == {}
+    assert run_stage() == {}
 
 
 def test_evaluation_never_trains() -> None:
-    write_sets(_rows(), CARDS)
+    write_sets(make_rows(), CARDS)
     with pytest.raises(ParamsError, match="an evaluation split cannot be trained on; set it to evaluation, v"):
-        _run(mix={"roles": {"text": {"test": "train"}}})
+        run_stage(mix={"roles": {"text": {"test": "train"}}})
     assert not paths.VERDICTS.exists()
 
 
 def test_rows_with_a_split_that_no_card_names() -> None:
-    write_sets(_rows(), {**CARDS, "text": {"roles": {"test": ROLES["test"]}}})
+    write_sets(make_rows(), {**CARDS, "text": {"roles": {"test": ROLES["test"]}}})
     with pytest.raises(StaleError, match="data/samples/text: split 'train' has no role"):
-        _run()
+        run_stage()
 
 
 def test_a_set_that_was_not_normalized() -> None:
-    write_sets(_rows(), CARDS)
+    write_sets(make_rows(), CARDS)
     (paths.SAMPLES / "text" / "counts.json").unlink()
     with pytest.raises(StaleError, match="dvc repro normalize@text"):
-        _run()
+        run_stage()
 
 
 def test_rows_that_the_policy_refuses_neither_keep_nor_lose() -> None:
     """b_first/1 is no longer kept over its copies; b_first/5 still is, because it is an evaluation row."""
     own = {"b_first/1": "CC-BY-NC-4.0", "b_first/5": "words"}
-    write_sets([{**each, "licence": own.get(each["id"], "CC0-1.0")} for each in _rows()], CARDS)
-    assert _run() == EXPECTED, "under `any`"
-    found = _run(policy={"licences": "commercial"})
+    write_sets([{**each, "licence": own.get(each["id"], "CC0-1.0")} for each in make_rows()], CARDS)
+    assert run_stage() == EXPECTED, "under `any`"
+    found = run_stage(policy={"licences": "commercial"})
     assert found == {
         "b_first/3": ("b_first/2", "duplicate perceptual"),
         "b_first/4": ("a_second/4", "duplicate exact"),

@@ -31,10 +31,10 @@ CARDS: dict[str, dict[str, Any]] = {
     "absent": {},
 }
 VERDICTS = [
-    ("a_second/0", "z_first/0", "duplicate exact"),
-    ("z_first/1", "z_first/0", "duplicate perceptual"),
-    ("z_first/2", "z_first/8", "in evaluation"),
-    ("z_first/3", "bench/1", "evaluation picture"),
+    ("a_second/0", "z_first/0", "duplicate exact", "same pixels", None),
+    ("z_first/1", "z_first/0", "duplicate perceptual", "same look", 0.9),
+    ("z_first/2", "z_first/8", "in evaluation", "near text", 0.9),
+    ("z_first/3", "bench/1", "evaluation picture", "same look", None),
 ]
 
 

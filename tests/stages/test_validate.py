@@ -167,8 +167,8 @@ def test_faults_of_datasets_and_duplicate_decisions() -> None:
     table = pq.read_table(path)
     assert table.num_rows == 1
     more = [
-        {"id": "open_set/4", "kept_id": "open_set/4", "reason": "whim"},
-        {"id": "nobody/1", "kept_id": "nobody/2", "reason": "duplicate exact"},
+        {"id": "open_set/4", "kept_id": "open_set/4", "reason": "whim", "tier": "same text"},
+        {"id": "nobody/1", "kept_id": "nobody/2", "reason": "duplicate exact", "tier": "same text"},
     ]
     pq.write_table(pa.Table.from_pylist([*table.to_pylist(), *more], schema=table.schema), path)
     assert _red(min_rows=6) == {

@@ -1,0 +1,170 @@
+"""Read what the duplicate decisions need to know about the rows of all datasets. Image bytes are not read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from openmedq.config import Params
+from openmedq.curate import overrides
+from openmedq.curate.datasets import NormalizedDataset
+from openmedq.curate.fingerprints import make_keys
+from openmedq.curate.identity import Identities
+from openmedq.curate.images import find_pairs
+from openmedq.curate.links import Numbers, link_pairs
+from openmedq.curate.near_texts import QuestionIndex, read_questions
+from openmedq.curate.questions import Question, compare
+from openmedq.curate.reasons import Tier
+from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, ImagePairs, Rows
+from openmedq.schema import SAMPLE_SCHEMA, Role
+
+RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
+THUMBNAIL_SIZE_BYTES = 1024
+
+_FINGERPRINTS = ("pixels_sha256", "phash", "thumbnail")
+_SHOWN = [f"images.list.element.{name}" for name in _FINGERPRINTS]
+
+
+class Batch(NamedTuple):
+    """Rows that take part in the decisions."""
+
+    dataset: NormalizedDataset
+    place: int  # of the dataset in the catalogue
+    first: int  # number of the first row
+    rows: pa.RecordBatch
+
+
+def collect(datasets: Sequence[NormalizedDataset], params: Params, spill: Path) -> Rows:
+    """The rows of all datasets, with texts and images numbered in order of appearance.
+
+    Thumbnails are written to the file `spill` and read as far as they are compared.
+    """
+    texts: dict[bytes, int] = {}  # text key -> number
+    pixels: dict[bytes, int] = {}  # decoded pixels -> number
+    looks: dict[bytes, int] = {}  # digest of perceptual hash and thumbnail -> number
+    phashes: list[int] = []  # of each look
+    ids: list[pa.Array] = []
+    columns: dict[str, list[np.ndarray]] = defaultdict(lambda: [np.empty(0, np.int64)])
+    identities = Identities()
+    index, evaluation_ids = _index_questions(datasets, params)
+    copies = []  # (row, position in evaluation_ids, share)
+    with spill.open("wb") as file:
+        for dataset, place, first, rows in scan(datasets, params, [*_SHOWN, "turns", "labels"], with_names=True):
+            shown = rows["images"].flatten()
+            own: dict[str, list[int]] = {"pixels": [], "looks": []}
+            fingerprints = [shown.field(name).to_pylist() for name in _FINGERPRINTS]
+            for sha256, phash, thumbnail in zip(*fingerprints, strict=True):
+                own["pixels"].append(pixels.setdefault(bytes.fromhex(sha256), len(pixels)))
+                look = hashlib.blake2b(thumbnail, digest_size=16, salt=phash.to_bytes(8, "little")).digest()
+                own["looks"].append(looks.setdefault(look, len(looks)))
+                if len(looks) > len(phashes):
+                    phashes.append(phash)
+                    file.write(thumbnail)
+            ranks = np.array([RANKS[role] for split in rows["split"].to_pylist() if (role := dataset.role_of(split))])
+            ids.append(rows["id"])
+            for name, numbers in {
+                "datasets": [place] * len(rows),
+                "ranks": ranks,
+                "texts": [texts.setdefault(key, len(texts)) for key in make_keys(rows["turns"], rows["labels"])],
+                **own,
+                "shown_by": pc.list_parent_indices(rows["images"]).to_numpy() + first,
+            }.items():
+                columns[name].append(np.array(numbers, np.int64))
+            identities.add(dataset.id, rows, first)
+            asked = np.flatnonzero(_has_no_image(rows) & (ranks != EVALUATION))
+            found = index.find(rows["turns"].take(pa.array(asked)))
+            copies += [(first + int(asked[row]), other, share) for row, other, share in found]
+    all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
+    numbered = {
+        name: np.concatenate(columns[name]) for name in ("datasets", "ranks", "texts", "shown_by", "pixels", "looks")
+    }
+    of_evaluation = pc.index_in(evaluation_ids, all_ids).to_pylist()
+    near = link_pairs(Tier.NEAR_TEXT, ((row, of_evaluation[other], share) for row, other, share in copies))
+    return Rows(
+        ids=all_ids,
+        **numbered,
+        pairs=[_pair_looks(np.array(phashes, np.uint64), spill, params)],
+        links=[near, *identities.link()],
+        overrides=overrides.read(Path(params.deduplicate.overrides), all_ids, numbered["ranks"] == EVALUATION),
+    )
+
+
+def scan(
+    datasets: Sequence[NormalizedDataset], params: Params, columns: Sequence[str], *, with_names: bool = False
+) -> Iterator[Batch]:
+    """The rows that have a role and that the policy does not exclude, with id, split and the given columns.
+
+    Evaluation rows are included whatever their licence, because weights may be scored under another policy.
+    """
+    first = 0
+    for place, dataset in enumerate(datasets):
+        unused = pa.array([split for split, role in dataset.roles.items() if role is None], pa.string())
+        evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
+        names = Identities.columns(dataset.id) if with_names else []
+        for group in dataset.store.scan(["id", "split", "licence", *columns, *names]):
+            rows = group.rows
+            is_excluded = pc.is_valid(dataset.find_exclusions(rows["licence"], params.policy.licences))
+            is_excluded = pc.and_(is_excluded, pc.invert(pc.is_in(rows["split"], evaluated)))
+            rows = rows.filter(pc.invert(pc.or_(is_excluded, pc.is_in(rows["split"], unused))))
+            yield Batch(dataset, place, first, rows)
+            first += len(rows)
+
+
+def compare_rows(
+    datasets: Sequence[NormalizedDataset], params: Params, pairs: Numbers
+) -> Iterator[tuple[int, int, float]]:
+    """The near texts among pairs of rows that share an image (P, 2), with the share of equal words."""
+    questions: dict[int, list[Question]] = {}
+    wanted = np.unique(pairs)
+    if not len(wanted):
+        return
+    for _, _, first, rows in scan(datasets, params, ["turns"]):
+        own = wanted[(wanted >= first) & (wanted < first + len(rows))]
+        turns = rows["turns"].take(pa.array(own - first))
+        questions.update({int(row): [] for row in own})
+        parents = pc.list_parent_indices(turns).to_pylist()
+        for parent, question in zip(parents, read_questions(pc.list_flatten(turns)), strict=True):
+            questions[int(own[parent])].append(question)
+    for row, other in pairs.tolist():
+        shares = [compare(one, two, is_image_same=True) for one in questions[row] for two in questions[other]]
+        share = max((share for share in shares if share is not None), default=None)
+        if share is not None:
+            yield row, other, share
+
+
+def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> tuple[QuestionIndex, pa.Array]:
+    """The index of the evaluation rows without images, by position in the returned ids."""
+    asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
+    ids, turns = [], []
+    for dataset, _, _, rows in scan(asked, params, ["turns", "images.list.element.image_id"]):
+        evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
+        rows = rows.filter(pc.and_(pc.is_in(rows["split"], evaluated), pa.array(_has_no_image(rows))))
+        ids.append(rows["id"])
+        turns.append(rows["turns"])
+    all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
+    all_turns = pa.concat_arrays([*turns, pa.array([], SAMPLE_SCHEMA.field("turns").type)])
+    return QuestionIndex(all_turns, np.arange(len(all_ids))), all_ids
+
+
+def _has_no_image(rows: pa.RecordBatch) -> np.ndarray:
+    return np.asarray(pc.fill_null(pc.equal(pc.list_value_length(rows["images"]), 0), True))
+
+
+def _pair_looks(phashes: np.ndarray, spill: Path, params: Params) -> ImagePairs:
+    """The looks that are alike, with 1 - the mean difference of the thumbnails' gray levels as a share of 255."""
+    settings = params.deduplicate
+    shape = (len(phashes), THUMBNAIL_SIZE_BYTES)
+    thumbnails = np.memmap(spill, np.uint8, "r", shape=shape) if len(phashes) else np.empty(shape, np.uint8)
+    left, right = find_pairs(phashes, thumbnails, settings.hamming_radius, settings.thumbnail_distance)
+    evidence = [
+        1 - np.abs(thumbnails[one].astype(np.int16) - thumbnails[other]).mean() / 255
+        for one, other in zip(left.tolist(), right.tolist(), strict=True)
+    ]
+    return ImagePairs(Tier.SAME_LOOK, left, right, np.array(evidence, np.float32))

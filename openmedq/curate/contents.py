@@ -1,0 +1,117 @@
+"""Contents: the text of a row together with its images. Rows with one content are copies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from openmedq.curate.links import Link, Numbers, Shares
+from openmedq.curate.reasons import Tier
+from openmedq.curate.rows import ImagePairs, Rows
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Pairs of contents with the same text and images that are alike: arrays (E,)."""
+
+    tier: Tier
+    left: Numbers
+    right: Numbers
+    evidence: Shares
+
+
+def number_contents(rows: Rows, images: Numbers) -> Numbers:
+    """The number of each row's content, which is its text and its `images` (S,) in any order: (R,)."""
+    order = np.lexsort((images, rows.shown_by))
+    shown = images[order]
+    counts = np.bincount(rows.shown_by, minlength=len(rows.ids))
+    contents = (
+        np.where(counts == 0, 0, 1 + shown[np.minimum(np.cumsum(counts) - 1, len(shown) - 1)]) if len(shown) else counts
+    )
+    several = np.flatnonzero(counts > 1)
+    starts = np.cumsum(counts) - counts
+    keys = [shown[starts[row] : starts[row] + counts[row]].tobytes() for row in several.tolist()]
+    contents[several] = 1 + images.max(initial=0) + 1 + pd.factorize(np.array(keys, object))[0]
+    return np.unique(contents * (rows.texts.max(initial=0) + 1) + rows.texts, return_inverse=True)[1]
+
+
+def pair_contents(rows: Rows, alike: Numbers, pairs: ImagePairs) -> Edges:
+    """The pairs of the contents `alike` (R,) of which each image is paired with, or equal to, one of the other."""
+    firsts = np.unique(alike, return_index=True)[1]
+    is_first = np.isin(rows.shown_by, firsts)
+    row = rows.shown_by[is_first]
+    images = rows.looks[is_first]
+    shown = pd.DataFrame({"content": alike[row], "text": rows.texts[row], "look": images}).drop_duplicates()
+    sizes = shown.groupby("content").size()
+    several = np.unique(images[np.bincount(row, minlength=len(rows.ids))[row] > 1])  # of rows with several images
+    steps = pd.DataFrame(
+        {
+            "look": np.concatenate([pairs.left, pairs.right, several]),
+            "other": np.concatenate([pairs.right, pairs.left, several]),
+            "evidence": np.concatenate([pairs.evidence, pairs.evidence, np.ones(len(several), np.float32)]),
+        }
+    )
+    found = shown.merge(steps, on="look").merge(
+        shown, left_on=["text", "other"], right_on=["text", "look"], suffixes=("", "_other")
+    )
+    found = found[found["content"] < found["content_other"]]
+    ends = found.groupby(["content", "content_other"], sort=True)
+    table = ends.agg(
+        covered=("look", "nunique"), covers=("other", "nunique"), evidence=("evidence", "min")
+    ).reset_index()
+    is_whole = (table["covered"] == table["content"].map(sizes)) & (
+        table["covers"] == table["content_other"].map(sizes)
+    )
+    table = table[is_whole]
+    return Edges(
+        pairs.tier,
+        table["content"].to_numpy(np.int64),
+        table["content_other"].to_numpy(np.int64),
+        table["evidence"].to_numpy(np.float32),
+    )
+
+
+def link_copies(rows: Rows, exact: Numbers, alike: Numbers, edges: Sequence[Edges]) -> list[Link]:
+    """Links of rows that are copies, strongest first: decided by persons, with equal contents, with contents alike."""
+    has_image = np.bincount(rows.shown_by, minlength=len(rows.ids)) > 0
+    with_image, without = np.flatnonzero(has_image), np.flatnonzero(~has_image)
+    copies = [(each.row, each.other) for each in rows.overrides if each.is_copy]
+    links = [
+        Link(Tier.PERSON, np.array(copies, np.int64).reshape(-1), np.repeat(np.arange(len(copies)), 2)),
+        Link(Tier.SAME_PIXELS, with_image, exact[with_image]),
+        Link(Tier.SAME_TEXT, without, exact[without]),
+        Link(Tier.SAME_LOOK, with_image, alike[with_image]),
+    ]
+    contents = pd.DataFrame({"number": alike, "row": np.arange(len(alike))})
+    return [*links, *(_expand(each, contents) for each in edges if each.tier is not Tier.SAME_SERIES)]
+
+
+def link_images(rows: Rows) -> list[Link]:
+    """Links of rows that show the same image, images that look the same, and images that are near."""
+    looks = pd.DataFrame({"number": rows.looks, "row": rows.shown_by}).drop_duplicates()
+    return [
+        Link(Tier.SAME_PIXELS, rows.shown_by, rows.pixels),
+        Link(Tier.SAME_LOOK, rows.shown_by, rows.looks),
+        *(_expand(each, looks) for each in rows.pairs),
+    ]
+
+
+def _expand(pairs: ImagePairs | Edges, entries: pd.DataFrame) -> Link:
+    """The link whose keys are the pairs; `entries` are the rows of each number."""
+    keys = np.arange(len(pairs.left))
+    ends = pd.DataFrame(
+        {
+            "number": np.concatenate([pairs.left, pairs.right]),
+            "key": np.concatenate([keys, keys]),
+            "evidence": np.concatenate([pairs.evidence, pairs.evidence]),
+        }
+    ).merge(entries, on="number")
+    return Link(
+        pairs.tier,
+        ends["row"].to_numpy(np.int64),
+        ends["key"].to_numpy(np.int64),
+        ends["evidence"].to_numpy(np.float32),
+    )

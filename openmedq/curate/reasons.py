@@ -1,0 +1,34 @@
+"""The words of duplicate decisions: why a row is excluded, and what it shares with the row that is kept."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class DuplicateReason(StrEnum):
+    """Why a row is not in the mix; `kept_id` is the id of the row that is kept instead."""
+
+    DUPLICATE_EXACT = "duplicate exact"  # same text, same decoded pixels (or no images)
+    DUPLICATE_PERCEPTUAL = "duplicate perceptual"  # same text, images that look the same
+    IN_EVALUATION = "in evaluation"  # an exact, perceptual or near copy of an evaluation row
+    EVALUATION_IMAGE = "evaluation picture"  # an image of an evaluation row, with another text
+
+
+class Tier(StrEnum):
+    """What two rows share, the strongest first."""
+
+    PERSON = "decision of a person"  # deduplicate.overrides
+    SAME_PIXELS = "same pixels"  # the decoded pixels are equal
+    SAME_LOOK = "same look"  # encoded again, or scaled
+    NEAR_IMAGE = "near image"  # cropped, turned, annotated ...; verified on the pixels
+    SAME_FIGURE = "same figure"  # of an article, perhaps another panel of it
+    SAME_NAME = "same name"  # of an image in the archive that two datasets draw from
+    SAME_TEXT = "same text"  # no row has an image
+    NEAR_TEXT = "near text"  # no row has an image, or their images are copies
+    SAME_QUESTION = "same question"  # the dataset links its paraphrases
+    # Counted, but no reason to exclude a row:
+    SAME_SERIES = "same series"  # neighboring slices
+    SAME_STUDY = "same study"
+    SAME_PATIENT = "same patient"
+    SAME_CASE = "same case"
+    SAME_ARTICLE = "same article"

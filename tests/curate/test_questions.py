@@ -1,0 +1,190 @@
+"""Edits of a question are found, and other questions on its template are kept apart."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from openmedq.curate.questions import Question, compare
+from openmedq.datasets import pubmedqa
+from openmedq.schema import Sample
+
+FINDINGS = {
+    "crushing chest pain radiating to the jaw": "Myocardial infarction",
+    "sudden loss of vision in one eye": "Retinal artery occlusion",
+    "a butterfly-shaped rash across the cheeks": "Systemic lupus erythematosus",
+    "a resting tremor of the hand and slow steps": "Parkinson disease",
+    "cold intolerance, dry skin and constipation": "Hypothyroidism",
+    "severe flank pain with blood in the urine": "Renal calculus",
+    "a pulsatile mass of the abdomen": "Aortic aneurysm",
+    "fluctuating drooping of both eyelids": "Myasthenia gravis",
+}
+WORDS = [
+    "doctor",
+    "rapid",
+    "window",
+    "market",
+    "outcome",
+    "pressure",
+    "region",
+    "clear",
+    "river",
+    "table",
+    "yellow",
+    "letter",
+    "hospital",
+    "simple",
+    "garden",
+]
+LETTERS = "ABCD"
+EDITABLE = 4  # words of a question that are longer than this and made of letters may be changed
+
+
+def _draw(seed: int) -> Question:
+    draw = random.Random(seed)
+    found, answer = draw.choice(list(FINDINGS.items()))
+    options = [*draw.sample([each for each in FINDINGS.values() if each != answer], 3), answer]
+    draw.shuffle(options)
+    age, days, count = draw.randint(20, 80), draw.randint(2, 20), draw.randint(100, 300)
+    text = (
+        f"A {age}-year-old woman with a history of asthma comes to the clinic with {found} for {days} days. "
+        f"Her platelet count is {count},000 and she takes 5 mg of prednisone daily. "
+        "An electrocardiogram was recorded last year. What is the most likely diagnosis?"
+    )
+    return Question(text, "", tuple(options), answer)
+
+
+def _change_words(question: Question, draw: random.Random, number: int) -> Question:
+    words = question.question.split(" ")
+    places = [place for place, word in enumerate(words) if word.isalpha() and len(word) > EDITABLE and word != "woman"]
+    for place in draw.sample(places, number):
+        words[place] = draw.choice(WORDS)
+    return replace(question, question=" ".join(words))
+
+
+def _letter(question: Question, draw: random.Random) -> Question:
+    options = tuple(f"{LETTERS[place]}) {text}" for place, text in enumerate(question.options))
+    place = question.options.index(question.answer)
+    answer = draw.choice([question.answer, LETTERS[place], options[place]])
+    if draw.random() < 0.5:
+        return replace(question, options=options, answer=answer)
+    return replace(question, question=f"{question.question} {' '.join(options)}", options=(), answer=answer)
+
+
+def _drop_sentence(question: Question, draw: random.Random) -> Question:
+    sentences = question.question.split(". ")
+    sentences.pop(draw.choice([1, 2]))
+    return replace(question, question=". ".join(sentences))
+
+
+Edit = Callable[[Question, random.Random], Question]
+
+EDITS: dict[str, Edit] = {
+    "numbering": lambda q, d: replace(
+        q, question=d.choice(["12. ", "Q7: ", "(4) ", "Question 31: ", "5 "]) + q.question
+    ),
+    "letters": _letter,
+    "distractors": lambda q, _: replace(q, options=tuple(x if x == q.answer else f"{x}, late" for x in q.options)),
+    "case": lambda q, d: replace(q, question=d.choice([q.question.upper(), q.question.title()])),
+    "punctuation": lambda q, _: replace(q, question=q.question.replace(",000", "000").replace(". ", " . ") + " !"),
+    "dropped sentence": _drop_sentence,
+    "added sentence": lambda q, d: replace(
+        q, question=d.choice([f"{q.question} Choose one option.", f"Read this case carefully. {q.question}"])
+    ),
+    "one word": lambda q, d: _change_words(q, d, 1),
+    "two words": lambda q, d: _change_words(q, d, 2),
+    "three words": lambda q, d: _change_words(q, d, 3),
+}
+
+OTHERS: dict[str, Edit] = {
+    "other answer": lambda q, _: replace(q, answer=next(x for x in q.options if x != q.answer)),
+    "number": lambda q, _: replace(q, question=q.question.replace(" for ", " for 1")),
+    "dose": lambda q, _: replace(q, question=q.question.replace("5 mg", "10 mg")),
+    "unit": lambda q, d: replace(
+        q, question=d.choice([q.question.replace("5 mg", "5 g"), q.question.replace("days", "weeks")])
+    ),
+    "negation": lambda q, _: replace(q, question=q.question.replace("What is", "What is not")),
+    "opposite": lambda q, _: replace(q, question=q.question.replace("most likely", "least likely")),
+    "person": lambda q, _: replace(q, question=q.question.replace("woman", "man")),
+    "sentence": lambda q, _: replace(
+        q, question=q.question.replace("An electrocardiogram was recorded last year", "The liver seems enlarged today")
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_copies_are_found(name: str) -> None:
+    draw = random.Random(name)
+    originals = [_draw(seed) for seed in range(200)]
+    assert sum(compare(each, EDITS[name](each, draw)) is not None for each in originals) >= 195
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_questions_on_the_template_are_kept(name: str) -> None:
+    draw = random.Random(name)
+    originals = [_draw(seed) for seed in range(200)]
+    assert sum(compare(each, OTHERS[name](each, draw)) is not None for each in originals) <= 1
+
+
+def test_other_findings_are_another_question() -> None:
+    originals = [_draw(seed) for seed in range(30)]
+    pairs = [(one, other) for one in originals for other in originals if one.question != other.question]
+    assert [pair for pair in pairs if compare(*pair) is not None] == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "answer", "is_copy", "is_copy_on_image"),
+    [
+        ("Is there a pleural effusion?", "is there a pleural effusion", "yes", True, True),
+        ("Is there a pleural effusion?", "Is there any pleural effusion in the image?", "yes", False, True),
+        ("Is there a pleural effusion?", "Is there a pericardial effusion?", "yes", False, False),
+        ("Is the left lung clear?", "Is the right lung clear?", "yes", False, False),
+        ("What is the main organ in the image?", "What is the largest organ in the picture?", "Brain", False, True),
+        ("Where is the lesion?", "Where is the lesion located?", "Left lobe", True, True),
+        ("How many lesions are there?", "How many masses are there?", "2", False, False),
+        ("Drug of choice for hyperkalemia is", "Drug of choice for hypokalemia is", "A drug", False, False),
+        ("Drug of choice for partial seizures is", "Drug of choice for neuralgia is", "A drug", False, False),
+        ("Most common cause of acute cystitis?", "Most frequent cause of acute cystitis?", "E. coli", True, True),
+    ],
+)
+def test_short_questions(one: str, other: str, answer: str, is_copy: bool, is_copy_on_image: bool) -> None:
+    left, right = Question(one, "", (), answer), Question(other, "", (), answer)
+    assert (compare(left, right) is not None) == is_copy
+    assert (compare(left, right, is_image_same=True) is not None) == is_copy_on_image
+
+
+def test_another_context_is_another_question() -> None:
+    words = [f"word{number}" for number in range(80)]
+    one = Question("Does it reduce mortality in the elderly?", " ".join(words[:40]), (), "yes")
+    assert compare(one, replace(one, context=" ".join(words[40:]))) is None
+    assert compare(one, replace(one, context=" ".join(words[2:40]))) == 1
+    assert compare(one, replace(one, question="Does it lower mortality among seniors?")) is not None, "same context"
+    assert compare(one, replace(one, question="Does it not reduce mortality in the elderly?")) is None
+    merged = Question(f"{one.context}. {one.question}", "", (), "yes")
+    assert compare(one, merged) == 1, "the context as part of the question"
+
+
+def _read_real() -> Iterator[Question]:
+    folder = os.environ.get("OPENMEDQ_REAL_DATA")
+    if folder is None or not (Path(folder) / "PubMedQA").is_dir():
+        pytest.skip("OPENMEDQ_REAL_DATA is not set: it names a folder of real datasets in their native layouts")
+    for sample in pubmedqa.read(Path(folder) / "PubMedQA"):
+        if isinstance(sample, Sample):
+            turn = sample.turns[0]
+            yield Question(turn.question, turn.context, turn.options, turn.answer)
+
+
+def test_real_questions() -> None:
+    originals = list(_read_real())[:200]
+    draw = random.Random(0)
+    for name, edit in EDITS.items():
+        if name not in ("dropped sentence", "three words"):  # of one sentence, sometimes short
+            assert sum(compare(each, edit(each, draw)) is not None for each in originals if _is_long(each)) > 150, name
+    assert sum(compare(one, other) is not None for one in originals for other in originals if one is not other) == 0
+
+
+def _is_long(question: Question) -> bool:
+    return sum(word.isalpha() and len(word) > EDITABLE for word in question.question.split()) > 2

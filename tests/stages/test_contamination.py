@@ -1,0 +1,148 @@
+"""What training rows share with evaluation rows: near texts, names, decisions of persons, and their counts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq import paths
+from openmedq.errors import ParamsError
+from openmedq.storage.tables import read_clean
+from tests.curate.corpus import Row, picture, row, write_sets
+
+from .test_deduplicate import CARDS, EXPECTED, make_rows, run_stage
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+LONG = "A 45-year-old man with asthma comes to the clinic with a painless mass of the neck for 3 weeks."
+ASK = "What is the most likely diagnosis?"
+
+
+def _ask(row_id: str, split: str, question: str, *pictures: Row, answer: str = "Thyroid carcinoma", **more: Any) -> Row:
+    return row(row_id, split, question, answer, *pictures, **more)
+
+
+def test_near_texts_are_in_evaluation() -> None:
+    """Without images by the text alone, with images only if those are the same too."""
+    write_sets(
+        [
+            _ask("text/1", "test", f"{LONG} {ASK}", options=["Thyroid carcinoma", "Lymphoma"]),
+            _ask("text/2", "train", f"7. {LONG} {ASK} A) Lymphoma B) Thyroid carcinoma"),
+            _ask("text/3", "train", f"{LONG.replace('45', '54')} {ASK}"),
+            _ask("text/4", "train", f"{LONG} {ASK}", answer="Lymphoma"),
+            _ask("b_first/1", "test", "What is the largest organ in the image?", picture(1), answer="Liver"),
+            _ask("b_first/2", "train", "Which is the largest organ in this picture?", picture(1), answer="liver"),
+            _ask("b_first/3", "train", "Which is the largest organ in this picture?", picture(2), answer="liver"),
+            _ask("b_first/4", "train", "Which organ is on the left?", picture(1), answer="liver"),
+        ],
+        CARDS,
+    )
+    assert run_stage() == {"text/2": ("text/1", "in evaluation"), "b_first/2": ("b_first/1", "in evaluation")}
+    table = pq.read_table(paths.VERDICTS / "verdicts.parquet")
+    assert table["tier"].to_pylist() == ["near text"] * 2
+    assert all(0.4 < share <= 1 for share in table["evidence"].to_pylist())
+    assert {each["id"]: each["reason"] for each in read_clean().to_pylist()} == {
+        "b_first/1": "same pixels",  # b_first/4
+        "text/1": None,
+    }
+
+
+GROUPS: dict[str, str | None] = dict.fromkeys(("patient", "study", "article", "case", "question"))
+
+
+def _name(image: Row, name: str) -> Row:
+    return {**image, "image_id": name}
+
+
+def test_names_that_datasets_share() -> None:
+    """A figure of an article, an image of MedPix, and a linked question; patients and articles are counted only."""
+
+    def figure(row_id: str, split: str, seed: int, article: str, name: str) -> Row:
+        attributes = [{"name": "figure", "value": name}]
+        return _ask(row_id, split, "Which?", picture(seed), attributes=attributes, groups=GROUPS | {"article": article})
+
+    def linked(row_id: str, split: str, question: str, image: Row) -> Row:
+        return _ask(row_id, split, question, image, groups=GROUPS | {"question": "x1", "patient": "7"})
+
+    rows = [
+        figure("pmc_vqa/1", "test", 1, "PMC1", "F2"),
+        figure("pmc_oa/1", "train", 2, "PMC1", "pbio-0030085-g002"),
+        figure("pmc_oa/2", "train", 3, "PMC1", "Fig3"),
+        figure("pmc_oa/3", "train", 4, "PMC2", "F2"),
+        linked("vqa_rad/1", "test", "Is it there?", _name(picture(5), "synpic1.jpg")),
+        linked("vqa_rad/2", "train", "Can it be seen?", _name(picture(6), "synpic2.jpg")),
+        _ask("vqa_med_2019/1", "train", "Which plane?", _name(picture(7), "synpic1.jpg")),
+        _ask("vqa_med_2019/2", "train", "Which plane?", _name(picture(8), "synpic10.jpg")),
+        _ask("slake/1", "train", "Which plane?", _name(picture(9), "synpic1.jpg")),
+    ]
+    write_sets(rows, {name: {} for name in ("pmc_oa", "pmc_vqa", "vqa_rad", "vqa_med_2019", "slake")})
+    crossing = {
+        "pmc_oa/1": ("pmc_vqa/1", "evaluation picture"),
+        "vqa_med_2019/1": ("vqa_rad/1", "evaluation picture"),
+    }
+    assert run_stage() == crossing
+    assert {each["id"]: each["reason"] for each in read_clean().to_pylist()} == {
+        "pmc_vqa/1": None,
+        "vqa_rad/1": "same question",
+    }
+    assert json.loads((paths.VERDICTS / "contamination.json").read_text()) == {
+        "pmc_oa": {
+            "pmc_vqa": {
+                "same figure": {"training_rows": 1, "kept": 0, "evaluation_rows": 1},
+                "same article": {"training_rows": 1, "kept": 1, "evaluation_rows": 0},
+            }
+        },
+        "vqa_rad": {"vqa_rad": {"same question": {"training_rows": 1, "kept": 1, "evaluation_rows": 1}}},
+        "vqa_med_2019": {"vqa_rad": {"same name": {"training_rows": 1, "kept": 0, "evaluation_rows": 1}}},
+    }
+    assert run_stage(deduplicate={"keep_out": "all"}) == {**crossing, "vqa_rad/2": ("vqa_rad/1", "evaluation picture")}
+
+
+def test_images_shared_with_the_own_test_split_are_counted() -> None:
+    write_sets(make_rows(), CARDS)
+    run_stage()
+    counts = json.loads((paths.VERDICTS / "contamination.json").read_text())
+    assert counts["b_first"] == {"b_first": {"same pixels": {"training_rows": 1, "kept": 1, "evaluation_rows": 1}}}
+    assert counts["a_second"]["b_first"] == {
+        "same pixels": {"training_rows": 1, "kept": 0, "evaluation_rows": 1},
+        "same look": {"training_rows": 1, "kept": 0, "evaluation_rows": 0},
+    }
+
+
+def test_decisions_of_persons() -> None:
+    write_sets(make_rows(), CARDS)
+    lines = ["id_a,id_b,decision", "b_first/5,a_second/2,different", "text/4, b_first/4, copy", ""]
+    Path("own.csv").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    changed = {"text/4": ("a_second/4", "duplicate perceptual"), "text/5": ("a_second/4", "duplicate perceptual")}
+    expected = {name: each for name, each in EXPECTED.items() if name != "a_second/2"} | changed
+    assert run_stage(deduplicate={"overrides": "own.csv"}) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (None, r"deduplicate.overrides: own.csv not found; create it with the line id_a,id_b,decision"),
+        ("", "own.csv: the first line must be id_a,id_b,decision"),
+        ("id_a,id_b,decision\ntext/1,text/2\n", "own.csv: line 2 is not two different ids and copy or different"),
+        (
+            "id_a,id_b,decision\n\ntext/1,text/2,same\n",
+            "own.csv: line 3 is not two different ids and copy or different",
+        ),
+        ("id_a,id_b,decision\ntext/1,text/1,copy\n", "own.csv: line 2 is not two different ids and copy or different"),
+        ("id_a,id_b,decision\ntext/1,text/9,copy\n", "own.csv: line 2: no row that takes part has the id in id_b"),
+        (
+            "id_a,id_b,decision\ntext/3,b_first/5,copy\n",
+            "own.csv: line 2: both rows are evaluation rows, which are alw",
+        ),
+        ("id_a,id_b,decision\na_ü,b,copy\n".encode("latin-1"), "own.csv: is not CSV in UTF-8"),
+    ],
+)
+def test_damaged_decisions_of_persons(text: str | bytes | None, error: str) -> None:
+    write_sets(make_rows(), CARDS)
+    if text is not None:
+        Path("own.csv").write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ParamsError, match=error):
+        run_stage(deduplicate={"overrides": "own.csv"})
+    assert not paths.VERDICTS.exists()
