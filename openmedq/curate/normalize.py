@@ -5,6 +5,7 @@ For each dataset, rows found = rows read + rows rejected. `validate` decides whe
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 from collections import Counter, deque
@@ -85,6 +86,7 @@ def _normalize(params: Params, dataset: Dataset) -> None:
     digests = frozenset(forget.read(paths.FORGOTTEN).get(dataset_id, []))
     origin.check_sizes(published)
 
+    gc.freeze()  # collections then skip what is imported: a fifth of the time that text rows take
     counts = Counts()
     with publish(paths.SAMPLES / dataset_id) as folder:
         folder.mkdir()
@@ -169,7 +171,7 @@ def _refuse(record: Sample | Rejected, seen: set[str], digests: frozenset[str]) 
     if isinstance(record, Rejected):
         return record
     try:
-        "".join(_texts(record)).encode()
+        "".join(_list_texts(record)).encode()
     except UnicodeEncodeError:
         return _reject(record, Reason.NOT_UTF8, "lone surrogate in a text")
     if forget.is_forgotten(record, digests):
@@ -180,15 +182,16 @@ def _refuse(record: Sample | Rejected, seen: set[str], digests: frozenset[str]) 
     return record
 
 
-def _texts(sample: Sample) -> Iterator[str]:
-    yield from (sample.id, sample.source, sample.split, sample.modality, sample.licence)
-    yield from (sample.provenance.file, sample.provenance.record, *sample.labels)
+def _list_texts(sample: Sample) -> list[str]:
+    texts = [sample.id, sample.source, sample.split, sample.modality, sample.licence, *sample.labels]
+    texts += (sample.provenance.file, sample.provenance.record, *filter(None, _GROUP_KEYS(sample.groups)))
     for turn in sample.turns:
-        yield from (turn.question, turn.answer, turn.context, *turn.options, *turn.alternatives)
-    yield from (image.image_id for image in sample.images)
-    yield from filter(None, _GROUP_KEYS(sample.groups))
-    for name, value in sample.attributes.items():
-        yield from (name, value)
+        texts += (turn.question, turn.answer, turn.context, *turn.options, *turn.alternatives)
+    for image in sample.images:
+        texts.append(image.image_id)
+    for pair in sample.attributes.items():
+        texts += pair
+    return texts
 
 
 def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[EncodedImage]]) -> Sample | Rejected:
