@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import resource
@@ -28,8 +29,11 @@ def main() -> None:
     for num_rows in arguments.rows:
         with tempfile.TemporaryDirectory() as folder:
             for name, found in measure_all(num_rows, Path(folder)).items():
-                print(f"{name:<10} {num_rows:>9,} rows {found['seconds']:>7.1f} s {found['cpu_s']:>7.1f} s CPU "
-                      f"{found['peak_mb']:>7,.0f} MB", flush=True)
+                print(
+                    f"{name:<10} {num_rows:>9,} rows {found['seconds']:>7.1f} s {found['cpu_s']:>7.1f} s CPU "
+                    f"{found['peak_mb']:>7,.0f} MB",
+                    flush=True,
+                )
 
 
 def measure_all(num_rows: int, folder: Path) -> dict[str, dict[str, float]]:
@@ -48,13 +52,12 @@ def measure_all(num_rows: int, folder: Path) -> dict[str, dict[str, float]]:
 
 def measure(stage: str) -> dict[str, float]:
     """Run a stage in the current folder, after its imports."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # Great Expectations imports deprecated modules
-        from openmedq.config import profile
-        from openmedq.curate import mix, validate
+    from openmedq.config import profile
 
     params = profile(Path(__file__).parents[1] / "openmedq" / "conf", "miniature")
-    run = {"mix": mix.run, "validate": validate.run}[stage]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Great Expectations imports deprecated modules
+        run = importlib.import_module(f"openmedq.curate.{stage}").run
     start, start_cpu = time.perf_counter(), time.process_time()
     run(params)
     return {
