@@ -1,13 +1,14 @@
 # make run          the whole pipeline (PROFILE=miniature|small|paper selects other settings)
 # make test         the tests, offline
 # make test-faults  tests with faulty servers and killed processes
+# make bench        the data stages' speed and memory, beside peers; writes bench/results.md
 # make check        ruff and mypy
 # make ui           the Prefect and MLflow pages on loopback
 # make lock         requirements.lock from pyproject.toml; keeps versions that still fit (needs uv: pip install uv)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run test test-faults check ui lock .venv
+.PHONY: run test test-faults bench check ui lock .venv
 
 TORCH := torch==2.13.0
 IS_SUPPORTED := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null
@@ -32,6 +33,9 @@ test: .venv
 
 test-faults: .venv
 	@python -m pytest -n 2 --dist loadgroup -m faults
+
+bench: .venv
+	@python bench/run.py
 
 check: .venv
 	@ruff format --check .

@@ -21,6 +21,7 @@ def main() -> None:
     """Print a line for each stage and number of rows; with `--one`, run one stage."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000])
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
     parser.add_argument("--one", choices=STAGES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -28,12 +29,12 @@ def main() -> None:
         return
     for num_rows in arguments.rows:
         with tempfile.TemporaryDirectory() as folder:
-            for name, found in measure_all(num_rows, Path(folder)).items():
-                print(
-                    f"{name:<10} {num_rows:>9,} rows {found['seconds']:>7.1f} s {found['cpu_s']:>7.1f} s CPU "
-                    f"{found['peak_mb']:>7,.0f} MB",
-                    flush=True,
-                )
+            for stage, found in measure_all(num_rows, Path(folder)).items():
+                if arguments.json:
+                    print(json.dumps({"stage": stage, "rows": num_rows, **found}), flush=True)
+                    continue
+                times = f"{found['seconds']:>7.1f} s {found['cpu_s']:>7.1f} s CPU"
+                print(f"{stage:<10} {num_rows:>9,} rows {times} {found['peak_mb']:>7,.0f} MB", flush=True)
 
 
 def measure_all(num_rows: int, folder: Path) -> dict[str, dict[str, float]]:

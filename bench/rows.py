@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -121,10 +120,3 @@ def _make_card(name: str) -> Card:
         roles={"train": Role.TRAIN, "test": Role.EVALUATION},
         published_rows={"train": 1, "test": 1},
     )
-
-
-def enter(folder: Path) -> None:
-    """Change to the folder, where the stages read and write."""
-    import os
-
-    os.chdir(folder)

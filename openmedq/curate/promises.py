@@ -19,7 +19,7 @@ class Promises:
     max_foreign: float = 0.01  # share of rows with Chinese, Japanese, Korean, Cyrillic or Arabic letters
 
 
-_SMALL = (28, 28)  # MedMNIST's default size
+_SIZES = (28, 224)  # of MedMNIST: 28, 64, 128 or 224
 
 PROMISES = {
     "pubmedqa": Promises(answers=("yes", "no", "maybe"), yes_share=(0.4, 0.97)),  # 93 % of the artificial part is yes
@@ -27,7 +27,7 @@ PROMISES = {
     "slake": Promises(yes_share=(0.25, 0.75), max_foreign=1.0),  # half of it is Chinese, see normalize.languages
     "pathvqa": Promises(yes_share=(0.3, 0.7)),
     "vqa_med_2019": Promises(yes_share=(0.2, 0.8)),
-    "blood_mnist": Promises(sides_px=_SMALL, modes=("RGB",)),
-    "retina_mnist": Promises(sides_px=_SMALL, modes=("RGB",)),
-    "pneumonia_mnist": Promises(sides_px=_SMALL, modes=("L",)),
+    "blood_mnist": Promises(sides_px=_SIZES, modes=("RGB",)),
+    "retina_mnist": Promises(sides_px=_SIZES, modes=("RGB",)),
+    "pneumonia_mnist": Promises(sides_px=_SIZES, modes=("L",)),
 }
