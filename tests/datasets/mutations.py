@@ -24,6 +24,7 @@ class Mutation:
     kind: str
     file: str
     member: str = ""
+    is_valid: bool = False  # the file is as valid as the published one: another split's in its place
 
 
 def cut(data: bytes, chance: random.Random) -> bytes:
@@ -87,7 +88,8 @@ def mutate(raw: Path, seed: int) -> Mutation | None:
         other = chance.choice([each for each in files if each != path] or files)
         path.write_bytes(other.read_bytes())
         other.write_bytes(data)
-        return Mutation(kind, name, f"with {other.relative_to(raw).as_posix()}") if other != path else None
+        other_name = other.relative_to(raw).as_posix()
+        return Mutation(kind, name, other_name, path.suffix == other.suffix) if other != path else None
     member = ""
     if path.name.endswith(ARCHIVES) and (kind in TEXT_ONLY or chance.random() < 0.5):
         members = faults.members_of(path)
