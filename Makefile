@@ -41,6 +41,7 @@ check: .venv
 	@ruff format --check .
 	@ruff check .
 	@mypy
+	@MYPYPATH=bench mypy bench --implicit-reexport --allow-subclassing-any
 
 ui: .venv
 	@python -m flows.ui
