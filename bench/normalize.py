@@ -252,7 +252,7 @@ def prepare_images(raw: Path, scratch: Path, bound_px: int) -> Run:
     executor = opened.__enter__()
     for started in [executor.submit(encode_image, Image("", files[0]), Normalize(max_side_px=8)) for _ in range(8)]:
         started.result()
-    found = rows(dataset, raw, settings, executor, NUM_AHEAD)  # type: ignore[arg-type]
+    found = rows(dataset, raw, settings, executor, NUM_AHEAD)
 
     def run(opened: object = opened) -> int:  # which ends the workers when it is deleted
         return ShardStore(scratch).write((row for row in found if isinstance(row, Sample)), settings)
