@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openmedq import paths
-from openmedq.curate import deduplicate, mix
+from openmedq.curate import deduplicate, mix, tables
 from openmedq.curate.promises import PROMISES, Promises
 from openmedq.datasets import registry
 from openmedq.errors import ValidationError
@@ -144,6 +144,22 @@ def test_the_error_names_dataset_expectation_observed_value_and_three_ids() -> N
     )
     with pytest.raises(ValidationError, match=found):
         validate.run(make_params())
+
+
+def test_chunks_do_not_change_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = _rows()
+    for each in rows[:5]:
+        each["turns"][0]["answer"] = ""
+    rows[3]["id"] = rows[2]["id"]
+    write_sets(rows, CARDS)
+    red = _red()
+    whole = _verdict()
+    monkeypatch.setattr(tables, "CHUNK_ROWS", 1)
+    assert _red() == red
+    assert _verdict() == whole
+    (empty,) = (one for one in whole["expectations"] if one["statement"] == "answers are not empty")
+    assert empty["examples"] == ["open_set/1", "open_set/2", "open_set/3"]
+    assert (empty["observed"], empty["num_unexpected"]) == ({"open_set": "5 of 5 rows"}, 5)
 
 
 def _promise(monkeypatch: pytest.MonkeyPatch, **promises: Any) -> None:
