@@ -2,6 +2,7 @@
 # make real-data    links published files of FROM="DIR ..." into data/real, for the profile real
 # make test         the tests, offline
 # make test-faults  tests with faulty servers and killed processes
+# make bench        the data stages' speed and memory, beside peers; writes bench/results.md
 # make check        ruff and mypy
 # make docs         generated pages, and the site of docs/ in site/
 # make ui           the Prefect and MLflow pages on loopback
@@ -9,7 +10,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := run
-.PHONY: run real-data test test-faults check docs ui lock .venv
+.PHONY: run real-data test test-faults bench check docs ui lock .venv
 
 TORCH := torch==2.13.0
 IS_SUPPORTED := -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2> /dev/null
@@ -42,6 +43,9 @@ test: .venv
 
 test-faults: .venv
 	@python -m pytest -n 2 --dist loadgroup -m faults
+
+bench: .venv
+	@python bench/run.py
 
 check: .venv
 	@ruff format --check .

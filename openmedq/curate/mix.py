@@ -36,21 +36,24 @@ def run(params: Params) -> None:
         with (folder / INDEX.name).open("wb") as file, open_writer(file, INDEX_SCHEMA) as writer:
             for dataset in datasets:
                 weight = params.mix.weights.get(dataset.id, 1.0)
-                index, reasons = _index(dataset, weight, decisions, params.policy.licences)
-                if len(index):
-                    writer.write_table(index)
-                waterfall[dataset.id] = _summarize(dataset, reasons, index)
+                excluded: Counter[str] = Counter()
+                roles: Counter[str] = Counter()
+                own = decisions.filter(pc.starts_with(decisions["id"], f"{dataset.id}/"))
+                for index in _index(dataset, weight, own, params.policy.licences, excluded):
+                    if len(index):
+                        writer.write_table(index)
+                    roles.update(_count(index["role"]))
+                waterfall[dataset.id] = _summarize(dataset, excluded, roles)
         (folder / "waterfall.json").write_text(json.dumps(waterfall, indent=2) + "\n", encoding="utf-8")
 
 
 def _index(
-    dataset: NormalizedDataset, weight: float, decisions: pa.Table, policy: Licences
-) -> tuple[pa.Table, Counter[str]]:
-    """The dataset's part of the index, and the number of excluded rows by reason."""
-    excluded: Counter[str] = Counter()
-    parts = []
+    dataset: NormalizedDataset, weight: float, decisions: pa.Table, policy: Licences, excluded: Counter[str]
+) -> Iterator[pa.Table]:
+    """The dataset's part of the index, shard by shard; adds the number of excluded rows by reason to `excluded`."""
     for rows in _read_positions(dataset):
-        roles = pa.array([dataset.role_of(split) for split in rows["split"].to_pylist()], pa.string())
+        splits = rows["split"].combine_chunks().dictionary_encode()
+        roles = pa.array(map(dataset.role_of, splits.dictionary.to_pylist()), pa.string()).take(splits.indices)
         # Only the first reason that applies is counted.
         reasons = pc.coalesce(
             pc.if_else(pc.is_null(roles), ROLE_NULL, None),
@@ -58,13 +61,16 @@ def _index(
             decisions["reason"].combine_chunks().take(pc.index_in(rows["id"], decisions["id"])),
             pc.if_else(pc.and_(pc.equal(roles, Role.TRAIN.value), weight == 0), WEIGHT_ZERO, None),
         )
-        excluded.update(reason for reason in reasons.to_pylist() if reason)
+        excluded.update(_count(reasons.drop_null()))
         weights = pc.if_else(pc.equal(roles, Role.TRAIN.value), weight, 1.0)
-        access = pa.array([dataset.access] * len(rows), pa.string())
+        access = pa.repeat(dataset.access, len(rows))
         for name, column in (("role", roles), ("access", access), ("weight", weights)):
             rows = rows.append_column(name, column)
-        parts.append(rows.filter(pc.is_null(reasons)).select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA))
-    return pa.concat_tables([INDEX_SCHEMA.empty_table(), *parts]), excluded
+        yield rows.filter(pc.is_null(reasons)).select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA)
+
+
+def _count(values: pa.Array) -> dict[str, int]:
+    return {each["values"]: each["counts"] for each in pc.value_counts(values).to_pylist()}
 
 
 def _read_positions(dataset: NormalizedDataset) -> Iterator[pa.Table]:
@@ -77,7 +83,7 @@ def _read_positions(dataset: NormalizedDataset) -> Iterator[pa.Table]:
             numbers.append(np.full(len(group.rows), group.number, np.int32))
             places.append(np.arange(len(group.rows), dtype=np.int32))
         rows = pa.Table.from_batches(batches).combine_chunks()
-        rows = rows.append_column("shard", pa.array([shard] * len(rows), pa.string()))
+        rows = rows.append_column("shard", pa.repeat(shard, len(rows)))
         rows = rows.append_column("row_group", pa.array(np.concatenate(numbers)))
         yield rows.append_column("row", pa.array(np.concatenate(places)))
 
@@ -103,11 +109,10 @@ def _count_chars(turns: pa.ListArray) -> NDArray[np.int64]:
     return counts
 
 
-def _summarize(dataset: NormalizedDataset, excluded: Counter[str], index: pa.Table) -> dict[str, Any]:
+def _summarize(dataset: NormalizedDataset, excluded: Counter[str], roles: Counter[str]) -> dict[str, Any]:
     """The dataset's waterfall; StaleError if its rows do not add up to those of counts.json."""
     counts = dataset.counts
-    roles = Counter(index["role"].to_pylist())
-    num_rows = excluded.total() + len(index)
+    num_rows = excluded.total() + roles.total()
     if counts["read"] != num_rows or counts["found"] != num_rows + sum(counts["rejected"].values()):
         raise StaleError(
             f"{paths.SAMPLES / dataset.id}: counts.json has {counts['read']} rows, the shards have {num_rows}; "

@@ -5,11 +5,13 @@ For each dataset, rows found = rows read + rows rejected. `validate` decides whe
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from pathlib import Path
@@ -72,7 +74,7 @@ class Counts:
 def run(params: Params, dataset: Dataset) -> None:
     """Write the dataset's shards, rejected.parquet and counts.json; they are empty for an absent dataset."""
     dataset_id = dataset.card.id
-    with redact_paths(dataset_id, dataset.card.is_credentialed):
+    with redact_paths(dataset_id, dataset.card.is_credentialed), _without_imports():
         try:
             _normalize(params, dataset)
         except SourceError as error:
@@ -114,6 +116,16 @@ def _normalize(params: Params, dataset: Dataset) -> None:
             raise AssertionError(f"{dataset_id}: {counts.found} found, {num_written} written, {num_rejected} rejected")
         text = json.dumps(counts.as_tree(published), indent=2) + "\n"
         (folder / COUNTS).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _without_imports() -> Iterator[None]:
+    """Collect no garbage among the modules that are imported: it took a fifth of the time of text rows."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def no_records(dataset_id: str, raw: Path) -> SourceError:
@@ -169,7 +181,7 @@ def _refuse(record: Sample | Rejected, seen: set[str], digests: frozenset[str]) 
     if isinstance(record, Rejected):
         return record
     try:
-        "".join(_texts(record)).encode()
+        "".join(_list_texts(record)).encode()
     except UnicodeEncodeError:
         return _reject(record, Reason.NOT_UTF8, "lone surrogate in a text")
     if forget.is_forgotten(record, digests):
@@ -180,15 +192,16 @@ def _refuse(record: Sample | Rejected, seen: set[str], digests: frozenset[str]) 
     return record
 
 
-def _texts(sample: Sample) -> Iterator[str]:
-    yield from (sample.id, sample.source, sample.split, sample.modality, sample.licence)
-    yield from (sample.provenance.file, sample.provenance.record, *sample.labels)
+def _list_texts(sample: Sample) -> list[str]:
+    texts = [sample.id, sample.source, sample.split, sample.modality, sample.licence, *sample.labels]
+    texts += (sample.provenance.file, sample.provenance.record, *filter(None, _GROUP_KEYS(sample.groups)))
     for turn in sample.turns:
-        yield from (turn.question, turn.answer, turn.context, *turn.options, *turn.alternatives)
-    yield from (image.image_id for image in sample.images)
-    yield from filter(None, _GROUP_KEYS(sample.groups))
-    for name, value in sample.attributes.items():
-        yield from (name, value)
+        texts += (turn.question, turn.answer, turn.context, *turn.options, *turn.alternatives)
+    for image in sample.images:
+        texts.append(image.image_id)
+    for pair in sample.attributes.items():
+        texts += pair
+    return texts
 
 
 def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[EncodedImage]]) -> Sample | Rejected:

@@ -1,111 +1,87 @@
-"""The tables that `validate` checks: numbers and flags per row, without texts or images.
+"""The tables that `validate` checks: for each dataset, the number of rows that do not meet each expectation.
 
-A column is null if it does not apply to the row.
+DuckDB counts over batches of rows that `ShardStore` reads, because DuckDB's own reader verifies no checksums. Of all
+rows only the id, the position and a hash of the content are kept; they spill to disk if they exceed MEMORY.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterator, Mapping
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
-import pandas as pd
+import PIL.Image
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from openmedq.config import Validate
+from openmedq.curate import conditions
+from openmedq.curate.promises import PROMISES, Promises
+from openmedq.curate.tallies import Table, Tally
 from openmedq.datasets.card import Card
-from openmedq.schema import EXCLUDED_BY_REQUEST, SAMPLE_SCHEMA
+from openmedq.schema import EXCLUDED_BY_REQUEST, INDEX_SCHEMA
 from openmedq.storage.shards import ShardStore
+from openmedq.storage.tables import INDEX, scan_table
 
-CHUNK_ROWS = 2**16  # rows in memory with their texts
-
-# Texts are normalized here independently of `fingerprints`, so that a mistake there is noticed.
-_CONTENT = """
-    sha256(concat_ws(chr(29),
-        translate(
-            regexp_replace(
-                array_to_string(list_transform(turns, lambda turn: concat_ws(chr(30),
-                    turn.question, turn.context, array_to_string(turn.options, chr(31)), turn.answer)), chr(29)),
-                '\\s+', ' ', 'g'),
-            'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'),
-        array_to_string(list_sort(labels), chr(30)),
-        array_to_string(list_sort(list_transform(images, lambda image: image.pixels_sha256)), chr(30))))
-"""
-
-_ROWS = f"""
-    SELECT
-        id, source, split, source || ' ' || split AS source_split, task, modality, licence,
-        CASE WHEN task <> 'classification'
-            THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.answer)))), 0)
-            END AS shortest_answer_chars,
-        list_max(list_transform(turns, lambda turn: length(turn.answer))) AS longest_answer_chars,
-        CASE WHEN task IN ('vqa', 'multiple_choice', 'text_qa')
-            THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.question)))), 0)
-            END AS shortest_question_chars,
-        CASE WHEN task IN ('vqa', 'caption', 'report', 'classification') THEN len(images) END AS num_images,
-        list_min(list_transform(images, lambda image: least(image.width, image.height))) AS shortest_side_px,
-        CASE WHEN task = 'multiple_choice'
-            THEN len(list_filter(turns, lambda turn: NOT list_contains(turn.options, turn.answer)))
-            END AS num_answers_not_offered,
-        CASE WHEN task = 'classification' AND len(classes) > 0
-            THEN len(list_filter(labels, lambda label: NOT list_contains(classes, label)))
-            END AS num_unknown_labels,
-        folder, shard, row_group, row, {_CONTENT} AS content
-    FROM samples LEFT JOIN cards USING (source)
-"""
+CHUNK_ROWS = 2**15  # rows in memory with their texts
+MEMORY = "700MB"  # of DuckDB
 
 _COLUMNS = [
-    *("id", "source", "split", "task", "modality", "licence", "turns", "labels"),
+    *("id", "source", "split", "task", "licence", "turns", "labels"),
     *(f"images.list.element.{name}" for name in ("pixels_sha256", "width", "height")),
 ]
-_POSITION = {"folder": pa.string(), "shard": pa.string(), "row_group": pa.int32(), "row": pa.int32()}
 
-_MIX = """
-    WITH
-        row_groups AS (SELECT folder, shard, row_group, count(*) AS num_rows FROM rows GROUP BY ALL),
-        evaluated AS (SELECT content FROM rows WHERE id IN (SELECT id FROM index WHERE role = 'evaluation'))
-    SELECT
-        entry.id, entry.source, entry.role, entry.weight, entry.row, row_groups.num_rows AS num_rows_in_group,
-        found_row.id AS id_at_position,
-        count(DISTINCT entry.role) OVER (PARTITION BY entry.id) AS num_roles,
-        entry.id IN (SELECT id FROM verdicts) AS has_decision,
-        coalesce(entry.role <> 'evaluation' AND found_row.content IN (SELECT content FROM evaluated), false)
-            AS repeats_evaluation
-    FROM index AS entry
-    LEFT JOIN row_groups
-        ON row_groups.folder = entry.source AND row_groups.shard = entry.shard
-        AND row_groups.row_group = entry.row_group
-    LEFT JOIN rows AS found_row
-        ON found_row.folder = entry.source AND found_row.shard = entry.shard
-        AND found_row.row_group = entry.row_group AND found_row.row = entry.row
-    ORDER BY entry.source, entry.shard, entry.row_group, entry.row
+_KEPT = """
+    CREATE TABLE rows (id VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, content UBIGINT);
+    CREATE TABLE entries (
+        id VARCHAR, source VARCHAR, file INTEGER, row_group INTEGER, row INTEGER, role VARCHAR, weight FLOAT);
 """
-
-_DUPLICATES = """
-    SELECT
-        id, reason, id IN (SELECT id FROM rows) AS is_known, kept_id IN (SELECT id FROM rows) AS is_kept_known,
-        kept_id IN (SELECT id FROM verdicts) AS has_kept_decision
-    FROM verdicts ORDER BY id
+_KEEP_ROWS = """
+    INSERT INTO rows SELECT
+        id, file, row_group, row,
+        hash(texts, list_sort(labels), list_sort(list_transform(images, lambda image: image.pixels_sha256)))
+    FROM samples
+"""
+_KEEP_ENTRIES = """
+    INSERT INTO entries SELECT id, source, files.number, row_group, row, role, weight
+    FROM index LEFT JOIN files USING (source, shard)
+"""
+_FIND_REPEATED = """
+    CREATE TABLE repeated AS
+        SELECT id, min(role) <> max(role) AS has_two_roles FROM entries GROUP BY id HAVING count(*) > 1;
+    CREATE TABLE evaluated AS
+        SELECT content FROM entries JOIN rows USING (file, row_group, row) WHERE role = 'evaluation';
 """
 
 _DATASETS = """
     SELECT
-        counts.id, found, read, num_rejected, read + num_rejected AS num_read_or_rejected, num_accounted,
+        id, found, read, num_rejected, read + num_rejected AS num_read_or_rejected, num_accounted,
         CASE WHEN found > num_by_request THEN (num_rejected - num_by_request) / (found - num_by_request) END
             AS rejected_share,
-        (SELECT count(*) FROM rows WHERE source = counts.id) AS num_rows,
-        (SELECT count(*) FROM index WHERE source = counts.id AND role = 'train') AS num_train,
-        num_published, found / nullif(num_published, 0) AS found_multiple
-    FROM counts LEFT JOIN cards ON cards.source = counts.id ORDER BY counts.id
+        num_rows, (SELECT count(*) FROM entries WHERE source = counts.id AND role = 'train') AS num_train,
+        num_published, found / nullif(num_published, 0) AS found_multiple,
+        CASE WHEN num_yes + num_no > 0 THEN num_yes / (num_yes + num_no) END AS yes_share, yes_low, yes_high,
+        num_foreign / nullif(num_rows, 0) AS foreign_share, max_foreign
+    FROM counts ORDER BY id
 """
 
-
-_CARDS = pa.schema([("source", pa.string()), ("classes", pa.list_(pa.string())), ("num_published", pa.int64())])
-
+_NUMBERS = (
+    *("found", "read", "num_rejected", "num_by_request", "num_accounted", "num_published"),
+    *("num_rows", "num_yes", "num_no", "num_foreign"),
+)
 _COUNTS = pa.schema(
     {"id": pa.string()}
-    | dict.fromkeys(("found", "read", "num_rejected", "num_by_request", "num_accounted"), pa.int64())
+    | dict.fromkeys(_NUMBERS, pa.int64())
+    | dict.fromkeys(("yes_low", "yes_high", "max_foreign"), pa.float64())
+)
+_WORDS = pa.list_(pa.string())
+_CARDS = pa.schema(
+    {"dataset": pa.string(), "splits": _WORDS, "licence": pa.string(), "classes": _WORDS, "answers": _WORDS}
+    | {"modes": _WORDS, "low_px": pa.int64(), "high_px": pa.int64()}
 )
 
 
@@ -114,62 +90,81 @@ def make_tables(
     stores: Mapping[str, ShardStore],
     complete: Collection[str],
     verdicts: pa.Table,
-    index: pa.Table,
     waterfall: Mapping[str, Mapping[str, Any]],
+    settings: Validate,
     spill: Path,
-) -> dict[str, pd.DataFrame]:
-    """Make the tables `rows`, `duplicates`, `mix` and `datasets`, each with a column `id`.
+) -> dict[str, Table]:
+    """Make the tables `rows`, `promises`, `duplicates`, `mix` and `datasets`, each with a row per dataset.
 
     `cards`, `stores` and `waterfall` are by dataset; `complete` are the datasets that must have all published records.
-    DuckDB writes to the folder `spill` what does not fit into memory.
+    DuckDB writes to the folder `spill` what does not fit into MEMORY.
     """
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": False,  # no download
         "autoload_known_extensions": False,
         "temp_directory": str(spill),
+        "memory_limit": MEMORY,
+        "preserve_insertion_order": False,
     }
+    rows = Tally(conditions.of_rows(settings) | conditions.of_promises(), conditions.SUMS)
+    repeated = Tally(conditions.UNIQUE_IDS)
+    mix, duplicates = Tally(conditions.of_mix(list(cards))), Tally(conditions.of_duplicates())
     with duckdb.connect(config=config) as database:
-        frames = {
-            "samples": pa.schema([*SAMPLE_SCHEMA, *(pa.field(*each) for each in _POSITION.items())]).empty_table(),
-            "cards": pa.table(
-                {
-                    "source": list(cards),
-                    "classes": [card.classes for card in cards.values()],
-                    "num_published": [card.num_published if name in complete else None for name, card in cards.items()],
-                },
-                _CARDS,
-            ),
-            "verdicts": verdicts,
-            "index": index,
-            "counts": pa.Table.from_pylist([_sum_up(name, counts) for name, counts in waterfall.items()], _COUNTS),
-        }
-        for name, frame in frames.items():
-            database.register(name, frame)
-        database.execute(f"CREATE TABLE rows AS {_ROWS}")
-        for chunk in _read(stores):
+        database.execute(_KEPT)
+        database.register("verdicts", verdicts)
+        database.register("cards", pa.Table.from_pylist(list(starmap(_describe, cards.items())), _CARDS))
+        files: dict[tuple[str, str], int] = {}
+        for chunk in _read(stores, files):
             database.register("samples", chunk)
-            database.execute(f"INSERT INTO rows {_ROWS}")
-        return {
-            "rows": database.sql(
-                "SELECT * EXCLUDE (split, folder, shard, row_group, row, content) FROM rows "
-                "ORDER BY folder, shard, row_group, row"
-            ).df(),
-            "duplicates": database.sql(_DUPLICATES).df(),
-            "mix": database.sql(_MIX).df(),
-            "datasets": database.sql(_DATASETS).df(),
-        }
+            rows.add(database, conditions.ROWS)
+            database.execute(_KEEP_ROWS)
+        database.register("files", _number(files))
+        for batch in scan_table(INDEX, INDEX_SCHEMA, ["id", "source", "shard", "row_group", "row", "role", "weight"]):
+            database.register("index", batch)
+            database.execute(_KEEP_ENTRIES)
+        database.execute(_FIND_REPEATED)
+        repeated.add(database, conditions.REPEATED)
+        mix.add(database, conditions.MIX)
+        duplicates.add(database, conditions.DUPLICATES)
+        counts = [
+            _sum_up(name, each, cards[name].num_published if name in complete else None, rows.of(name))
+            for name, each in waterfall.items()
+        ]
+        database.register("counts", pa.Table.from_pylist(counts, _COUNTS))
+        datasets = database.sql(_DATASETS).df()
+    return {
+        "rows": rows.as_table(cards, conditions.of_rows(settings)) | repeated.as_table(cards),
+        "promises": rows.as_table(cards, conditions.of_promises()),
+        "duplicates": duplicates.as_table(cards),
+        "mix": mix.as_table(cards),
+        "datasets": Table(datasets, {}),
+    }
 
 
-def _read(stores: Mapping[str, ShardStore]) -> Iterator[pa.Table]:
-    """The rows of all shards with their positions, in chunks of about CHUNK_ROWS."""
+def _read(stores: Mapping[str, ShardStore], files: dict[tuple[str, str], int]) -> Iterator[pa.Table]:
+    """The rows of all shards in chunks of about CHUNK_ROWS, with the columns that `conditions.ROWS` refers to.
+
+    Adds the number of each shard to `files`, by dataset and name.
+    """
     waiting: list[pa.RecordBatch] = []
-    for folder, store in stores.items():
+    for dataset, store in stores.items():
+        has_modes = PROMISES.get(dataset, Promises()).modes is not None
+        sample = store.scan(["images.list.element.image.bytes"], is_sample=True) if has_modes else iter(())
+        modes = {(each.shard, each.number): _find_modes(each.rows) for each in sample}
         for group in store.scan(_COLUMNS):
-            num_rows = len(group.rows)
-            position = ([folder] * num_rows, [group.shard] * num_rows, [group.number] * num_rows, np.arange(num_rows))
+            size = len(group.rows)
+            file = files.setdefault((dataset, group.shard), len(files))
+            more = {
+                "dataset": pa.array([dataset] * size, pa.string()),
+                "file": pa.array(np.full(size, file, np.int32)),
+                "row_group": pa.array(np.full(size, group.number, np.int32)),
+                "row": pa.array(np.arange(size, dtype=np.int32)),
+                "texts": _normalize(group.rows["turns"]),
+                "mode": modes.get((group.shard, group.number), pa.nulls(size, pa.string())),
+            }
             rows = group.rows
-            for (name, kind), values in zip(_POSITION.items(), position, strict=True):
-                rows = rows.append_column(name, pa.array(values, kind))
+            for name, column in more.items():
+                rows = rows.append_column(name, column)
             waiting.append(rows)
             if sum(map(len, waiting)) >= CHUNK_ROWS:
                 yield pa.Table.from_batches(waiting)
@@ -178,8 +173,56 @@ def _read(stores: Mapping[str, ShardStore]) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def _sum_up(name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
-    """One row of the table `counts`, from a dataset's waterfall."""
+def _normalize(turns: pa.ListArray) -> pa.ListArray:
+    """The texts of each turn, in lower case and with single spaces.
+
+    Independent of `fingerprints`, so that a mistake there is noticed, and with fewer foldings: rows that are equal here
+    must be equal there.
+    """
+    flat = turns.flatten()
+    parts = [flat.field(name) for name in ("question", "context", "answer")]
+    texts = pc.binary_join_element_wise(*parts, pc.binary_join(flat.field("options"), "\x1f"), "\x1e")
+    texts = pc.binary_join(pc.ascii_split_whitespace(pc.ascii_lower(texts)), " ")
+    ends = np.cumsum(pc.list_value_length(turns).to_numpy(zero_copy_only=False))
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], ends]).astype(np.int32)), texts)
+
+
+def _find_modes(rows: pa.RecordBatch) -> pa.Array:
+    """Mode of the first image of each row, by its header."""
+    modes = []
+    for images in rows["images"].to_pylist():
+        data = images[0]["image"]["bytes"] if images else None
+        modes.append(PIL.Image.open(io.BytesIO(data)).mode if data else None)
+    return pa.array(modes, pa.string())
+
+
+def _number(files: Mapping[tuple[str, str], int]) -> pa.Table:
+    """The table `files`: source, shard, number."""
+    schema = pa.schema([("source", pa.string()), ("shard", pa.string()), ("number", pa.int32())])
+    rows = [{"source": source, "shard": shard, "number": number} for (source, shard), number in files.items()]
+    return pa.Table.from_pylist(rows, schema)
+
+
+def _describe(name: str, card: Card) -> dict[str, Any]:
+    """One row of the table `cards`: what the card and the promises of a dataset state about each row."""
+    promises = PROMISES.get(name, Promises())
+    low_px, high_px = promises.sides_px or (None, None)
+    return {
+        "dataset": name,
+        "splits": list(card.roles),
+        "licence": None if card.has_row_licences else card.licence,
+        "classes": card.classes,
+        "answers": promises.answers,
+        "modes": promises.modes,
+        "low_px": low_px,
+        "high_px": high_px,
+    }
+
+
+def _sum_up(name: str, counts: Mapping[str, Any], num_published: int | None, sums: Mapping[str, int]) -> dict[str, Any]:
+    """One row of the table `counts`, from a dataset's waterfall and the sums over its rows."""
+    promises = PROMISES.get(name, Promises())
+    yes_low, yes_high = promises.yes_share or (None, None)
     return {
         "id": name,
         "found": counts["found"],
@@ -187,4 +230,9 @@ def _sum_up(name: str, counts: Mapping[str, Any]) -> dict[str, Any]:
         "num_rejected": sum(counts["rejected"].values()),
         "num_by_request": sum(counts["rejected"].get(reason, 0) for reason in EXCLUDED_BY_REQUEST),
         "num_accounted": sum(sum(counts[part].values()) for part in ("duplicate", "kept_out", "mix")),
+        "num_published": num_published,
+        **{key: sums[key] for key in ("num_rows", *conditions.SUMS)},
+        "yes_low": yes_low,
+        "yes_high": yes_high,
+        "max_foreign": promises.max_foreign,
     }

@@ -25,7 +25,7 @@ from transformers.utils import logging as transformers_logging
 
 from openmedq.config import Train, Vision
 from openmedq.errors import ModelError
-from openmedq.model import checks, encoders, language, lora, projector
+from openmedq.model import checks, digests, encoders, language, lora, projector
 from openmedq.model.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
 from openmedq.model.saving import count_bytes as count_bytes
 from openmedq.model.saving import save as save
@@ -129,10 +129,11 @@ def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> Lla
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> tuple[LlavaForConditionalGeneration, Any]:
-    """Load a saved model in evaluation mode, and its processor; ModelError if the folder has none."""
+    """Load a saved model in evaluation mode, and its processor; ModelError if the folder has none, or a damaged one."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     _quiet()
+    digests.check(sorted(folder.glob("model*.safetensors")))
     try:
         model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, device_map=device)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)

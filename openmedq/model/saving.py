@@ -21,13 +21,12 @@ from pathlib import Path
 
 import torch
 from peft import PeftModel
-from safetensors.torch import save_file
 from torch import Tensor
 from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 from transformers.core_model_loading import revert_weight_conversion
 
 from openmedq import paths
-from openmedq.model import checks, lora
+from openmedq.model import checks, digests, lora
 
 PARTS = ("vision_tower", "multi_modal_projector")  # saved whole in the adapter, which is peft's `modules_to_save`
 SHARD_BYTES = 2_000_000_000
@@ -108,7 +107,7 @@ def _write_merged(model: PeftModel, folder: Path, dtype: torch.dtype) -> None:
     for number, names in enumerate(groups, start=1):
         part = f"-{number:05d}-of-{len(groups):05d}" if len(groups) > 1 else ""
         shard = revert_weight_conversion(model.base_model.model, {name: compute(name) for name in names})
-        save_file(shard, folder / f"model{part}.safetensors", metadata={"format": "pt"})
+        digests.save(shard, folder / f"model{part}.safetensors")
         files |= dict.fromkeys(shard, f"model{part}.safetensors")
     if len(groups) > 1:
         size = sum(tensor.numel() for tensor in tensors.values()) * dtype.itemsize
@@ -135,4 +134,4 @@ def _write_adapter(model: PeftModel, folder: Path) -> None:
     config.modules_to_save, config.inference_mode = list(PARTS), True
     config.save_pretrained(folder)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in list_adapter(model).items()}
-    save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    digests.save(tensors, folder / "adapter_model.safetensors")

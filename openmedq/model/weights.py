@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from openmedq.errors import ModelError
+from openmedq.model import digests
 
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save the tensors
@@ -53,6 +54,8 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: the file is no checkpoint, is truncated, or holds other objects than tensors and plain values.
     """
+    if path.suffix == ".safetensors" and path.is_file():
+        digests.check([path])
     try:
         if path.suffix == ".safetensors":
             tree: Any = load_file(path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -56,18 +57,27 @@ class ShardStore:
         group = next(groups, None)
         while group is not None:
             path = self.folder / f"shard-{num_shards:05}.parquet"
-            with path.open("wb") as file, open_writer(file, SAMPLE_SCHEMA, settings.row_group_size_bytes) as writer:
+            with (
+                path.open("wb") as file,
+                open_writer(file, SAMPLE_SCHEMA, settings.row_group_size_bytes) as writer,
+                ThreadPoolExecutor(1) as thread,
+            ):
                 while group is not None and file.tell() < settings.shard_size_bytes:
-                    writer.write_table(pa.Table.from_pylist(group, SAMPLE_SCHEMA))
+                    # Arrow encodes and writes without Python's lock, while the next rows are read.
+                    writing = thread.submit(writer.write_table, pa.Table.from_pylist(group, SAMPLE_SCHEMA))
                     num_rows += len(group)
                     group = next(groups, None)
+                    writing.result()
             num_shards += 1
         return num_rows
 
-    def scan(self, columns: Sequence[str]) -> Iterator[Group]:
-        """Columns of all rows of the dataset, in order; a nested column is `images.list.element.phash`."""
+    def scan(self, columns: Sequence[str], *, is_sample: bool = False) -> Iterator[Group]:
+        """Columns of all rows of the dataset, in order; a nested column is `images.list.element.phash`.
+
+        With `is_sample`, only the first row group of each shard.
+        """
         for path in find_shards(self.folder):
-            yield from _read_groups(path, columns)
+            yield from _read_groups(path, columns, [0] if is_sample else None)
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Columns of all rows as one table, which must fit into memory."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -74,6 +74,12 @@ def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     """A whole Parquet file that a stage wrote; errors as of `open_parquet`."""
     with open_parquet(path, schema) as file, damage_as_stale(path):
         return file.read()
+
+
+def scan_table(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Columns of a Parquet file that a stage wrote, in batches; errors as of `open_parquet`."""
+    with open_parquet(path, schema) as file, damage_as_stale(path):
+        yield from file.iter_batches(columns=list(columns))
 
 
 def read_index() -> pa.Table:

@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText, CLIPVisionConfig, CLIPVisi
 
 from openmedq import paths
 from openmedq.errors import ModelError
-from openmedq.model import export, lora, prompt, saving
+from openmedq.model import digests, export, lora, prompt, saving
 from openmedq.model import model as models
 from openmedq.model.batch import collate
 from openmedq.model.pixels import decode
@@ -266,7 +266,7 @@ def test_an_adapter_that_loads_without_effect(old: str, new: str, base: str, mon
         save_file(rename(tensors, old, new) if path.name.startswith("adapter") else tensors, path, **options)
 
     model, processor = build(base)
-    monkeypatch.setattr(saving, "save_file", save)
+    monkeypatch.setattr(digests, "save_file", save)
     assert "adapter" in fail(model, processor)
 
 

@@ -1,15 +1,19 @@
+import io
 import json
 import re
 import warnings
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from openmedq import paths
-from openmedq.curate import deduplicate, mix
+from openmedq.curate import deduplicate, mix, tables
+from openmedq.curate.promises import PROMISES, Promises
+from openmedq.datasets import registry
 from openmedq.errors import ValidationError
 from tests.curate.corpus import ROLES, Row, make_params, picture, row, write_sets
 
@@ -73,7 +77,7 @@ def test_good_data_are_green_and_the_verdict_is_deterministic(tmp_path: Path) ->
     verdict = _verdict()
     assert verdict["success"]
     assert verdict["num_red"] == 0
-    assert {one["table"] for one in verdict["expectations"]} == {"rows", "duplicates", "mix", "datasets"}
+    assert {one["table"] for one in verdict["expectations"]} == {*("rows", "promises", "duplicates", "mix", "datasets")}
     validate.run(make_params())
     assert [path.read_bytes() for path in files] == before
     assert str(tmp_path) not in before[0].decode()
@@ -122,9 +126,95 @@ def test_faults_of_rows() -> None:
         "splits are on the cards",
         "tasks are known",
     ]
-    examples = {one["statement"]: one["examples"] for one in _verdict()["expectations"] if not one["success"]}
-    assert examples["answers are not empty"] == ["open_set/3"]
-    assert examples["images have sides of at least 8 px"] == [], "of a credentialed dataset"
+    red = {one["statement"]: one for one in _verdict()["expectations"] if not one["success"]}
+    assert red["answers are not empty"]["examples"] == ["open_set/3"]
+    assert red["answers are not empty"]["observed"] == {"open_set": "1 of 5 rows"}
+    assert (red["ids are unique"]["num_unexpected"], red["ids are unique"]["num_rows"]) == (2, 10)
+    credentialed = red["images have sides of at least 8 px"]
+    assert (credentialed["examples"], credentialed["observed"]) == ([], {"secret": "1 of 3 rows"})
+
+
+def test_the_error_names_dataset_expectation_observed_value_and_three_ids() -> None:
+    rows = [row(f"open_set/{number}", "train", f"Is it {number}?", "yes" * (number % 2)) for number in range(40)]
+    write_sets(rows, CARDS)
+    deduplicate.run(make_params())
+    mix.run(make_params())
+    found = re.escape(
+        "in table rows: answers are not empty (open_set: 20 of 40 rows, such as open_set/0, open_set/10, open_set/12)"
+    )
+    with pytest.raises(ValidationError, match=found):
+        validate.run(make_params())
+
+
+def test_chunks_do_not_change_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = _rows()
+    for each in rows[:5]:
+        each["turns"][0]["answer"] = ""
+    rows[3]["id"] = rows[2]["id"]
+    write_sets(rows, CARDS)
+    red = _red()
+    whole = _verdict()
+    monkeypatch.setattr(tables, "CHUNK_ROWS", 1)
+    assert _red() == red
+    assert _verdict() == whole
+    (empty,) = (one for one in whole["expectations"] if one["statement"] == "answers are not empty")
+    assert empty["examples"] == ["open_set/1", "open_set/2", "open_set/3"]
+    assert (empty["observed"], empty["num_unexpected"]) == ({"open_set": "5 of 5 rows"}, 5)
+
+
+def _promise(monkeypatch: pytest.MonkeyPatch, **promises: Any) -> None:
+    monkeypatch.setitem(PROMISES, "open_set", Promises(**promises))
+
+
+@pytest.mark.parametrize(
+    ("kept", "broken", "table", "statement"),
+    [
+        (
+            {"answers": ("b", "A chest film.", "yes", "a mass")},
+            {"answers": ("b", "yes")},
+            "promises",
+            "answers are in the dataset's vocabulary",
+        ),
+        ({"sides_px": (48, 64)}, {"sides_px": (49, 64)}, "promises", "images have the sizes of the dataset"),
+        ({"modes": ("L", "RGB")}, {"modes": ("L",)}, "promises", "images have the modes of the dataset"),
+        (
+            {"yes_share": (0.5, 1)},
+            {"yes_share": (0.2, 0.9)},
+            "datasets",
+            "yes is answered as often as the dataset promises, or less often",
+        ),
+        ({"max_foreign": 0.2}, {"max_foreign": 0.1}, "datasets", "texts are in the language of the dataset"),
+    ],
+)
+def test_promises(
+    kept: dict[str, Any], broken: dict[str, Any], table: str, statement: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = _rows()
+    rows[2]["turns"][0]["context"] = "\u8fd9\u662f \u00b5"  # one of five rows
+    buffer = io.BytesIO()
+    PIL.Image.new("RGB", (64, 48)).save(buffer, "PNG")
+    for each in (image for one in rows for image in one["images"]):
+        each["image"]["bytes"] = buffer.getvalue()
+    write_sets(rows, CARDS)
+    deduplicate.run(make_params())
+    mix.run(make_params())
+    _promise(monkeypatch, **{"max_foreign": 1.0, **kept})
+    validate.run(make_params())
+    _promise(monkeypatch, **{"max_foreign": 1.0, **broken})
+    assert _red() == {table: [statement]}
+
+
+def test_a_row_with_another_licence_than_the_card() -> None:
+    rows = _rows()
+    rows[1]["licence"] = "MIT"
+    write_sets(rows, CARDS)
+    assert _red() == {"promises": ["licences are the card's"]}
+    write_sets(rows, {**CARDS, "open_set": {"has_row_licences": True}})
+    validate.run(make_params())
+
+
+def test_promises_are_of_known_datasets() -> None:
+    assert set(PROMISES) <= set(registry.MODULES)
 
 
 def test_faults_of_the_mix() -> None:
@@ -147,7 +237,7 @@ def test_faults_of_the_mix() -> None:
         "no row has two roles",
         "no row with a duplicate decision is in the mix",
         "no training row repeats an evaluation row",
-        "positions are within their row groups",
+        "positions are those of a row",
         "roles are known",
         "sources are in the catalogue",
         "the row at the position has the same id",
@@ -244,11 +334,11 @@ def test_a_fetched_dataset_of_far_too_few_or_many_records_is_red(num_published: 
     card = {"published_rows": {"train": num_published}, "samples_per_row": samples_per_row}
     write_sets(_rows(), {**CARDS, "open_set": card}, origins={"open_set": "official"})
     statement = "0.5 to 2 times as many records are found as published"
-    expected = f"open_set: found 5 records, published {num_published * samples_per_row:,}, rejected 0"
-    with pytest.raises(ValidationError, match=re.escape(f"in table datasets: {statement} ({expected})")):
+    expected = f"found 5 records, published {num_published * samples_per_row:,}, rejected 0"
+    with pytest.raises(ValidationError, match=re.escape(f"in table datasets: {statement} (open_set: {expected})")):
         validate.run(make_params())
     red = [one for one in _verdict()["expectations"] if not one["success"]]
-    assert [(one["statement"], one["examples"]) for one in red] == [(statement, [expected])]
+    assert [(one["statement"], one["observed"]) for one in red] == [(statement, {"open_set": expected})]
     if num_published < 10:
         validate.run(make_params(validate={"max_published": 3}))
 
@@ -268,4 +358,4 @@ def test_counts_of_a_credentialed_dataset_may_be_shown() -> None:
     )
     assert _red()["datasets"] == ["0.5 to 2 times as many records are found as published"]
     (red,) = (one for one in _verdict()["expectations"] if not one["success"])
-    assert red["examples"] == ["secret: found 3 records, published 377,110, rejected 0"]
+    assert red["observed"] == {"secret": "found 3 records, published 377,110, rejected 0"}

@@ -149,6 +149,20 @@ def test_the_longer_side_is_bounded(kind: str, size: tuple[int, int], expected: 
     assert drawing.stored(save(drawing.gray(*size), kind)).size == expected
 
 
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(601, 99), (269, 275)])
+def test_a_jpeg_reduced_by_its_decoder_is_the_bounded_image(size: tuple[int, int], orientation: int) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    image = PIL.Image.fromarray(np.asarray(drawing.color(20, 20))).resize(size, PIL.Image.Resampling.BICUBIC)
+    published = save(image, "JPEG", exif=exif, quality=95, subsampling=0)
+    upright = PIL.ImageOps.exif_transpose(PIL.Image.open(io.BytesIO(published)))
+    expected = upright.resize(drawing.stored(published).size, PIL.Image.Resampling.LANCZOS)
+    assert max(expected.size) == SETTINGS.max_side_px
+    assert expected.width / expected.height == pytest.approx(upright.width / upright.height, rel=0.05)
+    assert np.abs(np.asarray(drawing.stored(published), int) - np.asarray(expected, int)).mean() < 3
+
+
 def test_only_the_first_frame_counts() -> None:
     for kind in ("GIF", "TIFF"):
         published = save(drawing.gray(), kind, save_all=True, append_images=[PIL.Image.new("L", (40, 30), 9)])

@@ -11,6 +11,7 @@ has a further array, `generated`, which no published file has.
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import math
@@ -211,7 +212,9 @@ def _open_array(path: Path, archive: zipfile.ZipFile, name: str) -> Iterator[tup
             if dtype.hasobject or is_fortran or math.prod(shape) * dtype.itemsize != size_bytes:
                 raise ValueError("header and size differ")
             yield file, (shape, dtype)
-    except (ValueError, OverflowError, *_DAMAGE) as error:
+    except (ValueError, OverflowError, OSError, *_DAMAGE) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # a seek before the start of the file
+            raise
         text = " ".join(str(error).split())[:100]
         raise SourceError(f"{path}: `{member}` is not a plain array ({text}); get the file again") from None
 

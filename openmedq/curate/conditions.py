@@ -1,0 +1,132 @@
+"""The expectations on rows, as SQL: for each statement the condition that a row fails it. Null: it does not apply.
+
+A relation has the columns `dataset` and `id`; the conditions refer to its columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from openmedq.config import Validate
+from openmedq.curate.reasons import DuplicateReason
+from openmedq.schema import Role, Task
+
+_FOREIGN = r"[\x{0400}-\x{04FF}\x{0600}-\x{06FF}\x{3040}-\x{30FF}\x{3400}-\x{9FFF}\x{AC00}-\x{D7AF}]"
+
+# `samples` are rows of SAMPLE_SCHEMA with `dataset` (the folder), `texts` (normalized, one per turn) and `mode` (of the
+# first image, where it was read); `cards` are in `make_tables`.
+ROWS = f"""
+    SELECT
+        dataset, id, source, task, samples.licence AS licence, list_contains(splits, split) AS is_on_card,
+        cards.licence AS card_licence, mode, modes,
+        CASE WHEN task <> 'classification'
+            THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.answer)))), 0)
+            END AS shortest_answer_chars,
+        list_max(list_transform(turns, lambda turn: length(turn.answer))) AS longest_answer_chars,
+        CASE WHEN task IN ('vqa', 'multiple_choice', 'text_qa')
+            THEN coalesce(list_min(list_transform(turns, lambda turn: length(trim(turn.question)))), 0)
+            END AS shortest_question_chars,
+        CASE WHEN task IN ('vqa', 'caption', 'report', 'classification') THEN len(images) END AS num_images,
+        list_min(list_transform(images, lambda image: least(image.width, image.height))) AS shortest_side_px,
+        list_max(list_transform(images, lambda image: greatest(image.width, image.height))) AS longest_side_px,
+        low_px, high_px,
+        CASE WHEN task = 'multiple_choice'
+            THEN len(list_filter(turns, lambda turn: NOT list_contains(turn.options, turn.answer)))
+            END AS num_answers_not_offered,
+        CASE WHEN task = 'classification' AND len(classes) > 0
+            THEN len(list_filter(labels, lambda label: NOT list_contains(classes, label)))
+            END AS num_unknown_labels,
+        CASE WHEN answers IS NOT NULL
+            THEN len(list_filter(turns, lambda turn: NOT list_contains(answers, turn.answer)))
+            END AS num_unknown_answers,
+        len(list_filter(turns, lambda turn: lower(turn.answer) = 'yes')) AS num_yes,
+        len(list_filter(turns, lambda turn: lower(turn.answer) = 'no')) AS num_no,
+        strlen(text) <> length(text) AND regexp_matches(text, '{_FOREIGN}') AS is_foreign
+    FROM (SELECT *, array_to_string(texts, ' ') AS text FROM samples) AS samples LEFT JOIN cards USING (dataset)
+"""
+
+SUMS = {"num_yes": "num_yes", "num_no": "num_no", "num_foreign": "is_foreign"}
+
+# `entries` of the index point at `rows`; `repeated` are the ids with more than one entry.
+MIX = """
+    SELECT
+        entries.source AS dataset, entries.id AS id, role, weight, rows.id AS id_at_position, has_two_roles,
+        entries.id IN (SELECT id FROM verdicts) AS has_decision,
+        role <> 'evaluation' AND content IN (SELECT content FROM evaluated) AS repeats_evaluation
+    FROM entries LEFT JOIN rows USING (file, row_group, row) LEFT JOIN repeated ON repeated.id = entries.id
+"""
+
+DUPLICATES = """
+    SELECT
+        split_part(id, '/', 1) AS dataset, id, reason, count(*) OVER (PARTITION BY id) AS num_decisions,
+        id IN (SELECT id FROM rows) AS is_known, kept_id IN (SELECT id FROM rows) AS is_kept_known,
+        kept_id IN (SELECT id FROM verdicts) AS has_kept_decision
+    FROM verdicts
+"""
+
+# Rows of `rows` whose id occurs more than once.
+REPEATED = """
+    SELECT files.source AS dataset, id
+    FROM rows JOIN files ON files.number = rows.file
+    WHERE id IN (SELECT id FROM rows GROUP BY id HAVING count(*) > 1)
+"""
+UNIQUE_IDS = {"ids are unique": "true"}
+
+
+def of_rows(settings: Validate) -> dict[str, str]:
+    """Conditions on every row."""
+    answer_chars, side_px = settings.max_answer_chars, settings.min_side_px
+    return {
+        "ids are not null": "id IS NULL",
+        "rows are in the folder of their dataset": "source IS DISTINCT FROM dataset",
+        "splits are on the cards": "NOT coalesce(is_on_card, false)",
+        "tasks are known": _is_not_in("task", [task.value for task in Task]),
+        "licences are stated": "coalesce(length(licence), 0) = 0",
+        "answers are not empty": "shortest_answer_chars < 1",
+        f"answers have at most {answer_chars} characters": f"longest_answer_chars > {answer_chars}",
+        "questions are there if the task needs one": "shortest_question_chars < 1",
+        "images are there if the task needs one": "num_images < 1",
+        f"images have sides of at least {side_px} px": f"shortest_side_px < {side_px}",
+        "answers of multiple choice are among the options": "num_answers_not_offered > 0",
+        "labels are among the classes": "num_unknown_labels > 0",
+    }
+
+
+def of_promises() -> dict[str, str]:
+    """Conditions on the rows of datasets that promise more, see `curate/promises.py`."""
+    return {
+        "answers are in the dataset's vocabulary": "num_unknown_answers > 0",
+        "images have the sizes of the dataset": "shortest_side_px < low_px OR longest_side_px > high_px",
+        "images have the modes of the dataset": "NOT list_contains(modes, mode)",
+        "licences are the card's": "licence <> card_licence",
+    }
+
+
+def of_mix(datasets: Collection[str]) -> dict[str, str]:
+    """Conditions on the entries of the index."""
+    return {
+        "ids are unique": "has_two_roles IS NOT NULL",
+        "sources are in the catalogue": _is_not_in("dataset", datasets),
+        "roles are known": _is_not_in("role", [role.value for role in Role]),
+        "no row has two roles": "has_two_roles",
+        "weights are above 0": "NOT weight > 0",
+        "positions are those of a row": "id_at_position IS NULL",
+        "the row at the position has the same id": "id_at_position <> id",
+        "no row with a duplicate decision is in the mix": "has_decision",
+        "no training row repeats an evaluation row": "repeats_evaluation",
+    }
+
+
+def of_duplicates() -> dict[str, str]:
+    """Conditions on the duplicate decisions."""
+    return {
+        "a row has at most one duplicate decision": "num_decisions > 1",
+        "rows with a decision exist": "NOT is_known",
+        "kept rows exist": "NOT is_kept_known",
+        "kept rows have no decision": "has_kept_decision",
+        "reasons are known": _is_not_in("reason", [reason.value for reason in DuplicateReason]),
+    }
+
+
+def _is_not_in(column: str, values: Collection[str]) -> str:
+    return f"NOT list_contains([{', '.join(repr(value) for value in values)}], {column})"

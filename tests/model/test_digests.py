@@ -1,0 +1,66 @@
+"""Digests of weights: every flipped bit is noticed, and the same tensors give the same bytes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from openmedq.errors import ModelError
+from openmedq.model import digests, weights
+from openmedq.model import model as models
+
+TENSORS = {"a.weight": torch.arange(6, dtype=torch.bfloat16), "b\u00b5": torch.eye(3)}
+WRITE = """
+import sys, torch
+from pathlib import Path
+from openmedq.model import digests
+digests.save({"b": torch.eye(2), "a": torch.zeros(3, dtype=torch.bfloat16)}, Path(sys.argv[1]))
+"""
+
+
+def test_a_file_with_a_digest_is_read_by_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    digests.save(TENSORS, path)
+    assert all(torch.equal(tensor, TENSORS[name]) for name, tensor in load_file(path).items())
+    assert weights.read(path).keys() == TENSORS.keys()
+    digests.check([path])
+
+
+def test_a_flipped_bit_of_the_tensors_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    digests.save(TENSORS, path)
+    whole = path.read_bytes()
+    start = 8 + int.from_bytes(whole[:8], "little")
+    assert len(whole) - start == 12 + 36
+    for place in (whole.index(b"b\xc2\xb5"), *range(start, len(whole))):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ModelError, match=r"model\.safetensors: is damaged"):
+            digests.check([path])
+    with pytest.raises(ModelError, match="is damaged"):
+        models.load(tmp_path)
+    with pytest.raises(ModelError, match="is damaged"):
+        weights.read(path)
+
+
+def test_published_weights_without_a_digest_pass(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(TENSORS, path, metadata={"format": "pt"})
+    digests.check([path])
+    for data in (b"", b"\xff" * 99, b"\2" + bytes(7) + b"[]"):  # loading reports them
+        path.write_bytes(data)
+        digests.check([path])
+
+
+@pytest.mark.slow
+def test_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    """safetensors orders metadata at random."""
+    found = set()
+    for number in range(4):
+        subprocess.run([sys.executable, "-c", WRITE, str(tmp_path / f"{number}.safetensors")], check=True)
+        found.add((tmp_path / f"{number}.safetensors").read_bytes())
+    assert len(found) == 1
