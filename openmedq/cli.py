@@ -89,14 +89,19 @@ def _parser() -> argparse.ArgumentParser:
         commands.locate_folder,
         "check that the local data folder (download.mirror) exists and contains a dataset",
     )
-    add("catalogue", commands.write_catalogue, "write data/catalogue.yaml from the cards")
+    add(
+        "catalogue",
+        commands.write_catalogue,
+        "write data/catalogue.yaml from the cards and from `local` of params.yaml",
+    )
     profile = add("profile", commands.write_profile, "write params.yaml from conf/NAME.yaml")
     profile.add_argument(
         "name", metavar="NAME", help="a profile of openmedq/conf: miniature, small, paper or contrastive"
     )
     check = add("check", commands.check_folder, "read a folder in a dataset's layout and summarize it; writes nothing")
-    check.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
-    check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="folder with the published files")
+    check.add_argument("dataset_id", nargs="?", metavar="ID", help="a dataset of data/catalogue.yaml")
+    check.add_argument("--raw", type=Path, metavar="DIR", help="folder with the published files")
+    check.add_argument("--local", metavar="NAME", help="instead: a dataset of `local` in params.yaml")
     check.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     check.add_argument("--languages", metavar="en,zh", help="languages of the questions to read; default: en")
     check.add_argument("--allow-unofficial", action="store_true", help="read files with another checksum, too")

@@ -27,7 +27,7 @@ from openmedq.storage.metadata import strip_jpeg, strip_png, strip_unseen
 if TYPE_CHECKING:
     from openmedq.config import Normalize
 
-FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP")  # Pillow tries no other decoder
+FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "JPEG2000")  # Pillow tries no other decoder
 THUMBNAIL_SIDE_PX = 32
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
@@ -56,6 +56,8 @@ def encode(published: bytes, settings: Normalize) -> EncodedImage:
 
     BrokenImage if the bytes cannot be decoded, or the image has more than `max_pixels`.
     """
+    if is_dicom(published):
+        return _encode_dicom(published, settings)
     seen = strip_unseen(published)
     header = _open(seen, settings)
     kept = _keep(header, seen, settings)
@@ -70,6 +72,20 @@ def encode(published: bytes, settings: Normalize) -> EncodedImage:
         return _describe(published, buffer.getvalue(), pixels)
     pixels.save(buffer, "JPEG", quality=settings.jpeg_quality, subsampling="4:4:4")
     return _describe(published, buffer.getvalue(), _load(_open(buffer.getvalue(), settings)))
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether the bytes begin as a DICOM file: a preamble of 128 bytes, then the prefix."""
+    return head[128:132] == b"DICM"
+
+
+def _encode_dicom(published: bytes, settings: Normalize) -> EncodedImage:
+    from openmedq.storage import dicom  # it imports this module
+
+    pixels = _bound(dicom.decode(published, settings), settings.max_side_px)
+    buffer = io.BytesIO()
+    pixels.save(buffer, "PNG")
+    return _describe(published, buffer.getvalue(), pixels)
 
 
 def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
