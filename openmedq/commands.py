@@ -100,12 +100,15 @@ def write_catalogue() -> None:
 
 
 def write_profile(name: str) -> None:
-    """Write params.yaml from a profile."""
+    """Write params.yaml from a profile; `local` stays as it is."""
     from openmedq import config
     from openmedq.config.render import render
     from openmedq.storage.publish import replace_text
 
-    replace_text(paths.PARAMS, render(config.profile(paths.CONF, name)))
+    params = config.profile(paths.CONF, name)
+    if paths.PARAMS.exists():  # the user's own datasets are of no profile
+        params = params.model_copy(update={"local": config.load_local(paths.PARAMS)})
+    replace_text(paths.PARAMS, render(params))
     print(f"{paths.PARAMS}: profile {name}")
 
 

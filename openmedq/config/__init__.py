@@ -5,12 +5,13 @@ A setting without a default must be given by each profile (`openmedq/conf/<profi
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from openmedq.config.base import LanguageCode, Licences, Section
 from openmedq.config.data import Deduplicate, Download, Miniature, Mix, Normalize, Policy, Validate
@@ -57,10 +58,14 @@ __all__ = [
     "Validate",
     "Vision",
     "load",
+    "load_local",
     "parse",
     "profile",
     "read_yaml",
 ]
+
+
+_log = logging.getLogger(__name__)
 
 
 class Params(Section):
@@ -92,6 +97,20 @@ def parse(tree: Any, where: Path) -> Params:
 def load(path: Path) -> Params:
     """Read `params.yaml`."""
     return parse(read_yaml(path), path)
+
+
+def load_local(path: Path) -> dict[str, Local]:
+    """The section `local` of a `params.yaml` whose other sections need not be valid; empty if it is not YAML."""
+    try:
+        tree = read_yaml(path)
+    except ParamsError as error:
+        _log.warning("%s; nothing of it is kept", error)
+        tree = None
+    declared = tree.get("local") if isinstance(tree, dict) else None
+    try:
+        return TypeAdapter(dict[LocalName, Local]).validate_python(declared or {})
+    except ValidationError:
+        raise ParamsError(f"{path}: local: not valid, and the profile would drop it; correct or remove it") from None
 
 
 def profile(folder: Path, name: str) -> Params:

@@ -58,10 +58,8 @@ def check_local(path: Path, cards: Mapping[str, Card], declared: Mapping[str, Lo
     listed = {dataset_id: card.local for dataset_id, card in cards.items() if card.local}
     for dataset_id in sorted(listed.keys() | declared.keys()):
         if listed.get(dataset_id) != declared.get(dataset_id):
-            state = "differs from" if dataset_id in listed.keys() & declared.keys() else "is not in both it and"
-            raise StaleError(
-                f"{path}: local dataset {dataset_id} {state} params.yaml; run `python -m openmedq catalogue`"
-            )
+            problem = f"the local dataset {dataset_id} is not as params.yaml declares it"
+            raise StaleError(f"{path}: {problem}; run `python -m openmedq catalogue`")
 
 
 def check_names(cards: Mapping[str, Card], params: Params) -> None:

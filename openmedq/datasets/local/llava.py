@@ -1,4 +1,4 @@
-"""LLaVA's JSON: a list of records with `image` (a path, a list of paths, or absent) and `conversations`.
+"""Read and write LLaVA's JSON: a list of records with `image` (a path, a list of paths, or absent) and `conversations`.
 
 Source: https://github.com/haotian-liu/LLaVA/blob/main/docs/Finetune_Custom_Data.md
 
@@ -7,10 +7,17 @@ A conversation alternates between `human` and `gpt`; `<image>` in the first huma
 
 from __future__ import annotations
 
+import string
+
 from openmedq.datasets.fields import Record, Unusable, take_text
-from openmedq.schema import Reason, Task, Turn
+from openmedq.schema import Reason, Sample, Task, Turn
 
 SLOT = "<image>"
+_REQUESTS = {
+    Task.CAPTION: "Describe the image.",
+    Task.REPORT: "Write the report of the image.",
+    Task.CLASSIFICATION: "Name what the image shows.",
+}
 _ASKING, _ANSWERING = ("human", "user"), ("gpt", "assistant")
 
 
@@ -38,3 +45,21 @@ def take_turns(record: Record, task: Task, num_images: int) -> tuple[Task, tuple
     if num_slots not in (num_images, 0):  # LLaVA puts the image first if no text has a slot
         raise Unusable(Reason.IMAGE_MISSING, f"{num_slots} x {SLOT} in the first turn, {num_images} images in `image`")
     return (task if num_images else Task.TEXT_QA), tuple(turns)
+
+
+def to_conversations(sample: Sample) -> list[dict[str, str]]:
+    """The messages of a sample; a task without a question gets one."""
+    messages = []
+    for number, turn in enumerate(sample.turns):
+        lines = [SLOT] * len(sample.images) if number == 0 else []
+        lines += filter(None, (turn.context.strip(), turn.question.strip() or _REQUESTS.get(sample.task, "")))
+        answer = turn.answer.strip()
+        if sample.task is Task.MULTIPLE_CHOICE:
+            lettered = [f"{letter}. {each}" for letter, each in zip(string.ascii_uppercase, turn.options, strict=False)]
+            lines += lettered
+            answer = lettered[turn.options.index(turn.answer)] if turn.answer in turn.options else answer
+        elif turn.options:
+            lines.append(f"Options: {', '.join(turn.options)}")
+        messages.append({"from": "human", "value": "\n".join(lines)})
+        messages.append({"from": "gpt", "value": answer})
+    return messages

@@ -25,7 +25,7 @@ from openmedq.datasets.fields import Content, Record, Unusable, represent, take_
 from openmedq.datasets.local import content, llava
 from openmedq.datasets.local.images import LocalImages
 from openmedq.datasets.readers import list_files
-from openmedq.datasets.readers.columnar import stream_parquet
+from openmedq.datasets.readers.columnar import read_columns, stream_parquet
 from openmedq.datasets.readers.json_stream import stream_lines, stream_list
 from openmedq.datasets.readers.tables import stream_rows, stream_table, take_header
 from openmedq.errors import SourceError
@@ -157,15 +157,16 @@ class _Reader:
 
     def _split(self, record: Record, unit: str) -> str:
         roles = self._declared.roles
-        if self._columns is not None and self._columns.split:
-            split = take_text(record, self._columns.split) if self._declared.table else str(record["split"])
+        column = self._columns.split if self._columns is not None else None
+        if column and (self._declared.table is not None or column in record):  # classes may be in no split's folder
+            split = take_text(record, column)
         elif self._declared.shares:
             split = _draw(f"{self._card.id}/{unit}", self._declared.shares)
         else:
             split = next(iter(roles))
         if split not in roles:
             known = f"local.{self._card.id}.roles has {', '.join(roles)}"
-            raise Unusable(Reason.FIELD_MISSING, f"field `{self._columns.split if self._columns else ''}`: {known}")
+            raise Unusable(Reason.FIELD_MISSING, f"field `{column}`: {known}")
         return split
 
 
@@ -189,15 +190,13 @@ def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[st
         return stream_lines(path)
     assert columns is not None  # the declaration is checked
     named = tuple(columns.named())
-    if kind == ".parquet":
-        return stream_parquet(path, named)
-    header = take_header(stream_rows(path))
+    header = read_columns(path) if kind == ".parquet" else take_header(stream_rows(path))
     for field, column in columns:
         if column is not None and column not in header:
             found = ", ".join(filter(None, header))[:200] or "no column"
             where = f"local.{name}.columns.{field}"
             raise SourceError(f"{path}: no column `{column}`; it has {found}; correct {where} in params.yaml")
-    return stream_table(path, named)
+    return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named)
 
 
 def _list_classes(images: Path, declared: Local) -> Iterator[tuple[str, Any]]:
