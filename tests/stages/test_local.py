@@ -13,7 +13,7 @@ from openmedq import paths
 from openmedq.cli import main
 from openmedq.config.render import render
 from openmedq.curate import forget, normalize
-from openmedq.datasets import registry
+from openmedq.datasets import catalogue, registry
 from openmedq.errors import StaleError
 from openmedq.fetch import download, mirror
 from openmedq.storage import origin
@@ -46,10 +46,8 @@ def _data(empty_folder: None) -> None:
 def test_the_rows_reach_the_mix_and_every_step_is_counted() -> None:
     owndata.build(own=_declare())
     found = origin.read(paths.RAW / "own/origin.json")
-    assert (found.origin, [file.path for file in found.files]) == (
-        "local",
-        [*(f"img/{x}.png" for x in "abcd"), "table.csv"],
-    )
+    names = [*(f"img/{name}.png" for name in "abcd"), "table.csv"]
+    assert (found.origin, [file.path for file in found.files]) == ("local", names)
     waterfall = json.loads((paths.MIX / "waterfall.json").read_text())["own"]
     assert (waterfall["state"], waterfall["found"], waterfall["read"]) == ("present", 6, 5)
     assert waterfall["rejected"] == {"image missing": 1}
@@ -133,8 +131,6 @@ def test_a_profile_keeps_the_declarations() -> None:
 
 def test_local_datasets_are_matched_with_no_folder_of_the_local_data_folder() -> None:
     owndata.build(own=_declare())
-    from openmedq.datasets import catalogue
-
     assert mirror.match_folders(Path(), catalogue.read(paths.CATALOGUE), may_be_empty=True) == {}
 
 
