@@ -15,6 +15,7 @@ from openmedq.errors import ParamsError, SourceError
 from openmedq.schema import Reason, Task
 from tests.curate.corpus import make_params
 from tests.stages import owndata, toyset
+from tests.storage.test_dicom import make_dicom
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -186,6 +187,19 @@ def test_shares_divide_by_patient_and_each_row_keeps_its_split() -> None:
     owndata.write_csv(rows[400:])
     fewer, _ = owndata.read(**settings)
     assert [each.split for each in fewer.values()] == [each.split for each in samples.values()][400:]
+
+
+def test_dicom_headers_give_patient_study_and_allowed_tags() -> None:
+    Path("own/img").mkdir(parents=True)
+    header = {"Modality": "CT", "BurnedInAnnotation": "YES", "InstitutionName": "St. Elsewhere"}
+    Path("own/img/a.dcm").write_bytes(make_dicom(**header))
+    owndata.write_csv([{"q": "Where?", "a": "left", "file": "a.dcm"}])
+    samples, _ = owndata.read(is_private=True)
+    sample = samples["2"]
+    assert sample.attributes == {"answer_type": "open", "dicom_modality": "ct", "burned_in_annotation": "yes"}
+    assert sample.groups.patient and sample.groups.study
+    shown = str(sample).replace(str(sample.images[0].path), "")
+    assert not any(text in shown for text in ("Doe", "1.2.3", "Elsewhere", "a.dcm"))
 
 
 def test_a_split_without_a_role_is_rejected_with_the_roles() -> None:
