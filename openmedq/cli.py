@@ -105,6 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     check.add_argument("--languages", metavar="en,zh", help="languages of the questions to read; default: en")
     check.add_argument("--allow-unofficial", action="store_true", help="read files with another checksum, too")
+    audit = add("audit", commands.audit_local, "what of a local dataset would leave the machine; writes nothing")
+    audit.add_argument("--local", required=True, metavar="NAME", help="a dataset of `local` in params.yaml")
     add(
         "plan",
         commands.show_plan,

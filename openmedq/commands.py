@@ -136,6 +136,13 @@ def check_folder(
         print(check.as_json(summary))
 
 
+def audit_local(local: str) -> None:
+    """Print what a local dataset contains that should not leave the machine."""
+    from openmedq.curate import audit
+
+    audit.run(local, {stage.name: stage.artifacts for stage in STAGES.values()})
+
+
 def list_sources(markdown: bool, mirror: Path | None) -> None:
     """Print the table of all datasets."""
     from openmedq.datasets import DATASETS

@@ -34,7 +34,7 @@ _COLUMNS = ["id", "split", "licence", "turns", "labels", *(f"images.list.element
 def run(params: Params) -> None:
     """Write data/verdicts: verdicts.parquet (VERDICT_SCHEMA) and counts.json ({dataset: {reason: rows}})."""
     datasets = load_datasets(params.mix.roles)
-    table = duplicates.decide(_collect(datasets, params), params.deduplicate.keep_out)
+    table = duplicates.decide(collect(datasets, params), params.deduplicate.keep_out)
     with publish(paths.VERDICTS) as folder:
         folder.mkdir()
         write_table(table, folder / VERDICT_TABLE.name)
@@ -42,7 +42,7 @@ def run(params: Params) -> None:
         (folder / "counts.json").write_text(text, encoding="utf-8")
 
 
-def _collect(datasets: list[NormalizedDataset], params: Params) -> duplicates.Rows:
+def collect(datasets: list[NormalizedDataset], params: Params) -> duplicates.Rows:
     """The rows of all datasets, with texts and images numbered in order of appearance."""
     texts: dict[bytes, int] = {}  # text key -> number
     images: dict[str, int] = {}  # decoded pixels -> number

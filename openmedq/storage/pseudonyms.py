@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import secrets
 from collections.abc import Callable
 from functools import cache
@@ -12,6 +13,7 @@ from openmedq import paths
 
 KEY_SIZE_BYTES = 32
 SIZE_BYTES = 12
+PSEUDONYM = re.compile(f"[0-9a-f]{{{2 * SIZE_BYTES}}}")
 
 
 def open_pseudonyms() -> Callable[[str], str]:
