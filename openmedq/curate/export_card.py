@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,7 +43,7 @@ def render_card(index: pa.Table, cards: Mapping[str, Card], form: Format, policy
     """The text of README.md, with the front matter of Hugging Face's hub."""
     roles = [role.value for role in Role if role.value in pc.unique(index["role"]).to_pylist()]
     tasks = map(Task, pc.unique(index["task"]).to_pylist())
-    head = {
+    head: dict[str, Any] = {
         "pretty_name": "OpenMedQ mix",
         "license": "other",
         "tags": ["medical"],

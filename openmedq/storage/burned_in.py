@@ -36,7 +36,7 @@ def _has_strokes(strip: np.ndarray) -> bool:
         has_end = ends < len(falls)
         widths = falls[ends[has_end]] - rises[has_end]
         num_strokes = len(np.unique(ends[has_end][widths <= MAX_STROKE_PX]))
-        num_lines = 0 if num_strokes >= MIN_STROKES else 0
+        num_lines = num_lines + 1 if num_strokes >= MIN_STROKES else 0
         if num_lines == MIN_LINES:
             return True
     return False
