@@ -26,11 +26,12 @@ from openmedq.datasets.local import content, llava
 from openmedq.datasets.local.images import LocalImages
 from openmedq.datasets.readers import list_files
 from openmedq.datasets.readers.columnar import read_columns, stream_parquet
-from openmedq.datasets.readers.json_stream import stream_lines, stream_list
+from openmedq.datasets.readers.json_stream import stream_lines, stream_list, stream_object
 from openmedq.datasets.readers.tables import stream_rows, stream_table, take_header
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Image, Reason, Rejected, Sample, Task
 from openmedq.storage.pseudonyms import open_pseudonyms
+from openmedq.storage.texts import open_text
 
 _UNITS = {".csv": "line", ".jsonl": "line", ".parquet": "row", ".json": "record"}
 _CLASSES = Columns(answer="class", image="image", split="split")  # of the records that a folder per class yields
@@ -185,7 +186,7 @@ def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[st
     """The records of a table with their keys. SourceError if a declared column is not in the header."""
     kind = path.suffix.lower()
     if kind == ".json":
-        return stream_list(path)
+        return _stream_json(path)
     if kind == ".jsonl":
         return stream_lines(path)
     assert columns is not None  # the declaration is checked
@@ -197,6 +198,23 @@ def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[st
             where = f"local.{name}.columns.{field}"
             raise SourceError(f"{path}: no column `{column}`; it has {found}; correct {where} in params.yaml")
     return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named)
+
+
+def _stream_json(path: Path) -> Iterator[tuple[str, Any]]:
+    """The records of a JSON list, or of an object of lists by split."""
+    with open_text(path) as text:
+        is_list = not text.read(64).lstrip().startswith("{")
+    if is_list:
+        yield from stream_list(path)
+        return
+    for split, records in stream_object(path):
+        if isinstance(records, Unusable):
+            yield split, records
+        elif isinstance(records, list):
+            for number, record in enumerate(records, start=1):
+                yield f"{split}-{number}", {"split": split, **record} if isinstance(record, dict) else record
+        else:
+            yield split, Unusable(Reason.FIELD_MISSING, "not a list of records")
 
 
 def _list_classes(images: Path, declared: Local) -> Iterator[tuple[str, Any]]:

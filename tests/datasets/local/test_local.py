@@ -172,6 +172,28 @@ def test_a_folder_per_class_is_a_classification_dataset(splits: tuple[str, ...])
     }
 
 
+def test_a_json_of_lists_by_split_is_read_as_r2gen_writes_it() -> None:
+    owndata.write_images("CXR1/0.png", "CXR1/1.png")
+    record = {"id": "CXR1", "report": "Clear lungs.", "image_path": ["CXR1/0.png", "CXR1/1.png"]}
+    lists = {
+        "train": [record, record | {"image_path": ["none.png"]}],
+        "val": [record],
+        "test": [record | {"report": ""}],
+    }
+    Path("own/annotation.json").write_text(json.dumps(lists))
+    columns = {"answer": "report", "image": "image_path", "split": "split"}
+    roles = {"train": "train", "val": "validation", "test": "evaluation"}
+    samples, rejected = owndata.read(table="annotation.json", task="report", columns=columns, roles=roles)
+    assert {key: (each.split, len(each.images)) for key, each in samples.items()} == {
+        "train-1": ("train", 2),
+        "val-1": ("val", 2),
+    }
+    assert {key: each.reason for key, each in rejected.items()} == {
+        "train-2": Reason.IMAGE_MISSING,
+        "test-1": Reason.ANSWER_EMPTY,
+    }
+
+
 def test_shares_divide_by_patient_and_each_row_keeps_its_split() -> None:
     owndata.write_images("a.png")
     rows = [{"q": f"{number}?", "a": "b", "file": "a.png", "who": f"P{number // 4}"} for number in range(800)]
