@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from openmedq import cli
 from openmedq.config import Params
 from openmedq.stages import STAGES
+from tests.curate.corpus import make_params
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPT = DOCS / "slurm.sh"
@@ -23,13 +26,21 @@ def find(pattern: str) -> set[str]:
 
 
 def test_every_named_stage_and_setting_exists() -> None:
-    commands = find(r"-m openmedq (\w+)")
-    assert commands and commands <= set(STAGES)
+    commands = find(r"-m openmedq ([\w-]+)")
+    (known,) = (action.choices for action in cli._parser()._subparsers._group_actions)  # type: ignore[union-attr]
+    assert commands and commands <= set(known or ())
     settings = find(r"`((?:train|execution|evaluate)\.\w+)\b")
     assert settings
     for name in settings:
         section, _, key = name.partition(".")
         assert key in Params.model_fields[section].annotation.model_fields, name  # type: ignore[union-attr]
+
+
+def test_every_declaration_of_own_data_is_valid() -> None:
+    blocks = re.findall(r"^```yaml\n(local:.*?)^```$", TEXTS["own-data.md"], re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 2
+    for block in blocks:
+        assert make_params(**yaml.safe_load(block)).local
 
 
 def test_every_named_file_exists() -> None:

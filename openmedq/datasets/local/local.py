@@ -13,6 +13,7 @@ split with a folder per class.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,11 @@ from openmedq.datasets.readers.json_stream import stream_lines, stream_list, str
 from openmedq.datasets.readers.tables import stream_rows, stream_table, take_header
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Image, Reason, Rejected, Sample, Task
+from openmedq.storage.dicom import BURNED_IN
 from openmedq.storage.pseudonyms import open_pseudonyms
 from openmedq.storage.texts import open_text
+
+_log = logging.getLogger(__name__)
 
 _UNITS = {".csv": "line", ".jsonl": "line", ".parquet": "row", ".json": "record"}
 _CLASSES = Columns(answer="class", image="image", split="split")  # of the records that a folder per class yields
@@ -82,7 +86,8 @@ class LocalDataset:
             if not path.is_file():
                 raise SourceError(f"{path}: not found; local.{self.card.id}.table in params.yaml names it")
             records, unit = _stream(path, self.card.id, self._declared.columns), _UNITS[path.suffix.lower()]
-        yield from represent(
+        num_burned_in = 0
+        for item in represent(
             self.card,
             records,
             raw=raw,
@@ -91,7 +96,12 @@ class LocalDataset:
             build=reader.build,
             unit=unit,
             is_keyed=True,
-        )
+        ):
+            num_burned_in += isinstance(item, Sample) and item.attributes.get(BURNED_IN) == "yes"
+            yield item
+        if num_burned_in:
+            advice = f"`python -m openmedq audit --local {self.card.id}` names them"
+            _log.warning("%s: %d rows show text, by their DICOM tag; %s", self.card.id, num_burned_in, advice)
 
 
 class _Reader:

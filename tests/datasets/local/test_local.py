@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -175,11 +176,8 @@ def test_a_folder_per_class_is_a_classification_dataset(splits: tuple[str, ...])
 def test_a_json_of_lists_by_split_is_read_as_r2gen_writes_it() -> None:
     owndata.write_images("CXR1/0.png", "CXR1/1.png")
     record = {"id": "CXR1", "report": "Clear lungs.", "image_path": ["CXR1/0.png", "CXR1/1.png"]}
-    lists = {
-        "train": [record, record | {"image_path": ["none.png"]}],
-        "val": [record],
-        "test": [record | {"report": ""}],
-    }
+    bad = [record | {"image_path": ["none.png"]}, record | {"report": ""}]
+    lists = {"train": [record, bad[0]], "val": [record], "test": [bad[1]]}
     Path("own/annotation.json").write_text(json.dumps(lists))
     columns = {"answer": "report", "image": "image_path", "split": "split"}
     roles = {"train": "train", "val": "validation", "test": "evaluation"}
@@ -211,13 +209,14 @@ def test_shares_divide_by_patient_and_each_row_keeps_its_split() -> None:
     assert [each.split for each in fewer.values()] == [each.split for each in samples.values()][400:]
 
 
-def test_dicom_headers_give_patient_study_and_allowed_tags() -> None:
+def test_dicom_headers_give_patient_study_and_allowed_tags(logged: Callable[[], str]) -> None:
     Path("own/img").mkdir(parents=True)
     header = {"Modality": "CT", "BurnedInAnnotation": "YES", "InstitutionName": "St. Elsewhere"}
     Path("own/img/a.dcm").write_bytes(make_dicom(**header))
     owndata.write_csv([{"q": "Where?", "a": "left", "file": "a.dcm"}])
     samples, _ = owndata.read(is_private=True)
     sample = samples["2"]
+    assert logged().startswith("own: 1 rows show text, by their DICOM tag; `python -m openmedq audit --local own`")
     assert sample.attributes == {"answer_type": "open", "dicom_modality": "ct", "burned_in_annotation": "yes"}
     assert sample.groups.patient and sample.groups.study
     shown = str(sample).replace(str(sample.images[0].path), "")
