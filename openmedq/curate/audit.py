@@ -156,12 +156,12 @@ def render(dataset: LocalDataset, params: Params, found: Findings, artifacts: Ar
     yield from _render_places({f"{name}: {kind}": where for (name, kind), where in found.places.items()})
     yield "Text in the pixels, such as a name:"
     yield from _render_places({f"found by {how}": where for how, where in found.burned_in.items()})
-    yield f"Copies of other datasets, of {len(found.compared)} that are normalized:"
+    yield f"Copies of other datasets ({len(found.compared)} are normalized and compared):"
     for (other, what), number in sorted(found.copies.items()):
         if number:
             yield f"  {number} rows have {what} of {other}"
     if not found.copies.total():
-        yield "  none" if found.compared else "  not compared; `dvc repro deduplicate` normalizes them"
+        yield "  none" if found.compared else "  unknown: normalize them first, with `dvc repro deduplicate`"
 
 
 def _render_places(places: Mapping[str, list[str]]) -> Iterator[str]:

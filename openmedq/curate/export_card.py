@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -39,8 +39,10 @@ use, no derivatives).
 """
 
 
-def render_card(index: pa.Table, cards: Mapping[str, Card], form: Format, policy: Licences) -> str:
-    """The text of README.md, with the front matter of Hugging Face's hub."""
+def render_card(
+    index: pa.Table, cards: Mapping[str, Card], form: Format, policy: Licences, generated: Sequence[str] = ()
+) -> str:
+    """The text of README.md, with the front matter of Hugging Face's hub. `generated`: sources that are miniatures."""
     roles = [role.value for role in Role if role.value in pc.unique(index["role"]).to_pylist()]
     tasks = map(Task, pc.unique(index["task"]).to_pylist())
     head: dict[str, Any] = {
@@ -54,7 +56,10 @@ def render_card(index: pa.Table, cards: Mapping[str, Card], form: Format, policy
         files = [{"split": role, "path": form.data_files.format(role=role)} for role in roles]
         head["configs"] = [{"config_name": "default", "data_files": files}]
     lines = ["---", yaml.safe_dump(head, sort_keys=False).rstrip(), "---", ""]
-    lines += [_TEXT.format(loading=form.loading, policy=policy), *_render_table(index, cards, roles)]
+    lines.append(_TEXT.format(loading=form.loading, policy=policy))
+    if generated:
+        lines.append(f"**Generated miniatures without medical content: {', '.join(generated)}.**\n")
+    lines += [*_render_table(index, cards, roles)]
     return "\n".join(lines) + "\n"
 
 

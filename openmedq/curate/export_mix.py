@@ -29,7 +29,7 @@ from openmedq.schema import Role
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import exclusive, remove, replace_text
 from openmedq.storage.shards import ShardStore, find_shards
-from openmedq.storage.tables import COUNTS, read_index
+from openmedq.storage.tables import COUNTS, read_counts, read_index
 
 SHARD_SIZE_BYTES = 256 * 2**20  # estimated with IMAGE_SIZE_BYTES, because the index has no sizes
 IMAGE_SIZE_BYTES = 100_000
@@ -60,7 +60,9 @@ def run(target: Path, form: str, sources: Sequence[str] = (), roles: Sequence[st
         num_rows = _write(target, kind, index)
         cards = catalogue.read(paths.CATALOGUE)
         (target / "licences.csv").write_text(render_licences(index), encoding="utf-8", newline="")
-        replace_text(target / "README.md", render_card(index, cards, kind, policy))
+        sources = pc.unique(index["source"]).to_pylist()
+        generated = [name for name in sources if read_counts(paths.SAMPLES / name)["origin"] == "miniature"]
+        replace_text(target / "README.md", render_card(index, cards, kind, policy, generated))
     print(f"{target}: {num_rows} rows as {form}, allowed by policy.licences: {policy}")
 
 
