@@ -56,6 +56,7 @@ class Findings:
     counts: Counts = field(default_factory=Counts)
     places: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))  # field and kind
     burned_in: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # by the tag, by a look
+    splits: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # by patient
     copies: Counter[tuple[str, str]] = field(default_factory=Counter)  # dataset, what is the same
     compared: list[str] = field(default_factory=list)  # datasets
 
@@ -95,6 +96,8 @@ def _note(sample: Sample, found: Findings) -> None:
             text, num_found = pattern.subn(" ", text)  # a date is not also a number
             if num_found:
                 found.places[name, kind].append(where)
+    if sample.groups.patient:
+        found.splits[sample.groups.patient].add(sample.split)
     if sample.attributes.get(BURNED_IN) == "yes":
         found.burned_in["the DICOM tag"].append(where)
     if any(may_show_text(image.data or b"") for image in sample.images):
@@ -154,6 +157,9 @@ def render(dataset: LocalDataset, params: Params, found: Findings, artifacts: Ar
     yield from _render_exits(dataset, params, artifacts)
     yield "Fields that look like identifiers (a heuristic: it overlooks some):"
     yield from _render_places({f"{name}: {kind}": where for (name, kind), where in found.places.items()})
+    if found.splits:
+        num_divided = sum(len(splits) > 1 for splits in found.splits.values())
+        yield f"Patients in more than one split: {num_divided} of {len(found.splits)}"
     yield "Text in the pixels, such as a name:"
     yield from _render_places({f"found by {how}": where for how, where in found.burned_in.items()})
     yield f"Copies of other datasets ({len(found.compared)} are normalized and compared):"

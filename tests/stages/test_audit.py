@@ -71,16 +71,16 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
     _draw("DOE JANE 1970-01-01").save("own/img/d.png")
     owndata.write_csv(
         [
-            {"q": "Where?", "a": "left", "file": "a.png"},
-            {"q": "What did Dr. Miller see?", "a": "seen on 2024-03-05", "file": "b.png"},
-            {"q": "Who?", "a": "MRN 0012345", "file": "d.png"},
+            {"q": "Where?", "a": "left", "file": "a.png", "p": "1", "s": "train"},
+            {"q": "What did Dr. Miller see?", "a": "seen on 2024-03-05", "file": "b.png", "p": "1", "s": "test"},
+            {"q": "Who?", "a": "MRN 0012345", "file": "d.png", "p": "2", "s": "test"},
         ]
     )
     shutil.copytree("own", "other")
     Path("other/table.csv").write_text("q,a,file\nWhere?,left,a.png\nWhat?,that,b.png\nWhy?,so,c.png\n")
     other: dict[str, Any] = {**owndata.DECLARED, "folder": "other"}
     owndata.build(public=other)
-    own = {**owndata.DECLARED, "is_private": True}
+    own = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"patient": "p", "split": "s"}, "is_private": True}
     paths.PARAMS.write_text(render(make_params(local={"own": own, "public": other})))
     shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
     before = set(Path().rglob("*"))
@@ -93,6 +93,7 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
         "  answer: a date: 1 rows (line 3)",
         "  answer: a number of 6 or more digits: 1 rows (line 4)",
         "  found by a look for text in the border: 1 rows (line 4)",
+        "Patients in more than one split: 1 of 2",
         "  2 rows have an image of public",
         "  1 rows have question, answer and image of public",
         "  DVC: `dvc push` sends no output, because all are `push: false`",
