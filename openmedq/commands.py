@@ -85,8 +85,9 @@ def _load_params() -> Params:
     from openmedq import config
     from openmedq.datasets import catalogue
 
-    params = config.load(paths.PARAMS)
-    catalogue.check_names(catalogue.read(paths.CATALOGUE), params)
+    params, cards = config.load(paths.PARAMS), catalogue.read(paths.CATALOGUE)
+    catalogue.check_local(paths.CATALOGUE, cards, params.local)
+    catalogue.check_names(cards, params)
     return params
 
 
@@ -102,7 +103,7 @@ def examine_machine(profile: str | None) -> int:
 
 
 def locate_folder() -> None:
-    """Check the local data folder before DVC hashes it."""
+    """Check the local data folder, and the folders of local datasets, before DVC hashes them."""
     from openmedq.datasets import catalogue
     from openmedq.fetch.mirror import require
 
@@ -110,38 +111,69 @@ def locate_folder() -> None:
 
 
 def write_catalogue() -> None:
-    """Write data/catalogue.yaml from the cards, and add new datasets to data/forgotten.yaml."""
+    """Write data/catalogue.yaml from the cards and params.yaml, and add new datasets to data/forgotten.yaml."""
+    from openmedq import config
     from openmedq.curate import forget
     from openmedq.datasets import DATASETS, catalogue, registry
+    from openmedq.datasets.local.local import make_card
     from openmedq.storage.publish import replace_text
 
     cards = {dataset_id: dataset.card for dataset_id, dataset in DATASETS.items()}
+    declared = config.load(paths.PARAMS).local if paths.PARAMS.exists() else {}
+    for name, local in declared.items():
+        if name in cards:
+            raise ParamsError(f"{paths.PARAMS}: local.{name}: a published dataset has this name; choose another")
+        cards[name] = make_card(name, local)
     text = catalogue.render(cards, {dataset_id: registry.dependency(dataset_id) for dataset_id in cards})
     paths.CATALOGUE.parent.mkdir(exist_ok=True)
     replace_text(paths.CATALOGUE, text)
     digests = forget.read(paths.FORGOTTEN) if paths.FORGOTTEN.exists() else {}
     replace_text(paths.FORGOTTEN, forget.render(digests, cards))
-    print(f"{paths.CATALOGUE}: {len(cards)} datasets")
+    print(f"{paths.CATALOGUE}: {len(cards)} datasets, {len(declared)} of them local")
 
 
 def write_profile(name: str) -> None:
-    """Write params.yaml from a profile."""
+    """Write params.yaml from a profile; `local` stays as it is."""
     from openmedq import config
     from openmedq.config.render import render
     from openmedq.storage.publish import replace_text
 
-    replace_text(paths.PARAMS, render(config.profile(paths.CONF, name)))
+    params = config.profile(paths.CONF, name)
+    if paths.PARAMS.exists():  # the user's own datasets are of no profile
+        params = params.model_copy(update={"local": config.load_local(paths.PARAMS)})
+    replace_text(paths.PARAMS, render(params))
     print(f"{paths.PARAMS}: profile {name}")
 
 
-def check_folder(dataset_id: str, raw: Path, json: bool, languages: str | None, allow_unofficial: bool) -> None:
-    """Print a summary of what a dataset's reader finds in a folder."""
+def check_folder(
+    dataset_id: str | None,
+    raw: Path | None,
+    local: str | None,
+    json: bool,
+    languages: str | None,
+    allow_unofficial: bool,
+) -> None:
+    """Print a summary of what a dataset's reader finds in a folder, or of a local dataset."""
+    from openmedq import config
     from openmedq.curate import check
 
-    summary = check.check(dataset_id, raw, check.reader_settings(languages, allow_unofficial=allow_unofficial))
+    settings = check.reader_settings(languages, allow_unofficial=allow_unofficial)
+    if local is not None and (dataset_id, raw, settings) == (None, None, check.reader_settings()):
+        summary = check.check_local(local, config.load(paths.PARAMS))
+    elif local is None and dataset_id is not None and raw is not None:
+        summary = check.check(dataset_id, raw, settings)
+    else:
+        raise ParamsError("check: give a dataset's ID and --raw DIR, or --local NAME alone")
     print(check.render(summary))
     if json:
         print(check.as_json(summary))
+
+
+def audit_local(local: str) -> None:
+    """Print what a local dataset contains that should not leave the machine."""
+    from openmedq.curate import audit
+
+    audit.run(local, {stage.name: stage.artifacts for stage in STAGES.values()})
 
 
 def list_sources(markdown: bool, mirror: Path | None) -> None:

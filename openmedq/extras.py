@@ -34,6 +34,7 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "transformers": "train",
     "streamlit": "demo",
     "liger_kernel": "liger",
+    "pydicom": "dicom",
 }
 
 

@@ -6,6 +6,7 @@ PARAMS = Path("params.yaml")
 CONF = Path(__file__).with_name("conf")  # profiles: package data, so that an installed package has them
 CATALOGUE = Path("data/catalogue.yaml")
 FORGOTTEN = Path("data/forgotten.yaml")  # in git: digests of ids that are excluded by request
+SALT = Path("data/local-salt")  # key of the pseudonyms in local datasets; git ignores it
 LEDGER = Path("data/ledger")  # in git: <id>.yaml, size and hash of each file at its first download
 DVC_LOCK = Path("dvc.lock")
 

@@ -147,9 +147,7 @@ class Rejected:
 
 
 _ARROW_TYPES = {str: pa.string(), bytes: pa.binary()}
-_IMAGE_FILE = pa.struct(
-    [pa.field("bytes", pa.binary()), pa.field("path", pa.string())]
-)  # as `datasets.Image` stores it
+IMAGE_FILE = pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])  # as `datasets.Image` stores it
 
 
 def field_types(cls: type) -> dict[str, Any]:
@@ -162,7 +160,7 @@ def _arrow_fields(cls: type) -> Iterator[pa.Field]:
     """The Arrow fields of a dataclass. An image is stored encoded, its bytes and path as a struct `image`."""
     is_image = cls is Image
     if is_image:
-        yield pa.field("image", _IMAGE_FILE)
+        yield pa.field("image", IMAGE_FILE)
         cls = EncodedImage
     for name, annotation in field_types(cls).items():
         if is_image and name in ("path", "data"):
@@ -188,7 +186,7 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 def _feature(kind: pa.DataType) -> Mapping[str, Any]:
     """An Arrow type as a feature of Hugging Face `datasets`, so that `load_dataset("parquet")` decodes the images."""
-    if kind == _IMAGE_FILE:
+    if kind == IMAGE_FILE:
         return {"_type": "Image"}
     if pa.types.is_struct(kind):
         return {each.name: _feature(each.type) for each in kind}
@@ -197,12 +195,13 @@ def _feature(kind: pa.DataType) -> Mapping[str, Any]:
     return {"dtype": str(kind), "_type": "Value"}
 
 
-def _with_features(schema: pa.Schema) -> pa.Schema:
+def with_features(schema: pa.Schema) -> pa.Schema:
+    """Add the features of Hugging Face `datasets` to a schema."""
     features = {each.name: _feature(each.type) for each in schema}
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
-SAMPLE_SCHEMA = _with_features(pa.schema(list(_arrow_fields(Sample))))
+SAMPLE_SCHEMA = with_features(pa.schema(list(_arrow_fields(Sample))))
 
 REJECTED_SCHEMA = pa.schema(list(_arrow_fields(Rejected)))
 

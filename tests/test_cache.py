@@ -45,11 +45,13 @@ def test_every_stage_of_the_table_is_a_node_and_download_depends_on_no_code() ->
     assert _code_deps("download") == []
 
 
-@pytest.mark.parametrize("dataset_id", sorted(registry.MODULES))
+@pytest.mark.parametrize("dataset_id", [*sorted(registry.MODULES), "local"])
 def test_a_dataset_loads_its_own_module_or_family_and_shared_modules(dataset_id: str) -> None:
     shared = {file for dep in _code_deps("normalize") if dep != "${item.module}" for file in _files(dep)}
     own = _files(registry.dependency(dataset_id))
-    loaded = closures.of_module(f"openmedq.datasets.{registry.MODULES[dataset_id]}")
+    loaded = closures.of_module(
+        f"openmedq.datasets.{registry.MODULES[dataset_id]}" if dataset_id != "local" else registry.LOCAL
+    )
     assert loaded <= shared | own
 
 

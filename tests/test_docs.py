@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from openmedq.cli import make_parser
 from openmedq.config import Params
 from openmedq.stages import STAGES
+from tests.curate.corpus import make_params
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPT = DOCS / "how-to" / "slurm.sh"
@@ -37,6 +39,13 @@ def test_every_named_command_and_setting_exists() -> None:
     for name in settings:
         section, _, key = name.partition(".")
         assert key in Params.model_fields[section].annotation.model_fields, name  # type: ignore[union-attr]
+
+
+def test_every_declaration_of_own_data_is_valid() -> None:
+    blocks = re.findall(r"^```yaml\n(local:.*?)^```$", TEXTS["own-data.md"], re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 2
+    for block in blocks:
+        assert make_params(**yaml.safe_load(block)).local
 
 
 def test_every_named_file_exists() -> None:

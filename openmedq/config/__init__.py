@@ -5,11 +5,13 @@ A setting without a default must be given by each profile (`openmedq/conf/<profi
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from openmedq.config.base import LanguageCode, Licences, Section
 from openmedq.config.data import Deduplicate, Download, Miniature, Mix, Normalize, Policy, Validate
@@ -26,11 +28,13 @@ from openmedq.config.learning import (
     Transfer,
     Vision,
 )
+from openmedq.config.local import Columns, Local, LocalName
 from openmedq.errors import ParamsError
 
 __all__ = [
     "OURS",
     "SCRATCH",
+    "Columns",
     "Deduplicate",
     "Download",
     "Encoder",
@@ -39,6 +43,8 @@ __all__ = [
     "Language",
     "LanguageCode",
     "Licences",
+    "Local",
+    "LocalName",
     "Lora",
     "Miniature",
     "Mix",
@@ -52,10 +58,14 @@ __all__ = [
     "Validate",
     "Vision",
     "load",
+    "load_local",
     "parse",
     "profile",
     "read_yaml",
 ]
+
+
+_log = logging.getLogger(__name__)
 
 
 class Params(Section):
@@ -64,6 +74,7 @@ class Params(Section):
     miniature: Miniature = Miniature()
     download: Download = Download()
     policy: Policy = Policy()
+    local: dict[LocalName, Local] = Field({}, description="Your own datasets by name, see docs/how-to/own-data.md.")
     normalize: Normalize = Normalize()
     deduplicate: Deduplicate = Deduplicate()
     mix: Mix = Mix()
@@ -86,6 +97,20 @@ def parse(tree: Any, where: Path) -> Params:
 def load(path: Path) -> Params:
     """Read `params.yaml`."""
     return parse(read_yaml(path), path)
+
+
+def load_local(path: Path) -> dict[str, Local]:
+    """The section `local` of a `params.yaml` whose other sections need not be valid; empty if it is not YAML."""
+    try:
+        tree = read_yaml(path)
+    except ParamsError as error:
+        _log.warning("%s; nothing of it is kept", error)
+        tree = None
+    declared = tree.get("local") if isinstance(tree, dict) else None
+    try:
+        return TypeAdapter(dict[LocalName, Local]).validate_python(declared or {})
+    except ValidationError:
+        raise ParamsError(f"{path}: local: not valid, and the profile would drop it; correct or remove it") from None
 
 
 def profile(folder: Path, name: str) -> Params:
@@ -114,16 +139,24 @@ def _first_problem(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         text = f"{where}: unknown key; allowed here: {', '.join(_allowed(first['loc'][:-1]))}"
     elif first["type"] == "missing":
-        text = f"{where}: missing; `python -m openmedq profile miniature` writes a complete file"
+        how = (
+            "set it" if first["loc"][0] == "local" else "`python -m openmedq profile miniature` writes a complete file"
+        )
+        text = f"{where}: missing; {how}"
     else:
         text = f"{where}: {first['msg'].removeprefix('Value error, ')}"
-        if first["loc"][:2] != ("execution", "endpoints"):  # URLs may contain a password
+        # URLs may contain a password; the input of a whole section is no value
+        if first["loc"][:2] != ("execution", "endpoints") and not isinstance(first["input"], dict):
             text += f", not {first['input']!r}"
     return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
 
 
 def _allowed(location: tuple[int | str, ...]) -> list[str]:
-    section: type[BaseModel] = Params
+    kind: Any = Params
     for part in location:
-        section = next(info.annotation for name, info in section.model_fields.items() if (info.alias or name) == part)  # type: ignore[assignment]
-    return [info.alias or name for name, info in section.model_fields.items()]
+        if hasattr(kind, "model_fields"):
+            kind = next(info.annotation for name, info in kind.model_fields.items() if (info.alias or name) == part)
+        else:  # sections by name
+            kind = get_args(kind)[1]
+        kind = get_args(kind)[0] if isinstance(kind, UnionType) else kind  # a section or null
+    return [info.alias or name for name, info in kind.model_fields.items()]

@@ -45,6 +45,9 @@ class Normalize(Section):
     )
     row_group_rows: Count = Field(1024, description="maximum number of rows of a row group")
     languages: tuple[LanguageCode, ...] = Field(("en",), min_length=1, description="of questions; SLAKE: en and zh")
+    dicom_frame: Literal["reject", "first", "middle"] = Field(
+        "reject", description="frame that represents a DICOM file with several frames: first, middle; reject: none"
+    )
     allow_unofficial: bool = Field(False, description="read files whose checksum is not the publisher's (MedMNIST)")
 
 

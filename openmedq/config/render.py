@@ -15,6 +15,10 @@ def render(params: Params) -> str:
     ]
     for name, info in Params.model_fields.items():
         section = getattr(params, name)
+        if isinstance(section, dict):  # sections by name
+            tree = {key: each.model_dump(mode="json", exclude_defaults=True) for key, each in section.items()}
+            lines += [f"# {info.description}", *yaml.safe_dump({name: tree}, sort_keys=False).splitlines(), ""]
+            continue
         lines.append(f"# {(type(section).__doc__ or '').splitlines()[0]}")
         lines.append(f"{info.alias or name}:")
         lines.extend(_render_section(section, indent=2))

@@ -9,25 +9,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast, get_args
 
-from openmedq.config import LanguageCode, Normalize
+from openmedq.config import LanguageCode, Normalize, Params
 from openmedq.curate.normalize import Counts, no_records, rows
 from openmedq.datasets import registry
+from openmedq.datasets.card import Dataset
+from openmedq.datasets.local.local import LocalDataset, make_card
 from openmedq.errors import ParamsError, SourceError
-from openmedq.schema import Reason, Rejected, Sample
+from openmedq.schema import EncodedImage, Image, Reason, Rejected, Sample
 from openmedq.storage.decoding import Inline
 from openmedq.storage.progress import progress
 from openmedq.storage.redact import redact_paths
 
+NUM_SHOWN = 3  # samples of a local dataset
+
 
 @dataclass(frozen=True)
 class Summary:
-    """What a reader found in a folder; records of a credentialed dataset are not shown."""
+    """What a reader found in a folder. Records of a credentialed dataset are not shown, of a local one they are."""
 
     source: str
     raw: Path
     counts: Counts
     examples: Mapping[str, Rejected]  # the first rejected record of each reason
-    first: Sample | None
+    first: tuple[Sample, ...]  # the first sample; of a local dataset, the first NUM_SHOWN
     seconds: float
 
 
@@ -52,24 +56,48 @@ def check(dataset_id: str, raw: Path, settings: Normalize | None = None) -> Summ
     if not raw.is_dir():
         raise SourceError(f"{raw}: no such folder; set --raw to the folder with the published files of {dataset_id}")
     dataset = registry.load(dataset_id)
-    is_credentialed = dataset.card.is_credentialed
+    return _summarize(dataset, raw, settings or Normalize(), num_shown=0 if dataset.card.is_credentialed else 1)
+
+
+def check_local(name: str, params: Params) -> Summary:
+    """Read a local dataset as params.yaml declares it. Its records are shown even if it is private: to their owner.
+
+    ParamsError if it is not declared, SourceError if it has no record.
+    """
+    dataset = load_declared(name, params)
+    return _summarize(dataset, Path(params.local[name].folder), params.normalize, NUM_SHOWN)
+
+
+def load_declared(name: str, params: Params) -> LocalDataset:
+    """The dataset of a declaration, which need not be in the catalogue; ParamsError if there is none of the name."""
+    if name not in params.local:
+        known = ", ".join(params.local) or "none"
+        raise ParamsError(
+            f"params.yaml: local: no dataset {name!r}; there are {known}; docs/how-to/own-data.md shows how"
+        )
+    folder = Path(params.local[name].folder)
+    if not folder.is_dir():
+        raise ParamsError(f"params.yaml: local.{name}.folder: no folder {folder}; correct the path")
+    return LocalDataset(make_card(name, params.local[name]))
+
+
+def _summarize(dataset: Dataset, raw: Path, settings: Normalize, num_shown: int) -> Summary:
+    dataset_id = dataset.card.id
     start = time.monotonic()
     counts = Counts()
-    first = None
+    first: list[Sample] = []
     examples: dict[str, Rejected] = {}
-    with redact_paths(dataset_id, is_credentialed), progress(f"reading {dataset_id}", None) as advance:
-        for item in rows(dataset, raw, settings or Normalize(), Inline()):
+    with redact_paths(dataset_id, num_shown == 0), progress(f"reading {dataset_id}", None) as advance:
+        for item in rows(dataset, raw, settings, Inline()):
             counts.add(item)
             advance(1)
-            if is_credentialed:
-                continue
-            if isinstance(item, Rejected):
+            if num_shown and isinstance(item, Rejected):
                 examples.setdefault(str(item.reason), item)
-            elif first is None:
-                first = item
+            elif isinstance(item, Sample) and len(first) < num_shown:
+                first.append(item)
     if not counts.found:
         raise no_records(dataset_id, raw)
-    return Summary(dataset_id, raw, counts, examples, first, time.monotonic() - start)
+    return Summary(dataset_id, raw, counts, examples, tuple(first), time.monotonic() - start)
 
 
 def render(summary: Summary) -> str:
@@ -81,15 +109,13 @@ def render(summary: Summary) -> str:
         lines.append(f"  rejected, {reason}: {num_rows}")
         if reason in summary.examples:
             lines.append(f"    such as {_describe(summary.examples[reason], summary.raw)}")
-    if summary.first:
-        lines.append(f"first: {summary.first.id} ({summary.first.provenance.file}, {summary.first.provenance.record})")
-        for turn in summary.first.turns:
-            lines += [
-                f"  {name}: {_shorten(text)}"
-                for name, text in zip("QA", (turn.question, turn.answer), strict=True)
-                if text
-            ]
-        lines += [f"  image: {image.image_id}" for image in summary.first.images]
+    for sample in summary.first:
+        lines.append(f"first: {sample.id} ({sample.provenance.file}, {sample.provenance.record}), split {sample.split}")
+        for turn in sample.turns:
+            texts = (turn.context, turn.question, " | ".join(turn.options), turn.answer)
+            names = ("context", "Q", "options", "A")
+            lines += [f"  {name}: {_shorten(text)}" for name, text in zip(names, texts, strict=True) if text]
+        lines += [f"  image: {_describe_image(image)}" for image in sample.images]
     return "\n".join([*lines, f"{summary.seconds:.1f} s"])
 
 
@@ -117,6 +143,11 @@ def _describe(row: Rejected, raw: Path) -> str:
     searched = f"; looked in {raw}" if row.reason is Reason.IMAGE_MISSING else ""
     where = f"{raw / row.provenance.file}, {row.provenance.record}"
     return " ".join(f"{row.id} ({where}): {row.detail}{searched}".split())
+
+
+def _describe_image(image: Image) -> str:
+    size = f", {image.width} x {image.height} px" if isinstance(image, EncodedImage) else ""
+    return f"{image.image_id}{size}"
 
 
 def _shorten(text: str) -> str:

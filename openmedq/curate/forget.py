@@ -16,6 +16,7 @@ from openmedq import paths
 from openmedq.datasets import catalogue
 from openmedq.errors import ParamsError, StaleError
 from openmedq.schema import Sample
+from openmedq.storage.pseudonyms import open_pseudonyms
 from openmedq.storage.publish import replace_text
 from openmedq.storage.shards import ShardStore
 
@@ -29,6 +30,8 @@ _COLUMNS = ["id", "groups.patient", "groups.study", "images.list.element.image_i
 def forget(name: str, dataset_id: str | None = None) -> dict[str, int]:
     """Add the id to the list, for every dataset on disk that contains it, or for `dataset_id` even if it does not.
 
+    For a local dataset, which stores pseudonyms of patients and studies, the pseudonym of the id is added, too.
+
     Returns the number of rows on disk that have the id, by dataset.
 
     Raises:
@@ -40,7 +43,9 @@ def forget(name: str, dataset_id: str | None = None) -> dict[str, int]:
     known = catalogue.read(paths.CATALOGUE)
     if dataset_id is not None and dataset_id not in known:
         raise ParamsError(f"{dataset_id}: no such dataset; there are {', '.join(known)}")
-    found = {each: _count(each, name) for each in ([dataset_id] if dataset_id else known)}
+    pseudonym = open_pseudonyms()
+    spelled = {each: {name, pseudonym(name)} if known[each].local else {name} for each in known}
+    found = {each: _count(each, spelled[each]) for each in ([dataset_id] if dataset_id else known)}
     if dataset_id is None:
         found = {each: number for each, number in found.items() if number}
     if not found:
@@ -50,7 +55,7 @@ def forget(name: str, dataset_id: str | None = None) -> dict[str, int]:
         )
     digests = read(paths.FORGOTTEN)
     for each in found:
-        digests[each] = [*digests.get(each, []), digest(name)]
+        digests[each] = [*digests.get(each, []), *map(digest, spelled[each])]
     replace_text(paths.FORGOTTEN, render(digests, known))
     return found
 
@@ -87,10 +92,10 @@ def render(digests: Mapping[str, Iterable[str]], dataset_ids: Iterable[str]) -> 
     return HEADER + yaml.safe_dump(complete, sort_keys=False, width=100)
 
 
-def _count(dataset_id: str, name: str) -> int:
-    """Rows of a dataset on disk that have the id."""
+def _count(dataset_id: str, names: set[str]) -> int:
+    """Rows of a dataset on disk that have one of the ids."""
     return sum(
-        name in (row["id"], *row["groups"].values(), *(image["image_id"] for image in row["images"]))
+        not names.isdisjoint((row["id"], *row["groups"].values(), *(image["image_id"] for image in row["images"])))
         for group in ShardStore(paths.SAMPLES / dataset_id).scan(_COLUMNS)
         for row in group.rows.to_pylist()
     )

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from openmedq.config import Local
 from openmedq.schema import Rejected, Role, Sample, Task
 
 
@@ -87,6 +88,7 @@ class Card(BaseModel):
     aliases: tuple[str, ...] = ()  # other names of the local folder: repositories (`owner/name`), archives, records
     collection: str | None = None  # the collection that the dataset belongs to; a local folder may have its name
     other_paths: tuple[str, ...] = ()  # files of other packagings that also identify the dataset
+    local: Local | None = None  # the declaration of a dataset of params.yaml
 
     def choose(self, edition: str | None) -> Card:
         """Return the card of an edition, or itself if `edition` is None; KeyError if the edition is unknown."""

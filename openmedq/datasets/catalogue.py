@@ -1,4 +1,7 @@
-"""`data/catalogue.yaml`: the cards of all datasets for DVC and the stages, generated from the cards."""
+"""`data/catalogue.yaml`: the cards of all datasets for DVC and the stages, from the cards and `local` of params.yaml.
+
+`miniatures` lists the datasets that can be generated: all but the local ones.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +12,31 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from pydantic import ValidationError
 
+from openmedq import paths
 from openmedq.datasets.card import Card
 from openmedq.errors import ParamsError, StaleError
 
 if TYPE_CHECKING:
-    from openmedq.config import Params
+    from openmedq.config import Local, Params
 
-HEADER = "# The cards of all datasets. Written by `openmedq catalogue`; change the cards, not this file.\n"
+HEADER = (
+    "# The cards of all datasets. Written by `openmedq catalogue`; change the cards, or `local` in params.yaml, "
+    "not this file.\n"
+)
+_FOR_DVC = ("module", "depends")  # keys of an entry that are not of the card
 
 
 def render(cards: Mapping[str, Card], modules: Mapping[str, str]) -> str:
     """Return the catalogue as YAML. `modules`: by dataset, the path of the code that only its reader uses."""
-    entries = {
-        dataset_id: {"module": modules[dataset_id], **card.model_dump(mode="json")}
-        for dataset_id, card in cards.items()
-    }
-    return HEADER + yaml.safe_dump({"datasets": entries}, sort_keys=False, allow_unicode=True, width=120)
+    entries, miniatures = {}, {}
+    for dataset_id, card in cards.items():
+        depends = card.local.folder if card.local else (paths.MANIFEST / f"{dataset_id}.json").as_posix()
+        module = {"module": modules[dataset_id]}
+        entries[dataset_id] = {**module, "depends": depends, **card.model_dump(mode="json")}
+        if not card.local:
+            miniatures[dataset_id] = {"title": card.title, **module}
+    tree = {"miniatures": miniatures, "datasets": entries}
+    return HEADER + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
 
 
 def read(path: Path) -> dict[str, Card]:
@@ -32,13 +44,22 @@ def read(path: Path) -> dict[str, Card]:
     try:
         entries: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))["datasets"]
         return {
-            dataset_id: Card.model_validate({key: value for key, value in entry.items() if key != "module"})
+            dataset_id: Card.model_validate({key: value for key, value in entry.items() if key not in _FOR_DVC})
             for dataset_id, entry in entries.items()
         }
     except FileNotFoundError:
         raise StaleError(f"{path}: not found; run `python -m openmedq catalogue`") from None
     except (yaml.YAMLError, ValidationError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise StaleError(f"{path}: not a catalogue; run `python -m openmedq catalogue`") from None
+
+
+def check_local(path: Path, cards: Mapping[str, Card], declared: Mapping[str, Local]) -> None:
+    """Raise StaleError if the local datasets of the catalogue are not those that params.yaml declares."""
+    listed = {dataset_id: card.local for dataset_id, card in cards.items() if card.local}
+    for dataset_id in sorted(listed.keys() | declared.keys()):
+        if listed.get(dataset_id) != declared.get(dataset_id):
+            problem = f"the local dataset {dataset_id} is not as params.yaml declares it"
+            raise StaleError(f"{path}: {problem}; run `python -m openmedq catalogue`")
 
 
 def check_names(cards: Mapping[str, Card], params: Params) -> None:

@@ -50,6 +50,11 @@ def take_optional_text(record: Record, name: str) -> str:
     return "" if text == "NULL" else text
 
 
+def choose_name(record: Record, name: str, other: str) -> str:
+    """Return the name that a field has in this copy of a dataset: `other` if the record lacks `name` and has it."""
+    return other if name not in record and other in record else name
+
+
 def take_texts(record: Record, name: str) -> list[str]:
     """Return a field that is a list of texts; Unusable if it is anything else."""
     if name not in record:

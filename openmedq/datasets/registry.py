@@ -37,9 +37,18 @@ MODULES = {  # id -> module below openmedq.datasets
 }
 
 
+LOCAL = "openmedq.datasets.local.local"  # reads the datasets that params.yaml declares
+
+
 def load(dataset_id: str) -> Dataset:
-    """Import one dataset's module. SourceError if the id is unknown or the module lacks `card` or `read`."""
+    """Import one dataset's module, or take a local dataset of the catalogue.
+
+    SourceError if the id is unknown or the module lacks `card` or `read`.
+    """
     if dataset_id not in MODULES:
+        # Found by its name, so that the stages that read no files do not depend on it.
+        if local := importlib.import_module(LOCAL).load(dataset_id):
+            return cast(Dataset, local)
         raise SourceError(f"{dataset_id}: no such dataset; there are {', '.join(sorted(MODULES))}")
     module = importlib.import_module(f"openmedq.datasets.{MODULES[dataset_id]}")
     card = getattr(module, "card", None)
@@ -55,5 +64,5 @@ def load_all() -> dict[str, Dataset]:
 
 def dependency(dataset_id: str) -> str:
     """Return the path of the code that only this dataset or its family uses: its module, or the family's folder."""
-    folder, *modules = MODULES[dataset_id].split(".")
+    folder, *modules = MODULES.get(dataset_id, "local.local").split(".")
     return Path("openmedq", "datasets", folder if modules else f"{folder}.py").as_posix()

@@ -6,8 +6,13 @@ Layout, in the raw folder or up to two folders below it (the project's own archi
 `train.json`, `validation.json` (`validate.json` in the project's archive) and `test.json`, each a JSON list, and
 `imgs.zip`, which is read in place, or `imgs/`. `KG.zip` and `mask.txt` are not read.
 
+If there are none, the copy of the English questions as Parquet is read (https://huggingface.co/datasets/
+mdwiratathya/SLAKE-vqa-english): `data/{train,validation,test}-*.parquet` with the columns image, question and answer.
+It has no question ids and no image names, so a sample id consists of split and row number.
+
 Known irregularities of the published files, which the miniature reproduces:
 
+- Some copies name the `qid` `question_id`.
 - Half of the rows are in Chinese. They are rejected and counted unless the setting `languages` includes them.
 - Every image is called `source.jpg`, so images are identified by folder and name.
 - The image folders also contain `mask.png`, `detection.json` and `question.json`, which are not read.
@@ -19,6 +24,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
@@ -26,14 +32,17 @@ from openmedq.datasets.fields import (
     Content,
     Record,
     Unusable,
+    choose_name,
     find_image,
     keep,
     represent,
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_below, find_files_below, warn_absent
+from openmedq.datasets.readers import find_below, find_files_below, list_files, warn_absent
+from openmedq.datasets.readers.hub_shards import find_shards
 from openmedq.datasets.readers.json_stream import stream_list
+from openmedq.datasets.readers.visual_questions import read_shards
 from openmedq.datasets.readers.whole_paths import WholePaths
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
@@ -45,7 +54,7 @@ _URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/a9083ce6c34ac3ffb
 card = Card(
     id="slake",
     title="SLAKE",
-    aliases=("BoKelvin/SLAKE", "Slake1.0"),
+    aliases=("BoKelvin/SLAKE", "Slake1.0", "mdwiratathya/SLAKE-vqa-english"),
     homepage="https://huggingface.co/datasets/BoKelvin/SLAKE",
     citation="Liu et al., SLAKE: A Semantically-Labeled Knowledge-Enhanced Dataset for Medical VQA, ISBI 2021",
     licence="CC-BY-4.0",
@@ -65,6 +74,7 @@ card = Card(
     published_rows={"train": 9835, "validation": 2099, "test": 2094},
 )
 
+_MODALITY = "radiology"  # "mixed" on the card, as in the paper, but all images are CT, MRI or X-ray
 _FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
 _TOPS = tuple(f"{dot}{top}" for dot in ("", "./") for top in ("imgs/", "", "Slake1.0/imgs/"))  # in imgs.zip
 _REQUIRED = ("img_name", "question", "answer", "q_lang")
@@ -81,6 +91,14 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
         found += [(split, path) for path in paths[:1]]
         for path in paths[1:]:
             _log.info("%s: not read, because %s is the same split", path, paths[0].relative_to(raw))
+    shards = {} if found else find_shards(list_files(raw), _FILES)
+    if shards:
+        for split in _FILES:
+            if split not in shards:
+                warn_absent(card.id, f"data/{split}-*.parquet", split)
+            for item in read_shards(card, raw, split, shards.get(split, [])):
+                yield item if isinstance(item, Rejected) else replace(item, modality=_MODALITY)
+        return
     if not found:
         packed = find_below(raw, "Slake1.0.zip")
         advice = f"unpack {packed[0].name}" if packed else f"expected the files of {card.homepage}"
@@ -112,7 +130,7 @@ def _read_file(
     raw: Path, path: Path, split: str, images: WholePaths, languages: tuple[str, ...], seen: dict[str, str]
 ) -> Iterator[Sample | Rejected]:
     def identify(_: str, record: Record) -> tuple[str, str]:
-        return take_text(record, "qid", is_number_allowed=True), split
+        return take_text(record, choose_name(record, "qid", "question_id"), is_number_allowed=True), split
 
     def build(record: Record, split: str) -> Content:
         for name in _REQUIRED:  # checked before the language, so that a renamed field is an error in all rows
@@ -126,7 +144,7 @@ def _read_file(
         image = find_image(images, take_text(record, "img_name"))
         answer_type = take_optional_text(record, "answer_type").lower()
         return {
-            "modality": "radiology",  # "mixed" on the card, as in the paper, but all images are CT, MRI or X-ray
+            "modality": _MODALITY,
             "turns": (Turn(question, answer),),
             "images": (image,),
             "attributes": keep(

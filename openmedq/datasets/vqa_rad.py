@@ -18,6 +18,7 @@ Known irregularities of the published file, which the miniature reproduces:
 - `phrase_type` is the split: freeform and para are train, test_freeform and test_para are test.
 - The split is by question, not by image: 202 of the 203 test images are also training images. In the miniature most
   test images are new, so that a model can be tested on unseen images.
+- Some copies name the `qid` `question_id`.
 - Some answers are integers. The first `qid` is text, the others are numbers.
 - `question_rephrase` is absent in two records and "NULL" in others.
 - Some questions and answers occur twice for one image with two ids, in one case across train and test.
@@ -34,6 +35,7 @@ from openmedq.datasets.fields import (
     Content,
     Record,
     Unusable,
+    choose_name,
     find_image,
     keep,
     represent,
@@ -119,7 +121,7 @@ def _read_file(
     """The records of one file. `split` is "" if `phrase_type` decides the split."""
 
     def identify(_: str, record: Record) -> tuple[str, str]:
-        question_id = take_text(record, "qid", is_number_allowed=True)
+        question_id = take_text(record, choose_name(record, "qid", "question_id"), is_number_allowed=True)
         phrase_type = take_text(record, "phrase_type")
         if not split and phrase_type not in _SPLITS:
             raise Unusable(Reason.FIELD_MISSING, "field `phrase_type` is not one of " + ", ".join(_SPLITS))

@@ -1,7 +1,8 @@
 """Stage `download`: data/raw/<id>/origin.json with the paths and hashes of a dataset's published files.
 
-Files of the local data folder are checked and never copied. If the folder lacks a dataset and `download.fetch` is true,
-its files are downloaded to data/raw/<id>/files, where they stay even if the local data folder has the dataset later.
+Files of the local data folder, and of local datasets, are checked and never copied. If the folder lacks a dataset and
+`download.fetch` is true, its files are downloaded to data/raw/<id>/files, where they stay even if the local data folder
+has the dataset later.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from openmedq.config import Params
 from openmedq.datasets.card import Card, Dataset, File
 from openmedq.errors import ChecksumError, LocalFolderError
 from openmedq.fetch import fetching, ledger, needs
+from openmedq.fetch.manifest import hash_files
 from openmedq.storage import origin
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import exclusive, remove
@@ -49,9 +51,11 @@ def run(params: Params, dataset: Dataset) -> None:
 def _find(params: Params, dataset: Dataset) -> origin.Origin:
     """The files in the local data folder, else the downloaded ones, else the reason why there are none."""
     dataset_id, settings = dataset.card.id, params.download
-    local = origin.read(paths.MANIFEST / f"{dataset_id}.json")
     if dataset_id in settings.skip:
         return origin.Origin(reason="download.skip names it")
+    if declared := dataset.card.local:
+        return hash_files({dataset_id: (dataset.card, Path(declared.folder))}, "local")[dataset_id]
+    local = origin.read(paths.MANIFEST / f"{dataset_id}.json")
     if local.is_present:
         if local.origin == "mirror":  # miniatures are generated
             _check_hashes(local, needs.choose(dataset.card, settings), ledger.read(dataset_id))

@@ -30,38 +30,45 @@ _log = logging.getLogger(__name__)
 
 def run(params: Params) -> None:
     """Write data/manifest/<id>.json for each dataset of the catalogue."""
-    cards = catalogue.read(paths.CATALOGUE)
-    mirror = require(params.download, cards)
-    folders = match_folders(mirror, cards, may_be_empty=params.download.fetch)
+    every = catalogue.read(paths.CATALOGUE)
+    mirror = require(params.download, every)
+    cards = {dataset_id: card for dataset_id, card in every.items() if not card.local}  # `download` lists local files
+    folders = match_folders(mirror, cards, may_be_empty=params.download.fetch or len(cards) < len(every))
     if unmatched := list_unmatched(mirror, folders.values()):
         named = ", ".join(unmatched[:NUM_NAMED]) + (", ..." if len(unmatched) > NUM_NAMED else "")
         advice = "rename a folder to its dataset's id; `python -m openmedq sources` lists them"
         _log.warning("%s: %d folders match no dataset: %s; %s", mirror, len(unmatched), named, advice)
     kind: origin.Kind = "miniature" if is_miniature(mirror) else "mirror"
     listed = links.read(mirror / links.NAME)
-    files = {dataset_id: _list_files(dataset_id, folder, cards[dataset_id]) for dataset_id, folder in folders.items()}
-
-    with publish(paths.MANIFEST) as target, origin.open_hashes(HASHES) as hashes:
+    with publish(paths.MANIFEST) as target:
         target.mkdir()
+        found = hash_files({dataset_id: (cards[dataset_id], folder) for dataset_id, folder in folders.items()}, kind)
+        for dataset_id, card in cards.items():
+            each = found.get(dataset_id, origin.Origin())
+            with redact_paths(dataset_id, card.is_credentialed):
+                _check_links(dataset_id, each, listed)
+            origin.write(each, target / f"{dataset_id}.json")
+
+
+def hash_files(folders: Mapping[str, tuple[Card, Path]], kind: origin.Kind) -> dict[str, origin.Origin]:
+    """The files in the folder of each dataset, with hashes; LocalFolderError for an empty folder or unreadable file."""
+    files = {dataset_id: _list_files(dataset_id, folder, card) for dataset_id, (card, folder) in folders.items()}
+    found = {}
+    with origin.open_hashes(HASHES) as hashes:
         known = {path: hashes.get(path, status) for each in files.values() for path, status in each}
         unknown_bytes = sum(status.st_size for each in files.values() for path, status in each if known[path] is None)
-        with progress(f"hashing {mirror}", unknown_bytes, is_bytes=True) as advance:
-            for dataset_id, card in cards.items():
+        with progress("hashing files", unknown_bytes, is_bytes=True) as advance:
+            for dataset_id, (card, folder) in folders.items():
                 entries = []
                 with redact_paths(dataset_id, card.is_credentialed):
-                    for path, status in files.get(dataset_id, ()):
+                    for path, status in files[dataset_id]:
                         sha256 = known[path]
                         if sha256 is None:
                             sha256 = hashes.compute(path, status)
                             advance(status.st_size)
-                        name = path.relative_to(folders[dataset_id]).as_posix()
-                        entries.append(origin.Entry(name, status.st_size, sha256))
-                    found = origin.Origin()
-                    if entries:
-                        ordered = tuple(sorted(entries, key=lambda entry: entry.path))
-                        found = origin.Origin(folders[dataset_id], kind, ordered)
-                        _check_links(dataset_id, found, listed)
-                origin.write(found, target / f"{dataset_id}.json")
+                        entries.append(origin.Entry(path.relative_to(folder).as_posix(), status.st_size, sha256))
+                found[dataset_id] = origin.Origin(folder, kind, tuple(sorted(entries, key=lambda entry: entry.path)))
+    return found
 
 
 def _check_links(dataset_id: str, found: origin.Origin, listed: Mapping[str, links.Link]) -> None:

@@ -28,12 +28,16 @@ def require(download: Download, cards: Mapping[str, Card]) -> Path:
     """The local data folder; the one of the miniatures need not exist yet.
 
     Raises:
-        LocalFolderError: it is missing or matches no dataset.
+        LocalFolderError: it is missing or matches no dataset, or the folder of a local dataset is missing.
         ParamsError: `download.fetch` is true, but the folder is the one of the miniatures.
     """
     mirror = Path(download.mirror)
+    declared = {dataset_id: Path(card.local.folder) for dataset_id, card in cards.items() if card.local}
+    for dataset_id, folder in declared.items():
+        if not folder.is_dir():
+            raise LocalFolderError(f"{folder}: not found; local.{dataset_id}.folder in params.yaml names it")
     if not is_miniature(mirror):
-        match_folders(mirror, cards, may_be_empty=download.fetch)
+        match_folders(mirror, cards, may_be_empty=download.fetch or bool(declared))
     elif download.fetch:
         raise ParamsError(
             f"download.fetch is true, but download.mirror is {mirror}, where every dataset is generated: nothing would "
@@ -62,6 +66,7 @@ def match_folders(mirror: Path, cards: Mapping[str, Card], *, may_be_empty: bool
     for folder in folders:
         with suppress(OSError):
             inner |= {path: _simplify(f"{folder.name}/{path.name}") for path in _list_folders(folder)}
+    cards = {dataset_id: card for dataset_id, card in cards.items() if not card.local}  # these have their own folders
     names = {dataset_id: _names(card) for dataset_id, card in cards.items()}
     num_owners = Counter(name for each in names.values() for name in each)
     matched: dict[str, Path] = {}

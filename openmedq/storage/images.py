@@ -28,7 +28,7 @@ from openmedq.storage.metadata import strip_jpeg, strip_png, strip_unseen
 if TYPE_CHECKING:
     from openmedq.config import Normalize
 
-FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP")  # Pillow tries no other decoder
+FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "JPEG2000")  # Pillow tries no other decoder
 THUMBNAIL_SIDE_PX = 32
 PNG_LEVEL = 1  # 6, the default of Pillow, takes twice the time and saves 2 % of the bytes of medical images
 REDUCING_GAP = 2.0  # images are reduced cheaply to this multiple of the bound before they are resampled
@@ -59,6 +59,8 @@ def encode(published: bytes, settings: Normalize) -> EncodedImage:
 
     BrokenImage if the bytes cannot be decoded, or the image has more than `max_pixels`.
     """
+    if is_dicom(published):
+        return _encode_dicom(published, settings)
     seen = strip_unseen(published)
     header = _open(seen, settings)
     kept = _keep(header, seen, settings)
@@ -75,6 +77,22 @@ def encode(published: bytes, settings: Normalize) -> EncodedImage:
     return _describe(published, buffer.getvalue(), _load(_open(buffer.getvalue(), settings)))
 
 
+def is_dicom(head: bytes) -> bool:
+    """Whether the bytes begin as a DICOM file: a preamble of 128 bytes, then the prefix."""
+    return head[128:132] == b"DICM"
+
+
+def _encode_dicom(published: bytes, settings: Normalize) -> EncodedImage:
+    from openmedq.storage import dicom  # it imports this module
+
+    pixels = dicom.decode(published, settings)
+    if (size := _fit(pixels.size, settings.max_side_px)) != pixels.size:
+        pixels = pixels.resize(size, Resampling.LANCZOS, None, REDUCING_GAP)
+    buffer = io.BytesIO()
+    pixels.save(buffer, "PNG", compress_level=PNG_LEVEL)
+    return _describe(published, buffer.getvalue(), pixels)
+
+
 def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
     """Read the header, and check the number of pixels before any pixel is decoded."""
     if found := unexpected.describe(data):
@@ -85,9 +103,7 @@ def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
 
 def _load(header: PIL.Image.Image, max_side_px: int | None = None) -> PIL.Image.Image:
     """Decode the first frame: upright, 8-bit L or RGB, without metadata, with sides of at most `max_side_px`."""
-    longer = max(header.size)
-    bound = longer if max_side_px is None else min(longer, max_side_px)
-    width, height = (max(1, round(side * bound / longer)) for side in header.size)
+    width, height = _fit(header.size, max_side_px)
     with _reading(header.width * header.height):
         is_bounded, box = (width, height) == header.size, None
         if not is_bounded:  # a JPEG's decoder reduces it by 2, 4 or 8 at little cost
@@ -104,6 +120,14 @@ def _load(header: PIL.Image.Image, max_side_px: int | None = None) -> PIL.Image.
             pixels = pixels.transpose(turn)
     pixels.info = {}  # Pillow would save comments and color profiles from `info`
     return pixels
+
+
+def _fit(size: tuple[int, int], max_side_px: int | None) -> tuple[int, int]:
+    """Width and height with a longer side of at most `max_side_px`."""
+    longer = max(size)
+    bound = longer if max_side_px is None else min(longer, max_side_px)
+    width, height = (max(1, round(side * bound / longer)) for side in size)
+    return width, height
 
 
 @contextmanager

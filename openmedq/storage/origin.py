@@ -21,7 +21,7 @@ from typing import Literal
 from openmedq.errors import LocalFolderError, StaleError
 from openmedq.storage.folders import is_junk
 
-Kind = Literal["miniature", "mirror", "official"]
+Kind = Literal["miniature", "mirror", "official", "local"]
 Algorithm = Literal["sha256", "md5"]
 
 RACY_NS = 2 * 10**9  # a file this new may change again within the resolution of its time stamp

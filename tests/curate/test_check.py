@@ -46,13 +46,13 @@ def test_a_folder_is_summarized_and_nothing_is_written(raw: Path) -> None:
                 "id": "toy_set/3",
                 "file": "questions.json",
                 "record": "3",
-                "detail": "broken.png: none of JPEG, PNG, GIF, TIFF, BMP, WEBP",
+                "detail": "broken.png: none of JPEG, PNG, GIF, TIFF, BMP, WEBP, JPEG2000",
                 "searched": str(raw),
             },
         },
     }
-    assert summary.first
-    assert summary.first.id == "toy_set/0"
+    (first,) = summary.first
+    assert first.id == "toy_set/0"
     lines = check.render(summary).splitlines()
     assert lines[0] == "toy_set: 4 rows, 3 distinct images"
     assert {"  train: 3", "  test: 1", "  rejected, image unreadable: 1", "  Q: Where?", "  A: left"} <= set(lines)
@@ -62,7 +62,7 @@ def test_rejections_alone_are_recognised(raw: Path) -> None:
     for picture in raw.glob("*.png"):
         picture.unlink()
     summary = check.check("toy_set", raw)
-    assert (summary.counts.splits, summary.first) == ({}, None)
+    assert (summary.counts.splits, summary.first) == ({}, ())
     assert summary.counts.rejected == {"field missing": 1, "image missing": 5}
     text = check.render(summary)
     assert text.startswith("toy_set: 0 rows")

@@ -6,9 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from openmedq.datasets import slake
+from openmedq.datasets.readers.hub_shards import image_schema
 from openmedq.datasets.slake import read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
@@ -113,6 +116,23 @@ def test_a_repeated_id_in_a_split_is_rejected(tmp_path: Path) -> None:
     assert [row.reason for row in (again, third) if isinstance(row, Rejected)] == [Reason.ID_REPEATED] * 2
     assert (other.split, third.split) == ("test", "test")
     assert len({row.id for row in rows}) == 7
+
+
+def test_the_copy_of_the_hub_is_read_if_there_is_no_other(tmp_path: Path) -> None:
+    row = {"image": {"bytes": b"not an image", "path": None}, "question": "Where?", "answer": "Liver"}
+    for split, rows in (("train", [row, row | {"answer": ""}]), ("test", [row])):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        table = pa.Table.from_pylist(rows, image_schema("question", "answer"))
+        pq.write_table(table, tmp_path / f"data/{split}-00000-of-00001.parquet")
+    first, second, test = read(tmp_path)
+    assert isinstance(first, Sample) and isinstance(second, Rejected) and isinstance(test, Sample)
+    assert (first.id, first.modality, first.turns[0].answer) == ("slake/train-1", "radiology", "Liver")
+    assert (second.reason, test.id, test.split) == (Reason.ANSWER_EMPTY, "slake/test-1", "test")
+    assert [row.id for row in read(write(tmp_path, [RECORD]))] == ["slake/7"]
+
+
+def test_an_id_may_have_its_other_name(tmp_path: Path) -> None:
+    assert read_one(tmp_path, qid=..., question_id=9).id == "slake/9"
 
 
 def test_the_error_names_a_packed_archive_of_the_project(tmp_path: Path) -> None:

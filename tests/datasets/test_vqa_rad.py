@@ -165,6 +165,11 @@ def test_the_copy_of_the_hub_is_read_if_there_is_no_other(tmp_path: Path, caplog
     assert len([message for message in caplog.messages if "parquet: not read" in message]) == 2
 
 
+def test_an_id_may_have_its_other_name(tmp_path: Path) -> None:
+    record = {key: value for key, value in RECORD.items() if key != "qid"} | {"question_id": 9}
+    assert [row.id for row in read(write(tmp_path, [record]))] == ["vqa_rad/9"]
+
+
 # The learning test needs these properties of the miniature
 
 

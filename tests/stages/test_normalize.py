@@ -92,7 +92,7 @@ def test_every_record_is_a_row_or_written_down(mirror: Path) -> None:
         ("toy_set/5", "test"),
     ]
     assert _rejected() == [
-        ("toy_set/3", "image unreadable", "broken.png: none of JPEG, PNG, GIF, TIFF, BMP, WEBP"),
+        ("toy_set/3", "image unreadable", "broken.png: none of JPEG, PNG, GIF, TIFF, BMP, WEBP, JPEG2000"),
         ("toy_set/4", "field missing", "field `picture`"),
     ]
 
@@ -179,7 +179,7 @@ def test_what_a_reader_overlooks_is_rejected(mirror: Path, reading: Callable[[li
     assert _rejected() == [
         ("toy_set/1", "id repeated", "an earlier record has this id"),
         ("toy_set/2", "not UTF-8", "lone surrogate in a text"),
-        ("toy_set/3", "image unreadable", "b: none of JPEG, PNG, GIF, TIFF, BMP, WEBP"),
+        ("toy_set/3", "image unreadable", "b: none of JPEG, PNG, GIF, TIFF, BMP, WEBP, JPEG2000"),
         ("toy_set/4", "image missing", "c: no file gone.png"),
     ]
 

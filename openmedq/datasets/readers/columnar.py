@@ -24,6 +24,16 @@ Record = dict[str, Any]
 _log = logging.getLogger(__name__)
 
 
+def read_columns(path: Path) -> list[str]:
+    """Return the names of a Parquet file's columns; SourceError if it is not a whole one."""
+    unexpected.refuse(path)
+    try:
+        names: list[str] = pq.read_schema(path).names
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, "Parquet", error) from None
+    return names
+
+
 def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
     """Yield the rows of a Parquet file with their numbers from 1; SourceError if a column is missing or it is cut."""
     unexpected.refuse(path)

@@ -1,0 +1,223 @@
+"""Command `audit`: what a local dataset contains that should not leave the machine, before it trains anything.
+
+It reads the dataset as `check --local` does, and compares it with the datasets that are normalized. It prints no text
+of a record, only the record's place.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from openmedq import config, paths
+from openmedq.config import Params
+from openmedq.curate.check import load_declared
+from openmedq.curate.collect import collect
+from openmedq.curate.datasets import NormalizedDataset
+from openmedq.curate.normalize import Counts, rows
+from openmedq.datasets import catalogue
+from openmedq.datasets.card import Card
+from openmedq.datasets.licences import refuse
+from openmedq.datasets.local.local import LocalDataset
+from openmedq.schema import Rejected, Role, Sample
+from openmedq.storage.burned_in import may_show_text
+from openmedq.storage.decoding import Inline
+from openmedq.storage.dicom import BURNED_IN
+from openmedq.storage.progress import progress
+from openmedq.storage.pseudonyms import PSEUDONYM
+from openmedq.storage.shards import ShardStore
+from openmedq.storage.tables import COUNTS, read_counts
+
+IDENTIFIERS = {  # what looks like it in a text
+    "a name": re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof)\.?\s+[A-Z][a-z]+|\b(?:[Nn]ame|[Pp]atient)\s*:\s*[A-Z]|\w\^\w"),
+    "a date": re.compile(
+        r"\b(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|(?:19|20)\d{6})\b"
+    ),
+    "a number of 6 or more digits": re.compile(r"(?<![\d.])\d(?:[ -]?\d){5,}(?!\.?\d)"),
+    "an address": re.compile(r"[\w.+-]+@[\w-]+\.\w+|https?://"),
+}
+NUM_PLACES = 3  # that are named
+
+Artifacts = Mapping[str, Sequence[Path]]  # by stage
+
+
+@dataclass
+class Findings:
+    """What was found in the records."""
+
+    counts: Counts = field(default_factory=Counts)
+    places: dict[tuple[str, str], list[str]] = field(default_factory=lambda: defaultdict(list))  # field and kind
+    burned_in: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # by the tag, by a look
+    splits: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # by patient
+    copies: Counter[tuple[str, str]] = field(default_factory=Counter)  # dataset, what is the same
+    compared: list[str] = field(default_factory=list)  # datasets
+
+
+def run(name: str, artifacts: Artifacts) -> None:
+    """Print the audit of a local dataset. `artifacts`: what each stage logs to MLflow."""
+    params = config.load(paths.PARAMS)
+    dataset = load_declared(name, params)
+    print("\n".join(render(dataset, params, inspect(dataset, params), artifacts)))
+
+
+def inspect(dataset: LocalDataset, params: Params) -> Findings:
+    """Read the dataset's records and images, and compare them with the normalized datasets."""
+    found = Findings()
+    with tempfile.TemporaryDirectory(prefix="openmedq-audit-") as folder:
+
+        def read() -> Iterator[Sample]:
+            raw = Path(params.local[dataset.card.id].folder)
+            with progress(f"reading {dataset.card.id}", None) as advance:
+                for item in rows(dataset, raw, params.normalize, Inline()):
+                    found.counts.add(item)
+                    advance(1)
+                    if not isinstance(item, Rejected):
+                        _note(item, found)
+                        yield item
+
+        store = ShardStore(Path(folder))
+        store.write(read(), params.normalize)
+        found.compared = _compare(dataset, store, params, Path(folder) / "thumbnails", found.copies)
+    return found
+
+
+def _note(sample: Sample, found: Findings) -> None:
+    where = sample.provenance.record
+    for name, text in _texts(sample):
+        for kind, pattern in IDENTIFIERS.items():
+            text, num_found = pattern.subn(" ", text)  # a date is not also a number
+            if num_found:
+                found.places[name, kind].append(where)
+    if sample.groups.patient:
+        found.splits[sample.groups.patient].add(sample.split)
+    if sample.attributes.get(BURNED_IN) == "yes":
+        found.burned_in["the DICOM tag"].append(where)
+    if any(may_show_text(image.data or b"") for image in sample.images):
+        found.burned_in["a look for text in the border"].append(where)
+
+
+def _texts(sample: Sample) -> Iterator[tuple[str, str]]:
+    """The texts of a sample that reach prompts, weights or names, with the name of their field."""
+    for turn in sample.turns:
+        yield from (("question", turn.question), ("answer", turn.answer), ("context", turn.context))
+        yield from (("options", option) for option in turn.options)
+    yield "record id", sample.id.partition("/")[2]
+    names = [image.image_id for image in sample.images if not PSEUDONYM.fullmatch(image.image_id)]
+    yield from (("image name", name) for name in names)
+    yield from (("label", label) for label in sample.labels)
+
+
+def _compare(
+    dataset: LocalDataset, store: ShardStore, params: Params, spill: Path, copies: Counter[tuple[str, str]]
+) -> list[str]:
+    """Count rows that are the same as rows of other datasets, as `deduplicate` compares them; return the datasets."""
+    card = dataset.card
+    others = list(_list_others(card.id))
+    every = params.model_copy(update={"policy": params.policy.model_copy(update={"licences": "any"})})
+    table = collect([_as_normalized(card, store), *others], every, spill)
+    owners = table.datasets[table.shown_by]
+    own = table.datasets == 0
+    num_images = np.bincount(table.shown_by, minlength=len(own))
+    for place, other in enumerate(others, start=1):
+        looks = table.looks[owners == place]
+        alike = [looks]
+        for pairs in table.pairs:
+            alike += [pairs.left[np.isin(pairs.right, looks)], pairs.right[np.isin(pairs.left, looks)]]
+        is_shown = (owners == 0) & np.isin(table.looks, np.concatenate(alike))
+        has_image = np.isin(np.arange(len(own)), table.shown_by[is_shown])
+        has_text = own & np.isin(table.texts, table.texts[table.datasets == place])
+        for what, where in (
+            ("an image", has_image),
+            ("question, answer and image", has_text & (has_image | (num_images == 0))),
+        ):
+            copies[other.id, what] += int(where.sum())
+    return [other.id for other in others]
+
+
+def _list_others(name: str) -> Iterator[NormalizedDataset]:
+    """The other datasets that are normalized and present."""
+    cards = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else {}
+    for dataset_id, card in cards.items():
+        folder = paths.SAMPLES / dataset_id
+        if dataset_id != name and (folder / COUNTS).exists() and read_counts(folder)["read"]:
+            yield _as_normalized(card, ShardStore(folder))
+
+
+def _as_normalized(card: Card, store: ShardStore) -> NormalizedDataset:
+    """A dataset all of whose rows take part in the comparison."""
+    return NormalizedDataset(card.id, card.kind, card.access, dict.fromkeys(card.roles, Role.TRAIN), {}, store)
+
+
+def render(dataset: LocalDataset, params: Params, found: Findings, artifacts: Artifacts) -> Iterator[str]:
+    """The lines of the audit."""
+    card = dataset.card
+    yield f"{card.id}: {found.counts.read} rows read, {sum(found.counts.rejected.values())} rejected"
+    yield from _render_exits(dataset, params, artifacts)
+    yield "Fields that look like identifiers (a heuristic: it overlooks some):"
+    yield from _render_places({f"{name}: {kind}": where for (name, kind), where in found.places.items()})
+    if found.splits:
+        num_divided = sum(len(splits) > 1 for splits in found.splits.values())
+        yield f"Patients in more than one split: {num_divided} of {len(found.splits)}"
+    yield "Text in the pixels, such as a name:"
+    yield from _render_places({f"found by {how}": where for how, where in found.burned_in.items()})
+    yield f"Copies of other datasets ({len(found.compared)} are normalized and compared):"
+    for (other, what), number in sorted(found.copies.items()):
+        if number:
+            yield f"  {number} rows have {what} of {other}"
+    if not found.copies.total():
+        yield "  none" if found.compared else "  unknown: normalize them first, with `dvc repro deduplicate`"
+
+
+def _render_places(places: Mapping[str, list[str]]) -> Iterator[str]:
+    for what, where in sorted(places.items()):
+        named = ", ".join(where[:NUM_PLACES]) + (", ..." if len(where) > NUM_PLACES else "")
+        yield f"  {what}: {len(where)} rows ({named})"
+    if not places:
+        yield "  none"
+
+
+def _render_exits(dataset: LocalDataset, params: Params, artifacts: Artifacts) -> Iterator[str]:
+    card = dataset.card
+    roles = params.mix.roles.get(card.id, {})
+    trained = [split for split, role in card.roles.items() if roles.get(split, role) is Role.TRAIN]
+    yield "What would leave this machine, if you pass it on:"
+    policies = [each for each in ("research", "commercial", "redistributable") if not _is_refused(dataset, each)]
+    yield (
+        f"  weights: data/model learns the splits {', '.join(trained) or 'none'}, and a model can repeat what it was "
+        f"trained on; `export` allows it under policy.licences any{''.join(f', {each}' for each in policies)}"
+    )
+    yield (
+        "  report: counts, licences and scores of the dataset; no question, answer or image (is_private)"
+        if card.is_credentialed
+        else f"  report: counts, and up to {params.report.num_examples} predictions with texts and images; is_private: "
+        "true hides them"
+    )
+    files = ", ".join(path.as_posix() for each in artifacts.values() for path in each)
+    yield f"  MLflow: params.yaml (folders without their path), counts, md5s, and {files}"
+    yield f"  git: the declaration with folder and column names in params.yaml and {paths.CATALOGUE}, md5s in dvc.lock"
+    pushed = list(_list_pushed())
+    yield f"  DVC: `dvc push` sends {', '.join(pushed) or 'no output, because all are `push: false`'}"
+
+
+def _is_refused(dataset: LocalDataset, policy: Any) -> bool:
+    return refuse(dataset.card.licence, policy, is_credentialed=dataset.card.is_credentialed) is not None
+
+
+def _list_pushed() -> Iterator[str]:
+    """Outputs in dvc.yaml that `dvc push` would send."""
+    path = Path("dvc.yaml")
+    stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"] if path.exists() else {}
+    for stage in stages.values():
+        body = stage.get("do", stage)
+        for out in (*body.get("outs", ()), *body.get("metrics", ())):
+            name, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+            if options.get("push", True):
+                yield name

@@ -1,0 +1,159 @@
+"""Command `export-mix`: the mix in a format that other trainers read, with a card.
+
+The rows are divided into shards by the index alone. A shard is written under a temporary name and renamed when it is
+complete, so that a run that was interrupted goes on with the first missing shard. One row group is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from openmedq import config, paths
+from openmedq.config import Licences
+from openmedq.curate.export_card import render_card
+from openmedq.curate.export_formats import FORMATS, Format
+from openmedq.datasets import catalogue
+from openmedq.datasets.card import Access
+from openmedq.datasets.licences import refuse
+from openmedq.errors import ExportError, ParamsError
+from openmedq.schema import Role
+from openmedq.storage.progress import progress
+from openmedq.storage.publish import exclusive, remove, replace_text
+from openmedq.storage.shards import ShardStore, find_shards
+from openmedq.storage.tables import COUNTS, read_counts, read_index
+
+SHARD_SIZE_BYTES = 256 * 2**20  # estimated with IMAGE_SIZE_BYTES, because the index has no sizes
+IMAGE_SIZE_BYTES = 100_000
+STATE = ".export.json"  # in the target: what the export is made of
+
+_NUM_NAMED = 5
+
+
+def run(target: Path, form: str, sources: Sequence[str] = (), roles: Sequence[str] = ()) -> None:
+    """Write the rows of the mix, or those of some sources and roles, into the folder `target`.
+
+    Raises:
+        ParamsError: the mix has no row of a source or role.
+        ExportError: policy.licences does not allow a row, or `target` contains something else.
+        StaleError: an output of a stage is missing or damaged.
+    """
+    policy = config.load(paths.PARAMS).policy.licences
+    index = select(read_index(), sources, roles)
+    if refused := list(_list_refused(index, policy)):
+        named = "; ".join(refused[:_NUM_NAMED]) + (f"; and {len(refused) - _NUM_NAMED} more" * (len(refused) > 5))
+        raise ExportError(
+            f"policy.licences: {policy} does not allow {named}; run `dvc repro mix` under this policy, or leave "
+            "sources out with --source"
+        )
+    kind = FORMATS[form]
+    with exclusive(target):
+        _claim(target, form, index)
+        num_rows = _write(target, kind, index)
+        cards = catalogue.read(paths.CATALOGUE)
+        (target / "licences.csv").write_text(render_licences(index), encoding="utf-8", newline="")
+        sources = pc.unique(index["source"]).to_pylist()
+        generated = [name for name in sources if read_counts(paths.SAMPLES / name)["origin"] == "miniature"]
+        replace_text(target / "README.md", render_card(index, cards, kind, policy, generated))
+    print(f"{target}: {num_rows} rows as {form}, allowed by policy.licences: {policy}")
+
+
+def select(index: pa.Table, sources: Sequence[str], roles: Sequence[str]) -> pa.Table:
+    """The rows of the index of some sources and roles, or of all; ParamsError for a source or role without rows."""
+    for name, values in (("source", sources), ("role", roles)):
+        known = pc.unique(index[name]).to_pylist()
+        for value in values:
+            if value not in known:
+                raise ParamsError(f"--{name}: the mix has no row of {value}; it has {', '.join(known) or 'no row'}")
+        if values:
+            index = index.filter(pc.is_in(index[name], pa.array(values)))
+    if not len(index):
+        raise ParamsError("the mix has no row of these sources and roles; see data/mix/waterfall.json")
+    return index
+
+
+def render_licences(index: pa.Table) -> str:
+    """A CSV with the number of rows of each source, role and licence."""
+    counts = index.group_by(["source", "role", "licence"]).aggregate([([], "count_all")])
+    counts = counts.sort_by([(name, "ascending") for name in ("source", "role", "licence")])
+    lines = ["source,role,licence,rows"]
+    for row in counts.to_pylist():
+        quoted = '"' + row["licence"].replace('"', '""') + '"'
+        lines.append(f"{row['source']},{row['role']},{quoted},{row['count_all']}")
+    return "\n".join(lines) + "\n"
+
+
+def _list_refused(index: pa.Table, policy: Licences) -> Iterator[str]:
+    columns = [index[name].to_pylist() for name in ("source", "licence", "access")]
+    for (source, licence, access), number in sorted(Counter(zip(*columns, strict=True)).items()):
+        if reason := refuse(licence, policy, is_credentialed=access == Access.CREDENTIALED):
+            yield f"{number:,} rows of {source} ({reason})"
+
+
+def _claim(target: Path, form: str, index: pa.Table) -> None:
+    """Make the folder, or find it as an earlier run of the same export left it; ExportError if it has other files."""
+    state = {"format": form, "sha256": _identify(index)}
+    path = target / STATE
+    if path.is_file():
+        if json.loads(path.read_text(encoding="utf-8")) != state:
+            raise ExportError(f"{target}: contains an export of other rows or in another format; choose another folder")
+        return
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise ExportError(f"{target}: exists and is not an export; choose another folder")
+    target.mkdir(parents=True, exist_ok=True)
+    replace_text(path, json.dumps(state) + "\n")
+
+
+def _identify(index: pa.Table) -> str:
+    """A hash of the rows, and of the shards that contain them by their sizes."""
+    digest = hashlib.sha256()
+    for column in index.columns:
+        digest.update("\n".join(map(str, column.to_pylist())).encode())
+    for source in pc.unique(index["source"]).to_pylist():
+        folder = paths.SAMPLES / source
+        digest.update((folder / COUNTS).read_bytes())
+        digest.update(str([(path.name, path.stat().st_size) for path in find_shards(folder)]).encode())
+    return digest.hexdigest()
+
+
+def _write(target: Path, kind: Format, index: pa.Table) -> int:
+    """Write the missing shards; return the number of rows of all."""
+    shards: Mapping[str, list[pa.Table]] = {
+        role: _divide(index.filter(pc.equal(index["role"], role))) for role in map(str, Role)
+    }
+    store = ShardStore(paths.SAMPLES)
+    with progress("exporting rows", len(index)) as advance:
+        for role, parts in shards.items():
+            for number, part in enumerate(parts):
+                path = target / kind.name(role, number, len(parts))
+                if not path.exists():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    temporary = path.with_name(f".{path.name}.partial")
+                    remove(temporary)
+                    weights = part["weight"].to_pylist()
+                    samples = store.take(part, num_groups=2)
+                    kind.write(target, temporary, role, zip(samples, weights, strict=True))
+                    temporary.replace(path)
+                advance(len(part))
+            if parts and kind.finish:
+                kind.finish(
+                    target, role, [target / kind.name(role, number, len(parts)) for number in range(len(parts))]
+                )
+    return sum(len(part) for parts in shards.values() for part in parts)
+
+
+def _divide(index: pa.Table) -> list[pa.Table]:
+    """The rows in parts of about SHARD_SIZE_BYTES, in order."""
+    images = np.asarray(index["num_images"], np.int64) * IMAGE_SIZE_BYTES
+    sizes = (images + np.asarray(index["num_chars"], np.int64)).cumsum()
+    numbers = sizes // SHARD_SIZE_BYTES
+    starts = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(index)] if len(index) else []
+    return [index.slice(start, end - start) for start, end in itertools.pairwise(starts)]

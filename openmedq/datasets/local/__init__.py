@@ -1,0 +1,1 @@
+"""Datasets that the user declares in params.yaml (`local`)."""

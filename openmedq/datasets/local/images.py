@@ -1,0 +1,79 @@
+"""The images that a table names: paths below a folder, file names that are unique in it, or bytes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from openmedq.datasets.fields import Unusable, to_line
+from openmedq.datasets.readers.hub_shards import take_image
+from openmedq.errors import SourceError
+from openmedq.schema import Image, Reason
+from openmedq.storage import dicom
+from openmedq.storage.folders import walk
+
+
+class LocalImages:
+    """Images below a folder; no path leaves it. Their ids are paths in it, or pseudonyms of them."""
+
+    def __init__(self, folder: Path, pseudonym: Callable[[str], str] | None) -> None:
+        """`pseudonym` is applied to the ids, if it is given. SourceError if the folder is missing."""
+        if not folder.is_dir():
+            raise SourceError(f"{folder}: no such folder; set folder and images of the dataset in params.yaml")
+        self._folder = Path(os.path.abspath(folder))  # noqa: PTH100  links are not resolved
+        self._pseudonym = pseudonym or str
+        self._by_name: dict[str, list[str]] | None = None
+
+    def take(self, value: Any) -> list[Image]:
+        """The images that a field names: a path, a list of paths, the bytes, a struct of bytes and path, or none."""
+        if value is None or value == "":
+            return []
+        return [self._take_one(each) for each in (value if isinstance(value, list) else [value])]
+
+    def describe(self, images: list[Image]) -> tuple[dict[str, str], str, str]:
+        """Attributes, patient and study in the headers of DICOM files; empty for other files."""
+        for image in images:
+            if image.path is not None and dicom.is_dicom_file(image.path):
+                return dicom.read_tags(image.path)
+        return {}, "", ""
+
+    def _take_one(self, value: Any) -> Image:
+        if isinstance(value, bytes | dict):
+            return take_image({"image": value}, "image")[0]
+        if not isinstance(value, str):
+            raise Unusable(Reason.FIELD_MISSING, "the field of the image is neither a path nor bytes")
+        path = self._find(value.strip())
+        return Image(self._pseudonym(path), path=self._folder / path)
+
+    def _find(self, name: str) -> str:
+        """The path of the file below the folder."""
+        if "\0" in name:
+            raise Unusable(Reason.IMAGE_MISSING, "the name of the image contains a null byte")
+        try:
+            inside = os.path.relpath(os.path.normpath(self._folder / name.replace("\\", "/")), self._folder)
+            if (inside + "/").startswith("../"):
+                raise Unusable(Reason.IMAGE_MISSING, f"{to_line(name)} leaves the folder of the images")
+            if (self._folder / inside).is_file():
+                return inside
+        except (OSError, UnicodeEncodeError):  # too long for the file system, or not UTF-8
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)}: impossible name") from None
+        found = self._named(name) if "/" not in name else []
+        if len(found) > 1:
+            problem = f"several files are named {to_line(name)}, as {found[0]} and {found[1]}; give the path"
+            raise Unusable(Reason.IMAGE_MISSING, problem)
+        if not found:
+            raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} in folder {self._folder.name}")
+        return found[0]
+
+    def _named(self, name: str) -> list[str]:
+        """Paths of the files of that name, at most two. Lists the folder at the first call."""
+        if self._by_name is None:
+            self._by_name = {}
+            for folder, _, files in walk(self._folder):
+                for file in files:
+                    found = self._by_name.setdefault(file, [])
+                    if len(found) < 2:
+                        found.append((folder / file).relative_to(self._folder).as_posix())
+        return self._by_name.get(name, [])

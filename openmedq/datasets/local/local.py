@@ -1,0 +1,244 @@
+"""A dataset that params.yaml declares: a folder with images and a table, or a folder of images per class.
+
+The table is a CSV, JSON lines, Parquet or JSON file. Its columns are those of the declaration; a JSON file without
+declared columns has LLaVA's conversations (see `llava.py`). Without a table, each folder of `images` is a class, or a
+split with a folder per class.
+
+- A record's id is its line (CSV, JSON lines) or its number (Parquet, JSON); of a folder per class, the image's path.
+- Patients and studies are stored as pseudonyms. So are image names of private datasets, because folders and files are
+  often named by patients and studies.
+- With `shares`, a row's split follows from a hash of its patient; without patients, of its study, its image or its id.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from openmedq import paths
+from openmedq.config import Columns, Local
+from openmedq.datasets import catalogue
+from openmedq.datasets.card import Access, Card
+from openmedq.datasets.fields import Content, Record, Unusable, represent, take_optional_text, take_text
+from openmedq.datasets.local import content, llava
+from openmedq.datasets.local.images import LocalImages
+from openmedq.datasets.readers import list_files
+from openmedq.datasets.readers.columnar import read_columns, stream_parquet
+from openmedq.datasets.readers.json_stream import stream_lines, stream_list, stream_object
+from openmedq.datasets.readers.tables import stream_rows, stream_table, take_header
+from openmedq.errors import SourceError
+from openmedq.schema import Groups, Image, Reason, Rejected, Sample, Task
+from openmedq.storage.dicom import BURNED_IN
+from openmedq.storage.pseudonyms import open_pseudonyms
+from openmedq.storage.texts import open_text
+
+_log = logging.getLogger(__name__)
+
+_UNITS = {".csv": "line", ".jsonl": "line", ".parquet": "row", ".json": "record"}
+_CLASSES = Columns(answer="class", image="image", split="split")  # of the records that a folder per class yields
+
+
+def make_card(name: str, declared: Local) -> Card:
+    """The card of a declared dataset."""
+    columns = declared.columns or Columns()
+    return Card(
+        id=name,
+        title=declared.title or name,
+        homepage=declared.homepage,
+        citation=declared.citation,
+        licence=declared.licence,
+        access=Access.CREDENTIALED if declared.is_private else Access.USER_SUPPLIED,
+        task=declared.task,
+        other_tasks=tuple(task for task in Task if task is not declared.task) if columns.task else (),
+        modality=declared.modality,
+        files=(),
+        roles=declared.roles,
+        published_rows={},
+        has_row_licences=columns.licence is not None,
+        local=declared,
+    )
+
+
+def load(name: str) -> LocalDataset | None:
+    """The declared dataset of the catalogue, or None."""
+    card = catalogue.read(paths.CATALOGUE).get(name) if paths.CATALOGUE.exists() else None
+    return LocalDataset(card) if card and card.local else None
+
+
+class LocalDataset:
+    """Implements the interface `Dataset`."""
+
+    def __init__(self, card: Card) -> None:
+        assert card.local is not None
+        self.card = card
+        self._declared = card.local
+
+    def read(self, raw: Path) -> Iterator[Sample | Rejected]:
+        """Stream the rows. SourceError if the table, a column or all images are missing."""
+        reader = _Reader(self.card, self._declared, raw)
+        if self._declared.table is None:
+            records, path, unit = _list_classes(raw / self._declared.images, self._declared), raw, "file"
+        else:
+            path = raw / self._declared.table
+            if not path.is_file():
+                raise SourceError(f"{path}: not found; local.{self.card.id}.table in params.yaml names it")
+            records, unit = _stream(path, self.card.id, self._declared.columns), _UNITS[path.suffix.lower()]
+        num_burned_in = 0
+        for item in represent(
+            self.card,
+            records,
+            raw=raw,
+            path=path,
+            identify=reader.identify,
+            build=reader.build,
+            unit=unit,
+            is_keyed=True,
+        ):
+            num_burned_in += isinstance(item, Sample) and item.attributes.get(BURNED_IN) == "yes"
+            yield item
+        if num_burned_in:
+            advice = f"`python -m openmedq audit --local {self.card.id}` names them"
+            _log.warning("%s: %d rows show text, by their DICOM tag; %s", self.card.id, num_burned_in, advice)
+
+
+class _Reader:
+    """Converts the records of a table; `build` needs what `identify` found in the same record."""
+
+    def __init__(self, card: Card, declared: Local, raw: Path) -> None:
+        self._card, self._declared = card, declared
+        self._columns = declared.columns or (_CLASSES if declared.table is None else None)
+        self._pseudonym = open_pseudonyms()
+        self._images = LocalImages(raw / declared.images, self._pseudonym if declared.is_private else None)
+        self._shown: list[Image] = []
+        self._attributes: dict[str, str] = {}
+        self._groups = Groups()
+
+    def identify(self, key: str, record: Record) -> tuple[str, str]:
+        """Id and split of a record; of one that was not parsed, only the id."""
+        is_path = self._declared.table is None
+        record_id = self._pseudonym(key) if is_path and self._declared.is_private else key
+        if not record:
+            return record_id, ""
+        names = record.get("image") if self._columns is None else self._value(record, "image")
+        self._shown = self._images.take(names)
+        self._attributes, patient, study = self._images.describe(self._shown)
+        patient, study = self._text(record, "patient") or patient, self._text(record, "study") or study
+        self._groups = Groups(
+            patient=self._pseudonym(patient) if patient else None, study=self._pseudonym(study) if study else None
+        )
+        # No pseudonyms, so that the split does not depend on the installation.
+        image = names if isinstance(names, str) else next((each.image_id for each in self._shown), "")
+        unit = patient or study or image or key
+        return record_id, self._split(record, unit)
+
+    def build(self, record: Record, split: str) -> Content:
+        """The content of the sample."""
+        licence = {}
+        if self._columns is not None and self._columns.licence:
+            licence = {"licence": self._text(record, "licence") or "not stated"}
+        if self._columns is None:
+            task, turns = llava.take_turns(record, self._declared.task, len(self._shown))
+        else:
+            task, turns = content.take_turns(record, self._columns, self._declared.task)
+        if task not in (Task.TEXT_QA, Task.MULTIPLE_CHOICE) and not self._shown:
+            raise Unusable(Reason.FIELD_MISSING, "the record names no image")
+        attributes = dict(self._attributes)
+        if task is Task.VQA and len(turns) == 1:
+            attributes["answer_type"] = "closed" if turns[0].answer.lower() in ("yes", "no") else "open"
+        return {
+            "task": task,
+            "turns": turns,
+            "images": tuple(self._shown),
+            "groups": self._groups,
+            "labels": (turns[0].answer,) if task is Task.CLASSIFICATION else (),
+            "attributes": attributes,
+            **licence,
+        }
+
+    def _value(self, record: Record, field: str) -> Any:
+        column = getattr(self._columns, field) if self._columns is not None else None
+        return record.get(column) if column else None
+
+    def _text(self, record: Record, field: str) -> str:
+        column = getattr(self._columns, field) if self._columns is not None else None
+        return take_optional_text(record, column) if column else ""
+
+    def _split(self, record: Record, unit: str) -> str:
+        roles = self._declared.roles
+        column = self._columns.split if self._columns is not None else None
+        if column and (self._declared.table is not None or column in record):  # classes may be in no split's folder
+            split = take_text(record, column)
+        elif self._declared.shares:
+            split = _draw(f"{self._card.id}/{unit}", self._declared.shares)
+        else:
+            split = next(iter(roles))
+        if split not in roles:
+            known = f"local.{self._card.id}.roles has {', '.join(roles)}"
+            raise Unusable(Reason.FIELD_MISSING, f"field `{column}`: {known}")
+        return split
+
+
+def _draw(unit: str, shares: dict[str, float]) -> str:
+    """The split of a unit: all its rows get the same one, whatever the other rows are."""
+    digest = hashlib.sha256(unit.encode("utf-8", "surrogatepass")).digest()
+    point = int.from_bytes(digest[:8], "big") / 2**64
+    for split, share in shares.items():
+        point -= share
+        if point < 0:
+            return split
+    return next(reversed(shares))
+
+
+def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[str, Any]]:
+    """The records of a table with their keys. SourceError if a declared column is not in the header."""
+    kind = path.suffix.lower()
+    if kind == ".json":
+        return _stream_json(path)
+    if kind == ".jsonl":
+        return stream_lines(path)
+    assert columns is not None  # the declaration is checked
+    named = tuple(columns.named())
+    header = read_columns(path) if kind == ".parquet" else take_header(stream_rows(path))
+    for field, column in columns:
+        if column is not None and column not in header:
+            found = ", ".join(filter(None, header))[:200] or "no column"
+            where = f"local.{name}.columns.{field}"
+            raise SourceError(f"{path}: no column `{column}`; it has {found}; correct {where} in params.yaml")
+    return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named)
+
+
+def _stream_json(path: Path) -> Iterator[tuple[str, Any]]:
+    """The records of a JSON list, or of an object of lists by split."""
+    with open_text(path) as text:
+        is_list = not text.read(64).lstrip().startswith("{")
+    if is_list:
+        yield from stream_list(path)
+        return
+    for split, records in stream_object(path):
+        if isinstance(records, Unusable):
+            yield split, records
+        elif isinstance(records, list):
+            for number, record in enumerate(records, start=1):
+                yield f"{split}-{number}", {"split": split, **record} if isinstance(record, dict) else record
+        else:
+            yield split, Unusable(Reason.FIELD_MISSING, "not a list of records")
+
+
+def _list_classes(images: Path, declared: Local) -> Iterator[tuple[str, Any]]:
+    """The files in a folder per class, or in a folder per split with a folder per class."""
+    files = [path.relative_to(images) for path in list_files(images)]
+    in_folders = [path for path in files if len(path.parts) > 1]
+    if not in_folders:
+        raise SourceError(f"{images}: no folder with images; without a table, each folder is a class")
+    has_splits = {path.parts[0] for path in in_folders} <= set(declared.roles)
+    for path in files:
+        depth = int(has_splits)
+        record: dict[str, Any] = {"image": path.as_posix()}
+        if len(path.parts) > depth + 1:
+            record["class"] = path.parts[depth]
+        if has_splits:
+            record["split"] = path.parts[0]
+        yield path.as_posix(), record

@@ -1,0 +1,159 @@
+"""DICOM images as 8-bit gray or color, with what their header says about how to show them (extra `dicom`).
+
+Of the tags, a row gets only those of `_ATTRIBUTES`, and pseudonyms of patient and study. Messages of pydicom can quote
+any tag, so they are neither logged nor passed on.
+
+Source: DICOM PS3.3, C.7.6.3 (image pixel), C.11.1 (modality LUT), C.11.2 (VOI LUT).
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from openmedq.schema import Reason
+from openmedq.storage.images import BrokenImage, is_dicom
+
+if TYPE_CHECKING:
+    from openmedq.config import Normalize
+
+HEAD_BYTES = 132
+MISSING = "a DICOM file, which needs pydicom; pip install 'openmedq[dicom]'"
+BURNED_IN = "burned_in_annotation"  # attribute of a row: "yes" if the header says that the pixels contain text
+
+_ATTRIBUTES = {  # tag: attribute of the row
+    "Modality": "dicom_modality",
+    "BodyPartExamined": "body_part",
+    "ViewPosition": "view_position",
+    "ImageLaterality": "laterality",
+    "BurnedInAnnotation": BURNED_IN,
+}
+_CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # the value representation CS; other values are free text
+
+
+def is_dicom_file(path: Path) -> bool:
+    """Whether the file exists and begins as a DICOM file."""
+    try:
+        with path.open("rb") as file:
+            return is_dicom(file.read(HEAD_BYTES))
+    except OSError:
+        return False
+
+
+def read_tags(path: Path) -> tuple[dict[str, str], str, str]:
+    """Attributes, patient's id and study's id of a file; empty if it is damaged or pydicom is not installed."""
+    try:
+        with _quietly():
+            from pydicom import dcmread
+
+            tags = [*_ATTRIBUTES, "PatientID", "StudyInstanceUID"]
+            header = dcmread(path, stop_before_pixels=True, specific_tags=tags)
+            texts = {tag: str(header.get(tag) or "").strip() for tag in tags}
+    except (ModuleNotFoundError, BrokenImage):
+        return {}, "", ""
+    attributes = {name: texts[tag].lower() for tag, name in _ATTRIBUTES.items() if _CODE.fullmatch(texts[tag])}
+    return attributes, texts["PatientID"], texts["StudyInstanceUID"]
+
+
+def decode(data: bytes, settings: Normalize) -> PIL.Image.Image:
+    """Return the image in mode L or RGB, windowed as the header states, or else over its range of levels.
+
+    BrokenImage for a file without pixels, of too many pixels, of several frames unless `dicom_frame` selects one, or
+    in an encoding without decoder.
+    """
+    try:
+        with _quietly():
+            from pydicom import dcmread
+
+            dataset = dcmread(io.BytesIO(data))
+            frame = _choose_frame(dataset, settings)
+            return PIL.Image.fromarray(_show(dataset, frame))
+    except ModuleNotFoundError:
+        raise BrokenImage(Reason.IMAGE_UNREADABLE, MISSING) from None
+
+
+def _choose_frame(dataset: Any, settings: Normalize) -> int:
+    if "PixelData" not in dataset:
+        raise BrokenImage(Reason.IMAGE_UNREADABLE, "a DICOM file without pixels")
+    if int(dataset.Rows) * int(dataset.Columns) > settings.max_pixels:
+        raise BrokenImage(Reason.IMAGE_TOO_LARGE, f"more than {settings.max_pixels} pixels")
+    num_frames = int(dataset.get("NumberOfFrames") or 1)
+    if num_frames > 1 and settings.dicom_frame == "reject":
+        advice = "set normalize.dicom_frame to first or middle"
+        raise BrokenImage(Reason.IMAGE_UNREADABLE, f"a DICOM file with {num_frames} frames; {advice}")
+    return num_frames // 2 if settings.dicom_frame == "middle" else 0
+
+
+def _show(dataset: Any, frame: int) -> NDArray[np.uint8]:
+    """The frame as shown, (H, W) or (H, W, 3)."""
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
+
+    levels = pixel_array(dataset, index=frame)  # YBR is converted to RGB
+    kind = str(dataset.PhotometricInterpretation)
+    if kind == "PALETTE COLOR":
+        levels = apply_color_lut(levels, dataset)
+    if levels.ndim == 3:
+        num_bits = 8 * levels.dtype.itemsize if kind == "PALETTE COLOR" else int(dataset.BitsStored)
+        color: NDArray[np.uint8] = (levels >> max(0, num_bits - 8)).astype(np.uint8)
+        return color
+    padding = dataset.get("PixelPaddingValue")
+    is_shown = levels != int(padding) if padding is not None else np.ones_like(levels, bool)
+    share = _apply_voi(apply_modality_lut(levels, dataset), dataset, is_shown)
+    if kind == "MONOCHROME1":  # the lowest level is white
+        share = 1 - share
+    return np.asarray(share * 255).round().astype(np.uint8)
+
+
+def _apply_voi(levels: NDArray[Any], dataset: Any, is_shown: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Gray levels as shares of white, (H, W)."""
+    from pydicom.pixels import apply_voi
+
+    if dataset.get("VOILUTSequence"):
+        num_bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+        return np.asarray(apply_voi(levels, dataset), np.float64).clip(0, 2.0**num_bits - 1) / (2.0**num_bits - 1)
+    wide = levels.astype(np.float64)
+    if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
+        shown = wide[is_shown] if is_shown.any() else wide
+        low, high = float(shown.min()), float(shown.max())
+        return np.clip((wide - low) / max(high - low, 1e-9), 0, 1)
+    center, width = (_first(dataset[name].value) for name in ("WindowCenter", "WindowWidth"))
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
+    if function == "SIGMOID":
+        return 1 / (1 + np.exp(-4 * (wide - center) / width))
+    if function == "LINEAR":  # C.11.2.1.2.1: from center - 0.5 - (width - 1) / 2 on
+        center, width = center - 0.5, max(width - 1, 1e-9)
+    return np.clip((wide - center) / width + 0.5, 0, 1)
+
+
+def _first(value: Any) -> float:
+    """The first of several windows."""
+    return float(value[0] if hasattr(value, "__getitem__") and not isinstance(value, str) else value)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Turn each exception into a BrokenImage, and hide warnings and logs: all of them may quote a tag."""
+    logger = logging.getLogger("pydicom")
+    before, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except (BrokenImage, ModuleNotFoundError, MemoryError):
+        raise
+    except Exception as error:
+        raise BrokenImage(
+            Reason.IMAGE_UNREADABLE, f"a damaged or unsupported DICOM file ({type(error).__name__})"
+        ) from None
+    finally:
+        logger.disabled = before

@@ -1,0 +1,104 @@
+"""`audit --local`: what looks like an identifier, text in the pixels, copies of other datasets, and what leaves."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import pytest
+
+from openmedq import paths
+from openmedq.cli import main
+from openmedq.config.render import render
+from openmedq.curate import audit
+from openmedq.storage.burned_in import may_show_text
+from tests.curate.corpus import make_params
+
+from . import owndata
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Seen by Dr. Miller", "a name"),
+        ("DOE^JANE", "a name"),
+        ("on 2024-03-05", "a date"),
+        ("on 5.3.24", "a date"),
+        ("20240305", "a date"),
+        ("MRN 0012345", "a number of 6 or more digits"),
+        ("call 030 123 4567", "a number of 6 or more digits"),
+        ("jane@example.org", "an address"),
+    ],
+)
+def test_identifiers_are_found_by_kind(text: str, kind: str) -> None:
+    assert audit.IDENTIFIERS[kind].search(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["A nodule of 1.5 x 2.25 cm", "T1/T2 at 3 T", "the left lobe", "120/80 mmHg", "L4-L5", "0.123456"]
+)
+def test_findings_are_no_identifiers(text: str) -> None:
+    assert not [kind for kind, pattern in audit.IDENTIFIERS.items() if pattern.search(text)]
+
+
+def _draw(text: str) -> PIL.Image.Image:
+    """A smooth bright disk on black, like a radiograph, with text in a corner."""
+    y, x = np.mgrid[:256, :256]
+    disk = np.clip(220 - np.hypot(x - 128, y - 128) * 1.8, 0, 255).astype(np.uint8)
+    image = PIL.Image.fromarray(disk)
+    PIL.ImageDraw.Draw(image).text((8, 8), text, fill=255, font_size=16)
+    return image
+
+
+def test_text_in_a_corner_is_seen_and_anatomy_is_not(tmp_path: Path) -> None:
+    for text, is_seen in (("DOE JANE 1970-01-01", True), ("", False)):
+        _draw(text).save(tmp_path / "a.png")
+        assert may_show_text((tmp_path / "a.png").read_bytes()) is is_seen
+    noise = np.random.default_rng(0).normal(128, 20, (256, 256)).clip(0, 255).astype(np.uint8)
+    PIL.Image.fromarray(noise).save(tmp_path / "a.png")
+    assert not may_show_text((tmp_path / "a.png").read_bytes())
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.CaptureFixture[str]) -> None:
+    owndata.write_images("a.png", "b.png", "c.png")
+    _draw("DOE JANE 1970-01-01").save("own/img/d.png")
+    owndata.write_csv(
+        [
+            {"q": "Where?", "a": "left", "file": "a.png", "p": "1", "s": "train"},
+            {"q": "What did Dr. Miller see?", "a": "seen on 2024-03-05", "file": "b.png", "p": "1", "s": "test"},
+            {"q": "Who?", "a": "MRN 0012345", "file": "d.png", "p": "2", "s": "test"},
+        ]
+    )
+    shutil.copytree("own", "other")
+    Path("other/table.csv").write_text("q,a,file\nWhere?,left,a.png\nWhat?,that,b.png\nWhy?,so,c.png\n")
+    other: dict[str, Any] = {**owndata.DECLARED, "folder": "other"}
+    owndata.build(public=other)
+    own = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"patient": "p", "split": "s"}, "is_private": True}
+    paths.PARAMS.write_text(render(make_params(local={"own": own, "public": other})))
+    shutil.copy(ROOT / "dvc.yaml", "dvc.yaml")
+    before = set(Path().rglob("*"))
+    assert main(["audit", "--local", "own"]) == 0
+    assert set(Path().rglob("*")) - before == {paths.SALT}
+    text = capsys.readouterr().out
+    for line in (
+        "own: 3 rows read, 0 rejected",
+        "  question: a name: 1 rows (line 3)",
+        "  answer: a date: 1 rows (line 3)",
+        "  answer: a number of 6 or more digits: 1 rows (line 4)",
+        "  found by a look for text in the border: 1 rows (line 4)",
+        "Patients in more than one split: 1 of 2",
+        "  2 rows have an image of public",
+        "  1 rows have question, answer and image of public",
+        "  DVC: `dvc push` sends no output, because all are `push: false`",
+    ):
+        assert line in text.splitlines(), line
+    assert "`export` allows it under policy.licences any, research" in text
+    assert "data/training/metrics.json" in text  # of the stages' table
+    assert not any(secret in text for secret in ("Miller", "2024", "0012345"))

@@ -1,0 +1,188 @@
+"""`export-mix`: what other libraries read of it, that it goes on after an interruption, and what it refuses."""
+
+from __future__ import annotations
+
+import gc
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import webdataset
+import yaml
+
+from openmedq import paths
+from openmedq.cli import main
+from openmedq.config.render import render
+from openmedq.curate import export_formats, export_mix
+from openmedq.datasets.local.local import LocalDataset, make_card
+from openmedq.errors import ExportError, ParamsError
+from openmedq.schema import Sample
+from openmedq.storage.shards import ShardStore
+from openmedq.storage.tables import read_index
+from tests.curate.corpus import make_params
+
+from . import owndata
+
+TARGET = Path("out")
+
+
+@pytest.fixture(autouse=True)
+def _mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = [f"{number}.png" for number in range(6)]
+    owndata.write_images(*names)
+    rows = [
+        {"q": f"Where is {name}?", "a": "left", "file": name, "s": "test" if name == "5.png" else "train", "o": ""}
+        for name in names
+    ]
+    rows[1] |= {"o": "left|right"}
+    owndata.write_csv(rows)
+    talk = [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Ho."}]
+    pair = [{"from": "human", "value": "<image>\n<image>\nDiffer?"}, {"from": "gpt", "value": "Yes."}, *talk]
+    owndata.write_json([{"conversations": talk}, {"image": names[:2], "conversations": pair}])
+    first = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"split": "s", "options": "o"}}
+    second = {**owndata.DECLARED, "table": "table.json", "columns": None, "is_private": True, "licence": "own"}
+    params = owndata.build(own=first, talks=second)
+    paths.PARAMS.write_text(render(params))
+    monkeypatch.setattr(export_mix, "SHARD_SIZE_BYTES", 3 * export_mix.IMAGE_SIZE_BYTES)
+
+
+def _samples(role: str) -> dict[str, Sample]:
+    index = read_index()
+    index = index.filter([each == role for each in index["role"].to_pylist()])
+    return {sample.id: sample for sample in ShardStore(paths.SAMPLES).take(index)}
+
+
+def _card() -> tuple[dict[str, Any], str]:
+    _, head, text = (TARGET / "README.md").read_text().split("---\n", 2)
+    return yaml.safe_load(head), text
+
+
+def test_datasets_reads_the_parquet_files_with_their_images(tmp_path: Path) -> None:
+    export_mix.run(TARGET, "parquet")
+    assert len(list(TARGET.glob("data/train-*.parquet"))) > 1
+    loaded = datasets.load_dataset(str(TARGET), cache_dir=str(tmp_path / "cache"))  # by the card's configs
+    assert set(loaded) == {"train", "evaluation"}
+    for role, rows in loaded.items():
+        samples = _samples(role)
+        assert rows["id"] == list(samples)
+        for row in rows:
+            sample = samples[row["id"]]
+            assert [image.size for image in row["images"]] == [(24, 24)] * len(sample.images)
+            assert [turn["answer"] for turn in row["turns"]] == [turn.answer for turn in sample.turns]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_webdataset_reads_the_tars_with_their_images() -> None:
+    export_mix.run(TARGET, "webdataset")
+    urls = sorted(map(str, TARGET.glob("train-*.tar")))
+    assert len(urls) > 1
+    found = {}
+    for item in webdataset.WebDataset(urls, shardshuffle=False).decode("pil"):
+        images = [item[name] for name in sorted(item) if name.endswith("png")]
+        found[item["json"]["id"]] = (len(images), item["json"]["turns"][-1]["answer"])
+        assert all(image.size == (24, 24) for image in images)
+    gc.collect()  # webdataset leaves the files open
+    assert found == {key: (len(each.images), each.turns[-1].answer) for key, each in _samples("train").items()}
+
+
+def test_the_llava_json_is_of_its_documented_form_and_is_read_back() -> None:
+    export_mix.run(TARGET, "llava")
+    records = json.loads((TARGET / "train.json").read_text())
+    samples = _samples("train")
+    assert [record["id"] for record in records] == list(samples)
+    for record in records:
+        sample, talk = samples[record["id"]], record["conversations"]
+        assert set(record) == {"id", "conversations", *(["image"] if sample.images else [])}
+        assert [message["from"] for message in talk] == ["human", "gpt"] * len(sample.turns)
+        assert talk[0]["value"].count("<image>") == len(sample.images)
+        names = record.get("image", [])
+        for name, image in zip([names] if isinstance(names, str) else names, sample.images, strict=True):
+            assert (TARGET / "images" / name).read_bytes() == image.data
+    declared = make_params(local={"back": {"folder": "out", "table": "train.json", "images": "images"}}).local["back"]
+    back = [item for item in LocalDataset(make_card("back", declared)).read(TARGET) if isinstance(item, Sample)]
+    assert [[turn.answer for turn in each.turns] for each in back] == [
+        [turn.answer for turn in each.turns] for each in samples.values()
+    ]
+
+
+@pytest.mark.parametrize("form", ["llava", "parquet", "webdataset"])
+def test_an_interrupted_export_goes_on_and_equals_a_whole_one(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    export_mix.run(Path("whole"), form)
+    write = export_formats.FORMATS[form].write
+    num_written = 0
+
+    def stop(*arguments: Any) -> None:
+        nonlocal num_written
+        num_written += 1
+        if num_written == 2:
+            arguments[1].write_bytes(b"half")
+            raise KeyboardInterrupt
+        write(*arguments)
+
+    monkeypatch.setitem(export_formats.FORMATS, form, replace(export_formats.FORMATS[form], write=stop))
+    with pytest.raises(KeyboardInterrupt):
+        export_mix.run(TARGET, form)
+    assert not (TARGET / "README.md").exists()
+    export_mix.run(TARGET, form)
+    num_shards = len({path.name for path in Path("whole").rglob("*-0*") if path.is_file()})
+    assert num_written == num_shards + 1  # the shard that was complete is not written again
+
+    def files(root: Path) -> dict[str, bytes]:
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+    assert files(TARGET) == files(Path("whole"))
+
+
+def test_the_card_has_the_counts_of_the_index_and_the_licences() -> None:
+    export_mix.run(TARGET, "parquet", roles=["train"])
+    head, text = _card()
+    assert head["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
+    assert head["size_categories"] == ["n<1K"] and head["license"] == "other"
+    assert "| own | 5 | CC-BY-4.0: 5 | user supplied |  |" in text
+    assert "| talks | 2 | own: 2 | credentialed |  |" in text and "| all | 7 |" in text
+    assert "Of credentialed or private access: talks. This folder must not be passed on." in text
+    assert (TARGET / "licences.csv").read_text() == (
+        'source,role,licence,rows\nown,train,"CC-BY-4.0",5\ntalks,train,"own",2\n'
+    )
+
+
+def test_sources_and_roles_are_selected() -> None:
+    export_mix.run(TARGET, "llava", sources=["own"], roles=["evaluation"])
+    assert [path.name for path in TARGET.glob("*.json") if path.name != export_mix.STATE] == ["evaluation.json"]
+    assert len(json.loads((TARGET / "evaluation.json").read_text())) == 1
+    with pytest.raises(ParamsError, match=r"^--source: the mix has no row of slake; it has own, talks$"):
+        export_mix.run(Path("other"), "llava", sources=["slake"])
+    with pytest.raises(ParamsError, match=r"^--role: the mix has no row of validation; it has train, evaluation$"):
+        export_mix.run(Path("other"), "llava", roles=["validation"])
+
+
+def _set_policy(policy: str) -> None:
+    paths.PARAMS.write_text(paths.PARAMS.read_text().replace("licences: any", f"licences: {policy}"))
+
+
+def test_the_licence_policy_of_today_is_applied() -> None:
+    _set_policy("commercial")
+    with pytest.raises(
+        ExportError, match=r"^policy\.licences: commercial does not allow 2 rows of talks \(licence unknown\); run `dvc"
+    ):
+        export_mix.run(TARGET, "llava")
+    assert not TARGET.exists()
+    export_mix.run(TARGET, "llava", sources=["own"])
+
+
+@pytest.mark.parametrize("spoil", [lambda: TARGET.write_text("x"), lambda: (TARGET / "sub").mkdir(parents=True)])
+def test_another_folder_is_refused(spoil: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> None:
+    spoil()
+    assert main(["export-mix", "out", "--format", "llava"]) == 1
+    assert "error: out: exists and is not an export; choose another folder" in capsys.readouterr().err
+
+
+def test_an_export_of_other_rows_is_refused() -> None:
+    export_mix.run(TARGET, "llava", sources=["own"])
+    with pytest.raises(ExportError, match=r"^out: contains an export of other rows or in another format; choose ano"):
+        export_mix.run(TARGET, "llava")

@@ -1,0 +1,188 @@
+"""DICOM images as their headers say that they are shown, and nothing of the other tags anywhere."""
+
+from __future__ import annotations
+
+import io
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from openmedq.config import Normalize
+from openmedq.schema import Reason
+from openmedq.storage import dicom
+from openmedq.storage.images import BrokenImage, encode
+
+SETTINGS = Normalize()
+LEVELS = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)  # 0 to 4095: 12 bits
+SECRET = "Doe^Jane"
+
+
+def test_without_pydicom_the_remedy_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    data = b"\0" * 128 + b"DICM" + b"\0" * 100
+    with pytest.raises(BrokenImage, match=r"a DICOM file, which needs pydicom; pip install 'openmedq\[dicom\]'"):
+        encode(data, SETTINGS)
+    (tmp_path / "a.dcm").write_bytes(data)
+    assert dicom.is_dicom_file(tmp_path / "a.dcm")
+    assert dicom.read_tags(tmp_path / "a.dcm") == ({}, "", "")
+
+
+def test_a_jpeg_2000_image_is_read_without_the_extra() -> None:
+    buffer = io.BytesIO()
+    gray = PIL.Image.fromarray((LEVELS // 16).astype(np.uint8))
+    gray.save(buffer, "JPEG2000", irreversible=False)
+    assert np.array_equal(_pixels(buffer.getvalue()), np.asarray(gray))
+
+
+def _pixels(data: bytes, **settings: Any) -> np.ndarray:
+    return np.asarray(PIL.Image.open(io.BytesIO(encode(data, Normalize(**settings)).data)))
+
+
+def make_dicom(levels: np.ndarray | None = LEVELS, **tags: Any) -> bytes:
+    """The file, whose tags may be invalid."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _make_dicom(levels, **tags)
+
+
+def _make_dicom(levels: np.ndarray | None, **tags: Any) -> bytes:
+    """A file with explicit little-endian pixels of 12 bits, or of 8 if the array has 8."""
+    pydicom = pytest.importorskip("pydicom")
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", "1.2.3"
+    dataset.PatientID, dataset.PatientName, dataset.StudyInstanceUID = SECRET, SECRET, "1.2.3.4"
+    if levels is not None:
+        is_color = levels.ndim >= 3 and levels.shape[-1] == 3
+        num_bits = 8 * levels.dtype.itemsize
+        dataset.Rows, dataset.Columns = levels.shape[-3:-1] if is_color else levels.shape[-2:]
+        dataset.SamplesPerPixel, dataset.PixelRepresentation = (3 if is_color else 1), int(levels.dtype.kind == "i")
+        if is_color:
+            dataset.PlanarConfiguration = 0
+        dataset.PhotometricInterpretation = "RGB" if is_color else "MONOCHROME2"
+        dataset.BitsAllocated, dataset.BitsStored = num_bits, 12 if levels.dtype == np.uint16 else num_bits
+        dataset.HighBit = dataset.BitsStored - 1
+        if levels.ndim == 3 and not is_color:
+            dataset.NumberOfFrames = len(levels)
+        dataset.PixelData = levels.tobytes()
+    for name, value in tags.items():
+        setattr(dataset, name, value)
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _shares(low: float, high: float) -> np.ndarray:
+    share = np.clip((LEVELS.astype(float) - low) / (high - low), 0, 1)
+    return np.asarray((share * 255).round(), np.uint8)
+
+
+def test_without_a_window_the_range_of_levels_is_shown() -> None:
+    assert np.array_equal(_pixels(make_dicom()), _shares(0, 4095))
+    padded = LEVELS.copy()
+    padded[:8] = 0
+    shown = _pixels(make_dicom(padded, PixelPaddingValue=0))
+    assert shown[8, 0] == 0 and shown[-1, -1] == 255
+
+
+def test_the_window_is_applied_after_the_rescale() -> None:
+    tags = {"RescaleSlope": 2, "RescaleIntercept": -1024, "WindowCenter": 40.5, "WindowWidth": 401}
+    low, high = ((edge + 1024) / 2 for edge in (40 - 200, 40 + 200))
+    assert np.abs(_pixels(make_dicom(**tags)).astype(int) - _shares(low, high)).max() <= 1
+    several = tags | {"WindowCenter": [40.5, 500], "WindowWidth": [401, 2000]}
+    assert np.array_equal(_pixels(make_dicom(**several)), _pixels(make_dicom(**tags)))
+
+
+def test_the_windows_are_those_of_pydicom() -> None:
+    pydicom = pytest.importorskip("pydicom")
+    for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
+        data = make_dicom(WindowCenter=2000, WindowWidth=20, VOILUTFunction=function)
+        dataset = pydicom.dcmread(io.BytesIO(data))
+        expected = pydicom.pixels.apply_windowing(dataset.pixel_array, dataset) / 4095 * 255
+        assert np.abs(_pixels(data) - expected).max() <= 1, function
+
+
+def test_monochrome1_is_inverted() -> None:
+    assert np.array_equal(_pixels(make_dicom(PhotometricInterpretation="MONOCHROME1")), 255 - _shares(0, 4095))
+
+
+def test_a_voi_lookup_table_is_applied() -> None:
+    pydicom = pytest.importorskip("pydicom")
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [4096, 0, 12]
+    table.LUTData = np.arange(4095, -1, -1, np.uint16).tobytes()
+    shown = _pixels(make_dicom(VOILUTSequence=[table]))
+    assert np.abs(shown - (255 - _shares(0, 4095).astype(int))).max() <= 1
+
+
+def test_color_stays_color() -> None:
+    color = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    assert np.array_equal(_pixels(make_dicom(color)), color)
+
+
+def test_a_frame_of_several_is_selected_by_the_setting() -> None:
+    frames = np.stack([np.full((32, 32), level, np.uint16) for level in range(5)])
+    frames[:, 0, 0] = 4095
+    data = make_dicom(frames, WindowCenter=2.5, WindowWidth=5)
+    with pytest.raises(BrokenImage, match=r"a DICOM file with 5 frames; set normalize\.dicom_frame to first or middle"):
+        encode(data, SETTINGS)
+    first, middle = (_pixels(data, dicom_frame=each)[5, 5] for each in ("first", "middle"))
+    assert first == 0 < middle
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "detail"),
+    [
+        (lambda: make_dicom(None), Reason.IMAGE_UNREADABLE, "a DICOM file without pixels"),
+        (lambda: make_dicom()[:-500], Reason.IMAGE_UNREADABLE, "a damaged or unsupported DICOM file"),
+        (lambda: make_dicom(Rows=0), Reason.IMAGE_UNREADABLE, "a damaged or unsupported DICOM file"),
+        (lambda: make_dicom(Rows=60000, Columns=60000), Reason.IMAGE_TOO_LARGE, "more than 100000000 pixels"),
+        (lambda: make_dicom(BitsStored=99), Reason.IMAGE_UNREADABLE, "a damaged or unsupported DICOM file"),
+    ],
+)
+def test_what_cannot_be_shown_has_a_reason_and_quotes_no_tag(
+    data: Any, reason: Reason, detail: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pydicom")
+    broken = data()
+    with caplog.at_level(logging.DEBUG), pytest.raises(BrokenImage) as caught:
+        encode(broken, SETTINGS)
+    assert caught.value.reason is reason and caught.value.detail.startswith(detail)
+    assert SECRET not in "".join([caught.value.detail, caplog.text, *capfd.readouterr()])
+
+
+def test_allowed_tags_alone_are_read(tmp_path: Path) -> None:
+    tags = {"Modality": "CT", "BodyPartExamined": "CHEST", "BurnedInAnnotation": "YES", "ViewPosition": f"of {SECRET}"}
+    (tmp_path / "a.dcm").write_bytes(make_dicom(**tags, InstitutionName="St. Elsewhere"))
+    attributes, patient, study = dicom.read_tags(tmp_path / "a.dcm")
+    assert attributes == {"dicom_modality": "ct", "body_part": "chest", dicom.BURNED_IN: "yes"}
+    assert (patient, study) == (SECRET, "1.2.3.4")
+    (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"garbage")
+    assert dicom.read_tags(tmp_path / "a.dcm") == ({}, "", "")
+
+
+@pytest.mark.parametrize(
+    ("syntax", "form"),
+    [("RLELossless", None), ("JPEG2000Lossless", "JPEG2000"), ("JPEGBaseline8Bit", "JPEG")],
+)
+def test_compressed_pixels_are_decoded(syntax: str, form: str | None) -> None:
+    pydicom = pytest.importorskip("pydicom")
+    levels = (LEVELS // 16).astype(np.uint8)
+    dataset = pydicom.dcmread(io.BytesIO(make_dicom(levels)))
+    if form is None:
+        dataset.compress(pydicom.uid.RLELossless)
+    else:
+        buffer = io.BytesIO()
+        PIL.Image.fromarray(levels).save(buffer, form, **({"irreversible": False} if form == "JPEG2000" else {}))
+        dataset.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+        dataset.PixelData = pydicom.encaps.encapsulate([buffer.getvalue()])
+    data = io.BytesIO()
+    dataset.save_as(data)
+    assert np.abs(_pixels(data.getvalue()).astype(int) - levels).max() <= (4 if form == "JPEG" else 0)
