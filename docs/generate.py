@@ -85,6 +85,9 @@ def _describe_params() -> Iterator[str]:
     profiles = [profile(CONF, name) for name in PROFILES]
     for name, info in Params.model_fields.items():
         sections = [getattr(each, name) for each in profiles]
+        if not isinstance(sections[0], Section):  # of the user's own datasets
+            yield f"\n## {info.alias or name}\n\nSee [your own data](../how-to/own-data.md).\n"
+            continue
         yield f"\n## {info.alias or name}\n\n{_summarize(sections[0])}\n\n"
         yield f"| setting | {' | '.join(PROFILES)} | meaning |\n|---|{'---|' * len(PROFILES)}---|\n"
         yield from _describe_section(sections, "")
