@@ -132,6 +132,8 @@ def load(folder: Path, device: torch.device | str = "cpu") -> tuple[LlavaForCond
     """Load a saved model in evaluation mode, and its processor; ModelError if the folder has none, or a damaged one."""
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
+    if not folder.is_dir():  # PEFT would ask the hub for a model of that name
+        raise ModelError(f"{folder}: no model there; run `dvc repro`, which trains it")
     _quiet()
     digests.check(sorted(folder.glob("model*.safetensors")))
     try:

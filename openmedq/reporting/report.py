@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from openmedq import paths
 from openmedq.config import OURS, Params
 from openmedq.reporting import model_card, page
@@ -14,8 +16,9 @@ from openmedq.storage.publish import publish
 def run(params: Params, log: Log) -> None:
     """Write index.html, report.md with its figures and model_card.md to data/report.
 
-    index.html needs no other file. The examples are records of open sources only. Log the scores of the encoders that
-    are not the model's: no other stage that runs after the training has them.
+    index.html needs no other file. The examples are records of open sources only. Log the report's head as the run's
+    description, and the scores of the encoders that are not the model's: no other stage that runs after the training
+    has them.
     """
     results = read_results()
     document = page.compose(results, read_examples(results.open_sources, params.report.num_examples))
@@ -28,6 +31,7 @@ def run(params: Params, log: Log) -> None:
             (folder / name).write_text(text, encoding="utf-8")
         for name, content in page.render_images(document):
             (folder / name).write_bytes(content)
+    log.describe(page.render_markdown(replace(document, sections=(), definitions=())))
     others = [encoder for encoder in results.encoders if encoder != OURS]
     means = {
         f"transfer/{encoder}/{metric['name']}": results.transfer["mean"][encoder].get(metric["name"])

@@ -17,7 +17,6 @@ from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.metric import Metric
 from openmedq.reporting import report, summary
 from openmedq.schema import Sample
-from openmedq.storage.progress import NoLog
 from tests.curate.corpus import make_params
 from tests.recorded import Recorded
 from tests.stages.results import reply, write_learning, write_run
@@ -29,8 +28,8 @@ def first_letter(answer: str, references: Sequence[str]) -> float:
 
 
 @pytest.fixture
-def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """The logged scores of a finished run with one more metric."""
+def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorded:
+    """What a run logged, with one more metric."""
     monkeypatch.chdir(tmp_path)
     toy = Metric("first_letter", "First letter", first_letter, is_headline=True, has_baseline=True)
     monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: _answer)
@@ -42,19 +41,19 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float
     finally:
         METRICS.remove(toy)
     write_learning()
-    report.run(make_params(), NoLog())
-    return logged.metrics
+    report.run(make_params(), logged)
+    return logged
 
 
 def _answer(samples: Sequence[Sample]) -> Iterator[Answer]:
     yield from (reply("yes") for _ in samples)
 
 
-def test_a_new_metric_is_scored_logged_and_shown(finished: dict[str, float]) -> None:
+def test_a_new_metric_is_scored_logged_and_shown(finished: Recorded) -> None:
     metrics: dict[str, Any] = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))
     scores = metrics["open_vqa"]
     assert 0 < scores["first_letter_low"] <= scores["first_letter"] < 100
-    assert finished["all/first_letter"] == metrics["all"]["first_letter"]
+    assert finished.metrics["all/first_letter"] == metrics["all"]["first_letter"]
     rows = pq.read_table(evaluate.PREDICTIONS).to_pylist()
     for name, answer in (("first_letter", "answer"), ("baseline_first_letter", "baseline_answer")):
         own = [first_letter(row[answer], [row["reference"]]) for row in rows if row["source"] == "open_vqa"]
@@ -66,6 +65,8 @@ def test_a_new_metric_is_scored_logged_and_shown(finished: dict[str, float]) -> 
     assert "First letter by dataset in percent, with the majority baseline" in page  # a chart of its own
     low, high = scores["first_letter_low"], scores["first_letter_high"]
     assert f'{scores["first_letter"]:.1f} <span class="span">{low:.1f}\u2009–\u2009{high:.1f}</span>' in page
+
+    assert "| First letter, clean rows | **" in finished.description
 
     file = io.StringIO()
     summary.show(Console(file=file, width=120))
