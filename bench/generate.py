@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def main() -> None:
             return [read_answer(row[0]["generated_text"], each) for row, each in zip(given, samples, strict=True)]
 
         for size in arguments.pipeline_batch_sizes:
-            ways[f"pipeline, batches of {size}"] = lambda size=size: ask(size)
+            ways[f"pipeline, batches of {size}"] = partial(ask, size)
         measure(ways, len(samples), arguments.rounds)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -13,6 +13,8 @@ from openmedq.errors import StaleError
 from openmedq.evaluation.terminal import make_table
 from openmedq.reporting.results import EXCLUDED, WHERE_NEXT, DatasetResult, Results, Tree, read_results
 from openmedq.schema import Role
+
+MAX_COLUMNS = 5  # of a table of scores without intervals, so that it fits a terminal
 
 
 def print_summary() -> None:
@@ -35,10 +37,12 @@ def _show_scores(console: Console, results: Results) -> None:
     if not results.evaluation:
         _print(console, f"No scores: {paths.EVALUATION / 'metrics.json'} not found; `dvc repro evaluate` writes it.")
         return
-    shown = [_tabulate_scores(results, is_headline=is_headline) for is_headline in (True, False)]
-    if shown[0].row_count:
-        for table in shown:
-            console.print(table)
+    if any(_iterate_scores(results)):
+        scored = [metric for metric in results.metrics if metric["name"] in results.evaluation["all"]]
+        console.print(_tabulate_scores(results, [metric for metric in scored if metric["is_headline"]]))
+        others = [metric for metric in scored if not metric["is_headline"]]
+        for start in range(0, len(others), MAX_COLUMNS):
+            console.print(_tabulate_scores(results, others[start : start + MAX_COLUMNS]))
     else:
         _print(console, "No scores: the mix has no row of an evaluation split.")
     if miniatures := [each.card.id for each in results.datasets if each.is_miniature]:
@@ -46,15 +50,14 @@ def _show_scores(console: Console, results: Results) -> None:
     console.print()
 
 
-def _tabulate_scores(results: Results, *, is_headline: bool) -> Table:
-    """The headline metrics with intervals and baselines, or the other ones, which do not fit beside them."""
+def _tabulate_scores(results: Results, metrics: Sequence[Tree]) -> Table:
+    """Some metrics: the headline ones with intervals and baselines, or others, which do not fit beside them."""
     columns: list[tuple[str, str, bool]] = []  # title, score, whether with its interval
-    for metric in results.metrics:
-        if metric["is_headline"] == is_headline:
-            columns.append((metric["title"].replace(" ", "\n"), metric["name"], is_headline))
-            if metric["has_baseline"]:
-                columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
-    title = "Scores of answers, percent" if is_headline else "More scores"
+    for metric in metrics:
+        columns.append((metric["title"].replace(" ", "\n"), metric["name"], metric["is_headline"]))
+        if metric["has_baseline"]:
+            columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
+    title = "Scores of answers, percent" if metrics[0]["is_headline"] else "More scores"
     table = make_table(title, "source", "rows", *(title for title, _, _ in columns))
     for name, scores in _iterate_scores(results):
         cells = (_format(scores, score, has_interval=has_interval) for _, score, has_interval in columns)

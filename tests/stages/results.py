@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import pytest
 import yaml
 
 from openmedq import paths
 from openmedq.curate import deduplicate, mix
-from openmedq.evaluation.generate import END, Answer
+from openmedq.evaluation import evaluate
+from openmedq.evaluation.generate import END, Answer, Answerer
 from tests.curate.corpus import Row, make_params, picture, row, write_sets
 
 CARDS: dict[str, dict[str, Any]] = {
@@ -117,3 +119,9 @@ def call_miniatures() -> None:
 
 def _write_json(path: Any, tree: Any) -> None:
     path.write_text(json.dumps(tree), encoding="utf-8")
+
+
+def replace_model(patch: pytest.MonkeyPatch, answer: Answerer) -> None:
+    """Let the stage evaluate answer with a function, without a model and its likelihoods."""
+    patch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
+    patch.setattr(evaluate.likelihood, "measure", lambda _, __, asked, ___: [{}] * len(asked))
