@@ -50,7 +50,9 @@ class HashIndex:
 def _fill(hashes: Hashes, shift: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
     """The start of each bucket, (2^width + 1,), and the numbers of the hashes in the buckets, one after the other."""
     keys = ((hashes >> np.uint64(shift)) & np.uint64(2**width - 1)).astype(np.uint32)
-    flips = [sum(1 << bit for bit in bits) for size in range(_BAND_RADIUS + 1) for bits in combinations(range(width), size)]
+    flips = [
+        sum(1 << bit for bit in bits) for size in range(_BAND_RADIUS + 1) for bits in combinations(range(width), size)
+    ]
     listed = (keys[:, None] ^ np.array(flips, np.uint32)).ravel()
     order = np.argsort(listed, kind="stable")
     starts = np.zeros(2**width + 1, np.int64)

@@ -1,9 +1,8 @@
 """Decide on pixels whether one image is an edited copy of another, or only looks like it.
 
-The images are aligned (OpenCV's ECC, affine), and blocks of their fine structure are correlated. A block "resembles" the
-other image's from a correlation of 0.8, and "agrees" from 0.9. In a copy most of the blocks that resemble agree, and
-blocks under text, arrows or boxes do not resemble at all. In another slice of the series, or in another patient, many
-blocks resemble without agreeing, because noise and fine texture differ.
+The images are aligned (OpenCV's ECC, affine), and blocks of their fine structure are correlated. In a copy the blocks
+agree, except those under text, arrows or boxes, whose contrast is altered. In another slice of the series, or in
+another patient, a part may agree, but many blocks have about the same contrast and another fine structure.
 """
 
 from __future__ import annotations
@@ -16,14 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openmedq.curate.image_views import WHOLE, Box, Gray, at_centers, to_unit
+from openmedq.errors import OpenMedQError
 
 MIN_SIDE_PX = 48  # of an image that is compared; smaller ones show too little structure
 COMPARED_PX = 384  # longer side of the evaluation image
 
-RESEMBLES, AGREES = 0.8, 0.9  # correlation of a block
-COPY_AGREEMENT = 0.9  # share of blocks that agree, of those that resemble
-COPY_RESEMBLANCE = 0.5  # share of blocks that resemble
-SERIES_RESEMBLANCE = 0.3
+AGREES = 0.9  # correlation of a block
+DIFFERS = 0.8
+ALTERED = 1.5  # factor of contrast, in a block that differs, from which it is annotated
+COPY_AGREEMENT = 0.87  # share of blocks that agree, of those that are not annotated
+COPY_COVERAGE = 0.4  # share of blocks that agree, of all
+SERIES_AGREEMENT = 0.3
 
 Matrix = NDArray[np.float64]  # (3, 3)
 Floats = NDArray[np.float32]
@@ -33,12 +35,16 @@ _BLOCK_PX = 12
 _RIM_PX = 8  # along edges, where the blur takes up what is outside
 _FINE, _COARSE = 2.0, 5.0  # sigmas of the blurs between which structure is compared, in pixels at COMPARED_PX
 _MIN_DEVIATION = 2.0  # of gray levels in a block with structure
+_LEAST_CONTRAST = 0.5  # differences below it are noise
 _MIN_BLOCKS = 24
 _SATURATED = 252
 _MIN_LIKENESS = 0.75  # correlation of aligned gray levels, with annotations
 _MIN_LIKENESS_WITHOUT_OUTLIERS = 0.93
 _MAX_MOVE = 0.15  # of width and height, from the start
 _OUTLIERS = 0.25  # share of pixels that the last alignment ignores
+
+
+cv2.setNumThreads(1)  # the worker processes use the cores
 
 
 class Tier(StrEnum):
@@ -52,7 +58,14 @@ class Comparison(NamedTuple):
     """A tier, or None for images that are not alike, and the evidence."""
 
     tier: Tier | None
-    agreement: float  # share of blocks that agree, of those that resemble
+    agreement: float  # share of blocks that agree, of those that are not annotated
+
+
+class Blocks(NamedTuple):
+    """The B blocks of two aligned images that have fine structure in either."""
+
+    correlations: Floats  # (B,)
+    contrasts: Floats  # (2, B): standard deviations
 
 
 DIFFERENT = Comparison(None, 0.0)
@@ -66,10 +79,12 @@ class Start(NamedTuple):
     part: Box = WHOLE  # part of the evaluation image that is shown
 
 
-def decode_gray(encoded: bytes) -> Gray:
-    """Decode a stored image to gray levels; a longer side than twice COMPARED_PX is scaled down to it."""
+def decode_gray(encoded: bytes, max_side_px: int) -> Gray:
+    """Decode a stored image to gray levels, scaled down to at most `max_side_px`."""
     gray = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
-    return _shrink(gray, 2 * COMPARED_PX)  # type: ignore[arg-type]
+    if gray is None:
+        raise OpenMedQError("data/samples: an image can't be decoded; write it again with `dvc repro -f -s normalize`")
+    return _shrink(gray, max_side_px)  # type: ignore[arg-type]
 
 
 def compare(evaluation: Gray, training: Gray, start: Start) -> Comparison:
@@ -97,24 +112,28 @@ def compare(evaluation: Gray, training: Gray, start: Start) -> Comparison:
         if level is _LEVELS[-1]:
             is_outlier = _find_outliers(small, _warp(other, warp, small))
     other, mask, warp = _place(own, training, visible, matrix)
-    is_shown = cv2.warpAffine(
+    is_shown: Any = cv2.warpAffine(
         mask, warp[:2], own.shape[::-1], flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, borderValue=0
     )
     return _judge(_correlate_blocks(own, _warp(other, warp, own), is_shown))
 
 
-def _judge(correlations: Floats) -> Comparison:
-    if len(correlations) < _MIN_BLOCKS:
+def _judge(blocks: Blocks) -> Comparison:
+    agrees = blocks.correlations >= AGREES
+    if len(agrees) < _MIN_BLOCKS or not agrees.any():
         return DIFFERENT
-    resemblance = float((correlations > RESEMBLES).mean())
-    agreement = float((correlations > AGREES).mean()) / max(resemblance, 1e-6)
-    if resemblance >= COPY_RESEMBLANCE and agreement >= COPY_AGREEMENT:
+    contrasts = np.maximum(blocks.contrasts, _LEAST_CONTRAST)
+    ratios = contrasts[0] / contrasts[1]
+    ratios /= np.median(ratios[agrees])
+    is_altered = (blocks.correlations < DIFFERS) & (np.maximum(ratios, 1 / ratios) > ALTERED)
+    agreement = float(agrees.sum() / (~is_altered).sum())
+    if agreement >= COPY_AGREEMENT and agrees.mean() >= COPY_COVERAGE:
         return Comparison(Tier.NEAR_IMAGE, agreement)
-    return Comparison(Tier.SAME_SERIES if resemblance >= SERIES_RESEMBLANCE else None, agreement)
+    return Comparison(Tier.SAME_SERIES if agreement >= SERIES_AGREEMENT else None, agreement)
 
 
-def _correlate_blocks(own: Gray, other: Gray, is_shown: Gray) -> Floats:
-    """Correlations of the fine structure of two aligned images, of the blocks that have any: (B,)."""
+def _correlate_blocks(own: Gray, other: Gray, is_shown: Gray) -> Blocks:
+    """The blocks of two aligned images that have fine structure."""
     fine, coarse = _FINE, _COARSE
     if max(own.shape) < 0.6 * COMPARED_PX:  # a small image has finer structure
         fine, coarse = 0.6 * fine, 0.6 * coarse
@@ -131,11 +150,11 @@ def _correlate_blocks(own: Gray, other: Gray, is_shown: Gray) -> Floats:
     covariance = _average(first * second) - mean_1 * mean_2
     is_used = (_average(is_inner) > 0.99) & (_average(is_saturated) < 0.1)
     if not is_used.any():
-        return np.empty(0, np.float32)
+        return Blocks(np.empty(0, np.float32), np.empty((2, 0), np.float32))
     gain = np.sqrt((deviation_1[is_used] ** 2).sum() / max((deviation_2[is_used] ** 2).sum(), 1e-6))
     is_used &= np.maximum(deviation_1, deviation_2 * min(gain, 3.0)) > _MIN_DEVIATION
-    found: Floats = (covariance / (deviation_1 * deviation_2 + 1e-3))[is_used]
-    return found
+    correlations = covariance / (deviation_1 * deviation_2 + 1e-3)
+    return Blocks(correlations[is_used], np.stack([deviation_1[is_used], deviation_2[is_used]]))
 
 
 def _average(values: NDArray[np.generic]) -> Floats:
@@ -190,8 +209,8 @@ def _is_near(matrix: Matrix, first: Matrix) -> bool:
 
 def _warp(other: Gray, warp: Matrix, own: Gray) -> Gray:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped = cv2.warpAffine(other, warp[:2], own.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return warped  # type: ignore[return-value]
+    warped: Any = cv2.warpAffine(other, warp[:2], own.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return warped  # type: ignore[no-any-return]
 
 
 def _find_outliers(own: Gray, other: Gray) -> Gray:

@@ -50,6 +50,7 @@ class Regions(NamedTuple):
     images: NDArray[np.int64]  # (R,)
     boxes: Floats  # (R, 4), in pixels of the thumbnail
     hashes: NDArray[np.uint64]  # (R,)
+    is_panel: NDArray[np.bool_]  # (R,): a part of the image, not all of it within its border
 
 
 def make_views(gray: Gray) -> list[View]:
@@ -60,7 +61,7 @@ def make_views(gray: Gray) -> list[View]:
     views += [View(_zoom(1, 0.95, 0, shift), 0) for shift in (-0.025, 0.025)]
     views += [View(_zoom(scale, scale), fill) for scale in (1.1, 1.2) for fill in (0, 128, 255)]
     views += [View(_rotate(degrees, aspect, scale), 0) for degrees in (-2.5, 2.5) for scale in (1, 1.05)]
-    thumbnail = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[None]
+    thumbnail: Any = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[None]
     if (trimmed := _trim(thumbnail))[0].tolist() != [0, 0, SIDE, SIDE]:
         views.append(_cut(trimmed[0], WHOLE))
     views += [_cut(box, _to_box(box)) for box in _find_panels(thumbnail)[0]]
@@ -69,7 +70,7 @@ def make_views(gray: Gray) -> list[View]:
 
 def render_views(gray: Gray, views: Sequence[View]) -> NDArray[np.uint8]:
     """Thumbnails of views: (V, 32, 32)."""
-    square = cv2.resize(gray, (_RENDERED_PX, _RENDERED_PX), interpolation=cv2.INTER_AREA)
+    square: Any = cv2.resize(gray, (_RENDERED_PX, _RENDERED_PX), interpolation=cv2.INTER_AREA)
     return np.stack([_draw(square, view) for view in views])
 
 
@@ -81,11 +82,16 @@ def make_regions(thumbnails: NDArray[np.uint8], phashes: NDArray[np.uint64]) -> 
     panels = _find_panels(thumbnails)
     each = np.repeat(np.arange(count), panels.shape[1])
     images = np.concatenate([np.arange(count), has_border, each])
-    boxes = np.concatenate([np.tile(np.float32([0, 0, SIDE, SIDE]), (count, 1)), trimmed[has_border], panels.reshape(-1, 4)])
+    boxes = np.concatenate([whole_boxes(count), trimmed[has_border], panels.reshape(-1, 4)])
     hashes = np.concatenate([phashes, hash_thumbnails(thumbnails, images[count:], boxes[count:])])
-    is_drawn = thumbnails.std(axis=(1, 2)) >= _MIN_CONTRAST
-    shown = is_drawn[images]
-    return Regions(images[shown], boxes[shown], hashes[shown])
+    is_panel = np.arange(len(images)) >= count + len(has_border)
+    shown = (thumbnails.std(axis=(1, 2)) >= _MIN_CONTRAST)[images]  # a blank image resembles all blank images
+    return Regions(images[shown], boxes[shown], hashes[shown], is_panel[shown])
+
+
+def whole_boxes(count: int) -> Floats:
+    """Boxes of whole thumbnails: (N, 4)."""
+    return np.tile(np.array([0, 0, SIDE, SIDE], np.float32), (count, 1))
 
 
 def hash_thumbnails(thumbnails: NDArray[np.uint8], images: NDArray[np.int64], boxes: Floats) -> NDArray[np.uint64]:
@@ -150,7 +156,8 @@ def _trim(thumbnails: NDArray[np.uint8]) -> Floats:
     for place, lines in enumerate(sides):
         found[:, place] = _measure_border(lines)
         found[:, place + 2] = SIDE - _measure_border(lines[:, ::-1])
-    return np.rint(found * _STEPS) / _STEPS
+    trimmed: Floats = (np.rint(found * _STEPS) / _STEPS).astype(np.float32)
+    return trimmed
 
 
 def _measure_border(lines: Floats) -> Floats:
@@ -227,7 +234,7 @@ def _rotate(degrees: float, aspect: float, scale: float) -> NDArray[np.float64]:
 
 
 def _cut(box: Floats, part: Box) -> View:
-    return View(np.linalg.inv(to_unit(_to_box(box))), 0, part)
+    return View(np.linalg.inv(to_unit(_to_box(box))).astype(np.float64), 0, part)
 
 
 def _to_box(box: Floats) -> Box:
