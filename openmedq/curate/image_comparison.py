@@ -38,8 +38,9 @@ _MIN_DEVIATION = 2.0  # of gray levels in a block with structure
 _LEAST_CONTRAST = 0.5  # differences below it are noise
 _MIN_BLOCKS = 24
 _SATURATED = 252
-_MIN_LIKENESS = 0.75  # correlation of aligned gray levels, with annotations
-_MIN_LIKENESS_WITHOUT_OUTLIERS = 0.93
+_MIN_LIKENESS = 0.65  # correlation of the aligned images
+_EVENED_PX = 4.0  # sigma of the neighborhood that is brought to mean 0 and deviation 1 before alignment
+_NOISE = 4.0  # gray levels
 _MAX_MOVE = 0.15  # of width and height, from the start
 _OUTLIERS = 0.25  # share of pixels that the last alignment ignores
 
@@ -105,9 +106,7 @@ def compare(evaluation: Gray, training: Gray, start: Start) -> Comparison:
             mask[cv2.warpAffine(is_outlier, warp[:2], mask.shape[::-1], flags=cv2.INTER_NEAREST) > 0] = 0
         likeness, warp = _align(small, other, mask, warp, *level[1:])
         matrix = _to_matrix(warp, small, other)
-        if likeness < (_MIN_LIKENESS if is_outlier is None else _MIN_LIKENESS_WITHOUT_OUTLIERS):
-            return DIFFERENT
-        if not _is_near(matrix, first):
+        if likeness < _MIN_LIKENESS or not _is_near(matrix, first):
             return DIFFERENT
         if level is _LEVELS[-1]:
             is_outlier = _find_outliers(small, _warp(other, warp, small))
@@ -188,16 +187,23 @@ def _to_matrix(warp: Matrix, own: Gray, other: Gray) -> Matrix:
 def _align(
     own: Gray, other: Gray, mask: Gray, warp: Matrix, blur: int, iterations: int, rim: int
 ) -> tuple[float, Matrix]:
-    """The best correlation of gray levels, and its warp; a rim is left out, where a border may be."""
+    """The best correlation, and its warp; a rim is left out, where a border may be."""
     shift = np.array([[1.0, 0, rim], [0, 1.0, rim], [0, 0, 1]])
     criteria = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, iterations, 1e-4)
-    inner = np.ascontiguousarray(own[rim:-rim, rim:-rim])
+    inner = np.ascontiguousarray(_even(own)[rim:-rim, rim:-rim])
     found: Any = (warp @ shift)[:2].astype(np.float32)
     try:
-        likeness, found = cv2.findTransformECC(inner, other, found, cv2.MOTION_AFFINE, criteria, mask, blur)
+        likeness, found = cv2.findTransformECC(inner, _even(other), found, cv2.MOTION_AFFINE, criteria, mask, blur)
     except cv2.error:  # the images are too different
         return -1.0, warp
     return likeness, np.vstack([found, [0, 0, 1]]).astype(np.float64) @ np.linalg.inv(shift)
+
+
+def _even(gray: Gray) -> Any:
+    """The structure of an image at even contrast, so that bright text has no more weight than dark tissue."""
+    levels = gray.astype(np.float32)
+    levels -= cv2.GaussianBlur(levels, (0, 0), _EVENED_PX)
+    return levels / (np.sqrt(cv2.GaussianBlur(levels * levels, (0, 0), _EVENED_PX)) + _NOISE)
 
 
 def _is_near(matrix: Matrix, first: Matrix) -> bool:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from openmedq.curate import hash_index
-from openmedq.curate.hash_index import RADIUS, HashIndex, Hashes
+from openmedq.curate.hash_index import RADIUS, Hashes, HashIndex
 
 
 def _flip(draw: np.random.Generator, hashes: Hashes, num_bits: int) -> Hashes:
