@@ -8,6 +8,7 @@ from pathlib import Path
 EXTRAS = {  # imported name: extra; packages that are not listed are base dependencies
     "img2dataset": "fetch",
     "alembic": "pipeline",
+    "cv2": "pipeline",
     "duckdb": "pipeline",
     "dvc": "pipeline",
     "great_expectations": "pipeline",
@@ -22,7 +23,6 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "sqlalchemy": "pipeline",
     "starlette": "pipeline",
     "uvicorn": "pipeline",
-    "cv2": "train",
     "nltk": "train",
     "onnx": "train",
     "peft": "train",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,9 +93,14 @@ class ShardStore:
         places = zip(*(index[name].to_pylist() for name in ("source", "shard", "row_group", "row")), strict=True)
         for source, shard, number, row in places:
             wanted.setdefault((source, shard), {}).setdefault(number, []).append(row)
-        for (source, shard), rows_of in wanted.items():
-            for group in _read_groups(self.folder / source / shard, columns, sorted(rows_of)):
-                yield group._replace(rows=group.rows.take(pa.array(sorted(rows_of[group.number]))))
+        for group in self.scan_groups(wanted, columns):
+            rows = wanted[group.source, group.shard][group.number]
+            yield group._replace(rows=group.rows.take(pa.array(sorted(rows))))
+
+    def scan_groups(self, wanted: Mapping[tuple[str, str], Collection[int]], columns: Sequence[str]) -> Iterator[Group]:
+        """Columns of whole row groups of an index, given their numbers by source and shard."""
+        for (source, shard), numbers in wanted.items():
+            yield from _read_groups(self.folder / source / shard, columns, sorted(numbers))
 
     def take(
         self, index: pa.Table, *, with_images: bool = True, num_groups: int = 32, shared: Path | None = None

@@ -1,4 +1,5 @@
 from itertools import combinations
+from tempfile import TemporaryFile
 
 import numpy as np
 import pytest
@@ -6,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from openmedq.curate.images import find_pairs, group_images
+from openmedq.curate import images
+from openmedq.curate.images import ThumbnailFile, find_pairs, group_images
 
 Album = tuple[NDArray[np.uint64], NDArray[np.uint8]]
 
@@ -62,6 +64,23 @@ def test_the_thumbnail_decides_on_blank_pictures() -> None:
     hashes = np.full(3, 2**63, np.uint64)  # the hash of blank images, black or white
     thumbnails = np.repeat(np.array([[0], [255], [3]], np.uint8), 1024, axis=1)
     assert group_images(hashes, thumbnails, 3, 6.0).tolist() == [0, 1, 0]
+
+
+def test_thumbnails_in_a_file_give_the_same_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_COMPARED_AT_ONCE", 7)
+    draw = np.random.default_rng(0)
+    hashes = np.repeat(draw.integers(0, 2**64, 10, dtype=np.uint64), 5) ^ draw.integers(0, 8, 50, dtype=np.uint64)
+    thumbnails = np.repeat(draw.integers(0, 200, (10, 1024), dtype=np.uint8), 5, axis=0)
+    thumbnails += draw.integers(0, 14, (50, 1), dtype=np.uint8)
+    expected = group_images(hashes, thumbnails, 3, 6.0).tolist()
+    assert 10 < len(set(expected)) < 50
+    with TemporaryFile() as file:
+        stored = ThumbnailFile(file)
+        assert len(group_images(hashes[:0], stored, 3, 6.0)) == 0
+        for thumbnail in thumbnails:
+            stored.append(thumbnail.tobytes())
+        assert (len(stored), stored[np.array([3, 1])].tolist()) == (50, thumbnails[[3, 1]].tolist())
+        assert group_images(hashes, stored, 3, 6.0).tolist() == expected
 
 
 @pytest.mark.timeout(60)

@@ -1,0 +1,183 @@
+import io
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pytest
+from PIL.Image import Image
+
+from openmedq.config import Normalize
+from openmedq.curate import near_images
+from openmedq.curate.image_comparison import MIN_SIDE_PX, Start, Tier, compare
+from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, find_copies, read_pairs
+from openmedq.schema import Provenance, Sample, Task, Turn
+from openmedq.storage.decoding import Inline
+from openmedq.storage.images import encode as encode_for_storage
+from openmedq.storage.shards import ShardStore
+
+from .drawn import EDITS, draw_slice, encode
+
+SETTINGS = Normalize(row_group_rows=3)
+
+
+def _write(samples: Path, source: str, images: dict[str, Image | bytes]) -> dict[str, str]:
+    """Write a row an image; returns {pixels_sha256: name}."""
+    (samples / source).mkdir(parents=True)
+    rows, names = [], {}
+    for name, image in images.items():
+        encoded = encode_for_storage(image if isinstance(image, bytes) else encode(image), SETTINGS)
+        names[encoded.pixels_sha256] = name
+        rows.append(
+            Sample(
+                id=f"{source}/{name}",
+                source=source,
+                split="train",
+                task=Task.VQA,
+                modality="radiology",
+                licence="CC0-1.0",
+                provenance=Provenance("rows.json", name),
+                turns=(Turn("What is shown?", "a scan"),),
+                images=(encoded,),
+            )
+        )
+    ShardStore(samples / source).write(rows, SETTINGS)
+    return names
+
+
+def _find(samples: Path, executor: object = None) -> pa.Table:
+    return find_copies(
+        samples,
+        ShardStore(samples / "evaluation").scan(EVALUATION_COLUMNS),
+        ShardStore(samples / "training").scan(TRAINING_COLUMNS),
+        executor or Inline(),  # type: ignore[arg-type]
+    )
+
+
+def _name(table: pa.Table, own: dict[str, str], other: dict[str, str]) -> set[tuple[str, str, str]]:
+    rows = table.to_pylist()
+    return {(own[row["evaluation"]], other[row["training"]], row["tier"]) for row in rows}
+
+
+def test_edited_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
+    own = _write(tmp_path, "evaluation", {"first": draw_slice(1), "second": draw_slice(2)})
+    planted: dict[str, Image | bytes] = {name: edit(draw_slice(1)) for name, edit in EDITS.items()}
+    planted |= {f"patient {seed}": draw_slice(seed) for seed in range(3, 20)}
+    planted |= {"next slice": draw_slice(1, level=1)}
+    other = _write(tmp_path, "training", planted)
+    table = _find(tmp_path)
+    found = _name(table, own, other)
+    assert found == {("first", name, "near image") for name in EDITS} | {("first", "next slice", "same series")}
+    assert min(table["evidence"].to_pylist()) >= 0.3
+    assert table.column_names == near_images.COPY_SCHEMA.names
+
+
+def test_the_same_pixels_are_no_near_copy(tmp_path: Path) -> None:
+    _write(tmp_path, "evaluation", {"first": draw_slice(1)})
+    _write(tmp_path, "training", {"same": draw_slice(1), "other": draw_slice(2)})
+    assert _find(tmp_path).num_rows == 0
+
+
+def test_one_panel_of_an_evaluation_figure_is_found(tmp_path: Path) -> None:
+    own = _write(tmp_path, "evaluation", {"figure": EDITS["beside another"](draw_slice(1))})
+    other = _write(tmp_path, "training", {"panel": draw_slice(1), "else": draw_slice(4)})
+    assert _name(_find(tmp_path), own, other) == {("figure", "panel", "near image")}
+
+
+def test_blank_and_tiny_images_resemble_nothing(tmp_path: Path) -> None:
+    tiny = draw_slice(1).resize((MIN_SIDE_PX - 1,) * 2)
+    blank = PIL.Image.new("L", (256, 256), 7)
+    _write(tmp_path, "evaluation", {"blank": blank, "slice": draw_slice(1)})
+    _write(tmp_path, "training", {"tiny": tiny, "blank": PIL.Image.new("L", (256, 200), 9)})
+    assert _find(tmp_path).num_rows == 0
+
+
+def test_the_result_does_not_depend_on_batches_or_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path, "evaluation", {f"image {seed}": draw_slice(seed) for seed in range(3)})
+    edited = {f"{name} {seed}": EDITS[name](draw_slice(seed)) for seed in range(3) for name in ("cropped", "mirrored")}
+    _write(tmp_path, "training", edited)
+    table = _find(tmp_path)
+    assert table.num_rows == 6
+    monkeypatch.setattr(near_images, "NUM_SEARCHED", 1)
+    monkeypatch.setattr(near_images, "NUM_AHEAD", 0)
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        assert _find(tmp_path, pool).equals(table)
+
+
+def test_only_row_groups_with_candidates_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path, "evaluation", {"first": draw_slice(1)})
+    planted = {f"patient {seed}": draw_slice(seed) for seed in range(3, 12)} | {"copy": EDITS["cropped"](draw_slice(1))}
+    _write(tmp_path, "training", planted)
+    read = []
+
+    class Store(ShardStore):
+        def scan_groups(self, wanted, columns):  # type: ignore[no-untyped-def]
+            read.append({place: set(groups) for place, groups in wanted.items()})
+            yield from super().scan_groups(wanted, columns)
+
+    monkeypatch.setattr(near_images, "ShardStore", Store)
+    assert _find(tmp_path).num_rows == 1
+    assert read == [{("training", "shard-00000.parquet"): {3}}]  # the fourth row group of three rows
+
+
+def test_without_evaluation_images_nothing_is_read(tmp_path: Path) -> None:
+    def fail() -> Iterator[None]:
+        raise AssertionError
+        yield
+
+    table = find_copies(tmp_path, [], fail(), Inline())  # type: ignore[arg-type]
+    assert (table.num_rows, table.schema) == (0, near_images.COPY_SCHEMA)
+
+
+def test_pairs_are_read_from_the_given_datasets_alone(tmp_path: Path) -> None:
+    own = _write(tmp_path, "evaluation", {"first": draw_slice(1)})
+    other = _write(tmp_path, "training", {"cropped": EDITS["cropped"](draw_slice(1))})
+    table = _find(tmp_path)
+    (pair,) = read_pairs(tmp_path, table, ["evaluation", "training"])
+    assert (pair.tier, pair.evidence) == ("near image", table["evidence"][0].as_py())
+    sizes = [PIL.Image.open(io.BytesIO(each)).size for each in (pair.evaluation, pair.training)]
+    assert sizes == [(256, 256), (238, 242)]
+    assert (list(own.values()), list(other.values())) == (["first"], ["cropped"])
+    assert list(read_pairs(tmp_path, table, ["evaluation"])) == []
+
+
+def test_slices_of_different_noise_are_one_series() -> None:
+    first, second = (np.asarray(draw_slice(1, level)) for level in (0, 1))
+    assert compare(first, second, Start(np.eye(3))).tier is Tier.SAME_SERIES
+    assert compare(first, np.asarray(draw_slice(2)), Start(np.eye(3))).tier is None
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1])
+def test_an_alignment_may_not_move_far(shift: float) -> None:
+    first = np.asarray(draw_slice(1))
+    moved = np.eye(3)
+    moved[0, 2] = shift * 5
+    tier = compare(first, first, Start(moved)).tier
+    assert tier is (None if shift else Tier.NEAR_IMAGE)
+
+
+def test_real_copies_are_found_and_real_look_alikes_are_not(tmp_path: Path, real_data: Path) -> None:
+    folder = real_data / "VQA-RAD" / "VQA_RAD Image Folder"
+    paths = sorted(folder.glob("*.jpg"))[::30]
+    if not paths:
+        pytest.skip("OPENMEDQ_REAL_DATA holds no VQA-RAD images")
+    images = {path.stem: PIL.Image.open(path).convert("L") for path in paths}
+    own = _write(tmp_path, "evaluation", {path.stem: path.read_bytes() for path in paths})
+    planted: dict[str, Image | bytes] = {
+        f"{name} {edit}": EDITS[edit](image)
+        for name, image in images.items()
+        for edit in ("scaled", "cropped", "mirrored", "rotated")
+    }
+    planted |= {path.stem: path.read_bytes() for path in sorted(folder.glob("*.jpg"))[1::5] if path.stem not in images}
+    other = _write(tmp_path, "training", planted)
+    found = _name(_find(tmp_path), own, other)
+    copies = {
+        (name, f"{name} {edit}", "near image")
+        for name in images
+        for edit in ("scaled", "cropped", "mirrored", "rotated")
+    }
+    assert len(copies - found) <= 0.05 * len(copies)
+    assert not {pair for pair in found - copies if pair[2] == "near image" and pair[1] in {p.stem for p in paths}}
