@@ -129,7 +129,7 @@ def draw_differences(title: str, rows: Sequence[tuple[str, Sequence[Mapping[str,
     Each is `{"label", "value", "low", "high"}`, the numbers None where there are none.
     """
     with rc_context(_STYLE):
-        figure, axes = _open([label for label, _ in rows], height=0.45)
+        figure, axes = _open([label for label, _ in rows], row_in=0.45)
         for number, color in zip(range(len(rows[0][1])), _SERIES, strict=False):
             places = np.arange(len(rows)) + 0.22 * (number - 1)
             found = [(place, row[number]) for place, (_, row) in zip(places, rows, strict=True)]
@@ -164,9 +164,9 @@ def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
         return _render(figure, title)
 
 
-def _open(labels: Sequence[str], height: float = 0.3) -> tuple[Figure, Axes]:
-    """A figure with a row for each label, the first on top; `height` of a row in inches."""
-    figure = Figure((WIDTH_IN, 0.9 + height * len(labels)), layout="constrained")
+def _open(labels: Sequence[str], row_in: float = 0.3) -> tuple[Figure, Axes]:
+    """A figure with a row for each label, the first on top."""
+    figure = Figure((WIDTH_IN, 0.9 + row_in * len(labels)), layout="constrained")
     axes = figure.subplots()
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)

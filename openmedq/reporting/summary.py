@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -35,7 +35,13 @@ def _show_scores(console: Console, results: Results) -> None:
     if not results.evaluation:
         _print(console, f"No scores: {paths.EVALUATION / 'metrics.json'} not found; `dvc repro evaluate` writes it.")
         return
-    shown = [_tabulate_scores(results, is_headline=is_headline) for is_headline in (True, False)]
+    scored = [scores for _, scores in results.iterate_scores()]
+    headline = [metric for metric in results.metrics if metric["is_headline"]]
+    others = [metric for metric in results.metrics if not metric["is_headline"]]
+    of_all = [metric for metric in others if all(metric["name"] in scores for scores in scored)]
+    of_some = [metric for metric in others if metric not in of_all and any(metric["name"] in each for each in scored)]
+    groups = (("Scores of answers, percent", headline), ("More scores", of_all), ("Of some of the questions", of_some))
+    shown = [_tabulate_scores(results, title, metrics) for title, metrics in groups if metrics]
     if shown[0].row_count:
         for table in shown:
             console.print(table)
@@ -46,15 +52,13 @@ def _show_scores(console: Console, results: Results) -> None:
     console.print()
 
 
-def _tabulate_scores(results: Results, *, is_headline: bool) -> Table:
-    """The headline metrics with intervals and baselines, or the other ones, which do not fit beside them."""
+def _tabulate_scores(results: Results, title: str, metrics: Sequence[Tree]) -> Table:
+    """Some of the metrics, those of the headline with intervals; all of them do not fit beside each other."""
     columns: list[tuple[str, str, bool]] = []  # title, score, whether with its interval
-    for metric in results.metrics:
-        if metric["is_headline"] == is_headline:
-            columns.append((metric["title"].replace(" ", "\n"), metric["name"], is_headline))
-            if metric["has_baseline"]:
-                columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
-    title = "Scores of answers, percent" if is_headline else "More scores"
+    for metric in metrics:
+        columns.append((metric["title"].replace(" ", "\n"), metric["name"], metric["is_headline"]))
+        if metric["has_baseline"]:
+            columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
     table = make_table(title, "source", "rows", *(title for title, _, _ in columns))
     for name, scores in _iterate_scores(results):
         cells = (_format(scores, score, has_interval=has_interval) for _, score, has_interval in columns)

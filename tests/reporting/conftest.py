@@ -12,14 +12,14 @@ from openmedq.evaluation.generate import Answer
 from openmedq.schema import Sample
 from openmedq.storage.progress import NoLog
 from tests.curate.corpus import make_params
-from tests.stages.results import reply, write_learning, write_run
+from tests.stages.results import replace_model, reply, write_learning, write_run
 
 
 @pytest.fixture
 def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The current folder has the outputs of all stages before the report."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
+    replace_model(monkeypatch, answer_by_rule)
     write_run()
     evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), NoLog())
     write_learning()

@@ -20,7 +20,7 @@ from openmedq.schema import Sample
 from openmedq.storage.progress import NoLog
 from tests.curate.corpus import make_params
 from tests.recorded import Recorded
-from tests.stages.results import reply, write_learning, write_run
+from tests.stages.results import replace_model, reply, write_learning, write_run
 
 
 def first_letter(answer: str, references: Sequence[str]) -> float:
@@ -33,7 +33,7 @@ def finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, float
     """The logged scores of a finished run with one more metric."""
     monkeypatch.chdir(tmp_path)
     toy = Metric("first_letter", "First letter", first_letter, is_headline=True, has_baseline=True)
-    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: _answer)
+    replace_model(monkeypatch, _answer)
     logged = Recorded()
     write_run()
     METRICS.append(toy)

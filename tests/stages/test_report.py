@@ -13,7 +13,7 @@ from openmedq.schema import Sample
 from openmedq.storage.progress import NoLog
 from openmedq.storage.publish import remove
 from tests.curate.corpus import make_params
-from tests.stages.results import call_miniatures, reply, write_learning, write_run, write_transfer
+from tests.stages.results import call_miniatures, replace_model, reply, write_learning, write_run, write_transfer
 
 PAGE = paths.REPORT / "index.html"
 SECRET = "secret_vqa side"  # in answers of the credentialed dataset
@@ -22,7 +22,7 @@ SECRET = "secret_vqa side"  # in answers of the credentialed dataset
 @pytest.fixture(autouse=True)
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
+    replace_model(monkeypatch, answer_by_rule)
     write_run()
     evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50}), NoLog())
     write_learning()
