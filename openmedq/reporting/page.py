@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import jinja2
 from markupsafe import Markup
 
+from openmedq.reporting import encoders
 from openmedq.reporting.charts import draw_definitions, draw_loss, draw_outcomes, draw_scores
 from openmedq.reporting.examples import Example
 from openmedq.reporting.published import DEFINITIONS, FIGURES, NUM_SOURCES, Figure
@@ -57,6 +58,7 @@ def render(results: Results, examples: Sequence[Example]) -> str:
     environment.filters.update(count="{:,}".format, score=_format_score, span=_format_span, interval=find_interval)
     return environment.get_template("report.html.j2").render(
         results=results,
+        encoders=encoders.describe(results),
         examples=sorted(examples, key=lambda example: not example.images),
         comparisons=[_compare(results, figure) for figure in FIGURES],
         headlines=[*_answer_headlines(results), *_transfer_headlines(results)],
@@ -139,7 +141,7 @@ def _answer_headlines(results: Results) -> Iterator[Headline]:
 
 def _transfer_headlines(results: Results) -> Iterator[Headline]:
     transfers = list(results.iterate_transfers())
-    for metric in results.transfer_metrics if transfers else ():
+    for metric in results.transfer_metrics[:1] if transfers else ():
         data, scores = transfers[0]
         title, scores = (data.card.title, scores) if len(transfers) == 1 else ("mean", results.transfer["mean"])
         ours, *others = results.encoders

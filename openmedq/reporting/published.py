@@ -68,3 +68,17 @@ DEFINITIONS = (
         "only; under current NLTK it scores an answer of fewer than four tokens as almost 0",
     ),
 )
+
+ENCODERS = {  # the paper's names of the encoders that it compares with its own
+    "pubmedclip": "PubMedCLIP",
+    "pmc_clip": "PMC-CLIP",
+    "biomedclip": "BiomedCLIP",
+    "scratch": "from scratch",
+}
+
+BENCHMARK_FIGURES = {  # what the paper states of single benchmarks, by our dataset and encoder; it names four of eight
+    "cxr8": {"ours": "equal to PMC-CLIP", "pmc_clip": "equal to OpenMedQ's"},
+    "medfmc_chest": {"ours": "best of all"},
+    "medfmc_endo": {"ours": "best of all"},
+    "breast_ultrasound": {"ours": "0.876; best other 0.915"},
+}

@@ -22,7 +22,5 @@ def run(params: Params, log: Log) -> None:
         folder.mkdir()
         (folder / "index.html").write_text(page, encoding="utf-8")
     others = {name: results.transfer["mean"][name] for name in results.encoders if name != OURS}
-    log(
-        {f"transfer/{name}/{metric}": score for name, scores in others.items() for metric, score in scores.items()},
-        None,
-    )
+    shown = [metric["name"] for metric in results.transfer_metrics if metric["is_headline"]]
+    log({f"transfer/{name}/{metric}": scores[metric] for name, scores in others.items() for metric in shown}, None)
