@@ -169,7 +169,7 @@ def _compare(results: Results) -> Iterable[Table]:
             rows.append(("Mean", _show_difference(compared["mean"])))
         yield Table(
             f"Macro-F1, {_name(reference)} minus {_name(other)}",
-            ("Difference", "p", "p, corrected for the number of benchmarks (Holm)"),
+            ("Difference", "p", "p (Holm)"),
             tuple(rows),
         )
 
@@ -192,7 +192,9 @@ def _read_predictions(results: Results) -> Iterable[tuple[str, pa.Table]]:
 
 
 def _remark(results: Results) -> Iterable[str]:
-    """What the scores leave out, by benchmark."""
+    """How to read the tables, and what the scores leave out."""
+    if len(results.encoders) > 1:
+        yield "p (Holm): corrected for the number of benchmarks; differences with p (Holm) below 0.05 are bold"
     for data, scores in results.iterate_transfers():
         for part in ("train", "test"):
             absent = scores.get(f"classes_without_{part}_rows", ())
