@@ -127,10 +127,8 @@ def test_the_numbers_of_transfer_are_equal_everywhere(outputs: dict[str, Any]) -
     found = {(each.dataset_name, each.metric_type): each.metric_value for each in card.data.eval_results}
     for metric in CLASSIFICATION_METRICS:
         for tables in pages:
-            header = next(table[0] for table in tables if table[0][0] == metric.title)
-            assert header[2:4] == ["Ours", "Scratch"]
-            rows = next(table[1:] for table in tables if table[0][0] == metric.title)
-            assert rows[0] == ["Title of bench", "40", "0.812", "0.312"]
+            compared = [rows for header, *rows in tables if header[:3] == ["Dataset", "ours", "from scratch"]]
+            assert any(row[:3] == ["Title of bench", "0.812", "0.312"] for rows in compared for row in rows)
         assert outputs["logged"][f"report/transfer/scratch/{metric.name}"] == 0.3125
         assert found["Title of bench", metric.name] == 0.8125
 
