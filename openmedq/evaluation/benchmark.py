@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,7 +87,7 @@ class Part:
         order = Order(np.ones(len(picked), np.float32), self.groups[picked], seed, batch_size)
         return (cut(picked[order.draw(epoch)], batch_size) for epoch in itertools.count())
 
-    def read(self, batches: Iterable[Rows]) -> Iterator[tuple[Rows, Tensor]]:
+    def read(self, batches: Iterable[Rows]) -> Generator[tuple[Rows, Tensor]]:
         """Yield rows by number, and their pixels (B, 3, S, S) uint8, of any number of batches."""
         if not self.num_workers:
             yield from ((rows, self.images.stack(rows)) for rows in batches)

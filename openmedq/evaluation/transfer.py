@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from itertools import chain, islice
 from typing import Any
 
@@ -158,10 +159,11 @@ def _fine_tune(
     epochs = islice(train.shuffle(picked, settings.batch_size, seed), settings.num_epochs)
     batches = chain.from_iterable([*epoch, *validation] for epoch in epochs)
     num_updates = -(-len(picked) // settings.batch_size)
-    plan = Plan(train.read(batches), settings.num_epochs, num_updates, len(validation), benchmark.fitted)
+    targets = benchmark.targets(train.labels)
     try:
-        targets = benchmark.targets(train.labels)
-        model, epoch = fine_tune(tower, plan, targets, len(benchmark.classes), settings, seed, advance)
+        with closing(train.read(batches)) as read:  # ends the loader processes, before the next ones start
+            plan = Plan(read, settings.num_epochs, num_updates, len(validation), benchmark.fitted)
+            model, epoch = fine_tune(tower, plan, targets, len(benchmark.classes), settings, seed, advance)
     except ModelError as error:
         raise ModelError(f"transfer: {benchmark.name}, seed {seed}: {error}") from None
     tested = cut(np.arange(len(test)), settings.batch_size)

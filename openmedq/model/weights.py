@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which train
 DATASETS = "datasets/"  # prefix of a repository of Hugging Face that is a dataset
 
 MAX_REASON_CHARS = 200
+_FOREIGN = re.compile(r"Unsupported (?:global|class|operand)[^:]*: (?:GLOBAL )?(\S+)")
 
 
 def find(weights: str, revision: str | None, names: Sequence[str], where: str) -> Path:
@@ -60,7 +64,14 @@ def read(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             tree: Any = load_file(path)
         else:
-            tree = torch.load(path, map_location="cpu", weights_only=True)  # does not run pickled code
+            with torch.serialization.safe_globals([Namespace]):
+                tree = torch.load(path, map_location="cpu", weights_only=True)  # does not run pickled code
+    except pickle.UnpicklingError as error:
+        found = _FOREIGN.search(str(error))
+        what = f"holds {found[1]}" if found else "is a pickle of other objects, or truncated"
+        raise ModelError(
+            f"{path}: {what}; only tensors and plain values are read: save its state dict alone"
+        ) from error
     except Exception as error:  # torch, zip, pickle and safetensors have their own types
         raise ModelError(f"{path}: not a checkpoint, or truncated, get it again: {_shorten(error)}") from error
     while isinstance(tree, dict) and (wrapper := next((k for k in WRAPPERS if isinstance(tree.get(k), dict)), None)):

@@ -38,7 +38,7 @@ _STYLE = {
     "legend.frameon": False,
 }
 _ACCENT, _BASELINE = "#3d85b8", "#d9922e"
-_SERIES = (_ACCENT, _BASELINE, "#6a9a58")
+_SERIES = ("#3d85b8", "#d9922e", "#5a9e6f", "#b06bb0", "#8a9096", "#c4544c")
 _OUTCOME_COLORS = {
     "train": "#3d85b8",
     "validation": "#8bbbd9",
@@ -92,6 +92,34 @@ def draw_definitions(title: str, name: str, rows: Sequence[tuple[str, Mapping[st
         return _render(figure, title)
 
 
+def draw_encoders(
+    title: str, name: str, encoders: Sequence[tuple[str, str]], rows: Sequence[tuple[str, Mapping[str, Any]]]
+) -> Markup:
+    """A row for each benchmark: the score of each encoder as a dot, and its interval as a line.
+
+    Args:
+        title: of the chart.
+        name: of the score.
+        encoders: label and key of each.
+        rows: label of the benchmark, and `{key: scores}`.
+    """
+    with rc_context(_STYLE):
+        figure, axes = _open([label for label, _ in rows], row_in=0.22 + 0.12 * len(encoders))
+        for number, (label, key) in enumerate(encoders):
+            color = _SERIES[number % len(_SERIES)]
+            shift = (number - (len(encoders) - 1) / 2) * 0.7 / max(len(encoders), 2)
+            own = [
+                (place + shift, scores[key]) for place, (_, scores) in enumerate(rows) if name in scores.get(key, {})
+            ]
+            places, values = [place for place, _ in own], [scores[name] for _, scores in own]
+            bounds = [[scores.get(f"{name}_{end}", scores[name]) for _, scores in own] for end in ("low", "high")]
+            axes.hlines(places, *bounds, color=color, alpha=0.4, linewidth=3)
+            axes.plot(values, places, "o", color=color, ms=5, clip_on=False, label=label)
+        axes.set_xlim(0, 1)
+        axes.grid(axis="x")
+        return _render(figure, title)
+
+
 def draw_outcomes(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
     """A stacked bar a row, all of the same length: the shares of a dataset's records by outcome."""
     with rc_context(_STYLE):
@@ -129,7 +157,7 @@ def draw_differences(title: str, rows: Sequence[tuple[str, Sequence[Mapping[str,
     Each is `{"label", "value", "low", "high"}`, the numbers None where there are none.
     """
     with rc_context(_STYLE):
-        figure, axes = _open([label for label, _ in rows], height=0.45)
+        figure, axes = _open([label for label, _ in rows], row_in=0.45)
         for number, color in zip(range(len(rows[0][1])), _SERIES, strict=False):
             places = np.arange(len(rows)) + 0.22 * (number - 1)
             found = [(place, row[number]) for place, (_, row) in zip(places, rows, strict=True)]
@@ -164,9 +192,9 @@ def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
         return _render(figure, title)
 
 
-def _open(labels: Sequence[str], height: float = 0.3) -> tuple[Figure, Axes]:
-    """A figure with a row for each label, the first on top; `height` of a row in inches."""
-    figure = Figure((WIDTH_IN, 0.9 + height * len(labels)), layout="constrained")
+def _open(labels: Sequence[str], row_in: float = 0.3) -> tuple[Figure, Axes]:
+    """A figure with a row for each label, the first on top."""
+    figure = Figure((WIDTH_IN, 0.9 + row_in * len(labels)), layout="constrained")
     axes = figure.subplots()
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)

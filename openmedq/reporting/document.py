@@ -94,16 +94,7 @@ class Examples:
     name: ClassVar[str] = "examples"
 
 
-@dataclass(frozen=True)
-class Fragment:
-    """A part that another module has rendered in both forms."""
-
-    html: Markup
-    markdown: str
-    name: ClassVar[str] = "fragment"
-
-
-Block = Text | Heading | Table | Figure | Examples | Fragment
+Block = Text | Heading | Table | Figure | Examples
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from openmedq.reporting.document import Document, Examples, Headline, Section, T
 from openmedq.reporting.examples import Example
 from openmedq.reporting.published import NUM_SOURCES
 from openmedq.reporting.results import Results
-from openmedq.reporting.sections import answers, data, encoders, probes, training
+from openmedq.reporting.sections import answers, data, probes, training, transfer
 from openmedq.schema import Role
 
 
@@ -37,10 +37,10 @@ def compose(results: Results, examples: Sequence[Example]) -> Document:
         probes.describe_controls(results),
         answers.describe_clean(results),
         answers.describe_definitions(results),
-        encoders.describe_paper(results),
+        transfer.describe_paper(results),
         answers.describe_groups(results),
         probes.describe_calibration(results),
-        encoders.describe_transfer(results),
+        transfer.describe_transfer(results),
         probes.describe_zero_shot(results),
         _describe_examples(examples),
         data.describe_waterfall(results),

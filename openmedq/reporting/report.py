@@ -33,9 +33,6 @@ def run(params: Params, log: Log) -> None:
             (folder / name).write_bytes(content)
     log.describe(page.render_markdown(replace(document, sections=(), definitions=())))
     others = [encoder for encoder in results.encoders if encoder != OURS]
-    means = {
-        f"transfer/{encoder}/{metric['name']}": results.transfer["mean"][encoder].get(metric["name"])
-        for encoder in others
-        for metric in results.transfer_metrics
-    }
-    log({name: score for name, score in means.items() if score is not None}, None)
+    shown = [metric["name"] for metric in results.transfer_metrics if metric["is_headline"]]
+    means = results.transfer["mean"] if others else {}
+    log({f"transfer/{name}/{metric}": means[name][metric] for name in others for metric in shown}, None)

@@ -98,10 +98,12 @@ class Results:
     losses: tuple[tuple[int, float], ...]  # (step, loss)
     evaluation: Tree  # metrics.json of evaluate and of transfer, empty before they have run
     transfer: Tree
-    contamination: Mapping[str, Mapping[str, int]]  # source -> kind of copy in training -> evaluated rows
-    generation: Mapping[str, int]  # num_tokens, num_cut (prompts) and num_unended (answers), if they are recorded
-    timings: Mapping[str, Timing]  # by node, such as transfer-ours
-    languages: tuple[str, ...]  # of the rows, as two letters
+    contamination: Mapping[str, Mapping[str, int]] = field(
+        default_factory=dict
+    )  # source -> kind of copy in training -> evaluated rows
+    generation: Mapping[str, int] = field(default_factory=dict)  # num_tokens, num_cut (prompts), num_unended (answers)
+    timings: Mapping[str, Timing] = field(default_factory=dict)  # by node, such as transfer-ours
+    languages: tuple[str, ...] = ("en",)  # of the rows, as two letters
 
     @property
     def sources(self) -> list[DatasetResult]:

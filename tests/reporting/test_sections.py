@@ -85,7 +85,7 @@ def test_an_older_run_has_none_of_the_parts_and_names_them() -> None:
     assert missing["Controls without the image"] == "the evaluation has none (evaluate.controls)"
     assert missing["Zero-shot classification"] == "the evaluation has none (evaluate.zero_shot_rows)"
     assert missing["Title of absent_vqa"] == "absent"
-    assert missing["Transfer of BiomedCLIP"] == "transfer.encoders does not name it"
+    assert missing["Encoder: BiomedCLIP"] == "transfer.encoders does not name it"
 
 
 def test_a_run_with_all_parts_shows_them() -> None:

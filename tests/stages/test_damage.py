@@ -25,7 +25,7 @@ from openmedq.tracking import lineage
 from openmedq.training import train
 from tests.curate.corpus import make_params
 from tests.model import tiny
-from tests.stages.results import write_run
+from tests.stages.results import replace_model, write_run
 from tests.stages.test_evaluate import answer_by_rule
 
 with warnings.catch_warnings():
@@ -68,7 +68,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        patch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
+        replace_model(patch, answer_by_rule)
         write_run()
         catalogue = yaml.safe_load(paths.CATALOGUE.read_text(encoding="utf-8"))
         catalogue["datasets"]["bench"] |= {"is_multi_label": False, "fitted": [], "scored": []}
@@ -81,7 +81,7 @@ def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shutil.copytree(_template, tmp_path / "project"))
-    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
+    replace_model(monkeypatch, answer_by_rule)
 
 
 def flip(path: Path, place: int) -> None:

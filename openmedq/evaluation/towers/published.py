@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from PIL.Image import Resampling
@@ -37,6 +38,7 @@ FILES = (
 RESNET, CLIP, TIMM = "attnpool.positional_embedding", "class_embedding", "cls_token"
 UNUSED = {RESNET: (), CLIP: ("proj",), TIMM: ("head.", "head_dist.")}  # what follows the image encoder
 TRUNK, HEAD = "trunk.", "head."  # open_clip's names of a timm network and of what follows it
+TRANSFORMERS = "embeddings."  # where models of transformers have their class token
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
@@ -72,7 +74,7 @@ def load(settings: Encoder, where: str) -> Tower:
         num_heads = config.get("model_args", {}).get("num_heads")
         network = layouts.build(layouts.CLIP if layout == CLIP else layouts.TIMM, own, label, num_heads)
         side_px = network.config.image_size
-    return Tower(network, _describe(stated, side_px, layout == TIMM and not prefix, label), label)
+    return Tower(network, _describe(stated, side_px, layout == TIMM and not prefix.endswith(TRUNK), label), label)
 
 
 def _recognize(tensors: Mapping[str, Tensor], where: str) -> tuple[str, str]:
@@ -94,6 +96,8 @@ def _recognize(tensors: Mapping[str, Tensor], where: str) -> tuple[str, str]:
 
 def _select(tensors: Mapping[str, Tensor], layout: str, prefix: str, where: str) -> dict[str, Tensor]:
     """Return the image encoder's tensors without the prefix."""
+    if prefix.endswith(TRANSFORMERS):
+        raise ModelError(f"{where}: has the names of a model of transformers, and no config.json of it beside it")
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     own = {name: tensor for name, tensor in own.items() if not (UNUSED[layout] and name.startswith(UNUSED[layout]))}
     if prefix.endswith(TRUNK):
@@ -122,23 +126,50 @@ def _describe(stated: Mapping[str, Any], side_px: int, is_plain: bool, where: st
 
 def _load_transformers(settings: Encoder, where: str) -> Tower:
     import torch
-    from transformers import MODEL_MAPPING, AutoConfig, AutoModel
+    from transformers import MODEL_MAPPING, AutoConfig
 
-    source = {"pretrained_model_name_or_path": settings.weights, "revision": settings.revision}
+    path = Path(str(settings.weights))
+    name = str(path.parent if path.is_file() else settings.weights)
+    source: dict[str, Any] = {
+        "pretrained_model_name_or_path": name,
+        "revision": settings.revision,
+        "trust_remote_code": False,
+    }
+    state = _read_local(path)
     try:
         config = AutoConfig.from_pretrained(**source)
-        vision = getattr(config, "vision_config", None)
-        kind = AutoModel if vision is None else MODEL_MAPPING[type(vision)]
+        own = getattr(config, "vision_config", None) or config
+        kind: Any = MODEL_MAPPING.get(type(own), None)
+        if kind is None:
+            raise ValueError(f"transformers has no model of a {type(own).__name__} alone")
+        if state is not None:
+            source |= {"pretrained_model_name_or_path": None, "config": own, "state_dict": state}
         with _silence():
-            network, names = kind.from_pretrained(**source, dtype=torch.float32, output_loading_info=True)
+            network, info = kind.from_pretrained(
+                **source, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+            )
     except Exception as error:  # missing folder, no network, damaged files, unknown models: many exception types
         raise ModelError(f"{where}: can't be loaded: {' '.join(str(error).split())[:200]}") from error
-    missing = [name for name in names["missing_keys"] if "pooler" not in name.split(".")]  # which is not used
+    for tensor, found, expected in sorted(info["mismatched_keys"]):
+        raise ModelError(f"{where}: {tensor} has shape {tuple(found)}; expected {tuple(expected)}")
+    missing = [name for name in info["missing_keys"] if "pooler" not in name.split(".")]  # which is not used
     children = tuple(f"{name}." for name, _ in network.named_children())
-    base = [name.removeprefix(f"{network.base_model_prefix}.") for name in names["unexpected_keys"]]
+    base = [name.removeprefix(f"{network.base_model_prefix}.") for name in info["unexpected_keys"]]
     left = [name for name in base if name.startswith(children)]  # the rest is of heads and text encoders
     layouts.compare(dict.fromkeys(missing), dict.fromkeys(left), where)
-    return Tower(network, _read_processor(source, network.config, where), where)
+    if hasattr(network.config, "mask_ratio"):
+        network.config.mask_ratio = 0.0  # masked autoencoders would not see most patches
+    return Tower(network, _read_processor(name, settings.revision, network.config, where), where)
+
+
+def _read_local(path: Path) -> dict[str, Tensor] | None:
+    """Return the tensors of a file, or of a folder with one file; None of an id, and of a folder with shards."""
+    files = [path] if path.is_file() else [path / name for name in ("model.safetensors", "pytorch_model.bin")]
+    file = next((each for each in files if each.is_file()), None)
+    if file is None:
+        return None
+    tensors = weights.read(file)
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}  # DistributedDataParallel's
 
 
 @contextmanager
@@ -152,14 +183,15 @@ def _silence() -> Iterator[None]:
         transformers_logging.set_verbosity(verbosity)
 
 
-def _read_processor(source: Mapping[str, Any], config: Any, where: str) -> Preprocessing:
+def _read_processor(source: str, revision: str | None, config: Any, where: str) -> Preprocessing:
     """Return the preprocessing of a folder of transformers."""
     from transformers import AutoImageProcessor
 
     size = getattr(config, "image_size", None)
     stated_px = size[0] if isinstance(size, (list, tuple)) else size
     try:
-        processor = AutoImageProcessor.from_pretrained(**source, backend="pil")
+        how: Any = {"revision": revision, "trust_remote_code": False, "backend": "pil"}
+        processor = AutoImageProcessor.from_pretrained(source, **how)
     except Exception as error:  # no file, no network, unknown kinds: many exception types
         if not stated_px:
             raise ModelError(f"{where}: has no preprocessor_config.json, and its config no image_size") from error

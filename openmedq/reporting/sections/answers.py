@@ -43,7 +43,7 @@ def _show_scores(results: Results) -> Iterator[Block]:
         if metric["has_baseline"]:
             title = f"{metric['title']} by dataset in percent, with the majority baseline"
             yield Figure(metric["name"], title, draw_scores(metric["name"], metric["title"], scored))
-    columns = list(_list_columns(results, [scores for _, scores in scored]))
+    columns = list(_list_columns(results))
     header = ["Dataset", "Rows", *(title for _, title in columns)]
     names = [name for name, _ in columns]
     yield Table(header, [row for title, scores in scored for row in _list_parts(names, title, scores)])
@@ -53,15 +53,24 @@ def _show_scores(results: Results) -> Iterator[Block]:
         yield _tabulate_metrics("Score", others, scored)
 
 
-def _list_columns(results: Results, scored: Sequence[Tree]) -> Iterator[tuple[str, str]]:
-    """(name, title) of the scores that every dataset has, and of their baselines."""
-    for metric in results.metrics:
-        name = metric["name"]
-        if metric["is_headline"] or all(name in scores for scores in scored):
-            yield name, metric["title"]
-            for prefix, title in BASELINES.items():
-                if any(f"{prefix}{name}" in scores for scores in scored):
-                    yield f"{prefix}{name}", title
+def _pick_shared(results: Results) -> list[Tree]:
+    """The metrics that every dataset has, and those of the headline."""
+    scored = [scores for _, scores in results.iterate_scores()]
+    return [
+        metric
+        for metric in results.metrics
+        if metric["is_headline"] or all(metric["name"] in scores for scores in scored)
+    ]
+
+
+def _list_columns(results: Results) -> Iterator[tuple[str, str]]:
+    """(name, title) of the shared metrics and of their baselines."""
+    overall = results.evaluation["all"]
+    for metric in _pick_shared(results):
+        yield metric["name"], metric["title"]
+        for prefix, title in BASELINES.items():
+            if f"{prefix}{metric['name']}" in overall:
+                yield f"{prefix}{metric['name']}", title
 
 
 def _list_parts(names: Sequence[str], title: str, scores: Tree) -> Iterator[Row]:
@@ -184,7 +193,7 @@ def describe_clean(results: Results) -> Section | None:
 
 def describe_groups(results: Results) -> Section | None:
     """The scores by question type, organ and modality."""
-    rows = []
+    rows, metrics = [], _pick_shared(results)
     for data, scores in results.iterate_scores():
         for name in GROUPINGS:
             groups = sorted(scores.get(name, {}).items(), key=lambda group: -group[1]["num_rows"])
@@ -192,7 +201,7 @@ def describe_groups(results: Results) -> Section | None:
                 continue
             for place, (value, part) in enumerate(groups[:MAX_GROUPS]):
                 title = f"{data.card.title}, {name.replace('_', ' ')}" if not place else ""
-                cells = (score(part, metric["name"]) for metric in results.metrics)
+                cells = (score(part, metric["name"]) for metric in metrics)
                 rows.append(
                     Row([Cell(title), text(value), count(part["num_rows"]), *cells], is_part=bool(place)),
                 )
@@ -204,6 +213,6 @@ def describe_groups(results: Results) -> Section | None:
         Text(
             "As the records state them; the largest groups of each dataset. `data/evaluation/metrics.json` has all.",
         ),
-        Table(["Dataset", "Group", "Rows", *(metric["title"] for metric in results.metrics)], rows),
+        Table(["Dataset", "Group", "Rows", *(metric["title"] for metric in metrics)], rows),
     ]
     return Section("groups", "By question type, organ and modality", blocks)

@@ -117,7 +117,7 @@ def _list_missing(results: Results) -> Iterator[tuple[str, str]]:
             yield f"Transfer to {data.card.title}", "transfer has not scored it"
     for name, title in ENCODERS.items():
         if results.encoders and name not in results.encoders:
-            yield f"Transfer of {title}", "transfer.encoders does not name it"
+            yield f"Encoder: {title}", "transfer.encoders does not name it"
     if not results.evaluation:
         return
     if not results.evaluation.get("controls"):

@@ -83,7 +83,7 @@ def describe_zero_shot(results: Results) -> Section | None:
         Text(
             "Classification of test rows without any training on the dataset, beside the fine-tuned encoder. "
             + " ".join(f"**{name.capitalize()}** is the {METHODS[name]}." for name in methods)
-            + " Scores are between 0 and 1."
+            + " Scores are between 0 and 1. Of a dataset with several classes per row, only AUROC needs no threshold."
         )
     ]
     for metric in tree["metrics"]:

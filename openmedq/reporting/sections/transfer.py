@@ -1,44 +1,45 @@
-"""Transfer of the encoder to classification datasets, and the figures of the paper beside those of this run."""
+"""Transfer of the encoders to classification datasets, and the figures of the paper beside those of this run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from openmedq.reporting.document import Block, Cell, Row, Section, Table, Text, count, score, text
+from openmedq.reporting import encoders
+from openmedq.reporting.document import Block, Cell, Heading, Row, Section, Table, Text, count, score, text
+from openmedq.reporting.document import Figure as Chart
 from openmedq.reporting.published import FIGURES, NUM_SOURCES, Figure
 from openmedq.reporting.results import Results
 
 
 def describe_transfer(results: Results) -> Section:
-    """A table for each metric: encoders by dataset."""
+    """The encoders of this run and of the paper by dataset, their other scores, and paired differences."""
     return Section("transfer", "Transfer of the encoder", list(_show_transfer(results)))
 
 
 def _show_transfer(results: Results) -> Iterator[Block]:
-    transfers = list(results.iterate_transfers())
-    if not transfers:
+    found = encoders.describe(results)
+    if found is None:
         yield Text("No benchmark is among the files of this run.", "")
         return
     yield Text(
-        "Image encoders, each fine-tuned by the same recipe on datasets that training never saw. Scores are between 0 "
-        "and 1."
+        "Image encoders, each fine-tuned by the same recipe on datasets that training never saw, with the weights of "
+        "the epoch that has the lowest loss on validation rows. Scores are between 0 and 1 and means over seeds; for "
+        "the intervals, patients or images are drawn with all their rows."
     )
-    for metric in results.transfer_metrics:
-        name = metric["name"]
-        rows = [
-            Row(
-                [
-                    text(data.card.title),
-                    count(scores["num_test_rows"]),
-                    *(score(scores[encoder], name, 3) for encoder in results.encoders),
-                ]
-            )
-            for data, scores in transfers
-        ]
-        if len(transfers) > 1:
-            means = (score(results.transfer["mean"][encoder], name, 3) for encoder in results.encoders)
-            rows.append(Row([text("Mean"), Cell(""), *means]))
-        yield Table([metric["title"], "Test rows", *(name.capitalize() for name in results.encoders)], rows)
+    yield Chart("encoders", "Scores of the encoders by dataset", found.chart)
+    for table in found.tables:
+        yield Heading(table.title)
+        rows = [Row([text(name), *map(_convert, cells)], is_part=name == encoders.PAPER) for name, cells in table.rows]
+        yield Table(["Dataset", *table.columns], rows)
+    for letter, words in found.notes:
+        yield Text(f"Note {letter}: {words}.")
+    for words in found.remarks:
+        yield Text(f"{words}.")
+
+
+def _convert(cell: encoders.Cell) -> Cell:
+    note = " ".join(filter(None, (cell.span, f"note {cell.note}" if cell.note else "")))
+    return Cell(cell.text, note, "number strong" if cell.is_strong else "number")
 
 
 def describe_paper(results: Results) -> Section:

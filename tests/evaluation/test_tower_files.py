@@ -1,0 +1,152 @@
+"""Encoders from single files, from training scripts' checkpoints, and from files that are refused."""
+
+import json
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import CLIPVisionModel, ViTConfig, ViTMAEConfig, ViTMAEModel, ViTModel
+
+from openmedq.config import Encoder
+from openmedq.errors import ModelError
+from openmedq.evaluation.towers import published
+from openmedq.evaluation.towers.tower import Tower
+from tests.evaluation.layouts import GRID, SIDE, WIDTH, draw_resnet, draw_timm, see_resnet, see_timm
+from tests.evaluation.test_towers import VIT, load, make_clip, make_pixels, pool
+
+SIZES = {**VIT, "intermediate_size": 64}
+
+
+def save_tensors(model: Any, path: Path, prefix: str = "") -> None:
+    """Write the config beside a pickle of the tensors."""
+    model.config.save_pretrained(path.parent)
+    torch.save({f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}, path)
+
+
+def see(tower: Tower) -> tuple[Tensor, Tensor]:
+    return pool(tower, make_pixels(tower.preprocessing.side_px))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "any.pt"])
+def test_a_single_file_of_transformers_beside_its_config(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = make_clip().eval()
+    if name.endswith("safetensors"):
+        model.save_pretrained(tmp_path)
+    else:
+        save_tensors(model, tmp_path / name)
+        torch.save({"other": torch.ones(2)}, tmp_path / "decoy.bin")
+    tower = load(tmp_path / name)
+    with torch.no_grad():
+        output = model.vision_model(pixel_values=make_pixels(), output_hidden_states=True)
+    tokens = output.hidden_states[-1]
+    for found, expected in zip(see(tower), (tokens[:, 0], tokens[:, 1:].mean(dim=1)), strict=True):
+        torch.testing.assert_close(found, expected)
+    assert isinstance(tower.network, CLIPVisionModel) and tower.preprocessing.mean == published.CLIP_MEAN
+
+
+def test_tensors_of_distributed_training(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = ViTModel(ViTConfig(**SIZES), add_pooling_layer=False).eval()
+    save_tensors(model, tmp_path / "pytorch_model.bin", prefix="module.")
+    with torch.no_grad():
+        tokens = model(pixel_values=make_pixels(), output_hidden_states=True).hidden_states[-1]
+    torch.testing.assert_close(see(load(tmp_path))[0], tokens[:, 0])
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "encoder."])
+def test_a_vit_of_timm_without_open_clip_has_the_preprocessing_of_timm(
+    prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensors = draw_timm()
+    torch.save({f"{prefix}{name}": tensor for name, tensor in tensors.items()}, tmp_path / "pytorch_model.bin")
+    tower = load(tmp_path)
+    assert tower.preprocessing.mean == tower.preprocessing.std == (0.5, 0.5, 0.5)
+    assert "no config.json with mean and std of its pixels; uses 0.5" in caplog.text
+    tree = {"architecture": "vit_tiny", "pretrained_cfg": {"input_size": [3, SIDE, SIDE], "mean": [0.1, 0.2, 0.3]}}
+    tree["pretrained_cfg"] |= {"std": [1, 2, 3], "interpolation": "bilinear"}  # type: ignore[operator]
+    (tmp_path / "config.json").write_text(json.dumps(tree), encoding="utf-8")
+    tower = load(tmp_path)
+    assert tower.preprocessing == (SIDE, (0.1, 0.2, 0.3), (1, 2, 3), 2)
+    torch.testing.assert_close(see(tower)[0], see_timm(tensors, make_pixels())[0], atol=2e-5, rtol=2e-4)
+
+
+def test_a_checkpoint_with_the_arguments_of_its_training(tmp_path: Path) -> None:
+    tensors = draw_resnet()
+    saved = {f"module.visual.{name}": tensor for name, tensor in tensors.items()}
+    torch.save({"epoch": 9, "args": Namespace(lr=1e-4), "state_dict": saved}, tmp_path / "checkpoint.pt")
+    tower = load(tmp_path)
+    expected = see_resnet(tensors, make_pixels(tower.preprocessing.side_px))[0]
+    torch.testing.assert_close(see(tower)[0], expected, atol=2e-5, rtol=2e-4)
+
+
+def test_a_masked_autoencoder_sees_all_patches(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    ViTMAEModel(ViTMAEConfig(**SIZES)).save_pretrained(tmp_path)
+    tower = load(tmp_path)
+    for first, second in zip(see(tower), see(tower), strict=True):
+        torch.testing.assert_close(first, second)
+    assert tower.network.embeddings(make_pixels())[0].shape[1] == 1 + GRID**2  # type: ignore[operator, union-attr]
+
+
+class Hostile:
+    """Runs code where a pickle of it is loaded."""
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return exec, ("import pathlib; pathlib.Path('executed').touch()",)
+
+
+def write_hostile(folder: Path) -> None:
+    torch.save({"state_dict": Hostile()}, folder / "checkpoint.pt")
+
+
+def write_hostile_transformers(folder: Path) -> None:
+    ViTConfig(**SIZES).save_pretrained(folder)
+    torch.save({"embeddings.cls_token": Hostile()}, folder / "pytorch_model.bin")
+
+
+def write_remote_code(folder: Path) -> None:
+    tree = {"model_type": "custom", "auto_map": {"AutoConfig": "code.Config", "AutoModel": "code.Model"}}
+    (folder / "config.json").write_text(json.dumps(tree), encoding="utf-8")
+    (folder / "code.py").write_text("import pathlib; pathlib.Path('executed').touch()", encoding="utf-8")
+    torch.save({"x": torch.ones(1)}, folder / "pytorch_model.bin")
+
+
+def write_other_shape(folder: Path) -> None:
+    model = ViTModel(ViTConfig(**SIZES))
+    model.embeddings.position_embeddings = torch.nn.Parameter(torch.ones(1, 5, WIDTH))
+    save_tensors(model, folder / "pytorch_model.bin")
+
+
+def write_no_config(folder: Path) -> None:
+    torch.save(make_clip().state_dict(), folder / "pytorch_model.bin")
+
+
+def write_no_weights(folder: Path) -> None:
+    ViTConfig(**SIZES).save_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (write_hostile, r"checkpoint.pt: holds \S*exec; only tensors and plain values are read"),
+        (write_hostile_transformers, r"pytorch_model.bin: holds \S*exec; only tensors and plain values are read"),
+        (write_remote_code, r"can't be loaded: .*custom code"),
+        (write_other_shape, r"position_embeddings has shape \(1, 5, 128\); expected \(1, 10, 128\)$"),
+        (write_no_config, r"has the names of a model of transformers, and no config.json of it beside it$"),
+        (write_no_weights, r"can't be loaded: .*no file named model.safetensors, or pytorch_model.bin"),
+    ],
+)
+def test_a_folder_that_is_refused(
+    write: Any, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    write(tmp_path / "weights")
+    with pytest.raises(ModelError, match=words) as caught:
+        published.load(Encoder(weights=str(tmp_path / "weights")), "transfer.encoders.any")
+    assert "\n" not in str(caught.value) and "\x1b" not in str(caught.value)
+    assert not (tmp_path / "executed").exists() and "[y/N]" not in capfd.readouterr().out
