@@ -259,7 +259,9 @@ def _check_shard(shard: Path, sizes: Sizes, target: Path) -> int:
     columns = ["name", "address", "status", "error_message", "sha256", "jpg"]
     with (
         pq.ParquetFile(shard) as read,
-        pq.ParquetWriter(temporary, SCHEMA, compression={"picture": "none"}, use_dictionary=False) as out,
+        pq.ParquetWriter(
+            temporary, SCHEMA, compression={"picture": "none"}, use_dictionary=False, write_page_checksum=True
+        ) as out,
     ):
         for number in range(read.num_row_groups):
             group = read.read_row_group(number, columns=columns).to_pylist()

@@ -77,7 +77,7 @@ class FetchedImages:
     def _take_group(self, place: int) -> pa.Table:
         if place not in self._groups:
             path = self._paths[place >> 20]
-            with _damage_as_error(path), pq.ParquetFile(path) as shard:
+            with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as shard:
                 self._groups[place] = shard.read_row_group(place & 0xFFFFF, columns=["sha256", "picture"])
             if len(self._groups) > NUM_OPEN_GROUPS:
                 self._groups.popitem(last=False)
@@ -97,7 +97,7 @@ def read_outcomes(folder: Path) -> Outcomes:
 
 
 def _read_groups(path: Path, columns: list[str]) -> Iterator[pa.Table]:
-    with _damage_as_error(path), pq.ParquetFile(path) as shard:
+    with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as shard:
         for place in range(shard.num_row_groups):
             yield shard.read_row_group(place, columns=columns)
 

@@ -99,7 +99,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_the_next_run_gives_the_same_bytes(project: Path, tmp_path: Path) -> None:
     num_kills = 0
     for stage in STAGES:

@@ -1,19 +1,15 @@
-import io
 import json
 import re
 import warnings
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from openmedq import paths
-from openmedq.curate import deduplicate, mix, tables
-from openmedq.curate.promises import PROMISES, Promises
-from openmedq.datasets import registry
+from openmedq.curate import deduplicate, mix
 from openmedq.errors import ValidationError
 from tests.curate.corpus import ROLES, Row, make_params, picture, row, write_sets
 
@@ -132,89 +128,6 @@ def test_faults_of_rows() -> None:
     assert (red["ids are unique"]["num_unexpected"], red["ids are unique"]["num_rows"]) == (2, 10)
     credentialed = red["images have sides of at least 8 px"]
     assert (credentialed["examples"], credentialed["observed"]) == ([], {"secret": "1 of 3 rows"})
-
-
-def test_the_error_names_dataset_expectation_observed_value_and_three_ids() -> None:
-    rows = [row(f"open_set/{number}", "train", f"Is it {number}?", "yes" * (number % 2)) for number in range(40)]
-    write_sets(rows, CARDS)
-    deduplicate.run(make_params())
-    mix.run(make_params())
-    found = re.escape(
-        "in table rows: answers are not empty (open_set: 20 of 40 rows, such as open_set/0, open_set/10, open_set/12)"
-    )
-    with pytest.raises(ValidationError, match=found):
-        validate.run(make_params())
-
-
-def test_chunks_do_not_change_the_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = _rows()
-    for each in rows[:5]:
-        each["turns"][0]["answer"] = ""
-    rows[3]["id"] = rows[2]["id"]
-    write_sets(rows, CARDS)
-    red = _red()
-    whole = _verdict()
-    monkeypatch.setattr(tables, "CHUNK_ROWS", 1)
-    assert _red() == red
-    assert _verdict() == whole
-    (empty,) = (one for one in whole["expectations"] if one["statement"] == "answers are not empty")
-    assert empty["examples"] == ["open_set/1", "open_set/2", "open_set/3"]
-    assert (empty["observed"], empty["num_unexpected"]) == ({"open_set": "5 of 5 rows"}, 5)
-
-
-def _promise(monkeypatch: pytest.MonkeyPatch, **promises: Any) -> None:
-    monkeypatch.setitem(PROMISES, "open_set", Promises(**promises))
-
-
-@pytest.mark.parametrize(
-    ("kept", "broken", "table", "statement"),
-    [
-        (
-            {"answers": ("b", "A chest film.", "yes", "a mass")},
-            {"answers": ("b", "yes")},
-            "promises",
-            "answers are in the dataset's vocabulary",
-        ),
-        ({"sides_px": (48, 64)}, {"sides_px": (49, 64)}, "promises", "images have the sizes of the dataset"),
-        ({"modes": ("L", "RGB")}, {"modes": ("L",)}, "promises", "images have the modes of the dataset"),
-        (
-            {"yes_share": (0.5, 1)},
-            {"yes_share": (0.2, 0.9)},
-            "datasets",
-            "yes is answered as often as the dataset promises, or less often",
-        ),
-        ({"max_foreign": 0.2}, {"max_foreign": 0.1}, "datasets", "texts are in the language of the dataset"),
-    ],
-)
-def test_promises(
-    kept: dict[str, Any], broken: dict[str, Any], table: str, statement: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rows = _rows()
-    rows[2]["turns"][0]["context"] = "\u8fd9\u662f \u00b5"  # one of five rows
-    buffer = io.BytesIO()
-    PIL.Image.new("RGB", (64, 48)).save(buffer, "PNG")
-    for each in (image for one in rows for image in one["images"]):
-        each["image"]["bytes"] = buffer.getvalue()
-    write_sets(rows, CARDS)
-    deduplicate.run(make_params())
-    mix.run(make_params())
-    _promise(monkeypatch, **{"max_foreign": 1.0, **kept})
-    validate.run(make_params())
-    _promise(monkeypatch, **{"max_foreign": 1.0, **broken})
-    assert _red() == {table: [statement]}
-
-
-def test_a_row_with_another_licence_than_the_card() -> None:
-    rows = _rows()
-    rows[1]["licence"] = "MIT"
-    write_sets(rows, CARDS)
-    assert _red() == {"promises": ["licences are the card's"]}
-    write_sets(rows, {**CARDS, "open_set": {"has_row_licences": True}})
-    validate.run(make_params())
-
-
-def test_promises_are_of_known_datasets() -> None:
-    assert set(PROMISES) <= set(registry.MODULES)
 
 
 def test_faults_of_the_mix() -> None:

@@ -83,7 +83,7 @@ def read(folder: Path) -> Iterator[Address]:
     """Read the stored addresses; AcquisitionError if a part is damaged."""
     for path in find_all(folder, "*.parquet"):
         try:
-            rows = pq.read_table(path, schema=_SCHEMA).to_pylist()
+            rows = pq.read_table(path, schema=_SCHEMA, page_checksum_verification=True).to_pylist()
         except (pa.ArrowInvalid, pa.ArrowKeyError, OSError):
             raise AcquisitionError(f"{path}: not a list of addresses; remove it and run the command again") from None
         yield from (Address(**row) for row in rows)
@@ -96,7 +96,8 @@ def _write(found: list[Address], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     number = max((int(path.stem) for path in find_all(folder, "*.parquet")), default=-1) + 1
     temporary = folder / ".part"
-    pq.write_table(pa.Table.from_pylist([asdict(address) for address in found], _SCHEMA), temporary)
+    table = pa.Table.from_pylist([asdict(address) for address in found], _SCHEMA)
+    pq.write_table(table, temporary, write_page_checksum=True)
     temporary.replace(folder / f"{number:05}.parquet")
     found.clear()
 
