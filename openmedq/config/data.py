@@ -64,6 +64,9 @@ class Deduplicate(Section):
         "cross_source",
         description="drop training rows with evaluation images: none, cross_source (of other datasets), all",
     )
+    near_images: bool = Field(
+        True, description="search training images for edited copies of evaluation images: crops, rotations, panels ..."
+    )
     overrides: PathText = Field(
         "data/copies.csv", description="decisions of persons, which overrule: id_a,id_b,decision (copy or different)"
     )

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from openmedq import paths
 from openmedq.config import Params
 from openmedq.curate import overrides
 from openmedq.curate.datasets import NormalizedDataset
 from openmedq.curate.fingerprints import make_keys
 from openmedq.curate.identity import Identities
-from openmedq.curate.images import find_pairs
+from openmedq.curate.images import ThumbnailFile, find_pairs
 from openmedq.curate.links import Numbers, link_pairs
+from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, find_copies
 from openmedq.curate.near_texts import QuestionIndex, read_questions
 from openmedq.curate.questions import Question, compare
 from openmedq.curate.reasons import Tier
 from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, ImagePairs, Rows
-from openmedq.schema import SAMPLE_SCHEMA, Role
+from openmedq.schema import SAMPLE_SCHEMA, Role, Task
+from openmedq.storage.decoding import open_executor
+from openmedq.storage.shards import Group
 
 RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
-THUMBNAIL_SIZE_BYTES = 1024
+
+COMPARED_AT_ONCE = 16_384  # pairs of thumbnails: 32 MB
 
 _FINGERPRINTS = ("pixels_sha256", "phash", "thumbnail")
 _SHOWN = [f"images.list.element.{name}" for name in _FINGERPRINTS]
@@ -39,48 +45,45 @@ class Batch(NamedTuple):
     place: int  # of the dataset in the catalogue
     first: int  # number of the first row
     rows: pa.RecordBatch
+    group: Group  # that they are of
 
 
-def collect(datasets: Sequence[NormalizedDataset], params: Params, spill: Path) -> Rows:
-    """The rows of all datasets, with texts and images numbered in order of appearance.
-
-    Thumbnails are written to the file `spill` and read as far as they are compared.
-    """
+def collect(datasets: Sequence[NormalizedDataset], params: Params, thumbnails: ThumbnailFile) -> Rows:
+    """The rows of all datasets, with texts and images numbered in order of appearance, and images that are alike."""
     texts: dict[bytes, int] = {}  # text key -> number
     pixels: dict[bytes, int] = {}  # decoded pixels -> number
     looks: dict[bytes, int] = {}  # digest of perceptual hash and thumbnail -> number
     phashes: list[int] = []  # of each look
     ids: list[pa.Array] = []
-    columns: dict[str, list[np.ndarray]] = defaultdict(lambda: [np.empty(0, np.int64)])
+    columns: dict[str, list[Numbers]] = defaultdict(lambda: [np.empty(0, np.int64)])
     identities = Identities()
     index, evaluation_ids = _index_questions(datasets, params)
     copies = []  # (row, position in evaluation_ids, share)
-    with spill.open("wb") as file:
-        for dataset, place, first, rows in scan(datasets, params, [*_SHOWN, "turns", "labels"], with_names=True):
-            shown = rows["images"].flatten()
-            own: dict[str, list[int]] = {"pixels": [], "looks": []}
-            fingerprints = [shown.field(name).to_pylist() for name in _FINGERPRINTS]
-            for sha256, phash, thumbnail in zip(*fingerprints, strict=True):
-                own["pixels"].append(pixels.setdefault(bytes.fromhex(sha256), len(pixels)))
-                look = hashlib.blake2b(thumbnail, digest_size=16, salt=phash.to_bytes(8, "little")).digest()
-                own["looks"].append(looks.setdefault(look, len(looks)))
-                if len(looks) > len(phashes):
-                    phashes.append(phash)
-                    file.write(thumbnail)
-            ranks = np.array([RANKS[role] for split in rows["split"].to_pylist() if (role := dataset.role_of(split))])
-            ids.append(rows["id"])
-            for name, numbers in {
-                "datasets": [place] * len(rows),
-                "ranks": ranks,
-                "texts": [texts.setdefault(key, len(texts)) for key in make_keys(rows["turns"], rows["labels"])],
-                **own,
-                "shown_by": pc.list_parent_indices(rows["images"]).to_numpy() + first,
-            }.items():
-                columns[name].append(np.array(numbers, np.int64))
-            identities.add(dataset.id, rows, first)
-            asked = np.flatnonzero(_has_no_image(rows) & (ranks != EVALUATION))
-            found = index.find(rows["turns"].take(pa.array(asked)))
-            copies += [(first + int(asked[row]), other, share) for row, other, share in found]
+    for dataset, place, first, rows, _ in scan(datasets, params, [*_SHOWN, "turns", "labels"], with_names=True):
+        shown = rows["images"].flatten()
+        own: dict[str, list[int]] = {"pixels": [], "looks": []}
+        fingerprints = [shown.field(name).to_pylist() for name in _FINGERPRINTS]
+        for sha256, phash, thumbnail in zip(*fingerprints, strict=True):
+            own["pixels"].append(pixels.setdefault(bytes.fromhex(sha256), len(pixels)))
+            look = hashlib.blake2b(thumbnail, digest_size=16, salt=phash.to_bytes(8, "little")).digest()
+            own["looks"].append(looks.setdefault(look, len(looks)))
+            if len(looks) > len(phashes):
+                phashes.append(phash)
+                thumbnails.append(thumbnail)
+        ranks = np.array([RANKS[role] for split in rows["split"].to_pylist() if (role := dataset.role_of(split))])
+        ids.append(rows["id"])
+        for name, numbers in {
+            "datasets": [place] * len(rows),
+            "ranks": ranks,
+            "texts": [texts.setdefault(key, len(texts)) for key in make_keys(rows["turns"], rows["labels"])],
+            **own,
+            "shown_by": pc.list_parent_indices(rows["images"]).to_numpy() + first,
+        }.items():
+            columns[name].append(np.array(numbers, np.int64))
+        identities.add(dataset.id, rows, first)
+        asked = np.flatnonzero(_has_no_image(rows) & (ranks != EVALUATION))
+        found = index.find(rows["turns"].take(pa.array(asked)))
+        copies += [(first + int(asked[row]), other, share) for row, other, share in found]
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
     numbered = {
         name: np.concatenate(columns[name]) for name in ("datasets", "ranks", "texts", "shown_by", "pixels", "looks")
@@ -90,7 +93,12 @@ def collect(datasets: Sequence[NormalizedDataset], params: Params, spill: Path) 
     return Rows(
         ids=all_ids,
         **numbered,
-        pairs=[_pair_looks(np.array(phashes, np.uint64), spill, params)],
+        pairs=[
+            _pair_looks(np.array(phashes, np.uint64), thumbnails, params),
+            *_pair_images(
+                datasets, params, pixels, numbered["looks"][np.unique(numbered["pixels"], return_index=True)[1]]
+            ),
+        ],
         links=[near, *identities.link()],
         overrides=overrides.read(Path(params.deduplicate.overrides), all_ids, numbered["ranks"] == EVALUATION),
     )
@@ -113,7 +121,7 @@ def scan(
             is_excluded = pc.is_valid(dataset.find_exclusions(rows["licence"], params.policy.licences))
             is_excluded = pc.and_(is_excluded, pc.invert(pc.is_in(rows["split"], evaluated)))
             rows = rows.filter(pc.invert(pc.or_(is_excluded, pc.is_in(rows["split"], unused))))
-            yield Batch(dataset, place, first, rows)
+            yield Batch(dataset, place, first, rows, group._replace(rows=rows))
             first += len(rows)
 
 
@@ -125,7 +133,7 @@ def compare_rows(
     wanted = np.unique(pairs)
     if not len(wanted):
         return
-    for _, _, first, rows in scan(datasets, params, ["turns"]):
+    for _, _, first, rows, _ in scan(datasets, params, ["turns"]):
         own = wanted[(wanted >= first) & (wanted < first + len(rows))]
         turns = rows["turns"].take(pa.array(own - first))
         questions.update({int(row): [] for row in own})
@@ -143,7 +151,7 @@ def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> t
     """The index of the evaluation rows without images, by position in the returned ids."""
     asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
     ids, turns = [], []
-    for dataset, _, _, rows in scan(asked, params, ["turns", "images.list.element.image_id"]):
+    for dataset, _, _, rows, _ in scan(asked, params, ["turns", "images.list.element.image_id"]):
         evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
         rows = rows.filter(pc.and_(pc.is_in(rows["split"], evaluated), pa.array(_has_no_image(rows))))
         ids.append(rows["id"])
@@ -153,18 +161,55 @@ def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> t
     return QuestionIndex(all_turns, np.arange(len(all_ids))), all_ids
 
 
-def _has_no_image(rows: pa.RecordBatch) -> np.ndarray:
+def _has_no_image(rows: pa.RecordBatch) -> NDArray[np.bool_]:
     return np.asarray(pc.fill_null(pc.equal(pc.list_value_length(rows["images"]), 0), True))
 
 
-def _pair_looks(phashes: np.ndarray, spill: Path, params: Params) -> ImagePairs:
+def _pair_looks(phashes: NDArray[np.uint64], thumbnails: ThumbnailFile, params: Params) -> ImagePairs:
     """The looks that are alike, with 1 - the mean difference of the thumbnails' gray levels as a share of 255."""
     settings = params.deduplicate
-    shape = (len(phashes), THUMBNAIL_SIZE_BYTES)
-    thumbnails = np.memmap(spill, np.uint8, "r", shape=shape) if len(phashes) else np.empty(shape, np.uint8)
     left, right = find_pairs(phashes, thumbnails, settings.hamming_radius, settings.thumbnail_distance)
-    evidence = [
-        1 - np.abs(thumbnails[one].astype(np.int16) - thumbnails[other]).mean() / 255
-        for one, other in zip(left.tolist(), right.tolist(), strict=True)
-    ]
-    return ImagePairs(Tier.SAME_LOOK, left, right, np.array(evidence, np.float32))
+    likeness = [np.empty(0, np.float32)]
+    for start in range(0, len(left), COMPARED_AT_ONCE):
+        one, other = (thumbnails[side[start : start + COMPARED_AT_ONCE]].astype(np.int16) for side in (left, right))
+        likeness.append((1 - np.abs(one - other).mean(axis=1) / 255).astype(np.float32))
+    return ImagePairs(Tier.SAME_LOOK, left, right, np.concatenate(likeness))
+
+
+def _pair_images(
+    datasets: Sequence[NormalizedDataset], params: Params, pixels: Mapping[bytes, int], looks: Numbers
+) -> Iterator[ImagePairs]:
+    """Near copies of the images of open and closed questions, and images of their series; of other tasks none.
+
+    `pixels` are the numbers of `pixels_sha256`, and `looks` those of the looks of these numbers.
+    """
+    if not params.deduplicate.near_images:
+        return
+    asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
+    with open_executor(params.execution.workers) as executor:
+        pairs = find_copies(
+            paths.SAMPLES,
+            _scan_images(asked, params, [*EVALUATION_COLUMNS, "task"], is_evaluation=True),
+            _scan_images(datasets, params, TRAINING_COLUMNS, is_evaluation=False),
+            executor,
+        )
+    numbers = {
+        name: looks[[pixels[bytes.fromhex(key)] for key in pairs[name].to_pylist()]]
+        for name in ("evaluation", "training")
+    }
+    tiers, evidence = np.array(pairs["tier"].to_pylist(), object), pairs["evidence"].to_numpy()
+    for tier in (Tier.NEAR_IMAGE, Tier.SAME_SERIES):
+        is_own = tiers == tier.value
+        yield ImagePairs(tier, numbers["evaluation"][is_own], numbers["training"][is_own], evidence[is_own])
+
+
+def _scan_images(
+    datasets: Sequence[NormalizedDataset], params: Params, columns: Sequence[str], *, is_evaluation: bool
+) -> Iterator[Group]:
+    """The rows of questions of evaluation splits, or the rows of other splits."""
+    for dataset, _, _, rows, group in scan(datasets, params, columns):
+        evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
+        is_wanted = pc.equal(pc.is_in(rows["split"], evaluated), is_evaluation)
+        if is_evaluation:
+            is_wanted = pc.and_(is_wanted, pc.equal(rows["task"], Task.VQA.value))
+        yield group._replace(rows=rows.filter(is_wanted))

@@ -6,6 +6,7 @@ It writes a decision for each such row and copies no row. The rules are in `cura
 from __future__ import annotations
 
 import json
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from openmedq.config import Params
 from openmedq.curate.collect import collect, compare_rows
 from openmedq.curate.datasets import NormalizedDataset, load_datasets
 from openmedq.curate.duplicates import NAMES, Decisions, decide
+from openmedq.curate.images import ThumbnailFile
 from openmedq.curate.links import count, find_contaminated
 from openmedq.curate.reasons import Tier
 from openmedq.curate.rows import TRAIN
@@ -42,9 +44,8 @@ def run(params: Params) -> None:
     datasets = load_datasets(params.mix.roles)
     with publish(paths.VERDICTS) as folder:
         folder.mkdir()
-        spill = folder / "thumbnails"
-        rows = collect(datasets, params, spill)
-        spill.unlink()
+        with tempfile.TemporaryFile(dir=paths.PARTIAL) as file:
+            rows = collect(datasets, params, ThumbnailFile(file))
         keep_out = params.deduplicate.keep_out
         found = decide(rows, keep_out, lambda pairs: compare_rows(datasets, params, pairs))
         table = found.tabulate()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -29,7 +31,7 @@ def picture(seed: int, *, flip_bits: int = 0, lighter: int = 0) -> Row:
     name = f"{seed}-{flip_bits}-{lighter}"
     pixels = hashlib.sha256(name.encode()).hexdigest()
     return {
-        "image": {"bytes": b"picture", "path": None},
+        "image": {"bytes": _encode(pixels), "path": None},
         "image_id": name,
         "sha256": pixels,
         "pixels_sha256": pixels,
@@ -38,6 +40,14 @@ def picture(seed: int, *, flip_bits: int = 0, lighter: int = 0) -> Row:
         "width": 64,
         "height": 48,
     }
+
+
+def _encode(name: str) -> bytes:
+    """Noise that is another one for each name, so that no image is a near copy."""
+    noise = np.random.default_rng(int(name[:8], 16)).integers(0, 256, (48, 64), np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(noise).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def row(row_id: str, split: str, question: str, answer: str, *pictures: Row, **more: Any) -> Row:

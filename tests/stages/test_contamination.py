@@ -1,14 +1,20 @@
 """What training rows share with evaluation rows: near texts, names, decisions of persons, and their counts."""
 
 import json
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from openmedq import paths
+from openmedq.curate import collect
+from openmedq.curate.near_images import COPY_SCHEMA
 from openmedq.errors import ParamsError
+from openmedq.storage.shards import Group
 from openmedq.storage.tables import read_clean
 from tests.curate.corpus import Row, picture, row, write_sets
 
@@ -109,6 +115,42 @@ def test_images_shared_with_the_own_test_split_are_counted() -> None:
         "same pixels": {"training_rows": 1, "kept": 0, "evaluation_rows": 1},
         "same look": {"training_rows": 1, "kept": 0, "evaluation_rows": 0},
     }
+
+
+def test_near_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edited copy excludes a row as its original does; an image of the same series is counted only."""
+    rows = [
+        _ask("b_first/1", "test", "Which plane?", picture(1)),
+        _ask("b_first/2", "train", "Is it large?", picture(2)),
+        _ask("a_second/1", "train", "Is it large?", picture(2)),
+        _ask("a_second/2", "train", "Which plane?", picture(3)),
+        _ask("a_second/3", "train", "Is it small?", picture(4)),
+        _ask("text/1", "train", "Is it dense?", picture(2, flip_bits=1)),  # looks like a copy, was not verified
+    ]
+    write_sets(rows, CARDS)
+    found = []
+
+    def find_copies(samples: Path, evaluation: Iterable[Group], training: Iterable[Group], _: object) -> pa.Table:
+        assert samples == paths.SAMPLES
+        found.extend([[group.rows["id"].to_pylist() for group in groups] for groups in (evaluation, training)])
+        pixels = [picture(seed)["pixels_sha256"] for seed in range(5)]
+        tiers = ["near image", "near image", "same series"]
+        return pa.table([[pixels[1]] * 3, pixels[2:], tiers, [0.9, 0.8, 0.7]], schema=COPY_SCHEMA)
+
+    monkeypatch.setattr(collect, "find_copies", find_copies)
+    assert run_stage() == {
+        "a_second/1": ("b_first/1", "evaluation picture"),
+        "a_second/2": ("b_first/1", "in evaluation"),
+    }
+    assert [[*chain(*ids)] for ids in found] == [["b_first/1"], [each["id"] for each in rows[1:]]]
+    table = pq.read_table(paths.VERDICTS / "verdicts.parquet")
+    assert table["tier"].to_pylist() == ["near image"] * 2
+    assert table["evidence"].to_pylist() == pytest.approx([0.9, 0.8])
+    assert read_clean().to_pylist() == [{"id": "b_first/1", "reason": "near image"}]
+    counts = json.loads((paths.VERDICTS / "contamination.json").read_text())
+    assert counts["a_second"]["b_first"]["same series"] == {"training_rows": 1, "kept": 1, "evaluation_rows": 0}
+    exact = {"a_second/1": ("b_first/2", "duplicate exact")}
+    assert run_stage(deduplicate={"near_images": False}) == exact
 
 
 def test_decisions_of_persons() -> None:

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -7,6 +8,7 @@ import pytest
 from openmedq import paths
 from openmedq.curate import deduplicate
 from openmedq.errors import ParamsError, StaleError
+from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_clean
 from tests.curate.corpus import ROLES, Row, make_params, picture, row, write_sets
 
@@ -102,19 +104,23 @@ def test_a_role_in_force_counts_not_the_cards() -> None:
     assert not any(name.startswith("a_second/") for name in found if name != "a_second/4")
 
 
-def test_picture_bytes_are_never_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bytes_are_read_of_evaluation_images_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless a training image is a candidate for a near copy, as none is here."""
     write_sets(make_rows(), CARDS)
     asked: list[str] = []
-    read = pq.ParquetFile.read_row_group
+    read = ShardStore.scan
 
-    def spy(self: pq.ParquetFile, number: int, *, columns: list[str], **options: Any) -> Any:
-        asked.extend(columns)
-        return read(self, number, columns=columns, **options)
+    def spy(self: ShardStore, columns: Sequence[str]) -> Any:
+        asked.extend(self.folder.name for name in columns if name.startswith("images.list.element.image."))
+        return read(self, columns)
 
-    monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
+    monkeypatch.setattr(ShardStore, "scan", spy)
+    monkeypatch.setattr(
+        ShardStore, "scan_groups", lambda _, wanted, columns: iter(wanted and [asked.append("candidate")])
+    )
+    write_sets([each for each in make_rows() if each["source"] != "a_second"], CARDS | {"a_second": {"roles": {}}})
     run_stage()
-    assert asked
-    assert not any(name == "images" or name.startswith("images.list.element.image.") for name in asked)
+    assert set(asked) == {"b_first", "text", "absent"}, "datasets with an evaluation split"
 
 
 @pytest.mark.parametrize(
