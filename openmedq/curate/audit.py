@@ -22,6 +22,7 @@ from openmedq.config import Params
 from openmedq.curate.check import load_declared
 from openmedq.curate.collect import collect
 from openmedq.curate.datasets import NormalizedDataset
+from openmedq.curate.images import ThumbnailFile
 from openmedq.curate.normalize import Counts, rows
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
@@ -85,7 +86,7 @@ def inspect(dataset: LocalDataset, params: Params) -> Findings:
 
         store = ShardStore(Path(folder))
         store.write(read(), params.normalize)
-        found.compared = _compare(dataset, store, params, Path(folder) / "thumbnails", found.copies)
+        found.compared = _compare(dataset, store, params, found.copies)
     return found
 
 
@@ -115,14 +116,13 @@ def _texts(sample: Sample) -> Iterator[tuple[str, str]]:
     yield from (("label", label) for label in sample.labels)
 
 
-def _compare(
-    dataset: LocalDataset, store: ShardStore, params: Params, spill: Path, copies: Counter[tuple[str, str]]
-) -> list[str]:
+def _compare(dataset: LocalDataset, store: ShardStore, params: Params, copies: Counter[tuple[str, str]]) -> list[str]:
     """Count rows that are the same as rows of other datasets, as `deduplicate` compares them; return the datasets."""
     card = dataset.card
     others = list(_list_others(card.id))
     every = params.model_copy(update={"policy": params.policy.model_copy(update={"licences": "any"})})
-    table = collect([_as_normalized(card, store), *others], every, spill)
+    with tempfile.TemporaryFile() as file:
+        table = collect([_as_normalized(card, store), *others], every, ThumbnailFile(file))
     owners = table.datasets[table.shown_by]
     own = table.datasets == 0
     num_images = np.bincount(table.shown_by, minlength=len(own))
