@@ -6,7 +6,8 @@ leaves its batch when its answer ends. An image that several rows show is decode
 a batch.
 
 In fp32 the answers do not depend on the batches and the order of the rows. In bf16 rounding decides between tokens of
-nearly equal probability, and it depends on the batch; `bench/generate.py` shows the share of equal answers.
+nearly equal probability, and it can depend on the batch. Of 516 answers of the miniature, 94.4 % are equal in bf16 and
+fp32, and all in bf16 with two batch sizes (`bench/generate.py`).
 """
 
 from __future__ import annotations
