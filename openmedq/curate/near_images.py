@@ -98,7 +98,7 @@ def find_copies(samples: Path, evaluation: Iterable[Group], training: Iterable[G
     Returns:
         COPY_SCHEMA, sorted by images.
     """
-    gallery = _Gallery(evaluation)
+    gallery = Gallery(evaluation)
     candidates = gallery.search(training) if gallery.keys else iter(())
     found = [
         {"evaluation": gallery.keys[number], "training": key, "tier": str(each.tier), "evidence": each.agreement}
@@ -122,7 +122,7 @@ def read_pairs(samples: Path, pairs: pa.Table, datasets: Sequence[str]) -> Itera
             yield Pair(images[row["evaluation"]], images[row["training"]], row["tier"], row["evidence"])
 
 
-class _Gallery:
+class Gallery:
     """The evaluation images, indexed by the hashes of their views."""
 
     def __init__(self, evaluation: Iterable[Group]) -> None:
