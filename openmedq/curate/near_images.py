@@ -45,7 +45,7 @@ from openmedq.curate.image_views import (
 from openmedq.storage.shards import Group, ShardStore
 
 MIN_CORRELATION = 0.75  # of the thumbnails of a view and a region, for a candidate
-NUM_SEARCHED = 4096  # training images that are searched at once
+NUM_SEARCHED = 1024  # training images that are searched at once: their parts fit into the cache
 NUM_AHEAD = 64  # candidates that wait for a worker
 
 _KEY = "images.list.element.pixels_sha256"
