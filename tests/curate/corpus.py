@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -28,7 +30,7 @@ def picture(seed: int, *, flip_bits: int = 0, lighter: int = 0) -> Row:
     name = f"{seed}-{flip_bits}-{lighter}"
     pixels = hashlib.sha256(name.encode()).hexdigest()
     return {
-        "image": {"bytes": b"picture", "path": None},
+        "image": {"bytes": _encode(thumbnail), "path": None},
         "image_id": name,
         "sha256": pixels,
         "pixels_sha256": pixels,
@@ -37,6 +39,12 @@ def picture(seed: int, *, flip_bits: int = 0, lighter: int = 0) -> Row:
         "width": 64,
         "height": 48,
     }
+
+
+def _encode(thumbnail: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(thumbnail.reshape(32, 32)).save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def row(row_id: str, split: str, question: str, answer: str, *pictures: Row, **more: Any) -> Row:
