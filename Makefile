@@ -37,6 +37,7 @@ check: .venv
 	@ruff format --check .
 	@ruff check .
 	@mypy
+	@MYPYPATH=bench mypy bench --implicit-reexport --allow-subclassing-any
 
 ui: .venv
 	@python -m flows.ui

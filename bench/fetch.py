@@ -30,11 +30,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 LARGE = "large.bin"
 SIDES_PX = (140, 240)  # of images of noise, of 20 to 60 kB
@@ -52,8 +53,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         name, *rest = arguments.one
-        found = {"serve": serve, "openmedq": fetch, "img2dataset": run_img2dataset}[name](*rest)
-        print(json.dumps(found))
+        ways: dict[str, Callable[..., Any]] = {"serve": serve, "openmedq": fetch, "img2dataset": run_img2dataset}
+        print(json.dumps(ways[name](*rest)))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -111,7 +112,7 @@ def measure_large(base: str, folder: Path, arguments: argparse.Namespace) -> Non
 
 def measure_images(base: str, folder: Path, arguments: argparse.Namespace) -> None:
     """Download the images in each round, and print images per second."""
-    ways = {f"openmedq {each}": ("openmedq", each, "images") for each in CONNECTIONS}
+    ways: dict[str, tuple[Any, ...]] = {f"openmedq {each}": ("openmedq", each, "images") for each in CONNECTIONS}
     ways |= {"img2dataset {}x{} {}".format(*each): ("img2dataset", *each) for each in SETTINGS}
     speeds: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(arguments.rounds):

@@ -213,7 +213,9 @@ def read_opencv(path: Path, side_px: int, interpolation: int) -> Tensor:
     """A file through OpenCV."""
     import cv2
 
-    pixels = cv2.resize(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB), (side_px, side_px), interpolation=interpolation)
+    decoded = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    assert decoded is not None, path
+    pixels = cv2.resize(decoded, (side_px, side_px), interpolation=interpolation)
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
 
 

@@ -19,6 +19,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import mix
@@ -90,9 +91,8 @@ def measure(folder: Path, method: str, num_workers: int) -> dict[str, float]:
     del index
     chosen = np.random.default_rng(0).integers(0, len(few), (NUM_BATCHES, BATCH_SIZE))
     jobs = (Job(np.sort(each), update) for update, each in enumerate(chosen))
-    with patch.object(
-        loader.multiprocessing, "get_context", lambda _: multiprocessing.context._concrete_contexts[method]
-    ):
+    contexts: Any = multiprocessing.context._concrete_contexts  # type: ignore[attr-defined]
+    with patch.object(loader.multiprocessing, "get_context", lambda _: contexts[method]):
         started = time.perf_counter()
         batches = loader.load(rows, jobs, lambda job: np.full(len(job.rows), np.nan, np.float32), num_workers)
         next(batches)

@@ -181,8 +181,9 @@ def read_texts(samples: Sequence[Sample]) -> Iterator[str]:
 
 
 class _NoCheckpoints(Checkpoints):
-    def save(self, *_: Any) -> None:
+    def save(self, *_: Any) -> str:
         """Write nothing."""
+        return ""
 
     def resume(self, *_: Any) -> History:
         """Start anew."""
@@ -350,7 +351,7 @@ def run_stock(
             pad_id=processor.tokenizer.pad_token_id,
             labels=[row["labels"] for row in picked],
         )
-        found = {"input_ids": batch.ids, "attention_mask": batch.mask, "labels": batch.labels}
+        found: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.mask, "labels": batch.labels}
         found["num_real"] = int(batch.mask.sum())
         shown = [row["pixel_values"] for row in picked if row["pixel_values"] is not None]
         return found | ({"pixel_values": torch.cat(shown)} if shown else {})

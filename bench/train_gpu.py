@@ -97,7 +97,7 @@ def main() -> None:
     if arguments.tiny:
         arguments.updates, arguments.skip, arguments.workers = 2, 1, 2
         torch.set_num_threads(1)
-        torch.nn.Module.compile = partialmethod(torch.nn.Module.compile, backend="aot_eager")  # type: ignore[method-assign]
+        torch.nn.Module.compile = partialmethod(torch.nn.Module.compile, backend="aot_eager")  # type: ignore[assignment]
     elif not torch.cuda.is_available():
         raise SystemExit("error: torch finds no CUDA device; --tiny runs on the CPU")
     warnings.filterwarnings("ignore")
@@ -231,8 +231,8 @@ class Bench:
 def configure(is_tiny: bool) -> Train:
     """Return the settings of the paper, for random weights; `is_tiny`: a model of two layers."""
     settings = config.profile(Path(openmedq.__file__).parent / "conf", "paper").train
-    vision = {"encoder": "scratch", "weights": None}
-    lm = {"weights": RANDOM}
+    vision: dict[str, Any] = {"encoder": "scratch", "weights": None}
+    lm: dict[str, Any] = {"weights": RANDOM}
     changes: dict[str, Any] = {}
     if is_tiny:
         vision |= {"image_size_px": 48, "patch_size_px": 8, "width": 48, "num_layers": 2, "num_heads": 2}
