@@ -181,3 +181,12 @@ def test_real_copies_are_found_and_real_look_alikes_are_not(tmp_path: Path, real
     }
     assert len(copies - found) <= 0.05 * len(copies)
     assert not {pair for pair in found - copies if pair[2] == "near image" and pair[1] in {p.stem for p in paths}}
+
+
+def test_an_image_that_agrees_in_part_is_no_copy() -> None:
+    first, second = draw_slice(1), draw_slice(1, level=1)
+    first_half = first.copy()
+    first_half.paste(second.crop((160, 0, 256, 256)), (160, 0))
+    comparison = compare(np.asarray(first), np.asarray(first_half), Start(np.eye(3)))
+    assert comparison.tier is Tier.SAME_SERIES
+    assert 0.5 < comparison.agreement < 0.87
