@@ -50,6 +50,8 @@ class Batch(NamedTuple):
 
 def collect(datasets: Sequence[NormalizedDataset], params: Params, thumbnails: ThumbnailFile) -> Rows:
     """The rows of all datasets, with texts and images numbered in order of appearance, and images that are alike."""
+    path = Path(params.deduplicate.overrides)
+    lines = overrides.read(path)  # first, because what follows may take long
     texts: dict[bytes, int] = {}  # text key -> number
     pixels: dict[bytes, int] = {}  # decoded pixels -> number
     looks: dict[bytes, int] = {}  # digest of perceptual hash and thumbnail -> number
@@ -100,7 +102,7 @@ def collect(datasets: Sequence[NormalizedDataset], params: Params, thumbnails: T
             ),
         ],
         links=[near, *identities.link()],
-        overrides=overrides.read(Path(params.deduplicate.overrides), all_ids, numbered["ranks"] == EVALUATION),
+        overrides=overrides.resolve(path, lines, all_ids, numbered["ranks"] == EVALUATION),
     )
 
 
