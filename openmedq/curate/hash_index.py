@@ -32,7 +32,7 @@ class HashIndex:
 
     def search(self, queries: Hashes) -> tuple[Numbers, Numbers]:
         """Pairs (query, stored) of numbers of hashes, two sorted arrays (P,), each pair once."""
-        found = [np.empty((0, 2), np.int64)]
+        found = [np.empty(0, np.int64)]
         for (shift, width), (starts, members) in zip(_BANDS, self._buckets, strict=True):
             keys = ((queries >> np.uint64(shift)) & np.uint64(2**width - 1)).astype(np.int64)
             counts = (starts[keys + 1] - starts[keys]).astype(np.int64)
@@ -42,9 +42,9 @@ class HashIndex:
                 steps = np.arange(len(asked)) - np.repeat(firsts, counts[part])
                 stored = members[starts[keys[asked]] + steps].astype(np.int64)
                 is_near = np.bitwise_count(queries[asked] ^ self._hashes[stored]) <= RADIUS
-                found.append(np.stack([asked[is_near], stored[is_near]], axis=1))
-        pairs = np.unique(np.concatenate(found), axis=0)
-        return pairs[:, 0], pairs[:, 1]
+                found.append(asked[is_near] * len(self._hashes) + stored[is_near])
+        asked, stored = np.divmod(np.unique(np.concatenate(found)), max(1, len(self._hashes)))
+        return asked, stored
 
 
 def _fill(hashes: Hashes, shift: int, width: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

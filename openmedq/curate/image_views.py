@@ -8,7 +8,7 @@ so training images need not be decoded. Coordinates are shares of width and heig
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from scipy.fft import dct
 Gray = NDArray[np.uint8]  # (height, width)
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 Floats = NDArray[np.float32]
+Weights = Callable[[int, int], Floats]  # of edges in steps: (K, 32)
 
 SIDE = 32  # of a stored thumbnail
 PATCH_SIDE = 16  # of the patches whose correlation is compared
@@ -30,6 +31,7 @@ _DRAWN_PX = 128
 _MAX_TRIM = 12  # rows or columns of a thumbnail
 _FLAT_LEVELS = 6  # of gray, in a row that belongs to a border
 _STEPS = 4  # edges of regions are multiples of 1/4 pixel of a thumbnail
+_ALL_STEPS = SIDE * _STEPS + 1
 _PANEL_EDGES = range(9, 23)  # columns of a thumbnail where two panels may meet
 _MIN_CONTRAST = 2.0  # standard deviation of gray levels, below which a patch is blank
 _DCT = dct(np.eye(SIDE), axis=0)[:8]  # (8, 32): the low frequencies of imagehash.phash
@@ -103,25 +105,36 @@ def hash_thumbnails(thumbnails: NDArray[np.uint8], images: NDArray[np.int64], bo
 
 def make_patches(thumbnails: NDArray[np.uint8], images: NDArray[np.int64], boxes: Floats) -> Floats:
     """Parts of thumbnails as vectors whose product is their correlation, zero for blank parts: (R, 256)."""
-    patches = _resample(thumbnails, images, boxes, _patch_weights).reshape(len(images), -1)
+    patches = _resample(thumbnails, images, boxes, _patch_weights).reshape(len(images), PATCH_SIDE**2)
     patches -= patches.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(patches, axis=1, keepdims=True)
     is_drawn = norms >= _MIN_CONTRAST * PATCH_SIDE
     return np.where(is_drawn, patches / np.where(is_drawn, norms, 1), 0).astype(np.float32)
 
 
-def _resample(thumbnails: NDArray[np.uint8], images: NDArray[np.int64], boxes: Floats, weights: Any) -> Floats:
-    """Rows and columns of parts of thumbnails multiplied by the weights of their edges."""
+def _resample(thumbnails: NDArray[np.uint8], images: NDArray[np.int64], boxes: Floats, weights: Weights) -> Floats:
+    """Parts of thumbnails, with rows and columns multiplied by the weights of their edges: (R, K, K)."""
+    if not len(images):
+        return np.empty((0, 0, 0), np.float32)
     edges = np.rint(boxes * _STEPS).astype(np.int64)
-    columns, rows = (_stack(edges[:, [first, first + 2]], weights) for first in (0, 1))
-    found: Floats = rows @ thumbnails[images].astype(np.float32) @ columns.transpose(0, 2, 1)
+    columns = _multiply(lambda picked: thumbnails[images[picked]], edges[:, [0, 2]], weights)  # (R, 32, K)
+    rows = _multiply(lambda picked: columns[picked].transpose(0, 2, 1), edges[:, [1, 3]], weights)
+    return rows.transpose(0, 2, 1)
+
+
+def _multiply(read: Callable[[NDArray[np.int64]], Any], edges: NDArray[np.int64], weights: Weights) -> Floats:
+    """The last axis of values multiplied by weights of their edges; one product for all values with the same edges."""
+    different, numbers = np.unique(edges[:, 0] * _ALL_STEPS + edges[:, 1], return_inverse=True)
+    order = np.argsort(numbers, kind="stable")
+    ends = np.cumsum(np.bincount(numbers, minlength=len(different)))
+    products = []
+    for edge, picked in zip(different.tolist(), np.split(order, ends[:-1]), strict=True):
+        values = read(picked).astype(np.float32)
+        product = values.reshape(-1, SIDE) @ weights(*divmod(edge, _ALL_STEPS)).T
+        products.append(product.reshape(len(values), values.shape[1], -1))
+    found = np.empty((len(edges), *products[0].shape[1:]), np.float32)
+    found[order] = np.concatenate(products)
     return found
-
-
-def _stack(edges: NDArray[np.int64], weights: Any) -> Floats:
-    different, numbers = np.unique(edges, axis=0, return_inverse=True)
-    tables = [weights(low, high) for low, high in different.tolist()]
-    return np.stack(tables)[numbers.ravel()] if tables else np.empty((0, SIDE, SIDE), np.float32)
 
 
 @lru_cache(4096)

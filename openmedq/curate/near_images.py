@@ -45,7 +45,7 @@ from openmedq.curate.image_views import (
 from openmedq.storage.shards import Group, ShardStore
 
 MIN_CORRELATION = 0.75  # of the thumbnails of a view and a region, for a candidate
-NUM_SEARCHED = 4096  # training images that are searched at once
+NUM_SEARCHED = 1024  # training images that are searched at once: their parts fit into the cache
 NUM_AHEAD = 64  # candidates that wait for a worker
 
 _KEY = "images.list.element.pixels_sha256"
@@ -72,7 +72,9 @@ class Pair(NamedTuple):
     evidence: float
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
+    """The row group that stores an image."""
+
     source: str
     shard: str
     group: int
@@ -80,7 +82,7 @@ class _Place(NamedTuple):
 
 class _Candidate(NamedTuple):
     key: str  # pixels_sha256 of the training image
-    place: _Place
+    place: Place
     starts: Mapping[int, Start]  # by number of the evaluation image
 
 
@@ -98,7 +100,7 @@ def find_copies(samples: Path, evaluation: Iterable[Group], training: Iterable[G
     Returns:
         COPY_SCHEMA, sorted by images.
     """
-    gallery = _Gallery(evaluation)
+    gallery = Gallery(evaluation)
     candidates = gallery.search(training) if gallery.keys else iter(())
     found = [
         {"evaluation": gallery.keys[number], "training": key, "tier": str(each.tier), "evidence": each.agreement}
@@ -111,18 +113,18 @@ def find_copies(samples: Path, evaluation: Iterable[Group], training: Iterable[G
 def read_pairs(samples: Path, pairs: pa.Table, datasets: Sequence[str]) -> Iterator[Pair]:
     """The images of pairs (COPY_SCHEMA) whose two images are both in `datasets`, which should be open ones."""
     keys = {key for name in ("evaluation", "training") for key in pairs[name].to_pylist()}
-    places: dict[str, _Place] = {}
+    places: dict[str, Place] = {}
     for dataset in datasets:
         for group in ShardStore(samples / dataset).scan([_KEY]):
             for key in keys.intersection(group.rows["images"].flatten().field("pixels_sha256").to_pylist()):
-                places.setdefault(key, _Place(group.source, group.shard, group.number))
-    images = dict(_read_images(samples, places))
+                places.setdefault(key, Place(group.source, group.shard, group.number))
+    images = dict(read_images(samples, places))
     for row in pairs.to_pylist():
         if row["evaluation"] in images and row["training"] in images:
             yield Pair(images[row["evaluation"]], images[row["training"]], row["tier"], row["evidence"])
 
 
-class _Gallery:
+class Gallery:
     """The evaluation images, indexed by the hashes of their views."""
 
     def __init__(self, evaluation: Iterable[Group]) -> None:
@@ -150,10 +152,10 @@ class _Gallery:
 
     def search(self, training: Iterable[Group]) -> Iterator[_Candidate]:
         """Training images that may be copies; an image that neighboring rows share comes once."""
-        waiting: dict[str, tuple[_Place, int, bytes]] = {}
+        waiting: dict[str, tuple[Place, int, bytes]] = {}
         for group in training:
             shown = group.rows["images"].flatten()
-            place = _Place(group.source, group.shard, group.number)
+            place = Place(group.source, group.shard, group.number)
             fields = [shown.field(name).to_pylist() for name in ("pixels_sha256", "phash", "thumbnail")]
             for key, phash, thumbnail in zip(*fields, strict=True):
                 waiting.setdefault(key, (place, phash, thumbnail))
@@ -162,7 +164,7 @@ class _Gallery:
                 waiting = {}
         yield from self._search(waiting)
 
-    def _search(self, images: Mapping[str, tuple[_Place, int, bytes]]) -> Iterator[_Candidate]:
+    def _search(self, images: Mapping[str, tuple[Place, int, bytes]]) -> Iterator[_Candidate]:
         keys = list(images)
         phashes = np.array([phash for _, phash, _ in images.values()], np.uint64)
         thumbnails = np.frombuffer(b"".join(each for *_, each in images.values()), np.uint8).reshape(-1, SIDE, SIDE)
@@ -205,7 +207,7 @@ def _compare_all(
 ) -> Iterator[tuple[str, int, Comparison]]:
     """Compare each candidate; yields (key of the training image, number of the evaluation image, comparison)."""
     starts: dict[str, Mapping[int, Start]] = {}
-    places: dict[str, _Place] = {}
+    places: dict[str, Place] = {}
     for key, place, found in candidates:
         if key not in starts:
             starts[key], places[key] = found, place
@@ -216,7 +218,7 @@ def _compare_all(
         for number, comparison in zip(starts[key], future.result(), strict=True):
             yield key, number, comparison
 
-    for key, encoded in _read_images(samples, places):
+    for key, encoded in read_images(samples, places):
         own = [(images[number], start) for number, start in starts[key].items()]
         waiting.append((key, executor.submit(_compare_with, own, encoded)))
         if len(waiting) > NUM_AHEAD:
@@ -230,7 +232,7 @@ def _compare_with(evaluation: Sequence[tuple[Gray, Start]], training: bytes) -> 
     return [compare(own, gray, start) for own, start in evaluation]
 
 
-def _read_images(samples: Path, places: Mapping[str, _Place]) -> Iterator[tuple[str, bytes]]:
+def read_images(samples: Path, places: Mapping[str, Place]) -> Iterator[tuple[str, bytes]]:
     """Stored bytes by `pixels_sha256`, read row group by row group."""
     wanted: dict[tuple[str, str], dict[int, set[str]]] = {}
     for key, (source, shard, number) in places.items():
