@@ -21,7 +21,8 @@ from openmedq.curate.fingerprints import make_keys
 from openmedq.curate.identity import Identities
 from openmedq.curate.images import ThumbnailFile, find_pairs
 from openmedq.curate.links import Numbers, link_pairs
-from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, find_copies
+from openmedq.curate.looks import confirm_looks
+from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, Place, find_copies
 from openmedq.curate.near_texts import QuestionIndex, read_questions
 from openmedq.curate.questions import Question, compare
 from openmedq.curate.reasons import Tier
@@ -50,17 +51,21 @@ class Batch(NamedTuple):
 
 def collect(datasets: Sequence[NormalizedDataset], params: Params, thumbnails: ThumbnailFile) -> Rows:
     """The rows of all datasets, with texts and images numbered in order of appearance, and images that are alike."""
+    path = Path(params.deduplicate.overrides)
+    lines = overrides.read(path)  # first, because what follows may take long
     texts: dict[bytes, int] = {}  # text key -> number
     pixels: dict[bytes, int] = {}  # decoded pixels -> number
     looks: dict[bytes, int] = {}  # digest of perceptual hash and thumbnail -> number
     phashes: list[int] = []  # of each look
+    stored: list[tuple[str, Place]] = []  # of each look, its first image
     ids: list[pa.Array] = []
     columns: dict[str, list[Numbers]] = defaultdict(lambda: [np.empty(0, np.int64)])
     identities = Identities()
     index, evaluation_ids = _index_questions(datasets, params)
     copies = []  # (row, position in evaluation_ids, share)
-    for dataset, place, first, rows, _ in scan(datasets, params, [*_SHOWN, "turns", "labels"], with_names=True):
+    for dataset, place, first, rows, group in scan(datasets, params, [*_SHOWN, "turns", "labels"], with_names=True):
         shown = rows["images"].flatten()
+        where = Place(*group[:3])
         own: dict[str, list[int]] = {"pixels": [], "looks": []}
         fingerprints = [shown.field(name).to_pylist() for name in _FINGERPRINTS]
         for sha256, phash, thumbnail in zip(*fingerprints, strict=True):
@@ -69,6 +74,7 @@ def collect(datasets: Sequence[NormalizedDataset], params: Params, thumbnails: T
             own["looks"].append(looks.setdefault(look, len(looks)))
             if len(looks) > len(phashes):
                 phashes.append(phash)
+                stored.append((sha256, where))
                 thumbnails.append(thumbnail)
         ranks = np.array([RANKS[role] for split in rows["split"].to_pylist() if (role := dataset.role_of(split))])
         ids.append(rows["id"])
@@ -94,13 +100,13 @@ def collect(datasets: Sequence[NormalizedDataset], params: Params, thumbnails: T
         ids=all_ids,
         **numbered,
         pairs=[
-            _pair_looks(np.array(phashes, np.uint64), thumbnails, params),
+            _pair_looks(np.array(phashes, np.uint64), thumbnails, stored, params),
             *_pair_images(
                 datasets, params, pixels, numbered["looks"][np.unique(numbered["pixels"], return_index=True)[1]]
             ),
         ],
         links=[near, *identities.link()],
-        overrides=overrides.read(Path(params.deduplicate.overrides), all_ids, numbered["ranks"] == EVALUATION),
+        overrides=overrides.resolve(path, lines, all_ids, numbered["ranks"] == EVALUATION),
     )
 
 
@@ -165,10 +171,17 @@ def _has_no_image(rows: pa.RecordBatch) -> NDArray[np.bool_]:
     return np.asarray(pc.fill_null(pc.equal(pc.list_value_length(rows["images"]), 0), True))
 
 
-def _pair_looks(phashes: NDArray[np.uint64], thumbnails: ThumbnailFile, params: Params) -> ImagePairs:
-    """The looks that are alike, with 1 - the mean difference of the thumbnails' gray levels as a share of 255."""
+def _pair_looks(
+    phashes: NDArray[np.uint64], thumbnails: ThumbnailFile, stored: Sequence[tuple[str, Place]], params: Params
+) -> ImagePairs:
+    """The looks that are alike, on their pixels too; evidence: 1 - mean difference of gray levels / 255."""
     settings = params.deduplicate
     left, right = find_pairs(phashes, thumbnails, settings.hamming_radius, settings.thumbnail_distance)
+    keys = [(stored[one][0], stored[other][0]) for one, other in zip(left.tolist(), right.tolist(), strict=True)]
+    places = {key: place for number in np.union1d(left, right).tolist() for key, place in [stored[number]]}
+    with open_executor(params.execution.workers) as executor:
+        is_same = np.array(list(confirm_looks(paths.SAMPLES, keys, places, executor)), np.bool_)
+    left, right = left[is_same], right[is_same]
     likeness = [np.empty(0, np.float32)]
     for start in range(0, len(left), COMPARED_AT_ONCE):
         one, other = (thumbnails[side[start : start + COMPARED_AT_ONCE]].astype(np.int16) for side in (left, right))

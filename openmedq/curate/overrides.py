@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,12 +26,18 @@ class Override(NamedTuple):
     is_copy: bool
 
 
-def read(path: Path, ids: pa.Array, is_evaluation: NDArray[np.bool_]) -> list[Override]:
-    """The decisions about the rows that take part, given their ids and whether they are of evaluation splits: (R,).
+class Line(NamedTuple):
+    """A line of the file."""
+
+    number: int
+    fields: list[str]
+
+
+def read(path: Path) -> list[Line]:
+    """The lines with decisions.
 
     Raises:
-        ParamsError: the file is missing, or a line is not two different known ids and a decision. The message names
-            the line and does not repeat ids, which may be those of a dataset with restricted access.
+        ParamsError: the file is missing, or a line is not two different ids and a decision.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -43,23 +50,29 @@ def read(path: Path, ids: pa.Array, is_evaluation: NDArray[np.bool_]) -> list[Ov
         raise ParamsError(f"{path}: is not CSV in UTF-8 ({error})") from None
     if not lines or [name.strip() for name in lines[0]] != HEADER:
         raise ParamsError(f"{path}: the first line must be {','.join(HEADER)}")
-    names = [[field.strip() for field in line] for line in lines[1:]]
-    for number, line in enumerate(names, start=2):
-        if line and (len(line) != len(HEADER) or line[2] not in DECISIONS or line[0] == line[1]):
+    found = [Line(number, [field.strip() for field in line]) for number, line in enumerate(lines[1:], 2) if line]
+    for number, fields in found:
+        if len(fields) != len(HEADER) or fields[2] not in DECISIONS or fields[0] == fields[1]:
             raise ParamsError(f"{path}: line {number} is not two different ids and {' or '.join(DECISIONS)}")
-    known = pc.index_in(pa.array([name for line in names for name in line[:2]], pa.string()), ids).to_pylist()
-    found, taken = [], iter(known)
-    for number, line in enumerate(names, start=2):
-        if line:
-            row, other = next(taken), next(taken)
-            if row is None or other is None:
-                field = HEADER[0] if row is None else HEADER[1]
-                raise ParamsError(
-                    f"{path}: line {number}: no row that takes part has the id in {field}; remove the line"
-                )
-            if is_evaluation[row] and is_evaluation[other]:
-                raise ParamsError(
-                    f"{path}: line {number}: both rows are evaluation rows, which are always kept; remove it"
-                )
-            found.append(Override(row, other, line[2] == COPY))
+    return found
+
+
+def resolve(path: Path, lines: Sequence[Line], ids: pa.Array, is_evaluation: NDArray[np.bool_]) -> list[Override]:
+    """The decisions about the rows that take part, given their ids and whether they are of evaluation splits: (R,).
+
+    Raises:
+        ParamsError: an id is unknown, or both rows are evaluation rows. The message names the line and does not repeat
+            ids, which may be those of a dataset with restricted access.
+    """
+    known = [
+        pc.index_in(pa.array([line.fields[place] for line in lines], pa.string()), ids).to_pylist() for place in (0, 1)
+    ]
+    found = []
+    for (number, fields), row, other in zip(lines, *known, strict=True):
+        if row is None or other is None:
+            name = HEADER[0] if row is None else HEADER[1]
+            raise ParamsError(f"{path}: line {number}: no row that takes part has the id in {name}; remove the line")
+        if is_evaluation[row] and is_evaluation[other]:
+            raise ParamsError(f"{path}: line {number}: both rows are evaluation rows, which are always kept; remove it")
+        found.append(Override(row, other, fields[2] == COPY))
     return found

@@ -7,6 +7,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,7 @@ def write_sets(
         }
         (folder / "counts.json").write_text(json.dumps(counts), encoding="utf-8")
     paths.CATALOGUE.parent.mkdir(exist_ok=True)
+    Path("data/copies.csv").write_text("id_a,id_b,decision\n", encoding="utf-8")
     paths.CATALOGUE.write_text(yaml.safe_dump({"datasets": catalogue}, sort_keys=False), encoding="utf-8")
 
 

@@ -105,8 +105,7 @@ def test_a_role_in_force_counts_not_the_cards() -> None:
 
 
 def test_bytes_are_read_of_evaluation_images_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless a training image is a candidate for a near copy, as none is here."""
-    write_sets(make_rows(), CARDS)
+    """Unless images are candidates for copies, as none is here."""
     asked: list[str] = []
     read = ShardStore.scan
 
@@ -118,7 +117,10 @@ def test_bytes_are_read_of_evaluation_images_only(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         ShardStore, "scan_groups", lambda _, wanted, columns: iter(wanted and [asked.append("candidate")])
     )
-    write_sets([each for each in make_rows() if each["source"] != "a_second"], CARDS | {"a_second": {"roles": {}}})
+    write_sets(
+        [each for each in make_rows() if each["source"] != "a_second" and each["id"] != "b_first/3"],
+        CARDS | {"a_second": {"roles": {}}},
+    )
     run_stage()
     assert set(asked) == {"b_first", "text", "absent"}, "datasets with an evaluation split"
 
