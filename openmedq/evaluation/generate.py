@@ -2,7 +2,8 @@
 
 Rows are read in windows. While the device answers a window, a thread reads the next one: it tokenizes the prompts and
 decodes the images. The rows of a window are sorted by length and divided into batches with a limit of tokens. A row
-leaves its batch when its answer ends, so that long answers do not wait for short ones or the reverse.
+leaves its batch when its answer ends. An image that several rows show is decoded once in a window, and encoded once in
+a batch.
 
 In fp32 the answers do not depend on the batches and the order of the rows. In bf16 rounding decides between tokens of
 nearly equal probability, and it depends on the batch; `bench/generate.py` shows the share of equal answers.
@@ -70,7 +71,8 @@ def load_answerer(folder: Path, *, device: torch.device | str, max_new_tokens: i
     size = count_window_rows(batch_size)
 
     def read(samples: Sequence[Sample], start: int) -> list[_Row]:
-        return [_read(sample, model, processor) for sample in samples[start : start + size]]
+        decoded: dict[bytes | Path | None, Tensor] = {}
+        return [_read(sample, model, processor, decoded) for sample in samples[start : start + size]]
 
     def answer_window(rows: Sequence[_Row]) -> list[Answer]:
         answers: dict[int, Answer] = {}
@@ -107,20 +109,29 @@ def divide(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     return batches
 
 
-def _read(sample: Sample, model: LlavaForConditionalGeneration, processor: Any) -> _Row:
+def _read(
+    sample: Sample, model: LlavaForConditionalGeneration, processor: Any, decoded: dict[bytes | Path | None, Tensor]
+) -> _Row:
+    """Read a row; of equal images in `decoded`, all rows have the same tensor."""
     tokenizer, images = processor.tokenizer, processor.image_processor
     ids, num_cut = fit_prompt(sample, tokenizer, model.config.image_seq_length, tokenizer.model_max_length)
-    pixels = [decode(image, images.size["height"], images.resample) for image in sample.images]
-    return _Row(replace(sample, images=()), ids, pixels, num_cut > 0)
+    keys = [image.data or image.path for image in sample.images]
+    for key, image in zip(keys, sample.images, strict=True):
+        if key not in decoded:
+            decoded[key] = decode(image, images.size["height"], images.resample)
+    return _Row(replace(sample, images=()), ids, [decoded[key] for key in keys], num_cut > 0)
 
 
 def _answer(
     rows: Sequence[_Row], model: LlavaForConditionalGeneration, processor: Any, max_new_tokens: int
 ) -> list[Answer]:
     tokenizer = processor.tokenizer
-    pixels = [image for row in rows for image in row.pixels]
-    batch = collate([row.ids for row in rows], pixels, pad_id=tokenizer.pad_token_id, side="left").to(model.device)
-    written, log_probs = _decode(batch, model, processor, max_new_tokens)
+    shown = [image for row in rows for image in row.pixels]
+    distinct = {id(image): image for image in shown}
+    number_of = {key: number for number, key in enumerate(distinct)}
+    batch = collate([row.ids for row in rows], list(distinct.values()), pad_id=tokenizer.pad_token_id, side="left")
+    numbers = [number_of[id(image)] for image in shown]
+    written, log_probs = _decode(batch.to(model.device), numbers, model, processor, max_new_tokens)
     answers = []
     for row, ids, probability in zip(rows, written.tolist(), log_probs.exp().tolist(), strict=True):
         is_ended = tokenizer.eos_token_id in ids
@@ -132,11 +143,18 @@ def _answer(
 
 @torch.inference_mode()
 def _decode(
-    batch: Batch, model: LlavaForConditionalGeneration, processor: Any, max_new_tokens: int
+    batch: Batch, shown: Sequence[int], model: LlavaForConditionalGeneration, processor: Any, max_new_tokens: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the most likely tokens, (B, max_new_tokens), and the sum of their log-probabilities, (B,)."""
+    """Return the most likely tokens, (B, max_new_tokens), and the sum of their log-probabilities, (B,).
+
+    `shown` are the numbers of the rows' images in the pixels of the batch, which holds each image once.
+    """
     end, pad = processor.tokenizer.eos_token_id, processor.tokenizer.pad_token_id
-    inputs = batch.inputs(processor.image_processor)
+    inputs: dict[str, Any] = batch.inputs(processor.image_processor)
+    if shown:
+        encoded = model.get_image_features(pixel_values=inputs.pop("pixel_values"), return_dict=True)
+        encoded.pooler_output = [encoded.pooler_output[number] for number in shown]
+        inputs["mm_encoder_outputs"] = {"image": encoded}
     mask = inputs["attention_mask"]  # of padding on the left
     positions = (mask.cumsum(1) - 1).clamp_min(0)
     written = torch.full((len(mask), max_new_tokens), pad, device=mask.device)

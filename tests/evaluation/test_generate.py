@@ -13,9 +13,9 @@ import torch
 from openmedq.evaluation import generate
 from openmedq.evaluation.generate import END, LENGTH, Answer, divide, load_answerer
 from openmedq.model import model as models
-from openmedq.model.batch import collate
+from openmedq.model.batch import Batch, collate
 from openmedq.model.prompt import encode_prompt
-from openmedq.schema import Sample, Task, Turn
+from openmedq.schema import Image, Sample, Task, Turn
 from tests.model import tiny
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
@@ -138,6 +138,27 @@ def test_rows_are_read_a_window_ahead_and_not_further(folder: Path, samples: lis
     next(given)
     assert read == [0, 8]
     assert len(list(given)) == len(many) - 1
+
+
+def test_equal_images_are_decoded_and_encoded_once(
+    folder: Path, samples: list[Sample], answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    encoded: list[int] = []
+    decode, normalize = generate.decode, Batch.inputs
+
+    def count_decoded(image: Image, *rest: Any) -> Any:
+        decoded.append(image.image_id)
+        return decode(image, *rest)
+
+    def count_encoded(self: Batch, *rest: Any) -> Any:
+        encoded.append(len(self.pixels))
+        return normalize(self, *rest)
+
+    monkeypatch.setattr(generate, "decode", count_decoded)
+    monkeypatch.setattr(Batch, "inputs", count_encoded)
+    check_equal(answer(folder, samples, 100), answers)
+    assert (sorted(decoded), encoded) == (["image-0", "image-1"], [2])
 
 
 @pytest.mark.parametrize("max_tokens", [1, 20, 55, 10**6])
