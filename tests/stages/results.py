@@ -125,3 +125,9 @@ def call_miniatures() -> None:
 
 def _write_json(path: Any, tree: Any) -> None:
     path.write_text(json.dumps(tree), encoding="utf-8")
+
+
+def replace_model(patch: pytest.MonkeyPatch, answer: Answerer) -> None:
+    """Let the stage evaluate answer with a function, without a model and its likelihoods."""
+    patch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
+    patch.setattr(evaluate.likelihood, "measure", lambda _, __, asked, ___: [{}] * len(asked))

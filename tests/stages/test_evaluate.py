@@ -21,7 +21,7 @@ from openmedq.schema import CLEAN_SCHEMA, Sample
 from openmedq.storage.tables import CLEAN_TABLE, write_table
 from tests.curate.corpus import make_params
 from tests.recorded import Recorded
-from tests.stages.results import encode, reply, write_run
+from tests.stages.results import encode, replace_model, reply, write_run
 
 SETTINGS = {"max_new_tokens": 4, "num_resamples": 50}
 
@@ -30,8 +30,7 @@ SETTINGS = {"max_new_tokens": 4, "num_resamples": 50}
 def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_run()
-    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer_by_rule)
-    monkeypatch.setattr(evaluate.likelihood, "measure", lambda _, __, asked, ___: [{}] * len(asked))
+    replace_model(monkeypatch, answer_by_rule)
 
 
 def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
