@@ -14,6 +14,8 @@ from openmedq.evaluation.terminal import make_table
 from openmedq.reporting.results import EXCLUDED, WHERE_NEXT, DatasetResult, Results, Tree, read_results
 from openmedq.schema import Role
 
+MAX_COLUMNS = 5  # of a table of scores without intervals, so that it fits a terminal
+
 
 def print_summary() -> None:
     """Print the tables on the standard output."""
@@ -35,16 +37,12 @@ def _show_scores(console: Console, results: Results) -> None:
     if not results.evaluation:
         _print(console, f"No scores: {paths.EVALUATION / 'metrics.json'} not found; `dvc repro evaluate` writes it.")
         return
-    scored = [scores for _, scores in results.iterate_scores()]
-    headline = [metric for metric in results.metrics if metric["is_headline"]]
-    others = [metric for metric in results.metrics if not metric["is_headline"]]
-    of_all = [metric for metric in others if all(metric["name"] in scores for scores in scored)]
-    of_some = [metric for metric in others if metric not in of_all and any(metric["name"] in each for each in scored)]
-    groups = (("Scores of answers, percent", headline), ("More scores", of_all), ("Of some of the questions", of_some))
-    shown = [_tabulate_scores(results, title, metrics) for title, metrics in groups if metrics]
-    if shown[0].row_count:
-        for table in shown:
-            console.print(table)
+    if any(_iterate_scores(results)):
+        scored = [metric for metric in results.metrics if metric["name"] in results.evaluation["all"]]
+        console.print(_tabulate_scores(results, [metric for metric in scored if metric["is_headline"]]))
+        others = [metric for metric in scored if not metric["is_headline"]]
+        for start in range(0, len(others), MAX_COLUMNS):
+            console.print(_tabulate_scores(results, others[start : start + MAX_COLUMNS]))
     else:
         _print(console, "No scores: the mix has no row of an evaluation split.")
     if miniatures := [each.card.id for each in results.datasets if each.is_miniature]:
@@ -52,13 +50,14 @@ def _show_scores(console: Console, results: Results) -> None:
     console.print()
 
 
-def _tabulate_scores(results: Results, title: str, metrics: Sequence[Tree]) -> Table:
-    """Some of the metrics, those of the headline with intervals; all of them do not fit beside each other."""
+def _tabulate_scores(results: Results, metrics: Sequence[Tree]) -> Table:
+    """Some metrics: the headline ones with intervals and baselines, or others, which do not fit beside them."""
     columns: list[tuple[str, str, bool]] = []  # title, score, whether with its interval
     for metric in metrics:
         columns.append((metric["title"].replace(" ", "\n"), metric["name"], metric["is_headline"]))
         if metric["has_baseline"]:
             columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
+    title = "Scores of answers, percent" if metrics[0]["is_headline"] else "More scores"
     table = make_table(title, "source", "rows", *(title for title, _, _ in columns))
     for name, scores in _iterate_scores(results):
         cells = (_format(scores, score, has_interval=has_interval) for _, score, has_interval in columns)

@@ -31,12 +31,6 @@ def reply(text: str) -> Answer:
     return Answer(text, len(text.split()), END, False, 0.5)
 
 
-def replace_model(monkeypatch: pytest.MonkeyPatch, answer: Answerer) -> None:
-    """Let evaluate take answers from a function, and no likelihoods."""
-    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
-    monkeypatch.setattr(evaluate.likelihood, "measure", lambda _, __, asked, ___: [{}] * len(asked))
-
-
 def write_run(**sections: Any) -> None:
     """Catalogue, samples, verdicts and mix below the current folder."""
     rows = [
