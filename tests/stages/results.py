@@ -8,13 +8,11 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
-import pytest
 import yaml
 
 from openmedq import paths
 from openmedq.curate import deduplicate, mix
-from openmedq.evaluation import evaluate
-from openmedq.evaluation.generate import END, Answer, Answerer
+from openmedq.evaluation.generate import END, Answer
 from tests.curate.corpus import Row, make_params, picture, row, write_sets
 
 CARDS: dict[str, dict[str, Any]] = {
