@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import runpy
@@ -12,9 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import PIL.Image
 import pytest
 import yaml
 
+from openmedq import cli
 from openmedq.cli import make_parser
 from openmedq.config import Params
 from openmedq.stages import STAGES
@@ -125,3 +128,34 @@ def test_the_script_starts_the_processes_and_then_queues_the_job_again_or_not(
     assert (done.returncode, done.stderr) == (status, "")
     calls = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
     assert calls == ["3 1 4 node1 20007 -m openmedq train", *then]
+
+
+def test_the_tutorials_own_data_are_checked_and_normalized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table, declaration, commands = (
+        re.findall(rf"^```{kind}\n({start}.*?)^```$", TEXTS["tutorial.md"], re.MULTILINE | re.DOTALL)[0]
+        for kind, start in (("", "file,"), ("yaml", "local:"), ("bash", "python -m openmedq catalogue"))
+    )
+    Path("clinic").mkdir()
+    for number in range(1, 21):
+        PIL.Image.new("L", (64, 64), 10 * number).save(f"clinic/scan-{number:02}.png")
+    row = table.splitlines()[1]
+    rows = [row.replace("scan-01", f"scan-{n:02}").replace("p1", f"p{n}") for n in range(1, 21)]
+    rows += [row.replace("scan-01", "scan-99")]
+    Path("clinic/questions.csv").write_text("\n".join([table.splitlines()[0], *rows]), encoding="utf-8")
+    Path("data/miniature").mkdir(parents=True)  # by `make run`
+    shutil.copy(DOCS.parent / "data" / "copies.csv", "data")
+    assert cli.main(["profile", "miniature"]) == 0
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    assert "\nlocal: {}" in text
+    Path("params.yaml").write_text(re.sub(r"\nlocal: \{\}.*", f"\n{declaration}", text), encoding="utf-8")
+    for command in commands.splitlines():
+        if command.startswith("python -m openmedq "):
+            assert cli.main(command.split()[3:]) == 0, command
+    assert re.search(r"20 .*\n(.*\n)*.*image missing", capsys.readouterr().out)
+    for command in ("manifest", "download clinic", "normalize clinic"):
+        assert cli.main(command.split()) == 0
+    counts = json.loads(Path("data/samples/clinic/counts.json").read_text(encoding="utf-8"))
+    assert (counts["read"], counts["rejected"]) == (20, {"image missing": 1})

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import PIL.Image
+import pytest
 import yaml
 
 from openmedq import paths
 from openmedq.curate import deduplicate, mix
-from openmedq.evaluation.generate import END, Answer
+from openmedq.evaluation import evaluate
+from openmedq.evaluation.generate import END, Answer, Answerer
 from tests.curate.corpus import Row, make_params, picture, row, write_sets
 
 CARDS: dict[str, dict[str, Any]] = {
@@ -27,6 +29,12 @@ CARDS: dict[str, dict[str, Any]] = {
 def reply(text: str) -> Answer:
     """The answer of a model that is not one."""
     return Answer(text, len(text.split()), END, False, 0.5)
+
+
+def replace_model(monkeypatch: pytest.MonkeyPatch, answer: Answerer) -> None:
+    """Let evaluate take answers from a function, and no likelihoods."""
+    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
+    monkeypatch.setattr(evaluate.likelihood, "measure", lambda _, __, asked, ___: [{}] * len(asked))
 
 
 def write_run(**sections: Any) -> None:
