@@ -74,7 +74,7 @@ def format_share(share: float) -> str:
     percent = 100 * share
     if 0 < percent < 0.1:
         return "< 0.1 %"
-    return f"{percent:.1f} %" if percent < 1 else f"{percent:.0f} %"
+    return f"{percent:.1f} %" if 0 < percent < 1 else f"{percent:.0f} %"
 
 
 def draw_neighbors(neighbors: Iterable[Neighbor], side_px: int) -> Markup:

@@ -17,6 +17,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from openmedq import paths
 from openmedq.schema import Role, Sample
+from openmedq.storage.images import THUMBNAIL_SIDE_PX
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_index
 
@@ -102,8 +103,7 @@ class TrainingRows:
 
 def standardize(thumbnails: Sequence[bytes]) -> Floats:
     """Return thumbnails, (N, 1024), with mean 0 and norm 1; an even one is all 0."""
-    pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(len(thumbnails), -1).astype(np.float32)
-    if len(pixels):
-        pixels -= pixels.mean(axis=1, keepdims=True)
-        pixels /= np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1)
+    pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_SIDE_PX**2).astype(np.float32)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    pixels /= np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1)
     return pixels

@@ -69,7 +69,7 @@ def _choose(params: Params) -> tuple[Sample, Row | None]:
     row, sample = by_id.get(picked, examples[0])
     with st.container(horizontal=True, height=340):
         for each, shown in examples:
-            with st.container(border=True, width=180):
+            with st.container(border=True, width=150):
                 _draw_card(each, shown, is_picked=each is row)
     return sample, row
 
@@ -132,7 +132,7 @@ def _ask(sample: Sample) -> Sample | None:
 def _answer(sample: Sample, row: Row | None, params: Params) -> None:
     model = _load_model(_version(paths.MODEL), params.execution.device, params.evaluate.max_new_tokens)
     replies = model.ask(sample)
-    names = ["With the image", "With a black image"] if sample.images else ["Answer of the model"]
+    names = ["With the image", "With a black image"] if sample.images else ["Without an image"]
     rows = [
         (name, reply.answer.text or "(empty)", _describe(reply)) for name, reply in zip(names, replies, strict=True)
     ]
@@ -140,11 +140,17 @@ def _answer(sample: Sample, row: Row | None, params: Params) -> None:
         rows.append(("Reference", row["reference"], ""))
     question = sample.turns[-1].question or f"({sample.task})"
     st.header("Answer", anchor=False)
-    st.html(Markup('<div role="status">{}</div>').format(drawing.draw_table(question, ("", "Answer", "Probability"), rows)))
+    st.html(
+        Markup('<div role="status">{}</div>').format(
+            drawing.draw_table(question, ("Input", "Answer", "Probability"), rows)
+        )
+    )
     if replies[0].shares:
         st.header("Probability of the options", anchor=False)
-        totals = ", ".join(drawing.format_share(reply.total) for reply in replies)
-        caption = f"Shares of the options. The probability that the answer is one of them: {totals}."
+        totals = (
+            f"{name.lower()} {drawing.format_share(reply.total)}" for name, reply in zip(names, replies, strict=True)
+        )
+        caption = f"Shares of the options. Probability that the answer is one of them: {', '.join(totals)}."
         shares = [
             (option, *(drawing.draw_share(reply.shares[option]) for reply in replies)) for option in replies[0].shares
         ]
@@ -175,7 +181,10 @@ def _show_evidence(sample: Sample, params: Params) -> None:
     for column, (title, neighbors) in zip(st.columns(2, gap="large"), found.items(), strict=True):
         with column:
             st.subheader(title, anchor=False)
-            st.html(drawing.draw_neighbors(neighbors, NEIGHBOR_PX)) if neighbors else st.text("None.")
+            if neighbors:
+                st.html(drawing.draw_neighbors(neighbors, NEIGHBOR_PX))
+            else:
+                st.text("None.")
 
 
 @st.cache_data(max_entries=1, show_spinner="reading examples")
