@@ -22,6 +22,7 @@ STYLE = """<style>
 .oq th, .oq td { text-align: left; vertical-align: top; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid #8886;
   overflow-wrap: anywhere; }
 .oq thead th { font-size: .875rem; }
+.oq thead th + th { width: 40%; }
 .oq tbody th { font-weight: 400; }
 .oq .bar { display: block; border-top: .5rem solid #0d8a7c; margin-top: .3rem; border-radius: 2px; }
 .oq .images { display: flex; flex-wrap: wrap; gap: .5rem; }
