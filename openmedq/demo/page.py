@@ -150,7 +150,7 @@ def _answer(sample: Sample, row: Row | None, params: Params) -> None:
         totals = (
             f"{name.lower()} {drawing.format_share(reply.total)}" for name, reply in zip(names, replies, strict=True)
         )
-        caption = f"Shares of the options. Probability that the answer is one of them: {', '.join(totals)}."
+        caption = f"Shares of the options. Probability that the model writes exactly one of them: {', '.join(totals)}."
         shares = [
             (option, *(drawing.draw_share(reply.shares[option]) for reply in replies)) for option in replies[0].shares
         ]

@@ -23,7 +23,7 @@ class Reply(NamedTuple):
 
     answer: Answer
     shares: dict[str, float]  # option, or yes and no: its share of `total`; empty if the question has neither
-    total: float  # probability that the answer is one of the options
+    total: float  # probability that the model writes exactly one of the options
 
 
 class Model:
