@@ -16,6 +16,7 @@ MAX_UPLOAD_MB = 50
 OPTIONS = {
     "server.headless": "true",  # does not open a browser or ask for an e-mail address
     "server.fileWatcherType": "none",
+    "runner.magicEnabled": "false",  # an expression of the page's code is not shown on the page
     "server.maxUploadSize": str(MAX_UPLOAD_MB),
     "client.toolbarMode": "minimal",
     "client.showErrorDetails": "type",  # stack traces are printed in the terminal only

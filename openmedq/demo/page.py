@@ -7,38 +7,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
+from markupsafe import Markup
 
 from openmedq import config, paths
 from openmedq.config import Params
-from openmedq.demo.asking import blacken, compose, reword
+from openmedq.demo import drawing
+from openmedq.demo.asking import compose, reword
+from openmedq.demo.evidence import TrainingRows
 from openmedq.errors import OpenMedQError
 from openmedq.model import provenance
 from openmedq.reporting.examples import Row, pick_predictions
 from openmedq.reporting.results import read_results
 from openmedq.schema import Sample
 from openmedq.storage.images import FORMATS, BrokenImage, encode
+from openmedq.storage.tables import INDEX
 
 if TYPE_CHECKING:
-    from openmedq.evaluation.generate import Answerer
+    from openmedq.demo.replies import Model, Reply
 
-NUM_EXAMPLES = 24
-EVALUATED, OWN, NONE = "a record of the evaluation", "own images", "no image"
+NUM_EXAMPLES = 12
+NUM_NEIGHBORS = 5
+CARD_PX, SHOWN_PX, NEIGHBOR_PX = 240, 640, 160
+EVALUATED, OWN, NONE = "an example of the evaluation", "own images", "no image"
 SUFFIXES = sorted({*(name.lower() for name in FORMATS), "jpg", "tif"})
 
 
 def main() -> None:
     """Render the page: choose an image, ask, read the answer."""
     st.set_page_config(page_title="OpenMedQ", layout="wide")
-    st.title("Ask the model")
+    st.html(drawing.STYLE)
+    st.title("Ask the model", anchor=False)
     params = config.load(paths.PARAMS)
     _describe_training()
+    sample, row = _choose(params)
     left, right = st.columns(2, gap="large")
     with left:
-        sample, row = _choose(params)
+        _show(sample, row)
     with right:
         asked = _ask(sample)
-        if asked is not None:
-            _answer(asked, row if asked == sample else None, params)
+    if asked is not None:
+        _answer(asked, row if asked == sample else None, params)
+        _show_evidence(asked, params)
 
 
 def _describe_training() -> None:
@@ -50,24 +59,34 @@ def _describe_training() -> None:
 
 
 def _choose(params: Params) -> tuple[Sample, Row | None]:
-    """Return the sample to ask about and, for a record of the evaluation, its prediction."""
+    """Return the sample to ask about and, for an example of the evaluation, its prediction."""
     examples = _read_examples(_version(paths.EVALUATION / "predictions.parquet"))
-    kind = st.radio("About", [EVALUATED, OWN, NONE] if examples else [OWN, NONE], horizontal=True)
-    row = None
-    if kind == EVALUATED:
-        row, sample = st.selectbox("Record", examples, format_func=_label)
-    else:
-        sample = compose(_upload(params) if kind == OWN else [])
-    if sample.images:
-        st.image([image.data for image in sample.images if image.data], width=280)
-    if row is not None:
-        st.text(f"{row['source']}: {row['provenance']['file']}, {row['provenance']['record']}; {row['licence']}")
+    kind = st.radio("Ask about", [EVALUATED, OWN, NONE] if examples else [OWN, NONE], horizontal=True)
+    if kind != EVALUATED:
+        return compose(_upload(params) if kind == OWN else []), None
+    by_id = {row["id"]: (row, sample) for row, sample in examples}
+    picked = st.session_state.get("picked")
+    row, sample = by_id.get(picked, examples[0])
+    with st.container(horizontal=True, height=340):
+        for each, shown in examples:
+            with st.container(border=True, width=150):
+                _draw_card(each, shown, is_picked=each is row)
     return sample, row
 
 
-def _label(example: tuple[Row, Sample]) -> str:
-    row, _ = example
-    return f"{row['id']}: {textwrap.shorten(row['question'] or row['task'], 60, placeholder='…')}"
+def _draw_card(row: Row, sample: Sample, *, is_picked: bool) -> None:
+    """An example: its image, and its question as a button that asks it."""
+    if sample.images and (data := sample.images[0].data):
+        image = drawing.draw_image(data, f"Image of {row['id']}", CARD_PX)
+        st.html(Markup('<div class="oq"><div class="card">{}</div></div>').format(image))
+    question = textwrap.shorten(row["question"] or f"({row['task']})", 70, placeholder="…")
+    label = drawing.escape_markdown(f"{row['source']}: {question}")
+    icon = ":material/check:" if is_picked else None
+    st.button(label, key=f"card {row['id']}", icon=icon, on_click=_pick, args=(row["id"],), width="stretch", wrap=True)
+
+
+def _pick(row_id: str) -> None:
+    st.session_state.update(picked=row_id, is_asked=True)
 
 
 def _upload(params: Params) -> list[bytes]:
@@ -77,12 +96,22 @@ def _upload(params: Params) -> list[bytes]:
         try:
             images.append(encode(file.getvalue(), params.normalize).data)
         except BrokenImage as error:
-            st.error(f"{file.name}: {error.reason}: {error.detail}")
+            st.error(drawing.escape_markdown(f"{file.name}: {error.reason}: {error.detail}"))
     return images
 
 
+def _show(sample: Sample, row: Row | None) -> None:
+    name = "Your image" if row is None else f"Image of {row['id']}"
+    images = [drawing.draw_image(each.data, name, SHOWN_PX) for each in sample.images if each.data]
+    if images:
+        st.html(Markup('<div class="oq"><div class="images">{}</div></div>').format(Markup("").join(images)))
+    if row is not None:
+        place = row["provenance"]
+        st.text(f"{row['id']}: {place['file']}, {place['record']}; licence {row['licence']}")
+
+
 def _ask(sample: Sample) -> Sample | None:
-    """Return the sample with the question of the form, when the button is pressed."""
+    """Return the sample with the question of the form, when its button or an example's is pressed."""
     last = sample.turns[-1]
     with st.form(f"question about {sample.id}"):
         if last.context:
@@ -92,7 +121,7 @@ def _ask(sample: Sample) -> Sample | None:
         options = st.text_area("Options, one per line", listed, help="empty: a free answer")
         is_pressed = st.form_submit_button("Ask", type="primary")
     words = [option.strip() for option in options.splitlines() if option.strip()]
-    if not is_pressed:
+    if not st.session_state.pop("is_asked", False) and not is_pressed:
         return None
     if not (question.strip() or sample.images):
         st.error("Enter a question or choose an image.")
@@ -101,19 +130,64 @@ def _ask(sample: Sample) -> Sample | None:
 
 
 def _answer(sample: Sample, row: Row | None, params: Params) -> None:
-    answerer = _load_answerer(_version(paths.MODEL), params.execution.device, params.evaluate.max_new_tokens)
-    answer, *blind = (each.text for each in answerer([sample, blacken(sample)] if sample.images else [sample]))
-    texts = {"Answer of the model": answer}
-    if blind:
-        texts["Answer to a black image"] = blind[0]
+    model = _load_model(_version(paths.MODEL), params.execution.device, params.evaluate.max_new_tokens)
+    replies = model.ask(sample)
+    names = ["With the image", "With a black image"] if sample.images else ["Without an image"]
+    rows = [
+        (name, reply.answer.text or "(empty)", _describe(reply)) for name, reply in zip(names, replies, strict=True)
+    ]
     if row is not None:
-        texts["Reference"] = row["reference"]
-    for title, text in texts.items():
-        st.caption(title)
-        st.text(text or "(empty)")  # not as Markdown, which could load images of other sites
+        rows.append(("Reference", row["reference"], ""))
+    question = sample.turns[-1].question or f"({sample.task})"
+    st.header("Answer", anchor=False)
+    st.html(
+        Markup('<div role="status">{}</div>').format(
+            drawing.draw_table(question, ("Input", "Answer", "Probability"), rows)
+        )
+    )
+    if replies[0].shares:
+        st.header("Probability of the options", anchor=False)
+        totals = (
+            f"{name.lower()} {drawing.format_share(reply.total)}" for name, reply in zip(names, replies, strict=True)
+        )
+        caption = f"Shares of the options. Probability that the model writes exactly one of them: {', '.join(totals)}."
+        shares = [
+            (option, *(drawing.draw_share(reply.shares[option]) for reply in replies)) for option in replies[0].shares
+        ]
+        st.html(drawing.draw_table(caption, ("Option", *names), shares))
 
 
-@st.cache_data(max_entries=1)
+def _describe(reply: Reply) -> str:
+    from openmedq.evaluation.generate import LENGTH  # imports torch
+
+    answer = reply.answer
+    cut = "; the prompt was too long and was shortened" if answer.is_cut else ""
+    stop = f"; not ended after {answer.num_tokens} tokens" if answer.stop == LENGTH else ""
+    return f"{drawing.format_share(answer.probability)}{stop}{cut}"
+
+
+def _show_evidence(sample: Sample, params: Params) -> None:
+    rows = _read_training_rows(_version(INDEX))
+    st.header("Nearest training rows", anchor=False)
+    st.caption(
+        f"Of {rows.num_rows:,} of {rows.num_available:,} training rows of open datasets. They show what the model was"
+        " trained on, not which rows this answer depends on."
+    )
+    thumbnails = [encode(each.data, params.normalize).thumbnail for each in sample.images if each.data]
+    found = {
+        "Questions, by their words": rows.find_questions(sample.turns[-1].question, NUM_NEIGHBORS),
+        "Images, by gray thumbnails of 32 x 32 px": rows.find_images(thumbnails, NUM_NEIGHBORS),
+    }
+    for column, (title, neighbors) in zip(st.columns(2, gap="large"), found.items(), strict=True):
+        with column:
+            st.subheader(title, anchor=False)
+            if neighbors:
+                st.html(drawing.draw_neighbors(neighbors, NEIGHBOR_PX))
+            else:
+                st.text("None.")
+
+
+@st.cache_data(max_entries=1, show_spinner="reading examples")
 def _read_examples(version: int | None) -> list[tuple[Row, Sample]]:
     """Return predictions with their records, of open sources only, those with images first."""
     examples = pick_predictions(read_results().open_sources, NUM_EXAMPLES)
@@ -121,11 +195,16 @@ def _read_examples(version: int | None) -> list[tuple[Row, Sample]]:
 
 
 @st.cache_resource(max_entries=1, show_spinner="loading the model")
-def _load_answerer(version: int | None, device: str, max_new_tokens: int) -> Answerer:
+def _load_model(version: int | None, device: str, max_new_tokens: int) -> Model:
     """Load the trained model; a new version replaces it."""
-    from openmedq.evaluation.generate import load_answerer  # imports torch: the page is shown before
+    from openmedq.demo.replies import Model  # imports torch: the page is shown before
 
-    return load_answerer(paths.MODEL, device=device, max_new_tokens=max_new_tokens, batch_size=2)
+    return Model(device, max_new_tokens)
+
+
+@st.cache_resource(max_entries=1, show_spinner="reading training rows")
+def _read_training_rows(version: int | None) -> TrainingRows:
+    return TrainingRows(read_results().open_sources)
 
 
 def _version(path: Path) -> int | None:

@@ -98,7 +98,7 @@ def _describe(row: Row, sample: Sample, title: str) -> Example:
         is_right=_is_right(row),
         licence=row["licence"],
         record=f"{row['provenance']['file']}, {row['provenance']['record']}",
-        images=tuple(_shrink(image.data) for image in sample.images[:MAX_IMAGES] if image.data),
+        images=tuple(shrink(image.data) for image in sample.images[:MAX_IMAGES] if image.data),
     )
 
 
@@ -107,10 +107,11 @@ def _shorten(text: str) -> str:
     return plain if len(plain) <= MAX_CHARS else f"{plain[: MAX_CHARS - 1]}…"
 
 
-def _shrink(data: bytes) -> bytes:
+def shrink(data: bytes, side_px: int = THUMBNAIL_PX) -> bytes:
+    """Return an encoded image as a JPEG whose sides are at most `side_px` long."""
     with PIL.Image.open(io.BytesIO(data)) as image:
         small = image.convert("L" if image.mode == "L" else "RGB")
-    small.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    small.thumbnail((side_px, side_px))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()

@@ -1,0 +1,109 @@
+"""Training rows that are near to a question or an image. Only rows of open datasets are read.
+
+Questions are compared by their words (cosine of TF-IDF vectors), images by their 32 x 32 gray thumbnails (correlation).
+This shows what the model was trained on. It does not show which rows an answer depends on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from openmedq import paths
+from openmedq.schema import Role, Sample
+from openmedq.storage.images import THUMBNAIL_SIDE_PX
+from openmedq.storage.shards import ShardStore
+from openmedq.storage.tables import read_index
+
+NUM_ROWS = 50_000  # at most: with an image each, 200 MB
+COLUMNS = (
+    "id",
+    "source",
+    "turns.list.element.question",
+    "turns.list.element.answer",
+    "images.list.element.thumbnail",
+)
+
+Floats = NDArray[np.float32]
+
+
+class Neighbor(NamedTuple):
+    """The first of the training rows with the same dataset, question and answer, or with the same image."""
+
+    similarity: float  # 0 to 1
+    num_rows: int
+    question: str
+    answer: str
+    sample: Sample
+
+
+class TrainingRows:
+    """At most NUM_ROWS training rows of the mix, drawn from the datasets `sources` with a fixed seed."""
+
+    def __init__(self, sources: Collection[str]) -> None:
+        index = read_index()
+        is_open = pc.is_in(index["source"], pa.array(sorted(sources), pa.string()))
+        rows = index.filter(pc.and_(pc.equal(index["role"], Role.TRAIN.value), is_open))
+        self.num_available = len(rows)
+        if len(rows) > NUM_ROWS:
+            rows = rows.take(np.sort(np.random.default_rng(0).choice(len(rows), NUM_ROWS, replace=False)))
+        self.num_rows = len(rows)
+        self._index, self._store = rows, ShardStore(paths.SAMPLES)
+        self._places_of_text: dict[tuple[str, str, str], list[tuple[str, int]]] = {}  # (id, turn) of each row
+        self._places_of_image: dict[bytes, list[tuple[str, int]]] = {}
+        self._read()
+        self._words = TfidfVectorizer(token_pattern=r"\w+", dtype=np.float32)
+        questions = [question for _, question, _ in self._places_of_text]
+        self._texts = self._words.fit_transform(questions) if questions else None
+        self._images = standardize(list(self._places_of_image))
+
+    def _read(self) -> None:
+        for group in self._store.scan_index(self._index, COLUMNS):
+            for row in group.rows.to_pylist():
+                for number, turn in enumerate(row["turns"]):
+                    if turn["question"].strip():
+                        key = row["source"], turn["question"], turn["answer"]
+                        self._places_of_text.setdefault(key, []).append((row["id"], number))
+                for image in row["images"]:
+                    self._places_of_image.setdefault(image["thumbnail"], []).append((row["id"], 0))
+
+    def find_questions(self, question: str, most: int) -> list[Neighbor]:
+        """Return the nearest questions, frequent ones first, that have a word in common with `question`."""
+        if self._texts is None:
+            return []
+        similarity = (self._texts @ self._words.transform([question]).T).toarray()[:, 0]
+        return self._pick(similarity, list(self._places_of_text.values()), most)
+
+    def find_images(self, thumbnails: Sequence[bytes], most: int) -> list[Neighbor]:
+        """Return the images that are nearest to any of some images, given as their thumbnails."""
+        if not thumbnails or not len(self._images):
+            return []
+        similarity = (self._images @ standardize(thumbnails).T).max(axis=1)
+        return self._pick(similarity, list(self._places_of_image.values()), most)
+
+    def _pick(self, similarity: Floats, places: Sequence[Sequence[tuple[str, int]]], most: int) -> list[Neighbor]:
+        order = np.lexsort((np.array([-len(each) for each in places]), -similarity.round(4)))[:most]
+        picked = [number for number in order.tolist() if similarity[number] > 0]
+        ids = pa.array({places[number][0][0] for number in picked}, pa.string())
+        samples = {each.id: each for each in self._store.take(self._index.filter(pc.is_in(self._index["id"], ids)))}
+        neighbors = []
+        for number in picked:
+            row_id, turn = places[number][0]
+            shown = samples[row_id].turns[turn]
+            value = min(1.0, float(similarity[number]))
+            neighbors.append(Neighbor(value, len(places[number]), shown.question, shown.answer, samples[row_id]))
+        return neighbors
+
+
+def standardize(thumbnails: Sequence[bytes]) -> Floats:
+    """Return thumbnails, (N, 1024), with mean 0 and norm 1; an even one is all 0."""
+    pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_SIDE_PX**2).astype(np.float32)
+    pixels -= pixels.mean(axis=1, keepdims=True)
+    pixels /= np.maximum(np.linalg.norm(pixels, axis=1, keepdims=True), 1)
+    return pixels

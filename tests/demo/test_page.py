@@ -1,0 +1,119 @@
+"""The page: examples that can be clicked, the answer beside the reference, bars, training rows, one-line errors."""
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from openmedq import paths
+from openmedq.demo import PAGE, replies
+from openmedq.demo.drawing import draw_share, draw_table, escape_markdown, format_share
+from openmedq.demo.replies import Reply
+from openmedq.errors import ModelError
+from openmedq.evaluation.generate import LENGTH
+from openmedq.schema import Sample
+from tests.stages.results import reply
+
+HOSTILE = "<img src=http://evil.example/x.png> ![x](http://evil.example/x.png)"
+
+
+class FakeModel(SimpleNamespace):
+    def ask(self, sample: Sample) -> list[Reply]:
+        own = Reply(reply(HOSTILE), {"yes": 0.75, "no": 0.25}, 0.5)
+        blind = Reply(reply("no")._replace(stop=LENGTH, is_cut=True), {"yes": 0.0001, "no": 0.9999}, 0.5)
+        return [own, blind] if sample.images else [own]
+
+
+@pytest.fixture
+def page(finished: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[AppTest]:
+    monkeypatch.setattr(replies, "Model", lambda *_: FakeModel())
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    yield AppTest.from_file(str(PAGE), default_timeout=60).run()
+    st.cache_data.clear()
+    st.cache_resource.clear()
+
+
+def _html(page: AppTest) -> str:
+    return "".join(each.proto.body for each in page.get("html"))
+
+
+def _cards(page: AppTest) -> list[Any]:
+    return [each for each in page.button if (each.key or "").startswith("card ")]
+
+
+def _headings(page: AppTest) -> list[str]:
+    return [each.value for each in page.header]
+
+
+def test_it_shows_examples_of_open_datasets(page: AppTest) -> None:
+    assert not page.exception and not page.error
+    assert len(_cards(page)) == 11
+    assert {each.label.partition("\\:")[0] for each in _cards(page)} == {r"open\_vqa", r"open\_text"}
+    assert 'alt="Image of open_vqa/' in _html(page)
+    assert _headings(page) == []
+
+
+def test_a_click_on_an_example_asks_its_question(page: AppTest) -> None:
+    card = _cards(page)[2]
+    card.click().run()
+    row_id = card.key.removeprefix("card ")
+    assert not page.exception and not page.error
+    assert any(each.value.startswith(f"{row_id}: rows.json") for each in page.text)
+    assert _headings(page) == ["Answer", "Probability of the options", "Nearest training rows"]
+    html = _html(page)
+    assert '<th scope="row">With a black image</th><td>no</td><td>50 %; not ended after 1 tokens; the prompt' in html
+    assert '<th scope="row">Reference</th>' in html
+    assert '75 %<span class="bar" style="width: 75.0%"' in html and "&lt; 0.1 %" in html
+    assert "with the image 50 %, with a black image 50 %" in html
+    assert "Similarity 1.00" in html and "licence CC0-1.0" in html
+    assert "secret" not in html
+
+
+def test_an_own_question_has_no_reference(page: AppTest) -> None:
+    page.text_area[0].set_value("Is it old?")
+    page.button[-1].click().run()
+    assert _headings(page)[0] == "Answer"
+    assert "Reference" not in _html(page)
+
+
+def test_texts_of_the_model_are_not_interpreted(page: AppTest) -> None:
+    _cards(page)[0].click().run()
+    assert "&lt;img src=http://evil.example" in _html(page)
+    assert "<img src=http" not in _html(page)
+    assert not any(HOSTILE in each.value for each in page.markdown)
+
+
+def test_a_question_needs_words_or_an_image(page: AppTest) -> None:
+    page.radio[0].set_value("no image").run()
+    page.button[-1].click().run()
+    assert [each.value for each in page.error] == ["Enter a question or choose an image."]
+
+
+def test_an_error_is_one_line(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ModelError(f"{paths.MODEL}: no model there; run `dvc repro`, which trains it")
+
+    monkeypatch.setattr(replies, "Model", fail)
+    _cards(page)[0].click().run()
+    assert [each.value for each in page.error] == ["data/model: no model there; run `dvc repro`, which trains it"]
+    assert not page.exception
+
+
+def test_tables_are_escaped_and_have_headers() -> None:
+    html = draw_table("<a>", ("Option", "Share"), [("<b>", draw_share(0.5))])
+    assert "<caption>&lt;a&gt;</caption>" in html and '<th scope="row">&lt;b&gt;</th><td>50 %<span' in html
+
+
+def test_labels_are_shown_as_they_are() -> None:
+    assert escape_markdown("a_b\n:red[x]") == r"a\_b \:red\[x\]"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(0, "0 %"), (0.0004, "< 0.1 %"), (0.004, "0.4 %"), (0.126, "13 %"), (1, "100 %")]
+)
+def test_shares_are_in_percent(share: float, text: str) -> None:
+    assert format_share(share) == text
