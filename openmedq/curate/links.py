@@ -157,7 +157,7 @@ def count(links: Sequence[Link], roles: Roles, names: Sequence[str], is_training
 
 
 def pick_pairs(links: Sequence[Link], roles: Roles, is_training: Flags, is_trained: Flags) -> pd.DataFrame:
-    """Some of the pairs of rows that `count` counts, for a page.
+    """Some of the pairs of rows that `count` counts, for a page; of links of one tier, the first decides.
 
     Of each source, evaluation dataset, tier and outcome (`is_trained`) at most NUM_PAIRS, the least alike first.
 
@@ -167,15 +167,15 @@ def pick_pairs(links: Sequence[Link], roles: Roles, is_training: Flags, is_train
     """
     order = list(Tier)
     tables = []
-    for link in links:
-        entries = pd.DataFrame({"row": link.rows, "key": link.keys, "tier": order.index(link.tier)})
+    for number, link in enumerate(links):
+        entries = pd.DataFrame({"row": link.rows, "key": link.keys, "tier": order.index(link.tier), "link": number})
         entries["evidence"] = np.float32(np.inf) if link.evidence is None else link.evidence
         entries["dataset"], entries["place"] = roles.datasets[link.rows], roles.places[link.rows]
         asked = entries[roles.is_evaluation[link.rows]].sort_values("place").drop_duplicates(["key", "dataset"])
         trained = entries[is_training[link.rows]]
         tables.append(trained.merge(asked[["key", "row", "dataset", "place"]], on="key", suffixes=("", "_asked")))
-    pairs = pd.concat(tables).sort_values(["tier", "evidence", "place", "place_asked"], ignore_index=True)
-    pairs = pairs.drop_duplicates(["row", "dataset_asked"])  # the strongest link is left
+    pairs = pd.concat(tables).sort_values(["tier", "link", "place_asked"], ignore_index=True)
+    pairs = pairs.drop_duplicates(["row", "dataset_asked"]).sort_values(["tier", "evidence", "place"])
     pairs["evidence"] = pairs["evidence"].replace(np.inf, np.nan)
     pairs["is_kept"] = is_trained[pairs["row"]]
     cell = ["dataset", "dataset_asked", "tier", "is_kept"]
