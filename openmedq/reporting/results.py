@@ -98,13 +98,13 @@ class Results:
     losses: tuple[tuple[int, float], ...]  # (step, loss)
     evaluation: Tree  # metrics.json of evaluate and of transfer, empty before they have run
     transfer: Tree
-    shared: Tree | None = None  # contamination.json of deduplicate: training rows that share something with others
     contamination: Mapping[str, Mapping[str, int]] = field(
         default_factory=dict
     )  # source -> kind of copy in training -> evaluated rows
     generation: Mapping[str, int] = field(default_factory=dict)  # num_tokens, num_cut (prompts), num_unended (answers)
     timings: Mapping[str, Timing] = field(default_factory=dict)  # by node, such as transfer-ours
     languages: tuple[str, ...] = ("en",)  # of the rows, as two letters
+    shared: Tree | None = None  # contamination.json: training rows that share something with evaluation rows
 
     @property
     def sources(self) -> list[DatasetResult]:
