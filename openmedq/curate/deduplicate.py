@@ -19,8 +19,8 @@ from openmedq.curate.collect import collect, compare_rows
 from openmedq.curate.datasets import NormalizedDataset, load_datasets
 from openmedq.curate.duplicates import NAMES, Decisions, decide
 from openmedq.curate.images import ThumbnailFile
-from openmedq.curate.links import count, find_contaminated
-from openmedq.curate.reasons import Tier
+from openmedq.curate.links import count, find_contaminated, pick_pairs
+from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE, Tier
 from openmedq.curate.rows import TRAIN
 from openmedq.schema import CLEAN_SCHEMA
 from openmedq.storage.publish import publish
@@ -40,6 +40,7 @@ def run(params: Params) -> None:
     - clean.parquet (CLEAN_SCHEMA): for each evaluation row, which kind of copy of it is trained on.
     - contamination.json: {source: {evaluation dataset: {tier: {training_rows, kept, evaluation_rows}}}}, by what rows
       share; `kept` of the training rows are trained on.
+    - pairs.parquet (PAIR_SCHEMA): some of these pairs of rows, for the report.
     """
     datasets = load_datasets(params.mix.roles)
     with publish(paths.VERDICTS) as folder:
@@ -55,6 +56,7 @@ def run(params: Params) -> None:
         names = [dataset.id for dataset in datasets]
         shared = count(found.links, found.roles, names, rows.ranks == TRAIN, found.is_trained)
         _write_json(folder / "contamination.json", shared)
+        write_table(_list_pairs(found), folder / PAIR_TABLE.name)
 
 
 def _find_clean(found: Decisions) -> pa.Table:
@@ -63,6 +65,14 @@ def _find_clean(found: Decisions) -> pa.Table:
     copies = [link for link in found.links if link.tier in COPIES]
     tiers = find_contaminated(copies, is_evaluation, found.is_trained)
     return pa.table([found.rows.ids.filter(pa.array(is_evaluation)), tiers], schema=CLEAN_SCHEMA).sort_by("id")
+
+
+def _list_pairs(found: Decisions) -> pa.Table:
+    pairs = pick_pairs(found.links, found.roles, found.rows.ranks == TRAIN, found.is_trained)
+    columns = [found.rows.ids.take(pa.array(pairs[name])) for name in ("row", "row_asked")]
+    columns.append(pa.array([list(Tier)[place].value for place in pairs["tier"]], pa.string()))
+    columns += [pa.array(pairs["evidence"], pa.float32(), from_pandas=True), pa.array(pairs["is_kept"])]
+    return pa.table(columns, schema=PAIR_SCHEMA)
 
 
 def _count(table: pa.Table, datasets: Sequence[NormalizedDataset]) -> dict[str, dict[str, int]]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from openmedq.curate.reasons import Tier
@@ -19,6 +20,8 @@ from openmedq.curate.reasons import Tier
 Numbers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 Shares = NDArray[np.float32]
+
+NUM_PAIRS = 4  # of a source, an evaluation dataset, a tier and an outcome
 
 Counts = dict[str, dict[str, dict[str, dict[str, int]]]]  # {source: {evaluation dataset: {tier: {what: number}}}}
 
@@ -151,6 +154,33 @@ def count(links: Sequence[Link], roles: Roles, names: Sequence[str], is_training
                     "evaluation_rows": sum(found is tier for found in asked.values()),
                 }
     return {source: {name: dict(tiers) for name, tiers in own.items()} for source, own in counts.items()}
+
+
+def pick_pairs(links: Sequence[Link], roles: Roles, is_training: Flags, is_trained: Flags) -> pd.DataFrame:
+    """Some of the pairs of rows that `count` counts, for a page; of links of one tier, the first decides.
+
+    Of each source, evaluation dataset, tier and outcome (`is_trained`) at most NUM_PAIRS, the least alike first.
+
+    Returns:
+        Columns `row`, `row_asked` (row numbers of the training and the evaluation row), `tier` (its position),
+        `evidence` and `is_kept`.
+    """
+    order = list(Tier)
+    tables = []
+    for number, link in enumerate(links):
+        entries = pd.DataFrame({"row": link.rows, "key": link.keys, "tier": order.index(link.tier), "link": number})
+        entries["evidence"] = np.float32(np.inf) if link.evidence is None else link.evidence
+        entries["dataset"], entries["place"] = roles.datasets[link.rows], roles.places[link.rows]
+        asked = entries[roles.is_evaluation[link.rows]].sort_values("place").drop_duplicates(["key", "dataset"])
+        trained = entries[is_training[link.rows]]
+        tables.append(trained.merge(asked[["key", "row", "dataset", "place"]], on="key", suffixes=("", "_asked")))
+    pairs = pd.concat(tables).sort_values(["tier", "link", "place_asked"], ignore_index=True)
+    pairs = pairs.drop_duplicates(["row", "dataset_asked"]).sort_values(["tier", "evidence", "place"])
+    pairs["evidence"] = pairs["evidence"].replace(np.inf, np.nan)
+    pairs["is_kept"] = is_trained[pairs["row"]]
+    cell = ["dataset", "dataset_asked", "tier", "is_kept"]
+    pairs["turn"] = pairs.groupby([*cell, "row_asked"]).cumcount()  # prefers other evaluation rows
+    return pairs.sort_values(["tier", "turn"], kind="stable").groupby(cell).head(NUM_PAIRS)
 
 
 def _find_strongest(links: Sequence[Link], is_one: Flags, is_other: Flags) -> dict[int, Tier]:

@@ -1,8 +1,12 @@
-"""The words of duplicate decisions: why a row is excluded, and what it shares with the row that is kept."""
+"""The words of duplicate decisions: why a row is excluded, and what it shares with another row."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+import pyarrow as pa
+
+from openmedq import paths
 
 
 class DuplicateReason(StrEnum):
@@ -32,3 +36,13 @@ class Tier(StrEnum):
     SAME_PATIENT = "same patient"
     SAME_CASE = "same case"
     SAME_ARTICLE = "same article"
+
+
+PAIR_TABLE = paths.VERDICTS / "pairs.parquet"
+PAIR_SCHEMA = pa.schema(
+    [
+        *(pa.field(name, pa.string(), False) for name in ("training_id", "evaluation_id", "tier")),
+        pa.field("evidence", pa.float32()),  # how alike what they share is, 0 to 1; null where it is equal
+        pa.field("is_kept", pa.bool_(), False),  # whether the training row is trained on
+    ]
+)

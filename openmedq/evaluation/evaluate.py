@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from openmedq import paths
 from openmedq.config import Evaluate, Params
@@ -42,7 +41,7 @@ from openmedq.schema import Role, Sample
 from openmedq.storage.progress import Answers, Log, progress
 from openmedq.storage.publish import publish
 from openmedq.storage.shards import ShardStore
-from openmedq.storage.tables import read_clean, read_index
+from openmedq.storage.tables import read_clean, read_index, write_table
 from openmedq.training import devices
 from openmedq.training.devices import Devices
 
@@ -88,7 +87,7 @@ def run(params: Params, log: Log) -> None:
     metrics |= {"calibration": calibrate(predictions), "zero_shot": zero_shot_scores}
     for target, table in ((PREDICTIONS, predictions), (CONTROLS, control_answers), (ZERO_SHOT, classified)):
         with publish(target) as path:
-            pq.write_table(table, path, compression="zstd")
+            write_table(table, path)
     with publish(METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     log(select_headline(metrics), None)

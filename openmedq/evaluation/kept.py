@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 import transformers
 from safetensors.numpy import load_file, save_file
@@ -19,7 +18,7 @@ from openmedq import evaluation
 from openmedq import model as models
 from openmedq.errors import StaleError
 from openmedq.evaluation.towers.tower import Tower
-from openmedq.storage.tables import read_table
+from openmedq.storage.tables import read_table, write_table
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +42,7 @@ class Kept:
             table = read_table(path, self._schema)
         except StaleError:  # there is none
             table = make()
-            self._write(path, lambda unfinished: pq.write_table(table, unfinished, compression="zstd"))
+            self._write(path, lambda unfinished: write_table(table, unfinished))
         else:
             _log.info("%s: done, by an earlier process", name)
         return table

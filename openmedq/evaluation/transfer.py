@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import torch
 
 from openmedq import paths
@@ -39,7 +38,7 @@ from openmedq.evaluation.towers.tower import Tower
 from openmedq.model.model import pick_device
 from openmedq.storage.progress import Log, progress
 from openmedq.storage.publish import publish, remove
-from openmedq.storage.tables import read_index
+from openmedq.storage.tables import read_index, write_table
 
 Tree = dict[str, Any]
 
@@ -94,7 +93,7 @@ def run(params: Params, encoder: str, log: Log) -> None:
         }
     folder = paths.TRANSFER / encoder
     with publish(folder / PREDICTIONS) as path:
-        pq.write_table(pa.concat_tables(tables), path, compression="zstd")
+        write_table(pa.concat_tables(tables), path)
     with publish(folder / METRICS) as path:
         path.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     log(flatten({"mean": metrics.get("mean", {})}), None)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 
 from openmedq.reporting.examples import Example
+from openmedq.reporting.pairs import Pair
 
 Tree = Mapping[str, Any]
 
@@ -94,7 +95,15 @@ class Examples:
     name: ClassVar[str] = "examples"
 
 
-Block = Text | Heading | Table | Figure | Examples
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of an evaluation row and a training row; the Markdown file shows their images from figures/."""
+
+    pairs: Sequence[Pair]
+    name: ClassVar[str] = "pairs"
+
+
+Block = Text | Heading | Table | Figure | Examples | Pairs
 
 
 @dataclass(frozen=True)
@@ -135,6 +144,12 @@ class Document:
         """All predictions."""
         blocks = (block for section in self.sections for block in section.blocks)
         return [each for block in blocks if isinstance(block, Examples) for each in block.examples]
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """All pairs of rows."""
+        blocks = (block for section in self.sections for block in section.blocks)
+        return [each for block in blocks if isinstance(block, Pairs) for each in block.pairs]
 
 
 def text(value: object, kind: str = "") -> Cell:

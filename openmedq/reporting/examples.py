@@ -43,7 +43,7 @@ class Example:
     @property
     def image_uris(self) -> list[str]:
         """The images as data URIs."""
-        return [f"data:image/jpeg;base64,{base64.b64encode(image).decode()}" for image in self.images]
+        return [embed(image) for image in self.images]
 
 
 def read_examples(titles: Mapping[str, str], most: int) -> list[Example]:
@@ -58,20 +58,20 @@ def pick_predictions(sources: Collection[str], most: int) -> list[tuple[Row, Sam
         return []
     table = read_table(path).sort_by("id")
     by_source = [table.filter(pc.equal(table["source"], source)).to_pylist() for source in sorted(sources)]
-    picked = list(_in_turn(_mix_right_and_wrong(rows) for rows in by_source))[:most]
+    picked = list(in_turn(_mix_right_and_wrong(rows) for rows in by_source))[:most]
     samples = _read_samples([row["id"] for row in picked])
     return [(row, samples[row["id"]]) for row in picked]
 
 
 def _mix_right_and_wrong(rows: list[Row]) -> list[Row]:
-    return list(_in_turn(_spread([row for row in rows if _is_right(row) == wanted]) for wanted in (True, False)))
+    return list(in_turn(_spread([row for row in rows if _is_right(row) == wanted]) for wanted in (True, False)))
 
 
 def _is_right(row: Row) -> bool:
     return bool(exact_match(row["answer"], [row["reference"], *row["alternatives"]]))
 
 
-def _in_turn(lists: Iterable[list[Row]]) -> Iterator[Row]:
+def in_turn(lists: Iterable[list[Row]]) -> Iterator[Row]:
     """One row of each list, then the next row of each, and so on."""
     return (row for rows in zip_longest(*lists) for row in rows if row is not None)
 
@@ -92,9 +92,9 @@ def _describe(row: Row, sample: Sample, title: str) -> Example:
     return Example(
         id=row["id"],
         title=title,
-        question=_shorten(row["question"]) or f"({row['task']})",
-        reference=_shorten(row["reference"]),
-        answer=_shorten(row["answer"]),
+        question=shorten(row["question"]) or f"({row['task']})",
+        reference=shorten(row["reference"]),
+        answer=shorten(row["answer"]),
         is_right=_is_right(row),
         licence=row["licence"],
         record=f"{row['provenance']['file']}, {row['provenance']['record']}",
@@ -102,7 +102,8 @@ def _describe(row: Row, sample: Sample, title: str) -> Example:
     )
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """The text in one line of at most MAX_CHARS."""
     plain = " ".join(text.split())
     return plain if len(plain) <= MAX_CHARS else f"{plain[: MAX_CHARS - 1]}…"
 
@@ -115,3 +116,8 @@ def shrink(data: bytes, side_px: int = THUMBNAIL_PX) -> bytes:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()
+
+
+def embed(image: bytes) -> str:
+    """A JPEG file as a data URI."""
+    return f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"

@@ -10,9 +10,10 @@ from markupsafe import Markup, escape
 
 from openmedq.reporting.document import Document, Examples, Headline, Section, Text, score
 from openmedq.reporting.examples import Example
+from openmedq.reporting.pairs import Pair
 from openmedq.reporting.published import NUM_SOURCES
 from openmedq.reporting.results import Results
-from openmedq.reporting.sections import answers, data, probes, training, transfer
+from openmedq.reporting.sections import answers, contamination, data, probes, training, transfer
 from openmedq.schema import Role
 
 
@@ -30,11 +31,12 @@ def make_environment() -> jinja2.Environment:
     return environment
 
 
-def compose(results: Results, examples: Sequence[Example]) -> Document:
+def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair] = ()) -> Document:
     """Select and order the content of the report."""
     sections = (
         answers.describe_answers(results),
         probes.describe_controls(results),
+        contamination.describe_contamination(results, pairs),
         answers.describe_clean(results),
         answers.describe_definitions(results),
         transfer.describe_paper(results),
@@ -84,6 +86,10 @@ def render_images(document: Document) -> Iterator[tuple[str, bytes]]:
     for place, example in enumerate(document.examples, start=1):
         for number, image in enumerate(example.images, start=1):
             yield f"figures/example-{place}-{number}.jpg", image
+    for place, pair in enumerate(document.pairs, start=1):
+        for name, side in (("evaluation", pair.evaluation), ("training", pair.training)):
+            for number, image in enumerate(side.images, start=1):
+                yield f"figures/pair-{place}-{name}-{number}.jpg", image
 
 
 def _describe_examples(examples: Sequence[Example]) -> Section | None:

@@ -8,6 +8,7 @@ from openmedq import paths
 from openmedq.config import OURS, Params
 from openmedq.reporting import model_card, page
 from openmedq.reporting.examples import read_examples
+from openmedq.reporting.pairs import NUM_PAIRS, read_pairs
 from openmedq.reporting.results import read_results
 from openmedq.storage.progress import Log
 from openmedq.storage.publish import publish
@@ -16,12 +17,14 @@ from openmedq.storage.publish import publish
 def run(params: Params, log: Log) -> None:
     """Write index.html, report.md with its figures and model_card.md to data/report.
 
-    index.html needs no other file. The examples are records of open sources only. Log the report's head as the run's
-    description, and the scores of the encoders that are not the model's: no other stage that runs after the training
-    has them.
+    index.html needs no other file. The examples and pairs are records of open datasets only. Log the report's head as
+    the run's description, and the scores of the encoders that are not the model's: no other stage that runs after the
+    training has them.
     """
     results = read_results()
-    document = page.compose(results, read_examples(results.open_sources, params.report.num_examples))
+    num_examples = params.report.num_examples
+    examples = read_examples(results.open_sources, num_examples)
+    document = page.compose(results, examples, read_pairs(results.open_datasets, min(NUM_PAIRS, num_examples)))
     files = {"index.html": page.render_html(document), "report.md": page.render_markdown(document)}
     if card := model_card.read_and_render(results):
         files["model_card.md"] = card

@@ -104,6 +104,7 @@ class Results:
     generation: Mapping[str, int] = field(default_factory=dict)  # num_tokens, num_cut (prompts), num_unended (answers)
     timings: Mapping[str, Timing] = field(default_factory=dict)  # by node, such as transfer-ours
     languages: tuple[str, ...] = ("en",)  # of the rows, as two letters
+    shared: Tree | None = None  # contamination.json: training rows that share something with evaluation rows
 
     @property
     def sources(self) -> list[DatasetResult]:
@@ -113,7 +114,13 @@ class Results:
     @property
     def open_sources(self) -> dict[str, str]:
         """Ids and titles of the sources whose records may be shown to anyone."""
-        shown = (each.card for each in self.sources if each.card.access is Access.OPEN and each.is_present)
+        sources = {each.card.id for each in self.sources}
+        return {name: title for name, title in self.open_datasets.items() if name in sources}
+
+    @property
+    def open_datasets(self) -> dict[str, str]:
+        """Ids and titles of the datasets, benchmarks included, whose records may be shown to anyone."""
+        shown = (each.card for each in self.datasets if each.card.access is Access.OPEN and each.is_present)
         return {card.id: card.title for card in shown}
 
     @property
@@ -171,6 +178,7 @@ def read_results() -> Results:
         losses=_read_losses(paths.TRAINING / "loss.csv"),
         evaluation=_read_json(paths.EVALUATION / "metrics.json") or {},
         transfer=_read_transfer(params),
+        shared=_read_json(paths.VERDICTS / "contamination.json"),
         **_read_predictions(paths.EVALUATION / "predictions.parquet"),
         timings=dict(_read_timings()),
         languages=params.normalize.languages if params else ("en",),

@@ -9,7 +9,7 @@ import base64
 import io
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,7 +115,7 @@ def find(name: str, params: Params) -> Record:
     row = _find_stored(name, card.id)
     if row is not None:
         sample = _take(name, row)
-        return _describe(name, card, _explain_exclusion(sample, card, params), sample, is_in_mix=False)
+        return _describe(name, card, _explain_exclusion(sample, cards, params), sample, is_in_mix=False)
     rejected = read_table(paths.SAMPLES / card.id / REJECTED, REJECTED_SCHEMA)
     rows = rejected.filter(pc.equal(rejected["id"], name)).to_pylist()
     if not rows:
@@ -151,8 +151,9 @@ def _take(name: str, row: dict[str, Any]) -> Sample:
     return sample
 
 
-def _explain_exclusion(sample: Sample, card: Card, params: Params) -> str:
+def _explain_exclusion(sample: Sample, cards: Mapping[str, Card], params: Params) -> str:
     """Why a stored record is not in the mix: the reasons of `mix`, in its order."""
+    card = cards[sample.source]
     roles = {**card.roles, **params.mix.roles.get(card.id, {})}
     reason = refuse(sample.licence, params.policy.licences, is_credentialed=card.is_credentialed)
     if roles.get(sample.split) is None:
@@ -163,7 +164,11 @@ def _explain_exclusion(sample: Sample, card: Card, params: Params) -> str:
         return "Read, and not yet decided: run `dvc repro mix`"
     decisions = read_verdicts()
     for row in decisions.filter(pc.equal(decisions["id"], sample.id)).to_pylist():
-        return f"Not in the mix: {row['reason']}; {row['kept_id']} is kept in its place"
+        tier = row["tier"] if row["evidence"] is None else f"{row['tier']}, evidence {row['evidence']:.3f}"
+        kept = cards.get(row["kept_id"].partition("/")[0])
+        is_secret = kept is None or (kept.is_credentialed and not card.is_credentialed)
+        name = "a record of a credentialed dataset" if is_secret else row["kept_id"]
+        return f"Not in the mix: {row['reason']} ({tier}); {name} is kept in its place"
     if roles[sample.split] is Role.TRAIN and params.mix.weights.get(card.id) == 0:
         return "Not in the mix: its weight is 0"
     return f"Read, and not in {INDEX}: run `dvc repro mix`"

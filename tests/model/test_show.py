@@ -35,7 +35,7 @@ def _make(source: str, record: str) -> Sample:
 
 
 STORED = {
-    "vqa_rad": [_make("vqa_rad", "1"), _make("vqa_rad", "copy"), _make("vqa_rad", "no role"), _make("vqa_rad", "late")],
+    "vqa_rad": [_make("vqa_rad", name) for name in ("1", "copy", "near", "no role", "late")],
     "mimic_cxr": [_make("mimic_cxr", "1")],
 }
 
@@ -58,8 +58,17 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Any) ->
             detail = "field `answer` is empty"
             reject(Rejected(f"{source}/empty", source, "train", Reason.ANSWER_EMPTY, detail, where))
     _write_index("vqa_rad/1", "mimic_cxr/1")
-    decision = {"id": "vqa_rad/copy", "kept_id": "slake/3", "reason": "duplicate exact", "tier": "same text"}
-    write_table(pa.Table.from_pylist([decision], VERDICT_SCHEMA), VERDICT_TABLE)
+    decisions = [
+        {"id": "vqa_rad/copy", "kept_id": "slake/3", "reason": "duplicate exact", "tier": "same text"},
+        {
+            "id": "vqa_rad/near",
+            "kept_id": "mimic_cxr/1",
+            "reason": "in evaluation",
+            "tier": "near image",
+            "evidence": 0.9,
+        },
+    ]
+    write_table(pa.Table.from_pylist(decisions, VERDICT_SCHEMA), VERDICT_TABLE)
 
 
 def _write_index(*ids: str) -> None:
@@ -89,7 +98,11 @@ def test_a_record_of_the_mix(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("name", "outcome"),
     [
-        ("vqa_rad/copy", "Not in the mix: duplicate exact; slake/3 is kept in its place"),
+        ("vqa_rad/copy", "Not in the mix: duplicate exact (same text); slake/3 is kept in its place"),
+        (
+            "vqa_rad/near",
+            "Not in the mix: in evaluation (near image, evidence 0.900); a record of a credentialed dataset is kept",
+        ),
         ("vqa_rad/late", "Read, and not in data/mix/index.parquet: run `dvc repro mix`"),
         ("vqa_rad/empty", "Rejected: answer empty (field `answer` is empty)"),
     ],

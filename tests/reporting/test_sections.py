@@ -153,7 +153,7 @@ def test_the_cost_is_counted_and_timed() -> None:
 def test_generated_tokens_and_cut_answers_are_counted() -> None:
     num_rows = set_columns(num_tokens=[7], stop=["length", "length", "end"], is_cut=[True, False])
     counts = read("Stage", "Counts")[1][1]
-    assert counts == f"{num_rows} answers, {7 * num_rows} tokens generated, 1 prompts cut, 2 answers cut"
+    assert counts == f"{num_rows} answers, {7 * num_rows} tokens generated, 1 prompt cut, 2 answers cut"
 
 
 def test_the_markdown_shows_the_images_beside_it() -> None:

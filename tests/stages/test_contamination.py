@@ -13,9 +13,10 @@ import pytest
 from openmedq import paths
 from openmedq.curate import collect
 from openmedq.curate.near_images import COPY_SCHEMA
+from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE
 from openmedq.errors import ParamsError
 from openmedq.storage.shards import Group
-from openmedq.storage.tables import read_clean
+from openmedq.storage.tables import read_clean, read_table
 from tests.curate.corpus import Row, picture, row, write_sets
 
 from .test_deduplicate import CARDS, EXPECTED, make_rows, run_stage
@@ -149,6 +150,21 @@ def test_near_images(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_clean().to_pylist() == [{"id": "b_first/1", "reason": "near image"}]
     counts = json.loads((paths.VERDICTS / "contamination.json").read_text())
     assert counts["a_second"]["b_first"]["same series"] == {"training_rows": 1, "kept": 1, "evaluation_rows": 0}
+    assert read_table(PAIR_TABLE, PAIR_SCHEMA).to_pylist() == [
+        {
+            "training_id": row_id,
+            "evaluation_id": "b_first/1",
+            "tier": tier,
+            "evidence": pytest.approx(share),
+            "is_kept": is_kept,
+        }
+        for row_id, tier, share, is_kept in (
+            ("a_second/2", "near image", 0.8, False),
+            ("b_first/2", "near image", 0.9, True),
+            ("a_second/1", "near image", 0.9, False),
+            ("a_second/3", "same series", 0.7, True),
+        )
+    ]
     exact = {"a_second/1": ("b_first/2", "duplicate exact")}
     assert run_stage(deduplicate={"near_images": False}) == exact
 

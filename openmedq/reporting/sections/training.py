@@ -58,13 +58,13 @@ def _list_stages(results: Results) -> Iterator[tuple[str, str, str]]:
         yield "train", "Training", counts
     if results.evaluation:
         counts = f"{results.evaluation['all']['num_rows']:,} answers"
-        for name, words in (
-            ("num_tokens", "tokens generated"),
-            ("num_cut", "prompts cut"),
-            ("num_unended", "answers cut"),
+        for name, one, words in (
+            ("num_tokens", "token", "generated"),
+            ("num_cut", "prompt", "cut"),
+            ("num_unended", "answer", "cut"),
         ):
             if number := results.generation.get(name):
-                counts += f", {number:,} {words}"
+                counts += f", {number:,} {one if number == 1 else one + 's'} {words}"
         yield "evaluate", "Evaluation", counts
     for encoder in results.encoders:
         num = len(list(results.iterate_transfers()))

@@ -1,0 +1,58 @@
+"""What training rows share with evaluation rows, and pairs of such rows with the line that overrules the decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from openmedq.curate.reasons import Tier
+from openmedq.reporting.document import Block, Cell, Heading, Pairs, Row, Section, Table, Text, count, text
+from openmedq.reporting.pairs import Pair
+from openmedq.reporting.results import Results
+
+
+def describe_contamination(results: Results, pairs: Sequence[Pair]) -> Section | None:
+    """The training rows of each source that share something with each evaluation dataset, by the strongest tier."""
+    if results.shared is None:
+        return None
+    if not results.shared:
+        nothing = "No training row shares an image, a text, a name or a group with an evaluation row."
+        return Section("contamination", "Contamination", [Text(nothing, "")])
+    tiers = [tier for tier in Tier if any(tier in each for own in results.shared.values() for each in own.values())]
+    blocks: list[Block] = [
+        Text(
+            "Training rows that share something with an evaluation row, by the strongest tier, and how many of them "
+            "are trained on. `deduplicate.keep_out` sets which rows on an evaluation image are excluded: by default "
+            "those of other datasets, but not those of the same dataset (**own split**). A copy of a whole evaluation "
+            "row is always excluded. Rows of the same series, study, patient, case or article are counted only."
+        ),
+        Table(
+            ["Training rows of", "Evaluation rows of", *(tier.capitalize() for tier in tiers)],
+            list(_list_counts(results, tiers)),
+        ),
+    ]
+    if pairs:
+        blocks += [
+            Heading("Pairs of rows"),
+            Text(
+                "A few of each tier, the least alike first, from open datasets only. Evidence is between 0 and 1. To "
+                "overrule a decision, append the line below the pair to `data/copies.csv`, or to the file that "
+                "`deduplicate.overrides` names, and run `dvc repro`. A row that shares something with several "
+                "evaluation rows needs a line for each."
+            ),
+            Pairs(pairs),
+        ]
+    return Section("contamination", "Contamination", blocks)
+
+
+def _list_counts(results: Results, tiers: Sequence[Tier]) -> Iterator[Row]:
+    for source, own in (results.shared or {}).items():
+        for place, (dataset, found) in enumerate(own.items()):
+            cells = [count(0)] * len(tiers)
+            for column, tier in enumerate(tiers):
+                if tier in found:
+                    number = count(found[tier]["training_rows"])
+                    cells[column] = Cell(number.text, f"{found[tier]['kept']:,} trained on", number.kind)
+            evaluated = text(results.title_of(dataset))
+            if source == dataset:
+                evaluated = Cell(evaluated.text, "own split", "strong")
+            yield Row([Cell("" if place else results.title_of(source)), evaluated, *cells], is_part=bool(place))
