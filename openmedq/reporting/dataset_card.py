@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ _SHARED = ("source", "evaluation_dataset", "tier", "training_rows", "kept", "eva
 def write(target: Path, index: pa.Table, form: Format, policy: Licences) -> None:
     """Write the cards of the exported rows; StaleError if an output of a stage is missing."""
     facts = read_facts(index, policy)
-    chart = draw_waterfall("Records from the published to the exported", facts.steps, ("the paper's mix", NUM_ROWS))
+    chart = draw_waterfall("Records from the published to the trained ones", facts.steps, ("the paper's mix", NUM_ROWS))
     cards = {
         "licences.csv": _render_csv(("source", "role", "licence", "rows"), _list_licences(facts)),
         "contamination.csv": _render_csv(_SHARED, ([getattr(each, name) for name in _SHARED] for each in facts.shared)),
@@ -70,7 +71,7 @@ def write(target: Path, index: pa.Table, form: Format, policy: Licences) -> None
 
 
 def _render(template: str, facts: MixFacts, **more: Any) -> str:
-    return make_environment().get_template(template).render(facts=facts, **more)
+    return re.sub(r"\n{3,}", "\n\n", make_environment().get_template(template).render(facts=facts, **more))
 
 
 def _render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -113,8 +113,8 @@ class MixFacts:
 
     @property
     def steps(self) -> list[tuple[str, int]]:
-        """Number of records of all sources after each step from the published to the exported ones."""
-        sources = self.sources.values()
+        """Records after each step from the published to the trained ones, without benchmarks, which never train."""
+        sources = [data for data in self.sources.values() if data.card.kind == "source"]
         outcomes = Counter[str]()
         for data in sources:
             outcomes.update(data.outcomes)
@@ -126,7 +126,6 @@ class MixFacts:
             ("without duplicates", num_read - outcomes["duplicate"]),
             ("in the mix", sum(outcomes[role.value] for role in Role)),
             ("trained on", outcomes[Role.TRAIN.value]),
-            ("in this export", self.count()),
         ]
 
 
