@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 from collections.abc import Iterator
@@ -39,8 +40,8 @@ def _mix(empty_folder: None) -> None:
     ]
     owndata.write_csv(rows)
     talk = [{"from": "human", "value": SECRET}, {"from": "gpt", "value": "No."}]
-    pair = [{"from": "human", "value": "<image>\n<image>\nDiffer?"}, {"from": "gpt", "value": "Yes."}, *talk]
-    owndata.write_json([{"conversations": talk}, {"image": names[:2], "conversations": pair}])
+    pair = [{"from": "human", "value": "<image>\n<image>\n<image>\nDiffer?"}, {"from": "gpt", "value": "Yes."}, *talk]
+    owndata.write_json([{"conversations": talk}, {"image": names[:3], "conversations": pair}])
     first = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"split": "s"}, "citation": "Own et al.", "title": "Own"}
     second = {**owndata.DECLARED, "table": "table.json", "columns": None, "is_private": True, "licence": "house rules"}
     paths.PARAMS.write_text(render(owndata.build(own=first, talks=second)))
@@ -166,6 +167,10 @@ def test_mlcroissant_accepts_the_metadata(form: str) -> None:
     assert "datePublished" in warning  # an export is not published
     written = _read_json(TARGET / "croissant.json")
     read = metadata.to_json()
+    files = {each["@id"]: each for each in written["distribution"] if each["@type"] == "cr:FileObject"}
+    assert files
+    for name, file in files.items():
+        assert file["sha256"] == hashlib.sha256((TARGET / name).read_bytes()).hexdigest()
     assert read.keys() >= {key for key in written if key.startswith("rai:")}
     assert written["conformsTo"] == ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
 
