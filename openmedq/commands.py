@@ -113,7 +113,7 @@ def locate_folder() -> None:
 def write_catalogue() -> None:
     """Write data/catalogue.yaml from the cards and params.yaml, and add new datasets to data/forgotten.yaml."""
     from openmedq import config
-    from openmedq.curate import forget
+    from openmedq.curate import forget, overrides
     from openmedq.datasets import DATASETS, catalogue, registry
     from openmedq.datasets.local.local import make_card
     from openmedq.storage.publish import replace_text
@@ -127,6 +127,8 @@ def write_catalogue() -> None:
     text = catalogue.render(cards, {dataset_id: registry.dependency(dataset_id) for dataset_id in cards})
     paths.CATALOGUE.parent.mkdir(exist_ok=True)
     replace_text(paths.CATALOGUE, text)
+    if not (decisions := Path("data", "copies.csv")).exists():  # DVC needs the file
+        replace_text(decisions, f"{','.join(overrides.HEADER)}\n")
     digests = forget.read(paths.FORGOTTEN) if paths.FORGOTTEN.exists() else {}
     replace_text(paths.FORGOTTEN, forget.render(digests, cards))
     print(f"{paths.CATALOGUE}: {len(cards)} datasets, {len(declared)} of them local")

@@ -80,6 +80,15 @@ def _checkout_stays() -> Iterator[None]:
         pytest.fail(f"the test wrote {CATALOGUE}")
 
 
+@pytest.fixture(autouse=True)
+def _level_of_the_log_stays() -> Iterator[None]:
+    """Restore the level that a command of the test has set: other tests read messages."""
+    logger = logging.getLogger("openmedq")
+    before = logger.level
+    yield
+    logger.setLevel(before)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real, openly licensed slices in native layout."""

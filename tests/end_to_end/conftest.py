@@ -115,7 +115,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     catalogue = fresh.root / paths.CATALOGUE
     tree = yaml.safe_load(catalogue.read_text(encoding="utf-8"))
     kept = {key: entry for key, entry in tree["datasets"].items() if key in SOURCES + BENCHMARKS}
-    catalogue.write_text(yaml.safe_dump({"datasets": kept}, sort_keys=False), encoding="utf-8")
+    drawn = {key: entry for key, entry in tree["miniatures"].items() if key in kept}
+    text = yaml.safe_dump({"miniatures": drawn, "datasets": kept}, sort_keys=False)
+    catalogue.write_text(text, encoding="utf-8")
     fresh.printed.write_text(fresh.run("dvc", "repro"), encoding="utf-8")
     return fresh
 

@@ -94,6 +94,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         card = registry.load(DATASET).card
         paths.CATALOGUE.write_text(catalogue.render({DATASET: card}, {DATASET: "x.py"}), encoding="utf-8")
         paths.FORGOTTEN.write_text(forget.render({}, [DATASET]), encoding="utf-8")
+        Path("data/copies.csv").write_text("id_a,id_b,decision\n", encoding="utf-8")
         paths.PARAMS.write_text(render(make_params(download={"mirror": "mirror"})), encoding="utf-8")
         synthetic.write(DATASET, Path("mirror") / DATASET)
     return root

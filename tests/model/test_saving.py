@@ -21,6 +21,8 @@ from openmedq.model import digests, export, lora, prompt, saving
 from openmedq.model import model as models
 from openmedq.model.batch import collate
 from openmedq.model.pixels import decode
+from openmedq.reporting import model_card
+from openmedq.reporting.results import Results
 from openmedq.schema import Task, Turn
 
 from . import tiny
@@ -53,6 +55,9 @@ def build(base: str | None, precision: str = "fp32", **vision: Any) -> tuple[Pef
     return model.eval(), processor
 
 
+NO_RESULTS = Results((), None, None, (), {}, {})
+
+
 def read(folder: Path) -> dict[str, Tensor]:
     """The merged tensors, by the names of the model in memory."""
     return lora.find_tensors(AutoModelForImageTextToText.from_pretrained(folder))
@@ -63,7 +68,7 @@ def export_adapter(base: str) -> tuple[Any, Any]:
     tree = {"weights": base, "revision": None, "licence": "MIT"}
     description = {"policy": "any", "sources": {}, "base_weights": {"language": tree}}
     (paths.MODEL / "training_data.json").write_text(json.dumps(description))
-    export.export(Path("out"), "any", {}, "adapter")
+    export.export(Path("out"), "any", lambda tree: model_card.render(NO_RESULTS, tree, "any", "adapter"), "adapter")
     code = Path("out/README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
     names: dict[str, Any] = {}
     exec(code.replace('"."', '"out"'), names)

@@ -36,11 +36,13 @@ def test_a_classifier_warms_up_for_a_tenth_and_at_least_one_update(num_epochs: i
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (4, 3, tiny.SIDE_PX, tiny.SIDE_PX), np.uint8))
     settings = Transfer(benchmarks=("any",), num_epochs=num_epochs, batch_size=2, lr=1e-3)
     tower = own.draw(tiny.make_settings().vision, 0)
-    batches = [(rows, pixels[rows]) for _ in range(num_epochs) for rows in (np.array([0, 1]), np.array([2, 3]))]
+    drawn = [np.array([0, 1]), np.array([2, 3]), np.array([0])]  # two updates and a validation
+    batches = ((rows, pixels[rows]) for rows in drawn * num_epochs)
+    plan = classifier.Plan(batches, num_epochs, num_updates=2, num_validations=1, fitted=np.arange(4))
     recorder = register_optimizer_step_pre_hook(lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"]))
     targets = torch.tensor([0, 1, 0, 1])
     try:
-        classifier.fine_tune(tower, batches, targets, len(batches), 2, settings, 0, lambda _: None)
+        classifier.fine_tune(tower, plan, targets, 2, settings, 0, lambda _: None)
     finally:
         recorder.remove()
     assert rates == pytest.approx([1e-3 * share for share in expected])

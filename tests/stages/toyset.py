@@ -88,8 +88,9 @@ def make_set(read: Read = read, card: Card = CARD) -> SimpleNamespace:
 
 
 def write_catalogue(*cards: Card) -> None:
-    """Write data/catalogue.yaml and an empty data/forgotten.yaml for the cards, below the current folder."""
+    """Write the cards' data/catalogue.yaml, and empty lists of forgotten names and of decisions, below the folder."""
     text = catalogue.render({card.id: card for card in cards}, dict.fromkeys((card.id for card in cards), "x.py"))
     paths.CATALOGUE.parent.mkdir(exist_ok=True)
     paths.CATALOGUE.write_text(text, encoding="utf-8")
+    Path("data/copies.csv").write_text("id_a,id_b,decision\n", encoding="utf-8")
     paths.FORGOTTEN.write_text(forget.render({}, catalogue.read(paths.CATALOGUE)), encoding="utf-8")

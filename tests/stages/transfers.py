@@ -38,7 +38,8 @@ def make_project(root: Path) -> None:
         patch.chdir(root)
         paths.CATALOGUE.parent.mkdir()
         shutil.copy(ROOT / paths.CATALOGUE, paths.CATALOGUE)
-        shutil.copy(ROOT / paths.FORGOTTEN, paths.FORGOTTEN)
+        for path in (paths.FORGOTTEN, paths.CATALOGUE.with_name("copies.csv")):
+            shutil.copy(ROOT / path, path)
         params = make_params()
         for name in (BENCHMARK, SEVERAL_LABELS, NO_SPLIT):
             miniature.run(params, registry.load(name))
