@@ -64,7 +64,6 @@ def build(*, policy: str = "any", **declared: dict[str, Any]) -> Params:
     """Run the stages from `download` to `mix` on the declared datasets, which are the whole catalogue."""
     params = make_params(local=declared, policy={"licences": policy})
     toyset.write_catalogue(*(make_card(name, local) for name, local in params.local.items()))
-    Path("data/copies.csv").write_text("id_a,id_b,decision\n", encoding="utf-8")
     for name in params.local:
         dataset = registry.load(name)
         download.run(params, dataset)
