@@ -139,7 +139,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     forms = export.add_mutually_exclusive_group()
     for form, words in (("merged", "a whole model; the default"), ("adapter", "without the published language model")):
         forms.add_argument(f"--{form}", dest="form", action="store_const", const=form, default="merged", help=words)
-    mix = add("export-mix", _lazily("openmedq.curate.export_mix"), "write the mix in a format of other trainers")
+    mix = add("export-mix", commands.export_mix, "write the mix in a format of other trainers")
     mix.add_argument("target", type=Path, metavar="DIR", help="a new folder, or an unfinished export to go on with")
     mix.add_argument("--format", dest="form", required=True, choices=("llava", "parquet", "webdataset"))
     mix.add_argument("--source", dest="sources", action="append", default=[], metavar="ID", help="default: all")

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -245,3 +245,11 @@ def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     policy = _load_params().policy.licences
     export.export(target, policy, render_card, form)
     print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")
+
+
+def export_mix(target: Path, form: str, sources: Sequence[str] = (), roles: Sequence[str] = ()) -> None:
+    """Write the rows of the mix in a format of other trainers, with their cards."""
+    from openmedq.curate import export_mix
+    from openmedq.reporting import dataset_card
+
+    export_mix.run(target, form, dataset_card.write, sources, roles)

@@ -41,8 +41,10 @@ class Format:
     name: Callable[[str, int, int], str]  # role, number of the shard, number of shards -> its path
     write: Callable[[Path, Path, str, Rows], None]  # target, path of the shard, role, rows
     loading: str  # for the card
+    data_files: str  # pattern of a role's files
+    media_type: str  # of these files
+    is_loadable: bool = True  # by Hugging Face datasets
     finish: Callable[[Path, str, Sequence[Path]], None] | None = None  # target, role, its shards
-    data_files: str | None = None  # of a role, as Hugging Face's loader names them
 
 
 def _write_parquet(_: Path, path: Path, __: str, rows: Rows) -> None:
@@ -138,18 +140,23 @@ FORMATS = {
         name=lambda role, number, total: f".parts/{role}-{number:05}-of-{total:05}.jsonl",
         write=_write_llava,
         finish=_finish_llava,
+        data_files="{role}.json",
+        media_type="application/json",
+        is_loadable=False,  # `image` is a string or a list
         loading="Each `<role>.json` is a list of LLaVA's records: `--data_path train.json --image_folder images`.",
     ),
     "parquet": Format(
         name=lambda role, number, total: f"data/{role}-{number:05}-of-{total:05}.parquet",
         write=_write_parquet,
         data_files="data/{role}-*.parquet",
+        media_type="application/x-parquet",
         loading='`datasets.load_dataset(".", split="train")` decodes the column `images`.',
     ),
     "webdataset": Format(
         name=lambda role, number, total: f"{role}-{number:06}.tar",
         write=_write_tar,
         data_files="{role}-*.tar",
+        media_type="application/x-tar",
         loading='`webdataset.WebDataset("train-{000000..000000}.tar", shardshuffle=False).decode("pil")`: `json`, and '
         "`jpg` or `png` with the image; `1.jpg` and so on are further images of a sample.",
     ),

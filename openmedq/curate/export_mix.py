@@ -1,4 +1,4 @@
-"""Command `export-mix`: the mix in a format that other trainers read, with a card.
+"""The mix in a format that other trainers read, with its cards.
 
 The rows are divided into shards by the index alone. A shard is written under a temporary name and renamed when it is
 complete, so that a run that was interrupted goes on with the first missing shard. One row group is in memory at a time.
@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,7 @@ import pyarrow.compute as pc
 
 from openmedq import config, paths
 from openmedq.config import Licences
-from openmedq.curate.export_card import render_card
 from openmedq.curate.export_formats import FORMATS, Format
-from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access
 from openmedq.datasets.licences import refuse
 from openmedq.errors import ExportError, ParamsError
@@ -29,7 +27,7 @@ from openmedq.schema import Role
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import exclusive, remove, replace_text
 from openmedq.storage.shards import ShardStore, find_shards
-from openmedq.storage.tables import COUNTS, read_counts, read_index
+from openmedq.storage.tables import COUNTS, read_index
 
 SHARD_SIZE_BYTES = 256 * 2**20  # estimated with IMAGE_SIZE_BYTES, because the index has no sizes
 IMAGE_SIZE_BYTES = 100_000
@@ -38,8 +36,13 @@ STATE = ".export.json"  # in the target: what the export is made of
 _NUM_NAMED = 5
 
 
-def run(target: Path, form: str, sources: Sequence[str] = (), roles: Sequence[str] = ()) -> None:
-    """Write the rows of the mix, or those of some sources and roles, into the folder `target`.
+WriteCards = Callable[[Path, pa.Table, Format, Licences], None]  # target, exported rows of the index
+
+
+def run(
+    target: Path, form: str, write_cards: WriteCards, sources: Sequence[str] = (), roles: Sequence[str] = ()
+) -> None:
+    """Write the rows of the mix, or those of some sources and roles, into the folder `target`, and then the cards.
 
     Raises:
         ParamsError: the mix has no row of a source or role.
@@ -58,11 +61,7 @@ def run(target: Path, form: str, sources: Sequence[str] = (), roles: Sequence[st
     with exclusive(target):
         _claim(target, form, index)
         num_rows = _write(target, kind, index)
-        cards = catalogue.read(paths.CATALOGUE)
-        (target / "licences.csv").write_text(render_licences(index), encoding="utf-8", newline="")
-        sources = pc.unique(index["source"]).to_pylist()
-        generated = [name for name in sources if read_counts(paths.SAMPLES / name)["origin"] == "miniature"]
-        replace_text(target / "README.md", render_card(index, cards, kind, policy, generated))
+        write_cards(target, index, kind, policy)
     print(f"{target}: {num_rows} rows as {form}, allowed by policy.licences: {policy}")
 
 
@@ -78,17 +77,6 @@ def select(index: pa.Table, sources: Sequence[str], roles: Sequence[str]) -> pa.
     if not len(index):
         raise ParamsError("the mix has no row of these sources and roles; see data/mix/waterfall.json")
     return index
-
-
-def render_licences(index: pa.Table) -> str:
-    """A CSV with the number of rows of each source, role and licence."""
-    counts = index.group_by(["source", "role", "licence"]).aggregate([([], "count_all")])
-    counts = counts.sort_by([(name, "ascending") for name in ("source", "role", "licence")])
-    lines = ["source,role,licence,rows"]
-    for row in counts.to_pylist():
-        quoted = '"' + row["licence"].replace('"', '""') + '"'
-        lines.append(f"{row['source']},{row['role']},{quoted},{row['count_all']}")
-    return "\n".join(lines) + "\n"
 
 
 def _list_refused(index: pa.Table, policy: Licences) -> Iterator[str]:

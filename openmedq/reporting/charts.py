@@ -135,6 +135,19 @@ def draw_outcomes(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> 
         return _render(figure, title)
 
 
+def draw_waterfall(title: str, steps: Sequence[tuple[str, int]], reference: tuple[str, int]) -> Markup:
+    """A bar for the number of records after each step, and a line at a reference (label, number)."""
+    with rc_context(_STYLE):
+        figure, axes = _open([label for label, _ in steps])
+        numbers = [number for _, number in steps]
+        bars = axes.barh(range(len(steps)), numbers, 0.6, color=_ACCENT, label="records")
+        axes.bar_label(bars, [f"{number:,}" for number in numbers], padding=4)
+        axes.axvline(reference[1], color=_BASELINE, linewidth=1.4, linestyle="--", label=reference[0])
+        axes.set_xlim(0, 1.15 * max(*numbers, reference[1]))
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+        return _render(figure, title)
+
+
 def draw_loss(title: str, losses: Sequence[tuple[int, float]]) -> Markup:
     """The loss of each update, and its running mean over a twentieth of the updates."""
     steps, values = np.array(losses[:: math.ceil(len(losses) / MAX_POINTS)], dtype=np.float64).T
@@ -190,6 +203,13 @@ def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
         right.set(xlim=(start, 1), xlabel="confidence", ylabel="rows")
         right.grid(axis="y")
         return _render(figure, title)
+
+
+def make_standalone(svg: Markup) -> str:
+    """The chart as a file of its own, with colors of the text for light and dark pages."""
+    style = "<style>text{fill:#1d1f22!important}@media(prefers-color-scheme:dark){text{fill:#e6e6e3!important}}</style>"
+    head, start, rest = str(svg).partition(">")
+    return f"{head}{start}{style}{rest}"
 
 
 def _open(labels: Sequence[str], row_in: float = 0.3) -> tuple[Figure, Axes]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import jinja2
 from markupsafe import Markup, escape
 
+from openmedq.reporting.charts import make_standalone
 from openmedq.reporting.document import Document, Examples, Headline, Section, Text, score
 from openmedq.reporting.examples import Example
 from openmedq.reporting.pairs import Pair
@@ -79,10 +80,8 @@ def render_markdown(document: Document) -> str:
 
 def render_images(document: Document) -> Iterator[tuple[str, bytes]]:
     """The files that the Markdown shows: (path, content), charts for light and dark pages and images of records."""
-    style = "<style>text{fill:#1d1f22!important}@media(prefers-color-scheme:dark){text{fill:#e6e6e3!important}}</style>"
     for figure in document.figures:
-        head, start, rest = figure.svg.partition(">")
-        yield f"figures/{figure.file}.svg", f"{head}{start}{style}{rest}".encode()
+        yield f"figures/{figure.file}.svg", make_standalone(figure.svg).encode()
     for place, example in enumerate(document.examples, start=1):
         for number, image in enumerate(example.images, start=1):
             yield f"figures/example-{place}-{number}.jpg", image

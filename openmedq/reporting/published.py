@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NUM_SOURCES = 14  # of the paper's mix
+NUM_ROWS = 3_350_000  # of the paper's mix, rounded; the paper does not state how it counts them
 
 
 @dataclass(frozen=True)

@@ -168,11 +168,9 @@ class Results:
 
 def read_results() -> Results:
     """Read the outputs below the current folder."""
-    cards = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else {}
-    waterfall = _read_json(paths.MIX / "waterfall.json") or {}
     params = config.load(paths.PARAMS) if paths.PARAMS.exists() else None
     return Results(
-        datasets=tuple(_read_dataset(card, waterfall.get(card.id, {})) for card in cards.values()),
+        datasets=read_datasets(),
         verdict=_read_json(paths.VALIDATION / "verdict.json"),
         training=_read_json(paths.TRAINING / "metrics.json"),
         losses=_read_losses(paths.TRAINING / "loss.csv"),
@@ -183,6 +181,13 @@ def read_results() -> Results:
         timings=dict(_read_timings()),
         languages=params.normalize.languages if params else ("en",),
     )
+
+
+def read_datasets() -> tuple[DatasetResult, ...]:
+    """The datasets of the catalogue with their counts."""
+    cards = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else {}
+    waterfall = _read_json(paths.MIX / "waterfall.json") or {}
+    return tuple(_read_dataset(card, waterfall.get(card.id, {})) for card in cards.values())
 
 
 def _read_dataset(card: Card, counts: Tree) -> DatasetResult:

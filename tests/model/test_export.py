@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from huggingface_hub import HfApi, ModelCard, ModelCardData
 
 from openmedq import cli, commands, paths
 from openmedq.errors import ExportError
@@ -111,6 +112,22 @@ def test_the_adapter_is_exported_without_the_merged_weights_and_the_other_way_ro
     assert {path.name for path in Path("merged").iterdir()} == common | {
         *("model.safetensors", "model-00001-of-00002.safetensors", "model.safetensors.index.json"),
     }
+
+
+@pytest.mark.parametrize("form", ["merged", "adapter"])
+def test_huggingface_hub_uploads_the_folder_as_it_is(form: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(describe(language=BASE))
+    write_adapter()
+    front_matter = ModelCardData(license="other", license_name="own", license_link="README.md").to_yaml()
+    export.export(Path("out"), "research", lambda _: f"---\n{front_matter}\n---\n\n# Card\n", form)
+    checked: list[str] = []
+    # Without a connection: what `upload_folder` would send, and the text whose front matter the Hub would check.
+    monkeypatch.setattr(HfApi, "_validate_yaml", lambda _, *, content, **__: checked.append(content))
+    uploaded = [each.path_in_repo for each in HfApi()._prepare_upload_folder_additions("out", path_in_repo="")]
+    assert set(uploaded) == {path.relative_to("out").as_posix() for path in Path("out").rglob("*") if path.is_file()}
+    assert not [name for name in uploaded if any(part.startswith(".") for part in Path(name).parts)]
+    assert [ModelCard(each).data.license for each in checked] == ["other"]
+    assert ModelCard.load("out/README.md").data.license_name == "own"
 
 
 def test_the_adapter_needs_the_same_licences() -> None:

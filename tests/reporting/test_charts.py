@@ -16,6 +16,7 @@ from openmedq.reporting.charts import (
     draw_loss,
     draw_outcomes,
     draw_scores,
+    draw_waterfall,
 )
 from openmedq.reporting.results import OUTCOMES
 
@@ -41,6 +42,7 @@ CHARTS: dict[str, Callable[[], Markup]] = {
     ),
     "outcomes": lambda: draw_outcomes("Outcomes", [("<a>", EMPTY | {"train": 30, "rejected": 10}), ("none", EMPTY)]),
     "no outcomes": lambda: draw_outcomes("Outcomes", []),
+    "waterfall": lambda: draw_waterfall("Waterfall", [("<found>", 30), ("read", 0)], ("the paper", 40)),
     "loss": lambda: draw_loss("Loss", [(1, 2.0), (2, 1.0), (3, 0.5)]),
     "one loss": lambda: draw_loss("Loss", [(1, 0.0)]),
 }

@@ -14,7 +14,7 @@ import pytest
 import webdataset
 import yaml
 
-from openmedq import paths
+from openmedq import commands, paths
 from openmedq.cli import main
 from openmedq.config.render import render
 from openmedq.curate import export_formats, export_mix
@@ -31,8 +31,7 @@ TARGET = Path("out")
 
 
 @pytest.fixture(autouse=True)
-def _mix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def _mix(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"{number}.png" for number in range(6)]
     owndata.write_images(*names)
     rows = [
@@ -63,7 +62,7 @@ def _card() -> tuple[dict[str, Any], str]:
 
 
 def test_datasets_reads_the_parquet_files_with_their_images(tmp_path: Path) -> None:
-    export_mix.run(TARGET, "parquet")
+    commands.export_mix(TARGET, "parquet")
     assert len(list(TARGET.glob("data/train-*.parquet"))) > 1
     loaded = datasets.load_dataset(str(TARGET), cache_dir=str(tmp_path / "cache"))  # by the card's configs
     assert set(loaded) == {"train", "evaluation"}
@@ -78,7 +77,7 @@ def test_datasets_reads_the_parquet_files_with_their_images(tmp_path: Path) -> N
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 def test_webdataset_reads_the_tars_with_their_images() -> None:
-    export_mix.run(TARGET, "webdataset")
+    commands.export_mix(TARGET, "webdataset")
     urls = sorted(map(str, TARGET.glob("train-*.tar")))
     assert len(urls) > 1
     found = {}
@@ -91,7 +90,7 @@ def test_webdataset_reads_the_tars_with_their_images() -> None:
 
 
 def test_the_llava_json_is_of_its_documented_form_and_is_read_back() -> None:
-    export_mix.run(TARGET, "llava")
+    commands.export_mix(TARGET, "llava")
     records = json.loads((TARGET / "train.json").read_text())
     samples = _samples("train")
     assert [record["id"] for record in records] == list(samples)
@@ -112,7 +111,7 @@ def test_the_llava_json_is_of_its_documented_form_and_is_read_back() -> None:
 
 @pytest.mark.parametrize("form", ["llava", "parquet", "webdataset"])
 def test_an_interrupted_export_goes_on_and_equals_a_whole_one(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    export_mix.run(Path("whole"), form)
+    commands.export_mix(Path("whole"), form)
     write = export_formats.FORMATS[form].write
     num_written = 0
 
@@ -126,9 +125,9 @@ def test_an_interrupted_export_goes_on_and_equals_a_whole_one(form: str, monkeyp
 
     monkeypatch.setitem(export_formats.FORMATS, form, replace(export_formats.FORMATS[form], write=stop))
     with pytest.raises(KeyboardInterrupt):
-        export_mix.run(TARGET, form)
+        commands.export_mix(TARGET, form)
     assert not (TARGET / "README.md").exists()
-    export_mix.run(TARGET, form)
+    commands.export_mix(TARGET, form)
     num_shards = len({path.name for path in Path("whole").rglob("*-0*") if path.is_file()})
     assert num_written == num_shards + 1  # the shard that was complete is not written again
 
@@ -139,26 +138,26 @@ def test_an_interrupted_export_goes_on_and_equals_a_whole_one(form: str, monkeyp
 
 
 def test_the_card_has_the_counts_of_the_index_and_the_licences() -> None:
-    export_mix.run(TARGET, "parquet", roles=["train"])
+    commands.export_mix(TARGET, "parquet", roles=["train"])
     head, text = _card()
     assert head["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
     assert head["size_categories"] == ["n<1K"] and head["license"] == "other"
-    assert "| own | 5 | CC-BY-4.0: 5 | user supplied |  |" in text
-    assert "| talks | 2 | own: 2 | credentialed |  |" in text and "| all | 7 |" in text
+    assert "| own | 5 | CC-BY-4.0: 5 | user supplied |" in text
+    assert "| talks | 2 | own: 2 | credentialed |" in text and "| all | 7 |" in text
     assert "Of credentialed or private access: talks. This folder must not be passed on." in text
     assert (TARGET / "licences.csv").read_text() == (
-        'source,role,licence,rows\nown,train,"CC-BY-4.0",5\ntalks,train,"own",2\n'
+        "source,role,licence,rows\nown,train,CC-BY-4.0,5\ntalks,train,own,2\n"
     )
 
 
 def test_sources_and_roles_are_selected() -> None:
-    export_mix.run(TARGET, "llava", sources=["own"], roles=["evaluation"])
-    assert [path.name for path in TARGET.glob("*.json") if path.name != export_mix.STATE] == ["evaluation.json"]
+    commands.export_mix(TARGET, "llava", sources=["own"], roles=["evaluation"])
+    assert {path.name for path in TARGET.glob("*.json")} == {export_mix.STATE, "evaluation.json", "croissant.json"}
     assert len(json.loads((TARGET / "evaluation.json").read_text())) == 1
     with pytest.raises(ParamsError, match=r"^--source: the mix has no row of slake; it has own, talks$"):
-        export_mix.run(Path("other"), "llava", sources=["slake"])
+        commands.export_mix(Path("other"), "llava", sources=["slake"])
     with pytest.raises(ParamsError, match=r"^--role: the mix has no row of validation; it has train, evaluation$"):
-        export_mix.run(Path("other"), "llava", roles=["validation"])
+        commands.export_mix(Path("other"), "llava", roles=["validation"])
 
 
 def _set_policy(policy: str) -> None:
@@ -170,9 +169,9 @@ def test_the_licence_policy_of_today_is_applied() -> None:
     with pytest.raises(
         ExportError, match=r"^policy\.licences: commercial does not allow 2 rows of talks \(licence unknown\); run `dvc"
     ):
-        export_mix.run(TARGET, "llava")
+        commands.export_mix(TARGET, "llava")
     assert not TARGET.exists()
-    export_mix.run(TARGET, "llava", sources=["own"])
+    commands.export_mix(TARGET, "llava", sources=["own"])
 
 
 @pytest.mark.parametrize("spoil", [lambda: TARGET.write_text("x"), lambda: (TARGET / "sub").mkdir(parents=True)])
@@ -183,6 +182,6 @@ def test_another_folder_is_refused(spoil: Callable[[], object], capsys: pytest.C
 
 
 def test_an_export_of_other_rows_is_refused() -> None:
-    export_mix.run(TARGET, "llava", sources=["own"])
+    commands.export_mix(TARGET, "llava", sources=["own"])
     with pytest.raises(ExportError, match=r"^out: contains an export of other rows or in another format; choose ano"):
-        export_mix.run(TARGET, "llava")
+        commands.export_mix(TARGET, "llava")

@@ -1,0 +1,140 @@
+"""The cards of `export-mix`: README.md, datasheet.md, licences.csv, contamination.csv, waterfall.svg, croissant.json.
+
+All numbers come from `MixFacts`. README.md is written last, so that a folder that has it is complete.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from huggingface_hub import DatasetCardData
+
+from openmedq.config import Licences
+from openmedq.reporting import croissant
+from openmedq.reporting.charts import draw_waterfall, make_standalone
+from openmedq.reporting.document import Cell, Row, Table, count, text
+from openmedq.reporting.mix_facts import MixFacts, read_facts
+from openmedq.reporting.page import make_environment
+from openmedq.reporting.published import NUM_ROWS
+from openmedq.reporting.results import OUTCOMES
+from openmedq.schema import Task
+from openmedq.storage.publish import replace_text
+
+if TYPE_CHECKING:
+    from openmedq.curate.export_formats import Format
+
+_CATEGORIES = {  # of Hugging Face's hub
+    Task.VQA: "visual-question-answering",
+    Task.MULTIPLE_CHOICE: "visual-question-answering",
+    Task.CAPTION: "image-to-text",
+    Task.REPORT: "image-to-text",
+    Task.TEXT_QA: "question-answering",
+    Task.CLASSIFICATION: "image-classification",
+}
+_SIZES = (
+    *(("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7)),
+    *(("10M<n<100M", 10**8), ("100M<n<1B", 10**9)),
+)
+_SHARED = ("source", "evaluation_dataset", "tier", "training_rows", "kept", "evaluation_rows")
+
+
+def write(target: Path, index: pa.Table, form: Format, policy: Licences) -> None:
+    """Write the cards of the exported rows; StaleError if an output of a stage is missing."""
+    facts = read_facts(index, policy)
+    chart = draw_waterfall("Records from the published to the trained ones", facts.steps, ("the paper's mix", NUM_ROWS))
+    cards = {
+        "licences.csv": _render_csv(("source", "role", "licence", "rows"), _list_licences(facts)),
+        "contamination.csv": _render_csv(_SHARED, ([getattr(each, name) for name in _SHARED] for each in facts.shared)),
+        "waterfall.svg": make_standalone(chart),
+        "croissant.json": json.dumps(croissant.describe(target, facts, form), indent=2, ensure_ascii=False) + "\n",
+        "datasheet.md": _render("datasheet.md.j2", facts),
+        "README.md": _render(
+            "dataset_card.md.j2",
+            facts,
+            front_matter=_describe(facts, form).to_yaml(),
+            loading=form.loading,
+            sources=_tabulate_sources(facts),
+            waterfall=_tabulate_waterfall(facts),
+            shared=_tabulate_shared(facts),
+            num_paper_rows=NUM_ROWS,
+        ),
+    }
+    for name, content in cards.items():
+        replace_text(target / name, content)
+
+
+def _render(template: str, facts: MixFacts, **more: Any) -> str:
+    return re.sub(r"\n{3,}", "\n\n", make_environment().get_template(template).render(facts=facts, **more))
+
+
+def _render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows([header, *rows])
+    return buffer.getvalue()
+
+
+def _list_licences(facts: MixFacts) -> list[tuple[str, str, str, int]]:
+    """Exported rows of each source, role and licence, as the rows state it."""
+    keys = sorted({(group.source, group.role, group.licence) for group in facts.groups})
+    return [(*key, facts.count(**dict(zip(("source", "role", "licence"), key, strict=True)))) for key in keys]
+
+
+def _describe(facts: MixFacts, form: Format) -> DatasetCardData:
+    """The front matter."""
+    configs = None
+    if form.is_loadable:
+        files = [{"split": role, "path": form.data_files.format(role=role)} for role in facts.roles]
+        configs = [{"config_name": "default", "data_files": files}]
+    num_rows = facts.count()
+    return DatasetCardData(
+        pretty_name="OpenMedQ mix",
+        language=list(facts.languages),
+        license="other",
+        license_name="licences-of-the-sources",
+        license_link="licences.csv",
+        size_categories=[next((name for name, bound in _SIZES if num_rows < bound), "n>1T")],
+        task_categories=sorted({_CATEGORIES[Task(task)] for task in facts.tally("task")}),
+        tags=["medical", "openmedq", *(["generated-data"] if facts.miniatures else [])],
+        configs=configs,
+        viewer=None if form.is_loadable else False,
+    )
+
+
+def _tabulate_sources(facts: MixFacts) -> Table:
+    rows = []
+    for name, data in facts.sources.items():
+        licences = "; ".join(f"{licence}: {number:,}" for licence, number in facts.licences_of(name).items())
+        card = data.card
+        counts = (count(facts.count(source=name, role=role)) for role in facts.roles)
+        title = Cell(card.title, link=card.homepage)
+        rows.append(Row([title, *counts, *map(text, (licences, card.access, data.origin, card.citation))]))
+    rows.append(Row([text("all"), *map(count, facts.roles.values())]))
+    return Table(["Source", *facts.roles, "Licences of the rows", "Access", "Files", "Citation"], rows)
+
+
+def _tabulate_waterfall(facts: MixFacts) -> Table:
+    rows, totals = [], [0] * (len(OUTCOMES) + 4)
+    for name, data in facts.sources.items():
+        numbers = [data.card.num_published, data.found, data.read]
+        numbers += [*(data.outcomes[outcome] for outcome in OUTCOMES), facts.count(source=name)]
+        totals = [total + number for total, number in zip(totals, numbers, strict=True)]
+        rows.append(Row([text(data.card.title), *map(count, numbers)]))
+    rows.append(Row([text("all"), *map(count, totals)]))
+    return Table(["Source", "published", "found", "read", *OUTCOMES, "in this export"], rows)
+
+
+def _tabulate_shared(facts: MixFacts) -> Table | None:
+    rows = [
+        Row(
+            [*map(text, (each.source, each.evaluation_dataset, each.tier)), count(each.training_rows), count(each.kept)]
+        )
+        for each in facts.shared
+    ]
+    return Table(["Source", "Evaluation dataset", "They share", "Training rows", "In the mix"], rows) if rows else None

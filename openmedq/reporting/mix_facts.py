@@ -1,0 +1,152 @@
+"""What the cards of an export state: counts of the exported rows, the waterfall, shared rows and licences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import pyarrow as pa
+
+from openmedq import config, paths
+from openmedq.config import Licences
+from openmedq.datasets.card import Access
+from openmedq.datasets.licences import spell
+from openmedq.errors import StaleError
+from openmedq.reporting.results import DatasetResult, read_datasets
+from openmedq.schema import Role
+from openmedq.storage.tables import read_json
+
+CONTAMINATION = paths.VERDICTS / "contamination.json"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Exported rows of one source, role, licence and task."""
+
+    source: str
+    role: str
+    licence: str  # as the row states it
+    task: str
+    num_rows: int
+    num_images: int
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Training rows of a source that share something with rows of an evaluation dataset."""
+
+    source: str
+    evaluation_dataset: str
+    tier: str
+    training_rows: int
+    kept: int  # of these, in the mix
+    evaluation_rows: int
+
+
+@dataclass(frozen=True)
+class MixFacts:
+    """Facts of an export; each card takes its numbers from here."""
+
+    policy: Licences
+    languages: tuple[str, ...]
+    groups: tuple[Group, ...]
+    sources: Mapping[str, DatasetResult]  # of the exported rows, in their order
+    shared: tuple[Shared, ...]
+
+    def count(self, **wanted: str) -> int:
+        """The number of exported rows; `wanted` selects by fields of `Group`."""
+        return sum(
+            each.num_rows for each in self.groups if all(getattr(each, name) == value for name, value in wanted.items())
+        )
+
+    def tally(self, name: str) -> dict[str, int]:
+        """Exported rows by a field of `Group`."""
+        return {value: self.count(**{name: value}) for value in dict.fromkeys(getattr(g, name) for g in self.groups)}
+
+    @property
+    def summary(self) -> str:
+        """The export in one sentence."""
+        roles = ", ".join(f"{role} {number:,}" for role, number in self.roles.items())
+        return (
+            f"{self.count():,} rows ({roles}) with {self.num_images:,} images, of {len(self.sources)} datasets, "
+            f"exported under the licence policy `{self.policy}`."
+        )
+
+    @cached_property
+    def roles(self) -> dict[str, int]:
+        """Exported rows by role, in the order of `Role`."""
+        return {role.value: number for role in Role if (number := self.count(role=role.value))}
+
+    @property
+    def num_images(self) -> int:
+        """Images of the exported rows; an image of two rows counts twice."""
+        return sum(each.num_images for each in self.groups)
+
+    def licences_of(self, source: str | None = None) -> dict[str, int]:
+        """Exported rows by licence, spelled as SPDX does, of one source or all."""
+        counts: Counter[str] = Counter()
+        for each in self.groups:
+            if source in (None, each.source):
+                counts[spell(each.licence) or each.licence] += each.num_rows
+        return dict(sorted(counts.items()))
+
+    @property
+    def restricted(self) -> dict[str, int]:
+        """Titles and exported rows of credentialed and private sources."""
+        found = (name for name, data in self.sources.items() if data.card.access is Access.CREDENTIALED)
+        return {self.sources[name].card.title: self.count(source=name) for name in found}
+
+    @property
+    def miniatures(self) -> list[str]:
+        """Titles of the generated sources."""
+        return [data.card.title for data in self.sources.values() if data.is_miniature]
+
+    @property
+    def excluded(self) -> list[tuple[str, int]]:
+        """(reason, records) of what the sources lost on the way to the mix."""
+        counts: Counter[str] = Counter()
+        for data in self.sources.values():
+            counts.update(dict(data.exclusion_reasons))
+        return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+
+    @property
+    def steps(self) -> list[tuple[str, int]]:
+        """Records after each step from the published to the trained ones, without benchmarks, which never train."""
+        sources = [data for data in self.sources.values() if data.card.kind == "source"]
+        outcomes = Counter[str]()
+        for data in sources:
+            outcomes.update(data.outcomes)
+        num_read = sum(data.read for data in sources)
+        return [
+            ("published", sum(data.card.num_published for data in sources)),
+            ("found", sum(data.found for data in sources)),
+            ("read", num_read),
+            ("without duplicates", num_read - outcomes["duplicate"]),
+            ("in the mix", sum(outcomes[role.value] for role in Role)),
+            ("trained on", outcomes[Role.TRAIN.value]),
+        ]
+
+
+def read_facts(index: pa.Table, policy: Licences) -> MixFacts:
+    """Facts of the exported rows of the index; StaleError if an output of a stage is missing."""
+    names = ("source", "role", "licence", "task")
+    counts = index.group_by(list(names), use_threads=False).aggregate([([], "count_all"), ("num_images", "sum")])
+    groups = tuple(
+        Group(*(row[name] for name in (*names, "count_all", "num_images_sum"))) for row in counts.to_pylist()
+    )
+    datasets = {data.card.id: data for data in read_datasets()}
+    sources = dict.fromkeys(group.source for group in groups)
+    if missing := sorted(sources.keys() - datasets):
+        raise StaleError(f"{paths.CATALOGUE}: has no {', '.join(missing)}; run `python -m openmedq catalogue`")
+    languages = config.load(paths.PARAMS).normalize.languages
+    shared = tuple(each for each in _read_shared() if each.source in sources)
+    return MixFacts(policy, languages, groups, {name: datasets[name] for name in sources}, shared)
+
+
+def _read_shared() -> Iterator[Shared]:
+    for source, by_dataset in read_json(CONTAMINATION).items():
+        for dataset, by_tier in by_dataset.items():
+            for tier, counts in by_tier.items():
+                yield Shared(source, dataset, tier, **counts)

@@ -1,0 +1,198 @@
+"""The cards of an export: their parsers read them, and their numbers are those of the index, waterfall and verdicts."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from huggingface_hub import DatasetCard
+
+from openmedq import commands, paths
+from openmedq.config.render import render
+from openmedq.errors import StaleError
+from openmedq.schema import Sample
+from openmedq.storage.shards import ShardStore
+from openmedq.storage.tables import read_index
+from tests.stages import owndata
+
+TARGET = Path("out")
+SECRET = "Has the patient of ward 7 a fracture?"  # of the private dataset
+
+
+@pytest.fixture(autouse=True)
+def _mix(empty_folder: None) -> None:
+    """An open dataset with a duplicate, a missing image and an image of its test split; a private dataset of talks."""
+    names = [f"{number}.png" for number in range(6)]
+    owndata.write_images(*names)
+    rows = [{"q": f"Where is {name}?", "a": "left", "file": name, "s": "train"} for name in names]
+    rows[5]["s"] = "test"
+    rows += [
+        rows[0],
+        {**rows[0], "file": "none.png"},
+        {**rows[5], "q": "How many are there?", "a": "two", "s": "train"},
+    ]
+    owndata.write_csv(rows)
+    talk = [{"from": "human", "value": SECRET}, {"from": "gpt", "value": "No."}]
+    pair = [{"from": "human", "value": "<image>\n<image>\n<image>\nDiffer?"}, {"from": "gpt", "value": "Yes."}, *talk]
+    owndata.write_json([{"conversations": talk}, {"image": names[:3], "conversations": pair}])
+    first = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"split": "s"}, "citation": "Own et al.", "title": "Own"}
+    second = {**owndata.DECLARED, "table": "table.json", "columns": None, "is_private": True, "licence": "house rules"}
+    paths.PARAMS.write_text(render(owndata.build(own=first, talks=second)))
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _read_tables(text: str) -> Iterator[list[dict[str, str]]]:
+    """The tables of a Markdown text."""
+    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        header, _, *rows = ([cell.strip() for cell in line.strip("|").split(" |")] for line in block.splitlines())
+        yield [dict(zip(header, row, strict=False)) for row in rows]
+
+
+def _number(cell: str) -> int:
+    return 0 if cell == "–" else int(cell.replace(",", ""))
+
+
+def _samples() -> dict[str, Sample]:
+    return {sample.id: sample for sample in ShardStore(paths.SAMPLES).take(read_index())}
+
+
+def test_the_hub_parses_the_front_matter() -> None:
+    commands.export_mix(TARGET, "parquet")
+    data = DatasetCard.load(TARGET / "README.md").data.to_dict()
+    assert data["configs"] == [
+        {
+            "config_name": "default",
+            "data_files": [{"split": role, "path": f"data/{role}-*.parquet"} for role in ("train", "evaluation")],
+        }
+    ]
+    assert (data["license"], data["license_link"], data["language"]) == ("other", "licences.csv", ["en"])
+    assert data["size_categories"] == ["n<1K"] and data["task_categories"] == [
+        "question-answering",
+        "visual-question-answering",
+    ]
+    assert data["tags"] == ["medical", "openmedq"] and "viewer" not in data
+    commands.export_mix(Path("llava"), "llava")
+    data = DatasetCard.load("llava/README.md").data.to_dict()
+    assert data["viewer"] is False and "configs" not in data
+
+
+def test_the_numbers_of_all_cards_are_those_of_the_index_and_the_waterfall() -> None:
+    commands.export_mix(TARGET, "parquet")
+    index, waterfall = read_index().to_pylist(), _read_json(paths.MIX / "waterfall.json")
+    assert waterfall["own"]["rejected"] and waterfall["own"]["duplicate"]  # otherwise this tests too little
+    card = DatasetCard.load(TARGET / "README.md").text
+    sources, steps, _ = _read_tables(card)
+    for title, name in (("Own", "own"), ("talks", "talks")):
+        (row,) = (each for each in sources if each["Source"] == title)
+        for role in ("train", "evaluation"):
+            number = sum(each["source"] == name and each["role"] == role for each in index)
+            assert _number(row[role]) == number == waterfall[name]["mix"].get(role, 0)
+        (row,) = (each for each in steps if each["Source"] == title)
+        counts = {key: sum(each.values()) if isinstance(each, dict) else each for key, each in waterfall[name].items()}
+        for column, key in (("found", "found"), ("read", "read"), ("rejected", "rejected"), ("duplicate", "duplicate")):
+            assert _number(row[column]) == counts[key]
+        assert _number(row["kept out"]) == counts["kept_out"]
+        assert _number(row["in this export"]) == counts["mix"]
+    with (TARGET / "licences.csv").open() as file:
+        assert {(row["source"], row["role"], row["licence"]): int(row["rows"]) for row in csv.DictReader(file)} == {
+            ("own", "train", "CC-BY-4.0"): waterfall["own"]["mix"]["train"],
+            ("own", "evaluation", "CC-BY-4.0"): 1,
+            ("talks", "train", "house rules"): 2,
+        }
+    found = sum(each["found"] for each in waterfall.values())
+    expected = (
+        f"published 0, found {found}, read {sum(each['read'] for each in waterfall.values())}, without duplicates "
+    )
+    sheet = (TARGET / "datasheet.md").read_text()
+    assert expected in sheet and f"in the mix {len(index)}, trained on {len(index) - 1}." in sheet
+    assert f"**How many instances are there?** {len(index)}: train: {len(index) - 1}; evaluation: 1." in sheet
+    labels = {
+        each.text for each in ElementTree.parse(TARGET / "waterfall.svg").iter("{http://www.w3.org/2000/svg}text")
+    }
+    assert {"found", str(found), "trained on", str(len(index) - 1), "the paper's mix"} <= labels
+    rai = _read_json(TARGET / "croissant.json")
+    assert f"found: {found} records" in rai["rai:dataPreprocessingProtocol"]
+    assert rai["rai:dataUseCases"] == [f"train: {len(index) - 1} rows", "evaluation: 1 rows"]
+
+
+def test_contamination_is_that_of_the_verdicts() -> None:
+    commands.export_mix(TARGET, "webdataset", sources=["own"])
+    counts = _read_json(paths.VERDICTS / "contamination.json")["own"]
+    with (TARGET / "contamination.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows and {row["source"] for row in rows} == {"own"}
+    for row in rows:
+        expected = counts[row["evaluation_dataset"]][row["tier"]]
+        assert {key: int(row[key]) for key in expected} == expected
+    *_, shared = _read_tables(DatasetCard.load(TARGET / "README.md").text)
+    assert [_number(row["In the mix"]) for row in shared] == [int(row["kept"]) for row in rows]
+    kept = sum(int(row["kept"]) for row in rows)
+    assert f", of which {kept} are in the mix; see `contamination.csv`." in (TARGET / "datasheet.md").read_text()
+
+
+def test_private_data_are_counted_and_not_quoted() -> None:
+    commands.export_mix(TARGET, "parquet")
+    cards = [path.read_text() for path in TARGET.iterdir() if path.is_file() and path.name != ".export.json"]
+    assert len(cards) == 6
+    ids = [sample_id for sample_id, sample in _samples().items() if sample.source == "talks"]
+    for text in cards:
+        assert SECRET not in text and not any(sample_id in text for sample_id in ids) and "own/img" not in text
+    card = (TARGET / "README.md").read_text()
+    assert "Of credentialed or private access: talks. This folder must not be passed on." in card
+    rai = _read_json(TARGET / "croissant.json")["rai:personalSensitiveInformation"]
+    assert rai[1:] == ["talks: 2 rows of credentialed or private access"]
+
+
+OF_ITS_LIBRARIES = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of mlcroissant and rdflib
+
+
+@OF_ITS_LIBRARIES
+@pytest.mark.parametrize("form", ["llava", "parquet", "webdataset"])
+def test_mlcroissant_accepts_the_metadata(form: str) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    commands.export_mix(TARGET, form)
+    metadata = mlcroissant.Dataset(jsonld=str(TARGET / "croissant.json")).metadata  # raises on errors
+    assert not metadata.ctx.issues.errors
+    (warning,) = metadata.ctx.issues.warnings
+    assert "datePublished" in warning  # an export is not published
+    written = _read_json(TARGET / "croissant.json")
+    read = metadata.to_json()
+    files = {each["@id"]: each for each in written["distribution"] if each["@type"] == "cr:FileObject"}
+    assert files
+    for name, file in files.items():
+        assert file["sha256"] == hashlib.sha256((TARGET / name).read_bytes()).hexdigest()
+    assert read.keys() >= {key for key in written if key.startswith("rai:")}
+    assert written["conformsTo"] == ["http://mlcommons.org/croissant/1.1", "http://mlcommons.org/croissant/RAI/1.0"]
+
+
+@OF_ITS_LIBRARIES
+def test_mlcroissant_reads_the_records_of_the_parquet_files() -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    commands.export_mix(TARGET, "parquet")
+    rows = list(mlcroissant.Dataset(jsonld=str(TARGET / "croissant.json")).records("rows"))
+    samples, roles = _samples(), {row["id"]: row["role"] for row in read_index().to_pylist()}
+    assert len(rows) == len(samples)
+    for row in rows:
+        sample = samples[row["rows/id"].decode()]
+        assert row["rows/role"].decode() == roles[sample.id]
+        assert [turn["rows/turns/answer"].decode() for turn in row["rows/turns"]] == [
+            turn.answer for turn in sample.turns
+        ]
+        assert [image.size for image in row["rows/images"]] == [(24, 24)] * len(sample.images)
+
+
+def test_without_counts_of_copies_the_stage_is_named() -> None:
+    (paths.VERDICTS / "contamination.json").unlink()
+    with pytest.raises(StaleError, match=r"contamination\.json: not found; `dvc repro deduplicate` writes it$"):
+        commands.export_mix(TARGET, "parquet")
+    assert not (TARGET / "README.md").exists()
