@@ -59,7 +59,7 @@ def test_whole_files_come(fetch: Fetch, name: str) -> None:
     assert name in ledger.read("toy_set")
 
 
-@pytest.mark.parametrize(("name", "data"), WRONG)
+@pytest.mark.parametrize(("name", "data"), WRONG, ids=[f"{name}-{number}" for number, (name, _) in enumerate(WRONG)])
 def test_what_is_not_the_file_is_refused_and_not_recorded(fetch: Fetch, name: str, data: bytes) -> None:
     message = (
         rf"^{name}: {URL}{name} (is incomplete, or not|does not begin as|sends an?) .*: open the address in a browser$"
