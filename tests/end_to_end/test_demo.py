@@ -1,13 +1,16 @@
 """The demo's page: answers are those of the evaluation, and only open records are shown."""
 
 import io
+import re
 from pathlib import Path
+from typing import Any
 
 import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 import streamlit as st
 import yaml
+from markupsafe import escape
 from streamlit.testing.v1 import AppTest
 
 from openmedq import demo, paths
@@ -31,37 +34,42 @@ def _run(page: AppTest) -> AppTest:
     return page
 
 
-def _ask(page: AppTest) -> dict[str, str]:
-    """Press the button; the texts by their titles."""
-    page.button[0].click()
-    _run(page)
-    titles = [caption.value for caption in page.caption[1:]]
-    return dict(zip(titles, [text.value for text in page.text[-len(titles) :]], strict=True))
+def _cards(page: AppTest) -> list[Any]:
+    return [button for button in page.button if (button.key or "").startswith("card ")]
+
+
+def _ids(page: AppTest) -> list[str]:
+    return [card.key.removeprefix("card ") for card in _cards(page)]
+
+
+def _html(page: AppTest) -> str:
+    return "".join(each.proto.body for each in page.get("html"))
 
 
 def test_answers_are_those_of_the_evaluation(page: AppTest, project: Project) -> None:
     assert f"{len(SOURCES)} datasets. The answers are not medical advice." in page.caption[0].value
     assert f"{len(SOURCES)} of these datasets are generated miniatures" in page.warning[0].value
     predictions = {row["id"]: row for row in pq.read_table(project.root / PREDICTIONS).to_pylist()}
-    assert len(page.selectbox[0].options) > 10
-    for label in page.selectbox[0].options[:3]:
-        page.selectbox[0].select(label)
-        texts = _ask(_run(page))
-        row = predictions[label.split(": ", 1)[0]]
-        assert texts["Answer of the model"] == (row["answer"] or "(empty)")
-        assert texts["Reference"] == row["reference"]
+    assert len(_cards(page)) > 10
+    for number in range(3):
+        card = _cards(page)[number]
+        row = predictions[card.key.removeprefix("card ")]
+        card.click()
+        html = _html(_run(page))
+        for name, text in (("With(?:out an| the) image", row["answer"] or "(empty)"), ("Reference", row["reference"])):
+            assert re.search(rf'<th scope="row">{name}</th><td>{re.escape(str(escape(text)))}</td>', html), name
 
 
 def test_records_of_credentialed_datasets_are_not_listed(
     page: AppTest, project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    assert any(label.startswith("vqa_rad/") for label in page.selectbox[0].options)
+    assert any(row_id.startswith("vqa_rad/") for row_id in _ids(page))
     catalogue = yaml.safe_load((project.root / paths.CATALOGUE).read_text(encoding="utf-8"))
     catalogue["datasets"]["vqa_rad"]["access"] = "credentialed"
     (tmp_path / "catalogue.yaml").write_text(yaml.safe_dump(catalogue), encoding="utf-8")
     monkeypatch.setattr(paths, "CATALOGUE", tmp_path / "catalogue.yaml")
     st.cache_data.clear()
-    assert not any(label.startswith("vqa_rad/") for label in _run(page).selectbox[0].options)
+    assert not any(row_id.startswith("vqa_rad/") for row_id in _ids(_run(page)))
 
 
 def test_own_images_and_errors(page: AppTest) -> None:
@@ -72,10 +80,12 @@ def test_own_images_and_errors(page: AppTest) -> None:
     page.file_uploader[0].upload("mine.png", buffer.getvalue(), "image/png")
     _run(page)
     page.text_area[0].input("What is it?")
-    assert _ask(page).keys() == {"Answer of the model", "Answer to a black image"}
+    page.button[-1].click()
+    html = _html(_run(page))
+    assert "With the image" in html and "With a black image" in html and "Reference" not in html
     page.file_uploader[0].upload("no.png", b"no image", "image/png")
     assert "no.png: image unreadable" in _run(page).error[0].value
     page.radio[0].set_value("no image")
     _run(page).text_area[0].input("")
-    page.button[0].click()
+    page.button[-1].click()
     assert _run(page).error[0].value == "Enter a question or choose an image."
