@@ -73,13 +73,14 @@ def check(
         found = normalize(dataset_id, raw, folder / f"{seed}-out")
     except OpenMedQError as error:
         assert "\n" not in str(error) and 20 < len(str(error)) < 1000, mutation
-        assert str(raw) in str(error), (mutation, error)
+        assert str(raw) in str(error) or Path(mutation.file).name in str(error), (mutation, error)
         return "an error"
     finally:
         shutil.rmtree(raw)
         shutil.rmtree(folder / f"{seed}-out", ignore_errors=True)
     is_said = bool(count_reasons(found) - reasons) or any(each.levelno >= logging.WARNING for each in caplog.records)
-    assert len(found) >= num_rows or is_said or mutation.is_valid, (
+    can_hide = mutation.is_valid or mutation.kind == "drop"  # bytes that are gone may have been whole records
+    assert len(found) >= num_rows or is_said or can_hide, (
         f"{mutation}: {num_rows - len(found)} records are lost silently"
     )
     return "rejected rows or a warning" if is_said else "all rows"
@@ -111,4 +112,4 @@ def test_two_thousand_damaged_files(
         check(dataset_id, seed, tmp_path, miniature_of, undamaged, caplog)
         for seed in range(NUM_QUICK, NUM_QUICK + NUM_SEEDS)
     )
-    assert outcomes["an error"] and outcomes["rejected rows or a warning"], "the damage has effects"
+    assert outcomes["an error"] + outcomes["rejected rows or a warning"] > NUM_SEEDS / 4, "the damage has effects"
