@@ -194,12 +194,7 @@ def _render_exits(dataset: LocalDataset, params: Params, artifacts: Artifacts) -
         f"  weights: data/model learns the splits {', '.join(trained) or 'none'}, and a model can repeat what it was "
         f"trained on; `export` allows it under policy.licences any{''.join(f', {each}' for each in policies)}"
     )
-    yield (
-        "  report: counts, licences and scores of the dataset; no question, answer or image (is_private)"
-        if card.is_credentialed
-        else f"  report: counts, and up to {params.report.num_examples} predictions with texts and images; is_private: "
-        "true hides them"
-    )
+    yield "  report: counts, licences and scores of the dataset; no question, answer or image"
     files = ", ".join(path.as_posix() for each in artifacts.values() for path in each)
     yield f"  MLflow: params.yaml (folders without their path), counts, md5s, and {files}"
     yield f"  git: the declaration with folder and column names in params.yaml and {paths.CATALOGUE}, md5s in dvc.lock"
