@@ -22,6 +22,7 @@ from tests.datasets.conftest import SETS, FolderOf
 
 NUM_SEEDS = 2000 // len(SETS) + 1  # for each dataset
 NUM_QUICK = 2
+MAX_HIDDEN = 5  # records within 300 bytes that are gone from a list: nothing says that they were there
 
 Counts = tuple[int, Counter[Reason]]
 
@@ -79,8 +80,8 @@ def check(
         shutil.rmtree(raw)
         shutil.rmtree(folder / f"{seed}-out", ignore_errors=True)
     is_said = bool(count_reasons(found) - reasons) or any(each.levelno >= logging.WARNING for each in caplog.records)
-    can_hide = mutation.is_valid or mutation.kind == "drop"  # bytes that are gone may have been whole records
-    assert len(found) >= num_rows or is_said or can_hide, (
+    num_hidden = MAX_HIDDEN if mutation.kind == "drop" else 0
+    assert len(found) >= num_rows - num_hidden or is_said or mutation.is_valid, (
         f"{mutation}: {num_rows - len(found)} records are lost silently"
     )
     return "rejected rows or a warning" if is_said else "all rows"

@@ -18,7 +18,7 @@ from openmedq.evaluation.evaluate import PREDICTIONS
 
 from .conftest import SOURCES, Project
 
-pytestmark = [pytest.mark.xdist_group("end_to_end"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.xdist_group("end_to_end")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY
 
 from .conftest import Project
 
-pytestmark = [pytest.mark.xdist_group("end_to_end"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.xdist_group("end_to_end")
 
 SECRET = "mimic_cxr"
 

@@ -12,7 +12,7 @@ from openmedq import paths
 
 from .conftest import Project
 
-pytestmark = [pytest.mark.xdist_group("end_to_end"), pytest.mark.timeout(900)]
+pytestmark = pytest.mark.xdist_group("end_to_end")
 
 Copy = Callable[[], Project]
 # The command line loads these in every process: the check of the catalogue, and the end together with DVC.
