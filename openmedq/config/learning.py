@@ -153,6 +153,7 @@ class Transfer(Section):
         description="name: its weights; ours: the trained encoder; scratch: random weights",
     )
     benchmarks: tuple[str, ...]
+    image_size_px: Count | None = Field(None, description="side of the images; null: the encoder's own")
     seeds: tuple[int, ...] = Field((0,), min_length=1)
     num_epochs: Count
     max_rows: Count | None = Field(

@@ -103,13 +103,20 @@ def run(params: Params, encoder: str, log: Log) -> None:
 
 def _choose(params: Params, encoder: str) -> Callable[[int], Tower]:
     """Return a function that builds the encoder, given a seed."""
-    device = pick_device(params.execution.device)
-    if encoder == OURS:
-        return lambda _: own.load(device)
+    device, side = pick_device(params.execution.device), params.transfer.image_size_px
     if encoder == SCRATCH:
-        return lambda seed: own.draw(params.train.vision, seed).to(device)
+        vision = params.train.vision.model_copy(update={"image_size_px": side or params.train.vision.image_size_px})
+        return lambda seed: own.draw(vision, seed).to(device)
     where = f"transfer.encoders.{encoder}"
-    return lambda _: published.load(params.transfer.encoders[encoder], where).to(device)
+
+    def build(_: int) -> Tower:
+        if encoder == OURS:
+            tower = own.load(device)
+        else:
+            tower = published.load(params.transfer.encoders[encoder], where).to(device)
+        return tower if side is None else tower.resize(side, where)
+
+    return build
 
 
 def _predict_all(

@@ -27,7 +27,7 @@ def compute(settings: Train, learner: nn.Module, index: pa.Table, devices: Devic
     return {
         "data": _hash([INDEX.read_bytes(), *_read_footers(index)]),
         "settings": _hash([json.dumps(settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)).encode()]),
-        "weights": _hash(_pick(learner)),
+        "weights": _hash(pick_values(learner)),
         "code": _hash(path.read_bytes() for package in (model, training) for path in _find_code(package.__path__[0])),
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
         "devices": f"{devices.num} {devices.device.type}, {torch.get_num_threads()} threads",
@@ -58,10 +58,12 @@ def _read_footers(index: pa.Table) -> Iterable[bytes]:
             yield file.read(size)
 
 
-def _pick(learner: nn.Module) -> Iterable[bytes]:
+def pick_values(learner: nn.Module) -> Iterable[bytes]:
     """Yield names, types, shapes and some values of all tensors: enough to tell other weights."""
     for name, tensor in sorted(learner.state_dict().items()):
         flat = tensor.detach().flatten()
-        places = torch.linspace(0, max(0, len(flat) - 1), min(NUM_PICKED, len(flat)), device=flat.device).long()
+        num = min(NUM_PICKED, len(flat))
+        # Whole numbers: float32 has no odd numbers above 2^24, and large embeddings have more elements.
+        places = torch.arange(num, device=flat.device) * (len(flat) - 1) // max(1, num - 1)
         yield f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode()
         yield np.asarray(flat[places].float().cpu()).tobytes()

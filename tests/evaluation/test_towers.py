@@ -249,6 +249,16 @@ def test_any_vision_model_of_transformers(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(found, right)
 
 
+def test_another_size_of_images(tmp_path: Path) -> None:
+    MAKERS["registers"]().save_pretrained(tmp_path / "dinov2")
+    tower = load(tmp_path / "dinov2").resize(SIDE * 2, "dinov2")
+    assert tower.preprocessing.side_px == SIDE * 2
+    assert tower.width == WIDTH
+    make_clip().save_pretrained(tmp_path / "clip")
+    with pytest.raises(ModelError, match=rf"^clip: can't encode RGB images of {SIDE * 2} x {SIDE * 2} px: "):
+        load(tmp_path / "clip").resize(SIDE * 2, "clip")
+
+
 def test_the_preprocessing_of_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_clip().save_pretrained(tmp_path)
     assert load(tmp_path).preprocessing[:2] == (SIDE, published.CLIP_MEAN)

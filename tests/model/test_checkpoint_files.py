@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import SafetensorError
+from torch import nn
 
 from openmedq.errors import DiskFullError, ModelError
-from openmedq.training import checkpoint
+from openmedq.training import checkpoint, fingerprint
 from openmedq.training.trainer import Trainer
 
 from .bench import FINGERPRINT, NUM_UPDATES, Bench, at_update, bench, flip, undisturbed
@@ -55,6 +57,19 @@ def test_one_flipped_bit_is_damage_and_without_another_checkpoint_training_start
         "replaces the old ones"
     )
     assert len(bench.record.read("lr")) == NUM_UPDATES
+
+
+@pytest.mark.parametrize("size", [0, 1, 1000, 2**24 + 1, 2**24 + 12_290])
+def test_the_fingerprint_sees_the_ends_of_a_tensor_of_any_size(size: int) -> None:
+    """float32 has no odd numbers above 2^24: places computed in it lie past the end of an embedding of 7B's size."""
+    found = []
+    for changed in (None, 0, -1)[: 3 if size else 1]:
+        layer = nn.Module()
+        layer.weight = nn.Parameter(torch.zeros(size, dtype=torch.bfloat16), requires_grad=False)
+        if changed is not None:
+            layer.weight[changed] = 1
+        found.append(list(fingerprint.pick_values(layer)))
+    assert len({tuple(each) for each in found}) == min(len(found), 1 + min(size, 2))
 
 
 @pytest.mark.parametrize("part", ["data", "settings", "weights"])

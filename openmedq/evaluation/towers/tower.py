@@ -53,6 +53,10 @@ class Tower(nn.Module):
             raise ModelError(f"{where}: can't encode RGB images of {side} x {side} px: {reason}") from error
         self.width = int(first.shape[1])  # D
 
+    def resize(self, side_px: int, where: str) -> Tower:
+        """Return the encoder for images of S x S pixels; ModelError if it can't interpolate its positions."""
+        return Tower(self.network, self.preprocessing._replace(side_px=side_px), where)
+
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the two vectors, (N, D) each."""
         output: Any = self.network(pixel_values=pixels, output_hidden_states=self.num_prefix > 0)
