@@ -1,5 +1,6 @@
 """The encoders in the report: the same numbers on the page and in Markdown, and what may be compared."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from openmedq import paths
 from openmedq.datasets.card import Card
 from openmedq.evaluation import encoder_table
-from openmedq.reporting import encoders, page
-from openmedq.reporting.document import Document
+from openmedq.reporting import page
+from openmedq.reporting.document import Document, Heading, Table, Text
 from openmedq.reporting.published import BENCHMARK_FIGURES, ENCODERS, FIGURES
 from openmedq.reporting.results import DatasetResult, Results
+from openmedq.reporting.sections import transfer
 from openmedq.reporting.sections.transfer import describe_transfer
 from tests.evaluation.test_encoder_table import make
 from tests.reporting.tables import read_html, read_markdown
@@ -58,63 +60,76 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pq.write_table(pa.concat_tables(tables), paths.TRANSFER / name / "predictions.parquet")
 
 
+def show(results: Results) -> dict[str, Table]:
+    """The tables of the section by their headings."""
+    blocks = describe_transfer(results).blocks
+    return {
+        heading.text: table
+        for heading, table in pairwise(blocks)
+        if isinstance(heading, Heading) and isinstance(table, Table)
+    }
+
+
+def list_notes(results: Results) -> list[str]:
+    """The letters of the notes below the tables."""
+    texts = [block.text for block in describe_transfer(results).blocks if isinstance(block, Text)]
+    return [text.removeprefix("Note ")[0] for text in texts if text.startswith("Note ")]
+
+
 def test_the_page_and_markdown_show_the_same(project: None) -> None:
     results = make_results()
-    section = encoders.describe(results)
-    assert section is not None
+    tables = show(results)
     document = Document("", "", [], [describe_transfer(results)])
     markdown, html = page.render_markdown(document), page.render_html(document)
     shown = read_html(html)
     assert read_markdown(markdown) == shown
-    assert len(shown) == len(section.tables) and sum(len(rows) for rows in shown) > 20
-    for table, rows in zip(section.tables, shown, strict=True):
-        assert f"### {table.title}\n" in markdown and f"<h3>{table.title}</h3>" in html
-        for (_, cells), row in zip(table.rows, rows[1:], strict=True):
-            for cell, text in zip(cells, row[1:], strict=True):
-                assert text.startswith(cell.text) and " ".join(cell.span.split()) in text
+    assert len(shown) == len(tables) and sum(len(rows) for rows in shown) > 20
+    for (title, table), rows in zip(tables.items(), shown, strict=True):
+        assert f"### {title}\n" in markdown and f"<h3>{title}</h3>" in html
+        for own, row in zip(table.rows, rows[1:], strict=True):
+            for cell, text in zip(own.cells, row, strict=True):
+                assert text.startswith(cell.text) and " ".join(cell.note.split()) in text
     for words in ("0.500 (0.450 – 0.540)", "| linear probe | 0.410", "Title of cxr8: no test row has the class rare"):
         assert words in markdown
     assert "not in this run: Title of medfmc_endo" in markdown
-    assert section.chart.count("<path") > 20 and "Macro-F1 of the encoders by benchmark" in section.chart
+    (chart,) = document.figures
+    assert chart.svg.count("<path") > 20 and "Macro-F1 of the encoders by benchmark" in chart.svg
 
 
 def test_what_may_be_compared_is_in_the_cells(project: None) -> None:
-    section = encoders.describe(make_results())
-    assert section is not None
-    table = section.tables[0]
-    assert table.columns == ("ours", "from scratch", "mine", "PubMedCLIP", "PMC-CLIP", "BiomedCLIP")
-    rows = list(table.rows)
-    notes = {rows[place][0]: row[1][0].note for place, row in enumerate(rows[1:]) if row[0] == encoders.PAPER}
-    letters = (encoders.OWN_SPLIT, encoders.ALIKE, encoders.UNNAMED, encoders.NOT_RUN, encoders.UNNAMED)
+    table = next(iter(show(make_results()).values()))
+    assert table.header == ["Dataset", "ours", "from scratch", "mine", "PubMedCLIP", "PMC-CLIP", "BiomedCLIP"]
+    rows = [[cell.text for cell in row.cells] for row in table.rows]
+    notes = {
+        rows[place][0]: row.cells[1].note
+        for place, row in enumerate(table.rows[1:])
+        if row.cells[0].text == transfer.PAPER
+    }
+    letters = (transfer.OWN_SPLIT, transfer.ALIKE, transfer.UNNAMED, transfer.NOT_RUN, transfer.UNNAMED)
     titles = [f"Title of {name}" for name in (*BENCHMARKS, "medfmc_endo")]
-    assert notes == dict(zip([*titles, "Mean"], letters, strict=True))
-    assert [cell.text for cell in rows[-1][1]] == ["0.757", "0.616", "", "0.746", "0.745", "0.745"]
-    assert [letter for letter, _ in section.notes] == sorted({*letters})
-    generated = encoders.describe(make_results("miniature"))
-    assert generated is not None and {letter for letter, _ in generated.notes} == {encoders.GENERATED, encoders.NOT_RUN}
+    assert notes == dict(zip([*titles, "Mean"], (f"note {letter}" for letter in letters), strict=True))
+    assert rows[-1][1:] == ["0.757", "0.616", "", "0.746", "0.745", "0.745"]
+    assert list_notes(make_results()) == sorted({*letters})
+    assert set(list_notes(make_results("miniature"))) == {transfer.GENERATED, transfer.NOT_RUN}
 
 
 def test_differences_are_those_of_the_comparison(project: None) -> None:
-    section = encoders.describe(make_results())
-    assert section is not None
-    table = section.tables[-1]
-    assert table.title == "Macro-F1, ours minus from scratch"
+    table = show(make_results())["Macro-F1, ours minus from scratch"]
     predictions = {name: pq.read_table(paths.TRANSFER / name / "predictions.parquet") for name in ("ours", "scratch")}
     compared = encoder_table.compare(predictions, "ours")["scratch"]
-    for (_, cells), name in zip(table.rows, [*sorted(BENCHMARKS), None], strict=True):
+    for own, name in zip(table.rows, [*sorted(BENCHMARKS), None], strict=True):
         row = compared["benchmarks"][name] if name else compared["mean"]
-        assert cells[0].text == f"{row['difference']:+.3f}" and cells[0].is_strong
-        assert cells[1].text == f"{row['p']:.4f}"
+        _, difference, p, _ = own.cells
+        assert difference.text == f"{row['difference']:+.3f}" and "strong" in difference.kind
+        assert p.text == f"{row['p']:.4f}"
 
 
 def test_without_predictions_and_without_benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    section = encoders.describe(make_results())
-    assert section is not None and not any("minus" in table.title for table in section.tables)
-    empty = Results((), None, None, (), {}, {})
-    assert encoders.describe(empty) is None
-    (block,) = describe_transfer(empty).blocks
-    assert "No benchmark is among the files of this run." in block.text
+    tables = show(make_results())
+    assert tables and not any("minus" in title for title in tables)
+    (block,) = describe_transfer(Results((), None, None, (), {}, {})).blocks
+    assert isinstance(block, Text) and "No benchmark is among the files of this run." in block.text
 
 
 def test_the_papers_names_are_those_of_its_mean() -> None:
