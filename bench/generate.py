@@ -55,8 +55,8 @@ def main() -> None:
     samples = ShardStore(paths.SAMPLES).take(rows)
 
     def load_ours(model: Path, batch_size: int) -> Callable[[], list[str]]:
-        options: dict[str, Any] = {"device": "cpu", "max_new_tokens": settings.max_new_tokens}
-        answer = generate.load_answerer(model, **options, batch_size=batch_size)
+        options = {"max_new_tokens": settings.max_new_tokens, "batch_size": batch_size}
+        answer = generate.make_answerer(*load(model), **options)
         return lambda: [each.text for each in answer(samples)]
 
     with tempfile.TemporaryDirectory() as name:

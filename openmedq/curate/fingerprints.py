@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import pyarrow as pa
@@ -37,8 +37,6 @@ for _char in map(chr, range(_MARK)):
         _TABLE[ord(_char)] = ord(_char.lower())
 _END = b"\0"  # between texts
 
-Turn = tuple[str, str, Sequence[str], str]  # question, context, options, answer
-
 
 def normalize_text(text: str) -> str:
     """Fold compatibility forms (NFKC), case, spacing, and punctuation that is not part of a number. Idempotent."""
@@ -65,14 +63,11 @@ def _fold_ascii(text: bytes) -> bytes:
     return b" ".join(marked.translate(_TABLE).split())
 
 
-def make_key(turns: Iterable[Turn], labels: Sequence[str] = ()) -> bytes:
-    """Key of a row's turns, and of its labels if it is a classification row; the order of options is ignored."""
-    parts = [_normalize_texts((question, context, answer, *options)) for question, context, options, answer in turns]
-    return _hash([(*fields[:3], *sorted(fields[3:])) for fields in parts], labels)
-
-
 def make_keys(turns: pa.ListArray, labels: pa.ListArray) -> list[bytes]:
-    """Keys of many rows, from the columns `turns` and `labels` of SAMPLE_SCHEMA."""
+    """Keys of rows, from the columns `turns` and `labels` of SAMPLE_SCHEMA; the order of options is ignored.
+
+    Labels are those of classification rows.
+    """
     flat = turns.flatten()
     num_turns, options = len(flat), flat.field("options")
     texts = [text for name in ("question", "context", "answer") for text in flat.field(name).to_pylist()]

@@ -31,6 +31,7 @@ COLUMNS = (
 )
 
 Floats = NDArray[np.float32]
+Place = tuple[str, int]  # id of a row, and number of its turn
 
 
 class Neighbor(NamedTuple):
@@ -55,39 +56,35 @@ class TrainingRows:
             rows = rows.take(np.sort(np.random.default_rng(0).choice(len(rows), NUM_ROWS, replace=False)))
         self.num_rows = len(rows)
         self._index, self._store = rows, ShardStore(paths.SAMPLES)
-        self._places_of_text: dict[tuple[str, str, str], list[tuple[str, int]]] = {}  # (id, turn) of each row
-        self._places_of_image: dict[bytes, list[tuple[str, int]]] = {}
-        self._read()
-        self._words = TfidfVectorizer(token_pattern=r"\w+", dtype=np.float32)
-        questions = [question for _, question, _ in self._places_of_text]
-        self._texts = self._words.fit_transform(questions) if questions else None
-        self._images = standardize(list(self._places_of_image))
-
-    def _read(self) -> None:
-        for group in self._store.scan_index(self._index, COLUMNS):
+        self._texts: dict[tuple[str, str, str], list[Place]] = {}
+        self._images: dict[bytes, list[Place]] = {}
+        for group in self._store.scan_index(rows, COLUMNS):
             for row in group.rows.to_pylist():
                 for number, turn in enumerate(row["turns"]):
                     if turn["question"].strip():
                         key = row["source"], turn["question"], turn["answer"]
-                        self._places_of_text.setdefault(key, []).append((row["id"], number))
+                        self._texts.setdefault(key, []).append((row["id"], number))
                 for image in row["images"]:
-                    self._places_of_image.setdefault(image["thumbnail"], []).append((row["id"], 0))
+                    self._images.setdefault(image["thumbnail"], []).append((row["id"], 0))
+        self._words = TfidfVectorizer(token_pattern=r"\w+", dtype=np.float32)
+        self._vectors = self._words.fit_transform(text for _, text, _ in self._texts) if self._texts else None
+        self._thumbnails = standardize(list(self._images))
 
     def find_questions(self, question: str, most: int) -> list[Neighbor]:
         """Return the nearest questions, frequent ones first, that have a word in common with `question`."""
-        if self._texts is None:
+        if self._vectors is None:
             return []
-        similarity = (self._texts @ self._words.transform([question]).T).toarray()[:, 0]
-        return self._pick(similarity, list(self._places_of_text.values()), most)
+        similarity = (self._vectors @ self._words.transform([question]).T).toarray()[:, 0]
+        return self._pick(similarity, list(self._texts.values()), most)
 
     def find_images(self, thumbnails: Sequence[bytes], most: int) -> list[Neighbor]:
         """Return the images that are nearest to any of some images, given as their thumbnails."""
-        if not thumbnails or not len(self._images):
+        if not thumbnails or not self._images:
             return []
-        similarity = (self._images @ standardize(thumbnails).T).max(axis=1)
-        return self._pick(similarity, list(self._places_of_image.values()), most)
+        similarity = (self._thumbnails @ standardize(thumbnails).T).max(axis=1)
+        return self._pick(similarity, list(self._images.values()), most)
 
-    def _pick(self, similarity: Floats, places: Sequence[Sequence[tuple[str, int]]], most: int) -> list[Neighbor]:
+    def _pick(self, similarity: Floats, places: Sequence[Sequence[Place]], most: int) -> list[Neighbor]:
         order = np.lexsort((np.array([-len(each) for each in places]), -similarity.round(4)))[:most]
         picked = [number for number in order.tolist() if similarity[number] > 0]
         ids = pa.array({places[number][0][0] for number in picked}, pa.string())

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import streamlit as st
-from markupsafe import Markup
 
 from openmedq import config, paths
 from openmedq.config import Params
@@ -76,9 +75,8 @@ def _choose(params: Params) -> tuple[Sample, Row | None]:
 
 def _draw_card(row: Row, sample: Sample, *, is_picked: bool) -> None:
     """An example: its image, and its question as a button that asks it."""
-    if sample.images and (data := sample.images[0].data):
-        image = drawing.draw_image(data, f"Image of {row['id']}", CARD_PX)
-        st.html(Markup('<div class="oq"><div class="card">{}</div></div>').format(image))
+    if image := drawing.draw_images(sample.images[:1], f"Image of {row['id']}", CARD_PX, "card"):
+        st.html(image)
     question = textwrap.shorten(row["question"] or f"({row['task']})", 70, placeholder="…")
     label = drawing.escape_markdown(f"{row['source']}: {question}")
     icon = ":material/check:" if is_picked else None
@@ -102,9 +100,8 @@ def _upload(params: Params) -> list[bytes]:
 
 def _show(sample: Sample, row: Row | None) -> None:
     name = "Your image" if row is None else f"Image of {row['id']}"
-    images = [drawing.draw_image(each.data, name, SHOWN_PX) for each in sample.images if each.data]
-    if images:
-        st.html(Markup('<div class="oq"><div class="images">{}</div></div>').format(Markup("").join(images)))
+    if images := drawing.draw_images(sample.images, name, SHOWN_PX, "images"):
+        st.html(images)
     if row is not None:
         place = row["provenance"]
         st.text(f"{row['id']}: {place['file']}, {place['record']}; licence {row['licence']}")
@@ -132,7 +129,7 @@ def _ask(sample: Sample) -> Sample | None:
 def _answer(sample: Sample, row: Row | None, params: Params) -> None:
     model = _load_model(_version(paths.MODEL), params.execution.device, params.evaluate.max_new_tokens)
     replies = model.ask(sample)
-    names = ["With the image", "With a black image"] if sample.images else ["Without an image"]
+    names = ["With the image", "With a gray image"] if sample.images else ["Without an image"]
     rows = [
         (name, reply.answer.text or "(empty)", _describe(reply)) for name, reply in zip(names, replies, strict=True)
     ]
@@ -140,11 +137,7 @@ def _answer(sample: Sample, row: Row | None, params: Params) -> None:
         rows.append(("Reference", row["reference"], ""))
     question = sample.turns[-1].question or f"({sample.task})"
     st.header("Answer", anchor=False)
-    st.html(
-        Markup('<div role="status">{}</div>').format(
-            drawing.draw_table(question, ("Input", "Answer", "Probability"), rows)
-        )
-    )
+    st.html(drawing.draw_table(question, ("Input", "Answer", "Probability"), rows, "status"))
     if replies[0].shares:
         st.header("Probability of the options", anchor=False)
         totals = (

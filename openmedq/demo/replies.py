@@ -1,4 +1,4 @@
-"""Ask the trained model: its answer and the probabilities of the options, with the images and with black ones."""
+"""Ask the trained model: its answer and the probabilities of the options, with the images and with gray ones."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from openmedq import paths
-from openmedq.demo.asking import blacken
+from openmedq.evaluation.controls import show_gray
 from openmedq.evaluation.generate import Answer, make_answerer
 from openmedq.evaluation.likelihood import Scorer, list_answers
 from openmedq.model.model import pick_device
 from openmedq.schema import Sample
 
-BATCH_SIZE = 2  # the question with its images, and with black ones
+BATCH_SIZE = 2  # the question with its images, and with gray ones
 
 
 class Reply(NamedTuple):
@@ -36,8 +36,8 @@ class Model:
         self._answer = make_answerer(model, processor, max_new_tokens=max_new_tokens, batch_size=BATCH_SIZE)
 
     def ask(self, sample: Sample) -> list[Reply]:
-        """Return the reply to the last question and, if it has images, the reply with black ones."""
-        shown = [sample, blacken(sample)] if sample.images else [sample]
+        """Return the reply to the last question and, if it has images, the reply with gray ones (control `blank`)."""
+        shown = [sample, show_gray(sample)] if sample.images else [sample]
         answers = list(self._answer(shown))
         *earlier, turn = sample.turns
         answered = replace(sample, turns=(*earlier, replace(turn, answer=answers[0].text)))

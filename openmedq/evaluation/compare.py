@@ -20,7 +20,7 @@ from rich.console import Console
 
 from openmedq.errors import SourceError
 from openmedq.evaluation.metrics import METRICS
-from openmedq.evaluation.metrics.intervals import number_groups, permute, resample, score_all, sum_by_group
+from openmedq.evaluation.metrics.intervals import bound, number_groups, permute, resample, score_all, sum_by_group
 from openmedq.evaluation.metrics.metric import Metric, Numbers
 from openmedq.evaluation.metrics.predictions import GROUPINGS, equal, images_of, measure, prediction_schema
 from openmedq.evaluation.terminal import check_resamples, make_table
@@ -133,18 +133,16 @@ def _compare(
     compared = []
     for metric, part in zip(metrics, columns, strict=True):
         value_a, value_b = (float(score_all(metric, total[part])) for total in (total_a, total_b))
-        if not np.isfinite(value_b - value_a):
+        difference = value_b - value_a
+        if not np.isfinite(difference):
             continue
         exchanged = score_all(metric, (total_b - moved)[:, part]) - score_all(metric, (total_a + moved)[:, part])
-        difference = value_b - value_a
         p = (1 + np.count_nonzero(np.abs(exchanged) >= abs(difference) - 1e-9)) / (num + 1)
         row: Tree = {"name": metric.name, "title": metric.title, "num_rows": int(total_a[part][-1])}
-        row |= {"A": round(value_a, 4), "B": round(value_b, 4), "difference": round(difference, 4)}
-        if drawn is not None:
-            differences = score_all(metric, drawn[1][:, part]) - score_all(metric, drawn[0][:, part])
-            tail = 50 * (1 - CONFIDENCE)
-            bounds = np.percentile(differences[np.isfinite(differences)], [tail, 100 - tail]).tolist()
-            row |= dict(zip(("low", "high"), (round(bound, 4) for bound in bounds), strict=True))
+        row |= {"A": round(value_a, 4), "B": round(value_b, 4)}
+        differences = score_all(metric, drawn[1][:, part]) - score_all(metric, drawn[0][:, part]) if drawn else ()
+        bounds = bound("difference", difference, differences, CONFIDENCE)
+        row |= {name.removeprefix("difference_"): round(value, 4) for name, value in bounds.items()}
         better = ("B" if difference > 0 else "A") if p < 1 - CONFIDENCE else ""
         compared.append({**row, "p": round(float(p), 5), "better": better})
     return compared

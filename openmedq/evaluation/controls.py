@@ -16,7 +16,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import overload
+from typing import Any
 
 import PIL.Image
 import pyarrow as pa
@@ -42,13 +42,7 @@ class Changed(Sequence[Sample]):
     def __len__(self) -> int:
         return self.num
 
-    @overload
-    def __getitem__(self, place: int) -> Sample: ...
-
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Sample]: ...
-
-    def __getitem__(self, place: int | slice) -> Sample | Sequence[Sample]:
+    def __getitem__(self, place: Any) -> Any:
         if isinstance(place, slice):
             return [self.read(each) for each in range(*place.indices(self.num))]
         return self.read(place)

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
-from openmedq.evaluation.metrics.classification import auroc
-from openmedq.evaluation.metrics.intervals import count_draws, permute, place, resample, score_all, sum_by_group
+from openmedq.evaluation.metrics.classification import auroc, fill, mean_of_known
+from openmedq.evaluation.metrics.intervals import bound, count_draws, permute, place, resample, sum_by_group
 from openmedq.evaluation.metrics.metric import Metric, Numbers, describe, measure_rows
 
 PREDICTION_SCHEMA = pa.schema(
@@ -65,17 +65,19 @@ def measure(predictions: pa.Table, classes: Sequence[str], num_resamples: int) -
     columns = sums[0][1]
     marks = np.array([[name in own for name in classes] for own in runs[0]["labels"].to_pylist()])
     probabilities = [np.array(run["probabilities"].to_pylist()) for run in runs]
-    scores, areas = [], []
+    drawn: list[list[Numbers]] = []  # by block of draws and seed
+    areas = []
     with threadpool_limits(1):  # narrow products, as in `resample`
         for draws in _draw(num_groups, num_resamples, _seed(predictions)):
-            drawn = [draws @ own for own, _ in sums]
-            scores.append(
-                [_score(metric, drawn, own) for metric, own in zip(CLASSIFICATION_METRICS, columns, strict=True)]
-            )
+            drawn.append([draws @ own for own, _ in sums])
             areas.append(np.mean([auroc(marks, each, groups, draws) for each in probabilities], axis=0))
-    found = dict(zip((metric.name for metric in CLASSIFICATION_METRICS), np.concatenate(scores, axis=1), strict=True))
+    of_seeds = [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
+    found = {
+        metric.name: _score(metric, of_seeds, own) for metric, own in zip(CLASSIFICATION_METRICS, columns, strict=True)
+    }
     of_classes = np.concatenate(areas)
-    return {**found, AUROC: _mean_of_known(of_classes), "auroc_of": of_classes}
+    mean = mean_of_known(fill(of_classes, of_classes[0], np.zeros(len(classes), bool)))
+    return {**found, AUROC: mean, "auroc_of": of_classes}
 
 
 def average(measured: Sequence[Mapping[str, Numbers]]) -> dict[str, Numbers]:
@@ -86,15 +88,12 @@ def average(measured: Sequence[Mapping[str, Numbers]]) -> dict[str, Numbers]:
     return {name: np.mean([each[name] for each in measured], axis=0) for name in shared}
 
 
-def bound(name: str, values: Numbers, confidence: float = CONFIDENCE) -> dict[str, float]:
-    """`{name, name_low, name_high}` of a value and its resamples; without bounds, or empty, if they are undefined."""
-    if not np.isfinite(values[0]):
-        return {}
-    scores, drawn = {name: float(values[0])}, values[1:][np.isfinite(values[1:])]
-    if len(drawn):
-        tail = 50 * (1 - confidence)
-        low, high = np.percentile(drawn, [tail, 100 - tail])
-        scores |= {f"{name}_low": float(low), f"{name}_high": float(high)}
+def bound_all(measured: Mapping[str, Numbers], confidence: float) -> dict[str, float]:
+    """`{name, name_low, name_high}` of each metric that `measure` or `average` returns, if it is defined."""
+    scores: dict[str, float] = {}
+    for name, values in measured.items():
+        if name != "auroc_of":
+            scores |= bound(name, values[0], values[1:], confidence)
     return scores
 
 
@@ -152,27 +151,28 @@ def _draw_differences(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> t
     classes = sorted({name for rows in texts for own in rows for name in own})
     a, b = ([_sum(run, [metric], classes)[0] for run in side] for side in runs)
     rng = np.random.default_rng(_seed(ours))
-    every = slice(None)
 
-    def subtract(first: Sequence[Numbers], second: Sequence[Numbers]) -> Numbers:
-        return _score(metric, first, every) - _score(metric, second, every)
+    def subtract(first: Sequence[Numbers], second: Sequence[Numbers], *, are_draws: bool) -> Numbers:
+        one, other = (_score(metric, sums, slice(None), are_draws=are_draws) for sums in (first, second))
+        return one - other
 
-    totals_a, totals_b = ([each.sum(axis=0, keepdims=True) for each in side] for side in (a, b))
-    values = subtract(totals_a, totals_b)
+    totals = [each.sum(axis=0, keepdims=True) for each in (*a, *b)]
+    drawn = totals
     if len(a[0]) > 1:
-        drawn = resample([*a, *b], num_resamples, rng)
-        values = np.concatenate([values, subtract(drawn[: len(a)], drawn[len(a) :])])
+        drawn = list(map(np.vstack, zip(totals, resample([*a, *b], num_resamples, rng), strict=True)))
+    values = subtract(drawn[: len(a)], drawn[len(a) :], are_draws=True)
     steps = permute(np.hstack([one - other for one, other in zip(a, b, strict=True)]), num_resamples, rng)
     moved = np.split(steps, len(a), axis=1)
     exchanged = subtract(
-        [total - step for total, step in zip(totals_a, moved, strict=True)],
-        [total + step for total, step in zip(totals_b, moved, strict=True)],
+        [total - step for total, step in zip(totals[: len(a)], moved, strict=True)],
+        [total + step for total, step in zip(totals[len(a) :], moved, strict=True)],
+        are_draws=False,
     )
     return values, exchanged
 
 
 def _describe(differences: Numbers, exchanged: Numbers) -> dict[str, float]:
-    bounds = bound("difference", differences)
+    bounds = bound("difference", differences[0], differences[1:], CONFIDENCE)
     named = {name.removeprefix("difference_"): value for name, value in bounds.items()}
     at_least = np.count_nonzero(np.abs(exchanged) >= abs(differences[0]) - 1e-12)
     return {**named, "p": (1 + at_least) / (len(exchanged) + 1)}
@@ -220,15 +220,17 @@ def _sum(run: pa.Table, metrics: Sequence[Metric], classes: Sequence[str]) -> tu
     )
 
 
-def _score(metric: Metric, sums: Sequence[Numbers], columns: slice) -> Numbers:
-    """The mean of a metric over the seeds, of sums (draws, K) of each."""
-    mean: Numbers = np.mean([score_all(metric, own[:, columns]) for own in sums], axis=0)
-    return mean
+def _score(metric: Metric, sums: Sequence[Numbers], columns: slice, *, are_draws: bool = True) -> Numbers:
+    """The mean of a metric over classes and seeds, (N,), of sums (N, K) of each seed.
 
-
-def _mean_of_known(values: Numbers) -> Numbers:
-    """The mean of each row (draws, m) without its NaN; NaN if it has nothing else."""
-    is_known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        mean: Numbers = np.where(is_known, values, 0).sum(axis=1) / is_known.sum(axis=1)
+    `are_draws`: the sums are of draws of the rows, of which the first has all rows once.
+    """
+    means = []
+    for own in sums:
+        of_classes = metric.of_sums(own[:, columns][:, :-1], own[:, columns][:, -1])
+        if are_draws:
+            true_positives, _, false_negatives = np.split(own[:, columns][:, :-2], 3, axis=1)
+            of_classes = fill(of_classes, of_classes[0], true_positives + false_negatives == 0)
+        means.append(mean_of_known(of_classes))
+    mean: Numbers = np.mean(means, axis=0)
     return mean

@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ from openmedq.config import Evaluate, Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access
 from openmedq.evaluation import controls, generate, likelihood, zero_shot
-from openmedq.evaluation.generate import Answer, Answerer
+from openmedq.evaluation.generate import Answer
+from openmedq.evaluation.likelihood import Scorer
 from openmedq.evaluation.metrics.answers import exact_match
 from openmedq.evaluation.metrics.baseline import MostFrequentAnswer
 from openmedq.evaluation.metrics.calibration import calibrate
@@ -61,19 +62,17 @@ def run(params: Params, log: Log) -> None:
     available = find_rows(index)
     asked = _draw(available, settings.max_rows, settings.seed)
     own = devices.join(params.execution.device)
-    answer = _load(settings, own) if len(asked) else _answer_nothing
-    answers = _answer(store.take(asked), "answering", answer, settings, own)
+    scorer = Scorer(paths.MODEL, own.device, settings.batch_size)
+    answers = _answer(store.take(asked), "answering", scorer, settings, own)
     with_images = asked.filter(pc.greater(asked["num_images"], 0))
     drawn = _draw(with_images, settings.control_rows, settings.seed)
     given = [
         {"control": control, "id": row_id, "answer": each.text}
         for control, rows, samples in controls.iterate(settings.controls, store, drawn, settings.seed)
         for row_id, each in zip(
-            rows["id"].to_pylist(), _answer(samples, f"control {control}", answer, settings, own), strict=True
+            rows["id"].to_pylist(), _answer(samples, f"control {control}", scorer, settings, own), strict=True
         )
     ]
-    del answer  # frees the model, which is loaded again
-    scorer = likelihood.Scorer(paths.MODEL, own.device, settings.batch_size)
     likelihoods = likelihood.measure(scorer, store, asked, own)
     cards = catalogue.read(paths.CATALOGUE)
     classified, zero_shot_scores = zero_shot.classify(scorer, cards, index, params, own)
@@ -115,18 +114,12 @@ def _draw(rows: pa.Table, max_rows: int | None, seed: int) -> pa.Table:
     return rows.filter(pc.is_in(rows["id"], pa.array(drawn, pa.string())))
 
 
-def _load(settings: Evaluate, own: Devices) -> Answerer:
-    return generate.load_answerer(
-        paths.MODEL, device=own.device, max_new_tokens=settings.max_new_tokens, batch_size=settings.batch_size
-    )
-
-
-def _answer_nothing(samples: Sequence[Sample]) -> Iterator[Answer]:
-    return iter(())
-
-
-def _answer(samples: Sequence[Sample], label: str, answer: Answerer, settings: Evaluate, own: Devices) -> list[Answer]:
+def _answer(samples: Sequence[Sample], label: str, scorer: Scorer, settings: Evaluate, own: Devices) -> list[Answer]:
     """Return the answers to all samples, in their order; each device answers some of the windows."""
+    if not samples:
+        return []
+    limits = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size}
+    answer = generate.make_answerer(scorer.model, scorer.processor, **limits)
     windows = np.arange(len(samples)) // generate.count_window_rows(settings.batch_size)
     mine = np.flatnonzero(windows % own.num == own.rank).tolist()
     written = []

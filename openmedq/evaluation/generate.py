@@ -24,9 +24,8 @@ from transformers import DynamicCache, LlavaForConditionalGeneration
 
 from openmedq.evaluation.metrics.choices import read_answer
 from openmedq.model.batch import Batch, collate
-from openmedq.model.model import load, pick_device
 from openmedq.model.pixels import decode
-from openmedq.model.prompt import fit_prompt
+from openmedq.model.prompt import encode_prompt
 from openmedq.schema import Sample
 
 END, LENGTH = "end", "length"  # why an answer stops: the model ended it, or it has `max_new_tokens` tokens
@@ -53,12 +52,6 @@ class _Row(NamedTuple):
     ids: Tensor  # (T,) int64
     pixels: list[Tensor]  # each (3, S, S) uint8
     is_cut: bool
-
-
-def load_answerer(folder: Path, *, device: torch.device | str, max_new_tokens: int, batch_size: int) -> Answerer:
-    """Load a model and return `make_answerer` of it; ModelError if there is none, or the device is not available."""
-    model, processor = load(folder, pick_device(device) if isinstance(device, str) else device)
-    return make_answerer(model, processor, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
 
 def make_answerer(
@@ -119,7 +112,7 @@ def _read(
 ) -> _Row:
     """Read a row; of equal images in `decoded`, all rows have the same tensor."""
     tokenizer, images = processor.tokenizer, processor.image_processor
-    ids, num_cut = fit_prompt(sample, tokenizer, model.config.image_seq_length, tokenizer.model_max_length)
+    ids, num_cut = encode_prompt(sample, tokenizer, model.config.image_seq_length, tokenizer.model_max_length)
     keys = [image.data or image.path for image in sample.images]
     for key, image in zip(keys, sample.images, strict=True):
         if key not in decoded:

@@ -32,6 +32,7 @@ from openmedq.evaluation.benchmark import Benchmark, cut
 from openmedq.evaluation.classifier import Plan, fine_tune, predict
 from openmedq.evaluation.encoder_table import FINE_TUNED, PREDICTION_SCHEMA
 from openmedq.evaluation.kept import Kept, digest_tower
+from openmedq.evaluation.metrics.intervals import bound
 from openmedq.evaluation.metrics.metric import Numbers, flatten, tabulate
 from openmedq.evaluation.towers import own, published
 from openmedq.evaluation.towers.tower import Tower
@@ -84,7 +85,10 @@ def run(params: Params, encoder: str, log: Log) -> None:
         scores[name] = _count(benchmark) | {encoder: _score(benchmark, found, own_tables, params)}
     metrics: Tree = {}
     if scores:
-        means = {method: _bound(encoder_table.average(each), params) for method, each in measured.items()}
+        means = {
+            method: encoder_table.bound_all(encoder_table.average(each), settings.confidence)
+            for method, each in measured.items()
+        }
         metrics = {
             "metrics": encoder_table.describe_metrics(),
             **scores,
@@ -244,20 +248,13 @@ def _score(
     benchmark: Benchmark, found: Mapping[str, Mapping[str, Numbers]], tables: Sequence[pa.Table], params: Params
 ) -> Tree:
     """Each metric with its interval, the mean over seeds; the same of the companions, by name; AUROC of each class."""
-    methods = {method: _bound(measured, params) for method, measured in found.items()}
+    confidence = params.transfer.confidence
+    methods = {method: encoder_table.bound_all(measured, confidence) for method, measured in found.items()}
     scores: Tree = methods.pop(FINE_TUNED) | methods
     epochs = [table["epoch"][0].as_py() for table in tables]
     scores["best_epochs"] = [epoch for epoch in epochs if epoch is not None]  # by seed
     if benchmark.is_multi_label:
         columns = zip(benchmark.classes, found[FINE_TUNED]["auroc_of"].T, strict=True)
-        of_class = {name: encoder_table.bound("auroc", column, params.transfer.confidence) for name, column in columns}
+        of_class = {name: bound("auroc", column[0], column[1:], confidence) for name, column in columns}
         scores["auroc_of"] = {name: each for name, each in of_class.items() if each}
-    return scores
-
-
-def _bound(measured: Mapping[str, Numbers], params: Params) -> Tree:
-    scores: Tree = {}
-    for name, values in measured.items():
-        if name != "auroc_of":
-            scores |= encoder_table.bound(name, values, params.transfer.confidence)
     return scores

@@ -31,7 +31,7 @@ from openmedq.datasets.card import Card
 from openmedq.evaluation import encoder_table
 from openmedq.evaluation.benchmark import Benchmark, cut
 from openmedq.evaluation.likelihood import Scorer
-from openmedq.evaluation.towers.tower import Preprocessing
+from openmedq.evaluation.towers.tower import read_preprocessing
 from openmedq.model.pixels import normalize
 from openmedq.model.prompt import IGNORED, encode
 from openmedq.schema import Image, Provenance, Sample, Task, Turn
@@ -80,7 +80,7 @@ def classify(
         if not len(rows):
             logger.info("%s: not classified zero-shot, because it has no row in the mix", name)
             continue
-        benchmark = Benchmark(cards[name], rows, params, _describe_images(scorer))
+        benchmark = Benchmark(cards[name], rows, params, read_preprocessing(scorer.processor.image_processor))
         picked = _draw(benchmark.test.ids, settings.zero_shot_rows, settings.seed)
         methods = {LIKELIHOOD: by_likelihood(scorer, cards[name])}
         if params.train.contrastive_weight:
@@ -108,7 +108,14 @@ def by_likelihood(scorer: Scorer, card: Card) -> Method:
 
 def by_similarity(scorer: Scorer, card: Card) -> Method:
     """Return a method that scores images by their similarity to the classes' texts."""
-    texts = torch.stack([_embed_class(scorer, name) for name in card.readable_classes])
+    texts = torch.stack(
+        [
+            functional.normalize(
+                torch.stack([embed_text(scorer, each.format(name)) for each in TEXTS]).mean(dim=0), dim=0
+            )
+            for name in card.readable_classes
+        ]
+    )
 
     @torch.inference_mode()
     def score(pixels: Tensor) -> Numbers:
@@ -116,13 +123,6 @@ def by_similarity(scorer: Scorer, card: Card) -> Method:
         return similarities
 
     return score
-
-
-def _embed_class(scorer: Scorer, name: str) -> Tensor:
-    """Return the unit vector (D,) of a class: the mean of its texts' unit vectors."""
-    return functional.normalize(
-        torch.stack([embed_text(scorer, text.format(name)) for text in TEXTS]).mean(dim=0), dim=0
-    )
 
 
 @torch.inference_mode()
@@ -157,11 +157,6 @@ def _show(task: Task, turn: Turn) -> Sample:
         turns=(turn,),
         images=(Image(""),),
     )
-
-
-def _describe_images(scorer: Scorer) -> Preprocessing:
-    images = scorer.processor.image_processor
-    return Preprocessing(images.size["height"], tuple(images.image_mean), tuple(images.image_std), images.resample)
 
 
 def _draw(ids: Sequence[str], max_rows: int | None, seed: int) -> NDArray[np.int64]:
@@ -215,6 +210,6 @@ def _measure(table: pa.Table, benchmark: Benchmark, picked: NDArray[np.int64], p
         "probabilities": table["scores"],
     }
     measured = encoder_table.measure(pa.table(columns), benchmark.classes, params.evaluate.num_resamples)
-    names = [encoder_table.AUROC] if is_multi_label else [name for name in measured if name != "auroc_of"]
-    bounds = [encoder_table.bound(name, measured[name], params.evaluate.confidence) for name in names]
-    return {name: round(value, 4) for each in bounds for name, value in each.items()}
+    shown = {encoder_table.AUROC: measured[encoder_table.AUROC]} if is_multi_label else measured
+    bounds = encoder_table.bound_all(shown, params.evaluate.confidence)
+    return {name: round(value, 4) for name, value in bounds.items()}

@@ -94,15 +94,10 @@ def encode(sample: Sample, tokenizer: PreTrainedTokenizerBase, num_patches: int,
     return Encoded(torch.tensor(ids), torch.tensor(labels), fit.num_cut)
 
 
-def encode_prompt(sample: Sample, tokenizer: PreTrainedTokenizerBase, num_patches: int, max_tokens: int) -> Tensor:
-    """Encode everything before the last answer, (T,) with T <= max_tokens, as input for generation."""
-    return fit_prompt(sample, tokenizer, num_patches, max_tokens)[0]
-
-
-def fit_prompt(
+def encode_prompt(
     sample: Sample, tokenizer: PreTrainedTokenizerBase, num_patches: int, max_tokens: int
 ) -> tuple[Tensor, int]:
-    """Return the ids of `encode_prompt`, and how many tokens were cut."""
+    """Encode everything before the last answer, (T,) with T <= max_tokens, for generation; and count the cut tokens."""
     fit = _fit(sample, tokenizer, num_patches, max_tokens, with_answer=False)
     return torch.tensor(fit.ids), fit.num_cut
 

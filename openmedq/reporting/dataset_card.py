@@ -23,7 +23,7 @@ from openmedq.reporting.document import Cell, Row, Table, count, text
 from openmedq.reporting.mix_facts import MixFacts, read_facts
 from openmedq.reporting.page import make_environment
 from openmedq.reporting.published import NUM_ROWS
-from openmedq.reporting.results import OUTCOMES
+from openmedq.reporting.results import OUTCOMES, Shared
 from openmedq.schema import Task
 from openmedq.storage.publish import replace_text
 
@@ -42,7 +42,6 @@ _SIZES = (
     *(("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7)),
     *(("10M<n<100M", 10**8), ("100M<n<1B", 10**9)),
 )
-_SHARED = ("source", "evaluation_dataset", "tier", "training_rows", "kept", "evaluation_rows")
 
 
 def write(target: Path, index: pa.Table, form: Format, policy: Licences) -> None:
@@ -51,7 +50,7 @@ def write(target: Path, index: pa.Table, form: Format, policy: Licences) -> None
     chart = draw_waterfall("Records from the published to the trained ones", facts.steps, ("the paper's mix", NUM_ROWS))
     cards = {
         "licences.csv": _render_csv(("source", "role", "licence", "rows"), _list_licences(facts)),
-        "contamination.csv": _render_csv(_SHARED, ([getattr(each, name) for name in _SHARED] for each in facts.shared)),
+        "contamination.csv": _render_csv(Shared._fields, facts.shared),
         "waterfall.svg": make_standalone(chart),
         "croissant.json": json.dumps(croissant.describe(target, facts, form), indent=2, ensure_ascii=False) + "\n",
         "datasheet.md": _render("datasheet.md.j2", facts),

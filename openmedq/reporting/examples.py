@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from openmedq import paths
 from openmedq.evaluation.metrics.answers import exact_match
-from openmedq.schema import Sample
+from openmedq.schema import Sample, Turn
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_index, read_table
 
@@ -27,23 +27,29 @@ Row = dict[str, Any]  # of predictions.parquet
 
 
 @dataclass(frozen=True)
-class Example:
-    """A prediction as the report shows it."""
+class Shown:
+    """A record as the report shows it."""
 
     id: str
-    title: str  # of the source
+    title: str  # of the dataset
     question: str
-    reference: str
-    answer: str
-    is_right: bool
+    answer: str  # of the model in an `Example`, else of the record
     licence: str
-    record: str
     images: tuple[bytes, ...]  # JPEG files
 
     @property
     def image_uris(self) -> list[str]:
         """The images as data URIs."""
-        return [embed(image) for image in self.images]
+        return [f"data:image/jpeg;base64,{base64.b64encode(image).decode()}" for image in self.images]
+
+
+@dataclass(frozen=True)
+class Example(Shown):
+    """A prediction as the report shows it."""
+
+    reference: str
+    is_right: bool
+    record: str
 
 
 def read_examples(titles: Mapping[str, str], most: int) -> list[Example]:
@@ -89,15 +95,24 @@ def _read_samples(ids: list[str]) -> dict[str, Sample]:
 
 
 def _describe(row: Row, sample: Sample, title: str) -> Example:
+    place = sample.provenance
     return Example(
-        id=row["id"],
-        title=title,
-        question=shorten(row["question"]) or f"({row['task']})",
+        **vars(show(sample, title)) | {"answer": shorten(row["answer"])},
         reference=shorten(row["reference"]),
-        answer=shorten(row["answer"]),
         is_right=_is_right(row),
-        licence=row["licence"],
-        record=f"{row['provenance']['file']}, {row['provenance']['record']}",
+        record=f"{place.file}, {place.record}",
+    )
+
+
+def show(sample: Sample, title: str) -> Shown:
+    """The last question and answer of a sample, or its labels, and its images."""
+    turn = sample.turns[-1] if sample.turns else Turn("", ", ".join(sample.labels))
+    return Shown(
+        id=sample.id,
+        title=title,
+        question=shorten(turn.question) or f"({sample.task})",
+        answer=shorten(turn.answer),
+        licence=sample.licence,
         images=tuple(shrink(image.data) for image in sample.images[:MAX_IMAGES] if image.data),
     )
 
@@ -116,8 +131,3 @@ def shrink(data: bytes, side_px: int = THUMBNAIL_PX) -> bytes:
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82)
     return buffer.getvalue()
-
-
-def embed(image: bytes) -> str:
-    """A JPEG file as a data URI."""
-    return f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,11 +14,8 @@ from openmedq.config import Licences
 from openmedq.datasets.card import Access
 from openmedq.datasets.licences import spell
 from openmedq.errors import StaleError
-from openmedq.reporting.results import DatasetResult, read_datasets
+from openmedq.reporting.results import DatasetResult, Shared, read_datasets, read_shared
 from openmedq.schema import Role
-from openmedq.storage.tables import read_json
-
-CONTAMINATION = paths.VERDICTS / "contamination.json"
 
 
 @dataclass(frozen=True)
@@ -31,18 +28,6 @@ class Group:
     task: str
     num_rows: int
     num_images: int
-
-
-@dataclass(frozen=True)
-class Shared:
-    """Training rows of a source that share something with rows of an evaluation dataset."""
-
-    source: str
-    evaluation_dataset: str
-    tier: str
-    training_rows: int
-    kept: int  # of these, in the mix
-    evaluation_rows: int
 
 
 @dataclass(frozen=True)
@@ -141,12 +126,5 @@ def read_facts(index: pa.Table, policy: Licences) -> MixFacts:
     if missing := sorted(sources.keys() - datasets):
         raise StaleError(f"{paths.CATALOGUE}: has no {', '.join(missing)}; run `python -m openmedq catalogue`")
     languages = config.load(paths.PARAMS).normalize.languages
-    shared = tuple(each for each in _read_shared() if each.source in sources)
+    shared = tuple(each for each in read_shared() if each.source in sources)
     return MixFacts(policy, languages, groups, {name: datasets[name] for name in sources}, shared)
-
-
-def _read_shared() -> Iterator[Shared]:
-    for source, by_dataset in read_json(CONTAMINATION).items():
-        for dataset, by_tier in by_dataset.items():
-            for tier, counts in by_tier.items():
-                yield Shared(source, dataset, tier, **counts)

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from openmedq import paths
 from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE, Tier
 from openmedq.errors import StaleError
-from openmedq.reporting.examples import MAX_IMAGES, embed, in_turn, shorten, shrink
+from openmedq.reporting.examples import Shown, in_turn, show
 from openmedq.schema import Sample
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_table, remake
@@ -25,31 +25,14 @@ _IDS = ("evaluation_id", "training_id")
 
 
 @dataclass(frozen=True)
-class Side:
-    """A row of a pair."""
-
-    id: str
-    title: str  # of the dataset
-    question: str
-    answer: str
-    licence: str
-    images: tuple[bytes, ...]  # JPEG files
-
-    @property
-    def image_uris(self) -> list[str]:
-        """The images as data URIs."""
-        return [embed(image) for image in self.images]
-
-
-@dataclass(frozen=True)
 class Pair:
     """A training row, the evaluation row that it shares something with, and the decision."""
 
     tier: str
     evidence: float | None  # how alike what they share is, 0 to 1; None: equal
     is_kept: bool  # whether the training row is trained on
-    evaluation: Side
-    training: Side
+    evaluation: Shown
+    training: Shown
 
     @property
     def shared(self) -> str:
@@ -81,7 +64,7 @@ def read_pairs(titles: Mapping[str, str], most: int) -> list[Pair]:
             row["tier"],
             row["evidence"],
             row["is_kept"],
-            *(_describe(samples[row[name]], titles) for name in _IDS),
+            *(show(samples[row[name]], titles[_dataset_of(row[name])]) for name in _IDS),
         )
         for row in picked
     ]
@@ -112,18 +95,6 @@ def _locate(dataset: str, ids: Collection[str]) -> Iterator[dict[str, Any]]:
     for group in ShardStore(paths.SAMPLES / dataset).scan(["id"]):
         for row in pc.indices_nonzero(pc.is_in(group.rows["id"], wanted)).to_pylist():
             yield {"source": group.source, "shard": group.shard, "row_group": group.number, "row": row}
-
-
-def _describe(sample: Sample, titles: Mapping[str, str]) -> Side:
-    turn = sample.turns[-1] if sample.turns else None
-    return Side(
-        id=sample.id,
-        title=titles[sample.source],
-        question=shorten(turn.question if turn else "") or f"({sample.task})",
-        answer=shorten(turn.answer) if turn else ", ".join(sample.labels),
-        licence=sample.licence,
-        images=tuple(shrink(image.data) for image in sample.images[:MAX_IMAGES] if image.data),
-    )
 
 
 def _dataset_of(row_id: str) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.compute as pc
 
@@ -27,6 +27,7 @@ _log = logging.getLogger(__name__)
 
 EXCLUDED = ("rejected", "duplicate", "kept out")  # why a row is not in the mix
 OUTCOMES = (*EXCLUDED, *(role.value for role in Role))
+SHARED = paths.VERDICTS / "contamination.json"
 
 WHERE_NEXT = (
     ("the report", str(paths.REPORT / "index.html"), "scores, examples, licences"),
@@ -88,6 +89,17 @@ class DatasetResult:
         return dict(zip(EXCLUDED, (self.rejected, self.duplicate, self.kept_out), strict=True))
 
 
+class Shared(NamedTuple):
+    """Training rows of a source that share something with rows of an evaluation dataset."""
+
+    source: str
+    evaluation_dataset: str
+    tier: str
+    training_rows: int
+    kept: int  # of these, in the mix
+    evaluation_rows: int
+
+
 @dataclass(frozen=True)
 class Results:
     """All outputs of a run."""
@@ -104,7 +116,7 @@ class Results:
     generation: Mapping[str, int] = field(default_factory=dict)  # num_tokens, num_cut (prompts), num_unended (answers)
     timings: Mapping[str, Timing] = field(default_factory=dict)  # by node, such as transfer-ours
     languages: tuple[str, ...] = ("en",)  # of the rows, as two letters
-    shared: Tree | None = None  # contamination.json: training rows that share something with evaluation rows
+    shared: Sequence[Shared] | None = None
 
     @property
     def sources(self) -> list[DatasetResult]:
@@ -176,7 +188,7 @@ def read_results() -> Results:
         losses=_read_losses(paths.TRAINING / "loss.csv"),
         evaluation=_read_json(paths.EVALUATION / "metrics.json") or {},
         transfer=_read_transfer(params),
-        shared=_read_json(paths.VERDICTS / "contamination.json"),
+        shared=list(read_shared()) if SHARED.exists() else None,
         **_read_predictions(paths.EVALUATION / "predictions.parquet"),
         timings=dict(_read_timings()),
         languages=params.normalize.languages if params else ("en",),
@@ -188,6 +200,14 @@ def read_datasets() -> tuple[DatasetResult, ...]:
     cards = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else {}
     waterfall = _read_json(paths.MIX / "waterfall.json") or {}
     return tuple(_read_dataset(card, waterfall.get(card.id, {})) for card in cards.values())
+
+
+def read_shared() -> Iterator[Shared]:
+    """The counts in contamination.json; StaleError if it is missing."""
+    for source, by_dataset in read_json(SHARED).items():
+        for dataset, by_tier in by_dataset.items():
+            for tier, counts in by_tier.items():
+                yield Shared(source, dataset, tier, **counts)
 
 
 def _read_dataset(card: Card, counts: Tree) -> DatasetResult:

@@ -1,9 +1,11 @@
+from collections.abc import Sequence
+
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openmedq.curate.fingerprints import make_key, make_keys, normalize_text
+from openmedq.curate.fingerprints import make_keys, normalize_text
 from openmedq.schema import SAMPLE_SCHEMA
 
 from .corpus import row
@@ -41,6 +43,15 @@ def test_the_same(one: str, other: str) -> None:
 )
 def test_numbers_and_signs_stay_apart(one: str, other: str) -> None:
     assert normalize_text(one) != normalize_text(other)
+
+
+def make_key(turns: list[tuple[str, str, list[str], str]], labels: Sequence[str] = ()) -> bytes:
+    """The key of one row; a turn is question, context, options, answer."""
+    named = [dict(zip(("question", "context", "options", "answer"), turn, strict=True)) for turn in turns]
+    columns = (
+        pa.array([value], SAMPLE_SCHEMA.field(name).type) for name, value in (("turns", named), ("labels", labels))
+    )
+    return make_keys(*columns)[0]
 
 
 def test_a_key_holds_every_field_in_its_place() -> None:

@@ -65,10 +65,10 @@ def test_a_click_on_an_example_asks_its_question(page: AppTest) -> None:
     assert any(each.value.startswith(f"{row_id}: rows.json") for each in page.text)
     assert _headings(page) == ["Answer", "Probability of the options", "Nearest training rows"]
     html = _html(page)
-    assert '<th scope="row">With a black image</th><td>no</td><td>50 %; not ended after 1 tokens; the prompt' in html
+    assert '<th scope="row">With a gray image</th><td>no</td><td>50 %; not ended after 1 tokens; the prompt' in html
     assert '<th scope="row">Reference</th>' in html
     assert '75 %<span class="bar" style="width: 75.0%"' in html and "&lt; 0.1 %" in html
-    assert "with the image 50 %, with a black image 50 %" in html
+    assert "with the image 50 %, with a gray image 50 %" in html
     assert "Similarity 1.00" in html and "licence CC0-1.0" in html
     assert "secret" not in html
 

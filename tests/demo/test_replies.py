@@ -10,7 +10,7 @@ import torch
 from openmedq import paths
 from openmedq.demo.asking import compose, reword
 from openmedq.demo.replies import Model
-from openmedq.evaluation.generate import load_answerer
+from openmedq.evaluation.generate import make_answerer
 from openmedq.evaluation.likelihood import Scorer
 from openmedq.model import model as models
 from openmedq.schema import Sample, Task, Turn
@@ -43,13 +43,13 @@ def model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Model:
 
 
 def test_the_answers_are_those_of_the_evaluation(folder: Path, model: Model) -> None:
-    answerer = load_answerer(folder, device="cpu", max_new_tokens=6, batch_size=2)
+    answerer = make_answerer(*models.load(folder), max_new_tokens=6, batch_size=2)
     for sample in (OPEN, CHOICE, CLOSED):
         own, blind = (reply.answer for reply in model.ask(sample))
         (expected,) = answerer([sample])
         assert own._replace(probability=0) == expected._replace(probability=0)
         assert own.probability == pytest.approx(expected.probability, rel=1e-4)
-        assert blind.probability != pytest.approx(own.probability, rel=1e-4, abs=0), "the black image changes nothing"
+        assert blind.probability != pytest.approx(own.probability, rel=1e-4, abs=0), "the gray image changes nothing"
 
 
 def _measure(folder: Path, sample: Sample, answers: list[str]) -> list[float]:

@@ -82,7 +82,7 @@ def test_own_images_and_errors(page: AppTest) -> None:
     page.text_area[0].input("What is it?")
     page.button[-1].click()
     html = _html(_run(page))
-    assert "With the image" in html and "With a black image" in html and "Reference" not in html
+    assert "With the image" in html and "With a gray image" in html and "Reference" not in html
     page.file_uploader[0].upload("no.png", b"no image", "image/png")
     assert "image unreadable" in _run(page).error[0].value
     page.radio[0].set_value("no image")

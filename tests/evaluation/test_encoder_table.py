@@ -98,7 +98,7 @@ def test_an_interval_has_the_size_of_the_spread_of_new_groups() -> None:
     alone = pa.table({**columns, "group": [row % NUM_ROWS for row in range(len(table))]}, PREDICTION_SCHEMA)
     widths = []
     for each in (copies, alone):
-        bounds = encoder_table.bound("macro_f1", encoder_table.measure(each, CLASSES, 2000)["macro_f1"])
+        bounds = encoder_table.bound_all(encoder_table.measure(each, CLASSES, 2000), 0.95)
         widths.append(bounds["macro_f1_high"] - bounds["macro_f1_low"])
     assert widths[0] / widths[1] == pytest.approx(2**0.5, rel=0.1)
 
@@ -106,9 +106,26 @@ def test_an_interval_has_the_size_of_the_spread_of_new_groups() -> None:
 def test_one_group_has_no_interval_and_an_undefined_score_is_absent() -> None:
     table = make("x", 0.4, seeds=(0,), group=0, labels=["a"])
     measured = encoder_table.measure(table, CLASSES, 9)
-    assert set(encoder_table.bound("macro_f1", measured["macro_f1"])) == {"macro_f1"}
-    assert encoder_table.bound("auroc", measured["auroc"]) == {}
+    assert set(encoder_table.bound_all(measured, 0.95)) == {"macro_f1", "balanced_accuracy"}
     assert "auroc" not in encoder_table.average([measured, encoder_table.measure(make("x", 0.4), CLASSES, 0)])
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_an_interval_contains_the_score_although_resamples_lack_rare_classes(several: bool) -> None:
+    """One row each of 18 classes, which is wrong, beside 40 right rows of a frequent class."""
+    classes = ["frequent", *(f"rare {number}" for number in range(18))]
+    labels = [["frequent"]] * 40 + [[name] for name in classes[1:]]
+    predictions = [[]] * 58 if several else [["frequent"]] * 58
+    rows = [
+        {"benchmark": "x", "seed": 0, "group": row, "labels": own, "predictions": given or own * (row < 40)}
+        | {"probabilities": [float(name in own) * (row < 40) for name in classes]}
+        for row, (own, given) in enumerate(zip(labels, predictions, strict=True))
+    ]
+    if several:
+        rows[0]["labels"] = ["frequent", "rare 1"]
+    scores = encoder_table.bound_all(encoder_table.measure(pa.Table.from_pylist(rows), classes, 500), 0.95)
+    for name in ("macro_f1", "balanced_accuracy", "auroc"):
+        assert scores[f"{name}_low"] <= scores[name] <= scores[f"{name}_high"], name
 
 
 def test_the_better_encoder_and_an_equal_one() -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from openmedq.evaluation import generate
-from openmedq.evaluation.generate import END, LENGTH, Answer, divide, load_answerer
+from openmedq.evaluation.generate import END, LENGTH, Answer, divide, make_answerer
 from openmedq.model import model as models
 from openmedq.model.batch import Batch, collate
 from openmedq.model.prompt import encode_prompt
@@ -53,7 +53,7 @@ def samples() -> list[Sample]:
 
 
 def answer(folder: Path, samples: list[Sample], batch_size: int, max_new_tokens: int = NUM_TOKENS) -> list[Answer]:
-    return list(load_answerer(folder, device="cpu", max_new_tokens=max_new_tokens, batch_size=batch_size)(samples))
+    return list(make_answerer(*models.load(folder), max_new_tokens=max_new_tokens, batch_size=batch_size)(samples))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_the_probability_is_that_of_a_forward_pass(folder: Path, samples: list[S
 
 def encode(sample: Sample, processor: Any) -> tuple[torch.Tensor, Any]:
     tokenizer = processor.tokenizer
-    ids = encode_prompt(sample, tokenizer, tiny.NUM_PATCHES, tokenizer.model_max_length)
+    ids = encode_prompt(sample, tokenizer, tiny.NUM_PATCHES, tokenizer.model_max_length)[0]
     pixels = [generate.decode(image, tiny.SIDE_PX, 3) for image in sample.images]
     return ids, collate([ids], pixels, pad_id=tokenizer.pad_token_id)
 
@@ -134,7 +134,7 @@ def test_rows_are_read_a_window_ahead_and_not_further(folder: Path, samples: lis
             return super().__getitem__(place)
 
     many = Watched(replace(samples[1], id=str(number)) for number in range(5 * generate.count_window_rows(1)))
-    given: Iterator[Answer] = load_answerer(folder, device="cpu", max_new_tokens=1, batch_size=1)(many)
+    given: Iterator[Answer] = make_answerer(*models.load(folder), max_new_tokens=1, batch_size=1)(many)
     next(given)
     assert read == [0, 8]
     assert len(list(given)) == len(many) - 1

@@ -1,9 +1,10 @@
 """Scores and companions of frozen features, against scikit-learn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
@@ -11,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from openmedq.evaluation import probes
+from openmedq.evaluation import encoder_table, probes
 
 CLASSES = ["a", "b", "c"]
 
@@ -22,6 +23,18 @@ def decide(row: Sequence[float]) -> list[str]:
 
 def decide_each(row: Sequence[float]) -> list[str]:
     return [name for name, value in zip(CLASSES, row, strict=True) if value > 0.5]
+
+
+def score(
+    labels: Sequence[Sequence[str]], probabilities: np.ndarray, decide: Callable[[Sequence[float]], list[str]]
+) -> dict[str, float]:
+    """The scores of `encoder_table.measure`."""
+    rows = [
+        {"benchmark": "x", "seed": 0, "group": number, "labels": own, "predictions": decide(row), "probabilities": row}
+        for number, (own, row) in enumerate(zip(labels, probabilities.tolist(), strict=True))
+    ]
+    measured = encoder_table.measure(pa.Table.from_pylist(rows), CLASSES, 0)
+    return {name: values[0] for name, values in measured.items() if np.isfinite(values[0]).all()}
 
 
 def draw(num_rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +48,7 @@ def draw(num_rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
 def test_scores_of_one_class_a_row_are_scikit_learns() -> None:
     rng = np.random.default_rng(1)
     labels, probabilities = rng.integers(0, 3, 50), rng.dirichlet(np.ones(3), 50)
-    scores = probes.score([[CLASSES[label]] for label in labels], probabilities, CLASSES, decide)
+    scores = score([[CLASSES[label]] for label in labels], probabilities, decide)
     predicted = probabilities.argmax(axis=1)
     assert scores["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro"))
     assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, predicted))
@@ -46,7 +59,7 @@ def test_scores_of_several_classes_a_row_are_scikit_learns() -> None:
     rng = np.random.default_rng(2)
     marks, probabilities = rng.integers(0, 2, (50, 3)), rng.random((50, 3)).round(1)  # with ties
     labels = [[name for name, is_own in zip(CLASSES, row, strict=True) if is_own] for row in marks]
-    scores = probes.score(labels, probabilities, CLASSES, decide_each)
+    scores = score(labels, probabilities, decide_each)
     assert scores["auroc"] == pytest.approx(roc_auc_score(marks, probabilities, average="macro"))
     each = [balanced_accuracy_score(marks[:, k], probabilities[:, k] > 0.5) for k in range(3)]
     assert scores["balanced_accuracy"] == pytest.approx(np.mean(each))
@@ -54,9 +67,9 @@ def test_scores_of_several_classes_a_row_are_scikit_learns() -> None:
 
 def test_a_class_without_rows_is_left_out() -> None:
     probabilities = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1]])
-    scores = probes.score([["a"], ["b"], ["b"]], probabilities, CLASSES, decide)
+    scores = score([["a"], ["b"], ["b"]], probabilities, decide)
     assert scores["balanced_accuracy"] == 0.75 and scores["auroc"] == 1.0
-    assert "auroc" not in probes.score([["a"], ["a"], ["a"]], probabilities, CLASSES, decide)
+    assert "auroc" not in score([["a"], ["a"], ["a"]], probabilities, decide)
 
 
 def test_companions_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +124,7 @@ def test_more_shots_are_better() -> None:
     train, own = (features[:300], np.eye(3)[labels[:300]]), [[CLASSES[label]] for label in labels[300:]]
     found: dict[str, list[float]] = {}
     for name, _, each in probes.predict(train, features[300:], (0, 1, 2), is_multi_label=False):
-        found.setdefault(name, []).append(probes.score(own, each, CLASSES, decide)["macro_f1"])
+        found.setdefault(name, []).append(score(own, each, decide)["macro_f1"])
     scores = {name: sum(each) / len(each) for name, each in found.items()}
     assert scores["few_shot_1"] < scores["few_shot_10"] < scores["linear_probe"]
     assert scores["knn"] > scores["few_shot_1"] > 1 / 3

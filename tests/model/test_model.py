@@ -69,7 +69,7 @@ def test_the_pipeline_of_transformers_answers_as_we_do(saved: tuple[Path, torch.
     import PIL.Image
 
     sample = tiny.SAMPLES[0]
-    answer = generate.load_answerer(saved[0], device="cpu", max_new_tokens=5, batch_size=2)
+    answer = generate.make_answerer(*models.load(saved[0]), max_new_tokens=5, batch_size=2)
     ours = next(answer([sample])).text
     conversation = prompt.converse(
         sample, sample.turns, AutoProcessor.from_pretrained(saved[0]).tokenizer, with_answer=False

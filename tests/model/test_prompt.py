@@ -53,7 +53,7 @@ def test_only_answers_and_their_ends_have_labels(sample: Sample, tokenizer: Any)
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: sample.id)
 def test_the_prompt_of_generation_is_that_of_training(sample: Sample, tokenizer: Any) -> None:
     ids = encode(sample, tokenizer, NUM_PATCHES, 200).ids
-    asked = encode_prompt(sample, tokenizer, NUM_PATCHES, 200)
+    asked = encode_prompt(sample, tokenizer, NUM_PATCHES, 200)[0]
     assert ids[: len(asked)].tolist() == asked.tolist()
     answer = prompt.respond(sample.task, sample.turns[-1])
     assert tokenizer.decode(ids[len(asked) :]) == f" {answer}</s>"
@@ -72,7 +72,7 @@ def test_the_prompt_does_not_reveal_the_answer(tokenizer: Any) -> None:
             id=secret,
             modality=secret,
         )
-        asked = tokenizer.decode(encode_prompt(changed, tokenizer, NUM_PATCHES, 200))
+        asked = tokenizer.decode(encode_prompt(changed, tokenizer, NUM_PATCHES, 200)[0])
         assert secret not in asked, asked
 
 
@@ -91,7 +91,7 @@ def test_the_saved_template_gives_the_same_tokens(sample: Sample, processor: Any
     tokenizer = processor.tokenizer
     conversation = prompt.converse(sample, sample.turns, tokenizer, with_answer=False)
     text = processor.apply_chat_template(conversation, add_generation_prompt=True)
-    asked = encode_prompt(sample, tokenizer, NUM_PATCHES, 200)
+    asked = encode_prompt(sample, tokenizer, NUM_PATCHES, 200)[0]
     images = [_open(image.data) for image in sample.images] or None
     made = processor(images=images, text=text, add_special_tokens=False)["input_ids"][0]
     assert made == asked.tolist()
@@ -175,6 +175,6 @@ def test_any_texts(task: Task, turns: list[Turn], num_images: int, max_tokens: i
     assert (labels[ids == slot] == IGNORED).all()
     assert (labels != IGNORED).any()
     assert num_cut >= 0
-    assert len(encode_prompt(sample, tokenizer, NUM_PATCHES, max_tokens)) <= max_tokens
+    assert len(encode_prompt(sample, tokenizer, NUM_PATCHES, max_tokens)[0]) <= max_tokens
     if num_cut == 0:
         assert tokenizer.decode(labels[labels != IGNORED]).endswith("</s>")

@@ -77,7 +77,7 @@ def export_adapter(base: str) -> tuple[Any, Any]:
 
 def ask(model: Any, processor: Any, sample: Any) -> list[int]:
     """Greedy tokens of the answer."""
-    ids = prompt.encode_prompt(sample, processor.tokenizer, tiny.NUM_PATCHES, 200)
+    ids = prompt.encode_prompt(sample, processor.tokenizer, tiny.NUM_PATCHES, 200)[0]
     pixels = [decode(image, tiny.SIDE_PX, 3) for image in sample.images]
     batch = collate([ids], pixels, pad_id=processor.tokenizer.pad_token_id, side="left")
     with torch.no_grad():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,8 @@ def reply(text: str) -> Answer:
 
 def replace_model(monkeypatch: pytest.MonkeyPatch, answer: Answerer) -> None:
     """Let evaluate take answers from a function, and no likelihoods."""
-    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
+    monkeypatch.setattr(evaluate, "Scorer", lambda *_: SimpleNamespace(model=None, processor=None))
+    monkeypatch.setattr(evaluate.generate, "make_answerer", lambda *_, **__: answer)
     monkeypatch.setattr(evaluate.likelihood, "measure", lambda _, __, asked, ___: [{}] * len(asked))
 
 

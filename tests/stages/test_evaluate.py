@@ -20,6 +20,7 @@ from openmedq.model.pixels import decode
 from openmedq.schema import CLEAN_SCHEMA, Sample
 from openmedq.storage.tables import CLEAN_TABLE, write_table
 from tests.curate.corpus import make_params
+from tests.evaluation.metrics.scoring import score_rows
 from tests.recorded import Recorded
 from tests.stages.results import encode, replace_model, reply, write_run
 
@@ -57,7 +58,7 @@ class Looking:
 @pytest.fixture
 def looking(monkeypatch: pytest.MonkeyPatch) -> Looking:
     answer = Looking()
-    monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
+    monkeypatch.setattr(evaluate.generate, "make_answerer", lambda *_, **__: answer)
     return answer
 
 
@@ -238,7 +239,7 @@ def test_scores_follow_from_the_predictions_alone() -> None:
             for row in predictions.to_pylist()
             if metric.answer_type in (None, row["answer_type"])
         ]
-        assert metrics["all"][metric.name] == pytest.approx(metric.score(metric.measure(rows)), abs=1e-4)
+        assert metrics["all"][metric.name] == pytest.approx(score_rows(metric, rows), abs=1e-4)
 
 
 def test_predictions_hold_texts_and_no_scores() -> None:

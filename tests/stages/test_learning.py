@@ -15,8 +15,7 @@ import pytest
 
 from openmedq import config, paths, synthetic
 from openmedq.datasets import vqa_rad
-from openmedq.evaluation.generate import load_answerer
-from openmedq.evaluation.metrics.answers import mean_exact_match
+from openmedq.evaluation.generate import make_answerer
 from openmedq.model import encoders, prompt
 from openmedq.model import model as models
 from openmedq.schema import Image, Sample
@@ -27,6 +26,7 @@ from openmedq.training.data import EncodedRows
 from openmedq.training.learner import Learner
 from openmedq.training.order import Order
 from openmedq.training.trainer import Trainer
+from tests.evaluation.metrics import scoring as metrics
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
@@ -71,7 +71,7 @@ def _train(samples: Sequence[Sample], folder: Path) -> Callable[[Sequence[Sample
         pad_id=processor.tokenizer.pad_token_id,
     ).train()
     models.save(model, processor, folder)
-    answer = load_answerer(folder, device="cpu", max_new_tokens=profile.evaluate.max_new_tokens, batch_size=64)
+    answer = make_answerer(*models.load(folder), max_new_tokens=profile.evaluate.max_new_tokens, batch_size=64)
     return lambda asked: (each.text for each in answer(asked))
 
 
@@ -94,12 +94,12 @@ def test_answers_depend_on_the_image(tmp_path: Path) -> None:
         given[sample.turns[0].question][sample.turns[0].answer] += 1
     references = [sample.turns[0].answer for sample in new]
     most_frequent = [given[sample.turns[0].question].most_common(1)[0][0] for sample in new]
-    baseline = mean_exact_match(most_frequent, references)
+    baseline = metrics.score("exact_match", most_frequent, references)
 
     answer = _train(trained, tmp_path / "model")
 
     def score(asked: Sequence[Sample]) -> float:
-        return mean_exact_match(list(answer(asked)), references)
+        return metrics.score("exact_match", list(answer(asked)), references)
 
     right = score(new)
     shuffled = [sample.images for sample in new]

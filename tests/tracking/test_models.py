@@ -8,9 +8,9 @@ import pytest
 
 from openmedq import paths
 from openmedq.evaluation.metrics import METRICS
-from openmedq.evaluation.metrics.intervals import bootstrap
 from openmedq.storage.progress import Answers
 from openmedq.tracking import models, runs, store
+from tests.evaluation.metrics.scoring import bootstrap
 from tests.tracking.test_runs import Settings
 
 pytestmark = pytest.mark.usefixtures("empty_store")
@@ -166,9 +166,7 @@ def test_the_interval_is_that_of_a_clustered_bootstrap() -> None:
     gains = np.repeat(rng.choice([-1, 0, 1], 300, p=[0.2, 0.5, 0.3]), sizes)
     low, high = models.difference(gains, clusters, 0.95) or pytest.fail("no interval")
     exact = next(metric for metric in METRICS if metric.name == "exact_match")
-    drawn = bootstrap(
-        [exact], [gains[:, None].astype(float)], list(map(str, clusters)), num_resamples=4000, confidence=0.95, seed=0
-    )
+    drawn = bootstrap([exact], [gains[:, None].astype(float)], list(map(str, clusters)), num_resamples=4000, seed=0)
     assert [100 * low, 100 * high] == pytest.approx([drawn["exact_match_low"], drawn["exact_match_high"]], abs=0.5)
     apart = models.difference(gains, range(len(gains)), 0.95) or pytest.fail("no interval")
     assert apart[1] - apart[0] < 0.6 * (high - low), "questions on one image are not independent"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from openmedq.evaluation.metrics import bleu, overlap
 from openmedq.evaluation.metrics.answers import exact_match, token_f1
-from openmedq.evaluation.metrics.classification import balanced_accuracy_of_sums, count_outcomes, macro_f1_of_sums
+from openmedq.evaluation.metrics.classification import balanced_accuracy_of_classes, count_outcomes, f1_of_classes
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN, Metric
 
 BLEU = "BLEU-1"  # family: canonical and other definitions of one published figure
@@ -61,8 +61,9 @@ METRICS = [
     ),
 ]
 
-# `of_row` takes the labels of a row, the predicted classes, and all classes of the dataset.
+# `of_row` takes the labels of a row, the predicted classes, and all classes of the dataset; `of_sums` returns the score
+# of each class, (..., m). The metric is their mean.
 CLASSIFICATION_METRICS = [
-    Metric("macro_f1", "Macro-F1", count_outcomes, macro_f1_of_sums, is_headline=True),
-    Metric("balanced_accuracy", "Balanced accuracy", count_outcomes, balanced_accuracy_of_sums),
+    Metric("macro_f1", "Macro-F1", count_outcomes, f1_of_classes, is_headline=True),
+    Metric("balanced_accuracy", "Balanced accuracy", count_outcomes, balanced_accuracy_of_classes),
 ]

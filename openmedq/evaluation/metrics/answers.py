@@ -68,12 +68,6 @@ def token_f1(answer: str, references: Sequence[str]) -> float:
     return max(_overlap(answer, reference) for reference in references)
 
 
-def mean_exact_match(answers: Sequence[str], references: Sequence[str]) -> float:
-    """Share of answers that match their reference, in percent."""
-    matches = [exact_match(answer, [reference]) for answer, reference in zip(answers, references, strict=True)]
-    return 100 * sum(matches) / len(matches)
-
-
 def _overlap(answer: str, reference: str) -> float:
     if match_key(answer) == match_key(reference):
         return 1.0

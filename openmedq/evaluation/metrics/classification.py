@@ -28,35 +28,45 @@ def count_outcomes(labels: Collection[str], predictions: Collection[str], classe
     return np.hstack(outcomes).astype(np.float64)
 
 
-def macro_f1_of_sums(sums: Numbers, num_rows: Count) -> Numbers:
-    """Mean over classes of F1 = 2 TP / (2 TP + FP + FN), in [0, 1], of (..., 3 x classes + 1) summed outcomes.
+def f1_of_classes(sums: Numbers, num_rows: Count) -> Numbers:
+    """F1 = 2 TP / (2 TP + FP + FN) of each class, in [0, 1], (..., m), of (..., 3 m + 1) summed outcomes.
 
-    As in scikit-learn, a class that is neither in the labels nor predicted is left out of the mean (its F1 is 0/0),
-    and a class that is predicted but not in the labels counts as 0.
+    As in scikit-learn, a class that is predicted but not in the labels has 0. A class that is neither has NaN, and 0 if
+    there is no other class.
     """
     true_positives, false_positives, false_negatives = np.split(sums[..., :-1], 3, axis=-1)
     seen = 2 * true_positives + false_positives + false_negatives
     f1 = 2 * true_positives / np.maximum(seen, 1)
-    return np.asarray(f1.sum(axis=-1) / np.maximum((seen > 0).sum(axis=-1), 1))
+    return np.where((seen > 0) | ~seen.any(axis=-1, keepdims=True), f1, np.nan)
 
 
-def balanced_accuracy_of_sums(sums: Numbers, num_rows: Count) -> Numbers:
-    """Mean recall of the classes, in [0, 1], of (..., 3 x classes + 1) summed outcomes; NaN without any class.
+def balanced_accuracy_of_classes(sums: Numbers, num_rows: Count) -> Numbers:
+    """Recall of each class, in [0, 1], (..., m), of (..., 3 m + 1) summed outcomes; NaN if no row has the class.
 
-    If rows have several labels or none, the mean over classes of the means of recall and specificity. Classes that no
-    row has are left out, and with several labels also those that all rows have.
+    If rows have several labels or none, the mean of recall and specificity; then it is NaN also if all rows have it.
     """
     true_positives, false_positives, false_negatives = np.split(sums[..., :-1], 3, axis=-1)
     size = np.asarray(num_rows, np.float64)[..., None]
     positives = true_positives + false_negatives
-    negatives = size - positives
-    is_single = sums[..., -1:] == size
-    recall = true_positives / np.maximum(positives, 1)
-    specificity = 1 - false_positives / np.maximum(negatives, 1)
-    counted = (positives > 0) & (is_single | (negatives > 0))
-    accuracy = np.where(is_single, recall, (recall + specificity) / 2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray((accuracy * counted).sum(axis=-1) / counted.sum(axis=-1))
+        recall, specificity = true_positives / positives, 1 - false_positives / (size - positives)
+    return np.where(sums[..., -1:] == size, recall, (recall + specificity) / 2)
+
+
+def mean_of_known(values: Numbers) -> Numbers:
+    """The mean over the classes (..., m) without NaN; NaN if there is nothing else."""
+    is_known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(is_known, values, 0).sum(axis=-1) / is_known.sum(axis=-1))
+
+
+def fill(of_draws: Numbers, of_all: Numbers, is_absent: NDArray[np.bool_]) -> Numbers:
+    """Replace the scores (draws, m) of classes that a draw of the rows has no row of by their scores (m,) of all rows.
+
+    The mean is then over the same classes in each draw. Otherwise it would be higher in draws without a rare class that
+    has a low score, and an interval could exclude the score of all rows.
+    """
+    return np.where(is_absent | np.isnan(of_draws), of_all, of_draws)
 
 
 def auroc(is_true: NDArray[np.bool_], probabilities: Numbers, groups: NDArray[np.intp], draws: Numbers) -> Numbers:

@@ -11,48 +11,12 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from openmedq.evaluation.metrics.metric import Metric, Numbers
 
 _CHUNK_SIZE = 16_000_000  # counts in memory at once: 128 MB; with fewer, the product is too narrow to be fast
-
-
-def bootstrap(
-    metrics: Sequence[Metric],
-    numbers: Sequence[Numbers],
-    groups: Sequence[str],
-    *,
-    num_resamples: int,
-    confidence: float,
-    seed: int,
-) -> dict[str, float]:
-    """Scores with percentile intervals: `{name, name_low, name_high}` of each metric; no bounds if there is one group.
-
-    As many groups as there are, drawn with replacement. The order of the rows does not matter.
-
-    Args:
-        metrics: what to score.
-        numbers: for each metric the numbers of all rows, (rows, K).
-        groups: for each row the key of what is drawn together.
-        num_resamples: number of resamples.
-        confidence: share of the resamples within the interval.
-        seed: of the draws; the same seed draws the same groups for all metrics.
-
-    Raises:
-        ValueError: no rows, or another number of groups than of rows.
-    """
-    num_rows = len(groups)
-    if num_rows == 0 or any(len(each) != num_rows for each in numbers):
-        raise ValueError(f"{num_rows} groups for {[len(each) for each in numbers]} rows; expected one group a row")
-    ones = np.ones((num_rows, 1))
-    sums = sum_by_group(np.hstack([part for own in numbers for part in (own, ones)]), number_groups(groups))
-    resampled = None
-    if len(sums) > 1:
-        (resampled,) = resample([sums], num_resamples, np.random.default_rng(seed))
-    columns = place(numbers)
-    return score_sums(metrics, columns, sums.sum(axis=0), resampled, confidence)
 
 
 def place(numbers: Sequence[Numbers]) -> list[slice]:
@@ -69,17 +33,26 @@ def score_sums(
     confidence: float,
 ) -> dict[str, float]:
     """Scores of sums (K), with bounds if there are sums of resamples (N, K); a metric without a row has no score."""
-    tail = 50 * (1 - confidence)
     scores: dict[str, float] = {}
     for metric, own in zip(metrics, columns, strict=True):
         value = score_all(metric, sums[own])
-        if not np.isfinite(value):
-            continue
-        scores[metric.name] = float(value)
-        if resampled is not None:
-            drawn = score_all(metric, resampled[:, own])  # NaN if a resample has no row that counts
-            low, high = np.percentile(drawn[np.isfinite(drawn)], [tail, 100 - tail])
-            scores |= {f"{metric.name}_low": float(low), f"{metric.name}_high": float(high)}
+        drawn = () if resampled is None else score_all(metric, resampled[:, own])
+        scores |= bound(metric.name, value, drawn, confidence)
+    return scores
+
+
+def bound(name: str, value: ArrayLike, drawn: ArrayLike, confidence: float) -> dict[str, float]:
+    """`{name, name_low, name_high}` of a value and its resamples (N,); {} if the value is NaN.
+
+    Resamples without a value, as of a part that they have no row of, do not count; without any there are no bounds.
+    """
+    if not np.isfinite(value):
+        return {}
+    scores, known = {name: float(value)}, np.asarray(drawn)[np.isfinite(drawn)]
+    if len(known):
+        tail = 50 * (1 - confidence)
+        low, high = np.percentile(known, [tail, 100 - tail])
+        scores |= {f"{name}_low": float(low), f"{name}_high": float(high)}
     return scores
 
 

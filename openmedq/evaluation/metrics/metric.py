@@ -42,10 +42,6 @@ class Metric:
         numbers = np.array([self.of_row(*row) for row in rows], dtype=np.float64)
         return numbers.reshape(len(rows), -1) if len(rows) else np.zeros((0, 1))
 
-    def score(self, numbers: Numbers) -> float:
-        """The score of rows, given their numbers (rows, K)."""
-        return float(self.of_sums(numbers.sum(axis=0), len(numbers)))
-
 
 def measure_rows(metrics: Sequence[Metric], rows: Sequence[tuple[Any, ...]]) -> list[Numbers]:
     """The numbers of all rows for each metric, (rows, K); equal rows are measured once."""

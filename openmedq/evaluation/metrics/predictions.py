@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.answers import normalize_answer
 from openmedq.evaluation.metrics.choices import CHOICES
 from openmedq.evaluation.metrics.intervals import (
+    bound,
     number_groups,
     place,
     resample,
@@ -181,17 +182,14 @@ class Scorer:
         (ours, ours_drawn), (theirs, theirs_drawn) = map(self._add, sides)
         differences: dict[str, float] = {}
         for metric, own in zip(self.metrics, self.columns, strict=True):
-            value = float(score_all(metric, ours[own]) - score_all(metric, theirs[own]))
-            if not metric.is_headline or not np.isfinite(value):
+            if not metric.is_headline:
                 continue
-            differences[f"{prefix}{metric.name}"] = round(value, 4)
+            value = score_all(metric, ours[own]) - score_all(metric, theirs[own])
+            drawn: ArrayLike = ()
             if ours_drawn is not None and theirs_drawn is not None:
                 drawn = score_all(metric, ours_drawn[:, own]) - score_all(metric, theirs_drawn[:, own])
-                tail = 50 * (1 - self._confidence)
-                bounds = np.percentile(drawn[np.isfinite(drawn)], [tail, 100 - tail]).tolist()
-                names = (f"{prefix}{metric.name}_{bound}" for bound in ("low", "high"))
-                differences |= {name: round(bound, 4) for name, bound in zip(names, bounds, strict=True)}
-        return differences
+            differences |= bound(f"{prefix}{metric.name}", value, drawn, self._confidence)
+        return {name: round(value, 4) for name, value in differences.items()}
 
     def _add(self, parts: Sequence[Part]) -> tuple[Numbers, Numbers | None]:
         """Sums over parts of different sources, and of their resamples, if one of them has any."""

@@ -7,7 +7,7 @@ from PIL.Image import Resampling
 
 from openmedq import paths
 from openmedq.config import Vision
-from openmedq.evaluation.towers.tower import Preprocessing, Tower
+from openmedq.evaluation.towers.tower import Preprocessing, Tower, read_preprocessing
 from openmedq.model.encoders import scratch
 from openmedq.model.model import load as load_model
 
@@ -15,10 +15,7 @@ from openmedq.model.model import load as load_model
 def load(device: torch.device) -> Tower:
     """Load the image encoder of data/model in fp32; ModelError if the folder has no model."""
     model, processor = load_model(paths.MODEL, device)
-    images = processor.image_processor
-    preprocessing = Preprocessing(
-        images.size["height"], tuple(images.image_mean), tuple(images.image_std), images.resample
-    )
+    preprocessing = read_preprocessing(processor.image_processor)
     return Tower(model.model.vision_tower.float(), preprocessing, str(paths.MODEL))
 
 

@@ -22,6 +22,12 @@ class Preprocessing(NamedTuple):
     resample: int  # a PIL.Image.Resampling: BILINEAR or BICUBIC
 
 
+def read_preprocessing(image_processor: Any) -> Preprocessing:
+    """The preprocessing of a saved model's processor."""
+    mean, std = tuple(image_processor.image_mean), tuple(image_processor.image_std)
+    return Preprocessing(image_processor.size["height"], mean, std, image_processor.resample)
+
+
 class Tower(nn.Module):
     """An image encoder: pixels (N, 3, S, S) to two pooled vectors (N, D).
 

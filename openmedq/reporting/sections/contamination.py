@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from openmedq.curate.reasons import Tier
 from openmedq.reporting.document import Block, Cell, Heading, Pairs, Row, Section, Table, Text, count, text
@@ -17,7 +18,7 @@ def describe_contamination(results: Results, pairs: Sequence[Pair]) -> Section |
     if not results.shared:
         nothing = "No training row shares an image, a text, a name or a group with an evaluation row."
         return Section("contamination", "Contamination", [Text(nothing, "")])
-    tiers = [tier for tier in Tier if any(tier in each for own in results.shared.values() for each in own.values())]
+    tiers = [tier for tier in Tier if any(tier == each.tier for each in results.shared)]
     blocks: list[Block] = [
         Text(
             "Training rows that share something with an evaluation row, by the strongest tier, and how many of them "
@@ -45,14 +46,17 @@ def describe_contamination(results: Results, pairs: Sequence[Pair]) -> Section |
 
 
 def _list_counts(results: Results, tiers: Sequence[Tier]) -> Iterator[Row]:
-    for source, own in (results.shared or {}).items():
-        for place, (dataset, found) in enumerate(own.items()):
-            cells = [count(0)] * len(tiers)
-            for column, tier in enumerate(tiers):
-                if tier in found:
-                    number = count(found[tier]["training_rows"])
-                    cells[column] = Cell(number.text, f"{found[tier]['kept']:,} trained on", number.kind)
-            evaluated = text(results.title_of(dataset))
-            if source == dataset:
-                evaluated = Cell(evaluated.text, "own split", "strong")
-            yield Row([Cell("" if place else results.title_of(source)), evaluated, *cells], is_part=bool(place))
+    above = None
+    for (source, dataset), own in groupby(
+        results.shared or (), key=lambda each: (each.source, each.evaluation_dataset)
+    ):
+        cells = dict.fromkeys(map(str, tiers), count(0))
+        for each in own:
+            number = count(each.training_rows)
+            cells[each.tier] = Cell(number.text, f"{each.kept:,} trained on", number.kind)
+        evaluated = text(results.title_of(dataset))
+        if source == dataset:
+            evaluated = Cell(evaluated.text, "own split", "strong")
+        title = "" if source == above else results.title_of(source)
+        yield Row([Cell(title), evaluated, *cells.values()], is_part=source == above)
+        above = source

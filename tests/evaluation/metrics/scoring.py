@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS, METRICS
+from openmedq.evaluation.metrics.classification import mean_of_known
+from openmedq.evaluation.metrics.intervals import number_groups, place, resample, score_sums, sum_by_group
 from openmedq.evaluation.metrics.metric import Metric
 
 
@@ -14,11 +18,28 @@ def find(name: str) -> Metric:
 def score(name: str, answers: Sequence[str], references: Sequence[str]) -> float:
     """The score of answers with one reference each."""
     rows = [(answer, [reference]) for answer, reference in zip(answers, references, strict=True)]
-    return find(name).score(find(name).measure(rows))
+    return score_rows(find(name), rows)
+
+
+def score_rows(metric: Metric, rows: Sequence[tuple[Any, ...]]) -> float:
+    """The score of rows, each the arguments of the metric's `of_row`; of classes, their mean."""
+    numbers = metric.measure(rows)
+    found = metric.of_sums(numbers.sum(axis=0), len(numbers))
+    return float(mean_of_known(found) if np.ndim(found) else found)
 
 
 def macro_f1(labels: Sequence[Any], predictions: Sequence[Any], classes: Sequence[str]) -> float:
     """Macro-F1 of rows with one label or a set of labels each."""
     pairs = zip(labels, predictions, strict=True)
     rows = [(*([one] if isinstance(one, str) else one for one in pair), classes) for pair in pairs]
-    return find("macro_f1").score(find("macro_f1").measure(rows))
+    return score_rows(find("macro_f1"), rows)
+
+
+def bootstrap(
+    metrics: Sequence[Metric], numbers: Sequence[Any], groups: Sequence[str], *, num_resamples: int, seed: int
+) -> dict[str, float]:
+    """Scores with 95 % intervals of rows, given their numbers (rows, K) for each metric and their groups."""
+    ones = np.ones((len(groups), 1))
+    sums = sum_by_group(np.hstack([part for own in numbers for part in (own, ones)]), number_groups(groups))
+    resampled = resample([sums], num_resamples, np.random.default_rng(seed))[0] if len(sums) > 1 else None
+    return score_sums(metrics, place(numbers), sums.sum(axis=0), resampled, 0.95)

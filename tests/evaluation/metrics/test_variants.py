@@ -21,7 +21,7 @@ from openmedq.evaluation.metrics.overlap import leading_word, open_recall, rouge
 from openmedq.evaluation.metrics.stop_words import ENGLISH_179
 from openmedq.evaluation.metrics.tokens import tokenize
 
-from .scoring import find, score
+from .scoring import find, score, score_rows
 
 NUM_PAIRS = 10_000
 _WORDS = (
@@ -255,7 +255,7 @@ def test_the_first_word_decides_between_yes_and_no() -> None:
     metric = find("yes_no_accuracy")
     rows = [("Yes, there is no mass", ["Yes."]), ("There is none", ["no"]), ("left", ["left"])]
     assert [leading_word(*row) for row in rows] == [(1, 1), (0, 1), (0, 0)]
-    assert metric.score(metric.measure(rows)) == 50
+    assert score_rows(metric, rows) == 50
 
 
 def test_rouge_takes_the_best_of_the_accepted_answers() -> None:
