@@ -22,10 +22,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from openmedq.curate.hash_index import RADIUS, HashIndex
-from openmedq.curate.image_comparison import COMPARED_PX, Start, Tier, compare, decode_gray
+from openmedq.curate.image_comparison import COMPARED_PX, Start, compare, decode_gray
 from openmedq.curate.image_views import SIDE, Gray, hash_thumbnails, make_views, whole_boxes
 from openmedq.curate.images import ThumbnailFile, group_images
 from openmedq.curate.near_images import Gallery
+from openmedq.curate.reasons import Tier
 from openmedq.storage.shards import Group
 
 BATCH_ROWS = 20_000

@@ -21,6 +21,7 @@ from openmedq.storage.tables import open_writer
 Rows = Iterable[tuple[Sample, float]]  # with the weight
 
 ROWS_AT_ONCE = 64  # of a Parquet row group
+UNFINISHED = ".unfinished"  # folder in the target, which is removed when the export is complete
 
 _COPIED = ("id", "source", "split", "task", "modality", "licence", "turns", "labels")
 SCHEMA = with_features(
@@ -137,7 +138,7 @@ def _suffix_of(image: Image) -> str:
 
 FORMATS = {
     "llava": Format(
-        name=lambda role, number, total: f".parts/{role}-{number:05}-of-{total:05}.jsonl",
+        name=lambda role, number, total: f"{UNFINISHED}/{role}-{number:05}-of-{total:05}.jsonl",
         write=_write_llava,
         finish=_finish_llava,
         data_files="{role}.json",

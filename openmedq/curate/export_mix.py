@@ -1,7 +1,7 @@
 """The mix in a format that other trainers read, with its cards.
 
 The rows are divided into shards by the index alone. A shard is written under a temporary name and renamed when it is
-complete, so that a run that was interrupted goes on with the first missing shard. One row group is in memory at a time.
+complete, so that an interrupted run continues with the first missing shard. One row group is in memory at a time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from openmedq import config, paths
 from openmedq.config import Licences
-from openmedq.curate.export_formats import FORMATS, Format
+from openmedq.curate.export_formats import FORMATS, UNFINISHED, Format
 from openmedq.datasets.card import Access
 from openmedq.datasets.licences import refuse
 from openmedq.errors import ExportError, ParamsError
@@ -31,10 +31,9 @@ from openmedq.storage.tables import COUNTS, read_index
 
 SHARD_SIZE_BYTES = 256 * 2**20  # estimated with IMAGE_SIZE_BYTES, because the index has no sizes
 IMAGE_SIZE_BYTES = 100_000
-STATE = ".export.json"  # in the target: what the export is made of
+STATE = Path(UNFINISHED, "export.json")  # in the target: what the unfinished export is made of
 
 _NUM_NAMED = 5
-
 
 WriteCards = Callable[[Path, pa.Table, Format, Licences], None]  # target, exported rows of the index
 
@@ -62,6 +61,7 @@ def run(
         _claim(target, form, index)
         num_rows = _write(target, kind, index)
         write_cards(target, index, kind, policy)
+        remove(target / UNFINISHED)
     print(f"{target}: {num_rows} rows as {form}, allowed by policy.licences: {policy}")
 
 
@@ -87,16 +87,18 @@ def _list_refused(index: pa.Table, policy: Licences) -> Iterator[str]:
 
 
 def _claim(target: Path, form: str, index: pa.Table) -> None:
-    """Make the folder, or find it as an earlier run of the same export left it; ExportError if it has other files."""
+    """Make the folder, or continue an interrupted export of the same rows; ExportError if it has other files."""
     state = {"format": form, "sha256": _identify(index)}
     path = target / STATE
     if path.is_file():
         if json.loads(path.read_text(encoding="utf-8")) != state:
-            raise ExportError(f"{target}: contains an export of other rows or in another format; choose another folder")
+            raise ExportError(
+                f"{target}: contains an unfinished export of other rows or in another format; choose another folder"
+            )
         return
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ExportError(f"{target}: exists and is not an export; choose another folder")
-    target.mkdir(parents=True, exist_ok=True)
+        raise ExportError(f"{target}: exists and is not an unfinished export; choose another folder")
+    path.parent.mkdir(parents=True)
     replace_text(path, json.dumps(state) + "\n")
 
 

@@ -7,14 +7,14 @@ another patient, a part may agree, but many blocks have about the same contrast 
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from openmedq.curate.image_views import WHOLE, Box, Gray, at_centers, to_unit
+from openmedq.curate.image_views import WHOLE, Box, Gray, at_centers, resize, to_unit
+from openmedq.curate.reasons import Tier
 from openmedq.errors import OpenMedQError
 
 MIN_SIDE_PX = 48  # of an image that is compared; smaller ones show too little structure
@@ -48,17 +48,10 @@ _OUTLIERS = 0.25  # share of pixels that the last alignment ignores
 cv2.setNumThreads(1)  # the worker processes use the cores
 
 
-class Tier(StrEnum):
-    """What two images are to each other."""
-
-    NEAR_IMAGE = "near image"  # an edited copy
-    SAME_SERIES = "same series"  # much alike, as adjacent slices are
-
-
 class Comparison(NamedTuple):
-    """A tier, or None for images that are not alike, and the evidence."""
+    """What two images are to each other, and the evidence."""
 
-    tier: Tier | None
+    tier: Tier | None  # NEAR_IMAGE: an edited copy; SAME_SERIES: much alike, as adjacent slices are
     agreement: float  # share of blocks that agree, of those that are not annotated
 
 
@@ -82,10 +75,10 @@ class Start(NamedTuple):
 
 def decode_gray(encoded: bytes, max_side_px: int) -> Gray:
     """Decode a stored image to gray levels, scaled down to at most `max_side_px`."""
-    gray = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
+    gray: Any = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_IGNORE_ORIENTATION)
     if gray is None:
         raise OpenMedQError("data/samples: an image can't be decoded; write it again with `dvc repro -f -s normalize`")
-    return _shrink(gray, max_side_px)  # type: ignore[arg-type]
+    return _shrink(gray, max_side_px)
 
 
 def compare(evaluation: Gray, training: Gray, start: Start) -> Comparison:
@@ -158,21 +151,20 @@ def _correlate_blocks(own: Gray, other: Gray, is_shown: Gray) -> Blocks:
 
 def _average(values: NDArray[np.generic]) -> Floats:
     """Means of blocks."""
-    means = cv2.boxFilter(values.astype(np.float32), -1, (_BLOCK_PX, _BLOCK_PX))
-    blocks: Floats = means[_BLOCK_PX // 2 :: _BLOCK_PX, _BLOCK_PX // 2 :: _BLOCK_PX]  # type: ignore[assignment]
+    means: Any = cv2.boxFilter(values.astype(np.float32), -1, (_BLOCK_PX, _BLOCK_PX))
+    blocks: Floats = means[_BLOCK_PX // 2 :: _BLOCK_PX, _BLOCK_PX // 2 :: _BLOCK_PX]
     return blocks
 
 
 def _place(own: Gray, training: Gray, visible: Gray, matrix: Matrix) -> tuple[Gray, Gray, Matrix]:
     """The training image and its mask at about the scale of `own`, and the pixel in it of each pixel of `own`."""
-    size = tuple(
+    height, width = (
         min(there, max(8, round(here * abs(matrix[axis, axis]))))
         for axis, here, there in zip((1, 0), own.shape, training.shape, strict=True)
     )
-    other = cv2.resize(training, size[::-1], interpolation=cv2.INTER_AREA)
-    mask = cv2.resize(visible, size[::-1], interpolation=cv2.INTER_NEAREST)
-    scale, unscale = np.diag([size[1], size[0], 1.0]), np.diag([1 / own.shape[1], 1 / own.shape[0], 1.0])
-    return other, mask, at_centers(scale @ np.linalg.inv(matrix) @ unscale)  # type: ignore[return-value]
+    mask: Any = cv2.resize(visible, (width, height), interpolation=cv2.INTER_NEAREST)
+    scale, unscale = np.diag([width, height, 1.0]), np.diag([1 / own.shape[1], 1 / own.shape[0], 1.0])
+    return resize(training, width, height), mask, at_centers(scale @ np.linalg.inv(matrix) @ unscale)
 
 
 def _to_matrix(warp: Matrix, own: Gray, other: Gray) -> Matrix:
@@ -215,8 +207,7 @@ def _is_near(matrix: Matrix, first: Matrix) -> bool:
 
 def _warp(other: Gray, warp: Matrix, own: Gray) -> Gray:
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    warped: Any = cv2.warpAffine(other, warp[:2], own.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return warped  # type: ignore[no-any-return]
+    return cast(Gray, cv2.warpAffine(other, warp[:2], own.shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE))
 
 
 def _find_outliers(own: Gray, other: Gray) -> Gray:
@@ -226,7 +217,7 @@ def _find_outliers(own: Gray, other: Gray) -> Gray:
     slope = (first * second).sum() / max((second * second).sum(), 1.0)
     apart = np.abs(first - slope * second)
     outliers = (apart > max(6.0, float(np.quantile(apart, 1 - _OUTLIERS)))).astype(np.uint8)
-    return cv2.dilate(outliers, np.ones((3, 3), np.uint8))  # type: ignore[return-value]
+    return cast(Gray, cv2.dilate(outliers, np.ones((3, 3), np.uint8)))
 
 
 def _shrink(gray: Gray, side_px: int) -> Gray:
@@ -234,7 +225,7 @@ def _shrink(gray: Gray, side_px: int) -> Gray:
     if scale >= 1:
         return gray
     height, width = (max(1, round(side * scale)) for side in gray.shape)
-    return cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
+    return resize(gray, width, height)
 
 
 def _to_pixels(box: Box, gray: Gray) -> tuple[int, int, int, int]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -63,16 +63,21 @@ def make_views(gray: Gray) -> list[View]:
     views += [View(_zoom(1, 0.95, 0, shift), 0) for shift in (-0.025, 0.025)]
     views += [View(_zoom(scale, scale), fill) for scale in (1.1, 1.2) for fill in (0, 128, 255)]
     views += [View(_rotate(degrees, aspect, scale), 0) for degrees in (-2.5, 2.5) for scale in (1, 1.05)]
-    thumbnail: Any = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA)[None]
+    thumbnail = resize(gray, SIDE, SIDE)[None]
     if (trimmed := _trim(thumbnail))[0].tolist() != [0, 0, SIDE, SIDE]:
         views.append(_cut(trimmed[0], WHOLE))
     views += [_cut(box, _to_box(box)) for box in _find_panels(thumbnail)[0]]
     return [*views, *(view._replace(matrix=_MIRROR @ view.matrix) for view in views)]
 
 
+def resize(gray: Gray, width: int, height: int) -> Gray:
+    """Scale an image down, by the mean of the pixels that each new one covers."""
+    return cast(Gray, cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA))
+
+
 def render_views(gray: Gray, views: Sequence[View]) -> NDArray[np.uint8]:
     """Thumbnails of views: (V, 32, 32)."""
-    square: Any = cv2.resize(gray, (_RENDERED_PX, _RENDERED_PX), interpolation=cv2.INTER_AREA)
+    square = resize(gray, _RENDERED_PX, _RENDERED_PX)
     return np.stack([_draw(square, view) for view in views])
 
 
@@ -208,7 +213,7 @@ def _find_panels(thumbnails: NDArray[np.uint8]) -> Floats:
 
 def _draw(square: Gray, view: View) -> NDArray[np.uint8]:
     scale = np.diag([_RENDERED_PX, _RENDERED_PX, 1.0]) @ view.matrix @ np.diag([1 / _DRAWN_PX, 1 / _DRAWN_PX, 1.0])
-    drawn = cv2.warpAffine(
+    drawn: Any = cv2.warpAffine(
         square,
         at_centers(scale)[:2],
         (_DRAWN_PX, _DRAWN_PX),
@@ -216,7 +221,7 @@ def _draw(square: Gray, view: View) -> NDArray[np.uint8]:
         borderMode=cv2.BORDER_CONSTANT,
         borderValue=view.fill,
     )
-    return cv2.resize(drawn, (SIDE, SIDE), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    return resize(drawn, SIDE, SIDE)
 
 
 def at_centers(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,9 +12,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from openmedq.curate.image_comparison import COMPARED_PX, MIN_SIDE_PX, Start, Tier, compare, decode_gray
-from openmedq.curate.image_views import Gray
+from openmedq.curate.image_comparison import COMPARED_PX, MIN_SIDE_PX, Start, compare, decode_gray
+from openmedq.curate.image_views import Gray, resize
 from openmedq.curate.near_images import Place, read_images
+from openmedq.curate.reasons import Tier
 
 NUM_AT_ONCE = 512  # pairs whose images are in memory, as encoded
 
@@ -50,8 +51,6 @@ def _confirm(first: bytes, second: bytes) -> bool:
 def _is_same(own: Gray, other: Gray) -> bool:
     """Whether no part differs visibly; images of little structure have no blocks to compare."""
     height, width = (min(sides) for sides in zip(own.shape, other.shape, strict=True))
-    first, second = (
-        cv2.resize(each, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) for each in (own, other)
-    )
+    first, second = (resize(each, width, height).astype(np.float32) for each in (own, other))
     apart = np.abs(cv2.blur(first - second, (4, 4)))
     return bool(apart.mean() <= _MAX_DIFFERENCE and apart.max() <= 10 * _MAX_DIFFERENCE)

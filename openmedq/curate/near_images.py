@@ -63,15 +63,6 @@ COPY_SCHEMA = pa.schema(
 )
 
 
-class Pair(NamedTuple):
-    """Two images and what they are to each other, for a page."""
-
-    evaluation: bytes  # as stored
-    training: bytes
-    tier: str
-    evidence: float
-
-
 class Place(NamedTuple):
     """The row group that stores an image."""
 
@@ -108,20 +99,6 @@ def find_copies(samples: Path, evaluation: Iterable[Group], training: Iterable[G
         if each.tier is not None
     ]
     return pa.Table.from_pylist(found, COPY_SCHEMA).sort_by([("evaluation", "ascending"), ("training", "ascending")])
-
-
-def read_pairs(samples: Path, pairs: pa.Table, datasets: Sequence[str]) -> Iterator[Pair]:
-    """The images of pairs (COPY_SCHEMA) whose two images are both in `datasets`, which should be open ones."""
-    keys = {key for name in ("evaluation", "training") for key in pairs[name].to_pylist()}
-    places: dict[str, Place] = {}
-    for dataset in datasets:
-        for group in ShardStore(samples / dataset).scan([_KEY]):
-            for key in keys.intersection(group.rows["images"].flatten().field("pixels_sha256").to_pylist()):
-                places.setdefault(key, Place(group.source, group.shard, group.number))
-    images = dict(read_images(samples, places))
-    for row in pairs.to_pylist():
-        if row["evaluation"] in images and row["training"] in images:
-            yield Pair(images[row["evaluation"]], images[row["training"]], row["tier"], row["evidence"])
 
 
 class Gallery:

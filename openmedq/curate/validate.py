@@ -12,6 +12,7 @@ from typing import Any
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
+import jinja2
 import pandas as pd
 from great_expectations.data_context.types.base import (
     DataContextConfig,
@@ -22,7 +23,6 @@ from great_expectations.data_context.types.base import (
 from openmedq import paths
 from openmedq.config import Params, Validate
 from openmedq.curate import conditions
-from openmedq.curate.data_docs import render_page
 from openmedq.curate.tables import make_tables
 from openmedq.curate.tallies import NUM_EXAMPLES, Table
 from openmedq.datasets import catalogue
@@ -188,6 +188,19 @@ def _list_values(row: Mapping[Any, Any], columns: Sequence[str]) -> str:
     published = "" if pd.isna(row["num_published"]) else f", published {row['num_published']:,.0f}"
     shares = [f", {name} {row[name]:.3g}" for name in columns if name not in _COUNTED]
     return f"found {row['found']:,.0f} records{published}, rejected {row['num_rejected']:,.0f}{''.join(shares)}"
+
+
+def render_page(verdict: Mapping[str, Any]) -> str:
+    """Render the verdict as one self-contained HTML page. It contains counts only, no values or ids of records."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("openmedq.curate"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("validation.html.j2").render(verdict=verdict)
 
 
 def _raise_if_failed(verdict: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from markupsafe import Markup
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+Tree = Mapping[str, Any]
 
 WIDTH_IN = 8.8
 MAX_POINTS = 800  # of the loss
@@ -49,72 +51,74 @@ _OUTCOME_COLORS = {
 }
 
 
-def draw_scores(name: str, title: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> Markup:
+def draw_scores(name: str, title: str, rows: Sequence[tuple[str, Tree]]) -> Markup:
     """A row for each (label, scores): the score as a dot, its interval as a line, the majority baseline as a tick."""
     with rc_context(_STYLE):
         figure, axes = _open([f"{label} ({scores['num_rows']:,})" for label, scores in rows])
-        places = range(len(rows))
-        values = [scores[name] for _, scores in rows]
-        lows, highs = ([scores.get(f"{name}_{end}", scores[name]) for _, scores in rows] for end in ("low", "high"))
-        baselines = [scores[f"baseline_{name}"] for _, scores in rows]
-        axes.hlines(places, lows, highs, color=_ACCENT, alpha=0.35, linewidth=5)
-        axes.plot(values, places, "o", color=_ACCENT, ms=6, clip_on=False, label=f"{title} in percent, with interval")
-        axes.plot(baselines, places, "|", color=_BASELINE, ms=12, mew=2, clip_on=False, label="majority baseline")
+        own = [scores for _, scores in rows]
+        _plot(
+            axes,
+            range(len(rows)),
+            own,
+            name,
+            f"{title} in percent, with interval",
+            _ACCENT,
+            5,
+            0.35,
+            ms=6,
+            clip_on=False,
+        )
+        baselines = [scores[f"baseline_{name}"] for scores in own]
+        axes.plot(
+            baselines, range(len(rows)), "|", color=_BASELINE, ms=12, mew=2, clip_on=False, label="majority baseline"
+        )
         axes.set_xlim(0, 100)
         axes.grid(axis="x")
         return _render(figure, f"{title} by dataset in percent, with the majority baseline")
 
 
-def draw_definitions(title: str, name: str, rows: Sequence[tuple[str, Mapping[str, Any], Sequence[float]]]) -> Markup:
+def draw_definitions(
+    title: str, label: str, rows: Sequence[tuple[str, str]], scores: Tree, parts: Sequence[Tree]
+) -> Markup:
     """A row for each definition of one score: its value as a dot, its interval as a line, each dataset as a circle.
 
     Args:
         title: of the chart.
-        name: of what the dots are of, for the legend.
-        rows: label of the definition, `{"value", "low", "high"}`, and the values of single datasets.
+        label: of the dots.
+        rows: name and title of each definition.
+        scores: those of the dots.
+        parts: the scores of single datasets.
     """
     with rc_context(_STYLE):
-        figure, axes = _open([label for label, _, _ in rows])
+        figure, axes = _open([title for _, title in rows])
         places = range(len(rows))
-        values = [score["value"] for _, score, _ in rows]
-        bounds = [
-            [score[end] if score[end] is not None else score["value"] for _, score, _ in rows]
-            for end in ("low", "high")
-        ]
+        values = [scores[name] for name, _ in rows]
+        bounds = [[scores.get(f"{name}_{end}", scores[name]) for name, _ in rows] for end in ("low", "high")]
         axes.hlines(places, *bounds, color=_ACCENT, alpha=0.35, linewidth=5)
-        pairs = [(value, place) for place, (_, _, of_sources) in enumerate(rows) for value in of_sources]
+        pairs = [(each[name], place) for place, (name, _) in enumerate(rows) for each in parts if name in each]
         if pairs:
             xs, ys = zip(*pairs, strict=True)
             axes.plot(xs, ys, "o", color=_BASELINE, mfc="none", ms=5, clip_on=False, label="each dataset")
-        axes.plot(values, places, "o", color=_ACCENT, ms=6, clip_on=False, label=f"{name}, with interval")
+        axes.plot(values, places, "o", color=_ACCENT, ms=6, clip_on=False, label=f"{label}, with interval")
         axes.set_xlim(0, 100)
         axes.grid(axis="x")
         return _render(figure, title)
 
 
 def draw_encoders(
-    title: str, name: str, encoders: Sequence[tuple[str, str]], rows: Sequence[tuple[str, Mapping[str, Any]]]
+    title: str, name: str, encoders: Sequence[tuple[str, str]], rows: Sequence[tuple[str, Tree]]
 ) -> Markup:
-    """A row for each benchmark: the score of each encoder as a dot, and its interval as a line.
+    """A row for each benchmark (label, `{encoder: scores}`): each encoder's score as a dot, its interval as a line.
 
-    Args:
-        title: of the chart.
-        name: of the score.
-        encoders: label and key of each.
-        rows: label of the benchmark, and `{key: scores}`.
+    `name` is that of the score; `encoders` are label and key of each.
     """
     with rc_context(_STYLE):
         figure, axes = _open([label for label, _ in rows], row_in=0.22 + 0.12 * len(encoders))
         for number, (label, key) in enumerate(encoders):
-            color = _SERIES[number % len(_SERIES)]
             shift = (number - (len(encoders) - 1) / 2) * 0.7 / max(len(encoders), 2)
-            own = [
-                (place + shift, scores[key]) for place, (_, scores) in enumerate(rows) if name in scores.get(key, {})
-            ]
-            places, values = [place for place, _ in own], [scores[name] for _, scores in own]
-            bounds = [[scores.get(f"{name}_{end}", scores[name]) for _, scores in own] for end in ("low", "high")]
-            axes.hlines(places, *bounds, color=color, alpha=0.4, linewidth=3)
-            axes.plot(values, places, "o", color=color, ms=5, clip_on=False, label=label)
+            places = [place + shift for place in range(len(rows))]
+            scored = [scores.get(key, {}) for _, scores in rows]
+            _plot(axes, places, scored, name, label, _SERIES[number % len(_SERIES)], 3, ms=5, clip_on=False)
         axes.set_xlim(0, 1)
         axes.grid(axis="x")
         return _render(figure, title)
@@ -164,22 +168,18 @@ def draw_loss(title: str, losses: Sequence[tuple[int, float]]) -> Markup:
         return _render(figure, title)
 
 
-def draw_differences(title: str, rows: Sequence[tuple[str, Sequence[Mapping[str, Any]]]]) -> Markup:
-    """A row for each label with a dot and an interval for each of up to three series, and a line at 0.
+def draw_differences(
+    title: str, name: str, labels: Sequence[str], rows: Sequence[tuple[str, Sequence[Tree]]]
+) -> Markup:
+    """A row for each (label, scores of up to three series): differences as dots, intervals as lines, and a line at 0.
 
-    Each is `{"label", "value", "low", "high"}`, the numbers None where there are none.
+    `name` is that of the difference; `labels` are those of the series.
     """
     with rc_context(_STYLE):
         figure, axes = _open([label for label, _ in rows], row_in=0.45)
-        for number, color in zip(range(len(rows[0][1])), _SERIES, strict=False):
+        for number, label in enumerate(labels):
             places = np.arange(len(rows)) + 0.22 * (number - 1)
-            found = [(place, row[number]) for place, (_, row) in zip(places, rows, strict=True)]
-            found = [(place, each) for place, each in found if each["value"] is not None]
-            bounded = [(place, each) for place, each in found if each["low"] is not None]
-            ends = ([each[end] for _, each in bounded] for end in ("low", "high"))
-            axes.hlines([place for place, _ in bounded], *ends, color=color, alpha=0.4, linewidth=4)
-            values, label = [each["value"] for _, each in found], rows[0][1][number]["label"]
-            axes.plot(values, [place for place, _ in found], "o", color=color, ms=5, label=label)
+            _plot(axes, places, [series[number] for _, series in rows], name, label, _SERIES[number], 4, ms=5)
         axes.axvline(0, color="#8a9096", linewidth=1)
         axes.set_xlabel(title)
         axes.grid(axis="x")
@@ -219,6 +219,25 @@ def _open(labels: Sequence[str], row_in: float = 0.3) -> tuple[Figure, Axes]:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     return figure, axes
+
+
+def _plot(
+    axes: Axes,
+    places: Iterable[float],
+    scores: Sequence[Tree],
+    name: str,
+    label: str,
+    color: str,
+    width: float,
+    alpha: float = 0.4,
+    **style: Any,
+) -> None:
+    """At each place, a dot for the score `name` and a line for its interval; nothing where there is no such score."""
+    points = [(place, each) for place, each in zip(places, scores, strict=True) if name in each]
+    ys = [place for place, _ in points]
+    bounds = ([each.get(f"{name}_{end}", each[name]) for _, each in points] for end in ("low", "high"))
+    axes.hlines(ys, *bounds, color=color, alpha=alpha, linewidth=width)
+    axes.plot([each[name] for _, each in points], ys, "o", color=color, label=label, **style)
 
 
 def _render(figure: Figure, title: str) -> Markup:

@@ -137,19 +137,21 @@ class Document:
     @property
     def figures(self) -> list[Figure]:
         """All charts."""
-        return [block for section in self.sections for block in section.blocks if isinstance(block, Figure)]
+        return [block for block in self._blocks if isinstance(block, Figure)]
 
     @property
     def examples(self) -> list[Example]:
         """All predictions."""
-        blocks = (block for section in self.sections for block in section.blocks)
-        return [each for block in blocks if isinstance(block, Examples) for each in block.examples]
+        return [each for block in self._blocks if isinstance(block, Examples) for each in block.examples]
 
     @property
     def pairs(self) -> list[Pair]:
         """All pairs of rows."""
-        blocks = (block for section in self.sections for block in section.blocks)
-        return [each for block in blocks if isinstance(block, Pairs) for each in block.pairs]
+        return [each for block in self._blocks if isinstance(block, Pairs) for each in block.pairs]
+
+    @property
+    def _blocks(self) -> list[Block]:
+        return [block for section in self.sections for block in section.blocks]
 
 
 def text(value: object, kind: str = "") -> Cell:

@@ -1,4 +1,3 @@
-import io
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -12,8 +11,9 @@ from PIL.Image import Image
 
 from openmedq.config import Normalize
 from openmedq.curate import near_images
-from openmedq.curate.image_comparison import MIN_SIDE_PX, Start, Tier, compare
-from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, find_copies, read_pairs
+from openmedq.curate.image_comparison import MIN_SIDE_PX, Start, compare
+from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, find_copies
+from openmedq.curate.reasons import Tier
 from openmedq.schema import Provenance, Sample, Task, Turn
 from openmedq.storage.decoding import Inline
 from openmedq.storage.images import encode as encode_for_storage
@@ -130,18 +130,6 @@ def test_without_evaluation_images_nothing_is_read(tmp_path: Path) -> None:
 
     table = find_copies(tmp_path, [], fail(), Inline())  # type: ignore[arg-type]
     assert (table.num_rows, table.schema) == (0, near_images.COPY_SCHEMA)
-
-
-def test_pairs_are_read_from_the_given_datasets_alone(tmp_path: Path) -> None:
-    own = _write(tmp_path, "evaluation", {"first": draw_slice(1)})
-    other = _write(tmp_path, "training", {"cropped": EDITS["cropped"](draw_slice(1))})
-    table = _find(tmp_path)
-    (pair,) = read_pairs(tmp_path, table, ["evaluation", "training"])
-    assert (pair.tier, pair.evidence) == ("near image", table["evidence"][0].as_py())
-    sizes = [PIL.Image.open(io.BytesIO(each)).size for each in (pair.evaluation, pair.training)]
-    assert sizes == [(256, 256), (238, 242)]
-    assert (list(own.values()), list(other.values())) == (["first"], ["cropped"])
-    assert list(read_pairs(tmp_path, table, ["evaluation"])) == []
 
 
 def test_slices_of_different_noise_are_one_series() -> None:

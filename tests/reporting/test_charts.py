@@ -28,14 +28,15 @@ CHARTS: dict[str, Callable[[], Markup]] = {
     "definitions": lambda: draw_definitions(
         "Definitions",
         "all",
-        [("<a>", {"value": 50, "low": 40, "high": 60}, [10, 90]), ("b", {"value": 5, "low": None, "high": None}, [])],
+        [("a", "<a>"), ("b", "b")],
+        {"a": 50, "a_low": 40, "a_high": 60, "b": 5},
+        [{"a": 10}, {"a": 90}],
     ),
     "differences": lambda: draw_differences(
         "Differences",
-        [
-            ("<a>", [{"label": "blank", "value": 5, "low": -1, "high": 9}, {"label": "none", "value": 3, "low": None}]),
-            ("b", [{"label": "blank", "value": None}, {"label": "none", "value": None}]),
-        ],
+        "d",
+        ["blank", "none"],
+        [("<a>", [{"d": 5, "d_low": -1, "d_high": 9}, {"d": 3}]), ("b", [{}, {}])],
     ),
     "calibration": lambda: draw_calibration(
         "Calibration", [{"low": 0.5, "high": 0.6, "num_rows": 4, "confidence": 0.55, "accuracy": 0.5}]

@@ -111,8 +111,11 @@ def test_the_llava_json_is_of_its_documented_form_and_is_read_back() -> None:
 
 @pytest.mark.parametrize("form", ["llava", "parquet", "webdataset"])
 def test_an_interrupted_export_goes_on_and_equals_a_whole_one(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    commands.export_mix(Path("whole"), form)
     write = export_formats.FORMATS[form].write
+    shards: list[Path] = []
+    counting = replace(export_formats.FORMATS[form], write=lambda *each: (shards.append(each[1]), write(*each)))
+    monkeypatch.setitem(export_formats.FORMATS, form, counting)
+    commands.export_mix(Path("whole"), form)
     num_written = 0
 
     def stop(*arguments: Any) -> None:
@@ -126,15 +129,15 @@ def test_an_interrupted_export_goes_on_and_equals_a_whole_one(form: str, monkeyp
     monkeypatch.setitem(export_formats.FORMATS, form, replace(export_formats.FORMATS[form], write=stop))
     with pytest.raises(KeyboardInterrupt):
         commands.export_mix(TARGET, form)
-    assert not (TARGET / "README.md").exists()
+    assert not (TARGET / "README.md").exists() and (TARGET / export_mix.STATE).exists()
     commands.export_mix(TARGET, form)
-    num_shards = len({path.name for path in Path("whole").rglob("*-0*") if path.is_file()})
-    assert num_written == num_shards + 1  # the shard that was complete is not written again
+    assert num_written == len(shards) + 1  # the shard that was complete is not written again
 
     def files(root: Path) -> dict[str, bytes]:
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     assert files(TARGET) == files(Path("whole"))
+    assert not list(TARGET.glob(".*")), "what an unfinished export needs is left in a finished one"
 
 
 def test_the_card_has_the_counts_of_the_index_and_the_licences() -> None:
@@ -152,7 +155,7 @@ def test_the_card_has_the_counts_of_the_index_and_the_licences() -> None:
 
 def test_sources_and_roles_are_selected() -> None:
     commands.export_mix(TARGET, "llava", sources=["own"], roles=["evaluation"])
-    assert {path.name for path in TARGET.glob("*.json")} == {export_mix.STATE, "evaluation.json", "croissant.json"}
+    assert {path.name for path in TARGET.glob("*.json")} == {"evaluation.json", "croissant.json"}
     assert len(json.loads((TARGET / "evaluation.json").read_text())) == 1
     with pytest.raises(ParamsError, match=r"^--source: the mix has no row of slake; it has own, talks$"):
         commands.export_mix(Path("other"), "llava", sources=["slake"])
@@ -178,10 +181,16 @@ def test_the_licence_policy_of_today_is_applied() -> None:
 def test_another_folder_is_refused(spoil: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> None:
     spoil()
     assert main(["export-mix", "out", "--format", "llava"]) == 1
-    assert "error: out: exists and is not an export; choose another folder" in capsys.readouterr().err
+    assert "error: out: exists and is not an unfinished export; choose another folder" in capsys.readouterr().err
 
 
-def test_an_export_of_other_rows_is_refused() -> None:
-    commands.export_mix(TARGET, "llava", sources=["own"])
-    with pytest.raises(ExportError, match=r"^out: contains an export of other rows or in another format; choose ano"):
+def test_an_export_of_other_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_mix.run(TARGET, "llava", fail, sources=["own"])
+    with pytest.raises(
+        ExportError, match=r"^out: contains an unfinished export of other rows or in another format; cho"
+    ):
         commands.export_mix(TARGET, "llava")

@@ -104,23 +104,14 @@ def describe_definitions(results: Results) -> Section | None:
     if not scored or not results.definitions:
         return None
     title = "BLEU-1 of the same answers by definition, in percent"
-    overall = scored[0][1]
-    of_datasets = [scores for _, scores in scored[1:]]
-    rows = [
-        (
-            metric["title"],
-            {"value": overall[metric["name"]], **_bounds(overall, metric["name"])},
-            [each[metric["name"]] for each in of_datasets if metric["name"] in each],
-        )
-        for metric in results.definitions
-        if metric["name"] in overall
-    ]
+    overall, *of_datasets = [scores for _, scores in scored]
+    rows = [(metric["name"], metric["title"]) for metric in results.definitions if metric["name"] in overall]
     blocks: list[Block] = [
         Text(
             "The same answers under each definition by which published figures were computed. Two figures can be "
             "compared only if one definition gave both."
         ),
-        Figure("definitions", title, draw_definitions(title, "all rows", rows)),
+        Figure("definitions", title, draw_definitions(title, "all rows", rows, overall, of_datasets)),
         _tabulate_metrics("Definition", results.definitions, scored),
         Heading("Which published figure can be compared with which definition"),
         Table(
@@ -129,10 +120,6 @@ def describe_definitions(results: Results) -> Section | None:
         ),
     ]
     return Section("definitions", "BLEU-1 by definition", blocks)
-
-
-def _bounds(scores: Tree, name: str) -> Tree:
-    return {bound: scores.get(f"{name}_{bound}") for bound in ("low", "high")}
 
 
 def _match(results: Results, each: Definition) -> Row:

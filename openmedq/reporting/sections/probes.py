@@ -17,7 +17,7 @@ from openmedq.reporting.document import (
     score,
     text,
 )
-from openmedq.reporting.results import Results, Tree
+from openmedq.reporting.results import Results
 from openmedq.reporting.sections.answers import ALL
 
 CONTROLS = {"blank": "Blank image", "shuffled": "Image of another question", "no_image": "No image"}
@@ -29,7 +29,9 @@ def describe_controls(results: Results) -> Section | None:
     controls = results.evaluation.get("controls", {})
     shown = {name: title for name, title in CONTROLS.items() if name in controls}
     sources = [("all", ALL), *((data.card.id, data.card.title) for data, _ in results.iterate_scores())]
-    sources = [(key, title) for key, title in sources if any(_has_rows(controls[name], key) for name in shown)]
+    sources = [
+        (key, title) for key, title in sources if any(controls[name].get(key, {}).get("num_rows") for name in shown)
+    ]
     if not sources:
         return None
     blocks: list[Block] = [
@@ -42,17 +44,11 @@ def describe_controls(results: Results) -> Section | None:
         if not metric["is_headline"]:
             continue
         name, title = metric["name"], f"{metric['title']}: the model minus each control, in percent"
-        differences = [
-            (
-                label,
-                [{"label": shown[each], **_find(controls[each].get(key, {}), f"difference_{name}")} for each in shown],
-            )
-            for key, label in sources
-        ]
-        blocks.append(Figure(f"controls-{name}", title, draw_differences(title, differences)))
+        parts_of = [(label, [controls[each].get(key, {}) for each in shown]) for key, label in sources]
+        chart = draw_differences(title, f"difference_{name}", list(shown.values()), parts_of)
+        blocks.append(Figure(f"controls-{name}", title, chart))
         rows = []
-        for key, label in sources:
-            parts = [controls[each].get(key, {}) for each in shown]
+        for label, parts in parts_of:
             cells = [text(label), count(max(part.get("num_rows", 0) for part in parts))]
             for part in parts:
                 cells += [score(part, name), score(part, f"difference_{name}", is_signed=True)]
@@ -60,15 +56,6 @@ def describe_controls(results: Results) -> Section | None:
         header = [cell for label in shown.values() for cell in (label, "Difference")]
         blocks.append(Table([metric["title"], "Rows", *header], rows))
     return Section("controls", "Controls without the image", blocks)
-
-
-def _has_rows(parts: Tree, key: str) -> bool:
-    return bool(parts.get(key, {}).get("num_rows"))
-
-
-def _find(part: Tree, name: str) -> Tree:
-    """`{"value", "low", "high"}` of a score, None where it has none."""
-    return {"value": part.get(name), "low": part.get(f"{name}_low"), "high": part.get(f"{name}_high")}
 
 
 def describe_zero_shot(results: Results) -> Section | None:

@@ -18,8 +18,7 @@ from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu, modified_p
 
 from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.overlap import leading_word, open_recall, rouge_l
-from openmedq.evaluation.metrics.stop_words import ENGLISH_179
-from openmedq.evaluation.metrics.tokens import tokenize
+from openmedq.evaluation.metrics.tokens import ENGLISH_179, tokenize
 
 from .scoring import find, score, score_rows
 
