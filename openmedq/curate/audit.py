@@ -12,13 +12,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import yaml
 
 from openmedq import config, paths
-from openmedq.config import Params
+from openmedq.config import Licences, Params
 from openmedq.curate.check import load_declared
 from openmedq.curate.collect import collect
 from openmedq.curate.datasets import NormalizedDataset
@@ -189,7 +188,8 @@ def _render_exits(dataset: LocalDataset, params: Params, artifacts: Artifacts) -
     roles = params.mix.roles.get(card.id, {})
     trained = [split for split, role in card.roles.items() if roles.get(split, role) is Role.TRAIN]
     yield "What would leave this machine, if you pass it on:"
-    policies = [each for each in ("research", "commercial", "redistributable") if not _is_refused(dataset, each)]
+    known: tuple[Licences, ...] = ("research", "commercial", "redistributable")
+    policies = [each for each in known if not refuse(card.licence, each, is_credentialed=card.is_credentialed)]
     yield (
         f"  weights: data/model learns the splits {', '.join(trained) or 'none'}, and a model can repeat what it was "
         f"trained on; `export` allows it under policy.licences any{''.join(f', {each}' for each in policies)}"
@@ -200,10 +200,6 @@ def _render_exits(dataset: LocalDataset, params: Params, artifacts: Artifacts) -
     yield f"  git: the declaration with folder and column names in params.yaml and {paths.CATALOGUE}, md5s in dvc.lock"
     pushed = list(_list_pushed())
     yield f"  DVC: `dvc push` sends {', '.join(pushed) or 'no output, because all are `push: false`'}"
-
-
-def _is_refused(dataset: LocalDataset, policy: Any) -> bool:
-    return refuse(dataset.card.licence, policy, is_credentialed=dataset.card.is_credentialed) is not None
 
 
 def _list_pushed() -> Iterator[str]:

@@ -78,6 +78,7 @@ _COUNTS = pa.schema(
     | dict.fromkeys(_NUMBERS, pa.int64())
     | dict.fromkeys(("yes_low", "yes_high", "max_foreign"), pa.float64())
 )
+_FILES = pa.schema({"source": pa.string(), "shard": pa.string(), "number": pa.int32()})
 _WORDS = pa.list_(pa.string())
 _CARDS = pa.schema(
     {"dataset": pa.string(), "splits": _WORDS, "licence": pa.string(), "classes": _WORDS, "answers": _WORDS}
@@ -118,7 +119,8 @@ def make_tables(
             database.register("samples", chunk)
             rows.add(database, conditions.ROWS)
             database.execute(_KEEP_ROWS)
-        database.register("files", _number(files))
+        numbered = [dict(zip(_FILES.names, (*key, number), strict=True)) for key, number in files.items()]
+        database.register("files", pa.Table.from_pylist(numbered, _FILES))
         for batch in scan_table(INDEX, INDEX_SCHEMA, ["id", "source", "shard", "row_group", "row", "role", "weight"]):
             database.register("index", batch)
             database.execute(_KEEP_ENTRIES)
@@ -194,13 +196,6 @@ def _find_modes(rows: pa.RecordBatch) -> pa.Array:
         data = images[0]["image"]["bytes"] if images else None
         modes.append(PIL.Image.open(io.BytesIO(data)).mode if data else None)
     return pa.array(modes, pa.string())
-
-
-def _number(files: Mapping[tuple[str, str], int]) -> pa.Table:
-    """The table `files`: source, shard, number."""
-    schema = pa.schema([("source", pa.string()), ("shard", pa.string()), ("number", pa.int32())])
-    rows = [{"source": source, "shard": shard, "number": number} for (source, shard), number in files.items()]
-    return pa.Table.from_pylist(rows, schema)
 
 
 def _describe(name: str, card: Card) -> dict[str, Any]:

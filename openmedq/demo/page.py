@@ -80,11 +80,9 @@ def _draw_card(row: Row, sample: Sample, *, is_picked: bool) -> None:
     question = textwrap.shorten(row["question"] or f"({row['task']})", 70, placeholder="…")
     label = drawing.escape_markdown(f"{row['source']}: {question}")
     icon = ":material/check:" if is_picked else None
-    st.button(label, key=f"card {row['id']}", icon=icon, on_click=_pick, args=(row["id"],), width="stretch", wrap=True)
-
-
-def _pick(row_id: str) -> None:
-    st.session_state.update(picked=row_id, is_asked=True)
+    picked = {"picked": row["id"], "is_asked": True}
+    update = st.session_state.update
+    st.button(label, f"card {row['id']}", icon=icon, on_click=update, kwargs=picked, width="stretch", wrap=True)
 
 
 def _upload(params: Params) -> list[bytes]:

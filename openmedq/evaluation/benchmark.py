@@ -32,7 +32,7 @@ from openmedq.schema import Sample
 from openmedq.storage.shards import ShardStore
 from openmedq.training.data import Piece, Row
 from openmedq.training.loader import Job, load
-from openmedq.training.order import Order, count_open_groups
+from openmedq.training.order import Order, count_open_groups, number_groups
 
 MAX_CACHE_BYTES = 2**29  # of decoded pixels of a benchmark, over all loader processes
 
@@ -93,17 +93,14 @@ class Part:
             yield from ((rows, self.images.stack(rows)) for rows in batches)
             return
         jobs = (Job(rows, None) for rows in batches)
-        for job, rows in load(self.images, jobs, _draw_no_levels, self.num_workers):
+        read = load(self.images, jobs, lambda job: np.full(len(job.rows), np.nan, np.float32), self.num_workers)
+        for job, rows in read:
             yield job.rows, torch.cat([row.pixels for row in rows])
 
 
 def cut(rows: Rows, batch_size: int) -> list[Rows]:
     """Divide rows into batches, in order."""
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
-
-
-def _draw_no_levels(job: Job) -> NDArray[np.float32]:
-    return np.full(len(job.rows), np.nan, np.float32)
 
 
 class Benchmark:
@@ -211,16 +208,9 @@ class Benchmark:
                 self._preprocessing,
                 MAX_CACHE_BYTES * len(rows) // num_all // max(1, self._num_workers),
             ),
-            groups=_number_groups(rows),
+            groups=number_groups(rows),
             num_workers=self._num_workers,
         )
-
-
-def _number_groups(rows: pa.Table) -> Rows:
-    """Number the row groups of rows, ascending, (rows,)."""
-    shards = rows["shard"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    _, numbers = np.unique(np.stack([shards, rows["row_group"].to_numpy()]), axis=1, return_inverse=True)
-    return numbers.ravel()
 
 
 def _number_clusters(facts: pa.Table) -> Rows:

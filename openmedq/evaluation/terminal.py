@@ -27,13 +27,15 @@ def make_table(title: str, first: str, *numbers: str) -> Table:
     return table
 
 
-def format_score(scores: Mapping[str, Any], name: str) -> str:
-    """`65.2 (62.0-68.1)`; "-" if the part has no such score."""
-    if name not in scores:
+def format_score(scores: Mapping[str, Any], name: str, digits: int = 1, digits_of_bounds: int | None = 1) -> str:
+    """`65.2 (62.0-68.1)`, or `65.2` without bounds or if they have no digits; "-" if the part has no such score."""
+    if name not in scores:  # such as the recall of open questions where all are closed
         return "-"
-    if f"{name}_low" not in scores:
-        return f"{scores[name]:.1f}"
-    return f"{scores[name]:.1f} ({scores[f'{name}_low']:.1f}-{scores[f'{name}_high']:.1f})"
+    value = f"{scores[name]:.{digits}f}"
+    if digits_of_bounds is None or f"{name}_low" not in scores:
+        return value
+    low, high = (f"{scores[f'{name}_{bound}']:.{digits_of_bounds}f}" for bound in ("low", "high"))
+    return f"{value} ({low}-{high})"
 
 
 def format_difference(scores: Mapping[str, Any], name: str) -> str:

@@ -77,12 +77,14 @@ def run(params: Params, encoder: str, log: Log) -> None:
             logger.info("%s: skipped, because it has no row in the mix", name)
             continue
         benchmark = Benchmark(cards[name], rows, params, tower.preprocessing)
-        own_tables = _predict_all(benchmark, tower, encoder, params, build)
-        tables += own_tables
-        found = {method: _measure(own_tables, method, benchmark, params) for method in _list_methods(own_tables)}
-        for method, each in found.items():
-            measured.setdefault(method, []).append(each)
-        scores[name] = _count(benchmark) | {encoder: _score(benchmark, found, own_tables, params)}
+        predictions = pa.concat_tables(_predict_all(benchmark, tower, encoder, params, build))
+        tables.append(predictions)
+        found: dict[str, Mapping[str, Numbers]] = {}
+        for method in predictions["method"].unique().to_pylist():
+            of_method = predictions.filter(pc.equal(predictions["method"], method))
+            found[method] = encoder_table.measure(of_method, benchmark.classes, settings.num_resamples)
+            measured.setdefault(method, []).append(found[method])
+        scores[name] = _count(benchmark) | {encoder: _score(benchmark, found, predictions, params)}
     metrics: Tree = {}
     if scores:
         means = {
@@ -219,15 +221,6 @@ def _tabulate(
     return pa.table(columns, PREDICTION_SCHEMA)
 
 
-def _list_methods(tables: Sequence[pa.Table]) -> list[str]:
-    return list(dict.fromkeys(name for table in tables for name in table["method"].unique().to_pylist()))
-
-
-def _measure(tables: Sequence[pa.Table], method: str, benchmark: Benchmark, params: Params) -> dict[str, Numbers]:
-    own_rows = pa.concat_tables(table.filter(pc.equal(table["method"], method)) for table in tables)
-    return encoder_table.measure(own_rows, benchmark.classes, params.transfer.num_resamples)
-
-
 def _count(benchmark: Benchmark) -> Tree:
     """Numbers of rows, and the classes without some: their scores are left out of the means."""
     found: Tree = {
@@ -245,14 +238,15 @@ def _count(benchmark: Benchmark) -> Tree:
 
 
 def _score(
-    benchmark: Benchmark, found: Mapping[str, Mapping[str, Numbers]], tables: Sequence[pa.Table], params: Params
+    benchmark: Benchmark, found: Mapping[str, Mapping[str, Numbers]], predictions: pa.Table, params: Params
 ) -> Tree:
     """Each metric with its interval, the mean over seeds; the same of the companions, by name; AUROC of each class."""
     confidence = params.transfer.confidence
     methods = {method: encoder_table.bound_all(measured, confidence) for method, measured in found.items()}
     scores: Tree = methods.pop(FINE_TUNED) | methods
-    epochs = [table["epoch"][0].as_py() for table in tables]
-    scores["best_epochs"] = [epoch for epoch in epochs if epoch is not None]  # by seed
+    tuned = predictions.filter(pc.equal(predictions["method"], FINE_TUNED))
+    epochs = dict(zip(tuned["seed"].to_pylist(), tuned["epoch"].to_pylist(), strict=True))
+    scores["best_epochs"] = list(epochs.values())  # by seed
     if benchmark.is_multi_label:
         columns = zip(benchmark.classes, found[FINE_TUNED]["auroc_of"].T, strict=True)
         of_class = {name: bound("auroc", column[0], column[1:], confidence) for name, column in columns}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,15 +52,15 @@ class _File(BaseModel):
     micro_batch_size: int | None = None
 
 
-def describe(rows: pa.Table, params: Params, find_origin: Callable[[str], str], **execution: int) -> Tree:
-    """Describe the training rows (of INDEX_SCHEMA), and the `execution`: number of devices and micro batch.
+def describe(rows: pa.Table, params: Params, origins: Mapping[str, str], **execution: int) -> Tree:
+    """Describe the training rows (of INDEX_SCHEMA) with the origin of each source's files.
 
-    `find_origin` returns the origin of a source's files.
+    `execution` are the number of devices and the micro batch.
     """
     columns = [rows[name].to_pylist() for name in ("source", "access", "licence")]
     sources: dict[str, Tree] = {}
     for (source, access, licence), number in sorted(Counter(zip(*columns, strict=True)).items()):
-        new = {"access": access, "origin": find_origin(source), "rows": 0, "licences": {}}
+        new = {"access": access, "origin": origins[source], "rows": 0, "licences": {}}
         entry = sources.setdefault(source, new)
         entry["rows"] += number
         name = spell(licence) or licence

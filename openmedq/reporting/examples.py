@@ -63,14 +63,14 @@ def pick_predictions(sources: Collection[str], most: int) -> list[tuple[Row, Sam
     if not most or not path.exists():
         return []
     table = read_table(path).sort_by("id")
-    by_source = [table.filter(pc.equal(table["source"], source)).to_pylist() for source in sorted(sources)]
-    picked = list(in_turn(_mix_right_and_wrong(rows) for rows in by_source))[:most]
+    by_source = []
+    for source in sorted(sources):
+        rows = table.filter(pc.equal(table["source"], source)).to_pylist()
+        parts = (_spread([row for row in rows if _is_right(row) == wanted]) for wanted in (True, False))
+        by_source.append(list(in_turn(parts)))
+    picked = list(in_turn(by_source))[:most]
     samples = _read_samples([row["id"] for row in picked])
     return [(row, samples[row["id"]]) for row in picked]
-
-
-def _mix_right_and_wrong(rows: list[Row]) -> list[Row]:
-    return list(in_turn(_spread([row for row in rows if _is_right(row) == wanted]) for wanted in (True, False)))
 
 
 def _is_right(row: Row) -> bool:

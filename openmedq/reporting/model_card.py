@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from huggingface_hub import EvalResult, ModelCardData
@@ -57,7 +57,10 @@ def render(results: Results, tree: Tree, policy: Licences, form: Form = "merged"
     arguments = {"pretrained_model_name_or_path": language.get("weights")}
     if language.get("revision"):
         arguments["revision"] = language["revision"]
-    scored = list(iterate_scores(results))
+    answers = ((title, scores["num_rows"], scores) for title, scores in iterate_scores(results))
+    transfers = (
+        (data.card.title, scores["num_test_rows"], scores.get(OURS, {})) for data, scores in results.iterate_transfers()
+    )
     credentialed = [name for name, entry in sources.items() if entry["access"] == Access.CREDENTIALED]
     miniatures = [name for name, entry in sources.items() if entry["origin"] == "miniature"]
     return (
@@ -71,8 +74,8 @@ def render(results: Results, tree: Tree, policy: Licences, form: Form = "merged"
             policies=(tree["policy"], policy),
             credentialed=[results.title_of(name) for name in credentialed],
             miniatures=[results.title_of(name) for name in miniatures],
-            scores=_tabulate_scores(results) if scored else None,
-            transfer=_tabulate_transfer(results) if list(results.iterate_transfers()) else None,
+            scores=_tabulate_scores("Rows", results.metrics, answers, 1),
+            transfer=_tabulate_scores("Test rows", results.transfer_metrics, transfers, 3),
             confidence=results.evaluation.get("all", {}).get("confidence"),
             sources=_tabulate_sources(results, sources),
             bases=_tabulate_bases(tree["base_weights"]),
@@ -141,20 +144,15 @@ def _evaluate(data: DatasetResult, metric: Tree, scores: Tree) -> EvalResult:
     )
 
 
-def _tabulate_scores(results: Results) -> Table:
+def _tabulate_scores(
+    counted: str, metrics: Sequence[Tree], scored: Iterable[tuple[str, int, Tree]], digits: int
+) -> Table | None:
+    """A row for each dataset, given its title, number of rows and scores; None without any."""
     rows = [
-        Row([text(title), count(scores["num_rows"]), *(score(scores, metric["name"]) for metric in results.metrics)])
-        for title, scores in iterate_scores(results)
+        Row([text(title), count(num_rows), *(score(scores, metric["name"], digits) for metric in metrics)])
+        for title, num_rows, scores in scored
     ]
-    return Table(["Dataset", "Rows", *(metric["title"] for metric in results.metrics)], rows)
-
-
-def _tabulate_transfer(results: Results) -> Table:
-    rows = []
-    for data, scores in results.iterate_transfers():
-        own = (score(scores.get(OURS, {}), metric["name"], 3) for metric in results.transfer_metrics)
-        rows.append(Row([text(data.card.title), count(scores["num_test_rows"]), *own]))
-    return Table(["Dataset", "Test rows", *(metric["title"] for metric in results.transfer_metrics)], rows)
+    return Table(["Dataset", counted, *(metric["title"] for metric in metrics)], rows) if rows else None
 
 
 def _tabulate_sources(results: Results, sources: Tree) -> Table:

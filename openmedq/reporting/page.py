@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from openmedq.reporting.charts import make_standalone
-from openmedq.reporting.document import Document, Examples, Headline, Section, Text, score
+from openmedq.reporting.document import Block, Document, Examples, Headline, Section, Text, score
 from openmedq.reporting.examples import Example
 from openmedq.reporting.pairs import Pair
 from openmedq.reporting.published import NUM_SOURCES
@@ -35,25 +35,26 @@ def make_environment() -> jinja2.Environment:
 def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair] = ()) -> Document:
     """Select and order the content of the report."""
     sections = (
-        answers.describe_answers(results),
-        probes.describe_controls(results),
-        contamination.describe_contamination(results, pairs),
-        answers.describe_clean(results),
-        answers.describe_definitions(results),
-        transfer.describe_paper(results),
-        answers.describe_groups(results),
-        probes.describe_calibration(results),
-        transfer.describe_transfer(results),
-        probes.describe_zero_shot(results),
-        _describe_examples(examples),
-        data.describe_waterfall(results),
-        data.describe_validation(results),
-        training.describe_training(results),
-        training.describe_cost(results),
-        data.describe_missing(results),
-        data.describe_datasets(results),
-        data.describe_next(),
+        ("scores", "Answers to the evaluation splits", answers.show_scores(results)),
+        ("controls", "Controls without the image", probes.show_controls(results)),
+        ("contamination", "Contamination", contamination.show_contamination(results, pairs)),
+        ("clean", "Clean rows", answers.show_clean(results)),
+        ("definitions", "BLEU-1 by definition", answers.show_definitions(results)),
+        ("paper", "Comparison with the paper", transfer.show_paper(results)),
+        ("groups", "By question type, organ and modality", answers.show_groups(results)),
+        ("calibration", "Calibration of closed answers", probes.show_calibration(results)),
+        ("transfer", "Transfer of the encoder", transfer.show_transfer(results)),
+        ("zero-shot", "Zero-shot classification", probes.show_zero_shot(results)),
+        ("examples", "Predictions", _show_examples(examples)),
+        ("waterfall", "From the published files to the mix", data.show_waterfall(results)),
+        ("validation", "Data validation", data.show_validation(results)),
+        ("training", "Training", training.show_training(results)),
+        ("cost", "Cost", training.show_cost(results)),
+        ("missing", "What was not run", data.show_missing(results)),
+        ("datasets", "Datasets and their terms", data.show_datasets(results)),
+        ("next", "Where to look next", data.show_next()),
     )
+    composed = [Section(name, title, list(blocks)) for name, title, blocks in sections]
     num_present = sum(each.is_present for each in results.sources)
     num_rows = {role.value: sum(each.outcomes[role.value] for each in results.sources) for role in Role}
     return Document(
@@ -62,7 +63,7 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         f"{num_rows['validation']:,} for validation, {num_rows['evaluation']:,} for evaluation.",
         notice=_warn_of_miniatures(results),
         headlines=[*_answer_headlines(results), *_transfer_headlines(results)],
-        sections=[section for section in sections if section],
+        sections=[section for section in composed if section.blocks],
         definitions=list(_define_scores(results)),
     )
 
@@ -91,12 +92,12 @@ def render_images(document: Document) -> Iterator[tuple[str, bytes]]:
                 yield f"figures/pair-{place}-{name}-{number}.jpg", image
 
 
-def _describe_examples(examples: Sequence[Example]) -> Section | None:
-    if not examples:
-        return None
-    why = "Right and wrong answers alternate. They are picked by their position in the file, from open sources only."
-    shown = sorted(examples, key=lambda example: not example.images)
-    return Section("examples", "Predictions", [Text(why), Examples(shown)])
+def _show_examples(examples: Sequence[Example]) -> Iterator[Block]:
+    if examples:
+        yield Text(
+            "Right and wrong answers alternate. They are picked by their position in the file, from open sources only."
+        )
+        yield Examples(sorted(examples, key=lambda example: not example.images))
 
 
 def _warn_of_miniatures(results: Results) -> str:

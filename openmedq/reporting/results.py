@@ -16,6 +16,7 @@ from openmedq import config, paths
 from openmedq.config import OURS, Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access, Card
+from openmedq.evaluation.metrics.predictions import prediction_schema
 from openmedq.schema import Role
 from openmedq.storage.tables import damage_as_stale, open_parquet, read_counts, read_json
 from openmedq.storage.timing import Timing
@@ -234,25 +235,23 @@ def _read_transfer(params: Params | None) -> Tree:
 
 
 def _read_predictions(path: Path) -> dict[str, Any]:
-    """Counts of predictions.parquet; older tables lack some of the columns."""
+    """Counts of predictions.parquet."""
     if not path.exists():
-        return {"contamination": {}, "generation": {}}
-    with open_parquet(path) as file, damage_as_stale(path):
-        names = set(file.schema_arrow.names)
-        rows = file.read(sorted(names & {"source", "contamination", "num_tokens", "is_cut", "stop"}))
+        return {}
+    columns = ["source", "contamination", "num_tokens", "is_cut", "stop"]
+    with open_parquet(path, prediction_schema()) as file, damage_as_stale(path):
+        rows = file.read(columns)
     found: dict[str, Counter[str]] = {}
-    if "contamination" in names:
-        copies = rows.filter(pc.is_valid(rows["contamination"]))
-        for source, kind in zip(copies["source"].to_pylist(), copies["contamination"].to_pylist(), strict=True):
-            found.setdefault(source, Counter())[kind] += 1
-    generation = {}
-    if "num_tokens" in names:
-        generation["num_tokens"] = pc.sum(rows["num_tokens"]).as_py()
-    if "is_cut" in names:
-        generation["num_cut"] = pc.sum(rows["is_cut"]).as_py()
-    if "stop" in names:
-        generation["num_unended"] = pc.sum(pc.equal(rows["stop"], "length")).as_py()
-    return {"contamination": found, "generation": {name: number or 0 for name, number in generation.items()}}
+    copies = rows.filter(pc.is_valid(rows["contamination"]))
+    for source, kind in zip(copies["source"].to_pylist(), copies["contamination"].to_pylist(), strict=True):
+        found.setdefault(source, Counter())[kind] += 1
+    counted = {
+        "num_tokens": rows["num_tokens"],
+        "num_cut": rows["is_cut"],
+        "num_unended": pc.equal(rows["stop"], "length"),
+    }
+    generation = {name: pc.sum(column).as_py() or 0 for name, column in counted.items()}
+    return {"contamination": found, "generation": generation}
 
 
 def _read_timings() -> Iterator[tuple[str, Timing]]:

@@ -30,7 +30,7 @@ from openmedq.errors import ModelError, SourceError, StaleError
 from openmedq.model import encoders, tokenizer
 from openmedq.model.prompt import IGNORED, IMAGE_TOKEN, Encoded, encode
 from openmedq.reporting.page import make_environment
-from openmedq.schema import REJECTED_SCHEMA, Role, Sample
+from openmedq.schema import INDEX_SCHEMA, REJECTED_SCHEMA, Role, Sample
 from openmedq.storage.publish import replace_text
 from openmedq.storage.shards import REJECTED, ShardStore
 from openmedq.storage.tables import INDEX, VERDICT_TABLE, read_index, read_table, read_verdicts
@@ -107,14 +107,13 @@ def find(name: str, params: Params) -> Record:
     card = cards.get(name.partition("/")[0])
     if card is None:
         raise SourceError(f"{name}: not a record's ID, DATASET/RECORD; the datasets are {', '.join(cards)}")
-    row = _find_indexed(name) if INDEX.exists() else None
-    if row is not None:
+    index = read_index() if INDEX.exists() else INDEX_SCHEMA.empty_table()
+    for row in index.filter(pc.equal(index["id"], name)).to_pylist():
         outcome = f"In the mix, for {'training' if row['role'] == Role.TRAIN else row['role']}"
         outcome += f" with weight {row['weight']:g}" if row["role"] == Role.TRAIN else ", never for training"
         return _describe(name, card, outcome, _take(name, row), is_in_mix=True)
-    row = _find_stored(name, card.id)
-    if row is not None:
-        sample = _take(name, row)
+    if place := _find_stored(name, card.id):
+        sample = _take(name, place)
         return _describe(name, card, _explain_exclusion(sample, cards, params), sample, is_in_mix=False)
     rejected = read_table(paths.SAMPLES / card.id / REJECTED, REJECTED_SCHEMA)
     rows = rejected.filter(pc.equal(rejected["id"], name)).to_pylist()
@@ -124,12 +123,6 @@ def find(name: str, params: Params) -> Record:
     origin = rows[0]["provenance"]
     facts = (("dataset", card.title), ("split", rows[0]["split"]), ("from", f"{origin['file']}, {origin['record']}"))
     return Record(name, card, f"Rejected: {reasons}", is_in_mix=False, facts=facts)
-
-
-def _find_indexed(name: str) -> dict[str, Any] | None:
-    index = read_index()
-    rows = index.filter(pc.equal(index["id"], name)).to_pylist()
-    return rows[0] if rows else None
 
 
 def _find_stored(name: str, source: str) -> dict[str, Any] | None:

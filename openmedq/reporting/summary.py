@@ -10,7 +10,7 @@ from rich.text import Text
 
 from openmedq import paths
 from openmedq.errors import StaleError
-from openmedq.evaluation.terminal import make_table
+from openmedq.evaluation.terminal import format_score, make_table
 from openmedq.reporting.results import EXCLUDED, WHERE_NEXT, DatasetResult, Results, Tree, read_results
 from openmedq.schema import Role
 
@@ -52,16 +52,16 @@ def _show_scores(console: Console, results: Results) -> None:
 
 def _tabulate_scores(results: Results, metrics: Sequence[Tree]) -> Table:
     """Some metrics: the headline ones with intervals and baselines, or others, which do not fit beside them."""
-    columns: list[tuple[str, str, bool]] = []  # title, score, whether with its interval
+    columns: list[tuple[str, str, bool]] = []  # title, name, whether with its bounds
     for metric in metrics:
         columns.append((metric["title"].replace(" ", "\n"), metric["name"], metric["is_headline"]))
         if metric["has_baseline"]:
             columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
     title = "Scores of answers, percent" if metrics[0]["is_headline"] else "More scores"
     table = make_table(title, "source", "rows", *(title for title, _, _ in columns))
-    for name, scores in _iterate_scores(results):
-        cells = (_format(scores, score, has_interval=has_interval) for _, score, has_interval in columns)
-        table.add_row(name, f"{scores['num_rows']:,}", *cells)
+    for source, scores in _iterate_scores(results):
+        cells = (format_score(scores, name, 1, 0 if has_bounds else None) for _, name, has_bounds in columns)
+        table.add_row(source, f"{scores['num_rows']:,}", *cells)
     return table
 
 
@@ -79,7 +79,7 @@ def _show_transfer(console: Console, results: Results) -> None:
     for metric in results.transfer_metrics:
         table = make_table(f"Transfer of the encoder, {metric['title']}", "benchmark", "test rows", *results.encoders)
         for data, scores in results.iterate_transfers():
-            cells = (_format(scores[encoder], metric["name"], 3, has_interval=True) for encoder in results.encoders)
+            cells = (format_score(scores[encoder], metric["name"], 3, 2) for encoder in results.encoders)
             table.add_row(data.card.id, f"{scores['num_test_rows']:,}", *cells)
         console.print(table)
         console.print()
@@ -115,17 +115,6 @@ def _show_where_next(console: Console) -> None:
     for name, place, text in WHERE_NEXT:
         table.add_row(f"  {name}", Text(place, style="cyan"), Text(text, style="dim"))
     console.print(table)
-
-
-def _format(scores: Tree, name: str, digits: int = 1, *, has_interval: bool = False) -> str:
-    """`65.2`, or `65.2 (62-68)` with its interval."""
-    if name not in scores:  # such as the recall of open questions where all are closed
-        return "-"
-    value = f"{scores[name]:.{digits}f}"
-    if not has_interval or f"{name}_low" not in scores:
-        return value
-    low, high = (f"{scores[f'{name}_{bound}']:.{digits - 1}f}" for bound in ("low", "high"))
-    return f"{value} ({low}-{high})"
 
 
 def _print(console: Console, text: str | Text) -> None:

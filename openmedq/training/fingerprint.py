@@ -24,11 +24,12 @@ NUM_PICKED = 64  # values per tensor
 
 def compute(settings: Train, learner: nn.Module, index: pa.Table, devices: Devices) -> dict[str, str]:
     """Return a digest for each part: data, settings, weights (initial), code, versions, devices."""
+    folders = (model.__path__[0], training.__path__[0])
     return {
         "data": _hash([INDEX.read_bytes(), *_read_footers(index)]),
         "settings": _hash([json.dumps(settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)).encode()]),
         "weights": _hash(pick_values(learner)),
-        "code": _hash(path.read_bytes() for package in (model, training) for path in _find_code(package.__path__[0])),
+        "code": _hash(path.read_bytes() for folder in folders for path in sorted(Path(folder).rglob("*.py"))),
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
         "devices": f"{devices.num} {devices.device.type}, {torch.get_num_threads()} threads",
     }
@@ -39,10 +40,6 @@ def _hash(parts: Iterable[bytes]) -> str:
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()
-
-
-def _find_code(folder: str) -> list[Path]:
-    return sorted(Path(folder).rglob("*.py"))
 
 
 def _read_footers(index: pa.Table) -> Iterable[bytes]:

@@ -41,7 +41,8 @@ def choose_micro_batch(learner: nn.Module, settings: Train, devices: Devices) ->
         return max(_measure(learner, settings, batch(num_samples), devices.device) for batch in batches)
 
     torch.cuda.empty_cache()
-    trained = sum(each.to_local().numel() if hasattr(each, "to_local") else each.numel() for each in _trained(learner))
+    parameters: list[Any] = [each for each in learner.parameters() if each.requires_grad]
+    trained = sum(each.to_local().numel() if hasattr(each, "to_local") else each.numel() for each in parameters)
     free_bytes = torch.cuda.mem_get_info(devices.device)[0] - MOMENT_BYTES * trained
     most = settings.batch_size // devices.num
     size = fit(measure, SHARE * free_bytes, most, lambda number: -devices.max_on_hosts([-number])[0])
@@ -67,10 +68,6 @@ def fit(measure: Callable[[int], float], free_bytes: float, most: int, agree: Ca
     while size > 2 and not agree(float(measure(int(size)) <= free_bytes)):
         size = max(2.0, size * 0.9 // 1)
     return max(0, int(size))
-
-
-def _trained(learner: nn.Module) -> list[Any]:
-    return [each for each in learner.parameters() if each.requires_grad]
 
 
 def _count_images(settings: Train) -> int:

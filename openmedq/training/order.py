@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 NUM_LANES = 8
@@ -47,6 +48,17 @@ class Update(NamedTuple):
 def count_open_groups(num_workers: int) -> int:
     """Return how many row groups a loader process needs at a time: the windows of its lanes, and one more each."""
     return -(-NUM_LANES // max(1, num_workers)) * (WINDOW_GROUPS + 1)
+
+
+def number_groups(rows: pa.Table) -> Rows:
+    """Number the row groups (source, shard, row_group) of rows in the order of the index, (rows,)."""
+    columns = [rows[name].combine_chunks() for name in ("source", "shard")]
+    codes = [column.dictionary_encode().indices.to_numpy() for column in columns] + [rows["row_group"].to_numpy()]
+    changes = np.zeros(len(rows), bool)
+    for code in codes:
+        changes[1:] |= code[1:] != code[:-1]
+    numbers: Rows = np.cumsum(changes)
+    return numbers
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from openmedq import paths
 from openmedq.config import Params
@@ -34,7 +33,7 @@ from openmedq.training.data import EncodedRows
 from openmedq.training.finite import check_weights
 from openmedq.training.history import History
 from openmedq.training.learner import Learner
-from openmedq.training.order import Order, count_open_groups
+from openmedq.training.order import Order, count_open_groups, number_groups
 from openmedq.training.trainer import Trainer
 
 METRICS = paths.TRAINING / "metrics.json"
@@ -90,7 +89,10 @@ def _run(params: Params, own: devices.Devices, log: Log) -> None:
         ):
             models.save(model, processor, folder)
             micro = int(trainer.settings.micro_batch_size)
-            tree = provenance.describe(rows, params, _find_origin, num_devices=own.num, micro_batch_size=micro)
+            origins = {
+                each: read_counts(paths.SAMPLES / each)["origin"] for each in rows["source"].unique().to_pylist()
+            }
+            tree = provenance.describe(rows, params, origins, num_devices=own.num, micro_batch_size=micro)
             (folder / provenance.NAME).write_text(provenance.render(tree), encoding="utf-8")
             _write_losses(history, loss_file)
             metrics_file.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
@@ -116,7 +118,6 @@ def _prepare(
     samples = ShardStore(paths.SAMPLES).take(
         both, num_groups=count_open_groups(num_workers), shared=folder / "rows.npy" if num_workers else None
     )
-    groups = both.select(["source", "shard", "row_group"]).slice(0, num_rows)
     sources = both["source"].combine_chunks().dictionary_encode()
     checkpoints = Checkpoints(fingerprint.compute(settings, learner, both, own), own)  # of the weights as one piece
     own.place(learner)
@@ -126,7 +127,7 @@ def _prepare(
         EncodedRows(samples, processor, num_patches, settings.max_tokens),
         Order(
             rows["weight"].to_numpy().astype(np.float32),
-            _number_groups(groups),
+            number_groups(rows),
             settings.seed,
             settings.batch_size,
         ),
@@ -140,17 +141,6 @@ def _prepare(
         num_workers,
         processor.tokenizer.pad_token_id,
     )
-
-
-def _number_groups(groups: pa.Table) -> NDArray[np.int64]:
-    """Number the row groups (source, shard, row_group) in the order of the index, (rows,)."""
-    columns = [groups[name].combine_chunks() for name in ("source", "shard")]
-    codes = [column.dictionary_encode().indices.to_numpy() for column in columns] + [groups["row_group"].to_numpy()]
-    changes = np.zeros(len(groups), bool)
-    for code in codes:
-        changes[1:] |= code[1:] != code[:-1]
-    numbers: NDArray[np.int64] = np.cumsum(changes)
-    return numbers
 
 
 @contextmanager
@@ -167,11 +157,6 @@ def _read_texts(store: ShardStore, rows: pa.Table) -> Iterator[str]:
     for sample in store.take(rows, with_images=False):
         for turn in sample.turns:
             yield f"{prompt.request(sample.task, turn)}\nAnswer: {prompt.respond(sample.task, turn)}"
-
-
-def _find_origin(source: str) -> str:
-    """Return the origin of a source's files: miniature, mirror or official."""
-    return str(read_counts(paths.SAMPLES / source)["origin"])
 
 
 def _write_losses(history: History, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def describe(rows: list[tuple[str, str, str]] = ROWS, **train: Any) -> dict[str,
     params = make_params()
     parts = {name: getattr(params.train, name).model_copy(update=change) for name, change in train.items()}
     params = params.model_copy(update={"train": params.train.model_copy(update=parts)})
-    return provenance.describe(table, params, lambda source: "miniature" if source == "roco" else "mirror")
+    return provenance.describe(table, params, defaultdict(lambda: "mirror", roco="miniature"))
 
 
 def render_card(tree: Any) -> str:

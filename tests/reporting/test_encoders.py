@@ -12,11 +12,11 @@ from openmedq import paths
 from openmedq.datasets.card import Card
 from openmedq.evaluation import encoder_table
 from openmedq.reporting import page
-from openmedq.reporting.document import Document, Heading, Table, Text
+from openmedq.reporting.document import Document, Heading, Section, Table, Text
 from openmedq.reporting.published import BENCHMARK_FIGURES, ENCODERS, FIGURES
 from openmedq.reporting.results import DatasetResult, Results
 from openmedq.reporting.sections import transfer
-from openmedq.reporting.sections.transfer import describe_transfer
+from openmedq.reporting.sections.transfer import show_transfer
 from tests.evaluation.test_encoder_table import make
 from tests.reporting.tables import read_html, read_markdown
 
@@ -62,7 +62,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def show(results: Results) -> dict[str, Table]:
     """The tables of the section by their headings."""
-    blocks = describe_transfer(results).blocks
+    blocks = list(show_transfer(results))
     return {
         heading.text: table
         for heading, table in pairwise(blocks)
@@ -72,14 +72,14 @@ def show(results: Results) -> dict[str, Table]:
 
 def list_notes(results: Results) -> list[str]:
     """The letters of the notes below the tables."""
-    texts = [block.text for block in describe_transfer(results).blocks if isinstance(block, Text)]
+    texts = [block.text for block in show_transfer(results) if isinstance(block, Text)]
     return [text.removeprefix("Note ")[0] for text in texts if text.startswith("Note ")]
 
 
 def test_the_page_and_markdown_show_the_same(project: None) -> None:
     results = make_results()
     tables = show(results)
-    document = Document("", "", [], [describe_transfer(results)])
+    document = Document("", "", [], [Section("transfer", "Transfer", list(show_transfer(results)))])
     markdown, html = page.render_markdown(document), page.render_html(document)
     shown = read_html(html)
     assert read_markdown(markdown) == shown
@@ -128,7 +128,7 @@ def test_without_predictions_and_without_benchmarks(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     tables = show(make_results())
     assert tables and not any("minus" in title for title in tables)
-    (block,) = describe_transfer(Results((), None, None, (), {}, {})).blocks
+    (block,) = show_transfer(Results((), None, None, (), {}, {}))
     assert isinstance(block, Text) and "No benchmark is among the files of this run." in block.text
 
 

@@ -43,8 +43,10 @@ def normalize_answer(text: str) -> str:
     if _PLAIN.fullmatch(plain):
         split = plain.removesuffix(".").split()
     else:
-        plain = _to_plain_characters(text)
-        split = _split_words(plain)
+        folded = _MINUS_SIGNS.sub("-", _APOSTROPHES.sub("", unicodedata.normalize("NFKC", text).lower()))
+        # again: lower case can leave the normal form
+        plain = _THOUSANDS.sub("", unicodedata.normalize("NFKC", folded))
+        split = _OTHER_CHARACTER.sub(_keep_mark, plain).split()
     words = [_DIGITS.get(word, word) for word in split]
     return " ".join(_drop_articles(words) or words) or " ".join(plain.split())
 
@@ -76,16 +78,8 @@ def _overlap(answer: str, reference: str) -> float:
     return 2 * num_common / (len(given) + len(wanted))
 
 
-def _to_plain_characters(text: str) -> str:
-    folded = unicodedata.normalize("NFKC", text).lower()
-    folded = _MINUS_SIGNS.sub("-", _APOSTROPHES.sub("", folded))
-    return _THOUSANDS.sub("", unicodedata.normalize("NFKC", folded))  # again: lower case can leave the normal form
-
-
-def _split_words(plain: str) -> list[str]:
-    return _OTHER_CHARACTER.sub(
-        lambda match: match[0] if unicodedata.category(match[0])[0] == "M" else " ", plain
-    ).split()
+def _keep_mark(match: re.Match[str]) -> str:
+    return match[0] if unicodedata.category(match[0])[0] == "M" else " "
 
 
 def _drop_articles(words: list[str]) -> list[str]:

@@ -25,7 +25,9 @@ def rouge_l(answer: str, references: Sequence[str]) -> float:
 
     As the package `rouge_score` without its stemmer.
     """
-    return max(_score_subsequence(split_alphanumeric(answer), split_alphanumeric(each)) for each in references)
+    given = split_alphanumeric(answer)
+    pairs = ((_count_common(given, wanted), len(wanted)) for wanted in map(split_alphanumeric, references))
+    return max(2 * num_common / (len(given) + size) if num_common else 0.0 for num_common, size in pairs)
 
 
 def open_recall(answer: str, references: Sequence[str]) -> float:
@@ -74,12 +76,6 @@ def normalize_vqa(text: str) -> str:
         plain = plain.replace(mark, "" if is_removed else " ")
     words = (_DIGITS.get(word, word) for word in _FULL_STOP.sub("", plain).split())
     return " ".join(word for word in words if word not in ("a", "an", "the"))
-
-
-def _score_subsequence(given: Sequence[str], wanted: Sequence[str]) -> float:
-    if not given or not wanted:
-        return 0.0
-    return 2 * _count_common(given, wanted) / (len(given) + len(wanted))
 
 
 def _count_common(given: Sequence[str], wanted: Sequence[str]) -> int:

@@ -55,7 +55,7 @@ def tokenize(text: str) -> tuple[str, ...]:
 def stem(text: str) -> tuple[str, ...]:
     """The tokens that the ImageCLEF evaluators compare: without ASCII punctuation and stop words, Snowball stems."""
     tokens = tokenize(text.lower().translate(_NO_PUNCTUATION))
-    return tuple(_stem_word(token) for token in tokens if token not in ENGLISH_179)
+    return tuple(_stemmer()(token) for token in tokens if token not in ENGLISH_179)
 
 
 @lru_cache(maxsize=CACHED_TEXTS)
@@ -90,15 +90,8 @@ def _tokenizers() -> tuple[Callable[[str], list[str]], Callable[[str], list[str]
     return punkt.tokenizer_for("english").tokenize, NLTKWordTokenizer().tokenize
 
 
-@lru_cache(maxsize=CACHED_TEXTS)
-def _stem_word(word: str) -> str:
-    stemmed: str = _stemmer()(word)
-    return stemmed
-
-
 @cache
 def _stemmer() -> Callable[[str], str]:
     from nltk.stem.snowball import SnowballStemmer
 
-    stem_word: Callable[[str], str] = SnowballStemmer("english").stem
-    return stem_word
+    return lru_cache(maxsize=CACHED_TEXTS)(SnowballStemmer("english").stem)

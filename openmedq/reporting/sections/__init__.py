@@ -1,1 +1,1 @@
-"""The sections of the report, each a function of the results; a section without results is None or a sentence."""
+"""The sections of the report, each a function of the results that yields its blocks; without any it is not shown."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from openmedq.reporting.charts import draw_definitions, draw_scores
-from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Section, Table, Text, count, score, text
+from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, score, text
 from openmedq.reporting.published import DEFINITIONS, Definition
 from openmedq.reporting.results import Results, Tree
 
@@ -24,12 +24,8 @@ def iterate_scores(results: Results) -> Iterator[tuple[str, Tree]]:
     yield from scored
 
 
-def describe_answers(results: Results) -> Section:
+def show_scores(results: Results) -> Iterator[Block]:
     """The scores of each dataset and its parts, with intervals and the majority baseline."""
-    return Section("scores", "Answers to the evaluation splits", list(_show_scores(results)))
-
-
-def _show_scores(results: Results) -> Iterator[Block]:
     scored = list(iterate_scores(results))
     if not scored:
         yield Text("No scores: `evaluate` has not been run, or the mix has no row of an evaluation split.", "")
@@ -98,28 +94,23 @@ def _tabulate_metrics(title: str, metrics: Iterable[Tree], scored: Sequence[tupl
     return Table([title, *(name for name, _ in scored)], rows)
 
 
-def describe_definitions(results: Results) -> Section | None:
+def show_definitions(results: Results) -> Iterator[Block]:
     """BLEU-1 of the same answers by definition, and the published figures that each can be compared with."""
     scored = list(iterate_scores(results))
     if not scored or not results.definitions:
-        return None
+        return
     title = "BLEU-1 of the same answers by definition, in percent"
     overall, *of_datasets = [scores for _, scores in scored]
     rows = [(metric["name"], metric["title"]) for metric in results.definitions if metric["name"] in overall]
-    blocks: list[Block] = [
-        Text(
-            "The same answers under each definition by which published figures were computed. Two figures can be "
-            "compared only if one definition gave both."
-        ),
-        Figure("definitions", title, draw_definitions(title, "all rows", rows, overall, of_datasets)),
-        _tabulate_metrics("Definition", results.definitions, scored),
-        Heading("Which published figure can be compared with which definition"),
-        Table(
-            ["Published figure", "Published", "Comparable definition: this run", "Reason"],
-            [_match(results, each) for each in DEFINITIONS],
-        ),
-    ]
-    return Section("definitions", "BLEU-1 by definition", blocks)
+    yield Text(
+        "The same answers under each definition by which published figures were computed. Two figures can be compared "
+        "only if one definition gave both."
+    )
+    yield Figure("definitions", title, draw_definitions(title, "all rows", rows, overall, of_datasets))
+    yield _tabulate_metrics("Definition", results.definitions, scored)
+    yield Heading("Which published figure can be compared with which definition")
+    header = ["Published figure", "Published", "Comparable definition: this run", "Reason"]
+    yield Table(header, [_match(results, each) for each in DEFINITIONS])
 
 
 def _match(results: Results, each: Definition) -> Row:
@@ -140,11 +131,11 @@ def _match(results: Results, each: Definition) -> Row:
     )
 
 
-def describe_clean(results: Results) -> Section | None:
+def show_clean(results: Results) -> Iterator[Block]:
     """The rows that no training row repeats, beside all rows."""
     scored = [(title, scores) for title, scores in iterate_scores(results) if scores.get("clean", {}).get("num_rows")]
     if not scored:
-        return None
+        return
     names = [(metric["name"], metric["title"]) for metric in results.metrics if metric["is_headline"]]
     header = ["Dataset", "Rows", "Clean rows"]
     for _, title in names:
@@ -156,29 +147,22 @@ def describe_clean(results: Results) -> Section | None:
             cells += [score(scores, name), score(scores["clean"], name)]
             cells.append(score(scores, f"difference_clean_{name}", is_signed=True))
         rows.append(Row(cells))
-    blocks: list[Block] = [
-        Text(
-            "An evaluation row is clean if no training row shows its image or asks its question with its answer. The "
-            "difference is the score on the clean rows minus the score on all rows."
-        ),
-        Table(header, rows),
-    ]
+    yield Text(
+        "An evaluation row is clean if no training row shows its image or asks its question with its answer. The "
+        "difference is the score on the clean rows minus the score on all rows."
+    )
+    yield Table(header, rows)
     if results.contamination:
         kinds = sorted({kind for kinds in results.contamination.values() for kind in kinds})
-        blocks += [
-            Heading("Evaluation rows that are not clean"),
-            Table(
-                ["Dataset", *(kind.capitalize() for kind in kinds)],
-                [
-                    Row([text(results.title_of(source)), *(count(kinds_of.get(kind)) for kind in kinds)])
-                    for source, kinds_of in results.contamination.items()
-                ],
-            ),
+        rows = [
+            Row([text(results.title_of(source)), *(count(kinds_of.get(kind)) for kind in kinds)])
+            for source, kinds_of in results.contamination.items()
         ]
-    return Section("clean", "Clean rows", blocks)
+        yield Heading("Evaluation rows that are not clean")
+        yield Table(["Dataset", *(kind.capitalize() for kind in kinds)], rows)
 
 
-def describe_groups(results: Results) -> Section | None:
+def show_groups(results: Results) -> Iterator[Block]:
     """The scores by question type, organ and modality."""
     rows, metrics = [], _pick_shared(results)
     for data, scores in results.iterate_scores():
@@ -194,12 +178,8 @@ def describe_groups(results: Results) -> Section | None:
                 )
             if others := len(groups[MAX_GROUPS:]):
                 rows.append(Row([Cell(""), Cell(f"and {others} more", kind="none")], is_part=True))
-    if not rows:
-        return None
-    blocks: list[Block] = [
-        Text(
-            "As the records state them; the largest groups of each dataset. `data/evaluation/metrics.json` has all.",
-        ),
-        Table(["Dataset", "Group", "Rows", *(metric["title"] for metric in metrics)], rows),
-    ]
-    return Section("groups", "By question type, organ and modality", blocks)
+    if rows:
+        yield Text(
+            "As the records state them; the largest groups of each dataset. `data/evaluation/metrics.json` has all."
+        )
+        yield Table(["Dataset", "Group", "Rows", *(metric["title"] for metric in metrics)], rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openmedq.reporting.charts import draw_outcomes
-from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Section, Table, Text, count, text
+from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, text
 from openmedq.reporting.published import ENCODERS
 from openmedq.reporting.results import OUTCOMES, WHERE_NEXT, DatasetResult, Results
 from openmedq.schema import Role
@@ -13,30 +13,25 @@ from openmedq.schema import Role
 _ORIGINS = {"mirror": "local folder"}
 
 
-def describe_waterfall(results: Results) -> Section:
+def show_waterfall(results: Results) -> Iterator[Block]:
     """The number of records of each dataset by outcome."""
     title = "Outcomes of the records found, by dataset"
-    blocks: list[Block] = [
-        Text(
-            "Every record found is in the mix or excluded for a reason. All bars have the same length; their parts are "
-            "shares of the dataset’s records."
-        ),
-        Figure(
-            "outcomes", title, draw_outcomes(title, [(each.card.title, each.outcomes) for each in results.datasets])
-        ),
-        Table(
-            ["Dataset", "Files", "Found", "Read", *(name.capitalize() for name in OUTCOMES)],
-            [_count_outcomes(each) for each in results.datasets],
-        ),
-    ]
+    yield Text(
+        "Every record found is in the mix or excluded for a reason. All bars have the same length; their parts are "
+        "shares of the dataset’s records."
+    )
+    bars = [(each.card.title, each.outcomes) for each in results.datasets]
+    yield Figure("outcomes", title, draw_outcomes(title, bars))
+    header = ["Dataset", "Files", "Found", "Read", *(name.capitalize() for name in OUTCOMES)]
+    yield Table(header, [_count_outcomes(each) for each in results.datasets])
     reasons = [
         Row([text(each.card.title if not place else ""), text(reason), count(number)], is_part=bool(place))
         for each in results.datasets
         for place, (reason, number) in enumerate(each.exclusion_reasons)
     ]
     if reasons:
-        blocks += [Heading("Exclusion reasons"), Table(["Dataset", "Reason", "Records"], reasons)]
-    return Section("waterfall", "From the published files to the mix", blocks)
+        yield Heading("Exclusion reasons")
+        yield Table(["Dataset", "Reason", "Records"], reasons)
 
 
 def _count_outcomes(data: DatasetResult) -> Row:
@@ -48,12 +43,8 @@ def _count_outcomes(data: DatasetResult) -> Row:
     return Row([title, files, *map(count, (data.found, data.read, *(data.outcomes[name] for name in OUTCOMES)))])
 
 
-def describe_validation(results: Results) -> Section:
+def show_validation(results: Results) -> Iterator[Block]:
     """The expectations by table."""
-    return Section("validation", "Data validation", list(_show_validation(results)))
-
-
-def _show_validation(results: Results) -> Iterator[Block]:
     verdict = results.verdict
     if not verdict:
         yield Text("No verdict: `validate` has not been run.", "")
@@ -72,7 +63,7 @@ def _show_validation(results: Results) -> Iterator[Block]:
     yield Table(["Table", "Expectations", "Met", "Not met"], rows)
 
 
-def describe_datasets(results: Results) -> Section:
+def show_datasets(results: Results) -> Iterator[Block]:
     """Licence and access of each dataset."""
     rows = [
         Row(
@@ -84,20 +75,17 @@ def describe_datasets(results: Results) -> Section:
         )
         for each in results.datasets
     ]
-    blocks: list[Block] = [
-        Text(
-            "Each row keeps the licence of its own record, if the record states one, and the dataset’s otherwise. This "
-            "report shows texts and images of open datasets only."
-        ),
-        Table(["Dataset", "Licence", "Access", "Task", "Modality"], rows),
-    ]
-    return Section("datasets", "Datasets and their terms", blocks)
+    yield Text(
+        "Each row keeps the licence of its own record, if the record states one, and the dataset’s otherwise. This "
+        "report shows texts and images of open datasets only."
+    )
+    yield Table(["Dataset", "Licence", "Access", "Task", "Modality"], rows)
 
 
-def describe_missing(results: Results) -> Section | None:
+def show_missing(results: Results) -> Iterator[Block]:
     """What this run has not done, and why."""
-    rows = [Row([text(what), text(reason, "why")]) for what, reason in _list_missing(results)]
-    return Section("missing", "What was not run", [Table(["What", "Reason"], rows)]) if rows else None
+    if rows := [Row([text(what), text(reason, "why")]) for what, reason in _list_missing(results)]:
+        yield Table(["What", "Reason"], rows)
 
 
 def _list_missing(results: Results) -> Iterator[tuple[str, str]]:
@@ -140,7 +128,7 @@ def _why_not_evaluated(results: Results, data: DatasetResult) -> str:
     return "its evaluation rows are excluded" if Role.EVALUATION in data.card.roles.values() else "no evaluation split"
 
 
-def describe_next() -> Section:
+def show_next() -> Iterator[Block]:
     """Where the other outputs are."""
     rows = [Row([text(name), Cell(place, kind="code"), text(words, "why")]) for name, place, words in WHERE_NEXT]
-    return Section("next", "Where to look next", [Table(["What", "Where", "Content"], rows)])
+    yield Table(["What", "Where", "Content"], rows)

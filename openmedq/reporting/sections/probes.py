@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from openmedq.config import OURS
 from openmedq.reporting.charts import draw_calibration, draw_differences
 from openmedq.reporting.document import (
@@ -9,7 +11,6 @@ from openmedq.reporting.document import (
     Figure,
     Heading,
     Row,
-    Section,
     Table,
     Text,
     count,
@@ -24,7 +25,7 @@ CONTROLS = {"blank": "Blank image", "shuffled": "Image of another question", "no
 METHODS = {"likelihood": "likelihood of the class names", "similarity": "similarity of image and class text"}
 
 
-def describe_controls(results: Results) -> Section | None:
+def show_controls(results: Results) -> Iterator[Block]:
     """The same questions and model with other images or none."""
     controls = results.evaluation.get("controls", {})
     shown = {name: title for name, title in CONTROLS.items() if name in controls}
@@ -33,20 +34,18 @@ def describe_controls(results: Results) -> Section | None:
         (key, title) for key, title in sources if any(controls[name].get(key, {}).get("num_rows") for name in shown)
     ]
     if not sources:
-        return None
-    blocks: list[Block] = [
-        Text(
-            "The same model answers the same questions without their images. A difference near 0 means that the model "
-            "answers from the question alone. Questions without an image are left out."
-        )
-    ]
+        return
+    yield Text(
+        "The same model answers the same questions without their images. A difference near 0 means that the model "
+        "answers from the question alone. Questions without an image are left out."
+    )
     for metric in results.metrics:
         if not metric["is_headline"]:
             continue
         name, title = metric["name"], f"{metric['title']}: the model minus each control, in percent"
         parts_of = [(label, [controls[each].get(key, {}) for each in shown]) for key, label in sources]
         chart = draw_differences(title, f"difference_{name}", list(shown.values()), parts_of)
-        blocks.append(Figure(f"controls-{name}", title, chart))
+        yield Figure(f"controls-{name}", title, chart)
         rows = []
         for label, parts in parts_of:
             cells = [text(label), count(max(part.get("num_rows", 0) for part in parts))]
@@ -54,25 +53,22 @@ def describe_controls(results: Results) -> Section | None:
                 cells += [score(part, name), score(part, f"difference_{name}", is_signed=True)]
             rows.append(Row(cells))
         header = [cell for label in shown.values() for cell in (label, "Difference")]
-        blocks.append(Table([metric["title"], "Rows", *header], rows))
-    return Section("controls", "Controls without the image", blocks)
+        yield Table([metric["title"], "Rows", *header], rows)
 
 
-def describe_zero_shot(results: Results) -> Section | None:
+def show_zero_shot(results: Results) -> Iterator[Block]:
     """Zero-shot classification beside the encoder fine-tuned on the same dataset."""
     tree = results.evaluation.get("zero_shot")
     if not tree:
-        return None
+        return
     scored = [(data, tree[data.card.id]) for data in results.datasets if data.card.id in tree]
     methods = [name for name in METHODS if any(name in scores for _, scores in scored)]
     tuned = {data.card.id: scores.get(OURS, {}) for data, scores in results.iterate_transfers()}
-    blocks: list[Block] = [
-        Text(
-            "Classification of test rows without any training on the dataset, beside the fine-tuned encoder. "
-            + " ".join(f"**{name.capitalize()}** is the {METHODS[name]}." for name in methods)
-            + " Scores are between 0 and 1. Of a dataset with several classes per row, only AUROC needs no threshold."
-        )
-    ]
+    yield Text(
+        "Classification of test rows without any training on the dataset, beside the fine-tuned encoder. "
+        + " ".join(f"**{name.capitalize()}** is the {METHODS[name]}." for name in methods)
+        + " Scores are between 0 and 1. Of a dataset with several classes per row, only AUROC needs no threshold."
+    )
     for metric in tree["metrics"]:
         name = metric["name"]
         rows = [
@@ -86,40 +82,28 @@ def describe_zero_shot(results: Results) -> Section | None:
             )
             for data, scores in scored
         ]
-        blocks.append(Table([metric["title"], "Rows", *(name.capitalize() for name in methods), "Fine-tuned"], rows))
-    return Section("zero-shot", "Zero-shot classification", blocks)
+        yield Table([metric["title"], "Rows", *(name.capitalize() for name in methods), "Fine-tuned"], rows)
 
 
-def describe_calibration(results: Results) -> Section | None:
+def show_calibration(results: Results) -> Iterator[Block]:
     """Confidence against accuracy of the answers to closed questions."""
     tree = results.evaluation.get("calibration")
     if not tree or not tree["num_rows"]:
-        return None
+        return
     bins = [each for each in tree["bins"] if each["num_rows"]]
     title = "Confidence and accuracy of the answers to yes/no questions"
     error = format_number(tree["expected_calibration_error"], 3)
-    blocks: list[Block] = [
-        Text(
-            "The confidence is the probability that the model gives to the more probable of yes and no, divided by "
-            "that of both; the accuracy is the share of right answers among those of like confidence. Over "
-            f"{tree['num_rows']:,} yes/no questions the expected calibration error is **{error}**: the mean distance "
-            "of the dots from the diagonal, weighted by rows; 0 is best."
-        ),
-        Figure("calibration", title, draw_calibration(title, bins)),
-        Heading("Bins of confidence"),
-        Table(
-            ["Confidence", "Rows", "Mean confidence", "Accuracy"],
-            [
-                Row(
-                    [
-                        text(f"{each['low']:.2f}\u2009–\u2009{each['high']:.2f}"),
-                        count(each["num_rows"]),
-                        score(each, "confidence", 3),
-                        score(each, "accuracy", 3),
-                    ]
-                )
-                for each in bins
-            ],
-        ),
-    ]
-    return Section("calibration", "Calibration of closed answers", blocks)
+    yield Text(
+        "The confidence is the probability that the model gives to the more probable of yes and no, divided by that of "
+        "both; the accuracy is the share of right answers among those of like confidence. Over "
+        f"{tree['num_rows']:,} yes/no questions the expected calibration error is **{error}**: the mean distance of "
+        "the dots from the diagonal, weighted by rows; 0 is best."
+    )
+    yield Figure("calibration", title, draw_calibration(title, bins))
+    yield Heading("Bins of confidence")
+    rows = []
+    for each in bins:
+        bounds = f"{each['low']:.2f}\u2009–\u2009{each['high']:.2f}"
+        means = (score(each, name, 3) for name in ("confidence", "accuracy"))
+        rows.append(Row([text(bounds), count(each["num_rows"]), *means]))
+    yield Table(["Confidence", "Rows", "Mean confidence", "Accuracy"], rows)

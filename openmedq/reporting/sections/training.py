@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openmedq.reporting.charts import draw_loss
-from openmedq.reporting.document import NOTHING, Block, Cell, Figure, Row, Section, Table, Text, text
+from openmedq.reporting.document import NOTHING, Block, Cell, Figure, Row, Table, Text, text
 from openmedq.reporting.results import Results
 from openmedq.storage.timing import Timing
 
 
-def describe_training(results: Results) -> Section:
+def show_training(results: Results) -> Iterator[Block]:
     """The loss over the updates."""
-    return Section("training", "Training", list(_show_training(results)))
-
-
-def _show_training(results: Results) -> Iterator[Block]:
     if not results.losses:
         yield Text("No losses: `train` has not been run.", "")
         return
@@ -29,22 +25,18 @@ def _show_training(results: Results) -> Iterator[Block]:
     yield Figure("loss", "Training loss over updates", draw_loss("Training loss over updates", results.losses))
 
 
-def describe_cost(results: Results) -> Section | None:
+def show_cost(results: Results) -> Iterator[Block]:
     """Time and counts of the stages that occupy a device."""
     rows = [
         Row([text(title), text(counts), *_list_times(results.timings.get(node))])
         for node, title, counts in _list_stages(results)
     ]
-    if not rows:
-        return None
-    blocks: list[Block] = [
-        Text(
+    if rows:
+        yield Text(
             "Wall time from the start of a stage to its end, attempts that were interrupted included. Device hours are "
             "wall time times devices. Times are known only where the outputs were made on this machine."
-        ),
-        Table(["Stage", "Counts", "Device", "Wall time", "Device hours"], rows),
-    ]
-    return Section("cost", "Cost", blocks)
+        )
+        yield Table(["Stage", "Counts", "Device", "Wall time", "Device hours"], rows)
 
 
 def _list_stages(results: Results) -> Iterator[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ from openmedq.errors import StaleError
 from openmedq.evaluation import encoder_table
 from openmedq.evaluation.encoder_table import PREDICTION_SCHEMA
 from openmedq.reporting.charts import draw_encoders
-from openmedq.reporting.document import Block, Cell, Heading, Row, Section, Table, Text, count, score, text
+from openmedq.reporting.document import Block, Cell, Heading, Row, Table, Text, count, score, text
 from openmedq.reporting.document import Figure as Chart
 from openmedq.reporting.published import BENCHMARK_FIGURES, ENCODERS, FIGURES, NUM_SOURCES, Figure
 from openmedq.reporting.results import DatasetResult, Results, Tree
@@ -42,12 +42,8 @@ NOTES = {
 Titled = tuple[str, Table]  # a table and its heading
 
 
-def describe_transfer(results: Results) -> Section:
+def show_transfer(results: Results) -> Iterator[Block]:
     """The encoders of this run and of the paper by dataset, their other scores, and paired differences."""
-    return Section("transfer", "Transfer of the encoder", list(_show_transfer(results)))
-
-
-def _show_transfer(results: Results) -> Iterator[Block]:
     rows = [(data.card.title, scores) for data, scores in results.iterate_transfers()]
     if not rows:
         yield Text("No benchmark is among the files of this run.", "")
@@ -190,7 +186,7 @@ def _name(encoder: str) -> str:
     return ENCODERS.get(encoder, encoder)
 
 
-def describe_paper(results: Results) -> Section:
+def show_paper(results: Results) -> Iterator[Block]:
     """The paper's figures beside ours, and whether they can be compared."""
     rows = []
     for figure in FIGURES:
@@ -198,14 +194,11 @@ def describe_paper(results: Results) -> Section:
         others = ", ".join(f"{name} {value}" for name, value in figure.others)
         published = Cell(f"{figure.value:.{3 if figure.source is None else 1}f}", kind="number strong")
         rows.append(Row([text(figure.name), ours, published, text(others), text(caveat, "why")]))
-    blocks: list[Block] = [
-        Text(
-            f"The paper’s scores of its 7-billion-parameter model, trained on all {NUM_SOURCES} sources, beside those "
-            "of this run."
-        ),
-        Table(["Score", "This run", "OpenMedQ, paper", "Others, as reported in the paper", "Comparable?"], rows),
-    ]
-    return Section("paper", "Comparison with the paper", blocks)
+    yield Text(
+        f"The paper’s scores of its 7-billion-parameter model, trained on all {NUM_SOURCES} sources, beside those of "
+        "this run."
+    )
+    yield Table(["Score", "This run", "OpenMedQ, paper", "Others, as reported in the paper", "Comparable?"], rows)
 
 
 def _compare(results: Results, figure: Figure) -> tuple[Cell, str]:
