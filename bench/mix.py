@@ -33,8 +33,8 @@ from openmedq.training.checkpoint import Checkpoints
 from openmedq.training.data import EncodedRows, Piece, Row
 from openmedq.training.history import History
 from openmedq.training.learner import Learner
+from openmedq.training.optimizer import scale
 from openmedq.training.order import Order, count_open_groups
-from openmedq.training.schedule import scale
 from openmedq.training.trainer import Trainer
 
 SOURCE = "bench"

@@ -23,7 +23,7 @@ from openmedq.config import Transfer
 from openmedq.errors import ModelError
 from openmedq.evaluation.towers.tower import Tower
 from openmedq.model.pixels import normalize
-from openmedq.training.schedule import scale
+from openmedq.training.optimizer import scale
 
 WARMUP = 0.1  # share of the updates
 

@@ -60,7 +60,8 @@ def _read_header(file: BinaryIO) -> dict[str, Any]:
     size = int.from_bytes(file.read(8), "little")
     if size > MAX_HEADER_BYTES:
         raise ValueError(f"a header of {size} bytes")
-    return json.loads(file.read(size))  # type: ignore[no-any-return]
+    header: dict[str, Any] = json.loads(file.read(size))
+    return header
 
 
 def _write_header(file: BinaryIO, header: dict[str, Any], metadata: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -104,7 +104,7 @@ def _decode_plain(data: bytes, header: PIL.Image.Image, reduction: int) -> Pixel
     if not is_plain or header.format not in _ENDS or not data.endswith(_ENDS[header.format]):
         return None
     flags = _GRAY[reduction] | _COLOR[header.mode] | cv2.IMREAD_IGNORE_ORIENTATION  # the processor ignores it too
-    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)  # type: ignore[return-value]
+    return cast("Pixels | None", cv2.imdecode(np.frombuffer(data, np.uint8), flags))
 
 
 def _decode_any(opened: PIL.Image.Image) -> Pixels:
@@ -158,5 +158,4 @@ def _resize_height(gray: Pixels, scale: float, side_px: int, resize: Any) -> Pix
 
 def _resize_width(gray: Pixels, scale: float, side_px: int, resize: Any) -> Pixels:
     columns: Any = cv2.transpose(gray)
-    rows: Any = cv2.transpose(_resize_height(columns, scale, side_px, resize))
-    return rows  # type: ignore[no-any-return]
+    return cast(Pixels, cv2.transpose(_resize_height(columns, scale, side_px, resize)))

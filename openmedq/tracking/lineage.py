@@ -76,7 +76,8 @@ def hash_path(path: Path) -> str:
 def read_inputs(md5s: Mapping[str, str]) -> list[Input]:
     """Return the datasets with rows in the mix, by id."""
     inputs = []
-    for dataset_id, entry in sorted(_read_json(paths.MIX / "waterfall.json").items()):
+    path = paths.MIX / "waterfall.json"
+    for dataset_id, entry in sorted(read_json(path).items() if path.exists() else ()):
         rows = {role: number for role, number in sorted(entry["mix"].items()) if number}
         path = paths.SAMPLES / dataset_id
         if rows and path.as_posix() in md5s:
@@ -108,6 +109,7 @@ def describe(inputs: Sequence[Input]) -> str:
 
 def trace_back(md5s: Mapping[str, str]) -> dict[str, Any]:
     """Return the md5 of the mix and, per dataset, the md5 of samples and raw and each file's URL and sha256."""
+    catalogue = yaml.safe_load(paths.CATALOGUE.read_text(encoding="utf-8")) if paths.CATALOGUE.exists() else {}
     return {
         "mix": md5s.get(paths.MIX.as_posix()),
         "validation": md5s.get(paths.VALIDATION.as_posix()),
@@ -120,7 +122,7 @@ def trace_back(md5s: Mapping[str, str]) -> dict[str, Any]:
                     for file in entry.get("files") or ()
                 },
             }
-            for dataset_id, entry in _read_yaml(paths.CATALOGUE).get("datasets", {}).items()
+            for dataset_id, entry in catalogue.get("datasets", {}).items()
             if (paths.SAMPLES / dataset_id).as_posix() in md5s
         },
     }
@@ -172,11 +174,3 @@ def _git(*words: str) -> str:
     except OSError:  # git is not installed
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    return dict(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.exists() else {}

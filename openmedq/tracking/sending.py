@@ -40,7 +40,7 @@ class Sender:
                 continue
             for operation in group:
                 arguments = {name: value for name, value in operation.items() if name != "kind"}
-                self._attempt(kind, lambda kind=kind, arguments=arguments: getattr(self, f"_{kind}")(**arguments))  # type: ignore[misc]
+                self._attempt(kind, functools.partial(getattr(self, f"_{kind}"), **arguments))
 
     def _attempt(self, what: str, action: Callable[[], object]) -> None:
         from mlflow.exceptions import MlflowException
@@ -62,7 +62,7 @@ class Sender:
         ]
         for start in range(0, len(metrics), BATCH_METRICS):
             batch = metrics[start : start + BATCH_METRICS]
-            self._attempt("metrics", lambda batch=batch: self.client.log_batch(self.run_id, metrics=batch))  # type: ignore[misc]
+            self._attempt("metrics", functools.partial(self.client.log_batch, self.run_id, metrics=batch))
 
     @functools.cached_property
     def _model_id(self) -> str | None:

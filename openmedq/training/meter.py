@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 import psutil
@@ -43,9 +42,7 @@ class Meter:
         self._advance(self._num_done)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stack.close()
 
     def wait_for(self, items: Iterator[T]) -> Iterator[T]:

@@ -1,7 +1,8 @@
-"""AdamW with a learning rate and a decay for each part of the model, and the phases of the training."""
+"""AdamW with a learning rate and a decay for each part of the model, its schedule, and the phases of the training."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -9,7 +10,6 @@ from torch import nn
 
 from openmedq.config import Train
 from openmedq.config.base import Part
-from openmedq.training.schedule import scale
 
 Trained = Mapping[str, nn.Parameter]  # what trains, by its name in the learner
 
@@ -41,6 +41,13 @@ def build(trained: Trained, settings: Train) -> torch.optim.AdamW:
         ],
         lr=settings.lr,
     )
+
+
+def scale(update: int, num_warmup: int, num_updates: int) -> float:
+    """Return the factor of the learning rate at an update, counted from 0: linear warm-up, then cosine decay."""
+    if update < num_warmup:
+        return (update + 1) / num_warmup
+    return 0.5 * (1 + math.cos(math.pi * (update - num_warmup) / max(1, num_updates - num_warmup)))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, update: int, num_updates: int, settings: Train) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -32,9 +31,7 @@ class Preemption:
             self._before = signal.signal(signal.SIGTERM, request)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 

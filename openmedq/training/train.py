@@ -30,8 +30,7 @@ from openmedq.storage.tables import INDEX, read_counts, read_index
 from openmedq.training import devices, fingerprint, memory
 from openmedq.training.checkpoint import Checkpoints
 from openmedq.training.data import EncodedRows
-from openmedq.training.finite import check_weights
-from openmedq.training.history import History
+from openmedq.training.history import History, check_weights
 from openmedq.training.learner import Learner
 from openmedq.training.order import Order, count_open_groups, number_groups
 from openmedq.training.trainer import Trainer

@@ -26,8 +26,7 @@ from openmedq.training import meter, objectives, optimizer
 from openmedq.training.checkpoint import BEST, Checkpoints
 from openmedq.training.data import EncodedRows, MicroBatch, Row, divide
 from openmedq.training.devices import Devices
-from openmedq.training.finite import check_finite, check_weights
-from openmedq.training.history import History
+from openmedq.training.history import History, check_finite, check_weights
 from openmedq.training.loader import Job, load
 from openmedq.training.order import Order
 from openmedq.training.plan import Plan

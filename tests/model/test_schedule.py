@@ -12,7 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from openmedq.config import Transfer
 from openmedq.evaluation import classifier
 from openmedq.evaluation.towers import own
-from openmedq.training.schedule import scale
+from openmedq.training.optimizer import scale
 from tests.model import tiny
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from openmedq.storage.progress import NoLog
 from openmedq.training import optimizer
 from openmedq.training.learner import Learner
-from openmedq.training.schedule import scale
+from openmedq.training.optimizer import scale
 
 from . import tiny
 

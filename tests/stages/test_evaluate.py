@@ -273,7 +273,7 @@ def test_two_runs_leave_the_same_bytes() -> None:
 
 def test_without_evaluation_rows_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(mix={"roles": {name: {"test": None} for name in ("open_vqa", "secret_vqa", "open_text")}})
-    monkeypatch.setattr(evaluate.generate, "load_answerer", None)
+    monkeypatch.setattr(evaluate.generate, "make_answerer", None)
     predictions, metrics, logged = run()
     assert len(predictions) == 0
     assert metrics["all"]["num_rows"] == 0 and logged.metrics == {} and logged.answered is None

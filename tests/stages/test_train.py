@@ -25,7 +25,7 @@ from openmedq.training import train
 from openmedq.training.data import EncodedRows, Piece, collate_rows
 from openmedq.training.devices import Devices
 from openmedq.training.learner import Learner
-from openmedq.training.schedule import scale
+from openmedq.training.optimizer import scale
 from openmedq.training.trainer import Trainer
 from tests.curate.corpus import make_params
 from tests.model import tiny

@@ -25,14 +25,13 @@ def score_controls(
     on these rows.
     """
     headline = [metric for metric in METRICS if metric.is_headline]
-    settings = {"num_resamples": num_resamples, "confidence": confidence, "seed": seed}
     scores: dict[str, Any] = {}
     for control in controls["control"].unique().to_pylist():
         given = controls.filter(equal(controls["control"], control))
         model = predictions.take(pc.index_in(given["id"], predictions["id"]))
         place = model.schema.get_field_index("answer")
         both = pa.concat_tables([model, model.set_column(place, model.schema.field(place), given["answer"])])
-        scorer = Scorer(both, headline, **settings)  # type: ignore[arg-type]
+        scorer = Scorer(both, headline, num_resamples=num_resamples, confidence=confidence, seed=seed)
         is_model = np.arange(len(both)) < len(model)
         masks = {MODEL: is_model, CONTROL: ~is_model}
         cut = {source: scorer.cut(source, masks) for source in sorted(model["source"].unique().to_pylist())}

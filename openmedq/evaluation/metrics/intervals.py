@@ -41,7 +41,7 @@ def score_sums(
     return scores
 
 
-def bound(name: str, value: ArrayLike, drawn: ArrayLike, confidence: float) -> dict[str, float]:
+def bound(name: str, value: float | Numbers, drawn: ArrayLike, confidence: float) -> dict[str, float]:
     """`{name, name_low, name_high}` of a value and its resamples (N,); {} if the value is NaN.
 
     Resamples without a value, as of a part that they have no row of, do not count; without any there are no bounds.
