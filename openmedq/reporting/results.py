@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from openmedq import config, paths
@@ -235,12 +236,13 @@ def _read_transfer(params: Params | None) -> Tree:
 
 
 def _read_predictions(path: Path) -> dict[str, Any]:
-    """Counts of predictions.parquet."""
+    """Counts of predictions.parquet; columns that an older table lacks are null."""
     if not path.exists():
         return {}
     columns = ["source", "contamination", "num_tokens", "is_cut", "stop"]
-    with open_parquet(path, prediction_schema()) as file, damage_as_stale(path):
-        rows = file.read(columns)
+    empty = pa.schema([prediction_schema().field(name) for name in columns]).empty_table()
+    with open_parquet(path) as file, damage_as_stale(path):
+        rows = pa.concat_tables([empty, file.read(columns)], promote_options="default")
     found: dict[str, Counter[str]] = {}
     copies = rows.filter(pc.is_valid(rows["contamination"]))
     for source, kind in zip(copies["source"].to_pylist(), copies["contamination"].to_pylist(), strict=True):
