@@ -63,12 +63,16 @@ def run(params: Params, log: Log) -> None:
     asked = _draw(available, settings.max_rows, settings.seed)
     own = devices.join(params.execution.device)
     scorer = Scorer(paths.MODEL, own.device, settings.batch_size)
-    answers = _answer(store.take(asked), "answering", scorer, settings, own)
+    sees_images = params.train.with_images  # else no image, as in training, and no control
+    samples = store.take(asked) if sees_images else controls.hide_images(store.take(asked, with_images=False))
+    answers = _answer(samples, "answering", scorer, settings, own)
     with_images = asked.filter(pc.greater(asked["num_images"], 0))
     drawn = _draw(with_images, settings.control_rows, settings.seed)
     given = [
         {"control": control, "id": row_id, "answer": each.text}
-        for control, rows, samples in controls.iterate(settings.controls, store, drawn, settings.seed)
+        for control, rows, samples in controls.iterate(
+            settings.controls if sees_images else (), store, drawn, settings.seed
+        )
         for row_id, each in zip(
             rows["id"].to_pylist(), _answer(samples, f"control {control}", scorer, settings, own), strict=True
         )
