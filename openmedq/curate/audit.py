@@ -1,4 +1,4 @@
-"""Command `audit`: what a local dataset contains that should not leave the machine, before it trains anything.
+"""Command `audit`: find what a local dataset contains that should not leave the machine, before any training.
 
 It reads the dataset as `check --local` does, and compares it with the datasets that are normalized. It prints no text
 of a record, only the record's place.
@@ -36,7 +36,7 @@ from openmedq.storage.pseudonyms import PSEUDONYM
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import COUNTS, read_counts
 
-IDENTIFIERS = {  # what looks like it in a text
+IDENTIFIERS = {  # patterns of texts that may identify a person
     "a name": re.compile(r"\b(?:Dr|Mr|Mrs|Ms|Prof)\.?\s+[A-Z][a-z]+|\b(?:[Nn]ame|[Pp]atient)\s*:\s*[A-Z]|\w\^\w"),
     "a date": re.compile(
         r"\b(?:\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.](?:\d{4}|\d{2})|(?:19|20)\d{6})\b"

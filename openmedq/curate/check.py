@@ -69,7 +69,7 @@ def check_local(name: str, params: Params) -> Summary:
 
 
 def load_declared(name: str, params: Params) -> LocalDataset:
-    """The dataset of a declaration, which need not be in the catalogue; ParamsError if there is none of the name."""
+    """The declared local dataset, which need not be in the catalogue; ParamsError if no declaration has this name."""
     if name not in params.local:
         known = ", ".join(params.local) or "none"
         raise ParamsError(

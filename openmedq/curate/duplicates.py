@@ -5,8 +5,8 @@ The rules, in order. Rows of evaluation splits are never excluded, because publi
    be near copies, and the text may be a near copy.
 2. A row with an image of an evaluation row is excluded ("evaluation picture"), depending on `keep_out`; an image may
    also look the same, be a near copy, or have the same name.
-3. Of the remaining copies with the same text and images that look the same the first is kept: validation before
-   training, then by order of datasets, then by id. What else is near is kept.
+3. If several remaining rows have the same text and images that look the same, the first is kept: validation before
+   training, then by order of datasets, then by id. Other near copies are kept.
 A decision compares a row with the row that is kept, never along a chain, and a kept row is never excluded itself. The
 decisions do not depend on the order of the rows.
 """
@@ -148,7 +148,7 @@ def _pair_rows(images: list[Link], found: Decisions) -> Numbers:
 
 
 def _keep_first(found: Decisions, exact: Numbers, alike: Numbers, edges: list[Edges]) -> None:
-    """Of the rows that are left, keep the first of each content and of contents that are alike."""
+    """Keep the first remaining row of each content and of contents that are alike."""
     places, is_left = found.roles.places, found.is_left
     order = np.argsort(places)
     first = first_of(alike, order[is_left[order]])  # (R,) the row that stands for the row's content

@@ -2,7 +2,7 @@
 
 Multi-index hashing (Norouzi et al., arXiv:1307.2982): a hash is cut into three bands. If two hashes differ in at most 8
 bits, they differ in at most 2 bits of some band (pigeonhole principle). The index lists each hash under all keys within
-2 bits of its three bands, 716 in all, so a query looks at one bucket of each band.
+2 bits of its three bands, 716 in all, so a query searches one bucket of each band.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Confirm on pixels that two images with near fingerprints (`curate/images.py`) show the same.
+"""Confirm on pixels that two images with near fingerprints (`curate/images.py`) are copies.
 
-Slices of a scan on a dark field, and films of different patients, have near fingerprints and are no copies.
+Slices of a scan on a dark field, and films of different patients, have near fingerprints but are no copies.
 """
 
 from __future__ import annotations

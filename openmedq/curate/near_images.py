@@ -11,8 +11,8 @@ more or less contrast, rotated by a few degrees, mirrored, annotated (5 % of the
 Not found are copies that are turned by 90 degrees or upside down, cropped by more than about 10 % a side (except
 halves), inverted, in false colors, bent, in figures of more than two panels, annotated over much of the image, or less
 than 48 pixels high or wide; images with little structure, as drawings of a few lines; and other images of the same
-study, which are no copies. Of the most alike pairs of slices of finely sampled series, about 3 in 1,000 are called
-copies.
+study, which are no copies. About 3 in 1,000 of the most similar pairs of slices of finely sampled series are wrongly
+called copies.
 """
 
 from __future__ import annotations

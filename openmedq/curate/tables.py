@@ -1,7 +1,7 @@
 """The tables that `validate` checks: for each dataset, the number of rows that do not meet each expectation.
 
-DuckDB counts over batches of rows that `ShardStore` reads, because DuckDB's own reader verifies no checksums. Of all
-rows only the id, the position and a hash of the content are kept; they spill to disk if they exceed MEMORY.
+DuckDB counts over batches of rows that `ShardStore` reads, because DuckDB's own reader verifies no checksums. It keeps
+only the id, the position and a hash of the content of each row; they spill to disk if they exceed MEMORY.
 """
 
 from __future__ import annotations

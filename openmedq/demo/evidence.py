@@ -1,7 +1,7 @@
 """Training rows that are near to a question or an image. Only rows of open datasets are read.
 
 Questions are compared by their words (cosine of TF-IDF vectors), images by their 32 x 32 gray thumbnails (correlation).
-This shows what the model was trained on. It does not show which rows an answer depends on.
+The rows show what the model was trained on. They do not show which rows an answer depends on.
 """
 
 from __future__ import annotations

@@ -165,7 +165,7 @@ class Benchmark:
         return train[fitted], train[validated], test
 
     def _cut(self, rows: pa.Table, facts: pa.Table, params: Params, setting: str) -> tuple[Rows, Rows]:
-        """Divide rows by patients and looks; the second part is one of as many as the setting states."""
+        """Divide rows by patients and image fingerprints; the second part is one of `transfer.<setting>` parts."""
         num_parts, keys = getattr(params.transfer, setting), self._group(rows, facts, params)
         try:
             return divide(facts["labels"].to_pylist(), keys, num_parts, params.transfer.division_seed)

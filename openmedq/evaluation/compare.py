@@ -1,8 +1,8 @@
 """`compare`: two systems' answers to the same questions.
 
-Both files are predictions.parquet of `evaluate`, or written by `score --output`. Intervals of differences come from
-the same resamples of images for both systems. The permutation test exchanges the two systems' answers to all questions
-about an image with equal chance; p is the share of exchanges with a difference at least as large, in either direction.
+Both files are predictions.parquet of `evaluate`, or files that `score --output` wrote. Both systems get the same
+resamples of images. The permutation test exchanges the two systems' answers to all questions about an image with equal
+chance; p is the share of exchanges with a difference at least as large, in either direction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,11 @@
 """Scores of encoders on the benchmarks with intervals, and their paired comparison, from their predictions alone.
 
-Patients, or images where a dataset names no patients, are drawn with all their rows. Scores are means over the seeds,
-of the rows and of each resample, so that an interval is of the mean; so are means over benchmarks, each of which is
-resampled independently.
+The bootstrap draws patients with all their rows, or images if a dataset names no patients. Scores are means over the
+seeds, for all rows and for each resample, so the intervals are those of the mean. Benchmarks are resampled
+independently of each other.
+
+A resample can lack all rows of a rare class. The class then counts with its score of all rows, so that each resample
+averages over the same classes. A class with the rows of one patient therefore adds no width to an interval.
 """
 
 from __future__ import annotations
@@ -188,7 +191,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _seed(predictions: pa.Table) -> int:
-    """Of the draws: the same for all encoders, another for each benchmark."""
+    """The seed of the draws: the same for all encoders, and different for each benchmark."""
     return zlib.crc32(predictions["benchmark"][0].as_py().encode())
 
 
@@ -223,7 +226,7 @@ def _sum(run: pa.Table, metrics: Sequence[Metric], classes: Sequence[str]) -> tu
 def _score(metric: Metric, sums: Sequence[Numbers], columns: slice, *, are_draws: bool = True) -> Numbers:
     """The mean of a metric over classes and seeds, (N,), of sums (N, K) of each seed.
 
-    `are_draws`: the sums are of draws of the rows, of which the first has all rows once.
+    If `are_draws`, the sums are of draws of the rows, and the first draw has each row once.
     """
     means = []
     for own in sums:

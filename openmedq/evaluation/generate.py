@@ -6,8 +6,8 @@ leaves its batch when its answer ends. An image that several rows show is decode
 a batch.
 
 In fp32 the answers do not depend on the batches and the order of the rows. In bf16 rounding decides between tokens of
-nearly equal probability, and it can depend on the batch. Of 516 answers of the miniature, 94.4 % are equal in bf16 and
-fp32, and all in bf16 with two batch sizes (`bench/generate.py`).
+nearly equal probability, and it can depend on the batch. On 516 questions of the miniature, 94.4 % of the answers are
+equal in bf16 and fp32, and all are equal in bf16 with two batch sizes (`bench/generate.py`).
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ def make_answerer(
 ) -> Answerer:
     """Return a function that yields the answer to the last question of each sample, in order.
 
-    `batch_size` is the number of rows of maximum length in a forward pass; of shorter rows there are more.
+    `batch_size` is the number of rows of maximum length in a forward pass; shorter rows form larger batches.
 
-    The cache of keys and values grows with the answers, so that rows can leave it. For the tokens after the prompt, on
-    a CPU with the miniature's 1,106 answers, that takes 0.19 s, without leaving 0.53 s, and with a static cache, which
-    no row can leave, 0.42 s. It has not been measured on a GPU, where a static cache allows CUDA graphs.
+    The cache of keys and values is dynamic, so that rows whose answer has ended can be removed. The tokens after the
+    prompt of the miniature's 1,106 answers take 0.19 s on a CPU, 0.53 s if no row is removed, and 0.42 s with a static
+    cache. It has not been measured on a GPU, where a static cache allows CUDA graphs.
     """
     max_tokens = batch_size * (processor.tokenizer.model_max_length + max_new_tokens)
     size = count_window_rows(batch_size)

@@ -1,4 +1,4 @@
-"""What a stage has computed when it is killed: kept until the stage ends, and used again if nothing has changed."""
+"""Results of a stage that are kept until it ends: after a kill they are used again if their inputs are unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Kept:
-    """Tables and arrays in a folder, by name and by a digest of all that they follow from."""
+    """Tables and arrays in a folder, by name and by a digest of their inputs."""
 
     def __init__(self, folder: Path, schema: pa.Schema, *facts: Any) -> None:
         """`facts` are plain values: rows, settings and `digest_tower`. Code and versions are added to them."""

@@ -1,13 +1,13 @@
 """Log-probabilities of given answers, as the training formats them: the options of a question, yes and no, class names.
 
-The answers to one prompt are one row, which holds their common beginning once:
+The answers to one prompt form one row, with their common beginning only once:
 
     ids       <s> <image>* ... Answer:   A. lung </s>   B. heart </s>
     owner     -1  -1       ... -1        0  0 0   0     1  1 1    1
 
-A token sees the beginning and the earlier tokens of its own answer, at the positions that they have alone. The
-log-probabilities are those of a forward pass of each answer by itself, and the prompt with its images is computed once.
-An answer includes its end, `</s>`: of "2" and "2 cm", both are whole answers.
+A token attends to the beginning and to the earlier tokens of its own answer, at their positions in a row of that answer
+alone. The log-probabilities equal those of a separate forward pass for each answer, but the prompt with its images is
+computed once. An answer includes its end, `</s>`, so that "2" and "2 cm" are both whole answers.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Scorer:
     """A saved model, which is loaded at the first use, and its log-probabilities of answers."""
 
     def __init__(self, folder: Path, device: torch.device, batch_size: int) -> None:
-        """`batch_size` is the number of rows of the greatest length per forward pass; more of shorter ones."""
+        """`batch_size` is the number of rows of maximum length in a forward pass; shorter rows form larger batches."""
         self._folder, self.device, self._batch_size = folder, device, batch_size
 
     @cached_property
@@ -163,9 +163,9 @@ class Scorer:
 
 
 def _mask(owner: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what is added to the attention, (B, 1, T, T): 0 where a token sees another, else the smallest number.
+    """Return the attention mask to add, (B, 1, T, T): 0 where a token attends to another, else the smallest number.
 
-    Padding sees itself: attention to nothing is not a number.
+    Padding attends to itself, because the softmax of an empty row is not a number.
     """
     seen, sees = owner[:, None], owner[..., None]
     is_seen = torch.ones_like(owner[0]).expand(owner.shape[1], -1).tril().bool() & ((seen == _SHARED) | (seen == sees))

@@ -41,7 +41,8 @@ _SUFFIXES = {  # by the first bytes
 def scan(dataset_id: str, raw: Path | None) -> Iterator[Sample | Rejected]:
     """Yield the records of a dataset's evaluation splits in published order; of a repeated id the first one.
 
-    They are read from the folder `raw` of published files, or, if it is None, from data/samples, without images.
+    They are read from the folder `raw` of published files. If it is None, they are read from data/samples, without
+    images.
 
     Raises:
         SourceError: the dataset has no evaluation split, or the folder has no record of it.

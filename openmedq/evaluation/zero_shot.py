@@ -1,13 +1,13 @@
 """Zero-shot classification of the benchmarks' test rows, which are those of the stage transfer.
 
 - `likelihood`: the model is asked QUESTIONS about the image. The score of a class is the mean log-probability of the
-  tokens of its name as the answer, averaged over the questions. It is per token, because names differ in length.
+  tokens of its name as the answer, averaged over the questions. It is a mean, because names differ in length.
 - `similarity`, of a model trained with the contrastive loss: the cosine of the image and of the class, for which TEXTS
   with its name are averaged. Both are pooled as in the training (see `Learner`).
 
-Of a dataset with one class per row, likelihoods are divided by their sum over the classes, and the class with the
-greatest score is predicted. With several, a score has no threshold: only AUROC is computed, in which the scores of a
-class over the rows are ranked.
+If rows have one class, likelihoods are divided by their sum over the classes, and the class with the greatest score is
+predicted. If rows may have several, a score has no threshold, so only AUROC is computed: it ranks the scores of a class
+over the rows.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from openmedq.schema import Image, Provenance, Sample, Task, Turn
 from openmedq.storage.progress import progress
 from openmedq.training.devices import Devices
 
-# The templates; those of a kind are averaged. Each question is a forward pass of all rows, texts cost nothing.
+# The templates; scores are averaged over them. Each question is a forward pass of all rows; texts cost nothing.
 QUESTIONS = ("What does the image show?",)
 TEXTS = ("{}", "An image of {}.", "The image shows {}.")
 

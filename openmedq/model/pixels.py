@@ -87,7 +87,7 @@ def normalize(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 def _find_reduction(header: PIL.Image.Image, side_px: int) -> int:
     """Return by how much the decoder divides the sides: 1 unless the image is a large JPEG.
 
-    Of other samplings than 4:4:4 and 4:2:0, it would divide the width of the color by twice as much.
+    With other samplings than 4:4:4 and 4:2:0, it would divide the width of the color planes by twice as much.
     """
     if header.format != "JPEG" or (header.mode != "L" and get_sampling(header) not in _SAMPLINGS):
         return 1

@@ -28,7 +28,8 @@ _FOREIGN = re.compile(r"Unsupported (?:global|class|operand)[^:]*: (?:GLOBAL )?(
 def find(weights: str, revision: str | None, names: Sequence[str], where: str) -> Path:
     """Return the checkpoint file of a file, a folder or a Hugging Face id.
 
-    Of a folder it is the first of `names` that exists, or else the only checkpoint; of an id the first of `names`.
+    In a folder, it is the first of `names` that exists, or else the only checkpoint. For an id, it is the first of
+    `names` that can be downloaded.
 
     Raises:
         ModelError: there is none, or the download failed; the message begins with `where`.

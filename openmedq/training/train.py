@@ -42,8 +42,8 @@ LOSSES = paths.TRAINING / "loss.csv"
 def run(params: Params, log: Log) -> None:
     """Write data/model, data/training/metrics.json and loss.csv; log loss, learning rate and speed of each update.
 
-    A training that was killed goes on from its last checkpoint in data/checkpoints. Of two trainings of a project, the
-    second waits for the first.
+    A training that was killed resumes from its last checkpoint in data/checkpoints. If two trainings of a project are
+    started, the second waits for the first.
 
     Raises:
         DiskFullError: no space for the model or a checkpoint.

@@ -20,9 +20,9 @@ def score_controls(
 ) -> dict[str, Any]:
     """`{control: {"all": scores, "<source>": scores, ...}}` of the answers in `controls` (control, id, answer).
 
-    Scores are `num_rows`, each headline metric of the control with `_low` and `_high`, `difference_<metric>` with the
-    same bounds, which is the model's score minus the control's on the same rows and draws of images, and the baselines
-    on these rows.
+    Scores are `num_rows`, each headline metric of the control, the baselines on the same rows, and
+    `difference_<metric>`: the model's score minus the control's, on the same rows and draws of images. Metrics and
+    differences have bounds, `_low` and `_high`.
     """
     headline = [metric for metric in METRICS if metric.is_headline]
     scores: dict[str, Any] = {}

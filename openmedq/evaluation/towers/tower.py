@@ -31,8 +31,8 @@ def read_preprocessing(image_processor: Any) -> Preprocessing:
 class Tower(nn.Module):
     """An image encoder: pixels (N, 3, S, S) to two pooled vectors (N, D).
 
-    With a class token, they are the class token and the mean of the patches, of the last layer before the last
-    normalization, as LLaVA takes them. Without, they are the mean and the maximum of the last feature map.
+    With a class token, they are the class token and the mean of the patches after the last layer, before the last
+    normalization, as in LLaVA. Without one, they are the mean and the maximum of the last feature map.
     """
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, where: str) -> None:

@@ -1,4 +1,4 @@
-"""What the scores rest on: answers without the image, zero-shot classification, and how reliable confidences are."""
+"""Checks of the scores: answers without the image, zero-shot classification, and calibration."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def show_zero_shot(results: Results) -> Iterator[Block]:
     yield Text(
         "Classification of test rows without any training on the dataset, beside the fine-tuned encoder. "
         + " ".join(f"**{name.capitalize()}** is the {METHODS[name]}." for name in methods)
-        + " Scores are between 0 and 1. Of a dataset with several classes per row, only AUROC needs no threshold."
+        + " Scores are between 0 and 1. If rows have several classes, only AUROC is shown: it needs no threshold."
     )
     for metric in tree["metrics"]:
         name = metric["name"]
