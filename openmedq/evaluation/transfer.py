@@ -5,7 +5,7 @@ predicts from their frozen features beside it. The epoch is picked by the loss o
 influences it. If a row may have several classes, those with a probability above `transfer.threshold` are predicted. A
 benchmark without a row in the mix is skipped with a log message.
 
-A stage that was killed goes on: features and predictions of a finished benchmark and seed are kept until the stage
+A stage that was killed resumes: features and predictions of a finished benchmark and seed are kept until the stage
 ends, and are used again if the encoder's weights, rows, settings and code are the same.
 """
 

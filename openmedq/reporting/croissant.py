@@ -10,13 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from openmedq.curate.export_formats import Format
 from openmedq.reporting.mix_facts import MixFacts
 from openmedq.schema import Role
-
-if TYPE_CHECKING:
-    from openmedq.curate.export_formats import Format
 
 _TERMS = {  # of Croissant, without a prefix
     name: f"cr:{name}"

@@ -11,12 +11,13 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 from huggingface_hub import DatasetCardData
 
 from openmedq.config import Licences
+from openmedq.curate.export_formats import Format
 from openmedq.reporting import croissant
 from openmedq.reporting.charts import draw_waterfall, make_standalone
 from openmedq.reporting.document import Cell, Row, Table, count, text
@@ -26,9 +27,6 @@ from openmedq.reporting.published import NUM_ROWS
 from openmedq.reporting.results import OUTCOMES, Shared
 from openmedq.schema import Task
 from openmedq.storage.publish import replace_text
-
-if TYPE_CHECKING:
-    from openmedq.curate.export_formats import Format
 
 _CATEGORIES = {  # of Hugging Face's hub
     Task.VQA: "visual-question-answering",

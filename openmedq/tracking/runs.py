@@ -11,7 +11,7 @@ DVC hashes the data and MLflow records the runs, so that a score can be traced t
 Never logged: texts and ids of records (except for the report page, which shows predictions of open sources only), the
 environment, user and host names, folders outside the project, passwords in URLs.
 
-A training that was killed, stopped or has failed goes on in its run, if data/checkpoints has a checkpoint and data and
+A training that was killed, stopped or has failed continues its run, if data/checkpoints has a checkpoint and data and
 settings are the same (tags `md5.mix` and `digest.train`).
 
 The store is `mlflow.db` with `mlartifacts/` in the project's root (of DVC's queued experiments: the original project's
@@ -46,7 +46,7 @@ from openmedq.tracking.sending import Sender
 MAX_PARAM_CHARS = 6000  # this and the next: limits of MLflow
 BATCH_PARAMS = 100
 KILLED = "the process ended without closing the run: it was killed, or the machine lost power"
-UNFINISHED = ("failed", "stopped")  # states of a stage that may go on in its run
+UNFINISHED = ("failed", "stopped")  # states of a stage that may continue its run
 OWN_SECTIONS = ("download", "execution")  # of params: where files are and how stages run; no profile is meant by them
 
 
