@@ -183,18 +183,9 @@ def _score(
 
 
 def _tabulate(benchmark: Benchmark, method: str, picked: NDArray[np.int64], scores: Numbers) -> pa.Table:
-    test = benchmark.test
-    rows = [
-        {
-            "benchmark": benchmark.name,
-            "method": method,
-            "id": test.ids[row],
-            "labels": test.labels[row],
-            "scores": own,
-        }
-        for row, own in zip(picked.tolist(), scores.tolist(), strict=True)
-    ]
-    return pa.Table.from_pylist(rows, SCHEMA)
+    names = [[name] * len(picked) for name in (benchmark.name, method)]
+    ids, labels = ([values[row] for row in picked.tolist()] for values in (benchmark.test.ids, benchmark.test.labels))
+    return pa.table([*names, ids, labels, scores.tolist()], SCHEMA)
 
 
 def _measure(table: pa.Table, benchmark: Benchmark, picked: NDArray[np.int64], params: Params) -> dict[str, float]:

@@ -32,19 +32,20 @@ class Input:
     profile: Mapping[str, Any]  # counts of the whole dataset
 
 
-def read_md5s(lock: Path = paths.DVC_LOCK) -> dict[str, str]:
+def read_md5s() -> dict[str, str]:
     """Return DVC's md5 of each output in `dvc.lock`, by path; empty if there is no lock file."""
-    outputs = [out for stage in _read_stages(lock).values() for out in stage.get("outs", ())]
+    outputs = [out for stage in _read_stages().values() for out in stage.get("outs", ())]
     return {out["path"]: out["md5"] for out in outputs if "md5" in out}
 
 
-def read_input_md5(stage: str, path: Path, lock: Path = paths.DVC_LOCK) -> str | None:
+def read_input_md5(stage: str, path: Path) -> str | None:
     """Return DVC's md5 of an input when the stage was run last; None if `dvc.lock` does not have it."""
-    inputs = _read_stages(lock).get(stage, {}).get("deps", ())
+    inputs = _read_stages().get(stage, {}).get("deps", ())
     return next((each.get("md5") for each in inputs if each["path"] == path.as_posix()), None)
 
 
-def _read_stages(lock: Path) -> dict[str, Any]:
+def _read_stages() -> dict[str, Any]:
+    lock = paths.DVC_LOCK
     if not lock.exists():
         return {}
     for _ in range(20):  # a parallel `dvc repro -s` may be rewriting it
