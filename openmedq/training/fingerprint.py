@@ -27,7 +27,7 @@ def compute(settings: Train, learner: nn.Module, index: pa.Table, devices: Devic
     folders = (model.__path__[0], training.__path__[0])
     return {
         "data": _hash([INDEX.read_bytes(), *_read_footers(index)]),
-        "settings": _hash([json.dumps(settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)).encode()]),
+        "settings": hash_settings(settings),
         "weights": _hash(pick_values(learner)),
         "code": _hash(path.read_bytes() for folder in folders for path in sorted(Path(folder).rglob("*.py"))),
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
@@ -53,6 +53,12 @@ def _read_footers(index: pa.Table) -> Iterable[bytes]:
             size = int.from_bytes(file.read(4), "little")
             file.seek(-8 - size, 2)
             yield file.read(size)
+
+
+def hash_settings(settings: Train) -> str:
+    """Digest of what is not the default, so that a setting that a newer version adds changes no fingerprint."""
+    tree = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT, exclude_defaults=True)
+    return _hash([json.dumps(tree).encode()])
 
 
 def pick_values(learner: nn.Module) -> Iterable[bytes]:

@@ -188,8 +188,9 @@ def test_a_contrastive_loss_can_be_added() -> None:
     assert losses()[0] > plain
 
 
-def test_bf16_trains_too() -> None:
-    run(params(precision="bf16"))
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_bf16_trains_too(is_trained: bool) -> None:
+    run(params(precision="bf16", vision={"is_trained": is_trained}))
     model, _ = models.load(paths.MODEL)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert losses()[-1] < losses()[0]
