@@ -27,6 +27,8 @@ Control = Literal["blank", "shuffled", "no_image"]  # see evaluation/controls.py
 
 EncoderKey = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]  # part of file names and of DVC's node names
 
+SchedulerAddress = Annotated[str, Field(pattern=r"^(tcp|tls)://[^\s/@]+:\d{1,5}$")]
+
 PARTS = "encoder, projector, adapters, embeddings"
 
 
@@ -183,6 +185,9 @@ class Execution(Section):
     """How the stages run. No stage depends on these settings: they must not change an output."""
 
     workers: Count = Field(1, description="number of processes that decode images")
+    scheduler: SchedulerAddress | None = Field(
+        None, description="of a Dask cluster that decodes and compares images, as tcp://HOST:8786; null: this machine"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Literal["auto"] | Count = Field(
         "auto", description="processes of training and evaluation; auto: one per GPU"
