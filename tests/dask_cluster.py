@@ -30,7 +30,11 @@ class DaskCluster:
         self.workers: list[subprocess.Popen[bytes]] = []
         file = scratch / "scheduler.json"
         self.scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(file))
-        wait(lambda: file.exists() and file.read_text().endswith("}"), "a scheduler")
+        try:
+            wait(lambda: file.exists() and file.read_text().endswith("}"), "a scheduler")
+        except BaseException:
+            self.close()
+            raise
         self.address: str = json.loads(file.read_text())["address"]
 
     def start_worker(self) -> None:

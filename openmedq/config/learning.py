@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -26,8 +27,6 @@ OURS, SCRATCH = "ours", "scratch"  # the encoders of transfer without weights of
 Control = Literal["blank", "shuffled", "no_image"]  # see evaluation/controls.py
 
 EncoderKey = Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")]  # part of file names and of DVC's node names
-
-SchedulerAddress = Annotated[str, Field(pattern=r"^(tcp|tls)://[^\s/@]+:\d{1,5}$")]
 
 PARTS = "encoder, projector, adapters, embeddings"
 
@@ -181,11 +180,17 @@ class Report(Section):
     num_examples: Annotated[int, Field(ge=0)] = Field(12, description="number of predictions, from open sources only")
 
 
+def _check_address(address: str) -> str:
+    if not re.fullmatch(r"(tcp|tls)://[^\s/@]+:\d{1,5}", address):
+        raise ValueError("must be tcp://HOST:PORT or tls://HOST:PORT")
+    return address
+
+
 class Execution(Section):
     """How the stages run. No stage depends on these settings: they must not change an output."""
 
     workers: Count = Field(1, description="number of processes that decode images")
-    scheduler: SchedulerAddress | None = Field(
+    scheduler: Annotated[str, AfterValidator(_check_address)] | None = Field(
         None, description="of a Dask cluster that decodes and compares images, as tcp://HOST:8786; null: this machine"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -58,7 +58,7 @@ def test_without_distributed_one_line_names_it(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("address", ["", "127.0.0.1:8786", "http://127.0.0.1:8786", "tcp://host", "tcp://a@b:8786"])
 def test_an_address_of_another_form_is_refused_with_the_parameters(address: str) -> None:
-    with pytest.raises(ParamsError, match=r"execution\.scheduler"):
+    with pytest.raises(ParamsError, match=r"execution\.scheduler: .*must be tcp://HOST:PORT or tls://HOST:PORT"):
         make_params(execution={"scheduler": address})
 
 
