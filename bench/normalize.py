@@ -231,8 +231,8 @@ def prepare_images(raw: Path, scratch: Path, bound_px: int) -> Run:
     """`normalize` up to the shards."""
     from types import SimpleNamespace
 
-    from openmedq.config import Normalize
-    from openmedq.curate.normalize import NUM_AHEAD, rows
+    from openmedq.config import Execution, Normalize
+    from openmedq.curate.normalize import rows
     from openmedq.datasets import slake
     from openmedq.schema import Image, Provenance, Sample, Task, Turn
     from openmedq.storage.decoding import encode_image, open_executor
@@ -248,11 +248,11 @@ def prepare_images(raw: Path, scratch: Path, bound_px: int) -> Run:
             yield Sample(f"slake/{file.name}", "slake", "train", *content)
 
     dataset = SimpleNamespace(card=slake.card, read=read)
-    opened = open_executor(NUM_WORKERS)
-    executor = opened.__enter__()
+    opened = open_executor(Execution(workers=NUM_WORKERS))
+    executor, num_ahead = opened.__enter__()
     for started in [executor.submit(encode_image, Image("", files[0]), Normalize(max_side_px=8)) for _ in range(8)]:
         started.result()
-    found = rows(dataset, raw, settings, executor, NUM_AHEAD)
+    found = rows(dataset, raw, settings, executor, num_ahead)
 
     def run(opened: object = opened) -> int:  # which ends the workers when it is deleted
         return ShardStore(scratch).write((row for row in found if isinstance(row, Sample)), settings)

@@ -35,6 +35,8 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "streamlit": "demo",
     "liger_kernel": "liger",
     "pydicom": "dicom",
+    "dask": "cluster",
+    "distributed": "cluster",
 }
 
 

@@ -32,6 +32,8 @@ HOMES = {
     "great_expectations": {"openmedq.curate.validate"},
     "dvc": {"flows"},
     "prefect": {"flows"},
+    "dask": {"openmedq.storage.cluster"},
+    "distributed": {"openmedq.storage.cluster"},
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
@@ -182,10 +183,19 @@ class Report(Section):
     num_examples: Annotated[int, Field(ge=0)] = Field(12, description="number of predictions, from open sources only")
 
 
+def _check_address(address: str) -> str:
+    if not re.fullmatch(r"(tcp|tls)://[^\s/@]+:\d{1,5}", address):
+        raise ValueError("must be tcp://HOST:PORT or tls://HOST:PORT")
+    return address
+
+
 class Execution(Section):
     """How the stages run. No stage depends on these settings: they must not change an output."""
 
     workers: Count = Field(1, description="number of processes that decode images")
+    scheduler: Annotated[str, AfterValidator(_check_address)] | None = Field(
+        None, description="of a Dask cluster that decodes and compares images, as tcp://HOST:8786; null: this machine"
+    )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Literal["auto"] | Count = Field(
         "auto", description="processes of training and evaluation; auto: one per GPU"

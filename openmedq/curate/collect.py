@@ -179,7 +179,7 @@ def _pair_looks(
     left, right = find_pairs(phashes, thumbnails, settings.hamming_radius, settings.thumbnail_distance)
     keys = [(stored[one][0], stored[other][0]) for one, other in zip(left.tolist(), right.tolist(), strict=True)]
     places = {key: place for number in np.union1d(left, right).tolist() for key, place in [stored[number]]}
-    with open_executor(params.execution.workers) as executor:
+    with open_executor(params.execution) as (executor, _):
         is_same = np.array(list(confirm_looks(paths.SAMPLES, keys, places, executor)), np.bool_)
     left, right = left[is_same], right[is_same]
     likeness = [np.empty(0, np.float32)]
@@ -199,7 +199,7 @@ def _pair_images(
     if not params.deduplicate.near_images:
         return
     asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
-    with open_executor(params.execution.workers) as executor:
+    with open_executor(params.execution) as (executor, _):
         pairs = find_copies(
             paths.SAMPLES,
             _scan_images(asked, params, [*EVALUATION_COLUMNS, "task"], is_evaluation=True),

@@ -10,7 +10,7 @@ import inspect
 import json
 from collections import Counter, deque
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
@@ -31,8 +31,6 @@ from openmedq.storage.publish import publish
 from openmedq.storage.redact import redact_paths
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import COUNTS
-
-NUM_AHEAD = 32  # records read ahead for each further worker
 
 _GROUP_KEYS = attrgetter(*(key.name for key in fields(Groups)))  # `astuple` copies deeply, a fifth of the whole time
 
@@ -91,7 +89,7 @@ def _normalize(params: Params, dataset: Dataset) -> None:
     with publish(paths.SAMPLES / dataset_id) as folder:
         folder.mkdir()
         with (
-            open_executor(params.execution.workers) as executor,
+            open_executor(params.execution) as (executor, num_ahead),
             shards.write_rejected(folder) as reject,
             progress(f"reading {dataset_id}", None) as advance,
         ):
@@ -99,7 +97,6 @@ def _normalize(params: Params, dataset: Dataset) -> None:
             def read() -> Iterator[Sample]:
                 if published.folder is None:
                     return
-                num_ahead = NUM_AHEAD * (params.execution.workers - 1)
                 for item in rows(dataset, published.folder, params.normalize, executor, num_ahead, digests):
                     counts.add(item)
                     advance(1)
@@ -217,13 +214,13 @@ def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[Enco
     for image, future in zip(item.images, futures, strict=True):
         problem = future.exception()  # if raised, it would keep this record in memory as long as the decoder caches it
         if isinstance(problem, BrokenImage):
+            if problem.reason is Reason.IMAGE_MISSING and image.path is not None and image.path.is_file():
+                advice = "all machines of execution.scheduler need the files of the dataset under the same path"
+                raise OpenMedQError(f"{card.id}: a worker does not see an image that exists here; {advice}")
             # The name of a credentialed dataset's image contains the number of a study or a patient.
             name = "an image" if card.is_credentialed else image.image_id
             is_shown = not card.is_credentialed or problem.reason is Reason.IMAGE_UNEXPECTED
             return _reject(item, problem.reason, f"{name}: {problem.detail}" if is_shown else name)
-        if isinstance(problem, BrokenExecutor):
-            advice = "probably out of memory; lower execution.workers in params.yaml"
-            raise OpenMedQError(f"{card.id}: a worker process that decodes images was killed: {advice}")
         encoded.append(replace(future.result(), image_id=image.image_id))
     return replace(item, images=tuple(encoded)) if encoded else item
 

@@ -8,17 +8,19 @@ import multiprocessing
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from openmedq.errors import OpenMedQError
 from openmedq.schema import EncodedImage, Image, Reason
 from openmedq.storage.images import BrokenImage, encode
 from openmedq.storage.processes import be_worker
 
 if TYPE_CHECKING:
-    from openmedq.config import Normalize
+    from openmedq.config import Execution, Normalize
 
+NUM_AHEAD = 32  # tasks submitted ahead for each further process of a pool
 REMEMBERED_BYTES = 256 * 2**20  # of encoded images
 BROKEN_BYTES = 2**12  # of a remembered exception
 
@@ -42,15 +44,31 @@ class Inline(Executor):
 
 
 @contextmanager
-def open_executor(num_workers: int) -> Iterator[Executor]:
-    """This process for one worker, otherwise a pool of processes, which never outlive this one."""
-    if num_workers == 1:
-        yield Inline()
+def open_executor(execution: Execution) -> Iterator[tuple[Executor, int]]:
+    """A Dask cluster if `scheduler` is set, this process for one worker, otherwise a pool of processes.
+
+    Yields the executor, and the number of tasks to submit ahead of the one whose result is needed. The processes of a
+    pool never outlive this one.
+
+    Raises:
+        OpenMedQError: in the body, for a process of the pool that was killed.
+    """
+    if execution.scheduler is not None:
+        from openmedq.storage.cluster import open_cluster
+
+        with open_cluster(execution.scheduler) as opened:
+            yield opened
+        return
+    if execution.workers == 1:
+        yield Inline(), 0
         return
     # Spawned, because a fork would copy locks and the threads of libraries in any state.
-    pool = ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn"), initializer=be_worker)
+    pool = ProcessPoolExecutor(execution.workers, multiprocessing.get_context("spawn"), initializer=be_worker)
     try:
-        yield pool
+        yield pool, NUM_AHEAD * (execution.workers - 1)
+    except BrokenExecutor:
+        advice = "probably out of memory; lower execution.workers in params.yaml"
+        raise OpenMedQError(f"a worker process was killed: {advice}") from None
     finally:
         pool.shutdown(cancel_futures=True)
 

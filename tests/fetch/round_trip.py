@@ -23,7 +23,7 @@ from openmedq.datasets import registry
 from openmedq.datasets.card import Card, Dataset
 from openmedq.fetch import addresses, download, images, manifest, needs
 from openmedq.schema import Rejected
-from openmedq.storage.decoding import open_executor
+from openmedq.storage.decoding import Inline
 from openmedq.storage.fetched import LINKED_IMAGES
 from tests.curate.corpus import make_params
 from tests.datasets.conftest import SETS
@@ -124,12 +124,11 @@ def read_rows(published: Published, server: Server) -> Rows:
 def expect_rows(published: Published) -> Rows:
     """The rows of the miniature."""
     rows: Rows = Counter()
-    with open_executor(1) as executor:
-        for row in normalize.rows(published.set_, published.raw, make_params().normalize, executor):
-            if isinstance(row, Rejected):
-                rows[row.id, row.split, str(row.reason)] += 1
-            else:
-                rows[row.id, row.split, ""] += 1
+    for row in normalize.rows(published.set_, published.raw, make_params().normalize, Inline()):
+        if isinstance(row, Rejected):
+            rows[row.id, row.split, str(row.reason)] += 1
+        else:
+            rows[row.id, row.split, ""] += 1
     return rows
 
 

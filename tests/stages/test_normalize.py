@@ -3,7 +3,7 @@
 import errno
 import json
 from collections.abc import Callable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, Future
+from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from openmedq.fetch import download, manifest
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample
 from openmedq.storage import shards
 from openmedq.storage.decoding import Inline
+from openmedq.storage.images import BrokenImage
 from tests.curate.corpus import make_params
 
 from . import toyset
@@ -240,14 +241,12 @@ def test_files_that_changed_since_download_are_one_line(mirror: Path) -> None:
         normalize.run(params, registry.load("toy_set"))
 
 
-def test_a_killed_worker_is_one_line(mirror: Path) -> None:
-    class Killed(Executor):
+def test_an_image_that_another_machine_does_not_see_is_no_missing_image(mirror: Path) -> None:
+    class Elsewhere(Executor):
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
             future: Future[Any] = Future()
-            future.set_exception(BrokenExecutor())
+            future.set_exception(BrokenImage(Reason.IMAGE_MISSING, "no file a.png"))
             return future
 
-    with pytest.raises(
-        OpenMedQError, match=r"^toy_set: a worker process that decodes images was killed: probably out of memory"
-    ):
-        list(normalize.rows(toyset.make_set(), mirror, make_params().normalize, Killed()))
+    with pytest.raises(OpenMedQError, match=r"^toy_set: a worker does not see an image that exists here; all machines"):
+        list(normalize.rows(toyset.make_set(), mirror, make_params().normalize, Elsewhere()))

@@ -14,7 +14,8 @@ from typing import Any
 import PIL.Image
 import pytest
 
-from openmedq.config import Normalize
+from openmedq.config import Execution, Normalize
+from openmedq.errors import OpenMedQError
 from openmedq.schema import Image, Reason
 from openmedq.storage import decoding
 from openmedq.storage.decoding import Decoder, Inline, encode_image, open_executor
@@ -92,19 +93,28 @@ def test_a_pool_gives_what_this_process_gives() -> None:
     shown = [Image(str(level), data=_png(level)) for level in range(8)] + [Image("x", data=b"none")]
     results = []
     for num_workers in (1, 2):
-        with open_executor(num_workers) as executor:
+        with open_executor(Execution(workers=num_workers)) as (executor, _):
             futures = [Decoder(executor, SETTINGS).submit(image) for image in shown]
             assert isinstance(futures[-1].exception(), BrokenImage)
             results.append([future.result() for future in futures[:-1]])
     assert results[0] == results[1]
 
 
+def test_a_killed_worker_is_one_line() -> None:
+    with (
+        pytest.raises(OpenMedQError, match=r"^a worker process was killed: probably out of memory; lower execution"),
+        open_executor(Execution(workers=2)) as (executor, _),
+    ):
+        executor.submit(os._exit, 1).result()
+
+
 OWNER = """
 import time
+from openmedq.config import Execution
 from openmedq.storage.decoding import open_executor
 
 if __name__ == "__main__":
-    with open_executor(2) as executor:
+    with open_executor(Execution(workers=2)) as (executor, _):
         print(*[executor.submit(__import__("os").getpid).result() for _ in range(1)], *executor._processes, flush=True)
         time.sleep(60)
 """
