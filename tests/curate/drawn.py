@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -11,7 +13,13 @@ from numpy.typing import NDArray
 from PIL import ImageDraw, ImageEnhance
 from PIL.Image import Image, Resampling, Transpose
 
+from openmedq.config import Normalize
+from openmedq.storage.images import encode as encode_for_storage
+from openmedq.storage.shards import ShardStore
+from tests.stages import toyset
+
 SIDE_PX = 256
+GROUP_ROWS = 3
 
 
 def draw_slice(seed: int, level: int = 0) -> Image:
@@ -90,3 +98,16 @@ EDITS: dict[str, Callable[[Image], Image]] = {
     "beside another": _beside_another,
     "half": _left_half,
 }
+
+
+def write_images(samples: Path, source: str, images: Mapping[str, Image | bytes]) -> dict[str, str]:
+    """Write a row an image; returns {pixels_sha256: name}."""
+    settings = Normalize(row_group_rows=GROUP_ROWS)
+    (samples / source).mkdir(parents=True)
+    rows, names = [], {}
+    for name, image in images.items():
+        encoded = encode_for_storage(image if isinstance(image, bytes) else encode(image), settings)
+        names[encoded.pixels_sha256] = name
+        rows.append(replace(toyset.make_sample(name), id=f"{source}/{name}", source=source, images=(encoded,)))
+    ShardStore(samples / source).write(rows, settings)
+    return names

@@ -1,9 +1,7 @@
 """IU X-Ray as Open-i publishes it: reports in XML."""
 
 import gzip
-import io
 import random
-import tarfile
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -47,20 +45,14 @@ def report(
 GOOD = report("CXR9", ("CXR9_IM-0009-1001",))
 
 
-def pack(path: Path, files: Mapping[str, bytes], mode: Any = "w:gz") -> None:
-    with tarfile.open(path, mode) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-
-
 def write(raw: Path, reports: list[bytes], pictures: Mapping[str, bytes] | None = None) -> Path:
     """Write both archives; the default images are those that `report()` and GOOD name."""
     raw.mkdir(parents=True, exist_ok=True)
     names = ("CXR1_1_IM-0001-3001.png", "CXR9_IM-0009-1001.png")
-    pack(raw / "NLMCXR_reports.tgz", {f"ecgen-radiology/{n}.xml": data for n, data in enumerate(reports, start=1)})
-    pack(raw / "NLMCXR_png.tgz", dict.fromkeys(names, PICTURE) if pictures is None else pictures)
+    faults.pack(
+        raw / "NLMCXR_reports.tgz", {f"ecgen-radiology/{n}.xml": data for n, data in enumerate(reports, start=1)}
+    )
+    faults.pack(raw / "NLMCXR_png.tgz", dict.fromkeys(names, PICTURE) if pictures is None else dict(pictures))
     return raw
 
 

@@ -99,24 +99,6 @@ def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[s
     assert "Gout" not in row.detail
 
 
-def test_a_bad_line_is_rejected_under_its_number_in_every_split(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "data_clean.zip", "w") as archive:
-        for split in ("train", "test"):
-            good = json.dumps(RECORD).encode()
-            archive.writestr(
-                FOUR.format(split), good + b'\n\n{"question"\n7\n' + good.replace(b"man", b"m\xe9n") + b"\n"
-            )
-    rows = list(read(tmp_path))
-    assert [(row.id, getattr(row, "reason", None)) for row in rows if row.split == "train"] == [
-        ("medqa/train-1", None),
-        ("medqa/train-3", Reason.FIELD_MISSING),
-        ("medqa/train-4", Reason.FIELD_MISSING),
-        ("medqa/train-5", Reason.NOT_UTF8),
-    ]
-    assert len({row.id for row in rows}) == 8
-    assert {row.split for row in rows} == {"train", "test"}
-
-
 @pytest.mark.parametrize("name", [FOUR.format("dev"), "phrases_no_exclude_dev.jsonl"])
 def test_one_split_alone_is_enough(tmp_path: Path, name: str) -> None:
     assert Counter(row.split for row in read(write(tmp_path, [RECORD], name))) == {"dev": 1}
@@ -144,11 +126,3 @@ def test_other_languages_are_not_read(tmp_path: Path) -> None:
     pack(tmp_path, **{"data_clean/questions/Mainland/train.jsonl": [RECORD]})
     with pytest.raises(SourceError, match=r"no `data_clean\.zip`"):
         list(read(tmp_path))
-
-
-def test_of_two_copies_the_one_further_up_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write(tmp_path, [RECORD, RECORD], f"old/{FOUR.format('train')}")
-    write(tmp_path, [RECORD])
-    pack(tmp_path, **{FOUR.format("test"): [RECORD]})
-    assert [row.split for row in read(tmp_path)] == ["train", "test"]  # the test is not unpacked
-    assert any("old" in message and "another copy" in message for message in caplog.messages)

@@ -11,7 +11,7 @@ import pytest
 from openmedq.datasets import pathvqa
 from openmedq.datasets.pathvqa import read
 from openmedq.datasets.readers.hub_shards import image_schema
-from openmedq.schema import Reason, Rejected, Sample
+from openmedq.schema import Reason, Sample
 from tests.datasets.conftest import FolderOf
 
 SHARD = "data/train-00000-of-00001-0123456789abcdef.parquet"
@@ -53,19 +53,6 @@ def test_a_row_is_kept_whole(tmp_path: Path) -> None:
 def test_an_unusable_row_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
     row, _ = read(write(tmp_path, [ROW | changes, ROW]))
     assert (row.reason, row.id, row.split) == (reason, "pathvqa/train-1", "train")
-
-
-def test_invalid_text_costs_one_row_and_ids_stay_unique(tmp_path: Path) -> None:
-    texts = pa.array([b"good", b"caf\xe9", b"good"]).view(pa.string())
-    table = pa.table({"image": [ROW["image"]] * 3, "question": texts, "answer": ["yes"] * 3})
-    for number in range(2):
-        pq.write_table(table, tmp_path / f"test-0000{number}-of-00002.parquet")
-    rows = list(read(tmp_path))
-    assert [row.id for row in rows] == [f"pathvqa/test-{number}" for number in range(1, 7)]
-    assert [(row.id, row.reason) for row in rows if isinstance(row, Rejected)] == [
-        ("pathvqa/test-2", Reason.NOT_UTF8),
-        ("pathvqa/test-5", Reason.NOT_UTF8),
-    ]
 
 
 def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: FolderOf) -> None:

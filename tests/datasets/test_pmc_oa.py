@@ -1,7 +1,6 @@
 """PMC-OA: lists of captions, images by name, licenses by article."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from openmedq.datasets.pmc_oa import card, read
 from openmedq.schema import Reason, Rejected, Sample
 from tests.datasets.conftest import FolderOf
+from tests.storage.archiving import write_zip
 
 NAME = "PMC1043860_pbio-0030085-g005_1483.jpg"
 RECORD = {"image": NAME, "caption": " A figure. "}
@@ -17,9 +17,7 @@ RECORD = {"image": NAME, "caption": " A figure. "}
 
 def write(raw: Path, lines: list[Any]) -> Path:
     raw.mkdir(exist_ok=True)
-    with zipfile.ZipFile(raw / "images.zip", "w") as archive:
-        archive.writestr(f"deep/{NAME}", b"not an image")
-        archive.writestr("deep/plain.jpg", b"x")
+    write_zip(raw / "images.zip", {f"deep/{NAME}": b"not an image", "deep/plain.jpg": b"x"})
     texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     (raw / "pmc_oa.jsonl").write_bytes(b"".join(text + b"\n" for text in texts))
     return raw

@@ -1,7 +1,6 @@
 """PMC-VQA: two versions, options and their letters, the clean test."""
 
 import csv
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from openmedq.datasets.pmc_vqa import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
+from tests.datasets import faults
 from tests.datasets.conftest import FolderOf
 
 NAME = "PMC1064097_F1.jpg"
@@ -45,9 +45,7 @@ def write(raw: Path, name: str, records: list[dict[str, str]], header: list[str]
 
 def pack(path: Path, *names: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in names:
-            archive.writestr(f"figures/{name}", b"not an image")
+    faults.pack(path, dict.fromkeys((f"figures/{name}" for name in names), b"not an image"))
 
 
 def read_one(raw: Path, record: dict[str, str], header: list[str] | None = None) -> Sample | Rejected:

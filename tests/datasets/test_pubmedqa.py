@@ -82,11 +82,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     assert row.images == ()
 
 
-def test_the_conclusion_is_not_part_of_the_prompt(miniature_of: FolderOf) -> None:
-    for row in samples(miniature_of("pubmedqa")):
-        assert row.attributes["long_answer"] not in row.turns[0].context + row.turns[0].question
-
-
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

@@ -108,16 +108,6 @@ def test_the_setting_decides_which_languages_are_read(miniature_of: FolderOf) ->
     assert Counter(type(row) for row in read(raw, languages=())) == {Rejected: 257}
 
 
-def test_a_repeated_id_in_a_split_is_rejected(tmp_path: Path) -> None:
-    write(tmp_path, [RECORD, RECORD | {"qid": "7"}, 5])
-    write(tmp_path, [RECORD | {"qid": 8}, RECORD, RECORD, 5], "test.json")
-    kept, again, _, other, same, third, _ = rows = list(read(tmp_path))
-    assert all(isinstance(row, Sample) for row in (same, kept, other))
-    assert [row.reason for row in (again, third) if isinstance(row, Rejected)] == [Reason.ID_REPEATED] * 2
-    assert (other.split, third.split) == ("test", "test")
-    assert len({row.id for row in rows}) == 7
-
-
 def test_the_copy_of_the_hub_is_read_if_there_is_no_other(tmp_path: Path) -> None:
     row = {"image": {"bytes": b"not an image", "path": None}, "question": "Where?", "answer": "Liver"}
     for split, rows in (("train", [row, row | {"answer": ""}]), ("test", [row])):

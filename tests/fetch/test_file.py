@@ -29,15 +29,6 @@ PINNED = make_files({NAME: DATA}, is_pinned=True)
 SITE = {f"{URL}{NAME}": DATA}
 
 
-def test_a_file_is_downloaded_once(fetch: Fetch) -> None:
-    with serve(SITE) as server:
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
-        num_requests = len(server.requests)
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
-        assert len(server.requests) == num_requests, "a file that is present is not requested"
-    assert not PARTIAL.exists()
-
-
 @pytest.mark.parametrize("fault", [faults.cut, faults.truncate])
 def test_a_cut_file_resumes(fetch: Fetch, fault: Callable[[int], faults.Fault]) -> None:
     at = random.Random(0).randrange(1, len(DATA))
@@ -218,12 +209,6 @@ def test_a_server_that_cuts_and_never_goes_on_is_given_up(fetch: Fetch) -> None:
         assert len(server.asked(PLACE)) <= 4
 
 
-def test_a_server_that_sends_a_byte_now_and_then_is_as_one_that_sends_nothing(fetch: Fetch) -> None:
-    with serve(SITE, [faults.slow(20).on(PLACE, times=1)]) as server:
-        assert read_all(fetch(server, make_set(FILES), timeout_s=0.3)) == {NAME: DATA}
-        assert len(server.asked(PLACE)) == 2
-
-
 def test_a_file_without_an_end_does_not_fill_the_disk(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a size is known, room was looked for before."""
     free = [3_000_000_000, 3_000_000_000, 2_000_000_000, 1_000_000_000]
@@ -278,16 +263,3 @@ def test_a_damaged_tag_is_none(fetch: Fetch, tag: bytes) -> None:
     with serve(SITE) as server:
         assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
         assert "Range" not in server.asked(PLACE)[0].headers
-
-
-def test_a_part_of_another_version_is_not_joined_by_its_tag(fetch: Fetch) -> None:
-    """From a server that does not heed If-Range, as some caches."""
-
-    def forget(request: Request) -> Request:
-        del request.headers["If-Range"]
-        return request
-
-    heedless = [faults.Fault(before=forget), faults.change(OTHER).on(PLACE, first=2)]
-    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), *heedless]) as server:
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: OTHER}
-        assert 206 in [request.status for request in server.asked(PLACE)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import pytest
@@ -80,21 +79,6 @@ def test_loss_and_gradients_are_those_of_transformers(model: PeftModel, processo
     torch.testing.assert_close(losses.of_rows.sum(), losses.next_token)
     assert losses.num_tokens.sum() == len(batch.learned)
     assert losses.contrastive == 0
-
-
-@pytest.mark.parametrize("parts", [[[0], [1], [2], [3], [4], [5]], [[5, 3, 1], [4, 2, 0]], [[4, 1, 0, 2], [3, 5]]])
-def test_the_loss_of_an_update_does_not_depend_on_its_division(
-    parts: list[list[int]], model: PeftModel, processor: Any
-) -> None:
-    learner = Learner(model, tiny.make_settings())
-    batches = [make_batch(processor, part) for part in parts]
-    whole = make_batch(processor, ROWS)
-    with torch.no_grad():
-        expected, losses = learner(whole), [learner(batch) for batch in batches]
-    torch.testing.assert_close(sum(each.next_token for each in losses), expected.next_token, atol=1e-5, rtol=1e-5)
-    of_rows = torch.cat([each.of_rows for each in losses])[torch.tensor(list(chain(*parts))).argsort()]
-    torch.testing.assert_close(of_rows, expected.of_rows, atol=1e-5, rtol=1e-5)
-    compare(gradients(learner, *batches), gradients(learner, whole))
 
 
 def test_padding_changes_nothing(model: PeftModel, processor: Any) -> None:

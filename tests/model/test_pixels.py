@@ -118,13 +118,6 @@ def test_the_filter_is_the_settings(saved: Any) -> None:
     assert measure(image.data or b"", saved).max() <= 1.01 / 255
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_opencv_decodes_a_jpeg_to_pillows_pixels(mode: str) -> None:
-    data = save(draw((224, 224)).convert(mode), "JPEG", quality=80)
-    theirs = np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB"))
-    assert np.array_equal(decode(Image("x", data=data), 224, 3).numpy(), theirs.transpose(2, 0, 1))
-
-
 def test_a_path_is_read(tmp_path: Path) -> None:
     data = save(draw((40, 30)), "PNG")
     (tmp_path / "x.png").write_bytes(data)

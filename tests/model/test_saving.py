@@ -214,12 +214,6 @@ def rename(tensors: dict[str, Tensor], old: str, new: str) -> dict[str, Tensor]:
     return {name.replace(old, new): tensor for name, tensor in tensors.items()}
 
 
-def test_a_merge_that_changes_nothing(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, processor = build(base)
-    monkeypatch.setattr(saving.lora, "merge", lambda layer: layer.get_base_layer().weight.detach())
-    assert "layers.0.self_attn.q_proj.weight is not what training gave" in fail(model, processor)
-
-
 @pytest.mark.parametrize("num_trained", [0, 6])
 def test_adapters_without_effect(num_trained: int, base: str) -> None:
     model, processor = build(base)

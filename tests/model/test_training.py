@@ -175,21 +175,6 @@ def test_what_is_logged_of_an_update(bed: Bed) -> None:
     assert mean == pytest.approx(np.mean(bed.history.losses), rel=1e-4)
 
 
-def test_the_best_weights_can_be_kept(bed: Bed) -> None:
-    start = _copy(bed.model)
-    bed.train(lr=0.03, max_steps=12, num_epochs=12, validate_every=2, select="best")
-    losses = bed.history.validation_losses
-    assert sorted(map(int, losses)) == [2, 4, 6, 8, 10, 12]
-    best = bed.history.best_step
-    assert losses[str(best)] == min(losses.values())
-    kept = _copy(bed.model)
-    bed.restore(start)
-    if best != 12:
-        bed.train(lr=0.03, max_steps=12, num_epochs=12, validate_every=2)
-        assert any(not weight.equal(kept[name]) for name, weight in _copy(bed.model).items())
-    assert "best" in bed.record.checkpoints or best == 12
-
-
 def test_training_stops_when_validation_does_not_improve(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
     values = iter([3.0, 2.0, 2.5, 2.1, 9.0, 9.0])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from openmedq import paths
 from openmedq.curate import deduplicate, mix
 from openmedq.evaluation import evaluate
 from openmedq.evaluation.generate import END, Answer, Answerer
+from openmedq.schema import Sample
+from openmedq.storage.progress import Log, NoLog
 from tests.curate.corpus import Row, make_params, picture, row, write_sets
 
 CARDS: dict[str, dict[str, Any]] = {
@@ -35,6 +38,22 @@ def replace_model(monkeypatch: pytest.MonkeyPatch, answer: Answerer) -> None:
     """Let evaluate take answers from a function, and no likelihoods."""
     monkeypatch.setattr(evaluate.generate, "load_answerer", lambda *_, **__: answer)
     monkeypatch.setattr(evaluate.likelihood, "measure", lambda _, __, asked, ___: [{}] * len(asked))
+
+
+def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
+    """Right on closed questions, half right on open ones."""
+    for sample in samples:
+        reference = sample.turns[-1].answer
+        yield reply(reference if reference in ("yes", "no") else f"{reference.split()[0]} corner")
+
+
+def write_scores(
+    monkeypatch: pytest.MonkeyPatch, answer: Answerer = answer_by_rule, log: Log | None = None, **settings: Any
+) -> None:
+    """Write a run and evaluate it, with answers from a function."""
+    replace_model(monkeypatch, answer)
+    write_run()
+    evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50, **settings}), log or NoLog())
 
 
 def write_run(**sections: Any) -> None:

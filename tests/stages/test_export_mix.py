@@ -12,7 +12,6 @@ from typing import Any
 import datasets
 import pytest
 import webdataset
-import yaml
 
 from openmedq import commands, paths
 from openmedq.cli import main
@@ -54,11 +53,6 @@ def _samples(role: str) -> dict[str, Sample]:
     index = read_index()
     index = index.filter([each == role for each in index["role"].to_pylist()])
     return {sample.id: sample for sample in ShardStore(paths.SAMPLES).take(index)}
-
-
-def _card() -> tuple[dict[str, Any], str]:
-    _, head, text = (TARGET / "README.md").read_text().split("---\n", 2)
-    return yaml.safe_load(head), text
 
 
 def test_datasets_reads_the_parquet_files_with_their_images(tmp_path: Path) -> None:
@@ -135,19 +129,6 @@ def test_an_interrupted_export_goes_on_and_equals_a_whole_one(form: str, monkeyp
         return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     assert files(TARGET) == files(Path("whole"))
-
-
-def test_the_card_has_the_counts_of_the_index_and_the_licences() -> None:
-    commands.export_mix(TARGET, "parquet", roles=["train"])
-    head, text = _card()
-    assert head["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
-    assert head["size_categories"] == ["n<1K"] and head["license"] == "other"
-    assert "| own | 5 | CC-BY-4.0: 5 | user supplied |" in text
-    assert "| talks | 2 | own: 2 | credentialed |" in text and "| all | 7 |" in text
-    assert "Of credentialed or private access: talks. This folder must not be passed on." in text
-    assert (TARGET / "licences.csv").read_text() == (
-        "source,role,licence,rows\nown,train,CC-BY-4.0,5\ntalks,train,own,2\n"
-    )
 
 
 def test_sources_and_roles_are_selected() -> None:

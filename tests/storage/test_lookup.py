@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.errors import ArchiveError
 from openmedq.schema import Image
 from openmedq.storage.lookup import open_images
 from tests.storage.archiving import write_zip
@@ -70,19 +69,3 @@ def test_places_serve_together_and_earlier_ones_win(tmp_path: Path) -> None:
         "c.jpg": Image("c.jpg", data=b"packed"),
         "d.jpg": None,
     }
-
-
-def test_an_archive_is_opened_when_an_image_is_missing_and_a_damaged_one_is_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "images.zip").write_bytes(b"cut")
-    with pytest.raises(ArchiveError, match="not a whole archive"), open_images(tmp_path, "images", "images.zip"):
-        pass
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images/a.jpg").write_bytes(b"a")
-    with open_images(tmp_path, "images", "images.zip") as pictures:
-        assert pictures.find("a.jpg")
-        assert not caplog.messages
-        assert [pictures.find(name) for name in ("b.jpg", "c.jpg")] == [None, None]
-    (message,) = caplog.messages
-    assert message.startswith(f"{tmp_path / 'images.zip'}: not a whole archive")

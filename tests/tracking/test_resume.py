@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,17 +13,6 @@ from openmedq.tracking import logger, runs, store
 from tests.tracking.test_runs import Settings
 
 ROOT = Path(__file__).parents[2]
-KILLED = """
-import os, signal, sys
-from openmedq.tracking import logger, runs
-from tests.tracking.test_runs import Settings
-with runs.open_run("train", (), Settings()) as log:
-    for step in range(1, 6):
-        log({"loss": float(step)}, step)
-        if step == 3:
-            log.checkpoint("step-3", 3, {"loss": 3.0})
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -56,24 +43,6 @@ def resume(settings=None, first_step: int = 4):
     with runs.open_run("train", (), settings or Settings()) as log:
         for step in range(first_step, 9):
             log({"loss": float(step)}, step)
-
-
-def test_a_killed_training_goes_on_in_its_run() -> None:
-    leave_checkpoint()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", KILLED], env=environment)
-    assert done.returncode == -signal.SIGKILL
-    (run,) = read_runs()
-    client, _ = store.connect()
-    before = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
-    assert run.info.status == "RUNNING" and before[:3] == [1, 2, 3], "up to the checkpoint nothing is lost"
-    resume()
-    (run,) = read_runs()
-    assert run.info.status == "FINISHED" and run.data.tags["resumed"] == "1"
-    assert run.data.tags["stage.train"] == "finished" and "stage.train.reason" not in run.data.tags
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
-    assert steps == list(range(1, 9))
-    assert not list((paths.PARTIAL / "runs").iterdir())
 
 
 @pytest.mark.parametrize(
