@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from openmedq.evaluation.classifier import Batches
-from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
-from openmedq.evaluation.metrics.classification import auroc
 from openmedq.evaluation.towers.tower import Tower
 from openmedq.model.pixels import normalize
 
@@ -51,25 +49,6 @@ def extract(tower: Tower, batches: Batches, num_rows: int, advance: Callable[[in
         start += len(rows)
         advance(len(rows))
     return features
-
-
-def score(
-    labels: Sequence[Sequence[str]],
-    probabilities: Numbers,
-    classes: Sequence[str],
-    decide: Callable[[Sequence[float]], list[str]],
-) -> dict[str, float]:
-    """Score probabilities (rows, m): CLASSIFICATION_METRICS and AUROC, in [0, 1].
-
-    AUROC is the mean of one class against the rest. Classes without rows, or without other rows, are left out; without
-    any class left, the score is left out.
-    """
-    rows = [(own, decide(row), classes) for own, row in zip(labels, probabilities.tolist(), strict=True)]
-    scores = {metric.name: metric.score(metric.measure(rows)) for metric in CLASSIFICATION_METRICS}
-    everyone = np.arange(len(rows))
-    areas = auroc(mark(labels, classes) > 0, probabilities, everyone, np.ones((1, len(rows))))
-    scores["auroc"] = float(np.mean(areas[np.isfinite(areas)])) if np.isfinite(areas).any() else np.nan
-    return {name: value for name, value in scores.items() if np.isfinite(value)}
 
 
 def predict(

@@ -1,7 +1,5 @@
 """Images that look like slices of a scan, and edits of them, for tests of near copies."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +15,7 @@ from openmedq.config import Normalize
 from openmedq.storage.images import encode as encode_for_storage
 from openmedq.storage.shards import ShardStore
 from tests.stages import toyset
+from tests.storage.drawing import save
 
 SIDE_PX = 256
 GROUP_ROWS = 3
@@ -42,9 +41,7 @@ def draw_slice(seed: int, level: int = 0) -> Image:
 
 def encode(image: Image, quality: int = 92) -> bytes:
     """The image as a JPEG."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    return save(image, "JPEG", quality=quality)
 
 
 def _upscale(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,7 +1,5 @@
 """Damaged files end as rejected rows, a warning, or an error in one line: never another exception, nor silent loss."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from collections import Counter

@@ -88,21 +88,6 @@ def test_auroc_of_ties_and_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.isnan(auroc(np.ones((3, 1), bool), np.zeros((3, 1)), np.arange(3), np.ones((1, 3)))).all()
 
 
-def test_an_interval_has_the_size_of_the_spread_of_new_groups() -> None:
-    """Rows of a group are copies: an interval of rows one by one would be too narrow by the square root of two."""
-    table = make("x", 0.4)
-    columns = table.to_pydict()
-    for name in ("predictions", "probabilities", "labels"):
-        columns[name] = [columns[name][row - row % 2] for row in range(len(table))]
-    copies = pa.table(columns, PREDICTION_SCHEMA)
-    alone = pa.table({**columns, "group": [row % NUM_ROWS for row in range(len(table))]}, PREDICTION_SCHEMA)
-    widths = []
-    for each in (copies, alone):
-        bounds = encoder_table.bound("macro_f1", encoder_table.measure(each, CLASSES, 2000)["macro_f1"])
-        widths.append(bounds["macro_f1_high"] - bounds["macro_f1_low"])
-    assert widths[0] / widths[1] == pytest.approx(2**0.5, rel=0.1)
-
-
 def test_one_group_has_no_interval_and_an_undefined_score_is_absent() -> None:
     table = make("x", 0.4, seeds=(0,), group=0, labels=["a"])
     measured = encoder_table.measure(table, CLASSES, 9)

@@ -1,7 +1,5 @@
 """Zero-shot classification: which rows, which scores, and their metrics."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """An empty project, and datasets whose files are on the loopback servers."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,7 +1,6 @@
 """One file and each fault: the expected bytes or an error, never a part of a file."""
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -89,13 +88,6 @@ def test_a_temporary_status_is_retried(fetch: Fetch, code: int) -> None:
         TARGET.unlink()
         with pytest.raises(TemporaryError, match=rf"openi\.nlm\.nih\.gov answers {code} [A-Z]\w.*\(attempt 5\)"):
             fetch(server, make_set(FILES), attempts=5)
-
-
-def test_retry_after_is_respected(fetch: Fetch) -> None:
-    with serve(SITE, [faults.status(429, retry_after=1).on(PLACE, times=1)]) as server:
-        start = time.monotonic()
-        fetch(server, make_set(FILES))
-        assert time.monotonic() - start >= 0.9
 
 
 def test_a_long_wait_is_given_up(fetch: Fetch) -> None:

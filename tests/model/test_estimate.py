@@ -1,7 +1,5 @@
 """The command `estimate` agrees with counted parameters, torch's counts, and what was measured on one H100."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

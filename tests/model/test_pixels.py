@@ -16,6 +16,7 @@ from openmedq.errors import ModelError
 from openmedq.model.model import build_processor
 from openmedq.model.pixels import decode, normalize
 from openmedq.schema import Image
+from tests.storage.drawing import save
 
 from . import tiny
 
@@ -60,12 +61,6 @@ def draw(size: tuple[int, int], seed: int = 0) -> PIL.Image.Image:
     levels[(abs(x) < 0.1) & (abs(y) < 0.2)] = (250, 30, 40)
     levels[(x < -0.9) & (np.arange(size[1])[:, None] % 40 < 6)] = 255
     return PIL.Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-
-
-def save(image: PIL.Image.Image, file_format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
 
 
 def make_all(size: tuple[int, int]) -> dict[str, bytes]:

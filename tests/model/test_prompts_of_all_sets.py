@@ -1,7 +1,5 @@
 """The prompts of every dataset: the wording of each task, and no text that reveals the answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

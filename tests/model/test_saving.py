@@ -1,7 +1,5 @@
 """save: a merged model and an adapter that give the answers of training, and an error for each way to lose them."""
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable

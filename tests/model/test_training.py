@@ -1,7 +1,5 @@
 """The updates: decay, clipping, parts and phases, what an update's loss depends on, and validations."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any

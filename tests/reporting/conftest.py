@@ -1,7 +1,5 @@
 """A finished run: its scores are of answers by a rule, without a model."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The section about what training rows share with evaluation rows, and the pairs that it shows."""
 
-from __future__ import annotations
-
 import csv
 import json
 from typing import Any

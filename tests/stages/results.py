@@ -1,8 +1,5 @@
 """A small finished run on disk, without a model, for tests of the report and the summary."""
 
-from __future__ import annotations
-
-import io
 import json
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,6 +16,7 @@ from openmedq.evaluation.generate import END, Answer, Answerer
 from openmedq.schema import Sample
 from openmedq.storage.progress import Log, NoLog
 from tests.curate.corpus import Row, make_params, picture, row, write_sets
+from tests.storage.drawing import save
 
 CARDS: dict[str, dict[str, Any]] = {
     "open_vqa": {"access": "open"},
@@ -90,9 +88,7 @@ def _show(row_id: str, split: str, question: str, answer: str, number: int) -> R
 def encode(seed: int) -> bytes:
     """A PNG."""
     pixels = np.random.default_rng(seed).integers(0, 255, (48, 64), np.uint8)
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return save(PIL.Image.fromarray(pixels), "PNG")
 
 
 def _complete_cards() -> None:

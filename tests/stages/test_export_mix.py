@@ -1,7 +1,5 @@
 """`export-mix`: what other libraries read of it, that it goes on after an interruption, and what it refuses."""
 
-from __future__ import annotations
-
 import gc
 import json
 from collections.abc import Callable
@@ -15,7 +13,6 @@ import webdataset
 
 from openmedq import commands, paths
 from openmedq.cli import main
-from openmedq.config.render import render
 from openmedq.curate import export_formats, export_mix
 from openmedq.datasets.local.local import LocalDataset, make_card
 from openmedq.errors import ExportError, ParamsError
@@ -31,21 +28,7 @@ TARGET = Path("out")
 
 @pytest.fixture(autouse=True)
 def _mix(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"{number}.png" for number in range(6)]
-    owndata.write_images(*names)
-    rows = [
-        {"q": f"Where is {name}?", "a": "left", "file": name, "s": "test" if name == "5.png" else "train", "o": ""}
-        for name in names
-    ]
-    rows[1] |= {"o": "left|right"}
-    owndata.write_csv(rows)
-    talk = [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Ho."}]
-    pair = [{"from": "human", "value": "<image>\n<image>\nDiffer?"}, {"from": "gpt", "value": "Yes."}, *talk]
-    owndata.write_json([{"conversations": talk}, {"image": names[:2], "conversations": pair}])
-    first = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"split": "s", "options": "o"}}
-    second = {**owndata.DECLARED, "table": "table.json", "columns": None, "is_private": True, "licence": "own"}
-    params = owndata.build(own=first, talks=second)
-    paths.PARAMS.write_text(render(params))
+    owndata.write_mix()
     monkeypatch.setattr(export_mix, "SHARD_SIZE_BYTES", 3 * export_mix.IMAGE_SIZE_BYTES)
 
 

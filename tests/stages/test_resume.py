@@ -1,7 +1,5 @@
 """`openmedq train` that is killed or asked to stop, and run again: the outputs are those of an undisturbed training."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A training that was killed, stopped or has failed goes on in its run."""
 
-import os
-import signal
 from pathlib import Path
 
 import pytest
@@ -68,28 +66,6 @@ def test_why_a_training_ended_is_a_tag_until_it_is_finished(error: BaseException
     client, _ = store.connect()
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
     assert steps == list(range(1, 9)), "updates 4 and 5 were computed twice"
-
-
-def test_a_stage_that_handles_sigterm_itself_is_stopped_and_resumed() -> None:
-    """As training does: finish the update, write a checkpoint, then exit."""
-    leave_checkpoint()
-    outer = signal.getsignal(signal.SIGTERM)
-    asked = []
-    with pytest.raises(SystemExit) as raised, runs.open_run("train", (), Settings()) as log:
-        before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert asked == [signal.SIGTERM], "the stage goes on after the signal"
-            log({"loss": 1.0}, 1)
-            log.checkpoint("step-1", 1, {"loss": 1.0})
-            raise SystemExit(143)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-    assert raised.value.code == 143 and signal.getsignal(signal.SIGTERM) is outer
-    assert read_runs()[0].info.status == "KILLED"
-    resume(first_step=2)
-    (run,) = read_runs()
-    assert run.info.status == "FINISHED"
 
 
 @pytest.mark.parametrize("change", ["settings", "data", "no checkpoint"])

@@ -1,7 +1,5 @@
 """Errors of the MLflow store are one line; runs of killed processes are closed, others are not."""
 
-from __future__ import annotations
-
 import os
 import sqlite3
 import subprocess
