@@ -31,7 +31,6 @@ def read_one(raw: Path, line: Any) -> Sample | Rejected:
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     row = read_one(tmp_path, RECORD | {"unknown": 1})
-    assert isinstance(row, Sample)
     assert row.id == "pmc_oa/1-PMC1043860_pbio-0030085-g005_1483"
     assert (row.turns[0].question, row.turns[0].answer) == ("", "A figure.")
     assert row.images[0].data == b"not an image"
@@ -42,10 +41,8 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
 
 def test_the_article_comes_from_the_name_or_the_record(tmp_path: Path) -> None:
     row = read_one(tmp_path, RECORD | {"image": "plain.jpg"})
-    assert isinstance(row, Sample)
     assert row.groups.article is None
     row = read_one(tmp_path, RECORD | {"image": "plain.jpg", "pmcid": "PMC7"})
-    assert isinstance(row, Sample)
     assert row.groups.article == "PMC7"
 
 
@@ -53,8 +50,6 @@ def test_the_article_comes_from_the_name_or_the_record(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ({"caption": "c"}, Reason.FIELD_MISSING),
-        ({"image": NAME, "caption": None}, Reason.FIELD_MISSING),
-        ({"image": [NAME], "caption": "c"}, Reason.FIELD_MISSING),
         ({"image": NAME, "caption": " "}, Reason.ANSWER_EMPTY),
         ({"image": "absent.jpg", "caption": "c"}, Reason.IMAGE_MISSING),
         ({"image": "..", "caption": "c"}, Reason.IMAGE_MISSING),
@@ -91,5 +86,4 @@ def test_a_sample_has_the_license_of_its_article_if_the_list_is_present(tmp_path
     (tmp_path / "oa_file_list.csv").write_text("File,Accession ID,License\nx,PMC7,CC BY-NC\n", encoding="utf-8")
     for article, licence in (("PMC7", "CC-BY-NC"), ("PMC8", card.licence)):
         row = read_one(tmp_path, RECORD | {"image": "plain.jpg", "pmcid": article})
-        assert isinstance(row, Sample)
         assert row.licence == licence

@@ -18,15 +18,9 @@ from tests.datasets.conftest import (
 from tests.fetch import round_trip
 from tests.fetch.conftest import Fetch
 from tests.servers import faults, publish, serve
-from tests.servers.physionet import READER
 
+pytestmark = pytest.mark.usefixtures("login")
 PROJECT = "physionet.org/files/mimic-cxr-jpg/2.1.0"
-
-
-@pytest.fixture(autouse=True)
-def password(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
-        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

@@ -80,7 +80,6 @@ def test_the_page_and_markdown_show_the_same(project: None) -> None:
 
 def test_what_may_be_compared_is_in_the_cells(project: None) -> None:
     section = encoders.describe(make_results())
-    assert section is not None
     table = section.tables[0]
     assert table.columns == ("ours", "from scratch", "mine", "PubMedCLIP", "PMC-CLIP", "BiomedCLIP")
     rows = list(table.rows)
@@ -96,7 +95,6 @@ def test_what_may_be_compared_is_in_the_cells(project: None) -> None:
 
 def test_differences_are_those_of_the_comparison(project: None) -> None:
     section = encoders.describe(make_results())
-    assert section is not None
     table = section.tables[-1]
     assert table.title == "Macro-F1, ours minus from scratch"
     predictions = {name: pq.read_table(paths.TRANSFER / name / "predictions.parquet") for name in ("ours", "scratch")}

@@ -24,6 +24,7 @@ from openmedq.training.trainer import Trainer
 from tests.stages import stopping
 from tests.stages.results import write_learning, write_run
 from tests.stages.test_train import params
+from tests.tracking.test_runs import read_runs
 
 pytestmark = [pytest.mark.usefixtures("torch_on_one_thread"), pytest.mark.xdist_group("resume")]
 
@@ -84,11 +85,6 @@ def start(folder: Path, stop: str = "never:-1") -> tuple[int, str]:
     command = [sys.executable, "-m", "openmedq", "train"]
     done = subprocess.run(command, env=stopping.environment(folder, stop), capture_output=True, text=True)
     return done.returncode, done.stderr
-
-
-def read_runs() -> list[Any]:
-    client, experiment_id = store.connect()
-    return list(client.search_runs([experiment_id]))
 
 
 def check_one_run() -> None:

@@ -30,7 +30,6 @@ def test_images_are_found_at_any_depth_and_no_name_leads_elsewhere(tmp_path: Pat
         (tmp_path / "images/deep/down/a.jpg").write_bytes(b"a")
     with open_images(tmp_path, "images.zip", "images") as pictures:
         image = pictures.find("a.jpg")
-        assert image is not None
         assert (image.data if image.path is None else image.path.read_bytes()) == b"a"
         for name in ("b.jpg", "..", "", "/", "a.jpg/..", "x" * 5000, "a\0.jpg", "\ud800.jpg"):
             assert pictures.find(name) is None
@@ -48,7 +47,6 @@ def test_a_pictures_ending_may_be_in_capitals(tmp_path: Path, is_packed: bool) -
     with open_images(tmp_path, "pictures.zip" if is_packed else "pictures") as pictures:
         for asked, meant in (("a.jpg", "a.JPG"), ("b.JPG", "b.jpg"), ("c.jpg", "c.jpg"), ("c.JPG", "c.JPG")):
             found = pictures.find(asked)
-            assert found is not None
             assert found.image_id == asked
             assert (found.data or (found.path and found.path.read_bytes())) == meant.encode()
         assert pictures.find("a.png") is None
