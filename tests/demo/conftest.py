@@ -9,7 +9,10 @@ import pytest
 from openmedq import paths
 from tests.stages.results import write_scores
 
-SOURCES = {"open_vqa": {"access": "open", "origin": "mirror", "rows": 17, "licences": {"CC0-1.0": 17}}}
+SOURCES = {
+    name: {"access": "open", "origin": origin, "rows": 17, "licences": {"CC0-1.0": 17}}
+    for name, origin in (("open_vqa", "mirror"), ("open_text", "miniature"))
+}
 
 
 @pytest.fixture(scope="package")
