@@ -65,6 +65,7 @@ def outputs(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
     return {
         "metrics": json.loads(evaluate.METRICS.read_text(encoding="utf-8")),
         "logged": run.data.metrics,
+        "described": run.data.tags["mlflow.note.content"],
         "table": {row.pop("of"): row for row in rows},
         "pages": [
             read_html((paths.REPORT / "index.html").read_text(encoding="utf-8")),
@@ -102,6 +103,7 @@ def test_the_numbers_of_every_metric_are_equal_everywhere(outputs: dict[str, Any
     (of_dvc,) = json.loads(shown.stdout)[""]["data"].values()
     results = outputs["card"]
     assert {metric["name"] for metric in metrics["metrics"]} == {metric.name for metric in ALL}
+    assert "First letter, clean rows **" in outputs["described"].splitlines()[0]
     for source, title in SOURCES.items():
         for metric in ALL:
             _compare(metric, metrics[source], of_dvc["data"][source], outputs["table"][source])
