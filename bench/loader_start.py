@@ -25,6 +25,7 @@ from unittest.mock import patch
 import mix
 import numpy as np
 import psutil
+import trainers
 
 import openmedq
 from openmedq import config
@@ -87,7 +88,7 @@ def measure(folder: Path, method: str, num_workers: int) -> dict[str, float]:
     tokenizer = language.load_tokenizer(str(folder / "tokenizer"))
     processor = models.build_processor(tokenizer, settings.vision)
     samples = mix.open_rows(folder, index, num_workers, folder / f"rows-{method}-{num_workers}.npy")
-    rows = mix.encode_rows(samples, processor, settings)
+    rows = trainers.encode_rows(samples, processor, settings)
     del index
     chosen = np.random.default_rng(0).integers(0, len(few), (NUM_BATCHES, BATCH_SIZE))
     jobs = (Job(np.sort(each), update) for update, each in enumerate(chosen))

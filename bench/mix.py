@@ -1,4 +1,4 @@
-"""What `train.py` and `train_gpu.py` share: rows like the mix's in shards, and a timed run of either trainer.
+"""Rows like the mix's in shards, for `train.py`, `train_gpu.py` and `loader_start.py`.
 
 60 % of the rows are captions, 25 % short questions, both with a JPEG of varied size, 15 % questions with a long text
 and no image. Words and pixels are drawn at random.
@@ -8,90 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
-import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
 import pyarrow as pa
-import torch
-import transformers
-from transformers import TrainerCallback, TrainingArguments
 
-from openmedq.config import Normalize, Train
-from openmedq.model import encoders, prompt, speed
-from openmedq.model.batch import collate
+from openmedq.config import Normalize
+from openmedq.model import prompt
 from openmedq.schema import EncodedImage, Provenance, Sample, Task, Turn
-from openmedq.storage.progress import NoLog
 from openmedq.storage.shards import ShardStore
-from openmedq.training import data, devices, optimizer
-from openmedq.training.checkpoint import Checkpoints
-from openmedq.training.data import EncodedRows, Piece, Row
-from openmedq.training.history import History
-from openmedq.training.learner import Learner
-from openmedq.training.optimizer import scale
-from openmedq.training.order import Order, count_open_groups
-from openmedq.training.trainer import Trainer
+from openmedq.training.order import count_open_groups
 
 SOURCE = "bench"
 NUM_IMAGES = 192  # different ones, shared by the rows
-
-
-@dataclass
-class Timed:
-    """What a run measured: updates after the first `skip`."""
-
-    seconds: float = 0.0
-    cpu_s: float = 0.0
-    num_samples: int = 0
-    num_real: int = 0  # tokens without padding
-    num_slots: int = 0
-    num_images: int = 0
-    wait_s: float = 0.0
-    memory_gb: float = 0.0
-    first_loss: float = float("nan")
-    start_s: float = 0.0  # until the first batch was there
-
-    @property
-    def samples_per_s(self) -> float:
-        """Speed."""
-        return self.num_samples / self.seconds
-
-    @property
-    def padding(self) -> float:
-        """Share of the token slots."""
-        return 1 - self.num_real / self.num_slots
-
-
-@dataclass
-class Clock:
-    """Marks the end of update `skip` and of the last one, with all work of the device done."""
-
-    device: torch.device
-    skip: int
-    last: int
-    times: dict[int, tuple[float, float]] = field(default_factory=dict)  # step: elapsed, and CPU of this process
-
-    def tick(self, step: int) -> bool:
-        """Count an update, from 1; return whether it is measured."""
-        if step in (self.skip, self.last):
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.times[step] = (time.perf_counter(), time.process_time())
-        return step > self.skip
-
-    def read(self, timed: Timed) -> None:
-        """Set the duration of the measured updates."""
-        timed.seconds, timed.cpu_s = (
-            end - start for start, end in zip(self.times[self.skip], self.times[self.last], strict=True)
-        )
-
-
-# Data -----------------------------------------------------------------------------------------------------------------
 
 
 def make_samples(num_rows: int, num_words: int, caption_words: int, sides_px: tuple[int, int]) -> Iterator[Sample]:
@@ -177,221 +109,6 @@ def read_texts(samples: Sequence[Sample]) -> Iterator[str]:
             yield f"{prompt.request(sample.task, turn)}\nAnswer: {prompt.respond(sample.task, turn)}"
 
 
-# Our trainer ----------------------------------------------------------------------------------------------------------
-
-
-class _NoCheckpoints(Checkpoints):
-    def save(self, *_: Any) -> str:
-        """Write nothing."""
-        return ""
-
-    def resume(self, *_: Any) -> History:
-        """Start anew."""
-        return History()
-
-
-@dataclass
-class _TimedTrainer(Trainer):
-    clock: Any = None
-    timed: Any = None
-
-    def _update(self, number: int, epoch: int, micros: Any) -> Any:
-        if not number:
-            self.timed.start_s = time.perf_counter() - self.timed.start_s
-        pending = super()._update(number, epoch, micros)
-        if self.clock.tick(number + 1):
-            for micro in micros:
-                self.timed.num_samples += len(micro.rows)
-                self.timed.num_real += int(micro.batch.mask.sum())
-                self.timed.num_slots += micro.batch.mask.numel()
-                self.timed.num_images += len(micro.batch.pixels)
-        return pending
-
-
-@dataclass
-class _Log(NoLog):
-    timed: Timed
-    skip: int
-
-    def __call__(self, metrics: Any, step: int | None) -> None:
-        """Keep memory and waits."""
-        if step is not None and step > self.skip:
-            self.timed.wait_s += metrics.get("data_wait_s", 0.0)
-            self.timed.memory_gb = max(self.timed.memory_gb, metrics.get("memory_gb", 0.0))
-
-
-def run_ours(
-    model: Any,
-    processor: Any,
-    samples: Any,
-    groups: np.ndarray[Any, np.dtype[np.int64]],
-    settings: Train,
-    device: torch.device,
-    *,
-    num_updates: int,
-    skip: int,
-    num_workers: int = 0,
-) -> Timed:
-    """Train with openmedq's loop. `samples` are rows of a store or encoded ones (`EncodedRows`)."""
-    settings = settings.model_copy(update={"max_steps": num_updates})
-    own = devices.start(settings, device.type)
-    speed.prepare(model, settings, device)
-    timed = Timed()
-    trainer = _TimedTrainer(
-        learner=Learner(model, settings),
-        dataset=samples if isinstance(samples, EncodedRows) else encode_rows(samples, processor, settings),
-        order=Order(np.ones(len(samples), np.float32), groups, settings.seed, settings.batch_size),
-        held_out=np.zeros(0, np.int64),
-        sources=np.zeros(len(samples), np.int64),
-        source_names=[SOURCE],
-        settings=settings,
-        devices=own,
-        log=_Log(timed, skip),
-        checkpoints=_NoCheckpoints({}, own, Path()),
-        num_workers=num_workers,
-        pad_id=processor.tokenizer.pad_token_id,
-        clock=Clock(device, skip, num_updates),
-        timed=timed,
-    )
-    timed.start_s = time.perf_counter()
-    history = trainer.train()
-    trainer.clock.read(timed)
-    timed.first_loss = history.losses[0]
-    return timed
-
-
-def encode_rows(samples: Sequence[Sample], processor: Any, settings: Train) -> EncodedRows:
-    """Return the rows as our loader reads them."""
-    return EncodedRows(samples, processor, encoders.count_patches(settings.vision), settings.max_tokens)
-
-
-def fill(rows: EncodedRows) -> Iterator[Row]:
-    """Yield all rows, which stay in the cache."""
-    data.MAX_CACHE_BYTES = 2**33
-    for number in range(len(rows)):
-        yield from rows[Piece(np.array([number]), np.array([np.nan], np.float32))]
-
-
 def open_rows(folder: Path, index: pa.Table, num_workers: int, shared: Path | None = None) -> Sequence[Sample]:
     """Open the shards as the stage `train` does."""
     return ShardStore(folder).take(index, num_groups=count_open_groups(num_workers), shared=shared)
-
-
-# transformers' trainer ------------------------------------------------------------------------------------------------
-
-
-class StockRows(torch.utils.data.Dataset[dict[str, Any]]):
-    """Rows in a given order, with images prepared by the saved processor, as users of `Trainer` do."""
-
-    def __init__(self, samples: Sequence[Sample], order: Sequence[int], processor: Any, settings: Train) -> None:
-        self._samples, self._order, self._processor, self._settings = samples, order, processor, settings
-        self._num_patches = encoders.count_patches(settings.vision)
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        sample = self._samples[self._order[place]]
-        encoded = prompt.encode(sample, self._processor.tokenizer, self._num_patches, self._settings.max_tokens)
-        row: dict[str, Any] = {"input_ids": encoded.ids, "labels": encoded.labels, "pixel_values": None}
-        if sample.images:
-            opened = [PIL.Image.open(io.BytesIO(image.data or b"")) for image in sample.images]
-            row["pixel_values"] = self._processor.image_processor(opened, return_tensors="pt")["pixel_values"]
-        return row
-
-
-class _Timer(TrainerCallback):
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.is_measured = clock, False
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Mark an update."""
-        self.clock.tick(state.global_step)
-        self.is_measured = state.global_step >= self.clock.skip
-
-
-class _TimedStock(transformers.Trainer):
-    timer: _Timer
-    timed: Timed
-
-    def compute_loss(self, model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
-        """Count the tokens."""
-        if self.timer.is_measured:
-            mask = inputs["attention_mask"]
-            self.timed.num_samples += len(mask)
-            self.timed.num_real += inputs.pop("num_real")
-            self.timed.num_slots += mask.numel()
-            self.timed.num_images += len(inputs.get("pixel_values", ()))
-        inputs.pop("num_real", None)
-        return super().compute_loss(model, inputs, *rest, **options)
-
-
-def run_stock(
-    model: Any,
-    processor: Any,
-    rows: Any,
-    settings: Train,
-    device: torch.device,
-    folder: Path,
-    *,
-    num_updates: int,
-    skip: int,
-    sampling: str = "sequential",
-    num_workers: int = 0,
-) -> Timed:
-    """Train with transformers' `Trainer`: same optimizer and schedule, each micro batch padded to its longest row."""
-    torch.use_deterministic_algorithms(False)
-    timed, timer = Timed(), _Timer(Clock(device, skip, num_updates))
-    micro = int(settings.micro_batch_size)
-
-    def collate_stock(picked: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = collate(
-            [row["input_ids"] for row in picked],
-            [],
-            pad_id=processor.tokenizer.pad_token_id,
-            labels=[row["labels"] for row in picked],
-        )
-        found: dict[str, Any] = {"input_ids": batch.ids, "attention_mask": batch.mask, "labels": batch.labels}
-        found["num_real"] = int(batch.mask.sum())
-        shown = [row["pixel_values"] for row in picked if row["pixel_values"] is not None]
-        return found | ({"pixel_values": torch.cat(shown)} if shown else {})
-
-    trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
-    adam = optimizer.build(trained, settings)
-    for group in adam.param_groups:
-        group["lr"] = group["rate"]
-    num_warmup = round(settings.warmup * num_updates)
-    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: scale(step, num_warmup, num_updates))
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    trainer = _TimedStock(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(folder),
-            per_device_train_batch_size=micro,
-            gradient_accumulation_steps=settings.batch_size // micro,
-            max_steps=num_updates,
-            max_grad_norm=settings.max_grad_norm,
-            bf16=settings.precision == "bf16",
-            use_cpu=device.type == "cpu",
-            train_sampling_strategy=sampling,
-            dataloader_num_workers=num_workers,
-            logging_strategy="steps",
-            logging_steps=num_updates,
-            logging_first_step=True,
-            save_strategy="no",
-            report_to=[],
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            seed=settings.seed,
-        ),
-        train_dataset=rows,
-        data_collator=collate_stock,
-        optimizers=(adam, schedule),
-        callbacks=[timer],
-    )
-    trainer.remove_callback(transformers.PrinterCallback)
-    trainer.timer, trainer.timed = timer, timed
-    trainer.train()
-    timer.clock.read(timed)
-    timed.first_loss = next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
-    return timed

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from openmedq import paths
-from openmedq.datasets import catalogue
-from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets import catalogue, registry
+from openmedq.datasets.card import Card
 from openmedq.schema import SAMPLE_SCHEMA, VERDICT_SCHEMA, Role, Task
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import open_writer
@@ -41,9 +41,11 @@ def write(num_rows: int) -> None:
         cards[name] = _make_card(name)
         _write_dataset(name, own, pool, np.random.default_rng(number))
         ids = np.arange(10, own, 33)  # none of them is an evaluation row
-        decisions += [(f"{name}/{each}", f"{name}/{each - 1}", "duplicate exact") for each in ids if each % 50]
+        decisions += [
+            (f"{name}/{each}", f"{name}/{each - 1}", "duplicate exact", "same text") for each in ids if each % 50
+        ]
     paths.VERDICTS.mkdir(parents=True)
-    columns = [dict(zip(("id", "kept_id", "reason"), each, strict=True)) for each in decisions]
+    columns = [dict(zip(("id", "kept_id", "reason", "tier"), each, strict=True)) for each in decisions]
     pq.write_table(pa.Table.from_pylist(columns, VERDICT_SCHEMA), paths.VERDICTS / "verdicts.parquet")
     paths.CATALOGUE.write_text(catalogue.render(cards, dict.fromkeys(cards, "bench.py")), encoding="utf-8")
 
@@ -107,16 +109,6 @@ def _empty_lists(size: int, name: str) -> pa.Array:
 
 
 def _make_card(name: str) -> Card:
-    return Card(
-        id=name,
-        title=name,
-        homepage="https://example.org/",
-        citation=name,
-        licence="CC0-1.0",
-        access=Access.OPEN,
-        task=Task.TEXT_QA,
-        modality="text",
-        files=(File(path="rows.json", url="https://example.org/rows.json"),),
-        roles={"train": Role.TRAIN, "test": Role.EVALUATION},
-        published_rows={"train": 1, "test": 1},
-    )
+    roles = {"train": Role.TRAIN, "test": Role.EVALUATION}
+    changes = {"id": name, "title": name, "roles": roles, "published_rows": dict.fromkeys(roles, 1)}
+    return registry.load("medqa").card.model_copy(update={**changes, "licence": "CC0-1.0"})

@@ -26,6 +26,7 @@ from typing import Any
 import mix
 import numpy as np
 import torch
+import trainers
 
 import openmedq
 from openmedq import config
@@ -66,7 +67,7 @@ def measure(settings: Train, folder: Path, index: Any, texts: list[str], num_rou
     groups = index["row_group"].to_numpy().astype(np.int64)
     ordered = Order(np.ones(len(index), np.float32), groups, settings.seed, settings.batch_size).draw(0).tolist()
     cpu = torch.device("cpu")
-    results: dict[str, list[mix.Timed]] = {}
+    results: dict[str, list[trainers.Timed]] = {}
     for _ in range(num_rounds):
         for stage in ("openmedq", "Trainer", "Trainer, by length", "openmedq, in memory", "Trainer, in memory"):
             torch.manual_seed(settings.seed)
@@ -76,21 +77,21 @@ def measure(settings: Train, folder: Path, index: Any, texts: list[str], num_rou
             if stage.startswith("openmedq"):
                 rows: Any = samples
                 if "memory" in stage:
-                    rows = mix.encode_rows(samples, processor, settings)
-                    list(mix.fill(rows))
-                timed = mix.run_ours(model, processor, rows, groups, settings, cpu, **options)
+                    rows = trainers.encode_rows(samples, processor, settings)
+                    list(trainers.fill(rows))
+                timed = trainers.run_ours(model, processor, rows, groups, settings, cpu, **options)
             else:
-                rows = mix.StockRows(samples, ordered, processor, settings)
+                rows = trainers.StockRows(samples, ordered, processor, settings)
                 if "memory" in stage:
                     rows = [rows[number] for number in range(len(rows))]
                 if "length" in stage:
                     options["sampling"] = "group_by_length"
-                timed = mix.run_stock(model, processor, rows, settings, cpu, folder / "stock", **options)
+                timed = trainers.run_stock(model, processor, rows, settings, cpu, folder / "stock", **options)
             results.setdefault(stage, []).append(timed)
     report(results, settings.precision)
 
 
-def report(results: dict[str, list[mix.Timed]], precision: str) -> None:
+def report(results: dict[str, list[trainers.Timed]], precision: str) -> None:
     """Print medians and ratios; the first losses must agree."""
     losses = {stage: each[0].first_loss for stage, each in results.items() if "length" not in stage}
     expected = losses["openmedq"]

@@ -35,6 +35,8 @@ from unittest.mock import patch
 import mix
 import numpy as np
 import torch
+import trainers
+import transformers
 from transformers import LlamaForCausalLM
 
 import openmedq
@@ -147,12 +149,12 @@ class Bench:
         self._tokenizer.chat_template = models.CHAT_TEMPLATE
         self._tokenizer.model_max_length = self._settings.max_tokens
         self._processor = models.build_processor(self._tokenizer, self._settings.vision)
-        self._encoded = mix.encode_rows(samples, self._processor, self._settings)
+        self._encoded = trainers.encode_rows(samples, self._processor, self._settings)
         self._meta = sizes.build(self._settings)
-        lengths = [len(row.ids) for row in mix.fill(self._encoded)]
+        lengths = [len(row.ids) for row in trainers.fill(self._encoded)]
         print(
             f"{torch.cuda.get_device_name() if self._device.type == 'cuda' else 'CPU'}, torch {torch.__version__}, "
-            f"transformers {mix.transformers.__version__}; {num_rows} rows of about {np.mean(lengths):.0f} tokens, "
+            f"transformers {transformers.__version__}; {num_rows} rows of about {np.mean(lengths):.0f} tokens, "
             f"{arguments.updates} updates of {self._settings.batch_size} rows after {arguments.skip}"
         )
         print(f"{'':<40} samples/s  tokens/s   MFU padding  wait first batch  memory 1st loss")
@@ -174,7 +176,7 @@ class Bench:
         torch.cuda.empty_cache()
         return failure or self._render(timed, peak)
 
-    def _measure(self, stage: Stage, settings: Train) -> mix.Timed:
+    def _measure(self, stage: Stage, settings: Train) -> trainers.Timed:
         torch.manual_seed(settings.seed)
         model = self._build(settings)
         groups = self._index["row_group"].to_numpy().astype(np.int64)
@@ -183,13 +185,13 @@ class Bench:
             order = Order(np.ones(len(self._index), np.float32), groups, settings.seed, settings.batch_size).draw(0)
             rows = self._make_stock(order.tolist(), settings)
             stock = self._folder / "stock"
-            return mix.run_stock(model, self._processor, rows, settings, self._device, stock, **options)
+            return trainers.run_stock(model, self._processor, rows, settings, self._device, stock, **options)
         samples: Any = self._encoded
         if stage.from_shards:
             options["num_workers"] = self._arguments.workers
             shared = self._folder / "rows.npy"
             samples = mix.open_rows(self._folder, self._index, self._arguments.workers, shared)
-        return mix.run_ours(model, self._processor, samples, groups, settings, self._device, **options)
+        return trainers.run_ours(model, self._processor, samples, groups, settings, self._device, **options)
 
     def _build(self, settings: Train) -> Any:
         """Build the model as the stage `train` does, around a language model of random weights on the device."""
@@ -207,7 +209,7 @@ class Bench:
 
     def _make_stock(self, order: list[int], settings: Train) -> list[dict[str, Any]]:
         """Return the encoded rows as `Trainer` takes them."""
-        rows = list(mix.fill(self._encoded))
+        rows = list(trainers.fill(self._encoded))
         return [
             {
                 "input_ids": rows[number].ids,
@@ -219,7 +221,7 @@ class Bench:
             for number in order
         ]
 
-    def _render(self, timed: mix.Timed, peak: float) -> str:
+    def _render(self, timed: trainers.Timed, peak: float) -> str:
         flops = sizes.count_flops(self._meta, self._settings, timed.num_real, timed.num_images, 0)
         useful = sum(each for name, each in flops.items() if name not in NOT_COMPUTE)
         mfu = useful / timed.seconds / (self._arguments.peak_tflops * 1e12)

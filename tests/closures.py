@@ -1,7 +1,5 @@
 """What a stage's process imports of this project, read from the code: the measure of its deps in dvc.yaml."""
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Iterable
 from functools import cache

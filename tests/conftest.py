@@ -2,8 +2,6 @@
 
 # ruff: noqa: E402  the environment is cleared before any import that reads it
 
-from __future__ import annotations
-
 import atexit
 import logging
 import os

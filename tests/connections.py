@@ -5,8 +5,6 @@ not loopback, one a line. It sees what Python opens, in the command and in all t
 each connection, whichever library asks for it.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

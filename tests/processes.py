@@ -1,7 +1,6 @@
-"""Processes: found in /proc, and waited for."""
+"""Processes: found in /proc, and waited for; and free ports."""
 
-from __future__ import annotations
-
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -36,3 +35,10 @@ def find_stages(stage: str, root: Path) -> set[int]:
         except OSError:  # gone meanwhile
             continue
     return found
+
+
+def find_port() -> int:
+    """A free port of loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

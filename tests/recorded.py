@@ -1,7 +1,5 @@
 """A `Log` that keeps what a stage logs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from openmedq.storage.progress import Answers

@@ -1,7 +1,5 @@
 """The code dependencies in dvc.yaml are exactly the modules that each stage's process loads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

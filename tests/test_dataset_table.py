@@ -1,7 +1,5 @@
 """The table of datasets in docs/ agrees with the cards and the readers; the README is short."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from openmedq.datasets import BENCHMARKS, SOURCES

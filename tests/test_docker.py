@@ -1,7 +1,5 @@
 """compose.yaml and the entrypoint of its images: services are confined, and secrets come from files."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The pages and scripts of docs/ are right about commands and settings, and the Slurm script does what it says."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

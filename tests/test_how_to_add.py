@@ -1,7 +1,5 @@
 """The code of docs/how-to/add-*.md works: the dataset runs through the stages, and the encoder returns tokens."""
 
-from __future__ import annotations
-
 import json
 import re
 import sys

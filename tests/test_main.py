@@ -1,7 +1,5 @@
 """The command line in a project without outputs: errors are one line, and nothing is written."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

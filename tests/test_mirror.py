@@ -1,7 +1,5 @@
 """Folders of the local data folder match datasets by the names of archives, repositories and records."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from pathlib import Path

@@ -1,9 +1,6 @@
 """Small datasets on disk, as `normalize` and `catalogue` write them, for tests of the stages that read them."""
 
-from __future__ import annotations
-
 import hashlib
-import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +16,7 @@ import yaml
 from openmedq import paths
 from openmedq.config import Params, parse
 from openmedq.schema import SAMPLE_SCHEMA
+from tests.storage.drawing import save
 
 Row = dict[str, Any]
 
@@ -31,7 +29,7 @@ def picture(seed: int, *, flip_bits: int = 0, lighter: int = 0) -> Row:
     name = f"{seed}-{flip_bits}-{lighter}"
     pixels = hashlib.sha256(name.encode()).hexdigest()
     return {
-        "image": {"bytes": _encode(thumbnail), "path": None},
+        "image": {"bytes": save(PIL.Image.fromarray(thumbnail.reshape(32, 32)), "PNG"), "path": None},
         "image_id": name,
         "sha256": pixels,
         "pixels_sha256": pixels,
@@ -40,12 +38,6 @@ def picture(seed: int, *, flip_bits: int = 0, lighter: int = 0) -> Row:
         "width": 64,
         "height": 48,
     }
-
-
-def _encode(thumbnail: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(thumbnail.reshape(32, 32)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def row(row_id: str, split: str, question: str, answer: str, *pictures: Row, **more: Any) -> Row:

@@ -1,9 +1,9 @@
 """Images that look like slices of a scan, and edits of them, for tests of near copies."""
 
-from __future__ import annotations
-
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from PIL import ImageDraw, ImageEnhance
 from PIL.Image import Image, Resampling, Transpose
 
+from openmedq.config import Normalize
+from openmedq.storage.images import encode as encode_for_storage
+from openmedq.storage.shards import ShardStore
+from tests.stages import toyset
+from tests.storage.drawing import save
+
 SIDE_PX = 256
+GROUP_ROWS = 3
 
 
 def draw_slice(seed: int, level: int = 0) -> Image:
@@ -34,9 +41,7 @@ def draw_slice(seed: int, level: int = 0) -> Image:
 
 def encode(image: Image, quality: int = 92) -> bytes:
     """The image as a JPEG."""
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+    return save(image, "JPEG", quality=quality)
 
 
 def _upscale(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,3 +95,16 @@ EDITS: dict[str, Callable[[Image], Image]] = {
     "beside another": _beside_another,
     "half": _left_half,
 }
+
+
+def write_images(samples: Path, source: str, images: Mapping[str, Image | bytes]) -> dict[str, str]:
+    """Write a row an image; returns {pixels_sha256: name}."""
+    settings = Normalize(row_group_rows=GROUP_ROWS)
+    (samples / source).mkdir(parents=True)
+    rows, names = [], {}
+    for name, image in images.items():
+        encoded = encode_for_storage(image if isinstance(image, bytes) else encode(image), settings)
+        names[encoded.pixels_sha256] = name
+        rows.append(replace(toyset.make_sample(name), id=f"{source}/{name}", source=source, images=(encoded,)))
+    ShardStore(samples / source).write(rows, settings)
+    return names

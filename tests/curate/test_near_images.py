@@ -9,43 +9,14 @@ import pyarrow as pa
 import pytest
 from PIL.Image import Image
 
-from openmedq.config import Normalize
 from openmedq.curate import near_images
 from openmedq.curate.image_comparison import MIN_SIDE_PX, Start, compare
 from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, find_copies
 from openmedq.curate.reasons import Tier
-from openmedq.schema import Provenance, Sample, Task, Turn
 from openmedq.storage.decoding import Inline
-from openmedq.storage.images import encode as encode_for_storage
 from openmedq.storage.shards import ShardStore
 
-from .drawn import EDITS, draw_slice, encode
-
-SETTINGS = Normalize(row_group_rows=3)
-
-
-def _write(samples: Path, source: str, images: dict[str, Image | bytes]) -> dict[str, str]:
-    """Write a row an image; returns {pixels_sha256: name}."""
-    (samples / source).mkdir(parents=True)
-    rows, names = [], {}
-    for name, image in images.items():
-        encoded = encode_for_storage(image if isinstance(image, bytes) else encode(image), SETTINGS)
-        names[encoded.pixels_sha256] = name
-        rows.append(
-            Sample(
-                id=f"{source}/{name}",
-                source=source,
-                split="train",
-                task=Task.VQA,
-                modality="radiology",
-                licence="CC0-1.0",
-                provenance=Provenance("rows.json", name),
-                turns=(Turn("What is shown?", "a scan"),),
-                images=(encoded,),
-            )
-        )
-    ShardStore(samples / source).write(rows, SETTINGS)
-    return names
+from .drawn import EDITS, draw_slice, write_images
 
 
 def _find(samples: Path, executor: object = None) -> pa.Table:
@@ -63,11 +34,11 @@ def _name(table: pa.Table, own: dict[str, str], other: dict[str, str]) -> set[tu
 
 
 def test_edited_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
-    own = _write(tmp_path, "evaluation", {"first": draw_slice(1), "second": draw_slice(2)})
+    own = write_images(tmp_path, "evaluation", {"first": draw_slice(1), "second": draw_slice(2)})
     planted: dict[str, Image | bytes] = {name: edit(draw_slice(1)) for name, edit in EDITS.items()}
     planted |= {f"patient {seed}": draw_slice(seed) for seed in range(3, 20)}
     planted |= {"next slice": draw_slice(1, level=1)}
-    other = _write(tmp_path, "training", planted)
+    other = write_images(tmp_path, "training", planted)
     table = _find(tmp_path)
     found = _name(table, own, other)
     assert found == {("first", name, "near image") for name in EDITS} | {("first", "next slice", "same series")}
@@ -76,29 +47,29 @@ def test_edited_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
 
 
 def test_the_same_pixels_are_no_near_copy(tmp_path: Path) -> None:
-    _write(tmp_path, "evaluation", {"first": draw_slice(1)})
-    _write(tmp_path, "training", {"same": draw_slice(1), "other": draw_slice(2)})
+    write_images(tmp_path, "evaluation", {"first": draw_slice(1)})
+    write_images(tmp_path, "training", {"same": draw_slice(1), "other": draw_slice(2)})
     assert _find(tmp_path).num_rows == 0
 
 
 def test_one_panel_of_an_evaluation_figure_is_found(tmp_path: Path) -> None:
-    own = _write(tmp_path, "evaluation", {"figure": EDITS["beside another"](draw_slice(1))})
-    other = _write(tmp_path, "training", {"panel": draw_slice(1), "else": draw_slice(4)})
+    own = write_images(tmp_path, "evaluation", {"figure": EDITS["beside another"](draw_slice(1))})
+    other = write_images(tmp_path, "training", {"panel": draw_slice(1), "else": draw_slice(4)})
     assert _name(_find(tmp_path), own, other) == {("figure", "panel", "near image")}
 
 
 def test_blank_and_tiny_images_resemble_nothing(tmp_path: Path) -> None:
     tiny = draw_slice(1).resize((MIN_SIDE_PX - 1,) * 2)
     blank = PIL.Image.new("L", (256, 256), 7)
-    _write(tmp_path, "evaluation", {"blank": blank, "slice": draw_slice(1)})
-    _write(tmp_path, "training", {"tiny": tiny, "blank": PIL.Image.new("L", (256, 200), 9)})
+    write_images(tmp_path, "evaluation", {"blank": blank, "slice": draw_slice(1)})
+    write_images(tmp_path, "training", {"tiny": tiny, "blank": PIL.Image.new("L", (256, 200), 9)})
     assert _find(tmp_path).num_rows == 0
 
 
 def test_the_result_does_not_depend_on_batches_or_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write(tmp_path, "evaluation", {f"image {seed}": draw_slice(seed) for seed in range(3)})
+    write_images(tmp_path, "evaluation", {f"image {seed}": draw_slice(seed) for seed in range(3)})
     edited = {f"{name} {seed}": EDITS[name](draw_slice(seed)) for seed in range(3) for name in ("cropped", "mirrored")}
-    _write(tmp_path, "training", edited)
+    write_images(tmp_path, "training", edited)
     table = _find(tmp_path)
     assert table.num_rows == 6
     monkeypatch.setattr(near_images, "NUM_SEARCHED", 1)
@@ -108,9 +79,9 @@ def test_the_result_does_not_depend_on_batches_or_processes(tmp_path: Path, monk
 
 
 def test_only_row_groups_with_candidates_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _write(tmp_path, "evaluation", {"first": draw_slice(1)})
+    write_images(tmp_path, "evaluation", {"first": draw_slice(1)})
     planted = {f"patient {seed}": draw_slice(seed) for seed in range(3, 12)} | {"copy": EDITS["cropped"](draw_slice(1))}
-    _write(tmp_path, "training", planted)
+    write_images(tmp_path, "training", planted)
     read = []
 
     class Store(ShardStore):
@@ -153,14 +124,14 @@ def test_real_copies_are_found_and_real_look_alikes_are_not(tmp_path: Path, real
     if not paths:
         pytest.skip("OPENMEDQ_REAL_DATA holds no VQA-RAD images")
     images = {path.stem: PIL.Image.open(path).convert("L") for path in paths}
-    own = _write(tmp_path, "evaluation", {path.stem: path.read_bytes() for path in paths})
+    own = write_images(tmp_path, "evaluation", {path.stem: path.read_bytes() for path in paths})
     planted: dict[str, Image | bytes] = {
         f"{name} {edit}": EDITS[edit](image)
         for name, image in images.items()
         for edit in ("scaled", "cropped", "mirrored", "rotated")
     }
     planted |= {path.stem: path.read_bytes() for path in sorted(folder.glob("*.jpg"))[1::5] if path.stem not in images}
-    other = _write(tmp_path, "training", planted)
+    other = write_images(tmp_path, "training", planted)
     found = _name(_find(tmp_path), own, other)
     copies = {
         (name, f"{name} {edit}", "near image")

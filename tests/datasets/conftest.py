@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
 
@@ -11,9 +11,21 @@ import pytest
 from openmedq import synthetic
 from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.datasets.card import Dataset
+from openmedq.schema import Rejected, Sample
 
 SETS: dict[str, Dataset] = SOURCES | BENCHMARKS
 FolderOf = Callable[[str], Path]  # from the id of a dataset
+
+
+def samples(rows: Iterable[Sample | Rejected]) -> list[Sample]:
+    return [row for row in rows if isinstance(row, Sample)]
+
+
+def all_samples(rows: Iterable[Sample | Rejected]) -> list[Sample]:
+    """The rows, none of which may be rejected."""
+    found = list(rows)
+    assert samples(found) == found
+    return samples(found)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,5 @@
 """Seeded damage of a dataset's published files: cut, flipped, swapped, otherwise encoded, or with huge values."""
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable

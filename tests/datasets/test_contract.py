@@ -17,7 +17,7 @@ from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.datasets.card import Card, Dataset
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Rejected, Role, Sample, Task
-from tests.datasets.conftest import FolderOf
+from tests.datasets.conftest import FolderOf, samples
 
 SETS: dict[str, Dataset] = SOURCES | BENCHMARKS
 PACKED = (".arrow", ".gz", ".npz", ".parquet", ".tgz", ".zip")
@@ -77,10 +77,6 @@ def strings_of(row: Sample | Rejected) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def rows_of(miniature_of: FolderOf) -> RowsOf:
     return lambda dataset_id: list(SETS[dataset_id].read(miniature_of(dataset_id)))
-
-
-def samples(rows: list[Sample | Rejected]) -> list[Sample]:
-    return [row for row in rows if isinstance(row, Sample)]
 
 
 @every_dataset

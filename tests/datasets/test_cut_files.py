@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
+from tests.datasets import faults
 from tests.datasets.conftest import FolderOf
 from tests.datasets.test_contract import SETS
 
@@ -41,11 +41,8 @@ def change(raw: Path, place: str, edit: Callable[[bytes], bytes]) -> None:
     if not member:
         path.write_bytes(edit(path.read_bytes()))
         return
-    with zipfile.ZipFile(path) as archive:
-        members = {each: archive.read(each) for each in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for each, data in members.items():
-            archive.writestr(each, edit(data) if each.endswith(member) else data)
+    members = faults.members_of(path)
+    faults.pack(path, {each: edit(data) if each.endswith(member) else data for each, data in members.items()})
 
 
 def cut(data: bytes) -> bytes:

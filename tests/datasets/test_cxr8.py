@@ -37,7 +37,6 @@ def mini(tmp_path: Path) -> Path:
 
 def test_a_row_is_kept_whole(tmp_path: Path) -> None:
     row = read_one(tmp_path, "00000001_001.png,Hernia|Cardiomegaly,1,1,58,M,PA,2894,2729,0.143,0.144")
-    assert isinstance(row, Sample)
     assert (row.id, row.split, row.groups.patient) == ("cxr8/00000001_001.png", "unlisted", "1")
     assert row.labels == ("Cardiomegaly", "Hernia")  # in the order of the classes
     (turn,) = row.turns
@@ -62,7 +61,6 @@ def test_a_row_is_kept_whole(tmp_path: Path) -> None:
 def test_all_versions_of_the_table_are_read(tmp_path: Path, name: str, end: str, row_end: str, gender: str) -> None:
     header = HEADER.replace("Patient Gender", gender) + end
     row = read_one(tmp_path, ROW.replace(",57,", ",058Y,") + row_end, header=header, name=name)
-    assert isinstance(row, Sample)
     assert row.attributes["patient_gender"] == "M"
     assert row.attributes["pixel_spacing_y"] == "0.144"
     assert row.attributes["patient_age"] == "058Y"  # as published
@@ -71,14 +69,12 @@ def test_all_versions_of_the_table_are_read(tmp_path: Path, name: str, end: str,
 def test_the_newer_table_is_read_and_the_older_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, ROW.replace("Cardiomegaly", "Mass"), name=OLD_TABLE)
     row = read_one(tmp_path, ROW)
-    assert isinstance(row, Sample)
     assert row.labels == ("Cardiomegaly",)
     assert any(f"{OLD_TABLE}: not read" in message for message in caplog.messages)
 
 
 def test_no_finding_is_no_label(tmp_path: Path) -> None:
     row = read_one(tmp_path, ROW.replace("Cardiomegaly", "No Finding"))
-    assert isinstance(row, Sample)
     assert (row.labels, row.turns[0].answer) == ((), "No Finding")
     assert "No Finding" not in card.classes
 
@@ -96,7 +92,6 @@ def test_no_finding_is_no_label(tmp_path: Path) -> None:
         (ROW + ",more", Reason.FIELD_MISSING),
         (ROW.rsplit(",", 1)[0], Reason.FIELD_MISSING),
         (ROW.replace(",M,", ",\udcff,"), Reason.NOT_UTF8),
-        (ROW.replace("Cardiomegaly", "\udcff"), Reason.NOT_UTF8),
     ],
 )
 def test_what_can_not_be_represented_is_rejected(tmp_path: Path, row: str, reason: Reason) -> None:

@@ -1,6 +1,3 @@
-import io
-import tarfile
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +7,12 @@ from openmedq.datasets.cxr8.images import join_images, take_image
 from openmedq.datasets.fields import Unusable
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason
+from tests.storage import archiving
 
 
-def pack(path: Path, *names: str, size_bytes: int = 3) -> None:
+def pack(path: Path, *names: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".zip":
-        with zipfile.ZipFile(path, "w") as archive:
-            for name in names:
-                archive.writestr(name, name[-5:].encode())
-        return
-    with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
-        for name in names:
-            info = tarfile.TarInfo(name)
-            info.size = size_bytes
-            archive.addfile(info, io.BytesIO(bytes(size_bytes)))
+    archiving.write(path, {name: name.encode() for name in names})
 
 
 def join(folder: Path, *names: str) -> list[tuple[str, Any]]:

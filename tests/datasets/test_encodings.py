@@ -2,12 +2,10 @@
 
 import codecs
 import gzip
-import zipfile
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from tests.datasets import faults
 from tests.datasets.conftest import FolderOf
 from tests.datasets.test_contract import SETS
 
@@ -23,14 +21,6 @@ def encode(data: bytes, encoding: str) -> bytes:
     return MARKS[encoding] + data.decode().encode(encoding)
 
 
-def rewrite_zip(path: Path, change: Callable[[bytes], bytes]) -> None:
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, data in members.items():
-            archive.writestr(name, change(data) if name.endswith(TEXTS[:-1]) else data)
-
-
 @pytest.mark.parametrize("encoding", MARKS)
 @pytest.mark.parametrize(
     "dataset_id",
@@ -44,7 +34,9 @@ def test_a_byte_order_mark_changes_no_row(dataset_id: str, encoding: str, copy_o
     expected = [(type(row), row.id, getattr(row, "turns", None)) for row in SETS[dataset_id].read(raw)]
     for path in [path for path in raw.rglob("*") if path.is_file()]:
         if path.suffix == ".zip":
-            rewrite_zip(path, lambda data: encode(data, encoding))
+            members = faults.members_of(path).items()
+            texts = {name: encode(data, encoding) for name, data in members if name.endswith(TEXTS[:-1])}
+            faults.pack(path, {**dict(members), **texts})
         elif path.name.endswith(".csv.gz"):
             path.write_bytes(gzip.compress(encode(gzip.decompress(path.read_bytes()), encoding)))
         elif path.suffix in TEXTS and not path.name.endswith(".tar.gz"):

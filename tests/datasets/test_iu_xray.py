@@ -1,9 +1,7 @@
 """IU X-Ray as Open-i publishes it: reports in XML."""
 
 import gzip
-import io
 import random
-import tarfile
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
@@ -47,20 +45,14 @@ def report(
 GOOD = report("CXR9", ("CXR9_IM-0009-1001",))
 
 
-def pack(path: Path, files: Mapping[str, bytes], mode: Any = "w:gz") -> None:
-    with tarfile.open(path, mode) as archive:
-        for name, data in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-
-
 def write(raw: Path, reports: list[bytes], pictures: Mapping[str, bytes] | None = None) -> Path:
     """Write both archives; the default images are those that `report()` and GOOD name."""
     raw.mkdir(parents=True, exist_ok=True)
     names = ("CXR1_1_IM-0001-3001.png", "CXR9_IM-0009-1001.png")
-    pack(raw / "NLMCXR_reports.tgz", {f"ecgen-radiology/{n}.xml": data for n, data in enumerate(reports, start=1)})
-    pack(raw / "NLMCXR_png.tgz", dict.fromkeys(names, PICTURE) if pictures is None else pictures)
+    faults.pack(
+        raw / "NLMCXR_reports.tgz", {f"ecgen-radiology/{n}.xml": data for n, data in enumerate(reports, start=1)}
+    )
+    faults.pack(raw / "NLMCXR_png.tgz", dict.fromkeys(names, PICTURE) if pictures is None else dict(pictures))
     return raw
 
 
@@ -73,13 +65,8 @@ def read_one(raw: Path, data: bytes) -> Sample | Rejected:
     return row
 
 
-def samples(rows: list[Sample | Rejected]) -> list[Sample]:
-    return [row for row in rows if isinstance(row, Sample)]
-
-
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     row = read_one(tmp_path, report())
-    assert isinstance(row, Sample)
     assert (row.id, row.source, row.split) == ("iu_xray/CXR1_1_IM-0001-3001", "iu_xray", "train")
     assert row.turns == (
         Turn("findings", "Lungs < clear.", context="Indication: Cough."),
@@ -104,7 +91,6 @@ def test_a_section_in_two_parts_is_one_text(tmp_path: Path) -> None:
         b"</Abstract>", b'<AbstractText Label="findings">And <b>so</b> on.</AbstractText></Abstract>'
     )
     row = read_one(tmp_path, data)
-    assert isinstance(row, Sample)
     assert row.turns[0].answer == "Lungs < clear.\nAnd so on."
 
 
@@ -168,7 +154,6 @@ def test_entities_are_neither_expanded_nor_fetched(tmp_path: Path, doctype: byte
 
 def test_a_section_that_is_absent_is_no_turn(tmp_path: Path) -> None:
     row = read_one(tmp_path, report(sections={"INDICATION": "Cough.", "IMPRESSION": "Normal."}))
-    assert isinstance(row, Sample)
     assert row.turns == (Turn("impression", "Normal.", context="Indication: Cough."),)
 
 
@@ -182,7 +167,6 @@ def test_a_section_that_is_absent_is_no_turn(tmp_path: Path) -> None:
 )
 def test_the_report_states_the_licence(tmp_path: Path, url: str, licence: str) -> None:
     row = read_one(tmp_path, report(licence=url))
-    assert isinstance(row, Sample)
     assert row.licence == licence
 
 

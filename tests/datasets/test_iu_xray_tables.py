@@ -9,9 +9,9 @@ import pytest
 
 from openmedq.datasets.iu_xray.iu_xray import card, read
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Provenance, Reason, Rejected, Sample, Turn
-from tests.datasets.conftest import FolderOf
-from tests.datasets.test_iu_xray import PICTURE, bytes_of, samples
+from openmedq.schema import Groups, Provenance, Reason, Rejected, Turn
+from tests.datasets.conftest import FolderOf, samples
+from tests.datasets.test_iu_xray import PICTURE, bytes_of
 
 
 def test_of_several_copies_one_is_read_and_the_others_named(
@@ -63,7 +63,6 @@ def write_kaggle(raw: Path, reports: list[dict[str, str]], pictures: list[dict[s
 
 def test_a_row_of_kaggle_is_kept_whole(tmp_path: Path) -> None:
     (row,) = read(write_kaggle(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE]))
-    assert isinstance(row, Sample)
     assert (row.id, row.licence) == ("iu_xray/1_IM-0001-4001.dcm", card.licence)
     assert row.turns == (
         Turn("findings", KAGGLE_REPORT["findings"], context="Indication: Positive TB test"),

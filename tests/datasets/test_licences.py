@@ -30,12 +30,7 @@ def test_an_id_is_its_own_spelling(name: str) -> None:
 @pytest.mark.parametrize(
     ("words", "name"),
     [
-        ("CC BY", "CC-BY"),
-        ("cc-by", "CC-BY"),
-        ("CC BY-NC-SA", "CC-BY-NC-SA"),
-        ("CC BY-NC 4.0", "CC-BY-NC-4.0"),
         ("CC\u00a0BY\u2011NC\u20114.0", "CC-BY-NC-4.0"),
-        ("cc_by_nd_4.0", "CC-BY-ND-4.0"),
         ("CC BY-ND-NC 1.0", "CC-BY-NC-ND-1.0"),
         ("CC-BY v4", "CC-BY-4.0"),
         ("CC BY 3.0 IGO", "CC-BY-3.0-IGO"),
@@ -56,7 +51,6 @@ def test_an_id_is_its_own_spelling(name: str) -> None:
         ("BSD 3-Clause License", "BSD-3-Clause"),
         ("PhysioNet Credentialed Health Data License 1.5.0", "PhysioNet-Credentialed-1.5.0"),
         ("NO-CC CODE", NO_CC),
-        (NO_CC, NO_CC),
     ],
 )
 def test_spellings(words: str, name: str) -> None:

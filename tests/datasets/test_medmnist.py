@@ -47,7 +47,6 @@ def test_rows_are_pictures_with_a_class(tmp_path: Path) -> None:
     rows = read(write(tmp_path))
     assert Counter(row.split for row in rows) == {"train": 4, "val": 4, "test": 4}
     row = rows[5]
-    assert isinstance(row, Sample)
     assert (row.id, row.labels, row.turns[0].answer) == ("pneumonia_mnist/val-1", ("pneumonia",), "pneumonia")
     assert (row.turns[0].question, row.licence) == ("", "CC-BY-4.0")
     assert (row.provenance.file, row.provenance.record) == (FILE, "val row 1")
@@ -63,7 +62,6 @@ def test_rgb_images_keep_their_channels_and_gray_ones_are_refused(tmp_path: Path
     write(tmp_path, dataset.FILE, **images, test_labels=np.array([[4], [0], [3], [9]], np.uint8))
     rows = list(dataset.read(tmp_path, allow_unofficial=True))
     row, rejected = rows[8], rows[11]
-    assert isinstance(row, Sample)
     assert (row.id, row.images[0].image_id) == (f"{dataset.card.id}/test-0", "test-0")
     assert row.labels == (row.turns[0].answer,) == (dataset.card.classes[4],)
     assert (np.asarray(PixelImage.open(io.BytesIO(row.images[0].data or b""))) == pixels[0]).all()
@@ -108,7 +106,6 @@ def test_a_miniature_says_that_it_is_one(tmp_path: Path) -> None:
 def test_larger_sizes_are_read_by_the_side_in_the_file(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for side_px in (224, 64):
         row = read(write(tmp_path, f"pneumoniamnist_{side_px}.npz", side_px))[0]
-        assert isinstance(row, Sample)
         assert PixelImage.open(io.BytesIO(row.images[0].data or b"")).size == (side_px, side_px)
     assert any("pneumoniamnist_224.npz: not read" in message for message in caplog.messages)
     assert read(write(tmp_path))[0].provenance.file == FILE  # 28 px is the size of the published scores

@@ -16,7 +16,7 @@ from openmedq.datasets.mimic_cxr import mimic_cxr
 from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY, REPORTS, TABLES, card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample
-from tests.datasets.conftest import FolderOf
+from tests.datasets.conftest import FolderOf, samples
 
 # Not real ids: PhysioNet's are larger.
 DICOM = "0badcafe-00000001-00000002-00000003-00000004"
@@ -97,7 +97,6 @@ NO_REPORT = "no report of the study; `mimic-cxr-reports.zip` of the project MIMI
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     (row,) = read(write(tmp_path))
-    assert isinstance(row, Sample)
     assert (row.id, row.split, row.licence) == (f"mimic_cxr/{DICOM}", "train", "PhysioNet-Credentialed-1.5.0")
     assert (row.provenance.file, row.provenance.record) == (TABLES["split"], "line 2")
     assert [(turn.question, turn.answer, turn.context) for turn in row.turns] == [
@@ -169,14 +168,9 @@ def test_what_only_describes_may_be_absent(tmp_path: Path, miniature_of: FolderO
     for name in ("metadata", "chexpert", "negbio"):
         (tmp_path / TABLES[name]).unlink()
     (row,) = read(tmp_path)
-    assert isinstance(row, Sample)
     assert row.attributes == {"examination": "CHEST (PORTABLE AP)"}
-    views = Counter(row.attributes.get("view_position") for row in samples_of(miniature_of("mimic_cxr")))
+    views = Counter(row.attributes.get("view_position") for row in samples(read(miniature_of("mimic_cxr"))))
     assert set(views) == {"PA", "LATERAL", None}
-
-
-def samples_of(raw: Path) -> list[Sample]:
-    return [row for row in read(raw) if isinstance(row, Sample)]
 
 
 def tell(rows: Iterator[Sample | Rejected]) -> list[Any]:
@@ -226,9 +220,9 @@ def test_without_any_report_it_is_said_once(tmp_path: Path) -> None:
 
 
 def test_splits_have_their_published_names_and_the_test_never_trains(miniature_of: FolderOf) -> None:
-    assert {row.split for row in samples_of(miniature_of("mimic_cxr"))} == {"train", "validate", "test"}
+    assert {row.split for row in samples(read(miniature_of("mimic_cxr")))} == {"train", "validate", "test"}
     assert [split for split, role in card.roles.items() if role is Role.TRAIN] == ["train"]
     patients = defaultdict(set)
-    for row in samples_of(miniature_of("mimic_cxr")):
+    for row in samples(read(miniature_of("mimic_cxr"))):
         patients[row.groups.patient].add(row.split)
     assert {len(splits) for splits in patients.values()} == {1}

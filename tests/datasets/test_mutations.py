@@ -1,7 +1,5 @@
 """Damaged files end as rejected rows, a warning, or an error in one line: never another exception, nor silent loss."""
 
-from __future__ import annotations
-
 import logging
 import shutil
 from collections import Counter
@@ -55,62 +53,52 @@ def undamaged(miniature_of: FolderOf, tmp_path_factory: pytest.TempPathFactory) 
     return count
 
 
+@pytest.fixture
 def check(
-    dataset_id: str,
-    seed: int,
-    folder: Path,
-    miniature_of: FolderOf,
-    undamaged: Callable[[str], Counts],
-    caplog: pytest.LogCaptureFixture,
-) -> str:
-    """Damage a copy of the miniature, and normalize it; return the outcome."""
-    raw = Path(shutil.copytree(miniature_of(dataset_id), folder / str(seed)))
-    num_rows, reasons = undamaged(dataset_id)
-    mutation = mutations.mutate(raw, seed)
-    if mutation is None:
-        return "nothing changed"
-    caplog.clear()
-    try:
-        found = normalize(dataset_id, raw, folder / f"{seed}-out")
-    except OpenMedQError as error:
-        assert "\n" not in str(error) and 20 < len(str(error)) < 1000, mutation
-        assert str(raw) in str(error) or Path(mutation.file).name in str(error), (mutation, error)
-        return "an error"
-    finally:
-        shutil.rmtree(raw)
-        shutil.rmtree(folder / f"{seed}-out", ignore_errors=True)
-    is_said = bool(count_reasons(found) - reasons) or any(each.levelno >= logging.WARNING for each in caplog.records)
-    num_hidden = MAX_HIDDEN if mutation.kind == "drop" else 0
-    assert len(found) >= num_rows - num_hidden or is_said or mutation.is_valid, (
-        f"{mutation}: {num_rows - len(found)} records are lost silently"
-    )
-    return "rejected rows or a warning" if is_said else "all rows"
-
-
-@pytest.mark.parametrize("dataset_id", sorted(SETS))
-def test_damaged_files(
-    dataset_id: str,
     tmp_path: Path,
     miniature_of: FolderOf,
     undamaged: Callable[[str], Counts],
     caplog: pytest.LogCaptureFixture,
-) -> None:
+) -> Callable[[str, int], str]:
+    """Damage a copy of a miniature by a seed, and normalize it; return the outcome."""
+
+    def damage(dataset_id: str, seed: int) -> str:
+        raw = Path(shutil.copytree(miniature_of(dataset_id), tmp_path / str(seed)))
+        num_rows, reasons = undamaged(dataset_id)
+        mutation = mutations.mutate(raw, seed)
+        if mutation is None:
+            return "nothing changed"
+        caplog.clear()
+        try:
+            found = normalize(dataset_id, raw, tmp_path / f"{seed}-out")
+        except OpenMedQError as error:
+            assert "\n" not in str(error) and 20 < len(str(error)) < 1000, mutation
+            assert str(raw) in str(error) or Path(mutation.file).name in str(error), (mutation, error)
+            return "an error"
+        finally:
+            shutil.rmtree(raw)
+            shutil.rmtree(tmp_path / f"{seed}-out", ignore_errors=True)
+        is_said = bool(count_reasons(found) - reasons) or any(
+            each.levelno >= logging.WARNING for each in caplog.records
+        )
+        num_hidden = MAX_HIDDEN if mutation.kind == "drop" else 0
+        assert len(found) >= num_rows - num_hidden or is_said or mutation.is_valid, (
+            f"{mutation}: {num_rows - len(found)} records are lost silently"
+        )
+        return "rejected rows or a warning" if is_said else "all rows"
+
+    return damage
+
+
+@pytest.mark.parametrize("dataset_id", sorted(SETS))
+def test_damaged_files(dataset_id: str, check: Callable[[str, int], str]) -> None:
     for seed in range(NUM_QUICK):
-        check(dataset_id, seed, tmp_path, miniature_of, undamaged, caplog)
+        check(dataset_id, seed)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("dataset_id", sorted(SETS))
-def test_two_thousand_damaged_files(
-    dataset_id: str,
-    tmp_path: Path,
-    miniature_of: FolderOf,
-    undamaged: Callable[[str], Counts],
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    outcomes = Counter(
-        check(dataset_id, seed, tmp_path, miniature_of, undamaged, caplog)
-        for seed in range(NUM_QUICK, NUM_QUICK + NUM_SEEDS)
-    )
+def test_two_thousand_damaged_files(dataset_id: str, check: Callable[[str, int], str]) -> None:
+    outcomes = Counter(check(dataset_id, seed) for seed in range(NUM_QUICK, NUM_QUICK + NUM_SEEDS))
     assert outcomes["an error"] + outcomes["rejected rows or a warning"] > NUM_SEEDS / 4, "the damage has effects"

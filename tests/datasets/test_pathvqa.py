@@ -11,8 +11,8 @@ import pytest
 from openmedq.datasets import pathvqa
 from openmedq.datasets.pathvqa import read
 from openmedq.datasets.readers.hub_shards import image_schema
-from openmedq.schema import Reason, Rejected, Sample
-from tests.datasets.conftest import FolderOf
+from openmedq.schema import Reason
+from tests.datasets.conftest import FolderOf, all_samples
 
 SHARD = "data/train-00000-of-00001-0123456789abcdef.parquet"
 ROW = {"image": {"bytes": b"no image", "path": "train_0001.jpg"}, "question": " is it so? ", "answer": "Yes "}
@@ -24,14 +24,8 @@ def write(raw: Path, rows: list[dict[str, Any]]) -> Path:
     return raw
 
 
-def samples(raw: Path) -> list[Sample]:
-    rows = list(read(raw))
-    assert all(isinstance(row, Sample) for row in rows)
-    return rows  # type: ignore[return-value]
-
-
 def test_a_row_is_kept_whole(tmp_path: Path) -> None:
-    (row,) = samples(write(tmp_path, [ROW]))
+    (row,) = all_samples(read(write(tmp_path, [ROW])))
     assert (row.id, row.split) == ("pathvqa/train-1", "train")
     assert (row.provenance.file, row.provenance.record) == (SHARD, "row 1")
     assert (row.turns[0].question, row.turns[0].answer) == ("is it so?", "Yes")
@@ -55,21 +49,8 @@ def test_an_unusable_row_is_rejected(tmp_path: Path, changes: dict[str, Any], re
     assert (row.reason, row.id, row.split) == (reason, "pathvqa/train-1", "train")
 
 
-def test_invalid_text_costs_one_row_and_ids_stay_unique(tmp_path: Path) -> None:
-    texts = pa.array([b"good", b"caf\xe9", b"good"]).view(pa.string())
-    table = pa.table({"image": [ROW["image"]] * 3, "question": texts, "answer": ["yes"] * 3})
-    for number in range(2):
-        pq.write_table(table, tmp_path / f"test-0000{number}-of-00002.parquet")
-    rows = list(read(tmp_path))
-    assert [row.id for row in rows] == [f"pathvqa/test-{number}" for number in range(1, 7)]
-    assert [(row.id, row.reason) for row in rows if isinstance(row, Rejected)] == [
-        ("pathvqa/test-2", Reason.NOT_UTF8),
-        ("pathvqa/test-5", Reason.NOT_UTF8),
-    ]
-
-
 def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: FolderOf) -> None:
-    rows = samples(miniature_of("pathvqa"))
+    rows = all_samples(read(miniature_of("pathvqa")))
     assert [row.id for row in rows if row.split == "test"] == [f"pathvqa/test-{n}" for n in range(1, 43)]
     assert [row.split for row in rows] == ["train"] * 85 + ["validation"] * 18 + ["test"] * 42
     files = list(dict.fromkeys(row.provenance.file for row in rows))

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.datasets.mimic_cxr.physionet import JoinedTable, find_file, list_files, locate_files
-from openmedq.datasets.readers.tables import stream_table
 from openmedq.errors import SourceError
 
 
@@ -26,14 +25,6 @@ def test_rows_join_by_key_in_any_order(tmp_path: Path, is_once: bool) -> None:
     ]
     assert table.take("b") == ({} if is_once else {"said": "word b"})
     assert JoinedTable(None, "key", ()).take("a") == {}
-
-
-def test_a_header_that_is_no_header_is_not_told(tmp_path: Path) -> None:
-    path = tmp_path / "table.csv"
-    path.write_text("secret,7,secret\n", encoding="utf-8")
-    with pytest.raises(SourceError, match="no column `key`") as error:
-        list(stream_table(path, ("key",), is_secret=True))
-    assert "secret" not in str(error.value)
 
 
 def test_a_survey_ends_a_few_levels_down(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """PMC-OA: lists of captions, images by name, licenses by article."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from openmedq.datasets.pmc_oa import card, read
 from openmedq.schema import Reason, Rejected, Sample
 from tests.datasets.conftest import FolderOf
+from tests.storage.archiving import write_zip
 
 NAME = "PMC1043860_pbio-0030085-g005_1483.jpg"
 RECORD = {"image": NAME, "caption": " A figure. "}
@@ -17,9 +17,7 @@ RECORD = {"image": NAME, "caption": " A figure. "}
 
 def write(raw: Path, lines: list[Any]) -> Path:
     raw.mkdir(exist_ok=True)
-    with zipfile.ZipFile(raw / "images.zip", "w") as archive:
-        archive.writestr(f"deep/{NAME}", b"not an image")
-        archive.writestr("deep/plain.jpg", b"x")
+    write_zip(raw / "images.zip", {f"deep/{NAME}": b"not an image", "deep/plain.jpg": b"x"})
     texts = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines]
     (raw / "pmc_oa.jsonl").write_bytes(b"".join(text + b"\n" for text in texts))
     return raw
@@ -33,7 +31,6 @@ def read_one(raw: Path, line: Any) -> Sample | Rejected:
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     row = read_one(tmp_path, RECORD | {"unknown": 1})
-    assert isinstance(row, Sample)
     assert row.id == "pmc_oa/1-PMC1043860_pbio-0030085-g005_1483"
     assert (row.turns[0].question, row.turns[0].answer) == ("", "A figure.")
     assert row.images[0].data == b"not an image"
@@ -44,10 +41,8 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
 
 def test_the_article_comes_from_the_name_or_the_record(tmp_path: Path) -> None:
     row = read_one(tmp_path, RECORD | {"image": "plain.jpg"})
-    assert isinstance(row, Sample)
     assert row.groups.article is None
     row = read_one(tmp_path, RECORD | {"image": "plain.jpg", "pmcid": "PMC7"})
-    assert isinstance(row, Sample)
     assert row.groups.article == "PMC7"
 
 
@@ -55,8 +50,6 @@ def test_the_article_comes_from_the_name_or_the_record(tmp_path: Path) -> None:
     ("line", "reason"),
     [
         ({"caption": "c"}, Reason.FIELD_MISSING),
-        ({"image": NAME, "caption": None}, Reason.FIELD_MISSING),
-        ({"image": [NAME], "caption": "c"}, Reason.FIELD_MISSING),
         ({"image": NAME, "caption": " "}, Reason.ANSWER_EMPTY),
         ({"image": "absent.jpg", "caption": "c"}, Reason.IMAGE_MISSING),
         ({"image": "..", "caption": "c"}, Reason.IMAGE_MISSING),
@@ -93,5 +86,4 @@ def test_a_sample_has_the_license_of_its_article_if_the_list_is_present(tmp_path
     (tmp_path / "oa_file_list.csv").write_text("File,Accession ID,License\nx,PMC7,CC BY-NC\n", encoding="utf-8")
     for article, licence in (("PMC7", "CC-BY-NC"), ("PMC8", card.licence)):
         row = read_one(tmp_path, RECORD | {"image": "plain.jpg", "pmcid": article})
-        assert isinstance(row, Sample)
         assert row.licence == licence

@@ -1,7 +1,6 @@
 """PMC-VQA: two versions, options and their letters, the clean test."""
 
 import csv
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +9,8 @@ import pytest
 from openmedq.datasets.pmc_vqa import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
-from tests.datasets.conftest import FolderOf
+from tests.datasets import faults
+from tests.datasets.conftest import FolderOf, all_samples
 
 NAME = "PMC1064097_F1.jpg"
 RECORD = {
@@ -45,9 +45,7 @@ def write(raw: Path, name: str, records: list[dict[str, str]], header: list[str]
 
 def pack(path: Path, *names: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in names:
-            archive.writestr(f"figures/{name}", b"not an image")
+    faults.pack(path, dict.fromkeys((f"figures/{name}" for name in names), b"not an image"))
 
 
 def read_one(raw: Path, record: dict[str, str], header: list[str] | None = None) -> Sample | Rejected:
@@ -57,18 +55,12 @@ def read_one(raw: Path, record: dict[str, str], header: list[str] | None = None)
     return row
 
 
-def kept(rows: list[Sample | Rejected]) -> list[Sample]:
-    assert all(isinstance(row, Sample) for row in rows)
-    return [row for row in rows if isinstance(row, Sample)]
-
-
 def turn_of(row: Sample | Rejected) -> Turn:
-    return kept([row])[0].turns[0]
+    return all_samples([row])[0].turns[0]
 
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     row = read_one(tmp_path, RECORD)
-    assert isinstance(row, Sample)
     assert (row.id, row.split, row.task) == ("pmc_vqa/train-1", "train", Task.MULTIPLE_CHOICE)
     assert row.turns == (Turn("What is seen?", "Both", options=OPTIONS),)
     assert row.images[0].image_id == NAME
@@ -91,7 +83,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
         ({"Answer": "Something else", "Answer_label": "E"}, Reason.ANSWER_NOT_AN_OPTION),
         ({"Answer": "both", "Answer_label": "", "Choice D": "D:Both."}, Reason.ANSWER_NOT_AN_OPTION),
         ({"Choice A": "A:caf\udce9"}, Reason.NOT_UTF8),
-        ({"Answer": "caf\udce9"}, Reason.NOT_UTF8),
     ],
 )
 def test_an_unusable_row_is_rejected(tmp_path: Path, changed: dict[str, str], reason: Reason) -> None:
@@ -140,7 +131,6 @@ def test_the_label_decides_which_option_is_the_answer(
     if answer is None:
         assert row.reason is Reason.ANSWER_NOT_AN_OPTION
     else:
-        assert isinstance(row, Sample)
         assert (row.turns[0].answer, row.turns[0].options) == (answer, OPTIONS)
         assert row.attributes.get("answer") == attribute
 
@@ -164,7 +154,7 @@ def test_other_spellings_are_the_same_layout(tmp_path: Path) -> None:
     for spelled in ("_2", "2"):
         raw = tmp_path / f"second{spelled}"
         pack(raw / f"images{spelled}.zip", SECOND["Figure_path"])
-        (row,) = kept(list(read(write(raw, f"test{spelled}.csv", [SECOND]))))
+        (row,) = all_samples(list(read(write(raw, f"test{spelled}.csv", [SECOND]))))
         assert row.id == f"pmc_vqa/test{spelled}-1"
 
 
@@ -174,7 +164,7 @@ def test_version_2_alone_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixtur
     write(tmp_path, "train_2.csv", [trained, SECOND, trained | {"Answer": " A "}])
     write(tmp_path, "test_2.csv", [SECOND | {"split": "train"}])
     write(tmp_path, "test_clean.csv", [RECORD])
-    rows = kept(list(read(tmp_path)))
+    rows = all_samples(list(read(tmp_path)))
     assert [(row.id, row.split, row.turns[0].answer) for row in rows] == [
         ("pmc_vqa/train_2-1", "train", "Both"),
         ("pmc_vqa/train_2-2", "test", "Both"),  # the row is marked as test
@@ -192,7 +182,7 @@ def test_rows_of_the_clean_test_are_marked(tmp_path: Path) -> None:
     write(tmp_path, "train.csv", [RECORD])
     write(tmp_path, "test.csv", [RECORD, other])
     write(tmp_path, "test_clean.csv", [RECORD | {"Answer": "both"}])
-    marks = [(row.id, row.attributes.get("is_clean")) for row in kept(list(read(tmp_path)))]
+    marks = [(row.id, row.attributes.get("is_clean")) for row in all_samples(list(read(tmp_path)))]
     assert marks == [("pmc_vqa/train-1", None), ("pmc_vqa/test-1", "yes"), ("pmc_vqa/test-2", None)]
 
 
@@ -213,4 +203,4 @@ def test_a_question_has_the_license_of_its_article(miniature_of: FolderOf, tmp_p
         ("PMC10640970", "CC BY-NC", card.licence),
     ):
         write(tmp_path, "oa_comm_use_file_list.csv", [dict(zip(header, ("x", article, words), strict=True))])
-        assert kept([read_one(tmp_path, RECORD)])[0].licence == licence
+        assert all_samples([read_one(tmp_path, RECORD)])[0].licence == licence

@@ -14,7 +14,7 @@ from openmedq.datasets import pubmedqa
 from openmedq.datasets.pubmedqa import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample
-from tests.datasets.conftest import FolderOf
+from tests.datasets.conftest import FolderOf, samples
 
 RECORD = {
     "QUESTION": " Does it help? ",
@@ -53,10 +53,6 @@ def unshard(raw: Path) -> Path:
     return raw
 
 
-def samples(raw: Path) -> list[Sample]:
-    return [row for row in read(raw) if isinstance(row, Sample)]
-
-
 def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
     record = {key: value for key, value in (RECORD | changes).items() if value is not ...}
     first, second = read(write(raw, {"7": record, GOOD: RECORD}))
@@ -66,7 +62,6 @@ def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     row = read_one(tmp_path, unknown=[1])
-    assert isinstance(row, Sample)
     assert (row.id, row.split) == ("pubmedqa/7", "train")
     (turn,) = row.turns
     assert (turn.question, turn.answer, turn.options) == ("Does it help?", "yes", ("yes", "no", "maybe"))
@@ -80,11 +75,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
         "reasoning_free_pred": "no",
     }
     assert row.images == ()
-
-
-def test_the_conclusion_is_not_part_of_the_prompt(miniature_of: FolderOf) -> None:
-    for row in samples(miniature_of("pubmedqa")):
-        assert row.attributes["long_answer"] not in row.turns[0].context + row.turns[0].question
 
 
 @pytest.mark.parametrize(
@@ -108,7 +98,6 @@ def test_optional_fields_may_be_absent(tmp_path: Path) -> None:
         for value in (None, ..., 7):
             assert isinstance(read_one(tmp_path, **{name: value}), Sample)
     row = read_one(tmp_path, LABELS=["ONE TOO FEW"])
-    assert isinstance(row, Sample)
     assert row.turns[0].context == "We asked.\nIt helped."
 
 
@@ -184,12 +173,12 @@ def test_both_layouts_and_their_mix_give_the_same_samples(copy_of: FolderOf, tmp
     for expected, row in zip(ours, mixed, strict=True):
         assert row.split == expected.split
         assert getattr(row, "turns", None) == getattr(expected, "turns", None)
-    for one, two in zip(samples(raw), samples(hub), strict=True):
+    for one, two in zip(samples(read(raw)), samples(read(hub)), strict=True):
         assert one.turns == two.turns
         assert {name: value for name, value in one.attributes.items() if name != "year"} == two.attributes
     assert theirs[0].provenance.record == "row 1"
     assert theirs[0].provenance.file == "pqa_labeled/train-00000-of-00001.parquet"
-    assert {row.attributes.get("reasoning_free_pred") for row in samples(hub)} == {"yes", "no", "maybe", None}
+    assert {row.attributes.get("reasoning_free_pred") for row in samples(read(hub))} == {"yes", "no", "maybe", None}
 
 
 def test_the_hub_alone_does_not_have_the_test_ids(copy_of: FolderOf, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from openmedq.datasets.roco import roco
 from openmedq.datasets.roco.roco import CONCEPTS, read
 from openmedq.schema import Image, Reason, Rejected, Sample
 from openmedq.storage.fetched import Status
-from tests.datasets.conftest import FolderOf
+from tests.datasets.conftest import FolderOf, samples
 from tests.datasets.test_rocov2 import write_v2
 from tests.storage.test_fetched import write as write_shard
 
@@ -52,10 +52,6 @@ def kept(raw: Path) -> Sample:
     (row,) = [row for row in read(raw) if getattr(row, "reason", None) is not Reason.RECORD_ABSENT]
     assert isinstance(row, Sample), row
     return row
-
-
-def samples(raw: Path) -> list[Sample]:
-    return [row for row in read(raw) if isinstance(row, Sample)]
 
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
@@ -102,7 +98,7 @@ def test_invalid_text_in_another_file_rejects_the_record(tmp_path: Path, name: s
 
 
 def test_each_sample_has_its_own_license(miniature_of: FolderOf, tmp_path: Path) -> None:
-    licences = Counter(row.licence for row in samples(miniature_of("roco")))
+    licences = Counter(row.licence for row in samples(read(miniature_of("roco"))))
     assert licences[roco.card.licence] == 1
     assert licences.keys() >= {"CC-BY", "CC-BY-NC-SA", "CC-BY-NC-ND", "CC-BY-ND", "CC0-1.0", "no CC licence"}
     for words in ("", "all rights reserved"):
@@ -150,7 +146,7 @@ def test_links_have_the_names_under_which_images_are_read(copy_of: FolderOf, cap
     raw = copy_of("roco")
     links = list(roco.linked_images(raw))
     assert not caplog.messages
-    assert {link.name for link in links} >= {row.images[0].image_id for row in samples(raw)}
+    assert {link.name for link in links} >= {row.images[0].image_id for row in samples(read(raw))}
     assert all(link.name == f"{link.article}_{link.figure}" for link in links)
 
     invalid = [
@@ -203,7 +199,7 @@ def test_the_real_slice_with_images_is_kept_whole(real_data: Path, tmp_path: Pat
     (part / "images").mkdir()
     for line in (part / "captions.txt").read_text(encoding="utf-8").splitlines():
         (part / "images" / f"{line.split()[0]}.jpg").write_bytes(b"x")
-    rows = samples(tmp_path)
+    rows = samples(read(tmp_path))
     assert len(rows) == len({row.images[0].image_id for row in rows}) == 300
     assert {row.licence for row in rows} == {"CC-BY"}
     assert all(row.groups.article and row.images[0].image_id.startswith(row.groups.article) for row in rows)

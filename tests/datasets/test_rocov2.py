@@ -47,7 +47,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     rows = list(read(write_v2(tmp_path)))
     assert Counter(row.split for row in rows) == {"train": 2, "validation": 1, "test": 1}
     row = rows[0]
-    assert isinstance(row, Sample)
     assert (row.id, row.turns[0].answer) == ("roco/ROCOv2_2023_train_000001", "Of train.")
     assert (row.licence, row.modality, row.groups.article) == ("CC-BY", "radiology", "PMC77")
     assert (row.images[0].image_id, row.images[0].data) == (

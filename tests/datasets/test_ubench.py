@@ -82,7 +82,6 @@ def read_caption(raw: Path, **changes: Any) -> Sample | Rejected:
 
 def test_a_question_is_kept_whole(tmp_path: Path) -> None:
     row, _ = read_two(tmp_path, unknown=1)
-    assert isinstance(row, Sample)
     assert (row.id, row.split) == ("ubench/acevedo_et_al_2020/913ab0f2/questions/modality", "test")
     assert (row.task, row.modality, row.licence) == (Task.MULTIPLE_CHOICE, "microscopy", "CC-BY-4.0")
     options = ("fluorescence microscopy", "light microscopy", NONE)
@@ -98,8 +97,6 @@ def test_a_question_is_kept_whole(tmp_path: Path) -> None:
 
 def test_a_caption_is_kept_whole(tmp_path: Path) -> None:
     question, row = read_two(tmp_path)
-    assert isinstance(row, Sample)
-    assert isinstance(question, Sample)
     assert row.id == "ubench/acevedo_et_al_2020/913ab0f2/captions/modality_0"
     assert row.task is Task.CAPTION
     assert row.turns == (Turn("", "A micrograph acquired through light microscopy."),)
@@ -120,7 +117,6 @@ def test_a_caption_is_kept_whole(tmp_path: Path) -> None:
 )
 def test_a_caption_is_the_filled_template(tmp_path: Path, template: str, option: str, caption: str) -> None:
     row = read_caption(tmp_path, question=template, options=["x", option])
-    assert isinstance(row, Sample)
     assert row.turns[0].answer == caption
 
 
@@ -130,13 +126,11 @@ def test_the_index_of_the_answer_counts_from_0(tmp_path: Path, index: Any, answe
     question = read_question(tmp_path, answer_idx=index, answer=None, options=options)
     caption = read_caption(tmp_path, answer_idx=index, question="{class}", options=options)
     for row in (question, caption):
-        assert isinstance(row, Sample)
         assert row.turns[0].answer == answer
 
 
 def test_none_of_the_above_is_an_answer_but_not_a_caption(tmp_path: Path) -> None:
     row = read_question(tmp_path, answer_idx=2, answer=NONE)
-    assert isinstance(row, Sample)
     assert row.turns[0].answer == NONE
     row = read_caption(tmp_path, answer_idx="2", options=["a", "b", NONE])
     assert row.reason is Reason.ANSWER_EMPTY
@@ -202,14 +196,12 @@ def test_a_sample_has_the_license_of_its_row(tmp_path: Path) -> None:
     stated = (("CC-BY-NC-4.0", "CC-BY-NC-4.0"), ("CC BY-NC 4.0", "CC-BY-NC-4.0"), ("own terms", "own terms"))
     for licence, expected in (*stated, (None, card.licence), ("", card.licence)):
         row, _ = read_two(tmp_path, license=licence)
-        assert isinstance(row, Sample)
         assert row.licence == expected
 
 
 def test_optional_columns_may_be_null_or_absent(tmp_path: Path) -> None:
     optional = set(ROW) - {"image_id", "image", "questions", "captions"}
     row, _ = read_two(tmp_path, **dict.fromkeys(optional))
-    assert isinstance(row, Sample)
     assert row.attributes == {"question_type": "modality"}
     write(tmp_path, [{name: value for name, value in ROW.items() if name not in optional}])
     assert all(isinstance(each, Sample) and "dataset" not in each.attributes for each in read(tmp_path))

@@ -44,7 +44,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "C2_Plane_train.txt").write_bytes(b"synpic1|which plane?|axial\r\n")
     row = read_one(tmp_path, b"synpic1| which plane? |axial|or (so)#so")
-    assert isinstance(row, Sample)
     assert (row.id, row.split, row.licence) == ("vqa_med_2019/train-1", "train", "CC-BY-4.0")
     (turn,) = row.turns
     assert (turn.question, turn.answer, turn.alternatives) == ("which plane?", "axial|or (so)#so", ())
@@ -55,7 +54,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
 
 def test_a_reference_of_the_test_has_four_fields(tmp_path: Path) -> None:
     row = read_one(tmp_path, b"synpic1|Abnormality|is it normal?|no", REFERENCES)
-    assert isinstance(row, Sample)
     assert (row.id, row.split) == ("vqa_med_2019/test-1", "test")
     assert (row.turns[0].question, row.turns[0].answer) == ("is it normal?", "no")
     assert row.attributes == {"answer_type": "closed", "category": "abnormality", "image_id": "synpic1"}
@@ -78,7 +76,6 @@ def test_a_reference_of_the_test_has_four_fields(tmp_path: Path) -> None:
 )
 def test_alternatives_and_optional_parts(tmp_path: Path, published: str, expected: list[str]) -> None:
     row = read_one(tmp_path, f"synpic1|plane|q?|{published}".encode(), REFERENCES)
-    assert isinstance(row, Sample)
     assert [row.turns[0].answer, *row.turns[0].alternatives] == expected
 
 
@@ -94,9 +91,7 @@ def test_alternatives_and_optional_parts(tmp_path: Path, published: str, expecte
         (PAIRS, b"\xff|what?|this", Reason.NOT_UTF8),
         (REFERENCES, b"synpic1|what?|this", Reason.FIELD_MISSING),
         (REFERENCES, b"synpic1|other|what?|this", Reason.FIELD_MISSING),
-        (REFERENCES, b"synpic1||what?|this", Reason.FIELD_MISSING),
         (REFERENCES, b"synpic1|plane|what?|#", Reason.ANSWER_EMPTY),
-        (REFERENCES, b"synpic1|plane||this", Reason.QUESTION_EMPTY),
     ],
 )
 def test_an_unusable_line_is_rejected(tmp_path: Path, text: str, line: bytes, reason: Reason) -> None:

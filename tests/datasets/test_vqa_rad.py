@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections import Counter, defaultdict
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,6 @@ def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
 
 def test_a_record_is_kept_whole(tmp_path: Path) -> None:
     row = read_one(tmp_path, question_type="POS, PRES", question_rephrase="NULL", unknown={"x": 1})
-    assert isinstance(row, Sample)
     assert row.id == "vqa_rad/7"
     assert row.split == "train"
     assert (row.turns[0].question, row.turns[0].answer) == ("Is it so?", "Yes")
@@ -64,7 +63,6 @@ def test_a_record_is_kept_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("answer", "expected"), [(4, "4"), (0, "0"), (2.5, "2.5"), (" Left ", "Left")])
 def test_answers_become_text(tmp_path: Path, answer: Any, expected: str) -> None:
     row = read_one(tmp_path, answer=answer)
-    assert isinstance(row, Sample)
     assert row.turns[0].answer == expected
 
 
@@ -72,8 +70,6 @@ def test_answers_become_text(tmp_path: Path, answer: Any, expected: str) -> None
     ("changes", "reason"),
     [
         *(({name: ...}, Reason.FIELD_MISSING) for name in ("qid", "phrase_type", "question", "answer", "image_name")),
-        ({"question": 5}, Reason.FIELD_MISSING),
-        ({"answer": True}, Reason.FIELD_MISSING),
         ({"answer": float("nan")}, Reason.FIELD_MISSING),
         ({"phrase_type": "framed"}, Reason.FIELD_MISSING),
         ({"question": "  "}, Reason.QUESTION_EMPTY),
@@ -148,10 +144,7 @@ def test_the_copy_of_the_hub_is_read_if_there_is_no_other(tmp_path: Path, caplog
         table = pa.Table.from_pylist(rows, image_schema("question", "answer"))
         pq.write_table(table, tmp_path / f"vqa-rad/data/{split}-00000-of-00001-eb8844602202be60.parquet")
     closed, opened, bare, test = read(tmp_path)
-    assert isinstance(closed, Sample)
-    assert isinstance(opened, Sample)
     assert isinstance(bare, Rejected)
-    assert isinstance(test, Sample)
     assert [row.id for row in (closed, opened, bare, test)] == [f"vqa_rad/train-{n}" for n in (1, 2, 3)] + [
         "vqa_rad/test-1"
     ]
@@ -168,30 +161,6 @@ def test_the_copy_of_the_hub_is_read_if_there_is_no_other(tmp_path: Path, caplog
 def test_an_id_may_have_its_other_name(tmp_path: Path) -> None:
     record = {key: value for key, value in RECORD.items() if key != "qid"} | {"question_id": 9}
     assert [row.id for row in read(write(tmp_path, [record]))] == ["vqa_rad/9"]
-
-
-# The learning test needs these properties of the miniature
-
-
-def test_no_fixed_answer_beats_chance_on_new_images(miniature_of: FolderOf) -> None:
-    rows = [row for row in read(miniature_of("vqa_rad")) if isinstance(row, Sample)]
-    trained = {row.images[0].image_id for row in rows if row.split == "train"}
-    new = [row for row in rows if row.split == "test" and row.images[0].image_id not in trained]
-    shared = [row for row in rows if row.split == "test" and row.images[0].image_id in trained]
-    assert len(new) >= 800
-    assert 0 < len(shared) < len(new) / 10
-    answers = defaultdict(Counter)
-    for row in new:
-        answers[row.turns[0].question][row.turns[0].answer] += 1
-        answers[row.turns[0].question, row.attributes["image_organ"]][row.turns[0].answer] += 1
-    for question, counts in answers.items():
-        if isinstance(question, tuple) and "organ" in question[0]:
-            continue  # the organ is the answer there
-        assert len(counts) >= 2
-        assert len(set(counts.values())) == 1, question
-    wordings = {row.turns[0].question for row in rows if row.split == "train"}
-    assert {row.turns[0].question for row in new} <= wordings
-    assert {row.attributes["answer_type"] for row in new} == {"open", "closed"}
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:

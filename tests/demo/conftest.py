@@ -7,13 +7,12 @@ from pathlib import Path
 import pytest
 
 from openmedq import paths
-from openmedq.evaluation import evaluate
-from openmedq.storage.progress import NoLog
-from tests.curate.corpus import make_params
-from tests.reporting.conftest import answer_by_rule
-from tests.stages.results import replace_model, write_run
+from tests.stages.results import write_scores
 
-SOURCES = {"open_vqa": {"access": "open", "origin": "mirror", "rows": 17, "licences": {"CC0-1.0": 17}}}
+SOURCES = {
+    name: {"access": "open", "origin": origin, "rows": 17, "licences": {"CC0-1.0": 17}}
+    for name, origin in (("open_vqa", "mirror"), ("open_text", "miniature"))
+}
 
 
 @pytest.fixture(scope="package")
@@ -21,9 +20,7 @@ def _run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
-        replace_model(patch, answer_by_rule)
-        write_run()
-        evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 10, "controls": []}), NoLog())
+        write_scores(patch, num_resamples=10, controls=[])
         shutil.copy(paths.CONF / "miniature.yaml", paths.PARAMS)
         paths.MODEL.mkdir()
         tree = {"policy": "any", "sources": SOURCES, "base_weights": {}}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import PIL.Image
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -16,6 +17,7 @@ from openmedq.errors import ModelError
 from openmedq.evaluation.generate import LENGTH
 from openmedq.schema import Sample
 from tests.stages.results import reply
+from tests.storage.drawing import save
 
 HOSTILE = "<img src=http://evil.example/x.png> ![x](http://evil.example/x.png)"
 
@@ -55,6 +57,8 @@ def test_it_shows_examples_of_open_datasets(page: AppTest) -> None:
     assert {each.label.partition("\\:")[0] for each in _cards(page)} == {r"open\_vqa", r"open\_text"}
     assert 'alt="Image of open_vqa/' in _html(page)
     assert _headings(page) == []
+    assert page.caption[0].value == "Trained on 34 rows of 2 datasets. The answers are not medical advice."
+    assert page.warning[0].value == "1 of these datasets are generated miniatures without medical content."
 
 
 def test_a_click_on_an_example_asks_its_question(page: AppTest) -> None:
@@ -73,11 +77,15 @@ def test_a_click_on_an_example_asks_its_question(page: AppTest) -> None:
     assert "secret" not in html
 
 
-def test_an_own_question_has_no_reference(page: AppTest) -> None:
-    page.text_area[0].set_value("Is it old?")
+def test_an_own_image_has_no_reference(page: AppTest) -> None:
+    page.radio[0].set_value("own images").run()
+    page.file_uploader[0].upload("mine.png", save(PIL.Image.new("L", (64, 64), 90), "PNG"), "image/png").run()
+    page.text_area[0].input("What is it?")
     page.button[-1].click().run()
-    assert _headings(page)[0] == "Answer"
+    assert "With the image" in _html(page) and "With a black image" in _html(page)
     assert "Reference" not in _html(page)
+    page.file_uploader[0].upload("no.png", b"no image", "image/png").run()
+    assert "image unreadable" in page.error[0].value
 
 
 def test_texts_of_the_model_are_not_interpreted(page: AppTest) -> None:

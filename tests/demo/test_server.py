@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 from openmedq import demo, paths
 from openmedq.errors import ModelError
 from tests.connections import guard, read_attempts
-from tests.flows.test_ui import find_port
+from tests.processes import find_port
 
 ROOT = Path(__file__).parents[2]
 EVIL = "evil.example.com"

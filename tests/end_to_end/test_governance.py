@@ -1,7 +1,5 @@
 """No image, text or record id of a credentialed dataset leaves the data folder: tests search for MIMIC-CXR's canary."""
 
-from __future__ import annotations
-
 import base64
 import re
 from collections.abc import Callable, Iterator

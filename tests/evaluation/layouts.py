@@ -21,6 +21,19 @@ class Draw:
         return self.scale * torch.randn(shape, generator=self.generator)
 
 
+def fill_block(
+    tensors: Checkpoint, draw: Draw, block: str, norms: tuple[str, ...], layers: dict[str, int | tuple[int, int]]
+) -> None:
+    """Add normalizations and linear layers; of the layers, outputs or (outputs, inputs) are given in widths."""
+    shapes: dict[str, tuple[int, ...]] = dict.fromkeys(norms, (WIDTH,))
+    for name, size in layers.items():
+        outputs, inputs = (size, 1) if isinstance(size, int) else size
+        shapes[name] = outputs * WIDTH, inputs * WIDTH
+    for name, shape in shapes.items():
+        tensors[f"{block}.{name}.weight"] = draw(*shape)
+        tensors[f"{block}.{name}.bias"] = draw(shape[0])
+
+
 def linear(weights: Checkpoint, name: str, tokens: Tensor) -> Tensor:
     return functional.linear(tokens, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
 
@@ -51,17 +64,9 @@ def draw_timm() -> Checkpoint:
         "norm.weight": draw(WIDTH),
         "norm.bias": draw(WIDTH),
     }
+    widths = {"attn.qkv": 3, "attn.proj": 1, "mlp.fc1": 4, "mlp.fc2": (1, 4)}
     for number in range(2):
-        for name, shape in {
-            "norm1": (WIDTH,),
-            "norm2": (WIDTH,),
-            "attn.qkv": (3 * WIDTH, WIDTH),
-            "attn.proj": (WIDTH, WIDTH),
-            "mlp.fc1": (4 * WIDTH, WIDTH),
-            "mlp.fc2": (WIDTH, 4 * WIDTH),
-        }.items():
-            tensors[f"blocks.{number}.{name}.weight"] = draw(*shape)
-            tensors[f"blocks.{number}.{name}.bias"] = draw(shape[0])
+        fill_block(tensors, draw, f"blocks.{number}", ("norm1", "norm2"), widths)
     return tensors
 
 
@@ -97,15 +102,7 @@ def draw_clip() -> Checkpoint:
         block = f"transformer.resblocks.{number}"
         tensors[f"{block}.attn.in_proj_weight"] = draw(3 * WIDTH, WIDTH)
         tensors[f"{block}.attn.in_proj_bias"] = draw(3 * WIDTH)
-        for name, shape in {
-            "ln_1": (WIDTH,),
-            "ln_2": (WIDTH,),
-            "attn.out_proj": (WIDTH, WIDTH),
-            "mlp.c_fc": (4 * WIDTH, WIDTH),
-            "mlp.c_proj": (WIDTH, 4 * WIDTH),
-        }.items():
-            tensors[f"{block}.{name}.weight"] = draw(*shape)
-            tensors[f"{block}.{name}.bias"] = draw(shape[0])
+        fill_block(tensors, draw, block, ("ln_1", "ln_2"), {"attn.out_proj": 1, "mlp.c_fc": 4, "mlp.c_proj": (1, 4)})
     return tensors
 
 

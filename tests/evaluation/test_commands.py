@@ -1,7 +1,6 @@
-"""`questions`, `score` and `compare` on a folder of published files, in a folder where no stage has run."""
+"""`questions` and `score` on a folder of published files, in a folder where no stage has run."""
 
 import csv
-import itertools
 import json
 import re
 from collections.abc import Callable
@@ -15,8 +14,6 @@ import pytest
 from openmedq import synthetic
 from openmedq.cli import main
 from openmedq.datasets.card import Access
-from openmedq.evaluation.metrics import METRICS
-from openmedq.evaluation.metrics.predictions import prediction_schema, score_predictions
 from openmedq.evaluation.questions import scan
 from openmedq.schema import Sample
 
@@ -135,38 +132,50 @@ def test_faults_are_counted_and_named(capsys: pytest.CaptureFixture[str]) -> Non
     assert "empty answers, scored as wrong: 1" in shown
 
 
-def break_encoding() -> None:
-    Path("answers.jsonl").write_bytes(b'{"id": "1", "answer": "x"}\n{"id": "2", "answer": "caf\xe9"}\n')
+def make_parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": [str(number) for number in range(200)], "answer": ["x"] * 200}), sink)
+    return bytes(sink.getvalue())
+
+
+PARQUET = make_parquet()
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("file", "data", "said"),
     [
-        (break_encoding, "answers.jsonl, line 2: is not UTF-8; save it as UTF-8"),
-        (lambda: Path("answers.jsonl").write_text("1\n"), "line 1: is no JSON object"),
-        (lambda: Path("answers.jsonl").write_text(json.dumps(rows())), "answers.jsonl: is a JSON list; write its"),
-        (lambda: Path("answers.jsonl").write_text(json.dumps(rows(), indent=1)), "answers.jsonl: is a JSON list"),
-        (lambda: write_jsonl(rows(), encoding="utf-16-le"), "answers.jsonl, line 1: is not UTF-8"),
-        (lambda: write_jsonl(rows(), encoding="utf-32"), "answers.jsonl, line 1: is not UTF-16; save it as UTF-8"),
-        (lambda: Path("answers.jsonl").write_text('{"id": "1", "answer": "\\ud800"}'), "line 1: answer has half of"),
-        (lambda: Path("answers.jsonl").write_text(""), "answers.jsonl: has no row"),
-        (lambda: write_jsonl([{"id": "1"}]), "answers.jsonl, line 1: has no answer; expected answer and id, or"),
-        (lambda: write_jsonl([{"question": "?", "answer": "x"}]), "line 1: has no image"),
-        (lambda: write_jsonl([{"id": "1", "answer": ["x"]}]), "line 1: answer is no text"),
         (
-            lambda: write_jsonl([{"id": "1", "answer": "x"}]),
-            "no row belongs to a question of slake, whose ids are",
+            "a.jsonl",
+            b'{"id": "1", "answer": "x"}\n{"id": "2", "answer": "caf\xe9"}\n',
+            ", line 2: is not UTF-8; save it",
         ),
-        (lambda: None, "answers.jsonl: No such file"),
+        ("a.jsonl", b"1\n", ", line 1: is no JSON object"),
+        ("a.jsonl", b'[{"id": "1", "answer": "x"}]', ": is a JSON list; write its"),
+        ("a.jsonl", '{"id": "1"}'.encode("utf-32"), ", line 1: is not UTF-16; save it as UTF-8"),
+        ("a.jsonl", b'{"id": "1", "answer": "\\ud800"}', ", line 1: answer has half of"),
+        ("a.jsonl", b"", ": has no row"),
+        ("a.jsonl", b'{"id": "1"}', ", line 1: has no answer; expected answer and id, or"),
+        ("a.jsonl", b'{"question": "?", "answer": "x"}', ", line 1: has no image"),
+        ("a.jsonl", b'{"id": "1", "answer": ["x"]}', ", line 1: answer is no text"),
+        ("a.jsonl", b'{"id": "1", "answer": "x"}', ": no row belongs to a question of slake, whose ids are"),
+        ("absent.jsonl", None, ": No such file"),
+        ("a.parquet", PARQUET[: len(PARQUET) // 2], ": is not a complete Parquet file ("),
+        ("a.parquet", PARQUET[:60] + bytes(20) + PARQUET[80:], ": is not a complete Parquet file ("),
+        ("a.parquet", b"nothing", ": is not a complete Parquet file ("),
+        ("a.csv", b"id;answer\n1;yes\n", ", line 1: has no answer; it must name the columns, separated by commas"),
+        ("a.csv", b"answer\nyes\n", ", line 2: has no question and no image"),
+        ("a.csv", b"id,answer,answer\n1,yes,no\n", ", line 1: has answer twice; remove a column"),
+        ("a.csv", b"id,answer\n1,yes,no\n", ", line 2: has more cells than the first line"),
     ],
 )
 def test_a_file_that_cannot_be_scored_is_one_line(
-    make: Callable[[], object], said: str, capsys: pytest.CaptureFixture[str]
+    file: str, data: bytes | None, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make()
-    assert score("answers.jsonl") == 1
+    if data is not None:
+        Path(file).write_bytes(data)
+    assert score(file) == 1
     line = capsys.readouterr().err
-    assert line.startswith("error: ") and line.count("\n") == 1 and said in line
+    assert line.startswith(f"error: {file}{said}") and line.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -190,36 +199,6 @@ def test_resamples_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["score", file, "--dataset", "slake", "--raw", "raw", "--resamples", "0"]) == 1
     assert main(["compare", "a.parquet", "b.parquet", "--resamples", "-1"]) == 1
     assert capsys.readouterr().err.count("--resamples: must be at least 1") == 2
-
-
-@pytest.mark.parametrize("fault", ["cut", "damaged", "another file"])
-def test_a_parquet_file_that_cannot_be_read_is_one_line(fault: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = Path("answers.parquet")
-    pq.write_table(pa.Table.from_pylist(rows()), path)
-    data = path.read_bytes()
-    damaged = data[:60] + bytes(byte ^ 0xFF for byte in data[60:80]) + data[80:]
-    path.write_bytes({"cut": data[: len(data) // 2], "damaged": damaged, "another file": b"nothing"}[fault])
-    assert score("answers.parquet") == 1
-    line = capsys.readouterr().err
-    assert line.startswith("error: answers.parquet: is not a complete Parquet file (") and line.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("id\n1\n", "answers.csv, line 1: has no answer; it must name the columns, separated by commas"),
-        ("id;answer\n1;yes\n", "answers.csv, line 1: has no answer; it must name the columns, separated by commas"),
-        ("answer\nyes\n", "answers.csv, line 2: has no question and no image"),
-        ("id,answer,answer\n1,yes,no\n", "answers.csv, line 1: has answer twice; remove a column"),
-        ("id,answer\n1,yes,no\n", "answers.csv, line 2: has more cells than the first line"),
-        ("id,answer\n", "answers.csv: has no row"),
-    ],
-)
-def test_a_csv_file_without_its_columns_is_one_line(text: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    Path("answers.csv").write_text(text)
-    assert score("answers.csv") == 1
-    line = capsys.readouterr().err
-    assert line.startswith(f"error: {said}") and line.count("\n") == 1
 
 
 def write_clean(reasons: dict[str, str | None]) -> str:
@@ -278,88 +257,3 @@ def test_records_of_a_credentialed_dataset_are_not_named(
     shown = "".join(capsys.readouterr())
     assert "no answer, not scored: 2\n" in shown
     assert not [text for text in texts if text in shown]
-
-
-def make_tables() -> None:
-    for name, wrong in (("a", 12), ("b", 2)):
-        assert score(write_jsonl(rows(wrong=wrong)), "--output", f"{name}.parquet") == 0
-
-
-def compare(capsys: pytest.CaptureFixture[str], *files: str) -> Row:
-    capsys.readouterr()
-    assert main(["compare", *files, "--resamples", "2000", "--json"]) == 0
-    tree: Row = json.loads(capsys.readouterr().out.splitlines()[-1])
-    return tree
-
-
-def test_compare_finds_the_better_system_and_says_where(capsys: pytest.CaptureFixture[str]) -> None:
-    make_tables()
-    tree = compare(capsys, "a.parquet", "b.parquet")
-    of = {each["name"]: each for each in tree["metrics"]}
-    assert set(of) == {metric.name for metric in METRICS if metric.scores == "answer"}
-    exact = of["exact_match"]
-    num_rows = len(rows())
-    assert exact["difference"] == pytest.approx(100 * 10 / num_rows, abs=1e-4)
-    assert exact["low"] < exact["difference"] < exact["high"]
-    assert exact["better"] == ("B" if exact["p"] < 0.05 else "")
-    assert tree["exact_match"] == {"both": num_rows - 12, "only_A": 0, "only_B": 10, "neither": 2}
-    assert {each["group"] for each in tree["where"]} >= {"answer_type", "modality"}
-    swapped = compare(capsys, "b.parquet", "a.parquet")
-    for one, other in zip(tree["metrics"], swapped["metrics"], strict=True):
-        assert (one["A"], one["B"], one["difference"]) == (other["B"], other["A"], -other["difference"])
-        assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]), abs=1e-4)
-    assert compare(capsys, "a.parquet", "b.parquet") == tree, "deterministic"
-
-
-def test_p_is_the_share_of_exchanges_of_images(capsys: pytest.CaptureFixture[str]) -> None:
-    make_tables()
-    tables = [pq.read_table(name).to_pylist() for name in ("a.parquet", "b.parquet")]
-    gains: dict[str, int] = {}
-    for one, other in zip(*tables, strict=True):
-        gain = (other["answer"] == other["reference"]) - (one["answer"] == one["reference"])
-        gains[one["image_ids"][0]] = gains.get(one["image_ids"][0], 0) + gain
-    sums = [sum(signed) for signed in itertools.product(*((gain, -gain) for gain in gains.values() if gain))]
-    exact = sum(abs(each) >= sum(gains.values()) for each in sums) / len(sums)
-    (row,) = [row for row in compare(capsys, "a.parquet", "b.parquet")["metrics"] if row["name"] == "exact_match"]
-    assert 0 < exact < 0.5
-    assert row["p"] == pytest.approx(exact, abs=0.03)
-
-
-def test_a_system_does_not_differ_from_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    make_tables()
-    for each in compare(capsys, "a.parquet", "a.parquet")["metrics"]:
-        assert (each["difference"], each["low"], each["high"], each["p"], each["better"]) == (0, 0, 0, 1, "")
-
-
-def test_only_common_questions_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    make_tables()
-    table = pq.read_table("b.parquet")
-    pq.write_table(table.slice(5).take(list(reversed(range(len(table) - 5)))), "b.parquet")
-    tree = compare(capsys, "a.parquet", "b.parquet")
-    assert (tree["num_rows"], tree["only_in"]) == (len(table) - 5, {"A": 5, "B": 0})
-    assert main(["compare", "a.parquet", "b.parquet"]) == 0
-    shown = capsys.readouterr().out
-    assert "not compared: 5 rows only in A" in shown
-    assert not any(sample.turns[-1].question in shown for sample in samples())
-
-
-@pytest.mark.parametrize(
-    ("column", "said"), [("id", "have no id in common"), ("reference", "common ids have another reference")]
-)
-def test_other_questions_are_not_compared(column: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    make_tables()
-    changed = [row | {column: f"{row[column]}-"} for row in pq.read_table("b.parquet").to_pylist()]
-    pq.write_table(pa.Table.from_pylist(changed, prediction_schema()), "b.parquet")
-    assert main(["compare", "a.parquet", "b.parquet"]) == 1
-    assert said in capsys.readouterr().err
-    assert main(["compare", "a.parquet", write_jsonl(rows())]) == 1
-    assert "answers.jsonl: is not a table of predictions" in capsys.readouterr().err
-
-
-def test_scores_of_a_table_are_those_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    make_tables()
-    own = scored("a.parquet", capsys)
-    again = score_predictions(
-        pq.read_table("a.parquet"), {"slake": len(rows())}, num_resamples=50, confidence=0.95, seed=0
-    )
-    assert own.pop("counts") and own == json.loads(json.dumps(again))

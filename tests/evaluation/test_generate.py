@@ -1,7 +1,6 @@
 """Answers of a tiny model: equal to those of `generate()`, whatever the batches, with their probabilities."""
 
 import itertools
-import random
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -106,12 +105,6 @@ def test_they_do_not_depend_on_the_batch_size(
     batch_size: int, folder: Path, samples: list[Sample], answers: list[Answer]
 ) -> None:
     check_equal(answer(folder, samples, batch_size), answers)
-
-
-def test_they_do_not_depend_on_the_order(folder: Path, samples: list[Sample], answers: list[Answer]) -> None:
-    order = list(range(len(samples)))
-    random.Random(0).shuffle(order)
-    check_equal(answer(folder, [samples[place] for place in order], 1), [answers[place] for place in order])
 
 
 def check_equal(one: list[Answer], other: list[Answer]) -> None:

@@ -1,11 +1,7 @@
 """Log-probabilities of answers are those of transformers' own loss on each whole conversation."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +11,10 @@ import torch
 from openmedq import paths
 from openmedq.curate import deduplicate, mix
 from openmedq.evaluation import likelihood
-from openmedq.evaluation.likelihood import Likelihood, Scorer, lay_out
+from openmedq.evaluation.likelihood import Likelihood, Scorer
 from openmedq.model import prompt
 from openmedq.model.pixels import normalize
-from openmedq.model.prompt import IGNORED, Encoded
+from openmedq.model.prompt import IGNORED
 from openmedq.schema import Sample, Task, Turn
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_index
@@ -95,28 +91,6 @@ def test_few_logits_are_in_memory_together(scorer: Scorer, monkeypatch: pytest.M
         np.testing.assert_allclose(one.log_probs, other.log_probs, rtol=0, atol=1e-5)
 
 
-def encoded(ids: Sequence[int], num_prompt: int) -> Encoded:
-    labels = [IGNORED] * num_prompt + list(ids[num_prompt:])
-    return Encoded(torch.tensor(ids), torch.tensor(labels), 0)
-
-
-def test_the_common_beginning_is_laid_out_once() -> None:
-    row = lay_out([encoded([1, 2, 7, 9], 2), encoded([1, 2, 7, 8, 9], 2)])
-    assert row.ids.tolist() == [1, 2, 7, 9, 7, 8, 9]  # 7 is common, and yet of the answers
-    assert row.owner.tolist() == [-1, -1, 0, 0, 1, 1, 1]
-    assert row.positions.tolist() == [0, 1, 2, 3, 2, 3, 4]
-    assert row.places.tolist() == [2, 3, 4, 5, 6]
-    assert row.previous.tolist() == [1, 2, 1, 4, 5]
-    assert row.num_tokens == [2, 3]
-
-
-def test_prompts_that_differ_are_not_shared() -> None:
-    row = lay_out([encoded([1, 2, 3, 9], 3), encoded([1, 4, 3, 9], 3)])
-    assert row.ids.tolist() == [1, 2, 3, 9, 4, 3, 9]
-    assert row.previous.tolist() == [2, 5]
-    assert row.num_tokens == [1, 1]
-
-
 def test_what_is_asked_of_a_question() -> None:
     assert likelihood.list_answers(SAMPLES["letters"]) == ORGANS
     assert likelihood.list_answers(YES_NO) == likelihood.SPELLINGS
@@ -155,23 +129,6 @@ def test_columns_of_predictions(scorer: Scorer, asked: pa.Table, monkeypatch: py
     np.testing.assert_allclose(found["vqa/yes"]["yes_no_log_probs"], expected, rtol=0, atol=1e-5)
     monkeypatch.setattr(likelihood, "WINDOW_ROWS", 1)
     for one, other in zip(columns, likelihood.measure(scorer, store, asked, Devices(scorer.device)), strict=True):
-        assert one.keys() == other.keys()
-        for name in one:
-            np.testing.assert_allclose(one[name], other[name], rtol=0, atol=1e-5)
-
-
-def test_each_device_measures_some_of_the_rows(
-    scorer: Scorer, asked: pa.Table, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = ShardStore(paths.SAMPLES)
-    alone = likelihood.measure(scorer, store, asked, Devices(scorer.device))
-    parts: list[Any] = []
-    monkeypatch.setattr(Devices, "collect", lambda _, value: parts.append(value) or parts)
-    with pytest.raises(KeyError):  # of rows of the other device
-        likelihood.measure(scorer, store, asked, Devices(scorer.device, rank=0, num=2))
-    both = likelihood.measure(scorer, store, asked, Devices(scorer.device, rank=1, num=2))
-    assert [len(part) for part in parts] == [2, 1]
-    for one, other in zip(alone, both, strict=True):
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_allclose(one[name], other[name], rtol=0, atol=1e-5)

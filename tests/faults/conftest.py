@@ -1,7 +1,5 @@
 """Empty projects, miniatures, and a search for secrets in all output."""
 
-from __future__ import annotations
-
 import base64
 import logging
 import traceback

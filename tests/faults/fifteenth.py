@@ -1,7 +1,5 @@
 """A checkout with one more dataset: two files on a plain host, without published sizes and hashes."""
 
-from __future__ import annotations
-
 import random
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`kill -9` at ten moments of each data stage: the next run writes the same bytes, and no more files."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

@@ -1,7 +1,5 @@
 """`kill -9` and SIGTERM of a training at many moments: what follows is what an undisturbed training gives."""
 
-from __future__ import annotations
-
 import json
 import os
 import random

@@ -1,7 +1,5 @@
 """An empty project, and datasets whose files are on the loopback servers."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,10 +9,11 @@ import pytest
 
 from openmedq.config import Download, Execution
 from openmedq.datasets.card import Dataset, File
-from openmedq.fetch import fetching
+from openmedq.fetch import addresses, fetching
 from openmedq.storage import origin
 from tests.datasets.conftest import miniature_of
 from tests.servers import Server
+from tests.servers.physionet import READER
 from tests.stages import toyset
 
 __all__ = ["miniature_of"]
@@ -31,6 +30,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     return folder
+
+
+@pytest.fixture
+def login(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password of a reader whom PhysioNet lets in."""
+    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
+        monkeypatch.setenv(name, value)
 
 
 def make_files(data: Mapping[str, bytes], *, is_pinned: bool = False) -> tuple[File, ...]:

@@ -3,8 +3,6 @@
 Its card is the real one with sizes and hashes of the miniature's files.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Mapping

@@ -25,13 +25,7 @@ SITE = {f"{PHYSIONET}a.csv": DATA["a.csv"]}
 BASIC = "Basic " + base64.b64encode(":".join(READER).encode()).decode()
 
 
-@pytest.fixture
-def _login(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in zip(addresses.VARIABLES["physionet.org"], READER, strict=True):
-        monkeypatch.setenv(name, value)
-
-
-@pytest.mark.usefixtures("_login")
+@pytest.mark.usefixtures("login")
 def test_a_password_opens_its_host_and_goes_to_no_other(fetch: Fetch) -> None:
     elsewhere = make_files({"b.csv": b"b"})
     with serve(SITE | {f"{URL}b.csv": b"b"}) as server:
@@ -40,7 +34,7 @@ def test_a_password_opens_its_host_and_goes_to_no_other(fetch: Fetch) -> None:
         assert "Authorization" not in server.asked(f"{HOST}/*")[0].headers
 
 
-@pytest.mark.usefixtures("_login")
+@pytest.mark.usefixtures("login")
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_password_does_not_follow_a_redirect(fetch: Fetch, code: int) -> None:
     """The other host is another port of the same machine."""
@@ -66,7 +60,7 @@ def test_without_a_password_the_login_page_is_no_file(fetch: Fetch, login: Login
     assert not list(Path("data/raw/toy_set/files").rglob("*.csv"))
 
 
-@pytest.mark.usefixtures("_login")
+@pytest.mark.usefixtures("login")
 def test_an_agreement_that_is_not_signed_is_message(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_USERNAME", UNSIGNED[0])
     with serve(SITE) as server, pytest.raises(AcquisitionError, match="answers 403 Forbidden; your account may lack"):
@@ -142,7 +136,7 @@ def test_redirects_to_what_is_unprotected_or_no_address_are_refused(fetch: Fetch
             fetch(server, make_set(FILES))
 
 
-@pytest.mark.usefixtures("_login")
+@pytest.mark.usefixtures("login")
 def test_a_password_in_a_redirect_is_not_heeded(fetch: Fetch) -> None:
     """Only the host's own password is sent; both would be an error of the library."""
     with serve(SITE) as server:
@@ -152,7 +146,7 @@ def test_a_password_in_a_redirect_is_not_heeded(fetch: Fetch) -> None:
         assert server.requests[1].headers["Authorization"] == BASIC
 
 
-@pytest.mark.usefixtures("_login")
+@pytest.mark.usefixtures("login")
 def test_an_endpoint_below_another_one_is_its_own_host(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     """It must get its own password, not the token of the other host."""
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
@@ -241,7 +235,7 @@ def test_a_document_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             asyncio.run(read(server.endpoints, "b"))
 
 
-@pytest.mark.usefixtures("_login")
+@pytest.mark.usefixtures("login")
 def test_a_host_that_lets_nobody_in_is_not_asked_for_every_file(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSIONET_PASSWORD", "wrong")
     files = tuple(File(path=f"{number}.csv", url=f"{PHYSIONET}{number}.csv") for number in range(9))

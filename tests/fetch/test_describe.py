@@ -60,7 +60,6 @@ def test_the_hub_states_commit_size_and_sha256() -> None:
     with serve(SITE) as server:
         text, archive = describe(server, *FILES)
     place = hub.locate(archive)
-    assert place is not None
     assert hub.COMMIT.fullmatch(place[1])
     assert hub.is_pinned(text)
     assert archive.size_bytes == 18_000

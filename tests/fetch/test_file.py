@@ -1,7 +1,6 @@
 """One file and each fault: the expected bytes or an error, never a part of a file."""
 
 import random
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,15 +26,6 @@ PARTIAL = Path("data/raw/toy_set") / needs.PARTIAL / NAME
 FILES = make_files({NAME: DATA})
 PINNED = make_files({NAME: DATA}, is_pinned=True)
 SITE = {f"{URL}{NAME}": DATA}
-
-
-def test_a_file_is_downloaded_once(fetch: Fetch) -> None:
-    with serve(SITE) as server:
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
-        num_requests = len(server.requests)
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
-        assert len(server.requests) == num_requests, "a file that is present is not requested"
-    assert not PARTIAL.exists()
 
 
 @pytest.mark.parametrize("fault", [faults.cut, faults.truncate])
@@ -98,13 +88,6 @@ def test_a_temporary_status_is_retried(fetch: Fetch, code: int) -> None:
         TARGET.unlink()
         with pytest.raises(TemporaryError, match=rf"openi\.nlm\.nih\.gov answers {code} [A-Z]\w.*\(attempt 5\)"):
             fetch(server, make_set(FILES), attempts=5)
-
-
-def test_retry_after_is_respected(fetch: Fetch) -> None:
-    with serve(SITE, [faults.status(429, retry_after=1).on(PLACE, times=1)]) as server:
-        start = time.monotonic()
-        fetch(server, make_set(FILES))
-        assert time.monotonic() - start >= 0.9
 
 
 def test_a_long_wait_is_given_up(fetch: Fetch) -> None:
@@ -218,12 +201,6 @@ def test_a_server_that_cuts_and_never_goes_on_is_given_up(fetch: Fetch) -> None:
         assert len(server.asked(PLACE)) <= 4
 
 
-def test_a_server_that_sends_a_byte_now_and_then_is_as_one_that_sends_nothing(fetch: Fetch) -> None:
-    with serve(SITE, [faults.slow(20).on(PLACE, times=1)]) as server:
-        assert read_all(fetch(server, make_set(FILES), timeout_s=0.3)) == {NAME: DATA}
-        assert len(server.asked(PLACE)) == 2
-
-
 def test_a_file_without_an_end_does_not_fill_the_disk(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a size is known, room was looked for before."""
     free = [3_000_000_000, 3_000_000_000, 2_000_000_000, 1_000_000_000]
@@ -278,16 +255,3 @@ def test_a_damaged_tag_is_none(fetch: Fetch, tag: bytes) -> None:
     with serve(SITE) as server:
         assert read_all(fetch(server, make_set(FILES))) == {NAME: DATA}
         assert "Range" not in server.asked(PLACE)[0].headers
-
-
-def test_a_part_of_another_version_is_not_joined_by_its_tag(fetch: Fetch) -> None:
-    """From a server that does not heed If-Range, as some caches."""
-
-    def forget(request: Request) -> Request:
-        del request.headers["If-Range"]
-        return request
-
-    heedless = [faults.Fault(before=forget), faults.change(OTHER).on(PLACE, first=2)]
-    with serve(SITE, [faults.cut(500_000).on(PLACE, times=1), *heedless]) as server:
-        assert read_all(fetch(server, make_set(FILES))) == {NAME: OTHER}
-        assert 206 in [request.status for request in server.asked(PLACE)]

@@ -122,7 +122,6 @@ def test_an_image_of_another_size_than_listed_comes_again(tmp_path: Path) -> Non
         assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
         assert len(server.requests) == 8 + 2
     found = FetchedImages(tmp_path / LINKED_IMAGES).find("PMC0_a.jpg")
-    assert found is not None
     assert found.data == DATA["PMC0_a.jpg"]
 
 

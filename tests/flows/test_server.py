@@ -28,7 +28,7 @@ from websockets.sync.client import connect
 
 from flows.walk import close_temporary_server
 from tests.connections import guard, read_attempts
-from tests.flows.test_ui import find_port
+from tests.processes import find_port
 
 pytestmark = pytest.mark.xdist_group("server")
 

@@ -5,17 +5,12 @@ import pytest
 
 from flows import ui
 from openmedq.errors import OpenMedQError
+from tests.processes import find_port
 
 
 def page(port, program):
     url = f"http://127.0.0.1:{port}"
     return ui.Page("MLflow", url, url, (sys.executable, "-c", program), {})
-
-
-def find_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_a_taken_port_is_one_line(capsys):

@@ -1,7 +1,5 @@
 """Trainings of one start that are stopped and resumed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A training that is stopped and resumed gives the samples, the losses and the weights of one that is not."""
 
-from __future__ import annotations
-
 import multiprocessing
 from typing import Any
 

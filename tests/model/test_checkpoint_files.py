@@ -1,7 +1,5 @@
 """Which checkpoints are written, kept, used and refused."""
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from typing import Any

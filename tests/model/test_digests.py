@@ -1,7 +1,5 @@
 """Digests of weights: every flipped bit is noticed, and the same tensors give the same bytes."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The command `estimate` agrees with counted parameters, torch's counts, and what was measured on one H100."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path
@@ -212,7 +210,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_paper_is_estimated_offline(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["estimate", "--profile", "paper", "--json"]) == 0
     tree = json.loads(capsys.readouterr().out)
-    assert sum(part["num_trained"] for part in tree["parts"]) == 93_141_248
+    trained = {part["name"]: part["num_trained"] for part in tree["parts"]}
+    assert sum(trained.values()) == 93_141_248
+    assert trained[sizes.ENCODER] == 85_797_120  # ViT-B/16 without its last normalization and pooler
+    assert trained[sizes.ADAPTERS] == 32 * 2 * 8 * (4096 + 4096)  # layers x (q, v) x rank x (in + out)
+    assert trained[sizes.PROJECTOR] == 768 * 4096 + 4096
+    assert sum(part["num_parameters"] for part in tree["parts"]) == pytest.approx(6.76e9 + 93_141_248, rel=0.01)
     assert 3e6 < tree["epoch"]["samples"] < 3.5e6 and "published" in tree["epoch"]["origin"]
     assert tree["fits"][1]["hours"]["20%"] / 24 == pytest.approx(21, rel=0.1)  # days on one H100
     assert [fit["is_fitting"] for fit in tree["fits"]] == [True, True, False]

@@ -1,7 +1,5 @@
 """export: what the policy allows is copied with a model card; everything else is a one-line error."""
 
-from __future__ import annotations
-
 import stat
 from collections import defaultdict
 from pathlib import Path

@@ -1,9 +1,6 @@
 """The losses and gradients of a micro batch, beside those of the stock LLaVA."""
 
-from __future__ import annotations
-
 from dataclasses import replace
-from itertools import chain
 from typing import Any
 
 import pytest
@@ -14,7 +11,6 @@ from torch import Tensor
 from openmedq.model.batch import Batch, collate
 from openmedq.model.prompt import IGNORED
 from openmedq.training.learner import Learner
-from openmedq.training.objectives import Losses
 
 from . import tiny
 from .test_batch import make_batch
@@ -80,21 +76,6 @@ def test_loss_and_gradients_are_those_of_transformers(model: PeftModel, processo
     torch.testing.assert_close(losses.of_rows.sum(), losses.next_token)
     assert losses.num_tokens.sum() == len(batch.learned)
     assert losses.contrastive == 0
-
-
-@pytest.mark.parametrize("parts", [[[0], [1], [2], [3], [4], [5]], [[5, 3, 1], [4, 2, 0]], [[4, 1, 0, 2], [3, 5]]])
-def test_the_loss_of_an_update_does_not_depend_on_its_division(
-    parts: list[list[int]], model: PeftModel, processor: Any
-) -> None:
-    learner = Learner(model, tiny.make_settings())
-    batches = [make_batch(processor, part) for part in parts]
-    whole = make_batch(processor, ROWS)
-    with torch.no_grad():
-        expected, losses = learner(whole), [learner(batch) for batch in batches]
-    torch.testing.assert_close(sum(each.next_token for each in losses), expected.next_token, atol=1e-5, rtol=1e-5)
-    of_rows = torch.cat([each.of_rows for each in losses])[torch.tensor(list(chain(*parts))).argsort()]
-    torch.testing.assert_close(of_rows, expected.of_rows, atol=1e-5, rtol=1e-5)
-    compare(gradients(learner, *batches), gradients(learner, whole))
 
 
 def test_padding_changes_nothing(model: PeftModel, processor: Any) -> None:
@@ -176,10 +157,3 @@ def test_a_contrastive_training_computes_no_logits(model: PeftModel, processor: 
     assert found.keys() == trained, "each trained weight has a gradient"
     for part in ("vision_tower", "projector", "lora_B", "log_scale"):
         assert any(part in name for name in found), part
-
-
-def test_losses_are_those_of_the_batch_on_any_device(model: PeftModel, processor: Any) -> None:
-    batch = make_batch(processor, ROWS)
-    moved = batch.to("cpu")
-    assert isinstance(Learner(model, tiny.make_settings())(moved), Losses)
-    assert (moved.max_learned, moved.learned.tolist()) == (batch.max_learned, batch.learned.tolist())

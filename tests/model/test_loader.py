@@ -1,7 +1,5 @@
 """The loader processes: what they import at their start, and how long they live."""
 
-from __future__ import annotations
-
 import pickle
 import subprocess
 import sys

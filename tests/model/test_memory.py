@@ -1,7 +1,5 @@
 """The micro batch by measured memory. The measurement needs a GPU; its arithmetic and its batches do not."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import inf
 

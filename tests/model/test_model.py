@@ -1,4 +1,3 @@
-import hashlib
 from pathlib import Path
 from typing import Any, get_args
 
@@ -16,7 +15,6 @@ from openmedq.model import projector as projectors
 
 from . import tiny
 from .test_batch import make_batch
-from .test_language import publish
 
 
 @pytest.fixture
@@ -40,27 +38,6 @@ def test_the_saved_model_gives_the_training_models_logits(saved: tuple[Path, tor
         ).logits
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=0)
     assert {path.suffix for path in folder.iterdir()} == {".safetensors", ".json", ".jinja"}
-
-
-@pytest.mark.parametrize("is_tied", [False, True])
-def test_so_does_a_model_with_published_weights(is_tied: bool, tmp_path: Path) -> None:
-    (tmp_path / "llama").mkdir()
-    weights = str(publish(tmp_path / "llama", is_tied=is_tied))
-    settings = tiny.make_settings(language={"weights": weights}, max_tokens=200)
-    model, processor = models.build(settings, [])
-    assert not any(parameter.requires_grad for parameter in model.get_input_embeddings().parameters())
-    tiny.shake(model)
-    model.eval()
-    batch = make_batch(processor, [0, 1, 4])
-    with torch.no_grad():
-        expected = model(**batch.inputs(processor.image_processor)).logits
-    models.save(model, processor, tmp_path / "model")
-    loaded, _ = models.load(tmp_path / "model")
-    with torch.no_grad():
-        torch.testing.assert_close(
-            loaded(**batch.inputs(processor.image_processor)).logits, expected, atol=1e-5, rtol=0
-        )
-    assert (loaded.lm_head.weight is loaded.get_input_embeddings().weight) == is_tied
 
 
 def test_the_pipeline_of_transformers_answers_as_we_do(saved: tuple[Path, torch.Tensor]) -> None:
@@ -157,30 +134,6 @@ def test_the_targets_that_params_allow_are_the_linear_layers_of_a_llama(processo
     names = {name.rpartition(".")[2] for name, _ in layers.named_modules()}
     linear = {name for name in names if name.endswith("_proj")}
     assert linear == set(get_args(LoraTarget))
-
-
-def test_in_bf16_the_frozen_part_is_small_and_the_trained_part_exact(processor: Any, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model, _ = models.build(tiny.make_settings(precision="bf16"), tiny.texts())
-    for name, parameter in model.named_parameters():
-        is_small = "language_model" in name and not parameter.requires_grad
-        assert parameter.dtype == (torch.bfloat16 if is_small else torch.float32), name
-    tiny.shake(model)
-    models.save(model, processor, tmp_path / "model")
-    loaded, _ = models.load(tmp_path / "model")
-    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
-
-
-def test_the_same_seed_saves_the_same_bytes(processor: Any, tmp_path: Path) -> None:
-    hashes = []
-    for name in ("one", "two"):
-        torch.manual_seed(5)
-        model = models.build(tiny.make_settings(), tiny.texts())[0]
-        tiny.shake(model)
-        models.save(model, processor, tmp_path / name)
-        files = sorted((tmp_path / name).iterdir())
-        hashes.append({path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files})
-    assert hashes[0] == hashes[1]
 
 
 def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """The order of the training rows: how often, how random, how local, and the same wherever it is resumed."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from typing import Any
 

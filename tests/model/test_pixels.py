@@ -16,6 +16,7 @@ from openmedq.errors import ModelError
 from openmedq.model.model import build_processor
 from openmedq.model.pixels import decode, normalize
 from openmedq.schema import Image
+from tests.storage.drawing import save
 
 from . import tiny
 
@@ -60,12 +61,6 @@ def draw(size: tuple[int, int], seed: int = 0) -> PIL.Image.Image:
     levels[(abs(x) < 0.1) & (abs(y) < 0.2)] = (250, 30, 40)
     levels[(x < -0.9) & (np.arange(size[1])[:, None] % 40 < 6)] = 255
     return PIL.Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-
-
-def save(image: PIL.Image.Image, file_format: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
 
 
 def make_all(size: tuple[int, int]) -> dict[str, bytes]:
@@ -116,13 +111,6 @@ def test_the_filter_is_the_settings(saved: Any) -> None:
     found = {number: decode(image, SIDE_PX, number) for number in (2, 3)}
     assert (found[2].float() - found[3].float()).abs().mean() > 0.3
     assert measure(image.data or b"", saved).max() <= 1.01 / 255
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_opencv_decodes_a_jpeg_to_pillows_pixels(mode: str) -> None:
-    data = save(draw((224, 224)).convert(mode), "JPEG", quality=80)
-    theirs = np.asarray(PIL.Image.open(io.BytesIO(data)).convert("RGB"))
-    assert np.array_equal(decode(Image("x", data=data), 224, 3).numpy(), theirs.transpose(2, 0, 1))
 
 
 def test_a_path_is_read(tmp_path: Path) -> None:

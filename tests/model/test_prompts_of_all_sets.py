@@ -1,7 +1,5 @@
 """The prompts of every dataset: the wording of each task, and no text that reveals the answer."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,8 +7,8 @@ import pytest
 
 from openmedq import synthetic
 from openmedq.datasets import BENCHMARKS, SOURCES
-from openmedq.model.prompt import request, respond
-from openmedq.schema import Sample, Task
+from openmedq.model.prompt import request
+from openmedq.schema import Sample
 
 DATASETS = SOURCES | BENCHMARKS
 REVEALING = {
@@ -35,30 +33,6 @@ def samples_of(tmp_path: Path) -> Callable[[str], Iterator[Sample]]:
         return (row for row in DATASETS[dataset_id].read(tmp_path) if isinstance(row, Sample))
 
     return read
-
-
-@every_dataset
-def test_requests_have_the_wording_of_the_task(dataset_id: str, samples_of: Callable[[str], Iterator[Sample]]) -> None:
-    for sample in samples_of(dataset_id):
-        for turn in sample.turns:
-            text, answer = request(sample.task, turn), respond(sample.task, turn)
-            if sample.task is Task.CAPTION:
-                assert text == "Describe the picture."
-            elif sample.task is Task.REPORT:
-                assert text.splitlines()[-1].startswith(("Write this section of the report: ", "Write the report."))
-            elif sample.task is Task.CLASSIFICATION:
-                assert text == "Name what the picture shows."
-            else:
-                assert f"Question: {turn.question}" in text
-            if sample.task is Task.MULTIPLE_CHOICE:
-                lines = text.splitlines()
-                offered = lines[lines.index("Options:") + 1 :]
-                assert [line[:3] for line in offered] == [f"{letter}. " for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"][
-                    : len(turn.options)
-                ]
-                assert answer in offered, "letter and text"
-            else:
-                assert answer == turn.answer
 
 
 @every_dataset

@@ -1,7 +1,5 @@
 """The learning rate: linear warmup and cosine decay, in the training and in the fine-tuning of a classifier."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

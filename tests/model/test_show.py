@@ -1,7 +1,5 @@
 """The command `show`: finds a record wherever it is, shows its loss mask, and keeps credentialed records off pages."""
 
-from __future__ import annotations
-
 import shutil
 import sys
 from dataclasses import replace

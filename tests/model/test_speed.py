@@ -1,7 +1,5 @@
 """Settings of speed and memory change neither names nor, in fp32, values."""
 
-from __future__ import annotations
-
 import functools
 import sys
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The updates: decay, clipping, parts and phases, what an update's loss depends on, and validations."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any
@@ -173,21 +171,6 @@ def test_what_is_logged_of_an_update(bed: Bed) -> None:
         tokens[number % 2] += int((bed.trainer.dataset._read(number).labels[1:] >= 0).sum())
     mean = (tokens[0] * last["loss_of/even"] + tokens[1] * last["loss_of/odd"]) / sum(tokens)
     assert mean == pytest.approx(np.mean(bed.history.losses), rel=1e-4)
-
-
-def test_the_best_weights_can_be_kept(bed: Bed) -> None:
-    start = _copy(bed.model)
-    bed.train(lr=0.03, max_steps=12, num_epochs=12, validate_every=2, select="best")
-    losses = bed.history.validation_losses
-    assert sorted(map(int, losses)) == [2, 4, 6, 8, 10, 12]
-    best = bed.history.best_step
-    assert losses[str(best)] == min(losses.values())
-    kept = _copy(bed.model)
-    bed.restore(start)
-    if best != 12:
-        bed.train(lr=0.03, max_steps=12, num_epochs=12, validate_every=2)
-        assert any(not weight.equal(kept[name]) for name, weight in _copy(bed.model).items())
-    assert "best" in bed.record.checkpoints or best == 12
 
 
 def test_training_stops_when_validation_does_not_improve(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

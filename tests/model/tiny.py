@@ -1,8 +1,5 @@
 """Settings of a model with a few thousand weights, and samples of every task."""
 
-from __future__ import annotations
-
-import io
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +20,7 @@ from openmedq.training.data import EncodedRows
 from openmedq.training.learner import Learner
 from openmedq.training.order import Order
 from openmedq.training.trainer import Trainer
+from tests.storage.drawing import save
 
 SIDE_PX, PATCH_PX, WIDTH = 32, 8, 32
 NUM_PATCHES = (SIDE_PX // PATCH_PX) ** 2
@@ -58,9 +56,7 @@ def make_settings(**changes: Any) -> Train:
 
 def make_image(level: int = 0, mode: str = "L", size: tuple[int, int] = (40, 36)) -> Image:
     noise = PIL.Image.fromarray(np.random.default_rng(level).integers(0, 256, (size[1], size[0], 3), np.uint8))
-    buffer = io.BytesIO()
-    noise.convert(mode).save(buffer, "PNG")
-    return Image(f"image-{level}", data=buffer.getvalue())
+    return Image(f"image-{level}", data=save(noise.convert(mode), "PNG"))
 
 
 def make_sample(task: Task = Task.VQA, *turns: Turn, num_images: int = 1, name: str = "1", **changes: Any) -> Sample:

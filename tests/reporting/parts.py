@@ -1,7 +1,5 @@
 """What a run may add to metrics.json: clean rows, controls, zero-shot classification, calibration."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Read the tables of a page and of a Markdown file."""
 
-from __future__ import annotations
-
 import itertools
 import re
 from html.parser import HTMLParser

@@ -1,7 +1,5 @@
 """The section about what training rows share with evaluation rows, and the pairs that it shows."""
 
-from __future__ import annotations
-
 import csv
 import json
 from typing import Any
@@ -13,25 +11,17 @@ from openmedq import paths
 from openmedq.curate import deduplicate
 from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE
 from openmedq.errors import StaleError
-from openmedq.reporting import report
 from openmedq.reporting.pairs import read_pairs
-from openmedq.storage.progress import NoLog
 from openmedq.storage.publish import remove
 from openmedq.storage.tables import write_table
 from tests.curate.corpus import make_params
+from tests.reporting.test_sections import write
 
 from .tables import read_html, read_markdown
 
 pytestmark = pytest.mark.usefixtures("finished")
 
 TITLES = {name: f"Title of {name}" for name in ("open_vqa", "open_text", "bench")}
-
-
-def write(num_examples: int = 6) -> tuple[str, str]:
-    """The page and the Markdown."""
-    report.run(make_params(report={"num_examples": num_examples}), NoLog())
-    page, text = ((paths.REPORT / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
-    return page, text
 
 
 def write_pairs(*pairs: tuple[str, str, str, float | None, bool]) -> None:

@@ -1,7 +1,5 @@
 """The cards of an export: their parsers read them, and their numbers are those of the index, waterfall and verdicts."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json
@@ -15,7 +13,6 @@ import pytest
 from huggingface_hub import DatasetCard
 
 from openmedq import commands, paths
-from openmedq.config.render import render
 from openmedq.errors import StaleError
 from openmedq.schema import Sample
 from openmedq.storage.shards import ShardStore
@@ -23,28 +20,11 @@ from openmedq.storage.tables import read_index
 from tests.stages import owndata
 
 TARGET = Path("out")
-SECRET = "Has the patient of ward 7 a fracture?"  # of the private dataset
 
 
 @pytest.fixture(autouse=True)
 def _mix(empty_folder: None) -> None:
-    """An open dataset with a duplicate, a missing image and an image of its test split; a private dataset of talks."""
-    names = [f"{number}.png" for number in range(6)]
-    owndata.write_images(*names)
-    rows = [{"q": f"Where is {name}?", "a": "left", "file": name, "s": "train"} for name in names]
-    rows[5]["s"] = "test"
-    rows += [
-        rows[0],
-        {**rows[0], "file": "none.png"},
-        {**rows[5], "q": "How many are there?", "a": "two", "s": "train"},
-    ]
-    owndata.write_csv(rows)
-    talk = [{"from": "human", "value": SECRET}, {"from": "gpt", "value": "No."}]
-    pair = [{"from": "human", "value": "<image>\n<image>\n<image>\nDiffer?"}, {"from": "gpt", "value": "Yes."}, *talk]
-    owndata.write_json([{"conversations": talk}, {"image": names[:3], "conversations": pair}])
-    first = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"split": "s"}, "citation": "Own et al.", "title": "Own"}
-    second = {**owndata.DECLARED, "table": "table.json", "columns": None, "is_private": True, "licence": "house rules"}
-    paths.PARAMS.write_text(render(owndata.build(own=first, talks=second)))
+    owndata.write_mix()
 
 
 def _read_json(path: Path) -> Any:
@@ -146,7 +126,7 @@ def test_private_data_are_counted_and_not_quoted() -> None:
     assert len(cards) == 6
     ids = [sample_id for sample_id, sample in _samples().items() if sample.source == "talks"]
     for text in cards:
-        assert SECRET not in text and not any(sample_id in text for sample_id in ids) and "own/img" not in text
+        assert owndata.SECRET not in text and not any(sample_id in text for sample_id in ids) and "own/img" not in text
     card = (TARGET / "README.md").read_text()
     assert "Of credentialed or private access: talks. This folder must not be passed on." in card
     rai = _read_json(TARGET / "croissant.json")["rai:personalSensitiveInformation"]

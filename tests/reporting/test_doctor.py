@@ -1,7 +1,5 @@
 """`doctor` names what is missing and what to do, and keeps secrets."""
 
-from __future__ import annotations
-
 import shutil
 import socket
 from pathlib import Path

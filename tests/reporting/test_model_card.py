@@ -1,7 +1,5 @@
 """The model card: front matter that the Hub's parser reads, terms, and plain words on generated and restricted data."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Chromium draws the page: its charts and images, without a request, without an error, light or dark, on any width."""
 
-from __future__ import annotations
-
 import html
 import json
 import re

@@ -1,7 +1,5 @@
 """The sections of parts that a run may lack, in both forms."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A public bucket of S3: objects by key, and the listing by prefix in pages."""
 
-from __future__ import annotations
-
 import base64
 from xml.etree import ElementTree
 

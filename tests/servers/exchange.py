@@ -1,7 +1,5 @@
 """`Content`, `Request`, `Reply`, and the reply to a request for a file."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import mimetypes

@@ -1,7 +1,5 @@
 """figshare: files by number, redirected to a signed storage link."""
 
-from __future__ import annotations
-
 import re
 
 from tests.servers.exchange import NOT_FOUND, Content, Reply, Request, redirect, send_file, send_json

@@ -1,7 +1,5 @@
 """`serve`: one loopback server for all official hosts, which the first part of the path distinguishes."""
 
-from __future__ import annotations
-
 import copy
 import threading
 import time

@@ -4,8 +4,6 @@ It serves a small text file itself, after a relative redirect; all others are in
 repository lists its files and refuses to serve them: 401 without a token, 403 with another token.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from typing import Any

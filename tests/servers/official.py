@@ -1,7 +1,5 @@
 """`publish`: a card's official files, made from its miniature, by URL."""
 
-from __future__ import annotations
-
 import io
 import json
 import zipfile

@@ -10,8 +10,6 @@ A wrong password gets 401, that of a user who has not signed the project's agree
 lists its files, with one space after the digest.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 from urllib.parse import quote

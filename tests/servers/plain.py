@@ -1,7 +1,5 @@
 """Hosts that send plain files (Open-i, Box, OSF, scholar.cu.edu.eg, GitHub's raw files), and pages for people."""
 
-from __future__ import annotations
-
 from tests.servers.exchange import NOT_FOUND, Reply, Request, send_file, send_page
 from tests.servers.site import Site
 

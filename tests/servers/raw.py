@@ -1,7 +1,5 @@
 """A server that sends given bytes, for answers that no HTTP library sends."""
 
-from __future__ import annotations
-
 import re
 import socket
 import threading

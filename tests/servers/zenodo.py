@@ -3,8 +3,6 @@
 As observed: every answer has Retry-After beside its X-RateLimit-*, and the ETag is the file's md5.
 """
 
-from __future__ import annotations
-
 import re
 
 from tests.servers.exchange import Reply, Request, send_file, send_json

@@ -17,6 +17,15 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toyset.write_catalogue(toyset.CARD)
 
 
+@pytest.fixture
+def mirror(toy: None) -> Path:
+    """The toy set's folder in the local data folder `mirror`."""
+    folder = Path("mirror/toy_set")
+    folder.mkdir(parents=True)
+    toyset.miniature(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mix that holds three benchmarks alone, and a model that has not been trained."""

@@ -1,7 +1,5 @@
 """Own data on disk: images in folders, and a table or LLaVA's JSON; and the stages that bring them into a mix."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterable, Mapping
@@ -10,6 +8,7 @@ from typing import Any
 
 from openmedq import paths
 from openmedq.config import Params
+from openmedq.config.render import render
 from openmedq.curate import deduplicate, mix, normalize
 from openmedq.datasets import registry
 from openmedq.datasets.local.local import LocalDataset, make_card
@@ -78,3 +77,26 @@ def read_rows(name: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     folder = paths.SAMPLES / name
     columns = ["id", "split", "licence", "turns", "groups", "images.list.element.image_id"]
     return ShardStore(folder).read(columns).to_pylist(), read_table(folder / REJECTED).to_pylist()
+
+
+SECRET = "Has the patient of ward 7 a fracture?"  # of the private dataset
+
+
+def write_mix() -> None:
+    """An open dataset with a duplicate, a missing image and an image of its test split; a private dataset of talks."""
+    names = [f"{number}.png" for number in range(6)]
+    write_images(*names)
+    rows = [{"q": f"Where is {name}?", "a": "left", "file": name, "s": "train"} for name in names]
+    rows[5]["s"] = "test"
+    rows += [
+        rows[0],
+        {**rows[0], "file": "none.png"},
+        {**rows[5], "q": "How many are there?", "a": "two", "s": "train"},
+    ]
+    write_csv(rows)
+    talk = [{"from": "human", "value": SECRET}, {"from": "gpt", "value": "No."}]
+    pair = [{"from": "human", "value": "<image>\n<image>\n<image>\nDiffer?"}, {"from": "gpt", "value": "Yes."}, *talk]
+    write_json([{"conversations": talk}, {"image": names[:3], "conversations": pair}])
+    first = {**DECLARED, "columns": COLUMNS | {"split": "s"}, "citation": "Own et al.", "title": "Own"}
+    second = {**DECLARED, "table": "table.json", "columns": None, "is_private": True, "licence": "house rules"}
+    paths.PARAMS.write_text(render(build(own=first, talks=second)))

@@ -1,9 +1,7 @@
 """A small finished run on disk, without a model, for tests of the report and the summary."""
 
-from __future__ import annotations
-
-import io
 import json
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,7 +14,10 @@ from openmedq import paths
 from openmedq.curate import deduplicate, mix
 from openmedq.evaluation import evaluate
 from openmedq.evaluation.generate import END, Answer, Answerer
+from openmedq.schema import Sample
+from openmedq.storage.progress import Log, NoLog
 from tests.curate.corpus import Row, make_params, picture, row, write_sets
+from tests.storage.drawing import save
 
 CARDS: dict[str, dict[str, Any]] = {
     "open_vqa": {"access": "open"},
@@ -37,6 +38,22 @@ def replace_model(monkeypatch: pytest.MonkeyPatch, answer: Answerer) -> None:
     monkeypatch.setattr(evaluate, "Scorer", lambda *_: SimpleNamespace(model=None, processor=None))
     monkeypatch.setattr(evaluate.generate, "make_answerer", lambda *_, **__: answer)
     monkeypatch.setattr(evaluate.likelihood, "measure", lambda _, __, asked, ___: [{}] * len(asked))
+
+
+def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
+    """Right on closed questions, half right on open ones."""
+    for sample in samples:
+        reference = sample.turns[-1].answer
+        yield reply(reference if reference in ("yes", "no") else f"{reference.split()[0]} corner")
+
+
+def write_scores(
+    monkeypatch: pytest.MonkeyPatch, answer: Answerer = answer_by_rule, log: Log | None = None, **settings: Any
+) -> None:
+    """Write a run and evaluate it, with answers from a function."""
+    replace_model(monkeypatch, answer)
+    write_run()
+    evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50, **settings}), log or NoLog())
 
 
 def write_run(**sections: Any) -> None:
@@ -73,9 +90,7 @@ def _show(row_id: str, split: str, question: str, answer: str, number: int) -> R
 def encode(seed: int) -> bytes:
     """A PNG."""
     pixels = np.random.default_rng(seed).integers(0, 255, (48, 64), np.uint8)
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
+    return save(PIL.Image.fromarray(pixels), "PNG")
 
 
 def _complete_cards() -> None:

@@ -1,7 +1,5 @@
 """Run as one of several processes: trains in each folder that is named, and writes what it saw to seen.json there."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

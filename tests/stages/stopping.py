@@ -1,7 +1,5 @@
 """A hook that kills a training where a test wants it, in any process: of a shell, of torch's launcher, or of DVC."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """`audit --local`: what looks like an identifier, text in the pixels, copies of other datasets, and what leaves."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """A damaged output of a stage is a one-line error in every stage that reads it: which file, which part, what to do."""
 
-from __future__ import annotations
-
 import shutil
 import warnings
 from collections.abc import Callable

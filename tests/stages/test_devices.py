@@ -1,12 +1,9 @@
 """Two processes train and evaluate as one does, sharded or not; faults of one of them end all."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,7 +23,7 @@ from openmedq.evaluation import evaluate
 from openmedq.model import model as models
 from openmedq.storage.progress import NoLog
 from openmedq.training import train
-from tests.processes import find_stages, wait
+from tests.processes import find_port, find_stages, wait
 from tests.stages.results import write_run
 from tests.stages.test_train import params
 
@@ -40,10 +37,11 @@ CASES: dict[str, dict[str, Any]] = {
     "phases": IN_PARTS | {"align_steps": 2, "blank_share": 0.3, "validate_every": 2},
     "text beside images": {"batch_size": 2, "micro_batch_size": 1, "max_steps": 8},
     "contrastive": {"contrastive_weight": 0.5},
+    "contrastive alone": {"contrastive_weight": 1.0, "next_token_weight": 0.0},
     "contrastive in parts": IN_PARTS | {"contrastive_weight": 0.5},
     "bf16": {"precision": "bf16", "micro_batch_size": 2},
 }
-EQUAL = ("phases", "text beside images", "contrastive")  # to what one process computes
+EQUAL = ("phases", "text beside images", "contrastive", "contrastive alone")  # to what one process computes
 # lr is small: where a gradient is zero but for rounding, AdamW makes of it a step of full length.
 COMMON = {"lr": 1e-4, "max_steps": 6}
 
@@ -291,9 +289,3 @@ def test_torchrun_and_processes_with_its_environment_work_too(project: Path) -> 
         read_errors(member)
         assert member.returncode == 0
     assert (folder / paths.MODEL / "model.safetensors").read_bytes() == weights
-
-
-def find_port() -> int:
-    with socket.socket() as one:
-        one.bind(("localhost", 0))
-        return int(one.getsockname()[1])

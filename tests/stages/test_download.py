@@ -31,14 +31,6 @@ def _run(mirror: str = "mirror", require: tuple[str, ...] = (), skip: tuple[str,
     return json.loads((paths.RAW / "toy_set" / "origin.json").read_text())
 
 
-@pytest.fixture
-def mirror() -> Path:
-    folder = Path("mirror/toy_set")
-    folder.mkdir(parents=True)
-    toyset.miniature(folder)
-    return folder
-
-
 def _pin(monkeypatch: pytest.MonkeyPatch, **pins: Any) -> None:
     pinned = File(path="questions.json", url="https://example.org/toy/questions.json", **pins)
     card = toyset.CARD.model_copy(update={"files": (pinned,)})

@@ -250,13 +250,6 @@ def test_scores_follow_from_the_predictions_alone() -> None:
         assert metrics["all"][metric.name] == pytest.approx(score_rows(metric, rows), abs=1e-4)
 
 
-def test_predictions_hold_texts_and_no_scores() -> None:
-    predictions, _, _ = run()
-    assert not {name for metric in METRICS for name in (metric.name, f"baseline_{metric.name}")} & {
-        *predictions.column_names
-    }
-
-
 def test_a_drawn_part_is_named_as_such_and_the_same_each_time() -> None:
     first, metrics, _ = run(max_rows=3)
     assert {name: scores["num_rows"] for name, scores in metrics.items() if "num_available" in scores} == {

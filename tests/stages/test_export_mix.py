@@ -1,7 +1,5 @@
 """`export-mix`: what other libraries read of it, that it goes on after an interruption, and what it refuses."""
 
-from __future__ import annotations
-
 import gc
 import json
 from collections.abc import Callable
@@ -12,11 +10,9 @@ from typing import Any
 import datasets
 import pytest
 import webdataset
-import yaml
 
 from openmedq import commands, paths
 from openmedq.cli import main
-from openmedq.config.render import render
 from openmedq.curate import export_formats, export_mix
 from openmedq.datasets.local.local import LocalDataset, make_card
 from openmedq.errors import ExportError, ParamsError
@@ -32,21 +28,7 @@ TARGET = Path("out")
 
 @pytest.fixture(autouse=True)
 def _mix(empty_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = [f"{number}.png" for number in range(6)]
-    owndata.write_images(*names)
-    rows = [
-        {"q": f"Where is {name}?", "a": "left", "file": name, "s": "test" if name == "5.png" else "train", "o": ""}
-        for name in names
-    ]
-    rows[1] |= {"o": "left|right"}
-    owndata.write_csv(rows)
-    talk = [{"from": "human", "value": "Hi?"}, {"from": "gpt", "value": "Ho."}]
-    pair = [{"from": "human", "value": "<image>\n<image>\nDiffer?"}, {"from": "gpt", "value": "Yes."}, *talk]
-    owndata.write_json([{"conversations": talk}, {"image": names[:2], "conversations": pair}])
-    first = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"split": "s", "options": "o"}}
-    second = {**owndata.DECLARED, "table": "table.json", "columns": None, "is_private": True, "licence": "own"}
-    params = owndata.build(own=first, talks=second)
-    paths.PARAMS.write_text(render(params))
+    owndata.write_mix()
     monkeypatch.setattr(export_mix, "SHARD_SIZE_BYTES", 3 * export_mix.IMAGE_SIZE_BYTES)
 
 
@@ -54,11 +36,6 @@ def _samples(role: str) -> dict[str, Sample]:
     index = read_index()
     index = index.filter([each == role for each in index["role"].to_pylist()])
     return {sample.id: sample for sample in ShardStore(paths.SAMPLES).take(index)}
-
-
-def _card() -> tuple[dict[str, Any], str]:
-    _, head, text = (TARGET / "README.md").read_text().split("---\n", 2)
-    return yaml.safe_load(head), text
 
 
 def test_datasets_reads_the_parquet_files_with_their_images(tmp_path: Path) -> None:
@@ -138,19 +115,6 @@ def test_an_interrupted_export_goes_on_and_equals_a_whole_one(form: str, monkeyp
 
     assert files(TARGET) == files(Path("whole"))
     assert not list(TARGET.glob(".*")), "what an unfinished export needs is left in a finished one"
-
-
-def test_the_card_has_the_counts_of_the_index_and_the_licences() -> None:
-    commands.export_mix(TARGET, "parquet", roles=["train"])
-    head, text = _card()
-    assert head["configs"][0]["data_files"] == [{"split": "train", "path": "data/train-*.parquet"}]
-    assert head["size_categories"] == ["n<1K"] and head["license"] == "other"
-    assert "| own | 5 | CC-BY-4.0: 5 | user supplied |" in text
-    assert "| talks | 2 | own: 2 | credentialed |" in text and "| all | 7 |" in text
-    assert "Of credentialed or private access: talks. This folder must not be passed on." in text
-    assert (TARGET / "licences.csv").read_text() == (
-        "source,role,licence,rows\nown,train,CC-BY-4.0,5\ntalks,train,own,2\n"
-    )
 
 
 def test_sources_and_roles_are_selected() -> None:

@@ -1,7 +1,5 @@
 """`kill -9` of dvc, of the stage, or of both: the next `dvc repro` writes the same bytes, with one writer at a time."""
 
-from __future__ import annotations
-
 import io
 import os
 import shutil

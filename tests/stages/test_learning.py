@@ -1,8 +1,5 @@
 """The profile `miniature` learns: its answers to new images depend on the image."""
 
-from __future__ import annotations
-
-import io
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +24,7 @@ from openmedq.training.learner import Learner
 from openmedq.training.order import Order
 from openmedq.training.trainer import Trainer
 from tests.evaluation.metrics import scoring as metrics
+from tests.storage.drawing import save
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
@@ -76,9 +74,7 @@ def _train(samples: Sequence[Sample], folder: Path) -> Callable[[Sequence[Sample
 
 
 def _blank(level: int) -> Image:
-    buffer = io.BytesIO()
-    PIL.Image.new("L", (96, 96), level).save(buffer, "PNG")
-    return Image(f"blank-{level}", data=buffer.getvalue())
+    return Image(f"blank-{level}", data=save(PIL.Image.new("L", (96, 96), level), "PNG"))
 
 
 @pytest.mark.slow

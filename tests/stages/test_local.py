@@ -1,7 +1,5 @@
 """Local datasets go through the stages as published ones do: manifest, rejection, copies, licence, mix, counts."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

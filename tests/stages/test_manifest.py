@@ -77,12 +77,6 @@ def test_a_folder_of_the_collection_is_matched_by_a_file_of_any_packaging(path: 
     assert _run()["toy_set"]["folder"] == "mirror/toys"
 
 
-def test_greek_and_micro_letters_are_one() -> None:
-    toyset.write_catalogue(toyset.CARD.model_copy(update={"id": "ubench", "title": "\N{GREEK SMALL LETTER MU}-Bench"}))
-    _write("mirror/\N{MICRO SIGN}Bench/a")
-    assert _run()["ubench"]["state"] == "present"
-
-
 def test_the_miniatures_folder_is_told_from_a_mirror(tmp_path: Path) -> None:
     _write("data/miniature/toy_set/a")
     assert _run("data/miniature")["toy_set"]["origin"] == "miniature"
@@ -141,13 +135,6 @@ def test_a_wrong_mirror_is_one_line() -> None:
     ):
         _run()
     assert not paths.MANIFEST.exists()
-
-
-def test_a_dangling_link_is_one_line() -> None:
-    _write("mirror/toy_set/a")
-    Path("mirror/toy_set/b").symlink_to("nowhere")
-    with pytest.raises(LocalFolderError, match=r"^mirror/toy_set/b: a link to nowhere"):
-        _run()
 
 
 def test_a_file_that_cant_be_read_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

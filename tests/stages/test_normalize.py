@@ -29,14 +29,6 @@ OUTPUT = paths.SAMPLES / "toy_set"
 
 
 @pytest.fixture
-def mirror() -> Path:
-    folder = Path("mirror/toy_set")
-    folder.mkdir(parents=True)
-    toyset.miniature(folder)
-    return folder
-
-
-@pytest.fixture
 def reading(monkeypatch: pytest.MonkeyPatch) -> Callable[[list[Any]], None]:
     """Make the toy dataset's reader yield the items, or raise them."""
 

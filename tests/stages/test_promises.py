@@ -1,6 +1,5 @@
 """What a red verdict names, chunks of rows, and the promises of single datasets."""
 
-import io
 import re
 from typing import Any
 
@@ -13,6 +12,7 @@ from openmedq.datasets import registry
 from openmedq.errors import ValidationError
 from tests.curate.corpus import make_params, row, write_sets
 from tests.stages.test_validate import CARDS, _project, _red, _rows, _verdict, validate
+from tests.storage.drawing import save
 
 __all__ = ["_project"]  # a fixture of every test
 
@@ -74,10 +74,8 @@ def test_promises(
 ) -> None:
     rows = _rows()
     rows[2]["turns"][0]["context"] = "\u8fd9\u662f \u00b5"  # one of five rows
-    buffer = io.BytesIO()
-    PIL.Image.new("RGB", (64, 48)).save(buffer, "PNG")
     for each in (image for one in rows for image in one["images"]):
-        each["image"]["bytes"] = buffer.getvalue()
+        each["image"]["bytes"] = save(PIL.Image.new("RGB", (64, 48)), "PNG")
     write_sets(rows, CARDS)
     deduplicate.run(make_params())
     mix.run(make_params())

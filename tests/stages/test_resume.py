@@ -1,7 +1,5 @@
 """`openmedq train` that is killed or asked to stop, and run again: the outputs are those of an undisturbed training."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import shutil
@@ -13,14 +11,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import torch
 
 from openmedq import paths
 from openmedq.cli import main
 from openmedq.config.render import render
-from openmedq.storage.tables import open_writer
 from openmedq.tracking import store
 from openmedq.training import trainer
 from openmedq.training.data import EncodedRows
@@ -28,7 +24,7 @@ from openmedq.training.trainer import Trainer
 from tests.stages import stopping
 from tests.stages.results import write_learning, write_run
 from tests.stages.test_train import params
-from tests.tracking.test_outage import Outage
+from tests.tracking.test_runs import read_runs
 
 pytestmark = [pytest.mark.usefixtures("torch_on_one_thread"), pytest.mark.xdist_group("resume")]
 
@@ -89,11 +85,6 @@ def start(folder: Path, stop: str = "never:-1") -> tuple[int, str]:
     command = [sys.executable, "-m", "openmedq", "train"]
     done = subprocess.run(command, env=stopping.environment(folder, stop), capture_output=True, text=True)
     return done.returncode, done.stderr
-
-
-def read_runs() -> list[Any]:
-    client, experiment_id = store.connect()
-    return list(client.search_runs([experiment_id]))
 
 
 def check_one_run() -> None:
@@ -214,27 +205,6 @@ def test_a_full_disk_at_the_end_costs_no_update(
     assert read_outputs() == undisturbed
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_corrupt_page_is_one_line(workers: int, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_params(workers)
-    shard = paths.SAMPLES / "open_vqa/shard-00000.parquet"
-    file = pq.ParquetFile(shard)
-    groups = [file.read_row_group(number) for number in range(file.num_row_groups)]
-    with shard.open("wb") as target, open_writer(target, file.schema_arrow) as writer:  # with checksums
-        for group in groups:
-            writer.write_table(group)
-    group = pq.read_metadata(shard).row_group(0)
-    columns = [group.column(number) for number in range(group.num_columns)]
-    (images,) = [each for each in columns if each.path_in_schema == "images.list.element.image.bytes"]
-    content = bytearray(shard.read_bytes())
-    content[(images.dictionary_page_offset or images.data_page_offset) + images.total_compressed_size // 2] ^= 1
-    shard.write_bytes(content)
-    assert main(["train"]) == 1
-    said = capsys.readouterr().err
-    (line,) = [line for line in said.splitlines() if line.startswith("error: ")]
-    assert line.startswith(f"error: {shard}: row group 0 ") and "Traceback" not in said
-
-
 def test_a_loader_process_that_is_killed_is_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -251,28 +221,3 @@ def test_a_loader_process_that_is_killed_is_one_line(
 class Killer:
     def __getitem__(self, number: int) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_metrics_are_kept_while_the_store_does_not_answer(
-    folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outage = Outage(monkeypatch)
-    update = Trainer._update
-
-    def take_down(self: Trainer, number: int, *rest: Any) -> Any:
-        outage.is_on = number > 3
-        return update(self, number, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_update", take_down)
-        assert main(["train"]) == 0
-    assert read_outputs() == undisturbed
-    assert len(list((paths.PARTIAL / "runs").iterdir())) == 1
-    outage.is_on = False
-    from openmedq.tracking import runs
-
-    client, _ = store.connect()
-    runs.close_dead_runs(client, store.find_root())
-    (run,) = read_runs()
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/lr")]
-    assert steps == list(range(1, NUM_UPDATES + 1)) and run.info.status == "FINISHED"

@@ -1,7 +1,5 @@
 """`openmedq train`: errors are one line, and the last model stays."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from pathlib import Path

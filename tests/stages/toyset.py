@@ -1,8 +1,5 @@
 """A whole dataset in a few lines: images in a folder, questions in a JSON list, and a record for each fault."""
 
-from __future__ import annotations
-
-import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +14,7 @@ from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access, Card, File
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
+from tests.storage.drawing import save
 
 Read = Callable[[Path], Iterator[Sample | Rejected]]
 
@@ -50,10 +48,8 @@ def make_sample(record_id: str, *images: Image, split: str = "train", question: 
 
 
 def make_png(seed: int, side_px: int = 24) -> bytes:
-    buffer = io.BytesIO()
     noise = np.random.default_rng(seed).integers(0, 256, (side_px, side_px), np.uint8)
-    PIL.Image.fromarray(noise).save(buffer, "PNG")
-    return buffer.getvalue()
+    return save(PIL.Image.fromarray(noise), "PNG")
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:

@@ -1,4 +1,3 @@
-import gzip
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -53,27 +52,6 @@ def test_the_memory_that_a_zip_takes_is_bounded_by_its_members(tmp_path: Path) -
 
 
 @ENDINGS
-def test_backslashes_in_names_are_slashes(tmp_path: Path, name: str) -> None:
-    """As programs on Windows write them; `zipfile` would write slashes, so the bytes are changed afterwards."""
-    path = write(tmp_path / name, {"sub!a.jpg": b"a", "sub!deeper!a.jpg": b"b", "c.jpg": b"c"})
-    is_packed = path.suffix in (".gz", ".tgz")
-    data = gzip.decompress(path.read_bytes()) if is_packed else path.read_bytes()
-    data = data.replace(b"!", b"\\")
-    if path.suffix != ".zip":  # each header has a checksum
-        for place in (0, 1024, 2048):
-            header = bytearray(data[place : place + 512])
-            header[148:156] = b" " * 8
-            header[148:156] = b"%06o\0 " % sum(header)
-            data = data[:place] + bytes(header) + data[place + 512 :]
-    path.write_bytes(gzip.compress(data) if is_packed else data)
-    assert read_all(path) == {"sub/a.jpg": b"a", "sub/deeper/a.jpg": b"b", "c.jpg": b"c"}
-    with open_members(path) as members:
-        assert members.read("sub\\deeper\\a.jpg") == b"b"
-        with members.open("sub/a.jpg") as file:
-            assert file.read() == b"a"
-
-
-@ENDINGS
 def test_a_last_part_that_several_share_is_never_guessed(tmp_path: Path, name: str) -> None:
     content = {"x/1.png": b"x", "y/1.png": b"y", "z/1.png": b"z"}
     path = write(tmp_path / name, content)
@@ -115,16 +93,6 @@ def test_what_is_no_archive_is_one_line(tmp_path: Path, name: str, data: bytes) 
         read_all(tmp_path / name)
 
 
-def test_a_damaged_member_does_not_spoil_the_others(tmp_path: Path) -> None:
-    path = write_zip(tmp_path / "x.zip", CONTENT, zipfile.ZIP_STORED)
-    data = path.read_bytes()
-    path.write_bytes(data.replace(b"A" * 700, b"A" * 699 + b"!"))
-    with open_members(path) as members:
-        with pytest.raises(ArchiveError, match=r"x\.zip: sub/a\.jpg: damaged"):
-            members.read("a.jpg")
-        assert members.read("b.jpg") == b"BBB"
-
-
 @ENDINGS
 @settings(max_examples=60)
 @given(where=st.floats(0, 0.999), value=st.integers(0, 255))
@@ -152,7 +120,6 @@ def test_a_zip_in_an_archive_is_read_like_any_other(tmp_path: Path, name: str) -
         with open_inner(outer, "inner.zip") as members:
             assert {member: members.read(member) for member in members.names} == CONTENT
             image = ArchivedImages(members).find("a.jpg")
-            assert image is not None
             assert image.data == CONTENT["sub/a.jpg"]
         for damaged in ("cut.zip", "none.zip", "absent.zip"):
             with pytest.raises(ArchiveError, match=rf"{name}.*{damaged}"), open_inner(outer, damaged):

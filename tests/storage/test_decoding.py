@@ -1,11 +1,8 @@
 """Images are decoded once each, with the same result in any executor, and workers do not outlive their owner."""
 
-import io
 import os
-import signal
 import subprocess
 import sys
-import time
 import tracemalloc
 from concurrent.futures import Future
 from pathlib import Path
@@ -20,15 +17,14 @@ from openmedq.schema import Image, Reason
 from openmedq.storage import decoding
 from openmedq.storage.decoding import Decoder, Inline, encode_image, open_executor
 from openmedq.storage.images import BrokenImage
-from tests.processes import is_alive
+from tests.processes import is_alive, wait
+from tests.storage.drawing import save
 
 SETTINGS = Normalize()
 
 
 def _png(level: int) -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.new("L", (20, 20), level).save(buffer, "PNG")
-    return buffer.getvalue()
+    return save(PIL.Image.new("L", (20, 20), level), "PNG")
 
 
 class _Counting(Inline):
@@ -130,10 +126,4 @@ def test_workers_die_with_their_owner(tmp_path: Path) -> None:
     owner.kill()
     owner.wait()
     owner.stdout.close()
-    for _ in range(100):
-        if not any(is_alive(worker) for worker in workers):
-            return
-        time.sleep(0.1)
-    for worker in workers:
-        os.kill(worker, signal.SIGKILL)
-    raise AssertionError("a worker outlived its owner")
+    wait(lambda: not any(map(is_alive, workers)), "the workers end with their owner")

@@ -1,7 +1,5 @@
 """DICOM images as their headers say that they are shown, and nothing of the other tags anywhere."""
 
-from __future__ import annotations
-
 import io
 import logging
 import sys

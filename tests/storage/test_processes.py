@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.processes import is_alive
+from tests.processes import is_alive, wait
 
 PARENT = '''
 import subprocess, sys, threading, time
@@ -65,11 +65,5 @@ def test_a_child_dies_with_its_parent_alone(program: str) -> None:
     time.sleep(0.5)
     assert is_alive(child), "it died before its parent"
     parent.send_signal(signal.SIGKILL)
-    for _ in range(100):
-        if not is_alive(child):
-            break
-        time.sleep(0.05)
-    else:
-        os.kill(child, signal.SIGKILL)
-        raise AssertionError("it outlived its parent")
+    wait(lambda: not is_alive(child), "the child ends with its parent")
     parent.communicate()

@@ -1,7 +1,5 @@
 """Pseudonyms: the same within an installation, others elsewhere, from a key that only its owner can read."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Any

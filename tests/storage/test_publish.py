@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from openmedq.errors import DiskFullError
 from openmedq.paths import PARTIAL
 from openmedq.storage.publish import publish
+from tests.processes import wait
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -38,14 +38,6 @@ with publish(Path("data/samples/toy")) as folder:
 def _start(name: str, seconds: float) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen([sys.executable, "-c", WRITER, name, str(seconds)], env=environment, stderr=subprocess.PIPE)
-
-
-def _wait_until_it_writes() -> None:
-    for _ in range(1000):
-        if (PARTIAL / "data-samples-toy").is_dir():
-            return
-        time.sleep(0.01)
-    raise AssertionError("no writer began")
 
 
 def _write(text: str) -> None:
@@ -76,7 +68,7 @@ def test_a_failure_leaves_the_output_as_it_was(error: BaseException) -> None:
 
 def test_what_a_killed_writer_left_goes() -> None:
     writer = _start("killed", 60)
-    _wait_until_it_writes()
+    wait((PARTIAL / "data-samples-toy").is_dir, "a writer begins")
     writer.send_signal(signal.SIGKILL)
     writer.communicate()
     assert (PARTIAL / "data-samples-toy").is_dir()
@@ -87,7 +79,7 @@ def test_what_a_killed_writer_left_goes() -> None:
 
 def test_writers_take_turns() -> None:
     writers = [_start("a", 1.5)]
-    _wait_until_it_writes()
+    wait((PARTIAL / "data-samples-toy").is_dir, "a writer begins")
     writers += [_start(name, 0.2) for name in "bc"]
     said = [writer.communicate()[1].decode() for writer in writers]
     assert [writer.returncode for writer in writers] == [0, 0, 0]

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from openmedq.errors import ArchiveError, LocalFolderError, OpenMedQError, StaleError

@@ -33,6 +33,7 @@ from openmedq.schema import (
 from openmedq.storage import shards
 from openmedq.storage.images import encode
 from openmedq.storage.shards import ShardStore
+from tests.storage.drawing import save
 
 SETTINGS = Normalize(row_group_size_bytes=3_000, row_group_rows=7, shard_size_bytes=12_000)
 
@@ -58,10 +59,8 @@ def _sample(number: int, num_images: int = 1) -> Sample:
 
 
 def _encode(number: int, place: int = 0) -> EncodedImage:
-    buffer = io.BytesIO()
     noise = np.random.default_rng([number, place]).integers(0, 256, (24, 24), np.uint8)
-    PIL.Image.fromarray(noise).save(buffer, "PNG")
-    return replace(encode(buffer.getvalue(), SETTINGS), image_id=f"{number}-{place}")
+    return replace(encode(save(PIL.Image.fromarray(noise), "PNG"), SETTINGS), image_id=f"{number}-{place}")
 
 
 def _index(folder: Path) -> pa.Table:

@@ -37,22 +37,3 @@ def test_two_pictures_are_no_near_duplicates() -> None:
         for i, j in itertools.combinations(range(len(group)), 2):
             if (hashes[i] != hashes[j]).sum() <= 3:
                 assert np.abs(thumbnails[i] - thumbnails[j]).mean() > 6
-
-
-def test_each_property_shows() -> None:
-    """A nearest-mean classifier on 32 px predicts each property."""
-    train, test = draw_figures(0, "train", 3), draw_figures(0, "test", 1)
-
-    def look(figures: list[Figure]) -> np.ndarray:
-        size = (32, 32)
-        return np.array([np.asarray(Image.fromarray(draw(f)).resize(size), np.float32).ravel() for f in figures])
-
-    pixels, new_pixels = look(train), look(test)
-    for name in ("organ", "position", "is_bright", "num_clips"):
-        values = sorted({getattr(figure, name) for figure in train})
-        means = np.array([pixels[[getattr(f, name) == value for f in train]].mean(0) for value in values])
-        centered = new_pixels - pixels.mean(0) if name == "is_bright" else new_pixels
-        distances = ((centered[:, None] - (means - (pixels.mean(0) if name == "is_bright" else 0))) ** 2).sum(-1)
-        guesses = [values[index] for index in distances.argmin(1)]
-        share = np.mean([guess == getattr(figure, name) for guess, figure in zip(guesses, test, strict=True)])
-        assert share > 1 / len(values) + 0.15, name

@@ -1,7 +1,5 @@
 """The images of each miniature of a classification dataset predict its labels."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """An empty store in an empty folder."""
 
-from __future__ import annotations
-
 import shutil
 import sqlite3
 from pathlib import Path

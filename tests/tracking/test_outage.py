@@ -16,7 +16,7 @@ import pytest
 from openmedq import paths
 from openmedq.tracking import logger, outbox, runs, store
 from openmedq.tracking.sending import Sender
-from tests.processes import wait
+from tests.processes import find_port, wait
 from tests.tracking.test_runs import Settings
 
 WARNING = (
@@ -192,9 +192,7 @@ def answers(port: int) -> bool:
 
 @pytest.mark.faults
 def test_a_server_that_is_killed_and_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_port()
     root = tmp_path / "server"
     root.mkdir()
     shutil.move("mlflow.db", root)

@@ -1,9 +1,5 @@
 """A training that was killed, stopped or has failed goes on in its run."""
 
-import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,17 +11,6 @@ from openmedq.tracking import logger, runs, store
 from tests.tracking.test_runs import Settings
 
 ROOT = Path(__file__).parents[2]
-KILLED = """
-import os, signal, sys
-from openmedq.tracking import logger, runs
-from tests.tracking.test_runs import Settings
-with runs.open_run("train", (), Settings()) as log:
-    for step in range(1, 6):
-        log({"loss": float(step)}, step)
-        if step == 3:
-            log.checkpoint("step-3", 3, {"loss": 3.0})
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -58,24 +43,6 @@ def resume(settings=None, first_step: int = 4):
             log({"loss": float(step)}, step)
 
 
-def test_a_killed_training_goes_on_in_its_run() -> None:
-    leave_checkpoint()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", KILLED], env=environment)
-    assert done.returncode == -signal.SIGKILL
-    (run,) = read_runs()
-    client, _ = store.connect()
-    before = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
-    assert run.info.status == "RUNNING" and before[:3] == [1, 2, 3], "up to the checkpoint nothing is lost"
-    resume()
-    (run,) = read_runs()
-    assert run.info.status == "FINISHED" and run.data.tags["resumed"] == "1"
-    assert run.data.tags["stage.train"] == "finished" and "stage.train.reason" not in run.data.tags
-    steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
-    assert steps == list(range(1, 9))
-    assert not list((paths.PARTIAL / "runs").iterdir())
-
-
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
     [
@@ -99,28 +66,6 @@ def test_why_a_training_ended_is_a_tag_until_it_is_finished(error: BaseException
     client, _ = store.connect()
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/loss")]
     assert steps == list(range(1, 9)), "updates 4 and 5 were computed twice"
-
-
-def test_a_stage_that_handles_sigterm_itself_is_stopped_and_resumed() -> None:
-    """As training does: finish the update, write a checkpoint, then exit."""
-    leave_checkpoint()
-    outer = signal.getsignal(signal.SIGTERM)
-    asked = []
-    with pytest.raises(SystemExit) as raised, runs.open_run("train", (), Settings()) as log:
-        before = signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert asked == [signal.SIGTERM], "the stage goes on after the signal"
-            log({"loss": 1.0}, 1)
-            log.checkpoint("step-1", 1, {"loss": 1.0})
-            raise SystemExit(143)
-        finally:
-            signal.signal(signal.SIGTERM, before)
-    assert raised.value.code == 143 and signal.getsignal(signal.SIGTERM) is outer
-    assert read_runs()[0].info.status == "KILLED"
-    resume(first_step=2)
-    (run,) = read_runs()
-    assert run.info.status == "FINISHED"
 
 
 @pytest.mark.parametrize("change", ["settings", "data", "no checkpoint"])

@@ -2,7 +2,6 @@ import getpass
 import json
 import os
 import shutil
-import signal
 import socket
 import sqlite3
 import subprocess
@@ -15,7 +14,7 @@ from pydantic import BaseModel
 
 from openmedq import paths
 from openmedq.stages import STAGES
-from openmedq.tracking import logger, models, runs, store
+from openmedq.tracking import models, runs, store
 from tests.conftest import run as run_command
 from tests.connections import guard, read_attempts
 
@@ -179,25 +178,6 @@ def test_later_stages_join_the_run_which_fails_with_any_of_them(project):
     assert run.data.metrics["evaluate/all/bleu_1"] == 0.4 and run.data.metrics["transfer/macro_f1"] == 0.7
 
 
-def test_a_failed_training_is_a_failed_run_that_nothing_joins(project):
-    with pytest.raises(ZeroDivisionError), runs.open_run("train", STAGES["train"].artifacts, Settings()) as log:
-        log({"loss": 2.0}, 0)
-        raise ZeroDivisionError
-    (run,) = read_runs()
-    assert run.info.status == "FAILED" and run.data.metrics["train/loss"] == 2.0
-    assert "md5.model" not in run.data.tags
-
-
-def test_a_terminated_training_closes_its_run(project):
-    before = signal.getsignal(signal.SIGTERM)  # Prefect's test harness sets a handler
-    with pytest.raises(SystemExit) as raised, runs.open_run("train", STAGES["train"].artifacts, Settings()):
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert raised.value.code == 143
-    (run,) = read_runs()
-    assert run.info.status == "KILLED" and run.data.tags["stage.train.reason"] == "the process was asked to stop"
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
 def test_without_a_run_of_the_model_the_later_stages_share_a_new_one(project):
     for stage in ("evaluate", "transfer"):
         with runs.open_run(stage, STAGES[stage].artifacts, Settings()) as log:
@@ -265,27 +245,6 @@ def test_nothing_private_enters_a_run(project, monkeypatch):
     assert not +counts
     assert users == {"unknown"} and "mlflow.user" not in text and "mlflow.source" not in text
     assert getpass.getuser() not in {cell for row in rows for cell in row}
-
-
-def test_errors_of_the_store_do_not_stop_the_training(project, monkeypatch, logged):
-    from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
-
-    def refuse(*arguments, **options):
-        raise MlflowException("http://bob:hunter2@host is gone\nand so on")
-
-    monkeypatch.setattr(logger, "FLUSH_S", 0.0)
-    with runs.open_run("train", STAGES["train"].artifacts, Settings()) as log, monkeypatch.context() as broken:
-        broken.setattr(MlflowClient, "log_batch", refuse)
-        for step in range(5):
-            log({"loss": 1.0}, step)
-    assert logged() == (
-        "mlflow.db: does not answer: http://host is gone; what the run lacks is kept in data/.partial/runs and sent "
-        "later\n"
-    )
-    client, _ = connect()
-    (run,) = read_runs()
-    assert len(client.get_metric_history(run.info.run_id, "train/loss")) == 5, "kept until the store answered again"
 
 
 def test_dvcs_queued_experiments_use_the_projects_store(project, monkeypatch):

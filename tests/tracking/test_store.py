@@ -1,9 +1,6 @@
 """Errors of the MLflow store are one line; runs of killed processes are closed, others are not."""
 
-from __future__ import annotations
-
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -124,19 +121,3 @@ def test_a_run_of_another_store_is_ignored() -> None:
         pass
     runs.close_dead_runs(client, Path())
     assert [path.name for path in (paths.PARTIAL / "runs").iterdir()] == ["0" * 32 + ".train"]
-
-
-def test_a_killed_training_is_closed_by_the_next_stage() -> None:
-    code = (
-        "import os, signal\nfrom openmedq.tracking import runs\nfrom tests.tracking.test_runs import Settings\n"
-        "with runs.open_run('train', (), Settings()):\n    os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
-    assert done.returncode == -signal.SIGKILL
-    client, experiment_id = store.connect()
-    (killed,) = client.search_runs([experiment_id])
-    assert killed.info.status == "RUNNING" and "md5.model" not in killed.data.tags
-    with runs.open_run("evaluate", STAGES["evaluate"].artifacts, Settings()):  # type: ignore[arg-type]
-        pass
-    assert statuses(client, killed.info.run_id) == ["FAILED"]
-    assert list((paths.PARTIAL / "runs").iterdir()) == []

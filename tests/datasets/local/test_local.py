@@ -1,7 +1,5 @@
 """Local datasets: tables in four formats, LLaVA's JSON, a folder per class; and what is rejected and why."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -42,12 +42,6 @@ def test_rows_are_found_by_their_column(tmp_path: Path) -> None:
         assert [(beside.find(key) or {}).get("x") for key in "123"] == ["one", None, "three"]
 
 
-def test_a_file_that_is_absent_says_nothing(tmp_path: Path) -> None:
-    with open_lines_beside(tmp_path / "t.txt") as lines, open_table_beside(tmp_path / "t.csv", "ID") as rows:
-        assert lines.find("a") is None
-        assert rows.find("a") is None
-
-
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"none\n404\ta\n"])
 def test_another_layout_is_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "t.txt"

@@ -38,24 +38,6 @@ def test_all_rows_come_in_order(tmp_path: Path, write: Write, stream: Callable[.
     assert list(stream(tmp_path / "t", ["t"])) == [(str(n + 1), row) for n, row in enumerate(TABLE.to_pylist())]
 
 
-@KINDS
-def test_a_column_that_lacks_is_one_line(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
-    write(TABLE, tmp_path / "t")
-    with pytest.raises(SourceError, match="no column `question`; expected question; found n, t"):
-        list(stream(tmp_path / "t", ["question"]))
-
-
-@KINDS
-def test_a_cut_file_is_one_line(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
-    write(TABLE, tmp_path / "t")
-    whole = (tmp_path / "t").read_bytes()
-    for data in (whole[: len(whole) // 2], whole[:20], b"", b"none"):
-        (tmp_path / "t").write_bytes(data)
-        with pytest.raises(SourceError, match="not a whole") as caught:
-            list(stream(tmp_path / "t", ["t"]))
-        assert "\n" not in str(caught.value)
-
-
 def test_a_stream_that_is_cut_between_two_batches_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_stream(TABLE, tmp_path / "t")
     assert len(list(stream_arrow(tmp_path / "t", ["t"]))) == 250

@@ -101,14 +101,6 @@ def test_deep_nesting_and_long_numbers_are_refused(tmp_path: Path) -> None:
             list(stream_list(write(tmp_path / "x.json", text)))
 
 
-def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    path.write_bytes(b"\xef\xbb\xbf[1]")
-    assert list(stream_list(path)) == [("1", 1)]
-    path.write_bytes(b'\xef\xbb\xbf{"a": 1}\n')
-    assert list(stream_lines(path)) == [("1", {"a": 1})]
-
-
 def test_foreign_bytes_stay_in_their_record(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     path.write_bytes('["caf\u00e9", "'.encode() + b'caf\xe9", "\xc3\xa9"]')
@@ -131,14 +123,3 @@ def test_not_a_number_does_not_become_text() -> None:
     for value in (math.nan, math.inf, True, None, [], {}):
         assert take_optional_text({"x": value}, "x") == ""
     assert take_optional_text({"x": " 4 "}, "x") == take_optional_text({"x": 4}, "x") == "4"
-
-
-def test_a_list_out_of_an_archive_is_read_as_a_file_is(tmp_path: Path) -> None:
-    text = json.dumps(["a", {"b": [1]}, "MARK"])
-    path = write(tmp_path / "x.json", text)
-    data = b"\xef\xbb\xbf" + text.encode().replace(b"MARK", b"caf\xe9")
-    first, second, foreign = stream_list(Path("a.zip/x.json"), data)
-    assert [first, second] == list(stream_list(path))[:2]
-    assert foreign == ("3", "caf\udce9")
-    with pytest.raises(SourceError, match=r"^a\.zip/x\.json: not the published JSON"):
-        list(stream_list(Path("a.zip/x.json"), b"{}"))

@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openmedq.datasets.fields import Unusable
 from openmedq.datasets.readers import tables
 from openmedq.datasets.readers.tables import stream_lines, stream_rows, stream_table
 from openmedq.errors import SourceError
-from openmedq.schema import Reason
 
 
 def write(path: Path, data: bytes) -> Path:
@@ -29,42 +27,6 @@ def test_rows_come_by_column(tmp_path: Path, name: str) -> None:
         ("3", {"": "0", "a": "1", "b": 'x, "y"\nz'}),
         ("5", {"": "1", "a": "", "b": ""}),
     ]
-
-
-def test_a_column_that_lacks_is_one_line(tmp_path: Path) -> None:
-    for data in (b"a,c\n1,2\n", b"", b"none\n"):
-        with pytest.raises(SourceError, match=r"t\.csv: no column `\w`; expected a, b; found "):
-            list(stream_table(write(tmp_path / "t.csv", data), ["a", "b"]))
-
-
-def test_a_row_of_another_length_costs_itself(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", b"a,b\n1\n1,2,3\n1,2\n")
-    short, long, good = [row for _, row in stream_table(path, ["a"])]
-    assert isinstance(short, Unusable)
-    assert isinstance(long, Unusable)
-    assert (short.reason, long.reason) == (Reason.FIELD_MISSING, Reason.FIELD_MISSING)
-    assert good == {"a": "1", "b": "2"}
-
-
-def test_foreign_bytes_stay_in_their_row(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", b"a\ncaf\xe9\nb\n")
-    assert [row for _, row in stream_table(path, ["a"])] == [{"a": "caf\udce9"}, {"a": "b"}]
-
-
-def test_what_is_no_gzip_is_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv.gz"
-    for data in (b"\x1f\x8b",):
-        path.write_bytes(data)
-        with pytest.raises(SourceError, match=r"t\.csv\.gz: not a whole gzip"):
-            list(stream_table(path, ["a"]))
-
-
-@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
-@pytest.mark.parametrize("is_packed", [False, True])
-def test_bytes_tell_whether_a_table_is_gzipped(tmp_path: Path, name: str, is_packed: bool) -> None:
-    """A browser may unpack a file and keep its name."""
-    (tmp_path / name).write_bytes(gzip.compress(b"a\n1\n") if is_packed else b"a\n1\n")
-    assert [row for _, row in stream_table(tmp_path / name, ["a"])] == [{"a": "1"}]
 
 
 _TABLE = partial(stream_table, needed=["a"])

@@ -32,20 +32,6 @@ def test_agrees_with_scipy_when_each_row_is_a_group() -> None:
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.01)
 
 
-def test_each_end_leaves_out_half_of_what_the_confidence_leaves() -> None:
-    scored = []
-
-    def spy(sums, num_rows):
-        scored.append(mean_score(sums, num_rows))
-        return scored[-1]
-
-    values = np.random.default_rng(1).normal(size=30)
-    groups = [str(row) for row in range(30)]
-    interval = interval_of(values, groups, spy)
-    _, resamples = scored
-    assert [interval.low, interval.high] == pytest.approx(np.percentile(resamples, [2.5, 97.5]).tolist())
-
-
 def test_rows_of_one_image_are_drawn_together() -> None:
     # Ten equal rows on each of 20 images carry no more information than 20 rows.
     values = np.repeat(np.arange(20) % 2, 10)

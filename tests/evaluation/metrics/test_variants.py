@@ -196,26 +196,6 @@ def test_the_pairs_reach_what_the_tokenizer_shortens() -> None:
         assert list(tokenize(text)) == nltk_tokens(text.lower()), text
 
 
-@pytest.mark.parametrize(
-    ("name", "answer", "reference", "value"),
-    [
-        ("bleu_imageclef_old", "axial", "axial", 1.0),
-        ("bleu_imageclef_old", "ct contrast", "mr contrast", 0.8409),
-        ("bleu_imageclef", "axial", "axial", 1.8e-231),
-        ("bleu_imageclef", "ct contrast", "mr contrast", 1.5e-231),
-        ("bleu_imageclef", "the", "an", 1.0),
-        ("bleu_imageclef_old", "lungs", "left#lung", 1.0),
-        ("bleu_characters", "tissue", "tissue", 0.833),
-        ("bleu_characters", "in the canals of hering", "in the canals of hering", 0.609),
-        ("bleu_characters", "lung", "lymph node", 0.5),
-        ("bleu_characters", "lymph node", "lung", 0.2),
-    ],
-)
-def test_known_values(name: str, answer: str, reference: str, value: float) -> None:
-    ours = find(name).of_row(answer, [reference])
-    assert float(f"{ours:.{2 if value < 1e-9 else 4}g}") == pytest.approx(value, rel=1e-3)
-
-
 def test_imageclef_takes_the_best_of_the_accepted_answers() -> None:
     assert find("bleu_imageclef_old").of_row("mr", ["mri", "mr"]) == 1
 
@@ -259,12 +239,6 @@ def test_the_first_word_decides_between_yes_and_no() -> None:
 
 def test_rouge_takes_the_best_of_the_accepted_answers() -> None:
     assert rouge_l("a c b", ["x", "a b c"]) == pytest.approx(2 / 3)
-
-
-def test_scores_are_percentages() -> None:
-    answers, references = zip(*pairs()[:200], strict=True)
-    for metric in METRICS:
-        assert 0 <= score(metric.name, answers, references) <= 100 + 1e-9
 
 
 def test_definitions_differ_on_the_same_answers() -> None:
