@@ -90,7 +90,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     add(
         "locate",
         commands.locate_folder,
-        "check that the local data folder (download.mirror) exists and contains a dataset",
+        "copy new files of download.remote, and check that the local data folder (download.mirror) contains a dataset",
     )
     add(
         "catalogue",

@@ -103,11 +103,14 @@ def examine_machine(profile: str | None) -> int:
 
 
 def locate_folder() -> None:
-    """Check the local data folder, and the folders of local datasets, before DVC hashes them."""
+    """Copy new files of `download.remote`, and check the local folders before DVC hashes them."""
     from openmedq.datasets import catalogue
+    from openmedq.fetch import remote
     from openmedq.fetch.mirror import require
 
-    require(_load_params().download, catalogue.read(paths.CATALOGUE))
+    settings = _load_params().download
+    remote.copy_new(settings)
+    require(settings, catalogue.read(paths.CATALOGUE))
 
 
 def write_catalogue() -> None:

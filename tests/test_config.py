@@ -33,7 +33,7 @@ def _miniature() -> dict:
     ("change", "line"),
     [
         ({"trian": {}}, "params.yaml: trian: unknown key; allowed here: miniature, download, policy"),
-        ({"download": {"miror": "x"}}, "params.yaml: download.miror: unknown key; allowed here: mirror, fetch"),
+        ({"download": {"miror": "x"}}, "params.yaml: download.miror: unknown key; allowed here: mirror, remote, fetch"),
         (
             {"normalize": {"max_side_px": 0}},
             "params.yaml: normalize.max_side_px: Input should be greater than or equal",

@@ -20,6 +20,9 @@ class Download(Section):
     """Where the published files come from."""
 
     mirror: PathText = Field("data/miniature", description="local data folder: one subfolder per dataset")
+    remote: str | None = Field(
+        None, description="URL for fsspec, as s3://BUCKET/FOLDER, of files that `openmedq locate` copies to `mirror`"
+    )
     fetch: bool = Field(False, description="fetch files that the local data folder lacks from their official hosts")
     require: tuple[str, ...] = Field((), description="datasets that must be available, else an error")
     skip: tuple[str, ...] = Field((), description="datasets to leave out although they are available")
