@@ -15,7 +15,6 @@ import PIL.Image
 import torch
 import transformers
 from mix import SOURCE
-from openmedq.training.optimizer import scale
 from transformers import TrainerCallback, TrainingArguments
 
 from openmedq.config import Train
@@ -28,6 +27,7 @@ from openmedq.training.checkpoint import Checkpoints
 from openmedq.training.data import EncodedRows, Piece, Row
 from openmedq.training.history import History
 from openmedq.training.learner import Learner
+from openmedq.training.optimizer import scale
 from openmedq.training.order import Order
 from openmedq.training.trainer import Trainer
 
