@@ -20,7 +20,7 @@ from tests.processes import find_port, wait
 from tests.tracking.test_runs import Settings
 
 WARNING = (
-    "mlflow.db: does not answer: the database is gone; what the run lacks is kept in data/.partial/runs and sent "
+    "mlflow.db: does not answer: https://host: the database is gone; what the run lacks is kept in data/.partial/runs and sent "
     "later\n"
 )
 
@@ -44,7 +44,7 @@ class Outage:
             if self.kills:  # while it waits for an answer
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.is_on:
-                raise MlflowException("the database is gone\nat /some/line")
+                raise MlflowException("https://me:hunter2@host: the database is gone\nat /some/line")
             send(sender, operations)
 
         monkeypatch.setattr(Sender, "send", attempt)
