@@ -20,8 +20,8 @@ from tests.processes import find_port, wait
 from tests.tracking.test_runs import Settings
 
 WARNING = (
-    "mlflow.db: does not answer: https://host: the database is gone; what the run lacks is kept in data/.partial/runs and sent "
-    "later\n"
+    "mlflow.db: does not answer: https://host: the database is gone; what the run lacks is kept in data/.partial/runs "
+    "and sent later\n"
 )
 
 
