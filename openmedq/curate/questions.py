@@ -11,6 +11,7 @@ Not found: paraphrases and translations.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 from functools import cached_property
@@ -120,7 +121,7 @@ class Question:
         return _split(f"{self.context}\n{self.question}")
 
 
-Steps = list[tuple[str, int, int, int, int]]  # of SequenceMatcher.get_opcodes
+Steps = Sequence[tuple[str, int, int, int, int]]  # of SequenceMatcher.get_opcodes
 
 
 class Allowance(NamedTuple):
@@ -214,7 +215,9 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     is_most_added = max(len(added_left) / len(one), len(added_right) / len(other)) > MAX_ADDED_SHARE
     if is_most_added and content < (1 if allowed.is_offered else MIN_CONTENT_WORDS):
         return None
-    changed_left, changed_right = drop_alike(*([word for phrase in phrases for word in phrase[side]] for side in (0, 1)))
+    changed_left, changed_right = drop_alike(
+        *([word for phrase in phrases for word in phrase[side]] for side in (0, 1))
+    )
     changed = max(len(changed_left), len(changed_right))
     sizes = len(one) - len(added_left), len(other) - len(added_right)
     if changed > max(allowed.words, MAX_CHANGED_SHARE * min(sizes)):
