@@ -163,7 +163,7 @@ OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
     ("one", "other", "is_copy"),
     [
         ("Which of these drugs causes gingival hyperplasia?", "Which of the drugs causes gum hyperplasia?", True),
-        ("Which of the following drugs causes gingival hyperplasia?", "Window of the listed drugs causes gingival market?", True),
+        ("Which of the following drugs causes gingival hyperplasia", "Which of window drugs causes gum market", True),
         ("Which of the following drugs causes gingival hyperplasia?", "Which of the following drugs causes pulmonary "
          "fibrosis?", False),
         ("Most common site of gastric malignancy is", "Most common site of breast malignancy is", False),
