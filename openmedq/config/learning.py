@@ -90,10 +90,13 @@ class Train(Section):
     weight_decay: NonNegative = 0.01
     weight_decay_of: dict[Part, NonNegative] = Field({}, description="part: decay in place of `weight_decay`")
     max_grad_norm: Positive = 1.0
+    with_images: bool = Field(True, description="false: from the questions alone, also in evaluation; a baseline")
     blank_share: Fraction = Field(0.0, description="blank-image augmentation: share of samples shown gray images")
     next_token_weight: NonNegative = Field(1.0, description="weight of the next-token cross-entropy")
     contrastive_weight: NonNegative = Field(0.0, description="weight of the contrastive loss; 0: not computed")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16: what trains keeps fp32 weights")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="also of transfer; bf16: what trains keeps fp32 weights"
+    )
     deterministic: bool = Field(True, description="deterministic kernels on a GPU; a CPU is always deterministic")
     activation_checkpointing: bool = Field(False, description="compute activations twice, to save memory")
     compile: bool = Field(False, description="fuse the layers with torch.compile")

@@ -33,16 +33,16 @@ Batches = Iterable[tuple[NDArray[np.int64], Tensor]]  # rows by number, and thei
 class Classifier(nn.Module):
     """Encoder and head: pixels (N, 3, S, S) uint8 to logits (N, m)."""
 
-    def __init__(self, tower: Tower, num_classes: int) -> None:
+    def __init__(self, tower: Tower, num_classes: int, *, is_bf16: bool) -> None:
         super().__init__()
-        self.tower = tower
+        self.tower, self.is_bf16 = tower, is_bf16
         self.head = nn.Linear(2 * tower.width, num_classes)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Compute logits (N, m), in fp32; a GPU computes the rest in bf16."""
+        """Compute logits (N, m) in fp32, and what leads to them in bf16 if `is_bf16`."""
         _, mean, std, _ = self.tower.preprocessing
         device = self.head.weight.device
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.is_bf16):
             pooled = self.tower(normalize(pixels.to(device), mean, std))
             logits: Tensor = self.head(torch.cat(pooled, dim=1))
         return logits.float()
@@ -66,6 +66,8 @@ def fine_tune(
     settings: Transfer,
     seed: int,
     advance: Callable[[int], None],
+    *,
+    is_bf16: bool = False,
 ) -> tuple[Classifier, int]:
     """Fine-tune a copy of the encoder and a new head with AdamW, linear warm-up and cosine decay.
 
@@ -77,6 +79,7 @@ def fine_tune(
         settings: learning rate.
         seed: of the head's weights.
         advance: called with the number of rows of each update.
+        is_bf16: compute in bf16; the weights stay fp32.
 
     Returns:
         The model of the epoch with the lowest mean loss of the validation rows, and its number, from 1.
@@ -86,7 +89,7 @@ def fine_tune(
     """
     torch.manual_seed(seed)
     device = next(tower.parameters()).device
-    model = Classifier(copy.deepcopy(tower).requires_grad_(True), num_classes).to(device)
+    model = Classifier(copy.deepcopy(tower).requires_grad_(True), num_classes, is_bf16=is_bf16).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, fused=True)
     num_updates = plan.num_epochs * plan.num_updates
     num_warmup = max(1, round(WARMUP * num_updates))

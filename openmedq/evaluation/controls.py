@@ -81,6 +81,11 @@ def _change(control: Control, texts: Sequence[Sample], shown: Sequence[Sample]) 
     return lambda place: replace(texts[place], images=())
 
 
+def hide_images(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """The samples without their images."""
+    return Changed(len(samples), lambda place: replace(samples[place], images=()))
+
+
 def show_gray(sample: Sample) -> Sample:
     """Replace each image by a uniform gray one."""
     return replace(sample, images=tuple(replace(image, path=None, data=_GRAY) for image in sample.images))

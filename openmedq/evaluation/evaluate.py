@@ -62,12 +62,16 @@ def run(params: Params, log: Log) -> None:
     asked = _draw(available, settings.max_rows, settings.seed)
     own = devices.join(params.execution.device)
     answer = _load(settings, own) if len(asked) else _answer_nothing
-    answers = _answer(store.take(asked), "answering", answer, settings, own)
+    sees_images = params.train.with_images  # else no image, as in training, and no control
+    samples = store.take(asked) if sees_images else controls.hide_images(store.take(asked, with_images=False))
+    answers = _answer(samples, "answering", answer, settings, own)
     with_images = asked.filter(pc.greater(asked["num_images"], 0))
     drawn = _draw(with_images, settings.control_rows, settings.seed)
     given = [
         {"control": control, "id": row_id, "answer": each.text}
-        for control, rows, samples in controls.iterate(settings.controls, store, drawn, settings.seed)
+        for control, rows, samples in controls.iterate(
+            settings.controls if sees_images else (), store, drawn, settings.seed
+        )
         for row_id, each in zip(
             rows["id"].to_pylist(), _answer(samples, f"control {control}", answer, settings, own), strict=True
         )

@@ -127,7 +127,7 @@ def _predict_all(
     folder, title = KEPT / f"transfer-{encoder}", f"{encoder}: {benchmark.name}"
     facts = [
         [benchmark.train.digest, benchmark.validated.tolist(), benchmark.test.digest],
-        settings.model_dump(mode="json", exclude={"encoders", "benchmarks", "seeds"}),
+        [params.train.precision, settings.model_dump(mode="json", exclude={"encoders", "benchmarks", "seeds"})],
     ]
     num_fitted = min(len(benchmark.fitted), settings.max_rows or len(benchmark.fitted))
     tables = []
@@ -169,7 +169,9 @@ def _fine_tune(
     try:
         with closing(train.read(batches)) as read:  # ends the loader processes, before the next ones start
             plan = Plan(read, settings.num_epochs, num_updates, len(validation), benchmark.fitted)
-            model, epoch = fine_tune(tower, plan, targets, len(benchmark.classes), settings, seed, advance)
+            is_bf16 = params.train.precision == "bf16"
+            num_classes = len(benchmark.classes)
+            model, epoch = fine_tune(tower, plan, targets, num_classes, settings, seed, advance, is_bf16=is_bf16)
     except ModelError as error:
         raise ModelError(f"transfer: {benchmark.name}, seed {seed}: {error}") from None
     tested = cut(np.arange(len(test)), settings.batch_size)

@@ -41,7 +41,7 @@ def build(
 
     The projector, the adapters and (if `is_trained`) the encoder are trained. Of a new language model the embeddings
     and the head are trained too; its other layers learn through their adapters. All is fp32, but with precision bf16
-    the frozen part of the language model is bf16: published weights are read in it, straight to the device.
+    what is frozen is bf16: published weights of a language model are read in it, straight to the device.
     """
     _quiet()
     frozen = torch.bfloat16 if settings.precision == "bf16" else torch.float32
@@ -54,7 +54,8 @@ def build(
     for part in find_trained(model, settings):
         part.requires_grad_(True)
     freeze_unused(model.model.vision_tower)
-    for part in (model.model.language_model, model.lm_head):
+    encoder = [] if settings.vision.is_trained else [model.model.vision_tower]
+    for part in (model.model.language_model, model.lm_head, *encoder):
         for parameter in part.parameters():
             if not parameter.requires_grad:
                 parameter.data = parameter.data.to(frozen)

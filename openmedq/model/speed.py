@@ -48,7 +48,7 @@ def prepare(model: PeftModel, settings: Train, device: torch.device) -> None:
     """
     llava = model.get_base_model()
     if settings.precision == "bf16":
-        _compute_in_bf16(llava, settings, device)
+        _compute_in_bf16(llava, device)
     if settings.liger:
         _use_liger(llava, device)
     if settings.activation_checkpointing:
@@ -66,9 +66,7 @@ def find_layers(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
 
 
-def _compute_in_bf16(llava: Any, settings: Train, device: torch.device) -> None:
-    if not settings.vision.is_trained:
-        llava.model.vision_tower.bfloat16()
+def _compute_in_bf16(llava: Any, device: torch.device) -> None:
     for module in llava.modules():
         if isinstance(module, BaseTunerLayer):
             module.cast_input_dtype_enabled = False  # otherwise adapters copy their input (B, T, D) to fp32

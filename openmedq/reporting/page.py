@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import jinja2
 from markupsafe import Markup, escape
@@ -76,6 +77,13 @@ def render_markdown(document: Document) -> str:
     """Render the document as Markdown, which shows the images of `render_images`."""
     text = make_environment().get_template("report.md.j2").render(document=document)
     return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def render_description(document: Document) -> str:
+    """Render the head of the report for MLflow, which shows the first line alone until a person expands it."""
+    scores = [f"{each.title} **{each.value.text}** ({each.value.note or 'no interval'})" for each in document.headlines]
+    _title, _, text = render_markdown(replace(document, sections=(), definitions=())).partition("\n")
+    return f"{' · '.join(scores)}\n\n{text.strip()}\n".lstrip()
 
 
 def render_images(document: Document) -> Iterator[tuple[str, bytes]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from openmedq import paths
 from openmedq.config import OURS, Params
 from openmedq.reporting import model_card, page
@@ -34,7 +32,7 @@ def run(params: Params, log: Log) -> None:
             (folder / name).write_text(text, encoding="utf-8")
         for name, content in page.render_images(document):
             (folder / name).write_bytes(content)
-    log.describe(page.render_markdown(replace(document, sections=(), definitions=())))
+    log.describe(page.render_description(document))
     others = [encoder for encoder in results.encoders if encoder != OURS]
     shown = [metric["name"] for metric in results.transfer_metrics if metric["is_headline"]]
     means = results.transfer["mean"] if others else {}

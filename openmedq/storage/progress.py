@@ -1,13 +1,19 @@
-"""Progress bars on stderr, if it is a terminal, and the interface of what logs a stage's metrics."""
+"""Progress of long work: a bar in a terminal, a line a minute in a log; and the interface of what logs metrics."""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
+
+PERIOD_S = 60.0  # between the lines in a log
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +66,15 @@ class NoLog:
 
 @contextmanager
 def progress(label: str, total: float | None, is_bytes: bool = False) -> Iterator[Callable[..., None]]:
-    """Show a progress bar; yields a function that advances it and may change its text.
+    """Show a progress bar, or log lines if stderr is no terminal; yields a function that advances it.
 
-    `total` is None if it is unknown.
+    The function may change the text, too. `total` is None if it is unknown.
     """
-    if not sys.stderr.isatty() or os.environ.get("RANK", "0") != "0":  # of several processes, one shows it
+    if os.environ.get("RANK", "0") != "0":  # of several processes, one shows it
         yield lambda step, text=None: None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines(label, total, is_bytes).advance
         return
     from rich import progress as bars
     from rich.console import Console
@@ -78,3 +87,27 @@ def progress(label: str, total: float | None, is_bytes: bool = False) -> Iterato
     with bars.Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(label, total=total)
         yield lambda step, text=None: shown.update(task, advance=step, description=text)
+
+
+class _Lines:
+    """Logs a line every `PERIOD_S`: what was done, of how much, and the time left at the rate since the last line."""
+
+    def __init__(self, label: str, total: float | None, is_bytes: bool) -> None:
+        self._label, self._total, self._is_bytes = label, total, is_bytes
+        self._done, self._logged, self._time = 0.0, 0.0, time.monotonic()
+
+    def advance(self, step: float, text: str | None = None) -> None:
+        self._done, self._label = self._done + step, text or self._label
+        seconds = time.monotonic() - self._time
+        if seconds < PERIOD_S:
+            return
+        line = f"{self._label}: {self._format(self._done)}"
+        if self._total is not None:
+            rate = (self._done - self._logged) / seconds
+            line += f" of {self._format(self._total)}"
+            line += f", {(self._total - self._done) / rate / 60:,.0f} min left" if rate else ""
+        logger.info("%s", line)
+        self._logged, self._time = self._done, time.monotonic()
+
+    def _format(self, number: float) -> str:
+        return f"{number / 1e6:,.1f} MB" if self._is_bytes else f"{number:,.0f}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,9 +69,18 @@ class MicroBatch(NamedTuple):
 class EncodedRows(Dataset[list[Row]]):
     """Encodes pieces of the mix; small encoded rows stay in memory for the next epochs."""
 
-    def __init__(self, samples: Sequence[Sample], processor: Any, num_patches: int, max_tokens: int) -> None:
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        processor: Any,
+        num_patches: int,
+        max_tokens: int,
+        *,
+        with_images: bool = True,
+    ) -> None:
         """`samples` are read on access, and cheap to copy to other processes."""
         self._samples, self._num_patches, self._max_tokens = samples, num_patches, max_tokens
+        self._with_images = with_images
         self._tokenizer = processor.tokenizer
         size = processor.image_processor.size
         self._side_px, self._resample = size["height"], int(processor.image_processor.resample)
@@ -91,6 +101,8 @@ class EncodedRows(Dataset[list[Row]]):
         if number in self._cache:
             return self._cache[number]
         sample = self._samples[number]
+        if not self._with_images:
+            sample = replace(sample, images=())
         encoded = encode(sample, self._tokenizer, self._num_patches, self._max_tokens)
         pixels = [decode(image, self._side_px, self._resample) for image in sample.images]
         shown = torch.stack(pixels) if pixels else torch.zeros(0, 3, 0, 0, dtype=torch.uint8)

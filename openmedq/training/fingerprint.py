@@ -26,7 +26,7 @@ def compute(settings: Train, learner: nn.Module, index: pa.Table, devices: Devic
     """Return a digest for each part: data, settings, weights (initial), code, versions, devices."""
     return {
         "data": _hash([INDEX.read_bytes(), *_read_footers(index)]),
-        "settings": _hash([json.dumps(settings.model_dump(mode="json", exclude=WITHOUT_EFFECT)).encode()]),
+        "settings": hash_settings(settings),
         "weights": _hash(pick_values(learner)),
         "code": _hash(path.read_bytes() for package in (model, training) for path in _find_code(package.__path__[0])),
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
@@ -56,6 +56,12 @@ def _read_footers(index: pa.Table) -> Iterable[bytes]:
             size = int.from_bytes(file.read(4), "little")
             file.seek(-8 - size, 2)
             yield file.read(size)
+
+
+def hash_settings(settings: Train) -> str:
+    """Digest of what is not the default, so that a setting that a newer version adds changes no fingerprint."""
+    tree = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT, exclude_defaults=True)
+    return _hash([json.dumps(tree).encode()])
 
 
 def pick_values(learner: nn.Module) -> Iterable[bytes]:

@@ -25,6 +25,8 @@ class _Counts(NamedTuple):
     num_rows: float
     num_real: float  # tokens without padding
     num_slots: float  # tokens with padding
+    seconds: float  # since the update before was queued
+    waited_s: float  # of these, for data
 
 
 class Meter:
@@ -33,7 +35,7 @@ class Meter:
     def __init__(self, num_updates: int, num_done: int, device: torch.device) -> None:
         self._num_updates, self._num_done, self._device = num_updates, num_done, device
         self._counts: dict[int, _Counts] = {}  # by step
-        self._measured = time.monotonic()
+        self._queued = time.monotonic()
         self._waited_s = 0.0
         self._by_source: dict[str, tuple[float, float]] = {}
         self._stack = ExitStack()
@@ -59,27 +61,28 @@ class Meter:
             yield item
 
     def count(self, step: int, lr: float, epoch: int, num_rows: float, num_real: float, num_slots: float) -> None:
-        """Count an update that was queued."""
-        self._counts[step] = _Counts(lr, epoch, num_rows, num_real, num_slots)
+        """Count an update that was queued. Its time ends here: its loss is fetched later, the last two at once."""
+        now = time.monotonic()
+        seconds = max(1e-9, now - self._queued)
+        self._counts[step] = _Counts(lr, epoch, num_rows, num_real, num_slots, seconds, self._waited_s)
+        self._queued, self._waited_s = now, 0.0
 
     def measure(
         self, step: int, loss: float, norm: float, by_source: Mapping[str, tuple[float, float]]
     ) -> dict[str, float]:
         """Return the metrics of an update that has ended; `by_source` is the sum of losses and of learned tokens."""
-        counts, now = self._counts.pop(step), time.monotonic()
-        seconds = max(1e-9, now - self._measured)
+        counts = self._counts.pop(step)
         metrics = {
             "loss": loss,
             "lr": counts.lr,
             "grad_norm": norm,
             "epoch": counts.epoch,
-            "samples_per_second": counts.num_rows / seconds,
-            "tokens_per_second": counts.num_real / seconds,
+            "samples_per_second": counts.num_rows / counts.seconds,
+            "tokens_per_second": counts.num_real / counts.seconds,
             "padding": 1 - counts.num_real / max(1.0, counts.num_slots),
-            "data_wait_s": self._waited_s,
+            "data_wait_s": counts.waited_s,
             "memory_gb": self._measure_memory(),
         }
-        self._measured, self._waited_s = now, 0.0
         metrics |= self._add_sources(step, by_source)
         shown = f"train: epoch {counts.epoch + 1}, loss {loss:.3f}, {metrics['samples_per_second']:.1f} samples/s, "
         shown += f"{metrics['tokens_per_second']:,.0f} tokens/s, {metrics['padding']:.0%} padding, "

@@ -123,7 +123,7 @@ def _prepare(
     settings = memory.choose_micro_batch(learner, settings, own)
     return Trainer(
         learner,
-        EncodedRows(samples, processor, num_patches, settings.max_tokens),
+        EncodedRows(samples, processor, num_patches, settings.max_tokens, with_images=settings.with_images),
         Order(
             rows["weight"].to_numpy().astype(np.float32),
             _number_groups(groups),

@@ -11,10 +11,12 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+from openmedq.config import Train
 from openmedq.errors import DiskFullError, ModelError
 from openmedq.training import checkpoint, fingerprint
 from openmedq.training.trainer import Trainer
 
+from . import tiny
 from .bench import FINGERPRINT, NUM_UPDATES, Bench, at_update, bench, flip, undisturbed
 
 __all__ = ["bench", "undisturbed"]
@@ -70,6 +72,15 @@ def test_the_fingerprint_sees_the_ends_of_a_tensor_of_any_size(size: int) -> Non
             layer.weight[changed] = 1
         found.append(list(fingerprint.pick_values(layer)))
     assert len({tuple(each) for each in found}) == min(len(found), 1 + min(size, 2))
+
+
+def test_a_setting_that_a_newer_version_adds_invalidates_no_checkpoint() -> None:
+    class Newer(Train):
+        added: int = 3
+
+    tree = tiny.make_settings().model_dump()
+    found = [fingerprint.hash_settings(each) for each in (Train(**tree), Newer(**tree), Newer(**tree, added=4))]
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("part", ["data", "settings", "weights"])

@@ -67,6 +67,7 @@ def test_a_new_metric_is_scored_logged_and_shown(finished: Recorded) -> None:
     assert f'{scores["first_letter"]:.1f} <span class="span">{low:.1f}\u2009–\u2009{high:.1f}</span>' in page
 
     assert "| First letter, clean rows | **" in finished.description
+    assert "First letter, clean rows **" in finished.description.splitlines()[0]
 
     file = io.StringIO()
     summary.show(Console(file=file, width=120))

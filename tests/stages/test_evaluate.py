@@ -195,6 +195,14 @@ def test_controls_of_a_few_rows_or_none(looking: Looking) -> None:
     assert metrics["controls"] == {} and len(pq.read_table(evaluate.CONTROLS)) == 0
 
 
+def test_a_model_of_questions_alone_is_shown_no_image(looking: Looking) -> None:
+    params = make_params(evaluate=SETTINGS)
+    questions_alone = params.train.model_copy(update={"with_images": False})
+    evaluate.run(params.model_copy(update={"train": questions_alone}), Recorded())
+    assert len(looking.asked) == len(pq.read_table(evaluate.PREDICTIONS))
+    assert not [sample for sample in looking.asked if sample.images]
+
+
 def test_the_difference_is_paired_by_image() -> None:
     """The model and the control are right on other images: only draws of images make the difference vary."""
     predictions, _, _ = run(controls=[])

@@ -171,6 +171,15 @@ def test_a_mix_of_text_alone_trains() -> None:
     assert metrics["num_samples"] == 12
 
 
+def test_questions_alone_can_be_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(*_: object) -> None:
+        raise AssertionError("an image was read")
+
+    monkeypatch.setattr("openmedq.training.data.decode", decode)
+    run(params(with_images=False))
+    assert losses()[-1] < losses()[0]
+
+
 def test_a_contrastive_loss_can_be_added() -> None:
     edit_index(lambda index: index.filter(pc.equal(index["source"], "open_vqa")))
     run(params())
@@ -179,8 +188,9 @@ def test_a_contrastive_loss_can_be_added() -> None:
     assert losses()[0] > plain
 
 
-def test_bf16_trains_too() -> None:
-    run(params(precision="bf16"))
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_bf16_trains_too(is_trained: bool) -> None:
+    run(params(precision="bf16", vision={"is_trained": is_trained}))
     model, _ = models.load(paths.MODEL)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.bfloat16}
     assert losses()[-1] < losses()[0]

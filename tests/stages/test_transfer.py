@@ -15,6 +15,7 @@ from openmedq.config import OURS, SCRATCH, Encoder
 from openmedq.datasets import catalogue
 from openmedq.errors import ModelError, ParamsError
 from openmedq.evaluation import benchmark, transfer
+from openmedq.evaluation.classifier import Classifier
 from openmedq.storage.progress import NoLog
 from tests.evaluation.layouts import draw_resnet
 from tests.evaluation.metrics.scoring import macro_f1
@@ -90,6 +91,27 @@ def test_scratch_needs_no_model(project: Path, monkeypatch: pytest.MonkeyPatch, 
         run_transfer(tmp_path, monkeypatch, make_params(num_epochs=1), OURS)
 
 
+def test_the_size_of_the_images_and_the_precision_are_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: set[object] = set()
+
+    def record(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        if isinstance(module, torch.nn.Linear) and torch.is_grad_enabled():
+            seen.add(output.dtype)
+        elif isinstance(module, Classifier):
+            seen.add(tuple(inputs[0].shape[2:]))
+
+    params = make_params(num_epochs=1, image_size_px=16)
+    params = params.model_copy(update={"train": params.train.model_copy(update={"precision": "bf16"})})
+    hook = torch.nn.modules.module.register_module_forward_hook(record)
+    try:
+        run_transfer(project, monkeypatch, params)
+    finally:
+        hook.remove()
+    assert seen == {(16, 16), torch.bfloat16}
+    with pytest.raises(ModelError, match=r"^transfer\.encoders\.ours: can't encode RGB images of 16 x 16 px"):
+        run_transfer(project, monkeypatch, params, OURS)
+
+
 def test_what_is_done_is_not_done_again_after_a_kill(
     project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -100,11 +122,11 @@ def test_what_is_done_is_not_done_again_after_a_kill(
     done: list[int] = []
     fine_tune = transfer.fine_tune
 
-    def count(*args: Any) -> Any:
+    def count(*args: Any, **named: Any) -> Any:
         if len(done) == stop:
             raise KeyboardInterrupt
         done.append(1)
-        return fine_tune(*args)
+        return fine_tune(*args, **named)
 
     monkeypatch.setattr(transfer, "fine_tune", count)
     stop = 3

@@ -89,6 +89,12 @@ def test_the_page_stands_alone_and_holds_no_record(tmp_path: Path) -> None:
     page = (paths.DATA_DOCS / "index.html").read_text(encoding="utf-8")
     assert not re.search(r"<script|<link|<img|@import|url\(|href=|src=|https?://", page)
     assert '<td class="bad">ids are unique</td>' in page
+    for part in page.split("<table>")[1:]:  # no column is empty
+        head, body = part.split("<tbody>")
+        assert body.count("<td") == head.count("<th>") * body.count("<tr>") + head.count("<th class") * body.count(
+            "<tr>"
+        )
+    assert page.count("Columns</th>") == page.count("Observed</th>") == 1
     assert not re.search(rf"{re.escape(str(tmp_path))}|private|secret", page)
     verdict = (paths.VALIDATION / "verdict.json").read_text()
     assert "secret/" not in verdict
