@@ -2,21 +2,33 @@
 
 They have the same answer, and their stems (the questions without options) have the same words in the same order, apart
 from numbering, casing, punctuation, whole sentences that one of them lacks, and few other words. Questions on one
-template differ in few words too, so three things decide against a copy: a differing number, unit, negation or opposite;
-a large share of differing content words, which is one word in a short question; and sentences that both lack.
+template differ in few words too, so this decides against a copy: a differing number, unit, negation or opposite; terms
+of one kind (two organs, two drugs); one phrase in the place of another; sentences that both lack; and a large share of
+differing content words, unless the options are the same and the words that differ are no medical terms.
 Not found: paraphrases and translations.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from difflib import SequenceMatcher, get_close_matches
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from functools import cached_property
-from itertools import chain, combinations
+from itertools import chain
 from typing import NamedTuple
 
 from openmedq.curate.fingerprints import normalize_text
+from openmedq.curate.question_words import (
+    Words,
+    count_content,
+    drop_alike,
+    has_digits,
+    has_opposites,
+    has_terms,
+    is_decisive,
+    is_weak,
+)
 
 MAX_CHANGED_WORDS = 3  # or MAX_CHANGED_SHARE of the words, in long stems
 MAX_CHANGED_WORDS_SAME = 5  # if the context or the image is the same
@@ -28,6 +40,7 @@ SHARE_WEAK_ANSWER = 0.12  # "yes": the answer tells little
 SHARE_ANSWER = 0.2
 SHARE_OPTIONS = 0.36  # two distractors
 MIN_EQUAL = 0.5  # of all words, unless the context is the same
+MIN_EQUAL_OFFERED = 0.4  # if the options are the same
 SHARE_IMAGE = 0.6  # the image, and an answer that tells something
 SHARE_CONTEXT = 1.1  # a text of MIN_CONTEXT_WORDS words: the number of changed words decides
 MIN_CONTEXT_WORDS = 30
@@ -35,7 +48,6 @@ SAME_CONTEXT = 0.8  # containment of words
 MIN_CONTEXT = 0.5  # below it, two texts belong to different questions
 MAX_ADDED_SHARE = 0.6  # of a stem's words in sentences that the other lacks, if both share fewer than
 MIN_CONTENT_WORDS = 3
-ALIKE = 0.75  # ratio of equal characters of a word's inflections and spellings
 
 _SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")
 _OPTIONS = re.compile(
@@ -43,54 +55,20 @@ _OPTIONS = re.compile(
 )
 _OPTION = re.compile(r"(?<!\w)\(?([a-e1-5])[).:]\s+(.*?)(?=\s+\(?[a-e1-5][).:]\s|\s*$)", re.I | re.S)
 _LETTER = re.compile(r"\s*\(?([a-h]|\d)\s*[).:]\s+", re.I)
-_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+# Numbers, units and words are told apart from their punctuation: 98.6, 98,6 and 98 6 are equal, 5mm and 5 mm too.
+_WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[^\W\d_]+|[%<>+±≤≥]")
+_SPELLINGS = (
+    (re.compile(r"(?<=\d)[, \u00a0\u2009\u202f](?=\d{3}(?!\d))"), ""),  # 1,000
+    (re.compile(r"(?<![\w.])\.(?=\d)"), "0."),
+    (re.compile(r"\s*(?:[°º˚]|\bdegrees?\b)\s*", re.I), " "),
+    (re.compile(r"\bper ?cent\b", re.I), "%"),
+)
+_JOINING = frozenset(("a", "an", "the", "and", "or", "of", "with"))
+_MARK = re.compile(r"[^\w\s]")
+_OUTER_MARK = re.compile(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)")  # no part of a number
 _NUMBERING = re.compile(
     r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}|[a-h]|[ivx]{1,5})|q|question"
 )
-
-# Words that a question can exchange: its grammar, and what medical questions have in common.
-_COMMON = """any some within among
-    a an the this that these those it its he she his her him they their them we you your our i my of in on at
-    to by for from with as into onto over under about between through during and or but if then than so also is are was
-    were be been being am do does did has have had can could may might shall should will would must there here what
-    which who whom whose when where why how following given below above s t very just please
-    image picture photo figure scan show shows shown showing see seen seem seems appear appears find found present
-    presents presented patient patients person people individual individuals subject subjects case cases child children
-    adult adults common commonly frequent frequently cause causes caused etiology reason choice drug drugs agent agents
-    medication treatment treatments therapy management investigation test tests diagnosis diagnostic disease disorder
-    condition sign signs symptom symptoms finding findings feature features characteristic characteristics associated
-    association related relation due owing likely probable possible best next step appropriate explanation consistent
-    important effect effects impact role part type kind sort regarding concerning considered known called termed used
-    use uses useful using statement statements answer choose select option evidence demonstrates demonstrate reveals
-    reveal revealed exhibits depict depicts depicted display displays displayed visible located location situated site
-    comes came visits visited complaining complains because history clinic physician doctor hospital"""
-_NEGATIONS = """no not never none neither nor without except cannot don doesn didn isn aren wasn weren won wouldn
-    shouldn couldn hasn haven hadn non false incorrect wrong"""
-_QUANTITIES = """one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy
-    eighty ninety hundred thousand half double first second third fourth fifth
-    % mg g kg mcg ug µg μg ng pg ml l dl cl ul µl mmol mol µmol μmol umol nmol meq iu u mm cm m km nm hg mmhg kpa mgdl
-    seconds minute minutes hour hours day days week weeks month months year years bpm hz khz mhz db kcal gy mgy rad
-    sv msv ppm"""
-_OPPOSITES = """left right bilateral unilateral both; most least; more less fewer; greater smaller; higher lower;
-    high low; large small; upper lower; anterior posterior; medial lateral; proximal distal; superior inferior;
-    dorsal ventral; cranial caudal; internal external; increase decrease reduce; increased decreased reduced elevated;
-    increases decreases reduces; increasing decreasing; male female; man woman; men women; boy girl; mother father;
-    acute chronic subacute; before after during; early late; benign malignant; positive negative; normal abnormal;
-    absent present; always never rarely; correct incorrect; true false; old young; arterial venous; artery vein;
-    systolic diastolic; sensory motor; primary secondary; direct indirect; open closed; active passive; wet dry;
-    maximum minimum; sensitivity specificity; aerobic anaerobic; afferent efferent; white gray grey; axial sagittal
-    coronal; fast slow; long short; hot cold; inspiration expiration; flexion extension; abduction adduction"""
-_WEAK = "yes no maybe true false none unknown present absent"
-_PREFIXES = re.compile(
-    "hyper|hypo|un|in|im|ir|non|anti|pre|post|intra|extra|inter|endo|exo|ecto|macro|micro|brady|tachy|dis|mal|ab|ad|de|a"
-)
-
-_IS_COMMON, _IS_NEGATION, _IS_QUANTITY, _IS_WEAK = (
-    frozenset(words.split()) for words in (_COMMON, _NEGATIONS, _QUANTITIES, _WEAK)
-)
-_IS_OPPOSITE = {frozenset(pair) for line in _OPPOSITES.split(";") for pair in combinations(line.split(), 2)}
-
-Words = list[str]
 
 
 @dataclass(frozen=True)
@@ -143,11 +121,15 @@ class Question:
         return _split(f"{self.context}\n{self.question}")
 
 
+Steps = Sequence[tuple[str, int, int, int, int]]  # of SequenceMatcher.get_opcodes
+
+
 class Allowance(NamedTuple):
     """How much of a question may differ."""
 
     share: float  # of the content words
     words: int
+    is_offered: bool = False  # whether the options are the same too
 
 
 def compare(one: Question, other: Question, *, is_image_same: bool = False) -> float | None:
@@ -157,6 +139,17 @@ def compare(one: Question, other: Question, *, is_image_same: bool = False) -> f
     allowed = _allow(one, other, is_image_same)
     if allowed is None:
         return None
+    found = _compare_stems(one, other, allowed)
+    if found is None and _is_bare(one) != _is_bare(other):
+        bare, marked = (one, other) if _is_bare(one) else (other, one)
+        if _OUTER_MARK.search(marked.question):
+            texts = [_MARK.sub(space, marked.question) for space in ("", " ")]
+            shares = [_compare_stems(bare, replace(marked, question=text), allowed) for text in texts]
+            found = next((share for share in shares if share is not None), None)
+    return found
+
+
+def _compare_stems(one: Question, other: Question, allowed: Allowance) -> float | None:
     if bool(one.context_words) != bool(other.context_words):
         found = _align(one.with_context, other.with_context, allowed)
         if found is not None:
@@ -169,12 +162,14 @@ def compare(one: Question, other: Question, *, is_image_same: bool = False) -> f
 def _allow(one: Question, other: Question, is_image_same: bool) -> Allowance | None:
     """How much of the question may differ; None if the contexts are different texts."""
     words = MAX_CHANGED_WORDS_SAME if is_image_same else MAX_CHANGED_WORDS
-    if all(word in _IS_WEAK or word.isdecimal() for word in one.answer_words):
+    is_offered = False
+    if is_weak(one.answer_words):
         share = SHARE_WEAK_ANSWER
     elif is_image_same:
         share = SHARE_IMAGE
     else:
-        share = SHARE_OPTIONS if len(one.option_keys & other.option_keys) > 2 else SHARE_ANSWER
+        is_offered = len(one.option_keys & other.option_keys) > 2
+        share = SHARE_OPTIONS if is_offered else SHARE_ANSWER
     smaller, larger = sorted((one.context_words, other.context_words), key=len)
     if smaller:
         containment = len(smaller & larger) / len(smaller)
@@ -182,12 +177,18 @@ def _allow(one: Question, other: Question, is_image_same: bool) -> Allowance | N
             return None
         if containment >= SAME_CONTEXT and len(smaller) >= MIN_CONTEXT_WORDS:
             return Allowance(max(share, SHARE_CONTEXT), MAX_CHANGED_WORDS_SAME)
-    return Allowance(share, words)
+    return Allowance(share, words, is_offered)
+
+
+def _is_bare(question: Question) -> bool:
+    """Whether the question has lost all punctuation, also that of its numbers."""
+    return not _MARK.search(question.question)
 
 
 def _split(text: str) -> list[Words]:
-    text = _THOUSANDS.sub("", text)
-    sentences = [normalize_text(sentence).split() for sentence in _SENTENCE_END.split(text)]
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    sentences = [_WORD.findall(normalize_text(sentence)) for sentence in _SENTENCE_END.split(text)]
     return [words for words in sentences if words]
 
 
@@ -199,31 +200,87 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
         return None
     if one == other:
         return 1.0
-    blocks = SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks()
-    same_left = {block.a + place for block in blocks for place in range(block.size)}
-    same_right = {block.b + place for block in blocks for place in range(block.size)}
-    changed_left, added_left = _collect(left, same_left)
-    changed_right, added_right = _collect(right, same_right)
+    steps = SequenceMatcher(None, one, other, autojunk=False).get_opcodes()
+    same_left = {place for tag, start, end, _, _ in steps if tag == "equal" for place in range(start, end)}
+    same_right = {place for tag, _, _, start, end in steps if tag == "equal" for place in range(start, end)}
+    added_left, added_right = _find_added(left, same_left), _find_added(right, same_right)
     if added_left and added_right:  # one sentence was replaced by another
-        changed_left, added_left = [word for place, word in enumerate(one) if place not in same_left], []
-        changed_right, added_right = [word for place, word in enumerate(other) if place not in same_right], []
-    content = min(_count_content(one) - _count_content(added_left), _count_content(other) - _count_content(added_right))
+        added_left, added_right = set(), set()
+    phrases = _pair_phrases(one, other, steps, added_left, added_right)
+    contents = [
+        count_content([word for place, word in enumerate(stem) if place not in added])
+        for stem, added in ((one, added_left), (other, added_right))
+    ]
+    content = min(contents)
     is_most_added = max(len(added_left) / len(one), len(added_right) / len(other)) > MAX_ADDED_SHARE
-    if is_most_added and content < MIN_CONTENT_WORDS:
+    if is_most_added and content < (1 if allowed.is_offered else MIN_CONTENT_WORDS):
         return None
-    changed_left, changed_right = _drop_alike(changed_left, changed_right)
+    changed_left, changed_right = drop_alike(
+        *([word for phrase in phrases for word in phrase[side]] for side in (0, 1))
+    )
     changed = max(len(changed_left), len(changed_right))
     sizes = len(one) - len(added_left), len(other) - len(added_right)
     if changed > max(allowed.words, MAX_CHANGED_SHARE * min(sizes)):
         return None
-    if any(map(_is_decisive, changed_left + changed_right)) or _has_opposites(changed_left, changed_right):
+    if is_decisive(changed_left, changed_right) or has_opposites(changed_left, changed_right):
         return None
-    differing = (_count_content(changed_left) + _count_content(changed_right)) / 2
+    phrases = [phrase for phrase in (drop_alike(*phrase) for phrase in phrases) if any(phrase)]
+    is_one_phrase = len(phrases) == 1 and allowed.share <= SHARE_OPTIONS
+    if is_one_phrase and _is_replaced(*phrases[0], is_long=content >= MIN_LONG_WORDS):
+        return None
+    equal = 1 - changed / max(sizes)
+    if allowed.is_offered and not (has_terms(changed_left) and has_terms(changed_right)):
+        is_kept = contents[0] > count_content(changed_left) and contents[1] > count_content(changed_right)
+        needed = MIN_EQUAL_OFFERED if is_kept else MIN_EQUAL if len(phrases) > 1 else 1
+        return equal if equal >= needed else None
+    differing = (count_content(changed_left) + count_content(changed_right)) / 2
     is_short = content < MIN_LONG_WORDS and allowed.share <= SHARE_ANSWER
     if differing and (differing >= allowed.share * content or is_short):
         return None
-    equal = 1 - changed / max(sizes)
     return equal if equal >= MIN_EQUAL or allowed.share > 1 else None
+
+
+def _find_added(stem: list[Words], same: set[int]) -> set[int]:
+    """The places of the words of sentences that the other stem lacks."""
+    added: set[int] = set()
+    start = 0
+    for sentence in stem:
+        places = range(start, start + len(sentence))
+        start += len(sentence)
+        if len(stem) > 1 and 2 * sum(place not in same for place in places) > len(sentence):
+            added.update(places)
+    return added
+
+
+def _pair_phrases(
+    one: Words, other: Words, steps: Steps, added_left: set[int], added_right: set[int]
+) -> list[tuple[Words, Words]]:
+    """What differs, as pairs of phrases; an article or the like between two differences does not divide a phrase."""
+    phrases: list[tuple[Words, Words]] = []
+    is_open = False
+    for tag, start, end, other_start, other_end in steps:
+        if tag == "equal":
+            is_open = is_open and end - start == 1 and one[start] in _JOINING
+            continue
+        left = [one[place] for place in range(start, end) if place not in added_left]
+        right = [other[place] for place in range(other_start, other_end) if place not in added_right]
+        if not is_open:
+            phrases.append(([], []))
+        if "".join(left) != "".join(right) or has_digits(left):
+            phrases[-1][0].extend(left)
+            phrases[-1][1].extend(right)
+        is_open = True
+    return phrases
+
+
+def _is_replaced(left: Words, right: Words, *, is_long: bool) -> bool:
+    """Whether a phrase was exchanged for another phrase, as in questions on one template."""
+    less, more = sorted((count_content(left), count_content(right)))
+    is_phrase = less > 0 and (more > 1 or len(left) != len(right))
+    if not is_phrase or (less > 1 and more > 2):
+        return is_phrase
+    terms = has_terms(left), has_terms(right)
+    return all(terms) or (is_long and (len(left) != len(right) or any(terms)))
 
 
 def _strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:
@@ -237,53 +294,3 @@ def _strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:
                 size = max(0, size - len(sentence))
             return [sentence for sentence in rest if sentence]
     return stem
-
-
-def _collect(stem: list[Words], same: set[int]) -> tuple[Words, Words]:
-    """The words that the other stem lacks: of sentences that it has, and of sentences that it lacks."""
-    changed: Words = []
-    added: Words = []
-    start = 0
-    for sentence in stem:
-        lacking = [word for place, word in enumerate(sentence, start) if place not in same]
-        start += len(sentence)
-        if 2 * len(lacking) > len(sentence) and len(stem) > 1:
-            added += sentence
-        else:
-            changed += lacking
-    return changed, added
-
-
-def _drop_alike(left: Words, right: Words) -> tuple[Words, Words]:
-    """Remove words whose inflection or other spelling is on the other side."""
-    others = list(right)
-    rest = []
-    for word in left:
-        matches = get_close_matches(word, others, n=1, cutoff=ALIKE if len(word) > 3 else 1.0)
-        if matches and not (_is_decisive(word) or _is_decisive(matches[0]) or _is_opposite(word, matches[0])):
-            others.remove(matches[0])
-        else:
-            rest.append(word)
-    return rest, others
-
-
-def _is_decisive(word: str) -> bool:
-    return word in _IS_NEGATION or word in _IS_QUANTITY or any(char.isdigit() for char in word)
-
-
-def _has_opposites(left: Words, right: Words) -> bool:
-    return any(_is_opposite(word, other) for word in left for other in right)
-
-
-def _is_opposite(word: str, other: str) -> bool:
-    """As left and right, hyperkalemia and hypokalemia, typical and atypical."""
-    if word == other:
-        return False
-    if frozenset((word, other)) in _IS_OPPOSITE:
-        return True
-    roots = {word, _PREFIXES.sub("", word, count=1)} & {other, _PREFIXES.sub("", other, count=1)}
-    return any(len(root) > 3 for root in roots)
-
-
-def _count_content(words: Words) -> int:
-    return sum(word not in _IS_COMMON for word in words)

@@ -156,6 +156,29 @@ def test_short_questions(one: str, other: str, answer: str, is_copy: bool, is_co
     assert (compare(left, right, is_image_same=True) is not None) == is_copy_on_image
 
 
+OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_copy"),
+    [
+        ("Which of these drugs causes gingival hyperplasia?", "Which of the drugs causes gum hyperplasia?", True),
+        ("Which of the following drugs causes gingival hyperplasia", "Which of window drugs causes gum market", True),
+        ("Which of the following drugs causes gingival hyperplasia?", "Which of the following drugs causes pulmonary "
+         "fibrosis?", False),
+        ("Most common site of gastric malignancy is", "Most common site of breast malignancy is", False),
+        ("Antidote in iron poisoning is", "Antidote in copper poisoning is", False),
+        ("A dose of 1,000 mg at 98.6°F, then .5 mm?", "A dose of 1000 mg at 98.6 °F, then 0.5mm?", True),
+        ("A 45-year-old man at 98.6 F takes 5 mg.", "A 45yearold man at 986 F takes 5 mg", True),
+        ("A dose of 1.5 mg", "A dose of 15 mg", False),
+        ("The fever of the child was 39 °C at noon", "The fever of the child was 39 °F at noon", False),
+    ],
+)  # fmt: skip
+def test_the_same_options(one: str, other: str, is_copy: bool) -> None:
+    left, right = Question(one, "", OFFERED, "Phenytoin"), Question(other, "", OFFERED, "Phenytoin")
+    assert (compare(left, right) is not None) == is_copy
+
+
 def test_another_context_is_another_question() -> None:
     words = [f"word{number}" for number in range(80)]
     one = Question("Does it reduce mortality in the elderly?", " ".join(words[:40]), (), "yes")

@@ -1,0 +1,185 @@
+"""What words mean for a question: its grammar, negations, quantities, opposites, and medical terms by kind.
+
+A question differs from another on its template in a term: another organ, finding or drug. An edit of one question
+changes other words, or exchanges a term for its synonym.
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from itertools import combinations
+
+Words = list[str]
+
+ALIKE = 0.75  # ratio of equal characters of a word's inflections and spellings
+
+# Words that a question can exchange: its grammar, and what medical questions have in common.
+_COMMON = """any some within among
+    a an the this that these those it its he she his her him they their them we you your our i my of in on at
+    to by for from with as into onto over under about between through during and or but if then than so also is are was
+    were be been being am do does did has have had can could may might shall should will would must there here what
+    which who whom whose when where why how following given below above s t very just please
+    image picture photo figure scan show shows shown showing see seen seem seems appear appears find found present
+    presents presented patient patients person people individual individuals subject subjects case cases child children
+    adult adults common commonly frequent frequently cause causes caused etiology reason choice drug drugs agent agents
+    medication treatment treatments therapy management investigation test tests diagnosis diagnostic disease disorder
+    condition sign signs symptom symptoms finding findings feature features characteristic characteristics associated
+    association related relation due owing likely probable possible best next step appropriate explanation consistent
+    important effect effects impact role part type kind sort regarding concerning considered known called termed used
+    use uses useful using statement statements answer choose select option evidence demonstrates demonstrate reveals
+    reveal revealed exhibits depict depicts depicted display displays displayed visible located location situated site
+    comes came visits visited complaining complains because history clinic physician doctor hospital"""
+_NEGATIONS = """no not never none neither nor without except cannot don doesn didn isn aren wasn weren won wouldn
+    shouldn couldn hasn haven hadn non false incorrect wrong"""
+_NUMBERS = """one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy
+    eighty ninety hundred thousand half double first second third fourth fifth"""
+_UNITS = """% mg g kg mcg ug µg μg ng pg ml l dl cl ul µl mmol mol µmol μmol umol nmol meq iu u mm cm m km nm hg mmhg
+    kpa mgdl seconds minute minutes hour hours day days week weeks month months year years bpm hz khz mhz db kcal gy
+    mgy rad sv msv ppm f c celsius fahrenheit"""
+_OPPOSITES = """left right bilateral unilateral both; most least; more less fewer; greater smaller; higher lower;
+    high low; large small; upper lower; anterior posterior; medial lateral; proximal distal; superior inferior;
+    dorsal ventral; cranial caudal; internal external; increase decrease reduce; increased decreased reduced elevated;
+    increases decreases reduces; increasing decreasing; male female; man woman; men women; boy girl; mother father;
+    acute chronic subacute; before after during; early late; benign malignant; positive negative; normal abnormal;
+    absent present; always never rarely; correct incorrect; true false; old young; arterial venous; artery vein;
+    systolic diastolic; sensory motor; primary secondary; direct indirect; open closed; active passive; wet dry;
+    maximum minimum; sensitivity specificity; aerobic anaerobic; afferent efferent; white gray grey; axial sagittal
+    coronal; fast slow; long short; hot cold; inspiration expiration; flexion extension; abduction adduction; < >;
+    cause causes causing treat treats treating prevent prevents preventing; superficial deep; origin insertion"""
+# Two terms of one kind name different things, unless they are synonyms: groups end at commas.
+_KINDS = {
+    "organ": """abdomen abdominal belly, chest thorax thoracic, back, head cranial skull, neck cervix cervical, leg
+    legs, arm arms, hand hands, foot feet, knee, hip, shoulder, elbow, wrist, ankle, finger fingers, toe toes, eye eyes
+    ocular, ear ears, nose nasal, mouth oral, tongue lingual, lip lips, tooth teeth dental, gum gums gingiva gingival,
+    throat pharynx pharyngeal, larynx laryngeal, face facial, jaw mandible mandibular, maxilla maxillary, skin
+    cutaneous, scalp, brain cerebral, cerebellum cerebellar, spine spinal, heart cardiac, lung lungs pulmonary, pleura
+    pleural, pericardium pericardial, trachea tracheal, bronchus bronchial, esophagus esophageal oesophagus oesophageal,
+    stomach gastric, duodenum duodenal, jejunum jejunal, ileum ileal, bowel intestine intestinal, colon colonic
+    colorectal, rectum rectal, anus anal, appendix, liver hepatic, gallbladder, bile biliary, pancreas pancreatic,
+    spleen splenic, kidney kidneys renal, ureter ureteric, bladder, urethra urethral, prostate prostatic, testis testes
+    testicular, ovary ovaries ovarian, uterus uterine, vagina vaginal, breast breasts mammary, thyroid, parathyroid,
+    adrenal, pituitary, thymus, retina retinal, cornea corneal, lens, optic, bone bones, muscle muscles, joint joints,
+    tendon tendons, nerve nerves, femur femoral, tibia tibial, fibula, humerus, radius radial, ulna ulnar, median,
+    axilla axillary, carotid, aorta aortic, mitral, tricuspid, frontal, parietal, temporal, occipital""",
+    "finding": """pain ache, fever pyrexia, cough, rash, headache, nausea, vomiting emesis, diarrhea diarrhoea,
+    constipation, jaundice icterus, itching pruritus, fatigue tiredness, weakness, numbness, dizziness vertigo, seizure
+    seizures convulsions epilepsy, syncope fainting, swelling edema oedema, bleeding hemorrhage haemorrhage,
+    breathlessness dyspnea dyspnoea, wheezing wheeze, palpitations, sweating, chills, tremor, rigidity, cyanosis,
+    pallor, blindness, deafness, hoarseness, stridor, ulcer ulcers ulceration, fracture fractures, dislocation, burns,
+    stone stones calculus calculi, cancer carcinoma malignancy tumor tumour neoplasm, cyst cysts, abscess, infarction,
+    stroke, embolism, thrombosis, aneurysm, asthma, gout, diabetes, hypertension, hypotension, shock, sepsis, pneumonia,
+    tuberculosis, malaria, typhoid, typhus, cholera, plague, rabies, tetanus, measles, mumps, rubella, leprosy, scabies,
+    syphilis, gonorrhea, dengue, poliomyelitis, influenza, obesity, depression, schizophrenia, mania, dementia, autism,
+    migraine, psoriasis, eczema, acne, scurvy, rickets, pellagra, glaucoma, cataract, hernia, pregnancy""",
+    "substance": """iron, copper, mercury, zinc, arsenic, calcium, sodium, potassium, magnesium, phosphate, iodine,
+    lithium, cyanide, alcohol ethanol, methanol, opioid opioids opiate morphine, heparin, warfarin, insulin, glucagon,
+    digoxin digitalis, aspirin, paracetamol acetaminophen, estrogen oestrogen, progesterone, testosterone, cortisol,
+    thyroxine, glucose, cholesterol, albumin, folate folic, thiamine, riboflavin, niacin, organophosphate, isoniazid,
+    phenytoin, methotrexate, amiodarone, oxygen, iodide, benzodiazepine""",
+    "relative": "mother, father, brother, sister, son, daughter",
+}
+_SUFFIXES = {
+    "finding": """itis osis iasis emia aemia uria oma omas algia pathy plegia paresis megaly rrhea rrhoea penia philia
+    pnea pnoea phagia phasia ptysis trophy plasia phobia cele ectasia ectasis stenosis sclerosis plasm cytosis""",
+    "substance": """olol pril sartan statin mycin micin cillin azole oxacin floxacin cycline dipine tidine triptan
+    setron mab azine barbital azepam zolam caine profen sone olone lukast parin platin bicin formin gliptin glitazone
+    thiazide
+    idone apine tyline ipramine oxetine vudine ciclovir navir""",
+    "enzyme": "ase",
+    "procedure": "ectomy otomy ostomy plasty scopy graphy gram metry centesis",
+    "organism": "coccus bacter ella bacillus virus plasma",
+}
+_TERM = re.compile(
+    r"\w{3,}(?:oid|ia|is|us|um|ine|ol|ide|cyte|gen|ism|ose)s?|\w{5,}(?:al|ic|ous|ar|ary|in|one|ate)|\w{10,}"
+)
+_WEAK = "yes no maybe true false none unknown present absent"
+_PREFIXES = re.compile(
+    "hyper|hypo|un|in|im|ir|non|anti|pre|post|intra|extra|inter|endo|exo|ecto|macro|micro|brady|tachy|dis|mal|ab|ad|de|a"
+)
+
+_IS_COMMON, _IS_NEGATION, _IS_NUMBER, _IS_UNIT, _IS_WEAK = (
+    frozenset(words.split()) for words in (_COMMON, _NEGATIONS, _NUMBERS, _UNITS, _WEAK)
+)
+_IS_OPPOSITE = {frozenset(pair) for line in _OPPOSITES.split(";") for pair in combinations(line.split(), 2)}
+_GROUPS = {
+    word: (kind, group.split()[0])
+    for kind, text in _KINDS.items()
+    for group in text.split(",")
+    for word in group.split()
+}
+_KIND_OF_SUFFIX = re.compile(
+    "|".join(rf"(?P<{kind}>\w{{2,}}(?:{'|'.join(text.split())}))" for kind, text in _SUFFIXES.items())
+)
+
+
+def is_weak(words: Words) -> bool:
+    """Whether an answer is of a kind that many questions have."""
+    return all(word in _IS_WEAK or word.isdecimal() for word in words)
+
+
+def count_content(words: Words) -> int:
+    """The number of words that are particular to a question."""
+    return sum(word not in _IS_COMMON for word in words)
+
+
+def is_decisive(left: Words, right: Words) -> bool:
+    """Whether questions that differ in these words are different: by a negation, a number or a unit."""
+    words = left + right
+    is_measured = has_units(left) and has_units(right)
+    return is_measured or has_digits(words) or any(word in _IS_NEGATION or word in _IS_NUMBER for word in words)
+
+
+def has_digits(words: Words) -> bool:
+    """Whether there is a number."""
+    return any(char.isdigit() for word in words for char in word)
+
+
+def has_units(words: Words) -> bool:
+    """Whether there is a unit."""
+    return not _IS_UNIT.isdisjoint(words)
+
+
+def has_opposites(left: Words, right: Words) -> bool:
+    """Whether a word on one side excludes a word on the other."""
+    return any(_is_opposite(word, other) for word in left for other in right)
+
+
+def has_terms(words: Words) -> bool:
+    """Whether one of the words is, or looks like, a medical term."""
+    return any(_find_kind(word) or (word not in _IS_COMMON and _TERM.fullmatch(word)) for word in words)
+
+
+def drop_alike(left: Words, right: Words) -> tuple[Words, Words]:
+    """Remove words whose inflection, other spelling or synonym is on the other side."""
+    others = list(right)
+    rest = []
+    for word in left:
+        matches = get_close_matches(word, others, n=1, cutoff=ALIKE if len(word) > 3 else 1.0)
+        matches += [other for other in others if word in _GROUPS and _GROUPS.get(word) == _GROUPS.get(other)]
+        if matches and not (is_decisive([word], matches[:1]) or _is_opposite(word, matches[0])):
+            others.remove(matches[0])
+        else:
+            rest.append(word)
+    return rest, others
+
+
+def _is_opposite(word: str, other: str) -> bool:
+    """As left and right, kidney and liver, hyperkalemia and hypokalemia, typical and atypical."""
+    if word == other:
+        return False
+    if frozenset((word, other)) in _IS_OPPOSITE:
+        return True
+    one, two = _find_kind(word), _find_kind(other)
+    if one and two and one[0] == two[0] and one != two:
+        return True
+    roots = {word, _PREFIXES.sub("", word, count=1)} & {other, _PREFIXES.sub("", other, count=1)}
+    return any(len(root) > 3 for root in roots)
+
+
+def _find_kind(word: str) -> tuple[str, str] | None:
+    """Kind and group of a medical term."""
+    if word in _GROUPS:
+        return _GROUPS[word]
+    match = _KIND_OF_SUFFIX.fullmatch(word)
+    return (str(match.lastgroup), word) if match else None
