@@ -82,7 +82,7 @@ def test_an_own_image_has_no_reference(page: AppTest) -> None:
     page.file_uploader[0].upload("mine.png", save(PIL.Image.new("L", (64, 64), 90), "PNG"), "image/png").run()
     page.text_area[0].input("What is it?")
     page.button[-1].click().run()
-    assert "With the image" in _html(page) and "With a black image" in _html(page)
+    assert "With the image" in _html(page) and "With a gray image" in _html(page)
     assert "Reference" not in _html(page)
     page.file_uploader[0].upload("no.png", b"no image", "image/png").run()
     assert "image unreadable" in page.error[0].value
