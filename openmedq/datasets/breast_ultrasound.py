@@ -16,19 +16,17 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Content, Record, Unusable, represent, to_line
+from openmedq.datasets.readers import list_files, use_first
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import Members, open_members
-from openmedq.storage.folders import is_junk, walk
 from openmedq.storage.lookup import open_spare
 
 FOLDER = "Dataset_BUSI_with_GT"
@@ -57,8 +55,10 @@ card = Card(
     class_names={"benign": "benign tumor", "malignant": "malignant tumor", "normal": "normal breast tissue"},
 )
 
-_MASK = re.compile(r"(.*)_mask(?:_\d+)?", re.DOTALL)
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+# Class, number or name, and "_mask" of a path.
+_PATH = re.compile(
+    r"(?:.*/)?(benign|malignant|normal)/([^/.][^/]*?)(_mask(?:_\d+)?)?\.(?:png|jpe?g|bmp)", re.IGNORECASE | re.DOTALL
+)
 
 _log = logging.getLogger(__name__)
 
@@ -68,123 +68,89 @@ class _Found(NamedTuple):
 
     place: Path | Members
     name: str  # path in `place`
-
-    @property
-    def label(self) -> str:
-        return PurePosixPath(self.name).parent.name.casefold()
-
-    @property
-    def stem(self) -> str:
-        return PurePosixPath(self.name).stem
-
-    @property
-    def key(self) -> str:
-        """Label and file name, which are the same in a folder and in an archive."""
-        return f"{self.label}/{PurePosixPath(self.name).name}"
-
-    @property
-    def masked(self) -> str | None:
-        """The stem of the image that this mask belongs to; None for an image."""
-        match = _MASK.fullmatch(self.stem)
-        return match[1] if match else None
-
-    @property
-    def image_name(self) -> str:
-        """The id of the image in the dataset; some copies number the files of each folder from 1."""
-        stem = self.stem if self.masked is None else self.masked
-        return stem if stem.startswith(self.label) else f"{self.label}/{stem}"
-
-    def order(self) -> tuple[int, int, str]:
-        """Sort key: class, number in the name, name."""
-        number = re.search(r"\d{1,9}", self.stem)
-        return CLASSES.index(self.label), int(number[0]) if number else 0, self.key
+    label: str
+    stem: str  # file name of the image, also for a mask
+    is_mask: bool
 
     def locate(self, raw: Path) -> Provenance:
         if isinstance(self.place, Members):
             return Provenance(self.place.path.relative_to(raw).as_posix(), to_line(self.name))
         return Provenance(to_line((self.place / self.name).relative_to(raw).as_posix()), "the picture")
 
-    def read(self, image_id: str) -> Image:
+    def read(self) -> Image:
+        image_id = PurePosixPath(self.name).name
         if isinstance(self.place, Members):
             return Image(image_id, data=self.place.read(self.name))
-        path = self.place / self.name
-        if not path.is_file():
-            raise Unusable(Reason.IMAGE_MISSING, "the link leads to no file")
-        return Image(image_id, path=path)
+        return Image(image_id, path=self.place / self.name)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the images class by class; SourceError if there is no folder of a class, or the zip is damaged."""
-    places = list(walk(raw, 2))
-    folders = [found for path, _, _ in places if (found := _keep_images(path, _list_folder(path)))]
-    archives = [path / name for path, _, files in places for name in sorted(files) if name.endswith(".zip")]
-    unpacked = folders[0] if folders else []
-    for found in folders[1:]:
-        _log.info("%s: not read: %s is used", found[0].place, folders[0][0].place)
+    files = list_files(raw)
+    homes = dict.fromkeys(path.parent.parent for path in sorted(files, key=lambda path: (len(path.parts), path)))
+    unpacked = {home: found for home in homes if (found := _find(home, _list(home, files)))}
     with ExitStack() as stack:
         packed: list[_Found] = []
-        for archive in archives:
-            if packed:
+        for archive in files:
+            if archive.suffix == ".zip" and packed:
                 _log.info("%s: not read: another archive is used", archive)
-                continue
-            members = stack.enter_context((open_spare if unpacked else open_members)(archive))
-            packed = _keep_images(members, members.names) if members else []
+            elif archive.suffix == ".zip":
+                members = stack.enter_context((open_spare if unpacked else open_members)(archive))
+                packed = _find(members, members.names) if members else []
         if not unpacked and not packed:
             expected = f"`{FOLDER}/{{{','.join(CLASSES)}}}`; expected them there, or in a zip"
             raise SourceError(f"{raw}: no images in {expected}")
-        found_by_key = {found.key: found for found in (*packed, *unpacked)}
-        yield from _read_found(raw, sorted(found_by_key.values(), key=_Found.order))
+        found = packed + (unpacked[use_first(list(unpacked))] if unpacked else [])
+        records = _group(raw, {f"{each.label}/{PurePosixPath(each.name).name}": each for each in found}.values())
+        yield from represent(card, records, raw=raw, path=raw / FOLDER, identify=_identify, build=_build, seen={})
 
 
-def _list_folder(folder: Path) -> Iterator[str]:
-    """Yield the paths below `folder` of the files in folders that are named like a class."""
-    for home in sorted(folder.iterdir()):
-        if home.name.casefold() in CLASSES and home.is_dir():
-            yield from (f"{home.name}/{path.name}" for path in home.iterdir())
+def _list(home: Path, files: Iterable[Path]) -> list[str]:
+    return [f"{path.parent.name}/{path.name}" for path in files if path.parent.parent == home]
 
 
-def _keep_images(place: Path | Members, names: Iterable[str]) -> list[_Found]:
-    """Keep the images and masks in folders of the classes; empty if there are only masks."""
-    found = [
-        _Found(place, name)
-        for name in names
-        if (path := PurePosixPath(name)).suffix.casefold() in _SUFFIXES
-        and path.parent.name.casefold() in CLASSES
-        and not path.name.startswith(".")
-        and not is_junk(name)
-    ]
-    return found if any(each.masked is None for each in found) else []
+def _find(place: Path | Members, names: Iterable[str]) -> list[_Found]:
+    """Find the images and masks in folders of the classes; empty if there are only masks."""
+    matches = [match for match in map(_PATH.fullmatch, names) if match]
+    found = [_Found(place, match[0], match[1].casefold(), match[2], bool(match[3])) for match in matches]
+    return found if not all(each.is_mask for each in found) else []
 
 
-def _read_found(raw: Path, found: list[_Found]) -> Iterator[Sample | Rejected]:
-    """Represent the images, then the masks whose image is absent, one for each image."""
-    shown = [each for each in found if each.masked is None]
-    images = {(each.label, each.stem) for each in shown}
-    masks = [each for each in found if each.masked is not None]
-    num_masks = Counter((each.label, each.masked) for each in masks)
-    alone = {(each.label, each.masked): each for each in masks if (each.label, each.masked) not in images}
-    if missing := set(CLASSES) - {each.label for each in shown}:
+def _group(raw: Path, found: Iterable[_Found]) -> Iterator[tuple[Provenance, Record]]:
+    """Yield a record for each image, and for each mask whose image is absent."""
+    groups: dict[tuple[str, str], list[_Found]] = {}
+    for each in found:
+        groups.setdefault((each.label, each.stem), []).append(each)
+    if missing := set(CLASSES) - {label for label, _ in groups}:
         _log.info("%s: no images of %s", raw, " or ".join(sorted(missing)))
+    for label, stem in sorted(groups, key=_order):
+        images = [each for each in groups[label, stem] if not each.is_mask]
+        num_masks = len(groups[label, stem]) - len(images)
+        for each in images or groups[label, stem][:1]:
+            yield each.locate(raw), {"found": each, "num_masks": str(num_masks)}
 
-    def build(record: Record, _: str) -> Content:
-        each = record["found"]
-        if each.masked is not None:
-            raise Unusable(Reason.IMAGE_MISSING, "only its mask is there")
-        return {
-            "turns": (Turn("", each.label),),
-            "images": (each.read(f"{each.image_name}{PurePosixPath(each.name).suffix}"),),
-            "labels": (each.label,),
-            "attributes": {"num_masks": str(num_masks[each.label, each.stem])},
-        }
 
-    listed = [*shown, *alone.values()]
-    records = ((str(number), {"found": each}) for number, each in enumerate(listed, start=1))
-    rows = represent(card, records, raw=raw, path=raw / FOLDER, identify=_identify, build=build, seen={})
-    for each, row in zip(listed, rows, strict=True):
-        yield replace(row, provenance=each.locate(raw))
+def _order(key: tuple[str, str]) -> tuple[int, int, str]:
+    """Sort by class, number and name."""
+    label, stem = key
+    number = re.search(r"\d{1,9}", stem)
+    return CLASSES.index(label), int(number[0]) if number else 0, stem
 
 
 def _identify(_: str, record: Record) -> tuple[str, str]:
-    if to_line(record["found"].key) != record["found"].key:
+    stem = record["found"].stem
+    if to_line(stem) != stem:
         raise Unusable(Reason.NOT_UTF8, "the file's name is not one line of UTF-8")
-    return record["found"].image_name, "all"
+    return stem, "all"
+
+
+def _build(record: Record, _: str) -> Content:
+    found: _Found = record["found"]
+    if found.is_mask:
+        raise Unusable(Reason.IMAGE_MISSING, "only its mask is there")
+    return {
+        "turns": (Turn("", found.label),),
+        "images": (found.read(),),
+        "labels": (found.label,),
+        "attributes": {"num_masks": record["num_masks"]},
+    }

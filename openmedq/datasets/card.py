@@ -37,6 +37,14 @@ class File(BaseModel):
     about_bytes: int | None = None  # rounded size from a web page; the download must be between half and twice of it
 
 
+def pinned(base: str, files: Mapping[str, tuple[int | None, str | None]]) -> tuple[File, ...]:
+    """Return files by path below the address `base`, with their size in bytes and sha256."""
+    return tuple(
+        File(path=path, url=f"{base}/{path}", size_bytes=size_bytes, sha256=sha256)
+        for path, (size_bytes, sha256) in files.items()
+    )
+
+
 class LinkedImage(NamedTuple):
     """An image of a PubMed Central article that a dataset refers to but does not contain."""
 

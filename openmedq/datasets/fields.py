@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -50,11 +49,6 @@ def take_optional_text(record: Record, name: str) -> str:
     return "" if text == "NULL" else text
 
 
-def choose_name(record: Record, name: str, other: str) -> str:
-    """Return the name that a field has in this copy of a dataset: `other` if the record lacks `name` and has it."""
-    return other if name not in record and other in record else name
-
-
 def take_texts(record: Record, name: str) -> list[str]:
     """Return a field that is a list of texts; Unusable if it is anything else."""
     if name not in record:
@@ -63,6 +57,11 @@ def take_texts(record: Record, name: str) -> list[str]:
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
         raise Unusable(Reason.FIELD_MISSING, f"field `{name}` is not a list of texts")
     return [_to_text(value, name) or "" for value in values]
+
+
+def take_optional_texts(record: Record, name: str) -> list[str]:
+    """Return a field that is a list of texts; empty if it is not a list."""
+    return take_texts(record, name) if isinstance(record.get(name), list) else []
 
 
 def find_image(images: ImageLookup, *names: str) -> Image:
@@ -78,6 +77,11 @@ def keep(**attributes: str) -> dict[str, str]:
     return {name: value for name, value in attributes.items() if value}
 
 
+def join_texts(texts: Iterable[str]) -> str:
+    """Join the texts that are not empty with semicolons."""
+    return "; ".join(filter(None, map(str.strip, texts)))
+
+
 def make_sample(card: Card, sample_id: str, split: str, provenance: Provenance, **content: Any) -> Sample:
     """Build a sample with the task, modality and licence of the card, unless `content` has them."""
     defaults: Content = {"task": card.task, "modality": card.modality, "licence": card.licence}
@@ -86,7 +90,7 @@ def make_sample(card: Card, sample_id: str, split: str, provenance: Provenance, 
 
 def represent(
     card: Card,
-    records: Iterable[tuple[str, Any]],
+    records: Iterable[tuple[str | Provenance, Any]],
     *,
     raw: Path,
     path: Path,
@@ -103,7 +107,8 @@ def represent(
 
     Args:
         card: Card of the dataset.
-        records: Pairs of key (or number in the file) and record.
+        records: Pairs of key (or number in the file) and record. A key that is a `Provenance` is the record's own, for
+            records from several files.
         raw: Folder that provenance paths are relative to.
         path: The file, below `raw`.
         identify: Maps key and record to the record's id and split.
@@ -121,8 +126,10 @@ def represent(
     is_any_other = False
     for key, record in records:
         num_records += 1
+        provenance = key if isinstance(key, Provenance) else Provenance(file, f"{unit} {to_line(key)}")
+        key = key.record if isinstance(key, Provenance) else key
         record_id, split = identify(key, {}) if is_keyed else (f"{file}-{num_records}", "")
-        sample_id, provenance = f"{card.id}/{record_id}", Provenance(file, f"{unit} {to_line(key)}")
+        sample_id = f"{card.id}/{record_id}"
         try:
             if isinstance(record, Unusable):
                 raise record
@@ -167,16 +174,14 @@ def list_absent(
     path: Path,
     unit: str = "record",
     sibling: str = "",
-    num_other: int = 0,
 ) -> Iterator[Rejected]:
     """Yield a rejected row for each record that a sibling file names and the split's own file lacks.
 
-    `sibling` is the sibling's name if it is not the name of `path` (a member of an archive). The first `num_other`
-    names are skipped: they belong to records of the split whose own names are damaged.
+    `sibling` is the sibling's name if it is not the name of `path` (a member of an archive).
     """
     file = path.relative_to(raw).as_posix()
     detail = f"listed in {sibling or path.name}, but absent from the file of the split's records; get that file again"
-    for name in map(to_line, islice(names, num_other, None)):
+    for name in map(to_line, names):
         provenance = Provenance(file, f"{unit} {name}")
         yield Rejected(f"{card.id}/{name}", card.id, split, Reason.RECORD_ABSENT, detail, provenance)
 

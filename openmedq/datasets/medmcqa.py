@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.card import Access, Card, pinned
 from openmedq.datasets.fields import Content, Record, Unusable, keep, represent, take_optional_text, take_text
 from openmedq.datasets.readers import list_files, warn_absent
 from openmedq.datasets.readers.columnar import stream_parquet
@@ -34,7 +34,6 @@ from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 
 _HUB = "https://huggingface.co/datasets/openlifescienceai/medmcqa"
-_COMMIT = "91c6572c454088bf71b679ad90aa8dffcd0d5868"
 SHARD = "data/{}-00000-of-00001.parquet"
 
 card = Card(
@@ -48,18 +47,13 @@ card = Card(
     access=Access.OPEN,
     task=Task.MULTIPLE_CHOICE,
     modality="text",
-    files=tuple(
-        File(
-            path=SHARD.format(split),
-            url=f"{_HUB}/resolve/{_COMMIT}/{SHARD.format(split)}",
-            size_bytes=size_bytes,
-            sha256=sha256,
-        )
-        for split, size_bytes, sha256 in (
-            ("train", 85_899_025, "b119434ba551517a6ec0ba1f7e0b4c029165ed284a4704f262ce37c791c493c5"),
-            ("validation", 1_476_104, "b768a1ea34afc9f80d3106d9b21f80fa8a00ec450a1f6cd641af72ca9e591021"),
-            ("test", 936_358, "1d308841f0c82df363d3d638b33b69b8abd266b1e615ae5d2607dbb24c70beb1"),
-        )
+    files=pinned(
+        f"{_HUB}/resolve/91c6572c454088bf71b679ad90aa8dffcd0d5868",
+        {
+            SHARD.format("train"): (85_899_025, "b119434ba551517a6ec0ba1f7e0b4c029165ed284a4704f262ce37c791c493c5"),
+            SHARD.format("validation"): (1_476_104, "b768a1ea34afc9f80d3106d9b21f80fa8a00ec450a1f6cd641af72ca9e591021"),
+            SHARD.format("test"): (936_358, "1d308841f0c82df363d3d638b33b69b8abd266b1e615ae5d2607dbb24c70beb1"),
+        },
     ),
     # The answers of the test are not published, so results are reported on the validation split, which never trains.
     roles={"train": Role.TRAIN, "validation": Role.EVALUATION, "test": Role.EVALUATION},

@@ -18,28 +18,26 @@ no ids, so a record is named by its split and line.
 
 from __future__ import annotations
 
-import logging
-import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.card import Access, Card, pinned
 from openmedq.datasets.fields import (
     Content,
     Record,
     Unusable,
+    join_texts,
     keep,
     represent,
     take_optional_text,
+    take_optional_texts,
     take_text,
-    take_texts,
 )
-from openmedq.datasets.readers import list_files, warn_absent
+from openmedq.datasets.readers import Place, find_places, warn_absent
 from openmedq.datasets.readers.json_stream import stream_lines
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.archives import MemberPath, open_members
-from openmedq.storage.lookup import open_spare
+from openmedq.storage.archives import MemberPath
 
 _COMMIT = "ddef95d268cdad413693d634279a9a679d468469"  # the last commit known to have the authors' file
 
@@ -55,13 +53,9 @@ card = Card(
     access=Access.OPEN,
     task=Task.MULTIPLE_CHOICE,
     modality="text",
-    files=(
-        File(
-            path="data_clean.zip",
-            url=f"https://huggingface.co/datasets/bigbio/med_qa/resolve/{_COMMIT}/data_clean.zip",
-            size_bytes=131_741_885,
-            sha256="1c2ca8130b3d86d9a99a432ab9bef14f3bb9807bef20facd9ac86ba36960f629",
-        ),
+    files=pinned(
+        f"https://huggingface.co/datasets/bigbio/med_qa/resolve/{_COMMIT}",
+        {"data_clean.zip": (131_741_885, "1c2ca8130b3d86d9a99a432ab9bef14f3bb9807bef20facd9ac86ba36960f629")},
     ),
     roles={"train": Role.TRAIN, "dev": Role.VALIDATION, "test": Role.EVALUATION},
     published_rows={"train": 10_178, "dev": 1_272, "test": 1_273},
@@ -69,49 +63,25 @@ card = Card(
 
 QBANK = "US_qbank.jsonl"
 
-_NAME = re.compile(r"phrases_no_exclude_(train|dev|test)\.jsonl")
-
-_log = logging.getLogger(__name__)
-
-_Place = Path | MemberPath
+_NAMES = {split: f"phrases_no_exclude_{split}.jsonl" for split in card.roles}
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions; SourceError if no split is found, or a file is damaged or has another layout."""
-    found = _find(raw)
+    found = find_places(raw, *_NAMES.values())
     if not found:
         raise SourceError(
             f"{raw}: no `data_clean.zip` and no `US/4_options/phrases_no_exclude_train.jsonl`; expected it there, as "
             f"published at {card.homepage} ({QBANK} mixes train and test)"
         )
-    for split in card.roles:
-        if split in found:
-            yield from _read_file(raw, found[split], split)
+    for split, name in _NAMES.items():
+        if name in found:
+            yield from _read_file(raw, found[name], split)
         else:
-            warn_absent(card.id, f"phrases_no_exclude_{split}.jsonl", split)
+            warn_absent(card.id, name, split)
 
 
-def _find(raw: Path) -> dict[str, _Place]:
-    """The file of each split: the uppermost that is unpacked, or else that in the first zip with such files."""
-    files = list_files(raw)
-    unpacked = _choose(files)
-    packed: dict[str, _Place] = {}
-    for path in files if len(unpacked) < len(card.roles) else ():
-        if path.suffix.lower() == ".zip" and not packed:
-            with (open_spare if unpacked else open_members)(path) as members:
-                packed = _choose(MemberPath(path, name) for name in (members.names if members else ()))
-    return packed | unpacked
-
-
-def _choose(places: Iterable[_Place]) -> dict[str, _Place]:
-    chosen: dict[str, _Place] = {}
-    for place in sorted(places, key=lambda place: (len(PurePosixPath(str(place)).parts), str(place))):
-        if (match := _NAME.fullmatch(PurePosixPath(str(place)).name)) and chosen.setdefault(match[1], place) != place:
-            _log.info("%s: not read: another copy is used", place)
-    return chosen
-
-
-def _read_file(raw: Path, place: _Place, split: str) -> Iterator[Sample | Rejected]:
+def _read_file(raw: Path, place: Place, split: str) -> Iterator[Sample | Rejected]:
     return represent(
         card,
         stream_lines(place),
@@ -133,12 +103,11 @@ def _build(record: Record, _: str) -> Content:
         raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer_idx` is not the letter of an option")
     if options[letter] != answer:
         raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "field `answer` is not the option that `answer_idx` names")
-    phrases = take_texts(record, "metamap_phrases") if isinstance(record.get("metamap_phrases"), list) else []
     return {
         "turns": (Turn(question, answer, options=tuple(options.values())),),
         "attributes": keep(
             meta_info=take_optional_text(record, "meta_info"),
-            metamap_phrases="; ".join(filter(None, phrases)),
+            metamap_phrases=join_texts(take_optional_texts(record, "metamap_phrases")),
         ),
     }
 

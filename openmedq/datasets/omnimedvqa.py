@@ -17,23 +17,31 @@ or else for the first that differs only in case, spaces, quotes or full stops.
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import Content, Record, Unusable, keep, represent, take_optional_text, take_text
-from openmedq.datasets.readers import warn_absent
+from openmedq.datasets.card import Access, Card, pinned
+from openmedq.datasets.fields import (
+    Content,
+    Record,
+    Unusable,
+    find_image,
+    keep,
+    represent,
+    take_optional_text,
+    take_text,
+)
+from openmedq.datasets.readers import find_below, find_files_below, use_first, warn_absent
 from openmedq.datasets.readers.json_stream import stream_list
 from openmedq.datasets.readers.whole_paths import WholePaths
 from openmedq.errors import SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import Members, open_members
-from openmedq.storage.folders import find_all, walk
+from openmedq.storage.folders import find_all
 
 TOP = "OmniMedVQA"
 ARCHIVE = f"{TOP}.zip"
@@ -50,13 +58,9 @@ card = Card(
     access=Access.OPEN,  # users supply the images of the restricted part
     task=Task.MULTIPLE_CHOICE,
     modality="mixed",
-    files=(
-        File(
-            path=ARCHIVE,
-            url=f"https://huggingface.co/datasets/foreverbeliever/OmniMedVQA/resolve/{_COMMIT}/{ARCHIVE}",
-            size_bytes=10_698_178_715,
-            sha256="12245e0f99afbc7d6f70e4ca3c2e5a7979a01816cd8159ae34539f4aa76adee0",
-        ),
+    files=pinned(
+        f"https://huggingface.co/datasets/foreverbeliever/OmniMedVQA/resolve/{_COMMIT}",
+        {ARCHIVE: (10_698_178_715, "12245e0f99afbc7d6f70e4ca3c2e5a7979a01816cd8159ae34539f4aa76adee0")},
     ),
     # Elsewhere a benchmark without splits. The paper trains on it, so it cannot be tested on.
     roles={"open_access": Role.TRAIN, "restricted_access": Role.TRAIN},
@@ -68,8 +72,7 @@ card = Card(
 
 _LIST = re.compile(r"(.*/)?QA_information/((?:open|restricted)[-_ ]access)/([^/]+)\.json", re.IGNORECASE)
 _OPTION = re.compile(r"option_[A-Z]")
-
-_log = logging.getLogger(__name__)
+_SOURCE = "\0source"  # field of a record: its list
 
 
 class _List(NamedTuple):
@@ -84,30 +87,43 @@ class _List(NamedTuple):
     def split(self) -> str:
         return "open_access" if self.access.lower().startswith("open") else "restricted_access"
 
+    def locate(self, raw: Path, number: str) -> Provenance:
+        if self.place.is_file():
+            return Provenance(
+                self.place.relative_to(raw).as_posix(), f"{self.access}/{self.dataset}.json record {number}"
+            )
+        return Provenance((self.place / self.name).relative_to(raw).as_posix(), f"record {number}")
+
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions; SourceError if there are none, or a list or the archive is damaged."""
-    places = list(walk(raw, 2))
-    archive = next((folder / ARCHIVE for folder, _, files in places if ARCHIVE in files), None)
-    folders = [folder for folder, inner, _ in places if "QA_information" in inner]
+    archive = next(iter(find_files_below(raw, ARCHIVE)), None)
+    folders = [folder.parent for folder in find_below(raw, "QA_information/")]
     with open_members(archive) if archive else nullcontext() as members:
-        lists = _find_lists(archive, members.names) if archive and members else []
+        copies = [_find_lists(archive, members.names)] if archive and members else []
         for folder in folders:
             paths = find_all(folder, "QA_information/*/*.json")
-            found = _find_lists(folder, [path.relative_to(folder).as_posix() for path in paths])
-            if lists and found:
-                _log.info("%s: not read: the lists in %s are used", folder / "QA_information", lists[0].place)
-            lists = lists or found
-        if not lists:
+            copies.append(_find_lists(folder, [path.relative_to(folder).as_posix() for path in paths]))
+        by_place = {lists[0].place: lists for lists in copies if lists}
+        if not by_place:
             raise SourceError(
                 f"{archive or raw}: no `QA_information/Open-access/<Dataset>.json`; expected it there or in "
                 f"`{ARCHIVE}`, as published at {card.homepage}"
             )
+        lists = by_place[use_first(list(by_place))]
         for split, access in (("open_access", "Open-access"), ("restricted_access", "Restricted-access")):
             if split not in {each.split for each in lists}:
                 warn_absent(card.id, f"QA_information/{access}", split)
         images = WholePaths(members, tops=(f"{TOP}/", ""), folders=(*folders, raw, raw / TOP))
-        yield from _read_lists(raw, lists, members, images)
+        yield from represent(
+            card,
+            _stream(raw, lists, members),
+            raw=raw,
+            path=lists[0].place if lists[0].place.is_file() else lists[0].place / "QA_information",
+            identify=_identify,
+            build=partial(_build, images),
+            seen={},  # 128,000 ids: 15 MB
+        )
 
 
 def _find_lists(place: Path, names: list[str]) -> list[_List]:
@@ -116,62 +132,35 @@ def _find_lists(place: Path, names: list[str]) -> list[_List]:
     return sorted(lists, key=lambda each: (each.split, each.dataset, each.name))  # open access first
 
 
-def _read_lists(
-    raw: Path, lists: list[_List], members: Members | None, images: WholePaths
-) -> Iterator[Sample | Rejected]:
-    """Read all lists as one, so that a short list of bad records is rejected row by row and not refused."""
-    at = lists[0]  # the list of the last record
-    is_archived = at.place.is_file()
-
-    def records() -> Iterator[tuple[str, Any]]:
-        nonlocal at
-        for at in lists:
-            # The largest list (RadImageNet, 57,000 records) has about 30 MB.
-            data = members.read(at.name) if members and is_archived else None
-            yield from stream_list(at.place / at.name, data)
-
-    def identify(_: str, record: Record) -> tuple[str, str]:
-        question_id = take_text(record, "question_id", is_number_allowed=True)
-        return f"{at.dataset}/{' '.join(question_id.split())}", at.split
-
-    def build(record: Record, split: str) -> Content:
-        question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
-        options = _take_options(record)
-        answer = _match(take_text(record, "gt_answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True), options)
-        name = take_text(record, "image_path")
-        image = images.find(name)
-        if image is None:
-            raise Unusable(Reason.IMAGE_MISSING, f"no image {name}")
-        modality_type = take_optional_text(record, "modality_type") or take_optional_text(record, "modality")
-        return {
-            "turns": (Turn(question, answer, options=options),),
-            "images": (image,),
-            "attributes": keep(
-                access=at.access,
-                dataset=take_optional_text(record, "dataset") or at.dataset,
-                question_type=take_optional_text(record, "question_type"),
-                modality_type=modality_type,
-            ),
-        }
-
-    rows = represent(
-        card,
-        records(),
-        unit="record",
-        raw=raw,
-        path=at.place if is_archived else at.place / "QA_information",
-        identify=identify,
-        build=build,
-        seen={},  # 128,000 ids: 15 MB
-    )
-    for row in rows:
-        yield replace(row, provenance=_locate(raw, at, row.provenance.record, is_archived=is_archived))
+def _stream(raw: Path, lists: list[_List], members: Members | None) -> Iterator[tuple[Provenance, Any]]:
+    """Yield the records of all lists, so that a short list of bad records is rejected row by row and not refused."""
+    for each in lists:
+        # The largest list (RadImageNet, 57,000 records) has about 30 MB.
+        data = members.read(each.name) if members and each.place.is_file() else None
+        for number, record in stream_list(each.place / each.name, data):
+            yield each.locate(raw, number), {**record, _SOURCE: each} if isinstance(record, dict) else record
 
 
-def _locate(raw: Path, list_: _List, record: str, *, is_archived: bool) -> Provenance:
-    if is_archived:
-        return Provenance(list_.place.relative_to(raw).as_posix(), f"{list_.access}/{list_.dataset}.json {record}")
-    return Provenance((list_.place / list_.name).relative_to(raw).as_posix(), record)
+def _identify(_: str, record: Record) -> tuple[str, str]:
+    question_id = take_text(record, "question_id", is_number_allowed=True)
+    return f"{record[_SOURCE].dataset}/{' '.join(question_id.split())}", record[_SOURCE].split
+
+
+def _build(images: WholePaths, record: Record, _: str) -> Content:
+    question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
+    options = _take_options(record)
+    answer = _match(take_text(record, "gt_answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True), options)
+    image = find_image(images, take_text(record, "image_path"))
+    return {
+        "turns": (Turn(question, answer, options=options),),
+        "images": (image,),
+        "attributes": keep(
+            access=record[_SOURCE].access,
+            dataset=take_optional_text(record, "dataset") or record[_SOURCE].dataset,
+            question_type=take_optional_text(record, "question_type"),
+            modality_type=take_optional_text(record, "modality_type") or take_optional_text(record, "modality"),
+        ),
+    }
 
 
 def _take_options(record: Record) -> tuple[str, ...]:

@@ -20,9 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.readers import list_files, warn_absent
-from openmedq.datasets.readers.hub_shards import find_shards
-from openmedq.datasets.readers.visual_questions import read_shards
+from openmedq.datasets.readers import list_files
+from openmedq.datasets.readers.hub_shards import find_shards, read_shards
 from openmedq.errors import SourceError
 from openmedq.schema import Rejected, Role, Sample, Task
 
@@ -69,7 +68,4 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     shards = find_shards(list_files(raw), card.roles)
     if not shards:
         raise SourceError(f"{raw}: no `data/train-*.parquet`; expected the files of {card.homepage}")
-    for split in card.roles:
-        if split not in shards:
-            warn_absent(card.id, f"data/{split}-*.parquet", split)
-        yield from read_shards(card, raw, split, shards.get(split, []))
+    return read_shards(card, raw, shards)

@@ -23,14 +23,13 @@ Known irregularities of the published files, which the miniature reproduces:
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, Edition, File
+from openmedq.datasets.card import Access, Card, Edition, pinned
 from openmedq.datasets.fields import Content, Record, find_image, keep, represent, take_optional_text, take_text
-from openmedq.datasets.readers import find_files_below, places_near
+from openmedq.datasets.readers import find_files_below, places_near, use_first
 from openmedq.datasets.readers.json_stream import stream_lines
 from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, read_article_licences
 from openmedq.errors import SourceError
@@ -39,7 +38,7 @@ from openmedq.storage.lookup import ImageLookup, open_images
 
 _URL = "https://huggingface.co/datasets/axiong/pmc_oa/resolve/1d2296e9c022a24e82a47e524d53f0915b98c926"
 
-_IMAGES = File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=22_746_087_463)
+_COMMON = (*pinned(_URL, {"images.zip": (22_746_087_463, None)}), ARTICLES)
 
 card = Card(
     id="pmc_oa",
@@ -53,18 +52,12 @@ card = Card(
     task=Task.CAPTION,
     modality="mixed",
     files=(
-        File(
-            path="pmc_oa.jsonl",
-            url=f"{_URL}/pmc_oa.jsonl",
-            size_bytes=454_568_741,
-            sha256="05702cd5fb41ebf55a7226ca3c53e68edff4b4455224d7e6ff9d01157f5aaf23",
+        *pinned(
+            _URL, {"pmc_oa.jsonl": (454_568_741, "05702cd5fb41ebf55a7226ca3c53e68edff4b4455224d7e6ff9d01157f5aaf23")}
         ),
-        _IMAGES,
-        ARTICLES,
+        *_COMMON,
     ),
-    editions={
-        "beta": Edition(files=(File(path="pmc_oa_beta.jsonl", url=f"{_URL}/pmc_oa_beta.jsonl"), _IMAGES, ARTICLES))
-    },
+    editions={"beta": Edition(files=(*pinned(_URL, {"pmc_oa_beta.jsonl": (None, None)}), *_COMMON))},
     roles={"train": Role.TRAIN},
     published_rows={"train": 1_650_000},  # rounded by the publisher
 )
@@ -74,17 +67,13 @@ FOLDER = "caption_T060_filtered_top4_sep_v0_subfigures"  # in images.zip
 _NAME = re.compile(r"(PMC\d+)(?:_(.+)_\d+\.\w+)?")
 _ATTRIBUTES = ("url_name", "alignment_type", "alignment_score")
 
-_log = logging.getLogger(__name__)
-
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the pairs. SourceError if no list of captions is present, or a list or the archive is truncated."""
     paths = find_files_below(raw, *_LISTS)
     if not paths:
         raise SourceError(f"{raw}: no `{_LISTS[0]}`; expected the files of {card.homepage}")
-    path, *others = paths
-    for other in others:
-        _log.info("%s: not read, because %s is present", other, path.name)
+    path = use_first(paths)
     licences = read_article_licences(raw)
     with open_images(raw, *places_near(raw, path, "images.zip", "images", FOLDER)) as images:
         yield from _read_file(raw, path, images, licences)

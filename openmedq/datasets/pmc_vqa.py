@@ -16,7 +16,7 @@ Known irregularities of the published files, which the miniature reproduces:
 - Answer_label decides which option is the answer, as in the publishers' own scoring. If the text in Answer differs, the
   attribute `answer` keeps it.
 - An empty option is dropped. If it is the answer, the row is rejected.
-- Some copies spell `Answer` as `Anwser`. The README calls the files of version 2 `train2.csv` and `images2.zip`.
+- Some copies spell `Answer` as `Anwser`.
 - Version 2 has no Answer_label; its Answer is the letter. Its caption reveals the answer and is only an attribute.
 - `test_clean.csv` repeats rows of `test.csv`, which get the attribute `is_clean`.
 - Some listed images are missing. Some articles are no longer listed.
@@ -26,10 +26,10 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 
-from openmedq.datasets.card import Access, Card, Edition, File
+from openmedq.datasets.card import Access, Card, Edition, File, pinned
 from openmedq.datasets.fields import (
     Content,
     Record,
@@ -40,7 +40,7 @@ from openmedq.datasets.fields import (
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_files_below, places_near, warn_absent
+from openmedq.datasets.readers import find_files_below, places_near, use_first, warn_absent
 from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, read_article_licences
 from openmedq.datasets.readers.tables import Row, stream_rows, stream_table, take_header
 from openmedq.errors import SourceError
@@ -78,17 +78,7 @@ card = Card(
         File(path="images.zip", url=f"{_URL}/images.zip", size_bytes=18_945_102_275),
         ARTICLES,
     ),
-    editions={
-        "v2": Edition(
-            files=(
-                *(
-                    File(path=name, url=f"{_URL}/{name}", size_bytes=size_bytes, sha256=sha256)
-                    for name, (size_bytes, sha256) in _SECOND.items()
-                ),
-                ARTICLES,
-            )
-        )
-    },
+    editions={"v2": Edition(files=(*pinned(_URL, _SECOND), ARTICLES))},
     roles={"train": Role.TRAIN, "test": Role.EVALUATION},
     # Version 1: 226,948 pairs in the paper, 50,000 of them in the test split. Version 2 has 152,603 and 33,430.
     published_rows={"train": 176_948, "test": 50_000},
@@ -96,24 +86,18 @@ card = Card(
 
 LETTERS = "ABCD"
 CHOICES = tuple(f"Choice {letter}" for letter in LETTERS)
-_COLUMNS = ("Figure_path", "Question", *CHOICES, "Answer", "Answer_label", "Caption", "index", "split")
-_NEEDED = _COLUMNS[:6]
+_NEEDED = ("Figure_path", "Question", *CHOICES)
 
-_FILES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "1": {"train": ("train.csv",), "test": ("test.csv",), "clean": ("test_clean.csv",)},
-    "2": {"train": ("train_2.csv", "train2.csv"), "test": ("test_2.csv", "test2.csv")},
+_FILES = {  # by version: the parts, and the places of the images
+    "1": {"train": "train.csv", "test": "test.csv", "clean": "test_clean.csv"},
+    "2": {"train": "train_2.csv", "test": "test_2.csv"},
 }
-_PLACES = {
-    "1": ("images.zip", "images", "figures"),
-    "2": ("images_2.zip", "images2.zip", "images_2", "images2", "figures"),
-}
+_PLACES = {"1": ("images.zip", "images", "figures"), "2": ("images_2.zip", "images_2", "figures")}
 
 _PREFIXES = tuple(re.compile(rf"\(?{letter}\s*[:.)]\s*") for letter in LETTERS)
 _PREFIX = re.compile(r"\(?[A-D]\s*[:.)]\s*")
 _LABEL = re.compile(r"\(?([A-D])\)?[:.]?")
 _NAME = {"1": re.compile(r"(PMC\d+)(?:_(.+))?"), "2": re.compile(r"(PMC\d+)(?:_(.+?)(?:_\d+)?)?")}
-
-Rows = Iterator[tuple[str, Row | Unusable]]
 
 _log = logging.getLogger(__name__)
 
@@ -131,39 +115,31 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             if split in paths:
                 yield from _read_file(raw, version, images, licences, clean, paths[split], split)
             else:
-                warn_absent(card.id, _FILES[version][split][0], split)
+                warn_absent(card.id, _FILES[version][split], split)
 
 
 def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
     """The version to read and its files by part (train, test, clean). Logs the files that are not read."""
     present = {
-        version: {part: paths for part, names in files.items() if (paths := find_files_below(raw, *names))}
+        version: {part: use_first(paths) for part, name in files.items() if (paths := find_files_below(raw, name))}
         for version, files in _FILES.items()
     }
     version = next((each for each in _FILES if {"train", "test"} & present[each].keys()), "")
     if not version:
         raise SourceError(f"{raw}: no `train.csv`, `test.csv` or `train_2.csv`; expected the files of {card.homepage}")
-    for other, parts in present.items():
-        for first, *rest in parts.values():
-            for path in rest if other == version else [first, *rest]:
-                _log.info("%s: not read, because %s is read", path, first if other == version else f"version {version}")
-    return version, {part: paths[0] for part, paths in present[version].items()}
+    for other in present.keys() - {version}:
+        for path in present[other].values():
+            _log.info("%s: not read, because version %s is read", path, version)
+    return version, present[version]
 
 
-def _stream(path: Path) -> Rows:
-    """The rows, each with its number from 1 and the published column names, whatever their spelling in the file."""
+def _stream(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
+    """The rows, each with its number from 1."""
     header = take_header(stream_rows(path))
-    published = {_fold(name): name for name in _COLUMNS} | {"": "index", "unnamed: 0": "index"}
-    names = {name.strip(): published.get(_fold(name), name.strip()) for name in header}
-    needed = [*_NEEDED] if "Answer_label" in names.values() else [*_NEEDED, "Answer"]
-    spelled = {name: spelling for spelling, name in names.items()}
-    rows = stream_table(path, [spelled.get(name, name) for name in needed])
-    for number, (_, row) in enumerate(rows, start=1):
-        yield str(number), {names[name]: text for name, text in row.items()} if isinstance(row, dict) else row
-
-
-def _fold(name: str) -> str:
-    return name.strip().lower().replace("_", " ").replace("anwser", "answer")
+    answer = "Anwser" if "Anwser" in header else "Answer"
+    needed = _NEEDED if "Answer_label" in header else (*_NEEDED, answer)
+    for number, (_, row) in enumerate(stream_table(path, needed), start=1):
+        yield str(number), row | {"Answer": row.get(answer, "")} if isinstance(row, dict) else row
 
 
 def _key(row: Record) -> tuple[str, ...]:
@@ -218,17 +194,12 @@ def _take_answer(record: Record) -> tuple[tuple[str, ...], str, str]:
     if not (text or label):
         raise Unusable(Reason.ANSWER_EMPTY, "fields `Answer` and `Answer_label` are empty")
     letter = _LABEL.fullmatch(label) or _LABEL.fullmatch(text)
-    if letter:
-        index = LETTERS.index(letter[1])
-    else:
-        same = [number for number, option in enumerate(texts) if option and _loosen(option) == _loosen(text)]
-        if len(same) != 1:
-            raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "neither `Answer_label` nor `Answer` names one of the options")
-        index = same[0]
-    answer = texts[index]
+    if not letter:
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, "neither `Answer_label` nor `Answer` is the letter of an option")
+    answer = texts[LETTERS.index(letter[1])]
     if not answer:
-        raise Unusable(Reason.ANSWER_EMPTY, f"field `{CHOICES[index]}`, the answer, is empty")
-    is_same = _loosen(text) == _loosen(answer) or (letter is not None and text.strip("(): .") == letter[1])
+        raise Unusable(Reason.ANSWER_EMPTY, f"field `Choice {letter[1]}`, the answer, is empty")
+    is_same = _loosen(text) == _loosen(answer) or text.strip("(): .") == letter[1]
     return tuple(filter(None, texts)), answer, "" if is_same else text
 
 

@@ -26,24 +26,25 @@ Known irregularities of the published files, which the miniature reproduces:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.card import Access, Card, File, pinned
 from openmedq.datasets.fields import (
     Content,
     Record,
     Unusable,
+    join_texts,
     keep,
     list_absent,
     represent,
     take_optional_text,
+    take_optional_texts,
     take_text,
     take_texts,
 )
-from openmedq.datasets.readers import list_files, warn_absent
+from openmedq.datasets.readers import list_files, use_first, warn_absent
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import find_shards
 from openmedq.datasets.readers.json_stream import stream_object
@@ -54,6 +55,7 @@ DECISIONS = ("yes", "no", "maybe")
 
 _GITHUB = "https://raw.githubusercontent.com/pubmedqa/pubmedqa/1cbae8e92f72f20c8d3747cbb3bf5bc53554d997"
 _HUB = "https://huggingface.co/datasets/qiaojin/PubMedQA/resolve/9001f2853fb87cab8d220904e0de81ac6973b318"
+TRUTH = "test_ground_truth.json"
 SHARD = "train-00000-of-00001.parquet"
 
 card = Card(
@@ -67,17 +69,12 @@ card = Card(
     task=Task.TEXT_QA,
     modality="text",
     files=(
-        File(
-            path="data/ori_pqal.json",
-            url=f"{_GITHUB}/data/ori_pqal.json",
-            size_bytes=2_584_787,
-            sha256="8b3276be8942ebbd77f3ddcda12c1749bf0e490045a736fd8438ee40cf37a41d",
-        ),
-        File(
-            path="data/test_ground_truth.json",
-            url=f"{_GITHUB}/data/test_ground_truth.json",
-            size_bytes=11_414,
-            sha256="939fe566f09017d13b1ca64d2ddfee0bc2374b366048152997669cccedc44d51",
+        *pinned(
+            _GITHUB,
+            {
+                "data/ori_pqal.json": (2_584_787, "8b3276be8942ebbd77f3ddcda12c1749bf0e490045a736fd8438ee40cf37a41d"),
+                f"data/{TRUTH}": (11_414, "939fe566f09017d13b1ca64d2ddfee0bc2374b366048152997669cccedc44d51"),
+            },
         ),
         # The authors publish these two on Google Drive, which asks a person to confirm the download.
         File(path=f"pqa_artificial/{SHARD}", url=f"{_HUB}/pqa_artificial/{SHARD}", about_bytes=233_000_000),
@@ -93,12 +90,8 @@ _PARTS = {  # split -> file, folder on Hugging Face
     "artificial": ("ori_pqaa.json", "pqa_artificial"),
     "unlabeled": ("ori_pqau.json", "pqa_unlabeled"),
 }
-TRUTH = "test_ground_truth.json"
-_TRUTH_URL = f"{_GITHUB}/data/{TRUTH}"
 _COLUMNS = ("pubid", "question", "context", "long_answer")
 _CAPITALS = {"question", "contexts", "labels", "meshes", "long_answer"}  # spelled in capitals in the first layout
-
-_log = logging.getLogger(__name__)
 
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
@@ -107,24 +100,16 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     Memory: all PubMed ids (20 MB), to detect repeated ones.
     """
     files = list_files(raw)
-    named = {path.name: path for path in sorted(files, key=lambda path: (len(path.parts), path), reverse=True)}
-    parts = {}
-    for split, (name, folder) in _PARTS.items():
-        shards = _find_shards(raw, files, folder)
-        parts[split] = [named[name]] if name in named else shards
-        unused = [path for path in files if path.name == name and path != named[name]]
-        for path in unused + (shards if name in named else []):
-            _log.info("%s: not read, because %s is present", path, named[name])
+    parts = {split: _find_part(raw, files, *names) for split, names in _PARTS.items()}
     if not any(parts.values()):
         raise SourceError(f"{raw}: no `data/ori_pqal.json`; expected the files of {card.homepage}")
-
     seen: set[str] = set()
     for split, paths in parts.items():
         if not paths:
             for absent in ("train", "test") if split == "train" else (split,):
                 warn_absent(card.id, _PARTS[split][0], absent)
             continue
-        truth = named.get(TRUTH, paths[0].parent / TRUTH)
+        truth = next(iter(_find_named(files, TRUTH)), paths[0].parent / TRUTH)
         test_ids = _read_test_ids(truth) if split == "train" else frozenset()
         for path in paths:
             yield from _read_file(raw, path, test_ids, split, seen)
@@ -132,9 +117,16 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         yield from list_absent(card, absent_ids, split="test", raw=raw, path=truth, unit="PubMed id")
 
 
-def _find_shards(raw: Path, files: list[Path], folder: str) -> list[Path]:
+def _find_part(raw: Path, files: list[Path], name: str, folder: str) -> list[Path]:
+    """Find the JSON file of a part, or else its shards on Hugging Face."""
+    named = _find_named(files, name)
     inside = [path for path in files if folder in (raw.name, *path.relative_to(raw).parts)]
-    return find_shards(inside, ("train",)).get("train", [])
+    shards = find_shards(inside, ("train",)).get("train", [])
+    return [use_first([*named, *shards])] if named else shards
+
+
+def _find_named(files: list[Path], name: str) -> list[Path]:
+    return sorted((path for path in files if path.name == name), key=lambda path: (len(path.parts), path))
 
 
 def _read_test_ids(path: Path) -> frozenset[str]:
@@ -145,7 +137,8 @@ def _read_test_ids(path: Path) -> frozenset[str]:
             return frozenset(map(str.strip, records))
         problem = "is truncated" if records else "contains no id"
     raise SourceError(
-        f"{path}: {problem}; without the complete list, test questions would train the model; get it from {_TRUTH_URL}"
+        f"{path}: {problem}; without the complete list, test questions would train the model; get it from "
+        f"{_GITHUB}/data/{TRUTH}"
     )
 
 
@@ -174,7 +167,7 @@ def _read_file(
             "attributes": keep(
                 answer_type="closed",
                 long_answer=take_optional_text(record, "LONG_ANSWER"),
-                meshes="; ".join(take_texts(record, "MESHES")) if isinstance(record.get("MESHES"), list) else "",
+                meshes=join_texts(take_optional_texts(record, "MESHES")),
                 year=take_optional_text(record, "YEAR"),
                 reasoning_required_pred=_prediction(record, "reasoning_required_pred"),
                 reasoning_free_pred=_prediction(record, "reasoning_free_pred"),
@@ -206,7 +199,7 @@ def _stream_table(path: Path) -> Iterator[tuple[str, Any]]:
 def _context(record: Record) -> str:
     """The abstract's sections, one per line. Labels are added if each section has one."""
     texts = take_texts(record, "CONTEXTS")
-    labels = take_texts(record, "LABELS") if isinstance(record.get("LABELS"), list) else []
+    labels = take_optional_texts(record, "LABELS")
     if len(labels) != len(texts):
         return "\n".join(texts)
     return "\n".join(f"{label}: {text}" if label else text for label, text in zip(labels, texts, strict=True))
@@ -214,6 +207,4 @@ def _context(record: Record) -> str:
 
 def _prediction(record: Record, name: str) -> str:
     """A prediction. Hugging Face stores it as a list of letters."""
-    if isinstance(record.get(name), list):
-        return "".join(take_texts(record, name))
-    return take_optional_text(record, name)
+    return "".join(take_optional_texts(record, name)) or take_optional_text(record, name)

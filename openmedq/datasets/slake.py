@@ -12,7 +12,6 @@ It has no question ids and no image names, so a sample id consists of split and 
 
 Known irregularities of the published files, which the miniature reproduces:
 
-- Some copies name the `qid` `question_id`.
 - Half of the rows are in Chinese. They are rejected and counted unless the setting `languages` includes them.
 - Every image is called `source.jpg`, so images are identified by folder and name.
 - The image folders also contain `mask.png`, `detection.json` and `question.json`, which are not read.
@@ -21,35 +20,30 @@ Known irregularities of the published files, which the miniature reproduces:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.card import Access, Card, pinned
 from openmedq.datasets.fields import (
     Content,
     Record,
     Unusable,
-    choose_name,
     find_image,
     keep,
     represent,
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_below, find_files_below, list_files, warn_absent
-from openmedq.datasets.readers.hub_shards import find_shards
+from openmedq.datasets.readers import find_below, find_files_below, list_files, use_first, warn_absent
+from openmedq.datasets.readers.hub_shards import find_shards, read_shards
 from openmedq.datasets.readers.json_stream import stream_list
-from openmedq.datasets.readers.visual_questions import read_shards
 from openmedq.datasets.readers.whole_paths import WholePaths
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
 from openmedq.storage.lookup import open_spare
-
-_URL = "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/a9083ce6c34ac3ffb17671a605962924d8a8f9e9"
 
 card = Card(
     id="slake",
@@ -61,14 +55,14 @@ card = Card(
     access=Access.OPEN,
     task=Task.VQA,
     modality="mixed",
-    files=tuple(
-        File(path=name, url=f"{_URL}/{name}", size_bytes=size_bytes, sha256=sha256)
-        for name, size_bytes, sha256 in (
-            ("train.json", 2_964_571, "7a9fb81f9d7bb145c3d7e9bc8d3b9016ba18b6539ea5031a53bae8fd3cd991c3"),
-            ("validation.json", 639_139, "32b016440b0c3be11056a78a18eeab46333268407fbb6e6b32f9f4c2debc50f6"),
-            ("test.json", 635_829, "6be8f7b4c5a46cdbc713a5210a25b6ed5aa1fd1574c83cefb4f998131f17c2c3"),
-            ("imgs.zip", 212_343_373, "44eb7d9214e1ac5b7946e237b669401866df9114fd9a3618c5a84fbffcded0b0"),
-        )
+    files=pinned(
+        "https://huggingface.co/datasets/BoKelvin/SLAKE/resolve/a9083ce6c34ac3ffb17671a605962924d8a8f9e9",
+        {
+            "train.json": (2_964_571, "7a9fb81f9d7bb145c3d7e9bc8d3b9016ba18b6539ea5031a53bae8fd3cd991c3"),
+            "validation.json": (639_139, "32b016440b0c3be11056a78a18eeab46333268407fbb6e6b32f9f4c2debc50f6"),
+            "test.json": (635_829, "6be8f7b4c5a46cdbc713a5210a25b6ed5aa1fd1574c83cefb4f998131f17c2c3"),
+            "imgs.zip": (212_343_373, "44eb7d9214e1ac5b7946e237b669401866df9114fd9a3618c5a84fbffcded0b0"),
+        },
     ),
     roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},
     published_rows={"train": 9835, "validation": 2099, "test": 2094},
@@ -76,53 +70,38 @@ card = Card(
 
 _MODALITY = "radiology"  # "mixed" on the card, as in the paper, but all images are CT, MRI or X-ray
 _FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
-_TOPS = tuple(f"{dot}{top}" for dot in ("", "./") for top in ("imgs/", "", "Slake1.0/imgs/"))  # in imgs.zip
+_TOPS = ("imgs/", "", "Slake1.0/imgs/")  # in imgs.zip
 _REQUIRED = ("img_name", "question", "answer", "q_lang")
 _ATTRIBUTES = ("location", "modality", "content_type", "base_type", "img_id")
-
-_log = logging.getLogger(__name__)
 
 
 def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no split is present or a file is truncated."""
-    found = []
-    for split, names in _FILES.items():
-        paths = find_files_below(raw, *names)
-        found += [(split, path) for path in paths[:1]]
-        for path in paths[1:]:
-            _log.info("%s: not read, because %s is the same split", path, paths[0].relative_to(raw))
-    shards = {} if found else find_shards(list_files(raw), _FILES)
-    if shards:
-        for split in _FILES:
-            if split not in shards:
-                warn_absent(card.id, f"data/{split}-*.parquet", split)
-            for item in read_shards(card, raw, split, shards.get(split, [])):
-                yield item if isinstance(item, Rejected) else replace(item, modality=_MODALITY)
-        return
+    found = {split: paths for split, names in _FILES.items() if (paths := find_files_below(raw, *names))}
     if not found:
+        if shards := find_shards(list_files(raw), card.roles):
+            for row in read_shards(card, raw, shards):
+                yield row if isinstance(row, Rejected) else replace(row, modality=_MODALITY)
+            return
         packed = find_below(raw, "Slake1.0.zip")
         advice = f"unpack {packed[0].name}" if packed else f"expected the files of {card.homepage}"
         raise SourceError(f"{raw}: no `train.json`; {advice}")
-    for split, names in _FILES.items():
-        if split not in dict(found):
-            warn_absent(card.id, names[0], split)
-
     seen: dict[str, str] = {}  # published ids are unique over all splits
     with _open_images(raw) as images:
-        for split, path in found:
-            yield from _read_file(raw, path, split, images, languages, seen)
+        for split, names in _FILES.items():
+            if split in found:
+                yield from _read_file(raw, use_first(found[split]), split, images, languages, seen)
+            else:
+                warn_absent(card.id, names[0], split)
 
 
 @contextmanager
 def _open_images(raw: Path) -> Iterator[WholePaths]:
     """Images from `imgs/` and, for images that are not unpacked, from `imgs.zip`."""
-    places = find_below(raw, "imgs", "imgs.zip")
-    folders = tuple(folder for place in places if place.is_dir() for folder in (place, place / "imgs"))
-    archives = [place for place in places if place.is_file()]
-    with ExitStack() as stack:
-        members = None
-        if archives:
-            members = stack.enter_context((open_spare if folders else open_members)(archives[0]))
+    folders = tuple(folder for place in find_below(raw, "imgs/") for folder in (place, place / "imgs"))
+    archives = find_files_below(raw, "imgs.zip")
+    open_archive = open_spare if folders else open_members
+    with open_archive(archives[0]) if archives else nullcontext() as members:
         yield WholePaths(members, _TOPS, folders)
 
 
@@ -130,7 +109,7 @@ def _read_file(
     raw: Path, path: Path, split: str, images: WholePaths, languages: tuple[str, ...], seen: dict[str, str]
 ) -> Iterator[Sample | Rejected]:
     def identify(_: str, record: Record) -> tuple[str, str]:
-        return take_text(record, choose_name(record, "qid", "question_id"), is_number_allowed=True), split
+        return take_text(record, "qid", is_number_allowed=True), split
 
     def build(record: Record, split: str) -> Content:
         for name in _REQUIRED:  # checked before the language, so that a renamed field is an error in all rows

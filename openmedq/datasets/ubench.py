@@ -27,7 +27,6 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ from openmedq.datasets.fields import (
     take_texts,
 )
 from openmedq.datasets.licences import spell
-from openmedq.datasets.readers import list_files
+from openmedq.datasets.readers import list_files, use_first
 from openmedq.datasets.readers.columnar import stream_arrow
 from openmedq.datasets.readers.json_stream import stream_object
 from openmedq.errors import SourceError
@@ -115,32 +114,26 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions and captions. SourceError if no shard is present, or one is truncated or lacks a column."""
     shards = _find_shards(raw)
     num_published, num_rows = _read_info(shards[0].parent), 0
-    shard = shards[0]  # of the current record
-    owners: dict[str, tuple[Path, str]] = {}  # shard and row of each image of a dataset; 17,000 entries
+    owners: dict[str, tuple[str, str]] = {}  # shard and row of each image of a dataset; 17,000 entries
 
-    def records() -> Iterator[tuple[str, Any]]:
-        nonlocal shard
-        for shard in shards:
-            yield from _divide(list_rows(shard))
-
-    def list_rows(path: Path) -> Iterator[tuple[str, Record | Unusable]]:
+    def records() -> Iterator[tuple[Provenance, Any]]:
         nonlocal num_rows
-        for row in stream_arrow(path, _REQUIRED):
-            num_rows += 1
-            yield row
+        for shard in shards:
+            file = shard.relative_to(raw).as_posix()
+            for number, row in stream_arrow(shard, _REQUIRED):
+                num_rows += 1
+                for name, record in _divide(row, (file, number)):
+                    yield Provenance(file, f"row {number}{name}"), record
 
     def identify(_: str, record: Record) -> tuple[str, str]:
         row = record["row"]
         image_id = take_text(row, "image_id")
         name = " ".join("/".join(filter(None, (take_optional_text(row, "dataset"), image_id))).split())
-        place = (shard, record["number"])
-        if owners.setdefault(name, place) != place:
+        if owners.setdefault(name, record["place"]) != record["place"]:
             raise Unusable(Reason.ID_REPEATED, f"{name} is the id of an earlier row too")
         return f"{name}/{record['kind']}/{record['key']}", "test"
 
-    rows = represent(card, records(), unit="row", raw=raw, path=shard.parent, identify=identify, build=_build)
-    for row in rows:
-        yield replace(row, provenance=Provenance(shard.relative_to(raw).as_posix(), row.provenance.record))
+    yield from represent(card, records(), raw=raw, path=shards[0].parent, identify=identify, build=_build)
     absent = (f"row-{number}" for number in range(num_rows + 1, num_published + 1))
     yield from list_absent(card, absent, split="test", raw=raw, path=shards[0].parent / _INFO)
 
@@ -150,10 +143,10 @@ def _read_info(folder: Path) -> int:
     path = folder / _INFO
     if not path.is_file():
         return 0
-    num_examples: Any = dict(stream_object(path))
-    for name in ("splits", "test", "num_examples"):
-        num_examples = num_examples.get(name) if isinstance(num_examples, dict) else None
-    return num_examples if isinstance(num_examples, int) else 0
+    try:
+        return int(dict(stream_object(path))["splits"]["test"]["num_examples"])
+    except (KeyError, TypeError, ValueError):  # another layout
+        return 0
 
 
 def _find_shards(raw: Path) -> list[Path]:
@@ -164,30 +157,23 @@ def _find_shards(raw: Path) -> list[Path]:
             found.setdefault(path.parent, []).append(path)
     if not found:
         raise SourceError(f"{raw}: no `{FOLDER}/{SHARDS[0]}`; expected the files of {card.homepage}")
-    shards = max(found.values(), key=len)
-    for folder in found:
-        if folder != shards[0].parent:
-            _log.info("%s: not read, because %s has as many shards or more", folder, shards[0].parent)
+    shards = found[use_first(sorted(found, key=lambda folder: -len(found[folder])))]
     if absent := sorted(set(SHARDS) - {path.name for path in shards}):
         _log.info("%s: missing shards %s", shards[0].parent, ", ".join(absent))
     return shards
 
 
-def _divide(rows: Iterator[tuple[str, Record | Unusable]]) -> Iterator[tuple[str, Any]]:
-    """A record for each entry of each row. A row without entries is unusable."""
-    for number, row in rows:
-        if isinstance(row, Unusable):
-            yield number, row
-            continue
-        columns = [(kind, row[kind]) for kind in ("questions", "captions") if isinstance(row[kind], dict)]
-        entries = [
-            (kind, key, entry) for kind, column in columns for key, entry in column.items() if not _is_null(entry)
-        ]
-        if not entries:
-            yield number, Unusable(Reason.FIELD_MISSING, "no entry in `questions` or `captions`")
-        for kind, key, entry in entries:
-            record = {"row": row, "number": number, "kind": kind, "key": key, "entry": entry}
-            yield f"{number} {kind}/{key}", record
+def _divide(row: Record | Unusable, place: tuple[str, str]) -> Iterator[tuple[str, Any]]:
+    """Yield a record for each entry of a row, named ` questions/<key>` or ` captions/<key>`."""
+    if isinstance(row, Unusable):
+        yield "", row
+        return
+    columns = [(kind, row[kind]) for kind in ("questions", "captions") if isinstance(row[kind], dict)]
+    entries = [(kind, key, entry) for kind, column in columns for key, entry in column.items() if not _is_null(entry)]
+    if not entries:
+        yield "", Unusable(Reason.FIELD_MISSING, "no entry in `questions` or `captions`")
+    for kind, key, entry in entries:
+        yield f" {kind}/{key}", {"row": row, "place": place, "kind": kind, "key": key, "entry": entry}
 
 
 def _is_null(entry: Any) -> bool:

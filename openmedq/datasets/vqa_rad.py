@@ -18,7 +18,6 @@ Known irregularities of the published file, which the miniature reproduces:
 - `phrase_type` is the split: freeform and para are train, test_freeform and test_para are test.
 - The split is by question, not by image: 202 of the 203 test images are also training images. In the miniature most
   test images are new, so that a model can be tested on unseen images.
-- Some copies name the `qid` `question_id`.
 - Some answers are integers. The first `qid` is text, the others are numbers.
 - `question_rephrase` is absent in two records and "NULL" in others.
 - Some questions and answers occur twice for one image with two ids, in one case across train and test.
@@ -26,7 +25,6 @@ Known irregularities of the published file, which the miniature reproduces:
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,17 +33,15 @@ from openmedq.datasets.fields import (
     Content,
     Record,
     Unusable,
-    choose_name,
     find_image,
     keep,
     represent,
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_files_below, list_files, places_near, warn_absent
-from openmedq.datasets.readers.hub_shards import find_shards
+from openmedq.datasets.readers import find_files_below, list_files, places_near, use_first, warn_absent
+from openmedq.datasets.readers.hub_shards import find_shards, read_shards
 from openmedq.datasets.readers.json_stream import stream_list
-from openmedq.datasets.readers.visual_questions import read_shards
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.lookup import ImageLookup, open_images
@@ -88,27 +84,22 @@ _ATTRIBUTES = (
     "question_frame",
 )
 
-_log = logging.getLogger(__name__)
-
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no layout is present or a file is truncated."""
     original = find_files_below(raw, QUESTIONS, QUESTIONS.replace(" ", "_"))
     derived = {split: path for split in card.roles for path in find_files_below(raw, f"{split}set.json")[:1]}
     shards = find_shards(list_files(raw), card.roles)
-    files = {"": original[0]} if original else derived
-    if not files and not shards:
+    if not (original or derived or shards):
         raise SourceError(f"{raw}: no `{QUESTIONS}`; expected the files of {card.homepage}")
-    unused = [*(derived.values() if original else ()), *(paths[0] for paths in shards.values() if files)]
-    for path in unused:
-        _log.info("%s: not read, because %s is present", path, next(iter(files.values())))
-    for split in card.roles:
-        if not original and split not in (files or shards):
-            warn_absent(card.id, f"{split}set.json" if files else f"data/{split}-*.parquet", split)
+    use_first([*original, *list(derived.values())[:1], *(paths[0] for paths in list(shards.values())[:1])])
+    files = {"": original[0]} if original else derived
     if not files:
-        for split in card.roles:
-            yield from read_shards(card, raw, split, shards.get(split, []))
+        yield from read_shards(card, raw, shards)
         return
+    for split in card.roles:
+        if not original and split not in derived:
+            warn_absent(card.id, f"{split}set.json", split)
     seen: dict[str, str] = {}
     with open_images(raw, *places_near(raw, next(iter(files.values())), *_PLACES)) as images:
         for split, path in files.items():
@@ -121,7 +112,7 @@ def _read_file(
     """The records of one file. `split` is "" if `phrase_type` decides the split."""
 
     def identify(_: str, record: Record) -> tuple[str, str]:
-        question_id = take_text(record, choose_name(record, "qid", "question_id"), is_number_allowed=True)
+        question_id = take_text(record, "qid", is_number_allowed=True)
         phrase_type = take_text(record, "phrase_type")
         if not split and phrase_type not in _SPLITS:
             raise Unusable(Reason.FIELD_MISSING, "field `phrase_type` is not one of " + ", ".join(_SPLITS))

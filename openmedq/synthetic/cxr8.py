@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PixelImage
 
-from openmedq.datasets.cxr8.cxr8 import ARCHIVES, CLASSES, LISTS, NO_FINDING, TABLE, card
+from openmedq.datasets.cxr8 import ARCHIVES, CLASSES, LISTS, NO_FINDING, TABLE, card
 from openmedq.synthetic.draw import SIDE_PX, draw, draw_radiograph, encode_png, generator, shared_figure
 from openmedq.synthetic.files import join, save, to_tar_gz
 

@@ -12,6 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+_ARTICLE_COLUMNS = ("File", "Article Citation", "AccessionID", "Last Updated (YYYY-MM-DD HH:MM:SS)", "PMID", "License")
+_LICENCES = ("CC BY", "CC BY", "CC BY", "CC0", "CC BY-SA", "CC BY-ND")
+
 
 def save(path: Path, content: bytes | str) -> None:
     """Write a file and create its folder."""
@@ -34,6 +37,16 @@ def to_csv(*rows: Sequence[object]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def to_article_list(articles: Iterable[str]) -> str:
+    """Return PubMed Central's list of open articles with several licences, some without derivatives."""
+    rows = []
+    for index, article in enumerate(articles):
+        place = f"oa_package/{index % 256:02x}/{index % 251:02x}/{article}.tar.gz"
+        licence = _LICENCES[index % len(_LICENCES)]
+        rows.append((place, "Some Journal. 2019 Nov 5; 2(1):55-59", article, "2022-01-01 10:10:10", index + 1, licence))
+    return to_csv(_ARTICLE_COLUMNS, *rows)
 
 
 def to_zip(members: Mapping[str, bytes | str]) -> bytes:

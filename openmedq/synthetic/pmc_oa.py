@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from openmedq.datasets.pmc_oa import FOLDER, card
-from openmedq.datasets.readers.pmc_licences import ARTICLES, draw_articles
+from openmedq.datasets.readers.pmc_licences import ARTICLES
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, tint
-from openmedq.synthetic.files import save, to_json_lines, to_zip
+from openmedq.synthetic.files import save, to_article_list, to_json_lines, to_zip
 
 _TINTS = ((1.0, 0.85, 0.95), (0.9, 1.0, 1.05))
 
@@ -33,7 +33,7 @@ def write(raw: Path, seed: int = 0) -> None:
 
     save(raw / "pmc_oa.jsonl", to_json_lines({"image": name, "caption": caption} for name, caption in pairs))
     save(raw / "pmc_oa_beta.jsonl", to_json_lines(_compound(names[:40], figures)))
-    draw_articles(raw / ARTICLES.path, sorted({name.partition("_")[0] for name in names[:200]}))
+    save(raw / ARTICLES.path, to_article_list(sorted({name.partition("_")[0] for name in names[:200]})))
     save(raw / "images.zip", to_zip({f"{FOLDER}/{name}": data for name, data in sorted(images.items())}))
 
 

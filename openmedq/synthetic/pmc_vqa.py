@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from openmedq.datasets.pmc_vqa import CHOICES, LETTERS, card
-from openmedq.datasets.readers.pmc_licences import ARTICLES, draw_articles
+from openmedq.datasets.readers.pmc_licences import ARTICLES
 from openmedq.synthetic.draw import POSITIONS, Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
-from openmedq.synthetic.files import save, to_csv, to_zip
+from openmedq.synthetic.files import save, to_article_list, to_csv, to_zip
 
 _HEADERS = {
     "1": ("Figure_path", "Question", "Answer", *CHOICES, "Answer_label"),
@@ -44,7 +44,7 @@ def write(raw: Path, seed: int = 0) -> None:
     _write(raw / "test.csv", _HEADERS["1"], test)
     _write(raw / "test_clean.csv", _HEADERS["1"], test[::3][:_NUM_CLEAN])
     save(raw / "images.zip", _pack(images))
-    draw_articles(raw / ARTICLES.path, (name.partition("_")[0] for name in names[1:]))
+    save(raw / ARTICLES.path, to_article_list(name.partition("_")[0] for name in names[1:]))
     simple = [
         row | {"index": str(index), "Figure_path": row["Figure_path"].replace(".jpg", f"_{index}.jpg")}
         for index, row in enumerate(train[20:29])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from openmedq.datasets.vqa_med_2019.vqa_med_2019 import CATEGORIES, FILES, QUESTIONS, REFERENCES, SPLITS, Split, card
+from openmedq.datasets.vqa_med_2019 import CATEGORIES, FILES, QUESTIONS, REFERENCES, SPLITS, Split, card
 from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
 from openmedq.synthetic.files import join, save, to_zip
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from openmedq import synthetic
-from openmedq.datasets import BENCHMARKS, SOURCES
-from openmedq.datasets.card import Dataset
 from openmedq.schema import Rejected, Sample
+from tests.datasets.faults import SETS as SETS
+from tests.datasets.records import RECORDS, TABLES, Changed, ChangedOf
 
-SETS: dict[str, Dataset] = SOURCES | BENCHMARKS
 FolderOf = Callable[[str], Path]  # from the id of a dataset
 
 
@@ -50,3 +49,10 @@ def miniature_of(tmp_path_factory: pytest.TempPathFactory) -> FolderOf:
 def copy_of(miniature_of: FolderOf, tmp_path: Path) -> FolderOf:
     """A copy of a dataset's miniature, which tests may change."""
     return lambda dataset_id: Path(shutil.copytree(miniature_of(dataset_id), tmp_path / dataset_id))
+
+
+@pytest.fixture
+def changed(copy_of: FolderOf) -> ChangedOf:
+    """A dataset's miniature whose first record tests may change."""
+    known = RECORDS | {key: place for key, place in TABLES.items() if key not in RECORDS}
+    return lambda dataset_id, place=None: Changed(dataset_id, copy_of(dataset_id), place or known[dataset_id])

@@ -21,17 +21,6 @@ def write_whole(home: Path) -> None:
     write(home, *(f"{name}{suffix}.png" for name in NAMES for suffix in ("", "_mask")))
 
 
-def test_an_image_is_kept_whole(tmp_path: Path) -> None:
-    write_whole(tmp_path / FOLDER)
-    row = all_samples(read(tmp_path))[3]
-    assert (row.id, row.split, row.modality) == ("breast_ultrasound/malignant (1)", "all", "radiology")
-    assert (row.labels, row.turns[0].question, row.turns[0].answer) == (("malignant",), "", "malignant")
-    assert row.images[0].image_id == "malignant (1).png"
-    assert row.images[0].path == tmp_path / FOLDER / "malignant/malignant (1).png"
-    assert row.provenance.file == f"{FOLDER}/malignant/malignant (1).png"
-    assert row.attributes == {"num_masks": "1"}
-
-
 @pytest.mark.parametrize("name", ["Dataset_BUSI.zip", "archive.zip", "breast-ultrasound-images-dataset.zip"])
 @pytest.mark.parametrize("home", ["", f"{FOLDER}/", f"x/{FOLDER}/"])
 def test_a_zip_is_read_in_place(tmp_path: Path, name: str, home: str) -> None:
@@ -62,30 +51,11 @@ def test_masks_are_counted_and_are_no_records(tmp_path: Path) -> None:
     assert [(row.id, row.reason) for row in absent] == [("breast_ultrasound/benign (3)", Reason.IMAGE_MISSING)]
 
 
-def test_renamed_pictures_of_different_classes_are_different_records(tmp_path: Path) -> None:
-    write(tmp_path, "benign/1.png", "malignant/1.png", "malignant/1_mask.png")
-    assert [(row.id, row.images[0].image_id, row.attributes["num_masks"]) for row in all_samples(read(tmp_path))] == [
-        ("breast_ultrasound/benign/1", "benign/1.png", "0"),
-        ("breast_ultrasound/malignant/1", "malignant/1.png", "1"),
-    ]
-
-
 def test_a_name_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> None:
     write(tmp_path, "benign/benign (1).jpg", "benign/benign (1).png")
     first, second = read(tmp_path)
     assert isinstance(first, Sample)
     assert second.reason is Reason.ID_REPEATED
-
-
-def test_a_name_without_a_file_is_rejected(tmp_path: Path) -> None:
-    write_whole(tmp_path)
-    for number, target in ((7, "nothing"), (8, "benign (8).png")):
-        (tmp_path / f"benign/benign ({number}).png").symlink_to(target)
-    (tmp_path / "benign/benign (9).png").mkdir()
-    rejected = [row for row in read(tmp_path) if isinstance(row, Rejected)]
-    assert [(row.id, row.reason) for row in rejected] == [
-        (f"breast_ultrasound/benign ({number})", Reason.IMAGE_MISSING) for number in (7, 8, 9)
-    ]
 
 
 def test_a_name_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:

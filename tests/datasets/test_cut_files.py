@@ -2,47 +2,19 @@
 
 import gzip
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from openmedq.datasets.fields import Unusable
+from openmedq.datasets.readers.tables import stream_table
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
-from tests.datasets import faults
-from tests.datasets.conftest import FolderOf
-from tests.datasets.test_contract import SETS
+from tests.datasets.conftest import SETS, FolderOf
+from tests.datasets.records import RECORDS, change
 
-_PAIRS = "ImageClef-2019-VQA-Med-Training.zip:ImageClef-2019-VQA-Med-Training/All_QA_Pairs_train.txt"
-# By dataset: the text file with a split's records; after the colon, a member of an archive.
-RECORDS = {
-    "cxr8": "Data_Entry_2017_v2020.csv",
-    "medfmc_chest": "data_backup/MedFMC/chest/trainval.txt",
-    "medfmc_colon": "data_backup/MedFMC/colon/trainval.txt",
-    "medfmc_endo": "data_backup/MedFMC/endo/trainval.txt",
-    "medqa": "data_clean.zip:4_options/phrases_no_exclude_train.jsonl",
-    "mimic_cxr": "mimic-cxr-2.0.0-split.csv.gz",
-    "omnimedvqa": "OmniMedVQA.zip:Open-access/ACRIMA.json",
-    "pmc_oa": "pmc_oa.jsonl",
-    "pmc_vqa": "train.csv",
-    "pubmedqa": "data/ori_pqal.json",
-    "roco": "data/train/radiology/captions.txt",
-    "slake": "train.json",
-    "vqa_med_2019": _PAIRS,
-    "vqa_rad": "VQA_RAD Dataset Public.json",
-}
 # A sibling file lists the records too, so that a cut file yields as many rows as the whole one.
 WITH_SIBLINGS = {"cxr8", "mimic_cxr", "roco", "vqa_med_2019"}
-
-
-def change(raw: Path, place: str, edit: Callable[[bytes], bytes]) -> None:
-    name, _, member = place.partition(":")
-    path = raw / name
-    if not member:
-        path.write_bytes(edit(path.read_bytes()))
-        return
-    members = faults.members_of(path)
-    faults.pack(path, {each: edit(data) if each.endswith(member) else data for each, data in members.items()})
 
 
 def cut(data: bytes) -> bytes:
@@ -91,9 +63,6 @@ def test_test_questions_that_pubmedqa_does_not_hold_are_rejected(copy_of: Folder
 
 @pytest.mark.parametrize("rest", ['1,"b', '1,"b\nc', "1", ""])
 def test_a_row_that_the_end_cuts_is_one_rejected_row(tmp_path: Path, rest: str) -> None:
-    from openmedq.datasets.fields import Unusable
-    from openmedq.datasets.readers.tables import stream_table
-
     path = tmp_path / "t.csv"
     path.write_text(f"n,t\n0,a\n{rest}", encoding="utf-8")
     (_, first), *others = stream_table(path, ["n"])
@@ -102,17 +71,12 @@ def test_a_row_that_the_end_cuts_is_one_rejected_row(tmp_path: Path, rest: str) 
 
 
 def test_a_quote_far_above_the_end_is_an_error(tmp_path: Path) -> None:
-    from openmedq.datasets.readers.tables import stream_table
-
     (tmp_path / "t.csv").write_text('n,t\n0,"a\n' + "1,b\n" * 200, encoding="utf-8")
     with pytest.raises(SourceError, match=r"t\.csv: line 2: a quote is never closed; get the file again"):
         list(stream_table(tmp_path / "t.csv", ["n"]))
 
 
 def test_a_gzip_that_ends_early_keeps_its_rows(tmp_path: Path) -> None:
-    from openmedq.datasets.fields import Unusable
-    from openmedq.datasets.readers.tables import stream_table
-
     path = tmp_path / "t.csv.gz"
     whole = gzip.compress(b"a\n" + b"".join(b"%d\n" % (n * n) for n in range(10_000)))
     for data in (whole[: len(whole) // 2], whole[:-4]):

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.datasets.cxr8.cxr8 import ARCHIVES, LISTS, OLD_TABLE, TABLE, card, read
+from openmedq.datasets.cxr8 import ARCHIVES, LISTS, OLD_TABLE, TABLE, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
-from openmedq.synthetic.cxr8 import write as miniature
+from tests.datasets.conftest import FolderOf
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -29,32 +29,6 @@ def read_one(raw: Path, row: str, **changes: str) -> Sample | Rejected:
     return only
 
 
-@pytest.fixture
-def mini(tmp_path: Path) -> Path:
-    miniature(tmp_path / "mini")
-    return tmp_path / "mini"
-
-
-def test_a_row_is_kept_whole(tmp_path: Path) -> None:
-    row = read_one(tmp_path, "00000001_001.png,Hernia|Cardiomegaly,1,1,58,M,PA,2894,2729,0.143,0.144")
-    assert (row.id, row.split, row.groups.patient) == ("cxr8/00000001_001.png", "unlisted", "1")
-    assert row.labels == ("Cardiomegaly", "Hernia")  # in the order of the classes
-    (turn,) = row.turns
-    assert (turn.question, turn.answer, turn.options) == ("", "Cardiomegaly, Hernia", ())
-    assert (row.provenance.file, row.provenance.record) == (TABLE, "line 2")
-    assert row.images[0].image_id == "00000001_001.png"
-    assert row.attributes == {
-        "follow_up": "1",
-        "patient_age": "58",
-        "patient_gender": "M",
-        "view_position": "PA",
-        "original_width": "2894",
-        "original_height": "2729",
-        "pixel_spacing_x": "0.143",
-        "pixel_spacing_y": "0.144",
-    }
-
-
 @pytest.mark.parametrize("name", [TABLE, OLD_TABLE])
 @pytest.mark.parametrize(("end", "row_end"), [("", ""), (",", ","), ("", ","), (",", "")])
 @pytest.mark.parametrize("gender", ["Patient Gender", "Patient Sex"])
@@ -71,35 +45,6 @@ def test_the_newer_table_is_read_and_the_older_named(tmp_path: Path, caplog: pyt
     row = read_one(tmp_path, ROW)
     assert row.labels == ("Cardiomegaly",)
     assert any(f"{OLD_TABLE}: not read" in message for message in caplog.messages)
-
-
-def test_no_finding_is_no_label(tmp_path: Path) -> None:
-    row = read_one(tmp_path, ROW.replace("Cardiomegaly", "No Finding"))
-    assert (row.labels, row.turns[0].answer) == ((), "No Finding")
-    assert "No Finding" not in card.classes
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        (ROW.replace("Cardiomegaly", "Cough"), Reason.ANSWER_NOT_AN_OPTION),
-        (ROW.replace("Cardiomegaly", "Cardiomegaly|"), Reason.ANSWER_NOT_AN_OPTION),
-        (ROW.replace("Cardiomegaly", "Cardiomegaly|No Finding"), Reason.ANSWER_NOT_AN_OPTION),
-        (ROW.replace("Cardiomegaly", " "), Reason.ANSWER_EMPTY),
-        (ROW.replace("0000", "9999"), Reason.IMAGE_MISSING),
-        (ROW.replace("00000001_000.png", ""), Reason.FIELD_MISSING),
-        (ROW.replace("00000001_000.png", "../x.png"), Reason.FIELD_MISSING),
-        (ROW + ",more", Reason.FIELD_MISSING),
-        (ROW.rsplit(",", 1)[0], Reason.FIELD_MISSING),
-        (ROW.replace(",M,", ",\udcff,"), Reason.NOT_UTF8),
-    ],
-)
-def test_what_can_not_be_represented_is_rejected(tmp_path: Path, row: str, reason: Reason) -> None:
-    rows = list(read(write(tmp_path, row, "00000002_000.png" + ROW[16:])))
-    (rejected,) = [row for row in rows if isinstance(row, Rejected)]
-    assert rejected.reason is reason
-    assert len(rows) == 2
-    assert "\udcff" not in rejected.detail
 
 
 def test_lists_say_the_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -123,7 +68,8 @@ def test_a_list_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
         next(read(tmp_path))
 
 
-def test_an_archive_that_is_absent_costs_its_pictures_and_one_that_is_cut_is_one_line(mini: Path) -> None:
+def test_an_archive_that_is_absent_costs_its_pictures_and_one_that_is_cut_is_one_line(copy_of: FolderOf) -> None:
+    mini = copy_of("cxr8")
     num_rows = len(list(read(mini)))
     (mini / ARCHIVES[3]).unlink()
     rows = list(read(mini))

@@ -6,8 +6,7 @@ import gzip
 import pytest
 
 from tests.datasets import faults
-from tests.datasets.conftest import FolderOf
-from tests.datasets.test_contract import SETS
+from tests.datasets.conftest import SETS, FolderOf
 
 TEXTS = (".json", ".jsonl", ".csv", ".txt", ".gz")
 MARKS = {

@@ -1,7 +1,6 @@
 """IU X-Ray in Kaggle's copy: two tables."""
 
 import csv
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -10,21 +9,8 @@ import pytest
 from openmedq.datasets.iu_xray.iu_xray import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Turn
-from tests.datasets.conftest import FolderOf, samples
+from tests.datasets.conftest import samples
 from tests.datasets.test_iu_xray import PICTURE, bytes_of
-
-
-def test_of_several_copies_one_is_read_and_the_others_named(
-    copy_of: FolderOf, caplog: pytest.LogCaptureFixture
-) -> None:
-    raw = copy_of("iu_xray")
-    with tarfile.open(raw / "NLMCXR_reports.tgz") as archive:
-        archive.extractall(raw, filter="data")
-    write_tables(raw, [KAGGLE_REPORT], [KAGGLE_PICTURE])
-    assert {row.provenance.file for row in read(raw)} == {"NLMCXR_reports.tgz"}
-    for name in ("ecgen-radiology", "indiana_reports.csv"):
-        assert any(f"{name}: not read" in message for message in caplog.messages)
-
 
 KAGGLE_REPORT = {
     "uid": "1",
@@ -93,16 +79,6 @@ def test_a_row_of_kaggle_is_kept_whole(tmp_path: Path) -> None:
         ([], [KAGGLE_PICTURE | {"filename": ""}], [Reason.FIELD_MISSING]),
         ([], [KAGGLE_PICTURE | {"filename": "1_IM-2.dcm.png"}], [Reason.IMAGE_MISSING]),
         ([], [KAGGLE_PICTURE | {"filename": "1_\udce9.dcm.png"}], [Reason.NOT_UTF8]),
-        (
-            [KAGGLE_REPORT | {"uid": "2", "findings": "\udce9"}],
-            [KAGGLE_PICTURE | {"uid": "2", "filename": f"2_{number}.png"} for number in (1, 2)],
-            [Reason.NOT_UTF8] * 2,
-        ),
-        (
-            [KAGGLE_REPORT | {"uid": "2", "findings": "", "impression": ""}],
-            [KAGGLE_PICTURE | {"uid": "2", "filename": "2_1.png"}],
-            [Reason.ANSWER_EMPTY],
-        ),
     ],
 )
 def test_no_row_of_kaggle_is_lost(
@@ -114,12 +90,6 @@ def test_no_row_of_kaggle_is_lost(
     assert len({row.id for row in rows}) == len(rows)
 
 
-def test_a_stray_xml_beside_the_tables_is_no_report(tmp_path: Path) -> None:
-    raw = write_kaggle(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
-    (raw / "notes.xml").write_text("<notes/>", encoding="utf-8")
-    assert len(samples(list(read(raw)))) == 1
-
-
 def test_kaggles_pictures_may_be_zipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     raw = write_tables(tmp_path, [KAGGLE_REPORT], [KAGGLE_PICTURE])
     with zipfile.ZipFile(raw / "archive.zip", "w") as archive:
@@ -128,13 +98,6 @@ def test_kaggles_pictures_may_be_zipped(tmp_path: Path, caplog: pytest.LogCaptur
     (row,) = read(raw)
     assert bytes_of(row) == PICTURE
     assert not any("are in no report" in message for message in caplog.messages)
-
-
-def test_of_kaggles_archive_alone_it_is_said_what_to_do(tmp_path: Path) -> None:
-    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
-        archive.writestr("indiana_reports.csv", "uid")
-    with pytest.raises(SourceError, match=r"no report; expected .*, or Kaggle's `archive\.zip` unpacked"):
-        next(read(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["indiana_projections.csv", "indiana_reports.csv"])

@@ -14,7 +14,7 @@ from openmedq.datasets.mimic_cxr.mimic_cxr import CANARY, REPORTS, TABLES, read
 from openmedq.errors import SourceError
 from openmedq.schema import Rejected
 from tests.datasets.conftest import FolderOf
-from tests.datasets.test_mimic_cxr import ROW, rewrite
+from tests.datasets.test_mimic_cxr import rewrite
 
 
 def ids_in(raw: Path) -> set[str]:
@@ -39,7 +39,7 @@ def test_a_renamed_column_is_one_line_that_quotes_nothing(copy_of: FolderOf, nam
 def copy_of_split(raw: Path, name: str) -> Path:
     """Restore the header of the split table."""
     if name == "split":
-        rewrite(raw / TABLES[name], lambda lines: [",".join(ROW), *lines])
+        rewrite(raw / TABLES[name], lambda lines: ["dicom_id,study_id,subject_id,split", *lines])
     return raw
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from openmedq.datasets.omnimedvqa import ARCHIVE, read
 from openmedq.errors import SourceError
-from openmedq.schema import Provenance, Reason, Rejected, Sample
+from openmedq.schema import Reason, Rejected, Sample
 from tests.datasets.conftest import FolderOf
+from tests.datasets.records import ChangedOf
 from tests.storage.archiving import write_zip
 
 RECORD = {
@@ -35,53 +36,6 @@ def write(raw: Path, lists: dict[str, Any], pictures: dict[str, bytes] = PICTURE
     return raw
 
 
-def read_one(raw: Path, **changes: Any) -> Sample | Rejected:
-    """The row of a changed record, read together with a good one; a field that is `...` is omitted."""
-    record = {key: value for key, value in (RECORD | changes).items() if value is not ...}
-    first, second = read(write(raw, {"Open-access/ACRIMA": [record, RECORD | {"question_id": "good"}]}))
-    assert isinstance(second, Sample)
-    return first
-
-
-def test_a_record_is_kept_whole(tmp_path: Path) -> None:
-    row = read_one(tmp_path, unknown={"x": 1})
-    assert (row.id, row.split) == ("omnimedvqa/ACRIMA/ACRIMA_0000", "open_access")
-    (turn,) = row.turns
-    assert turn.question == "What imaging technique was used?"
-    assert (turn.answer, turn.options) == ("Fundus imaging", ("CT", "Fundus imaging", "MRI"))
-    assert row.images[0].image_id == "Images/ACRIMA/Im553_g_ACRIMA.png"
-    assert row.images[0].data == b"no picture: readers do not look"
-    assert row.provenance == Provenance(ARCHIVE, "Open-access/ACRIMA.json record 1")
-    assert row.attributes == {
-        "access": "Open-access",
-        "dataset": "ACRIMA",
-        "question_type": "Modality Recognition",
-        "modality_type": "Fundus Photography",
-    }
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        *(({name: ...}, Reason.FIELD_MISSING) for name in ("question_id", "question", "gt_answer", "image_path")),
-        *(({name: None}, Reason.FIELD_MISSING) for name in ("question_id", "question", "gt_answer", "image_path")),
-        ({"gt_answer": ["CT"]}, Reason.FIELD_MISSING),
-        ({"option_A": ..., "option_B": None, "option_C": " "}, Reason.FIELD_MISSING),
-        ({"question": "  "}, Reason.QUESTION_EMPTY),
-        ({"gt_answer": ""}, Reason.ANSWER_EMPTY),
-        ({"gt_answer": "X-ray"}, Reason.ANSWER_NOT_AN_OPTION),
-        ({"gt_answer": "B"}, Reason.ANSWER_NOT_AN_OPTION),
-        ({"image_path": "Images/ACRIMA/absent.png"}, Reason.IMAGE_MISSING),
-        ({"image_path": "../../etc/passwd"}, Reason.IMAGE_MISSING),
-        ({"question": "\ud800"}, Reason.NOT_UTF8),
-    ],
-)
-def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
-    row = read_one(tmp_path, **changes)
-    assert row.reason is reason
-    assert row.provenance == Provenance(ARCHIVE, "Open-access/ACRIMA.json record 1")
-
-
 @pytest.mark.parametrize(
     ("answer", "options", "expected"),
     [
@@ -94,22 +48,20 @@ def test_what_can_not_be_represented_is_rejected(tmp_path: Path, changes: dict[s
         ("2", (1, 2), "2"),
     ],
 )
-def test_answers_are_matched_loosely(tmp_path: Path, answer: Any, options: tuple[Any, Any], expected: str) -> None:
-    row = read_one(tmp_path, gt_answer=answer, option_A=options[0], option_B=options[1], option_C=...)
-    assert row.turns[0].answer == expected
-    assert len(row.turns[0].options) == 2
+def test_answers_are_matched_loosely(changed: ChangedOf, answer: Any, options: tuple[Any, Any], expected: str) -> None:
+    named = {"option_A": options[0], "option_B": options[1], "option_C": ..., "option_D": ...}
+    (turn,) = changed("omnimedvqa").sample({"gt_answer": answer, **named}).turns
+    assert (turn.answer, len(turn.options)) == (expected, 2)
 
 
-def test_options_that_are_nothing_are_left_out(tmp_path: Path) -> None:
+def test_options_that_are_nothing_are_left_out_and_the_modality_has_two_names(changed: ChangedOf) -> None:
+    record = changed("omnimedvqa")
+    options = {"option_A": "CT", "option_B": "MRI", "gt_answer": "CT"}
     for nothing in (..., None, "", " ", float("nan")):
-        row = read_one(tmp_path, option_C=nothing, option_D=nothing)
-        assert row.turns[0].options == ("CT", "Fundus imaging")
-    row = read_one(tmp_path, option_D="a", option_E="b")
-    assert row.turns[0].options[2:] == ("MRI", "a", "b")
-
-
-def test_a_modality_under_another_name_is_kept(tmp_path: Path) -> None:
-    row = read_one(tmp_path, modality_type=..., modality="CT(Computed Tomography)")
+        turn = record.sample(options | {"option_C": nothing, "option_D": nothing}).turns[0]
+        assert turn.options == ("CT", "MRI")
+    assert record.sample(options | {"option_D": "a", "option_E": "b"}).turns[0].options[-2:] == ("a", "b")
+    row = record.sample({"modality_type": ..., "modality": "CT(Computed Tomography)"})
     assert row.attributes["modality_type"] == "CT(Computed Tomography)"
 
 
@@ -160,12 +112,6 @@ def test_another_layout_is_one_line(tmp_path: Path, content: Any) -> None:
     with pytest.raises(SourceError, match=r"OmniMedVQA\.zip") as error:
         list(read(write(tmp_path, {"Open-access/A": content})))
     assert "\n" not in str(error.value)
-
-
-def test_a_renamed_field_is_one_line_that_names_it(tmp_path: Path) -> None:
-    records = [{key.replace("gt_", ""): value for key, value in RECORD.items()} | {"question_id": n} for n in range(3)]
-    with pytest.raises(SourceError, match="no field `gt_answer`, in all of its 3 records"):
-        list(read(write(tmp_path, {"Open-access/A": records})))
 
 
 def test_without_lists_nothing_is_read(tmp_path: Path) -> None:

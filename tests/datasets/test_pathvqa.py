@@ -1,8 +1,4 @@
-"""PathVQA: the Parquet files of the hub."""
-
-import hashlib
-from pathlib import Path
-from typing import Any
+"""The hub's Parquet files of questions on images: PathVQA, and the copies of VQA-RAD and SLAKE."""
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,42 +7,38 @@ import pytest
 from openmedq.datasets import pathvqa
 from openmedq.datasets.pathvqa import read
 from openmedq.datasets.readers.hub_shards import image_schema
-from openmedq.schema import Reason
-from tests.datasets.conftest import FolderOf, all_samples
-
-SHARD = "data/train-00000-of-00001-0123456789abcdef.parquet"
-ROW = {"image": {"bytes": b"no image", "path": "train_0001.jpg"}, "question": " is it so? ", "answer": "Yes "}
+from tests.datasets import faults
+from tests.datasets.conftest import SETS, FolderOf, all_samples, samples
 
 
-def write(raw: Path, rows: list[dict[str, Any]]) -> Path:
-    (raw / SHARD).parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(rows, image_schema("question", "answer")), raw / SHARD)
-    return raw
-
-
-def test_a_row_is_kept_whole(tmp_path: Path) -> None:
-    (row,) = all_samples(read(write(tmp_path, [ROW])))
-    assert (row.id, row.split) == ("pathvqa/train-1", "train")
-    assert (row.provenance.file, row.provenance.record) == (SHARD, "row 1")
-    assert (row.turns[0].question, row.turns[0].answer) == ("is it so?", "Yes")
-    assert row.images[0].data == b"no image"
-    assert row.images[0].image_id == hashlib.sha256(b"no image").hexdigest()[:16]
-    assert row.attributes == {"answer_type": "closed", "image_path": "train_0001.jpg"}
-    assert "publishers" in row.licence
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"image": None}, Reason.FIELD_MISSING),
-        ({"question": " "}, Reason.QUESTION_EMPTY),
-        ({"answer": ""}, Reason.ANSWER_EMPTY),
-        ({"image": {"bytes": None, "path": "train_0001.jpg"}}, Reason.IMAGE_MISSING),
-    ],
-)
-def test_an_unusable_row_is_rejected(tmp_path: Path, changes: dict[str, Any], reason: Reason) -> None:
-    row, _ = read(write(tmp_path, [ROW | changes, ROW]))
-    assert (row.reason, row.id, row.split) == (reason, "pathvqa/train-1", "train")
+@pytest.mark.parametrize("dataset_id", ["slake", "vqa_rad"])
+def test_the_copy_of_the_hub_is_read_if_there_is_no_other(
+    dataset_id: str, copy_of: FolderOf, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = copy_of(dataset_id)
+    published = samples(SETS[dataset_id].read(raw))
+    shards = raw / "copy/data"
+    shards.mkdir(parents=True)
+    for split in ("train", "test"):
+        rows = [(row.turns[0], row.images[0]) for row in published if row.split == split][:2]
+        records = [
+            {
+                "image": {"bytes": image.data or image.path.read_bytes(), "path": None},  # type: ignore[union-attr]
+                "question": turn.question,
+                "answer": turn.answer,
+            }
+            for turn, image in rows
+        ]
+        table = pa.Table.from_pylist(records, image_schema("question", "answer"))
+        pq.write_table(table, shards / f"{split}-00000-of-00001-eb8844602202be60.parquet")
+    assert samples(SETS[dataset_id].read(raw)) == published
+    for path in faults.find_files(raw, ".json"):
+        path.unlink()
+    found = all_samples(SETS[dataset_id].read(raw))
+    assert [row.id for row in found] == [f"{dataset_id}/{split}-{n}" for split in ("train", "test") for n in (1, 2)]
+    assert found[0].turns[0] == published[0].turns[0]
+    assert {row.modality for row in found} == {row.modality for row in published}
+    assert {row.attributes["answer_type"] for row in found} <= {"open", "closed"}
 
 
 def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: FolderOf) -> None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from openmedq.datasets.mimic_cxr.physionet import JoinedTable, find_file, list_files, locate_files
+from openmedq.datasets.mimic_cxr.physionet import find_file, list_files, locate_files, table_beside
 from openmedq.errors import SourceError
 
 
@@ -14,17 +14,18 @@ def write(path: Path, keys: list[str]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("is_once", [True, False])
-def test_rows_join_by_key_in_any_order(tmp_path: Path, is_once: bool) -> None:
-    table = JoinedTable(write(tmp_path / "table.csv", ["a", "b", "c"]), "key", ("key", "id"), is_once=is_once)
-    assert [table.take(key) for key in ("b", "a", "absent", "c")] == [
-        {"said": "word b"},
-        {"said": "word a"},
-        {},
-        {"said": "word c"},
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_rows_join_by_key_in_any_order(tmp_path: Path, is_kept: bool) -> None:
+    path = write(tmp_path / "table.csv", ["a", "b", "c"])
+    table = table_beside(path, "key", ("key", "id"), is_kept=is_kept)
+    assert [table.find(key) for key in ("b", "a", "absent", "c")] == [
+        '{"said":"word b"}',
+        '{"said":"word a"}',
+        None,
+        '{"said":"word c"}',
     ]
-    assert table.take("b") == ({} if is_once else {"said": "word b"})
-    assert JoinedTable(None, "key", ()).take("a") == {}
+    assert table.find("b") == ('{"said":"word b"}' if is_kept else None)
+    assert table_beside(None, "key", ()).find("a") is None
 
 
 def test_a_survey_ends_a_few_levels_down(tmp_path: Path) -> None:

@@ -1,16 +1,10 @@
 """Hostile records, over all datasets whose records are texts or Parquet rows: one row per record, or one error line."""
 
-import csv
-import gzip
-import io
-import json
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -18,17 +12,9 @@ from hypothesis import strategies as st
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
 from tests.datasets import faults
-from tests.datasets.conftest import FolderOf
-from tests.datasets.test_contract import SETS
-from tests.datasets.test_cut_files import RECORDS, change
+from tests.datasets.conftest import SETS, FolderOf
+from tests.datasets.records import NUM_RECORDS, RECORDS, TABLES, TYPED, read_table, rewrite, shorten, write_table
 
-# By dataset: a table whose columns have types.
-TABLES = {
-    "medmcqa": "data/train-00000-of-00001.parquet",
-    "pathvqa": "data/train-00000-of-00007-f2d0e9ef9f022d38.parquet",
-    "pubmedqa": "pqa_artificial/train-00000-of-00001.parquet",
-    "ubench": "perception/0.1.0/ubench-test-00000-of-00007.arrow",
-}
 # By dataset: a field that every record needs, and whether a field has the id of the record.
 FIELDS = {
     "cxr8": ("Finding Labels", True),
@@ -46,65 +32,12 @@ FIELDS = {
 # By dataset whose records are streamed: the number of a field with a text.
 TEXTS = {"medqa": 0, "pmc_oa": 1, "pmc_vqa": 1, "roco": 1}
 WITH_ARCHIVES = ("breast_ultrasound", "cxr8", "iu_xray", "omnimedvqa", "pmc_oa", "pmc_vqa", "slake")
-TYPED = (".parquet", ".arrow")
-NUM_RECORDS = 6
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r\n"), max_size=8)
-
-
-def _read_table(name: str, data: bytes) -> pa.Table:
-    return pq.read_table(io.BytesIO(data)) if name.endswith(".parquet") else pa.ipc.open_stream(data).read_all()
-
-
-def _write_table(name: str, table: pa.Table) -> bytes:
-    buffer = io.BytesIO()
-    if name.endswith(".parquet"):
-        pq.write_table(table, buffer)
-    else:
-        with pa.ipc.new_stream(buffer, table.schema) as writer:
-            writer.write_table(table)
-    return buffer.getvalue()
-
-
-def decode(name: str, data: bytes) -> list[Any]:
-    """The records of a file: objects, table rows (the header first) or lines."""
-    if name.endswith(TYPED):
-        return _read_table(name, data).to_pylist()
-    text = (gzip.decompress(data) if name.endswith(".gz") else data).decode()
-    if name.endswith(".jsonl"):
-        return [json.loads(line) for line in text.splitlines()]
-    if name.endswith(".json"):
-        records = json.loads(text)
-        return list(records.items()) if isinstance(records, dict) else records
-    return list(csv.reader(text.splitlines())) if ".csv" in name else text.splitlines()
-
-
-def encode(name: str, records: list[Any], original: bytes) -> bytes:
-    if name.endswith(TYPED):
-        return _write_table(name, pa.Table.from_pylist(records, _read_table(name, original).schema))
-    if name.endswith(".jsonl"):
-        return "".join(json.dumps(record) + "\n" for record in records).encode()
-    if name.endswith(".json"):
-        return json.dumps(dict(records) if isinstance(json.loads(original), dict) else records).encode()
-    if ".csv" not in name:
-        return "".join(f"{line}\n" for line in records).encode()
-    buffer_text = io.StringIO()
-    csv.writer(buffer_text, lineterminator="\n", quoting=csv.QUOTE_ALL).writerows(records)
-    data = buffer_text.getvalue().encode()
-    return gzip.compress(data, 1) if name.endswith(".gz") else data
-
-
-def rewrite(raw: Path, place: str, edit: Callable[[list[Any]], list[Any]]) -> None:
-    name = place.rpartition(":")[2]
-    change(raw, place, lambda data: encode(name, edit(decode(name, data)), data))
-
-
-def shorten(raw: Path, place: str) -> None:
-    rewrite(raw, place, lambda records: records[: NUM_RECORDS + (".csv" in place)])
 
 
 def replace(record: Any, field: int, value: Any, text: str, *, is_typed: bool = False) -> Any:
@@ -176,9 +109,9 @@ def test_a_renamed_field_is_one_line_that_names_it(dataset_id: str, copy_of: Fol
         return [{f"{key}_" if key == field else key: value for key, value in record.items()} for record in records]
 
     if place.endswith(TYPED):
-        table = _read_table(place, (raw / place).read_bytes())
+        table = read_table(place, (raw / place).read_bytes())
         names = [f"{name}_" if name == field else name for name in table.column_names]
-        (raw / place).write_bytes(_write_table(place, table.rename_columns(names)))
+        (raw / place).write_bytes(write_table(place, table.rename_columns(names)))
     else:
         rewrite(raw, place, rename)
     with pytest.raises(SourceError, match=f"no (column|field) `{field}`") as error:

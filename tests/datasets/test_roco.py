@@ -8,10 +8,9 @@ import pytest
 
 from openmedq.datasets.roco import roco
 from openmedq.datasets.roco.roco import CONCEPTS, read
-from openmedq.schema import Image, Reason, Rejected, Sample
+from openmedq.schema import Image, Reason, Sample
 from openmedq.storage.fetched import Status
 from tests.datasets.conftest import FolderOf, samples
-from tests.datasets.test_rocov2 import write_v2
 from tests.storage.test_fetched import write as write_shard
 
 NAME = "PMC3970251_CRIONM2014-931546.003.jpg"
@@ -24,15 +23,13 @@ LINES = {
     "-P /path/to/Dir\tCRIONM2014-931546.003.jpg",
     "licences": f"ROCO_ID,PMC_ID,CC\nROCO_00020,{NAME},CC BY-NC-SA",
 }
-GOOD = "ROCO_00099"
 
 
-def write(raw: Path, subset: str = "radiology", folder: str = "data/train", **lines: str | bytes | None) -> Path:
+def write(raw: Path, **lines: str | bytes | None) -> Path:
     """One record as published, with other `lines`. None omits a file."""
-    part = raw / folder / subset
+    part = raw / "data/train/radiology"
     (part / "images").mkdir(parents=True, exist_ok=True)
-    for name in (NAME, f"{GOOD}.jpg"):
-        (part / "images" / name).write_bytes(b"not an image")
+    (part / "images" / NAME).write_bytes(b"not an image")
     for name, line in (LINES | lines).items():
         path = part / f"{name}.txt"
         path.unlink(missing_ok=True)
@@ -41,53 +38,10 @@ def write(raw: Path, subset: str = "radiology", folder: str = "data/train", **li
     return raw
 
 
-def read_one(raw: Path, line: str | bytes) -> Sample | Rejected:
-    data = line if isinstance(line, bytes) else line.encode()
-    first, second = read(write(raw, captions=data + f"\n{GOOD}\t Good.".encode()))
-    assert isinstance(second, Sample)
-    return first
-
-
 def kept(raw: Path) -> Sample:
     (row,) = [row for row in read(raw) if getattr(row, "reason", None) is not Reason.RECORD_ABSENT]
     assert isinstance(row, Sample), row
     return row
-
-
-def test_a_record_is_kept_whole(tmp_path: Path) -> None:
-    row = kept(write(tmp_path))
-    assert (row.id, row.split, row.modality) == ("roco/ROCO_00020", "train", "radiology")
-    assert (row.turns[0].question, row.turns[0].answer) == ("", "A scan of the pelvis.")
-    assert row.licence == "CC-BY-NC-SA"
-    assert row.groups.article == "PMC3970251"
-    assert row.images[0].image_id == NAME
-    assert row.images[0].path == tmp_path / "data/train/radiology/images" / NAME
-    assert (row.provenance.file, row.provenance.record) == ("data/train/radiology/captions.txt", "line 1")
-    assert row.attributes == {
-        "subset": "radiology",
-        "figure": "CRIONM2014-931546.003",
-        "keywords": "pelvi; scan",
-        "cuis": "C0030797; C0034579",
-        "semtypes": "T023; Body Part, Organ, or Organ Component",
-    }
-
-
-@pytest.mark.parametrize(
-    ("line", "reason"),
-    [
-        ("ROCO_00020\t ", Reason.ANSWER_EMPTY),
-        ("ROCO_00020", Reason.FIELD_MISSING),
-        ("\t No id.", Reason.FIELD_MISSING),
-        ("ROCO_../00020\t A caption.", Reason.FIELD_MISSING),
-        ("ROCO_00021\t A caption.", Reason.IMAGE_MISSING),
-        (b"ROCO_\xe9\t A caption.", Reason.NOT_UTF8),
-    ],
-)
-def test_an_unusable_line_is_rejected(tmp_path: Path, line: str | bytes, reason: Reason) -> None:
-    row = read_one(tmp_path, line)
-    assert row.reason is reason
-    assert (row.split, row.provenance.record) == ("train" if row.split else "", "line 1")
-    assert "caption." not in row.detail
 
 
 @pytest.mark.parametrize("name", [*CONCEPTS, "licences"])
@@ -135,7 +89,7 @@ def test_the_other_files_may_be_absent(tmp_path: Path) -> None:
 
 def test_images_may_be_in_downloaded_shards(tmp_path: Path) -> None:
     expected = kept(write(tmp_path))
-    write_shard(tmp_path / "pictures", "0000-00000", {NAME: b"fetched", f"{GOOD}.jpg": Status.GONE})
+    write_shard(tmp_path / "pictures", "0000-00000", {NAME: b"fetched", "other.jpg": Status.GONE})
     assert kept(tmp_path).images == expected.images, "images in folders come first"
 
     shutil.rmtree(tmp_path / "data/train/radiology/images")
@@ -165,32 +119,6 @@ def test_links_have_the_names_under_which_images_are_read(copy_of: FolderOf, cap
     )
     assert list(roco.linked_images(raw)) == links
     assert caplog.messages == [f"{path}: 9 lines without a valid link; their rows have no image"]
-
-
-def test_one_copy_is_read_and_the_others_are_logged(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
-    raw = copy_of("roco")
-    num_rows = len(list(read(raw)))
-    shutil.copytree(raw / "data", raw / "roco" / "data")
-    write_v2(raw / "v2")
-    assert len(list(read(raw))) == num_rows
-    for name in ("roco/data", "v2"):
-        assert caplog.text.count(f"{raw / name}: not read, because another copy") == 1
-
-
-@pytest.mark.parametrize("place", ["train/radiology/traindata.csv", "train/radiologytraindata.csv"])
-def test_the_table_of_kaggles_copy_is_read(tmp_path: Path, place: str, caplog: pytest.LogCaptureFixture) -> None:
-    raw = write(tmp_path, folder="all_data/train")
-    table = f'id,name,caption\nROCO_00020,{NAME},"  A scan, of the pelvis.\n"\n'
-    (raw / "all_data" / place).write_text(table, encoding="utf-8")
-    assert kept(raw).turns[0].answer == "A scan of the pelvis."
-    assert f"{place}: not read" in caplog.text
-
-    for name in ("captions", "dlinks", "licences"):
-        (raw / f"all_data/train/radiology/{name}.txt").unlink()
-    row = kept(raw)
-    assert row.turns[0].answer == "A scan, of the pelvis."
-    assert (row.id, row.images[0].image_id, row.groups.article) == ("roco/ROCO_00020", NAME, "PMC3970251")
-    assert row.attributes["keywords"] == "pelvi; scan"
 
 
 def test_the_real_slice_with_images_is_kept_whole(real_data: Path, tmp_path: Path) -> None:

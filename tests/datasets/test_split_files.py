@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from openmedq.schema import Rejected
-from tests.datasets.conftest import FolderOf
-from tests.datasets.test_contract import SETS
+from tests.datasets.conftest import SETS, FolderOf
 
 # By dataset: the files of a split, and the split.
 ABSENT = {

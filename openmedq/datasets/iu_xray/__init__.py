@@ -1,1 +1,1 @@
-"""IU X-Ray: the reader and the layouts of Open-i and Kaggle."""
+"""IU X-Ray: the reader, and the layouts of Open-i and Kaggle."""

@@ -2,11 +2,11 @@
 
 Layout, as published by Open-i (https://openi.nlm.nih.gov/faq#collection): `NLMCXR_reports.tgz` (3,955 reports,
 `ecgen-radiology/<number>.xml`) and `NLMCXR_png.tgz` (7,470 images, `<id of a parentImage>.png`), packed or unpacked, up
-to three folders deep. If the reports are absent, Kaggle's copy is read: `indiana_reports.csv`,
+to two folders deeper. If the reports are absent, Kaggle's copy is read: `indiana_reports.csv`,
 `indiana_projections.csv` and `images/images_normalized/<filename>`, whose pixels are rescaled.
 
-A row is an image, a turn is a section of its report. A gzipped tar can only be read forwards, so the reports are held
-in memory (10 MB) and rows come in the order of the images. Reports without images come first, missing images last.
+A row is an image, a turn is a section of its report. Rows come in the order of the images, see
+`readers/joined_images.py`.
 
 - XXXX replaces words that could identify a patient, or were mistaken for that; it is kept.
 - 502 reports have only an impression, 6 only findings. The images of 28 reports with neither are rejected.
@@ -18,28 +18,17 @@ in memory (10 MB) and rows come in the order of the images. Reports without imag
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import (
-    Content,
-    Record,
-    Unusable,
-    keep,
-    represent,
-    take_optional_text,
-    take_text,
-    to_line,
-)
-from openmedq.datasets.iu_xray.open_i import open_entries, stream_images
+from openmedq.datasets.card import Access, Card, pinned
+from openmedq.datasets.fields import Content, Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.iu_xray.layouts import IMAGE_ARCHIVES, IMAGE_FILES, open_reports
 from openmedq.datasets.licences import spell
-from openmedq.errors import ArchiveError
-from openmedq.schema import Groups, Image, Reason, Rejected, Role, Sample, Task, Turn
-
-_URL = "https://openi.nlm.nih.gov/imgs/collections"
+from openmedq.datasets.readers import find_files_below
+from openmedq.datasets.readers.joined_images import join_images, take_image
+from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 
 card = Card(
     id="iu_xray",
@@ -55,19 +44,12 @@ card = Card(
     access=Access.OPEN,
     task=Task.REPORT,
     modality="radiology",
-    files=(
-        File(
-            path="NLMCXR_reports.tgz",
-            url=f"{_URL}/NLMCXR_reports.tgz",
-            size_bytes=1_112_632,
-            sha256="8fb6de7eec73d8c3665067ad4bb003ccd57f971ae316d2642e1627ac7268667a",
-        ),
-        File(
-            path="NLMCXR_png.tgz",
-            url=f"{_URL}/NLMCXR_png.tgz",
-            size_bytes=1_360_814_128,
-            sha256="baf3abfe19ba5d58efe69002aed1e71aa2e6d5efb3238db9adcac210ad44bdf2",
-        ),
+    files=pinned(
+        "https://openi.nlm.nih.gov/imgs/collections",
+        {
+            "NLMCXR_reports.tgz": (1_112_632, "8fb6de7eec73d8c3665067ad4bb003ccd57f971ae316d2642e1627ac7268667a"),
+            "NLMCXR_png.tgz": (1_360_814_128, "baf3abfe19ba5d58efe69002aed1e71aa2e6d5efb3238db9adcac210ad44bdf2"),
+        },
     ),
     roles={"train": Role.TRAIN},  # no official split
     published_rows={"train": 7470},  # images
@@ -76,45 +58,22 @@ card = Card(
 _SECTIONS = ("findings", "impression")  # in the order of the reports
 _ATTRIBUTES = ("comparison", "mesh_major", "mesh_automatic", "problems", "caption", "figure_id", "projection")
 
-_log = logging.getLogger(__name__)
-
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the images with their reports; SourceError if no report is there or none is readable."""
-    path, stream = open_entries(raw)
-    entries = list(stream)
-    rows = represent(
+    path, records = open_reports(raw)
+    return represent(
         card,
-        ((entry.provenance.record, entry.record) for entry in entries),
-        unit="report",
+        join_images(records, "image", find_files_below(raw, *IMAGE_FILES), find_files_below(raw, *IMAGE_ARCHIVES)),
         raw=raw,
         path=path,
         identify=lambda _, record: (take_text(record, "id"), "train"),
         build=_build,
         seen={},
     )
-    waiting: dict[str, Sample] = {}  # by image name
-    for entry, row in zip(entries, rows, strict=True):
-        row = replace(row, provenance=entry.provenance)
-        if isinstance(row, Rejected):
-            yield row
-        else:
-            waiting[row.images[0].image_id] = row
-
-    named = {entry.record.get("image") for entry in entries if not isinstance(entry.record, Unusable)}
-    num_unnamed = 0
-    for name, take in stream_images(raw, waiting):
-        num_unnamed += name not in named
-        if name in waiting:
-            yield _show(waiting.pop(name), take)
-    if num_unnamed:
-        _log.info("%s: %d images are in no report and are not read", raw, num_unnamed)
-    for name, sample in waiting.items():
-        yield _reject(sample, Reason.IMAGE_MISSING, f"no image {name}")
 
 
 def _build(record: Record, split: str) -> Content:
-    """Build the sample with the name of its image only."""
     uid, image = take_text(record, "uid"), take_optional_text(record, "image")
     if not image:
         raise Unusable(Reason.IMAGE_MISSING, "the report names no image")
@@ -128,18 +87,7 @@ def _build(record: Record, split: str) -> Content:
     return {
         "licence": spell(url) or url or card.licence,
         "turns": tuple(turns),
-        "images": (Image(image),),
+        "images": (take_image(record, image),),
         "groups": Groups(study=uid),
         "attributes": keep(**{name: take_optional_text(record, name) for name in _ATTRIBUTES}),
     }
-
-
-def _show(sample: Sample, take: Callable[[], Image]) -> Sample | Rejected:
-    try:
-        return replace(sample, images=(take(),))
-    except ArchiveError as error:
-        return _reject(sample, Reason.IMAGE_UNREADABLE, str(error))
-
-
-def _reject(sample: Sample, reason: Reason, detail: str) -> Rejected:
-    return Rejected(sample.id, sample.source, sample.split, reason, to_line(detail), sample.provenance)

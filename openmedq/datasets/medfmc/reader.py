@@ -14,25 +14,22 @@ are not read.
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import Any
 
-from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.card import Access, Card, File, pinned
 from openmedq.datasets.fields import Content, Record, Unusable, find_image, represent, take_text, to_line
-from openmedq.datasets.readers import warn_absent
+from openmedq.datasets.readers import Place, find_places, list_files, use_first, warn_absent
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.archives import MemberPath, open_members
-from openmedq.storage.folders import find_all
-from openmedq.storage.lookup import ChainedImages, ImageLookup, open_images
+from openmedq.storage.archives import MemberPath
+from openmedq.storage.folders import walk
+from openmedq.storage.lookup import ImageLookup, open_images
 
 SPLITS = ("trainval", "test_WithLabel", "test_WithoutLabel")
 UNLISTED = "unlisted"
@@ -45,11 +42,8 @@ _CITATION = (
 _LISTS_URL = "https://raw.githubusercontent.com/openmedlab/MedFM/e846f5f5328a914e4136351bcb015b940a43f511"
 _ARTICLES_URL = "https://api.figshare.com/v2/collections/6476047/articles"
 
-_ROOTS = ("", "MedFMC", "data", "data/MedFMC", "MedFM", "MedFM/data/MedFMC", "MedFM-main", "MedFM-main/data/MedFMC")
 _LINE = re.compile(r"(.+?\.(?:png|jpe?g|bmp|tiff?))(?:\s+(.*))?", re.IGNORECASE)  # names may contain spaces
 _VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +84,7 @@ def make_card(
         task=Task.CLASSIFICATION,
         modality=modality,
         files=(
-            *(
-                File(path=path, url=f"{_LISTS_URL}/{path}", size_bytes=size_bytes, sha256=sha256)
-                for path, (size_bytes, sha256) in lists.items()
-            ),
+            *pinned(_LISTS_URL, lists),
             # The names of figshare's files are unknown: the only zip of the article whose title starts with `title`.
             File(path=f"{title}.zip", url=f"{_ARTICLES_URL}#{title}/*.zip"),
         ),
@@ -116,13 +107,10 @@ def make_reader(card: Card, layout: Layout) -> Callable[[Path], Iterator[Sample 
 def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     """Stream the images of one task; SourceError if there is neither a list nor a table of it."""
     lists = _find_lists(raw, card, layout)
-    path, table = _find_table(raw, card, layout)
-    if not lists and not path:
+    table = find_places(raw, layout.table).get(layout.table)
+    if not lists and not table:
         expected = f"data_backup/MedFMC/{layout.task}/trainval.txt"
         raise SourceError(f"{raw}: no list as `{expected}`, no table as `{card.title}/{layout.table}`; see {HOMEPAGE}")
-    for split in SPLITS if lists else ():
-        if split not in dict(lists):
-            warn_absent(card.id, f"data_backup/MedFMC/{layout.task}/{split}.txt", split)
     rows = list(_rows_of(table, layout)) if table else []  # a dataset has at most ten thousand
     published = {row["img_id"]: row["labels"] for _, row in rows if isinstance(row, dict)}
     seen: set[str] = set()
@@ -134,20 +122,22 @@ def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
         seen.add(name)
         return name if to_line(name) == name else f"{split}-line-{key}", split
 
-    with ExitStack() as stack:
-        places = [stack.enter_context(open_images(raw, name)) for name in _find_places(raw, card, layout)]
-        build = partial(_build, card, layout, ChainedImages(places))
-
-        def represent_all(split: str, file: Path, records: Iterable[tuple[str, Any]]) -> Iterator[Sample | Rejected]:
-            named = partial(identify, split)
-            return represent(card, records, raw=raw, path=file, identify=named, build=build, unit="line")
-
-        for split, file in lists:
-            yield from represent_all(split, file, _lines_of(file, published, layout))
+    zips = [path.relative_to(raw).as_posix() for path in list_files(raw) if path.suffix == ".zip"]
+    with open_images(raw, ".", *zips) as images:
+        build = partial(_build, card, layout, images)
+        for split in SPLITS if lists else ():
+            if file := lists.get(split):
+                records = _lines_of(file, published, layout)
+                named = partial(identify, split)
+                yield from represent(card, records, raw=raw, path=file, identify=named, build=build, unit="line")
+            else:
+                warn_absent(card.id, f"data_backup/MedFMC/{layout.task}/{split}.txt", split)
         if lists:  # skip images that are in the lists
             rows = [(key, row) for key, row in rows if isinstance(row, dict) and row["img_id"] not in seen]
-        if path and (rows or not lists):
-            yield from represent_all(UNLISTED, path, rows)
+        if table and (rows or not lists):
+            file = table.archive if isinstance(table, MemberPath) else table
+            named = partial(identify, UNLISTED)
+            yield from represent(card, rows, raw=raw, path=file, identify=named, build=build, unit="line")
 
 
 def _build(card: Card, layout: Layout, images: ImageLookup, record: Record, split: str) -> Content:
@@ -185,7 +175,7 @@ def _lines_of(path: Path, published: Mapping[str, str], layout: Layout) -> Itera
             yield number, {"img_id": match[1], "labels": match[2] or published.get(match[1], "")}
 
 
-def _rows_of(table: Path | MemberPath, layout: Layout) -> Iterator[tuple[str, Record | Unusable]]:
+def _rows_of(table: Place, layout: Layout) -> Iterator[tuple[str, Record | Unusable]]:
     for number, row in stream_table(table, ("img_id", *layout.columns)):
         if isinstance(row, dict):
             labels = " ".join(row[column].strip() for column in layout.columns).strip()
@@ -194,39 +184,12 @@ def _rows_of(table: Path | MemberPath, layout: Layout) -> Iterator[tuple[str, Re
             yield number, row
 
 
-def _find_lists(raw: Path, card: Card, layout: Layout) -> list[tuple[str, Path]]:
-    """Find the lists to read, with their splits, all in one folder, because versions of the lists split differently."""
-    names = (f"data_backup/MedFMC/{layout.task}", f"MedFMC_train/{layout.task}", layout.task, card.title, "")
-    whole: list[tuple[str, Path]] = []
-    for folder in (raw / root / name for root in _ROOTS for name in names):
-        found = [(split, path) for split in SPLITS if (path := folder / f"{split}.txt").is_file()]
-        if found and whole:
-            _log.info("%s: lists not read: those of %s are used", folder, whole[0][1].parent)
-        whole = whole or found
-    return whole
-
-
-def _find_table(raw: Path, card: Card, layout: Layout) -> tuple[Path | None, Path | MemberPath | None]:
-    """Find the table of figshare: the file that contains it, and the table itself, which may be a member of a zip."""
-    for folder in (card.title, "MedFMC_trainval_annotation", layout.task, ""):
-        for root in _ROOTS:
-            if (path := raw / root / folder / layout.table).is_file():
-                return path, path
-    for path in (raw / name for name in _find_archives(raw, card, layout)):
-        with open_members(path) as members:
-            if member := members.find(layout.table):
-                return path, MemberPath(path, member)
-    return None, None
-
-
-def _find_places(raw: Path, card: Card, layout: Layout) -> list[str]:
-    """Find the folders and zips that may contain images, relative to `raw`."""
-    names = (*(f"MedFMC_{part}/{layout.task}" for part in ("train", "val", "test")), layout.task, card.title)
-    folders = [f"{root}/{name}".lstrip("/") for root in _ROOTS for name in (*names, "images", "image")]
-    return [name for name in folders if (raw / name).is_dir()] + _find_archives(raw, card, layout)
-
-
-def _find_archives(raw: Path, card: Card, layout: Layout) -> list[str]:
-    words = ("medfmc", layout.task, card.title.casefold())
-    paths = [path for root in _ROOTS for path in find_all(raw / root, "*.zip")]
-    return [path.relative_to(raw).as_posix() for path in paths if any(word in path.name.casefold() for word in words)]
+def _find_lists(raw: Path, card: Card, layout: Layout) -> dict[str, Path]:
+    """Find the lists to read by split, all in one folder, because versions of the lists split differently."""
+    found: dict[Path, dict[str, Path]] = {}
+    for folder, _, files in walk(raw, 4):
+        if folder == raw or folder.name in (layout.task, card.title):
+            lists = {split: folder / f"{split}.txt" for split in SPLITS if f"{split}.txt" in files}
+            found |= {folder: lists} if lists else {}
+    # The published folder first.
+    return found[use_first(sorted(found, key=lambda folder: "data_backup" not in folder.parts))] if found else {}

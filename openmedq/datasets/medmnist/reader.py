@@ -29,7 +29,7 @@ from PIL import Image as PixelImage
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import make_sample
-from openmedq.datasets.readers import find_files_below
+from openmedq.datasets.readers import find_files_below, use_first
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
@@ -86,46 +86,36 @@ def make_card(
     )
 
 
-def read_npz(
-    raw: Path, card: Card, official_md5s: Mapping[str, str], *, num_channels: int, allow_unofficial: bool
-) -> Iterator[Sample | Rejected]:
-    """Stream the images of one dataset as PNG, each with its class.
+def make_reader(card: Card, official_md5s: Mapping[str, str], num_channels: int) -> Callable[..., Rows]:
+    """Return the `read` of a dataset's module.
 
     Args:
-        raw: Folder with the file, at most two folders deep.
         card: Card of the dataset.
         official_md5s: Md5 by file name. The first file that exists is read; further ones are logged.
         num_channels: 1 for gray, 3 for RGB.
-        allow_unofficial: Read a file whose md5 is not among these, and log its name.
-
-    Raises:
-        SourceError: No file, or a file that is damaged, has other arrays, or is not the published one.
     """
-    paths = find_files_below(raw, *official_md5s)
-    if not paths:
-        raise SourceError(
-            f"{raw}: no `{next(iter(official_md5s))}`; expected it there, as published at {card.homepage}"
-        )
-    path = paths[0]
-    for other in paths[1:]:
-        _log.info("%s: not read: %s is used", other, path)
-    with open_members(path) as members:  # refuses a damaged or unsafe archive
-        names = set(members.names)
-    _check_md5(path, card, official_md5s, is_generated=f"{GENERATED}.npy" in names, is_allowed=allow_unofficial)
-    with zipfile.ZipFile(path) as archive:
-        for split in SPLITS:
-            labels = _read_labels(path, archive, split)
-            images = _stream_images(path, archive, split, len(labels), num_channels)
-            for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-                yield _represent(card, path.relative_to(raw).as_posix(), split, index, pixels, int(label))
-
-
-def make_reader(card: Card, official_md5s: Mapping[str, str], num_channels: int) -> Callable[..., Rows]:
-    """Return the `read` of a dataset's module."""
 
     def read(raw: Path, allow_unofficial: bool = False) -> Rows:
-        """Stream the images; SourceError if the file is absent, damaged or not the published one."""
-        return read_npz(raw, card, official_md5s, num_channels=num_channels, allow_unofficial=allow_unofficial)
+        """Stream the images as PNG, each with its class.
+
+        `allow_unofficial` reads a file whose md5 is not a published one, and logs its name. SourceError if there is no
+        file, or if it is damaged, has other arrays, or is not the published one.
+        """
+        paths = find_files_below(raw, *official_md5s)
+        if not paths:
+            raise SourceError(
+                f"{raw}: no `{next(iter(official_md5s))}`; expected it there, as published at {card.homepage}"
+            )
+        path = use_first(paths)
+        with open_members(path) as members:  # refuses a damaged or unsafe archive
+            is_generated = f"{GENERATED}.npy" in members.names
+        _check_md5(path, card, official_md5s, is_generated=is_generated, is_allowed=allow_unofficial)
+        with zipfile.ZipFile(path) as archive:
+            for split in SPLITS:
+                labels = _read_labels(path, archive, split)
+                images = _stream_images(path, archive, split, len(labels), num_channels)
+                for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+                    yield _represent(card, path.relative_to(raw).as_posix(), split, index, pixels, int(label))
 
     return read
 

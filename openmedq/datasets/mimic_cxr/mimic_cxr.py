@@ -24,6 +24,7 @@ they name only tables and archives. Ids are only in the rows that are written.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -47,11 +48,11 @@ from openmedq.datasets.mimic_cxr.physionet import (
     LISTING,
     SUMS,
     TERMS,
-    JoinedTable,
     Texts,
     find_file,
     list_files,
     locate_files,
+    table_beside,
 )
 from openmedq.datasets.mimic_cxr.report_sections import ANSWERS, read_sections
 from openmedq.datasets.readers.tables import stream_table
@@ -108,8 +109,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         raise SourceError(f"{raw}: no `{TABLES['split']}`; expected it there, as published at {card.homepage}")
     if "reports" not in found and not folders:
         raise SourceError(f"{path}: neither `{REPORTS}` nor `files/p10` to `p19`; expected them beside it")
-    metadata = JoinedTable(found.get("metadata"), "dicom_id", _IDS, is_once=True)
-    labels = {name: JoinedTable(found.get(name), "study_id", _IDS) for name in ("chexpert", "negbio")}
+    metadata = table_beside(found.get("metadata"), "dicom_id", _IDS)
+    labels = {name: table_beside(found.get(name), "study_id", _IDS, is_kept=True) for name in ("chexpert", "negbio")}
     seen: set[str] = set()
 
     def identify(_: str, record: Record) -> tuple[str, str]:
@@ -124,7 +125,9 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
     def build(record: Record, split: str) -> Content:
         dicom_id = _take_id(record, "dicom_id", _DICOM_ID)
-        described = metadata.take(dicom_id)  # also for a rejected record, since skipped rows stay in memory
+        described = json.loads(
+            metadata.find(dicom_id) or "{}"
+        )  # also for a rejected record, since skipped rows stay in memory
         subject_id, study_id = (_take_id(record, name, _NUMBER) for name in ("subject_id", "study_id"))
         study = f"p{subject_id[:2]}/p{subject_id}/s{study_id}"
         image_path = find_file(folders, f"{study}/{dicom_id}.jpg")
@@ -138,7 +141,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         if context:
             turns[0] = replace(turns[0], context=f"Indication: {context}")
         attributes = {_to_snake_case(name): take_optional_text(described, name) for name in described}
-        attributes |= {name: _join_labels(table.take(study_id)) for name, table in labels.items()}
+        attributes |= {name: _join_labels(json.loads(table.find(study_id) or "{}")) for name, table in labels.items()}
         return {
             "turns": tuple(turns),
             "images": (Image(dicom_id, path=image_path),),
@@ -154,22 +157,11 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         def take_report(name: str) -> dict[str, str]:
             return read_sections(texts.take(name))
 
-        num_rows = 0
-        for row in represent(
-            card,
-            stream_table(path, (*_IDS, "split"), is_secret=True),
-            unit="line",
-            raw=raw,
-            path=path,
-            identify=identify,
-            build=build,
-        ):
-            num_rows += 1
-            yield row
-        num_unread = metadata.count_rest(_DICOM_ID)
+        records = stream_table(path, (*_IDS, "split"), is_secret=True)
+        yield from represent(card, records, raw=raw, path=path, identify=identify, build=build, unit="line")
+        num_unread = sum(_DICOM_ID.fullmatch(dicom_id) is not None for dicom_id in metadata.rest())
         unread = (f"absent-{number}" for number in range(1, 1 + num_unread))  # numbered, to name no id
-        where, num_other = found.get("metadata", path), num_rows - metadata.num_taken
-        yield from list_absent(card, unread, split="", raw=raw, path=where, num_other=num_other)
+        yield from list_absent(card, unread, split="", raw=raw, path=found.get("metadata", path))
 
 
 def more_files(raw: Path) -> Iterator[File]:

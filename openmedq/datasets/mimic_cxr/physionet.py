@@ -11,12 +11,13 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from openmedq.datasets.card import File
 from openmedq.datasets.fields import Unusable
+from openmedq.datasets.readers import use_first
 from openmedq.datasets.readers.beside import Beside
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import ArchiveError, SourceError
@@ -71,11 +72,7 @@ def locate_files(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[st
             candidates.setdefault(keys[name], []).append(folder / name)
         if any(map(_PATIENTS.fullmatch, inner)):
             folders.append(folder)
-    found = {key: max(paths) for key, paths in candidates.items()}
-    for key, paths in candidates.items():
-        for path in sorted(set(paths) - {found[key]}):
-            _log.info("%s: not read: %s is used", path, found[key])
-    return found, sorted(folders)
+    return {key: use_first(sorted(paths, reverse=True)) for key, paths in candidates.items()}, sorted(folders)
 
 
 def find_file(folders: Sequence[Path], name: str) -> Path | None:
@@ -120,46 +117,24 @@ def _stream_sums(path: Path) -> Iterator[tuple[str, bytes]]:
         yield match[2], bytes.fromhex(match[1])
 
 
-class JoinedTable:
-    """Look up a table's rows by key while reading it only as far as needed; skipped rows stay in memory.
+def table_beside(path: Path | None, key: str, ids: Sequence[str], *, is_kept: bool = False) -> Beside[str]:
+    """Look up a table's rows by key, as JSON of their non-empty fields without the columns `ids`; None: no table.
 
-    With `is_once`, a row that was looked up is dropped, so that two tables in the same order take no memory.
+    SourceError if the table is damaged, because a damaged row is not a record that could be rejected.
     """
+    pack = sys.intern if is_kept else str  # many studies have the same labels
+    return Beside(_stream_fields(path, key, ids, pack) if path else (), is_kept=is_kept)
 
-    def __init__(self, path: Path | None, key: str, ids: Sequence[str], *, is_once: bool = False) -> None:
-        """`path` is None if the table is absent; `ids` are columns to leave out."""
-        self._path = path
-        self._key = key
-        self._ids = ids
-        self._is_once = is_once
-        self._rows = stream_table(path, (key,), is_secret=True) if path else iter(())
-        self._waiting: dict[str, str] = {}
-        self.num_taken = 0
 
-    def take(self, key: str) -> dict[str, str]:
-        """Return the non-empty fields of a row; empty if there is no such row. SourceError if the table is damaged."""
-        while key not in self._waiting:
-            number, row = next(self._rows, ("", None))
-            if row is None:
-                return {}
-            if isinstance(row, Unusable) and row.reason is Reason.FILE_TRUNCATED:
-                _log.warning(
-                    "%s: line %s: %s; its fields for the records below are lost", self._path, number, row.detail
-                )
-                continue
-            if isinstance(row, Unusable):  # it is not a record, so there is no rejected row to report it
-                raise SourceError(f"{self._path}: line {number}: {row.detail}; get the file again")
-            fields = {name: value for name, value in row.items() if name and value.strip() and name not in self._ids}
-            packed = json.dumps(fields, separators=(",", ":"))
-            self._waiting.setdefault(row[self._key].strip(), packed if self._is_once else sys.intern(packed))
-        self.num_taken += 1
-        packed = self._waiting.pop(key) if self._is_once else self._waiting[key]
-        return dict(json.loads(packed))
-
-    def count_rest(self, pattern: re.Pattern[str]) -> int:
-        """Read the table to its end and count the rows whose key has that pattern and was not looked up."""
-        rest = (row[self._key].strip() for _, row in self._rows if not isinstance(row, Unusable))
-        return sum(pattern.fullmatch(key) is not None for key in {*self._waiting, *rest})
+def _stream_fields(path: Path, key: str, ids: Sequence[str], pack: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    for number, row in stream_table(path, (key,), is_secret=True):
+        if not isinstance(row, Unusable):
+            fields = {name: value for name, value in row.items() if name and value.strip() and name not in ids}
+            yield row[key].strip(), pack(json.dumps(fields, separators=(",", ":")))
+        elif row.reason is Reason.FILE_TRUNCATED:
+            _log.warning("%s: line %s: %s; its fields for the records below are lost", path, number, row.detail)
+        else:
+            raise SourceError(f"{path}: line {number}: {row.detail}; get the file again")
 
 
 class Texts:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
+from openmedq.storage.archives import MemberPath, open_members
 from openmedq.storage.folders import find_all
+from openmedq.storage.lookup import open_spare
 from openmedq.storage.origin import find_files
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar", ".zip")
+Place = Path | MemberPath  # a file, unpacked or in an archive
 
 
 def warn_absent(dataset_id: str, name: str, split: str) -> None:
@@ -17,14 +24,16 @@ def warn_absent(dataset_id: str, name: str, split: str) -> None:
     _log.warning('%s: %s is absent; the split "%s" has no rows', dataset_id, name, split)
 
 
+def use_first(copies: Sequence[T]) -> T:
+    """Return the first of one or more copies, and log that the others are not read."""
+    for other in copies[1:]:
+        _log.info("%s: not read: %s is used", other, copies[0])
+    return copies[0]
+
+
 def list_files(raw: Path) -> list[Path]:
     """List all files below `raw`, sorted, without junk."""
     return [path for path, _ in find_files(raw)] if raw.is_dir() else []
-
-
-def find_file(raw: Path, *names: str) -> Path | None:
-    """Return the first of `names` (paths below `raw`) that is a file, or None."""
-    return next((raw / name for name in names if (raw / name).is_file()), None)
 
 
 def find_below(raw: Path, *names: str) -> list[Path]:
@@ -40,8 +49,27 @@ def find_files_below(raw: Path, *names: str) -> list[Path]:
     return [path for path in find_below(raw, *names) if path.is_file()]
 
 
-def places_near(raw: Path, path: Path, *names: str) -> Iterator[str]:
-    """Yield each of `names` in the folder of `path`, then in `raw`, as paths relative to `raw`."""
-    for folder in dict.fromkeys((path.parent, raw)):
-        for name in names:
-            yield (folder / name).relative_to(raw).as_posix()
+def find_places(raw: Path, *names: str) -> dict[str, Place]:
+    """Find files by name: the uppermost that is unpacked, or else that in the first zip with any of them."""
+    files = list_files(raw)
+    unpacked = _choose(files, names)
+    packed: dict[str, Place] = {}
+    for path in files if len(unpacked) < len(names) else ():
+        if path.suffix.lower() == ".zip" and not packed:
+            with (open_spare if unpacked else open_members)(path) as members:
+                packed = _choose((MemberPath(path, name) for name in (members.names if members else ())), names)
+    return packed | unpacked
+
+
+def _choose(places: Iterable[Place], names: tuple[str, ...]) -> dict[str, Place]:
+    copies: dict[str, list[Place]] = {}
+    for place in sorted(places, key=lambda place: (len(PurePosixPath(str(place)).parts), str(place))):
+        if (name := PurePosixPath(str(place)).name) in names:
+            copies.setdefault(name, []).append(place)
+    return {name: use_first(found) for name, found in copies.items()}
+
+
+def places_near(raw: Path, path: Path, *names: str) -> list[str]:
+    """Return each of `names` in the folder of `path`, then in `raw`, as paths relative to `raw`."""
+    folders = dict.fromkeys((path.parent, raw))
+    return [(folder / name).relative_to(raw).as_posix() for folder in folders for name in names]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -21,54 +20,47 @@ T = TypeVar("T")
 class Beside(Generic[T]):
     """Look up a file's rows by key while reading it only as far as needed.
 
-    If the file has the order of the lookups, memory holds one row. Skipped rows are kept until they are looked up.
+    If the file has the order of the lookups, memory holds one row. Skipped rows are kept until they are looked up; with
+    `is_kept`, also after that, for rows that are looked up several times.
     """
 
-    def __init__(self, rows: Iterable[tuple[str, T]] = ()) -> None:
+    def __init__(self, rows: Iterable[tuple[str, T]], *, is_kept: bool = False) -> None:
         self._rows = iter(rows)
         self._passed: dict[str, T] = {}
-        self.num_found = 0
+        self._is_kept = is_kept
 
     def find(self, key: str) -> T | None:
-        """Return the row with this key; None if there is none or it was returned before."""
-        if key in self._passed:
-            self.num_found += 1
-            return self._passed.pop(key)
-        for found, row in self._rows:
-            if found == key:
-                self.num_found += 1
-                return row
-            self._passed[found] = row
-        return None
+        """Return the row with this key; None if there is none, or it was returned before and is not kept."""
+        while key not in self._passed:
+            passed = next(self._rows, None)
+            if passed is None:
+                return None
+            self._passed.setdefault(*passed)
+        return self._passed[key] if self._is_kept else self._passed.pop(key)
 
     def rest(self) -> Iterator[str]:
         """Read the file to its end and yield the keys that were not looked up."""
-        for found, row in self._rows:
-            self._passed[found] = row
+        self._passed.update(self._rows)
         yield from self._passed
 
 
-@contextmanager
-def open_lines_beside(path: Path) -> Iterator[Beside[str]]:
+def lines_beside(path: Path) -> Beside[str]:
     """Look up lines of key, tab and text by key; empty if there is no such file.
 
     Lines without a tab are skipped. SourceError if the first line has none or the file is empty.
     """
-    with _close(_stream_lines(path) if path.is_file() else _nothing()) as lines:
-        yield Beside(lines)
+    return Beside(_stream_lines(path) if path.is_file() else ())
 
 
-@contextmanager
-def open_table_beside(path: Path, key: str, *needed: str) -> Iterator[Beside[Row]]:
+def table_beside(path: Path, key: str, *needed: str) -> Beside[Row]:
     """Look up the rows of a CSV by the column `key`; empty if there is no such file.
 
     Rows whose length differs from the header are skipped. SourceError if a column is missing.
     """
-    with _close(_stream_rows(path, key, needed) if path.is_file() else _nothing()) as rows:
-        yield Beside(rows)
+    return Beside(_stream_rows(path, key, needed) if path.is_file() else ())
 
 
-def _stream_lines(path: Path) -> Generator[tuple[str, str], None, None]:
+def _stream_lines(path: Path) -> Iterator[tuple[str, str]]:
     is_first = True
     for _, line in stream_lines(path):
         key, tab, rest = line.partition("\t")
@@ -81,21 +73,9 @@ def _stream_lines(path: Path) -> Generator[tuple[str, str], None, None]:
         raise SourceError(f"{path}: not the published layout: no line of an id, a tab and a text; get the file again")
 
 
-def _stream_rows(path: Path, key: str, needed: tuple[str, ...]) -> Generator[tuple[str, Row], None, None]:
+def _stream_rows(path: Path, key: str, needed: tuple[str, ...]) -> Iterator[tuple[str, Row]]:
     for _, row in stream_table(path, (key, *needed)):
         if isinstance(row, Unusable) and row.reason is Reason.FILE_TRUNCATED:
             _log.warning("%s: %s", path, row.detail)
         if not isinstance(row, Unusable):
             yield row[key].strip(), row
-
-
-def _nothing() -> Generator[tuple[str, T], None, None]:
-    yield from ()
-
-
-@contextmanager
-def _close(rows: Generator[tuple[str, T], None, None]) -> Iterator[Generator[tuple[str, T], None, None]]:
-    try:
-        yield rows
-    finally:
-        rows.close()  # closes the file too

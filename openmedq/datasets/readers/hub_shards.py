@@ -1,4 +1,4 @@
-"""Datasets with images on the Hugging Face hub: Parquet files by split, with the images in the rows."""
+"""Datasets on the Hugging Face hub: Parquet files by split, also with questions on images that are in the rows."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from openmedq.datasets.fields import Record, Unusable, take_optional_text
+from openmedq.datasets.card import Card
+from openmedq.datasets.fields import Content, Record, Unusable, keep, represent, take_optional_text, take_text
+from openmedq.datasets.readers import warn_absent
+from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.errors import SourceError
-from openmedq.schema import Image, Reason
+from openmedq.schema import Image, Reason, Rejected, Sample, Turn
 
 _SHARD = re.compile(r"([a-z]+)(?:-(\d+)-of-(\d+).*)?\.parquet")
 
@@ -73,6 +76,43 @@ def take_image(record: Record, name: str) -> tuple[Image, str]:
     if path:
         raise Unusable(Reason.IMAGE_MISSING, f"no bytes of the image {path}")
     raise Unusable(Reason.FIELD_MISSING, f"field `{name}` contains no image")
+
+
+def read_shards(card: Card, raw: Path, shards: Mapping[str, Sequence[Path]]) -> Iterator[Sample | Rejected]:
+    """Read the rows (image, question, answer) of each split's Parquet files; their numbers in the split are the ids."""
+    for split in card.roles:
+        if split not in shards:
+            warn_absent(card.id, f"data/{split}-*.parquet", split)
+        num_rows = 0
+        for path in shards.get(split, ()):
+            for row in _read_shard(card, raw, split, path, num_rows):
+                num_rows += 1
+                yield row
+
+
+def _read_shard(card: Card, raw: Path, split: str, path: Path, num_before: int) -> Iterator[Sample | Rejected]:
+    return represent(
+        card,
+        stream_parquet(path, ("image", "question", "answer")),
+        raw=raw,
+        path=path,
+        identify=lambda key, _: (f"{split}-{num_before + int(key)}", split),
+        build=_build,
+        unit="row",
+        is_keyed=True,
+    )
+
+
+def _build(record: Record, _: str) -> Content:
+    question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
+    answer = take_text(record, "answer", empty=Reason.ANSWER_EMPTY, is_number_allowed=True)
+    image, path = take_image(record, "image")
+    answer_type = "closed" if answer.lower() in ("yes", "no") else "open"
+    return {
+        "turns": (Turn(question, answer),),
+        "images": (image,),
+        "attributes": keep(answer_type=answer_type, image_path=path),
+    }
 
 
 def image_schema(*texts: str) -> pa.Schema:

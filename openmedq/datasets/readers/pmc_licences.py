@@ -7,11 +7,9 @@ use. PubMed Central removed the lists in 2026; PMC-VQA still publishes the latte
 
 from __future__ import annotations
 
-import csv
 import logging
 import re
 from array import array
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +17,8 @@ import numpy as np
 from openmedq.datasets.card import File
 from openmedq.datasets.fields import Unusable
 from openmedq.datasets.licences import spell
-from openmedq.datasets.readers import find_files_below
-from openmedq.datasets.readers.tables import stream_rows, take_header
-from openmedq.errors import SourceError
+from openmedq.datasets.readers import find_files_below, use_first
+from openmedq.datasets.readers.tables import stream_rows, stream_table, take_header
 
 _HUB = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
 ARTICLES = File(  # the only remaining public copy
@@ -32,20 +29,18 @@ ARTICLES = File(  # the only remaining public copy
 )
 LISTS = ("oa_file_list.csv", "oa_comm_use_file_list.csv")  # the first that exists is read
 _ARTICLE = re.compile(r"PMC([0-9]{1,9})", re.ASCII)
-_HEADER = ("File", "Article Citation", "AccessionID", "Last Updated (YYYY-MM-DD HH:MM:SS)", "PMID", "License")
-_LICENCES = ("CC BY", "CC BY", "CC BY", "CC0", "CC BY-SA", "CC BY-ND")
-_MAX_WORDS = 255  # distinct licences; PMC has eight
 
 _log = logging.getLogger(__name__)
 
 
 class ArticleLicences:
-    """Licences by PMC id, in 5 bytes per article: 20 MB for the four million articles of the longest list."""
+    """Licences by PMC id, in 8 bytes per article: 32 MB for the four million articles of the longest list."""
 
-    def __init__(self, articles: array[int], codes: bytearray, words: list[str]) -> None:
+    def __init__(self, articles: array[int], codes: array[int], words: list[str]) -> None:
+        """Take the PMC id of each article, the number of its licence, and the licences."""
         order = np.argsort(np.frombuffer(articles, np.uint32), kind="stable")
         self._articles = np.frombuffer(articles, np.uint32)[order]
-        self._codes = np.frombuffer(codes, np.uint8)[order]
+        self._codes = np.frombuffer(codes, np.uint32)[order]
         self._words = words
 
     def find(self, article: str | None) -> str:
@@ -64,52 +59,19 @@ def read_article_licences(raw: Path) -> ArticleLicences:
 
     Rows that lack a field or a PMC id are skipped and counted in the log. SourceError if a column is missing.
     """
-    paths = find_files_below(raw, *LISTS)
-    articles, codes = array("I"), bytearray()
-    words: dict[str, int] = {}  # number of each licence
-    for path in paths[:1]:
-        rows = stream_rows(path)
-        header = take_header(rows)
-        article_at, licence_at = _find_column(path, header, "accessionid"), _find_column(path, header, "license")
-        num_odd = 0
-        for _, fields in rows:
-            if isinstance(fields, Unusable) or len(fields) != len(header):
-                num_odd += 1
-                continue
-            match = _ARTICLE.fullmatch(fields[article_at].strip())
-            if not match:
+    articles, codes = array("I"), array("I")
+    numbers: dict[str, int] = {}  # of each licence
+    num_odd = 0
+    if paths := find_files_below(raw, *LISTS):
+        path = use_first(paths)
+        column = "Accession ID" if "Accession ID" in take_header(stream_rows(path)) else "AccessionID"
+        for _, row in stream_table(path, (column, "License")):
+            match = None if isinstance(row, Unusable) else _ARTICLE.fullmatch(row[column].strip())
+            if isinstance(row, Unusable) or not match:
                 num_odd += 1
                 continue
             articles.append(int(match[1]))
-            codes.append(_number(path, words, fields[licence_at]))
-        if num_odd:
-            _log.info("%s: %d rows without a PMC id were skipped", path, num_odd)
-    for path in paths[1:]:
-        _log.info("%s: not read: %s is used", path, paths[0])
-    return ArticleLicences(articles, codes, [spell(each) or " ".join(each.split()) for each in words])
-
-
-def draw_articles(path: Path, articles: Iterable[str]) -> None:
-    """Write a generated list of articles with several licences, some without derivatives."""
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(_HEADER)
-        for index, article in enumerate(articles):
-            place = f"oa_package/{index % 256:02x}/{index % 251:02x}/{article}.tar.gz"
-            licence = _LICENCES[index % len(_LICENCES)]
-            row = (place, "Some Journal. 2019 Nov 5; 2(1):55-59", article, "2022-01-01 10:10:10", index + 1, licence)
-            writer.writerow(row)
-
-
-def _find_column(path: Path, header: list[str], folded: str) -> int:
-    names = [re.sub(r"[^a-z]", "", name.lower()) for name in header]
-    if folded not in names:
-        raise SourceError(f"{path}: no column `{folded}`; found {', '.join(header)[:200] or 'nothing'}; get it again")
-    return names.index(folded)
-
-
-def _number(path: Path, words: dict[str, int], licence: str) -> int:
-    number = words.setdefault(licence, len(words))
-    if number > _MAX_WORDS:
-        raise SourceError(f"{path}: more than {_MAX_WORDS} licences, so its columns are not PMC's; get it again")
-    return number
+            codes.append(numbers.setdefault(row["License"], len(numbers)))
+    if num_odd:
+        _log.info("%s: %d rows without a PMC id were skipped", path, num_odd)
+    return ArticleLicences(articles, codes, [spell(words) or " ".join(words.split()) for words in numbers])

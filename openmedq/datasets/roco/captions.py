@@ -61,26 +61,24 @@ def read_captions(
     modality: str,
     raw: Path,
     path: Path,
-    fields: tuple[str, str],
     images: ImageLookup,
-    describe: Callable[[Record, str], Described],
+    describe: Callable[[str], Described],
     seen: dict[str, str],
 ) -> Iterator[Sample | Rejected]:
-    """Represent the records of the list at `path`; `fields` names its fields of id and caption.
+    """Represent the records (`id`, `caption`) of the list at `path`.
 
-    `describe` is called for each record with an id, in order, so that it can read files in step with the list.
+    `describe` is called with each id, in order, so that it can read files in step with the list.
     """
-    id_field, caption_field = fields
 
     def identify(_: str, record: Record) -> tuple[str, str]:
-        record_id = take_text(record, id_field)
+        record_id = take_text(record, "id")
         if not _ID.fullmatch(record_id):
-            raise Unusable(Reason.FIELD_MISSING, f"field `{id_field}` is not an id")
+            raise Unusable(Reason.FIELD_MISSING, "field `id` is not an id")
         return record_id, split
 
     def build(record: Record, _: str) -> Content:
-        described = describe(record, take_text(record, id_field))
-        caption = take_text(record, caption_field, empty=Reason.ANSWER_EMPTY)
+        described = describe(take_text(record, "id"))
+        caption = take_text(record, "caption", empty=Reason.ANSWER_EMPTY)
         image = find_image(images, *described.names)
         return {
             "modality": modality,

@@ -6,10 +6,9 @@ Layouts, at most three folders below the raw folder. The first one that is prese
 
 1. ROCO: `data/{train,validation,test}/{radiology,non-radiology}/` with `captions.txt` (id, tab, caption),
    `keywords.txt`, `cuis.txt`, `semtypes.txt`, `dlinks.txt` and `licences.txt`. `data/` may have another name
-   (`all_data/` in Kaggle's copy) or be omitted. If there is no `captions.txt`, Kaggle's `traindata.csv` (id, name,
-   caption) is read. The images are in `images/`, where the repository's `scripts/fetch.py` puts them, or in
-   `pictures/`, where our download stage puts them. PubMed Central removed the archives that `fetch.py` uses in 2026;
-   the download stage gets the single images from its public bucket.
+   (`all_data/` in Kaggle's copy) or be omitted. The images are in `images/`, where the repository's `scripts/fetch.py`
+   puts them, or in `pictures/`, where our download stage puts them. PubMed Central removed the archives that `fetch.py`
+   uses in 2026; the download stage gets the single images from its public bucket.
 2. ROCOv2, radiology only: see `rocov2.py`.
 
 Known irregularities of the published files, which the miniature reproduces:
@@ -28,22 +27,23 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from functools import partial
+from itertools import product
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, Edition, File, LinkedImage
-from openmedq.datasets.fields import Record, keep, list_absent, take_optional_text
+from openmedq.datasets.card import Access, Card, Edition, LinkedImage, pinned
+from openmedq.datasets.fields import join_texts, keep, list_absent, take_optional_text
 from openmedq.datasets.licences import spell
-from openmedq.datasets.readers import warn_absent
-from openmedq.datasets.readers.beside import Beside, open_lines_beside, open_table_beside
-from openmedq.datasets.readers.tables import Row, stream_lines, stream_table
+from openmedq.datasets.readers import use_first, warn_absent
+from openmedq.datasets.readers.beside import Beside, lines_beside, table_beside
+from openmedq.datasets.readers.tables import Row, stream_lines
 from openmedq.datasets.roco import rocov2
 from openmedq.datasets.roco.captions import Described, read_captions, stream_captions
 from openmedq.errors import SourceError
 from openmedq.schema import Rejected, Role, Sample, Task
 from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages
-from openmedq.storage.folders import find_all
+from openmedq.storage.folders import walk
 from openmedq.storage.lookup import ChainedImages, open_images
 
 SPLITS = ("train", "validation", "test")
@@ -85,14 +85,6 @@ _PINS = {  # size in bytes and sha256; unknown for the largest lists
     "test/non-radiology/licences": (32_663, "cda234d52fcb32aa13f5d1873fb7cee09d807947ff64dbc2bb308b0efe4bf77c"),
 }
 
-_URL = "https://raw.githubusercontent.com/razorx89/roco-dataset/a1f0ad6c578ca8801e5a6eccc90af051aee1c326"
-
-
-def _file(name: str) -> File:
-    size_bytes, sha256 = _PINS.get(name, (None, None))
-    return File(path=f"data/{name}.txt", url=f"{_URL}/data/{name}.txt", size_bytes=size_bytes, sha256=sha256)
-
-
 card = Card(
     id="roco",
     title="ROCO",
@@ -104,15 +96,19 @@ card = Card(
     access=Access.DEAD_WITH_MIRROR,  # the linked archives are gone; the single images are available
     task=Task.CAPTION,
     modality="mixed",
-    files=tuple(_file(f"{split}/{subset}/{name}") for split in SPLITS for subset in SUBSETS for name in FILES),
+    files=pinned(
+        "https://raw.githubusercontent.com/razorx89/roco-dataset/a1f0ad6c578ca8801e5a6eccc90af051aee1c326",
+        {
+            f"data/{part}.txt": _PINS.get(part, (None, None))
+            for part in ("/".join(names) for names in product(SPLITS, SUBSETS, FILES))
+        },
+    ),
     linked_bytes=7_000_000_000,
     editions={"v2": Edition(files=rocov2.FILES, about_bytes=6_400_000_000)},
     # The paper evaluates on other datasets, so the test split is a second validation split. It is never trained on.
     roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.VALIDATION},
     published_rows={"train": 70_343, "validation": 8_791, "test": 8_791},  # both subsets
 )
-
-_CSV = {"train": "traindata.csv", "validation": "valdata.csv", "test": "testdata.csv"}
 
 _IMAGE = re.compile(r"(PMC\d+)_([^/\\]+)\.\w+")
 _ID = re.compile(r"ROCO_[0-9]+")
@@ -123,75 +119,56 @@ _log = logging.getLogger(__name__)
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the pairs. SourceError if neither layout is present or a file has an unknown format."""
-    folders = [raw, *(folder for depth in ("*/", "*/*/", "*/*/*/") for folder in find_all(raw, depth))]
+    folders = [folder for folder, _, _ in walk(raw, 3)]
     first = [folder for folder in folders if _find_parts(folder)]
     second = [folder for folder in folders if rocov2.find_tables(folder)]
     if not first and not second:
         path = card.files[0].path
         raise SourceError(f"{raw}: no `{path}` or similar; expected the files of {card.homepage}")
-    used, *others = first + second
+    used = use_first([*first, *second])
     present = {split for split, _, _ in _find_parts(used)} if first else rocov2.find_tables(used).keys()
     for split in SPLITS:
         if split not in present:
             name = f"data/{split}/radiology/captions.txt" if first else rocov2.name_table(split)
             warn_absent(card.id, name, split)
-    for folder in others:
-        _log.info("%s: not read, because another copy or version of ROCO is present: %s", folder, used)
     if first:
         yield from _read_parts(raw, used)
     else:
         yield from rocov2.read_tables(raw, used, card)
 
 
-def _find_parts(folder: Path) -> list[tuple[str, str, list[Path]]]:
-    """Split, subset and caption files of each part of ROCO. The first caption file is the one to read."""
-    parts = []
-    for split in SPLITS:
-        for subset in SUBSETS:
-            part = folder / split / subset
-            places = (part / "captions.txt", part / _CSV[split], part.parent / f"{subset}{_CSV[split]}")
-            if paths := [path for path in places if path.is_file()]:
-                parts.append((split, subset, paths))
-    return parts
+def _find_parts(folder: Path) -> list[tuple[str, str, Path]]:
+    """Split, subset and caption file of each part of ROCO."""
+    parts = [(split, subset, folder / split / subset / "captions.txt") for split in SPLITS for subset in SUBSETS]
+    return [part for part in parts if part[2].is_file()]
 
 
 def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
     seen: dict[str, str] = {}  # 88,000 ids
     fetched = FetchedImages(raw / LINKED_IMAGES)
-    for split, subset, (path, *others) in _find_parts(folder):
-        for other in others:
-            _log.info("%s: not read, because %s has the same captions", other, path.name)
-        part = folder / split / subset
-        with ExitStack() as stack:
-            images = stack.enter_context(open_images(part, "images", "images.zip", "."))
-            tables = {
-                name: stack.enter_context(open_lines_beside(part / f"{name}.txt")) for name in (*CONCEPTS, "dlinks")
-            }
-            licences = stack.enter_context(open_table_beside(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC"))
-            is_table = path.suffix == ".csv"
-            num_rows = 0
-            for row in read_captions(
+    for split, subset, path in _find_parts(folder):
+        part = path.parent
+        tables = {name: lines_beside(part / f"{name}.txt") for name in (*CONCEPTS, "dlinks")}
+        licences = table_beside(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC")
+        with open_images(part, "images", "images.zip", ".") as images:
+            yield from read_captions(
                 card,
-                stream_table(path, ("id", "name", "caption")) if is_table else stream_captions(path, "ROCO_"),
+                stream_captions(path, "ROCO_"),
                 split=split,
                 modality=SUBSETS[subset],
                 raw=raw,
                 path=path,
-                fields=("id", "caption"),
                 images=ChainedImages((images, fetched)),
-                describe=_describe(subset, tables, licences),
+                describe=partial(_describe, subset, tables, licences),
                 seen=seen,
-            ):
-                num_rows += 1
-                yield row
-            num_other = num_rows - max(*(file.num_found for file in tables.values()), licences.num_found)
-            left = {name: file.rest() for name, file in tables.items()} | {"licences": licences.rest()}
-            for name, record_ids in left.items():
-                absent = [record_id for record_id in record_ids if _ID.fullmatch(record_id) and record_id not in seen]
-                seen |= dict.fromkeys(absent, split)
-                path = part / f"{name}.txt"
-                yield from list_absent(card, absent, split=split, raw=raw, path=path, num_other=max(0, num_other))
-                num_other -= len(absent)
+            )
+        for name, record_ids in [
+            *((name, table.rest()) for name, table in tables.items()),
+            ("licences", licences.rest()),
+        ]:
+            absent = [record_id for record_id in record_ids if _ID.fullmatch(record_id) and record_id not in seen]
+            seen |= dict.fromkeys(absent, split)
+            yield from list_absent(card, absent, split=split, raw=raw, path=part / f"{name}.txt")
 
 
 def linked_images(raw: Path) -> Iterator[LinkedImage]:
@@ -209,28 +186,20 @@ def linked_images(raw: Path) -> Iterator[LinkedImage]:
             _log.info("%s: %d lines without a valid link; their rows have no image", part / "dlinks.txt", num_invalid)
 
 
-def _describe(subset: str, tables: dict[str, Beside[str]], licences: Beside[Row]) -> Callable[[Record, str], Described]:
-    def describe(record: Record, record_id: str) -> Described:
-        lines = {name: file.find(record_id) or "" for name, file in tables.items()}
-        fields = {**record, **lines, **(licences.find(record_id) or {})}
-        link, _, figure = take_optional_text(fields, "dlinks").rpartition("\t")
-        article = _LINK.search(link)
-        names = (take_optional_text(fields, "PMC_ID"), take_optional_text(fields, "name"))
-        matches = map(_IMAGE.fullmatch, (*names, f"{article[1]}_{figure}" if article else ""))
-        known = next(filter(None, matches), None)
-        return Described(
-            names=(*([known[0]] if known else []), f"{record_id}.jpg"),
-            licence=spell(take_optional_text(fields, "CC")) or card.licence,
-            article=known[1] if known else "",
-            attributes=keep(
-                subset=subset,
-                figure=known[2] if known else "",
-                **{name: _join(take_optional_text(fields, name).split("\t")) for name in CONCEPTS},
-            ),
-        )
-
-    return describe
-
-
-def _join(values: list[str]) -> str:
-    return "; ".join(filter(None, map(str.strip, values)))
+def _describe(subset: str, tables: dict[str, Beside[str]], licences: Beside[Row], record_id: str) -> Described:
+    lines = {name: table.find(record_id) or "" for name, table in tables.items()}
+    fields = {**lines, **(licences.find(record_id) or {})}
+    link, _, figure = take_optional_text(fields, "dlinks").rpartition("\t")
+    article = _LINK.search(link)
+    names = (take_optional_text(fields, "PMC_ID"), f"{article[1]}_{figure}" if article else "")
+    known = next(filter(None, map(_IMAGE.fullmatch, names)), None)
+    return Described(
+        names=(*([known[0]] if known else []), f"{record_id}.jpg"),
+        licence=spell(take_optional_text(fields, "CC")) or card.licence,
+        article=known[1] if known else "",
+        attributes=keep(
+            subset=subset,
+            figure=known[2] if known else "",
+            **{name: join_texts(take_optional_text(fields, name).split("\t")) for name in CONCEPTS},
+        ),
+    )

@@ -2,21 +2,22 @@
 
 Source: https://zenodo.org/records/10821435 (first record: 8333645)
 
-`{train,valid,test}_captions.csv` (ID, Caption); `*_images.zip`, packed or unpacked; `*_concepts.csv` and
-`*_concepts_manual.csv` (ID, CUIs separated by semicolons); `license_information.csv` (ID, PMCID, Attribution, Link) of
-all splits. `cui_mapping.csv`, which has the names of the concepts, is not read.
+`{train,valid,test}_captions.csv` (ID, Caption); `*_images.zip`, packed or unpacked; `*_concepts.csv` (ID, CUIs
+separated by semicolons); `license_information.csv` (ID, PMCID, Attribution, Link) of all splits. Not read:
+`*_concepts_manual.csv`, and `cui_mapping.csv`, which has the names of the concepts.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from openmedq.datasets.card import Card, File
-from openmedq.datasets.fields import Record, keep, list_absent, take_optional_text
+from openmedq.datasets.fields import Unusable, join_texts, keep, list_absent, take_optional_text
 from openmedq.datasets.licences import spell
-from openmedq.datasets.readers.beside import Beside, open_table_beside
+from openmedq.datasets.readers.beside import Beside, table_beside
 from openmedq.datasets.readers.tables import Row, stream_table
 from openmedq.datasets.roco.captions import Described, read_captions
 from openmedq.schema import Rejected, Sample
@@ -53,49 +54,42 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
     """Stream the records of the caption files in `folder`, which is `raw` or a folder below it."""
     seen: dict[str, str] = {}  # 80,000 ids
     # Memory: the rows of the license file (10 MB, all splits) that were passed over.
-    with open_table_beside(folder / "license_information.csv", "ID", "Attribution") as licences:
-        for split, path in find_tables(folder).items():
-            prefix = _PREFIXES[split]
-            places = (f"{prefix}_images", prefix, f"{prefix}_images.zip", "images", "images.zip")
-            with (
-                open_images(folder, *places) as images,
-                open_table_beside(folder / f"{prefix}_concepts.csv", "ID", "CUIs") as concepts,
-                open_table_beside(folder / f"{prefix}_concepts_manual.csv", "ID", "CUIs") as manual,
-            ):
-                yield from read_captions(
-                    card,
-                    stream_table(path, ("ID", "Caption")),
-                    split=split,
-                    modality="radiology",
-                    raw=raw,
-                    path=path,
-                    fields=("ID", "Caption"),
-                    images=images,
-                    describe=_describe({"cuis": concepts, "cuis_manual": manual}, licences, card.licence),
-                    seen=seen,
-                )
-                absent = [record_id for record_id in concepts.rest() if record_id not in seen]
-                path = folder / f"{prefix}_concepts.csv"
-                yield from list_absent(card, absent, split=split, raw=raw, path=path)
+    licences = table_beside(folder / "license_information.csv", "ID", "Attribution")
+    for split, path in find_tables(folder).items():
+        prefix = _PREFIXES[split]
+        concepts_path = folder / f"{prefix}_concepts.csv"
+        concepts = table_beside(concepts_path, "ID", "CUIs")
+        with open_images(folder, f"{prefix}_images", prefix, f"{prefix}_images.zip") as images:
+            yield from read_captions(
+                card,
+                _stream(path),
+                split=split,
+                modality="radiology",
+                raw=raw,
+                path=path,
+                images=images,
+                describe=partial(_describe, concepts, licences, card.licence),
+                seen=seen,
+            )
+        absent = [record_id for record_id in concepts.rest() if record_id not in seen]
+        yield from list_absent(card, absent, split=split, raw=raw, path=concepts_path)
 
 
-def _describe(
-    tables: dict[str, Beside[Row]], licences: Beside[Row], unknown: str
-) -> Callable[[Record, str], Described]:
-    def describe(_: Record, record_id: str) -> Described:
-        concepts = {name: take_optional_text(table.find(record_id) or {}, "CUIs") for name, table in tables.items()}
-        row = licences.find(record_id) or {}
-        attribution = take_optional_text(row, "Attribution")
-        article = re.search(r"\d+", take_optional_text(row, "PMCID"))
-        return Described(
-            names=(f"{record_id}.jpg",),
-            licence=spell(attribution.partition("[")[0]) or unknown,  # CC BY [Doe et al. (2021)]
-            article=f"PMC{article[0]}" if article else "",
-            attributes=keep(
-                attribution=attribution,
-                link=take_optional_text(row, "Link"),
-                **{name: "; ".join(filter(None, map(str.strip, cuis.split(";")))) for name, cuis in concepts.items()},
-            ),
-        )
+def _stream(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
+    for line, row in stream_table(path, ("ID", "Caption")):
+        yield line, row if isinstance(row, Unusable) else {"id": row["ID"], "caption": row["Caption"]}
 
-    return describe
+
+def _describe(concepts: Beside[Row], licences: Beside[Row], unknown: str, record_id: str) -> Described:
+    cuis = take_optional_text(concepts.find(record_id) or {}, "CUIs")
+    row = licences.find(record_id) or {}
+    attribution = take_optional_text(row, "Attribution")
+    article = re.search(r"\d+", take_optional_text(row, "PMCID"))
+    return Described(
+        names=(f"{record_id}.jpg",),
+        licence=spell(attribution.partition("[")[0]) or unknown,  # CC BY [Doe et al. (2021)]
+        article=f"PMC{article[0]}" if article else "",
+        attributes=keep(
+            attribution=attribution, link=take_optional_text(row, "Link"), cuis=join_texts(cuis.split(";"))
+        ),
+    )

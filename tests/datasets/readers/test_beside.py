@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openmedq.datasets.readers.beside import Beside, open_lines_beside, open_table_beside
+from openmedq.datasets.readers.beside import Beside, lines_beside, table_beside
 from openmedq.errors import SourceError
 
 
@@ -32,21 +32,21 @@ def test_in_one_order_nothing_is_kept() -> None:
 
 def test_lines_are_found_by_what_stands_before_the_tab(tmp_path: Path) -> None:
     (tmp_path / "t.txt").write_bytes(b"a\t\tx\ty\n\nno tab\nb \t\n")
-    with open_lines_beside(tmp_path / "t.txt") as beside:
-        assert [beside.find(key) for key in ("b", "a", "no tab")] == ["", "\tx\ty", None]
+    beside = lines_beside(tmp_path / "t.txt")
+    assert [beside.find(key) for key in ("b", "a", "no tab")] == ["", "\tx\ty", None]
 
 
 def test_rows_are_found_by_their_column(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"ID, x \n1,one\n2,two,too long\n 3 ,three\n")
-    with open_table_beside(tmp_path / "t.csv", "ID", "x") as beside:
-        assert [(beside.find(key) or {}).get("x") for key in "123"] == ["one", None, "three"]
+    beside = table_beside(tmp_path / "t.csv", "ID", "x")
+    assert [(beside.find(key) or {}).get("x") for key in "123"] == ["one", None, "three"]
 
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"none\n404\ta\n"])
 def test_another_layout_is_one_line(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "t.txt"
     path.write_bytes(data)
-    with open_lines_beside(path) as lines, pytest.raises(SourceError, match=r"t\.txt: not the published layout"):
-        lines.find("a")
-    with open_table_beside(path, "ID", "x") as rows, pytest.raises(SourceError, match=r"t\.txt: no column `ID`"):
-        rows.find("a")
+    with pytest.raises(SourceError, match=r"t\.txt: not the published layout"):
+        lines_beside(path).find("a")
+    with pytest.raises(SourceError, match=r"t\.txt: no column `ID`"):
+        table_beside(path, "ID", "x").find("a")

@@ -23,19 +23,21 @@ Known irregularities of the published files, which the miniature reproduces:
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Content, Record, Unusable, find_image, keep, list_absent, represent, take_text
-from openmedq.datasets.readers import warn_absent
-from openmedq.datasets.vqa_med_2019.places import Place, find_places, open_place
+from openmedq.datasets.readers import Place, find_below, find_files_below, find_places, use_first, warn_absent
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.texts import decode_text
+from openmedq.storage.archives import MemberPath, open_inner
+from openmedq.storage.lookup import ArchivedImages, ChainedImages, FolderImages, ImageLookup, open_spare
+from openmedq.storage.texts import open_text
 
 _URL = "https://zenodo.org/records/10499039/files"
 _TRAINING, _VALIDATION, _TEST = "ImageClef-2019-VQA-Med-Training", "ImageClef-2019-VQA-Med-Validation", "VQAMed2019Test"
@@ -71,6 +73,13 @@ class Split(NamedTuple):
     images: tuple[str, ...]
     suffix: str = ""
 
+    @property
+    def siblings(self) -> dict[str, str]:
+        """Further files with the split's questions: name -> category, "" for all categories."""
+        if not self.suffix:
+            return {QUESTIONS: ""}
+        return {f"{stem}_{self.suffix}.txt": category for category, stem in CATEGORIES.items()}
+
 
 _PAIR = ("image_id", "question", "answer")
 _REFERENCE = ("image_id", "category", "question", "answer")
@@ -84,32 +93,41 @@ CATEGORIES = {"modality": "C1_Modality", "plane": "C2_Plane", "organ": "C3_Organ
 _Question = tuple[str, str]  # image, question
 _OPTIONAL = re.compile(r"\s*\([^()]*\)")
 
-_log = logging.getLogger(__name__)
-
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no split is present or a file is damaged."""
-    absent = []
-    for split in SPLITS:
-        paths = find_places(raw, split.text, f"{split.folder}.zip")
-        for other in paths[1:]:
-            _log.info("%s: its questions are not read, because %s is the same split", other, paths[0])
-        if not paths:
-            absent.append(split)
-        for path in paths[:1]:
-            with open_place(path, split.images, paths[1:]) as place:
-                yield from _read_split(raw, place, split)
-    if len(absent) == len(SPLITS):
+    texts = {split: find_places(raw, split.text, *split.siblings) for split in SPLITS}
+    if not any(split.text in found for split, found in texts.items()):
         raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected the files of {card.homepage}")
-    for split in absent:
-        warn_absent(card.id, split.text, split.name)
+    for split, found in texts.items():
+        if split.text in found:
+            with _open_images(raw, split) as images:
+                yield from _read_split(raw, split, found, images)
+        else:
+            warn_absent(card.id, split.text, split.name)
 
 
-def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Rejected]:
-    name, data = split.text, place.read(split.text)
-    if data is None:
-        raise SourceError(f"{place.path}: the archive has no `{split.text}`; download it again from {card.homepage}")
-    categories = _read_categories(place, split)
+@contextmanager
+def _open_images(raw: Path, split: Split) -> Iterator[ImageLookup]:
+    """Open the images of a split: unpacked ones, then those in archives, which are opened when they are needed."""
+    folders = find_below(raw, *(f"{name}/" for name in split.images))
+    names = (*(f"{name}.zip" for name in split.images), f"{split.folder}.zip")
+    archives = [use_first(paths) for name in names if (paths := find_files_below(raw, name))]
+    with ExitStack() as stack:
+
+        def open_packed(path: Path) -> ImageLookup:
+            members = stack.enter_context(open_spare(path))
+            if members is None:
+                return ChainedImages()
+            inner = [stack.enter_context(open_inner(members, name)) for name in members.names if name.endswith(".zip")]
+            return ChainedImages(map(ArchivedImages, (members, *inner)))
+
+        where = f"in {', '.join(path.name for path in (*folders, *archives))}"
+        yield ChainedImages(map(FolderImages, folders), [partial(open_packed, path) for path in archives], where)
+
+
+def _read_split(raw: Path, split: Split, texts: dict[str, Place], images: ImageLookup) -> Iterator[Sample | Rejected]:
+    categories = _read_categories(split, texts)
     present: set[_Question] = set()
 
     def identify(number: str, record: Record) -> tuple[str, str]:
@@ -121,7 +139,7 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
         question = take_text(record, "question", empty=Reason.QUESTION_EMPTY)
         answer, *alternatives = [take_text(record, "answer", empty=Reason.ANSWER_EMPTY)]
         category = categories.get((image_id, question), "")
-        if name == REFERENCES:
+        if split.text == REFERENCES:
             answer, *alternatives = _list_accepted(answer)
             category = take_text(record, "category").lower()
             if category not in CATEGORIES:
@@ -129,57 +147,45 @@ def _read_split(raw: Path, place: Place, split: Split) -> Iterator[Sample | Reje
         answer_type = "closed" if answer.lower() in ("yes", "no") else "open"
         return {
             "turns": (Turn(question, answer, alternatives=tuple(alternatives)),),
-            "images": (find_image(place.images, f"{image_id}.jpg"),),
+            "images": (find_image(images, f"{image_id}.jpg"),),
             "attributes": keep(answer_type=answer_type, category=category, image_id=image_id),
         }
 
-    yield from represent(
-        card,
-        _parse(data, split.fields),
-        unit=f"{name} line" if place.members else "line",
-        raw=raw,
-        path=place.locate(name),
-        identify=identify,
-        build=build,
-    )
-    sibling = "QAPairsByCategory" if split.suffix else QUESTIONS
-    known = categories if split.suffix else _read_questions(place)
-    numbers = (f"{split.name}-absent-{number}" for number in range(1, 1 + len(known.keys() - present)))
-    yield from list_absent(
-        card, numbers, split=split.name, raw=raw, path=place.locate(name), sibling=sibling, unit=sibling
-    )
+    place = texts[split.text]
+    path = place.archive if isinstance(place, MemberPath) else place
+    unit = f"{split.text} line" if isinstance(place, MemberPath) else "line"
+    records = _parse(place, split.fields)
+    yield from represent(card, records, unit=unit, raw=raw, path=path, identify=identify, build=build)
+    num_absent = len(categories.keys() - present)
+    names = (f"{split.name}-absent-{number}" for number in range(1, 1 + num_absent))
+    sibling = QUESTIONS if split.text == REFERENCES else "QAPairsByCategory"
+    yield from list_absent(card, names, split=split.name, raw=raw, path=path, sibling=sibling, unit=sibling)
 
 
-def _parse(data: bytes, fields: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
+def _parse(place: Place, fields: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str] | Unusable]]:
     """The fields of each line, with its number. Blank lines are skipped. The last field may contain `|`."""
-    lines = decode_text(data).split("\n")  # a single carriage return does not end a line
-    for number, line in enumerate(lines, start=1):
-        values = line.split("|", len(fields) - 1)
-        if len(values) == len(fields):
-            yield str(number), dict(zip(fields, values, strict=True))
-        elif line.strip():
-            problem = f"the line has {len(values)} fields, not {len(fields)}"
-            is_cut = number == len(lines) and len(values) < len(fields)
-            yield str(number), Unusable(Reason.FILE_TRUNCATED if is_cut else Reason.FIELD_MISSING, problem)
+    with open_text(place, newline="\n") as lines:  # a single carriage return does not end a line
+        for number, line in enumerate(lines, start=1):
+            values = line.rstrip("\n").split("|", len(fields) - 1)
+            if len(values) == len(fields):
+                yield str(number), dict(zip(fields, values, strict=True))
+            elif line.strip():
+                is_cut = not line.endswith("\n") and len(values) < len(fields)
+                problem = f"the line has {len(values)} fields, not {len(fields)}"
+                yield str(number), Unusable(Reason.FILE_TRUNCATED if is_cut else Reason.FIELD_MISSING, problem)
 
 
 def _to_question(record: Record) -> _Question:
     return record["image_id"].strip(), record["question"].strip()
 
 
-def _read_questions(place: Place) -> dict[_Question, str]:
-    """The questions in the file that has the test questions without answers."""
-    rows = _parse(place.read(QUESTIONS) or b"", ("image_id", "question"))
-    return {_to_question(record): "" for _, record in rows if isinstance(record, dict)}
-
-
-def _read_categories(place: Place, split: Split) -> dict[_Question, str]:
-    """The category of each image and question, at most 12,792. Empty if the files are absent."""
-    categories = {}
-    for category, stem in CATEGORIES.items() if split.suffix else ():
-        for _, record in _parse(place.read(f"QAPairsByCategory/{stem}_{split.suffix}.txt") or b"", _PAIR):
-            if isinstance(record, dict):
-                categories[_to_question(record)] = category
+def _read_categories(split: Split, texts: dict[str, Place]) -> dict[_Question, str]:
+    """The category of each image and question in the sibling files, at most 12,792; "" in the test split."""
+    categories: dict[_Question, str] = {}
+    for name, category in split.siblings.items():
+        if name in texts:
+            rows = _parse(texts[name], _PAIR if category else _PAIR[:2])
+            categories |= {_to_question(record): category for _, record in rows if isinstance(record, dict)}
     return categories
 
 

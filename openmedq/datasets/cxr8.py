@@ -8,7 +8,7 @@ https://nihcc.app.box.com/v/ChestXray-NIHCC:
 - `images_001.tar.gz` to `images_012.tar.gz`, read in place; or unpacked in `images/`, in Kaggle's
   `images_001/images/` and so on, or beside the table. Hugging Face has zips. Archives may be in `images/`.
 
-These files may be up to two folders deeper. Images are yielded in the order of the archives (see `cxr8/images.py`).
+These files may be up to two folders deeper. Rows come in the order of the images, see `readers/joined_images.py`.
 Images in neither list, or all images if there are no lists, get the split `unlisted`, which transfer does not use.
 `BBox_List_2017.csv` (boxes of 984 findings) is not read.
 
@@ -22,13 +22,11 @@ Images in neither list, or all images if there are no lists, get the split `unli
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.cxr8.images import join_images, take_image
 from openmedq.datasets.fields import (
     Content,
     Record,
@@ -39,11 +37,12 @@ from openmedq.datasets.fields import (
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_file, warn_absent
+from openmedq.datasets.readers import ARCHIVE_SUFFIXES, find_files_below, use_first, warn_absent
+from openmedq.datasets.readers.joined_images import join_images, take_image
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
-from openmedq.storage.folders import walk
+from openmedq.storage.folders import find_all, walk
 
 HOMEPAGE = "https://nihcc.app.box.com/v/ChestXray-NIHCC"
 _DOWNLOAD = "https://nihcc.app.box.com/index.php?rm=box_download_shared_file&vanity_name=ChestXray-NIHCC"
@@ -123,17 +122,20 @@ _ATTRIBUTES = {
 }
 _FILE_NAME = re.compile(r"[\w-][\w.-]*")
 
-_log = logging.getLogger(__name__)
-
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the images; SourceError if the table is absent, or a list or an archive is damaged."""
-    table = _find_table(raw)
+    tables = find_files_below(raw, TABLE, OLD_TABLE)
+    if not tables:
+        raise SourceError(f"{raw}: no `{TABLE}`; expected it there, as published at {HOMEPAGE}")
+    table = use_first(tables)
     splits = _read_lists(table.parent)
     seen: dict[str, str] = {}
     yield from represent(
         card,
-        join_images(stream_table(table, _NEEDED), "Image Index", table.parent, "images"),
+        join_images(
+            stream_table(table, _NEEDED), "Image Index", _list_images(table.parent), _list_archives(table.parent)
+        ),
         unit="line",
         raw=raw,
         path=table,
@@ -173,22 +175,23 @@ def _build(record: Record, split: str) -> Content:
     }
 
 
-def _find_table(raw: Path) -> Path:
-    for folder, _, files in walk(raw, 2):
-        table, old = (folder / name if name in files else None for name in (TABLE, OLD_TABLE))
-        if table and old:
-            _log.info("%s: not read: %s is used", old, TABLE)
-        if found := table or old:
-            return found
-    raise SourceError(f"{raw}: no `{TABLE}`; expected it there, as published at {HOMEPAGE}")
+def _list_images(folder: Path) -> Iterator[Path]:
+    for place in find_all(folder, "images*/"):
+        yield from (inner / name for inner, _, files in walk(place) for name in sorted(files) if name.endswith(".png"))
+    yield from find_all(folder, "*.png")
+
+
+def _list_archives(folder: Path) -> list[Path]:
+    paths = [path for pattern in ("images*", "images/images*") for path in find_all(folder, pattern)]
+    return sorted(path for path in paths if path.is_file() and path.name.lower().endswith(ARCHIVE_SUFFIXES))
 
 
 def _read_lists(folder: Path) -> dict[str, str]:
     """Return the split of each image name; a name in both lists gets the test split."""
     splits: dict[str, str] = {}
     for split, name in LISTS.items():
-        path = find_file(folder, name)
-        if path is None:
+        path = folder / name
+        if not path.is_file():
             warn_absent(card.id, name, split)  # its images get the split `unlisted`
             continue
         names = [PurePosixPath(line.strip()).name for _, line in stream_lines(path)]

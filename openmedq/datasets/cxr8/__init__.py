@@ -1,1 +1,0 @@
-"""CXR8: the reader and the images of its archives."""
