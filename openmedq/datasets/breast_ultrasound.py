@@ -87,26 +87,25 @@ class _Found(NamedTuple):
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the images class by class; SourceError if there is no folder of a class, or the zip is damaged."""
     files = list_files(raw)
-    homes = dict.fromkeys(path.parent.parent for path in sorted(files, key=lambda path: (len(path.parts), path)))
-    unpacked = {home: found for home in homes if (found := _find(home, _list(home, files)))}
+    names: dict[Path, list[str]] = {}  # by the folder that contains those of the classes
+    for path in sorted(files, key=lambda path: (len(path.parts), path)):
+        names.setdefault(path.parent.parent, []).append(f"{path.parent.name}/{path.name}")
+    unpacked = {home: found for home, inner in names.items() if (found := _find(home, inner))}
     with ExitStack() as stack:
         packed: list[_Found] = []
-        for archive in files:
-            if archive.suffix == ".zip" and packed:
+        for archive in (path for path in files if path.suffix == ".zip"):
+            if packed:
                 _log.info("%s: not read: another archive is used", archive)
-            elif archive.suffix == ".zip":
-                members = stack.enter_context((open_spare if unpacked else open_members)(archive))
-                packed = _find(members, members.names) if members else []
+                continue
+            members = stack.enter_context((open_spare if unpacked else open_members)(archive))
+            packed = _find(members, members.names) if members else []
         if not unpacked and not packed:
             expected = f"`{FOLDER}/{{{','.join(CLASSES)}}}`; expected them there, or in a zip"
             raise SourceError(f"{raw}: no images in {expected}")
         found = packed + (unpacked[use_first(list(unpacked))] if unpacked else [])
-        records = _group(raw, {f"{each.label}/{PurePosixPath(each.name).name}": each for each in found}.values())
+        by_name = {f"{each.label}/{PurePosixPath(each.name).name}": each for each in found}  # unpacked before packed
+        records = _group(raw, by_name.values())
         yield from represent(card, records, raw=raw, path=raw / FOLDER, identify=_identify, build=_build, seen={})
-
-
-def _list(home: Path, files: Iterable[Path]) -> list[str]:
-    return [f"{path.parent.name}/{path.name}" for path in files if path.parent.parent == home]
 
 
 def _find(place: Path | Members, names: Iterable[str]) -> list[_Found]:

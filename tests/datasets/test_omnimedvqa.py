@@ -1,39 +1,15 @@
-import json
-from pathlib import Path
+"""OmniMedVQA: loose answers, options that are nothing, images of users, lists beside archives."""
+
+import shutil
 from typing import Any
 
 import pytest
 
 from openmedq.datasets.omnimedvqa import ARCHIVE, read
-from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
-from tests.datasets.conftest import FolderOf
-from tests.datasets.records import ChangedOf
-from tests.storage.archiving import write_zip
-
-RECORD = {
-    "dataset": "ACRIMA",
-    "question_id": "ACRIMA_0000",
-    "question_type": "Modality Recognition",
-    "question": " What imaging technique was used? ",
-    "gt_answer": "Fundus imaging",
-    "image_path": "Images/ACRIMA/Im553_g_ACRIMA.png",
-    "option_A": "CT",
-    "option_B": "Fundus imaging ",
-    "option_C": "MRI",
-    "modality_type": "Fundus Photography",
-}
-PICTURES = {f"Images/{name}": b"no picture: readers do not look" for name in ("ACRIMA/Im553_g_ACRIMA.png", "B/1.png")}
-
-
-def write(raw: Path, lists: dict[str, Any], pictures: dict[str, bytes] = PICTURES, top: str = "OmniMedVQA/") -> Path:
-    raw.mkdir(exist_ok=True)
-    files = {
-        f"QA_information/{name}.json": records if isinstance(records, bytes) else json.dumps(records).encode()
-        for name, records in lists.items()
-    }
-    write_zip(raw / ARCHIVE, {f"{top}{name}": data for name, data in (files | pictures).items()})
-    return raw
+from tests.datasets import faults
+from tests.datasets.conftest import FolderOf, samples
+from tests.datasets.records import RECORDS, ChangedOf, rewrite
 
 
 @pytest.mark.parametrize(
@@ -65,18 +41,6 @@ def test_options_that_are_nothing_are_left_out_and_the_modality_has_two_names(ch
     assert row.attributes["modality_type"] == "CT(Computed Tomography)"
 
 
-def test_ids_repeat_within_a_file_but_not_across(tmp_path: Path) -> None:
-    lists = {"Open-access/A": [RECORD, RECORD], "Open-access/B C": [RECORD], "Restricted-access/A B": [RECORD | {}]}
-    rows = list(read(write(tmp_path, lists)))
-    assert [(row.id, row.split) for row in rows if isinstance(row, Sample)] == [
-        ("omnimedvqa/A/ACRIMA_0000", "open_access"),
-        ("omnimedvqa/B C/ACRIMA_0000", "open_access"),
-        ("omnimedvqa/A B/ACRIMA_0000", "restricted_access"),
-    ]
-    (repeated,) = (row for row in rows if isinstance(row, Rejected))
-    assert repeated.reason is Reason.ID_REPEATED
-
-
 def test_restricted_pictures_are_the_users_to_supply(copy_of: FolderOf) -> None:
     raw = copy_of("omnimedvqa")
     absent = [row for row in read(raw) if isinstance(row, Rejected)]
@@ -91,29 +55,20 @@ def test_restricted_pictures_are_the_users_to_supply(copy_of: FolderOf) -> None:
     assert {row.images[0].image_id for row in supplied} == {f"Images/3D Modality/Im00{number}.png" for number in (0, 1)}
 
 
-def test_lists_beside_an_archive_of_pictures_alone_are_read(tmp_path: Path) -> None:
-    write(tmp_path, {})
-    path = tmp_path / "QA_information/Open-access/A.json"
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps([RECORD]))
-    (row,) = read(tmp_path)
-    assert row.images[0].data == b"no picture: readers do not look"
+def test_lists_beside_an_archive_of_images_alone_are_read(copy_of: FolderOf) -> None:
+    raw = copy_of("omnimedvqa")
+    expected = [row.id for row in read(raw)]
+    members = faults.members_of(raw / ARCHIVE)
+    faults.unpack(raw, 1)
+    faults.pack(raw / ARCHIVE, {name: data for name, data in members.items() if name.endswith(".png")})
+    shutil.rmtree(raw / "OmniMedVQA/Images")
+    assert [row.id for row in read(raw)] == expected
 
 
-def test_a_list_that_is_odd_costs_its_own_records(tmp_path: Path) -> None:
-    odd = [{"Question": 1}, {"Question": 2}]
-    rows = list(read(write(tmp_path, {"Open-access/A": odd, "Open-access/B": [], "Open-access/C": [RECORD, 7]})))
-    assert [isinstance(row, Sample) for row in rows] == [False, False, True, False]
-    assert len({row.id for row in rows}) == 4
-
-
-@pytest.mark.parametrize("content", [{}, {"a": 1}, [], [1, 2], None, "text", [{"question_id": 1}, {"question_id": 2}]])
-def test_another_layout_is_one_line(tmp_path: Path, content: Any) -> None:
-    with pytest.raises(SourceError, match=r"OmniMedVQA\.zip") as error:
-        list(read(write(tmp_path, {"Open-access/A": content})))
-    assert "\n" not in str(error.value)
-
-
-def test_without_lists_nothing_is_read(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"no `QA_information/Open-access/<Dataset>\.json`"):
-        next(read(write(tmp_path, {"Elsewhere/A": [RECORD]})))
+def test_a_list_that_is_odd_costs_its_own_records(copy_of: FolderOf) -> None:
+    raw = copy_of("omnimedvqa")
+    num_rows = len(samples(read(raw)))
+    rewrite(raw, RECORDS["omnimedvqa"], lambda _: [{"Question": 1}, 7])
+    rows = list(read(raw))
+    assert len(samples(rows)) == num_rows - 48
+    assert len({row.id for row in rows}) == len(rows)

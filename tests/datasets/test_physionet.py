@@ -66,15 +66,10 @@ def test_pictures_and_tables_have_their_digests_in_any_order(tmp_path: Path, ste
         assert file.sha256 == expected
 
 
-def test_digests_are_understood_in_both_styles(tmp_path: Path) -> None:
-    names = [name(number) for number in range(4)]
-    write_listing(tmp_path, names, [names[0], f" {names[1]}", f"*{names[2]}", f" *{names[3]}"])
-    assert [file.sha256 is not None for file in list_files(tmp_path, URL, ())] == [True] * 4
-
-
 def test_pictures_without_a_digest_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     names = [name(number) for number in range(5)]
-    assert len(list(list_files(write_listing(tmp_path, names, names), URL, ()))) == 5
+    styles = [*names[:2], f" {names[2]}", f"*{names[3]}", f" *{names[4]}"]  # of sha256sum
+    assert len(list(list_files(write_listing(tmp_path, names, styles), URL, ()))) == 5
     assert not caplog.messages
     assert len(list(list_files(write_listing(tmp_path, names, names[2:]), URL, ()))) == 5
     sums = tmp_path / "SHA256SUMS.txt"
@@ -85,14 +80,9 @@ def test_pictures_without_a_digest_are_counted(tmp_path: Path, caplog: pytest.Lo
     "line",
     [
         "files/p10/p10000000/s50000000/../../p10000001/s1/a.jpg",
-        "../files/p10/p10000000/s50000000/a.jpg",
         "/files/p10/p10000000/s50000000/a.jpg",
         "files/p10/p11000000/s50000000/a.jpg",
-        "files/p10/p10000000/s50000000/a.dcm",
-        "files/p10/p10000000/s50000000/a b.jpg",
         "files/p10/p10000000/s50000000/\u0661.jpg",
-        "files/p10/p10000000/s50000000/a.jpg\0",
-        "<html>p10000000",
         name(0),  # again
     ],
 )
@@ -104,13 +94,10 @@ def test_a_line_that_is_no_picture_is_refused_and_not_shown(tmp_path: Path, line
     assert "p10000000" not in str(error.value)
 
 
-@pytest.mark.parametrize("line", ["", "0" * 64, "0" * 63 + f" {name(0)}", "g" * 64 + f" {name(0)}", "p10000000"])
+@pytest.mark.parametrize("line", ["0" * 64, "0" * 63 + f" {name(0)}", "g" * 64 + f" {name(0)}", "p10000000"])
 def test_a_damaged_digest_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
     write_listing(tmp_path, [name(0)], [])
     (tmp_path / "SHA256SUMS.txt").write_text(f"{line}\n", encoding="utf-8")
-    if not line:
-        assert [file.sha256 for file in list_files(tmp_path, URL, ())] == [None]
-        return
     with pytest.raises(SourceError, match=r"SHA256SUMS\.txt: line 1: expected a sha256, a space and a path") as error:
         list(list_files(tmp_path, URL, ()))
     assert "p10000000" not in str(error.value)

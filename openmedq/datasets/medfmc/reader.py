@@ -188,8 +188,8 @@ def _find_lists(raw: Path, card: Card, layout: Layout) -> dict[str, Path]:
     """Find the lists to read by split, all in one folder, because versions of the lists split differently."""
     found: dict[Path, dict[str, Path]] = {}
     for folder, _, files in walk(raw, 4):
-        if folder == raw or folder.name in (layout.task, card.title):
-            lists = {split: folder / f"{split}.txt" for split in SPLITS if f"{split}.txt" in files}
-            found |= {folder: lists} if lists else {}
+        lists = {split: folder / f"{split}.txt" for split in SPLITS if f"{split}.txt" in files}
+        if lists and (folder == raw or folder.name in (layout.task, card.title)):
+            found[folder] = lists
     # The published folder first.
     return found[use_first(sorted(found, key=lambda folder: "data_backup" not in folder.parts))] if found else {}
