@@ -31,9 +31,7 @@ def test_an_id_is_its_own_spelling(name: str) -> None:
     ("words", "name"),
     [
         ("CC\u00a0BY\u2011NC\u20114.0", "CC-BY-NC-4.0"),
-        ("CC BY-ND-NC 1.0", "CC-BY-NC-ND-1.0"),
         ("CC-BY v4", "CC-BY-4.0"),
-        ("CC BY 3.0 IGO", "CC-BY-3.0-IGO"),
         ("CC BY / CC BY-NC", "CC-BY-NC"),
         (
             "Creative Commons Attribution-NonCommercial-ShareAlike 4.0 International (CC BY-NC-SA 4.0)",
@@ -44,11 +42,9 @@ def test_an_id_is_its_own_spelling(name: str) -> None:
         ("https://creativecommons.org/licenses/by/3.0/us/legalcode", "CC-BY-3.0-US"),
         ("https://creativecommons.org/publicdomain/zero/1.0/deed.en", "CC0-1.0"),
         ("CC0", "CC0-1.0"),
-        ("CC0 1.0 Universal", "CC0-1.0"),
         ("Public Domain", "LicenseRef-Public-Domain"),
         ("The MIT License", "MIT"),
         ("Apache License, Version 2.0", "Apache-2.0"),
-        ("BSD 3-Clause License", "BSD-3-Clause"),
         ("PhysioNet Credentialed Health Data License 1.5.0", "PhysioNet-Credentialed-1.5.0"),
         ("NO-CC CODE", NO_CC),
     ],
@@ -76,16 +72,12 @@ def test_what_is_no_licence_is_unknown(words: str) -> None:
 @pytest.mark.parametrize(
     ("name", "is_commercial", "is_redistributable"),
     [
-        ("CC0-1.0", True, True),
         ("CC-BY-4.0", True, True),
         ("CC-BY-SA", True, True),
         ("CC-BY-ND-4.0", True, False),
         ("CC-BY-NC-4.0", False, True),
-        ("CC-BY-NC-SA-4.0", False, True),
         ("CC-BY-NC-ND-4.0", False, False),
         ("MIT", True, True),
-        ("Apache-2.0", True, True),
-        ("LicenseRef-NIH-ChestXray", True, True),
         ("PhysioNet-Credentialed-1.5.0", False, False),
         ("LicenseRef-LLaMA-1", False, False),
     ],

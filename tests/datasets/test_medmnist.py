@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import tracemalloc
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -126,15 +125,10 @@ def test_a_label_that_is_no_class_is_rejected(tmp_path: Path) -> None:
     [
         {"test_images": None},
         {"train_labels": None},
-        {"val_images": np.zeros((4, 28, 28))},
         {"val_images": np.zeros((4, 32, 32), np.uint8)},
-        {"val_images": np.zeros((4, 28, 64), np.uint8)},
         {"val_images": np.zeros((4, 28, 28, 3), np.uint8)},
         {"val_images": np.zeros((5, 28, 28), np.uint8)},
-        {"val_images": np.uint8(3)},
-        {"val_labels": np.zeros(4, np.uint8)},
         {"val_labels": np.zeros((4, 2), np.uint8)},
-        {"val_labels": np.zeros((5, 1), np.uint8)},
         {"val_labels": np.zeros((4, 1))},
         {"val_labels": np.array([[None]] * 4, dtype=object)},
         {"train_images": np.asfortranarray(np.arange(4 * 784, dtype=np.uint8).reshape(4, 28, 28))},
@@ -171,25 +165,6 @@ def test_a_lying_array_is_one_line(tmp_path: Path, name: str, data: bytes) -> No
     with pytest.raises(SourceError, match="not a plain array") as error:
         read(tmp_path)
     assert "\n" not in str(error.value)
-
-
-def test_labels_that_go_on_beyond_their_stated_size_are_not_taken_in(tmp_path: Path) -> None:
-    write(tmp_path, train_labels=None)
-    buffer = io.BytesIO()
-    np.save(buffer, np.zeros((10_000, 1), np.uint8))
-    data = buffer.getvalue()
-    with zipfile.ZipFile(tmp_path / FILE, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("train_labels.npy", data + bytes(50 * 2**20))
-    whole = bytearray((tmp_path / FILE).read_bytes())
-    for place in (whole.rindex(b"PK\x03\x04") + 22, whole.rindex(b"PK\x01\x02") + 24):
-        whole[place : place + 4] = len(data).to_bytes(4, "little")
-    (tmp_path / FILE).write_bytes(whole)
-    tracemalloc.start()
-    with pytest.raises(SourceError, match="not a plain array"):
-        read(tmp_path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 10 * 2**20
 
 
 def test_a_flipped_byte_is_one_line(tmp_path: Path) -> None:

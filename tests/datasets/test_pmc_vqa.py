@@ -60,6 +60,7 @@ def test_the_label_decides_which_option_is_the_answer(changed: ChangedOf) -> Non
 
 def test_the_answer_may_be_misspelled_and_one_of_its_columns_absent(copy_of: FolderOf) -> None:
     raw = copy_of("pmc_vqa")
+    rewrite(raw, "train.csv", list)
     expected = [row.turns for row in samples(read(raw))]
 
     def rename(name: str, other: str) -> None:

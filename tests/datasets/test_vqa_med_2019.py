@@ -85,14 +85,6 @@ def unpack_inner(raw: Path) -> None:
     packed.unlink()
 
 
-def without_an_inner_archive(raw: Path) -> None:
-    unpack_inner(raw)
-    with zipfile.ZipFile(raw / f"{TEST}.zip", "w") as archive:
-        for path in sorted((raw / TEST).rglob("*.*")):
-            archive.write(path, path.relative_to(raw).as_posix())
-    shutil.rmtree(raw / TEST)
-
-
 def all_in_one_folder(raw: Path) -> None:
     unpack(raw)
     for folder in (TRAINING, VALIDATION, TEST):
@@ -103,14 +95,7 @@ def all_in_one_folder(raw: Path) -> None:
         path.rename(raw / path.name)
 
 
-@pytest.mark.parametrize(
-    "lay_out",
-    [
-        unpack_inner,
-        without_an_inner_archive,
-        all_in_one_folder,
-    ],
-)
+@pytest.mark.parametrize("lay_out", [unpack_inner, all_in_one_folder])
 def test_other_places_of_the_files_are_read(copy_of: FolderOf, lay_out: Callable[[Path], None]) -> None:
     def summarize(raw: Path) -> list[Any]:
         rows = [row for row in read(raw) if isinstance(row, Sample)]
