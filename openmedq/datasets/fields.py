@@ -82,12 +82,6 @@ def join_texts(texts: Iterable[str]) -> str:
     return "; ".join(filter(None, map(str.strip, texts)))
 
 
-def make_sample(card: Card, sample_id: str, split: str, provenance: Provenance, **content: Any) -> Sample:
-    """Build a sample with the task, modality and licence of the card, unless `content` has them."""
-    defaults: Content = {"task": card.task, "modality": card.modality, "licence": card.licence}
-    return Sample(sample_id, card.id, split, provenance=provenance, **(defaults | content))
-
-
 def represent(
     card: Card,
     records: Iterable[tuple[str | Provenance, Any]],
@@ -112,7 +106,7 @@ def represent(
         raw: Folder that provenance paths are relative to.
         path: The file, below `raw`.
         identify: Maps key and record to the record's id and split.
-        build: Maps record and split to the content of the sample.
+        build: Maps record and split to the content of the sample; task, modality and licence may be the card's.
         unit: What the key counts, for the provenance: "line", "PubMed id".
         seen: Split by id, for all ids so far; updated. None if ids cannot repeat.
         is_keyed: `identify` needs only the key, so that a record that was not parsed gets its id too.
@@ -121,6 +115,7 @@ def represent(
         SourceError: The file has no record, or all records lack the same field.
     """
     file = path.relative_to(raw).as_posix()
+    defaults: Content = {"task": card.task, "modality": card.modality, "licence": card.licence}
     num_records = num_objects = 0
     missing: set[str] = set()
     is_any_other = False
@@ -144,7 +139,7 @@ def represent(
                     raise Unusable(Reason.ID_REPEATED, f"an earlier record has the id {record_id} too")
                 seen[record_id] = split
             sample_id = f"{card.id}/{record_id}"
-            sample = make_sample(card, sample_id, split, provenance, **build(record, split))
+            sample = Sample(sample_id, card.id, split, provenance=provenance, **(defaults | build(record, split)))
         except (Unusable, ArchiveError) as problem:
             reason = problem.reason if isinstance(problem, Unusable) else Reason.IMAGE_UNREADABLE
             yield Rejected(sample_id, card.id, split, reason, to_line(str(problem)), provenance)

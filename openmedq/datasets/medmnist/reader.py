@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 from PIL import Image as PixelImage
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.fields import make_sample
+from openmedq.datasets.fields import Content, Record, Unusable, represent
 from openmedq.datasets.readers import find_files_below, use_first
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
@@ -110,12 +111,14 @@ def make_reader(card: Card, official_md5s: Mapping[str, str], num_channels: int)
         with open_members(path) as members:  # refuses a damaged or unsafe archive
             is_generated = f"{GENERATED}.npy" in members.names
         _check_md5(path, card, official_md5s, is_generated=is_generated, is_allowed=allow_unofficial)
-        with zipfile.ZipFile(path) as archive:
-            for split in SPLITS:
-                labels = _read_labels(path, archive, split)
-                images = _stream_images(path, archive, split, len(labels), num_channels)
-                for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
-                    yield _represent(card, path.relative_to(raw).as_posix(), split, index, pixels, int(label))
+        yield from represent(
+            card,
+            _stream(path, path.relative_to(raw).as_posix(), num_channels),
+            raw=raw,
+            path=path,
+            identify=lambda _, record: (record["name"], record["split"]),
+            build=partial(_build, card),
+        )
 
     return read
 
@@ -138,23 +141,25 @@ def _check_md5(
     _log.info("%s: read anyway; scores on it are not comparable", problem)
 
 
-def _represent(
-    card: Card, file: str, split: str, index: int, pixels: NDArray[np.uint8], label: int
-) -> Sample | Rejected:
-    name = f"{split}-{index}"
-    sample_id, provenance = f"{card.id}/{name}", Provenance(file, f"{split} row {index}")
+def _stream(path: Path, file: str, num_channels: int) -> Iterator[tuple[Provenance, Record]]:
+    with zipfile.ZipFile(path) as archive:
+        for split in SPLITS:
+            labels = _read_labels(path, archive, split)
+            images = _stream_images(path, archive, split, len(labels), num_channels)
+            for index, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+                record = {"name": f"{split}-{index}", "split": split, "pixels": pixels, "label": label}
+                yield Provenance(file, f"{split} row {index}"), record
+
+
+def _build(card: Card, record: Record, _: str) -> Content:
+    label = record["label"]
     if not 0 <= label < len(card.classes):
-        detail = f"label {label} is not a class"
-        return Rejected(sample_id, card.id, split, Reason.ANSWER_NOT_AN_OPTION, detail, provenance)
-    return make_sample(
-        card,
-        sample_id,
-        split,
-        provenance,
-        turns=(Turn("", card.classes[label]),),
-        images=(Image(name, data=_encode_png(pixels)),),
-        labels=(card.classes[label],),
-    )
+        raise Unusable(Reason.ANSWER_NOT_AN_OPTION, f"label {label} is not a class")
+    return {
+        "turns": (Turn("", card.classes[label]),),
+        "images": (Image(record["name"], data=_encode_png(record["pixels"])),),
+        "labels": (card.classes[label],),
+    }
 
 
 def _encode_png(pixels: NDArray[np.uint8]) -> bytes:
