@@ -14,7 +14,9 @@ from typing import Any
 from openmedq.datasets.card import Card
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample
+from openmedq.storage import unexpected
 from openmedq.storage.lookup import ImageLookup
+from openmedq.storage.texts import decode_text
 
 Record = Mapping[str, Any]
 Content = dict[str, Any]  # fields of a Sample: turns, images, attributes ...
@@ -62,6 +64,16 @@ def take_texts(record: Record, name: str) -> list[str]:
 def take_optional_texts(record: Record, name: str) -> list[str]:
     """Return a field that is a list of texts; empty if it is not a list."""
     return take_texts(record, name) if isinstance(record.get(name), list) else []
+
+
+def decode_file(data: bytes, what: str) -> str:
+    """Return the text of a record's own file; Unusable if it is not UTF-8, or not the published file."""
+    if found := unexpected.describe(data):
+        raise Unusable(Reason.FIELD_MISSING, f"{what} is {found[0]}; {found[1]}")
+    text = decode_text(data)
+    if any("\udc00" <= character <= "\udfff" for character in text):
+        raise Unusable(Reason.NOT_UTF8, f"{what} is not UTF-8")
+    return text
 
 
 def find_image(images: ImageLookup, *names: str) -> Image:

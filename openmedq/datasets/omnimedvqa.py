@@ -97,7 +97,8 @@ class _List(NamedTuple):
 
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions; SourceError if there are none, or a list or the archive is damaged."""
-    archive = next(iter(find_files_below(raw, ARCHIVE)), None)
+    archives = find_files_below(raw, ARCHIVE)
+    archive = use_first(archives) if archives else None
     folders = [folder.parent for folder in find_below(raw, "QA_information/")]
     with open_members(archive) if archive else nullcontext() as members:
         copies = [_find_lists(archive, members.names)] if archive and members else []

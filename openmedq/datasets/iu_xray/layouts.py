@@ -12,15 +12,13 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
-from openmedq.datasets.fields import Unusable, to_line
+from openmedq.datasets.fields import Unusable, decode_file, to_line
 from openmedq.datasets.readers import ARCHIVE_SUFFIXES, find_below, find_files_below, use_first
 from openmedq.datasets.readers.tables import stream_table
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Provenance, Reason
-from openmedq.storage import unexpected
 from openmedq.storage.archives import open_members
 from openmedq.storage.folders import find_all
-from openmedq.storage.texts import decode_text
 
 MAX_REPORT_BYTES = 2**20  # the longest published one has 8,967
 
@@ -100,11 +98,7 @@ def _parse(data: bytes) -> ElementTree.Element:
     """Parse a report. A DOCTYPE, which could declare entities to expand or to fetch, is refused."""
     if len(data) > MAX_REPORT_BYTES:
         raise Unusable(Reason.FIELD_MISSING, f"the report has more than {MAX_REPORT_BYTES} bytes")
-    if found := unexpected.describe(data):
-        raise Unusable(Reason.FIELD_MISSING, f"the report is {found[0]}; {found[1]}")
-    text = decode_text(data)  # the declared encoding is ignored
-    if any("\udc00" <= character <= "\udfff" for character in text):
-        raise Unusable(Reason.NOT_UTF8, "the report is not UTF-8")
+    text = decode_file(data, "the report")  # the declared encoding is ignored
     if "<!DOCTYPE" in text:
         raise Unusable(Reason.FIELD_MISSING, "the report declares a DOCTYPE: refused")
     try:

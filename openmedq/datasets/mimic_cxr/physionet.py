@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from openmedq.datasets.card import File
-from openmedq.datasets.fields import Unusable
+from openmedq.datasets.fields import Unusable, decode_file
 from openmedq.datasets.readers import use_first
 from openmedq.datasets.readers.beside import Beside
 from openmedq.datasets.readers.tables import stream_lines, stream_table
@@ -25,7 +25,6 @@ from openmedq.schema import Reason
 from openmedq.storage import unexpected
 from openmedq.storage.archives import Members, open_members
 from openmedq.storage.folders import walk
-from openmedq.storage.texts import decode_text
 
 NUM_LEVELS = 7  # `raw` and six below, for wget and unzip: physionet.org/files/<project>/<version>/<archive>/files
 
@@ -163,12 +162,7 @@ class Texts:
             raise Unusable(Reason.FIELD_MISSING, "the study's report cannot be read") from None
         if data is None:
             raise Unusable(Reason.FIELD_MISSING, self._absent)
-        if found := unexpected.describe(data):
-            raise Unusable(Reason.FIELD_MISSING, f"the study's report is {found[0]}; {found[1]}")
-        text = decode_text(data)
-        if any("\udc00" <= character <= "\udfff" for character in text):
-            raise Unusable(Reason.NOT_UTF8, "the study's report is not UTF-8")
-        return text
+        return decode_file(data, "the study's report")
 
     def _read(self, name: str) -> bytes | None:
         member = self._members.find(name) if self._members else None
