@@ -10,12 +10,11 @@ import asyncio
 import hashlib
 import json
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 import aiohttp
 
@@ -26,8 +25,6 @@ from openmedq.fetch.addresses import plain
 from openmedq.fetch.client import CHUNK_BYTES, Client, RetryableError, retry
 
 MIN_BYTES_PER_S = 1_000  # mean over `execution.timeout_s`; a slower server counts as silent
-RESERVE_BYTES = 2**30  # of the disk that files of unknown size leave free
-RESERVE_CHECK_BYTES = 2**26  # of such a file, between two checks of the free space
 VALIDATORS = ("etag", "last_modified", "num_bytes")  # of a version; `num_bytes` is the size of the complete file
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
@@ -52,7 +49,6 @@ async def download_file(
     """
     state = _Download(client, file, temporary, advance)
     if temporary.is_file():
-        state.may_have_tag = True
         await asyncio.to_thread(state.read_partial)  # hashing 20 GB here would block all other downloads
     advance(state.num_bytes)
 
@@ -64,13 +60,9 @@ async def download_file(
     await retry(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.max_bytes)
     sha256 = state.hashes["sha256"].hexdigest()
     approve(sha256, state.num_bytes)
-    try:
-        temporary.replace(target)
-    except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.replace(target)
-    if state.may_have_tag:
-        state.tag.unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(target)
+    state.tag.unlink(missing_ok=True)
     return sha256, state.num_bytes
 
 
@@ -80,7 +72,6 @@ class _Download:
     def __init__(self, client: Client, file: File, temporary: Path, advance: Advance) -> None:
         self.client, self.file, self.temporary, self.advance = client, file, temporary, advance
         self.tag = Path(f"{temporary}.tag")
-        self.may_have_tag = False  # small files of known hash need no tag
         self.max_bytes = 0  # of all attempts: bytes that arrive again are no progress
         self.num_wrong = 0  # complete files of a wrong size or hash
         self._reset()
@@ -152,23 +143,19 @@ class _Download:
         """Write the body to the temporary path, up to the announced size; check it at each chunk."""
         file, timeout_s = self.file, self.client.execution.timeout_s
         since, before = time.monotonic(), self.num_bytes
-        with _open(self.temporary) as out:
+        self.temporary.parent.mkdir(parents=True, exist_ok=True)
+        with self.temporary.open("ab") as out:
             while chunk := await self.client.read_chunk(response):
                 if len(self.start) < checks.START_BYTES:  # before the size: "a web page" explains more
                     checks.check_start(file, response.headers.get("Content-Type", ""), self.start + chunk)
                 if not self.num_bytes:
                     checks.check_size(file, total)
-                    if len(chunk) != total or not checks.has_hash(file):
-                        self.tag.write_text(
-                            json.dumps({name: version.get(name) for name in VALIDATORS}), encoding="utf-8"
-                        )
-                        self.may_have_tag = True
+                    if len(chunk) != total or not checks.has_hash(file):  # small files of known hash need no tag
+                        self.tag.write_text(json.dumps(version), encoding="utf-8")
                 out.write(chunk)
                 self._add(chunk)
                 self.advance(len(chunk))
                 checks.check_size(file, self.num_bytes, is_all=False)
-                if self.num_bytes % RESERVE_CHECK_BYTES < len(chunk):
-                    _check_reserve(file, self.temporary)
                 if (passed_s := time.monotonic() - since) > timeout_s:
                     if self.num_bytes - before < MIN_BYTES_PER_S * passed_s:
                         raise RetryableError("the server sends almost nothing")
@@ -201,24 +188,6 @@ class _Download:
         if not self.num_bytes:
             raise AcquisitionError(f"{self.file.path}: {plain(self.file.url)} is an empty file; {checks.UNCLEAR}")
         return True
-
-
-def _check_reserve(file: File, temporary: Path) -> None:
-    """AcquisitionError before a file of unknown size fills the disk."""
-    if (file.size_bytes or file.about_bytes) is None and shutil.disk_usage(temporary.parent).free < RESERVE_BYTES:
-        raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} has no known size, and {temporary.parent} has less than "
-            f"{RESERVE_BYTES / 1e9:.1f} GB free; free some and resume, or remove {temporary} if it is too long"
-        )
-
-
-def _open(temporary: Path) -> BinaryIO:
-    """Open for appending; create the folder only if that fails, because checking it for each file is slow."""
-    try:
-        return temporary.open("ab")
-    except FileNotFoundError:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        return temporary.open("ab")
 
 
 def _parse_range(response: aiohttp.ClientResponse) -> tuple[int, int | None]:

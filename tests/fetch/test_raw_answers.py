@@ -15,12 +15,9 @@ A, B = (random.Random(seed).randbytes(300_000) for seed in range(2))
 NAME = "a.bin"
 FILES = make_files({NAME: b""})
 
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 DRIPS = {
     "a header": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"a"),
-    "answers before the answer": (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
-    "a chunk's extension": (CHUNKED + b"1;", b"e"),
-    "what follows the last chunk": (CHUNKED + b"3\r\nabc\r\n0\r\n", b"X-Trailer: a\r\n"),
+    "a chunk's extension": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"e"),
     "the body": (b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b"a"),
 }
 
@@ -77,32 +74,6 @@ def test_a_part_without_validators_is_of_the_version_that_was_asked_for(fetch: F
     with serve_raw(HOST, answer) as server:
         assert read_all(fetch(server, make_set(FILES))) == {NAME: A}
         assert len(server.heads) == 2
-
-
-def test_a_server_with_another_version_each_time_is_given_up(fetch: Fetch) -> None:
-    def answer(head: str, number: int) -> Iterable[bytes]:
-        start = start_of(head)
-        message = {"Content_Range": f"bytes {start}-{len(A) - 1}/{len(A)}"} if start else {}
-        data = A[start:150_000] or A[start : start + 9]
-        status = "206 Partial Content" if start else "200 OK"
-        return [answer_with(data, status, Content_Length=len(A) - start, ETag=f'"{number}"', **message)]
-
-    with serve_raw(HOST, answer) as server, pytest.raises(TemporaryError, match=r"\(attempt 3\)"):
-        fetch(server, make_set(FILES))
-
-
-@pytest.mark.parametrize(
-    ("coding", "message"),
-    [
-        ("identity", "states no length, so a truncated file would not be noticed"),
-        ("gzip", "has Transfer-Encoding 'gzip', which was not requested; download it by hand"),
-        ("gzip, chunked", "has Transfer-Encoding 'gzip, chunked', which was not"),
-    ],
-)
-def test_only_chunks_tell_the_end(fetch: Fetch, coding: str, message: str) -> None:
-    answer = answer_with(b"3\r\nabc\r\n0\r\n\r\n", Content_Length=None, Transfer_Encoding=coding)
-    with serve_raw(HOST, lambda head, number: [answer]) as server, pytest.raises(AcquisitionError, match=message):
-        fetch(server, make_set(FILES))
 
 
 PAGES = {

@@ -1,6 +1,6 @@
 """Faults of the servers. They compose: each changes the result of the one before.
 
-`faults.status(500).on("zenodo.org/*", times=5)`: attempts are counted from 1 by method and place, which is `host/path`
+`faults.status(500).on("zenodo.org/*", times=5)`: attempts are counted from 1 by place, which is `host/path`
 with `*` as wildcard. Without `on` a fault applies to every request. Faults of bytes do not change redirects and errors.
 """
 
