@@ -11,7 +11,7 @@ import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -116,14 +116,6 @@ class Client:
             raise AcquisitionError(f"{plain(url)}: the server's certificate is not trusted; {advice}") from None
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise RetryableError(_describe(error)) from None
-
-    async def read_chunk(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read the next bytes of a body, b"" at its end; TimeoutError after `timeout_s`."""
-        data = response.content.read_nowait(CHUNK_BYTES)  # a timeout for buffered data would cost small files 5 %
-        if data or response.content.at_eof():
-            return data
-        async with asyncio.timeout(self.execution.timeout_s):
-            return await response.content.read(CHUNK_BYTES)
 
     async def read(self, url: str) -> bytes:
         """Read a small document or an image into memory, with retries."""
@@ -255,14 +247,11 @@ def parse_retry_after(header: str | None) -> float | None:
     """Seconds of a `Retry-After` header, which holds a number or a date; None if invalid."""
     if header is None:
         return None
-    try:
+    with suppress(ValueError):
         return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return float(max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()))
-    except (ValueError, TypeError, OverflowError):
-        return None
+    with suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    return None
 
 
 def _describe(error: Exception) -> str:

@@ -54,7 +54,7 @@ def _find(params: Params, dataset: Dataset) -> origin.Origin:
     local = origin.read(paths.MANIFEST / f"{dataset_id}.json")
     if local.is_present:
         if local.origin == "mirror":  # miniatures are generated
-            _check_hashes(local, needs.choose(dataset.card, settings), ledger.read(dataset_id))
+            _check_hashes(local, dataset.card.choose(settings.editions.get(dataset_id)), ledger.read(dataset_id))
         return local
     if not settings.fetch:
         return origin.Origin(reason=f"not in {settings.mirror}; put its files into a folder {dataset_id} there")

@@ -42,7 +42,7 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
         ChecksumError: some do not have the expected or recorded hash.
     """
     with origin.open_hashes(HASHES) as hashes:
-        work = _Work(needs.choose(dataset.card, settings), execution, hashes)
+        work = _Work(dataset.card.choose(settings.editions.get(dataset.card.id)), execution, hashes)
         try:
             asyncio.run(work.fetch(dataset))
             linked = getattr(dataset, "linked_images", None)

@@ -6,11 +6,12 @@ A name may be in several shards: a download that failed at first may succeed in 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -65,7 +66,7 @@ class FetchedImages:
         self.where = f"in folder {folder.name}"
         self._paths = find_all(folder, "*.parquet")
         self._index: dict[str, tuple[int, int, int]] = {}  # shard, row group and row
-        self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+        self._read_group = lru_cache(NUM_OPEN_GROUPS)(self._read_group_again)
         for shard, path in enumerate(self._paths):
             for number, group in enumerate(_read_groups(path, ["name", "status"])):
                 for row, found in enumerate(group.to_pylist()):
@@ -77,37 +78,36 @@ class FetchedImages:
         if name not in self._index:
             return None
         shard, number, row = self._index[name]
-        group = self._take_group(shard, number)
+        group = self._read_group(shard, number)
         data = group["picture"][row].as_py()
         if hashlib.sha256(data).hexdigest() != group["sha256"][row].as_py():
             path = self._paths[shard]
             raise ArchiveError(f"{path.name}: {name}: damaged; remove {path.name} and run the download again")
         return Image(name, data=data)
 
-    def _take_group(self, shard: int, number: int) -> pa.Table:
-        key = (shard, number)
-        if key not in self._groups:
-            path = self._paths[shard]
-            with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-                self._groups[key] = file.read_row_group(number, columns=["sha256", "picture"])
-            if len(self._groups) > NUM_OPEN_GROUPS:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(key)
-        return self._groups[key]
+    def _read_group_again(self, shard: int, number: int) -> pa.Table:
+        path = self._paths[shard]
+        with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read_row_group(number, columns=["sha256", "picture"])
 
 
 def read_outcomes(folder: Path) -> Outcomes:
     """The status of each name; ArchiveError for a damaged shard."""
     outcomes: dict[str, tuple[Status, str]] = {}
-    for path in find_all(folder, "*.parquet"):
-        for rows in _read_groups(path, ["name", "status", "error_message"]):
-            for row in rows.to_pylist():
-                if row["name"] not in outcomes or outcomes[row["name"]][0] is not Status.SUCCESS:
-                    outcomes[row["name"]] = (Status(row["status"]), row["error_message"] or "")
+    for row in read_rows(folder, ["name", "status", "error_message"]):
+        if row["name"] not in outcomes or outcomes[row["name"]][0] is not Status.SUCCESS:
+            outcomes[row["name"]] = (Status(row["status"]), row["error_message"] or "")
     return outcomes
 
 
-def _read_groups(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of all shards in a folder; ArchiveError for a damaged shard."""
+    for path in find_all(folder, "*.parquet"):
+        for group in _read_groups(path, columns):
+            yield from group.to_pylist()
+
+
+def _read_groups(path: Path, columns: list[str] | None) -> Iterator[pa.Table]:
     with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as shard:
         for place in range(shard.num_row_groups):
             yield shard.read_row_group(place, columns=columns)
@@ -118,4 +118,4 @@ def _damage_as_error(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError):
-        raise ArchiveError(f"{path}: not a whole shard of images; remove it and run the download again") from None
+        raise ArchiveError(f"{path}: not a whole shard; remove it and run the download again") from None

@@ -15,15 +15,13 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element, ParseError
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from openmedq.datasets.card import LinkedImage
 from openmedq.errors import AcquisitionError
 from openmedq.fetch.client import Client, run_workers
-from openmedq.storage.fetched import add_shard
-from openmedq.storage.folders import find_all
+from openmedq.storage.fetched import add_shard, read_rows
 from openmedq.storage.progress import progress
 
 BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
@@ -86,13 +84,8 @@ async def resolve(client: Client, images: Iterable[LinkedImage], folder: Path) -
 
 
 def read(folder: Path) -> Iterator[Address]:
-    """Read the stored addresses; AcquisitionError if a part is damaged."""
-    for path in find_all(folder, "*.parquet"):
-        try:
-            rows = pq.read_table(path, schema=_SCHEMA, page_checksum_verification=True).to_pylist()
-        except (pa.ArrowInvalid, pa.ArrowKeyError, OSError):
-            raise AcquisitionError(f"{path}: not a list of addresses; remove it and run the command again") from None
-        yield from (Address(**row) for row in rows)
+    """Read the stored addresses; ArchiveError if a part is damaged."""
+    return (Address(**row) for row in read_rows(folder))
 
 
 async def _list(client: Client, article: str) -> dict[str, int]:
