@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 ADDRESSES = "addresses"  # folder of the addresses found so far
 NUM_REASONS = 5  # that the summary quotes
 SHARD_ROWS = 250  # images that are in memory until they are written, and lost if the process is killed
-MAX_FAILURES = 100  # without a success between them, after which no more images are requested
+MAX_FAILURES = 50  # without a success between them, after which no more images are requested
 
 _IMAGE = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II\*\0|MM\0\*|BM|RIFF....WEBP", re.DOTALL)
 
