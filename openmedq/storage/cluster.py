@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from openmedq import paths
 from openmedq.errors import OpenMedQError, TemporaryError
@@ -44,31 +44,26 @@ _LOADED = _describe()  # when this module is loaded: the files may change while 
 _ONE_AT_A_TIME = threading.Lock()  # Pillow's bound and Python's filters of warnings belong to the whole process
 
 
-class Site(NamedTuple):
-    """What a worker must have in common with this process."""
-
-    loaded: dict[str, str]
-    marker: Path  # a file below data/, relative to the project's folder
-
-
-def _check(site: Site) -> None:
-    """OpenMedQError if this worker would not compute what the client would."""
+def _check(loaded: dict[str, str], marker: Path) -> None:
+    """OpenMedQError if this worker has other code than `loaded`, or does not see the file `marker` in the project."""
     for name, here in _LOADED.items():
-        if here != site.loaded[name]:
+        if here != loaded[name]:
             raise OpenMedQError(
                 f"execution.scheduler: a worker on {socket.gethostname()} has {name} {here}, this machine "
-                f"{site.loaded[name]}; start the worker again with the same environment"
+                f"{loaded[name]}; start the worker again with the same environment"
             )
-    if not site.marker.is_file():
+    if not marker.is_file():
         raise OpenMedQError(
             f"execution.scheduler: a worker on {socket.gethostname()} does not see {paths.PARTIAL} of the project; "
             "start it in the project's folder, on a file system that all machines share"
         )
 
 
-def _run(site: Site, function: Callable[..., Any], *arguments: Any) -> tuple[Any, Exception | None]:
+def _run(
+    loaded: dict[str, str], marker: Path, function: Callable[..., Any], *arguments: Any
+) -> tuple[Any, Exception | None]:
     """In a worker: the result, or the function's exception, which Dask would log with the names of files."""
-    _check(site)
+    _check(loaded, marker)
     with _ONE_AT_A_TIME:
         try:
             return function(*arguments), None
@@ -79,10 +74,10 @@ def _run(site: Site, function: Callable[..., Any], *arguments: Any) -> tuple[Any
 class Cluster(Executor):
     """Dask's executor, on workers that are like this process."""
 
-    def __init__(self, client: Client, address: str, site: Site) -> None:
+    def __init__(self, client: Client, address: str, marker: Path) -> None:
         self._inner = client.get_executor(pure=False)  # pure: Dask would hash all arguments
         self._address = address
-        self._site = site
+        self._marker = marker
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Send the task to the cluster."""
@@ -98,7 +93,7 @@ class Cluster(Executor):
             else:
                 outcome.set_result(result)
 
-        self._inner.submit(_run, self._site, partial(fn, **kwargs), *args).add_done_callback(deliver)
+        self._inner.submit(_run, _LOADED, self._marker, partial(fn, **kwargs), *args).add_done_callback(deliver)
         return outcome
 
 
@@ -132,18 +127,18 @@ def open_cluster(address: str) -> Iterator[tuple[Executor, int]]:
     paths.PARTIAL.mkdir(parents=True, exist_ok=True)
     with (
         config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"}),  # an image may have 10 MB
-        tempfile.NamedTemporaryFile(dir=paths.PARTIAL, prefix="cluster-") as marker,
+        tempfile.NamedTemporaryFile(dir=paths.PARTIAL, prefix="cluster-") as file,
     ):
         try:
             client = Client(address, set_as_default=False)
         except (OSError, TypeError) as error:  # TypeError: a tls:// address without certificates in Dask's settings
             how = "check execution.scheduler in params.yaml, and distributed.comm.tls in Dask's configuration"
             raise TemporaryError(f"{address}: no Dask scheduler answers ({error}); {how}") from None
-        site = Site(_LOADED, paths.PARTIAL / Path(marker.name).name)
+        marker = paths.PARTIAL / Path(file.name).name  # relative: the project may be elsewhere on a worker's machine
         with client:
             try:
                 client.wait_for_workers(1, timeout=config.get("distributed.comm.timeouts.connect"))
-                client.run(_check, site)
+                client.run(_check, _LOADED, marker)
             except Exception as error:
                 raise _explain(error, address) from None
-            yield Cluster(client, address, site), TASKS_PER_WORKER * len(client.nthreads())
+            yield Cluster(client, address, marker), TASKS_PER_WORKER * len(client.nthreads())
