@@ -39,6 +39,10 @@ class AccessError(AcquisitionError):
     """A host requires credentials, or rejects the ones that were given."""
 
 
+class MissingError(AcquisitionError):
+    """A host does not serve the file."""
+
+
 class ChecksumError(OpenMedQError):
     """Bytes differ from the pinned or recorded ones."""
 

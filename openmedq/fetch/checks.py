@@ -5,7 +5,6 @@ A hash, where the card or the host states one, is checked by `file`; the checks 
 
 from __future__ import annotations
 
-import re
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -42,7 +41,7 @@ def is_complete(file: File, path: Path) -> bool:
         start = data.read(START_BYTES)
         data.seek(max(0, path.stat().st_size - START_BYTES))
         end = data.read().rstrip()[-4:]
-    if _find_unexpected(start) or not _begins_well(name, start):
+    if unexpected.describe(start) or not _begins_well(name, start):
         return False
     if name.endswith((".zip", ".npz")):
         return zipfile.is_zipfile(path)  # the directory of a zip comes last
@@ -67,22 +66,14 @@ def check_size(file: File, num_bytes: int | None, *, is_all: bool = True) -> Non
 def check_start(file: File, content_type: str, start: bytes) -> None:
     """AcquisitionError for a login page, an error page and the like; by Content-Type too if no hash is known."""
     start, name = start[:START_BYTES], file.path.lower()
-    found = _find_unexpected(start)
-    is_page = content_type.partition(";")[0].strip().lower() in PAGE_TYPES
-    if is_page and not has_hash(file):
-        found = found or "an HTML page"
+    found = unexpected.describe(start)
+    if found is None and content_type.partition(";")[0].strip().lower() in PAGE_TYPES and not has_hash(file):
+        found = ("an HTML page", "")
     if found:
-        raise AcquisitionError(f"{file.path}: {plain(file.url)} sends {found}, not the published file; {UNCLEAR}")
+        raise AcquisitionError(f"{file.path}: {plain(file.url)} sends {found[0]}, not the published file; {UNCLEAR}")
     if not has_hash(file) and not _begins_well(name, start):
         suffix = PurePosixPath(name).suffix
         raise AcquisitionError(f"{file.path}: {plain(file.url)} does not begin as a {suffix} file; {UNCLEAR}")
-
-
-def _find_unexpected(start: bytes) -> str | None:
-    """Describe unexpected content (in any encoding, also after comments); None if it may be the file."""
-    uncommented = re.sub(rb"<!--.*?-->", b" ", start.translate(None, b"\0\xfe\xff"), flags=re.DOTALL)
-    found = unexpected.describe(b" ".join(uncommented.split()))
-    return found[0] if found else None
 
 
 def _begins_well(name: str, start: bytes) -> bool:
@@ -117,8 +108,6 @@ def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
     problem = ""
     if encoding not in ("", "identity") and not is_archive:
         problem = f"has Content-Encoding {encoding[:20]!r}, which was not requested"
-    elif coding not in ("", "identity", "chunked"):
-        problem = f"has Transfer-Encoding {coding[:20]!r}, which was not requested"
     elif response.content_length is None and coding != "chunked" and not (has_hash(file) or file.size_bytes):
         problem = "states no length, so a truncated file would not be noticed"
     if problem:

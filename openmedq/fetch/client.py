@@ -11,7 +11,7 @@ import json
 import os
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from openmedq.config import Execution
-from openmedq.errors import AccessError, AcquisitionError, TemporaryError
+from openmedq.errors import AccessError, AcquisitionError, MissingError, TemporaryError
 from openmedq.fetch import addresses
 from openmedq.fetch.addresses import plain
 
@@ -33,7 +33,7 @@ AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # PhysioNet accepts a passwo
 MAX_REDIRECTS = 10
 HEADERS_TIMEOUTS = 3  # times `execution.timeout_s`: limit for name lookup, connection and all headers of a response
 MAX_WAIT_S = 600.0  # a server that asks for a longer wait is given up
-MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings and other API responses
+MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings, other API responses and images
 LATER = "; partial data is kept, run the command again later"
 RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
 
@@ -117,26 +117,18 @@ class Client:
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
             raise RetryableError(_describe(error)) from None
 
-    async def read_chunk(self, response: aiohttp.ClientResponse) -> bytes:
-        """Read the next bytes of a body, b"" at its end; TimeoutError after `timeout_s`."""
-        data = response.content.read_nowait(CHUNK_BYTES)  # a timeout for buffered data would cost small files 5 %
-        if data or response.content.at_eof():
-            return data
-        async with asyncio.timeout(self.execution.timeout_s):
-            return await response.content.read(CHUNK_BYTES)
-
     async def read(self, url: str) -> bytes:
-        """Read a small document, with retries."""
+        """Read a small document or an image into memory, with retries."""
 
         async def attempt() -> bytes:
             async with self.get(url) as response:
+                data = bytearray()
                 async with asyncio.timeout(MAX_WAIT_S):  # sock_read is per byte
-                    data = await response.content.read(MAX_DOCUMENT_BYTES + 1)
-                    while len(data) <= MAX_DOCUMENT_BYTES and (more := await response.content.read(MAX_DOCUMENT_BYTES)):
-                        data += more
-                if len(data) > MAX_DOCUMENT_BYTES:
-                    raise AcquisitionError(f"{plain(url)}: more than {MAX_DOCUMENT_BYTES} bytes; expected a short list")
-                return data
+                    async for chunk in response.content.iter_any():
+                        data += chunk
+                        if len(data) > MAX_DOCUMENT_BYTES:
+                            raise AcquisitionError(f"{plain(url)}: more than {MAX_DOCUMENT_BYTES} bytes; not expected")
+                return bytes(data)
 
         return await retry(attempt, self.execution, plain(url))
 
@@ -156,11 +148,8 @@ class Client:
                 return host
         return target.host or ""
 
-    def resolve(self, url: str) -> str:
-        """The URL to request, for other programs that download: at the endpoint that replaces the host, if any."""
-        return str(self._resolve(URL(url)))
-
     def _resolve(self, url: URL) -> URL:
+        """The URL to request: at the endpoint that replaces the host, if any."""
         base = self._endpoints.get(url.host or "")
         if base is None:
             return url
@@ -206,7 +195,7 @@ class Client:
                 else addresses.advise_login(host)
             )
             raise AccessError(f"{plain(url)}: {host} answers {name}; {advice}")
-        raise AcquisitionError(f"{plain(url)}: {host} answers {name}; it may have moved: see the dataset's page")
+        raise MissingError(f"{plain(url)}: {host} answers {name}; it may have moved: see the dataset's page")
 
 
 async def retry(
@@ -258,14 +247,11 @@ def parse_retry_after(header: str | None) -> float | None:
     """Seconds of a `Retry-After` header, which holds a number or a date; None if invalid."""
     if header is None:
         return None
-    try:
+    with suppress(ValueError):
         return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return float(max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()))
-    except (ValueError, TypeError, OverflowError):
-        return None
+    with suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    return None
 
 
 def _describe(error: Exception) -> str:

@@ -8,7 +8,6 @@ has the dataset later.
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 from openmedq import paths
@@ -18,13 +17,10 @@ from openmedq.errors import ChecksumError, LocalFolderError
 from openmedq.fetch import fetching, ledger, needs
 from openmedq.fetch.manifest import hash_files
 from openmedq.storage import origin
-from openmedq.storage.progress import progress
 from openmedq.storage.publish import exclusive, remove
 from openmedq.storage.redact import redact_paths
 
 _log = logging.getLogger(__name__)
-
-MD5S = paths.PARTIAL / "md5-cache"
 
 
 def run(params: Params, dataset: Dataset) -> None:
@@ -58,7 +54,7 @@ def _find(params: Params, dataset: Dataset) -> origin.Origin:
     local = origin.read(paths.MANIFEST / f"{dataset_id}.json")
     if local.is_present:
         if local.origin == "mirror":  # miniatures are generated
-            _check_hashes(local, needs.choose(dataset.card, settings), ledger.read(dataset_id))
+            _check_hashes(local, dataset.card.choose(settings.editions.get(dataset_id)), ledger.read(dataset_id))
         return local
     if not settings.fetch:
         return origin.Origin(reason=f"not in {settings.mirror}; put its files into a folder {dataset_id} there")
@@ -77,41 +73,27 @@ def _check_hashes(local: origin.Origin, card: Card, recorded: ledger.Ledger) -> 
     unknown. A links.tsv in the local data folder makes the check strict (see `manifest`).
     """
     pinned = {file.path: file for file in card.files}
-    other_size, unknown_size = [], []
+    differing = []
     for file in local.files:
         pin, entry = pinned.get(file.path, File(path="", url="")), recorded.get(file.path)
         size_bytes, sha256 = (entry.size_bytes, entry.sha256) if entry else (pin.size_bytes, pin.sha256)
         if size_bytes not in (None, file.size_bytes):
-            other_size.append(file.path)
+            differing.append(file.path)
             continue
         name, published, found = "sha256", sha256, file.sha256
         if sha256 is None and pin.md5:
-            name, published, found = "md5", pin.md5, _compute_md5(local, file)
+            name, published, found = "md5", pin.md5, origin.compute_md5(Path(local.folder or "", file.path))
         if published in (None, found):
             continue
-        if size_bytes is None:
-            unknown_size.append(file.path)
-            continue
-        raise ChecksumError(
-            f"{local.folder}/{file.path}: {name} is {found}, published is {published}; it is damaged, download it "
-            f"again from {pin.url or card.homepage}"
-        )
-    _log_differing(local, card, other_size, "a part, or another packaging")
-    _log_differing(local, card, unknown_size, "a part, another packaging, or damaged: the published size is unknown")
-
-
-def _compute_md5(local: origin.Origin, file: origin.Entry) -> str:
-    origin.check_sizes(replace(local, files=(file,)))
-    path = Path(local.folder or "", file.path)
-    status = path.stat()
-    with origin.open_hashes(MD5S, "md5") as md5s, progress(f"hashing {path}", None):
-        return md5s.get(path, status) or md5s.compute(path, status)
-
-
-def _log_differing(local: origin.Origin, card: Card, names: list[str], what: str) -> None:
-    if names:
-        files = f"{len(names)} files" if card.is_credentialed or len(names) > 1 else names[0]
-        _log.info(f"{card.id}: {files} of {local.folder}: not as published ({what})")
+        if size_bytes is not None:
+            raise ChecksumError(
+                f"{local.folder}/{file.path}: {name} is {found}, published is {published}; it is damaged, download it "
+                f"again from {pin.url or card.homepage}"
+            )
+        differing.append(file.path)
+    if differing:
+        files = f"{len(differing)} files" if card.is_credentialed or len(differing) > 1 else differing[0]
+        _log.info(f"{card.id}: {files} of {local.folder}: not as published (a part, another packaging, or damaged)")
 
 
 def _write(found: origin.Origin, folder: Path) -> None:

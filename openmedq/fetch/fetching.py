@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import re
 import time
@@ -24,6 +23,7 @@ from openmedq.fetch.file import Advance, download_file
 from openmedq.fetch.hosts import figshare, hub, zenodo
 from openmedq.storage import origin
 from openmedq.storage.progress import progress
+from openmedq.storage.publish import is_disk_full
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +42,19 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
         ChecksumError: some do not have the expected or recorded hash.
     """
     with origin.open_hashes(HASHES) as hashes:
-        work = _Work(needs.choose(dataset.card, settings), execution, hashes)
-        asyncio.run(work.fetch(dataset))
-        linked = getattr(dataset, "linked_images", None)
-        if linked is not None:
-            links = linked(work.folder)
-            work.record_linked(images.fetch_linked(dataset.card.id, links, settings.max_missing, execution))
+        work = _Work(dataset.card.choose(settings.editions.get(dataset.card.id)), execution, hashes)
+        try:
+            asyncio.run(work.fetch(dataset))
+            linked = getattr(dataset, "linked_images", None)
+            if linked is not None:
+                links = linked(work.folder)
+                work.record_linked(images.fetch_linked(dataset.card.id, links, settings.max_missing, execution))
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            raise AcquisitionError(
+                f"{work.folder}: the disk is full; free some and resume; partial data is kept"
+            ) from None
     _refuse_unknown_files(work.folder, set(work.entries))
     if work.num_fetched:
         files = "1 file" if work.num_fetched == 1 else f"{work.num_fetched:,} files"
@@ -71,6 +78,16 @@ class _Work:
     @cached_property
     def folder(self) -> Path:
         return needs.folder_of(self.card.id)
+
+    @cached_property
+    def recorded(self) -> dict[str, ledger.Entry]:
+        """The dataset's ledger."""
+        return dict(ledger.read(self.card.id))
+
+    @cached_property
+    def card_paths(self) -> set[str]:
+        """Paths of the files on the card, which the ledger records. Those that they list have a hash there."""
+        return {file.path for file in self.card.files}
 
     @property
     def is_given_up(self) -> bool:
@@ -97,17 +114,15 @@ class _Work:
             self.entries[name] = self._hash(path, name)
 
     async def _fetch_card(self, client: Client) -> None:
-        card, recorded = self.card, dict(ledger.read(self.card.id))
+        card, recorded = self.card, self.recorded
         pinned = needs.pin_commits(card.files, recorded)
         absent = [
-            file
-            for file in pinned
-            if not (checks.has_hash(file) or file.path in recorded) or not self._accept(file, recorded)
+            file for file in pinned if not (checks.has_hash(file) or file.path in recorded) or not self._accept(file)
         ]
         if not absent:
             return
         described = await describe(client, absent)
-        missing = [file for file in described if not self._accept(file, recorded)]
+        missing = [file for file in described if not self._accept(file)]
         if not missing:
             return
         for file in missing:
@@ -123,19 +138,15 @@ class _Work:
         needs.check_room(card.id, needed_bytes - sum(needs.size_of(needs.partial_of(card.id, f)) for f in missing))
         total = None if None in sizes else needed_bytes
         with progress(f"downloading {card.id}", total, is_bytes=True) as advance:
-            await self._download_all(client, iter(missing), advance, recorded)
-        self._raise_failures()
+            await self._download_all(client, iter(missing), advance)
 
     async def _fetch_more(self, client: Client, files: Iterator[File]) -> None:
-        """Download files that the card's files list. These list the hashes too, so the ledger omits them."""
-        missing = (file for file in files if not self._accept(file, None))
+        """Download files that the card's files list."""
+        missing = (file for file in files if not self._accept(file))
         with progress(f"downloading images of {self.card.id}", None, is_bytes=True) as advance:
-            await self._download_all(client, missing, advance, None)
-        self._raise_failures()
+            await self._download_all(client, missing, advance)
 
-    async def _download_all(
-        self, client: Client, files: Iterator[File], advance: Advance, recorded: dict[str, ledger.Entry] | None
-    ) -> None:
+    async def _download_all(self, client: Client, files: Iterator[File], advance: Advance) -> None:
         """Download the files, `execution.connections` at once; a failure does not stop the others."""
 
         async def work() -> None:
@@ -143,42 +154,34 @@ class _Work:
                 if self.is_given_up:
                     return
                 try:
-                    await self._download(client, file, advance, recorded)
+                    await self._download(client, file, advance)
                 except OpenMedQError as error:
-                    is_public = recorded is not None or not self.card.is_credentialed
-                    self.failures.append(error if is_public else _redact(error, file))
+                    is_image = self.card.is_credentialed and file.path not in self.card_paths
+                    self.failures.append(_redact(error, file) if is_image else error)
 
-        try:
-            await run_workers(work, self.execution.connections)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise AcquisitionError(
-                f"{self.folder}: the disk is full; free some and resume; partial data is kept"
-            ) from None
+        await run_workers(work, self.execution.connections)
+        self._raise_failures()
 
-    async def _download(
-        self, client: Client, file: File, advance: Advance, recorded: dict[str, ledger.Entry] | None
-    ) -> None:
+    async def _download(self, client: Client, file: File, advance: Advance) -> None:
         target, temporary = self.folder / file.path, needs.partial_of(self.card.id, file)
 
         def check_ledger(sha256: str, size_bytes: int) -> None:
-            if recorded is not None and file.is_stable:
-                ledger.check(self.card.id, file.path, ledger.Entry(file.url, sha256, size_bytes), recorded)
+            if file.path in self.card_paths and file.is_stable:
+                ledger.check(self.card.id, file.path, ledger.Entry(file.url, sha256, size_bytes), self.recorded)
 
         sha256, size_bytes = await download_file(client, file, target, temporary, advance, check_ledger)
         self.hashes.put(target, target.stat(), sha256)
         self.num_fetched += 1
         self.num_bytes += size_bytes
-        self._record(file, origin.Entry(file.path, size_bytes, sha256), recorded)
+        self._record(file, origin.Entry(file.path, size_bytes, sha256))
 
-    def _accept(self, file: File, recorded: dict[str, ledger.Entry] | None) -> bool:
+    def _accept(self, file: File) -> bool:
         """Record the file if it is present and has the expected hash, or else the expected size and form."""
         path = self.folder / file.path
         if not path.is_file():
             return False
         found = self._hash(path, file.path)
-        entry = recorded.get(file.path) if recorded else None
+        entry = self.recorded.get(file.path)
         expected = {file.sha256, entry.sha256 if entry else None} - {None}
         if not expected <= {found.sha256}:
             return False
@@ -187,7 +190,7 @@ class _Work:
             is_md5 = file.md5 is None or file.md5 == origin.compute_md5(path)
             if not (low <= found.size_bytes <= high and is_md5 and checks.is_complete(file, path)):
                 return False
-        self._record(file, found, recorded)
+        self._record(file, found)
         return True
 
     def _hash(self, path: Path, name: str) -> origin.Entry:
@@ -195,12 +198,12 @@ class _Work:
         sha256 = self.hashes.get(path, status) or self.hashes.compute(path, status)
         return origin.Entry(name, status.st_size, sha256)
 
-    def _record(self, file: File, entry: origin.Entry, recorded: dict[str, ledger.Entry] | None) -> None:
+    def _record(self, file: File, entry: origin.Entry) -> None:
         """Add the file to the result and, at its first download, to the ledger."""
         self.entries[entry.path] = entry
-        if recorded is not None and file.is_stable and file.path not in recorded:
-            recorded[file.path] = ledger.Entry(file.url, entry.sha256, entry.size_bytes)
-            ledger.write(self.card.id, recorded)
+        if file.path in self.card_paths and file.is_stable and file.path not in self.recorded:
+            self.recorded[file.path] = ledger.Entry(file.url, entry.sha256, entry.size_bytes)
+            ledger.write(self.card.id, self.recorded)
 
     def _raise_failures(self) -> None:
         """Raise one error for all failed files: TemporaryError only if each of them is one."""

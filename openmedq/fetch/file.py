@@ -1,6 +1,6 @@
 """Download one file: resume it after an interruption, check it while it arrives, rename it when it is complete.
 
-Partial data is in a temporary path; `<path>.tag` beside it holds the validators of the version (RFC 9110), so that
+Partial data is in a temporary path; `<path>.tag` beside it holds the validator and the size of the version, so that
 parts of two versions are not joined. Size and hashes are those of the card, else those that the host states.
 """
 
@@ -10,12 +10,10 @@ import asyncio
 import hashlib
 import json
 import re
-import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
 
 import aiohttp
 
@@ -26,14 +24,10 @@ from openmedq.fetch.addresses import plain
 from openmedq.fetch.client import CHUNK_BYTES, Client, RetryableError, retry
 
 MIN_BYTES_PER_S = 1_000  # mean over `execution.timeout_s`; a slower server counts as silent
-RESERVE_BYTES = 2**30  # of the disk that files of unknown size leave free
-RESERVE_CHECK_BYTES = 2**26  # of such a file, between two checks of the free space
-VALIDATORS = ("etag", "last_modified", "num_bytes")  # of a version; `num_bytes` is the size of the complete file
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
 Advance = Callable[[float], None]
-_Version = dict[str, Any]  # the known ones of VALIDATORS
 
 
 async def download_file(
@@ -52,7 +46,6 @@ async def download_file(
     """
     state = _Download(client, file, temporary, advance)
     if temporary.is_file():
-        state.may_have_tag = True
         await asyncio.to_thread(state.read_partial)  # hashing 20 GB here would block all other downloads
     advance(state.num_bytes)
 
@@ -64,13 +57,9 @@ async def download_file(
     await retry(attempt, client.execution, f"{file.path}: {plain(file.url)}", lambda: state.max_bytes)
     sha256 = state.hashes["sha256"].hexdigest()
     approve(sha256, state.num_bytes)
-    try:
-        temporary.replace(target)
-    except FileNotFoundError:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.replace(target)
-    if state.may_have_tag:
-        state.tag.unlink(missing_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary.replace(target)
+    state.tag.unlink(missing_ok=True)
     return sha256, state.num_bytes
 
 
@@ -80,7 +69,6 @@ class _Download:
     def __init__(self, client: Client, file: File, temporary: Path, advance: Advance) -> None:
         self.client, self.file, self.temporary, self.advance = client, file, temporary, advance
         self.tag = Path(f"{temporary}.tag")
-        self.may_have_tag = False  # small files of known hash need no tag
         self.max_bytes = 0  # of all attempts: bytes that arrive again are no progress
         self.num_wrong = 0  # complete files of a wrong size or hash
         self._reset()
@@ -113,25 +101,22 @@ class _Download:
     async def receive(self) -> None:
         """Append the missing bytes, or discard what is there and receive all."""
         file, has_hash = self.file, checks.has_hash(self.file)
-        begun = _read_version(self.tag) if self.num_bytes else {}
+        begun, begun_total = _read_tag(self.tag) if self.num_bytes else ("", None)
         headers = {}
         if self.num_bytes:
             if self.num_bytes == file.size_bytes:
                 return
-            etag = begun.get("etag") or "W/"
-            validator = begun.get("last_modified") if etag.startswith("W/") else etag
-            if validator:
-                headers["If-Range"] = validator
-            if validator or has_hash:
+            if begun:
+                headers["If-Range"] = begun
+            if begun or has_hash:
                 headers["Range"] = f"bytes={self.num_bytes}-"
             else:  # it could not be verified that the rest belongs to the same version
                 self._start_over()
         async with self.client.get(file.url, headers) as response:
             first, total = _parse_range(response)
-            sent = {"etag": response.headers.get("ETag"), "last_modified": response.headers.get("Last-Modified")}
-            version = _parse_version(sent | {"num_bytes": total})
+            validator = _choose_validator(response)
             # Compared too, because some servers ignore If-Range.
-            is_same = all(begun.get(name) in (None, value) for name, value in version.items())
+            is_same = all(old == new for old, new in ((begun, validator), (begun_total, total)) if old and new)
             checks.check_framing(file, response)
             if response.status == 416 and total == self.num_bytes and is_same:
                 return
@@ -141,34 +126,30 @@ class _Download:
                     raise RetryableError("the server sends another part than the requested one")
             if self.num_bytes:
                 checks.check_size(file, total)
-            await self._append(response, total, version)
+            await self._append(response, total, validator)
         if total is not None and self.num_bytes > total:
             self._start_over()
             raise RetryableError("the server sends more bytes than it announced")
         if total is not None and self.num_bytes < total:
             raise RetryableError("the connection was cut")
 
-    async def _append(self, response: aiohttp.ClientResponse, total: int | None, version: _Version) -> None:
+    async def _append(self, response: aiohttp.ClientResponse, total: int | None, validator: str) -> None:
         """Write the body to the temporary path, up to the announced size; check it at each chunk."""
         file, timeout_s = self.file, self.client.execution.timeout_s
         since, before = time.monotonic(), self.num_bytes
-        with _open(self.temporary) as out:
-            while chunk := await self.client.read_chunk(response):
+        self.temporary.parent.mkdir(parents=True, exist_ok=True)
+        with self.temporary.open("ab") as out:
+            while chunk := await response.content.readany():
                 if len(self.start) < checks.START_BYTES:  # before the size: "a web page" explains more
                     checks.check_start(file, response.headers.get("Content-Type", ""), self.start + chunk)
                 if not self.num_bytes:
                     checks.check_size(file, total)
-                    if len(chunk) != total or not checks.has_hash(file):
-                        self.tag.write_text(
-                            json.dumps({name: version.get(name) for name in VALIDATORS}), encoding="utf-8"
-                        )
-                        self.may_have_tag = True
+                    if len(chunk) != total or not checks.has_hash(file):  # small files of known hash need no tag
+                        self.tag.write_text(json.dumps([validator, total]), encoding="utf-8")
                 out.write(chunk)
                 self._add(chunk)
                 self.advance(len(chunk))
                 checks.check_size(file, self.num_bytes, is_all=False)
-                if self.num_bytes % RESERVE_CHECK_BYTES < len(chunk):
-                    _check_reserve(file, self.temporary)
                 if (passed_s := time.monotonic() - since) > timeout_s:
                     if self.num_bytes - before < MIN_BYTES_PER_S * passed_s:
                         raise RetryableError("the server sends almost nothing")
@@ -203,24 +184,6 @@ class _Download:
         return True
 
 
-def _check_reserve(file: File, temporary: Path) -> None:
-    """AcquisitionError before a file of unknown size fills the disk."""
-    if (file.size_bytes or file.about_bytes) is None and shutil.disk_usage(temporary.parent).free < RESERVE_BYTES:
-        raise AcquisitionError(
-            f"{file.path}: {plain(file.url)} has no known size, and {temporary.parent} has less than "
-            f"{RESERVE_BYTES / 1e9:.1f} GB free; free some and resume, or remove {temporary} if it is too long"
-        )
-
-
-def _open(temporary: Path) -> BinaryIO:
-    """Open for appending; create the folder only if that fails, because checking it for each file is slow."""
-    try:
-        return temporary.open("ab")
-    except FileNotFoundError:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        return temporary.open("ab")
-
-
 def _parse_range(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
     """The first byte of a body, and the size of the complete file if the server states it.
 
@@ -232,20 +195,17 @@ def _parse_range(response: aiohttp.ClientResponse) -> tuple[int, int | None]:
     return 0, response.content_length
 
 
-def _read_version(tag: Path) -> _Version:
-    """The version in a tag; an empty one if the tag is missing or damaged, as a power failure leaves it."""
+def _choose_validator(response: aiohttp.ClientResponse) -> str:
+    """A strong ETag, else Last-Modified: what If-Range takes (RFC 9110, 13.1.5); "" if there is none."""
+    etag = response.headers.get("ETag", "")
+    return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
+
+
+def _read_tag(tag: Path) -> tuple[str, int | None]:
+    """Validator and size of the version; unknown if the tag is missing or damaged, as a power failure leaves it."""
     try:
-        tree = json.loads(tag.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError, RecursionError):
-        return {}
-    return _parse_version(tree) if isinstance(tree, dict) else {}
-
-
-def _parse_version(tree: Mapping[str, Any]) -> _Version:
-    """The validators that a request header may hold, and the size."""
-    found = {name: tree.get(name) for name in VALIDATORS}
-    return {
-        name: value
-        for name, value in found.items()
-        if (type(value) is int if name == "num_bytes" else isinstance(value, str) and value and value.isprintable())
-    }
+        validator, total = json.loads(tag.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
+        return "", None
+    is_header = isinstance(validator, str) and validator.isprintable()
+    return (validator, total) if is_header else ("", None)

@@ -55,17 +55,14 @@ def hash_files(folders: Mapping[str, tuple[Card, Path]], kind: origin.Kind) -> d
     files = {dataset_id: _list_files(dataset_id, folder, card) for dataset_id, (card, folder) in folders.items()}
     found = {}
     with origin.open_hashes(HASHES) as hashes:
-        known = {path: hashes.get(path, status) for each in files.values() for path, status in each}
-        unknown_bytes = sum(status.st_size for each in files.values() for path, status in each if known[path] is None)
-        with progress("hashing files", unknown_bytes, is_bytes=True) as advance:
+        num_bytes = sum(status.st_size for each in files.values() for _, status in each)
+        with progress("hashing files", num_bytes, is_bytes=True) as advance:
             for dataset_id, (card, folder) in folders.items():
                 entries = []
                 with redact_paths(dataset_id, card.is_credentialed):
                     for path, status in files[dataset_id]:
-                        sha256 = known[path]
-                        if sha256 is None:
-                            sha256 = hashes.compute(path, status)
-                            advance(status.st_size)
+                        sha256 = hashes.get(path, status) or hashes.compute(path, status)
+                        advance(status.st_size)
                         entries.append(origin.Entry(path.relative_to(folder).as_posix(), status.st_size, sha256))
                 found[dataset_id] = origin.Origin(folder, kind, tuple(sorted(entries, key=lambda entry: entry.path)))
     return found
@@ -92,7 +89,7 @@ def _check_links(dataset_id: str, found: origin.Origin, listed: Mapping[str, lin
 
 def _list_files(dataset_id: str, folder: Path, card: Card) -> list[tuple[Path, os.stat_result]]:
     with redact_paths(dataset_id, card.is_credentialed):
-        files = list(origin.find_files(folder))
+        files = origin.find_files(folder)
     if not files:
         raise LocalFolderError(f"{folder}: contains no file; put the published files there or remove the folder")
     return files

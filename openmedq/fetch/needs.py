@@ -9,7 +9,7 @@ from pathlib import Path
 from yarl import URL
 
 from openmedq import paths
-from openmedq.config import Download, Licences
+from openmedq.config import Licences
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.licences import refuse_card
 from openmedq.errors import AcquisitionError
@@ -31,11 +31,6 @@ def folder_of(dataset_id: str) -> Path:
 def partial_of(dataset_id: str, file: File) -> Path:
     """The temporary path of an incomplete file."""
     return Path(paths.RAW, dataset_id, PARTIAL, file.path)
-
-
-def choose(card: Card, settings: Download) -> Card:
-    """The card with the files of the edition in the settings."""
-    return card.choose(settings.editions.get(card.id))
 
 
 def reason_to_skip(card: Card, policy: Licences) -> str | None:

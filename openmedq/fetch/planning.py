@@ -69,7 +69,7 @@ def _find_local(settings: Download, datasets: Mapping[str, Dataset]) -> dict[str
 
 
 def _plan_dataset(params: Params, card: Card, local: Path | None) -> Step:
-    card = needs.choose(card, params.download)
+    card = card.choose(params.download.editions.get(card.id))
     entries, folder = ledger.read(card.id), needs.folder_of(card.id)
     missing = [file for file in card.files if not (folder / file.path).is_file()]
     card_bytes = sum(needs.size_of(folder / file.path) for file in card.files)
@@ -166,7 +166,7 @@ def write_links(datasets: Mapping[str, Dataset], params: Params, *, is_asked: bo
 def _list_links(datasets: Mapping[str, Dataset], params: Params, *, is_asked: bool) -> Iterator[links.Link]:
     local = _find_local(params.download, datasets)
     for dataset_id, dataset in datasets.items():
-        card = needs.choose(dataset.card, params.download)
+        card = dataset.card.choose(params.download.editions.get(dataset_id))
         files = list(_add_recorded(card))
         if is_asked:
             files = asyncio.run(_ask(files, params.execution))

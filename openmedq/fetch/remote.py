@@ -123,9 +123,7 @@ def _explain(error: Exception, url: str) -> OpenMedQError | Exception:
     if is_disk_full(error):
         return error
     if isinstance(error, ImportError):
-        needed = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}.get(scheme)
-        how = f"pip install {needed}" if needed else "see fsspec's list of file systems"
-        return ParamsError(f"download.remote: {scheme}:// needs a package that is not installed; {how}")
+        return ParamsError(f"download.remote: {error}")  # "Install s3fs to access S3"
     if isinstance(error, FileNotFoundError):
         return AcquisitionError(f"{url}: not found; correct download.remote in params.yaml")
     if isinstance(error, ValueError):

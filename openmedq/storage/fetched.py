@@ -1,16 +1,17 @@
 """Images that were downloaded one by one: Parquet shards with a status per row, and the bytes of the successful ones.
 
-A name may be in several shards: a download that failed at first may succeed in a later round.
+A name may be in several shards: a download that failed at first may succeed in a later run.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,6 +31,7 @@ SCHEMA = pa.schema(
         ("picture", pa.binary()),
     ]
 )
+GROUP_BYTES = 16 * 2**20  # of images in a row group
 NUM_OPEN_GROUPS = 4  # row groups in memory: images are read nearly in the order of the download
 
 
@@ -39,64 +41,73 @@ class Status(StrEnum):
     SUCCESS = "success"
     GONE = "gone"  # the server does not have it, or denies it
     NO_IMAGE = "no picture"  # the server sent something else
-    NOT_NOW = "not now"  # a later round may succeed
+    NOT_NOW = "not now"  # a later run may succeed
 
 
 Outcomes = Mapping[str, tuple[Status, str]]  # by name, with the error message
 
 
+def add_shard(table: pa.Table, folder: Path) -> None:
+    """Write a table as the folder's next numbered Parquet file, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = [int(path.stem.rpartition("-")[2]) for path in find_all(folder, "*.parquet")]
+    temporary = folder / ".shard"
+    num_rows = max(1, table.num_rows * GROUP_BYTES // max(GROUP_BYTES, table.nbytes))
+    # Neither compression nor a dictionary makes JPEGs smaller.
+    pq.write_table(table, temporary, num_rows, compression="none", use_dictionary=False, write_page_checksum=True)
+    temporary.replace(folder / f"{max(numbers, default=-1) + 1:05}.parquet")
+
+
 class FetchedImages:
-    """Downloaded images by name. Takes 100 bytes of memory per name, and a few row groups."""
+    """Downloaded images by name; a few row groups are in memory."""
 
     def __init__(self, folder: Path) -> None:
         """Index the shards in `folder`, which need not exist; ArchiveError for a damaged shard."""
         self.where = f"in folder {folder.name}"
         self._paths = find_all(folder, "*.parquet")
-        self._index: dict[str, int] = {}  # shard, row group and row, packed into one number
-        self._groups: OrderedDict[int, pa.Table] = OrderedDict()
+        self._index: dict[str, tuple[int, int, int]] = {}  # shard, row group and row
+        self._read_group = lru_cache(NUM_OPEN_GROUPS)(self._read_group_again)
         for shard, path in enumerate(self._paths):
-            for place, rows in enumerate(_read_groups(path, ["name", "status"])):
-                statuses = rows["status"].to_pylist()
-                for row, name in enumerate(rows["name"].to_pylist()):
-                    if statuses[row] == Status.SUCCESS:
-                        self._index[name] = (shard << 20 | place) << 20 | row
+            for number, group in enumerate(_read_groups(path, ["name", "status"])):
+                for row, found in enumerate(group.to_pylist()):
+                    if found["status"] == Status.SUCCESS:
+                        self._index[found["name"]] = shard, number, row
 
     def find(self, name: str) -> Image | None:
         """The image of that name, or None; ArchiveError if its bytes changed since the download."""
-        packed = self._index.get(name)
-        if packed is None:
+        if name not in self._index:
             return None
-        row, place = packed & 0xFFFFF, packed >> 20
-        group = self._take_group(place)
+        shard, number, row = self._index[name]
+        group = self._read_group(shard, number)
         data = group["picture"][row].as_py()
         if hashlib.sha256(data).hexdigest() != group["sha256"][row].as_py():
-            path = self._paths[place >> 20]
+            path = self._paths[shard]
             raise ArchiveError(f"{path.name}: {name}: damaged; remove {path.name} and run the download again")
         return Image(name, data=data)
 
-    def _take_group(self, place: int) -> pa.Table:
-        if place not in self._groups:
-            path = self._paths[place >> 20]
-            with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as shard:
-                self._groups[place] = shard.read_row_group(place & 0xFFFFF, columns=["sha256", "picture"])
-            if len(self._groups) > NUM_OPEN_GROUPS:
-                self._groups.popitem(last=False)
-        self._groups.move_to_end(place)
-        return self._groups[place]
+    def _read_group_again(self, shard: int, number: int) -> pa.Table:
+        path = self._paths[shard]
+        with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            return file.read_row_group(number, columns=["sha256", "picture"])
 
 
 def read_outcomes(folder: Path) -> Outcomes:
     """The status of each name; ArchiveError for a damaged shard."""
     outcomes: dict[str, tuple[Status, str]] = {}
-    for path in find_all(folder, "*.parquet"):
-        for rows in _read_groups(path, ["name", "status", "error_message"]):
-            for row in rows.to_pylist():
-                if row["name"] not in outcomes or outcomes[row["name"]][0] is not Status.SUCCESS:
-                    outcomes[row["name"]] = (Status(row["status"]), row["error_message"] or "")
+    for row in read_rows(folder, ["name", "status", "error_message"]):
+        if row["name"] not in outcomes or outcomes[row["name"]][0] is not Status.SUCCESS:
+            outcomes[row["name"]] = (Status(row["status"]), row["error_message"] or "")
     return outcomes
 
 
-def _read_groups(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+def read_rows(folder: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of all shards in a folder; ArchiveError for a damaged shard."""
+    for path in find_all(folder, "*.parquet"):
+        for group in _read_groups(path, columns):
+            yield from group.to_pylist()
+
+
+def _read_groups(path: Path, columns: list[str] | None) -> Iterator[pa.Table]:
     with _damage_as_error(path), pq.ParquetFile(path, page_checksum_verification=True) as shard:
         for place in range(shard.num_row_groups):
             yield shard.read_row_group(place, columns=columns)
@@ -107,4 +118,4 @@ def _damage_as_error(path: Path) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError):
-        raise ArchiveError(f"{path}: not a whole shard of images; remove it and run the download again") from None
+        raise ArchiveError(f"{path}: not a whole shard; remove it and run the download again") from None

@@ -12,17 +12,16 @@ import sqlite3
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from openmedq.errors import LocalFolderError, StaleError
-from openmedq.storage.folders import is_junk
+from openmedq.storage.folders import walk
 
 Kind = Literal["miniature", "mirror", "official", "local"]
-Algorithm = Literal["sha256", "md5"]
 
 RACY_NS = 2 * 10**9  # a file this new may change again within the resolution of its time stamp
 COMMIT_S = 1.0  # shortest time between commits: one per small file would take longer than hashing it
@@ -91,72 +90,63 @@ def check_sizes(origin: Origin) -> None:
             raise StaleError(f"{path}: changed since it was listed; run `dvc repro`")
 
 
-def find_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Files below a folder in sorted order. Links are followed; hidden files and junk are left out.
+def find_files(folder: Path) -> list[tuple[Path, os.stat_result]]:
+    """Files below a folder, sorted, without hidden files and junk. Links are followed; each folder is visited once.
 
-    LocalFolderError for a folder that cannot be listed, a broken link, a link to a parent folder, or a special file.
+    LocalFolderError for a folder that cannot be listed, a broken link, or a special file.
     """
-    yield from _walk(folder, ())
-
-
-def _walk(folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, os.stat_result]]:
-    here = folder.stat()
-    if (here.st_dev, here.st_ino) in above:
-        raise LocalFolderError(f"{folder}: a link to a folder above itself; remove it")
     try:
-        paths = sorted(folder.iterdir())
+        paths = [inner / name for inner, _, names in walk(folder) for name in names if not name.startswith(".")]
     except OSError as error:
-        raise LocalFolderError(f"{folder}: can't be listed ({error.strerror}); make it readable") from None
-    for path in paths:
-        if path.name.startswith(".") or is_junk(path.name):
-            continue
+        raise LocalFolderError(f"{error.filename}: can't be listed ({error.strerror}); make it readable") from None
+    files = []
+    for path in sorted(paths):
         try:
             status = path.stat()
         except OSError as error:
-            link = "a link to nowhere; repair or remove it" if path.is_symlink() else f"{error.strerror}"
-            raise LocalFolderError(f"{path}: {link}") from None
-        if stat.S_ISDIR(status.st_mode):
-            yield from _walk(path, (*above, (here.st_dev, here.st_ino)))
-        elif stat.S_ISREG(status.st_mode):
-            yield path, status
-        else:
+            reason = "a link to nowhere; repair or remove it" if path.is_symlink() else error.strerror
+            raise LocalFolderError(f"{path}: {reason}") from None
+        if not stat.S_ISREG(status.st_mode):
             raise LocalFolderError(f"{path}: neither a file nor a folder; remove it")
+        files.append((path, status))
+    return files
 
 
 def compute_md5(path: Path) -> str:
-    """The md5 of a file, for hosts and lists without a better hash."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+    """The md5 of a file, for hosts and lists without a better hash; LocalFolderError if it cannot be read."""
+    return _read_hash(path, "md5")[0]
+
+
+def _read_hash(path: Path, algorithm: str) -> tuple[str, os.stat_result]:
+    """The file's hash, and its status after it was read."""
+    try:
+        with path.open("rb") as file:
+            new = partial(hashlib.new, algorithm, usedforsecurity=False)
+            return hashlib.file_digest(file, new).hexdigest(), os.fstat(file.fileno())
+    except OSError as error:
+        raise LocalFolderError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from None
 
 
 class Hashes:
-    """Cached hashes, by path, size, modification time and inode, so that only changed files are read."""
+    """Cached sha256, by path, size, modification time and inode, so that only changed files are read."""
 
-    def __init__(self, connection: sqlite3.Connection, algorithm: Algorithm) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._algorithm = algorithm
         self._pending: dict[bytes, tuple[str, str]] = {}  # not committed: key -> stamp, hash
         self._last_commit = 0.0
 
     def get(self, path: Path, status: os.stat_result) -> str | None:
         """The cached hash of the file, or None if it is not cached or the file changed."""
-        key, stamp = _key(path), _stamp(status)
-        if key in self._pending:
-            found = self._pending[key]
-        else:
-            query = f"SELECT stamp, {self._algorithm} FROM hashes WHERE path = ?"
+        key = _key(path)
+        found = self._pending.get(key)
+        if found is None:
+            query = "SELECT stamp, sha256 FROM hashes WHERE path = ?"
             found = self._connection.execute(query, (key,)).fetchone()
-        return found[1] if found and found[0] == stamp else None
+        return found[1] if found and found[0] == _stamp(status) else None
 
     def compute(self, path: Path, status: os.stat_result) -> str:
         """Read and hash the file; LocalFolderError if it cannot be read or changes meanwhile."""
-        try:
-            with path.open("rb") as file:
-                new = partial(hashlib.new, self._algorithm, usedforsecurity=False)
-                value = hashlib.file_digest(file, new).hexdigest()
-                after = os.fstat(file.fileno())
-        except OSError as error:
-            raise LocalFolderError(f"{path}: can't be read ({error.strerror}); make it readable or remove it") from None
+        value, after = _read_hash(path, "sha256")
         if _stamp(after) != _stamp(status):
             raise LocalFolderError(
                 f"{path}: changed while it was read; wait until it is copied, then run the command again"
@@ -181,39 +171,35 @@ class Hashes:
 
 
 @contextmanager
-def open_hashes(path: Path, algorithm: Algorithm = "sha256") -> Iterator[Hashes]:
+def open_hashes(path: Path) -> Iterator[Hashes]:
     """Open the hash cache, a SQLite file. A damaged file is deleted; on a full disk the cache is in memory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        connection = _connect(path, algorithm)
+        connection = _connect(path)
     except sqlite3.DatabaseError:
         path.unlink(missing_ok=True)
         try:
-            connection = _connect(path, algorithm)
+            connection = _connect(path)
         except sqlite3.OperationalError:
-            connection = _connect(":memory:", algorithm)
+            connection = _connect(":memory:")
     with closing(connection):
-        hashes = Hashes(connection, algorithm)
+        hashes = Hashes(connection)
         try:
             yield hashes
         finally:
             hashes.commit()
 
 
-def _connect(path: Path | str, algorithm: Algorithm) -> sqlite3.Connection:
-    connection = sqlite3.connect(path)
-    try:
+def _connect(path: Path | str) -> sqlite3.Connection:
+    with ExitStack() as stack:
+        connection = stack.enter_context(closing(sqlite3.connect(path)))
         connection.execute("PRAGMA synchronous = OFF")  # lost hashes are computed again
-        columns = f"path BLOB PRIMARY KEY, stamp TEXT, {algorithm} TEXT"
+        columns = "path BLOB PRIMARY KEY, stamp TEXT, sha256 TEXT"
         connection.execute(f"CREATE TABLE IF NOT EXISTS hashes ({columns}) WITHOUT ROWID")
-        connection.execute(f"SELECT path, stamp, {algorithm} FROM hashes LIMIT 1").fetchall()
-        if connection.execute("PRAGMA quick_check(1)").fetchall() != [
-            ("ok",)
-        ]:  # reads every page: half a second for 300 MB
+        # Reads every page: half a second for 300 MB.
+        if connection.execute("PRAGMA quick_check(1)").fetchall() != [("ok",)]:
             raise sqlite3.DatabaseError
-    except BaseException:
-        connection.close()
-        raise
+        stack.pop_all()  # the caller closes it
     return connection
 
 

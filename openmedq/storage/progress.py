@@ -45,23 +45,13 @@ class Log(Protocol):
         """Log the answers by which the model is compared with the champion."""
 
 
-class NoLog:
+class NoLog(Log):
     """Logs nothing: for tests, and for all but the main process of a distributed training."""
 
-    def __call__(self, metrics: Mapping[str, float], step: int | None) -> None:
+    def _ignore(self, *args: object, **kwargs: object) -> None:
         """Do nothing."""
 
-    def checkpoint(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Do nothing."""
-
-    def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Do nothing."""
-
-    def describe(self, text: str) -> None:
-        """Do nothing."""
-
-    def answers(self, answers: Answers) -> None:
-        """Do nothing."""
+    __call__ = checkpoint = table = describe = answers = _ignore
 
 
 @contextmanager

@@ -73,8 +73,18 @@ def replace_text(path: Path, text: str) -> None:
 
 @contextmanager
 def exclusive(target: Path) -> Iterator[None]:
-    """Hold the lock of `target`; wait while another process holds it."""
-    with _lock(PARTIAL / f"{_name(target)}.lock", target):
+    """Hold the lock of `target`; wait while another process holds it.
+
+    It is a POSIX record lock: worker processes do not inherit it, so an orphan of a pool cannot hold it. It does not
+    separate the threads of a process.
+    """
+    PARTIAL.mkdir(parents=True, exist_ok=True)
+    with (PARTIAL / f"{_name(target)}.lock").open("ab") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.warning(f"{target}: another process is writing it; waiting")
+            fcntl.lockf(file, fcntl.LOCK_EX)
         yield
 
 
@@ -88,31 +98,3 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _lock(path: Path, target: Path) -> Iterator[None]:
-    """Hold a POSIX record lock on the file.
-
-    Worker processes do not inherit it, so an orphan of a pool cannot hold it. It does not separate the threads of a
-    process.
-    """
-    while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as file:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                _log.warning(f"{target}: another process is writing it; waiting")
-                fcntl.lockf(file, fcntl.LOCK_EX)
-            if not _is_same(file.fileno(), path):  # the file was replaced while this process waited
-                continue
-            yield
-            return
-
-
-def _is_same(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False

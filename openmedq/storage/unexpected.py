@@ -16,14 +16,14 @@ ARCHIVE = "an archive"
 
 _START = rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--(?:(?!-->).)*+-->\s*+)*+"
 _POINTER = re.compile(rb"\s*version https://git-lfs\.github\.com/spec/")
-_PAGE = re.compile(_START + rb"<(?:!doctype html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
+_PAGE = re.compile(_START + rb"<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL)
 _ERROR = re.compile(_START + rb"<Error\b[^>]*>.*?(?:<Code>\s*(\w+)|\Z)", re.DOTALL)
 _PLAIN = (b"entry not found", b"404: not found", b"not found", b"access denied", b"invalid username or password.")
 
 
 def describe(head: bytes, folder: str = "its folder") -> tuple[str, str] | None:
     """What an unexpected file that begins with `head` is, and what to do; None if it may be the published one."""
-    head = head[:HEAD_BYTES]
+    head = head[:HEAD_BYTES].translate(None, b"\0\xfe\xff")  # UTF-16 as ASCII
     if _POINTER.match(head):
         return "a Git LFS pointer", f'run "git lfs pull" in {folder}'
     if _PAGE.match(head):

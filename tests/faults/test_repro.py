@@ -1,87 +1,109 @@
-"""After a cut connection or a killed process, the next `dvc repro` resumes the download."""
+"""After a cut connection and after a killed process, the next `dvc repro` resumes the download."""
 
 import os
 import random
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import Project
-from tests.faults import fifteenth
-from tests.faults.fifteenth import DATA, FILES, HOST, PARTIAL, SET_ID, SITE, SIZE_BYTES
+from tests.end_to_end.conftest import Project, checkout
 from tests.processes import find_stages, wait
 from tests.servers import Server, faults, serve
 
-pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("fifteenth")]
+pytestmark = pytest.mark.faults
 
+SET_ID = "fifteenth"
+HOST = "data.example.org"
+SIZE_BYTES = 6_000_000
+DATA = {name: random.Random(name).randbytes(SIZE_BYTES) for name in ("first.bin", "second.bin")}
 NAME = "first.bin"
 PLACE = f"{HOST}/{NAME}"
+RAW = Path("data/raw") / SET_ID
 REPRO = ("dvc", "repro", f"download@{SET_ID}")
 BUFFER_BYTES = 2**13  # of an open file that may not be written yet
 
+MODULE = f'''"""A fifteenth set: two files on a plain host, without published sizes and hashes."""
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    return fifteenth.make(tmp_path_factory.mktemp("fifteenth"))
+from collections.abc import Iterator
+from pathlib import Path
 
+from openmedq.datasets.card import Access, Card, File
+from openmedq.schema import Rejected, Role, Sample, Task
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with serve(SITE) as running:
-        yield running
-
-
-@pytest.fixture
-def project(template: Project, server: Server, tmp_path: Path) -> Project:
-    return fifteenth.copy(template, tmp_path, server)
-
-
-def go_on(project: Project, server: Server) -> None:
-    """Run `dvc repro` twice: the first downloads only the missing bytes, the second nothing."""
-    server.faults.clear()
-    before = server.asked()
-    kept = (project.root / PARTIAL / NAME).stat().st_size
-    assert 0 < kept < SIZE_BYTES
-    assert not (project.root / FILES / NAME).exists()
-    assert not (project.root / fifteenth.RAW / "origin.json").exists()
-
-    said = project.run(*REPRO)
-    assert f"Running stage 'download@{SET_ID}'" in said
-    asked = server.asked()[len(before) :]
-    assert [request.place for request in asked] == [PLACE]
-    assert asked[0].headers["Range"] == f"bytes={kept}-"
-    assert (asked[0].status, asked[0].num_bytes) == (206, SIZE_BYTES - kept), "no byte is sent twice"
-    assert {path.name: path.read_bytes() for path in (project.root / FILES).iterdir()} == DATA
-    assert not (project.root / PARTIAL).exists()
-
-    said = project.run(*REPRO)
-    assert f"Stage 'download@{SET_ID}' didn't change, skipping" in said
-    assert len(server.asked()) == len(before) + 1, "a third repro sends no request"
-    assert project.attempts == [], "no process used the network"
+card = Card(
+    id="{SET_ID}",
+    title="Fifteenth",
+    homepage="https://{HOST}/",
+    citation="A. Author, Two files, 2026",
+    licence="CC0-1.0",
+    access=Access.OPEN,
+    task=Task.VQA,
+    modality="radiology",
+    files=tuple(File(path=name, url=f"https://{HOST}/{{name}}") for name in {tuple(DATA)}),
+    roles={{"train": Role.TRAIN}},
+    published_rows={{"train": 1}},
+)
 
 
-def test_a_cut_connection(project: Project, server: Server) -> None:
-    at = random.Random(0).randrange(SIZE_BYTES // 10, SIZE_BYTES)
-    server.faults.append(faults.cut(at).on(PLACE, times=1))
-    said = project.run(*REPRO, code=255)
-    (line,) = re.findall(r"^error: .*$", said, re.MULTILINE)
-    assert f"{NAME}: https://{PLACE}: the connection was cut (attempt 1); partial data is kept" in line
-    assert "Traceback" not in said
-    assert "exited with 75" in said
-    assert (project.root / PARTIAL / NAME).read_bytes() == DATA[NAME][: (project.root / PARTIAL / NAME).stat().st_size]
-    assert (project.root / PARTIAL / NAME).stat().st_size <= at
-    go_on(project, server)
+def read(raw: Path) -> Iterator[Sample | Rejected]:
+    """Nothing."""
+    yield from ()
+'''
+
+
+def make(folder: Path, server: Server) -> Project:
+    """A checkout with one more dataset, which downloads from the server and attempts each request once."""
+    project = checkout(folder)
+    (project.root / "openmedq" / "datasets" / f"{SET_ID}.py").write_text(MODULE, encoding="utf-8")
+    project.change("openmedq/datasets/registry.py", "MODULES = {", f'MODULES = {{"{SET_ID}": "{SET_ID}",')
+    (project.root / "mirror").mkdir()
+    project.run("python", "-m", "openmedq", "catalogue")
+    project.change("params.yaml", "mirror: data/miniature", "mirror: mirror")
+    project.change("params.yaml", "fetch: false", "fetch: true")
+    project.change("params.yaml", "attempts: 6", "attempts: 1")
+    project.change("params.yaml", "endpoints: {}", f"endpoints: {server.endpoints}")
+    project.run("dvc", "repro", "manifest")
+    return project
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds processes in /proc")
-@pytest.mark.parametrize("whom", ["stage", "dvc", "group"])
-def test_kill_9(whom: str, project: Project, server: Server) -> None:
-    at = random.Random(whom).randrange(SIZE_BYTES // 10, SIZE_BYTES)
-    server.faults.append(faults.stall(at).on(PLACE, times=1))
+def test_a_download_resumes_after_a_cut_and_after_a_kill(tmp_path: Path) -> None:
+    with serve({f"https://{HOST}/{name}": data for name, data in DATA.items()}) as server:
+        project = make(tmp_path, server)
+        part, files = project.root / RAW / ".partial" / NAME, project.root / RAW / "files"
+
+        server.faults[:] = [faults.cut(SIZE_BYTES // 3).on(PLACE)]
+        said = project.run(*REPRO, code=255)
+        (line,) = re.findall(r"^error: .*$", said, re.MULTILINE)
+        assert f"{NAME}: https://{PLACE}: the connection was cut (attempt 1); partial data is kept" in line
+        assert "Traceback" not in said
+        assert "exited with 75" in said
+        assert 0 < (kept := part.stat().st_size) <= SIZE_BYTES // 3
+
+        server.faults[:] = [faults.stall(SIZE_BYTES // 3).on(PLACE)]
+        kill_dvc(project, lambda: part.stat().st_size > kept + SIZE_BYTES // 3 - BUFFER_BYTES)
+        assert not (files / NAME).exists() and not (project.root / RAW / "origin.json").exists()
+
+        server.faults.clear()
+        kept, num_before = part.stat().st_size, len(server.asked())
+        assert f"Running stage 'download@{SET_ID}'" in project.run(*REPRO)
+        (last,) = server.asked()[num_before:]
+        assert (last.place, last.headers["Range"]) == (PLACE, f"bytes={kept}-")
+        assert (last.status, last.num_bytes) == (206, SIZE_BYTES - kept), "no byte is sent twice"
+        assert {path.name: path.read_bytes() for path in files.iterdir()} == DATA
+        assert not part.parent.exists()
+
+        assert f"Stage 'download@{SET_ID}' didn't change, skipping" in project.run(*REPRO)
+        assert len(server.asked()) == num_before + 1, "a third repro sends no request"
+        assert project.attempts == [], "no process used the network"
+
+
+def kill_dvc(project: Project, is_time: Callable[[], bool]) -> None:
+    """Start `dvc repro`, and kill dvc alone in the middle: the stage ends with it."""
     with (project.root.parent / "repro.log").open("wb") as log:
         dvc = subprocess.Popen(
             REPRO,
@@ -92,21 +114,8 @@ def test_kill_9(whom: str, project: Project, server: Server) -> None:
             start_new_session=True,
         )
     try:
-        server.wait(PLACE, num_bytes=at, timeout_s=60)
-        wait(lambda: _size(project.root / PARTIAL / NAME) > at - BUFFER_BYTES, "the part is written")
-        wait((project.root / FILES / "second.bin").exists, "the other file is whole")
-        (stage,) = find_stages("download", project.root)
-    except BaseException:
-        os.killpg(dvc.pid, signal.SIGKILL)
-        raise
-    if whom == "group":
-        os.killpg(dvc.pid, signal.SIGKILL)
-    else:
-        os.kill(stage if whom == "stage" else dvc.pid, signal.SIGKILL)
-    assert dvc.wait(60) != 0
+        wait(is_time, "the part is written")
+    finally:
+        os.kill(dvc.pid, signal.SIGKILL)
+    dvc.wait(60)
     wait(lambda: not find_stages("download", project.root), "the stage is gone")
-    go_on(project, server)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -1,7 +1,6 @@
 """`kill -9` and SIGTERM of a training at many moments: what follows is what an undisturbed training gives."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -13,9 +12,8 @@ import pytest
 import yaml
 
 from openmedq import paths
-from openmedq.cli import main
 from openmedq.training.train import LOSSES, METRICS
-from tests.processes import is_alive, wait
+from tests.processes import wait
 from tests.stages import stopping
 from tests.stages.test_resume import (
     NUM_UPDATES,
@@ -182,26 +180,3 @@ def test_dvc_repro_resumes(stop: str, dvc: Path, undisturbed: dict[str, bytes]) 
     assert second.wait(240) == 0, (dvc / "repro.log").read_text()
     assert read_outputs() == undisturbed
     check_one_run()
-
-
-def test_no_process_outlives_a_killed_training(folder: Path) -> None:
-    write_params(workers=2)
-    command = [sys.executable, "-m", "openmedq", "train"]
-    with (folder / "said.txt").open("wb") as said:
-        training = subprocess.Popen(
-            command, env=stopping.environment(folder, "update:3"), stdout=said, stderr=said, start_new_session=True
-        )
-    training.wait(120)
-
-    def find_left() -> list[int]:
-        found = []
-        for process in Path("/proc").iterdir():
-            try:
-                if process.name.isdigit() and os.getsid(int(process.name)) == training.pid:
-                    found.append(int(process.name))
-            except OSError:
-                continue
-        return [number for number in found if is_alive(number)]
-
-    wait(lambda: not find_left(), "loader processes end")
-    assert main(["train"]) == 0

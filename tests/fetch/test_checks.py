@@ -10,10 +10,10 @@ import pytest
 
 from openmedq.cli import main
 from openmedq.errors import AcquisitionError
-from openmedq.fetch import ledger
+from openmedq.fetch import checks, ledger
 from openmedq.storage import unexpected
 from tests.fetch.conftest import URL, Fetch, make_files, make_set, read_all
-from tests.servers import serve
+from tests.servers import faults, serve
 
 FOLDER = Path("data/raw/toy_set/files")
 
@@ -73,6 +73,39 @@ def test_what_is_not_the_file_is_refused_and_not_recorded(fetch: Fetch, name: st
             return
         pinned = make_set(make_files({name: data}, is_pinned=True))
         assert read_all(fetch(server, pinned)) == {name: data}, "a published hash is enough"
+
+
+PAGES = {
+    "a mark of its encoding": b"\xef\xbb\xbf<!DOCTYPE html><html>",
+    "XHTML": b'<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Strict//EN">',
+    "comments": b"<!-- saved -->\n<!-- twice --><html><body>login",
+    "UTF-16": "\ufeff<html><body>".encode("utf-16"),
+    "two lines before it": b"\r\n\r\n<!doctype  html>",
+}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_a_page_is_no_file_however_it_begins(fetch: Fetch, page: bytes) -> None:
+    """It arrives in pieces."""
+    with (
+        serve({f"{URL}a.bin": page}, [faults.slow(200)]) as server,
+        pytest.raises(AcquisitionError, match="sends an HTML page, not the published file"),
+    ):
+        fetch(server, make_set(make_files({"a.bin": b""})))
+
+
+@pytest.mark.parametrize("kind", ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml"])
+def test_what_is_called_a_page_is_one_unless_its_hash_is_known(fetch: Fetch, kind: str) -> None:
+    files = {"a.csv": b"id\n1\n"}
+    with serve({f"{URL}a.csv": files["a.csv"]}, [faults.state(Content_Type=kind)]) as server:
+        with pytest.raises(AcquisitionError, match="sends an HTML page, not the published file"):
+            fetch(server, make_set(make_files(files)))
+        assert read_all(fetch(server, make_set(make_files(files, is_pinned=True)))) == files
+
+
+@pytest.mark.parametrize("start", [b"<?xml version='1.0'?><eCitation>", b"<htmlish", b"a <html>", b"<!-- only", b""])
+def test_what_only_looks_like_a_page_is_a_file(start: bytes) -> None:
+    checks.check_start(make_files({"a.bin": b""})[0], "application/octet-stream", start)
 
 
 def test_what_lies_there_and_is_cut_is_not_recorded_either(fetch: Fetch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -95,9 +96,24 @@ def test_present_files_are_compared_with_what_the_hub_states(fetch: Fetch) -> No
         assert ledger.read("toy_set") == entries, "with the commit"
 
 
-def test_other_bytes_than_the_hub_states_are_refused(fetch: Fetch) -> None:
-    with serve(SITE, [faults.corrupt(3).on("*hf.co/*")]) as server, pytest.raises(ChecksumError, match="expected "):
-        fetch(server, make_set(FILES))
+def test_other_bytes_than_the_hub_states_are_refused_and_no_signed_link_is_shown(
+    fetch: Fetch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with serve(SITE, [faults.corrupt(3).on("*hf.co/*")]) as server:
+        with pytest.raises(ChecksumError, match="expected ") as error:
+            fetch(server, make_set(FILES))
+        signed = [request.query for request in server.asked("*hf.co/*")]
+    shown = "".join((str(error.value), caplog.text, *capfd.readouterr()))
+    assert signed and not any(query in shown for query in signed)
+
+
+def test_a_cut_download_resumes_at_a_new_signed_link(fetch: Fetch) -> None:
+    with serve(SITE, [faults.cut(10_000).on("*hf.co/*", times=1)]) as server:
+        assert read_all(fetch(server, make_set(FILES))) == DATA
+        first, second = server.asked("*hf.co/*")
+    assert first.query != second.query
+    assert (second.status, second.num_bytes) == (206, 18_000 - int(second.headers["Range"][6:-1]))
 
 
 def test_a_pin_that_the_hub_contradicts_is_reported_before_a_byte_comes(fetch: Fetch) -> None:

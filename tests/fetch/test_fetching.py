@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import io
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,15 +137,13 @@ def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: p
 
 
 def test_a_full_disk_is_one_line_and_the_next_download_resumes(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Full(io.FileIO):
-        def write(self, data: bytes) -> int:  # type: ignore[override]
-            super().write(data[: len(data) // 2])
-            raise OSError(errno.ENOSPC, "No space left on device")
+    def fill(self: object, chunk: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with serve(SITE) as server:
         message = r"^data/raw/toy_set/files: the disk is full; free some"
         with monkeypatch.context() as patch, pytest.raises(AcquisitionError, match=message):
-            patch.setattr(file, "_open", lambda path: path.parent.mkdir(parents=True) or Full(path, "a"))
+            patch.setattr(file._Download, "_add", fill)  # called once the chunk is written
             fetch(server, make_set(FILES[1:2]))
         assert not (FOLDER / "images/b.zip").exists()
         assert read_all(fetch(server, make_set(FILES[1:2]))) == {"images/b.zip": DATA["images/b.zip"]}

@@ -8,7 +8,7 @@ import pytest
 
 from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
-from openmedq.errors import AcquisitionError, TemporaryError
+from openmedq.errors import AcquisitionError, ArchiveError, TemporaryError
 from openmedq.fetch.client import Client
 from openmedq.fetch.hosts import pmc
 from openmedq.fetch.hosts.pmc import BUCKET, Address
@@ -134,7 +134,7 @@ def test_what_is_no_listing_is_one_line(document: bytes, tmp_path: Path) -> None
 
 def test_a_damaged_part_is_named(tmp_path: Path) -> None:
     (tmp_path / "00000.parquet").write_bytes(b"PAR1")
-    with pytest.raises(AcquisitionError, match=r"00000\.parquet: not a list of addresses"):
+    with pytest.raises(ArchiveError, match=r"00000\.parquet: not a whole shard"):
         list(pmc.read(tmp_path))
 
 

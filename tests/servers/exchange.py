@@ -50,13 +50,11 @@ class Content:
 class Request:
     """One request: `host` is the official host, `path` the unquoted path there."""
 
-    method: str
     host: str
     path: str
     query: str
     headers: Message  # names in any case
-    body: bytes = b""
-    attempt: int = 0  # from 1, of this method on this path
+    attempt: int = 0  # from 1, of this path
     status: int = 0  # of the reply
     num_bytes: int = 0  # of the body sent so far
 

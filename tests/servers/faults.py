@@ -1,6 +1,6 @@
 """Faults of the servers. They compose: each changes the result of the one before.
 
-`faults.status(500).on("zenodo.org/*", times=5)`: attempts are counted from 1 by method and place, which is `host/path`
+`faults.status(500).on("zenodo.org/*", times=5)`: attempts are counted from 1 by place, which is `host/path`
 with `*` as wildcard. Without `on` a fault applies to every request. Faults of bytes do not change redirects and errors.
 """
 
@@ -126,11 +126,23 @@ def stall(at: int = 0, *, seconds: float = 3600) -> Fault:
     return _on_files(lambda reply: replace(reply, stalls_at=at, stalls_s=seconds))
 
 
-def ignore_range() -> Fault:
-    """Send the whole file instead of a range."""
+def state(**headers: str) -> Fault:
+    """Send these validators alone, or another Content-Type."""
+    stated = {name.replace("_", "-"): text for name, text in headers.items()}
+    ignored = ("ETag", "Last-Modified", *stated)
+
+    def change(reply: Reply) -> Reply:
+        kept = {name: text for name, text in reply.headers.items() if name not in ignored}
+        return replace(reply, headers=kept | stated)
+
+    return _on_files(change)
+
+
+def ignore(name: str) -> Fault:
+    """Answer as if the request did not have this header."""
 
     def change(request: Request) -> Request:
-        del request.headers["Range"]  # no error if absent
+        del request.headers[name]  # no error if absent
         return request
 
     return Fault(before=change)

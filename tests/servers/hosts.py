@@ -2,7 +2,6 @@
 
 import copy
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -37,42 +36,23 @@ class Server:
     faults: list[Fault]
     requests: list[Request] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _attempts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _attempts: Counter[str] = field(default_factory=Counter)
 
     @property
     def endpoints(self) -> dict[str, str]:
         """Host name -> base URL, for `execution.endpoints`."""
         return {host: self.site.url(host) for host in sorted(HOSTS.keys() | self.site.files)}
 
-    def url(self, official: str) -> str:
-        """The URL here of an official URL."""
-        parts = urlsplit(official)
-        query = f"?{parts.query}" if parts.query else ""
-        return f"{self.site.url(parts.netloc)}{parts.path}{query}"
-
     def asked(self, place: str = "*") -> list[Request]:
         """The requests for a place, `host/path` with `*`."""
-        with self._changed:
-            return [r for r in self.requests if fnmatchcase(r.place, place)]
-
-    def wait(self, place: str = "*", *, num_bytes: int = 0, timeout_s: float = 10) -> Request:
-        """Wait for a request to `place` that got so many bytes of body; TimeoutError if there is none."""
-        end = time.monotonic() + timeout_s
-        while True:
-            for request in self.asked(place):
-                if request.status and request.num_bytes >= num_bytes:
-                    return request
-            if time.monotonic() > end:
-                raise TimeoutError(f"{place}: no request got {num_bytes} bytes in {timeout_s} s")
-            with self._changed:
-                self._changed.wait(0.05)
+        return [request for request in list(self.requests) if fnmatchcase(request.place, place)]
 
     def answer(self, request: Request) -> Reply:
         """Record the request; its host answers, and the faults change the answer."""
-        with self._changed:
-            self._attempts[request.method, request.place] += 1
-            request.attempt = self._attempts[request.method, request.place]
+        with self._lock:
+            self._attempts[request.place] += 1
+            request.attempt = self._attempts[request.place]
             self.requests.append(request)
         striking = [fault for fault in self.faults if fault.strikes(request)]
         asked = copy.deepcopy(request)
@@ -84,14 +64,8 @@ class Server:
             reply = HOSTS.get(request.host, plain.answer)(self.site, asked)
         for fault in striking:
             reply = fault.after(asked, reply, self.site.other)
-        with self._changed:
-            request.status = reply.status
+        request.status = reply.status
         return reply
-
-    def sent(self, request: Request, num_bytes: int) -> None:
-        with self._changed:
-            request.num_bytes += num_bytes
-            self._changed.notify_all()
 
 
 @contextmanager

@@ -24,8 +24,6 @@ class Play(Protocol):
 
     def answer(self, request: Request) -> Reply: ...
 
-    def sent(self, request: Request, num_bytes: int) -> None: ...
-
 
 class _Handler(BaseHTTPRequestHandler):
     """One connection: reads requests and sends replies."""
@@ -34,14 +32,11 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: Listener
 
-    def _answer(self) -> None:
+    def do_GET(self) -> None:
         parts = urlsplit(self.path)
         host, slash, path = parts.path.removeprefix("/").partition("/")
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = Request(self.command, unquote(host), slash + unquote(path), parts.query, self.headers, body)
+        request = Request(unquote(host), slash + unquote(path), parts.query, self.headers)
         self._send(request, self.server.play.answer(request))
-
-    do_GET = do_HEAD = do_POST = _answer  # noqa: N815 the library's names
 
     def _send(self, request: Request, reply: Reply) -> None:
         stop = reply.content.size_bytes if reply.stop is None else reply.stop
@@ -55,12 +50,10 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_header("Content-Length", str(stop - reply.start))
         self.end_headers()
-        if request.method == "HEAD":
-            return
         length = stop - reply.start
         is_cut = reply.closes_at is not None and reply.closes_at < length
         for piece in self._pieces(reply, (reply.closes_at or 0) if is_cut else length):
-            self.server.play.sent(request, len(piece))  # before the client has it, so that tests find it counted
+            request.num_bytes += len(piece)  # before the client has it, so that tests find it counted
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if reply.is_chunked else piece)
         if is_cut:
             self.close_connection = True

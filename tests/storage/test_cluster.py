@@ -1,11 +1,9 @@
-"""A Dask cluster as executor: bounded, checked, and with one line for each failure."""
+"""A Dask cluster as executor: checked, and with one line for each failure."""
 
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ from openmedq.config import Execution, Normalize
 from openmedq.errors import OpenMedQError, ParamsError, TemporaryError
 from openmedq.schema import Image, Reason
 from openmedq.storage import cluster
-from openmedq.storage.cluster import Cluster
 from openmedq.storage.decoding import encode_image, open_executor
 from openmedq.storage.images import BrokenImage
 from tests.curate.corpus import make_params
@@ -24,29 +21,6 @@ from tests.processes import wait
 from tests.stages.toyset import make_png
 
 NOWHERE = "tcp://127.0.0.1:1"
-
-
-def test_few_tasks_are_unfinished_at_a_time() -> None:
-    class Slow:
-        def __init__(self) -> None:
-            self.tasks: list[Future[Any]] = []
-
-        def get_executor(self, pure: bool) -> Slow:
-            return self
-
-        def submit(self, *_: Any) -> Future[Any]:
-            self.tasks.append(Future())
-            return self.tasks[-1]
-
-    slow = Slow()
-    executor = Cluster(slow, NOWHERE, cluster.Site({}, Path()), num_tasks=3)  # type: ignore[arg-type]
-    thread = threading.Thread(target=lambda: list(executor.map(len, ["a"] * 9)), daemon=True)
-    thread.start()
-    for number in range(9):
-        wait(lambda: len(slow.tasks) == min(9, number + 3), "tasks")  # noqa: B023 called at once
-        slow.tasks[number].set_result((1, None))
-    thread.join(60)
-    assert not thread.is_alive()
 
 
 def test_without_distributed_one_line_names_it(monkeypatch: pytest.MonkeyPatch, empty_folder: None) -> None:
@@ -80,8 +54,7 @@ def short_timeout(dask: None) -> Iterator[None]:
     ("address", "error", "line"),
     [
         (NOWHERE, TemporaryError, r"^tcp://127\.0\.0\.1:1: no Dask scheduler answers \(.*\); check execution\.sched"),
-        ("tcp://nowhere.invalid:8786", TemporaryError, r"^tcp://nowhere\.invalid:8786: no Dask scheduler answers"),
-        ("tls://127.0.0.1:1", OpenMedQError, r"^tls://127\.0\.0\.1:1: no certificate; set distributed\.comm\.tls"),
+        ("tls://127.0.0.1:1", TemporaryError, r"^tls://127\.0\.0\.1:1: no .*; check .* and distributed\.comm\.tls"),
     ],
 )
 def test_a_scheduler_that_is_not_there_is_one_line(address: str, error: type[Exception], line: str) -> None:
@@ -94,7 +67,7 @@ def test_a_scheduler_without_workers_is_one_line(tmp_path: Path) -> None:
     with (
         run_cluster(tmp_path, tmp_path / "scratch", num_workers=0) as processes,
         pytest.raises(
-            TemporaryError, match=r"^tcp://127.*: the scheduler has no worker; start `python -m dask worker tcp://127"
+            TemporaryError, match=r"^tcp://127.*: .*no worker is left; start .* `python -m dask worker tcp://127"
         ),
         open_executor(Execution(scheduler=processes.address)),
     ):
@@ -160,7 +133,7 @@ def test_a_worker_of_another_environment_or_folder_is_one_line(
 @pytest.mark.usefixtures("dask")
 def test_a_cluster_without_this_code_is_one_line(tmp_path: Path) -> None:
     with run_cluster(tmp_path, tmp_path / "scratch", num_workers=1, has_code=False) as processes:
-        _expect(processes, r"^tcp://\S+: a task can't run there \(.*No module named 'openmedq'.*\); start")
+        _expect(processes, r"^tcp://\S+: a task can't run there \(.*No module named 'openmedq'.*\); .* start them")
 
 
 def _expect(processes: DaskCluster, line: str) -> None:
@@ -176,10 +149,14 @@ def _expect(processes: DaskCluster, line: str) -> None:
         (
             "worker",
             {"no_workers_timeout": "1s"},
-            r": no worker is left; start `python -m dask worker tcp://\S+` and run the com",
+            r": lost the scheduler, or no worker is left; start .* `python -m dask worker tcp://\S+`",
         ),
-        ("worker", {"allowed_failures": "0"}, r": every worker that got one of the tasks was killed: probably out of"),
-        ("scheduler", {}, r": the Dask scheduler closed the connection; run the command again$"),
+        (
+            "worker",
+            {"allowed_failures": "0"},
+            r": a task can't run there \(KilledWorker: .*\); give the workers more mem",
+        ),
+        ("scheduler", {}, r": lost the scheduler, .* run the command again$"),
     ],
     ids=["no worker is left", "a task kills its workers", "no scheduler is left"],
 )
@@ -198,17 +175,3 @@ def test_what_dies_on_the_way_is_one_line(
         future.result()
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
-
-
-@pytest.mark.usefixtures("dask")
-def test_waiting_for_a_worker_is_logged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
-) -> None:
-    monkeypatch.setattr(cluster, "CHECK_S", 0.1)
-    with (
-        run_cluster(tmp_path, tmp_path / "scratch", num_workers=1) as processes,
-        open_executor(Execution(scheduler=processes.address)),
-    ):
-        assert logged() == ""
-        processes.workers[0].kill()
-        wait(lambda: "no worker is left; waiting for one" in logged(), "a warning")

@@ -48,16 +48,6 @@ def test_a_repeated_picture_is_decoded_once(tmp_path: Path) -> None:
     assert executor.num_submitted == 4
 
 
-def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "REMEMBERED_BYTES", 200)
-    decoder = Decoder(Inline(), SETTINGS)
-    size_bytes = len(encode_image(Image("a", data=_png(1)), SETTINGS).data)
-    for level in range(20):
-        decoder.submit(Image("a", data=_png(level)))
-    assert len(decoder._futures) * size_bytes <= 200 + 2 * size_bytes
-    assert decoder._num_bytes == sum(len(future.result().data) for future in decoder._futures.values())
-
-
 def test_broken_pictures_are_remembered_within_the_bound_and_without_their_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

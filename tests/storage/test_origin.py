@@ -41,6 +41,7 @@ def test_files_are_found_in_order_through_links_and_hidden_ones_are_not(folder: 
     (tmp_path / "elsewhere" / "x.zip").write_text("x")
     (folder / "linked").symlink_to(tmp_path / "elsewhere")
     (folder / "x.zip").symlink_to(tmp_path / "elsewhere" / "x.zip")
+    (folder / "a" / "up").symlink_to(folder)
     assert _names(folder) == ["a/c d.jpg", "a/é.jpg", "b.json", "linked/x.zip", "x.zip"]
 
 
@@ -49,10 +50,6 @@ def test_what_cant_be_read_is_one_line(folder: Path) -> None:
     with pytest.raises(LocalFolderError, match=r"set/z: a link to nowhere"):
         _names(folder)
     (folder / "z").unlink()
-    (folder / "a" / "up").symlink_to(folder)
-    with pytest.raises(LocalFolderError, match=r"set/a/up: a link to a folder above"):
-        _names(folder)
-    (folder / "a" / "up").unlink()
     os.mkfifo(folder / "pipe")
     with pytest.raises(LocalFolderError, match=r"set/pipe: neither a file nor a folder"):
         _names(folder)

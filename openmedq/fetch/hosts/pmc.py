@@ -15,19 +15,18 @@ from urllib.parse import quote
 from xml.etree.ElementTree import Element, ParseError
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
 from openmedq.datasets.card import LinkedImage
 from openmedq.errors import AcquisitionError
 from openmedq.fetch.client import Client, run_workers
-from openmedq.storage.folders import find_all
+from openmedq.storage.fetched import add_shard, read_rows
 from openmedq.storage.progress import progress
 
 BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".tif", ".tiff", ".bmp", ".webp")
-MAX_IMAGE_BYTES = 64 * 2**20  # figures are smaller; img2dataset holds each in memory
+MAX_IMAGE_BYTES = 64 * 2**20  # figures are smaller; each is held in memory
 MAX_PAGES = 100  # of 1,000 files
 PART_ROWS = 2_000  # addresses in a part
 
@@ -69,37 +68,24 @@ async def resolve(client: Client, images: Iterable[LinkedImage], folder: Path) -
             found.extend(_match(sizes, image) for image in wanted.values())
             advance(1)
             if len(found) >= PART_ROWS:
-                _write(found, folder)
+                write()
+
+    def write() -> None:
+        add_shard(pa.Table.from_pylist([asdict(address) for address in found], _SCHEMA), folder)
+        found.clear()
 
     with progress("finding addresses", len(articles)) as advance:
         try:
             await run_workers(work, client.execution.connections)
         finally:
-            _write(found, folder)
+            if found:
+                write()
     return len(articles)
 
 
 def read(folder: Path) -> Iterator[Address]:
-    """Read the stored addresses; AcquisitionError if a part is damaged."""
-    for path in find_all(folder, "*.parquet"):
-        try:
-            rows = pq.read_table(path, schema=_SCHEMA, page_checksum_verification=True).to_pylist()
-        except (pa.ArrowInvalid, pa.ArrowKeyError, OSError):
-            raise AcquisitionError(f"{path}: not a list of addresses; remove it and run the command again") from None
-        yield from (Address(**row) for row in rows)
-
-
-def _write(found: list[Address], folder: Path) -> None:
-    """Write the addresses as a new part, and clear the list."""
-    if not found:
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    number = max((int(path.stem) for path in find_all(folder, "*.parquet")), default=-1) + 1
-    temporary = folder / ".part"
-    table = pa.Table.from_pylist([asdict(address) for address in found], _SCHEMA)
-    pq.write_table(table, temporary, write_page_checksum=True)
-    temporary.replace(folder / f"{number:05}.parquet")
-    found.clear()
+    """Read the stored addresses; ArchiveError if a part is damaged."""
+    return (Address(**row) for row in read_rows(folder))
 
 
 async def _list(client: Client, article: str) -> dict[str, int]:
