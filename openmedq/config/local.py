@@ -6,12 +6,23 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from openmedq.config.base import PathText, Section, Share
 from openmedq.schema import Role, Task
 
-LocalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]  # part of ids, paths and DVC's node names
+# Keys of metrics.json beside the datasets.
+_RESERVED = ("all", "calibration", "controls", "mean", "mean_of_frozen", "metrics", "zero_shot")
+
+
+def _check_name(name: str) -> str:
+    if name in _RESERVED:
+        raise ValueError(f"reserved, as {', '.join(_RESERVED)}; choose another name")
+    return name
+
+
+# Part of ids, paths and DVC's node names.
+LocalName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$"), AfterValidator(_check_name)]
 
 TABLES = (".csv", ".jsonl", ".parquet", ".json")
 
@@ -52,6 +63,8 @@ class Local(Section):
     columns: Columns | None = None  # null with .json or .jsonl: LLaVA's conversations
     images: PathText = "."  # folder of the images in `folder`
     task: Task = Task.VQA
+    is_benchmark: bool = False  # of a classification: never trained on, `transfer.benchmarks` may name it
+    class_names: dict[str, str] = Field({})  # class: its name in words, for the zero-shot classification
     modality: Literal["pathology", "radiology", "microscopy", "mixed", "text"] = "mixed"
     licence: str = "not stated"
     is_private: bool = True  # no image, text or id in reports, logs and runs, and no export under a licence policy
@@ -85,7 +98,15 @@ class Local(Section):
                 raise ValueError("shares: columns.split has the split already; remove one of them")
             if abs(sum(self.shares.values()) - 1) > 1e-6:
                 raise ValueError(f"shares: their sum is {sum(self.shares.values()):g}, not 1")
+        self._check_benchmark()
         for split in self.shares:
             if split not in self.roles:
                 raise ValueError(f"shares.{split}: roles has no such split; it has {', '.join(self.roles)}")
         return self
+
+    def _check_benchmark(self) -> None:
+        if self.is_benchmark and self.task is not Task.CLASSIFICATION:
+            raise ValueError(f"is_benchmark: a benchmark has task: classification, not {self.task}")
+        used = set(self.roles.values())
+        if self.is_benchmark and len(self.roles) > 1 and not used >= {Role.TRAIN, Role.EVALUATION}:
+            raise ValueError("roles: a benchmark with several splits has one of role train and one of role evaluation")

@@ -197,7 +197,8 @@ def _render_exits(dataset: LocalDataset, params: Params, artifacts: Artifacts) -
     yield "  report: counts, licences and scores of the dataset; no question, answer or image"
     files = ", ".join(path.as_posix() for each in artifacts.values() for path in each)
     yield f"  MLflow: params.yaml (folders without their path), counts, md5s, and {files}"
-    yield f"  git: the declaration with folder and column names in params.yaml and {paths.CATALOGUE}, md5s in dvc.lock"
+    declared = f"the declaration with folder, column and class names in params.yaml and {paths.CATALOGUE}"
+    yield f"  git: {declared}, md5s in dvc.lock"
     pushed = list(_list_pushed())
     yield f"  DVC: `dvc push` sends {', '.join(pushed) or 'no output, because all are `push: false`'}"
 

@@ -73,6 +73,10 @@ def check_names(cards: Mapping[str, Card], params: Params) -> None:
         _check_known(f"mix.roles.{dataset_id}", "split", roles, cards[dataset_id].roles)
     kinds = {kind: [key for key, card in cards.items() if card.kind == kind] for kind in ("source", "benchmark")}
     _check_known("mix.weights", "source", params.mix.weights, kinds["source"])
+    for name in params.transfer.benchmarks:
+        if name in params.local and not params.local[name].is_benchmark:
+            advice = f"set local.{name}.is_benchmark: true, and no training shows it"
+            raise ParamsError(f"params.yaml: transfer.benchmarks: {name} is a source of the mix; {advice}")
     _check_known("transfer.benchmarks", "benchmark", params.transfer.benchmarks, kinds["benchmark"])
 
 

@@ -1,7 +1,8 @@
 """A classification dataset with its train, validation and test rows, read from the shards as they are needed.
 
-The card names the splits; what has no published splits is divided by patients and image fingerprints. Memory is
-bounded: labels and ids of all rows, the row groups in use, and MAX_CACHE_BYTES of pixels.
+The card names the splits; what has no published splits is divided by patients and image fingerprints. So is a local
+dataset whose rows are all of one split. Memory is bounded: labels and ids of all rows, the row groups in use, and
+MAX_CACHE_BYTES of pixels.
 """
 
 from __future__ import annotations
@@ -107,6 +108,7 @@ class Benchmark:
     """The rows of one classification dataset, for one encoder.
 
     Attributes:
+        card: the card, with the classes and the splits that a local dataset has.
         train: the training rows and the validation rows.
         fitted: numbers of the training rows in `train`.
         validated: numbers of the validation rows in `train`. They pick the best epoch.
@@ -117,17 +119,22 @@ class Benchmark:
         """Divide the rows of the index, and read labels and ids.
 
         Raises:
-            SourceError: there are no train, validation or test rows, a label is not among the card's classes, or a row
-                has not exactly one label where the card states one.
+            SourceError: there are no train, validation or test rows, a label is not among the card's classes, a row
+                has not exactly one label where the card states one, or a class of a local dataset has no train or no
+                test row.
         """
-        self.name, self.classes, self.is_multi_label = card.id, list(card.classes), card.is_multi_label
+        self.name, self.is_multi_label = card.id, card.is_multi_label
         self._preprocessing = preprocessing
         self._num_workers = params.execution.workers if params.execution.workers > 1 else 0
         facts = self._read(rows, FACTS)
+        self.card = card = _complete(card, rows, facts) if card.local else card
+        self.classes = list(card.classes)
         fitted, validated, test = self._divide(card, rows, facts, params)
         both = np.sort(np.concatenate([fitted, validated]))
         self.fitted, self.validated = (np.searchsorted(both, part) for part in (fitted, validated))
         self.train, self.test = (self._describe(rows.take(part), facts.take(part), len(rows)) for part in (both, test))
+        if card.local:
+            _require_classes(card, facts, train=fitted, test=test)
 
     def pick(self, rows: Rows, max_rows: int | None, seed: int) -> Rows:
         """Return at most `max_rows` of the rows."""
@@ -211,6 +218,32 @@ class Benchmark:
             groups=number_groups(rows),
             num_workers=self._num_workers,
         )
+
+
+def _complete(card: Card, rows: pa.Table, facts: pa.Table) -> Card:
+    """The card of a local dataset, with the classes of its rows and without the splits that have no row."""
+    splits = set(rows["split"].unique().to_pylist())
+    classes = tuple(sorted({name for labels in facts["labels"].to_pylist() for name in labels}))
+    if len(classes) < 2:
+        raise SourceError(f"{card.id}: all rows are of one class; a benchmark needs two")
+    if unknown := set(card.class_names).difference(classes):
+        raise SourceError(f"{card.id}: no row has the class {min(unknown)!r}; correct local.{card.id}.class_names")
+    update: dict[str, tuple[str, ...]] = {"classes": classes}
+    if len(splits) == 1:
+        update |= {"fitted": (), "validated": (), "scored": ()}
+    else:
+        update["validated"] = tuple(split for split in card.validated if split in splits)
+    return card.model_copy(update=update)
+
+
+def _require_classes(card: Card, facts: pa.Table, **parts: Rows) -> None:
+    """Raise SourceError if a class has no row in a part; the name of a private dataset's class is not shown."""
+    for part, numbers in parts.items():
+        found = {name for labels in facts["labels"].take(numbers).to_pylist() for name in labels}
+        for place, name in enumerate(card.classes, start=1):
+            if name not in found:
+                shown = f"class {place} of {len(card.classes)}, by name," if card.is_credentialed else f"class {name!r}"
+                raise SourceError(f"{card.id}: {shown} has no {part} row; add rows of it, or leave it out")
 
 
 def _number_clusters(facts: pa.Table) -> Rows:

@@ -11,7 +11,7 @@ averages over the same classes. A class with the rows of one patient therefore a
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,13 @@ def bound_all(measured: Mapping[str, Numbers], confidence: float) -> dict[str, f
     return scores
 
 
-def compare(predictions: Mapping[str, pa.Table], reference: str, *, num_resamples: int = NUM_RESAMPLES) -> Tree:
+def compare(
+    predictions: Mapping[str, pa.Table],
+    reference: str,
+    averaged: Collection[str] | None = None,
+    *,
+    num_resamples: int = NUM_RESAMPLES,
+) -> Tree:
     """Compare an encoder with each other one on the benchmarks that both have, by macro-F1.
 
     Intervals are of the same resamples for both. The permutation test exchanges the predictions of all seeds for a
@@ -110,20 +116,23 @@ def compare(predictions: Mapping[str, pa.Table], reference: str, *, num_resample
     Args:
         predictions: of PREDICTION_SCHEMA, by encoder.
         reference: the encoder whose differences to the others are computed: positive where it is better.
+        averaged: the benchmarks of the mean; None: all.
         num_resamples: number of resamples, and of exchanges.
 
     Returns:
         For each other encoder `{"benchmarks": {name: {"difference", "low", "high", "p", "p_holm", "num_rows",
         "num_groups"}}, "mean": {"difference", "low", "high", "p"}, "left_out": [benchmarks]}`. Left out are benchmarks
-        of which the two have other rows or other seeds; without any left, there is no mean.
+        of which the two have other rows or other seeds; without any to average, there is no mean.
     """
     tuned = {name: table.filter(pc.equal(table["method"], FINE_TUNED)) for name, table in predictions.items()}
     return {
-        name: _compare(tuned[reference], table, num_resamples) for name, table in tuned.items() if name != reference
+        name: _compare(tuned[reference], table, averaged, num_resamples)
+        for name, table in tuned.items()
+        if name != reference
     }
 
 
-def _compare(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> Tree:
+def _compare(ours: pa.Table, theirs: pa.Table, averaged: Collection[str] | None, num_resamples: int) -> Tree:
     compared: Tree = {"benchmarks": {}, "left_out": []}
     drawn, moved = [], []
     for name in sorted(set(ours["benchmark"].unique().to_pylist()) | set(theirs["benchmark"].unique().to_pylist())):
@@ -135,12 +144,13 @@ def _compare(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> Tree:
         num_groups = _read_groups(pair[0])[1]
         row = {"num_rows": len(_split_seeds(pair[0])[0]), "num_groups": num_groups}
         compared["benchmarks"][name] = _describe(differences, exchanged) | row
-        drawn.append(differences)
-        moved.append(exchanged)
+        if averaged is None or name in averaged:
+            drawn.append(differences)
+            moved.append(exchanged)
     rows = list(compared["benchmarks"].values())
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = p
-    if rows:
+    if drawn:
         num = min(map(len, drawn))  # a benchmark of one group has no resamples
         compared["mean"] = _describe(np.mean([each[:num] for each in drawn], axis=0), np.mean(moved, axis=0))
     return compared

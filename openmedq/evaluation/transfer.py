@@ -3,7 +3,8 @@
 All encoders of `transfer.encoders` get the same recipe (`classifier.py`), each in its own DVC node; `probes.py`
 predicts from their frozen features beside it. The epoch is picked by the loss of validation rows: no test row
 influences it. If a row may have several classes, those with a probability above `transfer.threshold` are predicted. A
-benchmark without a row in the mix is skipped with a log message.
+benchmark without a row in the mix is skipped with a log message. Means are over the published benchmarks, or over the
+local ones if there is no other.
 
 A stage that was killed resumes: features and predictions of a finished benchmark and seed are kept until the stage
 ends, and are used again if the encoder's weights, rows, settings and code are the same.
@@ -70,7 +71,7 @@ def run(params: Params, encoder: str, log: Log) -> None:
     tower = build(settings.seeds[0])
     tables: list[pa.Table] = [PREDICTION_SCHEMA.empty_table()]
     scores: dict[str, Tree] = {}
-    measured: dict[str, list[Mapping[str, Numbers]]] = {}
+    measured: dict[str, dict[str, Mapping[str, Numbers]]] = {}  # by method and benchmark
     for name in settings.benchmarks:
         rows = index.filter(pc.equal(index["source"], name))
         if not len(rows):
@@ -83,14 +84,16 @@ def run(params: Params, encoder: str, log: Log) -> None:
         for method in predictions["method"].unique().to_pylist():
             of_method = predictions.filter(pc.equal(predictions["method"], method))
             found[method] = encoder_table.measure(of_method, benchmark.classes, settings.num_resamples)
-            measured.setdefault(method, []).append(found[method])
+            measured.setdefault(method, {})[name] = found[method]
         scores[name] = _count(benchmark) | {encoder: _score(benchmark, found, predictions, params)}
     metrics: Tree = {}
     if scores:
-        means = {
-            method: encoder_table.bound_all(encoder_table.average(each), settings.confidence)
-            for method, each in measured.items()
-        }
+        # The paper's mean is shown beside ours, so no local dataset is in it.
+        averaged = [name for name in scores if not cards[name].local] or list(scores)
+        means = {}
+        for method, by_name in measured.items():
+            mean = encoder_table.average([by_name[name] for name in averaged])
+            means[method] = encoder_table.bound_all(mean, settings.confidence)
         metrics = {
             "metrics": encoder_table.describe_metrics(),
             **scores,

@@ -82,9 +82,9 @@ def classify(
             continue
         benchmark = Benchmark(cards[name], rows, params, read_preprocessing(scorer.processor.image_processor))
         picked = _draw(benchmark.test.ids, settings.zero_shot_rows, settings.seed)
-        methods = {LIKELIHOOD: by_likelihood(scorer, cards[name])}
+        methods = {LIKELIHOOD: by_likelihood(scorer, benchmark.card)}
         if params.train.contrastive_weight:
-            methods[SIMILARITY] = by_similarity(scorer, cards[name])
+            methods[SIMILARITY] = by_similarity(scorer, benchmark.card)
         found = _score(benchmark, cut(picked, settings.batch_size), methods, own)
         tree[name] = {"num_rows": len(picked), "num_available": len(benchmark.test)}
         for method, scores in found.items():

@@ -142,6 +142,12 @@ class Results:
         """The encoders that transfer compared, the trained one first."""
         return list(self.transfer.get("mean", ()))
 
+    @property
+    def averaged(self) -> list[DatasetResult]:
+        """The benchmarks whose scores the mean is of: the published ones, or the local ones if there is no other."""
+        scored = [data for data, _ in self.iterate_transfers()]
+        return [data for data in scored if not data.card.local] or scored
+
     def find(self, dataset_id: str) -> DatasetResult | None:
         """One dataset by id."""
         return next((each for each in self.datasets if each.card.id == dataset_id), None)

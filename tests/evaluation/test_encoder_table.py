@@ -146,6 +146,9 @@ def test_the_better_encoder_and_an_equal_one() -> None:
     assert mean["difference"] == pytest.approx((row["difference"] + other["difference"]) / 2)
     assert mean["low"] > 0 and mean["p"] < 0.05
     assert compared["twin"]["mean"] == {"difference": 0, "low": 0, "high": 0, "p": 1}
+    of_one = encoder_table.compare(tables, "ours", ["one"], num_resamples=500)["weak"]
+    assert of_one["benchmarks"] == compared["weak"]["benchmarks"]
+    assert of_one["mean"]["difference"] == row["difference"]
 
 
 def test_the_difference_is_that_of_the_means_over_seeds() -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 import torch
+import yaml
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
@@ -124,6 +125,19 @@ def test_several_labels_a_row_have_no_threshold_and_only_an_auroc(scorer: Scorer
     found = scores["several"]["likelihood"]
     assert set(found) == {"auroc", "auroc_low", "auroc_high"}
     assert found["auroc"] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_local_dataset_has_the_classes_of_its_rows(scorer: Scorer) -> None:
+    expected, _ = classify(scorer)
+    local = {"folder": "own", "task": "classification", "is_benchmark": True}
+    tree = yaml.safe_load(paths.CATALOGUE.read_text())
+    tree["datasets"]["single"] |= {"classes": [], "local": local}
+    paths.CATALOGUE.write_text(yaml.safe_dump(tree))
+    order = [CLASSES["single"].index(name) for name in sorted(CLASSES["single"])]
+    table, scores = classify(scorer)
+    for own, same in zip(take(table, "single"), take(expected, "single"), strict=True):
+        np.testing.assert_allclose(own["scores"], [same["scores"][place] for place in order], atol=1e-6)
+    assert scores["single"]["likelihood"]["macro_f1"] > 0
 
 
 def test_fewer_rows_are_drawn_by_ids_and_seed(scorer: Scorer) -> None:

@@ -1,5 +1,6 @@
 """The encoders in the report: the same numbers on the page and in Markdown, and what may be compared."""
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openmedq import paths
+from openmedq.config import Local
 from openmedq.datasets.card import Card
 from openmedq.evaluation import encoder_table
 from openmedq.reporting import page
@@ -122,6 +124,24 @@ def test_differences_are_those_of_the_comparison(project: None) -> None:
         _, difference, p, _ = own.cells
         assert difference.text == f"{row['difference']:+.3f}" and "strong" in difference.kind
         assert p.text == f"{row['p']:.4f}"
+
+
+def test_a_local_benchmark_has_no_figure_of_the_paper_and_is_in_no_mean(project: None) -> None:
+    results = make_results()
+    first, second, *rest = results.datasets
+    local = Local(folder="own", task="classification", is_benchmark=True)
+    own = replace(second, card=first.card.model_copy(update={"id": second.card.id, "title": "Own", "local": local}))
+    results = replace(results, datasets=(first, own, *rest))
+    tables = show(results)
+    rows = [[cell.text for cell in row.cells] for row in next(iter(tables.values())).rows]
+    place = [row[0] for row in rows].index("Own")
+    assert rows[place][1] == "0.600" and rows[place + 1][0] != transfer.PAPER
+    predictions = {name: pq.read_table(paths.TRANSFER / name / "predictions.parquet") for name in ("ours", "scratch")}
+    published = [data.card.id for data in (first, *rest)]
+    mean = encoder_table.compare(predictions, "ours", published)["scratch"]["mean"]
+    assert tables["Macro-F1, ours minus from scratch"].rows[-1].cells[1].text == f"{mean['difference']:+.3f}"
+    texts = [block.text for block in show_transfer(results) if isinstance(block, Text)]
+    assert "the means are without Own: they are over published datasets." in texts
 
 
 def test_without_predictions_and_without_benchmarks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,8 @@ split with a folder per class.
 - Patients and studies are stored as pseudonyms. So are image names of private datasets, because folders and files are
   often named by patients and studies.
 - With `shares`, a row's split follows from a hash of its patient; without patients, of its study, its image or its id.
+- All splits of a benchmark are for evaluation: no training shows them, and deduplication protects them. The declared
+  roles are those of the splits in the stage transfer.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from openmedq.datasets.readers.columnar import read_columns, stream_parquet
 from openmedq.datasets.readers.json_stream import stream_lines, stream_list, stream_object
 from openmedq.datasets.readers.tables import stream_rows, stream_table, take_header
 from openmedq.errors import SourceError
-from openmedq.schema import Groups, Image, Reason, Rejected, Sample, Task
+from openmedq.schema import Groups, Image, Reason, Rejected, Role, Sample, Task
 from openmedq.storage.dicom import BURNED_IN
 from openmedq.storage.pseudonyms import open_pseudonyms
 from openmedq.storage.texts import open_text
@@ -39,13 +41,18 @@ _log = logging.getLogger(__name__)
 
 _UNITS = {".csv": "line", ".jsonl": "line", ".parquet": "row", ".json": "record"}
 _CLASSES = Columns(answer="class", image="image", split="split")  # of the records that a folder per class yields
+_LLAVA = Columns(image="image")
 
 
 def make_card(name: str, declared: Local) -> Card:
     """The card of a declared dataset."""
     columns = declared.columns or Columns()
+    splits: dict[Role, tuple[str, ...]] = {}
+    if declared.is_benchmark:
+        splits = {role: tuple(split for split, own in declared.roles.items() if own is role) for role in Role}
     return Card(
         id=name,
+        kind="benchmark" if declared.is_benchmark else "source",
         title=declared.title or name,
         homepage=declared.homepage,
         citation=declared.citation,
@@ -55,8 +62,12 @@ def make_card(name: str, declared: Local) -> Card:
         other_tasks=tuple(task for task in Task if task is not declared.task) if columns.task else (),
         modality=declared.modality,
         files=(),
-        roles=declared.roles,
+        roles=dict.fromkeys(declared.roles, Role.EVALUATION) if declared.is_benchmark else declared.roles,
         published_rows={},
+        class_names=declared.class_names,
+        fitted=splits.get(Role.TRAIN, ()),
+        validated=splits.get(Role.VALIDATION, ()),
+        scored=splits.get(Role.EVALUATION, ()),
         has_row_licences=columns.licence is not None,
         local=declared,
     )
@@ -109,7 +120,7 @@ class _Reader:
 
     def __init__(self, card: Card, declared: Local, raw: Path) -> None:
         self._card, self._declared = card, declared
-        self._columns = declared.columns or (_CLASSES if declared.table is None else None)
+        self._columns = declared.columns or (_CLASSES if declared.table is None else _LLAVA)
         self._pseudonym = open_pseudonyms()
         self._images = LocalImages(raw / declared.images, self._pseudonym if declared.is_private else None)
         self._shown: list[Image] = []
@@ -122,7 +133,7 @@ class _Reader:
         record_id = self._pseudonym(key) if is_path and self._declared.is_private else key
         if not record:
             return record_id, ""
-        names = record.get("image") if self._columns is None else self._value(record, "image")
+        names = record.get(self._columns.image) if self._columns.image else None
         self._shown = self._images.take(names)
         self._attributes, patient, study = self._images.describe(self._shown)
         patient, study = self._text(record, "patient") or patient, self._text(record, "study") or study
@@ -137,14 +148,17 @@ class _Reader:
     def build(self, record: Record, split: str) -> Content:
         """The content of the sample."""
         licence = {}
-        if self._columns is not None and self._columns.licence:
+        if self._columns.licence:
             licence = {"licence": self._text(record, "licence") or "not stated"}
-        if self._columns is None:
+        if self._columns is _LLAVA:
             task, turns = llava.take_turns(record, self._declared.task, len(self._shown))
         else:
             task, turns = content.take_turns(record, self._columns, self._declared.task)
         if task not in (Task.TEXT_QA, Task.MULTIPLE_CHOICE) and not self._shown:
             raise Unusable(Reason.FIELD_MISSING, "the record names no image")
+        if self._declared.is_benchmark and (task is not Task.CLASSIFICATION or len(self._shown) != 1):
+            problem = f"{task} with {len(self._shown)} images; a benchmark's rows are classifications of one image"
+            raise Unusable(Reason.FIELD_MISSING, problem)
         attributes = dict(self._attributes)
         if task is Task.VQA and len(turns) == 1:
             attributes["answer_type"] = "closed" if turns[0].answer.lower() in ("yes", "no") else "open"
@@ -158,17 +172,13 @@ class _Reader:
             **licence,
         }
 
-    def _value(self, record: Record, field: str) -> Any:
-        column = getattr(self._columns, field) if self._columns is not None else None
-        return record.get(column) if column else None
-
     def _text(self, record: Record, field: str) -> str:
-        column = getattr(self._columns, field) if self._columns is not None else None
+        column = getattr(self._columns, field)
         return take_optional_text(record, column) if column else ""
 
     def _split(self, record: Record, unit: str) -> str:
         roles = self._declared.roles
-        column = self._columns.split if self._columns is not None else None
+        column = self._columns.split
         if column and (self._declared.table is not None or column in record):  # classes may be in no split's folder
             split = take_text(record, column)
         elif self._declared.shares:
@@ -233,7 +243,12 @@ def _list_classes(images: Path, declared: Local) -> Iterator[tuple[str, Any]]:
     in_folders = [path for path in files if len(path.parts) > 1]
     if not in_folders:
         raise SourceError(f"{images}: no folder with images; without a table, each folder is a class")
-    has_splits = {path.parts[0] for path in in_folders} <= set(declared.roles)
+    folders = {path.parts[0] for path in in_folders}
+    splits = folders & set(declared.roles)
+    if splits and splits != folders:  # with `val` for `validation`, each split would be a class
+        problem = f"folders of splits ({', '.join(sorted(splits))}) beside {len(folders - splits)} others"
+        raise SourceError(f"{images}: {problem}; name each split in roles of the dataset in params.yaml")
+    has_splits = bool(splits)
     for path in files:
         depth = int(has_splits)
         record: dict[str, Any] = {"image": path.as_posix()}

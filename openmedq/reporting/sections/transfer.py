@@ -98,15 +98,18 @@ def _tabulate_paper(results: Results) -> Titled:
     benchmarks = _list_benchmarks(results)
     rows: list[Row] = []
 
-    def add(title: str, scores: Tree, stated: dict[str, str], note: str) -> None:
+    def add(title: str, scores: Tree, stated: dict[str, str] | None, note: str) -> None:
+        rows.append(_score(title, scores, metric, keys))
+        if stated is None:
+            return
         of_paper = (
             Cell(stated[key], f"note {note}", "number") if key in stated else Cell("", "", "number") for key in keys
         )
-        rows.extend([_score(title, scores, metric, keys), Row([text(PAPER), *of_paper], is_part=True)])
+        rows.append(Row([text(PAPER), *of_paper], is_part=True))
 
     for data in benchmarks:
         scores = results.transfer.get(data.card.id, {})
-        stated = BENCHMARK_FIGURES.get(data.card.id, {OURS: "not named"})
+        stated = None if data.card.local else BENCHMARK_FIGURES.get(data.card.id, {OURS: "not named"})
         add(data.card.title, scores, stated, _judge(data, is_scored=bool(scores)))
     is_generated = any(data.is_miniature for data in benchmarks)
     add("Mean", results.transfer["mean"], means, GENERATED if is_generated else UNNAMED)
@@ -143,7 +146,8 @@ def _compare_encoders(results: Results) -> Iterator[Titled]:
     reference = results.encoders[0]
     if reference not in tables:
         return
-    for other, compared in encoder_table.compare(tables, reference).items():
+    averaged = [data.card.id for data in results.averaged]
+    for other, compared in encoder_table.compare(tables, reference, averaged).items():
         rows = [_show_difference(results.title_of(name), each) for name, each in compared["benchmarks"].items()]
         if "mean" in compared:
             rows.append(_show_difference("Mean", compared["mean"]))
@@ -173,6 +177,9 @@ def _remark(results: Results) -> Iterator[str]:
     """How to read the tables, and what the scores leave out."""
     if len(results.encoders) > 1:
         yield "p (Holm): corrected for the number of benchmarks; differences with p (Holm) below 0.05 are bold"
+    outside = [data.card.title for data, _ in results.iterate_transfers() if data not in results.averaged]
+    if outside:
+        yield f"the means are without {', '.join(outside)}: they are over published datasets"
     for data, scores in results.iterate_transfers():
         for part in ("train", "test"):
             if absent := scores.get(f"classes_without_{part}_rows", ()):
@@ -204,7 +211,7 @@ def show_paper(results: Results) -> Iterator[Block]:
 def _compare(results: Results, figure: Figure) -> tuple[Cell, str]:
     """Our score, and why it cannot be compared with the paper's, or under which condition it can."""
     if figure.source is None:
-        benchmarks = [data for data, _ in results.iterate_transfers()]
+        benchmarks = results.averaged
         if not benchmarks:
             return count(0), "no benchmark in this run"
         titles = ", ".join(data.card.title for data in benchmarks)
