@@ -22,7 +22,15 @@ from threadpoolctl import threadpool_limits
 
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
 from openmedq.evaluation.metrics.classification import auroc, fill, mean_of_known
-from openmedq.evaluation.metrics.intervals import bound, count_draws, permute, place, resample, sum_by_group
+from openmedq.evaluation.metrics.intervals import (
+    bound,
+    bound_difference,
+    count_draws,
+    permute,
+    place,
+    resample,
+    sum_by_group,
+)
 from openmedq.evaluation.metrics.metric import Metric, Numbers, describe, measure_rows
 
 PREDICTION_SCHEMA = pa.schema(
@@ -104,8 +112,7 @@ def compare(predictions: Mapping[str, pa.Table], reference: str, *, num_resample
     """Compare an encoder with each other one on the benchmarks that both have, by macro-F1.
 
     Intervals are of the same resamples for both. The permutation test exchanges the predictions of all seeds for a
-    group of rows with equal chance; p is the share of exchanges with a difference at least as large, in either
-    direction. `p_holm` is corrected for the number of benchmarks (Holm, 1979).
+    group of rows with equal chance. `p_holm` is corrected for the number of benchmarks (Holm, 1979).
 
     Args:
         predictions: of PREDICTION_SCHEMA, by encoder.
@@ -134,7 +141,8 @@ def _compare(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> Tree:
         differences, exchanged = _draw_differences(pair[0], pair[1], num_resamples)
         num_groups = _read_groups(pair[0])[1]
         row = {"num_rows": len(_split_seeds(pair[0])[0]), "num_groups": num_groups}
-        compared["benchmarks"][name] = _describe(differences, exchanged) | row
+        found = bound_difference(differences[0], differences[1:], exchanged, CONFIDENCE)
+        compared["benchmarks"][name] = found | row
         drawn.append(differences)
         moved.append(exchanged)
     rows = list(compared["benchmarks"].values())
@@ -142,43 +150,30 @@ def _compare(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> Tree:
         row["p_holm"] = p
     if rows:
         num = min(map(len, drawn))  # a benchmark of one group has no resamples
-        compared["mean"] = _describe(np.mean([each[:num] for each in drawn], axis=0), np.mean(moved, axis=0))
+        value, *resampled = np.mean([each[:num] for each in drawn], axis=0)
+        compared["mean"] = bound_difference(value, resampled, np.mean(moved, axis=0), CONFIDENCE)
     return compared
 
 
 def _draw_differences(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> tuple[Numbers, Numbers]:
     """Differences of the means over seeds: of the rows and each resample (1 + N,), and of each exchange (N,)."""
     metric = CLASSIFICATION_METRICS[0]
-    runs = [_split_seeds(table) for table in (ours, theirs)]
     texts = [table[column].to_pylist() for table in (ours, theirs) for column in ("labels", "predictions")]
     classes = sorted({name for rows in texts for own in rows for name in own})
-    a, b = ([_sum(run, [metric], classes)[0] for run in side] for side in runs)
+    runs = [_split_seeds(table) for table in (ours, theirs)]
+    a, b = (np.hstack([_sum(run, [metric], classes)[0] for run in side]) for side in runs)  # (groups, seeds K)
     rng = np.random.default_rng(_seed(ours))
 
-    def subtract(first: Sequence[Numbers], second: Sequence[Numbers], *, are_draws: bool) -> Numbers:
-        one, other = (_score(metric, sums, slice(None), are_draws=are_draws) for sums in (first, second))
+    def subtract(first: Numbers, second: Numbers, *, are_draws: bool) -> Numbers:
+        sums = (np.split(each, len(runs[0]), axis=1) for each in (first, second))
+        one, other = (_score(metric, own, slice(None), are_draws=are_draws) for own in sums)
         return one - other
 
-    totals = [each.sum(axis=0, keepdims=True) for each in (*a, *b)]
-    drawn = totals
-    if len(a[0]) > 1:
-        drawn = list(map(np.vstack, zip(totals, resample([*a, *b], num_resamples, rng), strict=True)))
-    values = subtract(drawn[: len(a)], drawn[len(a) :], are_draws=True)
-    steps = permute(np.hstack([one - other for one, other in zip(a, b, strict=True)]), num_resamples, rng)
-    moved = np.split(steps, len(a), axis=1)
-    exchanged = subtract(
-        [total - step for total, step in zip(totals[: len(a)], moved, strict=True)],
-        [total + step for total, step in zip(totals[len(a) :], moved, strict=True)],
-        are_draws=False,
-    )
-    return values, exchanged
-
-
-def _describe(differences: Numbers, exchanged: Numbers) -> dict[str, float]:
-    bounds = bound("difference", differences[0], differences[1:], CONFIDENCE)
-    named = {name.removeprefix("difference_"): value for name, value in bounds.items()}
-    at_least = np.count_nonzero(np.abs(exchanged) >= abs(differences[0]) - 1e-12)
-    return {**named, "p": (1 + at_least) / (len(exchanged) + 1)}
+    totals = [each.sum(axis=0, keepdims=True) for each in (a, b)]
+    drawn = resample([a, b], num_resamples, rng) if len(a) > 1 else (a[:0], b[:0])
+    values = subtract(*map(np.vstack, zip(totals, drawn, strict=True)), are_draws=True)
+    moved = permute(a - b, num_resamples, rng)
+    return values, subtract(totals[0] - moved, totals[1] + moved, are_draws=False)
 
 
 def holm(ps: Sequence[float]) -> list[float]:

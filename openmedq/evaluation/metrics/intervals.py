@@ -56,6 +56,18 @@ def bound(name: str, value: float | Numbers, drawn: ArrayLike, confidence: float
     return scores
 
 
+def bound_difference(value: float, drawn: ArrayLike, exchanged: Numbers, confidence: float) -> dict[str, float]:
+    """`{difference, low, high, p}` of a paired difference, its resamples (N,) and its exchanges (M,).
+
+    An exchange swaps the two systems' answers in some of the groups, see `permute`. p is the share of exchanges with a
+    difference at least as large, in either direction.
+    """
+    bounds = bound("difference", value, drawn, confidence)
+    at_least = np.count_nonzero(np.abs(exchanged) >= abs(value) - 1e-9)  # less than rounding
+    named = {name.removeprefix("difference_"): each for name, each in bounds.items()}
+    return {**named, "p": (1 + at_least) / (len(exchanged) + 1)}
+
+
 def score_all(metric: Metric, sums: Numbers) -> Numbers:
     """The metric of sums (..., K + 1), of which the last is the number of rows; NaN without rows."""
     num_rows = sums[..., -1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,7 @@ from openmedq.evaluation.metrics.intervals import (
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN, Metric, Numbers, describe, measure_rows
 from openmedq.schema import Sample
 
-# Prefixes of the scores of the baselines without a model, and the columns of their answers; see metrics.baseline.
+# Baselines without a model: the prefix of their scores, and the column of their answers; see metrics.baseline.
 BASELINES = {"baseline_": "baseline_answer", "majority_": "majority_answer"}
 CLEAN = "clean"  # the rows that no training row repeats
 NOT_CHECKED = "not checked"  # a value of the column `contamination`
@@ -116,7 +116,6 @@ class Part:
     num_rows: int
     sums: Numbers  # (K)
     resampled: Numbers | None  # (resamples, K)
-    baselines: list[Numbers]  # as `sums`, of the metrics with a baseline, for each of BASELINES
 
 
 class Scorer:
@@ -125,22 +124,27 @@ class Scorer:
     def __init__(
         self, rows: pa.Table, metrics: Sequence[Metric] = METRICS, *, num_resamples: int, confidence: float, seed: int
     ) -> None:
-        self.rows, self.metrics = rows, metrics
-        self.sums, self.columns = measure(rows, metrics)
-        variants = [own for metric, own in zip(metrics, self.columns, strict=True) if metric.is_variant]
+        self._metrics = metrics
+        self._baselines = [
+            replace(metric, name=f"{prefix}{metric.name}", scores=column, is_headline=False)
+            for prefix, column in BASELINES.items()
+            for metric in metrics
+            if metric.has_baseline
+        ]
+        self._rows, everything = rows, [*metrics, *self._baselines]
+        self._sums, self._columns = measure(rows, everything)
+        variants = [own for metric, own in zip(everything, self._columns, strict=True) if metric.is_variant]
         self._of_variants = np.r_[*variants] if variants else []
-        self._with_baseline = [metric for metric in metrics if metric.has_baseline]
-        self._baselines = [measure(rows, self._with_baseline, column) for column in BASELINES.values()]
         self._num_resamples, self._confidence, self._seed = num_resamples, confidence, seed
 
     def cut(self, source: str, parts: Mapping[Any, NDArray[np.bool_]]) -> dict[Any, Part]:
         """The parts of one source that have rows; masks are of all rows. All parts see the same draws of images."""
-        taken = np.flatnonzero(equal(self.rows["source"], source))
-        groups = number_groups(images_of(self.rows.take(taken)))
+        taken = np.flatnonzero(equal(self._rows["source"], source))
+        groups = number_groups(images_of(self._rows.take(taken)))
         masks = {name: mask[taken] for name, mask in parts.items() if mask[taken].any()}
         sums = []
         for name, mask in masks.items():
-            part = sum_by_group(self.sums[taken[mask]], groups[mask], int(groups.max()) + 1)
+            part = sum_by_group(self._sums[taken[mask]], groups[mask], int(groups.max()) + 1)
             if isinstance(name, tuple):  # a value of a grouping: without a row, a metric has no score
                 part[:, self._of_variants] = 0
             sums.append(part)
@@ -152,7 +156,6 @@ class Scorer:
                 int(mask.sum()),
                 part.sum(axis=0),
                 resampled if np.count_nonzero(part.any(axis=1)) > 1 else None,
-                [own[taken[mask]].sum(axis=0) for own, _ in self._baselines],
             )
             for (name, mask), part, resampled in zip(masks.items(), sums, drawn, strict=True)
         }
@@ -163,11 +166,9 @@ class Scorer:
         if not found:
             return {"num_rows": 0}
         sums, resampled = self._add(found)
-        scores = score_sums(self.metrics, self.columns, sums, resampled, self._confidence)
-        for number, (prefix, (_, columns)) in enumerate(zip(BASELINES, self._baselines, strict=True)):
-            own = np.sum([part.baselines[number] for part in found], axis=0)
-            floors = score_sums(self._with_baseline, columns, own, None, self._confidence)
-            scores |= {f"{prefix}{name}": value for name, value in floors.items()}
+        num = len(self._metrics)
+        scores = score_sums(self._metrics, self._columns[:num], sums, resampled, self._confidence)
+        scores |= score_sums(self._baselines, self._columns[num:], sums, None, self._confidence)
         num_rows = sum(part.num_rows for part in found)
         return {"num_rows": num_rows, **{name: round(value, 4) for name, value in scores.items()}}
 
@@ -181,7 +182,7 @@ class Scorer:
             return {}
         (ours, ours_drawn), (theirs, theirs_drawn) = map(self._add, sides)
         differences: dict[str, float] = {}
-        for metric, own in zip(self.metrics, self.columns, strict=True):
+        for metric, own in zip(self._metrics, self._columns, strict=False):
             if not metric.is_headline:
                 continue
             value = score_all(metric, ours[own]) - score_all(metric, theirs[own])
@@ -248,25 +249,21 @@ def score_predictions(
     return metrics
 
 
-def measure(rows: pa.Table, metrics: Sequence[Metric], answers: str | None = None) -> tuple[Numbers, list[slice]]:
-    """The sums of each row, (rows, K), and each metric's columns; a null answer counts in no metric.
-
-    `answers` is the column to score in place of what each metric scores.
-    """
+def measure(rows: pa.Table, metrics: Sequence[Metric]) -> tuple[Numbers, list[slice]]:
+    """The sums of each row, (rows, K), and each metric's columns; a null answer counts in no metric."""
     references = (rows[name].to_pylist() for name in ("reference", "alternatives"))
     accepted = [(reference, *others) for reference, others in zip(*references, strict=True)]
-    scored = [answers or metric.scores for metric in metrics]
-    parts: dict[int, tuple[Numbers, NDArray[Any]]] = {}
-    for name in dict.fromkeys(scored):
+    parts: dict[str, tuple[Numbers, NDArray[Any]]] = {}
+    for name in dict.fromkeys(metric.scores for metric in metrics):
         texts = CHOICES[name](rows) if name in CHOICES else rows[name].to_pylist()
         is_given = np.array([text is not None for text in texts], dtype=bool)
         pairs = [("", ("",)) if text is None else (text, each) for text, each in zip(texts, accepted, strict=True)]
-        own = [number for number, each in enumerate(scored) if each == name]
-        for number, measured in zip(own, measure_rows([metrics[each] for each in own], pairs), strict=True):
-            kind = metrics[number].answer_type
+        own = [metric for metric in metrics if metric.scores == name]
+        for metric, measured in zip(own, measure_rows(own, pairs), strict=True):
+            kind = metric.answer_type
             counts = is_given if kind is None else is_given & equal(rows["answer_type"], kind)
-            parts[number] = measured * counts[:, None], counts[:, None]
-    ordered = [parts[number] for number in range(len(metrics))]
+            parts[metric.name] = measured * counts[:, None], counts[:, None]
+    ordered = [parts[metric.name] for metric in metrics]
     columns = [np.zeros((len(rows), 0)), *(part for pair in ordered for part in pair)]
     return np.hstack(columns), place([measured for measured, _ in ordered])
 

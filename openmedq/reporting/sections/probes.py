@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openmedq.config import OURS
-from openmedq.reporting.charts import draw_calibration, draw_differences
+from openmedq.reporting.charts import draw_calibration, draw_dots, find_point
 from openmedq.reporting.document import (
     Block,
     Figure,
@@ -44,7 +44,11 @@ def show_controls(results: Results) -> Iterator[Block]:
             continue
         name, title = metric["name"], f"{metric['title']}: the model minus each control, in percent"
         parts_of = [(label, [controls[each].get(key, {}) for each in shown]) for key, label in sources]
-        chart = draw_differences(title, f"difference_{name}", list(shown.values()), parts_of)
+        series = [
+            (label, [find_point(parts[place], f"difference_{name}") for _, parts in parts_of])
+            for place, label in enumerate(shown.values())
+        ]
+        chart = draw_dots(title, [label for label, _ in parts_of], series)
         yield Figure(f"controls-{name}", title, chart)
         rows = []
         for label, parts in parts_of:
