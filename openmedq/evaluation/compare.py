@@ -106,8 +106,8 @@ def compare(ours: pa.Table, theirs: pa.Table, *, num_resamples: int, seed: int) 
         totals = (a.sum(axis=0), b.sum(axis=0))
         exchanged = (totals[0] + moved, totals[1] - moved)
         compared = []
-        for metric, own in metrics:
-            sums = ([side[..., own] for side in pair] for pair in (totals, drawn, exchanged))
+        for metric, place in metrics:
+            sums = ([side[..., place] for side in pair] for pair in (totals, drawn, exchanged))
             compared.append(_compare(metric, *sums))
         return [row for row in compared if row]
 
@@ -134,12 +134,13 @@ def _list_groups(rows: pa.Table) -> Iterator[tuple[str, str, NDArray[np.bool_]]]
 
 def _compare(metric: Metric, sums: Sequence[Numbers], drawn: Sequence[Numbers], exchanged: Sequence[Numbers]) -> Tree:
     """One metric, of A's and B's sums over the rows, each resample and each exchange; {} without a row that counts."""
-    (value_a, value_b), *others = ([score_all(metric, side) for side in pair] for pair in (sums, drawn, exchanged))
-    found = bound_difference(float(value_b - value_a), *(b - a for a, b in others), CONFIDENCE)
+    value_a, value_b = (float(score_all(metric, side)) for side in sums)
+    differences, moved = (score_all(metric, b) - score_all(metric, a) for a, b in (drawn, exchanged))
+    found = bound_difference(value_b - value_a, differences, moved, CONFIDENCE)
     if "difference" not in found:
         return {}
     row = {"name": metric.name, "title": metric.title, "num_rows": int(sums[0][-1])}
-    row |= {"A": round(float(value_a), 4), "B": round(float(value_b), 4)}
+    row |= {"A": round(value_a, 4), "B": round(value_b, 4)}
     row |= {name: round(value, 5 if name == "p" else 4) for name, value in found.items()}
     better = ("B" if found["difference"] > 0 else "A") if found["p"] < 1 - CONFIDENCE else ""
     return {**row, "better": better}

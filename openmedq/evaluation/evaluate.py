@@ -64,7 +64,7 @@ def run(params: Params, log: Log) -> None:
     own = devices.join(params.execution.device)
     scorer = Scorer(paths.MODEL, own.device, settings.batch_size)
     sees_images = params.train.with_images  # else no image, as in training, and no control
-    read = store.take(asked).__getitem__
+    read: Read = store.take(asked).__getitem__
     if not sees_images:
         read = controls.change("no_image", store.take(asked, with_images=False))
     answers = _answer(read, len(asked), "answering", scorer, settings, own)

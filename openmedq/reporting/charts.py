@@ -88,7 +88,7 @@ def draw_dots(
         if marks and marks[2]:
             label, marker, pairs = marks
             xs, ys = zip(*pairs, strict=True)
-            style = {"ms": _SIZES[marker], "mfc": "none", "mew": 1.5, "clip_on": False}
+            style: dict[str, Any] = {"ms": _SIZES[marker], "mfc": "none", "mew": 1.5, "clip_on": False}
             axes.plot(xs, ys, marker, color=_BASELINE, label=label, **style)
         if end is None:
             axes.axvline(0, color="#8a9096", linewidth=1)
