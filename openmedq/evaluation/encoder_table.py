@@ -27,7 +27,6 @@ from openmedq.evaluation.metrics.intervals import (
     bound_difference,
     count_draws,
     permute,
-    place,
     resample,
     sum_by_group,
 )
@@ -72,20 +71,17 @@ def measure(predictions: pa.Table, classes: Sequence[str], num_resamples: int) -
     """
     runs = _split_seeds(predictions)
     groups, num_groups = _read_groups(runs[0])
-    sums = [_sum(run, CLASSIFICATION_METRICS, classes) for run in runs]
-    columns = sums[0][1]
+    sums = [_sum(run, classes) for run in runs]
     marks = np.array([[name in own for name in classes] for own in runs[0]["labels"].to_pylist()])
     probabilities = [np.array(run["probabilities"].to_pylist()) for run in runs]
     drawn: list[list[Numbers]] = []  # by block of draws and seed
     areas = []
     with threadpool_limits(1):  # narrow products, as in `resample`
         for draws in _draw(num_groups, num_resamples, _seed(predictions)):
-            drawn.append([draws @ own for own, _ in sums])
+            drawn.append([draws @ own for own in sums])
             areas.append(np.mean([auroc(marks, each, groups, draws) for each in probabilities], axis=0))
     of_seeds = [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
-    found = {
-        metric.name: _score(metric, of_seeds, own) for metric, own in zip(CLASSIFICATION_METRICS, columns, strict=True)
-    }
+    found = {metric.name: _score(metric, of_seeds) for metric in CLASSIFICATION_METRICS}
     of_classes = np.concatenate(areas)
     mean = mean_of_known(fill(of_classes, of_classes[0], np.zeros(len(classes), bool)))
     return {**found, AUROC: mean, "auroc_of": of_classes}
@@ -161,12 +157,12 @@ def _draw_differences(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> t
     texts = [table[column].to_pylist() for table in (ours, theirs) for column in ("labels", "predictions")]
     classes = sorted({name for rows in texts for own in rows for name in own})
     runs = [_split_seeds(table) for table in (ours, theirs)]
-    a, b = (np.hstack([_sum(run, [metric], classes)[0] for run in side]) for side in runs)  # (groups, seeds K)
+    a, b = (np.hstack([_sum(run, classes) for run in side]) for side in runs)  # (groups, seeds K)
     rng = np.random.default_rng(_seed(ours))
 
     def subtract(first: Numbers, second: Numbers, *, are_draws: bool) -> Numbers:
         sums = (np.split(each, len(runs[0]), axis=1) for each in (first, second))
-        one, other = (_score(metric, own, slice(None), are_draws=are_draws) for own in sums)
+        one, other = (_score(metric, own, are_draws=are_draws) for own in sums)
         return one - other
 
     totals = [each.sum(axis=0, keepdims=True) for each in (a, b)]
@@ -207,27 +203,24 @@ def _read_groups(run: pa.Table) -> tuple[NDArray[np.intp], int]:
     return groups, int(groups.max()) + 1
 
 
-def _sum(run: pa.Table, metrics: Sequence[Metric], classes: Sequence[str]) -> tuple[Numbers, list[slice]]:
-    """Sums (groups, K) of the rows of each group, and the columns of each metric."""
+def _sum(run: pa.Table, classes: Sequence[str]) -> Numbers:
+    """(groups, 3 m + 2): the outcomes (see `count_outcomes`) of the rows of each group, and the number of rows."""
     groups, num_groups = _read_groups(run)
     pairs = zip(*(map(tuple, run[column].to_pylist()) for column in ("labels", "predictions")), strict=True)
-    numbers = measure_rows(metrics, [(*pair, tuple(classes)) for pair in pairs])
-    ones = np.ones((len(run), 1))
-    return sum_by_group(np.hstack([part for own in numbers for part in (own, ones)]), groups, num_groups), place(
-        numbers
-    )
+    (outcomes,) = measure_rows(CLASSIFICATION_METRICS[:1], [(*pair, tuple(classes)) for pair in pairs])
+    return sum_by_group(np.hstack([outcomes, np.ones((len(run), 1))]), groups, num_groups)
 
 
-def _score(metric: Metric, sums: Sequence[Numbers], columns: slice, *, are_draws: bool = True) -> Numbers:
-    """The mean of a metric over classes and seeds, (N,), of sums (N, K) of each seed.
+def _score(metric: Metric, sums: Sequence[Numbers], *, are_draws: bool = True) -> Numbers:
+    """The mean of a metric over classes and seeds, (N,), of sums (N, 3 m + 2) of each seed.
 
     If `are_draws`, the sums are of draws of the rows, and the first draw has each row once.
     """
     means = []
     for own in sums:
-        of_classes = metric.of_sums(own[:, columns][:, :-1], own[:, columns][:, -1])
+        of_classes = metric.of_sums(own[:, :-1], own[:, -1])
         if are_draws:
-            true_positives, _, false_negatives = np.split(own[:, columns][:, :-2], 3, axis=1)
+            true_positives, _, false_negatives = np.split(own[:, :-2], 3, axis=1)
             of_classes = fill(of_classes, of_classes[0], true_positives + false_negatives == 0)
         means.append(mean_of_known(of_classes))
     mean: Numbers = np.mean(means, axis=0)

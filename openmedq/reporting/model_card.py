@@ -12,10 +12,8 @@ from typing import Any, Literal
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from openmedq import paths
 from openmedq.config import OURS, Licences
 from openmedq.datasets.card import Access
-from openmedq.model import provenance
 from openmedq.reporting.document import Cell, Row, Table, count, score, text
 from openmedq.reporting.page import make_environment
 from openmedq.reporting.results import HUB_TASKS, DatasetResult, Results
@@ -27,14 +25,6 @@ Tree = Mapping[str, Any]
 MODEL_NAME = "OpenMedQ"
 _HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-
-def read_and_render(results: Results) -> str | None:
-    """The card of data/model with the licence policy of its training; None if there is no model."""
-    if not (paths.MODEL / provenance.NAME).exists():
-        return None
-    tree = provenance.read(paths.MODEL)
-    return render(results, tree, tree["policy"])
 
 
 def render(results: Results, tree: Tree, policy: Licences, form: Form = "merged") -> str:

@@ -207,7 +207,13 @@ def read_datasets() -> tuple[DatasetResult, ...]:
     """The datasets of the catalogue with their counts."""
     cards = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else {}
     waterfall = _read_json(paths.MIX / "waterfall.json") or {}
-    return tuple(_read_dataset(card, waterfall.get(card.id, {})) for card in cards.values())
+    datasets = []
+    for card in cards.values():
+        folder = paths.SAMPLES / card.id
+        origin = read_counts(folder)["origin"] if folder.exists() else None
+        counts = {name: value for name, value in waterfall.get(card.id, {}).items() if name != "kind"}
+        datasets.append(DatasetResult(card, origin, **counts))
+    return tuple(datasets)
 
 
 def read_shared() -> Iterator[Shared]:
@@ -216,12 +222,6 @@ def read_shared() -> Iterator[Shared]:
         for dataset, by_tier in by_dataset.items():
             for tier, counts in by_tier.items():
                 yield Shared(source, dataset, tier, **counts)
-
-
-def _read_dataset(card: Card, counts: Tree) -> DatasetResult:
-    folder = paths.SAMPLES / card.id
-    origin = read_counts(folder)["origin"] if folder.exists() else None
-    return DatasetResult(card, origin, **{name: value for name, value in counts.items() if name != "kind"})
 
 
 def _read_transfer(params: Params | None) -> Tree:
