@@ -79,6 +79,7 @@ def draw_dots(
     with rc_context(_STYLE):
         figure, axes = _open(labels, 0.18 + 0.12 * len(series))
         for number, (label, points) in enumerate(series):
+            # The series of a row are beside each other, over 0.7 of its height.
             shift = (number - (len(series) - 1) / 2) * 0.7 / max(len(series), 2)
             drawn = [(place + shift, *point) for place, point in enumerate(points) if point is not None]
             ys, values, lows, highs = zip(*drawn, strict=True) if drawn else ((),) * 4

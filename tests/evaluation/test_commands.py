@@ -1,6 +1,5 @@
 """`questions` and `score` on a folder of published files, in a folder where no stage has run."""
 
-import csv
 import json
 import re
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow.csv import write_csv
 
 from openmedq import synthetic
 from openmedq.cli import main
@@ -87,10 +87,7 @@ def test_each_form_of_the_file_scores_alike(form: str, capsys: pytest.CaptureFix
     expected = scored(write_jsonl(given), capsys)
     if form == "csv":
         file = "answers.csv"
-        with Path(file).open("w", newline="", encoding="utf-8") as opened:
-            writer = csv.DictWriter(opened, ["answer", "id", "note"])
-            writer.writeheader()
-            writer.writerows(row | {"note": "a, b"} for row in given)
+        write_csv(pa.Table.from_pylist([{"note": "a, b", **row} for row in given]), file)
     elif form == "parquet":
         file = "answers.parquet"
         pq.write_table(pa.Table.from_pylist(given), file)

@@ -63,8 +63,9 @@ def bound_difference(value: float, drawn: ArrayLike, exchanged: Numbers, confide
     difference at least as large, in either direction.
     """
     bounds = bound("difference", value, drawn, confidence)
-    at_least = np.count_nonzero(np.abs(exchanged) >= abs(value) - 1e-9)  # less than rounding
+    at_least = np.count_nonzero(np.abs(exchanged) >= abs(value) - 1e-9)  # rounding of equal differences
     named = {name.removeprefix("difference_"): each for name, each in bounds.items()}
+    # The difference as it is counts as one of the exchanges, so that p is never 0.
     return {**named, "p": (1 + at_least) / (len(exchanged) + 1)}
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from openmedq.evaluation.metrics.predictions import GROUPINGS
 from openmedq.reporting.charts import draw_dots, find_point
 from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, score, text
 from openmedq.reporting.published import DEFINITIONS, Definition
 from openmedq.reporting.results import Results, Tree
 
 ALL = "All datasets"
-GROUPINGS = ("question_type", "organ", "modality")
 MAX_GROUPS = 8  # of one dataset that the report shows; metrics.json has all
 BASELINES = {"baseline_": "Majority baseline", "majority_": "Majority of the dataset"}  # by prefix of the score
 PARTS = ("open", "closed", "clean")  # of the rows of a dataset
