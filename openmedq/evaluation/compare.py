@@ -65,14 +65,11 @@ def align(first: Path, second: Path) -> tuple[pa.Table, pa.Table, tuple[int, int
         raise SourceError(f"{first}, {second}: have no id in common; compare answers to the same questions")
     wanted = pa.array(common, pa.string())
     ours, theirs = (table.take(pc.index_in(wanted, table["id"])) for table in tables)
-    for name in SAME:
-        pairs = zip(ours[name].to_pylist(), theirs[name].to_pylist(), strict=True)
-        num_other = sum(one != other for one, other in pairs)
-        if num_other:
-            raise SourceError(
-                f"{first}, {second}: {num_other:,} of {len(common):,} common ids have another {name}; "
-                "the files are of different versions of the dataset"
-            )
+    if others := [name for name in SAME if not ours[name].equals(theirs[name])]:
+        raise SourceError(
+            f"{first}, {second}: common ids have another {' and '.join(others)}; the files are of different versions "
+            "of the dataset"
+        )
     return ours, theirs, (len(ids[0]) - len(common), len(ids[1]) - len(common))
 
 
@@ -101,14 +98,13 @@ def compare(ours: pa.Table, theirs: pa.Table, *, num_resamples: int, seed: int) 
         _, own = np.unique(groups[mask], return_inverse=True)
         a, b = (sum_by_group(each[mask], own) for each in (measured, others))
         rng = np.random.default_rng(seed)
-        drawn = resample([a, b], num_resamples, rng) if len(a) > 1 else (a[:0], b[:0])
+        draws = resample([a, b], num_resamples, rng)
         moved = permute(b - a, num_resamples, rng)
-        totals = (a.sum(axis=0), b.sum(axis=0))
-        exchanged = (totals[0] + moved, totals[1] - moved)
+        exchanged = (draws[0][0] + moved, draws[1][0] - moved)
         compared = []
         for metric, place in metrics:
-            sums = ([side[..., place] for side in pair] for pair in (totals, drawn, exchanged))
-            compared.append(_compare(metric, *sums))
+            pairs = ([side[:, place] for side in pair] for pair in (draws, exchanged))
+            compared.append(_compare(metric, *pairs))
         return [row for row in compared if row]
 
     return {
@@ -132,15 +128,14 @@ def _list_groups(rows: pa.Table) -> Iterator[tuple[str, str, NDArray[np.bool_]]]
         yield from ((name, value, mask) for value, mask in masks if len(values) > 1 and mask.sum() >= MIN_ROWS)
 
 
-def _compare(metric: Metric, sums: Sequence[Numbers], drawn: Sequence[Numbers], exchanged: Sequence[Numbers]) -> Tree:
-    """One metric, of A's and B's sums over the rows, each resample and each exchange; {} without a row that counts."""
-    value_a, value_b = (float(score_all(metric, side)) for side in sums)
-    differences, moved = (score_all(metric, b) - score_all(metric, a) for a, b in (drawn, exchanged))
-    found = bound_difference(value_b - value_a, differences, moved, CONFIDENCE)
+def _compare(metric: Metric, draws: Sequence[Numbers], exchanged: Sequence[Numbers]) -> Tree:
+    """One metric, of A's and B's sums over the rows and each resample, and each exchange; {} if no row counts."""
+    (a, b), (moved_a, moved_b) = ([score_all(metric, side) for side in pair] for pair in (draws, exchanged))
+    found = bound_difference(b - a, moved_b - moved_a, CONFIDENCE)
     if "difference" not in found:
         return {}
-    row = {"name": metric.name, "title": metric.title, "num_rows": int(sums[0][-1])}
-    row |= {"A": round(value_a, 4), "B": round(value_b, 4)}
+    row = {"name": metric.name, "title": metric.title, "num_rows": int(draws[0][0, -1])}
+    row |= {"A": round(float(a[0]), 4), "B": round(float(b[0]), 4)}
     row |= {name: round(value, 5 if name == "p" else 4) for name, value in found.items()}
     better = ("B" if found["difference"] > 0 else "A") if found["p"] < 1 - CONFIDENCE else ""
     return {**row, "better": better}

@@ -137,8 +137,7 @@ def _compare(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> Tree:
         differences, exchanged = _draw_differences(pair[0], pair[1], num_resamples)
         num_groups = _read_groups(pair[0])[1]
         row = {"num_rows": len(_split_seeds(pair[0])[0]), "num_groups": num_groups}
-        found = bound_difference(differences[0], differences[1:], exchanged, CONFIDENCE)
-        compared["benchmarks"][name] = found | row
+        compared["benchmarks"][name] = bound_difference(differences, exchanged, CONFIDENCE) | row
         drawn.append(differences)
         moved.append(exchanged)
     rows = list(compared["benchmarks"].values())
@@ -146,8 +145,8 @@ def _compare(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> Tree:
         row["p_holm"] = p
     if rows:
         num = min(map(len, drawn))  # a benchmark of one group has no resamples
-        value, *resampled = np.mean([each[:num] for each in drawn], axis=0)
-        compared["mean"] = bound_difference(value, resampled, np.mean(moved, axis=0), CONFIDENCE)
+        means = np.mean([each[:num] for each in drawn], axis=0)
+        compared["mean"] = bound_difference(means, np.mean(moved, axis=0), CONFIDENCE)
     return compared
 
 
@@ -165,11 +164,10 @@ def _draw_differences(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> t
         one, other = (_score(metric, own, are_draws=are_draws) for own in sums)
         return one - other
 
-    totals = [each.sum(axis=0, keepdims=True) for each in (a, b)]
-    drawn = resample([a, b], num_resamples, rng) if len(a) > 1 else (a[:0], b[:0])
-    values = subtract(*map(np.vstack, zip(totals, drawn, strict=True)), are_draws=True)
+    draws_a, draws_b = resample([a, b], num_resamples, rng)
     moved = permute(a - b, num_resamples, rng)
-    return values, subtract(totals[0] - moved, totals[1] + moved, are_draws=False)
+    exchanged = subtract(draws_a[:1] - moved, draws_b[:1] + moved, are_draws=False)
+    return subtract(draws_a, draws_b, are_draws=True), exchanged
 
 
 def holm(ps: Sequence[float]) -> list[float]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from functools import reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.answers import normalize_answer
@@ -25,7 +26,7 @@ from openmedq.evaluation.metrics.intervals import (
     place,
     resample,
     score_all,
-    score_sums,
+    score_draws,
     sum_by_group,
 )
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN, Metric, Numbers, describe, measure_rows
@@ -109,13 +110,11 @@ def answer_type_of(attributes: Mapping[str, str], options: tuple[str, ...], refe
     return CLOSED if options or normalize_answer(reference) in ("yes", "no") else OPEN
 
 
-@dataclass(frozen=True)
-class Part:
-    """Sums over some rows, and the same sums over the rows of each resample if they are of more than one image."""
+class Part(NamedTuple):
+    """Sums over some rows, then over the rows of each resample, if they are of more than one image."""
 
     num_rows: int
-    sums: Numbers  # (K)
-    resampled: Numbers | None  # (resamples, K)
+    draws: Numbers  # (1 + resamples, K), or (1, K)
 
 
 class Scorer:
@@ -151,24 +150,17 @@ class Scorer:
         # Of the source, so that its intervals do not depend on other sources, and those of two sources are independent.
         own = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8])
         drawn = resample(sums, self._num_resamples, np.random.default_rng([self._seed, own])) if sums else []
-        return {
-            name: Part(
-                int(mask.sum()),
-                part.sum(axis=0),
-                resampled if np.count_nonzero(part.any(axis=1)) > 1 else None,
-            )
-            for (name, mask), part, resampled in zip(masks.items(), sums, drawn, strict=True)
-        }
+        pairs = zip(masks.items(), drawn, strict=True)
+        return {name: Part(int(mask.sum()), draws) for (name, mask), draws in pairs}
 
     def score(self, parts: Iterable[Part | None]) -> dict[str, Any]:
         """Scores of parts of different sources together, rounded to 4 decimals."""
         found = [part for part in parts if part is not None]
         if not found:
             return {"num_rows": 0}
-        sums, resampled = self._add(found)
-        num = len(self._metrics)
-        scores = score_sums(self._metrics, self._columns[:num], sums, resampled, self._confidence)
-        scores |= score_sums(self._baselines, self._columns[num:], sums, None, self._confidence)
+        draws, num = _add(found), len(self._metrics)
+        scores = score_draws(self._metrics, self._columns[:num], draws, self._confidence)
+        scores |= score_draws(self._baselines, self._columns[num:], draws[:1], self._confidence)
         num_rows = sum(part.num_rows for part in found)
         return {"num_rows": num_rows, **{name: round(value, 4) for name, value in scores.items()}}
 
@@ -180,27 +172,20 @@ class Scorer:
         sides = [[part for part in side if part is not None] for side in (parts, others)]
         if not all(sides):
             return {}
-        (ours, ours_drawn), (theirs, theirs_drawn) = map(self._add, sides)
+        ours, theirs = map(_add, sides)
+        num = min(len(ours), len(theirs))  # a side of one image has no draws
         differences: dict[str, float] = {}
         for metric, own in zip(self._metrics, self._columns, strict=False):
-            if not metric.is_headline:
-                continue
-            value = score_all(metric, ours[own]) - score_all(metric, theirs[own])
-            drawn: ArrayLike = ()
-            if ours_drawn is not None and theirs_drawn is not None:
-                drawn = score_all(metric, ours_drawn[:, own]) - score_all(metric, theirs_drawn[:, own])
-            differences |= bound(f"{prefix}{metric.name}", value, drawn, self._confidence)
+            if metric.is_headline:
+                values = score_all(metric, ours[:num, own]) - score_all(metric, theirs[:num, own])
+                differences |= bound(f"{prefix}{metric.name}", values[0], values[1:], self._confidence)
         return {name: round(value, 4) for name, value in differences.items()}
 
-    def _add(self, parts: Sequence[Part]) -> tuple[Numbers, Numbers | None]:
-        """Sums over parts of different sources, and of their resamples, if one of them has any."""
-        sums: Numbers = np.sum([part.sums for part in parts], axis=0)
-        if all(part.resampled is None for part in parts):
-            return sums, None
-        # A part of one image is the same in each resample.
-        shape = (self._num_resamples, len(sums))
-        each = [np.broadcast_to(part.sums if part.resampled is None else part.resampled, shape) for part in parts]
-        return sums, np.add.reduce(each)
+
+def _add(parts: Iterable[Part]) -> Numbers:
+    """Sums over parts of different sources; a part without draws is the same in each draw of the others."""
+    total: Numbers = reduce(np.add, (part.draws for part in parts))
+    return total
 
 
 def score_predictions(
