@@ -125,7 +125,7 @@ def test_calibration_has_its_bins_and_its_error() -> None:
     page, _ = write()
     assert "expected calibration error is <strong>0.082</strong>" in page
     rows = read("Confidence", "Rows", "Mean confidence", "Accuracy")
-    assert rows[0] == ["0.20 – 0.40", "20", "0.300", "0.150"] and len(rows) == 4  # without the empty bin
+    assert rows[0] == ["0.20 – 0.40", "20", "0.300", "0.150"] and len(rows) == 4
 
 
 def test_the_cost_is_counted_and_timed() -> None:

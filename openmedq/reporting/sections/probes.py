@@ -94,7 +94,6 @@ def show_calibration(results: Results) -> Iterator[Block]:
     tree = results.evaluation.get("calibration")
     if not tree or not tree["num_rows"]:
         return
-    bins = [each for each in tree["bins"] if each["num_rows"]]
     title = "Confidence and accuracy of the answers to yes/no questions"
     error = format_number(tree["expected_calibration_error"], 3)
     yield Text(
@@ -103,10 +102,10 @@ def show_calibration(results: Results) -> Iterator[Block]:
         f"{tree['num_rows']:,} yes/no questions the expected calibration error is **{error}**: the mean distance of "
         "the dots from the diagonal, weighted by rows; 0 is best."
     )
-    yield Figure("calibration", title, draw_calibration(title, bins))
+    yield Figure("calibration", title, draw_calibration(title, tree["bins"]))
     yield Heading("Bins of confidence")
     rows = []
-    for each in bins:
+    for each in tree["bins"]:
         bounds = f"{each['low']:.2f}\u2009–\u2009{each['high']:.2f}"
         means = (score(each, name, 3) for name in ("confidence", "accuracy"))
         rows.append(Row([text(bounds), count(each["num_rows"]), *means]))
