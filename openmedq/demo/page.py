@@ -126,25 +126,19 @@ def _ask(sample: Sample) -> Sample | None:
 
 def _answer(sample: Sample, row: Row | None, params: Params) -> None:
     model = _load_model(_version(paths.MODEL), params.execution.device, params.evaluate.max_new_tokens)
-    replies = model.ask(sample)
     names = ["With the image", "With a gray image"] if sample.images else ["Without an image"]
-    rows = [
-        (name, reply.answer.text or "(empty)", _describe(reply)) for name, reply in zip(names, replies, strict=True)
-    ]
+    replies = dict(zip(names, model.ask(sample), strict=True))
+    rows = [(name, reply.answer.text or "(empty)", _describe(reply)) for name, reply in replies.items()]
     if row is not None:
         rows.append(("Reference", row["reference"], ""))
     question = sample.turns[-1].question or f"({sample.task})"
     st.header("Answer", anchor=False)
     st.html(drawing.draw_table(question, ("Input", "Answer", "Probability"), rows, "status"))
-    if replies[0].shares:
+    if options := list(replies[names[0]].shares):
         st.header("Probability of the options", anchor=False)
-        totals = (
-            f"{name.lower()} {drawing.format_share(reply.total)}" for name, reply in zip(names, replies, strict=True)
-        )
+        totals = (f"{name.lower()} {drawing.format_share(reply.total)}" for name, reply in replies.items())
         caption = f"Shares of the options. Probability that the model writes exactly one of them: {', '.join(totals)}."
-        shares = [
-            (option, *(drawing.draw_share(reply.shares[option]) for reply in replies)) for option in replies[0].shares
-        ]
+        shares = [[name, *(drawing.draw_share(reply.shares[name]) for reply in replies.values())] for name in options]
         st.html(drawing.draw_table(caption, ("Option", *names), shares))
 
 

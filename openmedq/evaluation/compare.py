@@ -2,7 +2,7 @@
 
 Both files are predictions.parquet of `evaluate`, or files that `score --output` wrote. Both systems get the same
 resamples of images. The permutation test exchanges the two systems' answers to all questions about an image with equal
-chance; p is the share of exchanges with a difference at least as large, in either direction.
+chance.
 """
 
 from __future__ import annotations
@@ -20,7 +20,14 @@ from rich.console import Console
 
 from openmedq.errors import SourceError
 from openmedq.evaluation.metrics import METRICS
-from openmedq.evaluation.metrics.intervals import bound, number_groups, permute, resample, score_all, sum_by_group
+from openmedq.evaluation.metrics.intervals import (
+    bound_difference,
+    number_groups,
+    permute,
+    resample,
+    score_all,
+    sum_by_group,
+)
 from openmedq.evaluation.metrics.metric import Metric, Numbers
 from openmedq.evaluation.metrics.predictions import GROUPINGS, equal, images_of, measure, prediction_schema
 from openmedq.evaluation.terminal import check_resamples, make_table
@@ -58,14 +65,11 @@ def align(first: Path, second: Path) -> tuple[pa.Table, pa.Table, tuple[int, int
         raise SourceError(f"{first}, {second}: have no id in common; compare answers to the same questions")
     wanted = pa.array(common, pa.string())
     ours, theirs = (table.take(pc.index_in(wanted, table["id"])) for table in tables)
-    for name in SAME:
-        pairs = zip(ours[name].to_pylist(), theirs[name].to_pylist(), strict=True)
-        num_other = sum(one != other for one, other in pairs)
-        if num_other:
-            raise SourceError(
-                f"{first}, {second}: {num_other:,} of {len(common):,} common ids have another {name}; "
-                "the files are of different versions of the dataset"
-            )
+    if others := [name for name in SAME if not ours[name].equals(theirs[name])]:
+        raise SourceError(
+            f"{first}, {second}: common ids have another {' and '.join(others)}; the files are of different versions "
+            "of the dataset"
+        )
     return ours, theirs, (len(ids[0]) - len(common), len(ids[1]) - len(common))
 
 
@@ -87,20 +91,31 @@ def compare(ours: pa.Table, theirs: pa.Table, *, num_resamples: int, seed: int) 
     which is "A", "B", or "" if p is at least 1 - CONFIDENCE.
     """
     groups = number_groups(images_of(ours))
-    measured, columns = measure(ours, METRICS)
-    others, _ = measure(theirs, METRICS)
-    everything = np.ones(len(ours), dtype=bool)
-    options = {"num_resamples": num_resamples, "seed": seed}
+    (measured, columns), (others, _) = (measure(table, METRICS) for table in (ours, theirs))
     exact = next(number for number, metric in enumerate(METRICS) if metric.name == "exact_match")
+
+    def compare_rows(mask: NDArray[np.bool_], metrics: Sequence[tuple[Metric, slice]]) -> list[Tree]:
+        _, own = np.unique(groups[mask], return_inverse=True)
+        a, b = (sum_by_group(each[mask], own) for each in (measured, others))
+        rng = np.random.default_rng(seed)
+        draws = resample([a, b], num_resamples, rng)
+        moved = permute(b - a, num_resamples, rng)
+        exchanged = (draws[0][0] + moved, draws[1][0] - moved)
+        compared = []
+        for metric, place in metrics:
+            pairs = ([side[:, place] for side in pair] for pair in (draws, exchanged))
+            compared.append(_compare(metric, *pairs))
+        return [row for row in compared if row]
+
     return {
         "num_rows": len(ours),
         "num_images": int(groups.max()) + 1,
         "confidence": CONFIDENCE,
-        "metrics": _compare(measured, others, METRICS, columns, groups, everything, options),
+        "metrics": compare_rows(np.ones(len(ours), dtype=bool), list(zip(METRICS, columns, strict=True))),
         "where": [
             {"group": name, "value": value, **each}
             for name, value, mask in _list_groups(ours)
-            for each in _compare(measured, others, [METRICS[exact]], [columns[exact]], groups, mask, options)
+            for each in compare_rows(mask, [(METRICS[exact], columns[exact])])
         ],
         "exact_match": _count_wins(measured[:, columns[exact].start], others[:, columns[exact].start]),
     }
@@ -113,39 +128,17 @@ def _list_groups(rows: pa.Table) -> Iterator[tuple[str, str, NDArray[np.bool_]]]
         yield from ((name, value, mask) for value, mask in masks if len(values) > 1 and mask.sum() >= MIN_ROWS)
 
 
-def _compare(
-    measured: Numbers,
-    others: Numbers,
-    metrics: Sequence[Metric],
-    columns: Sequence[slice],
-    groups: NDArray[np.intp],
-    mask: NDArray[np.bool_],
-    options: dict[str, int],
-) -> list[Tree]:
-    """Each metric of the rows of a mask; one without a row that counts is left out."""
-    _, own = np.unique(groups[mask], return_inverse=True)
-    a, b = (sum_by_group(each[mask], own) for each in (measured, others))
-    total_a, total_b = a.sum(axis=0), b.sum(axis=0)
-    rng = np.random.default_rng(options["seed"])
-    num = options["num_resamples"]
-    drawn = resample([a, b], num, rng) if len(a) > 1 else None
-    moved = permute(b - a, num, rng)
-    compared = []
-    for metric, part in zip(metrics, columns, strict=True):
-        value_a, value_b = (float(score_all(metric, total[part])) for total in (total_a, total_b))
-        difference = value_b - value_a
-        if not np.isfinite(difference):
-            continue
-        exchanged = score_all(metric, (total_b - moved)[:, part]) - score_all(metric, (total_a + moved)[:, part])
-        p = (1 + np.count_nonzero(np.abs(exchanged) >= abs(difference) - 1e-9)) / (num + 1)
-        row: Tree = {"name": metric.name, "title": metric.title, "num_rows": int(total_a[part][-1])}
-        row |= {"A": round(value_a, 4), "B": round(value_b, 4)}
-        differences = score_all(metric, drawn[1][:, part]) - score_all(metric, drawn[0][:, part]) if drawn else ()
-        bounds = bound("difference", difference, differences, CONFIDENCE)
-        row |= {name.removeprefix("difference_"): round(value, 4) for name, value in bounds.items()}
-        better = ("B" if difference > 0 else "A") if p < 1 - CONFIDENCE else ""
-        compared.append({**row, "p": round(float(p), 5), "better": better})
-    return compared
+def _compare(metric: Metric, draws: Sequence[Numbers], exchanged: Sequence[Numbers]) -> Tree:
+    """One metric, of A's and B's sums over the rows and each resample, and each exchange; {} if no row counts."""
+    (a, b), (moved_a, moved_b) = ([score_all(metric, side) for side in pair] for pair in (draws, exchanged))
+    found = bound_difference(b - a, moved_b - moved_a, CONFIDENCE)
+    if "difference" not in found:
+        return {}
+    row = {"name": metric.name, "title": metric.title, "num_rows": int(draws[0][0, -1])}
+    row |= {"A": round(float(a[0]), 4), "B": round(float(b[0]), 4)}
+    row |= {name: round(value, 5 if name == "p" else 4) for name, value in found.items()}
+    better = ("B" if found["difference"] > 0 else "A") if found["p"] < 1 - CONFIDENCE else ""
+    return {**row, "better": better}
 
 
 def _count_wins(ours: Numbers, theirs: Numbers) -> dict[str, int]:

@@ -15,69 +15,53 @@ import io
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import PIL.Image
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from openmedq.config.learning import Control
+from openmedq.evaluation.metrics import METRICS
+from openmedq.evaluation.metrics.predictions import Scorer, equal
 from openmedq.schema import Sample
 from openmedq.storage.shards import ShardStore
 
 CONTROL_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in ("control", "id", "answer")])
+MODEL, CONTROL = "model", "control"
 
 GRAY_LEVEL = 128  # of 255
 _PIXELS = "images.list.element.pixels_sha256"
 
-
-@dataclass(frozen=True)
-class Changed(Sequence[Sample]):
-    """Samples that are read and changed on access."""
-
-    num: int
-    read: Callable[[int], Sample]
-
-    def __len__(self) -> int:
-        return self.num
-
-    def __getitem__(self, place: Any) -> Any:
-        if isinstance(place, slice):
-            return [self.read(each) for each in range(*place.indices(self.num))]
-        return self.read(place)
+Read = Callable[[int], Sample]  # a row, by its number
 
 
 def iterate(
     controls: Sequence[Control], store: ShardStore, rows: pa.Table, seed: int
-) -> Iterator[tuple[Control, pa.Table, Sequence[Sample]]]:
-    """Yield each control with its rows, and their samples as the model sees them.
+) -> Iterator[tuple[Control, pa.Table, Read]]:
+    """Yield each control with its rows, and a function that reads them as the model sees them.
 
     `rows` of the index have images. Those whose source has no other images, as many as theirs, are not in `shuffled`.
     """
     for control in dict.fromkeys(controls):
-        asked = rows
+        asked, shown = rows, None
         if control == "shuffled":
             shown_by = find_other_images(store, rows, seed)
             asked = rows.filter(pc.is_in(rows["id"], pa.array(list(shown_by), pa.string())))
             others = pa.array([shown_by[row_id] for row_id in asked["id"].to_pylist()], pa.string())
             shown = store.take(rows.take(pc.index_in(others, rows["id"])))
-        else:
-            shown = ()
-        yield control, asked, Changed(len(asked), _change(control, store.take(asked, with_images=False), shown))
+        yield control, asked, change(control, store.take(asked, with_images=False), shown)
 
 
-def _change(control: Control, texts: Sequence[Sample], shown: Sequence[Sample]) -> Callable[[int], Sample]:
+def change(control: Control, texts: Sequence[Sample], shown: Sequence[Sample] | None = None) -> Read:
+    """Return a function that reads a row of `texts` with the images of the control, for `shuffled` those of `shown`."""
     if control == "blank":
         return lambda place: show_gray(texts[place])
-    if control == "shuffled":
+    if shown is not None:
         return lambda place: replace(texts[place], images=shown[place].images)
     return lambda place: replace(texts[place], images=())
-
-
-def hide_images(samples: Sequence[Sample]) -> Sequence[Sample]:
-    """The samples without their images."""
-    return Changed(len(samples), lambda place: replace(samples[place], images=()))
 
 
 def show_gray(sample: Sample) -> Sample:
@@ -114,3 +98,32 @@ def _draw_gray() -> bytes:
 
 
 _GRAY = _draw_gray()
+
+
+def score_controls(
+    predictions: pa.Table, controls: pa.Table, *, num_resamples: int, confidence: float, seed: int
+) -> dict[str, Any]:
+    """`{control: {"all": scores, "<source>": scores, ...}}` of the answers in `controls` (control, id, answer).
+
+    Scores are `num_rows`, each headline metric of the control, the baselines on the same rows, and
+    `difference_<metric>`: the model's score minus the control's, on the same rows and draws of images. Metrics and
+    differences have bounds, `_low` and `_high`.
+    """
+    headline = [metric for metric in METRICS if metric.is_headline]
+    scores: dict[str, Any] = {}
+    for control in controls["control"].unique().to_pylist():
+        given = controls.filter(equal(controls["control"], control))
+        model = predictions.take(pc.index_in(given["id"], predictions["id"]))
+        place = model.schema.get_field_index("answer")
+        both = pa.concat_tables([model, model.set_column(place, model.schema.field(place), given["answer"])])
+        scorer = Scorer(both, headline, num_resamples=num_resamples, confidence=confidence, seed=seed)
+        is_model = np.arange(len(both)) < len(model)
+        masks = {MODEL: is_model, CONTROL: ~is_model}
+        cut = {source: scorer.cut(source, masks) for source in sorted(model["source"].unique().to_pylist())}
+
+        def score(sources: Sequence[str], scorer: Scorer = scorer, cut: dict[str, Any] = cut) -> dict[str, Any]:
+            ours, theirs = ([cut[source][name] for source in sources] for name in (MODEL, CONTROL))
+            return scorer.score(theirs) | scorer.subtract(ours, theirs, "difference_")
+
+        scores[control] = {"all": score(list(cut)), **{source: score([source]) for source in cut}}
+    return scores

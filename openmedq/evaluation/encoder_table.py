@@ -22,7 +22,14 @@ from threadpoolctl import threadpool_limits
 
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS
 from openmedq.evaluation.metrics.classification import auroc, fill, mean_of_known
-from openmedq.evaluation.metrics.intervals import bound, count_draws, permute, place, resample, sum_by_group
+from openmedq.evaluation.metrics.intervals import (
+    bound,
+    bound_difference,
+    count_draws,
+    permute,
+    resample,
+    sum_by_group,
+)
 from openmedq.evaluation.metrics.metric import Metric, Numbers, describe, measure_rows
 
 PREDICTION_SCHEMA = pa.schema(
@@ -64,20 +71,17 @@ def measure(predictions: pa.Table, classes: Sequence[str], num_resamples: int) -
     """
     runs = _split_seeds(predictions)
     groups, num_groups = _read_groups(runs[0])
-    sums = [_sum(run, CLASSIFICATION_METRICS, classes) for run in runs]
-    columns = sums[0][1]
+    sums = [_sum(run, classes) for run in runs]
     marks = np.array([[name in own for name in classes] for own in runs[0]["labels"].to_pylist()])
     probabilities = [np.array(run["probabilities"].to_pylist()) for run in runs]
     drawn: list[list[Numbers]] = []  # by block of draws and seed
     areas = []
     with threadpool_limits(1):  # narrow products, as in `resample`
         for draws in _draw(num_groups, num_resamples, _seed(predictions)):
-            drawn.append([draws @ own for own, _ in sums])
+            drawn.append([draws @ own for own in sums])
             areas.append(np.mean([auroc(marks, each, groups, draws) for each in probabilities], axis=0))
     of_seeds = [np.concatenate(parts) for parts in zip(*drawn, strict=True)]
-    found = {
-        metric.name: _score(metric, of_seeds, own) for metric, own in zip(CLASSIFICATION_METRICS, columns, strict=True)
-    }
+    found = {metric.name: _score(metric, of_seeds) for metric in CLASSIFICATION_METRICS}
     of_classes = np.concatenate(areas)
     mean = mean_of_known(fill(of_classes, of_classes[0], np.zeros(len(classes), bool)))
     return {**found, AUROC: mean, "auroc_of": of_classes}
@@ -110,8 +114,7 @@ def compare(
     """Compare an encoder with each other one on the benchmarks that both have, by macro-F1.
 
     Intervals are of the same resamples for both. The permutation test exchanges the predictions of all seeds for a
-    group of rows with equal chance; p is the share of exchanges with a difference at least as large, in either
-    direction. `p_holm` is corrected for the number of benchmarks (Holm, 1979).
+    group of rows with equal chance. `p_holm` is corrected for the number of benchmarks (Holm, 1979).
 
     Args:
         predictions: of PREDICTION_SCHEMA, by encoder.
@@ -143,7 +146,7 @@ def _compare(ours: pa.Table, theirs: pa.Table, averaged: Collection[str] | None,
         differences, exchanged = _draw_differences(pair[0], pair[1], num_resamples)
         num_groups = _read_groups(pair[0])[1]
         row = {"num_rows": len(_split_seeds(pair[0])[0]), "num_groups": num_groups}
-        compared["benchmarks"][name] = _describe(differences, exchanged) | row
+        compared["benchmarks"][name] = bound_difference(differences, exchanged, CONFIDENCE) | row
         if averaged is None or name in averaged:
             drawn.append(differences)
             moved.append(exchanged)
@@ -152,43 +155,29 @@ def _compare(ours: pa.Table, theirs: pa.Table, averaged: Collection[str] | None,
         row["p_holm"] = p
     if drawn:
         num = min(map(len, drawn))  # a benchmark of one group has no resamples
-        compared["mean"] = _describe(np.mean([each[:num] for each in drawn], axis=0), np.mean(moved, axis=0))
+        means = np.mean([each[:num] for each in drawn], axis=0)
+        compared["mean"] = bound_difference(means, np.mean(moved, axis=0), CONFIDENCE)
     return compared
 
 
 def _draw_differences(ours: pa.Table, theirs: pa.Table, num_resamples: int) -> tuple[Numbers, Numbers]:
     """Differences of the means over seeds: of the rows and each resample (1 + N,), and of each exchange (N,)."""
     metric = CLASSIFICATION_METRICS[0]
-    runs = [_split_seeds(table) for table in (ours, theirs)]
     texts = [table[column].to_pylist() for table in (ours, theirs) for column in ("labels", "predictions")]
     classes = sorted({name for rows in texts for own in rows for name in own})
-    a, b = ([_sum(run, [metric], classes)[0] for run in side] for side in runs)
+    runs = [_split_seeds(table) for table in (ours, theirs)]
+    a, b = (np.hstack([_sum(run, classes) for run in side]) for side in runs)  # (groups, seeds K)
     rng = np.random.default_rng(_seed(ours))
 
-    def subtract(first: Sequence[Numbers], second: Sequence[Numbers], *, are_draws: bool) -> Numbers:
-        one, other = (_score(metric, sums, slice(None), are_draws=are_draws) for sums in (first, second))
+    def subtract(first: Numbers, second: Numbers, *, are_draws: bool) -> Numbers:
+        sums = (np.split(each, len(runs[0]), axis=1) for each in (first, second))
+        one, other = (_score(metric, own, are_draws=are_draws) for own in sums)
         return one - other
 
-    totals = [each.sum(axis=0, keepdims=True) for each in (*a, *b)]
-    drawn = totals
-    if len(a[0]) > 1:
-        drawn = list(map(np.vstack, zip(totals, resample([*a, *b], num_resamples, rng), strict=True)))
-    values = subtract(drawn[: len(a)], drawn[len(a) :], are_draws=True)
-    steps = permute(np.hstack([one - other for one, other in zip(a, b, strict=True)]), num_resamples, rng)
-    moved = np.split(steps, len(a), axis=1)
-    exchanged = subtract(
-        [total - step for total, step in zip(totals[: len(a)], moved, strict=True)],
-        [total + step for total, step in zip(totals[len(a) :], moved, strict=True)],
-        are_draws=False,
-    )
-    return values, exchanged
-
-
-def _describe(differences: Numbers, exchanged: Numbers) -> dict[str, float]:
-    bounds = bound("difference", differences[0], differences[1:], CONFIDENCE)
-    named = {name.removeprefix("difference_"): value for name, value in bounds.items()}
-    at_least = np.count_nonzero(np.abs(exchanged) >= abs(differences[0]) - 1e-12)
-    return {**named, "p": (1 + at_least) / (len(exchanged) + 1)}
+    draws_a, draws_b = resample([a, b], num_resamples, rng)
+    moved = permute(a - b, num_resamples, rng)
+    exchanged = subtract(draws_a[:1] - moved, draws_b[:1] + moved, are_draws=False)
+    return subtract(draws_a, draws_b, are_draws=True), exchanged
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -222,27 +211,24 @@ def _read_groups(run: pa.Table) -> tuple[NDArray[np.intp], int]:
     return groups, int(groups.max()) + 1
 
 
-def _sum(run: pa.Table, metrics: Sequence[Metric], classes: Sequence[str]) -> tuple[Numbers, list[slice]]:
-    """Sums (groups, K) of the rows of each group, and the columns of each metric."""
+def _sum(run: pa.Table, classes: Sequence[str]) -> Numbers:
+    """(groups, 3 m + 2): the outcomes (see `count_outcomes`) of the rows of each group, and the number of rows."""
     groups, num_groups = _read_groups(run)
     pairs = zip(*(map(tuple, run[column].to_pylist()) for column in ("labels", "predictions")), strict=True)
-    numbers = measure_rows(metrics, [(*pair, tuple(classes)) for pair in pairs])
-    ones = np.ones((len(run), 1))
-    return sum_by_group(np.hstack([part for own in numbers for part in (own, ones)]), groups, num_groups), place(
-        numbers
-    )
+    (outcomes,) = measure_rows(CLASSIFICATION_METRICS[:1], [(*pair, tuple(classes)) for pair in pairs])
+    return sum_by_group(np.hstack([outcomes, np.ones((len(run), 1))]), groups, num_groups)
 
 
-def _score(metric: Metric, sums: Sequence[Numbers], columns: slice, *, are_draws: bool = True) -> Numbers:
-    """The mean of a metric over classes and seeds, (N,), of sums (N, K) of each seed.
+def _score(metric: Metric, sums: Sequence[Numbers], *, are_draws: bool = True) -> Numbers:
+    """The mean of a metric over classes and seeds, (N,), of sums (N, 3 m + 2) of each seed.
 
     If `are_draws`, the sums are of draws of the rows, and the first draw has each row once.
     """
     means = []
     for own in sums:
-        of_classes = metric.of_sums(own[:, columns][:, :-1], own[:, columns][:, -1])
+        of_classes = metric.of_sums(own[:, :-1], own[:, -1])
         if are_draws:
-            true_positives, _, false_negatives = np.split(own[:, columns][:, :-2], 3, axis=1)
+            true_positives, _, false_negatives = np.split(own[:, :-2], 3, axis=1)
             of_classes = fill(of_classes, of_classes[0], true_positives + false_negatives == 0)
         means.append(mean_of_known(of_classes))
     mean: Numbers = np.mean(means, axis=0)

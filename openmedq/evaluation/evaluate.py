@@ -11,7 +11,7 @@ import hashlib
 import json
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,12 +23,12 @@ from openmedq.config import Evaluate, Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access
 from openmedq.evaluation import controls, generate, likelihood, zero_shot
+from openmedq.evaluation.controls import CONTROL_SCHEMA, Read, score_controls
 from openmedq.evaluation.generate import Answer
 from openmedq.evaluation.likelihood import Scorer
 from openmedq.evaluation.metrics.answers import exact_match
 from openmedq.evaluation.metrics.baseline import MostFrequentAnswer
 from openmedq.evaluation.metrics.calibration import calibrate
-from openmedq.evaluation.metrics.controls import score_controls
 from openmedq.evaluation.metrics.intervals import number_groups
 from openmedq.evaluation.metrics.metric import select_headline, tabulate
 from openmedq.evaluation.metrics.predictions import (
@@ -38,7 +38,7 @@ from openmedq.evaluation.metrics.predictions import (
     prediction_schema,
     score_predictions,
 )
-from openmedq.schema import Role, Sample
+from openmedq.schema import Role
 from openmedq.storage.progress import Answers, Log, progress
 from openmedq.storage.publish import publish
 from openmedq.storage.shards import ShardStore
@@ -64,26 +64,23 @@ def run(params: Params, log: Log) -> None:
     own = devices.join(params.execution.device)
     scorer = Scorer(paths.MODEL, own.device, settings.batch_size)
     sees_images = params.train.with_images  # else no image, as in training, and no control
-    samples = store.take(asked) if sees_images else controls.hide_images(store.take(asked, with_images=False))
-    answers = _answer(samples, "answering", scorer, settings, own)
+    read: Read = store.take(asked).__getitem__
+    if not sees_images:
+        read = controls.change("no_image", store.take(asked, with_images=False))
+    answers = _answer(read, len(asked), "answering", scorer, settings, own)
     with_images = asked.filter(pc.greater(asked["num_images"], 0))
     drawn = _draw(with_images, settings.control_rows, settings.seed)
-    given = [
-        {"control": control, "id": row_id, "answer": each.text}
-        for control, rows, samples in controls.iterate(
-            settings.controls if sees_images else (), store, drawn, settings.seed
-        )
-        for row_id, each in zip(
-            rows["id"].to_pylist(), _answer(samples, f"control {control}", scorer, settings, own), strict=True
-        )
-    ]
+    control_answers = CONTROL_SCHEMA.empty_table()
+    for control, rows, read in controls.iterate(settings.controls if sees_images else (), store, drawn, settings.seed):
+        texts = [each.text for each in _answer(read, len(rows), f"control {control}", scorer, settings, own)]
+        given = pa.table([[control] * len(rows), rows["id"], texts], CONTROL_SCHEMA)
+        control_answers = pa.concat_tables([control_answers, given])
     likelihoods = likelihood.measure(scorer, store, asked, own)
     cards = catalogue.read(paths.CATALOGUE)
     classified, zero_shot_scores = zero_shot.classify(scorer, cards, index, params, own)
     if not own.is_main:
         return
     predictions = _describe(store, index, asked, answers, likelihoods)
-    control_answers = pa.Table.from_pylist(given, controls.CONTROL_SCHEMA)
     drawing: dict[str, Any] = {name: getattr(settings, name) for name in ("num_resamples", "confidence", "seed")}
     metrics = score_predictions(predictions, Counter(available["source"].to_pylist()), **drawing)
     metrics["controls"] = score_controls(predictions, control_answers, **drawing)
@@ -118,21 +115,21 @@ def _draw(rows: pa.Table, max_rows: int | None, seed: int) -> pa.Table:
     return rows.filter(pc.is_in(rows["id"], pa.array(drawn, pa.string())))
 
 
-def _answer(samples: Sequence[Sample], label: str, scorer: Scorer, settings: Evaluate, own: Devices) -> list[Answer]:
-    """Return the answers to all samples, in their order; each device answers some of the windows."""
-    if not samples:
+def _answer(read: Read, num_rows: int, label: str, scorer: Scorer, settings: Evaluate, own: Devices) -> list[Answer]:
+    """Return the answers to all rows, in their order; each device answers some of the windows."""
+    if not num_rows:
         return []
     limits = {"max_new_tokens": settings.max_new_tokens, "batch_size": settings.batch_size}
     answer = generate.make_answerer(scorer.model, scorer.processor, **limits)
-    windows = np.arange(len(samples)) // generate.count_window_rows(settings.batch_size)
+    windows = np.arange(num_rows) // generate.count_window_rows(settings.batch_size)
     mine = np.flatnonzero(windows % own.num == own.rank).tolist()
     written = []
     with progress(label, len(mine)) as advance:
-        for each in answer(controls.Changed(len(mine), lambda place: samples[mine[place]])):
+        for each in answer(map(read, mine)):
             written.append(each)
             advance(1)
     everything = dict(pair for part in own.collect(list(zip(mine, written, strict=True))) for pair in part)
-    return [everything[place] for place in range(len(samples))]
+    return [everything[place] for place in range(num_rows)]
 
 
 def _describe(
@@ -173,24 +170,16 @@ def _summarize(predictions: pa.Table, confidence: float) -> Answers:
 
 def _count_training_answers(store: ShardStore, index: pa.Table, asked: pa.Table) -> MostFrequentAnswer:
     """Count the answers of the training rows of the evaluated tasks."""
-    baseline = MostFrequentAnswer(
-        question
-        for group in store.scan_index(asked, [_QUESTIONS])
-        for question in _field(pc.list_flatten(group.rows["turns"]), "question")
-    )
+    baseline = MostFrequentAnswer(question for _, question, _ in _read_turns(store, asked))
     tasks = asked["task"].unique()
     trained = index.filter(pc.and_(pc.equal(index["role"], Role.TRAIN.value), pc.is_in(index["task"], tasks)))
-    for group in store.scan_index(trained, [_QUESTIONS, _ANSWERS]):
-        turns = pc.list_flatten(group.rows["turns"])
-        for question, answer in zip(_field(turns, "question"), _field(turns, "answer"), strict=True):
-            baseline.add(group.source, question, answer)
+    for source, question, answer in _read_turns(store, trained):
+        baseline.add(source, question, answer)
     return baseline
 
 
-_QUESTIONS = "turns.list.element.question"
-_ANSWERS = "turns.list.element.answer"
-
-
-def _field(structs: pa.StructArray, name: str) -> Sequence[str]:
-    values: list[str] = pc.struct_field(structs, name).to_pylist()
-    return values
+def _read_turns(store: ShardStore, rows: pa.Table) -> Iterator[tuple[str, str, str]]:
+    """Source, question and answer of each turn."""
+    for group in store.scan_index(rows, ["turns.list.element.question", "turns.list.element.answer"]):
+        for turn in pc.list_flatten(group.rows["turns"]).to_pylist():
+            yield group.source, turn["question"], turn["answer"]

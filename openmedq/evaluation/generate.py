@@ -12,9 +12,10 @@ equal in bf16 and fp32, and all are equal in bf16 with two batch sizes (`bench/g
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +43,7 @@ class Answer(NamedTuple):
     probability: float  # of these tokens and, with END, of the end
 
 
-Answerer = Callable[[Sequence[Sample]], Iterator[Answer]]
+Answerer = Callable[[Iterable[Sample]], Iterator[Answer]]
 
 
 class _Row(NamedTuple):
@@ -66,11 +67,11 @@ def make_answerer(
     cache. It has not been measured on a GPU, where a static cache allows CUDA graphs.
     """
     max_tokens = batch_size * (processor.tokenizer.model_max_length + max_new_tokens)
-    size = count_window_rows(batch_size)
 
-    def read(samples: Sequence[Sample], start: int) -> list[_Row]:
+    def read_window(samples: Iterator[Sample]) -> list[_Row]:
         decoded: dict[bytes | Path | None, Tensor] = {}
-        return [_read(sample, model, processor, decoded) for sample in samples[start : start + size]]
+        window = islice(samples, count_window_rows(batch_size))
+        return [_read(sample, model, processor, decoded) for sample in window]
 
     def answer_window(rows: Sequence[_Row]) -> list[Answer]:
         answers: dict[int, Answer] = {}
@@ -79,12 +80,12 @@ def make_answerer(
             answers.update(zip(places, _answer(batch, model, processor, max_new_tokens), strict=True))
         return [answers[place] for place in range(len(rows))]
 
-    def answer(samples: Sequence[Sample]) -> Iterator[Answer]:
+    def answer(samples: Iterable[Sample]) -> Iterator[Answer]:
+        left = iter(samples)
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(read, samples, 0)
-            for start in range(0, len(samples), size):
-                rows = ahead.result()
-                ahead = reader.submit(read, samples, start + size)
+            ahead = reader.submit(read_window, left)
+            while rows := ahead.result():
+                ahead = reader.submit(read_window, left)
                 yield from answer_window(rows)
 
     return answer

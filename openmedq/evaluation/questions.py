@@ -14,8 +14,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from openmedq import paths
 from openmedq.config import Normalize
 from openmedq.curate.normalize import settings_of
@@ -105,13 +103,7 @@ def _read_normalized(card: Card) -> Iterator[Sample]:
     folder = paths.SAMPLES / card.id
     if not folder.is_dir():
         raise SourceError(f"{folder}: not found; add --raw DIR, the folder with the published files of {card.id}")
-    places = [
-        {"source": group.source, "shard": group.shard, "row_group": group.number, "row": row}
-        for group in ShardStore(folder).scan(["id"])
-        for row in range(len(group.rows))
-    ]
-    if places:
-        yield from ShardStore(paths.SAMPLES).take(pa.Table.from_pylist(places), with_images=False)
+    yield from ShardStore(paths.SAMPLES).take(ShardStore(folder).locate(), with_images=False)
 
 
 def _describe(sample: Sample, images: list[str]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from rich.console import Console
 
 from openmedq.datasets import registry
 from openmedq.errors import SourceError
-from openmedq.evaluation.answer_files import Matched, match, read_answers, read_contamination
+from openmedq.evaluation.answer_files import match, read_answers, read_contamination
 from openmedq.evaluation.metrics.choices import read_answer
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN
 from openmedq.evaluation.metrics.predictions import (
@@ -65,9 +65,9 @@ def run(
         raise SourceError(f"{raw or dataset_id}: no question can be read: {_list(rejected)}; complete the folder")
     if clean is not None and contamination.keys().isdisjoint(samples):
         raise SourceError(f"{clean}: has no question of {dataset_id}; `dvc repro deduplicate` writes one that has")
-    matched = match(answers, samples)
+    matched, is_credentialed = match(answers, samples), registry.load(dataset_id).card.is_credentialed
     if not matched.answers:
-        example = f"{dataset_id}/..." if registry.load(dataset_id).card.is_credentialed else next(iter(samples), "")
+        example = f"{dataset_id}/..." if is_credentialed else next(iter(samples))
         raise SourceError(f"{file}: no row belongs to a question of {dataset_id}, whose ids are like {example}")
     rows = [
         describe_answer(
@@ -83,41 +83,40 @@ def run(
     if output is not None:
         with publish(output) as path:
             write_table(predictions, path)
-    counts = count(matched, samples, rejected)
+    faults = {
+        "missing": [name for name in samples if name not in matched.answers],
+        "duplicate": matched.duplicate,
+        "unknown": matched.unknown,
+    }
+    counts = {"scored": len(matched.answers), "questions": len(samples)}
+    counts |= {fault: len(names) for fault, names in faults.items()}
+    counts |= {"empty": matched.num_empty, "not_readable": rejected.total()}
+    if is_credentialed:
+        faults["missing"] = []  # the others are names in the user's file
     console = Console()
-    for line in describe_counts(dataset_id, matched, samples, rejected):
+    for line in describe_counts(counts, dataset_id, faults, rejected):
         console.print(line, highlight=False, markup=False)
     show(console, scores, dataset_id)
     if json:
         print(json_format.dumps({"counts": counts, **scores}))
 
 
-def count(matched: Matched, samples: dict[str, Sample], rejected: Counter[str]) -> dict[str, int]:
-    """The numbers of `describe_counts`."""
-    return {
-        "scored": len(matched.answers),
-        "questions": len(samples),
-        "missing": len(samples) - len(matched.answers),
-        "duplicate": len(matched.duplicate),
-        "unknown": len(matched.unknown),
-        "empty": matched.num_empty,
-        "not_readable": rejected.total(),
+def describe_counts(
+    counts: Mapping[str, int], dataset_id: str, names: Mapping[str, Sequence[str]], rejected: Counter[str]
+) -> list[str]:
+    """One line for the scored rows and one for each fault, with the first of its `names`."""
+    faults = {
+        "missing": "no answer, not scored",
+        "duplicate": "answered again, only the first answer counts",
+        "unknown": "not a question of the evaluation splits, ignored",
+        "empty": "empty answers, scored as wrong",
     }
-
-
-def describe_counts(dataset_id: str, matched: Matched, samples: dict[str, Sample], rejected: Counter[str]) -> list[str]:
-    """One line for the scored rows and one for each fault. The ids of a credentialed dataset are not named."""
-    missing = [name for name in samples if name not in matched.answers]
-    is_credentialed = registry.load(dataset_id).card.is_credentialed
-    lines = [f"{dataset_id}: {len(matched.answers):,} of {len(samples):,} questions have an answer and are scored"]
-    if missing:
-        lines.append(f"no answer, not scored: {_name(missing, is_shown=not is_credentialed)}")
-    if matched.duplicate:
-        lines.append(f"answered again, only the first answer counts: {_name(matched.duplicate)}")
-    if matched.unknown:
-        lines.append(f"not a question of the evaluation splits, ignored: {_name(matched.unknown)}")
-    if matched.num_empty:
-        lines.append(f"empty answers, scored as wrong: {matched.num_empty:,}")
+    lines = [f"{dataset_id}: {counts['scored']:,} of {counts['questions']:,} questions have an answer and are scored"]
+    for fault, text in faults.items():
+        if counts[fault]:
+            shown = names.get(fault, ())
+            more = ", ..." if len(shown) > NUM_NAMED else ""
+            lines.append(f"{text}: {counts[fault]:,}" + (f" ({', '.join(shown[:NUM_NAMED])}{more})" if shown else ""))
     if rejected:
         lines.append(f"records of the evaluation splits that are not questions: {_list(rejected)}")
     return lines
@@ -125,13 +124,6 @@ def describe_counts(dataset_id: str, matched: Matched, samples: dict[str, Sample
 
 def _list(rejected: Counter[str]) -> str:
     return ", ".join(f"{number:,} {reason}" for reason, number in sorted(rejected.items()))
-
-
-def _name(names: Sequence[str], *, is_shown: bool = True) -> str:
-    if not is_shown:
-        return f"{len(names):,}"
-    more = ", ..." if len(names) > NUM_NAMED else ""
-    return f"{len(names):,} ({', '.join(names[:NUM_NAMED])}{more})"
 
 
 def show(console: Console, scores: dict[str, Any], dataset_id: str) -> None:

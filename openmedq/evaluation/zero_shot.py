@@ -108,14 +108,10 @@ def by_likelihood(scorer: Scorer, card: Card) -> Method:
 
 def by_similarity(scorer: Scorer, card: Card) -> Method:
     """Return a method that scores images by their similarity to the classes' texts."""
-    texts = torch.stack(
-        [
-            functional.normalize(
-                torch.stack([embed_text(scorer, each.format(name)) for each in TEXTS]).mean(dim=0), dim=0
-            )
-            for name in card.readable_classes
-        ]
-    )
+    of_templates = [
+        torch.stack([embed_text(scorer, each.format(name)) for name in card.readable_classes]) for each in TEXTS
+    ]
+    texts = functional.normalize(torch.stack(of_templates).mean(dim=0), dim=1)  # (m, D)
 
     @torch.inference_mode()
     def score(pixels: Tensor) -> Numbers:

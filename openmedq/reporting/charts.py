@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Tree = Mapping[str, Any]
+Point = tuple[float, float, float]  # a score, and the ends of its interval
 
 WIDTH_IN = 8.8
 MAX_POINTS = 800  # of the loss
@@ -40,6 +41,7 @@ _STYLE = {
     "legend.frameon": False,
 }
 _ACCENT, _BASELINE = "#3d85b8", "#d9922e"
+_SIZES = {"|": 12, "o": 5}  # of markers, in points
 _SERIES = ("#3d85b8", "#d9922e", "#5a9e6f", "#b06bb0", "#8a9096", "#c4544c")
 _OUTCOME_COLORS = {
     "train": "#3d85b8",
@@ -51,75 +53,49 @@ _OUTCOME_COLORS = {
 }
 
 
-def draw_scores(name: str, title: str, rows: Sequence[tuple[str, Tree]]) -> Markup:
-    """A row for each (label, scores): the score as a dot, its interval as a line, the majority baseline as a tick."""
-    with rc_context(_STYLE):
-        figure, axes = _open([f"{label} ({scores['num_rows']:,})" for label, scores in rows])
-        own = [scores for _, scores in rows]
-        _plot(
-            axes,
-            range(len(rows)),
-            own,
-            name,
-            f"{title} in percent, with interval",
-            _ACCENT,
-            5,
-            0.35,
-            ms=6,
-            clip_on=False,
-        )
-        baselines = [scores[f"baseline_{name}"] for scores in own]
-        axes.plot(
-            baselines, range(len(rows)), "|", color=_BASELINE, ms=12, mew=2, clip_on=False, label="majority baseline"
-        )
-        axes.set_xlim(0, 100)
-        axes.grid(axis="x")
-        return _render(figure, f"{title} by dataset in percent, with the majority baseline")
+def find_point(scores: Tree, name: str) -> Point | None:
+    """A score and the ends of its interval; None if it is not among the scores."""
+    if name not in scores:
+        return None
+    return (scores[name], *(scores.get(f"{name}_{end}", scores[name]) for end in ("low", "high")))
 
 
-def draw_definitions(
-    title: str, label: str, rows: Sequence[tuple[str, str]], scores: Tree, parts: Sequence[Tree]
+def draw_dots(
+    title: str,
+    labels: Sequence[str],
+    series: Sequence[tuple[str, Sequence[Point | None]]],
+    marks: tuple[str, str, Sequence[tuple[float, int]]] | None = None,
+    end: float | None = None,
 ) -> Markup:
-    """A row for each definition of one score: its value as a dot, its interval as a line, each dataset as a circle.
+    """A row for each label: the score of each series as a dot, and its interval as a line.
 
     Args:
         title: of the chart.
-        label: of the dots.
-        rows: name and title of each definition.
-        scores: those of the dots.
-        parts: the scores of single datasets.
+        labels: of the rows.
+        series: label, and a point for each row.
+        marks: other values without intervals: label, marker ("|" or "o"), and (value, number of the row) of each.
+        end: of the axis, which begins at 0; None for differences, which get a line at 0.
     """
     with rc_context(_STYLE):
-        figure, axes = _open([title for _, title in rows])
-        places = range(len(rows))
-        values = [scores[name] for name, _ in rows]
-        bounds = [[scores.get(f"{name}_{end}", scores[name]) for name, _ in rows] for end in ("low", "high")]
-        axes.hlines(places, *bounds, color=_ACCENT, alpha=0.35, linewidth=5)
-        pairs = [(each[name], place) for place, (name, _) in enumerate(rows) for each in parts if name in each]
-        if pairs:
+        figure, axes = _open(labels, 0.18 + 0.12 * len(series))
+        for number, (label, points) in enumerate(series):
+            # The series of a row are beside each other, over 0.7 of its height.
+            shift = (number - (len(series) - 1) / 2) * 0.7 / max(len(series), 2)
+            drawn = [(place + shift, *point) for place, point in enumerate(points) if point is not None]
+            ys, values, lows, highs = zip(*drawn, strict=True) if drawn else ((),) * 4
+            color = _SERIES[number % len(_SERIES)]
+            axes.hlines(ys, lows, highs, color=color, alpha=0.4, linewidth=5 if len(series) == 1 else 3)
+            axes.plot(values, ys, "o", color=color, ms=5, clip_on=False, label=label)
+        if marks and marks[2]:
+            label, marker, pairs = marks
             xs, ys = zip(*pairs, strict=True)
-            axes.plot(xs, ys, "o", color=_BASELINE, mfc="none", ms=5, clip_on=False, label="each dataset")
-        axes.plot(values, places, "o", color=_ACCENT, ms=6, clip_on=False, label=f"{label}, with interval")
-        axes.set_xlim(0, 100)
-        axes.grid(axis="x")
-        return _render(figure, title)
-
-
-def draw_encoders(
-    title: str, name: str, encoders: Sequence[tuple[str, str]], rows: Sequence[tuple[str, Tree]]
-) -> Markup:
-    """A row for each benchmark (label, `{encoder: scores}`): each encoder's score as a dot, its interval as a line.
-
-    `name` is that of the score; `encoders` are label and key of each.
-    """
-    with rc_context(_STYLE):
-        figure, axes = _open([label for label, _ in rows], row_in=0.22 + 0.12 * len(encoders))
-        for number, (label, key) in enumerate(encoders):
-            shift = (number - (len(encoders) - 1) / 2) * 0.7 / max(len(encoders), 2)
-            places = [place + shift for place in range(len(rows))]
-            scored = [scores.get(key, {}) for _, scores in rows]
-            _plot(axes, places, scored, name, label, _SERIES[number % len(_SERIES)], 3, ms=5, clip_on=False)
-        axes.set_xlim(0, 1)
+            style: dict[str, Any] = {"ms": _SIZES[marker], "mfc": "none", "mew": 1.5, "clip_on": False}
+            axes.plot(xs, ys, marker, color=_BASELINE, label=label, **style)
+        if end is None:
+            axes.axvline(0, color="#8a9096", linewidth=1)
+            axes.set_xlabel(title)
+        else:
+            axes.set_xlim(0, end)
         axes.grid(axis="x")
         return _render(figure, title)
 
@@ -168,24 +144,6 @@ def draw_loss(title: str, losses: Sequence[tuple[int, float]]) -> Markup:
         return _render(figure, title)
 
 
-def draw_differences(
-    title: str, name: str, labels: Sequence[str], rows: Sequence[tuple[str, Sequence[Tree]]]
-) -> Markup:
-    """A row for each (label, scores of up to three series): differences as dots, intervals as lines, and a line at 0.
-
-    `name` is that of the difference; `labels` are those of the series.
-    """
-    with rc_context(_STYLE):
-        figure, axes = _open([label for label, _ in rows], row_in=0.45)
-        for number, label in enumerate(labels):
-            places = np.arange(len(rows)) + 0.22 * (number - 1)
-            _plot(axes, places, [series[number] for _, series in rows], name, label, _SERIES[number], 4, ms=5)
-        axes.axvline(0, color="#8a9096", linewidth=1)
-        axes.set_xlabel(title)
-        axes.grid(axis="x")
-        return _render(figure, title)
-
-
 def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
     """The accuracy of each bin over its mean confidence, and beside it the rows of each bin."""
     with rc_context(_STYLE | {"ytick.color": "#8a9096", "ytick.left": True}):
@@ -219,25 +177,6 @@ def _open(labels: Sequence[str], row_in: float = 0.3) -> tuple[Figure, Axes]:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(max(len(labels), 1) - 0.5, -0.5)
     return figure, axes
-
-
-def _plot(
-    axes: Axes,
-    places: Iterable[float],
-    scores: Sequence[Tree],
-    name: str,
-    label: str,
-    color: str,
-    width: float,
-    alpha: float = 0.4,
-    **style: Any,
-) -> None:
-    """At each place, a dot for the score `name` and a line for its interval; nothing where there is no such score."""
-    points = [(place, each) for place, each in zip(places, scores, strict=True) if name in each]
-    ys = [place for place, _ in points]
-    bounds = ([each.get(f"{name}_{end}", each[name]) for _, each in points] for end in ("low", "high"))
-    axes.hlines(ys, *bounds, color=color, alpha=alpha, linewidth=width)
-    axes.plot([each[name] for _, each in points], ys, "o", color=color, label=label, **style)
 
 
 def _render(figure: Figure, title: str) -> Markup:

@@ -107,44 +107,23 @@ def _describe_responsibly(facts: MixFacts) -> dict[str, Any]:
 def _list_files(target: Path, facts: MixFacts, form: Format) -> Iterator[dict[str, Any]]:
     patterns = [form.data_files.format(role=role) for role in facts.roles]
     for path in sorted(path for pattern in patterns for path in target.glob(pattern)):
-        name = path.relative_to(target).as_posix()
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        yield {
-            "@type": "cr:FileObject",
-            "@id": name,
-            "name": path.name,
-            "contentUrl": name,
-            "contentSize": f"{path.stat().st_size} B",
-            "encodingFormat": form.media_type,
-            "sha256": digest,
-        }
-    yield {
-        "@type": "cr:FileSet",
-        "@id": _FILES,
-        "name": _FILES,
-        "encodingFormat": form.media_type,
-        "includes": patterns,
-    }
+        name = path.relative_to(target).as_posix()
+        own = {"contentUrl": name, "contentSize": f"{path.stat().st_size} B", "encodingFormat": form.media_type}
+        yield {**_node("FileObject", name), "name": path.name, **own, "sha256": digest}
+    yield {**_node("FileSet", _FILES), "encodingFormat": form.media_type, "includes": patterns}
     if (target / "images").is_dir():
-        yield {
-            "@type": "cr:FileSet",
-            "@id": _IMAGES,
-            "name": _IMAGES,
-            "encodingFormat": ["image/jpeg", "image/png"],
-            "includes": ["images/*/*/*.jpg", "images/*/*/*.png"],
-        }
+        kinds, paths = ["image/jpeg", "image/png"], ["images/*/*/*.jpg", "images/*/*/*.png"]
+        yield {**_node("FileSet", _IMAGES), "encodingFormat": kinds, "includes": paths}
 
 
 def _describe_splits(facts: MixFacts) -> dict[str, Any]:
-    fields = [_field("splits", "name", "sc:Text"), _field("splits", "url", "sc:URL")]
     return {
-        "@type": "cr:RecordSet",
-        "@id": "splits",
-        "name": "splits",
+        **_node("RecordSet", "splits"),
         "dataType": "cr:Split",
         "key": {"@id": "splits/name"},
-        "field": fields,
+        "field": [_field("splits", "name", "sc:Text"), _field("splits", "url", "sc:URL")],
         "data": [{"splits/name": role, "splits/url": _SPLITS[Role(role)]} for role in facts.roles],
     }
 
@@ -155,23 +134,18 @@ def _describe_rows() -> dict[str, Any]:
     turn = [
         _field("rows/turns", name, "sc:Text", column="turns", path=name) for name in ("question", "answer", "context")
     ]
-    split = {
+    of_file_name = {"extract": {"fileProperty": "filename"}, "transform": {"regex": "^([a-z]+)"}}
+    role = {
         **_field("rows", "role", "sc:Text"),
-        "source": {
-            "fileSet": {"@id": _FILES},
-            "extract": {"fileProperty": "filename"},
-            "transform": {"regex": "^([a-z]+)"},
-        },
+        "source": {"fileSet": {"@id": _FILES}, **of_file_name},
         "references": {"field": {"@id": "splits/name"}},
     }
     return {
-        "@type": "cr:RecordSet",
-        "@id": "rows",
-        "name": "rows",
+        **_node("RecordSet", "rows"),
         "key": {"@id": "rows/id"},
         "field": [
             *(_field("rows", name, "sc:Text", column=name) for name in texts),
-            split,
+            role,
             {**_field("rows", "turns"), **_ARRAY, "subField": turn},
             {**_field("rows", "labels", "sc:Text", column="labels"), **_ARRAY},
             # `repeated`, of Croissant 1.0, because mlcroissant 1.1 decodes no array of images otherwise.
@@ -181,12 +155,16 @@ def _describe_rows() -> dict[str, Any]:
     }
 
 
+def _node(kind: str, name: str) -> dict[str, Any]:
+    return {"@type": f"cr:{kind}", "@id": name, "name": name}
+
+
 _ARRAY = {"isArray": True, "arrayShape": "-1"}
 
 
 def _field(parent: str, name: str, kind: str = "", column: str = "", path: str = "") -> dict[str, Any]:
     """A field; `path` is of the records in the column."""
-    described: dict[str, Any] = {"@type": "cr:Field", "@id": f"{parent}/{name}", "name": name}
+    described = {**_node("Field", f"{parent}/{name}"), "name": name}
     if kind:
         described["dataType"] = kind
     if column:

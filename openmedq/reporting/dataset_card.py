@@ -24,22 +24,11 @@ from openmedq.reporting.document import Cell, Row, Table, count, text
 from openmedq.reporting.mix_facts import MixFacts, read_facts
 from openmedq.reporting.page import make_environment
 from openmedq.reporting.published import NUM_ROWS
-from openmedq.reporting.results import OUTCOMES, Shared
+from openmedq.reporting.results import HUB_TASKS, OUTCOMES, Shared
 from openmedq.schema import Task
 from openmedq.storage.publish import replace_text
 
-_CATEGORIES = {  # of Hugging Face's hub
-    Task.VQA: "visual-question-answering",
-    Task.MULTIPLE_CHOICE: "visual-question-answering",
-    Task.CAPTION: "image-to-text",
-    Task.REPORT: "image-to-text",
-    Task.TEXT_QA: "question-answering",
-    Task.CLASSIFICATION: "image-classification",
-}
-_SIZES = (
-    *(("n<1K", 10**3), ("1K<n<10K", 10**4), ("10K<n<100K", 10**5), ("100K<n<1M", 10**6), ("1M<n<10M", 10**7)),
-    *(("10M<n<100M", 10**8), ("100M<n<1B", 10**9)),
-)
+_SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B")  # of the hub
 
 
 def write(target: Path, index: pa.Table, form: Format, policy: Licences) -> None:
@@ -77,10 +66,11 @@ def _render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return buffer.getvalue()
 
 
-def _list_licences(facts: MixFacts) -> list[tuple[str, str, str, int]]:
+def _list_licences(facts: MixFacts) -> list[tuple[object, ...]]:
     """Exported rows of each source, role and licence, as the rows state it."""
-    keys = sorted({(group.source, group.role, group.licence) for group in facts.groups})
-    return [(*key, facts.count(**dict(zip(("source", "role", "licence"), key, strict=True)))) for key in keys]
+    names = ("source", "role", "licence")
+    keys = sorted({tuple(group[name] for name in names) for group in facts.groups})
+    return [(*key, facts.count(**dict(zip(names, key, strict=True)))) for key in keys]
 
 
 def _describe(facts: MixFacts, form: Format) -> DatasetCardData:
@@ -89,15 +79,14 @@ def _describe(facts: MixFacts, form: Format) -> DatasetCardData:
     if form.is_loadable:
         files = [{"split": role, "path": form.data_files.format(role=role)} for role in facts.roles]
         configs = [{"config_name": "default", "data_files": files}]
-    num_rows = facts.count()
     return DatasetCardData(
         pretty_name="OpenMedQ mix",
         language=list(facts.languages),
         license="other",
         license_name="licences-of-the-sources",
         license_link="licences.csv",
-        size_categories=[next((name for name, bound in _SIZES if num_rows < bound), "n>1T")],
-        task_categories=sorted({_CATEGORIES[Task(task)] for task in facts.tally("task")}),
+        size_categories=[_SIZES[max(len(str(facts.count())) - 3, 0)]],
+        task_categories=sorted({HUB_TASKS[Task(task)] for task in facts.tally("task")}),
         tags=["medical", "openmedq", *(["generated-data"] if facts.miniatures else [])],
         configs=configs,
         viewer=None if form.is_loadable else False,

@@ -56,9 +56,13 @@ def run(params: Params, console: Console) -> int:
 
 def examine(params: Params) -> Iterator[Check]:
     """Yield the checks; no file is written and no host is asked."""
-    yield _check_python()
-    yield from _check_programs()
-    yield from _check_packages()
+    python = f"{platform.python_version()}, {sys.executable}"
+    advice = "use Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.12"
+    yield _judge("Python", python, sys.version_info[:2] in PYTHONS, advice)
+    git = shutil.which("git")
+    advice = "install it: DVC and MLflow's lineage need it (apt install git)"
+    yield _judge("git", git or "not found", git is not None, advice)
+    yield _check_packages()
     cards = {name: dataset.card for name, dataset in DATASETS.items()}
     if importlib.util.find_spec("torch"):
         yield from _check_devices(params)
@@ -66,61 +70,43 @@ def examine(params: Params) -> Iterator[Check]:
     yield _check_disk(params)
     yield from _check_credentials(params, cards)
     yield from _check_ports()
-    yield from _check_servers()
+    for variable, what in (("MLFLOW_TRACKING_URI", "MLflow"), ("PREFECT_API_URL", "Prefect")):
+        if os.environ.get(variable):
+            yield Check(variable, "ok", f"set: {what} uses that server")  # the address may contain a password
 
 
-def _check_python() -> Check:
-    found = f"{platform.python_version()}, {sys.executable}"
-    if sys.version_info[:2] in PYTHONS:
-        return Check("Python", "ok", found)
-    return Check("Python", "missing", found, "use Python 3.11, 3.12 or 3.13: make PYTHON=/path/to/python3.12")
+def _judge(name: str, found: str, is_ok: bool, advice: str, state: str = "missing") -> Check:
+    """A check that is ok, or else of a state with an advice."""
+    return Check(name, "ok", found) if is_ok else Check(name, state, found, advice)
 
 
-def _check_programs() -> Iterator[Check]:
-    if git := shutil.which("git"):
-        yield Check("git", "ok", git)
-    else:
-        yield Check("git", "missing", "not found", "install it: DVC and MLflow's lineage need it (apt install git)")
-
-
-def _check_packages() -> Iterator[Check]:
-    lacking: dict[str, list[str]] = {}
-    for package, extra in EXTRAS.items():
-        if importlib.util.find_spec(package) is None:
-            lacking.setdefault(extra, []).append(package)
-    required = {extra: names for extra, names in lacking.items() if extra not in OPTIONAL}
-    if required:
-        names = ", ".join(name for each in required.values() for name in each)
-        how = (
-            "run `make .venv`" if Path("pyproject.toml").is_file() else f"pip install 'openmedq[{','.join(required)}]'"
-        )
-        yield Check("packages", "missing", f"without {names}", how)
-    else:
+def _check_packages() -> Check:
+    lacking = {package: extra for package, extra in EXTRAS.items() if importlib.util.find_spec(package) is None}
+    required = {package: extra for package, extra in lacking.items() if extra not in OPTIONAL}
+    if not required:
         versions = (f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "dvc", "mlflow"))
-        yield Check("packages", "ok", ", ".join(versions))
+        return Check("packages", "ok", ", ".join(versions))
+    extras = ",".join(dict.fromkeys(required.values()))
+    advice = "run `make .venv`" if Path("pyproject.toml").is_file() else f"pip install 'openmedq[{extras}]'"
+    return Check("packages", "missing", f"without {', '.join(required)}", advice)
 
 
 def _check_devices(params: Params) -> Iterator[Check]:
     from openmedq.model.hardware import find_gpus
 
-    gpus = find_gpus()
     cores, memory = psutil.cpu_count(logical=False) or psutil.cpu_count(), psutil.virtual_memory()
     yield Check(
         "processors", "ok", f"{cores} cores, {decimal(memory.total)} of memory, {decimal(memory.available)} free"
     )
-    found = ", ".join(f"{name} ({decimal(size)})" for name, size in gpus) or "none"
-    if gpus:
+    if gpus := find_gpus():
+        found = ", ".join(f"{name} ({decimal(size)})" for name, size in gpus)
         yield Check("GPU", "ok", found, "`python -m openmedq estimate` shows what fits")
     elif params.execution.device == "cuda":
-        yield Check(
-            "GPU", "missing", found, "execution.device is cuda: set auto or cpu, or install a CUDA build of torch"
-        )
-    elif params.train.precision == "bf16":
-        yield Check(
-            "GPU", "note", found, "this training is made for a GPU; `python -m openmedq estimate` shows the hours"
-        )
+        advice = "execution.device is cuda: set auto or cpu, or install a CUDA build of torch"
+        yield Check("GPU", "missing", "none", advice)
     else:
-        yield Check("GPU", "ok", f"{found}; the CPU is used")
+        advice = "this training is made for a GPU; `python -m openmedq estimate` shows the hours"
+        yield _judge("GPU", "none; the CPU is used", params.train.precision != "bf16", advice, "note")
 
 
 def _check_folder(params: Params, cards: Mapping[str, Card]) -> Check:
@@ -140,11 +126,8 @@ def _check_disk(params: Params) -> Check:
     steps = planning.plan(params, DATASETS) if params.download.fetch else []
     needed = sum(step.disk_bytes for step in steps)
     found = f"{decimal(free)} free" + (f", {decimal(needed)} needed by downloads and shards" if needed else "")
-    if needed > free:
-        return Check(
-            "disk", "missing", found, "free some, or list datasets in download.skip; see `python -m openmedq plan`"
-        )
-    return Check("disk", "ok", found)
+    advice = "free some, or list datasets in download.skip; see `python -m openmedq plan`"
+    return _judge("disk", found, needed <= free, advice)
 
 
 def _check_credentials(params: Params, cards: Mapping[str, Card]) -> Iterator[Check]:
@@ -168,15 +151,6 @@ def _check_ports() -> Iterator[Check]:
         with socket.socket() as probe:
             probe.settimeout(1)
             is_used = probe.connect_ex(("127.0.0.1", port)) == 0
-        if is_used:
-            yield Check(
-                f"port {port}", "note", "in use", f"{program} takes another one: see its --help, or it runs already"
-            )
-        else:
-            yield Check(f"port {port}", "ok", f"free, for {program}")
-
-
-def _check_servers() -> Iterator[Check]:
-    for variable, what in (("MLFLOW_TRACKING_URI", "MLflow"), ("PREFECT_API_URL", "Prefect")):
-        if os.environ.get(variable):
-            yield Check(variable, "ok", f"set: {what} uses that server")  # the address may contain a password
+        found = "in use" if is_used else f"free, for {program}"
+        advice = f"{program} takes another one: see its --help, or it runs already"
+        yield _judge(f"port {port}", found, not is_used, advice, "note")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from markupsafe import Markup
 
@@ -104,6 +104,7 @@ class Pairs:
 
 
 Block = Text | Heading | Table | Figure | Examples | Pairs
+B = TypeVar("B", bound=Block)
 
 
 @dataclass(frozen=True)
@@ -134,24 +135,9 @@ class Document:
     sections: Sequence[Section]
     definitions: Sequence[str] = field(default_factory=tuple)  # of the scores, at the end
 
-    @property
-    def figures(self) -> list[Figure]:
-        """All charts."""
-        return [block for block in self._blocks if isinstance(block, Figure)]
-
-    @property
-    def examples(self) -> list[Example]:
-        """All predictions."""
-        return [each for block in self._blocks if isinstance(block, Examples) for each in block.examples]
-
-    @property
-    def pairs(self) -> list[Pair]:
-        """All pairs of rows."""
-        return [each for block in self._blocks if isinstance(block, Pairs) for each in block.pairs]
-
-    @property
-    def _blocks(self) -> list[Block]:
-        return [block for section in self.sections for block in section.blocks]
+    def find(self, kind: type[B]) -> list[B]:
+        """All blocks of a kind."""
+        return [block for section in self.sections for block in section.blocks if isinstance(block, kind)]
 
 
 def text(value: object, kind: str = "") -> Cell:

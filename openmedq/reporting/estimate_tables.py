@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from openmedq import config, paths
 from openmedq.errors import ParamsError
+from openmedq.evaluation.terminal import make_table
 from openmedq.reporting.estimate import AIMED_MFU, GIB, MEASURED_MFU, Estimate, estimate
 from openmedq.storage.tables import INDEX
 
@@ -61,7 +61,7 @@ def show(console: Console, estimate: Estimate, title: str) -> None:
 
 
 def _list_parts(estimate: Estimate) -> Table:
-    table = _table("part", "all", "trained", "FLOPs a token")
+    table = make_table("", "part", "all", "trained", "FLOPs a token")
     for part in estimate.parts:
         trained = f"{part.num_trained:,}" if part.num_trained else "-"
         table.add_row(part.name, f"{part.num_parameters:,}", trained, _format(part.flops))
@@ -76,7 +76,7 @@ def _list_memory(estimate: Estimate) -> Table:
     titles[estimate.activation_checkpointing] += "\n(as set)"
     both = (estimate.memory, estimate.memory_checkpointed)
     unit, size = ("GiB", GIB) if both[0].total >= GIB else ("MiB", MIB)
-    table = _table(unit, *titles)
+    table = make_table("", unit, *titles)
     for name in ("weights", "gradients", "optimizer", "activations", "logits"):
         table.add_row(name, *(f"{getattr(memory, name) / size:,.1f}" for memory in both))
     table.add_section()
@@ -86,7 +86,7 @@ def _list_memory(estimate: Estimate) -> Table:
 
 def _list_work(estimate: Estimate) -> Table:
     epoch = estimate.epoch
-    table = _table("", "one epoch", f"{estimate.num_epochs:,.3g} epochs")
+    table = make_table("", "", "one epoch", f"{estimate.num_epochs:,.3g} epochs")
     for name, value in (("samples", epoch.samples), ("images", epoch.images), ("tokens", epoch.tokens)):
         table.add_row(name, _format(value), _format(value * estimate.num_epochs))
     table.add_row("tokens a sample", f"{epoch.tokens / epoch.samples:,.0f}", "")
@@ -101,7 +101,7 @@ def _list_work(estimate: Estimate) -> Table:
 def _list_gpus(estimate: Estimate) -> Table:
     mfus = list(estimate.fits[0].hours)
     columns = (f"{estimate.precision}\nTFLOP/s", "usable\nGiB", "as\nset", "kept", "check-\npointing")
-    table = _table("GPU", *columns, *(f"at {mfu}\nMFU" for mfu in mfus))
+    table = make_table("", "GPU", *columns, *(f"at {mfu}\nMFU" for mfu in mfus))
     for fit in estimate.fits:
         as_set = Text("fits", style="green") if fit.is_fitting else Text("too large", style="bold red")
         micro = (fit.max_micro_batch, fit.max_micro_batch_checkpointed)
@@ -125,11 +125,3 @@ def _format(value: float) -> str:
     while abs(value) >= 999.95 * 1000**power and power < len(units) - 1:
         power += 1
     return f"{value:,.0f}" if power < 2 else f"{value / 1000**power:.4g}{units[power]}"
-
-
-def _table(first: str, *numbers: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column(first, no_wrap=True)
-    for header in numbers:
-        table.add_column(header, justify="right", no_wrap=True)
-    return table

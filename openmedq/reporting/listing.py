@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -31,19 +29,6 @@ from openmedq.schema import Rejected
 from openmedq.storage.tables import read_counts
 
 HEADER = ("id", "dataset", "task", "modality", "licence", "access", "rows as published", "miniature", "real files")
-
-
-@dataclass(frozen=True)
-class RowCounts:
-    """The rows that a reader found in a folder."""
-
-    splits: Mapping[str, int]  # kept rows
-    num_rejected: int
-
-    def __str__(self) -> str:
-        """`train 1,797, test 451; 3 rejected`."""
-        rejected = f"{self.num_rejected:,} rejected" if self.num_rejected else ""
-        return "; ".join(filter(None, (_format_rows(self.splits), rejected)))
 
 
 def show(console: Console, datasets: Mapping[str, Dataset], params: Params) -> None:
@@ -99,16 +84,20 @@ def render_markdown(datasets: Mapping[str, Dataset], mirror: Path | None) -> str
         with tempfile.TemporaryDirectory() as raw:
             synthetic.write(dataset_id, Path(raw))
             miniature = _count_rows(dataset, Path(raw))
-        real = None
+        real = "-"
         if dataset_id in folders:
             with suppress(SourceError):  # an image alone, for example: nothing to read
                 real = _count_rows(dataset, folders[dataset_id])
-        lines.append(_row(_cells(dataset.card, miniature, real)))
+        card = dataset.card
+        title = f"[{card.title}]({card.homepage}): {card.citation}"
+        tasks = ", ".join((card.task, *card.other_tasks)).replace("_", " ")
+        cells = (f"`{card.id}`", title, tasks, card.modality, card.licence, card.access)
+        lines.append(_row((*cells, _format_rows(card.published_rows), miniature, real)))
     return "\n".join(lines) + "\n"
 
 
-def _count_rows(dataset: Dataset, raw: Path) -> RowCounts:
-    """Count the rows that the dataset's reader finds in a folder, without opening images."""
+def _count_rows(dataset: Dataset, raw: Path) -> str:
+    """The numbers of rows that the dataset's reader finds in a folder, without opening images."""
     splits: Counter[str] = Counter()
     num_rejected = 0
     for row in dataset.read(raw, **settings_of(dataset, Normalize(allow_unofficial=True))):
@@ -116,24 +105,10 @@ def _count_rows(dataset: Dataset, raw: Path) -> RowCounts:
             num_rejected += 1
         else:
             splits[row.split] += 1
-    return RowCounts({split: splits[split] for split in dataset.card.roles if splits[split]}, num_rejected)
+    return _format_counts({split: splits[split] for split in dataset.card.roles if splits[split]}, num_rejected)
 
 
-def _cells(card: Card, miniature: RowCounts, real: RowCounts | None) -> list[str]:
-    return [
-        f"`{card.id}`",
-        f"[{card.title}]({card.homepage}): {card.citation}",
-        ", ".join((card.task, *card.other_tasks)).replace("_", " "),
-        card.modality,
-        card.licence,
-        card.access,
-        _format_rows(card.published_rows),
-        str(miniature),
-        str(real) if real else "-",
-    ]
-
-
-def _row(cells: Any) -> str:
+def _row(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
@@ -141,11 +116,16 @@ def _format_rows(rows: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {number:,}" for split, number in rows.items())
 
 
+def _format_counts(splits: Mapping[str, int], num_rejected: int) -> str:
+    """`train 1,797, test 451; 3 rejected`."""
+    return "; ".join(filter(None, (_format_rows(splits), f"{num_rejected:,} rejected" if num_rejected else "")))
+
+
 def _read_counts(folder: Path) -> tuple[str, str]:
     """The rows read, and the origin of the files; "not run" if the counts are missing or damaged."""
     try:
         counts = read_counts(folder)
-        rows = str(RowCounts(counts["splits"], sum(counts["rejected"].values()))) if counts.get("found") else "-"
-        return rows, str(counts.get("origin") or counts["state"])
+        rows = _format_counts(counts["splits"], sum(counts["rejected"].values())) if counts["found"] else "-"
+        return rows, str(counts["origin"] or counts["state"])
     except (OSError, StaleError):
         return "-", "not run"

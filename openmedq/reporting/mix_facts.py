@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 
@@ -17,17 +18,7 @@ from openmedq.errors import StaleError
 from openmedq.reporting.results import DatasetResult, Shared, read_datasets, read_shared
 from openmedq.schema import Role
 
-
-@dataclass(frozen=True)
-class Group:
-    """Exported rows of one source, role, licence and task."""
-
-    source: str
-    role: str
-    licence: str  # as the row states it
-    task: str
-    num_rows: int
-    num_images: int
+KEYS = ["source", "role", "licence", "task"]  # of a group of rows; the licence is as the rows state it
 
 
 @dataclass(frozen=True)
@@ -36,19 +27,17 @@ class MixFacts:
 
     policy: Licences
     languages: tuple[str, ...]
-    groups: tuple[Group, ...]
+    groups: Sequence[Mapping[str, Any]]  # of exported rows: KEYS, num_rows and num_images
     sources: Mapping[str, DatasetResult]  # of the exported rows, in their order
     shared: tuple[Shared, ...]
 
     def count(self, **wanted: str) -> int:
-        """The number of exported rows; `wanted` selects by fields of `Group`."""
-        return sum(
-            each.num_rows for each in self.groups if all(getattr(each, name) == value for name, value in wanted.items())
-        )
+        """The number of exported rows; `wanted` selects by KEYS."""
+        return sum(each["num_rows"] for each in self.groups if wanted.items() <= each.items())
 
     def tally(self, name: str) -> dict[str, int]:
-        """Exported rows by a field of `Group`."""
-        return {value: self.count(**{name: value}) for value in dict.fromkeys(getattr(g, name) for g in self.groups)}
+        """Exported rows by one of KEYS."""
+        return {value: self.count(**{name: value}) for value in dict.fromkeys(each[name] for each in self.groups)}
 
     @property
     def summary(self) -> str:
@@ -67,14 +56,14 @@ class MixFacts:
     @property
     def num_images(self) -> int:
         """Images of the exported rows; an image of two rows counts twice."""
-        return sum(each.num_images for each in self.groups)
+        return sum(each["num_images"] for each in self.groups)
 
     def licences_of(self, source: str | None = None) -> dict[str, int]:
         """Exported rows by licence, spelled as SPDX does, of one source or all."""
         counts: Counter[str] = Counter()
         for each in self.groups:
-            if source in (None, each.source):
-                counts[spell(each.licence) or each.licence] += each.num_rows
+            if source in (None, each["source"]):
+                counts[spell(each["licence"]) or each["licence"]] += each["num_rows"]
         return dict(sorted(counts.items()))
 
     @property
@@ -116,13 +105,10 @@ class MixFacts:
 
 def read_facts(index: pa.Table, policy: Licences) -> MixFacts:
     """Facts of the exported rows of the index; StaleError if an output of a stage is missing."""
-    names = ("source", "role", "licence", "task")
-    counts = index.group_by(list(names), use_threads=False).aggregate([([], "count_all"), ("num_images", "sum")])
-    groups = tuple(
-        Group(*(row[name] for name in (*names, "count_all", "num_images_sum"))) for row in counts.to_pylist()
-    )
+    counts = index.group_by(KEYS, use_threads=False).aggregate([([], "count_all"), ("num_images", "sum")])
+    groups = counts.rename_columns([*KEYS, "num_rows", "num_images"]).to_pylist()
     datasets = {data.card.id: data for data in read_datasets()}
-    sources = dict.fromkeys(group.source for group in groups)
+    sources = dict.fromkeys(group["source"] for group in groups)
     if missing := sorted(sources.keys() - datasets):
         raise StaleError(f"{paths.CATALOGUE}: has no {', '.join(missing)}; run `python -m openmedq catalogue`")
     languages = config.load(paths.PARAMS).normalize.languages

@@ -12,15 +12,12 @@ from typing import Any, Literal
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from openmedq import paths
 from openmedq.config import OURS, Licences
 from openmedq.datasets.card import Access
-from openmedq.model import provenance
 from openmedq.reporting.document import Cell, Row, Table, count, score, text
 from openmedq.reporting.page import make_environment
-from openmedq.reporting.results import DatasetResult, Results
+from openmedq.reporting.results import HUB_TASKS, DatasetResult, Results
 from openmedq.reporting.sections.answers import iterate_scores
-from openmedq.schema import Task
 
 Form = Literal["merged", "adapter"]
 Tree = Mapping[str, Any]
@@ -28,19 +25,6 @@ Tree = Mapping[str, Any]
 MODEL_NAME = "OpenMedQ"
 _HUB = re.compile(r"https://huggingface\.co/datasets/([\w.-]+/[\w.-]+)")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-_TASKS = {  # of the Hub
-    Task.CAPTION: "image-to-text",
-    Task.REPORT: "image-to-text",
-    Task.CLASSIFICATION: "image-classification",
-}
-
-
-def read_and_render(results: Results) -> str | None:
-    """The card of data/model with the licence policy of its training; None if there is no model."""
-    if not (paths.MODEL / provenance.NAME).exists():
-        return None
-    tree = provenance.read(paths.MODEL)
-    return render(results, tree, tree["policy"])
 
 
 def render(results: Results, tree: Tree, policy: Licences, form: Form = "merged") -> str:
@@ -61,25 +45,24 @@ def render(results: Results, tree: Tree, policy: Licences, form: Form = "merged"
     transfers = (
         (data.card.title, scores["num_test_rows"], scores.get(OURS, {})) for data, scores in results.iterate_transfers()
     )
-    credentialed = [name for name, entry in sources.items() if entry["access"] == Access.CREDENTIALED]
-    miniatures = [name for name, entry in sources.items() if entry["origin"] == "miniature"]
-    return (
-        make_environment()
-        .get_template("model_card.md.j2")
-        .render(
-            front_matter=_describe(results, tree, form).to_yaml(),
-            form=form,
-            language=language,
-            arguments=json.dumps(arguments),
-            policies=(tree["policy"], policy),
-            credentialed=[results.title_of(name) for name in credentialed],
-            miniatures=[results.title_of(name) for name in miniatures],
-            scores=_tabulate_scores("Rows", results.metrics, answers, 1),
-            transfer=_tabulate_scores("Test rows", results.transfer_metrics, transfers, 3),
-            confidence=results.evaluation.get("all", {}).get("confidence"),
-            sources=_tabulate_sources(results, sources),
-            bases=_tabulate_bases(tree["base_weights"]),
-        )
+
+    def name_sources(field: str, value: str) -> list[str]:
+        return [results.title_of(name) for name, entry in sources.items() if entry[field] == value]
+
+    template = make_environment().get_template("model_card.md.j2")
+    return template.render(
+        front_matter=_describe(results, tree, form).to_yaml(),
+        form=form,
+        language=language,
+        arguments=json.dumps(arguments),
+        policies=(tree["policy"], policy),
+        credentialed=name_sources("access", Access.CREDENTIALED),
+        miniatures=name_sources("origin", "miniature"),
+        scores=_tabulate_scores("Rows", results.metrics, answers, 1),
+        transfer=_tabulate_scores("Test rows", results.transfer_metrics, transfers, 3),
+        confidence=results.evaluation.get("all", {}).get("confidence"),
+        sources=_tabulate_sources(results, sources),
+        bases=_tabulate_bases(tree["base_weights"]),
     )
 
 
@@ -101,7 +84,7 @@ def _describe(results: Results, tree: Tree, form: Form) -> ModelCardData:
         base_model=bases or None,
         datasets=sorted(set(filter(None, map(_find_hub_id, filter(None, published))))) or None,
         tags=tags,
-        eval_results=[*_list_answers(results), *_list_transfer(results)] or None,
+        eval_results=[*_list_results(results)] or None,
     )
 
 
@@ -111,19 +94,14 @@ def _find_hub_id(data: DatasetResult) -> str | None:
     return next((match[1] for match in found if match), None)
 
 
-def _list_answers(results: Results) -> Iterator[EvalResult]:
-    for data, scores in results.iterate_scores():
-        for metric in results.evaluation["metrics"]:
-            if metric["name"] in scores:
-                yield _evaluate(data, metric, scores)
-
-
-def _list_transfer(results: Results) -> Iterator[EvalResult]:
+def _list_results(results: Results) -> Iterator[EvalResult]:
+    """Entries of model-index: each metric of each evaluated source, and of each benchmark."""
+    scored = [(data, scores, results.evaluation["metrics"]) for data, scores in results.iterate_scores()]
     for data, scores in results.iterate_transfers():
-        for metric in results.transfer_metrics:
-            own = scores.get(OURS, {})
-            if metric["name"] in own:
-                yield _evaluate(data, metric, own | {"num_rows": scores["num_test_rows"]})
+        own = {**scores.get(OURS, {}), "num_rows": scores["num_test_rows"]}
+        scored.append((data, own, results.transfer_metrics))
+    for data, scores, metrics in scored:
+        yield from (_evaluate(data, metric, scores) for metric in metrics if metric["name"] in scores)
 
 
 def _evaluate(data: DatasetResult, metric: Tree, scores: Tree) -> EvalResult:
@@ -131,7 +109,7 @@ def _evaluate(data: DatasetResult, metric: Tree, scores: Tree) -> EvalResult:
     name, card = metric["name"], data.card
     arguments = {"num_rows": scores["num_rows"]}
     arguments |= {bound: scores[f"{name}_{bound}"] for bound in ("low", "high") if f"{name}_{bound}" in scores}
-    task = "question-answering" if card.modality == "text" else _TASKS.get(card.task, "visual-question-answering")
+    task = "question-answering" if card.modality == "text" else HUB_TASKS[card.task]
     return EvalResult(
         task_type=task,
         dataset_type=f"generated-miniature/{card.id}" if data.is_miniature else _find_hub_id(data) or card.id,
@@ -161,18 +139,14 @@ def _tabulate_sources(results: Results, sources: Tree) -> Table:
         data = results.find(name)
         title = Cell(data.card.title, link=data.card.homepage) if data else text(name)
         licences = "; ".join(f"{licence}: {number:,}" for licence, number in entry["licences"].items())
-        citation = data.card.citation if data else ""
-        rows.append(
-            Row([title, count(entry["rows"]), *map(text, (licences, entry["access"], entry["origin"], citation))])
-        )
+        terms = (licences, entry["access"], entry["origin"], data.card.citation if data else "")
+        rows.append(Row([title, count(entry["rows"]), *map(text, terms)]))
     return Table(["Dataset", "Training rows", "Licences of the rows", "Access", "Origin", "Citation"], rows)
 
 
 def _tabulate_bases(bases: Tree) -> Table | None:
     rows = [
-        Row(
-            [text(part), *(text(base[name]) for name in ("weights", "revision")), text(base["licence"] or "not stated")]
-        )
+        Row([*map(text, (part, base["weights"], base["revision"], base["licence"] or "not stated"))])
         for part, base in bases.items()
     ]
     return Table(["Part", "Weights", "Revision", "Licence"], rows) if rows else None

@@ -10,8 +10,8 @@ import jinja2
 from markupsafe import Markup, escape
 
 from openmedq.reporting.charts import make_standalone
-from openmedq.reporting.document import Block, Document, Examples, Headline, Section, Text, score
-from openmedq.reporting.examples import Example
+from openmedq.reporting.document import Block, Document, Examples, Figure, Headline, Pairs, Section, Text, score
+from openmedq.reporting.examples import Example, Shown
 from openmedq.reporting.pairs import Pair
 from openmedq.reporting.published import NUM_SOURCES
 from openmedq.reporting.results import Results
@@ -89,15 +89,17 @@ def render_description(document: Document) -> str:
 
 def render_images(document: Document) -> Iterator[tuple[str, bytes]]:
     """The files that the Markdown shows: (path, content), charts for light and dark pages and images of records."""
-    for figure in document.figures:
+    for figure in document.find(Figure):
         yield f"figures/{figure.file}.svg", make_standalone(figure.svg).encode()
-    for place, example in enumerate(document.examples, start=1):
-        for number, image in enumerate(example.images, start=1):
-            yield f"figures/example-{place}-{number}.jpg", image
-    for place, pair in enumerate(document.pairs, start=1):
-        for name, side in (("evaluation", pair.evaluation), ("training", pair.training)):
-            for number, image in enumerate(side.images, start=1):
-                yield f"figures/pair-{place}-{name}-{number}.jpg", image
+    shown: dict[str, Shown] = {}
+    for examples in document.find(Examples):
+        shown |= {f"example-{place}": example for place, example in enumerate(examples.examples, start=1)}
+    for pairs in document.find(Pairs):
+        for place, pair in enumerate(pairs.pairs, start=1):
+            shown |= {f"pair-{place}-evaluation": pair.evaluation, f"pair-{place}-training": pair.training}
+    for name, each in shown.items():
+        for number, image in enumerate(each.images, start=1):
+            yield f"figures/{name}-{number}.jpg", image
 
 
 def _show_examples(examples: Sequence[Example]) -> Iterator[Block]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from openmedq import paths
@@ -83,18 +82,12 @@ def _pick(datasets: Collection[str], tier: Tier) -> list[dict[str, Any]]:
 
 def _read_samples(ids: Collection[str]) -> dict[str, Sample]:
     """Rows by id; most are not in the index of the mix."""
-    places = [place for dataset in sorted({_dataset_of(each) for each in ids}) for place in _locate(dataset, ids)]
-    found = {sample.id: sample for sample in ShardStore(paths.SAMPLES).take(pa.Table.from_pylist(places))}
+    datasets = sorted(map(_dataset_of, ids))
+    places = [ShardStore(paths.SAMPLES / dataset).locate(ids) for dataset in dict.fromkeys(datasets)]
+    found = {sample.id: sample for own in places for sample in ShardStore(paths.SAMPLES).take(own)}
     if found.keys() != set(ids):
         raise StaleError(f"{PAIR_TABLE}: is older than the shards; {remake(PAIR_TABLE)}")
     return found
-
-
-def _locate(dataset: str, ids: Collection[str]) -> Iterator[dict[str, Any]]:
-    wanted = pa.array(ids, pa.string())
-    for group in ShardStore(paths.SAMPLES / dataset).scan(["id"]):
-        for row in pc.indices_nonzero(pc.is_in(group.rows["id"], wanted)).to_pylist():
-            yield {"source": group.source, "shard": group.shard, "row_group": group.number, "row": row}
 
 
 def _dataset_of(row_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from openmedq import paths
 from openmedq.config import OURS, Params
+from openmedq.model import provenance
 from openmedq.reporting import model_card, page
 from openmedq.reporting.examples import read_examples
 from openmedq.reporting.pairs import NUM_PAIRS, read_pairs
@@ -24,8 +25,9 @@ def run(params: Params, log: Log) -> None:
     examples = read_examples(results.open_sources, num_examples)
     document = page.compose(results, examples, read_pairs(results.open_datasets, min(NUM_PAIRS, num_examples)))
     files = {"index.html": page.render_html(document), "report.md": page.render_markdown(document)}
-    if card := model_card.read_and_render(results):
-        files["model_card.md"] = card
+    if (paths.MODEL / provenance.NAME).exists():
+        tree = provenance.read(paths.MODEL)
+        files["model_card.md"] = model_card.render(results, tree, tree["policy"])
     with publish(paths.REPORT) as folder:
         (folder / "figures").mkdir(parents=True)
         for name, text in files.items():

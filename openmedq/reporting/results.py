@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from openmedq import config, paths
@@ -18,7 +16,7 @@ from openmedq.config import OURS, Params
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access, Card
 from openmedq.evaluation.metrics.predictions import prediction_schema
-from openmedq.schema import Role
+from openmedq.schema import Role, Task
 from openmedq.storage.tables import damage_as_stale, open_parquet, read_counts, read_json
 from openmedq.storage.timing import Timing
 from openmedq.storage.timing import read as read_timing
@@ -29,6 +27,14 @@ _log = logging.getLogger(__name__)
 
 EXCLUDED = ("rejected", "duplicate", "kept out")  # why a row is not in the mix
 OUTCOMES = (*EXCLUDED, *(role.value for role in Role))
+HUB_TASKS = {  # of Hugging Face's hub
+    Task.VQA: "visual-question-answering",
+    Task.MULTIPLE_CHOICE: "visual-question-answering",
+    Task.CAPTION: "image-to-text",
+    Task.REPORT: "image-to-text",
+    Task.TEXT_QA: "question-answering",
+    Task.CLASSIFICATION: "image-classification",
+}
 SHARED = paths.VERDICTS / "contamination.json"
 
 WHERE_NEXT = (
@@ -207,7 +213,13 @@ def read_datasets() -> tuple[DatasetResult, ...]:
     """The datasets of the catalogue with their counts."""
     cards = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else {}
     waterfall = _read_json(paths.MIX / "waterfall.json") or {}
-    return tuple(_read_dataset(card, waterfall.get(card.id, {})) for card in cards.values())
+    datasets = []
+    for card in cards.values():
+        folder = paths.SAMPLES / card.id
+        origin = read_counts(folder)["origin"] if folder.exists() else None
+        counts = {name: value for name, value in waterfall.get(card.id, {}).items() if name != "kind"}
+        datasets.append(DatasetResult(card, origin, **counts))
+    return tuple(datasets)
 
 
 def read_shared() -> Iterator[Shared]:
@@ -216,12 +228,6 @@ def read_shared() -> Iterator[Shared]:
         for dataset, by_tier in by_dataset.items():
             for tier, counts in by_tier.items():
                 yield Shared(source, dataset, tier, **counts)
-
-
-def _read_dataset(card: Card, counts: Tree) -> DatasetResult:
-    folder = paths.SAMPLES / card.id
-    origin = read_counts(folder)["origin"] if folder.exists() else None
-    return DatasetResult(card, origin, **{name: value for name, value in counts.items() if name != "kind"})
 
 
 def _read_transfer(params: Params | None) -> Tree:
@@ -242,22 +248,18 @@ def _read_transfer(params: Params | None) -> Tree:
 
 
 def _read_predictions(path: Path) -> dict[str, Any]:
-    """Counts of predictions.parquet; columns that an older table lacks are null."""
+    """Counts of predictions.parquet."""
     if not path.exists():
         return {}
-    columns = ["source", "contamination", "num_tokens", "is_cut", "stop"]
-    empty = pa.schema([prediction_schema().field(name) for name in columns]).empty_table()
-    with open_parquet(path) as file, damage_as_stale(path):
-        rows = pa.concat_tables([empty, file.read(columns)], promote_options="default")
-    found: dict[str, Counter[str]] = {}
+    with open_parquet(path, prediction_schema()) as file, damage_as_stale(path):
+        rows = file.read(["source", "contamination", "num_tokens", "is_cut", "stop"])
+    found: dict[str, dict[str, int]] = {}
     copies = rows.filter(pc.is_valid(rows["contamination"]))
-    for source, kind in zip(copies["source"].to_pylist(), copies["contamination"].to_pylist(), strict=True):
-        found.setdefault(source, Counter())[kind] += 1
-    counted = {
-        "num_tokens": rows["num_tokens"],
-        "num_cut": rows["is_cut"],
-        "num_unended": pc.equal(rows["stop"], "length"),
-    }
+    counts = copies.group_by(["source", "contamination"], use_threads=False).aggregate([([], "count_all")])
+    for row in counts.to_pylist():
+        found.setdefault(row["source"], {})[row["contamination"]] = row["count_all"]
+    is_unended = pc.equal(rows["stop"], "length")
+    counted = {"num_tokens": rows["num_tokens"], "num_cut": rows["is_cut"], "num_unended": is_unended}
     generation = {name: pc.sum(column).as_py() or 0 for name, column in counted.items()}
     return {"contamination": found, "generation": generation}
 

@@ -11,11 +11,12 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import PIL.Image
-import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
@@ -108,40 +109,28 @@ def find(name: str, params: Params) -> Record:
     if card is None:
         raise SourceError(f"{name}: not a record's ID, DATASET/RECORD; the datasets are {', '.join(cards)}")
     index = read_index() if INDEX.exists() else INDEX_SCHEMA.empty_table()
-    for row in index.filter(pc.equal(index["id"], name)).to_pylist():
-        outcome = f"In the mix, for {'training' if row['role'] == Role.TRAIN else row['role']}"
-        outcome += f" with weight {row['weight']:g}" if row["role"] == Role.TRAIN else ", never for training"
-        return _describe(name, card, outcome, _take(name, row), is_in_mix=True)
-    if place := _find_stored(name, card.id):
-        sample = _take(name, place)
+    own = index.filter(pc.equal(index["id"], name))
+    for row in own.to_pylist():
+        outcome = f"In the mix, for {row['role']}, never for training"
+        if row["role"] == Role.TRAIN:
+            outcome = f"In the mix, for training with weight {row['weight']:g}"
+        sample = ShardStore(paths.SAMPLES).take(own)[0]
+        if sample.id != name:
+            raise StaleError(f"{INDEX}: is older than the shards of {card.id}; `dvc repro mix` writes it again")
+        return _describe(name, card, outcome, sample, is_in_mix=True)
+    folder = paths.SAMPLES / card.id
+    if not folder.exists():
+        raise StaleError(f"{folder}: not found; `dvc repro normalize@{card.id}` writes it")
+    for sample in ShardStore(paths.SAMPLES).take(ShardStore(folder).locate([name])):
         return _describe(name, card, _explain_exclusion(sample, cards, params), sample, is_in_mix=False)
-    rejected = read_table(paths.SAMPLES / card.id / REJECTED, REJECTED_SCHEMA)
+    rejected = read_table(folder / REJECTED, REJECTED_SCHEMA)
     rows = rejected.filter(pc.equal(rejected["id"], name)).to_pylist()
     if not rows:
-        raise SourceError(f"{name}: {paths.SAMPLES / card.id} has no such record, neither read nor rejected")
+        raise SourceError(f"{name}: {folder} has no such record, neither read nor rejected")
     reasons = "; ".join(f"{each['reason']} ({each['detail']})" for each in rows)
     origin = rows[0]["provenance"]
     facts = (("dataset", card.title), ("split", rows[0]["split"]), ("from", f"{origin['file']}, {origin['record']}"))
     return Record(name, card, f"Rejected: {reasons}", is_in_mix=False, facts=facts)
-
-
-def _find_stored(name: str, source: str) -> dict[str, Any] | None:
-    folder = paths.SAMPLES / source
-    if not folder.exists():
-        raise StaleError(f"{folder}: not found; `dvc repro normalize@{source}` writes it")
-    for group in ShardStore(folder).scan(["id"]):
-        row = pc.index(group.rows["id"], name).as_py()
-        if row >= 0:
-            return {"source": source, "shard": group.shard, "row_group": group.number, "row": row}
-    return None
-
-
-def _take(name: str, row: dict[str, Any]) -> Sample:
-    place = pa.Table.from_pylist([{key: row[key] for key in ("source", "shard", "row_group", "row")}])
-    sample = ShardStore(paths.SAMPLES).take(place)[0]
-    if sample.id != name:
-        raise StaleError(f"{INDEX}: is older than the shards of {row['source']}; `dvc repro mix` writes it again")
-    return sample
 
 
 def _explain_exclusion(sample: Sample, cards: Mapping[str, Card], params: Params) -> str:
@@ -203,32 +192,21 @@ def split(encoded: Encoded, tokenizer: PreTrainedTokenizerBase, num_patches: int
     """Yield runs of tokens of one kind; an image's slots are one run with one token."""
     slot = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
     ids, labels = encoded.ids.tolist(), encoded.labels.tolist()
-    start = 0
-    while start < len(ids):
-        if ids[start] == slot:
-            yield Run("image", (f"{num_patches} x {IMAGE_TOKEN}",))
-            start += num_patches
+    for is_image, own in groupby(range(len(ids)), key=lambda place: ids[place] == slot):
+        places = list(own)
+        if is_image:
+            yield from [Run("image", (f"{num_patches} x {IMAGE_TOKEN}",))] * (len(places) // num_patches)
             continue
-        end = next((place for place in range(start, len(ids)) if ids[place] == slot), len(ids))
         tokens: list[tuple[str, str]] = []  # kind and text
         shown = ""
-        for place in range(start, end):
-            text = tokenizer.decode(ids[start : place + 1], clean_up_tokenization_spaces=False)
-            if text.endswith("\ufffd") and place + 1 < end:  # a part of a character
+        for place in places:
+            text = tokenizer.decode(ids[places[0] : place + 1], clean_up_tokenization_spaces=False)
+            if text.endswith("\ufffd") and place != places[-1]:  # a part of a character
                 continue
             tokens.append(("prompt" if labels[place] == IGNORED else "learned", text[len(shown) :]))
             shown = text
-        yield from _join(tokens)
-        start = end
-
-
-def _join(tokens: list[tuple[str, str]]) -> Iterator[Run]:
-    run: list[str] = []
-    for number, (kind, text) in enumerate(tokens):
-        run.append(text)
-        if number + 1 == len(tokens) or tokens[number + 1][0] != kind:
-            yield Run(kind, tuple(run))
-            run = []
+        for kind, run in groupby(tokens, key=itemgetter(0)):
+            yield Run(kind, tuple(text for _, text in run))
 
 
 def show(console: Console, record: Record, mask: Mask | None, reason: str | None) -> None:

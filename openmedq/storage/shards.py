@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from openmedq.schema import REJECTED_SCHEMA, SAMPLE_SCHEMA, Rejected, Sample
+from openmedq.schema import INDEX_SCHEMA, REJECTED_SCHEMA, SAMPLE_SCHEMA, Rejected, Sample
 from openmedq.storage.folders import find_all
 from openmedq.storage.records import Record, to_record, to_sample
 from openmedq.storage.tables import damage_as_stale, open_parquet, open_writer
@@ -86,6 +86,16 @@ class ShardStore:
             roots = dict.fromkeys(column.split(".")[0] for column in columns)
             return pa.schema([SAMPLE_SCHEMA.field(root) for root in roots]).empty_table()
         return pa.Table.from_batches(batches)
+
+    def locate(self, ids: Collection[str] | None = None) -> pa.Table:
+        """The places (source, shard, row_group, row) of the dataset's rows, of all or of those with some ids."""
+        names = ("source", "shard", "row_group", "row")
+        places = []
+        for group in self.scan(["id"]):
+            found = group.rows["id"].to_pylist()
+            wanted = (row for row, row_id in enumerate(found) if ids is None or row_id in ids)
+            places += [dict(zip(names, (*group[:3], row), strict=True)) for row in wanted]
+        return pa.Table.from_pylist(places, pa.schema([INDEX_SCHEMA.field(name) for name in names]))
 
     def scan_index(self, index: pa.Table, columns: Sequence[str]) -> Iterator[Group]:
         """Columns of the rows of an index (source, shard, row_group, row), row group by row group."""

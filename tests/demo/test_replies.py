@@ -76,6 +76,13 @@ def test_spellings_of_yes_and_no_are_added(folder: Path, model: Model) -> None:
     )
 
 
+def test_a_new_question_changes_nothing_else() -> None:
+    sample = compose([b"image"])
+    assert reword(sample, "", ()) == sample
+    assert reword(reword(sample, "Which?", ("a", "b")), "Which?", ("a", "b")).task is Task.MULTIPLE_CHOICE
+    assert reword(sample, "What?", ()).images == sample.images
+
+
 def test_an_open_question_has_no_options(model: Model) -> None:
     assert [reply.shares for reply in model.ask(OPEN)] == [{}, {}]
 

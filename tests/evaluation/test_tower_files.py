@@ -1,7 +1,6 @@
 """Encoders from single files, from training scripts' checkpoints, and from files that are refused."""
 
 import json
-from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from openmedq.config import Encoder
 from openmedq.errors import ModelError
 from openmedq.evaluation.towers import published
 from openmedq.evaluation.towers.tower import Tower
-from tests.evaluation.layouts import GRID, SIDE, WIDTH, draw_resnet, draw_timm, see_resnet, see_timm
+from tests.evaluation.layouts import GRID, SIDE, WIDTH, draw_timm, see_timm
 from tests.evaluation.test_towers import VIT, load, make_clip, make_pixels, pool
 
 SIZES = {**VIT, "intermediate_size": 64}
@@ -63,15 +62,6 @@ def test_a_vit_of_timm_without_open_clip_has_the_preprocessing_of_timm(
     tower = load(tmp_path)
     assert tower.preprocessing == (SIDE, (0.1, 0.2, 0.3), (1, 2, 3), 2)
     torch.testing.assert_close(see(tower)[0], see_timm(tensors, make_pixels())[0], atol=2e-5, rtol=2e-4)
-
-
-def test_a_checkpoint_with_the_arguments_of_its_training(tmp_path: Path) -> None:
-    tensors = draw_resnet()
-    saved = {f"module.visual.{name}": tensor for name, tensor in tensors.items()}
-    torch.save({"epoch": 9, "args": Namespace(lr=1e-4), "state_dict": saved}, tmp_path / "checkpoint.pt")
-    tower = load(tmp_path)
-    expected = see_resnet(tensors, make_pixels(tower.preprocessing.side_px))[0]
-    torch.testing.assert_close(see(tower)[0], expected, atol=2e-5, rtol=2e-4)
 
 
 def test_a_masked_autoencoder_sees_all_patches(tmp_path: Path) -> None:

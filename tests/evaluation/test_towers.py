@@ -1,6 +1,7 @@
 """Published encoders under one contract, each layout against the forward pass of its definition."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_features_are_those_of_the_definition(layout: str, form: str, tmp_path: 
     name, wrap = {"timm": "open_clip_pytorch_model.bin", "clip": "PubMedCLIP_ViT32.pth", "resnet": "checkpoint.pt"}, {}
     path = tmp_path / name[layout]
     if form == "module":
-        saved, wrap = add_prefix(saved, "module."), {"epoch": 3, "name": "x", "optimizer": {"state": {}}}
+        saved, wrap = add_prefix(saved, "module."), {"epoch": 3, "optimizer": {"state": {}}, "args": Namespace(lr=1e-4)}
     elif form == "bare":
         saved, path = dict(tensors), tmp_path / "any.pt"
     elif form == "fp16":

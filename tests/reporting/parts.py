@@ -18,7 +18,6 @@ def add_parts(benchmarks: Sequence[str] = ("bench",)) -> Tree:
     scored = {name: each for name, each in tree.items() if isinstance(each, dict) and each.get("num_rows")}
     parts: Tree = {}
     for name, scores in scored.items():
-        scores.pop("new_images", None)
         baselines = [key for key in scores if key.startswith("baseline_")]
         scores["clean"] = {"num_rows": scores["num_rows"] - 1, **{key: scores[key] for key in baselines}}
         parts[name] = {"num_rows": scores["num_rows"]}
@@ -35,23 +34,11 @@ def add_parts(benchmarks: Sequence[str] = ("bench",)) -> Tree:
         }
         for name in benchmarks
     }
-    bounds = [(place / 5, (place + 1) / 5) for place in range(5)]
-    tree["calibration"] = {
-        "num_rows": 60,
-        "expected_calibration_error": 0.0817,
-        "bins": [
-            {
-                "low": low,
-                "high": high,
-                "num_rows": 20 * place,
-                "confidence": low + 0.1,
-                "accuracy": max(0.0, low - 0.05),
-            }
-            if place
-            else {"low": low, "high": high, "num_rows": 0, "confidence": None, "accuracy": None}
-            for place, (low, high) in enumerate(bounds)
-        ],
-    }
+    bins = [
+        {"low": low, "high": low + 0.2, "num_rows": int(100 * low), "confidence": low + 0.1, "accuracy": low - 0.05}
+        for low in (0.2, 0.4, 0.6, 0.8)
+    ]
+    tree["calibration"] = {"num_rows": 200, "expected_calibration_error": 0.0817, "bins": bins}
     evaluate.METRICS.write_text(json.dumps(tree), encoding="utf-8")
     return tree
 

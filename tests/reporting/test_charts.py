@@ -8,36 +8,16 @@ import numpy as np
 import pytest
 from markupsafe import Markup
 
-from openmedq.reporting.charts import (
-    MAX_POINTS,
-    draw_calibration,
-    draw_definitions,
-    draw_differences,
-    draw_loss,
-    draw_outcomes,
-    draw_scores,
-    draw_waterfall,
-)
+from openmedq.reporting.charts import MAX_POINTS, draw_calibration, draw_dots, draw_loss, draw_outcomes, draw_waterfall
 from openmedq.reporting.results import OUTCOMES
 
 SVG = "{http://www.w3.org/2000/svg}"
 EMPTY = dict.fromkeys(OUTCOMES, 0)
-SCORES = {"num_rows": 3, "f": 50, "baseline_f": 100}
 CHARTS: dict[str, Callable[[], Markup]] = {
-    "scores": lambda: draw_scores("f", "F1", [("<a>", SCORES | {"f_low": 40, "f_high": 70}), ("b", SCORES)]),
-    "definitions": lambda: draw_definitions(
-        "Definitions",
-        "all",
-        [("a", "<a>"), ("b", "b")],
-        {"a": 50, "a_low": 40, "a_high": 60, "b": 5},
-        [{"a": 10}, {"a": 90}],
+    "scores": lambda: draw_dots(
+        "Scores", ["<a>", "b"], [("F1", [(50, 40, 70), None])], ("majority", "|", [(100, 0)]), end=100
     ),
-    "differences": lambda: draw_differences(
-        "Differences",
-        "d",
-        ["blank", "none"],
-        [("<a>", [{"d": 5, "d_low": -1, "d_high": 9}, {"d": 3}]), ("b", [{}, {}])],
-    ),
+    "differences": lambda: draw_dots("Differences", ["a"], [("blank", [(5, -1, 9)]), ("none", [None])]),
     "calibration": lambda: draw_calibration(
         "Calibration", [{"low": 0.5, "high": 0.6, "num_rows": 4, "confidence": 0.55, "accuracy": 0.5}]
     ),

@@ -3,8 +3,6 @@
 import csv
 import hashlib
 import json
-import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,6 +15,7 @@ from openmedq.errors import StaleError
 from openmedq.schema import Sample
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_index
+from tests.reporting.tables import read_markdown
 from tests.stages import owndata
 
 TARGET = Path("out")
@@ -31,11 +30,8 @@ def _read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _read_tables(text: str) -> Iterator[list[dict[str, str]]]:
-    """The tables of a Markdown text."""
-    for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
-        header, _, *rows = ([cell.strip() for cell in line.strip("|").split(" |")] for line in block.splitlines())
-        yield [dict(zip(header, row, strict=False)) for row in rows]
+def _read_tables(text: str) -> list[list[dict[str, str]]]:
+    return [[dict(zip(header, row, strict=False)) for row in rows] for header, *rows in read_markdown(text)]
 
 
 def _number(cell: str) -> int:

@@ -1,4 +1,4 @@
-"""The encoders in the report: the same numbers on the page and in Markdown, and what may be compared."""
+"""The encoders in the report, and what may be compared."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -14,13 +14,12 @@ from openmedq.config import Local
 from openmedq.datasets.card import Card
 from openmedq.evaluation import encoder_table
 from openmedq.reporting import page
-from openmedq.reporting.document import Document, Heading, Section, Table, Text
+from openmedq.reporting.document import Document, Figure, Heading, Section, Table, Text
 from openmedq.reporting.published import BENCHMARK_FIGURES, ENCODERS, FIGURES
 from openmedq.reporting.results import DatasetResult, Results
 from openmedq.reporting.sections import transfer
 from openmedq.reporting.sections.transfer import show_transfer
 from tests.evaluation.test_encoder_table import make
-from tests.reporting.tables import read_html, read_markdown
 
 BENCHMARKS = ("breast_ultrasound", "cxr8", "blood_mnist")
 
@@ -78,23 +77,13 @@ def list_notes(results: Results) -> list[str]:
     return [text.removeprefix("Note ")[0] for text in texts if text.startswith("Note ")]
 
 
-def test_the_page_and_markdown_show_the_same(project: None) -> None:
-    results = make_results()
-    tables = show(results)
-    document = Document("", "", [], [Section("transfer", "Transfer", list(show_transfer(results)))])
-    markdown, html = page.render_markdown(document), page.render_html(document)
-    shown = read_html(html)
-    assert read_markdown(markdown) == shown
-    assert len(shown) == len(tables) and sum(len(rows) for rows in shown) > 20
-    for (title, table), rows in zip(tables.items(), shown, strict=True):
-        assert f"### {title}\n" in markdown and f"<h3>{title}</h3>" in html
-        for own, row in zip(table.rows, rows[1:], strict=True):
-            for cell, text in zip(own.cells, row, strict=True):
-                assert text.startswith(cell.text) and " ".join(cell.note.split()) in text
+def test_scores_absent_classes_and_missing_benchmarks_are_shown(project: None) -> None:
+    document = Document("", "", [], [Section("transfer", "Transfer", list(show_transfer(make_results())))])
+    markdown = page.render_markdown(document)
     for words in ("0.500 (0.450 – 0.540)", "| linear probe | 0.410", "Title of cxr8: no test row has the class rare"):
         assert words in markdown
     assert "not in this run: Title of medfmc_endo" in markdown
-    (chart,) = document.figures
+    (chart,) = document.find(Figure)
     assert chart.svg.count("<path") > 20 and "Macro-F1 of the encoders by benchmark" in chart.svg
 
 

@@ -67,7 +67,6 @@ def outputs(empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
         "logged": run.data.metrics,
         "described": run.data.tags["mlflow.note.content"],
         "table": {row.pop("of"): row for row in rows},
-        "description": run.data.tags["mlflow.note.content"],
         "pages": [
             read_html((paths.REPORT / "index.html").read_text(encoding="utf-8")),
             read_markdown((paths.REPORT / "report.md").read_text(encoding="utf-8")),

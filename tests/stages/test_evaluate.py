@@ -11,10 +11,10 @@ import pytest
 
 from openmedq import paths
 from openmedq.evaluation import controls, evaluate
+from openmedq.evaluation.controls import score_controls
 from openmedq.evaluation.generate import Answer
 from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.calibration import calibrate
-from openmedq.evaluation.metrics.controls import score_controls
 from openmedq.evaluation.metrics.predictions import NOT_CHECKED, answer_type_of, prediction_schema, score_predictions
 from openmedq.model.pixels import decode
 from openmedq.schema import CLEAN_SCHEMA, Sample

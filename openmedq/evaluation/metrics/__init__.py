@@ -61,8 +61,8 @@ METRICS = [
     ),
 ]
 
-# `of_row` takes the labels of a row, the predicted classes, and all classes of the dataset; `of_sums` returns the score
-# of each class, (..., m). The metric is their mean.
+# All are functions of the sums of `count_outcomes`, which takes the labels of a row, the predicted classes, and all
+# classes of the dataset; `of_sums` returns the score of each class, (..., m). The metric is their mean.
 CLASSIFICATION_METRICS = [
     Metric("macro_f1", "Macro-F1", count_outcomes, f1_of_classes, is_headline=True),
     Metric("balanced_accuracy", "Balanced accuracy", count_outcomes, balanced_accuracy_of_classes),

@@ -9,39 +9,38 @@ from openmedq.evaluation.metrics.answers import normalize_answer
 
 
 class MostFrequentAnswer:
-    """Counts normalized training answers: by question for the given questions, by source, and over all."""
+    """Counts normalized training answers: to each of some questions, of each source, and of all."""
 
     def __init__(self, questions: Iterable[str]) -> None:
-        keys = {normalize_answer(question) for question in questions} - {""}
-        self._of_question: dict[str, Counter[str]] = {key: Counter() for key in sorted(keys)}
-        self._of_source: dict[str, Counter[str]] = defaultdict(Counter)
-        self._of_all: Counter[str] = Counter()
-        self._majorities: dict[str, str] = {}
+        self._questions = {normalize_answer(question) for question in questions} - {""}
+        self._counts: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        self._most_frequent: dict[tuple[str, str], str] = {}
 
     def add(self, source: str, question: str, answer: str) -> None:
         """Count one training answer."""
-        normalized = normalize_answer(answer)
-        self._majorities.clear()
-        self._of_all[normalized] += 1
-        self._of_source[source][normalized] += 1
-        counts = self._of_question.get(normalize_answer(question))
-        if counts is not None:
-            counts[normalized] += 1
+        self._most_frequent.clear()
+        normalized, asked = normalize_answer(answer), normalize_answer(question)
+        self._counts["all", ""][normalized] += 1
+        self._counts["source", source][normalized] += 1
+        if asked in self._questions:
+            self._counts["question", asked][normalized] += 1
 
     def answer(self, source: str, question: str) -> str:
         """The most frequent answer to the same question, else of the source, else of all; "" before any `add`.
 
         Ties go by the alphabet.
         """
-        same_question = self._of_question.get(normalize_answer(question))
-        return _most_frequent(same_question) if same_question else self.answer_of_source(source)
+        return self._find(("question", normalize_answer(question)), ("source", source), ("all", ""))
 
     def answer_of_source(self, source: str) -> str:
         """The most frequent answer of the source, else of all; "" before any `add`. Ties go by the alphabet."""
-        if source not in self._majorities:
-            self._majorities[source] = _most_frequent(self._of_source.get(source) or self._of_all)
-        return self._majorities[source]
+        return self._find(("source", source), ("all", ""))
 
-
-def _most_frequent(counts: Counter[str]) -> str:
-    return min(counts, key=lambda answer: (-counts[answer], answer)) if counts else ""
+    def _find(self, *keys: tuple[str, str]) -> str:
+        key = next((key for key in keys if key in self._counts), None)
+        if key is None:
+            return ""
+        if key not in self._most_frequent:
+            counts = self._counts[key]
+            self._most_frequent[key] = min(counts, key=lambda answer: (-counts[answer], answer))
+        return self._most_frequent[key]

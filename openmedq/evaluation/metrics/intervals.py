@@ -25,19 +25,14 @@ def place(numbers: Sequence[Numbers]) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def score_sums(
-    metrics: Sequence[Metric],
-    columns: Sequence[slice],
-    sums: Numbers,
-    resampled: Numbers | None,
-    confidence: float,
+def score_draws(
+    metrics: Sequence[Metric], columns: Sequence[slice], draws: Numbers, confidence: float
 ) -> dict[str, float]:
-    """Scores of sums (K), with bounds if there are sums of resamples (N, K); a metric without a row has no score."""
+    """Scores with bounds of what `resample` returns, (1 + N, K); a metric without a row has no score."""
     scores: dict[str, float] = {}
     for metric, own in zip(metrics, columns, strict=True):
-        value = score_all(metric, sums[own])
-        drawn = () if resampled is None else score_all(metric, resampled[:, own])
-        scores |= bound(metric.name, value, drawn, confidence)
+        values = score_all(metric, draws[:, own])
+        scores |= bound(metric.name, values[0], values[1:], confidence)
     return scores
 
 
@@ -54,6 +49,19 @@ def bound(name: str, value: float | Numbers, drawn: ArrayLike, confidence: float
         low, high = np.percentile(known, [tail, 100 - tail])
         scores |= {f"{name}_low": float(low), f"{name}_high": float(high)}
     return scores
+
+
+def bound_difference(values: Numbers, exchanged: Numbers, confidence: float) -> dict[str, float]:
+    """`{difference, low, high, p}` of a paired difference and its resamples, (1 + N,), and its exchanges (M,).
+
+    An exchange swaps the two systems' answers in some of the groups, see `permute`. p is the share of exchanges with a
+    difference at least as large, in either direction.
+    """
+    bounds = bound("difference", values[0], values[1:], confidence)
+    at_least = np.count_nonzero(np.abs(exchanged) >= abs(values[0]) - 1e-9)  # rounding of equal differences
+    named = {name.removeprefix("difference_"): each for name, each in bounds.items()}
+    # The difference as it is counts as one of the exchanges, so that p is never 0.
+    return {**named, "p": (1 + at_least) / (len(exchanged) + 1)}
 
 
 def score_all(metric: Metric, sums: Numbers) -> Numbers:
@@ -77,31 +85,32 @@ def sum_by_group(numbers: Numbers, groups: NDArray[np.intp], num_groups: int | N
 
 
 def resample(parts: Sequence[Numbers], num_resamples: int, rng: np.random.Generator) -> list[Numbers]:
-    """For each part (G, K) the sums (num_resamples, K) over G groups that are drawn with replacement.
+    """For each part (G, K) its sums (1 + N, K): over all groups, then over G groups drawn with replacement, N times.
 
     All parts see the same draws, because they are sums over the same groups. A group that has no row of a part is
-    zero in it.
+    zero in it. A part with rows of one group only has no draws, (1, K): they would all have the same score.
     """
     num_groups = len(parts[0])
     stacked = np.hstack(parts)
     ends = np.cumsum([part.shape[1] for part in parts])
+    num_filled = [np.count_nonzero(part.any(axis=1)) for part in parts]
+    result = np.empty((1 + (num_resamples if max(num_filled) > 1 else 0), ends[-1]))
+    result[0] = stacked.sum(axis=0)
     # Picking counts costs ten times the product: only a part of few groups is multiplied with those of its own.
-    is_wide = np.repeat(
-        [10 * np.count_nonzero(part.any(axis=1)) > num_groups for part in parts], np.diff(ends, prepend=0)
-    )
+    is_wide = np.repeat([10 * num > num_groups for num in num_filled], np.diff(ends, prepend=0))
     batches = [np.flatnonzero(is_wide)]
     batches += [own for own in np.split(np.arange(ends[-1]), ends[:-1]) if not is_wide[own[0]]]
     products = []
     for columns in batches:
         rows = np.flatnonzero(stacked[:, columns].any(axis=1))
         products.append((columns, rows, *_find_distinct(stacked[np.ix_(rows, columns)])))
-    result = np.empty((num_resamples, ends[-1]))
     with threadpool_limits(1):  # threads of a product so narrow wait for each other, for minutes on a busy machine
-        for start, counts in count_draws(num_groups, num_resamples, rng):
+        for start, counts in count_draws(num_groups, len(result) - 1, rng):
             for columns, rows, sums, places in products:
                 drawn = counts if len(rows) == num_groups else counts[:, rows]
-                result[start : start + len(counts), columns] = (drawn @ sums)[:, places]
-    return np.split(result, ends[:-1], axis=1)
+                result[1 + start : 1 + start + len(counts), columns] = (drawn @ sums)[:, places]
+    split = np.split(result, ends[:-1], axis=1)
+    return [own if num > 1 else own[:1] for own, num in zip(split, num_filled, strict=True)]
 
 
 def _find_distinct(sums: Numbers) -> tuple[Numbers, list[int]]:

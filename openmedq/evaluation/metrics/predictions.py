@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from functools import reduce
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from openmedq.evaluation.metrics import METRICS
 from openmedq.evaluation.metrics.answers import normalize_answer
@@ -25,13 +26,13 @@ from openmedq.evaluation.metrics.intervals import (
     place,
     resample,
     score_all,
-    score_sums,
+    score_draws,
     sum_by_group,
 )
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN, Metric, Numbers, describe, measure_rows
 from openmedq.schema import Sample
 
-# Prefixes of the scores of the baselines without a model, and the columns of their answers; see metrics.baseline.
+# Baselines without a model: the prefix of their scores, and the column of their answers; see metrics.baseline.
 BASELINES = {"baseline_": "baseline_answer", "majority_": "majority_answer"}
 CLEAN = "clean"  # the rows that no training row repeats
 NOT_CHECKED = "not checked"  # a value of the column `contamination`
@@ -109,14 +110,11 @@ def answer_type_of(attributes: Mapping[str, str], options: tuple[str, ...], refe
     return CLOSED if options or normalize_answer(reference) in ("yes", "no") else OPEN
 
 
-@dataclass(frozen=True)
-class Part:
-    """Sums over some rows, and the same sums over the rows of each resample if they are of more than one image."""
+class Part(NamedTuple):
+    """Sums over some rows, then over the rows of each resample, if they are of more than one image."""
 
     num_rows: int
-    sums: Numbers  # (K)
-    resampled: Numbers | None  # (resamples, K)
-    baselines: list[Numbers]  # as `sums`, of the metrics with a baseline, for each of BASELINES
+    draws: Numbers  # (1 + resamples, K), or (1, K)
 
 
 class Scorer:
@@ -125,49 +123,44 @@ class Scorer:
     def __init__(
         self, rows: pa.Table, metrics: Sequence[Metric] = METRICS, *, num_resamples: int, confidence: float, seed: int
     ) -> None:
-        self.rows, self.metrics = rows, metrics
-        self.sums, self.columns = measure(rows, metrics)
-        variants = [own for metric, own in zip(metrics, self.columns, strict=True) if metric.is_variant]
+        self._metrics = metrics
+        self._baselines = [
+            replace(metric, name=f"{prefix}{metric.name}", scores=column, is_headline=False)
+            for prefix, column in BASELINES.items()
+            for metric in metrics
+            if metric.has_baseline
+        ]
+        self._rows, everything = rows, [*metrics, *self._baselines]
+        self._sums, self._columns = measure(rows, everything)
+        variants = [own for metric, own in zip(everything, self._columns, strict=True) if metric.is_variant]
         self._of_variants = np.r_[*variants] if variants else []
-        self._with_baseline = [metric for metric in metrics if metric.has_baseline]
-        self._baselines = [measure(rows, self._with_baseline, column) for column in BASELINES.values()]
         self._num_resamples, self._confidence, self._seed = num_resamples, confidence, seed
 
     def cut(self, source: str, parts: Mapping[Any, NDArray[np.bool_]]) -> dict[Any, Part]:
         """The parts of one source that have rows; masks are of all rows. All parts see the same draws of images."""
-        taken = np.flatnonzero(equal(self.rows["source"], source))
-        groups = number_groups(images_of(self.rows.take(taken)))
+        taken = np.flatnonzero(equal(self._rows["source"], source))
+        groups = number_groups(images_of(self._rows.take(taken)))
         masks = {name: mask[taken] for name, mask in parts.items() if mask[taken].any()}
         sums = []
         for name, mask in masks.items():
-            part = sum_by_group(self.sums[taken[mask]], groups[mask], int(groups.max()) + 1)
+            part = sum_by_group(self._sums[taken[mask]], groups[mask], int(groups.max()) + 1)
             if isinstance(name, tuple):  # a value of a grouping: without a row, a metric has no score
                 part[:, self._of_variants] = 0
             sums.append(part)
         # Of the source, so that its intervals do not depend on other sources, and those of two sources are independent.
         own = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8])
         drawn = resample(sums, self._num_resamples, np.random.default_rng([self._seed, own])) if sums else []
-        return {
-            name: Part(
-                int(mask.sum()),
-                part.sum(axis=0),
-                resampled if np.count_nonzero(part.any(axis=1)) > 1 else None,
-                [own[taken[mask]].sum(axis=0) for own, _ in self._baselines],
-            )
-            for (name, mask), part, resampled in zip(masks.items(), sums, drawn, strict=True)
-        }
+        pairs = zip(masks.items(), drawn, strict=True)
+        return {name: Part(int(mask.sum()), draws) for (name, mask), draws in pairs}
 
     def score(self, parts: Iterable[Part | None]) -> dict[str, Any]:
         """Scores of parts of different sources together, rounded to 4 decimals."""
         found = [part for part in parts if part is not None]
         if not found:
             return {"num_rows": 0}
-        sums, resampled = self._add(found)
-        scores = score_sums(self.metrics, self.columns, sums, resampled, self._confidence)
-        for number, (prefix, (_, columns)) in enumerate(zip(BASELINES, self._baselines, strict=True)):
-            own = np.sum([part.baselines[number] for part in found], axis=0)
-            floors = score_sums(self._with_baseline, columns, own, None, self._confidence)
-            scores |= {f"{prefix}{name}": value for name, value in floors.items()}
+        draws, num = _add(found), len(self._metrics)
+        scores = score_draws(self._metrics, self._columns[:num], draws, self._confidence)
+        scores |= score_draws(self._baselines, self._columns[num:], draws[:1], self._confidence)
         num_rows = sum(part.num_rows for part in found)
         return {"num_rows": num_rows, **{name: round(value, 4) for name, value in scores.items()}}
 
@@ -179,27 +172,20 @@ class Scorer:
         sides = [[part for part in side if part is not None] for side in (parts, others)]
         if not all(sides):
             return {}
-        (ours, ours_drawn), (theirs, theirs_drawn) = map(self._add, sides)
+        ours, theirs = map(_add, sides)
+        num = min(len(ours), len(theirs))  # a side of one image has no draws
         differences: dict[str, float] = {}
-        for metric, own in zip(self.metrics, self.columns, strict=True):
-            if not metric.is_headline:
-                continue
-            value = score_all(metric, ours[own]) - score_all(metric, theirs[own])
-            drawn: ArrayLike = ()
-            if ours_drawn is not None and theirs_drawn is not None:
-                drawn = score_all(metric, ours_drawn[:, own]) - score_all(metric, theirs_drawn[:, own])
-            differences |= bound(f"{prefix}{metric.name}", value, drawn, self._confidence)
+        for metric, own in zip(self._metrics, self._columns, strict=False):
+            if metric.is_headline:
+                values = score_all(metric, ours[:num, own]) - score_all(metric, theirs[:num, own])
+                differences |= bound(f"{prefix}{metric.name}", values[0], values[1:], self._confidence)
         return {name: round(value, 4) for name, value in differences.items()}
 
-    def _add(self, parts: Sequence[Part]) -> tuple[Numbers, Numbers | None]:
-        """Sums over parts of different sources, and of their resamples, if one of them has any."""
-        sums: Numbers = np.sum([part.sums for part in parts], axis=0)
-        if all(part.resampled is None for part in parts):
-            return sums, None
-        # A part of one image is the same in each resample.
-        shape = (self._num_resamples, len(sums))
-        each = [np.broadcast_to(part.sums if part.resampled is None else part.resampled, shape) for part in parts]
-        return sums, np.add.reduce(each)
+
+def _add(parts: Iterable[Part]) -> Numbers:
+    """Sums over parts of different sources; a part without draws is the same in each draw of the others."""
+    total: Numbers = reduce(np.add, (part.draws for part in parts))
+    return total
 
 
 def score_predictions(
@@ -248,25 +234,21 @@ def score_predictions(
     return metrics
 
 
-def measure(rows: pa.Table, metrics: Sequence[Metric], answers: str | None = None) -> tuple[Numbers, list[slice]]:
-    """The sums of each row, (rows, K), and each metric's columns; a null answer counts in no metric.
-
-    `answers` is the column to score in place of what each metric scores.
-    """
+def measure(rows: pa.Table, metrics: Sequence[Metric]) -> tuple[Numbers, list[slice]]:
+    """The sums of each row, (rows, K), and each metric's columns; a null answer counts in no metric."""
     references = (rows[name].to_pylist() for name in ("reference", "alternatives"))
     accepted = [(reference, *others) for reference, others in zip(*references, strict=True)]
-    scored = [answers or metric.scores for metric in metrics]
-    parts: dict[int, tuple[Numbers, NDArray[Any]]] = {}
-    for name in dict.fromkeys(scored):
+    parts: dict[str, tuple[Numbers, NDArray[Any]]] = {}
+    for name in dict.fromkeys(metric.scores for metric in metrics):
         texts = CHOICES[name](rows) if name in CHOICES else rows[name].to_pylist()
         is_given = np.array([text is not None for text in texts], dtype=bool)
         pairs = [("", ("",)) if text is None else (text, each) for text, each in zip(texts, accepted, strict=True)]
-        own = [number for number, each in enumerate(scored) if each == name]
-        for number, measured in zip(own, measure_rows([metrics[each] for each in own], pairs), strict=True):
-            kind = metrics[number].answer_type
+        own = [metric for metric in metrics if metric.scores == name]
+        for metric, measured in zip(own, measure_rows(own, pairs), strict=True):
+            kind = metric.answer_type
             counts = is_given if kind is None else is_given & equal(rows["answer_type"], kind)
-            parts[number] = measured * counts[:, None], counts[:, None]
-    ordered = [parts[number] for number in range(len(metrics))]
+            parts[metric.name] = measured * counts[:, None], counts[:, None]
+    ordered = [parts[metric.name] for metric in metrics]
     columns = [np.zeros((len(rows), 0)), *(part for pair in ordered for part in pair)]
     return np.hstack(columns), place([measured for measured, _ in ordered])
 

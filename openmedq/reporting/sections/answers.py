@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from openmedq.reporting.charts import draw_definitions, draw_scores
+from openmedq.evaluation.metrics.predictions import GROUPINGS
+from openmedq.reporting.charts import draw_dots, find_point
 from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, score, text
 from openmedq.reporting.published import DEFINITIONS, Definition
 from openmedq.reporting.results import Results, Tree
 
 ALL = "All datasets"
-GROUPINGS = ("question_type", "organ", "modality")
 MAX_GROUPS = 8  # of one dataset that the report shows; metrics.json has all
 BASELINES = {"baseline_": "Majority baseline", "majority_": "Majority of the dataset"}  # by prefix of the score
 PARTS = ("open", "closed", "clean")  # of the rows of a dataset
@@ -37,8 +37,13 @@ def show_scores(results: Results) -> Iterator[Block]:
     )
     for metric in results.metrics:
         if metric["has_baseline"]:
-            title = f"{metric['title']} by dataset in percent, with the majority baseline"
-            yield Figure(metric["name"], title, draw_scores(metric["name"], metric["title"], scored))
+            name, title = metric["name"], f"{metric['title']} by dataset in percent, with the majority baseline"
+            labels = [f"{label} ({scores['num_rows']:,})" for label, scores in scored]
+            points = [find_point(scores, name) for _, scores in scored]
+            floors = [(scores[f"baseline_{name}"], place) for place, (_, scores) in enumerate(scored)]
+            series = [(f"{metric['title']} in percent, with interval", points)]
+            chart = draw_dots(title, labels, series, ("majority baseline", "|", floors), end=100)
+            yield Figure(name, title, chart)
     columns = list(_list_columns(results))
     header = ["Dataset", "Rows", *(title for _, title in columns)]
     names = [name for name, _ in columns]
@@ -101,12 +106,26 @@ def show_definitions(results: Results) -> Iterator[Block]:
         return
     title = "BLEU-1 of the same answers by definition, in percent"
     overall, *of_datasets = [scores for _, scores in scored]
-    rows = [(metric["name"], metric["title"]) for metric in results.definitions if metric["name"] in overall]
+    shown = [metric for metric in results.definitions if metric["name"] in overall]
+    points = [find_point(overall, metric["name"]) for metric in shown]
+    marks = [
+        (scores[metric["name"]], place)
+        for place, metric in enumerate(shown)
+        for scores in of_datasets
+        if metric["name"] in scores
+    ]
+    chart = draw_dots(
+        title,
+        [metric["title"] for metric in shown],
+        [("all rows, with interval", points)],
+        ("each dataset", "o", marks),
+        end=100,
+    )
     yield Text(
         "The same answers under each definition by which published figures were computed. Two figures can be compared "
         "only if one definition gave both."
     )
-    yield Figure("definitions", title, draw_definitions(title, "all rows", rows, overall, of_datasets))
+    yield Figure("definitions", title, chart)
     yield _tabulate_metrics("Definition", results.definitions, scored)
     yield Heading("Which published figure can be compared with which definition")
     header = ["Published figure", "Published", "Comparable definition: this run", "Reason"]

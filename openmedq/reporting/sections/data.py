@@ -115,8 +115,6 @@ def _list_missing(results: Results) -> Iterator[tuple[str, str]]:
         yield "Zero-shot classification", "the evaluation has none (evaluate.zero_shot_rows)"
     elif not any("similarity" in scores for name, scores in zero_shot.items() if name != "metrics"):
         yield "Zero-shot classification by similarity", "the model was not trained with the contrastive loss"
-    if not results.evaluation.get("calibration"):
-        yield "Calibration of closed answers", "the evaluation has none"
 
 
 def _why_not_evaluated(results: Results, data: DatasetResult) -> str:

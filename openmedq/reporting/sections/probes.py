@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openmedq.config import OURS
-from openmedq.reporting.charts import draw_calibration, draw_differences
+from openmedq.reporting.charts import draw_calibration, draw_dots, find_point
 from openmedq.reporting.document import (
     Block,
     Figure,
@@ -44,7 +44,11 @@ def show_controls(results: Results) -> Iterator[Block]:
             continue
         name, title = metric["name"], f"{metric['title']}: the model minus each control, in percent"
         parts_of = [(label, [controls[each].get(key, {}) for each in shown]) for key, label in sources]
-        chart = draw_differences(title, f"difference_{name}", list(shown.values()), parts_of)
+        series = [
+            (label, [find_point(parts[place], f"difference_{name}") for _, parts in parts_of])
+            for place, label in enumerate(shown.values())
+        ]
+        chart = draw_dots(title, [label for label, _ in parts_of], series)
         yield Figure(f"controls-{name}", title, chart)
         rows = []
         for label, parts in parts_of:
@@ -90,7 +94,6 @@ def show_calibration(results: Results) -> Iterator[Block]:
     tree = results.evaluation.get("calibration")
     if not tree or not tree["num_rows"]:
         return
-    bins = [each for each in tree["bins"] if each["num_rows"]]
     title = "Confidence and accuracy of the answers to yes/no questions"
     error = format_number(tree["expected_calibration_error"], 3)
     yield Text(
@@ -99,10 +102,10 @@ def show_calibration(results: Results) -> Iterator[Block]:
         f"{tree['num_rows']:,} yes/no questions the expected calibration error is **{error}**: the mean distance of "
         "the dots from the diagonal, weighted by rows; 0 is best."
     )
-    yield Figure("calibration", title, draw_calibration(title, bins))
+    yield Figure("calibration", title, draw_calibration(title, tree["bins"]))
     yield Heading("Bins of confidence")
     rows = []
-    for each in bins:
+    for each in tree["bins"]:
         bounds = f"{each['low']:.2f}\u2009–\u2009{each['high']:.2f}"
         means = (score(each, name, 3) for name in ("confidence", "accuracy"))
         rows.append(Row([text(bounds), count(each["num_rows"]), *means]))

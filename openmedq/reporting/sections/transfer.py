@@ -11,7 +11,7 @@ from openmedq.config import OURS
 from openmedq.errors import StaleError
 from openmedq.evaluation import encoder_table
 from openmedq.evaluation.encoder_table import PREDICTION_SCHEMA
-from openmedq.reporting.charts import draw_encoders
+from openmedq.reporting.charts import draw_dots, find_point
 from openmedq.reporting.document import Block, Cell, Heading, Row, Table, Text, count, score, text
 from openmedq.reporting.document import Figure as Chart
 from openmedq.reporting.published import BENCHMARK_FIGURES, ENCODERS, FIGURES, NUM_SOURCES, Figure
@@ -55,8 +55,13 @@ def show_transfer(results: Results) -> Iterator[Block]:
     )
     if len(rows) > 1:
         rows.append(("mean", results.transfer["mean"]))
-    metric, named = results.transfer_metrics[0], [(_name(encoder), encoder) for encoder in results.encoders]
-    chart = draw_encoders(f"{metric['title']} of the encoders by benchmark", metric["name"], named, rows)
+    metric = results.transfer_metrics[0]
+    series = [
+        (_name(encoder), [find_point(scores.get(encoder, {}), metric["name"]) for _, scores in rows])
+        for encoder in results.encoders
+    ]
+    title = f"{metric['title']} of the encoders by benchmark"
+    chart = draw_dots(title, [label for label, _ in rows], series, end=1)
     yield Chart("encoders", "Scores of the encoders by dataset", chart)
     cells: list[Cell] = []
     for title, table in _list_tables(results):

@@ -7,7 +7,7 @@ import numpy as np
 
 from openmedq.evaluation.metrics import CLASSIFICATION_METRICS, METRICS
 from openmedq.evaluation.metrics.classification import mean_of_known
-from openmedq.evaluation.metrics.intervals import number_groups, place, resample, score_sums, sum_by_group
+from openmedq.evaluation.metrics.intervals import number_groups, place, resample, score_draws, sum_by_group
 from openmedq.evaluation.metrics.metric import Metric
 
 
@@ -41,5 +41,5 @@ def bootstrap(
     """Scores with 95 % intervals of rows, given their numbers (rows, K) for each metric and their groups."""
     ones = np.ones((len(groups), 1))
     sums = sum_by_group(np.hstack([part for own in numbers for part in (own, ones)]), number_groups(groups))
-    resampled = resample([sums], num_resamples, np.random.default_rng(seed))[0] if len(sums) > 1 else None
-    return score_sums(metrics, place(numbers), sums.sum(axis=0), resampled, 0.95)
+    (draws,) = resample([sums], num_resamples, np.random.default_rng(seed))
+    return score_draws(metrics, place(numbers), draws, 0.95)

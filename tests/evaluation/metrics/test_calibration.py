@@ -44,11 +44,5 @@ def test_a_row_at_an_edge_is_in_one_bin() -> None:
     assert [(each["low"], each["num_rows"]) for each in found["bins"]] == [(0.5, 2), (0.55, 1), (0.95, 1)]
 
 
-def test_a_sure_and_right_model_has_no_error() -> None:
-    found = calibrate(np.array([[0.0, -60.0], [-60.0, 0.0]]), np.array(["yes", "No"]))
-    assert found["expected_calibration_error"] == 0
-    assert found["bins"] == [{"low": 0.95, "high": 1.0, "num_rows": 2, "confidence": 1.0, "accuracy": 1.0}]
-
-
 def test_without_yes_no_questions_there_is_nothing_to_calibrate() -> None:
     assert calibrate(np.zeros((0, 2)), np.array([])) == {"num_rows": 0}

@@ -8,14 +8,7 @@ from .scoring import macro_f1
 
 CLASSES = ("benign", "malignant", "normal")
 LABELS = st.sampled_from(CLASSES)
-SINGLE = st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=30)
 SEVERAL = st.lists(st.tuples(st.sets(LABELS), st.sets(LABELS)), min_size=1, max_size=30)
-
-
-@given(SINGLE)
-def test_single_labels_agree_with_scikit_learn(rows) -> None:
-    labels, predictions = zip(*rows, strict=True)
-    assert macro_f1(labels, predictions, CLASSES) == pytest.approx(f1_score(labels, predictions, average="macro"))
 
 
 @given(SEVERAL)

@@ -73,7 +73,3 @@ def test_several_metrics_are_scored_on_their_own_numbers_and_the_same_resamples(
     apart = [bootstrap([metric], [own], groups, **OPTIONS) for metric, own in zip(metrics, numbers, strict=True)]
     assert together == pytest.approx(apart[0] | apart[1])
     assert together["rest"] == pytest.approx(values[:, 1].sum() / values[:, 2].sum())
-
-
-def test_a_single_image_has_no_interval() -> None:
-    assert interval_of([0.0, 1.0], ["a", "a"]) == SimpleNamespace(value=0.5, low=None, high=None)

@@ -17,6 +17,7 @@ from nltk.tokenize import word_tokenize
 from nltk.translate.bleu_score import SmoothingFunction, corpus_bleu, modified_precision, sentence_bleu
 
 from openmedq.evaluation.metrics import METRICS
+from openmedq.evaluation.metrics.bleu import count_unigrams
 from openmedq.evaluation.metrics.overlap import leading_word, open_recall, rouge_l
 from openmedq.evaluation.metrics.tokens import ENGLISH_179, tokenize
 
@@ -194,6 +195,11 @@ def test_the_pairs_reach_what_the_tokenizer_shortens() -> None:
     texts = {text for pair in pairs() for text in pair}
     for text in texts:
         assert list(tokenize(text)) == nltk_tokens(text.lower()), text
+
+
+def test_only_the_first_reference_counts_for_bleu_1() -> None:
+    assert count_unigrams("MR", ["magnetic resonance", "mr"]) == (0, 1, 1, 2)
+    assert count_unigrams("the the the the", ["the cat is on the mat"]) == (2, 4, 4, 6)
 
 
 def test_imageclef_takes_the_best_of_the_accepted_answers() -> None:
