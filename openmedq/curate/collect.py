@@ -119,8 +119,7 @@ def scan(
     """
     first = 0
     for place, dataset in enumerate(datasets):
-        unused = pa.array([split for split, role in dataset.roles.items() if role is None], pa.string())
-        evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
+        unused, evaluated = dataset.splits_of(None), dataset.splits_of(Role.EVALUATION)
         names = Identities.columns(dataset.id) if with_names else []
         for group in dataset.store.scan(["id", "split", "licence", *columns, *names]):
             rows = group.rows
@@ -158,8 +157,8 @@ def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> t
     asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
     ids, turns = [], []
     for dataset, _, _, rows, _ in scan(asked, params, ["turns", "images.list.element.image_id"]):
-        evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
-        rows = rows.filter(pc.and_(pc.is_in(rows["split"], evaluated), pa.array(_has_no_image(rows))))
+        is_evaluated = pc.is_in(rows["split"], dataset.splits_of(Role.EVALUATION))
+        rows = rows.filter(pc.and_(is_evaluated, pa.array(_has_no_image(rows))))
         ids.append(rows["id"])
         turns.append(rows["turns"])
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
@@ -221,8 +220,7 @@ def _scan_images(
 ) -> Iterator[Group]:
     """The rows of questions of evaluation splits, or the rows of other splits."""
     for dataset, _, _, rows, group in scan(datasets, params, columns):
-        evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
-        is_wanted = pc.equal(pc.is_in(rows["split"], evaluated), is_evaluation)
+        is_wanted = pc.equal(pc.is_in(rows["split"], dataset.splits_of(Role.EVALUATION)), is_evaluation)
         if is_evaluation:
             is_wanted = pc.and_(is_wanted, pc.equal(rows["task"], Task.VQA.value))
         yield group._replace(rows=rows.filter(is_wanted))

@@ -11,8 +11,9 @@ Not found: paraphrases and translations.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
 from itertools import chain
@@ -55,17 +56,18 @@ _OPTIONS = re.compile(
 )
 _OPTION = re.compile(r"(?<!\w)\(?([a-e1-5])[).:]\s+(.*?)(?=\s+\(?[a-e1-5][).:]\s|\s*$)", re.I | re.S)
 _LETTER = re.compile(r"\s*\(?([a-h]|\d)\s*[).:]\s+", re.I)
-# Numbers, units and words are told apart from their punctuation: 98.6, 98,6 and 98 6 are equal, 5mm and 5 mm too.
+# A number is its groups of digits, a unit is a word of its own: 98.6, 98,6 and 98 .6 are equal, 5mm and 5 mm too.
 _WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[^\W\d_]+|[%<>+±≤≥]")
 _SPELLINGS = (
-    (re.compile(r"(?<=\d)[, \u00a0\u2009\u202f](?=\d{3}(?!\d))"), ""),  # 1,000
-    (re.compile(r"(?<![\w.])\.(?=\d)"), "0."),
+    (re.compile("[\u2010-\u2014\u2212]"), "-"),
+    (re.compile(r"(?<=\d)(?:\s?,\s?|\s)(?=\d{3}(?!\d))"), ""),  # 1,000 and 1 000
+    (re.compile(r"(?<![\w.])(?<!\d\s)\.(?=\d)"), "0."),  # .5
     (re.compile(r"\s*(?:[°º˚]|\bdegrees?\b)\s*", re.I), " "),
     (re.compile(r"\bper ?cent\b", re.I), "%"),
 )
 _JOINING = frozenset(("a", "an", "the", "and", "or", "of", "with"))
-_MARK = re.compile(r"[^\w\s]")
-_OUTER_MARK = re.compile(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)")  # no part of a number
+_MARK = re.compile(f"[{re.escape(string.punctuation)}]")
+_MARK_BETWEEN_WORDS = re.compile(rf"(?:(?<!\d){_MARK.pattern}|{_MARK.pattern}(?!\d))(?=.*\w)", re.S)
 _NUMBERING = re.compile(
     r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}|[a-h]|[ivx]{1,5})|q|question"
 )
@@ -130,6 +132,7 @@ class Allowance(NamedTuple):
     share: float  # of the content words
     words: int
     is_offered: bool = False  # whether the options are the same too
+    is_stripped: bool = False  # whether one of the questions has lost all punctuation, also that of its numbers
 
 
 def compare(one: Question, other: Question, *, is_image_same: bool = False) -> float | None:
@@ -139,14 +142,7 @@ def compare(one: Question, other: Question, *, is_image_same: bool = False) -> f
     allowed = _allow(one, other, is_image_same)
     if allowed is None:
         return None
-    found = _compare_stems(one, other, allowed)
-    if found is None and _is_bare(one) != _is_bare(other):
-        bare, marked = (one, other) if _is_bare(one) else (other, one)
-        if _OUTER_MARK.search(marked.question):
-            texts = [_MARK.sub(space, marked.question) for space in ("", " ")]
-            shares = [_compare_stems(bare, replace(marked, question=text), allowed) for text in texts]
-            found = next((share for share in shares if share is not None), None)
-    return found
+    return _compare_stems(one, other, allowed._replace(is_stripped=_is_stripped(one, other)))
 
 
 def _compare_stems(one: Question, other: Question, allowed: Allowance) -> float | None:
@@ -180,9 +176,10 @@ def _allow(one: Question, other: Question, is_image_same: bool) -> Allowance | N
     return Allowance(share, words, is_offered)
 
 
-def _is_bare(question: Question) -> bool:
-    """Whether the question has lost all punctuation, also that of its numbers."""
-    return not _MARK.search(question.question)
+def _is_stripped(one: Question, other: Question) -> bool:
+    """Whether one question has no punctuation, and the other has some that is no part of a number."""
+    bare, marked = sorted((one.question, other.question), key=lambda text: len(_MARK.findall(text)))
+    return not _MARK.search(bare) and _MARK_BETWEEN_WORDS.search(marked) is not None
 
 
 def _split(text: str) -> list[Words]:
@@ -206,7 +203,7 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     added_left, added_right = _find_added(left, same_left), _find_added(right, same_right)
     if added_left and added_right:  # one sentence was replaced by another
         added_left, added_right = set(), set()
-    phrases = _pair_phrases(one, other, steps, added_left, added_right)
+    phrases = _pair_phrases(one, other, steps, added_left, added_right, is_stripped=allowed.is_stripped)
     contents = [
         count_content([word for place, word in enumerate(stem) if place not in added])
         for stem, added in ((one, added_left), (other, added_right))
@@ -253,7 +250,7 @@ def _find_added(stem: list[Words], same: set[int]) -> set[int]:
 
 
 def _pair_phrases(
-    one: Words, other: Words, steps: Steps, added_left: set[int], added_right: set[int]
+    one: Words, other: Words, steps: Steps, added_left: set[int], added_right: set[int], *, is_stripped: bool
 ) -> list[tuple[Words, Words]]:
     """What differs, as pairs of phrases; an article or the like between two differences does not divide a phrase."""
     phrases: list[tuple[Words, Words]] = []
@@ -266,7 +263,8 @@ def _pair_phrases(
         right = [other[place] for place in range(other_start, other_end) if place not in added_right]
         if not is_open:
             phrases.append(([], []))
-        if "".join(left) != "".join(right) or has_digits(left):
+        # A number without its point is another number, unless the text has lost all punctuation: 98.6 and 986.
+        if "".join(left) != "".join(right) or (has_digits(left) and not is_stripped):
             phrases[-1][0].extend(left)
             phrases[-1][1].extend(right)
         is_open = True
