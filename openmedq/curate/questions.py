@@ -2,14 +2,15 @@
 
 They have the same answer, and their stems (the questions without options) have the same words in the same order, apart
 from numbering, casing, punctuation, whole sentences that one of them lacks, and few other words. Questions on one
-template differ in few words too, so this decides against a copy: a differing number, unit, negation or opposite; terms
-of one kind (two organs, two drugs); one phrase in the place of another; sentences that both lack; and a large share of
-differing content words, unless the options are the same and the words that differ are no medical terms.
+template differ in few words too, so this decides against a copy: a differing number, unit, negation, organ or opposite;
+one phrase in the place of another; sentences that both lack; and a large share of differing content words, unless the
+options are the same too. Then in doubt it is a copy: a dropped training row costs less than a trained test question.
 Not found: paraphrases and translations.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from collections.abc import Sequence
@@ -34,16 +35,13 @@ from openmedq.curate.question_words import (
 MAX_CHANGED_WORDS = 3  # or MAX_CHANGED_SHARE of the words, in long stems
 MAX_CHANGED_WORDS_SAME = 5  # if the context or the image is the same
 MAX_CHANGED_SHARE = 0.1
-# Below which share of the content words may differ, by what else is the same; none in a question of fewer than
-# MIN_LONG_WORDS content words if it is the answer alone.
-MIN_LONG_WORDS = 10
+MIN_EQUAL = 0.4  # of all words
+# Below which share of the content words may differ, by what else is the same: the more it tells, the more.
 SHARE_WEAK_ANSWER = 0.12  # "yes": the answer tells little
-SHARE_ANSWER = 0.2
-SHARE_OPTIONS = 0.36  # two distractors
-MIN_EQUAL = 0.5  # of all words, unless the context is the same
-MIN_EQUAL_OFFERED = 0.4  # if the options are the same
+SHARE_ANSWER = 0.2  # and no word, in a question of fewer than MIN_LONG_WORDS content words
 SHARE_IMAGE = 0.6  # the image, and an answer that tells something
-SHARE_CONTEXT = 1.1  # a text of MIN_CONTEXT_WORDS words: the number of changed words decides
+SHARE_ANY = math.inf  # the options, or a text of MIN_CONTEXT_WORDS words: the number of changed words decides
+MIN_LONG_WORDS = 10
 MIN_CONTEXT_WORDS = 30
 SAME_CONTEXT = 0.8  # containment of words
 MIN_CONTEXT = 0.5  # below it, two texts belong to different questions
@@ -60,7 +58,6 @@ _LETTER = re.compile(r"\s*\(?([a-h]|\d)\s*[).:]\s+", re.I)
 _WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[^\W\d_]+|[%<>+±≤≥]")
 _SPELLINGS = (
     (re.compile("[\u2010-\u2014\u2212]"), "-"),
-    (re.compile(r"(?<=\d)(?:\s?,\s?|\s)(?=\d{3}(?!\d))"), ""),  # 1,000 and 1 000
     (re.compile(r"(?<![\w.])(?<!\d\s)\.(?=\d)"), "0."),  # .5
     (re.compile(r"\s*(?:[°º˚]|\bdegrees?\b)\s*", re.I), " "),
     (re.compile(r"\bper ?cent\b", re.I), "%"),
@@ -94,12 +91,12 @@ class Question:
                 text = options[place]
             elif found := dict(_OPTION.findall(self.question)):
                 text = next((option for name, option in found.items() if name.lower() == letter), text)
-        return normalize_text(_LETTER.sub("", text, count=1)).split()
+        return _list_words(_LETTER.sub("", text, count=1))
 
     @cached_property
     def option_keys(self) -> frozenset[str]:
         """The options without their letters."""
-        return frozenset(normalize_text(_LETTER.sub("", option, count=1)) for option in self.options)
+        return frozenset(" ".join(_list_words(_LETTER.sub("", option, count=1))) for option in self.options)
 
     @cached_property
     def context_words(self) -> frozenset[str]:
@@ -165,14 +162,14 @@ def _allow(one: Question, other: Question, is_image_same: bool) -> Allowance | N
         share = SHARE_IMAGE
     else:
         is_offered = len(one.option_keys & other.option_keys) > 2
-        share = SHARE_OPTIONS if is_offered else SHARE_ANSWER
+        share = SHARE_ANY if is_offered else SHARE_ANSWER
     smaller, larger = sorted((one.context_words, other.context_words), key=len)
     if smaller:
         containment = len(smaller & larger) / len(smaller)
         if containment < MIN_CONTEXT:
             return None
         if containment >= SAME_CONTEXT and len(smaller) >= MIN_CONTEXT_WORDS:
-            return Allowance(max(share, SHARE_CONTEXT), MAX_CHANGED_WORDS_SAME)
+            return Allowance(SHARE_ANY, MAX_CHANGED_WORDS_SAME)
     return Allowance(share, words, is_offered)
 
 
@@ -180,6 +177,10 @@ def _is_stripped(one: Question, other: Question) -> bool:
     """Whether one question has no punctuation, and the other has some that is no part of a number."""
     bare, marked = sorted((one.question, other.question), key=lambda text: len(_MARK.findall(text)))
     return not _MARK.search(bare) and _MARK_BETWEEN_WORDS.search(marked) is not None
+
+
+def _list_words(text: str) -> Words:
+    return [*chain(*_split(text))]
 
 
 def _split(text: str) -> list[Words]:
@@ -204,11 +205,10 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     if added_left and added_right:  # one sentence was replaced by another
         added_left, added_right = set(), set()
     phrases = _pair_phrases(one, other, steps, added_left, added_right, is_stripped=allowed.is_stripped)
-    contents = [
+    content = min(
         count_content([word for place, word in enumerate(stem) if place not in added])
         for stem, added in ((one, added_left), (other, added_right))
-    ]
-    content = min(contents)
+    )
     is_most_added = max(len(added_left) / len(one), len(added_right) / len(other)) > MAX_ADDED_SHARE
     if is_most_added and content < (1 if allowed.is_offered else MIN_CONTENT_WORDS):
         return None
@@ -222,19 +222,15 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     if is_decisive(changed_left, changed_right) or has_opposites(changed_left, changed_right):
         return None
     phrases = [phrase for phrase in (drop_alike(*phrase) for phrase in phrases) if any(phrase)]
-    is_one_phrase = len(phrases) == 1 and allowed.share <= SHARE_OPTIONS
-    if is_one_phrase and _is_replaced(*phrases[0], is_long=content >= MIN_LONG_WORDS):
+    is_bound = allowed.words > MAX_CHANGED_WORDS  # to an image or a context
+    is_long = content >= MIN_LONG_WORDS
+    if len(phrases) == 1 and not is_bound and _is_exchanged(*phrases[0], is_long=is_long):
+        return None
+    differing = (count_content(changed_left) + count_content(changed_right)) / 2
+    if differing and (differing >= allowed.share * content or (allowed.share <= SHARE_ANSWER and not is_long)):
         return None
     equal = 1 - changed / max(sizes)
-    if allowed.is_offered and not (has_terms(changed_left) and has_terms(changed_right)):
-        is_kept = contents[0] > count_content(changed_left) and contents[1] > count_content(changed_right)
-        needed = MIN_EQUAL_OFFERED if is_kept else MIN_EQUAL if len(phrases) > 1 else 1
-        return equal if equal >= needed else None
-    differing = (count_content(changed_left) + count_content(changed_right)) / 2
-    is_short = content < MIN_LONG_WORDS and allowed.share <= SHARE_ANSWER
-    if differing and (differing >= allowed.share * content or is_short):
-        return None
-    return equal if equal >= MIN_EQUAL or allowed.share > 1 else None
+    return equal if equal >= MIN_EQUAL else None
 
 
 def _find_added(stem: list[Words], same: set[int]) -> set[int]:
@@ -263,22 +259,30 @@ def _pair_phrases(
         right = [other[place] for place in range(other_start, other_end) if place not in added_right]
         if not is_open:
             phrases.append(([], []))
-        # A number without its point is another number, unless the text has lost all punctuation: 98.6 and 986.
-        if "".join(left) != "".join(right) or (has_digits(left) and not is_stripped):
+        if not _is_same_spelling(left, right, is_stripped=is_stripped):
             phrases[-1][0].extend(left)
             phrases[-1][1].extend(right)
         is_open = True
     return phrases
 
 
-def _is_replaced(left: Words, right: Words, *, is_long: bool) -> bool:
+def _is_same_spelling(left: Words, right: Words, *, is_stripped: bool) -> bool:
+    """Whether two phrases differ in spaces and punctuation alone; a number without its point is another one."""
+    if "".join(left) != "".join(right):
+        return False
+    shorter, longer = sorted((left, right), key=len)
+    is_thousands = len(shorter) == 1 and all(len(group) == len("000") for group in longer[1:])
+    return is_stripped or is_thousands or not has_digits(left)
+
+
+def _is_exchanged(left: Words, right: Words, *, is_long: bool) -> bool:
     """Whether a phrase was exchanged for another phrase, as in questions on one template."""
     less, more = sorted((count_content(left), count_content(right)))
-    is_phrase = less > 0 and (more > 1 or len(left) != len(right))
-    if not is_phrase or (less > 1 and more > 2):
-        return is_phrase
+    if less == 0 or (more == 1 and len(left) == len(right)):  # one word for another is as likely an edit
+        return False
     terms = has_terms(left), has_terms(right)
-    return all(terms) or (is_long and (len(left) != len(right) or any(terms)))
+    is_other = all(terms) or (is_long and (any(terms) or len(left) != len(right)))
+    return is_other or (less > 1 and more > 2)
 
 
 def _strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:

@@ -167,6 +167,12 @@ def test_short_questions(one: str, other: str, answer: str, is_copy: bool, is_co
     assert (compare(left, right, is_image_same=True) is not None) == is_copy_on_image
 
 
+def test_answers_are_compared_as_words_and_quantities() -> None:
+    question = Question("How large is the mass?", "", (), "3.5 mm.")
+    assert compare(question, replace(question, answer="3.5mm")) == 1
+    assert compare(question, replace(question, answer="35 mm")) is None
+
+
 OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
 
 
@@ -178,7 +184,8 @@ OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
         ("Which of the following drugs causes gingival hyperplasia?", "Which of the following drugs causes pulmonary "
          "fibrosis?", False),
         ("Most common site of gastric malignancy is", "Most common site of breast malignancy is", False),
-        ("Antidote in iron poisoning is", "Antidote in copper poisoning is", False),
+        ("Antidote in iron poisoning is", "Antidote in copper poisoning is", True),  # one word, as an edit changes
+        ("The platelet count is 150,000", "The platelet count is 150 ; 000", True),
         ("A dose of 1,000 mg at 98.6°F, then .5 mm?", "A dose of 1000 mg at 98.6 °F, then 0.5mm?", True),
         ("A 45-year-old man at 98.6 F takes 5 mg.", "A 45yearold man at 986 F takes 5 mg", True),
         ("A dose of 1.5 mg", "A dose of 15 mg", False),
