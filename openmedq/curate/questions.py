@@ -35,7 +35,8 @@ from openmedq.curate.question_words import (
 MAX_CHANGED_WORDS = 3  # or MAX_CHANGED_SHARE of the words, in long stems
 MAX_CHANGED_WORDS_SAME = 5  # if the context or the image is the same
 MAX_CHANGED_SHARE = 0.1
-MIN_EQUAL = 0.4  # of all words
+MIN_EQUAL = 0.5  # of all words
+MIN_EQUAL_ANY = 0.4  # if any share of the content words may differ
 # Below which share of the content words may differ, by what else is the same: the more it tells, the more.
 SHARE_WEAK_ANSWER = 0.12  # "yes": the answer tells little
 SHARE_ANSWER = 0.2  # and no word, in a question of fewer than MIN_LONG_WORDS content words
@@ -230,7 +231,7 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     if differing and (differing >= allowed.share * content or (allowed.share <= SHARE_ANSWER and not is_long)):
         return None
     equal = 1 - changed / max(sizes)
-    return equal if equal >= MIN_EQUAL else None
+    return equal if equal >= (MIN_EQUAL_ANY if allowed.share == SHARE_ANY else MIN_EQUAL) else None
 
 
 def _find_added(stem: list[Words], same: set[int]) -> set[int]:
