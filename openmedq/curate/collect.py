@@ -199,20 +199,19 @@ def _pair_images(
         return
     asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
     with open_executor(params.execution) as (executor, _):
-        pairs = find_copies(
+        copies = find_copies(
             paths.SAMPLES,
             _scan_images(asked, params, [*EVALUATION_COLUMNS, "task"], is_evaluation=True),
             _scan_images(datasets, params, TRAINING_COLUMNS, is_evaluation=False),
             executor,
         )
-    numbers = {
-        name: looks[[pixels[bytes.fromhex(key)] for key in pairs[name].to_pylist()]]
-        for name in ("evaluation", "training")
-    }
-    tiers, evidence = np.array(pairs["tier"].to_pylist(), object), pairs["evidence"].to_numpy()
     for tier in (Tier.NEAR_IMAGE, Tier.SAME_SERIES):
-        is_own = tiers == tier.value
-        yield ImagePairs(tier, numbers["evaluation"][is_own], numbers["training"][is_own], evidence[is_own])
+        own = [each for each in copies if each.tier is tier]
+        left, right = (
+            looks[[pixels[bytes.fromhex(key)] for key in keys]]
+            for keys in ([each.evaluation for each in own], [each.training for each in own])
+        )
+        yield ImagePairs(tier, left, right, np.array([each.agreement for each in own], np.float32))
 
 
 def _scan_images(
