@@ -1,18 +1,37 @@
-"""What words mean for a question: its grammar, negations, numbers, units, opposites and organs.
+"""The words of a question: how its text becomes words, and which of them make it another question.
 
-These are closed classes, so they can be listed: questions that differ in one of them are different. Findings, drugs and
-organisms cannot; `has_terms` knows them by their Latin and Greek endings.
+Negations, numbers, units, opposites and organs are closed classes, so they can be listed: questions that differ in one
+of them are different. Findings, drugs and organisms cannot be listed; `has_terms` knows them by their Latin and Greek
+endings.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from difflib import get_close_matches
-from itertools import combinations
+from itertools import chain, combinations
+
+from openmedq.curate.fingerprints import normalize_text
 
 Words = list[str]
 
 ALIKE = 0.75  # ratio of equal characters of a word's inflections and spellings
+
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")
+# A number is its groups of digits, a unit is a word of its own: 98.6, 98,6 and 98 .6 are equal, 5mm and 5 mm too.
+_WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[^\W\d_]+|[%<>+±≤≥]")
+_SPELLINGS = (
+    (re.compile("[\u2010-\u2014\u2212]"), "-"),
+    (re.compile(r"(?<![\w.])(?<!\d\s)\.(?=\d)"), "0."),  # .5
+    (re.compile(r"\s*(?:[°º˚]|\bdegrees?\b)\s*", re.I), " "),
+    (re.compile(r"\bper ?cent\b", re.I), "%"),
+)
+_MARK = re.compile(f"[{re.escape(string.punctuation)}]")
+_MARK_BETWEEN_WORDS = re.compile(rf"(?:(?<!\d){_MARK.pattern}|{_MARK.pattern}(?!\d))(?=.*\w)", re.S)
+_NUMBERING = re.compile(
+    r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}|[a-h]|[ivx]{1,5})|q|question"
+)
 
 # Words that a question can exchange: its grammar, and what medical questions have in common.
 _COMMON = """any some within among
@@ -76,6 +95,38 @@ _IS_COMMON, _IS_NEGATION, _IS_NUMBER, _IS_UNIT, _IS_WEAK = (
 )
 _IS_OPPOSITE = {frozenset(pair) for line in _OPPOSITES.split(";") for pair in combinations(line.split(), 2)}
 _ORGAN_OF = {name: group.split()[0] for group in _ORGANS.split(",") for name in group.split()}
+
+
+def list_words(text: str) -> Words:
+    """The words, units and groups of digits of a text."""
+    return [*chain(*split_sentences(text))]
+
+
+def split_sentences(text: str) -> list[Words]:
+    """The words of each sentence."""
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    sentences = [_WORD.findall(normalize_text(sentence)) for sentence in _SENTENCE_END.split(text)]
+    return [words for words in sentences if words]
+
+
+def has_lost_punctuation(one: str, other: str) -> bool:
+    """Whether one of two texts has no punctuation, and the other has some that is no part of a number."""
+    bare, marked = sorted((one, other), key=lambda text: len(_MARK.findall(text)))
+    return not _MARK.search(bare) and _MARK_BETWEEN_WORDS.search(marked) is not None
+
+
+def strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:
+    """Remove "Question 12:" or "12." at the start, if the other stem starts with what follows."""
+    words, start = [*chain(*stem)], [*chain(*other)][:2]
+    for size in range(1, 4):
+        if words[size : size + 2] == start and _NUMBERING.fullmatch(" ".join(words[:size])):
+            rest = []
+            for sentence in stem:
+                rest.append(sentence[size:])
+                size = max(0, size - len(sentence))
+            return [sentence for sentence in rest if sentence]
+    return stem
 
 
 def is_weak(words: Words) -> bool:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 import re
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -26,10 +25,14 @@ from openmedq.curate.question_words import (
     count_content,
     drop_alike,
     has_digits,
+    has_lost_punctuation,
     has_opposites,
     has_terms,
     is_decisive,
     is_weak,
+    list_words,
+    split_sentences,
+    strip_numbering,
 )
 
 MAX_CHANGED_WORDS = 3  # or MAX_CHANGED_SHARE of the words, in long stems
@@ -49,26 +52,12 @@ MIN_CONTEXT = 0.5  # below it, two texts belong to different questions
 MAX_ADDED_SHARE = 0.6  # of a stem's words in sentences that the other lacks, if both share fewer than
 MIN_CONTENT_WORDS = 3
 
-_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")
 _OPTIONS = re.compile(
     r"(?:(?:answer\s+)?(?:options|choices)\s*[:.]?\s*)?(?<!\w)\(?[a1][).:]\s.*?\s\(?[b2][).:]\s", re.I | re.S
 )
 _OPTION = re.compile(r"(?<!\w)\(?([a-e1-5])[).:]\s+(.*?)(?=\s+\(?[a-e1-5][).:]\s|\s*$)", re.I | re.S)
 _LETTER = re.compile(r"\s*\(?([a-h]|\d)\s*[).:]\s+", re.I)
-# A number is its groups of digits, a unit is a word of its own: 98.6, 98,6 and 98 .6 are equal, 5mm and 5 mm too.
-_WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[^\W\d_]+|[%<>+±≤≥]")
-_SPELLINGS = (
-    (re.compile("[\u2010-\u2014\u2212]"), "-"),
-    (re.compile(r"(?<![\w.])(?<!\d\s)\.(?=\d)"), "0."),  # .5
-    (re.compile(r"\s*(?:[°º˚]|\bdegrees?\b)\s*", re.I), " "),
-    (re.compile(r"\bper ?cent\b", re.I), "%"),
-)
 _JOINING = frozenset(("a", "an", "the", "and", "or", "of", "with"))
-_MARK = re.compile(f"[{re.escape(string.punctuation)}]")
-_MARK_BETWEEN_WORDS = re.compile(rf"(?:(?<!\d){_MARK.pattern}|{_MARK.pattern}(?!\d))(?=.*\w)", re.S)
-_NUMBERING = re.compile(
-    r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}|[a-h]|[ivx]{1,5})|q|question"
-)
 
 
 @dataclass(frozen=True)
@@ -92,12 +81,12 @@ class Question:
                 text = options[place]
             elif found := dict(_OPTION.findall(self.question)):
                 text = next((option for name, option in found.items() if name.lower() == letter), text)
-        return _list_words(_LETTER.sub("", text, count=1))
+        return list_words(_LETTER.sub("", text, count=1))
 
     @cached_property
     def option_keys(self) -> frozenset[str]:
         """The options without their letters."""
-        return frozenset(" ".join(_list_words(_LETTER.sub("", option, count=1))) for option in self.options)
+        return frozenset(" ".join(list_words(_LETTER.sub("", option, count=1))) for option in self.options)
 
     @cached_property
     def context_words(self) -> frozenset[str]:
@@ -107,18 +96,18 @@ class Question:
     @cached_property
     def whole(self) -> list[Words]:
         """The question's sentences, as words."""
-        return _split(self.question)
+        return split_sentences(self.question)
 
     @cached_property
     def stem(self) -> list[Words] | None:
         """The sentences before the options that the question includes, or None if it includes no options."""
         match = _OPTIONS.search(self.question)
-        return _split(self.question[: match.start()]) if match else None
+        return split_sentences(self.question[: match.start()]) if match else None
 
     @cached_property
     def with_context(self) -> list[Words]:
         """The sentences of the context and of the question."""
-        return _split(f"{self.context}\n{self.question}")
+        return split_sentences(f"{self.context}\n{self.question}")
 
 
 Steps = Sequence[tuple[str, int, int, int, int]]  # of SequenceMatcher.get_opcodes
@@ -140,7 +129,7 @@ def compare(one: Question, other: Question, *, is_image_same: bool = False) -> f
     allowed = _allow(one, other, is_image_same)
     if allowed is None:
         return None
-    return _compare_stems(one, other, allowed._replace(is_stripped=_is_stripped(one, other)))
+    return _compare_stems(one, other, allowed._replace(is_stripped=has_lost_punctuation(one.question, other.question)))
 
 
 def _compare_stems(one: Question, other: Question, allowed: Allowance) -> float | None:
@@ -174,26 +163,9 @@ def _allow(one: Question, other: Question, is_image_same: bool) -> Allowance | N
     return Allowance(share, words, is_offered)
 
 
-def _is_stripped(one: Question, other: Question) -> bool:
-    """Whether one question has no punctuation, and the other has some that is no part of a number."""
-    bare, marked = sorted((one.question, other.question), key=lambda text: len(_MARK.findall(text)))
-    return not _MARK.search(bare) and _MARK_BETWEEN_WORDS.search(marked) is not None
-
-
-def _list_words(text: str) -> Words:
-    return [*chain(*_split(text))]
-
-
-def _split(text: str) -> list[Words]:
-    for pattern, replacement in _SPELLINGS:
-        text = pattern.sub(replacement, text)
-    sentences = [_WORD.findall(normalize_text(sentence)) for sentence in _SENTENCE_END.split(text)]
-    return [words for words in sentences if words]
-
-
 def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float | None:
     """Compare two stems; the share of equal words, or None if they differ by too much."""
-    left, right = _strip_numbering(left, right), _strip_numbering(right, left)
+    left, right = strip_numbering(left, right), strip_numbering(right, left)
     one, other = [*chain(*left)], [*chain(*right)]
     if not one or not other:
         return None
@@ -284,16 +256,3 @@ def _is_exchanged(left: Words, right: Words, *, is_long: bool) -> bool:
     terms = has_terms(left), has_terms(right)
     is_other = all(terms) or (is_long and (any(terms) or len(left) != len(right)))
     return is_other or (less > 1 and more > 2)
-
-
-def _strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:
-    """Remove "Question 12:" or "12." at the start, if the other stem starts with what follows."""
-    words, start = [*chain(*stem)], [*chain(*other)][:2]
-    for size in range(1, 4):
-        if words[size : size + 2] == start and _NUMBERING.fullmatch(" ".join(words[:size])):
-            rest = []
-            for sentence in stem:
-                rest.append(sentence[size:])
-                size = max(0, size - len(sentence))
-            return [sentence for sentence in rest if sentence]
-    return stem
