@@ -19,7 +19,7 @@ from openmedq.curate import overrides
 from openmedq.curate.datasets import NormalizedDataset
 from openmedq.curate.fingerprints import make_keys
 from openmedq.curate.identity import Identities
-from openmedq.curate.images import ThumbnailFile, find_pairs
+from openmedq.curate.images import THUMBNAIL_SIZE_BYTES, ThumbnailFile, find_pairs, sum_differences
 from openmedq.curate.links import Numbers, link_pairs
 from openmedq.curate.looks import confirm_looks
 from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, Place, find_copies
@@ -32,8 +32,6 @@ from openmedq.storage.decoding import open_executor
 from openmedq.storage.shards import Group
 
 RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
-
-COMPARED_AT_ONCE = 16_384  # pairs of thumbnails: 32 MB
 
 _FINGERPRINTS = ("pixels_sha256", "phash", "thumbnail")
 _SHOWN = [f"images.list.element.{name}" for name in _FINGERPRINTS]
@@ -181,11 +179,8 @@ def _pair_looks(
     with open_executor(params.execution) as (executor, _):
         is_same = np.array(list(confirm_looks(paths.SAMPLES, keys, places, executor)), np.bool_)
     left, right = left[is_same], right[is_same]
-    likeness = [np.empty(0, np.float32)]
-    for start in range(0, len(left), COMPARED_AT_ONCE):
-        one, other = (thumbnails[side[start : start + COMPARED_AT_ONCE]].astype(np.int16) for side in (left, right))
-        likeness.append((1 - np.abs(one - other).mean(axis=1) / 255).astype(np.float32))
-    return ImagePairs(Tier.SAME_LOOK, left, right, np.concatenate(likeness))
+    differences = sum_differences(thumbnails, np.stack([left, right], axis=1)) / THUMBNAIL_SIZE_BYTES
+    return ImagePairs(Tier.SAME_LOOK, left, right, (1 - differences / 255).astype(np.float32))
 
 
 def _pair_images(

@@ -103,7 +103,7 @@ def _find_pairs(
             left, right = order[alive], order[alive + step]
             is_near = np.bitwise_count(phashes[left] ^ phashes[right]) <= hamming_radius
             pairs = np.stack([left[is_near], right[is_near]], axis=1)
-            found.append(pairs[_differences(thumbnails, places[pairs]) <= bound])
+            found.append(pairs[sum_differences(thumbnails, places[pairs]) <= bound])
     every = np.concatenate(found) if found else np.empty((0, 2), np.int64)
     every = np.unique(np.sort(every, axis=1), axis=0)
     return every[:, 0], every[:, 1]
@@ -134,7 +134,7 @@ def _read(thumbnails: Thumbnails | ThumbnailFile) -> Iterator[Thumbnails]:
         yield np.ascontiguousarray(thumbnails[start : start + _COMPARED_AT_ONCE])
 
 
-def _differences(thumbnails: Thumbnails | ThumbnailFile, pairs: NDArray[np.int64]) -> Labels:
+def sum_differences(thumbnails: Thumbnails | ThumbnailFile, pairs: NDArray[np.int64]) -> Labels:
     """Sums of absolute gray differences of pairs (P, 2) of thumbnails: (P,)."""
     sums = [np.empty(0, np.int64)]
     for start in range(0, len(pairs), _COMPARED_AT_ONCE):

@@ -85,13 +85,13 @@ _ORGANS = """abdomen abdominal belly, chest thorax thoracic, back, head cranial 
 _TERM = re.compile(
     r"\w{3,}(?:oid|ia|is|us|um|ine|ol|ide|cyte|gen|ism|ose)s?|\w{5,}(?:al|ic|ous|ar|ary|in|one|ate)|\w{10,}"
 )
-_WEAK = "yes no maybe true false none unknown present absent"
+WEAK_ANSWERS = frozenset(("yes", "no", "maybe", "true", "false", "none", "unknown", "present", "absent"))
 _PREFIXES = re.compile(
     "hyper|hypo|un|in|im|ir|non|anti|pre|post|intra|extra|inter|endo|exo|ecto|macro|micro|brady|tachy|dis|mal|ab|ad|de|a"
 )
 
-_IS_COMMON, _IS_NEGATION, _IS_NUMBER, _IS_UNIT, _IS_WEAK = (
-    frozenset(words.split()) for words in (_COMMON, _NEGATIONS, _NUMBERS, _UNITS, _WEAK)
+_IS_COMMON, _IS_NEGATION, _IS_NUMBER, _IS_UNIT = (
+    frozenset(words.split()) for words in (_COMMON, _NEGATIONS, _NUMBERS, _UNITS)
 )
 _IS_OPPOSITE = {frozenset(pair) for line in _OPPOSITES.split(";") for pair in combinations(line.split(), 2)}
 _ORGAN_OF = {name: group.split()[0] for group in _ORGANS.split(",") for name in group.split()}
@@ -131,7 +131,7 @@ def strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:
 
 def is_weak(words: Words) -> bool:
     """Whether an answer is of a kind that many questions have."""
-    return all(word in _IS_WEAK or word.isdecimal() for word in words)
+    return all(word in WEAK_ANSWERS or word.isdecimal() for word in words)
 
 
 def count_content(words: Words) -> int:

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from openmedq.curate.fingerprints import normalize_text
 from openmedq.curate.question_words import (
+    WEAK_ANSWERS,
     Words,
     count_content,
     drop_alike,
@@ -145,14 +146,13 @@ def _compare_stems(one: Question, other: Question, allowed: Allowance) -> float 
 def _allow(one: Question, other: Question, is_image_same: bool) -> Allowance | None:
     """How much of the question may differ; None if the contexts are different texts."""
     words = MAX_CHANGED_WORDS_SAME if is_image_same else MAX_CHANGED_WORDS
-    is_offered = False
-    if is_weak(one.answer_words):
+    is_offered = len((one.option_keys & other.option_keys) - WEAK_ANSWERS) > 2
+    if is_offered:
+        share = SHARE_ANY
+    elif is_weak(one.answer_words):
         share = SHARE_WEAK_ANSWER
-    elif is_image_same:
-        share = SHARE_IMAGE
     else:
-        is_offered = len(one.option_keys & other.option_keys) > 2
-        share = SHARE_ANY if is_offered else SHARE_ANSWER
+        share = SHARE_IMAGE if is_image_same else SHARE_ANSWER
     smaller, larger = sorted((one.context_words, other.context_words), key=len)
     if smaller:
         containment = len(smaller & larger) / len(smaller)
