@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from openmedq.curate.hash_index import RADIUS, HashIndex
 from openmedq.curate.image_comparison import COMPARED_PX, Start, compare, decode_gray
 from openmedq.curate.image_views import SIDE, Gray, hash_thumbnails, make_views, whole_boxes
-from openmedq.curate.images import ThumbnailFile, group_images
+from openmedq.curate.images import ThumbnailFile, find_pairs
 from openmedq.curate.near_images import Gallery
 from openmedq.curate.reasons import Tier
 from openmedq.storage.shards import Group
@@ -42,7 +42,7 @@ def main() -> None:
     arguments = parser.parse_args()
     images = _load(arguments.folder) if arguments.folder else [_draw_image(seed) for seed in range(100)]
     check_index()
-    time_grouping(arguments.rows)
+    time_pairs(arguments.rows)
     time_search(arguments.rows, arguments.evaluation, images)
     time_comparison(images)
 
@@ -66,8 +66,8 @@ def check_index() -> None:
     print(f"index: {len(found & expected)} of {len(expected)} pairs of brute force, {len(found - expected)} others")
 
 
-def time_grouping(num_rows: int) -> None:
-    """Group all training images by look."""
+def time_pairs(num_rows: int) -> None:
+    """Find the training images that look the same."""
     with tempfile.TemporaryFile() as file:
         stored = ThumbnailFile(file)
         phashes = []
@@ -76,8 +76,8 @@ def time_grouping(num_rows: int) -> None:
                 stored.append(each.tobytes())
             phashes.append(hashes)
         start, cpu = time.perf_counter(), time.process_time()
-        groups = group_images(np.concatenate(phashes), stored, 3, 6.0)
-    _report(f"group {num_rows} images into {len(np.unique(groups))} groups", start, cpu)
+        left, _ = find_pairs(np.concatenate(phashes), stored, 3, 6.0)
+    _report(f"find {len(left)} pairs of {num_rows} images that look the same", start, cpu)
 
 
 def time_search(num_rows: int, num_evaluation: int, images: list[Gray]) -> None:

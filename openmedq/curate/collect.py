@@ -19,7 +19,7 @@ from openmedq.curate import overrides
 from openmedq.curate.datasets import NormalizedDataset
 from openmedq.curate.fingerprints import make_keys
 from openmedq.curate.identity import Identities
-from openmedq.curate.images import ThumbnailFile, find_pairs
+from openmedq.curate.images import THUMBNAIL_SIZE_BYTES, ThumbnailFile, find_pairs, sum_differences
 from openmedq.curate.links import Numbers, link_pairs
 from openmedq.curate.looks import confirm_looks
 from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, Place, find_copies
@@ -32,8 +32,6 @@ from openmedq.storage.decoding import open_executor
 from openmedq.storage.shards import Group
 
 RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
-
-COMPARED_AT_ONCE = 16_384  # pairs of thumbnails: 32 MB
 
 _FINGERPRINTS = ("pixels_sha256", "phash", "thumbnail")
 _SHOWN = [f"images.list.element.{name}" for name in _FINGERPRINTS]
@@ -119,8 +117,7 @@ def scan(
     """
     first = 0
     for place, dataset in enumerate(datasets):
-        unused = pa.array([split for split, role in dataset.roles.items() if role is None], pa.string())
-        evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
+        unused, evaluated = dataset.splits_of(None), dataset.splits_of(Role.EVALUATION)
         names = Identities.columns(dataset.id) if with_names else []
         for group in dataset.store.scan(["id", "split", "licence", *columns, *names]):
             rows = group.rows
@@ -158,8 +155,8 @@ def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> t
     asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
     ids, turns = [], []
     for dataset, _, _, rows, _ in scan(asked, params, ["turns", "images.list.element.image_id"]):
-        evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
-        rows = rows.filter(pc.and_(pc.is_in(rows["split"], evaluated), pa.array(_has_no_image(rows))))
+        is_evaluated = pc.is_in(rows["split"], dataset.splits_of(Role.EVALUATION))
+        rows = rows.filter(pc.and_(is_evaluated, pa.array(_has_no_image(rows))))
         ids.append(rows["id"])
         turns.append(rows["turns"])
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
@@ -182,11 +179,8 @@ def _pair_looks(
     with open_executor(params.execution) as (executor, _):
         is_same = np.array(list(confirm_looks(paths.SAMPLES, keys, places, executor)), np.bool_)
     left, right = left[is_same], right[is_same]
-    likeness = [np.empty(0, np.float32)]
-    for start in range(0, len(left), COMPARED_AT_ONCE):
-        one, other = (thumbnails[side[start : start + COMPARED_AT_ONCE]].astype(np.int16) for side in (left, right))
-        likeness.append((1 - np.abs(one - other).mean(axis=1) / 255).astype(np.float32))
-    return ImagePairs(Tier.SAME_LOOK, left, right, np.concatenate(likeness))
+    differences = sum_differences(thumbnails, np.stack([left, right], axis=1)) / THUMBNAIL_SIZE_BYTES
+    return ImagePairs(Tier.SAME_LOOK, left, right, (1 - differences / 255).astype(np.float32))
 
 
 def _pair_images(
@@ -200,20 +194,19 @@ def _pair_images(
         return
     asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
     with open_executor(params.execution) as (executor, _):
-        pairs = find_copies(
+        copies = find_copies(
             paths.SAMPLES,
             _scan_images(asked, params, [*EVALUATION_COLUMNS, "task"], is_evaluation=True),
             _scan_images(datasets, params, TRAINING_COLUMNS, is_evaluation=False),
             executor,
         )
-    numbers = {
-        name: looks[[pixels[bytes.fromhex(key)] for key in pairs[name].to_pylist()]]
-        for name in ("evaluation", "training")
-    }
-    tiers, evidence = np.array(pairs["tier"].to_pylist(), object), pairs["evidence"].to_numpy()
     for tier in (Tier.NEAR_IMAGE, Tier.SAME_SERIES):
-        is_own = tiers == tier.value
-        yield ImagePairs(tier, numbers["evaluation"][is_own], numbers["training"][is_own], evidence[is_own])
+        own = [each for each in copies if each.tier is tier]
+        left, right = (
+            looks[[pixels[bytes.fromhex(key)] for key in keys]]
+            for keys in ([each.evaluation for each in own], [each.training for each in own])
+        )
+        yield ImagePairs(tier, left, right, np.array([each.agreement for each in own], np.float32))
 
 
 def _scan_images(
@@ -221,8 +214,7 @@ def _scan_images(
 ) -> Iterator[Group]:
     """The rows of questions of evaluation splits, or the rows of other splits."""
     for dataset, _, _, rows, group in scan(datasets, params, columns):
-        evaluated = pa.array([split for split, role in dataset.roles.items() if role is Role.EVALUATION], pa.string())
-        is_wanted = pc.equal(pc.is_in(rows["split"], evaluated), is_evaluation)
+        is_wanted = pc.equal(pc.is_in(rows["split"], dataset.splits_of(Role.EVALUATION)), is_evaluation)
         if is_evaluation:
             is_wanted = pc.and_(is_wanted, pc.equal(rows["task"], Task.VQA.value))
         yield group._replace(rows=rows.filter(is_wanted))

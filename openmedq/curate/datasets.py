@@ -42,6 +42,10 @@ class NormalizedDataset:
                 f"{', '.join(self.roles)}; add it to the card and run `python -m openmedq catalogue`"
             ) from None
 
+    def splits_of(self, role: Role | None) -> pa.Array:
+        """The names of the splits with a role."""
+        return pa.array([split for split, own in self.roles.items() if own is role], pa.string())
+
     def find_exclusions(self, licences: pa.Array, policy: Licences) -> pa.Array:
         """For each row, given its licence, why `policy.licences` excludes it, or null: (R,). A null licence is unknown.
 

@@ -51,10 +51,11 @@ def run(
     policy = config.load(paths.PARAMS).policy.licences
     index = select(read_index(), sources, roles)
     if refused := list(_list_refused(index, policy)):
-        named = "; ".join(refused[:_NUM_NAMED]) + (f"; and {len(refused) - _NUM_NAMED} more" * (len(refused) > 5))
+        if len(refused) > _NUM_NAMED:
+            refused = [*refused[:_NUM_NAMED], f"and {len(refused) - _NUM_NAMED} more"]
         raise ExportError(
-            f"policy.licences: {policy} does not allow {named}; run `dvc repro mix` under this policy, or leave "
-            "sources out with --source"
+            f"policy.licences: {policy} does not allow {'; '.join(refused)}; run `dvc repro mix` under this policy, "
+            "or leave sources out with --source"
         )
     kind = FORMATS[form]
     with exclusive(target):

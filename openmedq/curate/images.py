@@ -9,7 +9,6 @@ with near hashes are read, a few at a time.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import IO
@@ -55,12 +54,13 @@ class ThumbnailFile:
         return np.array(mapped[numbers])
 
 
-def group_images(
-    phashes: Hashes, thumbnails: Thumbnails | ThumbnailFile, hamming_radius: int, thumbnail_distance: float
-) -> Labels:
+def group_images(phashes: Hashes, thumbnails: Thumbnails, hamming_radius: int, thumbnail_distance: float) -> Labels:
     """The number of each image's group, (N,). `thumbnail_distance` is a mean absolute difference of gray levels."""
-    numbers, first, sums = _number_fingerprints(phashes, thumbnails)
-    left, right = _find_pairs(phashes[first], sums[first], thumbnails, first, hamming_radius, thumbnail_distance)
+    # Thousands of blank images share a fingerprint: each pair of them would be listed.
+    fingerprints = [phash.tobytes() + each.tobytes() for phash, each in zip(phashes, thumbnails, strict=True)]
+    numbers, _ = pd.factorize(np.array(fingerprints, object))
+    first = np.unique(numbers, return_index=True)[1]
+    left, right = find_pairs(phashes[first], thumbnails[first], hamming_radius, thumbnail_distance)
     edges = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(first), len(first)))
     groups: Labels = connected_components(edges, directed=False)[1].astype(np.int64)
     return groups[numbers]
@@ -69,24 +69,12 @@ def group_images(
 def find_pairs(
     phashes: Hashes, thumbnails: Thumbnails | ThumbnailFile, hamming_radius: int, thumbnail_distance: float
 ) -> tuple[Labels, Labels]:
-    """All pairs of images that look the same, as two sorted arrays of numbers (P,), each pair once."""
-    sums = np.concatenate([np.empty(0, np.int64), *(part.sum(axis=1, dtype=np.int64) for part in _read(thumbnails))])
-    return _find_pairs(phashes, sums, thumbnails, np.arange(len(phashes)), hamming_radius, thumbnail_distance)
-
-
-def _find_pairs(
-    phashes: Hashes,
-    sums: Labels,
-    thumbnails: Thumbnails | ThumbnailFile,
-    places: Labels,
-    hamming_radius: int,
-    thumbnail_distance: float,
-) -> tuple[Labels, Labels]:
-    """All pairs, given the sum of each thumbnail and its place in `thumbnails`.
+    """All pairs of images that look the same, as two sorted arrays of numbers (P,), each pair once.
 
     Hashes that differ in at most r bits agree in one of r + 1 bands (pigeonhole principle), and the distance of two
     thumbnails is at least the difference of their sums. So it suffices to compare neighbors in (band, sum).
     """
+    sums = np.concatenate([np.empty(0, np.int64), *(part.sum(axis=1, dtype=np.int64) for part in _read(thumbnails))])
     bound = int(thumbnail_distance * THUMBNAIL_SIZE_BYTES)  # sums of differences are integers
     found = []
     for shift, width in _bands(hamming_radius + 1):
@@ -103,38 +91,18 @@ def _find_pairs(
             left, right = order[alive], order[alive + step]
             is_near = np.bitwise_count(phashes[left] ^ phashes[right]) <= hamming_radius
             pairs = np.stack([left[is_near], right[is_near]], axis=1)
-            found.append(pairs[_differences(thumbnails, places[pairs]) <= bound])
+            found.append(pairs[sum_differences(thumbnails, pairs) <= bound])
     every = np.concatenate(found) if found else np.empty((0, 2), np.int64)
     every = np.unique(np.sort(every, axis=1), axis=0)
     return every[:, 0], every[:, 1]
 
 
-def _number_fingerprints(phashes: Hashes, thumbnails: Thumbnails | ThumbnailFile) -> tuple[Labels, Labels, Labels]:
-    """The number of each fingerprint, (N,), its first image, and the sum of each thumbnail, (N,).
-
-    Thousands of blank images share a fingerprint.
-    """
-    digests: list[bytes] = []
-    sums = [np.empty(0, np.int64)]
-    for part in _read(thumbnails):
-        start = len(digests)
-        digests += [
-            hashlib.blake2b(row.data, digest_size=16, salt=phash.to_bytes(8, "little")).digest()
-            for row, phash in zip(part, phashes[start : start + len(part)].tolist(), strict=True)
-        ]
-        sums.append(part.sum(axis=1, dtype=np.int64))
-    numbers, distinct = pd.factorize(np.array(digests, object))
-    first = np.full(len(distinct), -1, np.int64)
-    first[numbers[::-1]] = np.arange(len(numbers))[::-1]
-    return numbers, first, np.concatenate(sums)
-
-
 def _read(thumbnails: Thumbnails | ThumbnailFile) -> Iterator[Thumbnails]:
     for start in range(0, len(thumbnails), _COMPARED_AT_ONCE):
-        yield np.ascontiguousarray(thumbnails[start : start + _COMPARED_AT_ONCE])
+        yield thumbnails[start : start + _COMPARED_AT_ONCE]
 
 
-def _differences(thumbnails: Thumbnails | ThumbnailFile, pairs: NDArray[np.int64]) -> Labels:
+def sum_differences(thumbnails: Thumbnails | ThumbnailFile, pairs: NDArray[np.int64]) -> Labels:
     """Sums of absolute gray differences of pairs (P, 2) of thumbnails: (P,)."""
     sums = [np.empty(0, np.int64)]
     for start in range(0, len(pairs), _COMPARED_AT_ONCE):

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from openmedq.curate.hash_index import HashIndex
 from openmedq.curate.image_comparison import COMPARED_PX, Comparison, Start, compare, decode_gray
@@ -42,6 +41,7 @@ from openmedq.curate.image_views import (
     to_unit,
     whole_boxes,
 )
+from openmedq.curate.reasons import Tier
 from openmedq.storage.shards import Group, ShardStore
 
 MIN_CORRELATION = 0.75  # of the thumbnails of a view and a region, for a candidate
@@ -53,14 +53,14 @@ _BYTES = "images.list.element.image.bytes"
 EVALUATION_COLUMNS = (_KEY, _BYTES)
 TRAINING_COLUMNS = (_KEY, "images.list.element.phash", "images.list.element.thumbnail")
 
-COPY_SCHEMA = pa.schema(
-    [
-        pa.field("evaluation", pa.string(), nullable=False),  # pixels_sha256 of the evaluation image
-        pa.field("training", pa.string(), nullable=False),
-        pa.field("tier", pa.string(), nullable=False),  # a Tier
-        pa.field("evidence", pa.float32(), nullable=False),  # share of blocks of pixels that agree
-    ]
-)
+
+class Copy(NamedTuple):
+    """A training image that is a near copy of an evaluation image, or of its series; images by `pixels_sha256`."""
+
+    evaluation: str
+    training: str
+    tier: Tier
+    agreement: float  # share of blocks of pixels that agree
 
 
 class Place(NamedTuple):
@@ -77,7 +77,9 @@ class _Candidate(NamedTuple):
     starts: Mapping[int, Start]  # by number of the evaluation image
 
 
-def find_copies(samples: Path, evaluation: Iterable[Group], training: Iterable[Group], executor: Executor) -> pa.Table:
+def find_copies(
+    samples: Path, evaluation: Iterable[Group], training: Iterable[Group], executor: Executor
+) -> list[Copy]:
     """Pairs of an evaluation image and a training image that is a copy of it, or of its series, with other pixels.
 
     Needs 0.4 MB of memory for each evaluation image, and 1 kB for each candidate.
@@ -89,16 +91,15 @@ def find_copies(samples: Path, evaluation: Iterable[Group], training: Iterable[G
         executor: compares candidates.
 
     Returns:
-        COPY_SCHEMA, sorted by images.
+        The copies, sorted by images.
     """
     gallery = Gallery(evaluation)
     candidates = gallery.search(training) if gallery.keys else iter(())
-    found = [
-        {"evaluation": gallery.keys[number], "training": key, "tier": str(each.tier), "evidence": each.agreement}
+    return sorted(
+        Copy(gallery.keys[number], key, each.tier, each.agreement)
         for key, number, each in _compare_all(samples, gallery.images, candidates, executor)
         if each.tier is not None
-    ]
-    return pa.Table.from_pylist(found, COPY_SCHEMA).sort_by([("evaluation", "ascending"), ("training", "ascending")])
+    )
 
 
 class Gallery:

@@ -25,9 +25,10 @@ Numbers = NDArray[np.int64]
 
 _FIELDS = ("question", "context")
 _MAX_WORD_BYTES = 64
-_POWERS = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, _MAX_WORD_BYTES + 1, dtype=np.uint64)  # modulo 2**64
+# A word's hash is a polynomial of its bytes, modulo 2**64. The odd factors are those of splitmix64, xxHash and murmur3.
+_POWERS = np.uint64(0x9E3779B97F4A7C15) ** np.arange(1, _MAX_WORD_BYTES + 1, dtype=np.uint64)
 _NEXT, _MIX = np.uint64(0xC2B2AE3D27D4EB4F), np.uint64(0xFF51AFD7ED558CCD)
-_BITMAP_BITS = 22
+_BITMAP_BITS = 22  # 4 MB: most pairs of words are in no evaluation question, and are not searched further
 _LETTERS = np.zeros(256, np.uint8)  # lower-case letters and digits; other bytes of UTF-8 count as letters
 for _byte in range(256):
     if _byte >= 0x80 or chr(_byte).isalnum():

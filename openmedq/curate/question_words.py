@@ -1,18 +1,37 @@
-"""What words mean for a question: its grammar, negations, quantities, opposites, and medical terms by kind.
+"""The words of a question: how its text becomes words, and which of them make it another question.
 
-A question differs from another on its template in a term: another organ, finding or drug. An edit of one question
-changes other words, or exchanges a term for its synonym.
+Negations, numbers, units, opposites and organs are closed classes, so they can be listed: questions that differ in one
+of them are different. Findings, drugs and organisms cannot be listed; `has_terms` knows them by their Latin and Greek
+endings.
 """
 
 from __future__ import annotations
 
 import re
+import string
 from difflib import get_close_matches
-from itertools import combinations
+from itertools import chain, combinations
+
+from openmedq.curate.fingerprints import normalize_text
 
 Words = list[str]
 
 ALIKE = 0.75  # ratio of equal characters of a word's inflections and spellings
+
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")
+# A number is its groups of digits, a unit is a word of its own: 98.6, 98,6 and 98 .6 are equal, 5mm and 5 mm too.
+_WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[^\W\d_]+|[%<>+±≤≥]")
+_SPELLINGS = (
+    (re.compile("[\u2010-\u2014\u2212]"), "-"),
+    (re.compile(r"(?<![\w.])(?<!\d\s)\.(?=\d)"), "0."),  # .5
+    (re.compile(r"\s*(?:[°º˚]|\bdegrees?\b)\s*", re.I), " "),
+    (re.compile(r"\bper ?cent\b", re.I), "%"),
+)
+_MARK = re.compile(f"[{re.escape(string.punctuation)}]")
+_MARK_BETWEEN_WORDS = re.compile(rf"(?:(?<!\d){_MARK.pattern}|{_MARK.pattern}(?!\d))(?=.*\w)", re.S)
+_NUMBERING = re.compile(
+    r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}|[a-h]|[ivx]{1,5})|q|question"
+)
 
 # Words that a question can exchange: its grammar, and what medical questions have in common.
 _COMMON = """any some within among
@@ -39,83 +58,80 @@ _UNITS = """% mg g kg mcg ug µg μg ng pg ml l dl cl ul µl mmol mol µmol μmo
     mgy rad sv msv ppm f c celsius fahrenheit"""
 _OPPOSITES = """left right bilateral unilateral both; most least; more less fewer; greater smaller; higher lower;
     high low; large small; upper lower; anterior posterior; medial lateral; proximal distal; superior inferior;
-    dorsal ventral; cranial caudal; internal external; increase decrease reduce; increased decreased reduced elevated;
-    increases decreases reduces; increasing decreasing; male female; man woman; men women; boy girl; mother father;
-    acute chronic subacute; before after during; early late; benign malignant; positive negative; normal abnormal;
-    absent present; always never rarely; correct incorrect; true false; old young; arterial venous; artery vein;
-    systolic diastolic; sensory motor; primary secondary; direct indirect; open closed; active passive; wet dry;
-    maximum minimum; sensitivity specificity; aerobic anaerobic; afferent efferent; white gray grey; axial sagittal
-    coronal; fast slow; long short; hot cold; inspiration expiration; flexion extension; abduction adduction; < >;
-    cause causes causing treat treats treating prevent prevents preventing; superficial deep; origin insertion"""
-# Two terms of one kind name different things, unless they are synonyms: groups end at commas.
-_KINDS = {
-    "organ": """abdomen abdominal belly, chest thorax thoracic, back, head cranial skull, neck cervix cervical, leg
-    legs, arm arms, hand hands, foot feet, knee, hip, shoulder, elbow, wrist, ankle, finger fingers, toe toes, eye eyes
-    ocular, ear ears, nose nasal, mouth oral, tongue lingual, lip lips, tooth teeth dental, gum gums gingiva gingival,
-    throat pharynx pharyngeal, larynx laryngeal, face facial, jaw mandible mandibular, maxilla maxillary, skin
-    cutaneous, scalp, brain cerebral, cerebellum cerebellar, spine spinal, heart cardiac, lung lungs pulmonary, pleura
-    pleural, pericardium pericardial, trachea tracheal, bronchus bronchial, esophagus esophageal oesophagus oesophageal,
-    stomach gastric, duodenum duodenal, jejunum jejunal, ileum ileal, bowel intestine intestinal, colon colonic
-    colorectal, rectum rectal, anus anal, appendix, liver hepatic, gallbladder, bile biliary, pancreas pancreatic,
-    spleen splenic, kidney kidneys renal, ureter ureteric, bladder, urethra urethral, prostate prostatic, testis testes
-    testicular, ovary ovaries ovarian, uterus uterine, vagina vaginal, breast breasts mammary, thyroid, parathyroid,
-    adrenal, pituitary, thymus, retina retinal, cornea corneal, lens, optic, bone bones, muscle muscles, joint joints,
-    tendon tendons, nerve nerves, femur femoral, tibia tibial, fibula, humerus, radius radial, ulna ulnar, median,
-    axilla axillary, carotid, aorta aortic, mitral, tricuspid, frontal, parietal, temporal, occipital""",
-    "finding": """pain ache, fever pyrexia, cough, rash, headache, nausea, vomiting emesis, diarrhea diarrhoea,
-    constipation, jaundice icterus, itching pruritus, fatigue tiredness, weakness, numbness, dizziness vertigo, seizure
-    seizures convulsions epilepsy, syncope fainting, swelling edema oedema, bleeding hemorrhage haemorrhage,
-    breathlessness dyspnea dyspnoea, wheezing wheeze, palpitations, sweating, chills, tremor, rigidity, cyanosis,
-    pallor, blindness, deafness, hoarseness, stridor, ulcer ulcers ulceration, fracture fractures, dislocation, burns,
-    stone stones calculus calculi, cancer carcinoma malignancy tumor tumour neoplasm, cyst cysts, abscess, infarction,
-    stroke, embolism, thrombosis, aneurysm, asthma, gout, diabetes, hypertension, hypotension, shock, sepsis, pneumonia,
-    tuberculosis, malaria, typhoid, typhus, cholera, plague, rabies, tetanus, measles, mumps, rubella, leprosy, scabies,
-    syphilis, gonorrhea, dengue, poliomyelitis, influenza, obesity, depression, schizophrenia, mania, dementia, autism,
-    migraine, psoriasis, eczema, acne, scurvy, rickets, pellagra, glaucoma, cataract, hernia, pregnancy""",
-    "substance": """iron, copper, mercury, zinc, arsenic, calcium, sodium, potassium, magnesium, phosphate, iodine,
-    lithium, cyanide, alcohol ethanol, methanol, opioid opioids opiate morphine, heparin, warfarin, insulin, glucagon,
-    digoxin digitalis, aspirin, paracetamol acetaminophen, estrogen oestrogen, progesterone, testosterone, cortisol,
-    thyroxine, glucose, cholesterol, albumin, folate folic, thiamine, riboflavin, niacin, organophosphate, isoniazid,
-    phenytoin, methotrexate, amiodarone, oxygen, iodide, benzodiazepine""",
-    "relative": "mother, father, brother, sister, son, daughter",
-}
-_SUFFIXES = {
-    "finding": """itis osis iasis emia aemia uria oma omas algia pathy plegia paresis megaly rrhea rrhoea penia philia
-    pnea pnoea phagia phasia ptysis trophy plasia phobia cele ectasia ectasis stenosis sclerosis plasm cytosis""",
-    "substance": """olol pril sartan statin mycin micin cillin azole oxacin floxacin cycline dipine tidine triptan
-    setron mab azine barbital azepam zolam caine profen sone olone lukast parin platin bicin formin gliptin glitazone
-    thiazide
-    idone apine tyline ipramine oxetine vudine ciclovir navir""",
-    "enzyme": "ase",
-    "procedure": "ectomy otomy ostomy plasty scopy graphy gram metry centesis",
-    "organism": "coccus bacter ella bacillus virus plasma",
-}
+    dorsal ventral; cranial caudal; internal external; increase decrease reduce; increased decreased reduced
+    elevated; increases decreases reduces; increasing decreasing; male female; man woman; men women; boy girl;
+    mother father; brother sister; son daughter; acute chronic subacute; before after during; early late; benign
+    malignant; positive negative; normal abnormal; absent present; always never rarely; correct incorrect; true
+    false; old young; arterial venous; artery vein; systolic diastolic; sensory motor; primary secondary; direct
+    indirect; open closed; active passive; wet dry; maximum minimum; sensitivity specificity; aerobic anaerobic;
+    afferent efferent; white gray grey; axial sagittal coronal; fast slow; long short; hot cold; inspiration
+    expiration; flexion extension; abduction adduction; < >; cause causes causing treat treats treating prevent
+    prevents preventing; superficial deep; origin insertion"""
+# Names of one organ; groups end at commas.
+_ORGANS = """abdomen abdominal belly, chest thorax thoracic, back, head cranial skull, neck cervix cervical, leg legs,
+    arm arms, hand hands, foot feet, knee, hip, shoulder, elbow, wrist, ankle, finger fingers, toe toes, eye
+    eyes ocular, ear ears, nose nasal, mouth oral, tongue lingual, lip lips, tooth teeth dental, gum gums
+    gingiva gingival, throat pharynx pharyngeal, larynx laryngeal, face facial, jaw mandible mandibular, maxilla
+    maxillary, skin cutaneous, scalp, brain cerebral, cerebellum cerebellar, spine spinal, heart cardiac, lung
+    lungs pulmonary, pleura pleural, pericardium pericardial, trachea tracheal, bronchus bronchial, esophagus
+    esophageal oesophagus oesophageal, stomach gastric, duodenum duodenal, jejunum jejunal, ileum ileal, bowel
+    intestine intestinal, colon colonic colorectal, rectum rectal, anus anal, appendix, liver hepatic,
+    gallbladder, bile biliary, pancreas pancreatic, spleen splenic, kidney kidneys renal, ureter ureteric,
+    bladder, urethra urethral, prostate prostatic, testis testes testicular, ovary ovaries ovarian, uterus
+    uterine, vagina vaginal, breast breasts mammary, thyroid, parathyroid, adrenal, pituitary, thymus, retina
+    retinal, cornea corneal, lens, optic, bone bones, muscle muscles, joint joints, tendon tendons, nerve
+    nerves, femur femoral, tibia tibial, fibula, humerus, radius radial, ulna ulnar, median, axilla axillary,
+    carotid, aorta aortic, mitral, tricuspid, frontal, parietal, temporal, occipital"""
 _TERM = re.compile(
     r"\w{3,}(?:oid|ia|is|us|um|ine|ol|ide|cyte|gen|ism|ose)s?|\w{5,}(?:al|ic|ous|ar|ary|in|one|ate)|\w{10,}"
 )
-_WEAK = "yes no maybe true false none unknown present absent"
+WEAK_ANSWERS = frozenset(("yes", "no", "maybe", "true", "false", "none", "unknown", "present", "absent"))
 _PREFIXES = re.compile(
     "hyper|hypo|un|in|im|ir|non|anti|pre|post|intra|extra|inter|endo|exo|ecto|macro|micro|brady|tachy|dis|mal|ab|ad|de|a"
 )
 
-_IS_COMMON, _IS_NEGATION, _IS_NUMBER, _IS_UNIT, _IS_WEAK = (
-    frozenset(words.split()) for words in (_COMMON, _NEGATIONS, _NUMBERS, _UNITS, _WEAK)
+_IS_COMMON, _IS_NEGATION, _IS_NUMBER, _IS_UNIT = (
+    frozenset(words.split()) for words in (_COMMON, _NEGATIONS, _NUMBERS, _UNITS)
 )
 _IS_OPPOSITE = {frozenset(pair) for line in _OPPOSITES.split(";") for pair in combinations(line.split(), 2)}
-_GROUPS = {
-    word: (kind, group.split()[0])
-    for kind, text in _KINDS.items()
-    for group in text.split(",")
-    for word in group.split()
-}
-_KIND_OF_SUFFIX = re.compile(
-    "|".join(rf"(?P<{kind}>\w{{2,}}(?:{'|'.join(text.split())}))" for kind, text in _SUFFIXES.items())
-)
+_ORGAN_OF = {name: group.split()[0] for group in _ORGANS.split(",") for name in group.split()}
+
+
+def list_words(text: str) -> Words:
+    """The words, units and groups of digits of a text."""
+    return [*chain(*split_sentences(text))]
+
+
+def split_sentences(text: str) -> list[Words]:
+    """The words of each sentence."""
+    for pattern, replacement in _SPELLINGS:
+        text = pattern.sub(replacement, text)
+    sentences = [_WORD.findall(normalize_text(sentence)) for sentence in _SENTENCE_END.split(text)]
+    return [words for words in sentences if words]
+
+
+def has_lost_punctuation(one: str, other: str) -> bool:
+    """Whether one of two texts has no punctuation, and the other has some that is no part of a number."""
+    bare, marked = sorted((one, other), key=lambda text: len(_MARK.findall(text)))
+    return not _MARK.search(bare) and _MARK_BETWEEN_WORDS.search(marked) is not None
+
+
+def strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:
+    """Remove "Question 12:" or "12." at the start, if the other stem starts with what follows."""
+    words, start = [*chain(*stem)], [*chain(*other)][:2]
+    for size in range(1, 4):
+        if words[size : size + 2] == start and _NUMBERING.fullmatch(" ".join(words[:size])):
+            rest = []
+            for sentence in stem:
+                rest.append(sentence[size:])
+                size = max(0, size - len(sentence))
+            return [sentence for sentence in rest if sentence]
+    return stem
 
 
 def is_weak(words: Words) -> bool:
     """Whether an answer is of a kind that many questions have."""
-    return all(word in _IS_WEAK or word.isdecimal() for word in words)
+    return all(word in WEAK_ANSWERS or word.isdecimal() for word in words)
 
 
 def count_content(words: Words) -> int:
@@ -146,8 +162,8 @@ def has_opposites(left: Words, right: Words) -> bool:
 
 
 def has_terms(words: Words) -> bool:
-    """Whether one of the words is, or looks like, a medical term."""
-    return any(_find_kind(word) or (word not in _IS_COMMON and _TERM.fullmatch(word)) for word in words)
+    """Whether one of the words looks like a medical term."""
+    return any(word not in _IS_COMMON and _TERM.fullmatch(word) for word in words)
 
 
 def drop_alike(left: Words, right: Words) -> tuple[Words, Words]:
@@ -156,7 +172,7 @@ def drop_alike(left: Words, right: Words) -> tuple[Words, Words]:
     rest = []
     for word in left:
         matches = get_close_matches(word, others, n=1, cutoff=ALIKE if len(word) > 3 else 1.0)
-        matches += [other for other in others if word in _GROUPS and _GROUPS.get(word) == _GROUPS.get(other)]
+        matches += [other for other in others if word in _ORGAN_OF and _ORGAN_OF[word] == _ORGAN_OF.get(other)]
         if matches and not (is_decisive([word], matches[:1]) or _is_opposite(word, matches[0])):
             others.remove(matches[0])
         else:
@@ -170,16 +186,7 @@ def _is_opposite(word: str, other: str) -> bool:
         return False
     if frozenset((word, other)) in _IS_OPPOSITE:
         return True
-    one, two = _find_kind(word), _find_kind(other)
-    if one and two and one[0] == two[0] and one != two:
-        return True
+    if word in _ORGAN_OF and other in _ORGAN_OF:
+        return _ORGAN_OF[word] != _ORGAN_OF[other]
     roots = {word, _PREFIXES.sub("", word, count=1)} & {other, _PREFIXES.sub("", other, count=1)}
     return any(len(root) > 3 for root in roots)
-
-
-def _find_kind(word: str) -> tuple[str, str] | None:
-    """Kind and group of a medical term."""
-    if word in _GROUPS:
-        return _GROUPS[word]
-    match = _KIND_OF_SUFFIX.fullmatch(word)
-    return (str(match.lastgroup), word) if match else None

@@ -2,17 +2,18 @@
 
 They have the same answer, and their stems (the questions without options) have the same words in the same order, apart
 from numbering, casing, punctuation, whole sentences that one of them lacks, and few other words. Questions on one
-template differ in few words too, so this decides against a copy: a differing number, unit, negation or opposite; terms
-of one kind (two organs, two drugs); one phrase in the place of another; sentences that both lack; and a large share of
-differing content words, unless the options are the same and the words that differ are no medical terms.
+template differ in few words too, so this decides against a copy: a differing number, unit, negation, organ or opposite;
+one phrase in the place of another; sentences that both lack; and a large share of differing content words, unless the
+options are the same too. Then in doubt it is a copy: a dropped training row costs less than a trained test question.
 Not found: paraphrases and translations.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import cached_property
 from itertools import chain
@@ -20,55 +21,44 @@ from typing import NamedTuple
 
 from openmedq.curate.fingerprints import normalize_text
 from openmedq.curate.question_words import (
+    WEAK_ANSWERS,
     Words,
     count_content,
     drop_alike,
     has_digits,
+    has_lost_punctuation,
     has_opposites,
     has_terms,
     is_decisive,
     is_weak,
+    list_words,
+    split_sentences,
+    strip_numbering,
 )
 
 MAX_CHANGED_WORDS = 3  # or MAX_CHANGED_SHARE of the words, in long stems
 MAX_CHANGED_WORDS_SAME = 5  # if the context or the image is the same
 MAX_CHANGED_SHARE = 0.1
-# Below which share of the content words may differ, by what else is the same; none in a question of fewer than
-# MIN_LONG_WORDS content words if it is the answer alone.
-MIN_LONG_WORDS = 10
+MIN_EQUAL = 0.5  # of all words
+MIN_EQUAL_ANY = 0.4  # if any share of the content words may differ
+# Below which share of the content words may differ, by what else is the same: the more it tells, the more.
 SHARE_WEAK_ANSWER = 0.12  # "yes": the answer tells little
-SHARE_ANSWER = 0.2
-SHARE_OPTIONS = 0.36  # two distractors
-MIN_EQUAL = 0.5  # of all words, unless the context is the same
-MIN_EQUAL_OFFERED = 0.4  # if the options are the same
+SHARE_ANSWER = 0.2  # and no word, in a question of fewer than MIN_LONG_WORDS content words
 SHARE_IMAGE = 0.6  # the image, and an answer that tells something
-SHARE_CONTEXT = 1.1  # a text of MIN_CONTEXT_WORDS words: the number of changed words decides
+SHARE_ANY = math.inf  # the options, or a text of MIN_CONTEXT_WORDS words: the number of changed words decides
+MIN_LONG_WORDS = 10
 MIN_CONTEXT_WORDS = 30
 SAME_CONTEXT = 0.8  # containment of words
 MIN_CONTEXT = 0.5  # below it, two texts belong to different questions
 MAX_ADDED_SHARE = 0.6  # of a stem's words in sentences that the other lacks, if both share fewer than
 MIN_CONTENT_WORDS = 3
 
-_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")
 _OPTIONS = re.compile(
     r"(?:(?:answer\s+)?(?:options|choices)\s*[:.]?\s*)?(?<!\w)\(?[a1][).:]\s.*?\s\(?[b2][).:]\s", re.I | re.S
 )
 _OPTION = re.compile(r"(?<!\w)\(?([a-e1-5])[).:]\s+(.*?)(?=\s+\(?[a-e1-5][).:]\s|\s*$)", re.I | re.S)
 _LETTER = re.compile(r"\s*\(?([a-h]|\d)\s*[).:]\s+", re.I)
-# Numbers, units and words are told apart from their punctuation: 98.6, 98,6 and 98 6 are equal, 5mm and 5 mm too.
-_WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[^\W\d_]+|[%<>+±≤≥]")
-_SPELLINGS = (
-    (re.compile(r"(?<=\d)[, \u00a0\u2009\u202f](?=\d{3}(?!\d))"), ""),  # 1,000
-    (re.compile(r"(?<![\w.])\.(?=\d)"), "0."),
-    (re.compile(r"\s*(?:[°º˚]|\bdegrees?\b)\s*", re.I), " "),
-    (re.compile(r"\bper ?cent\b", re.I), "%"),
-)
 _JOINING = frozenset(("a", "an", "the", "and", "or", "of", "with"))
-_MARK = re.compile(r"[^\w\s]")
-_OUTER_MARK = re.compile(r"(?<!\d)[^\w\s]|[^\w\s](?!\d)")  # no part of a number
-_NUMBERING = re.compile(
-    r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}|[a-h]|[ivx]{1,5})|q|question"
-)
 
 
 @dataclass(frozen=True)
@@ -92,12 +82,12 @@ class Question:
                 text = options[place]
             elif found := dict(_OPTION.findall(self.question)):
                 text = next((option for name, option in found.items() if name.lower() == letter), text)
-        return normalize_text(_LETTER.sub("", text, count=1)).split()
+        return list_words(_LETTER.sub("", text, count=1))
 
     @cached_property
     def option_keys(self) -> frozenset[str]:
         """The options without their letters."""
-        return frozenset(normalize_text(_LETTER.sub("", option, count=1)) for option in self.options)
+        return frozenset(" ".join(list_words(_LETTER.sub("", option, count=1))) for option in self.options)
 
     @cached_property
     def context_words(self) -> frozenset[str]:
@@ -107,18 +97,18 @@ class Question:
     @cached_property
     def whole(self) -> list[Words]:
         """The question's sentences, as words."""
-        return _split(self.question)
+        return split_sentences(self.question)
 
     @cached_property
     def stem(self) -> list[Words] | None:
         """The sentences before the options that the question includes, or None if it includes no options."""
         match = _OPTIONS.search(self.question)
-        return _split(self.question[: match.start()]) if match else None
+        return split_sentences(self.question[: match.start()]) if match else None
 
     @cached_property
     def with_context(self) -> list[Words]:
         """The sentences of the context and of the question."""
-        return _split(f"{self.context}\n{self.question}")
+        return split_sentences(f"{self.context}\n{self.question}")
 
 
 Steps = Sequence[tuple[str, int, int, int, int]]  # of SequenceMatcher.get_opcodes
@@ -130,6 +120,7 @@ class Allowance(NamedTuple):
     share: float  # of the content words
     words: int
     is_offered: bool = False  # whether the options are the same too
+    is_stripped: bool = False  # whether one of the questions has lost all punctuation, also that of its numbers
 
 
 def compare(one: Question, other: Question, *, is_image_same: bool = False) -> float | None:
@@ -139,14 +130,7 @@ def compare(one: Question, other: Question, *, is_image_same: bool = False) -> f
     allowed = _allow(one, other, is_image_same)
     if allowed is None:
         return None
-    found = _compare_stems(one, other, allowed)
-    if found is None and _is_bare(one) != _is_bare(other):
-        bare, marked = (one, other) if _is_bare(one) else (other, one)
-        if _OUTER_MARK.search(marked.question):
-            texts = [_MARK.sub(space, marked.question) for space in ("", " ")]
-            shares = [_compare_stems(bare, replace(marked, question=text), allowed) for text in texts]
-            found = next((share for share in shares if share is not None), None)
-    return found
+    return _compare_stems(one, other, allowed._replace(is_stripped=has_lost_punctuation(one.question, other.question)))
 
 
 def _compare_stems(one: Question, other: Question, allowed: Allowance) -> float | None:
@@ -162,39 +146,26 @@ def _compare_stems(one: Question, other: Question, allowed: Allowance) -> float 
 def _allow(one: Question, other: Question, is_image_same: bool) -> Allowance | None:
     """How much of the question may differ; None if the contexts are different texts."""
     words = MAX_CHANGED_WORDS_SAME if is_image_same else MAX_CHANGED_WORDS
-    is_offered = False
-    if is_weak(one.answer_words):
+    is_offered = len((one.option_keys & other.option_keys) - WEAK_ANSWERS) > 2
+    if is_offered:
+        share = SHARE_ANY
+    elif is_weak(one.answer_words):
         share = SHARE_WEAK_ANSWER
-    elif is_image_same:
-        share = SHARE_IMAGE
     else:
-        is_offered = len(one.option_keys & other.option_keys) > 2
-        share = SHARE_OPTIONS if is_offered else SHARE_ANSWER
+        share = SHARE_IMAGE if is_image_same else SHARE_ANSWER
     smaller, larger = sorted((one.context_words, other.context_words), key=len)
     if smaller:
         containment = len(smaller & larger) / len(smaller)
         if containment < MIN_CONTEXT:
             return None
         if containment >= SAME_CONTEXT and len(smaller) >= MIN_CONTEXT_WORDS:
-            return Allowance(max(share, SHARE_CONTEXT), MAX_CHANGED_WORDS_SAME)
+            return Allowance(SHARE_ANY, MAX_CHANGED_WORDS_SAME)
     return Allowance(share, words, is_offered)
-
-
-def _is_bare(question: Question) -> bool:
-    """Whether the question has lost all punctuation, also that of its numbers."""
-    return not _MARK.search(question.question)
-
-
-def _split(text: str) -> list[Words]:
-    for pattern, replacement in _SPELLINGS:
-        text = pattern.sub(replacement, text)
-    sentences = [_WORD.findall(normalize_text(sentence)) for sentence in _SENTENCE_END.split(text)]
-    return [words for words in sentences if words]
 
 
 def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float | None:
     """Compare two stems; the share of equal words, or None if they differ by too much."""
-    left, right = _strip_numbering(left, right), _strip_numbering(right, left)
+    left, right = strip_numbering(left, right), strip_numbering(right, left)
     one, other = [*chain(*left)], [*chain(*right)]
     if not one or not other:
         return None
@@ -206,12 +177,11 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     added_left, added_right = _find_added(left, same_left), _find_added(right, same_right)
     if added_left and added_right:  # one sentence was replaced by another
         added_left, added_right = set(), set()
-    phrases = _pair_phrases(one, other, steps, added_left, added_right)
-    contents = [
+    phrases = _pair_phrases(one, other, steps, added_left, added_right, is_stripped=allowed.is_stripped)
+    content = min(
         count_content([word for place, word in enumerate(stem) if place not in added])
         for stem, added in ((one, added_left), (other, added_right))
-    ]
-    content = min(contents)
+    )
     is_most_added = max(len(added_left) / len(one), len(added_right) / len(other)) > MAX_ADDED_SHARE
     if is_most_added and content < (1 if allowed.is_offered else MIN_CONTENT_WORDS):
         return None
@@ -225,19 +195,15 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     if is_decisive(changed_left, changed_right) or has_opposites(changed_left, changed_right):
         return None
     phrases = [phrase for phrase in (drop_alike(*phrase) for phrase in phrases) if any(phrase)]
-    is_one_phrase = len(phrases) == 1 and allowed.share <= SHARE_OPTIONS
-    if is_one_phrase and _is_replaced(*phrases[0], is_long=content >= MIN_LONG_WORDS):
+    is_bound = allowed.words > MAX_CHANGED_WORDS  # to an image or a context
+    is_long = content >= MIN_LONG_WORDS
+    if len(phrases) == 1 and not is_bound and _is_exchanged(*phrases[0], is_long=is_long):
+        return None
+    differing = (count_content(changed_left) + count_content(changed_right)) / 2
+    if differing and (differing >= allowed.share * content or (allowed.share <= SHARE_ANSWER and not is_long)):
         return None
     equal = 1 - changed / max(sizes)
-    if allowed.is_offered and not (has_terms(changed_left) and has_terms(changed_right)):
-        is_kept = contents[0] > count_content(changed_left) and contents[1] > count_content(changed_right)
-        needed = MIN_EQUAL_OFFERED if is_kept else MIN_EQUAL if len(phrases) > 1 else 1
-        return equal if equal >= needed else None
-    differing = (count_content(changed_left) + count_content(changed_right)) / 2
-    is_short = content < MIN_LONG_WORDS and allowed.share <= SHARE_ANSWER
-    if differing and (differing >= allowed.share * content or is_short):
-        return None
-    return equal if equal >= MIN_EQUAL or allowed.share > 1 else None
+    return equal if equal >= (MIN_EQUAL_ANY if allowed.share == SHARE_ANY else MIN_EQUAL) else None
 
 
 def _find_added(stem: list[Words], same: set[int]) -> set[int]:
@@ -253,7 +219,7 @@ def _find_added(stem: list[Words], same: set[int]) -> set[int]:
 
 
 def _pair_phrases(
-    one: Words, other: Words, steps: Steps, added_left: set[int], added_right: set[int]
+    one: Words, other: Words, steps: Steps, added_left: set[int], added_right: set[int], *, is_stripped: bool
 ) -> list[tuple[Words, Words]]:
     """What differs, as pairs of phrases; an article or the like between two differences does not divide a phrase."""
     phrases: list[tuple[Words, Words]] = []
@@ -266,31 +232,27 @@ def _pair_phrases(
         right = [other[place] for place in range(other_start, other_end) if place not in added_right]
         if not is_open:
             phrases.append(([], []))
-        if "".join(left) != "".join(right) or has_digits(left):
+        if not _is_same_spelling(left, right, is_stripped=is_stripped):
             phrases[-1][0].extend(left)
             phrases[-1][1].extend(right)
         is_open = True
     return phrases
 
 
-def _is_replaced(left: Words, right: Words, *, is_long: bool) -> bool:
+def _is_same_spelling(left: Words, right: Words, *, is_stripped: bool) -> bool:
+    """Whether two phrases differ in spaces and punctuation alone; a number without its point is another one."""
+    if "".join(left) != "".join(right):
+        return False
+    shorter, longer = sorted((left, right), key=len)
+    is_thousands = len(shorter) == 1 and all(len(group) == len("000") for group in longer[1:])
+    return is_stripped or is_thousands or not has_digits(left)
+
+
+def _is_exchanged(left: Words, right: Words, *, is_long: bool) -> bool:
     """Whether a phrase was exchanged for another phrase, as in questions on one template."""
     less, more = sorted((count_content(left), count_content(right)))
-    is_phrase = less > 0 and (more > 1 or len(left) != len(right))
-    if not is_phrase or (less > 1 and more > 2):
-        return is_phrase
+    if less == 0 or (more == 1 and len(left) == len(right)):  # one word for another is as likely an edit
+        return False
     terms = has_terms(left), has_terms(right)
-    return all(terms) or (is_long and (len(left) != len(right) or any(terms)))
-
-
-def _strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:
-    """Remove "Question 12:" or "12." at the start, if the other stem starts with what follows."""
-    words, start = [*chain(*stem)], [*chain(*other)][:2]
-    for size in range(1, 4):
-        if words[size : size + 2] == start and _NUMBERING.fullmatch(" ".join(words[:size])):
-            rest = []
-            for sentence in stem:
-                rest.append(sentence[size:])
-                size = max(0, size - len(sentence))
-            return [sentence for sentence in rest if sentence]
-    return stem
+    is_other = all(terms) or (is_long and (any(terms) or len(left) != len(right)))
+    return is_other or (less > 1 and more > 2)

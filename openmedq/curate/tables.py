@@ -28,7 +28,7 @@ from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import INDEX, scan_table
 
 CHUNK_ROWS = 2**15  # rows in memory with their texts
-MEMORY = "700MB"  # of DuckDB
+MEMORY = "700MB"  # of DuckDB; with the chunk of rows and the libraries, the stage stays below 2 GB
 
 _COLUMNS = [
     *("id", "source", "split", "task", "licence", "turns", "labels"),

@@ -73,7 +73,7 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
         "duplicates": _expect_none(conditions.of_duplicates()),
         "mix": _expect_none(conditions.of_mix(list(cards))),
         "datasets": {
-            "datasets are in the catalogue": _is_in("id", list(cards)),
+            "datasets are in the catalogue": gxe.ExpectColumnValuesToBeInSet(column="id", value_set=list(cards)),
             "found = read + rejected": _is_equal("found", "num_read_or_rejected"),
             "read = rows in the shards": _is_equal("read", "num_rows"),
             "read = duplicate + kept out + mix": _is_equal("read", "num_accounted"),
@@ -96,10 +96,6 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
 def _expect_none(statements: Iterable[str]) -> dict[str, gxe.Expectation]:
     """No row of any dataset fails: the column of the statement is 0."""
     return {statement: _is_between(statement, 0, 0) for statement in statements}
-
-
-def _is_in(column: str, values: list[Any]) -> gxe.Expectation:
-    return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=values)
 
 
 def _is_between(column: str, low: float, high: float | None = None) -> gxe.Expectation:

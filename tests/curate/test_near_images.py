@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
-import pyarrow as pa
 import pytest
 from PIL.Image import Image
 
 from openmedq.curate import near_images
 from openmedq.curate.image_comparison import MIN_SIDE_PX, Start, compare
-from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, find_copies
+from openmedq.curate.near_images import EVALUATION_COLUMNS, TRAINING_COLUMNS, Copy, find_copies
 from openmedq.curate.reasons import Tier
 from openmedq.storage.decoding import Inline
 from openmedq.storage.shards import ShardStore
@@ -19,7 +18,7 @@ from openmedq.storage.shards import ShardStore
 from .drawn import EDITS, draw_slice, write_images
 
 
-def _find(samples: Path, executor: object = None) -> pa.Table:
+def _find(samples: Path, executor: object = None) -> list[Copy]:
     return find_copies(
         samples,
         ShardStore(samples / "evaluation").scan(EVALUATION_COLUMNS),
@@ -28,9 +27,8 @@ def _find(samples: Path, executor: object = None) -> pa.Table:
     )
 
 
-def _name(table: pa.Table, own: dict[str, str], other: dict[str, str]) -> set[tuple[str, str, str]]:
-    rows = table.to_pylist()
-    return {(own[row["evaluation"]], other[row["training"]], row["tier"]) for row in rows}
+def _name(copies: list[Copy], own: dict[str, str], other: dict[str, str]) -> set[tuple[str, str, str]]:
+    return {(own[each.evaluation], other[each.training], each.tier) for each in copies}
 
 
 def test_edited_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
@@ -39,17 +37,16 @@ def test_edited_copies_are_found_and_others_are_not(tmp_path: Path) -> None:
     planted |= {f"patient {seed}": draw_slice(seed) for seed in range(3, 20)}
     planted |= {"next slice": draw_slice(1, level=1)}
     other = write_images(tmp_path, "training", planted)
-    table = _find(tmp_path)
-    found = _name(table, own, other)
+    copies = _find(tmp_path)
+    found = _name(copies, own, other)
     assert found == {("first", name, "near image") for name in EDITS} | {("first", "next slice", "same series")}
-    assert min(table["evidence"].to_pylist()) >= 0.3
-    assert table.column_names == near_images.COPY_SCHEMA.names
+    assert min(each.agreement for each in copies) >= 0.3
 
 
 def test_the_same_pixels_are_no_near_copy(tmp_path: Path) -> None:
     write_images(tmp_path, "evaluation", {"first": draw_slice(1)})
     write_images(tmp_path, "training", {"same": draw_slice(1), "other": draw_slice(2)})
-    assert _find(tmp_path).num_rows == 0
+    assert _find(tmp_path) == []
 
 
 def test_one_panel_of_an_evaluation_figure_is_found(tmp_path: Path) -> None:
@@ -63,19 +60,19 @@ def test_blank_and_tiny_images_resemble_nothing(tmp_path: Path) -> None:
     blank = PIL.Image.new("L", (256, 256), 7)
     write_images(tmp_path, "evaluation", {"blank": blank, "slice": draw_slice(1)})
     write_images(tmp_path, "training", {"tiny": tiny, "blank": PIL.Image.new("L", (256, 200), 9)})
-    assert _find(tmp_path).num_rows == 0
+    assert _find(tmp_path) == []
 
 
 def test_the_result_does_not_depend_on_batches_or_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_images(tmp_path, "evaluation", {f"image {seed}": draw_slice(seed) for seed in range(3)})
     edited = {f"{name} {seed}": EDITS[name](draw_slice(seed)) for seed in range(3) for name in ("cropped", "mirrored")}
     write_images(tmp_path, "training", edited)
-    table = _find(tmp_path)
-    assert table.num_rows == 6
+    copies = _find(tmp_path)
+    assert len(copies) == 6
     monkeypatch.setattr(near_images, "NUM_SEARCHED", 1)
     monkeypatch.setattr(near_images, "NUM_AHEAD", 0)
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        assert _find(tmp_path, pool).equals(table)
+        assert _find(tmp_path, pool) == copies
 
 
 def test_only_row_groups_with_candidates_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +87,7 @@ def test_only_row_groups_with_candidates_are_decoded(tmp_path: Path, monkeypatch
             yield from super().scan_groups(wanted, columns)
 
     monkeypatch.setattr(near_images, "ShardStore", Store)
-    assert _find(tmp_path).num_rows == 1
+    assert len(_find(tmp_path)) == 1
     assert read == [{("training", "shard-00000.parquet"): {3}}]  # the fourth row group of three rows
 
 
@@ -99,8 +96,7 @@ def test_without_evaluation_images_nothing_is_read(tmp_path: Path) -> None:
         raise AssertionError
         yield
 
-    table = find_copies(tmp_path, [], fail(), Inline())  # type: ignore[arg-type]
-    assert (table.num_rows, table.schema) == (0, near_images.COPY_SCHEMA)
+    assert find_copies(tmp_path, [], fail(), Inline()) == []  # type: ignore[arg-type]
 
 
 def test_slices_of_different_noise_are_one_series() -> None:

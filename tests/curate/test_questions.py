@@ -1,16 +1,14 @@
 """Edits of a question are found, and other questions on its template are kept apart."""
 
-import os
 import random
-from collections.abc import Callable, Iterator
+import re
+import string
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from openmedq.curate.questions import Question, compare
-from openmedq.datasets import pubmedqa
-from openmedq.schema import Sample
 
 FINDINGS = {
     "crushing chest pain radiating to the jaw": "Myocardial infarction",
@@ -22,23 +20,7 @@ FINDINGS = {
     "a pulsatile mass of the abdomen": "Aortic aneurysm",
     "fluctuating drooping of both eyelids": "Myasthenia gravis",
 }
-WORDS = [
-    "doctor",
-    "rapid",
-    "window",
-    "market",
-    "outcome",
-    "pressure",
-    "region",
-    "clear",
-    "river",
-    "table",
-    "yellow",
-    "letter",
-    "hospital",
-    "simple",
-    "garden",
-]
+WORDS = "doctor rapid window market outcome pressure region clear river table yellow letter hospital simple"
 LETTERS = "ABCD"
 EDITABLE = 4  # words of a question that are longer than this and made of letters may be changed
 
@@ -52,6 +34,7 @@ def _draw(seed: int) -> Question:
     text = (
         f"A {age}-year-old woman with a history of asthma comes to the clinic with {found} for {days} days. "
         f"Her platelet count is {count},000 and she takes 5 mg of prednisone daily. "
+        "The temperature is 38.2 °C, the blood pressure 120/105 mmHg and creatinine 0.7 mg/dL. "
         "An electrocardiogram was recorded last year. What is the most likely diagnosis?"
     )
     return Question(text, "", tuple(options), answer)
@@ -61,7 +44,7 @@ def _change_words(question: Question, draw: random.Random, number: int) -> Quest
     words = question.question.split(" ")
     places = [place for place, word in enumerate(words) if word.isalpha() and len(word) > EDITABLE and word != "woman"]
     for place in draw.sample(places, number):
-        words[place] = draw.choice(WORDS)
+        words[place] = draw.choice(WORDS.split())
     return replace(question, question=" ".join(words))
 
 
@@ -89,7 +72,6 @@ EDITS: dict[str, Edit] = {
     "letters": _letter,
     "distractors": lambda q, _: replace(q, options=tuple(x if x == q.answer else f"{x}, late" for x in q.options)),
     "case": lambda q, d: replace(q, question=d.choice([q.question.upper(), q.question.title()])),
-    "punctuation": lambda q, _: replace(q, question=q.question.replace(",000", "000").replace(". ", " . ") + " !"),
     "dropped sentence": _drop_sentence,
     "added sentence": lambda q, d: replace(
         q, question=d.choice([f"{q.question} Choose one option.", f"Read this case carefully. {q.question}"])
@@ -120,6 +102,35 @@ def test_copies_are_found(name: str) -> None:
     draw = random.Random(name)
     originals = [_draw(seed) for seed in range(200)]
     assert sum(compare(each, EDITS[name](each, draw)) is not None for each in originals) >= 195
+
+
+PUNCTUATION: dict[str, Callable[[str], str]] = {
+    "deleted": lambda text: text.translate(str.maketrans("", "", string.punctuation)),
+    "replaced": lambda text: text.translate(str.maketrans(string.punctuation, " " * len(string.punctuation))),
+    "set apart": lambda text: re.sub(r"([^\w\s])", r" \1 ", text),
+    "at the end": lambda text: text.rstrip("?") + " !",
+    "of thousands": lambda text: text.replace(",000", "000"),
+    "of thousands, a space": lambda text: text.replace(",000", " 000").replace(".", " ."),
+    "of decimals": lambda text: text.replace("0.7", ".7"),
+    "of a comma": lambda text: text.replace("38.2", "38,2"),
+    "of units": lambda text: text.replace("5 mg", "5mg").replace(" mmHg", "mmHg").replace(" °C", "°C"),
+    "of dashes": lambda text: text.replace("-", "\u2013"),
+    "between sentences": lambda text: text.replace(". ", "\n"),
+}
+
+
+@pytest.mark.parametrize("name", PUNCTUATION)
+def test_punctuation_makes_no_difference(name: str) -> None:
+    for original in map(_draw, range(20)):
+        assert compare(original, replace(original, question=PUNCTUATION[name](original.question))) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "other"), [("38.2", "382"), ("38.2", "3.82"), ("0.7", "7"), ("0.7", ".07"), ("5 mg", ".5 mg")]
+)
+def test_punctuation_that_changes_a_number_makes_another_question(number: str, other: str) -> None:
+    original = _draw(0)
+    assert compare(original, replace(original, question=original.question.replace(number, other))) is None
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -156,6 +167,12 @@ def test_short_questions(one: str, other: str, answer: str, is_copy: bool, is_co
     assert (compare(left, right, is_image_same=True) is not None) == is_copy_on_image
 
 
+def test_answers_are_compared_as_words_and_quantities() -> None:
+    question = Question("How large is the mass?", "", (), "3.5 mm.")
+    assert compare(question, replace(question, answer="3.5mm")) == 1
+    assert compare(question, replace(question, answer="35 mm")) is None
+
+
 OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
 
 
@@ -167,7 +184,8 @@ OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
         ("Which of the following drugs causes gingival hyperplasia?", "Which of the following drugs causes pulmonary "
          "fibrosis?", False),
         ("Most common site of gastric malignancy is", "Most common site of breast malignancy is", False),
-        ("Antidote in iron poisoning is", "Antidote in copper poisoning is", False),
+        ("Antidote in iron poisoning is", "Antidote in copper poisoning is", True),  # one word, as an edit changes
+        ("The platelet count is 150,000", "The platelet count is 150 ; 000", True),
         ("A dose of 1,000 mg at 98.6°F, then .5 mm?", "A dose of 1000 mg at 98.6 °F, then 0.5mm?", True),
         ("A 45-year-old man at 98.6 F takes 5 mg.", "A 45yearold man at 986 F takes 5 mg", True),
         ("A dose of 1.5 mg", "A dose of 15 mg", False),
@@ -188,26 +206,3 @@ def test_another_context_is_another_question() -> None:
     assert compare(one, replace(one, question="Does it not reduce mortality in the elderly?")) is None
     merged = Question(f"{one.context}. {one.question}", "", (), "yes")
     assert compare(one, merged) == 1, "the context as part of the question"
-
-
-def _read_real() -> Iterator[Question]:
-    folder = os.environ.get("OPENMEDQ_REAL_DATA")
-    if folder is None or not (Path(folder) / "PubMedQA").is_dir():
-        pytest.skip("OPENMEDQ_REAL_DATA is not set: it names a folder of real datasets in their native layouts")
-    for sample in pubmedqa.read(Path(folder) / "PubMedQA"):
-        if isinstance(sample, Sample):
-            turn = sample.turns[0]
-            yield Question(turn.question, turn.context, turn.options, turn.answer)
-
-
-def test_real_questions() -> None:
-    originals = list(_read_real())[:200]
-    draw = random.Random(0)
-    for name, edit in EDITS.items():
-        if name not in ("dropped sentence", "three words"):  # of one sentence, sometimes short
-            assert sum(compare(each, edit(each, draw)) is not None for each in originals if _is_long(each)) > 150, name
-    assert sum(compare(one, other) is not None for one in originals for other in originals if one is not other) == 0
-
-
-def _is_long(question: Question) -> bool:
-    return sum(word.isalpha() and len(word) > EDITABLE for word in question.question.split()) > 2

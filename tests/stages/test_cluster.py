@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,43 +68,20 @@ def expected(project: Path) -> dict[str, bytes]:
     return found
 
 
-@pytest.fixture
-def submitted(monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], dict[str, Callable[[], None]]]:
-    """The names of the submitted functions, and by name what to do at the tenth submission."""
+TASKS = {"encode_image", "_compare_with"}  # of normalize, and of deduplicate
+
+
+def test_a_cluster_writes_the_same_bytes(
+    cluster: DaskCluster, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     names: list[str] = []
-    at_tenth: dict[str, Callable[[], None]] = {}
     submit = openmedq_cluster.Cluster.submit
 
     def spy(self: openmedq_cluster.Cluster, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         names.append(fn.__name__)
-        if names.count(fn.__name__) == 10 and fn.__name__ in at_tenth:
-            at_tenth[fn.__name__]()
         return submit(self, fn, *args, **kwargs)
 
     monkeypatch.setattr(openmedq_cluster.Cluster, "submit", spy)
-    return names, at_tenth
-
-
-TASKS = {"encode_image", "_compare_with"}  # of normalize, and of deduplicate
-
-
-def test_a_cluster_writes_the_same_bytes(cluster: DaskCluster, expected: dict[str, bytes], submitted: Any) -> None:
-    names, _ = submitted
     assert _build(scheduler=cluster.address) == expected
     assert set(names) == TASKS
     assert list(paths.PARTIAL.glob("cluster-*")) == []
-
-
-def test_workers_that_are_killed_on_the_way_change_no_byte(
-    cluster: DaskCluster, expected: dict[str, bytes], submitted: Any
-) -> None:
-    def replace_first() -> None:
-        cluster.kill(cluster.workers[0].pid)
-        cluster.start_worker()
-        num_killed.append(1)
-
-    _, at_tenth = submitted
-    num_killed: list[int] = []
-    at_tenth.update(dict.fromkeys(TASKS, replace_first))
-    assert _build(scheduler=cluster.address) == expected
-    assert len(num_killed) == 2

@@ -6,14 +6,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from openmedq import paths
 from openmedq.curate import collect
-from openmedq.curate.near_images import COPY_SCHEMA
-from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE
+from openmedq.curate.near_images import Copy
+from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE, Tier
 from openmedq.errors import ParamsError
 from openmedq.storage.shards import Group
 from openmedq.storage.tables import read_clean, read_table
@@ -131,12 +130,12 @@ def test_near_images(monkeypatch: pytest.MonkeyPatch) -> None:
     write_sets(rows, CARDS)
     found = []
 
-    def find_copies(samples: Path, evaluation: Iterable[Group], training: Iterable[Group], _: object) -> pa.Table:
+    def find_copies(samples: Path, evaluation: Iterable[Group], training: Iterable[Group], _: object) -> list[Copy]:
         assert samples == paths.SAMPLES
         found.extend([[group.rows["id"].to_pylist() for group in groups] for groups in (evaluation, training)])
-        pixels = [picture(seed)["pixels_sha256"] for seed in range(5)]
-        tiers = ["near image", "near image", "same series"]
-        return pa.table([[pixels[1]] * 3, pixels[2:], tiers, [0.9, 0.8, 0.7]], schema=COPY_SCHEMA)
+        first, *others = (picture(seed)["pixels_sha256"] for seed in range(1, 5))
+        likeness = ((Tier.NEAR_IMAGE, 0.9), (Tier.NEAR_IMAGE, 0.8), (Tier.SAME_SERIES, 0.7))
+        return [Copy(first, other, *each) for other, each in zip(others, likeness, strict=True)]
 
     monkeypatch.setattr(collect, "find_copies", find_copies)
     assert run_stage() == {

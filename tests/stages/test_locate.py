@@ -6,7 +6,7 @@ import pytest
 
 from openmedq import paths
 from openmedq.datasets import catalogue
-from openmedq.errors import LocalFolderError, ParamsError
+from openmedq.errors import ParamsError
 from openmedq.fetch.mirror import require
 from tests.curate.corpus import make_params
 
@@ -17,21 +17,8 @@ def _require(mirror: str, *, fetch: bool = False) -> Path:
     return require(make_params(download={"mirror": mirror, "fetch": fetch}).download, catalogue.read(paths.CATALOGUE))
 
 
-def test_a_folder_that_matches_a_dataset_is_taken() -> None:
-    Path("mirror/Toy-Set").mkdir(parents=True)
-    assert _require("mirror") == Path("mirror")
-
-
 def test_the_miniatures_need_not_exist_yet() -> None:
     assert _require(str(paths.MINIATURE)) == paths.MINIATURE
-
-
-def test_a_wrong_folder_is_one_line() -> None:
-    Path("file").write_text("x")
-    Path("empty").mkdir()
-    for mirror, problem in (("absent", "No such file"), ("file", "Not a directory"), ("empty", "contains no dataset")):
-        with pytest.raises(LocalFolderError, match=f"^{mirror}: {problem}.*download.mirror"):
-            _require(mirror)
 
 
 def test_fetching_into_the_miniatures_is_an_error() -> None:

@@ -9,7 +9,7 @@ import pytest
 from openmedq import paths
 from openmedq.curate import deduplicate, mix, normalize
 from openmedq.datasets import registry
-from openmedq.errors import ParamsError, StaleError
+from openmedq.errors import StaleError
 from openmedq.fetch import download, manifest
 from openmedq.schema import INDEX_SCHEMA, VERDICT_SCHEMA
 from tests.curate.corpus import make_params, row, write_sets
@@ -108,11 +108,6 @@ def test_same_bytes_again() -> None:
     before = {path.name: path.read_bytes() for path in paths.MIX.iterdir()}
     _run()
     assert {path.name: path.read_bytes() for path in paths.MIX.iterdir()} == before
-
-
-def test_evaluation_never_trains() -> None:
-    with pytest.raises(ParamsError, match="an evaluation split cannot be trained on; set it to evaluation, v"):
-        _run(roles={"bench": {"train": "train"}})
 
 
 def test_a_row_lost_on_the_way_is_noticed() -> None:

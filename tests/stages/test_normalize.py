@@ -13,7 +13,7 @@ import pytest
 from openmedq import paths
 from openmedq.curate import normalize
 from openmedq.datasets import registry
-from openmedq.errors import DiskFullError, OpenMedQError, SourceError, StaleError
+from openmedq.errors import DiskFullError, OpenMedQError, SourceError
 from openmedq.fetch import download, manifest
 from openmedq.schema import Image, Provenance, Reason, Rejected, Sample
 from openmedq.storage import shards
@@ -202,35 +202,6 @@ def test_a_failure_leaves_nothing_half_written(
         _run(row_group_rows=1)
     assert not OUTPUT.exists()
     assert [path.name for path in paths.PARTIAL.glob("data-samples*")] == ["data-samples-toy_set.lock"]
-
-
-def test_a_full_disk_leaves_nothing_half_written(mirror: Path, reading: Callable[[list[Any]], None]) -> None:
-    """The kernel refuses the write: a limit on the file size acts as a full disk."""
-    import resource
-    import signal
-
-    images = [Image(str(number), data=toyset.make_png(number, side_px=200)) for number in range(20)]
-    reading([toyset.make_sample(image.image_id, image) for image in images])
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
-    try:
-        with pytest.raises(OSError) as caught:
-            _run(row_group_rows=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-    assert caught.value.errno == errno.EFBIG
-    assert not OUTPUT.exists()
-    assert [path.name for path in paths.PARTIAL.glob("data-samples*")] == ["data-samples-toy_set.lock"]
-
-
-def test_files_that_changed_since_download_are_one_line(mirror: Path) -> None:
-    _run()
-    params = make_params(download={"mirror": "mirror"})
-    (mirror / "a.png").write_bytes(b"cut")
-    with pytest.raises(StaleError, match=r"^mirror/toy_set/a\.png: changed since it was listed; run `dvc repro`$"):
-        normalize.run(params, registry.load("toy_set"))
 
 
 def test_an_image_that_another_machine_does_not_see_is_no_missing_image(mirror: Path) -> None:
