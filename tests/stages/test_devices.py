@@ -266,7 +266,7 @@ def test_sigterm_ends_all_processes(project: Path, moment: str) -> None:
         if moment == "at the start":
             wait(lambda: len(find_stages("train", folder)) == 3, "two processes and their launcher")
         else:
-            wait(lambda: any((folder / paths.CHECKPOINTS).glob("update-*/state.json")), "a checkpoint")
+            wait(lambda: any((folder / paths.CHECKPOINTS).glob("*/update-*/state.json")), "a checkpoint")
     except AssertionError:
         process.kill()  # its processes end with it
         raise
