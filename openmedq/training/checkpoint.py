@@ -1,11 +1,11 @@
-"""Checkpoints of a training, in a folder of data/checkpoints: the last two, and those of the lowest validation loss.
+"""Checkpoints of a training, in a folder of data/checkpoints: the last two, and the best by validation loss.
 
     5feceb66/update-00000200/state.safetensors   what trains and its AdamW moments, under their names; the losses
     5feceb66/update-00000200/state.json          fingerprint, step, counts, sha256 of the tensors
     5feceb66/best/                               the same, without the moments
 
-The folder's name is a digest of data, settings and initial weights. With another of these, a training starts anew in a
-folder of its own, and the old folder stays: to undo the change is to resume the old training. Other code, versions or
+The folder's name is a digest of data, settings and initial weights. If one of them changes, the training starts anew in
+a folder of its own. The old folder stays: the old training resumes when the change is undone. Other code, versions or
 devices resume, with a warning. Random numbers need no state: every update seeds them.
 
 No folder is a DVC output, because DVC removes a stage's outputs before it runs the stage.
