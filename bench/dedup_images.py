@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import resource
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import apart
 import cv2
 import numpy as np
 import pyarrow as pa
@@ -75,36 +75,29 @@ def time_pairs(num_rows: int) -> None:
             for each in thumbnails:
                 stored.append(each.tobytes())
             phashes.append(hashes)
-        start, cpu = time.perf_counter(), time.process_time()
-        left, _ = find_pairs(np.concatenate(phashes), stored, 3, 6.0)
-    _report(f"find {len(left)} pairs of {num_rows} images that look the same", start, cpu)
+        (left, _), times = apart.measure(lambda: find_pairs(np.concatenate(phashes), stored, 3, 6.0))
+    _report(f"find {len(left)} pairs of {num_rows} images that look the same", times)
 
 
 def time_search(num_rows: int, num_evaluation: int, images: list[Gray]) -> None:
     """Search all training images for copies of evaluation images, without decoding any."""
-    start, cpu = time.perf_counter(), time.process_time()
     shown = itertools.islice(itertools.cycle(images), num_evaluation)
-    gallery = Gallery(
-        [_as_group([{"pixels_sha256": f"{n}", "image": {"bytes": _encode(each)}} for n, each in enumerate(shown)])]
-    )
-    _report(f"index {num_evaluation} images in {len(make_views(images[0]))} views", start, cpu)
-    start, cpu = time.perf_counter(), time.process_time()
-    num_candidates = 0
-    for candidate in gallery.search(_as_groups(num_rows)):
-        num_candidates += len(candidate.starts)
-    _report(f"search {num_rows} images, generated within the time: {num_candidates} candidates", start, cpu)
+    rows = [{"pixels_sha256": f"{n}", "image": {"bytes": _encode(each)}} for n, each in enumerate(shown)]
+    gallery, times = apart.measure(lambda: Gallery([_as_group(rows)]))
+    _report(f"index {num_evaluation} images in {len(make_views(images[0]))} views", times)
+    search = gallery.search(_as_groups(num_rows))
+    num_candidates, times = apart.measure(lambda: sum(len(candidate.starts) for candidate in search))
+    _report(f"search {num_rows} images, generated within the time: {num_candidates} candidates", times)
 
 
 def time_comparison(images: list[Gray]) -> None:
     """Compare each image with others and with a scaled copy of itself."""
-    pairs = itertools.islice(itertools.cycle(itertools.combinations(images, 2)), NUM_CANDIDATES)
-    start, cpu = time.perf_counter(), time.process_time()
-    tiers = [compare(own, other, Start(np.eye(3))).tier for own, other in pairs]
-    _report(f"compare {len(tiers)} pairs of different images, {tiers.count(Tier.NEAR_IMAGE)} copies", start, cpu)
+    others = list(itertools.islice(itertools.cycle(itertools.combinations(images, 2)), NUM_CANDIDATES))
     copies = [(own, cv2.resize(own, None, fx=0.7, fy=0.7, interpolation=cv2.INTER_AREA)) for own in images[:100]]
-    start, cpu = time.perf_counter(), time.process_time()
-    tiers = [compare(own, other, Start(np.eye(3))).tier for own, other in copies]  # type: ignore[arg-type]
-    _report(f"compare {len(tiers)} scaled copies, {tiers.count(Tier.NEAR_IMAGE)} found", start, cpu)
+    pairs: list[tuple[Any, Any]]
+    for what, pairs in (("pairs of different images", others), ("scaled copies", copies)):
+        tiers, times = apart.measure(lambda pairs=pairs: [compare(*pair, Start(np.eye(3))).tier for pair in pairs])
+        _report(f"compare {len(tiers)} {what}, {tiers.count(Tier.NEAR_IMAGE)} taken for copies", times)
 
 
 def _make_fingerprints(num_rows: int) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.uint8]]]:
@@ -158,13 +151,9 @@ def _encode(gray: Gray) -> bytes:
     return cv2.imencode(".png", gray, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
-def _report(part: str, start: float, cpu: float) -> None:
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(
-        f"{part}: {time.perf_counter() - start:.1f} s, {time.process_time() - cpu:.1f} s of CPU; "
-        f"peak memory of the process so far {peak_gb:.2f} GiB",
-        flush=True,
-    )
+def _report(part: str, times: dict[str, float]) -> None:
+    figures = "{seconds:.1f} s, {cpu_s:.1f} s of CPU; peak memory of the process so far {peak_mb:,.0f} MB"
+    print(f"{part}: {figures.format(**times)}", flush=True)
 
 
 if __name__ == "__main__":

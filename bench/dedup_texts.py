@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import resource
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
 
+import apart
 import pyarrow.parquet as pq
 
 from openmedq import paths
@@ -29,7 +25,7 @@ from openmedq.datasets import catalogue
 from openmedq.schema import Provenance, Sample, Task, Turn
 from openmedq.storage.shards import ShardStore
 
-ROOT = Path(__file__).parents[1]
+ROOT = apart.ROOT
 SOURCE = "pubmedqa"
 SHARE_EXACT, SHARE_NEAR, SHARE_EVALUATION = 0.08, 0.05, 0.005
 EVALUATION_ROWS = 10_000  # at most
@@ -43,21 +39,18 @@ def main() -> None:
     parser.add_argument("--one", choices=[*PROGRAMS, "write"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one == "write":
-        write(arguments.rows)
-        return
-    if arguments.one:
-        start, start_cpu = time.perf_counter(), time.process_time()
-        text = PROGRAMS[arguments.one]()
-        seconds, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
-        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{arguments.one:<12} {seconds:>7.1f} s {cpu_s:>7.1f} s CPU {peak_mb:>7,.0f} MB  {text}", flush=True)
-        return
-    print(f"{arguments.rows:,} training rows")
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ("write", *PROGRAMS):
-            command = [sys.executable, str(Path(__file__).resolve()), "--one", name, "--rows", str(arguments.rows)]
-            environment = os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
-            subprocess.run(command, check=True, cwd=folder, env=environment)
+        print(json.dumps(write(arguments.rows)))
+    elif arguments.one:
+        text, times = apart.measure(PROGRAMS[arguments.one])
+        print(json.dumps({"text": text, **times}))
+    else:
+        print(f"{arguments.rows:,} training rows")
+        with tempfile.TemporaryDirectory() as folder:
+            apart.run(__file__, "write", "--rows", arguments.rows, cwd=Path(folder))
+            for name in PROGRAMS:
+                found = apart.run(__file__, name, cwd=Path(folder))
+                times = f"{found['seconds']:>7.1f} s {found['cpu_s']:>7.1f} s CPU {found['peak_mb']:>7,.0f} MB"
+                print(f"{name:<12} {times}  {found['text']}", flush=True)
 
 
 def write(num_rows: int) -> None:
@@ -78,7 +71,7 @@ def write(num_rows: int) -> None:
 def make_samples(num_rows: int) -> Iterator[Sample]:
     """Generate evaluation rows and then training rows; the id begins with what a row is: base, copy or near."""
     draw = random.Random(0)
-    words = ["".join(draw.choices("abcdefghiklmnoprstuvy", k=draw.randint(3, 10))) for _ in range(30_000)]
+    words = apart.draw_words(draw, 30_000)
     frequencies = list(accumulate(1 / rank for rank in range(5, len(words) + 5)))
 
     def say(length: int) -> list[str]:

@@ -10,9 +10,8 @@ The server is a process that keeps connections open and sends validators, as pub
 system (`TMPDIR`), in turns; the median of the rounds counts. Only the large file is deleted between rounds: after many
 deletions ext4 creates files slowly.
 
-Start-up and imports are excluded; for img2dataset the time is from the start of its first shard to the end of its last,
-by its own statistics. Both run with several settings (openmedq: connections; img2dataset: processes x threads, and
-output format), and the best of each is compared.
+Start-up and imports are excluded. Both run with several settings (openmedq: connections; img2dataset: processes x
+threads, and output format), and the best of each is compared.
 """
 
 from __future__ import annotations
@@ -30,12 +29,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from email.utils import formatdate
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import apart
 
 LARGE = "large.bin"
 SIDES_PX = (140, 240)  # of images of noise, of 20 to 60 kB
@@ -53,8 +54,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         name, *rest = arguments.one
-        ways: dict[str, Callable[..., Any]] = {"serve": serve, "openmedq": fetch, "img2dataset": run_img2dataset}
-        print(json.dumps(ways[name](*rest)))
+        print(json.dumps({"serve": serve, "openmedq": fetch, "img2dataset": fetch_with_img2dataset}[name](*rest)))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -93,7 +93,7 @@ def measure_large(base: str, folder: Path, arguments: argparse.Namespace) -> Non
     seconds: dict[str, list[float]] = {"openmedq": [], "curl, sha256sum": [], "curl alone": []}
     for number in range(arguments.rounds):
         scratch = folder / f"large-{number}"
-        found = run_apart("openmedq", base, folder / "published", scratch, 1, "large")
+        found = apart.run(__file__, "openmedq", base, folder / "published", scratch, 1, "large")
         seconds["openmedq"].append(found["seconds"])
         shutil.rmtree(scratch)
         target = folder / LARGE
@@ -105,7 +105,7 @@ def measure_large(base: str, folder: Path, arguments: argparse.Namespace) -> Non
         target.unlink()
     print(f"one file of {arguments.megabytes} MB: seconds, median of {arguments.rounds} rounds, minimum and maximum")
     for way, each in seconds.items():
-        print(f"  {way:<28} {summarize(each, '.2f')}")
+        print(f"  {way:<28} {apart.summarize(each, '.2f')}")
     ratio = statistics.median(seconds["curl, sha256sum"]) / statistics.median(seconds["openmedq"])
     print(f"  openmedq is {ratio:.2f} times as fast as curl followed by sha256sum\n", flush=True)
 
@@ -118,34 +118,18 @@ def measure_images(base: str, folder: Path, arguments: argparse.Namespace) -> No
     for number in range(arguments.rounds):
         for way, (name, *setting) in ways.items():
             scratch = folder / f"{way} {number}"
-            found = run_apart(name, base, folder / "published", scratch, *setting)
-            if found["num_files"] != arguments.images:
-                raise SystemExit(f"error: {way}: {found['num_files']} of {arguments.images} images")
-            speeds[way].append(found["num_files"] / found["seconds"])
+            found = apart.run(__file__, name, base, folder / "published", scratch, *setting)
+            if found["num"] != arguments.images:
+                raise SystemExit(f"error: {way}: {found['num']} of {arguments.images} images")
+            speeds[way].append(found["num"] / found["seconds"])
     print(f"{arguments.images} images: images/s, median of {arguments.rounds} rounds, minimum and maximum")
     for way, each in speeds.items():
-        print(f"  {way:<28} {summarize(each, '.0f')}")
+        print(f"  {way:<28} {apart.summarize(each, '.0f')}")
     best = {
         name: max(statistics.median(each) for way, each in speeds.items() if way.startswith(name))
         for name in ("openmedq", "img2dataset")
     }
     print(f"  openmedq is {best['openmedq'] / best['img2dataset']:.2f} times as fast as img2dataset, each at its best")
-
-
-def summarize(values: list[float], style: str) -> str:
-    """Median, minimum and maximum."""
-    return "".join(f"{format(each, style):>8}" for each in (statistics.median(values), min(values), max(values)))
-
-
-def run_apart(*words: object) -> dict[str, float]:
-    """Measure one program in its own process."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent), "NO_ALBUMENTATIONS_UPDATE": "1"}
-    command = [sys.executable, __file__, "--one", *map(str, words)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def fetch(base: str, published: str, scratch: str, connections: str, what: str) -> dict[str, float]:
@@ -155,69 +139,34 @@ def fetch(base: str, published: str, scratch: str, connections: str, what: str) 
     from openmedq.fetch import fetching
     from openmedq.schema import Task
 
-    @dataclass
-    class Images:
-        """The parts of a dataset that `fetch` uses."""
-
-        card: Card
-        further: list[File]
-
-        def more_files(self, raw: Path) -> Iterator[File]:
-            yield from self.further
-
     known = json.loads(Path(published, "files.json").read_text())
     files = [
         File(path=name, url=f"{base}/{name}", sha256=sha256, size_bytes=size_bytes)
         for name, (size_bytes, sha256) in known.items()
         if (name == LARGE) == (what == "large")
     ]
-    card = Card(
-        id="bench",
-        title="Bench",
-        homepage=base,
-        citation="",
-        licence="CC0-1.0",
-        access=Access.OPEN,
-        task=Task.CAPTION,
-        modality="mixed",
-        files=tuple(files) if what == "large" else (),
-        roles={},
-        published_rows={},
-    )
-    dataset = Images(card, [] if what == "large" else files)
+    is_listed = what == "large"
+    texts = {"id": "bench", "title": "Bench", "homepage": base, "citation": "", "licence": "CC0-1.0"}
+    kind = {"access": Access.OPEN, "task": Task.CAPTION, "modality": "mixed", "roles": {}, "published_rows": {}}
+    card = Card(**texts, **kind, files=tuple(files) if is_listed else ())
+    dataset: Any = SimpleNamespace(card=card, more_files=lambda raw: iter(() if is_listed else files))
     Path(scratch).mkdir()
     os.chdir(scratch)
-    start = time.perf_counter()
-    found = fetching.fetch(dataset, Download(), Execution(connections=int(connections)))  # type: ignore[arg-type]
-    return {"seconds": time.perf_counter() - start, "num_files": len(found.files)}
+    execution = Execution(connections=int(connections))
+    found, times = apart.measure(lambda: fetching.fetch(dataset, Download(), execution))
+    return {"num": len(found.files), **times}
 
 
-def run_img2dataset(
+def fetch_with_img2dataset(
     base: str, published: str, scratch: str, processes: str, threads: str, output: str
 ) -> dict[str, float]:
-    """Measure img2dataset, with several shards per process, so that none waits long for another at the end."""
-    import img2dataset
-
-    names = [name for name in json.loads(Path(published, "files.json").read_text()) if name != LARGE]
-    folder = Path(scratch)
-    folder.mkdir()
-    (folder / "urls.txt").write_text("".join(f"{base}/{name}\n" for name in names))
-    img2dataset.download(
-        url_list=str(folder / "urls.txt"),
-        output_folder=str(folder / "output"),
-        processes_count=int(processes),
-        thread_count=int(threads),
-        number_sample_per_shard=-(-len(names) // (4 * int(processes))),
-        output_format=output,
-        resize_mode="no",
-        disable_all_reencoding=True,
-        extract_exif=False,
-        compute_hash="sha256",
-        disallowed_header_directives=[],
+    """Measure img2dataset."""
+    urls = [f"{base}/{name}" for name in json.loads(Path(published, "files.json").read_text()) if name != LARGE]
+    Path(scratch).mkdir()
+    options = {"resize_mode": "no", "disable_all_reencoding": True, "extract_exif": False}
+    return apart.run_img2dataset(
+        urls, Path(scratch), int(processes), thread_count=int(threads), output_format=output, **options
     )
-    shards = [json.loads(path.read_text()) for path in (folder / "output").glob("*_stats.json")]
-    seconds = max(shard["end_time"] for shard in shards) - min(shard["start_time"] for shard in shards)
-    return {"seconds": seconds, "num_files": sum(shard["successes"] for shard in shards)}
 
 
 @contextmanager

@@ -16,13 +16,13 @@ from __future__ import annotations
 import argparse
 import statistics
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import apart
 import numpy as np
 import pyarrow.compute as pc
 import torch
@@ -110,9 +110,8 @@ def measure(ways: dict[str, Callable[[], list[str]]], num_rows: int, num_rounds:
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(num_rounds):
         for name, way in ways.items():
-            start, start_cpu = time.perf_counter(), time.process_time()
-            answers[name] = way()
-            times[name].append((time.perf_counter() - start, time.process_time() - start_cpu))
+            answers[name], found = apart.measure(way)
+            times[name].append((found["seconds"], found["cpu_s"]))
     print(f"{num_rows:,} questions")
     print(f"{'way':<30} {'wall s':>7} {'CPU s':>7} {'rows/s':>7} {'equal to first':>14} {'to above':>9}")
     above = first = answers["openmedq"]

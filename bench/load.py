@@ -23,17 +23,18 @@ import io
 import itertools
 import json
 import multiprocessing
-import os
 import statistics
-import subprocess
-import sys
 import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import apart
+import cv2
+import mix
 import numpy as np
 import PIL.Image
 import torch
@@ -46,8 +47,8 @@ from openmedq.schema import EncodedImage, Provenance, Sample, Task, Turn
 from openmedq.storage.images import encode
 from openmedq.storage.shards import ShardStore
 from openmedq.training.data import EncodedRows, Row
-from openmedq.training.loader import Job, load
-from openmedq.training.order import Order, count_open_groups
+from openmedq.training.loader import load
+from openmedq.training.order import Order
 
 WORKERS, BATCH, SKIPPED = 2, 64, 4
 BICUBIC = PIL.Image.Resampling.BICUBIC
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(WAYS[arguments.one](arguments.folder, arguments.side))))
+        print(json.dumps({"images_per_s": measure(WAYS[arguments.one](arguments.folder, arguments.side))}))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -72,15 +73,12 @@ def main() -> None:
         speeds: dict[str, list[float]] = {way: [] for way in WAYS}
         for _ in range(arguments.rounds):
             for way, each in speeds.items():
-                command = [sys.executable, __file__, name, "--side", str(arguments.side), "--one", way]
-                environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": name}
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-                each.append(json.loads(done.stdout.splitlines()[-1]))
+                found = apart.run(__file__, way, name, "--side", arguments.side, OMP_NUM_THREADS="1", HF_HOME=name)
+                each.append(found["images_per_s"])
     limit = statistics.median(speeds["imdecode"])
-    print(f"{'way':<16} {'images/s':>9} {'minimum':>8} {'maximum':>8} {'of the limit':>13}")
+    print(f"{'way':<16}{'images/s':>9}{'minimum':>9}{'maximum':>9}{'of the limit':>14}")
     for way, each in speeds.items():
-        speed = statistics.median(each)
-        print(f"{way:<16} {speed:>9.0f} {min(each):>8.0f} {max(each):>8.0f} {speed / limit:>13.2f}")
+        print(f"{way:<16}{apart.summarize(each, '.0f')}{statistics.median(each) / limit:>14.2f}")
 
 
 def prepare(published: Path, num_images: int, folder: Path) -> str:
@@ -106,8 +104,8 @@ def prepare(published: Path, num_images: int, folder: Path) -> str:
                 entry.size = len(image.data)
                 tar.addfile(entry, io.BytesIO(image.data))
     features = datasets.Features({"image": datasets.Image()})
-    table = datasets.Dataset.from_dict({"image": [{"bytes": each.data, "path": None} for each in shown]}, features)
-    table.save_to_disk(folder / "datasets")
+    column = [{"bytes": each.data, "path": None} for each in shown]
+    datasets.Dataset.from_dict({"image": column}, features).save_to_disk(folder / "datasets")
     kilobytes = statistics.mean(len(image.data) for image in images) / 1000
     megapixels = statistics.mean(image.width * image.height for image in images) / 1e6
     num_gray = sum(PIL.Image.open(io.BytesIO(image.data)).mode == "L" for image in images)
@@ -142,22 +140,11 @@ def measure(batches: Iterable[int]) -> float:
 
 def read_shards(folder: Path, side_px: int, *, with_text: bool) -> Iterator[int]:
     """The training's own path."""
-    store = ShardStore(folder / "shards" / "bench")
-    rows = [
-        {"source": "bench", "shard": group.shard, "row_group": group.number, "row": row}
-        for group in store.scan(["id"])
-        for row in range(len(group.rows))
-    ]
-    import pyarrow as pa
-
-    index = pa.Table.from_pylist(rows)
-    samples = ShardStore(folder / "shards").take(
-        index, num_groups=count_open_groups(WORKERS), shared=folder / "rows.npy"
-    )
+    index = mix.read_index(folder / "shards")
+    samples = mix.open_rows(folder / "shards", index, WORKERS, folder / "rows.npy")
     dataset = (EncodedRows if with_text else Images)(samples, make_processor(side_px), 196, 512)
-    groups = index["row_group"].to_numpy()
-    order = Order(np.ones(len(rows), np.float32), groups, 0, BATCH)
-    jobs = (Job(update.rows, update.number) for update in order.updates(0, order.count_updates(1, None)))
+    order = Order(np.ones(len(index), np.float32), index["row_group"].to_numpy(), 0, BATCH)
+    jobs = order.updates(0, order.count_updates(1, None))
     for _, encoded in load(dataset, jobs, lambda job: np.full(len(job.rows), np.nan, np.float32), WORKERS):
         yield sum(len(row.pixels) for row in encoded)
 
@@ -209,24 +196,12 @@ def read_pillow(path: Path, side_px: int) -> Tensor:
         return prepare_pil(image, side_px)
 
 
-def read_opencv(path: Path, side_px: int, interpolation: int) -> Tensor:
+def read_opencv(path: Path, side_px: int, *, interpolation: int) -> Tensor:
     """A file through OpenCV."""
-    import cv2
-
     decoded = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     assert decoded is not None, path
     pixels = cv2.resize(decoded, (side_px, side_px), interpolation=interpolation)
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
-
-
-def read_area(path: Path, side_px: int) -> Tensor:
-    """A file through OpenCV, resized without aliasing."""
-    return read_opencv(path, side_px, 3)  # INTER_AREA
-
-
-def read_linear(path: Path, side_px: int) -> Tensor:
-    """A file through OpenCV, resized as fast as possible."""
-    return read_opencv(path, side_px, 1)  # INTER_LINEAR
 
 
 def read_files(folder: Path, side_px: int, read: Callable[[Path, int], Tensor]) -> Iterator[int]:
@@ -275,18 +250,16 @@ def read_limit(folder: Path, side_px: int) -> Iterator[int]:
 
 
 def _decode(number: int) -> None:
-    import cv2
-
     cv2.imdecode(*_encoded[number])
 
 
 WAYS: dict[str, Callable[[Path, int], Iterable[int]]] = {
     "imdecode": read_limit,
-    "openmedq": lambda folder, side_px: read_shards(folder, side_px, with_text=False),
-    "openmedq, text": lambda folder, side_px: read_shards(folder, side_px, with_text=True),
-    "pillow": lambda folder, side_px: read_files(folder, side_px, read_pillow),
-    "opencv area": lambda folder, side_px: read_files(folder, side_px, read_area),
-    "opencv linear": lambda folder, side_px: read_files(folder, side_px, read_linear),
+    "openmedq": partial(read_shards, with_text=False),
+    "openmedq, text": partial(read_shards, with_text=True),
+    "pillow": partial(read_files, read=read_pillow),
+    "opencv area": partial(read_files, read=partial(read_opencv, interpolation=cv2.INTER_AREA)),
+    "opencv linear": partial(read_files, read=partial(read_opencv, interpolation=cv2.INTER_LINEAR)),
     "webdataset": read_webdataset,
     "datasets": read_datasets,
 }

@@ -1,4 +1,4 @@
-"""Rows like the mix's in shards, for `train.py`, `train_gpu.py` and `loader_start.py`.
+"""Rows like the mix's in shards, for `train.py`, `train_gpu.py` and `load.py`.
 
 60 % of the rows are captions, 25 % short questions, both with a JPEG of varied size, 15 % questions with a long text
 and no image. Words and pixels are drawn at random.
@@ -10,11 +10,12 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from random import Random
 
 import numpy as np
 import PIL.Image
 import pyarrow as pa
+from apart import draw_words
 
 from openmedq.config import Normalize
 from openmedq.model import prompt
@@ -29,8 +30,7 @@ NUM_IMAGES = 192  # different ones, shared by the rows
 def make_samples(num_rows: int, num_words: int, caption_words: int, sides_px: tuple[int, int]) -> Iterator[Sample]:
     """Generate rows of the mix, over a vocabulary of `num_words` words."""
     random = np.random.default_rng(0)
-    letters = np.array(list("abcdefghiklmnoprstuvy"))
-    words = np.array(["".join(random.choice(letters, random.integers(2, 9))) for _ in range(num_words)])
+    words = np.array(draw_words(Random(0), num_words))
     images = [_make_image(random, number, sides_px) for number in range(NUM_IMAGES)]
 
     def say(mean: int) -> str:
@@ -57,30 +57,21 @@ def make_samples(num_rows: int, num_words: int, caption_words: int, sides_px: tu
         )
 
 
-def _make_image(random: np.random.Generator, number: int, sides_px: tuple[int, int]) -> EncodedImage:
-    """Draw coarse shapes with fine noise, gray or RGB, as a JPEG."""
+def draw_image(random: np.random.Generator, sides_px: tuple[int, int], num_channels: int) -> PIL.Image.Image:
+    """Draw coarse shapes with fine noise, gray or RGB."""
     width, height = random.integers(*sides_px, 2).tolist()
-    channels = 3 if random.random() < 0.5 else 1
-    coarse = random.integers(0, 256, (12, 12, channels), np.uint8)
-    shapes = np.stack([_enlarge(coarse[..., each], width, height) for each in range(channels)], axis=2)
-    pixels = np.clip(shapes + random.normal(0, 8, (height, width, 1)), 0, 255).astype(np.uint8)
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels.squeeze()).save(buffer, "JPEG", quality=90)
-    encoded = buffer.getvalue()
-    return EncodedImage(
-        image_id=str(number),
-        data=encoded,
-        sha256=hashlib.sha256(encoded).hexdigest(),
-        pixels_sha256="",
-        phash=0,
-        thumbnail=b"",
-        width=width,
-        height=height,
-    )
+    coarse = PIL.Image.fromarray(random.integers(0, 256, (12, 12, num_channels), np.uint8).squeeze())
+    shapes = np.asarray(coarse.resize((width, height), PIL.Image.Resampling.BICUBIC), np.float32)
+    noise = random.normal(0, 8, (height, width, 1) if num_channels > 1 else (height, width))
+    return PIL.Image.fromarray(np.clip(shapes + noise, 0, 255).astype(np.uint8))
 
 
-def _enlarge(channel: np.ndarray[Any, np.dtype[np.uint8]], width: int, height: int) -> np.ndarray[Any, Any]:
-    return np.asarray(PIL.Image.fromarray(channel).resize((width, height), PIL.Image.Resampling.BICUBIC), np.float32)
+def _make_image(random: np.random.Generator, number: int, sides_px: tuple[int, int]) -> EncodedImage:
+    image, buffer = draw_image(random, sides_px, 3 if random.random() < 0.5 else 1), io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    data = buffer.getvalue()
+    hashes = {"sha256": hashlib.sha256(data).hexdigest(), "pixels_sha256": "", "phash": 0, "thumbnail": b""}
+    return EncodedImage(str(number), data=data, width=image.width, height=image.height, **hashes)
 
 
 def write_shards(

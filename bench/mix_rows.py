@@ -5,14 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
+
+import apart
+import rows
 
 STAGES = ("mix", "validate")
 
@@ -22,10 +20,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[100_000])
     parser.add_argument("--json", action="store_true", help="print JSON lines")
-    parser.add_argument("--one", choices=STAGES, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(json.dumps(measure(arguments.one)))
+        what, *rest = arguments.one
+        print(json.dumps(rows.write(int(rest[0])) if what == "write" else measure(what)))
         return
     for num_rows in arguments.rows:
         with tempfile.TemporaryDirectory() as folder:
@@ -39,16 +38,9 @@ def main() -> None:
 
 def measure_all(num_rows: int, folder: Path) -> dict[str, dict[str, float]]:
     """Write the rows below the folder and measure both stages."""
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    write = f"from bench import rows; rows.write({num_rows})"
     (folder / "data").mkdir()
-    subprocess.run([sys.executable, "-c", write], check=True, cwd=folder, env=environment)
-    found = {}
-    for stage in STAGES:
-        command = [sys.executable, str(Path(__file__).resolve()), "--one", stage]
-        done = subprocess.run(command, check=True, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
-        found[stage] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    apart.run(__file__, "write", num_rows, cwd=folder)
+    return {stage: apart.run(__file__, stage, cwd=folder) for stage in STAGES}
 
 
 def measure(stage: str) -> dict[str, float]:
@@ -59,13 +51,7 @@ def measure(stage: str) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Great Expectations imports deprecated modules
         run = importlib.import_module(f"openmedq.curate.{stage}").run
-    start, start_cpu = time.perf_counter(), time.process_time()
-    run(params)
-    return {
-        "seconds": time.perf_counter() - start,
-        "cpu_s": time.process_time() - start_cpu,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
+    return apart.measure(lambda: run(params))[1]
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ Images, half JPEG and a quarter each gray and RGB PNG, larger than the bound:
     normalize       the same number of processes; also hashes, thumbnails, checks, and writes shards
     img2dataset     the same number of processes, from files of this machine; the same bound, format and quality
 
-Each figure is of a process of its own, with imports and the start of the workers excluded; of img2dataset it is the
-time from the start of its first shard to the end of its last, by its own statistics.
+Each figure is of a process of its own, with imports and the start of the workers excluded.
 """
 
 from __future__ import annotations
@@ -21,15 +20,14 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import os
 import random
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import apart
 
 NUM_WORDS = 5_000
 NUM_WORKERS = 2
@@ -66,7 +64,7 @@ def print_table(what: str, ways: dict[str, Callable[..., Run]], raw: Path, bound
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(num_rounds):
         for way in ways:
-            found = measure_apart(way, raw, bound_px)
+            found = apart.run(__file__, way, raw, bound_px)
             rates[way].append(found["num"] / found["seconds"])
     own = statistics.median(rates[f"normalize {'images' if bound_px else 'rows'}"])
     for way, each in rates.items():
@@ -74,32 +72,12 @@ def print_table(what: str, ways: dict[str, Callable[..., Run]], raw: Path, bound
         print(f"{way:<18} {rate:>9,.0f} {what}/s; normalize is {own / rate:.2f} times as fast", flush=True)
 
 
-def measure_apart(way: str, raw: Path, bound_px: int) -> dict[str, float]:
-    """Measure in a process of its own, away from the network."""
-    environment = os.environ | {
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-        "HF_HUB_OFFLINE": "1",
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        "NO_ALBUMENTATIONS_UPDATE": "1",
-    }
-    command = [sys.executable, __file__, "--one", way, str(raw), str(bound_px)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
-
-
 def measure(way: str, raw: Path, scratch: Path, bound_px: int) -> dict[str, float]:
     """Number of rows or images, and seconds, of one way."""
-    run = (TEXT_WAYS | IMAGE_WAYS)[way](raw, scratch, bound_px)
-    start = time.perf_counter()
-    num = run()
-    seconds = time.perf_counter() - start
-    stats = [json.loads(path.read_text()) for path in scratch.glob("output/*_stats.json")]
-    if stats:
-        seconds = max(each["end_time"] for each in stats) - min(each["start_time"] for each in stats)
-    return {"num": num, "seconds": seconds}
+    if way == "img2dataset":
+        return run_img2dataset(raw, scratch, bound_px)
+    num, times = apart.measure((TEXT_WAYS | IMAGE_WAYS)[way](raw, scratch, bound_px))
+    return {"num": num, **times}
 
 
 # Input ----------------------------------------------------------------------------------------------------------------
@@ -111,7 +89,7 @@ def write_rows(raw: Path, num_rows: int) -> None:
     import pyarrow.parquet as pq
 
     chance = random.Random(0)
-    vocabulary = ["".join(chance.choices("abcdefghilmnoprstuvy", k=chance.randint(3, 10))) for _ in range(NUM_WORDS)]
+    vocabulary = apart.draw_words(chance, NUM_WORDS)
 
     def say(low: int, high: int) -> str:
         return " ".join(chance.choices(vocabulary, k=chance.randint(low, high)))
@@ -135,19 +113,13 @@ def write_rows(raw: Path, num_rows: int) -> None:
 
 def write_images(folder: Path, num_images: int) -> None:
     """Write shapes with noise, of varied size."""
+    import mix
     import numpy as np
-    import PIL.Image
 
     folder.mkdir()
-    noise = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     for number in range(num_images):
-        width, height = noise.integers(*SIDES_PX, 2).tolist()
-        channels = 3 if number % 4 < 2 else 1
-        coarse = noise.integers(0, 256, (16, 16, channels), np.uint8).squeeze()
-        shapes = PIL.Image.fromarray(coarse).resize((width, height), PIL.Image.Resampling.BICUBIC)
-        pixels = np.asarray(shapes, np.float32)
-        grain = noise.normal(0, 3, pixels.shape)
-        image = PIL.Image.fromarray(np.clip(pixels + grain, 0, 255).astype(np.uint8))
+        image = mix.draw_image(random, SIDES_PX, 3 if number % 4 < 2 else 1)
         image.save(folder / f"{number:06}.{'png' if number % 2 else 'jpg'}", quality=92)
 
 
@@ -199,12 +171,13 @@ def prepare_generator(raw: Path, scratch: Path, _: int) -> Run:
 # Images ---------------------------------------------------------------------------------------------------------------
 
 
-def encode_bare(path: Path, bound_px: int) -> int:
-    """Decode, resize and encode an image; return the number of bytes."""
+def encode_bare(task: tuple[Path, int]) -> int:
+    """Decode, resize to a bound and encode an image; return the number of bytes."""
     import io
 
     import PIL.Image
 
+    path, bound_px = task
     buffer = io.BytesIO()
     with PIL.Image.open(path) as image:
         image.thumbnail((bound_px, bound_px), PIL.Image.Resampling.LANCZOS)
@@ -215,16 +188,12 @@ def encode_bare(path: Path, bound_px: int) -> int:
     return len(buffer.getvalue())
 
 
-def _encode_bare(task: tuple[Path, int]) -> int:
-    return encode_bare(*task)
-
-
 def prepare_pool(raw: Path, scratch: Path, bound_px: int) -> Run:
     """A pool of processes without anything else."""
     files = sorted((raw / "images").iterdir())
     pool = multiprocessing.get_context("spawn").Pool(NUM_WORKERS)
-    pool.map(_encode_bare, [(files[0], 8)] * 8)  # workers have started and imported
-    return lambda: sum(1 for _ in pool.imap(_encode_bare, [(file, bound_px) for file in files]))
+    pool.map(encode_bare, [(files[0], 8)] * 8)  # workers have started and imported
+    return lambda: sum(1 for _ in pool.imap(encode_bare, [(file, bound_px) for file in files]))
 
 
 def prepare_images(raw: Path, scratch: Path, bound_px: int) -> Run:
@@ -260,37 +229,20 @@ def prepare_images(raw: Path, scratch: Path, bound_px: int) -> Run:
     return run
 
 
-def prepare_img2dataset(raw: Path, scratch: Path, bound_px: int) -> Run:
-    """img2dataset, several shards per process."""
-    import img2dataset
-
-    files = sorted((raw / "images").iterdir())
-    (scratch / "urls.txt").write_text("".join(f"file://{file}\n" for file in files))
-
-    def run() -> int:
-        img2dataset.download(
-            url_list=str(scratch / "urls.txt"),
-            output_folder=str(scratch / "output"),
-            processes_count=NUM_WORKERS,
-            thread_count=16,
-            number_sample_per_shard=-(-len(files) // (4 * NUM_WORKERS)),
-            image_size=bound_px,
-            resize_mode="keep_ratio_largest",
-            resize_only_if_bigger=True,
-            encode_format="jpg",
-            encode_quality=95,
-            output_format="parquet",
-            compute_hash="sha256",
-            disallowed_header_directives=[],
-        )
-        stats = [json.loads(path.read_text()) for path in (scratch / "output").glob("*_stats.json")]
-        return sum(each["successes"] for each in stats)
-
-    return run
+def run_img2dataset(raw: Path, scratch: Path, bound_px: int) -> dict[str, float]:
+    """img2dataset on the files of this machine."""
+    urls = [f"file://{file}" for file in sorted((raw / "images").iterdir())]
+    options: dict[str, Any] = {
+        "image_size": bound_px,
+        "resize_mode": "keep_ratio_largest",
+        "resize_only_if_bigger": True,
+    }
+    options |= {"encode_format": "jpg", "encode_quality": 95, "output_format": "parquet", "thread_count": 16}
+    return apart.run_img2dataset(urls, scratch, NUM_WORKERS, **options)
 
 
 TEXT_WAYS = {"read": prepare_read, "normalize rows": prepare_rows, "from_generator": prepare_generator}
-IMAGE_WAYS = {"bare pool": prepare_pool, "normalize images": prepare_images, "img2dataset": prepare_img2dataset}
+IMAGE_WAYS = {"bare pool": prepare_pool, "normalize images": prepare_images, "img2dataset": run_img2dataset}
 
 if __name__ == "__main__":
     main()

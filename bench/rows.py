@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from random import Random
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from apart import draw_words
 
 from openmedq import paths
 from openmedq.datasets import catalogue, registry
@@ -29,8 +31,7 @@ GROUP_ROWS, SHARD_GROUPS = 1024, 128
 def write(num_rows: int) -> None:
     """Write the inputs of `mix` below the current folder."""
     random = np.random.default_rng(0)
-    letters = np.array(list("abcdefghiklmnoprstuvy"))
-    words = np.array(["".join(random.choice(letters, random.integers(2, 9))) for _ in range(5000)])
+    words = np.array(draw_words(Random(0), 5000))
     texts = [" ".join(random.choice(words, random.integers(20, 81))) for _ in range(NUM_TEXTS)]
     texts += [" ".join(random.choice(words, random.integers(4, 15))) for _ in range(NUM_TEXTS)]
     pool = pa.array(texts)

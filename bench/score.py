@@ -14,13 +14,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
-import subprocess
 import sys
-import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+import apart
 import pyarrow as pa
 
 from openmedq.evaluation.metrics.predictions import prediction_schema, score_predictions
@@ -46,17 +45,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         rows = make_rows(arguments.rows, arguments.distinct, arguments.questions)
-        measured = score_with_nltk(rows) if arguments.one == "nltk" else score(rows, arguments.resamples)
-        peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        print(json.dumps({**measured, "peak_mib": peak_mib}))
+        work = prepare_nltk(rows) if arguments.one == "nltk" else prepare(rows, arguments.resamples)
+        bleu_1, times = apart.measure(work)
+        texts = [row[name] for row in rows for name in ("answer", "reference")]
+        print(json.dumps({"bleu_1": bleu_1, "distinct": len({*texts}) / len(texts), **times}))
         return
     print(f"{'way':<10} {'wall s':>7} {'CPU s':>7} {'MiB':>6} {'distinct texts':>15} {'BLEU-1':>7}")
     for way in ("nltk", "openmedq"):
-        command = [sys.executable, __file__, *sys.argv[1:], "--one", way]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        each = json.loads(done.stdout.splitlines()[-1])
+        each = apart.run(__file__, way, *sys.argv[1:])
         print(
-            f"{way:<10} {each['wall_s']:>7.1f} {each['cpu_s']:>7.1f} {each['peak_mib']:>6} "
+            f"{way:<10} {each['seconds']:>7.1f} {each['cpu_s']:>7.1f} {each['peak_mb']:>6.0f} "
             f"{each['distinct']:>15.1%} {each['bleu_1']:>7.3f}"
         )
 
@@ -103,17 +101,15 @@ def make_rows(num_rows: int, distinct: float, num_questions: int) -> list[dict[s
     return rows
 
 
-def score(rows: list[dict[str, Any]], num_resamples: int) -> dict[str, float]:
+def prepare(rows: list[dict[str, Any]], num_resamples: int) -> Callable[[], float]:
     """All definitions."""
     table = pa.Table.from_pylist(rows, prediction_schema())
     tokenize("Loads the model."), stem("loads NLTK")
-    start, start_cpu = time.perf_counter(), time.process_time()
     options: dict[str, Any] = {"num_resamples": num_resamples, "confidence": 0.95, "seed": 0}
-    scores = score_predictions(table, {"bench": len(rows)}, **options)
-    return _describe(rows, start, start_cpu, scores["all"]["bleu_1"])
+    return lambda: score_predictions(table, {"bench": len(rows)}, **options)["all"]["bleu_1"]
 
 
-def score_with_nltk(rows: list[dict[str, Any]]) -> dict[str, float]:
+def prepare_nltk(rows: list[dict[str, Any]]) -> Callable[[], float]:
     """One definition. The sentences are split by the package `punkt`, because NLTK downloads its own model."""
     import punkt
     from nltk.tokenize import word_tokenize
@@ -123,20 +119,15 @@ def score_with_nltk(rows: list[dict[str, Any]]) -> dict[str, float]:
         sentences = punkt.sent_tokenize(text.lower())
         return [token for sentence in sentences for token in word_tokenize(sentence, preserve_line=True)]
 
+    def score() -> float:
+        given = [split(row["answer"]) for row in rows]
+        wanted = [[split(row["reference"])] for row in rows]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return 100 * float(corpus_bleu(wanted, given, weights=(1, 0, 0, 0)))
+
     split("loads the model.")
-    start, start_cpu = time.perf_counter(), time.process_time()
-    given = [split(row["answer"]) for row in rows]
-    wanted = [[split(row["reference"])] for row in rows]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        value = 100 * float(corpus_bleu(wanted, given, weights=(1, 0, 0, 0)))
-    return _describe(rows, start, start_cpu, value)
-
-
-def _describe(rows: list[dict[str, Any]], start: float, start_cpu: float, value: float) -> dict[str, float]:
-    wall_s, cpu_s = time.perf_counter() - start, time.process_time() - start_cpu
-    texts = [row[name] for row in rows for name in ("answer", "reference")]
-    return {"wall_s": wall_s, "cpu_s": cpu_s, "distinct": len({*texts}) / len(texts), "bleu_1": value}
+    return score
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Timed runs of our trainer and of transformers' `Trainer`, for `train.py`, `train_gpu.py` and `loader_start.py`."""
+"""Timed runs of our trainer and of transformers' `Trainer`, for `train.py` and `train_gpu.py`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,11 @@ from openmedq.training.trainer import Trainer
 
 @dataclass
 class Timed:
-    """What a run measured: updates after the first `skip`."""
+    """What a run measured: the updates after the first `skip`."""
 
+    device: torch.device
+    skip: int
+    last: int
     seconds: float = 0.0
     cpu_s: float = 0.0
     num_samples: int = 0
@@ -43,9 +46,25 @@ class Timed:
     num_slots: int = 0
     num_images: int = 0
     wait_s: float = 0.0
-    memory_gb: float = 0.0
     first_loss: float = float("nan")
     start_s: float = 0.0  # until the first batch was there
+
+    def tick(self, step: int) -> bool:
+        """End an update, counted from 1; return whether it is measured."""
+        if step in (self.skip, self.last):
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)  # with all its work done
+            # After `skip` a point of time, after `last` the time since then.
+            self.seconds = time.perf_counter() - self.seconds
+            self.cpu_s = time.process_time() - self.cpu_s
+        return step > self.skip
+
+    def count(self, mask: Any, num_real: int, num_images: int) -> None:
+        """Count a micro batch of an update that is measured."""
+        self.num_samples += len(mask)
+        self.num_real += num_real
+        self.num_slots += mask.numel()
+        self.num_images += num_images
 
     @property
     def samples_per_s(self) -> float:
@@ -56,30 +75,6 @@ class Timed:
     def padding(self) -> float:
         """Share of the token slots."""
         return 1 - self.num_real / self.num_slots
-
-
-@dataclass
-class Clock:
-    """Marks the end of update `skip` and of the last one, with all work of the device done."""
-
-    device: torch.device
-    skip: int
-    last: int
-    times: dict[int, tuple[float, float]] = field(default_factory=dict)  # step: elapsed, and CPU of this process
-
-    def tick(self, step: int) -> bool:
-        """Count an update, from 1; return whether it is measured."""
-        if step in (self.skip, self.last):
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            self.times[step] = (time.perf_counter(), time.process_time())
-        return step > self.skip
-
-    def read(self, timed: Timed) -> None:
-        """Set the duration of the measured updates."""
-        timed.seconds, timed.cpu_s = (
-            end - start for start, end in zip(self.times[self.skip], self.times[self.last], strict=True)
-        )
 
 
 # Our trainer ----------------------------------------------------------------------------------------------------------
@@ -97,32 +92,26 @@ class _NoCheckpoints(Checkpoints):
 
 @dataclass
 class _TimedTrainer(Trainer):
-    clock: Any = None
     timed: Any = None
 
     def _update(self, number: int, epoch: int, micros: Any) -> Any:
         if not number:
             self.timed.start_s = time.perf_counter() - self.timed.start_s
         pending = super()._update(number, epoch, micros)
-        if self.clock.tick(number + 1):
+        if self.timed.tick(number + 1):
             for micro in micros:
-                self.timed.num_samples += len(micro.rows)
-                self.timed.num_real += int(micro.batch.mask.sum())
-                self.timed.num_slots += micro.batch.mask.numel()
-                self.timed.num_images += len(micro.batch.pixels)
+                self.timed.count(micro.batch.mask, int(micro.batch.mask.sum()), len(micro.batch.pixels))
         return pending
 
 
 @dataclass
 class _Log(NoLog):
     timed: Timed
-    skip: int
 
     def __call__(self, metrics: Any, step: int | None) -> None:
-        """Keep memory and waits."""
-        if step is not None and step > self.skip:
+        """Add up the waits."""
+        if step is not None and step > self.timed.skip:
             self.timed.wait_s += metrics.get("data_wait_s", 0.0)
-            self.timed.memory_gb = max(self.timed.memory_gb, metrics.get("memory_gb", 0.0))
 
 
 def run_ours(
@@ -141,7 +130,7 @@ def run_ours(
     settings = settings.model_copy(update={"max_steps": num_updates})
     own = devices.start(settings, device.type)
     speed.prepare(model, settings, device)
-    timed = Timed()
+    timed = Timed(device, skip, num_updates)
     trainer = _TimedTrainer(
         learner=Learner(model, settings),
         dataset=samples if isinstance(samples, EncodedRows) else encode_rows(samples, processor, settings),
@@ -151,16 +140,14 @@ def run_ours(
         source_names=[SOURCE],
         settings=settings,
         devices=own,
-        log=_Log(timed, skip),
+        log=_Log(timed),
         checkpoints=_NoCheckpoints({}, own, Path()),
         num_workers=num_workers,
         pad_id=processor.tokenizer.pad_token_id,
-        clock=Clock(device, skip, num_updates),
         timed=timed,
     )
     timed.start_s = time.perf_counter()
     history = trainer.train()
-    trainer.clock.read(timed)
     timed.first_loss = history.losses[0]
     return timed
 
@@ -201,28 +188,22 @@ class StockRows(torch.utils.data.Dataset[dict[str, Any]]):
 
 
 class _Timer(TrainerCallback):
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.is_measured = clock, False
+    def __init__(self, timed: Timed) -> None:
+        self._timed = timed
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark an update."""
-        self.clock.tick(state.global_step)
-        self.is_measured = state.global_step >= self.clock.skip
+        self._timed.tick(state.global_step)
 
 
 class _TimedStock(transformers.Trainer):
-    timer: _Timer
     timed: Timed
 
     def compute_loss(self, model: Any, inputs: Any, *rest: Any, **options: Any) -> Any:
         """Count the tokens."""
-        if self.timer.is_measured:
-            mask = inputs["attention_mask"]
-            self.timed.num_samples += len(mask)
-            self.timed.num_real += inputs.pop("num_real")
-            self.timed.num_slots += mask.numel()
-            self.timed.num_images += len(inputs.get("pixel_values", ()))
-        inputs.pop("num_real", None)
+        num_real = inputs.pop("num_real")
+        if self.state.global_step >= self.timed.skip:
+            self.timed.count(inputs["attention_mask"], num_real, len(inputs.get("pixel_values", ())))
         return super().compute_loss(model, inputs, *rest, **options)
 
 
@@ -237,11 +218,10 @@ def run_stock(
     num_updates: int,
     skip: int,
     sampling: str = "sequential",
-    num_workers: int = 0,
 ) -> Timed:
     """Train with transformers' `Trainer`: same optimizer and schedule, each micro batch padded to its longest row."""
     torch.use_deterministic_algorithms(False)
-    timed, timer = Timed(), _Timer(Clock(device, skip, num_updates))
+    timed = Timed(device, skip, num_updates)
     micro = int(settings.micro_batch_size)
 
     def collate_stock(picked: list[dict[str, Any]]) -> dict[str, Any]:
@@ -274,7 +254,6 @@ def run_stock(
             bf16=settings.precision == "bf16",
             use_cpu=device.type == "cpu",
             train_sampling_strategy=sampling,
-            dataloader_num_workers=num_workers,
             logging_strategy="steps",
             logging_steps=num_updates,
             logging_first_step=True,
@@ -287,11 +266,10 @@ def run_stock(
         train_dataset=rows,
         data_collator=collate_stock,
         optimizers=(adam, schedule),
-        callbacks=[timer],
+        callbacks=[_Timer(timed)],
     )
     trainer.remove_callback(transformers.PrinterCallback)
-    trainer.timer, trainer.timed = timer, timed
+    trainer.timed = timed
     trainer.train()
-    timer.clock.read(timed)
     timed.first_loss = next(entry["loss"] for entry in trainer.state.log_history if "loss" in entry)
     return timed

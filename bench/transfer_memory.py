@@ -8,6 +8,7 @@ that of all processes of the stage together: PSS counts shared pages once, RSS o
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 import os
 import shutil
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-import cv2
+import mix
 import numpy as np
 import psutil
 import pyarrow as pa
@@ -98,9 +99,9 @@ def _generate(num_rows: int, side_px: int, classes: tuple[str, ...]) -> Iterator
     rng = np.random.default_rng(0)
     images = []
     for _ in range(min(NUM_IMAGES, num_rows)):
-        coarse = rng.integers(0, 255, (16, 16), np.uint8)
-        pixels = cv2.resize(coarse, (side_px, side_px), interpolation=cv2.INTER_CUBIC)
-        images.append(encode(cv2.imencode(".jpg", pixels)[1].tobytes(), Normalize()))
+        buffer = io.BytesIO()
+        mix.draw_image(rng, (side_px, side_px + 1), 1).save(buffer, "JPEG")
+        images.append(encode(buffer.getvalue(), Normalize()))
     for number, image in zip(range(num_rows), itertools.cycle(images)):
         patient = number * NUM_PATIENTS // NUM_ROWS
         yield Sample(

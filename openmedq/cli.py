@@ -14,11 +14,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from openmedq import commands
-from openmedq.errors import TRY_AGAIN, OpenMedQError, TemporaryError
+from openmedq.errors import TRY_AGAIN, OpenMedQError, TemporaryError, shorten
 from openmedq.extras import describe_missing
 from openmedq.stages import STAGES
-
-MAX_REASON_CHARS = 200  # of a library's error message
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if not is_disk_full(error):
             raise
-        return _fail(f"no disk space left ({str(error)[:MAX_REASON_CHARS]}); free some and run the command again")
+        return _fail(f"no disk space left ({shorten(error)}); free some and run the command again")
     except KeyboardInterrupt:
         return _fail("interrupted; no incomplete output was written; run the command again")
 

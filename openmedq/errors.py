@@ -7,6 +7,11 @@ trace means a bug.
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the failure may be temporary; the flows run such a stage again
 
 
+def shorten(error: Exception, max_chars: int = 200) -> str:
+    """Return a library's message on one line, cut: some are pages long."""
+    return " ".join(str(error).split())[:max_chars]
+
+
 class OpenMedQError(Exception):
     """Base of all errors below: `str()` of it is one complete line."""
 

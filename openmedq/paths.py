@@ -25,7 +25,7 @@ EVALUATION = Path("data/evaluation")  # predictions.parquet, controls.parquet, m
 TRANSFER = Path("data/transfer")  # <encoder>/predictions.parquet, metrics.json
 REPORT = Path("data/report")  # index.html, report.md with figures/, model_card.md
 TIMINGS = Path("data/timings")  # <node>.jsonl: wall time of the stages on a device; no DVC output
-CHECKPOINTS = Path("data/checkpoints")  # <name>/: of unfinished trainings; no DVC output, which DVC would remove
+CHECKPOINTS = Path("data/checkpoints")  # <training>/<name>/: of unfinished ones; no DVC output, which DVC would remove
 PARTS = Path("data/parts")  # pretrained parts of the profile `small`
 
 PARTIAL = Path("data/.partial")  # unfinished outputs and their locks; never read

@@ -6,11 +6,11 @@ from openmedq.storage.progress import Answers
 
 
 class Recorded:
-    """The last value of each metric, the steps in order, the tables and the answers."""
+    """The last value of each metric, all values by step, the tables and the answers."""
 
     def __init__(self) -> None:
         self.metrics: dict[str, float] = {}
-        self.steps: list[int | None] = []
+        self.steps: list[tuple[int | None, dict[str, float]]] = []
         self.checkpoints: list[str] = []
         self.tables: dict[str, list[dict[str, object]]] = {}
         self.answered: Answers | None = None
@@ -18,7 +18,11 @@ class Recorded:
 
     def __call__(self, metrics: Mapping[str, float], step: int | None) -> None:
         self.metrics.update(metrics)
-        self.steps.append(step)
+        self.steps.append((step, dict(metrics)))
+
+    def read(self, name: str) -> list[float]:
+        """All values of a metric, in order."""
+        return [metrics[name] for _, metrics in self.steps if name in metrics]
 
     def checkpoint(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
         self.checkpoints.append(name)

@@ -91,11 +91,6 @@ def test_torchrun_has_the_options() -> None:
     assert (parsed.module, parsed.training_script, parsed.training_script_args) == (True, "openmedq", ["train"])
 
 
-def test_the_script_has_no_syntax_error() -> None:
-    done = subprocess.run(["bash", "-n", SCRIPT], capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 @pytest.mark.parametrize(
     ("status", "then"),
     [(0, ["dvc commit --force train"]), (1, []), (143, ["scontrol requeue 7"])],

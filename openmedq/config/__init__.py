@@ -31,40 +31,6 @@ from openmedq.config.learning import (
 from openmedq.config.local import Columns, Local, LocalName
 from openmedq.errors import ParamsError
 
-__all__ = [
-    "OURS",
-    "SCRATCH",
-    "Columns",
-    "Deduplicate",
-    "Download",
-    "Encoder",
-    "Evaluate",
-    "Execution",
-    "Language",
-    "LanguageCode",
-    "Licences",
-    "Local",
-    "LocalName",
-    "Lora",
-    "Miniature",
-    "Mix",
-    "Normalize",
-    "Params",
-    "Policy",
-    "Report",
-    "Section",
-    "Train",
-    "Transfer",
-    "Validate",
-    "Vision",
-    "load",
-    "load_local",
-    "parse",
-    "profile",
-    "read_yaml",
-]
-
-
 _log = logging.getLogger(__name__)
 
 

@@ -107,7 +107,7 @@ def fine_tune(
         for rows, pixels in islice(batches, plan.num_updates):
             loss = measure(rows, pixels)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
             total += loss.detach()

@@ -14,8 +14,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +23,7 @@ from peft import PeftModel, get_peft_model_state_dict
 from torch import Tensor
 from transformers import AutoModelForImageTextToText, LlavaProcessor
 
-from openmedq.errors import ModelError
+from openmedq.errors import ModelError, shorten
 from openmedq.model import lora
 
 NUM_WORDS = 16  # of the sample that is run through a loaded adapter
@@ -90,9 +89,12 @@ def check_adapter(model: PeftModel, processor: LlavaProcessor, folder: Path, exp
     """
     tensors = [*model.parameters(), *model.buffers()]
     plain = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors}).unload()  # shares the tensors
-    with _loading("the saved adapter"), warnings.catch_warnings():  # of missing tensors, which are found below
-        warnings.simplefilter("ignore")
-        loaded = PeftModel.from_pretrained(plain, folder).eval()
+    try:
+        with warnings.catch_warnings():  # of missing tensors, which are found below
+            warnings.simplefilter("ignore")
+            loaded = PeftModel.from_pretrained(plain, folder).eval()
+    except Exception as error:  # of many types
+        raise ModelError(f"the saved adapter can't be loaded, so it was not kept: {shorten(error)}") from error
     found = get_peft_model_state_dict(loaded, save_embedding_layers=False)
     if found.keys() != expected.keys():
         raise ModelError(f"the loaded adapter has other tensors, such as {min(found.keys() ^ expected.keys())}")
@@ -114,16 +116,6 @@ def check_adapter(model: PeftModel, processor: LlavaProcessor, folder: Path, exp
             "train more updates, or raise train.lr"
         )
     return num_active
-
-
-@contextmanager
-def _loading(what: str) -> Iterator[None]:
-    """Turn the errors of a library that loads a saved file, which have many types, into a ModelError."""
-    try:
-        yield
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{what} can't be loaded, so it was not kept: {reason}") from error
 
 
 def _make_inputs(model: PeftModel, processor: LlavaProcessor) -> dict[str, Tensor]:

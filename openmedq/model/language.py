@@ -34,7 +34,7 @@ from transformers import (
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from openmedq.config import Language
-from openmedq.errors import ModelError
+from openmedq.errors import ModelError, shorten
 from openmedq.model.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
 
 BOS, EOS, PAD, UNK = "<s>", "</s>", "<pad>", "<unk>"
@@ -133,7 +133,7 @@ def _load(
     except ModelError:
         raise
     except Exception as error:  # missing folder, no network, damaged files: many exception types
-        reason = " ".join(str(error).split())[:200]
+        reason = shorten(error)
         if "tiktoken" in reason and find_spec("sentencepiece") is None:
             reason = "its tokenizer.model requires the package `sentencepiece`; run `pip install sentencepiece`"
         raise ModelError(f"train.language.weights: {weights}: can't be loaded: {reason}") from error

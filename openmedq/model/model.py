@@ -24,7 +24,7 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 from transformers.utils import logging as transformers_logging
 
 from openmedq.config import Train, Vision
-from openmedq.errors import ModelError
+from openmedq.errors import ModelError, shorten
 from openmedq.model import checks, digests, encoders, language, lora, projector
 from openmedq.model.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
 from openmedq.model.saving import count_bytes as count_bytes
@@ -51,9 +51,7 @@ def build(
     model = assemble(vision, llama, tokenizer, settings.vision)
     projector.fit_norm(model.model.multi_modal_projector, vision, llama.get_input_embeddings().weight, settings.vision)
     adapted = lora.adapt(model, settings.lora, settings.language)
-    for part in find_trained(model, settings):
-        part.requires_grad_(True)
-    freeze_unused(model.model.vision_tower)
+    unfreeze(model, settings)
     encoder = [] if settings.vision.is_trained else [model.model.vision_tower]
     for part in (model.model.language_model, model.lm_head, *encoder):
         for parameter in part.parameters():
@@ -89,22 +87,20 @@ def assemble(
     return model
 
 
-def find_trained(model: LlavaForConditionalGeneration, settings: Train) -> list[torch.nn.Module]:
-    """Return the modules that are trained fully, in addition to the adapters."""
-    parts: list[torch.nn.Module] = [model.model.multi_modal_projector.linear_1]
-    if settings.vision.is_trained:
-        parts.append(model.model.vision_tower)
+def unfreeze(model: LlavaForConditionalGeneration, settings: Train) -> None:
+    """Set `requires_grad` of the modules that are trained fully, in addition to the adapters.
+
+    The encoder's last normalization and pooler stay frozen: LLaVA uses the tokens before them, so they get no gradient.
+    """
+    vision = model.model.vision_tower
+    model.model.multi_modal_projector.linear_1.requires_grad_(True)
     if settings.language.weights is None:
-        parts += [model.model.language_model.embed_tokens, model.lm_head]
-    return parts
-
-
-def freeze_unused(vision: PreTrainedModel) -> None:
-    """Freeze the last normalization and the pooler: LLaVA uses the tokens before them, so they get no gradient."""
+        model.model.language_model.embed_tokens.requires_grad_(True)
+        model.lm_head.requires_grad_(True)
+    vision.requires_grad_(settings.vision.is_trained)
     for name in ("layernorm", "post_layernorm", "pooler"):
         for parent in (vision, getattr(vision, "vision_model", None)):
-            part = getattr(parent, name, None)
-            if isinstance(part, torch.nn.Module):
+            if isinstance(part := getattr(parent, name, None), torch.nn.Module):
                 part.requires_grad_(False)
 
 
@@ -141,8 +137,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> tuple[LlavaForCond
         model = AutoModelForImageTextToText.from_pretrained(folder, local_files_only=True, device_map=device)
         processor = AutoProcessor.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # missing folder, truncated files: many exception types
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"{folder}: the model can't be loaded: {reason}") from error
+        raise ModelError(f"{folder}: the model can't be loaded: {shorten(error)}") from error
     return cast(LlavaForConditionalGeneration, model.eval()), processor
 
 

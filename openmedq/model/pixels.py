@@ -58,10 +58,10 @@ def decode(image: Image, side_px: int, resample: int) -> Tensor:
     Raises:
         ModelError: the image has neither bytes nor a path, or can't be decoded.
     """
-    if image.data is None and image.path is None:
-        raise ModelError(f"{image.image_id}: the sample was read without its images")
     try:
-        data = image.data if image.data is not None else image.path.read_bytes()  # type: ignore[union-attr]
+        data = image.path.read_bytes() if image.data is None and image.path is not None else image.data
+        if data is None:
+            raise ModelError(f"{image.image_id}: the sample was read without its images")
         with PIL.Image.open(io.BytesIO(data)) as header:
             reduction = _find_reduction(header, side_px)
             pixels = _decode_plain(data, header, reduction)

@@ -79,9 +79,7 @@ def build(settings: Train) -> PeftModel:
         llama = LlamaForCausalLM(config)
         model = models.assemble(vision, llama, cast(PreTrainedTokenizerBase, tokenizer), settings.vision)
         adapted = lora.adapt(model, settings.lora)
-    for part in models.find_trained(model, settings):
-        part.requires_grad_(True)
-    models.freeze_unused(vision)
+    models.unfreeze(model, settings)
     return adapted
 
 

@@ -9,7 +9,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from openmedq import paths
 from openmedq.config import Language
-from openmedq.errors import ModelError
+from openmedq.errors import ModelError, shorten
 from openmedq.model import language, provenance
 
 
@@ -28,8 +28,9 @@ def find(settings: Language, *, is_offline: bool = False) -> PreTrainedTokenizer
     except ModelError:
         raise
     except Exception as error:  # missing folder, no network, damaged files: many exception types
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"train.language.weights: {settings.weights}: no tokenizer can be loaded: {reason}") from error
+        raise ModelError(
+            f"train.language.weights: {settings.weights}: no tokenizer can be loaded: {shorten(error)}"
+        ) from error
 
 
 def _is_base_of_model(settings: Language) -> bool:

@@ -14,14 +14,13 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from openmedq.errors import ModelError
+from openmedq.errors import ModelError, shorten
 from openmedq.model import digests
 
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save the tensors
 DATASETS = "datasets/"  # prefix of a repository of Hugging Face that is a dataset
 
-MAX_REASON_CHARS = 200
 _FOREIGN = re.compile(r"Unsupported (?:global|class|operand)[^:]*: (?:GLOBAL )?(\S+)")
 
 
@@ -49,7 +48,7 @@ def find(weights: str, revision: str | None, names: Sequence[str], where: str) -
         try:
             return _download(weights, name, revision)
         except Exception as error:  # no network, no such repository or file, no disk
-            reasons.append(_shorten(error))
+            reasons.append(shorten(error))
     raise ModelError(f"{where}: {weights}: not a folder, and the download failed: {reasons[0]}")
 
 
@@ -74,7 +73,7 @@ def read(path: Path) -> dict[str, Tensor]:
             f"{path}: {what}; only tensors and plain values are read: save its state dict alone"
         ) from error
     except Exception as error:  # torch, zip, pickle and safetensors have their own types
-        raise ModelError(f"{path}: not a checkpoint, or truncated, get it again: {_shorten(error)}") from error
+        raise ModelError(f"{path}: not a checkpoint, or truncated, get it again: {shorten(error)}") from error
     while isinstance(tree, dict) and (wrapper := next((k for k in WRAPPERS if isinstance(tree.get(k), dict)), None)):
         tree = tree[wrapper]
     tensors = (
@@ -100,7 +99,7 @@ def read_config(weights: str, revision: str | None, name: str) -> dict[str, Any]
     except FileNotFoundError:
         return {}
     except ValueError as error:
-        raise ModelError(f"{file}: not JSON: {_shorten(error)}; get it again") from error
+        raise ModelError(f"{file}: not JSON: {shorten(error)}; get it again") from error
     return tree if isinstance(tree, dict) else {}
 
 
@@ -109,7 +108,3 @@ def _download(weights: str, name: str, revision: str | None) -> Path:
 
     kind = "dataset" if weights.startswith(DATASETS) else "model"
     return Path(hf_hub_download(weights.removeprefix(DATASETS), name, revision=revision, repo_type=kind))
-
-
-def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:MAX_REASON_CHARS]

@@ -39,15 +39,14 @@ def record_checkpoint(
         if not Path(model.tags["path"]).exists():  # the training keeps the last ones only
             client.set_logged_model_tags(model.model_id, {"is_kept": "false"})
     path = paths.CHECKPOINTS / name
-    title = "".join("-" if letter in "/:.%\"'" else letter for letter in name)  # MLflow allows no other
-    found = _find(client, experiment_id, run_id, f"name = '{title}'")
+    found = _find(client, experiment_id, run_id, f"name = '{path.name}'")
     tags = {"path": path.as_posix(), "is_kept": str(path.exists()).lower()}
     if found:  # an earlier attempt, or the training was resumed from an earlier checkpoint
         model = found[0]
         client.set_logged_model_tags(model.model_id, tags)
     else:
         model = client.create_logged_model(
-            experiment_id, title, run_id, tags, params={"step": str(step)}, model_type="checkpoint"
+            experiment_id, path.name, run_id, tags, params={"step": str(step)}, model_type="checkpoint"
         )
     values = [Metric(key, value, time_ms, step, model.model_id) for key, value in metrics.items()]
     client.log_batch(run_id, metrics=values)

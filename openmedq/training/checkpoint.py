@@ -1,12 +1,14 @@
-"""Checkpoints of a training, in data/checkpoints: the last two, and the weights of the lowest validation loss.
+"""Checkpoints of a training, in a folder of data/checkpoints: the last two, and the best by validation loss.
 
-    update-00000200/state.safetensors   what trains and its AdamW moments, under their names; the losses
-    update-00000200/state.json          fingerprint, step, counts, sha256 of the tensors
-    best/                               the same, without the moments
+    5feceb66/update-00000200/state.safetensors   what trains and its AdamW moments, under their names; the losses
+    5feceb66/update-00000200/state.json          fingerprint, step, counts, sha256 of the tensors
+    5feceb66/best/                               the same, without the moments
 
-The folder is no DVC output, because DVC removes a stage's outputs before it runs the stage. Random numbers need no
-state: every update seeds them. A training with another fingerprint (data, settings, initial weights) starts anew; its
-first checkpoint replaces those of the other training. Other code, versions or devices resume, with a warning.
+The folder's name is a digest of data, settings and initial weights. If one of them changes, the training starts anew in
+a folder of its own. The old folder stays: the old training resumes when the change is undone. Other code, versions or
+devices resume, with a warning. Random numbers need no state: every update seeds them.
+
+No folder is a DVC output, because DVC removes a stage's outputs before it runs the stage.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ BEST = "best"
 NEW = "new"  # a checkpoint before it has its name: one name, so that there is one lock file
 SCHEMA = 1  # of the files
 
-Fingerprint = Mapping[str, str]  # part: digest; parts of `SOFT` may differ
-SOFT = frozenset(("code", "versions", "devices"))
+Fingerprint = Mapping[str, str]  # part: digest
+SOFT = frozenset(("code", "versions", "devices"))  # these resume with a warning
 
 
 @dataclass
@@ -51,59 +53,54 @@ class Checkpoints:
 
     fingerprint: Fingerprint
     devices: Devices
-    folder: Path = field(default=paths.CHECKPOINTS)
+    root: Path = paths.CHECKPOINTS
     _names: deque[str] = field(default_factory=lambda: deque(maxlen=NUM_KEPT))  # of this training's checkpoints
 
     def save(self, trained: Trained, optimizer: torch.optim.Optimizer, history: History) -> str:
-        """Write a checkpoint whole or not at all; return its name. Only the last two are kept; DiskFullError."""
+        """Write a checkpoint whole or not at all; return its path below `root`. Only the last two are kept.
+
+        Raises:
+            DiskFullError: the disk is full; the checkpoints before are kept.
+        """
         name = f"update-{history.num_steps:08}"
         self._save(NEW, trained, optimizer, history)
         if self.devices.is_main:
-            remove(self.folder / name)  # damaged, or of another training
+            remove(self.folder / name)  # a damaged one
             (self.folder / NEW).replace(self.folder / name)
             self._names.append(name)
             for old in self._list():
                 if old.name not in self._names:
                     remove(old)
         self.devices.wait()
-        return name
+        return f"{self.folder.name}/{name}"
 
-    def save_best(self, trained: Trained, history: History) -> None:
-        """Write the weights of the lowest validation loss; DiskFullError."""
+    def save_best(self, trained: Trained, history: History) -> str:
+        """Write the weights of the lowest validation loss, as `save` does."""
         self._save(BEST, trained, None, history)
         self.devices.wait()
+        return f"{self.folder.name}/{BEST}"
 
     def resume(self, trained: Trained, optimizer: torch.optim.Optimizer) -> History:
-        """Load the newest checkpoint that is whole and fits; return its history, or a new one."""
-        skipped = []
+        """Load the newest checkpoint of this training that is whole; return its history, or a new one."""
         for folder in reversed(self._list()):
             if (state := _read_state(folder)) is None:
-                skipped.append(f"{folder}: the checkpoint is damaged")
-                continue
-            differing = self._compare(state)
-            if hard := [part for part in differing if part not in SOFT]:
-                skipped.append(f"{folder}: of a training with other {', '.join(hard)}")
+                _log.warning(f"{folder}: the checkpoint is damaged, and is not used")
                 continue
             history = _load(folder, state, trained, optimizer)
             self._names.append(folder.name)
-            for line in skipped:
-                self._log(logging.WARNING, f"{line}; the one before is used")
-            if differing:
+            if differing := self._compare(state):
                 also = "results can differ by rounding or more"
-                self._log(logging.WARNING, f"{folder}: saved with other {', '.join(differing)}; {also}")
-            self._log(logging.INFO, f"{folder}: resuming after update {history.num_steps}")
+                _log.warning(f"{folder}: saved with other {', '.join(differing)}; {also}")
+            _log.info(f"{folder}: resuming after update {history.num_steps}")
             return history
-        if skipped:
-            self._log(
-                logging.WARNING, f"{skipped[0]}; training starts anew, and its first checkpoint replaces the old ones"
-            )
+        self._name_other()
         return History()
 
     def load_best(self, trained: Trained, step: int) -> None:
         """Load the weights of the lowest validation loss; StaleError if they are damaged or of another update."""
         folder = self.folder / BEST
         state = _read_state(folder)
-        if state is None or state["step"] != step or not SOFT.issuperset(self._compare(state)):
+        if state is None or state["step"] != step:
             raise StaleError(
                 f"{folder}: damaged, or not the weights after update {step}, which have the lowest validation loss; "
                 f"set train.select: last to keep the last weights, or remove {self.folder} to train anew"
@@ -111,20 +108,35 @@ class Checkpoints:
         _load(folder, state, trained, None)
 
     def clear(self) -> None:
-        """Remove all checkpoints, at the end of the training."""
+        """Remove all checkpoints of this training, at its end."""
         if self.devices.is_main:
             for folder in (*self._list(), self.folder / BEST, self.folder / NEW):
                 remove(folder)
-            with suppress(OSError):  # a user's file is in it, or it does not exist
-                self.folder.rmdir()
+            for folder in (self.folder, self.root):
+                with suppress(OSError):  # a user's file or another training is in it, or it does not exist
+                    folder.rmdir()
         self.devices.wait()
+
+    @property
+    def folder(self) -> Path:
+        """The folder of this training."""
+        parts = sorted(each for each in self.fingerprint.items() if each[0] not in SOFT)
+        return self.root / hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:8]
+
+    def _name_other(self) -> None:
+        """Log where the newest checkpoint of another training is."""
+        others = self.root.glob("*/update-*/state.json")
+        for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True):
+            if state := _read_state(path.parent):
+                parts = ", ".join(part for part in self._compare(state) if part not in SOFT)
+                _log.warning(
+                    f"{path.parent}: of a training with other {parts}; training starts anew, and the old checkpoints "
+                    f"are kept; undo the change to resume from them, or remove {path.parents[1]}",
+                )
+                return
 
     def _list(self) -> list[Path]:
         return sorted(self.folder.glob("update-*"))
-
-    def _log(self, level: int, line: str) -> None:
-        if self.devices.is_main:
-            _log.log(level, line)
 
     def _compare(self, state: Mapping[str, Any]) -> list[str]:
         """Return the parts of the fingerprint that differ."""

@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from openmedq.config import Train
@@ -60,9 +61,9 @@ class Devices:
         """Return what `make` returns in the main process, in all processes; it must be picklable."""
         if self.host is None:
             return make()
-        shared = [make() if self.is_main else None]
+        shared: list[Any] = [make() if self.is_main else None]
         dist.broadcast_object_list(shared, group=self.host)
-        return shared[0]  # type: ignore[return-value]
+        return cast(T, shared[0])
 
     def collect(self, value: T) -> list[T]:
         """Return the values of all processes, by rank; they must be picklable."""
@@ -101,7 +102,7 @@ class Devices:
         modules = list(learner.modules()) if self.is_sharded else []
         for each in modules:
             for name, parameter in list(each.named_parameters(recurse=False)):
-                whole = parameter.full_tensor()  # type: ignore[attr-defined]
+                whole = cast(DTensor, parameter).full_tensor()
                 if self.is_main:
                     setattr(each, name, nn.Parameter(whole.cpu(), parameter.requires_grad))
             if isinstance(each, FSDPModule):
@@ -115,14 +116,14 @@ class Devices:
         ids = [self.device.index] if self.device.type == "cuda" else None
         # Buffers are constants. Sending them in each forward pass would hang where processes run different numbers.
         buffers = [name for name, _ in module.named_buffers()]
-        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, buffers)  # type: ignore[no-untyped-call]
+        DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(module, buffers)
         return DistributedDataParallel(module, ids, gradient_as_bucket_view=True)
 
     def accumulate(self, module: nn.Module, is_last: bool) -> AbstractContextManager[Any]:
         """Average the gradients in the last micro batch of an update only."""
-        if self.is_sharded:
-            module.set_requires_gradient_sync(is_last)  # type: ignore[operator]  # added by fully_shard
-        return module.no_sync() if self.num > 1 and not self.is_sharded and not is_last else nullcontext()  # type: ignore[operator]
+        if isinstance(module, FSDPModule):
+            module.set_requires_gradient_sync(is_last)
+        return module.no_sync() if isinstance(module, DistributedDataParallel) and not is_last else nullcontext()
 
     def _reduce_on_hosts(self, values: Sequence[float], operation: Any) -> list[float]:
         if self.host is None:

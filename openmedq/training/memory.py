@@ -94,7 +94,7 @@ def _measure(learner: nn.Module, settings: Train, batch: Batch, device: torch.de
     before = torch.cuda.memory_reserved(device)
     try:
         losses = learner(batch.to(device))
-        objectives.combine(losses, settings, len(batch.learned), len(batch.pixels)).backward()  # type: ignore[no-untyped-call]
+        objectives.combine(losses, settings, len(batch.learned), len(batch.pixels)).backward()
         return torch.cuda.max_memory_reserved(device) - before
     except torch.OutOfMemoryError:
         return inf

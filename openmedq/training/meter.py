@@ -1,16 +1,19 @@
-"""Speed of a training: what is shown on the terminal and logged beside the losses. No output depends on it."""
+"""Speed of a training: what is shown on the terminal and logged beside the losses. No output depends on it.
+
+The time of an update is from the end of the one before to its own end, with the wait for its data, and without the
+validations and checkpoints in between.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 import psutil
 import torch
 
-from openmedq.storage.progress import progress
+from openmedq.training.loader import Job
 
 SOURCE_UPDATES = 20  # updates between the losses by source
 GIB = 2**30
@@ -24,58 +27,53 @@ class _Counts(NamedTuple):
     num_rows: float
     num_real: float  # tokens without padding
     num_slots: float  # tokens with padding
-    seconds: float  # since the update before was queued
-    waited_s: float  # of these, for data
+    waited_s: float  # for data
 
 
 class Meter:
-    """Counts samples, tokens and waits; its context shows a progress bar."""
+    """Counts samples, tokens and waits; `advance` shows them with the progress."""
 
-    def __init__(self, num_updates: int, num_done: int, device: torch.device) -> None:
-        self._num_updates, self._num_done, self._device = num_updates, num_done, device
+    def __init__(self, num_updates: int, device: torch.device, advance: Callable[..., None]) -> None:
+        self._num_updates, self._device, self._advance = num_updates, device, advance
         self._counts: dict[int, _Counts] = {}  # by step
-        self._queued = time.monotonic()
-        self._waited_s = 0.0
+        self._ended_s, self._waited_s = time.monotonic(), 0.0
         self._by_source: dict[str, tuple[float, float]] = {}
-        self._stack = ExitStack()
 
-    def __enter__(self) -> Meter:
-        self._advance = self._stack.enter_context(progress("train", self._num_updates))
-        self._advance(self._num_done)
-        return self
+    def restart(self) -> None:
+        """Begin the time of the next update after a validation or a checkpoint: now, or with the wait for its data."""
+        self._ended_s = time.monotonic() - self._waited_s
 
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
-
-    def wait_for(self, items: Iterator[T]) -> Iterator[T]:
-        """Yield the items; the time until they are there counts as the wait for data."""
+    def wait_for(self, jobs: Iterator[tuple[Job, T]]) -> Iterator[tuple[Job, T]]:
+        """Yield the jobs; the time until an update is there counts as its wait for data."""
         while True:
-            started = time.monotonic()
-            item = next(items, None)
-            self._waited_s += time.monotonic() - started
-            if item is None:
+            started_s = time.monotonic()
+            taken = next(jobs, None)
+            if taken is None:
                 return
-            yield item
+            self._waited_s = 0.0 if taken[0].update is None else time.monotonic() - started_s
+            yield taken
 
     def count(self, step: int, lr: float, epoch: int, num_rows: float, num_real: float, num_slots: float) -> None:
-        """Count an update that was queued. Its time ends here: its loss is fetched later, the last two at once."""
-        now = time.monotonic()
-        seconds = max(1e-9, now - self._queued)
-        self._counts[step] = _Counts(lr, epoch, num_rows, num_real, num_slots, seconds, self._waited_s)
-        self._queued, self._waited_s = now, 0.0
+        """Count an update that was queued."""
+        self._counts[step] = _Counts(lr, epoch, num_rows, num_real, num_slots, self._waited_s)
+        self._waited_s = 0.0
 
     def measure(
-        self, step: int, loss: float, norm: float, by_source: Mapping[str, tuple[float, float]]
+        self, step: int, ended_s: float, loss: float, norm: float, by_source: Mapping[str, tuple[float, float]]
     ) -> dict[str, float]:
-        """Return the metrics of an update that has ended; `by_source` is the sum of losses and of learned tokens."""
+        """Return the metrics of an update that has ended; `by_source` is the sum of losses and of learned tokens.
+
+        `ended_s` is when it ended, by time.monotonic(): not now, because two losses may be fetched at once.
+        """
         counts = self._counts.pop(step)
+        seconds, self._ended_s = max(1e-9, ended_s - self._ended_s), ended_s
         metrics = {
             "loss": loss,
             "lr": counts.lr,
             "grad_norm": norm,
             "epoch": counts.epoch,
-            "samples_per_second": counts.num_rows / counts.seconds,
-            "tokens_per_second": counts.num_real / counts.seconds,
+            "samples_per_second": counts.num_rows / seconds,
+            "tokens_per_second": counts.num_real / seconds,
             "padding": 1 - counts.num_real / max(1.0, counts.num_slots),
             "data_wait_s": counts.waited_s,
             "memory_gb": self._measure_memory(),

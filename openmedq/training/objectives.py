@@ -32,11 +32,6 @@ class Losses(NamedTuple):
     num_tokens: Tensor  # (B,), learned tokens by row
 
 
-def count_learned(batch: Batch) -> int:
-    """Count the tokens in the cross-entropy: those with labels, except the first of a row."""
-    return len(batch.learned)
-
-
 def combine(losses: Losses, settings: Train, num_tokens: int, num_images: int) -> Tensor:
     """Return the part of a micro batch in the loss of its update, which has `num_tokens` and `num_images` in all."""
     next_token = settings.next_token_weight * losses.next_token / max(1, num_tokens)
@@ -87,7 +82,7 @@ def gather(texts: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         return texts, keys
     all_keys = [keys.new_zeros(max(sizes)) for _ in sizes]
     distributed.all_gather(all_keys, functional.pad(keys, (0, missing)))
-    all_texts = all_gather(functional.pad(texts, (0, 0, 0, missing)))  # type: ignore[no-untyped-call]
+    all_texts = all_gather(functional.pad(texts, (0, 0, 0, missing)))
     return (
         torch.cat([each[:size] for each, size in zip(all_texts, sizes, strict=True)]),
         torch.cat([each[:size] for each, size in zip(all_keys, sizes, strict=True)]),

@@ -23,26 +23,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from openmedq.training.loader import Job
 
 NUM_LANES = 8
 WINDOW_GROUPS = 8  # row groups of a lane that are read at a time, about 2 MB each
 MAX_WINDOW_ROWS = 1024  # per lane
 
 Rows = NDArray[np.int64]
-
-
-class Update(NamedTuple):
-    """The rows of one update."""
-
-    number: int  # from 0
-    rows: Rows  # (batch_size,)
-    epoch: int  # of the last row, from 0
-    ends_epoch: bool  # the next update begins another epoch
 
 
 def count_open_groups(num_workers: int) -> int:
@@ -75,7 +67,7 @@ class Order:
         planned = int(np.ceil(float(self.weights.sum(dtype=np.float64)) * num_epochs / self.batch_size))
         return max(1, planned if max_updates is None else min(planned, max_updates))
 
-    def updates(self, start: int, end: int) -> Iterator[Update]:
+    def updates(self, start: int, end: int) -> Iterator[Job]:
         """Yield the updates from `start` to `end`; an update may span epochs."""
         skipped, waiting, epoch = start * self.batch_size, np.zeros(0, np.int64), 0
         while skipped and (size := self.count(epoch)) <= skipped:
@@ -87,7 +79,7 @@ class Order:
                 waiting = np.concatenate([waiting, self.draw(epoch)[skipped:]])
                 skipped = 0
             rows, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
-            yield Update(number, rows, epoch, len(waiting) < self.batch_size)
+            yield Job(rows, number, epoch, len(waiting) < self.batch_size)
 
     def count(self, epoch: int) -> int:
         """Return the number of rows of an epoch."""

@@ -30,11 +30,11 @@ class Plan:
         done = history.num_steps
         if self._is_validated(done) and str(done) not in history.validation_losses:
             yield from self._validate(self.settings.validate_rows)  # the checkpoint preceded the validation
-        for update in self.order.updates(done, self.num_updates):
+        for step, job in enumerate(self.order.updates(done, self.num_updates), start=done + 1):
             if self.is_out_of_patience(history):
                 break
-            yield Job(update.rows, update.number, update.epoch, update.ends_epoch)
-            if self._is_validated(update.number + 1):
+            yield job
+            if self._is_validated(step):
                 yield from self._validate(self.settings.validate_rows)
         yield Job(self.held_out[:0], None, ends_updates=True)
         if not self.validates_all_rows:

@@ -21,13 +21,14 @@ from torch.distributed.tensor import DTensor
 
 from openmedq.config import Train
 from openmedq.errors import StaleError
-from openmedq.storage.progress import Log
-from openmedq.training import meter, objectives, optimizer
-from openmedq.training.checkpoint import BEST, Checkpoints
+from openmedq.storage.progress import Log, progress
+from openmedq.training import objectives, optimizer
+from openmedq.training.checkpoint import Checkpoints
 from openmedq.training.data import EncodedRows, MicroBatch, Row, divide
 from openmedq.training.devices import Devices
 from openmedq.training.history import History, check_finite, check_weights
 from openmedq.training.loader import Job, load
+from openmedq.training.meter import Meter
 from openmedq.training.order import Order
 from openmedq.training.plan import Plan
 from openmedq.training.preempt import Preemption
@@ -41,6 +42,7 @@ class _Pending(NamedTuple):
     norm: Tensor  # ()
     num_tokens: float
     num_images: float
+    queued_s: float  # by time.monotonic(); on a CPU, the update has ended then
     is_there: torch.cuda.Event | None  # `sums` and `norm` have arrived on the host; None: they were computed there
 
 
@@ -56,7 +58,7 @@ class Trainer:
     source_names: list[str]
     settings: Train
     devices: Devices
-    log: Log
+    log: Log  # of the main process; NoLog in others
     checkpoints: Checkpoints
     num_workers: int = 0
     pad_id: int = 0
@@ -77,7 +79,6 @@ class Trainer:
         self._check_start()
         optimizer.set_phase(self.trained, self.history.num_steps, self.settings)
         self._wrapped = self.devices.wrap(self.learner)
-        self._meter = meter.Meter(self.num_updates, self.history.num_steps, self.devices.device)
         self._pending: _Pending | None = None
         self._saved_step, self._saved_s = self.history.num_steps, time.monotonic()
         jobs = load(
@@ -88,7 +89,9 @@ class Trainer:
             self.devices.rank,
             self.devices.num,
         )
-        with closing(jobs), Preemption() as preemption, self._meter:
+        with closing(jobs), Preemption() as preemption, progress("train", self.num_updates) as advance:
+            advance(self.history.num_steps)
+            self._meter = Meter(self.num_updates, self.devices.device, advance)
             taken = self._take(jobs, preemption)
             self._run(taken)
             self._save()
@@ -130,10 +133,12 @@ class Trainer:
             if self._plan.is_out_of_patience(self.history):  # these rows were loaded ahead
                 continue
             if job.update is None:
+                self._fetch()
                 sums += self._validate(rows)
                 if job.ends_validation:
                     self._end_validation(sums)
                     sums.zero_()
+                    self._meter.restart()
                 continue
             micros = self._divide(rows)
             current = self._update(job.update, job.epoch, micros)
@@ -161,7 +166,7 @@ class Trainer:
         if optimizer.set_phase(self.trained, number, settings):
             self._wrapped = devices.wrap(self.learner)
         counts = [
-            sum(objectives.count_learned(micro.batch) for micro in micros),
+            sum(len(micro.batch.learned) for micro in micros),
             sum(len(micro.batch.pixels) for micro in micros),
             sum(micro.num_cut for micro in micros),
             sum(len(micro.rows) for micro in micros),
@@ -177,7 +182,7 @@ class Trainer:
                 loss = objectives.combine(losses, settings, int(num_tokens), int(num_images))
                 # The gradients are averaged over the devices, but the counts are sums over all of them.
                 if loss.requires_grad:  # not of texts alone during the alignment
-                    (loss * devices.num).backward()  # type: ignore[no-untyped-call]
+                    (loss * devices.num).backward()
             self._add(sums, losses, micro)
         lr = settings.lr * optimizer.set_rates(self._optimizer, number, self.num_updates, settings)
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), settings.max_grad_norm)
@@ -193,10 +198,10 @@ class Trainer:
         """Queue the copy of an update's values to the host."""
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         sums, norm = sums.to("cpu", non_blocking=True), norm.to("cpu", non_blocking=True)
-        is_there = torch.cuda.Event() if self.devices.device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        is_there = torch.cuda.Event() if self.devices.device.type == "cuda" else None
         if is_there is not None:
             is_there.record()
-        return _Pending(step, sums, norm, num_tokens, num_images, is_there)
+        return _Pending(step, sums, norm, num_tokens, num_images, time.monotonic(), is_there)
 
     def _add(self, sums: Tensor, losses: objectives.Losses, micro: MicroBatch) -> None:
         """Add the losses of a micro batch, in all and by source."""
@@ -212,8 +217,10 @@ class Trainer:
         pending, self._pending = self._pending, None
         if pending is None:
             return
+        ended_s = pending.queued_s
         if pending.is_there is not None:
             pending.is_there.synchronize()
+            ended_s = time.monotonic()
         settings, sums, norm = self.settings, pending.sums.tolist(), float(pending.norm)
         loss = settings.next_token_weight * sums[0] / max(1, pending.num_tokens)
         loss += settings.contrastive_weight * sums[1] / max(1, pending.num_images)
@@ -222,8 +229,7 @@ class Trainer:
         self.history.losses.append(loss)
         num_sources = len(self.source_names)
         by_source = dict(zip(self.source_names, zip(sums[2:], sums[2 + num_sources :], strict=False), strict=True))
-        if self.devices.is_main:
-            self.log(self._meter.measure(pending.step, loss, norm, by_source), pending.step)
+        self.log(self._meter.measure(pending.step, ended_s, loss, norm, by_source), pending.step)
 
     def _save(self) -> None:
         """Save a checkpoint, if there was an update since the last one."""
@@ -233,9 +239,9 @@ class Trainer:
             return
         check_weights(self.trained, step, self.settings)
         name = self.checkpoints.save(self.trained, self._optimizer, self.history)
-        if self.devices.is_main:
-            self.log.checkpoint(name, step, {"loss": self.history.losses[-1], **self._last_validation()})
+        self.log.checkpoint(name, step, {"loss": self.history.losses[-1], **self._last_validation()})
         self._saved_step = step
+        self._meter.restart()
 
     def _last_validation(self) -> dict[str, float]:
         losses = list(self.history.validation_losses.values())
@@ -254,15 +260,12 @@ class Trainer:
 
     def _end_validation(self, sums: Tensor) -> None:
         """Log the loss of a validation during the training; keep the weights if it is the lowest."""
-        self._fetch()
         step, loss = self.history.num_steps, self._average(sums)
         self.history.validation_losses[str(step)] = loss
-        if self.devices.is_main:
-            self.log({"validation_loss": loss}, step)
+        self.log({"validation_loss": loss}, step)
         if self.history.best_step == step:
-            self.checkpoints.save_best(self.trained, self.history)
-            if self.devices.is_main:
-                self.log.checkpoint(BEST, step, {"loss": self.history.losses[-1], "validation_loss": loss})
+            name = self.checkpoints.save_best(self.trained, self.history)
+            self.log.checkpoint(name, step, {"loss": self.history.losses[-1], "validation_loss": loss})
 
     def _validate_all(self, taken: Iterator[tuple[Job, list[Row]]]) -> None:
         """Compute the loss of all validation rows with the weights that the training gives."""

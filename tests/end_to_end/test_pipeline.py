@@ -15,7 +15,6 @@ from .conftest import Project
 pytestmark = pytest.mark.xdist_group("end_to_end")
 
 Copy = Callable[[], Project]
-# The command line loads these in every process: the check of the catalogue, and the end together with DVC.
 
 
 def _graph(project: Project) -> dict:

@@ -90,12 +90,12 @@ def test_kills_at_an_epochs_end_in_an_accumulation_in_a_checkpoint_and_before_th
 ) -> None:
     write_params(checkpoint_minutes=30)  # at the end of an epoch only
     kill(folder, f"update:{EPOCH_UPDATES}")
-    assert list(paths.CHECKPOINTS.glob("update-*"))
+    assert list(paths.CHECKPOINTS.glob("*/update-*"))
     kill(folder, f"micro:{EPOCH_UPDATES + 2}")
     kill(folder, f"save:{NUM_UPDATES - 1}")
-    assert list(paths.PARTIAL.glob("data-checkpoints-new/*"))
+    assert list(paths.PARTIAL.glob("data-checkpoints-*-new/*"))
     kill(folder, "publish:0")
-    assert [path.name for path in sorted(paths.CHECKPOINTS.glob("update-*"))][-1] == f"update-{NUM_UPDATES:08}"
+    assert [path.name for path in sorted(paths.CHECKPOINTS.glob("*/update-*"))][-1] == f"update-{NUM_UPDATES:08}"
     (folder / "ids.jsonl").rename(folder / "before.jsonl")
     finish(folder, undisturbed)
     assert not (folder / "ids.jsonl").exists(), "no update is left"
@@ -136,7 +136,7 @@ def test_sigterm_of_two_processes(folder: Path) -> None:
     status, said = start(folder, "term:3")
     assert status == 143, said
     assert "Traceback" not in said
-    assert [path.name for path in paths.CHECKPOINTS.glob("update-*")] == ["update-00000004"], said
+    assert [path.name for path in paths.CHECKPOINTS.glob("*/update-*")] == ["update-00000004"], said
     (run,) = read_runs()
     assert run.info.status == "KILLED" and run.data.tags["stage.train.reason"] == "the process was asked to stop"
     status, said = start(folder)
@@ -173,7 +173,7 @@ def test_dvc_repro_resumes(stop: str, dvc: Path, undisturbed: dict[str, bytes]) 
     write_params(checkpoint_minutes=30 if stop == "group:7" else 1e-9)
     assert repro(dvc, stop).wait(120) != 0
     if stop == "group:7":
-        wait((paths.CHECKPOINTS / "update-00000008").exists, "the checkpoint")
+        wait(lambda: any(paths.CHECKPOINTS.glob("*/update-00000008")), "the checkpoint")
         wait(lambda: read_runs()[0].info.status == "KILLED", "the run is closed")
     assert not paths.MODEL.exists()
     second = repro(dvc)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -52,8 +51,7 @@ class Server:
     @property
     def environment(self):
         home = {"PREFECT_HOME": str(self.folder / "home"), "PREFECT_API_URL": f"{self.url}/api"}
-        lease = {"PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "30"}  # default: 300 s
-        return os.environ | guard(self.folder) | home | lease
+        return os.environ | guard(self.folder) | home
 
     @property
     def proof(self):
@@ -209,30 +207,3 @@ def test_a_worker_runs_the_requested_flow_and_no_other(server, deployment):
         )
         assert [(run.id, run.state.type) for run in client.read_flow_runs()] == [(asked.id, "COMPLETED")], done.stderr
     assert server.proof.exists()
-
-
-@pytest.mark.faults
-def test_a_worker_that_dies_with_a_pending_run_blocks_the_next_run_only_for_the_lease(server, deployment):
-    """As in `prefect.yaml`, the deployment allows one run at a time."""
-    worker = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
-    options = {"cwd": server.folder, "env": server.environment, "start_new_session": True}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with get_client(sync_client=True) as client:
-        client.update_deployment(deployment.id, DeploymentUpdate(concurrency_limit=1))
-
-        def read_state(run):
-            return client.read_flow_run(run.id).state.type
-
-        lost = client.create_flow_run_from_deployment(deployment.id)
-        with subprocess.Popen(worker, **options, **quiet) as process:
-            while (state := read_state(lost)) != "PENDING":
-                assert state == "SCHEDULED"
-                time.sleep(0.05)
-            os.killpg(process.pid, signal.SIGKILL)
-        asked = client.create_flow_run_from_deployment(deployment.id)
-        with subprocess.Popen(worker, **options, **quiet) as process:
-            end = time.monotonic() + 240
-            while read_state(asked) != "COMPLETED" and time.monotonic() < end:
-                time.sleep(1)
-            os.killpg(process.pid, signal.SIGKILL)
-        assert read_state(asked) == "COMPLETED"

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from openmedq.model import model as models
 from openmedq.training.checkpoint import Checkpoints
+from openmedq.training.devices import Devices
 from openmedq.training.learner import Learner
 from openmedq.training.trainer import Trainer
+from tests.recorded import Recorded
 
 from . import tiny
-from .test_training import Record
 
 FINGERPRINT = {"data": "1", "settings": "1", "weights": "1", "code": "1", "versions": "1", "devices": "1"}
 NUM_UPDATES = 8  # of 4 of the 6 samples each: epochs end within updates
@@ -53,8 +54,8 @@ class Result:
 class Bench:
     """Trainings of one project, each with a new learner of the same start."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, root: Path) -> None:
+        self.root, self.folder = root, Checkpoints(FINGERPRINT, Devices(torch.device("cpu")), root).folder
         self.rows: dict[int, list[int]] = {}
 
     def train(
@@ -66,9 +67,9 @@ class Bench:
     ) -> Result:
         torch.manual_seed(0)
         model, processor = models.build(tiny.make_settings(**SETTINGS | changes), tiny.texts())
-        self.record = Record()
+        self.record = Recorded()
         trainer = tiny.make_trainer(model, processor, self.folder, self.record, **SETTINGS | changes)
-        trainer.checkpoints = Checkpoints(fingerprint, trainer.devices, self.folder)
+        trainer.checkpoints = Checkpoints(fingerprint, trainer.devices, self.root)
         trainer.num_workers = num_workers
         update = trainer._update
 

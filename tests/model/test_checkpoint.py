@@ -8,6 +8,7 @@ import pytest
 
 from openmedq.errors import StaleError
 from openmedq.training import checkpoint
+from openmedq.training.data import Piece
 from openmedq.training.optimizer import find_part
 from openmedq.training.trainer import Trainer
 
@@ -66,13 +67,10 @@ def test_the_number_of_loader_processes_may_change(bench: Bench, undisturbed: An
     assert not multiprocessing.active_children(), "they end with the training"
 
 
-@pytest.mark.parametrize("align_steps", [3, 6])
-@pytest.mark.parametrize("stop", [2, 3, 4])
+@pytest.mark.parametrize(("align_steps", "stop"), [(3, 2), (3, 3), (3, 4), (6, 4)])
 def test_the_alignment_is_resumed_on_either_side_of_its_end(
     align_steps: int, stop: int, bench: Bench, undisturbed: Any
 ) -> None:
-    if align_steps == 6 and stop != 4:
-        pytest.skip("one stop within the alignment is enough")
     bench.stop(at_update(stop), align_steps=align_steps)
     expected = undisturbed(align_steps=align_steps)
     assert bench.train(align_steps=align_steps) == expected
@@ -99,7 +97,7 @@ def test_damaged_best_weights_are_an_error_and_the_last_ones_can_be_kept(bench: 
     changes = {"lr": 0.1, "warmup": 1.0, "validate_every": 1, "select": "best"}
     bench.stop(at_update(NUM_UPDATES - 1), **changes)
     flip(bench.folder / "best/state.safetensors")
-    with pytest.raises(StaleError, match=r"checkpoints/best: damaged, or not .* set train.select: last"):
+    with pytest.raises(StaleError, match=r"checkpoints/\w+/best: damaged, or not .* set train.select: last"):
         bench.train(**changes)
     assert bench.train(**changes | {"select": "last"}) == undisturbed(**changes | {"select": "last"})
 
@@ -120,13 +118,7 @@ def test_the_final_validation_is_of_all_rows_and_chooses_no_weights(bench: Bench
     (trainer,) = trainers
     history = trainer.history
     assert set(history.validation_losses) == {"3", "6", "8"}
-    shown = trainer.dataset[tiny_piece(trainer.held_out)]
+    shown = trainer.dataset[Piece(trainer.held_out, np.full(3, np.nan, np.float32))]
     sums = trainer._validate(shown)
     assert history.validation_loss == pytest.approx((sums[0] / sums[1]).item(), rel=1e-6)
     assert history.validation_loss != history.validation_losses["8"], "that is of two of the three rows"
-
-
-def tiny_piece(rows: Any) -> Any:
-    from openmedq.training.data import Piece
-
-    return Piece(rows, np.full(len(rows), np.nan, np.float32))

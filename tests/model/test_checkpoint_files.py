@@ -39,7 +39,7 @@ def test_a_damaged_checkpoint_is_not_used(
     newest = bench.folder / "update-00000005"
     older = bench.folder / "update-00000004"
     assert caplog.messages == [
-        f"{newest}: the checkpoint is damaged; the one before is used",
+        f"{newest}: the checkpoint is damaged, and is not used",
         f"{older}: resuming after update 4",
     ]
 
@@ -51,11 +51,9 @@ def test_one_flipped_bit_is_damage_and_without_another_checkpoint_training_start
     for name in bench.names():
         flip(bench.folder / name / "state.safetensors")
     assert bench.train() == undisturbed()
-    (line,) = warnings_of(caplog)
-    assert line.endswith(
-        "update-00000005: the checkpoint is damaged; training starts anew, and its first checkpoint "
-        "replaces the old ones"
-    )
+    assert [line.partition(": ")[2] for line in warnings_of(caplog)] == [
+        "the checkpoint is damaged, and is not used"
+    ] * 2
     assert len(bench.record.read("lr")) == NUM_UPDATES
 
 
@@ -82,20 +80,20 @@ def test_a_setting_that_a_newer_version_adds_invalidates_no_checkpoint() -> None
 
 
 @pytest.mark.parametrize("part", ["data", "settings", "weights"])
-def test_another_training_names_what_differs_and_replaces_the_checkpoints(
+def test_another_training_starts_anew_and_the_old_one_can_be_resumed(
     part: str, bench: Bench, undisturbed: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
+    other = {**FINGERPRINT, part: "2"}
     bench.stop(at_update(5))
-    bench.stop(at_update(2), fingerprint={**FINGERPRINT, part: "2"})
-    (line,) = warnings_of(caplog)
-    assert line == (
-        f"{bench.folder}/update-00000005: of a training with other {part}; training starts anew, and its first "
-        "checkpoint replaces the old ones"
-    )
-    assert bench.names()[-2:] == ["update-00000001", "update-00000002"], "of a lower number than those of the other"
+    bench.stop(at_update(2), fingerprint=other)
+    assert warnings_of(caplog) == [
+        f"{bench.folder}/update-00000005: of a training with other {part}; training starts anew, and the old "
+        f"checkpoints are kept; undo the change to resume from them, or remove {bench.folder}"
+    ]
     caplog.clear()
-    assert bench.train(fingerprint={**FINGERPRINT, part: "2"}) == undisturbed()
-    assert not warnings_of(caplog) and len(bench.record.read("lr")) == NUM_UPDATES - 2
+    for each, num_done in ((FINGERPRINT, 5), (other, 2)):
+        assert bench.train(fingerprint=each) == undisturbed()
+        assert not warnings_of(caplog) and len(bench.record.read("lr")) == NUM_UPDATES - num_done
 
 
 @pytest.mark.parametrize("part", ["code", "versions", "devices"])
@@ -124,19 +122,21 @@ def test_nothing_grows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.train(watch, max_steps=20, num_epochs=20)
     assert len(seen) > 10 and {len(names) for names in seen} == {3} and all(names[0] == "best" for names in seen)
     partial = {path.name for path in Path("data/.partial").iterdir()}
-    assert partial == {"data-checkpoints-new.lock", "data-checkpoints-best.lock"}
+    assert partial == {f"data-checkpoints-{bench.folder.name}-{name}.lock" for name in ("new", "best")}
 
 
 def test_clearing_removes_checkpoints_and_nothing_else(bench: Bench) -> None:
     trainers: list[Trainer] = []
     bench.train(trainers.append)
-    (bench.folder / "notes.txt").write_text("of a user")
+    others = [bench.folder / "notes.txt", bench.root / "other" / "update-00000001"]  # of a user; of another training
+    for path in others:
+        path.mkdir(parents=True)
+        trainers[0].checkpoints.clear()
+        assert path.exists() and not list(bench.folder.glob("update-*"))
+        path.rmdir()
+    others[1].parent.rmdir()
     trainers[0].checkpoints.clear()
-    assert bench.names() == ["notes.txt"]
-    (bench.folder / "notes.txt").unlink()
-    trainers[0].checkpoints.clear()
-    assert not bench.folder.exists()
-    trainers[0].checkpoints.clear()
+    assert not bench.root.exists()
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(

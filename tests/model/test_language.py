@@ -26,13 +26,6 @@ def test_any_text_can_be_written_and_read_back(tokenizer: Any, text: str) -> Non
     assert tokenizer.decode(ids) == text
 
 
-def test_the_same_texts_give_the_same_tokenizer() -> None:
-    texts = [f"{first} {second} mass in the {third}" for first in "abcde" for second in "fghij" for third in "klmno"]
-    one, two = (language.train_tokenizer(texts, 400).backend_tokenizer.to_str() for _ in range(2))
-    assert one == two
-    assert json.loads(one)["model"]["merges"]
-
-
 def test_a_new_model_has_room_for_its_tokenizer_and_unit_gain() -> None:
     torch.manual_seed(0)
     model, tokenizer = language.build(NEW, tiny.texts())
@@ -136,18 +129,6 @@ def test_a_missing_tensor_is_an_error_and_not_a_random_one(tmp_path: Path) -> No
     save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"1 tensors are missing, such as model.layers.0.mlp.up_proj.weight"):
         language.build(Language(weights=str(tmp_path)), [])
-
-
-@pytest.mark.parametrize("change", [{"tokenizer_class": "LLaMATokenizer"}, {"bos_token": "", "eos_token": ""}])
-def test_the_tokenizer_of_the_first_llamas_is_loaded_by_name(
-    change: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    publish(tmp_path)
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps(change))
-    monkeypatch.setattr(language, "AutoTokenizer", None)
-    tokenizer = language.load_tokenizer(str(tmp_path))
-    assert isinstance(tokenizer, LlamaTokenizer)
-    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.unk_token) == ("<s>", "</s>", "<unk>")
 
 
 def test_another_architecture_is_an_error(tmp_path: Path) -> None:

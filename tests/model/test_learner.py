@@ -139,15 +139,6 @@ def test_each_image_is_paired_with_the_answer_of_its_sample(model: PeftModel, pr
     torch.testing.assert_close(three, with_text, atol=1e-5, rtol=1e-5)
 
 
-def test_temperature_and_bias_learn(model: PeftModel, processor: Any) -> None:
-    learner = Learner(model, tiny.make_settings(**BOTH))
-    found = gradients(learner, make_batch(processor, [0, 3]))
-    assert {"log_scale", "bias"} <= found.keys()
-    assert found["log_scale"].abs() > 0 and found["bias"].abs() > 0
-    assert not {"log_scale", "bias"} & dict(Learner(model, tiny.make_settings()).named_parameters()).keys()
-    assert not [name for name in learner.model.get_base_model().state_dict() if "log_scale" in name or name == "bias"]
-
-
 def test_a_contrastive_training_computes_no_logits(model: PeftModel, processor: Any) -> None:
     learner = Learner(model, tiny.make_settings(**CONTRASTIVE))
     head = model.get_base_model().lm_head

@@ -18,13 +18,12 @@ from . import tiny
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
 
-def line(fixed: float, each: float, limit: float = inf) -> Callable[[int], float]:
+def line(fixed: float, each: float, limit: float = inf, tried: list[int] | None = None) -> Callable[[int], float]:
     def measure(num_samples: int) -> float:
-        tried.append(num_samples)
+        if tried is not None:
+            tried.append(num_samples)
         return fixed + each * num_samples if fixed + each * num_samples <= limit else inf
 
-    tried: list[int] = []
-    measure.tried = tried  # type: ignore[attr-defined]
     return measure
 
 
@@ -33,9 +32,9 @@ def fit(measure: Callable[[int], float], free: float, most: int = 1000, others: 
 
 
 def test_the_largest_batch_on_the_line_is_taken_and_tried() -> None:
-    measure = line(30, 10)
-    assert fit(measure, 100) == 7
-    assert measure.tried == [1, 2, 7]  # type: ignore[attr-defined]
+    tried: list[int] = []
+    assert fit(line(30, 10, tried=tried), 100) == 7
+    assert tried == [1, 2, 7]
     assert fit(line(30, 10), 99) == 6
 
 

@@ -106,21 +106,6 @@ def test_adapters_are_on_the_language_model_alone_and_begin_as_the_identity(proc
             assert torch.equal(adapted(**batch.inputs(processor.image_processor)).logits, logits)
 
 
-def test_only_what_should_be_trained_is() -> None:
-    settings = tiny.make_settings()
-    model = models.build(settings, tiny.texts())[0]
-    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    assert any("vision_tower.embeddings" in name for name in trained)
-    assert not any("vision_tower.pooler" in name or "vision_tower.layernorm" in name for name in trained)
-    assert not any("linear_2" in name or "base_layer" in name for name in trained)
-    assert any("embed_tokens" in name for name in trained)
-    assert any("lm_head" in name for name in trained)
-    frozen = models.build(
-        settings.model_copy(update={"vision": settings.vision.model_copy(update={"is_trained": False})}), tiny.texts()
-    )[0]
-    assert not any(p.requires_grad for p in frozen.model.model.vision_tower.parameters())
-
-
 def test_every_trained_weight_gets_a_gradient_and_no_other(model: PeftModel, processor: Any) -> None:
     tiny.shake(model)  # with one factor of an adapter at zero, the other has no gradient
     batch = make_batch(processor, [0, 1, 4])

@@ -53,7 +53,7 @@ def test_updates_resume_where_they_stopped(weight: float) -> None:
     whole = list(order.updates(0, 130))
     for start in (0, 1, 41, 42, 43, 129):
         resumed = list(order.updates(start, 130))
-        assert [update.number for update in resumed] == list(range(start, 130))
+        assert [update.update for update in resumed] == list(range(start, 130))
         for update, expected in zip(resumed, whole[start:], strict=True):
             assert update.rows.tolist() == expected.rows.tolist()
             assert (update.epoch, update.ends_epoch) == (expected.epoch, expected.ends_epoch)
@@ -64,7 +64,7 @@ def test_updates_are_the_epochs_one_after_the_other() -> None:
     rows = np.concatenate([update.rows for update in order.updates(0, 84)])
     epochs = np.concatenate([order.draw(epoch) for epoch in range(3)])
     assert rows.tolist() == epochs[: len(rows)].tolist()
-    assert [update.number for update in order.updates(0, 84) if update.ends_epoch] == [40, 82]
+    assert [job.update for job in order.updates(0, 84) if job.ends_epoch] == [40, 82]
 
 
 def test_the_number_of_updates() -> None:

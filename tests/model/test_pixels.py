@@ -1,7 +1,6 @@
 """The pixels of training are those of the saved processor."""
 
 import io
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -106,26 +105,11 @@ def test_pixels_are_the_saved_processors(size: tuple[int, int], saved: Any) -> N
             assert difference.max() <= 1.01 / 255, name
 
 
-def test_the_filter_is_the_settings(saved: Any) -> None:
-    image = Image("x", data=save(draw((150, 120)), "PNG"))
-    found = {number: decode(image, SIDE_PX, number) for number in (2, 3)}
-    assert (found[2].float() - found[3].float()).abs().mean() > 0.3
-    assert measure(image.data or b"", saved).max() <= 1.01 / 255
-
-
 def test_a_path_is_read(tmp_path: Path) -> None:
     data = save(draw((40, 30)), "PNG")
     (tmp_path / "x.png").write_bytes(data)
     ours = decode(Image("x", path=tmp_path / "x.png"), 16, 3)
     assert torch.equal(ours, decode(Image("x", data=data), 16, 3))
-
-
-def test_threads_get_the_same_pixels() -> None:
-    files = [save(draw((277, 250), seed), "JPEG", quality=90) for seed in range(4)] * 6
-    alone = [decode(Image("x", data=data), SIDE_PX, 3) for data in files]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(lambda data: decode(Image("x", data=data), SIDE_PX, 3), files))
-    assert all(torch.equal(one, other) for one, other in zip(alone, together, strict=True))
 
 
 @pytest.mark.parametrize("file_format", ["JPEG", "PNG"])

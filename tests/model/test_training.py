@@ -1,5 +1,6 @@
 """The updates: decay, clipping, parts and phases, what an update's loss depends on, and validations."""
 
+import itertools
 import math
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from openmedq.storage.progress import NoLog
+from openmedq.model import model as models
 from openmedq.training import optimizer
+from openmedq.training.data import divide
 from openmedq.training.learner import Learner
 from openmedq.training.optimizer import scale
+from tests.recorded import Recorded
 
 from . import tiny
 
@@ -21,55 +24,37 @@ pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 ADAM_EPSILON = 1e-8  # of torch.optim.AdamW
 
 
-class Record(NoLog):
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        self.steps: list[tuple[int | None, dict[str, float]]] = []
-        self.checkpoints: list[str] = []
-
-    def __call__(self, metrics: Any, step: int | None) -> None:
-        self.steps.append((step, dict(metrics)))
-
-    def checkpoint(self, name: str, step: int, metrics: Any) -> None:
-        self.checkpoints.append(name)
-
-    def read(self, name: str) -> list[float]:
-        return [metrics[name] for _, metrics in self.steps if name in metrics]
+def copy(model: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
 
 
 class Bed:
-    """One training after another of the same start, each in a folder of its own."""
+    """Trainings of one start, each with a folder of checkpoints of its own."""
 
-    def __init__(self, model: torch.nn.Module, processor: Any, folder: Path) -> None:
-        self.model, self._processor, self._folder = model, processor, folder
-        self.record = Record()
+    def __init__(self, processor: Any, folder: Path) -> None:
+        self._processor, self._folders = processor, (folder / str(number) for number in itertools.count())
 
-    def train(self, **changes: Any) -> dict[str, Tensor]:
+    def train(self, log: Recorded | None = None, *, is_shaken: bool = False, **changes: Any) -> dict[str, Tensor]:
         """Return the change of each trained weight."""
-        before = _copy(self.model)
+        torch.manual_seed(0)
+        self.model = models.build(tiny.make_settings(), tiny.texts())[0]
+        if is_shaken:
+            tiny.shake(self.model)
+        self.start, self.record = copy(self.model), log or Recorded()
         changes = {"batch_size": 6, "micro_batch_size": 6, **changes}
-        self.record = Record()
-        self.trainer = tiny.make_trainer(self.model, self._processor, self._folder, self.record, **changes)
+        self.trainer = tiny.make_trainer(self.model, self._processor, next(self._folders), self.record, **changes)
         self.history = self.trainer.train()
-        return {name: weight - before[name] for name, weight in _copy(self.model).items()}
-
-    def restore(self, weights: dict[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, weight in self.model.named_parameters():
-                if name in weights:
-                    weight.copy_(weights[name])
-        self.trainer.checkpoints.clear()
-
-
-def _copy(model: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+        return {
+            name: weight.detach() - self.start[name]
+            for name, weight in self.model.named_parameters()
+            if weight.requires_grad
+        }
 
 
 @pytest.fixture
-def bed(model: torch.nn.Module, processor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
+def bed(processor: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bed:
     monkeypatch.chdir(tmp_path)
-    return Bed(model, processor, tmp_path / "checkpoints")
+    return Bed(processor, tmp_path / "checkpoints")
 
 
 def test_matrices_decay_and_vectors_do_not(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,14 +66,13 @@ def test_matrices_decay_and_vectors_do_not(bed: Bed, monkeypatch: pytest.MonkeyP
         return found._replace(next_token=found.next_token * 0)
 
     monkeypatch.setattr(Learner, "forward", multiply_by_zero)
-    tiny.shake(bed.model)
-    before = _copy(bed.model)
-    moved = bed.train(weight_decay=0.3, weight_decay_of={"projector": 0.0}, max_steps=4, num_epochs=4)
+    decays = {"weight_decay": 0.3, "weight_decay_of": {"projector": 0.0}}
+    moved = bed.train(is_shaken=True, max_steps=4, num_epochs=4, **decays)
     kept = math.prod(1 - 0.3 * rate for rate in bed.record.read("lr"))
     assert {weight.ndim for weight in moved.values()} >= {1, 2}
     for name, weight in moved.items():
-        decays = weight.ndim > 1 and "multi_modal_projector" not in name
-        torch.testing.assert_close(weight, before[name] * (kept - 1 if decays else 0), msg=name)
+        has_decay = weight.ndim > 1 and "multi_modal_projector" not in name
+        torch.testing.assert_close(weight, bed.start[name] * (kept - 1 if has_decay else 0), msg=name)
 
 
 def test_the_norm_of_the_gradient_is_clipped(bed: Bed) -> None:
@@ -110,52 +94,37 @@ def test_each_part_has_its_learning_rate(bed: Bed) -> None:
 
 def test_the_alignment_trains_the_projector_alone(bed: Bed) -> None:
     changed: list[set[str]] = []
-    before = _copy(bed.model)
 
-    class Watch(Record):
+    class Watch(Recorded):
         def __call__(self, metrics: Any, step: int | None) -> None:
-            now = _copy_all(bed.model)
-            changed.append({name for name, weight in before.items() if not now[name].equal(weight)})
+            now = copy(bed.model)
+            changed.append({name for name, weight in bed.start.items() if not now[name].equal(weight)})
             super().__call__(metrics, step)
 
-    trainer = tiny.make_trainer(
-        bed.model, bed._processor, bed._folder, Watch(), batch_size=6, num_epochs=6, align_steps=3, warmup=0
-    )
-    trainer.train()
+    bed.train(Watch(), num_epochs=6, align_steps=3, warmup=0)
     # An update is logged when the next one has run: after update 4, update 3 is logged.
     assert {optimizer.find_part(name) for name in changed[1]} == {"projector"}
     assert {optimizer.find_part(name) for name in changed[-1]} == {"projector", "encoder", "adapters", "embeddings"}
-    rates = trainer.log.read("lr")  # type: ignore[attr-defined]
-    assert rates == [1e-2 * scale(update, 0, 3) for update in (0, 1, 2, 0, 1, 2)]
-
-
-def _copy_all(model: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: weight.detach().clone() for name, weight in model.named_parameters()}
+    assert bed.record.read("lr") == [1e-2 * scale(update, 0, 3) for update in (0, 1, 2, 0, 1, 2)]
 
 
 def test_the_loss_depends_on_no_division_and_no_order(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    start = _copy(bed.model)
-    bed.train(max_steps=2, num_epochs=2)
-    whole = bed.history.losses
-    for micro_batch_size in (1, 2):
-        bed.restore(start)
-        bed.train(max_steps=2, num_epochs=2, micro_batch_size=micro_batch_size)
-        assert bed.history.losses == pytest.approx(whole, rel=1e-5)
-    bed.restore(start)
-    monkeypatch.setattr("openmedq.training.data.PASS_TOKENS", 10**6)
-    bed.train(max_steps=2, num_epochs=2)
-    assert bed.history.losses == pytest.approx(whole, rel=1e-5)
-    assert max(bed.record.read("padding")) > 0.2
-    bed.restore(start)
-    monkeypatch.setattr("openmedq.training.trainer.divide", _divide_reversed)
-    bed.train(max_steps=2, num_epochs=2)
-    assert bed.history.losses == pytest.approx(whole, rel=1e-5)
+    def train(**changes: Any) -> list[float]:
+        bed.train(max_steps=2, num_epochs=2, **changes)
+        return bed.history.losses
 
+    def divide_reversed(rows: Any, max_tokens: int, pad_id: int, at_least: int = 1) -> Any:
+        return [micro for row in reversed(rows) for micro in divide([row], max_tokens, pad_id)]
 
-def _divide_reversed(rows: Any, max_tokens: int, pad_id: int, at_least: int = 1) -> Any:
-    from openmedq.training.data import divide
-
-    return [micro for row in reversed(rows) for micro in divide([row], max_tokens, pad_id)]
+    expected = pytest.approx(train(), rel=1e-5)
+    assert train(micro_batch_size=1) == expected
+    assert train(micro_batch_size=2) == expected
+    with monkeypatch.context() as patch:
+        patch.setattr("openmedq.training.data.PASS_TOKENS", 10**6)
+        assert train() == expected
+        assert max(bed.record.read("padding")) > 0.2
+    monkeypatch.setattr("openmedq.training.trainer.divide", divide_reversed)
+    assert train() == expected
 
 
 def test_what_is_logged_of_an_update(bed: Bed) -> None:

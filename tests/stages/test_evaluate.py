@@ -65,7 +65,7 @@ def looking(monkeypatch: pytest.MonkeyPatch) -> Looking:
 def run(**settings: Any) -> tuple[Any, dict[str, Any], Recorded]:
     logged = Recorded()
     evaluate.run(make_params(evaluate=SETTINGS | settings), logged)
-    assert logged.steps == [None]
+    assert [step for step, _ in logged.steps] == [None]
     return pq.read_table(evaluate.PREDICTIONS), json.loads(evaluate.METRICS.read_text()), logged
 
 

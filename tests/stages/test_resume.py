@@ -129,7 +129,7 @@ def test_sigterm_saves_a_checkpoint(
         stop_once(patch, Trainer, name, number)
         main(["train"])
     assert raised.value.code == 143
-    assert sorted(paths.CHECKPOINTS.glob("update-*"))[-1].name == f"update-{done:08}"
+    assert sorted(paths.CHECKPOINTS.glob("*/update-*"))[-1].name == f"update-{done:08}"
     (run,) = read_runs()
     assert run.info.status == "KILLED" and run.data.tags["stage.train.reason"] == "the process was asked to stop"
     assert not paths.MODEL.exists()
@@ -155,7 +155,7 @@ def test_sigterm_ends_a_wait_for_data(
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
         patch.setattr(EncodedRows, "__getitem__", read_or_wait)
         main(["train"])
-    assert [path.name for path in paths.CHECKPOINTS.iterdir()] == ["update-00000003"]
+    assert [path.name for path in paths.CHECKPOINTS.glob("*/*")] == ["update-00000003"]
     assert main(["train"]) == 0
     assert read_outputs() == undisturbed
 

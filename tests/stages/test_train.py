@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from openmedq.training.learner import Learner
 from openmedq.training.optimizer import scale
 from tests.curate.corpus import make_params
 from tests.model import tiny
-from tests.model.test_training import Record
+from tests.recorded import Recorded
 from tests.stages.results import write_run
 
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
@@ -45,12 +44,10 @@ def params(workers: int = 1, **changes: Any) -> Params:
     return make_params(train=settings, execution={"device": "cpu", "workers": workers})
 
 
-def run(settings: Params) -> tuple[dict[str, float], list[tuple[int | None, Mapping[str, float]]]]:
-    logged: list[tuple[int | None, Mapping[str, float]]] = []
-    log = Record()
+def run(settings: Params) -> tuple[dict[str, float], list[tuple[int | None, dict[str, float]]]]:
+    log = Recorded()
     train.run(settings, log)
-    logged += log.steps
-    return json.loads(train.METRICS.read_text()), logged
+    return json.loads(train.METRICS.read_text()), log.steps
 
 
 def losses() -> list[float]:

@@ -67,10 +67,10 @@ def test_the_best_checkpoint_is_found_by_its_metric() -> None:
 def test_a_checkpoint_that_is_recorded_twice_is_one_model() -> None:
     for _ in range(2):
         with runs.open_run("train", (), Settings()) as log:
-            log.checkpoint("v1.5/step", 10, {"loss": 1.0})
-            log.checkpoint("v1.5/step", 10, {"loss": 1.0})
+            log.checkpoint("1a2b3c4d/best", 10, {"loss": 1.0})
+            log.checkpoint("1a2b3c4d/best", 10, {"loss": 1.0})
     client, experiment_id = store.connect()
-    found = client.search_logged_models([experiment_id], "name = 'v1-5-step'")
+    found = client.search_logged_models([experiment_id], "name = 'best'")
     assert len({model.source_run_id for model in found}) == len(found) == 2
 
 

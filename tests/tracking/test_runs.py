@@ -55,12 +55,8 @@ def project(_built, tmp_path, monkeypatch):
     return root
 
 
-def connect():
-    return store.connect()
-
-
 def read_runs():
-    client, experiment_id = connect()
+    client, experiment_id = store.connect()
     return client.search_runs([experiment_id])
 
 
@@ -89,7 +85,7 @@ def test_a_training_is_one_run_with_its_params_metrics_and_md5s(project):
     assert run.data.params["train.vision.encoder"] == "scratch"
     assert len([name for name in run.data.params if name.startswith("mix.weights.")]) == 150
 
-    client, _ = connect()
+    client, _ = store.connect()
     history = client.get_metric_history(run_id, "train/loss")
     assert [metric.step for metric in history] == list(range(2500))
     assert history[1].value == 0.5
@@ -110,16 +106,16 @@ def test_each_dataset_of_the_mix_is_an_input_with_dvcs_md5(project):
 
 
 def test_a_later_stage_replaces_the_description(project):
-    run_id = train()
+    train()
     with runs.open_run("report", (), Settings()) as log:
         log.describe("| source | BLEU-1 |")
-    client, _ = connect()
-    assert client.get_run(run_id).data.tags["mlflow.note.content"] == "| source | BLEU-1 |"
+    (run,) = read_runs()
+    assert run.data.tags["mlflow.note.content"] == "| source | BLEU-1 |"
 
 
 def test_lineage_leads_to_url_and_sha256(project):
     run_id = train()
-    client, _ = connect()
+    client, _ = store.connect()
     traced = json.loads(Path(client.download_artifacts(run_id, "lineage.json")).read_text())
     assert traced["mix"] == client.get_run(run_id).data.tags["md5.mix"]
     cherry = traced["sets"]["cherry"]
@@ -133,7 +129,7 @@ def test_model_and_artifacts_are_logged(project):
     for stage in ("evaluate", "transfer", "report"):
         with runs.open_run(stage, STAGES[stage].artifacts, Settings()):
             pass
-    client, _ = connect()
+    client, _ = store.connect()
     folders = ("", "training", "mix", "validation", "evaluation", "transfer/ours", "report")
     found = {item.path for folder in folders for item in client.list_artifacts(run_id, folder) if not item.is_dir}
     assert found == {
@@ -156,7 +152,7 @@ def test_model_and_artifacts_are_logged(project):
 def test_large_weights_are_not_logged(project, monkeypatch):
     monkeypatch.setattr(models, "MAX_MODEL_BYTES", 10)
     Path("data/model/model.safetensors").write_bytes(b"w" * 11)
-    client, _ = connect()
+    client, _ = store.connect()
     (output,) = client.get_run(train()).outputs.model_outputs
     assert client.get_logged_model(output.model_id).tags["is_whole"] == "false"
     assert [item.path for item in client.list_logged_model_artifacts(output.model_id)] == ["config.json"]
@@ -219,7 +215,7 @@ def test_another_model_is_another_run(project):
         (paths.MODEL / "config.json").write_text(model)
         with runs.open_run("evaluate", (), Settings()) as log:
             log({"score": len(model)}, None)
-        assert connect()[0].get_run(run_id).data.metrics["evaluate/score"] == len(model)
+        assert store.connect()[0].get_run(run_id).data.metrics["evaluate/score"] == len(model)
 
 
 def test_only_the_main_process_has_a_run(project, monkeypatch):

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
 
 from openmedq.config import Vision
-from openmedq.errors import ModelError
+from openmedq.errors import ModelError, shorten
 
 
 def build(settings: Vision) -> PreTrainedModel:
@@ -22,8 +22,7 @@ def build(settings: Vision) -> PreTrainedModel:
         kind = CLIPVisionModel if config.model_type == "clip" else AutoModel
         model: PreTrainedModel = kind.from_pretrained(settings.weights, revision=settings.revision, dtype=torch.float32)
     except Exception as error:  # missing folder, no network, damaged files: many exception types
-        reason = " ".join(str(error).split())[:200]
-        raise ModelError(f"train.vision.weights: {settings.weights}: can't be loaded: {reason}") from error
+        raise ModelError(f"train.vision.weights: {settings.weights}: can't be loaded: {shorten(error)}") from error
     _check(model, settings)
     return model
 
@@ -44,7 +43,7 @@ def _check(model: PreTrainedModel, settings: Vision) -> None:
         with torch.inference_mode():
             tokens = model(pixel_values=torch.zeros(1, 3, size, size), output_hidden_states=True).hidden_states[-1]
     except ValueError as error:
-        raise ModelError(f"train.vision.image_size_px: {size}: {' '.join(str(error).split())}") from error
+        raise ModelError(f"train.vision.image_size_px: {size}: {shorten(error)}") from error
     if tuple(tokens.shape) != shape:
         raise ModelError(
             f"train.vision.weights: {settings.weights} returns tokens {tuple(tokens.shape)}, not {shape}: "

@@ -1,0 +1,77 @@
+"""Measure each way in a process of its own, so that no way profits or suffers from the one before it.
+
+A script runs itself with `--one WORDS`, and the last line that this process prints is a JSON object.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "NO_ALBUMENTATIONS_UPDATE": "1"}
+
+T = TypeVar("T")
+
+
+def run(script: str, *words: object, cwd: Path | None = None, **environment: str) -> dict[str, Any]:
+    """Run `script --one WORDS` and return its JSON object."""
+    command = [sys.executable, str(Path(script).resolve()), "--one", *map(str, words)]
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+    more = {**ENVIRONMENT, "PYTHONPATH": paths, **environment}
+    done = subprocess.run(command, cwd=cwd, env=os.environ | more, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def measure(work: Callable[[], T]) -> tuple[T, dict[str, float]]:
+    """Return what a function returns, its seconds, and the peak memory of the process so far."""
+    start, start_cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return result, {
+        "seconds": time.perf_counter() - start,
+        "cpu_s": time.process_time() - start_cpu,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def summarize(values: Sequence[float], style: str) -> str:
+    """Return median, minimum and maximum."""
+    return "".join(f"{format(each, style):>9}" for each in (statistics.median(values), min(values), max(values)))
+
+
+def draw_words(random: Any, number: int) -> list[str]:
+    """Draw words of 2 to 10 letters with a `random.Random`."""
+    return ["".join(random.choices("abcdefghiklmnoprstuvy", k=random.randint(2, 10))) for _ in range(number)]
+
+
+def run_img2dataset(urls: Sequence[str], folder: Path, processes: int, **options: Any) -> dict[str, float]:
+    """Run img2dataset with several shards per process, so that none waits long for another at the end.
+
+    The time is from the start of its first shard to the end of its last, by its own statistics: without its start-up.
+    """
+    import img2dataset
+
+    (folder / "urls.txt").write_text("".join(f"{url}\n" for url in urls), encoding="utf-8")
+    img2dataset.download(
+        url_list=str(folder / "urls.txt"),
+        output_folder=str(folder / "output"),
+        processes_count=processes,
+        number_sample_per_shard=-(-len(urls) // (4 * processes)),
+        compute_hash="sha256",
+        disallowed_header_directives=[],
+        **options,
+    )
+    shards = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "output").glob("*_stats.json")]
+    seconds = max(each["end_time"] for each in shards) - min(each["start_time"] for each in shards)
+    return {"seconds": seconds, "num": sum(each["successes"] for each in shards)}
