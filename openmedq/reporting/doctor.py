@@ -170,7 +170,7 @@ def _check_ports() -> Iterator[Check]:
             is_used = probe.connect_ex(("127.0.0.1", port)) == 0
         if is_used:
             yield Check(
-                f"port {port}", "note", "in use", f"{program} takes another one: see its --help, or it runs already"
+                f"port {port}", "note", "in use", f"if {program} does not run yet, give it another port: see its --help"
             )
         else:
             yield Check(f"port {port}", "ok", f"free, for {program}")
