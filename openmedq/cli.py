@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from openmedq import commands
 from openmedq.errors import TRY_AGAIN, OpenMedQError, TemporaryError, shorten
@@ -65,13 +66,20 @@ def _fail(line: str, code: int = 1) -> int:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, without the usage before it; so are those of its commands."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
+
+
 def make_parser(program: str) -> argparse.ArgumentParser:
     """Return the parser of all commands; `program` is the name that its messages show."""
-    parser = argparse.ArgumentParser(prog=program, description=__import__("openmedq").__doc__)
+    parser = _Parser(prog=program, description=__import__("openmedq").__doc__)
     chosen = parser.add_subparsers(required=True, metavar="COMMAND", dest="name_of_command")
 
     def add(name: str, function: Callable[..., int | None], help: str) -> argparse.ArgumentParser:
-        command = chosen.add_parser(name, help=help)
+        command = chosen.add_parser(name, help=help, description=help)
         command.set_defaults(command=function)
         return command
 

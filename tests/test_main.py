@@ -37,6 +37,17 @@ def test_a_stage_without_its_inputs_names_the_missing_file(stage: str, capsys: p
     ]
 
 
+def test_a_wrong_argument_is_an_error_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, start in (
+        (["docter"], "error: argument COMMAND: invalid choice: 'docter'"),
+        (["score", "answers.csv"], "error: the following arguments are required: --dataset; see `"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(arguments)
+        error = capsys.readouterr().err
+        assert error.startswith(start) and error.count("\n") == 1 and error.endswith(" --help`\n")
+
+
 def test_each_tracked_stage_has_inputs() -> None:
     assert all(stage.inputs for stage in STAGES.values() if stage.is_tracked)
 

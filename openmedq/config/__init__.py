@@ -90,7 +90,8 @@ def profile(folder: Path, name: str) -> Params:
 def read_yaml(path: Path) -> Any:
     """Read one YAML document; ParamsError if the file is missing or is not YAML."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open(encoding="utf-8") as file:  # its errors then name the file, and quote no line of it
+            return yaml.safe_load(file)
     except FileNotFoundError:
         raise ParamsError(f"{path}: not found; write it with `python -m openmedq profile miniature`") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # invalid dates, too deep nesting

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import NoReturn
 
 from openmedq import paths
-from openmedq.errors import ModelError
+from openmedq.errors import ModelError, ParamsError
 
 PAGE = Path(__file__).with_name("page.py")
 MAX_UPLOAD_MB = 50
@@ -28,11 +29,18 @@ def serve(host: str, port: int) -> NoReturn:
 
     Raises:
         ModelError: there is no trained model.
+        ParamsError: the address is not available.
     """
     if not (paths.MODEL / "config.json").exists():
         raise ModelError(f"{paths.MODEL}: no model; run `dvc repro train`")
     if importlib.util.find_spec("streamlit") is None:
         raise ModuleNotFoundError("No module named 'streamlit'", name="streamlit")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except (OSError, OverflowError) as error:  # Streamlit would end with a stack trace
+        reason = getattr(error, "strerror", None) or error
+        raise ParamsError(f"demo: {host}:{port}: {reason}; choose another --host or --port") from None
     options = {**OPTIONS, "server.address": host, "server.port": str(port)}
     hosts = [("server.allowedHosts", name) for name in (host, "127.0.0.1", "localhost", "::1")]  # against DNS rebinding
     flags = [word for name, value in (*options.items(), *hosts) for word in (f"--{name}", value)]

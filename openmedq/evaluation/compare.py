@@ -31,7 +31,7 @@ from openmedq.evaluation.metrics.intervals import (
 from openmedq.evaluation.metrics.metric import Metric, Numbers
 from openmedq.evaluation.metrics.predictions import GROUPINGS, equal, images_of, measure, prediction_schema
 from openmedq.evaluation.terminal import check_resamples, make_table
-from openmedq.storage.tables import open_parquet
+from openmedq.storage.tables import read_table
 
 CONFIDENCE = 0.95
 SAME = ("source", "question", "reference", "alternatives")  # columns that must be equal for a common id
@@ -74,7 +74,9 @@ def align(first: Path, second: Path) -> tuple[pa.Table, pa.Table, tuple[int, int
 
 
 def _read(path: Path) -> pa.Table:
-    table = open_parquet(path).read() if path.suffix == ".parquet" else None
+    if not path.exists():  # of any system: not necessarily the output of a stage
+        raise SourceError(f"{path}: no such file; `dvc repro evaluate` and `score --output` write such tables")
+    table = read_table(path) if path.suffix == ".parquet" else None
     if table is None or not table.schema.equals(prediction_schema()):
         raise SourceError(
             f"{path}: is not a table of predictions; `score FILE --dataset ID --output TABLE.parquet` makes one"

@@ -152,5 +152,11 @@ def _check_ports() -> Iterator[Check]:
             probe.settimeout(1)
             is_used = probe.connect_ex(("127.0.0.1", port)) == 0
         found = "in use" if is_used else f"free, for {program}"
-        advice = f"{program} takes another one: see its --help, or it runs already"
+        advice = f"if {program} does not run yet, give it another port: see its --help"
         yield _judge(f"port {port}", found, not is_used, advice, "note")
+
+
+def _check_servers() -> Iterator[Check]:
+    for variable, what in (("MLFLOW_TRACKING_URI", "MLflow"), ("PREFECT_API_URL", "Prefect")):
+        if os.environ.get(variable):
+            yield Check(variable, "ok", f"set: {what} uses that server")  # the address may contain a password

@@ -106,7 +106,7 @@ def find(name: str, params: Params) -> Record:
     """Find a record in the index, then in its dataset's shards, then among the rejected ones."""
     cards = catalogue.read(paths.CATALOGUE)
     card = cards.get(name.partition("/")[0])
-    if card is None:
+    if card is None or "/" not in name:
         raise SourceError(f"{name}: not a record's ID, DATASET/RECORD; the datasets are {', '.join(cards)}")
     index = read_index() if INDEX.exists() else INDEX_SCHEMA.empty_table()
     own = index.filter(pc.equal(index["id"], name))
@@ -126,7 +126,7 @@ def find(name: str, params: Params) -> Record:
     rejected = read_table(folder / REJECTED, REJECTED_SCHEMA)
     rows = rejected.filter(pc.equal(rejected["id"], name)).to_pylist()
     if not rows:
-        raise SourceError(f"{name}: {folder} has no such record, neither read nor rejected")
+        raise SourceError(f"{name}: {folder} has no such record, neither read nor rejected; {INDEX} has the IDs")
     reasons = "; ".join(f"{each['reason']} ({each['detail']})" for each in rows)
     origin = rows[0]["provenance"]
     facts = (("dataset", card.title), ("split", rows[0]["split"]), ("from", f"{origin['file']}, {origin['record']}"))

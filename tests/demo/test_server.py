@@ -15,7 +15,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from openmedq import demo, paths
-from openmedq.errors import ModelError
+from openmedq.errors import ModelError, ParamsError
 from tests.connections import guard, read_attempts
 from tests.processes import find_port
 
@@ -64,6 +64,16 @@ def test_sessions_are_for_its_own_page(host, origin, is_own, port):
     rejected = nullcontext() if is_own else pytest.raises(InvalidStatus, match="403")
     with socket.create_connection(("127.0.0.1", port)) as sock, rejected:
         connect(f"ws://{host}:{port}/_stcore/stream", origin=origin.format(port), sock=sock).close()
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_an_address_that_is_not_available_is_an_error(port):
+    paths.MODEL.mkdir(parents=True)
+    (paths.MODEL / "config.json").write_text("{}")
+    for taken, reason in ((port, "Address already in use"), (70_000, "bind(): port must be 0-65535.")):
+        with pytest.raises(ParamsError) as caught:
+            demo.serve("127.0.0.1", taken)
+        assert str(caught.value) == f"demo: 127.0.0.1:{taken}: {reason}; choose another --host or --port"
 
 
 @pytest.mark.usefixtures("empty_folder")

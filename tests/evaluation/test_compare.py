@@ -89,3 +89,5 @@ def test_other_questions_are_not_compared(column: str, said: str, capsys: pytest
     assert said in capsys.readouterr().err
     assert main(["compare", "a.parquet", write_jsonl(rows())]) == 1
     assert "answers.jsonl: is not a table of predictions" in capsys.readouterr().err
+    assert main(["compare", "a.parquet", "typed-wrong.parquet"]) == 1
+    assert "typed-wrong.parquet: no such file" in capsys.readouterr().err

@@ -91,6 +91,9 @@ def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, An
     assert step.skipped is not None
     assert step.skipped.startswith(message)
     assert (step.num_bytes, step.disk_bytes) == (0, 0)
+    text, _ = show([step])
+    is_long = len(step.skipped) > planning.MAX_CELL_CHARS
+    assert (f"see below toy_set: {step.skipped}" in text, f"- {step.skipped}" in text) == (is_long, not is_long)
 
 
 def test_what_the_mirror_holds_is_taken_from_there() -> None:

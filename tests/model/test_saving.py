@@ -61,15 +61,23 @@ def read(folder: Path) -> dict[str, Tensor]:
     return lora.find_tensors(AutoModelForImageTextToText.from_pretrained(folder))
 
 
-def export_adapter(base: str) -> tuple[Any, Any]:
-    """Export data/model as an adapter and load it with the code of its model card: the model and its processor."""
+def run_card(base: str, form: str, num_blocks: int) -> dict[str, Any]:
+    """Export data/model, and return the variables after the first blocks of code of its model card."""
     tree = {"weights": base, "revision": None, "licence": "MIT"}
     description = {"policy": "any", "sources": {}, "base_weights": {"language": tree}}
     (paths.MODEL / "training_data.json").write_text(json.dumps(description))
-    export.export(Path("out"), "any", lambda tree: model_card.render(NO_RESULTS, tree, "any", "adapter"), "adapter")
-    code = Path("out/README.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    out = Path(f"out-{form}")
+    export.export(out, "any", lambda tree: model_card.render(NO_RESULTS, tree, "any", form), form)
+    blocks = (out / "README.md").read_text(encoding="utf-8").split("```python\n")[1 : num_blocks + 1]
     names: dict[str, Any] = {}
-    exec(code.replace('"."', '"out"'), names)
+    for block in blocks:
+        exec(block.split("```")[0].replace('"."', f'"{out}"'), names)
+    return names
+
+
+def export_adapter(base: str) -> tuple[Any, Any]:
+    """Export data/model as an adapter and load it with the code of its model card: the model and its processor."""
+    names = run_card(base, "adapter", num_blocks=1)
     return names["model"], names["processor"]
 
 
@@ -103,6 +111,17 @@ def test_merged_and_adapter_answer_alike_when_loaded_without_our_code(base: str)
     with loaded[1][0].disable_adapter():
         changed = [ask(*loaded[1], tiny.make_sample(Task.VQA, turn)) for turn in turns[:10]]
     assert changed != [ask(*loaded[1], tiny.make_sample(Task.VQA, turn)) for turn in turns[:10]]
+
+
+@pytest.mark.parametrize("form", ["merged", "adapter"])
+def test_the_code_of_the_card_asks_as_the_evaluation_does(form: str, base: str) -> None:
+    model, processor = build(base)
+    models.save(model, processor, paths.MODEL)
+    sample = tiny.make_sample(Task.VQA, Turn("Is there a mass?", "yes"))
+    Path("image.png").write_bytes(sample.images[0].data or b"")
+    names = run_card(base, form, num_blocks=2)
+    assert names["ids"].tolist()[:8] == ask(model, processor, sample)
+    assert names["answer"] == processor.decode(names["ids"], skip_special_tokens=True).strip() != ""
 
 
 @pytest.mark.parametrize("is_tied", [False, True])

@@ -130,6 +130,7 @@ def test_before_the_mix(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("vqa_rad/99", "data/samples/vqa_rad has no such record"),
         ("nowhere/1", "the datasets are"),
+        ("vqa_rad", "not a record's ID, DATASET/RECORD"),
         ("slake/1", "data/samples/slake: not found; `dvc repro normalize@slake`"),
     ],
 )
