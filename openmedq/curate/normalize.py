@@ -21,11 +21,10 @@ from openmedq import paths
 from openmedq.config import Normalize, Params
 from openmedq.curate import forget
 from openmedq.datasets.card import Dataset
-from openmedq.errors import OpenMedQError, SourceError
+from openmedq.errors import BrokenImage, OpenMedQError, SourceError
 from openmedq.schema import EncodedImage, Groups, Reason, Rejected, Sample
 from openmedq.storage import origin, shards
 from openmedq.storage.decoding import Decoder, open_executor
-from openmedq.storage.images import BrokenImage
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import publish
 from openmedq.storage.redact import redact_paths

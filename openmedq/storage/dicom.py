@@ -21,8 +21,8 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from openmedq.errors import BrokenImage
 from openmedq.schema import Reason
-from openmedq.storage.images import BrokenImage, is_dicom
 
 if TYPE_CHECKING:
     from openmedq.config import Normalize
@@ -39,6 +39,11 @@ _ATTRIBUTES = {  # tag: attribute of the row
     "BurnedInAnnotation": BURNED_IN,
 }
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # the value representation CS; other values are free text
+
+
+def is_dicom(head: bytes) -> bool:
+    """Whether the bytes begin as a DICOM file: a preamble of 128 bytes, then the prefix."""
+    return head[128:132] == b"DICM"
 
 
 def is_dicom_file(path: Path) -> bool:

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
 
+from openmedq.errors import BrokenImage
 from openmedq.schema import EncodedImage, Reason
-from openmedq.storage import unexpected
+from openmedq.storage import dicom, unexpected
 from openmedq.storage.metadata import strip_jpeg, strip_png, strip_unseen
 
 if TYPE_CHECKING:
@@ -45,21 +46,12 @@ _UPRIGHT = {
 }
 
 
-class BrokenImage(ValueError):  # noqa: N818 it is converted to a Rejected
-    """Bytes that cannot be decoded, with the reason."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail
-
-
 def encode(published: bytes, settings: Normalize) -> EncodedImage:
     """Return the image in its stored form; `image_id` is empty.
 
     BrokenImage if the bytes cannot be decoded, or the image has more than `max_pixels`.
     """
-    if is_dicom(published):
+    if dicom.is_dicom(published):
         return _encode_dicom(published, settings)
     seen = strip_unseen(published)
     header = _open(seen, settings)
@@ -77,14 +69,7 @@ def encode(published: bytes, settings: Normalize) -> EncodedImage:
     return _describe(published, buffer.getvalue(), _load(_open(buffer.getvalue(), settings)))
 
 
-def is_dicom(head: bytes) -> bool:
-    """Whether the bytes begin as a DICOM file: a preamble of 128 bytes, then the prefix."""
-    return head[128:132] == b"DICM"
-
-
 def _encode_dicom(published: bytes, settings: Normalize) -> EncodedImage:
-    from openmedq.storage import dicom  # it imports this module
-
     pixels = dicom.decode(published, settings)
     if (size := _fit(pixels.size, settings.max_side_px)) != pixels.size:
         pixels = pixels.resize(size, Resampling.LANCZOS, None, REDUCING_GAP)

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from openmedq.config import Execution, Normalize
-from openmedq.errors import OpenMedQError, ParamsError, TemporaryError
+from openmedq.errors import BrokenImage, OpenMedQError, ParamsError, TemporaryError
 from openmedq.schema import Image, Reason
 from openmedq.storage import cluster
 from openmedq.storage.decoding import encode_image, open_executor
-from openmedq.storage.images import BrokenImage
 from tests.curate.corpus import make_params
 from tests.dask_cluster import DaskCluster, hold, run_cluster
 from tests.processes import wait

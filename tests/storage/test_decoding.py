@@ -12,11 +12,10 @@ import PIL.Image
 import pytest
 
 from openmedq.config import Execution, Normalize
-from openmedq.errors import OpenMedQError
+from openmedq.errors import BrokenImage, OpenMedQError
 from openmedq.schema import Image, Reason
 from openmedq.storage import decoding
 from openmedq.storage.decoding import Decoder, Inline, encode_image, open_executor
-from openmedq.storage.images import BrokenImage
 from tests.processes import is_alive, wait
 from tests.storage.drawing import save
 

@@ -12,9 +12,10 @@ import PIL.Image
 import pytest
 
 from openmedq.config import Normalize
+from openmedq.errors import BrokenImage
 from openmedq.schema import Reason
 from openmedq.storage import dicom
-from openmedq.storage.images import BrokenImage, encode
+from openmedq.storage.images import encode
 
 SETTINGS = Normalize()
 LEVELS = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)  # 0 to 4095: 12 bits

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.config import Normalize
+from openmedq.errors import BrokenImage
 from openmedq.schema import Reason
 from openmedq.storage import images
-from openmedq.storage.images import BrokenImage, encode
+from openmedq.storage.images import encode
 from tests.storage import drawing
 from tests.storage.drawing import SETTINGS, chunk, save
 
