@@ -51,10 +51,6 @@ class AccessError(AcquisitionError):
     """A host requires credentials, or rejects the ones that were given."""
 
 
-class MissingError(AcquisitionError):
-    """A host does not serve the file."""
-
-
 class ChecksumError(OpenMedQError):
     """Bytes differ from the pinned or recorded ones."""
 

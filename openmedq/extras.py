@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 EXTRAS = {  # imported name: extra; packages that are not listed are base dependencies
+    "img2dataset": "fetch",
     "alembic": "pipeline",
     "cv2": "pipeline",
     "duckdb": "pipeline",

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from openmedq.config import Execution
-from openmedq.errors import AccessError, AcquisitionError, MissingError, TemporaryError
+from openmedq.errors import AccessError, AcquisitionError, TemporaryError
 from openmedq.fetch import addresses
 from openmedq.fetch.addresses import plain
 
@@ -33,7 +33,7 @@ AGENTS = {"physionet.org": "Wget/1.21 (openmedq)"}  # PhysioNet accepts a passwo
 MAX_REDIRECTS = 10
 HEADERS_TIMEOUTS = 3  # times `execution.timeout_s`: limit for name lookup, connection and all headers of a response
 MAX_WAIT_S = 600.0  # a server that asks for a longer wait is given up
-MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings, other API responses and images
+MAX_DOCUMENT_BYTES = 64 * 2**20  # of listings and other API responses
 LATER = "; partial data is kept, run the command again later"
 RETRYABLE_STATUS = {408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524}
 
@@ -118,7 +118,7 @@ class Client:
             raise RetryableError(_describe(error)) from None
 
     async def read(self, url: str) -> bytes:
-        """Read a small document or an image into memory, with retries."""
+        """Read a small document, with retries."""
 
         async def attempt() -> bytes:
             async with self.get(url) as response:
@@ -148,8 +148,11 @@ class Client:
                 return host
         return target.host or ""
 
+    def resolve(self, url: str) -> str:
+        """The URL to request, for other programs that download: at the endpoint that replaces the host, if any."""
+        return str(self._resolve(URL(url)))
+
     def _resolve(self, url: URL) -> URL:
-        """The URL to request: at the endpoint that replaces the host, if any."""
         base = self._endpoints.get(url.host or "")
         if base is None:
             return url
@@ -195,7 +198,7 @@ class Client:
                 else addresses.advise_login(host)
             )
             raise AccessError(f"{plain(url)}: {host} answers {name}; {advice}")
-        raise MissingError(f"{plain(url)}: {host} answers {name}; it may have moved: see the dataset's page")
+        raise AcquisitionError(f"{plain(url)}: {host} answers {name}; it may have moved: see the dataset's page")
 
 
 async def retry(

@@ -1,119 +1,210 @@
-"""Linked images: what is requested again, what counts as an image, and a whole dataset from the bucket."""
+"""Rounds of linked images, with a stand-in for img2dataset and with img2dataset itself."""
 
-import asyncio
+import hashlib
+import json
 import re
-from collections.abc import Callable, Iterable
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
 from openmedq.datasets.roco import roco
-from openmedq.errors import TemporaryError
-from openmedq.fetch import images, needs
+from openmedq.errors import AcquisitionError, TemporaryError
+from openmedq.fetch import images
+from openmedq.fetch.client import Client
 from openmedq.fetch.hosts.pmc import BUCKET
 from openmedq.schema import Reason, Rejected
 from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages, Status, read_outcomes
+from tests.connections import guard, read_attempts
 from tests.datasets.conftest import FolderOf
 from tests.fetch.conftest import Fetch
 from tests.servers import Server, faults, publish, serve
 
+ROOT = Path(__file__).parents[2]
 HOST = "pmc-oa-opendata.s3.amazonaws.com"
-JPEG = b"\xff\xd8\xff"
-DATA = {f"{number}.jpg": JPEG + bytes([number]) * 100 for number in range(8)}
-SITE = {f"{BUCKET}/PMC1.1/{name}": data for name, data in DATA.items()}
-LINKED = [LinkedImage(name, "PMC1", name) for name in DATA]
-FOLDER = needs.folder_of("toy_set") / LINKED_IMAGES
-SUCCESS = dict.fromkeys(DATA, Status.SUCCESS)
+DATA = {f"PMC{number}_a.jpg": b"\xff\xd8\xff" + bytes([number]) * 100 for number in range(8)}
+SIZES = {name: len(data) for name, data in DATA.items()}
+LINKS = {name: f"{BUCKET}/{name}" for name in DATA}
+FILES: dict[str, bytes | Path] = {LINKS[name]: data for name, data in DATA.items()}
 
 
-def run(server: Server, linked: Iterable[LinkedImage] = LINKED, max_missing: float = 1, **settings: float) -> None:
-    quick = {"attempts": 2, "backoff_s": 0.001, "connections": 2, **settings}
-    execution = Execution.model_validate({"endpoints": server.endpoints, **quick})
-    images.fetch_linked("toy_set", linked, max_missing, execution)
-
-
-def statuses() -> dict[str, Status]:
-    return {name: status for name, (status, _) in read_outcomes(FOLDER).items()}
-
-
-def place(name: str) -> str:
-    return f"{HOST}/PMC1.1/{name}"
-
-
-def test_only_what_may_pass_is_requested_again() -> None:
-    with serve(SITE) as server:
-        server.faults[:] = [
-            faults.status(503).on(place("0.jpg"), times=1),
-            faults.cut(20).on(place("1.jpg"), times=1),
-            faults.status(500).on(place("2.jpg")),
-            faults.status(403).on(place("3.jpg")),
-            faults.html().on(place("4.jpg")),
-            faults.challenge().on(place("5.jpg")),
-            faults.shorten(20).on(place("6.jpg")),
-        ]
-        run(server)
-        counts = [len(server.asked(place(name))) for name in DATA]
-        assert counts == [2, 2, 2, 1, 1, 1, 1, 1]
-        fate = {"2.jpg": Status.NOT_NOW, "3.jpg": Status.GONE, "4.jpg": Status.NO_IMAGE, "5.jpg": Status.GONE}
-        assert statuses() == SUCCESS | fate | {"6.jpg": Status.NOT_NOW}
-        assert read_outcomes(FOLDER)["6.jpg"][1] == "another size than listed"
-        server.faults.clear()
-        num_before = len(server.requests)
-        run(server)
-        assert sorted(request.path for request in server.requests[num_before:]) == ["/PMC1.1/2.jpg", "/PMC1.1/6.jpg"]
-        assert statuses() == SUCCESS | {"3.jpg": Status.GONE, "4.jpg": Status.NO_IMAGE, "5.jpg": Status.GONE}
-    found = FetchedImages(FOLDER).find("6.jpg")
-    assert found.data == DATA["6.jpg"]
-
-
-def test_the_summary_counts_reasons_and_the_share_of_missing_images_is_bounded(logged: Callable[[], str]) -> None:
-    linked = [*LINKED, LinkedImage("absent.jpg", "PMC1", "absent.jpg")]
-    with serve(SITE, [faults.status(500).on(place("1.jpg")), faults.status(500).on(place("2.jpg"))]) as server:
-        line = (
-            rf"toy_set: 6 of 9 images downloaded, 1 missing at the host \(1: the article has no such file\), "
-            rf"2 failed \(2: {HOST} answers 500 Internal Server Error \(attempt 2\)\)"
-        )
-        run(server, linked, max_missing=0.3)
-        assert re.search(line, logged())
-        with pytest.raises(TemporaryError, match=f"^{line}; partial data is kept, run the command again later$"):
-            run(server, linked, max_missing=0.2)
-
-
-def test_an_interrupted_download_keeps_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Complete shards if the process is killed, all images that arrived after other errors."""
-    fetch_image = images._fetch_image
-    num_images = 0
-
-    async def interrupt(*arguments: object) -> object:
-        nonlocal num_images
-        num_images += 1
-        if num_images == 6:
-            raise asyncio.CancelledError
-        return await fetch_image(*arguments)
-
+@pytest.fixture
+def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace img2dataset by a function that writes shards of three rows, and statistics for complete ones."""
     monkeypatch.setattr(images, "SHARD_ROWS", 3)
-    with serve(SITE) as server:
-        with monkeypatch.context() as patch, pytest.raises(asyncio.CancelledError):
-            patch.setattr(images, "_fetch_image", interrupt)
-            run(server, connections=1)
-        assert sorted(path.name for path in FOLDER.iterdir()) == ["00000.parquet", "00001.parquet"]
-        assert len(statuses()) == 5
+    monkeypatch.setattr(images, "_run", run_in_its_place)
+
+
+def run_in_its_place(work: Path, execution: Execution, look: Callable[[], None]) -> None:
+    rows = pq.read_table(work / images.URLS).to_pylist()
+    output = work / images.OUTPUT
+    output.mkdir(exist_ok=True)
+    for number in range(-(-len(rows) // 3)):
+        if not (output / f"{number:05}_stats.json").exists():
+            write_shard(output, number, [ask(row) for row in rows[3 * number : 3 * number + 3]])
+        look()
+
+
+def ask(row: dict[str, Any]) -> dict[str, Any]:
+    try:
+        with urlopen(row["url"], timeout=5) as response:
+            data = response.read()
+        outcome = {"status": "success", "error_message": None, "sha256": hashlib.sha256(data).hexdigest(), "jpg": data}
+    except (HTTPError, URLError, OSError) as error:
+        outcome = {"status": "failed_to_download", "error_message": str(error), "sha256": None, "jpg": None}
+    return row | outcome
+
+
+def write_shard(output: Path, number: int, rows: list[dict[str, Any]], *, is_whole: bool = True) -> None:
+    path = output / f"{number:05}.parquet"
+    schema = pa.schema(
+        [(name, pa.string()) for name in ("name", "address", "url", "status", "error_message", "sha256")]
+        + [("jpg", pa.binary())]
+    )
+    pq.write_table(pa.Table.from_pylist(rows, schema), path)
+    if is_whole:
+        (output / f"{number:05}_stats.json").write_text(json.dumps({"count": len(rows)}))
+    else:
+        path.write_bytes(path.read_bytes()[:-50])
+
+
+def run(server: Server, folder: Path, links: dict[str, str] = LINKS, **settings: float) -> dict[str, Status]:
+    execution = Execution.model_validate({"endpoints": server.endpoints, "attempts": 3, "backoff_s": 0.001, **settings})
+    images.fetch(links, SIZES, folder / LINKED_IMAGES, folder / "temporary", Client(execution).resolve, execution)
+    return {name: status for name, (status, _) in read_outcomes(folder / LINKED_IMAGES).items()}
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_only_what_may_pass_is_asked_for_again(tmp_path: Path) -> None:
+    links = LINKS | {"PMC9_a.jpg": f"{BUCKET}/PMC9_a.jpg"}
+    with serve(FILES) as server:
+        server.faults[:] = [
+            faults.status(503).on(f"{HOST}/PMC0_a.jpg", times=1),
+            faults.status(429).on(f"{HOST}/PMC1_a.jpg", times=2),
+            faults.cut(20).on(f"{HOST}/PMC2_a.jpg", times=1),
+            faults.status(403).on(f"{HOST}/PMC3_a.jpg"),
+            faults.html().on(f"{HOST}/PMC4_a.jpg"),
+            faults.challenge().on(f"{HOST}/PMC5_a.jpg"),
+        ]
+        outcomes = run(server, tmp_path, links)
+        numbers = [len(server.asked(f"{HOST}/PMC{number}_a.jpg")) for number in (0, 1, 2, 3, 4, 5, 6, 7, 9)]
+        assert numbers == [2, 3, 2, 1, 1, 1, 1, 1, 1]
+        assert run(server, tmp_path, links) == outcomes
+        assert len(server.requests) == sum(numbers), "a second run sends no request"
+    expected = {3: Status.GONE, 4: Status.NO_IMAGE, 5: Status.NO_IMAGE, 9: Status.GONE}
+    assert outcomes == {name: expected.get(int(name[3]), Status.SUCCESS) for name in links}
+    assert sorted(path.name[:4] for path in (tmp_path / LINKED_IMAGES).iterdir()) == ["0000"] * 3 + ["0001", "0002"]
+    reasons = {name: reason for name, (_, reason) in read_outcomes(tmp_path / LINKED_IMAGES).items() if reason}
+    assert reasons["PMC9_a.jpg"] == "HTTP Error 404: Not Found"
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_an_image_of_another_size_than_listed_comes_again(tmp_path: Path) -> None:
+    with serve(FILES) as server:
+        server.faults[:] = [
+            faults.shorten(20).on(f"{HOST}/PMC0_a.jpg"),
+            faults.change(DATA["PMC1_a.jpg"] + b"another").on(f"{HOST}/PMC1_a.jpg"),
+        ]
+        differing = dict.fromkeys(["PMC0_a.jpg", "PMC1_a.jpg"], Status.NOT_NOW)
+        assert run(server, tmp_path, attempts=1) == dict.fromkeys(LINKS, Status.SUCCESS) | differing
+        server.faults.clear()
+        assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
+        assert len(server.requests) == 8 + 2
+    found = FetchedImages(tmp_path / LINKED_IMAGES).find("PMC0_a.jpg")
+    assert found.data == DATA["PMC0_a.jpg"]
+
+
+@pytest.mark.usefixtures("stand_in", "project")
+def test_linked_pictures_are_held_to_the_sizes_of_the_buckets_listing(logged: Callable[[], str]) -> None:
+    published = {f"{BUCKET}/PMC1.1/{number}.jpg": b"\xff\xd8\xff" * 50 for number in range(3)}
+    wanted = [LinkedImage(f"{number}", "PMC1", f"{number}.jpg") for number in range(3)]
+    with serve(published, [faults.shorten(20).on(f"{HOST}/PMC1.1/1.jpg")]) as server:
+        images.fetch_linked("toy_set", wanted, 0.5, Execution(endpoints=server.endpoints, attempts=1))
+    message = "toy_set: 2 of 3 images downloaded, 0 missing at the host, 1 failed (1: another size than listed)"
+    assert message in logged()
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_attempts_are_bounded_and_counted_anew_by_the_next_run(tmp_path: Path) -> None:
+    with serve(FILES, [faults.status(500).on(f"{HOST}/PMC1_a.jpg")]) as server:
+        for num_runs in (1, 2):
+            assert run(server, tmp_path)["PMC1_a.jpg"] is Status.NOT_NOW
+            assert len(server.asked(f"{HOST}/PMC1_a.jpg")) == 3 * num_runs
+        server.faults.clear()
+        assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
+        assert len(server.requests) == 7 + 6 + 1
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_round_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_a_part(work: Path, execution: Execution, look: Callable[[], None]) -> None:
+        rows = [ask(row) for row in pq.read_table(work / images.URLS).to_pylist()]
+        (work / images.OUTPUT).mkdir()
+        write_shard(work / images.OUTPUT, 1, rows[3:6])
+        look()
+        write_shard(work / images.OUTPUT, 0, rows[:3])  # whole, and not looked at
+        write_shard(work / images.OUTPUT, 2, rows[6:], is_whole=False)
+        raise KeyboardInterrupt
+
+    with serve(FILES) as server:
+        monkeypatch.setattr(images, "_run", run_a_part)
+        with pytest.raises(KeyboardInterrupt):
+            run(server, tmp_path)
+        assert [path.name for path in (tmp_path / LINKED_IMAGES).glob("*.parquet")] == ["0000-00001.parquet"]
+        monkeypatch.setattr(images, "_run", run_in_its_place)
         num_before = len(server.requests)
-        run(server)
-        assert len(server.requests) == num_before + 3
-    assert statuses() == SUCCESS
+        assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
+        assert len(server.requests) - num_before == 2, "for the incomplete shard"
+    assert len(list((tmp_path / LINKED_IMAGES).iterdir())) == 3
 
 
-def test_a_host_that_is_down_is_not_asked_for_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images, "MAX_FAILURES", 2)
-    with serve(SITE, [faults.status(500).on(place("*"))]) as server:
-        with pytest.raises(TemporaryError, match=r"0 of 8 images .* 8 failed \(5: not tried; 3: "):
-            run(server, max_missing=0.5)
-        assert len(server.asked(place("*"))) == 2 * 3
+@pytest.mark.usefixtures("stand_in")
+def test_a_shard_that_lost_its_bytes_is_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_badly(work: Path, execution: Execution, look: Callable[[], None]) -> None:
+        run_in_its_place(work, execution, lambda: None)
+        (work / images.LOG).write_text("shard 1 failed with error no room\n\n")
+        (work / images.OUTPUT / "00001.parquet").write_bytes(b"PAR1")
+        look()
+
+    with serve(FILES) as server:
+        monkeypatch.setattr(images, "_run", run_badly)
+        with pytest.raises(TemporaryError, match="did not finish: shard 1 failed with error no room; run"):
+            run(server, tmp_path)
+        monkeypatch.setattr(images, "_run", run_in_its_place)
+        assert run(server, tmp_path) == dict.fromkeys(LINKS, Status.SUCCESS)
+
+
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://example.org/a.jpg", "a.jpg", ""])
+def test_other_addresses_are_refused(address: str, tmp_path: Path) -> None:
+    with serve({}) as server, pytest.raises(AcquisitionError, match="neither an https nor an http address"):
+        run(server, tmp_path, {"a.jpg": address})
+
+
+def test_a_program_that_fails_or_hangs_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images, "_PROGRAM", "tests.fetch.no_such_program")
+    with (
+        serve(FILES) as server,
+        pytest.raises(AcquisitionError, match=r"img2dataset failed: .*no_such_program") as error,
+    ):
+        run(server, tmp_path)
+    assert "\n" not in str(error.value)
+
+    asleep = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with asleep:
+        with pytest.raises(TemporaryError, match="wrote nothing"):
+            images._watch(asleep, tmp_path, patience_s=0.01, collect=lambda: None)
+        asleep.kill()
 
 
 def take_bytes(raw: Path) -> dict[str, bytes | Reason]:
@@ -128,7 +219,16 @@ def take_bytes(raw: Path) -> dict[str, bytes | Reason]:
     return taken
 
 
-def test_rocos_pictures_come_from_the_bucket(fetch: Fetch, miniature_of: FolderOf) -> None:
+def test_rocos_pictures_come_from_the_bucket(
+    fetch: Fetch,
+    miniature_of: FolderOf,
+    capfd: pytest.CaptureFixture[str],
+    logged: Callable[[], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in guard(tmp_path).items():
+        monkeypatch.setenv(name, value)
     raw = miniature_of("roco")
     files = tuple(file.model_copy(update={"sha256": None, "size_bytes": None}) for file in roco.card.files)
     card = roco.card.model_copy(update={"files": files})
@@ -143,9 +243,16 @@ def test_rocos_pictures_come_from_the_bucket(fetch: Fetch, miniature_of: FolderO
         assert fetch(server, set_) == found
         assert len(server.requests) == num_requests, "a second run sends no request"
     assert found.folder is not None
-    assert {entry.path for entry in found.files} >= {"pictures/00000.parquet", "addresses/00000.parquet"}
+    assert {entry.path for entry in found.files} >= {"pictures/0000-00000.parquet", "addresses/00000.parquet"}
     expected, taken = take_bytes(raw), take_bytes(found.folder)
     assert taken.keys() == expected.keys()
     differing = {record for record in expected if taken[record] != expected[record]}
     assert {taken[record] for record in differing} == {Reason.IMAGE_MISSING}
     assert 2 <= len(differing) <= 3, "the two that fail; an image may have two ids"
+    assert read_attempts(tmp_path) == [], "only the bucket is asked"
+    assert capfd.readouterr().out == ""
+    (line,) = [line for line in logged().splitlines() if "images downloaded" in line]
+    assert re.fullmatch(
+        r"roco: (\d+) of \d+ images downloaded, 2 missing at the host \(1: .*; 1: .*\), 1 failed \(1: not an image\)",
+        line,
+    )

@@ -26,7 +26,7 @@ from openmedq.storage.progress import progress
 
 BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".tif", ".tiff", ".bmp", ".webp")
-MAX_IMAGE_BYTES = 64 * 2**20  # figures are smaller; each is held in memory
+MAX_IMAGE_BYTES = 64 * 2**20  # figures are smaller; img2dataset holds each in memory
 MAX_PAGES = 100  # of 1,000 files
 PART_ROWS = 2_000  # addresses in a part
 

@@ -1,0 +1,77 @@
+"""img2dataset itself: a killed run ends with all its processes and resumes; a slow image does not block the others."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from openmedq.fetch.hosts.pmc import BUCKET
+from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages, Status, read_outcomes
+from tests.fetch.test_images import FILES, HOST, LINKS, run
+from tests.processes import wait
+from tests.servers import faults, serve
+
+pytestmark = pytest.mark.faults
+ROOT = Path(__file__).parents[2]
+
+KILLED = """
+import sys
+from pathlib import Path
+from openmedq.config import Execution
+from openmedq.fetch import images
+
+images.SHARD_ROWS = 10
+links = {f"{number:02}.jpg": f"{sys.argv[1]}/{number:02}.jpg" for number in range(40)}
+if __name__ == "__main__":
+    settings = Execution(connections=2, timeout_s=30, backoff_s=0.01)
+    images.fetch(links, {}, Path("pictures"), Path("temporary"), str, settings)
+"""
+
+
+def test_a_killed_run_ends_whole_and_resumes(project: Path) -> None:
+    names = [f"{number:02}.jpg" for number in range(40)]
+    published = {f"{BUCKET}/{name}": b"\xff\xd8\xff" + name.encode() * 500 for name in names}
+    with serve(published) as server:
+        slow = [faults.stall(10, seconds=60).on(f"{HOST}/{name}") for name in names[25:]]
+        once = [faults.status(503).on(f"{HOST}/{name}", times=1) for name in names[:3]]
+        server.faults[:] = [*slow, *once]
+        (project / "killed.py").write_text(KILLED)
+        command = [sys.executable, "killed.py", server.url(BUCKET)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, env=environment) as running:
+            wait(lambda: len(list((project / LINKED_IMAGES).glob("*.parquet"))) == 2, "two shards are complete")
+            server.wait(f"{HOST}/25.jpg", num_bytes=1, timeout_s=30)
+            started = set(descendants(running.pid))
+            assert len(started) >= 3
+            running.kill()
+        wait(lambda: not any((Path("/proc") / str(pid)).exists() for pid in started), "all processes end")
+        assert len(list((project / LINKED_IMAGES).glob("*.parquet"))) == 2
+
+        server.faults[:] = []
+        num_before = len(server.requests)
+        subprocess.run(command, env=environment, check=True, timeout=120)
+        asked = {request.path.strip("/") for request in server.requests[num_before:]}
+    assert asked == {*names[:3], *names[20:]}
+    found = FetchedImages(project / LINKED_IMAGES)
+    for name in names:
+        image = found.find(name)
+        assert image.data == published[f"{BUCKET}/{name}"]
+
+
+def test_a_slow_image_does_not_block_the_others(project: Path) -> None:
+    with serve(FILES | {f"{BUCKET}/PMC9_a.jpg": b"\xff\xd8\xff" * 1_000}) as server:
+        server.faults[:] = [faults.slow(20).on(f"{HOST}/PMC9_a.jpg")]
+        links = LINKS | {"PMC9_a.jpg": f"{BUCKET}/PMC9_a.jpg"}
+        dripping = run(server, project, links, attempts=1, timeout_s=0.5)
+        assert read_outcomes(project / LINKED_IMAGES)["PMC9_a.jpg"] == (Status.NOT_NOW, "took too long")
+        assert dripping == dict.fromkeys(LINKS, Status.SUCCESS) | {"PMC9_a.jpg": Status.NOT_NOW}
+
+
+def descendants(pid: int) -> Iterator[int]:
+    for child in (Path("/proc") / str(pid)).glob("task/*/children"):
+        for number in map(int, child.read_text().split()):
+            yield number
+            yield from descendants(number)
