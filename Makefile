@@ -35,7 +35,8 @@ real-data:
 	@test -n "$(FROM)" || { echo 'error: name the folders of the published files: make real-data FROM="DIR DIR"' >&2; exit 1; }
 	@mkdir -p data/real
 	@for folder in $(FROM); do for name in $(REAL); do \
-	  if test -d "$$folder/$$name"; then ln -sfn "$$(realpath "$$folder/$$name")" data/real/$$name; fi; done; done
+	  if test -d "$$folder/$$name"; then find data/real/$$name -type l -delete 2> /dev/null; \
+	    cp -rsT --no-preserve=mode "$$(realpath "$$folder/$$name")" data/real/$$name || exit 1; fi; done; done
 	@ls data/real | grep . || { echo 'error: $(FROM): no folder is named $(REAL)' >&2; exit 1; }
 
 test: .venv

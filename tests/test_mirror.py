@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from openmedq.config import Download
 from openmedq.datasets import DATASETS, catalogue
 from openmedq.datasets.card import Dataset
 from openmedq.errors import LocalFolderError
 from openmedq.fetch import manifest
-from openmedq.fetch.mirror import list_unmatched, match_folders
+from openmedq.fetch.mirror import list_unmatched, match_folders, require
 from tests.curate.corpus import make_params
 
 SETS: dict[str, Dataset] = DATASETS
@@ -97,3 +98,18 @@ def test_folders_that_match_no_dataset_are_named_in_one_line(
         manifest.run(make_params(download={"mirror": "local"}))
     (message,) = caplog.messages
     assert message.startswith("local: 2 folders match no dataset: Slakes, my scans; ")
+
+
+def test_links_to_folders_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """DVC does not follow them: a file that is added behind one would stay unnoticed."""
+    (tmp_path / "elsewhere" / "images").mkdir(parents=True)
+    mirror = tmp_path / "mirror"
+    (mirror / "slake").mkdir(parents=True)
+    download = Download.model_construct(mirror=str(mirror), fetch=False)
+    require(download, ENTRIES)
+    assert not caplog.records
+    (mirror / "slake" / "imgs").symlink_to(tmp_path / "elsewhere" / "images")
+    (mirror / "vqa_rad").symlink_to(tmp_path / "elsewhere")
+    require(download, ENTRIES)
+    (record,) = caplog.records
+    assert "slake/imgs, vqa_rad;" in record.getMessage()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -18,6 +20,8 @@ from openmedq.storage.folders import is_junk
 _APPENDED = re.compile(r"[-_. ]*(?:\.physionet\.org|v?\d+(?:\.\d+)+|[-_](?:main|master|[0-9a-f]{40})|\(\d+\))$")
 _HUB_CACHE = "datasets--"  # prefix of owner--name
 
+_log = logging.getLogger(__name__)
+
 
 def is_miniature(mirror: Path) -> bool:
     """Whether the folder is the one of the generated miniatures."""
@@ -25,7 +29,7 @@ def is_miniature(mirror: Path) -> bool:
 
 
 def require(download: Download, cards: Mapping[str, Card]) -> Path:
-    """The local data folder; the one of the miniatures need not exist yet.
+    """The local data folder; the one of the miniatures need not exist yet. Links to folders in it are warned of.
 
     Raises:
         LocalFolderError: it is missing or matches no dataset, or the folder of a local dataset is missing.
@@ -38,6 +42,13 @@ def require(download: Download, cards: Mapping[str, Card]) -> Path:
             raise LocalFolderError(f"{folder}: not found; local.{dataset_id}.folder in params.yaml names it")
     if not is_miniature(mirror):
         match_folders(mirror, cards, may_be_empty=download.fetch or bool(declared))
+        if linked := _list_linked(mirror):
+            _log.warning(
+                "%s: DVC does not see changes behind links to folders: %s; link the files instead (cp -rs), or run "
+                "`dvc repro -f manifest` after a change",
+                mirror,
+                ", ".join(linked),
+            )
     elif download.fetch:
         raise ParamsError(
             f"download.fetch is true, but download.mirror is {mirror}, where every dataset is generated: nothing would "
@@ -94,6 +105,12 @@ def list_unmatched(mirror: Path, matched: Iterable[Path]) -> list[str]:
     """Names of the folders that match no dataset."""
     known = {path for folder in matched for path in (folder, folder.parent)}
     return [folder.name for folder in _list_folders(mirror) if folder not in known]
+
+
+def _list_linked(mirror: Path) -> list[str]:
+    """The links to folders, with which a dataset's folder or one of its parts was put into the local data folder."""
+    inner = (Path(parent, name) for parent, names, _ in os.walk(mirror) for name in names)
+    return sorted(str(path.relative_to(mirror)) for path in inner if path.is_symlink())
 
 
 def _list_folders(folder: Path) -> list[Path]:
