@@ -36,11 +36,13 @@ def serve(host: str, port: int) -> NoReturn:
     if importlib.util.find_spec("streamlit") is None:
         raise ModuleNotFoundError("No module named 'streamlit'", name="streamlit")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        socket.create_server((host, port), family=family).close()
-    except (OSError, OverflowError) as error:  # Streamlit would end with a stack trace
-        reason = getattr(error, "strerror", None) or error
-        raise ParamsError(f"demo: {host}:{port}: {reason}; choose another --host or --port") from None
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server sets it
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:  # Streamlit would end with a stack trace
+            reason = getattr(error, "strerror", None) or error
+            raise ParamsError(f"demo: {host}:{port}: {reason}; choose another --host or --port") from None
     options = {**OPTIONS, "server.address": host, "server.port": str(port)}
     hosts = [("server.allowedHosts", name) for name in (host, "127.0.0.1", "localhost", "::1")]  # against DNS rebinding
     flags = [word for name, value in (*options.items(), *hosts) for word in (f"--{name}", value)]

@@ -154,8 +154,9 @@ def _describe(reply: Reply) -> str:
 def _show_evidence(sample: Sample, params: Params) -> None:
     rows = _read_training_rows(_version(INDEX))
     st.header("Nearest training rows", anchor=False)
+    drawn = "" if rows.num_rows == rows.num_available else f"{rows.num_rows:,} of "
     st.caption(
-        f"Of {rows.num_rows:,} of {rows.num_available:,} training rows of open datasets. They show what the model was"
+        f"Searched: {drawn}{rows.num_available:,} training rows of open datasets. They show what the model was"
         " trained on, not which rows this answer depends on."
     )
     thumbnails = [encode(each.data, params.normalize).thumbnail for each in sample.images if each.data]

@@ -56,11 +56,13 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         ("next", "Where to look next", data.show_next()),
     )
     composed = [Section(name, title, list(blocks)) for name, title, blocks in sections]
-    num_present = sum(each.is_present for each in results.sources)
+    origins = [each.origin for each in results.sources if each.is_present]
+    num_own = origins.count("local")
+    own = f" and {num_own} of your own" if num_own else ""
     num_rows = {role.value: sum(each.outcomes[role.value] for each in results.sources) for role in Role}
     return Document(
         lead="Broad open pretraining for medical vision-language models. This run uses "
-        f"{num_present} of the paper’s {NUM_SOURCES} sources: {num_rows['train']:,} rows for training, "
+        f"{len(origins) - num_own} of the paper’s {NUM_SOURCES} sources{own}: {num_rows['train']:,} rows for training, "
         f"{num_rows['validation']:,} for validation, {num_rows['evaluation']:,} for evaluation.",
         notice=_warn_of_miniatures(results),
         headlines=[*_answer_headlines(results), *_transfer_headlines(results)],

@@ -51,7 +51,7 @@ class DatasetResult:
     """The card of a dataset, and the number of its records at each step from the published files to the mix."""
 
     card: Card
-    origin: str | None = None  # of the files: miniature, mirror or official
+    origin: str | None = None  # of the files: miniature, mirror, official or local
     state: str = "not run"  # present, absent, or not run
     reason: str | None = None  # why it is absent
     found: int = 0

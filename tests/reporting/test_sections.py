@@ -1,6 +1,7 @@
 """The sections of parts that a run may lack, in both forms."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from openmedq import paths
 from openmedq.evaluation import evaluate
 from openmedq.reporting import report
 from openmedq.reporting.document import format_number
-from openmedq.reporting.page import escape_markdown
+from openmedq.reporting.page import compose, escape_markdown
+from openmedq.reporting.results import read_results
 from openmedq.storage import timing
 from openmedq.storage.progress import NoLog
 from tests.curate.corpus import make_params
@@ -45,6 +47,15 @@ def set_columns(**columns: list[Any]) -> int:
         rows = rows.set_column(place, rows.schema.field(place), pa.array(filled, rows.schema.field(place).type))
     pq.write_table(rows, evaluate.PREDICTIONS)
     return len(rows)
+
+
+def test_own_datasets_are_not_counted_among_those_of_the_paper() -> None:
+    results = read_results()
+    own = replace(results.sources[0], origin="local", state="present")
+    num_others = sum(each.is_present for each in results.sources[1:])
+    datasets = [own if each is results.sources[0] else each for each in results.datasets]
+    lead = compose(replace(results, datasets=tuple(datasets)), ()).lead
+    assert f"uses {num_others} of the paper’s 14 sources and 1 of your own: " in lead
 
 
 def test_both_forms_have_the_same_tables() -> None:
