@@ -29,7 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email.utils import formatdate
 from pathlib import Path
@@ -54,7 +54,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         name, *rest = arguments.one
-        print(json.dumps({"serve": serve, "openmedq": fetch, "img2dataset": fetch_with_img2dataset}[name](*rest)))
+        programs: dict[str, Callable[..., object]] = {
+            "serve": serve,
+            "openmedq": fetch,
+            "img2dataset": fetch_with_img2dataset,
+        }
+        print(json.dumps(programs[name](*rest)))
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -70,7 +70,12 @@ def _make_image(random: np.random.Generator, number: int, sides_px: tuple[int, i
     image, buffer = draw_image(random, sides_px, 3 if random.random() < 0.5 else 1), io.BytesIO()
     image.save(buffer, "JPEG", quality=90)
     data = buffer.getvalue()
-    hashes = {"sha256": hashlib.sha256(data).hexdigest(), "pixels_sha256": "", "phash": 0, "thumbnail": b""}
+    hashes: dict[str, Any] = {
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "pixels_sha256": "",
+        "phash": 0,
+        "thumbnail": b"",
+    }
     return EncodedImage(str(number), data=data, width=image.width, height=image.height, **hashes)
 
 

@@ -45,13 +45,23 @@ class Log(Protocol):
         """Log the answers by which the model is compared with the champion."""
 
 
-class NoLog(Log):
+class NoLog:
     """Logs nothing: for tests, and for all but the main process of a distributed training."""
 
-    def _ignore(self, *args: object, **kwargs: object) -> None:
+    def __call__(self, metrics: Mapping[str, float], step: int | None) -> None:
         """Do nothing."""
 
-    __call__ = checkpoint = table = describe = answers = _ignore
+    def checkpoint(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Do nothing."""
+
+    def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
+        """Do nothing."""
+
+    def describe(self, text: str) -> None:
+        """Do nothing."""
+
+    def answers(self, answers: Answers) -> None:
+        """Do nothing."""
 
 
 @contextmanager
