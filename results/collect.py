@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,15 @@ METRICS = {
     "open_recall": "Open recall",
     "closed_accuracy": "Closed accuracy",
 }
+ENCODERS = {"ours": "DINOv2 ViT-S/14", "scratch": "random weights"}
+METHODS = {
+    "": "fine-tuned",
+    "linear_probe": "linear probe",
+    "knn": "k nearest neighbors",
+    "few_shot_10": "10 images a class",
+    "few_shot_1": "1 image a class",
+}
+CLASS_METRICS = {"macro_f1": "Macro-F1", "balanced_accuracy": "Balanced accuracy", "auroc": "AUROC"}
 CONTROLS = {"blank": "gray images", "shuffled": "images of other questions", "no_image": "no image"}
 
 Tree = dict[str, Any]
@@ -38,6 +47,8 @@ def collect(name: str) -> None:
     if name == IMAGES:
         shutil.copy(DATA / "verdicts" / "contamination.json", target)
         shutil.copytree(DATA / "report", target / "report")
+        for encoder in ENCODERS:
+            shutil.copy(DATA / "transfer" / encoder / "metrics.json", target / f"transfer-{encoder}.json")
 
 
 def tabulate_answers(*, is_whole: bool) -> str:
@@ -62,16 +73,32 @@ def tabulate_answers(*, is_whole: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def make_tables() -> dict[str, str]:
-    """The table of each page."""
-    return {"README.md": tabulate_answers(is_whole=False), "results/README.md": tabulate_answers(is_whole=True)}
+def tabulate_encoders() -> str:
+    """Scores on PneumoniaMNIST as a Markdown table, fine-tuned and from frozen features."""
+    lines = ["| Encoder | | " + " | ".join(CLASS_METRICS.values()) + " |", "|---|---|" + "---|" * len(CLASS_METRICS)]
+    for encoder, title in ENCODERS.items():
+        scores = _read(IMAGES, f"transfer-{encoder}.json")["pneumonia_mnist"][encoder]
+        for method, name in METHODS.items():
+            found = scores[method] if method else scores
+            lines.append(f"| {title} | {name} | " + " | ".join(_cells(found, CLASS_METRICS, 3)) + " |")
+            title = ""
+    return "\n".join(lines) + "\n"
 
 
-def _cells(found: Tree) -> Iterator[str]:
-    for name in METRICS:
-        cell = f"{found[name]:.1f}" if name in found else ""
+def make_tables() -> list[tuple[str, str]]:
+    """Pages with their tables."""
+    return [
+        ("README.md", tabulate_answers(is_whole=False)),
+        ("results/README.md", tabulate_answers(is_whole=True)),
+        ("results/README.md", tabulate_encoders()),
+    ]
+
+
+def _cells(found: Tree, names: Iterable[str] = METRICS, num_digits: int = 1) -> Iterator[str]:
+    for name in names:
+        cell = f"{found[name]:.{num_digits}f}" if name in found else ""
         if f"{name}_low" in found:
-            cell += f" ({found[f'{name}_low']:.1f}-{found[f'{name}_high']:.1f})"
+            cell += f" ({found[f'{name}_low']:.{num_digits}f}-{found[f'{name}_high']:.{num_digits}f})"
         yield cell
 
 
@@ -84,4 +111,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         collect(sys.argv[1])
     else:
-        print("\n".join(make_tables().values()))
+        print("\n".join(table for _, table in make_tables()))

@@ -29,7 +29,9 @@ def is_miniature(mirror: Path) -> bool:
 
 
 def require(download: Download, cards: Mapping[str, Card]) -> Path:
-    """The local data folder; the one of the miniatures need not exist yet. Links to folders in it are warned of.
+    """The local data folder; the one of the miniatures need not exist yet.
+
+    Links to folders, in it and in the folders of local datasets, are logged as a warning.
 
     Raises:
         LocalFolderError: it is missing or matches no dataset, or the folder of a local dataset is missing.
@@ -40,15 +42,10 @@ def require(download: Download, cards: Mapping[str, Card]) -> Path:
     for dataset_id, folder in declared.items():
         if not folder.is_dir():
             raise LocalFolderError(f"{folder}: not found; local.{dataset_id}.folder in params.yaml names it")
+        _warn_of_links(folder, f"download@{dataset_id}")
     if not is_miniature(mirror):
         match_folders(mirror, cards, may_be_empty=download.fetch or bool(declared))
-        if linked := _list_linked(mirror):
-            _log.warning(
-                "%s: DVC does not see changes behind links to folders: %s; link the files instead (cp -rs), or run "
-                "`dvc repro -f manifest` after a change",
-                mirror,
-                ", ".join(linked),
-            )
+        _warn_of_links(mirror, "manifest")
     elif download.fetch:
         raise ParamsError(
             f"download.fetch is true, but download.mirror is {mirror}, where every dataset is generated: nothing would "
@@ -107,10 +104,18 @@ def list_unmatched(mirror: Path, matched: Iterable[Path]) -> list[str]:
     return [folder.name for folder in _list_folders(mirror) if folder not in known]
 
 
-def _list_linked(mirror: Path) -> list[str]:
-    """The links to folders, with which a dataset's folder or one of its parts was put into the local data folder."""
-    inner = (Path(parent, name) for parent, names, _ in os.walk(mirror) for name in names)
-    return sorted(str(path.relative_to(mirror)) for path in inner if path.is_symlink())
+def _warn_of_links(folder: Path, stage: str) -> None:
+    """Warn of links to folders below a folder that DVC hashes for a stage."""
+    inner = (Path(parent, name) for parent, names, _ in os.walk(folder) for name in names)
+    linked = sorted(str(path.relative_to(folder)) for path in inner if path.is_symlink())
+    if linked:
+        _log.warning(
+            "%s: DVC does not see changes behind links to folders: %s; link the files instead (cp -rs), or run "
+            "`dvc repro -f %s` after a change",
+            folder,
+            ", ".join(linked),
+            stage,
+        )
 
 
 def _list_folders(folder: Path) -> list[Path]:

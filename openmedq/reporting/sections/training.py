@@ -60,7 +60,7 @@ def _list_stages(results: Results) -> Iterator[tuple[str, str, str]]:
         yield "evaluate", "Evaluation", counts
     for encoder in results.encoders:
         num = len(list(results.iterate_transfers()))
-        yield f"transfer-{encoder}", f"Transfer, {encoder}", f"{num} datasets"
+        yield f"transfer-{encoder}", f"Transfer, {encoder}", f"{num} dataset{'s' * (num != 1)}"
 
 
 def _list_times(timing: Timing | None) -> list[Cell]:
