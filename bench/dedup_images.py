@@ -83,6 +83,7 @@ def time_pairs(num_rows: int) -> None:
 def time_search(num_rows: int, num_evaluation: int, images: list[Gray]) -> None:
     """Search all training images for copies of evaluation images, without decoding any."""
     shown = itertools.islice(itertools.cycle(images), num_evaluation)
+    rows: list[dict[str, object]]
     rows = [{"pixels_sha256": f"{n}", "image": {"bytes": _encode(each)}} for n, each in enumerate(shown)]
     gallery, times = apart.measure(lambda: Gallery([_as_group(rows)]))
     _report(f"index {num_evaluation} images in {len(make_views(images[0]))} views", times)

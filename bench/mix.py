@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import PIL.Image

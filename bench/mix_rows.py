@@ -24,7 +24,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.one:
         what, *rest = arguments.one
-        print(json.dumps(rows.write(int(rest[0])) if what == "write" else measure(what)))
+        if what == "write":
+            rows.write(int(rest[0]))
+        print(json.dumps({} if what == "write" else measure(what)))
         return
     for num_rows in arguments.rows:
         with tempfile.TemporaryDirectory() as folder:

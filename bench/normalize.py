@@ -59,7 +59,7 @@ def main() -> None:
             print_table(f"images to {bound_px} px", IMAGE_WAYS, raw, bound_px, arguments.rounds)
 
 
-def print_table(what: str, ways: dict[str, Callable[..., Run]], raw: Path, bound_px: int, num_rounds: int) -> None:
+def print_table(what: str, ways: dict[str, Callable[..., Any]], raw: Path, bound_px: int, num_rounds: int) -> None:
     """Measure the ways in turns, and print the median rate of each."""
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(num_rounds):
@@ -241,8 +241,16 @@ def run_img2dataset(raw: Path, scratch: Path, bound_px: int) -> dict[str, float]
     return apart.run_img2dataset(urls, scratch, NUM_WORKERS, **options)
 
 
-TEXT_WAYS = {"read": prepare_read, "normalize rows": prepare_rows, "from_generator": prepare_generator}
-IMAGE_WAYS = {"bare pool": prepare_pool, "normalize images": prepare_images, "img2dataset": run_img2dataset}
+TEXT_WAYS: dict[str, Callable[..., Any]] = {
+    "read": prepare_read,
+    "normalize rows": prepare_rows,
+    "from_generator": prepare_generator,
+}
+IMAGE_WAYS: dict[str, Callable[..., Any]] = {
+    "bare pool": prepare_pool,
+    "normalize images": prepare_images,
+    "img2dataset": run_img2dataset,
+}
 
 if __name__ == "__main__":
     main()

@@ -6,11 +6,6 @@ trace means a bug.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from openmedq.schema import Reason
-
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the failure may be temporary; the flows run such a stage again
 
 
@@ -77,12 +72,3 @@ class DiskFullError(OpenMedQError):
 
 class ExportError(OpenMedQError):
     """The licence policy does not allow the export of the weights, or the target is not usable."""
-
-
-class BrokenImage(ValueError):  # noqa: N818 it ends no run: the image's row is rejected
-    """Bytes that cannot be decoded, with the reason."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason = reason
-        self.detail = detail

@@ -58,6 +58,15 @@ class Reason(StrEnum):
     LANGUAGE_EXCLUDED = "language excluded"  # by `normalize.languages`
 
 
+class BrokenImage(ValueError):  # noqa: N818 it ends no run: the image's row is rejected
+    """Bytes that cannot be decoded, with the reason."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
 EXCLUDED_BY_REQUEST = (Reason.ANSWER_WITHHELD, Reason.FORGOTTEN, Reason.LANGUAGE_EXCLUDED)  # not faults of the data
 
 

@@ -21,8 +21,8 @@ from openmedq import paths
 from openmedq.config import Normalize, Params
 from openmedq.curate import forget
 from openmedq.datasets.card import Dataset
-from openmedq.errors import BrokenImage, OpenMedQError, SourceError
-from openmedq.schema import EncodedImage, Groups, Reason, Rejected, Sample
+from openmedq.errors import OpenMedQError, SourceError
+from openmedq.schema import BrokenImage, EncodedImage, Groups, Reason, Rejected, Sample
 from openmedq.storage import origin, shards
 from openmedq.storage.decoding import Decoder, open_executor
 from openmedq.storage.progress import progress

@@ -25,7 +25,7 @@ STYLE = """<style>
   overflow-wrap: anywhere; }
 .oq thead th { font-size: .875rem; }
 .oq thead th + th { width: 40%; }
-.oq tbody th { font-weight: 400; overflow-wrap: break-word; }  /* not within "Reference" on a phone */
+.oq tbody th { font-weight: 400; overflow-wrap: break-word; }  /* no name is broken on a phone */
 .oq .bar { display: block; border-top: .5rem solid #0d8a7c; margin-top: .3rem; border-radius: 2px; }
 .oq.images { display: flex; flex-wrap: wrap; gap: .5rem; }
 .oq img { max-width: 100%; max-height: 24rem; border-radius: .3rem; }

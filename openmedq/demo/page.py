@@ -13,11 +13,11 @@ from openmedq.config import Params
 from openmedq.demo import drawing
 from openmedq.demo.asking import compose, reword
 from openmedq.demo.evidence import TrainingRows
-from openmedq.errors import BrokenImage, OpenMedQError
+from openmedq.errors import OpenMedQError
 from openmedq.model import provenance
 from openmedq.reporting.examples import Row, pick_predictions
 from openmedq.reporting.results import read_results
-from openmedq.schema import Sample
+from openmedq.schema import BrokenImage, Sample
 from openmedq.storage.images import FORMATS, encode
 from openmedq.storage.tables import INDEX
 

@@ -12,8 +12,8 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from openmedq.errors import BrokenImage, OpenMedQError
-from openmedq.schema import EncodedImage, Image, Reason
+from openmedq.errors import OpenMedQError
+from openmedq.schema import BrokenImage, EncodedImage, Image, Reason
 from openmedq.storage.images import encode
 from openmedq.storage.processes import be_worker
 

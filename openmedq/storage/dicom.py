@@ -21,8 +21,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from openmedq.errors import BrokenImage
-from openmedq.schema import Reason
+from openmedq.schema import BrokenImage, Reason
 
 if TYPE_CHECKING:
     from openmedq.config import Normalize

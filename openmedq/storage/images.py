@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
 
-from openmedq.errors import BrokenImage
-from openmedq.schema import EncodedImage, Reason
+from openmedq.schema import BrokenImage, EncodedImage, Reason
 from openmedq.storage import dicom, unexpected
 from openmedq.storage.metadata import strip_jpeg, strip_png, strip_unseen
 

@@ -13,9 +13,9 @@ import pytest
 from openmedq import paths
 from openmedq.curate import normalize
 from openmedq.datasets import registry
-from openmedq.errors import BrokenImage, DiskFullError, OpenMedQError, SourceError
+from openmedq.errors import DiskFullError, OpenMedQError, SourceError
 from openmedq.fetch import download, manifest
-from openmedq.schema import Image, Provenance, Reason, Rejected, Sample
+from openmedq.schema import BrokenImage, Image, Provenance, Reason, Rejected, Sample
 from openmedq.storage import shards
 from openmedq.storage.decoding import Inline
 from tests.curate.corpus import make_params

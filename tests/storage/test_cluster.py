@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from openmedq.config import Execution, Normalize
-from openmedq.errors import BrokenImage, OpenMedQError, ParamsError, TemporaryError
-from openmedq.schema import Image, Reason
+from openmedq.errors import OpenMedQError, ParamsError, TemporaryError
+from openmedq.schema import BrokenImage, Image, Reason
 from openmedq.storage import cluster
 from openmedq.storage.decoding import encode_image, open_executor
 from tests.curate.corpus import make_params

@@ -12,8 +12,8 @@ import PIL.Image
 import pytest
 
 from openmedq.config import Execution, Normalize
-from openmedq.errors import BrokenImage, OpenMedQError
-from openmedq.schema import Image, Reason
+from openmedq.errors import OpenMedQError
+from openmedq.schema import BrokenImage, Image, Reason
 from openmedq.storage import decoding
 from openmedq.storage.decoding import Decoder, Inline, encode_image, open_executor
 from tests.processes import is_alive, wait

@@ -12,8 +12,7 @@ import PIL.Image
 import pytest
 
 from openmedq.config import Normalize
-from openmedq.errors import BrokenImage
-from openmedq.schema import Reason
+from openmedq.schema import BrokenImage, Reason
 from openmedq.storage import dicom
 from openmedq.storage.images import encode
 

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.config import Normalize
-from openmedq.errors import BrokenImage
-from openmedq.schema import Reason
+from openmedq.schema import BrokenImage, Reason
 from openmedq.storage import images
 from openmedq.storage.images import encode
 from tests.storage import drawing
