@@ -168,4 +168,5 @@ def test_memory_does_not_grow_with_the_records(dataset_id: str, copy_of: FolderO
         return peak_bytes
 
     measure(1)
-    assert measure(3000) < measure(300) + 2**20  # 6 MB of text
+    # Threads that other tests have left may allocate meanwhile: in one of two readings.
+    assert min(measure(3000), measure(3000)) < measure(300) + 2**20  # 6 MB of text

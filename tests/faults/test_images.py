@@ -39,11 +39,11 @@ def test_a_killed_run_ends_whole_and_resumes(project: Path) -> None:
         once = [faults.status(503).on(f"{HOST}/{name}", times=1) for name in names[:3]]
         server.faults[:] = [*slow, *once]
         (project / "killed.py").write_text(KILLED)
-        command = [sys.executable, "killed.py", server.url(BUCKET)]
+        command = [sys.executable, "killed.py", server.endpoints[HOST]]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen(command, env=environment) as running:
             wait(lambda: len(list((project / LINKED_IMAGES).glob("*.parquet"))) == 2, "two shards are complete")
-            server.wait(f"{HOST}/25.jpg", num_bytes=1, timeout_s=30)
+            wait(lambda: any(each.num_bytes for each in server.asked(f"{HOST}/25.jpg")), "a slow image is asked for")
             started = set(descendants(running.pid))
             assert len(started) >= 3
             running.kill()

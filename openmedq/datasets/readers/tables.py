@@ -35,11 +35,12 @@ def stream_table(
     """Yield the rows below a header as dicts, each with the number of its last line; empty lines are skipped.
 
     A row with another number of fields than the header yields an `Unusable`. A column without a name (a pandas index)
-    is named "" if it is not the last. Header and rows may end with commas. If `is_secret`, errors do not quote the
-    header.
+    is named "" if it is not the last. Header and rows may end with commas. Without `needed`, no two columns may share a
+    name. If `is_secret`, errors do not quote the header.
 
     Raises:
-        SourceError: No header, a header without one of the `needed` columns, or an unclosed quote far above the end.
+        SourceError: No header, a header without one of the `needed` columns or with two of one name, or an unclosed
+            quote far above the end.
     """
     lines = stream_rows(path)
     header = take_header(lines)
@@ -50,6 +51,8 @@ def stream_table(
         raise SourceError(
             f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; {found}; get the file again"
         )
+    if repeated := [name for name in needed or filter(None, names) if names.count(name) > 1]:
+        raise SourceError(f"{path}: two columns are named `{repeated[0]}`; rename or remove one")
     for number, fields in lines:
         if isinstance(fields, Unusable):
             yield number, fields

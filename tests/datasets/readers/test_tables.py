@@ -29,6 +29,13 @@ def test_rows_come_by_column(tmp_path: Path, name: str) -> None:
     ]
 
 
+@pytest.mark.parametrize("needed", [["b"], []])
+def test_no_column_hides_another(tmp_path: Path, needed: list[str]) -> None:
+    with pytest.raises(SourceError, match=r"t\.csv: two columns are named `b`; rename or remove one"):
+        list(stream_table(write(tmp_path / "t.csv", b"a,b,,b,\n0,1,2,3,4\n"), needed))
+    assert list(stream_table(tmp_path / "t.csv", ["a"]))
+
+
 _TABLE = partial(stream_table, needed=["a"])
 _TALL = '"' + "x" * 4092 + '\n",'  # a row may have many lines
 
