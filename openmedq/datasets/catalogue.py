@@ -23,16 +23,25 @@ HEADER = (
     "# The cards of all datasets. Written by `openmedq catalogue`; change the cards, or `local` in params.yaml, "
     "not this file.\n"
 )
-_FOR_DVC = ("module", "depends")  # keys of an entry that are not of the card
+_FOR_DVC = ("module", "depends", "settings")  # keys of an entry that are not of the card
 
 
 def render(cards: Mapping[str, Card], modules: Mapping[str, str]) -> str:
-    """Return the catalogue as YAML. `modules`: by dataset, the path of the code that only its reader uses."""
+    """Return the catalogue as YAML. `modules`: by dataset, the path of the code that only its reader uses.
+
+    Defaults are left out: DVC parses the whole file for each node with a setting in it.
+    """
     entries, miniatures = {}, {}
     for dataset_id, card in cards.items():
         depends = card.local.folder if card.local else (paths.MANIFEST / f"{dataset_id}.json").as_posix()
         module = {"module": modules[dataset_id]}
-        entries[dataset_id] = {**module, "depends": depends, **card.model_dump(mode="json")}
+        entries[dataset_id] = {
+            **module,
+            "depends": depends,
+            "settings": f"local.{dataset_id}" if card.local else "normalize",  # in params.yaml, that `normalize` reads
+            **card.model_dump(mode="json", exclude_defaults=True),
+            "editions": card.model_dump(mode="json", exclude_defaults=True).get("editions", {}),
+        }
         if not card.local:
             miniatures[dataset_id] = {"title": card.title, **module}
     tree = {"miniatures": miniatures, "datasets": entries}
