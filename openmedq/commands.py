@@ -241,7 +241,7 @@ def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     def render_card(tree: dict[str, Any]) -> str:
         results = read_results()
         if lineage.read_input_md5("evaluate", paths.MODEL) not in (None, lineage.hash_folder(paths.MODEL)):
-            _log.warning(f"{paths.EVALUATION}: scores of another model, so the model card has none; run `dvc repro`")
+            _log.warning(f"{paths.EVALUATION}: scores of another model, so the model card omits them; run `dvc repro`")
             results = dataclasses.replace(results, evaluation={}, transfer={})
         return model_card.render(results, tree, policy, form)
 

@@ -81,7 +81,7 @@ def test_two_folders_of_one_dataset_are_an_error(tmp_path: Path) -> None:
     for name in ("Slake1.0", "SLAKE"):
         (tmp_path / name).mkdir()
     with pytest.raises(
-        LocalFolderError, match=r"SLAKE and .*Slake1\.0: both are slake; remove one, or move both into one"
+        LocalFolderError, match=r"SLAKE and .*Slake1\.0: both match slake; remove one, or move both into one"
     ):
         match_folders(tmp_path, ENTRIES)
 

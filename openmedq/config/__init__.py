@@ -70,7 +70,7 @@ def load_local(path: Path) -> dict[str, Local]:
     try:
         tree = read_yaml(path)
     except ParamsError as error:
-        _log.warning("%s; nothing of it is kept", error)
+        _log.warning("%s; its section local is not kept", error)
         tree = None
     declared = tree.get("local") if isinstance(tree, dict) else None
     try:

@@ -80,7 +80,7 @@ class Local(Section):
     def _check(self) -> Local:
         if self.table is None:
             if self.task is not Task.CLASSIFICATION or self.columns is not None:
-                raise ValueError("without a table, a folder per class is read: set task: classification, no columns")
+                raise ValueError("without a table, each folder is a class: set task: classification, remove columns")
         elif PurePath(self.table).suffix.lower() not in TABLES:
             raise ValueError(f"table: {self.table!r} is not one of {', '.join(TABLES)}")
         elif self.columns is None and PurePath(self.table).suffix.lower() in (".csv", ".parquet"):
@@ -92,7 +92,7 @@ class Local(Section):
         if any(
             PurePath(path).is_absolute() or ".." in PurePath(path).parts for path in (self.table or "", self.images)
         ):
-            raise ValueError("table and images are paths in `folder`, without ..")
+            raise ValueError("table and images must be relative paths in `folder`, without ..")
         if self.shares:
             if self.columns is not None and self.columns.split is not None:
                 raise ValueError("shares: columns.split has the split already; remove one of them")
@@ -106,7 +106,7 @@ class Local(Section):
 
     def _check_benchmark(self) -> None:
         if self.is_benchmark and self.task is not Task.CLASSIFICATION:
-            raise ValueError(f"is_benchmark: a benchmark has task: classification, not {self.task}")
+            raise ValueError(f"is_benchmark: a benchmark needs task: classification, not {self.task}")
         used = set(self.roles.values())
         if self.is_benchmark and len(self.roles) > 1 and not used >= {Role.TRAIN, Role.EVALUATION}:
-            raise ValueError("roles: a benchmark with several splits has one of role train and one of role evaluation")
+            raise ValueError("roles: a benchmark with several splits needs one of role train, one of role evaluation")

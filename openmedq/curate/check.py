@@ -73,7 +73,7 @@ def load_declared(name: str, params: Params) -> LocalDataset:
     if name not in params.local:
         known = ", ".join(params.local) or "none"
         raise ParamsError(
-            f"params.yaml: local: no dataset {name!r}; there are {known}; docs/how-to/own-data.md shows how"
+            f"params.yaml: local: no dataset {name!r}; there are {known}; declare it as in docs/how-to/own-data.md"
         )
     folder = Path(params.local[name].folder)
     if not folder.is_dir():

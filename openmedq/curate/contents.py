@@ -1,4 +1,4 @@
-"""Contents: the text of a row together with its images. Rows with one content are copies."""
+"""Contents of rows. A content is a text together with its images: rows with equal contents are copies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from openmedq.curate.rows import ImagePairs, Rows
 
 @dataclass(frozen=True)
 class Edges:
-    """Pairs of contents with the same text and images that are alike: arrays (E,)."""
+    """Pairs of contents, by number, whose texts are equal and whose images are alike: arrays (E,)."""
 
     tier: Tier
     left: Numbers
@@ -24,10 +24,11 @@ class Edges:
 
 
 def number_contents(rows: Rows, images: Numbers) -> Numbers:
-    """The number of each row's content, which is its text and its `images` (S,) in any order: (R,)."""
+    """Number the rows' contents: (R,), equal for rows with the same text and the same `images` (S,) in any order."""
     order = np.lexsort((images, rows.shown_by))
     shown = images[order]
     counts = np.bincount(rows.shown_by, minlength=len(rows.ids))
+    # 0 for no image, then a number for each single image, then one for each combination of several images.
     contents = (
         np.where(counts == 0, 0, 1 + shown[np.minimum(np.cumsum(counts) - 1, len(shown) - 1)]) if len(shown) else counts
     )
@@ -39,14 +40,18 @@ def number_contents(rows: Rows, images: Numbers) -> Numbers:
 
 
 def pair_contents(rows: Rows, alike: Numbers, pairs: ImagePairs) -> Edges:
-    """The pairs of the contents `alike` (R,) of which each image is paired with, or equal to, one of the other."""
+    """Pair the contents `alike` (R,) that have the same text, if each image of one matches an image of the other.
+
+    Images match if `pairs` contains them, or if they are equal.
+    """
     firsts = np.unique(alike, return_index=True)[1]
     is_first = np.isin(rows.shown_by, firsts)
     row = rows.shown_by[is_first]
     images = rows.looks[is_first]
     shown = pd.DataFrame({"content": alike[row], "text": rows.texts[row], "look": images}).drop_duplicates()
     sizes = shown.groupby("content").size()
-    several = np.unique(images[np.bincount(row, minlength=len(rows.ids))[row] > 1])  # of rows with several images
+    # Equal images matter only among several: two contents with the same text and the same single image are one.
+    several = np.unique(images[np.bincount(row, minlength=len(rows.ids))[row] > 1])
     steps = pd.DataFrame(
         {
             "look": np.concatenate([pairs.left, pairs.right, several]),
@@ -58,8 +63,8 @@ def pair_contents(rows: Rows, alike: Numbers, pairs: ImagePairs) -> Edges:
         shown, left_on=["text", "other"], right_on=["text", "look"], suffixes=("", "_other")
     )
     found = found[found["content"] < found["content_other"]]
-    ends = found.groupby(["content", "content_other"], sort=True)
-    table = ends.agg(
+    by_pair = found.groupby(["content", "content_other"], sort=True)
+    table = by_pair.agg(
         covered=("look", "nunique"), covers=("other", "nunique"), evidence=("evidence", "min")
     ).reset_index()
     is_whole = (table["covered"] == table["content"].map(sizes)) & (
@@ -75,7 +80,10 @@ def pair_contents(rows: Rows, alike: Numbers, pairs: ImagePairs) -> Edges:
 
 
 def link_copies(rows: Rows, exact: Numbers, alike: Numbers, edges: Sequence[Edges]) -> list[Link]:
-    """Links of rows that are copies, strongest first: decided by persons, with equal contents, with contents alike."""
+    """Link rows that are copies: by decisions of persons, equal contents, and contents that are alike.
+
+    `exact` and `alike` (R,) number the contents with images compared by pixels and by image fingerprint.
+    """
     has_image = np.bincount(rows.shown_by, minlength=len(rows.ids)) > 0
     with_image, without = np.flatnonzero(has_image), np.flatnonzero(~has_image)
     copies = [(each.row, each.other) for each in rows.overrides if each.is_copy]
@@ -90,7 +98,7 @@ def link_copies(rows: Rows, exact: Numbers, alike: Numbers, edges: Sequence[Edge
 
 
 def link_images(rows: Rows) -> list[Link]:
-    """Links of rows that show the same image, images that look the same, and images that are near."""
+    """Link rows that show the same image, images that look the same, or images of a pair in `rows.pairs`."""
     looks = pd.DataFrame({"number": rows.looks, "row": rows.shown_by}).drop_duplicates()
     return [
         Link(Tier.SAME_PIXELS, rows.shown_by, rows.pixels),
@@ -100,7 +108,7 @@ def link_images(rows: Rows) -> list[Link]:
 
 
 def _expand(pairs: ImagePairs | Edges, entries: pd.DataFrame) -> Link:
-    """The link whose keys are the pairs; `entries` are the rows of each number."""
+    """Return a link with one key per pair. `entries` has the columns `number`, as in the pairs, and `row`."""
     keys = np.arange(len(pairs.left))
     ends = pd.DataFrame(
         {

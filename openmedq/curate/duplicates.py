@@ -199,8 +199,8 @@ def _find_neighbors(
             add(left, right, Tier.PERSON, np.nan)
         elif left == right:
             raise ParamsError(
-                "deduplicate.overrides: two rows are named different, but their texts and the fingerprints of their "
-                "images are equal; remove the line"
+                "deduplicate.overrides: a line declares two rows different, but their texts and image fingerprints are "
+                "equal; remove the line"
             )
         else:
             near[left].pop(right, None)

@@ -47,13 +47,13 @@ def read(path: Path) -> list[Line]:
             f"deduplicate.overrides: {path} not found; create it with the line {','.join(HEADER)}"
         ) from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ParamsError(f"{path}: is not CSV in UTF-8 ({error})") from None
+        raise ParamsError(f"{path}: is not CSV in UTF-8 ({error}); save it again as CSV in UTF-8") from None
     if not lines or [name.strip() for name in lines[0]] != HEADER:
         raise ParamsError(f"{path}: the first line must be {','.join(HEADER)}")
     found = [Line(number, [field.strip() for field in line]) for number, line in enumerate(lines[1:], 2) if line]
     for number, fields in found:
         if len(fields) != len(HEADER) or fields[2] not in DECISIONS or fields[0] == fields[1]:
-            raise ParamsError(f"{path}: line {number} is not two different ids and {' or '.join(DECISIONS)}")
+            raise ParamsError(f"{path}: line {number}: expected two different ids, then {' or '.join(DECISIONS)}")
     return found
 
 

@@ -84,7 +84,7 @@ def check_names(cards: Mapping[str, Card], params: Params) -> None:
     _check_known("mix.weights", "source", params.mix.weights, kinds["source"])
     for name in params.transfer.benchmarks:
         if name in params.local and not params.local[name].is_benchmark:
-            advice = f"set local.{name}.is_benchmark: true, and no training shows it"
+            advice = f"set local.{name}.is_benchmark: true, which excludes it from training"
             raise ParamsError(f"params.yaml: transfer.benchmarks: {name} is a source of the mix; {advice}")
     _check_known("transfer.benchmarks", "benchmark", params.transfer.benchmarks, kinds["benchmark"])
 

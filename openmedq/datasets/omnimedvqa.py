@@ -7,8 +7,8 @@ deeper. A JSON is a list of {dataset, question_id, question_type, question, gt_a
 option_D, modality_type}. The zip lacks the images of the restricted part. Users can put them at their `image_path`,
 beside the zip or beside the unpacked annotations; questions without their image are rejected, one by one.
 
-A record is named by its file and question_id. The published answer is a text. It stands for the option that equals it,
-or else for the first that differs only in case, spaces, quotes or full stops.
+A record is named by its file and question_id. The published answer is a text. The correct option is the one that equals
+this text, or else the first that differs only in case, spaces, or quotes and full stops at its ends.
 
 - `option_C` and `option_D` may be absent, null or empty. Options of one question may be equal.
 - Records of one file have `modality` instead of `modality_type`.
@@ -62,7 +62,7 @@ card = Card(
         f"https://huggingface.co/datasets/foreverbeliever/OmniMedVQA/resolve/{_COMMIT}",
         {ARCHIVE: (10_698_178_715, "12245e0f99afbc7d6f70e4ca3c2e5a7979a01816cd8159ae34539f4aa76adee0")},
     ),
-    # Elsewhere a benchmark without splits. The paper trains on it, so it cannot be tested on.
+    # Others test on it as a benchmark without splits. The paper trains on it, so it cannot be a test set here.
     roles={"open_access": Role.TRAIN, "restricted_access": Role.TRAIN},
     # 127,995 in total are published; 88,996 are open as counted by users, the rest is restricted.
     published_rows={"open_access": 88_996, "restricted_access": 38_999},
@@ -134,7 +134,7 @@ def _find_lists(place: Path, names: list[str]) -> list[_List]:
 
 
 def _stream(raw: Path, lists: list[_List], members: Members | None) -> Iterator[tuple[Provenance, Any]]:
-    """Yield the records of all lists, so that a short list of bad records is rejected row by row and not refused."""
+    """Yield the records of all lists, so that a short list of bad records is rejected row by row, not as a whole."""
     for each in lists:
         # The largest list (RadImageNet, 57,000 records) has about 30 MB.
         data = members.read(each.name) if members and each.place.is_file() else None
@@ -177,7 +177,7 @@ def _is_empty(value: Any) -> bool:
 
 
 def _match(answer: str, options: tuple[str, ...]) -> str:
-    """Return the option that equals the answer, or else the first that differs only in case, spaces or punctuation."""
+    """Return the option that equals the answer, or else the first that equals it after `_simplify`."""
     for simplify in (str, _simplify):
         for option in options:
             if simplify(option) == simplify(answer):

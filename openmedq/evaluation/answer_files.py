@@ -56,7 +56,7 @@ def read_contamination(path: Path) -> dict[str, str | None]:
     reasons: dict[str, str | None] = {}
     for place, row in _stream(path):
         if not row.keys() >= {"id", "reason"}:
-            raise SourceError(f"{place}: has no id and reason, as clean.parquet of `deduplicate` has")
+            raise SourceError(f"{place}: has no columns id and reason; give the clean.parquet of the stage deduplicate")
         reasons[str(row["id"])] = row["reason"]
     return reasons
 
@@ -108,7 +108,7 @@ def _stream(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     elif suffix == ".parquet":
         rows, unit = stream_parquet(path, ()), "row"
     else:
-        raise SourceError(f"{path}: is not a .jsonl, .csv or .parquet file")
+        raise SourceError(f"{path}: is not a .jsonl, .csv or .parquet file; convert it")
     for number, row in rows:
         place = f"{path}, {unit} {number}"
         if isinstance(row, Unusable):
@@ -122,7 +122,7 @@ def _to_text(value: Any, place: str) -> str:
     if value is None or value != value:  # NaN
         return ""
     if isinstance(value, (dict, list, bytes)):
-        raise SourceError(f"{place} is no text")
+        raise SourceError(f"{place} is not a text or number; correct it")
     text = str(value)
     try:
         text.encode()

@@ -243,7 +243,7 @@ def _require_classes(card: Card, facts: pa.Table, **parts: Rows) -> None:
         for place, name in enumerate(card.classes, start=1):
             if name not in found:
                 shown = f"class {place} of {len(card.classes)}, by name," if card.is_credentialed else f"class {name!r}"
-                raise SourceError(f"{card.id}: {shown} has no {part} row; add rows of it, or leave it out")
+                raise SourceError(f"{card.id}: {shown} has no {part} row; add rows of this class, or remove the class")
 
 
 def _number_clusters(facts: pa.Table) -> Rows:

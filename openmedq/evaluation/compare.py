@@ -1,8 +1,8 @@
 """`compare`: two systems' answers to the same questions.
 
 Both files are predictions.parquet of `evaluate`, or files that `score --output` wrote. Both systems get the same
-resamples of images. The permutation test exchanges the two systems' answers to all questions about an image with equal
-chance.
+resamples of images. For each image, the permutation test exchanges the two systems' answers to all its questions
+with probability 0.5.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ def align(first: Path, second: Path) -> tuple[pa.Table, pa.Table, tuple[int, int
     ours, theirs = (table.take(pc.index_in(wanted, table["id"])) for table in tables)
     if others := [name for name in SAME if not ours[name].equals(theirs[name])]:
         raise SourceError(
-            f"{first}, {second}: common ids have another {' and '.join(others)}; the files are of different versions "
-            "of the dataset"
+            f"{first}, {second}: rows of the same id differ in {' and '.join(others)}; the files are of different "
+            "versions of the dataset; write both again from one version"
         )
     return ours, theirs, (len(ids[0]) - len(common), len(ids[1]) - len(common))
 
@@ -82,7 +82,7 @@ def _read(path: Path) -> pa.Table:
             f"{path}: is not a table of predictions; `score FILE --dataset ID --output TABLE.parquet` makes one"
         )
     if len(table["id"].unique()) != len(table):
-        raise SourceError(f"{path}: has an id twice; write it again")
+        raise SourceError(f"{path}: two rows have the same id; write the file again")
     return table
 
 
@@ -131,7 +131,10 @@ def _list_groups(rows: pa.Table) -> Iterator[tuple[str, str, NDArray[np.bool_]]]
 
 
 def _compare(metric: Metric, draws: Sequence[Numbers], exchanged: Sequence[Numbers]) -> Tree:
-    """One metric, of A's and B's sums over the rows and each resample, and each exchange; {} if no row counts."""
+    """Compare A and B in one metric, given their sums over all rows, then over each resample (`draws`) or exchange.
+
+    {} if no row counts.
+    """
     (a, b), (moved_a, moved_b) = ([score_all(metric, side) for side in pair] for pair in (draws, exchanged))
     found = bound_difference(b - a, moved_b - moved_a, CONFIDENCE)
     if "difference" not in found:
@@ -144,14 +147,14 @@ def _compare(metric: Metric, draws: Sequence[Numbers], exchanged: Sequence[Numbe
 
 
 def _count_wins(ours: Numbers, theirs: Numbers) -> dict[str, int]:
-    """How many rows both systems answer right, only one, or none."""
+    """Count the rows that both systems, only one, or neither answers correctly."""
     a, b = ours == 1, theirs == 1
     counts = {"both": a & b, "only_A": a & ~b, "only_B": b & ~a, "neither": ~a & ~b}
     return {name: int(mask.sum()) for name, mask in counts.items()}
 
 
 def show(console: Console, compared: Tree, first: Path, second: Path) -> None:
-    """Print the comparison; no text of a record."""
+    """Print the comparison, without texts of records."""
     lines = [f"A: {first}", f"B: {second}", f"{compared['num_rows']:,} questions on {compared['num_images']:,} images"]
     lines += [f"not compared: {number:,} rows only in {name}" for name, number in compared["only_in"].items() if number]
     wins = compared["exact_match"]
@@ -166,7 +169,7 @@ def show(console: Console, compared: Tree, first: Path, second: Path) -> None:
         table.add_row(each["title"], *_cells(each))
     console.print(table)
     if compared["where"]:
-        table = make_table("Exact match by group; p is not corrected for their number", "group", *headers)
+        table = make_table("Exact match by group; p is not corrected for the number of groups", "group", *headers)
         for each in compared["where"]:
             table.add_row(f"{each['group'].replace('_', ' ')}: {each['value']}", *_cells(each))
         console.print(table)

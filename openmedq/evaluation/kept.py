@@ -44,7 +44,7 @@ class Kept:
             table = make()
             self._write(path, lambda unfinished: write_table(table, unfinished))
         else:
-            _log.info("%s: done, by an earlier process", name)
+            _log.info("%s: using the table that an earlier process has computed", name)
         return table
 
     def arrays(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Checks of a downloaded file: its size, its first and last bytes, and how the server sends it.
 
-A hash, where the card or the host states one, is checked by `file`; the checks of bytes serve the files without one.
+Files with a hash, from the card or the host, are verified in `file`; the checks of bytes are for files without one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from openmedq.errors import AcquisitionError
 from openmedq.fetch.addresses import plain
 from openmedq.storage import unexpected
 
-BOUNDS = (0.5, 2.0)  # of an approximate size
+BOUNDS = (0.5, 2.0)  # of a size, as factors of the approximate size on the card
 START_BYTES = 1024  # of a file, by which it is recognized
 PAGE_TYPES = ("text/html", "application/xhtml+xml")
 JSON_ENDS = {b"{": b"}", b"[": b"]"}
@@ -41,7 +41,7 @@ def is_complete(file: File, path: Path) -> bool:
         start = data.read(START_BYTES)
         data.seek(max(0, path.stat().st_size - START_BYTES))
         end = data.read().rstrip()[-4:]
-    if unexpected.describe(start) or not _begins_well(name, start):
+    if unexpected.describe(start) or not _fits_name(name, start):
         return False
     if name.endswith((".zip", ".npz")):
         return zipfile.is_zipfile(path)  # the directory of a zip comes last
@@ -53,7 +53,7 @@ def is_complete(file: File, path: Path) -> bool:
 
 
 def check_size(file: File, num_bytes: int | None, *, is_all: bool = True) -> None:
-    """AcquisitionError for a size that cannot be the file's; of a part (not `is_all`), for one that is too large."""
+    """Raise AcquisitionError for a size out of the file's bounds; for a part (not `is_all`), only if too large."""
     low, high = size_bounds(file)
     if num_bytes is not None and (num_bytes > high or (is_all and num_bytes < low)):
         expected = f"{low:.0f}" if low == high else f"{low:.0f} to {high:.0f}"
@@ -64,19 +64,19 @@ def check_size(file: File, num_bytes: int | None, *, is_all: bool = True) -> Non
 
 
 def check_start(file: File, content_type: str, start: bytes) -> None:
-    """AcquisitionError for a login page, an error page and the like; by Content-Type too if no hash is known."""
+    """Raise AcquisitionError for a login or error page, or, unless a hash is known, a wrong type or first bytes."""
     start, name = start[:START_BYTES], file.path.lower()
     found = unexpected.describe(start)
     if found is None and content_type.partition(";")[0].strip().lower() in PAGE_TYPES and not has_hash(file):
         found = ("an HTML page", "")
     if found:
         raise AcquisitionError(f"{file.path}: {plain(file.url)} sends {found[0]}, not the published file; {UNCLEAR}")
-    if not has_hash(file) and not _begins_well(name, start):
+    if not has_hash(file) and not _fits_name(name, start):
         suffix = PurePosixPath(name).suffix
         raise AcquisitionError(f"{file.path}: {plain(file.url)} does not begin as a {suffix} file; {UNCLEAR}")
 
 
-def _begins_well(name: str, start: bytes) -> bool:
+def _fits_name(name: str, start: bytes) -> bool:
     """Whether the first bytes of a file, as far as they arrived, agree with its name."""
     for suffix, magic in MAGIC.items():
         if name.endswith(suffix):
@@ -98,7 +98,7 @@ def has_hash(file: File) -> bool:
 
 
 def check_framing(file: File, response: aiohttp.ClientResponse) -> None:
-    """AcquisitionError for an encoded body, and for a body of unknown length: truncation could not be detected.
+    """Raise AcquisitionError for an encoded body, or one of unknown length, whose truncation could not be detected.
 
     Some servers declare `gzip` for archives that they send unchanged.
     """

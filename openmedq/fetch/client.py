@@ -198,7 +198,7 @@ class Client:
                 else addresses.advise_login(host)
             )
             raise AccessError(f"{plain(url)}: {host} answers {name}; {advice}")
-        raise AcquisitionError(f"{plain(url)}: {host} answers {name}; it may have moved: see the dataset's page")
+        raise AcquisitionError(f"{plain(url)}: {host} answers {name}; the file may have moved: see the dataset's page")
 
 
 async def retry(

@@ -87,8 +87,8 @@ def _check_hashes(local: origin.Origin, card: Card, recorded: ledger.Ledger) -> 
             continue
         if size_bytes is not None:
             raise ChecksumError(
-                f"{local.folder}/{file.path}: {name} is {found}, published is {published}; it is damaged, download it "
-                f"again from {pin.url or card.homepage}"
+                f"{local.folder}/{file.path}: {name} is {found}, published is {published}; the file is damaged, "
+                f"download it again from {pin.url or card.homepage}"
             )
         differing.append(file.path)
     if differing:

@@ -53,7 +53,7 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
             if not is_disk_full(error):
                 raise
             raise AcquisitionError(
-                f"{work.folder}: the disk is full; free some and resume; partial data is kept"
+                f"{work.folder}: the disk is full; free some space and run the command again; partial files are kept"
             ) from None
     _refuse_unknown_files(work.folder, set(work.entries))
     if work.num_fetched:
@@ -128,7 +128,7 @@ class _Work:
         for file in missing:
             if file.path not in recorded and (kept := set_aside(card.id, file.path)):
                 path = self.folder / file.path
-                _log.warning(f"{path}: not the published file, which is downloaded; moved to {kept}")
+                _log.warning(f"{path}: not the published file; moved to {kept}, then downloaded")
         if card.terms:
             _log.info(f"{card.title}: its terms of use\n{card.terms}")
         if card.advice and card.access is Access.OPEN:

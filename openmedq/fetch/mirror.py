@@ -41,7 +41,7 @@ def require(download: Download, cards: Mapping[str, Card]) -> Path:
     declared = {dataset_id: Path(card.local.folder) for dataset_id, card in cards.items() if card.local}
     for dataset_id, folder in declared.items():
         if not folder.is_dir():
-            raise LocalFolderError(f"{folder}: not found; local.{dataset_id}.folder in params.yaml names it")
+            raise LocalFolderError(f"{folder}: not found; correct local.{dataset_id}.folder in params.yaml")
         _warn_of_links(folder, f"download@{dataset_id}")
     if not is_miniature(mirror):
         match_folders(mirror, cards, may_be_empty=download.fetch or bool(declared))
@@ -85,7 +85,7 @@ def match_folders(mirror: Path, cards: Mapping[str, Card], *, may_be_empty: bool
         candidates = candidates or [folder for folder, name in inner.items() if name in own]
         if len(candidates) > 1:
             advice = f"remove one, or move both into one folder {dataset_id}"
-            raise LocalFolderError(f"{candidates[0]} and {candidates[1]}: both are {dataset_id}; {advice}")
+            raise LocalFolderError(f"{candidates[0]} and {candidates[1]}: both match {dataset_id}; {advice}")
         if not candidates:
             files = (*(file.path for file in card.files), *card.other_paths)
             alike = [folder for folder, name in (folders | inner).items() if name in shared]

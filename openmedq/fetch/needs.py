@@ -79,8 +79,8 @@ def check_room(dataset_id: str, num_bytes: int) -> None:
     free = shutil.disk_usage(paths.RAW).free
     if num_bytes > free:
         raise AcquisitionError(
-            f"{paths.RAW}: {free / 1e9:.1f} GB are free, {dataset_id} needs {num_bytes / 1e9:.1f} GB; free some, or "
-            f"leave the dataset out (download.skip: [{dataset_id}])"
+            f"{paths.RAW}: {free / 1e9:.1f} GB are free, {dataset_id} needs {num_bytes / 1e9:.1f} GB; free some space, "
+            f"or leave the dataset out (download.skip: [{dataset_id}])"
         )
 
 

@@ -39,9 +39,9 @@ def copy_new(settings: Download) -> None:
     if url is None:
         return
     if re.search(r"://[^/]*@|[?#]", url):
-        raise ParamsError("download.remote: no user, password or query; put credentials into the environment")
+        raise ParamsError("download.remote: remove user, password and query; put credentials into the environment")
     if is_miniature(mirror):
-        raise ParamsError(f"download.remote is set, but download.mirror is {mirror}, which is generated; change it")
+        raise ParamsError(f"download.remote is set, but download.mirror is {mirror}, which is generated; change either")
     files, source, root = _list_files(url)
     mirror.mkdir(parents=True, exist_ok=True)
     record = mirror / RECORD
@@ -90,7 +90,7 @@ def _list_files(url: str) -> tuple[dict[str, dict[str, Any]], Any, str]:
     for path, info in found.items():
         name = PurePosixPath(path[len(root) :].lstrip("/"))
         if ".." in name.parts:
-            raise AcquisitionError(f"{url}: a file name leaves the folder (`..`); rename it there")
+            raise AcquisitionError(f"{url}: a file path contains `..`; rename the file there")
         if name.parts and not any(part.startswith(".") for part in name.parts):
             files[str(name)] = info
     if not files:

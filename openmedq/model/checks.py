@@ -129,7 +129,7 @@ def _make_inputs(model: PeftModel, processor: LlavaProcessor) -> dict[str, Tenso
 
 def _compare(name: str, found: Tensor, expected: Tensor) -> None:
     if found.dtype is not expected.dtype or not torch.equal(_view(found), _view(expected)):
-        raise ModelError(f"the saved tensor {name} is not what training gave; nothing was saved")
+        raise ModelError(f"the saved tensor {name} is not the trained one; nothing was saved")
     if found.is_floating_point() and not found.isfinite().all():
         raise ModelError(f"the saved tensor {name} is not finite; lower train.lr; nothing was saved")
 

@@ -42,7 +42,7 @@ def export(target: Path, policy: Licences, render_card: Callable[[Tree], str], f
     if os.path.lexists(target):
         raise ExportError(f"{target}: exists already; choose another folder")
     if paths.MODEL.resolve() in target.resolve().parents:
-        raise ExportError(f"{target}: lies in {paths.MODEL}; choose another folder")
+        raise ExportError(f"{target}: is inside {paths.MODEL}; choose another folder")
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.partial")  # on the target's own disk, so that it can be renamed
     remove(temporary)

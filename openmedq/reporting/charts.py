@@ -1,6 +1,6 @@
 """The report's charts: scores with intervals, calibration, outcomes of records, training loss.
 
-Each returns an inline SVG element.
+Each function `draw_*` returns an inline SVG element.
 
 matplotlib draws the same bytes at each run. Colors are readable on light and dark pages; the page's style sheet sets
 the color of the text.
@@ -23,7 +23,7 @@ Tree = Mapping[str, Any]
 Point = tuple[float, float, float]  # a score, and the ends of its interval
 
 WIDTH_IN = 8.8
-MAX_POINTS = 800  # of the loss
+MAX_POINTS = 800  # of the loss chart
 
 _STYLE = {
     "svg.hashsalt": "openmedq",  # ids of the same elements are the same at each run
@@ -54,7 +54,7 @@ _OUTCOME_COLORS = {
 
 
 def find_point(scores: Tree, name: str) -> Point | None:
-    """A score and the ends of its interval; None if it is not among the scores."""
+    """The score of this name and the ends of its interval; None if `scores` has no such score."""
     if name not in scores:
         return None
     return (scores[name], *(scores.get(f"{name}_{end}", scores[name]) for end in ("low", "high")))
@@ -101,7 +101,7 @@ def draw_dots(
 
 
 def draw_outcomes(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> Markup:
-    """A stacked bar a row, all of the same length: the shares of a dataset's records by outcome."""
+    """A stacked bar of length 100 for each dataset: the percentages of its records by outcome."""
     with rc_context(_STYLE):
         figure, axes = _open([f"{label} ({sum(outcomes.values()):,})" for label, outcomes in rows])
         totals = np.array([max(sum(outcomes.values()), 1) for _, outcomes in rows])
@@ -145,11 +145,11 @@ def draw_loss(title: str, losses: Sequence[tuple[int, float]]) -> Markup:
 
 
 def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
-    """The accuracy of each bin over its mean confidence, and beside it the rows of each bin."""
+    """The accuracy of each bin over its mean confidence, and beside it the number of rows in each bin."""
     with rc_context(_STYLE | {"ytick.color": "#8a9096", "ytick.left": True}):
         figure = Figure((WIDTH_IN, 3.6), layout="constrained")
         left, right = figure.subplots(1, 2)
-        start = 0.5 if all(each["low"] >= 0.5 for each in bins) else 0  # the more probable of two answers has 0.5
+        start = 0.5 if all(each["low"] >= 0.5 for each in bins) else 0  # of two answers, the likelier has at least 0.5
         xs, ys = ([each[name] for each in bins] for name in ("confidence", "accuracy"))
         left.plot([0, 1], [0, 1], color="#8a9096", linewidth=1, linestyle="--", label="calibrated")
         left.vlines(xs, xs, ys, color=_BASELINE, linewidth=1.4, label="distance")
@@ -164,7 +164,7 @@ def draw_calibration(title: str, bins: Sequence[Mapping[str, Any]]) -> Markup:
 
 
 def make_standalone(svg: Markup) -> str:
-    """The chart as a file of its own, with colors of the text for light and dark pages."""
+    """The chart as a standalone SVG file, with text colors for light and dark pages."""
     style = "<style>text{fill:#1d1f22!important}@media(prefers-color-scheme:dark){text{fill:#e6e6e3!important}}</style>"
     head, start, rest = str(svg).partition(">")
     return f"{head}{start}{style}{rest}"

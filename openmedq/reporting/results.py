@@ -240,7 +240,7 @@ def _read_transfer(params: Params | None) -> Tree:
         if wanted is not None and path.parent.name not in wanted:
             continue
         if merged and tree.keys() != merged.keys():
-            _log.warning(f"{path}: is not shown, because it is of other benchmarks; run `dvc repro`")
+            _log.warning(f"{path}: is not shown, because its benchmarks differ from the others'; run `dvc repro`")
             continue
         for name, value in tree.items():
             merged[name] = value if name == "metrics" else merged.get(name, {}) | value

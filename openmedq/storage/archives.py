@@ -64,7 +64,7 @@ class Members:
             if is_junk(name):
                 continue
             if name in self._infos:
-                raise ArchiveError(f"{path}: holds {name!r} twice; get the archive from its publisher")
+                raise ArchiveError(f"{path}: contains {name!r} twice; get the archive from its publisher")
             self._infos[name] = info
             basename = name.rpartition("/")[2]
             self._paths[basename] = None if basename in self._paths else name

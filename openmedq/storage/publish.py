@@ -59,8 +59,8 @@ def _describe_full_disk(target: Path, size_bytes: int | None) -> DiskFullError:
     free = shutil.disk_usage(PARTIAL).free
     missing = f", {(size_bytes - free) / 1e6:,.1f} MB more are needed" if size_bytes and size_bytes > free else ""
     return DiskFullError(
-        f"{target}: no space left on the disk of {PARTIAL.parent} ({free / 1e6:,.1f} MB free{missing}); free some and "
-        "run the command again"
+        f"{target}: no space left on the disk of {PARTIAL.parent} ({free / 1e6:,.1f} MB free{missing}); free some "
+        "space and run the command again"
     )
 
 

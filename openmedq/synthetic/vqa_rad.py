@@ -24,7 +24,7 @@ from openmedq.synthetic.files import save
 
 
 class _Property(NamedTuple):
-    """A question about one property of a figure, in two wordings. A constant answer is correct for 1 of k figures."""
+    """A question about one property of a figure, in two wordings. Each of k answers is correct for 1 of k figures."""
 
     question_type: str
     question: str
@@ -51,7 +51,7 @@ class _Case(NamedTuple):
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the OSF layout: three rounds of training images, and one round of new images with all test questions."""
+    """Write the layout of OSF: three rounds of training images, and one round of new images with all test questions."""
     random = generator(seed, card.id, "records")
     train_figures = draw_figures(seed, f"{card.id} train", _NUM_TRAIN_ROUNDS)
     test_figures = with_shared_figure(draw_figures(seed, f"{card.id} test", 1), seed)
@@ -120,7 +120,7 @@ def _record(
 
 
 def _add_irregularities(records: list[dict[str, Any]]) -> None:
-    """Add those that the reader's docstring lists."""
+    """Add the irregularities that the docstring of `datasets.vqa_rad` lists."""
     train = [record for record in records if record["phrase_type"] == "freeform"]
     shared = next(record for record in records if record["phrase_type"] == "test_freeform")
     records += [dict(train[index]) for index in (10, 20, 30)] + [{**shared, "phrase_type": "freeform"}]

@@ -99,7 +99,7 @@ class Sender:
     def _has_changed(self, path: Path, digest: str) -> bool:
         has_changed = self._is_late and (not path.exists() or lineage.hash_path(path) != digest)
         if has_changed:
-            _log.warning(f"{path}: has changed while {store.name()} did not answer; its run stays without it")
+            _log.warning(f"{path}: changed while {store.name()} did not answer, so it is not recorded in the run")
         return has_changed
 
     def _checkpoint(self, name: str, step: int, values: Mapping[str, float], time_ms: int) -> None:

@@ -1,7 +1,7 @@
 """The largest micro batch for a GPU's memory (`train.micro_batch_size: auto`), by measurement.
 
-The peak of a forward and backward pass grows by the same amount with each sample: two measurements give the line. The
-batch that the line allows is tried before it is used.
+The peak memory of a forward and backward pass grows by the same amount with each sample, so two measurements suffice to
+estimate the largest batch. The estimate is measured too before it is used.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from openmedq.training import objectives
 from openmedq.training.devices import Devices
 
 SHARE = 0.9  # of the free memory: the rest is for fragments, and for what other libraries allocate
-MOMENT_BYTES = 8  # of AdamW, per trained value
+MOMENT_BYTES = 8  # of AdamW's two moments in fp32, per trained parameter
 
 
 def check_micro_batch(settings: Train, devices: Devices) -> None:
-    """Raise ParamsError if the micro batch is to be measured, and there is no GPU."""
+    """Raise ParamsError if `train.micro_batch_size` is auto, and training does not use a GPU."""
     if settings.micro_batch_size == "auto" and devices.device.type != "cuda":
-        raise ParamsError("train.micro_batch_size: auto measures the memory of a GPU, and there is none; set a number")
+        raise ParamsError("train.micro_batch_size: auto measures the memory of a GPU, but none is used; set a number")
 
 
 def choose_micro_batch(learner: nn.Module, settings: Train, devices: Devices) -> Train:
-    """Return the settings with a number as micro batch, the same on all devices."""
+    """Return the settings with `micro_batch_size` as a number, the same on all devices. ModelError if none fits."""
     if settings.micro_batch_size != "auto":
         return settings
-    batches = [_make(learner, settings, num_images) for num_images in {0, _count_images(settings)}]
+    makers = [_make(learner, settings, num_images) for num_images in {0, _count_images(settings)}]
 
     def measure(num_samples: int) -> float:
-        return max(_measure(learner, settings, batch(num_samples), devices.device) for batch in batches)
+        return max(_measure(learner, settings, make(num_samples), devices.device) for make in makers)
 
     torch.cuda.empty_cache()
     parameters: list[Any] = [each for each in learner.parameters() if each.requires_grad]
@@ -55,7 +55,7 @@ def choose_micro_batch(learner: nn.Module, settings: Train, devices: Devices) ->
 
 
 def fit(measure: Callable[[int], float], free_bytes: float, most: int, agree: Callable[[float], float]) -> int:
-    """Return the largest number of samples, at most `most`, whose measured bytes are at most `free_bytes`; 0: none.
+    """Return the largest number of samples, at most `most`, whose measured bytes are at most `free_bytes`, or 0.
 
     `measure` returns infinity if memory runs out. `agree` returns the smallest of the devices' numbers.
     """
@@ -63,15 +63,15 @@ def fit(measure: Callable[[int], float], free_bytes: float, most: int, agree: Ca
     if two == inf:
         size = agree(float(one <= free_bytes))
     else:
-        each = max(1.0, two - one)
-        size = agree(min(most, (free_bytes - one + each) // each))
+        per_sample = max(1.0, two - one)
+        size = agree(min(most, (free_bytes - one + per_sample) // per_sample))
     while size > 2 and not agree(float(measure(int(size)) <= free_bytes)):
         size = max(2.0, size * 0.9 // 1)
     return max(0, int(size))
 
 
 def _count_images(settings: Train) -> int:
-    """Return the most images that a sample can have: short samples share a micro batch, so that images can fill it."""
+    """Return the most images in `max_tokens` tokens: a micro batch of short samples may consist of images alone."""
     return settings.max_tokens // encoders.count_patches(settings.vision)
 
 

@@ -195,5 +195,5 @@ def test_a_person_overrules(lines: list[Line], overrides: tuple[Override, ...], 
 
 def test_a_person_cannot_tell_equal_rows_apart() -> None:
     lines = [Line(f"a/{number}", 0, 2, text=0, pixels=(number,)) for number in range(2)]
-    with pytest.raises(ParamsError, match="two rows are named different, but"):
+    with pytest.raises(ParamsError, match="a line declares two rows different, but"):
         _decide(lines, "none", (Override(0, 1, is_copy=False),))

@@ -88,7 +88,7 @@ def test_pictures_without_a_digest_are_counted(tmp_path: Path, caplog: pytest.Lo
 )
 def test_a_line_that_is_no_picture_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
     write_listing(tmp_path, [name(0), line], [])
-    with pytest.raises(SourceError, match=r"IMAGE_FILENAMES: line 2: not the path of another image; get the") as error:
+    with pytest.raises(SourceError, match=r"IMAGE_FILENAMES: line 2: not an image path, or repeated; get the") as error:
         list(list_files(tmp_path, URL, ()))
     assert "\n" not in str(error.value)
     assert "p10000000" not in str(error.value)
@@ -104,7 +104,7 @@ def test_a_damaged_digest_is_refused_and_not_shown(tmp_path: Path, line: str) ->
 
 
 def test_an_empty_list_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="IMAGE_FILENAMES: it names no image"):
+    with pytest.raises(SourceError, match="IMAGE_FILENAMES: lists no image"):
         list(list_files(write_listing(tmp_path, [], []), URL, ()))
 
 

@@ -149,7 +149,7 @@ PARQUET = make_parquet()
         ("a.jsonl", b"", ": has no row"),
         ("a.jsonl", b'{"id": "1"}', ", line 1: has no answer; expected answer and id, or"),
         ("a.jsonl", b'{"question": "?", "answer": "x"}', ", line 1: has no image"),
-        ("a.jsonl", b'{"id": "1", "answer": ["x"]}', ", line 1: answer is no text"),
+        ("a.jsonl", b'{"id": "1", "answer": ["x"]}', ", line 1: answer is not a text or number"),
         ("a.jsonl", b'{"id": "1", "answer": "x"}', ": no row belongs to a question of slake, whose ids are"),
         ("absent.jsonl", None, ": No such file"),
         ("a.parquet", PARQUET[: len(PARQUET) // 2], ": not a whole Parquet file ("),
@@ -221,7 +221,7 @@ def test_clean_questions_are_scored_beside_all(capsys: pytest.CaptureFixture[str
     ("make", "said"),
     [
         (lambda: write_clean({"pathvqa/1": None}), "c.parquet: has no question of slake"),
-        (lambda: pq.write_table(pa.table({"id": ["slake/1"]}), "c.parquet"), "c.parquet, row 1: has no id and reason"),
+        (lambda: pq.write_table(pa.table({"id": ["slake/1"]}), "c.parquet"), "c.parquet, row 1: has no columns id and"),
         (lambda: Path("c.parquet").write_bytes(b"PAR1"), "c.parquet: not a whole Parquet file"),
         (lambda: None, "c.parquet: No such file"),
     ],

@@ -79,7 +79,7 @@ def test_only_common_questions_are_compared(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("column", "said"), [("id", "have no id in common"), ("reference", "common ids have another reference")]
+    ("column", "said"), [("id", "have no id in common"), ("reference", "rows of the same id differ in reference")]
 )
 def test_other_questions_are_not_compared(column: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     make_tables()

@@ -55,7 +55,7 @@ def test_a_vit_of_timm_without_open_clip_has_the_preprocessing_of_timm(
     torch.save({f"{prefix}{name}": tensor for name, tensor in tensors.items()}, tmp_path / "pytorch_model.bin")
     tower = load(tmp_path)
     assert tower.preprocessing.mean == tower.preprocessing.std == (0.5, 0.5, 0.5)
-    assert "no config.json with mean and std of its pixels; uses 0.5" in caplog.text
+    assert "no config.json with mean and std of pixels; using 0.5" in caplog.text
     tree = {"architecture": "vit_tiny", "pretrained_cfg": {"input_size": [3, SIDE, SIDE], "mean": [0.1, 0.2, 0.3]}}
     tree["pretrained_cfg"] |= {"std": [1, 2, 3], "interpolation": "bilinear"}  # type: ignore[operator]
     (tmp_path / "config.json").write_text(json.dumps(tree), encoding="utf-8")
@@ -117,7 +117,7 @@ def write_no_weights(folder: Path) -> None:
         (write_hostile_transformers, r"pytorch_model.bin: holds \S*exec; only tensors and plain values are read"),
         (write_remote_code, r"can't be loaded: .*custom code"),
         (write_other_shape, r"position_embeddings has shape \(1, 5, 128\); expected \(1, 10, 128\)$"),
-        (write_no_config, r"has the names of a model of transformers, and no config.json of it beside it$"),
+        (write_no_config, r"has tensor names of transformers, but no config.json beside it; add that file$"),
         (write_no_weights, r"can't be loaded: .*no file named model.safetensors, or pytorch_model.bin"),
     ],
 )

@@ -170,7 +170,7 @@ def test_a_size_that_the_config_contradicts(tmp_path: Path) -> None:
     tree = {"model_cfg": {"vision_cfg": {"image_size": 224}}, "preprocess_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
     config = tmp_path / "open_clip_config.json"
     config.write_text(json.dumps(tree), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"position embeddings are of images of 24 px, and its config of 224 px"):
+    with pytest.raises(ModelError, match=r"position embeddings fit images of 24 px, but its config has 224 px"):
         load(tmp_path)
     tree["model_cfg"]["vision_cfg"]["image_size"] = SIDE
     config.write_text(json.dumps(tree), encoding="utf-8")
@@ -263,7 +263,7 @@ def test_another_size_of_images(tmp_path: Path) -> None:
 def test_the_preprocessing_of_a_folder(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     make_clip().save_pretrained(tmp_path)
     assert load(tmp_path).preprocessing[:2] == (SIDE, published.CLIP_MEAN)
-    assert "no preprocessor_config.json; uses mean" in caplog.text
+    assert "no usable preprocessor_config.json; using mean" in caplog.text
     size = {"height": SIDE, "width": SIDE}
     CLIPImageProcessorPil(size=size, crop_size=size, image_mean=[0.1, 0.2, 0.3], image_std=[1, 2, 3]).save_pretrained(
         tmp_path

@@ -130,7 +130,7 @@ def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: p
     files = tuple(file.model_copy(update={"size_bytes": len(DATA[file.path])}) for file in FILES)
     with serve(SITE) as server:
         with pytest.raises(
-            AcquisitionError, match=r"^data/raw: 0\.0 GB are free, toy_set needs 0\.0 GB; free some, or leave"
+            AcquisitionError, match=r"^data/raw: 0\.0 GB are free, toy_set needs 0\.0 GB; free some space, or leave"
         ):
             fetch(server, make_set(files))
         assert not server.requests
@@ -141,7 +141,7 @@ def test_a_full_disk_is_one_line_and_the_next_download_resumes(fetch: Fetch, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with serve(SITE) as server:
-        message = r"^data/raw/toy_set/files: the disk is full; free some"
+        message = r"^data/raw/toy_set/files: the disk is full; free some space and run"
         with monkeypatch.context() as patch, pytest.raises(AcquisitionError, match=message):
             patch.setattr(file._Download, "_add", fill)  # called once the chunk is written
             fetch(server, make_set(FILES[1:2]))
@@ -237,7 +237,7 @@ def test_what_someone_put_in_a_files_place_is_kept(fetch: Fetch, logged: Callabl
     with serve(SITE) as server:
         assert read_all(fetch(server, make_set(files))) == {"images/b.zip": DATA["images/b.zip"]}
     assert kept.read_bytes() == b"other"
-    message = f"data/raw/toy_set/files/images/b.zip: not the published file, which is downloaded; moved to {kept}\n"
+    message = f"data/raw/toy_set/files/images/b.zip: not the published file; moved to {kept}, then downloaded\n"
     assert message in logged()
 
 

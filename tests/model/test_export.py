@@ -157,7 +157,7 @@ def test_an_existing_folder_is_not_overwritten() -> None:
         with pytest.raises(ExportError, match=f"{name}: exists already"):
             export.export(Path(name), "any", render_card)
     assert list(Path("out").iterdir()) == []
-    assert "lies in data/model" in fail("any", "data/model/out")
+    assert "is inside data/model" in fail("any", "data/model/out")
 
 
 @pytest.mark.parametrize(

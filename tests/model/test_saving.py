@@ -272,7 +272,7 @@ def test_right_names_of_other_tensors(base: str, monkeypatch: pytest.MonkeyPatch
 
     model, processor = build(base)
     spoil(monkeypatch, saving, "revert_weight_conversion", swap)
-    assert "k_proj.weight is not what training gave" in fail(model, processor)
+    assert "k_proj.weight is not the trained one" in fail(model, processor)
 
 
 @pytest.mark.parametrize(

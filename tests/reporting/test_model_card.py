@@ -116,5 +116,5 @@ def test_scores_of_another_model_are_not_exported(
     assert "model-index" in Path("same/README.md").read_text(encoding="utf-8")
     assert "model-index" not in Path("other/README.md").read_text(encoding="utf-8")
     assert caplog.messages == [
-        "data/evaluation: scores of another model, so the model card has none; run `dvc repro`",
+        "data/evaluation: scores of another model, so the model card omits them; run `dvc repro`",
     ]

@@ -72,7 +72,7 @@ def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch, logge
     assert _run()["state"] == "present"
     (mirror / "questions.json").write_bytes(data[:-1] + b" ")
     with pytest.raises(
-        ChecksumError, match=r"^mirror/toy_set/questions\.json: sha256 is \w+, published is \w+; it is damaged"
+        ChecksumError, match=r"^mirror/toy_set/questions\.json: sha256 is \w+, published is \w+; the file is damaged"
     ):
         _run()
     (mirror / "questions.json").write_bytes(data[:-1])  # a part of it, say
@@ -96,7 +96,7 @@ def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monk
         assert _run()["state"] == "present"
     path.write_bytes(bytes(len(data)))
     with pytest.raises(
-        ChecksumError, match=r"^mirror/toy_set/questions\.json: md5 is \w{32}, published is \w{32}; it is damaged"
+        ChecksumError, match=r"^mirror/toy_set/questions\.json: md5 is \w{32}, published is \w{32}; the file is damaged"
     ):
         _run()
 
@@ -120,7 +120,7 @@ def test_the_ledger_holds_a_mirror_too(mirror: Path) -> None:
     entry = ledger.Entry("https://example.org/toy/questions.json", "0" * 64, (mirror / "questions.json").stat().st_size)
     ledger.write("toy_set", {"questions.json": entry})
     with pytest.raises(
-        ChecksumError, match=r"published is 0{64}; it is damaged, download it again from https://example"
+        ChecksumError, match=r"published is 0{64}; the file is damaged, download it again from https://example"
     ):
         _run()
 

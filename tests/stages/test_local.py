@@ -112,7 +112,7 @@ def test_an_edit_of_params_names_the_command_that_applies_it(capsys: pytest.Capt
         assert main(["locate"]) == (0 if declared else 1)  # an empty local data folder is enough for own data
     shutil.rmtree("own")
     assert main(["locate"]) == 1
-    assert "own: not found; local.own.folder in params.yaml names it" in capsys.readouterr().err
+    assert "own: not found; correct local.own.folder in params.yaml" in capsys.readouterr().err
 
 
 def test_a_local_dataset_cannot_have_a_published_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,7 @@ def test_a_wrong_mirror_is_one_line() -> None:
     _write("mirror/toy_set/a")
     _write("mirror/Toy-Set-2/a")
     with pytest.raises(
-        LocalFolderError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both are toy_set; remove one, or move"
+        LocalFolderError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both match toy_set; remove one, or move"
     ):
         _run()
     assert not paths.MANIFEST.exists()

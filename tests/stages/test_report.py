@@ -50,7 +50,7 @@ def test_the_page_needs_no_other_file() -> None:
 def test_an_encoder_on_other_benchmarks_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     write_transfer("old_one", {"macro_f1": 0.5}, more={})
     assert '"number">old_one' not in write()
-    assert "old_one/metrics.json: is not shown, because it is of other benchmarks" in caplog.text
+    assert "old_one/metrics.json: is not shown, because its benchmarks differ" in caplog.text
 
 
 def test_what_may_not_be_shown_is_not_shown() -> None:

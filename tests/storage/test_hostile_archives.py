@@ -170,7 +170,7 @@ def test_two_members_of_one_path_are_refused(tmp_path: Path, name: str, names: t
         with tarfile.open(tmp_path / name, "w" if name == "x.tar" else "w:gz") as tar:
             for member in names:
                 tar.addfile(tarfile.TarInfo(member))
-    with pytest.raises(ArchiveError, match=rf"{name}: holds '{names[0]}' twice"):
+    with pytest.raises(ArchiveError, match=rf"{name}: contains '{names[0]}' twice"):
         read_all(tmp_path / name)
 
 

@@ -103,7 +103,7 @@ def test_writers_take_turns() -> None:
 def test_a_full_disk_is_told_and_leaves_what_was_there(error: Exception) -> None:
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text("old")
-    said = rf"^{TARGET}: no space left on the disk of data \(.* MB free\); free some"
+    said = rf"^{TARGET}: no space left on the disk of data \(.* MB free\); free some space"
     with pytest.raises(DiskFullError, match=said), publish(TARGET) as temporary:
         temporary.write_text("half")
         raise error
@@ -111,6 +111,6 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(error: Exception) -> None
 
 
 def test_an_output_that_can_not_fit_is_not_begun() -> None:
-    said = r"no space left .* MB more are needed\); free some"
+    said = r"no space left .* MB more are needed\); free some space"
     with pytest.raises(DiskFullError, match=said), publish(TARGET, size_bytes=2**60):
         pytest.fail("begun")

@@ -133,7 +133,7 @@ def test_what_is_left_at_the_end_is_sent_by_the_next_stage(outage, logged) -> No
     assert client.get_registered_model("openmedq").aliases == {"candidate": 1}
     assert left() == []
     assert logged() == (
-        "data/training/loss.csv: has changed while mlflow.db did not answer; its run stays without it\n"
+        "data/training/loss.csv: changed while mlflow.db did not answer, so it is not recorded in the run\n"
     )
 
 

@@ -51,7 +51,7 @@ def open_reports(raw: Path) -> tuple[Path, Iterator[_Record]]:
         return place, _read_folder(raw, place)
     projections = find_files_below(raw, _TABLES[1])
     if not projections:
-        raise SourceError(f"{place}: no `{_TABLES[1]}` beside it, which names the images; get it too")
+        raise SourceError(f"{place}: no `{_TABLES[1]}`, which lists the images; put it beside this file")
     return place, _read_tables(raw, place, projections[0])
 
 

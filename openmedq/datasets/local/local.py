@@ -95,7 +95,7 @@ class LocalDataset:
         else:
             path = raw / self._declared.table
             if not path.is_file():
-                raise SourceError(f"{path}: not found; local.{self.card.id}.table in params.yaml names it")
+                raise SourceError(f"{path}: not found; correct local.{self.card.id}.table in params.yaml")
             records, unit = _stream(path, self.card.id, self._declared.columns), _UNITS[path.suffix.lower()]
         num_burned_in = 0
         for item in represent(
@@ -111,8 +111,8 @@ class LocalDataset:
             num_burned_in += isinstance(item, Sample) and item.attributes.get(BURNED_IN) == "yes"
             yield item
         if num_burned_in:
-            advice = f"`python -m openmedq audit --local {self.card.id}` names them"
-            _log.warning("%s: %d rows show text, by their DICOM tag; %s", self.card.id, num_burned_in, advice)
+            advice = f"`python -m openmedq audit --local {self.card.id}` lists them"
+            _log.warning("%s: %d rows have images with text, by DICOM tag; %s", self.card.id, num_burned_in, advice)
 
 
 class _Reader:
@@ -242,7 +242,7 @@ def _list_classes(images: Path, declared: Local) -> Iterator[tuple[str, Any]]:
     files = [path.relative_to(images) for path in list_files(images)]
     in_folders = [path for path in files if len(path.parts) > 1]
     if not in_folders:
-        raise SourceError(f"{images}: no folder with images; without a table, each folder is a class")
+        raise SourceError(f"{images}: no folder with images; set table, or put the images of each class into a folder")
     folders = {path.parts[0] for path in in_folders}
     splits = folders & set(declared.roles)
     if splits and splits != folders:  # with `val` for `validation`, each split would be a class

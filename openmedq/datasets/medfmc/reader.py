@@ -110,7 +110,10 @@ def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     table = find_places(raw, layout.table).get(layout.table)
     if not lists and not table:
         expected = f"data_backup/MedFMC/{layout.task}/trainval.txt"
-        raise SourceError(f"{raw}: no list as `{expected}`, no table as `{card.title}/{layout.table}`; see {HOMEPAGE}")
+        raise SourceError(
+            f"{raw}: neither a list, such as `{expected}`, nor the table `{card.title}/{layout.table}`; put one there, "
+            f"from {HOMEPAGE}"
+        )
     rows = list(_rows_of(table, layout)) if table else []  # a dataset has at most ten thousand
     published = {row["img_id"]: row["labels"] for _, row in rows if isinstance(row, dict)}
     seen: set[str] = set()

@@ -63,7 +63,7 @@ def make_card(
     classes: tuple[str, ...],
     class_names: Mapping[str, str] | None = None,
 ) -> Card:
-    """Return the card of one dataset; `num_rows` are those of SPLITS, which are the benchmark's own."""
+    """Return the card of one dataset; `num_rows` are the rows of each of SPLITS, the benchmark's own splits."""
     return Card(
         id=id,
         kind="benchmark",

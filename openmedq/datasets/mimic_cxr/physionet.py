@@ -96,13 +96,13 @@ def list_files(raw: Path, url: str, tables: Sequence[str]) -> Iterator[File]:
     num_without = 0
     for number, line in stream_lines(raw / LISTING):
         if not _IMAGE_PATH.fullmatch(line) or hash(line) in seen:
-            raise SourceError(f"{raw / LISTING}: line {number}: not the path of another image; get the file again")
+            raise SourceError(f"{raw / LISTING}: line {number}: not an image path, or repeated; get the file again")
         seen.add(hash(line))
         file = describe(line)
         num_without += file.sha256 is None
         yield file
     if not seen:
-        raise SourceError(f"{raw / LISTING}: it names no image; get the file again")
+        raise SourceError(f"{raw / LISTING}: lists no image; get the file again")
     if num_without:
         _log.info("%s: no checksum of %d of %d images, which are not verified", raw / SUMS, num_without, len(seen))
     yield from (file for file in map(describe, tables) if file.sha256)

@@ -47,7 +47,7 @@ def stream_table(
     names = header[: max((place for place, name in enumerate(header, start=1) if name), default=0)]
     lacking = [name for name in needed if name not in names]
     if lacking:
-        found = "get the file again" if is_secret else f"found {', '.join(names)[:200] or 'nothing'}"
+        found = "its columns are not shown" if is_secret else f"found {', '.join(names)[:200] or 'nothing'}"
         raise SourceError(
             f"{path}: no column `{lacking[0]}`; expected {', '.join(needed)}; {found}; get the file again"
         )

@@ -1,8 +1,8 @@
-"""BLEU-1 as in the authors' public code, and the other definitions by which published figures were computed.
+"""BLEU-1 as in other public code of the paper's first author, and the other definitions behind published scores.
 
-The canonical two, `bleu_1` and `bleu_1_sentence`, take tokens of `nltk.word_tokenize` of the lower-cased text and one
-reference. Lower case is the only normalization; punctuation counts. All functions of a row return sums or a score in
-[0, 1] from an answer and its accepted references, of which the first is the record's own.
+The two main metrics, `bleu_1` and `bleu_1_sentence`, take tokens of `nltk.word_tokenize` of the lower-cased text and
+one reference. Lower case is the only normalization; punctuation counts. Functions of one row take an answer and its
+accepted references, of which the first is the record's own, and return counts or a score in [0, 1].
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ MAX_ORDER = 4  # of the n-grams of NLTK's default weights
 
 
 def count_unigrams(answer: str, references: Sequence[str]) -> Counts:
-    """Matches, tried tokens, answer tokens and reference tokens, of the answer and the first reference.
+    """Count matches, tried tokens, answer tokens and reference tokens of the answer and the first reference.
 
-    Matches are answer tokens that are in the reference, each at most as often as there. Tried tokens are answer
-    tokens, but at least 1: NLTK's precision counts an empty answer as one wrong token.
+    Matches are answer tokens that are in the reference, each at most as often as in the reference. Tried tokens are
+    answer tokens, but at least 1: NLTK's precision counts an empty answer as one wrong token.
     """
     given, wanted = tokenize(answer), tokenize(references[0])
     return _count_matches(given, wanted), max(len(given), 1), len(given), len(wanted)
 
 
 def count_unigrams_13a(answer: str, references: Sequence[str]) -> Counts:
-    """As `count_unigrams`, of sacrebleu's tokens in lower case; an empty answer has no token, as there."""
+    """As `count_unigrams`, with sacrebleu's lower-case 13a tokens; as there, an empty answer has 0 tried tokens."""
     given, wanted = tokenize_13a(answer), tokenize_13a(references[0])
     return _count_matches(given, wanted), len(given), len(given), len(wanted)
 
@@ -56,13 +56,13 @@ def precision_of_sums(sums: Numbers, num_rows: Count) -> Numbers:
 def sentence_bleu(answer: str, references: Sequence[str]) -> float:
     """BLEU-1 of the row alone, in [0, 1].
 
-    Equals NLTK's `sentence_bleu` with smoothing method 1: a row without a match scores 0 there too.
+    Equals NLTK's `sentence_bleu` with smoothing method 1: a row without a match scores 0 in NLTK too.
     """
     return _score_unigrams(tokenize(answer), tokenize(references[0]))
 
 
 def naive_bleu(answer: str, references: Sequence[str]) -> float:
-    """BLEU-1 of MedEvalKit, in [0, 1]; it scores open questions only.
+    """BLEU-1 of MedEvalKit, in [0, 1]; MedEvalKit computes it for open questions only.
 
     Source: MedEvalKit, utils/utils.py, without its search for a final answer in the text of a reasoning model.
     """
@@ -104,7 +104,7 @@ def imageclef_bleu(answer: str, references: Sequence[str]) -> float:
 
 
 def _split_references(references: Sequence[str]) -> list[str]:
-    """The evaluator's file of references separates accepted answers by `#`."""
+    """Split references at `#`, which separates accepted answers in the evaluator's file."""
     return [part for reference in references for part in reference.split("#")]
 
 
@@ -118,7 +118,7 @@ def _combine_orders(answer: str, reference: str, combine: Callable[[Sequence[flo
 
 @lru_cache(maxsize=CACHED_TEXTS)
 def _precisions(given: tuple[str, ...], wanted: tuple[str, ...]) -> tuple[float, ...]:
-    """The precision of each order; those after one without a match are 0 too."""
+    """The n-gram precision of each order; orders after the first without a match have 0."""
     found: list[float] = []
     for order in range(1, MAX_ORDER + 1):
         if order > len(given) or (found and not found[-1]):

@@ -1,7 +1,7 @@
 """The table predictions.parquet and its scores, which need no model.
 
-A row holds the question, the references, the answer, what the rows can be grouped by, and the way back to the published
-record with its licence. It holds no score: what the metrics sum up is computed from the texts.
+A row has the question, the references, the answer, columns to group rows by, and the provenance and licence of the
+published record. It has no score: the metrics are computed from the texts.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ BASELINES = {"baseline_": "baseline_answer", "majority_": "majority_answer"}
 CLEAN = "clean"  # the rows that no training row repeats
 NOT_CHECKED = "not checked"  # a value of the column `contamination`
 
-# What rows are grouped by, and the attributes of a record that give it, the first one present.
+# Columns that rows are grouped by. Each takes its value from the first of these attributes that the record has.
 GROUPINGS = {
     "question_type": ("question_type", "content_type", "category"),
     "organ": ("image_organ", "location"),
@@ -57,8 +57,8 @@ def prediction_schema() -> pa.Schema:
             pa.field("answer_type", pa.string(), False),  # open or closed
             *(pa.field(name, pa.string()) for name in GROUPINGS),  # as the record states it; null if it does not
             pa.field("image_ids", pa.list_(pa.string()), False),
-            pa.field("contamination", pa.string()),  # which kind of copy is trained on, or "not checked"; null: none
-            # Of the model; null for another system. See evaluation/generate.py and likelihood.py.
+            pa.field("contamination", pa.string()),  # tier of the copy that is trained on, or "not checked"; null: none
+            # Of the trained model; null for another system. See evaluation/generate.py and likelihood.py.
             pa.field("num_tokens", pa.int32()),  # of the answer, without its end
             pa.field("stop", pa.string()),  # end or length
             pa.field("is_cut", pa.bool_()),  # the prompt did not fit and was shortened
@@ -111,14 +111,14 @@ def answer_type_of(attributes: Mapping[str, str], options: tuple[str, ...], refe
 
 
 class Part(NamedTuple):
-    """Sums over some rows, then over the rows of each resample, if they are of more than one image."""
+    """Sums over the rows of a part, then over the rows of each resample; no resamples if all rows are on one image."""
 
     num_rows: int
     draws: Numbers  # (1 + resamples, K), or (1, K)
 
 
 class Scorer:
-    """The sums of each row of a table of predictions, and the scores of parts of the rows."""
+    """Scores of parts of a table of predictions. The sums of each row are computed once."""
 
     def __init__(
         self, rows: pa.Table, metrics: Sequence[Metric] = METRICS, *, num_resamples: int, confidence: float, seed: int
@@ -137,17 +137,17 @@ class Scorer:
         self._num_resamples, self._confidence, self._seed = num_resamples, confidence, seed
 
     def cut(self, source: str, parts: Mapping[Any, NDArray[np.bool_]]) -> dict[Any, Part]:
-        """The parts of one source that have rows; masks are of all rows. All parts see the same draws of images."""
+        """The parts of one source that have rows. Masks are of all rows. All parts use the same resamples."""
         taken = np.flatnonzero(equal(self._rows["source"], source))
         groups = number_groups(images_of(self._rows.take(taken)))
         masks = {name: mask[taken] for name, mask in parts.items() if mask[taken].any()}
         sums = []
         for name, mask in masks.items():
             part = sum_by_group(self._sums[taken[mask]], groups[mask], int(groups.max()) + 1)
-            if isinstance(name, tuple):  # a value of a grouping: without a row, a metric has no score
+            if isinstance(name, tuple):  # a value of a grouping: variants get no score, as without rows
                 part[:, self._of_variants] = 0
             sums.append(part)
-        # Of the source, so that its intervals do not depend on other sources, and those of two sources are independent.
+        # Seeded by source: its intervals do not depend on other sources, and those of two sources are independent.
         own = int.from_bytes(hashlib.sha256(source.encode()).digest()[:8])
         drawn = resample(sums, self._num_resamples, np.random.default_rng([self._seed, own])) if sums else []
         pairs = zip(masks.items(), drawn, strict=True)
@@ -167,13 +167,13 @@ class Scorer:
     def subtract(self, parts: Iterable[Part | None], others: Iterable[Part | None], prefix: str) -> dict[str, float]:
         """`{prefix}{metric}` of each headline metric, with `_low` and `_high`: the score of `parts` minus the others'.
 
-        Both sides see the same draws of images. A metric that one of them lacks is left out.
+        Both sides use the same resamples of images. A metric that one side lacks is left out.
         """
         sides = [[part for part in side if part is not None] for side in (parts, others)]
         if not all(sides):
             return {}
         ours, theirs = map(_add, sides)
-        num = min(len(ours), len(theirs))  # a side of one image has no draws
+        num = min(len(ours), len(theirs))  # a side of one image has no resamples
         differences: dict[str, float] = {}
         for metric, own in zip(self._metrics, self._columns, strict=False):
             if metric.is_headline:
@@ -183,7 +183,7 @@ class Scorer:
 
 
 def _add(parts: Iterable[Part]) -> Numbers:
-    """Sums over parts of different sources; a part without draws is the same in each draw of the others."""
+    """Sums over parts of different sources; a part without resamples is added to each resample of the others."""
     total: Numbers = reduce(np.add, (part.draws for part in parts))
     return total
 

@@ -6,7 +6,7 @@
     `cls_token`                         timm's ViT, as BiomedCLIP's under `visual.trunk.`
 
 The names may have any prefix (`module.visual.`, `visual.`, none). All tensors with this prefix belong to the image
-encoder: none may be missing or left over. Other tensors, as of text encoders, are not used.
+encoder: none may be missing or left over. Other tensors, such as those of text encoders, are not used.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _recognize(tensors: Mapping[str, Tensor], where: str) -> tuple[str, str]:
 def _select(tensors: Mapping[str, Tensor], layout: str, prefix: str, where: str) -> dict[str, Tensor]:
     """Return the image encoder's tensors without the prefix."""
     if prefix.endswith(TRANSFORMERS):
-        raise ModelError(f"{where}: has the names of a model of transformers, and no config.json of it beside it")
+        raise ModelError(f"{where}: has tensor names of transformers, but no config.json beside it; add that file")
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     own = {name: tensor for name, tensor in own.items() if not (UNUSED[layout] and name.startswith(UNUSED[layout]))}
     if prefix.endswith(TRUNK):
@@ -108,16 +108,17 @@ def _select(tensors: Mapping[str, Tensor], layout: str, prefix: str, where: str)
 
 
 def _describe(stated: Mapping[str, Any], side_px: int, is_plain: bool, where: str) -> Preprocessing:
-    """Return the preprocessing that a config of timm or open_clip states, or CLIP's; of a plain timm ViT 0.5."""
+    """Return the preprocessing in a config of timm or open_clip; defaults are CLIP's, or 0.5 for a plain timm ViT."""
     tree: Mapping[str, Any] = stated.get("pretrained_cfg") or stated.get("preprocess_cfg") or {}
     sizes = (tree.get("input_size") or [None])[-1], stated.get("model_cfg", {}).get("vision_cfg", {}).get("image_size")
     for size in sizes:
         if size not in (None, side_px):
             raise ModelError(
-                f"{where}: its position embeddings are of images of {side_px} px, and its config of {size} px"
+                f"{where}: its position embeddings fit images of {side_px} px, but its config has {size} px; "
+                "correct the config"
             )
     if is_plain and "mean" not in tree:
-        _log.warning(f"{where}: no config.json with mean and std of its pixels; uses 0.5 and 0.5, timm's for most ViTs")
+        _log.warning(f"{where}: no config.json with mean and std of pixels; using 0.5 and 0.5, timm's for most ViTs")
     mean, std = (HALF, HALF) if is_plain else (CLIP_MEAN, CLIP_STD)
     name = str(tree.get("interpolation", "bicubic"))
     resample = Resampling.BILINEAR if name == "bilinear" else Resampling.BICUBIC
@@ -141,7 +142,7 @@ def _load_transformers(settings: Encoder, where: str) -> Tower:
         own = getattr(config, "vision_config", None) or config
         kind: Any = MODEL_MAPPING.get(type(own), None)
         if kind is None:
-            raise ValueError(f"transformers has no model of a {type(own).__name__} alone")
+            raise ValueError(f"transformers has no base model for {type(own).__name__}")
         if state is not None:
             source |= {"pretrained_model_name_or_path": None, "config": own, "state_dict": state}
         with _silence():
@@ -152,10 +153,10 @@ def _load_transformers(settings: Encoder, where: str) -> Tower:
         raise ModelError(f"{where}: can't be loaded: {' '.join(str(error).split())[:200]}") from error
     for tensor, found, expected in sorted(info["mismatched_keys"]):
         raise ModelError(f"{where}: {tensor} has shape {tuple(found)}; expected {tuple(expected)}")
-    missing = [name for name in info["missing_keys"] if "pooler" not in name.split(".")]  # which is not used
+    missing = [name for name in info["missing_keys"] if "pooler" not in name.split(".")]  # the pooler is not used
     children = tuple(f"{name}." for name, _ in network.named_children())
     base = [name.removeprefix(f"{network.base_model_prefix}.") for name in info["unexpected_keys"]]
-    left = [name for name in base if name.startswith(children)]  # the rest is of heads and text encoders
+    left = [name for name in base if name.startswith(children)]  # others belong to heads and text encoders
     layouts.compare(dict.fromkeys(missing), dict.fromkeys(left), where)
     if hasattr(network.config, "mask_ratio"):
         network.config.mask_ratio = 0.0  # masked autoencoders would not see most patches
@@ -184,20 +185,22 @@ def _silence() -> Iterator[None]:
 
 
 def _read_processor(source: str, revision: str | None, config: Any, where: str) -> Preprocessing:
-    """Return the preprocessing of a folder of transformers."""
+    """Return the preprocessing of a model of transformers, from its preprocessor_config.json or else its config."""
     from transformers import AutoImageProcessor
 
     size = getattr(config, "image_size", None)
     stated_px = size[0] if isinstance(size, (list, tuple)) else size
     try:
-        how: Any = {"revision": revision, "trust_remote_code": False, "backend": "pil"}
-        processor = AutoImageProcessor.from_pretrained(source, **how)
+        options: Any = {"revision": revision, "trust_remote_code": False, "backend": "pil"}
+        processor = AutoImageProcessor.from_pretrained(source, **options)
     except Exception as error:  # no file, no network, unknown kinds: many exception types
         if not stated_px:
-            raise ModelError(f"{where}: has no preprocessor_config.json, and its config no image_size") from error
+            raise ModelError(
+                f"{where}: no usable preprocessor_config.json, and no image_size in config.json; add one of them"
+            ) from error
         is_clip = str(config.model_type).startswith("clip")
         mean, std = (CLIP_MEAN, CLIP_STD) if is_clip else (HALF, HALF)
-        _log.warning(f"{where}: no preprocessor_config.json; uses mean {mean} and std {std} of its pixels")
+        _log.warning(f"{where}: no usable preprocessor_config.json; using mean {mean} and std {std} of pixels")
         return Preprocessing(stated_px, mean, std, Resampling.BICUBIC)
     crop = processor.crop_size if getattr(processor, "do_center_crop", False) else None
     shape = crop or processor.size

@@ -33,7 +33,7 @@ async def describe(client: Client, file: File) -> File:
     entry = entries.get(unquote(match[2]), {})
     size_bytes, md5 = entry.get("size"), _MD5.fullmatch(str(entry.get("checksum")))
     if md5 is None or type(size_bytes) is not int or size_bytes < 1:
-        raise AcquisitionError(f"{file.path}: {file.url} is not in its record, or has no size and md5; open its page")
+        raise AcquisitionError(f"{file.path}: {file.url} is not in its record, or has no size and md5; open {url}")
     if file.size_bytes not in (None, size_bytes):
         sizes = f"Zenodo states {size_bytes} bytes, the card {file.size_bytes}"
         raise AcquisitionError(f"{file.path}: {sizes}; correct the card")

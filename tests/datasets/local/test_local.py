@@ -113,7 +113,7 @@ def test_a_column_that_is_not_there_is_one_line() -> None:
     _write_table("parquet", ROWS)
     with pytest.raises(SourceError, match=r"^own/table\.parquet: no column `x`; it has q, a, file; correct local\.own"):
         owndata.read(table="table.parquet", columns=owndata.COLUMNS | {"answer": "x"})
-    with pytest.raises(SourceError, match=r"^own/other\.csv: not found; local\.own\.table in params\.yaml names it"):
+    with pytest.raises(SourceError, match=r"^own/other\.csv: not found; correct local\.own\.table in params\.yaml"):
         owndata.read(table="other.csv")
     with pytest.raises(SourceError, match=r"^own/pics: no such folder; set folder and images"):
         owndata.read(images="pics")
@@ -214,7 +214,7 @@ def test_dicom_headers_give_patient_study_and_allowed_tags(logged: Callable[[], 
     owndata.write_csv([{"q": "Where?", "a": "left", "file": "a.dcm"}])
     samples, _ = owndata.read(is_private=True)
     sample = samples["2"]
-    assert logged().startswith("own: 1 rows show text, by their DICOM tag; `python -m openmedq audit --local own`")
+    assert logged().startswith("own: 1 rows have images with text, by DICOM tag; `python -m openmedq audit --local own")
     assert sample.attributes == {"answer_type": "open", "dicom_modality": "ct", "burned_in_annotation": "yes"}
     assert sample.groups.patient and sample.groups.study
     shown = str(sample).replace(str(sample.images[0].path), "")
@@ -233,11 +233,11 @@ def test_a_split_without_a_role_is_rejected_with_the_roles() -> None:
     ("change", "line"),
     [
         ({"table": "x.xlsx"}, "local.own: table: 'x.xlsx' is not one of .csv, .jsonl, .parquet, .json"),
-        ({"table": None}, "local.own: without a table, a folder per class is read"),
+        ({"table": None}, "local.own: without a table, each folder is a class"),
         ({"columns": None}, "local.own: columns: missing; name the table's columns"),
         ({"columns": {"question": "q"}}, "local.own: columns.answer: missing; the task vqa needs answer, image"),
         ({"columns": {"anwser": "q"}}, "local.own.columns.anwser: unknown key; allowed here: question, answer"),
-        ({"images": "../x"}, "local.own: table and images are paths in `folder`, without .."),
+        ({"images": "../x"}, "local.own: table and images must be relative paths in `folder`, without .."),
         ({"shares": {"train": 0.5}}, "local.own: shares: their sum is 0.5, not 1"),
         ({"shares": {"a": 0.5, "test": 0.5}}, "local.own: shares.a: roles has no such split"),
     ],
