@@ -191,7 +191,7 @@ def _find_neighbors(
         ends = zip(of_content[each.left].tolist(), of_content[each.right].tolist(), each.evidence.tolist(), strict=True)
         for left, right, share in ends:
             add(left, right, each.tier, share)
-    for row, other, is_copy in found.rows.overrides:
+    for row, other, is_copy, place in found.rows.overrides:
         left, right = int(of_content[alike[row]]), int(of_content[alike[other]])
         if not (found.is_left[row] and found.is_left[other]):
             continue
@@ -199,8 +199,7 @@ def _find_neighbors(
             add(left, right, Tier.PERSON, np.nan)
         elif left == right:
             raise ParamsError(
-                "deduplicate.overrides: a line declares two rows different, but their texts and image fingerprints are "
-                "equal; remove the line"
+                f"{place}: declares two rows different, but their texts and image fingerprints are equal; remove it"
             )
         else:
             near[left].pop(right, None)

@@ -19,11 +19,12 @@ COPY, DIFFERENT = DECISIONS = ("copy", "different")
 
 
 class Override(NamedTuple):
-    """Two rows by number, and whether they are copies."""
+    """Two rows by number, whether they are copies, and where the file says so."""
 
     row: int
     other: int
     is_copy: bool
+    place: str
 
 
 class Line(NamedTuple):
@@ -74,5 +75,5 @@ def resolve(path: Path, lines: Sequence[Line], ids: pa.Array, is_evaluation: NDA
             raise ParamsError(f"{path}: line {number}: no row that takes part has the id in {name}; remove the line")
         if is_evaluation[row] and is_evaluation[other]:
             raise ParamsError(f"{path}: line {number}: both rows are evaluation rows, which are always kept; remove it")
-        found.append(Override(row, other, fields[2] == COPY))
+        found.append(Override(row, other, fields[2] == COPY, f"{path}: line {number}"))
     return found

@@ -108,7 +108,7 @@ def _stream(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     elif suffix == ".parquet":
         rows, unit = stream_parquet(path, ()), "row"
     else:
-        raise SourceError(f"{path}: is not a .jsonl, .csv or .parquet file; convert it")
+        raise SourceError(f"{path}: is not a .jsonl, .json, .csv or .parquet file; convert it")
     for number, row in rows:
         place = f"{path}, {unit} {number}"
         if isinstance(row, Unusable):

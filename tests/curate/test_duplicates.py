@@ -178,12 +178,31 @@ ASKED = [Line("a/0", 0, 2, text=0, pixels=(0,)), *(Line(f"b/{n}", 1, 0, text=n, 
 @pytest.mark.parametrize(
     ("lines", "overrides", "expected"),
     [
-        (TRAINED, (Override(0, 1, is_copy=False),), {}),
-        (TRAINED, (Override(2, 0, is_copy=True),), {"a/2": ("a/0", "duplicate perceptual", "decision of a person")}),
+        (TRAINED, (Override(0, 1, is_copy=False, place="own.csv: line 2"),), {}),
+        (
+            TRAINED,
+            (Override(2, 0, is_copy=True, place="own.csv: line 2"),),
+            {"a/2": ("a/0", "duplicate perceptual", "decision of a person")},
+        ),
         (ASKED, (), {"a/0": ("b/0", "in evaluation", "same pixels")}),
-        (ASKED, (Override(0, 1, is_copy=False),), {"a/0": ("b/1", "evaluation picture", "same look")}),
-        (ASKED, (Override(0, 1, is_copy=False), Override(2, 0, is_copy=False)), {}),
-        (ASKED, (Override(3, 0, is_copy=True),), {"a/0": ("b/2", "in evaluation", "decision of a person")}),
+        (
+            ASKED,
+            (Override(0, 1, is_copy=False, place="own.csv: line 2"),),
+            {"a/0": ("b/1", "evaluation picture", "same look")},
+        ),
+        (
+            ASKED,
+            (
+                Override(0, 1, is_copy=False, place="own.csv: line 2"),
+                Override(2, 0, is_copy=False, place="own.csv: line 2"),
+            ),
+            {},
+        ),
+        (
+            ASKED,
+            (Override(3, 0, is_copy=True, place="own.csv: line 2"),),
+            {"a/0": ("b/2", "in evaluation", "decision of a person")},
+        ),
     ],
 )
 def test_a_person_overrules(lines: list[Line], overrides: tuple[Override, ...], expected: Found) -> None:
@@ -195,5 +214,5 @@ def test_a_person_overrules(lines: list[Line], overrides: tuple[Override, ...], 
 
 def test_a_person_cannot_tell_equal_rows_apart() -> None:
     lines = [Line(f"a/{number}", 0, 2, text=0, pixels=(number,)) for number in range(2)]
-    with pytest.raises(ParamsError, match="a line declares two rows different, but"):
-        _decide(lines, "none", (Override(0, 1, is_copy=False),))
+    with pytest.raises(ParamsError, match="^own.csv: line 2: declares two rows different, but"):
+        _decide(lines, "none", (Override(0, 1, is_copy=False, place="own.csv: line 2"),))

@@ -156,7 +156,7 @@ PARQUET = make_parquet()
         ("a.parquet", PARQUET[:60] + bytes(20) + PARQUET[80:], ": not a whole Parquet file ("),
         ("a.csv", b"id;answer\n1;yes\n", ", line 2: has no question and no image and no answer; expected"),
         ("a.csv", b"id,answer\n1,yes,no\n", ", line 2: the row has 3 fields, the header 2"),
-        ("a.txt", b"yes", ": is not a .jsonl, .csv or .parquet file"),
+        ("a.txt", b"yes", ": is not a .jsonl, .json, .csv or .parquet file"),
     ],
 )
 def test_a_file_that_cannot_be_scored_is_one_line(
