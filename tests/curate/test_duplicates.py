@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,9 @@ class Line:
     @property
     def looks(self) -> list[int]:
         return sorted(number // 10 for number in self.pixels)
+
+
+decided = partial(Override, place="own.csv: line 2")
 
 
 def _rows(lines: list[Line], overrides: tuple[Override, ...] = ()) -> Rows:
@@ -178,31 +182,12 @@ ASKED = [Line("a/0", 0, 2, text=0, pixels=(0,)), *(Line(f"b/{n}", 1, 0, text=n, 
 @pytest.mark.parametrize(
     ("lines", "overrides", "expected"),
     [
-        (TRAINED, (Override(0, 1, is_copy=False, place="own.csv: line 2"),), {}),
-        (
-            TRAINED,
-            (Override(2, 0, is_copy=True, place="own.csv: line 2"),),
-            {"a/2": ("a/0", "duplicate perceptual", "decision of a person")},
-        ),
+        (TRAINED, (decided(0, 1, is_copy=False),), {}),
+        (TRAINED, (decided(2, 0, is_copy=True),), {"a/2": ("a/0", "duplicate perceptual", "decision of a person")}),
         (ASKED, (), {"a/0": ("b/0", "in evaluation", "same pixels")}),
-        (
-            ASKED,
-            (Override(0, 1, is_copy=False, place="own.csv: line 2"),),
-            {"a/0": ("b/1", "evaluation picture", "same look")},
-        ),
-        (
-            ASKED,
-            (
-                Override(0, 1, is_copy=False, place="own.csv: line 2"),
-                Override(2, 0, is_copy=False, place="own.csv: line 2"),
-            ),
-            {},
-        ),
-        (
-            ASKED,
-            (Override(3, 0, is_copy=True, place="own.csv: line 2"),),
-            {"a/0": ("b/2", "in evaluation", "decision of a person")},
-        ),
+        (ASKED, (decided(0, 1, is_copy=False),), {"a/0": ("b/1", "evaluation picture", "same look")}),
+        (ASKED, (decided(0, 1, is_copy=False), decided(2, 0, is_copy=False)), {}),
+        (ASKED, (decided(3, 0, is_copy=True),), {"a/0": ("b/2", "in evaluation", "decision of a person")}),
     ],
 )
 def test_a_person_overrules(lines: list[Line], overrides: tuple[Override, ...], expected: Found) -> None:
@@ -214,5 +199,5 @@ def test_a_person_overrules(lines: list[Line], overrides: tuple[Override, ...], 
 
 def test_a_person_cannot_tell_equal_rows_apart() -> None:
     lines = [Line(f"a/{number}", 0, 2, text=0, pixels=(number,)) for number in range(2)]
-    with pytest.raises(ParamsError, match="^own.csv: line 2: declares two rows different, but"):
-        _decide(lines, "none", (Override(0, 1, is_copy=False, place="own.csv: line 2"),))
+    with pytest.raises(ParamsError, match=r"^own\.csv: line 2: declares two rows different, but"):
+        _decide(lines, "none", (decided(0, 1, is_copy=False),))
