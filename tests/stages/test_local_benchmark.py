@@ -125,7 +125,7 @@ def test_a_class_without_a_test_row_is_one_line_that_hides_names_of_private_data
     _write_folders("train", "test")
     _write_folders("train", classes=("rare",))
     owndata.build(own=BENCHMARK)
-    with pytest.raises(SourceError, match=r"^own: class 3 of 3, by name, has no test row; add rows of it, or leave it"):
+    with pytest.raises(SourceError, match=r"^own: class 3 of 3, by name, has no test row; add rows of this class, or remove"):
         _run()
     _declare(is_private=False)
     with pytest.raises(SourceError, match=r"^own: class 'rare' has no test row"):
@@ -179,7 +179,7 @@ def _check(declared: dict[str, Any], *benchmarks: str) -> Params:
     [
         ({"own": {**BENCHMARK, "is_benchmark": False}}, "own is a source of the mix; set local.own.is_benchmark: true"),
         ({"mine": BENCHMARK}, "transfer.benchmarks: no benchmark 'own'; there are mine"),
-        ({"own": {**owndata.DECLARED, "is_benchmark": True}}, "local.own: is_benchmark: a benchmark has task: class"),
+        ({"own": {**owndata.DECLARED, "is_benchmark": True}}, "local.own: is_benchmark: a benchmark needs task: class"),
         ({"own": {**BENCHMARK, "roles": {"a": "train", "b": "train"}}}, "local.own: roles: a benchmark with several"),
         ({"mean": BENCHMARK}, "local.mean"),
     ],
