@@ -125,7 +125,7 @@ def test_a_class_without_a_test_row_is_one_line_that_hides_names_of_private_data
     _write_folders("train", "test")
     _write_folders("train", classes=("rare",))
     owndata.build(own=BENCHMARK)
-    with pytest.raises(SourceError, match=r"^own: class 3 of 3, by name, has no test row; add rows of this class, or remove"):
+    with pytest.raises(SourceError, match=r"^own: class 3 of 3, by name, has no test row; add rows of this class"):
         _run()
     _declare(is_private=False)
     with pytest.raises(SourceError, match=r"^own: class 'rare' has no test row"):
