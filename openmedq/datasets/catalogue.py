@@ -39,8 +39,8 @@ def render(cards: Mapping[str, Card], modules: Mapping[str, str]) -> str:
             **module,
             "depends": depends,
             "settings": f"local.{dataset_id}" if card.local else "normalize",  # in params.yaml, that `normalize` reads
+            "editions": {},  # DVC requires a value
             **card.model_dump(mode="json", exclude_defaults=True),
-            "editions": card.model_dump(mode="json", exclude_defaults=True).get("editions", {}),
         }
         if not card.local:
             miniatures[dataset_id] = {"title": card.title, **module}

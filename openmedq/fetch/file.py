@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 import re
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,8 @@ from openmedq.fetch.addresses import plain
 from openmedq.fetch.client import CHUNK_BYTES, Client, RetryableError, retry
 
 MIN_BYTES_PER_S = 1_000  # mean over `execution.timeout_s`; a slower server counts as silent
+RESERVE_BYTES = 2**30  # of the disk that files of unknown size leave free
+RESERVE_CHECK_BYTES = 2**26  # of such a file, between two checks of the free space
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,18})-\d{1,18}|\*)/(\d{1,18})", re.ASCII)
 
@@ -150,6 +153,8 @@ class _Download:
                 self._add(chunk)
                 self.advance(len(chunk))
                 checks.check_size(file, self.num_bytes, is_all=False)
+                if self.num_bytes % RESERVE_CHECK_BYTES < len(chunk):
+                    _check_reserve(file, self.temporary)
                 if (passed_s := time.monotonic() - since) > timeout_s:
                     if self.num_bytes - before < MIN_BYTES_PER_S * passed_s:
                         raise RetryableError("the server sends almost nothing")
@@ -182,6 +187,15 @@ class _Download:
         if not self.num_bytes:
             raise AcquisitionError(f"{self.file.path}: {plain(self.file.url)} is an empty file; {checks.UNCLEAR}")
         return True
+
+
+def _check_reserve(file: File, temporary: Path) -> None:
+    """AcquisitionError before a file of unknown size fills the disk."""
+    if (file.size_bytes or file.about_bytes) is None and shutil.disk_usage(temporary.parent).free < RESERVE_BYTES:
+        raise AcquisitionError(
+            f"{file.path}: {plain(file.url)} has no known size, and {temporary.parent} has less than "
+            f"{RESERVE_BYTES / 1e9:.1f} GB free; free some space and run the command again, or remove {temporary}"
+        )
 
 
 def _parse_range(response: aiohttp.ClientResponse) -> tuple[int, int | None]:

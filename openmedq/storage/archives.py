@@ -31,7 +31,7 @@ from openmedq.storage.folders import is_junk
 MAX_MEMBER_BYTES = 2**30  # that `read` takes into memory
 MAX_MEMBERS = 2**22  # PMC-OA has 1.65 million
 MAX_DIRECTORY_BYTES = 2**29  # of a zip's directory, or of all headers of a tar; PMC-OA has 0.2 GB
-MAX_HEADER_BYTES = 2**16  # of a long name, or of pax records, in a tar; a path has at most 4,096
+MAX_HEADER_BYTES = 2**16  # of a tar member, with its long name and pax records; a path has at most 4,096
 MAX_EXPANSION = 200  # deflate reaches 1,032 on zeros; images and tables stay below 20
 SMALL_BYTES = 2**20  # below this size the expansion is not limited
 
@@ -193,8 +193,9 @@ class _LimitedTar:
     is_limited = True  # until all headers are read
 
     def __init__(self, path: Path, file: IO[bytes], archive_bytes: int) -> None:
+        self.num_read = 0  # bytes of the current member's header
         self.last = b""  # last block read
-        self._num_read = 0  # bytes of all headers
+        self._num_read_all = 0
         self._path = path
         self._file = file
         self._archive_bytes = archive_bytes
@@ -212,9 +213,10 @@ class _LimitedTar:
         """The next bytes; ArchiveError if a header is larger than a header can be."""
         if not self.is_limited:
             return self._file.read(num_bytes)
-        self._num_read += num_bytes
-        if not 0 <= num_bytes <= MAX_HEADER_BYTES or self._num_read > MAX_DIRECTORY_BYTES:
-            most = MAX_DIRECTORY_BYTES if self._num_read > MAX_DIRECTORY_BYTES else MAX_HEADER_BYTES
+        self.num_read += num_bytes
+        self._num_read_all += num_bytes
+        if num_bytes < 0 or self.num_read > MAX_HEADER_BYTES or self._num_read_all > MAX_DIRECTORY_BYTES:
+            most = MAX_DIRECTORY_BYTES if self._num_read_all > MAX_DIRECTORY_BYTES else MAX_HEADER_BYTES
             where = f"{self._path}: the header at byte {self._file.tell()}"
             raise ArchiveError(f"{where} has more than {most} bytes: a bomb, or damage; refused, get it again")
         self.last = self._file.read(num_bytes)
@@ -239,6 +241,7 @@ def _open_tar(path: Path, file: IO[bytes], stack: ExitStack) -> Members:
     infos: list[tarfile.TarInfo] = []
     num_bytes = 0
     for number, info in enumerate(archive, start=1):
+        limited.num_read = 0
         if number > MAX_MEMBERS:
             raise ArchiveError(
                 f"{path}: has more than {MAX_MEMBERS} members; refused, get the archive from its publisher"

@@ -1,6 +1,7 @@
 """Answers of a tiny model: equal to those of `generate()`, whatever the batches, with their probabilities."""
 
 import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,9 +120,14 @@ def test_a_prompt_that_does_not_fit_is_marked(samples: list[Sample], answers: li
 def test_rows_are_read_a_window_ahead_and_not_further(folder: Path, samples: list[Sample]) -> None:
     read: list[Sample] = []
     size = generate.count_window_rows(1)
-    watched = (read.append(samples[1]) or samples[1] for _ in range(5 * size))  # type: ignore[func-returns-value]
+
+    def watch() -> Iterator[Sample]:
+        for _ in range(5 * size):
+            read.append(samples[1])
+            yield samples[1]
+
     answerer = make_answerer(*models.load(folder), max_new_tokens=1, batch_size=1)
-    given = answerer(watched)
+    given = answerer(watch())
     next(given)
     assert len(read) <= 2 * size
     assert len(list(given)) == 5 * size - 1

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 
 from openmedq.errors import AcquisitionError, ChecksumError, TemporaryError
+from openmedq.fetch import file as download
 from openmedq.fetch import needs
 from tests.fetch.conftest import HOST, URL, Fetch, make_files, make_set, read_all
 from tests.servers import faults, serve
@@ -256,6 +257,21 @@ def test_a_server_that_cuts_and_never_goes_on_is_given_up(fetch: Fetch) -> None:
         with pytest.raises(TemporaryError, match=r"the connection was cut \(attempt 3\)"):
             fetch(server, make_set(FILES))
         assert len(server.asked(PLACE)) <= 4
+
+
+def test_a_file_without_an_end_does_not_fill_the_disk(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a size is known, room was looked for before."""
+    free = [3_000_000_000, 3_000_000_000, 2_000_000_000, 1_000_000_000]
+    monkeypatch.setattr(download, "RESERVE_CHECK_BYTES", 2**19)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda place: SimpleNamespace(free=free.pop(0) if free else 0))
+    sized = (FILES[0].model_copy(update={"about_bytes": len(DATA)}),)
+    chunked = faults.Fault(after=lambda request, reply, other: replace(reply, is_chunked=True))
+    with serve(SITE, [chunked]) as server:
+        with pytest.raises(AcquisitionError, match=rf"has no known size.* less than 1\.1 GB free; .* remove {PARTIAL}"):
+            fetch(server, make_set(FILES))
+        assert PARTIAL.stat().st_size < len(DATA)
+        free[:] = [len(DATA)]
+        assert read_all(fetch(server, make_set(sized))) == {NAME: DATA}
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "br"])

@@ -112,6 +112,19 @@ def test_a_member_cant_say_that_it_takes_more_of_the_archive_than_there_is(tmp_p
         read_all(path)
 
 
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_chain_of_headers_of_one_member_is_refused(tmp_path: Path, kind: bytes) -> None:
+    """`tarfile` reads them recursively."""
+    content = b"20 comment=abcdefgh\n"
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, len(content)
+    header = info.tobuf(tarfile.GNU_FORMAT) + content.ljust(tarfile.BLOCKSIZE, b"\0")
+    path = tmp_path / "x.tar"
+    path.write_bytes(header * 100 + tarfile.TarInfo("a").tobuf() + bytes(2 * tarfile.BLOCKSIZE))
+    with pytest.raises(ArchiveError, match=r"x\.tar: the header at byte 65536 has more than 65536 bytes"):
+        read_all(path)
+
+
 def _write_tar_header(path: Path, kind: bytes, size_bytes: int, content: bytes = b"") -> Path:
     info = tarfile.TarInfo("x")
     info.type, info.size = kind, size_bytes
