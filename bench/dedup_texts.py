@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 import apart
 import pyarrow.parquet as pq
@@ -33,25 +34,31 @@ OPTIONS = 4
 
 
 def main() -> None:
-    """Print a line for each program."""
+    """Print a line for each number of rows and program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=50_000)
+    parser.add_argument("--rows", type=int, nargs="+", default=[50_000])
+    parser.add_argument("--json", action="store_true", help="print JSON lines")
     parser.add_argument("--one", choices=[*PROGRAMS, "write"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one == "write":
-        write(arguments.rows)
+        write(*arguments.rows)
         print(json.dumps({}))
     elif arguments.one:
         text, times = apart.measure(PROGRAMS[arguments.one])
         print(json.dumps({"text": text, **times}))
     else:
-        print(f"{arguments.rows:,} training rows")
-        with tempfile.TemporaryDirectory() as folder:
-            apart.run(__file__, "write", "--rows", arguments.rows, cwd=Path(folder))
-            for name in PROGRAMS:
-                found = apart.run(__file__, name, cwd=Path(folder))
-                cost = f"{found['seconds']:>7.1f} s {found['cpu_s']:>7.1f} s CPU {found['peak_mb']:>7,.0f} MB"
-                print(f"{name:<12} {cost}  {found['text']}", flush=True)
+        for num_rows in arguments.rows:
+            with tempfile.TemporaryDirectory() as folder:
+                apart.run(__file__, "write", "--rows", num_rows, cwd=Path(folder))
+                for name in PROGRAMS:
+                    found = {"program": name, "rows": num_rows, **apart.run(__file__, name, cwd=Path(folder))}
+                    print(json.dumps(found) if arguments.json else to_line(found), flush=True)
+
+
+def to_line(found: dict[str, Any]) -> str:
+    """Return the cost and the findings of a program as a line of text."""
+    cost = f"{found['seconds']:>7.1f} s {found['cpu_s']:>7.1f} s CPU {found['peak_mb']:>7,.0f} MB"
+    return f"{found['program']:<12} {found['rows']:>9,} rows {cost}  {found['text']}"
 
 
 def write(num_rows: int) -> None:

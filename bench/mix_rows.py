@@ -32,7 +32,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             for stage, found in measure_all(num_rows, Path(folder)).items():
                 if arguments.json:
-                    print(json.dumps({"stage": stage, "rows": num_rows, **found}), flush=True)
+                    print(json.dumps({"program": stage, "rows": num_rows, **found}), flush=True)
                     continue
                 times = f"{found['seconds']:>7.1f} s {found['cpu_s']:>7.1f} s CPU"
                 print(f"{stage:<10} {num_rows:>9,} rows {times} {found['peak_mb']:>7,.0f} MB", flush=True)

@@ -1,6 +1,7 @@
 """Run the benchmarks of the data stages, one after the other, and write bench/results.md and bench/growth.svg.
 
-`--rows` are the sizes of `mix` and `validate`, whose growth is drawn with its exponent: 1 is linear.
+`--rows` are the sizes of `mix`, `validate` and the text part of `deduplicate`, whose growth is drawn with its exponent:
+1 is linear. The sizes of the paper's mix take an hour: `--rows 100000 500000 1000000 3350000`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +19,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("normalize", "dedup_texts", "dedup_images")
+GROWING = ("mix_rows", "dedup_texts")
+SCRIPTS = ("normalize", "dedup_images")
 
 
 def main() -> None:
@@ -25,13 +28,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[25_000, 50_000, 100_000])
     arguments = parser.parse_args()
+    command = shlex.join(["python", "bench/run.py", *sys.argv[1:]])
     parts = [
         "# Benchmarks of the data stages\n",
-        f"`make bench` on {os.cpu_count()} cores, Python {platform.python_version()}; one run.\n",
+        f"`{command}` on {os.cpu_count()} cores, Python {platform.python_version()}; one run.\n",
     ]
     sizes = [str(each) for each in arguments.rows]
-    found = [json.loads(line) for line in run("mix_rows", "--json", "--rows", *sizes).splitlines()]
-    parts += ["## mix and validate\n", *table(found), "![growth](growth.svg)\n"]
+    lines = [line for name in GROWING for line in run(name, "--json", "--rows", *sizes).splitlines()]
+    found = [json.loads(line) for line in lines]
+    parts += ["## Growth\n", *table(found), "![growth](growth.svg)\n"]
     draw(found, FOLDER / "growth.svg")
     for name in SCRIPTS:
         parts += [f"## {name}\n", f"```\n{run(name).strip()}\n```\n"]
@@ -41,17 +46,19 @@ def main() -> None:
 
 def run(name: str, *options: str) -> str:
     """Run a script and return what it prints."""
-    environment = os.environ | {"PYTHONPATH": str(FOLDER.parent)}
+    paths = os.pathsep.join(filter(None, (str(FOLDER.parent), os.environ.get("PYTHONPATH"))))
     command = [sys.executable, str(FOLDER / f"{name}.py"), *options]
-    return subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        command, check=True, env=os.environ | {"PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def table(found: list[dict[str, float | str]]) -> list[str]:
-    """The lines of a Markdown table, with the exponent of each stage's CPU time."""
-    lines = ["| stage | rows | s | s CPU | MB at most |", "|---|---|---|---|---|"]
+    """The lines of a Markdown table."""
+    lines = ["| program | rows | s | s CPU | MB at most | found |", "|---|---|---|---|---|---|"]
     for each in found:
-        times = f"{each['seconds']:.1f} | {each['cpu_s']:.1f}"
-        lines.append(f"| {each['stage']} | {each['rows']:,} | {times} | {each['peak_mb']:,.0f} |")
+        times = f"{each['seconds']:.1f} | {each['cpu_s']:.1f} | {each['peak_mb']:,.0f}"
+        lines.append(f"| {each['program']} | {each['rows']:,} | {times} | {each.get('text', '')} |")
     return [*lines, ""]
 
 
@@ -59,11 +66,11 @@ def draw(found: list[dict[str, float | str]], path: Path) -> None:
     """Draw CPU time over the number of rows, both logarithmic."""
     figure = Figure((6, 4), layout="constrained")
     axes = figure.subplots()
-    for stage in dict.fromkeys(each["stage"] for each in found):
-        own = [each for each in found if each["stage"] == stage]
+    for program in dict.fromkeys(each["program"] for each in found):
+        own = [each for each in found if each["program"] == program]
         rows, seconds = (np.array([float(each[key]) for each in own]) for key in ("rows", "cpu_s"))
         exponent = np.polyfit(np.log(rows), np.log(seconds), 1)[0] if len(own) > 1 else float("nan")
-        axes.loglog(rows, seconds, "o-", label=f"{stage}: exponent {exponent:.2f}")
+        axes.loglog(rows, seconds, "o-", label=f"{program}: exponent {exponent:.2f}")
     axes.set_xlabel("rows")
     axes.set_ylabel("s CPU")
     axes.legend()
