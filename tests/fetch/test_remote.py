@@ -39,9 +39,6 @@ def url(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def _serve_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    pytest.importorskip("moto", reason="moto[server] is not installed")
-    pytest.importorskip("flask", reason="moto[server] is not installed")
     log = tmp_path / "s3.log"
     with log.open("wb") as out:
         command = [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"]
