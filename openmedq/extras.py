@@ -8,7 +8,6 @@ from pathlib import Path
 EXTRAS = {  # imported name: extra; packages that are not listed are base dependencies
     "img2dataset": "fetch",
     "alembic": "pipeline",
-    "cv2": "pipeline",
     "duckdb": "pipeline",
     "dvc": "pipeline",
     "great_expectations": "pipeline",

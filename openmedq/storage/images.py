@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import cv2
 import imagehash
 import numpy as np
 import PIL.Image
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "GIF", "TIFF", "BMP", "WEBP", "JPEG2000")  # Pillow tries no other decoder
 THUMBNAIL_SIDE_PX = 32
-PNG_LEVEL = 1  # 6, the default of Pillow, takes twice the time and saves 2 % of the bytes of medical images
 REDUCING_GAP = 2.0  # images are reduced cheaply to this multiple of the bound before they are resampled
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
@@ -60,10 +60,9 @@ def encode(published: bytes, settings: Normalize) -> EncodedImage:
 
     is_lossy = _is_lossy(header, seen)
     pixels = _load(header, settings.max_side_px)
-    buffer = io.BytesIO()
     if not is_lossy:
-        pixels.save(buffer, "PNG", compress_level=PNG_LEVEL)
-        return _describe(published, buffer.getvalue(), pixels)
+        return _describe(published, _to_png(pixels), pixels)
+    buffer = io.BytesIO()
     pixels.save(buffer, "JPEG", quality=settings.jpeg_quality, subsampling="4:4:4")
     return _describe(published, buffer.getvalue(), _load(_open(buffer.getvalue(), settings)))
 
@@ -72,9 +71,13 @@ def _encode_dicom(published: bytes, settings: Normalize) -> EncodedImage:
     pixels = dicom.decode(published, settings)
     if (size := _fit(pixels.size, settings.max_side_px)) != pixels.size:
         pixels = pixels.resize(size, Resampling.LANCZOS, None, REDUCING_GAP)
-    buffer = io.BytesIO()
-    pixels.save(buffer, "PNG", compress_level=PNG_LEVEL)
-    return _describe(published, buffer.getvalue(), pixels)
+    return _describe(published, _to_png(pixels), pixels)
+
+
+def _to_png(pixels: PIL.Image.Image) -> bytes:
+    """Encode with OpenCV's defaults: 0.4 of the time of Pillow at level 1, for as many bytes of medical images."""
+    levels = np.asarray(pixels)
+    return cv2.imencode(".png", levels if levels.ndim == 2 else levels[..., ::-1])[1].tobytes()
 
 
 def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
