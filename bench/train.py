@@ -1,9 +1,11 @@
 """Speed of training on a CPU beside transformers' `Trainer`, on the same model and rows, in turns.
 
 The model, its batch and its limits are those of the profile `miniature`: a ViT and a LLaMA of two layers of width 96,
-48 px images of 36 tokens, 32 rows an update. Rows, initial weights, optimizer, schedule and precision are the same, and
-so is the loss of the first update, which is checked. Both read the rows from shards in the training process, each with
-its own loader: ours, or a map-style dataset with the saved processor. The stages:
+48 px images of 36 tokens, 32 rows an update; with its vocabulary of 768 tokens, and with one of 32,000, as published
+language models have, whose logits cost more than all layers if they are computed for each token. Rows, initial
+weights, optimizer, schedule and precision are the same, and so is the loss of the first update, which is checked. Both
+read the rows from shards in the training process, each with its own loader: ours, or a map-style dataset with the saved
+processor. The stages:
 
     openmedq            loop and loader of the stage `train`
     Trainer             the stock LLaVA class under PEFT, rows in the same order, padded to the longest of the batch
@@ -35,7 +37,7 @@ from openmedq.model import model as models
 from openmedq.training.order import Order
 
 SKIP = 4  # updates that are not counted
-NUM_WORDS = 250  # of the vocabulary of 768 tokens
+NUM_WORDS = {768: 250, 32_000: 30_000}  # in the rows, by the tokens of the vocabulary
 SIDES_PX = (64, 160)
 CAPTION_WORDS = 20  # about half of the token slots are padding then, as on the miniature mix
 PAIRS = (("openmedq", "Trainer"), ("openmedq", "Trainer, by length"), ("openmedq, in memory", "Trainer, in memory"))
@@ -48,18 +50,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--vocabulary", type=int, nargs="+", choices=NUM_WORDS, default=list(NUM_WORDS))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     warnings.filterwarnings("ignore")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        miniature = config.profile(Path(openmedq.__file__).parent / "conf", "miniature").train
-        num_updates = SKIP + arguments.updates
-        index = mix.write_shards(folder, num_updates * miniature.batch_size, NUM_WORDS, CAPTION_WORDS, SIDES_PX)
-        texts = list(mix.read_texts(mix.open_rows(folder, index, 0)))
-        for precision in arguments.precision:
-            settings = miniature.model_copy(update={"precision": precision, "blank_share": 0.0})
-            measure(settings, folder, index, texts, arguments.rounds, num_updates)
+    miniature = config.profile(Path(openmedq.__file__).parent / "conf", "miniature").train
+    num_updates = SKIP + arguments.updates
+    for size in arguments.vocabulary:
+        language = miniature.language.model_copy(update={"vocabulary_size": size})
+        with tempfile.TemporaryDirectory() as name:
+            folder, num_rows = Path(name), num_updates * miniature.batch_size
+            index = mix.write_shards(folder, num_rows, NUM_WORDS[size], CAPTION_WORDS, SIDES_PX)
+            texts = list(mix.read_texts(mix.open_rows(folder, index, 0)))
+            for precision in arguments.precision:
+                changes = {"precision": precision, "language": language, "blank_share": 0.0}
+                settings = miniature.model_copy(update=changes)
+                measure(settings, folder, index, texts, arguments.rounds, num_updates)
 
 
 def measure(settings: Train, folder: Path, index: Any, texts: list[str], num_rounds: int, num_updates: int) -> None:
@@ -88,17 +94,17 @@ def measure(settings: Train, folder: Path, index: Any, texts: list[str], num_rou
                     options["sampling"] = "group_by_length"
                 timed = trainers.run_stock(model, processor, rows, settings, cpu, folder / "stock", **options)
             results.setdefault(stage, []).append(timed)
-    report(results, settings.precision)
+    report(results, settings)
 
 
-def report(results: dict[str, list[trainers.Timed]], precision: str) -> None:
+def report(results: dict[str, list[trainers.Timed]], settings: Train) -> None:
     """Print medians and ratios; the first losses must agree."""
     losses = {stage: each[0].first_loss for stage, each in results.items() if "length" not in stage}
     expected = losses["openmedq"]
     if any(abs(loss - expected) > 0.01 * expected for loss in losses.values()):
         raise SystemExit(f"error: the first updates differ: {losses}")
-    load = os.getloadavg()[0]
-    print(f"{precision}, {torch.get_num_threads()} threads, load {load:.1f}: medians of {len(results['openmedq'])}")
+    what = f"{settings.precision}, {settings.language.vocabulary_size:,} tokens, {torch.get_num_threads()} threads"
+    print(f"{what}, load {os.getloadavg()[0]:.1f}: medians of {len(results['openmedq'])}")
     print(f"  {'stage':<22} {'samples/s':>10} {'minimum':>8} {'maximum':>8} {'padding':>8} {'wait':>6}")
     for stage, each in results.items():
         speeds = [timed.samples_per_s for timed in each]

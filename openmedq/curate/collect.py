@@ -29,7 +29,7 @@ from openmedq.curate.reasons import Tier
 from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, ImagePairs, Rows
 from openmedq.schema import SAMPLE_SCHEMA, Role, Task
 from openmedq.storage.decoding import open_executor
-from openmedq.storage.shards import Group
+from openmedq.storage.shards import Group, ShardStore
 
 RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
 
@@ -152,11 +152,16 @@ def compare_rows(
 
 def _index_questions(datasets: Sequence[NormalizedDataset], params: Params) -> tuple[QuestionIndex, pa.Array]:
     """The index of the evaluation rows without images, by position in the returned ids."""
-    asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
+    splits = {dataset.id: dataset.splits_of(Role.EVALUATION) for dataset in datasets}
+    wanted: dict[tuple[str, str], list[int]] = {}
+    for dataset, _, _, rows, group in scan(datasets, params, []):
+        if pc.any(pc.is_in(rows["split"], splits[dataset.id])).as_py():
+            wanted.setdefault((group.source, group.shard), []).append(group.number)
     ids, turns = [], []
-    for dataset, _, _, rows, _ in scan(asked, params, ["turns", "images.list.element.image_id"]):
-        is_evaluated = pc.is_in(rows["split"], dataset.splits_of(Role.EVALUATION))
-        rows = rows.filter(pc.and_(is_evaluated, pa.array(_has_no_image(rows))))
+    columns = ["id", "split", "turns", "images.list.element.image_id"]
+    for group in ShardStore(paths.SAMPLES).scan_groups(wanted, columns):
+        is_evaluated = pc.is_in(group.rows["split"], splits[group.source])
+        rows = group.rows.filter(pc.and_(is_evaluated, pa.array(_has_no_image(group.rows))))
         ids.append(rows["id"])
         turns.append(rows["turns"])
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
