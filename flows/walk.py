@@ -149,7 +149,9 @@ def _publish_artifacts(root: Path, outcomes: Sequence[Outcome]) -> None:
     for key, page in PAGES.items():
         path = root / page
         if path.exists():
-            create_link_artifact(key=key, link=path.absolute().as_uri(), link_text=str(page), description="page on this machine")
+            create_link_artifact(
+                key=key, link=path.absolute().as_uri(), link_text=str(page), description="page on this machine"
+            )
 
 
 def _raise_failures(states: Mapping[str, State[Any]], outcomes: Sequence[Outcome]) -> None:
