@@ -106,7 +106,9 @@ def draw_clip() -> Checkpoint:
     return tensors
 
 
-def see_clip(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def see_clip(
+    weights: Checkpoint, pixels: Tensor, num_heads: int = HEADS, is_quick: bool = True
+) -> tuple[Tensor, Tensor]:
     patches = functional.conv2d(pixels, weights["conv1.weight"], stride=PATCH).flatten(2).mT
     tokens = torch.cat([weights["class_embedding"].expand(len(pixels), 1, -1), patches], dim=1)
     tokens = norm(weights, "ln_pre", tokens + weights["positional_embedding"], 1e-5)
@@ -114,9 +116,10 @@ def see_clip(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
         block = f"transformer.resblocks.{number}"
         seen = norm(weights, f"{block}.ln_1", tokens, 1e-5)
         fused = functional.linear(seen, weights[f"{block}.attn.in_proj_weight"], weights[f"{block}.attn.in_proj_bias"])
-        tokens = tokens + linear(weights, f"{block}.attn.out_proj", attend(fused, HEADS))
+        tokens = tokens + linear(weights, f"{block}.attn.out_proj", attend(fused, num_heads))
         hidden = linear(weights, f"{block}.mlp.c_fc", norm(weights, f"{block}.ln_2", tokens, 1e-5))
-        tokens = tokens + linear(weights, f"{block}.mlp.c_proj", hidden * torch.sigmoid(1.702 * hidden))
+        hidden = hidden * torch.sigmoid(1.702 * hidden) if is_quick else functional.gelu(hidden)
+        tokens = tokens + linear(weights, f"{block}.mlp.c_proj", hidden)
     return tokens[:, 0], tokens[:, 1:].mean(dim=1)
 
 
