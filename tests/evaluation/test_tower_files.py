@@ -13,7 +13,17 @@ from openmedq.config import Encoder
 from openmedq.errors import ModelError
 from openmedq.evaluation.towers import published
 from openmedq.evaluation.towers.tower import Tower
-from tests.evaluation.layouts import GRID, SIDE, WIDTH, draw_clip, draw_timm, see_clip, see_timm
+from tests.evaluation.layouts import (
+    GRID,
+    SIDE,
+    WIDTH,
+    draw_clip,
+    draw_plain_resnet,
+    draw_timm,
+    see_clip,
+    see_plain_resnet,
+    see_timm,
+)
 from tests.evaluation.test_towers import VIT, add_prefix, load, make_clip, make_pixels, pool
 
 SIZES = {**VIT, "intermediate_size": 64}
@@ -106,6 +116,28 @@ def test_a_vit_of_timm_that_pools_its_patches_and_an_older_config(tmp_path: Path
     tower = load(tmp_path)
     assert tower.preprocessing[:3] == (SIDE, (0.1, 0.2, 0.3), (1, 2, 3))
     torch.testing.assert_close(see(tower)[1], see_timm(tensors, make_pixels())[1], atol=2e-5, rtol=2e-4)
+
+
+@pytest.mark.parametrize("num_convolutions", [2, 3])
+@pytest.mark.parametrize("prefix", ["", "module.", "encoder."])
+def test_a_resnet_of_torchvision_or_timm(
+    num_convolutions: int, prefix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tensors = draw_plain_resnet(num_convolutions)
+    saved = add_prefix(tensors, prefix) | {f"{prefix}fc.weight": torch.ones(3, 2)}
+    torch.save(saved, tmp_path / "pytorch_model.bin")
+    tower = load(tmp_path)
+    assert tower.preprocessing[:2] == (224, (0.485, 0.456, 0.406))
+    assert "no config.json with mean and std of pixels; using 0.485, 0.456, 0.406 and 0.229" in caplog.text
+    tree = {"pretrained_cfg": {"input_size": [3, 64, 64], "mean": [0.1, 0.2, 0.3], "std": [1, 2, 3]}}
+    (tmp_path / "config.json").write_text(json.dumps(tree), encoding="utf-8")
+    tower = load(tmp_path)
+    assert tower.preprocessing[:3] == (64, (0.1, 0.2, 0.3), (1, 2, 3))
+    for found, right in zip(see(tower), see_plain_resnet(tensors, make_pixels(64)), strict=True):
+        torch.testing.assert_close(found, right, atol=2e-5, rtol=2e-4)
+    torch.save(saved | {f"{prefix}layer1.0.se.weight": torch.ones(2)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"tensors of the image encoder: 1 unknown .layer1.0.se.weight.$"):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
     config.json with `model_type`       any vision model of transformers, alone or within a CLIP-like model
     `attnpool.positional_embedding`     CLIP's modified ResNet, as PMC-CLIP's `checkpoint.pt`
     `class_embedding`                   OpenAI CLIP's ViT, as PubMedCLIP's `PubMedCLIP_ViT32.pth`
+    `layer1.0.conv1.weight` alone       the ResNet of torchvision and timm
     `cls_token`                         timm's ViT, as BiomedCLIP's under `visual.trunk.`
 
 The names may have any prefix (`module.visual.`, `visual.`, none). All tensors with this prefix belong to the image
@@ -25,7 +26,7 @@ from transformers.utils import logging as transformers_logging
 
 from openmedq.config import Encoder
 from openmedq.errors import ModelError
-from openmedq.evaluation.towers import resnet
+from openmedq.evaluation.towers import plain_resnet, resnet
 from openmedq.evaluation.towers.tower import Preprocessing, Tower, make_preprocessing
 from openmedq.model import layouts, weights
 
@@ -38,7 +39,13 @@ FILES = (
     "PubMedCLIP_ViT32.pth",
 )
 RESNET, CLIP, TIMM = "attnpool.positional_embedding", "class_embedding", "cls_token"
-UNUSED = {RESNET: (), CLIP: ("proj",), TIMM: ("head.", "head_dist.")}  # what follows the image encoder
+PLAIN_RESNET = "layer1.0.conv1.weight"  # CLIP's has it, too
+UNUSED = {
+    RESNET: (),
+    CLIP: ("proj",),
+    TIMM: ("head.", "head_dist."),
+    PLAIN_RESNET: ("fc.",),
+}  # what follows the image encoder
 TRUNK, HEAD = "trunk.", "head."  # open_clip's names of a timm network and of what follows it
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of transformers
 UNUSED_PARTS = {"pooler", "mask_token"}  # of models of transformers
@@ -74,12 +81,20 @@ def load(settings: Encoder, where: str) -> Tower:
     if layout == RESNET:
         network: Any
         network, side_px = resnet.build(own, label)
+    elif layout == PLAIN_RESNET:
+        network = plain_resnet.build(own, label)
+        side_px = ((stated.get("pretrained_cfg") or stated).get("input_size") or [plain_resnet.SIDE_PX])[-1]
     else:
         names = layouts.CLIP if layout == CLIP else layouts.TIMM
         is_quick = "model_cfg" not in stated or _model_of(stated).get("quick_gelu", False)  # without a config: OpenAI's
         network = layouts.build(names, own, label, _count_heads(stated), is_quick=is_quick)
         side_px = network.config.image_size
-    return Tower(network, _describe(stated, side_px, layout == TIMM and not prefix.endswith(TRUNK), label), label)
+    is_plain = layout == PLAIN_RESNET or (layout == TIMM and not prefix.endswith(TRUNK))
+    usual = (CLIP_MEAN, CLIP_STD)
+    if is_plain:
+        usual = (plain_resnet.MEAN, plain_resnet.STD) if layout == PLAIN_RESNET else (HALF, HALF)
+        _warn(stated, usual, label)
+    return Tower(network, _describe(stated, side_px, usual, label), label)
 
 
 def _model_of(stated: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -101,14 +116,16 @@ def _recognize(tensors: Mapping[str, Tensor], where: str) -> tuple[str, str]:
     found = [
         (layout, name.removesuffix(layout))
         for name in tensors
-        for layout in (RESNET, CLIP, TIMM)
+        for layout in (RESNET, CLIP, TIMM, PLAIN_RESNET)
         if name == layout or name.endswith(f".{layout}")
     ]
+    if any(layout != PLAIN_RESNET for layout, _ in found):
+        found = [each for each in found if each[0] != PLAIN_RESNET]
     if len(found) != 1:
         few = ", ".join(list(tensors)[:3])
         raise ModelError(
-            f"{where}: has {len(found)} image encoders of a known layout; expected one tensor named {RESNET}, {CLIP} "
-            f"or {TIMM}, with any prefix; it has {len(tensors)} tensors: {few}, ..."
+            f"{where}: has {len(found)} image encoders of a known layout; expected one tensor named {RESNET}, {CLIP}, "
+            f"{TIMM} or {PLAIN_RESNET}, with any prefix; it has {len(tensors)} tensors: {few}, ..."
         )
     return found[0]
 
@@ -128,8 +145,14 @@ def _select(tensors: Mapping[str, Tensor], layout: str, prefix: str, where: str)
     return own
 
 
-def _describe(stated: Mapping[str, Any], side_px: int, is_plain: bool, where: str) -> Preprocessing:
-    """Return the preprocessing in a config of timm or open_clip; defaults are CLIP's, or 0.5 for a plain timm ViT."""
+def _warn(stated: Mapping[str, Any], usual: tuple[Any, Any], where: str) -> None:
+    if not (stated.get("pretrained_cfg") or stated).get("mean"):
+        mean, std = (", ".join(map(str, dict.fromkeys(each))) for each in usual)
+        _log.warning(f"{where}: no config.json with mean and std of pixels; using {mean} and {std}, timm's for most")
+
+
+def _describe(stated: Mapping[str, Any], side_px: int, usual: tuple[Any, Any], where: str) -> Preprocessing:
+    """Return the preprocessing in a config of timm or open_clip, with the `usual` mean and std if it has none."""
     # timm's older configs have no inner object.
     tree: Mapping[str, Any] = stated.get("pretrained_cfg") or stated.get("preprocess_cfg") or stated
     image_size = (_model_of(stated).get("vision_cfg") or {}).get("image_size")
@@ -141,9 +164,7 @@ def _describe(stated: Mapping[str, Any], side_px: int, is_plain: bool, where: st
                     f"{where}: its position embeddings fit images of {side_px} px, but its config has {stated_px} px; "
                     "correct the config"
                 )
-    if is_plain and not tree.get("mean"):
-        _log.warning(f"{where}: no config.json with mean and std of pixels; using 0.5 and 0.5, timm's for most ViTs")
-    mean, std = (HALF, HALF) if is_plain else (CLIP_MEAN, CLIP_STD)
+    mean, std = usual
     resample = Resampling.__members__.get(str(tree.get("interpolation") or "bicubic").upper())
     return make_preprocessing(side_px, tree.get("mean") or mean, tree.get("std") or std, resample, where)
 
