@@ -92,7 +92,8 @@ def match(rows: Iterable[Mapping[str, str]], samples: Mapping[str, Sample]) -> M
 
 def _key(question: str, image: str) -> tuple[str, str]:
     """Question and file name, without what systems change: white space, case, folder and suffix."""
-    parts = Path(image.strip()).parts[-2:]  # such as xmlab1/source.jpg, where the folder names the image
+    plain = image.strip().replace("\\", "/")
+    parts = Path(plain).parts[-2:]  # such as xmlab1/source.jpg, where the folder names the image
     name = "/".join(parts) if parts and Path(parts[-1]).stem.lower() == "source" else (parts[-1] if parts else "")
     return " ".join(question.lower().split()), str(Path(name).with_suffix("")).lower() if name else ""
 
@@ -123,7 +124,7 @@ def _to_text(value: Any, place: str) -> str:
         return ""
     if isinstance(value, (dict, list, bytes)):
         raise SourceError(f"{place} is not a text or number; correct it")
-    text = str(value)
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value)  # 3.0: pandas with a null
     try:
         text.encode()
     except UnicodeEncodeError:  # lone surrogates: the readers' sign of an invalid byte

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, ViTConfig, ViTModel
 
@@ -98,8 +99,17 @@ CLIP = Layout(
 )
 
 
-def build(layout: Layout, tensors: Mapping[str, Tensor], where: str, num_heads: int | None = None) -> Any:
+def build(
+    layout: Layout, tensors: Mapping[str, Tensor], where: str, num_heads: int | None = None, *, is_quick: bool = True
+) -> Any:
     """Build the network of transformers with the tensors of an image encoder, whose names have no prefix.
+
+    Args:
+        layout: of the names.
+        tensors: of the checkpoint.
+        where: begins the message of errors.
+        num_heads: None: a head is 64 wide, with the exceptions of HEADS.
+        is_quick: whether CLIP's layout has OpenAI's approximate GELU.
 
     Raises:
         ModelError: a tensor is missing, unknown, or of another shape; the message begins with `where`.
@@ -107,15 +117,18 @@ def build(layout: Layout, tensors: Mapping[str, Tensor], where: str, num_heads: 
     num_layers = count_blocks(tensors, layout.block)
     names = layout.expand(num_layers)
     compare(names, tensors, where)
-    width, num_channels, _, patch_px = _shape(tensors, layout.patches, 4, where)
+    width, num_channels, _, patch_px = shape_of(tensors, layout.patches, 4, where)
     if num_channels != 3:
         raise ModelError(f"{where}: {layout.patches} has {num_channels} channels; expected 3, of RGB images")
-    num_positions = tensors[layout.positions].shape[-2]
+    num_positions = torch.atleast_2d(tensors[layout.positions]).shape[-2]
+    num_heads = num_heads or _count_heads(width, where)
+    if width % num_heads:
+        raise ModelError(f"{where}: its config has {num_heads} heads, which do not divide the width {width}")
     sizes = {
         "hidden_size": width,
         "num_hidden_layers": num_layers,
-        "num_attention_heads": num_heads or _count_heads(width, where),
-        "intermediate_size": _shape(tensors, layout.block.format(0) + layout.hidden, 2, where)[0],
+        "num_attention_heads": num_heads,
+        "intermediate_size": shape_of(tensors, layout.block.format(0) + layout.hidden, 2, where)[0],
         "image_size": measure_grid(num_positions, layout.positions, where) * patch_px,
         "patch_size": patch_px,
     }
@@ -123,11 +136,14 @@ def build(layout: Layout, tensors: Mapping[str, Tensor], where: str, num_heads: 
     if layout is TIMM:
         network = ViTModel(ViTConfig(**sizes, layer_norm_eps=1e-6), add_pooling_layer=False)
     else:
-        network = CLIPVisionModel(CLIPVisionConfig(**sizes))  # with the approximate GELU of OpenAI's CLIP
+        network = CLIPVisionModel(CLIPVisionConfig(**sizes, hidden_act="quick_gelu" if is_quick else "gelu"))
+    for name in (name for name, targets in names.items() if len(targets) > 1):
+        if not tensors[name].dim() or len(tensors[name]) != 3 * width:
+            raise ModelError(f"{where}: {name} has shape {tuple(tensors[name].shape)}; expected {3 * width} rows")
     state = {
         target: part.clone()
         for name, targets in names.items()
-        for target, part in zip(targets, tensors[name].chunk(len(targets)), strict=True)
+        for target, part in zip(targets, tensors[name].chunk(3) if len(targets) > 1 else [tensors[name]], strict=True)
     }
     fill(network, state, where)
     return network
@@ -174,7 +190,8 @@ def _count_heads(width: int, where: str) -> int:
     return HEADS.get(width, width // HEAD_WIDTH)
 
 
-def _shape(tensors: Mapping[str, Tensor], name: str, num_axes: int, where: str) -> tuple[int, ...]:
+def shape_of(tensors: Mapping[str, Tensor], name: str, num_axes: int, where: str) -> tuple[int, ...]:
+    """Return the shape of a tensor; ModelError if it is missing or has another number of axes."""
     if name not in tensors or tensors[name].dim() != num_axes:
         raise ModelError(f"{where}: {name} is missing, or does not have {num_axes} axes")
     return tuple(tensors[name].shape)

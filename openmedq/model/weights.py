@@ -16,6 +16,7 @@ from torch import Tensor
 
 from openmedq.errors import ModelError, shorten
 from openmedq.model import digests
+from openmedq.storage import unexpected
 
 SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts save the tensors
@@ -61,11 +62,20 @@ def read(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors" and path.is_file():
         digests.check([path])
     try:
+        with path.open("rb") as file:
+            unexpected_file = unexpected.describe(file.read(unexpected.HEAD_BYTES), str(path.parent))
+        if unexpected_file:
+            what, advice = unexpected_file
+            raise ModelError(f"{path} is {what}, not a checkpoint; {advice}")
         if path.suffix == ".safetensors":
             tree: Any = load_file(path)
         else:
             with torch.serialization.safe_globals([Namespace]):
                 tree = torch.load(path, map_location="cpu", weights_only=True)  # does not run pickled code
+    except ModelError:
+        raise
+    except FileNotFoundError:
+        raise ModelError(f"{path}: not found; get it again") from None
     except pickle.UnpicklingError as error:
         found = _FOREIGN.search(str(error))
         what = f"holds {found[1]}" if found else "is a pickle of other objects, or truncated"

@@ -106,7 +106,9 @@ def draw_clip() -> Checkpoint:
     return tensors
 
 
-def see_clip(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
+def see_clip(
+    weights: Checkpoint, pixels: Tensor, num_heads: int = HEADS, is_quick: bool = True
+) -> tuple[Tensor, Tensor]:
     patches = functional.conv2d(pixels, weights["conv1.weight"], stride=PATCH).flatten(2).mT
     tokens = torch.cat([weights["class_embedding"].expand(len(pixels), 1, -1), patches], dim=1)
     tokens = norm(weights, "ln_pre", tokens + weights["positional_embedding"], 1e-5)
@@ -114,9 +116,10 @@ def see_clip(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
         block = f"transformer.resblocks.{number}"
         seen = norm(weights, f"{block}.ln_1", tokens, 1e-5)
         fused = functional.linear(seen, weights[f"{block}.attn.in_proj_weight"], weights[f"{block}.attn.in_proj_bias"])
-        tokens = tokens + linear(weights, f"{block}.attn.out_proj", attend(fused, HEADS))
+        tokens = tokens + linear(weights, f"{block}.attn.out_proj", attend(fused, num_heads))
         hidden = linear(weights, f"{block}.mlp.c_fc", norm(weights, f"{block}.ln_2", tokens, 1e-5))
-        tokens = tokens + linear(weights, f"{block}.mlp.c_proj", hidden * torch.sigmoid(1.702 * hidden))
+        hidden = hidden * torch.sigmoid(1.702 * hidden) if is_quick else functional.gelu(hidden)
+        tokens = tokens + linear(weights, f"{block}.mlp.c_proj", hidden)
     return tokens[:, 0], tokens[:, 1:].mean(dim=1)
 
 
@@ -205,4 +208,57 @@ def pool_resnet(weights: Checkpoint, features: Tensor, num_heads: int) -> Tensor
 
 def see_resnet(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
     features = map_resnet(weights, pixels)
+    return features.mean(dim=(2, 3)), features.amax(dim=(2, 3))
+
+
+# The ResNet of torchvision and timm ----------------------------------------------------------------------------------
+
+
+def draw_plain_resnet(num_convolutions: int) -> Checkpoint:
+    """Two layers a stage, each of two or three convolutions."""
+    draw = Draw(0.3)
+    tensors: Checkpoint = {}
+
+    def layer(name: str, normalization: str, outputs: int, inputs: int, side: int) -> None:
+        tensors[f"{name}.weight"] = draw(outputs, inputs, side, side) * 4 / math.sqrt(inputs * side**2)
+        for part, base in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+            tensors[f"{normalization}.{part}"] = base + draw(outputs).abs()
+
+    layer("conv1", "bn1", 8, 3, 7)
+    inputs = 8
+    for stage in range(4):
+        width, outputs = 8 * 2**stage, 8 * 2**stage * (4 if num_convolutions == 3 else 1)
+        for place in range(2):
+            block = f"layer{stage + 1}.{place}"
+            sizes = [(width, inputs, 3), (width, width, 3)]
+            if num_convolutions == 3:
+                sizes = [(width, inputs, 1), (width, width, 3), (outputs, width, 1)]
+            for number, size in enumerate(sizes, 1):
+                layer(f"{block}.conv{number}", f"{block}.bn{number}", *size)
+            if inputs != outputs:
+                layer(f"{block}.downsample.0", f"{block}.downsample.1", outputs, inputs, 1)
+            inputs = outputs
+    return tensors
+
+
+def see_plain_resnet(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def convolve(name: str, normalization: str, features: Tensor, stride: int = 1) -> Tensor:
+        kernel = weights[f"{name}.weight"]
+        features = functional.conv2d(features, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+        parts = [weights[f"{normalization}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+        return functional.batch_norm(features, *parts)
+
+    features = functional.max_pool2d(convolve("conv1", "bn1", pixels, stride=2).relu(), 3, stride=2, padding=1)
+    for stage in range(4):
+        for place in range(2):
+            block, stride = f"layer{stage + 1}.{place}", 2 if stage and not place else 1
+            numbers = [number for number in (1, 2, 3) if f"{block}.conv{number}.weight" in weights]
+            hidden = features
+            for number in numbers:  # the first 3 x 3 convolution has the stride
+                own = stride if number == len(numbers) - 1 else 1
+                hidden = convolve(f"{block}.conv{number}", f"{block}.bn{number}", hidden, own)
+                hidden = hidden.relu() if number < len(numbers) else hidden
+            if f"{block}.downsample.0.weight" in weights:
+                features = convolve(f"{block}.downsample.0", f"{block}.downsample.1", features, stride)
+            features = (hidden + features).relu()
     return features.mean(dim=(2, 3)), features.amax(dim=(2, 3))

@@ -14,6 +14,7 @@ from pyarrow.csv import write_csv
 from openmedq import synthetic
 from openmedq.cli import main
 from openmedq.datasets.card import Access
+from openmedq.evaluation.answer_files import read_answers
 from openmedq.evaluation.questions import scan
 from openmedq.schema import Sample
 
@@ -81,7 +82,9 @@ def test_an_answer_to_each_question_scores_100(capsys: pytest.CaptureFixture[str
     assert sum(part["num_rows"] for part in own["organ"].values()) == own["num_rows"]
 
 
-@pytest.mark.parametrize("form", ["csv", "parquet", "utf-16", "utf-8-sig", "short ids", "by question", "its own table"])
+@pytest.mark.parametrize(
+    "form", ["csv", "parquet", "utf-16", "utf-8-sig", "short ids", "by question", "windows", "its own table"]
+)
 def test_each_form_of_the_file_scores_alike(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     given = rows(wrong=3)
     expected = scored(write_jsonl(given), capsys)
@@ -93,11 +96,11 @@ def test_each_form_of_the_file_scores_alike(form: str, capsys: pytest.CaptureFix
         pq.write_table(pa.Table.from_pylist(given), file)
     elif form == "short ids":
         file = write_jsonl([row | {"id": row["id"].removeprefix("slake/")} for row in given], "other.jsonl")
-    elif form == "by question":
+    elif form in ("by question", "windows"):
         asked = [
             {
                 "question": f" {sample.turns[-1].question.upper()} ",
-                "image": f"/data/imgs/{sample.images[0].image_id}",
+                "image": f"/data/imgs/{sample.images[0].image_id}".replace("/", "\\" if form == "windows" else "/"),
                 "answer": row["answer"],
             }
             for sample, row in zip(samples(), given, strict=True)
@@ -109,6 +112,13 @@ def test_each_form_of_the_file_scores_alike(form: str, capsys: pytest.CaptureFix
     else:
         file = write_jsonl(given, "other.jsonl", form)
     assert scored(file, capsys) == expected
+
+
+def test_whole_numbers_are_those_of_the_file_that_pandas_read() -> None:
+    """pandas makes 3.0 of 3 in a column with an empty cell."""
+    table = pa.table({"id": pa.array([7.0, 8.0, None]), "answer": pa.array([3.0, None, 2.5])})
+    pq.write_table(table.slice(0, 2), "numbers.parquet")
+    assert read_answers(Path("numbers.parquet")) == [{"id": "7", "answer": "3"}, {"id": "8", "answer": ""}]
 
 
 def test_faults_are_counted_and_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,5 @@
 """Published encoders under one contract, each layout against the forward pass of its definition."""
 
-import json
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,15 @@ from transformers import (
     ConvNextForImageClassification,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
+    MetaClip2Config,
+    MetaClip2Model,
     SiglipConfig,
     SiglipModel,
     SwinConfig,
     SwinModel,
     ViTConfig,
     ViTForImageClassification,
+    ViTForMaskedImageModeling,
 )
 
 from openmedq.config import Encoder
@@ -154,6 +156,8 @@ def take(tensors: Checkpoint, prefix: str) -> None:
     [
         ("timm", "pos_embed", r"pos_embed has 13 positions; expected one and a square grid"),
         ("clip", "positional_embedding", r"positional_embedding has 13 positions"),
+        ("clip", "transformer.resblocks.0.attn.in_proj_weight", r"has shape \(13, 128\); expected 384 rows"),
+        ("resnet", "conv3.weight", r"conv3.weight is missing, or does not have 4 axes"),
         ("resnet", "attnpool.positional_embedding", r"positional_embedding has 13 positions"),
         ("timm", "norm.weight", r"layernorm.weight has shape \(13, 128\); expected \(128,\)"),
         ("resnet", "layer1.0.conv1.weight", r"layer1.0.conv1.weight has shape \(13, 128\); expected \(4, 4, 1, 1\)"),
@@ -165,16 +169,13 @@ def test_a_tensor_of_another_shape_is_named(layout: str, name: str, words: str) 
         take({**draw(), name: torch.ones(13, WIDTH)}, prefix)
 
 
-def test_a_size_that_the_config_contradicts(tmp_path: Path) -> None:
-    torch.save(add_prefix(draw_timm(), "visual.trunk."), tmp_path / "open_clip_pytorch_model.bin")
-    tree = {"model_cfg": {"vision_cfg": {"image_size": 224}}, "preprocess_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
-    config = tmp_path / "open_clip_config.json"
-    config.write_text(json.dumps(tree), encoding="utf-8")
-    with pytest.raises(ModelError, match=r"position embeddings fit images of 24 px, but its config has 224 px"):
-        load(tmp_path)
-    tree["model_cfg"]["vision_cfg"]["image_size"] = SIDE
-    config.write_text(json.dumps(tree), encoding="utf-8")
-    assert load(tmp_path).preprocessing[:3] == (SIDE, (0, 0, 0), (1, 1, 1))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_tensor_without_axes_is_one_line(layout: str) -> None:
+    draw, _, prefix, _ = LAYOUTS[layout]
+    for name, tensor in draw().items():
+        if tensor.dim() and name != "proj":
+            with pytest.raises(ModelError):
+                take({**draw(), name: torch.tensor(1.0)}, prefix)
 
 
 @pytest.mark.parametrize("kind", ["absent", "text", "truncated", "code", "other", "several", "null"])
@@ -216,6 +217,8 @@ def make_clip() -> Any:
 MAKERS: dict[str, Any] = {
     "clip": make_clip,
     "siglip": lambda: SiglipModel(SiglipConfig(text_config=TEXT, vision_config={**VIT, "intermediate_size": 64})),
+    "metaclip": lambda: MetaClip2Model(MetaClip2Config(text_config=TEXT, vision_config=VIT)),
+    "masked vit": lambda: ViTForMaskedImageModeling(ViTConfig(**VIT, intermediate_size=64, encoder_stride=PATCH)),
     "vit with a head": lambda: ViTForImageClassification(ViTConfig(**VIT, intermediate_size=64)),
     "registers": lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**VIT, mlp_ratio=2)),
     "swin": lambda: SwinModel(

@@ -21,7 +21,12 @@ _LEAD = re.compile(
     r"(?:(?:option|choice)\b\s*)?",
     re.IGNORECASE,
 )
-_LETTERED = re.compile(r"[^\w\s]*([A-Za-z])(?P<end>[\])*:.\"']+(?=\s|$)|[\]):]+|\s*$|\s*\n|\s+[-\u2013]\s| )")
+_LETTERED = re.compile(
+    r"(?:[^\w\s]*\\boxed)?[^\w\s]*([A-Za-z])"
+    r"(?:[\])*:.\"'`$};>]+(?=\s|$)|[\]):]+|\s*$|\s*\n|\s+[-\u2013]\s|\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b.*"
+    r"|(?P<weak>[ ,.]))",
+    re.DOTALL,
+)
 
 
 def read_answer(text: str, sample: Sample) -> str:
@@ -46,7 +51,7 @@ def read_answer(text: str, sample: Sample) -> str:
             return by_text[match_key(whole)]
     if not found or number >= len(options):
         return text
-    is_word = found["end"] == " " and rest != match_key(options[number])  # such as an article
+    is_word = found["weak"] is not None and rest != match_key(options[number])  # such as an article
     starts = (f"{option} " for option in by_text if option[1:2] == " ")  # as in "E. coli, probably"
     if is_word or f"{match_key(bare)} ".startswith(tuple(starts)):
         return text

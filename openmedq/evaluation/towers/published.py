@@ -3,6 +3,7 @@
     config.json with `model_type`       any vision model of transformers, alone or within a CLIP-like model
     `attnpool.positional_embedding`     CLIP's modified ResNet, as PMC-CLIP's `checkpoint.pt`
     `class_embedding`                   OpenAI CLIP's ViT, as PubMedCLIP's `PubMedCLIP_ViT32.pth`
+    `layer1.0.conv1.weight` alone       the ResNet of torchvision and timm
     `cls_token`                         timm's ViT, as BiomedCLIP's under `visual.trunk.`
 
 The names may have any prefix (`module.visual.`, `visual.`, none). All tensors with this prefix belong to the image
@@ -12,6 +13,8 @@ encoder: none may be missing or left over. Other tensors, such as those of text 
 from __future__ import annotations
 
 import logging
+import math
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +26,8 @@ from transformers.utils import logging as transformers_logging
 
 from openmedq.config import Encoder
 from openmedq.errors import ModelError
-from openmedq.evaluation.towers import resnet
-from openmedq.evaluation.towers.tower import Preprocessing, Tower
+from openmedq.evaluation.towers import plain_resnet, resnet
+from openmedq.evaluation.towers.tower import Preprocessing, Tower, make_preprocessing
 from openmedq.model import layouts, weights
 
 FILES = (
@@ -36,8 +39,16 @@ FILES = (
     "PubMedCLIP_ViT32.pth",
 )
 RESNET, CLIP, TIMM = "attnpool.positional_embedding", "class_embedding", "cls_token"
-UNUSED = {RESNET: (), CLIP: ("proj",), TIMM: ("head.", "head_dist.")}  # what follows the image encoder
+PLAIN_RESNET = "layer1.0.conv1.weight"  # CLIP's has it, too
+UNUSED = {
+    RESNET: (),
+    CLIP: ("proj",),
+    TIMM: ("head.", "head_dist."),
+    PLAIN_RESNET: ("fc.",),
+}  # what follows the image encoder
 TRUNK, HEAD = "trunk.", "head."  # open_clip's names of a timm network and of what follows it
+NAMES = ("model.safetensors", "pytorch_model.bin")  # of transformers
+UNUSED_PARTS = {"pooler", "mask_token"}  # of models of transformers
 TRANSFORMERS = "embeddings."  # where models of transformers have their class token
 
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -66,15 +77,38 @@ def load(settings: Encoder, where: str) -> Tower:
     tensors = weights.read(path)
     layout, prefix = _recognize(tensors, label)
     own = _select(tensors, layout, prefix, label)
-    stated = config or weights.read_config(settings.weights, settings.revision, "open_clip_config.json")
+    stated = weights.read_config(settings.weights, settings.revision, "open_clip_config.json") | config
     if layout == RESNET:
         network: Any
         network, side_px = resnet.build(own, label)
+    elif layout == PLAIN_RESNET:
+        network = plain_resnet.build(own, label)
+        side_px = ((stated.get("pretrained_cfg") or stated).get("input_size") or [plain_resnet.SIDE_PX])[-1]
     else:
-        num_heads = config.get("model_args", {}).get("num_heads")
-        network = layouts.build(layouts.CLIP if layout == CLIP else layouts.TIMM, own, label, num_heads)
+        names = layouts.CLIP if layout == CLIP else layouts.TIMM
+        is_quick = "model_cfg" not in stated or _model_of(stated).get("quick_gelu", False)  # without a config: OpenAI's
+        network = layouts.build(names, own, label, _count_heads(stated), is_quick=is_quick)
         side_px = network.config.image_size
-    return Tower(network, _describe(stated, side_px, layout == TIMM and not prefix.endswith(TRUNK), label), label)
+    is_plain = layout == PLAIN_RESNET or (layout == TIMM and not prefix.endswith(TRUNK))
+    usual = (CLIP_MEAN, CLIP_STD)
+    if is_plain:
+        usual = (plain_resnet.MEAN, plain_resnet.STD) if layout == PLAIN_RESNET else (HALF, HALF)
+        _warn(stated, usual, label)
+    return Tower(network, _describe(stated, side_px, usual, label), label)
+
+
+def _model_of(stated: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of the model in open_clip's config."""
+    return stated.get("model_cfg") or {}
+
+
+def _count_heads(stated: Mapping[str, Any]) -> int | None:
+    """Return the number of heads in a config of timm or open_clip; None if there is none."""
+    vision = _model_of(stated).get("vision_cfg") or {}
+    if vision.get("width") and vision.get("head_width"):
+        return int(vision["width"] // vision["head_width"])
+    num_heads: int | None = (stated.get("model_args") or {}).get("num_heads")
+    return num_heads
 
 
 def _recognize(tensors: Mapping[str, Tensor], where: str) -> tuple[str, str]:
@@ -82,14 +116,16 @@ def _recognize(tensors: Mapping[str, Tensor], where: str) -> tuple[str, str]:
     found = [
         (layout, name.removesuffix(layout))
         for name in tensors
-        for layout in (RESNET, CLIP, TIMM)
+        for layout in (RESNET, CLIP, TIMM, PLAIN_RESNET)
         if name == layout or name.endswith(f".{layout}")
     ]
+    if any(layout != PLAIN_RESNET for layout, _ in found):
+        found = [each for each in found if each[0] != PLAIN_RESNET]
     if len(found) != 1:
         few = ", ".join(list(tensors)[:3])
         raise ModelError(
-            f"{where}: has {len(found)} image encoders of a known layout; expected one tensor named {RESNET}, {CLIP} "
-            f"or {TIMM}, with any prefix; it has {len(tensors)} tensors: {few}, ..."
+            f"{where}: has {len(found)} image encoders of a known layout; expected one tensor named {RESNET}, {CLIP}, "
+            f"{TIMM} or {PLAIN_RESNET}, with any prefix; it has {len(tensors)} tensors: {few}, ..."
         )
     return found[0]
 
@@ -100,6 +136,8 @@ def _select(tensors: Mapping[str, Tensor], layout: str, prefix: str, where: str)
         raise ModelError(f"{where}: has tensor names of transformers, but no config.json beside it; add that file")
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     own = {name: tensor for name, tensor in own.items() if not (UNUSED[layout] and name.startswith(UNUSED[layout]))}
+    if layout == TIMM and "norm.weight" not in own:  # models of timm that pool the patches have it as fc_norm
+        own = {f"norm.{name[8:]}" if name.startswith("fc_norm.") else name: tensor for name, tensor in own.items()}
     if prefix.endswith(TRUNK):
         outer = prefix.removesuffix(TRUNK)
         left = [name for name in tensors if name.startswith(outer) and not name.startswith((prefix, outer + HEAD))]
@@ -107,26 +145,33 @@ def _select(tensors: Mapping[str, Tensor], layout: str, prefix: str, where: str)
     return own
 
 
-def _describe(stated: Mapping[str, Any], side_px: int, is_plain: bool, where: str) -> Preprocessing:
-    """Return the preprocessing in a config of timm or open_clip; defaults are CLIP's, or 0.5 for a plain timm ViT."""
-    tree: Mapping[str, Any] = stated.get("pretrained_cfg") or stated.get("preprocess_cfg") or {}
-    sizes = (tree.get("input_size") or [None])[-1], stated.get("model_cfg", {}).get("vision_cfg", {}).get("image_size")
-    for size in sizes:
-        if size not in (None, side_px):
-            raise ModelError(
-                f"{where}: its position embeddings fit images of {side_px} px, but its config has {size} px; "
-                "correct the config"
-            )
-    if is_plain and "mean" not in tree:
-        _log.warning(f"{where}: no config.json with mean and std of pixels; using 0.5 and 0.5, timm's for most ViTs")
-    mean, std = (HALF, HALF) if is_plain else (CLIP_MEAN, CLIP_STD)
-    name = str(tree.get("interpolation", "bicubic"))
-    resample = Resampling.BILINEAR if name == "bilinear" else Resampling.BICUBIC
-    return Preprocessing(side_px, tuple(tree.get("mean", mean)), tuple(tree.get("std", std)), resample)
+def _warn(stated: Mapping[str, Any], usual: tuple[Any, Any], where: str) -> None:
+    if not (stated.get("pretrained_cfg") or stated).get("mean"):
+        mean, std = (", ".join(map(str, dict.fromkeys(each))) for each in usual)
+        _log.warning(f"{where}: no config.json with mean and std of pixels; using {mean} and {std}, timm's for most")
+
+
+def _describe(stated: Mapping[str, Any], side_px: int, usual: tuple[Any, Any], where: str) -> Preprocessing:
+    """Return the preprocessing in a config of timm or open_clip, with the `usual` mean and std if it has none."""
+    # timm's older configs have no inner object.
+    tree: Mapping[str, Any] = stated.get("pretrained_cfg") or stated.get("preprocess_cfg") or stated
+    image_size = (_model_of(stated).get("vision_cfg") or {}).get("image_size")
+    preprocess_size = tree.get("size") if tree is not stated else None
+    for size in ((tree.get("input_size") or [])[-2:], preprocess_size, image_size):
+        for stated_px in size if isinstance(size, list) else [size]:
+            if stated_px not in (None, side_px):
+                raise ModelError(
+                    f"{where}: its position embeddings fit images of {side_px} px, but its config has {stated_px} px; "
+                    "correct the config"
+                )
+    mean, std = usual
+    resample = Resampling.__members__.get(str(tree.get("interpolation") or "bicubic").upper())
+    return make_preprocessing(side_px, tree.get("mean") or mean, tree.get("std") or std, resample, where)
 
 
 def _load_transformers(settings: Encoder, where: str) -> Tower:
     import torch
+    import transformers
     from transformers import MODEL_MAPPING, AutoConfig
 
     path = Path(str(settings.weights))
@@ -140,9 +185,10 @@ def _load_transformers(settings: Encoder, where: str) -> Tower:
     try:
         config = AutoConfig.from_pretrained(**source)
         own = getattr(config, "vision_config", None) or config
-        kind: Any = MODEL_MAPPING.get(type(own), None)
+        of_config = type(own).__name__
+        kind: Any = MODEL_MAPPING.get(type(own), getattr(transformers, of_config.replace("Config", "Model"), None))
         if kind is None:
-            raise ValueError(f"transformers has no base model for {type(own).__name__}")
+            raise ValueError(f"transformers has no base model for {of_config}")
         if state is not None:
             source |= {"pretrained_model_name_or_path": None, "config": own, "state_dict": state}
         with _silence():
@@ -153,10 +199,11 @@ def _load_transformers(settings: Encoder, where: str) -> Tower:
         raise ModelError(f"{where}: can't be loaded: {' '.join(str(error).split())[:200]}") from error
     for tensor, found, expected in sorted(info["mismatched_keys"]):
         raise ModelError(f"{where}: {tensor} has shape {tuple(found)}; expected {tuple(expected)}")
-    missing = [name for name in info["missing_keys"] if "pooler" not in name.split(".")]  # the pooler is not used
+    missing = [name for name in info["missing_keys"] if not UNUSED_PARTS & {*name.split(".")}]
     children = tuple(f"{name}." for name, _ in network.named_children())
     base = [name.removeprefix(f"{network.base_model_prefix}.") for name in info["unexpected_keys"]]
-    left = [name for name in base if name.startswith(children)]  # others belong to heads and text encoders
+    # Others belong to heads and text encoders.
+    left = [name for name in base if name.startswith(children) and not UNUSED_PARTS & {*name.split(".")}]
     layouts.compare(dict.fromkeys(missing), dict.fromkeys(left), where)
     if hasattr(network.config, "mask_ratio"):
         network.config.mask_ratio = 0.0  # masked autoencoders would not see most patches
@@ -164,13 +211,16 @@ def _load_transformers(settings: Encoder, where: str) -> Tower:
 
 
 def _read_local(path: Path) -> dict[str, Tensor] | None:
-    """Return the tensors of a file, or of a folder with one file; None of an id, and of a folder with shards."""
-    files = [path] if path.is_file() else [path / name for name in ("model.safetensors", "pytorch_model.bin")]
-    file = next((each for each in files if each.is_file()), None)
-    if file is None:
-        return None
-    tensors = weights.read(file)
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}  # DistributedDataParallel's
+    """Return the tensors of a file, or of a folder with one file or with shards; None of an id."""
+    files = [path] if path.is_file() else [path / name for name in NAMES if (path / name).is_file()][:1]
+    for name in () if files else NAMES:
+        tree = weights.read_config(str(path), None, f"{name}.index.json") if path.is_dir() else {}
+        if isinstance(shards := tree.get("weight_map"), dict):
+            files = [path / shard for shard in sorted(set(shards.values()))]
+            break
+    tensors = {name: tensor for file in files for name, tensor in weights.read(file).items()}
+    # Prefixes of DistributedDataParallel and torch.compile.
+    return {re.sub(r"^(?:module\.|_orig_mod\.)+", "", name): tensor for name, tensor in tensors.items()} or None
 
 
 @contextmanager
@@ -190,6 +240,7 @@ def _read_processor(source: str, revision: str | None, config: Any, where: str) 
 
     size = getattr(config, "image_size", None)
     stated_px = size[0] if isinstance(size, (list, tuple)) else size
+    tree = weights.read_config(source, revision, "preprocessor_config.json")
     try:
         options: Any = {"revision": revision, "trust_remote_code": False, "backend": "pil"}
         processor = AutoImageProcessor.from_pretrained(source, **options)
@@ -199,11 +250,18 @@ def _read_processor(source: str, revision: str | None, config: Any, where: str) 
                 f"{where}: no usable preprocessor_config.json, and no image_size in config.json; add one of them"
             ) from error
         is_clip = str(config.model_type).startswith("clip")
-        mean, std = (CLIP_MEAN, CLIP_STD) if is_clip else (HALF, HALF)
+        usual = (CLIP_MEAN, CLIP_STD) if is_clip else (HALF, HALF)
+        mean, std = (tree.get(f"image_{name}") or each for name, each in zip(("mean", "std"), usual, strict=True))
         _log.warning(f"{where}: no usable preprocessor_config.json; using mean {mean} and std {std} of pixels")
-        return Preprocessing(stated_px, mean, std, Resampling.BICUBIC)
+        return make_preprocessing(stated_px, mean, std, tree.get("resample"), where)
     crop = processor.crop_size if getattr(processor, "do_center_crop", False) else None
-    shape = crop or processor.size
+    shape = crop or processor.size or {}
     side_px = int(shape.get("height") or shape.get("shortest_edge") or stated_px or 0)
-    resample = Resampling.BILINEAR if processor.resample == Resampling.BILINEAR else Resampling.BICUBIC
-    return Preprocessing(side_px, tuple(processor.image_mean), tuple(processor.image_std), resample)
+    mean, std = (processor.image_mean, processor.image_std) if processor.do_normalize else (0.0, 1.0)
+    found = make_preprocessing(side_px, mean, std, processor.resample, where)
+    scale = 255 * processor.rescale_factor if processor.do_rescale else 255
+    if math.isclose(scale, 1):
+        return found
+    return found._replace(
+        mean=tuple(value / scale for value in found.mean), std=tuple(value / scale for value in found.std)
+    )

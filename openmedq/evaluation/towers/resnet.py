@@ -20,7 +20,8 @@ EXPANSION = 4  # a layer's output is as many times wider than its 3 x 3 convolut
 HEAD_WIDTH = 64
 REDUCTION = 32  # sides of the image, in sides of the last feature map
 NUM_STAGES = 4
-SIZED = ("conv3.weight", "attnpool.positional_embedding", "attnpool.c_proj.weight")  # the sizes follow from these
+# The sizes follow from these tensors of so many axes.
+SIZED = {"conv3.weight": 4, "attnpool.positional_embedding": 2, "attnpool.c_proj.weight": 2}
 COUNTER = "num_batches_tracked"  # of a batch normalization; older checkpoints have none
 
 
@@ -110,9 +111,8 @@ def build(tensors: Mapping[str, Tensor], where: str) -> tuple[ModifiedResNet, in
         ModelError: a tensor is missing, unknown, or of another shape; the message begins with `where`.
     """
     num_layers = [layouts.count_blocks(tensors, f"layer{number}.{{}}.") for number in range(1, NUM_STAGES + 1)]
-    layouts.compare(dict.fromkeys(SIZED), {name: tensors[name] for name in SIZED if name in tensors}, where)
-    width, num_positions, outputs = (len(tensors[name]) for name in SIZED)
-    grid = layouts.measure_grid(num_positions, SIZED[1], where)
+    width, num_positions, outputs = (layouts.shape_of(tensors, *each, where)[0] for each in SIZED.items())
+    grid = layouts.measure_grid(num_positions, [*SIZED][1], where)
     network = ModifiedResNet(num_layers, width, grid, outputs)
     own = network.state_dict()
     counters = {name: tensor for name, tensor in own.items() if name.endswith(COUNTER)}

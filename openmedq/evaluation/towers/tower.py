@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from typing import Any, NamedTuple
 
 import torch
+from PIL.Image import Resampling
 from torch import Tensor, nn
 
 from openmedq.errors import ModelError
 
 # Learned tokens that precede the patches; the class token is the first.
 PREFIX_TOKENS = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
+
+
+_log = logging.getLogger(__name__)
 
 
 class Preprocessing(NamedTuple):
@@ -20,6 +26,26 @@ class Preprocessing(NamedTuple):
     mean: tuple[float, ...]  # (3,)
     std: tuple[float, ...]  # (3,)
     resample: int  # a PIL.Image.Resampling: BILINEAR or BICUBIC
+
+
+def make_preprocessing(side_px: int, mean: Any, std: Any, resample: int | None, where: str) -> Preprocessing:
+    """Check values of a config; one number is that of each channel, and other filters become bicubic.
+
+    Raises:
+        ModelError: there is no size, or mean and std are not three numbers, the latter positive.
+    """
+    if side_px <= 0:
+        raise ModelError(f"{where}: its preprocessing has no size of images; add it to preprocessor_config.json")
+    mean, std = (tuple(each) if isinstance(each, (list, tuple)) else (each,) * 3 for each in (mean, std))
+    are_numbers = all(isinstance(value, (int, float)) and math.isfinite(value) for value in (*mean, *std))
+    if not are_numbers or len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ModelError(
+            f"{where}: its preprocessing has mean {mean} and std {std}; expected three numbers each, of std above 0"
+        )
+    if resample not in (Resampling.BILINEAR, Resampling.BICUBIC, None):
+        _log.warning(f"{where}: its filter {resample!r} for the size of images is not supported; using bicubic")
+    filter_ = Resampling.BILINEAR if resample == Resampling.BILINEAR else Resampling.BICUBIC
+    return Preprocessing(side_px, mean, std, filter_)
 
 
 def read_preprocessing(image_processor: Any) -> Preprocessing:
@@ -44,7 +70,8 @@ class Tower(nn.Module):
             where: begins the message of errors.
 
         Raises:
-            ModelError: the network does not take images of this size, or returns neither tokens nor a feature map.
+            ModelError: the network does not take images of this size, or returns neither tokens nor a feature map; the
+                features are not finite numbers.
         """
         super().__init__()
         self.network, self.preprocessing = network, preprocessing
@@ -57,6 +84,8 @@ class Tower(nn.Module):
         except (ValueError, RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{where}: can't encode RGB images of {side} x {side} px: {reason}") from error
+        if not first.isfinite().all():
+            raise ModelError(f"{where}: the features of an image are not finite numbers; get the weights again")
         self.width = int(first.shape[1])  # D
 
     def resize(self, side_px: int, where: str) -> Tower:

@@ -22,9 +22,12 @@ LETTERS = (
     "Answer: B|answer: (b)|The answer is B|The correct answer is: B.|Final answer: **B**|Option B",
     "The answer is option B|Answer: B. heart|The answer is heart.|Answer: Heart|heart|Heart.",
     "B. the hea|B: It pumps blood.|A. heart",  # a text that no option has; a text of another option
+    "B,|B;|`B`|$B$|\\boxed{B}|The final answer is $\\boxed{B}$.|B, heart|B.heart|B is correct.",
+    "B is the correct answer, because it pumps",
 )
 OTHERS = (
     "A mass in the lung|A lung mass|The answer is a mass|B-cell lymphoma|Brain|bronchus|Both|B12|B/C|A, B|e.g. heart",
+    "B, lung and heart|B is large",
     "F|Z. heart|E. coli, probably|Answers vary|Answer:||5 mm",
 )
 
