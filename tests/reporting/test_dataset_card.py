@@ -98,7 +98,7 @@ def test_the_numbers_of_all_cards_are_those_of_the_index_and_the_waterfall() -> 
     assert {"found", str(found), "trained on", str(len(index) - 1), "the paper's mix"} <= labels
     rai = _read_json(TARGET / "croissant.json")
     assert f"found: {found} records" in rai["rai:dataPreprocessingProtocol"]
-    assert rai["rai:dataUseCases"] == [f"train: {len(index) - 1} rows", "evaluation: 1 rows"]
+    assert rai["rai:dataUseCases"] == [f"train: {len(index) - 1} rows", "evaluation: 1 row"]
 
 
 def test_contamination_is_that_of_the_verdicts() -> None:

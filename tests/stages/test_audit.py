@@ -87,13 +87,13 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
     text = capsys.readouterr().out
     for line in (
         "own: 3 rows read, 0 rejected",
-        "  question: a name: 1 rows (line 3)",
-        "  answer: a date: 1 rows (line 3)",
-        "  answer: a number of 6 or more digits: 1 rows (line 4)",
-        "  found by a look for text in the border: 1 rows (line 4)",
+        "  question: a name: 1 row (line 3)",
+        "  answer: a date: 1 row (line 3)",
+        "  answer: a number of 6 or more digits: 1 row (line 4)",
+        "  found by a look for text in the border: 1 row (line 4)",
         "Patients in more than one split: 1 of 2",
-        "  2 rows have an image of public",
-        "  1 rows have question, answer and image of public",
+        "  2 rows with an image of public",
+        "  1 row with question, answer and image of public",
         "  DVC: `dvc push` sends no output, because all are `push: false`",
     ):
         assert line in text.splitlines(), line
