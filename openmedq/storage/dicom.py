@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -54,14 +54,14 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
-def read_tags(path: Path) -> tuple[dict[str, str], str, str]:
+def read_tags(file: Path | BinaryIO) -> tuple[dict[str, str], str, str]:
     """Attributes, patient's id and study's id of a file; empty if it is damaged or pydicom is not installed."""
     try:
         with _quietly():
             from pydicom import dcmread
 
             tags = [*_ATTRIBUTES, "PatientID", "StudyInstanceUID"]
-            header = dcmread(path, stop_before_pixels=True, specific_tags=tags)
+            header = dcmread(file, stop_before_pixels=True, specific_tags=tags)
             texts = {tag: str(header.get(tag) or "").strip() for tag in tags}
     except (ModuleNotFoundError, BrokenImage):
         return {}, "", ""

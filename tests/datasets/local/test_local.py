@@ -261,6 +261,15 @@ def test_dicom_headers_give_patient_study_and_allowed_tags(logged: Callable[[], 
     assert not any(text in shown for text in ("Doe", "1.2.3", "Elsewhere", "a.dcm"))
 
 
+def test_dicom_bytes_in_a_parquet_table_have_a_header_too(logged: Callable[[], str]) -> None:
+    Path("own/img").mkdir(parents=True)
+    row = {"q": "Where?", "a": "left", "file": make_dicom(BurnedInAnnotation="YES")}
+    pq.write_table(pa.Table.from_pylist([row]), "own/table.parquet")
+    samples, _ = owndata.read(table="table.parquet")
+    assert logged().startswith("own: text in the images of 1 row, by DICOM tag;")
+    assert samples["1"].groups.patient and samples["1"].groups.study
+
+
 def test_a_split_without_a_role_is_rejected_with_the_roles() -> None:
     owndata.write_images("a.png")
     owndata.write_csv([{**ROWS[0], "s": "train"}, {**ROWS[0], "s": "dev"}])
