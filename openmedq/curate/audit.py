@@ -84,7 +84,8 @@ def inspect(dataset: LocalDataset, params: Params) -> Findings:
                         _note(item, found)
                         yield item
 
-        store = ShardStore(Path(folder))
+        store = ShardStore(Path(folder, dataset.card.id))
+        store.folder.mkdir()
         store.write(read(), params.normalize)
         found.compared = _compare(dataset, store, params, found.copies)
     return found
@@ -120,9 +121,11 @@ def _compare(dataset: LocalDataset, store: ShardStore, params: Params, copies: C
     """Count rows that are the same as rows of other datasets, as `deduplicate` compares them; return the datasets."""
     card = dataset.card
     others = list(_list_others(card.id))
+    for other in others:  # beside its own shards, because images are read again from one folder
+        (store.folder.parent / other.id).symlink_to(other.store.folder.absolute())
     every = params.model_copy(update={"policy": params.policy.model_copy(update={"licences": "any"})})
     with tempfile.TemporaryFile() as file:
-        table = collect([_as_normalized(card, store), *others], every, ThumbnailFile(file))
+        table = collect([_as_normalized(card, store), *others], every, ThumbnailFile(file), store.folder.parent)
     owners = table.datasets[table.shown_by]
     own = table.datasets == 0
     num_images = np.bincount(table.shown_by, minlength=len(own))
