@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from openmedq import paths
-from openmedq.errors import ParamsError, StaleError
+from openmedq.errors import ParamsError, StaleError, numbered
 from openmedq.stages import STAGES
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def write_catalogue() -> None:
         replace_text(decisions, f"{','.join(overrides.HEADER)}\n")
     digests = forget.read(paths.FORGOTTEN) if paths.FORGOTTEN.exists() else {}
     replace_text(paths.FORGOTTEN, forget.render(digests, cards))
-    print(f"{paths.CATALOGUE}: {len(cards)} datasets, {len(declared)} of them local")
+    print(f"{paths.CATALOGUE}: {numbered(len(cards), 'dataset')}, {len(declared)} of them local")
 
 
 def write_profile(name: str) -> None:

@@ -14,6 +14,11 @@ def shorten(error: Exception, max_chars: int = 200) -> str:
     return " ".join(str(error).split())[:max_chars]
 
 
+def numbered(number: int, noun: str) -> str:
+    """A number with its noun: 1 row, 2,000 rows."""
+    return f"{number:,} {noun if number == 1 else noun + 's'}"
+
+
 class OpenMedQError(Exception):
     """Base of all errors below: `str()` of it is one complete line."""
 

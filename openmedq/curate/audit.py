@@ -27,6 +27,7 @@ from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.datasets.licences import refuse
 from openmedq.datasets.local.local import LocalDataset
+from openmedq.errors import numbered
 from openmedq.schema import Rejected, Role, Sample
 from openmedq.storage.burned_in import may_show_text
 from openmedq.storage.decoding import Inline
@@ -83,7 +84,8 @@ def inspect(dataset: LocalDataset, params: Params) -> Findings:
                         _note(item, found)
                         yield item
 
-        store = ShardStore(Path(folder))
+        store = ShardStore(Path(folder, dataset.card.id))
+        store.folder.mkdir()
         store.write(read(), params.normalize)
         found.compared = _compare(dataset, store, params, found.copies)
     return found
@@ -119,9 +121,11 @@ def _compare(dataset: LocalDataset, store: ShardStore, params: Params, copies: C
     """Count rows that are the same as rows of other datasets, as `deduplicate` compares them; return the datasets."""
     card = dataset.card
     others = list(_list_others(card.id))
+    for other in others:  # beside its own shards, because images are read again from one folder
+        (store.folder.parent / other.id).symlink_to(other.store.folder.absolute())
     every = params.model_copy(update={"policy": params.policy.model_copy(update={"licences": "any"})})
     with tempfile.TemporaryFile() as file:
-        table = collect([_as_normalized(card, store), *others], every, ThumbnailFile(file))
+        table = collect([_as_normalized(card, store), *others], every, ThumbnailFile(file), store.folder.parent)
     owners = table.datasets[table.shown_by]
     own = table.datasets == 0
     num_images = np.bincount(table.shown_by, minlength=len(own))
@@ -158,7 +162,7 @@ def _as_normalized(card: Card, store: ShardStore) -> NormalizedDataset:
 def render(dataset: LocalDataset, params: Params, found: Findings, artifacts: Artifacts) -> Iterator[str]:
     """The lines of the audit."""
     card = dataset.card
-    yield f"{card.id}: {found.counts.read} rows read, {sum(found.counts.rejected.values())} rejected"
+    yield f"{card.id}: {numbered(found.counts.read, 'row')} read, {sum(found.counts.rejected.values())} rejected"
     yield from _render_exits(dataset, params, artifacts)
     yield "Fields that look like identifiers (a heuristic: it overlooks some):"
     yield from _render_places({f"{name}: {kind}": where for (name, kind), where in found.places.items()})
@@ -170,7 +174,7 @@ def render(dataset: LocalDataset, params: Params, found: Findings, artifacts: Ar
     yield f"Copies of other datasets ({len(found.compared)} are normalized and compared):"
     for (other, what), number in sorted(found.copies.items()):
         if number:
-            yield f"  {number} rows have {what} of {other}"
+            yield f"  {numbered(number, 'row')} with {what} of {other}"
     if not found.copies.total():
         yield "  none" if found.compared else "  unknown: normalize them first, with `dvc repro deduplicate`"
 
@@ -178,7 +182,7 @@ def render(dataset: LocalDataset, params: Params, found: Findings, artifacts: Ar
 def _render_places(places: Mapping[str, list[str]]) -> Iterator[str]:
     for what, where in sorted(places.items()):
         named = ", ".join(where[:NUM_PLACES]) + (", ..." if len(where) > NUM_PLACES else "")
-        yield f"  {what}: {len(where)} rows ({named})"
+        yield f"  {what}: {numbered(len(where), 'row')} ({named})"
     if not places:
         yield "  none"
 

@@ -14,7 +14,7 @@ from openmedq.curate.normalize import Counts, no_records, rows
 from openmedq.datasets import registry
 from openmedq.datasets.card import Dataset
 from openmedq.datasets.local.local import LocalDataset, make_card
-from openmedq.errors import ParamsError, SourceError
+from openmedq.errors import ParamsError, SourceError, numbered
 from openmedq.schema import EncodedImage, Image, Reason, Rejected, Sample
 from openmedq.storage.decoding import Inline
 from openmedq.storage.progress import progress
@@ -103,7 +103,7 @@ def _summarize(dataset: Dataset, raw: Path, settings: Normalize, num_shown: int)
 def render(summary: Summary) -> str:
     """The summary as text, without a line end."""
     counts = summary.counts
-    lines = [f"{summary.source}: {counts.read} rows, {len(counts.image_ids)} distinct images"]
+    lines = [f"{summary.source}: {numbered(counts.read, 'row')}, {numbered(len(counts.image_ids), 'distinct image')}"]
     lines += [f"  {split}: {num_rows}" for split, num_rows in sorted(counts.splits.items())]
     for reason, num_rows in sorted(counts.rejected.items()):
         lines.append(f"  rejected, {reason}: {num_rows}")

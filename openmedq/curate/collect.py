@@ -47,8 +47,13 @@ class Batch(NamedTuple):
     group: Group  # that they are of
 
 
-def collect(datasets: Sequence[NormalizedDataset], params: Params, thumbnails: ThumbnailFile) -> Rows:
-    """The rows of all datasets, with texts and images numbered in order of appearance, and images that are alike."""
+def collect(
+    datasets: Sequence[NormalizedDataset], params: Params, thumbnails: ThumbnailFile, samples: Path = paths.SAMPLES
+) -> Rows:
+    """The rows of all datasets, with texts and images numbered in order of appearance, and images that are alike.
+
+    `samples` is the folder of the datasets' shards.
+    """
     path = Path(params.deduplicate.overrides)
     lines = overrides.read(path)  # first, because what follows may take long
     texts: dict[bytes, int] = {}  # text key -> number
@@ -98,7 +103,7 @@ def collect(datasets: Sequence[NormalizedDataset], params: Params, thumbnails: T
         ids=all_ids,
         **numbered,
         pairs=[
-            _pair_looks(np.array(phashes, np.uint64), thumbnails, stored, params),
+            _pair_looks(np.array(phashes, np.uint64), thumbnails, stored, params, samples),
             *_pair_images(
                 datasets, params, pixels, numbered["looks"][np.unique(numbered["pixels"], return_index=True)[1]]
             ),
@@ -174,7 +179,11 @@ def _has_no_image(rows: pa.RecordBatch) -> NDArray[np.bool_]:
 
 
 def _pair_looks(
-    phashes: NDArray[np.uint64], thumbnails: ThumbnailFile, stored: Sequence[tuple[str, Place]], params: Params
+    phashes: NDArray[np.uint64],
+    thumbnails: ThumbnailFile,
+    stored: Sequence[tuple[str, Place]],
+    params: Params,
+    samples: Path,
 ) -> ImagePairs:
     """The looks that are alike, on their pixels too; evidence: 1 - mean difference of gray levels / 255."""
     settings = params.deduplicate
@@ -182,7 +191,7 @@ def _pair_looks(
     keys = [(stored[one][0], stored[other][0]) for one, other in zip(left.tolist(), right.tolist(), strict=True)]
     places = {key: place for number in np.union1d(left, right).tolist() for key, place in [stored[number]]}
     with open_executor(params.execution) as (executor, _):
-        is_same = np.array(list(confirm_looks(paths.SAMPLES, keys, places, executor)), np.bool_)
+        is_same = np.array(list(confirm_looks(samples, keys, places, executor)), np.bool_)
     left, right = left[is_same], right[is_same]
     differences = sum_differences(thumbnails, np.stack([left, right], axis=1)) / THUMBNAIL_SIZE_BYTES
     return ImagePairs(Tier.SAME_LOOK, left, right, (1 - differences / 255).astype(np.float32))

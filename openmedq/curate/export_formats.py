@@ -158,7 +158,8 @@ FORMATS = {
         write=_write_tar,
         data_files="{role}-*.tar",
         media_type="application/x-tar",
-        loading='`webdataset.WebDataset("train-{000000..000000}.tar", shardshuffle=False).decode("pil")`: `json`, and '
+        is_loadable=False,  # it infers the fields from five samples, and samples have png, jpg or neither
+        loading='`webdataset.WebDataset(sorted(glob("train-*.tar")), shardshuffle=False).decode("pil")`: `json`, and '
         "`jpg` or `png` with the image; `1.jpg` and so on are further images of a sample.",
     ),
 }

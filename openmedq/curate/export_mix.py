@@ -22,7 +22,7 @@ from openmedq.config import Licences
 from openmedq.curate.export_formats import FORMATS, UNFINISHED, Format
 from openmedq.datasets.card import Access
 from openmedq.datasets.licences import refuse
-from openmedq.errors import ExportError, ParamsError
+from openmedq.errors import ExportError, ParamsError, numbered
 from openmedq.schema import Role
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import exclusive, remove, replace_text
@@ -63,7 +63,7 @@ def run(
         num_rows = _write(target, kind, index)
         write_cards(target, index, kind, policy)
         remove(target / UNFINISHED)
-    print(f"{target}: {num_rows} rows as {form}, allowed by policy.licences: {policy}")
+    print(f"{target}: {numbered(num_rows, 'row')} as {form}, allowed by policy.licences: {policy}")
 
 
 def select(index: pa.Table, sources: Sequence[str], roles: Sequence[str]) -> pa.Table:
@@ -84,7 +84,7 @@ def _list_refused(index: pa.Table, policy: Licences) -> Iterator[str]:
     columns = [index[name].to_pylist() for name in ("source", "licence", "access")]
     for (source, licence, access), number in sorted(Counter(zip(*columns, strict=True)).items()):
         if reason := refuse(licence, policy, is_credentialed=access == Access.CREDENTIALED):
-            yield f"{number:,} rows of {source} ({reason})"
+            yield f"{numbered(number, 'row')} of {source} ({reason})"
 
 
 def _claim(target: Path, form: str, index: pa.Table) -> None:

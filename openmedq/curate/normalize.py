@@ -219,7 +219,7 @@ def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[Enco
                 raise OpenMedQError(f"{card.id}: a worker does not see an image that exists here; {advice}")
             # The name of a credentialed dataset's image contains the number of a study or a patient.
             name = "an image" if card.is_credentialed else image.image_id
-            is_shown = not card.is_credentialed or problem.reason is Reason.IMAGE_UNEXPECTED
+            is_shown = not card.is_credentialed or problem.reason is not Reason.IMAGE_MISSING
             return _reject(item, problem.reason, f"{name}: {problem.detail}" if is_shown else name)
         encoded.append(replace(future.result(), image_id=image.image_id))
     return replace(item, images=tuple(encoded)) if encoded else item

@@ -162,14 +162,15 @@ def represent(
         else:
             is_any_other = True
             yield sample
+    layout, advice = "not the published layout", "get the file again"
+    if card.local is not None:
+        layout, advice = "not as declared", f"correct local.{card.id} in params.yaml, or the file"
     if num_records == 0:
-        raise SourceError(f"{path}: not the published layout: it contains no record; get the file again")
+        raise SourceError(f"{path}: {layout}: it contains no record; {advice}")
     if not is_any_other and len(missing) == 1 and (num_records > 1 or num_objects == 0):
-        what = f"{missing.pop()}, in all of its {num_records} records"
-        raise SourceError(f"{path}: not the published layout: {what}; get the file again")
+        raise SourceError(f"{path}: {layout}: {missing.pop()}, in all of its {num_records} records; {advice}")
     if num_objects == 0:
-        found = f"none of its {num_records} records is an object"
-        raise SourceError(f"{path}: not the published layout: {found}; get the file again")
+        raise SourceError(f"{path}: {layout}: none of its {num_records} records is an object; {advice}")
 
 
 def list_absent(

@@ -19,7 +19,7 @@ from openmedq.config import Normalize
 from openmedq.curate.normalize import settings_of
 from openmedq.datasets import registry
 from openmedq.datasets.card import Card
-from openmedq.errors import ParamsError, SourceError
+from openmedq.errors import ParamsError, SourceError, numbered
 from openmedq.schema import Image, Reason, Rejected, Role, Sample
 from openmedq.storage.redact import redact_paths
 from openmedq.storage.shards import ShardStore
@@ -92,9 +92,9 @@ def run(dataset_id: str, raw: Path, target: Path) -> None:
         shutil.rmtree(target)  # holds only what this run wrote
         reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(rejected.items()))
         raise SourceError(f"{raw}: no question of {dataset_id} can be asked ({reasons}); complete the folder")
-    print(f"{target / QUESTIONS}: {num_written:,} questions, {len(written):,} images")
+    print(f"{target / QUESTIONS}: {numbered(num_written, 'question')}, {numbered(len(written), 'image')}")
     for reason, number in sorted(rejected.items()):
-        print(f"not among the questions: {number:,} records, {reason}")
+        print(f"not among the questions: {numbered(number, 'record')}, {reason}")
     if card.is_credentialed:
         print(f"{dataset_id} is credentialed: its data-use agreement applies to {target}, too")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from openmedq import paths
 from openmedq.config import Params
 from openmedq.datasets.card import Card, Dataset, File
-from openmedq.errors import ChecksumError, LocalFolderError
+from openmedq.errors import ChecksumError, LocalFolderError, numbered
 from openmedq.fetch import fetching, ledger, needs
 from openmedq.fetch.manifest import hash_files
 from openmedq.storage import origin
@@ -92,7 +92,7 @@ def _check_hashes(local: origin.Origin, card: Card, recorded: ledger.Ledger) -> 
             )
         differing.append(file.path)
     if differing:
-        files = f"{len(differing)} files" if card.is_credentialed or len(differing) > 1 else differing[0]
+        files = numbered(len(differing), "file") if card.is_credentialed or len(differing) > 1 else differing[0]
         _log.info(f"{card.id}: {files} of {local.folder}: not as published (a part, another packaging, or damaged)")
 
 

@@ -16,7 +16,7 @@ from yarl import URL
 from openmedq import paths
 from openmedq.config import Download, Execution
 from openmedq.datasets.card import Access, Card, Dataset, File
-from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, StaleError, TemporaryError
+from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, StaleError, TemporaryError, numbered
 from openmedq.fetch import checks, images, ledger, needs
 from openmedq.fetch.client import LATER, Client, run_workers
 from openmedq.fetch.file import Advance, download_file
@@ -57,7 +57,7 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
             ) from None
     _refuse_unknown_files(work.folder, set(work.entries))
     if work.num_fetched:
-        files = "1 file" if work.num_fetched == 1 else f"{work.num_fetched:,} files"
+        files = numbered(work.num_fetched, "file")
         _log.info(f"{dataset.card.id}: {files}, {work.num_bytes / 1e6:,.1f} MB in {work.seconds:.1f} s")
     return origin.Origin(work.folder, "official", tuple(work.entries[path] for path in sorted(work.entries)))
 
@@ -218,7 +218,7 @@ class _Work:
         shown = "; ".join(str(error).removesuffix(LATER) for error in failures[:NUM_SHOWN])
         rest = f"; and {len(failures) - NUM_SHOWN} more" if len(failures) > NUM_SHOWN else ""
         later = LATER if any(are_temporary) else ""
-        raise kind(f"{self.card.id}: {len(failures)} files failed{skipped}: {shown}{rest}{later}")
+        raise kind(f"{self.card.id}: {numbered(len(failures), 'file')} failed{skipped}: {shown}{rest}{later}")
 
 
 def set_aside(dataset_id: str, name: str) -> Path | None:

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from openmedq.config import Download
-from openmedq.errors import AcquisitionError, LocalFolderError, OpenMedQError, ParamsError, TemporaryError
+from openmedq.errors import AcquisitionError, LocalFolderError, OpenMedQError, ParamsError, TemporaryError, numbered
 from openmedq.fetch.mirror import is_miniature
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import is_disk_full
@@ -52,7 +52,7 @@ def copy_new(settings: Download) -> None:
             folder = mirror / PurePosixPath(name).parts[0]
             raise LocalFolderError(f"{folder}: has a file of download.remote that was not copied from there; move it")
     if gone := len(known.keys() - files.keys()):
-        _log.warning("%s: %d files are no longer at %s; they are kept", mirror, gone, url)
+        _log.warning("%s: %s of an earlier copy no longer at %s, and kept", mirror, numbered(gone, "file"), url)
     num_bytes = sum(info["size"] for info in missing.values())
     with progress(f"copying {url}", num_bytes, is_bytes=True) as advance, record.open("a", encoding="utf-8") as lines:
         for name, info in missing.items():
@@ -73,7 +73,7 @@ def copy_new(settings: Download) -> None:
             temporary.replace(target)
             advance(info["size"])
     if missing:
-        _log.info("%s: %d files, %.1f MB copied to %s", url, len(missing), num_bytes / 1e6, mirror)
+        _log.info("%s: %s, %.1f MB copied to %s", url, numbered(len(missing), "file"), num_bytes / 1e6, mirror)
 
 
 def _list_files(url: str) -> tuple[dict[str, dict[str, Any]], Any, str]:

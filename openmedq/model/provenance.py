@@ -24,7 +24,7 @@ from openmedq import paths
 from openmedq.config import Language, Licences, Params, Vision
 from openmedq.datasets.card import Access
 from openmedq.datasets.licences import refuse, spell
-from openmedq.errors import ExportError
+from openmedq.errors import ExportError, numbered
 
 NAME = "training_data.json"
 
@@ -104,7 +104,7 @@ def refuse_export(tree: Mapping[str, Any], policy: Licences) -> Iterator[str]:
             if reason := refuse(licence, policy, is_credentialed=entry["access"] == Access.CREDENTIALED):
                 reasons[reason] += number
         for reason, number in sorted(reasons.items()):
-            yield f"{source} {number:,} rows ({reason})"
+            yield f"{source} {numbered(number, 'row')} ({reason})"
     for name, base in tree["base_weights"].items():
         if reason := refuse(base["licence"], policy):
             yield f"pretrained {name} weights {base['weights']} ({reason})"

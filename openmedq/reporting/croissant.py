@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from openmedq.curate.export_formats import Format
+from openmedq.errors import numbered
 from openmedq.reporting.mix_facts import MixFacts
 from openmedq.schema import Role
 
@@ -73,7 +74,8 @@ def _describe_responsibly(facts: MixFacts) -> dict[str, Any]:
     ]
     sensitive = ["Health data: medical images, reports and questions. The pipeline does not verify de-identification."]
     sensitive += [
-        f"{title}: {number:,} rows of credentialed or private access" for title, number in facts.restricted.items()
+        f"{title}: {numbered(number, 'row')} of credentialed or private access"
+        for title, number in facts.restricted.items()
     ]
     limits = ["Not for clinical use."]
     if facts.miniatures:
@@ -90,7 +92,7 @@ def _describe_responsibly(facts: MixFacts) -> dict[str, Any]:
         "rai:dataCollectionRawData": " ".join(f"{source}." for source in sources),
         "rai:dataCollectionMissingData": "; ".join(f"{reason}: {number:,}" for reason, number in facts.excluded)
         or "No record was excluded.",
-        "rai:dataPreprocessingProtocol": [f"{step}: {number:,} records" for step, number in facts.steps],
+        "rai:dataPreprocessingProtocol": [f"{step}: {numbered(number, 'record')}" for step, number in facts.steps],
         "rai:dataAnnotationProtocol": "Questions, answers, reports and labels are those of the publishers; see their "
         "citations.",
         "rai:dataBiases": [
@@ -99,7 +101,7 @@ def _describe_responsibly(facts: MixFacts) -> dict[str, Any]:
             for source, number in facts.tally("source").items()
         ],
         "rai:dataLimitations": limits,
-        "rai:dataUseCases": [f"{role}: {number:,} rows" for role, number in facts.roles.items()],
+        "rai:dataUseCases": [f"{role}: {numbered(number, 'row')}" for role, number in facts.roles.items()],
         "rai:personalSensitiveInformation": sensitive,
     }
 

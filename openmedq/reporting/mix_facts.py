@@ -14,7 +14,7 @@ from openmedq import config, paths
 from openmedq.config import Licences
 from openmedq.datasets.card import Access
 from openmedq.datasets.licences import spell
-from openmedq.errors import StaleError
+from openmedq.errors import StaleError, numbered
 from openmedq.reporting.results import DatasetResult, Shared, read_datasets, read_shared
 from openmedq.schema import Role
 
@@ -44,7 +44,8 @@ class MixFacts:
         """The export in one sentence."""
         roles = ", ".join(f"{role} {number:,}" for role, number in self.roles.items())
         return (
-            f"{self.count():,} rows ({roles}) with {self.num_images:,} images, of {len(self.sources)} datasets, "
+            f"{numbered(self.count(), 'row')} ({roles}) with {numbered(self.num_images, 'image')}, "
+            f"of {numbered(len(self.sources), 'dataset')}, "
             f"exported under the licence policy `{self.policy}`."
         )
 

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import PIL.Image
@@ -54,14 +54,14 @@ def is_dicom_file(path: Path) -> bool:
         return False
 
 
-def read_tags(path: Path) -> tuple[dict[str, str], str, str]:
+def read_tags(file: Path | BinaryIO) -> tuple[dict[str, str], str, str]:
     """Attributes, patient's id and study's id of a file; empty if it is damaged or pydicom is not installed."""
     try:
         with _quietly():
             from pydicom import dcmread
 
             tags = [*_ATTRIBUTES, "PatientID", "StudyInstanceUID"]
-            header = dcmread(path, stop_before_pixels=True, specific_tags=tags)
+            header = dcmread(file, stop_before_pixels=True, specific_tags=tags)
             texts = {tag: str(header.get(tag) or "").strip() for tag in tags}
     except (ModuleNotFoundError, BrokenImage):
         return {}, "", ""
@@ -103,6 +103,7 @@ def _show(dataset: Any, frame: int) -> NDArray[np.uint8]:
     from pydicom.pixels import apply_color_lut, apply_modality_lut, pixel_array
 
     levels = pixel_array(dataset, index=frame)  # YBR is converted to RGB
+    _take_groups(dataset, frame)
     kind = str(dataset.PhotometricInterpretation)
     if kind == "PALETTE COLOR":
         levels = apply_color_lut(levels, dataset)
@@ -111,7 +112,9 @@ def _show(dataset: Any, frame: int) -> NDArray[np.uint8]:
         color: NDArray[np.uint8] = (levels >> max(0, num_bits - 8)).astype(np.uint8)
         return color
     padding = dataset.get("PixelPaddingValue")
-    is_shown = levels != int(padding) if padding is not None else np.ones_like(levels, bool)
+    is_shown = np.ones_like(levels, bool)
+    if padding is not None:  # of signed pixels, it is often stored as unsigned
+        is_shown = levels != np.array(int(padding)).astype(levels.dtype)
     share = _apply_voi(apply_modality_lut(levels, dataset), dataset, is_shown)
     if kind == "MONOCHROME1":  # the lowest level is white
         share = 1 - share
@@ -120,11 +123,10 @@ def _show(dataset: Any, frame: int) -> NDArray[np.uint8]:
 
 def _apply_voi(levels: NDArray[Any], dataset: Any, is_shown: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Gray levels as shares of white, (H, W)."""
-    from pydicom.pixels import apply_voi
-
     if dataset.get("VOILUTSequence"):
-        num_bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-        return np.asarray(apply_voi(levels, dataset), np.float64).clip(0, 2.0**num_bits - 1) / (2.0**num_bits - 1)
+        return _look_up(
+            levels, dataset.VOILUTSequence[0], is_little=dataset.file_meta.TransferSyntaxUID.is_little_endian
+        )
     wide = levels.astype(np.float64)
     if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
         shown = wide[is_shown] if is_shown.any() else wide
@@ -137,6 +139,27 @@ def _apply_voi(levels: NDArray[Any], dataset: Any, is_shown: NDArray[np.bool_]) 
     if function == "LINEAR":  # C.11.2.1.2.1: from center - 0.5 - (width - 1) / 2 on
         center, width = center - 0.5, max(width - 1, 1e-9)
     return np.clip((wide - center) / width + 0.5, 0, 1)
+
+
+def _look_up(levels: NDArray[Any], table: Any, *, is_little: bool) -> NDArray[np.float64]:
+    """Shares of white by a lookup table. pydicom's `apply_voi` is wrong for tables with entries of 8 bits."""
+    num_entries, first, num_bits = map(int, table.LUTDescriptor)
+    entries = table.LUTData
+    if isinstance(entries, bytes):
+        is_packed = len(entries) < 2 * (num_entries % 2**16 or 2**16)  # one byte an entry
+        entries = np.frombuffer(entries, "u1" if is_packed else "<u2" if is_little else ">u2")
+    places = (levels.astype(np.float64) - first).clip(0, len(entries) - 1).astype(int)
+    shares: NDArray[np.float64] = (np.asarray(entries, np.float64) / (2.0**num_bits - 1)).clip(0, 1)[places]
+    return shares
+
+
+def _take_groups(dataset: Any, frame: int) -> None:
+    """Copy rescale and window of the frame, which an enhanced multi-frame object has in functional groups."""
+    for name, place in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
+        groups = dataset.get(name) or []
+        for kind in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            for item in groups[place].get(kind) or [] if len(groups) > place else []:
+                dataset.update(item)
 
 
 def _first(value: Any) -> float:

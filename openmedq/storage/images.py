@@ -82,6 +82,8 @@ def _to_png(pixels: PIL.Image.Image) -> bytes:
 
 def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
     """Read the header, and check the number of pixels before any pixel is decoded."""
+    if not data:
+        raise BrokenImage(Reason.IMAGE_UNREADABLE, "an empty file")
     if found := unexpected.describe(data):
         raise BrokenImage(Reason.IMAGE_UNEXPECTED, f"{found[0]}, not an image; {found[1]}")
     with _reading(settings.max_pixels):

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from openmedq import paths
-from openmedq.errors import TrackingError
+from openmedq.errors import TrackingError, numbered
 from openmedq.storage.tables import read_counts, read_json
 
 
@@ -97,7 +97,7 @@ def describe(inputs: Sequence[Input]) -> str:
     num_rows = sum(each.rows.get("train", 0) for each in inputs)
     num_datasets = sum("train" in each.rows for each in inputs)
     lines = [
-        f"Trained on {num_rows:,} rows of {num_datasets} datasets.",
+        f"Trained on {numbered(num_rows, 'row')} of {numbered(num_datasets, 'dataset')}.",
         "",
         "| dataset | train | validation |",
         "|---|--:|--:|",

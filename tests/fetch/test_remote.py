@@ -85,7 +85,7 @@ def test_new_and_changed_files_are_copied_once(url: str, logged: Callable[[], st
     _write(url, {"toy_set/questions.json": b"[1]"})
     _copy(url)
     assert _copied() == expected | {"toy_set/questions.json": b"[1]"}
-    assert f"{url}: 1 files" in logged()
+    assert f"{url}: 1 file," in logged()
 
 
 @pytest.mark.parametrize("url", ["memory://bucket/medical"], indirect=True)

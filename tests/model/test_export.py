@@ -131,8 +131,8 @@ def test_any_allows_everything() -> None:
     [
         ("commercial", ROWS, {}, ["roco 2 rows (licence CC-BY-NC: not commercial)"]),
         ("research", [("medqa", "open", "words")] * 1200, {}, ["medqa 1,200 rows (licence unknown)"]),
-        ("redistributable", [("vqa_rad", "open", "CC BY-ND")], {}, ["vqa_rad 1 rows (licence CC-BY-ND: not redist"]),
-        ("commercial", [("mimic_cxr", "credentialed", "MIT")], {}, ["mimic_cxr 1 rows (credentialed: not commercial)"]),
+        ("redistributable", [("vqa_rad", "open", "CC BY-ND")], {}, ["vqa_rad 1 row (licence CC-BY-ND: not redist"]),
+        ("commercial", [("mimic_cxr", "credentialed", "MIT")], {}, ["mimic_cxr 1 row (credentialed: not commercial)"]),
         ("research", ROWS, {"vision": {"weights": "org/vit"}}, ["pretrained vision weights org/vit (licence unknown)"]),
         (
             "commercial",

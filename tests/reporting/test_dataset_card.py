@@ -57,9 +57,10 @@ def test_the_hub_parses_the_front_matter() -> None:
         "visual-question-answering",
     ]
     assert data["tags"] == ["medical", "openmedq"] and "viewer" not in data
-    commands.export_mix(Path("llava"), "llava")
-    data = DatasetCard.load("llava/README.md").data.to_dict()
-    assert data["viewer"] is False and "configs" not in data
+    for form in ("llava", "webdataset"):  # `datasets` does not read them
+        commands.export_mix(Path(form), form)
+        data = DatasetCard.load(f"{form}/README.md").data.to_dict()
+        assert data["viewer"] is False and "configs" not in data
 
 
 def test_the_numbers_of_all_cards_are_those_of_the_index_and_the_waterfall() -> None:
@@ -98,7 +99,7 @@ def test_the_numbers_of_all_cards_are_those_of_the_index_and_the_waterfall() -> 
     assert {"found", str(found), "trained on", str(len(index) - 1), "the paper's mix"} <= labels
     rai = _read_json(TARGET / "croissant.json")
     assert f"found: {found} records" in rai["rai:dataPreprocessingProtocol"]
-    assert rai["rai:dataUseCases"] == [f"train: {len(index) - 1} rows", "evaluation: 1 rows"]
+    assert rai["rai:dataUseCases"] == [f"train: {len(index) - 1} rows", "evaluation: 1 row"]
 
 
 def test_contamination_is_that_of_the_verdicts() -> None:

@@ -47,7 +47,7 @@ def write_csv(rows: Iterable[Mapping[str, str]], path: Path = Path("own/table.cs
         writer.writerows(rows)
 
 
-def write_json(records: list[Any], path: Path = Path("own/table.json")) -> None:
+def write_json(records: Any, path: Path = Path("own/table.json")) -> None:
     path.write_text(json.dumps(records), encoding="utf-8")
 
 

@@ -87,16 +87,32 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
     text = capsys.readouterr().out
     for line in (
         "own: 3 rows read, 0 rejected",
-        "  question: a name: 1 rows (line 3)",
-        "  answer: a date: 1 rows (line 3)",
-        "  answer: a number of 6 or more digits: 1 rows (line 4)",
-        "  found by a look for text in the border: 1 rows (line 4)",
+        "  question: a name: 1 row (line 3)",
+        "  answer: a date: 1 row (line 3)",
+        "  answer: a number of 6 or more digits: 1 row (line 4)",
+        "  found by a look for text in the border: 1 row (line 4)",
         "Patients in more than one split: 1 of 2",
-        "  2 rows have an image of public",
-        "  1 rows have question, answer and image of public",
+        "  2 rows with an image of public",
+        "  1 row with question, answer and image of public",
         "  DVC: `dvc push` sends no output, because all are `push: false`",
     ):
         assert line in text.splitlines(), line
     assert "`export` allows it under policy.licences any, research" in text
     assert "data/training/metrics.json" in text  # of the stages' table
     assert not any(secret in text for secret in ("Miller", "2024", "0012345"))
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_images_that_are_encoded_again_are_copies(capsys: pytest.CaptureFixture[str]) -> None:
+    owndata.write_images("a.png")
+    shutil.copytree("own", "other")
+    levels = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    for name in ("own/img/scan.png", "own/img/scan.jpg", "other/img/scan.jpg"):
+        PIL.Image.fromarray(levels).resize((256, 256)).save(name, quality=95)
+    owndata.write_csv([{"q": "Where?", "a": "left", "file": name} for name in ("scan.png", "scan.jpg", "a.png")])
+    Path("other/table.csv").write_text("q,a,file\nWhat?,that,scan.jpg\n")
+    other: dict[str, Any] = {**owndata.DECLARED, "folder": "other"}
+    owndata.build(public=other)
+    paths.PARAMS.write_text(render(make_params(local={"own": owndata.DECLARED, "public": other})))
+    assert main(["audit", "--local", "own"]) == 0
+    assert "  2 rows with an image of public" in capsys.readouterr().out.splitlines()

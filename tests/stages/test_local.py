@@ -56,6 +56,14 @@ def test_the_rows_reach_the_mix_and_every_step_is_counted() -> None:
     assert not any("Doe" in str(row) or "Roe" in str(row) for row in [*rows, *rejected])
 
 
+def test_a_broken_image_of_a_private_dataset_has_its_reason_without_its_name() -> None:
+    Path("own/img/a.png").write_bytes(b"")
+    Path("own/img/b.png").write_bytes(b"scan")
+    owndata.build(own=_declare(is_private=True))
+    details = [row["detail"] for row in owndata.read_rows("own")[1]]
+    assert details[:2] == ["an image: an empty file", "an image: none of JPEG, PNG, GIF, TIFF, BMP, WEBP, JPEG2000"]
+
+
 def test_a_local_row_that_repeats_another_datasets_evaluation_row_does_not_train() -> None:
     owndata.write_csv([ROWS[0]], Path("own/train.csv"))
     test_rows = {"table": "train.csv", "columns": owndata.COLUMNS, "roles": {"test": "evaluation"}}

@@ -162,7 +162,7 @@ def test_a_row_with_two_images_or_of_another_task_is_rejected() -> None:
     samples, rejected = owndata.read(**BENCHMARK, table="table.json", columns=columns, images=".")
     assert list(samples) == ["1"]
     assert [each.detail.split(";")[0] for each in rejected.values()] == [
-        "caption with 1 images",
+        "caption with 1 image",
         "classification with 2 images",
     ]
 

@@ -120,6 +120,39 @@ def test_a_voi_lookup_table_is_applied() -> None:
     assert np.abs(shown - (255 - _shares(0, 4095).astype(int))).max() <= 1
 
 
+@pytest.mark.parametrize("kind", [np.uint16, np.uint8])
+def test_a_lookup_table_may_have_entries_of_8_bits(kind: type) -> None:
+    table = pytest.importorskip("pydicom").Dataset()
+    table.LUTDescriptor = [4096, 0, 8]
+    table.LUTData = (np.arange(4096) // 16).astype(kind).tobytes()
+    assert np.array_equal(_pixels(make_dicom(VOILUTSequence=[table])), LEVELS // 16)
+
+
+def test_signed_padding_that_is_stored_as_unsigned_is_left_out_of_the_range() -> None:
+    pydicom = pytest.importorskip("pydicom")
+    levels = LEVELS.astype(np.int16)
+    levels[:8] = -2000
+    dataset = pydicom.dcmread(io.BytesIO(make_dicom(levels)))
+    dataset.add_new("PixelPaddingValue", "US", 2**16 - 2000)
+    buffer = io.BytesIO()
+    dataset.save_as(buffer)
+    shown = _pixels(buffer.getvalue())
+    assert shown[8, 0] == 0 and shown[-1, -1] == 255
+
+
+def test_the_window_of_a_frame_is_in_its_functional_group() -> None:
+    Dataset = pytest.importorskip("pydicom").Dataset  # noqa: N806
+    shared, group, rescale, window = Dataset(), Dataset(), Dataset(), Dataset()
+    rescale.RescaleSlope, rescale.RescaleIntercept = 2, -1024
+    window.WindowCenter, window.WindowWidth = 40.5, 401
+    shared.PixelValueTransformationSequence, group.FrameVOILUTSequence = [rescale], [window]
+    tags = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [Dataset(), group]}
+    shown = _pixels(make_dicom(np.stack([LEVELS, LEVELS]), **tags), dicom_frame="middle")
+    assert np.array_equal(
+        shown, _pixels(make_dicom(RescaleSlope=2, RescaleIntercept=-1024, WindowCenter=40.5, WindowWidth=401))
+    )
+
+
 def test_color_stays_color() -> None:
     color = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     assert np.array_equal(_pixels(make_dicom(color)), color)

@@ -8,6 +8,7 @@ from typing import Any
 
 from openmedq.config import Columns
 from openmedq.datasets.fields import Record, Unusable, take_optional_text, take_text
+from openmedq.errors import numbered
 from openmedq.schema import Reason, Task, Turn
 
 _WITH_QUESTION = (Task.VQA, Task.MULTIPLE_CHOICE, Task.TEXT_QA)
@@ -62,4 +63,4 @@ def _match(answer: str, options: tuple[str, ...], column: str) -> str:
     place = string.ascii_uppercase.find(answer.upper()) if len(answer) == 1 else -1
     if 0 <= place < len(options):
         return options[place]
-    raise Unusable(Reason.ANSWER_NOT_AN_OPTION, f"field `{column}` is none of the {len(options)} options")
+    raise Unusable(Reason.ANSWER_NOT_AN_OPTION, f"field `{column}` is none of the {numbered(len(options), 'option')}")

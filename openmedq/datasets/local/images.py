@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -33,10 +34,12 @@ class LocalImages:
         return [self._take_one(each) for each in (value if isinstance(value, list) else [value])]
 
     def describe(self, images: list[Image]) -> tuple[dict[str, str], str, str]:
-        """Attributes, patient and study in the headers of DICOM files; empty for other files."""
+        """Attributes, patient and study in the header of the first DICOM image; empty if there is none."""
         for image in images:
             if image.path is not None and dicom.is_dicom_file(image.path):
                 return dicom.read_tags(image.path)
+            if image.data is not None and dicom.is_dicom(image.data):
+                return dicom.read_tags(io.BytesIO(image.data))
         return {}, "", ""
 
     def _take_one(self, value: Any) -> Image:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import string
 
 from openmedq.datasets.fields import Record, Unusable, take_text
+from openmedq.errors import numbered
 from openmedq.schema import Reason, Sample, Task, Turn
 
 SLOT = "<image>"
@@ -27,7 +28,9 @@ def take_turns(record: Record, task: Task, num_images: int) -> tuple[Task, tuple
     if not isinstance(messages, list) or not all(isinstance(each, dict) for each in messages):
         raise Unusable(Reason.FIELD_MISSING, "field `conversations` is not a list of objects")
     if not messages or len(messages) % 2:
-        raise Unusable(Reason.FIELD_MISSING, f"{len(messages)} messages; expected pairs of a question and an answer")
+        raise Unusable(
+            Reason.FIELD_MISSING, f"{numbered(len(messages), 'message')}; expected pairs of a question and an answer"
+        )
     turns = []
     num_slots = 0
     for number, (asking, answering) in enumerate(zip(messages[::2], messages[1::2], strict=True)):
@@ -43,7 +46,9 @@ def take_turns(record: Record, task: Task, num_images: int) -> tuple[Task, tuple
             raise Unusable(Reason.QUESTION_EMPTY, f"turn {number + 1}: no question besides {SLOT}")
         turns.append(Turn(question, answer))
     if num_slots not in (num_images, 0):  # LLaVA puts the image first if no text has a slot
-        raise Unusable(Reason.IMAGE_MISSING, f"{num_slots} x {SLOT} in the first turn, {num_images} images in `image`")
+        raise Unusable(
+            Reason.IMAGE_MISSING, f"{num_slots} x {SLOT} in the first turn, {numbered(num_images, 'image')} in `image`"
+        )
     return (task if num_images else Task.TEXT_QA), tuple(turns)
 
 

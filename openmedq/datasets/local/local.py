@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ from openmedq.datasets.local.images import LocalImages
 from openmedq.datasets.readers import list_files
 from openmedq.datasets.readers.columnar import read_columns, stream_parquet
 from openmedq.datasets.readers.json_stream import stream_lines, stream_list, stream_object
-from openmedq.datasets.readers.tables import stream_rows, stream_table, take_header
-from openmedq.errors import SourceError
+from openmedq.datasets.readers.tables import DELIMITERS, stream_rows, stream_table, take_header
+from openmedq.errors import SourceError, numbered
 from openmedq.schema import Groups, Image, Reason, Rejected, Role, Sample, Task
 from openmedq.storage.dicom import BURNED_IN
 from openmedq.storage.pseudonyms import open_pseudonyms
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 _UNITS = {".csv": "line", ".jsonl": "line", ".parquet": "row", ".json": "record"}
 _CLASSES = Columns(answer="class", image="image", split="split")  # of the records that a folder per class yields
-_LLAVA = Columns(image="image")
+_LLAVA = Columns(image="image", split="split")
 
 
 def make_card(name: str, declared: Local) -> Card:
@@ -110,9 +110,12 @@ class LocalDataset:
         ):
             num_burned_in += isinstance(item, Sample) and item.attributes.get(BURNED_IN) == "yes"
             yield item
+        if self._declared.columns is not None:
+            _check_columns(path, self.card.id, self._declared.columns, reader.seen, "it is in no record")
         if num_burned_in:
             advice = f"`python -m openmedq audit --local {self.card.id}` lists them"
-            _log.warning("%s: %d rows have images with text, by DICOM tag; %s", self.card.id, num_burned_in, advice)
+            number = numbered(num_burned_in, "row")
+            _log.warning("%s: text in the images of %s, by DICOM tag; %s", self.card.id, number, advice)
 
 
 class _Reader:
@@ -123,6 +126,7 @@ class _Reader:
         self._columns = declared.columns or (_CLASSES if declared.table is None else _LLAVA)
         self._pseudonym = open_pseudonyms()
         self._images = LocalImages(raw / declared.images, self._pseudonym if declared.is_private else None)
+        self.seen: set[str] = set()  # fields of the records
         self._shown: list[Image] = []
         self._attributes: dict[str, str] = {}
         self._groups = Groups()
@@ -133,6 +137,7 @@ class _Reader:
         record_id = self._pseudonym(key) if is_path and self._declared.is_private else key
         if not record:
             return record_id, ""
+        self.seen.update(record)
         names = record.get(self._columns.image) if self._columns.image else None
         self._shown = self._images.take(names)
         self._attributes, patient, study = self._images.describe(self._shown)
@@ -157,7 +162,8 @@ class _Reader:
         if task not in (Task.TEXT_QA, Task.MULTIPLE_CHOICE) and not self._shown:
             raise Unusable(Reason.FIELD_MISSING, "the record names no image")
         if self._declared.is_benchmark and (task is not Task.CLASSIFICATION or len(self._shown) != 1):
-            problem = f"{task} with {len(self._shown)} images; a benchmark's rows are classifications of one image"
+            found = f"{task} with {numbered(len(self._shown), 'image')}"
+            problem = f"{found}; a benchmark's rows are classifications of one image"
             raise Unusable(Reason.FIELD_MISSING, problem)
         attributes = dict(self._attributes)
         if task is Task.VQA and len(turns) == 1:
@@ -179,7 +185,9 @@ class _Reader:
     def _split(self, record: Record, unit: str) -> str:
         roles = self._declared.roles
         column = self._columns.split
-        if column and (self._declared.table is not None or column in record):  # classes may be in no split's folder
+        if column and (
+            self._declared.columns is not None or column in record
+        ):  # folders and LLaVA's JSON may have none
             split = take_text(record, column)
         elif self._declared.shares:
             split = _draw(f"{self._card.id}/{unit}", self._declared.shares)
@@ -211,13 +219,22 @@ def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[st
         return stream_lines(path)
     assert columns is not None  # the declaration is checked
     named = tuple(columns.named())
-    header = read_columns(path) if kind == ".parquet" else take_header(stream_rows(path))
+    if kind == ".parquet":
+        header = read_columns(path)
+    else:
+        headers = {each: take_header(stream_rows(path, each)) for each in DELIMITERS}
+        delimiter = max(headers, key=lambda each: len(set(named) & set(headers[each])))
+        header = headers[delimiter]
+    _check_columns(path, name, columns, header, f"it has {', '.join(filter(None, header))[:200] or 'no column'}")
+    return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named, delimiter)
+
+
+def _check_columns(path: Path, name: str, columns: Columns, known: Collection[str], found: str) -> None:
+    """SourceError if a declared column is not among the known ones."""
     for field, column in columns:
-        if column is not None and column not in header:
-            found = ", ".join(filter(None, header))[:200] or "no column"
+        if column is not None and column not in known:
             where = f"local.{name}.columns.{field}"
-            raise SourceError(f"{path}: no column `{column}`; it has {found}; correct {where} in params.yaml")
-    return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named)
+            raise SourceError(f"{path}: no column `{column}`; {found}; correct {where} in params.yaml")
 
 
 def _stream_json(path: Path) -> Iterator[tuple[str, Any]]:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from openmedq.datasets.fields import Record, Unusable
+from openmedq.errors import numbered
 from openmedq.schema import Image, Reason
 from openmedq.storage.archives import Members, open_members
 
@@ -52,7 +53,7 @@ def join_images(
             key, packed = waiting.pop(name)
             yield key, {**json.loads(packed), _READ: read}
     if num_unnamed:
-        _log.info("%d images are in no record and are not read", num_unnamed)
+        _log.info("not read, because no record names them: %s", numbered(num_unnamed, "image"))
     for key, packed in waiting.values():
         yield key, {**json.loads(packed), _READ: None}
     for key, record in repeated:

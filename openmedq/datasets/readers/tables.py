@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from openmedq.datasets.fields import Unusable
-from openmedq.errors import SourceError
+from openmedq.errors import SourceError, numbered
 from openmedq.schema import Reason
 from openmedq.storage.archives import MemberPath
 from openmedq.storage.texts import open_text
@@ -24,13 +24,15 @@ MAX_CUT_LINES = 100  # an unclosed quote with more lines after it is damage, not
 
 csv.field_size_limit(MAX_ROW_CHARACTERS)
 
+DELIMITERS = ",;\t"  # of users' tables: Excel writes semicolons where the decimal mark is a comma
+
 _END = "\0end"  # appended as last line: part of a field if a quote is open
 
 Row = dict[str, str]
 
 
 def stream_table(
-    path: Path | MemberPath, needed: Sequence[str], *, is_secret: bool = False
+    path: Path | MemberPath, needed: Sequence[str], delimiter: str = ",", *, is_secret: bool = False
 ) -> Iterator[tuple[str, Row | Unusable]]:
     """Yield the rows below a header as dicts, each with the number of its last line; empty lines are skipped.
 
@@ -42,7 +44,7 @@ def stream_table(
         SourceError: No header, a header without one of the `needed` columns or with two of one name, or an unclosed
             quote far above the end.
     """
-    lines = stream_rows(path)
+    lines = stream_rows(path, delimiter)
     header = take_header(lines)
     names = header[: max((place for place, name in enumerate(header, start=1) if name), default=0)]
     lacking = [name for name in needed if name not in names]
@@ -57,17 +59,17 @@ def stream_table(
         if isinstance(fields, Unusable):
             yield number, fields
         elif len(fields) < len(names) or any(fields[len(header) :]):
-            problem = f"the row has {len(fields)} fields, the header {len(names)}"
+            problem = f"the row has {numbered(len(fields), 'field')}, the header {len(names)}"
             yield number, Unusable(Reason.FIELD_MISSING, problem)
         else:
             yield number, dict(zip(names, fields, strict=False))
 
 
-def stream_rows(path: Path | MemberPath) -> Iterator[tuple[str, list[str] | Unusable]]:
+def stream_rows(path: Path | MemberPath, delimiter: str = ",") -> Iterator[tuple[str, list[str] | Unusable]]:
     """Yield the fields of each row, the header included, with the number of its last line; empty lines are skipped."""
     with open_text(path) as file:
         lines = _Lines(path, file)
-        reader = csv.reader(chain(lines, [_END]))
+        reader = csv.reader(chain(lines, [_END]), delimiter=delimiter)
         number = num_columns = 0  # `number` is the last line of the previous row
         try:
             for fields in reader:
@@ -79,7 +81,10 @@ def stream_rows(path: Path | MemberPath) -> Iterator[tuple[str, list[str] | Unus
                     where = str(max(lines.num_lines, number + 1))
                     yield where, _cut(f"a quote that line {number + 1} opens is never closed")
                 elif fields and lines.is_open and len(fields) < num_columns:
-                    yield str(reader.line_num), _cut(f"the last row has {len(fields)} fields of {num_columns}")
+                    yield (
+                        str(reader.line_num),
+                        _cut(f"the last row has {numbered(len(fields), 'field')} of {num_columns}"),
+                    )
                 elif fields:
                     num_columns = num_columns or len("\0".join(fields).rstrip(" \0").split("\0"))
                     yield str(reader.line_num), fields

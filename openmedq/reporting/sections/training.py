@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from openmedq.errors import numbered
 from openmedq.reporting.charts import draw_loss
 from openmedq.reporting.document import NOTHING, Block, Cell, Figure, Row, Table, Text, text
 from openmedq.reporting.results import Results
@@ -56,7 +57,7 @@ def _list_stages(results: Results) -> Iterator[tuple[str, str, str]]:
             ("num_unended", "answer", "cut"),
         ):
             if number := results.generation.get(name):
-                counts += f", {number:,} {one if number == 1 else one + 's'} {words}"
+                counts += f", {numbered(number, one)} {words}"
         yield "evaluate", "Evaluation", counts
     for encoder in results.encoders:
         num = len(list(results.iterate_transfers()))

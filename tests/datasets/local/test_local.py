@@ -119,6 +119,38 @@ def test_a_column_that_is_not_there_is_one_line() -> None:
         owndata.read(images="pics")
 
 
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_csv_may_have_semicolons_or_tabs(delimiter: str) -> None:
+    owndata.write_images("a.png")
+    rows = (("q", "a", "file"), ('"Where, exactly?"', "left", "a.png"))
+    Path("own/table.csv").write_text("".join(f"{delimiter.join(row)}\n" for row in rows), encoding="utf-16")
+    samples, rejected = owndata.read()
+    assert not rejected and samples["2"].turns[0].question == "Where, exactly?"
+    with pytest.raises(
+        SourceError, match=r"^own/table\.csv: no column `x`; it has q, a, file; correct local\.own\.col"
+    ):
+        owndata.read(columns=owndata.COLUMNS | {"answer": "x"})
+
+
+@pytest.mark.parametrize("column", ["question", "patient"])
+@pytest.mark.parametrize("kind", ["jsonl", "json"])
+def test_a_column_that_no_record_has_is_one_line(kind: str, column: str) -> None:
+    owndata.write_images("a.png", "b.png")
+    table = _write_table(kind, ROWS)
+    where = rf"^own/table\.{kind}: no column `x`; it is in no record; correct local\.own\.columns\.{column} in params"
+    with pytest.raises(SourceError, match=where):
+        owndata.read(table=table, columns=owndata.COLUMNS | {column: "x"})
+
+
+def test_a_table_without_a_record_asks_for_another_declaration_or_file() -> None:
+    owndata.write_images("a.png")
+    Path("own/table.csv").write_text("q,a,file\n")
+    with pytest.raises(
+        SourceError, match=r"^own/table\.csv: not as declared: it contains no record; correct local\.own "
+    ):
+        owndata.read()
+
+
 def test_images_in_a_parquet_table_are_read_from_it() -> None:
     Path("own/img").mkdir(parents=True)
     image = {"bytes": toyset.make_png(1), "path": "a.png"}
@@ -153,7 +185,7 @@ def test_llava_conversations_are_turns() -> None:
     assert {key: item.detail for key, item in rejected.items()} == {
         "4": "1 x <image> in the first turn, 2 images in `image`",
         "5": "turn 2: <image> after the first turn is not supported",
-        "6": "1 messages; expected pairs of a question and an answer",
+        "6": "1 message; expected pairs of a question and an answer",
         "7": "turn 1: no question besides <image>",
         "8": "no file none.png in folder img",
     }
@@ -190,6 +222,14 @@ def test_a_json_of_lists_by_split_is_read_as_r2gen_writes_it() -> None:
     }
 
 
+def test_llava_records_by_split_keep_their_split() -> None:
+    owndata.write_images("a.png")
+    record = {"image": "a.png", "conversations": _talk("<image>\nWhere?", "Left.")}
+    owndata.write_json({"train": [record], "test": [record]})
+    samples, _ = owndata.read(table="table.json", columns=None)
+    assert {key: sample.split for key, sample in samples.items()} == {"train-1": "train", "test-1": "test"}
+
+
 def test_shares_divide_by_patient_and_each_row_keeps_its_split() -> None:
     owndata.write_images("a.png")
     rows = [{"q": f"{number}?", "a": "b", "file": "a.png", "who": f"P{number // 4}"} for number in range(800)]
@@ -214,11 +254,20 @@ def test_dicom_headers_give_patient_study_and_allowed_tags(logged: Callable[[], 
     owndata.write_csv([{"q": "Where?", "a": "left", "file": "a.dcm"}])
     samples, _ = owndata.read(is_private=True)
     sample = samples["2"]
-    assert logged().startswith("own: 1 rows have images with text, by DICOM tag; `python -m openmedq audit --local own")
+    assert logged().startswith("own: text in the images of 1 row, by DICOM tag; `python -m openmedq audit --local own")
     assert sample.attributes == {"answer_type": "open", "dicom_modality": "ct", "burned_in_annotation": "yes"}
     assert sample.groups.patient and sample.groups.study
     shown = str(sample).replace(str(sample.images[0].path), "")
     assert not any(text in shown for text in ("Doe", "1.2.3", "Elsewhere", "a.dcm"))
+
+
+def test_dicom_bytes_in_a_parquet_table_have_a_header_too(logged: Callable[[], str]) -> None:
+    Path("own/img").mkdir(parents=True)
+    row = {"q": "Where?", "a": "left", "file": make_dicom(BurnedInAnnotation="YES")}
+    pq.write_table(pa.Table.from_pylist([row]), "own/table.parquet")
+    samples, _ = owndata.read(table="table.parquet")
+    assert logged().startswith("own: text in the images of 1 row, by DICOM tag;")
+    assert samples["1"].groups.patient and samples["1"].groups.study
 
 
 def test_a_split_without_a_role_is_rejected_with_the_roles() -> None:

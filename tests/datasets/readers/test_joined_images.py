@@ -41,7 +41,7 @@ def test_images_are_found_unpacked_and_in_archives_and_no_record_is_lost(
         *((key, "archive") for key in "425"),
         *((key, "nowhere") for key in "076"),  # the last one repeats a name
     ]
-    assert caplog.messages == ["1 images are in no record and are not read"]
+    assert caplog.messages == ["not read, because no record names them: 1 image"]
 
 
 def test_a_cut_archive_is_one_line_and_is_not_opened_for_nothing(
