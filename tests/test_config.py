@@ -29,6 +29,10 @@ def _miniature() -> dict:
     return yaml.safe_load(render(config.profile(CONF, "miniature")))
 
 
+def _train(**changes: object) -> dict:
+    return {"train": {**_miniature()["train"], **changes}}
+
+
 @pytest.mark.parametrize(
     ("change", "line"),
     [
@@ -48,6 +52,9 @@ def _miniature() -> dict:
         ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
         ({"execution": {"backoff_s": float("nan")}}, "execution.backoff_s: Input should be"),
         ({"mix": {"weights": {"slake": float("inf")}}}, "mix.weights.slake: Input should be a finite number, not inf"),
+        (_train(next_token_weight=0), "params.yaml: train: next_token_weight and contrastive_weight are both 0"),
+        (_train(patience=2), "params.yaml: train: patience needs validations during the training; set validate_every"),
+        (_train(select="best"), "params.yaml: train: select: best needs validations during the training"),
     ],
 )
 def test_an_error_is_one_line_with_key_and_reason(change: dict, line: str) -> None:

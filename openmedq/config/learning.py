@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from openmedq.config.base import (
     Count,
@@ -109,6 +109,15 @@ class Train(Section):
     select: Literal["last", "best"] = Field(
         "last", description="weights to save: last, or of the lowest validation loss"
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> Train:
+        if not self.next_token_weight and not self.contrastive_weight:
+            raise ValueError("next_token_weight and contrastive_weight are both 0, so nothing would train; set one")
+        if self.validate_every is None and (self.patience is not None or self.select == "best"):
+            name = "select: best" if self.patience is None else "patience"
+            raise ValueError(f"{name} needs validations during the training; set validate_every to a number of updates")
+        return self
 
 
 class Evaluate(Section):

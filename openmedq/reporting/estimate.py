@@ -178,6 +178,7 @@ def sum_rows(rows: pa.Table, settings: Train, chars_of_token: float, origin: str
     weights, images, chars = (
         rows[name].to_numpy().astype(np.float64) for name in ("weight", "num_images", "num_chars")
     )
+    images = images * settings.with_images
     slots = images * encoders.count_patches(settings.vision)
     tokens = np.minimum(slots + chars / chars_of_token, settings.max_tokens)
     return Epoch(origin, float(weights.sum()), float(weights @ images), float(weights @ tokens))
@@ -209,7 +210,7 @@ def _add_cards(params: Params) -> Epoch:
     samples = images = tokens = 0.0
     for card in cards:
         num_rows = _count_training_rows(card, params.mix)
-        num_images = 0 if card.modality == "text" else 1
+        num_images = int(settings.with_images and card.modality != "text")
         samples += num_rows
         images += num_rows * num_images
         tokens += num_rows * min(settings.max_tokens, num_images * patches + TEXT_TOKENS[card.task])

@@ -40,10 +40,16 @@ def be_worker() -> None:
     die_with_parent()
 
 
-def be_loader(number: int) -> None:
-    """Initialize a loader process, whose parent is a fork server: it ends with the process that started the server."""
+def be_loader(training_id: int, number: int) -> None:
+    """Initialize a loader process, whose parent is a fork server: it ends with the training that started the server.
+
+    The training may have been killed before this process has started.
+    """
     this = psutil.Process()
-    _watch([this, *this.parents()[:1]], poll_seconds=0.5)
+    chain = [this, *this.parents()[:1]]
+    _watch(chain, poll_seconds=0.5)
+    if _parents(chain)[1:] != [training_id]:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _is_of_this_stage(process: psutil.Process) -> bool:

@@ -6,7 +6,9 @@ and no lock of a thread of the training is copied. They end with the training.
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -72,7 +74,7 @@ def load(
         sampler=cut(),  # iterated once
         collate_fn=pack,
         num_workers=num_workers,
-        worker_init_fn=be_loader,
+        worker_init_fn=functools.partial(be_loader, os.getpid()),
         multiprocessing_context=context,
         prefetch_factor=2 if num_workers else None,
     )

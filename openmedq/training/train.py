@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from openmedq import paths
-from openmedq.config import Params
+from openmedq.config import Params, Train
 from openmedq.datasets.card import Access
 from openmedq.errors import ParamsError, ValidationError
 from openmedq.model import encoders, prompt, provenance, speed
@@ -47,10 +47,12 @@ def run(params: Params, log: Log) -> None:
 
     Raises:
         DiskFullError: no space for the model or a checkpoint.
-        ModelError: pretrained weights can't be loaded; a loss, a gradient or a trained weight is not finite.
-        ParamsError: the batch size can't be divided among the devices; the micro batch is `auto`, without a GPU.
+        ModelError: pretrained weights can't be loaded; `max_tokens` is too small for a row's images; a loss, a gradient
+            or a trained weight is not finite.
+        ParamsError: the batch size can't be divided among the devices; the micro batch is `auto`, without a GPU; the
+            alignment is all of the training.
         StaleError: a shard or the best checkpoint is damaged.
-        ValidationError: the mix has no training row.
+        ValidationError: the mix has no training row, or no validation row that the settings need.
     """
     own = devices.start(params.train, params.execution.device, params.execution.sharding)
     with exclusive(paths.CHECKPOINTS) if own.is_main else nullcontext():
@@ -64,6 +66,11 @@ def _run(params: Params, own: devices.Devices, log: Log) -> None:
     held_out = index.filter(pc.equal(index["role"], Role.VALIDATION.value))
     if not len(rows):
         raise ValidationError(f"{INDEX}: no training rows; {paths.MIX / 'waterfall.json'} lists why rows were excluded")
+    if not len(held_out) and (settings.patience is not None or settings.select == "best"):
+        raise ValidationError(
+            f"{INDEX}: no validation rows, which train.patience and train.select: best need; give a split this role in "
+            "mix.roles, or set train.patience: null and train.select: last"
+        )
     if settings.batch_size % own.num:
         raise ParamsError(
             f"train.batch_size: {settings.batch_size} is not a multiple of the number of devices, {own.num}; change it"
@@ -71,6 +78,8 @@ def _run(params: Params, own: devices.Devices, log: Log) -> None:
     texts = _read_texts(store, rows.filter(pc.not_equal(rows["access"], Access.CREDENTIALED)))
     memory.check_micro_batch(settings, own)
     model, processor = models.build(settings, texts, own.load_device, own.share)
+    for each in (rows, held_out) if settings.with_images else ():
+        _check_images(each, store, processor.tokenizer, settings)
     speed.prepare(model, settings, own.device)
     learner = Learner(model, settings)
     with _make_temporary(paths.PARTIAL / f"train-{own.rank}") as folder:
@@ -119,17 +128,24 @@ def _prepare(
     )
     sources = both["source"].combine_chunks().dictionary_encode()
     checkpoints = Checkpoints(fingerprint.compute(settings, learner, both, own), own)  # of the weights as one piece
+    order = Order(
+        rows["weight"].to_numpy().astype(np.float32),
+        number_groups(rows),
+        settings.seed,
+        settings.batch_size,
+    )
+    num_updates = order.count_updates(settings.num_epochs, settings.max_steps)
+    if settings.align_steps >= num_updates:
+        raise ParamsError(
+            f"train.align_steps: {settings.align_steps}, but the training has {num_updates} updates; lower it, so that "
+            "the adapters are trained too"
+        )
     own.place(learner)
     settings = memory.choose_micro_batch(learner, settings, own)
     return Trainer(
         learner,
         EncodedRows(samples, processor, num_patches, settings.max_tokens, with_images=settings.with_images),
-        Order(
-            rows["weight"].to_numpy().astype(np.float32),
-            number_groups(rows),
-            settings.seed,
-            settings.batch_size,
-        ),
+        order,
         np.arange(num_rows, len(both)),
         sources.indices.to_numpy().astype(np.int64),
         sources.dictionary.to_pylist(),
@@ -140,6 +156,17 @@ def _prepare(
         num_workers,
         processor.tokenizer.pad_token_id,
     )
+
+
+def _check_images(rows: pa.Table, store: ShardStore, tokenizer: Any, settings: Train) -> None:
+    """Encode the row with the most images: if it does not fit, training would end when it is read.
+
+    Raises:
+        ModelError: `max_tokens` is too small for it.
+    """
+    largest = int(np.argmax(rows["num_images"].to_numpy())) if len(rows) else 0
+    for sample in store.take(rows.slice(largest, 1), with_images=False):
+        prompt.encode(sample, tokenizer, encoders.count_patches(settings.vision), settings.max_tokens)
 
 
 @contextmanager

@@ -146,6 +146,8 @@ def test_an_epoch_sums_rows_by_weight() -> None:
     epoch = estimate.sum_rows(rows, settings, 4.0, "here")
     assert (epoch.samples, epoch.images) == (3.5, 5.0)
     assert epoch.tokens == 1 * (16 + 10) + 0.5 * 96 + 2 * (32 + 5)
+    blind = estimate.sum_rows(rows, tiny.make_settings(with_images=False), 4.0, "here")
+    assert (blind.images, blind.tokens) == (0, 1 * 10 + 0.5 * 96 + 2 * 5)
 
 
 def test_tokens_of_an_index_are_measured_with_the_tokenizer(

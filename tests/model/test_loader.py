@@ -1,6 +1,7 @@
 """The loader processes: what they import at their start, and how long they live."""
 
 import pickle
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -59,3 +60,9 @@ def test_loader_processes_live_as_long_as_the_training(model: PeftModel, process
     assert set(seen) == {seen[0]}
     wait(lambda: not any(map(is_alive, seen[0])), "the loader processes end")
     assert raised.tb is not None, "its frames still hold the loader"
+
+
+def test_a_loader_process_ends_if_the_training_was_killed_before_it_started() -> None:
+    code = "import time; from openmedq.storage.processes import be_loader; be_loader(999_999_999, 0); time.sleep(60)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=50)
+    assert done.returncode == -signal.SIGKILL

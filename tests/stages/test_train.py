@@ -23,6 +23,7 @@ from openmedq.training.data import EncodedRows, Piece, collate_rows
 from openmedq.training.devices import Devices
 from openmedq.training.learner import Learner
 from openmedq.training.optimizer import scale
+from openmedq.training.trainer import Trainer
 from tests.curate.corpus import make_params
 from tests.model import tiny
 from tests.recorded import Recorded
@@ -218,6 +219,26 @@ def test_a_mix_without_training_rows_is_an_error() -> None:
     edit_index(lambda index: index.filter(pc.equal(index["role"], "evaluation")))
     with pytest.raises(ValidationError, match=r"data/mix/index.parquet: no training rows"):
         run(params())
+
+
+@pytest.mark.parametrize("setting", [{"patience": 1}, {"select": "best"}])
+def test_settings_that_need_validation_rows_without_any_are_an_error(setting: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"data/mix/index.parquet: no validation rows, which train.patience and"):
+        run(params(validate_every=2, **setting))
+
+
+def test_an_alignment_of_the_whole_training_is_an_error_before_the_first_update() -> None:
+    with pytest.raises(ParamsError, match=r"train.align_steps: 6, but the training has 6 updates; lower it"):
+        run(params(align_steps=6))
+    assert not paths.CHECKPOINTS.exists()
+
+
+def test_images_that_do_not_fit_are_an_error_before_the_first_update(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Trainer, "train", None)
+    with pytest.raises(ModelError, match=r"train.max_tokens: 20 is too small for \S+: 1 x 16 image slots"):
+        run(params(max_tokens=20))
+    with pytest.raises(TypeError):
+        run(params(max_tokens=20, with_images=False))
 
 
 def test_weights_of_the_index_count() -> None:
