@@ -47,6 +47,12 @@ ROWS = f"""
 
 SUMS = {"num_yes": "num_yes", "num_no": "num_no", "num_foreign": "is_foreign"}
 
+# Statements on shares of a dataset's rows, and the rows to name as examples.
+OFTEN_YES = "yes is answered as often as the dataset promises, or more often"
+SELDOM_YES = "yes is answered as often as the dataset promises, or less often"
+LANGUAGE = "texts are in the language of the dataset"
+SHARES = {OFTEN_YES: "num_no > 0", SELDOM_YES: "num_yes > 0", LANGUAGE: "is_foreign"}
+
 # `entries` of the index point at `rows`; `repeated` are the ids with more than one entry.
 MIX = """
     SELECT

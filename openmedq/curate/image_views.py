@@ -29,6 +29,7 @@ WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _RENDERED_PX = 256
 _DRAWN_PX = 128
 _MAX_TRIM = 12  # rows or columns of a thumbnail
+_FRAME = 3  # pixels of a thumbnail: a border of 10 % around the image
 _FLAT_LEVELS = 6  # of gray, in a row that belongs to a border
 _STEPS = 4  # edges of regions are multiples of 1/4 pixel of a thumbnail
 _ALL_STEPS = SIDE * _STEPS + 1
@@ -62,10 +63,10 @@ def make_views(gray: Gray) -> list[View]:
     views += [View(_zoom(0.95, 1, shift, 0), 0) for shift in (-0.025, 0.025)]
     views += [View(_zoom(1, 0.95, 0, shift), 0) for shift in (-0.025, 0.025)]
     views += [View(_zoom(scale, scale), fill) for scale in (1.1, 1.2) for fill in (0, 128, 255)]
-    views += [View(_rotate(degrees, aspect, scale), 0) for degrees in (-2.5, 2.5) for scale in (1, 1.05)]
+    turns = [_rotate(degrees, aspect, scale) for degrees in (-2.5, 2.5) for scale in (1, 1.05)]
+    views += [View(turn, fill) for turn in turns for fill in (0, 255)]
     thumbnail = resize(gray, SIDE, SIDE)[None]
-    if (trimmed := _trim(thumbnail))[0].tolist() != [0, 0, SIDE, SIDE]:
-        views.append(_cut(trimmed[0], WHOLE))
+    views += [_cut(box, WHOLE) for box in _find_borders(thumbnail)[1]]
     views += [_cut(box, _to_box(box)) for box in _find_panels(thumbnail)[0]]
     return [*views, *(view._replace(matrix=_MIRROR @ view.matrix) for view in views)]
 
@@ -84,14 +85,13 @@ def render_views(gray: Gray, views: Sequence[View]) -> NDArray[np.uint8]:
 def make_regions(thumbnails: NDArray[np.uint8], phashes: NDArray[np.uint64]) -> Regions:
     """Regions of training images, given their thumbnails (N, 32, 32) and stored hashes (N,)."""
     count = len(thumbnails)
-    trimmed = _trim(thumbnails)
-    has_border = np.flatnonzero((trimmed != [0, 0, SIDE, SIDE]).any(axis=1))
+    bordered, trimmed = _find_borders(thumbnails)
     panels = _find_panels(thumbnails)
     each = np.repeat(np.arange(count), panels.shape[1])
-    images = np.concatenate([np.arange(count), has_border, each])
-    boxes = np.concatenate([whole_boxes(count), trimmed[has_border], panels.reshape(-1, 4)])
+    images = np.concatenate([np.arange(count), bordered, each])
+    boxes = np.concatenate([whole_boxes(count), trimmed, panels.reshape(-1, 4)])
     hashes = np.concatenate([phashes, hash_thumbnails(thumbnails, images[count:], boxes[count:])])
-    is_panel = np.arange(len(images)) >= count + len(has_border)
+    is_panel = np.arange(len(images)) >= count + len(bordered)
     shown = (thumbnails.std(axis=(1, 2)) >= _MIN_CONTRAST)[images]  # a blank image resembles all blank images
     return Regions(images[shown], boxes[shown], hashes[shown], is_panel[shown])
 
@@ -166,10 +166,22 @@ def _patch_weights(low: int, high: int) -> Floats:
     return weights
 
 
-def _trim(thumbnails: NDArray[np.uint8]) -> Floats:
-    """Thumbnails without borders of one color: boxes (N, 4). Edges between two pixels are estimated from their mix."""
+def _find_borders(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Floats]:
+    """The thumbnails that have a border (B,), and their boxes without it (B, 4); of two borders also without both."""
+    outer, inner = _trim(thumbnails, 0), _trim(thumbnails, _FRAME)
+    first = np.flatnonzero((outer != [0, 0, SIDE, SIDE]).any(axis=1))
+    second = np.flatnonzero((inner != outer).any(axis=1))
+    return np.concatenate([first, second]), np.concatenate([outer[first], inner[second]])
+
+
+def _trim(thumbnails: NDArray[np.uint8], frame: int) -> Floats:
+    """Thumbnails without borders of one color: boxes (N, 4). Edges between two pixels are estimated from their mix.
+
+    A line is of one color if its pixels are, except `frame` pixels at its ends, which may be another border's.
+    """
     levels = thumbnails.astype(np.float32)
-    sides = [levels.transpose(0, 2, 1), levels]  # columns from the left, rows from the top
+    inner = slice(frame, SIDE - frame)
+    sides = [levels.transpose(0, 2, 1)[:, :, inner], levels[:, :, inner]]  # columns from the left, rows from the top
     found = np.empty((len(levels), 4), np.float32)
     for place, lines in enumerate(sides):
         found[:, place] = _measure_border(lines)
@@ -179,7 +191,7 @@ def _trim(thumbnails: NDArray[np.uint8]) -> Floats:
 
 
 def _measure_border(lines: Floats) -> Floats:
-    """Width in pixels of the border at the first lines of thumbnails (N, 32, 32): (N,)."""
+    """Width in pixels of the border at the first lines of thumbnails (N, 32, P): (N,)."""
     is_flat = np.ptp(lines, axis=2) <= _FLAT_LEVELS
     width = np.minimum(np.argmin(np.pad(is_flat, ((0, 0), (0, 1))), axis=1), _MAX_TRIM)
     each = np.arange(len(lines))

@@ -38,7 +38,7 @@ def read(path: Path) -> list[Line]:
     """The lines with decisions.
 
     Raises:
-        ParamsError: the file is missing, or a line is not two different ids and a decision.
+        ParamsError: the file is missing, or a line is not two different ids and a decision, or contradicts another.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -52,9 +52,13 @@ def read(path: Path) -> list[Line]:
     if not lines or [name.strip() for name in lines[0]] != HEADER:
         raise ParamsError(f"{path}: the first line must be {','.join(HEADER)}")
     found = [Line(number, [field.strip() for field in line]) for number, line in enumerate(lines[1:], 2) if line]
+    decided: dict[frozenset[str], Line] = {}
     for number, fields in found:
         if len(fields) != len(HEADER) or fields[2] not in DECISIONS or fields[0] == fields[1]:
             raise ParamsError(f"{path}: line {number}: expected two different ids, then {' or '.join(DECISIONS)}")
+        first = decided.setdefault(frozenset(fields[:2]), Line(number, fields))
+        if first.fields[2] != fields[2]:
+            raise ParamsError(f"{path}: line {number}: contradicts line {first.number}; remove one of them")
     return found
 
 

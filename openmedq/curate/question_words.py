@@ -18,7 +18,7 @@ Words = list[str]
 
 ALIKE = 0.75  # ratio of equal characters of a word's inflections and spellings
 
-_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|(?<=:)\s+(?=[A-Z])|\n+")
 # A number is its groups of digits, a unit is a word of its own: 98.6, 98,6 and 98 .6 are equal, 5mm and 5 mm too.
 _WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[^\W\d_]+|[%<>+±≤≥]")
 _SPELLINGS = (
@@ -30,7 +30,7 @@ _SPELLINGS = (
 _MARK = re.compile(f"[{re.escape(string.punctuation)}]")
 _MARK_BETWEEN_WORDS = re.compile(rf"(?:(?<!\d){_MARK.pattern}|{_MARK.pattern}(?!\d))(?=.*\w)", re.S)
 _NUMBERING = re.compile(
-    r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}|[a-h]|[ivx]{1,5})|q|question"
+    r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}(?: \d{1,3})?|[a-h]|[ivx]{1,5})|q|question"
 )
 
 # Words that a question can exchange: its grammar, and what medical questions have in common.
@@ -50,7 +50,7 @@ _COMMON = """any some within among
     reveal revealed exhibits depict depicts depicted display displays displayed visible located location situated site
     comes came visits visited complaining complains because history clinic physician doctor hospital"""
 _NEGATIONS = """no not never none neither nor without except cannot don doesn didn isn aren wasn weren won wouldn
-    shouldn couldn hasn haven hadn non false incorrect wrong"""
+    shouldn couldn hasn haven hadn non false incorrect wrong deny denies denied denying lack lacks lacking absence"""
 _NUMBERS = """one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy
     eighty ninety hundred thousand half double first second third fourth fifth"""
 _UNITS = """% mg g kg mcg ug µg μg ng pg ml l dl cl ul µl mmol mol µmol μmol umol nmol meq iu u mm cm m km nm hg mmhg
@@ -87,7 +87,8 @@ _TERM = re.compile(
 )
 WEAK_ANSWERS = frozenset(("yes", "no", "maybe", "true", "false", "none", "unknown", "present", "absent"))
 _PREFIXES = re.compile(
-    "hyper|hypo|un|in|im|ir|non|anti|pre|post|intra|extra|inter|endo|exo|ecto|macro|micro|brady|tachy|dis|mal|ab|ad|de|a"
+    "^(?:hyper|hypo|un|in|im|ir|non|anti|pre|post|intra|extra|inter|endo|exo|ecto|macro|micro|brady|tachy|dis|mal|ab|ad"
+    "|de|a)"
 )
 
 _IS_COMMON, _IS_NEGATION, _IS_NUMBER, _IS_UNIT = (

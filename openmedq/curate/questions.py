@@ -57,7 +57,7 @@ _OPTIONS = re.compile(
     r"(?:(?:answer\s+)?(?:options|choices)\s*[:.]?\s*)?(?<!\w)\(?[a1][).:]\s.*?\s\(?[b2][).:]\s", re.I | re.S
 )
 _OPTION = re.compile(r"(?<!\w)\(?([a-e1-5])[).:]\s+(.*?)(?=\s+\(?[a-e1-5][).:]\s|\s*$)", re.I | re.S)
-_LETTER = re.compile(r"\s*\(?([a-h]|\d)\s*[).:]\s+", re.I)
+_LETTER = re.compile(r"\s*\(?([a-h]\s*[).:\u2013-]|\d\s*[).:])\s+", re.I)
 _JOINING = frozenset(("a", "an", "the", "and", "or", "of", "with"))
 
 

@@ -107,7 +107,7 @@ def make_tables(
         "memory_limit": MEMORY,
         "preserve_insertion_order": False,
     }
-    rows = Tally(conditions.of_rows(settings) | conditions.of_promises(), conditions.SUMS)
+    rows = Tally(conditions.of_rows(settings) | conditions.of_promises() | conditions.SHARES, conditions.SUMS)
     repeated = Tally(conditions.UNIQUE_IDS)
     mix, duplicates = Tally(conditions.of_mix(list(cards))), Tally(conditions.of_duplicates())
     with duckdb.connect(config=config) as database:
@@ -139,7 +139,7 @@ def make_tables(
         "promises": rows.as_table(cards, conditions.of_promises()),
         "duplicates": duplicates.as_table(cards),
         "mix": mix.as_table(cards),
-        "datasets": Table(datasets, {}),
+        "datasets": Table(datasets, rows.as_table(cards, conditions.SHARES).examples),
     }
 
 

@@ -86,9 +86,9 @@ def _expect(settings: Validate, cards: Mapping[str, Card]) -> dict[str, dict[str
             f"the mix has at least {settings.min_rows} training rows": gxe.ExpectColumnSumToBeBetween(
                 column="num_train", min_value=settings.min_rows
             ),
-            "yes is answered as often as the dataset promises, or more often": _is_at_least("yes_share", "yes_low"),
-            "yes is answered as often as the dataset promises, or less often": _is_at_least("yes_high", "yes_share"),
-            "texts are in the language of the dataset": _is_at_least("max_foreign", "foreign_share"),
+            conditions.OFTEN_YES: _is_at_least("yes_share", "yes_low"),
+            conditions.SELDOM_YES: _is_at_least("yes_high", "yes_share"),
+            conditions.LANGUAGE: _is_at_least("max_foreign", "foreign_share"),
         },
     }
 

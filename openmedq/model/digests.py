@@ -47,8 +47,10 @@ def _check(path: Path) -> None:
     with path.open("rb") as file:
         try:
             digest = str(_read_header(file)["__metadata__"][NAME])
-        except (ValueError, KeyError, TypeError):
-            return  # no digest, or no safetensors: loading reports it
+        except ValueError:
+            raise ModelError(f"{path}: is damaged: its header can't be read; get it again") from None
+        except (KeyError, TypeError):
+            return  # no digest
         if _hash(file, digest) != digest:
             raise ModelError(
                 f"{path}: is damaged: its content has another SHA-256 than when it was written; get it again"

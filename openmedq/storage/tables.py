@@ -65,21 +65,28 @@ def open_parquet(path: Path, schema: pa.Schema | None = None) -> pq.ParquetFile:
     """Open a Parquet file that a stage wrote; StaleError if it is missing, damaged, or not of `schema`."""
     with damage_as_stale(path):
         file = pq.ParquetFile(path, page_checksum_verification=True)
-    if schema is not None and not file.schema_arrow.equals(schema):
+        found = file.schema_arrow
+    if schema is not None and not found.equals(schema):
         raise StaleError(f"{path}: its columns differ from what this version writes; {remake(path)}")
     return file
 
 
 def read_table(path: Path, schema: pa.Schema | None = None) -> pa.Table:
     """A whole Parquet file that a stage wrote; errors as of `open_parquet`."""
-    with open_parquet(path, schema) as file, damage_as_stale(path):
-        return file.read()
+    with open_parquet(path, schema) as file:
+        groups = [file.schema_arrow.empty_table()]
+        for number in range(file.num_row_groups):
+            with damage_as_stale(path, f"row group {number} "):
+                groups.append(file.read_row_group(number))
+    return pa.concat_tables(groups)
 
 
 def scan_table(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """Columns of a Parquet file that a stage wrote, in batches; errors as of `open_parquet`."""
-    with open_parquet(path, schema) as file, damage_as_stale(path):
-        yield from file.iter_batches(columns=list(columns))
+    with open_parquet(path, schema) as file:
+        for number in range(file.num_row_groups):
+            with damage_as_stale(path, f"row group {number} "):
+                yield from file.iter_batches(row_groups=[number], columns=list(columns))
 
 
 def read_index() -> pa.Table:
@@ -128,7 +135,7 @@ def damage_as_stale(path: Path, part: str = "") -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise _as_missing(path) from None
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:  # the last: the name of a column
         if isinstance(error, OSError) and error.filename is not None:  # an error of the file system, such as EACCES
             raise
         reason = " ".join(str(error).split())[:MAX_REASON_CHARS]

@@ -90,6 +90,7 @@ EDITS: dict[str, Callable[[Image], Image]] = {
     "more contrast": lambda image: ImageEnhance.Contrast(image).enhance(1.3),
     "less contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
     "rotated": lambda image: image.rotate(3, Resampling.BICUBIC),
+    "rotated on white": lambda image: image.rotate(3, Resampling.BICUBIC, expand=True, fillcolor=255),
     "mirrored": lambda image: image.transpose(Transpose.FLIP_LEFT_RIGHT),
     "annotated": _annotate,
     "beside another": _beside_another,

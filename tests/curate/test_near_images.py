@@ -55,6 +55,17 @@ def test_one_panel_of_an_evaluation_figure_is_found(tmp_path: Path) -> None:
     assert _name(_find(tmp_path), own, other) == {("figure", "panel", "near image")}
 
 
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_a_frame_around_a_dark_field_is_a_border(tmp_path: Path, seed: int) -> None:
+    scan = PIL.Image.new("L", (384, 384))
+    scan.paste(draw_slice(seed).resize((210, 180)), (90, 100))
+    framed = PIL.Image.new("L", (384 + 8 + 30, 384 + 5 + 16), 255)  # less than a pixel of a thumbnail, and more
+    framed.paste(scan, (30, 5))
+    own = write_images(tmp_path, "evaluation", {"scan": scan})
+    other = write_images(tmp_path, "training", {"framed": framed})
+    assert _name(_find(tmp_path), own, other) == {("scan", "framed", "near image")}
+
+
 def test_blank_and_tiny_images_resemble_nothing(tmp_path: Path) -> None:
     tiny = draw_slice(1).resize((MIN_SIDE_PX - 1,) * 2)
     blank = PIL.Image.new("L", (256, 256), 7)

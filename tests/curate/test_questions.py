@@ -49,10 +49,11 @@ def _change_words(question: Question, draw: random.Random, number: int) -> Quest
 
 
 def _letter(question: Question, draw: random.Random) -> Question:
-    options = tuple(f"{LETTERS[place]}) {text}" for place, text in enumerate(question.options))
+    mark = draw.choice([")", ".", " -"])
+    options = tuple(f"{LETTERS[place]}{mark} {text}" for place, text in enumerate(question.options))
     place = question.options.index(question.answer)
     answer = draw.choice([question.answer, LETTERS[place], options[place]])
-    if draw.random() < 0.5:
+    if mark == " -" or draw.random() < 0.5:
         return replace(question, options=options, answer=answer)
     return replace(question, question=f"{question.question} {' '.join(options)}", options=(), answer=answer)
 
@@ -67,7 +68,7 @@ Edit = Callable[[Question, random.Random], Question]
 
 EDITS: dict[str, Edit] = {
     "numbering": lambda q, d: replace(
-        q, question=d.choice(["12. ", "Q7: ", "(4) ", "Question 31: ", "5 "]) + q.question
+        q, question=d.choice(["12. ", "Q7: ", "(4) ", "Question 31: ", "5 ", "3.12 "]) + q.question
     ),
     "letters": _letter,
     "distractors": lambda q, _: replace(q, options=tuple(x if x == q.answer else f"{x}, late" for x in q.options)),
@@ -159,6 +160,7 @@ def test_other_findings_are_another_question() -> None:
         ("Drug of choice for hyperkalemia is", "Drug of choice for hypokalemia is", "A drug", False, False),
         ("Drug of choice for partial seizures is", "Drug of choice for neuralgia is", "A drug", False, False),
         ("Most common cause of acute cystitis?", "Most frequent cause of acute cystitis?", "E. coli", True, True),
+        ("Most common site of haemorrhage?", "Most common site of hemorrhage?", "Putamen", True, True),
     ],
 )
 def test_short_questions(one: str, other: str, answer: str, is_copy: bool, is_copy_on_image: bool) -> None:
@@ -171,6 +173,7 @@ def test_answers_are_compared_as_words_and_quantities() -> None:
     question = Question("How large is the mass?", "", (), "3.5 mm.")
     assert compare(question, replace(question, answer="3.5mm")) == 1
     assert compare(question, replace(question, answer="35 mm")) is None
+    assert compare(replace(question, answer="3 - 5 mm"), replace(question, answer="4 - 5 mm")) is None
 
 
 OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
@@ -185,6 +188,8 @@ OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
          "fibrosis?", False),
         ("Most common site of gastric malignancy is", "Most common site of breast malignancy is", False),
         ("Antidote in iron poisoning is", "Antidote in copper poisoning is", True),  # one word, as an edit changes
+        ("Pressor of choice in pregnancy is:", "Pressor of choice in pregnancy is: Choose the single best one.", True),
+        ("The boy with a rash denies fever.", "The boy with a rash reports fever.", False),
         ("The platelet count is 150,000", "The platelet count is 150 ; 000", True),
         ("A dose of 1,000 mg at 98.6°F, then .5 mm?", "A dose of 1000 mg at 98.6 °F, then 0.5mm?", True),
         ("A 45-year-old man at 98.6 F takes 5 mg.", "A 45yearold man at 986 F takes 5 mg", True),

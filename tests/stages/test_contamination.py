@@ -183,6 +183,7 @@ def test_decisions_of_persons() -> None:
         (None, r"deduplicate.overrides: own.csv not found; create it with the line id_a,id_b,decision"),
         ("", "own.csv: the first line must be id_a,id_b,decision"),
         ("id_a,id_b,decision\ntext/1,text/1,copy\n", "own.csv: line 2: expected two different ids, then copy or"),
+        ("id_a,id_b,decision\na/1,a/2,copy\na/2,a/1,different\n", "own.csv: line 3: contradicts line 2; remove one"),
         ("id_a,id_b,decision\ntext/1,text/9,copy\n", "own.csv: line 2: no row that takes part has the id in id_b"),
         (
             "id_a,id_b,decision\ntext/3,b_first/5,copy\n",

@@ -167,6 +167,18 @@ def test_a_damaged_table(path: Path, maker: str, readers: list[str], damage: str
         with pytest.raises(StaleError, match=rf"^{path}: .*; `dvc repro .*{maker}` writes it") as raised:
             READERS[reader]()
         assert "\n" not in str(raised.value)
+        assert (damage == "flipped bit") == ("row group 0 is damaged" in str(raised.value))
+
+
+def test_a_flipped_bit_of_the_name_of_a_column() -> None:
+    store = ShardStore(paths.SAMPLES / "open_vqa")
+    shard = find_shards(store.folder)[0]
+    data = bytearray(shard.read_bytes())
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    data[data.index(b"pixels_sha256", footer)] ^= 0x80  # no UTF-8
+    shard.write_bytes(data)
+    with pytest.raises(StaleError, match="is damaged"):
+        next(store.scan(["id"]))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"read": "many"}', "[" * 100_000])

@@ -83,6 +83,9 @@ def test_promises(
     validate.run(make_params())
     _promise(monkeypatch, **{"max_foreign": 1.0, **broken})
     assert _red() == {table: [statement]}
+    (finding,) = (each for each in _verdict()["expectations"] if not each["success"])
+    assert "open_set" in finding["observed"]
+    assert finding["examples"], "ids of rows"
 
 
 def test_a_row_with_another_licence_than_the_card() -> None:
