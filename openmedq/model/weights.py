@@ -59,14 +59,13 @@ def read(path: Path) -> dict[str, Tensor]:
     Raises:
         ModelError: the file is no checkpoint, is truncated, or holds other objects than tensors and plain values.
     """
-    if path.suffix == ".safetensors" and path.is_file():
-        digests.check([path])
     try:
         with path.open("rb") as file:
-            unexpected_file = unexpected.describe(file.read(unexpected.HEAD_BYTES), str(path.parent))
-        if unexpected_file:
-            what, advice = unexpected_file
-            raise ModelError(f"{path} is {what}, not a checkpoint; {advice}")
+            other = unexpected.describe(file.read(unexpected.HEAD_BYTES), str(path.parent))
+        if other:
+            raise ModelError(f"{path} is {other[0]}, not a checkpoint; {other[1]}")
+        if path.suffix == ".safetensors":
+            digests.check([path])
         if path.suffix == ".safetensors":
             tree: Any = load_file(path)
         else:

@@ -107,16 +107,22 @@ def test_a_role_in_force_counts_not_the_cards() -> None:
 def test_bytes_are_read_of_evaluation_images_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless images are candidates for copies, as none is here."""
     asked: list[str] = []
-    read = ShardStore.scan
+    read, read_groups = ShardStore.scan, ShardStore.scan_groups
+
+    def note(name: str, columns: Sequence[str]) -> None:
+        asked.extend(name for column in columns if column.startswith("images.list.element.image."))
 
     def spy(self: ShardStore, columns: Sequence[str]) -> Any:
-        asked.extend(self.folder.name for name in columns if name.startswith("images.list.element.image."))
+        note(self.folder.name, columns)
         return read(self, columns)
 
+    def spy_groups(self: ShardStore, wanted: Any, columns: Sequence[str]) -> Any:
+        if wanted:
+            note("candidate", columns)
+        return read_groups(self, wanted, columns)
+
     monkeypatch.setattr(ShardStore, "scan", spy)
-    monkeypatch.setattr(
-        ShardStore, "scan_groups", lambda _, wanted, columns: iter(wanted and [asked.append("candidate")])
-    )
+    monkeypatch.setattr(ShardStore, "scan_groups", spy_groups)
     write_sets(
         [each for each in make_rows() if each["source"] != "a_second" and each["id"] != "b_first/3"],
         CARDS | {"a_second": {"roles": {}}},
