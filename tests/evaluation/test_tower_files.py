@@ -62,14 +62,19 @@ HEADS_32 = {"width": WIDTH, "head_width": 32}
 
 def test_a_size_that_the_config_contradicts(tmp_path: Path) -> None:
     torch.save(add_prefix(draw_timm(), "visual.trunk."), tmp_path / "open_clip_pytorch_model.bin")
-    tree = {"model_cfg": {"vision_cfg": {"image_size": 224}}, "preprocess_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]}}
-    config = tmp_path / "open_clip_config.json"
-    config.write_text(json.dumps(tree), encoding="utf-8")
+
+    def state(size: Any) -> None:
+        tree = {
+            "model_cfg": {"vision_cfg": {"image_size": size}},
+            "preprocess_cfg": {"mean": [0, 0, 0], "std": [1, 1, 1]},
+        }
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(tree), encoding="utf-8")
+
+    state(224)
     with pytest.raises(ModelError, match=r"position embeddings fit images of 24 px, but its config has 224 px"):
         load(tmp_path)
     for size in (SIDE, [SIDE, SIDE]):
-        tree["model_cfg"]["vision_cfg"]["image_size"] = size  # type: ignore[assignment]
-        config.write_text(json.dumps(tree), encoding="utf-8")
+        state(size)
         assert load(tmp_path).preprocessing[:3] == (SIDE, (0, 0, 0), (1, 1, 1))
 
 

@@ -141,12 +141,12 @@ def test_signed_padding_that_is_stored_as_unsigned_is_left_out_of_the_range() ->
 
 
 def test_the_window_of_a_frame_is_in_its_functional_group() -> None:
-    Dataset = pytest.importorskip("pydicom").Dataset  # noqa: N806
-    shared, group, rescale, window = Dataset(), Dataset(), Dataset(), Dataset()
+    pydicom = pytest.importorskip("pydicom")
+    shared, group, other, rescale, window = (pydicom.Dataset() for _ in range(5))
     rescale.RescaleSlope, rescale.RescaleIntercept = 2, -1024
     window.WindowCenter, window.WindowWidth = 40.5, 401
     shared.PixelValueTransformationSequence, group.FrameVOILUTSequence = [rescale], [window]
-    tags = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [Dataset(), group]}
+    tags = {"SharedFunctionalGroupsSequence": [shared], "PerFrameFunctionalGroupsSequence": [other, group]}
     shown = _pixels(make_dicom(np.stack([LEVELS, LEVELS]), **tags), dicom_frame="middle")
     assert np.array_equal(
         shown, _pixels(make_dicom(RescaleSlope=2, RescaleIntercept=-1024, WindowCenter=40.5, WindowWidth=401))
