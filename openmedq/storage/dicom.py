@@ -156,10 +156,10 @@ def _look_up(levels: NDArray[Any], table: Any, *, is_little: bool) -> NDArray[np
 def _take_groups(dataset: Any, frame: int) -> None:
     """Copy rescale and window of the frame, which an enhanced multi-frame object has in functional groups."""
     for name, place in (("SharedFunctionalGroupsSequence", 0), ("PerFrameFunctionalGroupsSequence", frame)):
-        groups = dataset.get(name) or []
-        for kind in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
-            for item in groups[place].get(kind) or [] if len(groups) > place else []:
-                dataset.update(item)
+        for group in (dataset.get(name) or [])[place : place + 1]:
+            for kind in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+                for item in group.get(kind) or []:
+                    dataset.update(item)
 
 
 def _first(value: Any) -> float:

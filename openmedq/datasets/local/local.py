@@ -185,9 +185,8 @@ class _Reader:
     def _split(self, record: Record, unit: str) -> str:
         roles = self._declared.roles
         column = self._columns.split
-        if column and (
-            self._declared.columns is not None or column in record
-        ):  # folders and LLaVA's JSON may have none
+        is_needed = self._declared.columns is not None  # folders and LLaVA's JSON may have no split
+        if column and (is_needed or column in record):
             split = take_text(record, column)
         elif self._declared.shares:
             split = _draw(f"{self._card.id}/{unit}", self._declared.shares)
