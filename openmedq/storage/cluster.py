@@ -6,6 +6,7 @@ packages or other files would change the outputs.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import platform
@@ -132,11 +133,15 @@ def open_cluster(address: str) -> Iterator[tuple[Executor, int]]:
         config.set({"distributed.admin.large-graph-warning-threshold": "1 GB"}),  # an image may have 10 MB
         tempfile.NamedTemporaryFile(dir=paths.PARTIAL, prefix="cluster-") as file,
     ):
+        problem = ""
         try:
             client = Client(address, set_as_default=False)
         except (OSError, TypeError) as error:  # TypeError: a tls:// address without certificates in Dask's settings
+            problem = str(error) or type(error).__name__
+        if problem:
+            gc.collect()  # closes the failed client here; in the thread of a later client it would be a deadlock
             how = "check execution.scheduler in params.yaml, and distributed.comm.tls in Dask's configuration"
-            raise TemporaryError(f"{address}: no Dask scheduler answers ({error}); {how}") from None
+            raise TemporaryError(f"{address}: no Dask scheduler answers ({problem}); {how}")
         marker = paths.PARTIAL / Path(file.name).name  # relative: the project may be elsewhere on a worker's machine
         with client:
             try:
