@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import string
 from difflib import get_close_matches
-from functools import lru_cache
 from itertools import chain, combinations
 
 from openmedq.curate.fingerprints import normalize_text
@@ -99,7 +98,6 @@ _IS_OPPOSITE = {frozenset(pair) for line in _OPPOSITES.split(";") for pair in co
 _ORGAN_OF = {name: group.split()[0] for group in _ORGANS.split(",") for name in group.split()}
 
 
-@lru_cache(maxsize=2**14)  # options and answers are short, and many questions have the same
 def list_words(text: str) -> Words:
     """The words, units and groups of digits of a text."""
     return [*chain(*split_sentences(text))]

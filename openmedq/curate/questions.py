@@ -15,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import chain
 from typing import NamedTuple
 
@@ -74,20 +74,19 @@ class Question:
     def answer_words(self) -> Words:
         """The answer without its letter; a letter alone stands for its option."""
         text = self.answer.strip()
-        options = [_LETTER.sub("", option, count=1) for option in self.options]
         letter = text.strip("(). :").lower()
-        if len(letter) == 1 and not any(normalize_text(option) == letter for option in options):
+        if len(letter) == 1 and not any(normalize_text(_strip(option)) == letter for option in self.options):
             place = "abcdefgh".find(letter)
-            if 0 <= place < len(options):
-                text = options[place]
+            if 0 <= place < len(self.options):
+                text = self.options[place]
             elif found := dict(_OPTION.findall(self.question)):
                 text = next((option for name, option in found.items() if name.lower() == letter), text)
-        return list_words(_LETTER.sub("", text, count=1))
+        return _list_option(text)
 
     @cached_property
     def option_keys(self) -> frozenset[str]:
         """The options without their letters."""
-        return frozenset(" ".join(list_words(_LETTER.sub("", option, count=1))) for option in self.options)
+        return frozenset(" ".join(_list_option(option)) for option in self.options)
 
     @cached_property
     def context_words(self) -> frozenset[str]:
@@ -109,6 +108,16 @@ class Question:
     def with_context(self) -> list[Words]:
         """The sentences of the context and of the question."""
         return split_sentences(f"{self.context}\n{self.question}")
+
+
+@lru_cache(maxsize=2**14)  # options and answers are short, and many questions have the same
+def _list_option(text: str) -> Words:
+    """The words of an option or an answer without its letter."""
+    return list_words(_strip(text))
+
+
+def _strip(option: str) -> str:
+    return _LETTER.sub("", option, count=1)
 
 
 Steps = Sequence[tuple[str, int, int, int, int]]  # of SequenceMatcher.get_opcodes

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -43,8 +44,8 @@ class Group(NamedTuple):
 class ShardStore:
     """Reads and writes the shards in a folder: of one dataset, or, for an index, of all datasets, a folder each.
 
-    One row group is in memory at a time. Reading verifies the checksum of each page; damage is a StaleError with the
-    shard, the row group and the command that writes the shard again.
+    Two row groups are in memory at a time: one is read while the other is worked on. Reading verifies the checksum of
+    each page; damage is a StaleError with the shard, the row group and the command that writes the shard again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -184,9 +185,11 @@ def _read_group(file: pq.ParquetFile, path: Path, number: int, columns: Sequence
 
 
 def _read_groups(path: Path, columns: Sequence[str], numbers: Sequence[int] | None = None) -> Iterator[Group]:
-    with open_parquet(path, SAMPLE_SCHEMA) as file:
-        for number in range(file.num_row_groups) if numbers is None else numbers:
-            yield Group(path.parent.name, path.name, number, _read_group(file, path, number, columns))
+    with open_parquet(path, SAMPLE_SCHEMA) as file, ThreadPoolExecutor(1) as thread:
+        wanted = range(file.num_row_groups) if numbers is None else numbers
+        reads = ((number, thread.submit(_read_group, file, path, number, columns)) for number in wanted)
+        for (number, read), _ in pairwise(chain(reads, [(0, Future())])):  # the next one is being read
+            yield Group(path.parent.name, path.name, number, read.result())
 
 
 class _Samples(Sequence[Sample]):
