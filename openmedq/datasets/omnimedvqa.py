@@ -115,7 +115,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         for split, access in (("open_access", "Open-access"), ("restricted_access", "Restricted-access")):
             if split not in {each.split for each in lists}:
                 warn_absent(card.id, f"QA_information/{access}", split)
-        images = WholePaths(members, tops=(f"{TOP}/", ""), folders=(*folders, raw, raw / TOP))
+        images = WholePaths(members, "Images/", (*folders, raw, raw / TOP))
         yield from represent(
             card,
             _stream(raw, lists, members),

@@ -70,7 +70,6 @@ card = Card(
 
 _MODALITY = "radiology"  # "mixed" on the card, as in the paper, but all images are CT, MRI or X-ray
 _FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
-_TOPS = ("imgs/", "", "Slake1.0/imgs/")  # in imgs.zip
 _REQUIRED = ("img_name", "question", "answer", "q_lang")
 _ATTRIBUTES = ("location", "modality", "content_type", "base_type", "img_id")
 
@@ -102,7 +101,7 @@ def _open_images(raw: Path) -> Iterator[WholePaths]:
     archives = find_files_below(raw, "imgs.zip")
     open_archive = open_spare if folders else open_members
     with open_archive(archives[0]) if archives else nullcontext() as members:
-        yield WholePaths(members, _TOPS, folders)
+        yield WholePaths(members, "xmlab", folders)
 
 
 def _read_file(

@@ -53,6 +53,13 @@ def half_pack(dataset_id: str, raw: Path) -> None:
             faults.half_pack(folder, folder.with_name(f"{folder.name}.zip"), f"{folder.name}/")
 
 
+@pytest.mark.parametrize("dataset_id", PACKED)
+def test_archives_may_have_a_top_folder_of_another_name(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
+    raw = copy_of(dataset_id)
+    assert faults.change_archives(raw, lambda name, data: iter([(f"Download/{name}", data)]))
+    assert sorted(map(repr, faults.read(dataset_id, raw))) == sorted(map(repr, expected(dataset_id)))
+
+
 @pytest.mark.parametrize("dataset_id", FOLDERS)
 def test_an_archive_beside_a_folder_serves_what_it_lacks(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
     raw = copy_of(dataset_id)
