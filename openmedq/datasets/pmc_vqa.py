@@ -40,10 +40,9 @@ from openmedq.datasets.fields import (
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_files_below, places_near, use_first, warn_absent
+from openmedq.datasets.readers import find_files_below, not_found, places_near, use_first, warn_absent
 from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, read_article_licences
 from openmedq.datasets.readers.tables import Row, stream_rows, stream_table, take_header
-from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.lookup import ImageLookup, open_images
 
@@ -126,7 +125,7 @@ def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
     }
     versions = [each for each in _FILES if {"train", "test"} & present[each].keys()]
     if not versions:
-        raise SourceError(f"{raw}: no `train.csv`, `test.csv` or `train_2.csv`; expected the files of {card.homepage}")
+        raise not_found(card, raw, "`train.csv`, `test.csv` or `train_2.csv`")
     illustrated = [each for each in versions if any((raw / it).exists() for it in _places(raw, each, present[each]))]
     version = (illustrated or versions)[0]
     for other in present.keys() - {version}:

@@ -32,8 +32,15 @@ from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Content, Record, Unusable, find_image, keep, list_absent, represent, take_text
-from openmedq.datasets.readers import Place, find_below, find_files_below, find_places, use_first, warn_absent
-from openmedq.errors import SourceError
+from openmedq.datasets.readers import (
+    Place,
+    find_below,
+    find_files_below,
+    find_places,
+    not_found,
+    use_first,
+    warn_absent,
+)
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import MemberPath, open_inner
 from openmedq.storage.lookup import ArchivedImages, ChainedImages, FolderImages, ImageLookup, open_spare
@@ -98,7 +105,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no split is present or a file is damaged."""
     texts = {split: find_places(raw, split.text, *split.siblings) for split in SPLITS}
     if not any(split.text in found for split, found in texts.items()):
-        raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected the files of {card.homepage}")
+        raise not_found(card, raw, f"`{_TRAINING}.zip`")
     for split, found in texts.items():
         if split.text in found:
             with _open_images(raw, split, found[split.text]) as images:
