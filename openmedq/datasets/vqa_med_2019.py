@@ -118,11 +118,11 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 def _open_images(raw: Path, split: Split, text: Place) -> Iterator[ImageLookup]:
     """Open the images of a split: unpacked ones, then those in archives, which are opened when they are needed."""
     own = [text.archive] if isinstance(text, MemberPath) else []  # the archive of the text, whatever its name
-    homes = dict.fromkeys((own[0].parent if own else Path(str(text)).parent, raw))
-    folders = [path for home in homes for path in find_below(home, *(f"{name}/" for name in split.images))]
+    homes = dict.fromkeys(((text.archive if isinstance(text, MemberPath) else text).parent, raw))
+    folders = dict.fromkeys(path for home in homes for path in find_below(home, *(f"{name}/" for name in split.images)))
     names = (*(f"{name}.zip" for name in split.images), f"{split.folder}.zip")
     named = [use_first(paths) for home in homes for name in names if (paths := find_files_below(home, name))]
-    archives = list(dict.fromkeys((*named, *own)))
+    archives = dict.fromkeys((*named, *own))
     with ExitStack() as stack:
 
         def open_packed(path: Path) -> ImageLookup:
