@@ -23,8 +23,7 @@ from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Content, Record, Unusable, represent, to_line
-from openmedq.datasets.readers import list_files, use_first
-from openmedq.errors import SourceError
+from openmedq.datasets.readers import list_files, not_found, use_first
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import Members, open_members
 from openmedq.storage.lookup import open_spare
@@ -100,8 +99,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             members = stack.enter_context((open_spare if unpacked else open_members)(archive))
             packed = _find(members, members.names) if members else []
         if not unpacked and not packed:
-            expected = f"`{FOLDER}/{{{','.join(CLASSES)}}}`; expected them there, or in a zip"
-            raise SourceError(f"{raw}: no images in {expected}")
+            raise not_found(card, raw, f"images in `{FOLDER}/{{{','.join(CLASSES)}}}`, unpacked or in a zip")
         found = packed + (unpacked[use_first(list(unpacked))] if unpacked else [])
         by_name = {f"{each.label}/{PurePosixPath(each.name).name}": each for each in found}  # unpacked before packed
         records = _group(raw, by_name.values())

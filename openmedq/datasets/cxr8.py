@@ -37,7 +37,7 @@ from openmedq.datasets.fields import (
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import ARCHIVE_SUFFIXES, find_files_below, use_first, warn_absent
+from openmedq.datasets.readers import ARCHIVE_SUFFIXES, find_files_below, not_found, use_first, warn_absent
 from openmedq.datasets.readers.joined_images import join_images, take_image
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import SourceError
@@ -127,7 +127,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the images; SourceError if the table is absent, or a list or an archive is damaged."""
     tables = find_files_below(raw, TABLE, OLD_TABLE)
     if not tables:
-        raise SourceError(f"{raw}: no `{TABLE}`; expected it there, as published at {HOMEPAGE}")
+        raise not_found(card, raw, f"`{TABLE}`")
     table = use_first(tables)
     splits = _read_lists(table.parent)
     seen: dict[str, str] = {}

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from openmedq.datasets.card import Access, Card, pinned
 from openmedq.datasets.fields import Content, Record, Unusable, keep, represent, take_optional_text, take_text
-from openmedq.datasets.readers import list_files, warn_absent
+from openmedq.datasets.readers import list_files, not_found, warn_absent
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import find_shards
 from openmedq.errors import SourceError
@@ -72,7 +72,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """
     shards = find_shards(list_files(raw), card.roles)
     if not shards:
-        raise SourceError(f"{raw}: no `{SHARD.format('train')}`; expected it there, as published at {card.homepage}")
+        raise not_found(card, raw, f"`{SHARD.format('train')}`")
     seen: dict[str, str] = {}
     for split in card.roles:
         if split not in shards:

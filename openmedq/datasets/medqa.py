@@ -33,9 +33,8 @@ from openmedq.datasets.fields import (
     take_optional_texts,
     take_text,
 )
-from openmedq.datasets.readers import Place, find_places, warn_absent
+from openmedq.datasets.readers import Place, find_places, not_found, warn_absent
 from openmedq.datasets.readers.json_stream import stream_lines
-from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import MemberPath
 
@@ -70,9 +69,8 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions; SourceError if no split is found, or a file is damaged or has another layout."""
     found = find_places(raw, *_NAMES.values())
     if not found:
-        raise SourceError(
-            f"{raw}: no `data_clean.zip` and no `US/4_options/phrases_no_exclude_train.jsonl`; expected it there, as "
-            f"published at {card.homepage} ({QBANK} mixes train and test)"
+        raise not_found(
+            card, raw, f"`data_clean.zip` with `US/4_options/{_NAMES['train']}` ({QBANK} mixes train and test)"
         )
     for split, name in _NAMES.items():
         if name in found:

@@ -35,10 +35,9 @@ from openmedq.datasets.fields import (
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_below, find_files_below, use_first, warn_absent
+from openmedq.datasets.readers import find_below, find_files_below, not_found, use_first, warn_absent
 from openmedq.datasets.readers.json_stream import stream_list
 from openmedq.datasets.readers.whole_paths import WholePaths
-from openmedq.errors import SourceError
 from openmedq.schema import Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import Members, open_members
 from openmedq.storage.folders import find_all
@@ -107,15 +106,12 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             copies.append(_find_lists(folder, [path.relative_to(folder).as_posix() for path in paths]))
         by_place = {lists[0].place: lists for lists in copies if lists}
         if not by_place:
-            raise SourceError(
-                f"{archive or raw}: no `QA_information/Open-access/<Dataset>.json`; expected it there or in "
-                f"`{ARCHIVE}`, as published at {card.homepage}"
-            )
+            raise not_found(card, raw, f"`{ARCHIVE}` with `QA_information/Open-access/<Dataset>.json`")
         lists = by_place[use_first(list(by_place))]
         for split, access in (("open_access", "Open-access"), ("restricted_access", "Restricted-access")):
             if split not in {each.split for each in lists}:
                 warn_absent(card.id, f"QA_information/{access}", split)
-        images = WholePaths(members, tops=(f"{TOP}/", ""), folders=(*folders, raw, raw / TOP))
+        images = WholePaths(members, "Images/", (*folders, raw, raw / TOP))
         yield from represent(
             card,
             _stream(raw, lists, members),

@@ -20,9 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, File
-from openmedq.datasets.readers import list_files
+from openmedq.datasets.readers import list_files, not_found
 from openmedq.datasets.readers.hub_shards import find_shards, read_shards
-from openmedq.errors import SourceError
 from openmedq.schema import Rejected, Role, Sample, Task
 
 _HUB = "https://huggingface.co/datasets/flaviagiammarino/path-vqa"
@@ -67,5 +66,5 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no split is present or a file is truncated or damaged."""
     shards = find_shards(list_files(raw), card.roles)
     if not shards:
-        raise SourceError(f"{raw}: no `data/train-*.parquet`; expected the files of {card.homepage}")
+        raise not_found(card, raw, "`data/train-*.parquet`")
     return read_shards(card, raw, shards)

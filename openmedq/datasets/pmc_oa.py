@@ -29,10 +29,9 @@ from pathlib import Path
 
 from openmedq.datasets.card import Access, Card, Edition, pinned
 from openmedq.datasets.fields import Content, Record, find_image, keep, represent, take_optional_text, take_text
-from openmedq.datasets.readers import find_files_below, places_near, use_first
+from openmedq.datasets.readers import find_files_below, not_found, places_near, use_first
 from openmedq.datasets.readers.json_stream import stream_lines
 from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, read_article_licences
-from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.lookup import ImageLookup, open_images
 
@@ -72,7 +71,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the pairs. SourceError if no list of captions is present, or a list or the archive is truncated."""
     paths = find_files_below(raw, *_LISTS)
     if not paths:
-        raise SourceError(f"{raw}: no `{_LISTS[0]}`; expected the files of {card.homepage}")
+        raise not_found(card, raw, f"`{_LISTS[0]}`")
     path = use_first(paths)
     licences = read_article_licences(raw)
     with open_images(raw, *places_near(raw, path, "images.zip", "images", FOLDER)) as images:

@@ -4,10 +4,10 @@ Source: https://huggingface.co/datasets/RadGenome/PMC-VQA
 
 Layout, in the raw folder or up to two folders below it. Version 1: `train.csv`, `test.csv` and `test_clean.csv`
 (Figure_path, Question, Answer, Choice A ... Choice D, Answer_label) and `images.zip`. Version 2: `train_2.csv` and
-`test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and `images_2.zip`. Version 1
-is read if its train or test file is present, otherwise version 2; the log names the files that are not read. Images are
-found by file name in the zip, which is read in place, or in a folder. If `oa_comm_use_file_list.csv`
-(496 MB) or PMC's `oa_file_list.csv` is present, a sample gets the license of its article, if that article is listed.
+`test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and `images_2.zip`. The first
+version with a train or test file and with images is read; the log names the files that are not read. Images are found
+by file name in the zip, which is read in place, or in a folder. If `oa_comm_use_file_list.csv` (496 MB) or PMC's
+`oa_file_list.csv` is present, a sample gets the license of its article, if that article is listed.
 
 Known irregularities of the published files, which the miniature reproduces:
 
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path, PurePosixPath
 
 from openmedq.datasets.card import Access, Card, Edition, File, pinned
@@ -40,10 +40,9 @@ from openmedq.datasets.fields import (
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_files_below, places_near, use_first, warn_absent
+from openmedq.datasets.readers import find_files_below, not_found, places_near, use_first, warn_absent
 from openmedq.datasets.readers.pmc_licences import ARTICLES, ArticleLicences, read_article_licences
 from openmedq.datasets.readers.tables import Row, stream_rows, stream_table, take_header
-from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.lookup import ImageLookup, open_images
 
@@ -110,7 +109,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         clean = {_key(row) for _, row in _stream(found["clean"]) if isinstance(row, dict)}
     paths = {split: found[split] for split in card.roles if split in found}
     licences = read_article_licences(raw)
-    with open_images(raw, *places_near(raw, next(iter(paths.values())), *_PLACES[version])) as images:
+    with open_images(raw, *_places(raw, version, paths)) as images:
         for split in card.roles:
             if split in paths:
                 yield from _read_file(raw, version, images, licences, clean, paths[split], split)
@@ -124,13 +123,20 @@ def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
         version: {part: use_first(paths) for part, name in files.items() if (paths := find_files_below(raw, name))}
         for version, files in _FILES.items()
     }
-    version = next((each for each in _FILES if {"train", "test"} & present[each].keys()), "")
-    if not version:
-        raise SourceError(f"{raw}: no `train.csv`, `test.csv` or `train_2.csv`; expected the files of {card.homepage}")
+    versions = [each for each in _FILES if {"train", "test"} & present[each].keys()]
+    if not versions:
+        raise not_found(card, raw, "`train.csv`, `test.csv` or `train_2.csv`")
+    illustrated = [each for each in versions if any((raw / it).exists() for it in _places(raw, each, present[each]))]
+    version = (illustrated or versions)[0]
     for other in present.keys() - {version}:
         for path in present[other].values():
             _log.info("%s: not read, because version %s is read", path, version)
     return version, present[version]
+
+
+def _places(raw: Path, version: str, tables: Mapping[str, Path]) -> list[str]:
+    """Where the images of a version may be: near the first of its tables."""
+    return places_near(raw, next(iter(tables.values())), *_PLACES[version])
 
 
 def _stream(path: Path) -> Iterator[tuple[str, Row | Unusable]]:

@@ -44,7 +44,7 @@ from openmedq.datasets.fields import (
     take_text,
     take_texts,
 )
-from openmedq.datasets.readers import list_files, use_first, warn_absent
+from openmedq.datasets.readers import list_files, not_found, use_first, warn_absent
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.hub_shards import find_shards
 from openmedq.datasets.readers.json_stream import stream_object
@@ -102,7 +102,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     files = list_files(raw)
     parts = {split: _find_part(raw, files, *names) for split, names in _PARTS.items()}
     if not any(parts.values()):
-        raise SourceError(f"{raw}: no `data/ori_pqal.json`; expected the files of {card.homepage}")
+        raise not_found(card, raw, "`data/ori_pqal.json`")
     seen: set[str] = set()
     for split, paths in parts.items():
         if not paths:

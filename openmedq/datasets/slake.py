@@ -36,11 +36,10 @@ from openmedq.datasets.fields import (
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_below, find_files_below, list_files, use_first, warn_absent
+from openmedq.datasets.readers import find_below, find_files_below, list_files, not_found, use_first, warn_absent
 from openmedq.datasets.readers.hub_shards import find_shards, read_shards
 from openmedq.datasets.readers.json_stream import stream_list
 from openmedq.datasets.readers.whole_paths import WholePaths
-from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
 from openmedq.storage.lookup import open_spare
@@ -70,7 +69,6 @@ card = Card(
 
 _MODALITY = "radiology"  # "mixed" on the card, as in the paper, but all images are CT, MRI or X-ray
 _FILES = {"train": ("train.json",), "validation": ("validation.json", "validate.json"), "test": ("test.json",)}
-_TOPS = ("imgs/", "", "Slake1.0/imgs/")  # in imgs.zip
 _REQUIRED = ("img_name", "question", "answer", "q_lang")
 _ATTRIBUTES = ("location", "modality", "content_type", "base_type", "img_id")
 
@@ -83,9 +81,7 @@ def read(raw: Path, languages: tuple[str, ...] = ("en",)) -> Iterator[Sample | R
             for row in read_shards(card, raw, shards):
                 yield row if isinstance(row, Rejected) else replace(row, modality=_MODALITY)
             return
-        packed = find_below(raw, "Slake1.0.zip")
-        advice = f"unpack {packed[0].name}" if packed else f"expected the files of {card.homepage}"
-        raise SourceError(f"{raw}: no `train.json`; {advice}")
+        raise not_found(card, raw, "`train.json`")
     seen: dict[str, str] = {}  # published ids are unique over all splits
     with _open_images(raw) as images:
         for split, names in _FILES.items():
@@ -102,7 +98,7 @@ def _open_images(raw: Path) -> Iterator[WholePaths]:
     archives = find_files_below(raw, "imgs.zip")
     open_archive = open_spare if folders else open_members
     with open_archive(archives[0]) if archives else nullcontext() as members:
-        yield WholePaths(members, _TOPS, folders)
+        yield WholePaths(members, "xmlab", folders)
 
 
 def _read_file(

@@ -43,10 +43,9 @@ from openmedq.datasets.fields import (
     take_texts,
 )
 from openmedq.datasets.licences import spell
-from openmedq.datasets.readers import list_files, use_first
+from openmedq.datasets.readers import list_files, not_found, use_first
 from openmedq.datasets.readers.columnar import stream_arrow
 from openmedq.datasets.readers.json_stream import stream_object
-from openmedq.errors import SourceError
 from openmedq.schema import Groups, Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 
 FOLDER = "perception/0.1.0"
@@ -156,7 +155,7 @@ def _find_shards(raw: Path) -> list[Path]:
         if _SHARD.fullmatch(path.name):
             found.setdefault(path.parent, []).append(path)
     if not found:
-        raise SourceError(f"{raw}: no `{FOLDER}/{SHARDS[0]}`; expected the files of {card.homepage}")
+        raise not_found(card, raw, f"`{FOLDER}/{SHARDS[0]}`")
     shards = found[use_first(sorted(found, key=lambda folder: -len(found[folder])))]
     if absent := sorted(set(SHARDS) - {path.name for path in shards}):
         _log.info("%s: missing shards %s", shards[0].parent, ", ".join(absent))

@@ -32,8 +32,15 @@ from typing import NamedTuple
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Content, Record, Unusable, find_image, keep, list_absent, represent, take_text
-from openmedq.datasets.readers import Place, find_below, find_files_below, find_places, use_first, warn_absent
-from openmedq.errors import SourceError
+from openmedq.datasets.readers import (
+    Place,
+    find_below,
+    find_files_below,
+    find_places,
+    not_found,
+    use_first,
+    warn_absent,
+)
 from openmedq.schema import Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import MemberPath, open_inner
 from openmedq.storage.lookup import ArchivedImages, ChainedImages, FolderImages, ImageLookup, open_spare
@@ -98,21 +105,24 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions. SourceError if no split is present or a file is damaged."""
     texts = {split: find_places(raw, split.text, *split.siblings) for split in SPLITS}
     if not any(split.text in found for split, found in texts.items()):
-        raise SourceError(f"{raw}: no `{_TRAINING}.zip`; expected the files of {card.homepage}")
+        raise not_found(card, raw, f"`{_TRAINING}.zip`")
     for split, found in texts.items():
         if split.text in found:
-            with _open_images(raw, split) as images:
+            with _open_images(raw, split, found[split.text]) as images:
                 yield from _read_split(raw, split, found, images)
         else:
             warn_absent(card.id, split.text, split.name)
 
 
 @contextmanager
-def _open_images(raw: Path, split: Split) -> Iterator[ImageLookup]:
+def _open_images(raw: Path, split: Split, text: Place) -> Iterator[ImageLookup]:
     """Open the images of a split: unpacked ones, then those in archives, which are opened when they are needed."""
-    folders = find_below(raw, *(f"{name}/" for name in split.images))
+    own = [text.archive] if isinstance(text, MemberPath) else []  # the archive of the text, whatever its name
+    homes = dict.fromkeys(((text.archive if isinstance(text, MemberPath) else text).parent, raw))
+    folders = dict.fromkeys(path for home in homes for path in find_below(home, *(f"{name}/" for name in split.images)))
     names = (*(f"{name}.zip" for name in split.images), f"{split.folder}.zip")
-    archives = [use_first(paths) for name in names if (paths := find_files_below(raw, name))]
+    named = [use_first(paths) for home in homes for name in names if (paths := find_files_below(home, name))]
+    archives = dict.fromkeys((*named, *own))
     with ExitStack() as stack:
 
         def open_packed(path: Path) -> ImageLookup:
@@ -122,8 +132,9 @@ def _open_images(raw: Path, split: Split) -> Iterator[ImageLookup]:
             inner = [stack.enter_context(open_inner(members, name)) for name in members.names if name.endswith(".zip")]
             return ChainedImages(map(ArchivedImages, (members, *inner)))
 
-        where = f"in {', '.join(path.name for path in (*folders, *archives))}"
-        yield ChainedImages(map(FolderImages, folders), [partial(open_packed, path) for path in archives], where)
+        where = ", ".join(dict.fromkeys(path.name for path in (*folders, *archives)))
+        waiting = [partial(open_packed, path) for path in archives]
+        yield ChainedImages(map(FolderImages, folders), waiting, where and f"in {where}")
 
 
 def _read_split(raw: Path, split: Split, texts: dict[str, Place], images: ImageLookup) -> Iterator[Sample | Rejected]:

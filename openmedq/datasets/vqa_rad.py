@@ -39,10 +39,9 @@ from openmedq.datasets.fields import (
     take_optional_text,
     take_text,
 )
-from openmedq.datasets.readers import find_files_below, list_files, places_near, use_first, warn_absent
+from openmedq.datasets.readers import find_files_below, list_files, not_found, places_near, use_first, warn_absent
 from openmedq.datasets.readers.hub_shards import find_shards, read_shards
 from openmedq.datasets.readers.json_stream import stream_list
-from openmedq.errors import SourceError
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.lookup import ImageLookup, open_images
 
@@ -91,7 +90,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     derived = {split: path for split in card.roles for path in find_files_below(raw, f"{split}set.json")[:1]}
     shards = find_shards(list_files(raw), card.roles)
     if not (original or derived or shards):
-        raise SourceError(f"{raw}: no `{QUESTIONS}`; expected the files of {card.homepage}")
+        raise not_found(card, raw, f"`{QUESTIONS}`")
     use_first([*original, *list(derived.values())[:1], *(paths[0] for paths in list(shards.values())[:1])])
     files = {"": original[0]} if original else derived
     if not files:

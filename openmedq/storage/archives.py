@@ -102,7 +102,7 @@ class Members:
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """A member as a file, for streaming; ArchiveError as `read`, also while the file is read."""
         path = self._find(name)
-        with _damage_as_error(f"{self.path.name}: {path}: damaged"):
+        with _damage_as_error(f"{self.path.name}: {path}: damaged", "; copy the archive again"):
             file = self._open_info(self._infos[path])
             assert file is not None  # `tarfile` returns None only for folders, which are not members
             with file:
@@ -158,7 +158,7 @@ def open_inner(members: Members, name: str) -> Iterator[Members]:
     with ExitStack() as stack:
         data = members.read(name)
         unexpected.refuse(members.path / name, data, unexpected.ARCHIVE)
-        with _damage_as_error(f"{members.path}: {name}: not a whole archive"):
+        with _damage_as_error(f"{members.path}: {name}: not a whole archive", "; copy the archive again"):
             inner = _open_zip(members.path / name, io.BytesIO(data), stack)
         yield inner
 
@@ -229,6 +229,9 @@ def _open_zip(path: Path, file: IO[bytes], stack: ExitStack) -> Members:
     limited.is_limited = False
     archive_bytes = file.seek(0, io.SEEK_END)
     infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
+    if any(info.header_offset < 0 or info.volume for info in infos):
+        problem = "it lacks its beginning, or is the last of several parts"
+        raise ArchiveError(f"{path}: not a whole archive ({problem}); join the parts, or copy it again")
     for info in infos:
         _refuse_unsafe(path, info, archive_bytes)
     return Members(path, infos, archive.open)

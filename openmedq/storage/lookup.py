@@ -38,7 +38,7 @@ class ArchivedImages:
 
     def find(self, name: str) -> Image | None:
         """See `ImageLookup.find`."""
-        for spelled in _spellings(name):
+        for spelled in spellings(name):
             if self._members.find(spelled):
                 return Image(_basename(name), data=self._members.read(spelled))
         return None
@@ -57,7 +57,7 @@ class FolderImages:
         # Names of more than 255 bytes are impossible.
         if basename in ("", ".", "..") or len(basename.encode(errors="replace")) > 255:
             return None
-        for spelled in _spellings(basename):
+        for spelled in spellings(basename):
             for folder in self._folders:
                 # Not by `Path`, which interns each name: Python 3.12 keeps interned texts for ever.
                 if os.path.isfile(f"{folder}/{spelled}"):  # noqa: PTH113
@@ -129,7 +129,7 @@ def _basename(name: str) -> str:
     return name.replace("\\", "/").rpartition("/")[2]
 
 
-def _spellings(name: str) -> Iterator[str]:
+def spellings(name: str) -> Iterator[str]:
     """The name, then with its suffix in lower and upper case, since some programs write `.JPG`."""
     yield name
     stem, dot, suffix = name.rpartition(".")

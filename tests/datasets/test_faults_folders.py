@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from openmedq.errors import SourceError
 from openmedq.schema import Reason
 from tests.datasets import faults
 from tests.datasets.conftest import FolderOf
@@ -41,6 +42,22 @@ def test_archives_may_be_unpacked_and_serve_what_is_not(
     assert sorted(map(repr, faults.read(dataset_id, raw))) == sorted(map(repr, expected(dataset_id)))
 
 
+@pytest.mark.parametrize(
+    "dataset_id",
+    [
+        *("cxr8", "medmcqa", "pathvqa", "pmc_oa", "pmc_vqa", "pubmedqa", "roco", "slake", "ubench", "vqa_med_2019"),
+        "vqa_rad",
+    ],
+)
+def test_an_error_names_the_archive_that_may_have_the_files(dataset_id: str, tmp_path: Path) -> None:
+    faults.pack(tmp_path / "archive.zip", {})
+    for file in SETS[dataset_id].card.files:
+        if file.path.endswith("zip"):
+            faults.pack(tmp_path / file.path, {})
+    with pytest.raises(SourceError, match=r"; if they are in archive\.zip, unpack it there$"):
+        list(SETS[dataset_id].read(tmp_path))
+
+
 def half_pack(dataset_id: str, raw: Path) -> None:
     """Pack half of each folder of images into the archive that the dataset's reader knows."""
     if dataset_id == "vqa_rad":
@@ -51,6 +68,13 @@ def half_pack(dataset_id: str, raw: Path) -> None:
     else:
         for folder in raw.glob("MedFMC_*"):
             faults.half_pack(folder, folder.with_name(f"{folder.name}.zip"), f"{folder.name}/")
+
+
+@pytest.mark.parametrize("dataset_id", PACKED)
+def test_archives_may_have_a_top_folder_of_another_name(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
+    raw = copy_of(dataset_id)
+    assert faults.change_archives(raw, lambda name, data: iter([(f"Download/{name}", data)]))
+    assert sorted(map(repr, faults.read(dataset_id, raw))) == sorted(map(repr, expected(dataset_id)))
 
 
 @pytest.mark.parametrize("dataset_id", FOLDERS)

@@ -60,6 +60,7 @@ def test_a_colon_name_states_case_and_scan(tmp_path: Path, start: str, case: str
         (LISTS, "MedFMC_train/endo/images"),
         (LISTS, f"{TITLE}/images"),
         (f"MedFM-main/{LISTS}", "MedFM-main/data/MedFMC/endo/images"),
+        (f"downloads/MedFM-main/MedFM-main/{LISTS}", "downloads/MedFMC_train/MedFMC_train/endo/images"),
         ("MedFMC_train/endo", "MedFMC_train/endo/images"),
         (TITLE, f"{TITLE}/images"),
         ("", "images"),
@@ -104,7 +105,7 @@ def test_labels_published_later_are_those_of_the_hidden_test(tmp_path: Path) -> 
     assert rows[2].provenance.file.endswith("test_WithoutLabel.txt")
 
 
-def test_images_that_only_tables_name_are_unlisted(tmp_path: Path) -> None:
+def test_images_that_only_tables_name_are_unlisted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     table = table_of({0: EROSION, 1: "0 0 0 0", 2: "   ", 3: "   "})
     (tmp_path / endo.LAYOUT.table).write_text(table, encoding="utf-8")
     write_images(tmp_path / "MedFMC_train/endo/images", 0, 1, 2, 3)
@@ -113,6 +114,9 @@ def test_images_that_only_tables_name_are_unlisted(tmp_path: Path) -> None:
         ("unlisted", ("erosion",)),
         ("unlisted", ()),
         *[("unlisted", None)] * 2,
+    ]
+    assert [message.split("; ")[1] for message in caplog.messages] == [
+        f'the split "{split}" has no rows' for split in ("trainval", "test_WithLabel", "test_WithoutLabel")
     ]
     write_lists(tmp_path / LISTS, "test_WithLabel")
     assert [(row.split, row.id.split("/")[1]) for row in endo.read(tmp_path)] == [

@@ -7,6 +7,7 @@ import pytest
 from openmedq.datasets import pathvqa
 from openmedq.datasets.pathvqa import read
 from openmedq.datasets.readers.hub_shards import image_schema
+from openmedq.errors import SourceError
 from tests.datasets import faults
 from tests.datasets.conftest import SETS, FolderOf, all_samples, samples
 
@@ -39,6 +40,18 @@ def test_the_copy_of_the_hub_is_read_if_there_is_no_other(
     assert found[0].turns[0] == published[0].turns[0]
     assert {row.modality for row in found} == {row.modality for row in published}
     assert {row.attributes["answer_type"] for row in found} <= {"open", "closed"}
+
+
+def test_a_row_keeps_its_number_or_is_not_read(copy_of: FolderOf) -> None:
+    raw = copy_of("pathvqa")
+    expected = [(row.id, row.turns) for row in all_samples(read(raw))]
+    (last,) = raw.glob("data/train-00006*")
+    last.unlink()
+    assert {(row.id, row.turns) for row in all_samples(read(raw))} < set(expected)
+    (third,) = raw.glob("data/train-00002*")
+    third.unlink()
+    with pytest.raises(SourceError, match=r"lacks file 00002 of the split train, so that the rows of train-00003-of-0"):
+        list(read(raw))
 
 
 def test_shards_are_read_in_order_and_numbered_consecutively(miniature_of: FolderOf) -> None:

@@ -96,6 +96,14 @@ def test_version_2_alone_is_read(copy_of: FolderOf, caplog: pytest.LogCaptureFix
     assert "test_clean.csv: not read" in caplog.text
 
 
+def test_the_version_whose_images_are_there_is_read(copy_of: FolderOf) -> None:
+    raw = copy_of("pmc_vqa")
+    (raw / "images.zip").unlink()
+    assert {row.attributes["version"] for row in samples(read(raw))} == {"2"}
+    (raw / "images_2.zip").unlink()
+    assert {row.provenance.file for row in read(raw)} == {"train.csv", "test.csv"}
+
+
 def test_rows_of_the_clean_test_are_marked(miniature_of: FolderOf) -> None:
     marked = [row for row in samples(read(miniature_of("pmc_vqa"))) if "is_clean" in row.attributes]
     assert [row.id for row in marked[:3]] == ["pmc_vqa/test-1", "pmc_vqa/test-4", "pmc_vqa/test-7"]

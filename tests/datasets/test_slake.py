@@ -9,7 +9,6 @@ import pytest
 
 from openmedq.datasets import slake
 from openmedq.datasets.slake import read
-from openmedq.errors import SourceError
 from openmedq.schema import Reason, Rejected, Sample
 from tests.datasets import faults
 from tests.datasets.conftest import FolderOf
@@ -34,12 +33,6 @@ def test_the_projects_archive_has_another_name_for_a_split(copy_of: FolderOf, ca
     assert caplog.text.count("validate.json: not read") == 1
     (raw / "validation.json").unlink()
     assert [row.id for row in read(raw)] == expected
-
-
-def test_the_error_names_a_packed_archive_of_the_project(tmp_path: Path) -> None:
-    (tmp_path / "Slake1.0.zip").write_bytes(b"x")
-    with pytest.raises(SourceError, match=r"unpack Slake1\.0\.zip"):
-        list(read(tmp_path))
 
 
 @pytest.mark.parametrize("is_packed", [True, False])

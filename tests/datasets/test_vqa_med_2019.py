@@ -95,7 +95,14 @@ def all_in_one_folder(raw: Path) -> None:
         path.rename(raw / path.name)
 
 
-@pytest.mark.parametrize("lay_out", [unpack_inner, all_in_one_folder])
+def deep_and_renamed(raw: Path) -> None:
+    folder = raw / "a/b/c"
+    folder.mkdir(parents=True)
+    for path in raw.glob("*.zip"):
+        path.rename(folder / f"{path.stem} (1).zip")
+
+
+@pytest.mark.parametrize("lay_out", [unpack_inner, all_in_one_folder, deep_and_renamed])
 def test_other_places_of_the_files_are_read(copy_of: FolderOf, lay_out: Callable[[Path], None]) -> None:
     def summarize(raw: Path) -> list[Any]:
         rows = [row for row in read(raw) if isinstance(row, Sample)]
@@ -110,6 +117,15 @@ def test_other_places_of_the_files_are_read(copy_of: FolderOf, lay_out: Callable
     lay_out(raw)
     assert len(expected) == 123
     assert summarize(raw) == expected
+
+
+def test_where_images_were_looked_for_is_named(copy_of: FolderOf) -> None:
+    raw = copy_of("vqa_med_2019")
+    unpack(raw)
+    for folder in raw.glob("*/*_images"):
+        shutil.rmtree(folder)
+    row = next(iter(read(raw)))
+    assert isinstance(row, Rejected) and row.detail.endswith("jpg (no folder or archive of images is there)")
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:

@@ -78,6 +78,25 @@ def test_a_cut_archive_is_one_line(tmp_path: Path, name: str, share: float) -> N
     assert str(path) in str(error.value)
 
 
+def test_the_last_part_of_a_zip_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", CONTENT)
+    whole = path.read_bytes()
+    path.write_bytes(whole[20:])
+    with pytest.raises(ArchiveError, match=r"x\.zip: not a whole archive \(.*last of several parts\); join"):
+        read_all(path)
+    at = whole.index(b"PK\x01\x02") + 34  # number of the part in which the first member begins
+    path.write_bytes(whole[:at] + b"\1" + whole[at + 1 :])
+    with pytest.raises(ArchiveError, match="the last of several parts"):
+        read_all(path)
+
+
+def test_a_damaged_member_is_reported_with_advice(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "x.zip", {"a.png": b"some bytes"}, zipfile.ZIP_STORED)
+    path.write_bytes(path.read_bytes().replace(b"some", b"same"))
+    with pytest.raises(ArchiveError, match=r"^x\.zip: a\.png: damaged \(.*\); copy the archive again$"):
+        read_all(path)
+
+
 def test_a_tar_that_is_cut_between_two_members_is_noticed(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "x.tar", {"a": b"a" * 512, "b": b"b" * 512})
     path.write_bytes(path.read_bytes()[:1024])

@@ -199,8 +199,8 @@ def test_a_directory_that_points_before_the_file_is_damage(tmp_path: Path) -> No
     data = bytearray(path.read_bytes())
     data[-3] += 1  # the place of the directory, 65,536 bytes further on than it can be
     path.write_bytes(data)
-    with open_members(path) as members, pytest.raises(ArchiveError, match="damaged"):
-        members.read("a.jpg")
+    with pytest.raises(ArchiveError, match="lacks its beginning"):
+        read_all(path)
 
 
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason
 from openmedq.storage import dicom
 from openmedq.storage.folders import walk
+from openmedq.storage.lookup import spellings
 
 
 class LocalImages:
@@ -55,14 +56,15 @@ class LocalImages:
         if "\0" in name:
             raise Unusable(Reason.IMAGE_MISSING, "the name of the image contains a null byte")
         try:
-            inside = os.path.relpath(os.path.normpath(self._folder / name.replace("\\", "/")), self._folder)
-            if (inside + "/").startswith("../"):
-                raise Unusable(Reason.IMAGE_MISSING, f"{to_line(name)} leaves the folder of the images")
-            if (self._folder / inside).is_file():
-                return inside
+            for spelled in spellings(name.replace("\\", "/")):
+                inside = os.path.relpath(os.path.normpath(self._folder / spelled), self._folder)
+                if (inside + "/").startswith("../"):
+                    raise Unusable(Reason.IMAGE_MISSING, f"{to_line(name)} leaves the folder of the images")
+                if (self._folder / inside).is_file():
+                    return inside
         except (OSError, UnicodeEncodeError):  # too long for the file system, or not UTF-8
             raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)}: impossible name") from None
-        found = self._named(name) if "/" not in name else []
+        found = next(filter(None, map(self._named, spellings(name))), []) if "/" not in name else []
         if len(found) > 1:
             problem = f"several files are named {to_line(name)}, as {found[0]} and {found[1]}; give the path"
             raise Unusable(Reason.IMAGE_MISSING, problem)

@@ -128,7 +128,7 @@ def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
     zips = [path.relative_to(raw).as_posix() for path in list_files(raw) if path.suffix == ".zip"]
     with open_images(raw, ".", *zips) as images:
         build = partial(_build, card, layout, images)
-        for split in SPLITS if lists else ():
+        for split in SPLITS:
             if file := lists.get(split):
                 records = _lines_of(file, published, layout)
                 named = partial(identify, split)
@@ -190,7 +190,7 @@ def _rows_of(table: Place, layout: Layout) -> Iterator[tuple[str, Record | Unusa
 def _find_lists(raw: Path, card: Card, layout: Layout) -> dict[str, Path]:
     """Find the lists to read by split, all in one folder, because versions of the lists split differently."""
     found: dict[Path, dict[str, Path]] = {}
-    for folder, _, files in walk(raw, 4):
+    for folder, _, files in walk(raw):
         lists = {split: folder / f"{split}.txt" for split in SPLITS if f"{split}.txt" in files}
         if lists and (folder == raw or folder.name in (layout.task, card.title)):
             found[folder] = lists

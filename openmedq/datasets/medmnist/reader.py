@@ -30,7 +30,7 @@ from PIL import Image as PixelImage
 
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.fields import Content, Record, Unusable, represent
-from openmedq.datasets.readers import find_files_below, use_first
+from openmedq.datasets.readers import find_files_below, not_found, use_first
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Provenance, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import open_members
@@ -104,9 +104,7 @@ def make_reader(card: Card, official_md5s: Mapping[str, str], num_channels: int)
         """
         paths = find_files_below(raw, *official_md5s)
         if not paths:
-            raise SourceError(
-                f"{raw}: no `{next(iter(official_md5s))}`; expected it there, as published at {card.homepage}"
-            )
+            raise not_found(card, raw, f"`{next(iter(official_md5s))}`")
         path = use_first(paths)
         with open_members(path) as members:  # refuses a damaged or unsafe archive
             is_generated = f"{GENERATED}.npy" in members.names

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+from openmedq.datasets.card import Card
+from openmedq.errors import SourceError
 from openmedq.storage.archives import MemberPath, open_members
 from openmedq.storage.folders import find_all
 from openmedq.storage.lookup import open_spare
@@ -16,12 +18,21 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar", ".zip")
+_PACKED = (".zip", ".tgz", ".gz", ".tar", ".7z", ".rar", ".001")  # last suffixes of archives and of their first parts
 Place = Path | MemberPath  # a file, unpacked or in an archive
 
 
 def warn_absent(dataset_id: str, name: str, split: str) -> None:
     """Log that the file of a split is absent."""
     _log.warning('%s: %s is absent; the split "%s" has no rows', dataset_id, name, split)
+
+
+def not_found(card: Card, raw: Path, what: str) -> SourceError:
+    """The error for a folder without the files of a dataset; it names archives that may contain them."""
+    published = {PurePosixPath(file.path).name for file in card.files}
+    others = [path.name for path in list_files(raw) if path.suffix.lower() in _PACKED and path.name not in published]
+    advice = f"; if they are in {', '.join(others[:3])}, unpack it there" if others else ""
+    return SourceError(f"{raw}: no {what}; expected the files of {card.homepage}{advice}")
 
 
 def use_first(copies: Sequence[T]) -> T:

@@ -58,7 +58,7 @@ def _check_edition(split: str, paths: Sequence[Path]) -> None:
     total = totals.pop()
     if total and int(total) != len(paths):
         _log.warning(
-            "%s: only %d of the %s files of the split %s are present", paths[0].parent, len(paths), total, split
+            "%s: only %d of the %d files of the split %s are present", paths[0].parent, len(paths), int(total), split
         )
 
 
@@ -79,12 +79,22 @@ def take_image(record: Record, name: str) -> tuple[Image, str]:
 
 
 def read_shards(card: Card, raw: Path, shards: Mapping[str, Sequence[Path]]) -> Iterator[Sample | Rejected]:
-    """Read the rows (image, question, answer) of each split's Parquet files; their numbers in the split are the ids."""
+    """Read the rows (image, question, answer) of each split's Parquet files; their numbers in the split are the ids.
+
+    SourceError if a file is missing before a present one, whose rows would get the numbers of others.
+    """
     for split in card.roles:
         if split not in shards:
             warn_absent(card.id, f"data/{split}-*.parquet", split)
         num_rows = 0
-        for path in shards.get(split, ()):
+        for place, path in enumerate(shards.get(split, ())):
+            match = _SHARD.fullmatch(path.name)
+            number = match[2] if match else path.stem
+            if number and int(number) != place:
+                problem = (
+                    f"lacks file {place:05} of the split {split}, so that the rows of {path.name} get wrong numbers"
+                )
+                raise SourceError(f"{path.parent}: {problem}; get that file, or remove the later ones")
             for row in _read_shard(card, raw, split, path, num_rows):
                 num_rows += 1
                 yield row

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from openmedq.errors import ArchiveError
 from openmedq.schema import Image
 from openmedq.storage.archives import Members
+from openmedq.storage.lookup import spellings
 
 
 class WholePaths:
-    """Images in folders, searched in their order, then in an archive below each of `tops` ("" or "Folder/")."""
+    """Images in folders, searched in their order, then in an archive, below any of its folders."""
 
-    def __init__(self, members: Members | None, tops: tuple[str, ...], folders: tuple[Path, ...]) -> None:
-        """`members` is an open archive."""
+    def __init__(self, members: Members | None, start: str, folders: tuple[Path, ...]) -> None:
+        """`members` is an open archive; all paths of images begin with `start`."""
         self._members = members
-        self._tops = tops
-        self._folders = folders
-        places = [*([members.path.name] if members else []), *(f"folder {folder.name}" for folder in folders)]
+        self._inner: dict[str, str] = {}  # member by the image's path
+        for member in members.names if members else ():
+            if (at := f"/{member}".find(f"/{start}")) >= 0:
+                self._inner.setdefault(member[at:], member)
+        self._folders = tuple(dict.fromkeys(folders))
+        places = [*([members.path.name] if members else []), *(f"folder {folder.name}" for folder in self._folders)]
         self.where = f"in {', '.join(places)}" if places else "(no folder or archive of images is there)"
 
     def find(self, name: str) -> Image | None:
@@ -29,20 +32,13 @@ class WholePaths:
         path = PurePosixPath(name.replace("\\", "/"))
         if path.is_absolute() or ".." in path.parts or "\0" in name:
             return None
-        for folder in self._folders:
-            try:
-                if (folder / path).is_file():
-                    return Image(str(path), path=folder / path)
-            except OSError:  # the name is too long for the file system
-                return None
-        for member in (f"{top}{path}" for top in self._tops):
-            if self._members and self._is_member(self._members, member):
-                return Image(str(path), data=self._members.read(member))
+        for spelled in spellings(str(path)):
+            for folder in self._folders:
+                try:
+                    if (folder / spelled).is_file():
+                        return Image(str(path), path=folder / spelled)
+                except OSError:  # the name is too long for the file system
+                    return None
+            if self._members and spelled in self._inner:
+                return Image(str(path), data=self._members.read(self._inner[spelled]))
         return None
-
-    @staticmethod
-    def _is_member(members: Members, name: str) -> bool:
-        try:
-            return members.find(name) == name
-        except ArchiveError:  # several members have the same last part
-            return False

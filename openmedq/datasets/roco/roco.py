@@ -35,12 +35,11 @@ from pathlib import Path
 from openmedq.datasets.card import Access, Card, Edition, LinkedImage, pinned
 from openmedq.datasets.fields import join_texts, keep, list_absent, take_optional_text
 from openmedq.datasets.licences import spell
-from openmedq.datasets.readers import use_first, warn_absent
+from openmedq.datasets.readers import not_found, use_first, warn_absent
 from openmedq.datasets.readers.beside import Beside, lines_beside, table_beside
 from openmedq.datasets.readers.tables import Row, stream_lines
 from openmedq.datasets.roco import rocov2
 from openmedq.datasets.roco.captions import Described, read_captions, stream_captions
-from openmedq.errors import SourceError
 from openmedq.schema import Rejected, Role, Sample, Task
 from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages
 from openmedq.storage.folders import walk
@@ -124,7 +123,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     second = [folder for folder in folders if rocov2.find_tables(folder)]
     if not first and not second:
         path = card.files[0].path
-        raise SourceError(f"{raw}: no `{path}` or similar; expected the files of {card.homepage}")
+        raise not_found(card, raw, f"`{path}` or similar")
     used = use_first([*first, *second])
     present = {split for split, _, _ in _find_parts(used)} if first else rocov2.find_tables(used).keys()
     for split in SPLITS:

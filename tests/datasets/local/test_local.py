@@ -68,9 +68,11 @@ def test_images_are_found_by_path_or_unique_name_inside_the_folder_alone() -> No
     Path("own/secret.png").write_bytes(toyset.make_png(1))
     inside = str(Path("own/img/a.png").resolve())
     names = ["x/same.png", "only.png", "same.png", "../secret.png", "/etc/passwd", "none.png", inside, "n\0", "x" * 999]
-    owndata.write_csv({"q": "Where?", "a": "left", "file": name} for name in names)
+    owndata.write_csv({"q": "Where?", "a": "left", "file": name} for name in [*names, "x/same.PNG", "only.Png"])
     samples, rejected = owndata.read()
     assert {key: sample.images[0].image_id for key, sample in samples.items()} == {
+        "11": "x/same.png",
+        "12": "y/z/only.png",
         "2": "x/same.png",
         "3": "y/z/only.png",
         "8": "a.png",

@@ -38,7 +38,7 @@ def test_a_lacking_shard_is_said(caplog: pytest.LogCaptureFixture) -> None:
     assert found("train-00000-of-00002.parquet", "train-00001-of-00002.parquet")
     assert not caplog.messages
     assert found("train-00001-of-00002.parquet")
-    assert caplog.messages == ["raw: only 1 of the 00002 files of the split train are present"]
+    assert caplog.messages == ["raw: only 1 of the 2 files of the split train are present"]
 
 
 @pytest.mark.parametrize(

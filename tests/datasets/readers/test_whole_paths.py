@@ -18,12 +18,21 @@ def archive(tmp_path: Path) -> Path:
 
 def test_a_picture_is_found_by_its_whole_path_alone(archive: Path) -> None:
     with open_members(archive) as members:
-        pictures = WholePaths(members, tops=("Top/", ""), folders=())
+        pictures = WholePaths(members, "Images/", folders=())
         found = pictures.find("Images/B/1.png")
         assert (found.image_id, found.data) == ("Images/B/1.png", b"archived B/1.png")
         assert pictures.find("./Images\\B/1.png") == found
         for absent in ("Images/C/1.png", "Images/A/2.png", "1.png", "2.png", "", ".", "Images/B"):
             assert pictures.find(absent) is None, absent
+
+
+def test_the_suffix_may_be_in_capitals(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "Images/3.JPG").write_bytes(b"x")
+    with open_members(archive) as members:
+        pictures = WholePaths(members, "Images/", folders=(tmp_path,))
+        assert pictures.find("Images/3.jpg").path == tmp_path / "Images/3.JPG"  # type: ignore[union-attr]
+        assert pictures.find("Images/B/1.PNG").data == b"archived B/1.png"  # type: ignore[union-attr]
 
 
 def test_folders_come_before_the_archive_in_their_order(archive: Path, tmp_path: Path) -> None:
@@ -34,17 +43,17 @@ def test_folders_come_before_the_archive_in_their_order(archive: Path, tmp_path:
             path.write_text(folder)
     folders = (tmp_path / "one", tmp_path / "two", tmp_path / "absent")
     with open_members(archive) as members:
-        pictures = WholePaths(members, tops=("Top/",), folders=folders)
+        pictures = WholePaths(members, "Images/", folders=folders)
         assert [pictures.find(f"Images/{name}") for name in ("B/2.png", "A/9.png")][1] is None
         found = {name: pictures.find(f"Images/{name}") for name in ("B/2.png", "C/1.png", "D/1.png")}
     assert found["B/2.png"].path == tmp_path / "one/Images/B/2.png"  # type: ignore[union-attr]
     assert found["C/1.png"].path == tmp_path / "one/Images/C/1.png"  # type: ignore[union-attr]
     assert found["D/1.png"].path == tmp_path / "two/Images/D/1.png"  # type: ignore[union-attr]
-    assert WholePaths(None, tops=("Top/",), folders=folders).find("Images/D/1.png") == found["D/1.png"]
+    assert WholePaths(None, "Images/", folders=folders).find("Images/D/1.png") == found["D/1.png"]
 
 
 @pytest.mark.parametrize("name", ["../a.zip", "Images/../../a.zip", "/etc/passwd", "a\0b", "x" * 5000, "\ud800"])
 def test_what_is_no_path_below_the_folders_is_absent(tmp_path: Path, name: str, archive: Path) -> None:
     assert archive.is_file()
     (tmp_path / "raw").mkdir()
-    assert WholePaths(None, tops=(), folders=(tmp_path / "raw",)).find(name) is None
+    assert WholePaths(None, "", folders=(tmp_path / "raw",)).find(name) is None
