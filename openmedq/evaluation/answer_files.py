@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from openmedq.datasets.fields import Unusable
@@ -25,6 +26,10 @@ from openmedq.storage.texts import open_text
 
 ANSWER, ID, QUESTION, IMAGE = "answer", "id", "question", "image"
 IDS, ANSWERS = (ID, "question_id"), ("prediction", "response", ANSWER, "text")  # in the order of preference
+
+Names = tuple[str, ...]
+
+_SUFFIX = re.compile(r"\.[a-z]\w{1,4}$")  # not the last number of a DICOM UID
 
 _log = logging.getLogger(__name__)
 
@@ -75,23 +80,31 @@ def read_contamination(path: Path) -> dict[str, str | None]:
 
 
 def match(rows: Iterable[Mapping[str, str]], samples: Mapping[str, Sample]) -> Matched:
-    """Find the record of each row: by its id, with or without the dataset's name, or by question and image."""
-    by_question: dict[tuple[str, str], list[str]] = defaultdict(list)
+    """Find the record of each row: by its id, with or without the dataset's name, or by question and image.
+
+    A row may name more or fewer folders of its image than the record. One that fits several images has no record.
+    """
+    by_question: dict[tuple[str, Names], dict[Names, list[str]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples.values():
-        image = sample.images[0].image_id if sample.images else ""
-        by_question[_key(sample.turns[-1].question, image)].append(sample.id)
+        question, image = _key(sample.turns[-1].question, sample.images[0].image_id if sample.images else "")
+        by_question[question, image[:1]][image].append(sample.id)
     short = {name.partition("/")[2]: name for name in samples}
     found = Matched()
-    times: Counter[tuple[str, str]] = Counter()
+    times: Counter[tuple[str, Names]] = Counter()
     for number, row in enumerate(rows, 1):
         if ID in row:
             name = row[ID].strip()
             record = name if name in samples else short.get(name)
         else:
-            key = _key(row[QUESTION], row[IMAGE])
-            same = by_question.get(key, ())  # a dataset may ask the same twice: answers count in the order of records
-            record = same[min(times[key], len(same) - 1)] if same else None
-            times[key] += 1
+            question, image = _key(row[QUESTION], row[IMAGE])
+            ids = by_question.get((question, image[:1]), {})
+            fits = [each for each in ids if _agree(each, image)]
+            best = [each for each in fits if len(each) == len(image)] or fits
+            record = None
+            if len(best) == 1:  # a dataset may ask the same twice: answers count in the order of records
+                same, key = ids[best[0]], (question, best[0])
+                record = same[min(times[key], len(same) - 1)]
+                times[key] += 1
             name = f"row {number}"
         if record is None:
             found.unknown.append(name)
@@ -103,12 +116,15 @@ def match(rows: Iterable[Mapping[str, str]], samples: Mapping[str, Sample]) -> M
     return found
 
 
-def _key(question: str, image: str) -> tuple[str, str]:
-    """Question and file name, without what systems change: white space, case, folder and suffix."""
-    plain = image.strip().replace("\\", "/")
-    parts = Path(plain).parts[-2:]  # such as xmlab1/source.jpg, where the folder names the image
-    name = "/".join(parts) if parts and Path(parts[-1]).stem.lower() == "source" else (parts[-1] if parts else "")
-    return " ".join(question.lower().split()), str(Path(name).with_suffix("")).lower() if name else ""
+def _key(question: str, image: str) -> tuple[str, Names]:
+    """Question and image without what systems change: white space, case, suffix. The name of the file goes first."""
+    path = _SUFFIX.sub("", image.strip().replace("\\", "/").lower())
+    return " ".join(question.lower().split()), tuple(reversed(PurePosixPath(path).parts))
+
+
+def _agree(one: Names, other: Names) -> bool:
+    """Whether one path is the end of the other."""
+    return all(a == b for a, b in zip(one, other, strict=False))
 
 
 def _stream(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -3,12 +3,17 @@
 import gzip
 import io
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from openmedq.evaluation.answer_files import match
+from openmedq.schema import Image, Task, Turn
 from tests.evaluation.test_commands import _published, rows, samples, score, scored, write_jsonl
+from tests.model.tiny import make_sample
 
 __all__ = ["_published"]  # a fixture of every test
 
@@ -37,6 +42,30 @@ def test_the_columns_of_llava(capsys: pytest.CaptureFixture[str]) -> None:
     expected = scored(write_jsonl(given), capsys)
     theirs = [{"question_id": row["id"], "prompt": "?", "text": row["answer"], "model_id": "x"} for row in given]
     assert scored(write_jsonl(theirs, "theirs.jsonl"), capsys) == expected
+
+
+FOLDERS = ("p1/scan.png", "p2/scan.png")  # file names that repeat in the folders of patients
+SERIES = ("1.2.840.1", "1.2.840.2")  # of DICOM, without a suffix
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "found"),
+    [
+        (FOLDERS, ["p2/scan.png", "p1/scan.png"], ["b", "a"]),
+        (FOLDERS, ["/data/P2/scan.jpg", "data\\p1\\scan"], ["b", "a"]),
+        (FOLDERS, ["scan.png", "p3/scan.png", "p1/scan.png"], ["c", None]),  # which patient is not known
+        (FOLDERS[1:], ["scan.png"], ["a"]),
+        (SERIES, ["x/1.2.840.2.dcm", "1.2.840.1"], ["b", "a"]),
+    ],
+)
+def test_an_image_is_found_by_its_folders(images: Sequence[str], given: Sequence[str], found: list[str | None]) -> None:
+    sample = make_sample(Task.VQA, Turn("Is there a mass?", "yes"))
+    asked = {name: replace(sample, id=name, images=(Image(name),)) for name in images}
+    answers = zip("abc", given, strict=False)
+    rows = [{"question": "Is there a mass?", "image": image, "answer": answer} for answer, image in answers]
+    matched = match(rows, asked)
+    assert [matched.answers.get(name) for name in images] == found
+    assert len(matched.unknown) == len(given) - len(matched.answers)
 
 
 @pytest.mark.parametrize("column", ["prediction", "response"])
