@@ -69,6 +69,15 @@ def test_questions_have_ids_and_images_and_no_answers(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "error: out: exists and is not an empty folder; choose another one\n"
 
 
+def test_questions_that_cannot_all_be_read_leave_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    synthetic.write("pathvqa", Path("damaged"), seed=0)
+    last = max(Path("damaged/data").glob("test-*"))
+    last.write_bytes(last.read_bytes()[:-1000])
+    assert main(["questions", "pathvqa", "--raw", "damaged", "out"]) == 1
+    assert f"error: {last}: not a whole Parquet file" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 def test_an_answer_to_each_question_scores_100(capsys: pytest.CaptureFixture[str]) -> None:
     tree = scored(write_jsonl(rows()), capsys)
     assert tree["counts"] == {
