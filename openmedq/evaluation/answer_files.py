@@ -75,7 +75,8 @@ def read_contamination(path: Path) -> dict[str, str | None]:
     for place, row in _stream(path):
         if not row.keys() >= {"id", "reason"}:
             raise SourceError(f"{place}: has no columns id and reason; give the clean.parquet of the stage deduplicate")
-        reasons[str(row["id"])] = row["reason"]
+        row_id, reason = (_to_text(row[name], f"{place}: {name}") for name in ("id", "reason"))
+        reasons[row_id] = reason or None
     return reasons
 
 

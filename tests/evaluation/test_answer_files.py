@@ -10,7 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from openmedq.evaluation.answer_files import match
+from openmedq.errors import SourceError
+from openmedq.evaluation.answer_files import match, read_contamination
 from openmedq.schema import Image, Task, Turn
 from tests.evaluation.test_commands import _published, rows, samples, score, scored, write_jsonl
 from tests.model.tiny import make_sample
@@ -77,6 +78,15 @@ def test_beside_a_prediction_the_answer_is_the_reference(column: str, capsys: py
         for row, sample in zip(given, samples(), strict=True)
     ]
     assert scored(write_jsonl(theirs, "theirs.jsonl"), capsys) == expected
+
+
+def test_an_empty_reason_is_clean_in_each_format() -> None:
+    Path("c.csv").write_text("id,reason\n1,near text\n2,\n")
+    Path("c.jsonl").write_text('{"id": 1, "reason": "near text"}\n{"id": 2, "reason": null}\n')
+    assert read_contamination(Path("c.csv")) == read_contamination(Path("c.jsonl")) == {"1": "near text", "2": None}
+    Path("c.jsonl").write_text('{"id": 1, "reason": ["near text"]}\n')
+    with pytest.raises(SourceError, match="line 1: reason is not a text"):
+        read_contamination(Path("c.jsonl"))
 
 
 def test_columns_that_are_not_read_are_named(caplog: pytest.LogCaptureFixture) -> None:

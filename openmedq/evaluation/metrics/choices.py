@@ -22,7 +22,7 @@ _LEAD = re.compile(
     r"(?:(?:option|choice)\b\s*)?",
     re.IGNORECASE,
 )
-_STATED = re.compile(r"\banswer(?:\s+is\b|\**:)[\s:=*]*(?:(?:option|choice)\b\s*)?", re.IGNORECASE)  # later in the text
+_STATED = re.compile(r"\banswer(?:\s+is\b|\**:)[\s:=*]*(?:(?:option|choice)\b\s*)?", re.IGNORECASE)  # anywhere
 _LETTERED = re.compile(
     r"(?:[^\w\s]*\\boxed)?[^\w\s]*([A-Za-z])"
     r"(?:[\])*:.\"'`$};>]+(?=\s|$)|[\]):]+|\s*$|\s*\n|\s+[-\u2013]\s|\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b.*"
@@ -37,19 +37,18 @@ def read_answer(text: str, sample: Sample) -> str:
 
     The final answer is what follows `</think>`, and what is in `<answer>`, if the text has these tags. "B", "(b)",
     "B: heart" and "I think the answer is B." give a letter; "A mass in the lung" and "B-cell lymphoma" do not. Where
-    letter and text name two options, the text counts. A text that gives no option, or states several, is returned as
-    it is.
+    letter and text name two options, the text counts. A text that gives no option is returned as it is.
     """
     text = text.rpartition("</think>")[2]
     text = (found[1] if (found := _TAGGED.match(text)) else text).strip()
     if not (options := sample.turns[-1].options):
         return text
-    bare = text[lead.end() :] if (lead := _LEAD.match(text)) else text
-    if (option := _choose(text, bare, options)) is not None:
-        return option
     rests = (text[each.end() :] for each in _STATED.finditer(text))
     stated = {_choose(rest, rest, options) for rest in rests}
-    return next(iter(stated)) or text if len(stated) == 1 else text
+    if len(stated) == 1 and (option := stated.pop()):
+        return option
+    bare = text[lead.end() :] if (lead := _LEAD.match(text)) else text
+    return _choose(text, bare, options) or text
 
 
 def _choose(text: str, bare: str, options: Sequence[str]) -> str | None:

@@ -25,7 +25,7 @@ LETTERS = (
     "B,|B;|`B`|$B$|\\boxed{B}|The final answer is $\\boxed{B}$.|B, heart|B.heart|B is correct.",
     "B is the correct answer, because it pumps|B because it pumps|B, since it pumps|A mass? No, the answer is B.",
     "I think the answer is (B).|Let me see.\n\n**Answer:** B|It pumps. So the answer is: heart.",
-    "The heart: answer: B. The answer is B",
+    "The heart: answer: B. The answer is B|A: lung\nB: heart\nThe answer is B",
     "<think>The answer is A? No.</think>\nB|<think>A</think> <answer> B </answer>|So <answer>B</answer>|<answer>B",
 )
 OTHERS = (
