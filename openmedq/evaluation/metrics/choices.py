@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from openmedq.evaluation.metrics.answers import match_key
-from openmedq.schema import Sample
+from openmedq.schema import Sample, Task
 
 _TAGGED = re.compile(r".*<answer>(.*?)(?:</answer>|$)", re.DOTALL)  # of a reasoning model, after its `</think>`
 _LEAD = re.compile(
@@ -44,14 +44,15 @@ def read_answer(text: str, sample: Sample) -> str:
     if not (options := sample.turns[-1].options):
         return text
     rests = (text[each.end() :] for each in _STATED.finditer(text))
-    stated = {_choose(rest, rest, options) for rest in rests}
+    is_lettered = sample.task is Task.MULTIPLE_CHOICE  # in our prompt: there, a letter counts before any text
+    stated = {_choose(rest, rest, options, is_lettered) for rest in rests}
     if len(stated) == 1 and (option := stated.pop()):
         return option
     bare = text[lead.end() :] if (lead := _LEAD.match(text)) else text
-    return _choose(text, bare, options) or text
+    return _choose(text, bare, options, is_lettered) or text
 
 
-def _choose(text: str, bare: str, options: Sequence[str]) -> str | None:
+def _choose(text: str, bare: str, options: Sequence[str], is_lettered: bool) -> str | None:
     """The option that a text gives, whose beginning is not in `bare` if it only leads to the answer."""
     found = _LETTERED.match(bare)
     number = string.ascii_uppercase.index(found[1].upper()) if found else len(options)
@@ -68,7 +69,7 @@ def _choose(text: str, bare: str, options: Sequence[str]) -> str | None:
     starts = (f"{option} " for option in by_text if option[1:2] == " ")  # as in "E. coli, probably"
     if is_word or f"{match_key(bare)} ".startswith(tuple(starts)):
         return None
-    return by_text.get(rest, options[number])
+    return by_text.get(rest, options[number] if is_lettered else None)
 
 
 def _take_generated(rows: pa.Table) -> list[str | None]:

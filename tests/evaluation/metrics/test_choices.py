@@ -73,6 +73,7 @@ def test_options_count_without_the_task_multiple_choice() -> None:
     """PubMedQA's yes, no and maybe."""
     asked = make_sample(Task.TEXT_QA, Turn("Does it?", "maybe", options=("yes", "no", "maybe")))
     assert [read_answer(text, asked) for text in ("(C)", "The answer is maybe.", "No.")] == ["maybe", "maybe", "no"]
+    assert read_answer("A. Appendicitis", asked) == "A. Appendicitis", "our prompt shows these options without letters"
 
 
 def _score(rows: list[dict[str, object]]) -> dict[str, float]:
