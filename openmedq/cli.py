@@ -165,7 +165,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     ask.add_argument("--raw", type=Path, required=True, metavar="DIR", help="folder with the published files")
     ask.add_argument("target", type=Path, metavar="OUT", help="a folder that does not exist or is empty")
     score = add("score", _lazily("openmedq.evaluation.score"), "score any system's answers to a dataset's questions")
-    score.add_argument("file", type=Path, metavar="FILE", help=".jsonl, .csv, .parquet: id or question, image; answer")
+    score.add_argument("file", type=Path, metavar="FILE", help="JSON, CSV, TSV, Parquet: id or question, image; answer")
     score.add_argument("--dataset", dest="dataset_id", required=True, metavar="ID", help="as of `questions`")
     score.add_argument("--raw", type=Path, metavar="DIR", help="the published files; default: data/samples/ID")
     score.add_argument(

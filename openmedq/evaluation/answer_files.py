@@ -1,24 +1,37 @@
 """Files of answers, which any system may have written, and which record of a dataset each answer belongs to.
 
-JSONL, CSV or Parquet with `answer` and `id`, or with `answer`, `question` and `image`.
+JSON lines or list, CSV, TSV or Parquet with `answer` and `id`, or with `answer`, `question` and `image`. The names of
+other tools are read too: `question_id` for the id; `prediction`, `response` or `text` for the answer. Files with
+`prediction` or `response` have the reference in `answer`, so these columns go first.
 """
 
 from __future__ import annotations
 
+import json
+import logging
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from openmedq.datasets.fields import Unusable
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.json_stream import stream_lines
-from openmedq.datasets.readers.tables import stream_table
+from openmedq.datasets.readers.tables import DELIMITERS, stream_rows, stream_table, take_header
 from openmedq.errors import SourceError
 from openmedq.schema import Sample
+from openmedq.storage.texts import open_text
 
 ANSWER, ID, QUESTION, IMAGE = "answer", "id", "question", "image"
+IDS, ANSWERS = (ID, "question_id"), ("prediction", "response", ANSWER, "text")  # in the order of preference
+
+Names = tuple[str, ...]
+
+_SUFFIX = re.compile(r"\.[a-z]\w{1,4}$")  # not the last number of a DICOM UID
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -36,16 +49,21 @@ def read_answers(path: Path) -> list[dict[str, str]]:
 
     A missing or null answer is "". SourceError if the file can't be read or has other columns.
     """
-    rows = []
+    rows: list[dict[str, str]] = []
     for place, row in _stream(path):
-        names = (ID, ANSWER) if row.get(ID) is not None else (QUESTION, IMAGE, ANSWER)
-        absent = [name for name in names if name not in row]
-        if absent:
+        if not rows:  # one column for all rows: in a row that lacks it, another one may be the reference
+            answer = next((name for name in ANSWERS if name in row), ANSWER)
+            if others := [name for name in row if name and name not in (answer, *IDS, QUESTION, IMAGE)]:
+                _log.info("%s: the answers are in the column %s; not read: %s", path, answer, ", ".join(others))
+        own_id = next((name for name in IDS if row.get(name) not in (None, "")), None)
+        columns = {ID: own_id} if own_id else {QUESTION: QUESTION, IMAGE: IMAGE}
+        columns[ANSWER] = answer
+        if absent := [name for name in columns.values() if name not in row]:
             raise SourceError(
                 f"{place}: has no {' and no '.join(absent)}; expected {ANSWER} and {ID}, or {ANSWER}, "
                 f"{QUESTION} and {IMAGE} (empty for a question without an image)"
             )
-        rows.append({name: _to_text(row[name], f"{place}: {name}") for name in names})
+        rows.append({key: _to_text(row[name], f"{place}: {name}") for key, name in columns.items()})
     if not rows:
         raise SourceError(f"{path}: has no row")
     return rows
@@ -57,28 +75,37 @@ def read_contamination(path: Path) -> dict[str, str | None]:
     for place, row in _stream(path):
         if not row.keys() >= {"id", "reason"}:
             raise SourceError(f"{place}: has no columns id and reason; give the clean.parquet of the stage deduplicate")
-        reasons[str(row["id"])] = row["reason"]
+        row_id, reason = (_to_text(row[name], f"{place}: {name}") for name in ("id", "reason"))
+        reasons[row_id] = reason or None
     return reasons
 
 
 def match(rows: Iterable[Mapping[str, str]], samples: Mapping[str, Sample]) -> Matched:
-    """Find the record of each row: by its id, with or without the dataset's name, or by question and image."""
-    by_question: dict[tuple[str, str], list[str]] = defaultdict(list)
+    """Find the record of each row: by its id, with or without the dataset's name, or by question and image.
+
+    A row may name more or fewer folders of its image than the record. One that fits several images has no record.
+    """
+    by_question: dict[tuple[str, Names], dict[Names, list[str]]] = defaultdict(lambda: defaultdict(list))
     for sample in samples.values():
-        image = sample.images[0].image_id if sample.images else ""
-        by_question[_key(sample.turns[-1].question, image)].append(sample.id)
+        question, image = _key(sample.turns[-1].question, sample.images[0].image_id if sample.images else "")
+        by_question[question, image[:1]][image].append(sample.id)
     short = {name.partition("/")[2]: name for name in samples}
     found = Matched()
-    times: Counter[tuple[str, str]] = Counter()
+    times: Counter[tuple[str, Names]] = Counter()
     for number, row in enumerate(rows, 1):
         if ID in row:
-            record = row[ID] if row[ID] in samples else short.get(row[ID])
-            name = row[ID]
+            name = row[ID].strip()
+            record = name if name in samples else short.get(name)
         else:
-            key = _key(row[QUESTION], row[IMAGE])
-            same = by_question.get(key, ())  # a dataset may ask the same twice: answers count in the order of records
-            record = same[min(times[key], len(same) - 1)] if same else None
-            times[key] += 1
+            question, image = _key(row[QUESTION], row[IMAGE])
+            ids = by_question.get((question, image[:1]), {})
+            fits = [each for each in ids if _agree(each, image)]
+            best = [each for each in fits if len(each) == len(image)] or fits
+            record = None
+            if len(best) == 1:  # a dataset may ask the same twice: answers count in the order of records
+                same, key = ids[best[0]], (question, best[0])
+                record = same[min(times[key], len(same) - 1)]
+                times[key] += 1
             name = f"row {number}"
         if record is None:
             found.unknown.append(name)
@@ -90,39 +117,56 @@ def match(rows: Iterable[Mapping[str, str]], samples: Mapping[str, Sample]) -> M
     return found
 
 
-def _key(question: str, image: str) -> tuple[str, str]:
-    """Question and file name, without what systems change: white space, case, folder and suffix."""
-    plain = image.strip().replace("\\", "/")
-    parts = Path(plain).parts[-2:]  # such as xmlab1/source.jpg, where the folder names the image
-    name = "/".join(parts) if parts and Path(parts[-1]).stem.lower() == "source" else (parts[-1] if parts else "")
-    return " ".join(question.lower().split()), str(Path(name).with_suffix("")).lower() if name else ""
+def _key(question: str, image: str) -> tuple[str, Names]:
+    """Question and image without what systems change: white space, case, suffix. The name of the file goes first."""
+    path = _SUFFIX.sub("", image.strip().replace("\\", "/").lower())
+    return " ".join(question.lower().split()), tuple(reversed(PurePosixPath(path).parts))
+
+
+def _agree(one: Names, other: Names) -> bool:
+    """Whether one path is the end of the other."""
+    return all(a == b for a, b in zip(one, other, strict=False))
 
 
 def _stream(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the rows of a file, each with its place; SourceError at the first row that can't be read."""
-    suffix, unit = path.suffix.lower(), "line"
+    kind, unit = Path(path.name.lower().removesuffix(".gz")).suffix, "line"
     rows: Iterator[tuple[str, Any]]
-    if suffix in (".jsonl", ".json"):
-        rows = stream_lines(path)
-    elif suffix == ".csv":
-        rows = stream_table(path, ())
-    elif suffix == ".parquet":
+    if kind in (".jsonl", ".json"):
+        items = _read_list(path)
+        rows, unit = (stream_lines(path), unit) if items is None else (((str(n), each) for n, each in items), "record")
+    elif kind in (".csv", ".tsv"):
+        headers = {each: take_header(stream_rows(path, each)) for each in DELIMITERS}
+        rows = stream_table(path, (), max(headers, key=lambda each: len({*IDS, *ANSWERS} & {*headers[each]})))
+    elif path.suffix.lower() == ".parquet":
         rows, unit = stream_parquet(path, ()), "row"
     else:
-        raise SourceError(f"{path}: is not a .jsonl, .json, .csv or .parquet file; convert it")
+        raise SourceError(f"{path}: is not a .jsonl, .json, .csv, .tsv or .parquet file; convert it")
     for number, row in rows:
         place = f"{path}, {unit} {number}"
         if isinstance(row, Unusable):
             raise SourceError(f"{place}: {row.detail}")
         if not isinstance(row, Mapping):
-            raise SourceError(f"{place}: is not a JSON object; expected one on each line, without a list around them")
+            raise SourceError(f"{place}: is not a JSON object; expected one on each line, or a list of them")
         yield place, row
+
+
+def _read_list(path: Path) -> Iterable[tuple[int, Any]] | None:
+    """The items of a JSON list, from 1; None if the file does not begin as one."""
+    with open_text(path) as text:
+        if not text.read(64).lstrip().startswith("["):
+            return None
+        text.seek(0)
+        try:
+            return enumerate(json.load(text), start=1)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{path}: is not a whole JSON list ({error}); write it again") from None
 
 
 def _to_text(value: Any, place: str) -> str:
     if value is None or value != value:  # NaN
         return ""
-    if isinstance(value, (dict, list, bytes)):
+    if isinstance(value, (bool, dict, list, bytes)):
         raise SourceError(f"{place} is not a text or number; correct it")
     text = str(int(value) if isinstance(value, float) and value.is_integer() else value)  # 3.0: pandas with a null
     try:

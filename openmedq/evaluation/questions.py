@@ -9,7 +9,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -72,12 +72,30 @@ def run(dataset_id: str, raw: Path, target: Path) -> None:
     items = scan(dataset_id, raw)
     first = next(items)  # before anything is written
     card = registry.load(dataset_id).card
+    (target / IMAGES).mkdir(parents=True)
+    try:
+        with redact_paths(dataset_id, card.is_credentialed):
+            num_written, num_images, rejected = _write(chain([first], items), target)
+        if not num_written:
+            reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(rejected.items()))
+            raise SourceError(f"{raw}: no question of {dataset_id} can be asked ({reasons}); complete the folder")
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)  # holds only what this run wrote, and a part would look whole
+        raise
+    print(f"{target / QUESTIONS}: {numbered(num_written, 'question')}, {numbered(num_images, 'image')}")
+    for reason, number in sorted(rejected.items()):
+        print(f"not among the questions: {numbered(number, 'record')}, {reason}")
+    if card.is_credentialed:
+        print(f"{dataset_id} is credentialed: its data-use agreement applies to {target}, too")
+
+
+def _write(items: Iterable[Sample | Rejected], target: Path) -> tuple[int, int, Counter[str]]:
+    """Write the questions and their images; return the numbers of both, and of the records of each reason."""
     written: dict[object, str] = {}
     rejected: Counter[str] = Counter()
     num_written = 0
-    (target / IMAGES).mkdir(parents=True)
-    with redact_paths(dataset_id, card.is_credentialed), (target / QUESTIONS).open("w", encoding="utf-8") as file:
-        for item in chain([first], items):
+    with (target / QUESTIONS).open("w", encoding="utf-8") as file:
+        for item in items:
             if isinstance(item, Rejected):
                 rejected[str(item.reason)] += 1
                 continue
@@ -88,15 +106,7 @@ def run(dataset_id: str, raw: Path, target: Path) -> None:
                 continue
             file.write(json.dumps(_describe(item, images), ensure_ascii=False) + "\n")
             num_written += 1
-    if not num_written:
-        shutil.rmtree(target)  # holds only what this run wrote
-        reasons = ", ".join(f"{number:,} {reason}" for reason, number in sorted(rejected.items()))
-        raise SourceError(f"{raw}: no question of {dataset_id} can be asked ({reasons}); complete the folder")
-    print(f"{target / QUESTIONS}: {numbered(num_written, 'question')}, {numbered(len(written), 'image')}")
-    for reason, number in sorted(rejected.items()):
-        print(f"not among the questions: {numbered(number, 'record')}, {reason}")
-    if card.is_credentialed:
-        print(f"{dataset_id} is credentialed: its data-use agreement applies to {target}, too")
+    return num_written, len(written), rejected
 
 
 def _read_normalized(card: Card) -> Iterator[Sample]:

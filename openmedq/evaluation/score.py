@@ -13,7 +13,7 @@ import pyarrow as pa
 from rich.console import Console
 
 from openmedq.datasets import registry
-from openmedq.errors import SourceError
+from openmedq.errors import ParamsError, SourceError
 from openmedq.evaluation.answer_files import match, read_answers, read_contamination
 from openmedq.evaluation.metrics.choices import read_answer
 from openmedq.evaluation.metrics.metric import CLOSED, OPEN
@@ -28,7 +28,6 @@ from openmedq.evaluation.metrics.predictions import (
 from openmedq.evaluation.questions import scan
 from openmedq.evaluation.terminal import check_resamples, format_difference, format_score, make_table
 from openmedq.schema import Rejected, Sample
-from openmedq.storage.publish import publish
 from openmedq.storage.tables import write_table
 
 NUM_NAMED = 5  # ids in a line
@@ -49,9 +48,12 @@ def run(
     `deduplicate`: which questions have a copy in the training data of the system.
 
     Raises:
+        ParamsError: `output` is not the name of a Parquet file, or `resamples` is not positive.
         SourceError: a file can't be read, or none of its rows belongs to a question of the dataset.
     """
     check_resamples(resamples)
+    if output is not None and (output.suffix != ".parquet" or output.is_dir()):
+        raise ParamsError(f"--output {output}: give the name of a .parquet file")
     answers = read_answers(file)
     contamination = read_contamination(clean) if clean is not None else {}
     samples: dict[str, Sample] = {}
@@ -81,8 +83,10 @@ def run(
         predictions, {dataset_id: len(samples)}, num_resamples=resamples, confidence=0.95, seed=0
     )
     if output is not None:
-        with publish(output) as path:
-            write_table(predictions, path)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = output.with_suffix(".unfinished")  # in the same folder, which may be on another disk than data/
+        write_table(predictions, unfinished)
+        unfinished.replace(output)
     faults = {
         "missing": [name for name in samples if name not in matched.answers],
         "duplicate": matched.duplicate,

@@ -1,5 +1,6 @@
 """`questions` and `score` on a folder of published files, in a folder where no stage has run."""
 
+import errno
 import json
 import re
 from collections.abc import Callable
@@ -68,6 +69,15 @@ def test_questions_have_ids_and_images_and_no_answers(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "error: out: exists and is not an empty folder; choose another one\n"
 
 
+def test_questions_that_cannot_all_be_read_leave_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    synthetic.write("pathvqa", Path("damaged"), seed=0)
+    last = max(Path("damaged/data").glob("test-*"))
+    last.write_bytes(last.read_bytes()[:-1000])
+    assert main(["questions", "pathvqa", "--raw", "damaged", "out"]) == 1
+    assert f"error: {last}: not a whole Parquet file" in capsys.readouterr().err
+    assert not Path("out").exists()
+
+
 def test_an_answer_to_each_question_scores_100(capsys: pytest.CaptureFixture[str]) -> None:
     tree = scored(write_jsonl(rows()), capsys)
     assert tree["counts"] == {
@@ -95,7 +105,7 @@ def test_each_form_of_the_file_scores_alike(form: str, capsys: pytest.CaptureFix
         file = "answers.parquet"
         pq.write_table(pa.Table.from_pylist(given), file)
     elif form == "short ids":
-        file = write_jsonl([row | {"id": row["id"].removeprefix("slake/")} for row in given], "other.jsonl")
+        file = write_jsonl([row | {"id": f" {row['id'].removeprefix('slake/')}"} for row in given], "other.jsonl")
     elif form in ("by question", "windows"):
         asked = [
             {
@@ -153,20 +163,27 @@ PARQUET = make_parquet()
     [
         ("a.jsonl", b'{"id": "1", "answer": ""}\n{"id": "2", "answer": "\xe9"}', ", line 2: answer is not UTF-8; save"),
         ("a.jsonl", b"1\n", ", line 1: is not a JSON object"),
-        ("a.jsonl", b'[{"id": "1", "answer": "x"}]', ", line 1: is not a JSON object; expected one on each line"),
-        ("a.jsonl", b"[\n", ", line 1: the line is not JSON"),
+        (
+            "a.json",
+            b'[{"id": "1", "answer": "x"}, 1]',
+            ", record 2: is not a JSON object; expected one on each line, or",
+        ),
+        ("a.jsonl", b"[\n", ": is not a whole JSON list (Expecting value"),
+        ("a.json", b"{\n", ", line 1: the line is not JSON"),
         ("a.jsonl", b'{"id": "1", "answer": "\\ud800"}', ", line 1: answer is not UTF-8"),
         ("a.jsonl", b"", ": has no row"),
         ("a.jsonl", b'{"id": "1"}', ", line 1: has no answer; expected answer and id, or"),
         ("a.jsonl", b'{"question": "?", "answer": "x"}', ", line 1: has no image"),
         ("a.jsonl", b'{"id": "1", "answer": ["x"]}', ", line 1: answer is not a text or number"),
+        ("a.jsonl", b'{"id": "1", "answer": true}', ", line 1: answer is not a text or number"),
+        ("a.jsonl", b'{"id": 1, "response": "x"}\n{"id": 2, "answer": "x"}', ", line 2: has no response; expected"),
         ("a.jsonl", b'{"id": "1", "answer": "x"}', ": no row belongs to a question of slake, whose ids are"),
         ("absent.jsonl", None, ": No such file"),
         ("a.parquet", PARQUET[: len(PARQUET) // 2], ": not a whole Parquet file ("),
         ("a.parquet", PARQUET[:60] + bytes(20) + PARQUET[80:], ": not a whole Parquet file ("),
-        ("a.csv", b"id;answer\n1;yes\n", ", line 2: has no question and no image and no answer; expected"),
+        ("a.csv", b"ID|answer\n1|yes\n", ", line 2: has no question and no image and no answer; expected"),
         ("a.csv", b"id,answer\n1,yes,no\n", ", line 2: the row has 3 fields, the header 2"),
-        ("a.txt", b"yes", ": is not a .jsonl, .json, .csv or .parquet file"),
+        ("a.txt", b"yes", ": is not a .jsonl, .json, .csv, .tsv or .parquet file"),
     ],
 )
 def test_a_file_that_cannot_be_scored_is_one_line(
@@ -193,6 +210,28 @@ def test_a_dataset_that_cannot_be_read_is_one_line(
 ) -> None:
     assert main(["score", write_jsonl(rows()), *options]) == 1
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", ["raw", "folder.parquet", "answers.jsonl"])
+def test_the_output_replaces_no_folder_and_no_other_file(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("folder.parquet").mkdir()
+    file = write_jsonl(rows())
+    assert score(file, "--output", output) == 1
+    assert capsys.readouterr().err == f"error: --output {output}: give the name of a .parquet file\n"
+    assert samples() and len(read_answers(Path(file))) == len(rows())
+
+
+def test_the_output_may_be_on_another_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = Path.replace
+
+    def replace_in_folder(self: Path, target: Path) -> Path:
+        if self.parent != target.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_in_folder)
+    assert score(write_jsonl(rows()), "--output", "new/t.parquet") == 0
+    assert [path.name for path in Path("new").iterdir()] == ["t.parquet"]
 
 
 def test_resamples_must_be_positive(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,13 @@
-"""The option that is the answer to a multiple-choice question: as generated, or the likeliest one.
+"""The final answer of a generated text, and the option that it is: as generated, or the likeliest one.
 
-A generated answer gives it by letter, by text, or by both.
+A generated answer gives an option by letter, by text, or by both.
 """
 
 from __future__ import annotations
 
 import re
 import string
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,30 +16,44 @@ import pyarrow as pa
 from openmedq.evaluation.metrics.answers import match_key
 from openmedq.schema import Sample, Task
 
+_TAGGED = re.compile(r".*<answer>(.*?)(?:</answer>|$)", re.DOTALL)  # of a reasoning model, after its `</think>`
 _LEAD = re.compile(
     r"[\s*]*(?:the\s+|my\s+)?(?:(?:correct|right|best|final)\s+)*(?:answer|option|choice)\b[\s:=*]*(?:is\b[\s:=*]*)?"
     r"(?:(?:option|choice)\b\s*)?",
     re.IGNORECASE,
 )
+_STATED = re.compile(r"\banswer(?:\s+is\b|\**:)[\s:=*]*(?:(?:option|choice)\b\s*)?", re.IGNORECASE)  # anywhere
 _LETTERED = re.compile(
     r"(?:[^\w\s]*\\boxed)?[^\w\s]*([A-Za-z])"
     r"(?:[\])*:.\"'`$};>]+(?=\s|$)|[\]):]+|\s*$|\s*\n|\s+[-\u2013]\s|\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b.*"
+    r"|,?\s+(?:because|since)\b.*"
     r"|(?P<weak>[ ,.]))",
     re.DOTALL,
 )
 
 
 def read_answer(text: str, sample: Sample) -> str:
-    """The option of a multiple-choice question that the text gives; any other text without spaces at its ends.
+    """The final answer of a text without spaces at its ends; of a question with options, the option that it gives.
 
-    "B", "(b)", "B: heart" and "The answer is B." give a letter; "A mass in the lung" and "B-cell lymphoma" do not.
-    Where letter and text name two options, the text counts. A text that gives no option is returned as it is.
+    The final answer is what follows `</think>`, and what is in `<answer>`, if the text has these tags. "B", "(b)",
+    "B: heart" and "I think the answer is B." give a letter; "A mass in the lung" and "B-cell lymphoma" do not. Where
+    letter and text name two options, the text counts. A text that gives no option is returned as it is.
     """
-    text = text.strip()
-    if sample.task is not Task.MULTIPLE_CHOICE:
+    text = text.rpartition("</think>")[2]
+    text = (found[1] if (found := _TAGGED.match(text)) else text).strip()
+    if not (options := sample.turns[-1].options):
         return text
-    options = sample.turns[-1].options
+    rests = (text[each.end() :] for each in _STATED.finditer(text))
+    is_lettered = sample.task is Task.MULTIPLE_CHOICE  # in our prompt: there, a letter counts before any text
+    stated = {_choose(rest, rest, options, is_lettered) for rest in rests}
+    if len(stated) == 1 and (option := stated.pop()):
+        return option
     bare = text[lead.end() :] if (lead := _LEAD.match(text)) else text
+    return _choose(text, bare, options, is_lettered) or text
+
+
+def _choose(text: str, bare: str, options: Sequence[str], is_lettered: bool) -> str | None:
+    """The option that a text gives, whose beginning is not in `bare` if it only leads to the answer."""
     found = _LETTERED.match(bare)
     number = string.ascii_uppercase.index(found[1].upper()) if found else len(options)
     rest = match_key(bare[found.end() :]) if found else ""
@@ -50,12 +64,12 @@ def read_answer(text: str, sample: Sample) -> str:
         if match_key(whole) in by_text:
             return by_text[match_key(whole)]
     if not found or number >= len(options):
-        return text
+        return None
     is_word = found["weak"] is not None and rest != match_key(options[number])  # such as an article
     starts = (f"{option} " for option in by_text if option[1:2] == " ")  # as in "E. coli, probably"
     if is_word or f"{match_key(bare)} ".startswith(tuple(starts)):
-        return text
-    return by_text.get(rest, options[number])
+        return None
+    return by_text.get(rest, options[number] if is_lettered else None)
 
 
 def _take_generated(rows: pa.Table) -> list[str | None]:

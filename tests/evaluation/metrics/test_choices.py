@@ -23,11 +23,15 @@ LETTERS = (
     "The answer is option B|Answer: B. heart|The answer is heart.|Answer: Heart|heart|Heart.",
     "B. the hea|B: It pumps blood.|A. heart",  # a text that no option has; a text of another option
     "B,|B;|`B`|$B$|\\boxed{B}|The final answer is $\\boxed{B}$.|B, heart|B.heart|B is correct.",
-    "B is the correct answer, because it pumps",
+    "B is the correct answer, because it pumps|B because it pumps|B, since it pumps|A mass? No, the answer is B.",
+    "I think the answer is (B).|Let me see.\n\n**Answer:** B|It pumps. So the answer is: heart.",
+    "The heart: answer: B. The answer is B|A: lung\nB: heart\nThe answer is B",
+    "<think>The answer is A? No.</think>\nB|<think>A</think> <answer> B </answer>|So <answer>B</answer>|<answer>B",
 )
 OTHERS = (
     "A mass in the lung|A lung mass|The answer is a mass|B-cell lymphoma|Brain|bronchus|Both|B12|B/C|A, B|e.g. heart",
     "B, lung and heart|B is large",
+    "Either the answer is A or the answer is B|I cannot say: the answer is a mass|the answer is not B|Because of B",
     "F|Z. heart|E. coli, probably|Answers vary|Answer:||5 mm",
 )
 
@@ -60,8 +64,16 @@ def test_what_training_taught_is_read_back() -> None:
         assert _read(taught) == option
 
 
-def test_other_tasks_have_no_letters() -> None:
+def test_questions_without_options_have_no_letters() -> None:
     assert read_answer(" B. heart ", SAMPLES[0]) == "B. heart"
+    assert read_answer("<think>B?</think><answer>B. heart</answer>", SAMPLES[0]) == "B. heart"
+
+
+def test_options_count_without_the_task_multiple_choice() -> None:
+    """PubMedQA's yes, no and maybe."""
+    asked = make_sample(Task.TEXT_QA, Turn("Does it?", "maybe", options=("yes", "no", "maybe")))
+    assert [read_answer(text, asked) for text in ("(C)", "The answer is maybe.", "No.")] == ["maybe", "maybe", "no"]
+    assert read_answer("A. Appendicitis", asked) == "A. Appendicitis", "our prompt shows these options without letters"
 
 
 def _score(rows: list[dict[str, object]]) -> dict[str, float]:

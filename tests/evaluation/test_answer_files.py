@@ -1,0 +1,95 @@
+"""Files of answers as other tools write them, read by `score`."""
+
+import gzip
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from openmedq.errors import SourceError
+from openmedq.evaluation.answer_files import match, read_contamination
+from openmedq.schema import Image, Task, Turn
+from tests.evaluation.test_commands import _published, rows, samples, score, scored, write_jsonl
+from tests.model.tiny import make_sample
+
+__all__ = ["_published"]  # a fixture of every test
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv", "a.tsv", "tabs.csv", "excel.csv", "a.csv.gz", "a.jsonl.gz", "a.json", "a.json.gz"]
+)
+def test_each_file_scores_as_json_lines(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = rows(wrong=3)
+    expected = scored(write_jsonl(given), capsys)
+    text = io.StringIO()
+    if ".jsonl" in name:
+        text.write(Path("answers.jsonl").read_text("utf-8"))
+    elif ".json" in name:
+        json.dump(given, text, indent=1)
+    else:
+        delimiter = {"a.tsv": "\t", "tabs.csv": "\t", "excel.csv": ";"}.get(name, ",")
+        pd.DataFrame(given).assign(note="a, b").to_csv(text, sep=delimiter, index=False)
+    data = text.getvalue().encode("utf-8-sig" if name == "excel.csv" else "utf-8")
+    Path(name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert scored(name, capsys) == expected
+
+
+def test_the_columns_of_llava(capsys: pytest.CaptureFixture[str]) -> None:
+    given = rows(wrong=3)
+    expected = scored(write_jsonl(given), capsys)
+    theirs = [{"question_id": row["id"], "prompt": "?", "text": row["answer"], "model_id": "x"} for row in given]
+    assert scored(write_jsonl(theirs, "theirs.jsonl"), capsys) == expected
+
+
+FOLDERS = ("p1/scan.png", "p2/scan.png")  # file names that repeat in the folders of patients
+SERIES = ("1.2.840.1", "1.2.840.2")  # of DICOM, without a suffix
+
+
+@pytest.mark.parametrize(
+    ("images", "given", "found"),
+    [
+        (FOLDERS, ["p2/scan.png", "p1/scan.png"], ["b", "a"]),
+        (FOLDERS, ["/data/P2/scan.jpg", "data\\p1\\scan"], ["b", "a"]),
+        (FOLDERS, ["scan.png", "p3/scan.png", "p1/scan.png"], ["c", None]),  # which patient is not known
+        (FOLDERS[1:], ["scan.png"], ["a"]),
+        (SERIES, ["x/1.2.840.2.dcm", "1.2.840.1"], ["b", "a"]),
+    ],
+)
+def test_an_image_is_found_by_its_folders(images: Sequence[str], given: Sequence[str], found: list[str | None]) -> None:
+    sample = make_sample(Task.VQA, Turn("Is there a mass?", "yes"))
+    asked = {name: replace(sample, id=name, images=(Image(name),)) for name in images}
+    answers = zip("abc", given, strict=False)
+    rows = [{"question": "Is there a mass?", "image": image, "answer": answer} for answer, image in answers]
+    matched = match(rows, asked)
+    assert [matched.answers.get(name) for name in images] == found
+    assert len(matched.unknown) == len(given) - len(matched.answers)
+
+
+@pytest.mark.parametrize("column", ["prediction", "response"])
+def test_beside_a_prediction_the_answer_is_the_reference(column: str, capsys: pytest.CaptureFixture[str]) -> None:
+    given = rows(wrong=3)
+    expected = scored(write_jsonl(given), capsys)
+    theirs = [
+        {"id": row["id"], "answer": sample.turns[-1].answer, column: row["answer"]}
+        for row, sample in zip(given, samples(), strict=True)
+    ]
+    assert scored(write_jsonl(theirs, "theirs.jsonl"), capsys) == expected
+
+
+def test_an_empty_reason_is_clean_in_each_format() -> None:
+    Path("c.csv").write_text("id,reason\n1,near text\n2,\n")
+    Path("c.jsonl").write_text('{"id": 1, "reason": "near text"}\n{"id": 2, "reason": null}\n')
+    assert read_contamination(Path("c.csv")) == read_contamination(Path("c.jsonl")) == {"1": "near text", "2": None}
+    Path("c.jsonl").write_text('{"id": 1, "reason": ["near text"]}\n')
+    with pytest.raises(SourceError, match="line 1: reason is not a text"):
+        read_contamination(Path("c.jsonl"))
+
+
+def test_columns_that_are_not_read_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    assert score(write_jsonl([{**row, "answer": "", "prediction": row["answer"], "model": "x"} for row in rows()])) == 0
+    assert "answers.jsonl: the answers are in the column prediction; not read: answer, model" in caplog.text
