@@ -6,7 +6,7 @@ are formatted here. `inline` markup of texts is that of Markdown: `code` and **s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
@@ -138,6 +138,17 @@ class Document:
     def find(self, kind: type[B]) -> list[B]:
         """All blocks of a kind."""
         return [block for section in self.sections for block in section.blocks if isinstance(block, kind)]
+
+
+def group(rows: Iterable[Sequence[Cell]]) -> list[Row]:
+    """Rows of a table; one with the same first cell as the row above is a part of it, and does not repeat it."""
+    grouped: list[Row] = []
+    above = None
+    for first, *others in rows:
+        is_part = first == above
+        grouped.append(Row([Cell("") if is_part else first, *others], is_part))
+        above = first
+    return grouped
 
 
 def text(value: object, kind: str = "") -> Cell:

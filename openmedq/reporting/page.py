@@ -41,7 +41,7 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         ("contamination", "Contamination", contamination.show_contamination(results, pairs)),
         ("clean", "Clean rows", answers.show_clean(results)),
         ("definitions", "BLEU-1 by definition", answers.show_definitions(results)),
-        ("paper", "Comparison with the paper", transfer.show_paper(results)),
+        ("paper", "Comparison with the paper", answers.show_paper(results)),
         ("groups", "By question type, organ and modality", answers.show_groups(results)),
         ("calibration", "Calibration of closed answers", probes.show_calibration(results)),
         ("transfer", "Transfer of the encoder", transfer.show_transfer(results)),
@@ -53,7 +53,6 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         ("cost", "Cost", training.show_cost(results)),
         ("missing", "What was not run", data.show_missing(results)),
         ("datasets", "Datasets and their terms", data.show_datasets(results)),
-        ("next", "Where to look next", data.show_next()),
     )
     composed = [Section(name, title, list(blocks)) for name, title, blocks in sections]
     origins = [each.origin for each in results.sources if each.is_present]

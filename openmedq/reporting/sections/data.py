@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openmedq.reporting.charts import draw_outcomes
-from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, text
+from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, group, text
 from openmedq.reporting.published import ENCODERS
-from openmedq.reporting.results import OUTCOMES, WHERE_NEXT, DatasetResult, Results
+from openmedq.reporting.results import OUTCOMES, DatasetResult, Results
 from openmedq.schema import Role
 
 _ORIGINS = {"mirror": "local folder"}
@@ -25,13 +25,13 @@ def show_waterfall(results: Results) -> Iterator[Block]:
     header = ["Dataset", "Files", "Found", "Read", *(name.capitalize() for name in OUTCOMES)]
     yield Table(header, [_count_outcomes(each) for each in results.datasets])
     reasons = [
-        Row([text(each.card.title if not place else ""), text(reason), count(number)], is_part=bool(place))
+        [text(each.card.title), text(reason), count(number)]
         for each in results.datasets
-        for place, (reason, number) in enumerate(each.exclusion_reasons)
+        for reason, number in each.exclusion_reasons
     ]
     if reasons:
         yield Heading("Exclusion reasons")
-        yield Table(["Dataset", "Reason", "Records"], reasons)
+        yield Table(["Dataset", "Reason", "Records"], group(reasons))
 
 
 def _count_outcomes(data: DatasetResult) -> Row:
@@ -124,9 +124,3 @@ def _why_not_evaluated(results: Results, data: DatasetResult) -> str:
     if data.mix.get(Role.EVALUATION):
         return "not evaluated"
     return "its evaluation rows are excluded" if Role.EVALUATION in data.card.roles.values() else "no evaluation split"
-
-
-def show_next() -> Iterator[Block]:
-    """Where the other outputs are."""
-    rows = [Row([text(name), Cell(place, kind="code"), text(words, "why")]) for name, place, words in WHERE_NEXT]
-    yield Table(["What", "Where", "Content"], rows)
