@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 
@@ -44,7 +44,6 @@ class Text:
 
     text: str
     kind: str = "why"  # class of the page's style
-    name: ClassVar[str] = "text"
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,6 @@ class Heading:
     """The title of a part of a section."""
 
     text: str
-    name: ClassVar[str] = "heading"
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,6 @@ class Table:
 
     header: Sequence[str]
     rows: Sequence[Row]
-    name: ClassVar[str] = "table"
 
     @property
     def is_numeric(self) -> list[bool]:
@@ -84,7 +81,6 @@ class Figure:
     file: str
     title: str
     svg: Markup
-    name: ClassVar[str] = "figure"
 
 
 @dataclass(frozen=True)
@@ -92,7 +88,6 @@ class Examples:
     """Predictions with their images; the Markdown file shows them from figures/."""
 
     examples: Sequence[Example]
-    name: ClassVar[str] = "examples"
 
 
 @dataclass(frozen=True)
@@ -100,7 +95,6 @@ class Pairs:
     """Pairs of an evaluation row and a training row; the Markdown file shows their images from figures/."""
 
     pairs: Sequence[Pair]
-    name: ClassVar[str] = "pairs"
 
 
 Block = Text | Heading | Table | Figure | Examples | Pairs

@@ -121,7 +121,9 @@ def _change_waterfall(name: str, **entries: object) -> None:
 
 def test_an_absent_set_says_why() -> None:
     _change_waterfall("absent_vqa", reason="licence unknown (policy.licences is research)")
-    assert '<td class="none">absent: licence unknown (policy.licences is research)</td>' in write()
+    page = write()
+    assert '<td class="why">absent: licence unknown (policy.licences is research)</td>' in page
+    assert '<td class="none">absent</td>' in page
 
 
 def test_a_set_without_evaluation_rows_says_why_it_is_not_asked() -> None:

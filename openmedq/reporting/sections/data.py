@@ -18,9 +18,9 @@ def show_waterfall(results: Results) -> Iterator[Block]:
     title = "Outcomes of the records found, by dataset"
     yield Text(
         "Every record found is in the mix or excluded for a reason. All bars have the same length; their parts are "
-        "shares of the dataset’s records."
+        "shares of the dataset’s records. Why a dataset is absent stands below, in **What was not run**."
     )
-    bars = [(each.card.title, each.outcomes) for each in results.datasets]
+    bars = [(each.card.title, each.outcomes) for each in results.datasets if each.is_present]
     yield Figure("outcomes", title, draw_outcomes(title, bars))
     header = ["Dataset", "Files", "Found", "Read", *(name.capitalize() for name in OUTCOMES)]
     yield Table(header, [_count_outcomes(each) for each in results.datasets])
@@ -36,10 +36,7 @@ def show_waterfall(results: Results) -> Iterator[Block]:
 
 def _count_outcomes(data: DatasetResult) -> Row:
     title = Cell(data.card.title, "benchmark" if data.card.kind == "benchmark" else "")
-    if data.is_present:
-        files = text(_ORIGINS.get(data.origin or "", data.origin))
-    else:
-        files = text(f"{data.state}: {data.reason}" if data.reason else data.state, "none")
+    files = text(_ORIGINS.get(data.origin or "", data.origin)) if data.is_present else text(data.state, "none")
     return Row([title, files, *map(count, (data.found, data.read, *(data.outcomes[name] for name in OUTCOMES)))])
 
 

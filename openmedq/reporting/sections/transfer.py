@@ -29,8 +29,6 @@ GENERATED = "ours is of a generated miniature: not comparable"
 UNNAMED = "the notes on the paper name four of its eight datasets: not comparable"
 LEVEL = 0.05  # a difference with a smaller p is bold
 
-Titled = tuple[str, Table]  # a table and its heading
-
 
 def show_transfer(results: Results) -> Iterator[Block]:
     """The encoders of this run and of the paper by dataset, their other scores, and paired differences."""
@@ -44,7 +42,7 @@ def show_transfer(results: Results) -> Iterator[Block]:
         "the intervals, patients or images are drawn with all their rows."
     )
     if len(rows) > 1:
-        rows.append(("mean", results.transfer["mean"]))
+        rows.append(("Mean", results.transfer["mean"]))
     metric = results.transfer_metrics[0]
     series = [
         (_name(encoder), [find_point(scores.get(encoder, {}), metric["name"]) for _, scores in rows])
@@ -52,34 +50,26 @@ def show_transfer(results: Results) -> Iterator[Block]:
     ]
     title = f"{metric['title']} of the encoders by benchmark"
     chart = draw_dots(title, [label for label, _ in rows], series, end=1)
-    yield Figure("encoders", "Scores of the encoders by dataset", chart)
-    for title, table in _list_tables(results):
-        yield Heading(title)
-        yield table
+    yield Figure("encoders", title, chart)
+    yield from _tabulate_paper(results)
+    for metric in results.transfer_metrics[1:]:
+        scored = [_score(title, scores, metric, results.encoders) for title, scores in rows]
+        yield from _tabulate(f"{metric['title']}, fine-tuned", map(_name, results.encoders), scored)
+    if results.transfer.get("mean_of_frozen"):
+        yield from _tabulate_methods(results)
+    yield from _compare_encoders(results)
     yield from (Text(f"{words}.") for words in _remark(results))
 
 
-def _list_tables(results: Results) -> Iterator[Titled]:
-    yield _tabulate_paper(results)
-    for metric in results.transfer_metrics[1:]:
-        scored = [(data.card.title, scores) for data, scores in results.iterate_transfers()]
-        rows = [_score(title, each, metric, results.encoders) for title, each in scored]
-        rows.append(_score("Mean", results.transfer["mean"], metric, results.encoders))
-        yield _tabulate(f"{metric['title']}, fine-tuned", map(_name, results.encoders), rows)
-    if results.transfer.get("mean_of_frozen"):
-        yield _tabulate_methods(results)
-    yield from _compare_encoders(results)
-
-
-def _tabulate(title: str, columns: Iterable[str], rows: Sequence[Row], first: str = "Dataset") -> Titled:
-    return title, Table([first, *columns], rows)
+def _tabulate(title: str, columns: Iterable[str], rows: Sequence[Row], first: str = "Dataset") -> Sequence[Block]:
+    return Heading(title), Table([first, *columns], rows)
 
 
 def _score(title: str, scores: Tree, metric: Tree, encoders: Iterable[str]) -> Row:
     return Row([text(title), *(score(scores.get(key, {}), metric["name"], 3) for key in encoders)])
 
 
-def _tabulate_paper(results: Results) -> Titled:
+def _tabulate_paper(results: Results) -> Sequence[Block]:
     """Benchmarks and their mean by encoder, what the paper states of each, and whether the two can be compared."""
     metric = results.transfer_metrics[0]
     rows: list[Row] = []
@@ -88,7 +78,7 @@ def _tabulate_paper(results: Results) -> Titled:
         row = _score(title, scores, metric, results.encoders)
         rows.append(Row([*row.cells, text(stated), text(why, "why")]))
 
-    benchmarks = _list_benchmarks(results)
+    benchmarks = [data for data in results.datasets if data.card.kind == "benchmark"]
     for data in benchmarks:
         stated = "" if data.card.local else BENCHMARK_FIGURES.get(data.card.id, "not named")
         scores = results.transfer.get(data.card.id, {})
@@ -98,10 +88,6 @@ def _tabulate_paper(results: Results) -> Titled:
     add("Mean", results.transfer["mean"], f"of eight: {means}", GENERATED if is_generated else UNNAMED)
     columns = (*map(_name, results.encoders), "Paper", "Comparable?")
     return _tabulate(f"{metric['title']}, fine-tuned, beside the paper", columns, rows)
-
-
-def _list_benchmarks(results: Results) -> list[DatasetResult]:
-    return [data for data in results.datasets if data.card.kind == "benchmark"]
 
 
 def _judge(data: DatasetResult, *, is_scored: bool) -> str:
@@ -116,7 +102,7 @@ def _judge(data: DatasetResult, *, is_scored: bool) -> str:
     return "the same dataset and metric; the paper's split, threshold and validation are not known"
 
 
-def _tabulate_methods(results: Results) -> Titled:
+def _tabulate_methods(results: Results) -> Sequence[Block]:
     """The mean over the benchmarks by method: fine-tuned, and from frozen features."""
     metric, frozen = results.transfer_metrics[0], results.transfer["mean_of_frozen"]
     trees = {method: {key: frozen.get(key, {}).get(method, {}) for key in results.encoders} for method in METHODS}
@@ -126,7 +112,7 @@ def _tabulate_methods(results: Results) -> Titled:
     return _tabulate(title, map(_name, results.encoders), rows, "Method")
 
 
-def _compare_encoders(results: Results) -> Iterator[Titled]:
+def _compare_encoders(results: Results) -> Iterator[Block]:
     """Differences to the first encoder, with interval and p, corrected over the benchmarks."""
     tables = dict(_read_predictions(results))
     reference = results.encoders[0]
@@ -139,7 +125,7 @@ def _compare_encoders(results: Results) -> Iterator[Titled]:
             rows.append(_show_difference("Mean", compared["mean"]))
         if rows:
             title = f"Macro-F1, {_name(reference)} minus {_name(other)}"
-            yield _tabulate(title, ("Difference", "p", "p (Holm)"), rows)
+            yield from _tabulate(title, ("Difference", "p", "p (Holm)"), rows)
 
 
 def _show_difference(title: str, row: Tree) -> Row:
@@ -171,9 +157,6 @@ def _remark(results: Results) -> Iterator[str]:
         for part in ("train", "test"):
             if absent := scores.get(f"classes_without_{part}_rows", ()):
                 yield f"{data.card.title}: no {part} row has the class {', '.join(absent)}"
-    missing = [data.card.title for data in _list_benchmarks(results) if data.card.id not in results.transfer]
-    if missing:
-        yield f"not in this run: {', '.join(missing)}"
 
 
 def _name(encoder: str) -> str:
