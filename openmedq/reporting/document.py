@@ -43,7 +43,6 @@ class Text:
     """A paragraph with inline markup."""
 
     text: str
-    kind: str = "why"  # class of the page's style
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from openmedq.reporting.charts import make_standalone
 from openmedq.reporting.document import Block, Document, Examples, Figure, Headline, Pairs, Section, Text, score
 from openmedq.reporting.examples import Example, Shown
 from openmedq.reporting.pairs import Pair
-from openmedq.reporting.published import NUM_SOURCES
+from openmedq.reporting.published import ENCODERS, NUM_SOURCES
 from openmedq.reporting.results import Results
 from openmedq.reporting.sections import answers, contamination, data, probes, training, transfer
 from openmedq.schema import Role
@@ -148,7 +148,7 @@ def _transfer_headlines(results: Results) -> Iterator[Headline]:
         data, scores = transfers[0]
         title, scores = (data.card.title, scores) if len(transfers) == 1 else ("mean", results.transfer["mean"])
         ours, *others = results.encoders
-        notes = [f"{encoder} {scores[encoder][metric['name']]:.3f}" for encoder in others]
+        notes = [f"{ENCODERS.get(encoder, encoder)} {scores[encoder][metric['name']]:.3f}" for encoder in others]
         yield Headline(f"{metric['title']}, {title}", score(scores[ours], metric["name"], 3), notes)
 
 

@@ -28,7 +28,7 @@ def show_scores(results: Results) -> Iterator[Block]:
     """The scores of each dataset and its parts, with intervals and the majority baseline."""
     scored = list(iterate_scores(results))
     if not scored:
-        yield Text("No scores: `evaluate` has not been run, or the mix has no row of an evaluation split.", "")
+        yield Text("No scores: `evaluate` has not been run, or the mix has no row of an evaluation split.")
         return
     yield Text(
         "Greedy answers, scored against the references. The majority baselines see no image: one answers each question "

@@ -16,7 +16,7 @@ def show_contamination(results: Results, pairs: Sequence[Pair]) -> Iterator[Bloc
     if results.shared is None:
         return
     if not results.shared:
-        yield Text("No training row shares an image, a text, a name or a group with an evaluation row.", "")
+        yield Text("No training row shares an image, a text, a name or a group with an evaluation row.")
         return
     tiers = [tier for tier in Tier if any(tier == each.tier for each in results.shared)]
     yield Text(

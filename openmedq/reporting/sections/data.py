@@ -44,13 +44,13 @@ def show_validation(results: Results) -> Iterator[Block]:
     """The expectations by table."""
     verdict = results.verdict
     if not verdict:
-        yield Text("No verdict: `validate` has not been run.", "")
+        yield Text("No verdict: `validate` has not been run.")
         return
     total, red = verdict["num_expectations"], verdict["num_red"]
     result = (
         f"All {total} expectations are met." if verdict["success"] else f"{red} of {total} expectations are not met."
     )
-    yield Text(f"**{'Green' if verdict['success'] else 'Red'}.** {result} Training starts on green data only.", "")
+    yield Text(f"**{'Green' if verdict['success'] else 'Red'}.** {result} Training starts on green data only.")
     rows = []
     for table in sorted({each["table"] for each in verdict["expectations"]}):
         own = [each for each in verdict["expectations"] if each["table"] == table]

@@ -34,7 +34,7 @@ def show_transfer(results: Results) -> Iterator[Block]:
     """The encoders of this run and of the paper by dataset, their other scores, and paired differences."""
     rows = [(data.card.title, scores) for data, scores in results.iterate_transfers()]
     if not rows:
-        yield Text("No benchmark is among the files of this run.", "")
+        yield Text("No benchmark is among the files of this run.")
         return
     yield Text(
         "Image encoders, each fine-tuned by the same recipe on datasets that training never saw, with the weights of "
