@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import PIL.Image
 import streamlit as st
 
 from openmedq import config, paths
@@ -15,7 +16,7 @@ from openmedq.demo.asking import compose, reword
 from openmedq.demo.evidence import TrainingRows
 from openmedq.errors import OpenMedQError
 from openmedq.model import provenance
-from openmedq.reporting.examples import Row, pick_predictions
+from openmedq.reporting.examples import Row, pick_predictions, shorten
 from openmedq.reporting.results import read_results
 from openmedq.schema import BrokenImage, Sample
 from openmedq.storage.images import FORMATS, encode
@@ -28,7 +29,7 @@ NUM_EXAMPLES = 12
 NUM_NEIGHBORS = 5
 CARD_PX, SHOWN_PX, NEIGHBOR_PX = 240, 640, 160
 EVALUATED, OWN, NONE = "an example of the evaluation", "own images", "no image"
-SUFFIXES = sorted({*(name.lower() for name in FORMATS), "jpg", "tif"})
+SUFFIXES = sorted(suffix for suffix, name in PIL.Image.registered_extensions().items() if name in FORMATS)
 
 
 def main() -> None:
@@ -52,7 +53,7 @@ def main() -> None:
 def _describe_training() -> None:
     tree = provenance.read(paths.MODEL)
     num_rows = sum(entry["rows"] for entry in tree["sources"].values())
-    st.caption(f"Trained on {num_rows:,} rows of {len(tree['sources'])} datasets. The answers are not medical advice.")
+    st.text(f"Trained on {num_rows:,} rows of {len(tree['sources'])} datasets. The answers are not medical advice.")
     if generated := [name for name, entry in tree["sources"].items() if entry["origin"] == "miniature"]:
         st.warning(f"{len(generated)} of these datasets are generated miniatures without medical content.")
 
@@ -131,7 +132,7 @@ def _answer(sample: Sample, row: Row | None, params: Params) -> None:
     rows = [(name, reply.answer.text or "(empty)", _describe(reply)) for name, reply in replies.items()]
     if row is not None:
         rows.append(("Reference", row["reference"], ""))
-    question = sample.turns[-1].question or f"({sample.task})"
+    question = shorten(sample.turns[-1].question) or f"({sample.task})"
     st.header("Answer", anchor=False)
     st.html(drawing.draw_table(question, ("Input", "Answer", "Probability"), rows, "status"))
     if options := list(replies[names[0]].shares):
@@ -155,7 +156,7 @@ def _show_evidence(sample: Sample, params: Params) -> None:
     rows = _read_training_rows(_version(INDEX))
     st.header("Nearest training rows", anchor=False)
     drawn = "" if rows.num_rows == rows.num_available else f"{rows.num_rows:,} of "
-    st.caption(
+    st.text(
         f"Searched: {drawn}{rows.num_available:,} training rows of open datasets. They show what the model was"
         " trained on, not which rows this answer depends on."
     )

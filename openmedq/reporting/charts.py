@@ -2,8 +2,8 @@
 
 Each function `draw_*` returns an inline SVG element.
 
-matplotlib draws the same bytes at each run. Colors are readable on light and dark pages; the page's style sheet sets
-the color of the text.
+matplotlib draws the same bytes at each run. Colors have a contrast of at least 3 to light and dark pages, and series
+differ by their markers or hatches, too. The page's style sheet sets the color of the text.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _STYLE = {
     "ytick.left": False,
     "legend.frameon": False,
 }
-_ACCENT, _BASELINE = "#3d85b8", "#d9922e"
+_ACCENT, _BASELINE = "#3d85b8", "#b8741a"
 _SIZES = {"|": 12, "o": 5}  # of markers, in points
-_SERIES = ("#3d85b8", "#d9922e", "#5a9e6f", "#b06bb0", "#8a9096", "#c4544c")
-_OUTCOME_COLORS = {
-    "train": "#3d85b8",
-    "validation": "#8bbbd9",
-    "evaluation": "#d9922e",
-    "duplicate": "#b3b8bc",
-    "kept out": "#73797f",
-    "rejected": "#c4544c",
+_SERIES = ((_ACCENT, "o"), (_BASELINE, "s"), ("#4f9164", "^"), ("#b06bb0", "D"), ("#7d838a", "v"), ("#c4544c", "P"))
+_OUTCOMES = {  # color and hatch
+    "train": (_ACCENT, ""),
+    "validation": (_ACCENT, "////"),
+    "evaluation": (_BASELINE, ".."),
+    "duplicate": ("#7d838a", "\\\\\\\\"),
+    "kept out": ("#7d838a", "xx"),
+    "rejected": ("#c4544c", "--"),
 }
 
 
@@ -83,9 +83,9 @@ def draw_dots(
             shift = (number - (len(series) - 1) / 2) * 0.7 / max(len(series), 2)
             drawn = [(place + shift, *point) for place, point in enumerate(points) if point is not None]
             ys, values, lows, highs = zip(*drawn, strict=True) if drawn else ((),) * 4
-            color = _SERIES[number % len(_SERIES)]
+            color, marker = _SERIES[number % len(_SERIES)]
             axes.hlines(ys, lows, highs, color=color, alpha=0.4, linewidth=5 if len(series) == 1 else 3)
-            axes.plot(values, ys, "o", color=color, ms=5, clip_on=False, label=label)
+            axes.plot(values, ys, marker, color=color, ms=5, clip_on=False, label=label)
         if marks and marks[2]:
             label, marker, pairs = marks
             xs, ys = zip(*pairs, strict=True)
@@ -106,9 +106,9 @@ def draw_outcomes(title: str, rows: Sequence[tuple[str, Mapping[str, int]]]) -> 
         figure, axes = _open([f"{label} ({sum(outcomes.values()):,})" for label, outcomes in rows])
         totals = np.array([max(sum(outcomes.values()), 1) for _, outcomes in rows])
         start = np.zeros(len(rows))
-        for name, color in _OUTCOME_COLORS.items():
+        for name, (color, hatch) in _OUTCOMES.items():
             share = 100 * np.array([outcomes[name] for _, outcomes in rows]) / totals
-            axes.barh(range(len(rows)), share, 0.6, start, color=color, label=name)
+            axes.barh(range(len(rows)), share, 0.6, start, fc=color, ec="#fcfcfa", lw=0, hatch=hatch, label=name)
             start += share
         axes.set_xlim(0, 100)
         axes.set_xlabel("% of the records found")
@@ -185,4 +185,4 @@ def _render(figure: Figure, title: str) -> Markup:
     unset = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(buffer, format="svg", transparent=True, metadata=unset | {"Title": title})
     svg = buffer.getvalue()
-    return Markup(svg[svg.index("<svg") :])
+    return Markup(svg[svg.index("<svg") :].replace("<svg", '<svg role="img"', 1))

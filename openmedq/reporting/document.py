@@ -6,9 +6,9 @@ are formatted here. `inline` markup of texts is that of Markdown: `code` and **s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from markupsafe import Markup
 
@@ -43,8 +43,6 @@ class Text:
     """A paragraph with inline markup."""
 
     text: str
-    kind: str = "why"  # class of the page's style
-    name: ClassVar[str] = "text"
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,6 @@ class Heading:
     """The title of a part of a section."""
 
     text: str
-    name: ClassVar[str] = "heading"
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,6 @@ class Table:
 
     header: Sequence[str]
     rows: Sequence[Row]
-    name: ClassVar[str] = "table"
 
     @property
     def is_numeric(self) -> list[bool]:
@@ -84,7 +80,6 @@ class Figure:
     file: str
     title: str
     svg: Markup
-    name: ClassVar[str] = "figure"
 
 
 @dataclass(frozen=True)
@@ -92,7 +87,6 @@ class Examples:
     """Predictions with their images; the Markdown file shows them from figures/."""
 
     examples: Sequence[Example]
-    name: ClassVar[str] = "examples"
 
 
 @dataclass(frozen=True)
@@ -100,7 +94,6 @@ class Pairs:
     """Pairs of an evaluation row and a training row; the Markdown file shows their images from figures/."""
 
     pairs: Sequence[Pair]
-    name: ClassVar[str] = "pairs"
 
 
 Block = Text | Heading | Table | Figure | Examples | Pairs
@@ -138,6 +131,17 @@ class Document:
     def find(self, kind: type[B]) -> list[B]:
         """All blocks of a kind."""
         return [block for section in self.sections for block in section.blocks if isinstance(block, kind)]
+
+
+def group(rows: Iterable[Sequence[Cell]]) -> list[Row]:
+    """Rows of a table; one with the same first cell as the row above is a part of it, and does not repeat it."""
+    grouped: list[Row] = []
+    above = None
+    for first, *others in rows:
+        is_part = first == above
+        grouped.append(Row([Cell("") if is_part else first, *others], is_part))
+        above = first
+    return grouped
 
 
 def text(value: object, kind: str = "") -> Cell:

@@ -13,7 +13,7 @@ from openmedq.reporting.charts import make_standalone
 from openmedq.reporting.document import Block, Document, Examples, Figure, Headline, Pairs, Section, Text, score
 from openmedq.reporting.examples import Example, Shown
 from openmedq.reporting.pairs import Pair
-from openmedq.reporting.published import NUM_SOURCES
+from openmedq.reporting.published import ENCODERS, NUM_SOURCES
 from openmedq.reporting.results import Results
 from openmedq.reporting.sections import answers, contamination, data, probes, training, transfer
 from openmedq.schema import Role
@@ -41,7 +41,7 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         ("contamination", "Contamination", contamination.show_contamination(results, pairs)),
         ("clean", "Clean rows", answers.show_clean(results)),
         ("definitions", "BLEU-1 by definition", answers.show_definitions(results)),
-        ("paper", "Comparison with the paper", transfer.show_paper(results)),
+        ("paper", "Comparison with the paper", answers.show_paper(results)),
         ("groups", "By question type, organ and modality", answers.show_groups(results)),
         ("calibration", "Calibration of closed answers", probes.show_calibration(results)),
         ("transfer", "Transfer of the encoder", transfer.show_transfer(results)),
@@ -53,7 +53,6 @@ def compose(results: Results, examples: Sequence[Example], pairs: Sequence[Pair]
         ("cost", "Cost", training.show_cost(results)),
         ("missing", "What was not run", data.show_missing(results)),
         ("datasets", "Datasets and their terms", data.show_datasets(results)),
-        ("next", "Where to look next", data.show_next()),
     )
     composed = [Section(name, title, list(blocks)) for name, title, blocks in sections]
     origins = [each.origin for each in results.sources if each.is_present]
@@ -149,7 +148,7 @@ def _transfer_headlines(results: Results) -> Iterator[Headline]:
         data, scores = transfers[0]
         title, scores = (data.card.title, scores) if len(transfers) == 1 else ("mean", results.transfer["mean"])
         ours, *others = results.encoders
-        notes = [f"{encoder} {scores[encoder][metric['name']]:.3f}" for encoder in others]
+        notes = [f"{ENCODERS.get(encoder, encoder)} {scores[encoder][metric['name']]:.3f}" for encoder in others]
         yield Headline(f"{metric['title']}, {title}", score(scores[ours], metric["name"], 3), notes)
 
 

@@ -37,14 +37,6 @@ HUB_TASKS = {  # of Hugging Face's hub
 }
 SHARED = paths.VERDICTS / "contamination.json"
 
-WHERE_NEXT = (
-    ("the report", str(paths.REPORT / "index.html"), "scores, examples, licences"),
-    ("the demo", "python -m openmedq demo", "ask the model, on this machine"),
-    ("MLflow, Prefect", "make ui", "runs and flows, on this machine"),
-    ("data validation", str(paths.DATA_DOCS / "index.html"), "each expectation and its result"),
-    ("DVC", "dvc dag", "also: dvc metrics show, dvc exp show"),
-)
-
 
 @dataclass(frozen=True)
 class DatasetResult:

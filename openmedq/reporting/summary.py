@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from operator import itemgetter
 
 from rich.console import Console
 from rich.table import Table
@@ -11,10 +12,16 @@ from rich.text import Text
 from openmedq import paths
 from openmedq.errors import StaleError
 from openmedq.evaluation.terminal import format_score, make_table
-from openmedq.reporting.results import EXCLUDED, WHERE_NEXT, DatasetResult, Results, Tree, read_results
+from openmedq.reporting.results import EXCLUDED, DatasetResult, Results, Tree, read_results
 from openmedq.schema import Role
 
-MAX_COLUMNS = 5  # of a table of scores without intervals, so that it fits a terminal
+WHERE_NEXT = (
+    ("the report", str(paths.REPORT / "index.html"), "scores, examples, licences"),
+    ("the demo", "python -m openmedq demo", "ask the model, on this machine"),
+    ("MLflow, Prefect", "make ui", "runs and flows, on this machine"),
+    ("data validation", str(paths.DATA_DOCS / "index.html"), "each expectation and its result"),
+    ("DVC", "dvc dag", "also: dvc metrics show, dvc exp show"),
+)
 
 
 def print_summary() -> None:
@@ -38,11 +45,7 @@ def _show_scores(console: Console, results: Results) -> None:
         _print(console, f"No scores: {paths.EVALUATION / 'metrics.json'} not found; `dvc repro evaluate` writes it.")
         return
     if any(_iterate_scores(results)):
-        scored = [metric for metric in results.metrics if metric["name"] in results.evaluation["all"]]
-        console.print(_tabulate_scores(results, [metric for metric in scored if metric["is_headline"]]))
-        others = [metric for metric in scored if not metric["is_headline"]]
-        for start in range(0, len(others), MAX_COLUMNS):
-            console.print(_tabulate_scores(results, others[start : start + MAX_COLUMNS]))
+        console.print(_tabulate_scores(results))
     else:
         _print(console, "No scores: the mix has no row of an evaluation split.")
     if miniatures := [each.card.id for each in results.datasets if each.is_miniature]:
@@ -50,17 +53,16 @@ def _show_scores(console: Console, results: Results) -> None:
     console.print()
 
 
-def _tabulate_scores(results: Results, metrics: Sequence[Tree]) -> Table:
-    """Some metrics: the headline ones with intervals and baselines, or others, which do not fit beside them."""
-    columns: list[tuple[str, str, bool]] = []  # title, name, whether with its bounds
-    for metric in metrics:
-        columns.append((metric["title"].replace(" ", "\n"), metric["name"], metric["is_headline"]))
+def _tabulate_scores(results: Results) -> Table:
+    """The headline metrics with intervals and baselines; the report has the others."""
+    columns: list[tuple[str, str, int | None]] = []  # title, name, digits of the interval
+    for metric in filter(itemgetter("is_headline"), results.metrics):
+        columns.append((metric["title"].replace(" ", "\n"), metric["name"], 0))
         if metric["has_baseline"]:
-            columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", False))
-    title = "Scores of answers, percent" if metrics[0]["is_headline"] else "More scores"
-    table = make_table(title, "source", "rows", *(title for title, _, _ in columns))
+            columns.append(("Majority\nbaseline", f"baseline_{metric['name']}", None))
+    table = make_table("Scores of answers, percent", "source", "rows", *(title for title, _, _ in columns))
     for source, scores in _iterate_scores(results):
-        cells = (format_score(scores, name, 1, 0 if has_bounds else None) for _, name, has_bounds in columns)
+        cells = (format_score(scores, name, 1, digits) for _, name, digits in columns)
         table.add_row(source, f"{scores['num_rows']:,}", *cells)
     return table
 
@@ -76,7 +78,7 @@ def _iterate_scores(results: Results) -> Iterator[tuple[str, Tree]]:
 
 
 def _show_transfer(console: Console, results: Results) -> None:
-    for metric in results.transfer_metrics:
+    for metric in filter(itemgetter("is_headline"), results.transfer_metrics):
         table = make_table(f"Transfer of the encoder, {metric['title']}", "benchmark", "test rows", *results.encoders)
         for data, scores in results.iterate_transfers():
             cells = (format_score(scores[encoder], metric["name"], 3, 2) for encoder in results.encoders)

@@ -57,7 +57,7 @@ def test_it_shows_examples_of_open_datasets(page: AppTest) -> None:
     assert {each.label.partition("\\:")[0] for each in _cards(page)} == {r"open\_vqa", r"open\_text"}
     assert 'alt="Image of open_vqa/' in _html(page)
     assert _headings(page) == []
-    assert page.caption[0].value == "Trained on 34 rows of 2 datasets. The answers are not medical advice."
+    assert page.text[0].value == "Trained on 34 rows of 2 datasets. The answers are not medical advice."
     assert page.warning[0].value == "1 of these datasets are generated miniatures without medical content."
 
 
@@ -79,9 +79,11 @@ def test_a_click_on_an_example_asks_its_question(page: AppTest) -> None:
 
 def test_an_own_image_has_no_reference(page: AppTest) -> None:
     page.radio[0].set_value("own images").run()
+    assert ".jp2" in page.file_uploader[0].proto.type
     page.file_uploader[0].upload("mine.png", save(PIL.Image.new("L", (64, 64), 90), "PNG"), "image/png").run()
-    page.text_area[0].input("What is it?")
+    page.text_area[0].input(f"What is it? {'x' * 5000}")
     page.button[-1].click().run()
+    assert "What is it? x" in _html(page) and "x" * 300 not in _html(page)
     assert "With the image" in _html(page) and "With a gray image" in _html(page)
     assert "Reference" not in _html(page)
     page.file_uploader[0].upload("no.png", b"no image", "image/png").run()

@@ -90,7 +90,7 @@ def test_a_record_of_the_mix(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[36 x <image>]" in out and "Where is the mass? Answer:⟦ upper left</s>⟧" in out and "none cut" in out
     page = (PAGES / "vqa_rad/1.html").read_text(encoding="utf-8")
     assert "36 x &lt;image&gt;" in page and 'src="data:image/png;base64,' in page
-    assert "http" not in page, "self-contained"
+    assert "://" not in page and "Content-Security-Policy" in page, "self-contained"
 
 
 @pytest.mark.parametrize(

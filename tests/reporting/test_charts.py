@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from markupsafe import Markup
 
+from openmedq import curate, reporting
+from openmedq.reporting import charts
 from openmedq.reporting.charts import MAX_POINTS, draw_calibration, draw_dots, draw_loss, draw_outcomes, draw_waterfall
 from openmedq.reporting.results import OUTCOMES
 
@@ -32,7 +35,7 @@ CHARTS: dict[str, Callable[[], Markup]] = {
 @pytest.mark.parametrize("draw", CHARTS.values(), ids=CHARTS)
 def test_a_chart_stands_alone_has_a_title_and_the_same_bytes_at_each_run(draw: Callable[[], Markup]) -> None:
     svg = ElementTree.fromstring(draw())
-    assert svg.findtext(f"{SVG}title")
+    assert svg.findtext(f"{SVG}title") and svg.attrib["role"] == "img"
     links = [value for element in svg.iter() for key, value in element.attrib.items() if key.endswith("href")]
     assert all(link.startswith("#") for link in links)
     assert draw() == draw()
@@ -41,13 +44,38 @@ def test_a_chart_stands_alone_has_a_title_and_the_same_bytes_at_each_run(draw: C
 def test_a_bar_is_as_long_as_its_share() -> None:
     svg = ElementTree.fromstring(draw_outcomes("Outcomes", [("a", EMPTY | {"train": 30, "rejected": 10})]))
     widths: dict[str, float] = {}
+    hatched = []
     for path in svg.iter(f"{SVG}path"):
         xs = [float(x) for x in re.findall(r"[ML] ([\d.]+)", path.attrib["d"])]
-        widths.setdefault(path.attrib.get("style", ""), max(xs) - min(xs))  # the bar comes before its legend
-    assert widths["fill: #3d85b8"] == pytest.approx(3 * widths["fill: #c4544c"], rel=1e-3)
+        if xs and "fill: url" in path.attrib.get("style", ""):
+            hatched.append(max(xs) - min(xs))
+        elif xs:
+            widths.setdefault(path.attrib.get("style", ""), max(xs) - min(xs))  # the bar comes before its legend
+    assert widths["fill: #3d85b8"] == pytest.approx(3 * max(hatched), rel=1e-3)
 
 
 def test_a_long_training_is_thinned() -> None:
     svg = draw_loss("Loss", list(enumerate(np.random.default_rng(0).random(20_000).tolist())))
     longest = max(path.attrib["d"].count("L") for path in ElementTree.fromstring(svg).iter(f"{SVG}path"))
     assert MAX_POINTS / 2 < longest <= MAX_POINTS
+
+
+def _luminance(color: str) -> float:
+    channels = (int(color[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    linear = (each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in channels)
+    return sum(part * each for part, each in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_the_contrast_of_texts_and_charts_is_that_of_wcag_aa() -> None:
+    folders = (Path(package.__file__).parent / "templates" for package in (curate, reporting))
+    style = "".join(path.read_text(encoding="utf-8") for folder in folders for path in folder.glob("*.css"))
+    texts = set(re.findall(r"[ ;]color: var\(--([\w-]+)\)", style)) - {"notice-ink"}
+    light, dark = (dict(re.findall(r"--([\w-]+): (#\w{6});", scheme)) for scheme in style.split(":root {")[1:3])
+    drawn = [color for color, _ in (*charts._SERIES, *charts._OUTCOMES.values())]
+    for scheme in (light, dark):
+        pairs = [(scheme["notice-ink"], scheme["notice"], 4.5)]
+        pairs += [(scheme[name], scheme[ground], 4.5) for name in texts for ground in ("paper", "panel")]
+        pairs += [(color, scheme["paper"], 3) for color in drawn]
+        for color, ground, least in pairs:
+            low, high = sorted(_luminance(each) + 0.05 for each in (color, ground))
+            assert high / low >= least, (color, ground)

@@ -90,6 +90,7 @@ def test_a_run_without_the_parts_names_them() -> None:
 def test_a_run_with_all_parts_shows_them() -> None:
     add_parts()
     page, text = write()
+    assert page.count("<main>") == 1 and '<th scope="row"></th>' not in page
     for title in OPTIONAL:
         assert f"<h2>{title}</h2>" in page and f"## {title}\n" in text
         assert title not in dict(read("What", "Reason"))

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from openmedq.evaluation.metrics.predictions import GROUPINGS
 from openmedq.reporting.charts import draw_dots, find_point
-from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, score, text
-from openmedq.reporting.published import DEFINITIONS, Definition
+from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, group, score, text
+from openmedq.reporting.published import FIGURES, NUM_SOURCES, Published
 from openmedq.reporting.results import Results, Tree
 
 ALL = "All datasets"
@@ -28,7 +28,7 @@ def show_scores(results: Results) -> Iterator[Block]:
     """The scores of each dataset and its parts, with intervals and the majority baseline."""
     scored = list(iterate_scores(results))
     if not scored:
-        yield Text("No scores: `evaluate` has not been run, or the mix has no row of an evaluation split.", "")
+        yield Text("No scores: `evaluate` has not been run, or the mix has no row of an evaluation split.")
         return
     yield Text(
         "Greedy answers, scored against the references. The majority baselines see no image: one answers each question "
@@ -100,7 +100,7 @@ def _tabulate_metrics(title: str, metrics: Iterable[Tree], scored: Sequence[tupl
 
 
 def show_definitions(results: Results) -> Iterator[Block]:
-    """BLEU-1 of the same answers by definition, and the published figures that each can be compared with."""
+    """BLEU-1 of the same answers by definition."""
     scored = list(iterate_scores(results))
     if not scored or not results.definitions:
         return
@@ -127,27 +127,35 @@ def show_definitions(results: Results) -> Iterator[Block]:
     )
     yield Figure("definitions", title, chart)
     yield _tabulate_metrics("Definition", results.definitions, scored)
-    yield Heading("Which published figure can be compared with which definition")
-    header = ["Published figure", "Published", "Comparable definition: this run", "Reason"]
-    yield Table(header, [_match(results, each) for each in DEFINITIONS])
 
 
-def _match(results: Results, each: Definition) -> Row:
-    """A published figure and our scores under the definitions that it can be compared with."""
-    scores = results.evaluation.get(each.source, {})
-    ours = [
-        f"{metric['title']}: {score(scores, metric['name']).text}"
-        for metric in results.definitions
-        if metric["name"] in each.metrics
-    ]
-    return Row(
-        [
-            text(f"{each.title}, {each.name}"),
-            Cell(str(each.value), kind="number"),
-            text("; ".join(ours) or "none"),
-            text(each.reason, "why"),
-        ]
+def show_paper(results: Results) -> Iterator[Block]:
+    """The paper's figures beside ours, and whether they can be compared."""
+    yield Text(
+        f"The paper’s scores of its 7-billion-parameter model, trained on all {NUM_SOURCES} sources, and those that it "
+        "reports of others, beside those of this run. The mean over the benchmarks stands with the encoders, below."
     )
+    header = ["BLEU-1, as the paper reports it", "Published", "This run, comparable definitions", "Comparable?"]
+    yield Table(header, [_compare(results, figure) for figure in FIGURES])
+
+
+def _compare(results: Results, figure: Published) -> Row:
+    """A published figure, our scores under the definitions that it can be compared with, and the conditions."""
+    data = results.find(figure.source)
+    scores = results.evaluation.get(figure.source, {"num_rows": 0})
+    ours, conditions = "", [figure.reason]
+    if data is None or not scores["num_rows"]:
+        conditions.append("not in this run")
+    else:
+        shown = (metric for metric in results.definitions if metric["name"] in figure.metrics)
+        ours = "; ".join(f"{metric['title']}: {score(scores, metric['name']).text}" for metric in shown)
+        if data.is_miniature:
+            conditions.append("ours is of a generated miniature: not comparable")
+        elif scores["num_rows"] != (num_published := data.num_published_evaluation_rows):
+            num_rows = scores["num_rows"]
+            conditions.append(f"ours is of {num_rows:,} rows, the published test has {num_published:,}: not comparable")
+    value = Cell(str(figure.value), kind="number")
+    return Row([text(figure.name), value, text(ours), text("; ".join(conditions), "why")])
 
 
 def show_clean(results: Results) -> Iterator[Block]:
@@ -189,16 +197,14 @@ def show_groups(results: Results) -> Iterator[Block]:
             groups = sorted(scores.get(name, {}).items(), key=lambda group: -group[1]["num_rows"])
             if len(groups) < 2:
                 continue
-            for place, (value, part) in enumerate(groups[:MAX_GROUPS]):
-                title = f"{data.card.title}, {name.replace('_', ' ')}" if not place else ""
+            title = text(f"{data.card.title}, {name.replace('_', ' ')}")
+            for value, part in groups[:MAX_GROUPS]:
                 cells = (score(part, metric["name"]) for metric in metrics)
-                rows.append(
-                    Row([Cell(title), text(value), count(part["num_rows"]), *cells], is_part=bool(place)),
-                )
+                rows.append([title, text(value), count(part["num_rows"]), *cells])
             if others := len(groups[MAX_GROUPS:]):
-                rows.append(Row([Cell(""), Cell(f"and {others} more", kind="none")], is_part=True))
+                rows.append([title, Cell(f"and {others} more", kind="none")])
     if rows:
         yield Text(
             "As the records state them; the largest groups of each dataset. `data/evaluation/metrics.json` has all."
         )
-        yield Table(["Dataset", "Group", "Rows", *(metric["title"] for metric in metrics)], rows)
+        yield Table(["Dataset", "Group", "Rows", *(metric["title"] for metric in metrics)], group(rows))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from openmedq.curate.reasons import Tier
-from openmedq.reporting.document import Block, Cell, Heading, Pairs, Row, Table, Text, count, text
+from openmedq.reporting.document import Block, Cell, Heading, Pairs, Table, Text, count, group, text
 from openmedq.reporting.pairs import Pair
 from openmedq.reporting.results import Results
 
@@ -16,7 +16,7 @@ def show_contamination(results: Results, pairs: Sequence[Pair]) -> Iterator[Bloc
     if results.shared is None:
         return
     if not results.shared:
-        yield Text("No training row shares an image, a text, a name or a group with an evaluation row.", "")
+        yield Text("No training row shares an image, a text, a name or a group with an evaluation row.")
         return
     tiers = [tier for tier in Tier if any(tier == each.tier for each in results.shared)]
     yield Text(
@@ -26,7 +26,7 @@ def show_contamination(results: Results, pairs: Sequence[Pair]) -> Iterator[Bloc
         "excluded. Rows of the same series, study, patient, case or article are counted only."
     )
     header = ["Training rows of", "Evaluation rows of", *(tier.capitalize() for tier in tiers)]
-    yield Table(header, list(_list_counts(results, tiers)))
+    yield Table(header, group(_list_counts(results, tiers)))
     if pairs:
         yield Heading("Pairs of rows")
         yield Text(
@@ -38,8 +38,7 @@ def show_contamination(results: Results, pairs: Sequence[Pair]) -> Iterator[Bloc
         yield Pairs(pairs)
 
 
-def _list_counts(results: Results, tiers: Sequence[Tier]) -> Iterator[Row]:
-    above = None
+def _list_counts(results: Results, tiers: Sequence[Tier]) -> Iterator[list[Cell]]:
     for (source, dataset), own in groupby(
         results.shared or (), key=lambda each: (each.source, each.evaluation_dataset)
     ):
@@ -50,6 +49,4 @@ def _list_counts(results: Results, tiers: Sequence[Tier]) -> Iterator[Row]:
         evaluated = text(results.title_of(dataset))
         if source == dataset:
             evaluated = Cell(evaluated.text, "own split", "strong")
-        title = "" if source == above else results.title_of(source)
-        yield Row([Cell(title), evaluated, *cells.values()], is_part=source == above)
-        above = source
+        yield [text(results.title_of(source)), evaluated, *cells.values()]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from openmedq.reporting.charts import draw_outcomes
-from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, text
+from openmedq.reporting.document import Block, Cell, Figure, Heading, Row, Table, Text, count, group, text
 from openmedq.reporting.published import ENCODERS
-from openmedq.reporting.results import OUTCOMES, WHERE_NEXT, DatasetResult, Results
+from openmedq.reporting.results import OUTCOMES, DatasetResult, Results
 from openmedq.schema import Role
 
 _ORIGINS = {"mirror": "local folder"}
@@ -18,28 +18,25 @@ def show_waterfall(results: Results) -> Iterator[Block]:
     title = "Outcomes of the records found, by dataset"
     yield Text(
         "Every record found is in the mix or excluded for a reason. All bars have the same length; their parts are "
-        "shares of the dataset’s records."
+        "shares of the dataset’s records. Why a dataset is absent stands below, in **What was not run**."
     )
-    bars = [(each.card.title, each.outcomes) for each in results.datasets]
+    bars = [(each.card.title, each.outcomes) for each in results.datasets if each.is_present]
     yield Figure("outcomes", title, draw_outcomes(title, bars))
     header = ["Dataset", "Files", "Found", "Read", *(name.capitalize() for name in OUTCOMES)]
     yield Table(header, [_count_outcomes(each) for each in results.datasets])
     reasons = [
-        Row([text(each.card.title if not place else ""), text(reason), count(number)], is_part=bool(place))
+        [text(each.card.title), text(reason), count(number)]
         for each in results.datasets
-        for place, (reason, number) in enumerate(each.exclusion_reasons)
+        for reason, number in each.exclusion_reasons
     ]
     if reasons:
         yield Heading("Exclusion reasons")
-        yield Table(["Dataset", "Reason", "Records"], reasons)
+        yield Table(["Dataset", "Reason", "Records"], group(reasons))
 
 
 def _count_outcomes(data: DatasetResult) -> Row:
     title = Cell(data.card.title, "benchmark" if data.card.kind == "benchmark" else "")
-    if data.is_present:
-        files = text(_ORIGINS.get(data.origin or "", data.origin))
-    else:
-        files = text(f"{data.state}: {data.reason}" if data.reason else data.state, "none")
+    files = text(_ORIGINS.get(data.origin or "", data.origin)) if data.is_present else text(data.state, "none")
     return Row([title, files, *map(count, (data.found, data.read, *(data.outcomes[name] for name in OUTCOMES)))])
 
 
@@ -47,13 +44,13 @@ def show_validation(results: Results) -> Iterator[Block]:
     """The expectations by table."""
     verdict = results.verdict
     if not verdict:
-        yield Text("No verdict: `validate` has not been run.", "")
+        yield Text("No verdict: `validate` has not been run.")
         return
     total, red = verdict["num_expectations"], verdict["num_red"]
     result = (
         f"All {total} expectations are met." if verdict["success"] else f"{red} of {total} expectations are not met."
     )
-    yield Text(f"**{'Green' if verdict['success'] else 'Red'}.** {result} Training starts on green data only.", "")
+    yield Text(f"**{'Green' if verdict['success'] else 'Red'}.** {result} Training starts on green data only.")
     rows = []
     for table in sorted({each["table"] for each in verdict["expectations"]}):
         own = [each for each in verdict["expectations"] if each["table"] == table]
@@ -124,9 +121,3 @@ def _why_not_evaluated(results: Results, data: DatasetResult) -> str:
     if data.mix.get(Role.EVALUATION):
         return "not evaluated"
     return "its evaluation rows are excluded" if Role.EVALUATION in data.card.roles.values() else "no evaluation split"
-
-
-def show_next() -> Iterator[Block]:
-    """Where the other outputs are."""
-    rows = [Row([text(name), Cell(place, kind="code"), text(words, "why")]) for name, place, words in WHERE_NEXT]
-    yield Table(["What", "Where", "Content"], rows)

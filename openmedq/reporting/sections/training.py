@@ -14,7 +14,7 @@ from openmedq.storage.timing import Timing
 def show_training(results: Results) -> Iterator[Block]:
     """The loss over the updates."""
     if not results.losses:
-        yield Text("No losses: `train` has not been run.", "")
+        yield Text("No losses: `train` has not been run.")
         return
     words = "Next-token cross-entropy"
     if training := results.training:
