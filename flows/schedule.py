@@ -18,7 +18,8 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 
-from flows.walk import declare_slots
+from flows.walk import declare_slots, require_server
+from openmedq.errors import OpenMedQError
 
 DEPLOYMENTS = Path("prefect.yaml")
 
@@ -44,6 +45,11 @@ def main() -> int:
     argparse.ArgumentParser(prog="python -m flows.schedule", description=__doc__.partition("\n")[0]).parse_args()
     if get_current_settings().api.url is None:  # Prefect would start a temporary server
         print("error: no Prefect server: set PREFECT_API_URL, such as http://127.0.0.1:4200/api", file=sys.stderr)
+        return 1
+    try:
+        require_server()
+    except OpenMedQError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     declare_slots()
     declare_pools(name_pools())

@@ -110,6 +110,7 @@ def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None
     parser.add_argument("--max-workers", type=int, default=2, help="number of parallel nodes; default: 2")
     options = parser.parse_args(arguments)
     try:
+        require_server()
         with close_temporary_server():
             flow(targets=options.targets or None, max_workers=options.max_workers)
     except OpenMedQError as error:
@@ -119,6 +120,19 @@ def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None
         print("error: interrupted; the stages were stopped", file=sys.stderr)
         return 1
     return 0
+
+
+def require_server() -> None:
+    """Raise OpenMedQError if a server is configured and does not answer."""
+    if not PREFECT_API_URL.value():
+        return
+    with get_client(sync_client=True) as client:
+        error = client.api_healthcheck()
+    if error is not None:  # its message may contain a password of the address
+        raise OpenMedQError(
+            f"PREFECT_API_URL: Prefect's server does not answer ({type(error).__name__}); start it with `make ui`, or "
+            "unset the variable"
+        )
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 import socket
 import sys
+from urllib.request import proxy_bypass
 
 import pytest
 
@@ -30,6 +31,21 @@ def test_servers_are_started_and_stopped():
         assert processes[0].poll() is None
     assert processes[0].poll() is not None
     ui._require_free(server)
+
+
+def test_an_ipv6_address_has_brackets_and_its_port_is_checked(capsys):
+    assert ui.mlflow_page("::1", 5311).url == "http://[::1]:5311"
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        assert ui.main(["--host", "::1", "--mlflow-port", str(port), "--prefect-port", str(find_port())]) == 1
+    assert capsys.readouterr().err.startswith(f"error: MLflow: [::1]:{port}: Address already in use")
+
+
+def test_a_proxy_of_the_environment_is_not_used_for_loopback(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert [name for name in ("127.0.0.1", "localhost", "::1", "example.com") if not proxy_bypass(name)] == [
+        "example.com"
+    ]
 
 
 def test_the_error_of_a_dead_server_names_its_command():
