@@ -12,7 +12,6 @@ from typing import Any, get_args
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails
 
 from openmedq.config.base import LanguageCode, Licences, Section
 from openmedq.config.data import Deduplicate, Download, Miniature, Mix, Normalize, Policy, Validate
@@ -115,8 +114,8 @@ def _first_problem(error: ValidationError) -> str:
     """Describe the first problem in one line, and count the others."""
     problems = error.errors(include_url=False, include_context=True)
     first = problems[0]
-    where = _place(first)
-    same = [each for each in problems if _place(each) == where]  # one for each type that a setting may have
+    where = _place(first["loc"])
+    same = [each for each in problems if _place(each["loc"]) == where]  # one for each type that a setting may have
     if first["type"] == "extra_forbidden":
         text = f"{where}: unknown key; allowed here: {', '.join(_allowed(first['loc'][:-1]))}"
     elif first["type"] == "missing":
@@ -134,9 +133,9 @@ def _first_problem(error: ValidationError) -> str:
     return text if len(problems) == len(same) else f"{text} (and {len(problems) - len(same)} more)"
 
 
-def _place(problem: ErrorDetails) -> str:
+def _place(location: tuple[int | str, ...]) -> str:
     """The key, without pydantic's names of the types that its value may have."""
-    return ".".join(str(part) for part in problem["loc"] if part not in ("literal['auto']", "constrained-int"))
+    return ".".join(str(part) for part in location if part not in ("literal['auto']", "constrained-int"))
 
 
 def _allowed(location: tuple[int | str, ...]) -> list[str]:
