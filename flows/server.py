@@ -10,7 +10,6 @@ to loopback. Two checks reject them:
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import socket
@@ -18,6 +17,8 @@ import sys
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from openmedq.cli import PORT, Parser
 
 REFUSAL = "Host or Origin is not this server's; add it with `python -m flows.server --allowed-hosts`\n"
 
@@ -66,9 +67,9 @@ def _normalize(host: str) -> str:
 
 def main() -> int:
     """Serve until interrupted; return 1 after one line if the address is not available."""
-    parser = argparse.ArgumentParser(prog="python -m flows.server", description=__doc__.partition("\n")[0])
+    parser = Parser(prog="python -m flows.server", description=__doc__.partition("\n")[0])
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=4200)
+    parser.add_argument("--port", type=PORT, default=4200)
     parser.add_argument(
         "--allowed-hosts", default="", help="other names of this server with ports, comma-separated: prefect:4200"
     )

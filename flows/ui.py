@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 from flows.server import bracket, check_free, own_hosts
 from openmedq import TELEMETRY_OFF, paths
+from openmedq.cli import PORT, Parser
 from openmedq.errors import OpenMedQError
 
 START_SECONDS = 120.0
@@ -53,10 +53,10 @@ def prefect_page(host: str, port: int) -> Page:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; return 1 after one line if a port is taken or a server fails."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(prog="python -m flows.ui", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address as browsers name it; the pages have no password")
-    parser.add_argument("--mlflow-port", type=int, default=5000)
-    parser.add_argument("--prefect-port", type=int, default=4200)
+    parser.add_argument("--mlflow-port", type=PORT, default=5000)
+    parser.add_argument("--prefect-port", type=PORT, default=4200)
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # shells start background jobs with SIGINT ignored
         signal.signal(number, signal.default_int_handler)

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, Settings, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, Settings, temporary_settings
 
 from flows import schedule, walk
 from flows.build import build
@@ -48,6 +48,14 @@ def test_a_server_that_does_not_answer_is_one_line(start, monkeypatch, capsys):
     line = capsys.readouterr().err
     assert line.startswith("error: PREFECT_API_URL: Prefect's server does not answer (ConnectError); start it")
     assert line.count("\n") == 1
+
+
+def test_a_temporary_server_without_a_folder_is_one_line(capsys):
+    with temporary_settings({PREFECT_HOME: "/proc/none"}, restore_defaults={PREFECT_API_URL}):
+        assert walk.run_by_hand(build, []) == 1
+    assert capsys.readouterr().err.endswith(
+        "/proc/none: No such file or directory; set PREFECT_HOME to a writable folder\n"
+    )
 
 
 def test_pools_are_created_once(prefect_server):

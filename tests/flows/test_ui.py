@@ -1,10 +1,15 @@
+import re
 import socket
 import sys
+from functools import partial
 from urllib.request import proxy_bypass
 
 import pytest
 
 from flows import ui
+from flows.__main__ import pipeline
+from flows.build import build
+from flows.walk import run_by_hand
 from openmedq.errors import OpenMedQError
 from tests.processes import find_port
 
@@ -46,6 +51,20 @@ def test_a_proxy_of_the_environment_is_not_used_for_loopback(monkeypatch):
     assert [name for name in ("127.0.0.1", "localhost", "::1", "example.com") if not proxy_bypass(name)] == [
         "example.com"
     ]
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "program"),
+    [
+        (ui.main, ["--mlflow-port", "65536"], "flows.ui"),
+        (partial(run_by_hand, build), ["--max-workers", "0"], "flows.build"),
+        (partial(run_by_hand, pipeline), ["--worker", "1"], "flows"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(main, arguments, program, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(arguments)
+    assert re.fullmatch(rf"error: .*; see `python -m {program} --help`\n", capsys.readouterr().err)
 
 
 def test_the_error_of_a_dead_server_names_its_command():
