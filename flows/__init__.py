@@ -14,6 +14,9 @@ from openmedq.extras import describe_missing
 
 os.environ["PREFECT_SERVER_CSRF_PROTECTION_ENABLED"] = "true"
 
+# In memory, Prefect's default, leases are lost when the server restarts: slots that were occupied are then never free.
+os.environ.setdefault("PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem")
+
 _direct = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, (_direct, "127.0.0.1", "localhost", "::1")))
 
