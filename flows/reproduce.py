@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.concurrency.sync import concurrency
@@ -128,12 +129,32 @@ def task_for(node: Node) -> Any:
 def reproduce(name: str, stage: str, root: str) -> Outcome:
     """Reproduce one node; NodeError if DVC or the stage fails."""
     slot = STAGES[stage].slot if stage in STAGES else None
-    with concurrency(slot, strict=True) if slot else nullcontext():
+    with _occupy(slot) if slot else nullcontext():
         started = time.monotonic()
         lines = _stream([*DVC, "repro", "-s", name], Path(root), name)
         seconds = time.monotonic() - started
     has_run = any(line.startswith(f"Running stage '{name}'") for line in lines)
     return Outcome(name, "ran" if has_run else "cached", seconds)
+
+
+@contextmanager
+def _occupy(slot: str) -> Iterator[None]:
+    """Occupy a slot of the server; an outage of the server neither stops the stage nor hides its result."""
+    is_over, own = False, None
+    try:
+        with concurrency(slot, strict=True, raise_on_lease_renewal_failure=False):
+            try:
+                yield
+            except BaseException as error:
+                own = error
+                raise
+            finally:
+                is_over = True
+    except httpx.HTTPError:  # the slot is not released, and free when its lease ends
+        if own is not None:
+            raise own from None
+        if not is_over:
+            raise
 
 
 def _stream(command: list[str], root: Path, name: str) -> list[str]:

@@ -7,7 +7,6 @@ any web page in a local browser can start a flow run.
 
 from __future__ import annotations
 
-import argparse
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +17,9 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.settings import get_current_settings
 
-from flows.walk import declare_slots
+from flows.walk import declare_slots, require_server
+from openmedq.cli import Parser
+from openmedq.errors import OpenMedQError
 
 DEPLOYMENTS = Path("prefect.yaml")
 
@@ -41,9 +42,14 @@ def declare_pools(names: list[str]) -> None:
 
 def main() -> int:
     """Set up everything; return the exit code of `prefect deploy`, or 1 without a server."""
-    argparse.ArgumentParser(prog="python -m flows.schedule", description=__doc__.partition("\n")[0]).parse_args()
+    Parser(prog="python -m flows.schedule", description=__doc__.partition("\n")[0]).parse_args()
     if get_current_settings().api.url is None:  # Prefect would start a temporary server
         print("error: no Prefect server: set PREFECT_API_URL, such as http://127.0.0.1:4200/api", file=sys.stderr)
+        return 1
+    try:
+        require_server()
+    except OpenMedQError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     declare_slots()
     declare_pools(name_pools())

@@ -10,7 +10,6 @@ to loopback. Two checks reject them:
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 import socket
@@ -19,12 +18,26 @@ import sys
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from openmedq.cli import PORT, Parser
+
 REFUSAL = "Host or Origin is not this server's; add it with `python -m flows.server --allowed-hosts`\n"
+
+
+def bracket(host: str) -> str:
+    """Return a host as in URLs, where IPv6 addresses have brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
+def check_free(host: str, port: int) -> None:
+    """Raise OSError if no server can listen there."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers set it
+        probe.bind((host, port))
 
 
 def own_hosts(host: str, port: int) -> list[str]:
     """Return the Host headers of a server: its own name and those of loopback."""
-    names = (f"[{host}]" if ":" in host else host, "127.0.0.1", "localhost", "[::1]")
+    names = (bracket(host), "127.0.0.1", "localhost", "[::1]")
     return [f"{name}:{port}" for name in dict.fromkeys(names)]
 
 
@@ -54,16 +67,15 @@ def _normalize(host: str) -> str:
 
 def main() -> int:
     """Serve until interrupted; return 1 after one line if the address is not available."""
-    parser = argparse.ArgumentParser(prog="python -m flows.server", description=__doc__.partition("\n")[0])
+    parser = Parser(prog="python -m flows.server", description=__doc__.partition("\n")[0])
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=4200)
+    parser.add_argument("--port", type=PORT, default=4200)
     parser.add_argument(
         "--allowed-hosts", default="", help="other names of this server with ports, comma-separated: prefect:4200"
     )
     options = parser.parse_args()
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     try:
-        socket.create_server((options.host, options.port), family=family).close()
+        check_free(options.host, options.port)
     except OSError as error:  # otherwise Prefect's services end with a stack trace
         print(
             f"error: {options.host}:{options.port}: {error.strerror}; choose another --host or --port", file=sys.stderr

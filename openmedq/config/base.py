@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -12,6 +12,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Size = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # of every generator: numpy's, torch's
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Licences = Literal["any", "research", "commercial", "redistributable"]
@@ -26,6 +27,12 @@ def _check_path(text: str) -> str:
     return text
 
 
+def _check_distinct(values: tuple[object, ...]) -> tuple[object, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("a value is listed twice")
+    return values
+
+
 def _check_encoder(name: str) -> str:
     names = sorted(path.stem for path in Path(__file__).parents[1].glob("model/encoders/[!_]*.py"))
     if name in names:
@@ -33,6 +40,8 @@ def _check_encoder(name: str) -> str:
     raise ValueError(f"unknown encoder; available: {', '.join(names)}")
 
 
+_T = TypeVar("_T")
+Distinct = Annotated[tuple[_T, ...], AfterValidator(_check_distinct)]
 PathText = Annotated[str, AfterValidator(_check_path)]
 EncoderName = Annotated[str, AfterValidator(_check_encoder)]
 

@@ -6,14 +6,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from openmedq.config.base import Count, Fraction, LanguageCode, Licences, NonNegative, PathText, Section
+from openmedq.config.base import Count, Fraction, LanguageCode, Licences, NonNegative, PathText, Section, Seed
 from openmedq.schema import Role
 
 
 class Miniature(Section):
     """Generated datasets in the published layouts."""
 
-    seed: int = Field(0, description="seed of images and answers")
+    seed: Seed = Field(0, description="seed of images and answers")
 
 
 class Download(Section):

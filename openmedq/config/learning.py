@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from openmedq.config.base import (
     Count,
+    Distinct,
     EncoderName,
     Fraction,
     LoraTarget,
@@ -17,6 +18,7 @@ from openmedq.config.base import (
     PathText,
     Positive,
     Section,
+    Seed,
     Share,
     Size,
 )
@@ -45,7 +47,7 @@ class Vision(Section):
     num_heads: Count
     resample: Literal["bilinear", "bicubic"] = Field("bicubic", description="filter that resizes images")
     mean: tuple[float, float, float] = Field(description="per channel, of pixel values in [0, 1]")
-    std: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
     is_trained: bool = Field(True, description="false freezes the encoder")
 
 
@@ -73,7 +75,7 @@ class Lora(Section):
 class Train(Section):
     """Training of the encoder, the projector and the adapters."""
 
-    seed: int = 0
+    seed: Seed = 0
     vision: Vision
     language: Language
     lora: Lora
@@ -133,7 +135,7 @@ class Evaluate(Section):
     zero_shot_rows: Size | None = Field(
         None, description="maximum number of test rows per benchmark to classify zero-shot; null: all, 0: none"
     )
-    seed: int = 0
+    seed: Seed = 0
     num_resamples: Count = Field(1000, description="number of bootstrap resamples")
     confidence: Share = 0.95
 
@@ -165,9 +167,9 @@ class Transfer(Section):
         min_length=1,
         description="name: its weights; ours: the trained encoder; scratch: random weights",
     )
-    benchmarks: tuple[str, ...]
+    benchmarks: Distinct[str]
     image_size_px: Count | None = Field(None, description="side of the images; null: the encoder's own")
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: Distinct[Seed] = Field((0,), min_length=1)
     num_epochs: Count
     max_rows: Count | None = Field(
         None, description="maximum number of training rows, and of validation rows, per dataset; null: all"
@@ -181,7 +183,7 @@ class Transfer(Section):
     num_validation_parts: Annotated[int, Field(ge=2)] = Field(
         5, description="parts of the training rows without a published validation split; one part picks the best epoch"
     )
-    division_seed: int = Field(0, description="seed of the division into parts")
+    division_seed: Seed = Field(0, description="seed of the division into parts")
     num_resamples: Count = 1000
     confidence: Share = 0.95
 

@@ -154,9 +154,3 @@ def _check_ports() -> Iterator[Check]:
         found = "in use" if is_used else f"free, for {program}"
         advice = f"if {program} does not run yet, give it another port: see its --help"
         yield _judge(f"port {port}", found, not is_used, advice, "note")
-
-
-def _check_servers() -> Iterator[Check]:
-    for variable, what in (("MLFLOW_TRACKING_URI", "MLflow"), ("PREFECT_API_URL", "Prefect")):
-        if os.environ.get(variable):
-            yield Check(variable, "ok", f"set: {what} uses that server")  # the address may contain a password

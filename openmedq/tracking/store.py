@@ -38,8 +38,9 @@ _ADVICE = (  # pattern in MLflow's message, and what to do
 
 def connect() -> tuple[Any, str]:
     """Return a client and the experiment's id; TrackingError if the store does not answer."""
-    for logger in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry"):  # they log a new store's schema
+    for logger in ("alembic", "mlflow.store.model_registry"):  # they log a new store's schema
         logging.getLogger(logger).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # as they do; and a stack trace of each error
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", str(MAX_RETRIES))
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(TIMEOUT_S))
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -93,8 +94,9 @@ def name() -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of a message, without the store's passwords."""
-    return redact_secrets(str(error).partition("\n")[0])
+    """Return the first line of a message that has a reason, without the store's passwords."""
+    lines = (line for line in str(error).splitlines() if not line.startswith("(raised as a result of"))
+    return redact_secrets(next(lines, type(error).__name__))
 
 
 def redact_secrets(text: str) -> str:

@@ -1,7 +1,10 @@
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
+from flows import reproduce
 from flows.graph import Node
 from flows.reproduce import SLOTS, NodeError, is_worth_retrying, task_for
 from openmedq.stages import STAGES
@@ -21,6 +24,34 @@ def test_downloads_are_retried_with_growing_delays_and_training_stages_use_the_g
 
 def test_the_slots_of_the_table_exist():
     assert {stage.slot for stage in STAGES.values()} - {None} == set(SLOTS)
+
+
+@pytest.mark.parametrize("own", [None, NodeError("train", ["error: no data"]), SystemExit(1)], ids=repr)
+def test_a_server_that_is_down_at_the_end_does_not_hide_the_result_of_a_stage(own, monkeypatch):
+    @contextmanager
+    def concurrency(slot, **options):
+        assert options["raise_on_lease_renewal_failure"] is False  # Prefect would stop the stage after seconds
+        try:
+            yield
+        finally:
+            raise httpx.ConnectError("All connection attempts failed")
+
+    monkeypatch.setattr(reproduce, "concurrency", concurrency)
+    with pytest.raises(type(own)) if own else nullcontext() as caught, reproduce._occupy("gpu"):
+        if own:
+            raise own
+    assert own is None or caught.value is own
+
+
+def test_without_a_slot_no_stage_starts(monkeypatch):
+    @contextmanager
+    def concurrency(slot, **options):
+        raise httpx.ConnectError("All connection attempts failed")
+        yield
+
+    monkeypatch.setattr(reproduce, "concurrency", concurrency)
+    with pytest.raises(httpx.ConnectError), reproduce._occupy("gpu"):
+        pytest.fail("the stage started")
 
 
 @pytest.mark.parametrize(

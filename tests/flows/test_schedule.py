@@ -5,10 +5,12 @@ import pytest
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import get_client
-from prefect.settings import Settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, Settings, temporary_settings
 
-from flows import schedule
+from flows import schedule, walk
+from flows.build import build
 from flows.schedule import DEPLOYMENTS, declare_pools, name_pools
+from tests.processes import find_port
 
 ROOT = Path(__file__).parents[2]
 DECLARED = yaml.safe_load((ROOT / DEPLOYMENTS).read_text())["deployments"]
@@ -36,6 +38,24 @@ def test_without_a_server_it_is_an_error(monkeypatch, capsys):
     monkeypatch.setattr(schedule, "get_current_settings", lambda: Settings(api={"url": None}))
     assert schedule.main() == 1
     assert capsys.readouterr().err.startswith("error: no Prefect server: set PREFECT_API_URL")
+
+
+@pytest.mark.parametrize("start", [lambda: walk.run_by_hand(build, []), schedule.main], ids=["a flow", "schedule"])
+def test_a_server_that_does_not_answer_is_one_line(start, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["flows.schedule"])
+    with temporary_settings({PREFECT_API_URL: f"http://reader:battery@127.0.0.1:{find_port()}/api"}):
+        assert start() == 1
+    line = capsys.readouterr().err
+    assert line.startswith("error: PREFECT_API_URL: Prefect's server does not answer (ConnectError); start it")
+    assert line.count("\n") == 1
+
+
+def test_a_temporary_server_without_a_folder_is_one_line(capsys):
+    with temporary_settings({PREFECT_HOME: "/proc/none"}, restore_defaults={PREFECT_API_URL}):
+        assert walk.run_by_hand(build, []) == 1
+    assert capsys.readouterr().err.endswith(
+        "/proc/none: No such file or directory; set PREFECT_HOME to a writable folder\n"
+    )
 
 
 def test_pools_are_created_once(prefect_server):

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.concurrency.sync import concurrency
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -166,6 +167,13 @@ def test_its_own_page_works(server):
     assert (settings["api_url"], settings["csrf_enabled"]) == ("/api", True)
     runs = f"{server.url}/api/flow_runs/filter"
     assert httpx.post(runs, headers={"Origin": server.url} | server.fetch_token(), json={}).status_code == 200
+
+
+def test_the_leases_of_slots_outlive_the_server(server):
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name("door", 1)
+    with concurrency("door", strict=True):
+        assert list((server.folder / "home/concurrency_leases").glob("*-*.json"))
 
 
 def test_a_taken_port_is_one_line(server):

@@ -1,9 +1,15 @@
+import re
 import socket
 import sys
+from functools import partial
+from urllib.request import proxy_bypass
 
 import pytest
 
 from flows import ui
+from flows.__main__ import pipeline
+from flows.build import build
+from flows.walk import run_by_hand
 from openmedq.errors import OpenMedQError
 from tests.processes import find_port
 
@@ -30,6 +36,35 @@ def test_servers_are_started_and_stopped():
         assert processes[0].poll() is None
     assert processes[0].poll() is not None
     ui._require_free(server)
+
+
+def test_an_ipv6_address_has_brackets_and_its_port_is_checked(capsys):
+    assert ui.mlflow_page("::1", 5311).url == "http://[::1]:5311"
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+        assert ui.main(["--host", "::1", "--mlflow-port", str(port), "--prefect-port", str(find_port())]) == 1
+    assert capsys.readouterr().err.startswith(f"error: MLflow: [::1]:{port}: Address already in use")
+
+
+def test_a_proxy_of_the_environment_is_not_used_for_loopback(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert [name for name in ("127.0.0.1", "localhost", "::1", "example.com") if not proxy_bypass(name)] == [
+        "example.com"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("main", "arguments", "program"),
+    [
+        (ui.main, ["--mlflow-port", "65536"], "flows.ui"),
+        (partial(run_by_hand, build), ["--max-workers", "0"], "flows.build"),
+        (partial(run_by_hand, pipeline), ["--worker", "1"], "flows"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(main, arguments, program, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(arguments)
+    assert re.fullmatch(rf"error: .*; see `python -m {program} --help`\n", capsys.readouterr().err)
 
 
 def test_the_error_of_a_dead_server_names_its_command():

@@ -121,3 +121,11 @@ def test_a_run_of_another_store_is_ignored() -> None:
         pass
     runs.close_dead_runs(client, Path())
     assert [path.name for path in (paths.PARTIAL / "runs").iterdir()] == ["0" * 32 + ".train"]
+
+
+def test_the_reason_of_an_error_of_sqlalchemy_is_its_second_line():
+    text = (
+        "(raised as a result of Query-invoked autoflush; ...)\n(sqlite3.OperationalError) disk is full\n[SQL: UPDATE]"
+    )
+    assert store.first_line(ValueError(text)) == "(sqlite3.OperationalError) disk is full"
+    assert store.first_line(ValueError("")) == "ValueError"
