@@ -154,11 +154,6 @@ def test_kept_rows_have_no_decision(lines: list[Line], keep_out: str) -> None:
     assert _decide(kept_rows, keep_out) == {}
 
 
-@pytest.mark.parametrize("keep_out", ["none", "cross_source", "all"])
-def test_nothing_in_nothing_out(keep_out: str) -> None:
-    assert _decide([], keep_out) == {}
-
-
 def test_a_lost_first_copy_does_not_take_the_second_with_it() -> None:
     """The first copy shows an image of another dataset's test split; the second, of the same dataset, is kept."""
     lines = [
