@@ -87,13 +87,6 @@ def test_a_split_left_out_neither_keeps_nor_loses() -> None:
     }
 
 
-def test_a_role_in_force_counts_not_the_cards() -> None:
-    write_sets(make_rows(), CARDS)
-    found = run_stage(mix={"roles": {"a_second": {"train": "evaluation"}}})
-    assert found["b_first/1"] == ("a_second/1", "in evaluation")
-    assert not any(name.startswith("a_second/") for name in found if name != "a_second/4")
-
-
 def test_bytes_are_read_of_evaluation_images_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless images are candidates for copies, as none is here."""
     asked: list[str] = []
