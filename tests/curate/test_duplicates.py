@@ -144,21 +144,6 @@ def test_decisions_follow_the_rules(lines: list[Line], keep_out: str) -> None:
     assert _decide(lines, keep_out) == _decide_plainly(lines, keep_out)
 
 
-@settings(max_examples=40)
-@given(LINES, KEEP_OUT)
-def test_kept_rows_have_no_decision(lines: list[Line], keep_out: str) -> None:
-    found = _decide(lines, keep_out)
-    kept_rows = [line for line in lines if line.id not in found]
-    assert {line.id for line in lines if line.rank == EVALUATION} <= {line.id for line in kept_rows}
-    assert {kept for kept, _, _ in found.values()} <= {line.id for line in kept_rows}
-    assert _decide(kept_rows, keep_out) == {}
-
-
-@pytest.mark.parametrize("keep_out", ["none", "cross_source", "all"])
-def test_nothing_in_nothing_out(keep_out: str) -> None:
-    assert _decide([], keep_out) == {}
-
-
 def test_a_lost_first_copy_does_not_take_the_second_with_it() -> None:
     """The first copy shows an image of another dataset's test split; the second, of the same dataset, is kept."""
     lines = [

@@ -60,12 +60,6 @@ def test_groups_are_components_in_any_order(album: Album, random) -> None:  # ty
     assert {frozenset(places[shuffled == label].tolist()) for label in set(shuffled.tolist())} == partition
 
 
-def test_the_thumbnail_decides_on_blank_pictures() -> None:
-    hashes = np.full(3, 2**63, np.uint64)  # the hash of blank images, black or white
-    thumbnails = np.repeat(np.array([[0], [255], [3]], np.uint8), 1024, axis=1)
-    assert group_images(hashes, thumbnails, 3, 6.0).tolist() == [0, 1, 0]
-
-
 def test_thumbnails_in_a_file_give_the_same_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_COMPARED_AT_ONCE", 7)
     draw = np.random.default_rng(0)

@@ -110,12 +110,6 @@ def test_without_evaluation_images_nothing_is_read(tmp_path: Path) -> None:
     assert find_copies(tmp_path, [], fail(), Inline()) == []  # type: ignore[arg-type]
 
 
-def test_slices_of_different_noise_are_one_series() -> None:
-    first, second = (np.asarray(draw_slice(1, level)) for level in (0, 1))
-    assert compare(first, second, Start(np.eye(3))).tier is Tier.SAME_SERIES
-    assert compare(first, np.asarray(draw_slice(2)), Start(np.eye(3))).tier is None
-
-
 @pytest.mark.parametrize("shift", [0.0, 0.1])
 def test_an_alignment_may_not_move_far(shift: float) -> None:
     first = np.asarray(draw_slice(1))

@@ -3,8 +3,7 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,15 @@ from openmedq import paths, synthetic
 from openmedq.config.render import render
 from openmedq.curate import forget
 from openmedq.datasets import catalogue, registry
+from openmedq.stages import STAGES
 from tests.curate.corpus import make_params
+from tests.processes import Run, open_forks
 
 pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("kill stages")]
 
 ROOT = Path(__file__).parents[2]
 DATASET = "slake"
-STAGES = (
+NODES = (
     *(("manifest",), ("download", DATASET), ("normalize", DATASET)),
     *(("deduplicate",), ("mix",), ("validate",)),
 )
@@ -46,32 +47,22 @@ def count(event, arguments):
     if number == STOP:
         os.kill(os.getpid(), signal.SIGKILL)
     if STOP == 0:
-        os.write(3, b".")
+        with open(os.environ["CHANGES"], "ab") as file:
+            file.write(b".")
 
 
 sys.addaudithook(count)
 """
 
 
-def run(root: Path, stage: tuple[str, ...], stop: int) -> tuple[int, int]:
+def run(forks: Run, root: Path, stage: tuple[str, ...], stop: int) -> tuple[int, int]:
     """Run a stage that kills itself before its `stop`th change of a file; returns its exit status and the changes."""
-    reading, writing = os.pipe()
-    environment = {**os.environ, "PYTHONPATH": f"{root / 'hook'}{os.pathsep}{ROOT}", "STOP": str(stop)}
-    command = f'exec 3>&{writing}; exec "$0" -m openmedq "$@"'
-    done = subprocess.run(
-        ["bash", "-c", command, sys.executable, *stage],
-        cwd=root,
-        env=environment,
-        pass_fds=[writing],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    os.close(writing)
-    with os.fdopen(reading, "rb") as pipe:
-        num_changes = len(pipe.read())
-    assert done.returncode in (0, -signal.SIGKILL), done.stderr
-    return done.returncode, num_changes
+    changes = root / "changes"
+    changes.write_bytes(b"")
+    environment = {**os.environ, "PYTHONPATH": f"{root / 'hook'}{os.pathsep}{ROOT}", "CHANGES": str(changes)}
+    status, said = forks(stage, root, environment | {"STOP": str(stop)})
+    assert status in (0, -signal.SIGKILL), said
+    return status, changes.stat().st_size
 
 
 def read(root: Path) -> dict[str, bytes]:
@@ -98,22 +89,28 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with open_forks(tmp_path_factory.mktemp("forks"), *(STAGES[stage[0]].module for stage in NODES)) as run:
+        yield run
+
+
 @pytest.mark.timeout(3600)
-def test_the_next_run_gives_the_same_bytes(project: Path, tmp_path: Path) -> None:
+def test_the_next_run_gives_the_same_bytes(project: Path, forks: Run, tmp_path: Path) -> None:
     num_kills = 0
-    for stage in STAGES:
+    for stage in NODES:
         before = Path(shutil.copytree(project, tmp_path / "before", symlinks=True))
-        code, num_changes = run(project, stage, 0)
+        code, num_changes = run(forks, project, stage, 0)
         assert code == 0 and num_changes > 1
         undisturbed = read(project)
         for moment in range(NUM_MOMENTS):
             stop = 1 + moment * num_changes // NUM_MOMENTS
             root = Path(shutil.copytree(before, tmp_path / "killed", symlinks=True))
-            code, _ = run(root, stage, stop)
+            code, _ = run(forks, root, stage, stop)
             assert code == -signal.SIGKILL, (stage, stop, num_changes)
             num_kills += 1
-            assert run(root, stage, -1)[0] == 0
+            assert run(forks, root, stage, -1)[0] == 0
             assert read(root) == undisturbed, (stage, stop)
             shutil.rmtree(root)
         shutil.rmtree(before)
-    assert num_kills == NUM_MOMENTS * len(STAGES)
+    assert num_kills == NUM_MOMENTS * len(NODES)

@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,19 @@ import yaml
 
 from openmedq import paths
 from openmedq.training.train import LOSSES, METRICS
-from tests.processes import wait
+from tests.processes import open_forks, wait
 from tests.stages import stopping
 from tests.stages.test_resume import (
     NUM_UPDATES,
     check_one_run,
-    folder,
     read_outputs,
     read_runs,
-    start,
     undisturbed,
     write_params,
+    write_project,
 )
 
-__all__ = ["folder", "undisturbed"]
+__all__ = ["undisturbed"]
 
 pytestmark = [
     pytest.mark.faults,
@@ -45,13 +45,32 @@ STAGE = {
 }
 
 
-def kill(folder: Path, stop: str) -> None:
+Start = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Runs `openmedq train` in a folder, until `stop`; returns its status and what it said."""
+    with open_forks(tmp_path_factory.mktemp("forks"), "openmedq.training.train", "openmedq.tracking.runs") as run:
+        yield lambda folder, stop="never:-1": run(("train",), folder, stopping.environment(folder, stop))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: the inputs of a training, and the hook."""
+    monkeypatch.chdir(tmp_path)
+    write_project()
+    stopping.write_hook(tmp_path)
+    return tmp_path
+
+
+def kill(start: Start, folder: Path, stop: str) -> None:
     status, said = start(folder, stop)
     assert status == -signal.SIGKILL, said
     assert not paths.MODEL.exists()
 
 
-def finish(folder: Path, expected: dict[str, bytes]) -> None:
+def finish(start: Start, folder: Path, expected: dict[str, bytes]) -> None:
     status, said = start(folder)
     assert status == 0, said
     assert read_outputs() == expected
@@ -60,13 +79,11 @@ def finish(folder: Path, expected: dict[str, bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[int]]:
+def rows(start: Start, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[int]]:
     """The rows of each update of an undisturbed training."""
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("rows")
         patch.chdir(root)
-        from tests.stages.test_resume import write_project
-
         write_project()
         stopping.write_hook(root)
         assert start(root)[0] == 0
@@ -75,29 +92,29 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[int]]:
 
 @pytest.mark.timeout(900)
 def test_ten_kills_at_random_updates_with_other_numbers_of_processes(
-    folder: Path, undisturbed: dict[str, bytes], rows: dict[int, list[int]]
+    start: Start, folder: Path, undisturbed: dict[str, bytes], rows: dict[int, list[int]]
 ) -> None:
     stops = sorted(random.Random(0).sample(range(1, NUM_UPDATES), 10))
     for place, stop in enumerate(stops):
         write_params(workers=(2, 1, 4)[place % 3])  # 1: none besides the training
-        kill(folder, f"update:{stop}")
-    finish(folder, undisturbed)
+        kill(start, folder, f"update:{stop}")
+    finish(start, folder, undisturbed)
     assert stopping.read_rows(folder) == rows
 
 
 def test_kills_at_an_epochs_end_in_an_accumulation_in_a_checkpoint_and_before_the_model(
-    folder: Path, undisturbed: dict[str, bytes], rows: dict[int, list[int]]
+    start: Start, folder: Path, undisturbed: dict[str, bytes], rows: dict[int, list[int]]
 ) -> None:
     write_params(checkpoint_minutes=30)  # at the end of an epoch only
-    kill(folder, f"update:{EPOCH_UPDATES}")
+    kill(start, folder, f"update:{EPOCH_UPDATES}")
     assert list(paths.CHECKPOINTS.glob("*/update-*"))
-    kill(folder, f"micro:{EPOCH_UPDATES + 2}")
-    kill(folder, f"save:{NUM_UPDATES - 1}")
+    kill(start, folder, f"micro:{EPOCH_UPDATES + 2}")
+    kill(start, folder, f"save:{NUM_UPDATES - 1}")
     assert list(paths.PARTIAL.glob("data-checkpoints-*-new/*"))
-    kill(folder, "publish:0")
+    kill(start, folder, "publish:0")
     assert [path.name for path in sorted(paths.CHECKPOINTS.glob("*/update-*"))][-1] == f"update-{NUM_UPDATES:08}"
     (folder / "ids.jsonl").rename(folder / "before.jsonl")
-    finish(folder, undisturbed)
+    finish(start, folder, undisturbed)
     assert not (folder / "ids.jsonl").exists(), "no update is left"
     (folder / "before.jsonl").rename(folder / "ids.jsonl")
     assert stopping.read_rows(folder) == rows
@@ -107,8 +124,10 @@ def read_numbers() -> list[float]:
     return [float(value) for line in LOSSES.read_text().splitlines()[1:] for value in line.split(",") if value]
 
 
-def test_one_process_then_two(folder: Path, undisturbed: dict[str, bytes], rows: dict[int, list[int]]) -> None:
-    kill(folder, "update:4")
+def test_one_process_then_two(
+    start: Start, folder: Path, undisturbed: dict[str, bytes], rows: dict[int, list[int]]
+) -> None:
+    kill(start, folder, "update:4")
     assert stopping.read_rows(folder) == {number: rows[number] for number in range(4)}
     (folder / "ids.jsonl").unlink()
     write_params(devices=2)
@@ -131,7 +150,7 @@ def test_one_process_then_two(folder: Path, undisturbed: dict[str, bytes], rows:
     check_one_run()
 
 
-def test_sigterm_of_two_processes(folder: Path) -> None:
+def test_sigterm_of_two_processes(start: Start, folder: Path) -> None:
     write_params(devices=2, checkpoint_minutes=30)
     status, said = start(folder, "term:3")
     assert status == 143, said

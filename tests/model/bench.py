@@ -12,7 +12,6 @@ from torch import Tensor
 from openmedq.model import model as models
 from openmedq.training.checkpoint import Checkpoints
 from openmedq.training.devices import Devices
-from openmedq.training.learner import Learner
 from openmedq.training.trainer import Trainer
 from tests.recorded import Recorded
 
@@ -104,23 +103,6 @@ def at_update(stop: int) -> Callable[[Trainer], None]:
             return update(number, epoch, micros)
 
         trainer._update = stopping  # type: ignore[method-assign]
-
-    return change
-
-
-def in_accumulation(stop: int) -> Callable[[Trainer], None]:
-    """Stop before the backward pass of a micro batch."""
-
-    def change(trainer: Trainer) -> None:
-        count = [0]
-
-        def forward(self: Learner, *arguments: Any) -> Any:
-            count[0] += self.training
-            if count[0] == stop:
-                raise StopError
-            return Learner.forward(self, *arguments)
-
-        trainer.learner.forward = forward.__get__(trainer.learner)
 
     return change
 

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 
 from openmedq.errors import StaleError
-from openmedq.training import checkpoint
 from openmedq.training.data import Piece
 from openmedq.training.optimizer import find_part
 from openmedq.training.trainer import Trainer
 
-from .bench import NUM_UPDATES, Bench, StopError, at_update, bench, flip, in_accumulation, in_validation, undisturbed
+from .bench import NUM_UPDATES, Bench, at_update, bench, flip, in_validation, undisturbed
 
 __all__ = ["bench", "undisturbed"]
 
@@ -24,12 +23,10 @@ pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
     [
         [at_update(1)],
         [at_update(4), at_update(5), at_update(NUM_UPDATES - 1)],
-        [in_accumulation(6)],
-        [in_accumulation(11), in_accumulation(3)],
         [in_validation(3)],
         [in_validation(NUM_UPDATES)],
     ],
-    ids=["first", "again and again", "accumulation", "accumulations", "validation", "final validation"],
+    ids=["first", "again and again", "validation", "final validation"],
 )
 def test_a_resumed_training_is_the_undisturbed_one(stops: Any, bench: Bench, undisturbed: Any) -> None:
     for stop in stops:
@@ -37,26 +34,6 @@ def test_a_resumed_training_is_the_undisturbed_one(stops: Any, bench: Bench, und
     assert bench.train() == undisturbed()
     assert len(bench.rows) == NUM_UPDATES
     assert len(bench.record.read("lr")) < NUM_UPDATES, "it did not start anew"
-
-
-@pytest.mark.parametrize("where", ["save_file", "hash_file"])
-def test_a_stop_while_a_checkpoint_is_written(
-    where: str, bench: Bench, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    original, count = getattr(checkpoint, where), [0]
-
-    def stopping(*arguments: Any) -> Any:
-        found = original(*arguments)
-        count[0] += 1
-        if count[0] == 5:
-            raise StopError
-        return found
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint, where, stopping)
-        bench.stop(lambda trainer: None)
-    assert bench.names() == ["best", "update-00000002", "update-00000003"]
-    assert bench.train() == undisturbed()
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more processes than cores

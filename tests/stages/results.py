@@ -1,7 +1,11 @@
 """A small finished run on disk, without a model, for tests of the report and the summary."""
 
 import json
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import chdir
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,8 +60,22 @@ def write_scores(
     evaluate.run(make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50, **settings}), log or NoLog())
 
 
+_RUNS: dict[str, Path] = {}  # by the sections of the params
+
+
 def write_run(**sections: Any) -> None:
-    """Catalogue, samples, verdicts and mix below the current folder."""
+    """Catalogue, samples, verdicts and mix below the current folder. The stages run once for equal sections."""
+    made = _RUNS.get(repr(sections))
+    if made is None:
+        made = _RUNS[repr(sections)] = Path(tempfile.mkdtemp(dir=Path.home()))  # the session removes its home
+        with chdir(made):
+            _make_run(sections)
+    for folder in (paths.SAMPLES, paths.VERDICTS, paths.MIX):
+        shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(made / "data", "data", dirs_exist_ok=True)
+
+
+def _make_run(sections: dict[str, Any]) -> None:
     rows = [
         *_ask("open_vqa", first_image=0),
         *_ask("secret_vqa", first_image=50),

@@ -119,20 +119,6 @@ def test_a_loader_process_passes_on_the_line() -> None:
         _train(workers=2)
 
 
-@pytest.mark.parametrize("column", ["id", "turns.list.element.question", "images.list.element.image.bytes"])
-def test_any_flipped_bit_of_a_page(column: str) -> None:
-    store = ShardStore(paths.SAMPLES / "open_vqa")
-    shard = find_shards(store.folder)[0]
-    whole = shard.read_bytes()
-    for page in find_pages(shard, 0, column):
-        assert len(page) > 10
-        for place in page[:: max(1, len(page) // 200)]:
-            flip(shard, place)
-            with pytest.raises(StaleError, match="row group 0 is damaged"):
-                next(store.scan([column]))
-            shard.write_bytes(whole)
-
-
 @pytest.mark.parametrize("reader", READERS)
 def test_a_cut_or_absent_shard(reader: str) -> None:
     for shard in paths.SAMPLES.glob("*/shard-*.parquet"):

@@ -77,16 +77,6 @@ def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
     assert {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()} == before
 
 
-@pytest.mark.parametrize(
-    ("keep_out", "pictures"),
-    [("none", []), ("cross_source", ["a_second/3"]), ("all", ["a_second/3", "b_first/6"])],
-)
-def test_keep_out(keep_out: str, pictures: list[str]) -> None:
-    write_sets(make_rows(), CARDS)
-    found = run_stage(deduplicate={"keep_out": keep_out})
-    assert sorted(name for name, (_, reason) in found.items() if reason == "evaluation picture") == pictures
-
-
 def test_a_split_left_out_neither_keeps_nor_loses() -> None:
     write_sets(make_rows(), CARDS)
     found = run_stage(mix={"roles": {"b_first": {"train": None, "test": None}}})
@@ -95,13 +85,6 @@ def test_a_split_left_out_neither_keeps_nor_loses() -> None:
         "text/2": ("text/3", "in evaluation"),
         "text/5": ("text/4", "duplicate exact"),
     }
-
-
-def test_a_role_in_force_counts_not_the_cards() -> None:
-    write_sets(make_rows(), CARDS)
-    found = run_stage(mix={"roles": {"a_second": {"train": "evaluation"}}})
-    assert found["b_first/1"] == ("a_second/1", "in evaluation")
-    assert not any(name.startswith("a_second/") for name in found if name != "a_second/4")
 
 
 def test_bytes_are_read_of_evaluation_images_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,11 +134,6 @@ def test_evaluation_rows_that_training_repeats(keep_out: str, kinds: dict[str, s
     table = read_clean().to_pylist()
     assert {each["id"]: each["reason"] for each in table} == kinds
     assert [each["id"] for each in table] == sorted(kinds)
-
-
-def test_all_sets_absent() -> None:
-    write_sets([], CARDS)
-    assert run_stage() == {}
 
 
 def test_evaluation_never_trains() -> None:

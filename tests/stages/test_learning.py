@@ -30,7 +30,7 @@ pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
 ROOT = Path(__file__).parents[2]
 SEED = 0
-NUM_UPDATES = 200  # fewer than in the profile: there is one source
+NUM_UPDATES = 160  # fewer than in the profile: there is one source
 
 
 def _draw(folder: Path) -> list[Sample]:

@@ -103,13 +103,6 @@ def test_roles_and_weights_in_force() -> None:
     assert weights["bench/1"] == 1
 
 
-def test_same_bytes_again() -> None:
-    _run()
-    before = {path.name: path.read_bytes() for path in paths.MIX.iterdir()}
-    _run()
-    assert {path.name: path.read_bytes() for path in paths.MIX.iterdir()} == before
-
-
 def test_a_row_lost_on_the_way_is_noticed() -> None:
     (paths.SAMPLES / "z_first" / "shard-00001.parquet").unlink()
     with pytest.raises(StaleError, match=r"data/samples/z_first: counts.json has 9 rows, the shards have 5"):

@@ -11,10 +11,10 @@ from openmedq.curate.promises import PROMISES, Promises
 from openmedq.datasets import registry
 from openmedq.errors import ValidationError
 from tests.curate.corpus import make_params, row, write_sets
-from tests.stages.test_validate import CARDS, _project, _red, _rows, _verdict, validate
+from tests.stages.test_validate import CARDS, _project, _red, _rows, _template, _verdict, validate
 from tests.storage.drawing import save
 
-__all__ = ["_project"]  # a fixture of every test
+__all__ = ["_project", "_template"]  # fixtures of every test
 
 
 def test_the_error_names_dataset_expectation_observed_value_and_three_ids() -> None:

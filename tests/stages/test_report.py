@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,11 +20,19 @@ PAGE = paths.REPORT / "index.html"
 SECRET = "secret_vqa side"  # in answers of the credentialed dataset
 
 
+@pytest.fixture(scope="module")
+def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("report")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        write_scores(patch, answer_by_rule)
+        write_learning()
+    return root
+
+
 @pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    write_scores(monkeypatch, answer_by_rule)
-    write_learning()
+def _project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shutil.copytree(_template, tmp_path / "project"))
 
 
 def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:

@@ -112,13 +112,6 @@ def test_two_runs_give_the_same_bytes() -> None:
     assert hash_outputs() != first
 
 
-def test_workers_change_no_byte() -> None:
-    run(params())
-    first = hash_outputs()
-    run(params(workers=2))
-    assert hash_outputs() == first
-
-
 def test_only_training_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     read_ids: set[str] = set()
     take = EncodedRows.__getitem__

@@ -15,6 +15,7 @@ from openmedq.evaluation import transfer
 from openmedq.storage import timing
 from openmedq.storage.progress import Log
 from openmedq.tracking import store
+from openmedq.training import launch
 from tests.stages.results import write_learning, write_run
 from tests.stages.test_train import params
 
@@ -44,6 +45,14 @@ def test_a_training_that_fails_is_one_line_and_a_failed_run(capsys: pytest.Captu
     assert trained.info.status == "FAILED" and "md5.model" not in trained.data.tags
     attempt = json.loads((paths.TIMINGS / "train.jsonl").read_text(encoding="utf-8"))
     assert (attempt["output"], attempt["device"], attempt["num_devices"]) == (None, "CPU", 1)
+
+
+def test_a_stage_of_several_devices_starts_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_project()
+    paths.PARAMS.write_text(paths.PARAMS.read_text(encoding="utf-8").replace("devices: auto", "devices: 2"))
+    paths.MODEL.mkdir()
+    monkeypatch.setattr(launch, "launch", lambda stage, num: {"train": 3, "evaluate": 4}[stage] + num)
+    assert [main([stage]) for stage in ("train", "evaluate")] == [5, 6]
 
 
 @pytest.mark.parametrize(("rank", "is_timed"), [("0", True), ("1", False)])

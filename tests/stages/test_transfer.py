@@ -204,20 +204,3 @@ def test_several_labels_are_learned(project: Path, monkeypatch: pytest.MonkeyPat
     labels = [row["labels"] for row in select_tuned(predictions)]
     blind = macro_f1(labels, [classes] * len(labels), classes)  # every class to every row
     assert metrics[SEVERAL_LABELS]["scratch"]["macro_f1"] > blind + 0.1, blind
-
-
-def test_a_dataset_without_a_split_is_divided_and_no_copy_is_on_both_sides(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    params = make_params(benchmarks=(NO_SPLIT,), num_epochs=1)
-    metrics, predictions, _ = run_transfer(project, monkeypatch, params)
-    index = pq.read_table(project / paths.MIX / "index.parquet").to_pylist()
-    rows = {row["id"] for row in index if row["source"] == NO_SPLIT}
-    scored = {row["id"] for row in predictions}
-    assert scored < rows
-    assert sum(metrics[NO_SPLIT][f"num_{part}_rows"] for part in ("train", "validation", "test")) == len(rows)
-    assert 0.1 < len(scored) / len(rows) < 0.3
-    shard = pq.read_table(project / paths.SAMPLES / NO_SPLIT / "shard-00000.parquet", columns=["id", "images"])
-    pixels = {row["id"]: row["images"][0]["pixels_sha256"] for row in shard.to_pylist() if row["id"] in rows}
-    assert {pixels[name] for name in scored}.isdisjoint(pixels[name] for name in rows - scored)
-    assert {row["id"] for row in run_transfer(project, monkeypatch, params)[1]} == scored

@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,21 @@ def _rows() -> list[Row]:
     ]
 
 
+@pytest.fixture(scope="session")
+def _template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("validate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        write_sets(_rows(), CARDS)
+        deduplicate.run(make_params())
+        mix.run(make_params())
+    return root
+
+
 @pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _project(_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(_template, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    write_sets(_rows(), CARDS)
-    deduplicate.run(make_params())
-    mix.run(make_params())
 
 
 def _verdict() -> dict[str, Any]:

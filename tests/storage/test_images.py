@@ -40,12 +40,6 @@ def test_a_plain_jpeg_is_kept_byte_for_byte(image: PIL.Image.Image, options: dic
     assert encode(published, SETTINGS).data == published
 
 
-@pytest.mark.parametrize("image", [drawing.gray(), drawing.color()], ids=["L", "RGB"])
-def test_a_plain_png_is_kept_byte_for_byte(image: PIL.Image.Image) -> None:
-    published = save(image, "PNG")
-    assert encode(published, SETTINGS).data == published
-
-
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
 def test_pictures_stand_upright(kind: str, orientation: int) -> None:

@@ -143,18 +143,13 @@ def test_a_model_that_is_sent_twice_is_one_version() -> None:
     assert len([model for model in found if model.tags["md5"] == "1.dir"]) == 1
 
 
-def test_scores_belong_to_the_trained_model() -> None:
+def test_scores_belong_to_the_trained_model_and_stored_answers_have_no_ids() -> None:
     train("first")
     evaluate(answers(HALF))
     client, experiment_id = store.connect()
     (model,) = client.search_logged_models([experiment_id], "name = 'openmedq'")
     assert {metric.key: metric.value for metric in model.metrics} == {"evaluate/score": 1.0}
     assert json.loads(model.tags["mlflow.modelVersions"])[0]["version"] == "1"
-
-
-def test_stored_answers_have_no_ids() -> None:
-    train("first")
-    evaluate(answers(HALF))
     (path,) = Path("mlartifacts").rglob("answers-*.json")
     assert set(json.loads(path.read_text())) == {"questions", "correct", "clusters"}
 
