@@ -47,7 +47,7 @@ def _html(page: AppTest) -> str:
 
 
 def test_answers_are_those_of_the_evaluation(page: AppTest, project: Project) -> None:
-    assert f"{len(SOURCES)} datasets. The answers are not medical advice." in page.caption[0].value
+    assert f"{len(SOURCES)} datasets. The answers are not medical advice." in page.text[0].value
     assert f"{len(SOURCES)} of these datasets are generated miniatures" in page.warning[0].value
     predictions = {row["id"]: row for row in pq.read_table(project.root / PREDICTIONS).to_pylist()}
     assert len(_cards(page)) > 10
