@@ -8,9 +8,10 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -35,7 +36,7 @@ for _char in map(chr, range(_MARK)):
         _TABLE[ord(_char)] = ord(" ")
     else:
         _TABLE[ord(_char)] = ord(_char.lower())
-_END = b"\0"  # between texts
+_END = "\0"  # between texts
 
 
 def normalize_text(text: str) -> str:
@@ -48,13 +49,13 @@ def normalize_text(text: str) -> str:
     return " ".join(_FOLDED.sub(" ", text).split())
 
 
-def _normalize_texts(texts: Sequence[str]) -> list[bytes]:
+def _normalize_texts(texts: pa.StringArray) -> list[bytes]:
     """`normalize_text` of many texts, in UTF-8; those in ASCII in one go."""
-    encoded = [text.encode() if text.isascii() and "\0" not in text else b"" for text in texts]
-    folded = list(map(bytes.strip, _fold_ascii(b" \0 ".join(encoded)).split(_END))) if encoded else []
-    for place, text in enumerate(texts):
-        if text and not encoded[place]:
-            folded[place] = normalize_text(text).encode()
+    is_plain = pc.and_not(pc.string_is_ascii(texts), pc.match_substring(texts, _END))
+    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], pc.if_else(is_plain, texts, "")), f" {_END} ")
+    folded = list(map(bytes.strip, _fold_ascii(joined[0].as_buffer().to_pybytes()).split(_END.encode())))
+    for place in np.flatnonzero(~np.asarray(is_plain)).tolist():
+        folded[place] = normalize_text(texts[place].as_py()).encode()
     return folded
 
 
@@ -69,19 +70,23 @@ def make_keys(turns: pa.ListArray, labels: pa.ListArray) -> list[bytes]:
     Labels are those of classification rows.
     """
     flat = turns.flatten()
-    num_turns, options = len(flat), flat.field("options")
-    texts = [text for name in ("question", "context", "answer") for text in flat.field(name).to_pylist()]
-    folded = _normalize_texts(texts + options.flatten().to_pylist())
-    fields = [folded[start * num_turns : (start + 1) * num_turns] for start in range(3)]
-    ends = (pc.list_value_length(options).to_numpy().cumsum() + 3 * num_turns).tolist()
-    offered = [sorted(folded[start:end]) for start, end in pairwise([3 * num_turns, *ends])]
-    parts = [(*own, *more) for *own, more in zip(*fields, offered, strict=True)]
-    ends = pc.list_value_length(turns).to_numpy().cumsum().tolist()
-    rows = zip(pairwise([0, *ends]), labels.to_pylist(), strict=True)
-    return [_hash(parts[start:end], names) for (start, end), names in rows]
+    options = flat.field("options")
+    columns = [flat.field("question"), flat.field("context"), flat.field("answer"), options.flatten(), labels.flatten()]
+    ends = np.cumsum([0, *map(len, columns)]).tolist()
+    folded = _normalize_texts(pa.concat_arrays(columns))
+    fields = [folded[start:end] for start, end in pairwise(ends[:4])]
+    parts = [(*own, *more) for *own, more in zip(*fields, _sort_lists(folded, ends[3], options), strict=True)]
+    turn_ends = pc.list_value_length(turns).to_numpy().cumsum().tolist()
+    rows = zip(pairwise([0, *turn_ends]), _sort_lists(folded, ends[4], labels), strict=True)
+    return [_hash((*parts[start:end], names)) for (start, end), names in rows]
 
 
-def _hash(turns: Sequence[Sequence[bytes]], labels: Sequence[str]) -> bytes:
-    names = sorted(_normalize_texts(labels)) if labels else []
-    parts = [b"\x1f".join(fields) for fields in (*turns, names)]
-    return hashlib.blake2b(b"\x1e".join(parts), digest_size=KEY_SIZE_BYTES).digest()
+def _sort_lists(folded: Sequence[bytes], first: int, lists: pa.ListArray) -> list[list[bytes]]:
+    """The folded texts of each list; those of the first list begin at `first`."""
+    ends = (pc.list_value_length(lists).to_numpy().cumsum() + first).tolist()
+    return [sorted(folded[start:end]) for start, end in pairwise([first, *ends])]
+
+
+def _hash(parts: Iterable[Iterable[bytes]]) -> bytes:
+    joined = b"\x1e".join(map(b"\x1f".join, parts))
+    return hashlib.blake2b(joined, digest_size=KEY_SIZE_BYTES).digest()
