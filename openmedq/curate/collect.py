@@ -91,7 +91,7 @@ def collect(
             columns[name].append(np.array(numbers, np.int64))
         identities.add(dataset.id, rows, first)
         asked = np.flatnonzero(_has_no_image(rows) & (ranks != EVALUATION))
-        found = index.find(rows["turns"].take(pa.array(asked)))
+        found = index.find(rows["turns"] if len(asked) == len(rows) else rows["turns"].take(pa.array(asked)))
         copies += [(first + int(asked[row]), other, share) for row, other, share in found]
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
     numbered = {

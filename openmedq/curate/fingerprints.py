@@ -84,7 +84,7 @@ def make_keys(turns: pa.ListArray, labels: pa.ListArray) -> list[bytes]:
 def _sort_lists(folded: Sequence[bytes], first: int, lists: pa.ListArray) -> list[list[bytes]]:
     """The folded texts of each list; those of the first list begin at `first`."""
     ends = (pc.list_value_length(lists).to_numpy().cumsum() + first).tolist()
-    return [sorted(folded[start:end]) for start, end in pairwise([first, *ends])]
+    return [sorted(folded[start:end]) if end > start else [] for start, end in pairwise([first, *ends])]
 
 
 def _hash(parts: Iterable[Iterable[bytes]]) -> bytes:

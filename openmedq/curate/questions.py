@@ -110,7 +110,7 @@ class Question:
         return split_sentences(f"{self.context}\n{self.question}")
 
 
-@lru_cache(maxsize=2**14)  # options and answers are short, and many questions have the same
+@lru_cache(maxsize=2**16)  # options and answers are short, and many questions have the same
 def _list_option(text: str) -> Words:
     """The words of an option or an answer without its letter."""
     return list_words(_strip(text))
