@@ -51,10 +51,11 @@ def normalize_text(text: str) -> str:
 
 def _normalize_texts(texts: pa.StringArray) -> list[bytes]:
     """`normalize_text` of many texts, in UTF-8; those in ASCII in one go."""
-    is_plain = pc.and_not(pc.string_is_ascii(texts), pc.match_substring(texts, _END))
-    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], pc.if_else(is_plain, texts, "")), f" {_END} ")
+    is_other = pc.or_(pc.match_substring(texts, _END), pc.invert(pc.string_is_ascii(texts)))
+    plain = pc.replace_with_mask(texts, is_other, pa.scalar(""))
+    joined = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], plain), f" {_END} ")
     folded = list(map(bytes.strip, _fold_ascii(joined[0].as_buffer().to_pybytes()).split(_END.encode())))
-    for place in np.flatnonzero(~np.asarray(is_plain)).tolist():
+    for place in np.flatnonzero(np.asarray(is_other)).tolist():
         folded[place] = normalize_text(texts[place].as_py()).encode()
     return folded
 
