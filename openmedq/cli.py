@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import json
@@ -18,6 +19,12 @@ from openmedq import commands
 from openmedq.errors import TRY_AGAIN, OpenMedQError, TemporaryError, shorten
 from openmedq.extras import describe_missing
 from openmedq.stages import STAGES
+
+_MEMORY_SETTINGS = {
+    "train": "train.micro_batch_size (and see `python -m openmedq estimate`)",
+    "evaluate": "evaluate.batch_size",
+    "transfer": "transfer.batch_size",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,11 +57,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         from openmedq.storage.publish import is_disk_full
 
+        if _is_out_of_memory(error):
+            setting = _MEMORY_SETTINGS.get(name, "execution.workers")
+            return _fail(f"memory ran out ({shorten(error) or type(error).__name__}); lower {setting} in params.yaml")
         if not is_disk_full(error):
             raise
         return _fail(f"no disk space left ({shorten(error)}); free some and run the command again")
     except KeyboardInterrupt:
         return _fail("interrupted; no incomplete output was written; run the command again")
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether it is Python's or Arrow's error, torch's of a GPU, or torch's RuntimeError of a CPU."""
+    is_of_gpu = type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or is_of_gpu or os.strerror(errno.ENOMEM) in str(error)
 
 
 def _fail(line: str, code: int = 1) -> int:

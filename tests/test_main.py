@@ -9,6 +9,7 @@ from pathlib import Path
 
 import PIL.Image
 import pytest
+import torch
 
 from openmedq.cli import main
 from openmedq.stages import STAGES
@@ -46,6 +47,24 @@ def test_a_wrong_argument_is_an_error_in_one_line(capsys: pytest.CaptureFixture[
             main(arguments)
         error = capsys.readouterr().err
         assert error.startswith(start) and error.count("\n") == 1 and error.endswith(" --help`\n")
+
+
+@pytest.mark.parametrize("kind", ["Python", "GPU", "CPU"])
+def test_a_lack_of_memory_names_the_setting(
+    kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(*arguments: object) -> None:
+        if kind == "GPU":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has ...")
+        if kind == "CPU":
+            torch.empty(2**60, dtype=torch.uint8)
+        raise MemoryError
+
+    monkeypatch.setattr("openmedq.fetch.manifest.run", run)
+    assert main(["manifest"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: memory ran out (") and error.count("\n") == 1
+    assert error.endswith("; lower execution.workers in params.yaml\n")
 
 
 def test_each_tracked_stage_has_inputs() -> None:
