@@ -15,6 +15,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.concurrency.sync import concurrency
+from prefect.events.worker import EventsWorker
 from prefect.server.api.server import SubprocessASGIServer
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
@@ -81,6 +82,8 @@ def server(tmp_path_factory):
         _await(server, process, log)
         with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
             yield server
+            _, stuck = EventsWorker.drain_all(timeout=60, at_exit=False)  # else it sends to this server in later tests
+            assert not stuck
     finally:
         process.terminate()
         try:
