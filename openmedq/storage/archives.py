@@ -3,9 +3,8 @@
 An archive is refused when it is opened if it is truncated, or if a member is a link or a device, is encrypted, exceeds
 the compression ratio, appears twice, or has a name that points out of the archive. Zip members are stored or deflated
 (3 KB of bz2 or lzma can hold 4 GB); tars are plain or gzipped, whatever their name. `zipfile` and `tarfile` would read
-a directory or a name of any size, so they read through a file object that limits both.
-
-An open zip takes less than 1 KB of memory per member: 1.2 GB for the 1.65 million members of PMC-OA.
+a directory or a name of any size, so they read through a file object that limits both. An open zip takes less than
+1 KB of memory per member: 1.2 GB for the 1.65 million members of PMC-OA.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from openmedq.errors import ArchiveError
+from openmedq.errors import ArchiveError, shorten
 from openmedq.storage import unexpected
 from openmedq.storage.folders import is_junk
 
@@ -102,15 +101,14 @@ class Members:
     def open(self, name: str) -> Iterator[IO[bytes]]:
         """A member as a file, for streaming; ArchiveError as `read`, also while the file is read."""
         path = self._find(name)
-        with _damage_as_error(f"{self.path.name}: {path}: damaged", "; copy the archive again"):
+        with _damage_as_error(f"{self.path.name}: {path}: damaged"):
             file = self._open_info(self._infos[path])
             assert file is not None  # `tarfile` returns None only for folders, which are not members
             with file:
                 yield file
 
     def _find(self, name: str) -> str:
-        path = self.find(name)
-        if path is None:
+        if (path := self.find(name)) is None:
             raise ArchiveError(f"{self.path.name}: no member {name!r}")
         return path
 
@@ -141,7 +139,7 @@ def open_members(path: Path) -> Iterator[Members]:
     """
     unexpected.refuse(path, kind=unexpected.ARCHIVE)
     with ExitStack() as stack:
-        with _damage_as_error(f"{path}: not a whole archive", "; copy it again"):
+        with _damage_as_error(f"{path}: not a whole archive"):
             file: IO[bytes] = stack.enter_context(path.open("rb"))
             head = file.read(len(_ZIP))
             file.seek(0)
@@ -158,7 +156,7 @@ def open_inner(members: Members, name: str) -> Iterator[Members]:
     with ExitStack() as stack:
         data = members.read(name)
         unexpected.refuse(members.path / name, data, unexpected.ARCHIVE)
-        with _damage_as_error(f"{members.path}: {name}: not a whole archive", "; copy the archive again"):
+        with _damage_as_error(f"{members.path}: {name}: not a whole archive"):
             inner = _open_zip(members.path / name, io.BytesIO(data), stack)
         yield inner
 
@@ -229,9 +227,6 @@ def _open_zip(path: Path, file: IO[bytes], stack: ExitStack) -> Members:
     limited.is_limited = False
     archive_bytes = file.seek(0, io.SEEK_END)
     infos = [info for info in archive.infolist() if not info.filename.endswith(("/", "\\"))]
-    if any(info.header_offset < 0 or info.volume for info in infos):
-        problem = "it lacks its beginning, or is the last of several parts"
-        raise ArchiveError(f"{path}: not a whole archive ({problem}); join the parts, or copy it again")
     for info in infos:
         _refuse_unsafe(path, info, archive_bytes)
     return Members(path, infos, archive.open)
@@ -266,6 +261,9 @@ def _open_tar(path: Path, file: IO[bytes], stack: ExitStack) -> Members:
 
 
 def _refuse_unsafe(path: Path, info: zipfile.ZipInfo, archive_bytes: int) -> None:
+    if info.header_offset < 0 or info.volume:
+        reason = "it lacks its beginning, or is the last of several parts"
+        raise ArchiveError(f"{path}: not a whole archive ({reason}); join the parts, or copy it again")
     if stat.S_ISLNK(info.external_attr >> 16):
         raise ArchiveError(f"{path}: {info.filename!r} is a link; refused, get the archive from its publisher")
     if info.flag_bits & 0x1:
@@ -291,7 +289,7 @@ def _refuse_unsafe_name(path: Path, name: str) -> None:
 
 
 @contextmanager
-def _damage_as_error(what: str, advice: str = "") -> Iterator[None]:
+def _damage_as_error(what: str) -> Iterator[None]:
     """Turn the exceptions of damaged archives into a one-line ArchiveError."""
     try:
         yield
@@ -299,4 +297,4 @@ def _damage_as_error(what: str, advice: str = "") -> Iterator[None]:
         # EINVAL is a seek to before the first byte; other numbers are errors of the file system.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
-        raise ArchiveError(f"{what} ({' '.join(str(error).split()) or type(error).__name__}){advice}") from None
+        raise ArchiveError(f"{what} ({shorten(error) or type(error).__name__}); copy the archive again") from None

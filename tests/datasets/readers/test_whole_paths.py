@@ -31,8 +31,8 @@ def test_the_suffix_may_be_in_capitals(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "Images/3.JPG").write_bytes(b"x")
     with open_members(archive) as members:
         pictures = WholePaths(members, "Images/", folders=(tmp_path,))
-        assert pictures.find("Images/3.jpg").path == tmp_path / "Images/3.JPG"  # type: ignore[union-attr]
-        assert pictures.find("Images/B/1.PNG").data == b"archived B/1.png"  # type: ignore[union-attr]
+        assert pictures.find("Images/3.jpg").path == tmp_path / "Images/3.JPG"
+        assert pictures.find("Images/B/1.PNG").data == b"archived B/1.png"
 
 
 def test_folders_come_before_the_archive_in_their_order(archive: Path, tmp_path: Path) -> None:
@@ -46,9 +46,9 @@ def test_folders_come_before_the_archive_in_their_order(archive: Path, tmp_path:
         pictures = WholePaths(members, "Images/", folders=folders)
         assert [pictures.find(f"Images/{name}") for name in ("B/2.png", "A/9.png")][1] is None
         found = {name: pictures.find(f"Images/{name}") for name in ("B/2.png", "C/1.png", "D/1.png")}
-    assert found["B/2.png"].path == tmp_path / "one/Images/B/2.png"  # type: ignore[union-attr]
-    assert found["C/1.png"].path == tmp_path / "one/Images/C/1.png"  # type: ignore[union-attr]
-    assert found["D/1.png"].path == tmp_path / "two/Images/D/1.png"  # type: ignore[union-attr]
+    assert found["B/2.png"].path == tmp_path / "one/Images/B/2.png"
+    assert found["C/1.png"].path == tmp_path / "one/Images/C/1.png"
+    assert found["D/1.png"].path == tmp_path / "two/Images/D/1.png"
     assert WholePaths(None, "Images/", folders=folders).find("Images/D/1.png") == found["D/1.png"]
 
 
