@@ -4,7 +4,6 @@ import gzip
 import stat
 import struct
 import tarfile
-import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 from openmedq.errors import ArchiveError
 from openmedq.storage import archives
 from openmedq.storage.archives import open_inner, open_members
+from tests.memory import takes_less_than
 from tests.storage.archiving import CONTENT, ENDINGS, read_all, write, write_zip
 
 
@@ -42,12 +42,12 @@ def test_a_directory_of_two_gigabytes_is_refused_before_it_is_read(tmp_path: Pat
         file.truncate(2**31 + 2**20)  # takes no disk
         file.seek(0, 2)
         file.write(end)
-    tracemalloc.start()
-    with pytest.raises(ArchiveError, match="a directory of 2147483648 bytes"):
-        read_all(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 2**22
+
+    def refuse() -> None:
+        with pytest.raises(ArchiveError, match="a directory of 2147483648 bytes"):
+            read_all(path)
+
+    assert takes_less_than(2**22, refuse)
 
 
 @ENDINGS
@@ -93,13 +93,12 @@ def test_a_member_gives_no_more_than_it_says_that_it_has(tmp_path: Path) -> None
     for place in (22, data.index(b"PK\x01\x02") + 24):
         data[place : place + 4] = struct.pack("<I", 1000)
     path.write_bytes(data)
-    with open_members(path) as members:
-        tracemalloc.start()
-        with pytest.raises(ArchiveError, match=r"bomb\.png: damaged"):
+
+    def refuse() -> None:
+        with open_members(path) as members, pytest.raises(ArchiveError, match=r"bomb\.png: damaged"):
             members.read("bomb.png")
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert peak < 2**20
+
+    assert takes_less_than(2**20, refuse)
 
 
 def test_a_member_cant_say_that_it_takes_more_of_the_archive_than_there_is(tmp_path: Path) -> None:
@@ -136,12 +135,12 @@ def _write_tar_header(path: Path, kind: bytes, size_bytes: int, content: bytes =
 @pytest.mark.parametrize("size_bytes", [40 * 2**20, -512])
 def test_a_name_that_does_not_end_is_refused(tmp_path: Path, kind: bytes, size_bytes: int) -> None:
     path = _write_tar_header(tmp_path / "x.tgz", kind, size_bytes, b"1" * 40 * 2**20)
-    tracemalloc.start()
-    with pytest.raises(ArchiveError, match=r"x\.tgz: the header at byte 512 has more than 65536 bytes"):
-        read_all(path)
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 10 * 2**20
+
+    def refuse() -> None:
+        with pytest.raises(ArchiveError, match=r"x\.tgz: the header at byte 512 has more than 65536 bytes"):
+            read_all(path)
+
+    assert takes_less_than(10 * 2**20, refuse)
 
 
 def test_a_tar_that_leads_backwards_is_refused(tmp_path: Path) -> None:

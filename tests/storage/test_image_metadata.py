@@ -3,7 +3,6 @@
 import contextlib
 import io
 import struct
-import tracemalloc
 import zlib
 
 import numpy as np
@@ -15,6 +14,7 @@ from hypothesis import strategies as st
 
 from openmedq.storage import metadata
 from openmedq.storage.images import encode
+from tests.memory import takes_less_than
 from tests.storage import drawing
 from tests.storage.drawing import SETTINGS, chunk, save
 
@@ -56,15 +56,14 @@ def test_png_metadata_cost_no_image(mode: str, name: str) -> None:
     image = PIL.Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40)) if mode == "I;16" else drawing.color()
     plain = save(image if mode == "I;16" else image.convert(mode), "PNG")
     behind = plain[:-12] + _PNG_METADATA[name]
-    tracemalloc.start()
-    try:
+
+    def encode_each() -> None:
         for published in (plain[:33] + _PNG_METADATA[name] + plain[33:], behind + plain[-12:], behind[:-5]):
             stored = encode(published, SETTINGS)  # one with an orientation is encoded again
             assert stored.pixels_sha256 == encode(plain, SETTINGS).pixels_sha256
             assert len(stored.data) < len(plain) + 2**10
-        assert tracemalloc.get_traced_memory()[1] < 8 * len(behind) + 2**24
-    finally:
-        tracemalloc.stop()
+
+    assert takes_less_than(8 * len(behind) + 2**24, encode_each)
 
 
 @pytest.mark.parametrize("name", _JPEG_METADATA)

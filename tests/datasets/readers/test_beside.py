@@ -1,4 +1,3 @@
-import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from hypothesis import strategies as st
 
 from openmedq.datasets.readers.beside import Beside, lines_beside, table_beside
 from openmedq.errors import SourceError
+from tests.memory import takes_less_than
 
 
 @given(keys=st.lists(st.integers(0, 20), unique=True), asked=st.lists(st.integers(0, 20), unique=True))
@@ -22,12 +22,11 @@ def test_in_one_order_nothing_is_kept() -> None:
         for number in range(2000):
             yield str(number), f"{number}" * 1000
 
-    tracemalloc.start()
-    beside = Beside(rows())
-    assert all(beside.find(str(number)) for number in range(2000))
-    peak_bytes = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak_bytes < 2**20
+    def find_all() -> None:
+        beside = Beside(rows())
+        assert all(beside.find(str(number)) for number in range(2000))
+
+    assert takes_less_than(2**20, find_all)
 
 
 def test_lines_are_found_by_what_stands_before_the_tab(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
-import tracemalloc
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from openmedq.datasets.fields import Unusable
 from openmedq.datasets.readers.columnar import NUM_ROWS, stream_arrow, stream_parquet
 from openmedq.errors import SourceError
 from openmedq.schema import Reason
+from tests.memory import measure_peak, takes_less_than
 
 Write = Callable[[pa.Table, Path], None]
 
@@ -82,12 +83,10 @@ def test_foreign_bytes_cost_one_row(tmp_path: Path, write: Write, stream: Callab
 
 @KINDS
 def test_memory_does_not_grow_with_the_file(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
-    def peak_bytes(num_rows: int) -> int:
-        write(pa.table({"b": [bytes(10_000)] * num_rows}), tmp_path / "t")
-        tracemalloc.start()
-        assert sum(1 for _ in stream(tmp_path / "t", ["b"])) == num_rows
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        return peak
+    def read(num_rows: int) -> None:
+        assert sum(1 for _ in stream(tmp_path / str(num_rows), ["b"])) == num_rows
 
-    assert peak_bytes(2000) < peak_bytes(4 * NUM_ROWS) + 2**20
+    few_rows, many_rows = 4 * NUM_ROWS, 2000
+    for num_rows in (few_rows, many_rows):
+        write(pa.table({"b": [bytes(10_000)] * num_rows}), tmp_path / str(num_rows))
+    assert takes_less_than(measure_peak(partial(read, few_rows)) + 2**20, partial(read, many_rows))
