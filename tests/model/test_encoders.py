@@ -20,8 +20,13 @@ from transformers import (
 from openmedq.config import Vision
 from openmedq.errors import ModelError
 from openmedq.model import encoders
+from openmedq.model import model as models
 from openmedq.model.encoders import biomedclip
+from openmedq.training.learner import Learner
 from tests.evaluation.layouts import HEADS, PATCH, SIDE, WIDTH, draw_timm, see_timm
+
+from . import tiny
+from .test_batch import make_batch
 
 SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "patch_size": 8}
 
@@ -90,6 +95,16 @@ def test_pretrained_gives_the_weights_of_a_folder(make: Any, tmp_path: Path) -> 
     torch.testing.assert_close(see(loaded, pixels), see(model, pixels))
     assert see(loaded, pixels).shape == (2, 17, 24)
     assert type(AutoModel.from_config(loaded.config)) is type(loaded)  # so that a saved LLaVA builds it again
+
+
+@pytest.mark.parametrize("make", [make_vit, make_dinov2, make_clip_vision])
+def test_what_is_trained_gets_a_gradient(make: Any, tmp_path: Path, processor: Any) -> None:
+    """Several devices would wait for it."""
+    make().save_pretrained(tmp_path)
+    settings = tiny.make_settings(vision={"encoder": "pretrained", "weights": str(tmp_path), "num_heads": 3})
+    learner = Learner(models.build(settings, tiny.texts())[0], settings)
+    learner(make_batch(processor, [0])).next_token.backward()
+    assert not [name for name, each in learner.named_parameters() if each.requires_grad and each.grad is None]
 
 
 def test_the_vision_tower_of_a_whole_clip_is_loaded(tmp_path: Path) -> None:
