@@ -30,8 +30,6 @@ from openmedq.model.prompt import CHAT_TEMPLATE, IMAGE_TOKEN
 from openmedq.model.saving import count_bytes as count_bytes
 from openmedq.model.saving import save as save
 
-UNUSED = {"layernorm", "post_layernorm", "pooler", "mask_token"}  # of an encoder: what follows its last layer; DINOv2's
-
 
 def build(
     settings: Train,
@@ -99,7 +97,7 @@ def unfreeze(model: LlavaForConditionalGeneration, settings: Train) -> None:
         model.model.language_model.embed_tokens.requires_grad_(True)
         model.lm_head.requires_grad_(True)
     for name, parameter in model.model.vision_tower.named_parameters():
-        parameter.requires_grad_(settings.vision.is_trained and UNUSED.isdisjoint(name.split(".")))
+        parameter.requires_grad_(settings.vision.is_trained and not encoders.is_unused(name))
 
 
 def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> LlavaProcessor:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -134,6 +134,18 @@ def test_sizes_must_be_those_of_the_weights(changes: dict[str, Any], words: str,
     make_vit().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=words):
         encoders.build(make_settings("pretrained", **{"weights": str(tmp_path), **changes}))
+
+
+def test_a_missing_tensor_is_an_error_and_not_a_random_one(tmp_path: Path) -> None:
+    make_dinov2().save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    for name in ("embeddings.mask_token", "encoder.layer.1.mlp.fc1.weight"):  # the first is not used
+        del tensors[name]
+        save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        if name == "embeddings.mask_token":
+            encoders.build(make_settings("pretrained", weights=str(tmp_path)))
+    with pytest.raises(ModelError, match=r"1 tensors are missing, such as encoder.layer.1.mlp.fc1.weight; get"):
+        encoders.build(make_settings("pretrained", weights=str(tmp_path)))
 
 
 @pytest.mark.parametrize("encoder", ["pretrained", "biomedclip"])
