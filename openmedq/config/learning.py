@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -23,7 +24,8 @@ from openmedq.config.base import (
     Size,
 )
 
-WITHOUT_EFFECT = {"checkpoint_minutes", "select"}  # settings of Train that change no update
+WITHOUT_EFFECT = ("checkpoint_minutes", "select")  # settings of Train that change no update
+ROUNDING = ("activation_checkpointing", "compile", "deterministic", "liger", "micro_batch_size")  # change rounding
 OURS, SCRATCH = "ours", "scratch"  # the encoders of transfer without weights of others
 
 Control = Literal["blank", "shuffled", "no_image"]  # see evaluation/controls.py
@@ -120,6 +122,14 @@ class Train(Section):
             name = "select: best" if self.patience is None else "patience"
             raise ValueError(f"{name} needs validations during the training; set validate_every to a number of updates")
         return self
+
+
+def identify(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings, of a `Train` as a dict, on which a checkpoint of the training depends."""
+    left_out = {*WITHOUT_EFFECT, *ROUNDING}
+    if train.get("contrastive_weight"):
+        left_out.remove("micro_batch_size")  # the negative pairs are those of one micro batch
+    return {name: value for name, value in train.items() if name not in left_out}
 
 
 class Evaluate(Section):

@@ -90,18 +90,14 @@ def assemble(
 def unfreeze(model: LlavaForConditionalGeneration, settings: Train) -> None:
     """Set `requires_grad` of the modules that are trained fully, in addition to the adapters.
 
-    The encoder's last normalization and pooler stay frozen: LLaVA uses the tokens before them, so they get no gradient.
+    What LLaVA does not use of the encoder stays frozen: it would get no gradient, for which several devices would wait.
     """
-    vision = model.model.vision_tower
     model.model.multi_modal_projector.linear_1.requires_grad_(True)
     if settings.language.weights is None:
         model.model.language_model.embed_tokens.requires_grad_(True)
         model.lm_head.requires_grad_(True)
-    vision.requires_grad_(settings.vision.is_trained)
-    for name in ("layernorm", "post_layernorm", "pooler"):
-        for parent in (vision, getattr(vision, "vision_model", None)):
-            if isinstance(part := getattr(parent, name, None), torch.nn.Module):
-                part.requires_grad_(False)
+    for name, parameter in model.model.vision_tower.named_parameters():
+        parameter.requires_grad_(settings.vision.is_trained and not encoders.is_unused(name))
 
 
 def build_processor(tokenizer: PreTrainedTokenizerBase, settings: Vision) -> LlavaProcessor:

@@ -32,6 +32,7 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -144,7 +145,8 @@ def respond(task: Task, turn: Turn) -> str:
 
 
 def _letter(options: Sequence[str]) -> list[str]:
-    return [f"{letter}. {option.strip()}" for letter, option in zip(string.ascii_uppercase, options, strict=False)]
+    letters = chain(string.ascii_uppercase, map(str, count(27)))
+    return [f"{letter}. {option.strip()}" for letter, option in zip(letters, options, strict=False)]
 
 
 def _split_special(text: str, special: Sequence[str]) -> str:
@@ -215,8 +217,16 @@ def _fit(
 
 
 def _cap(turn: Turn, limit: int, tokenizer: PreTrainedTokenizerBase) -> Turn:
-    """Limit each text of the turn to `limit` tokens; the answer stays one of the options."""
-    options = tuple(_keep_start(option, limit, tokenizer) for option in turn.options)
+    """Limit each text of the turn to `limit` tokens; the answer stays one of the options.
+
+    Options that begin alike may be cut to equal texts: they end with spaces, which are not rendered, as many as the
+    option's number, so that the answer keeps its letter.
+    """
+    cut = [_keep_start(option, limit, tokenizer) for option in turn.options]
+    options = tuple(
+        text if text == option else text + number * " "
+        for number, (text, option) in enumerate(zip(cut, turn.options, strict=True), start=1)
+    )
     if turn.answer in turn.options:
         answer = options[turn.options.index(turn.answer)]
     else:

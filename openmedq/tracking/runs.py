@@ -36,7 +36,7 @@ from typing import Any
 
 from openmedq import config, paths
 from openmedq.config import Params
-from openmedq.config.learning import WITHOUT_EFFECT
+from openmedq.config.learning import identify
 from openmedq.storage.progress import Log, NoLog
 from openmedq.tracking import lineage, store
 from openmedq.tracking.logger import RunLogger
@@ -129,8 +129,7 @@ def _find_unfinished(client: Any, experiment_id: str, params: Params) -> Any | N
 def _identify(params: Params) -> dict[str, str]:
     """Return tags that are equal for equal trainings."""
     md5 = lineage.read_md5s().get(paths.MIX.as_posix())
-    settings = {name: value for name, value in _dump(params)["train"].items() if name not in WITHOUT_EFFECT}
-    text = json.dumps(settings, sort_keys=True)
+    text = json.dumps(identify(_dump(params)["train"]), sort_keys=True)
     digest = {"digest.train": hashlib.sha256(text.encode()).hexdigest()[:16]}
     return digest | {"md5.mix": md5} if md5 else digest
 

@@ -5,8 +5,8 @@
     5feceb66/best/                               the same, without the moments
 
 The folder's name is a digest of data, settings and initial weights. If one of them changes, the training starts anew in
-a folder of its own. The old folder stays: the old training resumes when the change is undone. Other code, versions or
-devices resume, with a warning. Random numbers need no state: every update seeds them.
+a folder of its own. The old folder stays: the old training resumes when the change is undone. Other code, versions,
+devices or settings of ROUNDING resume, with a warning. Random numbers need no state: every update seeds them.
 
 No folder is a DVC output, because DVC removes a stage's outputs before it runs the stage.
 """
@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from openmedq import paths
+from openmedq.config.learning import ROUNDING
 from openmedq.errors import StaleError
 from openmedq.storage.publish import publish, remove
 from openmedq.training.devices import Devices
@@ -44,7 +45,7 @@ NEW = "new"  # a checkpoint before it has its name: one name, so that there is o
 SCHEMA = 1  # of the files
 
 Fingerprint = Mapping[str, str]  # part: digest
-SOFT = frozenset(("code", "versions", "devices"))  # these resume with a warning
+SOFT = frozenset(("code", "versions", "devices", *ROUNDING))  # these resume with a warning
 
 
 @dataclass
@@ -165,12 +166,18 @@ class Checkpoints:
 
 
 def _read_state(folder: Path) -> dict[str, Any] | None:
-    """Return the state of a checkpoint; None if the checkpoint is damaged."""
+    """Return the state of a checkpoint; None if the checkpoint is damaged.
+
+    Raises:
+        StaleError: it can't be read now, which is no damage: the next checkpoint would replace it.
+    """
     try:
         state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         is_whole = state["schema"] == SCHEMA and state["sha256"] == hash_file(folder / TENSORS)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
         return None
+    except OSError as error:
+        raise StaleError(f"{folder}: can't be read: {error.strerror}; run the command again, or remove it") from error
     return state if is_whole else None
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from openmedq import model, paths, training
 from openmedq.config import Train
-from openmedq.config.learning import WITHOUT_EFFECT
+from openmedq.config.learning import ROUNDING, identify
 from openmedq.storage.tables import INDEX
 from openmedq.training.devices import Devices
 
@@ -23,7 +23,7 @@ NUM_PICKED = 64  # values per tensor
 
 
 def compute(settings: Train, learner: nn.Module, index: pa.Table, devices: Devices) -> dict[str, str]:
-    """Return a digest for each part: data, settings, weights (initial), code, versions, devices."""
+    """Return a digest for each part: data, settings, weights (initial), code, versions, devices, each of ROUNDING."""
     folders = (model.__path__[0], training.__path__[0])
     return {
         "data": _hash([INDEX.read_bytes(), *_read_footers(index)]),
@@ -32,6 +32,7 @@ def compute(settings: Train, learner: nn.Module, index: pa.Table, devices: Devic
         "code": _hash(path.read_bytes() for folder in folders for path in sorted(Path(folder).rglob("*.py"))),
         "versions": f"torch {torch.__version__}, transformers {transformers.__version__}",
         "devices": f"{devices.num} {devices.device.type}, {torch.get_num_threads()} threads",
+        **{name: str(getattr(settings, name)) for name in ROUNDING},
     }
 
 
@@ -57,8 +58,7 @@ def _read_footers(index: pa.Table) -> Iterable[bytes]:
 
 def hash_settings(settings: Train) -> str:
     """Digest of what is not the default, so that a setting that a newer version adds changes no fingerprint."""
-    tree = settings.model_dump(mode="json", exclude=WITHOUT_EFFECT, exclude_defaults=True)
-    return _hash([json.dumps(tree).encode()])
+    return _hash([json.dumps(identify(settings.model_dump(mode="json", exclude_defaults=True))).encode()])
 
 
 def pick_values(learner: nn.Module) -> Iterable[bytes]:

@@ -44,6 +44,14 @@ def test_the_number_of_loader_processes_may_change(bench: Bench, undisturbed: An
     assert not multiprocessing.active_children(), "they end with the training"
 
 
+def test_the_micro_batch_may_change(bench: Bench, undisturbed: Any) -> None:
+    changes = {"lora": {"dropout": 0}}
+    bench.stop(at_update(5), **changes)
+    resumed = bench.train(**changes | {"micro_batch_size": 4})
+    assert resumed.losses == pytest.approx(undisturbed(**changes).losses, rel=1e-5)
+    assert len(bench.record.read("lr")) == NUM_UPDATES - 5
+
+
 @pytest.mark.parametrize(("align_steps", "stop"), [(3, 2), (3, 3), (3, 4), (6, 4)])
 def test_the_alignment_is_resumed_on_either_side_of_its_end(
     align_steps: int, stop: int, bench: Bench, undisturbed: Any

@@ -1,6 +1,8 @@
 """Which checkpoints are written, kept, used and refused."""
 
+import errno
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from openmedq.config import Train
-from openmedq.errors import DiskFullError, ModelError
+from openmedq.errors import DiskFullError, ModelError, StaleError
 from openmedq.training import checkpoint, fingerprint
 from openmedq.training.trainer import Trainer
 
@@ -42,6 +44,21 @@ def test_a_damaged_checkpoint_is_not_used(
         f"{newest}: the checkpoint is damaged, and is not used",
         f"{older}: resuming after update 4",
     ]
+
+
+def test_a_checkpoint_that_can_not_be_read_now_is_not_taken_for_damaged(
+    bench: Bench, undisturbed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A shared file system fails, or the file belongs to another user: the next checkpoint would remove this one."""
+    bench.stop(at_update(5))
+
+    def fail(path: Path) -> str:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch, pytest.raises(StaleError, match=r"update-00000005: can't be read: Input/out"):
+        patch.setattr(checkpoint, "hash_file", fail)
+        bench.train()
+    assert bench.train() == undisturbed() and len(bench.record.read("lr")) == NUM_UPDATES - 5
 
 
 def test_one_flipped_bit_is_damage_and_without_another_checkpoint_training_starts_anew(
@@ -79,6 +96,20 @@ def test_a_setting_that_a_newer_version_adds_invalidates_no_checkpoint() -> None
     assert found[0] == found[1] != found[2]
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_same"),
+    [
+        ({"micro_batch_size": 1, "activation_checkpointing": True, "compile": True, "deterministic": False}, True),
+        ({"micro_batch_size": 1, "contrastive_weight": 0.5}, False),  # it compares the images of a micro batch
+        ({"batch_size": 8}, False),
+    ],
+)
+def test_a_training_is_the_same_with_settings_of_memory_and_speed(changes: dict[str, Any], is_same: bool) -> None:
+    before = {name: changes[name] for name in changes if name == "contrastive_weight"}
+    hashes = [fingerprint.hash_settings(tiny.make_settings(**each)) for each in (before, changes)]
+    assert (hashes[0] == hashes[1]) == is_same
+
+
 def test_another_training_starts_anew_and_the_old_one_can_be_resumed(
     bench: Bench, undisturbed: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -97,9 +128,9 @@ def test_another_training_starts_anew_and_the_old_one_can_be_resumed(
 
 def test_what_changes_sums_only_is_a_warning(bench: Bench, undisturbed: Any, caplog: pytest.LogCaptureFixture) -> None:
     bench.stop(at_update(5))
-    soft = {"code": "2", "versions": "2", "devices": "2"}
+    soft = {"code": "2", "versions": "2", "devices": "2", "micro_batch_size": "2"}
     assert bench.train(fingerprint={**FINGERPRINT, **soft}) == undisturbed()
-    saved = f"{bench.folder / 'update-00000005'}: saved with other code, versions, devices"
+    saved = f"{bench.folder / 'update-00000005'}: saved with other code, versions, devices, micro_batch_size"
     assert warnings_of(caplog) == [f"{saved}; results can differ by rounding or more"]
 
 

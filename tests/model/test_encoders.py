@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import (
     AutoModel,
@@ -20,8 +20,13 @@ from transformers import (
 from openmedq.config import Vision
 from openmedq.errors import ModelError
 from openmedq.model import encoders
+from openmedq.model import model as models
 from openmedq.model.encoders import biomedclip
+from openmedq.training.learner import Learner
 from tests.evaluation.layouts import HEADS, PATCH, SIDE, WIDTH, draw_timm, see_timm
+
+from . import tiny
+from .test_batch import make_batch
 
 SIZES = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "image_size": 32, "patch_size": 8}
 
@@ -92,6 +97,16 @@ def test_pretrained_gives_the_weights_of_a_folder(make: Any, tmp_path: Path) -> 
     assert type(AutoModel.from_config(loaded.config)) is type(loaded)  # so that a saved LLaVA builds it again
 
 
+@pytest.mark.parametrize("make", [make_vit, make_dinov2, make_clip_vision])
+def test_what_is_trained_gets_a_gradient(make: Any, tmp_path: Path, processor: Any) -> None:
+    """Several devices would wait for it."""
+    make().save_pretrained(tmp_path)
+    settings = tiny.make_settings(vision={"encoder": "pretrained", "weights": str(tmp_path), "num_heads": 3})
+    learner = Learner(models.build(settings, tiny.texts())[0], settings)
+    learner(make_batch(processor, [0])).next_token.backward()
+    assert not [name for name, each in learner.named_parameters() if each.requires_grad and each.grad is None]
+
+
 def test_the_vision_tower_of_a_whole_clip_is_loaded(tmp_path: Path) -> None:
     tower = make_clip_vision()
     config = CLIPConfig(
@@ -119,6 +134,18 @@ def test_sizes_must_be_those_of_the_weights(changes: dict[str, Any], words: str,
     make_vit().save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=words):
         encoders.build(make_settings("pretrained", **{"weights": str(tmp_path), **changes}))
+
+
+def test_a_missing_tensor_is_an_error_and_not_a_random_one(tmp_path: Path) -> None:
+    make_dinov2().save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    for name in ("embeddings.mask_token", "encoder.layer.1.mlp.fc1.weight"):  # the first is not used
+        del tensors[name]
+        save_file(tensors, tmp_path / "model.safetensors", metadata={"format": "pt"})
+        if name == "embeddings.mask_token":
+            encoders.build(make_settings("pretrained", weights=str(tmp_path)))
+    with pytest.raises(ModelError, match=r"1 tensors are missing, such as encoder.layer.1.mlp.fc1.weight; get"):
+        encoders.build(make_settings("pretrained", weights=str(tmp_path)))
 
 
 @pytest.mark.parametrize("encoder", ["pretrained", "biomedclip"])

@@ -137,6 +137,16 @@ def test_a_long_question_keeps_its_end_and_its_answer(tokenizer: Any) -> None:
     assert "word0 " not in text
 
 
+@pytest.mark.parametrize(("num_options", "max_tokens"), [(2, 64), (30, 400)])
+def test_the_answer_keeps_its_letter(num_options: int, max_tokens: int, tokenizer: Any) -> None:
+    """Options that begin alike are cut to equal texts; those after Z have numbers."""
+    options = tuple(f"elevated aldosterone, low renin {number}" for number in range(num_options))
+    sample = make_sample(Task.MULTIPLE_CHOICE, Turn("Which?", options[-1], options=options), num_images=0)
+    ids, _, num_cut = encode(sample, tokenizer, NUM_PATCHES, max_tokens)
+    letter = "B" if num_options == 2 else "30"
+    assert num_cut > 0 and f"\nAnswer: {letter}. e" in decode(ids, tokenizer)
+
+
 def test_the_latest_turn_stays(tokenizer: Any) -> None:
     turns = [Turn(f"Question {number}?", f"answer {number}") for number in range(9)]
     text = decode(encode(make_sample(Task.VQA, *turns), tokenizer, NUM_PATCHES, 70).ids, tokenizer)

@@ -79,6 +79,13 @@ def test_another_training_has_a_run_of_its_own(change: str) -> None:
     assert [run.info.status for run in read_runs()] == ["FAILED", "FINISHED"]
 
 
+def test_a_smaller_micro_batch_stays_in_the_run() -> None:
+    leave_checkpoint()
+    fail(Settings(train={"lr": 0.5, "micro_batch_size": 16}))
+    resume(Settings(train={"lr": 0.5, "micro_batch_size": 8}))
+    assert [run.info.status for run in read_runs()] == ["FINISHED"]
+
+
 def test_a_finished_training_is_not_resumed() -> None:
     leave_checkpoint()
     resume()

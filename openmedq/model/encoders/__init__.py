@@ -18,6 +18,14 @@ if TYPE_CHECKING:
     from openmedq.config import Vision
 
 
+UNUSED = {"layernorm", "post_layernorm", "pooler", "mask_token"}  # modules and tensors that LLaVA does not use
+
+
+def is_unused(name: str) -> bool:
+    """Whether the tokens before the last normalization do not depend on a tensor of an encoder."""
+    return not UNUSED.isdisjoint(name.split("."))
+
+
 def build(settings: Vision) -> PreTrainedModel:
     """Build the encoder in fp32; ModelError if it can't be loaded or has other sizes than the settings."""
     if settings.image_size_px % settings.patch_size_px:

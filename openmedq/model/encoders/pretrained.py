@@ -6,11 +6,14 @@ unpickled, and no code of a repository runs.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
 
 from openmedq.config import Vision
 from openmedq.errors import ModelError, shorten
+from openmedq.model.encoders import is_unused
 
 
 def build(settings: Vision) -> PreTrainedModel:
@@ -20,11 +23,18 @@ def build(settings: Vision) -> PreTrainedModel:
     try:
         config = AutoConfig.from_pretrained(settings.weights, revision=settings.revision)
         kind = CLIPVisionModel if config.model_type == "clip" else AutoModel
-        model: PreTrainedModel = kind.from_pretrained(settings.weights, revision=settings.revision, dtype=torch.float32)
+        model, names = kind.from_pretrained(
+            settings.weights, revision=settings.revision, dtype=torch.float32, output_loading_info=True
+        )
     except Exception as error:  # missing folder, no network, damaged files: many exception types
         raise ModelError(f"train.vision.weights: {settings.weights}: can't be loaded: {shorten(error)}") from error
+    if missing := sorted(name for name in names["missing_keys"] if not is_unused(name)):
+        raise ModelError(
+            f"train.vision.weights: {settings.weights}: {len(missing)} tensors are missing, such as {missing[0]}; "
+            "get the weights again, or choose others"
+        )
     _check(model, settings)
-    return model
+    return cast(PreTrainedModel, model)
 
 
 def _check(model: PreTrainedModel, settings: Vision) -> None:
@@ -35,12 +45,16 @@ def _check(model: PreTrainedModel, settings: Vision) -> None:
         ("num_heads", "num_attention_heads"),
     ):
         actual, expected = getattr(model.config, key, None), getattr(settings, name)
+        if actual is None:
+            raise ModelError(
+                f"train.vision.weights: {settings.weights}: no {key} in its config; choose an image encoder"
+            )
         if actual != expected:
             raise ModelError(f"train.vision.{name}: {expected}, but {settings.weights} has {actual}; set {actual}")
     size = settings.image_size_px
     shape = (1, 1 + (size // settings.patch_size_px) ** 2, settings.width)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             tokens = model(pixel_values=torch.zeros(1, 3, size, size), output_hidden_states=True).hidden_states[-1]
     except ValueError as error:
         raise ModelError(f"train.vision.image_size_px: {size}: {shorten(error)}") from error
