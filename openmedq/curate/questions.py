@@ -79,7 +79,8 @@ class Question:
             place = "abcdefgh".find(letter)
             if 0 <= place < len(self.options):
                 text = self.options[place]
-            elif found := dict(_OPTION.findall(self.question)):
+            elif self.stem is not None:
+                found = dict(_OPTION.findall(self.question))
                 text = next((option for name, option in found.items() if name.lower() == letter), text)
         return _list_option(text)
 
@@ -192,7 +193,8 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
         for stem, added in ((one, added_left), (other, added_right))
     )
     is_most_added = max(len(added_left) / len(one), len(added_right) / len(other)) > MAX_ADDED_SHARE
-    if is_most_added and content < (1 if allowed.is_offered else MIN_CONTENT_WORDS):
+    is_bound = allowed.words > MAX_CHANGED_WORDS  # to an image or a context
+    if is_most_added and content < (1 if allowed.is_offered or is_bound else MIN_CONTENT_WORDS):
         return None
     changed_left, changed_right = drop_alike(
         *([word for phrase in phrases for word in phrase[side]] for side in (0, 1))
@@ -204,7 +206,6 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     if is_decisive(changed_left, changed_right) or has_opposites(changed_left, changed_right):
         return None
     phrases = [phrase for phrase in (drop_alike(*phrase) for phrase in phrases) if any(phrase)]
-    is_bound = allowed.words > MAX_CHANGED_WORDS  # to an image or a context
     is_long = content >= MIN_LONG_WORDS
     if len(phrases) == 1 and not is_bound and _is_exchanged(*phrases[0], is_long=is_long):
         return None

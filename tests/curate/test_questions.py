@@ -160,6 +160,11 @@ def test_other_findings_are_another_question() -> None:
         ("Drug of choice for hyperkalemia is", "Drug of choice for hypokalemia is", "A drug", False, False),
         ("Drug of choice for partial seizures is", "Drug of choice for neuralgia is", "A drug", False, False),
         ("Most common cause of acute cystitis?", "Most frequent cause of acute cystitis?", "E. coli", True, True),
+        ("Is there a pleural effusion?", "Is there a pleural effusion (yes/no)?", "yes", True, True),
+        ("Does it help the elderly?", "Does it help the elderly? (Yes, no, or maybe)", "maybe", True, True),
+        ("Is it clear?", "Is it clear?\nAnswer the question using a single word or phrase.", "no", False, True),
+        ("Is there a pneumothorax?", "Looking at this film, is there a pneumothorax?", "yes", False, True),
+        ("How many lesions are there?", "1) How many lesions are there?", "1", True, True),
         ("Most common site of haemorrhage?", "Most common site of hemorrhage?", "Putamen", True, True),
     ],
 )
