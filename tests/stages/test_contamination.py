@@ -177,6 +177,13 @@ def test_decisions_of_persons() -> None:
     assert run_stage(deduplicate={"overrides": "own.csv"}) == expected
 
 
+def test_decisions_about_absent_datasets_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    write_sets(make_rows(), CARDS)
+    Path("own.csv").write_text("id_a,id_b,decision\nabsent/1,text/4,copy\n", encoding="utf-8")
+    assert run_stage(deduplicate={"overrides": "own.csv"}) == EXPECTED
+    assert "own.csv: line 2: a decision about a dataset that is absent is ignored" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
