@@ -58,6 +58,7 @@ _OPTIONS = re.compile(
 )
 _OPTION = re.compile(r"(?<!\w)\(?([a-e1-5])[).:]\s+(.*?)(?=\s+\(?[a-e1-5][).:]\s|\s*$)", re.I | re.S)
 _LETTER = re.compile(r"\s*\(?([a-h]\s*[).:\u2013-]|\d\s*[).:])\s+", re.I)
+_ANSWER = re.compile(r"^(?:the\s+)?(?:correct\s+)?(?:answer|option)(?:\s+is\b|\s*:|(?=\s+\(?[a-h]\b))\s*", re.I)
 _JOINING = frozenset(("a", "an", "the", "and", "or", "of", "with"))
 
 
@@ -72,8 +73,8 @@ class Question:
 
     @cached_property
     def answer_words(self) -> Words:
-        """The answer without its letter; a letter alone stands for its option."""
-        text = self.answer.strip()
+        """The answer without "The answer is" and its letter; a letter alone stands for its option."""
+        text = _ANSWER.sub("", self.answer.strip(), count=1)
         letter = text.strip("(). :").lower()
         if len(letter) == 1 and not any(normalize_text(_strip(option)) == letter for option in self.options):
             place = "abcdefgh".find(letter)

@@ -207,6 +207,14 @@ def test_the_same_options(one: str, other: str, is_copy: bool) -> None:
     assert (compare(left, right) is not None) == is_copy
 
 
+@pytest.mark.parametrize(
+    "answer", ["The answer is Lithium.", "Answer: C", "Option (C)", "the correct option is C. Lithium"]
+)
+def test_an_answer_in_a_sentence_is_the_answer(answer: str) -> None:
+    question = Question("Which of these is given for mania?", "", OFFERED, "Lithium")
+    assert compare(question, replace(question, answer=answer)) == 1
+
+
 def test_another_context_is_another_question() -> None:
     words = [f"word{number}" for number in range(80)]
     one = Question("Does it reduce mortality in the elderly?", " ".join(words[:40]), (), "yes")

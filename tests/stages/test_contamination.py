@@ -79,7 +79,7 @@ def test_names_that_datasets_share() -> None:
         figure("pmc_oa/3", "train", 4, "PMC2", "F2"),
         linked("vqa_rad/1", "test", "Is it there?", _name(picture(5), "synpic1.jpg")),
         linked("vqa_rad/2", "train", "Can it be seen?", _name(picture(6), "synpic2.jpg")),
-        _ask("vqa_med_2019/1", "train", "Which plane?", _name(picture(7), "synpic1.jpg")),
+        _ask("vqa_med_2019/1", "train", "Which plane?", _name(picture(7), "SYNPIC1.JPG")),
         _ask("vqa_med_2019/2", "train", "Which plane?", _name(picture(8), "synpic10.jpg")),
         _ask("slake/1", "train", "Which plane?", _name(picture(9), "synpic1.jpg")),
     ]
