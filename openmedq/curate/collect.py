@@ -98,6 +98,7 @@ def collect(
         name: np.concatenate(columns[name]) for name in ("datasets", "ranks", "texts", "shown_by", "pixels", "looks")
     }
     of_evaluation = pc.index_in(evaluation_ids, all_ids).to_pylist()
+    absent = {dataset.id for dataset in datasets if not dataset.counts["read"]}
     near = link_pairs(Tier.NEAR_TEXT, ((row, of_evaluation[other], share) for row, other, share in copies))
     return Rows(
         ids=all_ids,
@@ -109,7 +110,7 @@ def collect(
             ),
         ],
         links=[near, *identities.link()],
-        overrides=overrides.resolve(path, lines, all_ids, numbered["ranks"] == EVALUATION),
+        overrides=overrides.resolve(path, lines, absent, all_ids, numbered["ranks"] == EVALUATION),
     )
 
 

@@ -116,6 +116,11 @@ def decide(rows: Rows, keep_out: str, compare: Callable[[Numbers], RowPairs]) ->
         return separate(link, apart) if apart else link
 
     exact, alike = number_contents(rows, rows.pixels), number_contents(rows, rows.looks)
+    for row, other, is_copy, place in rows.overrides:
+        if not is_copy and alike[row] == alike[other]:
+            raise ParamsError(
+                f"{place}: declares two rows different, but their texts and image fingerprints are equal; remove it"
+            )
     edges = [pair_contents(rows, alike, pairs) for pairs in rows.pairs]
     texts = [link for link in rows.links if link.tier is Tier.NEAR_TEXT]
     for link in [*link_copies(rows, exact, alike, edges), *texts]:
@@ -191,16 +196,12 @@ def _find_neighbors(
         ends = zip(of_content[each.left].tolist(), of_content[each.right].tolist(), each.evidence.tolist(), strict=True)
         for left, right, share in ends:
             add(left, right, each.tier, share)
-    for row, other, is_copy, place in found.rows.overrides:
+    for row, other, is_copy, _ in found.rows.overrides:
         left, right = int(of_content[alike[row]]), int(of_content[alike[other]])
         if not (found.is_left[row] and found.is_left[other]):
             continue
         if is_copy:
             add(left, right, Tier.PERSON, np.nan)
-        elif left == right:
-            raise ParamsError(
-                f"{place}: declares two rows different, but their texts and image fingerprints are equal; remove it"
-            )
         else:
             near[left].pop(right, None)
             near[right].pop(left, None)

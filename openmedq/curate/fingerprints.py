@@ -1,4 +1,4 @@
-"""Text keys: rows have the same key if their texts differ only in spacing, case, punctuation or Unicode encoding.
+"""Text keys: rows have the same key if their texts differ only in spacing, case, punctuation, HTML or encoding.
 
 A key does not cover images: the same short medical questions are asked about thousands of different images.
 """
@@ -6,6 +6,7 @@ A key does not cover images: the same short medical questions are asked about th
 from __future__ import annotations
 
 import hashlib
+import html
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -37,10 +38,24 @@ for _char in map(chr, range(_MARK)):
     else:
         _TABLE[ord(_char)] = ord(_char.lower())
 _END = "\0"  # between texts
+_ENTITY = re.compile(r"&(#?\w+;)")
+_INLINE, _BLOCK = (
+    re.compile(rf"</?(?:{names})(?:\s[^<>=]+=[^<>]*)?\s*/?>", re.I)
+    for names in ("a|b|em|font|i|span|strong|su[bp]|u", "br|div|h[1-6]|li|[ou]l|p|table|t[dhr]")
+)
+
+
+def strip_markup(text: str) -> str:
+    """Replace HTML entities and no-break spaces, and remove the tags of formatted text."""
+    if "&" in text:
+        text = _ENTITY.sub(lambda match: html.unescape(match[0].lower()), text)
+    text = text.replace("\u00a0", " ")
+    return _BLOCK.sub("\n", _INLINE.sub("", text)) if "<" in text else text
 
 
 def normalize_text(text: str) -> str:
-    """Fold compatibility forms (NFKC), case, spacing, and punctuation that is not part of a number. Idempotent."""
+    """Fold HTML, compatibility forms (NFKC), case, spacing, and punctuation that is not part of a number."""
+    text = strip_markup(text)
     if text.isascii():
         return _fold_ascii(text.encode()).strip().decode()
     # Unicode's compatibility caseless form (section 3.13, D146), without invisible characters.
@@ -51,7 +66,7 @@ def normalize_text(text: str) -> str:
 
 def _normalize_texts(texts: pa.StringArray) -> list[bytes]:
     """`normalize_text` of many texts, in UTF-8; those in ASCII in one go."""
-    is_other = pc.or_(pc.match_substring(texts, _END), pc.invert(pc.string_is_ascii(texts)))
+    is_other = pc.or_(pc.match_substring_regex(texts, f"[&<{_END}]"), pc.invert(pc.string_is_ascii(texts)))
     plain = pc.replace_with_mask(texts, is_other, pa.scalar(""))
     joined = pc.binary_join(pa.ListArray.from_arrays([0, len(texts)], plain), f" {_END} ")
     folded = list(map(bytes.strip, _fold_ascii(joined[0].as_buffer().to_pybytes()).split(_END.encode())))

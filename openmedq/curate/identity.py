@@ -49,7 +49,7 @@ def _read_image_names(rows: pa.RecordBatch) -> pa.Array:
 
 
 def _read_medpix_names(rows: pa.RecordBatch) -> pa.Array:
-    return pc.struct_field(pc.extract_regex(_read_image_names(rows), r"(?P<name>synpic\d+)"), "name")
+    return pc.struct_field(pc.extract_regex(_read_image_names(rows), r"(?i)synpic(?P<name>\d+)"), "name")
 
 
 def _read_figures(rows: pa.RecordBatch) -> pa.Array:

@@ -59,7 +59,7 @@ class Regions(NamedTuple):
 def make_views(gray: Gray) -> list[View]:
     """The views in which an evaluation image is searched."""
     aspect = gray.shape[1] / gray.shape[0]
-    views = [View(_zoom(1, 1), 0), View(_zoom(0.95, 0.95), 0), View(_zoom(0.9, 0.9), 0)]
+    views = [View(_zoom(scale, scale), 0) for scale in (1, 0.95, 0.9, 0.85, 0.8)]
     views += [View(_zoom(0.95, 1, shift, 0), 0) for shift in (-0.025, 0.025)]
     views += [View(_zoom(1, 0.95, 0, shift), 0) for shift in (-0.025, 0.025)]
     views += [View(_zoom(scale, scale), fill) for scale in (1.1, 1.2) for fill in (0, 128, 255)]

@@ -1,6 +1,6 @@
 """Find edited copies of evaluation images among training images: `find_copies`.
 
-1. Evaluation images, which are few, are rendered in about 60 views (`curate/image_views.py`), and their hashes indexed.
+1. Evaluation images, which are few, are rendered in about 65 views (`curate/image_views.py`), and their hashes indexed.
 2. The stored hashes and thumbnails of training images are streamed through the index. Pairs whose thumbnails correlate
    are candidates; nothing is decoded.
 3. Candidates are decoded, row group by row group, aligned and compared (`curate/image_comparison.py`).

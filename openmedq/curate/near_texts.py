@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from openmedq.curate.fingerprints import strip_markup
 from openmedq.curate.questions import Question, compare
 
 INDEXED = 16  # rarest pairs of words of a question, and as many of its context
@@ -92,11 +93,15 @@ def read_questions(turns: pa.StructArray) -> Iterator[Question]:
     """The turns of SAMPLE_SCHEMA, flattened."""
     columns = [turns.field(name).to_pylist() for name in ("question", "context", "options", "answer")]
     for question, context, options, answer in zip(*columns, strict=True):
-        yield Question(question, context, tuple(options), answer)
+        offered = tuple(map(strip_markup, options))
+        yield Question(strip_markup(question), strip_markup(context), offered, strip_markup(answer))
 
 
 def _hash_pairs(texts: pa.StringArray) -> tuple[Numbers, Hashes]:
     """The pairs of adjacent words of all texts: the number of the text, and a hash, each (W,)."""
+    is_marked = pc.match_substring_regex(texts, "[&<\u00a0]")
+    marked = pa.array(map(strip_markup, texts.filter(is_marked).to_pylist()), pa.string())
+    texts = pc.replace_with_mask(texts, is_marked, marked) if len(marked) else texts
     offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
     data = np.frombuffer(texts.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]]
     offsets -= offsets[0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import logging
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from openmedq.errors import ParamsError
+
+logger = logging.getLogger(__name__)
 
 HEADER = ["id_a", "id_b", "decision"]
 COPY, DIFFERENT = DECISIONS = ("copy", "different")
@@ -62,8 +65,12 @@ def read(path: Path) -> list[Line]:
     return found
 
 
-def resolve(path: Path, lines: Sequence[Line], ids: pa.Array, is_evaluation: NDArray[np.bool_]) -> list[Override]:
+def resolve(
+    path: Path, lines: Sequence[Line], absent: Set[str], ids: pa.Array, is_evaluation: NDArray[np.bool_]
+) -> list[Override]:
     """The decisions about the rows that take part, given their ids and whether they are of evaluation splits: (R,).
+
+    Decisions about rows of `absent` datasets are ignored, because the file may be shared with others who have them.
 
     Raises:
         ParamsError: an id is unknown, or both rows are evaluation rows. The message names the line and does not repeat
@@ -74,6 +81,9 @@ def resolve(path: Path, lines: Sequence[Line], ids: pa.Array, is_evaluation: NDA
     ]
     found = []
     for (number, fields), row, other in zip(lines, *known, strict=True):
+        if not absent.isdisjoint(each.split("/")[0] for each in fields[:2]):
+            logger.warning("%s: line %d: a decision about a dataset that is absent is ignored", path, number)
+            continue
         if row is None or other is None:
             name = HEADER[0] if row is None else HEADER[1]
             raise ParamsError(f"{path}: line {number}: no row that takes part has the id in {name}; remove the line")

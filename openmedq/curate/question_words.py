@@ -26,6 +26,7 @@ _SPELLINGS = (
     (re.compile(r"(?<![\w.])(?<!\d\s)\.(?=\d)"), "0."),  # .5
     (re.compile(r"\s*(?:[°º˚]|\bdegrees?\b)\s*", re.I), " "),
     (re.compile(r"\bper ?cent\b", re.I), "%"),
+    (re.compile(r"\b(?:yes\s*(?:/|,|or)\s*no(?:\W+(?:or\W+)?maybe)?|true\s*(?:/|or)\s*false)\W*$", re.I), ""),
 )
 _MARK = re.compile(f"[{re.escape(string.punctuation)}]")
 _MARK_BETWEEN_WORDS = re.compile(rf"(?:(?<!\d){_MARK.pattern}|{_MARK.pattern}(?!\d))(?=.*\w)", re.S)
@@ -34,7 +35,7 @@ _NUMBERING = re.compile(
 )
 
 # Words that a question can exchange: its grammar, and what medical questions have in common.
-_COMMON = """any some within among
+_COMMON = """any some within among tell me think explain based looking according provided film radiograph radiology
     a an the this that these those it its he she his her him they their them we you your our i my of in on at
     to by for from with as into onto over under about between through during and or but if then than so also is are was
     were be been being am do does did has have had can could may might shall should will would must there here what

@@ -58,6 +58,7 @@ _OPTIONS = re.compile(
 )
 _OPTION = re.compile(r"(?<!\w)\(?([a-e1-5])[).:]\s+(.*?)(?=\s+\(?[a-e1-5][).:]\s|\s*$)", re.I | re.S)
 _LETTER = re.compile(r"\s*\(?([a-h]\s*[).:\u2013-]|\d\s*[).:])\s+", re.I)
+_ANSWER = re.compile(r"^(?:the\s+)?(?:correct\s+)?(?:answer|option)(?:\s+is\b|\s*:|(?=\s+\(?[a-h]\b))\s*", re.I)
 _JOINING = frozenset(("a", "an", "the", "and", "or", "of", "with"))
 
 
@@ -72,14 +73,15 @@ class Question:
 
     @cached_property
     def answer_words(self) -> Words:
-        """The answer without its letter; a letter alone stands for its option."""
-        text = self.answer.strip()
+        """The answer without "The answer is" and its letter; a letter alone stands for its option."""
+        text = _ANSWER.sub("", self.answer.strip(), count=1)
         letter = text.strip("(). :").lower()
         if len(letter) == 1 and not any(normalize_text(_strip(option)) == letter for option in self.options):
             place = "abcdefgh".find(letter)
             if 0 <= place < len(self.options):
                 text = self.options[place]
-            elif found := dict(_OPTION.findall(self.question)):
+            elif self.stem is not None:
+                found = dict(_OPTION.findall(self.question))
                 text = next((option for name, option in found.items() if name.lower() == letter), text)
         return _list_option(text)
 
@@ -192,7 +194,8 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
         for stem, added in ((one, added_left), (other, added_right))
     )
     is_most_added = max(len(added_left) / len(one), len(added_right) / len(other)) > MAX_ADDED_SHARE
-    if is_most_added and content < (1 if allowed.is_offered else MIN_CONTENT_WORDS):
+    is_bound = allowed.words > MAX_CHANGED_WORDS  # to an image or a context
+    if is_most_added and content < (1 if allowed.is_offered or is_bound else MIN_CONTENT_WORDS):
         return None
     changed_left, changed_right = drop_alike(
         *([word for phrase in phrases for word in phrase[side]] for side in (0, 1))
@@ -204,7 +207,6 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     if is_decisive(changed_left, changed_right) or has_opposites(changed_left, changed_right):
         return None
     phrases = [phrase for phrase in (drop_alike(*phrase) for phrase in phrases) if any(phrase)]
-    is_bound = allowed.words > MAX_CHANGED_WORDS  # to an image or a context
     is_long = content >= MIN_LONG_WORDS
     if len(phrases) == 1 and not is_bound and _is_exchanged(*phrases[0], is_long=is_long):
         return None

@@ -32,9 +32,7 @@ from openmedq.storage.publish import publish
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_counts, read_json, read_verdicts
 
-_COUNTED = frozenset(
-    ("id", "found", "read", "num_rejected", "num_rows", "num_read_or_rejected", "num_accounted", "found_multiple")
-)
+_COUNTED = frozenset(("id", "found", "num_rejected", "found_multiple"))
 WITH_IDS = {"result_format": "COMPLETE", "unexpected_index_column_names": ["id"]}
 
 
@@ -182,8 +180,10 @@ def _list_values(row: Mapping[Any, Any], columns: Sequence[str]) -> str:
     if "found" not in row:
         return f"{row[columns[0]]:,.0f} of {row['num_rows']:,.0f} rows"
     published = "" if pd.isna(row["num_published"]) else f", published {row['num_published']:,.0f}"
-    shares = [f", {name} {row[name]:.3g}" for name in columns if name not in _COUNTED]
-    return f"found {row['found']:,.0f} records{published}, rejected {row['num_rejected']:,.0f}{''.join(shares)}"
+    values = [
+        f", {name} {row[name]:,{'.0f' if row[name] % 1 == 0 else '.3g'}}" for name in columns if name not in _COUNTED
+    ]
+    return f"found {row['found']:,.0f} records{published}, rejected {row['num_rejected']:,.0f}{''.join(values)}"
 
 
 def render_page(verdict: Mapping[str, Any]) -> str:

@@ -84,6 +84,7 @@ EDITS: dict[str, Callable[[Image], Image]] = {
     "encoded again": lambda image: PIL.Image.open(io.BytesIO(encode(image, 40))),
     "scaled": lambda image: image.resize((150, 150), Resampling.BICUBIC),
     "cropped": _crop,
+    "cropped by a tenth a side": lambda image: image.crop((26, 26, 230, 230)),
     "bordered": _border,
     "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
     "darker": lambda image: ImageEnhance.Brightness(image).enhance(0.7),

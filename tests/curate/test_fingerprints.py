@@ -31,6 +31,8 @@ def test_spacing_case_and_punctuation_fold(words: list[str], gap: str) -> None:
         ("hyper\u00adtension", "hypertension"),
         ("Sjögren", "SJO\u0308GREN"),
         ("Straße", "STRASSE"),
+        ("the node&#39;s size&nbsp;is &LT; 5 &micro;m", "the node's size is < 5 µm"),
+        ('<p class="x">Is CO<sub>2</sub> high?<br/>Or low?</p>', "Is CO2 high? Or low?"),
     ],
 )
 def test_the_same(one: str, other: str) -> None:
@@ -39,7 +41,16 @@ def test_the_same(one: str, other: str) -> None:
 
 @pytest.mark.parametrize(
     ("one", "other"),
-    [("1.5 mg", "15 mg"), ("1/5", "1.5"), ("-5 D", "5 D"), (".5", "5"), ("5%", "5"), ("Rh+", "Rh"), ("<5", ">5")],
+    [
+        ("1.5 mg", "15 mg"),
+        ("1/5", "1.5"),
+        ("-5 D", "5 D"),
+        (".5", "5"),
+        ("5%", "5"),
+        ("Rh+", "Rh"),
+        ("<5", ">5"),
+        ("<p", "<"),
+    ],
 )
 def test_numbers_and_signs_stay_apart(one: str, other: str) -> None:
     assert normalize_text(one) != normalize_text(other)

@@ -67,6 +67,13 @@ def test_rows_of_several_turns() -> None:
     assert list(index.find(_to_turns([[], [first, third]]))) == [(1, 7, 1.0), (1, 9, 1.0)]
 
 
+def test_html_makes_no_difference() -> None:
+    question, other = _draw(2)
+    marked = replace(question, question=f"<p>{question.question}</p>".replace(" ", "&nbsp;"), answer="lu<b>n</b>g")
+    index = QuestionIndex(_to_turns([[question], [other]]), np.arange(2))
+    assert list(index.find(_to_turns([[other], [marked]]))) == [(0, 1, 1.0), (1, 0, 1.0)]
+
+
 @pytest.mark.parametrize("texts", [[], [""], ["...", "?"], ["lung"]])
 def test_texts_without_pairs_of_words(texts: list[str]) -> None:
     turns = _to_turns([[Question(text, "", (), "lung")] for text in texts])

@@ -160,6 +160,11 @@ def test_other_findings_are_another_question() -> None:
         ("Drug of choice for hyperkalemia is", "Drug of choice for hypokalemia is", "A drug", False, False),
         ("Drug of choice for partial seizures is", "Drug of choice for neuralgia is", "A drug", False, False),
         ("Most common cause of acute cystitis?", "Most frequent cause of acute cystitis?", "E. coli", True, True),
+        ("Is there a pleural effusion?", "Is there a pleural effusion (yes/no)?", "yes", True, True),
+        ("Does it help the elderly?", "Does it help the elderly? (Yes, no, or maybe)", "maybe", True, True),
+        ("Is it clear?", "Is it clear?\nAnswer the question using a single word or phrase.", "no", False, True),
+        ("Is there a pneumothorax?", "Looking at this film, is there a pneumothorax?", "yes", False, True),
+        ("How many lesions are there?", "1) How many lesions are there?", "1", True, True),
         ("Most common site of haemorrhage?", "Most common site of hemorrhage?", "Putamen", True, True),
     ],
 )
@@ -200,6 +205,14 @@ OFFERED = ("Phenytoin", "Bleomycin", "Lithium", "Captopril")
 def test_the_same_options(one: str, other: str, is_copy: bool) -> None:
     left, right = Question(one, "", OFFERED, "Phenytoin"), Question(other, "", OFFERED, "Phenytoin")
     assert (compare(left, right) is not None) == is_copy
+
+
+@pytest.mark.parametrize(
+    "answer", ["The answer is Lithium.", "Answer: C", "Option (C)", "the correct option is C. Lithium"]
+)
+def test_an_answer_in_a_sentence_is_the_answer(answer: str) -> None:
+    question = Question("Which of these is given for mania?", "", OFFERED, "Lithium")
+    assert compare(question, replace(question, answer=answer)) == 1
 
 
 def test_another_context_is_another_question() -> None:

@@ -79,7 +79,7 @@ def test_names_that_datasets_share() -> None:
         figure("pmc_oa/3", "train", 4, "PMC2", "F2"),
         linked("vqa_rad/1", "test", "Is it there?", _name(picture(5), "synpic1.jpg")),
         linked("vqa_rad/2", "train", "Can it be seen?", _name(picture(6), "synpic2.jpg")),
-        _ask("vqa_med_2019/1", "train", "Which plane?", _name(picture(7), "synpic1.jpg")),
+        _ask("vqa_med_2019/1", "train", "Which plane?", _name(picture(7), "SYNPIC1.JPG")),
         _ask("vqa_med_2019/2", "train", "Which plane?", _name(picture(8), "synpic10.jpg")),
         _ask("slake/1", "train", "Which plane?", _name(picture(9), "synpic1.jpg")),
     ]
@@ -175,6 +175,13 @@ def test_decisions_of_persons() -> None:
     changed = {"text/4": ("a_second/4", "duplicate perceptual"), "text/5": ("a_second/4", "duplicate perceptual")}
     expected = {name: each for name, each in EXPECTED.items() if name != "a_second/2"} | changed
     assert run_stage(deduplicate={"overrides": "own.csv"}) == expected
+
+
+def test_decisions_about_absent_datasets_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
+    write_sets(make_rows(), CARDS)
+    Path("own.csv").write_text("id_a,id_b,decision\nabsent/1,text/4,copy\n", encoding="utf-8")
+    assert run_stage(deduplicate={"overrides": "own.csv"}) == EXPECTED
+    assert "own.csv: line 2: a decision about a dataset that is absent is ignored" in caplog.text
 
 
 @pytest.mark.parametrize(

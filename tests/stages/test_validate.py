@@ -207,6 +207,8 @@ def test_faults_of_datasets_and_duplicate_decisions() -> None:
             "rows with a decision exist",
         ],
     }
+    [uneven] = [one for one in _verdict()["expectations"] if one["statement"] == "read = rows in the shards"]
+    assert uneven["observed"]["secret"] == "found 10 records, rejected 8, read 2, num_rows 3"
 
 
 def test_no_rows_at_all_are_red_not_broken() -> None:
@@ -229,6 +231,8 @@ def test_a_row_that_deduplicate_keeps_does_not_repeat_an_evaluation_row() -> Non
         "S it",
         "K",
         "\u212a",
+        "<P>is it &LT; so",
+        "<p>is it &lt;  SO",
     ]
     rows = [row(f"open_set/{number}", "train", text, "yes") for number, text in enumerate([*texts, "other"])]
     rows += [row(f"bench/{number}", "test", text, "Yes") for number, text in enumerate(texts)]
