@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Protocol
+from unicodedata import normalize
 
 from openmedq.errors import ArchiveError
 from openmedq.schema import Image
@@ -130,9 +131,10 @@ def _basename(name: str) -> str:
 
 
 def spellings(name: str) -> Iterator[str]:
-    """The name, then with its suffix in lower and upper case, since some programs write `.JPG`."""
-    yield name
-    stem, dot, suffix = name.rpartition(".")
-    for other in (suffix.lower(), suffix.upper()):
-        if dot and other != suffix:
-            yield f"{stem}.{other}"
+    """The name, then with `.JPG` for `.jpg` or the reverse; also with composed and decomposed umlauts (macOS)."""
+    for form in (name,) if name.isascii() else dict.fromkeys((name, normalize("NFC", name), normalize("NFD", name))):
+        yield form
+        stem, dot, suffix = form.rpartition(".")
+        for other in (suffix.lower(), suffix.upper()):
+            if dot and other != suffix:
+                yield f"{stem}.{other}"

@@ -146,7 +146,7 @@ class _Reader:
             patient=self._pseudonym(patient) if patient else None, study=self._pseudonym(study) if study else None
         )
         # No pseudonyms, so that the split does not depend on the installation.
-        image = names if isinstance(names, str) else next((each.image_id for each in self._shown), "")
+        image = next((self._images.place_of(each) for each in self._shown), "")
         unit = patient or study or image or key
         return record_id, self._split(record, unit)
 
@@ -224,7 +224,10 @@ def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[st
         headers = {each: take_header(stream_rows(path, each)) for each in DELIMITERS}
         delimiter = max(headers, key=lambda each: len(set(named) & set(headers[each])))
         header = headers[delimiter]
-    _check_columns(path, name, columns, header, f"it has {', '.join(filter(None, header))[:200] or 'no column'}")
+    found = f"it has {', '.join(filter(None, header))[:200] or 'no column'}"
+    if found != found.encode("utf-8", "replace").decode():
+        found = "its header is not UTF-8; save it as UTF-8, in Excel as `CSV UTF-8`"
+    _check_columns(path, name, columns, header, found)
     return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named, delimiter)
 
 

@@ -121,19 +121,6 @@ def test_a_column_that_is_not_there_is_one_line() -> None:
         owndata.read(images="pics")
 
 
-@pytest.mark.parametrize("delimiter", [";", "\t"])
-def test_a_csv_may_have_semicolons_or_tabs(delimiter: str) -> None:
-    owndata.write_images("a.png")
-    rows = (("q", "a", "file"), ('"Where, exactly?"', "left", "a.png"))
-    Path("own/table.csv").write_text("".join(f"{delimiter.join(row)}\n" for row in rows), encoding="utf-16")
-    samples, rejected = owndata.read()
-    assert not rejected and samples["2"].turns[0].question == "Where, exactly?"
-    with pytest.raises(
-        SourceError, match=r"^own/table\.csv: no column `x`; it has q, a, file; correct local\.own\.col"
-    ):
-        owndata.read(columns=owndata.COLUMNS | {"answer": "x"})
-
-
 @pytest.mark.parametrize("column", ["question", "patient"])
 @pytest.mark.parametrize("kind", ["jsonl", "json"])
 def test_a_column_that_no_record_has_is_one_line(kind: str, column: str) -> None:
