@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openmedq import paths
+from openmedq.datasets.local import llava
 from openmedq.errors import ParamsError, SourceError
 from openmedq.schema import Reason, Task
 from tests.curate.corpus import make_params
@@ -178,6 +179,14 @@ def test_llava_conversations_are_turns() -> None:
         "7": "turn 1: no question besides <image>",
         "8": "no file none.png in folder img",
     }
+
+
+def test_a_slot_in_a_text_is_no_slot_of_an_export() -> None:
+    owndata.write_images("a.png")
+    owndata.write_csv([{"q": "<image>\nWhere?", "a": "at <image>", "file": "a.png"}])
+    (sample,) = owndata.read()[0].values()
+    question, answer = llava.to_conversations(sample)
+    assert question["value"] == "<image>\n< image>\nWhere?" and answer["value"] == "at < image>"
 
 
 @pytest.mark.parametrize("splits", [("",), ("train/", "test/")])
