@@ -13,8 +13,7 @@ from openmedq.datasets.readers.hub_shards import take_image
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason
 from openmedq.storage import dicom
-from openmedq.storage.folders import walk
-from openmedq.storage.lookup import spellings
+from openmedq.storage.folders import spellings, walk
 
 
 class LocalImages:
