@@ -206,7 +206,7 @@ def _to_text(value: Any, name: str) -> str | None:
         return None
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    text = str(value).strip()
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()  # 3.0: 3 beside a null
     if text in NO_VALUES:
         return ""
     if not text.isascii():

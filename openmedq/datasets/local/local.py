@@ -225,7 +225,7 @@ def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[st
         delimiter = max(headers, key=lambda each: len(set(named) & set(headers[each])))
         header = headers[delimiter]
     found = f"it has {', '.join(filter(None, header))[:200] or 'no column'}"
-    if found != found.encode("utf-8", "replace").decode():
+    if "\0" in found or found != found.encode("utf-8", "replace").decode():
         found = "its header is not UTF-8; save it as UTF-8, in Excel as `CSV UTF-8`"
     _check_columns(path, name, columns, header, found)
     return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named, delimiter)

@@ -3,10 +3,13 @@
 import unicodedata
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from openmedq.errors import SourceError
 from openmedq.schema import Reason
+from openmedq.storage.pseudonyms import open_pseudonyms
 from tests.stages import owndata
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
@@ -16,9 +19,10 @@ pytestmark = pytest.mark.usefixtures("empty_folder")
 def test_a_csv_may_have_semicolons_or_tabs(delimiter: str) -> None:
     owndata.write_images("a.png")
     rows = (("q", "a", "file"), ('"Where, exactly?"', "left", "a.png"))
-    Path("own/table.csv").write_text("".join(f"{delimiter.join(row)}\n" for row in rows), encoding="utf-16")
+    lines = [f"sep={delimiter}", *map(delimiter.join, rows)]
+    Path("own/table.csv").write_text("\n".join(lines), encoding="utf-16")
     samples, rejected = owndata.read()
-    assert not rejected and samples["2"].turns[0].question == "Where, exactly?"
+    assert not rejected and samples["3"].turns[0].question == "Where, exactly?"
     with pytest.raises(
         SourceError, match=r"^own/table\.csv: no column `x`; it has q, a, file; correct local\.own\.col"
     ):
@@ -46,10 +50,20 @@ def test_nan_that_pandas_wrote_is_an_empty_field() -> None:
     assert [each.groups.patient for each in samples.values()] == [None, None]
 
 
-def test_a_header_that_is_not_utf8_is_one_line() -> None:
+def test_whole_numbers_that_pandas_wrote_beside_a_null_are_whole() -> None:
     owndata.write_images("a.png")
-    Path("own/table.csv").write_text("q;Größe;file\nWhere?;left;a.png\n", encoding="latin-1")
-    with pytest.raises(SourceError, match=r"no column `Größe`; its header is not UTF-8; save it as UTF-8, in Excel as"):
+    row = {"q": "How many?", "a": 3.0, "file": "a.png", "who": 12.0}
+    pq.write_table(pa.Table.from_pylist([row, row | {"a": 2.5, "who": None}]), "own/table.parquet")
+    one, other = owndata.read(table="table.parquet", columns=owndata.COLUMNS | {"patient": "who"})[0].values()
+    assert (one.turns[0].answer, other.turns[0].answer) == ("3", "2.5")
+    assert (one.groups.patient, other.groups.patient) == (open_pseudonyms()("12"), None)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
+def test_a_header_that_is_not_utf8_is_one_line(encoding: str) -> None:
+    owndata.write_images("a.png")
+    Path("own/table.csv").write_text("q;Größe;file\nWhere?;left;a.png\n", encoding=encoding)
+    with pytest.raises(SourceError, match=r"no column `\w+`; its header is not UTF-8; save it as UTF-8, in Excel as"):
         owndata.read(columns=owndata.COLUMNS | {"answer": "Größe"})
 
 
