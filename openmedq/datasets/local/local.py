@@ -30,7 +30,7 @@ from openmedq.datasets.local.images import LocalImages
 from openmedq.datasets.readers import list_files
 from openmedq.datasets.readers.columnar import read_columns, stream_parquet
 from openmedq.datasets.readers.json_stream import stream_lines, stream_list, stream_object
-from openmedq.datasets.readers.tables import DELIMITERS, stream_rows, stream_table, take_header
+from openmedq.datasets.readers.tables import find_delimiter, stream_table
 from openmedq.errors import SourceError, numbered
 from openmedq.schema import Groups, Image, Reason, Rejected, Role, Sample, Task
 from openmedq.storage.dicom import BURNED_IN
@@ -221,9 +221,7 @@ def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[st
     if kind == ".parquet":
         header = read_columns(path)
     else:
-        headers = {each: take_header(stream_rows(path, each)) for each in DELIMITERS}
-        delimiter = max(headers, key=lambda each: len(set(named) & set(headers[each])))
-        header = headers[delimiter]
+        delimiter, header = find_delimiter(path, named)
     found = f"it has {', '.join(filter(None, header))[:200] or 'no column'}"
     if "\0" in found or found != found.encode("utf-8", "replace").decode():
         found = "its header is not UTF-8; save it as UTF-8, in Excel as `CSV UTF-8`"
