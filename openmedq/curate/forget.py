@@ -83,7 +83,7 @@ def check_samples(dataset_ids: Iterable[str]) -> None:
     for each in dataset_ids:
         digests = digests_of(each)
         if digests and any(not digests.isdisjoint(map(digest, ids)) for ids in _list_ids(each)):
-            raise StaleError(f"{paths.SAMPLES / each}: has rows that `forget` excludes; run `dvc repro mix`")
+            raise StaleError(f"{paths.SAMPLES / each}: has rows that `forget` excludes; run `dvc repro`")
 
 
 def read(path: Path) -> Digests:

@@ -143,8 +143,12 @@ def test_the_licence_policy_of_today_is_applied() -> None:
 
 def test_rows_that_are_forgotten_since_are_not_exported() -> None:
     forget.forget("own/2")
-    with pytest.raises(StaleError, match=r"^data/samples/own: has rows that `forget` excludes; run `dvc repro mix`$"):
+    with pytest.raises(
+        StaleError, match=r"^data/samples/own: has rows that `forget` excludes; run `dvc repro`$"
+    ) as caught:
         commands.export_mix(TARGET, "llava")
+    with pytest.raises(StaleError, match=str(caught.value)):
+        commands.export_model(TARGET, "merged")
     assert not TARGET.exists()
     commands.export_mix(TARGET, "llava", sources=["talks"])
 
