@@ -12,15 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow.csv import write_csv
 
-from openmedq import paths, synthetic
+from openmedq import synthetic
 from openmedq.cli import main
-from openmedq.curate import forget
 from openmedq.datasets.card import Access
-from openmedq.evaluation import questions
 from openmedq.evaluation.answer_files import read_answers
 from openmedq.evaluation.questions import scan
-from openmedq.schema import Image, Sample
-from tests.storage.test_dicom import SECRET, make_dicom
+from openmedq.schema import Sample
 
 Row = dict[str, Any]
 
@@ -70,21 +67,6 @@ def test_questions_have_ids_and_images_and_no_answers(capsys: pytest.CaptureFixt
     assert f"{len(lines)} questions, {len(images)} images" in capsys.readouterr().out
     assert main(["questions", "slake", "--raw", "raw", "out"]) == 1
     assert capsys.readouterr().err == "error: out: exists and is not an empty folder; choose another one\n"
-
-
-def test_forgotten_records_are_not_asked(capsys: pytest.CaptureFixture[str]) -> None:
-    first, *others = [sample.id for sample in samples()]
-    paths.FORGOTTEN.parent.mkdir()
-    paths.FORGOTTEN.write_text(forget.render({"slake": [forget.digest(first)]}, ["slake"]))
-    assert [sample.id for sample in samples()] == others
-    assert main(["questions", "slake", "--raw", "raw", "out"]) == 0
-    assert "not among the questions: 1 record, forgotten" in capsys.readouterr().out
-
-
-def test_a_dicom_file_is_asked_about_without_its_header() -> None:
-    Path("images").mkdir()
-    name = questions._write_image(Image("a.dcm", data=make_dicom()), Path(), {})
-    assert name.endswith(".png") and SECRET.encode() not in Path(name).read_bytes()
 
 
 def test_questions_that_cannot_all_be_read_leave_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
