@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         is_temporary = isinstance(error, (ConnectionError, TimeoutError))
         reason = error.strerror or str(error)
+        reason += "; free some and run the command again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         return _fail(f"{error.filename}: {reason}" if error.filename else reason, TRY_AGAIN if is_temporary else 1)
     except Exception as error:
         from openmedq.storage.publish import is_disk_full

@@ -233,6 +233,8 @@ def forget_name(name: str, dataset_id: str | None) -> None:
 
 def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     """Copy the trained model or its adapter, with a model card."""
+    from openmedq.curate import forget
+    from openmedq.datasets import catalogue
     from openmedq.model import export
     from openmedq.reporting import model_card
     from openmedq.reporting.results import read_results
@@ -245,6 +247,7 @@ def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
             results = dataclasses.replace(results, evaluation={}, transfer={})
         return model_card.render(results, tree, policy, form)
 
+    forget.check_samples(catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else ())
     policy = _load_params().policy.licences
     export.export(target, policy, render_card, form)
     print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")

@@ -23,6 +23,8 @@ Rows = Iterable[tuple[Sample, float]]  # with the weight
 ROWS_AT_ONCE = 64  # of a Parquet row group
 UNFINISHED = ".unfinished"  # folder in the target, which is removed when the export is complete
 
+_WEIGHT = "`weight` is the number of times that a row is drawn per epoch."
+
 _COPIED = ("id", "source", "split", "task", "modality", "licence", "turns", "labels")
 SCHEMA = with_features(
     pa.schema(
@@ -144,14 +146,15 @@ FORMATS = {
         data_files="{role}.json",
         media_type="application/json",
         is_loadable=False,  # `image` is a string or a list
-        loading="Each `<role>.json` is a list of LLaVA's records: `--data_path train.json --image_folder images`.",
+        loading="Each `<role>.json` is a list of LLaVA's records: `--data_path train.json --image_folder images`, "
+        "without weights. `image` is a list in a record with several images; LLaVA-NeXT reads it, LLaVA 1.5 does not.",
     ),
     "parquet": Format(
         name=lambda role, number, total: f"data/{role}-{number:05}-of-{total:05}.parquet",
         write=_write_parquet,
         data_files="data/{role}-*.parquet",
         media_type="application/x-parquet",
-        loading='`datasets.load_dataset(".", split="train")` decodes the column `images`.',
+        loading='`datasets.load_dataset(".", split="train")` decodes the column `images`. ' + _WEIGHT,
     ),
     "webdataset": Format(
         name=lambda role, number, total: f"{role}-{number:06}.tar",
@@ -160,6 +163,6 @@ FORMATS = {
         media_type="application/x-tar",
         is_loadable=False,  # it infers the fields from five samples, and samples have png, jpg or neither
         loading='`webdataset.WebDataset(sorted(glob("train-*.tar")), shardshuffle=False).decode("pil")`: `json`, and '
-        "`jpg` or `png` with the image; `1.jpg` and so on are further images of a sample.",
+        "`jpg` or `png` with the image; `1.jpg` and so on are further images of a sample. " + _WEIGHT,
     ),
 }

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from openmedq import config, paths
 from openmedq.config import Licences
+from openmedq.curate import forget
 from openmedq.curate.export_formats import FORMATS, UNFINISHED, Format
 from openmedq.datasets.card import Access
 from openmedq.datasets.licences import refuse
@@ -46,7 +47,7 @@ def run(
     Raises:
         ParamsError: the mix has no row of a source or role.
         ExportError: policy.licences does not allow a row, or `target` contains something else.
-        StaleError: an output of a stage is missing or damaged.
+        StaleError: an output of a stage is missing or damaged, or has rows that are excluded since.
     """
     policy = config.load(paths.PARAMS).policy.licences
     index = select(read_index(), sources, roles)
@@ -57,6 +58,7 @@ def run(
             f"policy.licences: {policy} does not allow {'; '.join(refused)}; run `dvc repro mix` under this policy, "
             "or leave sources out with --source"
         )
+    forget.check_samples(pc.unique(index["source"]).to_pylist())
     kind = FORMATS[form]
     with exclusive(target):
         _claim(target, form, index)

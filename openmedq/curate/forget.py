@@ -7,7 +7,7 @@ out. A digest hides an id only from people without the data: whoever has the dat
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -73,6 +73,19 @@ def is_forgotten(sample: Sample, digests: frozenset[str]) -> bool:
     return not digests.isdisjoint(digest(name) for name in names if name)
 
 
+def digests_of(dataset_id: str) -> frozenset[str]:
+    """The digests of a dataset's ids; none if there is no list yet."""
+    return frozenset(read(paths.FORGOTTEN).get(dataset_id, ()) if paths.FORGOTTEN.exists() else ())
+
+
+def check_samples(dataset_ids: Iterable[str]) -> None:
+    """StaleError if a dataset's rows on disk have an id of the list, which was added after they were written."""
+    for each in dataset_ids:
+        digests = digests_of(each)
+        if digests and any(not digests.isdisjoint(map(digest, ids)) for ids in _list_ids(each)):
+            raise StaleError(f"{paths.SAMPLES / each}: has rows that `forget` excludes; run `dvc repro`")
+
+
 def read(path: Path) -> Digests:
     """The list; StaleError if it is missing or damaged."""
     try:
@@ -94,8 +107,12 @@ def render(digests: Mapping[str, Iterable[str]], dataset_ids: Iterable[str]) -> 
 
 def _count(dataset_id: str, names: set[str]) -> int:
     """Rows of a dataset on disk that have one of the ids."""
-    return sum(
-        not names.isdisjoint((row["id"], *row["groups"].values(), *(image["image_id"] for image in row["images"])))
-        for group in ShardStore(paths.SAMPLES / dataset_id).scan(_COLUMNS)
-        for row in group.rows.to_pylist()
-    )
+    return sum(not names.isdisjoint(ids) for ids in _list_ids(dataset_id))
+
+
+def _list_ids(dataset_id: str) -> Iterator[list[str]]:
+    """The ids of each row of a dataset on disk: of the record, its patient, its study and its images."""
+    for group in ShardStore(paths.SAMPLES / dataset_id).scan(_COLUMNS):
+        for row in group.rows.to_pylist():
+            ids = (row["id"], *row["groups"].values(), *(image["image_id"] for image in row["images"]))
+            yield [each for each in ids if each]

@@ -179,11 +179,11 @@ def _refuse(record: Sample | Rejected, seen: set[str], digests: frozenset[str]) 
     try:
         "".join(_list_texts(record)).encode()
     except UnicodeEncodeError:
-        return _reject(record, Reason.NOT_UTF8, "lone surrogate in a text")
+        return to_rejected(record, Reason.NOT_UTF8, "lone surrogate in a text")
     if forget.is_forgotten(record, digests):
-        return _reject(record, Reason.FORGOTTEN, "by request")
+        return to_rejected(record, Reason.FORGOTTEN, "by request")
     if record.id in seen:
-        return _reject(record, Reason.ID_REPEATED, "an earlier record has this id")
+        return to_rejected(record, Reason.ID_REPEATED, "an earlier record has this id")
     seen.add(record.id)
     return record
 
@@ -220,10 +220,11 @@ def _finish(dataset: Dataset, item: Sample | Rejected, futures: list[Future[Enco
             # The name of a credentialed dataset's image contains the number of a study or a patient.
             name = "an image" if card.is_credentialed else image.image_id
             is_shown = not card.is_credentialed or problem.reason is not Reason.IMAGE_MISSING
-            return _reject(item, problem.reason, f"{name}: {problem.detail}" if is_shown else name)
+            return to_rejected(item, problem.reason, f"{name}: {problem.detail}" if is_shown else name)
         encoded.append(replace(future.result(), image_id=image.image_id))
     return replace(item, images=tuple(encoded)) if encoded else item
 
 
-def _reject(sample: Sample, reason: Reason, detail: str) -> Rejected:
+def to_rejected(sample: Sample | Rejected, reason: Reason, detail: str) -> Rejected:
+    """The record as rejected."""
     return Rejected(sample.id, sample.source, sample.split, reason, detail, sample.provenance)

@@ -92,7 +92,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     unpacked = {home: found for home, inner in names.items() if (found := _find(home, inner))}
     with ExitStack() as stack:
         packed: list[_Found] = []
-        for archive in (path for path in files if path.suffix == ".zip"):
+        for archive in (path for path in files if path.suffix.lower() == ".zip"):
             if packed:
                 _log.info("%s: not read: another archive is used", archive)
                 continue

@@ -177,8 +177,9 @@ def _build(record: Record, split: str) -> Content:
 
 def _list_images(folder: Path) -> Iterator[Path]:
     for place in find_all(folder, "images*/"):
-        yield from (inner / name for inner, _, files in walk(place) for name in sorted(files) if name.endswith(".png"))
-    yield from find_all(folder, "*.png")
+        for inner, _, files in walk(place):
+            yield from (inner / name for name in sorted(files) if name.lower().endswith(".png"))
+    yield from find_all(folder, "*.[pP][nN][gG]")
 
 
 def _list_archives(folder: Path) -> list[Path]:

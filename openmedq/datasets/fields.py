@@ -18,6 +18,8 @@ from openmedq.storage import unexpected
 from openmedq.storage.lookup import ImageLookup
 from openmedq.storage.texts import decode_text
 
+NO_VALUES = ("nan", "NaN", "<NA>")  # pandas writes them for empty fields that were converted to texts
+
 Record = Mapping[str, Any]
 Content = dict[str, Any]  # fields of a Sample: turns, images, attributes ...
 
@@ -204,7 +206,9 @@ def _to_text(value: Any, name: str) -> str | None:
         return None
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    text = str(value).strip()
+    text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()  # 3.0: 3 beside a null
+    if text in NO_VALUES:
+        return ""
     if not text.isascii():
         try:
             text.encode()

@@ -19,7 +19,7 @@ from typing import Any
 from openmedq.datasets.fields import Unusable
 from openmedq.datasets.readers.columnar import stream_parquet
 from openmedq.datasets.readers.json_stream import stream_lines
-from openmedq.datasets.readers.tables import DELIMITERS, stream_rows, stream_table, take_header
+from openmedq.datasets.readers.tables import find_delimiter, stream_table
 from openmedq.errors import SourceError
 from openmedq.schema import Sample
 from openmedq.storage.texts import open_text
@@ -136,8 +136,7 @@ def _stream(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         items = _read_list(path)
         rows, unit = (stream_lines(path), unit) if items is None else (((str(n), each) for n, each in items), "record")
     elif kind in (".csv", ".tsv"):
-        headers = {each: take_header(stream_rows(path, each)) for each in DELIMITERS}
-        rows = stream_table(path, (), max(headers, key=lambda each: len({*IDS, *ANSWERS} & {*headers[each]})))
+        rows = stream_table(path, (), find_delimiter(path, (*IDS, *ANSWERS))[0])
     elif path.suffix.lower() == ".parquet":
         rows, unit = stream_parquet(path, ()), "row"
     else:

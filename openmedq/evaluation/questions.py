@@ -16,11 +16,14 @@ from typing import Any
 
 from openmedq import paths
 from openmedq.config import Normalize
-from openmedq.curate.normalize import settings_of
+from openmedq.curate import forget
+from openmedq.curate.normalize import settings_of, to_rejected
 from openmedq.datasets import registry
 from openmedq.datasets.card import Card
 from openmedq.errors import ParamsError, SourceError, numbered
-from openmedq.schema import Image, Reason, Rejected, Role, Sample
+from openmedq.schema import BrokenImage, Image, Reason, Rejected, Role, Sample
+from openmedq.storage.dicom import is_dicom
+from openmedq.storage.images import encode
 from openmedq.storage.redact import redact_paths
 from openmedq.storage.shards import ShardStore
 
@@ -39,6 +42,8 @@ _SUFFIXES = {  # by the first bytes
 def scan(dataset_id: str, raw: Path | None) -> Iterator[Sample | Rejected]:
     """Yield the records of a dataset's evaluation splits in published order; of a repeated id the first one.
 
+    Those that `forget` excludes are rejected.
+
     They are read from the folder `raw` of published files. If it is None, they are read from data/samples, without
     images.
 
@@ -53,11 +58,13 @@ def scan(dataset_id: str, raw: Path | None) -> Iterator[Sample | Rejected]:
     if raw is not None and not raw.is_dir():
         raise SourceError(f"{raw}: no such folder; set --raw to the folder with the published files of {dataset_id}")
     seen: set[str] = set()
+    digests = forget.digests_of(dataset_id)
     with redact_paths(dataset_id, card.is_credentialed):
         for item in _read_normalized(card) if raw is None else dataset.read(raw, **settings_of(dataset, Normalize())):
             if item.split in splits and item.id not in seen:
                 seen.add(item.id)
-                yield item
+                is_forgotten = isinstance(item, Sample) and forget.is_forgotten(item, digests)
+                yield to_rejected(item, Reason.FORGOTTEN, "by request") if is_forgotten else item
     if not seen:
         raise SourceError(f"{raw or paths.SAMPLES / dataset_id}: no record of the split {' or '.join(splits)} found")
 
@@ -101,8 +108,8 @@ def _write(items: Iterable[Sample | Rejected], target: Path) -> tuple[int, int, 
                 continue
             try:
                 images = [_write_image(image, target, written) for image in item.images]
-            except FileNotFoundError:
-                rejected[str(Reason.IMAGE_MISSING)] += 1
+            except (FileNotFoundError, BrokenImage) as error:
+                rejected[str(error.reason if isinstance(error, BrokenImage) else Reason.IMAGE_MISSING)] += 1
                 continue
             file.write(json.dumps(_describe(item, images), ensure_ascii=False) + "\n")
             num_written += 1
@@ -130,10 +137,12 @@ def _describe(sample: Sample, images: list[str]) -> dict[str, Any]:
 
 
 def _write_image(image: Image, target: Path, written: dict[object, str]) -> str:
-    """Write an image, each once, and return its path below `target`."""
+    """Write an image, each once, and return its path below `target`. Of a DICOM file, the pixels alone, as a PNG."""
     key = image.path or hashlib.sha256(image.data or b"").digest()
     if key not in written:
         data = image.path.read_bytes() if image.path is not None else image.data or b""
+        if is_dicom(data):
+            data = encode(data, Normalize()).data
         suffix = next((each for magic, each in _SUFFIXES.items() if data.startswith(magic)), "")
         name = f"{IMAGES}/{len(written):06}{suffix}"
         (target / name).write_bytes(data)

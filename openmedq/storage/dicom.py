@@ -38,11 +38,12 @@ _ATTRIBUTES = {  # tag: attribute of the row
     "BurnedInAnnotation": BURNED_IN,
 }
 _CODE = re.compile(r"[A-Z0-9_ ]{1,16}")  # the value representation CS; other values are free text
+_BARE = re.compile(rb"[\2\10]\0.\0", re.DOTALL)  # an element of group 2 or 8, as files without a preamble begin
 
 
 def is_dicom(head: bytes) -> bool:
-    """Whether the bytes begin as a DICOM file: a preamble of 128 bytes, then the prefix."""
-    return head[128:132] == b"DICM"
+    """Whether the bytes begin as a DICOM file: a preamble of 128 bytes, then the prefix; old archives lack both."""
+    return head[128:132] == b"DICM" or _BARE.match(head) is not None
 
 
 def is_dicom_file(path: Path) -> bool:
@@ -61,7 +62,7 @@ def read_tags(file: Path | BinaryIO) -> tuple[dict[str, str], str, str]:
             from pydicom import dcmread
 
             tags = [*_ATTRIBUTES, "PatientID", "StudyInstanceUID"]
-            header = dcmread(file, stop_before_pixels=True, specific_tags=tags)
+            header = dcmread(file, stop_before_pixels=True, specific_tags=tags, force=True)
             texts = {tag: str(header.get(tag) or "").strip() for tag in tags}
     except (ModuleNotFoundError, BrokenImage):
         return {}, "", ""
@@ -77,9 +78,13 @@ def decode(data: bytes, settings: Normalize) -> PIL.Image.Image:
     """
     try:
         with _quietly():
-            from pydicom import dcmread
+            from pydicom import dcmread, uid
 
-            dataset = dcmread(io.BytesIO(data))
+            dataset = dcmread(io.BytesIO(data), force=True)
+            if not dataset.file_meta.get("TransferSyntaxUID"):
+                is_implicit = dataset.original_encoding[0]
+                syntax = uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
+                dataset.file_meta.TransferSyntaxUID = syntax
             frame = _choose_frame(dataset, settings)
             return PIL.Image.fromarray(_show(dataset, frame))
     except ModuleNotFoundError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 MAX_LEVELS = 16
 
@@ -16,9 +17,21 @@ def is_junk(name: str) -> bool:
     return any(part.startswith("._") or part.lower() in _JUNK for part in name.split("/"))
 
 
+def spellings(name: str) -> Iterator[str]:
+    """The name, then with `.JPG` for `.jpg` or the reverse; also with composed and decomposed umlauts (macOS)."""
+    for form in (name,) if name.isascii() else dict.fromkeys((name, normalize("NFC", name), normalize("NFD", name))):
+        yield form
+        stem, dot, suffix = form.rpartition(".")
+        for other in (suffix.lower(), suffix.upper()):
+            if dot and other != suffix:
+                yield f"{stem}.{other}"
+
+
 def find_all(folder: Path, pattern: str) -> list[Path]:
-    """The paths below `folder` that match the glob pattern, sorted, without junk."""
-    return sorted(path for path in folder.glob(pattern) if not is_junk(path.relative_to(folder).as_posix()))
+    """The paths below `folder` that match the glob pattern, sorted, without junk; else those of another spelling."""
+    found = (folder.glob(spelled) for spelled in spellings(pattern))
+    places = (sorted(path for path in each if not is_junk(path.relative_to(folder).as_posix())) for each in found)
+    return next(filter(None, places), [])
 
 
 def walk(

@@ -12,7 +12,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import imagehash
@@ -21,6 +21,7 @@ import PIL.Image
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 from PIL.Image import DecompressionBombError, DecompressionBombWarning, Resampling, Transpose
+from PIL.ImageFile import ImageFile
 
 from openmedq.schema import BrokenImage, EncodedImage, Reason
 from openmedq.storage import dicom, unexpected
@@ -80,7 +81,7 @@ def _to_png(pixels: PIL.Image.Image) -> bytes:
     return cv2.imencode(".png", levels if levels.ndim == 2 else levels[..., ::-1])[1].tobytes()
 
 
-def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
+def _open(data: bytes, settings: Normalize) -> ImageFile:
     """Read the header, and check the number of pixels before any pixel is decoded."""
     if not data:
         raise BrokenImage(Reason.IMAGE_UNREADABLE, "an empty file")
@@ -90,7 +91,7 @@ def _open(data: bytes, settings: Normalize) -> PIL.Image.Image:
         return PIL.Image.open(io.BytesIO(data), formats=FORMATS)
 
 
-def _load(header: PIL.Image.Image, max_side_px: int | None = None) -> PIL.Image.Image:
+def _load(header: ImageFile, max_side_px: int | None = None) -> PIL.Image.Image:
     """Decode the first frame: upright, 8-bit L or RGB, without metadata, with sides of at most `max_side_px`."""
     width, height = _fit(header.size, max_side_px)
     with _reading(header.width * header.height):
@@ -98,9 +99,10 @@ def _load(header: PIL.Image.Image, max_side_px: int | None = None) -> PIL.Image.
         if not is_bounded:  # a JPEG's decoder reduces it by 2, 4 or 8 at little cost
             drafted = header.draft(None, (math.ceil(width * REDUCING_GAP), math.ceil(height * REDUCING_GAP)))
             box = drafted[1] if drafted else None
+        deep = cast(io.BytesIO, header.fp).getvalue() if header.mode == "RGB" and ";16" in str(header.tile) else b""
         header.load()
         turn = _UPRIGHT.get(_orientation(header))
-        pixels = _to_gray_or_color(header)
+        pixels = _read_deep(deep) if deep else _to_gray_or_color(header)
         if is_bounded:
             pixels = pixels if turn is not None else pixels.copy()
         else:
@@ -109,6 +111,13 @@ def _load(header: PIL.Image.Image, max_side_px: int | None = None) -> PIL.Image.
             pixels = pixels.transpose(turn)
     pixels.info = {}  # Pillow would save comments and color profiles from `info`
     return pixels
+
+
+def _read_deep(data: bytes) -> PIL.Image.Image:
+    """Color of 16 bits a channel, of which Pillow keeps the upper 8 alone: 12 bits in 16 would be nearly black."""
+    levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert levels is not None  # Pillow has decoded it
+    return PIL.Image.fromarray(_to_8_bit(levels[..., 2::-1]))
 
 
 def _fit(size: tuple[int, int], max_side_px: int | None) -> tuple[int, int]:
@@ -221,7 +230,7 @@ def _flatten(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _to_8_bit(levels: NDArray[Any]) -> NDArray[np.uint8]:
-    """Gray levels (H, W) of more than 8 bits, reduced to 8 bits.
+    """Levels of more than 8 bits, (H, W) or (H, W, 3), reduced to 8 bits.
 
     The bit depth is that of the highest level, at least 8: headers rarely state that only 12 of 16 bits are in use.
     Negative levels are shifted to start at zero. Floats up to 1 are fractions of white.

@@ -13,7 +13,7 @@ from typing import Protocol
 from openmedq.errors import ArchiveError
 from openmedq.schema import Image
 from openmedq.storage.archives import Members, open_members
-from openmedq.storage.folders import walk
+from openmedq.storage.folders import spellings, walk
 
 NOWHERE = "(no folder or archive of images is there)"
 
@@ -93,7 +93,8 @@ def open_images(raw: Path, *places: str) -> Iterator[ImageLookup]:
 
     ArchiveError if the first place is a damaged archive; a later damaged one is skipped with a warning.
     """
-    there = [path for path in dict.fromkeys(raw / name for name in places) if path.is_dir() or path.is_file()]
+    found = (next(filter(Path.exists, map(raw.joinpath, spellings(name))), None) for name in places)
+    there = [*dict.fromkeys(filter(None, found))]
     # A folder that contains an earlier place would find the images of other places by their file name.
     there = [path for index, path in enumerate(there) if not any(path in other.parents for other in there[:index])]
     with ExitStack() as stack:
@@ -127,12 +128,3 @@ def open_spare(path: Path) -> Iterator[Members | None]:
 
 def _basename(name: str) -> str:
     return name.replace("\\", "/").rpartition("/")[2]
-
-
-def spellings(name: str) -> Iterator[str]:
-    """The name, then with its suffix in lower and upper case, since some programs write `.JPG`."""
-    yield name
-    stem, dot, suffix = name.rpartition(".")
-    for other in (suffix.lower(), suffix.upper()):
-        if dot and other != suffix:
-            yield f"{stem}.{other}"

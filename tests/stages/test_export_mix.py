@@ -13,9 +13,9 @@ import webdataset
 
 from openmedq import commands, paths
 from openmedq.cli import main
-from openmedq.curate import export_formats, export_mix
+from openmedq.curate import export_formats, export_mix, forget
 from openmedq.datasets.local.local import LocalDataset, make_card
-from openmedq.errors import ExportError, ParamsError
+from openmedq.errors import ExportError, ParamsError, StaleError
 from openmedq.schema import Sample
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_index
@@ -139,6 +139,18 @@ def test_the_licence_policy_of_today_is_applied() -> None:
         commands.export_mix(TARGET, "llava")
     assert not TARGET.exists()
     commands.export_mix(TARGET, "llava", sources=["own"])
+
+
+def test_rows_that_are_forgotten_since_are_not_exported() -> None:
+    forget.forget("own/2")
+    with pytest.raises(
+        StaleError, match=r"^data/samples/own: has rows that `forget` excludes; run `dvc repro`$"
+    ) as caught:
+        commands.export_mix(TARGET, "llava")
+    with pytest.raises(StaleError, match=str(caught.value)):
+        commands.export_model(TARGET, "merged")
+    assert not TARGET.exists()
+    commands.export_mix(TARGET, "llava", sources=["talks"])
 
 
 @pytest.mark.parametrize("spoil", [lambda: TARGET.write_text("x"), lambda: (TARGET / "sub").mkdir(parents=True)])

@@ -82,6 +82,15 @@ def _shares(low: float, high: float) -> np.ndarray:
     return np.asarray((share * 255).round(), np.uint8)
 
 
+@pytest.mark.parametrize("first", [b"\2\0\0\0", b"\x08\0\x16\0"])  # of the file meta information, of the dataset
+def test_a_file_may_begin_without_its_preamble_or_syntax(first: bytes, tmp_path: Path) -> None:
+    data = make_dicom()[make_dicom().index(first, 132) :]
+    assert np.array_equal(_pixels(data), _pixels(make_dicom()))
+    (tmp_path / "a.dcm").write_bytes(data)
+    assert dicom.is_dicom_file(tmp_path / "a.dcm")
+    assert dicom.read_tags(tmp_path / "a.dcm")[1:] == (SECRET, "1.2.3.4")
+
+
 def test_without_a_window_the_range_of_levels_is_shown() -> None:
     assert np.array_equal(_pixels(make_dicom()), _shares(0, 4095))
     padded = LEVELS.copy()

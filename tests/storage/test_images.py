@@ -79,15 +79,15 @@ def test_one_bit_and_palettes() -> None:
     assert drawing.stored(save(grays, "PNG", bits=4)).mode == "L"
 
 
-def test_more_bits_than_eight_are_not_kept() -> None:
-    """Pillow reads 16-bit color as 8-bit; what is stored is what was read."""
-    levels = np.random.default_rng(0).integers(0, 2**16, (30, 40, 3)).astype(">u2")
+@pytest.mark.parametrize("num_bits", [12, 16])
+def test_color_of_sixteen_bits_is_scaled_by_the_depth_in_use(num_bits: int) -> None:
+    levels = np.random.default_rng(0).integers(0, 2**num_bits, (30, 40, 3)).astype(">u2")
     lines = b"".join(b"\0" + line.tobytes() for line in levels)
     header = struct.pack(">IIBBBBB", 40, 30, 16, 2, 0, 0, 0)
     published = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines))
     picture = encode(published + chunk(b"IEND", b""), SETTINGS)
     assert picture.data[24] == 8
-    assert np.array_equal(np.asarray(drawing.decode(picture)), levels >> 8)
+    assert np.array_equal(np.asarray(drawing.decode(picture)), levels >> (num_bits - 8))
 
 
 def test_what_is_not_opaque_lies_on_black() -> None:

@@ -22,7 +22,7 @@ from openmedq.storage.folders import find_all
 
 MAX_REPORT_BYTES = 2**20  # the longest published one has 8,967
 
-IMAGE_FILES = ("NLMCXR_png/*.png", "images_normalized/*.png", "*.png")
+IMAGE_FILES = tuple(f"{place}*.[pP][nN][gG]" for place in ("NLMCXR_png/", "images_normalized/", ""))
 IMAGE_ARCHIVES = (
     *(f"NLMCXR_png{suffix}" for suffix in ARCHIVE_SUFFIXES),
     "images_normalized.zip",

@@ -8,13 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from openmedq.datasets.fields import Unusable, to_line
+from openmedq.datasets.fields import NO_VALUES, Unusable, to_line
 from openmedq.datasets.readers.hub_shards import take_image
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Reason
 from openmedq.storage import dicom
-from openmedq.storage.folders import walk
-from openmedq.storage.lookup import spellings
+from openmedq.storage.folders import spellings, walk
 
 
 class LocalImages:
@@ -30,9 +29,13 @@ class LocalImages:
 
     def take(self, value: Any) -> list[Image]:
         """The images that a field names: a path, a list of paths, the bytes, a struct of bytes and path, or none."""
-        if value is None or value == "":
+        if value in (None, "", *NO_VALUES) or value != value:  # NaN
             return []
         return [self._take_one(each) for each in (value if isinstance(value, list) else [value])]
+
+    def place_of(self, image: Image) -> str:
+        """The path of the image in the folder, or its id if it is not a file."""
+        return image.path.relative_to(self._folder).as_posix() if image.path else image.image_id
 
     def describe(self, images: list[Image]) -> tuple[dict[str, str], str, str]:
         """Attributes, patient and study in the header of the first DICOM image; empty if there is none."""

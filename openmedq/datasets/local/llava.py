@@ -14,6 +14,7 @@ from openmedq.errors import numbered
 from openmedq.schema import Reason, Sample, Task, Turn
 
 SLOT = "<image>"
+_SPLIT = "< image>"
 _REQUESTS = {
     Task.CAPTION: "Describe the image.",
     Task.REPORT: "Write the report of the image.",
@@ -53,11 +54,11 @@ def take_turns(record: Record, task: Task, num_images: int) -> tuple[Task, tuple
 
 
 def to_conversations(sample: Sample) -> list[dict[str, str]]:
-    """The messages of a sample; a task without a question gets one."""
+    """The messages of a sample; a task without a question gets one. A text's own `<image>` is split by a space."""
     messages = []
     for number, turn in enumerate(sample.turns):
-        lines = [SLOT] * len(sample.images) if number == 0 else []
-        lines += filter(None, (turn.context.strip(), turn.question.strip() or _REQUESTS.get(sample.task, "")))
+        slots = [SLOT] * len(sample.images) if number == 0 else []
+        lines = [*filter(None, (turn.context.strip(), turn.question.strip() or _REQUESTS.get(sample.task, "")))]
         answer = turn.answer.strip()
         if sample.task is Task.MULTIPLE_CHOICE:
             lettered = [f"{letter}. {each}" for letter, each in zip(string.ascii_uppercase, turn.options, strict=False)]
@@ -65,6 +66,7 @@ def to_conversations(sample: Sample) -> list[dict[str, str]]:
             answer = lettered[turn.options.index(turn.answer)] if turn.answer in turn.options else answer
         elif turn.options:
             lines.append(f"Options: {', '.join(turn.options)}")
-        messages.append({"from": "human", "value": "\n".join(lines)})
-        messages.append({"from": "gpt", "value": answer})
+        question = "\n".join([*slots, *(line.replace(SLOT, _SPLIT) for line in lines)])
+        messages.append({"from": "human", "value": question})
+        messages.append({"from": "gpt", "value": answer.replace(SLOT, _SPLIT)})
     return messages

@@ -30,7 +30,7 @@ from openmedq.datasets.local.images import LocalImages
 from openmedq.datasets.readers import list_files
 from openmedq.datasets.readers.columnar import read_columns, stream_parquet
 from openmedq.datasets.readers.json_stream import stream_lines, stream_list, stream_object
-from openmedq.datasets.readers.tables import DELIMITERS, stream_rows, stream_table, take_header
+from openmedq.datasets.readers.tables import find_delimiter, stream_table
 from openmedq.errors import SourceError, numbered
 from openmedq.schema import Groups, Image, Reason, Rejected, Role, Sample, Task
 from openmedq.storage.dicom import BURNED_IN
@@ -146,7 +146,7 @@ class _Reader:
             patient=self._pseudonym(patient) if patient else None, study=self._pseudonym(study) if study else None
         )
         # No pseudonyms, so that the split does not depend on the installation.
-        image = names if isinstance(names, str) else next((each.image_id for each in self._shown), "")
+        image = next((self._images.place_of(each) for each in self._shown), "")
         unit = patient or study or image or key
         return record_id, self._split(record, unit)
 
@@ -221,10 +221,11 @@ def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[st
     if kind == ".parquet":
         header = read_columns(path)
     else:
-        headers = {each: take_header(stream_rows(path, each)) for each in DELIMITERS}
-        delimiter = max(headers, key=lambda each: len(set(named) & set(headers[each])))
-        header = headers[delimiter]
-    _check_columns(path, name, columns, header, f"it has {', '.join(filter(None, header))[:200] or 'no column'}")
+        delimiter, header = find_delimiter(path, named)
+    found = f"it has {', '.join(filter(None, header))[:200] or 'no column'}"
+    if "\0" in found or found != found.encode("utf-8", "replace").decode():
+        found = "its header is not UTF-8; save it as UTF-8, in Excel as `CSV UTF-8`"
+    _check_columns(path, name, columns, header, found)
     return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named, delimiter)
 
 

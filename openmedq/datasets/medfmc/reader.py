@@ -125,7 +125,7 @@ def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
         seen.add(name)
         return name if to_line(name) == name else f"{split}-line-{key}", split
 
-    zips = [path.relative_to(raw).as_posix() for path in list_files(raw) if path.suffix == ".zip"]
+    zips = [path.relative_to(raw).as_posix() for path in list_files(raw) if path.suffix.lower() == ".zip"]
     with open_images(raw, ".", *zips) as images:
         build = partial(_build, card, layout, images)
         for split in SPLITS:

@@ -24,7 +24,7 @@ from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason
 from openmedq.storage import unexpected
 from openmedq.storage.archives import Members, open_members
-from openmedq.storage.folders import walk
+from openmedq.storage.folders import spellings, walk
 
 NUM_LEVELS = 7  # `raw` and six below, for wget and unzip: physionet.org/files/<project>/<version>/<archive>/files
 
@@ -63,7 +63,7 @@ def locate_files(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[st
 
     Of several versions the last by name is used, and the others are logged.
     """
-    keys = {name: key for key, called in names.items() for name in called}
+    keys = {spelled: key for key, called in names.items() for name in called for spelled in spellings(name)}
     candidates: dict[str, list[Path]] = {}
     folders = []
     for folder, inner, files in walk(raw, NUM_LEVELS - 1, lambda name: not _ENTERED_NEVER.fullmatch(name)):
@@ -76,7 +76,7 @@ def locate_files(raw: Path, names: Mapping[str, Sequence[str]]) -> tuple[dict[st
 
 def find_file(folders: Sequence[Path], name: str) -> Path | None:
     """Return the file of that name in the first folder that has it."""
-    paths = (folder / name for folder in folders)
+    paths = (folder / spelled for folder in folders for spelled in spellings(name))
     return next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113 Path.is_file may raise an error that quotes the name
 
 

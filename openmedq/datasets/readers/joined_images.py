@@ -10,7 +10,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeVar
 
 from openmedq.datasets.fields import Record, Unusable
@@ -72,16 +72,21 @@ def _stream_images(
     unpacked: Iterable[Path], archives: Sequence[Path], waiting: dict[str, tuple[Key, str]]
 ) -> Iterator[tuple[str, Callable[[], Image]]]:
     for path in unpacked:
-        yield path.name, partial(Image, path.name, path=path)
+        name = _name_of(path)
+        yield name, partial(Image, name, path=path)
     for archive in archives:
         if not waiting:
             _log.info("%s: not read: all images were found before", archive)
             continue
         with open_members(archive) as members:
             for member in members.names:  # in the archive's order, to read it only once
-                if member.endswith(".png"):
-                    name = PurePosixPath(member).name
+                if (name := _name_of(PurePosixPath(member))).endswith(".png"):
                     yield name, partial(_read, members, member, name)
+
+
+def _name_of(path: PurePath) -> str:
+    """The name of an image, with its suffix as published, in lower case."""
+    return path.stem + path.suffix.lower()
 
 
 def _read(members: Members, member: str, name: str) -> Image:

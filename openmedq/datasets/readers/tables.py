@@ -7,7 +7,7 @@ few fields and no line end, an open quote, an early end of gzip) yields its whol
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import IO
@@ -24,7 +24,7 @@ MAX_CUT_LINES = 100  # an unclosed quote with more lines after it is damage, not
 
 csv.field_size_limit(MAX_ROW_CHARACTERS)
 
-DELIMITERS = ",;\t"  # of users' tables: Excel writes semicolons where the decimal mark is a comma
+_DELIMITERS = ",;\t"  # of users' tables: Excel writes semicolons where the decimal mark is a comma
 
 _END = "\0end"  # appended as last line: part of a field if a quote is open
 
@@ -97,9 +97,21 @@ def stream_rows(path: Path | MemberPath, delimiter: str = ",") -> Iterator[tuple
 
 
 def take_header(rows: Iterator[tuple[str, list[str] | Unusable]]) -> list[str]:
-    """Consume the first row and return its names, stripped; empty if there is no whole row."""
+    """Consume the first row and return its names, stripped; empty if there is no whole row.
+
+    A line `sep=;` above it, which tells Excel the delimiter, is skipped.
+    """
     _, header = next(rows, ("", []))
+    if header in (["sep=", ""], ["sep=;"], ["sep=\t"]):
+        _, header = next(rows, ("", []))
     return [] if isinstance(header, Unusable) else [name.strip() for name in header]
+
+
+def find_delimiter(path: Path, names: Collection[str]) -> tuple[str, list[str]]:
+    """The delimiter of a user's table by which most of `names` are in its header, and this header."""
+    headers = {each: take_header(stream_rows(path, each)) for each in _DELIMITERS}
+    delimiter = max(headers, key=lambda each: len({*names} & {*headers[each]}))
+    return delimiter, headers[delimiter]
 
 
 def _cut(problem: str) -> Unusable:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from openmedq.schema import Image
 from openmedq.storage.archives import Members
-from openmedq.storage.lookup import spellings
+from openmedq.storage.folders import spellings
 
 
 class WholePaths:

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from openmedq import paths
+from openmedq.datasets.local import llava
 from openmedq.errors import ParamsError, SourceError
 from openmedq.schema import Reason, Task
 from tests.curate.corpus import make_params
@@ -121,19 +122,6 @@ def test_a_column_that_is_not_there_is_one_line() -> None:
         owndata.read(images="pics")
 
 
-@pytest.mark.parametrize("delimiter", [";", "\t"])
-def test_a_csv_may_have_semicolons_or_tabs(delimiter: str) -> None:
-    owndata.write_images("a.png")
-    rows = (("q", "a", "file"), ('"Where, exactly?"', "left", "a.png"))
-    Path("own/table.csv").write_text("".join(f"{delimiter.join(row)}\n" for row in rows), encoding="utf-16")
-    samples, rejected = owndata.read()
-    assert not rejected and samples["2"].turns[0].question == "Where, exactly?"
-    with pytest.raises(
-        SourceError, match=r"^own/table\.csv: no column `x`; it has q, a, file; correct local\.own\.col"
-    ):
-        owndata.read(columns=owndata.COLUMNS | {"answer": "x"})
-
-
 @pytest.mark.parametrize("column", ["question", "patient"])
 @pytest.mark.parametrize("kind", ["jsonl", "json"])
 def test_a_column_that_no_record_has_is_one_line(kind: str, column: str) -> None:
@@ -191,6 +179,14 @@ def test_llava_conversations_are_turns() -> None:
         "7": "turn 1: no question besides <image>",
         "8": "no file none.png in folder img",
     }
+
+
+def test_a_slot_in_a_text_is_no_slot_of_an_export() -> None:
+    owndata.write_images("a.png")
+    owndata.write_csv([{"q": "<image>\nWhere?", "a": "at <image>", "file": "a.png"}])
+    (sample,) = owndata.read()[0].values()
+    question, answer = llava.to_conversations(sample)
+    assert question["value"] == "<image>\n< image>\nWhere?" and answer["value"] == "at < image>"
 
 
 @pytest.mark.parametrize("splits", [("",), ("train/", "test/")])

@@ -1,0 +1,81 @@
+"""Tables and folders as Excel, pandas, macOS and Windows write them."""
+
+import unicodedata
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from openmedq.errors import SourceError
+from openmedq.schema import Reason
+from openmedq.storage.pseudonyms import open_pseudonyms
+from tests.stages import owndata
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_a_csv_may_have_semicolons_or_tabs(delimiter: str) -> None:
+    owndata.write_images("a.png")
+    rows = (("q", "a", "file"), ('"Where, exactly?"', "left", "a.png"))
+    lines = [f"sep={delimiter}", *map(delimiter.join, rows)]
+    Path("own/table.csv").write_text("\n".join(lines), encoding="utf-16")
+    samples, rejected = owndata.read()
+    assert not rejected and samples["3"].turns[0].question == "Where, exactly?"
+    with pytest.raises(
+        SourceError, match=r"^own/table\.csv: no column `x`; it has q, a, file; correct local\.own\.col"
+    ):
+        owndata.read(columns=owndata.COLUMNS | {"answer": "x"})
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_umlauts_of_file_names_may_be_composed_or_not(form: str) -> None:
+    owndata.write_images(unicodedata.normalize(form, "Größe/Mäx.PNG"))
+    forms = ("NFC", "NFD")
+    owndata.write_csv(
+        {"q": "Where?", "a": "left", "file": unicodedata.normalize(each, name)}
+        for name in ("Größe/Mäx.png", "Mäx.png")
+        for each in forms
+    )
+    assert owndata.read()[1] == {}
+
+
+def test_nan_that_pandas_wrote_is_an_empty_field() -> None:
+    owndata.write_images("a.png")
+    row = {"q": "Where?", "a": "left", "file": "a.png", "who": "nan"}
+    owndata.write_csv([row, row | {"a": "nan"}, row | {"file": "NaN"}, row | {"a": "nan of iron"}])
+    samples, rejected = owndata.read(columns=owndata.COLUMNS | {"patient": "who"})
+    assert {key: item.reason for key, item in rejected.items()} == {"3": Reason.ANSWER_EMPTY, "4": Reason.FIELD_MISSING}
+    assert [each.groups.patient for each in samples.values()] == [None, None]
+
+
+def test_whole_numbers_that_pandas_wrote_beside_a_null_are_whole() -> None:
+    owndata.write_images("a.png")
+    row = {"q": "How many?", "a": 3.0, "file": "a.png", "who": 12.0}
+    pq.write_table(pa.Table.from_pylist([row, row | {"a": 2.5, "who": None}]), "own/table.parquet")
+    one, other = owndata.read(table="table.parquet", columns=owndata.COLUMNS | {"patient": "who"})[0].values()
+    assert (one.turns[0].answer, other.turns[0].answer) == ("3", "2.5")
+    assert (one.groups.patient, other.groups.patient) == (open_pseudonyms()("12"), None)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
+def test_a_header_that_is_not_utf8_is_one_line(encoding: str) -> None:
+    owndata.write_images("a.png")
+    Path("own/table.csv").write_text("q;Größe;file\nWhere?;left;a.png\n", encoding=encoding)
+    with pytest.raises(SourceError, match=r"no column `\w+`; its header is not UTF-8; save it as UTF-8, in Excel as"):
+        owndata.read(columns=owndata.COLUMNS | {"answer": "Größe"})
+
+
+def test_spellings_of_one_image_are_in_one_split() -> None:
+    owndata.write_images(*(f"x/{number}.png" for number in range(20)))
+    spelled = ("x/{}.png", "x\\{}.PNG", "{}.png", "./x/{}.png")
+    owndata.write_csv(
+        {"q": f"{place}?", "a": "b", "file": name.format(number)}
+        for number in range(20)
+        for place, name in enumerate(spelled)
+    )
+    splits: dict[str, set[str]] = {}
+    for sample in owndata.read(shares={"train": 0.5, "test": 0.5})[0].values():
+        splits.setdefault(sample.images[0].image_id, set()).add(sample.split)
+    assert len(splits) == 20 and all(len(each) == 1 for each in splits.values())
