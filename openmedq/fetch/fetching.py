@@ -17,10 +17,9 @@ from openmedq import paths
 from openmedq.config import Download, Execution
 from openmedq.datasets.card import Access, Card, Dataset, File
 from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, StaleError, TemporaryError, numbered
-from openmedq.fetch import checks, images, ledger, needs
+from openmedq.fetch import checks, hosts, images, ledger, needs
 from openmedq.fetch.client import LATER, Client, run_workers
 from openmedq.fetch.file import Advance, download_file
-from openmedq.fetch.hosts import figshare, hub, zenodo
 from openmedq.storage import origin
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import is_disk_full
@@ -115,13 +114,13 @@ class _Work:
 
     async def _fetch_card(self, client: Client) -> None:
         card, recorded = self.card, self.recorded
-        pinned = needs.pin_commits(card.files, recorded)
+        pinned = hosts.pin_commits(card.files, (entry.url for entry in recorded.values()))
         absent = [
             file for file in pinned if not (checks.has_hash(file) or file.path in recorded) or not self._accept(file)
         ]
         if not absent:
             return
-        described = await describe(client, absent)
+        described = await hosts.describe(client, absent)
         missing = [file for file in described if not self._accept(file)]
         if not missing:
             return
@@ -229,16 +228,6 @@ def set_aside(dataset_id: str, name: str) -> Path | None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     path.replace(kept)
     return kept
-
-
-async def describe(client: Client, files: list[File]) -> list[File]:
-    """The files with the commit, size and hash that their hosts state."""
-    described = []
-    for file in files:
-        for host in (figshare, zenodo, hub):
-            file = await host.describe(client, file)
-        described.append(file)
-    return described
 
 
 def _refuse_unknown_files(folder: Path, known: Iterable[str]) -> None:
