@@ -99,7 +99,8 @@ def match(rows: Iterable[Mapping[str, str]], samples: Mapping[str, Sample]) -> M
         else:
             question, image = _key(row[QUESTION], row[IMAGE])
             ids = by_question.get((question, image[:1]), {})
-            fits = [each for each in ids if _agree(each, image)]
+            # One path is the end of the other: the names of files and folders are in reverse.
+            fits = [each for each in ids if all(a == b for a, b in zip(each, image, strict=False))]
             best = [each for each in fits if len(each) == len(image)] or fits
             record = None
             if len(best) == 1:  # a dataset may ask the same twice: answers count in the order of records
@@ -121,11 +122,6 @@ def _key(question: str, image: str) -> tuple[str, Names]:
     """Question and image without what systems change: white space, case, suffix. The name of the file goes first."""
     path = _SUFFIX.sub("", image.strip().replace("\\", "/").lower())
     return " ".join(question.lower().split()), tuple(reversed(PurePosixPath(path).parts))
-
-
-def _agree(one: Names, other: Names) -> bool:
-    """Whether one path is the end of the other."""
-    return all(a == b for a, b in zip(one, other, strict=False))
 
 
 def _stream(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:

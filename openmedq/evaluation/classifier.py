@@ -71,15 +71,8 @@ def fine_tune(
 ) -> tuple[Classifier, int]:
     """Fine-tune a copy of the encoder and a new head with AdamW, linear warm-up and cosine decay.
 
-    Args:
-        tower: any image encoder of `towers`.
-        plan: the rows of each update and of each validation.
-        targets: (rows,) int64, the class of each row; or (rows, m) float, 1 for each of its classes.
-        num_classes: m.
-        settings: learning rate.
-        seed: of the head's weights.
-        advance: called with the number of rows of each update.
-        is_bf16: compute in bf16; the weights stay fp32.
+    `targets` are (rows,) int64, the class of each row, or (rows, m) float, 1 for each of its classes. `seed` is that of
+    the head's weights. `advance` is called with the number of rows of each update. Weights stay fp32 with `is_bf16`.
 
     Returns:
         The model of the epoch with the lowest mean loss of the validation rows, and its number, from 1.

@@ -109,6 +109,8 @@ def compare(ours: pa.Table, theirs: pa.Table, *, num_resamples: int, seed: int) 
             compared.append(_compare(metric, *pairs))
         return [row for row in compared if row]
 
+    a, b = (side[:, columns[exact].start] == 1 for side in (measured, others))
+    wins = {"both": a & b, "only_A": a & ~b, "only_B": b & ~a, "neither": ~a & ~b}
     return {
         "num_rows": len(ours),
         "num_images": int(groups.max()) + 1,
@@ -119,7 +121,7 @@ def compare(ours: pa.Table, theirs: pa.Table, *, num_resamples: int, seed: int) 
             for name, value, mask in _list_groups(ours)
             for each in compare_rows(mask, [(METRICS[exact], columns[exact])])
         ],
-        "exact_match": _count_wins(measured[:, columns[exact].start], others[:, columns[exact].start]),
+        "exact_match": {name: int(mask.sum()) for name, mask in wins.items()},
     }
 
 
@@ -144,13 +146,6 @@ def _compare(metric: Metric, draws: Sequence[Numbers], exchanged: Sequence[Numbe
     row |= {name: round(value, 5 if name == "p" else 4) for name, value in found.items()}
     better = ("B" if found["difference"] > 0 else "A") if found["p"] < 1 - CONFIDENCE else ""
     return {**row, "better": better}
-
-
-def _count_wins(ours: Numbers, theirs: Numbers) -> dict[str, int]:
-    """Count the rows that both systems, only one, or neither answers correctly."""
-    a, b = ours == 1, theirs == 1
-    counts = {"both": a & b, "only_A": a & ~b, "only_B": b & ~a, "neither": ~a & ~b}
-    return {name: int(mask.sum()) for name, mask in counts.items()}
 
 
 def show(console: Console, compared: Tree, first: Path, second: Path) -> None:

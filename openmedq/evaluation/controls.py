@@ -66,7 +66,9 @@ def change(control: Control, texts: Sequence[Sample], shown: Sequence[Sample] | 
 
 def show_gray(sample: Sample) -> Sample:
     """Replace each image by a uniform gray one."""
-    return replace(sample, images=tuple(replace(image, path=None, data=_GRAY) for image in sample.images))
+    png = io.BytesIO()
+    PIL.Image.new("L", (8, 8), GRAY_LEVEL).save(png, "PNG")
+    return replace(sample, images=tuple(replace(image, path=None, data=png.getvalue()) for image in sample.images))
 
 
 def find_other_images(store: ShardStore, rows: pa.Table, seed: int) -> dict[str, str]:
@@ -89,15 +91,6 @@ def find_other_images(store: ShardStore, rows: pa.Table, seed: int) -> dict[str,
         following[kind] = {pixels: row_of[other] for pixels, other in pairs if pixels != other}
     places = ((row_id, following[kind].get(pixels)) for row_id, (kind, pixels) in own.items())
     return {row_id: other for row_id, other in places if other is not None}
-
-
-def _draw_gray() -> bytes:
-    buffer = io.BytesIO()
-    PIL.Image.new("L", (8, 8), GRAY_LEVEL).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-_GRAY = _draw_gray()
 
 
 def score_controls(

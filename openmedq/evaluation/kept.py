@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 import torch
 import transformers
-from safetensors.numpy import load_file, save_file
 
 from openmedq import evaluation
 from openmedq import model as models
@@ -24,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Kept:
-    """Tables and arrays in a folder, by name and by a digest of their inputs."""
+    """Tables in a folder, by name and by a digest of their inputs."""
 
     def __init__(self, folder: Path, schema: pa.Schema, *facts: Any) -> None:
         """`facts` are plain values: rows, settings and `digest_tower`. Code and versions are added to them."""
@@ -42,26 +41,13 @@ class Kept:
             table = read_table(path, self._schema)
         except StaleError:  # there is none
             table = make()
-            self._write(path, lambda unfinished: write_table(table, unfinished))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = path.with_suffix(".unfinished")
+            write_table(table, unfinished)
+            unfinished.replace(path)
         else:
             _log.info("%s: using the table that an earlier process has computed", name)
         return table
-
-    def arrays(self, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        """Return the numpy arrays that an earlier process has kept, or make and keep them."""
-        path = self._folder / f"{name}-{self._digest}.safetensors"
-        if path.exists():
-            kept: dict[str, Any] = load_file(path)
-            return kept
-        made = make()
-        self._write(path, lambda unfinished: save_file(made, unfinished))
-        return made
-
-    def _write(self, path: Path, write: Callable[[Path], None]) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
-        write(unfinished)
-        unfinished.replace(path)
 
 
 def digest_tower(tower: Tower) -> str:

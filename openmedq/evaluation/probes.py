@@ -56,11 +56,8 @@ def predict(
 ) -> Iterator[tuple[str, int, Numbers]]:
     """Yield the probabilities (rows, m) of the test rows by each companion and seed: (name, seed, probabilities).
 
-    Args:
-        train: features and targets (rows, m) of 0 and 1 of the training rows. The features are overwritten.
-        test: features of the test rows. They are overwritten.
-        seeds: of the draws of training rows; what draws none has the first.
-        is_multi_label: whether a row may have several classes.
+    `train` are features and targets (rows, m) of 0 and 1. All features are overwritten. `seeds` are those of the draws
+    of training rows; what draws none has the first.
     """
     features, targets = train
     with threadpool_limits(1) if features.size < _SMALL else nullcontext():

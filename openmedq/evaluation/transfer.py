@@ -6,8 +6,8 @@ influences it. If a row may have several classes, those with a probability above
 benchmark without a row in the mix is skipped with a log message. Means are over the published benchmarks, or over the
 local ones if there is no other.
 
-A stage that was killed resumes: features and predictions of a finished benchmark and seed are kept until the stage
-ends, and are used again if the encoder's weights, rows, settings and code are the same.
+A stage that was killed resumes: predictions of a finished benchmark and seed are kept until the stage ends, and are
+used again if the encoder's weights, rows, settings and code are the same.
 """
 
 from __future__ import annotations
@@ -153,11 +153,15 @@ def _predict_all(
     kept = Kept(folder, PREDICTION_SCHEMA, *facts, settings.seeds, digest_tower(tower))
 
     def make_frozen() -> pa.Table:
-        features = kept.arrays(f"{benchmark.name}-features", lambda: _extract(benchmark, tower, title, params))
         picked = benchmark.pick(benchmark.fitted, settings.max_rows, settings.seeds[0])
+        tested = np.arange(len(benchmark.test))
+        with progress(f"{title}: features", len(picked) + len(tested)) as advance:
+            train, test = (
+                probes.extract(tower, part.read(cut(rows, settings.batch_size)), len(rows), advance)
+                for part, rows in ((benchmark.train, picked), (benchmark.test, tested))
+            )
         targets = probes.mark([benchmark.train.labels[row] for row in picked.tolist()], benchmark.classes)
-        train, test = (features["train"], targets), features["test"]
-        found = probes.predict(train, test, settings.seeds, is_multi_label=benchmark.is_multi_label)
+        found = probes.predict((train, targets), test, settings.seeds, is_multi_label=benchmark.is_multi_label)
         own_tables = [_tabulate(benchmark, encoder, *each[:2], None, each[2].tolist(), params) for each in found]
         return pa.concat_tables(own_tables)
 
@@ -185,18 +189,6 @@ def _fine_tune(
         raise ModelError(f"transfer: {benchmark.name}, seed {seed}: {error}") from None
     tested = cut(np.arange(len(test)), settings.batch_size)
     return predict(model, test.read(tested), is_multi_label=benchmark.is_multi_label), epoch
-
-
-def _extract(benchmark: Benchmark, tower: Tower, title: str, params: Params) -> dict[str, probes.Features]:
-    """The features of the training rows and of the test rows."""
-    settings = params.transfer
-    picked = benchmark.pick(benchmark.fitted, settings.max_rows, settings.seeds[0])
-    parts = {"train": (benchmark.train, picked), "test": (benchmark.test, np.arange(len(benchmark.test)))}
-    with progress(f"{title}: features", sum(len(rows) for _, rows in parts.values())) as advance:
-        return {
-            name: probes.extract(tower, part.read(cut(rows, settings.batch_size)), len(rows), advance)
-            for name, (part, rows) in parts.items()
-        }
 
 
 def _tabulate(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,9 @@ from openmedq import paths
 from openmedq.config import Download, Execution
 from openmedq.datasets.card import Access, Card, Dataset, File
 from openmedq.errors import AccessError, AcquisitionError, OpenMedQError, StaleError, TemporaryError, numbered
-from openmedq.fetch import checks, images, ledger, needs
+from openmedq.fetch import checks, hosts, images, ledger, needs
 from openmedq.fetch.client import LATER, Client, run_workers
 from openmedq.fetch.file import Advance, download_file
-from openmedq.fetch.hosts import figshare, hub, zenodo
 from openmedq.storage import origin
 from openmedq.storage.progress import progress
 from openmedq.storage.publish import is_disk_full
@@ -40,6 +39,7 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
         TemporaryError: some are unavailable now, and all other faults are of this kind too; partial data is kept.
         AcquisitionError: some are unavailable, or the disk lacks room.
         ChecksumError: some do not have the expected or recorded hash.
+        StaleError: a file is not on the card.
     """
     with origin.open_hashes(HASHES) as hashes:
         work = _Work(dataset.card.choose(settings.editions.get(dataset.card.id)), execution, hashes)
@@ -55,7 +55,9 @@ def fetch(dataset: Dataset, settings: Download, execution: Execution) -> origin.
             raise AcquisitionError(
                 f"{work.folder}: the disk is full; free some space and run the command again; partial files are kept"
             ) from None
-    _refuse_unknown_files(work.folder, set(work.entries))
+    for path, _ in origin.find_files(work.folder):  # the dataset's reader would read it
+        if path.relative_to(work.folder).as_posix() not in work.entries:
+            raise StaleError(f"{path}: not a file of this dataset's card; remove it or move it elsewhere")
     if work.num_fetched:
         files = numbered(work.num_fetched, "file")
         _log.info(f"{dataset.card.id}: {files}, {work.num_bytes / 1e6:,.1f} MB in {work.seconds:.1f} s")
@@ -115,13 +117,13 @@ class _Work:
 
     async def _fetch_card(self, client: Client) -> None:
         card, recorded = self.card, self.recorded
-        pinned = needs.pin_commits(card.files, recorded)
+        pinned = hosts.pin_commits(card.files, (entry.url for entry in recorded.values()))
         absent = [
             file for file in pinned if not (checks.has_hash(file) or file.path in recorded) or not self._accept(file)
         ]
         if not absent:
             return
-        described = await describe(client, absent)
+        described = await hosts.describe(client, absent)
         missing = [file for file in described if not self._accept(file)]
         if not missing:
             return
@@ -229,23 +231,6 @@ def set_aside(dataset_id: str, name: str) -> Path | None:
     kept.parent.mkdir(parents=True, exist_ok=True)
     path.replace(kept)
     return kept
-
-
-async def describe(client: Client, files: list[File]) -> list[File]:
-    """The files with the commit, size and hash that their hosts state."""
-    described = []
-    for file in files:
-        for host in (figshare, zenodo, hub):
-            file = await host.describe(client, file)
-        described.append(file)
-    return described
-
-
-def _refuse_unknown_files(folder: Path, known: Iterable[str]) -> None:
-    """StaleError for a file that is not on the card, because the dataset's reader would read it."""
-    for path, _ in origin.find_files(folder):
-        if path.relative_to(folder).as_posix() not in known:
-            raise StaleError(f"{path}: not a file of this dataset's card; remove it or move it elsewhere")
 
 
 def _redact(error: OpenMedQError, file: File) -> OpenMedQError:

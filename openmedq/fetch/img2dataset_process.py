@@ -1,6 +1,6 @@
 """img2dataset in its own process, for `images`: `python -m openmedq.fetch.img2dataset_process ARGUMENTS`.
 
-img2dataset handles Ctrl-C itself, prints progress, starts processes that outlive a killed parent, and sets no limit on
+img2dataset handles Ctrl-C itself, prints progress, starts a process that outlives a killed parent, and sets no limit on
 the total time of a download: a server that sends a byte now and then would block it.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
@@ -39,15 +39,20 @@ def limit_time(download: Download) -> Download:
     return download_in_time
 
 
-if __name__ in ("__main__", "__mp_main__"):  # its worker processes load this module too
+def distribute(_: int, download_shard: Callable[[Any], object], shards: Iterable[Any], *others: int) -> None:
+    """Download the shards in this process: img2dataset waits for ever for a worker process that was killed."""
+    for shard in shards:
+        download_shard(shard)
+
+
+if __name__ in ("__main__", "__mp_main__"):  # its process that writes statistics loads this module too
     die_with_parent()
-    sys.modules["torch"] = None  # type: ignore[assignment]  # saves half of their time and memory
-
-    from img2dataset import downloader
-
-    downloader.download_image = limit_time(downloader.download_image)
 
 if __name__ == "__main__":
-    from img2dataset import download
+    sys.modules["torch"] = None  # type: ignore[assignment]  # saves half of its time and memory
 
+    from img2dataset import download, downloader
+
+    downloader.download_image = limit_time(downloader.download_image)
+    vars(sys.modules["img2dataset.main"])["multiprocessing_distributor"] = distribute
     download(**json.loads(sys.argv[1]))

@@ -7,7 +7,6 @@ Files are read in place. Hashes are cached, so that only new and changed files a
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -52,8 +51,12 @@ def run(params: Params) -> None:
 
 def hash_files(folders: Mapping[str, tuple[Card, Path]], kind: origin.Kind) -> dict[str, origin.Origin]:
     """The files in the folder of each dataset, with hashes; LocalFolderError for an empty folder or unreadable file."""
-    files = {dataset_id: _list_files(dataset_id, folder, card) for dataset_id, (card, folder) in folders.items()}
-    found = {}
+    files, found = {}, {}
+    for dataset_id, (card, folder) in folders.items():
+        with redact_paths(dataset_id, card.is_credentialed):
+            files[dataset_id] = origin.find_files(folder)
+        if not files[dataset_id]:
+            raise LocalFolderError(f"{folder}: contains no file; put the published files there or remove the folder")
     with origin.open_hashes(HASHES) as hashes:
         num_bytes = sum(status.st_size for each in files.values() for _, status in each)
         with progress("hashing files", num_bytes, is_bytes=True) as advance:
@@ -85,11 +88,3 @@ def _check_links(dataset_id: str, found: origin.Origin, listed: Mapping[str, lin
             if getattr(link, field) not in ("", value):
                 differing = f"{field} is {value}, but {links.NAME} lists {getattr(link, field)}"
                 raise LocalFolderError(f"{path}: {differing}; download it again from {link.url}")
-
-
-def _list_files(dataset_id: str, folder: Path, card: Card) -> list[tuple[Path, os.stat_result]]:
-    with redact_paths(dataset_id, card.is_credentialed):
-        files = origin.find_files(folder)
-    if not files:
-        raise LocalFolderError(f"{folder}: contains no file; put the published files there or remove the folder")
-    return files

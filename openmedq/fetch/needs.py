@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 from yarl import URL
@@ -13,8 +12,7 @@ from openmedq.config import Licences
 from openmedq.datasets.card import Access, Card, File
 from openmedq.datasets.licences import refuse_card
 from openmedq.errors import AcquisitionError
-from openmedq.fetch import addresses, ledger
-from openmedq.fetch.hosts import hub
+from openmedq.fetch import addresses
 
 ORIGIN = "origin.json"  # in data/raw/<id>
 FILES = "files"  # in data/raw/<id>: downloaded files, as published
@@ -49,22 +47,6 @@ def reason_to_skip(card: Card, policy: Licences) -> str | None:
                 how = f"{addresses.advise_login(host)}; {card.advice or card.homepage}"
                 return f"{card.access}, and there are no credentials for {host}: {how}"
     return None
-
-
-def pin_commits(files: Iterable[File], entries: ledger.Ledger) -> list[File]:
-    """The files; those of the hub at the commit of the first download, if the ledger has it."""
-    commits = {}
-    for entry in entries.values():
-        place = hub.locate(File(path="", url=entry.url))
-        if place:
-            commits[place[0]] = place[1]
-    pinned = []
-    for file in files:
-        place = hub.locate(file)
-        if place and not hub.is_pinned(file) and place[0] in commits:
-            file = hub.pin(file, commits[place[0]])
-        pinned.append(file)
-    return pinned
 
 
 def is_whole(card: Card) -> bool:

@@ -20,7 +20,7 @@ from rich.table import Table
 from openmedq import paths
 from openmedq.config import Download, Execution, Params
 from openmedq.datasets.card import Card, Dataset, File
-from openmedq.fetch import fetching, ledger, needs
+from openmedq.fetch import hosts, ledger, needs
 from openmedq.fetch.client import Client
 from openmedq.fetch.mirror import is_miniature, match_folders
 from openmedq.storage import links
@@ -188,7 +188,7 @@ def _list_links(datasets: Mapping[str, Dataset], params: Params, *, is_asked: bo
 def _add_recorded(card: Card) -> Iterator[File]:
     """The card's files with the hashes and sizes that the ledger records."""
     entries = ledger.read(card.id)
-    for file in needs.pin_commits(card.files, entries):
+    for file in hosts.pin_commits(card.files, (entry.url for entry in entries.values())):
         entry = entries.get(file.path)
         found = {"sha256": file.sha256 or entry.sha256, "size_bytes": entry.size_bytes} if entry else {}
         yield file.model_copy(update=found)
@@ -216,4 +216,4 @@ def _link(dataset_id: str, file: File) -> links.Link:
 
 async def _ask(files: list[File], execution: Execution) -> list[File]:
     async with Client(execution) as client:
-        return await fetching.describe(client, files)
+        return await hosts.describe(client, files)

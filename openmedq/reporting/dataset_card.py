@@ -20,7 +20,7 @@ from openmedq.config import Licences
 from openmedq.curate.export_formats import Format
 from openmedq.reporting import croissant
 from openmedq.reporting.charts import draw_waterfall, make_standalone
-from openmedq.reporting.document import Cell, Row, Table, count, text
+from openmedq.reporting.document import Cell, Table, count, text
 from openmedq.reporting.mix_facts import MixFacts, read_facts
 from openmedq.reporting.page import make_environment
 from openmedq.reporting.published import NUM_ROWS
@@ -100,8 +100,8 @@ def _tabulate_sources(facts: MixFacts) -> Table:
         card = data.card
         counts = (count(facts.count(source=name, role=role)) for role in facts.roles)
         title = Cell(card.title, link=card.homepage)
-        rows.append(Row([title, *counts, *map(text, (licences, card.access, data.origin, card.citation))]))
-    rows.append(Row([text("all"), *map(count, facts.roles.values())]))
+        rows.append([title, *counts, *map(text, (licences, card.access, data.origin, card.citation))])
+    rows.append([text("all"), *map(count, facts.roles.values())])
     return Table(["Source", *facts.roles, "Licences of the rows", "Access", "Files", "Citation"], rows)
 
 
@@ -111,16 +111,14 @@ def _tabulate_waterfall(facts: MixFacts) -> Table:
         numbers = [data.card.num_published, data.found, data.read]
         numbers += [*(data.outcomes[outcome] for outcome in OUTCOMES), facts.count(source=name)]
         totals = [total + number for total, number in zip(totals, numbers, strict=True)]
-        rows.append(Row([text(data.card.title), *map(count, numbers)]))
-    rows.append(Row([text("all"), *map(count, totals)]))
+        rows.append([text(data.card.title), *map(count, numbers)])
+    rows.append([text("all"), *map(count, totals)])
     return Table(["Source", "published", "found", "read", *OUTCOMES, "in this export"], rows)
 
 
 def _tabulate_shared(facts: MixFacts) -> Table | None:
     rows = [
-        Row(
-            [*map(text, (each.source, each.evaluation_dataset, each.tier)), count(each.training_rows), count(each.kept)]
-        )
+        [*map(text, (each.source, each.evaluation_dataset, each.tier)), count(each.training_rows), count(each.kept)]
         for each in facts.shared
     ]
     return Table(["Source", "Evaluation dataset", "They share", "Training rows", "In the mix"], rows) if rows else None

@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 
 from markupsafe import Markup
 
-from openmedq.reporting.examples import Example
-from openmedq.reporting.pairs import Pair
+from openmedq.reporting.examples import Example, Pair
 
 Tree = Mapping[str, Any]
 
@@ -26,16 +25,11 @@ class Cell:
 
     text: str
     note: str = ""  # beside the text, in small letters: an interval
-    kind: str = ""  # number, none, strong, good, bad or why
+    kind: str = ""  # number, none, strong, good, bad or why; part: the row is a part of the row above
     link: str = ""
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a table; its first cell is its heading."""
-
-    cells: Sequence[Cell]
-    is_part: bool = False  # of the row above
+Row = Sequence[Cell]  # of a table; the first cell is its heading
 
 
 @dataclass(frozen=True)
@@ -63,14 +57,14 @@ class Table:
     def is_numeric(self) -> list[bool]:
         """Whether each column has numbers."""
         return [
-            any("number" in row.cells[place].kind for row in self.rows if place < len(row.cells))
+            any("number" in row[place].kind for row in self.rows if place < len(row))
             for place in range(len(self.header))
         ]
 
     @property
     def has_parts(self) -> bool:
         """Whether rows are parts of others."""
-        return any(row.is_part for row in self.rows)
+        return any(row[0].kind == "part" for row in self.rows)
 
 
 @dataclass(frozen=True)
@@ -133,13 +127,12 @@ class Document:
         return [block for section in self.sections for block in section.blocks if isinstance(block, kind)]
 
 
-def group(rows: Iterable[Sequence[Cell]]) -> list[Row]:
+def group(rows: Iterable[Row]) -> list[Row]:
     """Rows of a table; one with the same first cell as the row above is a part of it, and does not repeat it."""
     grouped: list[Row] = []
     above = None
     for first, *others in rows:
-        is_part = first == above
-        grouped.append(Row([Cell("") if is_part else first, *others], is_part))
+        grouped.append([Cell("", kind="part") if first == above else first, *others])
         above = first
     return grouped
 

@@ -12,9 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from openmedq import paths
-from openmedq.config import Mix, Params, Train
+from openmedq.config import Params, Train
 from openmedq.datasets import catalogue
-from openmedq.datasets.card import Card
 from openmedq.datasets.licences import refuse_card
 from openmedq.model import encoders, sizes, tokenizer
 from openmedq.model.prompt import encode
@@ -209,15 +208,11 @@ def _add_cards(params: Params) -> Epoch:
     patches, settings = encoders.count_patches(params.train.vision), params.train
     samples = images = tokens = 0.0
     for card in cards:
-        num_rows = _count_training_rows(card, params.mix)
+        roles = {**card.roles, **params.mix.roles.get(card.id, {})}
+        num_published = sum(num for split, num in card.published_rows.items() if roles.get(split) is Role.TRAIN)
+        num_rows = num_published * card.samples_per_row * params.mix.weights.get(card.id, 1.0)
         num_images = int(settings.with_images and card.modality != "text")
         samples += num_rows
         images += num_rows * num_images
         tokens += num_rows * min(settings.max_tokens, num_images * patches + TEXT_TOKENS[card.task])
     return Epoch(f"published row counts of {len(cards)} datasets, assumed lengths of texts", samples, images, tokens)
-
-
-def _count_training_rows(card: Card, mix: Mix) -> float:
-    roles = {**card.roles, **mix.roles.get(card.id, {})}
-    rows = sum(number for split, number in card.published_rows.items() if roles.get(split) is Role.TRAIN)
-    return rows * card.samples_per_row * mix.weights.get(card.id, 1.0)

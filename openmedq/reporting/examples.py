@@ -1,29 +1,35 @@
-"""Pick the predictions that the report and the demo show, with their images: of open sources only."""
+"""Pick the predictions and pairs of rows that the report and the demo show, with their images: of open sources only."""
 
 from __future__ import annotations
 
 import base64
+import csv
 import io
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import PIL.Image
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from openmedq import paths
+from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE, Tier
+from openmedq.errors import StaleError
 from openmedq.evaluation.metrics.answers import exact_match
 from openmedq.schema import Sample, Turn
 from openmedq.storage.shards import ShardStore
-from openmedq.storage.tables import read_index, read_table
+from openmedq.storage.tables import read_table, remake
 
 THUMBNAIL_PX = 240
 MAX_CHARS = 280
 MAX_IMAGES = 2  # of one row
+NUM_PAIRS = 4  # of a tier
 
-Row = dict[str, Any]  # of predictions.parquet
+Row = dict[str, Any]  # of predictions.parquet, or of PAIR_TABLE
+
+_IDS = ("evaluation_id", "training_id")
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,31 @@ class Example(Shown):
     record: str
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A training row, the evaluation row that it shares something with, and the decision."""
+
+    tier: str
+    evidence: float | None  # how alike what they share is, 0 to 1; None: equal
+    is_kept: bool  # whether the training row is trained on
+    evaluation: Shown
+    training: Shown
+
+    @property
+    def shared(self) -> str:
+        """`Near image, evidence 0.912`."""
+        tier = self.tier.capitalize()
+        return tier if self.evidence is None else f"{tier}, evidence {self.evidence:.3f}"
+
+    @property
+    def overruling(self) -> str:
+        """The line of `deduplicate.overrides` that overrules the decision."""
+        buffer = io.StringIO()
+        decision = "copy" if self.is_kept else "different"
+        csv.writer(buffer, lineterminator="").writerow([self.training.id, self.evaluation.id, decision])
+        return buffer.getvalue()
+
+
 def read_examples(titles: Mapping[str, str], most: int) -> list[Example]:
     """At most `most` predictions of the sources with these titles, as the report shows them."""
     return [_describe(row, sample, titles[row["source"]]) for row, sample in pick_predictions(titles, most)]
@@ -69,8 +100,36 @@ def pick_predictions(sources: Collection[str], most: int) -> list[tuple[Row, Sam
         parts = (_spread([row for row in rows if _is_right(row) == wanted]) for wanted in (True, False))
         by_source.append(list(in_turn(parts)))
     picked = list(in_turn(by_source))[:most]
-    samples = _read_samples([row["id"] for row in picked])
+    samples = _read_samples({row["id"] for row in picked}, path)
     return [(row, samples[row["id"]]) for row in picked]
+
+
+def read_pairs(titles: Mapping[str, str], most: int) -> list[Pair]:
+    """At most `most` pairs of each tier, the strongest tier first, of rows of the datasets with these titles.
+
+    Raises:
+        StaleError: the pairs are damaged, or older than the shards.
+    """
+    if not most or not PAIR_TABLE.exists():
+        return []
+    picked = [row for tier in Tier for row in _pick_pairs(titles, tier)[:most]]
+    samples = _read_samples({row[name] for row in picked for name in _IDS}, PAIR_TABLE)
+    pairs = []
+    for row in picked:
+        shown = (show(samples[row[name]], titles[_dataset_of(row[name])]) for name in _IDS)
+        pairs.append(Pair(row["tier"], row["evidence"], row["is_kept"], *shown))
+    return pairs
+
+
+def _pick_pairs(datasets: Collection[str], tier: Tier) -> list[Row]:
+    """The pairs of a tier, those of different datasets and outcomes in turn, first rows that are trained on."""
+    table = read_table(PAIR_TABLE, PAIR_SCHEMA)
+    groups: dict[tuple[str, str, bool], list[Row]] = {}
+    for row in table.filter(pc.equal(table["tier"], tier.value)).to_pylist():
+        training, evaluation = (_dataset_of(row[name]) for name in ("training_id", "evaluation_id"))
+        if training in datasets and evaluation in datasets:
+            groups.setdefault((training, evaluation, row["is_kept"]), []).append(row)
+    return list(in_turn(groups[key] for key in sorted(groups, key=lambda key: not key[2])))
 
 
 def _is_right(row: Row) -> bool:
@@ -88,10 +147,18 @@ def _spread(rows: list[Row]) -> list[Row]:
     return [row for start in range(stride) for row in rows[start::stride]]
 
 
-def _read_samples(ids: list[str]) -> dict[str, Sample]:
-    index = read_index()
-    rows = index.filter(pc.is_in(index["id"], pa.array(ids, pa.string())))
-    return {sample.id: sample for sample in ShardStore(paths.SAMPLES).take(rows)}
+def _read_samples(ids: Collection[str], table: Path) -> dict[str, Sample]:
+    """The rows of a table's ids, whether or not they are in the mix; StaleError if there is no such row."""
+    datasets = dict.fromkeys(sorted(map(_dataset_of, ids)))
+    places = [ShardStore(paths.SAMPLES / dataset).locate(ids) for dataset in datasets]
+    found = {sample.id: sample for own in places for sample in ShardStore(paths.SAMPLES).take(own)}
+    if found.keys() != set(ids):
+        raise StaleError(f"{table}: is older than the shards; {remake(table)}")
+    return found
+
+
+def _dataset_of(row_id: str) -> str:
+    return row_id.partition("/")[0]
 
 
 def _describe(row: Row, sample: Sample, title: str) -> Example:

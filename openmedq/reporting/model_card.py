@@ -14,7 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from openmedq.config import OURS, Licences
 from openmedq.datasets.card import Access
-from openmedq.reporting.document import Cell, Row, Table, count, score, text
+from openmedq.reporting.document import Cell, Table, count, score, text
 from openmedq.reporting.page import make_environment
 from openmedq.reporting.results import HUB_TASKS, DatasetResult, Results
 from openmedq.reporting.sections.answers import iterate_scores
@@ -28,13 +28,9 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def render(results: Results, tree: Tree, policy: Licences, form: Form = "merged") -> str:
-    """Render the card.
+    """Render the card from training_data.json (`tree`) and the licence policy of the export.
 
-    Args:
-        results: of the run; without scores the card has no `model-index`.
-        tree: training_data.json.
-        policy: licence policy of the export.
-        form: of the exported weights.
+    Without scores in `results` the card has no `model-index`.
     """
     sources = tree["sources"]
     language = tree["base_weights"].get("language", {})
@@ -127,7 +123,7 @@ def _tabulate_scores(
 ) -> Table | None:
     """A row for each dataset, given its title, number of rows and scores; None without any."""
     rows = [
-        Row([text(title), count(num_rows), *(score(scores, metric["name"], digits) for metric in metrics)])
+        [text(title), count(num_rows), *(score(scores, metric["name"], digits) for metric in metrics)]
         for title, num_rows, scores in scored
     ]
     return Table(["Dataset", counted, *(metric["title"] for metric in metrics)], rows) if rows else None
@@ -140,13 +136,13 @@ def _tabulate_sources(results: Results, sources: Tree) -> Table:
         title = Cell(data.card.title, link=data.card.homepage) if data else text(name)
         licences = "; ".join(f"{licence}: {number:,}" for licence, number in entry["licences"].items())
         terms = (licences, entry["access"], entry["origin"], data.card.citation if data else "")
-        rows.append(Row([title, count(entry["rows"]), *map(text, terms)]))
+        rows.append([title, count(entry["rows"]), *map(text, terms)])
     return Table(["Dataset", "Training rows", "Licences of the rows", "Access", "Origin", "Citation"], rows)
 
 
 def _tabulate_bases(bases: Tree) -> Table | None:
     rows = [
-        Row([*map(text, (part, base["weights"], base["revision"], base["licence"] or "not stated"))])
+        [*map(text, (part, base["weights"], base["revision"], base["licence"] or "not stated"))]
         for part, base in bases.items()
     ]
     return Table(["Part", "Weights", "Revision", "Licence"], rows) if rows else None

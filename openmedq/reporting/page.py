@@ -11,8 +11,7 @@ from markupsafe import Markup, escape
 
 from openmedq.reporting.charts import make_standalone
 from openmedq.reporting.document import Block, Document, Examples, Figure, Headline, Pairs, Section, Text, score
-from openmedq.reporting.examples import Example, Shown
-from openmedq.reporting.pairs import Pair
+from openmedq.reporting.examples import Example, Pair, Shown
 from openmedq.reporting.published import ENCODERS, NUM_SOURCES
 from openmedq.reporting.results import Results
 from openmedq.reporting.sections import answers, contamination, data, probes, training, transfer

@@ -6,8 +6,7 @@ from openmedq import paths
 from openmedq.config import OURS, Params
 from openmedq.model import provenance
 from openmedq.reporting import model_card, page
-from openmedq.reporting.examples import read_examples
-from openmedq.reporting.pairs import NUM_PAIRS, read_pairs
+from openmedq.reporting.examples import NUM_PAIRS, read_examples, read_pairs
 from openmedq.reporting.results import read_results
 from openmedq.storage.progress import Log
 from openmedq.storage.publish import publish

@@ -42,7 +42,8 @@ def write(raw: Path, seed: int = 0) -> None:
             view = ("PA", "AP")[random.integers(2)]
             rows[name] = f"{name},{labels},{follow_up},{patient},{shown},{gender},{view},2500,2048,0.168,0.168,"
             names[split].append(name)
-    images[names["test"][0]] = _encode_rgba(images[names["test"][0]])
+    first = PixelImage.open(io.BytesIO(images[names["test"][0]]))
+    images[names["test"][0]] = encode_png(np.asarray(first.convert("RGBA")))
 
     save(raw / TABLE, join([_HEADER, *rows.values()]))
     for split, file_name in LISTS.items():
@@ -65,9 +66,3 @@ def _draw(findings: list[int], random: np.random.Generator) -> NDArray[np.uint8]
         row, column = np.asarray(_PLACES[index]) + random.integers(-2, 3, 2)
         pixels[row - 7 : row + 7, column - 7 : column + 7] = 250
     return pixels
-
-
-def _encode_rgba(png: bytes) -> bytes:
-    buffer = io.BytesIO()
-    PixelImage.open(io.BytesIO(png)).convert("RGBA").save(buffer, "PNG")
-    return buffer.getvalue()

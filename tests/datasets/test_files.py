@@ -7,8 +7,7 @@ from yarl import URL
 
 from openmedq.datasets import BENCHMARKS, SOURCES
 from openmedq.datasets.card import Access
-from openmedq.fetch import needs
-from openmedq.fetch.hosts import figshare, hub
+from openmedq.fetch import hosts, needs
 
 CARDS = {dataset_id: set_.card for dataset_id, set_ in (SOURCES | BENCHMARKS).items()}
 EDITIONS = [card.choose(edition) for card in CARDS.values() for edition in (None, *card.editions)]
@@ -26,10 +25,10 @@ def test_addresses_are_direct_and_pinned_to_a_commit() -> None:
     for _, file in FILES:
         url = URL(file.url)
         assert url.scheme == "https" and url.host not in PAGES and url.user is None, file
-        assert not url.fragment or figshare.ADDRESS.fullmatch(file.url), file
-        assert hub.is_pinned(file) and "/resolve/main/" not in file.url, file
+        assert not url.fragment or hosts.FIGSHARE_FILE.fullmatch(file.url), file
+        assert hosts.is_pinned(file) and "/resolve/main/" not in file.url, file
         if url.host == "huggingface.co":
-            assert hub.locate(file), file
+            assert hosts.locate(file), file
         elif url.host == "raw.githubusercontent.com":
             assert re.fullmatch(r"/[\w.-]+/[\w.-]+/[0-9a-f]{40}/.+", url.path), file
 

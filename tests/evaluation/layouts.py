@@ -1,14 +1,17 @@
 """Small checkpoints in the layouts of published image encoders, and forward passes from the layouts' definitions."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 Checkpoint = dict[str, Tensor]
 WIDTH, HEADS, PATCH, GRID = 128, 2, 8, 3  # of the ViTs; a head is 64 wide
 SIDE = PATCH * GRID
+LAYER = ("self_attn.in_proj_", "self_attn.out_proj.", "norm1.", "norm2.", "linear1.", "linear2.")  # of torch
 
 
 class Draw:
@@ -34,21 +37,27 @@ def fill_block(
         tensors[f"{block}.{name}.bias"] = draw(shape[0])
 
 
-def linear(weights: Checkpoint, name: str, tokens: Tensor) -> Tensor:
-    return functional.linear(tokens, weights[f"{name}.weight"], weights.get(f"{name}.bias"))
+def norm(weights: Checkpoint, name: str, tokens: Tensor) -> Tensor:
+    return functional.layer_norm(tokens, tokens.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"])
 
 
-def norm(weights: Checkpoint, name: str, tokens: Tensor, epsilon: float) -> Tensor:
-    return functional.layer_norm(tokens, tokens.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon)
-
-
-def attend(fused: Tensor, num_heads: int) -> Tensor:
-    """Self-attention of (N, T, 3 D): queries, then keys, then values."""
-    query, key, value = (
-        part.reshape(*part.shape[:2], num_heads, -1).transpose(1, 2) for part in fused.chunk(3, dim=-1)
-    )
-    share = (query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])).softmax(dim=-1)
-    return (share @ value).transpose(1, 2).flatten(2)
+def see_blocks(
+    weights: Checkpoint, tokens: Tensor, names: Sequence[str], num_heads: int, activation: Any, epsilon: float = 1e-5
+) -> tuple[Tensor, Tensor]:
+    """The class token and the mean of the patches after two layers; `names`: of the blocks, then of LAYER."""
+    block, *others = names
+    for number in range(2):
+        layer = nn.TransformerEncoderLayer(
+            WIDTH, num_heads, 4 * WIDTH, 0.0, activation, epsilon, batch_first=True, norm_first=True
+        )
+        pairs = [
+            (f"{theirs}{part}", f"{block}.{number}.{ours}{part}")
+            for theirs, ours in zip(LAYER, others, strict=True)
+            for part in ("weight", "bias")
+        ]
+        layer.load_state_dict({theirs: weights[ours] for theirs, ours in pairs})
+        tokens = layer(tokens)
+    return tokens[:, 0], tokens[:, 1:].mean(dim=1)
 
 
 # timm's ViT, as in BiomedCLIP ----------------------------------------------------------------------------------------
@@ -70,19 +79,15 @@ def draw_timm() -> Checkpoint:
     return tensors
 
 
+TIMM_NAMES = ("blocks", "attn.qkv.", "attn.proj.", "norm1.", "norm2.", "mlp.fc1.", "mlp.fc2.")
+
+
 def see_timm(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
     patches = functional.conv2d(
         pixels, weights["patch_embed.proj.weight"], weights["patch_embed.proj.bias"], stride=PATCH
     )
     tokens = torch.cat([weights["cls_token"].expand(len(pixels), -1, -1), patches.flatten(2).mT], dim=1)
-    tokens = tokens + weights["pos_embed"]
-    for number in range(2):
-        block = f"blocks.{number}"
-        fused = linear(weights, f"{block}.attn.qkv", norm(weights, f"{block}.norm1", tokens, 1e-6))
-        tokens = tokens + linear(weights, f"{block}.attn.proj", attend(fused, HEADS))
-        hidden = linear(weights, f"{block}.mlp.fc1", norm(weights, f"{block}.norm2", tokens, 1e-6))
-        tokens = tokens + linear(weights, f"{block}.mlp.fc2", functional.gelu(hidden))
-    return tokens[:, 0], tokens[:, 1:].mean(dim=1)
+    return see_blocks(weights, tokens + weights["pos_embed"], TIMM_NAMES, HEADS, functional.gelu, 1e-6)
 
 
 # OpenAI CLIP's ViT, as in PubMedCLIP ---------------------------------------------------------------------------------
@@ -106,21 +111,20 @@ def draw_clip() -> Checkpoint:
     return tensors
 
 
+CLIP_NAMES = (
+    *("transformer.resblocks", "attn.in_proj_", "attn.out_proj."),
+    *("ln_1.", "ln_2.", "mlp.c_fc.", "mlp.c_proj."),
+)
+
+
 def see_clip(
     weights: Checkpoint, pixels: Tensor, num_heads: int = HEADS, is_quick: bool = True
 ) -> tuple[Tensor, Tensor]:
     patches = functional.conv2d(pixels, weights["conv1.weight"], stride=PATCH).flatten(2).mT
     tokens = torch.cat([weights["class_embedding"].expand(len(pixels), 1, -1), patches], dim=1)
-    tokens = norm(weights, "ln_pre", tokens + weights["positional_embedding"], 1e-5)
-    for number in range(2):
-        block = f"transformer.resblocks.{number}"
-        seen = norm(weights, f"{block}.ln_1", tokens, 1e-5)
-        fused = functional.linear(seen, weights[f"{block}.attn.in_proj_weight"], weights[f"{block}.attn.in_proj_bias"])
-        tokens = tokens + linear(weights, f"{block}.attn.out_proj", attend(fused, num_heads))
-        hidden = linear(weights, f"{block}.mlp.c_fc", norm(weights, f"{block}.ln_2", tokens, 1e-5))
-        hidden = hidden * torch.sigmoid(1.702 * hidden) if is_quick else functional.gelu(hidden)
-        tokens = tokens + linear(weights, f"{block}.mlp.c_proj", hidden)
-    return tokens[:, 0], tokens[:, 1:].mean(dim=1)
+    tokens = norm(weights, "ln_pre", tokens + weights["positional_embedding"])
+    activation = (lambda hidden: hidden * torch.sigmoid(1.702 * hidden)) if is_quick else functional.gelu
+    return see_blocks(weights, tokens, CLIP_NAMES, num_heads, activation)
 
 
 # CLIP's modified ResNet, as in PMC-CLIP ------------------------------------------------------------------------------
@@ -164,29 +168,28 @@ def draw_resnet(stem: int = STEM, outputs: int = 24, grid: int = RESNET_GRID) ->
     return tensors
 
 
+def convolve(weights: Checkpoint, name: str, normalization: str, features: Tensor, stride: int = 1) -> Tensor:
+    kernel = weights[f"{name}.weight"]
+    features = functional.conv2d(features, kernel, stride=stride, padding=kernel.shape[-1] // 2)
+    parts = [weights[f"{normalization}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
+    return functional.batch_norm(features, *parts)
+
+
 def map_resnet(weights: Checkpoint, pixels: Tensor) -> Tensor:
     """The last feature map, (N, 32 width, S / 32, S / 32)."""
-
-    def convolve(name: str, normalization: str, features: Tensor, stride: int = 1) -> Tensor:
-        kernel = weights[f"{name}.weight"]
-        features = functional.conv2d(features, kernel, stride=stride, padding=kernel.shape[-1] // 2)
-        parts = [weights[f"{normalization}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-        mean, variance, weight, bias = (part[:, None, None] for part in parts)
-        return (features - mean) / torch.sqrt(variance + 1e-5) * weight + bias
-
-    features = convolve("conv1", "bn1", pixels, stride=2).relu()
-    features = convolve("conv2", "bn2", features).relu()
-    features = functional.avg_pool2d(convolve("conv3", "bn3", features).relu(), 2)
+    features = pixels
+    for number in (1, 2, 3):
+        features = convolve(weights, f"conv{number}", f"bn{number}", features, 2 if number == 1 else 1).relu()
+    features = functional.avg_pool2d(features, 2)
     for stage, num in enumerate(LAYERS):
         for place in range(num):
             block, stride = f"layer{stage + 1}.{place}", 2 if stage and not place else 1
-            hidden = convolve(f"{block}.conv1", f"{block}.bn1", features).relu()
-            hidden = convolve(f"{block}.conv2", f"{block}.bn2", hidden).relu()
-            hidden = functional.avg_pool2d(hidden, stride)
-            hidden = convolve(f"{block}.conv3", f"{block}.bn3", hidden)
+            hidden = convolve(weights, f"{block}.conv1", f"{block}.bn1", features).relu()
+            hidden = convolve(weights, f"{block}.conv2", f"{block}.bn2", hidden).relu()
+            hidden = convolve(weights, f"{block}.conv3", f"{block}.bn3", functional.avg_pool2d(hidden, stride))
             if place == 0:
                 shrunk = functional.avg_pool2d(features, stride)
-                features = convolve(f"{block}.downsample.0", f"{block}.downsample.1", shrunk)
+                features = convolve(weights, f"{block}.downsample.0", f"{block}.downsample.1", shrunk)
             features = (hidden + features).relu()
     return features
 
@@ -242,13 +245,8 @@ def draw_plain_resnet(num_convolutions: int) -> Checkpoint:
 
 
 def see_plain_resnet(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    def convolve(name: str, normalization: str, features: Tensor, stride: int = 1) -> Tensor:
-        kernel = weights[f"{name}.weight"]
-        features = functional.conv2d(features, kernel, stride=stride, padding=kernel.shape[-1] // 2)
-        parts = [weights[f"{normalization}.{part}"] for part in ("running_mean", "running_var", "weight", "bias")]
-        return functional.batch_norm(features, *parts)
-
-    features = functional.max_pool2d(convolve("conv1", "bn1", pixels, stride=2).relu(), 3, stride=2, padding=1)
+    features = convolve(weights, "conv1", "bn1", pixels, stride=2).relu()
+    features = functional.max_pool2d(features, 3, stride=2, padding=1)
     for stage in range(4):
         for place in range(2):
             block, stride = f"layer{stage + 1}.{place}", 2 if stage and not place else 1
@@ -256,9 +254,9 @@ def see_plain_resnet(weights: Checkpoint, pixels: Tensor) -> tuple[Tensor, Tenso
             hidden = features
             for number in numbers:  # the first 3 x 3 convolution has the stride
                 own = stride if number == len(numbers) - 1 else 1
-                hidden = convolve(f"{block}.conv{number}", f"{block}.bn{number}", hidden, own)
+                hidden = convolve(weights, f"{block}.conv{number}", f"{block}.bn{number}", hidden, own)
                 hidden = hidden.relu() if number < len(numbers) else hidden
             if f"{block}.downsample.0.weight" in weights:
-                features = convolve(f"{block}.downsample.0", f"{block}.downsample.1", features, stride)
+                features = convolve(weights, f"{block}.downsample.0", f"{block}.downsample.1", features, stride)
             features = (hidden + features).relu()
     return features.mean(dim=(2, 3)), features.amax(dim=(2, 3))

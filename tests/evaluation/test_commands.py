@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyarrow.csv import write_csv
 
 from openmedq import synthetic
 from openmedq.cli import main
@@ -93,15 +92,12 @@ def test_an_answer_to_each_question_scores_100(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "form", ["csv", "parquet", "utf-16", "utf-8-sig", "short ids", "by question", "windows", "its own table"]
+    "form", ["parquet", "utf-16", "utf-8-sig", "short ids", "by question", "windows", "its own table"]
 )
 def test_each_form_of_the_file_scores_alike(form: str, capsys: pytest.CaptureFixture[str]) -> None:
     given = rows(wrong=3)
     expected = scored(write_jsonl(given), capsys)
-    if form == "csv":
-        file = "answers.csv"
-        write_csv(pa.Table.from_pylist([{"note": "a, b", **row} for row in given]), file)
-    elif form == "parquet":
+    if form == "parquet":
         file = "answers.parquet"
         pq.write_table(pa.Table.from_pylist(given), file)
     elif form == "short ids":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.fetch.hosts.pmc import BUCKET
+from openmedq.fetch.pmc import BUCKET
 from openmedq.storage.fetched import LINKED_IMAGES, FetchedImages, Status, read_outcomes
 from tests.fetch.test_images import FILES, HOST, LINKS, run
 from tests.processes import wait
@@ -24,7 +24,7 @@ from openmedq.config import Execution
 from openmedq.fetch import images
 
 images.SHARD_ROWS = 10
-links = {f"{number:02}.jpg": f"{sys.argv[1]}/{number:02}.jpg" for number in range(40)}
+links = {f"{number:02}.jpg": f"{sys.argv[1]}/{number:02}.jpg" for number in range(25)}
 if __name__ == "__main__":
     settings = Execution(connections=2, timeout_s=30, backoff_s=0.01)
     images.fetch(links, {}, Path("pictures"), Path("temporary"), str, settings)
@@ -32,18 +32,19 @@ if __name__ == "__main__":
 
 
 def test_a_killed_run_ends_whole_and_resumes(project: Path) -> None:
-    names = [f"{number:02}.jpg" for number in range(40)]
+    names = [f"{number:02}.jpg" for number in range(25)]
     published = {f"{BUCKET}/{name}": b"\xff\xd8\xff" + name.encode() * 500 for name in names}
     with serve(published) as server:
-        slow = [faults.stall(10, seconds=60).on(f"{HOST}/{name}") for name in names[25:]]
+        slow = [faults.stall(10, seconds=60).on(f"{HOST}/{name}") for name in names[22:]]
         once = [faults.status(503).on(f"{HOST}/{name}", times=1) for name in names[:3]]
         server.faults[:] = [*slow, *once]
         (project / "killed.py").write_text(KILLED)
         command = [sys.executable, "killed.py", server.endpoints[HOST]]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen(command, env=environment) as running:
-            wait(lambda: len(list((project / LINKED_IMAGES).glob("*.parquet"))) == 2, "two shards are complete")
-            wait(lambda: any(each.num_bytes for each in server.asked(f"{HOST}/25.jpg")), "a slow image is asked for")
+            for shard in ("00000", "00001"):
+                wait(lambda name=shard: (project / LINKED_IMAGES / f"{name}.parquet").exists(), f"{shard} is complete")
+            wait(lambda: any(each.num_bytes for each in server.asked(f"{HOST}/22.jpg")), "a slow image is asked for")
             started = set(descendants(running.pid))
             assert len(started) >= 3
             running.kill()

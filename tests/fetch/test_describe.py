@@ -12,9 +12,8 @@ import pytest
 from openmedq.config import Execution
 from openmedq.datasets.card import File
 from openmedq.errors import AcquisitionError, ChecksumError, TemporaryError
-from openmedq.fetch import client, fetching, ledger
+from openmedq.fetch import client, hosts, ledger
 from openmedq.fetch.client import Client
-from openmedq.fetch.hosts import hub
 from tests.fetch.conftest import Fetch, make_set, read_all
 from tests.servers import Server, faults, serve
 from tests.servers.exchange import Content, Reply, send_json
@@ -48,7 +47,7 @@ def figshare(articles: Any = ARTICLES, entries: Any = ENTRIES) -> dict[str, byte
 def describe(server: Server, *files: File) -> list[File]:
     async def ask() -> list[File]:
         async with Client(Execution(endpoints=server.endpoints, attempts=2, backoff_s=0.001)) as client:
-            return await fetching.describe(client, list(files))
+            return await hosts.describe(client, list(files))
 
     return asyncio.run(ask())
 
@@ -60,9 +59,9 @@ def answer(document: bytes) -> faults.Fault:
 def test_the_hub_states_commit_size_and_sha256() -> None:
     with serve(SITE) as server:
         text, archive = describe(server, *FILES)
-    place = hub.locate(archive)
-    assert hub.COMMIT.fullmatch(place[1])
-    assert hub.is_pinned(text)
+    place = hosts.locate(archive)
+    assert hosts.COMMIT.fullmatch(place[1])
+    assert hosts.is_pinned(text)
     assert archive.size_bytes == 18_000
     assert archive.sha256 == hashlib.sha256(DATA["imgs/a b.zip"]).hexdigest()
     assert (text.size_bytes, text.sha256) == (10, None), "git stores it: the hub states no sha256"
@@ -73,7 +72,7 @@ def test_files_come_and_the_ledger_keeps_the_commit(fetch: Fetch) -> None:
         assert read_all(fetch(server, make_set(FILES))) == DATA
         assert not any("main" in request.path for request in server.asked("*/resolve/*"))
         entries = ledger.read("toy_set")
-        commits = {place[1] for entry in entries.values() if (place := hub.locate(File(path="", url=entry.url)))}
+        commits = {place[1] for entry in entries.values() if (place := hosts.locate(File(path="", url=entry.url)))}
         assert len(commits) == 1
         Path("data/raw/toy_set/files/train.json").unlink()
         server.requests.clear()

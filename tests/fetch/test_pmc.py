@@ -9,9 +9,9 @@ import pytest
 from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
 from openmedq.errors import AcquisitionError, ArchiveError, TemporaryError
+from openmedq.fetch import pmc
 from openmedq.fetch.client import Client
-from openmedq.fetch.hosts import pmc
-from openmedq.fetch.hosts.pmc import BUCKET, Address
+from openmedq.fetch.pmc import BUCKET, Address
 from tests.servers import Server, bucket, faults, serve
 
 

@@ -11,7 +11,7 @@ from openmedq import paths
 from openmedq.curate import deduplicate
 from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE
 from openmedq.errors import StaleError
-from openmedq.reporting.pairs import read_pairs
+from openmedq.reporting.examples import read_pairs
 from openmedq.storage.publish import remove
 from openmedq.storage.tables import write_table
 from tests.curate.corpus import make_params

@@ -83,7 +83,7 @@ def test_scores_absent_classes_and_missing_benchmarks_are_shown(project: None) -
 def test_what_may_be_compared_stands_beside_the_scores(project: None) -> None:
     table = next(iter(show(make_results()).values()))
     assert table.header == ["Dataset", "ours", "from scratch", "mine", "Paper", "Comparable?"]
-    stated = {row.cells[0].text: [cell.text for cell in row.cells[4:]] for row in table.rows}
+    stated = {row[0].text: [cell.text for cell in row[4:]] for row in table.rows}
     names = (*BENCHMARKS, "medfmc_endo")
     papers = ("OpenMedQ 0.876, best other 0.915", "OpenMedQ equal to PMC-CLIP", "not named", "OpenMedQ best of all")
     reasons = ("the dataset has no published split", "the same dataset and metric", "the notes on", "not in this run")
@@ -94,7 +94,7 @@ def test_what_may_be_compared_stands_beside_the_scores(project: None) -> None:
         transfer.UNNAMED,
     ]
     generated = next(iter(show(make_results("miniature")).values()))
-    assert {row.cells[-1].text for row in generated.rows} == {transfer.GENERATED, "not in this run"}
+    assert {row[-1].text for row in generated.rows} == {transfer.GENERATED, "not in this run"}
 
 
 def test_differences_are_those_of_the_comparison(project: None) -> None:
@@ -103,7 +103,7 @@ def test_differences_are_those_of_the_comparison(project: None) -> None:
     compared = encoder_table.compare(predictions, "ours")["scratch"]
     for own, name in zip(table.rows, [*sorted(BENCHMARKS), None], strict=True):
         row = compared["benchmarks"][name] if name else compared["mean"]
-        _, difference, p, _ = own.cells
+        _, difference, p, _ = own
         assert difference.text == format_number(row["difference"], 3, is_signed=True) and "strong" in difference.kind
         assert p.text == f"{row['p']:.4f}"
 
@@ -115,13 +115,13 @@ def test_a_local_benchmark_has_no_figure_of_the_paper_and_is_in_no_mean(project:
     own = replace(second, card=first.card.model_copy(update={"id": second.card.id, "title": "Own", "local": local}))
     results = replace(results, datasets=(first, own, *rest))
     tables = show(results)
-    rows = [[cell.text for cell in row.cells] for row in next(iter(tables.values())).rows]
+    rows = [[cell.text for cell in row] for row in next(iter(tables.values())).rows]
     (own_row,) = (row for row in rows if row[0] == "Own")
     assert own_row[1] == "0.600" and own_row[-2:] == ["–", "–"]
     predictions = {name: pq.read_table(paths.TRANSFER / name / "predictions.parquet") for name in ("ours", "scratch")}
     published = [data.card.id for data in (first, *rest)]
     mean = encoder_table.compare(predictions, "ours", published)["scratch"]["mean"]
-    assert tables["Macro-F1, ours minus from scratch"].rows[-1].cells[1].text == format_number(
+    assert tables["Macro-F1, ours minus from scratch"].rows[-1][1].text == format_number(
         mean["difference"], 3, is_signed=True
     )
     texts = [block.text for block in show_transfer(results) if isinstance(block, Text)]

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from openmedq.datasets.card import Card, File
-from openmedq.fetch.hosts import figshare
+from openmedq.fetch.hosts import FIGSHARE_FILE
 
 FIGSHARE = "https://ndownloader.figshare.com/files"
 ARTICLE = 22302775
@@ -44,13 +44,13 @@ def publish(card: Card, raw: Path) -> dict[str, bytes | Path]:
 
 def place(file: File) -> str:
     """The URL of a file's bytes: its own, or figshare's for a collection."""
-    return f"{FIGSHARE}/{ARTICLE}" if figshare.ADDRESS.fullmatch(file.url) else file.url
+    return f"{FIGSHARE}/{ARTICLE}" if FIGSHARE_FILE.fullmatch(file.url) else file.url
 
 
 def _list_articles(card: Card) -> Iterator[tuple[str, bytes]]:
     """The figshare collection on the card, with another article before the matching one."""
     for file in card.files:
-        if address := figshare.ADDRESS.fullmatch(file.url):
+        if address := FIGSHARE_FILE.fullmatch(file.url):
             articles = [{"id": 1, "title": "Retino: another"}, {"id": ARTICLE, "title": f"{address[2]}_Its long name"}]
             yield address[1], json.dumps(articles).encode()
 

@@ -14,7 +14,7 @@ from openmedq import paths
 from openmedq.config import OURS, SCRATCH, Encoder
 from openmedq.datasets import catalogue
 from openmedq.errors import ModelError, ParamsError
-from openmedq.evaluation import benchmark, transfer
+from openmedq.evaluation import benchmark, probes, transfer
 from openmedq.evaluation.classifier import Classifier
 from openmedq.storage.progress import NoLog
 from tests.evaluation.layouts import draw_resnet
@@ -63,7 +63,7 @@ def test_only_test_rows_are_predicted_and_only_training_rows_are_trained_on(
     monkeypatch.setattr(benchmark, "decode", lambda image, *size: seen.append(image.image_id) or decode(image, *size))
     monkeypatch.setattr(transfer, "predict", lambda *_, **__: [[1.0, 0.0]] * len(tested))
     monkeypatch.setattr(transfer.probes, "predict", lambda *_, **__: iter([("knn", 0, np.full((len(tested), 2), 0.5))]))
-    monkeypatch.setattr(transfer, "_extract", lambda *_: dict.fromkeys(("train", "test"), np.zeros((1, 1), np.float32)))
+    monkeypatch.setattr(transfer.probes, "extract", lambda *_: np.zeros((1, 1), np.float32))
     transfer.run(make_params(num_epochs=2), SCRATCH, NoLog())
     assert len(seen) == len(set(seen)) > 0, "each image is decoded once"
     splits = {name.split("-")[0] for name in seen}
@@ -133,12 +133,12 @@ def test_what_is_done_is_not_done_again_after_a_kill(
     with pytest.raises(KeyboardInterrupt):
         run_transfer(tmp_path, monkeypatch, params)
     stop = 9
-    extracted: list[str] = []
-    extract = transfer._extract
-    monkeypatch.setattr(transfer, "_extract", lambda part, *rest: extracted.append(part.name) or extract(part, *rest))
+    extracted: list[int] = []
+    extract = probes.extract
+    monkeypatch.setattr(probes, "extract", lambda *given: extracted.append(1) or extract(*given))
     assert run_transfer(tmp_path, monkeypatch, params)[:2] == whole[:2]
     assert len(done) == 4, "three before the kill, one after it"
-    assert extracted == [NO_SPLIT], "features of the other one were kept"
+    assert len(extracted) == 2, "training and test rows of one benchmark; predictions of the other one were kept"
     stop = 10
     with pytest.raises(KeyboardInterrupt):
         done += [1] * 5

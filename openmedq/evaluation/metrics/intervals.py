@@ -7,7 +7,6 @@ resample draws each image, times the sums of each image. It is computed in block
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -90,34 +89,17 @@ def resample(parts: Sequence[Numbers], num_resamples: int, rng: np.random.Genera
     All parts see the same draws, because they are sums over the same groups. A group that has no row of a part is
     zero in it. A part with rows of one group only has no draws, (1, K): they would all have the same score.
     """
-    num_groups = len(parts[0])
     stacked = np.hstack(parts)
     ends = np.cumsum([part.shape[1] for part in parts])
     num_filled = [np.count_nonzero(part.any(axis=1)) for part in parts]
-    result = np.empty((1 + (num_resamples if max(num_filled) > 1 else 0), ends[-1]))
+    distinct, places = np.unique(stacked, axis=1, return_inverse=True)  # metrics and parts share many columns
+    result = np.empty((1 + (num_resamples if max(num_filled) > 1 else 0), len(places)))
     result[0] = stacked.sum(axis=0)
-    # Picking counts costs ten times the product: only a part of few groups is multiplied with those of its own.
-    is_wide = np.repeat([10 * num > num_groups for num in num_filled], np.diff(ends, prepend=0))
-    batches = [np.flatnonzero(is_wide)]
-    batches += [own for own in np.split(np.arange(ends[-1]), ends[:-1]) if not is_wide[own[0]]]
-    products = []
-    for columns in batches:
-        rows = np.flatnonzero(stacked[:, columns].any(axis=1))
-        products.append((columns, rows, *_find_distinct(stacked[np.ix_(rows, columns)])))
     with threadpool_limits(1):  # threads of a product so narrow wait for each other, for minutes on a busy machine
-        for start, counts in count_draws(num_groups, len(result) - 1, rng):
-            for columns, rows, sums, places in products:
-                drawn = counts if len(rows) == num_groups else counts[:, rows]
-                result[1 + start : 1 + start + len(counts), columns] = (drawn @ sums)[:, places]
+        for start, counts in count_draws(len(stacked), len(result) - 1, rng):
+            result[1 + start : 1 + start + len(counts)] = (counts @ distinct)[:, places]
     split = np.split(result, ends[:-1], axis=1)
     return [own if num > 1 else own[:1] for own, num in zip(split, num_filled, strict=True)]
-
-
-def _find_distinct(sums: Numbers) -> tuple[Numbers, list[int]]:
-    """The distinct columns, and the place of each column among them: metrics and parts share many."""
-    found: dict[bytes, int] = {}
-    places = [found.setdefault(hashlib.sha256(column.tobytes()).digest(), len(found)) for column in sums.T]
-    return sums[:, [places.index(number) for number in range(len(found))]], places
 
 
 def permute(differences: Numbers, num_permutations: int, rng: np.random.Generator) -> Numbers:

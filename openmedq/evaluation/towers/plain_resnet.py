@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from transformers import ResNetConfig, ResNetModel
 
-from openmedq.evaluation.towers.resnet import COUNTER, NUM_STAGES
+from openmedq.evaluation.towers.resnet import NUM_STAGES, fill
 from openmedq.model import layouts
 
 SIDE_PX = 224  # of its images, if no config states it
@@ -35,11 +35,7 @@ def build(tensors: Mapping[str, Tensor], where: str) -> ResNetModel:
         layer_type="bottleneck" if last == "conv3" else "basic",
     )
     network = ResNetModel(config)
-    own = network.state_dict()
-    counters = {name: tensor for name, tensor in own.items() if name.endswith(COUNTER)}
-    whole = counters | {_translate(name): tensor for name, tensor in tensors.items()}
-    layouts.compare(own, whole, where)
-    layouts.fill(network, whole, where)
+    fill(network, {_translate(name): tensor for name, tensor in tensors.items()}, where)
     return network
 
 

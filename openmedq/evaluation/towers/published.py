@@ -40,12 +40,13 @@ FILES = (
 )
 RESNET, CLIP, TIMM = "attnpool.positional_embedding", "class_embedding", "cls_token"
 PLAIN_RESNET = "layer1.0.conv1.weight"  # CLIP's has it, too
-UNUSED = {
+# What follows the image encoder.
+UNUSED: dict[str, Any] = {
     RESNET: (),
     CLIP: ("proj",),
     TIMM: ("head.", "head_dist."),
     PLAIN_RESNET: ("fc.",),
-}  # what follows the image encoder
+}
 TRUNK, HEAD = "trunk.", "head."  # open_clip's names of a timm network and of what follows it
 NAMES = ("model.safetensors", "pytorch_model.bin")  # of transformers
 UNUSED_PARTS = {"pooler", "mask_token"}  # of models of transformers
@@ -58,11 +59,7 @@ _log = logging.getLogger(__name__)
 
 
 def load(settings: Encoder, where: str) -> Tower:
-    """Load an encoder in fp32.
-
-    Args:
-        settings: `weights` is a file, a folder or a Hugging Face id (of a dataset repository: `datasets/...`).
-        where: begins the message of errors.
+    """Load an encoder in fp32 from a file, a folder or a Hugging Face id (of a dataset repository: `datasets/...`).
 
     Raises:
         ModelError: the weights are missing or damaged, or a tensor is missing, left over, or of another shape.
@@ -135,7 +132,7 @@ def _select(tensors: Mapping[str, Tensor], layout: str, prefix: str, where: str)
     if prefix.endswith(TRANSFORMERS):
         raise ModelError(f"{where}: has tensor names of transformers, but no config.json beside it; add that file")
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    own = {name: tensor for name, tensor in own.items() if not (UNUSED[layout] and name.startswith(UNUSED[layout]))}
+    own = {name: tensor for name, tensor in own.items() if not name.startswith(UNUSED[layout])}
     if layout == TIMM and "norm.weight" not in own:  # models of timm that pool the patches have it as fc_norm
         own = {f"norm.{name[8:]}" if name.startswith("fc_norm.") else name: tensor for name, tensor in own.items()}
     if prefix.endswith(TRUNK):
@@ -213,11 +210,9 @@ def _load_transformers(settings: Encoder, where: str) -> Tower:
 def _read_local(path: Path) -> dict[str, Tensor] | None:
     """Return the tensors of a file, or of a folder with one file or with shards; None of an id."""
     files = [path] if path.is_file() else [path / name for name in NAMES if (path / name).is_file()][:1]
-    for name in () if files else NAMES:
-        tree = weights.read_config(str(path), None, f"{name}.index.json") if path.is_dir() else {}
-        if isinstance(shards := tree.get("weight_map"), dict):
-            files = [path / shard for shard in sorted(set(shards.values()))]
-            break
+    for name in NAMES if path.is_dir() and not files else ():
+        shards = weights.read_config(str(path), None, f"{name}.index.json").get("weight_map")
+        files = files or [path / shard for shard in sorted(set(shards.values() if isinstance(shards, dict) else ()))]
     tensors = {name: tensor for file in files for name, tensor in weights.read(file).items()}
     # Prefixes of DistributedDataParallel and torch.compile.
     return {re.sub(r"^(?:module\.|_orig_mod\.)+", "", name): tensor for name, tensor in tensors.items()} or None

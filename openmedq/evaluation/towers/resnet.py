@@ -114,9 +114,14 @@ def build(tensors: Mapping[str, Tensor], where: str) -> tuple[ModifiedResNet, in
     width, num_positions, outputs = (layouts.shape_of(tensors, *each, where)[0] for each in SIZED.items())
     grid = layouts.measure_grid(num_positions, [*SIZED][1], where)
     network = ModifiedResNet(num_layers, width, grid, outputs)
+    fill(network, tensors, where)
+    return network, grid * REDUCTION
+
+
+def fill(network: nn.Module, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Set the tensors of a network; ModelError if one is missing, unknown or of another shape."""
     own = network.state_dict()
     counters = {name: tensor for name, tensor in own.items() if name.endswith(COUNTER)}
     whole = counters | dict(tensors)
     layouts.compare(own, whole, where)
     layouts.fill(network, whole, where)
-    return network, grid * REDUCTION

@@ -76,26 +76,24 @@ def _list_columns(results: Results) -> Iterator[tuple[str, str]]:
 
 def _list_parts(names: Sequence[str], title: str, scores: Tree) -> Iterator[Row]:
     """The rows of a dataset: all of it, and its parts that are not all of it."""
-    yield Row(_list_cells(names, title, scores))
+    yield _list_cells(names, title, scores)
     for name in PARTS:
         part = scores.get(name)
         if part and 0 < part["num_rows"] < scores["num_rows"]:
-            yield Row(_list_cells(names, name, part), is_part=True)
+            yield _list_cells(names, name, part, "part")
 
 
-def _list_cells(names: Sequence[str], title: str, scores: Tree) -> list[Cell]:
+def _list_cells(names: Sequence[str], title: str, scores: Tree, kind: str = "") -> Row:
     num_rows, num_available = scores["num_rows"], scores.get("num_available", scores["num_rows"])
     number = count(num_rows)
     if num_rows != num_available:
         number = Cell(number.text, f"of {num_available:,}", number.kind)
-    return [text(title), number, *(score(scores, name) for name in names)]
+    return [text(title, kind), number, *(score(scores, name) for name in names)]
 
 
 def _tabulate_metrics(title: str, metrics: Iterable[Tree], scored: Sequence[tuple[str, Tree]]) -> Table:
     """A row for each metric, a column for each dataset."""
-    rows = [
-        Row([text(metric["title"]), *(score(scores, metric["name"]) for _, scores in scored)]) for metric in metrics
-    ]
+    rows = [[text(metric["title"]), *(score(scores, metric["name"]) for _, scores in scored)] for metric in metrics]
     return Table([title, *(name for name, _ in scored)], rows)
 
 
@@ -155,7 +153,7 @@ def _compare(results: Results, figure: Published) -> Row:
             num_rows = scores["num_rows"]
             conditions.append(f"ours is of {num_rows:,} rows, the published test has {num_published:,}: not comparable")
     value = Cell(str(figure.value), kind="number")
-    return Row([text(figure.name), value, text(ours), text("; ".join(conditions), "why")])
+    return [text(figure.name), value, text(ours), text("; ".join(conditions), "why")]
 
 
 def show_clean(results: Results) -> Iterator[Block]:
@@ -173,7 +171,7 @@ def show_clean(results: Results) -> Iterator[Block]:
         for name, _ in names:
             cells += [score(scores, name), score(scores["clean"], name)]
             cells.append(score(scores, f"difference_clean_{name}", is_signed=True))
-        rows.append(Row(cells))
+        rows.append(cells)
     yield Text(
         "An evaluation row is clean if no training row shows its image or asks its question with its answer. The "
         "difference is the score on the clean rows minus the score on all rows."
@@ -182,7 +180,7 @@ def show_clean(results: Results) -> Iterator[Block]:
     if results.contamination:
         kinds = sorted({kind for kinds in results.contamination.values() for kind in kinds})
         rows = [
-            Row([text(results.title_of(source)), *(count(kinds_of.get(kind)) for kind in kinds)])
+            [text(results.title_of(source)), *(count(kinds_of.get(kind)) for kind in kinds)]
             for source, kinds_of in results.contamination.items()
         ]
         yield Heading("Evaluation rows that are not clean")

@@ -7,7 +7,7 @@ from itertools import groupby
 
 from openmedq.curate.reasons import Tier
 from openmedq.reporting.document import Block, Cell, Heading, Pairs, Table, Text, count, group, text
-from openmedq.reporting.pairs import Pair
+from openmedq.reporting.examples import Pair
 from openmedq.reporting.results import Results
 
 

@@ -37,7 +37,7 @@ def show_waterfall(results: Results) -> Iterator[Block]:
 def _count_outcomes(data: DatasetResult) -> Row:
     title = Cell(data.card.title, "benchmark" if data.card.kind == "benchmark" else "")
     files = text(_ORIGINS.get(data.origin or "", data.origin)) if data.is_present else text(data.state, "none")
-    return Row([title, files, *map(count, (data.found, data.read, *(data.outcomes[name] for name in OUTCOMES)))])
+    return [title, files, *map(count, (data.found, data.read, *(data.outcomes[name] for name in OUTCOMES)))]
 
 
 def show_validation(results: Results) -> Iterator[Block]:
@@ -56,20 +56,18 @@ def show_validation(results: Results) -> Iterator[Block]:
         own = [each for each in verdict["expectations"] if each["table"] == table]
         failed = [each["statement"] for each in own if not each["success"]]
         statements = text("; ".join(failed), "bad")
-        rows.append(Row([text(table), count(len(own)), count(len(own) - len(failed)), statements]))
+        rows.append([text(table), count(len(own)), count(len(own) - len(failed)), statements])
     yield Table(["Table", "Expectations", "Met", "Not met"], rows)
 
 
 def show_datasets(results: Results) -> Iterator[Block]:
     """Licence and access of each dataset."""
     rows = [
-        Row(
-            [
-                Cell(each.card.title, link=each.card.homepage),
-                *map(text, (each.card.licence, each.card.access)),
-                *map(text, (each.card.task.replace("_", " "), each.card.modality)),
-            ]
-        )
+        [
+            Cell(each.card.title, link=each.card.homepage),
+            *map(text, (each.card.licence, each.card.access)),
+            *map(text, (each.card.task.replace("_", " "), each.card.modality)),
+        ]
         for each in results.datasets
     ]
     yield Text(
@@ -81,7 +79,7 @@ def show_datasets(results: Results) -> Iterator[Block]:
 
 def show_missing(results: Results) -> Iterator[Block]:
     """What this run has not done, and why."""
-    if rows := [Row([text(what), text(reason, "why")]) for what, reason in _list_missing(results)]:
+    if rows := [[text(what), text(reason, "why")] for what, reason in _list_missing(results)]:
         yield Table(["What", "Reason"], rows)
 
 

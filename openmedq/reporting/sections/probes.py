@@ -10,7 +10,6 @@ from openmedq.reporting.document import (
     Block,
     Figure,
     Heading,
-    Row,
     Table,
     Text,
     count,
@@ -55,7 +54,7 @@ def show_controls(results: Results) -> Iterator[Block]:
             cells = [text(label), count(max(part.get("num_rows", 0) for part in parts))]
             for part in parts:
                 cells += [score(part, name), score(part, f"difference_{name}", is_signed=True)]
-            rows.append(Row(cells))
+            rows.append(cells)
         header = [cell for label in shown.values() for cell in (label, "Difference")]
         yield Table([metric["title"], "Rows", *header], rows)
 
@@ -76,14 +75,12 @@ def show_zero_shot(results: Results) -> Iterator[Block]:
     for metric in tree["metrics"]:
         name = metric["name"]
         rows = [
-            Row(
-                [
-                    text(data.card.title),
-                    count(scores["num_rows"]),
-                    *(score(scores.get(method, {}), name, 3) for method in methods),
-                    score(tuned.get(data.card.id, {}), name, 3),
-                ]
-            )
+            [
+                text(data.card.title),
+                count(scores["num_rows"]),
+                *(score(scores.get(method, {}), name, 3) for method in methods),
+                score(tuned.get(data.card.id, {}), name, 3),
+            ]
             for data, scores in scored
         ]
         yield Table([metric["title"], "Rows", *(name.capitalize() for name in methods), "Fine-tuned"], rows)
@@ -108,5 +105,5 @@ def show_calibration(results: Results) -> Iterator[Block]:
     for each in tree["bins"]:
         bounds = f"{each['low']:.2f}\u2009–\u2009{each['high']:.2f}"
         means = (score(each, name, 3) for name in ("confidence", "accuracy"))
-        rows.append(Row([text(bounds), count(each["num_rows"]), *means]))
+        rows.append([text(bounds), count(each["num_rows"]), *means])
     yield Table(["Confidence", "Rows", "Mean confidence", "Accuracy"], rows)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from openmedq.errors import numbered
 from openmedq.reporting.charts import draw_loss
-from openmedq.reporting.document import NOTHING, Block, Cell, Figure, Row, Table, Text, text
+from openmedq.reporting.document import NOTHING, Block, Cell, Figure, Table, Text, text
 from openmedq.reporting.results import Results
 from openmedq.storage.timing import Timing
 
@@ -29,7 +29,7 @@ def show_training(results: Results) -> Iterator[Block]:
 def show_cost(results: Results) -> Iterator[Block]:
     """Time and counts of the stages that occupy a device."""
     rows = [
-        Row([text(title), text(counts), *_list_times(results.timings.get(node))])
+        [text(title), text(counts), *_list_times(results.timings.get(node))]
         for node, title, counts in _list_stages(results)
     ]
     if rows:

@@ -66,7 +66,7 @@ def _tabulate(title: str, columns: Iterable[str], rows: Sequence[Row], first: st
 
 
 def _score(title: str, scores: Tree, metric: Tree, encoders: Iterable[str]) -> Row:
-    return Row([text(title), *(score(scores.get(key, {}), metric["name"], 3) for key in encoders)])
+    return [text(title), *(score(scores.get(key, {}), metric["name"], 3) for key in encoders)]
 
 
 def _tabulate_paper(results: Results) -> Sequence[Block]:
@@ -76,7 +76,7 @@ def _tabulate_paper(results: Results) -> Sequence[Block]:
 
     def add(title: str, scores: Tree, stated: str, why: str) -> None:
         row = _score(title, scores, metric, results.encoders)
-        rows.append(Row([*row.cells, text(stated), text(why, "why")]))
+        rows.append([*row, text(stated), text(why, "why")])
 
     benchmarks = [data for data in results.datasets if data.card.kind == "benchmark"]
     for data in benchmarks:
@@ -133,7 +133,7 @@ def _show_difference(title: str, row: Tree) -> Row:
     difference = score(scores, "difference", 3, is_signed=True)
     if row.get("p_holm", row["p"]) < LEVEL:
         difference = replace(difference, kind="number strong")
-    return Row([text(title), difference, *(score(row, name, 4) for name in ("p", "p_holm"))])
+    return [text(title), difference, *(score(row, name, 4) for name in ("p", "p_holm"))]
 
 
 def _read_predictions(results: Results) -> Iterator[tuple[str, pa.Table]]:

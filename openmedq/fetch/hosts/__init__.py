@@ -1,1 +1,0 @@
-"""What each host states about its files before they are downloaded."""
