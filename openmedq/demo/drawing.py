@@ -19,10 +19,9 @@ from openmedq.reporting.examples import shrink
 from openmedq.schema import Image
 
 STYLE = """<style>
-.oq table { border-collapse: collapse; table-layout: fixed; width: 100%; }
+.oq table { border-collapse: collapse; table-layout: fixed; width: 100%; overflow-wrap: anywhere; }
 .oq caption { text-align: left; padding-bottom: .4rem; }
-.oq th, .oq td { text-align: left; vertical-align: top; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid #8886;
-  overflow-wrap: anywhere; }
+.oq th, .oq td { text-align: left; vertical-align: top; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid #8886; }
 .oq thead th:first-child { width: 20%; }
 .oq tbody th { font-weight: 400; overflow-wrap: break-word; }  /* no name is broken on a phone */
 .oq .bar { display: block; border-top: .5rem solid #0d8a7c; margin-top: .3rem; border-radius: 2px; }
@@ -30,6 +29,7 @@ STYLE = """<style>
 .oq.card img { width: 100%; height: 7rem; object-fit: contain; background: #0b0c0d; }
 .oq td img { float: left; width: 5rem; height: 5rem; object-fit: contain; background: #0b0c0d; }
 .oq caption, .oq thead, .oq small { font-size: .875rem; opacity: .75; }
+.oq small { display: block; overflow: hidden; }  /* beside the image, not under it */
 </style>"""
 
 _TABLE = Environment(autoescape=True).from_string("""<div class="oq"{% if role %} role="{{ role }}"{% endif %}><table>
@@ -38,7 +38,7 @@ _TABLE = Environment(autoescape=True).from_string("""<div class="oq"{% if role %
 <tbody>{% for row in rows %}
 <tr><th scope="row">{{ row[0] }}</th>{% for cell in row[1:] %}<td>{{ cell }}</td>{% endfor %}</tr>{% endfor %}
 </tbody></table></div>""")
-_NEIGHBOR = Markup("{}{}<br><strong>{}</strong><br><small>{}; rows like this: {:,}; licence {}</small>")
+_NEIGHBOR = Markup("{}{}<br><strong>{}</strong><small>{}; rows like this: {:,}; licence {}</small>")
 
 
 def escape_markdown(text: str) -> str:
