@@ -82,7 +82,7 @@ def _pick(examples: Sequence[tuple[Row, Sample]]) -> tuple[Row, Sample]:
 def _upload(params: Params) -> Sample:
     """Return a sample of uploaded images, encoded as the pipeline encodes them, without a question."""
     images = []
-    for file in st.file_uploader("Images", type=SUFFIXES, accept_multiple_files=True):
+    for file in st.file_uploader("Images, or none", type=SUFFIXES, accept_multiple_files=True):
         try:
             images.append(Image(file.name, data=encode(file.getvalue(), params.normalize).data))
         except BrokenImage as error:
