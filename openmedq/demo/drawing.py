@@ -22,7 +22,7 @@ STYLE = """<style>
 .oq table { border-collapse: collapse; table-layout: fixed; width: 100%; overflow-wrap: anywhere; }
 .oq caption { text-align: left; padding-bottom: .4rem; }
 .oq th, .oq td { text-align: left; vertical-align: top; padding: .4rem .8rem .4rem 0; border-bottom: 1px solid #8886; }
-.oq thead th:first-child { width: 20%; }
+.oq thead th:first-child { width: 26%; }
 .oq tbody th { font-weight: 400; overflow-wrap: break-word; }  /* no name is broken on a phone */
 .oq .bar { display: block; border-top: .5rem solid #0d8a7c; margin-top: .3rem; border-radius: 2px; }
 .oq img { max-width: 100%; max-height: 24rem; border-radius: .3rem; margin: 0 .5rem .5rem 0; }
