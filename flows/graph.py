@@ -57,16 +57,6 @@ def ancestors(graph: Sequence[Node], targets: Iterable[str]) -> list[Node]:
     return [node for node in graph if node.name in wanted]
 
 
-def descendants(graph: Sequence[Node], targets: Iterable[str]) -> list[Node]:
-    """Return the nodes that depend on the targets, in order; ParamsError for an unknown target."""
-    start = _find(graph, targets)
-    reached = set(start)
-    for node in graph:
-        if reached.intersection(node.upstream):
-            reached.add(node.name)
-    return [node for node in graph if node.name in reached - start]
-
-
 def list_changed(root: Path, names: Sequence[str]) -> list[str]:
     """Return the names of the nodes that DVC would run again."""
     if not names:

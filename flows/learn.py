@@ -1,4 +1,4 @@
-"""The flow `learn`: everything after the validation of the data. Command: `python -m flows.learn`."""
+"""The flow `learn`: all nodes that `build` does not run. Command: `python -m flows.learn`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect import flow
 
 from flows.build import LAST_STAGE
-from flows.graph import ancestors, descendants, list_changed, nodes
+from flows.graph import ancestors, list_changed, nodes
 from flows.walk import name_run, run_by_hand, walk
 from openmedq.errors import StaleError
 
@@ -22,14 +22,14 @@ def learn(targets: list[str] | None = None, max_workers: int = 2) -> None:
     """
     root = Path.cwd()
     graph = nodes(root)
-    learning = descendants(graph, [LAST_STAGE])
-    selected = [node for node in ancestors(graph, targets) if node in learning] if targets else learning
-    data = [node.name for node in ancestors(graph, [node.name for node in selected]) if node not in learning]
+    built = ancestors(graph, [LAST_STAGE])
+    wanted = ancestors(graph, targets or [node.name for node in graph if node not in built])
+    data = [node.name for node in wanted if node in built]
     changed = list_changed(root, data)
     if changed:
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         raise StaleError(f"{changed[0]}{more}: not up to date; run `python -m flows.build` first")
-    walk(root, selected, max_workers)
+    walk(root, [node for node in wanted if node not in built], max_workers)
 
 
 if __name__ == "__main__":

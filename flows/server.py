@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import sys
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from openmedq.cli import PORT, Parser
+from openmedq.demo import check_free
+from openmedq.errors import OpenMedQError
 
 REFUSAL = "Host or Origin is not this server's; add it with `python -m flows.server --allowed-hosts`\n"
 
@@ -26,13 +27,6 @@ REFUSAL = "Host or Origin is not this server's; add it with `python -m flows.ser
 def bracket(host: str) -> str:
     """Return a host as in URLs, where IPv6 addresses have brackets."""
     return f"[{host}]" if ":" in host else host
-
-
-def check_free(host: str, port: int) -> None:
-    """Raise OSError if no server can listen there."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the servers set it
-        probe.bind((host, port))
 
 
 def own_hosts(host: str, port: int) -> list[str]:
@@ -76,10 +70,8 @@ def main() -> int:
     options = parser.parse_args()
     try:
         check_free(options.host, options.port)
-    except OSError as error:  # otherwise Prefect's services end with a stack trace
-        print(
-            f"error: {options.host}:{options.port}: {error.strerror}; choose another --host or --port", file=sys.stderr
-        )
+    except OpenMedQError as error:
+        print(f"error: {error}", file=sys.stderr)
         return 1
     os.environ["PREFECT_UI_API_URL"] = "/api"  # relative to the address of the page
 

@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from flows.server import bracket, check_free, own_hosts
+from flows.server import bracket, own_hosts
 from openmedq import TELEMETRY_OFF, paths
 from openmedq.cli import PORT, Parser
+from openmedq.demo import check_free
 from openmedq.errors import OpenMedQError
 
 START_SECONDS = 120.0
@@ -83,7 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def serve(pages: Sequence[Page]) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start the servers, wait until they are healthy, and stop them and their child processes at the end."""
     for page in pages:
-        _require_free(page)
+        address = urlsplit(page.url)
+        check_free(address.hostname or "", address.port or 0, f"--{page.title.lower()}-port")
     servers: list[subprocess.Popen[bytes]] = []
     try:
         for page in pages:
@@ -112,15 +114,6 @@ def _print_pages(pages: Sequence[Page]) -> None:
         print(f"{title:12}{path if path.is_file() else 'missing; run `dvc repro`'}")
     prefect = next(page for page in pages if page.title == "Prefect")
     print(f"Set PREFECT_API_URL={prefect.url}/api to see flows here. Ctrl-C stops the servers.", flush=True)
-
-
-def _require_free(page: Page) -> None:
-    address = urlsplit(page.url)
-    try:
-        check_free(address.hostname or "", address.port or 0)
-    except OSError as error:
-        option = f"--{page.title.lower()}-port"
-        raise OpenMedQError(f"{page.title}: {address.netloc}: {error.strerror}; choose another with {option}") from None
 
 
 def _await_health(page: Page, server: subprocess.Popen[bytes]) -> None:

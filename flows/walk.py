@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import ObjectNotFound
@@ -31,7 +31,7 @@ from openmedq import paths
 from openmedq.cli import Parser, whole
 from openmedq.errors import OpenMedQError
 
-PAGES = {"report": paths.REPORT / "index.html", "validation": paths.DATA_DOCS / "index.html"}
+PAGES = {"validate": paths.DATA_DOCS / "index.html", "report": paths.REPORT / "index.html"}  # of nodes
 REPORT = paths.REPORT / "report.md"  # scores and waterfall
 NOT_RUN = "not run"
 
@@ -66,7 +66,10 @@ def walk(root: Path, selected: Sequence[Node], max_workers: int) -> list[Outcome
             raise
     states = {name: future.state for name, future in futures.items()}
     outcomes = [_outcome(name, state) for name, state in states.items()]
-    _publish_artifacts(root, outcomes)
+    create_markdown_artifact(key="nodes", markdown=render(outcomes), description="result of each node")
+    if any(outcome.name == "report" for outcome in outcomes) and (root / REPORT).exists():
+        text = (root / REPORT).read_text(encoding="utf-8")
+        create_markdown_artifact(key="results", markdown=text, description="scores and rows at each step")
     _raise_failures(states, outcomes)
     return outcomes
 
@@ -89,13 +92,14 @@ def declare_slots() -> None:
 
 
 def render(outcomes: Sequence[Outcome]) -> str:
-    """Return the outcomes as a Markdown table, after one line of counts."""
+    """Return the outcomes as a Markdown table, after one line of counts, and the pages in the project's folder."""
     counts: dict[str, int] = {}
     for outcome in outcomes:
         counts[outcome.state] = counts.get(outcome.state, 0) + 1
     rows = [f"| `{outcome.name}` | {outcome.state} | {outcome.seconds:.1f} |" for outcome in outcomes]
     head = ", ".join(f"{number} {state}" for state, number in counts.items())
-    return "\n".join([head, "", "| node | state | seconds |", "|---|---|---:|", *rows])
+    pages = [f"- `{PAGES[each.name]}`" for each in outcomes if each.name in PAGES]  # browsers open no link to a file
+    return "\n".join([head, "", "| node | state | seconds |", "|---|---|---:|", *rows, "", *pages])
 
 
 def name_run() -> str:
@@ -159,19 +163,6 @@ def _outcome(name: str, state: State[Any]) -> Outcome:
     if state.is_completed():
         return cast(Outcome, state.result())
     return Outcome(name, "failed" if state.is_failed() or state.is_crashed() else NOT_RUN, 0.0)
-
-
-def _publish_artifacts(root: Path, outcomes: Sequence[Outcome]) -> None:
-    create_markdown_artifact(key="nodes", markdown=render(outcomes), description="result of each node")
-    if (root / REPORT).exists():
-        text = (root / REPORT).read_text(encoding="utf-8")
-        create_markdown_artifact(key="results", markdown=text, description="scores and rows at each step")
-    for key, page in PAGES.items():
-        path = root / page
-        if path.exists():
-            create_link_artifact(
-                key=key, link=path.absolute().as_uri(), link_text=str(page), description="page on this machine"
-            )
 
 
 def _raise_failures(states: Mapping[str, State[Any]], outcomes: Sequence[Outcome]) -> None:

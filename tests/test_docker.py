@@ -53,6 +53,28 @@ def test_the_servers_answer_to_their_own_names_only() -> None:
     assert COMPOSE["networks"]["store"] == {"internal": True} and SERVICES["postgres"]["networks"] == ["store"]
 
 
+def test_one_worker_serves_each_pool_of_the_deployments() -> None:
+    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    commands = [" ".join(service.get("command", [])) for service in SERVICES.values()]
+    for pool in {each["work_pool"]["name"] for each in deployments}:
+        assert sum(f"--pool {pool} " in command for command in commands) == 1
+
+
+def test_the_image_sends_no_telemetry_and_is_not_root() -> None:
+    lines = (DOCKER / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "").splitlines()
+    (base,) = {line.split()[1] for line in lines if line.startswith("FROM ")}
+    assert re.fullmatch(r"python:3\.1[123]-slim-bookworm", base)
+    assert [line for line in lines if line.startswith("USER ")] == ["USER 1000:1000"]
+    settings = dict(re.findall(r"(\w+)=(\S+)", " ".join(line for line in lines if line.startswith("ENV "))))
+    assert settings.items() >= TELEMETRY_OFF.items()
+    assert {service["build"]["dockerfile"] for service in SERVICES.values() if "build" in service} == {
+        "docker/Dockerfile"
+    }
+    copied = {name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1] if name[0] not in "-/"}
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line[0] == "!"}
+    assert copied == kept
+
+
 @pytest.mark.parametrize("secret", ["plain", 'a\'b@c:/%d $HOME `id` "x" \\n', "two words ", ""])
 def test_the_entrypoint_hands_on_a_secret_unchanged_or_names_the_missing_one(secret: str, tmp_path: Path) -> None:
     text = (DOCKER / "with-secrets.sh").read_text(encoding="utf-8").replace("/run/secrets", str(tmp_path))

@@ -6,6 +6,7 @@ The rows show what the model was trained on. They do not show which rows an answ
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -16,21 +17,14 @@ from numpy.typing import NDArray
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 from openmedq import paths
-from openmedq.schema import Role, Sample
+from openmedq.schema import Role, Sample, Turn
 from openmedq.storage.images import THUMBNAIL_SIDE_PX
 from openmedq.storage.shards import ShardStore
 from openmedq.storage.tables import read_index
 
 NUM_ROWS = 50_000  # at most: with an image each, 200 MB
-COLUMNS = (
-    "id",
-    "source",
-    "turns.list.element.question",
-    "turns.list.element.answer",
-    "images.list.element.thumbnail",
-)
+COLUMNS = ("id", "source", "turns", "images.list.element.thumbnail")
 
-Floats = NDArray[np.float32]
 Place = tuple[str, int]  # id of a row, and number of its turn
 
 
@@ -39,9 +33,8 @@ class Neighbor(NamedTuple):
 
     similarity: float  # 0 to 1
     num_rows: int
-    question: str
-    answer: str
     sample: Sample
+    turn: Turn  # of the sample
 
 
 class TrainingRows:
@@ -52,20 +45,18 @@ class TrainingRows:
         is_open = pc.is_in(index["source"], pa.array(sorted(sources), pa.string()))
         rows = index.filter(pc.and_(pc.equal(index["role"], Role.TRAIN.value), is_open))
         self.num_available = len(rows)
-        if len(rows) > NUM_ROWS:
-            rows = rows.take(np.sort(np.random.default_rng(0).choice(len(rows), NUM_ROWS, replace=False)))
+        rows = rows.take(np.sort(np.random.default_rng(0).permutation(len(rows))[:NUM_ROWS]))
         self.num_rows = len(rows)
         self._index, self._store = rows, ShardStore(paths.SAMPLES)
-        self._texts: dict[tuple[str, str, str], list[Place]] = {}
-        self._images: dict[bytes, list[Place]] = {}
+        self._texts: dict[tuple[str, str, str], list[Place]] = defaultdict(list)
+        self._images: dict[bytes, list[Place]] = defaultdict(list)
         for group in self._store.scan_index(rows, COLUMNS):
             for row in group.rows.to_pylist():
                 for number, turn in enumerate(row["turns"]):
                     if turn["question"].strip():
-                        key = row["source"], turn["question"], turn["answer"]
-                        self._texts.setdefault(key, []).append((row["id"], number))
+                        self._texts[row["source"], turn["question"], turn["answer"]].append((row["id"], number))
                 for image in row["images"]:
-                    self._images.setdefault(image["thumbnail"], []).append((row["id"], 0))
+                    self._images[image["thumbnail"]].append((row["id"], 0))
         self._words = TfidfVectorizer(token_pattern=r"\w+", dtype=np.float32)
         self._vectors = self._words.fit_transform(text for _, text, _ in self._texts) if self._texts else None
         self._thumbnails = standardize(list(self._images))
@@ -84,21 +75,18 @@ class TrainingRows:
         similarity = (self._thumbnails @ standardize(thumbnails).T).max(axis=1)
         return self._pick(similarity, list(self._images.values()), most)
 
-    def _pick(self, similarity: Floats, places: Sequence[Sequence[Place]], most: int) -> list[Neighbor]:
+    def _pick(self, similarity: NDArray[np.float32], places: Sequence[Sequence[Place]], most: int) -> list[Neighbor]:
         order = np.lexsort((np.array([-len(each) for each in places]), -similarity.round(4)))[:most]
-        picked = [number for number in order.tolist() if similarity[number] > 0]
-        ids = pa.array({places[number][0][0] for number in picked}, pa.string())
+        picked = [(similarity[number], places[number]) for number in order if similarity[number] > 0]
+        ids = pa.array({each[0][0] for _, each in picked}, pa.string())
         samples = {each.id: each for each in self._store.take(self._index.filter(pc.is_in(self._index["id"], ids)))}
-        neighbors = []
-        for number in picked:
-            row_id, turn = places[number][0]
-            shown = samples[row_id].turns[turn]
-            value = min(1.0, float(similarity[number]))
-            neighbors.append(Neighbor(value, len(places[number]), shown.question, shown.answer, samples[row_id]))
-        return neighbors
+        return [
+            Neighbor(min(1.0, float(value)), len(rows), samples[rows[0][0]], samples[rows[0][0]].turns[rows[0][1]])
+            for value, rows in picked
+        ]
 
 
-def standardize(thumbnails: Sequence[bytes]) -> Floats:
+def standardize(thumbnails: Sequence[bytes]) -> NDArray[np.float32]:
     """Return thumbnails, (N, 1024), with mean 0 and norm 1; an even one is all 0."""
     pixels = np.frombuffer(b"".join(thumbnails), np.uint8).reshape(-1, THUMBNAIL_SIDE_PX**2).astype(np.float32)
     pixels -= pixels.mean(axis=1, keepdims=True)

@@ -10,7 +10,7 @@ import numpy as np
 
 from openmedq import paths
 from openmedq.evaluation.controls import show_gray
-from openmedq.evaluation.generate import Answer, make_answerer
+from openmedq.evaluation.generate import LENGTH, Answer, make_answerer
 from openmedq.evaluation.likelihood import Scorer, list_answers
 from openmedq.model.model import pick_device
 from openmedq.schema import Sample
@@ -24,6 +24,12 @@ class Reply(NamedTuple):
     answer: Answer
     shares: dict[str, float]  # option, or yes and no: its share of `total`; empty if the question has neither
     total: float  # probability that the model writes exactly one of the options
+
+    def describe(self) -> str:
+        """The probability of the answer, and whether the answer or the prompt was cut."""
+        stop = f"; not ended after {self.answer.num_tokens} tokens" if self.answer.stop == LENGTH else ""
+        cut = "; the prompt was too long and was shortened" if self.answer.is_cut else ""
+        return f"{self.answer.probability:.1%}{stop}{cut}"
 
 
 class Model:
@@ -42,20 +48,17 @@ class Model:
         *earlier, turn = sample.turns
         answered = replace(sample, turns=(*earlier, replace(turn, answer=answers[0].text)))
         options = list_answers(sample) or list_answers(answered)  # yes and no, if the reference or the answer is one
-        weights = self._weigh(shown, options)
-        return [Reply(answer, *weight) for answer, weight in zip(answers, weights, strict=True)]
-
-    def _weigh(self, samples: Sequence[Sample], options: Sequence[str]) -> list[tuple[dict[str, float], float]]:
         if not options:
-            return [({}, 0.0)] * len(samples)
-        rows = [self._scorer.encode(sample, options) for sample in samples]
-        is_listed = bool(samples[0].turns[-1].options)
-        weights = []
-        for found in self._scorer.score(rows, self._scorer.read_images(samples)):
-            total = np.logaddexp.reduce(found.log_probs)
-            shares: dict[str, float] = {}
-            for option, log_prob in zip(options, found.log_probs, strict=True):
-                name = option if is_listed else option.lower()  # yes and no have two spellings
-                shares[name] = shares.get(name, 0.0) + float(np.exp(log_prob - total))
-            weights.append((shares, float(np.exp(total))))
-        return weights
+            return [Reply(answer, {}, 0.0) for answer in answers]
+        names = turn.options or [option.lower() for option in options]  # yes and no have two spellings
+        rows = [self._scorer.encode(each, options) for each in shown]
+        found = self._scorer.score(rows, self._scorer.read_images(shown))
+        return [_divide(answer, names, each.log_probs) for answer, each in zip(answers, found, strict=True)]
+
+
+def _divide(answer: Answer, names: Sequence[str], log_probs: Sequence[float]) -> Reply:
+    total = np.logaddexp.reduce(log_probs)
+    shares = dict.fromkeys(names, 0.0)
+    for name, log_prob in zip(names, log_probs, strict=True):
+        shares[name] += float(np.exp(log_prob - total))
+    return Reply(answer, shares, float(np.exp(total)))

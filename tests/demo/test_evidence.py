@@ -17,9 +17,9 @@ def rows(finished: None) -> TrainingRows:
 
 def test_the_nearest_questions_are_found_by_their_words(rows: TrainingRows) -> None:
     found = rows.find_questions("where is it", 3)
-    assert [each.question for each in found[:2]] == ["Where is it?"] * 2
+    assert [each.turn.question for each in found[:2]] == ["Where is it?"] * 2
     assert [each.similarity for each in found[:2]] == pytest.approx([1, 1])
-    assert {each.answer for each in found[:2]} == {"open_vqa side 0", "open_vqa side 1"}
+    assert {each.turn.answer for each in found[:2]} == {"open_vqa side 0", "open_vqa side 1"}
     assert found[0].num_rows == 4
     assert found[2].similarity < 0.9
     assert found[0].sample.images[0].data, "it is read with its image"
@@ -28,7 +28,7 @@ def test_the_nearest_questions_are_found_by_their_words(rows: TrainingRows) -> N
 
 def test_frequent_answers_to_a_question_are_first(rows: TrainingRows) -> None:
     found = rows.find_questions("Is <b>it</b> large?", 2)
-    assert [(each.answer, each.num_rows) for each in found] == [("yes", 6), ("no", 2)]
+    assert [(each.turn.answer, each.num_rows) for each in found] == [("yes", 6), ("no", 2)]
 
 
 def test_the_nearest_image_is_the_same_one(rows: TrainingRows) -> None:

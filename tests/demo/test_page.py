@@ -11,19 +11,21 @@ from streamlit.testing.v1 import AppTest
 
 from openmedq import paths
 from openmedq.demo import PAGE, replies
-from openmedq.demo.drawing import draw_share, draw_table, escape_markdown, format_share
+from openmedq.demo.drawing import draw_share, draw_table, escape_markdown
 from openmedq.demo.replies import Reply
 from openmedq.errors import ModelError
 from openmedq.evaluation.generate import LENGTH
-from openmedq.schema import Sample
+from openmedq.schema import Sample, Task
 from tests.stages.results import reply
 from tests.storage.drawing import save
 
+ASKED: list[Sample] = []
 HOSTILE = "<img src=http://evil.example/x.png> ![x](http://evil.example/x.png)"
 
 
 class FakeModel(SimpleNamespace):
     def ask(self, sample: Sample) -> list[Reply]:
+        ASKED.append(sample)
         own = Reply(reply(HOSTILE), {"yes": 0.75, "no": 0.25}, 0.5)
         blind = Reply(reply("no")._replace(stop=LENGTH, is_cut=True), {"yes": 0.0001, "no": 0.9999}, 0.5)
         return [own, blind] if sample.images else [own]
@@ -69,16 +71,16 @@ def test_a_click_on_an_example_asks_its_question(page: AppTest) -> None:
     assert any(each.value.startswith(f"{row_id}: rows.json") for each in page.text)
     assert _headings(page) == ["Answer", "Probability of the options", "Nearest training rows"]
     html = _html(page)
-    assert '<th scope="row">With a gray image</th><td>no</td><td>50 %; not ended after 1 tokens; the prompt' in html
+    assert '<th scope="row">With a gray image</th><td>no</td><td>50.0%; not ended after 1 tokens; the prompt' in html
     assert '<th scope="row">Reference</th>' in html
-    assert '75 %<span class="bar" style="width: 75.0%"' in html and "&lt; 0.1 %" in html
-    assert "with the image 50 %, with a gray image 50 %" in html
-    assert "Similarity 1.00" in html and "licence CC0-1.0" in html
+    assert '75.0%<span class="bar" style="width: 75.0%"' in html
+    assert "with the image 50.0%, with a gray image 50.0%" in html
+    assert '<th scope="row">1.00</th>' in html and "licence CC0-1.0" in html
     assert "secret" not in html
 
 
 def test_an_own_image_has_no_reference(page: AppTest) -> None:
-    page.radio[0].set_value("own images").run()
+    page.radio[0].set_value("own images, or none").run()
     assert ".jp2" in page.file_uploader[0].proto.type
     page.file_uploader[0].upload("mine.png", save(PIL.Image.new("L", (64, 64), 90), "PNG"), "image/png").run()
     page.text_area[0].input(f"What is it? {'x' * 5000}")
@@ -86,6 +88,10 @@ def test_an_own_image_has_no_reference(page: AppTest) -> None:
     assert "What is it? x" in _html(page) and "x" * 300 not in _html(page)
     assert "With the image" in _html(page) and "With a gray image" in _html(page)
     assert "Reference" not in _html(page)
+    assert ASKED[-1].task is Task.VQA
+    page.text_area[1].input("lung\n\n heart ")
+    page.button[-1].click().run()
+    assert ASKED[-1].turns[-1].options == ("lung", "heart") and ASKED[-1].task is Task.MULTIPLE_CHOICE
     page.file_uploader[0].upload("no.png", b"no image", "image/png").run()
     assert "image unreadable" in page.error[0].value
 
@@ -98,7 +104,7 @@ def test_texts_of_the_model_are_not_interpreted(page: AppTest) -> None:
 
 
 def test_a_question_needs_words_or_an_image(page: AppTest) -> None:
-    page.radio[0].set_value("no image").run()
+    page.radio[0].set_value("own images, or none").run()
     page.button[-1].click().run()
     assert [each.value for each in page.error] == ["Enter a question or choose an image."]
 
@@ -115,15 +121,8 @@ def test_an_error_is_one_line(page: AppTest, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_tables_are_escaped_and_have_headers() -> None:
     html = draw_table("<a>", ("Option", "Share"), [("<b>", draw_share(0.5))])
-    assert "<caption>&lt;a&gt;</caption>" in html and '<th scope="row">&lt;b&gt;</th><td>50 %<span' in html
+    assert "<caption>&lt;a&gt;</caption>" in html and '<th scope="row">&lt;b&gt;</th><td>50.0%<span' in html
 
 
 def test_labels_are_shown_as_they_are() -> None:
     assert escape_markdown("a_b\n:red[x]") == r"a\_b \:red\[x\]"
-
-
-@pytest.mark.parametrize(
-    ("share", "text"), [(0, "0 %"), (0.0004, "< 0.1 %"), (0.004, "0.4 %"), (0.126, "13 %"), (1, "100 %")]
-)
-def test_shares_are_in_percent(share: float, text: str) -> None:
-    assert format_share(share) == text

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from openmedq import paths
-from openmedq.demo.asking import compose, reword
 from openmedq.demo.replies import Model
 from openmedq.evaluation.generate import make_answerer
 from openmedq.evaluation.likelihood import Scorer
@@ -76,19 +75,12 @@ def test_spellings_of_yes_and_no_are_added(folder: Path, model: Model) -> None:
     )
 
 
-def test_a_new_question_changes_nothing_else() -> None:
-    sample = compose([b"image"])
-    assert reword(sample, "", ()) == sample
-    assert reword(reword(sample, "Which?", ("a", "b")), "Which?", ("a", "b")).task is Task.MULTIPLE_CHOICE
-    assert reword(sample, "What?", ()).images == sample.images
-
-
 def test_an_open_question_has_no_options(model: Model) -> None:
     assert [reply.shares for reply in model.ask(OPEN)] == [{}, {}]
 
 
 def test_an_own_question_that_is_answered_by_yes_or_no_has_both(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    sample = replace(reword(compose([]), "Is it large?", ()), images=())
+    sample = replace(OPEN, turns=(Turn("Is it large?", ""),), images=())
     (before,) = model.ask(sample)
     assert not before.shares
     monkeypatch.setattr(model, "_answer", lambda samples: [before.answer._replace(text="No.") for _ in samples])

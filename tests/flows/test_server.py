@@ -184,7 +184,8 @@ def test_a_taken_port_is_one_line(server):
     done = subprocess.run(command, cwd=ROOT, env=server.environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert re.fullmatch(
-        rf"error: 127\.0\.0\.1:{server.port}: Address already in use.*; choose another --host or --port\n", done.stderr
+        rf"error: 127\.0\.0\.1, port {server.port}: Address already in use.*; choose another --host or --port\n",
+        done.stderr,
     )
 
 

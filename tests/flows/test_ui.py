@@ -25,7 +25,7 @@ def test_a_taken_port_is_one_line(capsys):
         taken.listen()
         port = taken.getsockname()[1]
         assert ui.main(["--mlflow-port", str(port), "--prefect-port", str(find_port())]) == 1
-    line = f"error: MLflow: 127.0.0.1:{port}: Address already in use; choose another with --mlflow-port\n"
+    line = f"error: 127.0.0.1, port {port}: Address already in use; choose another --mlflow-port\n"
     assert capsys.readouterr().err == line
 
 
@@ -35,7 +35,7 @@ def test_servers_are_started_and_stopped():
     with ui.serve([server]) as processes:
         assert processes[0].poll() is None
     assert processes[0].poll() is not None
-    ui._require_free(server)
+    ui.check_free("127.0.0.1", port)
 
 
 def test_an_ipv6_address_has_brackets_and_its_port_is_checked(capsys):
@@ -43,7 +43,7 @@ def test_an_ipv6_address_has_brackets_and_its_port_is_checked(capsys):
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
         port = taken.getsockname()[1]
         assert ui.main(["--host", "::1", "--mlflow-port", str(port), "--prefect-port", str(find_port())]) == 1
-    assert capsys.readouterr().err.startswith(f"error: MLflow: [::1]:{port}: Address already in use")
+    assert capsys.readouterr().err.startswith(f"error: ::1, port {port}: Address already in use")
 
 
 def test_a_proxy_of_the_environment_is_not_used_for_loopback(monkeypatch):
