@@ -125,11 +125,17 @@ class Train(Section):
 
 
 def identify(train: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings, of a `Train` as a dict, on which a checkpoint of the training depends."""
+    """Return the settings, of a `Train` as a dict, on which a checkpoint of the training depends.
+
+    A licence of weights may be stated after the training, for an export.
+    """
     left_out = {*WITHOUT_EFFECT, *ROUNDING}
     if train.get("contrastive_weight"):
         left_out.remove("micro_batch_size")  # the negative pairs are those of one micro batch
-    return {name: value for name, value in train.items() if name not in left_out}
+    kept = {name: value for name, value in train.items() if name not in left_out}
+    for name in {"vision", "language"} & kept.keys():
+        kept[name] = {key: value for key, value in kept[name].items() if key != "licence"}
+    return kept
 
 
 class Evaluate(Section):

@@ -3,7 +3,7 @@
 The rules, in order. Rows of evaluation splits are never excluded, because published protocols count all of them.
 1. A row with the same text and images as an evaluation row is excluded ("in evaluation"); images may look the same or
    be near copies, and the text may be a near copy.
-2. A row with an image of an evaluation row is excluded ("evaluation picture"), depending on `keep_out`; an image may
+2. A row with an image of an evaluation row is excluded ("evaluation image"), depending on `keep_out`; an image may
    also look the same, be a near copy, or have the same name.
 3. If several remaining rows have the same text and images that look the same, the first is kept: validation before
    training, then by order of datasets, then by id. Other near copies are kept.

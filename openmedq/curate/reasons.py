@@ -15,7 +15,7 @@ class DuplicateReason(StrEnum):
     DUPLICATE_EXACT = "duplicate exact"  # same text, same decoded pixels (or no images)
     DUPLICATE_PERCEPTUAL = "duplicate perceptual"  # same text, images that look the same
     IN_EVALUATION = "in evaluation"  # an exact, perceptual or near copy of an evaluation row
-    EVALUATION_IMAGE = "evaluation picture"  # an image of an evaluation row, with another text
+    EVALUATION_IMAGE = "evaluation image"  # an image of an evaluation row, with another text
 
 
 class Tier(StrEnum):

@@ -47,6 +47,11 @@ def build(
     frozen = torch.bfloat16 if settings.precision == "bf16" else torch.float32
     vision = encoders.build(settings.vision)
     llama, tokenizer = language.build(settings.language, texts, frozen, device, share)
+    if settings.max_tokens > (num_positions := llama.config.max_position_embeddings):
+        raise ModelError(
+            f"train.max_tokens: {settings.max_tokens}, but the language model has {num_positions} positions; set at "
+            f"most {num_positions}"
+        )
     tokenizer.model_max_length = settings.max_tokens
     model = assemble(vision, llama, tokenizer, settings.vision)
     projector.fit_norm(model.model.multi_modal_projector, vision, llama.get_input_embeddings().weight, settings.vision)

@@ -185,6 +185,8 @@ class Trainer:
                     (loss * devices.num).backward()
             self._add(sums, losses, micro)
         lr = settings.lr * optimizer.set_rates(self._optimizer, number, self.num_updates, settings)
+        if not num_images:  # as on several devices, which run the encoder on a blank image
+            self._fill_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), settings.max_grad_norm)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -193,6 +195,12 @@ class Trainer:
         self.history.num_cut_samples += int(num_cut)
         self._meter.count(number + 1, lr, epoch, num_rows, num_real, num_slots)
         return self._send(number + 1, devices.sum(sums), norm, num_tokens, num_images)
+
+    def _fill_gradients(self) -> None:
+        """Set absent gradients to zero, so that all trained parameters are decayed."""
+        for parameter in self.trained.values():
+            if parameter.requires_grad and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
 
     def _send(self, step: int, sums: Tensor, norm: Tensor, num_tokens: float, num_images: float) -> _Pending:
         """Queue the copy of an update's values to the host."""

@@ -151,7 +151,7 @@ def test_a_lost_first_copy_does_not_take_the_second_with_it() -> None:
         Line("b/1", 1, 2, text=0, pixels=(10,)),
         Line("b/2", 1, 0, text=1, pixels=(11,)),
     ]
-    assert _decide(lines, "cross_source") == {"a/1": ("b/2", "evaluation picture", "same look")}
+    assert _decide(lines, "cross_source") == {"a/1": ("b/2", "evaluation image", "same look")}
 
 
 def test_a_chain_is_no_copy() -> None:
@@ -171,7 +171,7 @@ ASKED.insert(0, Line("a/0", 0, 2, text=0, pixels=(10,)))  # looks like b/0
         (TRAINED, (decided(0, 1, is_copy=False),), {}),
         (TRAINED, (decided(2, 0, is_copy=True),), {"a/2": ("a/0", "duplicate perceptual", "decision of a person")}),
         (ASKED, (), {"a/0": ("b/0", "in evaluation", "same look")}),
-        (ASKED, (decided(0, 1, is_copy=False),), {"a/0": ("b/1", "evaluation picture", "same pixels")}),
+        (ASKED, (decided(0, 1, is_copy=False),), {"a/0": ("b/1", "evaluation image", "same pixels")}),
         (ASKED, (decided(0, 1, is_copy=False), decided(2, 0, is_copy=False)), {}),
         (ASKED, (decided(3, 0, is_copy=True),), {"a/0": ("b/2", "in evaluation", "decision of a person")}),
     ],

@@ -127,6 +127,11 @@ def test_a_folder_without_a_model_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_more_tokens_than_the_language_model_has_positions_are_an_error() -> None:
+    with pytest.raises(ModelError, match=r"train\.max_tokens: 4097, but .* has 4096 positions; set at most 4096"):
+        models.build(tiny.make_settings(max_tokens=4097), tiny.texts())
+
+
 def test_a_missing_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert models.pick_device("auto").type == models.pick_device("cpu").type == "cpu"

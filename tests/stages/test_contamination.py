@@ -85,8 +85,8 @@ def test_names_that_datasets_share() -> None:
     ]
     write_sets(rows, {name: {} for name in ("pmc_oa", "pmc_vqa", "vqa_rad", "vqa_med_2019", "slake")})
     crossing = {
-        "pmc_oa/1": ("pmc_vqa/1", "evaluation picture"),
-        "vqa_med_2019/1": ("vqa_rad/1", "evaluation picture"),
+        "pmc_oa/1": ("pmc_vqa/1", "evaluation image"),
+        "vqa_med_2019/1": ("vqa_rad/1", "evaluation image"),
     }
     assert run_stage() == crossing
     assert {each["id"]: each["reason"] for each in read_clean().to_pylist()} == {
@@ -103,7 +103,7 @@ def test_names_that_datasets_share() -> None:
         "vqa_rad": {"vqa_rad": {"same question": {"training_rows": 1, "kept": 1, "evaluation_rows": 1}}},
         "vqa_med_2019": {"vqa_rad": {"same name": {"training_rows": 1, "kept": 0, "evaluation_rows": 1}}},
     }
-    assert run_stage(deduplicate={"keep_out": "all"}) == {**crossing, "vqa_rad/2": ("vqa_rad/1", "evaluation picture")}
+    assert run_stage(deduplicate={"keep_out": "all"}) == {**crossing, "vqa_rad/2": ("vqa_rad/1", "evaluation image")}
 
 
 def test_images_shared_with_the_own_test_split_are_counted() -> None:
@@ -139,7 +139,7 @@ def test_near_images(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(collect, "find_copies", find_copies)
     assert run_stage() == {
-        "a_second/1": ("b_first/1", "evaluation picture"),
+        "a_second/1": ("b_first/1", "evaluation image"),
         "a_second/2": ("b_first/1", "in evaluation"),
     }
     assert [[*chain(*ids)] for ids in found] == [["b_first/1"], [each["id"] for each in rows[1:]]]

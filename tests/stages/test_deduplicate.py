@@ -44,7 +44,7 @@ EXPECTED = {
     "b_first/4": ("a_second/4", "duplicate exact"),
     "a_second/1": ("b_first/1", "duplicate exact"),
     "a_second/2": ("b_first/5", "in evaluation"),
-    "a_second/3": ("b_first/5", "evaluation picture"),
+    "a_second/3": ("b_first/5", "evaluation image"),
     "text/1": ("text/3", "in evaluation"),
     "text/2": ("text/3", "in evaluation"),
     "text/5": ("text/4", "duplicate exact"),
@@ -62,7 +62,7 @@ def test_verdicts_and_counts() -> None:
     assert run_stage() == EXPECTED
     assert json.loads((paths.VERDICTS / "counts.json").read_text()) == {
         "b_first": {"duplicate exact": 2, "duplicate perceptual": 1},
-        "a_second": {"duplicate exact": 1, "evaluation picture": 1, "in evaluation": 1},
+        "a_second": {"duplicate exact": 1, "evaluation image": 1, "in evaluation": 1},
         "text": {"duplicate exact": 1, "in evaluation": 2},
         "absent": {},
     }
@@ -167,7 +167,7 @@ def test_rows_that_the_policy_refuses_neither_keep_nor_lose() -> None:
         "b_first/4": ("a_second/4", "duplicate exact"),
         "a_second/1": ("b_first/2", "duplicate exact"),
         "a_second/2": ("b_first/5", "in evaluation"),
-        "a_second/3": ("b_first/5", "evaluation picture"),
+        "a_second/3": ("b_first/5", "evaluation image"),
         "text/1": ("text/3", "in evaluation"),
         "text/2": ("text/3", "in evaluation"),
         "text/5": ("text/4", "duplicate exact"),

@@ -35,7 +35,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "
 IN_PARTS = {"batch_size": 14, "micro_batch_size": 1, "max_tokens": 64}  # one image or two texts; a row has 33 to 48
 CASES: dict[str, dict[str, Any]] = {
     "phases": IN_PARTS | {"align_steps": 2, "blank_share": 0.3, "validate_every": 2},
-    "text beside images": {"batch_size": 2, "micro_batch_size": 1, "max_steps": 8},
+    "text beside images": {"batch_size": 2, "micro_batch_size": 1, "max_steps": 8, "seed": 2},
     "contrastive": {"contrastive_weight": 0.5},
     "contrastive alone": {"contrastive_weight": 1.0, "next_token_weight": 0.0},
     "contrastive in parts": IN_PARTS | {"contrastive_weight": 0.5},
@@ -145,6 +145,7 @@ def test_the_cases_are_what_they_are_called(trained: dict[tuple[str, str], Path]
             assert 0 in second["micros"], "one validation row"
         first, second = read_seen(trained["text beside images", way])
         assert any(bool(one) != bool(two) for one, two in zip(first["images"], second["images"], strict=True))
+        assert any(one == two == 0 for one, two in zip(first["images"], second["images"], strict=True))
 
 
 @pytest.mark.slow

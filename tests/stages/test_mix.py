@@ -34,7 +34,7 @@ VERDICTS = [
     ("a_second/0", "z_first/0", "duplicate exact", "same pixels", None),
     ("z_first/1", "z_first/0", "duplicate perceptual", "same look", 0.9),
     ("z_first/2", "z_first/8", "in evaluation", "near text", 0.9),
-    ("z_first/3", "bench/1", "evaluation picture", "same look", None),
+    ("z_first/3", "bench/1", "evaluation image", "same look", None),
 ]
 
 
@@ -81,7 +81,7 @@ def test_the_waterfall_tells_of_every_row() -> None:
         "read": 9,
         "rejected": {},
         "duplicate": {"duplicate perceptual": 1},
-        "kept_out": {"evaluation picture": 1, "in evaluation": 1},
+        "kept_out": {"evaluation image": 1, "in evaluation": 1},
         "mix": {"train": 4, "validation": 1, "evaluation": 1},
     }
     assert waterfall["a_second"]["found"] == 5
@@ -97,7 +97,7 @@ def test_roles_and_weights_in_force() -> None:
     )
     weights = {entry["id"]: entry["weight"] for entry in index}
     assert weights["z_first/7"] == 0.5
-    assert waterfall["z_first"]["kept_out"] == {"evaluation picture": 1, "in evaluation": 1, "role null": 1}
+    assert waterfall["z_first"]["kept_out"] == {"evaluation image": 1, "in evaluation": 1, "role null": 1}
     assert waterfall["a_second"]["kept_out"] == {"weight 0": 2}
     assert waterfall["bench"]["mix"] == {"evaluation": 2}
     assert weights["bench/1"] == 1
@@ -145,7 +145,7 @@ def test_rows_that_the_policy_refuses_are_kept_out_with_the_reason(policy: str, 
     _write_licences(CARDS)
     mix.run(make_params(policy={"licences": policy}))
     waterfall = json.loads((paths.MIX / "waterfall.json").read_text())
-    assert waterfall["z_first"]["kept_out"] == {"evaluation picture": 1, "in evaluation": 1, **kept_out}
+    assert waterfall["z_first"]["kept_out"] == {"evaluation image": 1, "in evaluation": 1, **kept_out}
     assert sum(waterfall["z_first"]["mix"].values()) == 6 - sum(kept_out.values())
     index = pq.read_table(paths.MIX / "index.parquet").to_pylist()
     assert {entry["id"]: entry["licence"] for entry in index}["a_second/1"] == "CC-BY-4.0"
