@@ -136,7 +136,8 @@ def show(console: Console, scores: dict[str, Any], dataset_id: str) -> None:
     parts = [("all", own), *((name, own[name]) for name in (OPEN, CLOSED) if own[name]["num_rows"])]
     table = make_table("Scores, percent", "metric", *(f"{name}\n{part['num_rows']:,} rows" for name, part in parts))
     for metric in scores["metrics"]:
-        table.add_row(metric["title"], *(format_score(part, metric["name"]) for _, part in parts))
+        if any(metric["name"] in part for _, part in parts):  # not multiple choice where no question has options
+            table.add_row(metric["title"], *(format_score(part, metric["name"]) for _, part in parts))
     console.print(table)
     headline = [metric for metric in scores["metrics"] if metric["is_headline"]]
     if clean := own[CLEAN]["num_rows"]:
