@@ -98,7 +98,8 @@ def collect(
         name: np.concatenate(columns[name]) for name in ("datasets", "ranks", "texts", "shown_by", "pixels", "looks")
     }
     of_evaluation = pc.index_in(evaluation_ids, all_ids).to_pylist()
-    absent = {dataset.id for dataset in datasets if not dataset.counts["read"]}
+    present = set(numbered["datasets"].tolist())
+    absent = {dataset.id for number, dataset in enumerate(datasets) if number not in present}
     near = link_pairs(Tier.NEAR_TEXT, ((row, of_evaluation[other], share) for row, other, share in copies))
     return Rows(
         ids=all_ids,

@@ -73,8 +73,10 @@ def test_records_of_credentialed_datasets_are_not_listed(
 
 
 def test_own_images_and_errors(page: AppTest) -> None:
-    page.radio[0].set_value("own images")
-    _run(page)
+    page.radio[0].set_value("own images, or none")
+    _run(page).text_area[0].input("")
+    page.button[-1].click()
+    assert _run(page).error[0].value == "Enter a question or choose an image."
     buffer = io.BytesIO()
     PIL.Image.new("L", (64, 64), 90).save(buffer, "PNG")
     page.file_uploader[0].upload("mine.png", buffer.getvalue(), "image/png")
@@ -85,7 +87,3 @@ def test_own_images_and_errors(page: AppTest) -> None:
     assert "With the image" in html and "With a gray image" in html and "Reference" not in html
     page.file_uploader[0].upload("no.png", b"no image", "image/png")
     assert "image unreadable" in _run(page).error[0].value
-    page.radio[0].set_value("no image")
-    _run(page).text_area[0].input("")
-    page.button[-1].click()
-    assert _run(page).error[0].value == "Enter a question or choose an image."

@@ -128,7 +128,7 @@ def test_a_cut_or_absent_shard(reader: str) -> None:
 
 
 OWN: list[tuple[Path, str, list[str]]] = [
-    (INDEX, "mix", ["validate", "train", "evaluate", "transfer", "report"]),
+    (INDEX, "mix", ["validate", "train", "evaluate", "transfer"]),
     (VERDICT_TABLE, "deduplicate", ["mix", "validate"]),
     (paths.EVALUATION / "predictions.parquet", "evaluate", ["report"]),
 ]
