@@ -29,7 +29,7 @@ import json
 import os
 import signal
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def open_run(stage: str, artifacts: Sequence[Path], params: Params) -> Iterator[
     client, experiment_id = store.connect()
     root = store.find_root()
     box = Outbox(root, stage)
-    with _exit_on_sigterm(), contextlib.closing(box):
+    with _exit_on_sigterm() as ignore_sigterm, contextlib.closing(box):
         with store.as_tracking_error():
             close_dead_runs(client, root)
             if stage == "train":
@@ -78,6 +78,7 @@ def open_run(stage: str, artifacts: Sequence[Path], params: Params) -> Iterator[
             yield logger
             logger.attach_outputs(artifacts)
         except BaseException as error:
+            ignore_sigterm()  # such as a second one, from `die_with_dvc`: the run would stay RUNNING
             logger.close(error)
             raise
         logger.close()
@@ -202,8 +203,11 @@ def _join(client: Any, experiment_id: str, params: Params, box: Outbox) -> RunLo
 
 
 @contextlib.contextmanager
-def _exit_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into SystemExit, so that the run is closed. Has no effect outside the main thread."""
+def _exit_on_sigterm() -> Iterator[Callable[[], object]]:
+    """Turn SIGTERM into SystemExit, so that the run is closed; yield a function after which it is ignored.
+
+    Has no effect outside the main thread.
+    """
 
     def leave(number: int, frame: object) -> None:
         raise SystemExit(128 + number)
@@ -211,9 +215,9 @@ def _exit_on_sigterm() -> Iterator[None]:
     try:
         before = signal.signal(signal.SIGTERM, leave)
     except ValueError:
-        yield
+        yield lambda: None
         return
     try:
-        yield
+        yield lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN)
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,8 +1,12 @@
 """A training that was killed, stopped or has failed goes on in its run."""
 
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from openmedq import config, paths
 from openmedq.config.render import render
@@ -41,6 +45,20 @@ def resume(settings=None, first_step: int = 4):
     with runs.open_run("train", (), settings or Settings()) as log:
         for step in range(first_step, 9):
             log({"loss": float(step)}, step)
+
+
+def test_a_second_sigterm_does_not_leave_the_run_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`die_with_dvc` sends one half a second after that of the process group."""
+    end = MlflowClient.set_terminated
+
+    def end_after_sigterm(*arguments: Any, **options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        end(*arguments, **options)
+
+    monkeypatch.setattr(MlflowClient, "set_terminated", end_after_sigterm)
+    fail(error=SystemExit(143))
+    (run,) = read_runs()
+    assert run.info.status == "KILLED"
 
 
 @pytest.mark.parametrize(
