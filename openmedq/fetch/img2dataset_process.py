@@ -47,10 +47,9 @@ def distribute(_: int, download_shard: Callable[[Any], object], shards: Iterable
 
 if __name__ in ("__main__", "__mp_main__"):  # its process that writes statistics loads this module too
     die_with_parent()
+    sys.modules["torch"] = None  # type: ignore[assignment]  # saves half: 1.3 of 2.6 s of CPU, 194 of 379 MB
 
 if __name__ == "__main__":
-    sys.modules["torch"] = None  # type: ignore[assignment]  # saves half of its time and memory
-
     from img2dataset import download, downloader
 
     downloader.download_image = limit_time(downloader.download_image)

@@ -102,7 +102,7 @@ def _load(header: ImageFile, max_side_px: int | None = None) -> PIL.Image.Image:
         deep = cast(io.BytesIO, header.fp).getvalue() if header.mode == "RGB" and ";16" in str(header.tile) else b""
         header.load()
         turn = _UPRIGHT.get(_orientation(header))
-        pixels = _read_deep(deep) if deep else _to_gray_or_color(header)
+        pixels = (_read_deep(deep) if deep else None) or _to_gray_or_color(header)
         if is_bounded:
             pixels = pixels if turn is not None else pixels.copy()
         else:
@@ -113,11 +113,13 @@ def _load(header: ImageFile, max_side_px: int | None = None) -> PIL.Image.Image:
     return pixels
 
 
-def _read_deep(data: bytes) -> PIL.Image.Image:
-    """Color of 16 bits a channel, of which Pillow keeps the upper 8 alone: 12 bits in 16 would be nearly black."""
+def _read_deep(data: bytes) -> PIL.Image.Image | None:
+    """Color of 16 bits a channel, of which Pillow keeps the upper 8 alone: 12 bits in 16 would be nearly black.
+
+    None if OpenCV does not decode it, such as a PNG without its end.
+    """
     levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    assert levels is not None  # Pillow has decoded it
-    return PIL.Image.fromarray(_to_8_bit(levels[..., 2::-1]))
+    return None if levels is None else PIL.Image.fromarray(_to_8_bit(levels[..., 2::-1]))
 
 
 def _fit(size: tuple[int, int], max_side_px: int | None) -> tuple[int, int]:
