@@ -116,7 +116,7 @@ def _load(header: ImageFile, max_side_px: int | None = None) -> PIL.Image.Image:
 def _read_deep(data: bytes) -> PIL.Image.Image | None:
     """Color of 16 bits a channel, of which Pillow keeps the upper 8 alone: 12 bits in 16 would be nearly black.
 
-    None if OpenCV does not decode it, such as a PNG without its end.
+    None if OpenCV does not decode it, such as a PNG whose last bytes are missing.
     """
     levels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     return None if levels is None else PIL.Image.fromarray(_to_8_bit(levels[..., 2::-1]))
