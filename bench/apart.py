@@ -3,8 +3,6 @@
 A script runs itself with `--one WORDS`, and the last line that this process prints is a JSON object.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import resource

@@ -6,8 +6,6 @@ Fingerprints are generated: smooth random thumbnails, of which 8 % are exact and
 with brute force on 50,000 hashes. Candidates are pairs of the images below `--folder`, or of generated ones.
 """
 
-from __future__ import annotations
-
 import argparse
 import itertools
 import tempfile

@@ -5,8 +5,6 @@ case and punctuation, 5 % are near copies of one of the evaluation questions. Ea
 rensa hashes all rows and looks each up (128 permutations, 32 bands); DuckDB counts distinct folded texts, exact copies.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

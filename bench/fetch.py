@@ -14,8 +14,6 @@ Start-up and imports are excluded. Both run with several settings (openmedq: con
 threads, and output format), and the best of each is compared.
 """
 
-from __future__ import annotations
-
 import argparse
 import hashlib
 import json

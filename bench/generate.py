@@ -11,8 +11,6 @@ The rounds take turns, and the median counts. CPU seconds vary less than the spe
 way's answers are compared with those of the first and of the one above it.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import tempfile

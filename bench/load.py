@@ -16,8 +16,6 @@ with 2 processes, in batches of 64 images of (3, S, S) uint8:
 The median of the rounds counts. The time is from the fifth batch on, so that the start of the processes is left out.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import itertools

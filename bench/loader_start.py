@@ -5,8 +5,6 @@ Times run from the start of the loader to its first batch, in a new process each
 that which a process has for itself (USS), after some batches. The rows of the index lie in a few generated shards.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import multiprocessing

@@ -4,8 +4,6 @@
 and no image. Words and pixels are drawn at random.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Time and memory of `mix` and `validate` over generated text rows, each in a process of its own."""
 
-from __future__ import annotations
-
 import argparse
 import importlib
 import json

@@ -15,8 +15,6 @@ Images, half JPEG and a quarter each gray and RGB PNG, larger than the bound:
 Each figure is of a process of its own, with imports and the start of the workers excluded.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import multiprocessing

@@ -4,8 +4,6 @@ Half of the rows are captions of 20 to 80 words, half are short questions; 3 % h
 evaluation rows. Rows are built as Arrow tables, a row group at a time, because a million dictionaries take minutes.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from random import Random

@@ -4,8 +4,6 @@
 1 is linear. The sizes of the paper's mix take an hour: `--rows 100000 500000 1000000 3350000`.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -9,8 +9,6 @@ SLAKE, VQA-RAD and PathVQA a third or less of the answers are distinct. Half of 
 with yes or no. One image has `--questions` questions. Each way runs in a process of its own.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import random

@@ -15,8 +15,6 @@ processor. The stages:
 A process per precision, two threads. The median of the rounds counts.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import statistics

@@ -12,8 +12,6 @@ the encoder's (`openmedq.model.sizes`), without attention and without what activ
 compiled layers run without a C++ compiler.
 """
 
-from __future__ import annotations
-
 import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"

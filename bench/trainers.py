@@ -1,7 +1,5 @@
 """Timed runs of our trainer and of transformers' `Trainer`, for `train.py` and `train_gpu.py`."""
 
-from __future__ import annotations
-
 import io
 import logging
 import time

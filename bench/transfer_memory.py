@@ -5,8 +5,6 @@ of the data. One epoch with its validation, the predictions, and the frozen feat
 that of all processes of the stage together: PSS counts shared pages once, RSS once for each process.
 """
 
-from __future__ import annotations
-
 import argparse
 import io
 import itertools

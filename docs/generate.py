@@ -3,8 +3,6 @@
 A test compares the pages with what this script makes.
 """
 
-from __future__ import annotations
-
 import argparse
 import inspect
 import json

@@ -1,7 +1,5 @@
 """The flow `pipeline`: the whole graph. Command: `python -m flows`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

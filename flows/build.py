@@ -1,7 +1,5 @@
 """The flow `build`: the data, up to their validation. Command: `python -m flows.build`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

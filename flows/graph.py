@@ -1,7 +1,5 @@
 """Read the nodes and edges of the pipeline from DVC."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -1,7 +1,5 @@
 """The flow `learn`: all nodes that `build` does not run. Command: `python -m flows.learn`."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

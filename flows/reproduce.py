@@ -3,8 +3,6 @@
 It runs `dvc repro -s NODE`, the command that a user would run by hand.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import signal

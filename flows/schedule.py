@@ -5,8 +5,6 @@ Run `python -m flows.schedule` once per server, with PREFECT_API_URL set; then s
 any web page in a local browser can start a flow run.
 """
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -8,8 +8,6 @@ to loopback. Two checks reject them:
 - CSRF protection: a POST needs a token that pages of other sites can't read (enabled in `flows/__init__.py`).
 """
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """Serve the pages of MLflow and Prefect on loopback, until Ctrl-C: `python -m flows.ui`, or `make ui`."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import signal

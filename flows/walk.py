@@ -1,7 +1,5 @@
 """Reproduce nodes of DVC's graph in order, one Prefect task each, and publish a table of the results."""
 
-from __future__ import annotations
-
 import secrets
 import subprocess
 import sys

@@ -1,7 +1,5 @@
 """The command line: arguments, and errors as one line. One command per stage, and a few that are not stages."""
 
-from __future__ import annotations
-
 import argparse
 import errno
 import importlib

@@ -4,8 +4,6 @@
 trace means a bug.
 """
 
-from __future__ import annotations
-
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the failure may be temporary; the flows run such a stage again
 
 

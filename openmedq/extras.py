@@ -1,7 +1,5 @@
 """Map from imported packages to the extras of pyproject.toml, and the error for a package that is not installed."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

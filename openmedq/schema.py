@@ -3,8 +3,6 @@
 The rows are plain dataclasses: pydantic, which validates the settings, would cost ten times as much per row.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass

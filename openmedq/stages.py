@@ -5,8 +5,6 @@ runs; its `run` takes the params, then the dataset (`is_per_dataset`) or the enc
 function that logs metrics (`is_tracked`).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

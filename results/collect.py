@@ -4,8 +4,6 @@ python results/collect.py NAME      # images or question-only
 python results/collect.py           # the tables; a test holds the pages to them
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 import sys

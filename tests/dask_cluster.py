@@ -1,7 +1,5 @@
 """A Dask cluster on loopback: a scheduler, and workers of one thread that can be killed one by one."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

@@ -3,8 +3,6 @@
 A setting without a default must be given by each profile (`openmedq/conf/<profile>.yaml`).
 """
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 from types import UnionType

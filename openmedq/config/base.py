@@ -1,7 +1,5 @@
 """The base class of all sections, and the types of their settings."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar

@@ -1,7 +1,5 @@
 """Render params.yaml: every setting, with its description as a comment."""
 
-from __future__ import annotations
-
 import yaml
 
 from openmedq.config import Params, Section

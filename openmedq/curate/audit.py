@@ -4,8 +4,6 @@ It reads the dataset as `check --local` does, and compares it with the datasets 
 of a record, only the record's place.
 """
 
-from __future__ import annotations
-
 import re
 import tempfile
 from collections import Counter, defaultdict

@@ -1,7 +1,5 @@
 """`check`: try a dataset's reader on a folder, images included, without writing anything."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Read what the duplicate decisions need to know about the rows of all datasets. Image bytes are not read."""
 
-from __future__ import annotations
-
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

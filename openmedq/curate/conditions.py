@@ -3,8 +3,6 @@
 A relation has the columns `dataset` and `id`; the conditions refer to its columns.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection
 
 from openmedq.config import Validate

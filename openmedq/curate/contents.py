@@ -1,7 +1,5 @@
 """Contents of rows. A content is a text together with its images: rows with equal contents are copies."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

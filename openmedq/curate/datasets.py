@@ -1,7 +1,5 @@
 """The normalized datasets, with the role of each split and the rows that the licence policy excludes."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

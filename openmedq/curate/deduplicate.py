@@ -3,8 +3,6 @@
 It writes a decision for each such row and copies no row. The rules are in `curate/duplicates.py`.
 """
 
-from __future__ import annotations
-
 import json
 import tempfile
 from collections import Counter

@@ -4,8 +4,6 @@ A group is a patient, or images that look the same if the dataset names no patie
 model would be tested on what it was trained on (235 of BUSI's 780 images are copies).
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 

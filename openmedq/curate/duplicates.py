@@ -11,8 +11,6 @@ A decision compares a row with the row that is kept, never along a chain, and a 
 decisions do not depend on the order of the rows.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """The formats of `export-mix`: LLaVA's JSON with image files, Parquet as Hugging Face datasets reads it, WebDataset."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools

@@ -4,8 +4,6 @@ The rows are divided into shards by the index alone. A shard is written under a 
 complete, so that an interrupted run continues with the first missing shard. One row group is in memory at a time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -3,8 +3,6 @@
 A key does not cover images: the same short medical questions are asked about thousands of different images.
 """
 
-from __future__ import annotations
-
 import hashlib
 import html
 import re

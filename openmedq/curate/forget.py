@@ -4,8 +4,6 @@ The list holds sha256 digests of ids and is kept in git, so that an exclusion ap
 out. A digest hides an id only from people without the data: whoever has the data can compute the digests.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@ bits, they differ in at most 2 bits of some band (pigeonhole principle). The ind
 2 bits of its three bands, 716 in all, so a query searches one bucket of each band.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import combinations
 

@@ -8,8 +8,6 @@
 Patients, studies, cases and articles are counted; they say that rows are related, not that they are copies.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ agree, except those under text, arrows or boxes, whose contrast is altered. In a
 another patient, a part may agree, but many blocks have about the same contrast and another fine structure.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple, cast
 
 import cv2

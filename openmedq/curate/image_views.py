@@ -6,8 +6,6 @@ may show a whole evaluation image: without its border, or one panel of two. Regi
 so training images need not be decoded. Coordinates are shares of width and height, so an image is the unit square.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, cast

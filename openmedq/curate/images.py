@@ -7,8 +7,6 @@ Thumbnails take 1 kB an image, so those of millions of images stay in a file (`T
 with near hashes are read, a few at a time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import IO

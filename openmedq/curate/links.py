@@ -5,8 +5,6 @@ key: the number of decoded pixels, of a text, of a figure, or of a pair of image
 rows on one image take thousands of entries, not millions of pairs.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -3,8 +3,6 @@
 Slices of a scan on a dark field, and films of different patients, have near fingerprints but are no copies.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`mix`: the index of the rows in use, with role and weight, and the number of rows that each step removed."""
 
-from __future__ import annotations
-
 import itertools
 import json
 from collections import Counter

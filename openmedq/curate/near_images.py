@@ -15,8 +15,6 @@ study, which are no copies. About 3 in 1,000 of the most similar pairs of slices
 called copies.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future

@@ -5,8 +5,6 @@ similarity joins). A training question that shares enough of them is a candidate
 Nothing is kept of the other training questions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -3,8 +3,6 @@
 For each dataset, rows found = rows read + rows rejected. `validate` decides whether the data are good enough.
 """
 
-from __future__ import annotations
-
 import gc
 import inspect
 import json

@@ -1,7 +1,5 @@
 """Decisions of persons about two rows, which overrule the machine's: a CSV file with id_a, id_b, decision."""
 
-from __future__ import annotations
-
 import csv
 import logging
 from collections.abc import Sequence, Set

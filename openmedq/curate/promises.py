@@ -3,8 +3,6 @@
 Values are the publishers', and wide enough for the generated miniatures.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 

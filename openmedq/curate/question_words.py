@@ -5,8 +5,6 @@ of them are different. Findings, drugs and organisms cannot be listed; `has_term
 endings.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from difflib import get_close_matches

@@ -8,8 +8,6 @@ options are the same too. Then in doubt it is a copy: a dropped training row cos
 Not found: paraphrases and translations.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """The words of duplicate decisions: why a row is excluded, and what it shares with another row."""
 
-from __future__ import annotations
-
 from enum import StrEnum
 
 import pyarrow as pa

@@ -1,7 +1,5 @@
 """What the duplicate decisions need to know about the rows, as arrays."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ DuckDB counts over batches of rows that `ShardStore` reads, because DuckDB's own
 only the id, the position and a hash of the content of each row; they spill to disk if they exceed MEMORY.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Collection, Iterator, Mapping
 from itertools import starmap

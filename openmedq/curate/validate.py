@@ -3,8 +3,6 @@
 The verdict is deterministic and holds no text. If an expectation is not met, the stage fails after it has written both.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence

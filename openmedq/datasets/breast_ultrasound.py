@@ -12,8 +12,6 @@ transfer divides the dataset by groups of near duplicates.
 - Some images occur under several names, a few as both benign and malignant; each is a row.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterable, Iterator

@@ -20,8 +20,6 @@ Images in neither list, or all images if there are no lists, get the split `unli
 - A few images are RGBA, the others gray.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

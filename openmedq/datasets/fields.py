@@ -4,8 +4,6 @@ A reader defines the id and the content of a record. `represent` rejects single 
 SourceError if the whole file has another layout.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path

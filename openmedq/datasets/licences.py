@@ -13,8 +13,6 @@ Credentialed datasets allow research only, whatever their licence. This is not l
 must still meet conditions such as attribution or share-alike.
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from dataclasses import dataclass

@@ -16,8 +16,6 @@ therefore reported on the validation split.
 - Words have lost "rt" in a bad conversion ("hyperophy"); they are kept.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -16,8 +16,6 @@ no ids, so a record is named by its split and line.
 - Some metamap_phrases are cut wrongly ("ymptoms?").
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

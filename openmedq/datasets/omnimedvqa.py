@@ -15,8 +15,6 @@ this text, or else the first that differs only in case, spaces, or quotes and fu
 - Folders of images share file names, so an image is found by its whole path only.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext

@@ -14,8 +14,6 @@ Known irregularities of the published files, which the miniature reproduces:
 - Rules generated the questions, in lower case. Some have extra spaces, a capital letter or "??".
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

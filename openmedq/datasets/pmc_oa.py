@@ -21,8 +21,6 @@ Known irregularities of the published files, which the miniature reproduces:
   the image name.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -22,8 +22,6 @@ Known irregularities of the published files, which the miniature reproduces:
 - Some listed images are missing. Some articles are no longer listed.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator, Mapping, Set

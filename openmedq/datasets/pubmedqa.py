@@ -24,8 +24,6 @@ Known irregularities of the published files, which the miniature reproduces:
 - `final_decision` and the predictions are spelled in lower case, the other fields in capitals.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The datasets by id. A dataset's module is imported on first use."""
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 from typing import cast

@@ -18,8 +18,6 @@ Known irregularities of the published files, which the miniature reproduces:
 - One training row has no answer. Some questions occur twice for one image, with two ids.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace

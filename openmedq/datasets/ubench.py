@@ -22,8 +22,6 @@ Known irregularities of the published files, which the miniature reproduces:
 - `bbox` and `polygon` are null in most rows.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator

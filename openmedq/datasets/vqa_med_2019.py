@@ -21,8 +21,6 @@ Known irregularities of the published files, which the miniature reproduces:
 - The images are from MedPix, like those of VQA-RAD, and have the same names there.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

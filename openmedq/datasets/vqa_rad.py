@@ -23,8 +23,6 @@ Known irregularities of the published file, which the miniature reproduces:
 - Some questions and answers occur twice for one image with two ids, in one case across train and test.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

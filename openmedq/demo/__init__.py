@@ -1,7 +1,5 @@
 """`demo`: a web page on loopback that queries the trained model about images."""
 
-from __future__ import annotations
-
 import importlib.util
 import os
 import socket

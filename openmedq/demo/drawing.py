@@ -4,8 +4,6 @@ Streamlit's Markdown could load images of other sites: texts of datasets and of 
 `escape_markdown`.
 """
 
-from __future__ import annotations
-
 import base64
 import re
 import string

@@ -4,8 +4,6 @@ Questions are compared by their words (cosine of TF-IDF vectors), images by thei
 The rows show what the model was trained on. They do not show which rows an answer depends on.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Ask the trained model: its answer and the probabilities of the options, with the images and with gray ones."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple

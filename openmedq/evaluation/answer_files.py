@@ -5,8 +5,6 @@ other tools are read too: `question_id` for the id; `prediction`, `response` or 
 `prediction` or `response` have the reference in `answer`, so these columns go first.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -5,8 +5,6 @@ dataset whose rows are all of one split. Memory is bounded: labels and ids of al
 MAX_CACHE_BYTES of pixels.
 """
 
-from __future__ import annotations
-
 import hashlib
 import itertools
 import json

@@ -4,8 +4,6 @@ The head is linear, R^{2d x m}, on the two pooled vectors of the encoder (`tower
 The weights are those of the epoch with the lowest validation loss.
 """
 
-from __future__ import annotations
-
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator

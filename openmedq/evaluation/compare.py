@@ -5,8 +5,6 @@ resamples of images. For each image, the permutation test exchanges the two syst
 with probability 0.5.
 """
 
-from __future__ import annotations
-
 import json as json_format
 from collections.abc import Iterator, Sequence
 from pathlib import Path

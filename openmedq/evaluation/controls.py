@@ -9,8 +9,6 @@
 A model whose score stays the same answers from the text. Rows without an image have no control.
 """
 
-from __future__ import annotations
-
 import io
 import random
 from collections import defaultdict

@@ -8,8 +8,6 @@ A resample can lack all rows of a rare class. The class then counts with its sco
 averages over the same classes. A class with the rows of one patient therefore adds no width to an interval.
 """
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any

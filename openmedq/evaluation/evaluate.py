@@ -5,8 +5,6 @@ that the batches, on which rounding depends, are those of one device. Benchmarks
 transfer fine-tunes on them.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

@@ -9,8 +9,6 @@ In fp32 the answers do not depend on the batches and the order of the rows. In b
 nearly equal probability, and it can depend on the batch (measured in `bench/generate.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Results of a stage that are kept until it ends: after a kill they are used again if their inputs are unchanged."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -10,8 +10,6 @@ alone. The log-probabilities equal those of a separate forward pass for each ans
 computed once. An answer includes its end, `</s>`, so that "2" and "2 cm" are both whole answers.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property

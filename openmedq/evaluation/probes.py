@@ -9,8 +9,6 @@ Features are the two pooled vectors, standardized (of `knn`: centered) with the 
 in place, because those of a large dataset are a third of the memory that the stage may use.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any

@@ -3,8 +3,6 @@
 Works on a folder of published files alone; the pipeline need not have run.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """`score`: the scores of any system's answers to the questions of a dataset, without a model and without a run."""
 
-from __future__ import annotations
-
 import json as json_format
 from collections import Counter
 from collections.abc import Mapping, Sequence

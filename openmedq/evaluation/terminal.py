@@ -1,7 +1,5 @@
 """What `score` and `compare` share: an argument, and tables of scores in the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -10,8 +10,6 @@ A stage that was killed resumes: predictions of a finished benchmark and seed ar
 used again if the encoder's weights, rows, settings and code are the same.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence

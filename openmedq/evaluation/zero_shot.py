@@ -10,8 +10,6 @@ predicted. If rows may have several, a score has no threshold, so only AUROC is 
 over the rows.
 """
 
-from __future__ import annotations
-
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence

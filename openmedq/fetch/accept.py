@@ -1,7 +1,5 @@
 """`accept`: accept that a publisher changed files, which are then downloaded again."""
 
-from __future__ import annotations
-
 from openmedq.datasets import registry
 from openmedq.fetch import fetching, ledger
 

@@ -3,8 +3,6 @@
 Credentials come from environment variables or netrc and are sent to their own host only.
 """
 
-from __future__ import annotations
-
 import base64
 import netrc
 import os

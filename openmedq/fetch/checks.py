@@ -3,8 +3,6 @@
 Files with a hash, from the card or the host, are verified in `file`; the checks of bytes are for files without one.
 """
 
-from __future__ import annotations
-
 import zipfile
 from pathlib import Path, PurePosixPath
 

@@ -5,8 +5,6 @@ Files of the local data folder, and of local datasets, are checked and never cop
 has the dataset later.
 """
 
-from __future__ import annotations
-
 import logging
 from pathlib import Path
 

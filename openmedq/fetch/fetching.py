@@ -1,7 +1,5 @@
 """Download the files of a dataset: several at once, only those that are missing or do not have the expected hash."""
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import re

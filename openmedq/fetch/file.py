@@ -4,8 +4,6 @@ Partial data is in a temporary path; `<path>.tag` beside it holds the validator 
 parts of two versions are not joined. Size and hashes are those of the card, else those that the host states.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

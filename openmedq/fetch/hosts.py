@@ -6,8 +6,6 @@ article's title>/<file name, * as wildcard>`. ndownloader.figshare.com serves th
 answers programs with an empty 202.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase

@@ -4,8 +4,6 @@ Each shard is downloaded by a process of its own, checked and written to the dat
 missing. img2dataset's own retries are off: they come at once, and for missing images too.
 """
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import json

@@ -4,8 +4,6 @@ img2dataset handles Ctrl-C itself, prints progress, starts a process that outliv
 the total time of a download: a server that sends a byte now and then would block it.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from collections.abc import Callable, Iterable

@@ -4,8 +4,6 @@ The card pins what the publisher states, the ledger pins the rest. A later downl
 `python -m openmedq accept ID FILE` removes the entry.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -4,8 +4,6 @@ Files are read in place. Hashes are cached, so that only new and changed files a
 `links.tsv` (see `storage.links`), its files must agree with it.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Mapping
 from pathlib import Path

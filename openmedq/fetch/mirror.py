@@ -1,7 +1,5 @@
 """The local data folder (`download.mirror`): the user's published files, one sub-folder per dataset."""
 
-from __future__ import annotations
-
 import logging
 import os
 import re

@@ -1,7 +1,5 @@
 """Where a dataset's downloaded files are, whether all are present, and why a dataset is not downloaded."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Only `links --ask` connects to the hosts. Approximate sizes are marked, and files of unknown size are counted.
 """
 
-from __future__ import annotations
-
 import asyncio
 import logging
 import shutil

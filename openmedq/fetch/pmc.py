@@ -5,8 +5,6 @@ to PMC Article Datasets Distribution Services", 2026). The bucket lists an artic
 and addresses are stored in parts, so that an interrupted run resumes.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass

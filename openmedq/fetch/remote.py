@@ -4,8 +4,6 @@ New and changed files are copied before the stages run; from then on they are lo
 Credentials come from the environment or the configuration of the file system's library, never from the URL.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

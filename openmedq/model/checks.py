@@ -9,8 +9,6 @@
 Memory is bounded: a saved file is mapped into memory, and one tensor at a time is merged and compared.
 """
 
-from __future__ import annotations
-
 import copy
 import hashlib
 import warnings

@@ -4,8 +4,6 @@ safetensors has no checksums: a flipped bit is another weight. The digest is of 
 digest's place. Checking takes half a second per GB and core; the files of a model are checked at the same time.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Export the trained model, merged or as an adapter, with a model card, if the licence policy allows its data."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Callable

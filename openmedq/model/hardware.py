@@ -1,7 +1,5 @@
 """What torch finds on this machine."""
 
-from __future__ import annotations
-
 import torch
 
 

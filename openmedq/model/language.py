@@ -14,8 +14,6 @@ Problems of the first LLaMA checkpoints, on which `chaoyi-wu/PMC_LLAMA_7B` is ba
 The tokenizer holds the chat template (see `prompt.py`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Any, cast

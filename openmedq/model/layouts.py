@@ -7,8 +7,6 @@
 All sizes follow from the tensors, except for the number of heads: a head is 64 wide, with the exceptions of HEADS.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass

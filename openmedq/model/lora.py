@@ -3,8 +3,6 @@
 A ViT's attention layers are named `q_proj` and `v_proj` as well, so the targets are matched below `language_model`.
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 

@@ -3,8 +3,6 @@
 `AutoModelForImageTextToText` and `AutoProcessor` load a saved folder without our code.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable
 from pathlib import Path

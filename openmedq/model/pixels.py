@@ -8,8 +8,6 @@ At full size the pixels are the processor's, give or take 1/255. At reduced size
 and its 99th percentile 4/255 for the images of VQA-RAD, and more for pages full of text.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from typing import Any, cast

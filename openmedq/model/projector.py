@@ -4,8 +4,6 @@ With the identity as activation and the second layer frozen as the identity, LLa
 as in the paper, and the checkpoint stays a standard LLaVA.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from transformers import LlavaConfig, PreTrainedModel

@@ -9,8 +9,6 @@ It describes all training rows of the mix, including rows that were not sampled.
 Weights are reproducible to the byte with the same number of devices and the same micro batch.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -11,8 +11,6 @@ Tensors are merged one by one and written in files of 2 GB, so that the memory i
 written file again.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import logging

@@ -12,8 +12,6 @@ Memory is what autograd keeps for the backward pass of the unfused model, so tha
 less. A test compares both with counts of torch.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast

@@ -5,8 +5,6 @@ it makes once per micro batch. Frozen weights are stored in bf16, and so is the 
 its norms compute in fp32.
 """
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

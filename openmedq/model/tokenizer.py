@@ -1,7 +1,5 @@
 """Find the tokenizer of a training without building its model."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import cast
 

@@ -1,7 +1,5 @@
 """Find and read published checkpoints: safetensors, or pickles of which only tensors are read."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import re

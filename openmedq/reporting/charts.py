@@ -6,8 +6,6 @@ matplotlib draws the same bytes at each run. Colors have a contrast of at least 
 differ by their markers or hatches, too. The page's style sheet sets the color of the text.
 """
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Mapping, Sequence

@@ -5,8 +5,6 @@ page, creator or date of publication, so `url`, `creator` and `datePublished` ar
 them.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path

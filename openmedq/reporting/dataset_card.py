@@ -3,8 +3,6 @@
 All numbers come from `MixFacts`. README.md is written last, so that a folder that has it is complete.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """Command `doctor`: what this machine has for the settings of params.yaml, what it lacks, and what to do."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import importlib.util
 import os

@@ -4,8 +4,6 @@ The HTML page and the Markdown file are two templates of the same document, so t
 are formatted here. `inline` markup of texts is that of Markdown: `code` and **strong**.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar

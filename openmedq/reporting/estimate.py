@@ -1,7 +1,5 @@
 """Command `estimate`: parameters, memory, FLOPs and hours of a training, without weights and without a GPU."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping, Sequence

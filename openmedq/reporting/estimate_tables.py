@@ -1,7 +1,5 @@
 """Command `estimate`: parameters, memory, data, FLOPs and times of a training, as tables or as JSON."""
 
-from __future__ import annotations
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text

@@ -1,7 +1,5 @@
 """Pick the predictions and pairs of rows that the report and the demo show, with their images: of open sources only."""
 
-from __future__ import annotations
-
 import base64
 import csv
 import io

@@ -4,8 +4,6 @@ Row counts are those that the stages wrote. For the README's table (`--markdown`
 datasets of a folder of real files if one is given.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """What the cards of an export state: counts of the exported rows, the waterfall, shared rows and licences."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

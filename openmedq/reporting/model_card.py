@@ -3,8 +3,6 @@
 Results on generated data are named so, and generated datasets are not listed as the published ones.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

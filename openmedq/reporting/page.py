@@ -1,7 +1,5 @@
 """Compose the report of the results and render it: as a self-contained HTML page, and as Markdown."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace

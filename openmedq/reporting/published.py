@@ -3,8 +3,6 @@
 BLEU-1 in percent, macro-F1 in [0, 1]. The paper does not state how it tokenizes for BLEU-1.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 NUM_SOURCES = 14  # of the paper's mix

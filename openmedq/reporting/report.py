@@ -1,7 +1,5 @@
 """Stage report: the scores, intervals, examples and the waterfall as one page and as Markdown, and the model card."""
 
-from __future__ import annotations
-
 from openmedq import paths
 from openmedq.config import OURS, Params
 from openmedq.model import provenance

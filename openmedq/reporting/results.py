@@ -1,7 +1,5 @@
 """Read the outputs of the stages: counts, waterfall, verdict, losses, scores; None or empty if a file is missing."""
 
-from __future__ import annotations
-
 import csv
 import logging
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Print the results in the terminal: scores, transfer, the waterfall of rows, and where to look next."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from operator import itemgetter
 

@@ -7,8 +7,6 @@ a directory or a name of any size, so they read through a file object that limit
 1 KB of memory per member: 1.2 GB for the 1.65 million members of PMC-OA.
 """
 
-from __future__ import annotations
-
 import errno
 import gzip
 import io

@@ -1,7 +1,5 @@
 """A look for text that is burned into an image: names and dates on ultrasound and radiographs."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -3,8 +3,6 @@
 A name may be in several shards: a download that failed at first may succeed in a later run.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

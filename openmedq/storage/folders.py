@@ -1,7 +1,5 @@
 """Folders of users: they may contain links, cycles of links, and files of an operating system."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path

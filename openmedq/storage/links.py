@@ -4,8 +4,6 @@ Tab-separated, one file per line: path (dataset id, then the file's path), url, 
 are empty. `python -m openmedq links` writes it, `manifest` reads it.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields

@@ -1,7 +1,5 @@
 """Find images by name in folders and archives. The bytes are not decoded here."""
 
-from __future__ import annotations
-
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator

@@ -4,8 +4,6 @@ EXIF, XMP, comments, texts, color profiles, embedded thumbnails and trailing byt
 and what is needed to decode them are kept byte for byte. Nothing is decoded.
 """
 
-from __future__ import annotations
-
 import re
 import struct
 import zlib

@@ -3,8 +3,6 @@
 `data/manifest/<id>.json` and `data/raw/<id>/origin.json` are manifests.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

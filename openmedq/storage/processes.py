@@ -1,7 +1,5 @@
 """End a process when the process that started it ends, so that no orphan keeps the lock of an output."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

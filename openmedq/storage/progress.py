@@ -1,7 +1,5 @@
 """Progress of long work: a bar in a terminal, a line a minute in a log; and the interface of what logs metrics."""
 
-from __future__ import annotations
-
 import logging
 import os
 import sys

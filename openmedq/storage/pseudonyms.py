@@ -1,7 +1,5 @@
 """Pseudonyms of patients, studies and files: keyed hashes that only this installation can compute again."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Atomic outputs: an output appears whole or not at all, and has one writer at a time."""
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import logging

@@ -1,7 +1,5 @@
 """Dataclasses of `schema.py` to records of plain Python, as Arrow takes them, and back."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from openmedq.schema import EncodedImage, Groups, Image, Provenance, Rejected, Sample, Task, Turn

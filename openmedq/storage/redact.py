@@ -1,7 +1,5 @@
 """Errors about a credentialed dataset do not name its files, whose paths contain patients' ids."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

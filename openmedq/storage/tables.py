@@ -1,7 +1,5 @@
 """Parquet and JSON files that stages write for each other. Pages have checksums; a damaged file is a one-line error."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

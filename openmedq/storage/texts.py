@@ -3,8 +3,6 @@
 An invalid byte becomes a lone surrogate, so that only the record with the byte is rejected (see `datasets/fields.py`).
 """
 
-from __future__ import annotations
-
 import codecs
 import gzip
 import io

@@ -4,8 +4,6 @@ They are no DVC outputs, because times differ between runs that write the same b
 digest it has: after `dvc checkout`, the time is that of the attempt that has written the output, or unknown.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import time

@@ -4,8 +4,6 @@ Every way of opening a file calls `refuse` once: texts, Parquet and Arrow, archi
 checked when they are decoded, so that only the record is rejected.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Generated miniatures of the datasets in their published layouts, one module per dataset, named by its id."""
 
-from __future__ import annotations
-
 import importlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The generated miniature of BloodMNIST."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

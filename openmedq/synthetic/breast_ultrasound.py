@@ -1,7 +1,5 @@
 """The generated miniature of BUSI."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

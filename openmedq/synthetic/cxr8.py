@@ -1,7 +1,5 @@
 """The generated miniature of CXR8."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -5,8 +5,6 @@ Figures come in rounds with every combination of properties exactly once, so tha
 constant answer with k options scores exactly 1/k on a round. A random texture makes perceptual hashes differ.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools

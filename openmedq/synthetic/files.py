@@ -1,7 +1,5 @@
 """Write files of miniatures: the same bytes on every machine, without time stamps."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import io

@@ -1,7 +1,5 @@
 """The generated miniature of IU X-Ray."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

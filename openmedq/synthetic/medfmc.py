@@ -1,7 +1,5 @@
 """Shared by the miniatures of the MedFMC family: lists, tables and images in the published layout."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The generated miniature of MedFMC-chest, also ChestDR."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from openmedq.datasets.medfmc import reader

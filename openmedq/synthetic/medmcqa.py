@@ -1,7 +1,5 @@
 """The generated miniature of MedMCQA."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

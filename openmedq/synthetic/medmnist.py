@@ -1,7 +1,5 @@
 """Shared by the miniatures of the MedMNIST family."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The generated miniature of MedQA."""
 
-from __future__ import annotations
-
 from itertools import product
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """The generated miniature of MIMIC-CXR."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import textwrap

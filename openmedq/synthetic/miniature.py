@@ -1,7 +1,5 @@
 """Stage `miniature`: write a small generated dataset in its published layout."""
 
-from __future__ import annotations
-
 from openmedq import paths, synthetic
 from openmedq.config import Params
 from openmedq.datasets.card import Dataset

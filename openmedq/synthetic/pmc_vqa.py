@@ -1,7 +1,5 @@
 """The generated miniature of PMC-VQA."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

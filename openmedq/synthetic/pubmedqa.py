@@ -1,7 +1,5 @@
 """The generated miniature of PubMedQA."""
 
-from __future__ import annotations
-
 import json
 from itertools import product
 from pathlib import Path

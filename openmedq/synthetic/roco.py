@@ -1,7 +1,5 @@
 """The generated miniature of ROCO."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The generated miniature of SLAKE."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The generated miniature of μ-Bench (u-Bench, Micro-Bench)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

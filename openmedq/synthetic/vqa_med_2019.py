@@ -1,7 +1,5 @@
 """The generated miniature of VQA-Med 2019."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

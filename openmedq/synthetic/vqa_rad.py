@@ -1,7 +1,5 @@
 """The generated miniature of VQA-RAD."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The facts that identify a run: params, git commit, and DVC's md5 of each output back to the published files."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """What a stage logs: buffered, sent every few seconds, kept on disk while the store does not answer."""
 
-from __future__ import annotations
-
 import logging
 import math
 import time

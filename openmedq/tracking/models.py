@@ -4,8 +4,6 @@
 answers the same questions better, by a paired interval, clustered by image, that excludes zero.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import tempfile

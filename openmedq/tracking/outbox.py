@@ -6,8 +6,6 @@ file holds and closes the run. Sending an operation twice has the effect of send
 project: runs of other projects are not touched.
 """
 
-from __future__ import annotations
-
 import fcntl
 import itertools
 import json

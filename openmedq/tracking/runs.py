@@ -21,8 +21,6 @@ first of them starts one, tagged `restored: true`. Errors of the store while a s
 the run lacks is kept and sent later (`outbox.py`).
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json

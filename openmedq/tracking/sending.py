@@ -1,7 +1,5 @@
 """Operations of an outbox as calls of MLflow's client. Each may be repeated, because an attempt may fail midway."""
 
-from __future__ import annotations
-
 import functools
 import itertools
 import json

@@ -1,7 +1,5 @@
 """The MLflow store: how it is opened, and one-line messages of its errors."""
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import os

@@ -3,8 +3,6 @@
 MLflow's own thread is not used: it ends at the first error of the store. The names have no host and no user.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 from collections import defaultdict

@@ -11,8 +11,6 @@ devices or settings of ROUNDING resume, with a warning. Random numbers need no s
 No folder is a DVC output, because DVC removes a stage's outputs before it runs the stage.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

@@ -1,7 +1,5 @@
 """Rows of the mix as tokens and pixels, encoded by loader processes, and divided into micro batches of like length."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple

@@ -3,8 +3,6 @@
 Counts of the batches are summed on the host, over gloo, so that no device is waited for.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext

@@ -1,7 +1,5 @@
 """The fingerprint of a training: what decides whether a checkpoint belongs to it."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable

@@ -1,7 +1,5 @@
 """Losses and counts of a training, which its metrics and its checkpoints contain, and checks that they are finite."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field

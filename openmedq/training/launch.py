@@ -7,8 +7,6 @@ launcher's error file (see `cli.py`), because the same fault can be found by all
 connection to a failed one exit with TRY_AGAIN.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -10,8 +10,6 @@ It runs the parts of the LLaVA itself, because LLaVA's own `forward`
 A test compares the logits with those of the stock model.
 """
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager
 from typing import Any, cast
 

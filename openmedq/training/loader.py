@@ -4,8 +4,6 @@ The processes are forked from a server that has imported torch and this package 
 and no lock of a thread of the training is copied. They end with the training.
 """
 
-from __future__ import annotations
-
 import functools
 import multiprocessing
 import os

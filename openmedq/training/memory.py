@@ -4,8 +4,6 @@ The peak memory of a forward and backward pass grows by the same amount with eac
 estimate the largest batch. The estimate is measured too before it is used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from math import inf
 from typing import Any

@@ -4,8 +4,6 @@ The time of an update is from the end of the one before to its own end, with the
 validations and checkpoints in between.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeVar

@@ -8,8 +8,6 @@ that an image has several matching texts. Each pair is a term of its own, and a 
 negative pairs are those of one micro batch, over all devices.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -1,7 +1,5 @@
 """AdamW with a learning rate and a decay for each part of the model, its schedule, and the phases of the training."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -19,8 +19,6 @@ times (row groups of 40) to 2.6 times (of 1,024) as much as if rows were indepen
 Rows are not sorted by length here, because rows of like length are often of one kind; `data.divide` sorts an update.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

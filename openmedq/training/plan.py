@@ -1,7 +1,5 @@
 """The jobs of a training: its updates, the validations between them, and the final validation."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 The same data, settings and number of threads on the same machine give byte-identical weights.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ Each token of an update has the same weight, for any number of micro batches and
 follow from the seed and its number, so that a training resumes without their state.
 """
 
-from __future__ import annotations
-
 import signal
 import time
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`download.remote`: files that fsspec reads reach the local data folder once, whole, and with their hashes."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """`normalize` and `deduplicate` on a Dask cluster write the bytes that a pool of processes writes."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from pathlib import Path

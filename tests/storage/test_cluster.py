@@ -1,7 +1,5 @@
 """A Dask cluster as executor: checked, and with one line for each failure."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -16,8 +16,6 @@ A row is an image, a turn is a section of its report. Rows come in the order of 
 - Some named images are absent. Images that no report names have no record and are counted in the log.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

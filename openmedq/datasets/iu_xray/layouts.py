@@ -5,8 +5,6 @@ Both yield flat records, one per image, with the fields `id`, `image` (file name
 mesh_automatic, figure_id; in tables problems, projection.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath

@@ -1,7 +1,5 @@
 """Questions and answers from the columns of a table."""
 
-from __future__ import annotations
-
 import json
 import string
 from typing import Any

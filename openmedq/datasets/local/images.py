@@ -1,7 +1,5 @@
 """The images that a table names: paths below a folder, file names that are unique in it, or bytes."""
 
-from __future__ import annotations
-
 import io
 import os
 from collections.abc import Callable

@@ -5,8 +5,6 @@ Source: https://github.com/haotian-liu/LLaVA/blob/main/docs/Finetune_Custom_Data
 A conversation alternates between `human` and `gpt`; `<image>` in the first human text is the place of an image.
 """
 
-from __future__ import annotations
-
 import string
 
 from openmedq.datasets.fields import Record, Unusable, take_text

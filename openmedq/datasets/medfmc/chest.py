@@ -8,8 +8,6 @@ and order of the classes are those of the published tables and of openmedlab/Med
 - File names are short hexadecimal numbers or DICOM UIDs with many dots (`DX.1.2.840.113619....png`).
 """
 
-from __future__ import annotations
-
 from openmedq.datasets.medfmc import reader
 from openmedq.schema import Groups
 

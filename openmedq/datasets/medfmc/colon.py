@@ -10,8 +10,6 @@ Class 1 is the tables' column `tumor`; openmedlab/MedFM names the classes negati
 - Lists from before June 2023 have the same images in other splits; their test_WithLabel has no tumor.
 """
 
-from __future__ import annotations
-
 import re
 
 from openmedq.datasets.medfmc import reader

@@ -10,8 +10,6 @@ order of the classes are those of the published tables and of openmedlab/MedFM: 
 - The published table ends with a column without a name, which lists some studies and does not belong to the rows.
 """
 
-from __future__ import annotations
-
 import re
 
 from openmedq.datasets.medfmc import reader

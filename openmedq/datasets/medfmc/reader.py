@@ -12,8 +12,6 @@ The challenge's tables beside the images, `train_20.txt`, `val_20.txt` and the f
 are not read.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

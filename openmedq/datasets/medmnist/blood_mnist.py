@@ -5,8 +5,6 @@ those of medmnist 3.0.2. The classes have unequal sizes. One class name contains
 parenthesis.
 """
 
-from __future__ import annotations
-
 from openmedq.datasets.card import File
 from openmedq.datasets.medmnist.reader import URL, make_card, make_reader, name_files
 

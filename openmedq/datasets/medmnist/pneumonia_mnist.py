@@ -4,8 +4,6 @@ See `medmnist/reader.py` for the layout (https://zenodo.org/records/10519652). N
 medmnist 3.0.2. Three of four images show pneumonia.
 """
 
-from __future__ import annotations
-
 from openmedq.datasets.card import File
 from openmedq.datasets.medmnist.reader import URL, make_card, make_reader, name_files
 

@@ -9,8 +9,6 @@ md5 than the published one is refused unless the setting `normalize.allow_unoffi
 has a further array, `generated`, which no published file has.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import logging

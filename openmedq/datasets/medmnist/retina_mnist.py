@@ -6,8 +6,6 @@ medmnist 3.0.2. The classes are the grades 0 to 4; their names are those of the 
 of the images have grade 0, very few have grade 4.
 """
 
-from __future__ import annotations
-
 from openmedq.datasets.card import File
 from openmedq.datasets.medmnist.reader import URL, make_card, make_reader, name_files
 

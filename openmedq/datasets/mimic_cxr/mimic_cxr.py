@@ -22,8 +22,6 @@ they name only tables and archives. Ids are only in the rows that are written.
 - A few studies lack their report, and a few images are absent.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ Errors name tables and archives only, and contain no path of a patient's folder,
 table, not even in place of its header.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os

@@ -9,8 +9,6 @@ paragraph, and text after it without a header is `unlabelled`, so that findings 
 The script's list of some fifty exceptional studies is omitted, because it names real studies.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 

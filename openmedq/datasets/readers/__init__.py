@@ -1,7 +1,5 @@
 """Streaming readers for file layouts that several datasets share. The content of published files is untrusted."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath

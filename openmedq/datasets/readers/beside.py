@@ -1,7 +1,5 @@
 """Files beside a list of records that add fields to them, usually in the same order as the list."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path

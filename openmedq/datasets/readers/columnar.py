@@ -1,7 +1,5 @@
 """Stream Parquet and Arrow tables as Hugging Face publishes them, with bounded memory."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path

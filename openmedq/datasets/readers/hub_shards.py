@@ -1,7 +1,5 @@
 """Datasets on the Hugging Face hub: Parquet files by split, also with questions on images that are in the rows."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import logging

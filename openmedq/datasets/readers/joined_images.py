@@ -4,8 +4,6 @@ A gzipped tar cannot be read at random, and its images may be in another order t
 memory, about 400 bytes each, while the images are read in their own order.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -3,8 +3,6 @@
 Decoding is that of `json`: it accepts NaN (written by pandas) and repeated keys, and refuses deep nesting.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

@@ -4,8 +4,6 @@ A text table has no end mark, so a file that is cut between two rows looks whole
 few fields and no line end, an open quote, an early end of gzip) yields its whole rows, then an `Unusable`.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain

@@ -4,8 +4,6 @@
 their images alike and one image is missing.
 """
 
-from __future__ import annotations
-
 from pathlib import Path, PurePosixPath
 
 from openmedq.schema import Image

@@ -1,7 +1,5 @@
 """Figures of articles with their captions: a list of ids and captions, images by name, and further files beside it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace

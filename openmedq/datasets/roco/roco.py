@@ -23,8 +23,6 @@ Known irregularities of the published files, which the miniature reproduces:
 - Some images are no longer available.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 from collections.abc import Iterator

@@ -7,8 +7,6 @@ separated by semicolons); `license_information.csv` (ID, PMCID, Attribution, Lin
 `*_concepts_manual.csv`, and `cui_mapping.csv`, which has the names of the concepts.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from functools import partial

@@ -5,8 +5,6 @@ summary, MLflow and DVC then show it. Scores of answers are percentages in [0, 1
 as the paper prints them.
 """
 
-from __future__ import annotations
-
 from openmedq.evaluation.metrics import bleu, overlap
 from openmedq.evaluation.metrics.answers import exact_match, token_f1
 from openmedq.evaluation.metrics.classification import balanced_accuracy_of_classes, count_outcomes, f1_of_classes

@@ -13,8 +13,6 @@ Steps of `normalize_answer`, in order:
 An answer that consists of articles or punctuation only keeps them, so that no text becomes "".
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

@@ -1,7 +1,5 @@
 """Baselines that look at no image: the most frequent training answer to the question, and that of the source."""
 
-from __future__ import annotations
-
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 

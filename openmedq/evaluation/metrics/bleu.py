@@ -5,8 +5,6 @@ one reference. Lower case is the only normalization; punctuation counts. Functio
 accepted references, of which the first is the record's own, and return counts or a score in [0, 1].
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections import Counter

@@ -3,8 +3,6 @@
 The probability is that of the more probable of the two answers, divided by the sum of both. It is at least 0.5.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 from typing import Any
 

@@ -3,8 +3,6 @@
 A generated answer gives an option by letter, by text, or by both.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections.abc import Callable, Mapping, Sequence

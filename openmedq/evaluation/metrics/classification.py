@@ -1,7 +1,5 @@
 """Metrics of classification, with one label a row or several."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ interval. Every score is a function of sums over rows. The sums of all resamples
 resample draws each image, times the sums of each image. It is computed in blocks, so that memory is bounded.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

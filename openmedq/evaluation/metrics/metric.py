@@ -1,7 +1,5 @@
 """What a metric is: numbers of each row, and a score of their sums."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

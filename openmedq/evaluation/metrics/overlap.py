@@ -1,7 +1,5 @@
 """Scores of other published tables: ROUGE-L, and LLaVA-Med's open recall and closed accuracy."""
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Sequence

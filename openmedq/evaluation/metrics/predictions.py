@@ -4,8 +4,6 @@ A row has the question, the references, the answer, columns to group rows by, an
 published record. It has no score: the metrics are computed from the texts.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Tokens of a text under each definition. Equal texts are tokenized once."""
 
-from __future__ import annotations
-
 import re
 import string
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The project's own encoders: the trained one, and one with random weights."""
 
-from __future__ import annotations
-
 import torch
 from PIL.Image import Resampling
 

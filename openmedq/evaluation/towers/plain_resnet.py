@@ -4,8 +4,6 @@ Deeper stems (`resnet50d`), groups and other widths within a layer are other net
 another shape.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 

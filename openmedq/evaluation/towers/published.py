@@ -10,8 +10,6 @@ The names may have any prefix (`module.visual.`, `visual.`, none). All tensors w
 encoder: none may be missing or left over. Other tensors, such as those of text encoders, are not used.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import re

@@ -4,8 +4,6 @@ Three convolutions of 3 x 3 and an average pooling in place of the first layer, 
 that would have a stride, and attention in place of the last pooling. Names are those of the published checkpoints.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 

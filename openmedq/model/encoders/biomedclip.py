@@ -7,8 +7,6 @@ without timm or open_clip. `visual.head.*` (the projection into CLIP's space), `
 The checkpoint expects images normalized with the mean and std of OpenAI's CLIP: set them in `train.vision`.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 from transformers import ViTModel
 

@@ -4,8 +4,6 @@
 unpickled, and no code of a repository runs.
 """
 
-from __future__ import annotations
-
 from typing import cast
 
 import torch

@@ -1,7 +1,5 @@
 """A ViT with random weights and the sizes of the settings."""
 
-from __future__ import annotations
-
 from transformers import ViTConfig, ViTModel
 
 from openmedq.config import Vision

@@ -1,7 +1,5 @@
 """The scores of the answers: by dataset and part, by definition, on the clean rows, by group."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 
 from openmedq.evaluation.metrics.predictions import GROUPINGS

@@ -1,7 +1,5 @@
 """What training rows share with evaluation rows, and pairs of such rows with the line that overrules the decision."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 

@@ -1,7 +1,5 @@
 """The data: rows from the published files to the mix, validation, licences, and what this run has left out."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from openmedq.reporting.charts import draw_outcomes

@@ -1,7 +1,5 @@
 """Checks of the scores: answers without the image, zero-shot classification, and calibration."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from openmedq.config import OURS

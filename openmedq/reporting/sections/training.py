@@ -1,7 +1,5 @@
 """The training, and what the run has cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from openmedq.errors import numbered

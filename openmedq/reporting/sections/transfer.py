@@ -1,7 +1,5 @@
 """Transfer of the encoders to classification datasets, beside what the paper states of each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
