@@ -165,6 +165,7 @@ def test_the_window_of_a_frame_is_in_its_functional_group() -> None:
 def test_color_stays_color() -> None:
     color = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     assert np.array_equal(_pixels(make_dicom(color)), color)
+    assert np.array_equal(_pixels(make_dicom(color.astype(np.uint16), BitsStored=16, HighBit=15)), color)
 
 
 def test_a_frame_of_several_is_selected_by_the_setting() -> None:
