@@ -78,6 +78,27 @@ def test_the_local_data_folder_of_sources_needs_markdown(capsys: pytest.CaptureF
     assert capsys.readouterr().err.startswith("error: nowhere: No such file or directory")
 
 
+def test_a_model_that_is_older_than_an_exclusion_is_not_exported(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("data/mix").mkdir()
+    Path("data/model").mkdir()
+    tree = {"policy": "any", "sources": {}, "base_weights": {}}
+    Path("data/model/training_data.json").write_text(json.dumps(tree), encoding="utf-8")
+    assert main(["export", "before"]) == 0  # of another mix, but nothing is excluded
+    forgotten = Path("data/forgotten.yaml")
+    forgotten.write_text(forgotten.read_text().replace("slake: []", "slake: [0123]"))
+    assert main(["export", "after"]) == 1
+    assert "data/model: trained on another data/mix" in capsys.readouterr().err
+
+    Path("data/samples/slake").mkdir(parents=True)
+    Path("data/mix/waterfall.json").write_text(json.dumps({"slake": {"read": 128}}), encoding="utf-8")
+    counts = {"state": "present", "origin": None, "found": 9, "read": 127, "rejected": {}, "splits": {}}
+    Path("data/samples/slake/counts.json").write_text(json.dumps(counts | {"num_images": 0}), encoding="utf-8")
+    for command in (["export", "after"], ["export-mix", "mix", "--format", "llava"]):
+        assert main(command) == 1
+        assert "error: data/mix: is older than the rows of slake; `dvc repro mix`" in capsys.readouterr().err
+    assert not Path("after").exists() and not Path("mix").exists()
+
+
 @pytest.mark.parametrize(
     ("command", "locale"),
     [
