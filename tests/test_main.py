@@ -102,7 +102,6 @@ def test_a_model_that_is_older_than_an_exclusion_is_not_exported(capsys: pytest.
 @pytest.mark.parametrize(
     ("command", "locale"),
     [
-        (["sources"], LOCALE_C),
         (["check", "vqa_rad", "--raw", "µ"], LOCALE_C),
         (["check", "vqa_rad", "--raw", "µ"], {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"}),
         (["check", "vqa_rad", "--raw", "é"], LOCALE_C),
@@ -130,5 +129,4 @@ def test_a_terminal_that_is_not_utf_8(command: list[str], locale: dict[str, str]
         assert (done.returncode, done.stderr.count(b"\n")) == (1, 1) and done.stderr.isascii()
         return
     assert done.returncode == 0
-    assert (b"\\u03bc-Bench" if command == ["sources"] else b"A: 5 \\xb5m") in done.stdout
-    assert b"rejected" not in done.stdout or command == ["sources"]
+    assert b"A: 5 \\xb5m" in done.stdout and b"rejected" not in done.stdout

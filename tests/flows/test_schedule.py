@@ -64,4 +64,5 @@ def test_pools_are_created_once(prefect_server):
     declare_pools(names)
     declare_pools(names)
     with get_client(sync_client=True) as client:
-        assert {pool.name: pool.type for pool in client.read_work_pools()} == {"cpu": "process", "gpu": "process"}
+        pools = {pool.name: pool.type for pool in client.read_work_pools()}
+    assert (pools["cpu"], pools["gpu"]) == ("process", "process")
