@@ -1,5 +1,7 @@
 """params.yaml: the profiles, and the errors of values that are not allowed."""
 
+import copy
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from openmedq.errors import ParamsError
 from openmedq.paths import CATALOGUE, CONF, PARAMS
 
 PROFILES = sorted(path.stem for path in CONF.glob("*.yaml"))
+_MINIATURE = yaml.safe_load(render(config.profile(CONF, "miniature")))
 
 
 def test_committed_params_are_the_default_profile() -> None:
@@ -26,7 +29,7 @@ def test_a_profile_written_and_read_is_the_same(name: str) -> None:
 
 
 def _miniature() -> dict:
-    return yaml.safe_load(render(config.profile(CONF, "miniature")))
+    return copy.deepcopy(_MINIATURE)
 
 
 def _train(**changes: object) -> dict:
@@ -48,13 +51,10 @@ def _train(**changes: object) -> dict:
             r"params.yaml: download.mirror: contains a character that is not allowed in paths, not 'a\x00b'",
         ),
         ({"download": {"mirror": "\ud800"}}, "params.yaml: download.mirror: 'utf-8' codec can't encode"),
-        ({"mix": {"roles": {"vqa_rad": {"train": "training"}}}}, "mix.roles.vqa_rad.train: Input should be 'train'"),
         ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
-        ({"execution": {"backoff_s": float("nan")}}, "execution.backoff_s: Input should be"),
-        ({"mix": {"weights": {"slake": float("inf")}}}, "mix.weights.slake: Input should be a finite number, not inf"),
+        ({"mix": {"weights": {"slake": float("nan")}}}, "mix.weights.slake: Input should be a finite number, not nan"),
         (_train(next_token_weight=0), "params.yaml: train: next_token_weight and contrastive_weight are both 0"),
         (_train(patience=2), "params.yaml: train: patience needs validations during the training; set validate_every"),
-        (_train(seed=-1), "params.yaml: train.seed: Input should be greater than or equal to 0, not -1"),
         (_train(seed=2**32), "params.yaml: train.seed: Input should be less than 4294967296"),
         (
             _train(micro_batch_size=0),
@@ -159,7 +159,7 @@ def test_the_error_of_a_value_lists_the_allowed_ones(
     for name in sections:
         section = section[name]
     section[key] = value
-    PARAMS.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    PARAMS.write_text(json.dumps(tree), encoding="utf-8")
     assert main(["links"]) == 1
     message = capsys.readouterr().err
     assert message.startswith(f"error: params.yaml: {setting}") and message.count("\n") == 1

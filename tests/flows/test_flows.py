@@ -60,7 +60,7 @@ def test_the_whole_flow_runs_every_node_and_a_second_flow_none(toy, dvc, prefect
     build(targets=["miniature@apple"])
     latest = read_artifacts()
     assert latest["nodes"].latest_id != artifacts["nodes"].latest_id
-    assert latest["results"].latest_id == artifacts["results"].latest_id, "a flow without the report shows scores of another run"
+    assert latest["results"].latest_id == artifacts["results"].latest_id, "scores of another run"
     with get_client(sync_client=True) as client:
         assert client.read_global_concurrency_limit_by_name("gpu").limit == 1
     assert walk.render([reproduce.Outcome("validate", "ran", 1.0)]).endswith("\n- `data/docs/index.html`")
