@@ -67,10 +67,6 @@ def test_a_lack_of_memory_names_the_setting(
     assert error.endswith("; lower execution.workers in params.yaml\n")
 
 
-def test_each_tracked_stage_has_inputs() -> None:
-    assert all(stage.inputs for stage in STAGES.values() if stage.is_tracked)
-
-
 def test_the_local_data_folder_of_sources_needs_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sources", "--mirror", "somewhere"]) == 1
     assert "works with --markdown only" in capsys.readouterr().err

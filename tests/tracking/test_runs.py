@@ -172,6 +172,7 @@ def test_without_a_run_of_the_model_the_later_stages_share_a_new_one(project):
     (run,) = read_runs()
     assert run.data.tags["restored"] == "true" and run.data.tags["md5.model"] == outs("train")["data/model"]
     assert set(run.data.metrics) == {"evaluate/score", "transfer/score"}
+    assert store.connect()[0].get_registered_model("openmedq").aliases == {}, "no candidate"
 
 
 def test_a_training_restored_from_dvcs_cache_starts_no_run(project):
