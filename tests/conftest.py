@@ -34,6 +34,7 @@ _isolate_environment()
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -208,6 +209,9 @@ def _prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefec
                     yield server
             finally:
                 process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(30)
+                process.kill()
     assert read_attempts(server.folder) == []
 
 
