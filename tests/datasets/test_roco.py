@@ -87,6 +87,15 @@ def test_the_other_files_may_be_absent(tmp_path: Path) -> None:
     assert (row.groups.article, row.images[0].image_id) == (None, "ROCO_00020.jpg")
 
 
+def test_a_list_that_is_absent_costs_no_row_without_a_reason(copy_of: FolderOf) -> None:
+    raw = copy_of("roco")
+    before = {row.id for row in read(raw)}
+    (raw / "data/train/radiology/captions.txt").unlink()
+    after = {row.id: row for row in read(raw)}
+    assert after.keys() == before
+    assert after["roco/ROCO_02487"].reason is Reason.RECORD_ABSENT
+
+
 def test_images_may_be_in_downloaded_shards(tmp_path: Path) -> None:
     expected = kept(write(tmp_path))
     write_shard(tmp_path / "pictures", "0000-00000", {NAME: b"fetched", "other.jpg": Status.GONE})

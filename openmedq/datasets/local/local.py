@@ -139,6 +139,8 @@ class _Reader:
             return record_id, ""
         self.seen.update(record)
         names = record.get(self._columns.image) if self._columns.image else None
+        if self._columns is _LLAVA:
+            names = names or record.get("images")
         self._shown = self._images.take(names)
         self._attributes, patient, study = self._images.describe(self._shown)
         patient, study = self._text(record, "patient") or patient, self._text(record, "study") or study
@@ -266,6 +268,12 @@ def _list_classes(images: Path, declared: Local) -> Iterator[tuple[str, Any]]:
         problem = f"folders of splits ({', '.join(sorted(splits))}) beside {len(folders - splits)} others"
         raise SourceError(f"{images}: {problem}; name each split in roles of the dataset in params.yaml")
     has_splits = bool(splits)
+    inner: dict[str, set[str]] = {folder: set() for folder in folders}
+    for path in in_folders:
+        inner[path.parts[0]].update(path.parts[1:-1][:1])
+    if not has_splits and len(folders) > 1 and set.intersection(*inner.values()):
+        advice = "if these are splits, name them in roles of the dataset in params.yaml"
+        _log.warning("%s: each folder is read as a class, but all contain folders of one name; %s", images, advice)
     for path in files:
         depth = int(has_splits)
         record: dict[str, Any] = {"image": path.as_posix()}

@@ -160,6 +160,7 @@ def test_llava_conversations_are_turns() -> None:
             {"id": "x", "image": "a.png", "conversations": _talk("<image>\nWhere?", "Left.", "Sure?", "Yes.")},
             {"id": "y", "image": ["a.png", "b.png"], "conversations": _talk("<image>\n<image>\nDiffer?", "No.")},
             {"id": "z", "conversations": _talk("What is a lung?", "An organ.")},
+            {"id": "w", "images": ["b.png"], "conversations": _talk("Where?", "Left.")},
             {"id": "0", "image": ["a.png", "b.png"], "conversations": _talk("<image>\nWhere?", "Left.")},
             {"id": "1", "image": "a.png", "conversations": _talk("Hello?", "Yes.", "<image>\nWhere?", "Left.")},
             {"id": "2", "image": "a.png", "conversations": _talk("<image>\nWhere?")},
@@ -168,16 +169,17 @@ def test_llava_conversations_are_turns() -> None:
         ]
     )
     samples, rejected = owndata.read(table="table.json", columns=None)
-    first, second, third = samples.values()
+    first, second, third, fourth = samples.values()
     assert [(turn.question, turn.answer) for turn in first.turns] == [("Where?", "Left."), ("Sure?", "Yes.")]
     assert [image.image_id for image in second.images] == ["a.png", "b.png"]
     assert (third.task, third.images) == (Task.TEXT_QA, ())
+    assert (fourth.task, fourth.images[0].image_id) == (Task.VQA, "b.png")
     assert {key: item.detail for key, item in rejected.items()} == {
-        "4": "1 x <image> in the first turn, 2 images in `image`",
-        "5": "turn 2: <image> after the first turn is not supported",
-        "6": "1 message; expected pairs of a question and an answer",
-        "7": "turn 1: no question besides <image>",
-        "8": "no file none.png in folder img",
+        "5": "1 x <image> in the first turn, 2 images in `image`",
+        "6": "turn 2: <image> after the first turn is not supported",
+        "7": "1 message; expected pairs of a question and an answer",
+        "8": "turn 1: no question besides <image>",
+        "9": "no file none.png in folder img",
     }
 
 
@@ -199,6 +201,14 @@ def test_a_folder_per_class_is_a_classification_dataset(splits: tuple[str, ...])
         for split in splits
         for label, name in (("cat", "1.png"), ("dog", "1.png"), ("dog", "x/2.png"))
     }
+
+
+def test_folders_that_may_be_splits_are_named(logged: Callable[[], str]) -> None:
+    owndata.write_images(
+        *(f"{split}/{name}" for split in ("Training", "Testing") for name in ("cat/1.png", "dog/2.png"))
+    )
+    owndata.read(table=None, columns=None, task="classification")
+    assert logged().startswith("own/img: each folder is read as a class, but all contain folders of one name; if these")
 
 
 def test_a_json_of_lists_by_split_is_read_as_r2gen_writes_it() -> None:
