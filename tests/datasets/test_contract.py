@@ -6,6 +6,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import PIL.Image
@@ -76,7 +77,7 @@ def strings_of(row: Sample | Rejected) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def rows_of(miniature_of: FolderOf) -> RowsOf:
-    return lambda dataset_id: list(SETS[dataset_id].read(miniature_of(dataset_id)))
+    return cache(lambda dataset_id: list(SETS[dataset_id].read(miniature_of(dataset_id))))
 
 
 @every_dataset

@@ -3,7 +3,7 @@
 import gzip
 import shutil
 import zipfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from openmedq.datasets.mimic_cxr import mimic_cxr
-from openmedq.datasets.mimic_cxr.mimic_cxr import REPORTS, TABLES, card, read
+from openmedq.datasets.mimic_cxr.mimic_cxr import REPORTS, TABLES, read
 from openmedq.errors import SourceError
-from openmedq.schema import Reason, Rejected, Role, Sample
+from openmedq.schema import Reason, Rejected, Sample
 from tests.datasets import faults
 from tests.datasets.conftest import FolderOf, samples
 
@@ -63,9 +63,16 @@ def tell(rows: Iterator[Sample | Rejected]) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("jpg", ["mimic-cxr-jpg/2.1.0", "mimic-cxr-jpg-2.1.0.physionet.org", "a/b/files/d"])
-@pytest.mark.parametrize("dicom", ["mimic-cxr/2.1.0", ".", "physionet.org/files/mimic-cxr/2.1.0"])
-@pytest.mark.parametrize("unpacked", [None, ".", "mimic-cxr-reports"])
+@pytest.mark.parametrize(
+    ("jpg", "dicom", "unpacked"),
+    [
+        ("mimic-cxr-jpg/2.1.0", "mimic-cxr/2.1.0", None),
+        ("mimic-cxr-jpg-2.1.0.physionet.org", ".", "."),
+        ("mimic-cxr-jpg/2.1.0", "physionet.org/files/mimic-cxr/2.1.0", "mimic-cxr-reports"),
+        ("a/b/files/d", "mimic-cxr/2.1.0", "."),
+        ("a/b/files/d", ".", None),
+    ],
+)
 def test_both_projects_may_lie_where_they_were_put(
     copy_of: FolderOf, tmp_path: Path, jpg: str, dicom: str, unpacked: str | None
 ) -> None:
@@ -100,12 +107,3 @@ def test_without_any_report_it_is_said_once(copy_of: FolderOf) -> None:
     shutil.rmtree(raw / "files")
     with pytest.raises(SourceError, match=r"split\.csv\.gz: neither `mimic-cxr-reports\.zip` nor"):
         next(read(raw))
-
-
-def test_splits_have_their_published_names_and_the_test_never_trains(miniature_of: FolderOf) -> None:
-    assert {row.split for row in samples(read(miniature_of("mimic_cxr")))} == {"train", "validate", "test"}
-    assert [split for split, role in card.roles.items() if role is Role.TRAIN] == ["train"]
-    patients = defaultdict(set)
-    for row in samples(read(miniature_of("mimic_cxr"))):
-        patients[row.groups.patient].add(row.split)
-    assert {len(splits) for splits in patients.values()} == {1}
