@@ -149,7 +149,7 @@ def test_gzips_that_a_browser_has_unpacked_are_read(
     assert faults.read(dataset_id, raw) == expected(dataset_id)
 
 
-@pytest.mark.parametrize("dataset_id", ["cxr8", "iu_xray", "mimic_cxr", "pmc_oa"])
+@pytest.mark.parametrize("dataset_id", ["cxr8", "iu_xray", "mimic_cxr", "omnimedvqa", "pmc_oa"])
 def test_suffixes_in_capitals_are_read(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
     raw = copy_of(dataset_id)
     for archive in [*raw.rglob("*images*.tar.gz"), *raw.rglob("*png.tgz")]:
