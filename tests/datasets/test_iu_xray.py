@@ -136,10 +136,3 @@ def test_entities_are_neither_expanded_nor_fetched(tmp_path: Path, doctype: byte
 def test_the_report_states_the_licence(tmp_path: Path, url: str, licence: str) -> None:
     row = read_one(tmp_path, report(licence=url))
     assert row.licence == licence
-
-
-def bytes_of(row: Sample | Rejected) -> bytes:
-    if isinstance(row, Rejected):
-        return row.reason.encode()
-    (image,) = row.images
-    return image.data if image.data is not None else image.path.read_bytes()  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ from openmedq.datasets.iu_xray.iu_xray import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Groups, Provenance, Reason, Rejected, Turn
 from tests.datasets.conftest import samples
-from tests.datasets.test_iu_xray import PICTURE, bytes_of
+from tests.datasets.test_iu_xray import PICTURE
 
 KAGGLE_REPORT = {
     "uid": "1",
@@ -95,8 +95,8 @@ def test_kaggles_pictures_may_be_zipped(tmp_path: Path, caplog: pytest.LogCaptur
     with zipfile.ZipFile(raw / "archive.zip", "w") as archive:
         archive.writestr("indiana_reports.csv", "no picture")
         archive.writestr("images/images_normalized/1_IM-0001-4001.dcm.png", PICTURE)
-    (row,) = read(raw)
-    assert bytes_of(row) == PICTURE
+    (row,) = samples(read(raw))
+    assert row.images[0].data == PICTURE
     assert not any("are in no record" in message for message in caplog.messages)
 
 

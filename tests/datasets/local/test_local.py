@@ -106,30 +106,23 @@ def test_one_broken_row_of_many_is_rejected_alone() -> None:
     }
 
 
-def test_a_column_that_is_not_there_is_one_line() -> None:
+@pytest.mark.parametrize("column", ["question", "patient"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl", "json"])
+def test_a_column_that_is_not_there_is_one_line(kind: str, column: str) -> None:
+    owndata.write_images("a.png", "b.png")
+    table = _write_table(kind, ROWS)
+    found = "it is in no record" if kind.startswith("json") else "it has q, a, file"
+    where = rf"^own/table\.{kind}: no column `x`; {found}; correct local\.own\.columns\.{column} in params"
+    with pytest.raises(SourceError, match=where):
+        owndata.read(table=table, columns=owndata.COLUMNS | {column: "x"})
+
+
+def test_a_table_or_a_folder_that_is_not_there_is_one_line() -> None:
     owndata.write_images("a.png")
-    owndata.write_csv(ROWS)
-    with pytest.raises(
-        SourceError, match=r"^own/table\.csv: no column `x`; it has q, a, file; correct local\.own\.col"
-    ):
-        owndata.read(columns=owndata.COLUMNS | {"answer": "x"})
-    _write_table("parquet", ROWS)
-    with pytest.raises(SourceError, match=r"^own/table\.parquet: no column `x`; it has q, a, file; correct local\.own"):
-        owndata.read(table="table.parquet", columns=owndata.COLUMNS | {"answer": "x"})
     with pytest.raises(SourceError, match=r"^own/other\.csv: not found; correct local\.own\.table in params\.yaml"):
         owndata.read(table="other.csv")
     with pytest.raises(SourceError, match=r"^own/pics: no such folder; set folder and images"):
         owndata.read(images="pics")
-
-
-@pytest.mark.parametrize("column", ["question", "patient"])
-@pytest.mark.parametrize("kind", ["jsonl", "json"])
-def test_a_column_that_no_record_has_is_one_line(kind: str, column: str) -> None:
-    owndata.write_images("a.png", "b.png")
-    table = _write_table(kind, ROWS)
-    where = rf"^own/table\.{kind}: no column `x`; it is in no record; correct local\.own\.columns\.{column} in params"
-    with pytest.raises(SourceError, match=where):
-        owndata.read(table=table, columns=owndata.COLUMNS | {column: "x"})
 
 
 def test_a_table_without_a_record_asks_for_another_declaration_or_file() -> None:
