@@ -109,15 +109,6 @@ def test_other_places_of_the_files_are_read(copy_of: FolderOf, lay_out: Callable
     assert summarize(raw) == expected
 
 
-def test_where_images_were_looked_for_is_named(copy_of: FolderOf) -> None:
-    raw = copy_of("vqa_med_2019")
-    faults.unpack(raw, 1)
-    for folder in raw.glob("*/*_images"):
-        shutil.rmtree(folder)
-    row = next(iter(read(raw)))
-    assert isinstance(row, Rejected) and row.detail.endswith("jpg (no folder or archive of images is there)")
-
-
 def test_real_files_are_read_whole(real_data: Path) -> None:
     rows = list(vqa_med_2019.read(real_data / "VQA-Med-2019"))
     samples = [row for row in rows if isinstance(row, Sample)]

@@ -124,11 +124,10 @@ def test_redirects_end(fetch: Fetch) -> None:
     ],
 )
 def test_redirects_to_what_is_unprotected_or_no_address_are_refused(fetch: Fetch, target: str) -> None:
-    fault = faults.redirect_to("https://example.org/x")
-    with serve(SITE, [fault]) as server:
-        server.faults[:] = [faults.Fault(after=lambda request, reply, other: faults.redirect(target, 302))]
-        with pytest.raises(AcquisitionError, match=r"redirects to (an unprotected|an invalid address)"):
-            fetch(server, make_set(FILES))
+    message = r"redirects to (an unprotected|an invalid address)"
+    fault = faults.answer(faults.redirect(target, 302))
+    with serve(SITE, [fault]) as server, pytest.raises(AcquisitionError, match=message):
+        fetch(server, make_set(FILES))
 
 
 @pytest.mark.usefixtures("login")
@@ -199,7 +198,7 @@ def test_an_endpoint_is_an_address(base: str, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("place", ["a b.csv", "a%20b.csv", " a b.csv "])
 def test_blanks_of_a_redirect_are_quoted(fetch: Fetch, place: str) -> None:
     """Spaces would end the request line; the rest of a signed address does not change."""
-    blank = faults.Fault(after=lambda request, reply, other: faults.redirect(place, 302)).on("*/imgs/a.csv")
+    blank = faults.answer(faults.redirect(place, 302)).on("*/imgs/a.csv")
     with serve({f"{URL}a%20b.csv": DATA["a.csv"]}, [blank]) as server:
         assert read_all(fetch(server, make_set(make_files(DATA)), attempts=1)) == DATA
 

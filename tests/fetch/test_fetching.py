@@ -23,9 +23,10 @@ FILES = make_files(DATA)
 FOLDER = Path("data/raw/toy_set/files")
 
 
-def test_all_files_come_and_are_written_into_the_ledger(fetch: Fetch) -> None:
+def test_all_files_come_and_are_written_into_the_ledger(fetch: Fetch, logged: Callable[[], str]) -> None:
     with serve(SITE) as server:
         found = fetch(server, make_set(FILES))
+    assert re.search(r"^toy_set: 3 files, 0\.0 MB in \d+\.\d s$", logged(), re.MULTILINE)
     assert found.origin == "official"
     assert read_all(found) == DATA
     assert [entry.path for entry in found.files] == sorted(DATA)
@@ -172,12 +173,6 @@ def test_further_files_are_those_that_the_first_ones_name(fetch: Fetch) -> None:
         fetch(server, set_)
         assert len(server.requests) == num_requests
     assert not {name for name in ledger.read("toy_set") if name.startswith("files/")}, "git has no such names"
-
-
-def test_a_summary_says_what_came(fetch: Fetch, logged: Callable[[], str]) -> None:
-    with serve(SITE) as server:
-        fetch(server, make_set(FILES))
-    assert re.search(r"^toy_set: 3 files, 0\.0 MB in \d+\.\d s$", logged(), re.MULTILINE)
 
 
 def test_pictures_of_a_credentialed_set_are_not_named(

@@ -1,7 +1,6 @@
 """The images of each miniature of a classification dataset predict its labels."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +8,9 @@ from PIL import Image as PixelImage
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from openmedq import synthetic
 from openmedq.datasets import BENCHMARKS
 from openmedq.schema import Sample
+from tests.datasets.conftest import FolderOf, samples
 
 SIDE_PX = 28
 
@@ -24,17 +23,16 @@ def pixels_of(sample: Sample) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dataset_id", sorted(BENCHMARKS))
-def test_a_linear_probe_predicts_the_labels(dataset_id: str, tmp_path: Path) -> None:
+def test_a_linear_probe_predicts_the_labels(dataset_id: str, miniature_of: FolderOf) -> None:
     dataset = BENCHMARKS[dataset_id]
-    synthetic.write(dataset_id, tmp_path)
-    samples = [row for row in dataset.read(tmp_path) if isinstance(row, Sample)]
-    pixels = np.array([pixels_of(sample) for sample in samples])
-    is_test = np.array([sample.split in dataset.card.scored for sample in samples])
-    is_train = np.array([sample.split in dataset.card.fitted for sample in samples])
+    rows = samples(dataset.read(miniature_of(dataset_id)))
+    pixels = np.array([pixels_of(sample) for sample in rows])
+    is_test = np.array([sample.split in dataset.card.scored for sample in rows])
+    is_train = np.array([sample.split in dataset.card.fitted for sample in rows])
     if not dataset.card.fitted:
-        is_test = np.arange(len(samples)) % 2 == 0
+        is_test = np.arange(len(rows)) % 2 == 0
         is_train = ~is_test
-    labels = np.array([[name in sample.labels for name in dataset.card.classes] for sample in samples])
+    labels = np.array([[name in sample.labels for name in dataset.card.classes] for sample in rows])
     counts = np.minimum(labels[is_train].sum(axis=0), labels[is_test].sum(axis=0))
     labels = labels[:, counts >= 2]  # others are too rare
     predicted = Ridge(alpha=10).fit(pixels[is_train], labels[is_train]).predict(pixels[is_test])
