@@ -60,6 +60,17 @@ def test_an_unexpected_file_among_the_images_costs_its_records(dataset_id: str, 
     assert all(any(f"{what}, not an image" in detail for detail in details) for what in UNEXPECTED)
 
 
+@pytest.mark.parametrize(("dataset_id", "name"), [("slake", "imgs.zip"), ("cxr8", "images_003.tar.gz")])
+def test_another_kind_of_archive_is_named(dataset_id: str, name: str, copy_of: FolderOf) -> None:
+    raw = copy_of(dataset_id)
+    for head, kind in ((b"7z\xbc\xaf'\x1c", "7z"), (b"Rar!\x1a\x07", "RAR"), (b"\xfd7zXZ", "xz")):
+        (raw / name).write_bytes(head + bytes(600))
+        with pytest.raises(
+            SourceError, match=rf"{name} is {kind}; only zip, tar and tar\.gz are read: unpack it there$"
+        ):
+            list(SETS[dataset_id].read(raw))
+
+
 @pytest.mark.parametrize("text", ["Entry not found", "404: Not Found", "<html>\n404\n</html>\n"])
 def test_what_hosts_answer_in_plain_words_is_named_too(tmp_path: Path, text: str) -> None:
     (tmp_path / "train.json").write_text(text, encoding="utf-8")
