@@ -42,7 +42,7 @@ def test_a_password_opens_its_host_and_goes_to_no_other(
 
 
 @pytest.mark.usefixtures("login")
-@pytest.mark.parametrize("code", [301, 303, 308])
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_password_does_not_follow_a_redirect(fetch: Fetch, code: int) -> None:
     """The other host is another port of the same machine."""
     with serve(SITE | {"https://evil.example.org/files/mimic-cxr-jpg/2.1.0/a.csv": b"stolen"}) as server:

@@ -204,25 +204,6 @@ def test_folders_that_may_be_splits_are_named(logged: Callable[[], str]) -> None
     assert logged().startswith("own/img: each folder is read as a class, but all contain folders of one name; if these")
 
 
-def test_a_json_of_lists_by_split_is_read_as_r2gen_writes_it() -> None:
-    owndata.write_images("CXR1/0.png", "CXR1/1.png")
-    record = {"id": "CXR1", "report": "Clear lungs.", "image_path": ["CXR1/0.png", "CXR1/1.png"]}
-    bad = [record | {"image_path": ["none.png"]}, record | {"report": ""}]
-    lists = {"train": [record, bad[0]], "val": [record], "test": [bad[1]]}
-    Path("own/annotation.json").write_text(json.dumps(lists))
-    columns = {"answer": "report", "image": "image_path", "split": "split"}
-    roles = {"train": "train", "val": "validation", "test": "evaluation"}
-    samples, rejected = owndata.read(table="annotation.json", task="report", columns=columns, roles=roles)
-    assert {key: (each.split, len(each.images)) for key, each in samples.items()} == {
-        "train-1": ("train", 2),
-        "val-1": ("val", 2),
-    }
-    assert {key: each.reason for key, each in rejected.items()} == {
-        "train-2": Reason.IMAGE_MISSING,
-        "test-1": Reason.ANSWER_EMPTY,
-    }
-
-
 def test_llava_records_by_split_keep_their_split() -> None:
     owndata.write_images("a.png")
     record = {"image": "a.png", "conversations": _talk("<image>\nWhere?", "Left.")}
