@@ -135,6 +135,12 @@ def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: p
         ):
             fetch(server, make_set(files))
         assert not server.requests
+        begun = needs.partial_of("toy_set", files[1])  # takes no more room
+        begun.parent.mkdir(parents=True)
+        begun.write_bytes(DATA["images/b.zip"][:-10])
+        pinned = files[1].model_copy(update={"sha256": hashlib.sha256(DATA["images/b.zip"]).hexdigest()})
+        monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+        assert read_all(fetch(server, make_set((pinned,)))) == {"images/b.zip": DATA["images/b.zip"]}
 
 
 def test_a_full_disk_is_one_line_and_the_next_download_resumes(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,14 +248,3 @@ def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monke
         with pytest.raises(AcquisitionError, match=r"^toy_set: 2 files failed; the remaining files were"):
             fetch(server, make_set(FILES), connections=1)
         assert len(server.requests) == 2
-
-
-def test_what_came_before_takes_no_more_room(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = DATA["images/b.zip"]
-    files = (FILES[1].model_copy(update={"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}),)
-    aside = needs.partial_of("toy_set", files[0])
-    aside.parent.mkdir(parents=True)
-    aside.write_bytes(data[:-10])
-    monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with serve(SITE) as server:
-        assert read_all(fetch(server, make_set(files))) == {"images/b.zip": data}

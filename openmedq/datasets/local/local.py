@@ -256,8 +256,8 @@ def _stream_json(path: Path) -> Iterator[tuple[str, Any]]:
             yield split, records
         elif isinstance(records, list):
             for number, record in enumerate(records, start=1):
-                own = {"split": split, _LIST: split}
-                yield f"{split}-{number}", own | record if isinstance(record, dict) else record
+                own = {_LIST: split}
+                yield f"{split}-{number}", {"split": split} | record | own if isinstance(record, dict) else record
         else:
             yield split, Unusable(Reason.FIELD_MISSING, "not a list of records")
 
