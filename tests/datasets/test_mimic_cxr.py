@@ -4,16 +4,15 @@ import gzip
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from openmedq.datasets.mimic_cxr import mimic_cxr
 from openmedq.datasets.mimic_cxr.mimic_cxr import REPORTS, TABLES, read
 from openmedq.errors import SourceError
-from openmedq.schema import Reason, Rejected, Sample
+from openmedq.schema import Reason, Rejected
 from tests.datasets import faults
 from tests.datasets.conftest import FolderOf, samples
 
@@ -55,14 +54,6 @@ def test_tables_that_only_describe_may_be_absent(copy_of: FolderOf) -> None:
     assert not any({"view_position", "chexpert"} & row.attributes.keys() for row in samples(read(raw)))
 
 
-def tell(rows: Iterator[Sample | Rejected]) -> list[Any]:
-    """The rows without their provenance."""
-    return [
-        (row.id, row.reason) if isinstance(row, Rejected) else (row.id, row.turns, row.groups, row.attributes)
-        for row in rows
-    ]
-
-
 @pytest.mark.parametrize(
     ("jpg", "dicom", "unpacked"),
     [
@@ -77,7 +68,7 @@ def test_both_projects_may_lie_where_they_were_put(
     copy_of: FolderOf, tmp_path: Path, jpg: str, dicom: str, unpacked: str | None
 ) -> None:
     flat = copy_of("mimic_cxr")
-    expected = tell(read(flat))
+    expected = faults.read("mimic_cxr", flat)
     raw = tmp_path / "raw"
     (raw / dicom).mkdir(parents=True)
     shutil.move(flat / REPORTS, raw / dicom / REPORTS)
@@ -86,7 +77,7 @@ def test_both_projects_may_lie_where_they_were_put(
         with zipfile.ZipFile(raw / dicom / REPORTS) as archive:
             archive.extractall(raw / dicom / unpacked)
         (raw / dicom / REPORTS).unlink()
-    assert tell(read(raw)) == expected
+    assert faults.read("mimic_cxr", raw) == expected
 
 
 def test_patients_folders_are_not_listed(copy_of: FolderOf, monkeypatch: pytest.MonkeyPatch) -> None:
