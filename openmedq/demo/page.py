@@ -1,5 +1,7 @@
 """The demo's page. Streamlit runs it again after every interaction; `python -m openmedq demo` starts it."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
 from dataclasses import replace

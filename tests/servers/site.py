@@ -1,5 +1,7 @@
 """`Site`: the files of all hosts, and the storage to which they redirect with signed links."""
 
+from __future__ import annotations
+
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
