@@ -39,7 +39,7 @@ def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
     """Right on closed questions, the reference within hostile markup on others."""
     for sample in samples:
         reference = sample.turns[-1].answer
-        yield reply(reference if reference in ("yes", "no") else f"<script>{reference}</script>")
+        yield reply(reference if reference in ("yes", "no") else f"<script>\x00\x1b[31m{reference}</script>")
 
 
 def write(num_examples: int = 12) -> str:
@@ -50,7 +50,7 @@ def write(num_examples: int = 12) -> str:
 def test_the_page_needs_no_other_file() -> None:
     page = write()
     assert set(re.findall(r'src="(.{5})', page)) == {"data:"}
-    assert not re.search(r"<script|<link|<iframe|@import|url\((?!#)", page)
+    assert not re.search(r"<script|<link|<iframe|@import|url\((?!#)|(?!\n)[\x00-\x1f]", page)
     assert set(re.findall(r'href="https://([^"]*)"', page)) == {
         f"{name}.example.org" for name in ("open_vqa", "secret_vqa", "open_text", "absent_vqa", "bench")
     }
