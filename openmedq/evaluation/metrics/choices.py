@@ -17,13 +17,16 @@ from openmedq.schema import Sample, Task
 _LETTERS = [*string.ascii_uppercase, *map(str, range(27, 1000))]  # those of our prompt
 _TAGGED = re.compile(r".*<answer>(.*?)(?:</answer>|$)", re.DOTALL)  # of a reasoning model, after its `</think>`
 _LEAD = re.compile(
-    r"[\s*]*(?:the\s+|my\s+)?(?:(?:correct|right|best|final)\s+)*(?:answer|option|choice)\b[\s:=*]*(?:is\b[\s:=*]*)?"
+    r"[\s*#]*(?:the\s+|my\s+)?(?:(?:correct|right|best|final)\s+)*(?:answer|option|choice)\b[\s:=*]*(?:is\b[\s:=*]*)?"
     r"(?:(?:option|choice)\b\s*)?",
     re.IGNORECASE,
 )
-_STATED = re.compile(r"\banswer(?:\s+is\b|\**:)[\s:=*]*(?:(?:option|choice)\b\s*)?", re.IGNORECASE)  # anywhere
+_STATED = re.compile(  # anywhere
+    r"\b(?:answer|(?:correct|right|best)\s+(?:option|choice))(?:\s+is\b|\**:)[\s:=*]*(?:(?:option|choice)\b\s*)?",
+    re.IGNORECASE,
+)
 _LETTERED = re.compile(
-    r"(?:[^\w\s]*\\boxed)?[^\w\s]*([A-Za-z]|2[7-9]|[3-9]\d|[1-9]\d\d)"  # the 27th option has a number
+    r"(?:[^\w\s]*\\(?:boxed|text))*[^\w\s]*([A-Za-z]|2[7-9]|[3-9]\d|[1-9]\d\d)"  # the 27th option has a number
     r"(?:[\])*:.\"'`$};>]+(?=\s|$)|[\]):]+|\s*$|\s*\n|\s+[-\u2013]\s|\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b.*"
     r"|,?\s+(?:because|since)\b.*"
     r"|(?P<weak>[ ,.]))",

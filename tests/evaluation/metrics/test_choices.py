@@ -27,6 +27,7 @@ LETTERS = (
     "I think the answer is (B).|Let me see.\n\n**Answer:** B|It pumps. So the answer is: heart.",
     "The heart: answer: B. The answer is B|A: lung\nB: heart\nThe answer is B",
     "<think>The answer is A? No.</think>\nB|<think>A</think> <answer> B </answer>|So <answer>B</answer>|<answer>B",
+    "### Answer\nB|$$\\boxed{\\text{B}}$$|Therefore, the correct option is **B**.",
     "The answer is heart. Answer: heart.|" + 9_999 * "The answer is heart. ",  # of a model that repeats itself
 )
 OTHERS = (
