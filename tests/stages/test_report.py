@@ -85,9 +85,6 @@ def test_the_definitions_of_bleu_1_stand_beside_each_other_and_what_they_may_be_
     definitions = [metric for metric in scores["metrics"] if metric["family"]]
     assert len(definitions) == 8
     assert "BLEU-1 of the same answers by definition, in percent" in page  # the chart
-    for metric in definitions:
-        assert f'<th scope="row">{metric["title"]}</th>' in page
-        assert f"{scores['open_vqa'][metric['name']]:.1f}" in page
     names = {metric["name"] for metric in definitions}
     for each in published.FIGURES:
         assert set(each.metrics) <= names
