@@ -84,21 +84,16 @@ def test_every_row_is_kept_or_counted_with_its_reason(project: Project) -> None:
         assert rows["read"] == sum(rows["duplicate"].values()) + sum(rows["kept_out"].values()) + len(used)
 
 
-def test_an_edited_reader_runs_only_what_depends_on_it(copy: Copy) -> None:
+def test_an_edited_reader_runs_only_what_depends_on_it_and_a_lost_model_comes_back(copy: Copy) -> None:
     project = copy()
+    before = project.run("python", "-c", COUNT_RUNS)
     reader = project.root / "openmedq" / "datasets" / "pubmedqa.py"
     reader.write_text(reader.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    project.run("rm", "-rf", "data/model")
     printed = project.run("dvc", "repro")
     ran = [line.split("'")[1] for line in printed.splitlines() if line.startswith("Running stage")]
     assert ran == ["miniature@pubmedqa", "normalize@pubmedqa"]  # same bytes: the graph stops there
-
-
-def test_a_lost_model_comes_back_from_the_cache_without_a_run(copy: Copy) -> None:
-    project = copy()
-    before = project.run("python", "-c", COUNT_RUNS)
-    project.run("rm", "-rf", "data/model")
-    printed = project.run("dvc", "repro")
-    assert "Running stage 'train'" not in printed
+    assert (project.root / paths.MODEL / "config.json").exists()
     assert project.run("python", "-c", COUNT_RUNS) == before
 
 
@@ -108,11 +103,13 @@ print(sqlite3.connect("mlflow.db").execute("select count(*) from runs").fetchone
 """
 
 
-def test_a_second_report_has_the_same_bytes(copy: Copy) -> None:
+def test_a_second_report_has_the_same_bytes_and_dvc_shows_scores(copy: Copy) -> None:
     project = copy()
     before = (project.root / paths.DVC_LOCK).read_text(encoding="utf-8")
     project.run("dvc", "repro", "--force", "--single-item", "report")
     assert (project.root / paths.DVC_LOCK).read_text(encoding="utf-8") == before
+    assert "bleu_1" in project.run("dvc", "metrics", "show")
+    project.run("dvc", "plots", "show")
 
 
 def test_data_that_fail_the_validation_stop_the_graph(copy: Copy) -> None:
@@ -122,12 +119,6 @@ def test_data_that_fail_the_validation_stop_the_graph(copy: Copy) -> None:
     assert "error: " in printed
     assert "Running stage 'train'" not in printed
     assert "Traceback" not in printed
-
-
-def test_metrics_and_plots_are_dvcs(copy: Copy) -> None:
-    project = copy()
-    assert "bleu_1" in project.run("dvc", "metrics", "show")
-    project.run("dvc", "plots", "show")
 
 
 def test_a_local_data_folder_is_read_in_place(copy: Copy, real_data: Path) -> None:
