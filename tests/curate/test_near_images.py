@@ -66,6 +66,15 @@ def test_a_frame_around_a_dark_field_is_a_border(tmp_path: Path, seed: int) -> N
     assert _name(_find(tmp_path), own, other) == {("scan", "framed", "near image")}
 
 
+def test_a_border_may_be_narrow_on_two_sides(tmp_path: Path) -> None:
+    scan = draw_slice(39)
+    framed = PIL.Image.new("L", (scan.width + 26, scan.height + 21), 255)
+    framed.paste(scan, (24, 3))
+    own = write_images(tmp_path, "evaluation", {"scan": scan})
+    other = write_images(tmp_path, "training", {"framed": framed})
+    assert _name(_find(tmp_path), own, other) == {("scan", "framed", "near image")}
+
+
 def test_blank_and_tiny_images_resemble_nothing(tmp_path: Path) -> None:
     tiny = draw_slice(1).resize((MIN_SIDE_PX - 1,) * 2)
     blank = PIL.Image.new("L", (256, 256), 7)

@@ -16,7 +16,7 @@ from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE, Tier
 from openmedq.errors import ParamsError
 from openmedq.storage.shards import Group
 from openmedq.storage.tables import read_clean, read_table
-from tests.curate.corpus import Row, picture, row, write_sets
+from tests.curate.corpus import ROLES, Row, picture, row, write_sets
 
 from .test_deduplicate import CARDS, EXPECTED, make_rows, run_stage
 
@@ -177,11 +177,14 @@ def test_decisions_of_persons() -> None:
     assert run_stage(deduplicate={"overrides": "own.csv"}) == expected
 
 
-def test_decisions_about_absent_datasets_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    write_sets(make_rows(), CARDS)
-    Path("own.csv").write_text("id_a,id_b,decision\nabsent/1,text/4,copy\n", encoding="utf-8")
-    assert run_stage(deduplicate={"overrides": "own.csv"}) == EXPECTED
-    assert "own.csv: line 2: a decision about a dataset that is absent is ignored" in caplog.text
+@pytest.mark.parametrize("row_id", ["absent/1", "text/6", "text/7"])
+def test_decisions_about_rows_that_take_no_part_are_ignored(row_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    excluded = [row("text/6", "train", "Why?", "so", licence="CC-BY-NC-4.0"), row("text/7", "spare", "Why?", "so")]
+    write_sets([*make_rows(), *excluded], CARDS | {"text": {"roles": ROLES | {"spare": "train"}}})
+    Path("own.csv").write_text(f"id_a,id_b,decision\n{row_id},text/4,copy\n", encoding="utf-8")
+    settings: dict[str, Any] = {"policy": {"licences": "commercial"}, "mix": {"roles": {"text": {"spare": None}}}}
+    assert run_stage(deduplicate={"overrides": "own.csv"}, **settings) == EXPECTED
+    assert "own.csv: line 2: is ignored: a dataset is absent, or a row excluded" in caplog.text
 
 
 @pytest.mark.parametrize(
