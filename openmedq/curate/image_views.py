@@ -32,6 +32,7 @@ _FLAT_LEVELS = 6  # of gray, in a row that belongs to a border
 _STEPS = 4  # edges of regions are multiples of 1/4 pixel of a thumbnail
 _ALL_STEPS = SIDE * _STEPS + 1
 _PANEL_EDGES = range(9, 23)  # columns of a thumbnail where two panels may meet
+_MAX_STEP = 10  # of gray levels: panels differ in all rows, and anatomy differs much in a few
 _MIN_CONTRAST = 2.0  # standard deviation of gray levels, below which a patch is blank
 _DCT = dct(np.eye(SIDE), axis=0)[:8]  # (8, 32): the low frequencies of imagehash.phash
 _MIRROR = np.array([[-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -209,7 +210,8 @@ def _find_panels(thumbnails: NDArray[np.uint8]) -> Floats:
     boxes = []
     for is_across in (True, False):
         lines = levels if is_across else levels.transpose(0, 2, 1)
-        jumps = np.abs(np.diff(lines, axis=2)).mean(axis=1)  # (N, 31): between columns x and x + 1
+        steps = np.minimum(np.abs(np.diff(lines, axis=2)), _MAX_STEP)
+        jumps = steps.mean(axis=1)  # (N, 31): between columns x and x + 1
         both = jumps[:, :-1] + jumps[:, 1:]  # a gutter in column x + 1 has an edge on both sides
         edge = (np.argmax(both[:, _PANEL_EDGES.start - 1 : _PANEL_EDGES.stop - 1], axis=1) + _PANEL_EDGES.start).astype(
             np.float32

@@ -55,6 +55,17 @@ def test_one_panel_of_an_evaluation_figure_is_found(tmp_path: Path) -> None:
     assert _name(_find(tmp_path), own, other) == {("figure", "panel", "near image")}
 
 
+def test_an_edge_within_a_panel_is_no_edge_between_panels(tmp_path: Path) -> None:
+    scan = draw_slice(6)
+    scan.paste(255, (70, 30, 140, 200))
+    figure = PIL.Image.new("L", (140 + scan.width, scan.height))
+    figure.paste(draw_slice(56).resize((140, scan.height)), (0, 0))
+    figure.paste(scan, (140, 0))
+    own = write_images(tmp_path, "evaluation", {"scan": scan})
+    other = write_images(tmp_path, "training", {"figure": figure})
+    assert _name(_find(tmp_path), own, other) == {("scan", "figure", "near image")}
+
+
 @pytest.mark.parametrize("seed", range(1, 7))
 def test_a_frame_around_a_dark_field_is_a_border(tmp_path: Path, seed: int) -> None:
     scan = PIL.Image.new("L", (384, 384))
