@@ -108,7 +108,7 @@ def find_first(link: Link, roles: Roles, *, is_other_dataset_only: bool = False)
     evidence = np.full(nowhere, np.nan, np.float32)
     if link.evidence is not None:
         entries = entries[places == best[link.rows[entries]]]
-        evidence[link.rows[entries]] = link.evidence[entries]
+        np.fmax.at(evidence, link.rows[entries], link.evidence[entries])
     order = np.argsort(roles.places)
     winners: Numbers = np.append(order, -1)[best]
     return winners, evidence
@@ -172,7 +172,8 @@ def pick_pairs(links: Sequence[Link], roles: Roles, is_training: Flags, is_train
         asked = entries[roles.is_evaluation[link.rows]].sort_values("place").drop_duplicates(["key", "dataset"])
         trained = entries[is_training[link.rows]]
         tables.append(trained.merge(asked[["key", "row", "dataset", "place"]], on="key", suffixes=("", "_asked")))
-    pairs = pd.concat(tables).sort_values(["tier", "link", "place_asked"], ignore_index=True)
+    ascending = {"tier": True, "link": True, "place_asked": True, "evidence": False}
+    pairs = pd.concat(tables).sort_values([*ascending], ascending=[*ascending.values()], ignore_index=True)
     pairs = pairs.drop_duplicates(["row", "dataset_asked"]).sort_values(["tier", "evidence", "place"])
     pairs["evidence"] = pairs["evidence"].replace(np.inf, np.nan)
     pairs["is_kept"] = is_trained[pairs["row"]]

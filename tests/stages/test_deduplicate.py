@@ -69,11 +69,16 @@ def test_verdicts_and_counts() -> None:
 
 
 def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
-    write_sets(make_rows(), CARDS)
-    run_stage()
+    rows = make_rows()
+    rows.append(
+        row("b_first/7", "test", "Where?", "here", picture(7), picture(8))
+    )  # of two images, the most alike counts
+    rows.append(row("b_first/8", "train", "Why?", "so", picture(8, lighter=1), picture(7, lighter=2)))
+    write_sets(rows, CARDS)
+    run_stage(deduplicate={"keep_out": "all"})
     before = {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()}
-    write_sets(make_rows()[::-1], CARDS, rows_a_shard=3, rows_a_group=1)
-    run_stage()
+    write_sets(rows[::-1], CARDS, rows_a_shard=3, rows_a_group=1)
+    run_stage(deduplicate={"keep_out": "all"})
     assert {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()} == before
 
 
