@@ -141,7 +141,7 @@ def test_an_alignment_may_not_move_far(shift: float) -> None:
 
 def test_real_copies_are_found_and_real_look_alikes_are_not(tmp_path: Path, real_data: Path) -> None:
     folder = real_data / "VQA-RAD" / "VQA_RAD Image Folder"
-    paths = sorted(folder.glob("*.jpg"))[::30]
+    paths = sorted(folder.glob("*.jpg"))[::60]
     if not paths:
         pytest.skip("OPENMEDQ_REAL_DATA holds no VQA-RAD images")
     images = {path.stem: PIL.Image.open(path).convert("L") for path in paths}
@@ -151,7 +151,7 @@ def test_real_copies_are_found_and_real_look_alikes_are_not(tmp_path: Path, real
         for name, image in images.items()
         for edit in ("scaled", "cropped", "mirrored", "rotated")
     }
-    planted |= {path.stem: path.read_bytes() for path in sorted(folder.glob("*.jpg"))[1::5] if path.stem not in images}
+    planted |= {path.stem: path.read_bytes() for path in sorted(folder.glob("*.jpg"))[1::10]}
     other = write_images(tmp_path, "training", planted)
     found = _name(_find(tmp_path), own, other)
     copies = {

@@ -70,9 +70,7 @@ def test_verdicts_and_counts() -> None:
 
 def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
     rows = make_rows()
-    rows.append(
-        row("b_first/7", "test", "Where?", "here", picture(7), picture(8))
-    )  # of two images, the most alike counts
+    rows.append(row("b_first/7", "test", "Where?", "here", picture(7), picture(8)))
     rows.append(row("b_first/8", "train", "Why?", "so", picture(8, lighter=1), picture(7, lighter=2)))
     write_sets(rows, CARDS)
     run_stage(deduplicate={"keep_out": "all"})

@@ -114,7 +114,9 @@ def test_a_row_lost_on_the_way_is_noticed() -> None:
 def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
     """Of the train split, three rows repeat another, one a test row, and one a test row in other words."""
     toyset.write_catalogue(registry.load("vqa_rad").card)
-    params = make_params(download={"mirror": str(real_data)})
+    params = make_params(
+        download={"mirror": str(real_data)}, normalize={"max_side_px": 256}, deduplicate={"near_images": False}
+    )
     manifest.run(params)
     download.run(params, registry.load("vqa_rad"))
     normalize.run(params, registry.load("vqa_rad"))
