@@ -156,7 +156,7 @@ def count_content(words: Words) -> int:
 def is_decisive(left: Words, right: Words) -> bool:
     """Whether questions that differ in these words are different: by a negation, a number or a unit."""
     words = left + right
-    is_measured = has_units(left) and has_units(right)
+    is_measured = not (_IS_UNIT.isdisjoint(left) or _IS_UNIT.isdisjoint(right))
     return is_measured or has_digits(words) or any(word in _IS_NEGATION or word in _IS_NUMBER for word in words)
 
 
@@ -168,11 +168,6 @@ def count_words(words: Words) -> float:
 def has_digits(words: Words) -> bool:
     """Whether there is a number."""
     return any(char.isdigit() for word in words for char in word)
-
-
-def has_units(words: Words) -> bool:
-    """Whether there is a unit."""
-    return not _IS_UNIT.isdisjoint(words)
 
 
 def has_opposites(left: Words, right: Words) -> bool:
