@@ -106,17 +106,6 @@ def test_names_that_datasets_share() -> None:
     assert run_stage(deduplicate={"keep_out": "all"}) == {**crossing, "vqa_rad/2": ("vqa_rad/1", "evaluation image")}
 
 
-def test_images_shared_with_the_own_test_split_are_counted() -> None:
-    write_sets(make_rows(), CARDS)
-    run_stage()
-    counts = json.loads((paths.VERDICTS / "contamination.json").read_text())
-    assert counts["b_first"] == {"b_first": {"same pixels": {"training_rows": 1, "kept": 1, "evaluation_rows": 1}}}
-    assert counts["a_second"]["b_first"] == {
-        "same pixels": {"training_rows": 1, "kept": 0, "evaluation_rows": 1},
-        "same look": {"training_rows": 1, "kept": 0, "evaluation_rows": 0},
-    }
-
-
 def test_near_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """An edited copy excludes a row as its original does; an image of the same series is counted only."""
     rows = [
