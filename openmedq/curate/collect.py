@@ -97,7 +97,8 @@ def collect(
     }
     of_evaluation = pc.index_in(evaluation_ids, all_ids).to_pylist()
     present = set(numbered["datasets"].tolist())
-    absent = {dataset.id for number, dataset in enumerate(datasets) if number not in present}
+    ignored = {dataset.id for number, dataset in enumerate(datasets) if number not in present}
+    ignored |= _find_excluded(datasets, lines, all_ids)
     near = link_pairs(Tier.NEAR_TEXT, ((row, of_evaluation[other], share) for row, other, share in copies))
     return Rows(
         ids=all_ids,
@@ -109,8 +110,16 @@ def collect(
             ),
         ],
         links=[near, *identities.link()],
-        overrides=overrides.resolve(path, lines, absent, all_ids, numbered["ranks"] == EVALUATION),
+        overrides=overrides.resolve(path, lines, ignored, all_ids, numbered["ranks"] == EVALUATION),
     )
+
+
+def _find_excluded(datasets: Sequence[NormalizedDataset], lines: Sequence[overrides.Line], ids: pa.Array) -> set[str]:
+    """The ids in decisions of persons whose rows exist, but are not among those that take part."""
+    named = pa.array({each for line in lines for each in line.fields[:2]}, pa.string())
+    named = named.filter(pc.invert(pc.is_in(named, ids)))
+    stored = (group.rows["id"] for dataset in datasets if len(named) for group in dataset.store.scan(["id"]))
+    return {each for own in stored for each in own.filter(pc.is_in(own, named)).to_pylist()}
 
 
 def scan(

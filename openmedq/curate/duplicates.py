@@ -184,7 +184,7 @@ def _find_neighbors(
     """For each row that stands for a content, the rows of contents that are alike, with tier and evidence."""
     near: dict[int, dict[int, tuple[str, float]]] = defaultdict(dict)
     of_content = np.full(alike.max(initial=-1) + 1, -1)
-    of_content[alike[found.is_left]] = first[found.is_left]
+    of_content[alike] = first
 
     def add(left: int, right: int, tier: Tier, share: float) -> None:
         if left >= 0 and right >= 0 and left != right:

@@ -32,6 +32,7 @@ _FLAT_LEVELS = 6  # of gray, in a row that belongs to a border
 _STEPS = 4  # edges of regions are multiples of 1/4 pixel of a thumbnail
 _ALL_STEPS = SIDE * _STEPS + 1
 _PANEL_EDGES = range(9, 23)  # columns of a thumbnail where two panels may meet
+_MAX_STEP = 10  # of gray levels: panels differ in all rows, and anatomy differs much in a few
 _MIN_CONTRAST = 2.0  # standard deviation of gray levels, below which a patch is blank
 _DCT = dct(np.eye(SIDE), axis=0)[:8]  # (8, 32): the low frequencies of imagehash.phash
 _MIRROR = np.array([[-1.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
@@ -175,30 +176,30 @@ def _find_borders(thumbnails: NDArray[np.uint8]) -> tuple[NDArray[np.int64], Flo
 def _trim(thumbnails: NDArray[np.uint8], frame: int) -> Floats:
     """Thumbnails without borders of one color: boxes (N, 4). Edges between two pixels are estimated from their mix.
 
-    A line is of one color if its pixels are, except `frame` pixels at its ends, which may be another border's.
+    A line is of one color if its pixels are, except `frame` pixels at its ends, which may be another border's. A side
+    whose border is narrower than a line has the color of the widest border.
     """
     levels = thumbnails.astype(np.float32)
     inner = slice(frame, SIDE - frame)
-    sides = [levels.transpose(0, 2, 1)[:, :, inner], levels[:, :, inner]]  # columns from the left, rows from the top
+    columns, rows = levels.transpose(0, 2, 1)[:, :, inner], levels[:, :, inner]
+    # (4, N, 32, P): lines from the left, the top, the right, the bottom
+    sides = np.stack([columns, rows, columns[:, ::-1], rows[:, ::-1]])
+    is_flat = np.ptp(sides, axis=3) <= _FLAT_LEVELS
+    widths = np.minimum(np.argmin(np.pad(is_flat, ((0, 0), (0, 0), (0, 1))), axis=2), _MAX_TRIM)  # (4, N)
+    each = np.arange(len(levels))
+    widest = np.argmax(widths, axis=0)
     found = np.empty((len(levels), 4), np.float32)
-    for place, lines in enumerate(sides):
-        found[:, place] = _measure_border(lines)
-        found[:, place + 2] = SIDE - _measure_border(lines[:, ::-1])
+    for place, (lines, width) in enumerate(zip(sides, widths, strict=True)):
+        own = np.where(width > 0, place, widest)
+        color = sides[own, each, np.maximum(widths[own, each] - 1, 0)].mean(axis=1, keepdims=True)
+        mixed, inside = lines[each, width], lines[each, width + 1]
+        apart = inside - color
+        share = ((inside - mixed) * apart).sum(axis=1) / np.maximum((apart * apart).sum(axis=1), 1)
+        found[:, place] = width + np.clip(share, 0, 1)
+    found[:, 2:] = SIDE - found[:, 2:]
+    found[widths.max(axis=0) == 0] = (0, 0, SIDE, SIDE)
     trimmed: Floats = (np.rint(found * _STEPS) / _STEPS).astype(np.float32)
     return trimmed
-
-
-def _measure_border(lines: Floats) -> Floats:
-    """Width in pixels of the border at the first lines of thumbnails (N, 32, P): (N,)."""
-    is_flat = np.ptp(lines, axis=2) <= _FLAT_LEVELS
-    width = np.minimum(np.argmin(np.pad(is_flat, ((0, 0), (0, 1))), axis=1), _MAX_TRIM)
-    each = np.arange(len(lines))
-    color = lines[each, np.maximum(width - 1, 0)].mean(axis=1, keepdims=True)
-    mixed, inner = lines[each, width], lines[each, width + 1]
-    apart = inner - color
-    share = ((inner - mixed) * apart).sum(axis=1) / np.maximum((apart * apart).sum(axis=1), 1)
-    measured: Floats = np.where(width > 0, width + np.clip(share, 0, 1), 0).astype(np.float32)
-    return measured
 
 
 def _find_panels(thumbnails: NDArray[np.uint8]) -> Floats:
@@ -209,7 +210,8 @@ def _find_panels(thumbnails: NDArray[np.uint8]) -> Floats:
     boxes = []
     for is_across in (True, False):
         lines = levels if is_across else levels.transpose(0, 2, 1)
-        jumps = np.abs(np.diff(lines, axis=2)).mean(axis=1)  # (N, 31): between columns x and x + 1
+        steps = np.minimum(np.abs(np.diff(lines, axis=2)), _MAX_STEP)
+        jumps = steps.mean(axis=1)  # (N, 31): between columns x and x + 1
         both = jumps[:, :-1] + jumps[:, 1:]  # a gutter in column x + 1 has an edge on both sides
         edge = (np.argmax(both[:, _PANEL_EDGES.start - 1 : _PANEL_EDGES.stop - 1], axis=1) + _PANEL_EDGES.start).astype(
             np.float32

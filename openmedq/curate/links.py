@@ -108,7 +108,7 @@ def find_first(link: Link, roles: Roles, *, is_other_dataset_only: bool = False)
     evidence = np.full(nowhere, np.nan, np.float32)
     if link.evidence is not None:
         entries = entries[places == best[link.rows[entries]]]
-        evidence[link.rows[entries]] = link.evidence[entries]
+        np.fmax.at(evidence, link.rows[entries], link.evidence[entries])
     order = np.argsort(roles.places)
     winners: Numbers = np.append(order, -1)[best]
     return winners, evidence
@@ -123,12 +123,8 @@ def first_of(keys: Numbers, candidates: Numbers) -> Numbers:
 
 def find_contaminated(links: Sequence[Link], is_evaluation: Flags, is_trained: Flags) -> list[Tier | None]:
     """For each evaluation row, the strongest link to a row that is trained on, or None: (E,), in order of rows."""
-    tiers: NDArray[np.object_] = np.full(len(is_evaluation), None, object)
-    for link in _weakest_first(links):
-        trained = np.unique(link.keys[is_trained[link.rows]])
-        tiers[link.rows[np.isin(link.keys, trained)]] = link.tier
-    found: list[Tier | None] = tiers[is_evaluation].tolist()
-    return found
+    found = _find_strongest(links, is_evaluation, is_trained)
+    return [found.get(row) for row in np.flatnonzero(is_evaluation).tolist()]
 
 
 def count(links: Sequence[Link], roles: Roles, names: Sequence[str], is_training: Flags, is_trained: Flags) -> Counts:
@@ -172,7 +168,8 @@ def pick_pairs(links: Sequence[Link], roles: Roles, is_training: Flags, is_train
         asked = entries[roles.is_evaluation[link.rows]].sort_values("place").drop_duplicates(["key", "dataset"])
         trained = entries[is_training[link.rows]]
         tables.append(trained.merge(asked[["key", "row", "dataset", "place"]], on="key", suffixes=("", "_asked")))
-    pairs = pd.concat(tables).sort_values(["tier", "link", "place_asked"], ignore_index=True)
+    ascending = {"tier": True, "link": True, "place_asked": True, "evidence": False}
+    pairs = pd.concat(tables).sort_values([*ascending], ascending=[*ascending.values()], ignore_index=True)
     pairs = pairs.drop_duplicates(["row", "dataset_asked"]).sort_values(["tier", "evidence", "place"])
     pairs["evidence"] = pairs["evidence"].replace(np.inf, np.nan)
     pairs["is_kept"] = is_trained[pairs["row"]]
@@ -183,14 +180,10 @@ def pick_pairs(links: Sequence[Link], roles: Roles, is_training: Flags, is_train
 
 def _find_strongest(links: Sequence[Link], is_one: Flags, is_other: Flags) -> dict[int, Tier]:
     """The rows of one kind that are linked to rows of the other, with their strongest link."""
+    order = list(Tier)
     found: dict[int, Tier] = {}
-    for link in _weakest_first(links):
+    for link in sorted(links, key=lambda link: order.index(link.tier), reverse=True):
         keys = np.unique(link.keys[is_other[link.rows]])
         if len(keys):
             found.update(dict.fromkeys(link.rows[is_one[link.rows] & np.isin(link.keys, keys)].tolist(), link.tier))
     return found
-
-
-def _weakest_first(links: Sequence[Link]) -> list[Link]:
-    order = list(Tier)
-    return sorted(links, key=lambda link: order.index(link.tier), reverse=True)

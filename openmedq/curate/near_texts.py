@@ -109,6 +109,9 @@ def _hash_pairs(texts: pa.StringArray) -> tuple[Numbers, Hashes]:
     is_start[1:] &= ~is_letter[:-1]
     begins = offsets[:-1][offsets[:-1] < len(data)]
     is_start[begins] = is_letter[begins]
+    is_chinese = (data >= 0xE3) & (data <= 0xE9)  # first byte of three; each character is a word
+    is_start |= is_chinese
+    is_start[3:] |= is_chinese[:-3] & is_letter[3:]
     places = np.flatnonzero(is_letter)
     starts = np.flatnonzero(is_start)
     if len(starts) < 2:

@@ -64,11 +64,11 @@ def read(path: Path) -> list[Line]:
 
 
 def resolve(
-    path: Path, lines: Sequence[Line], absent: Set[str], ids: pa.Array, is_evaluation: NDArray[np.bool_]
+    path: Path, lines: Sequence[Line], ignored: Set[str], ids: pa.Array, is_evaluation: NDArray[np.bool_]
 ) -> list[Override]:
     """The decisions about the rows that take part, given their ids and whether they are of evaluation splits: (R,).
 
-    Decisions about rows of `absent` datasets are ignored, because the file may be shared with others who have them.
+    Decisions about `ignored` ids and datasets are left out, because the file may be shared with others who have them.
 
     Raises:
         ParamsError: an id is unknown, or both rows are evaluation rows. The message names the line and does not repeat
@@ -79,8 +79,10 @@ def resolve(
     ]
     found = []
     for (number, fields), row, other in zip(lines, *known, strict=True):
-        if not absent.isdisjoint(each.split("/")[0] for each in fields[:2]):
-            logger.warning("%s: line %d: a decision about a dataset that is absent is ignored", path, number)
+        if not ignored.isdisjoint(each for name in fields[:2] for each in (name, name.split("/")[0])):
+            logger.warning(
+                "%s: line %d: is ignored: a dataset is absent, or a row excluded by licence or role", path, number
+            )
             continue
         if row is None or other is None:
             name = HEADER[0] if row is None else HEADER[1]

@@ -16,9 +16,10 @@ Words = list[str]
 
 ALIKE = 0.75  # ratio of equal characters of a word's inflections and spellings
 
-_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|(?<=:)\s+(?=[A-Z])|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.?!])\s+|(?<=:)\s+(?=[A-Z])|\n+|(?<=[。？！])|(?<=[.?!])(?=[\u3400-\u9fff])")
 # A number is its groups of digits, a unit is a word of its own: 98.6, 98,6 and 98 .6 are equal, 5mm and 5 mm too.
-_WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[^\W\d_]+|[%<>+±≤≥]")
+# Chinese has no spaces between words: each character is one.
+_WORD = re.compile(r"(?:(?<![\w.])-)?\d+|[\u3400-\u9fff]|[^\W\d_\u3400-\u9fff]+|[%<>+±≤≥]")
 _SPELLINGS = (
     (re.compile("[\u2010-\u2014\u2212]"), "-"),
     (re.compile(r"(?<![\w.])(?<!\d\s)\.(?=\d)"), "0."),  # .5
@@ -29,7 +30,8 @@ _SPELLINGS = (
 _MARK = re.compile(f"[{re.escape(string.punctuation)}]")
 _MARK_BETWEEN_WORDS = re.compile(rf"(?:(?<!\d){_MARK.pattern}|{_MARK.pattern}(?!\d))(?=.*\w)", re.S)
 _NUMBERING = re.compile(
-    r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*(?:q?\d{1,5}(?: \d{1,3})?|[a-h]|[ivx]{1,5})|q|question"
+    r"(?:(?:question|q|item|case|problem|exercise|no|number)\s)*"
+    r"(?:q?\d{1,5}(?: \d{1,3}){0,2}|[a-h]|[ivx]{1,5})|q|question"
 )
 
 # Words that a question can exchange: its grammar, and what medical questions have in common.
@@ -65,7 +67,8 @@ _OPPOSITES = """left right bilateral unilateral both; most least; more less fewe
     indirect; open closed; active passive; wet dry; maximum minimum; sensitivity specificity; aerobic anaerobic;
     afferent efferent; white gray grey; axial sagittal coronal; fast slow; long short; hot cold; inspiration
     expiration; flexion extension; abduction adduction; < >; cause causes causing treat treats treating prevent
-    prevents preventing; superficial deep; origin insertion"""
+    prevents preventing; superficial deep; origin insertion; 左 右 双; 上 下; 前 后; 内 外; 男 女; 高 低; 大 小;
+    增 减; 升 降; 急 慢; 阴 阳; 良 恶"""
 # Names of one organ; groups end at commas.
 _ORGANS = """abdomen abdominal belly, chest thorax thoracic, back, head cranial skull, neck cervix cervical, leg legs,
     arm arms, hand hands, foot feet, knee, hip, shoulder, elbow, wrist, ankle, finger fingers, toe toes, eye
@@ -80,18 +83,29 @@ _ORGANS = """abdomen abdominal belly, chest thorax thoracic, back, head cranial 
     uterine, vagina vaginal, breast breasts mammary, thyroid, parathyroid, adrenal, pituitary, thymus, retina
     retinal, cornea corneal, lens, optic, bone bones, muscle muscles, joint joints, tendon tendons, nerve
     nerves, femur femoral, tibia tibial, fibula, humerus, radius radial, ulna ulnar, median, axilla axillary,
-    carotid, aorta aortic, mitral, tricuspid, frontal, parietal, temporal, occipital"""
+    carotid, aorta aortic, mitral, tricuspid, frontal, parietal, temporal, occipital, 头, 脑, 眼, 耳, 颈, 胸,
+    腹, 心, 肺, 肝, 胆, 胰, 脾, 肾, 胃, 肠, 膀, 骨"""
 _TERM = re.compile(
     r"\w{3,}(?:oid|ia|is|us|um|ine|ol|ide|cyte|gen|ism|ose)s?|\w{5,}(?:al|ic|ous|ar|ary|in|one|ate)|\w{10,}"
 )
-WEAK_ANSWERS = frozenset(("yes", "no", "maybe", "true", "false", "none", "unknown", "present", "absent"))
+WEAK_ANSWERS = frozenset(
+    ("yes", "no", "maybe", "true", "false", "none", "unknown", "present", "absent", *"是否有无不没包含")
+)
 _PREFIXES = re.compile(
     "^(?:hyper|hypo|un|in|im|ir|non|anti|pre|post|intra|extra|inter|endo|exo|ecto|macro|micro|brady|tachy|dis|mal|ab|ad"
     "|de|a)"
 )
 
+# Chinese words of each kind, a character each.
+_CHINESE = (
+    "的是了在吗呢这那张图像片中里什么哪个有被和与或请为属于下列患者该其最可能",
+    "不没无非未否勿除",
+    "二三四五六七八九十百千半两",
+    "年月周日天岁时分秒克",
+)
 _IS_COMMON, _IS_NEGATION, _IS_NUMBER, _IS_UNIT = (
-    frozenset(words.split()) for words in (_COMMON, _NEGATIONS, _NUMBERS, _UNITS)
+    frozenset((*words.split(), *chinese))
+    for words, chinese in zip((_COMMON, _NEGATIONS, _NUMBERS, _UNITS), _CHINESE, strict=True)
 )
 _IS_OPPOSITE = {frozenset(pair) for line in _OPPOSITES.split(";") for pair in combinations(line.split(), 2)}
 _ORGAN_OF = {name: group.split()[0] for group in _ORGANS.split(",") for name in group.split()}
@@ -117,10 +131,10 @@ def has_lost_punctuation(one: str, other: str) -> bool:
 
 
 def strip_numbering(stem: list[Words], other: list[Words]) -> list[Words]:
-    """Remove "Question 12:" or "12." at the start, if the other stem starts with what follows."""
-    words, start = [*chain(*stem)], [*chain(*other)][:2]
+    """Remove "Question 12:" or "12." at the start, if a sentence of the other stem starts with what follows."""
+    words, starts = [*chain(*stem)], [sentence[:1] for sentence in other]
     for size in range(1, 4):
-        if words[size : size + 2] == start and _NUMBERING.fullmatch(" ".join(words[:size])):
+        if words[size : size + 1] in starts and _NUMBERING.fullmatch(" ".join(words[:size])):
             rest = []
             for sentence in stem:
                 rest.append(sentence[size:])
@@ -142,18 +156,18 @@ def count_content(words: Words) -> int:
 def is_decisive(left: Words, right: Words) -> bool:
     """Whether questions that differ in these words are different: by a negation, a number or a unit."""
     words = left + right
-    is_measured = has_units(left) and has_units(right)
+    is_measured = not (_IS_UNIT.isdisjoint(left) or _IS_UNIT.isdisjoint(right))
     return is_measured or has_digits(words) or any(word in _IS_NEGATION or word in _IS_NUMBER for word in words)
+
+
+def count_words(words: Words) -> float:
+    """The number of words; two Chinese characters are about one."""
+    return sum(0.5 if "\u3400" <= word <= "\u9fff" else 1 for word in words)
 
 
 def has_digits(words: Words) -> bool:
     """Whether there is a number."""
     return any(char.isdigit() for word in words for char in word)
-
-
-def has_units(words: Words) -> bool:
-    """Whether there is a unit."""
-    return not _IS_UNIT.isdisjoint(words)
 
 
 def has_opposites(left: Words, right: Words) -> bool:

@@ -22,6 +22,7 @@ from openmedq.curate.question_words import (
     WEAK_ANSWERS,
     Words,
     count_content,
+    count_words,
     drop_alike,
     has_digits,
     has_lost_punctuation,
@@ -51,11 +52,12 @@ MIN_CONTEXT = 0.5  # below it, two texts belong to different questions
 MAX_ADDED_SHARE = 0.6  # of a stem's words in sentences that the other lacks, if both share fewer than
 MIN_CONTENT_WORDS = 3
 
+_MARK = r"(?:[).:]\s+|\)(?=[^\W\d])|[.:](?=[^\W\d]{2}))"  # after an option's letter; not that of "a.m."
 _OPTIONS = re.compile(
-    r"(?:(?:answer\s+)?(?:options|choices)\s*[:.]?\s*)?(?<!\w)\(?[a1][).:]\s.*?\s\(?[b2][).:]\s", re.I | re.S
+    rf"(?:(?:answer\s+)?(?:options|choices)\s*[:.]?\s*)?(?<!\w)\(?[a1]{_MARK}.*?\s\(?[b2]{_MARK}", re.I | re.S
 )
-_OPTION = re.compile(r"(?<!\w)\(?([a-e1-5])[).:]\s+(.*?)(?=\s+\(?[a-e1-5][).:]\s|\s*$)", re.I | re.S)
-_LETTER = re.compile(r"\s*\(?([a-h]\s*[).:\u2013-]|\d\s*[).:])\s+", re.I)
+_OPTION = re.compile(rf"(?<!\w)\(?([a-e1-5]){_MARK}(.*?)(?=\s+\(?[a-e1-5]{_MARK}|\s*$)", re.I | re.S)
+_LETTER = re.compile(r"\s*\(?(?:[a-h](?:\s*[).:\u2013-]\s+|[).:](?=[^\W\d]{2}))|\d\s*[).:]\s+)", re.I)
 _ANSWER = re.compile(r"^(?:the\s+)?(?:correct\s+)?(?:answer|option)(?:\s+is\b|\s*:|(?=\s+\(?[a-h]\b))\s*", re.I)
 _JOINING = frozenset(("a", "an", "the", "and", "or", "of", "with"))
 
@@ -198,7 +200,7 @@ def _align(left: list[Words], right: list[Words], allowed: Allowance) -> float |
     changed_left, changed_right = drop_alike(
         *([word for phrase in phrases for word in phrase[side]] for side in (0, 1))
     )
-    changed = max(len(changed_left), len(changed_right))
+    changed = max(count_words(changed_left), count_words(changed_right))
     sizes = len(one) - len(added_left), len(other) - len(added_right)
     if changed > max(allowed.words, MAX_CHANGED_SHARE * min(sizes)):
         return None

@@ -20,21 +20,13 @@ from openmedq.datasets import registry
 from openmedq.datasets.card import Card
 from openmedq.errors import ParamsError, SourceError, numbered
 from openmedq.schema import BrokenImage, Image, Reason, Rejected, Role, Sample
-from openmedq.storage.dicom import is_dicom
 from openmedq.storage.images import encode
 from openmedq.storage.redact import redact_paths
 from openmedq.storage.shards import ShardStore
 
 QUESTIONS, IMAGES = "questions.jsonl", "images"
 
-_SUFFIXES = {  # by the first bytes
-    b"\x89PNG": ".png",
-    b"\xff\xd8\xff": ".jpg",
-    b"GIF8": ".gif",
-    b"BM": ".bmp",
-    b"II*": ".tif",
-    b"MM\0*": ".tif",
-}
+_AS_PUBLISHED = Normalize(max_side_px=2**31)  # no image is scaled down
 
 
 def scan(dataset_id: str, raw: Path | None) -> Iterator[Sample | Rejected]:
@@ -135,13 +127,11 @@ def _describe(sample: Sample, images: list[str]) -> dict[str, Any]:
 
 
 def _write_image(image: Image, target: Path, written: dict[object, str]) -> str:
-    """Write an image, each once, and return its path below `target`. Of a DICOM file, the pixels alone, as a PNG."""
+    """Write an image, each once, and return its path below `target`: JPEG or PNG, without metadata."""
     key = image.path or hashlib.sha256(image.data or b"").digest()
     if key not in written:
-        data = image.path.read_bytes() if image.path is not None else image.data or b""
-        if is_dicom(data):
-            data = encode(data, Normalize()).data
-        suffix = next((each for magic, each in _SUFFIXES.items() if data.startswith(magic)), "")
+        data = encode(image.path.read_bytes() if image.path is not None else image.data or b"", _AS_PUBLISHED).data
+        suffix = ".png" if data.startswith(b"\x89PNG") else ".jpg"
         name = f"{IMAGES}/{len(written):06}{suffix}"
         (target / name).write_bytes(data)
         written[key] = name

@@ -64,13 +64,8 @@ def test_rejections_alone_are_recognised(raw: Path) -> None:
     summary = check.check("toy_set", raw)
     assert (summary.counts.splits, summary.first) == ({}, ())
     assert summary.counts.rejected == {"field missing": 1, "image missing": 5}
-    text = check.render(summary)
-    assert text.startswith("toy_set: 0 rows")
-    example = "  rejected, image missing: 5\n    such as toy_set/0 ("
-    assert text.count("such as") == 2 and example in text
-    where = text.partition(example)[2].splitlines()[0]
-    assert where.startswith(f"{raw}/questions.json, 0): ") and "no file" in where
-    assert where.endswith(f"; looked in {raw}")
+    example = f"  rejected, image missing: 5\n    such as toy_set/0 ({raw}/questions.json, 0): "
+    assert check.render(summary).partition(example)[2].splitlines()[0].endswith(f"; looked in {raw}")
 
 
 def test_a_wrong_folder_is_one_line(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:

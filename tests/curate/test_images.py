@@ -39,13 +39,14 @@ def _compare_all(album: Album, radius: int, distance: float) -> list[tuple[int, 
 
 
 @given(albums(), st.integers(0, 8), st.sampled_from([0.0, 2.0, 4.0, 5.9999, 6.0]))
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_banding_finds_what_brute_force_finds(album: Album, radius: int, distance: float) -> None:
     found = find_pairs(*album, radius, distance)
     assert list(zip(*(side.tolist() for side in found), strict=True)) == _compare_all(album, radius, distance)
 
 
 @given(albums(), st.randoms(use_true_random=False))
+@settings(max_examples=40)
 def test_groups_are_components_in_any_order(album: Album, random) -> None:  # type: ignore[no-untyped-def]
     hashes, thumbnails = album
     groups = group_images(hashes, thumbnails, 3, 6.0)

@@ -74,6 +74,13 @@ def test_html_makes_no_difference() -> None:
     assert list(index.find(_to_turns([[other], [marked]]))) == [(0, 1, 1.0), (1, 0, 1.0)]
 
 
+def test_chinese_is_indexed_by_its_characters() -> None:
+    question = Question("患者女性,45岁,因右上腹绞痛和黄疸就诊。最可能的诊断是什么?", "", (), "胆囊炎")
+    marked = replace(question, question=question.question.replace(",", "，").replace("?", "？"))
+    index = QuestionIndex(_to_turns([[question]]), np.arange(1))
+    assert list(index.find(_to_turns([[marked]]))) == [(0, 0, 1.0)]
+
+
 @pytest.mark.parametrize("texts", [[], [""], ["...", "?"], ["lung"]])
 def test_texts_without_pairs_of_words(texts: list[str]) -> None:
     turns = _to_turns([[Question(text, "", (), "lung")] for text in texts])

@@ -49,11 +49,11 @@ def _change_words(question: Question, draw: random.Random, number: int) -> Quest
 
 
 def _letter(question: Question, draw: random.Random) -> Question:
-    mark = draw.choice([")", ".", " -"])
-    options = tuple(f"{LETTERS[place]}{mark} {text}" for place, text in enumerate(question.options))
+    mark = draw.choice([") ", ". ", " - ", ")", "."])
+    options = tuple(f"{LETTERS[place]}{mark}{text}" for place, text in enumerate(question.options))
     place = question.options.index(question.answer)
     answer = draw.choice([question.answer, LETTERS[place], options[place]])
-    if mark == " -" or draw.random() < 0.5:
+    if mark == " - " or (mark.endswith(" ") and draw.random() < 0.5):
         return replace(question, options=options, answer=answer)
     return replace(question, question=f"{question.question} {' '.join(options)}", options=(), answer=answer)
 
@@ -68,8 +68,9 @@ Edit = Callable[[Question, random.Random], Question]
 
 EDITS: dict[str, Edit] = {
     "numbering": lambda q, d: replace(
-        q, question=d.choice(["12. ", "Q7: ", "(4) ", "Question 31: ", "5 ", "3.12 "]) + q.question
+        q, question=d.choice(["12. ", "Q7: ", "(4) ", "Question 31: ", "5 ", "3.12 ", "1.4.2 "]) + q.question
     ),
+    "numbering without the start": lambda q, _: replace(q, question=f"12. {q.question.split('. ', 1)[1]}"),
     "letters": _letter,
     "distractors": lambda q, _: replace(q, options=tuple(x if x == q.answer else f"{x}, late" for x in q.options)),
     "case": lambda q, d: replace(q, question=d.choice([q.question.upper(), q.question.title()])),
@@ -166,6 +167,11 @@ def test_other_findings_are_another_question() -> None:
         ("Is there a pneumothorax?", "Looking at this film, is there a pneumothorax?", "yes", False, True),
         ("How many lesions are there?", "1) How many lesions are there?", "1", True, True),
         ("Most common site of haemorrhage?", "Most common site of hemorrhage?", "Putamen", True, True),
+        ("Where is/are the lesion located?", "7 Where isare the lesion located", "Left lobe", True, True),
+        ("图片中最大的器官是什么?", "1. 图片中最大的器官是什么？请选择一个答案。", "肺", True, True),
+        ("图片中包含肺吗?", "图片中不包含肺吗?", "包含", False, False),
+        ("图片中包含肺吗?", "图片中包含肝吗?", "包含", False, False),
+        ("图像中异常的器官在左侧吗?", "图像中病变的器官在左侧吗?", "左肺上叶", False, True),
     ],
 )
 def test_short_questions(one: str, other: str, answer: str, is_copy: bool, is_copy_on_image: bool) -> None:

@@ -1,14 +1,19 @@
 """`questions`: what is not written for other systems."""
 
+import io
 from pathlib import Path
 
+import PIL.Image
 import pytest
+from PIL.PngImagePlugin import PngInfo
 
 from openmedq import paths, synthetic
 from openmedq.cli import main
 from openmedq.curate import forget
 from openmedq.evaluation import questions
 from openmedq.schema import Image
+from tests.stages import toyset
+from tests.storage.drawing import save
 from tests.storage.test_dicom import SECRET, make_dicom
 
 
@@ -26,7 +31,18 @@ def test_forgotten_records_are_not_asked(
     assert first not in Path("out/questions.jsonl").read_text()
 
 
-def test_a_dicom_file_is_asked_about_without_its_header(tmp_path: Path) -> None:
+def _with_text(form: str) -> bytes:
+    drawn = PIL.Image.open(io.BytesIO(toyset.make_png(1)))
+    texts = PngInfo()
+    texts.add_text("Patient", SECRET)
+    return save(drawn, form, pnginfo=texts) if form == "PNG" else save(drawn, form, comment=SECRET.encode())
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"), [(make_dicom(), ".png"), (_with_text("PNG"), ".png"), (_with_text("JPEG"), ".jpg")]
+)
+def test_images_are_asked_about_without_their_metadata(data: bytes, suffix: str, tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
-    name = questions._write_image(Image("a.dcm", data=make_dicom()), tmp_path, {})
-    assert name.endswith(".png") and SECRET.encode() not in (tmp_path / name).read_bytes()
+    assert SECRET.encode() in data
+    name = questions._write_image(Image("a", data=data), tmp_path, {})
+    assert name.endswith(suffix) and SECRET.encode() not in (tmp_path / name).read_bytes()

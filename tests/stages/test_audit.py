@@ -32,17 +32,13 @@ ROOT = Path(__file__).parents[2]
         ("MRN 0012345", "a number of 6 or more digits"),
         ("call 030 123 4567", "a number of 6 or more digits"),
         ("jane@example.org", "an address"),
+        *((text, None) for text in ("A nodule of 1.5 x 2.25 cm", "T1/T2 at 3 T", "the left lobe", "120/80 mmHg")),
+        *((text, None) for text in ("L4-L5", "0.123456")),
     ],
 )
-def test_identifiers_are_found_by_kind(text: str, kind: str) -> None:
-    assert audit.IDENTIFIERS[kind].search(text)
-
-
-@pytest.mark.parametrize(
-    "text", ["A nodule of 1.5 x 2.25 cm", "T1/T2 at 3 T", "the left lobe", "120/80 mmHg", "L4-L5", "0.123456"]
-)
-def test_findings_are_no_identifiers(text: str) -> None:
-    assert not [kind for kind, pattern in audit.IDENTIFIERS.items() if pattern.search(text)]
+def test_identifiers_are_found_by_kind(text: str, kind: str | None) -> None:
+    found = [name for name, pattern in audit.IDENTIFIERS.items() if pattern.search(text)]
+    assert kind in found if kind else not found
 
 
 def _draw(text: str) -> PIL.Image.Image:
@@ -72,10 +68,16 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
             {"q": "Where?", "a": "left", "file": "a.png", "p": "1", "s": "train"},
             {"q": "What did Dr. Miller see?", "a": "seen on 2024-03-05", "file": "b.png", "p": "1", "s": "test"},
             {"q": "Who?", "a": "MRN 0012345", "file": "d.png", "p": "2", "s": "test"},
+            {"q": "How?", "a": "so", "file": "scan.jpg", "p": "3", "s": "test"},
         ]
     )
     shutil.copytree("own", "other")
-    Path("other/table.csv").write_text("q,a,file\nWhere?,left,a.png\nWhat?,that,b.png\nWhy?,so,c.png\n")
+    Path("other/table.csv").write_text(
+        "q,a,file\nWhere?,left,a.png\nWhat?,that,b.png\nWhy?,so,c.png\nHm?,so,scan.png\n"
+    )
+    levels = PIL.Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)).resize((256, 256))
+    levels.save("own/img/scan.jpg", quality=95)
+    levels.save("other/img/scan.png")  # a copy that is encoded again
     other: dict[str, Any] = {**owndata.DECLARED, "folder": "other"}
     owndata.build(public=other)
     own = {**owndata.DECLARED, "columns": owndata.COLUMNS | {"patient": "p", "split": "s"}, "is_private": True}
@@ -86,13 +88,13 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
     assert set(Path().rglob("*")) - before == {paths.SALT}
     text = capsys.readouterr().out
     for line in (
-        "own: 3 rows read, 0 rejected",
+        "own: 4 rows read, 0 rejected",
         "  question: a name: 1 row (line 3)",
         "  answer: a date: 1 row (line 3)",
         "  answer: a number of 6 or more digits: 1 row (line 4)",
         "  found by a look for text in the border: 1 row (line 4)",
-        "Patients in more than one split: 1 of 2",
-        "  2 rows with an image of public",
+        "Patients in more than one split: 1 of 3",
+        "  3 rows with an image of public",
         "  1 row with question, answer and image of public",
         "  DVC: `dvc push` sends no output, because all are `push: false`",
     ):
@@ -100,19 +102,3 @@ def test_the_audit_names_places_and_copies_and_quotes_no_record(capsys: pytest.C
     assert "`export` allows it under policy.licences any, research" in text
     assert "data/training/metrics.json" in text  # of the stages' table
     assert not any(secret in text for secret in ("Miller", "2024", "0012345"))
-
-
-@pytest.mark.usefixtures("empty_folder")
-def test_images_that_are_encoded_again_are_copies(capsys: pytest.CaptureFixture[str]) -> None:
-    owndata.write_images("a.png")
-    shutil.copytree("own", "other")
-    levels = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
-    for name in ("own/img/scan.png", "own/img/scan.jpg", "other/img/scan.jpg"):
-        PIL.Image.fromarray(levels).resize((256, 256)).save(name, quality=95)
-    owndata.write_csv([{"q": "Where?", "a": "left", "file": name} for name in ("scan.png", "scan.jpg", "a.png")])
-    Path("other/table.csv").write_text("q,a,file\nWhat?,that,scan.jpg\n")
-    other: dict[str, Any] = {**owndata.DECLARED, "folder": "other"}
-    owndata.build(public=other)
-    paths.PARAMS.write_text(render(make_params(local={"own": owndata.DECLARED, "public": other})))
-    assert main(["audit", "--local", "own"]) == 0
-    assert "  2 rows with an image of public" in capsys.readouterr().out.splitlines()

@@ -61,7 +61,7 @@ def _build(**execution: Any) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def expected(project: Path) -> dict[str, bytes]:
-    found = _build(workers=2)
+    found = _build(workers=1)
     assert {str(paths.SAMPLES / name / "shard-00000.parquet") for name in NAMES} < set(found)
     return found
 

@@ -16,7 +16,7 @@ from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE, Tier
 from openmedq.errors import ParamsError
 from openmedq.storage.shards import Group
 from openmedq.storage.tables import read_clean, read_table
-from tests.curate.corpus import Row, picture, row, write_sets
+from tests.curate.corpus import ROLES, Row, picture, row, write_sets
 
 from .test_deduplicate import CARDS, EXPECTED, make_rows, run_stage
 
@@ -106,17 +106,6 @@ def test_names_that_datasets_share() -> None:
     assert run_stage(deduplicate={"keep_out": "all"}) == {**crossing, "vqa_rad/2": ("vqa_rad/1", "evaluation image")}
 
 
-def test_images_shared_with_the_own_test_split_are_counted() -> None:
-    write_sets(make_rows(), CARDS)
-    run_stage()
-    counts = json.loads((paths.VERDICTS / "contamination.json").read_text())
-    assert counts["b_first"] == {"b_first": {"same pixels": {"training_rows": 1, "kept": 1, "evaluation_rows": 1}}}
-    assert counts["a_second"]["b_first"] == {
-        "same pixels": {"training_rows": 1, "kept": 0, "evaluation_rows": 1},
-        "same look": {"training_rows": 1, "kept": 0, "evaluation_rows": 0},
-    }
-
-
 def test_near_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """An edited copy excludes a row as its original does; an image of the same series is counted only."""
     rows = [
@@ -177,11 +166,14 @@ def test_decisions_of_persons() -> None:
     assert run_stage(deduplicate={"overrides": "own.csv"}) == expected
 
 
-def test_decisions_about_absent_datasets_are_ignored(caplog: pytest.LogCaptureFixture) -> None:
-    write_sets(make_rows(), CARDS)
-    Path("own.csv").write_text("id_a,id_b,decision\nabsent/1,text/4,copy\n", encoding="utf-8")
-    assert run_stage(deduplicate={"overrides": "own.csv"}) == EXPECTED
-    assert "own.csv: line 2: a decision about a dataset that is absent is ignored" in caplog.text
+@pytest.mark.parametrize("row_id", ["absent/1", "text/6", "text/7"])
+def test_decisions_about_rows_that_take_no_part_are_ignored(row_id: str, caplog: pytest.LogCaptureFixture) -> None:
+    excluded = [row("text/6", "train", "Why?", "so", licence="CC-BY-NC-4.0"), row("text/7", "spare", "Why?", "so")]
+    write_sets([*make_rows(), *excluded], CARDS | {"text": {"roles": ROLES | {"spare": "train"}}})
+    Path("own.csv").write_text(f"id_a,id_b,decision\n{row_id},text/4,copy\n", encoding="utf-8")
+    settings: dict[str, Any] = {"policy": {"licences": "commercial"}, "mix": {"roles": {"text": {"spare": None}}}}
+    assert run_stage(deduplicate={"overrides": "own.csv"}, **settings) == EXPECTED
+    assert "own.csv: line 2: is ignored: a dataset is absent, or a row excluded" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -69,11 +69,14 @@ def test_verdicts_and_counts() -> None:
 
 
 def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
-    write_sets(make_rows(), CARDS)
-    run_stage()
+    rows = make_rows()
+    rows.append(row("b_first/7", "test", "Where?", "here", picture(7), picture(8)))
+    rows.append(row("b_first/8", "train", "Why?", "so", picture(8, lighter=1), picture(7, lighter=2)))
+    write_sets(rows, CARDS)
+    run_stage(deduplicate={"keep_out": "all"})
     before = {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()}
-    write_sets(make_rows()[::-1], CARDS, rows_a_shard=3, rows_a_group=1)
-    run_stage()
+    write_sets(rows[::-1], CARDS, rows_a_shard=3, rows_a_group=1)
+    run_stage(deduplicate={"keep_out": "all"})
     assert {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()} == before
 
 
@@ -88,28 +91,16 @@ def test_a_split_left_out_neither_keeps_nor_loses() -> None:
 
 
 def test_bytes_are_read_of_evaluation_images_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unless images are candidates for copies, as none is here."""
+    """Unless images are candidates for copies, see tests/curate/test_near_images.py."""
     asked: list[str] = []
-    read, read_groups = ShardStore.scan, ShardStore.scan_groups
-
-    def note(name: str, columns: Sequence[str]) -> None:
-        asked.extend(name for column in columns if column.startswith("images.list.element.image."))
+    read = ShardStore.scan
 
     def spy(self: ShardStore, columns: Sequence[str]) -> Any:
-        note(self.folder.name, columns)
+        asked.extend(self.folder.name for column in columns if column.startswith("images.list.element.image."))
         return read(self, columns)
 
-    def spy_groups(self: ShardStore, wanted: Any, columns: Sequence[str]) -> Any:
-        if wanted:
-            note("candidate", columns)
-        return read_groups(self, wanted, columns)
-
     monkeypatch.setattr(ShardStore, "scan", spy)
-    monkeypatch.setattr(ShardStore, "scan_groups", spy_groups)
-    write_sets(
-        [each for each in make_rows() if each["source"] != "a_second" and each["id"] != "b_first/3"],
-        CARDS | {"a_second": {"roles": {}}},
-    )
+    write_sets(make_rows(), CARDS | {"a_second": {"roles": {"train": "train", "validation": "validation"}}})
     run_stage()
     assert set(asked) == {"b_first", "text", "absent"}, "datasets with an evaluation split"
 
@@ -136,24 +127,17 @@ def test_evaluation_rows_that_training_repeats(keep_out: str, kinds: dict[str, s
     assert [each["id"] for each in table] == sorted(kinds)
 
 
-def test_evaluation_never_trains() -> None:
+def test_wrong_roles_and_missing_rows_are_one_line() -> None:
     write_sets(make_rows(), CARDS)
     with pytest.raises(ParamsError, match="an evaluation split cannot be trained on; set it to evaluation, v"):
         run_stage(mix={"roles": {"text": {"test": "train"}}})
-    assert not paths.VERDICTS.exists()
-
-
-def test_rows_with_a_split_that_no_card_names() -> None:
     write_sets(make_rows(), {**CARDS, "text": {"roles": {"test": ROLES["test"]}}})
     with pytest.raises(StaleError, match="data/samples/text: split 'train' has no role"):
         run_stage()
-
-
-def test_a_set_that_was_not_normalized() -> None:
-    write_sets(make_rows(), CARDS)
     (paths.SAMPLES / "text" / "counts.json").unlink()
     with pytest.raises(StaleError, match="dvc repro normalize@text"):
         run_stage()
+    assert not paths.VERDICTS.exists()
 
 
 def test_rows_that_the_policy_refuses_neither_keep_nor_lose() -> None:

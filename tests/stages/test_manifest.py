@@ -104,16 +104,6 @@ def test_only_what_changed_is_read_again(read_files: list[str]) -> None:
     }
 
 
-def test_two_runs_write_the_same_bytes() -> None:
-    for name in "bac":
-        _write(f"mirror/toy_set/{name}/{name}", name)
-    _run()
-    first = (paths.MANIFEST / "toy_set.json").read_bytes()
-    manifest.HASHES.unlink()
-    _run()
-    assert (paths.MANIFEST / "toy_set.json").read_bytes() == first
-
-
 def test_a_wrong_mirror_is_one_line() -> None:
     with pytest.raises(
         LocalFolderError, match=r"^nowhere: No such file or directory; set download\.mirror in params\.yaml"
