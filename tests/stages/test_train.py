@@ -214,6 +214,17 @@ def test_a_mix_without_training_rows_is_an_error() -> None:
         run(params())
 
 
+def test_a_contrastive_loss_alone_needs_rows_with_images() -> None:
+    settings = {"next_token_weight": 0.0, "contrastive_weight": 1.0}
+    write_run(mix={"roles": {"open_text": {"test": "validation"}}})
+    with pytest.raises(ValidationError, match="no validation rows"):
+        run(params(validate_every=2, patience=1, **settings))
+    assert "validation_loss" not in run(params(max_steps=1, **settings))[0]
+    edit_index(lambda index: index.filter(pc.equal(index["source"], "open_text")))
+    with pytest.raises(ValidationError, match=r"no training images, which train.next_token_weight: 0 needs"):
+        run(params(**settings))
+
+
 @pytest.mark.parametrize("setting", [{"patience": 1}, {"select": "best"}])
 def test_settings_that_need_validation_rows_without_any_are_an_error(setting: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"data/mix/index.parquet: no validation rows, which train.patience and"):

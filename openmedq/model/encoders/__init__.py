@@ -10,8 +10,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
-from openmedq.errors import ModelError
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -28,11 +26,6 @@ def is_unused(name: str) -> bool:
 
 def build(settings: Vision) -> PreTrainedModel:
     """Build the encoder in fp32; ModelError if it can't be loaded or has other sizes than the settings."""
-    if settings.image_size_px % settings.patch_size_px:
-        raise ModelError(
-            f"train.vision.image_size_px: {settings.image_size_px} is not a multiple of patch_size_px, "
-            f"{settings.patch_size_px}; change one of them"
-        )
     module = importlib.import_module(f"{__name__}.{settings.encoder}")
     encoder: PreTrainedModel = module.build(settings)
     return encoder
