@@ -13,6 +13,8 @@ from transformers import (
     CLIPVisionModel,
     Dinov2Config,
     Dinov2Model,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
     ViTConfig,
     ViTModel,
 )
@@ -77,6 +79,10 @@ def make_dinov2() -> Any:
     return Dinov2Model(Dinov2Config(**SIZES, mlp_ratio=2))
 
 
+def make_dinov3() -> Any:
+    return DINOv3ViTModel(DINOv3ViTConfig(**SIZES, intermediate_size=48))
+
+
 def make_clip_vision() -> Any:
     return CLIPVisionModel(CLIPVisionConfig(**SIZES, intermediate_size=48))
 
@@ -92,7 +98,7 @@ def test_pretrained_gives_the_weights_of_a_folder(make: Any, tmp_path: Path) -> 
     assert type(AutoModel.from_config(loaded.config)) is type(loaded)  # so that a saved LLaVA builds it again
 
 
-@pytest.mark.parametrize("make", [make_vit, make_dinov2, make_clip_vision])
+@pytest.mark.parametrize("make", [make_vit, make_dinov2, make_dinov3, make_clip_vision])
 def test_what_is_trained_gets_a_gradient(make: Any, tmp_path: Path, processor: Any) -> None:
     """Several devices would wait for it."""
     make().save_pretrained(tmp_path)

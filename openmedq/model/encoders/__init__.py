@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from openmedq.config import Vision
 
 
-UNUSED = {"layernorm", "post_layernorm", "pooler", "mask_token"}  # modules and tensors that LLaVA does not use
+UNUSED = {"layernorm", "norm", "post_layernorm", "pooler", "mask_token"}  # modules and tensors that LLaVA does not use
 
 
 def is_unused(name: str) -> bool:
