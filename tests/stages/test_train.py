@@ -108,8 +108,6 @@ def test_two_runs_give_the_same_bytes() -> None:
     first = hash_outputs()
     run(params(blank_share=0.3, lora={"dropout": 0.1}))
     assert hash_outputs() == first
-    run(params(blank_share=0.3, lora={"dropout": 0.1}, seed=1))
-    assert hash_outputs() != first
 
 
 def test_only_training_rows_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
