@@ -41,17 +41,12 @@ MAX_POSITIONS = 4096  # of a new model; rotary positions have no weights
 Share = Callable[[Callable[[], Any]], Any]  # of several processes, one makes a thing, and all get it
 
 
-def make_alone(make: Callable[[], Any]) -> Any:
-    """Share nothing: there is one process."""
-    return make()
-
-
 def build(
     settings: Language,
     texts: Iterable[str],
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-    share: Share = make_alone,
+    share: Share = lambda make: make(),
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """Return the model and its tokenizer; `texts` are read only to train a new tokenizer, in one process.
 
