@@ -161,6 +161,8 @@ def test_sharding_divides_every_tensor(trained: dict[tuple[str, str], Path]) -> 
 def test_equal_devices_give_equal_bytes(way: str, trained: dict[tuple[str, str], Path]) -> None:
     for path in (paths.MODEL / "model.safetensors", train.LOSSES, train.METRICS):
         assert (trained["phases", way] / path).read_bytes() == (trained["again", way] / path).read_bytes()
+    tree = json.loads((trained["phases", way] / paths.MODEL / "training_data.json").read_text(encoding="utf-8"))
+    assert (tree["num_devices"], tree["micro_batch_size"]) == (2, 1)
 
 
 @pytest.mark.slow
@@ -183,12 +185,6 @@ def test_two_processes_answer_as_one_does(
     assert len(pq.read_table(evaluate.PREDICTIONS)) == 11, "two windows, one for each process"
     evaluate.run(config.load(paths.PARAMS), NoLog())
     assert [path.read_bytes() for path in files] == before
-
-
-@pytest.mark.slow
-def test_the_model_says_how_many_devices_trained_it(trained: dict[tuple[str, str], Path]) -> None:
-    tree = json.loads((trained["phases", "ddp"] / paths.MODEL / "training_data.json").read_text(encoding="utf-8"))
-    assert (tree["num_devices"], tree["micro_batch_size"]) == (2, 1)
 
 
 @pytest.mark.slow

@@ -8,14 +8,24 @@ which LLaVA projects. Preprocessing follows from the settings (size, mean and st
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from openmedq.errors import ModelError
+
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from openmedq.config import Vision
 
 
+SIZES = {
+    "image_size_px": "image_size",
+    "patch_size_px": "patch_size",
+    "width": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+}
 UNUSED = {"layernorm", "norm", "post_layernorm", "pooler", "mask_token"}  # modules and tensors that LLaVA does not use
 
 
@@ -29,6 +39,18 @@ def build(settings: Vision) -> PreTrainedModel:
     module = importlib.import_module(f"{__name__}.{settings.encoder}")
     encoder: PreTrainedModel = module.build(settings)
     return encoder
+
+
+def check_sizes(settings: Vision, config: PretrainedConfig, names: Iterable[str]) -> None:
+    """Raise ModelError if a size of published weights is not the setting `name`."""
+    for name in names:
+        actual, expected = getattr(config, SIZES[name], None), getattr(settings, name)
+        if actual is None:
+            raise ModelError(
+                f"train.vision.weights: {settings.weights}: no {SIZES[name]} in its config; choose an image encoder"
+            )
+        if actual != expected:
+            raise ModelError(f"train.vision.{name}: {expected}, but {settings.weights} has {actual}; set {actual}")
 
 
 def count_patches(settings: Vision) -> int:
