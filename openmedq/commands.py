@@ -238,6 +238,7 @@ def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
     from openmedq.model import export
     from openmedq.reporting import model_card
     from openmedq.reporting.results import read_results
+    from openmedq.storage.tables import check_index
     from openmedq.tracking import lineage
 
     def render_card(tree: dict[str, Any]) -> str:
@@ -247,7 +248,15 @@ def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:
             results = dataclasses.replace(results, evaluation={}, transfer={})
         return model_card.render(results, tree, policy, form)
 
-    forget.check_samples(catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else ())
+    dataset_ids = catalogue.read(paths.CATALOGUE) if paths.CATALOGUE.exists() else ()
+    forget.check_samples(dataset_ids)
+    if any(map(forget.digests_of, dataset_ids)) and paths.MIX.exists():
+        check_index()
+        if lineage.read_input_md5("train", paths.MIX) not in (None, lineage.hash_folder(paths.MIX)):
+            raise StaleError(
+                f"{paths.MODEL}: trained on another {paths.MIX}, which may have rows that `forget` excludes; run "
+                "`dvc repro train`"
+            )
     policy = _load_params().policy.licences
     export.export(target, policy, render_card, form)
     print(f"{target}: {paths.MODEL}, {form}, allowed by policy.licences: {policy}")

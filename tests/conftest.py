@@ -32,14 +32,18 @@ def _isolate_environment() -> None:
 _isolate_environment()
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import openmedq  # noqa: F401  says how threads wait, before torch is loaded
-from tests.connections import guard
+from tests.connections import guard, read_attempts
+from tests.processes import find_port, wait
 
 # The same examples at every run and no clock; `--hypothesis-profile explore` looks at others each time.
 _UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
@@ -158,23 +162,61 @@ def dvc(toy: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return lambda *words, **environment: run([sys.executable, "-m", "dvc", *words], toy, **environment)
 
 
+@dataclass
+class PrefectServer:
+    """A running server, and the folder of its database and of its `guard`."""
+
+    port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        home = {"PREFECT_HOME": str(self.folder / "home"), "PREFECT_API_URL": f"{self.url}/api"}
+        return os.environ | guard(self.folder) | home
+
+
 @pytest.fixture(scope="session")
-def _prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """One temporary Prefect server for the session: starting it is slow. Yields the folder of its `guard`."""
-    from prefect.testing.utilities import prefect_test_harness
+def _prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PrefectServer]:
+    """One Prefect server for the session, as `make ui` and compose.yaml start it: starting it is slow."""
+    import flows  # noqa: F401  telemetry off before Prefect is imported  # isort: skip
+    import httpx
+    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    import flows  # noqa: F401  telemetry off before Prefect is imported
+    server = PrefectServer(find_port(), tmp_path_factory.mktemp("prefect"))
+    command = [sys.executable, "-m", "flows.server", "--port", str(server.port)]
+    command += ["--allowed-hosts", f"prefect:{server.port}"]
 
-    folder = tmp_path_factory.mktemp("prefect")
-    with pytest.MonkeyPatch.context() as patch:  # for the server, and all that the flows start
-        for name, value in guard(folder).items():
+    def is_up() -> bool:
+        assert process.poll() is None, (server.folder / "log").read_text()
+        try:
+            return httpx.get(f"{server.url}/api/health").is_success
+        except httpx.HTTPError:
+            time.sleep(0.3)
+            return False
+
+    with pytest.MonkeyPatch.context() as patch, (server.folder / "log").open("wb") as log:
+        for name, value in guard(server.folder).items():  # for all that the flows start
             patch.setenv(name, value)
-        with prefect_test_harness(server_startup_timeout=120):
-            yield folder
+        root = Path(__file__).parents[1]
+        with subprocess.Popen(command, cwd=root, env=server.environment, stdout=log, stderr=log) as process:
+            try:
+                wait(is_up, "Prefect's server", 120)
+                with temporary_settings({PREFECT_API_URL: f"{server.url}/api"}):
+                    yield server
+            finally:
+                process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(30)
+                process.kill()
+    assert read_attempts(server.folder) == []
 
 
 @pytest.fixture
-def prefect_server(_prefect_server: Path) -> Iterator[Path]:
+def prefect_server(_prefect_server: PrefectServer) -> Iterator[PrefectServer]:
     """The session's Prefect server. What sends events to it ends with the test.
 
     Its connection draws from the global `random` at each ping, in whatever test runs by then; Hypothesis takes that for

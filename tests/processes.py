@@ -63,9 +63,9 @@ def open_forks(folder: Path, *modules: str) -> Iterator[Run]:
         yield run
 
 
-def wait(is_true: Callable[[], bool], what: str) -> None:
+def wait(is_true: Callable[[], bool], what: str, seconds: float = 60) -> None:
     """Until it is true; a minute at most."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < end, f"waited in vain: {what}"
         time.sleep(0.02)

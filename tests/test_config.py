@@ -1,5 +1,7 @@
 """params.yaml: the profiles, and the errors of values that are not allowed."""
 
+import copy
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from openmedq.errors import ParamsError
 from openmedq.paths import CATALOGUE, CONF, PARAMS
 
 PROFILES = sorted(path.stem for path in CONF.glob("*.yaml"))
+_MINIATURE = yaml.safe_load(render(config.profile(CONF, "miniature")))
 
 
 def test_committed_params_are_the_default_profile() -> None:
@@ -26,7 +29,7 @@ def test_a_profile_written_and_read_is_the_same(name: str) -> None:
 
 
 def _miniature() -> dict:
-    return yaml.safe_load(render(config.profile(CONF, "miniature")))
+    return copy.deepcopy(_MINIATURE)
 
 
 def _train(**changes: object) -> dict:
@@ -50,10 +53,8 @@ def _train(**changes: object) -> dict:
             r"params.yaml: download.mirror: contains a character that is not allowed in paths, not 'a\x00b'",
         ),
         ({"download": {"mirror": "\ud800"}}, "params.yaml: download.mirror: 'utf-8' codec can't encode"),
-        ({"mix": {"roles": {"vqa_rad": {"train": "training"}}}}, "mix.roles.vqa_rad.train: Input should be 'train'"),
         ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
-        ({"execution": {"backoff_s": float("nan")}}, "execution.backoff_s: Input should be"),
-        ({"mix": {"weights": {"slake": float("inf")}}}, "mix.weights.slake: Input should be a finite number, not inf"),
+        ({"mix": {"weights": {"slake": float("nan")}}}, "mix.weights.slake: Input should be a finite number, not nan"),
         (_train(next_token_weight=0), "params.yaml: train: next_token_weight is 0, and so is contrastive_weight"),
         (_train(next_token_weight=0, contrastive_weight=1, with_images=False), "nothing would train"),
         (
@@ -65,7 +66,6 @@ def _train(**changes: object) -> dict:
         (_train(language={"num_layers": None}), "train.language: num_layers is null; set a number, because weights is"),
         (_train(lora={"dropout": 1}), "train.lora.dropout: Input should be less than 1"),
         (_train(patience=2), "params.yaml: train: patience needs validations during the training; set validate_every"),
-        (_train(seed=-1), "params.yaml: train.seed: Input should be greater than or equal to 0, not -1"),
         (_train(seed=2**32), "params.yaml: train.seed: Input should be less than 4294967296"),
         (
             _train(micro_batch_size=0),
@@ -74,20 +74,24 @@ def _train(**changes: object) -> dict:
         ({"execution": {"devices": 0}}, "params.yaml: execution.devices: Input should be 'auto' or Input should be"),
         ({"transfer": {**_miniature()["transfer"], "seeds": [1, 1]}}, "transfer.seeds: a value is listed twice"),
         ({"report": None}, "params.yaml: report: must be a mapping with the keys num_examples"),
+        (_train(lr=True), "params.yaml: train.lr: Input should be a value other than true and false, not True"),
+        ({"deduplicate": {"keep_out": "x" * 999}}, f"or 'all', not '{'x' * 99}"),
         (_train(select="best"), "params.yaml: train: select: best needs validations during the training"),
     ],
 )
 def test_an_error_is_one_line_with_key_and_reason(change: dict, line: str) -> None:
     with pytest.raises(ParamsError) as caught:
         config.parse({**_miniature(), **change}, Path("params.yaml"))
-    assert line in str(caught.value)
+    assert line in str(caught.value) and len(str(caught.value)) < 300
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["zenodo.org: https://reader:battery@host", ["https://reader:battery@host"]])
-def test_the_value_of_an_endpoint_is_not_printed(value: object) -> None:
-    with pytest.raises(ParamsError, match=r"execution\.endpoints\S*: Input should be") as caught:
-        config.parse({**_miniature(), "execution": {"endpoints": value}}, Path("params.yaml"))
+@pytest.mark.parametrize("setting", ["execution.endpoints", "execution.scheduler", "download.remote"])
+def test_a_url_is_not_printed(setting: str, value: object) -> None:
+    section, name = setting.split(".")
+    with pytest.raises(ParamsError, match=rf"{setting}\S*: Input should be") as caught:
+        config.parse({**_miniature(), section: {name: value if name == "endpoints" else [value]}}, Path("params.yaml"))
     assert "battery" not in str(caught.value)
 
 
@@ -166,7 +170,7 @@ def test_the_error_of_a_value_lists_the_allowed_ones(
     for name in sections:
         section = section[name]
     section[key] = value
-    PARAMS.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    PARAMS.write_text(json.dumps(tree), encoding="utf-8")
     assert main(["links"]) == 1
     message = capsys.readouterr().err
     assert message.startswith(f"error: params.yaml: {setting}") and message.count("\n") == 1

@@ -1,6 +1,5 @@
 """The dependencies of pyproject.toml are complete, and a missing package is one line."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from openmedq import extras
+from tests.test_floors import IMPORTS
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -28,26 +28,14 @@ def _names(requirements: list[str]) -> set[str]:
     return {re.match(r"[\w.-]+", requirement)[0].lower() for requirement in requirements}
 
 
-def _imported() -> set[str]:
-    names = set()
-    for path in [*ROOT.glob("openmedq/**/*.py"), *ROOT.glob("flows/*.py")]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                names |= {alias.name.partition(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                names.add(node.module.partition(".")[0])
-    return names - set(sys.stdlib_module_names) - {"openmedq", "flows"}
-
-
-@pytest.mark.parametrize("name", sorted(_imported() | extras.EXTRAS.keys()))
-def test_what_is_imported_is_required(name: str) -> None:
-    extra = extras.EXTRAS.get(name)
-    required = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
-    assert PACKAGES.get(name, name) in _names(required)
-
-
-def test_every_extra_is_imported() -> None:
-    assert extras.EXTRAS.keys() <= _imported()
+def test_what_is_imported_is_required_and_every_extra_is_imported() -> None:
+    imported = {name.split(".")[0] for imports in IMPORTS.values() for name in imports}
+    imported -= set(sys.stdlib_module_names) | {"openmedq", "flows"}
+    assert extras.EXTRAS.keys() <= imported
+    for name in imported:
+        extra = extras.EXTRAS.get(name)
+        required = PROJECT["optional-dependencies"][extra] if extra else PROJECT["dependencies"]
+        assert PACKAGES.get(name, name) in _names(required), name
 
 
 def _run_without(package: str, root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -29,6 +29,9 @@ from openmedq.config.learning import (
 from openmedq.config.local import Columns, Local, LocalName
 from openmedq.errors import ParamsError
 
+MAX_VALUE_CHARS = 100  # of a wrong value that is quoted
+_URLS = (("execution", "endpoints"), ("execution", "scheduler"), ("download", "remote"))  # may contain a password
+
 _log = logging.getLogger(__name__)
 
 
@@ -125,9 +128,8 @@ def _first_problem(error: ValidationError) -> str:
         text = f"{where}: must be a mapping with the keys {', '.join(_allowed(first['loc']))}".removeprefix(": ")
     else:
         text = f"{where}: {' or '.join(each['msg'].removeprefix('Value error, ') for each in same)}"
-        # URLs may contain a password; the input of a whole section is no value
-        if first["loc"][:2] != ("execution", "endpoints") and not isinstance(first["input"], dict):
-            text += f", not {first['input']!r}"
+        if first["loc"][:2] not in _URLS and not isinstance(first["input"], dict):  # the input of a section is no value
+            text += f", not {first['input']!r:.{MAX_VALUE_CHARS}}"
     return text if len(problems) == len(same) else f"{text} (and {len(problems) - len(same)} more)"
 
 

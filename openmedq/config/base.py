@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -45,6 +45,14 @@ EncoderName = Annotated[str, AfterValidator(_check_encoder)]
 
 
 class Section(BaseModel):
-    """Frozen; unknown keys and numbers that are not finite are errors."""
+    """Frozen; unknown keys, numbers that are not finite, and `true` for a number are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_switch(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes `true` for 1, and YAML `yes` and `on` for `true`."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation is not bool:
+            raise ValueError("Input should be a value other than true and false")
+        return value

@@ -21,7 +21,7 @@ def __getattr__(name: str) -> dict[str, Dataset]:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from openmedq.datasets import registry
 
-    found = registry.load_all()
+    found = {dataset_id: registry.load(dataset_id) for dataset_id in registry.MODULES}
     globals()["DATASETS"] = found
     globals()["SOURCES"] = {key: dataset for key, dataset in found.items() if dataset.card.kind == "source"}
     globals()["BENCHMARKS"] = {key: dataset for key, dataset in found.items() if dataset.card.kind == "benchmark"}

@@ -17,7 +17,7 @@ Known irregularities of the published files, which the miniature reproduces:
 from collections.abc import Iterator
 from pathlib import Path
 
-from openmedq.datasets.card import Access, Card, File
+from openmedq.datasets.card import Access, Card, pinned
 from openmedq.datasets.readers import list_files, not_found
 from openmedq.datasets.readers.hub_shards import find_shards, read_shards
 from openmedq.schema import Rejected, Role, Sample, Task
@@ -50,9 +50,8 @@ card = Card(
     access=Access.OPEN,
     task=Task.VQA,
     modality="pathology",
-    files=tuple(
-        File(path=f"data/{name}.parquet", url=f"{_HUB}/resolve/{_COMMIT}/data/{name}.parquet", sha256=sha256)
-        for name, sha256 in SHARDS.items()
+    files=pinned(
+        f"{_HUB}/resolve/{_COMMIT}", {f"data/{name}.parquet": (None, sha256) for name, sha256 in SHARDS.items()}
     ),
     about_bytes=785_000_000,
     roles={"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION},

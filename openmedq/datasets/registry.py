@@ -55,11 +55,6 @@ def load(dataset_id: str) -> Dataset:
     return cast(Dataset, module)
 
 
-def load_all() -> dict[str, Dataset]:
-    """Import all datasets, by id, sources first."""
-    return {dataset_id: load(dataset_id) for dataset_id in MODULES}
-
-
 def dependency(dataset_id: str) -> str:
     """Return the path of the code that only this dataset or its family uses: its module, or the family's folder."""
     folder, *modules = MODULES.get(dataset_id, "local.local").split(".")

@@ -156,7 +156,7 @@ def _find_shards(raw: Path) -> list[Path]:
         raise not_found(card, raw, f"`{FOLDER}/{SHARDS[0]}`")
     shards = found[use_first(sorted(found, key=lambda folder: -len(found[folder])))]
     if absent := sorted(set(SHARDS) - {path.name for path in shards}):
-        _log.info("%s: missing shards %s", shards[0].parent, ", ".join(absent))
+        _log.warning("%s: missing shards %s", shards[0].parent, ", ".join(absent))
     return shards
 
 

@@ -49,7 +49,7 @@ def run(first: Path, second: Path, resamples: int, json: bool) -> None:
     ours, theirs, only = align(first, second)
     compared = compare(ours, theirs, num_resamples=resamples, seed=0)
     compared["only_in"] = dict(zip("AB", only, strict=True))
-    show(Console(), compared, first, second)
+    show(Console(markup=False, highlight=False), compared, first, second)
     if json:
         print(json_format.dumps(compared))
 
@@ -155,7 +155,7 @@ def show(console: Console, compared: Tree, first: Path, second: Path) -> None:
         f"right by exact match: both {wins['both']:,}, only A {wins['only_A']:,}, only B {wins['only_B']:,}, "
         f"neither {wins['neither']:,}"
     )
-    console.print("\n".join(lines), highlight=False, markup=False)
+    console.print("\n".join(lines))
     headers = ("rows", "A", "B", "B - A", "p", "better")
     table = make_table("Scores, percent", "metric", *headers)
     for each in compared["metrics"]:

@@ -36,7 +36,7 @@ from openmedq.evaluation.metrics.predictions import (
     prediction_schema,
     score_predictions,
 )
-from openmedq.schema import Role
+from openmedq.schema import Role, Sample
 from openmedq.storage.progress import Answers, Log, progress
 from openmedq.storage.publish import publish
 from openmedq.storage.shards import ShardStore
@@ -62,18 +62,20 @@ def run(params: Params, log: Log) -> None:
     own = devices.join(params.execution.device)
     scorer = Scorer(paths.MODEL, own.device, settings.batch_size)
     sees_images = params.train.with_images  # else no image, as in training, and no control
+    texts: Sequence[Sample] = store.take(asked, with_images=False)
     read: Read = store.take(asked).__getitem__
     if not sees_images:
-        read = controls.change("no_image", store.take(asked, with_images=False))
+        texts = list(map(controls.change("no_image", texts), range(len(texts))))
+        read = texts.__getitem__
     answers = _answer(read, len(asked), "answering", scorer, settings, own)
     with_images = asked.filter(pc.greater(asked["num_images"], 0))
     drawn = _draw(with_images, settings.control_rows, settings.seed)
     control_answers = CONTROL_SCHEMA.empty_table()
-    for control, rows, read in controls.iterate(settings.controls if sees_images else (), store, drawn, settings.seed):
-        texts = [each.text for each in _answer(read, len(rows), f"control {control}", scorer, settings, own)]
-        given = pa.table([[control] * len(rows), rows["id"], texts], CONTROL_SCHEMA)
+    for control, rows, shown in controls.iterate(settings.controls if sees_images else (), store, drawn, settings.seed):
+        words = [each.text for each in _answer(shown, len(rows), f"control {control}", scorer, settings, own)]
+        given = pa.table([[control] * len(rows), rows["id"], words], CONTROL_SCHEMA)
         control_answers = pa.concat_tables([control_answers, given])
-    likelihoods = likelihood.measure(scorer, store, asked, own)
+    likelihoods = likelihood.measure(scorer, texts, read, own)
     cards = catalogue.read(paths.CATALOGUE)
     classified, zero_shot_scores = zero_shot.classify(scorer, cards, index, params, own)
     if not own.is_main:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +20,28 @@ from openmedq.storage.tables import read_table, write_table
 _log = logging.getLogger(__name__)
 
 
-class Kept:
-    """Tables in a folder, by name and by a digest of their inputs."""
+def keep(path: Path, facts: Sequence[Any], schema: pa.Schema, make: Callable[[], pa.Table]) -> pa.Table:
+    """Return the table that an earlier process has kept, or make and keep it.
 
-    def __init__(self, folder: Path, schema: pa.Schema, *facts: Any) -> None:
-        """`facts` are plain values: rows, settings and `digest_tower`. Code and versions are added to them."""
-        self._folder, self._schema = folder, schema
-        digest = hashlib.sha256(json.dumps([*facts, torch.__version__, transformers.__version__]).encode())
-        for package in (evaluation, models):
-            for file in sorted(Path(package.__path__[0]).rglob("*.py")):
-                digest.update(file.read_bytes())
-        self._digest = digest.hexdigest()[:32]
-
-    def table(self, name: str, make: Callable[[], pa.Table]) -> pa.Table:
-        """Return the table that an earlier process has kept, or make and keep it."""
-        path = self._folder / f"{name}-{self._digest}.parquet"
-        try:
-            table = read_table(path, self._schema)
-        except StaleError:  # there is none
-            table = make()
-            path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_suffix(".unfinished")
-            write_table(table, unfinished)
-            unfinished.replace(path)
-        else:
-            _log.info("%s: using the table that an earlier process has computed", name)
-        return table
+    `facts` are plain values: rows, settings and `digest_tower`. A digest of them, of the code and of versions completes
+    the file's name, `path`.
+    """
+    digest = hashlib.sha256(json.dumps([*facts, torch.__version__, transformers.__version__]).encode())
+    for package in (evaluation, models):
+        for file in sorted(Path(package.__path__[0]).rglob("*.py")):
+            digest.update(file.read_bytes())
+    whole = path.with_name(f"{path.name}-{digest.hexdigest()[:32]}.parquet")
+    try:
+        table = read_table(whole, schema)
+    except StaleError:  # there is none
+        table = make()
+        whole.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = whole.with_suffix(".unfinished")
+        write_table(table, unfinished)
+        unfinished.replace(whole)
+    else:
+        _log.info("%s: using the table that an earlier process has computed", path.name)
+    return table
 
 
 def digest_tower(tower: Tower) -> str:

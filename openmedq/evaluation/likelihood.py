@@ -10,14 +10,13 @@ alone. The log-probabilities equal those of a separate forward pass for each ans
 computed once. An answer includes its end, `</s>`, so that "2" and "2 cm" are both whole answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -31,7 +30,6 @@ from openmedq.model.pixels import decode, normalize
 from openmedq.model.prompt import IGNORED, Encoded, encode
 from openmedq.schema import Sample
 from openmedq.storage.progress import progress
-from openmedq.storage.shards import ShardStore
 from openmedq.training.devices import Devices
 
 SPELLINGS = ("yes", "Yes", "no", "No")  # of YES_NO, as datasets publish them; a model learns both
@@ -178,15 +176,16 @@ def list_answers(sample: Sample) -> tuple[str, ...]:
     return turn.options or (SPELLINGS if normalize_answer(turn.answer) in YES_NO else ())
 
 
-def measure(scorer: Scorer, store: ShardStore, asked: pa.Table, own: Devices) -> list[dict[str, Any]]:
-    """Return columns of predictions.parquet for each row of the index `asked`; each device computes some of the rows.
+def measure(
+    scorer: Scorer, texts: Sequence[Sample], read: Callable[[int], Sample], own: Devices
+) -> list[dict[str, Any]]:
+    """Return columns of predictions.parquet for each row of `texts`; each device computes some of the rows.
 
-    `option_log_probs` and `option_num_tokens` of a row with options; `yes_no_log_probs` of a yes/no question without
-    options, which are the sums over both spellings.
+    `read` returns a row with the bytes of its images, by its number. `option_log_probs` and `option_num_tokens` are
+    of a row with options; `yes_no_log_probs`, sums over both spellings, of a yes/no question without options.
     """
-    texts = enumerate(store.take(asked, with_images=False))
-    given = [(number, sample) for number, sample in texts if list_answers(sample)]
-    mine, shown = given[own.rank :: own.num], store.take(asked)
+    given = [(number, sample) for number, sample in enumerate(texts) if list_answers(sample)]
+    mine = given[own.rank :: own.num]
     found: dict[int, Likelihood] = {}
     with progress("likelihood of options", len(mine)) as advance:
         for start in range(0, len(mine), WINDOW_ROWS):
@@ -194,12 +193,12 @@ def measure(scorer: Scorer, store: ShardStore, asked: pa.Table, own: Devices) ->
             encoded = [scorer.encode(sample, list_answers(sample)) for _, sample in window]
             for places in divide([len(row.ids) for row in encoded], scorer.max_batch_tokens):
                 numbers = [window[place][0] for place in places]
-                pixels = scorer.read_images([shown[number] for number in numbers])
+                pixels = scorer.read_images([*map(read, numbers)])
                 found |= zip(numbers, scorer.score([encoded[place] for place in places], pixels), strict=True)
                 advance(len(places))
     everything = {number: each for part in own.collect(found) for number, each in part.items()}
     columns = {number: _describe(sample, everything[number]) for number, sample in given}
-    return [columns.get(number, {}) for number in range(len(asked))]
+    return [columns.get(number, {}) for number in range(len(texts))]
 
 
 def _describe(sample: Sample, found: Likelihood) -> dict[str, Any]:

@@ -75,9 +75,9 @@ def predict(
 
 
 def _spread(features: Features) -> tuple[Features, Features]:
-    """Mean and standard deviation of each column; 1 for a column that is constant."""
-    std = features.std(axis=0)
-    return features.mean(axis=0), np.where(std > 0, std, 1)
+    """Mean and standard deviation of each column; 1 for a column that is constant but for rounding."""
+    mean, std = features.mean(axis=0), features.std(axis=0)
+    return mean, np.where(std > 1e-6 * np.abs(mean), std, 1)
 
 
 def mark(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> Numbers:
@@ -86,10 +86,10 @@ def mark(labels: Sequence[Sequence[str]], classes: Sequence[str]) -> Numbers:
 
 
 def draw(targets: Numbers, num: int, seed: int) -> NDArray[np.int64]:
-    """Draw at most `num` rows of each class."""
+    """Draw at most `num` rows of each class; of rows without classes, `num`."""
     rng = np.random.default_rng(seed)
     drawn = [rng.permutation(np.flatnonzero(column))[:num] for column in targets.T]
-    return np.unique(np.concatenate(drawn))
+    return np.unique(np.concatenate(drawn if targets.any() else [rng.permutation(len(targets))[:num]]))
 
 
 def fit(features: Features, targets: Numbers, test: Features, *, is_multi_label: bool) -> Numbers:

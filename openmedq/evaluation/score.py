@@ -95,9 +95,9 @@ def run(
     counts |= {"empty": matched.num_empty, "not_readable": rejected.total()}
     if is_credentialed:
         faults["missing"] = []  # the others are names in the user's file
-    console = Console()
+    console = Console(markup=False, highlight=False)
     for line in describe_counts(counts, dataset_id, faults, rejected):
-        console.print(line, highlight=False, markup=False)
+        console.print(line)
     show(console, scores, dataset_id)
     if json:
         print(json_format.dumps({"counts": counts, **scores}))

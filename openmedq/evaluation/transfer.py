@@ -30,7 +30,7 @@ from openmedq.evaluation import encoder_table, probes
 from openmedq.evaluation.benchmark import Benchmark, cut
 from openmedq.evaluation.classifier import Plan, fine_tune, predict
 from openmedq.evaluation.encoder_table import FINE_TUNED, PREDICTION_SCHEMA
-from openmedq.evaluation.kept import Kept, digest_tower
+from openmedq.evaluation.kept import digest_tower, keep
 from openmedq.evaluation.metrics.intervals import bound
 from openmedq.evaluation.metrics.metric import Numbers, flatten, tabulate
 from openmedq.evaluation.towers import own, published
@@ -132,7 +132,7 @@ def _predict_all(
     """The predictions of the test rows by all methods and seeds, unless an earlier process made them."""
     settings = params.transfer
     folder, title = KEPT / f"transfer-{encoder}", f"{encoder}: {benchmark.name}"
-    facts = [
+    facts: list[Any] = [
         [benchmark.train.digest, benchmark.validated.tolist(), benchmark.test.digest],
         [params.train.precision, settings.model_dump(mode="json", exclude={"encoders", "benchmarks", "seeds"})],
     ]
@@ -141,14 +141,13 @@ def _predict_all(
     with progress(f"{title}: fine-tuning", settings.num_epochs * num_fitted * len(settings.seeds)) as advance:
         for seed in settings.seeds:
             drawn = build(seed) if encoder == SCRATCH else tower
-            kept = Kept(folder, PREDICTION_SCHEMA, *facts, digest_tower(drawn))
 
             def make(seed: int = seed, drawn: Tower = drawn) -> pa.Table:
                 found, epoch = _fine_tune(benchmark, drawn, seed, params, advance)
                 return _tabulate(benchmark, encoder, FINE_TUNED, seed, epoch, found, params)
 
-            tables.append(kept.table(f"{benchmark.name}-{seed}", make))
-    kept = Kept(folder, PREDICTION_SCHEMA, *facts, settings.seeds, digest_tower(tower))
+            own = [*facts, digest_tower(drawn)]
+            tables.append(keep(folder / f"{benchmark.name}-{seed}", own, PREDICTION_SCHEMA, make))
 
     def make_frozen() -> pa.Table:
         picked = benchmark.pick(benchmark.fitted, settings.max_rows, settings.seeds[0])
@@ -163,7 +162,8 @@ def _predict_all(
         own_tables = [_tabulate(benchmark, encoder, *each[:2], None, each[2].tolist(), params) for each in found]
         return pa.concat_tables(own_tables)
 
-    return [*tables, kept.table(f"{benchmark.name}-frozen", make_frozen)]
+    facts += [settings.seeds, digest_tower(tower)]
+    return [*tables, keep(folder / f"{benchmark.name}-frozen", facts, PREDICTION_SCHEMA, make_frozen)]
 
 
 def _fine_tune(

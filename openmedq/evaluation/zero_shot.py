@@ -60,7 +60,7 @@ def classify(
 ) -> tuple[pa.Table, dict[str, Any]]:
     """Return the scores of all test rows, and their metrics by benchmark; each device computes some of the rows.
 
-    Without any row, the metrics are empty.
+    Without any row, or if the model is trained without images, the metrics are empty.
 
     Metrics are `num_rows` of `num_available`, and under each method macro-F1, balanced accuracy and AUROC in [0, 1],
     with `_low` and `_high` from the resamples of patients that transfer uses. A benchmark without a row in the mix is
@@ -73,7 +73,8 @@ def classify(
     tables: list[pa.Table] = [SCHEMA.empty_table()]
     tree: dict[str, Any] = {"metrics": encoder_table.describe_metrics()}
     settings = params.evaluate
-    for name in params.transfer.benchmarks if settings.zero_shot_rows != 0 else ():
+    is_asked = settings.zero_shot_rows != 0 and params.train.with_images
+    for name in params.transfer.benchmarks if is_asked else ():
         rows = index.filter(pc.equal(index["source"], name))
         if not len(rows):
             logger.info("%s: not classified zero-shot, because it has no row in the mix", name)

@@ -8,6 +8,7 @@ differ by their markers or hatches, too. The page's style sheet sets the color o
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ MAX_POINTS = 800  # of the loss chart
 _STYLE = {
     "svg.hashsalt": "openmedq",  # ids of the same elements are the same at each run
     "svg.fonttype": "none",
+    "text.parse_math": False,  # titles of datasets may have dollar signs
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -181,6 +183,7 @@ def _render(figure: Figure, title: str) -> Markup:
     figure.legend(loc="outside upper left", ncols=6)
     buffer = io.StringIO()
     unset = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=unset | {"Title": title})
+    with warnings.catch_warnings(action="ignore"):  # of characters that its font lacks; the browser has its own fonts
+        figure.savefig(buffer, format="svg", transparent=True, metadata=unset | {"Title": title})
     svg = buffer.getvalue()
     return Markup(svg[svg.index("<svg") :].replace("<svg", '<svg role="img"', 1))

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -28,6 +29,7 @@ NUM_PAIRS = 4  # of a tier
 Row = dict[str, Any]  # of predictions.parquet, or of PAIR_TABLE
 
 _IDS = ("evaluation_id", "training_id")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -183,8 +185,8 @@ def show(sample: Sample, title: str) -> Shown:
 
 
 def shorten(text: str) -> str:
-    """The text in one line of at most MAX_CHARS."""
-    plain = " ".join(text.split())
+    """The text in one line of at most MAX_CHARS, without control characters."""
+    plain = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
     return plain if len(plain) <= MAX_CHARS else f"{plain[: MAX_CHARS - 1]}…"
 
 

@@ -33,6 +33,7 @@ MAX_EXPANSION = 200  # deflate reaches 1,032 on zeros; images and tables stay be
 SMALL_BYTES = 2**20  # below this size the expansion is not limited
 
 _GZIP, _ZIP, _ZIP_ENTRY = b"\x1f\x8b", b"PK\x03\x04", b"PK\x01\x02"  # first bytes
+_OTHERS = {b"7z\xbc\xaf": "7z", b"Rar!": "RAR", b"\xfd7zX": "xz", b"(\xb5/\xfd": "Zstandard"}
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # `zipfile` raises RuntimeError for an encryption flag or an unknown method.
 _DAMAGE = (
@@ -57,7 +58,10 @@ class Members:
         self._paths: dict[str, str | None] = {}  # by file name; None where several members have it
         for info in infos:
             name = (info.filename if isinstance(info, zipfile.ZipInfo) else info.name).replace("\\", "/")
-            _refuse_unsafe_name(path, name)
+            parts = name.split("/")
+            if parts[0] == "" or ".." in parts or parts[0].endswith(":") or "\0" in name:
+                problem = "points out of the archive; refused, get the archive from its publisher"
+                raise ArchiveError(f"{path}: {name!r} {problem}")
             if is_junk(name):
                 continue
             if name in self._infos:
@@ -141,6 +145,8 @@ def open_members(path: Path) -> Iterator[Members]:
             file: IO[bytes] = stack.enter_context(path.open("rb"))
             head = file.read(len(_ZIP))
             file.seek(0)
+            if head in _OTHERS:
+                raise ArchiveError(f"{path} is {_OTHERS[head]}; only zip, tar and tar.gz are read: unpack it there")
             is_zip = head == _ZIP or path.name.lower().endswith((".zip", ".npz"))
             if not is_zip and head.startswith(_GZIP):
                 file = stack.enter_context(cast(IO[bytes], gzip.GzipFile(fileobj=file)))
@@ -278,12 +284,6 @@ def _refuse_expansion(path: Path, what: str, size_bytes: int, packed_bytes: int)
             f"{path}: {what} would grow from {packed_bytes} to {size_bytes} bytes: a bomb; "
             "refused, get the archive from its publisher"
         )
-
-
-def _refuse_unsafe_name(path: Path, name: str) -> None:
-    parts = name.split("/")
-    if parts[0] == "" or ".." in parts or parts[0].endswith(":") or "\0" in name:
-        raise ArchiveError(f"{path}: {name!r} points out of the archive; refused, get the archive from its publisher")
 
 
 @contextmanager

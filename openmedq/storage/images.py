@@ -243,9 +243,10 @@ def _to_8_bit(levels: NDArray[Any]) -> NDArray[np.uint8]:
     wide -= min(0.0, float(wide.min()))
     highest = float(wide.max())
     if levels.dtype.kind == "f" and highest <= 1:
-        return (wide * 255).round().astype(np.uint8)
-    num_bits = max(8, int(highest).bit_length())
-    return (wide / 2.0 ** (num_bits - 8)).astype(np.uint8)  # truncated, as a bit shift does
+        wide *= 255
+        return wide.round(out=wide).astype(np.uint8)
+    wide /= 2.0 ** (max(8, int(highest).bit_length()) - 8)
+    return wide.astype(np.uint8)  # truncated, as a bit shift does
 
 
 def _describe(published: bytes, data: bytes, pixels: PIL.Image.Image) -> EncodedImage:

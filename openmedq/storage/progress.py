@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 PERIOD_S = 60.0  # between the lines in a log
 
@@ -46,20 +46,10 @@ class Log(Protocol):
 class NoLog:
     """Logs nothing: for tests, and for all but the main process of a distributed training."""
 
-    def __call__(self, metrics: Mapping[str, float], step: int | None) -> None:
+    def __call__(self, *arguments: Any, **options: Any) -> None:
         """Do nothing."""
 
-    def checkpoint(self, name: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Do nothing."""
-
-    def table(self, name: str, rows: Sequence[Mapping[str, object]]) -> None:
-        """Do nothing."""
-
-    def describe(self, text: str) -> None:
-        """Do nothing."""
-
-    def answers(self, answers: Answers) -> None:
-        """Do nothing."""
+    checkpoint = table = describe = answers = __call__
 
 
 @contextmanager

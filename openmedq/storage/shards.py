@@ -20,10 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from openmedq.errors import StaleError
 from openmedq.schema import INDEX_SCHEMA, REJECTED_SCHEMA, SAMPLE_SCHEMA, Rejected, Sample
 from openmedq.storage.folders import find_all
 from openmedq.storage.records import Record, to_record, to_sample
-from openmedq.storage.tables import damage_as_stale, open_parquet, open_writer
+from openmedq.storage.tables import INDEX, damage_as_stale, open_parquet, open_writer
 
 if TYPE_CHECKING:
     from openmedq.config import Normalize
@@ -105,8 +106,9 @@ class ShardStore:
         for source, shard, number, row in places:
             wanted.setdefault((source, shard), {}).setdefault(number, []).append(row)
         for group in self.scan_groups(wanted, columns):
-            rows = wanted[group.source, group.shard][group.number]
-            yield group._replace(rows=group.rows.take(pa.array(sorted(rows))))
+            rows = sorted(wanted[group.source, group.shard][group.number])
+            _check_row(rows[-1], group.rows, self.folder / group.source / group.shard, group.number)
+            yield group._replace(rows=group.rows.take(pa.array(rows)))
 
     def scan_groups(self, wanted: Mapping[tuple[str, str], Collection[int]], columns: Sequence[str]) -> Iterator[Group]:
         """Columns of whole row groups of an index, given their numbers by source and shard."""
@@ -184,6 +186,12 @@ def _read_group(file: pq.ParquetFile, path: Path, number: int, columns: Sequence
     return batch
 
 
+def _check_row(row: int, rows: pa.RecordBatch, path: Path, number: int) -> None:
+    """StaleError if the row group has no such row; an IndexError would end a loop over the samples without notice."""
+    if row >= rows.num_rows:
+        raise StaleError(f"{path}: row group {number} has no row {row}, which {INDEX} names; run `dvc repro`")
+
+
 def _read_groups(path: Path, columns: Sequence[str], numbers: Sequence[int] | None = None) -> Iterator[Group]:
     with open_parquet(path, SAMPLE_SCHEMA) as file, ThreadPoolExecutor(1) as thread:
         wanted = range(file.num_row_groups) if numbers is None else numbers
@@ -225,7 +233,9 @@ class _Samples(Sequence[Sample]):
         if self._process_id != os.getpid():  # Arrow's readers are not safe to use after a fork
             self._forget()
         name, group, row = self._places[place].tolist()
-        return to_sample(self._load(name, group).slice(row, 1).to_pylist()[0])
+        rows = self._load(name, group)
+        _check_row(row, rows, self._root / self._names[name], group)
+        return to_sample(rows.slice(row, 1).to_pylist()[0])
 
     def _load(self, name: int, group: int) -> pa.RecordBatch:
         key = (name, group)

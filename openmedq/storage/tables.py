@@ -88,8 +88,18 @@ def scan_table(path: Path, schema: pa.Schema, columns: Sequence[str]) -> Iterato
 
 
 def read_index() -> pa.Table:
-    """data/mix/index.parquet, of INDEX_SCHEMA."""
+    """data/mix/index.parquet, of INDEX_SCHEMA; StaleError if it is older than the rows on disk."""
+    check_index()
     return read_table(INDEX, INDEX_SCHEMA)
+
+
+def check_index() -> None:
+    """StaleError if a dataset on disk has another number of rows than when data/mix was written."""
+    waterfall = paths.MIX / "waterfall.json"
+    for dataset_id, steps in (read_json(waterfall) if waterfall.exists() else {}).items():
+        folder = paths.SAMPLES / dataset_id
+        if (folder / COUNTS).exists() and read_counts(folder)["read"] != steps["read"]:
+            raise StaleError(f"{paths.MIX}: is older than the rows of {dataset_id}; `dvc repro mix` writes it again")
 
 
 def read_verdicts() -> pa.Table:

@@ -31,13 +31,8 @@ class RunLogger:
     ) -> None:
         """Set the run's status to RUNNING.
 
-        Args:
-            client: MLflow's client.
-            run: the run, new or joined.
-            stage: its name is the prefix of the metrics.
-            box: where operations wait.
-            renew: creates another run, which is used if this one belongs to a resumed training whose first update is
-                step 1: it did not find its checkpoint usable, and starts anew.
+        `renew` creates another run, which is used if this one belongs to a resumed training whose first update is step
+        1: it did not find its checkpoint usable, and starts anew.
         """
         self._client, self._stage, self._box, self._renew = client, stage, box, renew
         self._warned: set[str] = set()

@@ -56,12 +56,7 @@ def record_checkpoint(
 def register(client: Any, experiment_id: str, run_id: str, digest: str, *, is_candidate: bool) -> None:
     """Log data/model, which transformers loads, and register it; of a large model only the JSON files are stored.
 
-    Args:
-        client: MLflow's client.
-        experiment_id: of the run.
-        run_id: the run of the training.
-        digest: md5 of data/model as DVC computes it.
-        is_candidate: whether the alias `candidate` moves to it.
+    `digest` is the md5 of data/model as DVC computes it.
     """
     from mlflow.exceptions import MlflowException
 

@@ -18,6 +18,7 @@ EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}  # selec
 DESCRIPTION = "mlflow.note.content"  # tag of a run that MLflow's page shows as Markdown
 MAX_REASON_CHARS = 500
 MAX_RETRIES, TIMEOUT_S = 2, 30  # of a request; MLflow's own 7 and 120 would stop a training for minutes
+MAX_ATTEMPTS = 6  # to open a database: 6 s; MLflow's own 10 are 100 s
 
 _ADVICE = (  # pattern in MLflow's message, and what to do
     (r"database schema|locate revision", "back it up and run `mlflow db upgrade {uri}`, with the newer MLflow version"
@@ -48,7 +49,9 @@ def connect() -> tuple[Any, str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # from MLflow's use of SQLAlchemy
         from mlflow import MlflowClient
+        from mlflow.store.db import utils
 
+        utils.MAX_RETRY_COUNT = MAX_ATTEMPTS
         with as_tracking_error():
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             experiment = client.get_experiment_by_name(EXPERIMENT)

@@ -6,6 +6,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import PIL.Image
@@ -13,7 +14,7 @@ import pytest
 
 from openmedq import synthetic
 from openmedq.config import Normalize
-from openmedq.datasets import BENCHMARKS, SOURCES
+from openmedq.datasets import BENCHMARKS
 from openmedq.datasets.card import Card
 from openmedq.errors import SourceError
 from openmedq.schema import Image, Rejected, Role, Sample, Task
@@ -76,7 +77,7 @@ def strings_of(row: Sample | Rejected) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def rows_of(miniature_of: FolderOf) -> RowsOf:
-    return lambda dataset_id: list(SETS[dataset_id].read(miniature_of(dataset_id)))
+    return cache(lambda dataset_id: list(SETS[dataset_id].read(miniature_of(dataset_id))))
 
 
 @every_dataset
@@ -97,8 +98,7 @@ def test_the_card_is_whole(dataset_id: str) -> None:
         assert re.fullmatch(r"[a-z]{2,}( [a-z]+)*", name), f"{name!r} is not readable"
 
 
-def test_no_id_is_used_twice_and_no_benchmark_trains() -> None:
-    assert not set(SOURCES) & set(BENCHMARKS)
+def test_no_benchmark_trains() -> None:
     for benchmark in BENCHMARKS.values():
         assert set(benchmark.card.roles.values()) == {Role.EVALUATION}
 
@@ -120,7 +120,7 @@ def test_ids_are_unique_and_say_their_set(dataset_id: str, rows_of: RowsOf, mini
         assert row.id.startswith(f"{dataset_id}/")
         assert (miniature_of(dataset_id) / row.provenance.file).is_file()
         assert row.provenance.record
-        assert all("\n" not in text and text.strip() == text for text in (row.id, row.split, row.provenance.record))
+        assert "\n" not in row.id + row.split + row.provenance.record
 
 
 @every_dataset
@@ -209,16 +209,12 @@ def test_pictures_can_be_decoded_and_one_name_is_one_picture(dataset_id: str, ro
 
 
 @every_dataset
-def test_read_streams(dataset_id: str, miniature_of: FolderOf) -> None:
+def test_read_streams_and_gives_the_same_rows_again(dataset_id: str, rows_of: RowsOf, miniature_of: FolderOf) -> None:
+    assert rows_of(dataset_id) == list(SETS[dataset_id].read(miniature_of(dataset_id)))
     rows = SETS[dataset_id].read(miniature_of(dataset_id))
     assert isinstance(rows, Iterator)
     next(rows)
     rows.close()  # type: ignore[attr-defined]  # closes what is open, without a warning
-
-
-@every_dataset
-def test_reading_twice_gives_the_same_rows(dataset_id: str, rows_of: RowsOf, miniature_of: FolderOf) -> None:
-    assert rows_of(dataset_id) == list(SETS[dataset_id].read(miniature_of(dataset_id)))
 
 
 @every_dataset
@@ -254,7 +250,7 @@ def test_a_spoilt_file_is_one_line_or_rejected_rows(dataset_id: str, spoil: str,
     num_rows = len(list(SETS[dataset_id].read(raw)))
     num_errors = 0
     paths = [path for path in sorted(raw.rglob("*")) if path.is_file() and path.suffix not in (".jpg", ".png")]
-    for path in paths:
+    for path in paths[:14]:  # of ROCO's 36 lists, each kind is among them
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2] if spoil == "cut" else b"")
         try:

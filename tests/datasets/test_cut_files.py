@@ -1,7 +1,6 @@
 """Cut files: whole records are kept, the cut one is rejected, and so are those that only a sibling file lists."""
 
 import gzip
-import json
 from pathlib import Path
 
 import pytest
@@ -40,25 +39,6 @@ def test_whole_records_are_kept_and_the_rest_is_rejected(dataset_id: str, copy_o
         assert Reason.RECORD_ABSENT in reasons
         num_unlisted = sum(row.split == "unlisted" for row in before.values())  # which no list names
         assert len(before) - num_unlisted <= len(after) <= len(before) + 1
-
-
-def test_rows_that_ubench_counts_and_no_shard_has_are_rejected(copy_of: FolderOf) -> None:
-    raw = copy_of("ubench")
-    (raw / "perception/0.1.0/ubench-test-00006-of-00007.arrow").unlink()
-    rows = list(SETS["ubench"].read(raw))
-    assert [row.reason for row in rows if isinstance(row, Rejected)][-3:] == [Reason.RECORD_ABSENT] * 3
-    assert rows[-1].id == "ubench/row-21"
-
-
-def test_test_questions_that_pubmedqa_does_not_hold_are_rejected(copy_of: FolderOf) -> None:
-    raw = copy_of("pubmedqa")
-    truth = raw / "data/test_ground_truth.json"
-    truth.write_text(json.dumps(json.loads(truth.read_text()) | {"1": "yes"}), encoding="utf-8")
-    (absent,) = [row for row in SETS["pubmedqa"].read(raw) if getattr(row, "reason", None) is Reason.RECORD_ABSENT]
-    assert (absent.id, absent.split) == ("pubmedqa/1", "test")
-    truth.write_bytes(truth.read_bytes()[:-20])
-    with pytest.raises(SourceError, match="without the complete list, test questions would train the model"):
-        list(SETS["pubmedqa"].read(raw))
 
 
 @pytest.mark.parametrize("rest", ['1,"b', '1,"b\nc', "1", ""])

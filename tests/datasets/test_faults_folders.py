@@ -1,7 +1,8 @@
 """Faults of users' folders and archives, each over all datasets that it concerns."""
 
 import logging
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -70,13 +71,6 @@ def half_pack(dataset_id: str, raw: Path) -> None:
             faults.half_pack(folder, folder.with_name(f"{folder.name}.zip"), f"{folder.name}/")
 
 
-@pytest.mark.parametrize("dataset_id", PACKED)
-def test_archives_may_have_a_top_folder_of_another_name(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
-    raw = copy_of(dataset_id)
-    assert faults.change_archives(raw, lambda name, data: iter([(f"Download/{name}", data)]))
-    assert sorted(map(repr, faults.read(dataset_id, raw))) == sorted(map(repr, expected(dataset_id)))
-
-
 @pytest.mark.parametrize("dataset_id", FOLDERS)
 def test_an_archive_beside_a_folder_serves_what_it_lacks(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
     raw = copy_of(dataset_id)
@@ -132,16 +126,14 @@ def test_an_archive_serves_the_splits_that_are_not_unpacked(dataset_id: str, cop
     assert faults.read(dataset_id, raw) == expected(dataset_id)
 
 
-def with_backslashes(name: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    yield name.replace("/", "\\"), data
-
-
 @pytest.mark.parametrize("dataset_id", [*PACKED, *FOLDERS, "medqa", "mimic_cxr"])
-def test_archives_with_backslashes_are_read(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
+def test_archives_with_backslashes_and_another_top_folder_are_read(
+    dataset_id: str, copy_of: FolderOf, expected: Read
+) -> None:
     raw = copy_of(dataset_id)
     if dataset_id in FOLDERS:
         half_pack(dataset_id, raw)
-    assert faults.change_archives(raw, with_backslashes)
+    assert faults.change_archives(raw, lambda name, data: iter([(f"Download/{name}".replace("/", "\\"), data)]))
     assert sorted(map(repr, faults.read(dataset_id, raw))) == sorted(map(repr, expected(dataset_id)))
 
 
@@ -155,3 +147,14 @@ def test_gzips_that_a_browser_has_unpacked_are_read(
     raw = copy_of(dataset_id)
     assert faults.unpack_gzips(raw, rename)
     assert faults.read(dataset_id, raw) == expected(dataset_id)
+
+
+@pytest.mark.parametrize("dataset_id", ["cxr8", "iu_xray", "mimic_cxr", "omnimedvqa", "pmc_oa"])
+def test_suffixes_in_capitals_are_read(dataset_id: str, copy_of: FolderOf, expected: Read) -> None:
+    raw = copy_of(dataset_id)
+    for archive in [*raw.rglob("*images*.tar.gz"), *raw.rglob("*png.tgz")]:
+        shutil.unpack_archive(archive, archive.with_name(archive.name.partition(".")[0]), filter="data")
+        archive.unlink()
+    for path in faults.find_files(raw, ".zip", ".png", ".jpg"):
+        path.rename(path.with_suffix(path.suffix.upper()))
+    assert sorted(map(repr, faults.read(dataset_id, raw))) == sorted(map(repr, expected(dataset_id)))

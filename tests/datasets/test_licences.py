@@ -22,11 +22,6 @@ OTHERS = [
 POLICIES = ("research", "commercial", "redistributable")
 
 
-@pytest.mark.parametrize("name", CREATIVE_COMMONS + OTHERS)
-def test_an_id_is_its_own_spelling(name: str) -> None:
-    assert spell(name) == name
-
-
 @pytest.mark.parametrize(
     ("words", "name"),
     [
@@ -143,7 +138,8 @@ def test_more_restrictions_never_allow_more(words: str) -> None:
         assert restricted is None or restricted.is_redistributable <= plain.is_redistributable
 
 
-@given(st.sampled_from(CREATIVE_COMMONS + OTHERS), st.sampled_from([" ", "-", "_", "  "]), st.booleans())
-def test_case_and_separators_do_not_matter(name: str, separator: str, is_upper: bool) -> None:
-    words = name.replace("-", separator)
-    assert spell(words.upper() if is_upper else words.lower()) == name
+@pytest.mark.parametrize("name", CREATIVE_COMMONS + OTHERS)
+def test_case_and_separators_do_not_matter(name: str) -> None:
+    for separator in ("-", " ", "_", "  "):
+        words = name.replace("-", separator)
+        assert spell(words) == spell(words.upper()) == spell(words.lower()) == name

@@ -95,12 +95,14 @@ def test_lists_of_two_folders_are_not_mixed(tmp_path: Path, caplog: pytest.LogCa
     assert any("not read" in message for message in caplog.messages)
 
 
-def test_labels_published_later_are_those_of_the_hidden_test(tmp_path: Path) -> None:
+def test_labels_published_later_are_those_of_the_hidden_test(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_lists(tmp_path / LISTS)
     write_images(tmp_path / f"{TITLE}/images", 0, 1, 2)
     table = table_of({0: "0 0 0 0", 1: "0 0 0 0", 2: EROSION})
-    (tmp_path / endo.LAYOUT.table).write_text(table, encoding="utf-8")
+    (tmp_path / endo.LAYOUT.table).write_text(f"{table}3,{NAMES[3]}", encoding="utf-8")
     rows = list(endo.read(tmp_path))
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / endo.LAYOUT.table}: 1 row not read: the file is cut")
     assert [row.labels for row in rows if isinstance(row, Sample)] == [("erosion",)] * 3, "a list's labels stand"
     assert rows[2].provenance.file.endswith("test_WithoutLabel.txt")
 

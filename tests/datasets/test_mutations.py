@@ -19,7 +19,7 @@ from tests.datasets import mutations
 from tests.datasets.conftest import SETS, FolderOf
 
 NUM_SEEDS = 2000 // len(SETS) + 1  # for each dataset
-NUM_QUICK = 2
+NUM_QUICK = 1
 MAX_HIDDEN = 5  # records within 300 bytes that are gone from a list: nothing says that they were there
 
 Counts = tuple[int, Counter[Reason]]

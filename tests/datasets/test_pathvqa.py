@@ -42,12 +42,14 @@ def test_the_copy_of_the_hub_is_read_if_there_is_no_other(
     assert {row.attributes["answer_type"] for row in found} <= {"open", "closed"}
 
 
-def test_a_row_keeps_its_number_or_is_not_read(copy_of: FolderOf) -> None:
+def test_a_row_keeps_its_number_or_is_not_read(copy_of: FolderOf, caplog: pytest.LogCaptureFixture) -> None:
     raw = copy_of("pathvqa")
     expected = [(row.id, row.turns) for row in all_samples(read(raw))]
     (last,) = raw.glob("data/train-00006*")
+    assert not caplog.messages
     last.unlink()
     assert {(row.id, row.turns) for row in all_samples(read(raw))} < set(expected)
+    assert caplog.messages == [f"{raw}/data: only 6 of the 7 files of the split train are present"]
     (third,) = raw.glob("data/train-00002*")
     third.unlink()
     with pytest.raises(SourceError, match=r"lacks file 00002 of the split train, so that the rows of train-00003-of-0"):

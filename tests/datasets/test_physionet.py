@@ -76,36 +76,32 @@ def test_pictures_without_a_digest_are_counted(tmp_path: Path, caplog: pytest.Lo
     assert caplog.messages == [f"{sums}: no checksum of 2 of 5 images, which are not verified"]
 
 
+NO_PATH = r"IMAGE_FILENAMES: line 2: not an image path, or repeated; get the"
+NO_DIGEST = r"SHA256SUMS\.txt: line 1: expected a sha256, a space and a path"
+
+
 @pytest.mark.parametrize(
-    "line",
+    ("listed", "sums", "message"),
     [
-        "files/p10/p10000000/s50000000/../../p10000001/s1/a.jpg",
-        "/files/p10/p10000000/s50000000/a.jpg",
-        "files/p10/p11000000/s50000000/a.jpg",
-        "files/p10/p10000000/s50000000/\u0661.jpg",
-        name(0),  # again
+        ([], "", "IMAGE_FILENAMES: lists no image"),
+        ([name(0), name(0)], "", NO_PATH),
+        ([name(0), "files/p10/p10000000/s50000000/../../p10000001/s1/a.jpg"], "", NO_PATH),
+        ([name(0), "/files/p10/p10000000/s50000000/a.jpg"], "", NO_PATH),
+        ([name(0), "files/p10/p11000000/s50000000/a.jpg"], "", NO_PATH),
+        ([name(0), "files/p10/p10000000/s50000000/\u0661.jpg"], "", NO_PATH),
+        *(
+            ([name(0)], line, NO_DIGEST)
+            for line in ("0" * 64, "0" * 63 + f" {name(0)}", "g" * 64 + f" {name(0)}", "p10000000")
+        ),
     ],
 )
-def test_a_line_that_is_no_picture_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
-    write_listing(tmp_path, [name(0), line], [])
-    with pytest.raises(SourceError, match=r"IMAGE_FILENAMES: line 2: not an image path, or repeated; get the") as error:
+def test_a_damaged_list_is_refused_and_not_shown(tmp_path: Path, listed: list[str], sums: str, message: str) -> None:
+    write_listing(tmp_path, listed, [])
+    (tmp_path / "SHA256SUMS.txt").write_text(f"{sums}\n" if sums else "", encoding="utf-8")
+    with pytest.raises(SourceError, match=message) as error:
         list(list_files(tmp_path, URL, ()))
     assert "\n" not in str(error.value)
     assert "p10000000" not in str(error.value)
-
-
-@pytest.mark.parametrize("line", ["0" * 64, "0" * 63 + f" {name(0)}", "g" * 64 + f" {name(0)}", "p10000000"])
-def test_a_damaged_digest_is_refused_and_not_shown(tmp_path: Path, line: str) -> None:
-    write_listing(tmp_path, [name(0)], [])
-    (tmp_path / "SHA256SUMS.txt").write_text(f"{line}\n", encoding="utf-8")
-    with pytest.raises(SourceError, match=r"SHA256SUMS\.txt: line 1: expected a sha256, a space and a path") as error:
-        list(list_files(tmp_path, URL, ()))
-    assert "p10000000" not in str(error.value)
-
-
-def test_an_empty_list_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="IMAGE_FILENAMES: lists no image"):
-        list(list_files(write_listing(tmp_path, [], []), URL, ()))
 
 
 @settings(max_examples=100)

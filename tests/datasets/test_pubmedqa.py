@@ -13,7 +13,7 @@ import pytest
 from openmedq.datasets import pubmedqa
 from openmedq.datasets.pubmedqa import card, read
 from openmedq.errors import SourceError
-from openmedq.schema import Reason, Rejected, Role, Sample
+from openmedq.schema import Reason, Role, Sample
 from tests.datasets.conftest import FolderOf
 from tests.datasets.records import ChangedOf
 
@@ -44,8 +44,6 @@ def test_optional_fields_may_be_absent(changed: ChangedOf) -> None:
 
 def test_records_of_the_unlabeled_part_are_rejected_unless_they_have_a_decision(copy_of: FolderOf) -> None:
     raw = copy_of("pubmedqa")
-    hidden = [row for row in read(raw) if row.split == "unlabeled"]
-    assert [row.reason for row in hidden if isinstance(row, Rejected)] == [Reason.ANSWER_WITHHELD] * 10
     path = unshard(raw) / "data/ori_pqau.json"
     records = json.loads(path.read_text(encoding="utf-8"))
     next(iter(records.values()))["final_decision"] = "yes"
@@ -55,11 +53,17 @@ def test_records_of_the_unlabeled_part_are_rejected_unless_they_have_a_decision(
     assert card.roles[decided.split] is Role.VALIDATION
 
 
-def test_a_ground_truth_without_ids_is_an_error(copy_of: FolderOf) -> None:
+def test_an_unknown_test_question_is_rejected_and_a_damaged_ground_truth_is_an_error(copy_of: FolderOf) -> None:
     raw = copy_of("pubmedqa")
-    (raw / "data/test_ground_truth.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(SourceError, match=r"test_ground_truth\.json: contains no id; .*would train"):
-        list(read(raw))
+    path = raw / "data/test_ground_truth.json"
+    text = json.dumps(json.loads(path.read_text()) | {"1": "yes"})
+    path.write_text(text, encoding="utf-8")
+    (absent,) = [row for row in read(raw) if getattr(row, "reason", None) is Reason.RECORD_ABSENT]
+    assert (absent.id, absent.split) == ("pubmedqa/1", "test")
+    for damaged, message in (("{}", r"contains no id; .*would train"), (text[:-20], "without the complete list, test")):
+        path.write_text(damaged, encoding="utf-8")
+        with pytest.raises(SourceError, match=rf"test_ground_truth\.json: .*{message}"):
+            list(read(raw))
 
 
 def write_hub(raw: Path) -> None:

@@ -59,30 +59,35 @@ def test_headers_are_called_in_many_ways(header: str, section: str) -> None:
     assert read_sections(f" FINAL REPORT\n {header}:  It says this.\n")[section] == "It says this."
 
 
+WET_READ = (
+    " WET READ: ___ ___ 10:05 PM\n  No pneumonia.\n ______________________\n"
+    "                    FINAL REPORT\n PORTABLE CHEST\n \n HISTORY: Cough.\n \n IMPRESSION: Clear.\n"
+)
+ADDENDUM = "   FINAL ADDENDUM\n The name was wrong.\n ____________________\n   FINAL REPORT\n IMPRESSION: Clear.\n"
+BOTH = {"impression": "Clear.", "indication": "Cough."}
+
+
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
+        (" CHEST, PA AND LATERAL:\n \n HISTORY: Cough.\n \n IMPRESSION: Clear.\n", BOTH),  # a title
+        (" FINDINGS: One.\n PORTABLE CHEST: Two.\n", {"findings": "One. PORTABLE CHEST: Two."}),
+        (
+            " HISTORY:\n \n Cough.\n \n The lungs are clear.\n \n IMPRESSION: Clear.\n",
+            BOTH | {"unlabelled": "The lungs are clear."},
+        ),
+        (WET_READ, BOTH | {"wet_read": "___ ___ 10:05 PM No pneumonia."}),
+        (ADDENDUM, {"impression": "Clear.", "addendum": "The name was wrong."}),
+    ],
+)
+def test_a_section_ends_where_another_begins(text: str, sections: dict[str, str]) -> None:
+    assert read_sections(text) == sections
+
+
 def test_of_several_the_last_that_says_something_counts() -> None:
     text = " IMPRESSION: First.\n \n FINDINGS: One.\n \n IMPRESSION: Second.\n \n FINDINGS:\n ___\n"
     assert read_sections(text) == {"findings": "One.", "impression": "Second."}
     assert list(read_sections(text)) == list(ANSWERS)
-
-
-def test_a_title_with_a_colon_is_no_findings() -> None:
-    assert read_sections(" CHEST, PA AND LATERAL:\n \n HISTORY: Cough.\n \n IMPRESSION: Clear.\n") == {
-        "impression": "Clear.",
-        "indication": "Cough.",
-    }
-
-
-def test_views_within_findings_do_not_end_them() -> None:
-    assert read_sections(" FINDINGS: One.\n PORTABLE CHEST: Two.\n")["findings"] == "One. PORTABLE CHEST: Two."
-
-
-def test_findings_without_a_header_are_no_part_of_the_indication() -> None:
-    text = " HISTORY:\n \n Cough.\n \n The lungs are clear.\n \n IMPRESSION: Clear.\n"
-    assert read_sections(text) == {
-        "impression": "Clear.",
-        "indication": "Cough.",
-        "unlabelled": "The lungs are clear.",
-    }
 
 
 @pytest.mark.parametrize(
@@ -108,20 +113,6 @@ def test_a_report_with_neither_is_its_last_paragraph(text: str, report: str) -> 
 )
 def test_a_report_may_tell_nothing(text: str) -> None:
     assert not {*ANSWERS, "report"} & {*read_sections(text)}
-
-
-def test_what_stands_before_the_final_report_is_none_of_it() -> None:
-    text = (
-        " WET READ: ___ ___ 10:05 PM\n  No pneumonia.\n ______________________\n"
-        "                    FINAL REPORT\n PORTABLE CHEST\n \n HISTORY: Cough.\n \n IMPRESSION: Clear.\n"
-    )
-    assert read_sections(text) == {
-        "impression": "Clear.",
-        "indication": "Cough.",
-        "wet_read": "___ ___ 10:05 PM No pneumonia.",
-    }
-    addendum = "   FINAL ADDENDUM\n The name was wrong.\n ____________________\n   FINAL REPORT\n IMPRESSION: Clear.\n"
-    assert read_sections(addendum) == {"impression": "Clear.", "addendum": "The name was wrong."}
 
 
 @given(st.text(alphabet=" \n_.:ABCFINDGSMPREOabc", max_size=80) | st.text())

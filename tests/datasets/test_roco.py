@@ -1,12 +1,16 @@
-"""ROCO: lists of captions, the files next to them, images by two names, links."""
+"""ROCO: lists of captions, the files next to them, images by two names, links; and ROCOv2, which may replace it."""
 
+import csv
 import shutil
+import zipfile
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from openmedq.datasets.fields import Unusable
 from openmedq.datasets.roco import roco
+from openmedq.datasets.roco.captions import stream_captions
 from openmedq.datasets.roco.roco import CONCEPTS, read
 from openmedq.schema import Image, Reason, Sample
 from openmedq.storage.fetched import Status
@@ -87,6 +91,15 @@ def test_the_other_files_may_be_absent(tmp_path: Path) -> None:
     assert (row.groups.article, row.images[0].image_id) == (None, "ROCO_00020.jpg")
 
 
+def test_a_list_that_is_absent_costs_no_row_without_a_reason(copy_of: FolderOf) -> None:
+    raw = copy_of("roco")
+    before = {row.id for row in read(raw)}
+    (raw / "data/train/radiology/captions.txt").unlink()
+    after = {row.id: row for row in read(raw)}
+    assert after.keys() == before
+    assert after["roco/ROCO_02487"].reason is Reason.RECORD_ABSENT
+
+
 def test_images_may_be_in_downloaded_shards(tmp_path: Path) -> None:
     expected = kept(write(tmp_path))
     write_shard(tmp_path / "pictures", "0000-00000", {NAME: b"fetched", "other.jpg": Status.GONE})
@@ -132,3 +145,93 @@ def test_the_real_slice_with_images_is_kept_whole(real_data: Path, tmp_path: Pat
     assert {row.licence for row in rows} == {"CC-BY"}
     assert all(row.groups.article and row.images[0].image_id.startswith(row.groups.article) for row in rows)
     assert all({"figure", "keywords"} <= row.attributes.keys() for row in rows)
+
+
+def test_a_caption_goes_on_up_to_the_next_id(tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_bytes(b"ROCO_1\t One\ntwo\tthree\n\nfour\nROCO_2\t Five\r\nROCO_3\nlost\nROCO_4\t\n")
+    one, five, bare, lost, empty = stream_captions(tmp_path / "t.txt", "ROCO_")
+    assert one == ("1", {"id": "ROCO_1", "caption": " One\ntwo\tthree\nfour"})
+    assert five == ("5", {"id": "ROCO_2", "caption": " Five"})
+    assert isinstance(bare[1], Unusable)
+    assert isinstance(lost[1], Unusable)
+    assert (bare[0], lost[0]) == ("6", "7")
+    assert empty == ("8", {"id": "ROCO_4", "caption": ""})
+
+
+@pytest.mark.parametrize("damaged", [b"RO\0CO_2", b"\xffROCO_2", b"roco_2", b" ROCO_2 ", b'R"OCO_2'])
+def test_a_record_with_a_damaged_id_is_not_taken_for_more_of_the_caption_above(tmp_path: Path, damaged: bytes) -> None:
+    (tmp_path / "t.txt").write_bytes(b"ROCO_1\t One\n" + damaged + b"\t Two\nROCO_3\t Three\n")
+    captions = [
+        record["caption"] for _, record in stream_captions(tmp_path / "t.txt", "ROCO_") if isinstance(record, dict)
+    ]
+    assert captions == [" One", " Two", " Three"]
+
+
+def write_v2(raw: Path, *, is_packed: bool = True, **tables: list[list[str]] | None) -> Path:
+    """Two records of the training split and one of each other split, as on Zenodo. None omits a file."""
+    numbers = {"train": (1, 2), "valid": (1,), "test": (1,)}
+    ids = {split: [f"ROCOv2_2023_{split}_{number:06}" for number in numbers[split]] for split in numbers}
+    every_id = [record_id for split in ("valid", "train", "test") for record_id in ids[split]]
+    link = "https://www.ncbi.nlm.nih.gov/pmc/articles/PMC77/"
+    licences = [[record_id, "PMC77", "CC BY [Doe et al. (2021)]", link] for record_id in every_id]
+    content: dict[str, list[list[str]] | None] = {
+        "license_information": [["ID", "PMCID", "Attribution", "Link"], *licences],
+        "cui_mapping": [["CUI", "Canonical name"], ["C0040405", "X-Ray Computed Tomography"]],
+    }
+    raw.mkdir(parents=True, exist_ok=True)
+    for split in ids:
+        content[f"{split}_captions"] = [["ID", "Caption"], *([record_id, f"Of {split}."] for record_id in ids[split])]
+        content[f"{split}_concepts"] = [["ID", "CUIs"], *([record_id, "C1;C0040405"] for record_id in ids[split])]
+        with zipfile.ZipFile(raw / f"{split}_images.zip", "w") as archive:
+            for record_id in ids[split]:
+                archive.writestr(f"{split}/{record_id}.jpg", record_id)
+        if not is_packed:
+            with zipfile.ZipFile(raw / f"{split}_images.zip") as archive:
+                archive.extractall(raw if split == "valid" else raw / f"{split}_images")
+            (raw / f"{split}_images.zip").unlink()
+    for name, rows in (content | tables).items():
+        (raw / f"{name}.csv").unlink(missing_ok=True)
+        if rows is not None:
+            with (raw / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows(rows)
+    return raw
+
+
+def test_a_record_of_v2_is_kept_whole(tmp_path: Path) -> None:
+    rows = list(read(write_v2(tmp_path)))
+    assert Counter(row.split for row in rows) == {"train": 2, "validation": 1, "test": 1}
+    row = rows[0]
+    assert (row.id, row.turns[0].answer) == ("roco/ROCOv2_2023_train_000001", "Of train.")
+    assert (row.licence, row.modality, row.groups.article) == ("CC-BY", "radiology", "PMC77")
+    assert (row.images[0].image_id, row.images[0].data) == (
+        "ROCOv2_2023_train_000001.jpg",
+        b"ROCOv2_2023_train_000001",
+    )
+    assert (row.provenance.file, row.provenance.record) == ("train_captions.csv", "line 2")
+    assert row.attributes == {
+        "attribution": "CC BY [Doe et al. (2021)]",
+        "link": "https://www.ncbi.nlm.nih.gov/pmc/articles/PMC77/",
+        "cuis": "C1; C0040405",
+    }
+    assert all(isinstance(row, Sample) and row.groups.article == "PMC77" for row in rows)
+
+
+def test_v2_may_be_unpacked_in_a_folder(tmp_path: Path) -> None:
+    rows = list(read(write_v2(tmp_path / "rocov2", is_packed=False).parent))
+    assert len(rows) == 4
+    assert all(isinstance(row, Sample) and row.images[0].path for row in rows)
+
+
+def test_one_split_of_v2_is_enough(tmp_path: Path) -> None:
+    names = ("license_information", "cui_mapping", "train_concepts")
+    lists = ("valid_captions", "test_captions")
+    rows = list(read(write_v2(tmp_path, **dict.fromkeys((*names, *lists)))))
+    assert [type(row) for row in rows] == [Sample, Sample]
+    assert isinstance(rows[0], Sample)
+    assert (rows[0].licence, rows[0].attributes, rows[0].groups.article) == (roco.card.licence, {}, None)
+
+
+def test_an_unusable_record_of_v2_is_rejected(tmp_path: Path) -> None:
+    good, *bad = (["ROCOv2_2023_train_000002", "Good."], ["", "A caption."], ["ROCOv2_2023_train_000003", "A caption."])
+    rows = list(read(write_v2(tmp_path, train_captions=[["ID", "Caption"], good, *bad])))
+    assert [getattr(row, "reason", None) for row in rows[:3]] == [None, Reason.FIELD_MISSING, Reason.IMAGE_MISSING]

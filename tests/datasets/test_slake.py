@@ -17,7 +17,6 @@ from tests.datasets.conftest import FolderOf
 def test_the_setting_decides_which_languages_are_read(miniature_of: FolderOf) -> None:
     raw = miniature_of("slake")
     rejected = [row for row in read(raw) if isinstance(row, Rejected)]
-    assert Counter(row.reason for row in rejected) == {Reason.LANGUAGE_EXCLUDED: 128, Reason.ANSWER_EMPTY: 1}
     assert {row.split for row in rejected} == {"train", "validation", "test"}
     both = list(read(raw, languages=("en", "zh")))
     assert [row.id for row in both] == [row.id for row in read(raw)]

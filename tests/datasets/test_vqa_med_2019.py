@@ -1,7 +1,6 @@
 """VQA-Med 2019: the lines of three splits, their alternatives and categories, and where the files are."""
 
 import shutil
-import zipfile
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 from openmedq.datasets import vqa_med_2019
 from openmedq.datasets.vqa_med_2019 import read
 from openmedq.schema import Reason, Rejected, Sample
+from tests.datasets import faults
 from tests.datasets.conftest import FolderOf
 from tests.datasets.records import ChangedOf
 
@@ -62,31 +62,21 @@ def test_categories_come_from_their_files(copy_of: FolderOf) -> None:
     rows = [row for row in read(raw) if isinstance(row, Sample)]
     asked = {(row.attributes["category"], row.turns[0].question.split()[1]) for row in rows}
     assert asked == {(name, name) for name in ("modality", "plane", "organ", "abnormality")} | {("abnormality", "the")}
-    unpack(raw)
+    faults.unpack(raw, 1)
     (raw / VALIDATION / "QAPairsByCategory/C3_Organ_val.txt").unlink()
     shutil.rmtree(raw / TRAINING / "QAPairsByCategory")
     without = Counter((row.split, row.attributes.get("category")) for row in read(raw) if isinstance(row, Sample))
     assert [without["train", None], without["validation", None], without["test", "organ"]] == [79, 5, 6]
 
 
-def unpack(raw: Path) -> None:
-    """Unpack the three archives, but not the inner one, as `unzip` does."""
-    for path in sorted(raw.glob("*.zip")):
-        with zipfile.ZipFile(path) as archive:
-            archive.extractall(raw)
-        path.unlink()
-
-
 def unpack_inner(raw: Path) -> None:
-    unpack(raw)
-    packed = raw / TEST / "VQAMed2019_Test_Images.zip"
-    with zipfile.ZipFile(packed) as archive:
-        archive.extractall(raw / TEST)
-    packed.unlink()
+    """Unpack the three archives, then the one in them."""
+    faults.unpack(raw, 1)
+    faults.unpack(raw, 1)
 
 
 def all_in_one_folder(raw: Path) -> None:
-    unpack(raw)
+    faults.unpack(raw, 1)
     for folder in (TRAINING, VALIDATION, TEST):
         for path in (raw / folder).iterdir():
             if path.is_file() or not (raw / path.name).exists():
@@ -117,15 +107,6 @@ def test_other_places_of_the_files_are_read(copy_of: FolderOf, lay_out: Callable
     lay_out(raw)
     assert len(expected) == 123
     assert summarize(raw) == expected
-
-
-def test_where_images_were_looked_for_is_named(copy_of: FolderOf) -> None:
-    raw = copy_of("vqa_med_2019")
-    unpack(raw)
-    for folder in raw.glob("*/*_images"):
-        shutil.rmtree(folder)
-    row = next(iter(read(raw)))
-    assert isinstance(row, Rejected) and row.detail.endswith("jpg (no folder or archive of images is there)")
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:

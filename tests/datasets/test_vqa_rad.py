@@ -61,6 +61,8 @@ def test_the_derived_copy_is_read_if_the_original_is_absent(
         *((f"vqa_rad/{number}", "train") for number in range(3)),
         *((f"vqa_rad/{number}", "test") for number in (3, 4)),
     ]
+    (raw / "data_RAD/testset.json").write_text(json.dumps(records[:1]), encoding="utf-8")
+    assert [row.id for row in samples(read(raw))][-1] == "vqa_rad/test-0", "an id of another split carries its own"
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:

@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from openmedq import paths
 from openmedq.demo import PAGE, replies
-from openmedq.demo.drawing import draw_share, draw_table, escape_markdown
+from openmedq.demo.drawing import escape_markdown
 from openmedq.demo.replies import Reply
 from openmedq.errors import ModelError
 from openmedq.evaluation.generate import LENGTH
@@ -117,11 +117,6 @@ def test_an_error_is_one_line(page: AppTest, monkeypatch: pytest.MonkeyPatch) ->
     _cards(page)[0].click().run()
     assert [each.value for each in page.error] == ["data/model: no model there; run `dvc repro`, which trains it"]
     assert not page.exception
-
-
-def test_tables_are_escaped_and_have_headers() -> None:
-    html = draw_table("<a>", ("Option", "Share"), [("<b>", draw_share(0.5))])
-    assert "<caption>&lt;a&gt;</caption>" in html and '<th scope="row">&lt;b&gt;</th><td>50.0%<span' in html
 
 
 def test_labels_are_shown_as_they_are() -> None:

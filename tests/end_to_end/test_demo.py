@@ -1,11 +1,9 @@
 """The demo's page: answers are those of the evaluation, and only open records are shown."""
 
-import io
 import re
 from pathlib import Path
 from typing import Any
 
-import PIL.Image
 import pyarrow.parquet as pq
 import pytest
 import streamlit as st
@@ -70,20 +68,3 @@ def test_records_of_credentialed_datasets_are_not_listed(
     monkeypatch.setattr(paths, "CATALOGUE", tmp_path / "catalogue.yaml")
     st.cache_data.clear()
     assert not any(row_id.startswith("vqa_rad/") for row_id in _ids(_run(page)))
-
-
-def test_own_images_and_errors(page: AppTest) -> None:
-    page.radio[0].set_value("own images, or none")
-    _run(page).text_area[0].input("")
-    page.button[-1].click()
-    assert _run(page).error[0].value == "Enter a question or choose an image."
-    buffer = io.BytesIO()
-    PIL.Image.new("L", (64, 64), 90).save(buffer, "PNG")
-    page.file_uploader[0].upload("mine.png", buffer.getvalue(), "image/png")
-    _run(page)
-    page.text_area[0].input("What is it?")
-    page.button[-1].click()
-    html = _html(_run(page))
-    assert "With the image" in html and "With a gray image" in html and "Reference" not in html
-    page.file_uploader[0].upload("no.png", b"no image", "image/png")
-    assert "image unreadable" in _run(page).error[0].value

@@ -38,13 +38,6 @@ def test_each_file_scores_as_json_lines(name: str, capsys: pytest.CaptureFixture
     assert scored(name, capsys) == expected
 
 
-def test_the_columns_of_llava(capsys: pytest.CaptureFixture[str]) -> None:
-    given = rows(wrong=3)
-    expected = scored(write_jsonl(given), capsys)
-    theirs = [{"question_id": row["id"], "prompt": "?", "text": row["answer"], "model_id": "x"} for row in given]
-    assert scored(write_jsonl(theirs, "theirs.jsonl"), capsys) == expected
-
-
 FOLDERS = ("p1/scan.png", "p2/scan.png")  # file names that repeat in the folders of patients
 SERIES = ("1.2.840.1", "1.2.840.2")  # of DICOM, without a suffix
 
@@ -69,12 +62,15 @@ def test_an_image_is_found_by_its_folders(images: Sequence[str], given: Sequence
     assert len(matched.unknown) == len(given) - len(matched.answers)
 
 
-@pytest.mark.parametrize("column", ["prediction", "response"])
-def test_beside_a_prediction_the_answer_is_the_reference(column: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("columns", [("question_id", "text"), ("id", "prediction"), ("question_id", "response")])
+def test_the_columns_of_other_tools(columns: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside a prediction, the answer is the reference."""
     given = rows(wrong=3)
     expected = scored(write_jsonl(given), capsys)
+    own_id, column = columns
     theirs = [
-        {"id": row["id"], "answer": sample.turns[-1].answer, column: row["answer"]}
+        {own_id: row["id"], "prompt": "?", column: row["answer"]}
+        | ({} if column == "text" else {"answer": sample.turns[-1].answer})
         for row, sample in zip(given, samples(), strict=True)
     ]
     assert scored(write_jsonl(theirs, "theirs.jsonl"), capsys) == expected

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -58,6 +59,14 @@ def test_p_is_the_share_of_exchanges_of_images(capsys: pytest.CaptureFixture[str
     (row,) = [row for row in compare(capsys, "a.parquet", "b.parquet")["metrics"] if row["name"] == "exact_match"]
     assert 0 < exact < 0.5
     assert row["p"] == pytest.approx(exact, abs=0.03)
+
+
+def test_a_group_may_have_any_name(capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path("raw/test.json")
+    path.write_text(path.read_text("utf-8").replace('"Organ"', '"[/b]"'), "utf-8")
+    make_tables()
+    assert main(["compare", "a.parquet", "b.parquet"]) == 0
+    assert capsys.readouterr().out.count("[/b]") == 3
 
 
 def test_a_system_does_not_differ_from_itself(capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,7 +116,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pa.Table:
 
 def test_columns_of_predictions(scorer: Scorer, asked: pa.Table, monkeypatch: pytest.MonkeyPatch) -> None:
     store = ShardStore(paths.SAMPLES)
-    columns = likelihood.measure(scorer, store, asked, Devices(scorer.device))
+    given = (scorer, store.take(asked, with_images=False), store.take(asked).__getitem__, Devices(scorer.device))
+    columns = likelihood.measure(*given)
     found = dict(zip(asked["id"].to_pylist(), columns, strict=True))
     samples = {sample.id: sample for sample in store.take(asked)}
     assert found["vqa/open"] == {}
@@ -128,7 +129,7 @@ def test_columns_of_predictions(scorer: Scorer, asked: pa.Table, monkeypatch: py
     expected = [np.logaddexp(losses["yes"], losses["Yes"]), np.logaddexp(losses["no"], losses["No"])]
     np.testing.assert_allclose(found["vqa/yes"]["yes_no_log_probs"], expected, rtol=0, atol=1e-5)
     monkeypatch.setattr(likelihood, "WINDOW_ROWS", 1)
-    for one, other in zip(columns, likelihood.measure(scorer, store, asked, Devices(scorer.device)), strict=True):
+    for one, other in zip(columns, likelihood.measure(*given), strict=True):
         assert one.keys() == other.keys()
         for name in one:
             np.testing.assert_allclose(one[name], other[name], rtol=0, atol=1e-5)

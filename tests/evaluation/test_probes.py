@@ -25,6 +25,7 @@ def test_companions_are_scikit_learns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "_COMPARED_AT_ONCE", 100)  # blocks of two test rows
     features, labels = draw()
     features = 3 * features + 5
+    features[:40, 7] = 0.1  # constant in training, but for rounding
     targets = np.eye(3)[labels]
     raw = features.copy()
     found = list(probes.predict((features[:40], targets[:40]), features[40:], (0, 1), is_multi_label=False))
@@ -49,6 +50,8 @@ def test_each_class_of_several_is_a_regression_of_its_own() -> None:
     alone = probes.fit(features, np.eye(2)[(labels == 0).astype(int)], features, is_multi_label=False)
     np.testing.assert_allclose(found[:, 0], alone[:, 1], atol=1e-4)
     assert (found[:, 2] == 1).all(), "a class that all training rows have"
+    alone = list(probes.predict((features, np.zeros((60, 3))), features[:5].copy(), (0,), is_multi_label=True))
+    assert not any(each.any() for _, _, each in alone), "classes that no training row has"
 
 
 def test_few_shots_are_so_many_rows_of_each_class() -> None:

@@ -112,17 +112,6 @@ def test_shards_of_transformers(prefix: str, tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_a_vit_of_timm_that_pools_its_patches_and_an_older_config(tmp_path: Path) -> None:
-    tensors = draw_timm()
-    renamed = {f"fc_{name}" if name.startswith("norm.") else name: tensor for name, tensor in tensors.items()}
-    torch.save(renamed, tmp_path / "pytorch_model.bin")
-    tree = {"architecture": "vit_tiny", "input_size": [3, SIDE, SIDE], "mean": [0.1, 0.2, 0.3], "std": [1, 2, 3]}
-    (tmp_path / "config.json").write_text(json.dumps(tree), encoding="utf-8")
-    tower = load(tmp_path)
-    assert tower.preprocessing[:3] == (SIDE, (0.1, 0.2, 0.3), (1, 2, 3))
-    torch.testing.assert_close(see(tower)[1], see_timm(tensors, make_pixels())[1], atol=2e-5, rtol=2e-4)
-
-
 @pytest.mark.parametrize("num_convolutions", [2, 3])
 @pytest.mark.parametrize("prefix", ["", "module.", "encoder."])
 def test_a_resnet_of_torchvision_or_timm(
@@ -199,6 +188,13 @@ def test_a_vit_of_timm_without_open_clip_has_the_preprocessing_of_timm(
     tower = load(tmp_path)
     assert tower.preprocessing == (SIDE, (0.1, 0.2, 0.3), (1, 2, 3), 2)
     torch.testing.assert_close(see(tower)[0], see_timm(tensors, make_pixels())[0], atol=2e-5, rtol=2e-4)
+    # A model that pools its patches, beside an older config.
+    renamed = {f"fc_{name}" if name.startswith("norm.") else name: tensor for name, tensor in tensors.items()}
+    torch.save(renamed, tmp_path / "pytorch_model.bin")
+    (tmp_path / "config.json").write_text(json.dumps(tree.pop("pretrained_cfg") | tree), encoding="utf-8")  # type: ignore[operator]
+    tower = load(tmp_path)
+    assert tower.preprocessing[:3] == (SIDE, (0.1, 0.2, 0.3), (1, 2, 3))
+    torch.testing.assert_close(see(tower)[1], see_timm(tensors, make_pixels())[1], atol=2e-5, rtol=2e-4)
 
 
 def test_a_masked_autoencoder_sees_all_patches(tmp_path: Path) -> None:

@@ -69,10 +69,10 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mix.run(make())
 
 
-def make(contrastive_weight: float = 0.0, **evaluate: Any) -> Params:
+def make(contrastive_weight: float = 0.0, with_images: bool = True, **evaluate: Any) -> Params:
     transfer = {"benchmarks": ["single", "several"], "num_epochs": 1, "lr": 1e-3}
     params = make_params(evaluate={"max_new_tokens": 4, "num_resamples": 50, **evaluate}, transfer=transfer)
-    train = params.train.model_copy(update={"contrastive_weight": contrastive_weight})
+    train = params.train.model_copy(update={"contrastive_weight": contrastive_weight, "with_images": with_images})
     return params.model_copy(update={"train": train})
 
 
@@ -150,9 +150,10 @@ def test_fewer_rows_are_drawn_by_ids_and_seed(scorer: Scorer) -> None:
     assert classify(scorer, zero_shot_rows=5, seed=1)[0]["id"].to_pylist() != ids
 
 
-def test_without_rows_no_model_is_loaded() -> None:
+@pytest.mark.parametrize("settings", [{"zero_shot_rows": 0}, {"with_images": False}])
+def test_without_rows_no_model_is_loaded(settings: dict[str, Any]) -> None:
     nowhere = Scorer(Path("nowhere"), torch.device("cpu"), batch_size=2)
-    table, scores = classify(nowhere, zero_shot_rows=0)
+    table, scores = classify(nowhere, **settings)
     assert len(table) == 0 and scores == {}
 
 

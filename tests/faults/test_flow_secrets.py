@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.logging.handlers import APILogHandler
-from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
 from flows.build import build
 from flows.walk import WalkError
 from openmedq import paths
+from tests.conftest import PrefectServer
 from tests.datasets.conftest import FolderOf, miniature_of
 from tests.end_to_end.conftest import checkout
 from tests.fetch.round_trip import publish_set
@@ -25,7 +25,7 @@ SET_ID = "mimic_cxr"
 
 
 def test_a_password_is_in_nothing_that_prefect_or_dvc_keeps(
-    prefect_server: Path,
+    prefect_server: PrefectServer,
     miniature_of: FolderOf,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -57,8 +57,7 @@ def test_a_password_is_in_nothing_that_prefect_or_dvc_keeps(
     places = [path.read_bytes() for path in (project.root / paths.RAW).rglob("*") if path.is_file()]
     places += [(project.root / paths.DVC_LOCK).read_bytes(), *(text.encode() for text in (said, kept, shown))]
     places += [text.encode() for text in capfd.readouterr()]
-    store = PREFECT_API_DATABASE_CONNECTION_URL.value().partition(":///")[2]
-    with sqlite3.connect(store) as database:
+    with sqlite3.connect(prefect_server.folder / "home/prefect.db") as database:
         places.append("\n".join(database.iterdump()).encode())
     assert b"answers 401 Unauthorized" in places[-1], "the store has the flow run's message"
     for place in places:

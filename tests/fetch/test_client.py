@@ -25,8 +25,15 @@ SITE = {f"{PHYSIONET}a.csv": DATA["a.csv"]}
 BASIC = "Basic " + base64.b64encode(":".join(READER).encode()).decode()
 
 
-@pytest.mark.usefixtures("login")
-def test_a_password_opens_its_host_and_goes_to_no_other(fetch: Fetch) -> None:
+@pytest.mark.parametrize("place", ["environment", "netrc"])
+def test_a_password_opens_its_host_and_goes_to_no_other(
+    fetch: Fetch, tmp_path: Path, request: pytest.FixtureRequest, place: str
+) -> None:
+    if place == "environment":
+        request.getfixturevalue("login")
+    else:  # a default entry would go to any host
+        entry = f'machine physionet.org login {READER[0]} password "{READER[1]}"'
+        (tmp_path / "netrc").write_text(f"{entry}\ndefault login x password y\n")
     elsewhere = make_files({"b.csv": b"b"})
     with serve(SITE | {f"{URL}b.csv": b"b"}) as server:
         assert read_all(fetch(server, make_set(FILES + elsewhere))) == {"a.csv": DATA["a.csv"], "b.csv": b"b"}
@@ -81,18 +88,6 @@ def test_a_wrong_password_is_message_and_not_shown(
     assert not any(secret in repr(addresses.find_credential("physionet.org")) for secret in secrets)
 
 
-def test_netrc_is_read_for_its_host_alone(fetch: Fetch, tmp_path: Path) -> None:
-    """A default entry would go to any host."""
-    netrc = tmp_path / "netrc"
-    netrc.write_text(f"machine physionet.org login {READER[0]} password '{READER[1]}'\ndefault login x password y\n")
-    netrc.write_text(netrc.read_text().replace("'", '"'))
-    elsewhere = make_files({"b.csv": b"b"})
-    with serve(SITE | {f"{URL}b.csv": b"b"}) as server:
-        fetch(server, make_set(FILES + elsewhere))
-        assert server.asked("physionet.org/*")[0].headers["Authorization"] == BASIC
-        assert "Authorization" not in server.asked(f"{HOST}/*")[0].headers
-
-
 def test_a_damaged_netrc_is_one_line_without_its_words(tmp_path: Path) -> None:
     (tmp_path / "netrc").write_text("machine physionet.org\nlogin a passwort secret-word\n")
     with pytest.raises(AcquisitionError, match=r"netrc, line 2: invalid netrc; correct it, or set NETRC") as message:
@@ -129,11 +124,10 @@ def test_redirects_end(fetch: Fetch) -> None:
     ],
 )
 def test_redirects_to_what_is_unprotected_or_no_address_are_refused(fetch: Fetch, target: str) -> None:
-    fault = faults.redirect_to("https://example.org/x")
-    with serve(SITE, [fault]) as server:
-        server.faults[:] = [faults.Fault(after=lambda request, reply, other: faults.redirect(target, 302))]
-        with pytest.raises(AcquisitionError, match=r"redirects to (an unprotected|an invalid address)"):
-            fetch(server, make_set(FILES))
+    message = r"redirects to (an unprotected|an invalid address)"
+    fault = faults.answer(faults.redirect(target, 302))
+    with serve(SITE, [fault]) as server, pytest.raises(AcquisitionError, match=message):
+        fetch(server, make_set(FILES))
 
 
 @pytest.mark.usefixtures("login")
@@ -204,7 +198,7 @@ def test_an_endpoint_is_an_address(base: str, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("place", ["a b.csv", "a%20b.csv", " a b.csv "])
 def test_blanks_of_a_redirect_are_quoted(fetch: Fetch, place: str) -> None:
     """Spaces would end the request line; the rest of a signed address does not change."""
-    blank = faults.Fault(after=lambda request, reply, other: faults.redirect(place, 302)).on("*/imgs/a.csv")
+    blank = faults.answer(faults.redirect(place, 302)).on("*/imgs/a.csv")
     with serve({f"{URL}a%20b.csv": DATA["a.csv"]}, [blank]) as server:
         assert read_all(fetch(server, make_set(make_files(DATA)), attempts=1)) == DATA
 

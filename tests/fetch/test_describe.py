@@ -52,10 +52,6 @@ def describe(server: Server, *files: File) -> list[File]:
     return asyncio.run(ask())
 
 
-def answer(document: bytes) -> faults.Fault:
-    return faults.Fault(after=lambda request, reply, other: Reply(200, {}, Content(document)))
-
-
 def test_the_hub_states_commit_size_and_sha256() -> None:
     with serve(SITE) as server:
         text, archive = describe(server, *FILES)
@@ -231,7 +227,8 @@ def test_an_invalid_answer_is_one_line(
 ) -> None:
     with serve(site) as server:
         if document is not None:
-            server.faults.append(answer(document if isinstance(document, bytes) else json.dumps(document).encode()))
+            data = document if isinstance(document, bytes) else json.dumps(document).encode()
+            server.faults.append(faults.answer(Reply(200, {}, Content(data))))
         with pytest.raises(AcquisitionError, match=message) as error:
             describe(server, file)
     assert "\n" not in str(error.value)
@@ -244,7 +241,7 @@ def test_an_outage_may_pass(site: dict[str, bytes | Path], file: File, monkeypat
             describe(server, file)
         monkeypatch.setattr(client, "MAX_WAIT_S", 0.05)
         server.faults[:] = [faults.slow(100)]
-        server.faults.append(faults.Fault(after=lambda *_: send_json([0] * 10_000)))
+        server.faults.append(faults.answer(send_json([0] * 10_000)))
         server.faults.reverse()
         with pytest.raises(TemporaryError, match="no answer in time"):
             describe(server, file)

@@ -23,9 +23,10 @@ FILES = make_files(DATA)
 FOLDER = Path("data/raw/toy_set/files")
 
 
-def test_all_files_come_and_are_written_into_the_ledger(fetch: Fetch) -> None:
+def test_all_files_come_and_are_written_into_the_ledger(fetch: Fetch, logged: Callable[[], str]) -> None:
     with serve(SITE) as server:
         found = fetch(server, make_set(FILES))
+    assert re.search(r"^toy_set: 3 files, 0\.0 MB in \d+\.\d s$", logged(), re.MULTILINE)
     assert found.origin == "official"
     assert read_all(found) == DATA
     assert [entry.path for entry in found.files] == sorted(DATA)
@@ -134,6 +135,12 @@ def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: p
         ):
             fetch(server, make_set(files))
         assert not server.requests
+        begun = needs.partial_of("toy_set", files[1])  # takes no more room
+        begun.parent.mkdir(parents=True)
+        begun.write_bytes(DATA["images/b.zip"][:-10])
+        pinned = files[1].model_copy(update={"sha256": hashlib.sha256(DATA["images/b.zip"]).hexdigest()})
+        monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
+        assert read_all(fetch(server, make_set((pinned,)))) == {"images/b.zip": DATA["images/b.zip"]}
 
 
 def test_a_full_disk_is_one_line_and_the_next_download_resumes(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,12 +179,6 @@ def test_further_files_are_those_that_the_first_ones_name(fetch: Fetch) -> None:
         fetch(server, set_)
         assert len(server.requests) == num_requests
     assert not {name for name in ledger.read("toy_set") if name.startswith("files/")}, "git has no such names"
-
-
-def test_a_summary_says_what_came(fetch: Fetch, logged: Callable[[], str]) -> None:
-    with serve(SITE) as server:
-        fetch(server, make_set(FILES))
-    assert re.search(r"^toy_set: 3 files, 0\.0 MB in \d+\.\d s$", logged(), re.MULTILINE)
 
 
 def test_pictures_of_a_credentialed_set_are_not_named(
@@ -247,14 +248,3 @@ def test_a_host_that_has_nothing_is_not_asked_for_everything(fetch: Fetch, monke
         with pytest.raises(AcquisitionError, match=r"^toy_set: 2 files failed; the remaining files were"):
             fetch(server, make_set(FILES), connections=1)
         assert len(server.requests) == 2
-
-
-def test_what_came_before_takes_no_more_room(fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = DATA["images/b.zip"]
-    files = (FILES[1].model_copy(update={"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}),)
-    aside = needs.partial_of("toy_set", files[0])
-    aside.parent.mkdir(parents=True)
-    aside.write_bytes(data[:-10])
-    monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with serve(SITE) as server:
-        assert read_all(fetch(server, make_set(files))) == {"images/b.zip": data}

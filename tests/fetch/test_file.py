@@ -161,6 +161,7 @@ def test_a_size_is_held_to_what_is_known_of_it(fetch: Fetch) -> None:
         (faults.html(), "sends an HTML page, not the published file"),
         (faults.html(is_disguised=True), "sends an HTML page, not the published file"),
         (faults.challenge(), "answers 202"),
+        (faults.change(b""), "is an empty file"),
         (faults.not_found(), r"openi\.nlm\.nih\.gov answers 404 Not Found"),
     ],
 )
@@ -207,11 +208,6 @@ def test_a_slow_server_is_waited_for(fetch: Fetch) -> None:
     with serve(SITE, [faults.slow(6_000_000).on(PLACE)]) as server:
         assert read_all(fetch(server, make_set(FILES), timeout_s=0.3)) == {NAME: DATA}
         assert len(server.asked(PLACE)) == 1
-
-
-def test_an_empty_file_is_none(fetch: Fetch) -> None:
-    with serve({f"{URL}empty": b""}) as server, pytest.raises(AcquisitionError, match="is an empty file"):
-        fetch(server, make_set(make_files({"empty": b""})))
 
 
 @pytest.mark.parametrize("stated", ["bytes 1000-1999/*", "bytes */*", f"bytes {'9' * 5000}-{'9' * 5000}/3000000", "x"])

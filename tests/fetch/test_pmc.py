@@ -8,7 +8,7 @@ import pytest
 
 from openmedq.config import Execution
 from openmedq.datasets.card import LinkedImage
-from openmedq.errors import AcquisitionError, ArchiveError, TemporaryError
+from openmedq.errors import AcquisitionError, TemporaryError
 from openmedq.fetch import pmc
 from openmedq.fetch.client import Client
 from openmedq.fetch.pmc import BUCKET, Address
@@ -132,16 +132,9 @@ def test_what_is_no_listing_is_one_line(document: bytes, tmp_path: Path) -> None
     assert not found(tmp_path)
 
 
-def test_a_damaged_part_is_named(tmp_path: Path) -> None:
-    (tmp_path / "00000.parquet").write_bytes(b"PAR1")
-    with pytest.raises(ArchiveError, match=r"00000\.parquet: not a whole shard"):
-        list(pmc.read(tmp_path))
-
-
 def _always(document: bytes) -> faults.Fault:
     """Every listing is this document."""
-    page = bucket.Reply(200, {"Content-Type": "application/xml"}, bucket.Content(document))
-    return faults.Fault(after=lambda request, reply, other: page)
+    return faults.answer(bucket.Reply(200, {"Content-Type": "application/xml"}, bucket.Content(document)))
 
 
 def _after(num_requests: int) -> faults.Fault:

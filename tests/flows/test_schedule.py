@@ -13,24 +13,18 @@ from flows.schedule import DEPLOYMENTS, declare_pools, name_pools
 from tests.processes import find_port
 
 ROOT = Path(__file__).parents[2]
-DECLARED = yaml.safe_load((ROOT / DEPLOYMENTS).read_text())["deployments"]
 
 
-@pytest.mark.parametrize("deployment", DECLARED, ids=lambda deployment: deployment["name"])
-def test_entrypoints_are_flows_that_take_the_parameters(deployment):
-    file, name = deployment["entrypoint"].split(":")
-    assert (ROOT / file).is_file()
-    flow = getattr(import_module(file.removesuffix(".py").replace("/", ".")), name)
-    assert isinstance(flow, Flow)
-    assert set(deployment["parameters"]) <= set(flow.parameters.properties)
-
-
-def test_training_has_its_own_pool_and_no_schedule_is_active():
-    assert {d["entrypoint"]: d["work_pool"]["name"] for d in DECLARED} == {
-        "flows/build.py:build": "cpu",
-        "flows/learn.py:learn": "gpu",
-    }
-    assert not any(schedule["active"] for d in DECLARED for schedule in d.get("schedules", []))
+def test_deployments_are_flows_of_two_pools_and_no_schedule_is_active():
+    pools = {}
+    for deployment in yaml.safe_load((ROOT / DEPLOYMENTS).read_text())["deployments"]:
+        file, name = deployment["entrypoint"].split(":")
+        flow = getattr(import_module(file.removesuffix(".py").replace("/", ".")), name)
+        assert isinstance(flow, Flow)
+        assert set(deployment["parameters"]) <= set(flow.parameters.properties)
+        assert not any(schedule["active"] for schedule in deployment.get("schedules", []))
+        pools[deployment["entrypoint"]] = deployment["work_pool"]["name"]
+    assert pools == {"flows/build.py:build": "cpu", "flows/learn.py:learn": "gpu"}
 
 
 def test_without_a_server_it_is_an_error(monkeypatch, capsys):
@@ -64,4 +58,5 @@ def test_pools_are_created_once(prefect_server):
     declare_pools(names)
     declare_pools(names)
     with get_client(sync_client=True) as client:
-        assert {pool.name: pool.type for pool in client.read_work_pools()} == {"cpu": "process", "gpu": "process"}
+        pools = {pool.name: pool.type for pool in client.read_work_pools()}
+    assert (pools["cpu"], pools["gpu"]) == ("process", "process")

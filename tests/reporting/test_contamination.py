@@ -11,7 +11,10 @@ from openmedq import paths
 from openmedq.curate import deduplicate
 from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE
 from openmedq.errors import StaleError
+from openmedq.reporting.document import Block, Pairs, Text
 from openmedq.reporting.examples import read_pairs
+from openmedq.reporting.results import read_results
+from openmedq.reporting.sections.contamination import show_contamination
 from openmedq.storage.publish import remove
 from openmedq.storage.tables import write_table
 from tests.curate.corpus import make_params
@@ -96,16 +99,15 @@ def test_pairs_that_are_older_than_the_shards() -> None:
         write()
 
 
-def test_without_examples_there_are_no_pairs() -> None:
-    page, text = write(num_examples=0)
-    assert '<article class="pair">' not in page and "Training rows of" in page and "figures/pair" not in text
+def show() -> list[Block]:
+    """The section without pairs."""
+    return list(show_contamination(read_results(), []))
 
 
-def test_a_run_without_counts_has_no_section() -> None:
-    remove(paths.VERDICTS)
-    assert '<section id="contamination">' not in write()[0]
-
-
-def test_nothing_shared() -> None:
+def test_a_run_without_counts_or_without_shared_rows() -> None:
+    assert not any(isinstance(block, Pairs) for block in show()) and len(show()) > 1
     (paths.VERDICTS / "contamination.json").write_text("{}", encoding="utf-8")
-    assert "No training row shares an image" in write()[0]
+    (block,) = show()
+    assert isinstance(block, Text) and "No training row shares an image" in block.text
+    remove(paths.VERDICTS)
+    assert show() == []

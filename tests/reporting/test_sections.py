@@ -1,9 +1,10 @@
 """The sections of parts that a run may lack, in both forms."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -33,9 +34,27 @@ def write(num_examples: int = 6) -> tuple[str, str]:
     return page, text
 
 
-def read(*header: str) -> Table:
+def find(page: str, *header: str) -> Table:
     """The rows of the page's table whose header begins so."""
-    return next(rows for first, *rows in read_html(write()[0]) if first[: len(header)] == list(header))
+    return next(rows for first, *rows in read_html(page) if first[: len(header)] == list(header))
+
+
+class Parts(NamedTuple):
+    """The report of a run with all parts, in both forms, its metrics.json and its folder."""
+
+    page: str
+    text: str
+    tree: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def parts(_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    root = shutil.copytree(_run, tmp_path_factory.mktemp("parts") / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        tree = add_parts()
+        return Parts(*write(), tree, root / paths.REPORT)
 
 
 def set_columns(**columns: list[Any]) -> int:
@@ -58,11 +77,10 @@ def test_own_datasets_are_not_counted_among_those_of_the_paper() -> None:
     assert f"uses {num_others} of the paper’s 14 sources and 1 of your own: " in lead
 
 
-def test_both_forms_have_the_same_tables() -> None:
-    add_parts()
-    page, text = write(num_examples=0)
-    in_page = read_html(page)
-    headlines, *in_text = read_markdown(text)
+def test_both_forms_have_the_same_tables(parts: Parts) -> None:
+    in_page = read_html(parts.page)
+    headlines, *in_text = read_markdown(parts.text)
+    in_text = [rows for rows in in_text if rows[0][1] not in ("Question", "Training row")]  # articles in the page
     assert len(in_page) > 12
     filled = [[row + [""] * (len(rows[0]) - len(row)) for row in rows] for rows in in_page]
     assert in_text == filled
@@ -80,36 +98,35 @@ def test_a_run_without_the_parts_names_them() -> None:
     page, text = write()
     for title in OPTIONAL:
         assert f"<h2>{title}</h2>" not in page and f"## {title}\n" not in text
-    missing = dict(row for row in read("What", "Reason"))
+    missing = dict(row for row in find(page, "What", "Reason"))
     assert missing["Controls without the image"] == "the evaluation has none (evaluate.controls)"
     assert missing["Zero-shot classification"] == "the evaluation has none (evaluate.zero_shot_rows)"
     assert missing["Title of absent_vqa"] == "absent"
     assert missing["Encoder: BiomedCLIP"] == "transfer.encoders does not name it"
 
 
-def test_a_run_with_all_parts_shows_them() -> None:
-    add_parts()
-    page, text = write()
+def test_a_run_with_all_parts_shows_them(parts: Parts) -> None:
+    page, text, *_ = parts
     assert page.count("<main>") == 1 and '<th scope="row"></th>' not in page
     for title in OPTIONAL:
         assert f"<h2>{title}</h2>" in page and f"## {title}\n" in text
-        assert title not in dict(read("What", "Reason"))
+        assert title not in dict(find(page, "What", "Reason"))
     assert "<dt>Exact match, clean rows</dt>" in page
 
 
-def test_controls_stand_beside_their_difference() -> None:
-    scores = add_parts()["controls"]["blank"]["open_vqa"]
+def test_controls_stand_beside_their_difference(parts: Parts) -> None:
+    scores = parts.tree["controls"]["blank"]["open_vqa"]
     header = ["Exact match", "Rows", "Blank image", "Difference"]
-    row = next(row for row in read(*header) if row[0] == "Title of open_vqa")
+    row = next(row for row in find(parts.page, *header) if row[0] == "Title of open_vqa")
     value, difference = scores["exact_match"], scores["difference_exact_match"]
     assert row[:2] == ["Title of open_vqa", str(scores["num_rows"])]
     assert row[2] == f"{value:.1f} ({value - 4.5:.1f} – {value + 4.5:.1f})"
     assert row[3] == f"+{difference:.1f} (+{difference - 4.5:.1f} to +{difference + 4.5:.1f})"
 
 
-def test_clean_rows_stand_beside_all_rows_with_the_difference() -> None:
-    tree = add_parts()
-    row = next(row for row in read("Dataset", "Rows", "Clean rows") if row[0] == "All datasets")
+def test_clean_rows_stand_beside_all_rows_with_the_difference(parts: Parts) -> None:
+    tree = parts.tree
+    row = next(row for row in find(parts.page, "Dataset", "Rows", "Clean rows") if row[0] == "All datasets")
     assert row[1:3] == [str(tree["all"]["num_rows"]), str(tree["all"]["num_rows"] - 1)]
     assert row[4].startswith(f"{tree['all']['clean']['bleu_1']:.1f} (")
     assert row[5] == "\N{MINUS SIGN}2.2 (\N{MINUS SIGN}6.8 to +2.2)"
@@ -118,7 +135,7 @@ def test_clean_rows_stand_beside_all_rows_with_the_difference() -> None:
 def test_copies_in_training_are_counted_by_kind() -> None:
     add_parts()
     set_columns(contamination=["same look", "near text", None])
-    found = read("Dataset", "Near text", "Same look")
+    found = find(write()[0], "Dataset", "Near text", "Same look")
     assert [row[1:] for row in found] == [["1", "1"]]
 
 
@@ -128,47 +145,40 @@ def test_zero_shot_stands_beside_the_fine_tuned_score() -> None:
     tree = json.loads(transfer.read_text(encoding="utf-8"))
     tree["bench"]["ours"]["balanced_accuracy"] = 0.75
     transfer.write_text(json.dumps(tree), encoding="utf-8")
-    row = read("Balanced accuracy", "Rows", "Likelihood", "Similarity", "Fine-tuned")[0]
+    row = find(write()[0], "Balanced accuracy", "Rows", "Likelihood", "Similarity", "Fine-tuned")[0]
     assert row == ["Title of bench", "40", "0.512 (0.462 – 0.562)", "0.438 (0.388 – 0.487)", "0.750"]
 
 
-def test_calibration_has_its_bins_and_its_error() -> None:
-    add_parts()
-    page, _ = write()
-    assert "expected calibration error is <strong>0.082</strong>" in page
-    rows = read("Confidence", "Rows", "Mean confidence", "Accuracy")
+def test_calibration_has_its_bins_and_its_error(parts: Parts) -> None:
+    assert "expected calibration error is <strong>0.082</strong>" in parts.page
+    rows = find(parts.page, "Confidence", "Rows", "Mean confidence", "Accuracy")
     assert rows[0] == ["0.20 – 0.40", "20", "0.300", "0.150"] and len(rows) == 4
 
 
 def test_the_cost_is_counted_and_timed() -> None:
-    assert read("Stage", "Counts")[0] == ["Training", "3 updates, 24 samples", "not recorded", "–", "–"]
+    assert find(write()[0], "Stage", "Counts")[0] == ["Training", "3 updates, 24 samples", "not recorded", "–", "–"]
     with timing.record("train", paths.TRAINING / "metrics.json", "NVIDIA H100", 8):
         pass
     path = paths.TIMINGS / "train.jsonl"
     line = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(line | {"seconds": 5400.0}), encoding="utf-8")
-    assert read("Stage", "Counts")[0][2:] == ["8 × NVIDIA H100", "1 h 30 min", "12.00"]
-
-
-def test_generated_tokens_and_cut_answers_are_counted() -> None:
     num_rows = set_columns(num_tokens=[7], stop=["length", "length", "end"], is_cut=[True, False])
-    counts = read("Stage", "Counts")[1][1]
-    assert counts == f"{num_rows} answers, {7 * num_rows} tokens generated, 1 prompt cut, 2 answers cut"
+    training, evaluation, *_ = find(write()[0], "Stage", "Counts")
+    assert training[2:] == ["8 × NVIDIA H100", "1 h 30 min", "12.00"]
+    counts = f"{num_rows} answers, {7 * num_rows} tokens generated, 1 prompt cut, 2 answers cut"
+    assert evaluation[1] == counts
 
 
-def test_the_markdown_shows_the_images_beside_it() -> None:
-    add_parts()
-    _, text = write()
-    linked = {part.split(")")[0] for part in text.split("](figures/")[1:]}
-    assert linked == {path.name for path in (paths.REPORT / "figures").iterdir()}
+def test_the_markdown_shows_the_images_beside_it(parts: Parts) -> None:
+    linked = {part.split(")")[0] for part in parts.text.split("](figures/")[1:]}
+    assert linked == {path.name for path in (parts.folder / "figures").iterdir()}
     assert {"calibration.svg", "example-1-1.jpg"} <= linked
-    assert Path(paths.REPORT, "figures/example-1-1.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert (parts.folder / "figures/example-1-1.jpg").read_bytes().startswith(b"\xff\xd8")
 
 
-def test_texts_of_records_are_no_markup() -> None:
-    page, text = write(num_examples=12)
-    assert "Is &lt;b&gt;it&lt;/b&gt; large?" in page
-    assert r"Is \<b\>it\</b\> large?" in text
+def test_texts_of_records_are_no_markup(parts: Parts) -> None:
+    assert "Is &lt;b&gt;it&lt;/b&gt; large?" in parts.page
+    assert r"Is \<b\>it\</b\> large?" in parts.text
     assert escape_markdown("a | b\n# [c](d) `e` *f*") == r"a \| b \# \[c\](d) \`e\` \*f\*"
 
 

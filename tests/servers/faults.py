@@ -33,6 +33,11 @@ class Fault:
         return is_due and fnmatchcase(request.place, self.place)
 
 
+def answer(reply: Reply) -> Fault:
+    """Always this reply."""
+    return Fault(after=lambda request, own, other: reply)
+
+
 def _on_files(change: Callable[[Reply], Reply]) -> Fault:
     return Fault(after=lambda request, reply, other: change(reply) if reply.is_file else reply)
 
@@ -82,7 +87,7 @@ def status(code: int, *, retry_after: int | str | None = None) -> Fault:
     """Status `code`, with `Retry-After` in seconds or as a date."""
     page = send_page(f"{code}", code)
     headers = dict(page.headers) | ({} if retry_after is None else {"Retry-After": str(retry_after)})
-    return Fault(after=lambda request, reply, other: replace(page, headers=headers))
+    return answer(replace(page, headers=headers))
 
 
 def not_found() -> Fault:
@@ -92,17 +97,13 @@ def not_found() -> Fault:
 
 def challenge() -> Fault:
     """202 without a body, as a firewall answers robots."""
-    return Fault(after=lambda request, reply, other: Reply(202, {"x-amzn-waf-action": "challenge"}))
+    return answer(Reply(202, {"x-amzn-waf-action": "challenge"}))
 
 
 def html(*, is_disguised: bool = False) -> Fault:
     """200 with an HTML page; disguised, with the content type of binary files."""
-
-    def change(request: Request, reply: Reply, other: str) -> Reply:
-        page = send_page("We will be back soon")
-        return replace(page, headers={"Content-Type": "application/octet-stream"}) if is_disguised else page
-
-    return Fault(after=change)
+    page = send_page("We will be back soon")
+    return answer(replace(page, headers={"Content-Type": "application/octet-stream"}) if is_disguised else page)
 
 
 def redirect_to(target: str, code: int = 302) -> Fault:

@@ -41,7 +41,7 @@ def replace_model(monkeypatch: pytest.MonkeyPatch, answer: Answerer) -> None:
     """Let evaluate take answers from a function, and no likelihoods."""
     monkeypatch.setattr(evaluate, "Scorer", lambda *_: SimpleNamespace(model=None, processor=None))
     monkeypatch.setattr(evaluate.generate, "make_answerer", lambda *_, **__: answer)
-    monkeypatch.setattr(evaluate.likelihood, "measure", lambda _, __, asked, ___: [{}] * len(asked))
+    monkeypatch.setattr(evaluate.likelihood, "measure", lambda _, texts, *__: [{}] * len(texts))
 
 
 def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:

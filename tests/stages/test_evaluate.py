@@ -196,11 +196,16 @@ def test_controls_of_a_few_rows_or_none(looking: Looking) -> None:
     assert metrics["controls"] == {} and len(pq.read_table(evaluate.CONTROLS)) == 0
 
 
-def test_a_model_of_questions_alone_is_shown_no_image(looking: Looking) -> None:
+def test_a_model_of_questions_alone_is_shown_no_image(looking: Looking, monkeypatch: pytest.MonkeyPatch) -> None:
+    def measure(_: Any, texts: Sequence[Sample], read: controls.Read, __: Any) -> list[dict[str, Any]]:
+        looking.asked += [*texts, *map(read, range(len(texts)))]
+        return [{}] * len(texts)
+
+    monkeypatch.setattr(evaluate.likelihood, "measure", measure)
     params = make_params(evaluate=SETTINGS)
     questions_alone = params.train.model_copy(update={"with_images": False})
     evaluate.run(params.model_copy(update={"train": questions_alone}), Recorded())
-    assert len(looking.asked) == len(pq.read_table(evaluate.PREDICTIONS))
+    assert len(looking.asked) == 3 * len(pq.read_table(evaluate.PREDICTIONS))
     assert not [sample for sample in looking.asked if sample.images]
 
 

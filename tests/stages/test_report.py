@@ -39,7 +39,7 @@ def answer_by_rule(samples: Sequence[Sample]) -> Iterator[Answer]:
     """Right on closed questions, the reference within hostile markup on others."""
     for sample in samples:
         reference = sample.turns[-1].answer
-        yield reply(reference if reference in ("yes", "no") else f"<script>{reference}</script>")
+        yield reply(reference if reference in ("yes", "no") else f"<script>\x00\x1b[31m{reference}</script>")
 
 
 def write(num_examples: int = 12) -> str:
@@ -47,10 +47,19 @@ def write(num_examples: int = 12) -> str:
     return PAGE.read_text(encoding="utf-8")
 
 
-def test_the_page_needs_no_other_file() -> None:
-    page = write()
+@pytest.fixture(scope="module")
+def page(_template: Path) -> str:
+    """The page of the unchanged run, with all examples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(_template)
+        text = write(num_examples=100)
+        remove(paths.REPORT)
+    return text
+
+
+def test_the_page_needs_no_other_file(page: str) -> None:
     assert set(re.findall(r'src="(.{5})', page)) == {"data:"}
-    assert not re.search(r"<script|<link|<iframe|@import|url\((?!#)", page)
+    assert not re.search(r"<script|<link|<iframe|@import|url\((?!#)|(?!\n)[\x00-\x1f]", page)
     assert set(re.findall(r'href="https://([^"]*)"', page)) == {
         f"{name}.example.org" for name in ("open_vqa", "secret_vqa", "open_text", "absent_vqa", "bench")
     }
@@ -62,8 +71,7 @@ def test_an_encoder_on_other_benchmarks_is_not_shown(caplog: pytest.LogCaptureFi
     assert "old_one/metrics.json: is not shown, because its benchmarks differ" in caplog.text
 
 
-def test_what_may_not_be_shown_is_not_shown() -> None:
-    page = write(num_examples=100)
+def test_what_may_not_be_shown_is_not_shown(page: str) -> None:
     assert "open_vqa side" in page
     assert SECRET not in page
     assert "secret_vqa/" not in page
@@ -72,26 +80,17 @@ def test_what_may_not_be_shown_is_not_shown() -> None:
     assert page.count('<article class="example">') == num_open_images + 3  # the rows without an image
 
 
-def test_the_definitions_of_bleu_1_stand_beside_each_other_and_what_they_may_be_held_against() -> None:
-    page = write()
+def test_the_definitions_of_bleu_1_stand_beside_each_other_and_what_they_may_be_held_against(page: str) -> None:
     scores = json.loads(evaluate.METRICS.read_text(encoding="utf-8"))
     definitions = [metric for metric in scores["metrics"] if metric["family"]]
     assert len(definitions) == 8
     assert "BLEU-1 of the same answers by definition, in percent" in page  # the chart
-    for metric in definitions:
-        assert f'<th scope="row">{metric["title"]}</th>' in page
-        assert f"{scores['open_vqa'][metric['name']]:.1f}" in page
     names = {metric["name"] for metric in definitions}
     for each in published.FIGURES:
         assert set(each.metrics) <= names
         assert f'<th scope="row">{each.name}</th><td class="number">{each.value}</td>' in page
         assert each.source not in page
     assert page.count("; not in this run</td>") == len(published.FIGURES)
-
-
-@pytest.mark.parametrize("most", [0, 1, 5])
-def test_so_many_examples_as_asked_for(most: int) -> None:
-    assert write(num_examples=most).count('<article class="example">') == most
 
 
 def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
@@ -103,8 +102,7 @@ def test_examples_are_right_and_wrong_ones_of_all_open_sources() -> None:
 
 
 @pytest.mark.parametrize("name", ["open_vqa", "open_text"])
-def test_the_waterfall_holds_every_number(name: str) -> None:
-    page = write()
+def test_the_waterfall_holds_every_number(name: str, page: str) -> None:
     waterfall = json.loads((paths.MIX / "waterfall.json").read_text(encoding="utf-8"))[name]
     row = re.search(rf'<th scope="row">Title of {name}</th>\s*<td>local folder</td>(.*?)</tr>', page, re.DOTALL)
     numbers = re.findall(r'<td class="number[^"]*">([^<]*)</td>', row[1])
@@ -115,8 +113,7 @@ def test_the_waterfall_holds_every_number(name: str) -> None:
     assert "rejected: image missing" in page
 
 
-def test_what_is_absent_is_said() -> None:
-    page = write()
+def test_what_is_absent_is_said(page: str) -> None:
     assert '<th scope="row">Title of absent_vqa</th><td class="why">absent</td>' in page
     assert '<td class="none">absent</td>' in page
 
@@ -128,20 +125,17 @@ def _change_waterfall(name: str, **entries: object) -> None:
     path.write_text(json.dumps(tree), encoding="utf-8")
 
 
-def test_an_absent_set_says_why() -> None:
+def test_sets_that_are_not_asked_say_why() -> None:
     _change_waterfall("absent_vqa", reason="licence unknown (policy.licences is research)")
-    page = write()
-    assert '<td class="why">absent: licence unknown (policy.licences is research)</td>' in page
-    assert '<td class="none">absent</td>' in page
-
-
-def test_a_set_without_evaluation_rows_says_why_it_is_not_asked() -> None:
     _change_waterfall("open_text", mix={"train": 1})
     metrics = paths.EVALUATION / "metrics.json"
     scores = json.loads(metrics.read_text(encoding="utf-8"))
     metrics.write_text(json.dumps({name: each for name, each in scores.items() if name != "open_text"}))
+    page = write()
+    assert '<td class="why">absent: licence unknown (policy.licences is research)</td>' in page
+    assert '<td class="none">absent</td>' in page
     reason = '<th scope="row">Answers to Title of open_text</th><td class="why">its evaluation rows are excluded</td>'
-    assert reason in write()
+    assert reason in page
 
 
 def test_the_papers_figures_stand_beside_and_never_compare_with_a_miniature() -> None:
@@ -169,16 +163,11 @@ def test_a_red_verdict_is_shown() -> None:
     assert '<td class="bad">ids are unique</td>' in write()
 
 
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
-        (paths.EVALUATION / "metrics.json", "No scores"),
-        (paths.EVALUATION / "predictions.parquet", "Answers to the evaluation splits"),
-        (paths.TRANSFER, "No benchmark"),
-        (paths.TRAINING / "loss.csv", "No losses"),
-        (paths.VALIDATION / "verdict.json", "No verdict"),
-    ],
-)
-def test_a_missing_piece_is_said(path: Path, said: str) -> None:
-    remove(path)
-    assert said in write()
+def test_missing_pieces_are_said() -> None:
+    remove(paths.EVALUATION / "predictions.parquet")
+    assert "Answers to the evaluation splits" in write()
+    for path in (paths.EVALUATION / "metrics.json", paths.TRANSFER, paths.TRAINING / "loss.csv", paths.VALIDATION):
+        remove(path)
+    page = write()
+    for words in ("No scores", "No benchmark", "No losses", "No verdict"):
+        assert words in page

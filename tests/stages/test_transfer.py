@@ -24,7 +24,9 @@ from tests.stages.transfers import BENCHMARK, NO_SPLIT, SEVERAL_LABELS, make_par
 
 @pytest.mark.parametrize("encoder", [OURS, SCRATCH])
 def test_scores_are_those_of_the_predictions(encoder: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics, predictions, logged = run_transfer(project, monkeypatch, make_params(seeds=(0, 1), num_epochs=2), encoder)
+    metrics, predictions, logged = run_transfer(
+        project, monkeypatch, make_params(seeds=(0, 1), num_epochs=2, max_rows=48), encoder
+    )
     scores = metrics[BENCHMARK][encoder]
     methods = {"fine_tuned": scores} | {name: each for name, each in scores.items() if isinstance(each, dict)}
     assert list(methods) == ["fine_tuned", "few_shot_1", "few_shot_5", "few_shot_10", "knn", "linear_probe"]
@@ -76,7 +78,7 @@ def test_an_encoder_of_other_weights_and_of_another_size(
     torch.save({"state_dict": {f"visual.{name}": tensor for name, tensor in draw_resnet().items()}}, tmp_path / "a.pt")
     encoders = {"pmc": Encoder(weights=str(tmp_path / "a.pt"))}
     metrics, predictions, logged = run_transfer(
-        project, monkeypatch, make_params(encoders=encoders, num_epochs=1), "pmc"
+        project, monkeypatch, make_params(encoders=encoders, num_epochs=1, max_rows=24), "pmc"
     )
     assert {row["encoder"] for row in predictions} == {"pmc"}
     assert set(metrics["mean"]) == {"pmc"} and "mean/pmc/macro_f1" in logged
@@ -86,7 +88,7 @@ def test_an_encoder_of_other_weights_and_of_another_size(
 
 def test_scratch_needs_no_model(project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     shutil.copytree(project / "data", tmp_path / "data", ignore=shutil.ignore_patterns("model"))
-    assert run_transfer(tmp_path, monkeypatch, make_params(num_epochs=1))[0]
+    assert run_transfer(tmp_path, monkeypatch, make_params(num_epochs=1, max_rows=24))[0]
     with pytest.raises(ModelError, match="data/model: no model there"):
         run_transfer(tmp_path, monkeypatch, make_params(num_epochs=1), OURS)
 
@@ -100,7 +102,7 @@ def test_the_size_of_the_images_and_the_precision_are_settings(project: Path, mo
         elif isinstance(module, Classifier):
             seen.add(tuple(inputs[0].shape[2:]))
 
-    params = make_params(num_epochs=1, image_size_px=16)
+    params = make_params(num_epochs=1, image_size_px=16, max_rows=24)
     params = params.model_copy(update={"train": params.train.model_copy(update={"precision": "bf16"})})
     hook = torch.nn.modules.module.register_module_forward_hook(record)
     try:
@@ -116,7 +118,8 @@ def test_what_is_done_is_not_done_again_after_a_kill(
     project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     shutil.copytree(project / "data", tmp_path / "data")
-    params = make_params(benchmarks=(BENCHMARK, NO_SPLIT), seeds=(0, 1), num_epochs=1)
+    settings = {"num_epochs": 1, "max_rows": 24}
+    params = make_params(benchmarks=(BENCHMARK, NO_SPLIT), seeds=(0, 1), **settings)
     whole = run_transfer(tmp_path, monkeypatch, params)
     assert not (tmp_path / transfer.KEPT / f"transfer-{SCRATCH}").exists()
     done: list[int] = []
@@ -145,7 +148,7 @@ def test_what_is_done_is_not_done_again_after_a_kill(
         run_transfer(tmp_path, monkeypatch, params)
     stop = 99
     done.clear()
-    run_transfer(tmp_path, monkeypatch, make_params(benchmarks=(BENCHMARK,), seeds=(0,), num_epochs=1, lr=2e-3))
+    run_transfer(tmp_path, monkeypatch, make_params(benchmarks=(BENCHMARK,), seeds=(0,), lr=2e-3, **settings))
     assert len(done) == 1, "other settings"
 
 
@@ -158,7 +161,7 @@ def test_loader_processes_and_a_full_cache_change_no_prediction(project: Path, m
 
 
 def test_it_learns_what_the_images_show(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics, _, _ = run_transfer(project, monkeypatch, make_params(num_epochs=30))
+    metrics, _, _ = run_transfer(project, monkeypatch, make_params(num_epochs=10, lr=3e-3))
     assert metrics[BENCHMARK]["scratch"]["macro_f1"] > 0.7
 
 
@@ -197,9 +200,8 @@ def test_several_labels_a_row_are_those_above_the_threshold(project: Path, monke
 
 
 def test_several_labels_are_learned(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    metrics, predictions, _ = run_transfer(
-        project, monkeypatch, make_params(benchmarks=(SEVERAL_LABELS,), num_epochs=60)
-    )
+    params = make_params(benchmarks=(SEVERAL_LABELS,), num_epochs=15, lr=5e-3)
+    metrics, predictions, _ = run_transfer(project, monkeypatch, params)
     classes = catalogue.read(project / paths.CATALOGUE)[SEVERAL_LABELS].classes
     labels = [row["labels"] for row in select_tuned(predictions)]
     blind = macro_f1(labels, [classes] * len(labels), classes)  # every class to every row

@@ -49,7 +49,7 @@ def test_validation_rows_are_no_test_rows_and_no_copies_of_training_rows(
 def test_test_rows_do_not_influence_the_epoch_and_the_weights(
     name: str, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    params = make_params(benchmarks=(name,), num_epochs=3)
+    params = make_params(benchmarks=(name,), num_epochs=3, max_rows=48)
     weights: list[dict[str, Any]] = []
     predict = transfer.predict
 

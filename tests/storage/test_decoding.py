@@ -74,22 +74,15 @@ def test_a_picture_that_is_not_there_is_missing(tmp_path: Path) -> None:
     assert caught.value.reason is Reason.IMAGE_UNREADABLE
 
 
-def test_a_pool_gives_what_this_process_gives() -> None:
+def test_a_pool_gives_what_this_process_gives_and_a_killed_worker_is_one_line() -> None:
     shown = [Image(str(level), data=_png(level)) for level in range(8)] + [Image("x", data=b"none")]
-    results = []
-    for num_workers in (1, 2):
-        with open_executor(Execution(workers=num_workers)) as (executor, _):
-            futures = [Decoder(executor, SETTINGS).submit(image) for image in shown]
-            assert isinstance(futures[-1].exception(), BrokenImage)
-            results.append([future.result() for future in futures[:-1]])
-    assert results[0] == results[1]
-
-
-def test_a_killed_worker_is_one_line() -> None:
     with (
         pytest.raises(OpenMedQError, match=r"^a worker process was killed: probably out of memory; lower execution"),
         open_executor(Execution(workers=2)) as (executor, _),
     ):
+        futures = [Decoder(executor, SETTINGS).submit(image) for image in shown]
+        assert isinstance(futures.pop().exception(), BrokenImage)
+        assert [future.result() for future in futures] == [encode_image(image, SETTINGS) for image in shown[:-1]]
         executor.submit(os._exit, 1).result()
 
 

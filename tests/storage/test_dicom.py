@@ -16,6 +16,8 @@ from openmedq.schema import BrokenImage, Reason
 from openmedq.storage import dicom
 from openmedq.storage.images import encode
 
+pydicom = pytest.importorskip("pydicom")
+
 SETTINGS = Normalize()
 LEVELS = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)  # 0 to 4095: 12 bits
 SECRET = "Doe^Jane"
@@ -51,7 +53,6 @@ def make_dicom(levels: np.ndarray | None = LEVELS, **tags: Any) -> bytes:
 
 def _make_dicom(levels: np.ndarray | None, **tags: Any) -> bytes:
     """A file with explicit little-endian pixels of 12 bits, or of 8 if the array has 8."""
-    pydicom = pytest.importorskip("pydicom")
     dataset = pydicom.Dataset()
     dataset.file_meta = pydicom.dataset.FileMetaDataset()
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
@@ -108,7 +109,6 @@ def test_the_window_is_applied_after_the_rescale() -> None:
 
 
 def test_the_windows_are_those_of_pydicom() -> None:
-    pydicom = pytest.importorskip("pydicom")
     for function in ("LINEAR", "LINEAR_EXACT", "SIGMOID"):
         data = make_dicom(WindowCenter=2000, WindowWidth=20, VOILUTFunction=function)
         dataset = pydicom.dcmread(io.BytesIO(data))
@@ -121,7 +121,6 @@ def test_monochrome1_is_inverted() -> None:
 
 
 def test_a_voi_lookup_table_is_applied() -> None:
-    pydicom = pytest.importorskip("pydicom")
     table = pydicom.Dataset()
     table.LUTDescriptor = [4096, 0, 12]
     table.LUTData = np.arange(4095, -1, -1, np.uint16).tobytes()
@@ -131,14 +130,13 @@ def test_a_voi_lookup_table_is_applied() -> None:
 
 @pytest.mark.parametrize("kind", [np.uint16, np.uint8])
 def test_a_lookup_table_may_have_entries_of_8_bits(kind: type) -> None:
-    table = pytest.importorskip("pydicom").Dataset()
+    table = pydicom.Dataset()
     table.LUTDescriptor = [4096, 0, 8]
     table.LUTData = (np.arange(4096) // 16).astype(kind).tobytes()
     assert np.array_equal(_pixels(make_dicom(VOILUTSequence=[table])), LEVELS // 16)
 
 
 def test_signed_padding_that_is_stored_as_unsigned_is_left_out_of_the_range() -> None:
-    pydicom = pytest.importorskip("pydicom")
     levels = LEVELS.astype(np.int16)
     levels[:8] = -2000
     dataset = pydicom.dcmread(io.BytesIO(make_dicom(levels)))
@@ -150,7 +148,6 @@ def test_signed_padding_that_is_stored_as_unsigned_is_left_out_of_the_range() ->
 
 
 def test_the_window_of_a_frame_is_in_its_functional_group() -> None:
-    pydicom = pytest.importorskip("pydicom")
     shared, group, other, rescale, window = (pydicom.Dataset() for _ in range(5))
     rescale.RescaleSlope, rescale.RescaleIntercept = 2, -1024
     window.WindowCenter, window.WindowWidth = 40.5, 401
@@ -165,6 +162,7 @@ def test_the_window_of_a_frame_is_in_its_functional_group() -> None:
 def test_color_stays_color() -> None:
     color = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     assert np.array_equal(_pixels(make_dicom(color)), color)
+    assert np.array_equal(_pixels(make_dicom(color.astype(np.uint16), BitsStored=16, HighBit=15)), color)
 
 
 def test_a_frame_of_several_is_selected_by_the_setting() -> None:
@@ -190,7 +188,6 @@ def test_a_frame_of_several_is_selected_by_the_setting() -> None:
 def test_what_cannot_be_shown_has_a_reason_and_quotes_no_tag(
     data: Any, reason: Reason, detail: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip("pydicom")
     broken = data()
     with caplog.at_level(logging.DEBUG), pytest.raises(BrokenImage) as caught:
         encode(broken, SETTINGS)
@@ -213,7 +210,6 @@ def test_allowed_tags_alone_are_read(tmp_path: Path) -> None:
     [("RLELossless", None), ("JPEG2000Lossless", "JPEG2000"), ("JPEGBaseline8Bit", "JPEG")],
 )
 def test_compressed_pixels_are_decoded(syntax: str, form: str | None) -> None:
-    pydicom = pytest.importorskip("pydicom")
     levels = (LEVELS // 16).astype(np.uint8)
     dataset = pydicom.dcmread(io.BytesIO(make_dicom(levels)))
     if form is None:

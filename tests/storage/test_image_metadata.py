@@ -25,7 +25,7 @@ def _segment(marker: int, payload: bytes) -> bytes:
     return bytes((0xFF, marker)) + struct.pack(">H", len(payload) + 2) + payload
 
 
-_BOMB = zlib.compress(bytes(128 * 2**20))
+_BOMB = zlib.compress(bytes(32 * 2**20))
 _PROFILES = [_segment(0xE2, b"ICC_PROFILE\0" + bytes((i, 255)) + bytes(65_000)) for i in range(1, 256)]
 _PNG_METADATA = {
     "long zTXt": chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2 * 2**20))),
@@ -36,7 +36,7 @@ _PNG_METADATA = {
     "iCCP bomb": chunk(b"iCCP", b"profile\0\0" + _BOMB),
     "damaged tEXt": chunk(b"tEXt", b"Comment\0", damage=1),
     "damaged eXIf": chunk(b"eXIf", b"MM\0*", damage=1),
-    "long eXIf": chunk(b"eXIf", b"MM\0*" + bytes(2**24)),
+    "long eXIf": chunk(b"eXIf", b"MM\0*" + bytes(2**22)),
     "short gAMA": chunk(b"gAMA", b"1"),
     "short acTL": chunk(b"acTL", b"1"),
 }
@@ -50,7 +50,7 @@ _JPEG_METADATA = {
 
 
 @pytest.mark.parametrize("name", _PNG_METADATA)
-@pytest.mark.parametrize("mode", ["L", "RGBA", "I;16"])
+@pytest.mark.parametrize("mode", ["RGB", "I;16"])
 def test_png_metadata_cost_no_image(mode: str, name: str) -> None:
     """Neither stored images nor those that are encoded anew; before and behind the pixels; and nothing is inflated."""
     image = PIL.Image.fromarray(np.arange(1200, dtype=np.uint16).reshape(30, 40)) if mode == "I;16" else drawing.color()

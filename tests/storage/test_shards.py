@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openmedq.config import Normalize
+from openmedq.errors import StaleError
 from openmedq.schema import (
     REJECTED_SCHEMA,
     EncodedImage,
@@ -113,6 +114,16 @@ def test_an_index_of_several_datasets_is_read(tmp_path: Path) -> None:
     samples = ShardStore(tmp_path).take(index)
     assert [sample.id for sample in samples] == ["toy/5", "toy/0", "toy/3"]
     assert len(ShardStore(tmp_path).take(index.slice(0, 0))) == 0
+
+
+def test_a_row_that_a_shard_no_longer_has_is_an_error_and_no_end(folder: Path) -> None:
+    ShardStore(folder).write([_sample(number, 0) for number in range(7)], SETTINGS)
+    index = _index(folder)
+    ShardStore(folder).write([_sample(number, 0) for number in range(6)], SETTINGS)
+    store = ShardStore(folder.parent)
+    for read in (store.take(index), store.scan_index(index, ["id"])):
+        with pytest.raises(StaleError, match=r"shard-00000\.parquet: row group 0 has no row 6, which data/mix/index\."):
+            list(read)
 
 
 def test_row_groups_and_shards_keep_their_sizes(folder: Path) -> None:

@@ -19,13 +19,6 @@ def test_properties_are_balanced_and_independent(seed: int) -> None:
         assert len(set(counts.values())) == 1
 
 
-def test_the_same_seed_draws_the_same_and_another_name_or_seed_does_not() -> None:
-    first, again, *others = (draw_figures(*key, 1) for key in ((0, "x"), (0, "x"), (1, "x"), (0, "y")))
-    assert first == again
-    assert np.array_equal(draw(first[0]), draw(again[0]))
-    assert all({figure.texture for figure in other}.isdisjoint(figure.texture for figure in first) for other in others)
-
-
 def test_two_pictures_are_no_near_duplicates() -> None:
     """Deduplication treats images within 3 bits of hash and 6 gray levels of thumbnail as copies."""
     figures = draw_figures(0, "train", 2) + draw_figures(0, "test", 1)

@@ -69,7 +69,6 @@ def test_a_second_sigterm_does_not_leave_the_run_open(monkeypatch: pytest.Monkey
             "FAILED",
             "update 6: the loss is nan; see …/log",
         ),
-        (SystemExit(143), "KILLED", "the process was asked to stop"),
         (KeyboardInterrupt(), "KILLED", "the process was asked to stop"),
     ],
 )

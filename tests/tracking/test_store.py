@@ -79,6 +79,15 @@ def test_the_error_of_a_server(uri: str, reason: str, advice: str, monkeypatch: 
     assert reason in line and line.endswith(advice)
 
 
+def test_a_database_that_does_not_open_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("mlflow.db").unlink()
+    Path("mlflow.db").mkdir()
+    slept: list[float] = []
+    monkeypatch.setattr("time.sleep", slept.append)
+    assert refused().endswith("; make the file and its folder writable")
+    assert sum(slept) < 10
+
+
 @contextmanager
 def living_process(run_id: str, stage: str) -> Iterator[subprocess.Popen[str]]:
     """Another process with the open run; killed at the end."""

@@ -1,8 +1,9 @@
-"""Read and write LLaVA's JSON: a list of records with `image` (a path, a list of paths, or absent) and `conversations`.
+"""Read and write LLaVA's JSON: a list of records with `conversations` and `image` (a path, a list of paths, or absent).
 
 Source: https://github.com/haotian-liu/LLaVA/blob/main/docs/Finetune_Custom_Data.md
 
-A conversation alternates between `human` and `gpt`; `<image>` in the first human text is the place of an image.
+`images` is read like `image`. A conversation alternates between `human` and `gpt`; `<image>` in the first human text is
+the place of an image.
 """
 
 import string

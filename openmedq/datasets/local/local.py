@@ -42,6 +42,7 @@ _log = logging.getLogger(__name__)
 _UNITS = {".csv": "line", ".jsonl": "line", ".parquet": "row", ".json": "record"}
 _CLASSES = Columns(answer="class", image="image", split="split")  # of the records that a folder per class yields
 _LLAVA = Columns(image="image", split="split")
+_LIST = "\0list"  # field of a record from a JSON object of lists: the key of its list
 
 
 def make_card(name: str, declared: Local) -> Card:
@@ -110,8 +111,12 @@ class LocalDataset:
         ):
             num_burned_in += isinstance(item, Sample) and item.attributes.get(BURNED_IN) == "yes"
             yield item
-        if self._declared.columns is not None:
-            _check_columns(path, self.card.id, self._declared.columns, reader.seen, "it is in no record")
+        if (columns := self._declared.columns) is not None:
+            _check_columns(path, self.card.id, columns, reader.seen, "it is in no record")
+            is_open = columns.split is None and not self._declared.shares and len(self._declared.roles) > 1
+            if is_open and "split" in reader.seen and _LIST not in reader.seen:
+                advice = f"if not, add split: split to local.{self.card.id}.columns in params.yaml"
+                _log.warning("%s: all rows are of the split %s; %s", path, next(iter(self._declared.roles)), advice)
         if num_burned_in:
             advice = f"`python -m openmedq audit --local {self.card.id}` lists them"
             number = numbered(num_burned_in, "row")
@@ -139,6 +144,8 @@ class _Reader:
             return record_id, ""
         self.seen.update(record)
         names = record.get(self._columns.image) if self._columns.image else None
+        if self._columns is _LLAVA:
+            names = names or record.get("images")
         self._shown = self._images.take(names)
         self._attributes, patient, study = self._images.describe(self._shown)
         patient, study = self._text(record, "patient") or patient, self._text(record, "study") or study
@@ -191,10 +198,10 @@ class _Reader:
         elif self._declared.shares:
             split = _draw(f"{self._card.id}/{unit}", self._declared.shares)
         else:
-            split = next(iter(roles))
+            split = record.get(_LIST, next(iter(roles)))
         if split not in roles:
             known = f"local.{self._card.id}.roles has {', '.join(roles)}"
-            raise Unusable(Reason.FIELD_MISSING, f"field `{column}`: {known}")
+            raise Unusable(Reason.FIELD_MISSING, f"field `{column or 'split'}`: {known}")
         return split
 
 
@@ -249,7 +256,8 @@ def _stream_json(path: Path) -> Iterator[tuple[str, Any]]:
             yield split, records
         elif isinstance(records, list):
             for number, record in enumerate(records, start=1):
-                yield f"{split}-{number}", {"split": split, **record} if isinstance(record, dict) else record
+                own = {_LIST: split}
+                yield f"{split}-{number}", {"split": split} | record | own if isinstance(record, dict) else record
         else:
             yield split, Unusable(Reason.FIELD_MISSING, "not a list of records")
 
@@ -266,6 +274,12 @@ def _list_classes(images: Path, declared: Local) -> Iterator[tuple[str, Any]]:
         problem = f"folders of splits ({', '.join(sorted(splits))}) beside {len(folders - splits)} others"
         raise SourceError(f"{images}: {problem}; name each split in roles of the dataset in params.yaml")
     has_splits = bool(splits)
+    inner: dict[str, set[str]] = {folder: set() for folder in folders}
+    for path in in_folders:
+        inner[path.parts[0]].update(path.parts[1:-1][:1])
+    if not has_splits and len(folders) > 1 and set.intersection(*inner.values()):
+        advice = "if these are splits, name them in roles of the dataset in params.yaml"
+        _log.warning("%s: each folder is read as a class, but all contain folders of one name; %s", images, advice)
     for path in files:
         depth = int(has_splits)
         record: dict[str, Any] = {"image": path.as_posix()}

@@ -12,6 +12,7 @@ The challenge's tables beside the images, `train_20.txt`, `val_20.txt` and the f
 are not read.
 """
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from openmedq.datasets.card import Access, Card, File, pinned
 from openmedq.datasets.fields import Content, Record, Unusable, find_image, represent, take_text, to_line
 from openmedq.datasets.readers import Place, find_places, list_files, use_first, warn_absent
 from openmedq.datasets.readers.tables import stream_lines, stream_table
-from openmedq.errors import SourceError
+from openmedq.errors import SourceError, numbered
 from openmedq.schema import Groups, Reason, Rejected, Role, Sample, Task, Turn
 from openmedq.storage.archives import MemberPath
 from openmedq.storage.folders import walk
@@ -42,6 +43,8 @@ _ARTICLES_URL = "https://api.figshare.com/v2/collections/6476047/articles"
 
 _LINE = re.compile(r"(.+?\.(?:png|jpe?g|bmp|tiff?))(?:\s+(.*))?", re.IGNORECASE)  # names may contain spaces
 _VALUES = {"0": 0, "1": 1, "0.0": 0, "1.0": 1}
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,8 @@ def _read(raw: Path, card: Card, layout: Layout) -> Iterator[Sample | Rejected]:
             else:
                 warn_absent(card.id, f"data_backup/MedFMC/{layout.task}/{split}.txt", split)
         if lists:  # skip images that are in the lists
+            if odd := [row for _, row in rows if isinstance(row, Unusable)]:
+                _log.warning("%s: %s not read: %s", table, numbered(len(odd), "row"), odd[-1].detail)
             rows = [(key, row) for key, row in rows if isinstance(row, dict) and row["img_id"] not in seen]
         if table and (rows or not lists):
             file = table.archive if isinstance(table, MemberPath) else table

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from openmedq.schema import Image
 from openmedq.storage.archives import Members
 from openmedq.storage.folders import spellings
+from openmedq.storage.lookup import NOWHERE
 
 
 class WholePaths:
@@ -23,7 +24,7 @@ class WholePaths:
                 self._inner.setdefault(member[at:], member)
         self._folders = tuple(dict.fromkeys(folders))
         places = [*([members.path.name] if members else []), *(f"folder {folder.name}" for folder in self._folders)]
-        self.where = f"in {', '.join(places)}" if places else "(no folder or archive of images is there)"
+        self.where = f"in {', '.join(places)}" if places else NOWHERE
 
     def find(self, name: str) -> Image | None:
         """Return the image at that path, or None; ArchiveError if it is damaged."""

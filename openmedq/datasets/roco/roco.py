@@ -123,7 +123,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         path = card.files[0].path
         raise not_found(card, raw, f"`{path}` or similar")
     used = use_first([*first, *second])
-    present = {split for split, _, _ in _find_parts(used)} if first else rocov2.find_tables(used).keys()
+    present = {path.parts[-3] for path in _find_parts(used)} if first else rocov2.find_tables(used).keys()
     for split in SPLITS:
         if split not in present:
             name = f"data/{split}/radiology/captions.txt" if first else rocov2.name_table(split)
@@ -134,31 +134,33 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         yield from rocov2.read_tables(raw, used, card)
 
 
-def _find_parts(folder: Path) -> list[tuple[str, str, Path]]:
-    """Split, subset and caption file of each part of ROCO."""
-    parts = [(split, subset, folder / split / subset / "captions.txt") for split in SPLITS for subset in SUBSETS]
-    return [part for part in parts if part[2].is_file()]
+def _find_parts(folder: Path) -> list[Path]:
+    """The caption files of ROCO's parts."""
+    parts = (folder / split / subset / "captions.txt" for split, subset in product(SPLITS, SUBSETS))
+    return [path for path in parts if path.is_file()]
 
 
 def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
     seen: dict[str, str] = {}  # 88,000 ids
     fetched = FetchedImages(raw / LINKED_IMAGES)
-    for split, subset, path in _find_parts(folder):
-        part = path.parent
+    for split, subset in product(SPLITS, SUBSETS):
+        part = folder / split / subset
         tables = {name: lines_beside(part / f"{name}.txt") for name in (*CONCEPTS, "dlinks")}
         licences = table_beside(part / "licences.txt", "ROCO_ID", "PMC_ID", "CC")
-        with open_images(part, "images", "images.zip", ".") as images:
-            yield from read_captions(
-                card,
-                stream_captions(path, "ROCO_"),
-                split=split,
-                modality=SUBSETS[subset],
-                raw=raw,
-                path=path,
-                images=ChainedImages((images, fetched)),
-                describe=partial(_describe, subset, tables, licences),
-                seen=seen,
-            )
+        path = part / "captions.txt"
+        if path.is_file():
+            with open_images(part, "images", "images.zip", ".") as images:
+                yield from read_captions(
+                    card,
+                    stream_captions(path, "ROCO_"),
+                    split=split,
+                    modality=SUBSETS[subset],
+                    raw=raw,
+                    path=path,
+                    images=ChainedImages((images, fetched)),
+                    describe=partial(_describe, subset, tables, licences),
+                    seen=seen,
+                )
         for name, record_ids in [
             *((name, table.rest()) for name, table in tables.items()),
             ("licences", licences.rest()),

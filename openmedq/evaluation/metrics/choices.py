@@ -14,15 +14,19 @@ import pyarrow as pa
 from openmedq.evaluation.metrics.answers import match_key
 from openmedq.schema import Sample, Task
 
+_LETTERS = [*string.ascii_uppercase, *map(str, range(27, 1000))]  # those of our prompt
 _TAGGED = re.compile(r".*<answer>(.*?)(?:</answer>|$)", re.DOTALL)  # of a reasoning model, after its `</think>`
 _LEAD = re.compile(
-    r"[\s*]*(?:the\s+|my\s+)?(?:(?:correct|right|best|final)\s+)*(?:answer|option|choice)\b[\s:=*]*(?:is\b[\s:=*]*)?"
+    r"[\s*#]*(?:the\s+|my\s+)?(?:(?:correct|right|best|final)\s+)*(?:answer|option|choice)\b[\s:=*]*(?:is\b[\s:=*]*)?"
     r"(?:(?:option|choice)\b\s*)?",
     re.IGNORECASE,
 )
-_STATED = re.compile(r"\banswer(?:\s+is\b|\**:)[\s:=*]*(?:(?:option|choice)\b\s*)?", re.IGNORECASE)  # anywhere
+_STATED = re.compile(  # anywhere
+    r"\b(?:answer|(?:correct|right|best)\s+(?:option|choice))(?:\s+is\b|\**:)[\s:=*]*(?:(?:option|choice)\b\s*)?",
+    re.IGNORECASE,
+)
 _LETTERED = re.compile(
-    r"(?:[^\w\s]*\\boxed)?[^\w\s]*([A-Za-z])"
+    r"(?:[^\w\s]*\\(?:boxed|text))*[^\w\s]*([A-Za-z]|2[7-9]|[3-9]\d|[1-9]\d\d)"  # the 27th option has a number
     r"(?:[\])*:.\"'`$};>]+(?=\s|$)|[\]):]+|\s*$|\s*\n|\s+[-\u2013]\s|\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b.*"
     r"|,?\s+(?:because|since)\b.*"
     r"|(?P<weak>[ ,.]))",
@@ -41,7 +45,7 @@ def read_answer(text: str, sample: Sample) -> str:
     text = (found[1] if (found := _TAGGED.match(text)) else text).strip()
     if not (options := sample.turns[-1].options):
         return text
-    rests = (text[each.end() :] for each in _STATED.finditer(text))
+    rests = _STATED.split(text)[1:]
     is_lettered = sample.task is Task.MULTIPLE_CHOICE  # in our prompt: there, a letter counts before any text
     stated = {_choose(rest, rest, options, is_lettered) for rest in rests}
     if len(stated) == 1 and (option := stated.pop()):
@@ -53,7 +57,7 @@ def read_answer(text: str, sample: Sample) -> str:
 def _choose(text: str, bare: str, options: Sequence[str], is_lettered: bool) -> str | None:
     """The option that a text gives, whose beginning is not in `bare` if it only leads to the answer."""
     found = _LETTERED.match(bare)
-    number = string.ascii_uppercase.index(found[1].upper()) if found else len(options)
+    number = _LETTERS.index(found[1].upper()) if found else len(options)
     rest = match_key(bare[found.end() :]) if found else ""
     if number < len(options) and not rest:
         return options[number]

@@ -42,11 +42,10 @@ def show_scores(results: Results) -> Iterator[Block]:
             series = [(f"{metric['title']} in percent, with interval", points)]
             chart = draw_dots(title, labels, series, ("majority baseline", "|", floors), end=100)
             yield Figure(name, title, chart)
-    columns = list(_list_columns(results))
-    header = ["Dataset", "Rows", *(title for _, title in columns)]
-    names = [name for name, _ in columns]
-    yield Table(header, [row for title, scores in scored for row in _list_parts(names, title, scores)])
-    shown = [*names, *(metric["name"] for metric in results.definitions)]
+    columns = dict(_list_columns(results))
+    rows = [row for title, scores in scored for row in _list_parts(list(columns), title, scores)]
+    yield Table(["Dataset", "Rows", *columns.values()], rows)
+    shown = [*columns, *(metric["name"] for metric in results.definitions)]
     if others := [metric for metric in results.evaluation["metrics"] if metric["name"] not in shown]:
         yield Heading("Scores of some of the questions")
         yield _tabulate_metrics("Score", others, scored)

@@ -58,8 +58,8 @@ def _list_stages(results: Results) -> Iterator[tuple[str, str, str]]:
                 counts += f", {numbered(number, one)} {words}"
         yield "evaluate", "Evaluation", counts
     for encoder in results.encoders:
-        num = len(list(results.iterate_transfers()))
-        yield f"transfer-{encoder}", f"Transfer, {encoder}", f"{num} dataset{'s' * (num != 1)}"
+        counts = numbered(len(list(results.iterate_transfers())), "dataset")
+        yield f"transfer-{encoder}", f"Transfer, {encoder}", counts
 
 
 def _list_times(timing: Timing | None) -> list[Cell]:

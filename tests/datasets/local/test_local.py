@@ -106,30 +106,23 @@ def test_one_broken_row_of_many_is_rejected_alone() -> None:
     }
 
 
-def test_a_column_that_is_not_there_is_one_line() -> None:
+@pytest.mark.parametrize("column", ["question", "patient"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl", "json"])
+def test_a_column_that_is_not_there_is_one_line(kind: str, column: str) -> None:
+    owndata.write_images("a.png", "b.png")
+    table = _write_table(kind, ROWS)
+    found = "it is in no record" if kind.startswith("json") else "it has q, a, file"
+    where = rf"^own/table\.{kind}: no column `x`; {found}; correct local\.own\.columns\.{column} in params"
+    with pytest.raises(SourceError, match=where):
+        owndata.read(table=table, columns=owndata.COLUMNS | {column: "x"})
+
+
+def test_a_table_or_a_folder_that_is_not_there_is_one_line() -> None:
     owndata.write_images("a.png")
-    owndata.write_csv(ROWS)
-    with pytest.raises(
-        SourceError, match=r"^own/table\.csv: no column `x`; it has q, a, file; correct local\.own\.col"
-    ):
-        owndata.read(columns=owndata.COLUMNS | {"answer": "x"})
-    _write_table("parquet", ROWS)
-    with pytest.raises(SourceError, match=r"^own/table\.parquet: no column `x`; it has q, a, file; correct local\.own"):
-        owndata.read(table="table.parquet", columns=owndata.COLUMNS | {"answer": "x"})
     with pytest.raises(SourceError, match=r"^own/other\.csv: not found; correct local\.own\.table in params\.yaml"):
         owndata.read(table="other.csv")
     with pytest.raises(SourceError, match=r"^own/pics: no such folder; set folder and images"):
         owndata.read(images="pics")
-
-
-@pytest.mark.parametrize("column", ["question", "patient"])
-@pytest.mark.parametrize("kind", ["jsonl", "json"])
-def test_a_column_that_no_record_has_is_one_line(kind: str, column: str) -> None:
-    owndata.write_images("a.png", "b.png")
-    table = _write_table(kind, ROWS)
-    where = rf"^own/table\.{kind}: no column `x`; it is in no record; correct local\.own\.columns\.{column} in params"
-    with pytest.raises(SourceError, match=where):
-        owndata.read(table=table, columns=owndata.COLUMNS | {column: "x"})
 
 
 def test_a_table_without_a_record_asks_for_another_declaration_or_file() -> None:
@@ -160,6 +153,7 @@ def test_llava_conversations_are_turns() -> None:
             {"id": "x", "image": "a.png", "conversations": _talk("<image>\nWhere?", "Left.", "Sure?", "Yes.")},
             {"id": "y", "image": ["a.png", "b.png"], "conversations": _talk("<image>\n<image>\nDiffer?", "No.")},
             {"id": "z", "conversations": _talk("What is a lung?", "An organ.")},
+            {"id": "w", "images": ["b.png"], "conversations": _talk("Where?", "Left.")},
             {"id": "0", "image": ["a.png", "b.png"], "conversations": _talk("<image>\nWhere?", "Left.")},
             {"id": "1", "image": "a.png", "conversations": _talk("Hello?", "Yes.", "<image>\nWhere?", "Left.")},
             {"id": "2", "image": "a.png", "conversations": _talk("<image>\nWhere?")},
@@ -168,16 +162,17 @@ def test_llava_conversations_are_turns() -> None:
         ]
     )
     samples, rejected = owndata.read(table="table.json", columns=None)
-    first, second, third = samples.values()
+    first, second, third, fourth = samples.values()
     assert [(turn.question, turn.answer) for turn in first.turns] == [("Where?", "Left."), ("Sure?", "Yes.")]
     assert [image.image_id for image in second.images] == ["a.png", "b.png"]
     assert (third.task, third.images) == (Task.TEXT_QA, ())
+    assert (fourth.task, fourth.images[0].image_id) == (Task.VQA, "b.png")
     assert {key: item.detail for key, item in rejected.items()} == {
-        "4": "1 x <image> in the first turn, 2 images in `image`",
-        "5": "turn 2: <image> after the first turn is not supported",
-        "6": "1 message; expected pairs of a question and an answer",
-        "7": "turn 1: no question besides <image>",
-        "8": "no file none.png in folder img",
+        "5": "1 x <image> in the first turn, 2 images in `image`",
+        "6": "turn 2: <image> after the first turn is not supported",
+        "7": "1 message; expected pairs of a question and an answer",
+        "8": "turn 1: no question besides <image>",
+        "9": "no file none.png in folder img",
     }
 
 
@@ -201,23 +196,12 @@ def test_a_folder_per_class_is_a_classification_dataset(splits: tuple[str, ...])
     }
 
 
-def test_a_json_of_lists_by_split_is_read_as_r2gen_writes_it() -> None:
-    owndata.write_images("CXR1/0.png", "CXR1/1.png")
-    record = {"id": "CXR1", "report": "Clear lungs.", "image_path": ["CXR1/0.png", "CXR1/1.png"]}
-    bad = [record | {"image_path": ["none.png"]}, record | {"report": ""}]
-    lists = {"train": [record, bad[0]], "val": [record], "test": [bad[1]]}
-    Path("own/annotation.json").write_text(json.dumps(lists))
-    columns = {"answer": "report", "image": "image_path", "split": "split"}
-    roles = {"train": "train", "val": "validation", "test": "evaluation"}
-    samples, rejected = owndata.read(table="annotation.json", task="report", columns=columns, roles=roles)
-    assert {key: (each.split, len(each.images)) for key, each in samples.items()} == {
-        "train-1": ("train", 2),
-        "val-1": ("val", 2),
-    }
-    assert {key: each.reason for key, each in rejected.items()} == {
-        "train-2": Reason.IMAGE_MISSING,
-        "test-1": Reason.ANSWER_EMPTY,
-    }
+def test_folders_that_may_be_splits_are_named(logged: Callable[[], str]) -> None:
+    owndata.write_images(
+        *(f"{split}/{name}" for split in ("Training", "Testing") for name in ("cat/1.png", "dog/2.png"))
+    )
+    owndata.read(table=None, columns=None, task="classification")
+    assert logged().startswith("own/img: each folder is read as a class, but all contain folders of one name; if these")
 
 
 def test_llava_records_by_split_keep_their_split() -> None:

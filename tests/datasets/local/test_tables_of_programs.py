@@ -1,6 +1,8 @@
 """Tables and folders as Excel, pandas, macOS and Windows write them."""
 
+import json
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,10 +25,6 @@ def test_a_csv_may_have_semicolons_or_tabs(delimiter: str) -> None:
     Path("own/table.csv").write_text("\n".join(lines), encoding="utf-16")
     samples, rejected = owndata.read()
     assert not rejected and samples["3"].turns[0].question == "Where, exactly?"
-    with pytest.raises(
-        SourceError, match=r"^own/table\.csv: no column `x`; it has q, a, file; correct local\.own\.col"
-    ):
-        owndata.read(columns=owndata.COLUMNS | {"answer": "x"})
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -79,3 +77,43 @@ def test_spellings_of_one_image_are_in_one_split() -> None:
     for sample in owndata.read(shares={"train": 0.5, "test": 0.5})[0].values():
         splits.setdefault(sample.images[0].image_id, set()).add(sample.split)
     assert len(splits) == 20 and all(len(each) == 1 for each in splits.values())
+
+
+def test_a_json_of_lists_by_split_is_read_as_r2gen_writes_it() -> None:
+    owndata.write_images("CXR1/0.png", "CXR1/1.png")
+    record = {"id": "CXR1", "report": "Clear lungs.", "image_path": ["CXR1/0.png", "CXR1/1.png"]}
+    bad = [record | {"image_path": ["none.png"]}, record | {"report": ""}]
+    lists = {"train": [record, bad[0]], "val": [record], "test": [bad[1]]}
+    Path("own/annotation.json").write_text(json.dumps(lists))
+    columns = {"answer": "report", "image": "image_path", "split": "split"}
+    roles = {"train": "train", "val": "validation", "test": "evaluation"}
+    samples, rejected = owndata.read(table="annotation.json", task="report", columns=columns, roles=roles)
+    assert {key: (each.split, len(each.images)) for key, each in samples.items()} == {
+        "train-1": ("train", 2),
+        "val-1": ("val", 2),
+    }
+    assert {key: each.reason for key, each in rejected.items()} == {
+        "train-2": Reason.IMAGE_MISSING,
+        "test-1": Reason.ANSWER_EMPTY,
+    }
+    del columns["split"]  # no row of another list trains
+    again, _ = owndata.read(table="annotation.json", task="report", columns=columns, roles=roles)
+    assert again == samples
+    _, rejected = owndata.read(table="annotation.json", task="report", columns=columns, roles={"train": "train"})
+    assert rejected["val-1"].detail == "field `split`: local.own.roles has train"
+
+
+@pytest.mark.parametrize("kind", ["csv", "json"])
+def test_a_column_of_splits_that_is_not_declared_is_named(kind: str, logged: Callable[[], str]) -> None:
+    owndata.write_images("a.png")
+    rows = [{"q": "Where?", "a": "left", "file": "a.png", "split": split} for split in ("train", "test")]
+    owndata.write_csv(rows)
+    owndata.write_json(rows)
+    line = f"own/table.{kind}: all rows are of the split train; if not, add split: split to local.own.columns in params"
+    for changes, is_said in (
+        ({}, True),
+        ({"roles": {"train": "train"}}, False),
+        ({"shares": {"train": 0.5, "test": 0.5}}, False),
+    ):
+        owndata.read(table=f"table.{kind}", **changes)
+        assert (line in logged()) is is_said

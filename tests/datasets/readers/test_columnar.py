@@ -33,12 +33,6 @@ KINDS = pytest.mark.parametrize(
 TABLE = pa.table({"n": list(range(250)), "t": [f"text {n}" for n in range(250)]})
 
 
-@KINDS
-def test_all_rows_come_in_order(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
-    write(TABLE, tmp_path / "t")
-    assert list(stream(tmp_path / "t", ["t"])) == [(str(n + 1), row) for n, row in enumerate(TABLE.to_pylist())]
-
-
 def test_a_stream_that_is_cut_between_two_batches_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_stream(TABLE, tmp_path / "t")
     assert len(list(stream_arrow(tmp_path / "t", ["t"]))) == 250

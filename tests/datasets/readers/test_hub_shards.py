@@ -34,13 +34,6 @@ def test_two_editions_in_one_folder_are_one_line(other: str) -> None:
         found("data/train-00000-of-00002-ab.parquet", "data/train-00001-of-00002-ab.parquet", f"data/{other}.parquet")
 
 
-def test_a_lacking_shard_is_said(caplog: pytest.LogCaptureFixture) -> None:
-    assert found("train-00000-of-00002.parquet", "train-00001-of-00002.parquet")
-    assert not caplog.messages
-    assert found("train-00001-of-00002.parquet")
-    assert caplog.messages == ["raw: only 1 of the 2 files of the split train are present"]
-
-
 @pytest.mark.parametrize(
     ("value", "path"),
     [

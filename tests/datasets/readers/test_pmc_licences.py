@@ -34,10 +34,6 @@ def test_an_articles_licence_is_found_in_any_order(tmp_path: Path) -> None:
     ]
 
 
-def test_without_a_list_no_article_has_a_licence(tmp_path: Path) -> None:
-    assert read_article_licences(tmp_path).find("PMC1") == ""
-
-
 def test_both_spellings_of_the_column_and_both_lists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, line("PMC1", "CC BY"))
     write(

@@ -26,15 +26,6 @@ def test_a_picture_is_found_by_its_whole_path_alone(archive: Path) -> None:
             assert pictures.find(absent) is None, absent
 
 
-def test_the_suffix_may_be_in_capitals(archive: Path, tmp_path: Path) -> None:
-    (tmp_path / "Images").mkdir()
-    (tmp_path / "Images/3.JPG").write_bytes(b"x")
-    with open_members(archive) as members:
-        pictures = WholePaths(members, "Images/", folders=(tmp_path,))
-        assert pictures.find("Images/3.jpg").path == tmp_path / "Images/3.JPG"
-        assert pictures.find("Images/B/1.PNG").data == b"archived B/1.png"
-
-
 def test_folders_come_before_the_archive_in_their_order(archive: Path, tmp_path: Path) -> None:
     for folder, names in {"one": ["B/2.png", "C/1.png"], "two": ["C/1.png", "D/1.png"]}.items():
         for name in names:

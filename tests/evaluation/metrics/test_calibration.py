@@ -42,7 +42,3 @@ def test_bins_are_those_of_scikit_learn(num_rows: int) -> None:
 def test_a_row_at_an_edge_is_in_one_bin() -> None:
     found = calibration.describe_bins(np.array([0.5, 0.55, 0.5499, 1.0]), [True, True, False, True])
     assert [(each["low"], each["num_rows"]) for each in found["bins"]] == [(0.5, 2), (0.55, 1), (0.95, 1)]
-
-
-def test_without_yes_no_questions_there_is_nothing_to_calibrate() -> None:
-    assert calibrate(np.zeros((0, 2)), np.array([])) == {"num_rows": 0}

@@ -27,6 +27,8 @@ LETTERS = (
     "I think the answer is (B).|Let me see.\n\n**Answer:** B|It pumps. So the answer is: heart.",
     "The heart: answer: B. The answer is B|A: lung\nB: heart\nThe answer is B",
     "<think>The answer is A? No.</think>\nB|<think>A</think> <answer> B </answer>|So <answer>B</answer>|<answer>B",
+    "### Answer\nB|$$\\boxed{\\text{B}}$$|Therefore, the correct option is **B**.",
+    "The answer is heart. Answer: heart.|" + 9_999 * "The answer is heart. ",  # of a model that repeats itself
 )
 OTHERS = (
     "A mass in the lung|A lung mass|The answer is a mass|B-cell lymphoma|Brain|bronchus|Both|B12|B/C|A, B|e.g. heart",
@@ -59,9 +61,10 @@ def test_the_letter_goes_before_an_option_that_is_a_letter() -> None:
 
 
 def test_what_training_taught_is_read_back() -> None:
-    for option in ORGANS:
-        taught = respond(Task.MULTIPLE_CHOICE, Turn("Which?", option, options=ORGANS))
-        assert _read(taught) == option
+    for options in (ORGANS, tuple(f"disease {number}" for number in range(110))):
+        for option in options:
+            taught = respond(Task.MULTIPLE_CHOICE, Turn("Which?", option, options=options))
+            assert _read(taught, options) == option
 
 
 def test_questions_without_options_have_no_letters() -> None:

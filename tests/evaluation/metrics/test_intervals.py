@@ -59,17 +59,3 @@ def test_the_interval_lies_within_the_data_whatever_the_order_of_rows(rows, rand
     assert min(values) - 1e-9 <= interval.low <= interval.high <= max(values) + 1e-9
     values, groups = zip(*random.sample(rows, len(rows)), strict=True)
     assert interval == interval_of(values, groups, num_resamples=50)
-
-
-def test_several_metrics_are_scored_on_their_own_numbers_and_the_same_resamples() -> None:
-    values = np.random.default_rng(1).random((30, 3))
-    groups = [str(row // 2) for row in range(30)]
-    metrics = [
-        Metric("first", "First", float),
-        Metric("rest", "Rest", float, lambda sums, _: sums[..., 0] / sums[..., 1]),
-    ]
-    numbers = [values[:, :1], values[:, 1:]]
-    together = bootstrap(metrics, numbers, groups, **OPTIONS)
-    apart = [bootstrap([metric], [own], groups, **OPTIONS) for metric, own in zip(metrics, numbers, strict=True)]
-    assert together == pytest.approx(apart[0] | apart[1])
-    assert together["rest"] == pytest.approx(values[:, 1].sum() / values[:, 2].sum())

@@ -23,7 +23,7 @@ from openmedq.evaluation.metrics.tokens import ENGLISH_179, tokenize
 
 from .scoring import find, score, score_rows
 
-NUM_PAIRS = 10_000
+NUM_PAIRS = 4_000
 _WORDS = (
     "the a an is no yes not left right lung lungs lung. mass axial ct contrast mr t2-weighted x-ray 2.5 1,000 cells "
     "dying generously cannot gonna wanna isn't it's e.g. dr. ... .5 5. ? ! , ; : -- - a,b (mass) [x] <skipped> &amp; "
