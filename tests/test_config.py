@@ -33,7 +33,9 @@ def _miniature() -> dict:
 
 
 def _train(**changes: object) -> dict:
-    return {"train": {**_miniature()["train"], **changes}}
+    tree = _miniature()["train"]
+    parts = {name: tree[name] | value if isinstance(value, dict) else value for name, value in changes.items()}
+    return {"train": tree | parts}
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,16 @@ def _train(**changes: object) -> dict:
         ({"download": {"mirror": "\ud800"}}, "params.yaml: download.mirror: 'utf-8' codec can't encode"),
         ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
         ({"mix": {"weights": {"slake": float("nan")}}}, "mix.weights.slake: Input should be a finite number, not nan"),
-        (_train(next_token_weight=0), "params.yaml: train: next_token_weight and contrastive_weight are both 0"),
+        (_train(next_token_weight=0), "params.yaml: train: next_token_weight is 0, and so is contrastive_weight"),
+        (_train(next_token_weight=0, contrastive_weight=1, with_images=False), "nothing would train"),
+        (
+            _train(vision={"image_size_px": 50}),
+            "vision: image_size_px, 50, is not a multiple of patch_size_px, 8",
+        ),
+        (_train(vision={"num_heads": 5}), "train.vision: width, 96, is not a multiple of num_heads, 5"),
+        (_train(language={"width": 92}), "train.language: width, 92, is not an even multiple of num_heads, 4"),
+        (_train(language={"num_layers": None}), "train.language: num_layers is null; set a number, because weights is"),
+        (_train(lora={"dropout": 1}), "train.lora.dropout: Input should be less than 1"),
         (_train(patience=2), "params.yaml: train: patience needs validations during the training; set validate_every"),
         (_train(seed=2**32), "params.yaml: train.seed: Input should be less than 4294967296"),
         (

@@ -52,6 +52,14 @@ class Vision(Section):
     std: tuple[Positive, Positive, Positive]
     is_trained: bool = Field(True, description="false freezes the encoder")
 
+    @model_validator(mode="after")
+    def _check(self) -> Vision:
+        for name, divisor in (("image_size_px", "patch_size_px"), ("width", "num_heads")):
+            value, unit = getattr(self, name), getattr(self, divisor)
+            if value % unit:
+                raise ValueError(f"{name}, {value}, is not a multiple of {divisor}, {unit}; change one of them")
+        return self
+
 
 class Language(Section):
     """The language model. The sizes are used if `weights` is null; else by `estimate`, if it finds no config."""
@@ -64,13 +72,24 @@ class Language(Section):
     num_heads: Count | None = None
     vocabulary_size: Count | None = None
 
+    @model_validator(mode="after")
+    def _check(self) -> Language:
+        for name in ("width", "num_layers", "num_heads", "vocabulary_size"):
+            if self.weights is None and getattr(self, name) is None:
+                raise ValueError(f"{name} is null; set a number, because weights is null")
+        if self.width and self.num_heads and self.width % (2 * self.num_heads):
+            raise ValueError(
+                f"width, {self.width}, is not an even multiple of num_heads, {self.num_heads}; change one of them"
+            )
+        return self
+
 
 class Lora(Section):
     """Low-rank adapters on the language model (Hu et al., 2021)."""
 
     rank: Count = 8
     alpha: Count
-    dropout: Fraction = 0.0
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: tuple[LoraTarget, ...] = Field(min_length=1, description="names of the language model's linear layers")
 
 
@@ -116,8 +135,11 @@ class Train(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Train:
-        if not self.next_token_weight and not self.contrastive_weight:
-            raise ValueError("next_token_weight and contrastive_weight are both 0, so nothing would train; set one")
+        if not self.next_token_weight and not (self.contrastive_weight and self.with_images):
+            raise ValueError(
+                "next_token_weight is 0, and so is contrastive_weight, or with_images is false; nothing would train; "
+                "set next_token_weight to 1"
+            )
         if self.validate_every is None and (self.patience is not None or self.select == "best"):
             name = "select: best" if self.patience is None else "patience"
             raise ValueError(f"{name} needs validations during the training; set validate_every to a number of updates")

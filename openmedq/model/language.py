@@ -41,17 +41,12 @@ MAX_POSITIONS = 4096  # of a new model; rotary positions have no weights
 Share = Callable[[Callable[[], Any]], Any]  # of several processes, one makes a thing, and all get it
 
 
-def make_alone(make: Callable[[], Any]) -> Any:
-    """Share nothing: there is one process."""
-    return make()
-
-
 def build(
     settings: Language,
     texts: Iterable[str],
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-    share: Share = make_alone,
+    share: Share = lambda make: make(),
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     """Return the model and its tokenizer; `texts` are read only to train a new tokenizer, in one process.
 
@@ -59,7 +54,7 @@ def build(
     read as `dtype` onto `device`, tensor by tensor.
 
     Raises:
-        ModelError: the weights can't be loaded or are not a LLaMA, or sizes are missing.
+        ModelError: the weights can't be loaded or are not a LLaMA.
     """
     if settings.weights is None:
         return _build_new(settings, texts, share)
@@ -91,21 +86,14 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
 def _build_new(
     settings: Language, texts: Iterable[str], share: Share
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
-    for name in ("width", "num_layers", "num_heads", "vocabulary_size"):
-        if getattr(settings, name) is None:
-            raise ModelError(f"train.language.{name}: null; set a number, because train.language.weights is null")
-    width, num_heads = settings.width or 0, settings.num_heads or 1
-    if width % (2 * num_heads):
-        raise ModelError(
-            f"train.language.width: {width} is not an even multiple of num_heads, {num_heads}; change one of them"
-        )
+    width = settings.width or 0  # Language has checked it
     tokenizer: PreTrainedTokenizerFast = share(lambda: train_tokenizer(texts, settings.vocabulary_size or 0))
     tokenizer.chat_template = CHAT_TEMPLATE
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
         num_hidden_layers=settings.num_layers,
-        num_attention_heads=num_heads,
+        num_attention_heads=settings.num_heads,
         intermediate_size=4 * width,
         max_position_embeddings=MAX_POSITIONS,
         initializer_range=width**-0.5,  # unit gain: with 0.02, the activations would vanish in the frozen layers
@@ -121,9 +109,7 @@ def _load(
     settings: Language, weights: str, dtype: torch.dtype, device: torch.device | str
 ) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase]:
     try:
-        config = AutoConfig.from_pretrained(weights, revision=settings.revision)
-        if config.model_type != "llama":
-            raise ModelError(f"train.language.weights: {weights} is a {config.model_type}, not a LLaMA; choose a LLaMA")
+        read_config(weights, settings.revision)
         tokenizer = complete(load_tokenizer(weights, settings.revision))
         model, names = LlamaForCausalLM.from_pretrained(
             weights, revision=settings.revision, dtype=dtype, device_map=device, output_loading_info=True
@@ -145,6 +131,14 @@ def _load(
         setattr(model.config, name, getattr(tokenizer, name))
         setattr(model.generation_config, name, getattr(tokenizer, name))
     return model, tokenizer
+
+
+def read_config(weights: str, revision: str | None, **options: Any) -> LlamaConfig:
+    """Read the config of published weights; ModelError if they are not a LLaMA."""
+    config: LlamaConfig = AutoConfig.from_pretrained(weights, revision=revision, **options)
+    if config.model_type != "llama":
+        raise ModelError(f"train.language.weights: {weights} is a {config.model_type}, not a LLaMA; choose a LLaMA")
+    return config
 
 
 @torch.no_grad()

@@ -33,7 +33,7 @@ def build(
     settings: Train,
     texts: Iterable[str],
     device: torch.device | str = "cpu",
-    share: language.Share = language.make_alone,
+    share: language.Share = lambda make: make(),
 ) -> tuple[PeftModel, LlavaProcessor]:
     """Return the model on a device, with `requires_grad` on its trained parts, and its processor.
 

@@ -19,11 +19,11 @@ from typing import Any, cast
 import torch
 from peft import PeftModel
 from torch import nn
-from transformers import AutoConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, ViTModel
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase, ViTModel
 
 from openmedq.config import Language, Train
 from openmedq.errors import ModelError
-from openmedq.model import encoders, lora
+from openmedq.model import encoders, language, lora
 from openmedq.model import model as models
 from openmedq.model.encoders import scratch
 
@@ -67,7 +67,10 @@ class Memory:
 def build(settings: Train) -> PeftModel:
     """Return the model that `train` would train, on the meta device: shapes without memory.
 
-    An encoder is a ViT of the sizes in `train.vision`. ModelError if the sizes of the language model are unknown.
+    An encoder is a ViT of the sizes in `train.vision`.
+
+    Raises:
+        ModelError: the language model is not a LLaMA, or its sizes are unknown.
     """
     config = _configure_language(settings.language)
     ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
@@ -85,13 +88,11 @@ def _configure_language(settings: Language) -> LlamaConfig:
     """Read the config of the weights from a folder or Hugging Face's cache, else use the sizes of the settings."""
     if settings.weights is not None:
         try:
-            return AutoConfig.from_pretrained(settings.weights, revision=settings.revision, local_files_only=True)
+            return language.read_config(settings.weights, settings.revision, local_files_only=True)
         except (OSError, ValueError):
             pass
     sizes = {name: getattr(settings, name) for name in ("width", "num_layers", "num_heads", "vocabulary_size")}
     if missing := [name for name, size in sizes.items() if size is None]:
-        if settings.weights is None:
-            raise ModelError(f"train.language.{missing[0]}: null; set a number, because train.language.weights is null")
         raise ModelError(
             f"train.language.weights: the config.json of {settings.weights} is not on this machine; set "
             f"train.language.{', '.join(missing)}, or get the weights"

@@ -64,7 +64,6 @@ def read(path: Path) -> dict[str, Tensor]:
             raise ModelError(f"{path} is {other[0]}, not a checkpoint; {other[1]}")
         if path.suffix == ".safetensors":
             digests.check([path])
-        if path.suffix == ".safetensors":
             tree: Any = load_file(path)
         else:
             with torch.serialization.safe_globals([Namespace]):

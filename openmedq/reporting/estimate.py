@@ -13,6 +13,7 @@ from openmedq import paths
 from openmedq.config import Params, Train
 from openmedq.datasets import catalogue
 from openmedq.datasets.licences import refuse_card
+from openmedq.errors import ValidationError
 from openmedq.model import encoders, sizes, tokenizer
 from openmedq.model.prompt import encode
 from openmedq.model.sizes import Memory, Part
@@ -102,9 +103,12 @@ def estimate(params: Params, mfus: Sequence[float], *, has_index: bool) -> Estim
     Raises:
         ModelError: the sizes of the language model are unknown, or its tokenizer can't be loaded.
         StaleError: the index or a shard is damaged, or the catalogue is missing.
+        ValidationError: there are no training rows.
     """
     settings = params.train
     epoch = read_epoch(settings) if has_index else _add_cards(params)
+    if not epoch.samples:
+        raise ValidationError(f"{INDEX if has_index else paths.CATALOGUE}: no training rows to estimate")
     model = sizes.build(settings)
     images, texts = (
         epoch.images / epoch.tokens,

@@ -2,7 +2,7 @@
 
     5feceb66/update-00000200/state.safetensors   what trains and its AdamW moments, under their names; the losses
     5feceb66/update-00000200/state.json          fingerprint, step, counts, sha256 of the tensors
-    5feceb66/best/                               the same, without the moments
+    5feceb66/best-00000120/                      the same, without the moments
 
 The folder's name is a digest of data, settings and initial weights. If one of them changes, the training starts anew in
 a folder of its own. The old folder stays: the old training resumes when the change is undone. Other code, versions,
@@ -38,7 +38,6 @@ _log = logging.getLogger(__name__)
 
 TENSORS = "state.safetensors"
 NUM_KEPT = 2
-BEST = "best"
 NEW = "new"  # a checkpoint before it has its name: one name, so that there is one lock file
 SCHEMA = 1  # of the files
 
@@ -53,7 +52,7 @@ class Checkpoints:
     fingerprint: Fingerprint
     devices: Devices
     root: Path = paths.CHECKPOINTS
-    _names: deque[str] = field(default_factory=lambda: deque(maxlen=NUM_KEPT))  # of this training's checkpoints
+    _kept: deque[tuple[str, str]] = field(default_factory=lambda: deque(maxlen=NUM_KEPT))  # with the best weights' name
 
     def save(self, trained: Trained, optimizer: torch.optim.Optimizer, history: History) -> str:
         """Write a checkpoint whole or not at all; return its path below `root`. Only the last two are kept.
@@ -61,32 +60,29 @@ class Checkpoints:
         Raises:
             DiskFullError: the disk is full; the checkpoints before are kept.
         """
-        name = f"update-{history.num_steps:08}"
-        self._save(NEW, trained, optimizer, history)
+        path = self._save(f"update-{history.num_steps:08}", trained, optimizer, history)
+        self._kept.append((Path(path).name, _name_best(history)))
         if self.devices.is_main:
-            remove(self.folder / name)  # a damaged one
-            (self.folder / NEW).replace(self.folder / name)
-            self._names.append(name)
-            for old in self._list():
-                if old.name not in self._names:
+            for old in self._list("update", "best"):
+                if not any(old.name in names for names in self._kept):
                     remove(old)
         self.devices.wait()
-        return f"{self.folder.name}/{name}"
+        return path
 
     def save_best(self, trained: Trained, history: History) -> str:
         """Write the weights of the lowest validation loss, as `save` does."""
-        self._save(BEST, trained, None, history)
+        path = self._save(_name_best(history), trained, None, history)
         self.devices.wait()
-        return f"{self.folder.name}/{BEST}"
+        return path
 
     def resume(self, trained: Trained, optimizer: torch.optim.Optimizer) -> History:
         """Load the newest checkpoint of this training that is whole; return its history, or a new one."""
-        for folder in reversed(self._list()):
+        for folder in reversed(self._list("update")):
             if (state := _read_state(folder)) is None:
                 _log.warning(f"{folder}: the checkpoint is damaged, and is not used")
                 continue
             history = _load(folder, state, trained, optimizer)
-            self._names.append(folder.name)
+            self._kept.append((folder.name, _name_best(history)))
             if differing := self._compare(state):
                 also = "results can differ by rounding or more"
                 _log.warning(f"{folder}: saved with other {', '.join(differing)}; {also}")
@@ -95,21 +91,20 @@ class Checkpoints:
         self._name_other()
         return History()
 
-    def load_best(self, trained: Trained, step: int) -> None:
-        """Load the weights of the lowest validation loss; StaleError if they are damaged or of another update."""
-        folder = self.folder / BEST
-        state = _read_state(folder)
-        if state is None or state["step"] != step:
+    def load_best(self, trained: Trained, history: History) -> None:
+        """Load the weights of the lowest validation loss; StaleError if they are damaged."""
+        folder = self.folder / _name_best(history)
+        if (state := _read_state(folder)) is None:
             raise StaleError(
-                f"{folder}: damaged, or not the weights after update {step}, which have the lowest validation loss; "
-                f"set train.select: last to keep the last weights, or remove {self.folder} to train anew"
+                f"{folder}: the weights of the lowest validation loss are damaged; set train.select: last to keep the "
+                f"last weights, or remove {self.folder} to train anew"
             )
         _load(folder, state, trained, None)
 
     def clear(self) -> None:
         """Remove all checkpoints of this training, at its end."""
         if self.devices.is_main:
-            for folder in (*self._list(), self.folder / BEST, self.folder / NEW):
+            for folder in (*self._list("update", "best"), self.folder / NEW):
                 remove(folder)
             for folder in (self.folder, self.root):
                 with suppress(OSError):  # a user's file or another training is in it, or it does not exist
@@ -134,23 +129,24 @@ class Checkpoints:
                 )
                 return
 
-    def _list(self) -> list[Path]:
-        return sorted(self.folder.glob("update-*"))
+    def _list(self, *kinds: str) -> list[Path]:
+        return sorted(path for kind in kinds for path in self.folder.glob(f"{kind}-*"))
 
     def _compare(self, state: Mapping[str, Any]) -> list[str]:
         """Return the parts of the fingerprint that differ."""
         saved = state["fingerprint"]
         return [part for part in self.fingerprint if saved.get(part) != self.fingerprint[part]]
 
-    def _save(self, name: str, trained: Trained, optimizer: torch.optim.Optimizer | None, history: History) -> None:
+    def _save(self, name: str, trained: Trained, optimizer: torch.optim.Optimizer | None, history: History) -> str:
         tensors = {}
         for key, tensor in _read(trained, optimizer):  # of sharded devices, all take part
             if self.devices.is_main:
                 tensors[key] = tensor.cpu().contiguous()
+        path = f"{self.folder.name}/{name}"
         if not self.devices.is_main:
-            return
+            return path
         tensors["history.losses"] = torch.tensor(history.losses, dtype=torch.float64)
-        with publish(self.folder / name, sum(tensor.nbytes for tensor in tensors.values())) as folder:
+        with publish(self.folder / NEW, sum(tensor.nbytes for tensor in tensors.values())) as folder:
             folder.mkdir()
             save_file(tensors, folder / TENSORS)
             state = {
@@ -161,6 +157,13 @@ class Checkpoints:
                 "history": {key: value for key, value in asdict(history).items() if key != "losses"},
             }
             (folder / "state.json").write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        remove(self.folder / name)  # a damaged one
+        (self.folder / NEW).replace(self.folder / name)
+        return path
+
+
+def _name_best(history: History) -> str:
+    return f"best-{history.best_step or 0:08}"
 
 
 def _read_state(folder: Path) -> dict[str, Any] | None:

@@ -111,7 +111,7 @@ class Learner(nn.Module):
         answers, keys = self._pool_answers(batch)
         answers, keys = answers[rows], keys[rows]
         images, own_keys = tokens[: len(rows)].float().mean(dim=1), keys
-        if self.training and objectives.is_distributed():
+        if objectives.is_distributed():
             answers, keys = objectives.gather(answers, keys)
         is_same = own_keys[:, None] == keys[None]
         return objectives.contrast(images, answers, is_same, self.log_scale.exp(), self.bias)

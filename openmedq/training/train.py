@@ -64,6 +64,11 @@ def _run(params: Params, own: devices.Devices, log: Log) -> None:
     held_out = index.filter(pc.equal(index["role"], Role.VALIDATION.value))
     if not len(rows):
         raise ValidationError(f"{INDEX}: no training rows; {paths.MIX / 'waterfall.json'} lists why rows were excluded")
+    if not settings.next_token_weight:  # the contrastive loss of a row without images is zero
+        has_images = pc.field("num_images") > 0
+        held_out = held_out.filter(has_images)
+        if not len(rows.filter(has_images)):
+            raise ValidationError(f"{INDEX}: no training images, which train.next_token_weight: 0 needs; set it to 1")
     if not len(held_out) and (settings.patience is not None or settings.select == "best"):
         raise ValidationError(
             f"{INDEX}: no validation rows, which train.patience and train.select: best need; give a split this role in "

@@ -93,8 +93,8 @@ class Trainer:
             taken = self._take(jobs, preemption)
             self._run(taken)
             self._save()
-            if self.settings.select == "best" and self.history.best_step is not None:
-                self.checkpoints.load_best(self.trained, self.history.best_step)
+            if self.settings.select == "best":
+                self.checkpoints.load_best(self.trained, self.history)
             self._validate_all(taken)
         return self.history
 

@@ -122,7 +122,7 @@ def make_params(**sections: Mapping[str, Any]) -> Params:
             "mean": [0.5] * 3,
             "std": [0.5] * 3,
         },
-        "language": {"weights": None},
+        "language": {"weights": None, "width": 8, "num_layers": 1, "num_heads": 1, "vocabulary_size": 320},
         "lora": {"alpha": 16, "targets": ["q_proj"]},
         "max_tokens": 8,
         "batch_size": 1,

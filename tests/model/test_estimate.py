@@ -15,7 +15,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from openmedq import paths
 from openmedq.cli import main
-from openmedq.config import Normalize, Train, profile
+from openmedq.config import Normalize, Train, load, profile
+from openmedq.errors import ValidationError
 from openmedq.model import encoders, sizes
 from openmedq.model import model as models
 from openmedq.model.batch import Batch, collate
@@ -228,6 +229,12 @@ def test_the_tables_fit_a_terminal(project: Path, capsys: pytest.CaptureFixture[
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80 and "…" not in out
     assert "at 40%" in out and "4 N a token" in out and "too large" in out
+
+
+def test_a_mix_without_training_rows_is_an_error(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(estimate, "read_epoch", lambda _: estimate.Epoch("", 0, 0, 0))
+    with pytest.raises(ValidationError, match="no training rows"):
+        estimate.estimate(load(paths.PARAMS), (0.2,), has_index=True)
 
 
 @pytest.mark.parametrize(

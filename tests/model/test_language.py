@@ -12,7 +12,7 @@ from transformers import BertConfig, LlamaConfig, LlamaForCausalLM, LlamaTokeniz
 
 from openmedq.config import Language
 from openmedq.errors import ModelError
-from openmedq.model import language
+from openmedq.model import language, sizes
 from openmedq.model.prompt import CHAT_TEMPLATE, encode
 
 from . import tiny
@@ -35,17 +35,6 @@ def test_a_new_model_has_room_for_its_tokenizer_and_unit_gain() -> None:
     assert len(set(ids) | {tokenizer.convert_tokens_to_ids("<image>")}) == 4
     weight = model.model.layers[0].self_attn.q_proj.weight
     assert weight.std().item() == pytest.approx(32**-0.5, rel=0.1)
-
-
-@pytest.mark.parametrize("name", ["width", "num_layers", "num_heads", "vocabulary_size"])
-def test_a_size_that_is_missing_is_named(name: str) -> None:
-    with pytest.raises(ModelError, match=f"train.language.{name}: null"):
-        language.build(NEW.model_copy(update={name: None}), [])
-
-
-def test_a_width_that_is_not_a_multiple_of_the_heads_is_an_error() -> None:
-    with pytest.raises(ModelError, match=r"train.language.width: 30 is not an even multiple of num_heads, 2"):
-        language.build(NEW.model_copy(update={"width": 30}), [])
 
 
 # Published weights ----------------------------------------------------------------------------------------------------
@@ -133,8 +122,10 @@ def test_a_missing_tensor_is_an_error_and_not_a_random_one(tmp_path: Path) -> No
 
 def test_another_architecture_is_an_error(tmp_path: Path) -> None:
     BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="is a bert, not a LLaMA"):
-        language.build(Language(weights=str(tmp_path)), [])
+    settings = tiny.make_settings(language={"weights": str(tmp_path)})
+    for build in (lambda: language.build(settings.language, []), lambda: sizes.build(settings)):
+        with pytest.raises(ModelError, match="is a bert, not a LLaMA"):
+            build()
 
 
 def test_weights_that_can_not_be_loaded_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,40 +18,31 @@ from . import tiny
 pytestmark = pytest.mark.usefixtures("torch_on_one_thread")
 
 
-def line(fixed: float, each: float, limit: float = inf, tried: list[int] | None = None) -> Callable[[int], float]:
-    def measure(num_samples: int) -> float:
-        if tried is not None:
-            tried.append(num_samples)
-        return fixed + each * num_samples if fixed + each * num_samples <= limit else inf
-
-    return measure
-
-
-def fit(measure: Callable[[int], float], free: float, most: int = 1000, others: float = inf) -> int:
-    return memory.fit(measure, free, most, lambda number: min(number, others))
-
-
-def test_the_largest_batch_on_the_line_is_taken_and_tried() -> None:
+@pytest.mark.parametrize(
+    ("cost", "free_bytes", "most", "others", "expected"),
+    [
+        (lambda num: 30 + 10 * num, 100, 1000, inf, 7),
+        (lambda num: 30 + 10 * num, 99, 1000, inf, 6),
+        (lambda num: num, 100, 32, inf, 32),
+        (lambda num: num, 100, 1000, 5, 5),  # as the smallest of the devices
+        (lambda num: num + num**2 / 10, 20, 1000, inf, 9),  # 15 on the line, then 13, 11 and 9: 17.1 bytes
+        (lambda num: 60 * num, 100, 1000, inf, 1),
+        (lambda num: 60 if num == 1 else inf, 100, 1000, inf, 1),  # two run out of memory
+        (lambda num: 160 * num, 100, 1000, inf, 0),
+        (lambda num: inf, 100, 1000, inf, 0),
+    ],
+)
+def test_the_largest_batch_that_fits_is_taken_and_tried(
+    cost: Callable[[int], float], free_bytes: float, most: int, others: float, expected: int
+) -> None:
     tried: list[int] = []
-    assert fit(line(30, 10, tried=tried), 100) == 7
-    assert tried == [1, 2, 7]
-    assert fit(line(30, 10), 99) == 6
 
+    def measure(num_samples: int) -> float:
+        tried.append(num_samples)
+        return cost(num_samples)
 
-def test_the_smallest_of_the_devices_and_the_batch_are_limits() -> None:
-    assert fit(line(0, 1), 100, most=32) == 32
-    assert fit(line(0, 1), 100, others=5) == 5
-
-
-def test_a_batch_that_does_not_keep_to_the_line_is_made_smaller() -> None:
-    assert fit(lambda num: num + num**2 / 10, 20) == 9  # 15 on the line, then 13, 11 and 9: 17.1 bytes
-
-
-def test_memory_for_one_sample_or_none() -> None:
-    assert fit(line(0, 60), 100) == 1
-    assert fit(line(0, 60, limit=100), 100) == 1, "two run out of memory"
-    assert fit(line(0, 160), 100) == 0
-    assert fit(line(0, 160, limit=100), 100) == 0
+    assert memory.fit(measure, free_bytes, most, lambda number: min(number, others)) == expected
+    assert expected < 3 or tried[-1] == expected
 
 
 def test_auto_without_a_gpu_is_an_error() -> None:

@@ -1,5 +1,6 @@
 """The pixels of training are those of the saved processor."""
 
+import functools
 import io
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,7 @@ def draw(size: tuple[int, int], seed: int = 0) -> PIL.Image.Image:
     return PIL.Image.fromarray(levels.clip(0, 255).astype(np.uint8))
 
 
+@functools.cache
 def make_all(size: tuple[int, int]) -> dict[str, bytes]:
     """The image in every format, mode and quality."""
     color = draw(size)

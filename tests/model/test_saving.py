@@ -191,12 +191,6 @@ def test_no_file_reveals_a_folder_of_this_machine(base: str, tmp_path: Path) -> 
     assert not [path for path in files if str(tmp_path).encode() in path.read_bytes()]
 
 
-def test_a_new_language_model_has_no_adapter(tmp_path: Path) -> None:
-    model, processor = build(None)
-    models.save(model, processor, tmp_path / "model")
-    assert not (tmp_path / "model/adapter").exists()
-
-
 def test_large_models_are_written_in_several_files(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, processor = build(base)
     models.save(model, processor, Path("whole"))

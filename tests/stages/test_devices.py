@@ -36,14 +36,12 @@ IN_PARTS = {"batch_size": 14, "micro_batch_size": 1, "max_tokens": 64}  # one im
 CASES: dict[str, dict[str, Any]] = {
     "phases": IN_PARTS | {"align_steps": 2, "blank_share": 0.3, "validate_every": 2},
     "text beside images": {"batch_size": 2, "micro_batch_size": 1, "max_steps": 8, "seed": 2},
-    "contrastive": {"contrastive_weight": 0.5},
-    "contrastive alone": {"contrastive_weight": 1.0, "next_token_weight": 0.0},
-    "contrastive in parts": IN_PARTS | {"contrastive_weight": 0.5},
-    "bf16": {"precision": "bf16", "micro_batch_size": 2},
+    "contrastive": {"contrastive_weight": 1.0, "next_token_weight": 0.0},
+    "contrastive in parts": IN_PARTS | {"contrastive_weight": 0.5, "precision": "bf16", "max_steps": 2},
 }
-EQUAL = ("phases", "text beside images", "contrastive", "contrastive alone")  # to what one process computes
+EQUAL = ("phases", "text beside images", "contrastive")  # to what one process computes
 # lr is small: where a gradient is zero but for rounding, AdamW makes of it a step of full length.
-COMMON = {"lr": 1e-4, "max_steps": 6}
+COMMON = {"lr": 1e-4, "max_steps": 4}
 
 
 def environment() -> dict[str, str]:
@@ -60,14 +58,14 @@ def write_params(folder: Path, way: str, changes: dict[str, Any], is_evaluated: 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A project with one validation row, whose copies are trained in."""
+    """A project with three validation rows, whose copies are trained in."""
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         write_run(mix={"roles": {"open_vqa": {"test": "validation"}}})
         index = pq.read_table(train.INDEX)
         is_validation = pc.equal(index["role"], "validation").to_numpy()
-        is_first = pa.array(~is_validation | (is_validation.cumsum() == 1))
+        is_first = pa.array(~is_validation | (is_validation.cumsum() <= 3))
         is_open = pc.or_(pc.not_equal(index["role"], "train"), pc.not_equal(index["source"], "secret_vqa"))
         pq.write_table(index.filter(pc.and_(is_first, is_open)), train.INDEX)
     yield folder
@@ -79,14 +77,16 @@ def copy(project: Path, name: str) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(project: Path) -> dict[tuple[str, str], Path]:
-    """The folders of all cases, trained by two processes that `torchrun` starts once."""
+    """The folders of all cases, trained by the same two processes."""
     folders = {}
     for way in WAYS:
         for name, changes in CASES.items():
             folders[name, way] = write_params(copy(project, f"{name} {way}"), way, changes)
-        folders["again", way] = write_params(copy(project, f"again {way}"), way, CASES["phases"], is_evaluated=True)
-    command = [*TORCHRUN, "tests.stages.several", *map(str, folders.values())]
-    done = subprocess.run([sys.executable, *command], env=environment(), cwd=ROOT, capture_output=True, text=True)
+        again = copy(project, f"again {way}")
+        folders["again", way] = write_params(again, way, CASES["phases"], is_evaluated=way == "ddp")
+    command = [sys.executable, "-m", "tests.stages.several", *map(str, folders.values())]
+    place = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(find_port())}
+    done = subprocess.run(command, env=environment() | place, cwd=ROOT, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr[-3000:]
     return folders
 
@@ -142,8 +142,8 @@ def test_the_cases_are_what_they_are_called(trained: dict[tuple[str, str], Path]
         for name in ("phases", "contrastive in parts"):
             first, second = read_seen(trained[name, way])
             assert any(one != two > 0 for one, two in zip(first["micros"], second["micros"], strict=True))
-            assert 0 in second["micros"], "one validation row"
         first, second = read_seen(trained["text beside images", way])
+        assert 0 in second["micros"], "three validation rows, two at a time"
         assert any(bool(one) != bool(two) for one, two in zip(first["images"], second["images"], strict=True))
         assert any(one == two == 0 for one, two in zip(first["images"], second["images"], strict=True))
 
@@ -161,6 +161,8 @@ def test_sharding_divides_every_tensor(trained: dict[tuple[str, str], Path]) -> 
 def test_equal_devices_give_equal_bytes(way: str, trained: dict[tuple[str, str], Path]) -> None:
     for path in (paths.MODEL / "model.safetensors", train.LOSSES, train.METRICS):
         assert (trained["phases", way] / path).read_bytes() == (trained["again", way] / path).read_bytes()
+    tree = json.loads((trained["phases", way] / paths.MODEL / "training_data.json").read_text(encoding="utf-8"))
+    assert (tree["num_devices"], tree["micro_batch_size"]) == (2, 1)
 
 
 @pytest.mark.slow
@@ -186,17 +188,10 @@ def test_two_processes_answer_as_one_does(
 
 
 @pytest.mark.slow
-def test_the_model_says_how_many_devices_trained_it(trained: dict[tuple[str, str], Path]) -> None:
-    tree = json.loads((trained["phases", "ddp"] / paths.MODEL / "training_data.json").read_text(encoding="utf-8"))
-    assert (tree["num_devices"], tree["micro_batch_size"]) == (2, 1)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
-def test_bf16_trains_on_two_devices(way: str, trained: dict[tuple[str, str], Path], alone: dict[str, Path]) -> None:
-    folder = trained["bf16", way]
+def test_bf16_trains_on_two_devices(way: str, trained: dict[tuple[str, str], Path]) -> None:
+    folder = trained["contrastive in parts", way]
     assert {weight.dtype for weight in read_weights(folder).values()} == {torch.bfloat16}
-    assert read_losses(folder)[0] == pytest.approx(read_losses(alone["text beside images"])[0], rel=0.2)
 
 
 def start(folder: Path, *command: str, **more: str) -> subprocess.Popen[str]:

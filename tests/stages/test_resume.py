@@ -1,11 +1,12 @@
-"""`openmedq train` that is killed or asked to stop, and run again: the outputs are those of an undisturbed training."""
+"""`openmedq train` that is asked to stop, and run again: the outputs are those of an undisturbed training.
+
+tests/faults/test_train.py kills it.
+"""
 
 import multiprocessing
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -21,7 +22,6 @@ from openmedq.tracking import store
 from openmedq.training import trainer
 from openmedq.training.data import EncodedRows
 from openmedq.training.trainer import Trainer
-from tests.stages import stopping
 from tests.stages.results import write_learning, write_run
 from tests.stages.test_train import params
 from tests.tracking.test_runs import read_runs
@@ -57,7 +57,6 @@ def write_project() -> None:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_project()
-    stopping.write_hook(tmp_path)
     return tmp_path
 
 
@@ -80,13 +79,6 @@ def read_outputs() -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted(files)}
 
 
-def start(folder: Path, stop: str = "never:-1") -> tuple[int, str]:
-    """Run `python -m openmedq train`; return its status and what it said."""
-    command = [sys.executable, "-m", "openmedq", "train"]
-    done = subprocess.run(command, env=stopping.environment(folder, stop), capture_output=True, text=True)
-    return done.returncode, done.stderr
-
-
 def check_one_run() -> None:
     """The training had one run, which has each update once."""
     (run,) = read_runs()
@@ -95,16 +87,6 @@ def check_one_run() -> None:
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/lr")]
     assert steps == list(range(1, NUM_UPDATES + 1))
     assert not list((paths.PARTIAL / "runs").iterdir())
-
-
-def test_kill_9(folder: Path, undisturbed: dict[str, bytes]) -> None:
-    status, said = start(folder, "update:7")
-    assert status == -signal.SIGKILL, said
-    assert not paths.MODEL.exists() and paths.CHECKPOINTS.exists()
-    assert main(["train"]) == 0
-    assert read_outputs() == undisturbed
-    assert not paths.CHECKPOINTS.exists()
-    check_one_run()
 
 
 def stop_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, number: int) -> None:
@@ -120,7 +102,7 @@ def stop_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, number: in
     monkeypatch.setattr(where, name, stop)
 
 
-@pytest.mark.parametrize(("name", "number", "done"), [("_update", 6, 6), ("_validate", 1, 5), ("_validate_all", 1, 12)])
+@pytest.mark.parametrize(("name", "number", "done"), [("_update", 6, 6), ("_validate_all", 1, 12)])
 def test_sigterm_saves_a_checkpoint(
     name: str, number: int, done: int, folder: Path, undisturbed: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

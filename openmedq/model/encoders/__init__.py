@@ -8,17 +8,25 @@ which LLaVA projects. Preprocessing follows from the settings (size, mean and st
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from openmedq.errors import ModelError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
     from openmedq.config import Vision
 
 
-UNUSED = {"layernorm", "post_layernorm", "pooler", "mask_token"}  # modules and tensors that LLaVA does not use
+SIZES = {
+    "image_size_px": "image_size",
+    "patch_size_px": "patch_size",
+    "width": "hidden_size",
+    "num_layers": "num_hidden_layers",
+    "num_heads": "num_attention_heads",
+}
+UNUSED = {"layernorm", "norm", "post_layernorm", "pooler", "mask_token"}  # modules and tensors that LLaVA does not use
 
 
 def is_unused(name: str) -> bool:
@@ -28,14 +36,21 @@ def is_unused(name: str) -> bool:
 
 def build(settings: Vision) -> PreTrainedModel:
     """Build the encoder in fp32; ModelError if it can't be loaded or has other sizes than the settings."""
-    if settings.image_size_px % settings.patch_size_px:
-        raise ModelError(
-            f"train.vision.image_size_px: {settings.image_size_px} is not a multiple of patch_size_px, "
-            f"{settings.patch_size_px}; change one of them"
-        )
     module = importlib.import_module(f"{__name__}.{settings.encoder}")
     encoder: PreTrainedModel = module.build(settings)
     return encoder
+
+
+def check_sizes(settings: Vision, config: PretrainedConfig, names: Iterable[str]) -> None:
+    """Raise ModelError if a size of published weights is not the setting `name`."""
+    for name in names:
+        actual, expected = getattr(config, SIZES[name], None), getattr(settings, name)
+        if actual is None:
+            raise ModelError(
+                f"train.vision.weights: {settings.weights}: no {SIZES[name]} in its config; choose an image encoder"
+            )
+        if actual != expected:
+            raise ModelError(f"train.vision.{name}: {expected}, but {settings.weights} has {actual}; set {actual}")
 
 
 def count_patches(settings: Vision) -> int:

@@ -12,7 +12,7 @@ from transformers import ViTModel
 
 from openmedq.config import Vision
 from openmedq.errors import ModelError
-from openmedq.model import layouts, weights
+from openmedq.model import encoders, layouts, weights
 
 CHECKPOINTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 TRUNK = "visual.trunk."
@@ -26,14 +26,7 @@ def build(settings: Vision) -> ViTModel:
     path = weights.find(settings.weights, settings.revision, CHECKPOINTS, "train.vision.weights")
     where = f"train.vision.weights: {settings.weights}"
     model: ViTModel = layouts.build(layouts.TIMM, select(weights.read(path), where), where, settings.num_heads)
-    for name, key in (
-        ("image_size_px", "image_size"),
-        ("patch_size_px", "patch_size"),
-        ("width", "hidden_size"),
-        ("num_layers", "num_hidden_layers"),
-    ):
-        if (expected := getattr(settings, name)) != (actual := getattr(model.config, key)):
-            raise ModelError(f"train.vision.{name}: {expected}, but {settings.weights} has {actual}; set {actual}")
+    encoders.check_sizes(settings, model.config, ("image_size_px", "patch_size_px", "width", "num_layers"))
     return model
 
 

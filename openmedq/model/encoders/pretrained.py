@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel, CLIPVisionModel, PreTrainedModel
 
 from openmedq.config import Vision
 from openmedq.errors import ModelError, shorten
-from openmedq.model.encoders import is_unused
+from openmedq.model.encoders import check_sizes, is_unused
 
 
 def build(settings: Vision) -> PreTrainedModel:
@@ -36,19 +36,7 @@ def build(settings: Vision) -> PreTrainedModel:
 
 
 def _check(model: PreTrainedModel, settings: Vision) -> None:
-    for name, key in (
-        ("patch_size_px", "patch_size"),
-        ("width", "hidden_size"),
-        ("num_layers", "num_hidden_layers"),
-        ("num_heads", "num_attention_heads"),
-    ):
-        actual, expected = getattr(model.config, key, None), getattr(settings, name)
-        if actual is None:
-            raise ModelError(
-                f"train.vision.weights: {settings.weights}: no {key} in its config; choose an image encoder"
-            )
-        if actual != expected:
-            raise ModelError(f"train.vision.{name}: {expected}, but {settings.weights} has {actual}; set {actual}")
+    check_sizes(settings, model.config, ("patch_size_px", "width", "num_layers", "num_heads"))
     size = settings.image_size_px
     shape = (1, 1 + (size // settings.patch_size_px) ** 2, settings.width)
     try:

@@ -8,8 +8,6 @@ from openmedq.errors import ModelError
 
 def configure(settings: Vision) -> ViTConfig:
     """Return the configuration of a ViT (Dosovitskiy et al., 2021): pre-norm, MLP of four times the width."""
-    if settings.width % settings.num_heads:
-        raise ModelError(f"train.vision.width: {settings.width} is not a multiple of num_heads, {settings.num_heads}")
     return ViTConfig(
         hidden_size=settings.width,
         num_hidden_layers=settings.num_layers,
