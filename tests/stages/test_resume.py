@@ -1,12 +1,14 @@
-"""`openmedq train` that is asked to stop, and run again: the outputs are those of an undisturbed training.
+"""`openmedq train` that is killed or asked to stop, and run again: the outputs are those of an undisturbed training.
 
-tests/faults/test_train.py kills it.
+tests/faults/test_train.py kills it at other moments.
 """
 
 import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -22,6 +24,7 @@ from openmedq.tracking import store
 from openmedq.training import trainer
 from openmedq.training.data import EncodedRows
 from openmedq.training.trainer import Trainer
+from tests.stages import stopping
 from tests.stages.results import write_learning, write_run
 from tests.stages.test_train import params
 from tests.tracking.test_runs import read_runs
@@ -87,6 +90,18 @@ def check_one_run() -> None:
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "train/lr")]
     assert steps == list(range(1, NUM_UPDATES + 1))
     assert not list((paths.PARTIAL / "runs").iterdir())
+
+
+def test_kill_9(folder: Path, undisturbed: dict[str, bytes]) -> None:
+    stopping.write_hook(folder)
+    command = [sys.executable, "-m", "openmedq", "train"]
+    done = subprocess.run(command, env=stopping.environment(folder, "update:7"), capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not paths.MODEL.exists() and paths.CHECKPOINTS.exists()
+    assert main(["train"]) == 0
+    assert read_outputs() == undisturbed
+    assert not paths.CHECKPOINTS.exists()
+    check_one_run()
 
 
 def stop_once(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, number: int) -> None:
