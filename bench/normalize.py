@@ -10,7 +10,7 @@ Images, half JPEG and a quarter each gray and RGB PNG, larger than the bound:
 
     bare pool       a pool of processes that decodes, resizes (`thumbnail`) and encodes with Pillow, and keeps no result
     normalize       the same number of processes; also hashes, thumbnails, checks, and writes shards
-    img2dataset     the same number of processes, from files of this machine; the same bound, format and quality
+    img2dataset     the same number of processes, from files of this machine, to the same bound; PNG becomes JPEG too
 
 Each figure is of a process of its own, with imports and the start of the workers excluded.
 """
