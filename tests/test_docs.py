@@ -39,7 +39,7 @@ def test_every_named_command_and_setting_exists() -> None:
     assert settings
     for name in settings:
         section, _, key = name.partition(".")
-        assert key in Params.model_fields[section].annotation.model_fields, name  # type: ignore[union-attr]
+        assert key in Params.model_fields[section].annotation.model_fields, name
 
 
 def test_every_declaration_of_own_data_is_valid() -> None:

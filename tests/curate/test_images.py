@@ -47,7 +47,7 @@ def test_banding_finds_what_brute_force_finds(album: Album, radius: int, distanc
 
 @given(albums(), st.randoms(use_true_random=False))
 @settings(max_examples=40)
-def test_groups_are_components_in_any_order(album: Album, random) -> None:  # type: ignore[no-untyped-def]
+def test_groups_are_components_in_any_order(album: Album, random) -> None:
     hashes, thumbnails = album
     groups = group_images(hashes, thumbnails, 3, 6.0)
     assert len(groups) == len(hashes)

@@ -23,7 +23,7 @@ def _find(samples: Path, executor: object = None) -> list[Copy]:
         samples,
         ShardStore(samples / "evaluation").scan(EVALUATION_COLUMNS),
         ShardStore(samples / "training").scan(TRAINING_COLUMNS),
-        executor or Inline(),  # type: ignore[arg-type]
+        executor or Inline(),
     )
 
 
@@ -113,7 +113,7 @@ def test_only_row_groups_with_candidates_are_decoded(tmp_path: Path, monkeypatch
     read = []
 
     class Store(ShardStore):
-        def scan_groups(self, wanted, columns):  # type: ignore[no-untyped-def]
+        def scan_groups(self, wanted, columns):
             read.append({place: set(groups) for place, groups in wanted.items()})
             yield from super().scan_groups(wanted, columns)
 
@@ -127,7 +127,7 @@ def test_without_evaluation_images_nothing_is_read(tmp_path: Path) -> None:
         raise AssertionError
         yield
 
-    assert find_copies(tmp_path, [], fail(), Inline()) == []  # type: ignore[arg-type]
+    assert find_copies(tmp_path, [], fail(), Inline()) == []
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.1])

@@ -43,7 +43,7 @@ def members_of(path: Path) -> dict[str, bytes]:
     """The files of a zip or tar."""
     if path.name.endswith(TARS):
         with tarfile.open(path) as tar:
-            return {info.name: tar.extractfile(info).read() for info in tar if info.isreg()}  # type: ignore[union-attr]
+            return {info.name: tar.extractfile(info).read() for info in tar if info.isreg()}
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist() if not name.endswith("/")}
 

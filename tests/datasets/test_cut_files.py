@@ -32,7 +32,7 @@ def test_whole_records_are_kept_and_the_rest_is_rejected(dataset_id: str, copy_o
     kept = [row for row in after if isinstance(row, Sample)]
     assert kept
     for row in kept if not dataset_id.startswith("medfmc") else ():  # whose tables provide what a list lacks
-        assert (row.turns, row.split) == (before[row.id].turns, before[row.id].split)  # type: ignore[union-attr]
+        assert (row.turns, row.split) == (before[row.id].turns, before[row.id].split)
     reasons = {row.reason for row in after if isinstance(row, Rejected)}
     assert Reason.FILE_TRUNCATED in reasons or dataset_id == "roco"  # whose cut line is an id without a caption
     if dataset_id in WITH_SIBLINGS:

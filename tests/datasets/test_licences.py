@@ -86,7 +86,7 @@ def test_what_a_licence_allows(name: str, is_commercial: bool, is_redistributabl
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_what_is_not_stated_is_unknown(policy: str) -> None:
-    assert refuse(None, policy) == refuse(NO_CC, policy) == UNKNOWN  # type: ignore[arg-type]
+    assert refuse(None, policy) == refuse(NO_CC, policy) == UNKNOWN
 
 
 def test_credentialed_sets_are_for_research_only_whatever_their_licence() -> None:
@@ -122,7 +122,7 @@ def test_the_sets() -> None:
 def test_no_words_break_it_and_a_spelling_is_its_own(words: str) -> None:
     name = spell(words)
     assert spell(name) == name
-    assert all((refuse(words, policy) is None) <= bool(find(words)) for policy in POLICIES)  # type: ignore[arg-type]
+    assert all((refuse(words, policy) is None) <= bool(find(words)) for policy in POLICIES)
 
 
 TOKENS = [*("cc", "by", "nc", "sa", "nd", "4.0", "3.0", "v4", "us", "no", "not", "or", "non"), *(" ", "-", "(", ")")]

@@ -24,7 +24,7 @@ def test_the_copy_of_the_hub_is_read_if_there_is_no_other(
         rows = [(row.turns[0], row.images[0]) for row in published if row.split == split][:2]
         records = [
             {
-                "image": {"bytes": image.data or image.path.read_bytes(), "path": None},  # type: ignore[union-attr]
+                "image": {"bytes": image.data or image.path.read_bytes(), "path": None},
                 "question": turn.question,
                 "answer": turn.answer,
             }

@@ -48,7 +48,7 @@ def test_question_ids_that_restart_carry_the_split(copy_of: FolderOf) -> None:
         num_records += len(records)
         numbered = [record | {"qid": number} for number, record in enumerate(records, start=1)]
         (raw / f"{name}.json").write_text(json.dumps(numbered), encoding="utf-8")
-    rows = list(SETS["slake"].read(raw, languages=("en", "zh")))  # type: ignore[call-arg]
+    rows = list(SETS["slake"].read(raw, languages=("en", "zh")))
     ids = [row.id for row in rows]
     assert len(set(ids)) == len(ids) == num_records
     assert {"slake/1", "slake/validation-1", "slake/test-1"} <= set(ids)

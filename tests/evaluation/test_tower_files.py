@@ -183,7 +183,7 @@ def test_a_vit_of_timm_without_open_clip_has_the_preprocessing_of_timm(
     assert tower.preprocessing.mean == tower.preprocessing.std == (0.5, 0.5, 0.5)
     assert "no config.json with mean and std of pixels; using 0.5" in caplog.text
     tree = {"architecture": "vit_tiny", "pretrained_cfg": {"input_size": [3, SIDE, SIDE], "mean": [0.1, 0.2, 0.3]}}
-    tree["pretrained_cfg"] |= {"std": [1, 2, 3], "interpolation": "bilinear"}  # type: ignore[operator]
+    tree["pretrained_cfg"] |= {"std": [1, 2, 3], "interpolation": "bilinear"}
     (tmp_path / "config.json").write_text(json.dumps(tree), encoding="utf-8")
     tower = load(tmp_path)
     assert tower.preprocessing == (SIDE, (0.1, 0.2, 0.3), (1, 2, 3), 2)
@@ -191,7 +191,7 @@ def test_a_vit_of_timm_without_open_clip_has_the_preprocessing_of_timm(
     # A model that pools its patches, beside an older config.
     renamed = {f"fc_{name}" if name.startswith("norm.") else name: tensor for name, tensor in tensors.items()}
     torch.save(renamed, tmp_path / "pytorch_model.bin")
-    (tmp_path / "config.json").write_text(json.dumps(tree.pop("pretrained_cfg") | tree), encoding="utf-8")  # type: ignore[operator]
+    (tmp_path / "config.json").write_text(json.dumps(tree.pop("pretrained_cfg") | tree), encoding="utf-8")
     tower = load(tmp_path)
     assert tower.preprocessing[:3] == (SIDE, (0.1, 0.2, 0.3), (1, 2, 3))
     torch.testing.assert_close(see(tower)[1], see_timm(tensors, make_pixels())[1], atol=2e-5, rtol=2e-4)
@@ -203,7 +203,7 @@ def test_a_masked_autoencoder_sees_all_patches(tmp_path: Path) -> None:
     tower = load(tmp_path)
     for first, second in zip(see(tower), see(tower), strict=True):
         torch.testing.assert_close(first, second)
-    assert tower.network.embeddings(make_pixels())[0].shape[1] == 1 + GRID**2  # type: ignore[operator, union-attr]
+    assert tower.network.embeddings(make_pixels())[0].shape[1] == 1 + GRID**2
 
 
 class Hostile:

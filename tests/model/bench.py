@@ -76,7 +76,7 @@ class Bench:
             self.rows[number] = sorted(int(row) for micro in micros for row in micro.rows)
             return update(number, epoch, micros)
 
-        trainer._update = spy  # type: ignore[method-assign]
+        trainer._update = spy
         if change is not None:
             change(trainer)
         history = trainer.train()
@@ -102,7 +102,7 @@ def at_update(stop: int) -> Callable[[Trainer], None]:
                 raise StopError
             return update(number, epoch, micros)
 
-        trainer._update = stopping  # type: ignore[method-assign]
+        trainer._update = stopping
 
     return change
 
@@ -116,7 +116,7 @@ def in_validation(step: int) -> Callable[[Trainer], None]:
                 raise StopError
             return validate(rows)
 
-        trainer._validate = stopping  # type: ignore[method-assign]
+        trainer._validate = stopping
 
     return change
 

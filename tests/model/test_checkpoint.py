@@ -80,7 +80,7 @@ def test_weights_that_are_best_no_more_after_a_stop_replace_no_others(bench: Ben
     def change(trainer: Trainer) -> None:
         at_update(6)(trainer)
         average = trainer._average
-        trainer._average = lambda sums: 0.0 if trainer.history.num_steps == 6 else average(sums)  # type: ignore[method-assign]
+        trainer._average = lambda sums: 0.0 if trainer.history.num_steps == 6 else average(sums)
 
     bench.stop(change, **changes)
     assert bench.train(**changes) == undisturbed(**changes)

@@ -143,7 +143,7 @@ def test_nothing_grows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
             if trainer.history.num_steps > 3:
                 seen.append(bench.names())
 
-        trainer._pause = look  # type: ignore[method-assign]
+        trainer._pause = look
 
     bench.train(watch, max_steps=20, num_epochs=20)
     assert len(seen) > 10 and all(len(names) in (3, 4) for names in seen)
@@ -194,7 +194,7 @@ def test_no_checkpoint_has_a_weight_that_is_not_finite(bench: Bench) -> None:
                 next(iter(trainer.trained.values())).data[0] = float("nan")
             return found
 
-        trainer._update = spoiling  # type: ignore[method-assign]
+        trainer._update = spoiling
 
     with pytest.raises(ModelError, match=r"^update 5: a weight of \S+ is nan; lower train.lr"):
         bench.train(spoil)

@@ -96,7 +96,7 @@ def test_activations_are_those_that_autograd_keeps(settings: Train) -> None:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = _run(model, batch, settings)
-    length, vocabulary = batch.ids.shape[1], model.config.text_config.vocab_size  # type: ignore[union-attr]
+    length, vocabulary = batch.ids.shape[1], model.config.text_config.vocab_size
     unlike = {(length, length), (length, vocabulary)}  # padding masks; logits
     measured = sum(
         tensor.untyped_storage().nbytes()

@@ -43,7 +43,7 @@ def test_a_missing_folder_is_named_and_the_status_is_1(capsys: pytest.CaptureFix
 
 
 def test_a_small_disk_is_missing_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))  # type: ignore[attr-defined]
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     Path("data/supplied").mkdir(parents=True)
     fetched = {"fetch": True, "mirror": "data/supplied"}
     assert examine(download=fetched)["disk"].state == "missing"

@@ -40,8 +40,8 @@ def spy(seen: dict[str, Any]) -> None:
         seen["num_tokenizers"] += 1
         return train_tokenizer(*arguments)
 
-    Devices.place = place_and_look  # type: ignore[method-assign]
-    trainer.divide = divide_and_count  # type: ignore[attr-defined]
+    Devices.place = place_and_look
+    trainer.divide = divide_and_count
     language.train_tokenizer = count_tokenizers
 
 

@@ -173,7 +173,7 @@ def test_decisions_about_rows_that_take_no_part_are_ignored(row_id: str, caplog:
     Path("own.csv").write_text(f"id_a,id_b,decision\n{row_id},text/4,copy\n", encoding="utf-8")
     settings: dict[str, Any] = {"policy": {"licences": "commercial"}, "mix": {"roles": {"text": {"spare": None}}}}
     assert run_stage(deduplicate={"overrides": "own.csv"}, **settings) == EXPECTED
-    assert "own.csv: line 2: is ignored: a dataset is absent, or a row excluded" in caplog.text
+    assert "own.csv: line 2 is ignored: a dataset is absent, or a row is excluded" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -242,9 +242,9 @@ def test_scores_follow_from_the_predictions_alone() -> None:
     drawing = {"num_resamples": 50, "confidence": 0.95, "seed": 0}
     controlled = metrics.pop("controls")
     assert calibrate(predictions) == metrics.pop("calibration") and metrics.pop("zero_shot") == {}
-    assert score_controls(predictions, pq.read_table(evaluate.CONTROLS), **drawing) == controlled  # type: ignore[arg-type]
+    assert score_controls(predictions, pq.read_table(evaluate.CONTROLS), **drawing) == controlled
     available = {name: scores["num_available"] for name, scores in metrics.items() if name not in ("metrics", "all")}
-    again = score_predictions(predictions, available, **drawing)  # type: ignore[arg-type]
+    again = score_predictions(predictions, available, **drawing)
     assert again == metrics
     for metric in (each for each in METRICS if each.scores == "answer"):
         rows = [

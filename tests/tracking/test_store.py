@@ -42,7 +42,7 @@ def sql(statement: str) -> None:
 
 
 def refused() -> str:
-    with pytest.raises(TrackingError) as raised, runs.open_run("train", STAGES["train"].artifacts, Settings()):  # type: ignore[arg-type]
+    with pytest.raises(TrackingError) as raised, runs.open_run("train", STAGES["train"].artifacts, Settings()):
         pytest.fail("a training without its run")
     line = str(raised.value)
     assert "\n" not in line and "hunter" not in line and "ter2" not in line
@@ -113,7 +113,7 @@ def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> No
     with living_process(killed, "train"), living_process(shared, "evaluate"):
         pass
     with living_process(living, "train"), living_process(shared, "transfer"):
-        with runs.open_run("train", STAGES["train"].artifacts, Settings()):  # type: ignore[arg-type]
+        with runs.open_run("train", STAGES["train"].artifacts, Settings()):
             pass
         assert statuses(client, killed, living, elsewhere, shared) == ["FAILED", "RUNNING", "RUNNING", "RUNNING"]
     tags = client.get_run(killed).data.tags
