@@ -32,15 +32,19 @@ def run(script: str, *words: object, cwd: Path | None = None, **environment: str
     return found
 
 
-def measure(work: Callable[[], T]) -> tuple[T, dict[str, float]]:
-    """Return what a function returns, its seconds, and the peak memory of the process so far."""
-    start, start_cpu = time.perf_counter(), time.process_time()
+def measure(work: Callable[[], T], num_workers: int = 0) -> tuple[T, dict[str, float]]:
+    """Return what a function returns, its seconds, and the memory of the process and its workers at their peaks."""
+    start, start_cpu = time.perf_counter(), _cpu_s()
     result = work()
-    return result, {
-        "seconds": time.perf_counter() - start,
-        "cpu_s": time.process_time() - start_cpu,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
+    seconds = time.perf_counter() - start
+    own, worker = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    peak_kb = own.ru_maxrss + num_workers * worker.ru_maxrss  # that of the largest worker
+    return result, {"seconds": seconds, "cpu_s": _cpu_s() - start_cpu, "peak_mb": peak_kb / 1024}
+
+
+def _cpu_s() -> float:
+    """Seconds of CPU of this process and of its workers that have ended."""
+    return sum(os.times()[:4])
 
 
 def summarize(values: Sequence[float], style: str) -> str:

@@ -1,7 +1,8 @@
 """Time, memory and hits of `deduplicate` over generated text rows, beside rensa and DuckDB on the same rows.
 
 Half of the training rows are captions of 20 to 80 words, the rest questions; 8 % copy an earlier row exactly but for
-case and punctuation, 5 % are near copies of one of the evaluation questions. Each runs in a process of its own.
+case and punctuation, 5 % are near copies of one of the evaluation questions. `deduplicate` runs with two workers, and
+without (`deduplicate, 1`); each program runs in a process of its own.
 rensa hashes all rows and looks each up (128 permutations, 32 bands); DuckDB counts distinct folded texts, exact copies.
 """
 
@@ -10,7 +11,8 @@ import json
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ import apart
 import pyarrow.parquet as pq
 
 from openmedq import paths
-from openmedq.config import Normalize, profile
+from openmedq.config import Execution, Normalize, profile
 from openmedq.datasets import catalogue
 from openmedq.schema import Provenance, Sample, Task, Turn
 from openmedq.storage.shards import ShardStore
@@ -42,7 +44,8 @@ def main() -> None:
         write(*arguments.rows)
         print(json.dumps({}))
     elif arguments.one:
-        text, times = apart.measure(PROGRAMS[arguments.one])
+        work, num_workers = PROGRAMS[arguments.one]
+        text, times = apart.measure(work, num_workers)
         print(json.dumps({"text": text or judge(), **times}))
     else:
         for num_rows in arguments.rows:
@@ -56,7 +59,7 @@ def main() -> None:
 def to_line(found: dict[str, Any]) -> str:
     """Return the cost and the findings of a program as a line of text."""
     cost = f"{found['seconds']:>7.1f} s {found['cpu_s']:>7.1f} s CPU {found['peak_mb']:>7,.0f} MB"
-    return f"{found['program']:<12} {found['rows']:>9,} rows {cost}  {found['text']}"
+    return f"{found['program']:<14} {found['rows']:>9,} rows {cost}  {found['text']}"
 
 
 def write(num_rows: int) -> None:
@@ -135,11 +138,12 @@ def _to_sample(name: str, split: str, turn: Turn) -> Sample:
     )
 
 
-def run_ours() -> str:
-    """Run the stage."""
+def run_ours(num_workers: int) -> str:
+    """Run the stage with `execution.workers` processes."""
     from openmedq.curate import deduplicate
 
-    deduplicate.run(profile(ROOT / "openmedq" / "conf", "miniature"))
+    params = profile(ROOT / "openmedq" / "conf", "miniature")
+    deduplicate.run(params.model_copy(update={"execution": Execution(workers=num_workers)}))
     return ""
 
 
@@ -198,7 +202,12 @@ def _read_texts() -> Iterator[str]:
             yield " ".join(f"{turn['question']} {turn['answer']}" for turn in turns)
 
 
-PROGRAMS = {"deduplicate": run_ours, "rensa": run_rensa, "duckdb": run_duckdb}
+PROGRAMS: dict[str, tuple[Callable[[], str], int]] = {  # with the number of workers
+    "deduplicate": (partial(run_ours, 2), 2),
+    "deduplicate, 1": (partial(run_ours, 1), 0),
+    "rensa": (run_rensa, 0),
+    "duckdb": (run_duckdb, 0),
+}
 
 
 if __name__ == "__main__":

@@ -241,7 +241,7 @@ def _check_address(address: str) -> str:
 class Execution(Section):
     """How the stages run. No stage depends on these settings: they must not change an output."""
 
-    workers: Count = Field(1, description="number of processes that decode images")
+    workers: Count = Field(1, description="number of processes that decode images and compare texts")
     scheduler: Annotated[str, AfterValidator(_check_address)] | None = Field(
         None, description="of a Dask cluster that decodes and compares images, as tcp://HOST:8786; null: this machine"
     )

@@ -3,6 +3,7 @@
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,6 @@ from openmedq import paths
 from openmedq.config import Params
 from openmedq.curate import overrides
 from openmedq.curate.datasets import NormalizedDataset
-from openmedq.curate.fingerprints import make_keys
 from openmedq.curate.identity import Identities
 from openmedq.curate.images import THUMBNAIL_SIZE_BYTES, ThumbnailFile, find_pairs, sum_differences
 from openmedq.curate.links import Numbers, link_pairs
@@ -25,11 +25,14 @@ from openmedq.curate.near_texts import QuestionIndex, read_questions
 from openmedq.curate.questions import Question, compare
 from openmedq.curate.reasons import Tier
 from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, ImagePairs, Rows
+from openmedq.curate.text_search import search
 from openmedq.schema import SAMPLE_SCHEMA, Role, Task
 from openmedq.storage.decoding import open_executor
 from openmedq.storage.shards import Group, ShardStore
 
 RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
+
+IMAGES_PER_BATCH = 8  # a batch of texts is as much work as several images
 
 _FINGERPRINTS = ("pixels_sha256", "phash", "thumbnail")
 _SHOWN = [f"images.list.element.{name}" for name in _FINGERPRINTS]
@@ -62,39 +65,44 @@ def collect(
     ids: list[pa.Array] = []
     columns: dict[str, list[Numbers]] = defaultdict(lambda: [np.empty(0, np.int64)])
     identities = Identities()
-    index, evaluation_ids = _index_questions(datasets, params)
     copies = []  # (row, position in evaluation_ids, share)
-    for dataset, place, first, rows, group in scan(datasets, params, [*_SHOWN, "turns", "labels"], with_names=True):
-        shown = rows["images"].flatten()
-        where = Place(*group[:3])
-        own: dict[str, list[int]] = {"pixels": [], "looks": []}
-        fingerprints = [shown.field(name).to_pylist() for name in _FINGERPRINTS]
-        for sha256, phash, thumbnail in zip(*fingerprints, strict=True):
-            own["pixels"].append(pixels.setdefault(bytes.fromhex(sha256), len(pixels)))
-            look = hashlib.blake2b(thumbnail, digest_size=16, salt=phash.to_bytes(8, "little")).digest()
-            own["looks"].append(looks.setdefault(look, len(looks)))
-            if len(looks) > len(phashes):
-                phashes.append(phash)
-                stored.append((sha256, where))
-                thumbnails.append(thumbnail)
-        ranks = np.array([RANKS[role] for split in rows["split"].to_pylist() if (role := dataset.role_of(split))])
-        ids.append(rows["id"])
-        for name, numbers in {
-            "datasets": [place] * len(rows),
-            "ranks": ranks,
-            "texts": [texts.setdefault(key, len(texts)) for key in make_keys(rows["turns"], rows["labels"])],
-            **own,
-            "shown_by": pc.list_parent_indices(rows["images"]).to_numpy() + first,
-        }.items():
-            columns[name].append(np.array(numbers, np.int64))
-        identities.add(dataset.id, rows, first)
-        asked = np.flatnonzero(_has_no_image(rows) & (ranks != EVALUATION))
-        found = index.find(rows["turns"] if len(asked) == len(rows) else rows["turns"].take(pa.array(asked)))
-        copies += [(first + int(asked[row]), other, share) for row, other, share in found]
+    index, evaluation_ids = _index_questions(datasets, params)
+    with open_executor(params.execution) as (executor, num_ahead):
+        for batch, found in search(index, _scan_texts(datasets, params), executor, num_ahead // IMAGES_PER_BATCH):
+            rows, first = batch.rows, batch.first
+            shown = rows["images"].flatten()
+            where = Place(*batch.group[:3])
+            own: dict[str, list[int]] = {"pixels": [], "looks": []}
+            fingerprints = [shown.field(name).to_pylist() for name in _FINGERPRINTS]
+            for sha256, phash, thumbnail in zip(*fingerprints, strict=True):
+                own["pixels"].append(pixels.setdefault(bytes.fromhex(sha256), len(pixels)))
+                look = hashlib.blake2b(thumbnail, digest_size=16, salt=phash.to_bytes(8, "little")).digest()
+                own["looks"].append(looks.setdefault(look, len(looks)))
+                if len(looks) > len(phashes):
+                    phashes.append(phash)
+                    stored.append((sha256, where))
+                    thumbnails.append(thumbnail)
+            ids.append(rows["id"])
+            for name, numbers in {
+                "datasets": [batch.place] * len(rows),
+                "ranks": _list_ranks(batch),
+                "texts": [texts.setdefault(key, len(texts)) for key in found.keys],
+                **own,
+                "shown_by": pc.list_parent_indices(rows["images"]).to_numpy() + first,
+            }.items():
+                columns[name].append(np.array(numbers, np.int64))
+            identities.add(batch.dataset.id, rows, first)
+            copies += [(first + row, other, share) for row, other, share in found.copies]
+        numbered = {
+            name: np.concatenate(columns[name])
+            for name in ("datasets", "ranks", "texts", "shown_by", "pixels", "looks")
+        }
+        first_shown = np.unique(numbered["pixels"], return_index=True)[1]
+        pairs = [
+            _pair_looks(np.array(phashes, np.uint64), thumbnails, stored, params, samples, executor),
+            *_pair_images(datasets, params, pixels, numbered["looks"][first_shown], executor),
+        ]
     all_ids = pa.chunked_array(ids, pa.string()).combine_chunks()
-    numbered = {
-        name: np.concatenate(columns[name]) for name in ("datasets", "ranks", "texts", "shown_by", "pixels", "looks")
-    }
     of_evaluation = pc.index_in(evaluation_ids, all_ids).to_pylist()
     present = set(numbered["datasets"].tolist())
     ignored = {dataset.id for number, dataset in enumerate(datasets) if number not in present}
@@ -103,15 +111,26 @@ def collect(
     return Rows(
         ids=all_ids,
         **numbered,
-        pairs=[
-            _pair_looks(np.array(phashes, np.uint64), thumbnails, stored, params, samples),
-            *_pair_images(
-                datasets, params, pixels, numbered["looks"][np.unique(numbered["pixels"], return_index=True)[1]]
-            ),
-        ],
+        pairs=pairs,
         links=[near, *identities.link()],
         overrides=overrides.resolve(path, lines, ignored, all_ids, numbered["ranks"] == EVALUATION),
     )
+
+
+def _scan_texts(
+    datasets: Sequence[NormalizedDataset], params: Params
+) -> Iterator[tuple[Batch, pa.RecordBatch, pa.Array]]:
+    """All rows, with their texts, and which of them could be near copies of evaluation questions without images."""
+    for batch in scan(datasets, params, [*_SHOWN, "turns", "labels"], with_names=True):
+        asked = np.flatnonzero(_has_no_image(batch.rows) & (_list_ranks(batch) != EVALUATION))
+        yield batch, batch.rows.select(["turns", "labels"]), pa.array(asked)
+
+
+def _list_ranks(batch: Batch) -> Numbers:
+    splits = batch.rows["split"].dictionary_encode()
+    ranks = [RANKS[role] for split in splits.dictionary.to_pylist() if (role := batch.dataset.role_of(split))]
+    found: Numbers = np.array(ranks, np.int64)[splits.indices.to_numpy()]
+    return found
 
 
 def _find_excluded(datasets: Sequence[NormalizedDataset], lines: Sequence[overrides.Line], ids: pa.Array) -> set[str]:
@@ -193,21 +212,25 @@ def _pair_looks(
     stored: Sequence[tuple[str, Place]],
     params: Params,
     samples: Path,
+    executor: Executor,
 ) -> ImagePairs:
     """The looks that are alike, on their pixels too; evidence: 1 - mean difference of gray levels / 255."""
     settings = params.deduplicate
     left, right = find_pairs(phashes, thumbnails, settings.hamming_radius, settings.thumbnail_distance)
     keys = [(stored[one][0], stored[other][0]) for one, other in zip(left.tolist(), right.tolist(), strict=True)]
     places = {key: place for number in np.union1d(left, right).tolist() for key, place in [stored[number]]}
-    with open_executor(params.execution) as (executor, _):
-        is_same = np.array(list(confirm_looks(samples, keys, places, executor)), np.bool_)
+    is_same = np.array(list(confirm_looks(samples, keys, places, executor)), np.bool_)
     left, right = left[is_same], right[is_same]
     differences = sum_differences(thumbnails, np.stack([left, right], axis=1)) / THUMBNAIL_SIZE_BYTES
     return ImagePairs(Tier.SAME_LOOK, left, right, (1 - differences / 255).astype(np.float32))
 
 
 def _pair_images(
-    datasets: Sequence[NormalizedDataset], params: Params, pixels: Mapping[bytes, int], looks: Numbers
+    datasets: Sequence[NormalizedDataset],
+    params: Params,
+    pixels: Mapping[bytes, int],
+    looks: Numbers,
+    executor: Executor,
 ) -> Iterator[ImagePairs]:
     """Near copies of the images of open and closed questions, and images of their series; of other tasks none.
 
@@ -216,13 +239,12 @@ def _pair_images(
     if not params.deduplicate.near_images:
         return
     asked = [dataset for dataset in datasets if Role.EVALUATION in dataset.roles.values()]
-    with open_executor(params.execution) as (executor, _):
-        copies = find_copies(
-            paths.SAMPLES,
-            _scan_images(asked, params, [*EVALUATION_COLUMNS, "task"], is_evaluation=True),
-            _scan_images(datasets, params, TRAINING_COLUMNS, is_evaluation=False),
-            executor,
-        )
+    copies = find_copies(
+        paths.SAMPLES,
+        _scan_images(asked, params, [*EVALUATION_COLUMNS, "task"], is_evaluation=True),
+        _scan_images(datasets, params, TRAINING_COLUMNS, is_evaluation=False),
+        executor,
+    )
     for tier in (Tier.NEAR_IMAGE, Tier.SAME_SERIES):
         own = [each for each in copies if each.tier is tier]
         left, right = (

@@ -30,10 +30,11 @@ Image slots are never cut.
 from __future__ import annotations
 
 import string
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -42,7 +43,7 @@ from openmedq.errors import ModelError
 from openmedq.schema import Sample, Task, Turn
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import BatchEncoding, PreTrainedTokenizerBase
 
 Message = dict[str, Any]  # role and content parts, as in Hugging Face's chat templates
 
@@ -83,12 +84,12 @@ def encode(sample: Sample, tokenizer: PreTrainedTokenizerBase, num_patches: int,
         ModelError: the image slots and the shortest texts exceed `max_tokens`.
     """
     fit = _fit(sample, tokenizer, num_patches, max_tokens, with_answer=True)
-    messages, ids = fit.messages, list(fit.ids)
+    messages, ids = fit.messages, list(fit.tokens.ids)
     labels = [IGNORED] * len(ids)
     for number in range(1, len(messages), 2):
-        start = _count_common(ids, _tokenize(messages[:number], tokenizer, num_patches))
+        start = bisect_right(fit.tokens.ends, len(_render(messages[:number], tokenizer)))
         is_last = number + 1 == len(messages)
-        end = len(ids) if is_last else len(_tokenize(messages[: number + 1], tokenizer, num_patches))
+        end = len(ids) if is_last else bisect_right(fit.tokens.ends, len(_render(messages[: number + 1], tokenizer)))
         labels[start:end] = ids[start:end]
     if fit.is_answer_cut:  # the model must not learn to stop at the cut
         del ids[-1], labels[-1]
@@ -100,7 +101,7 @@ def encode_prompt(
 ) -> tuple[Tensor, int]:
     """Encode everything before the last answer, (T,) with T <= max_tokens, for generation; and count the cut tokens."""
     fit = _fit(sample, tokenizer, num_patches, max_tokens, with_answer=False)
-    return torch.tensor(fit.ids), fit.num_cut
+    return torch.tensor(fit.tokens.ids), fit.num_cut
 
 
 def converse(
@@ -155,20 +156,26 @@ def _split_special(text: str, special: Sequence[str]) -> str:
     return text
 
 
-def _tokenize(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, num_patches: int) -> list[int]:
+class _Tokens(NamedTuple):
+    """Tokens of a conversation."""
+
+    ids: list[int]
+    ends: list[int]  # in characters of the rendered conversation, ascending; those of an image's slots are equal
+
+
+def _render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> str:
+    return cast(str, tokenizer.apply_chat_template(list(messages), tokenize=False))
+
+
+def _tokenize(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase, num_patches: int) -> _Tokens:
     """Render and tokenize the conversation; each image token is repeated for its P slots."""
-    text = tokenizer.apply_chat_template(list(messages), tokenize=False)
+    encoded = _encode(_render(messages, tokenizer), tokenizer)
     slot = tokenizer.convert_tokens_to_ids(IMAGE_TOKEN)
-    ids: list[int] = []
-    for token in tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]:
-        ids += [token] * num_patches if token == slot else [token]
-    return ids
-
-
-def _count_common(left: Sequence[int], right: Sequence[int]) -> int:
-    """Return the length of the common prefix."""
-    pairs = enumerate(zip(left, right, strict=False))
-    return next((index for index, (one, other) in pairs if one != other), min(len(left), len(right)))
+    tokens = _Tokens(encoded["input_ids"], [end for _, end in encoded["offset_mapping"]])
+    for place in reversed([place for place, token in enumerate(tokens.ids) if token == slot]):
+        for each in tokens:
+            each[place : place + 1] = each[place : place + 1] * num_patches
+    return tokens
 
 
 # Cutting --------------------------------------------------------------------------------------------------------------
@@ -176,7 +183,7 @@ def _count_common(left: Sequence[int], right: Sequence[int]) -> int:
 
 class _Fit(NamedTuple):
     messages: list[Message]
-    ids: list[int]
+    tokens: _Tokens
     num_cut: int
     is_answer_cut: bool
 
@@ -187,33 +194,33 @@ def _fit(
     """Cut the conversation to `max_tokens`, in the order of the module's docstring."""
     turns = list(sample.turns)
 
-    def render() -> tuple[list[Message], list[int]]:
+    def render() -> tuple[list[Message], _Tokens]:
         messages = converse(sample, turns, tokenizer, with_answer=with_answer)
         return messages, _tokenize(messages, tokenizer, num_patches)
 
-    messages, ids = render()
-    num_tokens = len(ids)
+    messages, tokens = render()
+    num_tokens = len(tokens.ids)
     for number, turn in enumerate(turns):
         context = turn.context
-        while len(ids) > max_tokens and context:
-            context = _keep_end(context, max_tokens - len(ids), tokenizer)
+        while len(tokens.ids) > max_tokens and context:
+            context = _keep_end(context, max_tokens - len(tokens.ids), tokenizer)
             turns[number] = replace(turn, context=context)
-            messages, ids = render()
-    while len(ids) > max_tokens and len(turns) > 1:
+            messages, tokens = render()
+    while len(tokens.ids) > max_tokens and len(turns) > 1:
         del turns[0]
-        messages, ids = render()
+        messages, tokens = render()
     turn, limit = turns[0], max_tokens
-    while len(ids) > max_tokens and limit > 1:
+    while len(tokens.ids) > max_tokens and limit > 1:
         limit = min(limit - 1, int(limit * 0.9))
         turns[0] = _cap(turn, limit, tokenizer)
-        messages, ids = render()
-    if len(ids) > max_tokens:
+        messages, tokens = render()
+    if len(tokens.ids) > max_tokens:
         raise ModelError(
             f"train.max_tokens: {max_tokens} is too small for {sample.id}: {len(sample.images)} x {num_patches} "
-            f"image slots and the shortest texts need {len(ids)}; set it to at least that"
+            f"image slots and the shortest texts need {len(tokens.ids)}; set it to at least that"
         )
     is_answer_cut = with_answer and turns[-1].answer != sample.turns[-1].answer
-    return _Fit(messages, ids, num_tokens - len(ids), is_answer_cut)
+    return _Fit(messages, tokens, num_tokens - len(tokens.ids), is_answer_cut)
 
 
 def _cap(turn: Turn, limit: int, tokenizer: PreTrainedTokenizerBase) -> Turn:
@@ -258,6 +265,9 @@ def _keep_start(text: str, num_tokens: int, tokenizer: PreTrainedTokenizerBase) 
 
 def _find_offsets(text: str, tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, int]]:
     """Return the start and end character of each token."""
-    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    offsets: list[tuple[int, int]] = encoded["offset_mapping"]
+    offsets: list[tuple[int, int]] = _encode(text, tokenizer)["offset_mapping"]
     return offsets
+
+
+def _encode(text: str, tokenizer: PreTrainedTokenizerBase) -> BatchEncoding:
+    return tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)

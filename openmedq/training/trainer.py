@@ -22,7 +22,7 @@ from openmedq.errors import StaleError
 from openmedq.storage.progress import Log, progress
 from openmedq.training import objectives, optimizer
 from openmedq.training.checkpoint import Checkpoints
-from openmedq.training.data import EncodedRows, MicroBatch, Row, divide
+from openmedq.training.data import PASS_PARAMETERS, EncodedRows, MicroBatch, Row, divide
 from openmedq.training.devices import Devices
 from openmedq.training.history import History, check_finite, check_weights
 from openmedq.training.loader import Job, load
@@ -72,6 +72,8 @@ class Trainer:
         self.num_updates = self.order.count_updates(self.settings.num_epochs, self.settings.max_steps)
         self._plan = Plan(self.order, self.held_out, self.settings, self.num_updates)
         self.trained = {name: each for name, each in self.learner.named_parameters() if each.requires_grad}
+        num_parameters = sum(each.numel() for each in self.learner.parameters())
+        self._pass_tokens = PASS_PARAMETERS[self.devices.device.type] // num_parameters
         self._optimizer = optimizer.build(self.trained, self.settings)
         self.history = self.checkpoints.resume(self.trained, self._optimizer)
         self._check_start()
@@ -151,11 +153,11 @@ class Trainer:
 
     def _divide(self, rows: list[Row]) -> list[MicroBatch]:
         """Divide rows into micro batches, as many on all devices if forward passes wait for each other."""
-        budget = int(self.settings.micro_batch_size) * self.settings.max_tokens
-        micros = divide(rows, budget, self.pad_id)
+        limits = int(self.settings.micro_batch_size) * self.settings.max_tokens, self._pass_tokens, self.pad_id
+        micros = divide(rows, *limits)
         if self.devices.num == 1 or not (self.devices.is_sharded or self.settings.contrastive_weight):
             return micros
-        return divide(rows, budget, self.pad_id, int(self.devices.max_on_hosts([len(micros)])[0]))
+        return divide(rows, *limits, int(self.devices.max_on_hosts([len(micros)])[0]))
 
     def _update(self, number: int, epoch: int, micros: list[MicroBatch]) -> _Pending:
         """Run one update; nothing in it waits for the device."""

@@ -66,7 +66,7 @@ def expected(project: Path) -> dict[str, bytes]:
     return found
 
 
-TASKS = {"encode_image", "_compare_with"}  # of normalize, and of deduplicate
+TASKS = {"encode_image", "_search", "_compare_with"}  # the first of normalize, the others of deduplicate
 
 
 def test_a_cluster_writes_the_same_bytes(

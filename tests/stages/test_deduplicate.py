@@ -68,7 +68,7 @@ def test_verdicts_and_counts() -> None:
     }
 
 
-def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
+def test_same_bytes_again_and_for_any_order_of_rows_and_shards_and_any_number_of_workers() -> None:
     rows = make_rows()
     rows.append(row("b_first/7", "test", "Where?", "here", picture(7), picture(8)))
     rows.append(row("b_first/8", "train", "Why?", "so", picture(8, lighter=1), picture(7, lighter=2)))
@@ -76,7 +76,7 @@ def test_same_bytes_again_and_for_any_order_of_rows_and_shards() -> None:
     run_stage(deduplicate={"keep_out": "all"})
     before = {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()}
     write_sets(rows[::-1], CARDS, rows_a_shard=3, rows_a_group=1)
-    run_stage(deduplicate={"keep_out": "all"})
+    run_stage(deduplicate={"keep_out": "all"}, execution={"workers": 2})
     assert {path.name: path.read_bytes() for path in paths.VERDICTS.iterdir()} == before
 
 
