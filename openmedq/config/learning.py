@@ -243,7 +243,7 @@ class Execution(Section):
 
     workers: Count = Field(1, description="number of processes that decode images and compare texts")
     scheduler: Annotated[str, AfterValidator(_check_address)] | None = Field(
-        None, description="of a Dask cluster that decodes and compares images, as tcp://HOST:8786; null: this machine"
+        None, description="of a Dask cluster that does this work, as tcp://HOST:8786; null: this machine"
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
     devices: Literal["auto"] | Count = Field(

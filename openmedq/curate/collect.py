@@ -32,7 +32,7 @@ from openmedq.storage.shards import Group, ShardStore
 
 RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
 
-IMAGES_PER_BATCH = 8  # a batch of texts is as much work as several images
+IMAGES_PER_BATCH = 4  # of the images that a process may have ahead, a batch of texts takes the place of so many
 
 _FINGERPRINTS = ("pixels_sha256", "phash", "thumbnail")
 _SHOWN = [f"images.list.element.{name}" for name in _FINGERPRINTS]
