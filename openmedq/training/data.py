@@ -16,8 +16,8 @@ from openmedq.model.prompt import encode
 from openmedq.schema import Sample
 
 MAX_CACHE_BYTES = 64 * 2**20  # of encoded rows, per process
-# A pass costs, beside its tokens, as much as one token of a model with this number of parameters: measured on a CPU with
-# the model of the miniatures, assumed for the launch of the kernels on a GPU.
+# A pass costs, beside its tokens, as much as one token of a model with so many parameters: measured on a CPU with the
+# model of the miniatures, assumed for the launch of the kernels on a GPU.
 PASS_PARAMETERS = {"cuda": 10**12, "cpu": 45 * 10**7}
 
 
