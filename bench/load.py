@@ -153,7 +153,7 @@ class Images(EncodedRows):
     def _read(self, number: int) -> Row:
         none = torch.zeros(0, dtype=torch.int64)
         pixels = [decode(image, self._side_px, self._resample) for image in self._samples[number].images]
-        return Row(number, none, none, torch.stack(pixels), False)
+        return Row(number, none, none, pixels, False)
 
 
 def make_processor(side_px: int) -> Any:

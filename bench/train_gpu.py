@@ -212,8 +212,8 @@ class Bench:
             {
                 "input_ids": rows[number].ids,
                 "labels": rows[number].labels,
-                "pixel_values": normalize(rows[number].pixels, settings.vision.mean, settings.vision.std)
-                if len(rows[number].pixels)
+                "pixel_values": normalize(torch.stack(rows[number].pixels), settings.vision.mean, settings.vision.std)
+                if rows[number].pixels
                 else None,
             }
             for number in order

@@ -50,7 +50,7 @@ class Images(Dataset[list[Row]]):
         self._cache: dict[int, Tensor] = {}
 
     def __getitem__(self, piece: Piece) -> list[Row]:
-        return [Row(number, _NONE, _NONE, self._read(number)[None], False) for number in piece.rows.tolist()]
+        return [Row(number, _NONE, _NONE, [self._read(number)], False) for number in piece.rows.tolist()]
 
     def stack(self, rows: Rows) -> Tensor:
         """Return the pixels of rows, (B, 3, S, S) uint8."""
@@ -94,7 +94,7 @@ class Part:
         jobs = (Job(rows, None) for rows in batches)
         read = load(self.images, jobs, lambda job: np.full(len(job.rows), np.nan, np.float32), self.num_workers)
         for job, rows in read:
-            yield job.rows, torch.cat([row.pixels for row in rows])
+            yield job.rows, torch.stack([image for row in rows for image in row.pixels])
 
 
 def cut(rows: Rows, batch_size: int) -> list[Rows]:

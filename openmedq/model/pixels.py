@@ -46,7 +46,7 @@ cv2.setNumThreads(1)  # the loader processes use the cores
 
 
 def decode(image: Image, side_px: int, resample: int) -> Tensor:
-    """Decode an image and resize it to (3, S, S) uint8, RGB.
+    """Decode an image and resize it to (3, S, S) uint8, RGB; the channels of a gray image share their memory.
 
     Args:
         image: its bytes, or the path of its file.
@@ -137,7 +137,7 @@ def _resize(pixels: Pixels, height: float, width: float, side_px: int, resize: A
         resized = _resize_width(_resize_height(pixels, scale_y, side_px, resize), scale_x, side_px, resize)
     else:
         resized = _resize_height(_resize_width(pixels, scale_x, side_px, resize), scale_y, side_px, resize)
-    return torch.from_numpy(resized).expand(3, -1, -1).contiguous()
+    return torch.from_numpy(resized).expand(3, -1, -1)
 
 
 def _resize_height(gray: Pixels, scale: float, side_px: int, resize: Any) -> Pixels:

@@ -36,6 +36,7 @@ from dataclasses import replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -93,7 +94,7 @@ def encode(sample: Sample, tokenizer: PreTrainedTokenizerBase, num_patches: int,
         labels[start:end] = ids[start:end]
     if fit.is_answer_cut:  # the model must not learn to stop at the cut
         del ids[-1], labels[-1]
-    return Encoded(torch.tensor(ids), torch.tensor(labels), fit.num_cut)
+    return Encoded(_to_tensor(ids), _to_tensor(labels), fit.num_cut)
 
 
 def encode_prompt(
@@ -101,7 +102,7 @@ def encode_prompt(
 ) -> tuple[Tensor, int]:
     """Encode everything before the last answer, (T,) with T <= max_tokens, for generation; and count the cut tokens."""
     fit = _fit(sample, tokenizer, num_patches, max_tokens, with_answer=False)
-    return torch.tensor(fit.tokens.ids), fit.num_cut
+    return _to_tensor(fit.tokens.ids), fit.num_cut
 
 
 def converse(
@@ -161,6 +162,10 @@ class _Tokens(NamedTuple):
 
     ids: list[int]
     ends: list[int]  # in characters of the rendered conversation, ascending; those of an image's slots are equal
+
+
+def _to_tensor(ids: list[int]) -> Tensor:
+    return torch.from_numpy(np.array(ids, np.int64))  # in a fifth of the time of `torch.tensor`
 
 
 def _render(messages: Sequence[Message], tokenizer: PreTrainedTokenizerBase) -> str:

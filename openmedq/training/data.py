@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class Row(NamedTuple):
     number: int  # in the mix
     ids: Tensor  # (T,) int64
     labels: Tensor  # (T,) int64
-    pixels: Tensor  # (N, 3, S, S) uint8
+    pixels: list[Tensor]  # each (3, S, S) uint8; the channels of a gray image share their memory
     is_cut: bool  # it had more than `max_tokens`
 
 
@@ -43,19 +44,18 @@ class Packed(NamedTuple):
 
     numbers: list[int]
     num_tokens: list[int]
-    num_images: list[int]
+    num_channels: list[list[int]]  # of each image: 1 if it is gray
     are_cut: list[bool]
     ids: Tensor  # (sum of T,)
     labels: Tensor  # (sum of T,)
-    pixels: Tensor  # (sum of N, 3, S, S)
+    pixels: Tensor  # (all channels, S, S)
 
     def unpack(self) -> list[Row]:
         """Return the rows, as views."""
-        sizes = (self.num_tokens, self.num_tokens, self.num_images)
-        parts = [
-            torch.split(each, size) for each, size in zip((self.ids, self.labels, self.pixels), sizes, strict=True)
-        ]
-        return [Row(*row) for row in zip(self.numbers, *parts, self.are_cut, strict=True)]
+        ids, labels = (torch.split(each, self.num_tokens) for each in (self.ids, self.labels))
+        images = iter(torch.split(self.pixels, list(chain(*self.num_channels))))
+        pixels = [[image.expand(3, -1, -1) for image in islice(images, len(each))] for each in self.num_channels]
+        return [Row(*row) for row in zip(self.numbers, ids, labels, pixels, self.are_cut, strict=True)]
 
 
 class MicroBatch(NamedTuple):
@@ -93,7 +93,7 @@ class EncodedRows(Dataset[list[Row]]):
     def __getitem__(self, piece: Piece) -> list[Row]:
         rows = (self._read(number) for number in piece.rows.tolist())
         return [
-            row if np.isnan(level) else row._replace(pixels=blank(row.pixels, float(level)))
+            row if np.isnan(level) else row._replace(pixels=[blank(image, float(level)) for image in row.pixels])
             for row, level in zip(rows, piece.gray_levels, strict=True)
         ]
 
@@ -105,9 +105,8 @@ class EncodedRows(Dataset[list[Row]]):
             sample = replace(sample, images=())
         encoded = encode(sample, self._tokenizer, self._num_patches, self._max_tokens)
         pixels = [decode(image, self._side_px, self._resample) for image in sample.images]
-        shown = torch.stack(pixels) if pixels else torch.zeros(0, 3, 0, 0, dtype=torch.uint8)
-        row = Row(number, encoded.ids, encoded.labels, shown, encoded.num_cut > 0)
-        size_bytes = sum(tensor.nbytes for tensor in (row.ids, row.labels, row.pixels))
+        row = Row(number, encoded.ids, encoded.labels, pixels, encoded.num_cut > 0)
+        size_bytes = sum(tensor.untyped_storage().nbytes() for tensor in (row.ids, row.labels, *row.pixels))
         if self._cached_bytes + size_bytes <= MAX_CACHE_BYTES:
             self._cache[number] = row
             self._cached_bytes += size_bytes
@@ -117,15 +116,15 @@ class EncodedRows(Dataset[list[Row]]):
 def pack(rows: Sequence[Row]) -> Packed:
     """Pack the rows of a piece; it may have none."""
     none = torch.zeros(0, dtype=torch.int64)
-    shown = [row.pixels for row in rows if len(row.pixels)]
+    channels = [[image[:1] if image.stride(0) == 0 else image for image in row.pixels] for row in rows]
     return Packed(
         [row.number for row in rows],
         [len(row.ids) for row in rows],
-        [len(row.pixels) for row in rows],
+        [[len(image) for image in images] for images in channels],
         [row.is_cut for row in rows],
         torch.cat([none, *(row.ids for row in rows)]),
         torch.cat([none, *(row.labels for row in rows)]),
-        torch.cat(shown) if shown else torch.zeros(0, 3, 0, 0, dtype=torch.uint8),
+        torch.cat([torch.zeros(0, dtype=torch.uint8), *chain(*channels)]),
     )
 
 

@@ -6,7 +6,7 @@ from peft import PeftModel
 
 from openmedq.model.batch import Batch, blank, collate
 from openmedq.model.prompt import IGNORED
-from openmedq.training.data import EncodedRows, Piece, collate_rows
+from openmedq.training.data import EncodedRows, Piece, Row, collate_rows, pack
 
 from .tiny import NUM_PATCHES, SAMPLES
 
@@ -39,6 +39,19 @@ def test_a_batch_keeps_each_image_with_its_sample(processor: Any, model: PeftMod
                 atol=1e-5,
                 rtol=1e-5,
             )
+
+
+def test_a_gray_image_travels_as_one_channel_and_arrives_as_it_was() -> None:
+    gray = torch.randint(0, 256, (1, 4, 4), dtype=torch.uint8).expand(3, -1, -1)
+    color = torch.randint(0, 256, (3, 4, 4), dtype=torch.uint8)
+    ids = torch.arange(3)
+    rows = [Row(7, ids, ids, [gray, color], False), Row(8, ids, ids, [], True), Row(9, ids, ids, [color, gray], False)]
+    packed = pack(rows)
+    assert packed.pixels.shape == (1 + 3 + 3 + 1, 4, 4)
+    for row, arrived in zip(rows, packed.unpack(), strict=True):
+        assert (row.number, row.is_cut, len(row.pixels)) == (arrived.number, arrived.is_cut, len(arrived.pixels))
+        assert all(map(torch.equal, row.pixels, arrived.pixels))
+    assert pack(rows[1:2]).unpack()[0].pixels == []
 
 
 def test_blank_images_are_uniform_gray() -> None:
