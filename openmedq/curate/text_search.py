@@ -42,6 +42,8 @@ def search(
     """
     waiting: deque[tuple[T, Future[Texts]]] = deque()
     paths.PARTIAL.mkdir(parents=True, exist_ok=True)
+    for path in paths.PARTIAL.glob("questions-*"):  # of a run that was killed
+        path.unlink()
     with tempfile.NamedTemporaryFile(dir=paths.PARTIAL, prefix="questions-") as file:
         pickle.dump(index, file)
         file.flush()
