@@ -33,11 +33,7 @@ def read_columns(path: Path) -> list[str]:
 
 
 def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
-    """Yield the rows of a Parquet file with their numbers from 1.
-
-    Raises:
-        SourceError: a column is missing or occurs twice, or the file is cut.
-    """
+    """Yield the rows of a Parquet file with their numbers from 1; SourceError if a column is missing or it is cut."""
     unexpected.refuse(path)
     try:
         with pq.ParquetFile(path) as file:
@@ -107,9 +103,6 @@ def _take(part: pa.RecordBatch, row: int) -> Record | Unusable:
 
 
 def _check_columns(path: Path, schema: pa.Schema, needed: Sequence[str]) -> None:
-    repeated = [name for name in schema.names if schema.names.count(name) > 1]
-    if repeated:
-        raise SourceError(f"{path}: two columns are named `{repeated[0]}`; rename or remove one")
     lacking = [name for name in needed if name not in schema.names]
     if lacking:
         found = ", ".join(schema.names)[:200] or "nothing"

@@ -66,15 +66,6 @@ def test_a_column_whose_name_is_damaged_is_one_line(tmp_path: Path, write: Write
 
 
 @KINDS
-def test_two_columns_of_one_name_are_refused(
-    tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]
-) -> None:
-    write(TABLE.rename_columns(["t", "t"]), tmp_path / "f")
-    with pytest.raises(SourceError, match=r"f: two columns are named `t`; rename or remove one"):
-        next(stream(tmp_path / "f", ["t"]))
-
-
-@KINDS
 def test_foreign_bytes_cost_one_row(tmp_path: Path, write: Write, stream: Callable[..., Iterator[Any]]) -> None:
     texts = pa.array([b"good", b"caf\xe9", b"good"]).view(pa.string())
     write(pa.table({"t": texts}), tmp_path / "t")
