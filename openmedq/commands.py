@@ -228,7 +228,8 @@ def forget_name(name: str, dataset_id: str | None) -> None:
         else:
             print(f"{each}: no row on disk has this id (of a record: DATASET/ID); rows read later will be excluded")
     print(f"Commit {paths.FORGOTTEN}. Earlier outputs still contain the rows:")
-    print("`dvc gc --workspace` removes old data from DVC's cache; remove earlier models and MLflow runs yourself.")
+    print("`dvc gc --workspace` removes old data from DVC's cache; remove data/show, earlier models,")
+    print("MLflow runs and exports yourself.")
 
 
 def export_model(target: Path, form: Literal["merged", "adapter"]) -> None:

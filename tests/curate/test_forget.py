@@ -78,7 +78,8 @@ def test_an_unknown_id_is_one_line_that_does_not_repeat_it() -> None:
 
 def test_a_dataset_that_is_not_normalized_yet_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["forget", "carl", "--set", "toy_set"]) == 0
-    assert "toy_set: no row on disk has this id" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "toy_set: no row on disk has this id" in printed and "remove data/show" in printed
     assert forget.read(paths.FORGOTTEN) == {"toy_set": [forget.digest("carl")]}
 
 

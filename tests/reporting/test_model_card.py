@@ -67,8 +67,8 @@ def test_generated_data_are_named_and_claim_no_published_dataset() -> None:
 
 
 def test_credentialed_data_are_named() -> None:
-    card = render(published("mimic_cxr"), describe("mimic_cxr", access="credentialed"), "any")
-    assert "Credentialed data were used for training (MIMIC-CXR)" in card.text
+    card = render(published("mimic_cxr"), describe("mimic_cxr", "own_*", access="credentialed"), "any")
+    assert r"Credentialed data were used for training (MIMIC-CXR, own\_\*)" in card.text
 
 
 def test_the_adapter_has_a_recipe() -> None:

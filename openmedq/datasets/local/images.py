@@ -45,6 +45,8 @@ class LocalImages:
         return {}, "", ""
 
     def _take_one(self, value: Any) -> Image:
+        if isinstance(value, dict) and not value.get("bytes"):  # `datasets` writes files by their paths
+            value = value.get("path")
         if isinstance(value, bytes | dict):
             return take_image({"image": value}, "image")[0]
         if not isinstance(value, str):

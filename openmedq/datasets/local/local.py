@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ _log = logging.getLogger(__name__)
 _UNITS = {".csv": "line", ".jsonl": "line", ".parquet": "row", ".json": "record"}
 _CLASSES = Columns(answer="class", image="image", split="split")  # of the records that a folder per class yields
 _LLAVA = Columns(image="image", split="split")
+_LINES = re.compile(r"\s*\{.*\}\s*\n\s*\{")  # an object on the first line, and another one after it
 _LIST = "\0list"  # field of a record from a JSON object of lists: the key of its list
 
 
@@ -97,7 +99,8 @@ class LocalDataset:
             path = raw / self._declared.table
             if not path.is_file():
                 raise SourceError(f"{path}: not found; correct local.{self.card.id}.table in params.yaml")
-            records, unit = _stream(path, self.card.id, self._declared.columns), _UNITS[path.suffix.lower()]
+            kind = _find_kind(path)
+            records, unit = _stream(path, kind, self.card.id, self._declared.columns), _UNITS[kind]
         num_burned_in = 0
         for item in represent(
             self.card,
@@ -216,23 +219,30 @@ def _draw(unit: str, shares: dict[str, float]) -> str:
     return next(reversed(shares))
 
 
-def _stream(path: Path, name: str, columns: Columns | None) -> Iterator[tuple[str, Any]]:
-    """The records of a table with their keys. SourceError if a declared column is not in the header."""
+def _find_kind(path: Path) -> str:
+    """The suffix of the table; .jsonl if a .json contains JSON lines, as `to_json` of `datasets` writes them."""
     kind = path.suffix.lower()
+    if kind == ".json":
+        with open_text(path) as text:
+            return ".jsonl" if _LINES.match(text.read(2**20)) else kind
+    return kind
+
+
+def _stream(path: Path, kind: str, name: str, columns: Columns | None) -> Iterator[tuple[str, Any]]:
+    """The records of a table with their keys. SourceError if a declared column is not in the header, or twice."""
     if kind == ".json":
         return _stream_json(path)
     if kind == ".jsonl":
         return stream_lines(path)
     assert columns is not None  # the declaration is checked
     named = tuple(columns.named())
-    if kind == ".parquet":
-        header = read_columns(path)
-    else:
-        delimiter, header = find_delimiter(path, named)
+    delimiter, header = ("", read_columns(path)) if kind == ".parquet" else find_delimiter(path, named)
     found = f"it has {', '.join(filter(None, header))[:200] or 'no column'}"
     if "\0" in found or found != found.encode("utf-8", "replace").decode():
         found = "its header is not UTF-8; save it as UTF-8, in Excel as `CSV UTF-8`"
     _check_columns(path, name, columns, header, found)
+    if repeated := [column for column in named if header.count(column) > 1]:
+        raise SourceError(f"{path}: two columns are named `{repeated[0]}`; rename or remove one")
     return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named, delimiter)
 
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -55,6 +56,29 @@ def test_whole_numbers_that_pandas_wrote_beside_a_null_are_whole() -> None:
     one, other = owndata.read(table="table.parquet", columns=owndata.COLUMNS | {"patient": "who"})[0].values()
     assert (one.turns[0].answer, other.turns[0].answer) == ("3", "2.5")
     assert (one.groups.patient, other.groups.patient) == (open_pseudonyms()("12"), None)
+
+
+@pytest.mark.parametrize("kind", ["parquet", "json"])
+def test_a_table_that_datasets_wrote_has_json_lines_and_paths_of_images(kind: str) -> None:
+    owndata.write_images("x/a.png")
+    rows = [{"q": f"{part}?", "a": "left", "file": str(Path("own/img/x/a.png").resolve())} for part in "ab"]
+    table = datasets.Dataset.from_list(rows).cast_column("file", datasets.Image())
+    if kind == "parquet":
+        table.to_parquet("own/table.parquet")
+    else:
+        table.cast_column("file", datasets.Image(decode=False)).to_json("own/table.json")
+    samples, rejected = owndata.read(table=f"table.{kind}")
+    assert not rejected and {key: each.images[0].image_id for key, each in samples.items()} == dict.fromkeys(
+        "12", "x/a.png"
+    )
+
+
+def test_two_columns_of_one_name_in_parquet_are_an_error() -> None:
+    owndata.write_images("a.png")
+    texts = [pa.array([text]) for text in ("Where?", "left", "a.png", "right")]
+    pq.write_table(pa.Table.from_arrays(texts, names=["q", "a", "file", "a"]), "own/table.parquet")
+    with pytest.raises(SourceError, match=r"^own/table\.parquet: two columns are named `a`; rename or remove one"):
+        owndata.read(table="table.parquet")
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le"])
