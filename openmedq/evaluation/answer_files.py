@@ -51,8 +51,6 @@ def read_answers(path: Path) -> list[dict[str, str]]:
     for place, row in _stream(path):
         if not rows:  # one column for all rows: in a row that lacks it, another one may be the reference
             answer = next((name for name in ANSWERS if name in row), ANSWER)
-            if others := [name for name in row if name and name not in (answer, *IDS, QUESTION, IMAGE)]:
-                _log.info("%s: the answers are in the column %s; not read: %s", path, answer, ", ".join(others))
         own_id = next((name for name in IDS if row.get(name) not in (None, "")), None)
         columns = {ID: own_id} if own_id else {QUESTION: QUESTION, IMAGE: IMAGE}
         columns[ANSWER] = answer
@@ -61,6 +59,8 @@ def read_answers(path: Path) -> list[dict[str, str]]:
                 f"{place}: has no {' and no '.join(absent)}; expected {ANSWER} and {ID}, or {ANSWER}, "
                 f"{QUESTION} and {IMAGE} (empty for a question without an image)"
             )
+        if not rows and (others := [name for name in row if name and name not in (answer, *IDS, QUESTION, IMAGE)]):
+            _log.info("%s: the answers are in the column %s; not read: %s", path, answer, ", ".join(others))
         rows.append({key: _to_text(row[name], f"{place}: {name}") for key, name in columns.items()})
     if not rows:
         raise SourceError(f"{path}: has no row")

@@ -51,6 +51,9 @@ def build(
             f"most {num_positions}"
         )
     tokenizer.model_max_length = settings.max_tokens
+    # With padding on the right, `generate` gives other answers in a batch. `save_pretrained` writes what is in
+    # `init_kwargs` alone.
+    tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "left"
     model = assemble(vision, llama, tokenizer, settings.vision)
     projector.fit_norm(model.model.multi_modal_projector, vision, llama.get_input_embeddings().weight, settings.vision)
     adapted = lora.adapt(model, settings.lora, settings.language)

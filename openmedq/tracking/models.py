@@ -136,7 +136,7 @@ def compare(client: Any, run_id: str, stage: str, answers: Answers) -> None:
 
 def _judge(answers: Answers, theirs: Sequence[int] | None) -> tuple[bool, str]:
     if theirs is None:
-        return False, "it was evaluated on other questions, so the champion stays"
+        return False, "which has no stored answers to these questions, so the champion stays"
     gains = np.array(answers.correct) - np.array(theirs)
     interval = difference(gains, answers.clusters, answers.confidence)
     if interval is None:
@@ -164,8 +164,16 @@ def difference(gains: Any, clusters: Sequence[int], confidence: float) -> tuple[
 
 
 def _read_correct(client: Any, run_id: str, path: str, questions: str) -> list[int] | None:
-    """Return a run's answers to the questions; None if it was evaluated on others."""
-    if path not in {item.path for item in client.list_artifacts(run_id, str(Path(path).parent))}:
+    """Return a run's answers to the questions; None if it has none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.list_artifacts(run_id, str(Path(path).parent))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None  # `mlflow gc` has removed the run
+    if path not in {item.path for item in found}:
         return None
     with tempfile.TemporaryDirectory() as folder:
         stored = json.loads(Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8"))

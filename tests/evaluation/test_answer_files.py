@@ -89,3 +89,6 @@ def test_columns_that_are_not_read_are_named(caplog: pytest.LogCaptureFixture) -
     caplog.set_level("INFO")
     assert score(write_jsonl([{**row, "answer": "", "prediction": row["answer"], "model": "x"} for row in rows()])) == 0
     assert "answers.jsonl: the answers are in the column prediction; not read: answer, model" in caplog.text
+    Path("answers.json").write_text(json.dumps({row["id"]: row["answer"] for row in rows()}))
+    assert score("answers.json") == 1
+    assert "answers.json:" not in caplog.text, "no list of ids beside the error"

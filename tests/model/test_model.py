@@ -45,16 +45,21 @@ def test_the_pipeline_of_transformers_answers_as_we_do(saved: tuple[Path, torch.
 
     import PIL.Image
 
-    sample = tiny.SAMPLES[0]
+    samples = [sample for sample in tiny.SAMPLES if len(sample.images) == 1]
     answer = generate.make_answerer(*models.load(saved[0]), max_new_tokens=5, batch_size=2)
-    ours = next(answer([sample])).text
-    conversation = prompt.converse(
-        sample, sample.turns, AutoProcessor.from_pretrained(saved[0]).tokenizer, with_answer=False
-    )
-    conversation[0]["content"][0]["image"] = PIL.Image.open(io.BytesIO(sample.images[0].data or b"")).convert("RGB")
+    ours = next(answer(samples)).text
     ask = pipeline("image-text-to-text", model=str(saved[0]), device="cpu")
-    theirs = ask(text=conversation, max_new_tokens=5, do_sample=False, return_full_text=False)[0]["generated_text"]
-    assert theirs.strip() == ours
+    conversations = []
+    for sample in samples:
+        conversation = prompt.converse(sample, sample.turns, ask.tokenizer, with_answer=False)
+        for slot, image in zip(conversation[0]["content"], sample.images, strict=False):
+            slot["image"] = PIL.Image.open(io.BytesIO(image.data or b"")).convert("RGB")
+        conversations.append(conversation)
+    settings = {"max_new_tokens": 5, "do_sample": False, "return_full_text": False}
+    one_by_one = [ask(text=each, **settings)[0]["generated_text"] for each in conversations]
+    assert one_by_one[0].strip() == ours
+    together = ask(text=conversations, batch_size=len(samples), **settings)
+    assert [each[0]["generated_text"] for each in together] == one_by_one
 
 
 def test_the_projector_is_one_linear_layer(model: PeftModel) -> None:
