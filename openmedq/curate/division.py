@@ -29,12 +29,13 @@ def divide(
         Row numbers of the train rows and of the test rows.
 
     Raises:
-        SourceError: there are fewer groups than parts.
+        SourceError: there are fewer groups than parts, or no combination of classes has a row for each part.
     """
-    num_groups = len(set(groups))
-    if num_groups < num_parts:
-        raise SourceError(f"{num_groups} groups of rows can't be divided into {num_parts} parts")
     combinations = np.unique([" ".join(sorted(row)) for row in labels], return_inverse=True)[1]
+    largest = int(np.bincount(combinations).max(initial=0))
+    for number, unit in ((len(set(groups)), "groups of rows"), (largest, "rows of the largest class")):
+        if number < num_parts:
+            raise SourceError(f"{number} {unit} can't be divided into {num_parts} parts")
     folds = StratifiedGroupKFold(num_parts, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # rare combinations cannot be in proportion

@@ -38,6 +38,10 @@ def test_another_seed_divides_otherwise() -> None:
     assert list(divide(labels, groups, 5, 0)[1]) != list(divide(labels, groups, 5, 1)[1])
 
 
-def test_too_few_groups_are_one_line() -> None:
-    with pytest.raises(SourceError, match="1 groups of rows can't be divided into 5 parts"):
-        divide([["a"]] * 10, ["one"] * 10, 5, 0)
+@pytest.mark.parametrize(
+    ("labels", "groups", "number"),
+    [(["a"] * 10, ["one"] * 10, "1 groups of rows"), (list("aaabbbb"), list("0123456"), "4 rows of the largest class")],
+)
+def test_too_few_groups_or_rows_are_one_line(labels: list[str], groups: list[str], number: str) -> None:
+    with pytest.raises(SourceError, match=f"{number} can't be divided into 5 parts"):
+        divide([[each] for each in labels], groups, 5, 0)
