@@ -98,8 +98,9 @@ def read(path: Path) -> Digests:
 
 
 def render(digests: Mapping[str, Iterable[str]], dataset_ids: Iterable[str]) -> str:
-    """The list as YAML, a key for every dataset: DVC tracks each key by itself."""
-    complete = {dataset_id: sorted(set(digests.get(dataset_id, ()))) for dataset_id in dataset_ids}
+    """The list as YAML, a key for every dataset: DVC tracks each key by itself. Digests of other datasets remain."""
+    names = dict.fromkeys([*dataset_ids, *filter(digests.get, digests)])
+    complete = {each: sorted(set(digests.get(each, ()))) for each in names}
     return HEADER + yaml.safe_dump(complete, sort_keys=False, width=100)
 
 

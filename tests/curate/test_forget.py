@@ -83,6 +83,12 @@ def test_a_dataset_that_is_not_normalized_yet_can_be_named(capsys: pytest.Captur
     assert forget.read(paths.FORGOTTEN) == {"toy_set": [forget.digest("carl")]}
 
 
+def test_the_list_of_a_dataset_that_is_not_declared_now_remains() -> None:
+    paths.FORGOTTEN.write_text(forget.render({"own": ["b", "a"], "other": []}, ["toy_set"]))
+    assert forget.forget("ann") == {"toy_set": 2}
+    assert forget.read(paths.FORGOTTEN) == {"toy_set": [forget.digest("ann")], "own": ["a", "b"]}
+
+
 def test_without_a_list_nothing_is_read() -> None:
     for text in ("- 1\n", "toy_set: 7\n", "[" * 3000):
         paths.FORGOTTEN.write_text(text)
