@@ -93,7 +93,7 @@ def collate(
 
 
 def blank(pixels: Tensor, level: float) -> Tensor:
-    """Replace an image (3, S, S) uint8, or several, by uniform gray; `level` is in [0, 1].
+    """Replace an image, (3, S, S) uint8, by uniform gray; `level` is in [0, 1].
 
     Blank-image augmentation: it teaches the model to fall back to the language prior.
     """

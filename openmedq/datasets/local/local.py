@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,6 @@ _log = logging.getLogger(__name__)
 _UNITS = {".csv": "line", ".jsonl": "line", ".parquet": "row", ".json": "record"}
 _CLASSES = Columns(answer="class", image="image", split="split")  # of the records that a folder per class yields
 _LLAVA = Columns(image="image", split="split")
-_LINES = re.compile(r"\s*\{.*\}\s*\n\s*\{")  # an object on the first line, and another one after it
 _LIST = "\0list"  # field of a record from a JSON object of lists: the key of its list
 
 
@@ -222,10 +220,12 @@ def _draw(unit: str, shares: dict[str, float]) -> str:
 def _find_kind(path: Path) -> str:
     """The suffix of the table; .jsonl if a .json contains JSON lines, as `to_json` of `datasets` writes them."""
     kind = path.suffix.lower()
-    if kind == ".json":
-        with open_text(path) as text:
-            return ".jsonl" if _LINES.match(text.read(2**20)) else kind
-    return kind
+    if kind != ".json":
+        return kind
+    with open_text(path) as text:
+        lines = list(filter(None, map(str.strip, text.read(2**20).split("\n"))))
+    is_object = lines[:1] and lines[0].startswith("{") and lines[0].endswith("}")
+    return ".jsonl" if is_object and lines[1:] and lines[1].startswith("{") else kind
 
 
 def _stream(path: Path, kind: str, name: str, columns: Columns | None) -> Iterator[tuple[str, Any]]:
