@@ -205,8 +205,8 @@ def test_headers_without_an_end_are_left(fetch: Fetch) -> None:
 
 
 def test_a_slow_server_is_waited_for(fetch: Fetch) -> None:
-    with serve(SITE, [faults.slow(6_000_000).on(PLACE)]) as server:
-        assert read_all(fetch(server, make_set(FILES), timeout_s=0.3)) == {NAME: DATA}
+    with serve(SITE, [faults.slow(1_500_000).on(PLACE)]) as server:
+        assert read_all(fetch(server, make_set(FILES), timeout_s=1)) == {NAME: DATA}
         assert len(server.asked(PLACE)) == 1
 
 
