@@ -64,6 +64,11 @@ def run(command: list[str], root: Path, **environment: str) -> subprocess.Comple
     )
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A test with a long text or file is named by its length: the names are printed."""
+    return f"{argname} of {len(val)}" if isinstance(val, str | bytes) and len(val) > 100 else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One worker runs all tests that need the Prefect server: a second server would take half a minute to start."""
     for item in items:
