@@ -140,6 +140,9 @@ def test_a_clip_encoder_and_tied_embeddings_are_loaded_too(is_tied: bool, base: 
         torch.testing.assert_close(adapter(**batch.inputs(tiny.NORMALIZATION)).logits, expected, atol=1e-3, rtol=0)
         merged = AutoModelForImageTextToText.from_pretrained(paths.MODEL)
         torch.testing.assert_close(merged(**batch.inputs(tiny.NORMALIZATION)).logits, expected, atol=1e-5, rtol=0)
+        adapter.merge_and_unload().save_pretrained("again")
+        again = AutoModelForImageTextToText.from_pretrained("again")
+        torch.testing.assert_close(again(**batch.inputs(tiny.NORMALIZATION)).logits, expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
