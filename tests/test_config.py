@@ -1,5 +1,3 @@
-"""params.yaml: the profiles, and the errors of values that are not allowed."""
-
 import copy
 import json
 import shutil

@@ -1,5 +1,3 @@
-"""Folders of the local data folder match datasets by the names of archives, repositories and records."""
-
 import logging
 import shutil
 from pathlib import Path

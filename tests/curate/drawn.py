@@ -40,7 +40,6 @@ def draw_slice(seed: int, level: int = 0) -> Image:
 
 
 def encode(image: Image, quality: int = 92) -> bytes:
-    """The image as a JPEG."""
     return save(image, "JPEG", quality=quality)
 
 

@@ -1,5 +1,3 @@
-"""The catalogue equals the cards, and is refused if it does not."""
-
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,3 @@
-"""Licences: spellings, policies, and texts that are not a known licence."""
-
 from itertools import product
 
 import pytest

@@ -1,5 +1,3 @@
-"""The MedMNIST family: its npz files, gray and RGB."""
-
 import hashlib
 import io
 import zipfile

@@ -1,5 +1,3 @@
-"""PubMedQA: three parts in two layouts, and the ids of the test split."""
-
 import json
 import shutil
 from collections import Counter

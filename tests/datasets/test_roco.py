@@ -1,5 +1,3 @@
-"""ROCO: lists of captions, the files next to them, images by two names, links; and ROCOv2, which may replace it."""
-
 import csv
 import shutil
 import zipfile

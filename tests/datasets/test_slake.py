@@ -1,5 +1,3 @@
-"""SLAKE: languages, images by folder and name, the names of the layout."""
-
 import shutil
 import zipfile
 from collections import Counter

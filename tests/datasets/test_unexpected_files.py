@@ -1,5 +1,3 @@
-"""A Git LFS pointer, an HTML page or an XML error in place of a published file is reported as such."""
-
 from itertools import cycle
 from pathlib import Path
 

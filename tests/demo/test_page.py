@@ -1,5 +1,3 @@
-"""The page: examples that can be clicked, the answer beside the reference, bars, training rows, one-line errors."""
-
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any

@@ -52,7 +52,6 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of its commands."""
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "DVC", "GIT"))},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -1,5 +1,3 @@
-"""The demo's page: answers are those of the evaluation, and only open records are shown."""
-
 import re
 from pathlib import Path
 from typing import Any

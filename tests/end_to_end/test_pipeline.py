@@ -1,5 +1,3 @@
-"""The graph from end to end."""
-
 import json
 from collections.abc import Callable
 from pathlib import Path

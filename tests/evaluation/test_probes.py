@@ -1,5 +1,3 @@
-"""Companions of frozen features, against scikit-learn."""
-
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from openmedq.evaluation import probes
 
 
 def draw(num_rows: int = 60) -> tuple[np.ndarray, np.ndarray]:
-    """Features that depend on the class, and the class."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, num_rows)
     features = rng.normal(size=(num_rows, 8)) + 1.2 * np.eye(8)[labels]

@@ -1,5 +1,3 @@
-"""Encoders from single files, from training scripts' checkpoints, and from files that are refused."""
-
 import json
 from pathlib import Path
 from typing import Any

@@ -165,7 +165,6 @@ def test_sigterm_of_two_processes(start: Start, folder: Path) -> None:
 
 @pytest.fixture
 def dvc(folder: Path) -> Path:
-    """The project as a repository with one stage."""
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": STAGE}}))
     Path(".gitignore").write_text("/data\n/hook\n")
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):

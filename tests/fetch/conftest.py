@@ -46,7 +46,6 @@ def make_files(data: Mapping[str, bytes], *, is_pinned: bool = False) -> tuple[F
 
 
 def make_set(files: tuple[File, ...], **update: Any) -> Dataset:
-    """The toy dataset with these files."""
     return toyset.make_set(card=toyset.CARD.model_copy(update={"files": files, **update}))
 
 

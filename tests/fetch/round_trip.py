@@ -52,12 +52,10 @@ class Published:
 
     @property
     def folder(self) -> Path:
-        """The folder of the downloaded files."""
         return needs.folder_of(self.id)
 
 
 def publish_set(set_id: str, raw: Path) -> Published:
-    """The dataset, served from its miniature."""
     module = SETS[set_id]
     files = publish(module.card, raw)
     members = {name: getattr(module, name) for name in MEMBERS if hasattr(module, name)}
@@ -113,7 +111,6 @@ def read_rows(published: Published, server: Server) -> Rows:
 
 
 def expect_rows(published: Published) -> Rows:
-    """The rows of the miniature."""
     rows: Rows = Counter()
     for row in normalize.rows(published.set_, published.raw, make_params().normalize, Inline()):
         if isinstance(row, Rejected):

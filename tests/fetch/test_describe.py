@@ -1,5 +1,3 @@
-"""Sizes, hashes and commits that the hub, Zenodo and figshare state, and their invalid answers."""
-
 import asyncio
 import hashlib
 import json

@@ -1,5 +1,3 @@
-"""All files of a dataset: the ledger, the summary of failures, room on the disk, and unnecessary requests."""
-
 import errno
 import hashlib
 import re

@@ -1,5 +1,3 @@
-"""`plan`, `links` and `sources`: what would be downloaded, from cards, ledger and disk."""
-
 import io
 from collections.abc import Callable
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Which checkpoints are written, kept, used and refused."""
-
 import errno
 import logging
 import os

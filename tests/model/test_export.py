@@ -1,5 +1,3 @@
-"""export: what the policy allows is copied with a model card; everything else is a one-line error."""
-
 import stat
 from collections import defaultdict
 from pathlib import Path

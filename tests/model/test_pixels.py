@@ -65,7 +65,6 @@ def draw(size: tuple[int, int], seed: int = 0) -> PIL.Image.Image:
 
 @functools.cache
 def make_all(size: tuple[int, int]) -> dict[str, bytes]:
-    """The image in every format, mode and quality."""
     color = draw(size)
     gray = color.convert("L")
     alpha = color.copy()

@@ -1,5 +1,3 @@
-"""The command `show`: finds a record wherever it is, shows its loss mask, and keeps credentialed records off pages."""
-
 import shutil
 import sys
 from dataclasses import replace

@@ -8,7 +8,6 @@ Table = list[list[str]]  # rows of cells, the header first; an interval follows 
 
 
 def read_html(page: str) -> list[Table]:
-    """The tables of a page."""
     reader = _Reader()
     reader.feed(page)
     return [[[" ".join(cell.split()) for cell in row] for row in table] for table in reader.tables]

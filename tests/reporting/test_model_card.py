@@ -1,5 +1,3 @@
-"""The model card: front matter that the Hub's parser reads, terms, and plain words on generated and restricted data."""
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,3 @@
-"""The sections of parts that a run may lack, in both forms."""
-
 import json
 import shutil
 from dataclasses import replace
@@ -28,7 +26,6 @@ OPTIONAL = ("Controls without the image", "Clean rows", "Zero-shot classificatio
 
 
 def write(num_examples: int = 6) -> tuple[str, str]:
-    """The page and the Markdown."""
     report.run(make_params(report={"num_examples": num_examples}), NoLog())
     page, text = ((paths.REPORT / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
     return page, text

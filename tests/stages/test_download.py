@@ -1,5 +1,3 @@
-"""`download` records the paths of local files, compares them with the card, and copies nothing."""
-
 import hashlib
 import json
 import os

@@ -1,5 +1,3 @@
-"""`export-mix`: what other libraries read of it, that it goes on after an interruption, and what it refuses."""
-
 import gc
 import json
 from collections.abc import Callable

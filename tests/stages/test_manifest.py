@@ -1,5 +1,3 @@
-"""`manifest` matches the local data folder's datasets by name, hashes their files, and rereads only changed ones."""
-
 import hashlib
 import json
 import os
@@ -32,7 +30,6 @@ def _write(path: str, text: str = "x") -> None:
 
 @pytest.fixture
 def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that were read."""
     names: list[str] = []
     compute = Hashes.compute
 

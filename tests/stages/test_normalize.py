@@ -1,5 +1,3 @@
-"""`normalize`: no record is lost, every run writes the same bytes, and errors are one line."""
-
 import errno
 import json
 from collections.abc import Callable, Iterator

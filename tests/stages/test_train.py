@@ -1,5 +1,3 @@
-"""train: its outputs, the rows that it reads, and that it is deterministic."""
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""transfer: which rows train, pick the epoch and are tested."""
-
 import math
 import shutil
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""A Dask cluster as executor: checked, and with one line for each failure."""
-
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path

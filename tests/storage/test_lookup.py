@@ -1,5 +1,3 @@
-"""Images are found by name in folders and archives."""
-
 import zipfile
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""Manifests: every file of a folder with its hash; only changed files are read again."""
-
 import hashlib
 import os
 import time

@@ -1,5 +1,3 @@
-"""A training that was killed, stopped or has failed goes on in its run."""
-
 import os
 import signal
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""Local datasets: tables in four formats, LLaVA's JSON, a folder per class; and what is rejected and why."""
-
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -16,7 +16,6 @@ def find(name: str) -> Metric:
 
 
 def score(name: str, answers: Sequence[str], references: Sequence[str]) -> float:
-    """The score of answers with one reference each."""
     rows = [(answer, [reference]) for answer, reference in zip(answers, references, strict=True)]
     return score_rows(find(name), rows)
 

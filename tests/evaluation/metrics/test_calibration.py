@@ -1,5 +1,3 @@
-"""Calibration of yes/no answers against scikit-learn."""
-
 import numpy as np
 import pyarrow as pa
 import pytest
