@@ -69,9 +69,7 @@ def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch, logge
     _pin(monkeypatch, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
     assert _run()["state"] == "present"
     (mirror / "questions.json").write_bytes(data[:-1] + b" ")
-    with pytest.raises(
-        ChecksumError, match=r"^mirror/toy_set/questions\.json: sha256 is \w+, published is \w+; the file is damaged"
-    ):
+    with pytest.raises(ChecksumError, match=r"^mirror/toy_set/questions\.json: sha256 is \w+, published is \w+;"):
         _run()
     (mirror / "questions.json").write_bytes(data[:-1])  # a part of it, say
     logged()
@@ -117,9 +115,7 @@ def test_other_bytes_where_nobody_states_a_size_are_told_and_taken(
 def test_the_ledger_holds_a_mirror_too(mirror: Path) -> None:
     entry = ledger.Entry("https://example.org/toy/questions.json", "0" * 64, (mirror / "questions.json").stat().st_size)
     ledger.write("toy_set", {"questions.json": entry})
-    with pytest.raises(
-        ChecksumError, match=r"published is 0{64}; the file is damaged, download it again from https://example"
-    ):
+    with pytest.raises(ChecksumError, match=r"published is 0{64}; the file is damaged, download it again"):
         _run()
 
 
@@ -144,9 +140,7 @@ def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
         assert links.read(Path("mirror/links.tsv")) == {right.path: right}
     for told, link in wrong.items():
         Path("mirror/links.tsv").write_text("\n".join(links.render([other, link])) + "\n")
-        with pytest.raises(
-            LocalFolderError, match=rf"^mirror/toy_set/(questions|more)\.json: {told}.*download it (again )?from {url}$"
-        ):
+        with pytest.raises(LocalFolderError, match=rf"^mirror/toy_set/\w+\.json: {told}.*from {url}$"):
             _run()
     for text in ("", "path\turl\n", "\xff", "x" * 200_000):
         Path("mirror/links.tsv").write_text(text, encoding="latin-1")

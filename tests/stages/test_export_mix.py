@@ -131,9 +131,7 @@ def _set_policy(policy: str) -> None:
 
 def test_the_licence_policy_of_today_is_applied() -> None:
     _set_policy("commercial")
-    with pytest.raises(
-        ExportError, match=r"^policy\.licences: commercial does not allow 2 rows of talks \(licence unknown\); run `dvc"
-    ):
+    with pytest.raises(ExportError, match=r"^policy\.licences: commercial does not allow 2 rows of talks"):
         commands.export_mix(TARGET, "llava")
     assert not TARGET.exists()
     commands.export_mix(TARGET, "llava", sources=["own"])
@@ -141,9 +139,7 @@ def test_the_licence_policy_of_today_is_applied() -> None:
 
 def test_rows_that_are_forgotten_since_are_not_exported() -> None:
     forget.forget("own/2")
-    with pytest.raises(
-        StaleError, match=r"^data/samples/own: has rows that `forget` excludes; run `dvc repro`$"
-    ) as caught:
+    with pytest.raises(StaleError, match=r"^data/samples/own: has rows that `forget` excludes") as caught:
         commands.export_mix(TARGET, "llava")
     with pytest.raises(StaleError, match=str(caught.value)):
         commands.export_model(TARGET, "merged")
@@ -164,7 +160,5 @@ def test_an_export_of_other_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(KeyboardInterrupt):
         export_mix.run(TARGET, "llava", fail, sources=["own"])
-    with pytest.raises(
-        ExportError, match=r"^out: contains an unfinished export of other rows or in another format; cho"
-    ):
+    with pytest.raises(ExportError, match=r"^out: contains an unfinished export of other rows"):
         commands.export_mix(TARGET, "llava")

@@ -61,9 +61,7 @@ def test_a_scheduler_that_is_not_there_is_one_line(address: str, error: type[Exc
 def test_a_scheduler_without_workers_is_one_line(tmp_path: Path) -> None:
     with (
         run_cluster(tmp_path, tmp_path / "scratch", num_workers=0) as processes,
-        pytest.raises(
-            TemporaryError, match=r"^tcp://127.*: .*no worker is left; start .* `python -m dask worker tcp://127"
-        ),
+        pytest.raises(TemporaryError, match=r"^tcp://127.*: .*no worker is left; start .* `python -m dask worker"),
         open_executor(Execution(scheduler=processes.address)),
     ):
         pass
