@@ -54,10 +54,6 @@ def _border(image: Image) -> Image:
     return framed
 
 
-def _crop(image: Image) -> Image:
-    return image.crop((12, 4, image.width - 6, image.height - 10))
-
-
 def _annotate(image: Image) -> Image:
     annotated = image.copy()
     drawing = ImageDraw.Draw(annotated)
@@ -75,14 +71,10 @@ def _beside_another(image: Image) -> Image:
     return figure
 
 
-def _left_half(image: Image) -> Image:
-    return image.crop((0, 0, image.width // 2, image.height))
-
-
 EDITS: dict[str, Callable[[Image], Image]] = {
     "encoded again": lambda image: PIL.Image.open(io.BytesIO(encode(image, 40))),
     "scaled": lambda image: image.resize((150, 150), Resampling.BICUBIC),
-    "cropped": _crop,
+    "cropped": lambda image: image.crop((12, 4, image.width - 6, image.height - 10)),
     "cropped by a tenth a side": lambda image: image.crop((26, 26, 230, 230)),
     "bordered": _border,
     "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
@@ -94,7 +86,7 @@ EDITS: dict[str, Callable[[Image], Image]] = {
     "mirrored": lambda image: image.transpose(Transpose.FLIP_LEFT_RIGHT),
     "annotated": _annotate,
     "beside another": _beside_another,
-    "half": _left_half,
+    "half": lambda image: image.crop((0, 0, image.width // 2, image.height)),
 }
 
 

@@ -19,10 +19,9 @@ from openmedq.config import Params
 from openmedq.curate import normalize
 from openmedq.datasets import registry
 from openmedq.datasets.card import Card, Dataset
-from openmedq.fetch import addresses, download, images, manifest, needs
+from openmedq.fetch import addresses, download, manifest, needs
 from openmedq.schema import Rejected
 from openmedq.storage.decoding import Inline
-from openmedq.storage.fetched import LINKED_IMAGES
 from tests.curate.corpus import make_params
 from tests.datasets.conftest import SETS
 from tests.servers import Server, publish, serve
@@ -33,8 +32,6 @@ from tests.stages import toyset
 
 MIRROR = Path("mirror")  # empty
 MEMBERS = ("read", "miniature", "more_files", "linked_images")
-MADE = (images.ADDRESSES, LINKED_IMAGES)  # folders of shards of linked images
-
 Rows = Counter[tuple[str, str, str]]  # id, split, and the reason of a rejected row
 
 

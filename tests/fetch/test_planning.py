@@ -22,11 +22,6 @@ FILES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def make_sets(**update: Any) -> dict[str, Dataset]:
     card = toyset.CARD.model_copy(update={"files": FILES, **update})
     return {card.id: toyset.make_set(card=card)}

@@ -174,8 +174,9 @@ def test_the_runs_are_the_labels(sample: Sample, tokenizer: Any) -> None:
         f" {respond(sample.task, turn)}</s>" for turn in sample.turns
     ], "each answer and its end, nothing of the prompt"
     assert sum(run.kind == "image" for run in runs) == len(sample.images)
+    slot = tokenizer.convert_tokens_to_ids("<image>")
     shown = "".join("" if run.kind == "image" else "".join(run.tokens) for run in runs)
-    assert shown == tokenizer.decode([each for each in encoded.ids.tolist() if each != _slot(tokenizer)])
+    assert shown == tokenizer.decode([each for each in encoded.ids.tolist() if each != slot])
 
 
 def test_a_character_of_several_tokens_stays_whole(tokenizer: Any) -> None:
@@ -211,7 +212,3 @@ def test_the_tokenizer_is_that_of_the_model_if_it_has_these_weights(
     Path("empty").mkdir()
     with pytest.raises(ModelError, match="no tokenizer can be loaded"):
         tokenizers.find(settings.model_copy(update={"weights": "empty"}))
-
-
-def _slot(tokenizer: Any) -> int:
-    return int(tokenizer.convert_tokens_to_ids("<image>"))

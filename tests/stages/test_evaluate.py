@@ -269,14 +269,6 @@ def test_a_drawn_part_is_named_as_such_and_the_same_each_time() -> None:
     assert first["id"].to_pylist() == again["id"].to_pylist() != other["id"].to_pylist()
 
 
-def test_two_runs_leave_the_same_bytes() -> None:
-    run()
-    files = (evaluate.PREDICTIONS, evaluate.CONTROLS, evaluate.METRICS)
-    before = [path.read_bytes() for path in files]
-    run()
-    assert [path.read_bytes() for path in files] == before
-
-
 def test_without_evaluation_rows_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     write_run(mix={"roles": {name: {"test": None} for name in ("open_vqa", "secret_vqa", "open_text")}})
     monkeypatch.setattr(evaluate.generate, "make_answerer", None)

@@ -125,12 +125,8 @@ def test_sources_and_roles_are_selected() -> None:
         commands.export_mix(Path("other"), "llava", roles=["validation"])
 
 
-def _set_policy(policy: str) -> None:
-    paths.PARAMS.write_text(paths.PARAMS.read_text().replace("licences: any", f"licences: {policy}"))
-
-
 def test_the_licence_policy_of_today_is_applied() -> None:
-    _set_policy("commercial")
+    paths.PARAMS.write_text(paths.PARAMS.read_text().replace("licences: any", "licences: commercial"))
     with pytest.raises(ExportError, match=r"^policy\.licences: commercial does not allow 2 rows of talks"):
         commands.export_mix(TARGET, "llava")
     assert not TARGET.exists()
@@ -154,7 +150,7 @@ def test_another_folder_is_refused(spoil: Callable[[], object], capsys: pytest.C
     assert "error: out: exists and is not an unfinished export; choose another folder" in capsys.readouterr().err
 
 
-def test_an_export_of_other_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_of_other_rows_is_refused() -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 

@@ -113,11 +113,6 @@ def test_the_waterfall_holds_every_number(name: str, page: str) -> None:
     assert "rejected: image missing" in page
 
 
-def test_what_is_absent_is_said(page: str) -> None:
-    assert '<th scope="row">Title of absent_vqa</th><td class="why">absent</td>' in page
-    assert '<td class="none">absent</td>' in page
-
-
 def _change_waterfall(name: str, **entries: object) -> None:
     path = paths.MIX / "waterfall.json"
     tree = json.loads(path.read_text(encoding="utf-8"))

@@ -106,16 +106,6 @@ def test_rows_come_back_in_order_and_at_random(folder: Path) -> None:
         samples[60]
 
 
-def test_an_index_of_several_datasets_is_read(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        ShardStore(tmp_path / name).write([_sample(number) for number in range(10)], SETTINGS)
-    index = pa.concat_tables([_index(tmp_path / "two"), _index(tmp_path / "one")]).take([15, 0, 3])
-    samples = ShardStore(tmp_path).take(index)
-    assert [sample.id for sample in samples] == ["toy/5", "toy/0", "toy/3"]
-    assert len(ShardStore(tmp_path).take(index.slice(0, 0))) == 0
-
-
 def test_a_row_that_a_shard_no_longer_has_is_an_error_and_no_end(folder: Path) -> None:
     ShardStore(folder).write([_sample(number, 0) for number in range(7)], SETTINGS)
     index = _index(folder)
@@ -146,12 +136,6 @@ def test_an_image_that_neighbors_share_is_stored_once(folder: Path) -> None:
     rows = [replace(_sample(number), images=(two[number % 2],)) for number in range(8)]
     ShardStore(folder).write(rows, Normalize(row_group_size_bytes=8 * 900_000))
     assert 1_800_000 < shards.find_shards(folder)[0].stat().st_size < 1_900_000
-
-
-def test_no_rows_are_no_shards(folder: Path) -> None:
-    assert ShardStore(folder).write([], SETTINGS) == 0
-    assert shards.find_shards(folder) == []
-    assert ShardStore(folder).read(["id", "images.list.element.phash"]).num_rows == 0
 
 
 def _read_ids(samples: "shards._Samples", places: list[int], queue: "multiprocessing.Queue[list[str]]") -> None:
