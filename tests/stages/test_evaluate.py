@@ -125,15 +125,6 @@ def test_answers_are_logged_without_those_of_a_credentialed_dataset() -> None:
     assert other is not None and other.questions != answers.questions
 
 
-def test_clean_rows_are_those_that_deduplicate_finds_no_copy_of() -> None:
-    predictions, metrics, _ = run()
-    reason = dict(zip(predictions["id"].to_pylist(), predictions["contamination"].to_pylist(), strict=True))
-    assert reason["open_vqa/8-Is"] == "same pixels"
-    assert reason["open_vqa/9-Is"] is None
-    assert metrics["open_vqa"]["clean"]["num_rows"] == 6
-    assert metrics["open_text"]["clean"]["num_rows"] == 3
-
-
 def test_clean_rows_are_compared_with_all() -> None:
     ids = [f"open_vqa/{number}-Is" for number in (8, 9, 10)]
     write_table(pa.table([ids, ["near text", None, None]], schema=CLEAN_SCHEMA), CLEAN_TABLE)

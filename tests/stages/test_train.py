@@ -128,12 +128,6 @@ def test_rows_of_the_role_validation_have_a_loss_of_their_own() -> None:
     assert metrics["validation_loss"] == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_a_mix_of_text_alone_trains() -> None:
-    edit_index(lambda index: index.filter(pc.equal(index["source"], "open_text")))
-    metrics, _ = run(params(batch_size=2, micro_batch_size=2))
-    assert metrics["num_samples"] == 12
-
-
 def test_questions_alone_can_be_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def decode(*_: object) -> None:
         raise AssertionError("an image was read")

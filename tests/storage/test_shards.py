@@ -138,6 +138,12 @@ def test_an_image_that_neighbors_share_is_stored_once(folder: Path) -> None:
     assert 1_800_000 < shards.find_shards(folder)[0].stat().st_size < 1_900_000
 
 
+def test_no_rows_are_no_shards(folder: Path) -> None:
+    assert ShardStore(folder).write([], SETTINGS) == 0
+    assert shards.find_shards(folder) == []
+    assert ShardStore(folder).read(["id", "images.list.element.phash"]).num_rows == 0
+
+
 def _read_ids(samples: "shards._Samples", places: list[int], queue: "multiprocessing.Queue[list[str]]") -> None:
     ids = [samples[place].id for place in places]
     queue.put(ids if samples._process_id == os.getpid() else ["read through the parent's files"])
