@@ -42,7 +42,6 @@ class Project:
 
     @property
     def printed(self) -> Path:
-        """The output of the fixture's `dvc repro`."""
         return self.shim / "printed.txt"
 
     @property

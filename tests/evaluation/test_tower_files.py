@@ -28,7 +28,6 @@ SIZES = {**VIT, "intermediate_size": 64}
 
 
 def save_tensors(model: Any, path: Path, prefix: str = "") -> None:
-    """Write the config beside a pickle of the tensors."""
     model.config.save_pretrained(path.parent)
     torch.save({f"{prefix}{name}": tensor for name, tensor in model.state_dict().items()}, path)
 

@@ -57,7 +57,6 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: the inputs of a training, and the hook."""
     monkeypatch.chdir(tmp_path)
     write_project()
     stopping.write_hook(tmp_path)
@@ -80,7 +79,6 @@ def finish(start: Start, folder: Path, expected: dict[str, bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def rows(start: Start, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[int]]:
-    """The rows of each update of an undisturbed training."""
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("rows")
         patch.chdir(root)

@@ -40,7 +40,6 @@ def login(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_files(data: Mapping[str, bytes], *, is_pinned: bool = False) -> tuple[File, ...]:
-    """Files of a card on a plain host."""
     pins = {path: {"sha256": hashlib.sha256(each).hexdigest()} if is_pinned else {} for path, each in data.items()}
     return tuple(File(path=path, url=f"{URL}{path}", **pins[path]) for path in data)
 

@@ -82,13 +82,11 @@ def enter(published: Published, patch: pytest.MonkeyPatch) -> None:
 
 
 def make_settings(server: Server, **execution: Any) -> Params:
-    """Params to download from the server, without long waits."""
     quick = {"attempts": 6, "backoff_s": 0.001, "timeout_s": 5.0, "endpoints": server.endpoints, **execution}
     return make_params(download={"mirror": str(MIRROR), "fetch": True}, execution=quick)
 
 
 def fetch(published: Published, server: Server, **execution: Any) -> dict[str, Any]:
-    """Run the stages manifest and download; return origin.json."""
     params = make_settings(server, **execution)
     manifest.run(params)
     download.run(params, registry.load(published.id))
@@ -96,7 +94,6 @@ def fetch(published: Published, server: Server, **execution: Any) -> dict[str, A
 
 
 def read_rows(published: Published, server: Server) -> Rows:
-    """Normalize the downloaded files; returns the rows."""
     normalize.run(make_settings(server), registry.load(published.id))
     folder = paths.SAMPLES / published.id
     rows: Rows = Counter()

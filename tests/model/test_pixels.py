@@ -44,7 +44,6 @@ JPEG = {f"quality {quality}": {"quality": quality} for quality in (50, 75, 95)} 
 
 @pytest.fixture(scope="module", params=["bilinear", "bicubic"])
 def saved(request: pytest.FixtureRequest, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A processor, as it is loaded after it was saved."""
     vision = {"resample": request.param, "image_size_px": SIDE_PX, "mean": MEAN, "std": STD}
     folder = tmp_path_factory.mktemp("processor")
     build_processor(tokenizer, tiny.make_settings(vision=vision).vision).save_pretrained(folder)

@@ -14,7 +14,6 @@ def read_html(page: str) -> list[Table]:
 
 
 def read_markdown(text: str) -> list[Table]:
-    """The tables of a Markdown file, as `read_html` gives them."""
     tables: list[Table] = []
     lines = ["", *text.splitlines()]
     for before, line in itertools.pairwise(lines):

@@ -32,7 +32,6 @@ def write(num_examples: int = 6) -> tuple[str, str]:
 
 
 def find(page: str, *header: str) -> Table:
-    """The rows of the page's table whose header begins so."""
     return next(rows for first, *rows in read_html(page) if first[: len(header)] == list(header))
 
 

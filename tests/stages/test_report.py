@@ -49,7 +49,6 @@ def write(num_examples: int = 12) -> str:
 
 @pytest.fixture(scope="module")
 def page(_template: Path) -> str:
-    """The page of the unchanged run, with all examples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(_template)
         text = write(num_examples=100)

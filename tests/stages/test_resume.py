@@ -49,7 +49,6 @@ def write_params(workers: int = 1, devices: int = 1, **changes: Any) -> None:
 
 
 def write_project() -> None:
-    """Write the inputs of `openmedq train` into the current folder."""
     write_run(mix={"roles": {"open_vqa": {"test": "validation"}}})
     write_learning()
     shutil.rmtree(paths.TRAINING)

@@ -45,7 +45,6 @@ def _pixels(data: bytes, **settings: Any) -> np.ndarray:
 
 
 def make_dicom(levels: np.ndarray | None = LEVELS, **tags: Any) -> bytes:
-    """The file, whose tags may be invalid."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return _make_dicom(levels, **tags)
