@@ -62,8 +62,6 @@ def make_pixels(side: int = SIDE) -> Tensor:
     return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-# All layouts ---------------------------------------------------------------------------------------------------------
-
 OTHERS = {
     "logit_scale": torch.tensor(2.0),
     "text.proj.weight": torch.ones(3, 3),
@@ -189,8 +187,6 @@ def test_weights_that_are_no_checkpoint_are_one_line(
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value) or str(caught.value).startswith("transfer.encoders.any.weights: n")
 
-
-# transformers --------------------------------------------------------------------------------------------------------
 
 VIT = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIDE, "patch_size": PATCH}
 TEXT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 9, "intermediate_size": 8}

@@ -36,9 +36,6 @@ def test_a_new_model_has_room_for_its_tokenizer_and_unit_gain() -> None:
     assert weight.std().item() == pytest.approx(32**-0.5, rel=0.1)
 
 
-# Published weights ----------------------------------------------------------------------------------------------------
-
-
 def publish(folder: Path, *, is_pmc: bool = False, is_tied: bool = False) -> Path:
     """A published LLaMA without pad and image token; `is_pmc`: with the errors of PMC-LLaMA's configs."""
     torch.manual_seed(0)

@@ -89,9 +89,6 @@ def test_images_and_slots_must_match_in_number(model: PeftModel, processor: Any)
         Learner(model, tiny.make_settings())(replace(batch, pixels=batch.pixels[:1]))
 
 
-# The contrastive loss -------------------------------------------------------------------------------------------------
-
-
 def pool(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:
     with torch.no_grad():
         return learner._pool_answers(batch)
