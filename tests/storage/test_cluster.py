@@ -139,16 +139,8 @@ def _expect(processes: DaskCluster, line: str) -> None:
 @pytest.mark.parametrize(
     ("killed", "settings", "line"),
     [
-        (
-            "worker",
-            {"no_workers_timeout": "1s"},
-            r": lost the scheduler, or no worker is left; start .* `python -m dask worker tcp://\S+`",
-        ),
-        (
-            "worker",
-            {"allowed_failures": "0"},
-            r": a task can't run there \(KilledWorker: .*\); give the workers more mem",
-        ),
+        ("worker", {"no_workers_timeout": "1s"}, r": lost the scheduler, or no worker is left; start "),
+        ("worker", {"allowed_failures": "0"}, r": a task can't run there \(KilledWorker: .*\); give the workers"),
         ("scheduler", {}, r": lost the scheduler, .* run the command again$"),
     ],
     ids=["no worker is left", "a task kills its workers", "no scheduler is left"],

@@ -91,14 +91,6 @@ def test_a_file_may_begin_without_its_preamble_or_syntax(first: bytes, tmp_path:
     assert dicom.read_tags(tmp_path / "a.dcm")[1:] == (SECRET, "1.2.3.4")
 
 
-def test_without_a_window_the_range_of_levels_is_shown() -> None:
-    assert np.array_equal(_pixels(make_dicom()), _shares(0, 4095))
-    padded = LEVELS.copy()
-    padded[:8] = 0
-    shown = _pixels(make_dicom(padded, PixelPaddingValue=0))
-    assert shown[8, 0] == 0 and shown[-1, -1] == 255
-
-
 def test_the_window_is_applied_after_the_rescale() -> None:
     tags = {"RescaleSlope": 2, "RescaleIntercept": -1024, "WindowCenter": 40.5, "WindowWidth": 401}
     low, high = ((edge + 1024) / 2 for edge in (40 - 200, 40 + 200))
@@ -117,14 +109,6 @@ def test_the_windows_are_those_of_pydicom() -> None:
 
 def test_monochrome1_is_inverted() -> None:
     assert np.array_equal(_pixels(make_dicom(PhotometricInterpretation="MONOCHROME1")), 255 - _shares(0, 4095))
-
-
-def test_a_voi_lookup_table_is_applied() -> None:
-    table = pydicom.Dataset()
-    table.LUTDescriptor = [4096, 0, 12]
-    table.LUTData = np.arange(4095, -1, -1, np.uint16).tobytes()
-    shown = _pixels(make_dicom(VOILUTSequence=[table]))
-    assert np.abs(shown - (255 - _shares(0, 4095).astype(int))).max() <= 1
 
 
 @pytest.mark.parametrize("kind", [np.uint16, np.uint8])
