@@ -72,11 +72,7 @@ def test_what_is_here_and_what_is_begun_is_not_fetched_again() -> None:
         ({"licence": "CC-BY-NC-4.0"}, {"policy": {"licences": "commercial"}}, "licence CC-BY-NC-4.0: not commercial"),
         ({"licence": "words"}, {"policy": {"licences": "research"}}, "licence unknown (policy.licences is research)"),
         ({"access": Access.USER_SUPPLIED, "advice": "Ask."}, {}, "it cannot be downloaded by a program: Ask."),
-        (
-            {"access": Access.CREDENTIALED},
-            {},
-            "credentialed, and there are no credentials for example.org: add `machine",
-        ),
+        ({"access": Access.CREDENTIALED}, {}, "credentialed, and there are no credentials for example.org"),
     ],
 )
 def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, Any], message: str) -> None:

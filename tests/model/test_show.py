@@ -95,10 +95,7 @@ def test_a_record_of_the_mix(capsys: pytest.CaptureFixture[str]) -> None:
     ("name", "outcome"),
     [
         ("vqa_rad/copy", "Not in the mix: duplicate exact (same text); slake/3 is kept in its place"),
-        (
-            "vqa_rad/near",
-            "Not in the mix: in evaluation (near image, evidence 0.900); a record of a credentialed dataset is kept",
-        ),
+        ("vqa_rad/near", "in evaluation (near image, evidence 0.900); a record of a credentialed dataset is kept"),
         ("vqa_rad/late", "Read, and not in data/mix/index.parquet: run `dvc repro mix`"),
         ("vqa_rad/empty", "Rejected: answer empty (field `answer` is empty)"),
     ],
