@@ -167,6 +167,15 @@ def test_a_tensor_of_another_shape_is_named(layout: str, name: str, words: str) 
         take({**draw(), name: torch.ones(13, WIDTH)}, prefix)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_tensor_without_axes_is_one_line(layout: str) -> None:
+    draw, _, prefix, _ = LAYOUTS[layout]
+    for name, tensor in [*draw().items()][:: 7 if layout == "resnet" else 1]:
+        if tensor.dim() and name != "proj":
+            with pytest.raises(ModelError):
+                take({**draw(), name: torch.tensor(1.0)}, prefix)
+
+
 @pytest.mark.parametrize("kind", ["absent", "truncated", "other", "several", "null"])
 def test_weights_that_are_no_checkpoint_are_one_line(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
