@@ -85,11 +85,6 @@ def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, An
     assert (f"see below toy_set: {step.skipped}" in text, f"- {step.skipped}" in text) == (is_long, not is_long)
 
 
-def test_what_the_mirror_holds_is_taken_from_there() -> None:
-    lie("questions.json", 1, Path("supplied/toy_set"))
-    assert plan(make_sets()).skipped == "present in supplied/toy_set"
-
-
 def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
     step = plan(make_sets())
     for free, has_room in ((10**10, True), (2 * 10**9, False)):
