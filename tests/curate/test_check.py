@@ -1,5 +1,3 @@
-"""`check` summarizes what a reader finds in a folder, and writes nothing."""
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

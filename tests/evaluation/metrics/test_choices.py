@@ -1,5 +1,3 @@
-"""Answers to multiple-choice questions: which option each gives, and which give none."""
-
 import pyarrow as pa
 import pytest
 
