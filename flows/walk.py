@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
+import httpx
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -113,8 +114,8 @@ def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None
     parser.add_argument("--max-workers", type=whole(1, 1000), default=2, help="number of parallel nodes; default: 2")
     options = parser.parse_args(arguments)
     try:
-        require_server()
         with close_temporary_server():
+            require_server()
             flow(targets=options.targets or None, max_workers=options.max_workers)
     except OpenMedQError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -126,13 +127,20 @@ def run_by_hand(flow: Callable[..., Any], arguments: Sequence[str] | None = None
 
 
 def require_server() -> None:
-    """Raise OpenMedQError if a configured server does not answer, or a temporary one has no folder."""
+    """Start a temporary server if none is configured; OpenMedQError if that fails or the configured one is silent."""
     if not PREFECT_API_URL.value():
         home = PREFECT_HOME.value()
         try:
             home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OpenMedQError(f"{home}: {error.strerror}; set PREFECT_HOME to a writable folder") from None
+        try:
+            get_client(sync_client=True)  # starts it
+        except (RuntimeError, ValueError, httpx.HTTPError) as error:
+            raise OpenMedQError(
+                f"Prefect's temporary server: {str(error).splitlines()[0]} Run the command again, or start a server "
+                "(`make ui`) and set PREFECT_API_URL"
+            ) from None
         return
     with get_client(sync_client=True) as client:
         problem = client.api_healthcheck()

@@ -175,7 +175,8 @@ class Benchmark:
         try:
             return divide(facts["labels"].to_pylist(), keys, num_parts, params.transfer.division_seed)
         except SourceError as error:
-            raise SourceError(f"{self.name}: {error}; lower transfer.{setting}") from None
+            what = f"lower transfer.{setting}" if num_parts > 2 else "add rows, or remove it from transfer.benchmarks"
+            raise SourceError(f"{self.name}: {error}; {what}") from None
 
     def _group(self, rows: pa.Table, facts: pa.Table, params: Params) -> list[str]:
         """The key of each row's group: its patient, or the images that look the same."""

@@ -79,6 +79,11 @@ def read(path: Path) -> dict[str, Tensor]:
             f"{path}: {what}; only tensors and plain values are read: save its state dict alone"
         ) from error
     except Exception as error:  # torch, zip, pickle and safetensors have their own types
+        if "TorchScript" in str(error):  # such as OpenAI's own files of CLIP
+            raise ModelError(
+                f"{path}: is a TorchScript archive, which holds code; save its tensors alone, as with "
+                "torch.save(torch.jit.load(FILE).state_dict(), NEW)"
+            ) from None
         raise ModelError(f"{path}: not a checkpoint, or truncated, get it again: {shorten(error)}") from error
     while isinstance(tree, dict) and (wrapper := next((k for k in WRAPPERS if isinstance(tree.get(k), dict)), None)):
         tree = tree[wrapper]

@@ -35,14 +35,34 @@ def publish(target: Path, size_bytes: int | None = None) -> Iterator[Path]:
         except BaseException as error:
             remove(temporary)
             if is_disk_full(error):
-                raise _describe_full_disk(target, size_bytes) from None
+                raise _describe_full_disk(PARTIAL.parent, target, size_bytes) from None
             raise
         target.parent.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(target):  # renamed first: removing a large folder takes time and may be interrupted
-            remove(old)
-            target.replace(old)
-        temporary.replace(target)
+        try:
+            if os.path.lexists(target):  # renamed first: removing a large folder takes time and may be interrupted
+                remove(old)
+                target.replace(old)
+            temporary.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy(temporary, target)
         remove(old)
+
+
+def _copy(temporary: Path, target: Path) -> None:
+    """Replace a target on another disk, as behind a link data/checkpoints: copy to its folder, and rename."""
+    copy = target.with_name(f".{target.name}.partial")
+    remove(copy)
+    try:
+        shutil.move(temporary, copy)
+    except BaseException as error:
+        remove(copy)
+        if is_disk_full(error):
+            raise _describe_full_disk(target.parent, target) from None
+        raise
+    remove(target)
+    copy.replace(target)
 
 
 def is_disk_full(error: BaseException) -> bool:
@@ -53,11 +73,11 @@ def is_disk_full(error: BaseException) -> bool:
     return getattr(error, "errno", None) in errors or any(os.strerror(number) in str(error) for number in errors)
 
 
-def _describe_full_disk(target: Path, size_bytes: int | None) -> DiskFullError:
-    free = shutil.disk_usage(PARTIAL).free
+def _describe_full_disk(place: Path, target: Path, size_bytes: int | None = None) -> DiskFullError:
+    free = shutil.disk_usage(place).free
     missing = f", {(size_bytes - free) / 1e6:,.1f} MB more are needed" if size_bytes and size_bytes > free else ""
     return DiskFullError(
-        f"{target}: no space left on the disk of {PARTIAL.parent} ({free / 1e6:,.1f} MB free{missing}); free some "
+        f"{target}: no space left on the disk of {place} ({free / 1e6:,.1f} MB free{missing}); free some "
         "space and run the command again"
     )
 

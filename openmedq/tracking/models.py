@@ -164,7 +164,7 @@ def difference(gains: Any, clusters: Sequence[int], confidence: float) -> tuple[
 
 
 def _read_correct(client: Any, run_id: str, path: str, questions: str) -> list[int] | None:
-    """Return a run's answers to the questions; None if it has none."""
+    """Return a run's answers to the questions; None if it has none that can be read."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -176,8 +176,12 @@ def _read_correct(client: Any, run_id: str, path: str, questions: str) -> list[i
     if path not in {item.path for item in found}:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        stored = json.loads(Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8"))
-    return [int(digit) for digit in stored["correct"]] if stored["questions"] == questions else None
+        text = Path(client.download_artifacts(run_id, path, folder)).read_text(encoding="utf-8", errors="replace")
+    with suppress(ValueError, KeyError, TypeError):  # the file is damaged
+        stored = json.loads(text)
+        if stored["questions"] == questions:
+            return [int(digit) for digit in stored["correct"]]
+    return None
 
 
 def find_trained(client: Any, experiment_id: str, run_id: str) -> str | None:

@@ -1,4 +1,5 @@
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -244,6 +245,12 @@ def write_not_finite(folder: Path) -> None:
     model.save_pretrained(folder)
 
 
+def write_torchscript(folder: Path) -> None:
+    torch.save({"x": torch.ones(1)}, folder / "ViT-B-32.pt")
+    with zipfile.ZipFile(folder / "ViT-B-32.pt", "a") as archive:
+        archive.writestr("ViT-B-32/constants.pkl", "")  # by which torch knows them
+
+
 def write_no_weights(folder: Path) -> None:
     ViTConfig(**SIZES).save_pretrained(folder)
 
@@ -253,6 +260,7 @@ def write_no_weights(folder: Path) -> None:
     [
         (write_hostile, r"checkpoint.pt: holds \S*exec; only tensors and plain values are read"),
         (write_hostile_transformers, r"pytorch_model.bin: holds \S*exec; only tensors and plain values are read"),
+        (write_torchscript, r"ViT-B-32.pt: is a TorchScript archive, .*; save its tensors alone"),
         (write_remote_code, r"can't be loaded: .*custom code"),
         (write_other_shape, r"position_embeddings has shape \(1, 5, 128\); expected \(1, 10, 128\)$"),
         (write_no_config, r"has tensor names of transformers, but no config.json beside it; add that file$"),

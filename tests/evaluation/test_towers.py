@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import (
+    Aimv2VisionConfig,
+    Aimv2VisionModel,
     CLIPConfig,
     CLIPImageProcessorPil,
     CLIPModel,
@@ -18,6 +20,8 @@ from transformers import (
     Dinov2WithRegistersModel,
     MetaClip2Config,
     MetaClip2Model,
+    PixtralVisionConfig,
+    PixtralVisionModel,
     SiglipConfig,
     SiglipModel,
     SwinConfig,
@@ -209,6 +213,7 @@ def make_clip() -> Any:
 MAKERS: dict[str, Any] = {
     "clip": make_clip,
     "siglip": lambda: SiglipModel(SiglipConfig(text_config=TEXT, vision_config={**VIT, "intermediate_size": 64})),
+    "aimv2": lambda: Aimv2VisionModel(Aimv2VisionConfig(**VIT, intermediate_size=64)),  # its head has a class token
     "metaclip": lambda: MetaClip2Model(MetaClip2Config(text_config=TEXT, vision_config=VIT)),
     "masked vit": lambda: ViTForMaskedImageModeling(ViTConfig(**VIT, intermediate_size=64, encoder_stride=PATCH)),
     "vit with a head": lambda: ViTForImageClassification(ViTConfig(**VIT, intermediate_size=64)),
@@ -232,7 +237,7 @@ def test_any_vision_model_of_transformers(name: str, tmp_path: Path) -> None:
     inner = getattr(model, "vision_model", getattr(model, "base_model", model))
     with torch.no_grad():
         output = inner(pixel_values=pixels, output_hidden_states=True)
-    if name in ("siglip", "swin"):
+    if name in ("siglip", "swin", "aimv2"):
         features = output.last_hidden_state.mT
         expected = features.mean(dim=2), features.amax(dim=2)
     elif name.startswith("convnext"):
@@ -243,6 +248,12 @@ def test_any_vision_model_of_transformers(name: str, tmp_path: Path) -> None:
         expected = tokens[:, 0], tokens[:, num_prefix:].mean(dim=1)
     for found, right in zip(pool(tower, pixels), expected, strict=True):
         torch.testing.assert_close(found, right)
+
+
+def test_a_model_whose_images_are_one_sequence_is_refused(tmp_path: Path) -> None:
+    PixtralVisionModel(PixtralVisionConfig(**VIT, intermediate_size=64, head_dim=WIDTH // 2)).save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=r"can't encode RGB images of 24 x 24 px: it returns the features of 1 in"):
+        load(tmp_path)
 
 
 def test_another_size_of_images(tmp_path: Path) -> None:

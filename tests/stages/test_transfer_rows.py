@@ -128,8 +128,13 @@ def test_a_benchmark_that_is_half_there(
     if split == "all":
         kept = index.filter([not each for each in is_other]).slice(0, 2)
     pq.write_table(kept, path)
+    params = make_params(benchmarks=(name,))
     with pytest.raises(SourceError, match=words):
-        run_transfer(tmp_path, monkeypatch, make_params(benchmarks=(name,)))
+        run_transfer(tmp_path, monkeypatch, params)
+    if split == "all":  # nothing is left to lower
+        pq.write_table(kept.slice(0, 1), path)
+        with pytest.raises(SourceError, match=r"into 2 parts; add rows, or remove it from transfer.benchmarks$"):
+            run_transfer(tmp_path, monkeypatch, make_params(benchmarks=(name,), num_parts=2))
 
 
 def test_a_label_that_the_card_has_not(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

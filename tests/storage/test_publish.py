@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,6 +52,32 @@ def test_an_output_replaces_the_one_before() -> None:
     assert [path.read_text() for path in TARGET.iterdir()] == ["second"]
     assert [path.suffix for path in PARTIAL.iterdir()] == [".lock"]
     assert [path.name for path in PARTIAL.iterdir()] == ["data-samples-toy.lock"]
+
+
+def test_an_output_may_be_on_another_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace = Path.replace
+
+    def replace_in_folder(self: Path, target: Path) -> Path:
+        if self.parent != target.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_in_folder)
+    for text in ("first", "second"):
+        _write(text)
+        assert [path.read_text() for path in TARGET.iterdir()] == [text]
+        assert [*TARGET.parent.iterdir()] == [TARGET]
+        assert [path.name for path in PARTIAL.iterdir()] == ["data-samples-toy.lock"]
+
+    def copy_half(source: Path, copy: Path) -> None:
+        copy.mkdir()
+        raise shutil.Error([(source, copy, "[Errno 28] No space left on device")])
+
+    monkeypatch.setattr(shutil, "move", copy_half)
+    with pytest.raises(DiskFullError, match=r"^data/samples/toy: no space left on the disk of data/samples \("):
+        _write("third")
+    assert [path.read_text() for path in TARGET.iterdir()] == ["second"]
+    assert [*TARGET.parent.iterdir()] == [TARGET]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt(), ValueError()])

@@ -122,6 +122,14 @@ def test_without_the_champions_answers_it_stays() -> None:
     assert champion == "2", "the same questions, asked later"
 
     train("third")
+    stored = max(Path("mlartifacts").rglob("answers-aaaaaaaaaaaa.json"), key=lambda path: path.stat().st_mtime_ns)
+    whole = stored.read_text()
+    stored.write_text(whole[:-9])  # of a disk that was full
+    champion, text = evaluate(answers([1] * 100))
+    assert champion == "2" and text.startswith(nothing.replace("version 1", "version 2"))
+    assert not list((paths.PARTIAL / "runs").iterdir())
+
+    train("fourth")
     client, _ = store.connect()
     run_id = client.get_model_version("openmedq", "2").run_id
     client.delete_run(run_id)

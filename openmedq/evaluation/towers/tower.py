@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from openmedq.errors import ModelError
 
-# Learned tokens that precede the patches; the class token is the first.
+# Learned tokens that precede the patches, in a module `embeddings`; the class token is the first. Elsewhere, as in
+# AIMv2's head, they precede nothing.
 PREFIX_TOKENS = ("cls_token", "class_embedding", "distillation_token", "register_tokens")
 
 
@@ -62,7 +63,7 @@ class Tower(nn.Module):
     """
 
     def __init__(self, network: nn.Module, preprocessing: Preprocessing, where: str) -> None:
-        """Try the network on one image.
+        """Try the network on two images.
 
         Args:
             network: takes `pixel_values` and returns `hidden_states` or `last_hidden_state`, as in transformers.
@@ -80,7 +81,9 @@ class Tower(nn.Module):
         try:
             device = next(network.parameters()).device
             with torch.inference_mode():
-                first, _ = self.eval()(torch.zeros(1, 3, side, side, device=device))
+                first, _ = self.eval()(torch.zeros(2, 3, side, side, device=device))
+            if len(first) != 2:  # Pixtral's patches of all images are one sequence
+                raise ValueError(f"it returns the features of {len(first)} in place of 2 images")
         except (ValueError, RuntimeError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{where}: can't encode RGB images of {side} x {side} px: {reason}") from error
@@ -105,6 +108,6 @@ class Tower(nn.Module):
 
 def _count_prefix(network: nn.Module) -> int:
     """Return the number of learned tokens before the patches; 0 without a class token."""
-    sizes = {name.rpartition(".")[2]: tensor for name, tensor in network.named_parameters()}
-    found = [sizes[name] for name in PREFIX_TOKENS if name in sizes]
+    sizes = {".".join(name.split(".")[-2:]): tensor for name, tensor in network.named_parameters()}
+    found = [sizes[f"embeddings.{name}"] for name in PREFIX_TOKENS if f"embeddings.{name}" in sizes]
     return sum(tensor.shape[-2] if tensor.dim() > 1 else 1 for tensor in found)
