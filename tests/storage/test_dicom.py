@@ -93,7 +93,9 @@ def test_a_file_may_begin_without_its_preamble_or_syntax(first: bytes, tmp_path:
 
 
 def test_without_a_window_the_range_of_levels_is_shown() -> None:
-    assert np.array_equal(_pixels(make_dicom()), _shares(0, 4095))
+    invalid = {"WindowCenter": 2000, "WindowWidth": 0}  # would make each pixel black or white
+    for tags in ({}, invalid, invalid | {"VOILUTFunction": "SIGMOID"}):
+        assert np.array_equal(_pixels(make_dicom(**tags)), _shares(0, 4095))
     padded = LEVELS.copy()
     padded[:8] = 0
     shown = _pixels(make_dicom(padded, PixelPaddingValue=0))
