@@ -120,7 +120,6 @@ def logged(caplog: pytest.LogCaptureFixture) -> Callable[[], str]:
 
 @pytest.fixture
 def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The current folder is an empty one."""
     monkeypatch.chdir(tmp_path)
 
 

@@ -41,14 +41,12 @@ class DaskCluster:
         self.workers.append(self._start("worker", *words, "--memory-limit", "0"))
 
     def kill(self, process_id: int) -> None:
-        """Kill one worker."""
         worker = next(worker for worker in self.workers if worker.pid == process_id)
         worker.kill()
         worker.wait()
         self.workers.remove(worker)
 
     def close(self) -> None:
-        """Kill all processes."""
         for process in (*self.workers, self.scheduler):
             process.kill()
             process.wait()

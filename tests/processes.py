@@ -95,7 +95,6 @@ def find_stages(stage: str, root: Path) -> set[int]:
 
 
 def find_port() -> int:
-    """A free port of loopback."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -21,7 +21,6 @@ class Recorded:
         self.steps.append((step, dict(metrics)))
 
     def read(self, name: str) -> list[float]:
-        """All values of a metric, in order."""
         return [metrics[name] for _, metrics in self.steps if name in metrics]
 
     def checkpoint(self, name: str, step: int, metrics: Mapping[str, float]) -> None:

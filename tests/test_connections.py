@@ -1,5 +1,3 @@
-"""Importing the packages disables the telemetry of all libraries."""
-
 import sys
 from pathlib import Path
 

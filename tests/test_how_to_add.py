@@ -37,7 +37,6 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _load(number: int, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The code block of that number as a module."""
     module = ModuleType(name)
     exec(compile(BLOCKS[number], name, "exec"), module.__dict__)
     monkeypatch.setitem(sys.modules, name, module)

@@ -1,5 +1,3 @@
-"""Folders of the local data folder match datasets by the names of archives, repositories and records."""
-
 import logging
 import shutil
 from pathlib import Path
@@ -10,7 +8,6 @@ from openmedq.config import Download, Local
 from openmedq.datasets import DATASETS, catalogue
 from openmedq.datasets.card import Dataset
 from openmedq.datasets.local.local import make_card
-from openmedq.errors import LocalFolderError
 from openmedq.fetch import manifest
 from openmedq.fetch.mirror import list_unmatched, match_folders, require
 from tests.curate.corpus import make_params
@@ -75,15 +72,6 @@ def test_id_title_and_aliases_are_of_one_dataset(tmp_path: Path, set_id: str) ->
         matched = match_folders(tmp_path / set_id, ENTRIES, may_be_empty=True)
         assert set(matched) <= {set_id}
         shutil.rmtree(tmp_path / set_id)
-
-
-def test_two_folders_of_one_dataset_are_an_error(tmp_path: Path) -> None:
-    for name in ("Slake1.0", "SLAKE"):
-        (tmp_path / name).mkdir()
-    with pytest.raises(
-        LocalFolderError, match=r"SLAKE and .*Slake1\.0: both match slake; remove one, or move both into one"
-    ):
-        match_folders(tmp_path, ENTRIES)
 
 
 def test_folders_that_match_no_dataset_are_named_in_one_line(

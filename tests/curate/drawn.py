@@ -40,7 +40,6 @@ def draw_slice(seed: int, level: int = 0) -> Image:
 
 
 def encode(image: Image, quality: int = 92) -> bytes:
-    """The image as a JPEG."""
     return save(image, "JPEG", quality=quality)
 
 
@@ -53,10 +52,6 @@ def _border(image: Image) -> Image:
     framed = PIL.Image.new("L", (image.width + 40, image.height + 26), 255)
     framed.paste(image, (25, 10))
     return framed
-
-
-def _crop(image: Image) -> Image:
-    return image.crop((12, 4, image.width - 6, image.height - 10))
 
 
 def _annotate(image: Image) -> Image:
@@ -76,14 +71,10 @@ def _beside_another(image: Image) -> Image:
     return figure
 
 
-def _left_half(image: Image) -> Image:
-    return image.crop((0, 0, image.width // 2, image.height))
-
-
 EDITS: dict[str, Callable[[Image], Image]] = {
     "encoded again": lambda image: PIL.Image.open(io.BytesIO(encode(image, 40))),
     "scaled": lambda image: image.resize((150, 150), Resampling.BICUBIC),
-    "cropped": _crop,
+    "cropped": lambda image: image.crop((12, 4, image.width - 6, image.height - 10)),
     "cropped by a tenth a side": lambda image: image.crop((26, 26, 230, 230)),
     "bordered": _border,
     "brighter": lambda image: ImageEnhance.Brightness(image).enhance(1.3),
@@ -95,7 +86,7 @@ EDITS: dict[str, Callable[[Image], Image]] = {
     "mirrored": lambda image: image.transpose(Transpose.FLIP_LEFT_RIGHT),
     "annotated": _annotate,
     "beside another": _beside_another,
-    "half": _left_half,
+    "half": lambda image: image.crop((0, 0, image.width // 2, image.height)),
 }
 
 

@@ -1,5 +1,3 @@
-"""`check` summarizes what a reader finds in a folder, and writes nothing."""
-
 import io
 import json
 from collections.abc import Iterator

@@ -1,5 +1,3 @@
-"""A forgotten record, patient, study or image is in no row from the next run on, and is counted."""
-
 import json
 from pathlib import Path
 from typing import Any

@@ -1,5 +1,3 @@
-"""Edits of a question are found, and other questions on its template are kept apart."""
-
 import random
 import re
 import string

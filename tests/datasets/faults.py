@@ -40,7 +40,6 @@ def find_files(raw: Path, *suffixes: str) -> list[Path]:
 
 
 def members_of(path: Path) -> dict[str, bytes]:
-    """The files of a zip or tar."""
     if path.name.endswith(TARS):
         with tarfile.open(path) as tar:
             return {info.name: tar.extractfile(info).read() for info in tar if info.isreg()}
@@ -49,7 +48,6 @@ def members_of(path: Path) -> dict[str, bytes]:
 
 
 def pack(path: Path, members: dict[str, bytes]) -> None:
-    """Write a zip or tar of those files."""
     if path.name.endswith(TARS):
         with tarfile.open(path, "w:gz", compresslevel=1) as tar:
             for name, data in members.items():

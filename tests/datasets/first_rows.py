@@ -19,7 +19,6 @@ _DIGEST = re.compile(r"[0-9a-f]{16}")  # images of the hub are named by their by
 
 
 def summarize(dataset_id: str, raw: Path) -> list[dict[str, Any]]:
-    """The samples, without empty fields."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for row in SETS[dataset_id].read(raw):
         if isinstance(row, Sample) and (row.split, row.task) not in found:

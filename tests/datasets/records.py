@@ -56,7 +56,6 @@ def change(raw: Path, place: str, edit: Callable[[bytes], bytes]) -> None:
 
 
 def rewrite(raw: Path, place: str, edit: Callable[[list[Any]], list[Any]]) -> None:
-    """Edit the records of a file."""
     name = place.rpartition(":")[2]
     change(raw, place, lambda data: encode(name, edit(decode(name, data)), data))
 
@@ -148,7 +147,6 @@ class Changed:
         return list(self._dataset.read(self.raw))
 
     def read(self, changes: Any) -> Sample | Rejected:
-        """The row of the changed record."""
         (row,) = [row for row in self.rows(changes) if row.provenance == self.first.provenance]
         return row
 

@@ -1,12 +1,10 @@
-"""The catalogue equals the cards, and is refused if it does not."""
-
 from pathlib import Path
 
 import pytest
 import yaml
 
-from openmedq.datasets import BENCHMARKS, DATASETS, SOURCES, catalogue, registry
-from openmedq.errors import SourceError, StaleError
+from openmedq.datasets import DATASETS, SOURCES, catalogue, registry
+from openmedq.errors import StaleError
 
 ROOT = Path(__file__).parents[2]
 CARDS = {dataset_id: dataset.card for dataset_id, dataset in DATASETS.items()}
@@ -33,9 +31,7 @@ def test_a_changed_card_is_noticed(tmp_path: Path) -> None:
     path.write_text(catalogue.render({card.id: card}, {card.id: registry.dependency(card.id)}), encoding="utf-8")
     catalogue.check(path, card)
     for change in ({"licence": "MIT"}, {"roles": {}}, {"files": ()}, {"title": "x"}, {"published_rows": {"train": 1}}):
-        with pytest.raises(
-            StaleError, match=r"catalogue\.yaml: vqa_rad differs from its card; run `python -m openmedq catalogue`"
-        ):
+        with pytest.raises(StaleError, match=r"catalogue\.yaml: vqa_rad differs from its card; run"):
             catalogue.check(path, card.model_copy(update=change))
 
 
@@ -58,10 +54,3 @@ def test_what_is_no_catalogue_is_one_line(text: str, tmp_path: Path) -> None:
         catalogue.read(tmp_path / "catalogue.yaml")
     with pytest.raises(StaleError, match=r"missing\.yaml: not found; run `python -m openmedq catalogue`"):
         catalogue.read(tmp_path / "missing.yaml")
-
-
-def test_a_set_is_found_wherever_it_lives() -> None:
-    assert registry.load("vqa_rad") is SOURCES["vqa_rad"]
-    assert registry.load("pneumonia_mnist") is BENCHMARKS["pneumonia_mnist"]
-    with pytest.raises(SourceError, match=r"^vqarad: no such dataset; there are .*pneumonia_mnist.*pubmedqa"):
-        registry.load("vqarad")

@@ -1,5 +1,3 @@
-"""Text files in other encodings with a byte order mark yield the same rows."""
-
 import codecs
 import gzip
 from itertools import cycle

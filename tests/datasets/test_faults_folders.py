@@ -1,5 +1,3 @@
-"""Faults of users' folders and archives, each over all datasets that it concerns."""
-
 import logging
 import shutil
 from collections.abc import Callable
@@ -22,7 +20,6 @@ FOLDERS = ("vqa_rad", "roco", "medfmc_chest", "medfmc_colon", "medfmc_endo")
 
 @pytest.fixture(scope="session")
 def expected(miniature_of: FolderOf) -> Read:
-    """The rows of a dataset's miniature."""
     return cache(lambda dataset_id: faults.read(dataset_id, miniature_of(dataset_id)))
 
 

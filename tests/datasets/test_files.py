@@ -1,5 +1,3 @@
-"""The official files in the cards: addresses, revisions, sizes and checksums."""
-
 import re
 from pathlib import PurePosixPath
 

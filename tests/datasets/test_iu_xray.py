@@ -1,5 +1,3 @@
-"""IU X-Ray as Open-i publishes it, reports in XML; and Kaggle's copy, two tables."""
-
 import csv
 import random
 import zipfile

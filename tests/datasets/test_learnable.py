@@ -1,5 +1,3 @@
-"""The images of each miniature of a classification dataset predict its labels."""
-
 import io
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Licences: spellings, policies, and texts that are not a known licence."""
-
 from itertools import product
 
 import pytest
@@ -106,7 +104,6 @@ def test_a_card_decides_unless_its_rows_do() -> None:
 
 
 def test_the_sets() -> None:
-    """Datasets whose rows state licences, and cards with a known licence."""
     cards = {name: module.card for name, module in (SOURCES | BENCHMARKS).items()}
     assert {name for name, card in cards.items() if card.has_row_licences} == {"pmc_oa", "pmc_vqa", "roco", "ubench"}
     unknown = {name for name, card in cards.items() if refuse_card(card, "research")}

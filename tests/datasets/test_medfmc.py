@@ -1,5 +1,3 @@
-"""The MedFMC family: lists, tables and images in many places, tested on `endo`; the names of `colon`."""
-
 import zipfile
 from pathlib import Path
 

@@ -1,5 +1,3 @@
-"""MedMCQA: the numbers of the correct options, and equal options."""
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq

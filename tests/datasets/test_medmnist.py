@@ -1,5 +1,3 @@
-"""The MedMNIST family: its npz files, gray and RGB."""
-
 import hashlib
 import io
 import zipfile
@@ -40,18 +38,6 @@ def write(raw: Path, name: str = FILE, side_px: int = 28, **changes: Any) -> Pat
 
 def read(raw: Path) -> list[Sample | Rejected]:
     return list(gray.read(raw, allow_unofficial=True))
-
-
-def test_rows_are_pictures_with_a_class(tmp_path: Path) -> None:
-    rows = read(write(tmp_path))
-    assert Counter(row.split for row in rows) == {"train": 4, "val": 4, "test": 4}
-    row = rows[5]
-    assert (row.id, row.labels, row.turns[0].answer) == ("pneumonia_mnist/val-1", ("pneumonia",), "pneumonia")
-    assert (row.turns[0].question, row.licence) == ("", "CC-BY-4.0")
-    assert (row.provenance.file, row.provenance.record) == (FILE, "val row 1")
-    picture = PixelImage.open(io.BytesIO(row.images[0].data or b""))
-    assert (picture.mode, picture.size) == ("L", (28, 28))
-    assert set(np.asarray(picture).ravel()) == {11}
 
 
 @pytest.mark.parametrize("dataset", [blood_mnist, retina_mnist], ids=["blood_mnist", "retina_mnist"])

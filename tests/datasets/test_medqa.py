@@ -1,5 +1,3 @@
-"""MedQA: which of the archive's files are read."""
-
 import json
 from collections import Counter
 

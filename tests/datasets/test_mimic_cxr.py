@@ -1,5 +1,3 @@
-"""MIMIC-CXR: reports, and the layouts of both projects."""
-
 import gzip
 import shutil
 import zipfile

@@ -26,7 +26,6 @@ Counts = tuple[int, Counter[Reason]]
 
 
 def normalize(dataset_id: str, raw: Path, output: Path) -> list[Sample | Rejected]:
-    """The rows, which are also written, as the stage does."""
     found = list(rows(SETS[dataset_id], raw, Normalize(), Inline()))
     output.mkdir()
     with write_rejected(output) as reject:

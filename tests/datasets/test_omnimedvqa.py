@@ -1,5 +1,3 @@
-"""OmniMedVQA: loose answers, options that are nothing, images of users, lists beside archives."""
-
 import shutil
 from typing import Any
 

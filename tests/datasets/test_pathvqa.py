@@ -13,9 +13,7 @@ from tests.datasets.conftest import SETS, FolderOf, all_samples, samples
 
 
 @pytest.mark.parametrize("dataset_id", ["slake", "vqa_rad"])
-def test_the_copy_of_the_hub_is_read_if_there_is_no_other(
-    dataset_id: str, copy_of: FolderOf, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_copy_of_the_hub_is_read_if_there_is_no_other(dataset_id: str, copy_of: FolderOf) -> None:
     raw = copy_of(dataset_id)
     published = samples(SETS[dataset_id].read(raw))
     shards = raw / "copy/data"

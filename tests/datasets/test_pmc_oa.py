@@ -1,5 +1,3 @@
-"""PMC-OA: lists of captions, images by name, licenses by article."""
-
 import pytest
 
 from openmedq.datasets.pmc_oa import card, read

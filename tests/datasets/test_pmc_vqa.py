@@ -1,5 +1,3 @@
-"""PMC-VQA: two versions, options and their letters, the clean test."""
-
 from collections import Counter
 
 import pytest

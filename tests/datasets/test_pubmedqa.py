@@ -1,5 +1,3 @@
-"""PubMedQA: three parts in two layouts, and the ids of the test split."""
-
 import json
 import shutil
 from collections import Counter
@@ -98,16 +96,6 @@ def test_both_layouts_give_the_same_samples(copy_of: FolderOf, caplog: pytest.Lo
         next(read(raw))
     shutil.rmtree(raw / "pqa_labeled")
     assert Counter(row.split for row in read(raw)) == {"artificial": 120, "unlabeled": 10}
-
-
-def test_the_ground_truth_is_the_test(miniature_of: FolderOf) -> None:
-    raw = miniature_of("pubmedqa")
-    rows = [row for row in read(raw) if isinstance(row, Sample)]
-    truth = json.loads((raw / "data/test_ground_truth.json").read_text(encoding="utf-8"))
-    assert {row.id.split("/")[1]: row.turns[0].answer for row in rows if row.split == "test"} == truth
-    assert Counter(truth.values()) == {"yes": 10, "no": 10, "maybe": 10}
-    assert Counter(row.split for row in rows) == {"train": 30, "test": 30, "artificial": 120}
-    assert len({row.turns[0].question for row in rows}) == len(rows)
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:

@@ -1,5 +1,3 @@
-"""ROCO: lists of captions, the files next to them, images by two names, links; and ROCOv2, which may replace it."""
-
 import csv
 import shutil
 import zipfile
@@ -15,6 +13,7 @@ from openmedq.datasets.roco.roco import CONCEPTS, read
 from openmedq.schema import Image, Reason, Sample
 from openmedq.storage.fetched import Status
 from tests.datasets.conftest import FolderOf, samples
+from tests.storage.archiving import write_zip
 from tests.storage.test_fetched import write as write_shard
 
 NAME = "PMC3970251_CRIONM2014-931546.003.jpg"
@@ -182,9 +181,7 @@ def write_v2(raw: Path, *, is_packed: bool = True, **tables: list[list[str]] | N
     for split in ids:
         content[f"{split}_captions"] = [["ID", "Caption"], *([record_id, f"Of {split}."] for record_id in ids[split])]
         content[f"{split}_concepts"] = [["ID", "CUIs"], *([record_id, "C1;C0040405"] for record_id in ids[split])]
-        with zipfile.ZipFile(raw / f"{split}_images.zip", "w") as archive:
-            for record_id in ids[split]:
-                archive.writestr(f"{split}/{record_id}.jpg", record_id)
+        write_zip(raw / f"{split}_images.zip", {f"{split}/{name}.jpg": name.encode() for name in ids[split]})
         if not is_packed:
             with zipfile.ZipFile(raw / f"{split}_images.zip") as archive:
                 archive.extractall(raw if split == "valid" else raw / f"{split}_images")

@@ -1,7 +1,4 @@
-"""SLAKE: languages, images by folder and name, the names of the layout."""
-
 import shutil
-import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -10,7 +7,6 @@ import pytest
 from openmedq.datasets import slake
 from openmedq.datasets.slake import read
 from openmedq.schema import Reason, Rejected, Sample
-from tests.datasets import faults
 from tests.datasets.conftest import FolderOf
 
 
@@ -32,26 +28,6 @@ def test_the_projects_archive_has_another_name_for_a_split(copy_of: FolderOf, ca
     assert caplog.text.count("validate.json: not read") == 1
     (raw / "validation.json").unlink()
     assert [row.id for row in read(raw)] == expected
-
-
-@pytest.mark.parametrize("is_packed", [True, False])
-def test_an_image_is_found_by_its_folder_and_never_by_its_name_alone(copy_of: FolderOf, is_packed: bool) -> None:
-    raw = copy_of("slake")
-    rows = [row for row in read(raw) if isinstance(row, Sample)]
-    images = {row.images[0].image_id: row.images[0].data for row in rows}
-    assert len(images) == len(set(images.values())) == 56
-    taken, *others = images
-    faults.unpack(raw, 1)
-    (raw / "imgs" / taken).unlink()
-    (raw / "imgs/source.jpg").write_bytes(b"the first file of that name")
-    if is_packed:
-        with zipfile.ZipFile(raw / "imgs.zip", "w") as archive:
-            for path in sorted((raw / "imgs").rglob("*.*")):
-                archive.write(path, path.relative_to(raw).as_posix())
-        (raw / "imgs").rename(raw / "elsewhere")
-    rejected = [row for row in read(raw) if isinstance(row, Rejected) and row.reason is Reason.IMAGE_MISSING]
-    assert len(rejected) == sum(row.images[0].image_id == taken for row in rows) > 0
-    assert {row.images[0].image_id for row in read(raw) if isinstance(row, Sample)} == set(others)
 
 
 def test_real_files_are_read_whole(real_data: Path) -> None:

@@ -1,5 +1,3 @@
-"""Datasets with a file per split: an absent file is logged, and ids that restart in each file stay unique."""
-
 import json
 
 import pytest

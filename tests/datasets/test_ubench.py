@@ -1,5 +1,3 @@
-"""u-Bench: questions and captions as entries of rows, shards in Arrow files."""
-
 from typing import Any
 
 import pytest
@@ -15,7 +13,6 @@ KEYS = {"questions": "classification", "captions": "classification_0"}
 
 
 def read_entry(record: Changed, kind: str, **changes: Any) -> Sample | Rejected:
-    """The only entry of a row."""
     entry = (QUESTION if kind == "questions" else CAPTION) | changes
     first, *_ = record.rows({"questions": None, "captions": None, kind: {KEYS[kind]: entry}})
     return first

@@ -1,5 +1,3 @@
-"""VQA-Med 2019: the lines of three splits, their alternatives and categories, and where the files are."""
-
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -70,7 +68,6 @@ def test_categories_come_from_their_files(copy_of: FolderOf) -> None:
 
 
 def unpack_inner(raw: Path) -> None:
-    """Unpack the three archives, then the one in them."""
     faults.unpack(raw, 1)
     faults.unpack(raw, 1)
 

@@ -1,5 +1,3 @@
-"""VQA-RAD: the file of OSF, the derived copy and the copy of the hub."""
-
 import json
 import zipfile
 from collections import Counter

@@ -1,5 +1,3 @@
-"""Training rows near a question or an image are of open datasets only."""
-
 import numpy as np
 import pytest
 

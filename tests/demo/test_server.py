@@ -1,5 +1,3 @@
-"""The demo's server: it listens on loopback, and opens a session for its own page only."""
-
 import os
 import socket
 import subprocess

@@ -42,7 +42,6 @@ class Project:
 
     @property
     def printed(self) -> Path:
-        """The output of the fixture's `dvc repro`."""
         return self.shim / "printed.txt"
 
     @property
@@ -52,7 +51,6 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of its commands."""
         return {
             **{key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "DVC", "GIT"))},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -1,5 +1,3 @@
-"""The graph from end to end."""
-
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -17,16 +15,13 @@ pytestmark = pytest.mark.xdist_group("end_to_end")
 Copy = Callable[[], Project]
 
 
-def _graph(project: Project) -> dict:
-    return yaml.safe_load((project.root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
-
-
 def _stages(project: Project) -> dict[str, dict]:
     """The stages of dvc.yaml, `foreach` expanded for each dataset or encoder."""
     catalogue = yaml.safe_load((project.root / paths.CATALOGUE).read_text(encoding="utf-8"))
     params = yaml.safe_load((project.root / paths.PARAMS).read_text(encoding="utf-8"))
+    graph = yaml.safe_load((project.root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     found = {}
-    for name, stage in _graph(project).items():
+    for name, stage in graph.items():
         if "foreach" not in stage:
             text = yaml.safe_dump(stage).replace("${download.mirror}", params["download"]["mirror"])
             found[name] = yaml.safe_load(text)

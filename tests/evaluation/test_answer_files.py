@@ -1,5 +1,3 @@
-"""Files of answers as other tools write them, read by `score`."""
-
 import gzip
 import io
 import json

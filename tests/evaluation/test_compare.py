@@ -1,5 +1,3 @@
-"""`compare` on two tables of `score`."""
-
 import itertools
 import json
 from pathlib import Path

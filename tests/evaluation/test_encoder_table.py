@@ -1,5 +1,3 @@
-"""Intervals and the paired comparison of encoders, from the tables of their predictions."""
-
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""The stage evaluate with a model: columns of likelihoods, calibration, and the table of zero-shot scores."""
-
 import json
 import shutil
 from pathlib import Path

@@ -99,7 +99,6 @@ def test_what_is_asked_of_a_question() -> None:
 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pa.Table:
-    """An index of questions of each kind."""
     monkeypatch.chdir(tmp_path)
     shown = picture(7) | {"image": {"bytes": draw_png(7), "path": None}}
     rows = [

@@ -1,5 +1,3 @@
-"""`questions`: what is not written for other systems."""
-
 import io
 from pathlib import Path
 

@@ -62,8 +62,6 @@ def make_pixels(side: int = SIDE) -> Tensor:
     return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
 
 
-# All layouts ---------------------------------------------------------------------------------------------------------
-
 OTHERS = {
     "logit_scale": torch.tensor(2.0),
     "text.proj.weight": torch.ones(3, 3),
@@ -178,19 +176,15 @@ def test_a_tensor_without_axes_is_one_line(layout: str) -> None:
                 take({**draw(), name: torch.tensor(1.0)}, prefix)
 
 
-@pytest.mark.parametrize("kind", ["absent", "text", "truncated", "code", "other", "several", "null"])
+@pytest.mark.parametrize("kind", ["absent", "truncated", "other", "several", "null"])
 def test_weights_that_are_no_checkpoint_are_one_line(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     path = tmp_path / "checkpoint.pt"
-    if kind == "text":
-        path.write_text("version https://git-lfs.github.com/spec/v1\n")
-    elif kind == "truncated":
+    if kind == "truncated":
         torch.save(draw_clip(), path)
         path.write_bytes(path.read_bytes()[:5000])
-    elif kind == "code":
-        torch.save({"visual.class_embedding": Path("x")}, path)
     elif kind == "other":
         torch.save({"weight": torch.ones(2)}, path)
     elif kind == "several":
@@ -202,8 +196,6 @@ def test_weights_that_are_no_checkpoint_are_one_line(
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value) or str(caught.value).startswith("transfer.encoders.any.weights: n")
 
-
-# transformers --------------------------------------------------------------------------------------------------------
 
 VIT = {"hidden_size": WIDTH, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": SIDE, "patch_size": PATCH}
 TEXT = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 9, "intermediate_size": 8}

@@ -1,5 +1,3 @@
-"""Zero-shot classification: which rows, which scores, and their metrics."""
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace

@@ -73,7 +73,6 @@ def read(root: Path) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project with a local data folder; no stage has run."""
     root = tmp_path_factory.mktemp("kill") / "project"
     (root / "data").mkdir(parents=True)
     (root / "hook").mkdir()

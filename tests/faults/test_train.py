@@ -57,7 +57,6 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: the inputs of a training, and the hook."""
     monkeypatch.chdir(tmp_path)
     write_project()
     stopping.write_hook(tmp_path)
@@ -80,7 +79,6 @@ def finish(start: Start, folder: Path, expected: dict[str, bytes]) -> None:
 
 @pytest.fixture(scope="module")
 def rows(start: Start, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[int]]:
-    """The rows of each update of an undisturbed training."""
     with pytest.MonkeyPatch.context() as patch:
         root = tmp_path_factory.mktemp("rows")
         patch.chdir(root)
@@ -165,7 +163,6 @@ def test_sigterm_of_two_processes(start: Start, folder: Path) -> None:
 
 @pytest.fixture
 def dvc(folder: Path) -> Path:
-    """The project as a repository with one stage."""
     Path("dvc.yaml").write_text(yaml.safe_dump({"stages": {"train": STAGE}}))
     Path(".gitignore").write_text("/data\n/hook\n")
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):

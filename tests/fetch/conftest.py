@@ -40,13 +40,11 @@ def login(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_files(data: Mapping[str, bytes], *, is_pinned: bool = False) -> tuple[File, ...]:
-    """Files of a card on a plain host."""
     pins = {path: {"sha256": hashlib.sha256(each).hexdigest()} if is_pinned else {} for path, each in data.items()}
     return tuple(File(path=path, url=f"{URL}{path}", **pins[path]) for path in data)
 
 
 def make_set(files: tuple[File, ...], **update: Any) -> Dataset:
-    """The toy dataset with these files."""
     return toyset.make_set(card=toyset.CARD.model_copy(update={"files": files, **update}))
 
 

@@ -19,10 +19,9 @@ from openmedq.config import Params
 from openmedq.curate import normalize
 from openmedq.datasets import registry
 from openmedq.datasets.card import Card, Dataset
-from openmedq.fetch import addresses, download, images, manifest, needs
+from openmedq.fetch import addresses, download, manifest, needs
 from openmedq.schema import Rejected
 from openmedq.storage.decoding import Inline
-from openmedq.storage.fetched import LINKED_IMAGES
 from tests.curate.corpus import make_params
 from tests.datasets.conftest import SETS
 from tests.servers import Server, publish, serve
@@ -33,8 +32,6 @@ from tests.stages import toyset
 
 MIRROR = Path("mirror")  # empty
 MEMBERS = ("read", "miniature", "more_files", "linked_images")
-MADE = (images.ADDRESSES, LINKED_IMAGES)  # folders of shards of linked images
-
 Rows = Counter[tuple[str, str, str]]  # id, split, and the reason of a rejected row
 
 
@@ -52,12 +49,10 @@ class Published:
 
     @property
     def folder(self) -> Path:
-        """The folder of the downloaded files."""
         return needs.folder_of(self.id)
 
 
 def publish_set(set_id: str, raw: Path) -> Published:
-    """The dataset, served from its miniature."""
     module = SETS[set_id]
     files = publish(module.card, raw)
     members = {name: getattr(module, name) for name in MEMBERS if hasattr(module, name)}
@@ -87,13 +82,11 @@ def enter(published: Published, patch: pytest.MonkeyPatch) -> None:
 
 
 def make_settings(server: Server, **execution: Any) -> Params:
-    """Params to download from the server, without long waits."""
     quick = {"attempts": 6, "backoff_s": 0.001, "timeout_s": 5.0, "endpoints": server.endpoints, **execution}
     return make_params(download={"mirror": str(MIRROR), "fetch": True}, execution=quick)
 
 
 def fetch(published: Published, server: Server, **execution: Any) -> dict[str, Any]:
-    """Run the stages manifest and download; return origin.json."""
     params = make_settings(server, **execution)
     manifest.run(params)
     download.run(params, registry.load(published.id))
@@ -101,7 +94,6 @@ def fetch(published: Published, server: Server, **execution: Any) -> dict[str, A
 
 
 def read_rows(published: Published, server: Server) -> Rows:
-    """Normalize the downloaded files; returns the rows."""
     normalize.run(make_settings(server), registry.load(published.id))
     folder = paths.SAMPLES / published.id
     rows: Rows = Counter()
@@ -113,7 +105,6 @@ def read_rows(published: Published, server: Server) -> Rows:
 
 
 def expect_rows(published: Published) -> Rows:
-    """The rows of the miniature."""
     rows: Rows = Counter()
     for row in normalize.rows(published.set_, published.raw, make_params().normalize, Inline()):
         if isinstance(row, Rejected):

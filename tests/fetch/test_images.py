@@ -1,5 +1,3 @@
-"""Rounds of linked images, with a stand-in for img2dataset and with img2dataset itself."""
-
 import hashlib
 import re
 from collections.abc import Callable

@@ -1,5 +1,3 @@
-"""`plan`, `links` and `sources`: what would be downloaded, from cards, ledger and disk."""
-
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -22,11 +20,6 @@ FILES = (
     File(path="pictures.zip", url=f"{URL}pictures.zip", about_bytes=1_500_000_000, md5="b" * 32),
     File(path="licence.txt", url=f"{URL}licence.txt"),
 )
-
-
-@pytest.fixture(autouse=True)
-def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 def make_sets(**update: Any) -> dict[str, Dataset]:
@@ -79,11 +72,7 @@ def test_what_is_here_and_what_is_begun_is_not_fetched_again() -> None:
         ({"licence": "CC-BY-NC-4.0"}, {"policy": {"licences": "commercial"}}, "licence CC-BY-NC-4.0: not commercial"),
         ({"licence": "words"}, {"policy": {"licences": "research"}}, "licence unknown (policy.licences is research)"),
         ({"access": Access.USER_SUPPLIED, "advice": "Ask."}, {}, "it cannot be downloaded by a program: Ask."),
-        (
-            {"access": Access.CREDENTIALED},
-            {},
-            "credentialed, and there are no credentials for example.org: add `machine",
-        ),
+        ({"access": Access.CREDENTIALED}, {}, "credentialed, and there are no credentials for example.org"),
     ],
 )
 def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, Any], message: str) -> None:
@@ -94,11 +83,6 @@ def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, An
     text, _ = show([step])
     is_long = len(step.skipped) > planning.MAX_CELL_CHARS
     assert (f"see below toy_set: {step.skipped}" in text, f"- {step.skipped}" in text) == (is_long, not is_long)
-
-
-def test_what_the_mirror_holds_is_taken_from_there() -> None:
-    lie("questions.json", 1, Path("supplied/toy_set"))
-    assert plan(make_sets()).skipped == "present in supplied/toy_set"
 
 
 def test_whether_the_disk_has_the_room(monkeypatch: pytest.MonkeyPatch) -> None:

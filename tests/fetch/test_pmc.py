@@ -1,5 +1,3 @@
-"""Addresses in PubMed Central's bucket: which file matches, invalid listings, and resumption."""
-
 import asyncio
 from collections.abc import Iterable
 from pathlib import Path

@@ -9,14 +9,10 @@ from typing import Any
 import fsspec
 import pytest
 
-from openmedq import paths
 from openmedq.config import Download
 from openmedq.errors import AcquisitionError, LocalFolderError, OpenMedQError, ParamsError
-from openmedq.fetch import manifest, remote
-from openmedq.storage import origin
-from tests.curate.corpus import make_params
+from openmedq.fetch import remote
 from tests.processes import wait
-from tests.stages import toyset
 
 pytestmark = pytest.mark.usefixtures("empty_folder")
 
@@ -84,15 +80,6 @@ def test_new_and_changed_files_are_copied_once(url: str, logged: Callable[[], st
     _copy(url)
     assert _copied() == expected | {"toy_set/questions.json": b"[1]"}
     assert f"{url}: 1 file," in logged()
-
-
-@pytest.mark.parametrize("url", ["memory://bucket/medical"], indirect=True)
-def test_the_manifest_has_their_hashes(url: str) -> None:
-    toyset.write_catalogue(toyset.CARD)
-    _copy(url)
-    manifest.run(make_params(download={"mirror": str(MIRROR)}))
-    found = {entry.path: entry.size_bytes for entry in origin.read(paths.MANIFEST / "toy_set.json").files}
-    assert found == {"images/a b.png": 1, "questions.json": 2}
 
 
 @pytest.mark.parametrize("url", ["memory://bucket/medical"], indirect=True)

@@ -92,8 +92,6 @@ class Bench:
 
 
 def at_update(stop: int) -> Callable[[Trainer], None]:
-    """Stop before an update."""
-
     def change(trainer: Trainer) -> None:
         update = trainer._update
 

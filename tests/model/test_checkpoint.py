@@ -106,7 +106,7 @@ def test_patience_counts_over_a_stop(bench: Bench, undisturbed: Any) -> None:
     assert bench.train(**changes) == expected
 
 
-def test_the_final_validation_is_of_all_rows_and_chooses_no_weights(bench: Bench, undisturbed: Any) -> None:
+def test_the_final_validation_is_of_all_rows_and_chooses_no_weights(bench: Bench) -> None:
     trainers: list[Trainer] = []
     bench.train(trainers.append)
     (trainer,) = trainers

@@ -1,5 +1,3 @@
-"""Which checkpoints are written, kept, used and refused."""
-
 import errno
 import logging
 import os
@@ -132,7 +130,7 @@ def test_what_changes_sums_only_is_a_warning(bench: Bench, undisturbed: Any, cap
     assert warnings_of(caplog) == [f"{saved}; results can differ by rounding or more"]
 
 
-def test_nothing_grows(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_grows(bench: Bench) -> None:
     seen: list[list[str]] = []
 
     def watch(trainer: Trainer) -> None:

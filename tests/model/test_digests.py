@@ -1,5 +1,3 @@
-"""Digests of weights: every flipped bit is noticed, and the same tensors give the same bytes."""
-
 from pathlib import Path
 
 import pytest

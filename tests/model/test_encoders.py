@@ -68,9 +68,6 @@ def test_scratch_depends_on_the_seed_and_loads_no_weights() -> None:
         encoders.build(make_settings("scratch", weights="somewhere"))
 
 
-# Any model of transformers --------------------------------------------------------------------------------------------
-
-
 def make_vit() -> Any:
     return ViTModel(ViTConfig(**SIZES, intermediate_size=48))
 
@@ -149,9 +146,6 @@ def test_weights_that_can_not_be_loaded_are_one_line(
         with pytest.raises(ModelError, match=f"train.vision.weights: {weights}: ") as caught:
             encoders.build(make_settings(encoder, weights=weights))
         assert "\n" not in str(caught.value)
-
-
-# BiomedCLIP: timm's ViT ----------------------------------------------------------------------------------------------
 
 
 def draw_checkpoint() -> dict[str, Tensor]:

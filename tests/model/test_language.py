@@ -1,5 +1,4 @@
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +34,6 @@ def test_a_new_model_has_room_for_its_tokenizer_and_unit_gain() -> None:
     assert len(set(ids) | {tokenizer.convert_tokens_to_ids("<image>")}) == 4
     weight = model.model.layers[0].self_attn.q_proj.weight
     assert weight.std().item() == pytest.approx(32**-0.5, rel=0.1)
-
-
-# Published weights ----------------------------------------------------------------------------------------------------
 
 
 def publish(folder: Path, *, is_pmc: bool = False, is_tied: bool = False) -> Path:
@@ -77,9 +73,7 @@ def test_missing_special_tokens_are_added_to_published_weights(tmp_path: Path, i
 @pytest.mark.parametrize(
     ("published", "wanted"), [("bfloat16", "bfloat16"), ("float16", "bfloat16"), ("bfloat16", "float32")]
 )
-def test_weights_are_read_in_the_wanted_precision_onto_the_device(
-    published: str, wanted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_are_read_in_the_wanted_precision_onto_the_device(published: str, wanted: str, tmp_path: Path) -> None:
     publish(tmp_path)
     model = LlamaForCausalLM.from_pretrained(tmp_path).to(getattr(torch, published))
     model.save_pretrained(tmp_path)
@@ -90,18 +84,6 @@ def test_weights_are_read_in_the_wanted_precision_onto_the_device(
     # No weight reaches the memory of the CPU on its way to another device.
     elsewhere, _ = language.build(settings, [], dtype, "meta")
     assert {parameter.device.type for parameter in elsewhere.parameters()} == {"meta"}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize(("dtype", "is_mapped"), [(torch.bfloat16, True), (torch.float32, False)])
-def test_weights_of_the_same_precision_are_mapped_not_copied(
-    dtype: torch.dtype, is_mapped: bool, tmp_path: Path
-) -> None:
-    publish(tmp_path)
-    LlamaForCausalLM.from_pretrained(tmp_path).bfloat16().save_pretrained(tmp_path)
-    model, _ = language.build(Language(weights=str(tmp_path)), [], dtype)
-    assert (str(tmp_path / "model.safetensors") in Path("/proc/self/maps").read_text()) == is_mapped
-    del model
 
 
 def test_new_rows_are_the_mean_of_the_others_so_that_they_are_never_generated(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from openmedq.model.batch import Batch, collate
+from openmedq.model.batch import Batch
 from openmedq.model.prompt import IGNORED
 from openmedq.training.learner import Learner
 
@@ -78,20 +78,6 @@ def test_loss_and_gradients_are_those_of_transformers(model: PeftModel, processo
     assert losses.contrastive == 0
 
 
-def test_padding_changes_nothing(model: PeftModel, processor: Any) -> None:
-    batch = make_batch(processor, [0, 3])
-    longest = batch.ids.shape[1]
-    rows = [torch.cat([row, row.new_full((9,), processor.tokenizer.pad_token_id)]) for row in batch.ids]
-    labels = [torch.cat([row, row.new_full((9,), IGNORED)]) for row in batch.labels]
-    padded = collate(rows, list(batch.pixels), pad_id=processor.tokenizer.pad_token_id, labels=labels)
-    padded = replace(padded, mask=torch.nn.functional.pad(batch.mask, (0, 9)))
-    assert padded.ids.shape[1] == longest + 9
-    learner = Learner(model, tiny.make_settings(**BOTH))
-    with torch.no_grad():
-        for one, other in zip(learner(batch), learner(padded), strict=True):
-            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
-
-
 def test_text_alone_does_not_run_the_encoder(model: PeftModel, processor: Any) -> None:
     found = gradients(Learner(model, tiny.make_settings(**BOTH)), make_batch(processor, [1, 2]))
     assert found and not any("vision_tower" in name or "projector" in name for name in found)
@@ -101,9 +87,6 @@ def test_images_and_slots_must_match_in_number(model: PeftModel, processor: Any)
     batch = make_batch(processor, [0, 3])
     with pytest.raises(RuntimeError, match="image slots and projected patches differ in number"):
         Learner(model, tiny.make_settings())(replace(batch, pixels=batch.pixels[:1]))
-
-
-# The contrastive loss -------------------------------------------------------------------------------------------------
 
 
 def pool(learner: Learner, batch: Batch) -> tuple[Tensor, Tensor]:

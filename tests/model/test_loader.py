@@ -1,5 +1,3 @@
-"""The loader processes: what they import at their start, and how long they live."""
-
 import pickle
 import signal
 import subprocess

@@ -1,5 +1,3 @@
-"""The speed of an update is that of the update alone."""
-
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any

@@ -1,5 +1,3 @@
-"""The order of the training rows: how often, how random, how local, and the same wherever it is resumed."""
-
 from collections import OrderedDict
 from typing import Any
 

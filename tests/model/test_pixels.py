@@ -44,7 +44,6 @@ JPEG = {f"quality {quality}": {"quality": quality} for quality in (50, 75, 95)} 
 
 @pytest.fixture(scope="module", params=["bilinear", "bicubic"])
 def saved(request: pytest.FixtureRequest, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A processor, as it is loaded after it was saved."""
     vision = {"resample": request.param, "image_size_px": SIDE_PX, "mean": MEAN, "std": STD}
     folder = tmp_path_factory.mktemp("processor")
     build_processor(tokenizer, tiny.make_settings(vision=vision).vision).save_pretrained(folder)
@@ -65,7 +64,6 @@ def draw(size: tuple[int, int], seed: int = 0) -> PIL.Image.Image:
 
 @functools.cache
 def make_all(size: tuple[int, int]) -> dict[str, bytes]:
-    """The image in every format, mode and quality."""
     color = draw(size)
     gray = color.convert("L")
     alpha = color.copy()
@@ -129,10 +127,3 @@ def test_what_is_no_image_is_an_error(tmp_path: Path) -> None:
         decode(Image("x", path=tmp_path / "nowhere.png"), 32, 3)
     with pytest.raises(ModelError, match="x: the sample was read without its images"):
         decode(Image("x"), 32, 3)
-
-
-def test_normalized_pixels() -> None:
-    pixels = torch.randint(0, 256, (2, 3, 5, 5), dtype=torch.uint8)
-    expected = (pixels / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
-    torch.testing.assert_close(normalize(pixels, MEAN, STD), expected)
-    assert normalize(pixels[:0], MEAN, STD).shape == (0, 3, 5, 5)

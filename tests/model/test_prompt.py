@@ -1,7 +1,9 @@
+import io
 import re
 from dataclasses import replace
 from typing import Any
 
+import PIL.Image
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -78,17 +80,9 @@ def test_the_saved_template_gives_the_same_tokens(sample: Sample, processor: Any
     conversation = prompt.converse(sample, sample.turns, tokenizer, with_answer=False)
     text = processor.apply_chat_template(conversation, add_generation_prompt=True)
     asked = encode_prompt(sample, tokenizer, NUM_PATCHES, 200)[0]
-    images = [_open(image.data) for image in sample.images] or None
+    images = [PIL.Image.open(io.BytesIO(image.data or b"")) for image in sample.images] or None
     made = processor(images=images, text=text, add_special_tokens=False)["input_ids"][0]
     assert made == asked.tolist()
-
-
-def _open(data: bytes | None) -> Any:
-    import io
-
-    import PIL.Image
-
-    return PIL.Image.open(io.BytesIO(data or b""))
 
 
 LONG = " ".join(f"word{number}" for number in range(60))

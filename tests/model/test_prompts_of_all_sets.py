@@ -1,5 +1,3 @@
-"""The prompts of every dataset: the wording of each task, and no text that reveals the answer."""
-
 from collections.abc import Callable, Iterator
 from pathlib import Path
 

@@ -45,7 +45,6 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def build(base: str | None, precision: str = "fp32", **vision: Any) -> tuple[PeftModel, Any]:
-    """A model that looks trained."""
     torch.manual_seed(0)
     language = {"weights": base} if base else {}
     settings = tiny.make_settings(language=language, vision=vision, max_tokens=200, precision=precision)
@@ -83,7 +82,6 @@ def export_adapter(base: str) -> tuple[Any, Any]:
 
 
 def ask(model: Any, processor: Any, sample: Any) -> list[int]:
-    """Greedy tokens of the answer."""
     ids = prompt.encode_prompt(sample, processor.tokenizer, tiny.NUM_PATCHES, 200)[0]
     pixels = [decode(image, tiny.SIDE_PX, 3) for image in sample.images]
     batch = collate([ids], pixels, pad_id=processor.tokenizer.pad_token_id, side="left")
@@ -140,6 +138,9 @@ def test_a_clip_encoder_and_tied_embeddings_are_loaded_too(is_tied: bool, base: 
         torch.testing.assert_close(adapter(**batch.inputs(tiny.NORMALIZATION)).logits, expected, atol=1e-3, rtol=0)
         merged = AutoModelForImageTextToText.from_pretrained(paths.MODEL)
         torch.testing.assert_close(merged(**batch.inputs(tiny.NORMALIZATION)).logits, expected, atol=1e-5, rtol=0)
+        adapter.merge_and_unload().save_pretrained("again")
+        again = AutoModelForImageTextToText.from_pretrained("again")
+        torch.testing.assert_close(again(**batch.inputs(tiny.NORMALIZATION)).logits, expected, atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -213,7 +214,6 @@ def fail(model: PeftModel, processor: Any) -> str:
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, where: Any, name: str, change: Callable[[Any], Any]) -> None:
-    """Change what a function returns."""
     original = getattr(where, name)
     monkeypatch.setattr(where, name, lambda *arguments, **options: change(original(*arguments, **options)))
 

@@ -1,5 +1,3 @@
-"""The learning rate: linear warmup and cosine decay, in the training and in the fine-tuning of a classifier."""
-
 import math
 
 import numpy as np

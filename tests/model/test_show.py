@@ -1,5 +1,3 @@
-"""The command `show`: finds a record wherever it is, shows its loss mask, and keeps credentialed records off pages."""
-
 import shutil
 import sys
 from dataclasses import replace
@@ -97,10 +95,7 @@ def test_a_record_of_the_mix(capsys: pytest.CaptureFixture[str]) -> None:
     ("name", "outcome"),
     [
         ("vqa_rad/copy", "Not in the mix: duplicate exact (same text); slake/3 is kept in its place"),
-        (
-            "vqa_rad/near",
-            "Not in the mix: in evaluation (near image, evidence 0.900); a record of a credentialed dataset is kept",
-        ),
+        ("vqa_rad/near", "in evaluation (near image, evidence 0.900); a record of a credentialed dataset is kept"),
         ("vqa_rad/late", "Read, and not in data/mix/index.parquet: run `dvc repro mix`"),
         ("vqa_rad/empty", "Rejected: answer empty (field `answer` is empty)"),
     ],
@@ -176,8 +171,9 @@ def test_the_runs_are_the_labels(sample: Sample, tokenizer: Any) -> None:
         f" {respond(sample.task, turn)}</s>" for turn in sample.turns
     ], "each answer and its end, nothing of the prompt"
     assert sum(run.kind == "image" for run in runs) == len(sample.images)
+    slot = tokenizer.convert_tokens_to_ids("<image>")
     shown = "".join("" if run.kind == "image" else "".join(run.tokens) for run in runs)
-    assert shown == tokenizer.decode([each for each in encoded.ids.tolist() if each != _slot(tokenizer)])
+    assert shown == tokenizer.decode([each for each in encoded.ids.tolist() if each != slot])
 
 
 def test_a_character_of_several_tokens_stays_whole(tokenizer: Any) -> None:
@@ -213,7 +209,3 @@ def test_the_tokenizer_is_that_of_the_model_if_it_has_these_weights(
     Path("empty").mkdir()
     with pytest.raises(ModelError, match="no tokenizer can be loaded"):
         tokenizers.find(settings.model_copy(update={"weights": "empty"}))
-
-
-def _slot(tokenizer: Any) -> int:
-    return int(tokenizer.convert_tokens_to_ids("<image>"))

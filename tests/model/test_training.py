@@ -1,5 +1,3 @@
-"""The updates: decay, clipping, parts and phases, what an update's loss depends on, and validations."""
-
 import itertools
 import math
 from pathlib import Path
@@ -35,7 +33,6 @@ class Bed:
         self._processor, self._folders = processor, (folder / str(number) for number in itertools.count())
 
     def train(self, log: Recorded | None = None, *, is_shaken: bool = False, **changes: Any) -> dict[str, Tensor]:
-        """Return the change of each trained weight."""
         torch.manual_seed(0)
         self.model = models.build(tiny.make_settings(), tiny.texts())[0]
         if is_shaken:

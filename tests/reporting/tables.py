@@ -8,14 +8,12 @@ Table = list[list[str]]  # rows of cells, the header first; an interval follows 
 
 
 def read_html(page: str) -> list[Table]:
-    """The tables of a page."""
     reader = _Reader()
     reader.feed(page)
     return [[[" ".join(cell.split()) for cell in row] for row in table] for table in reader.tables]
 
 
 def read_markdown(text: str) -> list[Table]:
-    """The tables of a Markdown file, as `read_html` gives them."""
     tables: list[Table] = []
     lines = ["", *text.splitlines()]
     for before, line in itertools.pairwise(lines):

@@ -1,5 +1,3 @@
-"""The charts are well-formed SVG without other files, the same at each run, and show what they are given."""
-
 import re
 from collections.abc import Callable
 from pathlib import Path

@@ -1,5 +1,3 @@
-"""The section about what training rows share with evaluation rows, and the pairs that it shows."""
-
 import csv
 import json
 from typing import Any
@@ -100,7 +98,6 @@ def test_pairs_that_are_older_than_the_shards() -> None:
 
 
 def show() -> list[Block]:
-    """The section without pairs."""
     return list(show_contamination(read_results(), []))
 
 

@@ -1,5 +1,3 @@
-"""`doctor` names what is missing and what to do, and keeps secrets."""
-
 import shutil
 import socket
 from pathlib import Path

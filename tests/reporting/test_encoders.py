@@ -1,5 +1,3 @@
-"""The encoders in the report, and what may be compared."""
-
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -62,7 +60,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def show(results: Results) -> dict[str, Table]:
-    """The tables of the section by their headings."""
     blocks = list(show_transfer(results))
     return {
         heading.text: table

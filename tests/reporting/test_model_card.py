@@ -1,5 +1,3 @@
-"""The model card: front matter that the Hub's parser reads, terms, and plain words on generated and restricted data."""
-
 import json
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ BASE = {"weights": "org/base", "revision": "abc", "licence": "Apache-2.0"}
 
 
 def describe(*names: str, origin: str = "mirror", access: str = "open", **bases: Any) -> dict[str, Any]:
-    """training_data.json of some datasets."""
     entry = {"access": access, "origin": origin, "rows": 1200, "licences": {"CC-BY-4.0": 1000, MIXED: 200}}
     return {"policy": "any", "sources": dict.fromkeys(names, entry), "base_weights": bases}
 
@@ -34,7 +31,6 @@ def published(*names: str, origin: str = "mirror") -> Results:
 
 
 def render(*arguments: Any, **options: Any) -> ModelCard:
-    """The card, as the Hub reads it."""
     text = model_card.render(*arguments, **options)
     assert text.startswith("---\n")
     return ModelCard(text)

@@ -24,7 +24,6 @@ from tests.tracking.conftest import _new_store, empty_store  # noqa: F401  fixtu
 
 
 def first_letter(answer: str, references: Sequence[str]) -> float:
-    """1.0 if the answer begins like a reference."""
     return float(any(answer[:1] == reference[:1] for reference in references))
 
 

@@ -40,7 +40,6 @@ addEventListener("load", () => {
 
 @pytest.fixture
 def page(finished: None) -> str:
-    """The page of a run with all parts."""
     add_parts()
     report.run(make_params(report={"num_examples": 6}), NoLog())
     return (paths.REPORT / "index.html").read_text(encoding="utf-8")

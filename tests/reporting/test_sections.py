@@ -1,5 +1,3 @@
-"""The sections of parts that a run may lack, in both forms."""
-
 import json
 import shutil
 from dataclasses import replace
@@ -28,14 +26,12 @@ OPTIONAL = ("Controls without the image", "Clean rows", "Zero-shot classificatio
 
 
 def write(num_examples: int = 6) -> tuple[str, str]:
-    """The page and the Markdown."""
     report.run(make_params(report={"num_examples": num_examples}), NoLog())
     page, text = ((paths.REPORT / name).read_text(encoding="utf-8") for name in ("index.html", "report.md"))
     return page, text
 
 
 def find(page: str, *header: str) -> Table:
-    """The rows of the page's table whose header begins so."""
     return next(rows for first, *rows in read_html(page) if first[: len(header)] == list(header))
 
 

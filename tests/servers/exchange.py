@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 LAST_MODIFIED = "Mon, 30 Oct 2023 20:34:52 GMT"
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE = re.compile(r"bytes=(\d+)-")
 
 
 @dataclass(frozen=True)
@@ -93,13 +93,12 @@ def send_file(
     request: Request,
     content: Content,
     *,
-    name: str = "",
     etag: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
     """The file, or the requested range; 416 if it begins after the end. Respects If-Range."""
     etag = f'"{content.md5}"' if etag is None else etag
-    kind = mimetypes.guess_type(name or request.path)
+    kind = mimetypes.guess_type(request.path)
     sent = {
         "Content-Type": (kind[0] if not kind[1] else None) or "application/octet-stream",
         "Last-Modified": LAST_MODIFIED,
@@ -110,12 +109,9 @@ def send_file(
     size = content.size_bytes
     asked = _RANGE.fullmatch(request.headers.get("Range", ""))
     is_same = request.headers.get("If-Range", etag) in (etag, LAST_MODIFIED)
-    if not asked or not is_same or asked[0] == "bytes=-":
+    if not asked or not is_same:
         return Reply(200, sent, content, 0, size)
-    if not asked[1]:
-        start, stop = max(size - int(asked[2]), 0), size
-    else:
-        start, stop = int(asked[1]), min(int(asked[2]) + 1, size) if asked[2] else size
+    start, stop = int(asked[1]), size
     if start >= size:
         return Reply(416, {"Content-Range": f"bytes */{size}"})
     return Reply(206, {**sent, "Content-Range": f"bytes {start}-{stop - 1}/{size}"}, content, start, stop)

@@ -34,7 +34,6 @@ class Fault:
 
 
 def answer(reply: Reply) -> Fault:
-    """Always this reply."""
     return Fault(after=lambda request, own, other: reply)
 
 
@@ -91,7 +90,6 @@ def status(code: int, *, retry_after: int | str | None = None) -> Fault:
 
 
 def not_found() -> Fault:
-    """The file is gone."""
     return status(404)
 
 
@@ -118,7 +116,6 @@ def redirect_to(target: str, code: int = 302) -> Fault:
 
 
 def slow(bytes_per_s: float) -> Fault:
-    """Send the body at this rate."""
     return _on_files(lambda reply: replace(reply, bytes_per_s=bytes_per_s))
 
 

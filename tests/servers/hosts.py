@@ -23,7 +23,6 @@ HOSTS = {
     "ndownloader.figshare.com": figshare.answer,
     "api.figshare.com": figshare.answer_api,
     "pmc-oa-opendata.s3.amazonaws.com": bucket.answer,
-    **dict.fromkeys(("drive.google.com", "doi.org", "medfm2023.grand-challenge.org"), plain.answer_page),
     **dict.fromkeys(STORAGES, Site.answer_storage),
 }
 
@@ -87,8 +86,7 @@ def serve(
     by_host: dict[str, dict[str, Content]] = {}
     for url, data in files.items():
         parts = urlsplit(url)
-        query = f"?{parts.query}" if parts.path == "/index.php" else ""  # there it tells one file from another
-        by_host.setdefault(parts.netloc, {})[unquote(parts.path) + query] = Content(data)
+        by_host.setdefault(parts.netloc, {})[unquote(parts.path)] = Content(data)
     with ExitStack() as stack:
         listeners = [Listener(), Listener()]
         ports = [listener.server_address[1] for listener in listeners]

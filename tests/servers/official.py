@@ -3,7 +3,6 @@
 import io
 import json
 import zipfile
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, urlsplit
@@ -14,18 +13,11 @@ from openmedq.fetch.hosts import FIGSHARE_FILE
 FIGSHARE = "https://ndownloader.figshare.com/files"
 ARTICLE = 22302775
 BUCKET = "https://pmc-oa-opendata.s3.amazonaws.com"
-_PAGES = ("drive.google.com", "doi.org", "medfm2023.grand-challenge.org")  # pages for people
-
-
-def is_direct(card: Card, file: File) -> bool:
-    """Whether the URL is that of the file, not of a page for people."""
-    num_files = Counter(other.url for other in card.files)[file.url]
-    return num_files == 1 and urlsplit(file.url).netloc not in _PAGES
 
 
 def publish(card: Card, raw: Path) -> dict[str, bytes | Path]:
     """URL -> bytes of the files on the card, and of those that they list; `raw` is the card's miniature."""
-    files = {place(file): take(raw, file) for file in card.files if is_direct(card, file)}
+    files = {place(file): take(raw, file) for file in card.files}
     files |= dict(_list_articles(card))
     named = {file.path for file in card.files}
     bases = {

@@ -28,7 +28,6 @@ def mirror(toy: None) -> Path:
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A mix that holds three benchmarks alone, and a model that has not been trained."""
     root = tmp_path_factory.mktemp("transfer")
     transfers.make_project(root)
     return root

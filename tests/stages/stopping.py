@@ -82,7 +82,6 @@ sys.meta_path.insert(0, Finder())
 
 
 def write_hook(folder: Path) -> None:
-    """Write the hook below a folder."""
     (folder / "hook").mkdir()
     (folder / "hook/sitecustomize.py").write_text(HOOK, encoding="utf-8")
 

@@ -1,5 +1,3 @@
-"""`audit --local`: what looks like an identifier, text in the pixels, copies of other datasets, and what leaves."""
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -125,15 +125,6 @@ def test_answers_are_logged_without_those_of_a_credentialed_dataset() -> None:
     assert other is not None and other.questions != answers.questions
 
 
-def test_clean_rows_are_those_that_deduplicate_finds_no_copy_of() -> None:
-    predictions, metrics, _ = run()
-    reason = dict(zip(predictions["id"].to_pylist(), predictions["contamination"].to_pylist(), strict=True))
-    assert reason["open_vqa/8-Is"] == "same pixels"
-    assert reason["open_vqa/9-Is"] is None
-    assert metrics["open_vqa"]["clean"]["num_rows"] == 6
-    assert metrics["open_text"]["clean"]["num_rows"] == 3
-
-
 def test_clean_rows_are_compared_with_all() -> None:
     ids = [f"open_vqa/{number}-Is" for number in (8, 9, 10)]
     write_table(pa.table([ids, ["near text", None, None]], schema=CLEAN_SCHEMA), CLEAN_TABLE)
@@ -267,14 +258,6 @@ def test_a_drawn_part_is_named_as_such_and_the_same_each_time() -> None:
     again, _, _ = run(max_rows=3)
     other, _, _ = run(max_rows=3, seed=1)
     assert first["id"].to_pylist() == again["id"].to_pylist() != other["id"].to_pylist()
-
-
-def test_two_runs_leave_the_same_bytes() -> None:
-    run()
-    files = (evaluate.PREDICTIONS, evaluate.CONTROLS, evaluate.METRICS)
-    before = [path.read_bytes() for path in files]
-    run()
-    assert [path.read_bytes() for path in files] == before
 
 
 def test_without_evaluation_rows_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

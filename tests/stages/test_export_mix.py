@@ -1,5 +1,3 @@
-"""`export-mix`: what other libraries read of it, that it goes on after an interruption, and what it refuses."""
-
 import gc
 import json
 from collections.abc import Callable
@@ -127,15 +125,9 @@ def test_sources_and_roles_are_selected() -> None:
         commands.export_mix(Path("other"), "llava", roles=["validation"])
 
 
-def _set_policy(policy: str) -> None:
-    paths.PARAMS.write_text(paths.PARAMS.read_text().replace("licences: any", f"licences: {policy}"))
-
-
 def test_the_licence_policy_of_today_is_applied() -> None:
-    _set_policy("commercial")
-    with pytest.raises(
-        ExportError, match=r"^policy\.licences: commercial does not allow 2 rows of talks \(licence unknown\); run `dvc"
-    ):
+    paths.PARAMS.write_text(paths.PARAMS.read_text().replace("licences: any", "licences: commercial"))
+    with pytest.raises(ExportError, match=r"^policy\.licences: commercial does not allow 2 rows of talks"):
         commands.export_mix(TARGET, "llava")
     assert not TARGET.exists()
     commands.export_mix(TARGET, "llava", sources=["own"])
@@ -143,9 +135,7 @@ def test_the_licence_policy_of_today_is_applied() -> None:
 
 def test_rows_that_are_forgotten_since_are_not_exported() -> None:
     forget.forget("own/2")
-    with pytest.raises(
-        StaleError, match=r"^data/samples/own: has rows that `forget` excludes; run `dvc repro`$"
-    ) as caught:
+    with pytest.raises(StaleError, match=r"^data/samples/own: has rows that `forget` excludes") as caught:
         commands.export_mix(TARGET, "llava")
     with pytest.raises(StaleError, match=str(caught.value)):
         commands.export_model(TARGET, "merged")
@@ -160,13 +150,11 @@ def test_another_folder_is_refused(spoil: Callable[[], object], capsys: pytest.C
     assert "error: out: exists and is not an unfinished export; choose another folder" in capsys.readouterr().err
 
 
-def test_an_export_of_other_rows_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_of_other_rows_is_refused() -> None:
     def fail(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         export_mix.run(TARGET, "llava", fail, sources=["own"])
-    with pytest.raises(
-        ExportError, match=r"^out: contains an unfinished export of other rows or in another format; cho"
-    ):
+    with pytest.raises(ExportError, match=r"^out: contains an unfinished export of other rows"):
         commands.export_mix(TARGET, "llava")

@@ -1,5 +1,3 @@
-"""Local datasets go through the stages as published ones do: manifest, rejection, copies, licence, mix, counts."""
-
 import json
 import shutil
 from pathlib import Path

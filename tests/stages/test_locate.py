@@ -17,10 +17,6 @@ def _require(mirror: str, *, fetch: bool = False) -> Path:
     return require(make_params(download={"mirror": mirror, "fetch": fetch}).download, catalogue.read(paths.CATALOGUE))
 
 
-def test_the_miniatures_need_not_exist_yet() -> None:
-    assert _require(str(paths.MINIATURE)) == paths.MINIATURE
-
-
 def test_fetching_into_the_miniatures_is_an_error() -> None:
     with pytest.raises(ParamsError, match=r"fetch is true, but download\.mirror is data/miniature, where every"):
         _require(str(paths.MINIATURE), fetch=True)

@@ -1,5 +1,3 @@
-"""`manifest` matches the local data folder's datasets by name, hashes their files, and rereads only changed ones."""
-
 import hashlib
 import json
 import os
@@ -32,7 +30,6 @@ def _write(path: str, text: str = "x") -> None:
 
 @pytest.fixture
 def read_files(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that were read."""
     names: list[str] = []
     compute = Hashes.compute
 
@@ -105,9 +102,7 @@ def test_only_what_changed_is_read_again(read_files: list[str]) -> None:
 
 
 def test_a_wrong_mirror_is_one_line() -> None:
-    with pytest.raises(
-        LocalFolderError, match=r"^nowhere: No such file or directory; set download\.mirror in params\.yaml"
-    ):
+    with pytest.raises(LocalFolderError, match=r"^nowhere: No such file or directory; set download\.mirror"):
         _run("nowhere")
     _write("file")
     with pytest.raises(LocalFolderError, match=r"^file: Not a directory"):
@@ -120,9 +115,7 @@ def test_a_wrong_mirror_is_one_line() -> None:
         _run()
     _write("mirror/toy_set/a")
     _write("mirror/Toy-Set-2/a")
-    with pytest.raises(
-        LocalFolderError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both match toy_set; remove one, or move"
-    ):
+    with pytest.raises(LocalFolderError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both match toy_set"):
         _run()
     assert not paths.MANIFEST.exists()
 

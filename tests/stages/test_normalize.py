@@ -1,5 +1,3 @@
-"""`normalize`: no record is lost, every run writes the same bytes, and errors are one line."""
-
 import errno
 import json
 from collections.abc import Callable, Iterator
@@ -48,10 +46,6 @@ def _run(workers: int = 1, **settings: Any) -> dict[str, Any]:
     manifest.run(params)
     download.run(params, registry.load("toy_set"))
     normalize.run(params, registry.load("toy_set"))
-    return _counts()
-
-
-def _counts() -> dict[str, Any]:
     counts: dict[str, Any] = json.loads((OUTPUT / "counts.json").read_text())
     return counts
 

@@ -1,5 +1,3 @@
-"""What a red verdict names, chunks of rows, and the promises of single datasets."""
-
 from typing import Any
 
 import PIL.Image

@@ -49,7 +49,6 @@ def write(num_examples: int = 12) -> str:
 
 @pytest.fixture(scope="module")
 def page(_template: Path) -> str:
-    """The page of the unchanged run, with all examples."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(_template)
         text = write(num_examples=100)
@@ -111,11 +110,6 @@ def test_the_waterfall_holds_every_number(name: str, page: str) -> None:
     wanted = [waterfall["found"], waterfall["read"], *sums, mix.get("train"), mix.get("validation"), mix["evaluation"]]
     assert numbers == [str(number) if number else "–" for number in wanted]
     assert "rejected: image missing" in page
-
-
-def test_what_is_absent_is_said(page: str) -> None:
-    assert '<th scope="row">Title of absent_vqa</th><td class="why">absent</td>' in page
-    assert '<td class="none">absent</td>' in page
 
 
 def _change_waterfall(name: str, **entries: object) -> None:

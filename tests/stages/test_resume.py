@@ -49,7 +49,6 @@ def write_params(workers: int = 1, devices: int = 1, **changes: Any) -> None:
 
 
 def write_project() -> None:
-    """Write the inputs of `openmedq train` into the current folder."""
     write_run(mix={"roles": {"open_vqa": {"test": "validation"}}})
     write_learning()
     shutil.rmtree(paths.TRAINING)
@@ -146,7 +145,8 @@ def test_sigterm_ends_a_wait_for_data(
     def read_or_wait(self: EncodedRows, piece: Any) -> Any:
         count[0] += 1
         if count[0] == 4:
-            stop_while_waiting()
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
+            threading.Event().wait(600)
         return read(self, piece)
 
     with monkeypatch.context() as patch, pytest.raises(SystemExit):
@@ -155,11 +155,6 @@ def test_sigterm_ends_a_wait_for_data(
     assert [path.name for path in paths.CHECKPOINTS.glob("*/*")] == ["update-00000003"]
     assert main(["train"]) == 0
     assert read_outputs() == undisturbed
-
-
-def stop_while_waiting() -> None:
-    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    threading.Event().wait(600)
 
 
 def test_sigterm_ends_a_wait_for_loader_processes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,3 @@
-"""`openmedq train`: errors are one line, and the last model stays."""
-
 import json
 import shutil
 from pathlib import Path
@@ -29,7 +27,6 @@ def _project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def write_project(**changes: Any) -> None:
-    """Write the inputs of `python -m openmedq train`."""
     paths.PARAMS.write_text(render(params(**changes)), encoding="utf-8")
     write_learning()
     shutil.rmtree(paths.TRAINING)

@@ -1,5 +1,3 @@
-"""transfer: encoders compared on classification datasets by one recipe."""
-
 import shutil
 from pathlib import Path
 from typing import Any

@@ -32,7 +32,6 @@ def save(image: PIL.Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def chunk(name: bytes, payload: bytes, damage: int = 0) -> bytes:
-    """A chunk of a PNG."""
     checksum = zlib.crc32(name + payload) ^ damage
     return struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", checksum)
 

@@ -1,5 +1,3 @@
-"""Metadata of published images: they are stripped, and damaged or huge ones cost neither the image nor memory."""
-
 import contextlib
 import io
 import struct

@@ -1,5 +1,3 @@
-"""Images: each mode is converted as it looks, and hostile bytes are refused."""
-
 import io
 import struct
 import zlib

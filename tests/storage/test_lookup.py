@@ -1,6 +1,3 @@
-"""Images are found by name in folders and archives."""
-
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -41,9 +38,7 @@ def test_a_pictures_ending_may_be_in_capitals(tmp_path: Path, is_packed: bool) -
     names = ("a.JPG", "b.jpg", "c.jpg", "c.JPG")
     for name in names:
         (tmp_path / "pictures" / name).write_bytes(name.encode())
-    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
-        for name in names:
-            archive.write(tmp_path / "pictures" / name, name)
+    write_zip(tmp_path / "pictures.zip", {name: name.encode() for name in names})
     with open_images(tmp_path, "pictures.zip" if is_packed else "pictures") as pictures:
         for asked, meant in (("a.jpg", "a.JPG"), ("b.JPG", "b.jpg"), ("c.jpg", "c.jpg"), ("c.JPG", "c.JPG")):
             found = pictures.find(asked)

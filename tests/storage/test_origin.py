@@ -1,5 +1,3 @@
-"""Manifests: every file of a folder with its hash; only changed files are read again."""
-
 import hashlib
 import os
 import time
@@ -112,19 +110,6 @@ def test_hashes_are_known_at_once_and_kept_whatever_ends_the_work(tmp_path: Path
         raise KeyboardInterrupt
     with origin.open_hashes(tmp_path / "cache") as hashes:
         assert [hashes.get(path, path.stat()) for path in paths] == [path.name for path in paths]
-
-
-def test_a_hash_is_written_down_within_a_second(tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = folder / "b.json"
-    with origin.open_hashes(tmp_path / "cache") as hashes:
-        hashes.put(path, path.stat(), "first")
-        hashes.put(path, path.stat(), "second")
-        with origin.open_hashes(tmp_path / "cache") as another:
-            assert another.get(path, path.stat()) == "first"
-        monkeypatch.setattr(origin, "COMMIT_S", 0.0)
-        hashes.put(path, path.stat(), "third")
-        with origin.open_hashes(tmp_path / "cache") as another:
-            assert another.get(path, path.stat()) == "third"
 
 
 @pytest.mark.parametrize(

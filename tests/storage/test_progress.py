@@ -1,5 +1,3 @@
-"""Progress in a log: a line a minute, with the time left."""
-
 import logging
 
 import pytest

@@ -1,5 +1,3 @@
-"""Outputs appear whole or not at all, and have one writer at a time."""
-
 import errno
 import os
 import signal

@@ -22,7 +22,7 @@ def test_files_of_a_credentialed_set_are_not_named(error: Exception, what: str) 
     assert caught.value.__suppress_context__
 
 
-def test_others_are(tmp_path: object) -> None:
+def test_others_are() -> None:
     for error in (PermissionError(13, "Permission denied", SECRET), StaleError(SECRET)):
         with pytest.raises(type(error)) as caught, redact_paths("vqa_rad", is_credentialed=False):
             raise error

@@ -106,16 +106,6 @@ def test_rows_come_back_in_order_and_at_random(folder: Path) -> None:
         samples[60]
 
 
-def test_an_index_of_several_datasets_is_read(tmp_path: Path) -> None:
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        ShardStore(tmp_path / name).write([_sample(number) for number in range(10)], SETTINGS)
-    index = pa.concat_tables([_index(tmp_path / "two"), _index(tmp_path / "one")]).take([15, 0, 3])
-    samples = ShardStore(tmp_path).take(index)
-    assert [sample.id for sample in samples] == ["toy/5", "toy/0", "toy/3"]
-    assert len(ShardStore(tmp_path).take(index.slice(0, 0))) == 0
-
-
 def test_a_row_that_a_shard_no_longer_has_is_an_error_and_no_end(folder: Path) -> None:
     ShardStore(folder).write([_sample(number, 0) for number in range(7)], SETTINGS)
     index = _index(folder)

@@ -1,5 +1,3 @@
-"""Checkpoints are found by their metrics; the aliases of the registered model move by rules."""
-
 import json
 from pathlib import Path
 

@@ -172,7 +172,6 @@ def test_what_the_store_refuses_for_good_does_not_block_the_rest(logged) -> None
 
 @contextmanager
 def server(root: Path, port: int) -> Iterator[subprocess.Popen[str]]:
-    """MLflow's server; killed at the end."""
     command = (sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     folders = ("--backend-store-uri", "sqlite:///mlflow.db", "--artifacts-destination", "mlartifacts")
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

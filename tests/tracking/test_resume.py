@@ -1,5 +1,3 @@
-"""A training that was killed, stopped or has failed goes on in its run."""
-
 import os
 import signal
 from pathlib import Path
@@ -64,11 +62,7 @@ def test_a_second_sigterm_does_not_leave_the_run_open(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("error", "status", "reason"),
     [
-        (
-            ModelError("update 6: the loss is nan; see /home/alice/log"),
-            "FAILED",
-            "update 6: the loss is nan; see …/log",
-        ),
+        (ModelError("update 6: nan; see /home/alice/log"), "FAILED", "update 6: nan; see …/log"),
         (KeyboardInterrupt(), "KILLED", "the process was asked to stop"),
     ],
 )

@@ -99,17 +99,13 @@ def living_process(run_id: str, stage: str) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def open_left(client: Any, experiment_id: str) -> str:
-    return str(client.create_run(experiment_id).info.run_id)
-
-
 def statuses(client: Any, *run_ids: str) -> list[str]:
     return [client.get_run(run_id).info.status for run_id in run_ids]
 
 
 def test_runs_of_killed_processes_are_closed_and_those_of_others_are_not() -> None:
     client, experiment_id = store.connect()
-    killed, living, elsewhere, shared = (open_left(client, experiment_id) for _ in range(4))
+    killed, living, elsewhere, shared = (client.create_run(experiment_id).info.run_id for _ in range(4))
     with living_process(killed, "train"), living_process(shared, "evaluate"):
         pass
     with living_process(living, "train"), living_process(shared, "transfer"):

@@ -1,5 +1,3 @@
-"""Local datasets: tables in four formats, LLaVA's JSON, a folder per class; and what is rejected and why."""
-
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -107,13 +105,6 @@ def test_images_are_found_by_path_or_unique_name_inside_the_folder_alone() -> No
     assert set(rejected) == {"4", "5", "6", "7", "9", "10"}
 
 
-def test_names_of_a_private_dataset_are_pseudonyms() -> None:
-    owndata.write_images("Jane_Doe/a.png")
-    owndata.write_csv([{"q": "Where?", "a": "left", "file": "Jane_Doe/a.png"}])
-    samples, _ = owndata.read(is_private=True)
-    assert "Jane" not in samples["2"].images[0].image_id
-
-
 def test_one_broken_row_of_many_is_rejected_alone() -> None:
     owndata.write_images("a.png")
     lines = [b"q,a,file", *([b"Where?,left,a.png"] * 500), b"Wh\xffre?,left,a.png", b"short", b"Where?,,a.png"]
@@ -149,9 +140,7 @@ def test_a_table_or_a_folder_that_is_not_there_is_one_line() -> None:
 def test_a_table_without_a_record_asks_for_another_declaration_or_file() -> None:
     owndata.write_images("a.png")
     Path("own/table.csv").write_text("q,a,file\n")
-    with pytest.raises(
-        SourceError, match=r"^own/table\.csv: not as declared: it contains no record; correct local\.own "
-    ):
+    with pytest.raises(SourceError, match=r"^own/table\.csv: not as declared: it contains no record"):
         owndata.read()
 
 
@@ -223,14 +212,6 @@ def test_folders_that_may_be_splits_are_named(logged: Callable[[], str]) -> None
     )
     owndata.read(table=None, columns=None, task="classification")
     assert logged().startswith("own/img: each folder is read as a class, but all contain folders of one name; if these")
-
-
-def test_llava_records_by_split_keep_their_split() -> None:
-    owndata.write_images("a.png")
-    record = {"image": "a.png", "conversations": _talk("<image>\nWhere?", "Left.")}
-    owndata.write_json({"train": [record], "test": [record]})
-    samples, _ = owndata.read(table="table.json", columns=None)
-    assert {key: sample.split for key, sample in samples.items()} == {"train-1": "train", "test-1": "test"}
 
 
 def test_shares_divide_by_patient_and_each_row_keeps_its_split() -> None:

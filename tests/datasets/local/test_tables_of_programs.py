@@ -1,5 +1,3 @@
-"""Tables and folders as Excel, pandas, macOS and Windows write them."""
-
 import json
 import unicodedata
 from collections.abc import Callable

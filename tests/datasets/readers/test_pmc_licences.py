@@ -14,7 +14,8 @@ def write(folder: Path, *lines: str, header: str = HEADER, name: str = LISTS[1])
     return folder
 
 
-def line(article: str, licence: str, citation: str = '"J, with a comma. 2019; 2(1):55"') -> str:
+def line(article: str, licence: str) -> str:
+    citation = '"J, with a comma. 2019; 2(1):55"'
     return f"oa_package/08/e0/{article}.tar.gz,{citation},{article},2022-01-01 10:10:10,11056684,{licence}"
 
 

@@ -1,19 +1,16 @@
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from openmedq.datasets.readers.whole_paths import WholePaths
 from openmedq.storage.archives import open_members
+from tests.storage.archiving import write_zip
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    path = tmp_path / "a.zip"
-    with zipfile.ZipFile(path, "w") as file:
-        for name in ("Top/Images/A/1.png", "Top/Images/B/1.png", "Top/Images/B/2.png"):
-            file.writestr(name, f"archived {name[-7:]}")
-    return path
+    names = ("Top/Images/A/1.png", "Top/Images/B/1.png", "Top/Images/B/2.png")
+    return write_zip(tmp_path / "a.zip", {name: f"archived {name[-7:]}".encode() for name in names})
 
 
 def test_a_picture_is_found_by_its_whole_path_alone(archive: Path) -> None:

@@ -16,7 +16,6 @@ def find(name: str) -> Metric:
 
 
 def score(name: str, answers: Sequence[str], references: Sequence[str]) -> float:
-    """The score of answers with one reference each."""
     rows = [(answer, [reference]) for answer, reference in zip(answers, references, strict=True)]
     return score_rows(find(name), rows)
 
@@ -29,7 +28,6 @@ def score_rows(metric: Metric, rows: Sequence[tuple[Any, ...]]) -> float:
 
 
 def macro_f1(labels: Sequence[Any], predictions: Sequence[Any], classes: Sequence[str]) -> float:
-    """Macro-F1 of rows with one label or a set of labels each."""
     pairs = zip(labels, predictions, strict=True)
     rows = [(*([one] if isinstance(one, str) else one for one in pair), classes) for pair in pairs]
     return score_rows(find("macro_f1"), rows)

@@ -1,5 +1,3 @@
-"""Calibration of yes/no answers against scikit-learn."""
-
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,7 +9,6 @@ ALL_BINS = 2 * calibration.NUM_BINS  # of scikit-learn, over [0, 1]
 
 
 def draw(num_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Log-probabilities of yes and no (rows, 2), and references."""
     rng = np.random.default_rng(seed)
     return np.log(rng.uniform(1e-6, 0.4, (num_rows, 2))), rng.choice(["Yes", "no."], num_rows)
 

@@ -1,5 +1,3 @@
-"""Answers to multiple-choice questions: which option each gives, and which give none."""
-
 import pyarrow as pa
 import pytest
 
@@ -28,12 +26,15 @@ LETTERS = (
     "The heart: answer: B. The answer is B|A: lung\nB: heart\nThe answer is B",
     "<think>The answer is A? No.</think>\nB|<think>A</think> <answer> B </answer>|So <answer>B</answer>|<answer>B",
     "### Answer\nB|$$\\boxed{\\text{B}}$$|Therefore, the correct option is **B**.",
+    '{"answer": "B"}|{"reason": "A? No.", "Final_Answer": " B. heart "}|```json\n{"choice": "heart"}\n```',
+    "答案:B|答案是B。|答案为\uff1a\uff22|\uff22\uff0eheart|\uff08B\uff09",  # \uff22 is B, \uff08 an opening bracket
     "The answer is heart. Answer: heart.|" + 9_999 * "The answer is heart. ",  # of a model that repeats itself
 )
 OTHERS = (
     "A mass in the lung|A lung mass|The answer is a mass|B-cell lymphoma|Brain|bronchus|Both|B12|B/C|A, B|e.g. heart",
     "B, lung and heart|B is large",
     "Either the answer is A or the answer is B|I cannot say: the answer is a mass|the answer is not B|Because of B",
+    '{"answer": null}|{"answer": "A", "second choice": "B"}|{"text": "B"}|{"answer": "B"',
     "F|Z. heart|E. coli, probably|Answers vary|Answer:||5 mm",
 )
 
@@ -70,6 +71,7 @@ def test_what_training_taught_is_read_back() -> None:
 def test_questions_without_options_have_no_letters() -> None:
     assert read_answer(" B. heart ", SAMPLES[0]) == "B. heart"
     assert read_answer("<think>B?</think><answer>B. heart</answer>", SAMPLES[0]) == "B. heart"
+    assert read_answer('{"answer": "B. heart"}', SAMPLES[0]) == "B. heart"
 
 
 def test_options_count_without_the_task_multiple_choice() -> None:

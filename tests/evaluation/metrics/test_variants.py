@@ -162,7 +162,6 @@ def test_scores_of_a_row_are_those_of_the_definition(name: str) -> None:
 
 
 def corpora() -> list[list[Pair]]:
-    """The pairs as one corpus, and cut into small ones."""
     return [pairs(), *(pairs()[start : start + 7] for start in range(0, NUM_PAIRS, 7))]
 
 
