@@ -4,12 +4,19 @@
 trace means a bug.
 """
 
+import re
+
 TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the failure may be temporary; the flows run such a stage again
 
 
 def shorten(error: Exception, max_chars: int = 200) -> str:
     """Return a library's message on one line, cut: some are pages long."""
     return " ".join(str(error).split())[:max_chars]
+
+
+def printable(text: str) -> str:
+    """The text without control characters, which a terminal would obey; line ends and tabs stay."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def numbered(number: int, noun: str) -> str:

@@ -12,7 +12,7 @@ from openmedq.curate.normalize import Counts, no_records, rows
 from openmedq.datasets import registry
 from openmedq.datasets.card import Dataset
 from openmedq.datasets.local.local import LocalDataset, make_card
-from openmedq.errors import ParamsError, SourceError, numbered
+from openmedq.errors import ParamsError, SourceError, numbered, printable
 from openmedq.schema import EncodedImage, Image, Reason, Rejected, Sample
 from openmedq.storage.decoding import Inline
 from openmedq.storage.progress import progress
@@ -114,7 +114,7 @@ def render(summary: Summary) -> str:
             names = ("context", "Q", "options", "A")
             lines += [f"  {name}: {_shorten(text)}" for name, text in zip(names, texts, strict=True) if text]
         lines += [f"  image: {_describe_image(image)}" for image in sample.images]
-    return "\n".join([*lines, f"{summary.seconds:.1f} s"])
+    return printable("\n".join([*lines, f"{summary.seconds:.1f} s"]))
 
 
 def as_json(summary: Summary) -> str:

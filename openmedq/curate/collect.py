@@ -4,6 +4,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,9 +27,10 @@ from openmedq.curate.questions import Question, compare
 from openmedq.curate.reasons import Tier
 from openmedq.curate.rows import EVALUATION, TRAIN, VALIDATION, ImagePairs, Rows
 from openmedq.curate.text_search import search
-from openmedq.schema import SAMPLE_SCHEMA, Role, Task
+from openmedq.schema import REJECTED_SCHEMA, SAMPLE_SCHEMA, Role, Task
 from openmedq.storage.decoding import open_executor
-from openmedq.storage.shards import Group, ShardStore
+from openmedq.storage.shards import REJECTED, Group, ShardStore
+from openmedq.storage.tables import read_table
 
 RANKS = {Role.EVALUATION: EVALUATION, Role.VALIDATION: VALIDATION, Role.TRAIN: TRAIN}
 
@@ -134,11 +136,13 @@ def _list_ranks(batch: Batch) -> Numbers:
 
 
 def _find_excluded(datasets: Sequence[NormalizedDataset], lines: Sequence[overrides.Line], ids: pa.Array) -> set[str]:
-    """The ids in decisions of persons whose rows exist, but are not among those that take part."""
+    """The ids in decisions of persons whose records exist, rejected ones too, but are not among the rows `ids`."""
     named = pa.array({each for line in lines for each in line.fields[:2]}, pa.string())
     named = named.filter(pc.invert(pc.is_in(named, ids)))
-    stored = (group.rows["id"] for dataset in datasets if len(named) for group in dataset.store.scan(["id"]))
-    return {each for own in stored for each in own.filter(pc.is_in(own, named)).to_pylist()}
+    searched = datasets if len(named) else ()
+    stored = (group.rows["id"] for dataset in searched for group in dataset.store.scan(["id"]))
+    rejected = (read_table(paths.SAMPLES / dataset.id / REJECTED, REJECTED_SCHEMA)["id"] for dataset in searched)
+    return {each for own in chain(stored, rejected) for each in own.filter(pc.is_in(own, named)).to_pylist()}
 
 
 def scan(

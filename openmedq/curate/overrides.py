@@ -80,7 +80,7 @@ def resolve(
     found = []
     for (number, fields), row, other in zip(lines, *known, strict=True):
         if not ignored.isdisjoint(each for name in fields[:2] for each in (name, name.split("/")[0])):
-            reason = "a dataset is absent, or a row is excluded by licence or role"
+            reason = "a dataset is absent, or a row is rejected, or excluded by licence or role"
             logger.warning("%s: line %d is ignored: %s", path, number, reason)
             continue
         if row is None or other is None:

@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -15,7 +14,7 @@ import pyarrow.compute as pc
 
 from openmedq import paths
 from openmedq.curate.reasons import PAIR_SCHEMA, PAIR_TABLE, Tier
-from openmedq.errors import StaleError
+from openmedq.errors import StaleError, printable
 from openmedq.evaluation.metrics.answers import exact_match
 from openmedq.schema import Sample, Turn
 from openmedq.storage.shards import ShardStore
@@ -29,7 +28,6 @@ NUM_PAIRS = 4  # of a tier
 Row = dict[str, Any]  # of predictions.parquet, or of PAIR_TABLE
 
 _IDS = ("evaluation_id", "training_id")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True)
@@ -186,7 +184,7 @@ def show(sample: Sample, title: str) -> Shown:
 
 def shorten(text: str) -> str:
     """The text in one line of at most MAX_CHARS, without control characters."""
-    plain = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))
+    plain = printable(" ".join(text.split()))
     return plain if len(plain) <= MAX_CHARS else f"{plain[: MAX_CHARS - 1]}…"
 
 

@@ -27,7 +27,7 @@ from openmedq.config import Params, Train
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Card
 from openmedq.datasets.licences import refuse
-from openmedq.errors import ModelError, SourceError, StaleError
+from openmedq.errors import ModelError, SourceError, StaleError, printable
 from openmedq.model import encoders, tokenizer
 from openmedq.model.prompt import IGNORED, IMAGE_TOKEN, Encoded, encode
 from openmedq.reporting.page import make_environment
@@ -217,7 +217,7 @@ def show(console: Console, record: Record, mask: Mask | None, reason: str | None
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
     for name, value in record.facts:
-        grid.add_row(Text(name, style="bright_black"), Text(value))
+        grid.add_row(Text(name, style="bright_black"), Text(printable(value)))
     console.print(grid)
     if mask is None:
         turns = record.sample.turns if record.sample else ()
@@ -228,7 +228,7 @@ def show(console: Console, record: Record, mask: Mask | None, reason: str | None
     text = Text()
     for run in mask.runs:
         marks = {"image": ("[", "]"), "learned": ("⟦", "⟧")}.get(run.kind, ("", ""))
-        text.append("".join(run.tokens).join(marks), STYLES[run.kind])
+        text.append(printable("".join(run.tokens)).join(marks), STYLES[run.kind])
     console.print(text)
     _print(console, f"\n{describe(mask)}", "bright_black")
 
@@ -254,4 +254,4 @@ def _embed(name: str, data: bytes | None) -> dict[str, Any]:
 
 
 def _print(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(text, style=style))
+    console.print(Text(printable(text), style=style))

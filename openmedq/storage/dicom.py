@@ -135,14 +135,15 @@ def _apply_voi(levels: NDArray[Any], dataset: Any, is_shown: NDArray[np.bool_]) 
             levels, dataset.VOILUTSequence[0], is_little=dataset.file_meta.TransferSyntaxUID.is_little_endian
         )
     wide = levels.astype(np.float64)
-    if dataset.get("WindowCenter") is None or dataset.get("WindowWidth") is None:
+    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
+    named = [dataset.get(name) for name in ("WindowCenter", "WindowWidth")]
+    center, width = (0.0, 0.0) if None in named else map(_first, named)
+    if width < 1 and (function == "LINEAR" or width <= 0):  # no window, or one that the standard excludes
         where: Any = is_shown if is_shown.any() else True
         low, high = float(wide.min(initial=np.inf, where=where)), float(wide.max(initial=-np.inf, where=where))
         wide -= low
         wide /= max(high - low, 1e-9)
         return wide.clip(0, 1, out=wide)
-    center, width = (_first(dataset[name].value) for name in ("WindowCenter", "WindowWidth"))
-    function = str(dataset.get("VOILUTFunction") or "LINEAR").strip().upper()
     if function == "LINEAR":  # C.11.2.1.2.1: from center - 0.5 - (width - 1) / 2 on
         center, width = center - 0.5, max(width - 1, 1e-9)
     wide -= center

@@ -15,7 +15,8 @@ import yaml
 
 from openmedq import paths
 from openmedq.config import Params, parse
-from openmedq.schema import SAMPLE_SCHEMA
+from openmedq.schema import SAMPLE_SCHEMA, Provenance, Reason, Rejected
+from openmedq.storage.shards import write_rejected
 from tests.storage.drawing import save
 
 Row = dict[str, Any]
@@ -93,6 +94,9 @@ def write_sets(
                 compression="zstd",
                 write_page_checksum=True,
             )
+        with write_rejected(folder) as add:
+            for number, reason in enumerate(Reason(each) for each, size in reasons.items() for _ in range(size)):
+                add(Rejected(f"{name}/rejected-{number}", name, "train", reason, "", Provenance("table.csv", "1")))
         counts = {
             "state": "present" if own or reasons else "absent",
             "origin": (origins or {}).get(name, "mirror"),

@@ -1,8 +1,11 @@
+import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from openmedq.cli import main
 from openmedq.config import Normalize
@@ -10,7 +13,8 @@ from openmedq.curate import check
 from openmedq.datasets import registry
 from openmedq.datasets.card import Access
 from openmedq.errors import ParamsError, SourceError
-from openmedq.schema import Rejected, Sample
+from openmedq.reporting import sample
+from openmedq.schema import Rejected, Sample, Turn
 from tests.stages import toyset
 
 
@@ -54,6 +58,16 @@ def test_a_folder_is_summarized_and_nothing_is_written(raw: Path) -> None:
     lines = check.render(summary).splitlines()
     assert lines[0] == "toy_set: 4 rows, 3 distinct images"
     assert {"  train: 3", "  test: 1", "  rejected, image unreadable: 1", "  Q: Where?", "  A: left"} <= set(lines)
+
+
+def test_control_characters_do_not_reach_the_terminal(raw: Path) -> None:
+    summary = check.check("toy_set", raw)
+    hostile = replace(summary.first[0], turns=(Turn("\x1b]0;title\x07 Where?", "\x1b[31mleft"),))
+    printed = io.StringIO()
+    print(check.render(replace(summary, first=(hostile,))), file=printed)
+    record = sample.Record(hostile.id, toyset.make_set().card, "In the mix", True, hostile, (("images", "\x1b[2J"),))
+    sample.show(Console(file=printed), record, None, None)
+    assert printed.getvalue().count("left") == 2 and "\x1b" not in printed.getvalue()
 
 
 def test_rejections_alone_are_recognised(raw: Path) -> None:

@@ -166,14 +166,15 @@ def test_decisions_of_persons() -> None:
     assert run_stage(deduplicate={"overrides": "own.csv"}) == expected
 
 
-@pytest.mark.parametrize("row_id", ["absent/1", "text/6", "text/7"])
+@pytest.mark.parametrize("row_id", ["absent/1", "text/6", "text/7", "text/rejected-0"])
 def test_decisions_about_rows_that_take_no_part_are_ignored(row_id: str, caplog: pytest.LogCaptureFixture) -> None:
     excluded = [row("text/6", "train", "Why?", "so", licence="CC-BY-NC-4.0"), row("text/7", "spare", "Why?", "so")]
-    write_sets([*make_rows(), *excluded], CARDS | {"text": {"roles": ROLES | {"spare": "train"}}})
+    cards = CARDS | {"text": {"roles": ROLES | {"spare": "train"}}}
+    write_sets([*make_rows(), *excluded], cards, rejected={"text": {"image missing": 1}})
     Path("own.csv").write_text(f"id_a,id_b,decision\n{row_id},text/4,copy\n", encoding="utf-8")
     settings: dict[str, Any] = {"policy": {"licences": "commercial"}, "mix": {"roles": {"text": {"spare": None}}}}
     assert run_stage(deduplicate={"overrides": "own.csv"}, **settings) == EXPECTED
-    assert "own.csv: line 2 is ignored: a dataset is absent, or a row is excluded" in caplog.text
+    assert "own.csv: line 2 is ignored: a dataset is absent, or a row is rejected" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,12 @@ def test_a_file_may_begin_without_its_preamble_or_syntax(first: bytes, tmp_path:
     assert dicom.read_tags(tmp_path / "a.dcm")[1:] == (SECRET, "1.2.3.4")
 
 
+def test_without_a_window_the_range_of_levels_is_shown() -> None:
+    invalid = {"WindowCenter": 2000, "WindowWidth": 0}  # would make each pixel black or white
+    for tags in ({}, invalid, invalid | {"VOILUTFunction": "SIGMOID"}):
+        assert np.array_equal(_pixels(make_dicom(**tags)), _shares(0, 4095))
+
+
 def test_the_window_is_applied_after_the_rescale() -> None:
     tags = {"RescaleSlope": 2, "RescaleIntercept": -1024, "WindowCenter": 40.5, "WindowWidth": 401}
     low, high = ((edge + 1024) / 2 for edge in (40 - 200, 40 + 200))

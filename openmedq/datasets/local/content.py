@@ -2,6 +2,7 @@
 
 import json
 import string
+from collections.abc import Mapping
 from typing import Any
 
 from openmedq.config import Columns
@@ -26,17 +27,21 @@ def take_turns(record: Record, columns: Columns, task: Task) -> tuple[Task, tupl
         raise Unusable(Reason.QUESTION_EMPTY, f"field `{columns.question or 'question'}` is empty")
     answer_column = columns.answer or "answer"
     answer = take_text(record, answer_column, empty=Reason.ANSWER_EMPTY, is_number_allowed=True)
-    options = _take_options(record, columns.options) if columns.options else ()
+    by_letter = _take_options(record, columns.options) if columns.options else {}
+    options = tuple(filter(None, by_letter.values()))
     if options or task is Task.MULTIPLE_CHOICE:
-        answer = _match(answer, options, answer_column)
+        answer = _match(answer, options, by_letter, answer_column)
     context = take_optional_text(record, columns.context) if columns.context else ""
     if task is Task.CLASSIFICATION:
         question = ""
     return task, (Turn(question, answer, context, options),)
 
 
-def _take_options(record: Record, column: str) -> tuple[str, ...]:
-    """The options of a row: a list, a JSON list as text, or a text with | between them; () if the field is empty."""
+def _take_options(record: Record, column: str) -> dict[str, str]:
+    """The options of a row by letter, an empty one too; {} if the field is empty.
+
+    The field is an object by letter, a list, a JSON list as text, or a text with | between the options.
+    """
     value: Any = record.get(column)
     if isinstance(value, str):
         text = value.strip()
@@ -44,21 +49,24 @@ def _take_options(record: Record, column: str) -> tuple[str, ...]:
             value = json.loads(text) if text.startswith("[") else text.split("|") if text else []
         except (ValueError, RecursionError):
             raise Unusable(Reason.FIELD_MISSING, f"field `{column}` is not a JSON list") from None
+    letters = string.ascii_uppercase
     if isinstance(value, dict):  # {"A": ..., "B": ...}
+        keys = "".join(value).upper()
+        letters = keys if len(keys) == len({*keys}) == len(value) else letters
         value = list(value.values())
     if value is None:
-        return ()
-    if not isinstance(value, list) or not all(isinstance(each, str | int | float) for each in value):
+        return {}
+    if not isinstance(value, list) or not all(isinstance(each, str | int | float | None) for each in value):
         raise Unusable(Reason.FIELD_MISSING, f"field `{column}` is not a list of texts")
-    texts = [take_optional_text({column: each}, column) for each in value]
-    return tuple(filter(None, texts))
+    names = [*letters, *map("option {}".format, range(len(letters), len(value)))]
+    return {name: take_optional_text({column: each}, column) for name, each in zip(names, value, strict=False)}
 
 
-def _match(answer: str, options: tuple[str, ...], column: str) -> str:
+def _match(answer: str, options: tuple[str, ...], by_letter: Mapping[str, str], column: str) -> str:
     """The option that the answer names, by its text or its letter."""
-    if answer in options:
-        return answer
-    place = string.ascii_uppercase.find(answer.upper()) if len(answer) == 1 else -1
-    if 0 <= place < len(options):
-        return options[place]
-    raise Unusable(Reason.ANSWER_NOT_AN_OPTION, f"field `{column}` is none of the {numbered(len(options), 'option')}")
+    found = answer if answer in options else by_letter.get(answer.upper()) if len(answer) == 1 else None
+    if not found:
+        raise Unusable(
+            Reason.ANSWER_NOT_AN_OPTION, f"field `{column}` is none of the {numbered(len(options), 'option')}"
+        )
+    return found

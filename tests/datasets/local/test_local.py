@@ -62,6 +62,27 @@ def test_every_column_reaches_its_place_and_patients_are_pseudonyms() -> None:
     assert other["2"].groups.patient != sample.groups.patient
 
 
+@pytest.mark.parametrize(
+    ("options", "answer", "expected"),
+    [
+        (["x", "", "y"], "C", "y"),
+        ("x||y", "c", "y"),
+        (["x", "", "y"], "B", None),
+        ({"B": "y", "A": "x"}, "A", "x"),
+        ({"a": "x", "b": None, "c": "y"}, "C", "y"),
+        ({"op1": "x", "op2": "y"}, "B", "y"),
+        (["x"] * 28 + ["y"], "2", None),
+    ],
+)
+def test_a_letter_names_the_option_at_its_place(options: object, answer: str, expected: str | None) -> None:
+    owndata.write_images("a.png")
+    owndata.write_json([{"q": "Which?", "a": answer, "o": options}])
+    columns = {"question": "q", "answer": "a", "options": "o"}
+    samples, rejected = owndata.read(task="multiple_choice", table="table.json", columns=columns)
+    assert [turn.answer for sample in samples.values() for turn in sample.turns] == ([expected] if expected else [])
+    assert {item.reason for item in rejected.values()} == (set() if expected else {Reason.ANSWER_NOT_AN_OPTION})
+
+
 def test_images_are_found_by_path_or_unique_name_inside_the_folder_alone() -> None:
     owndata.write_images("a.png", "x/same.png", "y/same.png", "y/z/only.png")
     Path("own/secret.png").write_bytes(toyset.make_png(1))
