@@ -92,6 +92,10 @@ def read(path: Path) -> dict[str, Tensor]:
     )
     if not tensors:
         raise ModelError(f"{path}: has no tensors; expected a state dict")
+    for name, tensor in tensors.items():
+        if tensor.layout is not torch.strided or (tensor.element_size() == 1 and tensor.dtype is not torch.bool):
+            what = str(tensor.dtype if tensor.layout is torch.strided else tensor.layout).removeprefix("torch.")
+            raise ModelError(f"{path}: {name} is {what}: quantized or sparse; save the tensors as dense bf16 or fp32")
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPVisionModel, ResNetConfig, ResNetModel, ViTConfig, ViTMAEConfig, ViTMAEModel, ViTModel
 
@@ -251,6 +252,18 @@ def write_torchscript(folder: Path) -> None:
         archive.writestr("ViT-B-32/constants.pkl", "")  # by which torch knows them
 
 
+def write_quantized(folder: Path) -> None:
+    model = ViTModel(ViTConfig(**SIZES))
+    tensors = {
+        name: tensor.to(torch.int8) if tensor.ndim == 2 else tensor for name, tensor in model.state_dict().items()
+    }
+    save_file(tensors, folder / "model.safetensors")
+
+
+def write_sparse(folder: Path) -> None:
+    torch.save({"cls_token": torch.ones(1, 2).to_sparse()}, folder / "checkpoint.pt")
+
+
 def write_no_weights(folder: Path) -> None:
     ViTConfig(**SIZES).save_pretrained(folder)
 
@@ -266,6 +279,8 @@ def write_no_weights(folder: Path) -> None:
         (write_no_config, r"has tensor names of transformers, but no config.json beside it; add that file$"),
         (write_pointer, r'model.safetensors is a Git LFS pointer, not a checkpoint; run "git lfs pull" in \S*weights$'),
         (write_not_finite, r"weights: the features of an image are not finite numbers; get the weights again$"),
+        (write_quantized, r"model.safetensors: \S+weight is int8: quantized or sparse; save the tensors as dense bf16"),
+        (write_sparse, r"checkpoint.pt: cls_token is sparse_coo: quantized or sparse"),
         (write_no_weights, r"can't be loaded: .*no file named model.safetensors, or pytorch_model.bin"),
     ],
 )
