@@ -86,7 +86,8 @@ def serve(
     by_host: dict[str, dict[str, Content]] = {}
     for url, data in files.items():
         parts = urlsplit(url)
-        by_host.setdefault(parts.netloc, {})[unquote(parts.path)] = Content(data)
+        query = f"?{parts.query}" if parts.path == "/index.php" else ""  # there it tells one file from another
+        by_host.setdefault(parts.netloc, {})[unquote(parts.path) + query] = Content(data)
     with ExitStack() as stack:
         listeners = [Listener(), Listener()]
         ports = [listener.server_address[1] for listener in listeners]

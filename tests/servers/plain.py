@@ -5,5 +5,6 @@ from tests.servers.site import Site
 
 
 def answer(site: Site, request: Request) -> Reply:
-    content = site.files[request.host].get(request.path)
+    files = site.files[request.host]
+    content = files.get(request.path) or files.get(f"{request.path}?{request.query}")
     return send_file(request, content) if content else NOT_FOUND
