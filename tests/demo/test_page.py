@@ -1,3 +1,5 @@
+"""The page: examples that can be clicked, the answer beside the reference, bars, training rows, one-line errors."""
+
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from openmedq import paths
 from openmedq.demo import PAGE, replies
+from openmedq.demo.drawing import escape_markdown
 from openmedq.demo.replies import Reply
 from openmedq.errors import ModelError
 from openmedq.evaluation.generate import LENGTH
@@ -114,3 +117,7 @@ def test_an_error_is_one_line(page: AppTest, monkeypatch: pytest.MonkeyPatch) ->
     _cards(page)[0].click().run()
     assert [each.value for each in page.error] == ["data/model: no model there; run `dvc repro`, which trains it"]
     assert not page.exception
+
+
+def test_labels_are_shown_as_they_are() -> None:
+    assert escape_markdown("a_b\n:red[x]") == r"a\_b \:red\[x\]"
