@@ -137,9 +137,10 @@ def require_server() -> None:
         try:
             get_client(sync_client=True)  # starts it
         except (RuntimeError, ValueError, httpx.HTTPError) as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(".")
             raise OpenMedQError(
-                f"Prefect's temporary server: {str(error).splitlines()[0]} Run the command again, or start a server "
-                "(`make ui`) and set PREFECT_API_URL"
+                f"Prefect's temporary server: {reason}; run the command again, or start a server (`make ui`) and set "
+                "PREFECT_API_URL"
             ) from None
         return
     with get_client(sync_client=True) as client:

@@ -3,6 +3,7 @@
 # ruff: noqa: E402  the environment is cleared before any import that reads it
 
 import atexit
+import errno
 import logging
 import os
 import re
@@ -94,6 +95,19 @@ def _level_of_the_log_stays() -> Iterator[None]:
     before = logger.level
     yield
     logger.setLevel(before)
+
+
+@pytest.fixture
+def folders_are_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each folder is on a disk of its own: nothing can be renamed into another folder."""
+    replace = Path.replace
+
+    def replace_in_folder(self: Path, target: Path) -> Path:
+        if self.parent != target.parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace_in_folder)
 
 
 @pytest.fixture(scope="session")

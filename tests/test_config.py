@@ -41,9 +41,15 @@ def _train(**changes: object) -> dict:
     [
         ({"trian": {}}, "params.yaml: trian: unknown key; allowed here: miniature, download, policy"),
         ({"download": {"miror": "x"}}, "params.yaml: download.miror: unknown key; allowed here: mirror, remote, fetch"),
-        ({"normalize": {"max_side_px": 0}}, "params.yaml: normalize.max_side_px: Input should be greater"),
+        (
+            {"normalize": {"max_side_px": 0}},
+            "params.yaml: normalize.max_side_px: Input should be greater than or equal",
+        ),
         ({"evaluate": {}}, "params.yaml: evaluate.max_new_tokens: missing"),
-        ({"download": {"mirror": "a\0b"}}, "params.yaml: download.mirror: contains a character that is not allowed"),
+        (
+            {"download": {"mirror": "a\0b"}},
+            r"params.yaml: download.mirror: contains a character that is not allowed in paths, not 'a\x00b'",
+        ),
         ({"download": {"mirror": "\ud800"}}, "params.yaml: download.mirror: 'utf-8' codec can't encode"),
         ({"execution": {"timeout_s": float("inf")}}, "execution.timeout_s: Input should be a finite number, not inf"),
         ({"mix": {"weights": {"slake": float("nan")}}}, "mix.weights.slake: Input should be a finite number, not nan"),
@@ -59,7 +65,10 @@ def _train(**changes: object) -> dict:
         (_train(lora={"dropout": 1}), "train.lora.dropout: Input should be less than 1"),
         (_train(patience=2), "params.yaml: train: patience needs validations during the training; set validate_every"),
         (_train(seed=2**32), "params.yaml: train.seed: Input should be less than 4294967296"),
-        (_train(micro_batch_size=0), "train.micro_batch_size: Input should be greater than or equal to 1 or"),
+        (
+            _train(micro_batch_size=0),
+            "params.yaml: train.micro_batch_size: Input should be greater than or equal to 1 or",
+        ),
         ({"execution": {"devices": 0}}, "params.yaml: execution.devices: Input should be 'auto' or Input should be"),
         ({"transfer": {**_miniature()["transfer"], "seeds": [1, 1]}}, "transfer.seeds: a value is listed twice"),
         ({"report": None}, "params.yaml: report: must be a mapping with the keys num_examples"),

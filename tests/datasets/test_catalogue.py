@@ -31,7 +31,9 @@ def test_a_changed_card_is_noticed(tmp_path: Path) -> None:
     path.write_text(catalogue.render({card.id: card}, {card.id: registry.dependency(card.id)}), encoding="utf-8")
     catalogue.check(path, card)
     for change in ({"licence": "MIT"}, {"roles": {}}, {"files": ()}, {"title": "x"}, {"published_rows": {"train": 1}}):
-        with pytest.raises(StaleError, match=r"catalogue\.yaml: vqa_rad differs from its card; run"):
+        with pytest.raises(
+            StaleError, match=r"catalogue\.yaml: vqa_rad differs from its card; run `python -m openmedq catalogue`"
+        ):
             catalogue.check(path, card.model_copy(update=change))
 
 

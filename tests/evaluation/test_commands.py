@@ -1,6 +1,5 @@
 """`questions` and `score` on a folder of published files, in a folder where no stage has run."""
 
-import errno
 import json
 import re
 from collections.abc import Callable
@@ -159,7 +158,11 @@ PARQUET = make_parquet()
     [
         ("a.jsonl", b'{"id": "1", "answer": ""}\n{"id": "2", "answer": "\xe9"}', ", line 2: answer is not UTF-8; save"),
         ("a.jsonl", b"1\n", ", line 1: is not a JSON object"),
-        ("a.json", b'[{"id": "1", "answer": "x"}, 1]', ", record 2: is not a JSON object"),
+        (
+            "a.json",
+            b'[{"id": "1", "answer": "x"}, 1]',
+            ", record 2: is not a JSON object; expected one on each line, or",
+        ),
         ("a.jsonl", b"[\n", ": is not a whole JSON list (Expecting value"),
         ("a.json", b"{\n", ", line 1: the line is not JSON"),
         ("a.jsonl", b'{"id": "1", "answer": "\\ud800"}', ", line 1: answer is not UTF-8"),
@@ -213,15 +216,8 @@ def test_the_output_replaces_no_folder_and_no_other_file(output: str, capsys: py
     assert samples() and len(read_answers(Path(file))) == len(rows())
 
 
-def test_the_output_may_be_on_another_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    replace = Path.replace
-
-    def replace_in_folder(self: Path, target: Path) -> Path:
-        if self.parent != target.parent:
-            raise OSError(errno.EXDEV, "Invalid cross-device link")
-        return replace(self, target)
-
-    monkeypatch.setattr(Path, "replace", replace_in_folder)
+@pytest.mark.usefixtures("folders_are_disks")
+def test_the_output_may_be_on_another_disk() -> None:
     assert score(write_jsonl(rows()), "--output", "new/t.parquet") == 0
     assert [path.name for path in Path("new").iterdir()] == ["t.parquet"]
 

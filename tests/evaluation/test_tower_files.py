@@ -155,7 +155,7 @@ def test_pixels_are_those_of_the_folders_processor(stated: Any, mean: Any, std: 
     ("text", "words"),
     [
         ('{"image_mean": [0.1,', r"preprocessor_config.json: not JSON: "),
-        ('{"image_mean": null, "do_normalize": true}', r"has mean .None, .*; expected three numbers each"),
+        ('{"image_mean": null, "do_normalize": true}', r"has mean .None, .* and std .*; expected three numbers each"),
         ('{"image_std": [0, 0, 0]}', r"std .0, 0, 0.; expected three numbers each, of std above 0"),
         ('{"size": {"longest_edge": 9}}', r"has no size of images; add it to preprocessor_config.json"),
     ],

@@ -41,7 +41,9 @@ def test_a_password_is_in_nothing_that_prefect_or_dvc_keeps(
         project.change("params.yaml", "mirror: data/miniature", "mirror: mirror")
         project.change("params.yaml", "fetch: false", "fetch: true")
         project.change("params.yaml", "endpoints: {}", f"endpoints: {server.endpoints}")
-        with pytest.raises(WalkError, match=r"physionet\.org answers 401 .* the password is wrong") as told:
+        with pytest.raises(
+            WalkError, match=r"physionet\.org answers 401 Unauthorized; .* the password is wrong"
+        ) as told:
             build(targets=[f"download@{SET_ID}"])
         assert server.asked("physionet.org/*")[0].headers["Authorization"] == f"Basic {encoded}", "it was sent"
     assert str(told.value).startswith(f"download@{SET_ID}: ")

@@ -185,7 +185,9 @@ def test_signed_queries_are_not_shown(fetch: Fetch) -> None:
     ],
 )
 def test_an_endpoint_is_an_address(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ParamsError, match=rf"^execution\.endpoints\.{re.escape(HOST)}: not an http") as message:
+    with pytest.raises(
+        ParamsError, match=rf"^execution\.endpoints\.{re.escape(HOST)}: not an http or https"
+    ) as message:
         Client(Execution(endpoints={HOST: base or " "}))
     assert "battery" not in str(message.value)
     monkeypatch.setenv("HF_ENDPOINT", base or " ")

@@ -112,7 +112,9 @@ def test_a_cut_download_resumes_at_a_new_signed_link(fetch: Fetch) -> None:
 def test_a_pin_that_the_hub_contradicts_is_reported_before_a_byte_comes(fetch: Fetch) -> None:
     pinned = (FILES[1].model_copy(update={"sha256": "0" * 64}),)
     with serve(SITE) as server:
-        with pytest.raises(AcquisitionError, match=r"^imgs/a b\.zip: huggingface\.co states sha256 \w+, the card 0+"):
+        with pytest.raises(
+            AcquisitionError, match=r"^imgs/a b\.zip: huggingface\.co states sha256 \w+, the card 0+; correct"
+        ):
             fetch(server, make_set(pinned))
         assert not server.asked("*/resolve/*")
 

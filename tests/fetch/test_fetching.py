@@ -51,7 +51,9 @@ def test_a_later_change_is_refused_until_it_is_accepted(fetch: Fetch) -> None:
         (FOLDER / "a.csv").unlink()
         server.faults.append(faults.change(b"id\n2\n").on(f"{HOST}/imgs/a.csv"))
         for _ in range(2):
-            with pytest.raises(ChecksumError, match=r"toy_set\.yaml records 5 with \w+; .*accept toy_set a\.csv"):
+            with pytest.raises(
+                ChecksumError, match=r"data/ledger/toy_set\.yaml records 5 with \w+; .*accept toy_set a\.csv"
+            ):
                 fetch(server, make_set(FILES))
             assert not (FOLDER / "a.csv").exists()
         assert ledger.accept("toy_set", ["a.csv"]) == ["a.csv"]
@@ -82,7 +84,9 @@ def test_accept_names_what_there_is() -> None:
 def test_a_damaged_ledger_is_one_line(text: str) -> None:
     Path("data/ledger").mkdir(parents=True)
     Path("data/ledger/toy_set.yaml").write_text(text)
-    with pytest.raises(StaleError, match=r"^data/ledger/toy_set\.yaml: not a ledger; restore it"):
+    with pytest.raises(
+        StaleError, match=r"^data/ledger/toy_set\.yaml: not a ledger; restore it with `git checkout .*, or remove it"
+    ):
         ledger.read("toy_set")
 
 
@@ -99,7 +103,9 @@ def test_what_is_packed_anew_each_time_is_not_remembered(fetch: Fetch) -> None:
 def test_failures_are_told_together_and_the_rest_comes(fetch: Fetch) -> None:
     broken = [faults.not_found().on("*/a.csv"), faults.status(500).on("*/c.json")]
     with serve(SITE, broken) as server:
-        with pytest.raises(AcquisitionError, match=r"^toy_set: 2 files failed: .*404.*; c\.json: .*500") as error:
+        with pytest.raises(
+            AcquisitionError, match=r"^toy_set: 2 files failed: .*404 Not Found.*; c\.json: .*500"
+        ) as error:
             fetch(server, make_set(FILES))
         assert not isinstance(error.value, TemporaryError), "one of them is permanent"
         assert "\n" not in str(error.value)
@@ -122,7 +128,9 @@ def test_a_set_that_the_disk_cant_take_is_not_begun(fetch: Fetch, monkeypatch: p
     monkeypatch.setattr(needs.shutil, "disk_usage", lambda _: SimpleNamespace(free=10_000))
     files = tuple(file.model_copy(update={"size_bytes": len(DATA[file.path])}) for file in FILES)
     with serve(SITE) as server:
-        with pytest.raises(AcquisitionError, match=r"^data/raw: 0\.0 GB are free, toy_set needs 0\.0 GB"):
+        with pytest.raises(
+            AcquisitionError, match=r"^data/raw: 0\.0 GB are free, toy_set needs 0\.0 GB; free some space, or leave"
+        ):
             fetch(server, make_set(files))
         assert not server.requests
         begun = needs.partial_of("toy_set", files[1])  # takes no more room

@@ -72,7 +72,11 @@ def test_what_is_here_and_what_is_begun_is_not_fetched_again() -> None:
         ({"licence": "CC-BY-NC-4.0"}, {"policy": {"licences": "commercial"}}, "licence CC-BY-NC-4.0: not commercial"),
         ({"licence": "words"}, {"policy": {"licences": "research"}}, "licence unknown (policy.licences is research)"),
         ({"access": Access.USER_SUPPLIED, "advice": "Ask."}, {}, "it cannot be downloaded by a program: Ask."),
-        ({"access": Access.CREDENTIALED}, {}, "credentialed, and there are no credentials for example.org"),
+        (
+            {"access": Access.CREDENTIALED},
+            {},
+            "credentialed, and there are no credentials for example.org: add `machine",
+        ),
     ],
 )
 def test_what_is_skipped_says_why(update: dict[str, Any], sections: dict[str, Any], message: str) -> None:
@@ -173,3 +177,8 @@ def test_sources_say_what_is_missing_and_how_to_get_it(monkeypatch: pytest.Monke
     assert "present: data/raw/toy_set/files" in tell(make_sets())
     lie("questions.json", 1, Path("supplied/toy_set"))
     assert "present: supplied/toy_set" in tell(make_sets())
+
+
+def test_what_the_mirror_holds_is_taken_from_there() -> None:
+    lie("questions.json", 1, Path("supplied/toy_set"))
+    assert plan(make_sets()).skipped == "present in supplied/toy_set"

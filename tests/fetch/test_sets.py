@@ -1,12 +1,15 @@
 """Each dataset from its official hosts to the rows of its miniature; `make test-faults` runs most of them."""
 
+import json
 import random
 from collections.abc import Callable
 
 import pytest
 
+from openmedq import paths
 from openmedq.errors import ChecksumError
 from openmedq.fetch import addresses
+from openmedq.fetch.needs import FILES
 from tests.datasets.conftest import SETS, FolderOf, miniature_of
 from tests.fetch.round_trip import enter, fetch, go_round, publish_set
 from tests.servers import faults, serve
@@ -50,3 +53,18 @@ def test_what_is_here_stays_in_the_mix_without_credentials(
         assert "no credentials for physionet.org" in fetch(published, server)["reason"]
         assert "mimic_cxr: `dvc repro` tries again once download.require lists it" in logged()
         assert not server.requests
+
+
+def test_without_credentials_mimic_is_skipped_with_the_reason(
+    miniature_of: FolderOf, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
+) -> None:
+    published = publish_set("mimic_cxr", miniature_of("mimic_cxr"))
+    enter(published, monkeypatch)
+    with serve(published.files) as server:
+        origin = fetch(published, server)
+        assert not server.requests
+    assert origin["state"] == "absent"
+    assert "no credentials for physionet.org: set PHYSIONET_USERNAME and PHYSIONET_PASSWORD" in origin["reason"]
+    assert "mimic_cxr: skipped: credentialed" in logged()
+    assert not (paths.RAW / "mimic_cxr" / FILES).exists()
+    assert json.loads((paths.RAW / "mimic_cxr" / "origin.json").read_text()) == origin

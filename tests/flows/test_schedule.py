@@ -1,6 +1,7 @@
 from importlib import import_module
 from pathlib import Path
 
+import httpx
 import pytest
 import yaml
 from prefect import Flow
@@ -52,16 +53,23 @@ def test_a_temporary_server_without_a_folder_is_one_line(capsys):
     )
 
 
-def test_a_temporary_server_that_does_not_start_is_one_line(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (RuntimeError("Timed out while attempting to connect.\nlong output"), "Timed out while attempting to connect"),
+        (httpx.ReadTimeout(""), "ReadTimeout"),
+    ],
+)
+def test_a_temporary_server_that_does_not_start_is_one_line(error, reason, tmp_path, monkeypatch, capsys):
     def start(**_):
-        raise RuntimeError("Timed out while attempting to connect.\nlong output")
+        raise error
 
     monkeypatch.setattr(walk, "get_client", start)
     with temporary_settings({PREFECT_HOME: str(tmp_path)}, restore_defaults={PREFECT_API_URL}):
         assert walk.run_by_hand(build, []) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: Prefect's temporary server: Timed out while attempting to connect. Run the command")
-    assert error.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: Prefect's temporary server: {reason}; run the command again, or start")
+    assert printed.count("\n") == 1
 
 
 def test_pools_are_created_once(prefect_server):

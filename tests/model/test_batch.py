@@ -2,8 +2,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
 
-from openmedq.model.batch import Batch, blank
+from openmedq.model.batch import Batch, blank, collate
+from openmedq.model.prompt import IGNORED
 from openmedq.training.data import EncodedRows, Piece, Row, collate_rows, pack
 
 from .tiny import NUM_PATCHES, SAMPLES
@@ -36,3 +38,25 @@ def test_blank_images_are_uniform_gray() -> None:
     assert blanked.shape == pixels.shape
     assert blanked.dtype == torch.uint8
     assert (blanked == 51).all()
+
+
+def test_generation_pads_on_the_left() -> None:
+    batch = collate([torch.tensor([5, 6]), torch.tensor([7])], [], pad_id=0, side="left")
+    assert batch.ids.tolist() == [[5, 6], [0, 7]]
+    assert batch.mask.tolist() == [[1, 1], [0, 1]]
+    assert (batch.labels == IGNORED).all()
+
+
+def test_a_batch_keeps_each_image_with_its_sample(processor: Any, model: PeftModel) -> None:
+    model.eval()
+    mixed = make_batch(processor, [1, 0, 4])
+    with torch.no_grad():
+        together = model(**mixed.inputs(processor.image_processor)).logits
+        for place, row in enumerate([1, 0, 4]):
+            alone = make_batch(processor, [row])
+            torch.testing.assert_close(
+                model(**alone.inputs(processor.image_processor)).logits[0],
+                together[place, : alone.ids.shape[1]],
+                atol=1e-5,
+                rtol=1e-5,
+            )

@@ -173,3 +173,10 @@ def test_a_copy_that_fails_leaves_nothing() -> None:
     with pytest.raises(OSError, match="No space"):
         export.export(Path("out"), "any", fail)
     assert sorted(path.name for path in Path().iterdir()) == ["data"]
+
+
+def test_any_allows_everything() -> None:
+    secret = ("mimic_cxr", "credentialed", "PhysioNet-Credentialed-1.5.0")
+    write(describe([*ROWS, secret, ("medqa", "open", "odd words")], vision={"weights": "w"}))
+    export.export(Path("out"), "any", render_card)
+    assert Path("out/README.md").read_text(encoding="utf-8") == "card of 4 datasets"

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -126,3 +127,15 @@ def test_a_sentencepiece_file_names_the_missing_package(tmp_path: Path, monkeypa
     monkeypatch.setattr(language, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match="requires the package `sentencepiece`"):
         language.build(Language(weights=str(publish(tmp_path))), [])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("dtype", "is_mapped"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_weights_of_the_same_precision_are_mapped_not_copied(
+    dtype: torch.dtype, is_mapped: bool, tmp_path: Path
+) -> None:
+    publish(tmp_path)
+    LlamaForCausalLM.from_pretrained(tmp_path).bfloat16().save_pretrained(tmp_path)
+    model, _ = language.build(Language(weights=str(tmp_path)), [], dtype)
+    assert (str(tmp_path / "model.safetensors") in Path("/proc/self/maps").read_text()) == is_mapped
+    del model

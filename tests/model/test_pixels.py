@@ -127,3 +127,10 @@ def test_what_is_no_image_is_an_error(tmp_path: Path) -> None:
         decode(Image("x", path=tmp_path / "nowhere.png"), 32, 3)
     with pytest.raises(ModelError, match="x: the sample was read without its images"):
         decode(Image("x"), 32, 3)
+
+
+def test_normalized_pixels() -> None:
+    pixels = torch.randint(0, 256, (2, 3, 5, 5), dtype=torch.uint8)
+    expected = (pixels / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    torch.testing.assert_close(normalize(pixels, MEAN, STD), expected)
+    assert normalize(pixels[:0], MEAN, STD).shape == (0, 3, 5, 5)

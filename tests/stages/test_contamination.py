@@ -185,7 +185,10 @@ def test_decisions_about_rows_that_take_no_part_are_ignored(row_id: str, caplog:
         ("id_a,id_b,decision\ntext/1,text/1,copy\n", "own.csv: line 2: expected two different ids, then copy or"),
         ("id_a,id_b,decision\na/1,a/2,copy\na/2,a/1,different\n", "own.csv: line 3: contradicts line 2; remove one"),
         ("id_a,id_b,decision\ntext/1,text/9,copy\n", "own.csv: line 2: no row that takes part has the id in id_b"),
-        ("id_a,id_b,decision\ntext/3,b_first/5,copy\n", "own.csv: line 2: both rows are evaluation rows"),
+        (
+            "id_a,id_b,decision\ntext/3,b_first/5,copy\n",
+            "own.csv: line 2: both rows are evaluation rows, which are alw",
+        ),
         ("id_a,id_b,decision\na_ü,b,copy\n".encode("latin-1"), "own.csv: is not CSV in UTF-8"),
     ],
 )

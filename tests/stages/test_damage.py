@@ -173,5 +173,7 @@ def test_damaged_counts(text: str) -> None:
     md5s = {"data/samples/open_vqa": "0"}
     others: list[Callable[[], Any]] = [lambda: lineage.read_inputs(md5s), results.read_results]
     for reader in (*(READERS[name] for name in ("deduplicate", "mix", "validate", "train")), *others):
-        with pytest.raises(StaleError, match=r"^data/samples/open_vqa/counts.json: .*normalize@open_vqa`"):
+        with pytest.raises(
+            StaleError, match=r"^data/samples/open_vqa/counts.json: .*normalize@open_vqa` writes it again"
+        ):
             reader()

@@ -1,9 +1,11 @@
 import hashlib
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,7 +14,7 @@ from openmedq.datasets import registry
 from openmedq.datasets.card import File
 from openmedq.errors import ChecksumError, LocalFolderError
 from openmedq.fetch import download, ledger, manifest
-from openmedq.storage import links
+from openmedq.storage import links, origin
 from tests.curate.corpus import make_params
 
 from . import toyset
@@ -67,7 +69,9 @@ def test_pinned_hashes_hold(mirror: Path, monkeypatch: pytest.MonkeyPatch, logge
     _pin(monkeypatch, sha256=hashlib.sha256(data).hexdigest(), size_bytes=len(data))
     assert _run()["state"] == "present"
     (mirror / "questions.json").write_bytes(data[:-1] + b" ")
-    with pytest.raises(ChecksumError, match=r"^mirror/toy_set/questions\.json: sha256 is \w+, published is \w+;"):
+    with pytest.raises(
+        ChecksumError, match=r"^mirror/toy_set/questions\.json: sha256 is \w+, published is \w+; the file is damaged"
+    ):
         _run()
     (mirror / "questions.json").write_bytes(data[:-1])  # a part of it, say
     logged()
@@ -96,7 +100,9 @@ def test_other_bytes_where_nobody_states_a_size_are_told_and_taken(
 def test_the_ledger_holds_a_mirror_too(mirror: Path) -> None:
     entry = ledger.Entry("https://example.org/toy/questions.json", "0" * 64, (mirror / "questions.json").stat().st_size)
     ledger.write("toy_set", {"questions.json": entry})
-    with pytest.raises(ChecksumError, match=r"published is 0{64}; the file is damaged, download it again"):
+    with pytest.raises(
+        ChecksumError, match=r"published is 0{64}; the file is damaged, download it again from https://example"
+    ):
         _run()
 
 
@@ -121,7 +127,9 @@ def test_a_mirror_that_bears_its_list_is_held_to_it(mirror: Path) -> None:
         assert links.read(Path("mirror/links.tsv")) == {right.path: right}
     for told, link in wrong.items():
         Path("mirror/links.tsv").write_text("\n".join(links.render([other, link])) + "\n")
-        with pytest.raises(LocalFolderError, match=rf"^mirror/toy_set/\w+\.json: {told}.*from {url}$"):
+        with pytest.raises(
+            LocalFolderError, match=rf"^mirror/toy_set/(questions|more)\.json: {told}.*download it (again )?from {url}$"
+        ):
             _run()
     for text in ("", "path\turl\n", "\xff", "x" * 200_000):
         Path("mirror/links.tsv").write_text(text, encoding="latin-1")
@@ -135,3 +143,20 @@ def test_a_miniature_is_not_held_to_published_hashes(monkeypatch: pytest.MonkeyP
     folder.mkdir(parents=True)
     toyset.miniature(folder)
     assert _run("data/miniature")["origin"] == "miniature"
+
+
+def test_a_file_of_which_only_the_md5_is_pinned_is_held_to_it(mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = mirror / "questions.json"
+    data = path.read_bytes()
+    _pin(monkeypatch, md5=hashlib.md5(data, usedforsecurity=False).hexdigest(), size_bytes=len(data))
+    for each in mirror.rglob("*"):
+        os.utime(each, (1_000_000_000, 1_000_000_000))
+    assert _run()["state"] == "present"
+    with monkeypatch.context() as patched:
+        patched.setattr(origin.Hashes, "compute", Mock(side_effect=AssertionError))  # both hashes are remembered
+        assert _run()["state"] == "present"
+    path.write_bytes(bytes(len(data)))
+    with pytest.raises(
+        ChecksumError, match=r"^mirror/toy_set/questions\.json: md5 is \w{32}, published is \w{32}; the file is damaged"
+    ):
+        _run()

@@ -280,3 +280,12 @@ def test_without_evaluation_rows_nothing_is_asked(monkeypatch: pytest.MonkeyPatc
 )
 def test_answer_types(attributes: dict[str, str], options: tuple[str, ...], reference: str, expected: str) -> None:
     assert answer_type_of(attributes, options, reference) == expected
+
+
+def test_clean_rows_are_those_that_deduplicate_finds_no_copy_of() -> None:
+    predictions, metrics, _ = run()
+    reason = dict(zip(predictions["id"].to_pylist(), predictions["contamination"].to_pylist(), strict=True))
+    assert reason["open_vqa/8-Is"] == "same pixels"
+    assert reason["open_vqa/9-Is"] is None
+    assert metrics["open_vqa"]["clean"]["num_rows"] == 6
+    assert metrics["open_text"]["clean"]["num_rows"] == 3

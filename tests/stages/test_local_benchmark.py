@@ -147,7 +147,9 @@ def test_no_images_and_a_split_that_no_role_names() -> None:
     with pytest.raises(SourceError, match=r"^own: no folder with images"):
         owndata.read(**BENCHMARK, table=None, columns=None, images=".")
     _write_folders("train", "val")
-    with pytest.raises(SourceError, match=r"^own: folders of splits \(train\) beside 1 others"):
+    with pytest.raises(
+        SourceError, match=r"^own: folders of splits \(train\) beside 1 others; name each split in roles"
+    ):
         owndata.read(**BENCHMARK, table=None, columns=None, images=".")
 
 

@@ -102,7 +102,9 @@ def test_only_what_changed_is_read_again(read_files: list[str]) -> None:
 
 
 def test_a_wrong_mirror_is_one_line() -> None:
-    with pytest.raises(LocalFolderError, match=r"^nowhere: No such file or directory; set download\.mirror"):
+    with pytest.raises(
+        LocalFolderError, match=r"^nowhere: No such file or directory; set download\.mirror in params\.yaml"
+    ):
         _run("nowhere")
     _write("file")
     with pytest.raises(LocalFolderError, match=r"^file: Not a directory"):
@@ -115,7 +117,9 @@ def test_a_wrong_mirror_is_one_line() -> None:
         _run()
     _write("mirror/toy_set/a")
     _write("mirror/Toy-Set-2/a")
-    with pytest.raises(LocalFolderError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both match toy_set"):
+    with pytest.raises(
+        LocalFolderError, match=r"^mirror/Toy-Set-2 and mirror/toy_set: both match toy_set; remove one, or move"
+    ):
         _run()
     assert not paths.MANIFEST.exists()
 

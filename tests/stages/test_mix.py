@@ -128,6 +128,12 @@ def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
     assert waterfall["vqa_rad"]["mix"] == {"train": 1792, "evaluation": 451}
 
 
+def _write_licences(cards: dict[str, dict[str, Any]]) -> None:
+    own = {"z_first/0": "CC-BY-NC-4.0", "z_first/4": "some words", "z_first/8": "CC BY-ND", "a_second/1": "CC-BY-4.0"}
+    rows = [{**each, "licence": own.get(each["id"], "CC0-1.0")} for each in ROWS]
+    write_sets(rows, cards, rejected={"a_second": {"answer empty": 2}})
+
+
 @pytest.mark.parametrize(
     ("policy", "roles", "kept_out"),
     [
@@ -141,12 +147,20 @@ def test_vqa_rad_repeats_itself_as_its_publishers_say(real_data: Path) -> None:
 def test_rows_that_the_policy_refuses_are_kept_out_with_the_reason(
     policy: str, roles: dict[str, None], kept_out: dict[str, int]
 ) -> None:
-    own = {"z_first/0": "CC-BY-NC-4.0", "z_first/4": "some words", "z_first/8": "CC BY-ND", "a_second/1": "CC-BY-4.0"}
-    rows = [{**each, "licence": own.get(each["id"], "CC0-1.0")} for each in ROWS]
-    write_sets(rows, CARDS, rejected={"a_second": {"answer empty": 2}})
+    _write_licences(CARDS)
     mix.run(make_params(policy={"licences": policy}, mix={"roles": {"z_first": roles}}))
     waterfall = json.loads((paths.MIX / "waterfall.json").read_text())
     assert waterfall["z_first"]["kept_out"] == {"evaluation image": 1, "in evaluation": 1, **kept_out}
     assert sum(waterfall["z_first"]["mix"].values()) == 6 - sum(kept_out.values())
     index = pq.read_table(paths.MIX / "index.parquet").to_pylist()
     assert {entry["id"]: entry["licence"] for entry in index}["a_second/1"] == "CC-BY-4.0"
+
+
+def test_a_credentialed_set_is_kept_out_whole_where_the_policy_is_no_research() -> None:
+    _write_licences(CARDS | {"a_second": {"access": "credentialed"}})
+    for policy, kept_out in (("research", {}), ("commercial", {"credentialed: not commercial": 3})):
+        deduplicate.run(make_params(policy={"licences": policy}))
+        mix.run(make_params(policy={"licences": policy}))
+        waterfall = json.loads((paths.MIX / "waterfall.json").read_text())
+        assert waterfall["a_second"]["kept_out"] == kept_out
+        assert waterfall["a_second"]["rejected"] == {"answer empty": 2}

@@ -134,3 +134,10 @@ def test_a_zip_in_an_archive_is_read_like_any_other(tmp_path: Path, name: str) -
         for damaged in ("cut.zip", "none.zip", "absent.zip"):
             with pytest.raises(ArchiveError, match=rf"{name}.*{damaged}"), open_inner(outer, damaged):
                 pass
+
+
+def test_a_tar_that_is_cut_between_two_members_is_noticed(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a": b"a" * 512, "b": b"b" * 512})
+    path.write_bytes(path.read_bytes()[:1024])
+    with pytest.raises(ArchiveError, match="end is missing"):
+        read_all(path)

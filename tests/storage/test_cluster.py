@@ -61,7 +61,9 @@ def test_a_scheduler_that_is_not_there_is_one_line(address: str, error: type[Exc
 def test_a_scheduler_without_workers_is_one_line(tmp_path: Path) -> None:
     with (
         run_cluster(tmp_path, tmp_path / "scratch", num_workers=0) as processes,
-        pytest.raises(TemporaryError, match=r"^tcp://127.*: .*no worker is left; start .* `python -m dask worker"),
+        pytest.raises(
+            TemporaryError, match=r"^tcp://127.*: .*no worker is left; start .* `python -m dask worker tcp://127"
+        ),
         open_executor(Execution(scheduler=processes.address)),
     ):
         pass
@@ -139,8 +141,16 @@ def _expect(processes: DaskCluster, line: str) -> None:
 @pytest.mark.parametrize(
     ("killed", "settings", "line"),
     [
-        ("worker", {"no_workers_timeout": "1s"}, r": lost the scheduler, or no worker is left; start "),
-        ("worker", {"allowed_failures": "0"}, r": a task can't run there \(KilledWorker: .*\); give the workers"),
+        (
+            "worker",
+            {"no_workers_timeout": "1s"},
+            r": lost the scheduler, or no worker is left; start .* `python -m dask worker tcp://\S+`",
+        ),
+        (
+            "worker",
+            {"allowed_failures": "0"},
+            r": a task can't run there \(KilledWorker: .*\); give the workers more mem",
+        ),
         ("scheduler", {}, r": lost the scheduler, .* run the command again$"),
     ],
     ids=["no worker is left", "a task kills its workers", "no scheduler is left"],

@@ -192,3 +192,11 @@ def test_allowed_tags_alone_are_read(tmp_path: Path) -> None:
     assert (patient, study) == (SECRET, "1.2.3.4")
     (tmp_path / "a.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"garbage")
     assert dicom.read_tags(tmp_path / "a.dcm") == ({}, "", "")
+
+
+def test_a_voi_lookup_table_is_applied() -> None:
+    table = pydicom.Dataset()
+    table.LUTDescriptor = [4096, 0, 12]
+    table.LUTData = np.arange(4095, -1, -1, np.uint16).tobytes()
+    shown = _pixels(make_dicom(VOILUTSequence=[table]))
+    assert np.abs(shown - (255 - _shares(0, 4095).astype(int))).max() <= 1

@@ -140,7 +140,9 @@ def test_a_table_or_a_folder_that_is_not_there_is_one_line() -> None:
 def test_a_table_without_a_record_asks_for_another_declaration_or_file() -> None:
     owndata.write_images("a.png")
     Path("own/table.csv").write_text("q,a,file\n")
-    with pytest.raises(SourceError, match=r"^own/table\.csv: not as declared: it contains no record"):
+    with pytest.raises(
+        SourceError, match=r"^own/table\.csv: not as declared: it contains no record; correct local\.own "
+    ):
         owndata.read()
 
 
@@ -279,3 +281,18 @@ def test_a_wrong_declaration_is_one_line(change: dict[str, Any], line: str) -> N
     with pytest.raises(ParamsError) as caught:
         make_params(local={"own": {**owndata.DECLARED, **change}})
     assert line in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_names_of_a_private_dataset_are_pseudonyms() -> None:
+    owndata.write_images("Jane_Doe/a.png")
+    owndata.write_csv([{"q": "Where?", "a": "left", "file": "Jane_Doe/a.png"}])
+    samples, _ = owndata.read(is_private=True)
+    assert "Jane" not in samples["2"].images[0].image_id
+
+
+def test_llava_records_by_split_keep_their_split() -> None:
+    owndata.write_images("a.png")
+    record = {"image": "a.png", "conversations": _talk("<image>\nWhere?", "Left.")}
+    owndata.write_json({"train": [record], "test": [record]})
+    samples, _ = owndata.read(table="table.json", columns=None)
+    assert {key: sample.split for key, sample in samples.items()} == {"train-1": "train", "test-1": "test"}
