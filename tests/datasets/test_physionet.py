@@ -14,18 +14,10 @@ def write(path: Path, keys: list[str]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("is_kept", [True, False])
-def test_rows_join_by_key_in_any_order(tmp_path: Path, is_kept: bool) -> None:
-    path = write(tmp_path / "table.csv", ["a", "b", "c"])
-    table = table_beside(path, "key", ("key", "id"), is_kept=is_kept)
-    assert [table.find(key) for key in ("b", "a", "absent", "c")] == [
-        '{"said":"word b"}',
-        '{"said":"word a"}',
-        None,
-        '{"said":"word c"}',
-    ]
-    assert table.find("b") == ('{"said":"word b"}' if is_kept else None)
-    assert table_beside(None, "key", ()).find("a") is None
+def test_rows_are_found_by_key_without_their_ids(tmp_path: Path) -> None:
+    path = write(tmp_path / "table.csv", ["a", "b"])
+    assert table_beside(path, "key", ("key", "id")) == {"a": '{"said":"word a"}', "b": '{"said":"word b"}'}
+    assert table_beside(None, "key", ()) == {}
 
 
 def test_a_survey_ends_a_few_levels_down(tmp_path: Path) -> None:

@@ -97,8 +97,8 @@ _WORD_BORDER = re.compile(r"(?<=[a-z])(?=[A-Z])")
 def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the images of the split table; SourceError if it is absent, or if both reports and images are.
 
-    Memory holds the ids of the images, the labels of each study and the directory of the reports' archive: 280 MB for
-    the whole dataset. Metadata are read in step with the split table; if the order differs, they take 120 MB more.
+    Memory holds the ids and metadata of the images, the labels of each study and the directory of the reports' archive:
+    500 MB for the whole dataset.
     """
     names = {name: (published, published.removesuffix(".gz")) for name, published in TABLES.items()}
     found, folders = locate_files(raw, {**names, "reports": (REPORTS,)})
@@ -108,7 +108,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     if "reports" not in found and not folders:
         raise SourceError(f"{path}: neither `{REPORTS}` nor `files/p10` to `p19`; expected them beside it")
     metadata = table_beside(found.get("metadata"), "dicom_id", _IDS)
-    labels = {name: table_beside(found.get(name), "study_id", _IDS, is_kept=True) for name in ("chexpert", "negbio")}
+    labels = {name: table_beside(found.get(name), "study_id", _IDS) for name in ("chexpert", "negbio")}
     seen: set[str] = set()
 
     def identify(_: str, record: Record) -> tuple[str, str]:
@@ -123,9 +123,6 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
     def build(record: Record, split: str) -> Content:
         dicom_id = _take_id(record, "dicom_id", _DICOM_ID)
-        described = json.loads(
-            metadata.find(dicom_id) or "{}"
-        )  # also for a rejected record, since skipped rows stay in memory
         subject_id, study_id = (_take_id(record, name, _NUMBER) for name in ("subject_id", "study_id"))
         study = f"p{subject_id[:2]}/p{subject_id}/s{study_id}"
         image_path = find_file(folders, f"{study}/{dicom_id}.jpg")
@@ -138,8 +135,9 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
             raise Unusable(Reason.ANSWER_EMPTY, "the study's report is empty")
         if context:
             turns[0] = replace(turns[0], context=f"Indication: {context}")
+        described = json.loads(metadata.get(dicom_id, "{}"))
         attributes = {_to_snake_case(name): take_optional_text(described, name) for name in described}
-        attributes |= {name: _join_labels(json.loads(table.find(study_id) or "{}")) for name, table in labels.items()}
+        attributes |= {name: _join_labels(json.loads(table.get(study_id, "{}"))) for name, table in labels.items()}
         return {
             "turns": tuple(turns),
             "images": (Image(dicom_id, path=image_path),),
@@ -157,7 +155,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
 
         records = stream_table(path, (*_IDS, "split"), is_secret=True)
         yield from represent(card, records, raw=raw, path=path, identify=identify, build=build, unit="line")
-        num_unread = sum(_DICOM_ID.fullmatch(dicom_id) is not None for dicom_id in metadata.rest())
+        num_unread = sum(bool(_DICOM_ID.fullmatch(dicom_id)) for dicom_id in metadata.keys() - seen)
         unread = (f"absent-{number}" for number in range(1, 1 + num_unread))  # numbered, to name no id
         yield from list_absent(card, unread, split="", raw=raw, path=found.get("metadata", path))
 

@@ -9,14 +9,13 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from openmedq.datasets.card import File
 from openmedq.datasets.fields import Unusable, decode_file
 from openmedq.datasets.readers import use_first
-from openmedq.datasets.readers.beside import Beside
 from openmedq.datasets.readers.tables import stream_lines, stream_table
 from openmedq.errors import ArchiveError, SourceError
 from openmedq.schema import Reason
@@ -81,13 +80,12 @@ def find_file(folders: Sequence[Path], name: str) -> Path | None:
 def list_files(raw: Path, url: str, tables: Sequence[str]) -> Iterator[File]:
     """Yield the images in a project's LISTING, then its tables, with their sha256 in SUMS.
 
-    Both are read in step; memory holds less than 200 bytes per image, in any order. SourceError, which quotes no path
-    of an image, for a malformed line.
+    SourceError, which quotes no path of an image, for a malformed line.
     """
-    sums = Beside(_stream_sums(raw / SUMS))
+    sums = dict(_stream_sums(raw / SUMS))  # 300 bytes per image
 
     def describe(path: str) -> File:
-        digest = sums.find(path)
+        digest = sums.get(path)
         return File(path=path, url=f"{url}/{path}", sha256=digest.hex() if digest else None)
 
     seen: set[int] = set()
@@ -114,24 +112,22 @@ def _stream_sums(path: Path) -> Iterator[tuple[str, bytes]]:
         yield match[2], bytes.fromhex(match[1])
 
 
-def table_beside(path: Path | None, key: str, ids: Sequence[str], *, is_kept: bool = False) -> Beside[str]:
-    """Look up a table's rows by key, as JSON of their non-empty fields without the columns `ids`; None: no table.
+def table_beside(path: Path | None, key: str, ids: Sequence[str]) -> dict[str, str]:
+    """Read a table's rows by key, as JSON of their non-empty fields without the columns `ids`; empty without a table.
 
     SourceError if the table is damaged, because a damaged row is not a record that could be rejected.
     """
-    pack = sys.intern if is_kept else str  # many studies have the same labels
-    return Beside(_stream_fields(path, key, ids, pack) if path else (), is_kept=is_kept)
-
-
-def _stream_fields(path: Path, key: str, ids: Sequence[str], pack: Callable[[str], str]) -> Iterator[tuple[str, str]]:
-    for number, row in stream_table(path, (key,), is_secret=True):
+    found: dict[str, str] = {}
+    for number, row in stream_table(path, (key,), is_secret=True) if path else ():
         if not isinstance(row, Unusable):
             fields = {name: value for name, value in row.items() if name and value.strip() and name not in ids}
-            yield row[key].strip(), pack(json.dumps(fields, separators=(",", ":")))
+            packed = sys.intern(json.dumps(fields, separators=(",", ":")))  # many studies have the same labels
+            found.setdefault(row[key].strip(), packed)
         elif row.reason is Reason.FILE_TRUNCATED:
             _log.warning("%s: line %s: %s; its fields for the records below are lost", path, number, row.detail)
         else:
             raise SourceError(f"{path}: line {number}: {row.detail}; get the file again")
+    return found
 
 
 class Texts:

@@ -63,10 +63,7 @@ def read_captions(
     describe: Callable[[str], Described],
     seen: dict[str, str],
 ) -> Iterator[Sample | Rejected]:
-    """Represent the records (`id`, `caption`) of the list at `path`.
-
-    `describe` is called with each id, in order, so that it can read files in step with the list.
-    """
+    """Represent the records (`id`, `caption`) of the list at `path`; `describe` is called with each id."""
 
     def identify(_: str, record: Record) -> tuple[str, str]:
         record_id = take_text(record, "id")

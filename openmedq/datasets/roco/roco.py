@@ -34,7 +34,7 @@ from openmedq.datasets.card import Access, Card, Edition, LinkedImage, pinned
 from openmedq.datasets.fields import join_texts, keep, list_absent, take_optional_text
 from openmedq.datasets.licences import spell
 from openmedq.datasets.readers import not_found, use_first, warn_absent
-from openmedq.datasets.readers.beside import Beside, lines_beside, table_beside
+from openmedq.datasets.readers.beside import lines_beside, table_beside
 from openmedq.datasets.readers.tables import Row, stream_lines
 from openmedq.datasets.roco import rocov2
 from openmedq.datasets.roco.captions import Described, read_captions, stream_captions
@@ -161,10 +161,7 @@ def _read_parts(raw: Path, folder: Path) -> Iterator[Sample | Rejected]:
                     describe=partial(_describe, subset, tables, licences),
                     seen=seen,
                 )
-        for name, record_ids in [
-            *((name, table.rest()) for name, table in tables.items()),
-            ("licences", licences.rest()),
-        ]:
+        for name, record_ids in (*((name, [*table]) for name, table in tables.items()), ("licences", [*licences])):
             absent = [record_id for record_id in record_ids if _ID.fullmatch(record_id) and record_id not in seen]
             seen |= dict.fromkeys(absent, split)
             yield from list_absent(card, absent, split=split, raw=raw, path=part / f"{name}.txt")
@@ -185,9 +182,8 @@ def linked_images(raw: Path) -> Iterator[LinkedImage]:
             _log.info("%s: %d lines without a valid link; their rows have no image", part / "dlinks.txt", num_invalid)
 
 
-def _describe(subset: str, tables: dict[str, Beside[str]], licences: Beside[Row], record_id: str) -> Described:
-    lines = {name: table.find(record_id) or "" for name, table in tables.items()}
-    fields = {**lines, **(licences.find(record_id) or {})}
+def _describe(subset: str, tables: dict[str, dict[str, str]], licences: dict[str, Row], record_id: str) -> Described:
+    fields = {name: table.get(record_id, "") for name, table in tables.items()} | licences.get(record_id, {})
     link, _, figure = take_optional_text(fields, "dlinks").rpartition("\t")
     article = _LINK.search(link)
     names = (take_optional_text(fields, "PMC_ID"), f"{article[1]}_{figure}" if article else "")

@@ -15,7 +15,7 @@ from pathlib import Path
 from openmedq.datasets.card import Card, File
 from openmedq.datasets.fields import Unusable, join_texts, keep, list_absent, take_optional_text
 from openmedq.datasets.licences import spell
-from openmedq.datasets.readers.beside import Beside, table_beside
+from openmedq.datasets.readers.beside import table_beside
 from openmedq.datasets.readers.tables import Row, stream_table
 from openmedq.datasets.roco.captions import Described, read_captions
 from openmedq.schema import Rejected, Sample
@@ -51,7 +51,6 @@ def find_tables(folder: Path) -> dict[str, Path]:
 def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Rejected]:
     """Stream the records of the caption files in `folder`, which is `raw` or a folder below it."""
     seen: dict[str, str] = {}  # 80,000 ids
-    # Memory: the rows of the license file (10 MB, all splits) that were passed over.
     licences = table_beside(folder / "license_information.csv", "ID", "Attribution")
     for split, path in find_tables(folder).items():
         prefix = _PREFIXES[split]
@@ -69,7 +68,7 @@ def read_tables(raw: Path, folder: Path, card: Card) -> Iterator[Sample | Reject
                 describe=partial(_describe, concepts, licences, card.licence),
                 seen=seen,
             )
-        absent = [record_id for record_id in concepts.rest() if record_id not in seen]
+        absent = [record_id for record_id in concepts if record_id not in seen]
         yield from list_absent(card, absent, split=split, raw=raw, path=concepts_path)
 
 
@@ -78,9 +77,9 @@ def _stream(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
         yield line, row if isinstance(row, Unusable) else {"id": row["ID"], "caption": row["Caption"]}
 
 
-def _describe(concepts: Beside[Row], licences: Beside[Row], unknown: str, record_id: str) -> Described:
-    cuis = take_optional_text(concepts.find(record_id) or {}, "CUIs")
-    row = licences.find(record_id) or {}
+def _describe(concepts: dict[str, Row], licences: dict[str, Row], unknown: str, record_id: str) -> Described:
+    cuis = take_optional_text(concepts.get(record_id, {}), "CUIs")
+    row = licences.get(record_id, {})
     attribution = take_optional_text(row, "Attribution")
     article = re.search(r"\d+", take_optional_text(row, "PMCID"))
     return Described(
