@@ -58,8 +58,6 @@ card = Card(
     published_rows={"train": 10_178, "dev": 1_272, "test": 1_273},
 )
 
-QBANK = "US_qbank.jsonl"
-
 _NAMES = {split: f"phrases_no_exclude_{split}.jsonl" for split in card.roles}
 
 
@@ -67,9 +65,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
     """Stream the questions; SourceError if no split is found, or a file is damaged or has another layout."""
     found = find_places(raw, *_NAMES.values())
     if not found:
-        raise not_found(
-            card, raw, f"`data_clean.zip` with `US/4_options/{_NAMES['train']}` ({QBANK} mixes train and test)"
-        )
+        raise not_found(card, raw, f"`data_clean.zip` with `US/4_options/{_NAMES['train']}`")
     for split, name in _NAMES.items():
         if name in found:
             yield from _read_file(raw, found[name], split)

@@ -4,7 +4,7 @@ Source: https://huggingface.co/datasets/BoKelvin/SLAKE
 
 Layout, in the raw folder or up to two folders below it (the project's own archive unpacks to `Slake1.0/`):
 `train.json`, `validation.json` (`validate.json` in the project's archive) and `test.json`, each a JSON list, and
-`imgs.zip`, which is read in place, or `imgs/`. `KG.zip` and `mask.txt` are not read.
+`imgs.zip`, which is read in place, or `imgs/`. Not read: `KG.zip`, `mask.txt`, and files beside the images.
 
 If there are none, the copy of the English questions as Parquet is read (https://huggingface.co/datasets/
 mdwiratathya/SLAKE-vqa-english): `data/{train,validation,test}-*.parquet` with the columns image, question and answer.
@@ -14,7 +14,6 @@ Known irregularities of the published files, which the miniature reproduces:
 
 - Half of the rows are in Chinese. They are rejected and counted unless the setting `languages` includes them.
 - Every image is called `source.jpg`, so images are identified by folder and name.
-- The image folders also contain `mask.png`, `detection.json` and `question.json`, which are not read.
 - One training row has no answer. Some questions occur twice for one image, with two ids.
 """
 

@@ -77,6 +77,13 @@ def with_shared_figure(figures: list[Figure], seed: int) -> list[Figure]:
     raise ValueError("no figure has the combination of the shared one; expected a whole round")
 
 
+def describe(figure: Figure) -> str:
+    """Return a sentence on all properties of a figure but the organ."""
+    size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
+    clips = "1 clip is" if figure.num_clips == 1 else f"{figure.num_clips} clips are"
+    return f"A {size} mass in the {figure.position}, {level} background; {clips} seen."
+
+
 def draw(figure: Figure) -> Pixels:
     """Draw a figure as gray levels (SIDE_PX, SIDE_PX)."""
     random = generator(figure.texture, "texture")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from openmedq.datasets.iu_xray.iu_xray import card
-from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_png, generator
+from openmedq.synthetic.draw import Figure, describe, draw, draw_figures, encode_png, generator
 from openmedq.synthetic.files import save, to_tar_gz
 
 _INDICATIONS = ("Positive TB test", "XXXX-year-old with chest pain", "Preop bariatric surgery.")
@@ -14,17 +14,10 @@ _CAPTIONS = ("Xray Chest PA and Lateral", "CHEST 2V FRONTAL/LATERAL XXXX, XXXX X
 _REPORT = """\
 <?xml version="1.0" encoding="utf-8"?>
 <eCitation>
-   <meta type="rr"/>
    <uId id="CXR{number}"/>
-   <pmcId id="{number}"/>
-   <docSource>CXR</docSource>
-   <IUXRId id="{number}"/>
-   <licenseType>open-access</licenseType>
    <licenseURL>http://creativecommons.org/licenses/by-nc-nd/4.0/</licenseURL>
-   <ccLicense>byncnd</ccLicense>
-   <MedlineCitation Owner="Indiana University" Status="supplied by publisher">
-      <Article PubModel="Electronic">
-         <ArticleTitle>Indiana University Chest X-ray Collection</ArticleTitle>
+   <MedlineCitation>
+      <Article>
          <Abstract>
             <AbstractText Label="COMPARISON">{comparison}</AbstractText>
             <AbstractText Label="INDICATION">{indication}</AbstractText>
@@ -40,10 +33,6 @@ _IMAGE = """
    <parentImage id="{name}">
       <figureId>F{number}</figureId>
       <caption>{caption}</caption>
-      <panel type="single">
-         <url>/hadoop/storage/radiology/extract/{name}.jpg</url>
-         <imgModality>7</imgModality>
-      </panel>
    </parentImage>"""
 
 
@@ -78,9 +67,7 @@ def _name(number: int, view: int, *, is_long: bool) -> str:
 
 
 def _write_report(index: int, number: int, figure: Figure, names: list[str]) -> str:
-    size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
-    clips = "1 clip is" if figure.num_clips == 1 else f"{figure.num_clips} clips are"
-    findings = f"A {size} mass in the {figure.position}, {level} background; {clips} seen. No XXXX effusion."
+    findings = f"{describe(figure)} No XXXX effusion."
     impression = f"Large mass in the {figure.position}." if figure.is_large else "Normal chest x-XXXX."
     mesh = f"<major>Mass/large/{figure.position} </major><automatic>mass</automatic>"
     caption = _CAPTIONS[index % 2]

@@ -30,5 +30,5 @@ def write(raw: Path, seed: int = 0) -> None:
                 x, y, width, height = (int(value) for value in random.integers(1_000, 40_000, 4))
                 region = f"{scans[len(cases) // _NUM_PER_REGION % _NUM_SCANS]}-lv1-{x}-{y}-{width}-{height}"
             image = encode_png(tint(draw(by_label[label].pop()), (1.0, 0.7, 0.85)))
-            cases.append(medfmc.Case(f"{region}p{number:04}.png", split, (label,), image, region))
+            cases.append(medfmc.Case(f"{region}p{number:04}.png", split, (label,), image))
     medfmc.write(raw, card, LAYOUT, cases, separator=" ")

@@ -16,21 +16,18 @@ def write(raw: Path, seed: int = 0) -> None:
     random = generator(seed, card.id, "names")
     figures = draw_figures(seed, card.id, 2)
     cases: list[medfmc.Case] = []
+    study = ""
     for split, size in _SIZES.items():
-        study = ""
         for number in range(size):
             is_scored = split == "test_WithLabel"
             index = next(index for index, figure in enumerate(figures) if not (is_scored and _has_tumor(figure)))
             figure = figures.pop(index)
-            if split == "test_WithoutLabel" and number == 0:
-                study = cases[-1].study  # the study that is in both tests
-            elif number % _NUM_PER_STUDY == 0:
+            if number % _NUM_PER_STUDY == 0 and (number or split != "test_WithoutLabel"):  # one study is in both tests
                 study = f"13333_{2020 + len(cases) // 70}.{random.integers(1, 13):02}_{len(cases):04}"
             name = f"{study}_{44_000_000 + random.integers(10**7)}.png"
             image = encode_png(tint(draw(figure), (1.0, 0.55, 0.45)))
-            cases.append(medfmc.Case(name, split, _find(figure), image, study))
+            cases.append(medfmc.Case(name, split, _find(figure), image))
     medfmc.write(raw, card, LAYOUT, cases, separator=" ")
-    _add_studies(raw / card.title / LAYOUT.table, cases)
 
 
 def _find(figure: Figure) -> tuple[int, ...]:
@@ -43,12 +40,3 @@ def _find(figure: Figure) -> tuple[int, ...]:
 
 def _has_tumor(figure: Figure) -> bool:
     return figure.organ != "head" and figure.num_clips == 3
-
-
-def _add_studies(path: Path, cases: list[medfmc.Case]) -> None:
-    """Add the column of studies that does not belong to the rows and is empty below them."""
-    header, *lines = path.read_text(encoding="utf-8").splitlines()
-    studies = ["study_id", *dict.fromkeys(case.study for case in cases), "0"]
-    studies += [""] * (len(lines) - len(studies))
-    rows = (f"{line},{study}" for line, study in zip(lines, studies, strict=True))
-    path.write_text("\n".join((f"{header},", *rows)) + "\n", encoding="utf-8")

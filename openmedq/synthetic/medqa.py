@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from openmedq.datasets.medqa import QBANK, card
+from openmedq.datasets.medqa import card
 from openmedq.synthetic.draw import generator
-from openmedq.synthetic.files import join, save, to_json_lines, to_zip
+from openmedq.synthetic.files import save, to_json_lines, to_zip
 
 _SIGNS = {  # the rule to learn: each sign belongs to one disease
     "crushing chest pain": "Myocardial infarction",
@@ -29,26 +29,18 @@ _NUM_QUESTIONS = {"train": 60, "dev": 16, "test": 20}
 
 
 def write(raw: Path, seed: int = 0) -> None:
-    """Write the zip with 96 questions with four and with five options, the question bank, and the other files."""
+    """Write the zip with 96 questions with four options."""
     random = generator(seed, card.id)
     cases = list(product(_SIGNS, _PATIENTS))
     drawn = iter([cases[index] for index in random.permutation(len(cases))])
-    files: dict[str, list[dict[str, Any]]] = {}
-    bank = []
+    files: dict[str, str] = {}
     for split, num_questions in _NUM_QUESTIONS.items():
         rows = [_record(random, *next(drawn)) for _ in range(num_questions)]
         _add_oddities(rows, split)
-        bank += rows
-        files[f"US/{split}.jsonl"] = rows
-        files[f"US/4_options/phrases_no_exclude_{split}.jsonl"] = [_drop_option(row, random) for row in rows]
-        files[f"US/metamap_extracted_phrases/{split}/phrases_{split}.jsonl"] = rows[:2]
-        files[f"Mainland/{split}.jsonl"] = files[f"Mainland/4_options/{split}.jsonl"] = [_foreign(random)]
-        files[f"Taiwan/{split}.jsonl"] = [_foreign(random)]
-    files[f"US/{QBANK}"] = [bank[index] for index in random.permutation(len(bank))]
-
-    texts = {f"data_clean/questions/{name}": to_json_lines(rows) for name, rows in files.items()}
-    texts["data_clean/textbooks/en/Signs_Example.txt"] = join(f"{of}: {sign}." for sign, of in _SIGNS.items())
-    save(raw / "data_clean.zip", to_zip(texts))
+        name = f"data_clean/questions/US/4_options/phrases_no_exclude_{split}.jsonl"
+        files[name] = to_json_lines(_drop_option(row, random) for row in rows)
+        random.integers(1000, size=2)  # keeps the numbers of the next split
+    save(raw / "data_clean.zip", to_zip(files))
 
 
 def _record(random: np.random.Generator, sign: str, patient: str) -> dict[str, Any]:
@@ -77,10 +69,6 @@ def _drop_option(row: dict[str, Any], random: np.random.Generator) -> dict[str, 
     options = {letter: shown[index] for letter, index in zip("ABCD", random.permutation(4), strict=True)}
     letter = next(letter for letter, option in options.items() if option == row["answer"])
     return {**row, "options": options, "answer_idx": letter}
-
-
-def _foreign(random: np.random.Generator) -> dict[str, Any]:
-    return {"question": f"{int(random.integers(1000))} 加 1 是？", "options": {"A": "对", "B": "错"}, "answer": "对"}
 
 
 def _add_oddities(rows: list[dict[str, Any]], split: str) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from openmedq.datasets.pmc_oa import FOLDER, card
 from openmedq.datasets.readers.pmc_licences import ARTICLES
-from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure, tint
+from openmedq.synthetic.draw import Figure, describe, draw, draw_figures, encode_jpeg, generator, shared_figure, tint
 from openmedq.synthetic.files import save, to_article_list, to_json_lines, to_zip
 
 _TINTS = ((1.0, 0.85, 0.95), (0.9, 1.0, 1.05))
@@ -61,6 +61,4 @@ def _encode(figure: Figure, index: int) -> bytes:
 
 
 def _caption(figure: Figure) -> str:
-    size, level = "large" if figure.is_large else "small", "bright" if figure.is_bright else "dark"
-    clips = "1 clip is" if figure.num_clips == 1 else f"{figure.num_clips} clips are"
-    return f"Image of the {figure.organ}. A {size} mass in the {figure.position}, {level} background; {clips} seen."
+    return f"Image of the {figure.organ}. {describe(figure)}"

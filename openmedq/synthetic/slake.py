@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from openmedq.datasets.slake import card
-from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, encode_png, generator, shared_figure
+from openmedq.synthetic.draw import Figure, draw, draw_figures, encode_jpeg, generator, shared_figure
 from openmedq.synthetic.files import save, to_zip
 
 _NUM_IMAGES = {"train": 36, "validation": 8, "test": 12}
@@ -40,13 +40,8 @@ def write(raw: Path, seed: int = 0) -> None:
         rows[split] = []
         for index in range(num_images):
             number, figure = int(next(numbers)), next(figures)
-            asked = [row for language in ("en", "zh") for row in _ask(number, figure, index, language)]
-            rows[split] += asked
-            folder, pixels = f"imgs/xmlab{number}", draw(figure)
-            members[f"{folder}/source.jpg"] = encode_jpeg(pixels)
-            members[f"{folder}/mask.png"] = encode_png(np.where(pixels > 180, np.uint8(255), np.uint8(0)))
-            members[f"{folder}/detection.json"] = json.dumps([{figure.organ: [0.0, 0.0, 96.0, 96.0]}]).encode()
-            members[f"{folder}/question.json"] = json.dumps(asked, ensure_ascii=False).encode()
+            rows[split] += [row for language in ("en", "zh") for row in _ask(number, figure, index, language)]
+            members[f"imgs/xmlab{number}/source.jpg"] = encode_jpeg(draw(figure))
     rows["train"] += [dict(row) for row in rows["train"][:4]]
     rows["train"].append({**rows["train"][0], "answer": ""})
 

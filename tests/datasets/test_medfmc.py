@@ -28,8 +28,8 @@ def write_images(folder: Path, *numbers: int) -> None:
 
 def table_of(rows: dict[int, str]) -> str:
     """A table as published, from labels by image number."""
-    lines = [",".join((*endo.LAYOUT.keys, *endo.LAYOUT.columns))]
-    lines += [f"{number},{NAMES[number]},study,{labels.replace(' ', ',')}" for number, labels in rows.items()]
+    lines = [",".join(("img_id", *endo.LAYOUT.columns))]
+    lines += [f"{NAMES[number]},{labels.replace(' ', ',')}" for number, labels in rows.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -97,7 +97,7 @@ def test_labels_published_later_are_those_of_the_hidden_test(tmp_path: Path, cap
     write_lists(tmp_path / LISTS)
     write_images(tmp_path / f"{TITLE}/images", 0, 1, 2)
     table = table_of({0: "0 0 0 0", 1: "0 0 0 0", 2: EROSION})
-    (tmp_path / endo.LAYOUT.table).write_text(f"{table}3,{NAMES[3]}", encoding="utf-8")
+    (tmp_path / endo.LAYOUT.table).write_text(f"{table}{NAMES[3]},", encoding="utf-8")
     rows = list(endo.read(tmp_path))
     (message,) = caplog.messages
     assert message.startswith(f"{tmp_path / endo.LAYOUT.table}: 1 row not read: the file is cut")

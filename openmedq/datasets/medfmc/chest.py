@@ -36,7 +36,6 @@ CLASSES = (
 LAYOUT = reader.Layout(
     task="chest",
     table="chestdr_published_19d.csv",
-    keys=("Unnamed: 0", "img_id"),
     columns=CLASSES,
     to_groups=lambda _: Groups(),
     lists={

@@ -26,7 +26,6 @@ def _to_groups(name: str) -> Groups:
 LAYOUT = reader.Layout(
     task="colon",
     table="colonpath_published_2.csv",
-    keys=("slide_id", "img_id"),
     columns=("tumor",),
     to_groups=_to_groups,
     lists={

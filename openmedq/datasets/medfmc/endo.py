@@ -7,7 +7,6 @@ order of the classes are those of the published tables and of openmedlab/MedFM: 
 - 108 of the 929 images of trainval show a tumor, but none of test_WithLabel, so its F1 score is undefined there.
 - A file name begins with its study, `13333_2021.11_0003_55200268.png`, which the publishers count as one patient. No
   study is in both trainval and test_WithLabel; one study is in both test splits.
-- The published table ends with a column without a name, which lists some studies and does not belong to the rows.
 """
 
 import re
@@ -26,7 +25,6 @@ def _to_groups(name: str) -> Groups:
 LAYOUT = reader.Layout(
     task="endo",
     table="Endo_published_4d.csv",
-    keys=("Unnamed: 0", "img_id", "study_id"),
     columns=CLASSES,
     to_groups=_to_groups,
     lists={

@@ -53,7 +53,6 @@ class Layout:
 
     task: str  # name in the folders and lists of the challenge
     table: str  # name on figshare, in a folder with the title of the card
-    keys: tuple[str, ...]  # columns of the tables before the labels
     columns: tuple[str, ...]  # label columns: one per class, or a single one with the class number
     to_groups: Callable[[str], Groups]  # by image name
     lists: Mapping[str, tuple[int, str]]  # by split: size in bytes and sha256 in openmedlab/MedFM
