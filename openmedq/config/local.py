@@ -37,7 +37,7 @@ _NEEDED = {  # columns, by task; a folder per class and LLaVA's JSON have their 
 
 
 class Columns(Section):
-    """Names of the table's columns. Columns that are not named here are not read."""
+    """Names of the table's columns. Of other columns, only `split` is read."""
 
     question: str | None = None
     answer: str | None = None  # of a classification: the class
@@ -68,7 +68,7 @@ class Local(Section):
     modality: Literal["pathology", "radiology", "microscopy", "mixed", "text"] = "mixed"
     licence: str = "not stated"
     is_private: bool = True  # no image, text or id in reports, logs and runs, and no export under a licence policy
-    roles: dict[str, Role] = Field(  # by split; without columns.split and shares, all rows are of the first split
+    roles: dict[str, Role] = Field(  # by split; of a row without a split and without shares: the first
         {"train": Role.TRAIN, "validation": Role.VALIDATION, "test": Role.EVALUATION}, min_length=1
     )
     shares: dict[str, Share] = Field({})  # split: share of the patients

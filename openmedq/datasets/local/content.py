@@ -49,17 +49,13 @@ def _take_options(record: Record, column: str) -> dict[str, str]:
             value = json.loads(text) if text.startswith("[") else text.split("|") if text else []
         except (ValueError, RecursionError):
             raise Unusable(Reason.FIELD_MISSING, f"field `{column}` is not a JSON list") from None
-    letters = string.ascii_uppercase
-    if isinstance(value, dict):  # {"A": ..., "B": ...}
-        keys = "".join(value).upper()
-        letters = keys if len(keys) == len({*keys}) == len(value) else letters
-        value = list(value.values())
-    if value is None:
+    if isinstance(value, list):
+        value = dict(zip([*string.ascii_uppercase, *map(str, range(26, len(value)))], value, strict=False))
+    if not value:
         return {}
-    if not isinstance(value, list) or not all(isinstance(each, str | int | float | None) for each in value):
+    if not isinstance(value, dict) or not all(isinstance(each, str | int | float | None) for each in value.values()):
         raise Unusable(Reason.FIELD_MISSING, f"field `{column}` is not a list of texts")
-    names = [*letters, *map("option {}".format, range(len(letters), len(value)))]
-    return {name: take_optional_text({column: each}, column) for name, each in zip(names, value, strict=False)}
+    return {letter.upper(): take_optional_text(value, letter) for letter in value}
 
 
 def _match(answer: str, options: tuple[str, ...], by_letter: Mapping[str, str], column: str) -> str:

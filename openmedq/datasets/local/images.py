@@ -3,6 +3,7 @@
 import io
 import os
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ class LocalImages:
             raise SourceError(f"{folder}: no such folder; set folder and images of the dataset in params.yaml")
         self._folder = Path(os.path.abspath(folder))  # noqa: PTH100  links are not resolved
         self._pseudonym = pseudonym or str
-        self._by_name: dict[str, list[str]] | None = None
 
     def take(self, value: Any) -> list[Image]:
         """The images that a field names: a path, a list of paths, the bytes, a struct of bytes and path, or none."""
@@ -67,21 +67,18 @@ class LocalImages:
                     return inside
         except (OSError, UnicodeEncodeError):  # too long for the file system, or not UTF-8
             raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)}: impossible name") from None
-        found = next(filter(None, map(self._named, spellings(name))), []) if "/" not in name else []
-        if len(found) > 1:
-            problem = f"several files are named {to_line(name)}, as {found[0]} and {found[1]}; give the path"
-            raise Unusable(Reason.IMAGE_MISSING, problem)
+        found = next((self._by_name[each] for each in spellings(name) if each in self._by_name), "")
+        if found is None:
+            raise Unusable(Reason.IMAGE_MISSING, f"several files are named {to_line(name)}; give the path")
         if not found:
             raise Unusable(Reason.IMAGE_MISSING, f"no file {to_line(name)} in folder {self._folder.name}")
-        return found[0]
+        return found
 
-    def _named(self, name: str) -> list[str]:
-        """Paths of the files of that name, at most two. Lists the folder at the first call."""
-        if self._by_name is None:
-            self._by_name = {}
-            for folder, _, files in walk(self._folder):
-                for file in files:
-                    found = self._by_name.setdefault(file, [])
-                    if len(found) < 2:
-                        found.append((folder / file).relative_to(self._folder).as_posix())
-        return self._by_name.get(name, [])
+    @cached_property
+    def _by_name(self) -> dict[str, str | None]:
+        """Paths of the files by name; None where several have the name."""
+        paths: dict[str, str | None] = {}
+        for folder, _, files in walk(self._folder):
+            for file in files:
+                paths[file] = None if file in paths else (folder / file).relative_to(self._folder).as_posix()
+        return paths

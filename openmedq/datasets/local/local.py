@@ -24,7 +24,7 @@ from openmedq import paths
 from openmedq.config import Columns, Local
 from openmedq.datasets import catalogue
 from openmedq.datasets.card import Access, Card
-from openmedq.datasets.fields import Content, Record, Unusable, represent, take_optional_text, take_text
+from openmedq.datasets.fields import Content, Record, Unusable, represent, take_optional_text, take_text, to_line
 from openmedq.datasets.local import content, llava
 from openmedq.datasets.local.images import LocalImages
 from openmedq.datasets.readers import list_files
@@ -39,10 +39,9 @@ from openmedq.storage.texts import open_text
 
 _log = logging.getLogger(__name__)
 
-_UNITS = {".csv": "line", ".jsonl": "line", ".parquet": "row", ".json": "record"}
-_CLASSES = Columns(answer="class", image="image", split="split")  # of the records that a folder per class yields
-_LLAVA = Columns(image="image", split="split")
-_LIST = "\0list"  # field of a record from a JSON object of lists: the key of its list
+_CLASSES = Columns(answer="class", image="image")  # of the records that a folder per class yields
+_LLAVA = Columns(image="image")
+_SPLIT = "split"  # field with a record's split, if no other is declared
 
 
 def make_card(name: str, declared: Local) -> Card:
@@ -97,8 +96,7 @@ class LocalDataset:
             path = raw / self._declared.table
             if not path.is_file():
                 raise SourceError(f"{path}: not found; correct local.{self.card.id}.table in params.yaml")
-            kind = _find_kind(path)
-            records, unit = _stream(path, kind, self.card.id, self._declared.columns), _UNITS[kind]
+            records, unit = _stream(path, self.card.id, self._declared.columns)
         num_burned_in = 0
         for item in represent(
             self.card,
@@ -114,10 +112,6 @@ class LocalDataset:
             yield item
         if (columns := self._declared.columns) is not None:
             _check_columns(path, self.card.id, columns, reader.seen, "it is in no record")
-            is_open = columns.split is None and not self._declared.shares and len(self._declared.roles) > 1
-            if is_open and "split" in reader.seen and _LIST not in reader.seen:
-                advice = f"if not, add split: split to local.{self.card.id}.columns in params.yaml"
-                _log.warning("%s: all rows are of the split %s; %s", path, next(iter(self._declared.roles)), advice)
         if num_burned_in:
             advice = f"`python -m openmedq audit --local {self.card.id}` lists them"
             number = numbered(num_burned_in, "row")
@@ -192,17 +186,15 @@ class _Reader:
 
     def _split(self, record: Record, unit: str) -> str:
         roles = self._declared.roles
-        column = self._columns.split
-        is_needed = self._declared.columns is not None  # folders and LLaVA's JSON may have no split
-        if column and (is_needed or column in record):
-            split = take_text(record, column)
-        elif self._declared.shares:
-            split = _draw(f"{self._card.id}/{unit}", self._declared.shares)
-        else:
-            split = record.get(_LIST, next(iter(roles)))
+        if self._declared.shares:
+            return _draw(f"{self._card.id}/{unit}", self._declared.shares)
+        column = self._columns.split or _SPLIT
+        if self._columns.split is None and column not in record:
+            return next(iter(roles))
+        split = take_text(record, column)
         if split not in roles:
             known = f"local.{self._card.id}.roles has {', '.join(roles)}"
-            raise Unusable(Reason.FIELD_MISSING, f"field `{column or 'split'}`: {known}")
+            raise Unusable(Reason.FIELD_MISSING, f"field `{column}`: {known}")
         return split
 
 
@@ -217,33 +209,32 @@ def _draw(unit: str, shares: dict[str, float]) -> str:
     return next(reversed(shares))
 
 
-def _find_kind(path: Path) -> str:
-    """The suffix of the table; .jsonl if a .json contains JSON lines, as `to_json` of `datasets` writes them."""
+def _stream(path: Path, name: str, columns: Columns | None) -> tuple[Iterator[tuple[str, Any]], str]:
+    """The records of a table with their keys, and what the keys count.
+
+    SourceError if a declared column is not in the header, or twice.
+    """
     kind = path.suffix.lower()
-    if kind != ".json":
-        return kind
-    with open_text(path) as text:
-        lines = list(filter(None, map(str.strip, text.read(2**20).split("\n"))))
-    is_object = lines[:1] and lines[0].startswith("{") and lines[0].endswith("}")
-    return ".jsonl" if is_object and lines[1:] and lines[1].startswith("{") else kind
-
-
-def _stream(path: Path, kind: str, name: str, columns: Columns | None) -> Iterator[tuple[str, Any]]:
-    """The records of a table with their keys. SourceError if a declared column is not in the header, or twice."""
+    if kind == ".jsonl" or (kind == ".json" and _has_lines(path)):
+        return stream_lines(path), "line"
     if kind == ".json":
-        return _stream_json(path)
-    if kind == ".jsonl":
-        return stream_lines(path)
+        return _stream_json(path), "record"
     assert columns is not None  # the declaration is checked
     named = tuple(columns.named())
     delimiter, header = ("", read_columns(path)) if kind == ".parquet" else find_delimiter(path, named)
-    found = f"it has {', '.join(filter(None, header))[:200] or 'no column'}"
-    if "\0" in found or found != found.encode("utf-8", "replace").decode():
-        found = "its header is not UTF-8; save it as UTF-8, in Excel as `CSV UTF-8`"
-    _check_columns(path, name, columns, header, found)
+    _check_columns(path, name, columns, header, f"it has {to_line(', '.join(filter(None, header))) or 'no column'}")
     if repeated := [column for column in named if header.count(column) > 1]:
         raise SourceError(f"{path}: two columns are named `{repeated[0]}`; rename or remove one")
-    return stream_parquet(path, named) if kind == ".parquet" else stream_table(path, named, delimiter)
+    return (
+        (stream_parquet(path, named), "row") if kind == ".parquet" else (stream_table(path, named, delimiter), "line")
+    )
+
+
+def _has_lines(path: Path) -> bool:
+    """Whether a .json contains JSON lines, as `to_json` of `datasets` writes them."""
+    with open_text(path) as text:
+        lines = list(filter(None, map(str.strip, text.read(2**20).split("\n"))))
+    return len(lines) > 1 and lines[0].startswith("{") and lines[0].endswith("}") and lines[1].startswith("{")
 
 
 def _check_columns(path: Path, name: str, columns: Columns, known: Collection[str], found: str) -> None:
@@ -266,8 +257,7 @@ def _stream_json(path: Path) -> Iterator[tuple[str, Any]]:
             yield split, records
         elif isinstance(records, list):
             for number, record in enumerate(records, start=1):
-                own = {_LIST: split}
-                yield f"{split}-{number}", {"split": split} | record | own if isinstance(record, dict) else record
+                yield f"{split}-{number}", {_SPLIT: split} | record if isinstance(record, dict) else record
         else:
             yield split, Unusable(Reason.FIELD_MISSING, "not a list of records")
 
@@ -283,18 +273,17 @@ def _list_classes(images: Path, declared: Local) -> Iterator[tuple[str, Any]]:
     if splits and splits != folders:  # with `val` for `validation`, each split would be a class
         problem = f"folders of splits ({', '.join(sorted(splits))}) beside {len(folders - splits)} others"
         raise SourceError(f"{images}: {problem}; name each split in roles of the dataset in params.yaml")
-    has_splits = bool(splits)
     inner: dict[str, set[str]] = {folder: set() for folder in folders}
     for path in in_folders:
         inner[path.parts[0]].update(path.parts[1:-1][:1])
-    if not has_splits and len(folders) > 1 and set.intersection(*inner.values()):
+    if not splits and len(folders) > 1 and set.intersection(*inner.values()):
         advice = "if these are splits, name them in roles of the dataset in params.yaml"
         _log.warning("%s: each folder is read as a class, but all contain folders of one name; %s", images, advice)
     for path in files:
-        depth = int(has_splits)
+        depth = int(bool(splits))
         record: dict[str, Any] = {"image": path.as_posix()}
         if len(path.parts) > depth + 1:
             record["class"] = path.parts[depth]
-        if has_splits:
-            record["split"] = path.parts[0]
+        if splits:
+            record[_SPLIT] = path.parts[0]
         yield path.as_posix(), record

@@ -95,13 +95,8 @@ def stream_rows(path: Path | MemberPath, delimiter: str = ",") -> Iterator[tuple
 
 
 def take_header(rows: Iterator[tuple[str, list[str] | Unusable]]) -> list[str]:
-    """Consume the first row and return its names, stripped; empty if there is no whole row.
-
-    A line `sep=;` above it, which tells Excel the delimiter, is skipped.
-    """
+    """Consume the first row and return its names, stripped; empty if there is no whole row."""
     _, header = next(rows, ("", []))
-    if header in (["sep=", ""], ["sep=;"], ["sep=\t"]):
-        _, header = next(rows, ("", []))
     return [] if isinstance(header, Unusable) else [name.strip() for name in header]
 
 
