@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.errors import SourceError
 from openmedq.schema import Reason
 from tests.datasets import faults
 from tests.datasets.conftest import FolderOf
@@ -38,22 +37,6 @@ def test_archives_may_be_unpacked_and_serve_what_is_not(
     raw = copy_of(dataset_id)
     assert faults.unpack(raw, step) > 3
     assert sorted(map(repr, faults.read(dataset_id, raw))) == sorted(map(repr, expected(dataset_id)))
-
-
-@pytest.mark.parametrize(
-    "dataset_id",
-    [
-        *("cxr8", "medmcqa", "pathvqa", "pmc_oa", "pmc_vqa", "pubmedqa", "roco", "slake", "ubench", "vqa_med_2019"),
-        "vqa_rad",
-    ],
-)
-def test_an_error_names_the_archive_that_may_have_the_files(dataset_id: str, tmp_path: Path) -> None:
-    faults.pack(tmp_path / "archive.zip", {})
-    for file in SETS[dataset_id].card.files:
-        if file.path.endswith("zip"):
-            faults.pack(tmp_path / file.path, {})
-    with pytest.raises(SourceError, match=r"; if they are in archive\.zip, unpack it there$"):
-        list(SETS[dataset_id].read(tmp_path))
 
 
 def half_pack(dataset_id: str, raw: Path) -> None:

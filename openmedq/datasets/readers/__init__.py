@@ -16,7 +16,6 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ARCHIVE_SUFFIXES = (".tgz", ".tar.gz", ".tar", ".zip")
-_PACKED = (".zip", ".tgz", ".gz", ".tar", ".7z", ".rar", ".001")  # last suffixes of archives and of their first parts
 Place = Path | MemberPath  # a file, unpacked or in an archive
 
 
@@ -26,11 +25,8 @@ def warn_absent(dataset_id: str, name: str, split: str) -> None:
 
 
 def not_found(card: Card, raw: Path, what: str) -> SourceError:
-    """The error for a folder without the files of a dataset; it names archives that may contain them."""
-    published = {PurePosixPath(file.path).name for file in card.files}
-    others = [path.name for path in list_files(raw) if path.suffix.lower() in _PACKED and path.name not in published]
-    advice = f"; if they are in {', '.join(others[:3])}, unpack it there" if others else ""
-    return SourceError(f"{raw}: no {what}; expected the files of {card.homepage}{advice}")
+    """The error for a folder without the files of a dataset."""
+    return SourceError(f"{raw}: no {what}; expected the files of {card.homepage}")
 
 
 def use_first(copies: Sequence[T]) -> T:
