@@ -5,9 +5,9 @@ Source: https://huggingface.co/datasets/RadGenome/PMC-VQA
 Layout, in the raw folder or up to two folders below it. Version 1: `train.csv`, `test.csv` and `test_clean.csv`
 (Figure_path, Question, Answer, Choice A ... Choice D, Answer_label) and `images.zip`. Version 2: `train_2.csv` and
 `test_2.csv` (index, Figure_path, Caption, Question, Choice A ... Choice D, Answer, split) and `images_2.zip`. The first
-version with a train or test file and with images is read; the log names the files that are not read. Images are found
-by file name in the zip, which is read in place, or in a folder. If `oa_comm_use_file_list.csv` (496 MB) or PMC's
-`oa_file_list.csv` is present, a sample gets the license of its article, if that article is listed.
+version with a train or test file is read; the log names the files that are not read. Images are found by file name in
+the zip, which is read in place, or in a folder. If `oa_comm_use_file_list.csv` (496 MB) is present, a sample gets the
+license of its article, if that article is listed.
 
 Known irregularities of the published files, which the miniature reproduces:
 
@@ -16,7 +16,6 @@ Known irregularities of the published files, which the miniature reproduces:
 - Answer_label decides which option is the answer, as in the publishers' own scoring. If the text in Answer differs, the
   attribute `answer` keeps it.
 - An empty option is dropped. If it is the answer, the row is rejected.
-- Some copies spell `Answer` as `Anwser`.
 - Version 2 has no Answer_label; its Answer is the letter. Its caption reveals the answer and is only an attribute.
 - `test_clean.csv` repeats rows of `test.csv`, which get the attribute `is_clean`.
 - Some listed images are missing. Some articles are no longer listed.
@@ -24,7 +23,7 @@ Known irregularities of the published files, which the miniature reproduces:
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Set
 from pathlib import Path, PurePosixPath
 
 from openmedq.datasets.card import Access, Card, Edition, File, pinned
@@ -107,7 +106,7 @@ def read(raw: Path) -> Iterator[Sample | Rejected]:
         clean = {_key(row) for _, row in _stream(found["clean"]) if isinstance(row, dict)}
     paths = {split: found[split] for split in card.roles if split in found}
     licences = read_article_licences(raw)
-    with open_images(raw, *_places(raw, version, paths)) as images:
+    with open_images(raw, *places_near(raw, next(iter(paths.values())), *_PLACES[version])) as images:
         for split in card.roles:
             if split in paths:
                 yield from _read_file(raw, version, images, licences, clean, paths[split], split)
@@ -121,29 +120,21 @@ def _choose_version(raw: Path) -> tuple[str, dict[str, Path]]:
         version: {part: use_first(paths) for part, name in files.items() if (paths := find_files_below(raw, name))}
         for version, files in _FILES.items()
     }
-    versions = [each for each in _FILES if {"train", "test"} & present[each].keys()]
-    if not versions:
+    version = next((each for each in _FILES if {"train", "test"} & present[each].keys()), "")
+    if not version:
         raise not_found(card, raw, "`train.csv`, `test.csv` or `train_2.csv`")
-    illustrated = [each for each in versions if any((raw / it).exists() for it in _places(raw, each, present[each]))]
-    version = (illustrated or versions)[0]
     for other in present.keys() - {version}:
         for path in present[other].values():
             _log.info("%s: not read, because version %s is read", path, version)
     return version, present[version]
 
 
-def _places(raw: Path, version: str, tables: Mapping[str, Path]) -> list[str]:
-    """Where the images of a version may be: near the first of its tables."""
-    return places_near(raw, next(iter(tables.values())), *_PLACES[version])
-
-
 def _stream(path: Path) -> Iterator[tuple[str, Row | Unusable]]:
     """The rows, each with its number from 1."""
     header = take_header(stream_rows(path))
-    answer = "Anwser" if "Anwser" in header else "Answer"
-    needed = _NEEDED if "Answer_label" in header else (*_NEEDED, answer)
+    needed = _NEEDED if "Answer_label" in header else (*_NEEDED, "Answer")
     for number, (_, row) in enumerate(stream_table(path, needed), start=1):
-        yield str(number), row | {"Answer": row.get(answer, "")} if isinstance(row, dict) else row
+        yield str(number), row
 
 
 def _key(row: Record) -> tuple[str, ...]:
