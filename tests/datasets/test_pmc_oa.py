@@ -11,7 +11,7 @@ def test_the_article_comes_from_the_name_or_the_record_and_has_a_licence(changed
     record = changed("pmc_oa")
     archive = record.raw / "images.zip"
     faults.pack(archive, {f"deep/{name}": b"x" for name in ("PMC1043860_pbio-0030085-g005_1483.jpg", "plain.jpg")})
-    (record.raw / "oa_file_list.csv").write_text("File,Accession ID,License\nx,PMC7,CC BY-NC\n", encoding="utf-8")
+    (record.raw / "oa_comm_use_file_list.csv").write_text("AccessionID,License\nPMC7,CC BY-NC\n", encoding="utf-8")
     row = record.sample({"image": "PMC1043860_pbio-0030085-g005_1483.jpg"})
     assert (row.groups.article, row.attributes["figure"]) == ("PMC1043860", "pbio-0030085-g005")
     assert row.licence == card.licence

@@ -1,8 +1,7 @@
-"""Licences of articles from PubMed Central's lists of open articles.
+"""Licences of articles from PubMed Central's list of open articles for commercial use, `oa_comm_use_file_list.csv`.
 
-A list is a CSV with the columns File, Article Citation, Accession ID (`AccessionID` in some lists), Last Updated, PMID,
-License ("CC BY", "NO-CC CODE"). `oa_file_list.csv` has all articles, `oa_comm_use_file_list.csv` those for commercial
-use. PubMed Central removed the lists in 2026; PMC-VQA still publishes the latter.
+It is a CSV with the columns File, Article Citation, AccessionID, Last Updated, PMID, License ("CC BY", "NO-CC CODE").
+PubMed Central removed its lists in 2026; PMC-VQA still publishes this one.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from openmedq.datasets.card import File
 from openmedq.datasets.fields import Unusable
 from openmedq.datasets.licences import spell
 from openmedq.datasets.readers import find_files_below, use_first
-from openmedq.datasets.readers.tables import stream_rows, stream_table, take_header
+from openmedq.datasets.readers.tables import stream_table
 
 _HUB = "https://huggingface.co/datasets/RadGenome/PMC-VQA/resolve/b56ae594f794867893143b337b4118a835794647"
 ARTICLES = File(  # the only remaining public copy
@@ -27,14 +26,13 @@ ARTICLES = File(  # the only remaining public copy
     size_bytes=496_021_536,
     sha256="7a56eef6527332d2eb47fffa1356ffe19548b8984823a533d174fd70bb38b86f",
 )
-LISTS = ("oa_file_list.csv", "oa_comm_use_file_list.csv")  # the first that exists is read
 _ARTICLE = re.compile(r"PMC([0-9]{1,9})", re.ASCII)
 
 _log = logging.getLogger(__name__)
 
 
 class ArticleLicences:
-    """Licences by PMC id, in 8 bytes per article: 32 MB for the four million articles of the longest list."""
+    """Licences by PMC id, in 8 bytes per article: 20 MB for the articles of the list."""
 
     def __init__(self, articles: array[int], codes: array[int], words: list[str]) -> None:
         """Take the PMC id of each article, the number of its licence, and the licences."""
@@ -55,18 +53,17 @@ class ArticleLicences:
 
 
 def read_article_licences(raw: Path) -> ArticleLicences:
-    """Read the first list in `raw` or up to two folders below it; empty if there is none.
+    """Read the list in `raw` or up to two folders below it; empty if there is none.
 
     Rows that lack a field or a PMC id are skipped and counted in the log. SourceError if a column is missing.
     """
     articles, codes = array("I"), array("I")
     numbers: dict[str, int] = {}  # of each licence
     num_odd = 0
-    if paths := find_files_below(raw, *LISTS):
+    if paths := find_files_below(raw, ARTICLES.path):
         path = use_first(paths)
-        column = "Accession ID" if "Accession ID" in take_header(stream_rows(path)) else "AccessionID"
-        for _, row in stream_table(path, (column, "License")):
-            match = None if isinstance(row, Unusable) else _ARTICLE.fullmatch(row[column].strip())
+        for _, row in stream_table(path, ("AccessionID", "License")):
+            match = None if isinstance(row, Unusable) else _ARTICLE.fullmatch(row["AccessionID"].strip())
             if isinstance(row, Unusable) or not match:
                 num_odd += 1
                 continue

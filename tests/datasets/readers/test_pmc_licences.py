@@ -2,15 +2,15 @@ from pathlib import Path
 
 import pytest
 
-from openmedq.datasets.readers.pmc_licences import LISTS, read_article_licences
+from openmedq.datasets.readers.pmc_licences import ARTICLES, read_article_licences
 from openmedq.errors import SourceError
 
 HEADER = "File,Article Citation,AccessionID,Last Updated (YYYY-MM-DD HH:MM:SS),PMID,License"
 
 
-def write(folder: Path, *lines: str, header: str = HEADER, name: str = LISTS[1]) -> Path:
+def write(folder: Path, *lines: str, header: str = HEADER) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
+    (folder / ARTICLES.path).write_text("\n".join([header, *lines]) + "\n", encoding="utf-8")
     return folder
 
 
@@ -35,18 +35,6 @@ def test_an_articles_licence_is_found_in_any_order(tmp_path: Path) -> None:
     ]
 
 
-def test_both_spellings_of_the_column_and_both_lists(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write(tmp_path, line("PMC1", "CC BY"))
-    write(
-        tmp_path / "below",
-        line("PMC1", "CC BY-ND"),
-        header=HEADER.replace("AccessionID", "Accession ID"),
-        name=LISTS[0],
-    )
-    assert read_article_licences(tmp_path).find("PMC1") == "CC-BY-ND"
-    assert f"{LISTS[1]}: not read" in caplog.text
-
-
 def test_odd_rows_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, "short,row", line("no id", "CC BY"), line("PMC5", "CC BY"))
     assert read_article_licences(tmp_path).find("PMC5") == "CC-BY"
@@ -55,5 +43,5 @@ def test_odd_rows_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCap
 
 @pytest.mark.parametrize(("header", "column"), [(HEADER.replace("License", "L"), "License"), ("a,b", "AccessionID")])
 def test_a_missing_column_is_named(tmp_path: Path, header: str, column: str) -> None:
-    with pytest.raises(SourceError, match=rf"{LISTS[1]}: no column `{column}`"):
+    with pytest.raises(SourceError, match=rf"{ARTICLES.path}: no column `{column}`"):
         read_article_licences(write(tmp_path, line("PMC1", "CC BY"), header=header))
