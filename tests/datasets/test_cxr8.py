@@ -65,11 +65,3 @@ def test_a_list_that_is_none_is_one_line(tmp_path: Path, text: str) -> None:
     (write(tmp_path, ROW) / LISTS["test"]).write_text(text, encoding="utf-8")
     with pytest.raises(SourceError, match=r"test_list\.txt: not a list of images"):
         next(read(tmp_path))
-
-
-def test_the_real_slice_is_read_whole(real_data: Path) -> None:
-    rows = list(read(real_data / "NIH-ChestXray14"))
-    assert [(row.id, row.turns[0].answer) for row in rows if isinstance(row, Sample)] == [
-        ("cxr8/00000001_000.png", "Cardiomegaly"),
-        ("cxr8/00027426_000.png", "No Finding"),
-    ]

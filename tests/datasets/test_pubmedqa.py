@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from openmedq.datasets import pubmedqa
 from openmedq.datasets.pubmedqa import card, read
 from openmedq.errors import SourceError
 from openmedq.schema import Reason, Role, Sample
@@ -96,11 +95,3 @@ def test_both_layouts_give_the_same_samples(copy_of: FolderOf, caplog: pytest.Lo
         next(read(raw))
     shutil.rmtree(raw / "pqa_labeled")
     assert Counter(row.split for row in read(raw)) == {"artificial": 120, "unlabeled": 10}
-
-
-def test_real_files_are_read_whole(real_data: Path) -> None:
-    rows = list(pubmedqa.read(real_data / "PubMedQA"))
-    assert all(isinstance(row, Sample) for row in rows)
-    assert Counter(row.split for row in rows) == {"train": 500, "test": 500}
-    assert Counter(row.turns[0].answer for row in rows) == {"yes": 552, "no": 338, "maybe": 110}
-    assert all(row.turns[0].context.count("\n") for row in rows[:100])

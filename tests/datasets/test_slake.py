@@ -1,12 +1,10 @@
 import shutil
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
-from openmedq.datasets import slake
 from openmedq.datasets.slake import read
-from openmedq.schema import Reason, Rejected, Sample
+from openmedq.schema import Rejected, Sample
 from tests.datasets.conftest import FolderOf
 
 
@@ -28,13 +26,3 @@ def test_the_projects_archive_has_another_name_for_a_split(copy_of: FolderOf, ca
     assert caplog.text.count("validate.json: not read") == 1
     (raw / "validation.json").unlink()
     assert [row.id for row in read(raw)] == expected
-
-
-def test_real_files_are_read_whole(real_data: Path) -> None:
-    rows = list(read(real_data / "SLAKE"))
-    assert Counter(row.split for row in rows) == slake.card.published_rows
-    reasons = Counter(row.reason for row in rows if isinstance(row, Rejected))
-    assert reasons == {Reason.LANGUAGE_EXCLUDED: 6995, Reason.IMAGE_MISSING: 7032, Reason.ANSWER_EMPTY: 1}
-    both = Counter(row.reason for row in read(real_data / "SLAKE", ("en", "zh")) if isinstance(row, Rejected))
-    assert both == {Reason.IMAGE_MISSING: 14_027, Reason.ANSWER_EMPTY: 1}
-    assert len({row.id for row in rows}) == 14_028
