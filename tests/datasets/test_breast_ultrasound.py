@@ -47,13 +47,6 @@ def test_masks_are_counted_and_are_no_records(tmp_path: Path) -> None:
     assert [(row.id, row.reason) for row in absent] == [("breast_ultrasound/benign (3)", Reason.IMAGE_MISSING)]
 
 
-def test_a_name_that_comes_twice_is_rejected_the_second_time(tmp_path: Path) -> None:
-    write(tmp_path, "benign/benign (1).jpg", "benign/benign (1).png")
-    first, second = read(tmp_path)
-    assert isinstance(first, Sample)
-    assert second.reason is Reason.ID_REPEATED
-
-
 def test_a_name_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
     write(tmp_path, "benign/benign (1).png")
     (Path(str(tmp_path)) / "benign" / b"benign (3)\xff.png".decode(errors="surrogateescape")).write_bytes(b"")

@@ -39,13 +39,6 @@ def test_all_versions_of_the_table_are_read(tmp_path: Path, name: str, end: str,
     assert row.attributes["patient_age"] == "058Y"  # as published
 
 
-def test_the_newer_table_is_read_and_the_older_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    write(tmp_path, ROW.replace("Cardiomegaly", "Mass"), name=OLD_TABLE)
-    row = read_one(tmp_path, ROW)
-    assert row.labels == ("Cardiomegaly",)
-    assert any(f"{OLD_TABLE}: not read" in message for message in caplog.messages)
-
-
 def test_lists_say_the_split(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, *(ROW.replace("1_000", f"1_00{number}") for number in range(4)))
     (tmp_path / LISTS["test"]).write_text("00000001_001.png\r\n00000001_002.png\r\n", encoding="utf-8")

@@ -43,13 +43,6 @@ def test_paths_are_safe_and_pins_are_well_formed() -> None:
         assert file.is_stable or not (file.sha256 or file.md5 or file.size_bytes), file
 
 
-def test_one_pin_is_one_file() -> None:
-    for name in ("sha256", "md5"):
-        files = {file for _, file in FILES if getattr(file, name)}  # a list of articles is a file of two sets
-        assert files
-        assert len({getattr(file, name) for file in files}) == len(files)
-
-
 def test_who_is_not_let_in_is_told_how() -> None:
     for card in CARDS.values():
         if card.access in (Access.CREDENTIALED, Access.REGISTRATION, Access.USER_SUPPLIED):

@@ -226,9 +226,3 @@ def test_one_split_of_v2_is_enough(tmp_path: Path) -> None:
     assert [type(row) for row in rows] == [Sample, Sample]
     assert isinstance(rows[0], Sample)
     assert (rows[0].licence, rows[0].attributes, rows[0].groups.article) == (roco.card.licence, {}, None)
-
-
-def test_an_unusable_record_of_v2_is_rejected(tmp_path: Path) -> None:
-    good, *bad = (["ROCOv2_2023_train_000002", "Good."], ["", "A caption."], ["ROCOv2_2023_train_000003", "A caption."])
-    rows = list(read(write_v2(tmp_path, train_captions=[["ID", "Caption"], good, *bad])))
-    assert [getattr(row, "reason", None) for row in rows[:3]] == [None, Reason.FIELD_MISSING, Reason.IMAGE_MISSING]

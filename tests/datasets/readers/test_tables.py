@@ -77,13 +77,3 @@ def test_what_csv_writes_is_read(tmp_path: Path, rows: list[tuple[str, str]]) ->
     csv.writer(buffer).writerows([("a", "b"), *rows])
     path = write(tmp_path / "t.csv", buffer.getvalue().encode())
     assert [row for _, row in stream_table(path, ["a", "b"])] == [{"a": a, "b": b} for a, b in rows]
-
-
-@settings(max_examples=200)
-@given(st.binary(max_size=200))
-def test_no_bytes_crash_it(tmp_path: Path, data: bytes) -> None:
-    path = write(tmp_path / "t.csv", data)
-    try:
-        list(stream_table(path, []))
-    except SourceError as error:
-        assert "\n" not in str(error)
