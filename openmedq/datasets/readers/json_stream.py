@@ -71,35 +71,38 @@ def _stream(path: Path, data: bytes | None, brackets: str) -> Iterator[tuple[str
     text = _read(path, data)
     opening, closing = brackets[0], brackets[1]
     num_records, at = 0, _skip(text, 0)
-    if text[at : at + 1] != opening:
+    if not text.startswith(opening, at):
         kind = "a JSON list" if opening == "[" else "a JSON object"
         raise SourceError(f"{path}: not the published JSON: expected {kind} at its beginning; copy it again")
-    at = _skip(text, at + 1)
-    is_end = text.startswith(closing, at)
-    while not is_end:
-        key = str(num_records + 1)
-        try:
-            if opening == "{":
-                key, at = _take_key(text, at)
-            value, at = _decode(text, at)
-            at = _skip(text, at)
+    try:
+        at = _skip(text, at + 1)
+        is_end = text.startswith(closing, at)
+        while not is_end:
+            key, at = _take_key(text, at) if opening == "{" else (str(num_records + 1), at)
+            value, end = _decode(text, at)
+            if end == len(text) and not isinstance(value, dict | list | str):
+                raise json.JSONDecodeError("a number that may be cut", text, end)
+            num_records += 1
+            yield key, value
+            at = _skip(text, end)
             is_end = text.startswith(closing, at)
-            # A number at the file's end may be cut.
-            if is_end or text.startswith(",", at) or (at == len(text) and isinstance(value, dict | list | str)):
-                num_records += 1
-                yield key, value
-            if not is_end:
-                at = _expect(text, at, ",")
-        except (ValueError, RecursionError) as error:
-            if num_records and _is_cut(text, error):
+            at = _expect(text, at, closing if is_end else ",")
+        at = at if num_records else _skip(text, at + 1)
+    except (ValueError, RecursionError) as error:
+        place = ""
+        if isinstance(error, json.JSONDecodeError):
+            if num_records and (error.msg.startswith("Unterminated string") or _TOKEN.fullmatch(text, error.pos)):
                 where = str(num_records + 1) if opening == "[" else "at the file's end"
                 detail = f"the file ends after {num_records} whole records; copy it again"
                 yield where, Unusable(Reason.FILE_TRUNCATED, detail)
                 return
-            raise _damaged(path, text, error, num_records) from None
-    at = _skip(text, at + 1)
+            place = f" (line {error.lineno} column {error.colno})"
+        problem = "nested too deeply" if isinstance(error, RecursionError) else str(error).split(":")[0]
+        found = f"{problem} after record {num_records}{place}"
+        raise SourceError(f"{path}: not the published JSON: {found}; copy the file again") from None
     if at < len(text):
-        raise _damaged(path, text, json.JSONDecodeError("something follows its end", text, at), num_records)
+        found = f"something follows its end, record {num_records}"
+        raise SourceError(f"{path}: not the published JSON: {found}; copy the file again")
 
 
 def _read(path: Path, data: bytes | None) -> str:
@@ -129,19 +132,3 @@ def _take_key(text: str, at: int) -> tuple[str, int]:
     if not isinstance(key, str):
         raise json.JSONDecodeError("a key is not a text", text, at)
     return key, _expect(text, _skip(text, end), ":")
-
-
-def _is_cut(text: str, error: Exception) -> bool:
-    """Whether the parser stopped because the text ends."""
-    if not isinstance(error, json.JSONDecodeError):
-        return False
-    return error.msg.startswith("Unterminated string") or bool(_TOKEN.fullmatch(text, error.pos))
-
-
-def _damaged(path: Path, text: str, error: Exception, num_records: int) -> SourceError:
-    problem = "nested too deeply" if isinstance(error, RecursionError) else str(error).split(":")[0]
-    place = f"line {error.lineno} column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-    where = f"after record {num_records}" if num_records else "in its first record"
-    cut = ", where the file ends: it is cut" if _is_cut(text, error) else ""
-    found = f"{problem} {where}{f' ({place})' if place else ''}{cut}"
-    return SourceError(f"{path}: not the published JSON: {found}; copy the file again")
