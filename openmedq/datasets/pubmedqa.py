@@ -186,9 +186,6 @@ def _read_file(
 def _stream_table(path: Path) -> Iterator[tuple[str, Any]]:
     """The rows of a Parquet file in the first layout's form, with the PubMed id in `pubid`."""
     for key, row in stream_parquet(path, _COLUMNS):
-        if isinstance(row, Unusable):
-            yield key, row
-            continue
         context = row.pop("context")
         fields = row | (context if isinstance(context, dict) else {})
         yield key, {(name.upper() if name in _CAPITALS else name): value for name, value in fields.items()}

@@ -160,11 +160,8 @@ def _find_shards(raw: Path) -> list[Path]:
     return shards
 
 
-def _divide(row: Record | Unusable, place: tuple[str, str]) -> Iterator[tuple[str, Any]]:
+def _divide(row: Record, place: tuple[str, str]) -> Iterator[tuple[str, Any]]:
     """Yield a record for each entry of a row, named ` questions/<key>` or ` captions/<key>`."""
-    if isinstance(row, Unusable):
-        yield "", row
-        return
     columns = [(kind, row[kind]) for kind in ("questions", "captions") if isinstance(row[kind], dict)]
     entries = [(kind, key, entry) for kind, column in columns for key, entry in column.items() if not _is_null(entry)]
     if not entries:

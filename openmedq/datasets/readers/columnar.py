@@ -1,16 +1,14 @@
 """Stream Parquet and Arrow tables as Hugging Face publishes them, with bounded memory."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from openmedq.datasets.fields import Unusable
 from openmedq.errors import SourceError
-from openmedq.schema import Reason
 from openmedq.storage import unexpected
 
 NUM_ROWS = 64  # rows in memory; 64 MB for images of 1 MB
@@ -32,7 +30,7 @@ def read_columns(path: Path) -> list[str]:
     return names
 
 
-def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
+def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record]]:
     """Yield the rows of a Parquet file with their numbers from 1; SourceError if a column is missing or it is cut."""
     unexpected.refuse(path)
     try:
@@ -43,7 +41,7 @@ def stream_parquet(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Rec
         raise _damaged(path, "Parquet", error) from None
 
 
-def stream_arrow(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record | Unusable]]:
+def stream_arrow(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Record]]:
     """Yield the rows of an Arrow file of `datasets` (an IPC stream) like `stream_parquet`."""
     unexpected.refuse(path)
     try:
@@ -59,47 +57,18 @@ def stream_arrow(path: Path, needed: Sequence[str]) -> Iterator[tuple[str, Recor
 
 
 def _validate(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Check all offsets in a batch, because Arrow does not, and a damaged offset would crash the process.
-
-    Texts are checked as bytes, so that one that is not UTF-8 rejects only its own row.
-    """
-    for column in batch.columns:
-        column.view(_without_texts(column.type)).validate(full=True)
+    """Check all offsets in a batch, because Arrow does not, and a damaged offset would crash the process."""
+    batch.validate(full=True)
     return batch
 
 
-def _without_texts(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_string(kind):
-        return pa.binary()
-    if pa.types.is_large_string(kind):
-        return pa.large_binary()
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_without_texts(field.type)) for field in kind])
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_without_texts(kind.value_type)))
-    return kind
-
-
-def _stream(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[str, Record | Unusable]]:
+def _stream(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, Record]]:
     number = 0
     for batch in batches:
         for start in range(0, batch.num_rows, NUM_ROWS):
-            part = batch.slice(start, NUM_ROWS)
-            try:
-                records: list[Record | Unusable] = part.to_pylist()
-            except UnicodeDecodeError:  # retry row by row, to reject only the row at fault
-                records = [_take(part, row) for row in range(part.num_rows)]
-            for record in records:
+            for record in batch.slice(start, NUM_ROWS).to_pylist():
                 number += 1
                 yield str(number), record
-
-
-def _take(part: pa.RecordBatch, row: int) -> Record | Unusable:
-    try:
-        record: Record = part.slice(row, 1).to_pylist()[0]
-    except UnicodeDecodeError:
-        return Unusable(Reason.NOT_UTF8, "a text of the row is not UTF-8")
-    return record
 
 
 def _check_columns(path: Path, schema: pa.Schema, needed: Sequence[str]) -> None:
